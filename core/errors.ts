@@ -1,0 +1,81 @@
+/**
+ * The closed table of errors. Each failure that may reach a client has one of these codes; `cri/errors.ts` is the
+ * only place that turns them into gRPC statuses. `hint` is the remedy shown where the thrower has no better one.
+ *
+ * The kubelet acts upon NOT_FOUND, UNIMPLEMENTED, DEADLINE_EXCEEDED and UNAVAILABLE only, and parses a reason prefix
+ * from UNKNOWN: that code is used for nothing else (CRI v1, pkg/kubelet/images and kuberuntime).
+ */
+export const errorTable = {
+  InvalidArgument: { grpc: 'INVALID_ARGUMENT', hint: 'correct the request' },
+  NotFound: { grpc: 'NOT_FOUND', hint: 'list the objects to see which exist' },
+  AlreadyExists: { grpc: 'ALREADY_EXISTS', hint: 'remove the existing object or use another name or attempt' },
+  FailedPrecondition: { grpc: 'FAILED_PRECONDITION', hint: 'bring the object into the named state first' },
+  PermissionDenied: { grpc: 'PERMISSION_DENIED', hint: 'check the credentials or the rights of the daemon' },
+  Unauthenticated: { grpc: 'UNAUTHENTICATED', hint: 'check the credentials of the pull' },
+  ResourceExhausted: { grpc: 'RESOURCE_EXHAUSTED', hint: 'free the named resource' },
+  Aborted: { grpc: 'ABORTED', hint: 'try again' },
+  Cancelled: { grpc: 'CANCELLED', hint: 'the client gave up; a retry starts anew or joins' },
+  DeadlineExceeded: { grpc: 'DEADLINE_EXCEEDED', hint: 'see the named stage; a retry is safe' },
+  Unavailable: { grpc: 'UNAVAILABLE', hint: 'try again; see the log of the daemon' },
+  Unimplemented: { grpc: 'UNIMPLEMENTED', hint: 'this is not built' },
+  DataLoss: { grpc: 'DATA_LOSS', hint: 'pull the image again' },
+  Internal: { grpc: 'INTERNAL', hint: 'this is a defect of crisp: report it with the log of this request' },
+  /** A program of the node (OCI runtime, conmon, CNI plugin) failed. */
+  RuntimeFailed: { grpc: 'INTERNAL', hint: "see the program's own message" },
+  NetworkFailed: { grpc: 'INTERNAL', hint: 'check the CNI configuration and its plugins' },
+  /** The kernel refused a call. */
+  KernelRefused: { grpc: 'INTERNAL', hint: 'check the rights and limits of the daemon' },
+  /** Reason prefixes that the kubelet parses; the text must begin with the word. */
+  RegistryUnavailable: { grpc: 'UNKNOWN', prefix: 'RegistryUnavailable', hint: 'check that the registry answers' },
+  SignatureValidationFailed: { grpc: 'UNKNOWN', prefix: 'SignatureValidationFailed', hint: 'check the signature policy' },
+  ImageVolumeMountFailed: { grpc: 'UNKNOWN', prefix: 'ImageVolumeMountFailed', hint: 'check the image and the sub path' },
+  RroUnsupported: { grpc: 'UNKNOWN', prefix: 'RROUnsupported', hint: 'use a handler that offers recursive read-only mounts' },
+} as const satisfies Record<string, { grpc: string; hint: string; prefix?: string }>;
+
+export type ErrorCode = keyof typeof errorTable;
+
+export interface ErrorDetails {
+  /** What lies beneath; its message is appended to the chain. */
+  readonly cause?: unknown;
+  /** The remedy, in the imperative; the table's where absent. */
+  readonly hint?: string;
+  /** The errno's name (`ENOSPC`), where the kernel was the one to refuse. */
+  readonly errno?: string;
+}
+
+/** The only error that crisp throws on purpose. `message` names what failed and the culprit; `hint` says what to do. */
+export class CrispError extends Error {
+  override readonly name = 'CrispError';
+  readonly code: ErrorCode;
+  readonly hint: string;
+  readonly errno: string | undefined;
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = code;
+    this.hint = details.hint ?? errorTable[code].hint;
+    this.errno = details.errno;
+  }
+}
+
+/** Whether the error is crisp's own and has this code. */
+export const hasCode = (error: unknown, code: ErrorCode): error is CrispError =>
+  error instanceof CrispError && error.code === code;
+
+/** The errno's name of a Node or crisp error, or undefined. */
+export function errnoOf(error: unknown): string | undefined {
+  if (error instanceof CrispError) return error.errno;
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
+  return undefined;
+}
+
+/** The messages of an error and its causes, joined by `: `, without repeats. */
+export function describeError(error: unknown): string {
+  const parts: string[] = [];
+  for (let at: unknown = error, depth = 0; at !== undefined && depth < 8; depth++) {
+    const text = at instanceof Error ? at.message : String(at);
+    if (text !== '' && !parts.some((part) => part.includes(text))) parts.push(text);
+    at = at instanceof Error ? at.cause : undefined;
+  }
+  return parts.join(': ');
+}

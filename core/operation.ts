@@ -1,0 +1,136 @@
+/**
+ * An operation is one piece of work with a name: an RPC, a recovery, a background removal. It carries what each step
+ * needs (cancellation, log, stage names) so that every wait has a name and an error can tell where the time went.
+ */
+import { randomBytes } from 'node:crypto';
+import { CrispError } from './errors.ts';
+
+/** The log as the services see it (pino's shape): structured fields first, then the message. */
+export interface Log {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+  child(fields: object): Log;
+}
+
+export const silentLog: Log = {
+  debug() {},
+  info() {},
+  warn() {},
+  error() {},
+  child: () => silentLog,
+};
+
+/** A finished stage. Times are milliseconds of the monotonic clock (`performance.now()`). */
+export interface StageRecord {
+  readonly name: string;
+  readonly started: number;
+  readonly ended: number;
+  readonly failed: boolean;
+}
+
+export interface OperationOptions {
+  readonly log?: Log;
+  /** Aborted when the client cancels or the daemon ends. */
+  readonly signal?: AbortSignal;
+  /** Told of each stage as it ends; feeds the metrics and traces. */
+  readonly onStage?: (operation: Operation, stage: StageRecord) => void;
+}
+
+export class Operation {
+  /** Twelve hex digits, in every log line of this operation. */
+  readonly id: string = randomBytes(6).toString('hex');
+  readonly name: string;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+  readonly started: number = performance.now();
+  readonly stages: StageRecord[] = [];
+  readonly #running: { name: string; since: number }[] = [];
+  readonly #options: OperationOptions;
+
+  constructor(name: string, options: OperationOptions = {}) {
+    this.name = name;
+    this.#options = options;
+    this.signal = options.signal ?? new AbortController().signal;
+    this.log = (options.log ?? silentLog).child({ op: name, id: this.id });
+  }
+
+  /** What runs now, outermost first, with its age in milliseconds. */
+  get running(): readonly { name: string; forMs: number }[] {
+    const now = performance.now();
+    return this.#running.map(({ name, since }) => ({ name, forMs: now - since }));
+  }
+
+  /** Runs one named step and records its time. Throws Cancelled before the step when the client has gone. */
+  async stage<T>(name: string, step: () => Promise<T> | T): Promise<T> {
+    const entry = { name, since: performance.now() };
+    this.#running.push(entry);
+    let failed = true;
+    try {
+      const value = await step();
+      failed = false;
+      return value;
+    } finally {
+      this.#running.splice(this.#running.indexOf(entry), 1);
+      const record = { name, started: entry.since, ended: performance.now(), failed };
+      this.stages.push(record);
+      this.#options.onStage?.(this, record);
+    }
+  }
+
+  /** A stage with an end: when `limitMs` passes or the client goes, the step's signal aborts and the error names all. */
+  async deadline<T>(name: string, limitMs: number, step: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return this.stage(name, () => withDeadline(`${this.name}: ${name}`, limitMs, this.signal, step));
+  }
+
+  /** Throws Cancelled when the client has gone; called between steps that cannot be interrupted. */
+  checkpoint(): void {
+    if (this.signal.aborted) throw cancelled(this.name, this.signal.reason);
+  }
+
+  /** An operation for the work that must go on when the client has gone: a rollback, an orderly undo. */
+  detached(name: string): Operation {
+    const { log, onStage } = this.#options;
+    return new Operation(`${this.name} ${name}`, {
+      ...(log ? { log } : {}),
+      ...(onStage ? { onStage } : {}),
+    });
+  }
+}
+
+function cancelled(name: string, reason: unknown): CrispError {
+  if (reason instanceof CrispError) return reason;
+  return new CrispError('Cancelled', `${name}: cancelled by the client`, { cause: reason });
+}
+
+/**
+ * Runs `step` with a signal that aborts at the limit or with `parent`. The promise settles at the abort even where the
+ * step ignores its signal (the step's own late outcome is then dropped), so no wait is without end.
+ */
+export async function withDeadline<T>(
+  name: string,
+  limitMs: number,
+  parent: AbortSignal,
+  step: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  if (parent.aborted) throw cancelled(name, parent.reason);
+  const controller = new AbortController();
+  const { promise, reject } = Promise.withResolvers<never>();
+  promise.catch(() => {});
+  const abort = (error: CrispError) => {
+    reject(error); // before the abort: this error wins the race against the step's own
+    controller.abort(error);
+  };
+  const onParent = () => abort(cancelled(name, parent.reason));
+  const timer = setTimeout(() => {
+    abort(new CrispError('DeadlineExceeded', `${name}: no end after ${(limitMs / 1000).toFixed(1)} s`));
+  }, limitMs);
+  parent.addEventListener('abort', onParent, { once: true });
+  try {
+    return await Promise.race([step(controller.signal), promise]);
+  } finally {
+    clearTimeout(timer);
+    parent.removeEventListener('abort', onParent);
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * Effects outside crisp's records (a mount, a network attachment, a cgroup, a process) are written down before they
+ * are made: the intent. One list of intents in a record serves three uses of the same code: the rollback of a failed
+ * creation, an orderly stop, and the recovery after a crash.
+ *
+ * An undo is idempotent: an intent whose effect was never made, or is undone already, is undone with success.
+ */
+import { describeError } from './errors.ts';
+import type { Operation } from './operation.ts';
+
+/** One recorded intent; `kind` chooses its undo, the rest says what to undo. Must survive JSON. */
+export interface Intent {
+  readonly kind: string;
+}
+
+export type UndoTable<I extends Intent> = {
+  readonly [K in I['kind']]: (intent: Extract<I, { kind: K }>, op: Operation) => Promise<void>;
+};
+
+export interface UndoOutcome<I> {
+  /** What could not be undone, in the order of the record; empty when all is gone. */
+  readonly left: readonly I[];
+  readonly errors: readonly { intent: I; error: unknown }[];
+}
+
+/** Undoes in reverse order, goes on past failures, and returns what is left to be tried again. Never throws. */
+export async function undoAll<I extends Intent>(
+  intents: readonly I[],
+  table: UndoTable<I>,
+  op: Operation,
+): Promise<UndoOutcome<I>> {
+  const left: I[] = [];
+  const errors: { intent: I; error: unknown }[] = [];
+  for (const intent of intents.toReversed()) {
+    try {
+      const undo = table[intent.kind as I['kind']] as (intent: I, op: Operation) => Promise<void>;
+      await op.stage(`undo ${intent.kind}`, () => undo(intent, op));
+    } catch (error) {
+      op.log.warn({ intent, error: describeError(error) }, 'undo failed; it will be tried again');
+      left.unshift(intent);
+      errors.push({ intent, error });
+    }
+  }
+  return { left, errors };
+}

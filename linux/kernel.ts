@@ -1,0 +1,195 @@
+/**
+ * All that crisp asks of the kernel, as one interface. `linux/` holds the real one (koffi, `openKernel()`), and a fake
+ * one for faults that cannot be had for real; both pass the same contract suite.
+ *
+ * Words: a *process reference* is a pid that counts only with its boot id and start time, so that a recycled pid is
+ * never touched. A *cgroup path* is absolute below the cgroup root (`/crisp/pod-1/ctr`) and means the same group in
+ * the v2 tree or in each v1 hierarchy that crisp uses.
+ *
+ * Unless said otherwise a method throws `CrispError` (`KernelRefused`, with `errno` set and the path in its message;
+ * ENOENT of a named object: `NotFound`; ENOSPC, EDQUOT, EMFILE: `ResourceExhausted`).
+ */
+import type { Duplex, Readable, Writable } from 'node:stream';
+
+export interface Kernel {
+  readonly files: Files;
+  readonly mounts: Mounts;
+  readonly namespaces: Namespaces;
+  readonly processes: Processes;
+  readonly cgroups: Cgroups;
+  /** Ends the workers. Leaves every effect in place. */
+  close(): Promise<void>;
+}
+
+export interface Files {
+  /** Temporary file in the same directory, write, (durable: fsync), rename, (durable: fsync of the directory). */
+  writeAtomic(path: string, data: string | Uint8Array, options?: { mode?: number; durable?: boolean }): Promise<void>;
+  syncDirectory(path: string): Promise<void>;
+  /** syncfs(2) of the file system that holds the path. Off the main thread. */
+  syncFilesystem(path: string): Promise<void>;
+  /** Deletes a tree off the main thread. Follows no link, enters no other file system. A missing path is success. */
+  removeTree(path: string): Promise<void>;
+  /** Blocks are bytes here. */
+  statfs(path: string): Promise<{ type: number; total: bigint; free: bigint; available: bigint; inodes: bigint; inodesFree: bigint }>;
+}
+
+export type Propagation = 'private' | 'rslave' | 'rshared';
+
+export interface MountEntry {
+  readonly id: number;
+  readonly parent: number;
+  readonly device: string;
+  readonly root: string;
+  readonly target: string;
+  readonly type: string;
+  readonly source: string;
+  readonly options: string;
+  /** Optional fields such as `shared:12`, `master:3`. */
+  readonly tags: readonly string[];
+}
+
+export interface Mounts {
+  /** Layers from the top to the bottom, any number (the new mount API has no 4 KiB limit). No upper: read-only. */
+  overlay(mount: { target: string; lower: readonly string[]; upper?: string; work?: string; options?: readonly string[] }): Promise<void>;
+  /** A bind mount; `readonly` is a second step, as the kernel wants it. */
+  bind(mount: { source: string; target: string; readonly?: boolean; recursive?: boolean; propagation?: Propagation }): Promise<void>;
+  tmpfs(mount: { target: string; bytes?: number; mode?: number; options?: readonly string[]; noexec?: boolean }): Promise<void>;
+  /** Unmounts off the main thread, lazily where busy. What is not mounted, or is missing, is success. */
+  unmount(target: string): Promise<void>;
+  /** The mounts of crisp's own mount namespace whose target is the path or lies below it. */
+  below(path: string): MountEntry[];
+}
+
+export interface ProcessRef {
+  readonly pid: number;
+  /** Field 22 of /proc/PID/stat: clock ticks since boot, as text. */
+  readonly startTime: string;
+  /** /proc/sys/kernel/random/boot_id. */
+  readonly bootId: string;
+}
+
+export type NamespaceKind = 'net' | 'ipc' | 'uts' | 'pid' | 'user' | 'cgroup' | 'mnt';
+
+export interface IdMapping {
+  readonly containerId: number;
+  readonly hostId: number;
+  readonly length: number;
+}
+
+export interface PauseRequest {
+  /** The kinds to make; the others are the host's. */
+  readonly kinds: readonly NamespaceKind[];
+  /** Directory that exists; each kind is pinned as a bind mount on a file of its name in it. */
+  readonly pins: string;
+  /** Host name of a new uts namespace. */
+  readonly hostname?: string;
+  /** Set inside the new namespaces; keys in dotted form. */
+  readonly sysctls: Readonly<Record<string, string>>;
+  /** Where the pod has a user namespace. */
+  readonly userNamespace?: { readonly uids: readonly IdMapping[]; readonly gids: readonly IdMapping[] };
+  /** Wanted oom_score_adj; clamped to what is allowed. */
+  readonly oomScoreAdj: number;
+}
+
+/** A pause process that is still held by its start pipe. */
+export interface HeldPause {
+  readonly process: ProcessRef;
+  /** Path of each namespace's pin. */
+  readonly pins: Readonly<Partial<Record<NamespaceKind, string>>>;
+  /** Lets it go on, once its cgroup and its record are in place. Resolves when it has sealed itself. */
+  release(): Promise<void>;
+  /** Closes the start pipe: it exits. */
+  abandon(): Promise<void>;
+}
+
+export interface Namespaces {
+  /** Makes the namespaces and their pause process, pins them, brings loopback up, sets host name and sysctls. */
+  hold(request: PauseRequest, signal: AbortSignal): Promise<HeldPause>;
+  /** Unmounts and deletes the pins in the directory. Missing ones are success. */
+  unpin(pins: string): Promise<void>;
+  /** Resolves when the pause process has ended; works for one that an earlier daemon made. */
+  watch(process: ProcessRef, signal: AbortSignal): Promise<void>;
+  /** Makes an empty, pinned network namespace (for CNI DEL after a reboot, and for tests). */
+  pinEmptyNetwork(path: string): Promise<void>;
+}
+
+export type StdioIn = 'null' | 'pipe' | { readonly fd: number };
+
+export interface SpawnRequest {
+  /** argv[0] is an absolute path or looked up in PATH of the daemon. */
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  readonly stdin?: StdioIn;
+  readonly stdout?: StdioIn;
+  readonly stderr?: StdioIn;
+  /** More descriptors of the child, by their number in it (3 …): a pipe the parent reads, or one that it writes. */
+  readonly extra?: Readonly<Record<number, 'read' | 'write' | { readonly fd: number }>>;
+}
+
+export interface ExitStatus {
+  /** Exit code, or 128 + signal. */
+  readonly code: number;
+  readonly signal: number | undefined;
+}
+
+export interface Child {
+  readonly process: ProcessRef;
+  readonly stdin: Writable | undefined;
+  readonly stdout: Readable | undefined;
+  readonly stderr: Readable | undefined;
+  /** The parent's ends of `extra`, by the number in the child. */
+  readonly extra: Readonly<Record<number, Duplex | Readable | Writable>>;
+  /** Settles when the child has been reaped. Never rejects. */
+  readonly exited: Promise<ExitStatus>;
+}
+
+export interface Output {
+  readonly status: ExitStatus;
+  readonly stdout: Buffer;
+  readonly stderr: Buffer;
+}
+
+export interface Processes {
+  /** posix_spawn: signals and mask reset, own session, no descriptor beyond those named, soft limit of files 1024. */
+  spawn(request: SpawnRequest): Promise<Child>;
+  /** Spawns, feeds `input`, collects at most `limit` bytes of each stream (the rest is dropped), SIGKILLs at abort. */
+  run(request: SpawnRequest & { input?: string | Uint8Array; limit?: number }, signal: AbortSignal): Promise<Output>;
+  /** The reference of a living process (zombies count as dead); undefined where there is none. */
+  reference(pid: number): ProcessRef | undefined;
+  /** Whether this very process lives. */
+  alive(process: ProcessRef): boolean;
+  /** Sends a signal through a pidfd after checking identity; false where the process is gone. */
+  signal(process: ProcessRef, signal: number): boolean;
+  /** Wanted adjustment, clamped to what the daemon may set; the clamp is said once in the log. Returns what is set. */
+  setOomScoreAdj(pid: number, wanted: number): number;
+  /** The lowest oom_score_adj that this daemon may give a child. */
+  readonly minOomScoreAdj: number;
+  readonly bootId: string;
+}
+
+export type CgroupVersion = 1 | 2;
+
+export interface Cgroups {
+  readonly version: CgroupVersion;
+  /** The controllers that can be used. */
+  readonly controllers: ReadonlySet<string>;
+  /** Makes the group with its parents; on v2 enables the controllers in the parents' subtree_control. */
+  create(path: string): Promise<void>;
+  /** Moves a process in. */
+  join(path: string, pid: number): Promise<void>;
+  /** The pids in the group and below it. Missing: none. */
+  processes(path: string): number[];
+  /** Kills all in it and below: cgroup.kill on v2, freeze-kill-thaw on v1. Resolves when it is empty or at the abort. */
+  kill(path: string, signal: AbortSignal): Promise<void>;
+  /** Sends a signal to each process of the group and below, once. */
+  signalAll(path: string, signal: number): void;
+  /** Removes the group and those below, in every hierarchy. Missing: success. Busy: retried until the abort. */
+  remove(path: string, signal: AbortSignal): Promise<void>;
+  /** Content of a control file, trimmed; undefined where it is missing. On v1 the file's prefix names the hierarchy. */
+  read(path: string, file: string): string | undefined;
+  write(path: string, file: string, value: string): Promise<void>;
+  exists(path: string): boolean;
+  /** How many processes of the group the OOM killer has ended. */
+  oomKills(path: string): number;
+}
