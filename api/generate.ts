@@ -1,0 +1,59 @@
+/**
+ * Compiles api.proto into `cri/v1/generated/`: `api.js` (protobufjs' static code) and `api.d.ts` (written here, since
+ * protobufjs' own declarations make every field of a decoded message optional). Run by bin/setup.
+ */
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import protobuf from 'protobufjs';
+import { main as pbjs } from 'protobufjs-cli/pbjs.js';
+import { declarations, serviceTable } from './declarations.ts';
+
+const here = join(import.meta.dirname, 'cri', 'v1');
+const proto = join(here, 'api.proto');
+const target = join(here, 'generated');
+
+/** protobufjs' static module: 64-bit values as Long, nothing that crisp does not call. */
+function compile(): Promise<string> {
+  const options =
+    '-t static-module -w esm -r crisp-cri-v1 --force-long --no-verify --no-delimited --no-typeurl';
+  const args = [...options.split(' '), '--no-service', '--no-comments', proto];
+  return new Promise((resolve, reject) => {
+    pbjs(args, (error, output) => (output === undefined || error ? reject(error) : resolve(output)));
+  });
+}
+
+/**
+ * Makes maps without a prototype, so that a key such as `constructor` is there only when it was sent. Three places per
+ * map field: constructor, decode and fromObject.
+ */
+function harden(code: string, mapFields: number): string {
+  let replaced = 0;
+  const hardened = code.replaceAll(/\b((?:this|message)\.\w+ = )\{\};/g, (_, assignment: string) => {
+    replaced++;
+    return `${assignment}$Object.create(null);`;
+  });
+  if (replaced !== 3 * mapFields) {
+    throw new Error(`${proto}: ${replaced} maps found in the generated code instead of ${3 * mapFields}`);
+  }
+  return hardened;
+}
+
+const countMaps = (namespace: protobuf.NamespaceBase): number =>
+  namespace.nestedArray.reduce((sum, nested) => {
+    const own = nested instanceof protobuf.Type ? nested.fieldsArray.filter((field) => field.map).length : 0;
+    return sum + own + (nested instanceof protobuf.Namespace ? countMaps(nested) : 0);
+  }, 0);
+
+const root = new protobuf.Root().loadSync(proto, { alternateCommentMode: true });
+root.resolveAll();
+const v1 = root.lookup('runtime.v1');
+if (!(v1 instanceof protobuf.Namespace)) throw new Error(`${proto}: no package runtime.v1`);
+
+const code = harden(await compile(), countMaps(v1));
+mkdirSync(target, { recursive: true });
+const put = (name: string, text: string) => {
+  writeFileSync(join(target, `${name}.new`), text);
+  renameSync(join(target, `${name}.new`), join(target, name));
+};
+put('api.d.ts', declarations(v1));
+put('api.js', `${code}\nexport const v1 = runtime.v1;\n${serviceTable(v1)}`); // last: bin/setup compares its age
