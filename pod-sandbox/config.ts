@@ -1,0 +1,152 @@
+/**
+ * What a pod is asked to be, in crisp's own words: `cri/` maps the wire onto these types, `validation.ts` refuses what
+ * cannot be made. Everything here is plain data that survives JSON (with bigint, see core/record-store.ts); 64-bit
+ * numbers of the wire are bigint. Maps from a client are records without a prototype, so that a key such as
+ * `__proto__` or `constructor` is only a key.
+ */
+import type { IdMapping } from '#linux/kernel.ts';
+
+export interface SandboxMetadata {
+  readonly name: string;
+  readonly uid: string;
+  readonly namespace: string;
+  /** 0 … 2^32-1; counted up by the kubelet with each new sandbox of the pod. */
+  readonly attempt: number;
+}
+
+export interface DnsConfig {
+  readonly servers: readonly string[];
+  readonly searches: readonly string[];
+  readonly options: readonly string[];
+}
+
+export interface PortMapping {
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
+  readonly containerPort: number;
+  /** 0: not published. */
+  readonly hostPort: number;
+  /** Empty: all addresses of the node. */
+  readonly hostIp: string;
+}
+
+/** All that the wire can say; which mode is possible for which namespace is for `validation.ts` to judge. */
+export type NamespaceMode = 'pod' | 'container' | 'node' | 'target';
+
+export interface UserNamespace {
+  /** `node`: no user namespace. Only `pod` and `node` are possible. */
+  readonly mode: NamespaceMode;
+  readonly uids: readonly IdMapping[];
+  readonly gids: readonly IdMapping[];
+}
+
+export interface NamespaceOptions {
+  readonly network: NamespaceMode;
+  readonly pid: NamespaceMode;
+  readonly ipc: NamespaceMode;
+  readonly user: UserNamespace | undefined;
+}
+
+export interface SecurityProfile {
+  readonly type: 'runtimeDefault' | 'unconfined' | 'localhost';
+  readonly localhostRef: string;
+}
+
+export interface SelinuxOptions {
+  readonly user: string;
+  readonly role: string;
+  readonly type: string;
+  readonly level: string;
+}
+
+export interface SandboxSecurity {
+  readonly namespaces: NamespaceOptions;
+  readonly privileged: boolean;
+  readonly readonlyRootfs: boolean;
+  readonly runAsUser: bigint | undefined;
+  readonly runAsGroup: bigint | undefined;
+  readonly supplementalGroups: readonly bigint[];
+  /** undefined: unconfined (contract section 5). */
+  readonly seccomp: SecurityProfile | undefined;
+  readonly apparmor: SecurityProfile | undefined;
+  readonly selinux: SelinuxOptions | undefined;
+}
+
+/** Limits of the pod as a whole. 0 or an empty text: not set. */
+export interface SandboxResources {
+  /** Microseconds. */
+  readonly cpuPeriod: bigint;
+  /** Microseconds in each period; -1: no limit. */
+  readonly cpuQuota: bigint;
+  readonly cpuShares: bigint;
+  /** Bytes. */
+  readonly memoryLimit: bigint;
+  /** Bytes of memory and swap together (cgroup v1's sense). */
+  readonly memorySwapLimit: bigint;
+  readonly oomScoreAdj: bigint;
+  readonly cpusetCpus: string;
+  readonly cpusetMems: string;
+  readonly hugepageLimits: readonly { readonly pageSize: string; readonly limit: bigint }[];
+  /** cgroup v2 files by name; they win over the typed fields. */
+  readonly unified: Readonly<Record<string, string>>;
+}
+
+export interface SandboxLinux {
+  /** The cgroup that the kubelet made for the pod, in the driver's form; empty: crisp makes its own. */
+  readonly cgroupParent: string;
+  readonly security: SandboxSecurity;
+  readonly sysctls: Readonly<Record<string, string>>;
+  readonly overhead: SandboxResources | undefined;
+  readonly resources: SandboxResources | undefined;
+}
+
+export interface SandboxConfig {
+  readonly metadata: SandboxMetadata;
+  /** Empty: the node's where the pod has the node's network, else made of the sandbox id. */
+  readonly hostname: string;
+  /** Absolute, or empty: containers' output is discarded. */
+  readonly logDirectory: string;
+  /** undefined: a copy of the node's resolv.conf; all lists empty: an empty file. */
+  readonly dns: DnsConfig | undefined;
+  readonly portMappings: readonly PortMapping[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly linux: SandboxLinux;
+}
+
+/** What a request without a `linux` block means. */
+export const defaultLinux: SandboxLinux = {
+  cgroupParent: '',
+  security: {
+    namespaces: { network: 'pod', pid: 'pod', ipc: 'pod', user: undefined },
+    privileged: false,
+    readonlyRootfs: false,
+    runAsUser: undefined,
+    runAsGroup: undefined,
+    supplementalGroups: [],
+    seccomp: undefined,
+    apparmor: undefined,
+    selinux: undefined,
+  },
+  sysctls: {},
+  overhead: undefined,
+  resources: undefined,
+};
+
+/** Whether both ask for the same pod; the order of map keys does not count. */
+export const sameConfig = (a: SandboxConfig, b: SandboxConfig): boolean => canonical(a) === canonical(b);
+
+const canonical = (value: unknown): string =>
+  JSON.stringify(value, (_key, item: unknown) => {
+    if (typeof item === 'bigint') return `${item}n`;
+    if (typeof item !== 'object' || item === null || Array.isArray(item)) return item;
+    // A list of pairs, not an object: integer-like keys and `__proto__` would not keep their place there.
+    return Object.entries(item)
+      .filter(([, entry]) => entry !== undefined)
+      .sort(([x], [y]) => (x < y ? -1 : 1));
+  });
+
+/** Whether the pod has a user namespace of its own. */
+export const ownUserNamespace = (config: SandboxConfig): UserNamespace | undefined => {
+  const { user } = config.linux.security.namespaces;
+  return user?.mode === 'pod' ? user : undefined;
+};

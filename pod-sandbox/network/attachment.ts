@@ -1,0 +1,21 @@
+/**
+ * One pod's attachment to one network. It is recorded before ADD with everything that ADD and DEL need, the
+ * configuration included, so that DEL works when the configuration has changed or gone, and after a reboot.
+ */
+import type { NetworkConfig } from './conflist.ts';
+import type { CniResult } from './result.ts';
+
+export interface Attachment {
+  /** As it was at ADD. */
+  readonly config: NetworkConfig;
+  /** Name of the interface inside the pod. */
+  readonly interfaceName: string;
+  /** CNI_ARGS. */
+  readonly args: string;
+  /** What the plugins that declare the capability get as `runtimeConfig`. */
+  readonly capabilities: Readonly<Record<string, unknown>>;
+  /** undefined until ADD has succeeded. */
+  readonly result: CniResult | undefined;
+  /** The pod's addresses without prefix lengths, the primary one first, no repeats. */
+  readonly ips: readonly string[];
+}

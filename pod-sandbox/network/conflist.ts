@@ -1,0 +1,88 @@
+/** CNI configurations: one file, parsed and checked. Which file counts, and when it is read, is in `conf-directory.ts`. */
+import { CrispError } from '#core/errors.ts';
+import { type CniVersion, cniVersions, excerpt, isCniVersion } from './result.ts';
+
+/** One plugin's configuration as it stands in the file; `type` is a checked program name. */
+export interface PluginConfig {
+  readonly type: string;
+  readonly capabilities?: Readonly<Record<string, unknown>>;
+  readonly [key: string]: unknown;
+}
+
+/** A list of plugins that together make one network. Plain JSON: it is kept in the record of each attachment. */
+export interface NetworkConfig {
+  readonly name: string;
+  readonly cniVersion: CniVersion;
+  readonly plugins: readonly PluginConfig[];
+  /** Path of the file, for messages. */
+  readonly source: string;
+}
+
+/** The specification's form of a network name. */
+const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
+/** A program's name: no path, so that nothing outside the plugin directories is run. */
+const TYPE = /^[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}$/;
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Parses a `.conflist`, or a `.conf` or `.json` of one plugin. Throws NetworkFailed that names file and field. */
+export function parseNetworkConfig(source: string, text: string): NetworkConfig {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw invalid(source, `is no JSON: ${error instanceof Error ? excerpt(error.message) : ''}`);
+  }
+  if (!isObject(value)) throw invalid(source, 'is no JSON object');
+  const { name, plugins = [value] } = value;
+  if (typeof name !== 'string' || !NAME.test(name)) {
+    throw invalid(
+      source,
+      `has name ${shown(name)}`,
+      'a name begins with a letter or digit and has only A-Z a-z 0-9 _ . -',
+    );
+  }
+  if (!Array.isArray(plugins) || plugins.length === 0) throw invalid(source, 'lists no plugins');
+  return {
+    name,
+    cniVersion: versionOf(source, value),
+    plugins: plugins.map((plugin, index) => checkPlugin(source, plugin, index)),
+    source,
+  };
+}
+
+/** From CNI 1.1 on `cniVersions` lists alternatives; the highest that crisp speaks is chosen. */
+function versionOf(source: string, value: Readonly<Record<string, unknown>>): CniVersion {
+  const offered = Array.isArray(value['cniVersions'])
+    ? [value['cniVersion'], ...value['cniVersions']]
+    : [value['cniVersion']];
+  const version = cniVersions.findLast((known) => offered.includes(known));
+  if (isCniVersion(version)) return version;
+  throw invalid(
+    source,
+    `has cniVersion ${shown(value['cniVersion'])}`,
+    `write one of ${cniVersions.join(', ')}`,
+  );
+}
+
+function checkPlugin(source: string, plugin: unknown, index: number): PluginConfig {
+  if (!isObject(plugin)) throw invalid(source, `has plugins[${index}] that is no object`);
+  const { type, capabilities } = plugin;
+  if (typeof type !== 'string' || !TYPE.test(type)) {
+    throw invalid(
+      source,
+      `has plugins[${index}].type ${shown(type)}`,
+      'type is the file name of a plugin, without a path',
+    );
+  }
+  if (capabilities !== undefined && !isObject(capabilities)) {
+    throw invalid(source, `has plugins[${index}].capabilities that is no object`);
+  }
+  return { ...plugin, type };
+}
+
+const shown = (value: unknown): string => excerpt(JSON.stringify(value) ?? 'undefined');
+
+const invalid = (source: string, message: string, hint = 'correct the file'): CrispError =>
+  new CrispError('NetworkFailed', `CNI configuration ${source} ${message}`, { hint });

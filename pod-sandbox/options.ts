@@ -1,0 +1,70 @@
+/** The plain options of the pod service; daemon/main.ts fills them from the config. Times are milliseconds. */
+import type { CgroupDriverName } from './cgroups.ts';
+
+/**
+ * Who makes a handler's sandboxes: crisp's own pause process, or the runtime itself (virtual machines). Only `pause`
+ * is built; a request for the other is refused with Unimplemented.
+ */
+export type SandboxKind = 'pause' | 'runtime';
+
+export interface Deadlines {
+  readonly record: number;
+  readonly namespaces: number;
+  readonly files: number;
+  readonly cgroup: number;
+  /** CNI ADD of the whole list. */
+  readonly networkAdd: number;
+  /** CNI DEL of the whole list. */
+  readonly networkDel: number;
+  /** All containers of a pod killed. */
+  readonly containers: number;
+  /** Each other undo: unmount, unpin, end of the pause process, removal of the cgroup. */
+  readonly undo: number;
+  /** A retry's wait for the call that it joined. */
+  readonly join: number;
+}
+
+/** The kubelet waits four minutes for RunPodSandbox and two for the rest; all stays well within that. */
+export const defaultDeadlines: Deadlines = {
+  record: 10_000,
+  namespaces: 20_000,
+  files: 20_000,
+  cgroup: 20_000,
+  networkAdd: 120_000,
+  networkDel: 60_000,
+  containers: 60_000,
+  undo: 30_000,
+  join: 230_000,
+};
+
+export interface NetworkOptions {
+  /** Directory of CNI configurations; the first by name counts. May be missing. */
+  readonly confDir: string;
+  /** Directories of CNI plugins, searched in order. */
+  readonly binDirs: readonly string[];
+  /** Environment of the plugins besides CNI_*: PATH at least. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** Bytes that a plugin may print; more is nonsense. */
+  readonly maxOutput?: number;
+}
+
+export interface PodSandboxOptions {
+  /** Survives a reboot: `<root>/sandboxes/<id>/record.json`. */
+  readonly root: string;
+  /** A tmpfs such as /run/crisp: `<state>/sandboxes/<id>/` holds pins, hostname, resolv.conf, shm. */
+  readonly state: string;
+  /** Handler names; the empty name of a request means `defaultHandler`. */
+  readonly handlers: Readonly<Record<string, { readonly sandbox: SandboxKind }>>;
+  readonly defaultHandler: string;
+  readonly cgroupDriver: CgroupDriverName;
+  /** Where crisp's own pod cgroups are made: absolute below the cgroup root, such as `/crisp`. */
+  readonly cgroupPrefix: string;
+  readonly network: NetworkOptions;
+  /** Bytes of /dev/shm; 64 MiB where absent. */
+  readonly shmBytes?: number;
+  /** Wanted oom_score_adj of pause processes; -998 where absent. */
+  readonly oomScoreAdj?: number;
+  /** Copied for pods without DNS config; /etc/resolv.conf where absent. */
+  readonly resolvConf?: string;
+  readonly deadlines?: Partial<Deadlines>;
+}

@@ -1,0 +1,111 @@
+/** The face of the pod service: what the daemon and `cri/` call. Opened by `openPodSandboxes` in `index.ts`. */
+import type { ContainerId, SandboxId } from '#core/ids.ts';
+import type { Operation } from '#core/operation.ts';
+import type { IdMapping, ProcessRef } from '#linux/kernel.ts';
+import type { SandboxConfig, SandboxMetadata } from './config.ts';
+import type { NetworkStatus } from './network/conf-directory.ts';
+import type { EndReason } from './sandbox.ts';
+
+/** A committed sandbox as clients see it. */
+export interface Sandbox {
+  readonly id: SandboxId;
+  /** As requested, unchanged. */
+  readonly config: SandboxConfig;
+  readonly runtimeHandler: string;
+  /** One that is being made counts as `notReady`. */
+  readonly state: 'ready' | 'notReady';
+  /** Why it is not ready; undefined while it is ready or being made. */
+  readonly reason: EndReason | undefined;
+  /** The reason in words. */
+  readonly detail: string;
+  /** Nanoseconds since the epoch, above 0. */
+  readonly createdAt: bigint;
+  readonly network: {
+    /** Empty on the node's network, and until the network is there. */
+    readonly ip: string;
+    /** Never repeats `ip`. */
+    readonly additionalIps: readonly string[];
+    /** Path of the pinned network namespace; undefined on the node's network. */
+    readonly namespace: string | undefined;
+  };
+  /** The pause process; undefined where there never was one. */
+  readonly process: ProcessRef | undefined;
+  /** The pod's cgroup below the cgroup root. */
+  readonly cgroup: string;
+}
+
+/** `ready`, `notReady`: the new state was committed; `removed`: the sandbox is no longer listed. */
+export interface SandboxEvent {
+  readonly kind: 'created' | 'ready' | 'notReady' | 'removed';
+  readonly sandbox: Sandbox;
+}
+
+/** The pod as its containers see it; has the form of runtime-service's port. */
+export interface PodView {
+  readonly id: SandboxId;
+  readonly ready: boolean;
+  readonly metadata: SandboxMetadata;
+  readonly runtimeHandler: string;
+  readonly logDirectory: string;
+  readonly privileged: boolean;
+  readonly hostname: string;
+  readonly network: 'pod' | 'node';
+  readonly ipc: 'pod' | 'node';
+  readonly pid: 'pod' | 'container' | 'node';
+  readonly userNamespace:
+    | { readonly uids: readonly IdMapping[]; readonly gids: readonly IdMapping[] }
+    | undefined;
+  readonly pins: Readonly<Partial<Record<'net' | 'ipc' | 'uts' | 'pid' | 'user', string>>>;
+  readonly files: {
+    readonly hostname: string | undefined;
+    readonly resolvConf: string | undefined;
+    readonly shm: string | undefined;
+  };
+  readonly monitorCgroup: string;
+}
+
+/** Has the form of runtime-service's port `Pods`. */
+export interface PodViews {
+  get(id: SandboxId): PodView | undefined;
+  resolve(idOrPrefix: string): SandboxId | undefined;
+  /** Throws NotFound for an unknown pod. */
+  containerCgroup(pod: SandboxId, container: ContainerId): { readonly oci: string; readonly path: string };
+}
+
+export interface RunRequest {
+  readonly config: SandboxConfig;
+  /** Empty: the default handler. */
+  readonly runtimeHandler: string;
+}
+
+export interface PodSandboxes {
+  /**
+   * Makes a sandbox; resolves when it is ready. A retry with the same metadata joins the running call; after success
+   * it gets the same id. Throws InvalidArgument (field and remedy), AlreadyExists (the name is held by another
+   * configuration, or by a sandbox that has ended), NetworkFailed (with the plugin), DeadlineExceeded (with the
+   * stage), Cancelled. After a failure nothing is left, or the sandbox stays listed as not ready to be removed.
+   */
+  run(request: RunRequest, op: Operation): Promise<SandboxId>;
+  /**
+   * Kills the containers, detaches the network and undoes all else; the record stays. Idempotent in every state; a
+   * sandbox that is being made is cancelled first. An unknown id is success. Goes on when the client has gone.
+   */
+  stop(id: SandboxId, op: Operation): Promise<void>;
+  /** Stops where needed, removes the containers, then the record; the name is free. An unknown id is success. */
+  remove(id: SandboxId, op: Operation): Promise<void>;
+  get(id: SandboxId): Sandbox | undefined;
+  /** A full id from a full id or a unique prefix; undefined where none or several match. */
+  resolve(idOrPrefix: string): SandboxId | undefined;
+  /** All sandboxes, oldest first. From memory. */
+  list(): readonly Sandbox[];
+  /** Whether pods with a network can be made. From memory; a missing directory watch is made up for in the background. */
+  networkStatus(): NetworkStatus;
+  /** For runtime-service. */
+  readonly pods: PodViews;
+  /** Finishes what the last daemon left unfinished. Reads, run, stop and remove may be called at the same time. */
+  recover(op: Operation): Promise<void>;
+  /** Called after each committed change, in order. Returns what ends it. */
+  onChange(listener: (event: SandboxEvent) => void): () => void;
+  /** Ends watches and waits for running calls to settle. Pods run on. */
+  close(): Promise<void>;
+}

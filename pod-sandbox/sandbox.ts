@@ -1,0 +1,143 @@
+/**
+ * The life of a sandbox.
+ *
+ *              run                ADD done               removeAll
+ *   (nothing) ─────► creating ─────────────► ready         │
+ *                      │  │                    │           │
+ *         rollback done│  │rollback incomplete │ stop, or the pause process died
+ *                      ▼  ▼                    ▼           ▼
+ *                 (nothing)  ─────────────► notReady ───► removing ──► (nothing)
+ *                                           stopped
+ *                                           failed
+ *                                           dead
+ *
+ * `creating` is shown as not ready. `removing` is not a state of the record: it is the rename of its directory.
+ * A record is immutable; each change makes a new one, written before it is published.
+ */
+import { CrispError } from '#core/errors.ts';
+import type { SandboxId } from '#core/ids.ts';
+import type { Versioned } from '#core/record-store.ts';
+import type { NamespaceKind, ProcessRef } from '#linux/kernel.ts';
+import type { PodCgroup } from './cgroups.ts';
+import type { SandboxConfig } from './config.ts';
+import type { Attachment } from './network/attachment.ts';
+
+export const RECORD_VERSION = 1;
+
+/** `stopped`: asked for; `failed`: could neither be made nor undone in full; `dead`: ended by itself, or a reboot. */
+export type EndReason = 'stopped' | 'failed' | 'dead';
+
+export type SandboxState =
+  | { readonly name: 'creating' }
+  | { readonly name: 'ready' }
+  | { readonly name: 'notReady'; readonly reason: EndReason; readonly detail: string };
+
+/** An effect outside the record, written before it is made; the undo of each is in `intents.ts`. */
+export type SandboxIntent =
+  /** The sandbox's directory below the state root, with its plain files. */
+  | { readonly kind: 'directory'; readonly path: string }
+  | { readonly kind: 'shm'; readonly path: string }
+  | { readonly kind: 'pins'; readonly path: string }
+  | { readonly kind: 'cgroup'; readonly cgroup: PodCgroup }
+  /** Recorded before the pause process is released; one that is still held ends with the daemon. */
+  | { readonly kind: 'process'; readonly process: ProcessRef }
+  /** The attachment itself is the record's `attachment`. */
+  | { readonly kind: 'network' };
+
+export interface SandboxFiles {
+  readonly hostname: string;
+  readonly resolvConf: string;
+  /** The pod's own tmpfs, or the node's /dev/shm where the pod has the node's IPC namespace. */
+  readonly shm: string;
+}
+
+export interface SandboxRecord extends Versioned {
+  readonly version: typeof RECORD_VERSION;
+  readonly id: SandboxId;
+  readonly config: SandboxConfig;
+  readonly runtimeHandler: string;
+  /** Nanoseconds since the epoch; never changes. */
+  readonly createdAt: bigint;
+  /** The boot in which it was made: no effect but the network attachment's outlives it. */
+  readonly bootId: string;
+  /** The name inside, which may differ from the configured one where that is empty. */
+  readonly hostname: string;
+  readonly state: SandboxState;
+  readonly process: ProcessRef | undefined;
+  /** Where each namespace of its own is pinned. */
+  readonly pins: Readonly<Partial<Record<NamespaceKind, string>>>;
+  readonly files: SandboxFiles;
+  readonly cgroup: PodCgroup;
+  /** undefined: the node's network. */
+  readonly attachment: Attachment | undefined;
+  readonly intents: readonly SandboxIntent[];
+}
+
+/** What only one sandbox may be called at a time. */
+export const nameKey = ({ metadata }: SandboxConfig): string =>
+  JSON.stringify([metadata.namespace, metadata.name, metadata.uid, metadata.attempt]);
+
+/** For messages: `namespace/name, attempt 0`. */
+export const displayName = ({ metadata }: SandboxConfig): string =>
+  `${metadata.namespace}/${metadata.name}, attempt ${metadata.attempt}`;
+
+/** The first twelve digits: enough for people. */
+export const shortId = (id: SandboxId): string => id.slice(0, 12);
+
+const notReady = (reason: EndReason, detail: string): SandboxState => ({ name: 'notReady', reason, detail });
+
+/** The pause process is known and placed, but still held. */
+export function withProcess(
+  record: SandboxRecord,
+  process: ProcessRef,
+  pins: SandboxRecord['pins'],
+): SandboxRecord {
+  mustBe(record, 'creating');
+  return { ...record, process, pins, intents: insertProcess(record.intents, process) };
+}
+
+/** All is made. */
+export function toReady(record: SandboxRecord, attachment: Attachment | undefined): SandboxRecord {
+  mustBe(record, 'creating');
+  return { ...record, attachment, state: { name: 'ready' } };
+}
+
+/** The end, from any state. The first reason stays; what was never ready stays failed. */
+export function toNotReady(record: SandboxRecord, reason: EndReason, detail: string): SandboxRecord {
+  if (record.state.name === 'notReady') return record;
+  return { ...record, state: notReady(record.state.name === 'creating' ? 'failed' : reason, detail) };
+}
+
+/** What an undo could not undo. */
+export const withIntents = (record: SandboxRecord, intents: readonly SandboxIntent[]): SandboxRecord => ({
+  ...record,
+  intents,
+});
+
+function mustBe(record: SandboxRecord, name: SandboxState['name']): void {
+  if (record.state.name === name) return;
+  throw new CrispError('Internal', `sandbox ${shortId(record.id)} is ${record.state.name}, not ${name}`);
+}
+
+/** Before the network's intent: undone in reverse, the network goes while its namespace is held. */
+function insertProcess(intents: readonly SandboxIntent[], process: ProcessRef): SandboxIntent[] {
+  const others = intents.filter(({ kind }) => kind !== 'process');
+  const at = others.findIndex(({ kind }) => kind === 'network');
+  return others.toSpliced(at === -1 ? others.length : at, 0, { kind: 'process', process });
+}
+
+/** Throws where a parsed record lacks what all code relies on: it is then shown as broken. */
+export function checkRecord(record: SandboxRecord): void {
+  const { id, config, state, intents, createdAt, cgroup, files } = record;
+  const whole =
+    /^[0-9a-f]{64}$/.test(id) &&
+    typeof config?.metadata?.name === 'string' &&
+    typeof config.linux?.security?.namespaces?.network === 'string' &&
+    ['creating', 'ready', 'notReady'].includes(state?.name) &&
+    typeof createdAt === 'bigint' &&
+    typeof cgroup?.parent === 'string' &&
+    typeof files?.hostname === 'string' &&
+    typeof record.pins === 'object' &&
+    Array.isArray(intents);
+  if (!whole) throw new CrispError('DataLoss', 'the record lacks fields of version 1');
+}
