@@ -1,0 +1,164 @@
+/** What a client asks of a container, in domain terms; cri/ maps the wire onto it. */
+import { CrispError } from '#core/errors.ts';
+import type { IdMapping } from '#linux/kernel.ts';
+import type { NamespaceMode } from './ports.ts';
+
+export type Labels = Readonly<Record<string, string>>;
+
+export interface ContainerMetadata {
+  readonly name: string;
+  readonly attempt: number;
+}
+
+export type MountPropagation = 'private' | 'host-to-container' | 'bidirectional';
+
+/** A mount as requested; echoed unchanged in the status. */
+export interface MountRequest {
+  readonly containerPath: string;
+  readonly hostPath: string;
+  readonly readonly: boolean;
+  readonly selinuxRelabel: boolean;
+  readonly propagation: MountPropagation;
+  readonly recursiveReadOnly: boolean;
+  readonly uidMappings: readonly IdMapping[];
+  readonly gidMappings: readonly IdMapping[];
+  /** An image volume: the image's reference; empty for a bind mount. */
+  readonly image: string;
+  readonly imageSubPath: string;
+}
+
+export interface DeviceRequest {
+  readonly containerPath: string;
+  readonly hostPath: string;
+  /** Of `rwm`. */
+  readonly permissions: string;
+}
+
+/** CRI's LinuxContainerResources; 0 means unset, as on the wire. */
+export interface LinuxResources {
+  readonly cpuPeriod: bigint;
+  readonly cpuQuota: bigint;
+  readonly cpuShares: bigint;
+  readonly memoryLimitBytes: bigint;
+  readonly oomScoreAdj: bigint;
+  readonly cpusetCpus: string;
+  readonly cpusetMems: string;
+  readonly hugepageLimits: readonly { readonly pageSize: string; readonly limit: bigint }[];
+  readonly unified: Readonly<Record<string, string>>;
+  readonly memorySwapLimitBytes: bigint;
+}
+
+export interface SecurityProfile {
+  readonly type: 'RuntimeDefault' | 'Unconfined' | 'Localhost';
+  /** Localhost: an absolute path for seccomp, a loaded profile's name for AppArmor. */
+  readonly localhostRef: string;
+}
+
+export interface SecurityContext {
+  readonly privileged: boolean;
+  readonly addCapabilities: readonly string[];
+  readonly dropCapabilities: readonly string[];
+  readonly pid: NamespaceMode;
+  /** Container whose pid namespace is joined; with `pid: 'target'`. */
+  readonly targetId: string;
+  readonly runAsUser: bigint | undefined;
+  readonly runAsGroup: bigint | undefined;
+  readonly runAsUsername: string;
+  readonly readonlyRootfs: boolean;
+  readonly supplementalGroups: readonly bigint[];
+  readonly supplementalGroupsPolicy: 'Merge' | 'Strict';
+  readonly noNewPrivs: boolean;
+  readonly maskedPaths: readonly string[];
+  readonly readonlyPaths: readonly string[];
+  /** No profile means unconfined (contract: a nil message). */
+  readonly seccomp: SecurityProfile | undefined;
+  readonly apparmor: SecurityProfile | undefined;
+}
+
+export interface ContainerConfig {
+  readonly metadata: ContainerMetadata;
+  /** What the kubelet sends is the id of the pull; crictl sends a name. */
+  readonly image: string;
+  readonly userSpecifiedImage: string;
+  readonly command: readonly string[];
+  readonly args: readonly string[];
+  readonly workingDir: string;
+  readonly envs: readonly { readonly key: string; readonly value: string }[];
+  readonly mounts: readonly MountRequest[];
+  readonly devices: readonly DeviceRequest[];
+  readonly labels: Labels;
+  readonly annotations: Labels;
+  /** Relative to the pod's log directory; empty: no log. */
+  readonly logPath: string;
+  readonly stdin: boolean;
+  readonly stdinOnce: boolean;
+  readonly tty: boolean;
+  readonly resources: LinuxResources;
+  readonly security: SecurityContext;
+  /** `SIGTERM`, `SIGRTMIN+3`, …; empty: the image's, else SIGTERM. */
+  readonly stopSignal: string;
+}
+
+const MAX_NAME = 253;
+
+/** Refuses what no container can be made of; nothing has happened yet. Throws InvalidArgument naming the field. */
+export function validateConfig(config: ContainerConfig): void {
+  const refuse = (message: string, hint: string): never => {
+    throw new CrispError('InvalidArgument', `container config: ${message}`, { hint });
+  };
+  const { metadata, security } = config;
+  if (metadata.name === '') refuse('metadata.name is empty', 'name the container');
+  if (metadata.name.length > MAX_NAME) refuse(`metadata.name is longer than ${MAX_NAME} characters`, 'shorten it');
+  if (config.image === '') refuse('image.image is empty', 'name an image or its id');
+  validatePaths(config, refuse);
+  for (const env of config.envs) {
+    if (env.key === '' || env.key.includes('=') || `${env.key}${env.value}`.includes('\0')) {
+      refuse(`envs: ${JSON.stringify(env.key)} is no variable's name or holds a NUL`, 'correct the variable');
+    }
+  }
+  if (security.runAsGroup !== undefined && security.runAsUser === undefined && security.runAsUsername === '') {
+    refuse('run_as_group is set without run_as_user or run_as_username', 'set the user too');
+  }
+  if (security.runAsUser !== undefined && security.runAsUsername !== '') {
+    refuse('run_as_user and run_as_username are both set', 'set one of them');
+  }
+  for (const id of [security.runAsUser, security.runAsGroup, ...security.supplementalGroups]) {
+    if (id !== undefined && (id < 0n || id > 4294967294n)) refuse(`id ${id} is out of range`, 'use 0 to 2^32-2');
+  }
+  if (security.pid === 'target' && security.targetId === '') refuse('pid mode TARGET without target_id', 'set target_id');
+}
+
+function validatePaths(config: ContainerConfig, refuse: (message: string, hint: string) => never): void {
+  if (config.logPath.split('/').includes('..')) refuse('log_path leaves the log directory', 'use a path inside it');
+  if (config.workingDir !== '' && !config.workingDir.startsWith('/')) {
+    refuse(`working_dir ${config.workingDir} is not absolute`, 'use an absolute path');
+  }
+  for (const mount of config.mounts) validateMount(mount, refuse);
+  for (const device of config.devices) {
+    if (!/^[rwm]*$/.test(device.permissions)) {
+      refuse(`devices: permissions ${device.permissions} of ${device.hostPath}`, 'use letters of rwm');
+    }
+  }
+  const texts = [config.workingDir, config.logPath, ...config.command, ...config.args];
+  for (const mount of config.mounts) texts.push(mount.containerPath, mount.hostPath);
+  if (texts.some((text) => text.includes('\0'))) refuse('a path or argument holds a NUL', 'remove it');
+}
+
+function validateMount(mount: MountRequest, refuse: (message: string, hint: string) => never): void {
+  if (!mount.containerPath.startsWith('/') && mount.containerPath === '') {
+    refuse('mounts: container_path is empty', 'name the path in the container');
+  }
+  if (mount.image !== '') {
+    if (mount.hostPath !== '') refuse(`mounts: ${mount.containerPath} has a host_path and an image`, 'set one of them');
+    return;
+  }
+  if (!mount.hostPath.startsWith('/')) {
+    refuse(`mounts: host_path ${JSON.stringify(mount.hostPath)} is not absolute`, 'use an absolute path');
+  }
+  if (mount.recursiveReadOnly && !mount.readonly) {
+    refuse(`mounts: ${mount.containerPath} is recursive_read_only but not readonly`, 'set readonly too');
+  }
+  if (mount.recursiveReadOnly && mount.propagation !== 'private') {
+    refuse(`mounts: ${mount.containerPath} is recursive_read_only with propagation`, 'use PROPAGATION_PRIVATE');
+  }
+}

@@ -1,0 +1,91 @@
+import type { ContainerId, ImageId, SandboxId } from '#core/ids.ts';
+import type { Intent } from '#core/undo.ts';
+import type { ProcessRef } from '#linux/kernel.ts';
+import type { ContainerMetadata, Labels, LinuxResources, MountRequest } from './config.ts';
+
+/**
+ * The life of a container:
+ *
+ *     CreateContainer            StartContainer                 process ends
+ *   creating ──────▶ created ──────▶ starting ──────▶ running ──────▶ exited
+ *      │                │               │  OCI create or                ▲
+ *      └─ rollback:     │               │  start fails: 128 StartError  │
+ *         gone          └───────────────┴───────────────────────────────┤
+ *                          RemoveContainer from any state: ends what runs, then the record is gone
+ *
+ * `unknown` is a container whose record says that it ran and of whose end nothing is known (the host rebooted, or
+ * monitor and container were both killed): it is shown as exited with code 255 and reason Unknown.
+ */
+export type ContainerState = 'creating' | 'created' | 'starting' | 'running' | 'exited';
+
+/** Effects of a container outside its record, in the order in which they are made. */
+export type ContainerIntent =
+  | (Intent & { readonly kind: 'bundle'; readonly path: string })
+  | (Intent & { readonly kind: 'rootfs'; readonly target: string })
+  | (Intent & { readonly kind: 'image-volume'; readonly target: string })
+  | (Intent & { readonly kind: 'cgroup'; readonly path: string })
+  | (Intent & { readonly kind: 'runtime'; readonly handler: string })
+  | (Intent & { readonly kind: 'monitor' });
+
+export interface ContainerUser {
+  readonly uid: number;
+  readonly gid: number;
+  /** Sorted, the primary group among them. */
+  readonly supplementalGroups: readonly number[];
+}
+
+export interface ContainerExit {
+  /** Exit code, 128 + signal, 128 for a failed start, 255 where unknown. */
+  readonly code: number;
+  readonly reason: 'Completed' | 'Error' | 'OOMKilled' | 'StartError' | 'Unknown';
+  readonly message: string;
+  /** Nanoseconds since the epoch. */
+  readonly finishedAt: bigint;
+}
+
+/** What is on disk; version 1. Environment and arguments live in the bundle alone: they may hold secrets. */
+export interface ContainerRecord {
+  readonly version: 1;
+  readonly id: ContainerId;
+  readonly sandboxId: SandboxId;
+  readonly metadata: ContainerMetadata;
+  readonly state: ContainerState;
+  readonly handler: string;
+  readonly image: {
+    readonly id: ImageId;
+    readonly name: string;
+    readonly reference: string;
+    readonly requested: string;
+    readonly userSpecified: string;
+  };
+  readonly labels: Labels;
+  readonly annotations: Labels;
+  readonly mounts: readonly MountRequest[];
+  readonly user: ContainerUser;
+  readonly resources: LinuxResources;
+  readonly stopSignal: string;
+  /** Absolute; empty where nothing is logged. */
+  readonly logPath: string;
+  readonly tty: boolean;
+  readonly stdin: boolean;
+  readonly stdinOnce: boolean;
+  /** Whether the container's first process shares its pid namespace with others. */
+  readonly sharedPid: boolean;
+  readonly cgroup: { readonly oci: string; readonly path: string };
+  /** Nanoseconds since the epoch, never changing. */
+  readonly createdAt: bigint;
+  readonly startedAt: bigint | undefined;
+  readonly exit: ContainerExit | undefined;
+  readonly process: ProcessRef | undefined;
+  readonly intents: readonly ContainerIntent[];
+}
+
+/** Name and attempt are unique in a pod: a retry of the kubelet comes with the same pair. */
+export const containerKey = (sandbox: SandboxId, metadata: ContainerMetadata): string =>
+  `${sandbox}/${metadata.name}/${metadata.attempt}`;
+
+/** Whether processes of the container may live. */
+export const mayRun = (record: ContainerRecord): boolean => record.state === 'running' || record.state === 'starting';
+
+/** The present time in nanoseconds since the epoch; milliseconds are what the clock of Node offers. */
+export const nowNanoseconds = (): bigint => BigInt(Date.now()) * 1_000_000n;

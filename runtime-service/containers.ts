@@ -1,0 +1,133 @@
+import { CrispError } from '#core/errors.ts';
+import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
+import type { Log } from '#core/operation.ts';
+import { type Loaded, RecordStore } from '#core/record-store.ts';
+import { KeyedQueue } from '#core/single-flight.ts';
+import type { Files } from '#linux/kernel.ts';
+import { type ContainerRecord, containerKey } from './container.ts';
+
+export type ContainerChange = (after: ContainerRecord | undefined, before: ContainerRecord | undefined) => void;
+
+/**
+ * The committed state of all containers: records on disk, their snapshot in memory. Reads come from memory and never
+ * wait. Changes of one container are serialised by `exclusive`; a change is seen once its record is written, but for
+ * `publish`, which is for truths that must be told even on a full disk (a container has ended).
+ */
+export class Containers {
+  readonly #store: RecordStore<ContainerRecord>;
+  readonly #byId = new Map<ContainerId, ContainerRecord>();
+  readonly #byKey = new Map<string, ContainerId>();
+  readonly #queue = new KeyedQueue<ContainerId>();
+  readonly #listeners = new Set<ContainerChange>();
+  readonly #log: Log;
+
+  constructor(directory: string, files: Files, log: Log) {
+    this.#store = new RecordStore<ContainerRecord>({ directory, version: 1, files, check: checkRecord });
+    this.#log = log;
+  }
+
+  directory(id: ContainerId): string {
+    return this.#store.directory(id);
+  }
+
+  get(id: ContainerId): ContainerRecord | undefined {
+    return this.#byId.get(id);
+  }
+
+  list(): ContainerRecord[] {
+    return [...this.#byId.values()];
+  }
+
+  ofSandbox(sandbox: SandboxId): ContainerRecord[] {
+    return this.list().filter((record) => record.sandboxId === sandbox);
+  }
+
+  /** The container of a full id or a unique prefix; throws NotFound otherwise, saying which. */
+  resolve(idOrPrefix: string): ContainerRecord {
+    const exact = this.#byId.get(idOrPrefix as ContainerId);
+    if (exact) return exact;
+    if (idOrPrefix !== '' && !isFullId(idOrPrefix)) {
+      const matches = this.list().filter((record) => record.id.startsWith(idOrPrefix));
+      if (matches[0] && matches.length === 1) return matches[0];
+      if (matches.length > 1) {
+        throw new CrispError('NotFound', `container ${idOrPrefix}: ${matches.length} ids begin so`, {
+          hint: 'give more digits',
+        });
+      }
+    }
+    throw new CrispError('NotFound', `container ${JSON.stringify(idOrPrefix)}: no such container`);
+  }
+
+  /** The committed container with this name and attempt. */
+  byKey(key: string): ContainerRecord | undefined {
+    const id = this.#byKey.get(key);
+    return id === undefined ? undefined : this.#byId.get(id);
+  }
+
+  /** Runs after all earlier changes of this container have settled. */
+  exclusive<T>(id: ContainerId, act: () => Promise<T>): Promise<T> {
+    return this.#queue.run(id, act);
+  }
+
+  async create(record: ContainerRecord): Promise<void> {
+    await this.#store.create(record.id, record, { durable: false });
+    this.publish(record);
+  }
+
+  /** Writes, then publishes. `durable` where the change must outlive a power cut. */
+  async update(record: ContainerRecord, options: { durable: boolean } = { durable: false }): Promise<ContainerRecord> {
+    await this.#store.write(record.id, record, options);
+    this.publish(record);
+    return record;
+  }
+
+  /** Publishes even where the disk refuses the record (full): what has happened has happened. */
+  async settle(record: ContainerRecord): Promise<void> {
+    try {
+      await this.#store.write(record.id, record, { durable: true });
+    } catch (error) {
+      this.#log.error({ container: record.id, error: String(error) }, 'record not written; the state is kept in memory');
+    }
+    this.publish(record);
+  }
+
+  publish(record: ContainerRecord): void {
+    const before = this.#byId.get(record.id);
+    this.#byId.set(record.id, record);
+    this.#byKey.set(containerKey(record.sandboxId, record.metadata), record.id);
+    for (const listener of this.#listeners) listener(record, before);
+  }
+
+  /** Removes the record and its directory; the name is free afterwards. */
+  async remove(record: ContainerRecord): Promise<void> {
+    await this.#store.remove(record.id);
+    this.#byId.delete(record.id);
+    const key = containerKey(record.sandboxId, record.metadata);
+    if (this.#byKey.get(key) === record.id) this.#byKey.delete(key);
+    for (const listener of this.#listeners) listener(undefined, record);
+  }
+
+  onChange(listener: ContainerChange): void {
+    this.#listeners.add(listener);
+  }
+
+  /** Fills the memory from disk; broken records are logged and left where they are. */
+  async load(): Promise<Loaded<ContainerRecord>> {
+    const loaded = await this.#store.load();
+    for (const record of loaded.records.values()) this.publish(record);
+    for (const { key, reason } of loaded.broken) {
+      this.#log.error({ container: key, reason }, 'record cannot be read; its directory is left for inspection');
+    }
+    return loaded;
+  }
+
+  sweep(keys: readonly string[]): Promise<void> {
+    return this.#store.sweep(keys);
+  }
+}
+
+function checkRecord(record: ContainerRecord): void {
+  if (!isFullId(record.id) || !isFullId(record.sandboxId) || !Array.isArray(record.intents)) {
+    throw new CrispError('DataLoss', 'the record lacks an id, a sandbox or its intents');
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * conmon, the monitor of one container: it creates the container through the OCI runtime, holds its output and writes
+ * its log, and writes its exit code to a file, all without the daemon.
+ *
+ * The start, over two pipes given by number in the environment:
+ *
+ *     crisp                         conmon                        OCI runtime
+ *       │ spawn ───────────────────▶ │ waits on _OCI_STARTPIPE
+ *       │ moves it into the pod's    │
+ *       │ monitor cgroup             │
+ *       │ one byte ────────────────▶ │ forks away, create ────────▶ │ container, waiting for start
+ *       │ ◀──── {"data": pid} ────── │  (or -1 and a message) ◀──── │
+ *       ▼ over _OCI_SYNCPIPE
+ */
+import { readFile } from 'node:fs/promises';
+import type { Readable, Writable } from 'node:stream';
+import { CrispError } from '#core/errors.ts';
+import type { Operation } from '#core/operation.ts';
+import type { Child, ProcessRef } from '#linux/kernel.ts';
+import type { ContainerRecord } from './container.ts';
+import { type OciRuntime, RUNTIME_ENV } from './oci-runtime.ts';
+import { placesOf, type Runtime } from './runtime.ts';
+
+const SYNC_PIPE = 3;
+const START_PIPE = 4;
+const MAX_REPLY = 64 << 10;
+
+export interface Monitored {
+  readonly container: ProcessRef;
+  readonly monitor: ProcessRef | undefined;
+}
+
+/** Starts conmon and with it the OCI create. Throws RuntimeFailed with the runtime's message. */
+export async function startMonitor(
+  runtime: Runtime,
+  oci: OciRuntime,
+  record: ContainerRecord,
+  monitorCgroup: string,
+  op: Operation,
+): Promise<Monitored> {
+  const { processes, cgroups } = runtime.kernel;
+  const child = await op.stage('spawn monitor', () =>
+    processes.spawn({
+      argv: monitorArgs(runtime, oci, record),
+      env: { ...RUNTIME_ENV, _OCI_SYNCPIPE: String(SYNC_PIPE), _OCI_STARTPIPE: String(START_PIPE) },
+      cwd: placesOf(runtime.options, record.id).bundle,
+      stdin: 'null',
+      stdout: 'null',
+      stderr: 'pipe',
+      extra: { [SYNC_PIPE]: 'read', [START_PIPE]: 'write' },
+    }),
+  );
+  const start = child.extra[START_PIPE] as Writable;
+  const sync = child.extra[SYNC_PIPE] as Readable;
+  try {
+    await cgroups.join(monitorCgroup, child.process.pid);
+    start.end('\0');
+    const pid = await op.deadline('OCI create', runtime.options.timeouts.create, (signal) => reply(child, sync, signal));
+    return { container: containerProcess(runtime, pid), monitor: await monitorProcess(runtime, record) };
+  } finally {
+    start.destroy();
+    sync.destroy();
+    child.stderr?.destroy();
+  }
+}
+
+function monitorArgs(runtime: Runtime, oci: OciRuntime, record: ContainerRecord): string[] {
+  const { options } = runtime;
+  const places = placesOf(options, record.id);
+  const args = [options.conmon, '--api-version', '1', '-c', record.id, '-u', record.id, '-n', record.metadata.name];
+  args.push('-r', oci.path, '-b', places.bundle, '-p', places.pidFile, '-P', places.monitorPidFile);
+  args.push('--exit-dir', `${options.state}/exits`, '--persist-dir', places.bundle, '--full-attach');
+  args.push('-l', record.logPath === '' ? 'none' : `k8s-file:${record.logPath}`, '--log-level', 'error');
+  for (const arg of oci.globalArgs) args.push('--runtime-arg', arg);
+  if (record.tty) args.push('-t');
+  if (record.stdin) args.push('-i');
+  if (record.stdin && !record.stdinOnce) args.push('--leave-stdin-open');
+  return args;
+}
+
+/** The pid from the sync pipe, or the failure that it tells. */
+async function reply(child: Child, sync: Readable, signal: AbortSignal): Promise<number> {
+  const chunks: Buffer[] = [];
+  const complaints: Buffer[] = [];
+  child.stderr?.on('data', (chunk: Buffer) => complaints.length < 64 && complaints.push(chunk));
+  const onAbort = () => sync.destroy(signal.reason as Error);
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    let size = 0;
+    for await (const chunk of sync as AsyncIterable<Buffer>) {
+      chunks.push(chunk);
+      size += chunk.length;
+      if (chunk.includes(0x0a) || size > MAX_REPLY) break;
+    }
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+  return parseReply(Buffer.concat(chunks).toString(), Buffer.concat(complaints).toString());
+}
+
+/** conmon's line: `{"data": pid}` or `{"data": -1, "message": "…"}`. */
+export function parseReply(line: string, stderr: string): number {
+  let answer: { data?: unknown; message?: unknown };
+  try {
+    answer = JSON.parse(line.split('\n')[0] ?? '');
+  } catch (error) {
+    const why = stderr.trim() || (line === '' ? 'it ended without a word' : `it said ${JSON.stringify(line.slice(0, 200))}`);
+    throw new CrispError('RuntimeFailed', `conmon: ${why}`, { cause: error, hint: 'see the log of the node for conmon' });
+  }
+  if (typeof answer.data === 'number' && answer.data > 0) return answer.data;
+  const said = typeof answer.message === 'string' ? answer.message.trim() : '';
+  throw new CrispError('RuntimeFailed', `OCI create: ${said || stderr.trim() || 'no message'}`);
+}
+
+function containerProcess(runtime: Runtime, pid: number): ProcessRef {
+  const found = runtime.kernel.processes.reference(pid);
+  if (found) return found;
+  throw new CrispError('RuntimeFailed', `OCI create: the container's process ${pid} ended before its start`);
+}
+
+async function monitorProcess(runtime: Runtime, record: ContainerRecord): Promise<ProcessRef | undefined> {
+  const text = await readFile(placesOf(runtime.options, record.id).monitorPidFile, 'utf8').catch(() => '');
+  const pid = Number(text.trim());
+  return Number.isInteger(pid) && pid > 1 ? runtime.kernel.processes.reference(pid) : undefined;
+}

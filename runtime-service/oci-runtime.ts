@@ -1,0 +1,125 @@
+import { basename } from 'node:path';
+import { mkdir } from 'node:fs/promises';
+import { CrispError, describeError } from '#core/errors.ts';
+import type { ContainerId } from '#core/ids.ts';
+import type { Log, Operation } from '#core/operation.ts';
+import type { Output, Processes } from '#linux/kernel.ts';
+import type { HandlerOptions, RuntimeOptions } from './options.ts';
+
+/** Programs see nothing of the daemon's environment but the path to their own tools. */
+export const RUNTIME_ENV = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' };
+
+/** One OCI runtime by exec: crun, runc or whatever takes the same verbs. Its own state lives under `stateRoot`. */
+export class OciRuntime {
+  readonly handler: string;
+  readonly path: string;
+  /** crun and runc differ in `exec --cgroup` on v1. */
+  readonly isCrun: boolean;
+  readonly #options: HandlerOptions;
+  readonly #stateRoot: string;
+  readonly #processes: Processes;
+  readonly #timeout: number;
+
+  constructor(handler: string, options: HandlerOptions, stateRoot: string, processes: Processes, timeout: number) {
+    this.handler = handler;
+    this.path = options.path;
+    this.isCrun = basename(options.path).startsWith('crun');
+    this.#options = options;
+    this.#stateRoot = stateRoot;
+    this.#processes = processes;
+    this.#timeout = timeout;
+  }
+
+  /** Arguments before the verb, as conmon passes them on. */
+  get globalArgs(): string[] {
+    return [`--root=${this.#stateRoot}`, ...this.#options.options];
+  }
+
+  command(...verb: string[]): string[] {
+    return [this.path, ...this.globalArgs, ...verb];
+  }
+
+  /** Lets a created container's process go on; throws RuntimeFailed with the runtime's words. */
+  async start(id: ContainerId, op: Operation): Promise<void> {
+    await this.#run(op, 'start', ['start', id]);
+  }
+
+  /** Forgets the container, killing what is left of it. One that it does not know is success. */
+  async delete(id: ContainerId, op: Operation): Promise<void> {
+    await mkdir(this.#stateRoot, { recursive: true, mode: 0o700 });
+    await this.#run(op, 'delete', ['delete', '--force', id], /does not exist|No such file|not found/i);
+  }
+
+  /** What the runtime says of itself, first line. Throws where it cannot be executed. */
+  async version(signal: AbortSignal): Promise<string> {
+    const { status, stdout, stderr } = await this.#processes.run(
+      { argv: [this.path, '--version'], env: RUNTIME_ENV },
+      signal,
+    );
+    if (status.code !== 0) throw new CrispError('RuntimeFailed', `${this.path} --version: ${words(stderr)}`);
+    return stdout.toString().split('\n')[0] ?? '';
+  }
+
+  async #run(op: Operation, stage: string, verb: string[], tolerated?: RegExp): Promise<Output> {
+    const output = await op.deadline(`runtime ${stage}`, this.#timeout, (signal) =>
+      this.#processes.run({ argv: this.command(...verb), env: RUNTIME_ENV, limit: 64 << 10 }, signal),
+    );
+    const text = words(output.stderr);
+    if (output.status.code !== 0 && !tolerated?.test(text)) {
+      throw new CrispError('RuntimeFailed', `${basename(this.path)} ${stage}: ${text || `exit code ${output.status.code}`}`);
+    }
+    return output;
+  }
+}
+
+const words = (stderr: Buffer): string => stderr.toString('utf8').trim().slice(0, 2000);
+
+/** The table of handlers: which runtime a pod's handler name stands for. */
+export class Handlers {
+  readonly #byName = new Map<string, OciRuntime>();
+  readonly defaultName: string;
+
+  private constructor(runtimes: Iterable<OciRuntime>, defaultName: string) {
+    for (const runtime of runtimes) this.#byName.set(runtime.handler, runtime);
+    this.defaultName = defaultName;
+  }
+
+  /** Names other than the empty one, which stands for the default. */
+  get names(): string[] {
+    return [...this.#byName.keys()];
+  }
+
+  /** The runtime of a handler; throws NotFound naming those that exist. */
+  get(name: string): OciRuntime {
+    const runtime = this.#byName.get(name === '' ? this.defaultName : name);
+    if (runtime) return runtime;
+    throw new CrispError('NotFound', `runtime handler ${JSON.stringify(name)} is not configured`, {
+      hint: `configured are: ${this.names.join(', ') || 'none'}; add it under [runtime.handlers]`,
+    });
+  }
+
+  /**
+   * Builds the table and picks the default: the configured one, else the first handler whose runtime can run a
+   * container here. crun refuses a hybrid cgroup mount (v1 with cgroup2 beside it), so it is passed over there.
+   */
+  static async open(options: RuntimeOptions, processes: Processes, hybridCgroups: boolean, log: Log): Promise<Handlers> {
+    const runtimes = Object.entries(options.handlers).map(
+      ([name, handler]) =>
+        new OciRuntime(name, handler, `${options.state}/oci/${name}`, processes, options.timeouts.runtime),
+    );
+    const working: string[] = [];
+    for (const runtime of runtimes) {
+      try {
+        const version = await runtime.version(AbortSignal.timeout(options.timeouts.runtime));
+        const usable = !(runtime.isCrun && hybridCgroups);
+        if (usable) working.push(runtime.handler);
+        log.info({ handler: runtime.handler, version, usable }, usable ? 'runtime found' : 'crun refuses hybrid cgroups');
+      } catch (error) {
+        log.warn({ handler: runtime.handler, error: describeError(error) }, 'runtime cannot be executed');
+      }
+    }
+    const defaultName = options.defaultHandler || working[0] || runtimes[0]?.handler || '';
+    log.info({ default: defaultName, working }, 'default runtime handler');
+    return new Handlers(runtimes, defaultName);
+  }
+}

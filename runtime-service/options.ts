@@ -1,0 +1,32 @@
+import type { Rlimit } from './spec/process.ts';
+
+export interface HandlerOptions {
+  /** Path or name of the OCI runtime's program. */
+  readonly path: string;
+  /** Arguments before the verb. */
+  readonly options: readonly string[];
+}
+
+/** Plain options of the runtime service; the daemon maps its configuration onto them. Durations in milliseconds. */
+export interface RuntimeOptions {
+  /** Where records live; outlives a reboot. */
+  readonly root: string;
+  /** Where bundles, exit files and the OCI runtimes' own state live; a tmpfs. */
+  readonly state: string;
+  readonly conmon: string;
+  /** OCI runtimes by handler's name; the name `''` stands for `defaultHandler`. */
+  readonly handlers: Readonly<Record<string, HandlerOptions>>;
+  /** Empty: the first of the handlers that works on this machine. */
+  readonly defaultHandler: string;
+  readonly rlimits: readonly Rlimit[];
+  /** Path of the profile for RuntimeDefault; empty: the built-in one. */
+  readonly seccompProfile: string;
+  readonly timeouts: {
+    readonly create: number;
+    readonly start: number;
+    /** How long a killed container may take to be gone. */
+    readonly kill: number;
+    /** One call of the OCI runtime that is not named above. */
+    readonly runtime: number;
+  };
+}

@@ -1,0 +1,43 @@
+/** What every step of a container's life works with: built once by index.ts, handed down, never a global. */
+import type { Log } from '#core/operation.ts';
+import type { ContainerId } from '#core/ids.ts';
+import type { Kernel } from '#linux/kernel.ts';
+import type { Containers } from './containers.ts';
+import type { Handlers } from './oci-runtime.ts';
+import type { RuntimeOptions } from './options.ts';
+import type { Images, Pods, RootFileSystems } from './ports.ts';
+import type { SpecHost } from './spec/index.ts';
+
+export interface Runtime {
+  readonly options: RuntimeOptions;
+  readonly kernel: Kernel;
+  readonly log: Log;
+  readonly containers: Containers;
+  readonly handlers: Handlers;
+  readonly host: SpecHost;
+  readonly pods: Pods;
+  readonly images: Images;
+  readonly rootfs: RootFileSystems;
+}
+
+/** A container's places outside its record; all under the state directory, gone after a reboot of the host. */
+export interface Places {
+  readonly bundle: string;
+  readonly config: string;
+  readonly rootfs: string;
+  readonly pidFile: string;
+  readonly monitorPidFile: string;
+  readonly exitFile: string;
+}
+
+export function placesOf(options: RuntimeOptions, id: ContainerId): Places {
+  const bundle = `${options.state}/containers/${id}`;
+  return {
+    bundle,
+    config: `${bundle}/config.json`,
+    rootfs: `${bundle}/rootfs`,
+    pidFile: `${bundle}/pid`,
+    monitorPidFile: `${bundle}/conmon.pid`,
+    exitFile: `${options.state}/exits/${id}`,
+  };
+}

@@ -1,0 +1,98 @@
+import { lstat, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CrispError, describeError } from '#core/errors.ts';
+import type { DeviceRequest } from '../config.ts';
+import type { OciDeviceRule, OciLinux } from './oci.ts';
+
+type OciDevice = NonNullable<OciLinux['devices']>[number];
+
+export interface ContainerDevices {
+  readonly devices: OciDevice[];
+  readonly rules: OciDeviceRule[];
+}
+
+const major = (device: number): number => ((device >>> 8) & 0xfff) | ((device / 2 ** 32) & 0xfffff000);
+const minor = (device: number): number => (device & 0xff) | ((device >>> 12) & 0xfff00);
+
+/**
+ * Device nodes and rules. Unprivileged: nothing but the OCI runtime's standard nodes and what is asked for; mknod is
+ * allowed for any device, as in both peers, while access is not. Privileged: all of the host's devices.
+ */
+export async function containerDevices(
+  requested: readonly DeviceRequest[],
+  privileged: boolean,
+): Promise<ContainerDevices> {
+  if (privileged) {
+    return { devices: await walk('/dev', '/dev', SKIP), rules: [{ allow: true, access: 'rwm' }] };
+  }
+  const rules: OciDeviceRule[] = [
+    { allow: false, access: 'rwm' },
+    { allow: true, type: 'c', access: 'm' },
+    { allow: true, type: 'b', access: 'm' },
+  ];
+  const devices: OciDevice[] = [];
+  for (const request of requested) {
+    const found = await requestedDevices(request);
+    devices.push(...found);
+    for (const { type, major: ma, minor: mi } of found) {
+      rules.push({
+        allow: true,
+        type,
+        access: request.permissions || 'rwm',
+        ...(ma === undefined ? {} : { major: ma }),
+        ...(mi === undefined ? {} : { minor: mi }),
+      });
+    }
+  }
+  return { devices, rules };
+}
+
+async function requestedDevices(request: DeviceRequest): Promise<OciDevice[]> {
+  const target = request.containerPath || request.hostPath;
+  try {
+    const found = await stat(request.hostPath);
+    if (found.isDirectory()) return await walk(request.hostPath, target, new Set());
+    const node = await nodeOf(request.hostPath, target);
+    if (node) return [node];
+  } catch (error) {
+    throw new CrispError('InvalidArgument', `device ${request.hostPath}: ${describeError(error)}`, {
+      cause: error,
+      hint: 'name a device that exists on the node',
+    });
+  }
+  throw new CrispError('InvalidArgument', `device ${request.hostPath} is no device node`, {
+    hint: 'mount ordinary files as mounts',
+  });
+}
+
+/** Made by the OCI runtime or by a mount of the container. */
+const SKIP = new Set(['pts', 'shm', 'mqueue', 'fd', 'console', 'ptmx', 'core', 'stdin', 'stdout', 'stderr']);
+
+async function walk(directory: string, target: string, skip: ReadonlySet<string>): Promise<OciDevice[]> {
+  const devices: OciDevice[] = [];
+  for (const entry of await readdir(directory, { withFileTypes: true })) {
+    if (skip.has(entry.name) || entry.isSymbolicLink()) continue;
+    const from = join(directory, entry.name);
+    const to = join(target, entry.name);
+    if (entry.isDirectory()) devices.push(...(await walk(from, to, new Set())));
+    else {
+      const node = await nodeOf(from, to).catch(() => undefined);
+      if (node) devices.push(node);
+    }
+  }
+  return devices;
+}
+
+async function nodeOf(path: string, target: string): Promise<OciDevice | undefined> {
+  const found = await lstat(path).then((link) => (link.isSymbolicLink() ? stat(path) : link));
+  if (!found.isCharacterDevice() && !found.isBlockDevice()) return undefined;
+  return {
+    type: found.isBlockDevice() ? 'b' : 'c',
+    path: target,
+    major: major(found.rdev),
+    minor: minor(found.rdev),
+    fileMode: found.mode & 0o777,
+    uid: found.uid,
+    gid: found.gid,
+  };
+}

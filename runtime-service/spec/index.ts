@@ -1,0 +1,121 @@
+/** Makes the OCI specification of a container out of request, pod, image and host. */
+import { CrispError } from '#core/errors.ts';
+import type { ContainerConfig } from '../config.ts';
+import type { ContainerUser } from '../container.ts';
+import type { ImageForContainer, PodOfContainer } from '../ports.ts';
+import { capabilitiesOf } from './capabilities.ts';
+import { containerDevices } from './devices.ts';
+import { type MountContext, ociMounts, rootfsPropagation } from './mounts.ts';
+import { ociNamespaces, pidMode } from './namespaces.ts';
+import type { OciSpec } from './oci.ts';
+import { ociProcess, type Rlimit } from './process.ts';
+import { ociResources, type ResourceHost } from './resources.ts';
+import { containerSeccomp, type SeccompHost } from './seccomp.ts';
+import { resolveUser, type UserFiles } from './users.ts';
+
+/** What the machine offers and the configuration decides; read once at start. */
+export interface SpecHost extends ResourceHost, SeccompHost {
+  /** The daemon's own bounding set. */
+  readonly capabilities: ReadonlySet<string>;
+  readonly rlimits: readonly Rlimit[];
+  readonly minOomScoreAdj: number;
+  readonly apparmor: boolean;
+}
+
+export interface SpecRequest {
+  readonly config: ContainerConfig;
+  readonly pod: PodOfContainer;
+  readonly image: ImageForContainer;
+  readonly userFiles: UserFiles;
+  readonly rootfs: string;
+  readonly cgroup: string;
+  readonly volumes: MountContext['volumes'];
+  readonly imageSources: ReadonlyMap<string, string>;
+  /** Pid of the container whose pid namespace is the target. */
+  readonly targetPid: number | undefined;
+}
+
+export interface MadeSpec {
+  readonly spec: OciSpec;
+  readonly user: ContainerUser;
+  readonly sharedPid: boolean;
+}
+
+const DEFAULT_OOM_SCORE = 0;
+
+/** Throws InvalidArgument or FailedPrecondition, naming the field, where request, pod and host do not fit together. */
+export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<MadeSpec> {
+  const { config, pod, image } = request;
+  const { security } = config;
+  if (security.privileged && !pod.privileged) {
+    throw new CrispError('InvalidArgument', `container ${config.metadata.name} is privileged, its pod is not`, {
+      hint: 'make the pod sandbox with privileged: true',
+    });
+  }
+  checkAppArmor(config, host);
+  const { home, ...user } = resolveUser(security, image.config.user, request.userFiles);
+  const capabilities = capabilitiesOf(security, host.capabilities);
+  const pid = pidMode(security.pid, pod);
+  const [seccomp, devices] = await Promise.all([
+    containerSeccomp(security, capabilities, host),
+    containerDevices(config.devices, security.privileged),
+  ]);
+  const wantedScore = Number(config.resources.oomScoreAdj) || DEFAULT_OOM_SCORE;
+  const propagation = rootfsPropagation(config.mounts);
+  const spec: OciSpec = {
+    ociVersion: '1.0.2',
+    process: ociProcess(config, image, {
+      user: { ...user, home },
+      hostname: pod.hostname,
+      capabilities,
+      rlimits: host.rlimits,
+      oomScoreAdj: Math.max(wantedScore, host.minOomScoreAdj),
+    }),
+    root: { path: request.rootfs, readonly: security.readonlyRootfs },
+    mounts: ociMounts({
+      pod,
+      security,
+      requested: config.mounts,
+      volumes: request.volumes,
+      imageSources: request.imageSources,
+    }),
+    annotations: {},
+    linux: {
+      namespaces: ociNamespaces(pod, pid, request.targetPid, host.version === 2 && !security.privileged),
+      ...userMappings(pod),
+      cgroupsPath: request.cgroup,
+      devices: devices.devices,
+      resources: { ...ociResources(config.resources, host), devices: devices.rules },
+      ...(seccomp ? { seccomp } : {}),
+      ...(security.privileged
+        ? {}
+        : { maskedPaths: [...security.maskedPaths], readonlyPaths: [...security.readonlyPaths] }),
+      ...(propagation ? { rootfsPropagation: propagation } : {}),
+    },
+  };
+  const profile = appArmorName(config, host);
+  if (profile !== undefined) spec.process.apparmorProfile = profile;
+  return { spec, user, sharedPid: pid !== 'container' };
+}
+
+function userMappings(pod: PodOfContainer): Pick<OciSpec['linux'], 'uidMappings' | 'gidMappings'> {
+  if (!pod.userNamespace) return {};
+  const toOci = (mappings: readonly { containerId: number; hostId: number; length: number }[]) =>
+    mappings.map(({ containerId, hostId, length }) => ({ containerID: containerId, hostID: hostId, size: length }));
+  return { uidMappings: toOci(pod.userNamespace.uids), gidMappings: toOci(pod.userNamespace.gids) };
+}
+
+function checkAppArmor(config: ContainerConfig, host: SpecHost): void {
+  if (config.security.apparmor?.type !== 'Localhost' || host.apparmor) return;
+  throw new CrispError(
+    'FailedPrecondition',
+    `AppArmor profile ${config.security.apparmor.localhostRef} is asked for, but the kernel has no AppArmor`,
+    { hint: 'run the pod on a node with AppArmor, or drop the profile' },
+  );
+}
+
+function appArmorName(config: ContainerConfig, host: SpecHost): string | undefined {
+  const wanted = config.security.apparmor;
+  if (!wanted || !host.apparmor || config.security.privileged) return undefined;
+  return wanted.type === 'Localhost' ? wanted.localhostRef : wanted.type === 'Unconfined' ? 'unconfined' : undefined;
+}

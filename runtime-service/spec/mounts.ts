@@ -1,0 +1,112 @@
+import type { MountRequest, SecurityContext } from '../config.ts';
+import type { PodOfContainer } from '../ports.ts';
+import type { OciMount } from './oci.ts';
+
+export interface MountContext {
+  readonly pod: PodOfContainer;
+  readonly security: SecurityContext;
+  readonly requested: readonly MountRequest[];
+  /** Anonymous volumes of the image: container path and source on the host. */
+  readonly volumes: readonly { readonly containerPath: string; readonly source: string }[];
+  /** Sources of image volumes by container path. */
+  readonly imageSources: ReadonlyMap<string, string>;
+}
+
+const inContainer = (path: string): string => {
+  const clean = `/${path}`.replace(/\/+/g, '/');
+  return clean.length > 1 ? clean.replace(/\/$/, '') : clean;
+};
+
+/**
+ * The mounts of a container, in order: the kernel's file systems, the pod's files, the image's volumes, then the
+ * request's own, sorted so that a parent comes before its children. A requested mount takes the place of any of
+ * crisp's at the same path (contract, section 3).
+ */
+export function ociMounts(context: MountContext): OciMount[] {
+  const { security, requested } = context;
+  const taken = new Set(requested.map((mount) => inContainer(mount.containerPath)));
+  const own = [...kernelMounts(context.pod, security), ...podFiles(context)].filter(
+    (mount) => !taken.has(mount.destination),
+  );
+  const volumes = context.volumes
+    .filter(({ containerPath }) => !taken.has(inContainer(containerPath)))
+    .map(({ containerPath, source }): OciMount => ({
+      destination: inContainer(containerPath),
+      type: 'bind',
+      source,
+      options: ['rbind', 'rprivate', 'rw'],
+    }));
+  const binds = requested.map((mount) => requestedMount(mount, context.imageSources));
+  const depth = (mount: OciMount) => mount.destination.split('/').length;
+  return [...own, ...volumes, ...binds.toSorted((a, b) => depth(a) - depth(b))];
+}
+
+function kernelMounts(pod: PodOfContainer, security: SecurityContext): OciMount[] {
+  const writable = security.privileged ? 'rw' : 'ro';
+  const shareHostIpc = pod.ipc === 'node';
+  return [
+    { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
+    { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'] },
+    {
+      destination: '/dev/pts',
+      type: 'devpts',
+      source: 'devpts',
+      options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
+    },
+    shareHostIpc
+      ? { destination: '/dev/mqueue', type: 'bind', source: '/dev/mqueue', options: ['rbind', 'nosuid', 'noexec', 'nodev'] }
+      : { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
+    sysfs(pod, writable),
+    {
+      destination: '/sys/fs/cgroup',
+      type: 'cgroup',
+      source: 'cgroup',
+      options: ['nosuid', 'noexec', 'nodev', 'relatime', writable],
+    },
+  ];
+}
+
+/** A user namespace that does not own the network namespace may not mount sysfs: the host's is bound then. */
+function sysfs(pod: PodOfContainer, writable: string): OciMount {
+  if (pod.userNamespace && pod.network === 'node') {
+    return { destination: '/sys', type: 'bind', source: '/sys', options: ['rbind', 'nosuid', 'noexec', 'nodev', 'ro'] };
+  }
+  return { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', writable] };
+}
+
+function podFiles({ pod, security }: MountContext): OciMount[] {
+  const access = security.readonlyRootfs ? 'ro' : 'rw';
+  const mounts: OciMount[] = [];
+  const bind = (destination: string, source: string | undefined, options: string[]) => {
+    if (source !== undefined) mounts.push({ destination, type: 'bind', source, options });
+  };
+  bind('/etc/resolv.conf', pod.files.resolvConf, ['rbind', 'rprivate', access]);
+  bind('/etc/hostname', pod.files.hostname, ['rbind', 'rprivate', access]);
+  bind('/dev/shm', pod.files.shm, ['rbind', 'rprivate', 'rw', 'nosuid', 'nodev', 'noexec']);
+  return mounts;
+}
+
+const PROPAGATION = { private: 'rprivate', 'host-to-container': 'rslave', bidirectional: 'rshared' } as const;
+
+function requestedMount(mount: MountRequest, imageSources: ReadonlyMap<string, string>): OciMount {
+  const options = ['rbind', PROPAGATION[mount.propagation]];
+  if (mount.recursiveReadOnly) options.push('rro');
+  else options.push(mount.readonly ? 'ro' : 'rw');
+  const toOci = (mappings: MountRequest['uidMappings']) =>
+    mappings.map(({ containerId, hostId, length }) => ({ containerID: containerId, hostID: hostId, size: length }));
+  return {
+    destination: inContainer(mount.containerPath),
+    type: 'bind',
+    source: imageSources.get(mount.containerPath) ?? mount.hostPath,
+    options,
+    ...(mount.uidMappings.length > 0 ? { uidMappings: toOci(mount.uidMappings) } : {}),
+    ...(mount.gidMappings.length > 0 ? { gidMappings: toOci(mount.gidMappings) } : {}),
+  };
+}
+
+/** The root's own propagation: it must let through what a mount asks for (mount_namespaces(7)). */
+export function rootfsPropagation(requested: readonly MountRequest[]): string | undefined {
+  if (requested.some((mount) => mount.propagation === 'bidirectional')) return 'rshared';
+  if (requested.some((mount) => mount.propagation === 'host-to-container')) return 'rslave';
+  return undefined;
+}

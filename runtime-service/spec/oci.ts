@@ -1,0 +1,91 @@
+/** The parts of the OCI runtime specification (1.0.2 to 1.2) that crisp writes; field names are the specification's. */
+
+export interface OciMount {
+  destination: string;
+  type?: string;
+  source?: string;
+  options?: string[];
+  uidMappings?: OciIdMapping[];
+  gidMappings?: OciIdMapping[];
+}
+
+export interface OciIdMapping {
+  containerID: number;
+  hostID: number;
+  size: number;
+}
+
+export interface OciProcess {
+  terminal: boolean;
+  user: { uid: number; gid: number; umask?: number; additionalGids?: number[] };
+  args: string[];
+  env: string[];
+  cwd: string;
+  capabilities?: Record<'bounding' | 'effective' | 'inheritable' | 'permitted' | 'ambient', string[]>;
+  rlimits?: { type: string; hard: bigint | number; soft: bigint | number }[];
+  noNewPrivileges?: boolean;
+  apparmorProfile?: string;
+  oomScoreAdj?: number;
+}
+
+export interface OciSeccomp {
+  defaultAction: string;
+  defaultErrnoRet?: number;
+  architectures?: string[];
+  listenerPath?: string;
+  flags?: string[];
+  syscalls?: {
+    names: string[];
+    action: string;
+    errnoRet?: number;
+    args?: { index: number; value: number | bigint; valueTwo?: number | bigint; op: string }[];
+  }[];
+}
+
+export interface OciDeviceRule {
+  allow: boolean;
+  type?: string;
+  major?: number;
+  minor?: number;
+  access?: string;
+}
+
+export interface OciResources {
+  devices?: OciDeviceRule[];
+  memory?: { limit?: bigint; reservation?: bigint; swap?: bigint };
+  cpu?: { shares?: bigint; quota?: bigint; period?: bigint; cpus?: string; mems?: string };
+  pids?: { limit: bigint };
+  hugepageLimits?: { pageSize: string; limit: bigint }[];
+  unified?: Record<string, string>;
+}
+
+export interface OciLinux {
+  uidMappings?: OciIdMapping[];
+  gidMappings?: OciIdMapping[];
+  namespaces: { type: string; path?: string }[];
+  devices?: { type: string; path: string; major?: number; minor?: number; fileMode?: number; uid?: number; gid?: number }[];
+  cgroupsPath: string;
+  resources: OciResources;
+  seccomp?: OciSeccomp;
+  maskedPaths?: string[];
+  readonlyPaths?: string[];
+  rootfsPropagation?: string;
+  mountLabel?: string;
+}
+
+export interface OciSpec {
+  ociVersion: '1.0.2';
+  process: OciProcess;
+  root: { path: string; readonly: boolean };
+  hostname?: string;
+  mounts: OciMount[];
+  annotations: Record<string, string>;
+  linux: OciLinux;
+}
+
+// Node 24 has JSON.rawJSON; the library definitions of TypeScript do not know it yet.
+const rawJson = (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON;
+
+/** JSON in which a bigint is a plain number with all its digits, as the OCI runtimes read int64. */
+export const encodeSpec = (value: unknown): string =>
+  JSON.stringify(value, (_key, item) => (typeof item === 'bigint' ? rawJson(item.toString()) : item));

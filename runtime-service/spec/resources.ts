@@ -1,0 +1,67 @@
+import { CrispError } from '#core/errors.ts';
+import type { CgroupVersion } from '#linux/kernel.ts';
+import type { LinuxResources } from '../config.ts';
+import type { OciResources } from './oci.ts';
+
+export interface ResourceHost {
+  readonly version: CgroupVersion;
+  readonly controllers: ReadonlySet<string>;
+  /** Whether the kernel counts swap (v1: memory.memsw files, v2: memory.swap.max). */
+  readonly swap: boolean;
+  /** Sizes that the host offers (`2MB`, `1GB`); others are left out, as the peers do. */
+  readonly hugepageSizes: ReadonlySet<string>;
+}
+
+/**
+ * CRI resources in the OCI's words. Zero means unset. On v2 swap comes through `unified` alone (kubelet); the typed
+ * field is memory plus swap as on v1, and the OCI runtime converts it where swap is counted at all.
+ * Throws InvalidArgument for what no kernel can take.
+ */
+export function ociResources(wanted: LinuxResources, host: ResourceHost): OciResources {
+  const resources: OciResources = {};
+  const cpu: NonNullable<OciResources['cpu']> = {};
+  if (wanted.cpuShares > 0n) cpu.shares = wanted.cpuShares;
+  if (wanted.cpuPeriod > 0n) cpu.period = wanted.cpuPeriod;
+  if (wanted.cpuQuota !== 0n) cpu.quota = wanted.cpuQuota;
+  if (wanted.cpusetCpus !== '') cpu.cpus = wanted.cpusetCpus;
+  if (wanted.cpusetMems !== '') cpu.mems = wanted.cpusetMems;
+  if (Object.keys(cpu).length > 0) resources.cpu = cpu;
+
+  const memory = memoryOf(wanted, host);
+  if (memory) resources.memory = memory;
+
+  const pages = wanted.hugepageLimits.filter(({ pageSize }) => host.hugepageSizes.has(pageSize));
+  if (pages.length > 0 && host.controllers.has('hugetlb')) resources.hugepageLimits = [...pages];
+
+  const unified = Object.entries(wanted.unified);
+  if (unified.length > 0 && host.version === 2) {
+    for (const [key] of unified) checkUnifiedKey(key);
+    resources.unified = Object.fromEntries(unified);
+  }
+  return resources;
+}
+
+function memoryOf(wanted: LinuxResources, host: ResourceHost): OciResources['memory'] {
+  const { memoryLimitBytes: limit, memorySwapLimitBytes: swap } = wanted;
+  if (limit < 0n && limit !== -1n) {
+    throw new CrispError('InvalidArgument', `memory_limit_in_bytes ${limit} is negative`, { hint: 'use 0 for unset' });
+  }
+  if (limit > 0n && swap > 0n && swap < limit) {
+    throw new CrispError('InvalidArgument', `memory_swap_limit_in_bytes ${swap} is below the memory limit ${limit}`, {
+      hint: 'it is the sum of memory and swap: make it at least the memory limit',
+    });
+  }
+  if (limit === 0n && swap === 0n) return undefined;
+  return {
+    ...(limit !== 0n ? { limit } : {}),
+    ...(swap !== 0n && host.swap ? { swap } : {}),
+  };
+}
+
+function checkUnifiedKey(key: string): void {
+  // A key is a file's name in the cgroup's directory; nothing else may be reached by it.
+  if (/^[a-z0-9_]+(\.[A-Za-z0-9_]+)+$/.test(key)) return;
+  throw new CrispError('InvalidArgument', `unified: ${JSON.stringify(key)} is not the name of a cgroup file`, {
+    hint: 'use names such as memory.high',
+  });
+}

@@ -1,0 +1,142 @@
+import { readFile } from 'node:fs/promises';
+import { CrispError, describeError } from '#core/errors.ts';
+import type { SecurityContext } from '../config.ts';
+import type { OciSeccomp } from './oci.ts';
+import { builtinProfile } from './seccomp-default.ts';
+
+type OciRule = NonNullable<OciSeccomp['syscalls']>[number];
+
+interface Condition {
+  readonly caps?: readonly string[];
+  readonly arches?: readonly string[];
+  readonly minKernel?: string;
+}
+
+/** A profile file as the field writes them (Docker's format, which Kubernetes names for `Localhost`). */
+export interface SeccompProfile {
+  readonly defaultAction: string;
+  readonly defaultErrnoRet?: number;
+  readonly architectures?: readonly string[];
+  readonly archMap?: readonly { readonly architecture: string; readonly subArchitectures?: readonly string[] | null }[];
+  readonly listenerPath?: string;
+  readonly flags?: readonly string[];
+  readonly syscalls?: readonly (Omit<OciRule, 'names' | 'args'> & {
+    readonly names?: readonly string[];
+    readonly name?: string;
+    readonly args?: OciRule['args'] | null;
+    readonly includes?: Condition | null;
+    readonly excludes?: Condition | null;
+  })[];
+}
+
+export interface SeccompHost {
+  /** `x64` or `arm64`, as Node names it. */
+  readonly arch: string;
+  /** `6.1.0-…` */
+  readonly kernel: string;
+  /** Path of the profile that stands for RuntimeDefault; empty: the built-in one. */
+  readonly defaultProfile: string;
+}
+
+const ARCHES: Readonly<Record<string, { go: string; seccomp: string }>> = {
+  x64: { go: 'amd64', seccomp: 'SCMP_ARCH_X86_64' },
+  arm64: { go: 'arm64', seccomp: 'SCMP_ARCH_AARCH64' },
+};
+
+const MAX_PROFILE_BYTES = 4 << 20;
+
+/**
+ * The filter of a container, or undefined for none: no profile and Unconfined mean none, and a privileged container
+ * has none whatever it asks (contract, section 5). Throws InvalidArgument for a profile that cannot be read.
+ */
+export async function containerSeccomp(
+  security: SecurityContext,
+  capabilities: readonly string[],
+  host: SeccompHost,
+): Promise<OciSeccomp | undefined> {
+  const wanted = security.seccomp;
+  if (!wanted || wanted.type === 'Unconfined' || security.privileged) return undefined;
+  if (wanted.type === 'Localhost') {
+    return selectRules(await loadProfile(wanted.localhostRef), capabilities, host);
+  }
+  const profile = host.defaultProfile === '' ? builtinProfile : await loadProfile(host.defaultProfile);
+  return selectRules(profile, capabilities, host);
+}
+
+async function loadProfile(path: string): Promise<SeccompProfile> {
+  const refuse = (why: string, cause?: unknown): never => {
+    throw new CrispError('InvalidArgument', `seccomp profile ${JSON.stringify(path)}: ${why}`, {
+      cause,
+      hint: "put a readable profile at this path, or use RuntimeDefault ('localhost_ref' is an absolute path)",
+    });
+  };
+  if (!path.startsWith('/')) refuse('the path is not absolute');
+  try {
+    const text = await readFile(path, 'utf8');
+    if (text.length > MAX_PROFILE_BYTES) refuse(`is larger than ${MAX_PROFILE_BYTES} bytes`);
+    const profile = JSON.parse(text) as SeccompProfile;
+    if (typeof profile.defaultAction !== 'string') refuse('has no defaultAction');
+    return profile;
+  } catch (error) {
+    if (error instanceof CrispError) throw error;
+    return refuse(describeError(error), error);
+  }
+}
+
+/** Picks the rules that hold for these capabilities, this architecture and kernel, in the OCI's form. */
+export function selectRules(
+  profile: SeccompProfile,
+  capabilities: readonly string[],
+  host: SeccompHost,
+): OciSeccomp {
+  const syscalls: OciRule[] = [];
+  for (const { names, name, includes, excludes, args, ...rule } of profile.syscalls ?? []) {
+    if (!holds(includes, capabilities, host) || excluded(excludes, capabilities, host)) continue;
+    const all = names && names.length > 0 ? [...names] : name ? [name] : [];
+    if (all.length === 0) continue;
+    syscalls.push({
+      names: all,
+      action: rule.action,
+      ...(rule.errnoRet === undefined ? {} : { errnoRet: rule.errnoRet }),
+      ...(args && args.length > 0 ? { args } : {}),
+    });
+  }
+  const architectures = architecturesOf(profile, host);
+  return {
+    defaultAction: profile.defaultAction,
+    ...(profile.defaultErrnoRet === undefined ? {} : { defaultErrnoRet: profile.defaultErrnoRet }),
+    ...(architectures.length > 0 ? { architectures } : {}),
+    ...(profile.flags ? { flags: [...profile.flags] } : {}),
+    syscalls,
+  };
+}
+
+function architecturesOf(profile: SeccompProfile, host: SeccompHost): string[] {
+  if (profile.architectures && profile.architectures.length > 0) return [...profile.architectures];
+  const own = ARCHES[host.arch]?.seccomp;
+  const entry = profile.archMap?.find(({ architecture }) => architecture === own);
+  return entry ? [entry.architecture, ...(entry.subArchitectures ?? [])] : own ? [own] : [];
+}
+
+function holds(condition: Condition | null | undefined, capabilities: readonly string[], host: SeccompHost): boolean {
+  if (!condition) return true;
+  const { caps, arches, minKernel } = condition;
+  if (caps && caps.length > 0 && !caps.every((cap) => capabilities.includes(cap))) return false;
+  if (arches && arches.length > 0 && !arches.includes(ARCHES[host.arch]?.go ?? '')) return false;
+  return !minKernel || kernelAtLeast(host.kernel, minKernel);
+}
+
+function excluded(condition: Condition | null | undefined, capabilities: readonly string[], host: SeccompHost): boolean {
+  if (!condition) return false;
+  const { caps, arches, minKernel } = condition;
+  if (caps?.some((cap) => capabilities.includes(cap))) return true;
+  if (arches?.includes(ARCHES[host.arch]?.go ?? '')) return true;
+  return minKernel !== undefined && minKernel !== '' && kernelAtLeast(host.kernel, minKernel);
+}
+
+function kernelAtLeast(kernel: string, wanted: string): boolean {
+  const numbers = (text: string) => text.split(/[.-]/).slice(0, 2).map(Number);
+  const [a = 0, b = 0] = numbers(kernel);
+  const [c = 0, d = 0] = numbers(wanted);
+  return a > c || (a === c && b >= d);
+}
