@@ -23,14 +23,25 @@ export interface Kernel {
 
 export interface Files {
   /** Temporary file in the same directory, write, (durable: fsync), rename, (durable: fsync of the directory). */
-  writeAtomic(path: string, data: string | Uint8Array, options?: { mode?: number; durable?: boolean }): Promise<void>;
+  writeAtomic(
+    path: string,
+    data: string | Uint8Array,
+    options?: { mode?: number; durable?: boolean },
+  ): Promise<void>;
   syncDirectory(path: string): Promise<void>;
   /** syncfs(2) of the file system that holds the path. Off the main thread. */
   syncFilesystem(path: string): Promise<void>;
   /** Deletes a tree off the main thread. Follows no link, enters no other file system. A missing path is success. */
   removeTree(path: string): Promise<void>;
   /** Blocks are bytes here. */
-  statfs(path: string): Promise<{ type: number; total: bigint; free: bigint; available: bigint; inodes: bigint; inodesFree: bigint }>;
+  statfs(path: string): Promise<{
+    type: number;
+    total: bigint;
+    free: bigint;
+    available: bigint;
+    inodes: bigint;
+    inodesFree: bigint;
+  }>;
 }
 
 export type Propagation = 'private' | 'rslave' | 'rshared';
@@ -50,10 +61,28 @@ export interface MountEntry {
 
 export interface Mounts {
   /** Layers from the top to the bottom, any number (the new mount API has no 4 KiB limit). No upper: read-only. */
-  overlay(mount: { target: string; lower: readonly string[]; upper?: string; work?: string; options?: readonly string[] }): Promise<void>;
+  overlay(mount: {
+    target: string;
+    lower: readonly string[];
+    upper?: string;
+    work?: string;
+    options?: readonly string[];
+  }): Promise<void>;
   /** A bind mount; `readonly` is a second step, as the kernel wants it. */
-  bind(mount: { source: string; target: string; readonly?: boolean; recursive?: boolean; propagation?: Propagation }): Promise<void>;
-  tmpfs(mount: { target: string; bytes?: number; mode?: number; options?: readonly string[]; noexec?: boolean }): Promise<void>;
+  bind(mount: {
+    source: string;
+    target: string;
+    readonly?: boolean;
+    recursive?: boolean;
+    propagation?: Propagation;
+  }): Promise<void>;
+  tmpfs(mount: {
+    target: string;
+    bytes?: number;
+    mode?: number;
+    options?: readonly string[];
+    noexec?: boolean;
+  }): Promise<void>;
   /** Unmounts off the main thread, lazily where busy. What is not mounted, or is missing, is success. */
   unmount(target: string): Promise<void>;
   /** The mounts of crisp's own mount namespace whose target is the path or lies below it. */
@@ -154,7 +183,10 @@ export interface Processes {
   /** posix_spawn: signals and mask reset, own session, no descriptor beyond those named, soft limit of files 1024. */
   spawn(request: SpawnRequest): Promise<Child>;
   /** Spawns, feeds `input`, collects at most `limit` bytes of each stream (the rest is dropped), SIGKILLs at abort. */
-  run(request: SpawnRequest & { input?: string | Uint8Array; limit?: number }, signal: AbortSignal): Promise<Output>;
+  run(
+    request: SpawnRequest & { input?: string | Uint8Array; limit?: number },
+    signal: AbortSignal,
+  ): Promise<Output>;
   /** The reference of a living process (zombies count as dead); undefined where there is none. */
   reference(pid: number): ProcessRef | undefined;
   /** Whether this very process lives. */
