@@ -1,0 +1,66 @@
+import type { EndpointOptions } from './registry/endpoints.ts';
+
+export type { EndpointOptions } from './registry/endpoints.ts';
+
+/** What an archive may grow to; past a limit the pull fails with ResourceExhausted and leaves nothing. */
+export interface UnpackLimits {
+  /** Unpacked bytes of one layer. */
+  readonly layerBytes: number;
+  /** Entries of one layer. */
+  readonly layerEntries: number;
+  /** Unpacked bytes per compressed byte, looked at once a layer is past `ratioFrom` unpacked bytes. */
+  readonly ratio: number;
+  readonly ratioFrom: number;
+}
+
+export interface ImageServiceOptions {
+  /** Directory of everything that belongs to images: `content/`, `layers/`, `images/`, `retired/`, `staging/`. */
+  readonly root: string;
+  /** Endpoints by registry host (`docker.io`, `localhost:5000`); the host itself where it has no entry. */
+  readonly registries: Readonly<Record<string, readonly EndpointOptions[]>>;
+  /** A docker `config.json` whose `auths` give credentials by host; read at each pull. */
+  readonly authFile: string | undefined;
+  /** Which image of an index is taken: OCI names, such as `{ os: 'linux', architecture: 'arm64' }`. */
+  readonly platform: { readonly os: string; readonly architecture: string; readonly variant?: string };
+  /** Blobs in transfer at once, over all pulls. At least 1. */
+  readonly parallelDownloads: number;
+  /** Unpack workers at once, 1 or 2. */
+  readonly unpackWorkers: number;
+  /** How long an idle unpack worker stays, in ms. */
+  readonly workerIdleMs: number;
+  /** A transfer in which no byte arrives for this long has failed, in ms. */
+  readonly noByteMs: number;
+  /** Limit of establishing a connection, TLS included, in ms. */
+  readonly connectMs: number;
+  /** Tries per request and endpoint: the first and its retries. At least 1. */
+  readonly attempts: number;
+  /** Longest wait between two tries that a `Retry-After` may ask for, in ms. */
+  readonly retryWaitMs: number;
+  /** Limit of unpacking one layer, its wait for a worker included, in ms. */
+  readonly unpackMs: number;
+  /** Limit of writing an image's files through to the disk, in ms. */
+  readonly commitMs: number;
+  /** How long the finished blobs and layers of a failed pull wait for its retry, in ms. */
+  readonly keepUnfinishedMs: number;
+  readonly limits: UnpackLimits;
+}
+
+const GiB = 1024 ** 3;
+
+/** The defaults of all but the root. */
+export const defaultImageOptions: Omit<ImageServiceOptions, 'root'> = {
+  registries: {},
+  authFile: undefined,
+  platform: { os: 'linux', architecture: process.arch === 'x64' ? 'amd64' : process.arch },
+  parallelDownloads: 4,
+  unpackWorkers: 2,
+  workerIdleMs: 10_000,
+  noByteMs: 60_000,
+  connectMs: 15_000,
+  attempts: 5,
+  retryWaitMs: 30_000,
+  unpackMs: 30 * 60_000,
+  commitMs: 10 * 60_000,
+  keepUnfinishedMs: 10 * 60_000,
+  limits: { layerBytes: 128 * GiB, layerEntries: 4_000_000, ratio: 1500, ratioFrom: GiB },
+};
