@@ -1,0 +1,254 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { after } from 'node:test';
+import fc from 'fast-check';
+import { parse } from 'smol-toml';
+import { CrispError } from '#core/errors.ts';
+import { describeConfig, loadConfig } from './index.ts';
+import { joinPath, locateKeys } from './locate.ts';
+import { distance, nearest } from './nearest.ts';
+import { formatDuration, formatSize, parseDuration, parseSize } from './units.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'crisp-config-'));
+after(() => rmSync(directory, { recursive: true }));
+
+let files = 0;
+const write = (text: string, name = `${files++}.toml`): string => {
+  const file = join(directory, name);
+  writeFileSync(file, text);
+  return file;
+};
+
+const load = (text: string, flags: Record<string, string[]> = {}) =>
+  loadConfig({ files: [write(text)], flags });
+
+async function problems(text: string, flags: Record<string, string[]> = {}): Promise<string[]> {
+  const error = await load(text, flags).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  assert.ok(error instanceof CrispError && error.code === 'InvalidArgument', `no error for ${text}`);
+  return error.message.split('\n').map((line) => line.replace(/^\S*\/\d+\.toml/, 'FILE'));
+}
+
+test('without files there are defaults', async () => {
+  const { config } = await loadConfig({
+    files: [join(directory, 'missing.toml')],
+    dropIns: [join(directory, 'missing.d')],
+  });
+  assert.equal(config.socket, '/run/crisp/crisp.sock');
+  assert.equal(config.socketMode, 0o660);
+  assert.equal(config.log.level, 'info');
+  assert.deepEqual(config.cni.binDirs, ['/opt/cni/bin', '/usr/lib/cni']);
+  assert.equal(config.cni.timeout, 90_000);
+  assert.equal(config.image.maxLayerSize, 64 * 2 ** 30);
+  assert.deepEqual({ ...config.container.rlimits }, { nofile: '1024:524288' });
+  assert.deepEqual(Object.keys(config.runtime.handlers), []);
+});
+
+test('root and state stand in the defaults of other paths, not in what the user wrote', async () => {
+  const { config } = await load('state = "/tmp/s"\n[cni]\nconf_dir = "/{state}/x"', { root: ['/tmp/r'] });
+  assert.equal(config.socket, '/tmp/s/crisp.sock');
+  assert.equal(config.cni.cacheDir, '/tmp/r/cni');
+  assert.equal(config.cni.confDir, '/{state}/x');
+});
+
+test('later files win, tables merge, flags win over files', async () => {
+  const dropIns = join(directory, 'drop.d');
+  mkdirSync(dropIns);
+  const main = write(
+    '[log]\nlevel = "debug"\nformat = "text"\n[runtime.handlers.a]\npath = "/a"\n[image]\npinned = ["x", "y"]',
+  );
+  write(
+    '[log]\nlevel = "warn"\n[runtime.handlers.a]\nsandbox = "runtime"\n[runtime.handlers.b]',
+    'drop.d/20-b.toml',
+  );
+  write(
+    '[log]\nlevel = "error"\n[image]\npinned = ["z"]\n[container.rlimits]\nnproc = "10"',
+    'drop.d/10-a.toml',
+  );
+  write('nonsense', 'drop.d/ignored.conf');
+  const flags = {
+    'image-pull-stall-timeout': ['5m'],
+    'image-sync': ['false'],
+    'cni-bin-dirs': ['/p,/q', '/r'],
+  };
+  const { config, files: read } = await loadConfig({ files: [main], dropIns: [dropIns], flags });
+  assert.equal(config.log.level, 'warn');
+  assert.equal(config.log.format, 'text');
+  assert.deepEqual(config.image.pinned, ['z']);
+  assert.equal(config.runtime.handlers['a']?.path, '/a');
+  assert.equal(config.runtime.handlers['a']?.sandbox, 'runtime');
+  assert.equal(config.runtime.handlers['b']?.sandbox, 'pause');
+  assert.deepEqual({ ...config.container.rlimits }, { nofile: '1024:524288', nproc: '10' });
+  assert.equal(config.image.pullStallTimeout, 300_000);
+  assert.equal(config.image.sync, false);
+  assert.deepEqual(config.cni.binDirs, ['/p', '/q', '/r']);
+  assert.deepEqual(read.map((file) => file.slice(directory.length + 1)).slice(1), [
+    'drop.d/10-a.toml',
+    'drop.d/20-b.toml',
+  ]);
+});
+
+test('a typo is refused with its line and the nearest name', async () => {
+  assert.deepEqual(await problems('# x\n[log]\n\nlevle = "info"\n'), [
+    'FILE:4: unknown option log.levle (did you mean log.level?)',
+  ]);
+  assert.deepEqual(await problems('[metric]\naddress = ""'), [
+    'FILE:1: unknown option metric (did you mean metrics?)',
+  ]);
+  assert.match(
+    (await problems('[log]\nzzzzzzzz = 1'))[0] ?? '',
+    /^FILE:2: unknown option log.zzzzzzzz \(known here: level, format\)$/,
+  );
+  assert.deepEqual(await problems('', { 'log-lvel': ['info'] }), [
+    'unknown flag --log-lvel (did you mean --log-level?)',
+  ]);
+  assert.match(
+    (await problems('runtime.handlers.x.pth = "a"'))[0] ?? '',
+    /^FILE:1: .*did you mean runtime.handlers.x.path\?/,
+  );
+});
+
+test('wrong types and ranges are refused, all in one go', async () => {
+  const text = [
+    'root = "relative"',
+    'socket_mode = 660',
+    '[log]',
+    'level = "loud"',
+    '[cni]',
+    'timeout = "0s"',
+    'bin_dirs = ["/a", 3]',
+    '[image]',
+    'unpack_workers = 3',
+    'max_layer_size = "many"',
+    'sync = "yes"',
+    'registries = 1',
+    '[metrics]',
+    'address = "127.0.0.1:99999"',
+    '[container.rlimits]',
+    'nofile = "a:b"',
+  ].join('\n');
+  const found = await problems(text);
+  assert.deepEqual(
+    found.map((line) => Number(line.split(':')[1])),
+    [1, 2, 4, 6, 7, 9, 10, 11, 12, 14, 16],
+  );
+  assert.equal(found[2], 'FILE:4: log.level must be one of "debug", "info", "warn", "error", not "loud"');
+  assert.equal(
+    found[3],
+    'FILE:6: cni.timeout must be a duration such as "30s" or "2m", from "1s" to "1h", not "0s"',
+  );
+  assert.deepEqual(await problems('', { 'image-unpack-workers': ['x'] }), [
+    '--image-unpack-workers: image.unpack_workers must be a whole number from 1 to 2, not "x"',
+  ]);
+});
+
+test('what is no TOML is refused with its line', async () => {
+  assert.match((await problems('root = "/x"\nstate = /y'))[0] ?? '', /^FILE:2: not TOML: /);
+  assert.match((await problems('root = "/x"\nroot = "/y"'))[0] ?? '', /^FILE:2: not TOML: /);
+});
+
+test('a file that the user named must be there', async () => {
+  await assert.rejects(
+    loadConfig({ requiredFiles: [join(directory, 'none.toml')] }),
+    /none\.toml: cannot be read \(ENOENT\)/,
+  );
+  await assert.rejects(loadConfig({ files: [directory] }), /cannot be read \(EISDIR\)/);
+});
+
+test('names of tables may be those of Object.prototype', async () => {
+  const { config } = await load(
+    '[runtime.handlers.__proto__]\npath = "/p"\n[runtime.handlers.constructor]\npath = "/c"',
+  );
+  assert.deepEqual(Object.keys(config.runtime.handlers).sort(), ['__proto__', 'constructor']);
+  assert.equal(Object.getPrototypeOf(config.runtime.handlers), null);
+  assert.equal(config.runtime.handlers['toString'], undefined);
+  assert.match((await problems('[toString]\nx = 1'))[0] ?? '', /unknown option toString/);
+});
+
+test('the printed configuration loads to itself and names its origins', async () => {
+  const first = await load(
+    '[runtime.handlers.kata]\npath = "/k"\noptions = { "a.b" = "c" }\n[image.registries."docker.io"]\nmirrors = ["m\\"x"]',
+    {
+      'cni-timeout': ['2m'],
+      'socket-mode': ['600'],
+    },
+  );
+  const text = describeConfig(first);
+  assert.match(text, /set by \/.*\.toml:2\)\npath = "\/k"/);
+  assert.match(text, /set by --cni-timeout\)\ntimeout = "2m"/);
+  assert.match(text, /\n# level = "info"/);
+  assert.deepEqual((await load(text)).config, first.config);
+  const uncommented = describeConfig(await loadConfig({})).replaceAll(/^# (?=\[|[a-z_]+ = )/gm, '');
+  const defaults = parse(uncommented) as { runtime: { handlers: Record<string, object> } };
+  assert.deepEqual(Object.keys(defaults.runtime.handlers['NAME'] ?? {}).sort(), [
+    'allowed_annotations',
+    'options',
+    'path',
+    'privileged_without_host_devices',
+    'sandbox',
+  ]);
+  await load(uncommented);
+});
+
+test('lines of keys are found in every form of TOML', () => {
+  const lines = locateKeys(
+    [
+      'a = """',
+      '[not.a.table]',
+      'b = 1',
+      '"""', // 1-4
+      "b.c = '''x",
+      "y = 2'''", // 5-6
+      '[ d . "e.f" ]',
+      'g = [ # comment ] [',
+      '  1, { h = "]", i = 2 },',
+      '  3',
+      ']', // 7-11
+      '[[j]]',
+      'k = { l = 1, "m n" = [',
+      ' 2 ] }',
+      '[[j]]',
+      'k = "#" # x', // 12-16
+    ].join('\n'),
+  );
+  const expected: [string[], number][] = [
+    [['a'], 1],
+    [['b'], 5],
+    [['b', 'c'], 5],
+    [['d', 'e.f'], 7],
+    [['d', 'e.f', 'g'], 8],
+    [['d', 'e.f', 'g', '1'], 9],
+    [['d', 'e.f', 'g', '1', 'i'], 9],
+    [['d', 'e.f', 'g', '2'], 10],
+    [['j', '0'], 12],
+    [['j', '0', 'k', 'l'], 13],
+    [['j', '0', 'k', 'm n', '0'], 14],
+    [['j', '1'], 15],
+    [['j', '1', 'k'], 16],
+  ];
+  for (const [keys, line] of expected) assert.equal(lines.get(joinPath(keys)), line, keys.join('.'));
+  assert.equal(lines.has('y'), false);
+  assert.equal(lines.has(joinPath(['not', 'a', 'table'])), false);
+});
+
+test('durations and sizes survive printing', () => {
+  fc.assert(fc.property(fc.nat(), (ms) => assert.equal(parseDuration(formatDuration(ms)), ms)));
+  fc.assert(fc.property(fc.nat(), (bytes) => assert.equal(parseSize(formatSize(bytes)), bytes)));
+  assert.equal(parseDuration('1h30m'), 5_400_000);
+  assert.equal(parseDuration('1.5s'), 1500);
+  assert.equal(parseSize('4MiB'), 4_194_304);
+  assert.equal(parseSize('10 GB'), 1e10);
+  for (const text of ['', '5', 's', '-1s', '1 s', '1d']) assert.equal(parseDuration(text), undefined, text);
+  for (const text of ['', '-1', '1 m', 'MiB', '1e3']) assert.equal(parseSize(text), undefined, text);
+});
+
+test('the nearest word is found, and none where none is near', () => {
+  assert.equal(distance('kitten', 'sitting'), 3);
+  assert.equal(distance('levle', 'level'), 1);
+  assert.equal(nearest('crate', ['start', 'create', 'stop']), 'create');
+  assert.equal(nearest('xyz', ['start', 'create']), undefined);
+});

@@ -1,0 +1,73 @@
+/** `crisp config`: the effective configuration as TOML that can be used as a file. */
+
+import { build, type LoadedConfig, namesIn, type Setting } from './load.ts';
+import { joinPath } from './locate.ts';
+import { camel, type Node, type Option, type Section, type Table } from './option.ts';
+import { schema } from './schema.ts';
+
+const bare = (key: string): string => (/^[A-Za-z0-9_-]+$/.test(key) ? key : JSON.stringify(key));
+
+interface Writer {
+  readonly lines: string[];
+  readonly settings: ReadonlyMap<string, Setting>;
+}
+
+function writeOption(option: Option<unknown>, keys: readonly string[], value: unknown, to: Writer): void {
+  const origin = to.settings.get(joinPath(keys))?.origin;
+  const name = bare(keys.at(-1) ?? '');
+  to.lines.push(`# ${option.doc} (${option.expected}${origin ? `; set by ${origin}` : ''})`);
+  to.lines.push(`${origin ? '' : '# '}${name} = ${option.toToml(value)}`);
+}
+
+function writeTable(
+  table: Table,
+  keys: readonly string[],
+  value: Readonly<Record<string, unknown>>,
+  to: Writer,
+): void {
+  const names = [...new Set([...Object.keys(table.fallback), ...namesIn(keys, to.settings)])];
+  to.lines.push('', `# ${table.doc}`);
+  const header = keys.map(bare).join('.');
+  if (table.entry.node === 'section') {
+    if (names.length === 0) writeExample(table.entry, [...keys, 'NAME'], to);
+    for (const name of names) writeSection(table.entry, [...keys, name], value[name], to);
+    return;
+  }
+  to.lines.push(
+    names.some((name) => to.settings.has(joinPath([...keys, name]))) ? `[${header}]` : `# [${header}]`,
+  );
+  for (const name of names) writeOption(table.entry, [...keys, name], value[name], to);
+}
+
+/** The options of a table without entries, so that its user sees what an entry may hold. */
+function writeExample(entry: Section, keys: readonly string[], to: Writer): void {
+  const example: Writer = { lines: [], settings: new Map() };
+  writeSection(entry, keys, build(entry, keys, example.settings), example);
+  to.lines.push(...example.lines.map((line) => (line === '' || line.startsWith('#') ? line : `# ${line}`)));
+}
+
+function writeSection(section: Section, keys: readonly string[], value: unknown, to: Writer): void {
+  const children = Object.entries(section.shape);
+  const childOf = (key: string) => (value as Record<string, unknown>)[camel(key)];
+  if (keys.length > 0)
+    to.lines.push('', ...(section.doc ? [`# ${section.doc}`] : []), `[${keys.map(bare).join('.')}]`);
+  for (const [key, child] of children)
+    if (child.node === 'option') writeOption(child, [...keys, key], childOf(key), to);
+  for (const [key, child] of children) {
+    if (child.node === 'section') writeSection(child, [...keys, key], childOf(key), to);
+    if (child.node === 'table')
+      writeTable(child, [...keys, key], childOf(key) as Record<string, unknown>, to);
+  }
+}
+
+/** Every option with its meaning and value; those that are at their default are commented out. */
+export function describeConfig(loaded: LoadedConfig): string {
+  const read = loaded.files.length > 0 ? loaded.files.join(', ') : 'no file';
+  const lines = [
+    `# The configuration of crisp, as read from ${read}.`,
+    '# Lines that are commented out are defaults.',
+    '',
+  ];
+  writeSection(schema as Node as Section, [], loaded.config, { lines, settings: loaded.settings });
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,5 @@
+/** The configuration: `loadConfig` reads and checks it, `describeConfig` prints it, `schema.ts` holds every option. */
+export { describeConfig } from './describe.ts';
+export { type ConfigSources, flaggedOptions, type LoadedConfig, loadConfig, type Setting } from './load.ts';
+export { nearest } from './nearest.ts';
+export type { Config } from './schema.ts';

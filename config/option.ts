@@ -1,0 +1,188 @@
+/**
+ * The kinds of options. A kind knows how to check a TOML value, how to read a flag's text and how to write a value
+ * back; `parse` returns the value or throws a plain reason (a string), to which the loader adds file and line.
+ */
+import { formatDuration, formatSize, parseDuration, parseSize } from './units.ts';
+
+export interface Option<T> {
+  readonly node: 'option';
+  readonly doc: string;
+  /** Text defaults may hold `{root}` and `{state}`. */
+  readonly fallback: T;
+  /** What a value looks like, for error messages. */
+  readonly expected: string;
+  readonly parse: (value: unknown) => T;
+  /** The TOML value that a flag's texts (one for each time it was given) stand for. */
+  readonly fromFlag: (texts: readonly string[]) => unknown;
+  toToml(value: T): string; // a method, so that an Option<T> is an Option<unknown>
+}
+
+export interface Section {
+  readonly node: 'section';
+  readonly doc: string;
+  readonly shape: Shape;
+}
+
+export interface Table {
+  readonly node: 'table';
+  readonly doc: string;
+  /** What each entry is; the names are the user's. */
+  readonly entry: Option<unknown> | Section;
+  /** Entries that are there unless the user sets them; only where entries are options. */
+  readonly fallback: Readonly<Record<string, unknown>>;
+}
+
+export type Node = Option<unknown> | Section | Table;
+export interface Shape {
+  readonly [name: string]: Node;
+}
+
+type Camel<K> = K extends `${infer Head}_${infer Tail}` ? `${Head}${Capitalize<Camel<Tail> & string>}` : K;
+
+/** The type of a loaded section: its names in camelCase. */
+export type Infer<N> =
+  N extends Option<infer T>
+    ? T
+    : N extends { readonly node: 'table'; readonly entry: infer E }
+      ? Readonly<Record<string, Infer<E>>>
+      : N extends { readonly node: 'section'; readonly shape: infer S }
+        ? { readonly [K in keyof S as Camel<K>]: Infer<S[K]> }
+        : never;
+
+export const camel = (name: string): string =>
+  name.replaceAll(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+
+/** The last one given, as it stands. */
+const lastText = (texts: readonly string[]): unknown => texts.at(-1);
+
+/** A number or truth value where the text is one, else the text, which the kind's check then refuses. */
+function lastLiteral(texts: readonly string[]): unknown {
+  const text = texts.at(-1) ?? '';
+  if (text === 'true' || text === 'false') return text === 'true';
+  return /^-?\d+$/.test(text) ? Number(text) : text;
+}
+
+const quote = (text: string): string => JSON.stringify(text).replaceAll('\u007f', '\\u007f');
+
+/** Text; `pattern` and `expected` where not every text will do. */
+export function text(
+  fallback: string,
+  doc: string,
+  rule: { pattern?: RegExp; expected?: string } = {},
+): Option<string> {
+  const expected = rule.expected ?? 'a text';
+  const parse = (value: unknown): string => {
+    if (typeof value !== 'string' || value.includes('\0')) throw expected;
+    if (rule.pattern && !rule.pattern.test(value)) throw expected;
+    return value;
+  };
+  return { node: 'option', doc, fallback, expected, parse, fromFlag: lastText, toToml: quote };
+}
+
+/** An absolute path. */
+export const path = (fallback: string, doc: string): Option<string> =>
+  text(fallback, doc, { pattern: /^\//, expected: 'an absolute path' });
+
+/** An absolute path, or nothing. */
+export const optionalPath = (doc: string): Option<string> =>
+  text('', doc, { pattern: /^(\/|$)/, expected: 'an absolute path, or ""' });
+
+export function choice<const C extends string>(choices: readonly C[], fallback: C, doc: string): Option<C> {
+  const expected = `one of ${choices.map(quote).join(', ')}`;
+  const parse = (value: unknown): C => {
+    const found = choices.find((item) => item === value);
+    if (found === undefined) throw expected;
+    return found;
+  };
+  return { node: 'option', doc, fallback, expected, parse, fromFlag: lastText, toToml: quote };
+}
+
+export function integer(fallback: number, range: { min: number; max: number }, doc: string): Option<number> {
+  const expected = `a whole number from ${range.min} to ${range.max}`;
+  const parse = (value: unknown): number => {
+    if (typeof value !== 'number' || !Number.isInteger(value) || value < range.min || value > range.max)
+      throw expected;
+    return value;
+  };
+  return { node: 'option', doc, fallback, expected, parse, fromFlag: lastLiteral, toToml: String };
+}
+
+export function flag(fallback: boolean, doc: string): Option<boolean> {
+  const expected = 'true or false';
+  const parse = (value: unknown): boolean => {
+    if (typeof value !== 'boolean') throw expected;
+    return value;
+  };
+  return { node: 'option', doc, fallback, expected, parse, fromFlag: lastLiteral, toToml: String };
+}
+
+/** "30s"; milliseconds when loaded. */
+export function duration(fallback: string, range: { min: string; max: string }, doc: string): Option<number> {
+  const ms = (value: string): number => parseDuration(value) ?? Number.NaN;
+  const expected = `a duration such as "30s" or "2m", from "${range.min}" to "${range.max}"`;
+  const parse = (value: unknown): number => {
+    const parsed = typeof value === 'string' ? parseDuration(value) : undefined;
+    if (parsed === undefined || parsed < ms(range.min) || parsed > ms(range.max)) throw expected;
+    return parsed;
+  };
+  const toToml = (value: number): string => quote(formatDuration(value));
+  return { node: 'option', doc, fallback: ms(fallback), expected, parse, fromFlag: lastText, toToml };
+}
+
+/** "4MiB" or a number of bytes; bytes when loaded. */
+export function size(fallback: string, range: { min: string; max: string }, doc: string): Option<number> {
+  const bytes = (value: string): number => parseSize(value) ?? Number.NaN;
+  const expected = `a size such as "4MiB", from "${range.min}" to "${range.max}"`;
+  const parse = (value: unknown): number => {
+    const parsed =
+      typeof value === 'string' || typeof value === 'number' ? parseSize(String(value)) : undefined;
+    if (parsed === undefined || parsed < bytes(range.min) || parsed > bytes(range.max)) throw expected;
+    return parsed;
+  };
+  const toToml = (value: number): string => quote(formatSize(value));
+  return { node: 'option', doc, fallback: bytes(fallback), expected, parse, fromFlag: lastText, toToml };
+}
+
+/** File permissions as "0660"; a number when loaded. */
+export function mode(fallback: number, doc: string): Option<number> {
+  const expected = 'octal permissions as text, such as "0660"';
+  const parse = (value: unknown): number => {
+    if (typeof value !== 'string' || !/^0?[0-7]{3}$/.test(value)) throw expected;
+    return Number.parseInt(value, 8);
+  };
+  const toToml = (value: number): string => quote(`0${value.toString(8).padStart(3, '0')}`);
+  return { node: 'option', doc, fallback, expected, parse, fromFlag: lastText, toToml };
+}
+
+/** A list of texts; as a flag separated by commas, or given several times. */
+export function list(
+  fallback: readonly string[],
+  doc: string,
+  item: Option<string> = text('', ''),
+): Option<readonly string[]> {
+  const expected = `a list, each item ${item.expected}`;
+  const parse = (value: unknown): readonly string[] => {
+    if (!Array.isArray(value)) throw expected;
+    return value.map((element) => {
+      try {
+        return item.parse(element);
+      } catch {
+        throw expected;
+      }
+    });
+  };
+  const fromFlag = (texts: readonly string[]) =>
+    texts.flatMap((value) => (value === '' ? [] : value.split(',')));
+  const toToml = (value: readonly string[]): string => `[${value.map(quote).join(', ')}]`;
+  return { node: 'option', doc, fallback, expected, parse, fromFlag, toToml };
+}
+
+export const section = <const S extends Shape>(doc: string, shape: S) =>
+  ({ node: 'section', doc, shape }) as const;
+
+/** A table whose names the user chooses. */
+export const table = <const E extends Table['entry']>(
+  doc: string,
+  entry: E,
+  fallback: Table['fallback'] = {},
+) => ({ node: 'table', doc, entry, fallback }) as const;

@@ -1,0 +1,153 @@
+/**
+ * Every option of crisp, once: from an entry here come its default, its place in the TOML files, its checks, its flag
+ * and its lines in `crisp config`. To add an option, add an entry.
+ *
+ * Loaded values have camelCase names; durations are milliseconds, sizes are bytes.
+ */
+import {
+  choice,
+  duration,
+  flag,
+  type Infer,
+  integer,
+  list,
+  mode,
+  optionalPath,
+  path,
+  section,
+  size,
+  table,
+  text,
+} from './option.ts';
+
+const PORT = '(\\d{1,4}|[1-5]\\d{4}|6[0-4]\\d{3}|65[0-4]\\d{2}|655[0-2]\\d|6553[0-5])';
+const LISTEN = new RegExp(`^$|^(\\d{1,3}(\\.\\d{1,3}){3}|\\[[0-9a-fA-F:]+\\]|localhost):${PORT}$`);
+const stage = { min: '1s', max: '1h' };
+
+const handler = section('A runtime handler: pods name it in runtime_handler (RuntimeClass).', {
+  path: text('', 'OCI runtime: absolute path, or a name looked up in PATH. Empty: the name of the handler.'),
+  options: table(
+    'Global flags of the OCI runtime, each passed as --name=value.',
+    text('', 'Value of the flag.'),
+  ),
+  sandbox: choice(
+    ['pause', 'runtime'],
+    'pause',
+    'Who makes the sandbox: crisp, or the runtime itself (virtual machines).',
+  ),
+  allowed_annotations: list(
+    [],
+    'Prefixes of pod annotations that are handed to the OCI runtime. run.oci.* never is.',
+  ),
+  privileged_without_host_devices: flag(
+    false,
+    "Privileged containers of this handler do not get the host's devices.",
+  ),
+});
+
+const registry = section('A registry, by host or host:port.', {
+  mirrors: list([], 'Endpoints tried in order before the registry itself: host, host:port or URL.'),
+  insecure: flag(false, 'Speak plain HTTP.'),
+  skip_verify: flag(false, 'Do not verify the TLS certificate.'),
+  ca_file: optionalPath('PEM file of the authorities to trust for this registry.'),
+});
+
+const rlimit = text('', '"soft:hard", one number for both, or "unlimited".', {
+  pattern: /^(\d+|unlimited)(:(\d+|unlimited))?$/,
+  expected: '"soft:hard", "number" or "unlimited"',
+});
+
+export const schema = section('', {
+  root: path('/var/lib/crisp', 'What survives a reboot: images, records, writable layers.'),
+  state: path('/run/crisp', 'What ends with a reboot; on a tmpfs.'),
+  socket: path('{state}/crisp.sock', 'The socket on which CRI is served.'),
+  socket_mode: mode(0o660, 'Permissions of the socket; its owner is root.'),
+  log: section("The daemon's own log, on standard error.", {
+    level: choice(['debug', 'info', 'warn', 'error'], 'info', 'The least severe messages that are written.'),
+    format: choice(['json', 'text'], 'json', 'One JSON object a line, or text for people.'),
+  }),
+  metrics: section('Prometheus metrics.', {
+    address: text('', 'Where /metrics and /healthz are served, such as "127.0.0.1:9090"; empty: nowhere.', {
+      pattern: LISTEN,
+      expected: 'IP address and port such as "127.0.0.1:9090", or ""',
+    }),
+  }),
+  cgroup: section('Control groups.', {
+    driver: choice(
+      ['auto', 'cgroupfs', 'systemd'],
+      'auto',
+      'Who makes the groups. auto: systemd where it is PID 1.',
+    ),
+    parent: path('/crisp', 'Group of pods for which the client names none (cgroupfs form).'),
+  }),
+  cni: section('Pod network.', {
+    conf_dir: path('/etc/cni/net.d', 'Directory of network configurations; the first by name counts.'),
+    bin_dirs: list(
+      ['/opt/cni/bin', '/usr/lib/cni'],
+      'Directories of CNI plugins, searched in order.',
+      path('', ''),
+    ),
+    cache_dir: path('{root}/cni', 'Results of the plugins, kept for DEL.'),
+    timeout: duration('90s', stage, 'Limit of a whole ADD or DEL. The kubelet waits four minutes for a pod.'),
+  }),
+  runtime: section('OCI runtimes.', {
+    default: text(
+      '',
+      'Handler of pods that name none. Empty: the first of crun, runc that works on this machine.',
+    ),
+    handlers: table('Handlers by name; crun and runc are there without an entry.', handler),
+  }),
+  conmon: section('The monitor of a container.', {
+    path: text('conmon', 'Absolute path, or a name looked up in PATH.'),
+  }),
+  pause: section("The process that holds a pod's namespaces.", {
+    path: optionalPath('The pause program; empty: the one that crisp was set up with.'),
+  }),
+  container: section('Defaults of containers.', {
+    rlimits: table('Limits of containers by name without RLIMIT_.', rlimit, { nofile: '1024:524288' }),
+    pids_limit: integer(
+      0,
+      { min: 0, max: 4194304 },
+      "Most processes in a container; 0: as many as the pod's group allows.",
+    ),
+    default_sysctls: table(
+      'Set in each pod unless it sets them itself; keys in dotted form.',
+      text('', 'Value of the sysctl.'),
+    ),
+  }),
+  seccomp: section('System call filters.', {
+    default_profile: optionalPath('JSON profile that RuntimeDefault means; empty: the built-in one.'),
+  }),
+  image: section('Images and registries.', {
+    registries: table('Registries by host or host:port.', registry),
+    auth_file: optionalPath("Registry credentials in the form of docker's config.json."),
+    max_layer_size: size(
+      '64GiB',
+      { min: '1MiB', max: '1024TiB' },
+      'A layer that unpacks to more is refused.',
+    ),
+    max_layer_entries: integer(
+      2_000_000,
+      { min: 1, max: 100_000_000 },
+      'A layer with more files is refused.',
+    ),
+    pull_stall_timeout: duration('60s', stage, 'A transfer without a byte for so long is begun anew.'),
+    concurrent_layers: integer(3, { min: 1, max: 16 }, 'Layers of one image fetched at the same time.'),
+    unpack_workers: integer(2, { min: 1, max: 2 }, 'Threads that unpack layers.'),
+    pinned: list([], 'References of images that clients should not garbage collect.'),
+    platform: text('', 'Platform taken from an index, such as "linux/arm64/v8"; empty: the machine\'s.', {
+      pattern: /^(|linux\/[a-z0-9]+(\/[a-z0-9]+)?)$/,
+      expected: '"linux/arch", "linux/arch/variant", or ""',
+    }),
+    sync: flag(true, 'Flush an image to disk before it is shown, so that it survives a power cut.'),
+  }),
+  timeouts: section('Limits of single stages; each is named in the error when it passes.', {
+    namespaces: duration('20s', stage, "Making a pod's namespaces."),
+    files: duration('20s', stage, 'Mounts and files of a pod or container.'),
+    cgroup: duration('20s', stage, 'Making, emptying or removing a control group.'),
+    runtime: duration('60s', stage, 'One call of the OCI runtime.'),
+    undo: duration('30s', stage, 'Undoing one effect.'),
+  }),
+});
+
+export type Config = Infer<typeof schema>;
