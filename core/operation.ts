@@ -40,20 +40,25 @@ export interface OperationOptions {
 
 export class Operation {
   /** Twelve hex digits, in every log line of this operation. */
-  readonly id: string = randomBytes(6).toString('hex');
+  readonly id: string;
   readonly name: string;
   readonly log: Log;
   readonly signal: AbortSignal;
-  readonly started: number = performance.now();
-  readonly stages: StageRecord[] = [];
-  readonly #running: { name: string; since: number }[] = [];
+  readonly started: number;
+  readonly stages: StageRecord[];
+  readonly #running: { name: string; since: number }[];
   readonly #options: OperationOptions;
 
-  constructor(name: string, options: OperationOptions = {}) {
+  /** `same`: the operation that this one is a view of (see `under`). */
+  constructor(name: string, options: OperationOptions = {}, same?: Operation) {
     this.name = name;
     this.#options = options;
+    this.id = same?.id ?? randomBytes(6).toString('hex');
     this.signal = options.signal ?? new AbortController().signal;
-    this.log = (options.log ?? silentLog).child({ op: name, id: this.id });
+    this.log = same?.log ?? (options.log ?? silentLog).child({ op: name, id: this.id });
+    this.started = same?.started ?? performance.now();
+    this.stages = same?.stages ?? [];
+    this.#running = same ? same.#running : [];
   }
 
   /** What runs now, outermost first, with its age in milliseconds. */
@@ -87,6 +92,11 @@ export class Operation {
   /** Throws Cancelled when the client has gone; called between steps that cannot be interrupted. */
   checkpoint(): void {
     if (this.signal.aborted) throw cancelled(this.name, this.signal.reason);
+  }
+
+  /** This operation (its id, log and stages), ended by another signal than the client's. */
+  under(signal: AbortSignal): Operation {
+    return new Operation(this.name, { ...this.#options, signal }, this);
   }
 
   /** An operation for the work that must go on when the client has gone: a rollback, an orderly undo. */

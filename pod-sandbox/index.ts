@@ -1,7 +1,89 @@
 /** The public face of the pod service. Others import nothing else from this room but `config.ts`. */
+import { CrispError } from '#core/errors.ts';
+import type { Log } from '#core/operation.ts';
+import type { Kernel } from '#linux/kernel.ts';
+import { openCgroupDriver } from './cgroups.ts';
+import type { Context } from './context.ts';
+import { Cni } from './network/cni.ts';
+import { ConfDirectory } from './network/conf-directory.ts';
+import { defaultDeadlines, type PodSandboxOptions } from './options.ts';
+import type { PodSandboxes } from './pod-sandboxes.ts';
+import type { ContainersOfPod } from './ports.ts';
+import { settleStates } from './recover.ts';
+import { Sandboxes } from './sandboxes.ts';
+import { PodService } from './service.ts';
+import { Watches } from './watches.ts';
+
+export type { CgroupDriverName } from './cgroups.ts';
 export * from './config.ts';
 export type { NetworkStatus } from './network/conf-directory.ts';
 export type { Deadlines, NetworkOptions, PodSandboxOptions, SandboxKind } from './options.ts';
 export type { PodSandboxes, PodView, PodViews, RunRequest, Sandbox, SandboxEvent } from './pod-sandboxes.ts';
 export { type ContainersOfPod, noContainers } from './ports.ts';
 export type { EndReason } from './sandbox.ts';
+
+const SHM_BYTES = 64 * 1024 * 1024;
+/** What containerd and CRI-O give their pause processes. */
+const OOM_SCORE_ADJ = -998;
+const MAX_PLUGIN_OUTPUT = 1024 * 1024;
+
+/**
+ * Loads the records and looks which pods live; reads are right from then on. The caller then runs `recover` in its own
+ * time. Throws InvalidArgument for options that make no sense, Unimplemented for a driver that is not built.
+ */
+export async function openPodSandboxes(
+  options: PodSandboxOptions,
+  kernel: Kernel,
+  log: Log,
+  ports: { readonly containers: ContainersOfPod },
+): Promise<PodSandboxes> {
+  const { network } = options;
+  const deadlines = { ...defaultDeadlines, ...options.deadlines };
+  const context: Context = {
+    kernel,
+    log,
+    sandboxes: new Sandboxes(options.root, kernel.files, log),
+    cgroups: openCgroupDriver(options.cgroupDriver, kernel.cgroups, options.cgroupPrefix),
+    networks: new ConfDirectory(network.confDir, log),
+    cni: new Cni(kernel.processes, {
+      binDirs: network.binDirs,
+      environment: network.environment,
+      maxOutput: network.maxOutput ?? MAX_PLUGIN_OUTPUT,
+      addLimit: deadlines.networkAdd,
+      delLimit: deadlines.networkDel,
+    }),
+    containers: ports.containers,
+    watches: new Watches(kernel.namespaces, log, (id) => service.ended(id)),
+    state: options.state,
+    shmBytes: options.shmBytes ?? SHM_BYTES,
+    oomScoreAdj: options.oomScoreAdj ?? OOM_SCORE_ADJ,
+    resolvConf: options.resolvConf ?? '/etc/resolv.conf',
+    deadlines,
+  };
+  const service = new PodService(context, (name) => handlerOf(options, name));
+  await Promise.all([context.sandboxes.load(), context.networks.refresh()]);
+  settleStates(context);
+  return service;
+}
+
+/** The empty name is kept as the client gave it: status and list echo it. */
+function handlerOf({ handlers, defaultHandler }: PodSandboxOptions, name: string): string {
+  const wanted = name === '' ? defaultHandler : name;
+  const handler = Object.hasOwn(handlers, wanted) ? handlers[wanted] : undefined;
+  if (!handler) {
+    const known = Object.keys(handlers).join(', ') || 'none';
+    throw new CrispError('InvalidArgument', `runtime handler ${JSON.stringify(wanted)} is not known`, {
+      hint: `use one of: ${known}, or configure it`,
+    });
+  }
+  if (handler.sandbox !== 'pause') {
+    throw new CrispError(
+      'Unimplemented',
+      `handler ${wanted} wants sandboxes made by its runtime: that is not built`,
+      {
+        hint: `set sandbox = "pause" for the handler, or use another one`,
+      },
+    );
+  }
+  return name;
+}

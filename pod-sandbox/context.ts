@@ -1,0 +1,28 @@
+/** What each act on a sandbox needs: the ports and the state, built once in `index.ts`. */
+import type { Log } from '#core/operation.ts';
+import type { Kernel } from '#linux/kernel.ts';
+import type { CgroupDriver } from './cgroups.ts';
+import type { Cni } from './network/cni.ts';
+import type { ConfDirectory } from './network/conf-directory.ts';
+import type { Deadlines } from './options.ts';
+import type { ContainersOfPod } from './ports.ts';
+import type { Sandboxes } from './sandboxes.ts';
+import type { Watches } from './watches.ts';
+
+export interface Context {
+  readonly kernel: Kernel;
+  readonly log: Log;
+  readonly sandboxes: Sandboxes;
+  readonly cgroups: CgroupDriver;
+  readonly networks: ConfDirectory;
+  readonly cni: Cni;
+  readonly containers: ContainersOfPod;
+  readonly watches: Watches;
+  /** Root of the run directories. */
+  readonly state: string;
+  readonly shmBytes: number;
+  readonly oomScoreAdj: number;
+  /** The node's resolv.conf. */
+  readonly resolvConf: string;
+  readonly deadlines: Deadlines;
+}

@@ -1,0 +1,174 @@
+/**
+ * Calls CNI plugins, one after another for one pod (CNI specification, section 4); different pods do not wait for each
+ * other. A plugin is a program of the node but its output is believed only as far as `result.ts` can check it.
+ */
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CrispError, describeError, hasCode } from '#core/errors.ts';
+import type { SandboxId } from '#core/ids.ts';
+import type { Operation } from '#core/operation.ts';
+import type { Output, Processes } from '#linux/kernel.ts';
+import type { Attachment } from './attachment.ts';
+import type { PluginConfig } from './conflist.ts';
+import { type CniCommand, pluginEnvironment, pluginInput } from './request.ts';
+import { type CniResult, parseResult, pluginMessage, podIps } from './result.ts';
+
+export interface CniOptions {
+  readonly binDirs: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  /** Bytes of stdout that count as a result; more is nonsense. */
+  readonly maxOutput: number;
+  /** Milliseconds for the whole list. */
+  readonly addLimit: number;
+  readonly delLimit: number;
+}
+
+/** Milliseconds within which a killed plugin is gone, or is left to the kernel. */
+const KILL_GRACE = 5_000;
+
+export class Cni {
+  readonly #processes: Processes;
+  readonly #options: CniOptions;
+
+  constructor(processes: Processes, options: CniOptions) {
+    this.#processes = processes;
+    this.#options = options;
+  }
+
+  /**
+   * ADD of the whole list; resolves with the attachment to be recorded. Throws NetworkFailed or DeadlineExceeded that
+   * name plugin and network; the caller then owes a `detach`, for plugins before the failed one have done their work.
+   */
+  async attach(id: SandboxId, attachment: Attachment, netns: string, op: Operation): Promise<Attachment> {
+    const until = performance.now() + this.#options.addLimit;
+    const { config } = attachment;
+    let result: CniResult | undefined;
+    for (const plugin of config.plugins) {
+      const { stdout } = await this.#call('ADD', { id, attachment, netns, plugin, result, until }, op);
+      result = this.#checked(plugin, attachment, () => parseResult(stdout.toString(), config.cniVersion));
+    }
+    const ips = result ? podIps(result) : [];
+    if (!result || ips.length === 0) {
+      const hint = 'check the ipam section of the configuration';
+      throw new CrispError('NetworkFailed', `CNI network ${config.name} gave the pod no address`, { hint });
+    }
+    return { ...attachment, result, ips };
+  }
+
+  /**
+   * DEL of the whole list in reverse, with what was recorded at ADD. Where ADD had succeeded the first failure ends
+   * it, so that an address is not given back while a plugin behind still forwards to it; after a failed ADD every
+   * plugin is asked. Throws the first failure; may be repeated.
+   */
+  async detach(id: SandboxId, attachment: Attachment, netns: string, op: Operation): Promise<void> {
+    const until = performance.now() + this.#options.delLimit;
+    const { config, result } = attachment;
+    let failure: unknown;
+    for (const plugin of config.plugins.toReversed()) {
+      try {
+        await this.#call('DEL', { id, attachment, netns, plugin, result, until }, op);
+      } catch (error) {
+        failure ??= error;
+        if (result || hasCode(error, 'Cancelled')) break;
+        op.log.warn({ plugin: plugin.type, error: describeError(error) }, 'CNI DEL failed; the others go on');
+      }
+    }
+    if (failure !== undefined) throw failure;
+  }
+
+  async #call(command: CniCommand, call: Call, op: Operation): Promise<Output> {
+    const { plugin, attachment, until } = call;
+    const program = await this.#find(plugin, attachment);
+    const name = `CNI ${command} ${plugin.type}`;
+    let running: Promise<Output> | undefined;
+    const { binDirs, environment, maxOutput } = this.#options;
+    const request = {
+      argv: [program],
+      env: { ...environment, ...pluginEnvironment(command, call.id, attachment, call.netns, binDirs) },
+      input: pluginInput(command, plugin, attachment, call.result),
+      limit: maxOutput + 1,
+    };
+    try {
+      const output = await op.deadline(name, Math.max(1, until - performance.now()), (signal) => {
+        running = this.#processes.run(request, signal);
+        return running;
+      });
+      this.#judge(command, plugin, attachment, output);
+      return output;
+    } catch (error) {
+      // A plugin that was just killed must be gone before the undo calls it again.
+      if (running) await settled(running, KILL_GRACE);
+      throw error;
+    }
+  }
+
+  #judge(command: CniCommand, plugin: PluginConfig, attachment: Attachment, output: Output): void {
+    const { status, stdout, stderr } = output;
+    if (stdout.length > this.#options.maxOutput) {
+      throw failed(plugin, attachment, `${command}: it printed more than ${this.#options.maxOutput} bytes`);
+    }
+    if (status.code === 0) return;
+    const how = status.signal === undefined ? `exit ${status.code}` : `signal ${status.signal}`;
+    const message = pluginMessage(stdout.toString(), stderr.toString());
+    throw failed(plugin, attachment, `${command}: ${how}: ${message}`);
+  }
+
+  #checked<T>(plugin: PluginConfig, attachment: Attachment, parse: () => T): T {
+    try {
+      return parse();
+    } catch (error) {
+      throw failed(plugin, attachment, `ADD: ${describeError(error)}`);
+    }
+  }
+
+  async #find(plugin: PluginConfig, attachment: Attachment): Promise<string> {
+    const { binDirs } = this.#options;
+    for (const directory of binDirs) {
+      const path = join(directory, plugin.type);
+      if (await executable(path)) return path;
+    }
+    const hint = 'install the plugin, or name its directory in the config';
+    throw failed(plugin, attachment, `it is not in ${binDirs.join(', ')}`, hint);
+  }
+}
+
+interface Call {
+  readonly id: SandboxId;
+  readonly attachment: Attachment;
+  readonly netns: string;
+  readonly plugin: PluginConfig;
+  /** Of the plugins before (ADD), or of the whole ADD (DEL). */
+  readonly result: CniResult | undefined;
+  /** Monotonic clock, milliseconds. */
+  readonly until: number;
+}
+
+const executable = (path: string): Promise<boolean> =>
+  access(path, constants.X_OK).then(
+    () => true,
+    () => false,
+  );
+
+const failed = (plugin: PluginConfig, { config }: Attachment, message: string, hint?: string): CrispError =>
+  new CrispError(
+    'NetworkFailed',
+    `CNI plugin ${plugin.type} of network ${config.name} (${config.source}): ${message}`,
+    {
+      ...(hint ? { hint } : {}),
+    },
+  );
+
+/** Waits for a promise to settle, whatever its outcome, but no longer than the limit. */
+async function settled(promise: Promise<unknown>, limit: number): Promise<void> {
+  const { promise: over, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, limit);
+  await Promise.race([
+    promise.then(
+      () => {},
+      () => {},
+    ),
+    over,
+  ]);
+  clearTimeout(timer);
+}

@@ -1,0 +1,100 @@
+/** What a CNI plugin is given: environment, arguments and configuration (CNI specification, sections 2 and 3). */
+import type { SandboxId } from '#core/ids.ts';
+import type { PortMapping, SandboxConfig } from '../config.ts';
+import type { Attachment } from './attachment.ts';
+import { bandwidthOf } from './bandwidth.ts';
+import type { NetworkConfig, PluginConfig } from './conflist.ts';
+import { type CniResult, hasResultInDel } from './result.ts';
+
+export type CniCommand = 'ADD' | 'DEL';
+
+const INTERFACE = 'eth0';
+
+/** The attachment as it is recorded before ADD. `cgroup`: the pod's, below the cgroup root. */
+export const planAttachment = (
+  config: NetworkConfig,
+  sandbox: { readonly id: SandboxId; readonly config: SandboxConfig; readonly cgroup: string },
+): Attachment => ({
+  config,
+  interfaceName: INTERFACE,
+  args: kubernetesArgs(sandbox.id, sandbox.config),
+  capabilities: capabilitiesOf(sandbox.config, sandbox.cgroup),
+  result: undefined,
+  ips: [],
+});
+
+/** `validation.ts` keeps `;` and `=` out of the names, so no field can be forged. */
+function kubernetesArgs(id: SandboxId, { metadata }: SandboxConfig): string {
+  const fields = {
+    IgnoreUnknown: '1',
+    K8S_POD_NAMESPACE: metadata.namespace,
+    K8S_POD_NAME: metadata.name,
+    K8S_POD_INFRA_CONTAINER_ID: id,
+    K8S_POD_UID: metadata.uid,
+  };
+  return Object.entries(fields)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(';');
+}
+
+/** All that crisp can give; each plugin gets what it declares. */
+function capabilitiesOf(config: SandboxConfig, cgroup: string): Record<string, unknown> {
+  const bandwidth = bandwidthOf(config.annotations);
+  const published = portMappings(config.portMappings);
+  return {
+    ...(published.length > 0 ? { portMappings: published } : {}),
+    ...(bandwidth ? { bandwidth } : {}),
+    ...(config.dns ? { dns: config.dns } : {}),
+    cgroupPath: cgroup,
+    'io.kubernetes.cri.pod-annotations': config.annotations,
+  };
+}
+
+/** Published ports only, exact repeats once. */
+function portMappings(ports: readonly PortMapping[]): object[] {
+  const unique = new Map<string, object>();
+  for (const { protocol, containerPort, hostPort, hostIp } of ports) {
+    if (hostPort === 0) continue;
+    const mapping = { hostPort, containerPort, protocol, ...(hostIp === '' ? {} : { hostIP: hostIp }) };
+    unique.set(JSON.stringify(mapping), mapping);
+  }
+  return [...unique.values()];
+}
+
+/** `netns` is empty where the namespace is gone: DEL then frees what lies outside it. */
+export const pluginEnvironment = (
+  command: CniCommand,
+  id: SandboxId,
+  attachment: Attachment,
+  netns: string,
+  binDirs: readonly string[],
+): Record<string, string> => ({
+  CNI_COMMAND: command,
+  CNI_CONTAINERID: id,
+  CNI_NETNS: netns,
+  CNI_IFNAME: attachment.interfaceName,
+  CNI_ARGS: attachment.args,
+  CNI_PATH: binDirs.join(':'),
+});
+
+/** The plugin's standard input. */
+export function pluginInput(
+  command: CniCommand,
+  plugin: PluginConfig,
+  attachment: Attachment,
+  previous: CniResult | undefined,
+): string {
+  const { name, cniVersion } = attachment.config;
+  const declared = Object.entries(plugin.capabilities ?? {}).filter(([, wanted]) => wanted === true);
+  const given = declared
+    .filter(([capability]) => Object.hasOwn(attachment.capabilities, capability))
+    .map(([capability]) => [capability, attachment.capabilities[capability]]);
+  const withResult = previous && (command === 'ADD' || hasResultInDel(cniVersion));
+  return JSON.stringify({
+    ...plugin,
+    name,
+    cniVersion,
+    ...(given.length > 0 ? { runtimeConfig: Object.fromEntries(given) } : {}),
+    ...(withResult ? { prevResult: previous } : {}),
+  });
+}

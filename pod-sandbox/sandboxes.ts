@@ -1,0 +1,176 @@
+/**
+ * All sandboxes: their records on disk, and the committed snapshot of them in memory that every read is served from.
+ * A change is written first and published after; where the disk is full an end is published all the same.
+ */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describeError, errnoOf } from '#core/errors.ts';
+import type { SandboxId } from '#core/ids.ts';
+import type { Log } from '#core/operation.ts';
+import { RecordStore } from '#core/record-store.ts';
+import type { Files } from '#linux/kernel.ts';
+import {
+  checkRecord,
+  displayName,
+  nameKey,
+  RECORD_VERSION,
+  type SandboxRecord,
+  toNotReady,
+} from './sandbox.ts';
+
+export type ChangeKind = 'created' | 'ready' | 'notReady' | 'removed';
+export type ChangeListener = (kind: ChangeKind, record: SandboxRecord) => void;
+
+export class Sandboxes {
+  readonly #store: RecordStore<SandboxRecord>;
+  readonly #log: Log;
+  readonly #byId = new Map<SandboxId, SandboxRecord>();
+  /** The holder of each name. */
+  readonly #byName = new Map<string, SandboxId>();
+  readonly #listeners = new Set<ChangeListener>();
+
+  constructor(root: string, files: Files, log: Log) {
+    this.#log = log;
+    this.#store = new RecordStore<SandboxRecord>({
+      directory: join(root, 'sandboxes'),
+      version: RECORD_VERSION,
+      check: checkRecord,
+      files,
+    });
+  }
+
+  /** Reads all records; one that is broken is said in the log, kept, and stops nothing. */
+  async load(): Promise<void> {
+    const { records, broken, removing } = await this.#store.load();
+    const oldestFirst = [...records].sort(([, a], [, b]) => (a.createdAt < b.createdAt ? -1 : 1));
+    for (const [key, record] of oldestFirst) {
+      if (key !== record.id) {
+        this.#log.error(
+          { directory: key, sandbox: record.id },
+          'the record of a sandbox lies in a foreign directory',
+        );
+        continue;
+      }
+      this.#byId.set(record.id, record);
+      this.#claim(record);
+    }
+    for (const { key, reason } of broken) await this.#passOver(key, reason);
+    await this.#store.sweep(removing);
+  }
+
+  get(id: SandboxId): SandboxRecord | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** Oldest first. */
+  list(): SandboxRecord[] {
+    return [...this.#byId.values()];
+  }
+
+  byName(key: string): SandboxRecord | undefined {
+    const id = this.#byName.get(key);
+    return id === undefined ? undefined : this.#byId.get(id);
+  }
+
+  /** The id that begins with the text; undefined where none or several do. */
+  resolve(idOrPrefix: string): SandboxId | undefined {
+    if (!/^[0-9a-f]{1,64}$/.test(idOrPrefix)) return undefined;
+    const matches = [...this.#byId.keys()].filter((id) => id.startsWith(idOrPrefix));
+    return matches.length === 1 ? matches[0] : undefined;
+  }
+
+  /** The first write of a sandbox. */
+  async create(record: SandboxRecord, options: { durable: boolean }): Promise<void> {
+    await this.#store.create(record.id, record, options);
+    this.#byName.set(nameKey(record.config), record.id);
+    this.#publish(record, 'created');
+  }
+
+  /** Writes, then publishes. */
+  async commit(record: SandboxRecord, options: { durable: boolean }): Promise<void> {
+    await this.#store.write(record.id, record, options);
+    this.#publish(record, this.#kindOf(record));
+  }
+
+  /** In memory only: for an end that is seen again after a restart. */
+  publishEnd(record: SandboxRecord): void {
+    this.#publish(record, this.#kindOf(record));
+  }
+
+  /** Publishes also where the write fails: an end is true whether or not the disk can hold it. */
+  async commitEnd(record: SandboxRecord): Promise<void> {
+    this.publishEnd(record);
+    try {
+      await this.#store.write(record.id, record, { durable: false });
+    } catch (error) {
+      this.#log.warn(
+        { sandbox: record.id, error: describeError(error) },
+        'the end of a sandbox could not be recorded',
+      );
+    }
+  }
+
+  /** The name and the id are free when this resolves. */
+  async remove(id: SandboxId): Promise<void> {
+    await this.#store.remove(id);
+    const record = this.#byId.get(id);
+    if (!record) return;
+    this.#byId.delete(id);
+    const key = nameKey(record.config);
+    if (this.#byName.get(key) === id) this.#byName.delete(key);
+    this.#tell('removed', record);
+  }
+
+  onChange(listener: ChangeListener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** At most one sandbox may hold a name: the newest that is ready, else the newest. The others are kept, as ended. */
+  #claim(record: SandboxRecord): void {
+    const key = nameKey(record.config);
+    const holder = this.byName(key);
+    const wins = !holder || record.state.name === 'ready' || holder.state.name !== 'ready';
+    if (wins) this.#byName.set(key, record.id);
+    if (!holder) return;
+    const [kept, other] = wins ? [record, holder] : [holder, record];
+    this.#byId.set(other.id, toNotReady(other, 'failed', `its name is held by sandbox ${kept.id}`));
+    const fields = { name: displayName(record.config), kept: kept.id, other: other.id };
+    this.#log.warn(
+      fields,
+      'two sandboxes have one name; the other is listed as not ready and can be removed',
+    );
+  }
+
+  /** A directory without a record is what a crash left before any effect; anything else is for a person to look at. */
+  async #passOver(key: string, reason: string): Promise<void> {
+    const missing = await stat(join(this.#store.directory(key), 'record.json')).then(
+      () => false,
+      (error: unknown) => errnoOf(error) === 'ENOENT',
+    );
+    if (missing) await this.#store.remove(key).catch(() => {});
+    else
+      this.#log.error({ sandbox: key, reason }, 'the record of a sandbox cannot be read; it is not listed');
+  }
+
+  #kindOf(record: SandboxRecord): ChangeKind | undefined {
+    const before = this.#byId.get(record.id)?.state.name;
+    const after = record.state.name;
+    return before === after || after === 'creating' ? undefined : after;
+  }
+
+  #publish(record: SandboxRecord, kind: ChangeKind | undefined): void {
+    this.#byId.set(record.id, record);
+    if (kind) this.#tell(kind, record);
+  }
+
+  #tell(kind: ChangeKind, record: SandboxRecord): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(kind, record);
+      } catch (error) {
+        this.#log.error({ error: describeError(error) }, 'a listener to sandbox changes failed');
+      }
+    }
+  }
+}

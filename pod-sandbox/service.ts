@@ -1,0 +1,197 @@
+/** The pod service: lets retries join, keeps acts on one sandbox in order, and serves reads from memory. */
+import { CrispError, hasCode } from '#core/errors.ts';
+import { type ContainerId, newSandboxId, type SandboxId } from '#core/ids.ts';
+import type { Operation } from '#core/operation.ts';
+import { KeyedQueue, SingleFlight } from '#core/single-flight.ts';
+import { sameConfig } from './config.ts';
+import type { Context } from './context.ts';
+import { plan } from './plan.ts';
+import type { PodSandboxes, PodViews, RunRequest, Sandbox, SandboxEvent } from './pod-sandboxes.ts';
+import { recover } from './recover.ts';
+import { removeSandbox } from './remove.ts';
+import { makeSandbox } from './run.ts';
+import { displayName, nameKey, type SandboxRecord, shortId, toNotReady } from './sandbox.ts';
+import { stopSandbox } from './stop.ts';
+import { validate } from './validation.ts';
+import { podView, sandboxView } from './views.ts';
+
+interface Run {
+  readonly request: RunRequest;
+  readonly promise: Promise<SandboxId>;
+}
+
+export class PodService implements PodSandboxes {
+  readonly #context: Context;
+  /** Gives a request's handler its name; throws for an unknown or unbuilt one. */
+  readonly #handlerOf: (name: string) => string;
+  /** By name key. */
+  readonly #runs = new Map<string, Run>();
+  /** Ends the creation of a sandbox that is to be stopped. */
+  readonly #making = new Map<SandboxId, AbortController>();
+  readonly #acts = new KeyedQueue<SandboxId>();
+  readonly #stops = new SingleFlight<SandboxId, void>();
+  readonly #removals = new SingleFlight<SandboxId, void>();
+  readonly #settling = new Set<Promise<unknown>>();
+
+  constructor(context: Context, handlerOf: (name: string) => string) {
+    this.#context = context;
+    this.#handlerOf = handlerOf;
+  }
+
+  async run(given: RunRequest, op: Operation): Promise<SandboxId> {
+    const request = { ...given, runtimeHandler: this.#handlerOf(given.runtimeHandler) };
+    const { config } = request;
+    await op.stage('validate', () => validate(config, this.#context.cgroups));
+    const key = nameKey(config);
+    for (;;) {
+      op.checkpoint();
+      const running = this.#runs.get(key);
+      if (!running) return this.#begin(key, request, op);
+      if (!sameRequest(running.request, request))
+        throw held(request, 'being made with another configuration');
+      try {
+        return await op.deadline(
+          'join the running call',
+          this.#context.deadlines.join,
+          () => running.promise,
+        );
+      } catch (error) {
+        // The first caller has gone, this one has not: it starts anew.
+        if (!hasCode(error, 'Cancelled') || op.signal.aborted) throw error;
+      }
+    }
+  }
+
+  stop(id: SandboxId, op: Operation): Promise<void> {
+    const aborted = new CrispError('Aborted', `sandbox ${shortId(id)} was stopped while it was being made`);
+    this.#making.get(id)?.abort(aborted);
+    return this.#shielded('stop', op, (unending) =>
+      this.#stops.run(id, () => this.#acts.run(id, () => stopSandbox(this.#context, id, unending))),
+    );
+  }
+
+  remove(id: SandboxId, op: Operation): Promise<void> {
+    const aborted = new CrispError('Aborted', `sandbox ${shortId(id)} was removed while it was being made`);
+    this.#making.get(id)?.abort(aborted);
+    return this.#shielded('remove', op, (unending) =>
+      this.#removals.run(id, () => this.#acts.run(id, () => removeSandbox(this.#context, id, unending))),
+    );
+  }
+
+  get(id: SandboxId): Sandbox | undefined {
+    const record = this.#context.sandboxes.get(id);
+    return record && sandboxView(record);
+  }
+
+  resolve(idOrPrefix: string): SandboxId | undefined {
+    return this.#context.sandboxes.resolve(idOrPrefix);
+  }
+
+  list(): readonly Sandbox[] {
+    return this.#context.sandboxes.list().map(sandboxView);
+  }
+
+  networkStatus(): ReturnType<PodSandboxes['networkStatus']> {
+    return this.#context.networks.status();
+  }
+
+  readonly pods: PodViews = {
+    get: (id) => {
+      const record = this.#context.sandboxes.get(id);
+      return record && podView(record);
+    },
+    resolve: (idOrPrefix) => this.resolve(idOrPrefix),
+    containerCgroup: (pod: SandboxId, container: ContainerId) => {
+      const record = this.#context.sandboxes.get(pod);
+      if (!record) throw new CrispError('NotFound', `no sandbox ${shortId(pod)}`);
+      return this.#context.cgroups.container(record.cgroup, container);
+    },
+  };
+
+  recover(op: Operation): Promise<void> {
+    return this.#kept(recover(this.#context, (id, act) => this.#acts.run(id, act), op));
+  }
+
+  onChange(listener: (event: SandboxEvent) => void): () => void {
+    return this.#context.sandboxes.onChange((kind, record) =>
+      listener({ kind, sandbox: sandboxView(record) }),
+    );
+  }
+
+  async close(): Promise<void> {
+    this.#context.networks.close();
+    this.#context.watches.close();
+    await Promise.allSettled([...this.#settling]);
+  }
+
+  /** A pause process has ended by itself. */
+  ended(id: SandboxId): void {
+    const { sandboxes } = this.#context;
+    const mark = async (): Promise<void> => {
+      const record = sandboxes.get(id);
+      if (record?.state.name !== 'ready') return;
+      await sandboxes.commitEnd(toNotReady(record, 'dead', 'the pause process ended'));
+    };
+    void this.#kept(this.#acts.run(id, mark));
+  }
+
+  #begin(key: string, request: RunRequest, op: Operation): Promise<SandboxId> {
+    const promise = this.#kept(this.#make(key, request, op).finally(() => this.#runs.delete(key)));
+    this.#runs.set(key, { request, promise });
+    return promise;
+  }
+
+  async #make(key: string, request: RunRequest, op: Operation): Promise<SandboxId> {
+    const { sandboxes, networks } = this.#context;
+    const holder = sandboxes.byName(key);
+    if (holder && isReady(holder)) {
+      if (sameRequest(holder, request)) return holder.id;
+      throw held(request, `held by sandbox ${holder.id} with another configuration`);
+    }
+    if (holder && holder.state.name === 'notReady' && holder.state.reason !== 'failed') {
+      throw held(request, `held by sandbox ${holder.id}, which has ended (${holder.state.detail})`);
+    }
+    // Half made, or failed and not undone in full: nobody can use it.
+    if (holder) await this.remove(holder.id, op);
+    const ownNetwork = request.config.linux.security.namespaces.network === 'pod';
+    const network = ownNetwork
+      ? await op.stage('network configuration', () => networks.current())
+      : undefined;
+    const id = newSandboxId();
+    const stopped = new AbortController();
+    this.#making.set(id, stopped);
+    const under = op.under(AbortSignal.any([op.signal, stopped.signal]));
+    try {
+      await this.#acts.run(id, () =>
+        makeSandbox(this.#context, plan(this.#context, id, request, network), under),
+      );
+      return id;
+    } finally {
+      this.#making.delete(id);
+    }
+  }
+
+  /** The act goes on when the client has gone: half a stop helps nobody. The client waits as long as it likes. */
+  #shielded(name: string, op: Operation, act: (unending: Operation) => Promise<void>): Promise<void> {
+    const running = this.#kept(act(op.under(new AbortController().signal)));
+    return op.deadline(name, this.#context.deadlines.join, () => running);
+  }
+
+  /** For `close` to wait for. */
+  #kept<T>(promise: Promise<T>): Promise<T> {
+    const forget = () => void this.#settling.delete(kept);
+    const kept: Promise<void> = promise.then(forget, forget);
+    this.#settling.add(kept);
+    return promise;
+  }
+}
+
+const isReady = ({ state }: SandboxRecord): boolean => state.name === 'ready';
+
+const sameRequest = (a: RunRequest, b: RunRequest): boolean =>
+  a.runtimeHandler === b.runtimeHandler && sameConfig(a.config, b.config);
+
+const held = ({ config }: RunRequest, how: string): CrispError =>
+  new CrispError('AlreadyExists', `the name ${displayName(config)} is ${how}`, {
+    hint: 'remove that sandbox, or use a higher attempt',
+  });

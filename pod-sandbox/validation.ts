@@ -1,0 +1,86 @@
+/**
+ * Refuses what cannot be made, before anything is written: each error is InvalidArgument, names the field as the wire
+ * does, and says what to give instead. Contract sections 2, 3, 5, 9 and 10.
+ */
+import { isIP } from 'node:net';
+import { CrispError } from '#core/errors.ts';
+import type { CgroupDriver } from './cgroups.ts';
+import type { DnsConfig, PortMapping, SandboxConfig, SandboxMetadata } from './config.ts';
+import { checkNamespaces } from './namespace-rules.ts';
+import { bandwidthOf } from './network/bandwidth.ts';
+import { checkSysctls } from './sysctls.ts';
+
+/** Throws InvalidArgument at the first thing that is wrong. */
+export function validate(config: SandboxConfig, driver: CgroupDriver): void {
+  checkMetadata(config.metadata);
+  checkHostname(config.hostname);
+  checkLogDirectory(config.logDirectory);
+  if (config.dns) checkDns(config.dns);
+  config.portMappings.forEach(checkPort);
+  driver.checkParent(config.linux.cgroupParent);
+  checkNamespaces(config.linux.security);
+  checkSysctls(config.linux.sysctls, config.linux.security.namespaces);
+  bandwidthOf(config.annotations);
+}
+
+/** InvalidArgument in the one form: `field value reason`. */
+export const refuse = (field: string, value: unknown, reason: string, hint: string): CrispError =>
+  new CrispError('InvalidArgument', `${field} ${JSON.stringify(value)} ${reason}`, { hint });
+
+/** `;` and `=` part the fields of CNI_ARGS, `/` parts paths. */
+const NAME = /^[^\s\p{C};=/]{1,253}$/u;
+
+function checkMetadata({ name, namespace, uid, attempt }: SandboxMetadata): void {
+  const hint = 'give 1 to 253 printable characters without spaces, / ; and =';
+  if (!NAME.test(name)) throw refuse('metadata.name', name, 'is no name of a pod', hint);
+  if (!NAME.test(namespace)) throw refuse('metadata.namespace', namespace, 'is no name of a namespace', hint);
+  if (uid !== '' && !NAME.test(uid)) throw refuse('metadata.uid', uid, 'is no uid', hint);
+  if (!Number.isInteger(attempt) || attempt < 0 || attempt > 0xffff_ffff) {
+    throw refuse('metadata.attempt', attempt, 'is out of range', 'give a number from 0 to 4294967295');
+  }
+}
+
+/** The kernel holds 64 bytes; the characters are those of host names, and `_`, which some use. */
+function checkHostname(hostname: string): void {
+  if (hostname === '' || /^(?=.{1,64}$)[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$/.test(hostname)) return;
+  throw refuse('hostname', hostname, 'is no host name', 'give at most 64 characters of A-Z a-z 0-9 . - _');
+}
+
+function checkLogDirectory(directory: string): void {
+  if (directory === '') return;
+  const clean =
+    directory.startsWith('/') && !directory.includes('\0') && !directory.split('/').includes('..');
+  if (!clean)
+    throw refuse('log_directory', directory, 'is no absolute path', 'give an absolute path without ..');
+}
+
+/** One word each: a line break would write further lines into the pod's resolv.conf. */
+function checkDns({ servers, searches, options }: DnsConfig): void {
+  for (const [field, words] of Object.entries({ servers, searches, options })) {
+    const bad = words.find((word) => !/^[^\s\p{C}]{1,255}$/u.test(word));
+    if (bad !== undefined)
+      throw refuse(`dns_config.${field}`, bad, 'is not one word', 'give each entry as one word');
+  }
+}
+
+function checkPort(port: PortMapping, index: number): void {
+  const field = `port_mappings[${index}]`;
+  const { protocol, containerPort, hostPort, hostIp } = port;
+  if (!['tcp', 'udp', 'sctp'].includes(protocol)) {
+    throw refuse(`${field}.protocol`, protocol, 'is unknown', 'give TCP, UDP or SCTP');
+  }
+  if (!isPort(hostPort)) throw refuse(`${field}.host_port`, hostPort, 'is no port', 'give 0 (none) to 65535');
+  if (!isPort(containerPort) || (hostPort > 0 && containerPort === 0)) {
+    throw refuse(`${field}.container_port`, containerPort, 'is no port', 'give 1 to 65535');
+  }
+  if (hostIp !== '' && isIP(hostIp) === 0) {
+    throw refuse(
+      `${field}.host_ip`,
+      hostIp,
+      'is no IP address',
+      'give an address of the node, or nothing for all',
+    );
+  }
+}
+
+const isPort = (port: number): boolean => Number.isInteger(port) && port >= 0 && port <= 65_535;

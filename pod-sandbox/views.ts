@@ -1,0 +1,47 @@
+/** What others see of a record: clients a `Sandbox`, containers a `PodView`. Pure. */
+import { ownUserNamespace } from './config.ts';
+import { namespaceKinds } from './namespaces.ts';
+import type { PodView, Sandbox } from './pod-sandboxes.ts';
+import type { SandboxRecord } from './sandbox.ts';
+
+export function sandboxView(record: SandboxRecord): Sandbox {
+  const { state, attachment } = record;
+  const [ip = '', ...additionalIps] = attachment?.ips ?? [];
+  return {
+    id: record.id,
+    config: record.config,
+    runtimeHandler: record.runtimeHandler,
+    state: state.name === 'ready' ? 'ready' : 'notReady',
+    reason: state.name === 'notReady' ? state.reason : undefined,
+    detail: state.name === 'notReady' ? state.detail : '',
+    createdAt: record.createdAt,
+    network: { ip, additionalIps, namespace: record.pins.net },
+    process: record.process,
+    cgroup: record.cgroup.parent,
+  };
+}
+
+export function podView(record: SandboxRecord): PodView {
+  const { config, files } = record;
+  const { namespaces, privileged } = config.linux.security;
+  const user = ownUserNamespace(config);
+  const kinds = namespaceKinds(config);
+  const { net, ipc, uts, pid, user: userPin } = record.pins;
+  const pins = Object.entries({ net, ipc, uts, pid, user: userPin }).filter(([, path]) => path !== undefined);
+  return {
+    id: record.id,
+    ready: record.state.name === 'ready',
+    metadata: config.metadata,
+    runtimeHandler: record.runtimeHandler,
+    logDirectory: config.logDirectory,
+    privileged,
+    hostname: record.hostname,
+    network: kinds.includes('net') ? 'pod' : 'node',
+    ipc: kinds.includes('ipc') ? 'pod' : 'node',
+    pid: namespaces.pid === 'node' || namespaces.pid === 'pod' ? namespaces.pid : 'container',
+    userNamespace: user ? { uids: user.uids, gids: user.gids } : undefined,
+    pins: Object.fromEntries(pins),
+    files,
+    monitorCgroup: record.cgroup.monitor,
+  };
+}
