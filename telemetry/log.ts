@@ -1,0 +1,96 @@
+/** The daemon's log: pino behind the small interface that the services see. */
+import type { Writable } from 'node:stream';
+import { type Logger, pino, stdTimeFunctions } from 'pino';
+import { redactFields } from './redact.ts';
+import { textLine } from './text-line.ts';
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+
+/** Structured fields first, then the message; the shape of core/operation.ts. */
+export interface Log {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+  child(fields: object): Log;
+}
+
+export interface DaemonLog extends Log, AsyncDisposable {
+  /** Takes effect at once, for children made before as well. */
+  setLevel(level: LogLevel): void;
+  /** Writes out what is held back; after that the log may still be used. */
+  flush(): void;
+  close(): Promise<void>;
+}
+
+export interface LogOptions {
+  readonly level: LogLevel;
+  /** One JSON object a line, or text for people. */
+  readonly format: 'json' | 'text';
+  /** Standard error where absent. */
+  readonly destination?: Writable;
+}
+
+const ORDER: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
+
+/** One line of pino's JSON goes to the sink, in the wanted format. */
+function sinkOf({ format, destination }: LogOptions): {
+  write(line: string): void;
+  flush(): void;
+  close(): Promise<void>;
+} {
+  const show = format === 'text' ? textLine : (line: string) => line;
+  if (destination)
+    return { write: (line) => destination.write(show(line)), flush() {}, close: async () => {} };
+  // Asynchronous: a slow reader of the pipe (journald under load) must not stop the daemon.
+  const stderr = pino.destination({ dest: 2, sync: false });
+  const flush = () => {
+    try {
+      stderr.flushSync();
+    } catch {
+      // The reader has gone, or the descriptor was never opened: there is nobody to tell.
+    }
+  };
+  return {
+    write: (line) => stderr.write(show(line)),
+    flush,
+    close: () => new Promise((resolve) => stderr.flush(() => resolve())),
+  };
+}
+
+/** Opens the log. All lines have `time` (UTC, milliseconds), `level` and `msg`; secrets are taken out. */
+export function openLog(options: LogOptions): DaemonLog {
+  const sink = sinkOf(options);
+  let threshold = ORDER.indexOf(options.level);
+  const root = pino(
+    {
+      level: 'debug', // filtered here, since pino's children keep the level that they were made with
+      base: null,
+      timestamp: stdTimeFunctions.isoTime,
+      formatters: {
+        level: (label) => ({ level: label }),
+        log: (fields) => redactFields(fields),
+      },
+    },
+    sink,
+  );
+  const write = (logger: Logger, level: LogLevel, fields: object, message: string) => {
+    if (ORDER.indexOf(level) >= threshold) logger[level](fields, message);
+  };
+  const wrap = (logger: Logger): Log => ({
+    debug: (fields, message) => write(logger, 'debug', fields, message),
+    info: (fields, message) => write(logger, 'info', fields, message),
+    warn: (fields, message) => write(logger, 'warn', fields, message),
+    error: (fields, message) => write(logger, 'error', fields, message),
+    child: (fields) => wrap(logger.child(redactFields(fields))),
+  });
+  return {
+    ...wrap(root),
+    setLevel: (level) => {
+      threshold = ORDER.indexOf(level);
+    },
+    flush: () => sink.flush(),
+    close: () => sink.close(),
+    [Symbol.asyncDispose]: () => sink.close(),
+  };
+}

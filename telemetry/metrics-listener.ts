@@ -1,0 +1,81 @@
+/** Serves /metrics and /healthz over HTTP; anything else is 404. */
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { CrispError, describeError, errnoOf } from '#core/errors.ts';
+
+export interface MetricsSource {
+  readonly contentType: string;
+  text(): Promise<string>;
+}
+
+export interface ListenerOptions {
+  /** `127.0.0.1:9090`, `[::1]:9090`; port 0 takes a free one. */
+  readonly address: string;
+  readonly metrics: MetricsSource;
+  /** Undefined where all is well, else what is wrong: then /healthz answers 503. */
+  readonly health: () => string | undefined;
+}
+
+export interface MetricsListener extends AsyncDisposable {
+  /** Where it listens, with the port that was taken. */
+  readonly address: string;
+  close(): Promise<void>;
+}
+
+async function answer(request: IncomingMessage, options: ListenerOptions): Promise<[number, string, string]> {
+  const text = 'text/plain; charset=utf-8';
+  if (request.method !== 'GET' && request.method !== 'HEAD') return [405, text, 'only GET\n'];
+  const path = request.url?.split('?')[0];
+  if (path === '/metrics') return [200, options.metrics.contentType, await options.metrics.text()];
+  if (path !== '/healthz') return [404, text, 'not found: there are /metrics and /healthz\n'];
+  const wrong = options.health();
+  return wrong === undefined ? [200, text, 'ok\n'] : [503, text, `${wrong}\n`];
+}
+
+async function respond(
+  request: IncomingMessage,
+  response: ServerResponse,
+  options: ListenerOptions,
+): Promise<void> {
+  const [status, type, body] = await answer(request, options).catch(
+    (error: unknown): [number, string, string] => [
+      500,
+      'text/plain; charset=utf-8',
+      `${describeError(error)}\n`,
+    ],
+  );
+  response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) });
+  response.end(request.method === 'HEAD' ? undefined : body);
+}
+
+/** Listens until closed. Throws FailedPrecondition where the address cannot be had. */
+export async function listenMetrics(options: ListenerOptions): Promise<MetricsListener> {
+  const server = createServer(
+    { requestTimeout: 10_000, headersTimeout: 5_000, maxHeaderSize: 8192 },
+    (request, response) => {
+      void respond(request, response, options);
+    },
+  );
+  const colon = options.address.lastIndexOf(':');
+  const host = options.address.slice(0, colon).replaceAll(/[[\]]/g, '');
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) => {
+      const message = `metrics: cannot listen on ${options.address} (${errnoOf(error)})`;
+      reject(
+        new CrispError('FailedPrecondition', message, {
+          hint: 'set metrics.address to a free one, or to ""',
+        }),
+      );
+    });
+    server.listen(Number(options.address.slice(colon + 1)), host, resolve);
+  });
+  server.unref(); // a scraper must not keep the daemon alive
+  const taken = server.address() as AddressInfo;
+  const close = () =>
+    new Promise<void>((resolve) => {
+      server.close(() => resolve());
+      server.closeAllConnections();
+    });
+  const address = `${taken.family === 'IPv6' ? `[${taken.address}]` : taken.address}:${taken.port}`;
+  return { address, close, [Symbol.asyncDispose]: close };
+}

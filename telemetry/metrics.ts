@@ -1,0 +1,112 @@
+/** The daemon's metrics. Fed by the operations and by cri/server; no service knows of Prometheus. */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { ErrorCode } from '#core/errors.ts';
+
+/** From a millisecond (reads) to four minutes (the kubelet's limit of RunPodSandbox). */
+const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240];
+
+export interface Sample {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+export interface GaugeDefinition {
+  readonly name: string;
+  readonly help: string;
+  readonly labels: readonly string[];
+  /** Called at each scrape; must not block. */
+  readonly collect: () => Iterable<Sample> | Promise<Iterable<Sample>>;
+}
+
+/** A stage as core/operation.ts records it; times are milliseconds. */
+interface Stage {
+  readonly name: string;
+  readonly started: number;
+  readonly ended: number;
+}
+
+export class Metrics {
+  readonly contentType: string;
+  readonly #registry = new Registry();
+  readonly #operations: Counter<'operation'>;
+  readonly #errors: Counter<'operation' | 'code'>;
+  readonly #seconds: Histogram<'operation'>;
+  readonly #stageSeconds: Histogram<'operation' | 'stage'>;
+
+  constructor(build: { readonly version: string }) {
+    const registers = [this.#registry];
+    this.contentType = this.#registry.contentType;
+    this.#operations = new Counter({
+      name: 'crisp_operations_total',
+      help: 'Operations that have ended, by name; failed ones too',
+      labelNames: ['operation'],
+      registers,
+    });
+    this.#errors = new Counter({
+      name: 'crisp_operations_errors_total',
+      help: 'Operations that have failed, by name and error code',
+      labelNames: ['operation', 'code'],
+      registers,
+    });
+    this.#seconds = new Histogram({
+      name: 'crisp_operation_seconds',
+      help: 'Duration of operations',
+      labelNames: ['operation'],
+      buckets: SECONDS,
+      registers,
+    });
+    this.#stageSeconds = new Histogram({
+      name: 'crisp_stage_seconds',
+      help: 'Duration of the stages of operations',
+      labelNames: ['operation', 'stage'],
+      buckets: SECONDS,
+      registers,
+    });
+    const info = new Gauge({
+      name: 'crisp_build_info',
+      help: 'Always 1; the labels say what runs',
+      labelNames: ['version', 'node'],
+      registers,
+    });
+    info.set({ version: build.version, node: process.version }, 1);
+    collectDefaultMetrics({ register: this.#registry });
+  }
+
+  /** An operation has ended after so many milliseconds; `code` where it has failed. */
+  operation(name: string, milliseconds: number, code?: ErrorCode): void {
+    this.#operations.inc({ operation: name });
+    this.#seconds.observe({ operation: name }, milliseconds / 1000);
+    if (code) this.#errors.inc({ operation: name, code });
+  }
+
+  /** A stage has ended. Can be passed as an operation's `onStage`. */
+  readonly stage = (operation: { readonly name: string }, stage: Stage): void => {
+    const seconds = (stage.ended - stage.started) / 1000;
+    this.#stageSeconds.observe({ operation: operation.name, stage: stage.name }, seconds);
+  };
+
+  /** A gauge whose samples are asked for at each scrape, such as containers by state. */
+  gauge(definition: GaugeDefinition): void {
+    const { name, help, labels, collect } = definition;
+    new Gauge({
+      name,
+      help,
+      labelNames: [...labels],
+      registers: [this.#registry],
+      async collect() {
+        const samples = await collect();
+        this.reset();
+        for (const { labels: values, value } of samples) this.set({ ...values }, value);
+      },
+    });
+  }
+
+  /** All metrics in the text format of Prometheus. */
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+
+  close(): void {
+    this.#registry.clear();
+  }
+}
