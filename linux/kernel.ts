@@ -208,6 +208,11 @@ export interface Cgroups {
   readonly controllers: ReadonlySet<string>;
   /** Makes the group with its parents; on v2 enables the controllers in the parents' subtree_control. */
   create(path: string): Promise<void>;
+  /**
+   * Makes a bare group below one that may hold processes: no controllers are enabled for it, it serves to name and kill
+   * processes. On v1 it exists in the freezer's hierarchy alone.
+   */
+  createChild(path: string): Promise<void>;
   /** Moves a process in. */
   join(path: string, pid: number): Promise<void>;
   /** The pids in the group and below it. Missing: none. */

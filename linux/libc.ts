@@ -78,6 +78,9 @@ export const spawnActions = {
   open: bind<(actions: Memory, fd: number, path: Text, flags: number, mode: number) => number>(
     'int posix_spawn_file_actions_addopen(uint8_t *actions, int fd, const char *path, int flags, int mode)',
   ),
+  close: bind<(actions: Memory, fd: number) => number>(
+    'int posix_spawn_file_actions_addclose(uint8_t *actions, int fd)',
+  ),
   closeFrom: bind<(actions: Memory, fd: number) => number>(
     'int posix_spawn_file_actions_addclosefrom_np(uint8_t *actions, int fd)',
   ),
@@ -145,7 +148,10 @@ export const fsconfigCreate = (fd: number): Promise<Outcome> =>
 export const fsmount = (fd: number, flags: number, attributes: number): number =>
   call3(432, fd, flags, attributes);
 export const pidfdOpen = (pid: number): number => call3(434, pid, 0, 0);
-export const pidfdSendSignal = (pidfd: number, signal: number): number => call3(424, pidfd, signal, 0);
+const call4 = bind<(n: number, a: number, b: number, c: number, d: number) => number>(
+  'long syscall(long n, long a, long b, long c, long d)',
+);
+export const pidfdSendSignal = (pidfd: number, signal: number): number => call4(424, pidfd, signal, 0, 0);
 const openat2Call = bind<(n: number, fd: number, path: Text, how: BigUint64Array, size: number) => number>(
   'long syscall(long n, long fd, const char *path, const uint64_t *how, size_t size)',
 );

@@ -1,0 +1,160 @@
+import assert from 'node:assert/strict';
+import { spawn as nodeSpawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import type { Readable, Writable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import test from 'node:test';
+import { hasCode } from '#core/errors.ts';
+import { RealProcesses } from '#linux/processes.ts';
+import { silent, statusOf, strayDescriptor, within } from './observe.ts';
+
+const processes = new RealProcesses(silent);
+const env = { PATH: '/usr/bin:/bin' };
+const soon = () => AbortSignal.timeout(20_000);
+
+test('a spawned program has default signals, its own session, three descriptors and a soft limit of 1024', async () => {
+  const stray = strayDescriptor();
+  process.on('SIGUSR2', () => {});
+  const child = await processes.spawn({ argv: ['sleep', '100'], env, cwd: '/usr' });
+  try {
+    const { pid } = child.process;
+    const status = statusOf(pid);
+    assert.equal(BigInt(`0x${status['SigBlk']}`), 0n);
+    assert.equal(BigInt(`0x${status['SigIgn']}`), 0n);
+    assert.equal(BigInt(`0x${status['SigCgt']}`), 0n);
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+    assert.deepEqual([stat[2], stat[3]], [`${pid}`, `${pid}`], 'leads its group and session');
+    assert.deepEqual(readdirSync(`/proc/${pid}/fd`).sort(), ['0', '1', '2']);
+    assert.match(readFileSync(`/proc/${pid}/limits`, 'utf8'), /^Max open files\s+1024\s+(\d+)\s/m);
+    assert.equal(readlinkSync(`/proc/${pid}/cwd`), '/usr');
+    assert.equal(readFileSync(`/proc/${pid}/environ`, 'utf8'), 'PATH=/usr/bin:/bin\0');
+    const own = readFileSync('/proc/self/limits', 'utf8');
+    assert.doesNotMatch(own, /^Max open files\s+1024\s/m, 'the daemon keeps its own limit');
+    assert.deepEqual(processes.reference(pid), child.process);
+    assert.equal(processes.signal(child.process, 9), true);
+    assert.deepEqual(await child.exited, { code: 137, signal: 9 });
+    assert.equal(processes.alive(child.process), false);
+    assert.equal(processes.reference(pid), undefined);
+    assert.equal(processes.signal(child.process, 9), false);
+  } finally {
+    closeSync(stray);
+    process.removeAllListeners('SIGUSR2');
+  }
+});
+
+test('extra descriptors arrive at their numbers, in both directions, also where numbers collide', async () => {
+  const file = openSync('/proc/self/cmdline', 'r');
+  const script = 'cat <&7 >&5; ls -l /proc/$$/fd >&4; exec 5>&-';
+  const child = await processes.spawn({
+    argv: ['/bin/sh', '-c', script],
+    env,
+    extra: { 4: 'read', 5: 'read', 7: 'write', 6: { fd: file } },
+  });
+  closeSync(file);
+  (child.extra[7] as Writable).end('through');
+  const [four, five] = await Promise.all([4, 5].map((n) => text(child.extra[n] as Readable)));
+  assert.equal(five, 'through');
+  const open = [...(four ?? '').matchAll(/ (\d+) -> (\S+)/g)].filter(([, n]) => Number(n) < 10);
+  assert.deepEqual(open.map(([, n]) => n).sort(), ['0', '1', '2', '4', '5', '6', '7']);
+  assert.deepEqual(await child.exited, { code: 0, signal: undefined });
+});
+
+test('run feeds input, caps output, reports codes and signals', async () => {
+  const echo = await processes.run({ argv: ['cat'], env, input: 'hello' }, soon());
+  assert.deepEqual([echo.stdout.toString(), echo.stderr.length, echo.status.code], ['hello', 0, 0]);
+  const flood = await processes.run(
+    { argv: ['sh', '-c', 'head -c 3000000 /dev/zero; exit 3'], env, limit: 1000 },
+    soon(),
+  );
+  assert.deepEqual([flood.stdout.length, flood.status.code], [1000, 3]);
+  const deaf = await processes.run({ argv: ['true'], env, input: Buffer.alloc(1 << 20) }, soon());
+  assert.equal(deaf.status.code, 0);
+  const shot = await processes.run({ argv: ['sh', '-c', 'kill -15 $$'], env }, soon());
+  assert.deepEqual(shot.status, { code: 143, signal: 15 });
+});
+
+test('run ends at the abort with its kin, and does not wait for a grandchild that holds the pipes', async () => {
+  const abort = new AbortController();
+  const script = 'sleep 1000 & echo $!; wait';
+  const child = processes.run({ argv: ['sh', '-c', script], env }, abort.signal);
+  await within(() => readdirSync('/proc').some((pid) => cmdline(pid) === 'sleep\x001000\0'));
+  abort.abort();
+  await assert.rejects(child, (error) => hasCode(error, 'Cancelled'));
+  await within(() => !readdirSync('/proc').some((pid) => cmdline(pid) === 'sleep\x001000\0'));
+  const left = await processes.run({ argv: ['sh', '-c', 'setsid sleep 1001 & echo $!'], env }, soon());
+  const reference = processes.reference(Number(left.stdout.toString()));
+  assert.ok(reference, 'the grandchild lives on');
+  processes.signal(reference, 9);
+});
+
+function cmdline(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+test('what cannot be started is named and leaves no descriptor', async () => {
+  const before = readdirSync('/proc/self/fd').length;
+  const missing = processes.spawn({
+    argv: ['/no/such'],
+    env,
+    stdin: 'pipe',
+    stdout: 'pipe',
+    extra: { 3: 'read' },
+  });
+  await assert.rejects(missing, (error) => hasCode(error, 'NotFound') && error.message.includes('/no/such'));
+  const nowhere = processes.spawn({ argv: ['true'], env, cwd: '/no/dir' });
+  await assert.rejects(nowhere, (error) => hasCode(error, 'NotFound') && error.message.includes('/no/dir'));
+  await assert.rejects(processes.spawn({ argv: ['/etc'], env }), (error) => hasCode(error, 'KernelRefused'));
+  await assert.rejects(processes.spawn({ argv: ['true', 'a\0b'], env }), (e) =>
+    hasCode(e, 'InvalidArgument'),
+  );
+  assert.equal(readdirSync('/proc/self/fd').length, before);
+});
+
+test('a thousand spawns leave descriptors, zombies and memory flat, and other children alone', async () => {
+  const other = nodeSpawn('sh', ['-c', 'sleep 0.2; exit 7']);
+  const round = async (n: number) => {
+    for (let i = 0; i < n; i++) {
+      const { status } = await processes.run({ argv: ['true'], env }, soon());
+      assert.equal(status.code, 0);
+    }
+    globalThis.gc?.();
+    return process.memoryUsage().rss;
+  };
+  await round(100);
+  const before = readdirSync('/proc/self/fd').length;
+  const rss = await round(450);
+  const later = await round(450);
+  assert.ok(later - rss < 24 << 20, `memory grew by ${later - rss} bytes`);
+  assert.ok(readdirSync('/proc/self/fd').length <= before);
+  const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8')
+    .trim()
+    .split(' ')
+    .filter(Boolean);
+  assert.ok(
+    children.every((pid) => Number(pid) === other.pid),
+    `children left: ${children}`,
+  );
+  if (other.exitCode === null) await once(other, 'exit');
+  assert.equal(other.exitCode, 7);
+});
+
+test('a recycled pid is never touched', async () => {
+  const child = await processes.spawn({ argv: ['sleep', '100'], env });
+  const stale = { ...child.process, startTime: `${BigInt(child.process.startTime) - 1n}` };
+  assert.equal(processes.signal(stale, 9), false);
+  assert.equal(processes.signal({ ...child.process, bootId: 'another' }, 9), false);
+  assert.equal(processes.alive(child.process), true);
+  assert.equal(processes.setOomScoreAdj(child.process.pid, 500), 500);
+  assert.equal(processes.setOomScoreAdj(child.process.pid, -2000), processes.minOomScoreAdj);
+  processes.signal(child.process, 9);
+  await child.exited;
+  assert.throws(
+    () => processes.setOomScoreAdj(child.process.pid, 0),
+    (error) => hasCode(error, 'NotFound'),
+  );
+});
