@@ -44,6 +44,7 @@ function sinkOf({ format, destination }: LogOptions): {
     return { write: (line) => destination.write(show(line)), flush() {}, close: async () => {} };
   // Asynchronous: a slow reader of the pipe (journald under load) must not stop the daemon.
   const stderr = pino.destination({ dest: 2, sync: false });
+  stderr.on('error', () => {}); // a reader that goes away (journald restarts) takes lines with it, never the daemon
   const flush = () => {
     try {
       stderr.flushSync();

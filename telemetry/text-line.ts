@@ -1,11 +1,11 @@
+const printable = (text: string): string =>
+  text.replaceAll(/\p{Cc}/gu, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
+
 /** A value without quotes where it is plain; control characters never reach a terminal. */
 const show = (value: unknown): string => {
   const text = typeof value === 'string' ? value : JSON.stringify(value);
-  return /^[\w./:@+-]+$/.test(text) ? text : JSON.stringify(text);
+  return /^[\w./:@+-]+$/.test(text) ? text : printable(JSON.stringify(text));
 };
-
-const printable = (text: string): string =>
-  text.replaceAll(/\p{Cc}/gu, (char) => `\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
 
 /** One line of JSON as text for people: time, level, message, then the fields as key=value. */
 export function textLine(json: string): string {
