@@ -8,7 +8,10 @@
 export const errorTable = {
   InvalidArgument: { grpc: 'INVALID_ARGUMENT', hint: 'correct the request' },
   NotFound: { grpc: 'NOT_FOUND', hint: 'list the objects to see which exist' },
-  AlreadyExists: { grpc: 'ALREADY_EXISTS', hint: 'remove the existing object or use another name or attempt' },
+  AlreadyExists: {
+    grpc: 'ALREADY_EXISTS',
+    hint: 'remove the existing object or use another name or attempt',
+  },
   FailedPrecondition: { grpc: 'FAILED_PRECONDITION', hint: 'bring the object into the named state first' },
   PermissionDenied: { grpc: 'PERMISSION_DENIED', hint: 'check the credentials or the rights of the daemon' },
   Unauthenticated: { grpc: 'UNAUTHENTICATED', hint: 'check the credentials of the pull' },
@@ -26,10 +29,26 @@ export const errorTable = {
   /** The kernel refused a call. */
   KernelRefused: { grpc: 'INTERNAL', hint: 'check the rights and limits of the daemon' },
   /** Reason prefixes that the kubelet parses; the text must begin with the word. */
-  RegistryUnavailable: { grpc: 'UNKNOWN', prefix: 'RegistryUnavailable', hint: 'check that the registry answers' },
-  SignatureValidationFailed: { grpc: 'UNKNOWN', prefix: 'SignatureValidationFailed', hint: 'check the signature policy' },
-  ImageVolumeMountFailed: { grpc: 'UNKNOWN', prefix: 'ImageVolumeMountFailed', hint: 'check the image and the sub path' },
-  RroUnsupported: { grpc: 'UNKNOWN', prefix: 'RROUnsupported', hint: 'use a handler that offers recursive read-only mounts' },
+  RegistryUnavailable: {
+    grpc: 'UNKNOWN',
+    prefix: 'RegistryUnavailable',
+    hint: 'check that the registry answers',
+  },
+  SignatureValidationFailed: {
+    grpc: 'UNKNOWN',
+    prefix: 'SignatureValidationFailed',
+    hint: 'check the signature policy',
+  },
+  ImageVolumeMountFailed: {
+    grpc: 'UNKNOWN',
+    prefix: 'ImageVolumeMountFailed',
+    hint: 'check the image and the sub path',
+  },
+  RroUnsupported: {
+    grpc: 'UNKNOWN',
+    prefix: 'RROUnsupported',
+    hint: 'use a handler that offers recursive read-only mounts',
+  },
 } as const satisfies Record<string, { grpc: string; hint: string; prefix?: string }>;
 
 export type ErrorCode = keyof typeof errorTable;

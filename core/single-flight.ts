@@ -35,9 +35,11 @@ export class KeyedQueue<K> {
   run<V>(key: K, act: () => Promise<V>): Promise<V> {
     const before = this.#tails.get(key) ?? Promise.resolve();
     const result = before.then(act, act);
-    const tail = result.catch(() => {}).finally(() => {
-      if (this.#tails.get(key) === tail) this.#tails.delete(key);
-    });
+    const tail = result
+      .catch(() => {})
+      .finally(() => {
+        if (this.#tails.get(key) === tail) this.#tails.delete(key);
+      });
     this.#tails.set(key, tail);
     return result;
   }

@@ -108,7 +108,8 @@ export function validateConfig(config: ContainerConfig): void {
   };
   const { metadata, security } = config;
   if (metadata.name === '') refuse('metadata.name is empty', 'name the container');
-  if (metadata.name.length > MAX_NAME) refuse(`metadata.name is longer than ${MAX_NAME} characters`, 'shorten it');
+  if (metadata.name.length > MAX_NAME)
+    refuse(`metadata.name is longer than ${MAX_NAME} characters`, 'shorten it');
   if (config.image === '') refuse('image.image is empty', 'name an image or its id');
   validatePaths(config, refuse);
   for (const env of config.envs) {
@@ -116,20 +117,27 @@ export function validateConfig(config: ContainerConfig): void {
       refuse(`envs: ${JSON.stringify(env.key)} is no variable's name or holds a NUL`, 'correct the variable');
     }
   }
-  if (security.runAsGroup !== undefined && security.runAsUser === undefined && security.runAsUsername === '') {
+  if (
+    security.runAsGroup !== undefined &&
+    security.runAsUser === undefined &&
+    security.runAsUsername === ''
+  ) {
     refuse('run_as_group is set without run_as_user or run_as_username', 'set the user too');
   }
   if (security.runAsUser !== undefined && security.runAsUsername !== '') {
     refuse('run_as_user and run_as_username are both set', 'set one of them');
   }
   for (const id of [security.runAsUser, security.runAsGroup, ...security.supplementalGroups]) {
-    if (id !== undefined && (id < 0n || id > 4294967294n)) refuse(`id ${id} is out of range`, 'use 0 to 2^32-2');
+    if (id !== undefined && (id < 0n || id > 4294967294n))
+      refuse(`id ${id} is out of range`, 'use 0 to 2^32-2');
   }
-  if (security.pid === 'target' && security.targetId === '') refuse('pid mode TARGET without target_id', 'set target_id');
+  if (security.pid === 'target' && security.targetId === '')
+    refuse('pid mode TARGET without target_id', 'set target_id');
 }
 
 function validatePaths(config: ContainerConfig, refuse: (message: string, hint: string) => never): void {
-  if (config.logPath.split('/').includes('..')) refuse('log_path leaves the log directory', 'use a path inside it');
+  if (config.logPath.split('/').includes('..'))
+    refuse('log_path leaves the log directory', 'use a path inside it');
   if (config.workingDir !== '' && !config.workingDir.startsWith('/')) {
     refuse(`working_dir ${config.workingDir} is not absolute`, 'use an absolute path');
   }
@@ -149,7 +157,8 @@ function validateMount(mount: MountRequest, refuse: (message: string, hint: stri
     refuse('mounts: container_path is empty', 'name the path in the container');
   }
   if (mount.image !== '') {
-    if (mount.hostPath !== '') refuse(`mounts: ${mount.containerPath} has a host_path and an image`, 'set one of them');
+    if (mount.hostPath !== '')
+      refuse(`mounts: ${mount.containerPath} has a host_path and an image`, 'set one of them');
     return;
   }
   if (!mount.hostPath.startsWith('/')) {
@@ -159,6 +168,9 @@ function validateMount(mount: MountRequest, refuse: (message: string, hint: stri
     refuse(`mounts: ${mount.containerPath} is recursive_read_only but not readonly`, 'set readonly too');
   }
   if (mount.recursiveReadOnly && mount.propagation !== 'private') {
-    refuse(`mounts: ${mount.containerPath} is recursive_read_only with propagation`, 'use PROPAGATION_PRIVATE');
+    refuse(
+      `mounts: ${mount.containerPath} is recursive_read_only with propagation`,
+      'use PROPAGATION_PRIVATE',
+    );
   }
 }

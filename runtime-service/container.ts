@@ -25,7 +25,7 @@ export type ContainerIntent =
   | (Intent & { readonly kind: 'image-volume'; readonly target: string })
   | (Intent & { readonly kind: 'cgroup'; readonly path: string })
   | (Intent & { readonly kind: 'runtime'; readonly handler: string })
-  | (Intent & { readonly kind: 'monitor' });
+  | (Intent & { readonly kind: 'monitor'; readonly cgroup: string });
 
 export interface ContainerUser {
   readonly uid: number;
@@ -48,6 +48,8 @@ export interface ContainerRecord {
   readonly version: 1;
   readonly id: ContainerId;
   readonly sandboxId: SandboxId;
+  /** SHA-256 of the request: tells a retry from another container of the same name. */
+  readonly configHash: string;
   readonly metadata: ContainerMetadata;
   readonly state: ContainerState;
   readonly handler: string;
@@ -76,7 +78,9 @@ export interface ContainerRecord {
   readonly createdAt: bigint;
   readonly startedAt: bigint | undefined;
   readonly exit: ContainerExit | undefined;
+  /** The container's first process, while it runs. */
   readonly process: ProcessRef | undefined;
+  readonly monitor: ProcessRef | undefined;
   readonly intents: readonly ContainerIntent[];
 }
 
@@ -85,7 +89,8 @@ export const containerKey = (sandbox: SandboxId, metadata: ContainerMetadata): s
   `${sandbox}/${metadata.name}/${metadata.attempt}`;
 
 /** Whether processes of the container may live. */
-export const mayRun = (record: ContainerRecord): boolean => record.state === 'running' || record.state === 'starting';
+export const mayRun = (record: ContainerRecord): boolean =>
+  record.state === 'running' || record.state === 'starting';
 
 /** The present time in nanoseconds since the epoch; milliseconds are what the clock of Node offers. */
 export const nowNanoseconds = (): bigint => BigInt(Date.now()) * 1_000_000n;

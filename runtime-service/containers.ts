@@ -6,7 +6,10 @@ import { KeyedQueue } from '#core/single-flight.ts';
 import type { Files } from '#linux/kernel.ts';
 import { type ContainerRecord, containerKey } from './container.ts';
 
-export type ContainerChange = (after: ContainerRecord | undefined, before: ContainerRecord | undefined) => void;
+export type ContainerChange = (
+  after: ContainerRecord | undefined,
+  before: ContainerRecord | undefined,
+) => void;
 
 /**
  * The committed state of all containers: records on disk, their snapshot in memory. Reads come from memory and never
@@ -75,7 +78,10 @@ export class Containers {
   }
 
   /** Writes, then publishes. `durable` where the change must outlive a power cut. */
-  async update(record: ContainerRecord, options: { durable: boolean } = { durable: false }): Promise<ContainerRecord> {
+  async update(
+    record: ContainerRecord,
+    options: { durable: boolean } = { durable: false },
+  ): Promise<ContainerRecord> {
     await this.#store.write(record.id, record, options);
     this.publish(record);
     return record;
@@ -86,7 +92,10 @@ export class Containers {
     try {
       await this.#store.write(record.id, record, { durable: true });
     } catch (error) {
-      this.#log.error({ container: record.id, error: String(error) }, 'record not written; the state is kept in memory');
+      this.#log.error(
+        { container: record.id, error: String(error) },
+        'record not written; the state is kept in memory',
+      );
     }
     this.publish(record);
   }
@@ -107,8 +116,10 @@ export class Containers {
     for (const listener of this.#listeners) listener(undefined, record);
   }
 
-  onChange(listener: ContainerChange): void {
+  /** Calls back after each committed change; the returned act ends it. */
+  onChange(listener: ContainerChange): () => void {
     this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   /** Fills the memory from disk; broken records are logged and left where they are. */
@@ -116,7 +127,10 @@ export class Containers {
     const loaded = await this.#store.load();
     for (const record of loaded.records.values()) this.publish(record);
     for (const { key, reason } of loaded.broken) {
-      this.#log.error({ container: key, reason }, 'record cannot be read; its directory is left for inspection');
+      this.#log.error(
+        { container: key, reason },
+        'record cannot be read; its directory is left for inspection',
+      );
     }
     return loaded;
   }

@@ -55,7 +55,9 @@ export async function startMonitor(
   try {
     await cgroups.join(monitorCgroup, child.process.pid);
     start.end('\0');
-    const pid = await op.deadline('OCI create', runtime.options.timeouts.create, (signal) => reply(child, sync, signal));
+    const pid = await op.deadline('OCI create', runtime.options.timeouts.create, (signal) =>
+      reply(child, sync, signal),
+    );
     return { container: containerProcess(runtime, pid), monitor: await monitorProcess(runtime, record) };
   } finally {
     start.destroy();
@@ -67,7 +69,17 @@ export async function startMonitor(
 function monitorArgs(runtime: Runtime, oci: OciRuntime, record: ContainerRecord): string[] {
   const { options } = runtime;
   const places = placesOf(options, record.id);
-  const args = [options.conmon, '--api-version', '1', '-c', record.id, '-u', record.id, '-n', record.metadata.name];
+  const args = [
+    options.conmon,
+    '--api-version',
+    '1',
+    '-c',
+    record.id,
+    '-u',
+    record.id,
+    '-n',
+    record.metadata.name,
+  ];
   args.push('-r', oci.path, '-b', places.bundle, '-p', places.pidFile, '-P', places.monitorPidFile);
   args.push('--exit-dir', `${options.state}/exits`, '--persist-dir', places.bundle, '--full-attach');
   args.push('-l', record.logPath === '' ? 'none' : `k8s-file:${record.logPath}`, '--log-level', 'error');
@@ -104,8 +116,13 @@ export function parseReply(line: string, stderr: string): number {
   try {
     answer = JSON.parse(line.split('\n')[0] ?? '');
   } catch (error) {
-    const why = stderr.trim() || (line === '' ? 'it ended without a word' : `it said ${JSON.stringify(line.slice(0, 200))}`);
-    throw new CrispError('RuntimeFailed', `conmon: ${why}`, { cause: error, hint: 'see the log of the node for conmon' });
+    const why =
+      stderr.trim() ||
+      (line === '' ? 'it ended without a word' : `it said ${JSON.stringify(line.slice(0, 200))}`);
+    throw new CrispError('RuntimeFailed', `conmon: ${why}`, {
+      cause: error,
+      hint: 'see the log of the node for conmon',
+    });
   }
   if (typeof answer.data === 'number' && answer.data > 0) return answer.data;
   const said = typeof answer.message === 'string' ? answer.message.trim() : '';

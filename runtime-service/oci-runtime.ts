@@ -1,5 +1,5 @@
-import { basename } from 'node:path';
 import { mkdir } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { CrispError, describeError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import type { Log, Operation } from '#core/operation.ts';
@@ -20,7 +20,13 @@ export class OciRuntime {
   readonly #processes: Processes;
   readonly #timeout: number;
 
-  constructor(handler: string, options: HandlerOptions, stateRoot: string, processes: Processes, timeout: number) {
+  constructor(
+    handler: string,
+    options: HandlerOptions,
+    stateRoot: string,
+    processes: Processes,
+    timeout: number,
+  ) {
     this.handler = handler;
     this.path = options.path;
     this.isCrun = basename(options.path).startsWith('crun');
@@ -66,7 +72,10 @@ export class OciRuntime {
     );
     const text = words(output.stderr);
     if (output.status.code !== 0 && !tolerated?.test(text)) {
-      throw new CrispError('RuntimeFailed', `${basename(this.path)} ${stage}: ${text || `exit code ${output.status.code}`}`);
+      throw new CrispError(
+        'RuntimeFailed',
+        `${basename(this.path)} ${stage}: ${text || `exit code ${output.status.code}`}`,
+      );
     }
     return output;
   }
@@ -102,7 +111,12 @@ export class Handlers {
    * Builds the table and picks the default: the configured one, else the first handler whose runtime can run a
    * container here. crun refuses a hybrid cgroup mount (v1 with cgroup2 beside it), so it is passed over there.
    */
-  static async open(options: RuntimeOptions, processes: Processes, hybridCgroups: boolean, log: Log): Promise<Handlers> {
+  static async open(
+    options: RuntimeOptions,
+    processes: Processes,
+    hybridCgroups: boolean,
+    log: Log,
+  ): Promise<Handlers> {
     const runtimes = Object.entries(options.handlers).map(
       ([name, handler]) =>
         new OciRuntime(name, handler, `${options.state}/oci/${name}`, processes, options.timeouts.runtime),
@@ -113,7 +127,10 @@ export class Handlers {
         const version = await runtime.version(AbortSignal.timeout(options.timeouts.runtime));
         const usable = !(runtime.isCrun && hybridCgroups);
         if (usable) working.push(runtime.handler);
-        log.info({ handler: runtime.handler, version, usable }, usable ? 'runtime found' : 'crun refuses hybrid cgroups');
+        log.info(
+          { handler: runtime.handler, version, usable },
+          usable ? 'runtime found' : 'crun refuses hybrid cgroups',
+        );
       } catch (error) {
         log.warn({ handler: runtime.handler, error: describeError(error) }, 'runtime cannot be executed');
       }

@@ -12,7 +12,12 @@ export type NamespaceMode = 'pod' | 'container' | 'node' | 'target';
 export interface PodOfContainer {
   readonly id: SandboxId;
   readonly ready: boolean;
-  readonly metadata: { readonly name: string; readonly uid: string; readonly namespace: string; readonly attempt: number };
+  readonly metadata: {
+    readonly name: string;
+    readonly uid: string;
+    readonly namespace: string;
+    readonly attempt: number;
+  };
   readonly runtimeHandler: string;
   readonly logDirectory: string;
   readonly privileged: boolean;
@@ -21,11 +26,17 @@ export interface PodOfContainer {
   readonly ipc: 'pod' | 'node';
   /** The pod's own choice; `container` where nothing was shared. */
   readonly pid: 'pod' | 'container' | 'node';
-  readonly userNamespace: { readonly uids: readonly IdMapping[]; readonly gids: readonly IdMapping[] } | undefined;
+  readonly userNamespace:
+    | { readonly uids: readonly IdMapping[]; readonly gids: readonly IdMapping[] }
+    | undefined;
   /** Pinned namespaces by kind; a kind that is the host's is absent. */
   readonly pins: Readonly<Partial<Record<'net' | 'ipc' | 'uts' | 'pid' | 'user', string>>>;
   /** The pod's own files on the host. */
-  readonly files: { readonly hostname: string | undefined; readonly resolvConf: string | undefined; readonly shm: string | undefined };
+  readonly files: {
+    readonly hostname: string | undefined;
+    readonly resolvConf: string | undefined;
+    readonly shm: string | undefined;
+  };
   /** Where the monitors of the pod stand: a leaf of the pod's cgroup. */
   readonly monitorCgroup: string;
 }

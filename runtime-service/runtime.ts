@@ -1,6 +1,7 @@
 /** What every step of a container's life works with: built once by index.ts, handed down, never a global. */
-import type { Log } from '#core/operation.ts';
+
 import type { ContainerId } from '#core/ids.ts';
+import type { Log } from '#core/operation.ts';
 import type { Kernel } from '#linux/kernel.ts';
 import type { Containers } from './containers.ts';
 import type { Handlers } from './oci-runtime.ts';

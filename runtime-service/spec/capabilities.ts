@@ -41,7 +41,9 @@ export function capabilitiesOf(security: SecurityContext, held: ReadonlySet<stri
   for (const name of add) {
     if (name === 'CAP_ALL') continue;
     if (!ALL.includes(name)) {
-      throw new CrispError('InvalidArgument', `capability ${name} is not known`, { hint: 'see capabilities(7)' });
+      throw new CrispError('InvalidArgument', `capability ${name} is not known`, {
+        hint: 'see capabilities(7)',
+      });
     }
     if (!held.has(name)) {
       throw new CrispError('FailedPrecondition', `capability ${name} is not held by the daemon itself`, {

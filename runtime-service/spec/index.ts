@@ -48,9 +48,13 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
   const { config, pod, image } = request;
   const { security } = config;
   if (security.privileged && !pod.privileged) {
-    throw new CrispError('InvalidArgument', `container ${config.metadata.name} is privileged, its pod is not`, {
-      hint: 'make the pod sandbox with privileged: true',
-    });
+    throw new CrispError(
+      'InvalidArgument',
+      `container ${config.metadata.name} is privileged, its pod is not`,
+      {
+        hint: 'make the pod sandbox with privileged: true',
+      },
+    );
   }
   checkAppArmor(config, host);
   const { home, ...user } = resolveUser(security, image.config.user, request.userFiles);
@@ -101,7 +105,11 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
 function userMappings(pod: PodOfContainer): Pick<OciSpec['linux'], 'uidMappings' | 'gidMappings'> {
   if (!pod.userNamespace) return {};
   const toOci = (mappings: readonly { containerId: number; hostId: number; length: number }[]) =>
-    mappings.map(({ containerId, hostId, length }) => ({ containerID: containerId, hostID: hostId, size: length }));
+    mappings.map(({ containerId, hostId, length }) => ({
+      containerID: containerId,
+      hostID: hostId,
+      size: length,
+    }));
   return { uidMappings: toOci(pod.userNamespace.uids), gidMappings: toOci(pod.userNamespace.gids) };
 }
 
@@ -117,5 +125,9 @@ function checkAppArmor(config: ContainerConfig, host: SpecHost): void {
 function appArmorName(config: ContainerConfig, host: SpecHost): string | undefined {
   const wanted = config.security.apparmor;
   if (!wanted || !host.apparmor || config.security.privileged) return undefined;
-  return wanted.type === 'Localhost' ? wanted.localhostRef : wanted.type === 'Unconfined' ? 'unconfined' : undefined;
+  return wanted.type === 'Localhost'
+    ? wanted.localhostRef
+    : wanted.type === 'Unconfined'
+      ? 'unconfined'
+      : undefined;
 }

@@ -30,12 +30,14 @@ export function ociMounts(context: MountContext): OciMount[] {
   );
   const volumes = context.volumes
     .filter(({ containerPath }) => !taken.has(inContainer(containerPath)))
-    .map(({ containerPath, source }): OciMount => ({
-      destination: inContainer(containerPath),
-      type: 'bind',
-      source,
-      options: ['rbind', 'rprivate', 'rw'],
-    }));
+    .map(
+      ({ containerPath, source }): OciMount => ({
+        destination: inContainer(containerPath),
+        type: 'bind',
+        source,
+        options: ['rbind', 'rprivate', 'rw'],
+      }),
+    );
   const binds = requested.map((mount) => requestedMount(mount, context.imageSources));
   const depth = (mount: OciMount) => mount.destination.split('/').length;
   return [...own, ...volumes, ...binds.toSorted((a, b) => depth(a) - depth(b))];
@@ -46,7 +48,12 @@ function kernelMounts(pod: PodOfContainer, security: SecurityContext): OciMount[
   const shareHostIpc = pod.ipc === 'node';
   return [
     { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
-    { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'] },
+    {
+      destination: '/dev',
+      type: 'tmpfs',
+      source: 'tmpfs',
+      options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'],
+    },
     {
       destination: '/dev/pts',
       type: 'devpts',
@@ -54,8 +61,18 @@ function kernelMounts(pod: PodOfContainer, security: SecurityContext): OciMount[
       options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
     },
     shareHostIpc
-      ? { destination: '/dev/mqueue', type: 'bind', source: '/dev/mqueue', options: ['rbind', 'nosuid', 'noexec', 'nodev'] }
-      : { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
+      ? {
+          destination: '/dev/mqueue',
+          type: 'bind',
+          source: '/dev/mqueue',
+          options: ['rbind', 'nosuid', 'noexec', 'nodev'],
+        }
+      : {
+          destination: '/dev/mqueue',
+          type: 'mqueue',
+          source: 'mqueue',
+          options: ['nosuid', 'noexec', 'nodev'],
+        },
     sysfs(pod, writable),
     {
       destination: '/sys/fs/cgroup',
@@ -69,9 +86,19 @@ function kernelMounts(pod: PodOfContainer, security: SecurityContext): OciMount[
 /** A user namespace that does not own the network namespace may not mount sysfs: the host's is bound then. */
 function sysfs(pod: PodOfContainer, writable: string): OciMount {
   if (pod.userNamespace && pod.network === 'node') {
-    return { destination: '/sys', type: 'bind', source: '/sys', options: ['rbind', 'nosuid', 'noexec', 'nodev', 'ro'] };
+    return {
+      destination: '/sys',
+      type: 'bind',
+      source: '/sys',
+      options: ['rbind', 'nosuid', 'noexec', 'nodev', 'ro'],
+    };
   }
-  return { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', writable] };
+  return {
+    destination: '/sys',
+    type: 'sysfs',
+    source: 'sysfs',
+    options: ['nosuid', 'noexec', 'nodev', writable],
+  };
 }
 
 function podFiles({ pod, security }: MountContext): OciMount[] {
@@ -93,7 +120,11 @@ function requestedMount(mount: MountRequest, imageSources: ReadonlyMap<string, s
   if (mount.recursiveReadOnly) options.push('rro');
   else options.push(mount.readonly ? 'ro' : 'rw');
   const toOci = (mappings: MountRequest['uidMappings']) =>
-    mappings.map(({ containerId, hostId, length }) => ({ containerID: containerId, hostID: hostId, size: length }));
+    mappings.map(({ containerId, hostId, length }) => ({
+      containerID: containerId,
+      hostID: hostId,
+      size: length,
+    }));
   return {
     destination: inContainer(mount.containerPath),
     type: 'bind',

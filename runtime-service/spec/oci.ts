@@ -63,7 +63,15 @@ export interface OciLinux {
   uidMappings?: OciIdMapping[];
   gidMappings?: OciIdMapping[];
   namespaces: { type: string; path?: string }[];
-  devices?: { type: string; path: string; major?: number; minor?: number; fileMode?: number; uid?: number; gid?: number }[];
+  devices?: {
+    type: string;
+    path: string;
+    major?: number;
+    minor?: number;
+    fileMode?: number;
+    uid?: number;
+    gid?: number;
+  }[];
   cgroupsPath: string;
   resources: OciResources;
   seccomp?: OciSeccomp;

@@ -22,9 +22,13 @@ export function containerArgs(config: ContainerConfig, image: ImageForContainer)
   const inherited = config.command.length > 0 ? [] : image.config.cmd;
   const args = [...command, ...(config.args.length > 0 ? config.args : inherited)];
   if (args.length === 0) {
-    throw new CrispError('InvalidArgument', `container ${config.metadata.name}: no command, and image ${image.name} has none`, {
-      hint: 'set command, or build the image with an ENTRYPOINT or CMD',
-    });
+    throw new CrispError(
+      'InvalidArgument',
+      `container ${config.metadata.name}: no command, and image ${image.name} has none`,
+      {
+        hint: 'set command, or build the image with an ENTRYPOINT or CMD',
+      },
+    );
   }
   return args;
 }

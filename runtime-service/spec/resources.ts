@@ -44,12 +44,18 @@ export function ociResources(wanted: LinuxResources, host: ResourceHost): OciRes
 function memoryOf(wanted: LinuxResources, host: ResourceHost): OciResources['memory'] {
   const { memoryLimitBytes: limit, memorySwapLimitBytes: swap } = wanted;
   if (limit < 0n && limit !== -1n) {
-    throw new CrispError('InvalidArgument', `memory_limit_in_bytes ${limit} is negative`, { hint: 'use 0 for unset' });
+    throw new CrispError('InvalidArgument', `memory_limit_in_bytes ${limit} is negative`, {
+      hint: 'use 0 for unset',
+    });
   }
   if (limit > 0n && swap > 0n && swap < limit) {
-    throw new CrispError('InvalidArgument', `memory_swap_limit_in_bytes ${swap} is below the memory limit ${limit}`, {
-      hint: 'it is the sum of memory and swap: make it at least the memory limit',
-    });
+    throw new CrispError(
+      'InvalidArgument',
+      `memory_swap_limit_in_bytes ${swap} is below the memory limit ${limit}`,
+      {
+        hint: 'it is the sum of memory and swap: make it at least the memory limit',
+      },
+    );
   }
   if (limit === 0n && swap === 0n) return undefined;
   return {
@@ -61,7 +67,11 @@ function memoryOf(wanted: LinuxResources, host: ResourceHost): OciResources['mem
 function checkUnifiedKey(key: string): void {
   // A key is a file's name in the cgroup's directory; nothing else may be reached by it.
   if (/^[a-z0-9_]+(\.[A-Za-z0-9_]+)+$/.test(key)) return;
-  throw new CrispError('InvalidArgument', `unified: ${JSON.stringify(key)} is not the name of a cgroup file`, {
-    hint: 'use names such as memory.high',
-  });
+  throw new CrispError(
+    'InvalidArgument',
+    `unified: ${JSON.stringify(key)} is not the name of a cgroup file`,
+    {
+      hint: 'use names such as memory.high',
+    },
+  );
 }

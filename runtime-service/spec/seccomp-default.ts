@@ -46,7 +46,9 @@ const WAITING = words(`
   timer_create timer_delete timer_getoverrun timer_gettime timer_gettime64 timer_settime timer_settime64
   timerfd_create timerfd_gettime timerfd_gettime64 timerfd_settime timerfd_settime64`);
 
-const CLOCKS = words('adjtimex clock_getres clock_getres_time64 clock_gettime clock_gettime64 gettimeofday time getrandom');
+const CLOCKS = words(
+  'adjtimex clock_getres clock_getres_time64 clock_gettime clock_gettime64 gettimeofday time getrandom',
+);
 
 const SOCKETS = words(`
   accept accept4 bind connect getpeername getsockname getsockopt listen recv recvfrom recvmmsg recvmmsg_time64 recvmsg
@@ -99,7 +101,11 @@ export const builtinProfile: SeccompProfile = {
       names: [...FILES, ...PROCESSES, ...MEMORY, ...WAITING, ...CLOCKS, ...SOCKETS, ...SYSTEM_V],
       action: 'SCMP_ACT_ALLOW',
     },
-    { names: ['ptrace', 'process_vm_readv', 'process_vm_writev'], action: 'SCMP_ACT_ALLOW', includes: { minKernel: '4.8' } },
+    {
+      names: ['ptrace', 'process_vm_readv', 'process_vm_writev'],
+      action: 'SCMP_ACT_ALLOW',
+      includes: { minKernel: '4.8' },
+    },
     ...PERSONALITIES.map((value) => ({
       names: ['personality'],
       action: 'SCMP_ACT_ALLOW',
@@ -117,7 +123,9 @@ export const builtinProfile: SeccompProfile = {
     },
     { names: ['clone3'], action: 'SCMP_ACT_ERRNO', errnoRet: ENOSYS, excludes: { caps: ['CAP_SYS_ADMIN'] } },
     {
-      names: words('mount umount umount2 unshare setns pivot_root keyctl add_key request_key kexec_load kexec_file_load'),
+      names: words(
+        'mount umount umount2 unshare setns pivot_root keyctl add_key request_key kexec_load kexec_file_load',
+      ),
       action: 'SCMP_ACT_ERRNO',
       errnoRet: EPERM,
       excludes: { caps: ['CAP_SYS_ADMIN'] },

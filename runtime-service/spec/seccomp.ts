@@ -17,7 +17,10 @@ export interface SeccompProfile {
   readonly defaultAction: string;
   readonly defaultErrnoRet?: number;
   readonly architectures?: readonly string[];
-  readonly archMap?: readonly { readonly architecture: string; readonly subArchitectures?: readonly string[] | null }[];
+  readonly archMap?: readonly {
+    readonly architecture: string;
+    readonly subArchitectures?: readonly string[] | null;
+  }[];
   readonly listenerPath?: string;
   readonly flags?: readonly string[];
   readonly syscalls?: readonly (Omit<OciRule, 'names' | 'args'> & {
@@ -118,7 +121,11 @@ function architecturesOf(profile: SeccompProfile, host: SeccompHost): string[] {
   return entry ? [entry.architecture, ...(entry.subArchitectures ?? [])] : own ? [own] : [];
 }
 
-function holds(condition: Condition | null | undefined, capabilities: readonly string[], host: SeccompHost): boolean {
+function holds(
+  condition: Condition | null | undefined,
+  capabilities: readonly string[],
+  host: SeccompHost,
+): boolean {
   if (!condition) return true;
   const { caps, arches, minKernel } = condition;
   if (caps && caps.length > 0 && !caps.every((cap) => capabilities.includes(cap))) return false;
@@ -126,7 +133,11 @@ function holds(condition: Condition | null | undefined, capabilities: readonly s
   return !minKernel || kernelAtLeast(host.kernel, minKernel);
 }
 
-function excluded(condition: Condition | null | undefined, capabilities: readonly string[], host: SeccompHost): boolean {
+function excluded(
+  condition: Condition | null | undefined,
+  capabilities: readonly string[],
+  host: SeccompHost,
+): boolean {
   if (!condition) return false;
   const { caps, arches, minKernel } = condition;
   if (caps?.some((cap) => capabilities.includes(cap))) return true;

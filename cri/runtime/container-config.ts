@@ -1,0 +1,188 @@
+/** ContainerConfig of the wire → the runtime service's own type. */
+import { cri, toBigInt } from '#api/cri/v1/index.ts';
+import { CrispError } from '#core/errors.ts';
+import type {
+  ContainerConfig,
+  LinuxResources,
+  MountRequest,
+  SecurityContext,
+  SecurityProfile,
+} from '#runtime-service/index.ts';
+import { groupsPolicy, namespaceMode, profileType, propagation } from './enums.ts';
+
+const NO_RESOURCES: LinuxResources = {
+  cpuPeriod: 0n,
+  cpuQuota: 0n,
+  cpuShares: 0n,
+  memoryLimitBytes: 0n,
+  oomScoreAdj: 0n,
+  cpusetCpus: '',
+  cpusetMems: '',
+  hugepageLimits: [],
+  unified: {},
+  memorySwapLimitBytes: 0n,
+};
+
+/** What a container without a security context is (contract: no `linux` block means the defaults). */
+const NO_SECURITY: SecurityContext = {
+  privileged: false,
+  addCapabilities: [],
+  dropCapabilities: [],
+  pid: 'pod',
+  targetId: '',
+  runAsUser: undefined,
+  runAsGroup: undefined,
+  runAsUsername: '',
+  readonlyRootfs: false,
+  supplementalGroups: [],
+  supplementalGroupsPolicy: 'Merge',
+  noNewPrivs: false,
+  maskedPaths: [],
+  readonlyPaths: [],
+  seccomp: undefined,
+  apparmor: undefined,
+};
+
+/** Throws InvalidArgument where parts are missing or an enum is unknown; the service judges the rest. */
+export function containerConfig(config: cri.ContainerConfig | null): ContainerConfig {
+  if (!config?.metadata) {
+    throw new CrispError('InvalidArgument', 'container config: metadata is missing', {
+      hint: 'set name and attempt',
+    });
+  }
+  if (config.CDIDevices.length > 0) {
+    throw new CrispError('Unimplemented', 'container config: CDI devices are not built yet', {
+      hint: 'use devices',
+    });
+  }
+  const { linux } = config;
+  return {
+    metadata: { name: config.metadata.name, attempt: config.metadata.attempt },
+    image: config.image?.image ?? '',
+    userSpecifiedImage: config.image?.userSpecifiedImage ?? '',
+    command: config.command,
+    args: config.args,
+    workingDir: config.workingDir,
+    envs: config.envs.map(({ key, value }) => ({ key, value: text(value, key) })),
+    mounts: config.mounts.map(mountRequest),
+    devices: config.devices.map(({ containerPath, hostPath, permissions }) => ({
+      containerPath,
+      hostPath,
+      permissions,
+    })),
+    labels: config.labels,
+    annotations: config.annotations,
+    logPath: config.logPath,
+    stdin: config.stdin,
+    stdinOnce: config.stdinOnce,
+    tty: config.tty,
+    resources: linux?.resources ? resources(linux.resources) : NO_RESOURCES,
+    security: linux?.securityContext ? security(linux.securityContext) : NO_SECURITY,
+    stopSignal: stopSignal(config.stopSignal),
+  };
+}
+
+/** The OCI spec is JSON, so a value must be UTF-8. */
+function text(value: Uint8Array, key: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(value);
+  } catch (error) {
+    throw new CrispError('InvalidArgument', `envs: the value of ${JSON.stringify(key)} is not UTF-8`, {
+      cause: error,
+      hint: 'encode binary values, for example as base64',
+    });
+  }
+}
+
+function stopSignal(value: number): string {
+  if (value === 0) return '';
+  const name = cri.Signal[value];
+  if (name === undefined) {
+    throw new CrispError('InvalidArgument', `stop_signal: ${value} is no value of the enum`, {
+      hint: 'see the CRI v1 proto',
+    });
+  }
+  return name
+    .replace(/^SIGNAL_/, 'SIG')
+    .replace('PLUS', '+')
+    .replace('MINUS', '-');
+}
+
+function mountRequest(mount: cri.Mount): MountRequest {
+  const mappings = (list: readonly cri.IDMapping[]) =>
+    list.map(({ containerId, hostId, length }) => ({ containerId, hostId, length }));
+  return {
+    containerPath: mount.containerPath,
+    hostPath: mount.hostPath,
+    readonly: mount.readonly,
+    selinuxRelabel: mount.selinuxRelabel,
+    propagation: propagation(mount.propagation),
+    recursiveReadOnly: mount.recursiveReadOnly,
+    uidMappings: mappings(mount.uidMappings),
+    gidMappings: mappings(mount.gidMappings),
+    image: mount.image?.image ?? '',
+    imageSubPath: mount.imageSubPath,
+  };
+}
+
+export function resources(wanted: cri.LinuxContainerResources): LinuxResources {
+  return {
+    cpuPeriod: toBigInt(wanted.cpuPeriod),
+    cpuQuota: toBigInt(wanted.cpuQuota),
+    cpuShares: toBigInt(wanted.cpuShares),
+    memoryLimitBytes: toBigInt(wanted.memoryLimitInBytes),
+    oomScoreAdj: toBigInt(wanted.oomScoreAdj),
+    cpusetCpus: wanted.cpusetCpus,
+    cpusetMems: wanted.cpusetMems,
+    hugepageLimits: wanted.hugepageLimits.map(({ pageSize, limit }) => ({
+      pageSize,
+      limit: toBigInt(limit),
+    })),
+    unified: wanted.unified,
+    memorySwapLimitBytes: toBigInt(wanted.memorySwapLimitInBytes),
+  };
+}
+
+function security(context: cri.LinuxContainerSecurityContext): SecurityContext {
+  return {
+    privileged: context.privileged,
+    addCapabilities: context.capabilities?.addCapabilities ?? [],
+    dropCapabilities: context.capabilities?.dropCapabilities ?? [],
+    pid: context.namespaceOptions
+      ? namespaceMode(context.namespaceOptions.pid, 'namespace_options.pid')
+      : 'pod',
+    targetId: context.namespaceOptions?.targetId ?? '',
+    runAsUser: context.runAsUser ? toBigInt(context.runAsUser.value) : undefined,
+    runAsGroup: context.runAsGroup ? toBigInt(context.runAsGroup.value) : undefined,
+    runAsUsername: context.runAsUsername,
+    readonlyRootfs: context.readonlyRootfs,
+    supplementalGroups: context.supplementalGroups.map(toBigInt),
+    supplementalGroupsPolicy: groupsPolicy(context.supplementalGroupsPolicy),
+    noNewPrivs: context.noNewPrivs,
+    maskedPaths: context.maskedPaths,
+    readonlyPaths: context.readonlyPaths,
+    seccomp: profile(context.seccomp, 'seccomp') ?? formerProfile(context.seccompProfilePath),
+    apparmor: profile(context.apparmor, 'apparmor') ?? formerProfile(context.apparmorProfile),
+  };
+}
+
+const LOCALHOST = 'localhost/';
+
+const profile = (wanted: cri.SecurityProfile | null, field: string): SecurityProfile | undefined =>
+  wanted
+    ? {
+        type: profileType(wanted.profileType, field),
+        localhostRef: field === 'apparmor' ? withoutPrefix(wanted.localhostRef) : wanted.localhostRef,
+      }
+    : undefined;
+
+const withoutPrefix = (reference: string): string =>
+  reference.startsWith(LOCALHOST) ? reference.slice(LOCALHOST.length) : reference;
+
+/** The text form that the profile messages have replaced. */
+function formerProfile(reference: string): SecurityProfile | undefined {
+  if (reference === '') return undefined;
+  if (reference === 'unconfined') return { type: 'Unconfined', localhostRef: '' };
+  if (reference.startsWith(LOCALHOST)) return { type: 'Localhost', localhostRef: withoutPrefix(reference) };
+  return { type: 'RuntimeDefault', localhostRef: '' };
+}

@@ -1,0 +1,17 @@
+import type { cri } from '#api/cri/v1/index.ts';
+import type { CriServices } from '../services.ts';
+import { wireContainerStatus } from './wire-container.ts';
+
+/** ContainerStatus: works until the container is removed, also when its image is gone. */
+export const containerStatus =
+  ({ containers }: CriServices) =>
+  async ({ containerId, verbose }: cri.ContainerStatusRequest): Promise<cri.ContainerStatusResponseInit> => {
+    const record = containers.resolve(containerId);
+    const info = JSON.stringify({
+      sandboxID: record.sandboxId,
+      pid: record.process?.pid ?? 0,
+      runtimeHandler: record.handler,
+      cgroup: record.cgroup.path,
+    });
+    return { status: wireContainerStatus(record), info: verbose ? { info } : {} };
+  };

@@ -1,0 +1,18 @@
+import type { cri } from '#api/cri/v1/index.ts';
+import type { Operation } from '#core/operation.ts';
+import type { CriServices } from '../services.ts';
+import { containerConfig } from './container-config.ts';
+import { knownSandbox } from './ids.ts';
+
+/** CreateContainer: no process yet. The pod's own config comes along and is not needed: crisp keeps its own copy. */
+export const createContainer =
+  (services: CriServices) =>
+  async (
+    { podSandboxId, config }: cri.CreateContainerRequest,
+    op: Operation,
+  ): Promise<cri.CreateContainerResponseInit> => {
+    const wanted = containerConfig(config);
+    return {
+      containerId: await services.containers.create(knownSandbox(services, podSandboxId), wanted, op),
+    };
+  };

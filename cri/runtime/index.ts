@@ -1,0 +1,42 @@
+import type { RuntimeServiceHandlers } from '#api/cri/v1/index.ts';
+import type { Operation } from '#core/operation.ts';
+import type { CriServices } from '../services.ts';
+import { containerStatus } from './container-status.ts';
+import { createContainer } from './create-container.ts';
+import { execSync } from './exec-sync.ts';
+import { listContainers } from './list-containers.ts';
+import { listPodSandbox } from './list-pod-sandbox.ts';
+import { podSandboxStatus } from './pod-sandbox-status.ts';
+import { removeContainer } from './remove-container.ts';
+import { removePodSandbox } from './remove-pod-sandbox.ts';
+import { reopenContainerLog } from './reopen-container-log.ts';
+import { runPodSandbox } from './run-pod-sandbox.ts';
+import { runtimeConfig } from './runtime-config.ts';
+import { startContainer } from './start-container.ts';
+import { status } from './status.ts';
+import { stopContainer } from './stop-container.ts';
+import { stopPodSandbox } from './stop-pod-sandbox.ts';
+import { version } from './version.ts';
+
+type Handlers = Partial<RuntimeServiceHandlers<Operation>>;
+
+/** The RPCs of RuntimeService that are built; the server answers UNIMPLEMENTED for the others. */
+export const runtimeHandlers = (services: CriServices): Record<string, never> & Handlers =>
+  ({
+    Version: version(services),
+    Status: status(services),
+    RuntimeConfig: runtimeConfig(services),
+    RunPodSandbox: runPodSandbox(services),
+    StopPodSandbox: stopPodSandbox(services),
+    RemovePodSandbox: removePodSandbox(services),
+    PodSandboxStatus: podSandboxStatus(services),
+    ListPodSandbox: listPodSandbox(services),
+    CreateContainer: createContainer(services),
+    StartContainer: startContainer(services),
+    StopContainer: stopContainer(services),
+    RemoveContainer: removeContainer(services),
+    ListContainers: listContainers(services),
+    ContainerStatus: containerStatus(services),
+    ExecSync: execSync(services),
+    ReopenContainerLog: reopenContainerLog(services),
+  }) satisfies Handlers as never;

@@ -1,0 +1,23 @@
+import type { cri } from '#api/cri/v1/index.ts';
+import type { CriServices } from '../services.ts';
+import { hasLabels } from './filters.ts';
+import { sandboxOf } from './ids.ts';
+import { stateNumber, wireContainer } from './wire-container.ts';
+
+/** ListContainers: from memory. An unknown id of container or sandbox gives an empty list. */
+export const listContainers =
+  (services: CriServices) =>
+  async ({ filter }: cri.ListContainersRequest): Promise<cri.ListContainersResponseInit> => {
+    const id = filter?.id ? (services.containers.find(filter.id)?.id ?? 'none') : undefined;
+    const sandbox = filter?.podSandboxId ? (sandboxOf(services, filter.podSandboxId) ?? 'none') : undefined;
+    const containers = services.containers
+      .list()
+      .filter(
+        (record) =>
+          (id === undefined || record.id === id) &&
+          (sandbox === undefined || record.sandboxId === sandbox) &&
+          (!filter?.state || filter.state.state === stateNumber(record)) &&
+          hasLabels(record.labels, filter?.labelSelector),
+      );
+    return { containers: containers.map(wireContainer) };
+  };

@@ -1,0 +1,225 @@
+/**
+ * The front door: both CRI services on a unix socket. Around each RPC: an operation with its id, the client's
+ * cancellation as an AbortSignal, the domain's error as a status, metrics and one line of log.
+ */
+import { chmod } from 'node:fs/promises';
+import {
+  Server,
+  ServerCredentials,
+  type ServerDuplexStream,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type sendUnaryData,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import {
+  imageServiceDefinition,
+  type Method,
+  type MethodTypes,
+  runtimeServiceDefinition,
+} from '#api/cri/v1/index.ts';
+import { CrispError, describeError, type ErrorCode } from '#core/errors.ts';
+import { type Log, Operation, type StageRecord } from '#core/operation.ts';
+import { codeOf, rpcStatus } from './errors.ts';
+import { imageHandlers } from './image/index.ts';
+import { runtimeHandlers } from './runtime/index.ts';
+import type { CriServices } from './services.ts';
+
+/** What telemetry is told; seconds. */
+export interface CallObserver {
+  operation(name: string, seconds: number, code: ErrorCode | undefined): void;
+  stage(operation: string, stage: string, seconds: number): void;
+}
+
+export interface CriServerOptions {
+  /** Path of the socket; its directory exists, nothing is there. */
+  readonly socket: string;
+  readonly mode: number;
+  readonly log: Log;
+  readonly observer: CallObserver;
+  /** How long running calls may go on after `close`, in ms; then they are cancelled. */
+  readonly closeMs: number;
+}
+
+/** Requests carry environments and annotations of any size; 80 MiB is what CRI-O allows. */
+const MAX_REQUEST = 80 << 20;
+const identity = (bytes: Buffer): Buffer => bytes;
+
+type AnyMethod = Method<MethodTypes>;
+type AnyHandler = (request: object, op: Operation) => Promise<object> | AsyncIterable<object>;
+
+export class CriServer {
+  readonly #server: Server;
+  readonly #options: CriServerOptions;
+  readonly #operations = new Map<Operation, AbortController>();
+
+  private constructor(options: CriServerOptions) {
+    this.#options = options;
+    this.#server = new Server({
+      'grpc.max_receive_message_length': MAX_REQUEST,
+      'grpc.max_send_message_length': -1,
+      'grpc.max_concurrent_streams': 4096,
+    });
+  }
+
+  /** Binds and serves. Throws Unavailable where the socket cannot be bound. */
+  static async listen(services: CriServices, options: CriServerOptions): Promise<CriServer> {
+    const server = new CriServer(options);
+    server.#add(runtimeServiceDefinition as unknown as Record<string, AnyMethod>, runtimeHandlers(services));
+    server.#add(imageServiceDefinition as unknown as Record<string, AnyMethod>, imageHandlers(services));
+    await server.#bind();
+    return server;
+  }
+
+  /** What runs now, for `crisp status`. */
+  get operations(): readonly Operation[] {
+    return [...this.#operations.keys()];
+  }
+
+  /** Takes no new call, lets running ones end, then cancels what is left. */
+  async close(): Promise<void> {
+    const ended = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+    const timer = setTimeout(() => {
+      const reason = new CrispError('Unavailable', 'the daemon is stopping', {
+        hint: 'ask again when it is back',
+      });
+      for (const controller of this.#operations.values()) controller.abort(reason);
+      setTimeout(() => this.#server.forceShutdown(), 1000).unref();
+    }, this.#options.closeMs);
+    await ended;
+    clearTimeout(timer);
+  }
+
+  async #bind(): Promise<void> {
+    const { socket, mode } = this.#options;
+    // Between bind and chmod nobody but root may connect either: the mask covers the group and others meanwhile.
+    const umask = process.umask(0o177);
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#server.bindAsync(`unix://${socket}`, ServerCredentials.createInsecure(), (error) =>
+          error ? reject(error) : resolve(),
+        );
+      });
+    } catch (error) {
+      throw new CrispError('Unavailable', `the socket ${socket} cannot be bound`, {
+        cause: error,
+        hint: 'see that its directory exists and that no other daemon serves it',
+      });
+    } finally {
+      process.umask(umask);
+    }
+    await chmod(socket, mode);
+  }
+
+  #add(definition: Record<string, AnyMethod>, handlers: Readonly<Record<string, AnyHandler>>): void {
+    const wire: Record<string, object> = {};
+    const implementation: UntypedServiceImplementation = {};
+    for (const [name, method] of Object.entries(definition)) {
+      const handler = handlers[name] ?? unimplemented(name);
+      // Decoded in the call, so that malformed bytes get the table's code and are seen in log and metrics.
+      wire[name] = { ...method, requestDeserialize: identity };
+      implementation[name] = method.responseStream
+        ? this.#stream(name, method, handler)
+        : this.#unary(name, method, handler);
+    }
+    this.#server.addService(wire as never, implementation);
+  }
+
+  #unary(name: string, method: AnyMethod, handler: AnyHandler) {
+    return (call: ServerUnaryCall<Buffer, object>, callback: sendUnaryData<object>): void => {
+      void this.#run(
+        name,
+        call,
+        (op) => handler(method.requestDeserialize(call.request), op) as Promise<object>,
+      ).then(
+        (response) => callback(null, response),
+        (status) => callback(status),
+      );
+    };
+  }
+
+  #stream(name: string, method: AnyMethod, handler: AnyHandler) {
+    return (call: ServerWritableStream<Buffer, object>): void => {
+      const send = async (op: Operation): Promise<void> => {
+        for await (const message of handler(
+          method.requestDeserialize(call.request),
+          op,
+        ) as AsyncIterable<object>) {
+          if (op.signal.aborted) return;
+          if (!call.write(message)) await drained(call, op.signal);
+        }
+      };
+      void this.#run(name, call, send).then(
+        () => call.end(),
+        (status) => call.emit('error', status),
+      );
+    };
+  }
+
+  /** Runs one call; rejects with the status to send. */
+  async #run<T>(
+    name: string,
+    call: ServerUnaryCall<Buffer, object> | ServerWritableStream<Buffer, object>,
+    act: (op: Operation) => Promise<T>,
+  ): Promise<T> {
+    const controller = new AbortController();
+    call.on('cancelled', () => controller.abort(new CrispError('Cancelled', `${name}: the client has gone`)));
+    const op = new Operation(name, {
+      log: this.#options.log,
+      signal: controller.signal,
+      onStage: this.#onStage,
+    });
+    this.#operations.set(op, controller);
+    try {
+      const value = await act(op);
+      this.#ended(op, undefined);
+      return value;
+    } catch (error) {
+      this.#ended(op, error);
+      throw rpcStatus(error, op);
+    } finally {
+      this.#operations.delete(op);
+    }
+  }
+
+  readonly #onStage = (op: Operation, stage: StageRecord): void =>
+    this.#options.observer.stage(op.name, stage.name, (stage.ended - stage.started) / 1000);
+
+  #ended(op: Operation, error: unknown): void {
+    const ms = performance.now() - op.started;
+    const code = error === undefined ? undefined : codeOf(error);
+    this.#options.observer.operation(op.name, ms / 1000, code);
+    const fields = { ms: Math.round(ms * 10) / 10 };
+    if (error === undefined) op.log.debug(fields, 'done');
+    else if (code === 'NotFound' || code === 'Unimplemented')
+      op.log.debug({ ...fields, code, error: describeError(error) }, 'refused');
+    else if (error instanceof CrispError)
+      op.log.warn({ ...fields, code, error: describeError(error) }, 'failed');
+    else
+      op.log.error(
+        { ...fields, code, error: describeError(error), stack: (error as Error)?.stack },
+        'defect',
+      );
+  }
+}
+
+function unimplemented(name: string): AnyHandler {
+  return () => {
+    throw new CrispError('Unimplemented', `${name} is not built yet`);
+  };
+}
+
+function drained(
+  call: ServerWritableStream<Buffer, object> | ServerDuplexStream<Buffer, object>,
+  signal: AbortSignal,
+): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      call.off('drain', done);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    call.on('drain', done);
+    signal.addEventListener('abort', done);
+  });
+}

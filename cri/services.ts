@@ -1,0 +1,22 @@
+/** What the RPCs are served from: the three services' public faces and the daemon's own facts. */
+import type { ImageService } from '#image-service/index.ts';
+import type { PodSandboxes } from '#pod-sandbox/index.ts';
+import type { RuntimeService } from '#runtime-service/index.ts';
+
+/** Facts of the daemon that clients ask for; fixed while it runs. */
+export interface DaemonFacts {
+  readonly version: string;
+  readonly cgroupDriver: 'cgroupfs' | 'systemd';
+  /** Names of the handlers, without the empty one that stands for the default. */
+  readonly handlers: readonly string[];
+  readonly defaultHandler: string;
+  /** Shown by a verbose Status; must hold no secret. */
+  readonly config: object;
+}
+
+export interface CriServices {
+  readonly pods: PodSandboxes;
+  readonly containers: RuntimeService;
+  readonly images: ImageService;
+  readonly facts: DaemonFacts;
+}

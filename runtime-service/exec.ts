@@ -1,0 +1,145 @@
+import { randomBytes } from 'node:crypto';
+import { readFile, rm } from 'node:fs/promises';
+import { CrispError, describeError, hasCode } from '#core/errors.ts';
+import type { ContainerId } from '#core/ids.ts';
+import { type Operation, withDeadline } from '#core/operation.ts';
+import type { Output } from '#linux/kernel.ts';
+import type { ContainerRecord } from './container.ts';
+import { type OciRuntime, RUNTIME_ENV } from './oci-runtime.ts';
+import { placesOf, type Runtime } from './runtime.ts';
+import { encodeSpec, type OciProcess, type OciSpec } from './spec/oci.ts';
+
+export interface ExecResult {
+  readonly exitCode: number;
+  readonly stdout: Buffer;
+  readonly stderr: Buffer;
+}
+
+/** Together below the 16 MiB at which clients refuse a reply (contract, section 1). */
+const OUTPUT_LIMIT = (8 << 20) - (16 << 10);
+const NO_DEADLINE_MS = 2 ** 31 - 1;
+/** The runtimes' own exit code for a command that cannot be executed is this or above. */
+const CANNOT_EXECUTE = 126;
+
+/**
+ * ExecSync: a command in a running container, with the container's user, groups, capabilities and filters. It runs in
+ * a child cgroup of the container's, so that at the deadline all of it is killed, whatever it has forked.
+ */
+export async function execSync(
+  runtime: Runtime,
+  id: ContainerId,
+  command: readonly string[],
+  timeoutMs: number,
+  op: Operation,
+): Promise<ExecResult> {
+  if (command.length === 0)
+    throw new CrispError('InvalidArgument', 'exec: cmd is empty', { hint: 'name a command' });
+  const record = runtime.containers.resolve(id);
+  if (record.state !== 'running') {
+    throw new CrispError('FailedPrecondition', `container ${record.id} is ${record.state}, not running`, {
+      hint: 'start it first',
+    });
+  }
+  const oci = runtime.handlers.get(record.handler);
+  const session = new ExecSession(runtime, record, oci);
+  await op.stage('prepare', () => session.prepare(command));
+  try {
+    const output = await op.deadline('command', timeoutMs > 0 ? timeoutMs : NO_DEADLINE_MS, (signal) =>
+      session.run(signal),
+    );
+    return result(record, output);
+  } catch (error) {
+    if (hasCode(error, 'DeadlineExceeded')) {
+      throw new CrispError(
+        'DeadlineExceeded',
+        `command ${JSON.stringify(command[0])} did not end within ${timeoutMs / 1000} s and was killed`,
+        { cause: error },
+      );
+    }
+    throw error;
+  } finally {
+    await session.end(op.detached('clean-up'));
+  }
+}
+
+/** A runtime's failure to execute is an error; a command's exit code, whatever it is, is a result. */
+function result(record: ContainerRecord, { status, stdout, stderr }: Output): ExecResult {
+  const said = stderr.toString('utf8', 0, 4096);
+  const refused = status.code >= CANNOT_EXECUTE || status.code === 1;
+  if (
+    refused &&
+    stdout.length === 0 &&
+    /^(?:time="[^"]*" level=error msg=|.*exec failed:|.*OCI runtime exec failed|.*executable file )/m.test(
+      said,
+    )
+  ) {
+    throw new CrispError('RuntimeFailed', `exec in ${record.id}: ${said.trim()}`, {
+      hint: 'check that the command exists in the container',
+    });
+  }
+  return { exitCode: status.code, stdout, stderr };
+}
+
+class ExecSession {
+  readonly #runtime: Runtime;
+  readonly #record: ContainerRecord;
+  readonly #oci: OciRuntime;
+  readonly #name = `exec-${randomBytes(6).toString('hex')}`;
+  readonly #processFile: string;
+
+  constructor(runtime: Runtime, record: ContainerRecord, oci: OciRuntime) {
+    this.#runtime = runtime;
+    this.#record = record;
+    this.#oci = oci;
+    this.#processFile = `${placesOf(runtime.options, record.id).bundle}/${this.#name}.json`;
+  }
+
+  get #cgroup(): string {
+    return `${this.#record.cgroup.path}/${this.#name}`;
+  }
+
+  async prepare(command: readonly string[]): Promise<void> {
+    const { kernel, options } = this.#runtime;
+    const spec = JSON.parse(await readFile(placesOf(options, this.#record.id).config, 'utf8')) as OciSpec;
+    const process: OciProcess = { ...spec.process, terminal: false, args: [...command] };
+    await kernel.files.writeAtomic(this.#processFile, encodeSpec(process), { mode: 0o600 });
+    await kernel.cgroups.createChild(this.#cgroup);
+  }
+
+  run(signal: AbortSignal): Promise<Output> {
+    const { kernel } = this.#runtime;
+    const verb = ['exec', '--process', this.#processFile, ...this.#cgroupOption(), this.#record.id];
+    return kernel.processes.run(
+      { argv: this.#oci.command(...verb), env: RUNTIME_ENV, limit: OUTPUT_LIMIT },
+      signal,
+    );
+  }
+
+  /** v2 has one tree; on v1 the freezer's is the one that kills. */
+  #cgroupOption(): string[] {
+    const { version } = this.#runtime.kernel.cgroups;
+    if (version === 2 || this.#oci.isCrun) return ['--cgroup', this.#name];
+    return ['--cgroup', `freezer:${this.#name}`];
+  }
+
+  /** Kills what is left (at the deadline: all of it) and removes the cgroup. */
+  async end(op: Operation): Promise<void> {
+    const { kernel, options, log } = this.#runtime;
+    try {
+      await rm(this.#processFile, { force: true });
+      if (kernel.cgroups.processes(this.#cgroup).length > 0) {
+        await withDeadline('kill the command', options.timeouts.kill, op.signal, (signal) =>
+          kernel.cgroups.kill(this.#cgroup, signal),
+        );
+      }
+      await withDeadline('remove the cgroup', options.timeouts.kill, op.signal, (signal) =>
+        kernel.cgroups.remove(this.#cgroup, signal),
+      );
+    } catch (error) {
+      log.warn(
+        { container: this.#record.id, cgroup: this.#cgroup, error: describeError(error) },
+        'exec left traces',
+      );
+    }
+  }
+}

@@ -1,0 +1,167 @@
+/** The runtime service: containers from creation to removal. This is its public face. */
+
+import { CrispError, describeError } from '#core/errors.ts';
+import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
+import type { Log, Operation } from '#core/operation.ts';
+import type { Kernel } from '#linux/kernel.ts';
+import type { ContainerConfig } from './config.ts';
+import type { ContainerRecord } from './container.ts';
+import { type ContainerChange, Containers } from './containers.ts';
+import { Creation } from './create.ts';
+import { type ExecResult, execSync } from './exec.ts';
+import { Exits } from './exits.ts';
+import { readHost } from './host.ts';
+import { reopenLog } from './logs.ts';
+import { Handlers } from './oci-runtime.ts';
+import type { RuntimeOptions } from './options.ts';
+import type { Images, Pods, RootFileSystems } from './ports.ts';
+import { recoverContainers } from './recover.ts';
+import { Removal } from './remove.ts';
+import type { Runtime } from './runtime.ts';
+import { Starting } from './start.ts';
+import { Stopping } from './stop.ts';
+
+export type {
+  ContainerConfig,
+  LinuxResources,
+  MountRequest,
+  SecurityContext,
+  SecurityProfile,
+} from './config.ts';
+export type { ContainerExit, ContainerRecord, ContainerState } from './container.ts';
+export type { ExecResult } from './exec.ts';
+export type { HandlerOptions, RuntimeOptions } from './options.ts';
+export type { ImageForContainer, Images, PodOfContainer, Pods, RootFileSystems } from './ports.ts';
+
+export interface RuntimePorts {
+  readonly pods: Pods;
+  readonly images: Images;
+  readonly rootfs: RootFileSystems;
+}
+
+export class RuntimeService {
+  readonly #runtime: Runtime;
+  readonly #creation: Creation;
+  readonly #starting: Starting;
+  readonly #stopping: Stopping;
+  readonly #removal: Removal;
+  readonly #exits: Exits;
+
+  private constructor(runtime: Runtime) {
+    this.#runtime = runtime;
+    this.#creation = new Creation(runtime);
+    this.#starting = new Starting(runtime);
+    this.#stopping = new Stopping(runtime);
+    this.#removal = new Removal(runtime, this.#stopping);
+    this.#exits = new Exits(runtime);
+  }
+
+  /** Probes the host and its runtimes. Nothing is read or changed until `recover`. */
+  static async open(
+    options: RuntimeOptions,
+    kernel: Kernel,
+    handlers: Handlers,
+    ports: RuntimePorts,
+    log: Log,
+  ): Promise<RuntimeService> {
+    const containers = new Containers(`${options.root}/containers`, kernel.files, log);
+    const host = await readHost(kernel, options);
+    return new RuntimeService({ options, kernel, log, containers, handlers, host, ...ports });
+  }
+
+  /** Reads the records and takes over what runs. Reads answer as soon as the records are in memory. */
+  async recover(): Promise<void> {
+    await recoverContainers(this.#runtime, this.#exits, this.#runtime.log);
+    await this.#exits.open();
+  }
+
+  /** See `Creation`. */
+  create(sandbox: SandboxId, config: ContainerConfig, op: Operation): Promise<ContainerId> {
+    return this.#creation.create(sandbox, config, op);
+  }
+
+  /** See `Starting`. */
+  start(id: ContainerId, op: Operation): Promise<void> {
+    return this.#starting.start(id, op);
+  }
+
+  /** See `Stopping`; `graceMs` 0 kills at once. */
+  stop(id: ContainerId, graceMs: number, op: Operation): Promise<void> {
+    return this.#stopping.stop(id, graceMs, op);
+  }
+
+  /** See `Removal`. */
+  remove(id: ContainerId, op: Operation): Promise<void> {
+    return this.#removal.remove(id, op);
+  }
+
+  /** See `execSync`; `timeoutMs` 0 is no limit. */
+  exec(id: ContainerId, command: readonly string[], timeoutMs: number, op: Operation): Promise<ExecResult> {
+    return execSync(this.#runtime, id, command, timeoutMs, op);
+  }
+
+  /** See `reopenLog`. */
+  reopenLog(id: ContainerId, op: Operation): Promise<void> {
+    return reopenLog(this.#runtime, id, op);
+  }
+
+  list(): ContainerRecord[] {
+    return this.#runtime.containers.list().filter(({ state }) => state !== 'creating');
+  }
+
+  /** By full id or unique prefix; throws NotFound. */
+  resolve(idOrPrefix: string): ContainerRecord {
+    return this.#runtime.containers.resolve(idOrPrefix);
+  }
+
+  /** The same, with undefined in the place of NotFound. */
+  find(idOrPrefix: string): ContainerRecord | undefined {
+    if (isFullId(idOrPrefix)) return this.#runtime.containers.get(idOrPrefix as ContainerId);
+    try {
+      return this.resolve(idOrPrefix);
+    } catch {
+      return undefined;
+    }
+  }
+
+  onChange(listener: ContainerChange): () => void {
+    return this.#runtime.containers.onChange(listener);
+  }
+
+  /** Ends all containers of a pod without grace, side by side. Throws the first failure after trying all. */
+  async stopAll(sandbox: SandboxId, op: Operation): Promise<void> {
+    await this.#all(sandbox, 'stopped', (record) => this.stop(record.id, 0, op));
+  }
+
+  /** Removes all containers of a pod, side by side. Throws the first failure after trying all. */
+  async removeAll(sandbox: SandboxId, op: Operation): Promise<void> {
+    await this.#all(sandbox, 'removed', (record) => this.remove(record.id, op));
+  }
+
+  async #all(
+    sandbox: SandboxId,
+    done: string,
+    act: (record: ContainerRecord) => Promise<void>,
+  ): Promise<void> {
+    const records = this.#runtime.containers.ofSandbox(sandbox);
+    const outcomes = await Promise.allSettled(records.map(act));
+    const failed = outcomes.filter((outcome) => outcome.status === 'rejected');
+    if (failed[0]) {
+      throw new CrispError(
+        'Internal',
+        `${failed.length} of ${records.length} containers could not be ${done}: ${describeError(failed[0].reason)}`,
+        {
+          cause: failed[0].reason,
+          hint: 'ask again: it goes on where it stopped',
+        },
+      );
+    }
+  }
+
+  /** Stops watching. Containers run on. */
+  async close(): Promise<void> {
+    await this.#exits.close();
+  }
+}
+
+export { Handlers };

@@ -1,0 +1,29 @@
+import { constants } from 'node:os';
+import { CrispError } from '#core/errors.ts';
+
+const SIGRTMIN = 34;
+const SIGRTMAX = 64;
+const NUMBERS = new Map<string, number>(Object.entries(constants.signals));
+
+/**
+ * The number of a signal by its name (`SIGTERM`, `TERM`, `SIGRTMIN+3`) or number as text, as images and CRI write it.
+ * Throws InvalidArgument for one that Linux does not have.
+ */
+export function signalNumber(name: string): number {
+  const upper = name.trim().toUpperCase();
+  const plain = Number(upper);
+  if (upper !== '' && Number.isInteger(plain) && plain >= 1 && plain <= SIGRTMAX) return plain;
+  const full = upper.startsWith('SIG') ? upper : `SIG${upper}`;
+  const known = NUMBERS.get(full);
+  if (known !== undefined) return known;
+  const realTime = /^SIGRT(MIN|MAX)(?:([+-])?(\d{1,2}))?$/.exec(full);
+  if (realTime) {
+    const [, base, sign = '+', offset = '0'] = realTime;
+    const from = base === 'MIN' ? SIGRTMIN : SIGRTMAX;
+    const number = from + (sign === '-' ? -Number(offset) : Number(offset));
+    if (number >= SIGRTMIN && number <= SIGRTMAX) return number;
+  }
+  throw new CrispError('InvalidArgument', `signal ${JSON.stringify(name)} is not known`, {
+    hint: 'see signal(7)',
+  });
+}

@@ -1,0 +1,100 @@
+import { mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { CrispError, describeError } from '#core/errors.ts';
+import type { ContainerId } from '#core/ids.ts';
+import type { Operation } from '#core/operation.ts';
+import { SingleFlight } from '#core/single-flight.ts';
+import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from './container.ts';
+import { startMonitor } from './monitor.ts';
+import type { PodOfContainer } from './ports.ts';
+import type { Runtime } from './runtime.ts';
+import { ofProcess, undoContainer } from './undo.ts';
+
+const START_ERROR = 128;
+
+/**
+ * StartContainer: monitor, OCI create, OCI start. Returns when the user's program has been executed. A failure is the
+ * call's error, and the container is EXITED with code 128 and reason StartError. A retry joins.
+ */
+export class Starting {
+  readonly #flights = new SingleFlight<ContainerId, void>();
+  readonly #runtime: Runtime;
+
+  constructor(runtime: Runtime) {
+    this.#runtime = runtime;
+  }
+
+  start(id: ContainerId, op: Operation): Promise<void> {
+    const { containers } = this.#runtime;
+    return this.#flights.run(id, () =>
+      containers.exclusive(id, () => this.#start(containers.resolve(id), op)),
+    );
+  }
+
+  async #start(record: ContainerRecord, op: Operation): Promise<void> {
+    if (record.state !== 'created') {
+      throw new CrispError('FailedPrecondition', `container ${record.id} is ${record.state}, not created`, {
+        hint: 'a container starts once: create the next attempt',
+      });
+    }
+    const pod = this.#runtime.pods.get(record.sandboxId);
+    if (!pod?.ready) {
+      throw new CrispError('FailedPrecondition', `pod sandbox ${record.sandboxId} is not ready`, {
+        hint: 'run a new pod sandbox',
+      });
+    }
+    op.checkpoint();
+    const starting = await this.#intend(record, pod, op);
+    try {
+      await this.#launch(starting, pod, op);
+    } catch (error) {
+      await this.#fail(starting, error, op.detached('rollback'));
+      throw error;
+    }
+  }
+
+  #intend(record: ContainerRecord, pod: PodOfContainer, op: Operation): Promise<ContainerRecord> {
+    const intents: ContainerIntent[] = [
+      ...record.intents,
+      { kind: 'cgroup', path: record.cgroup.path },
+      { kind: 'runtime', handler: record.handler },
+      { kind: 'monitor', cgroup: pod.monitorCgroup },
+    ];
+    return op.stage('record', () =>
+      this.#runtime.containers.update({ ...record, state: 'starting', intents }),
+    );
+  }
+
+  async #launch(record: ContainerRecord, pod: PodOfContainer, op: Operation): Promise<void> {
+    const oci = this.#runtime.handlers.get(record.handler);
+    await mkdir(`${this.#runtime.options.state}/oci/${oci.handler}`, { recursive: true, mode: 0o700 });
+    if (record.logPath !== '') await mkdir(dirname(record.logPath), { recursive: true, mode: 0o755 });
+    const { container, monitor } = await startMonitor(this.#runtime, oci, record, pod.monitorCgroup, op);
+    op.checkpoint();
+    await op.stage('OCI start', () => oci.start(record.id, op));
+    await op.stage('record', () =>
+      this.#runtime.containers.update({
+        ...record,
+        state: 'running',
+        startedAt: nowNanoseconds(),
+        process: container,
+        monitor,
+      }),
+    );
+  }
+
+  async #fail(record: ContainerRecord, error: unknown, op: Operation): Promise<void> {
+    const { left } = await undoContainer(this.#runtime, record, op, ofProcess);
+    await this.#runtime.containers.settle({
+      ...record,
+      state: 'exited',
+      intents: left,
+      exit: {
+        code: START_ERROR,
+        reason: 'StartError',
+        message: describeError(error),
+        finishedAt: nowNanoseconds(),
+      },
+    });
+  }
+}

@@ -1,0 +1,76 @@
+import { readFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import type { Operation } from '#core/operation.ts';
+import { type UndoTable, undoAll } from '#core/undo.ts';
+import type { ContainerIntent, ContainerRecord } from './container.ts';
+import { placesOf, type Runtime } from './runtime.ts';
+
+const SIGKILL = 9;
+
+/** How each effect of a container is taken back; used by rollback, after an exit, by removal and by recovery. */
+export function undoTable(runtime: Runtime, record: ContainerRecord): UndoTable<ContainerIntent> {
+  const { kernel, options } = runtime;
+  const places = placesOf(options, record.id);
+  return {
+    // The container's own cgroup: monitors stand elsewhere and live to write the exit.
+    cgroup: async ({ path }, op) => {
+      await op.deadline(`kill cgroup ${path}`, options.timeouts.kill, (signal) =>
+        kernel.cgroups.kill(path, signal),
+      );
+      await op.deadline(`remove cgroup ${path}`, options.timeouts.kill, (signal) =>
+        kernel.cgroups.remove(path, signal),
+      );
+    },
+    runtime: async ({ handler }, op) => {
+      await op.deadline(`kill cgroup ${record.cgroup.path}`, options.timeouts.kill, (signal) =>
+        kernel.cgroups.kill(record.cgroup.path, signal),
+      );
+      await runtime.handlers.get(handler).delete(record.id, op);
+    },
+    monitor: async ({ cgroup }) => {
+      endMonitor(runtime, record, cgroup);
+      await rm(places.exitFile, { force: true });
+    },
+    rootfs: ({ target }) => runtime.rootfs.unmount(target),
+    'image-volume': ({ target }) => runtime.rootfs.unmount(target),
+    bundle: ({ path }) => kernel.files.removeTree(path),
+  };
+}
+
+/** Takes back what the record says, all of it or what `only` chooses. Returns what is left to be tried again. */
+export async function undoContainer(
+  runtime: Runtime,
+  record: ContainerRecord,
+  op: Operation,
+  only: (intent: ContainerIntent) => boolean = () => true,
+): Promise<{ left: readonly ContainerIntent[]; errors: readonly unknown[] }> {
+  const chosen = record.intents.filter(only);
+  const kept = record.intents.filter((intent) => !only(intent));
+  const { left, errors } = await undoAll(chosen, undoTable(runtime, record), op);
+  return { left: [...kept, ...left], errors: errors.map(({ error }) => error) };
+}
+
+/** The effects of a running container, as against those of one that is merely made. */
+export const ofProcess = (intent: ContainerIntent): boolean =>
+  intent.kind === 'cgroup' || intent.kind === 'runtime' || intent.kind === 'monitor';
+
+/**
+ * Ends this container's conmon, and an OCI create that it may be waiting for. They are known by the container's id in
+ * their arguments: a monitor that was cut off in its start has no record yet.
+ */
+function endMonitor({ kernel }: Runtime, record: ContainerRecord, cgroup: string): void {
+  if (record.monitor && kernel.processes.alive(record.monitor))
+    kernel.processes.signal(record.monitor, SIGKILL);
+  for (const pid of kernel.cgroups.processes(cgroup)) {
+    const process = kernel.processes.reference(pid);
+    if (process && argumentsOf(pid).includes(record.id)) kernel.processes.signal(process, SIGKILL);
+  }
+}
+
+function argumentsOf(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  } catch {
+    return [];
+  }
+}
