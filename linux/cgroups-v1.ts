@@ -58,9 +58,17 @@ export class CgroupsV1 implements Cgroups {
     await Promise.all(this.#used.map((hierarchy) => makeGroup(hierarchy, parts)));
   }
 
+  async createChild(path: string): Promise<void> {
+    await makeGroup(this.#primary, safeGroup(path).split('/').slice(1));
+  }
+
+  /** Moves it in each hierarchy that has the group: a bare child has one, and the process stays where it is in others. */
   async join(path: string, pid: number): Promise<void> {
     safeGroup(path);
-    await Promise.all(this.#used.map(({ root }) => writeControl(join(root, path, 'cgroup.procs'), `${pid}`)));
+    const there = this.#used.filter(
+      (hierarchy) => hierarchy === this.#primary || existsSync(join(hierarchy.root, path)),
+    );
+    await Promise.all(there.map(({ root }) => writeControl(join(root, path, 'cgroup.procs'), `${pid}`)));
   }
 
   processes(path: string): number[] {

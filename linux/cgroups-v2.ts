@@ -45,12 +45,12 @@ export class CgroupsV2 implements Cgroups {
     for (const part of safeGroup(path).split('/').slice(1)) {
       await handDown(at);
       at = join(at, part);
-      try {
-        await mkdir(at, { mode: 0o755 });
-      } catch (error) {
-        if (errnoOf(error) !== 'EEXIST') throw fromNode(error, `make cgroup ${at}`);
-      }
+      await makeGroup(at);
     }
+  }
+
+  async createChild(path: string): Promise<void> {
+    await makeGroup(this.#at(path));
   }
 
   async join(path: string, pid: number): Promise<void> {
@@ -105,6 +105,14 @@ const words = (text: string | undefined): string[] => (text ?? '').split(/\s+/).
 /** Whether a process that is not a zombie is in the group or below it. */
 const populated = (directory: string): boolean =>
   /^populated 1$/m.test(readControl(join(directory, 'cgroup.events')) ?? '');
+
+async function makeGroup(directory: string): Promise<void> {
+  try {
+    await mkdir(directory, { mode: 0o755 });
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw fromNode(error, `make cgroup ${directory}`);
+  }
+}
 
 /** Enables in a group's children what the group itself has. */
 async function handDown(directory: string): Promise<void> {

@@ -69,6 +69,23 @@ for (const [name, cgroups] of layouts) {
     assert.equal(cgroups.exists(path), false);
   });
 
+  test(`${name}: a bare child of a group with processes takes some of them and is killed alone`, async (t) => {
+    const path = `${prefix}/ctr-${name}`;
+    t.after(() => cgroups.remove(prefix, soon()));
+    await cgroups.create(path);
+    const [first, second] = [await family('sleep 300'), await family('sleep 300 & wait')];
+    for (const { process } of [first, second]) await cgroups.join(path, process.pid);
+    await cgroups.createChild(`${path}/exec`);
+    await cgroups.createChild(`${path}/exec`);
+    await cgroups.join(`${path}/exec`, second.process.pid);
+    await cgroups.kill(`${path}/exec`, soon());
+    assert.equal((await second.exited).signal, 9);
+    assert.equal(processes.alive(first.process), true);
+    await cgroups.remove(`${path}/exec`, soon());
+    await cgroups.kill(path, soon());
+    assert.equal((await first.exited).signal, 9);
+  });
+
   test(`${name}: no path leads out, none to the daemon's own death`, async (t) => {
     t.after(() => cgroups.remove(prefix, soon()));
     for (const path of ['/', '', 'x', '/a/../b', '/a//b', '/a/.', '/a/', '/a\0', '/..']) {
