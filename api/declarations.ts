@@ -30,6 +30,16 @@ export interface Codec<T, I> {
   toObject(message: T, options?: ToObjectOptions): { [key: string]: unknown };
 }
 
+/** A field: its type's name below the package, or its scalar type. Map keys are texts. */
+export interface FieldShape {
+  readonly type: string;
+  readonly kind: 'scalar' | 'enum' | 'message';
+  readonly list: 'one' | 'list' | 'map';
+}
+
+/** The fields of each message, by the message's name and the field's JSON name. */
+export const shapes: { readonly [message: string]: { readonly [field: string]: FieldShape } };
+
 /** Names and numbers of an enum. Numbers that are not in the table survive decoding. */
 export type EnumTable<K extends string> = { readonly [Key in K]: number } & { readonly [value: number]: string };
 `;
@@ -116,6 +126,23 @@ export function declarations(root: protobuf.NamespaceBase): string {
     ...services.map(methodTypes),
     `\nexport const services: {\n${tables.join('')}};\n`,
   ].join('');
+}
+
+function shapeOf(field: protobuf.Field): object {
+  const { resolvedType, type } = field.resolve();
+  const kind = resolvedType instanceof protobuf.Enum ? 'enum' : resolvedType ? 'message' : 'scalar';
+  const list = field.map ? 'map' : field.repeated ? 'list' : 'one';
+  return { type: resolvedType ? nameOf(resolvedType) : type, kind, list };
+}
+
+/** The run-time side of `shapes`: what a reader of JSON must know of each message. */
+export function shapeTable(root: protobuf.NamespaceBase): string {
+  const types = root.nestedArray.filter((item): item is protobuf.Type => item instanceof protobuf.Type);
+  const table = types.map((type) => [
+    type.name,
+    Object.fromEntries(type.fieldsArray.map((field) => [field.name, shapeOf(field)])),
+  ]);
+  return `export const shapes = ${JSON.stringify(Object.fromEntries(table))};\n`;
 }
 
 /** The run-time side of `services`: for each RPC the names of its messages. */

@@ -6,7 +6,7 @@ import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import protobuf from 'protobufjs';
 import { main as pbjs } from 'protobufjs-cli/pbjs.js';
-import { declarations, serviceTable } from './declarations.ts';
+import { declarations, serviceTable, shapeTable } from './declarations.ts';
 
 const here = join(import.meta.dirname, 'cri', 'v1');
 const proto = join(here, 'api.proto');
@@ -56,4 +56,4 @@ const put = (name: string, text: string) => {
   renameSync(join(target, `${name}.new`), join(target, name));
 };
 put('api.d.ts', declarations(v1));
-put('api.js', `${code}\nexport const v1 = runtime.v1;\n${serviceTable(v1)}`); // last: bin/setup compares its age
+put('api.js', `${code}\nexport const v1 = runtime.v1;\n${serviceTable(v1)}${shapeTable(v1)}`); // last: bin/setup compares its age

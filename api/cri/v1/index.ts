@@ -9,6 +9,7 @@
 export { type CallSettings, type ConnectSettings, type CriClient, connectCri, RpcError } from './client.ts';
 export { type Codec, v1 as cri } from './generated/api.js';
 export { fromBigInt, toBigInt } from './int64.ts';
+export { fromJson, type MessageName, type MessageOf, toJson } from './json.ts';
 export {
   type Handler,
   type Handlers,
