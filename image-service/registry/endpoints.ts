@@ -1,6 +1,8 @@
-/** Where the content of a registry host is looked for. */
+import { Agent } from 'undici';
+import { CrispError } from '#core/errors.ts';
+import type { ImageServiceOptions } from '../options.ts';
 
-/** One place to ask, in the order of the table. */
+/** One place to ask for the content of a registry host, in the order of the table. */
 export interface EndpointOptions {
   /** `https://mirror.example:5000` or `http://127.0.0.1:5000`, optionally with a path that goes before `/v2`. */
   readonly url: string;
@@ -8,6 +10,100 @@ export interface EndpointOptions {
   readonly ca?: string;
   /** Takes any certificate: for tests in closed rooms. */
   readonly insecureSkipVerify?: boolean;
-  /** `pull` alone may be asked of it; `resolve` (tags become digests) too where true, which is the default. */
-  readonly resolve?: boolean;
+}
+
+/** An endpoint that can be asked. */
+export interface Endpoint {
+  /** Without a slash at its end. */
+  readonly url: string;
+  readonly origin: string;
+  readonly host: string;
+  readonly dispatcher: Agent;
+  /** Host name under which credentials are looked for: docker.io for its registry-1. */
+  readonly credentialHost: string;
+}
+
+type ConnectionOptions = Pick<
+  ImageServiceOptions,
+  'registries' | 'noByteMs' | 'connectMs' | 'parallelDownloads'
+>;
+
+/** The endpoints of each registry host, their connections kept for the next pull. */
+export class Endpoints implements AsyncDisposable {
+  readonly #options: ConnectionOptions;
+  readonly #agents = new Map<string, Agent>();
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
+  }
+
+  /** Mirrors in the order of the table; the host itself where the table has nothing on it. Throws FailedPrecondition. */
+  of(host: string): Endpoint[] {
+    const listed = this.#options.registries[host];
+    return (listed ?? [{ url: defaultUrl(host) }]).map((entry) => this.#endpoint(entry, host));
+  }
+
+  /** The connections for another place that an endpoint named: a redirect's, a token server's. */
+  agentFor(url: URL, endpoint: Endpoint): Agent {
+    return url.origin === endpoint.origin ? endpoint.dispatcher : this.#agent({ url: url.origin });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#agents.values()].map((agent) => agent.destroy()));
+    this.#agents.clear();
+  }
+
+  #endpoint(entry: EndpointOptions, registry: string): Endpoint {
+    const url = URL.parse(entry.url);
+    if (
+      !url ||
+      !/^https?:$/.test(url.protocol) ||
+      url.username !== '' ||
+      url.search !== '' ||
+      url.hash !== ''
+    ) {
+      throw new CrispError(
+        'FailedPrecondition',
+        `registry ${registry}: ${JSON.stringify(entry.url)} is no endpoint`,
+        {
+          hint: 'write http:// or https://, a host, perhaps a port and a path, and no credentials',
+        },
+      );
+    }
+    const path = url.pathname.replace(/\/+$/, '').replace(/\/v2$/, '');
+    const host = url.host.toLowerCase();
+    const credentialHost = host === 'registry-1.docker.io' ? 'docker.io' : host;
+    return {
+      url: url.origin + path,
+      origin: url.origin,
+      host,
+      credentialHost,
+      dispatcher: this.#agent(entry),
+    };
+  }
+
+  #agent(entry: EndpointOptions): Agent {
+    const key = JSON.stringify([entry.url, entry.ca ?? '', entry.insecureSkipVerify ?? false]);
+    const known = this.#agents.get(key);
+    if (known) return known;
+    const agent = new Agent({
+      connections: this.#options.parallelDownloads + 2,
+      headersTimeout: this.#options.noByteMs,
+      bodyTimeout: this.#options.noByteMs,
+      connect: {
+        timeout: this.#options.connectMs,
+        ...(entry.ca === undefined ? {} : { ca: entry.ca }),
+        ...(entry.insecureSkipVerify ? { rejectUnauthorized: false } : {}),
+      },
+    });
+    this.#agents.set(key, agent);
+    return agent;
+  }
+}
+
+/** A loopback registry speaks http unless the table says otherwise: nothing of it leaves the machine. */
+function defaultUrl(host: string): string {
+  if (host === 'docker.io') return 'https://registry-1.docker.io';
+  const loopback = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/.test(host);
+  return `${loopback ? 'http' : 'https'}://${host}`;
 }

@@ -1,0 +1,37 @@
+/** One challenge of a WWW-Authenticate header (RFC 9110, 11.6.1). */
+export interface Challenge {
+  /** Lower case: `basic`, `bearer`. */
+  readonly scheme: string;
+  readonly parameters: ReadonlyMap<string, string>;
+}
+
+const TOKEN = /[!#$%&'*+.^_`|~0-9A-Za-z-]+/y;
+const QUOTED = /"((?:[^"\\]|\\.)*)"/y;
+const LIMIT = 8192;
+
+/** Reads all challenges of one header value; stops quietly where it is malformed, keeping what came before. */
+export function parseChallenges(header: string): Challenge[] {
+  const text = header.slice(0, LIMIT);
+  const found: { scheme: string; parameters: Map<string, string> }[] = [];
+  let at = 0;
+  const match = (pattern: RegExp): RegExpExecArray | null => {
+    pattern.lastIndex = at;
+    const result = pattern.exec(text);
+    if (result) at += result[0].length;
+    return result;
+  };
+  for (;;) {
+    match(/[\s,]*/y);
+    const word = match(TOKEN)?.[0];
+    if (word === undefined) return found;
+    if (!match(/\s*=\s*/y)) {
+      found.push({ scheme: word.toLowerCase(), parameters: new Map() });
+      continue;
+    }
+    const quoted = match(QUOTED);
+    const value = quoted ? (quoted[1] ?? '').replace(/\\(.)/g, '$1') : match(TOKEN)?.[0];
+    const challenge = found.at(-1);
+    if (value === undefined || !challenge) return found;
+    challenge.parameters.set(word.toLowerCase(), value);
+  }
+}

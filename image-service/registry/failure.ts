@@ -1,0 +1,104 @@
+import { CrispError, type ErrorCode, errnoOf } from '#core/errors.ts';
+
+/** What went wrong at one endpoint, before it is known whether another one helps. */
+export class RegistryFailure extends Error {
+  readonly code: ErrorCode;
+  readonly hint: string | undefined;
+  /** Whether the same request may succeed a little later. */
+  readonly transient: boolean;
+  /** What `Retry-After` asked for, in ms. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    more: { hint?: string; transient?: boolean; retryAfterMs?: number; cause?: unknown } = {},
+  ) {
+    super(message, more.cause === undefined ? undefined : { cause: more.cause });
+    this.code = code;
+    this.hint = more.hint;
+    this.transient = more.transient ?? false;
+    this.retryAfterMs = more.retryAfterMs;
+  }
+
+  toError(): CrispError {
+    return new CrispError(this.code, this.message, this.hint === undefined ? {} : { hint: this.hint });
+  }
+}
+
+/** What a status says. `what` names stage and endpoint: `manifest of x from https://y`. */
+export function failureOfStatus(
+  status: number,
+  what: string,
+  retryAfter: string | undefined,
+): RegistryFailure {
+  const message = `${what}: the registry answered ${status}`;
+  if (status === 401) {
+    return new RegistryFailure('Unauthenticated', message, {
+      hint: 'check the pull secret: the registry wants a login',
+    });
+  }
+  if (status === 403) {
+    return new RegistryFailure('PermissionDenied', message, {
+      hint: 'these credentials may not pull this image',
+    });
+  }
+  if (status === 404) {
+    return new RegistryFailure('NotFound', message, {
+      hint: 'check the name and the tag; a private image may hide so',
+    });
+  }
+  if (status === 429 || status >= 500) {
+    const wait = readRetryAfter(retryAfter);
+    return new RegistryFailure('RegistryUnavailable', message, {
+      hint:
+        status === 429
+          ? 'the registry limits the rate of pulls: wait, log in or use a mirror'
+          : 'try again later',
+      transient: true,
+      ...(wait === undefined ? {} : { retryAfterMs: wait }),
+    });
+  }
+  return new RegistryFailure('FailedPrecondition', message, {
+    hint: 'check that this is a registry of the OCI kind',
+  });
+}
+
+/** Seconds or a date, as ms from now. */
+function readRetryAfter(value: string | undefined): number | undefined {
+  if (value === undefined) return undefined;
+  if (/^\d{1,9}$/.test(value.trim())) return Number(value) * 1000;
+  const date = Date.parse(value);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
+}
+
+const TIMEOUTS = new Set(['UND_ERR_BODY_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT']);
+const TLS = /CERT|SSL|TLS|SELF_SIGNED|UNABLE_TO/;
+
+/** What an error of the connection says. `received` counts the bytes of this transfer so far. */
+export function failureOfConnection(
+  error: unknown,
+  what: string,
+  received: number,
+  noByteMs: number,
+): RegistryFailure {
+  const code = errnoOf(error) ?? (error instanceof Error ? error.name : 'error');
+  if (code === 'UND_ERR_BODY_TIMEOUT' || code === 'UND_ERR_HEADERS_TIMEOUT') {
+    const phase = code === 'UND_ERR_BODY_TIMEOUT' ? 'in the body' : 'before the answer';
+    const text = `${what}: no byte for ${noByteMs / 1000} s ${phase}, after ${received} bytes`;
+    return new RegistryFailure('RegistryUnavailable', text, {
+      hint: 'check the network to the registry',
+      transient: true,
+    });
+  }
+  if (TLS.test(code) && !TIMEOUTS.has(code)) {
+    return new RegistryFailure('RegistryUnavailable', `${what}: TLS: ${code}`, {
+      hint: "give the registry's certificate authority in the config, or an http:// endpoint if it has no TLS",
+    });
+  }
+  const text = `${what}: ${code}${received > 0 ? ` after ${received} bytes` : ''}`;
+  return new RegistryFailure('RegistryUnavailable', text, {
+    hint: 'check that the registry runs and can be reached from this node',
+    transient: true,
+  });
+}

@@ -1,0 +1,97 @@
+import { fstatSync } from 'node:fs';
+import { cName, must, utimensat } from '#linux/sync.ts';
+import { copyAttributes, copyUp, link, timesOfStat } from './copy-up.ts';
+import { hostile, shown } from './entry.ts';
+import { type Directory, LayerTree } from './layer-tree.ts';
+import type { LayerReport } from './layer-writer.ts';
+import { LowerView } from './lower-view.ts';
+
+/** What the completion came to: done, or paths that are links below, so that the layer is to be unpacked again. */
+export interface Completion {
+  /** By path: the target of the link that the lower layers have where this layer named a directory in passing. */
+  readonly redirects: readonly (readonly [string, string])[];
+  readonly bytes: number;
+  readonly inodes: number;
+}
+
+/** Whether the layer stands by itself: overlayfs takes the attributes of a merged directory from its top layer. */
+export const isComplete = (report: LayerReport): boolean =>
+  report.rootDeclared && report.implied.length === 0 && report.links.length === 0;
+
+/**
+ * Completes a layer against its chain: `lower` are directories from the top to the bottom, none for the lowest layer.
+ * Directories that came without an entry get the attributes that they have below, hard links their target.
+ */
+export function completeLayer(directory: string, lower: readonly string[], report: LayerReport): Completion {
+  using tree = new LayerTree(directory);
+  const view = new LowerView(lower);
+  const redirects = findRedirects(view, report.implied);
+  if (redirects.length > 0) return { redirects, bytes: 0, inodes: 0 };
+  const added = { bytes: 0, inodes: 0 };
+  for (const [path, target] of report.links) makeLink(tree, view, path, target, added);
+  // The links' own parents, made just now, come from below too.
+  for (const path of [...new Set([...report.implied, ...tree.implied])].reverse()) inherit(tree, view, path);
+  if (!report.rootDeclared) inheritRoot(tree, view);
+  return { redirects, ...added };
+}
+
+function findRedirects(view: LowerView, implied: readonly string[]): [string, string][] {
+  const found: [string, string][] = [];
+  for (const path of implied) {
+    if (found.some(([above]) => path.startsWith(`${above}/`))) continue;
+    const entry = view.find(path);
+    if (entry?.stat.isSymbolicLink()) found.push([path, view.target(entry)]);
+  }
+  return found;
+}
+
+function makeLink(
+  tree: LayerTree,
+  view: LowerView,
+  path: string,
+  target: string,
+  added: { bytes: number; inodes: number },
+): void {
+  const at = parentOf(tree, path);
+  const local = tree.existing(split(target).parts);
+  if (local && tree.stat(local, cName(split(target).base))) {
+    keepTimes(at, () => link(local, split(target).base, at, split(path).base));
+    return;
+  }
+  const entry = view.find(target);
+  if (!entry) throw hostile(`hard link ${shown(path)} to ${shown(target)}, which no layer has`);
+  const home = parentOf(tree, entry.path);
+  const { base } = split(entry.path);
+  if (!tree.stat(home, cName(base))) {
+    keepTimes(home, () => copyUp(entry, home, base, () => view.target(entry)));
+    added.inodes++;
+    added.bytes += entry.stat.blocks * 512;
+  }
+  keepTimes(at, () => link(home, base, at, split(path).base));
+}
+
+/** The directory's own time was set when the archive was through. */
+function keepTimes(at: Directory, act: () => void): void {
+  const before = fstatSync(at.fd);
+  act();
+  must(utimensat(at.fd, cName('.'), timesOfStat(before), 0), `set time of ${shown(at.path)}`);
+}
+
+function inherit(tree: LayerTree, view: LowerView, path: string): void {
+  const entry = view.find(path);
+  if (entry?.stat.isDirectory()) copyAttributes(entry, parentOf(tree, path), split(path).base);
+}
+
+function inheritRoot(tree: LayerTree, view: LowerView): void {
+  const root = view.find('');
+  const itself: Directory = { fd: tree.root, path: '' };
+  if (root && fstatSync(tree.root).isDirectory()) copyAttributes(root, itself, '.');
+}
+
+const parentOf = (tree: LayerTree, path: string): Directory => tree.directory(split(path).parts);
+
+function split(path: string): { parts: string[]; base: string } {
+  const parts = path.split('/');
+  const base = parts.pop() ?? '';
+  return { parts, base };
+}

@@ -1,0 +1,78 @@
+import { constants, copyFileSync, type Stats } from 'node:fs';
+import {
+  cName,
+  fchmodat,
+  fchownat,
+  flags,
+  lgetxattr,
+  linkat,
+  llistxattr,
+  lsetxattr,
+  mknodat,
+  must,
+  symlinkat,
+  utimensat,
+} from '#linux/sync.ts';
+import { hostile, shown } from './entry.ts';
+import type { Directory } from './layer-tree.ts';
+import type { LowerEntry } from './lower-view.ts';
+
+const XATTR_LIMIT = 65536;
+
+/** Copies a file, link, device or pipe of a lower layer, with all its attributes. */
+export function copyUp(from: LowerEntry, at: Directory, base: string, target: () => string): void {
+  const { stat } = from;
+  const name = cName(base);
+  const what = `copy up ${shown(from.path)}`;
+  if (stat.isDirectory()) throw hostile(`a hard link to the directory ${shown(from.path)}`);
+  if (stat.isFile()) {
+    copyFileSync(from.location, place(at, base), constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+  } else if (stat.isSymbolicLink()) {
+    must(symlinkat(cName(target()), at.fd, name), what);
+  } else {
+    must(mknodat(at.fd, name, stat.mode, BigInt(stat.rdev)), what);
+  }
+  copyAttributes(from, at, base);
+}
+
+/** Gives `base` in `at` owner, mode, xattrs and times of what lies below. */
+export function copyAttributes(from: LowerEntry, at: Directory, base: string): void {
+  const name = cName(base);
+  const what = `copy attributes of ${shown(from.path)}`;
+  const { uid, gid, mode } = from.stat;
+  must(fchownat(at.fd, name, uid, gid, flags.AT_SYMLINK_NOFOLLOW), what);
+  if (!from.stat.isSymbolicLink()) must(fchmodat(at.fd, name, mode & 0o7777, 0), what);
+  copyXattrs(from.location, Buffer.concat([place(at, base), Buffer.from([0])]), what);
+  must(utimensat(at.fd, name, timesOfStat(from.stat), flags.AT_SYMLINK_NOFOLLOW), what);
+}
+
+/** A further name for what stands in the layer already. */
+export function link(from: Directory, fromBase: string, to: Directory, base: string): void {
+  const what = `link ${shown(fromBase)} to ${shown(base)}`;
+  must(linkat(from.fd, cName(fromBase), to.fd, cName(base), 0), what);
+}
+
+const place = (at: Directory, base: string): Buffer =>
+  Buffer.from(`/proc/self/fd/${at.fd}/${base}`, 'latin1');
+
+/** Access and modification time for utimensat, both the modification time. */
+export function timesOfStat(stat: Stats): BigInt64Array {
+  // Whole microseconds are all that a double of milliseconds holds.
+  const micros = BigInt(Math.round(stat.mtimeMs * 1000));
+  const rest = ((micros % 1_000_000n) + 1_000_000n) % 1_000_000n;
+  const seconds = (micros - rest) / 1_000_000n;
+  return new BigInt64Array([seconds, rest * 1000n, seconds, rest * 1000n]);
+}
+
+function copyXattrs(from: Buffer, to: Buffer, what: string): void {
+  const source = Buffer.concat([from, Buffer.from([0])]);
+  const list = Buffer.alloc(XATTR_LIMIT);
+  const length = llistxattr(source, list, list.length);
+  if (length <= 0) return;
+  for (const key of list.toString('latin1', 0, length).split('\0')) {
+    if (key === '' || key.startsWith('trusted.overlay.') || key === 'security.selinux') continue;
+    const value = Buffer.alloc(XATTR_LIMIT);
+    const size = must(lgetxattr(source, cName(key), value, value.length), what);
+    must(lsetxattr(to, cName(key), value, size, 0), what);
+  }
+}

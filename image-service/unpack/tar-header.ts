@@ -1,0 +1,91 @@
+import { damaged, type EntryType } from './entry.ts';
+
+export const BLOCK = 512;
+
+/** A header block as it stands in the archive (POSIX ustar; GNU's base-256 numbers). */
+export interface Header {
+  /** The type's character; `\0` reads as `0`. */
+  readonly flag: string;
+  readonly name: string;
+  readonly link: string;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: number;
+  /** Whole seconds. */
+  readonly mtime: number;
+  readonly major: number;
+  readonly minor: number;
+}
+
+export const entryTypes: Readonly<Record<string, EntryType>> = {
+  '0': 'file',
+  '7': 'file', // contiguous: an ordinary file everywhere
+  '1': 'hardlink',
+  '2': 'symlink',
+  '3': 'character',
+  '4': 'block',
+  '5': 'directory',
+  '6': 'fifo',
+};
+
+/** Whether the block is all zeros: two of them end an archive. */
+export const isZero = (block: Buffer): boolean => block.every((byte) => byte === 0);
+
+/** Reads a header block after checking its sum. Throws DataLoss. */
+export function readHeader(block: Buffer): Header {
+  verifySum(block);
+  const ustar = block.toString('latin1', 257, 262) === 'ustar';
+  const posix = ustar && block[262] === 0;
+  const prefix = posix ? text(block, 345, 155) : '';
+  const name = text(block, 0, 100);
+  const flag = String.fromCharCode(block[156] || 0x30);
+  return {
+    flag,
+    name: prefix === '' ? name : `${prefix}/${name}`,
+    link: text(block, 157, 100),
+    mode: number(block, 100, 8, 'mode') & 0o7777,
+    uid: number(block, 108, 8, 'uid'),
+    gid: number(block, 116, 8, 'gid'),
+    size: number(block, 124, 12, 'size'),
+    mtime: number(block, 136, 12, 'mtime'),
+    major: flag === '3' || flag === '4' ? number(block, 329, 8, 'major') : 0,
+    minor: flag === '3' || flag === '4' ? number(block, 337, 8, 'minor') : 0,
+  };
+}
+
+function verifySum(block: Buffer): void {
+  let unsigned = 0;
+  let signed = 0; // what some old writers stored
+  for (let at = 0; at < BLOCK; at++) {
+    const byte = at >= 148 && at < 156 ? 0x20 : (block[at] ?? 0);
+    unsigned += byte;
+    signed += byte > 127 ? byte - 256 : byte;
+  }
+  const stored = number(block, 148, 8, 'checksum');
+  if (stored !== unsigned && stored !== signed) throw damaged('the checksum of a header does not match');
+}
+
+function text(block: Buffer, at: number, length: number): string {
+  const end = block.indexOf(0, at);
+  return block.toString('latin1', at, end < 0 || end > at + length ? at + length : end);
+}
+
+function number(block: Buffer, at: number, length: number, field: string): number {
+  const first = block[at] ?? 0;
+  let value = 0;
+  if (first & 0x80) {
+    // Base 256, two's complement; crisp needs no more than 53 bits of it.
+    value = first & 0x40 ? (first & 0x7f) - 0x80 : first & 0x7f;
+    for (let n = 1; n < length; n++) value = value * 256 + (block[at + n] ?? 0);
+  } else {
+    const digits = text(block, at, length).trim();
+    if (digits === '') return 0;
+    if (!/^[0-7]+$/.test(digits)) throw damaged(`the ${field} of a header is no number`);
+    value = Number.parseInt(digits, 8);
+  }
+  if (!Number.isSafeInteger(value) || (value < 0 && field !== 'mtime')) {
+    throw damaged(`the ${field} of a header is out of range`);
+  }
+  return value;
+}

@@ -1,0 +1,88 @@
+import { createHash } from 'node:crypto';
+import { closeSync, openSync } from 'node:fs';
+import { CrispError } from '#core/errors.ts';
+import { namingSync } from '#linux/errno.ts';
+import type { UnpackLimits } from '../options.ts';
+import { decompress } from './decompress.ts';
+import { type LayerReport, LayerWriter } from './layer-writer.ts';
+import { TarReader } from './tar.ts';
+
+export interface UnpackRequest {
+  /** The compressed archive, a file. */
+  readonly archive: string;
+  readonly compressedSize: number;
+  /** Directory to unpack into; exists and is empty. */
+  readonly directory: string;
+  /** `sha256:…` that the unpacked archive must have. */
+  readonly diffId: string;
+  readonly limits: UnpackLimits;
+  readonly redirects: readonly (readonly [string, string])[];
+}
+
+/** Unpacks one layer on this thread and verifies its diff id. What it leaves after an error is to be deleted. */
+export async function unpackLayer(request: UnpackRequest, signal: AbortSignal): Promise<LayerReport> {
+  const { archive, directory, diffId, limits } = request;
+  const hash = createHash('sha256');
+  const fd = namingSync(`open ${archive}`, () => openSync(archive, 'r'));
+  try {
+    using writer = new LayerWriter(directory, limits, new Map(request.redirects));
+    const reader = new TarReader(writer);
+    const meter = new Meter(limits, request.compressedSize);
+    await decompress(
+      fd,
+      (piece) => {
+        meter.add(piece.length);
+        hash.update(piece);
+        reader.write(piece);
+      },
+      signal,
+    );
+    reader.end();
+    const found = `sha256:${hash.digest('hex')}`;
+    if (found !== diffId) {
+      throw new CrispError(
+        'DataLoss',
+        `layer archive: its diff id is ${found}, the image's config says ${diffId}`,
+        {
+          hint: 'build and push the image again: its config and its layers do not belong together',
+        },
+      );
+    }
+    return writer.finish();
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Stops a bomb while it goes off. */
+class Meter {
+  readonly #limits: UnpackLimits;
+  readonly #compressed: number;
+  #bytes = 0;
+
+  constructor(limits: UnpackLimits, compressed: number) {
+    this.#limits = limits;
+    this.#compressed = compressed;
+  }
+
+  add(count: number): void {
+    this.#bytes += count;
+    const { layerBytes, ratio, ratioFrom } = this.#limits;
+    if (this.#bytes > layerBytes) {
+      throw new CrispError(
+        'ResourceExhausted',
+        `layer archive: it unpacks to more than ${layerBytes} bytes`,
+        {
+          hint: "raise the limit of a layer's unpacked bytes, if the image is to be trusted",
+        },
+      );
+    }
+    if (this.#bytes > ratioFrom && this.#bytes > this.#compressed * ratio) {
+      throw new CrispError(
+        'ResourceExhausted',
+        `layer archive: ${this.#compressed} bytes unpack to more than ${ratio} times as many`,
+        { hint: 'raise the limit of the unpack ratio, if the image is to be trusted' },
+      );
+    }
+  }
+}

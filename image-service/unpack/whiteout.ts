@@ -1,0 +1,35 @@
+/** How a layer's deletions are told to overlayfs (Documentation/filesystems/overlayfs.rst). */
+import type { Stats } from 'node:fs';
+import { cName, lsetxattr, must } from '#linux/sync.ts';
+import { hostile, shown } from './entry.ts';
+
+/** The prefix that marks a deletion in an archive (OCI image-spec, layer.md). */
+export const WHITEOUT_PREFIX = '.wh.';
+export const OPAQUE_MARKER = '.wh..wh..opq';
+const AUFS_PREFIX = '.wh..wh.';
+
+const OPAQUE = cName('trusted.overlay.opaque');
+const YES = Buffer.from('y');
+
+/** A character device 0:0. */
+export const isWhiteout = (stat: Stats): boolean => stat.isCharacterDevice() && stat.rdev === 0;
+
+export type Whiteout =
+  | { readonly kind: 'delete'; readonly name: string }
+  | { readonly kind: 'opaque' }
+  | { readonly kind: 'ignored' };
+
+/** What a base name says: a deletion of `name`, an opaque directory, or something of aufs that means nothing here. */
+export function readWhiteout(base: string): Whiteout {
+  if (base === OPAQUE_MARKER) return { kind: 'opaque' };
+  if (base.startsWith(AUFS_PREFIX)) return { kind: 'ignored' };
+  const name = base.slice(WHITEOUT_PREFIX.length);
+  if (name === '' || name === '.' || name === '..') throw hostile(`a whiteout of nothing: ${shown(base)}`);
+  return { kind: 'delete', name };
+}
+
+/** Hides what lower layers have in the directory `base` of `at`. */
+export function setOpaque(at: { readonly fd: number; readonly path: string }, base: string): void {
+  const path = cName(`/proc/self/fd/${at.fd}/${base}`);
+  must(lsetxattr(path, OPAQUE, YES, YES.length, 0), `mark ${shown(base)} in ${shown(at.path)} opaque`);
+}

@@ -1,0 +1,62 @@
+/** The thread that unpacks layers. It is niced: a pull must not slow down what runs on the node. */
+import { parentPort } from 'node:worker_threads';
+import { CrispError, describeError, type ErrorCode, errnoOf } from '#core/errors.ts';
+import { fromNode } from '#linux/errno.ts';
+import { niceThread } from '#linux/sync.ts';
+import { type Completion, completeLayer } from './complete.ts';
+import type { LayerReport } from './layer-writer.ts';
+import { type UnpackRequest, unpackLayer } from './unpack-layer.ts';
+
+export type Job =
+  | { readonly kind: 'unpack'; readonly request: UnpackRequest }
+  | {
+      readonly kind: 'complete';
+      readonly directory: string;
+      readonly lower: readonly string[];
+      readonly report: LayerReport;
+    };
+
+export type Order = { readonly kind: 'run'; readonly job: Job } | { readonly kind: 'cancel' };
+
+/** An error in a form that crosses threads. */
+export interface Failure {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly hint?: string;
+  readonly errno?: string;
+}
+
+export type Answer =
+  | { readonly ok: true; readonly value: LayerReport | Completion }
+  | { readonly ok: false; readonly failure: Failure };
+
+const NICE = 10;
+const port = parentPort;
+niceThread(NICE);
+
+let running: AbortController | undefined;
+port?.on('message', (order: Order) => {
+  if (order.kind === 'cancel') running?.abort();
+  else void run(order.job).then((answer) => port.postMessage(answer));
+});
+
+async function run(job: Job): Promise<Answer> {
+  running = new AbortController();
+  try {
+    if (job.kind === 'unpack') return { ok: true, value: await unpackLayer(job.request, running.signal) };
+    return { ok: true, value: completeLayer(job.directory, job.lower, job.report) };
+  } catch (error) {
+    return { ok: false, failure: failureOf(fromNode(error, 'unpack a layer')) };
+  }
+}
+
+function failureOf(error: unknown): Failure {
+  const errno = errnoOf(error);
+  const own = error instanceof CrispError;
+  return {
+    code: own ? error.code : 'Internal',
+    message: describeError(error),
+    ...(own ? { hint: error.hint } : {}),
+    ...(errno === undefined ? {} : { errno }),
+  };
+}
