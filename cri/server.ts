@@ -25,10 +25,10 @@ import { imageHandlers } from './image/index.ts';
 import { runtimeHandlers } from './runtime/index.ts';
 import type { CriServices } from './services.ts';
 
-/** What telemetry is told; seconds. */
+/** What telemetry is told. */
 export interface CallObserver {
   operation(name: string, seconds: number, code: ErrorCode | undefined): void;
-  stage(operation: string, stage: string, seconds: number): void;
+  stage(operation: Operation, stage: StageRecord): void;
 }
 
 export interface CriServerOptions {
@@ -182,8 +182,7 @@ export class CriServer {
     }
   }
 
-  readonly #onStage = (op: Operation, stage: StageRecord): void =>
-    this.#options.observer.stage(op.name, stage.name, (stage.ended - stage.started) / 1000);
+  readonly #onStage = (op: Operation, stage: StageRecord): void => this.#options.observer.stage(op, stage);
 
   #ended(op: Operation, error: unknown): void {
     const ms = performance.now() - op.started;

@@ -128,6 +128,9 @@ const callText = bind<(n: number, text: Text, flags: number) => number>(
   'long syscall(long n, const char *text, long flags)',
 );
 
+/** setresuid of the calling thread alone: the C library's own would change all threads. -1 keeps an id. */
+export const setThreadUser = (real: number, effective: number, saved: number): number =>
+  call3(process.arch === 'arm64' ? 147 : 117, real, effective, saved);
 export const openTree = (directory: number, path: Text, flags: number): number =>
   callPath(428, directory, path, flags);
 const moveMountCall = bind<
@@ -201,3 +204,5 @@ export function whenReadable(fd: number, ref: boolean, ready: () => void): () =>
   if (!ref) handle.unref();
   return () => handle.close();
 }
+/** Advisory lock of an open file; released when its last descriptor is closed, also by a crash. */
+export const flock = bind<(fd: number, operation: number) => number>('int flock(int fd, int operation)');

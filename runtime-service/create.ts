@@ -120,7 +120,7 @@ function newRecord(
     configHash: hash,
     metadata: config.metadata,
     state: 'creating',
-    handler: pod.runtimeHandler,
+    handler: runtime.handlers.get(pod.runtimeHandler).handler,
     image: {
       id: image.id,
       name: image.name,

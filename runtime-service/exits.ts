@@ -141,12 +141,15 @@ export class Exits {
       .finally(() => this.#cleanups.delete(work));
     this.#cleanups.add(work);
   }
-
-  /** The end of a container whose record says that it ran before the host was restarted. */
-  unknownExit(): ContainerExit {
-    return { code: UNKNOWN_CODE, reason: 'Unknown', message: MESSAGE_UNKNOWN, finishedAt: nowNanoseconds() };
-  }
 }
+
+/** The end of a container of which nothing is known but that it does not run. */
+export const unknownExit = (): ContainerExit => ({
+  code: UNKNOWN_CODE,
+  reason: 'Unknown',
+  message: MESSAGE_UNKNOWN,
+  finishedAt: nowNanoseconds(),
+});
 
 async function readExit(path: string): Promise<Told | undefined> {
   try {
@@ -168,8 +171,7 @@ export function verdict(told: Told | undefined, oomKilled: boolean): ContainerEx
       finishedAt: told?.finishedAt ?? nowNanoseconds(),
     };
   }
-  if (!told)
-    return { code: UNKNOWN_CODE, reason: 'Unknown', message: MESSAGE_UNKNOWN, finishedAt: nowNanoseconds() };
+  if (!told) return unknownExit();
   return { ...told, reason: told.code === 0 ? 'Completed' : 'Error', message: '' };
 }
 

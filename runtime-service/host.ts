@@ -1,14 +1,17 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { release } from 'node:os';
+import type { Log } from '#core/operation.ts';
 import type { Kernel } from '#linux/kernel.ts';
 import type { RuntimeOptions } from './options.ts';
 import { capabilityNames } from './spec/capabilities.ts';
 import type { SpecHost } from './spec/index.ts';
+import type { Rlimit } from './spec/process.ts';
 
 /** Reads once what specs depend on: capabilities of the daemon, cgroup version, swap, huge pages, AppArmor. */
-export async function readHost(kernel: Kernel, options: RuntimeOptions): Promise<SpecHost> {
+export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log): Promise<SpecHost> {
   const status = await readFile('/proc/self/status', 'utf8');
   const bounding = /^CapBnd:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0';
+  const capabilities = capabilityNames(bounding);
   const { version, controllers } = kernel.cgroups;
   const swaps = await readFile('/proc/swaps', 'utf8').catch(() => '');
   return {
@@ -19,8 +22,8 @@ export async function readHost(kernel: Kernel, options: RuntimeOptions): Promise
     arch: process.arch,
     kernel: release(),
     defaultProfile: options.seccompProfile,
-    capabilities: capabilityNames(bounding),
-    rlimits: options.rlimits,
+    capabilities,
+    rlimits: await allowedRlimits(options.rlimits, capabilities, log),
     minOomScoreAdj: kernel.processes.minOomScoreAdj,
     apparmor: (await readFile('/sys/module/apparmor/parameters/enabled', 'utf8').catch(() => 'N')).startsWith(
       'Y',
@@ -43,4 +46,33 @@ async function hugepageSizes(): Promise<Set<string>> {
     else sizes.add(`${kilobytes}KB`);
   }
   return sizes;
+}
+
+const LIMIT_NAMES: Readonly<Record<string, string>> = {
+  RLIMIT_NOFILE: 'Max open files',
+  RLIMIT_NPROC: 'Max processes',
+  RLIMIT_CORE: 'Max core file size',
+  RLIMIT_STACK: 'Max stack size',
+  RLIMIT_MEMLOCK: 'Max locked memory',
+};
+
+/** Without CAP_SYS_RESOURCE nobody raises a hard limit: the wanted ones are clamped, which is said once. */
+async function allowedRlimits(
+  wanted: readonly Rlimit[],
+  capabilities: ReadonlySet<string>,
+  log: Log,
+): Promise<readonly Rlimit[]> {
+  if (capabilities.has('CAP_SYS_RESOURCE')) return wanted;
+  const own = await readFile('/proc/self/limits', 'utf8');
+  return wanted.map((limit) => {
+    const name = LIMIT_NAMES[limit.type];
+    const hard = name ? new RegExp(`^${name}\\s+\\S+\\s+(\\d+)`, 'm').exec(own)?.[1] : undefined;
+    if (hard === undefined || BigInt(hard) >= limit.hard) return limit;
+    const most = BigInt(hard);
+    log.warn(
+      { limit: limit.type, wanted: limit.hard.toString(), allowed: hard },
+      "container limit is clamped to the daemon's own",
+    );
+    return { type: limit.type, hard: most, soft: limit.soft < most ? limit.soft : most };
+  });
 }

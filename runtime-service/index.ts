@@ -15,7 +15,7 @@ import { reopenLog } from './logs.ts';
 import { Handlers } from './oci-runtime.ts';
 import type { RuntimeOptions } from './options.ts';
 import type { Images, Pods, RootFileSystems } from './ports.ts';
-import { recoverContainers } from './recover.ts';
+import { loadContainers, recoverContainers } from './recover.ts';
 import { Removal } from './remove.ts';
 import type { Runtime } from './runtime.ts';
 import { Starting } from './start.ts';
@@ -46,9 +46,11 @@ export class RuntimeService {
   readonly #stopping: Stopping;
   readonly #removal: Removal;
   readonly #exits: Exits;
+  readonly #removing: readonly string[];
 
-  private constructor(runtime: Runtime) {
+  private constructor(runtime: Runtime, removing: readonly string[]) {
     this.#runtime = runtime;
+    this.#removing = removing;
     this.#creation = new Creation(runtime);
     this.#starting = new Starting(runtime);
     this.#stopping = new Stopping(runtime);
@@ -56,7 +58,7 @@ export class RuntimeService {
     this.#exits = new Exits(runtime);
   }
 
-  /** Probes the host and its runtimes. Nothing is read or changed until `recover`. */
+  /** Probes the host and reads the records: reads are right from then on. The caller then runs `recover`. */
   static async open(
     options: RuntimeOptions,
     kernel: Kernel,
@@ -65,14 +67,15 @@ export class RuntimeService {
     log: Log,
   ): Promise<RuntimeService> {
     const containers = new Containers(`${options.root}/containers`, kernel.files, log);
-    const host = await readHost(kernel, options);
-    return new RuntimeService({ options, kernel, log, containers, handlers, host, ...ports });
+    const host = await readHost(kernel, options, log);
+    const runtime: Runtime = { options, kernel, log, containers, handlers, host, ...ports };
+    return new RuntimeService(runtime, await loadContainers(runtime));
   }
 
-  /** Reads the records and takes over what runs. Reads answer as soon as the records are in memory. */
-  async recover(): Promise<void> {
-    await recoverContainers(this.#runtime, this.#exits, this.#runtime.log);
+  /** Watches for ends of containers, and finishes what the last daemon left unfinished. */
+  async recover(op: Operation): Promise<void> {
     await this.#exits.open();
+    await recoverContainers(this.#runtime, this.#removing, op);
   }
 
   /** See `Creation`. */

@@ -1,68 +1,92 @@
 import { describeError } from '#core/errors.ts';
-import { type Log, Operation } from '#core/operation.ts';
-import type { ContainerRecord } from './container.ts';
-import type { Exits } from './exits.ts';
+import type { Operation } from '#core/operation.ts';
+import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from './container.ts';
+import { unknownExit } from './exits.ts';
 import type { Runtime } from './runtime.ts';
 import { undoContainer } from './undo.ts';
 
 /**
- * Makes the state of an earlier daemon this one's. Running containers are left as they are: their monitors never
- * stopped. A creation that was cut off is taken back; a start that was cut off is taken back and shown as a start
- * error; what ran when the host went down has ended.
+ * Reads the records, so that reads are right from then on: what ran when the host went down has ended. Returns the
+ * keys of removals that were cut short.
  */
-export async function recoverContainers(runtime: Runtime, exits: Exits, log: Log): Promise<void> {
-  const { containers } = runtime;
+export async function loadContainers(runtime: Runtime): Promise<readonly string[]> {
+  const { containers, kernel } = runtime;
   const { removing } = await containers.load();
-  const op = new Operation('recover containers', { log });
-  await Promise.all(
-    containers
-      .list()
-      .map((record) =>
-        recover(runtime, exits, record, op).catch((error: unknown) =>
-          log.error(
-            { container: record.id, error: describeError(error) },
-            'container could not be recovered',
-          ),
-        ),
-      ),
-  );
-  await containers.sweep(removing);
+  for (const record of containers.list()) {
+    if (record.state !== 'running' || record.process?.bootId === kernel.processes.bootId) continue;
+    containers.publish({ ...record, state: 'exited', exit: unknownExit(), process: undefined });
+  }
+  return removing;
 }
 
-async function recover(
+/**
+ * Finishes what an earlier daemon left unfinished. Running containers are left as they are: their monitors never
+ * stopped. A creation that was cut off is taken back; a start that was cut off is taken back and is a start error.
+ * Never throws: what fails is logged, and its removal tries again.
+ */
+export async function recoverContainers(
   runtime: Runtime,
-  exits: Exits,
-  record: ContainerRecord,
+  removing: readonly string[],
   op: Operation,
 ): Promise<void> {
+  const { containers, log } = runtime;
+  const heal = (record: ContainerRecord) =>
+    containers
+      .exclusive(record.id, () => recover(runtime, record.id, op))
+      .catch((error: unknown) =>
+        log.error({ container: record.id, error: describeError(error) }, 'container is not recovered'),
+      );
+  await Promise.all(containers.list().map(heal));
+  await containers
+    .sweep(removing)
+    .catch((error: unknown) =>
+      log.warn({ error: describeError(error) }, 'removed containers leave files behind'),
+    );
+}
+
+async function recover(runtime: Runtime, id: ContainerRecord['id'], op: Operation): Promise<void> {
   const { containers, kernel } = runtime;
+  const record = containers.get(id);
+  if (!record) return;
   if (record.state === 'creating') {
     const { left } = await undoContainer(runtime, record, op);
     if (left.length === 0) await containers.remove(record);
-    return;
+  } else if (record.state === 'starting') {
+    await interruptedStart(runtime, record, op);
+  } else if (record.state === 'exited' && record.process === undefined && record.intents.some(ofRun)) {
+    const { left } = await undoContainer(runtime, record, op, ofRun);
+    await containers.settle({ ...record, intents: left, monitor: undefined });
+  } else if (record.state === 'created' && kernel.mounts.below(rootOf(record)).length === 0) {
+    // The host was restarted in between: its bundle lay on a tmpfs and is gone.
+    await failStart(
+      runtime,
+      record,
+      record.intents,
+      'the node was restarted before the container was started',
+    );
   }
-  if (record.state === 'starting') return interruptedStart(runtime, record, op);
-  if (record.state !== 'running') return;
-  if (record.process?.bootId === kernel.processes.bootId) return; // the first sweep looks at it
-  await containers.settle({ ...record, state: 'exited', exit: exits.unknownExit(), process: undefined });
 }
 
+const ofRun = ({ kind }: ContainerIntent): boolean =>
+  kind === 'cgroup' || kind === 'runtime' || kind === 'monitor';
+
+const rootOf = ({ intents }: ContainerRecord): string =>
+  intents.find((intent) => intent.kind === 'rootfs')?.target ?? '';
+
 async function interruptedStart(runtime: Runtime, record: ContainerRecord, op: Operation): Promise<void> {
-  const { left } = await undoContainer(
-    runtime,
-    record,
-    op,
-    ({ kind }) => kind !== 'bundle' && kind !== 'rootfs',
-  );
-  await runtime.containers.settle({
+  const { left } = await undoContainer(runtime, record, op, ofRun);
+  await failStart(runtime, record, left, 'the daemon ended while the container was being started');
+}
+
+const failStart = (
+  runtime: Runtime,
+  record: ContainerRecord,
+  intents: readonly ContainerIntent[],
+  message: string,
+): Promise<void> =>
+  runtime.containers.settle({
     ...record,
     state: 'exited',
-    intents: left,
-    exit: {
-      code: 128,
-      reason: 'StartError',
-      message: 'the daemon ended while the container was being started',
-      finishedAt: BigInt(Date.now()) * 1_000_000n,
-    },
+    intents,
+    exit: { code: 128, reason: 'StartError', message, finishedAt: nowNanoseconds() },
   });
-}

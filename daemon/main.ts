@@ -1,0 +1,205 @@
+/**
+ * The composition root: builds the services out of the configuration, connects their ports, listens. Nothing else
+ * knows all of them.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { Config } from '#config/index.ts';
+import { describeError } from '#core/errors.ts';
+import { Operation } from '#core/operation.ts';
+import { type CallObserver, CriServer } from '#cri/server.ts';
+import { type ImageService, openImageService } from '#image-service/index.ts';
+import { openKernel } from '#linux/index.ts';
+import type { Kernel } from '#linux/kernel.ts';
+import { lockDirectory } from '#linux/lock.ts';
+import { openPodSandboxes, type PodSandboxes } from '#pod-sandbox/index.ts';
+import { Handlers, RuntimeService } from '#runtime-service/index.ts';
+import { type DaemonLog, openLog } from '#telemetry/log.ts';
+import { Metrics } from '#telemetry/metrics.ts';
+import { listenMetrics } from '#telemetry/metrics-listener.ts';
+import { imageOptions, pauseProgram, podOptions, runtimeOptions } from './options.ts';
+import { clearSocket } from './socket.ts';
+
+/** The time that running calls have to end after SIGTERM, in ms; systemd's own limit is 90 s. */
+const CLOSE_MS = 20_000;
+/** statfs(2) type of cgroup2. */
+const CGROUP2_MAGIC = 0x63677270;
+
+interface Services {
+  readonly images: ImageService;
+  readonly pods: PodSandboxes;
+  readonly containers: RuntimeService;
+  readonly handlers: Handlers;
+  readonly driver: 'cgroupfs' | 'systemd';
+}
+
+/** Serves until SIGTERM or SIGINT; resolves when all is closed. Pods and containers run on. */
+export async function serve(config: Config): Promise<void> {
+  const log = openLog({ level: config.log.level, format: config.log.format });
+  try {
+    await run(config, log);
+  } finally {
+    await log.close();
+  }
+}
+
+async function run(config: Config, log: DaemonLog): Promise<void> {
+  const started = performance.now();
+  const stop = stopSignal(log);
+  await mkdir(config.root, { recursive: true, mode: 0o700 });
+  await mkdir(config.state, { recursive: true, mode: 0o711 });
+  await mkdir(dirname(config.socket), { recursive: true, mode: 0o711 });
+  using _root = lockDirectory(config.root);
+  using _state = lockDirectory(config.state);
+  await clearSocket(config.socket);
+
+  const metrics = new Metrics({ version: version() });
+  const kernel = await openKernel({ pauseProgram: pauseProgram(config), log, state: config.state });
+  const services = await open(config, kernel, log);
+  registerGauges(metrics, services);
+  const server = await CriServer.listen(criServices(config, services), {
+    socket: config.socket,
+    mode: config.socketMode,
+    log,
+    observer: observer(metrics),
+    closeMs: CLOSE_MS,
+  });
+  const listener = config.metrics.address
+    ? await listenMetrics({ address: config.metrics.address, metrics, health: () => undefined })
+    : undefined;
+  log.info({ socket: config.socket, ms: Math.round(performance.now() - started) }, 'serving');
+  const recovered = recover(services, log);
+
+  await stop;
+  log.info({}, 'stopping: running calls may end, pods and containers run on');
+  await server.close();
+  await recovered;
+  await listener?.[Symbol.asyncDispose]();
+  await Promise.all([services.containers.close(), services.pods.close(), services.images.close()]);
+  await kernel.close();
+  metrics.close();
+  log.info({}, 'stopped');
+}
+
+/** Loads what is on disk: when this returns, reads are right. */
+async function open(config: Config, kernel: Kernel, log: DaemonLog): Promise<Services> {
+  const options = runtimeOptions(config);
+  const driver = cgroupDriver(config);
+  const handlers = await Handlers.open(options, kernel.processes, await hybridCgroups(kernel), log);
+  // The pods need the containers and the containers the pods: each sees the other through its port, later.
+  const late: { containers?: RuntimeService } = {};
+  const containers = (): RuntimeService => late.containers as RuntimeService;
+  const images = openImageService(imageOptions(config), {
+    kernel,
+    log,
+    users: { imagesInUse: () => late.containers?.list().map(({ image }) => image.id) ?? [] },
+  });
+  const pods = await openPodSandboxes(podOptions(config, driver, handlers.defaultName), kernel, log, {
+    containers: {
+      stopAll: (pod, op) => containers().stopAll(pod, op),
+      removeAll: (pod, op) => containers().removeAll(pod, op),
+    },
+  });
+  late.containers = await RuntimeService.open(
+    options,
+    kernel,
+    handlers,
+    {
+      pods: pods.pods,
+      images,
+      rootfs: images.rootfs,
+    },
+    log,
+  );
+  await images.recover(new Operation('recover images', { log }));
+  return { images, pods, containers: late.containers, handlers, driver };
+}
+
+/** Finishes what the last daemon left, while requests are served already. */
+async function recover({ pods, containers }: Services, log: DaemonLog): Promise<void> {
+  try {
+    await containers.recover(new Operation('recover containers', { log }));
+    await pods.recover(new Operation('recover pods', { log }));
+    log.info({}, 'recovered');
+  } catch (error) {
+    log.error({ error: describeError(error) }, 'recovery failed; stop and remove still work');
+  }
+}
+
+const criServices = (config: Config, { images, pods, containers, handlers, driver }: Services) => ({
+  images,
+  pods,
+  containers,
+  facts: {
+    version: version(),
+    cgroupDriver: driver,
+    handlers: handlers.names,
+    defaultHandler: handlers.defaultName,
+    config: {
+      rootDir: config.root,
+      stateDir: config.state,
+      cgroupDriver: driver,
+      cniConfDir: config.cni.confDir,
+    },
+  },
+});
+
+const observer = (metrics: Metrics): CallObserver => ({
+  operation: (name, seconds, code) => metrics.operation(name, seconds * 1000, code),
+  stage: metrics.stage,
+});
+
+function registerGauges(metrics: Metrics, { pods, containers }: Services): void {
+  const count = (states: Iterable<string>) => {
+    const counts = new Map<string, number>();
+    for (const state of states) counts.set(state, (counts.get(state) ?? 0) + 1);
+    return [...counts].map(([state, value]) => ({ labels: { state }, value }));
+  };
+  metrics.gauge({
+    name: 'crisp_pod_sandboxes',
+    help: 'Pod sandboxes by state',
+    labels: ['state'],
+    collect: () => count(pods.list().map(({ state }) => state)),
+  });
+  metrics.gauge({
+    name: 'crisp_containers',
+    help: 'Containers by state',
+    labels: ['state'],
+    collect: () => count(containers.list().map(({ state }) => state)),
+  });
+}
+
+/** `auto` is systemd where it is PID 1 (sd_booted(3)); that driver has its own issue, so auto is cgroupfs till then. */
+function cgroupDriver(config: Config): 'cgroupfs' | 'systemd' {
+  if (config.cgroup.driver !== 'auto') return config.cgroup.driver;
+  return 'cgroupfs';
+}
+
+/** v1 hierarchies with a cgroup2 mount beside them, where systemd puts it: crun refuses that. */
+async function hybridCgroups(kernel: Kernel): Promise<boolean> {
+  const path = '/sys/fs/cgroup/unified';
+  if (kernel.cgroups.version === 2 || !existsSync(path)) return false;
+  return (await kernel.files.statfs(path)).type === CGROUP2_MAGIC;
+}
+
+/** Settles at the first SIGTERM or SIGINT; a second one ends the process at once. */
+function stopSignal(log: DaemonLog): Promise<void> {
+  return new Promise((resolve) => {
+    let asked = false;
+    const onSignal = () => {
+      if (asked) {
+        log.flush();
+        process.exit(1);
+      }
+      asked = true;
+      resolve();
+    };
+    process.on('SIGTERM', onSignal);
+    process.on('SIGINT', onSignal);
+  });
+}
+
+const version = (): string =>
+  (JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8')) as { version: string })
+    .version;

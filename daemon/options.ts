@@ -1,0 +1,155 @@
+/** The configuration as the plain options of each service. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Config } from '#config/index.ts';
+import { CrispError } from '#core/errors.ts';
+import { defaultImageOptions, type EndpointOptions, type ImageServiceOptions } from '#image-service/index.ts';
+import type { PodSandboxOptions } from '#pod-sandbox/index.ts';
+import type { HandlerOptions, RuntimeOptions } from '#runtime-service/index.ts';
+
+const PROJECT = join(import.meta.dirname, '..');
+/** Handlers that are there without an entry; a later one is the default only where the earlier does not work. */
+const BUILT_IN = ['crun', 'runc'];
+const UNLIMITED = 2n ** 64n - 1n;
+const PLUGIN_ENV = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' };
+
+export const pauseProgram = (config: Config): string =>
+  config.pause.path || join(PROJECT, 'pod-sandbox/build/pause');
+
+type Handler = Config['runtime']['handlers'][string];
+
+function handlerTable(config: Config): Record<string, Handler | undefined> {
+  const table: Record<string, Handler | undefined> = Object.create(null);
+  for (const name of BUILT_IN) table[name] = undefined;
+  return Object.assign(table, config.runtime.handlers);
+}
+
+export function runtimeOptions(config: Config): RuntimeOptions {
+  const handlers: Record<string, HandlerOptions> = Object.create(null);
+  for (const [name, handler] of Object.entries(handlerTable(config))) {
+    handlers[name] = {
+      path: handler?.path || name,
+      options: Object.entries(handler?.options ?? {}).map(([key, value]) => `--${key}=${value}`),
+    };
+  }
+  return {
+    root: config.root,
+    state: config.state,
+    conmon: config.conmon.path,
+    handlers,
+    defaultHandler: config.runtime.default,
+    rlimits: Object.entries(config.container.rlimits).map(([name, text]) => rlimit(name, text)),
+    seccompProfile: config.seccomp.defaultProfile,
+    timeouts: {
+      create: config.timeouts.runtime,
+      start: config.timeouts.runtime,
+      kill: config.timeouts.undo,
+      runtime: config.timeouts.runtime,
+    },
+  };
+}
+
+/** `1024:524288`, `65536`, `unlimited`. */
+function rlimit(name: string, text: string): RuntimeOptions['rlimits'][number] {
+  const [soft = '', hard = soft] = text.split(':');
+  const value = (part: string) => (part === 'unlimited' ? UNLIMITED : BigInt(part));
+  if (value(soft) > value(hard)) {
+    throw new CrispError(
+      'InvalidArgument',
+      `container.rlimits.${name}: the soft limit of ${text} is above the hard one`,
+      {
+        hint: 'write "soft:hard"',
+      },
+    );
+  }
+  return { type: `RLIMIT_${name.toUpperCase()}`, soft: value(soft), hard: value(hard) };
+}
+
+/** `defaultHandler` is what the runtime service found to work. */
+export function podOptions(
+  config: Config,
+  driver: 'cgroupfs' | 'systemd',
+  defaultHandler: string,
+): PodSandboxOptions {
+  const handlers: Record<string, { sandbox: 'pause' | 'runtime' }> = Object.create(null);
+  for (const [name, handler] of Object.entries(handlerTable(config))) {
+    handlers[name] = { sandbox: handler?.sandbox ?? 'pause' };
+  }
+  return {
+    root: config.root,
+    state: config.state,
+    handlers,
+    defaultHandler,
+    cgroupDriver: driver,
+    cgroupPrefix: config.cgroup.parent,
+    network: { confDir: config.cni.confDir, binDirs: config.cni.binDirs, environment: PLUGIN_ENV },
+    deadlines: {
+      namespaces: config.timeouts.namespaces,
+      files: config.timeouts.files,
+      cgroup: config.timeouts.cgroup,
+      networkAdd: config.cni.timeout,
+      networkDel: config.cni.timeout,
+      undo: config.timeouts.undo,
+    },
+  };
+}
+
+export function imageOptions(config: Config): ImageServiceOptions {
+  const [os, architecture, variant] = config.image.platform.split('/');
+  return {
+    ...defaultImageOptions,
+    root: join(config.root, 'images'),
+    registries: registries(config),
+    authFile: config.image.authFile || undefined,
+    platform:
+      os && architecture
+        ? { os, architecture, ...(variant ? { variant } : {}) }
+        : defaultImageOptions.platform,
+    parallelDownloads: config.image.concurrentLayers,
+    unpackWorkers: config.image.unpackWorkers,
+    noByteMs: config.image.pullStallTimeout,
+    limits: {
+      ...defaultImageOptions.limits,
+      layerBytes: config.image.maxLayerSize,
+      layerEntries: config.image.maxLayerEntries,
+    },
+  };
+}
+
+function registries(config: Config): Record<string, readonly EndpointOptions[]> {
+  const table: Record<string, readonly EndpointOptions[]> = Object.create(null);
+  for (const [host, entry] of Object.entries(config.image.registries)) {
+    table[host] = [...entry.mirrors, host].map((address) => endpoint(address, entry, config));
+  }
+  return table;
+}
+
+type Registry = Config['image']['registries'][string];
+
+/** An endpoint has the settings of its own entry where it has one, else those of the entry that names it. */
+function endpoint(address: string, named: Registry, config: Config): EndpointOptions {
+  const bare = address.replace(/^https?:\/\//, '');
+  const own = config.image.registries[bare] ?? named;
+  const scheme = /^(https?):/.exec(address)?.[1] ?? (own.insecure ? 'http' : 'https');
+  return endpointOptions(scheme, bare, own);
+}
+
+function endpointOptions(scheme: string, host: string, entry: Registry): EndpointOptions {
+  const address = host === 'docker.io' ? 'registry-1.docker.io' : host;
+  return {
+    url: `${scheme}://${address}`,
+    ...(entry.caFile === '' ? {} : { ca: authorities(entry.caFile) }),
+    ...(entry.skipVerify ? { insecureSkipVerify: true } : {}),
+  };
+}
+
+function authorities(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new CrispError('InvalidArgument', `image.registries: ca_file ${path} cannot be read`, {
+      cause: error,
+      hint: 'name a readable PEM file',
+    });
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * The last test of a run: no process, mount, network namespace, cgroup, link or packet filter rule is left. Runs in
+ * the machine's own namespaces; what another run makes at the same time is told apart by the run's own names.
+ */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, globSync, readdirSync, readFileSync, readlinkSync, rmdirSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import test from 'node:test';
+
+interface Snapshot {
+  readonly links: string[];
+  readonly rules: string[];
+}
+
+const output = (program: string, args: string[]): string =>
+  spawnSync(program, args, { encoding: 'utf8' }).stdout ?? '';
+
+const snapshot = (): Snapshot => ({
+  links: readdirSync('/sys/class/net').sort(),
+  // Counters in brackets change by themselves.
+  rules: ['iptables-save', 'ip6tables-save']
+    .flatMap((program) => output(program, []).split('\n'))
+    .filter((line) => line.startsWith('-A') || line.startsWith(':'))
+    .map((line) => line.replace(/\s*\[\d+:\d+\]/, '')),
+});
+
+function cgroupTrees(prefix: string): string[] {
+  return globSync([`/sys/fs/cgroup${prefix}*`, `/sys/fs/cgroup/*${prefix}*`]);
+}
+
+function processesIn(tree: string): string[] {
+  return globSync([`${tree}/cgroup.procs`, `${tree}/**/cgroup.procs`]).flatMap((file) =>
+    readFileSync(file, 'utf8').split('\n').filter(Boolean).map((pid) => `${pid} ${commandOf(pid)}`),
+  );
+}
+
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
+  } catch {
+    return '';
+  }
+}
+
+const pids = (): string[] => readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+
+function namesIn(pid: string, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** Removes the empty groups that the runner itself made. */
+function removeOwnGroups(prefix: string): void {
+  for (const tree of cgroupTrees(`${prefix}-run`)) rmdirSync(tree);
+}
+
+if (process.argv[2] === 'snapshot') {
+  process.stdout.write(JSON.stringify(snapshot()));
+} else {
+  const prefix = process.env['CRISP_TEST_CGROUP'] ?? '';
+  const directory = process.env['CRISP_TEST_DIR'] ?? '';
+  const before = JSON.parse(process.env['CRISP_TEST_BEFORE'] || '{"links":[],"rules":[]}') as Snapshot;
+
+  test('no process of the run lives', () => {
+    const inGroups = cgroupTrees(prefix).flatMap(processesIn);
+    const ofDirectory = pids()
+      .filter((pid) => pid !== String(process.pid) && commandOf(pid).includes(directory))
+      .map((pid) => `${pid} ${commandOf(pid)}`);
+    assert.deepEqual([...new Set([...inGroups, ...ofDirectory])], []);
+  });
+
+  test('no cgroup of the run is left', () => {
+    removeOwnGroups(prefix);
+    assert.deepEqual(cgroupTrees(prefix), []);
+  });
+
+  test('no mount of the run is left, in any mount namespace', () => {
+    const seen = new Map<string, string>();
+    for (const pid of pids()) {
+      try {
+        seen.set(readlinkSync(`/proc/${pid}/ns/mnt`), pid);
+      } catch {
+        // The process has ended, or is a kernel thread.
+      }
+    }
+    const left = [...seen.values()].flatMap((pid) =>
+      namesIn(pid, 'mountinfo').split('\n').filter((line) => line.includes(directory)),
+    );
+    assert.deepEqual(left, []);
+  });
+
+  test('no network namespace of the run is named', () => {
+    const names = existsSync('/run/netns') ? readdirSync('/run/netns') : [];
+    assert.deepEqual(names.filter((name) => name.includes(basename(directory))), []);
+  });
+
+  test('links and packet filter rules of the machine are as before', () => {
+    const now = snapshot();
+    assert.deepEqual(now.links.filter((link) => !before.links.includes(link)), []);
+    assert.deepEqual(now.rules.filter((rule) => !before.rules.includes(rule)), []);
+  });
+
+  test('no file of the run lies outside of its directory', () => {
+    const strays = ['/run/crisp', '/var/lib/crisp', '/var/lib/cni', '/var/run/crun', '/run/runc']
+      .filter((path) => existsSync(path))
+      .flatMap((path) => globSync(`${path}/**/*`).filter((file) => file.includes(basename(directory))));
+    assert.deepEqual(strays, []);
+    assert.ok(existsSync(join(dirname(directory), basename(directory))));
+  });
+}
