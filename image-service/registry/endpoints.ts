@@ -1,3 +1,4 @@
+import { rootCertificates } from 'node:tls';
 import { Agent } from 'undici';
 import { CrispError } from '#core/errors.ts';
 import type { ImageServiceOptions } from '../options.ts';
@@ -6,7 +7,7 @@ import type { ImageServiceOptions } from '../options.ts';
 export interface EndpointOptions {
   /** `https://mirror.example:5000` or `http://127.0.0.1:5000`, optionally with a path that goes before `/v2`. */
   readonly url: string;
-  /** Certificate authorities in PEM, in place of the system's. */
+  /** Certificate authorities in PEM, beside the well-known ones. */
   readonly ca?: string;
   /** Takes any certificate: for tests in closed rooms. */
   readonly insecureSkipVerify?: boolean;
@@ -18,6 +19,7 @@ export interface Endpoint {
   readonly url: string;
   readonly origin: string;
   readonly host: string;
+  /** The connections, also those to where it redirects and to its token server. */
   readonly dispatcher: Agent;
   /** Host name under which credentials are looked for: docker.io for its registry-1. */
   readonly credentialHost: string;
@@ -41,11 +43,6 @@ export class Endpoints implements AsyncDisposable {
   of(host: string): Endpoint[] {
     const listed = this.#options.registries[host];
     return (listed ?? [{ url: defaultUrl(host) }]).map((entry) => this.#endpoint(entry, host));
-  }
-
-  /** The connections for another place that an endpoint named: a redirect's, a token server's. */
-  agentFor(url: URL, endpoint: Endpoint): Agent {
-    return url.origin === endpoint.origin ? endpoint.dispatcher : this.#agent({ url: url.origin });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -92,7 +89,7 @@ export class Endpoints implements AsyncDisposable {
       bodyTimeout: this.#options.noByteMs,
       connect: {
         timeout: this.#options.connectMs,
-        ...(entry.ca === undefined ? {} : { ca: entry.ca }),
+        ...(entry.ca === undefined ? {} : { ca: [...rootCertificates, entry.ca] }),
         ...(entry.insecureSkipVerify ? { rejectUnauthorized: false } : {}),
       },
     });

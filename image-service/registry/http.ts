@@ -1,0 +1,132 @@
+import { type Dispatcher, request } from 'undici';
+import type { Endpoint } from './endpoints.ts';
+import { failureOfConnection, failureOfStatus, RegistryFailure } from './failure.ts';
+
+export type Response = Dispatcher.ResponseData;
+
+const REDIRECTS = 5;
+const ERROR_TEXT = 8192;
+const FOLLOWED = new Set([301, 302, 303, 307, 308]);
+
+export interface HttpRequest {
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Sent to the endpoint's own origin only, never to where it redirects. */
+  readonly authorization: string | undefined;
+  /** Stage, content and endpoint, for errors. */
+  readonly what: string;
+  readonly noByteMs: number;
+}
+
+/** Makes a GET and follows redirects, at most five and never from https to http. Throws RegistryFailure. */
+export async function get(endpoint: Endpoint, ask: HttpRequest, signal: AbortSignal): Promise<Response> {
+  let url = new URL(ask.url);
+  for (let hops = 0; ; hops++) {
+    const own = url.origin === endpoint.origin;
+    const headers =
+      own && ask.authorization ? { ...ask.headers, authorization: ask.authorization } : ask.headers;
+    const response = await exchange(endpoint, url, { headers }, ask, signal);
+    if (!FOLLOWED.has(response.statusCode)) return response;
+    await discard(response);
+    const next = URL.parse(header(response, 'location') ?? '', url.href);
+    if (!next || !/^https?:$/.test(next.protocol)) {
+      throw new RegistryFailure('FailedPrecondition', `${ask.what}: a redirect to nowhere`);
+    }
+    if (url.protocol === 'https:' && next.protocol === 'http:') {
+      throw new RegistryFailure(
+        'FailedPrecondition',
+        `${ask.what}: a redirect from https down to http://${next.host}`,
+      );
+    }
+    if (hops === REDIRECTS)
+      throw new RegistryFailure('FailedPrecondition', `${ask.what}: more than ${REDIRECTS} redirects`);
+    next.username = '';
+    next.password = '';
+    url = next;
+  }
+}
+
+/** One request and the head of its answer. Throws RegistryFailure; the signal's reason where that is aborted. */
+export async function exchange(
+  endpoint: Endpoint,
+  url: URL,
+  options: { method?: 'GET' | 'POST'; headers: Readonly<Record<string, string>>; body?: string },
+  ask: Pick<HttpRequest, 'what' | 'noByteMs'>,
+  signal: AbortSignal,
+): Promise<Response> {
+  try {
+    // An encoded body would not have the digest that it is to have.
+    const headers = { 'user-agent': 'crisp', 'accept-encoding': 'identity', ...options.headers };
+    return await request(url, {
+      dispatcher: endpoint.dispatcher,
+      method: 'GET',
+      ...options,
+      headers,
+      signal,
+    });
+  } catch (error) {
+    if (signal.aborted) throw signal.reason;
+    throw failureOfConnection(error, ask.what, 0, ask.noByteMs);
+  }
+}
+
+/** The whole body, of at most `limit` bytes. Throws RegistryFailure. */
+export async function readBody(
+  response: Response,
+  limit: number,
+  ask: Pick<HttpRequest, 'what' | 'noByteMs'>,
+  signal: AbortSignal,
+): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  let length = 0;
+  try {
+    for await (const piece of response.body as AsyncIterable<Buffer>) {
+      length += piece.length;
+      if (length > limit) {
+        throw new RegistryFailure(
+          'FailedPrecondition',
+          `${ask.what}: the answer has more than ${limit} bytes`,
+        );
+      }
+      pieces.push(piece);
+    }
+  } catch (error) {
+    if (error instanceof RegistryFailure) throw error;
+    if (signal.aborted) throw signal.reason;
+    throw failureOfConnection(error, ask.what, length, ask.noByteMs);
+  }
+  return Buffer.concat(pieces);
+}
+
+/** The failure that an answer's status means, with the code that the registry gives in its body. */
+export async function failureOf(response: Response, what: string): Promise<RegistryFailure> {
+  const failure = failureOfStatus(response.statusCode, what, header(response, 'retry-after'));
+  const code = await errorCode(response).catch(() => undefined);
+  if (code === undefined) return failure;
+  const { hint, transient, retryAfterMs } = failure;
+  return new RegistryFailure(failure.code, `${failure.message} ${code}`, {
+    transient,
+    ...(hint === undefined ? {} : { hint }),
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+  });
+}
+
+/** `MANIFEST_UNKNOWN` and its kin (distribution-spec, error codes); free text of a registry is not repeated. */
+async function errorCode(response: Response): Promise<string | undefined> {
+  let text = '';
+  for await (const piece of response.body as AsyncIterable<Buffer>) {
+    text += piece.toString('latin1');
+    if (text.length > ERROR_TEXT) break;
+  }
+  return /"code"\s*:\s*"([A-Z_]{2,40})"/.exec(text)?.[1];
+}
+
+/** Lets go of a body that nobody reads, so that the connection can be used again. */
+export async function discard(response: Response): Promise<void> {
+  await response.body.dump({ limit: ERROR_TEXT }).catch(() => {});
+}
+
+export function header(response: Response, name: string): string | undefined {
+  const value = response.headers[name];
+  return Array.isArray(value) ? value.join(', ') : value;
+}
