@@ -26,6 +26,11 @@ export interface CniOptions {
 
 /** Milliseconds within which a killed plugin is gone, or is left to the kernel. */
 const KILL_GRACE = 5_000;
+/**
+ * Milliseconds that a plugin may finish in when the client gives up. One that is killed half way can leave what its
+ * own DEL does not mend: the bridge plugin 1.1.1, for one, then fails for the next pods too.
+ */
+const FINISH_GRACE = 3_000;
 
 export class Cni {
   readonly #processes: Processes;
@@ -89,16 +94,18 @@ export class Cni {
       input: pluginInput(command, plugin, attachment, call.result),
       limit: maxOutput + 1,
     };
+    const killed = new AbortController();
     try {
       const output = await op.deadline(name, Math.max(1, until - performance.now()), (signal) => {
-        running = this.#processes.run(request, signal);
+        signal.addEventListener('abort', () => killAfter(signal.reason, killed), { once: true });
+        running = this.#processes.run(request, killed.signal);
         return running;
       });
       this.#judge(command, plugin, attachment, output);
       return output;
     } catch (error) {
-      // A plugin that was just killed must be gone before the undo calls it again.
-      if (running) await settled(running, KILL_GRACE);
+      // The undo calls the plugin again: this call of it must be over by then.
+      if (running) await settled(running, FINISH_GRACE + KILL_GRACE);
       throw error;
     }
   }
@@ -142,6 +149,12 @@ interface Call {
   readonly result: CniResult | undefined;
   /** Monotonic clock, milliseconds. */
   readonly until: number;
+}
+
+/** At the deadline at once, at a cancel after a grace. The timer alone does not keep the daemon alive. */
+function killAfter(reason: unknown, killed: AbortController): void {
+  const grace = hasCode(reason, 'DeadlineExceeded') ? 0 : FINISH_GRACE;
+  setTimeout(() => killed.abort(reason), grace).unref();
 }
 
 const executable = (path: string): Promise<boolean> =>

@@ -1,0 +1,37 @@
+/** A daemon that dies: opens the pod service, runs and removes a pod, and kills itself at the end of a named stage. */
+
+import { Operation, silentLog } from '#core/operation.ts';
+import { decode } from '#core/record-store.ts';
+import { openKernel } from '#linux/index.ts';
+import {
+  noContainers,
+  openPodSandboxes,
+  type PodSandboxOptions,
+  type SandboxConfig,
+} from '#pod-sandbox/index.ts';
+
+interface Orders {
+  readonly options: PodSandboxOptions;
+  readonly config: SandboxConfig;
+  /** `run record`: the act and its stage; empty: lives to the end and prints the stages. */
+  readonly dieAfter: string;
+}
+
+const { options, config, dieAfter } = decode(process.argv[2] ?? '') as Orders;
+const stages: string[] = [];
+const operation = (act: string): Operation =>
+  new Operation(act, {
+    onStage: (_op, { name }) => {
+      stages.push(`${act} ${name}`);
+      if (`${act} ${name}` === dieAfter) process.kill(process.pid, 'SIGKILL');
+    },
+  });
+
+const kernel = await openKernel({ log: silentLog });
+const service = await openPodSandboxes(options, kernel, silentLog, { containers: noContainers });
+const id = await service.run({ config, runtimeHandler: '' }, operation('run'));
+await service.stop(id, operation('stop'));
+await service.remove(id, operation('remove'));
+process.stdout.write(JSON.stringify([...new Set(stages)]));
+await service.close();
+await kernel.close();

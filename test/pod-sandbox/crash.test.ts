@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { encode } from '#core/record-store.ts';
+import type { SandboxConfig } from '#pod-sandbox/index.ts';
+import { Stand } from './stand.ts';
+
+const CHILD = fileURLToPath(new URL('crash-child.ts', import.meta.url));
+
+async function daemon(stand: Stand, config: SandboxConfig, dieAfter: string) {
+  const argv = [process.execPath, CHILD, encode({ options: stand.options, config, dieAfter })];
+  const env = { PATH: process.env['PATH'] ?? '' };
+  const output = await stand.kernel.processes.run({ argv, env }, AbortSignal.timeout(60_000));
+  return { ...output, text: output.stdout.toString() };
+}
+
+test('killed at each stage boundary of run, stop and remove, the next daemon leaves nothing or a pod that is ready', async () => {
+  await using stand = await Stand.make();
+  await stand.useNetwork([{ type: 'portmap', capabilities: { portMappings: true } }]);
+  const portMappings = [{ protocol: 'tcp' as const, containerPort: 80, hostPort: 12_399, hostIp: '' }];
+  const probe = await daemon(stand, stand.config({ portMappings }), '');
+  assert.equal(probe.status.code, 0, probe.stderr.toString());
+  const boundaries: string[] = JSON.parse(probe.text);
+  for (const stage of [
+    'run record',
+    'run release',
+    'run ready',
+    'stop undo network',
+    'stop record end',
+    'remove remove record',
+  ]) {
+    assert.ok(boundaries.includes(stage), `${stage} in ${boundaries.join()}`);
+  }
+  for (const boundary of boundaries) {
+    const config = stand.config({ portMappings });
+    const { status, stderr } = await daemon(stand, config, boundary);
+    assert.equal(status.signal, 9, `${boundary}: ${stderr}`);
+    const service = await stand.open();
+    await service.recover(stand.operation());
+    const listed = service.list();
+    const made = boundary === 'run ready' || !boundary.startsWith('run');
+    assert.ok(listed.length === 0 || made, `${boundary}: ${listed[0]?.detail}`);
+    for (const { id, state, process, network } of listed) {
+      if (boundary === 'run ready') assert.equal(state, 'ready', boundary);
+      if (state === 'ready') {
+        assert.ok(process && stand.kernel.processes.alive(process), boundary);
+        assert.match(
+          await stand.run('nsenter', `--net=${network.namespace}`, 'ip', 'addr'),
+          new RegExp(network.ip),
+        );
+        assert.equal(await service.run({ config, runtimeHandler: '' }, stand.operation()), id, boundary);
+      }
+      await service.stop(id, stand.operation());
+      await service.remove(id, stand.operation());
+    }
+    await service.close();
+    assert.deepEqual(await stand.leftovers(), [], boundary);
+    assert.doesNotMatch(await stand.run('iptables-save', '-t', 'nat'), /12399/, boundary);
+  }
+});

@@ -1,0 +1,275 @@
+import assert from 'node:assert/strict';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import test from 'node:test';
+import { type CrispError, hasCode } from '#core/errors.ts';
+import { newContainerId, newSandboxId } from '#core/ids.ts';
+import { encode } from '#core/record-store.ts';
+import {
+  defaultLinux,
+  type PodSandboxes,
+  type SandboxConfig,
+  type SandboxEvent,
+} from '#pod-sandbox/index.ts';
+import { Stand } from './stand.ts';
+
+const { security } = defaultLinux;
+const linuxWith = (namespaces: Partial<typeof security.namespaces>, changes: object = {}) => ({
+  ...defaultLinux,
+  security: { ...security, namespaces: { ...security.namespaces, ...namespaces } },
+  ...changes,
+});
+const request = (config: SandboxConfig) => ({ config, runtimeHandler: '' });
+const inside = (pins: Readonly<Record<string, string | undefined>>, ...argv: string[]): string[] => [
+  'nsenter',
+  ...Object.entries(pins).map(([kind, path]) => `--${kind}=${path}`),
+  ...argv,
+];
+
+test('a pod runs, is seen as asked for, stops and leaves nothing', async () => {
+  await using stand = await Stand.make();
+  const service = await stand.open();
+  const events: SandboxEvent['kind'][] = [];
+  service.onChange(({ kind }) => events.push(kind));
+  const config = stand.config({
+    linux: linuxWith({}, { sysctls: { 'net.ipv4.ip_default_ttl': '77', 'kernel.shm_rmid_forced': '1' } }),
+  });
+  const id = await service.run(request(config), stand.operation());
+
+  const sandbox = service.get(id);
+  assert.ok(sandbox);
+  assert.deepEqual([sandbox.state, sandbox.runtimeHandler, sandbox.config], ['ready', '', config]);
+  assert.match(sandbox.network.ip, /^10\.251\.0\.\d+$/);
+  assert.equal(sandbox.network.additionalIps.length, 1);
+  assert.ok(sandbox.createdAt > 1_600_000_000_000_000_000n);
+  assert.equal(service.resolve(id.slice(0, 10)), id);
+
+  const pod = service.pods.get(id);
+  assert.ok(pod?.ready && sandbox.process);
+  const { net, uts, ipc, pid } = pod.pins;
+  assert.ok(net && uts && ipc && pid);
+  assert.equal((await stand.run(...inside({ uts }, 'hostname'))).trim(), 'inside');
+  assert.equal(
+    (await stand.run(...inside({ net }, 'cat', '/proc/sys/net/ipv4/ip_default_ttl'))).trim(),
+    '77',
+  );
+  assert.equal((await stand.run(...inside({ ipc }, 'cat', '/proc/sys/kernel/shm_rmid_forced'))).trim(), '1');
+  const links = await stand.run(...inside({ net }, 'ip', '-o', 'addr'));
+  assert.ok(links.includes(`${sandbox.network.ip}/24`) && /lo\s+inet 127\.0\.0\.1/.test(links), links);
+  assert.equal(await readFile(pod.files.hostname ?? '', 'utf8'), 'inside\n');
+  assert.equal(await readFile(pod.files.resolvConf ?? '', 'utf8'), 'search x.test\nnameserver 10.0.0.1\n');
+  const shm = stand.kernel.mounts.below(stand.options.state).find(({ target }) => target === pod.files.shm);
+  for (const option of ['nosuid', 'nodev', 'noexec']) assert.ok(shm?.options.includes(option), option);
+  assert.deepEqual(stand.kernel.cgroups.processes(pod.monitorCgroup), [sandbox.process.pid]);
+  const container = newContainerId();
+  assert.equal(
+    service.pods.containerCgroup(id, container).path,
+    `${stand.options.cgroupPrefix}/${id}/${container}`,
+  );
+
+  await service.stop(id, stand.operation());
+  await service.stop(id, stand.operation());
+  assert.deepEqual([service.get(id)?.state, service.get(id)?.reason], ['notReady', 'stopped']);
+  assert.deepEqual(await stand.leftovers(), [`record ${id}`]);
+  await service.remove(id, stand.operation());
+  await service.remove(id, stand.operation());
+  await service.stop(newSandboxId(), stand.operation());
+  assert.equal(service.get(id), undefined);
+  assert.deepEqual(await stand.leftovers(), []);
+  assert.deepEqual(events, ['created', 'ready', 'notReady', 'removed']);
+});
+
+test('a pod on the node network needs no CNI and has no address; one with a network is refused without CNI', async () => {
+  await using stand = await Stand.make();
+  await rm(join(stand.options.network.confDir, '10-test.conflist'));
+  const service = await stand.open();
+  assert.equal(service.networkStatus().ready, false);
+  const config = stand.config({
+    hostname: '',
+    dns: undefined,
+    linux: linuxWith({ network: 'node', ipc: 'node', pid: 'node' }),
+  });
+  const id = await service.run(request(config), stand.operation());
+  const pod = service.pods.get(id);
+  assert.deepEqual(
+    [service.get(id)?.state, service.get(id)?.network.ip, pod?.network],
+    ['ready', '', 'node'],
+  );
+  assert.deepEqual([pod?.pins, pod?.files.shm, pod?.hostname], [{}, '/dev/shm', hostname()]);
+  assert.equal(
+    await readFile(pod?.files.resolvConf ?? '', 'utf8'),
+    await readFile('/etc/resolv.conf', 'utf8').catch(() => ''),
+  );
+  await assert.rejects(service.run(request(stand.config()), stand.operation()), (error) =>
+    hasCode(error, 'NetworkFailed'),
+  );
+  await stand.useNetwork();
+  await service.run(request(stand.config()), stand.operation());
+  for (const { id: other } of service.list()) await service.remove(other, stand.operation());
+  assert.deepEqual(await stand.leftovers(), []);
+});
+
+test('host ports are forwarded while the pod runs', async () => {
+  await using stand = await Stand.make();
+  await stand.useNetwork([{ type: 'portmap', capabilities: { portMappings: true } }]);
+  const service = await stand.open();
+  const portMappings = [{ protocol: 'tcp' as const, containerPort: 80, hostPort: 12_345, hostIp: '' }];
+  const id = await service.run(request(stand.config({ portMappings })), stand.operation());
+  assert.match(await stand.run('iptables-save', '-t', 'nat'), /12345/);
+  await service.remove(id, stand.operation());
+  assert.doesNotMatch(await stand.run('iptables-save', '-t', 'nat'), /12345/);
+  assert.deepEqual(await stand.leftovers(), []);
+});
+
+test('retries join and are answered with one id; a name is held until removal', async () => {
+  await using stand = await Stand.make();
+  const service = await stand.open();
+  const config = stand.config();
+  const ids = await Promise.all([1, 2, 3].map(() => service.run(request(config), stand.operation())));
+  assert.equal(new Set(ids).size, 1);
+  const [id] = ids;
+  assert.ok(id);
+  assert.equal(await service.run(request(config), stand.operation()), id);
+  assert.equal(service.list().length, 1);
+  const other = { ...config, labels: { a: 'c' } };
+  const names = (error: CrispError) => error.code === 'AlreadyExists' && error.message.includes(id);
+  await assert.rejects(service.run(request(other), stand.operation()), names);
+  await service.stop(id, stand.operation());
+  await assert.rejects(service.run(request(config), stand.operation()), names);
+  await service.remove(id, stand.operation());
+  const again = await service.run(request(other), stand.operation());
+  assert.notEqual(again, id);
+  await Promise.all([service.stop(again, stand.operation()), service.remove(again, stand.operation())]);
+  assert.deepEqual(await stand.leftovers(), []);
+});
+
+test('handlers: the unknown and the unbuilt are refused before anything is made', async () => {
+  await using stand = await Stand.make();
+  const service = await stand.open();
+  const run = (runtimeHandler: string) =>
+    service.run({ config: stand.config(), runtimeHandler }, stand.operation());
+  await assert.rejects(
+    run('nope'),
+    (error) => hasCode(error, 'InvalidArgument') && error.hint.includes('crun'),
+  );
+  await assert.rejects(run('constructor'), (error) => hasCode(error, 'InvalidArgument'));
+  await assert.rejects(run('vm'), (error) => hasCode(error, 'Unimplemented'));
+  assert.equal(service.get(await run('crun'))?.runtimeHandler, 'crun');
+});
+
+test('the end of the pause process is the end of the sandbox, without a call', async () => {
+  await using stand = await Stand.make();
+  const service = await stand.open();
+  const id = await service.run(request(stand.config()), stand.operation());
+  const ended = new Promise<SandboxEvent>((resolve) => service.onChange(resolve));
+  const { process } = service.get(id) ?? {};
+  assert.ok(process && stand.kernel.processes.signal(process, 9));
+  const { kind, sandbox } = await ended;
+  assert.deepEqual([kind, sandbox.id, sandbox.state, sandbox.reason], ['notReady', id, 'notReady', 'dead']);
+  await service.stop(id, stand.operation());
+  assert.deepEqual(await stand.leftovers(), [`record ${id}`]);
+});
+
+test('a restart finds the pods as they are, and its watch too', async () => {
+  await using stand = await Stand.make();
+  const first = await stand.open();
+  const id = await first.run(request(stand.config()), stand.operation());
+  const before = first.get(id);
+  const seen = (service: PodSandboxes) => JSON.parse(encode(service.get(id)));
+  const same = seen(first);
+  await first.close();
+  const second = await stand.open();
+  assert.deepEqual(seen(second), same);
+  await second.recover(stand.operation());
+  assert.deepEqual(seen(second), same);
+  const ended = new Promise<SandboxEvent>((resolve) => second.onChange(resolve));
+  assert.ok(before?.process && stand.kernel.processes.signal(before.process, 9));
+  assert.equal((await ended).sandbox.id, id);
+  await second.remove(id, stand.operation());
+  assert.deepEqual(await stand.leftovers(), []);
+});
+
+test("the kubelet's cgroup is used, and neither limited nor removed", async () => {
+  await using stand = await Stand.make();
+  const parent = `${stand.options.cgroupPrefix}/kubepods/pod1`;
+  const service = await stand.open();
+  const id = await service.run(
+    request(stand.config({ linux: { ...defaultLinux, cgroupParent: parent } })),
+    stand.operation(),
+  );
+  assert.equal(service.pods.get(id)?.monitorCgroup, `${parent}/${id}`);
+  await service.remove(id, stand.operation());
+  assert.ok(stand.kernel.cgroups.exists(parent));
+  assert.ok(!stand.kernel.cgroups.exists(`${parent}/${id}`));
+});
+
+test("crisp's own pod cgroup has the pod's limits", async () => {
+  await using stand = await Stand.make();
+  const resources = {
+    cpuPeriod: 100_000n,
+    cpuQuota: 50_000n,
+    cpuShares: 512n,
+    memoryLimit: 64n << 20n,
+    memorySwapLimit: 0n,
+    oomScoreAdj: 0n,
+    cpusetCpus: '',
+    cpusetMems: '',
+    hugepageLimits: [],
+    unified: {},
+  };
+  const service = await stand.open();
+  const id = await service.run(
+    request(stand.config({ linux: { ...defaultLinux, resources } })),
+    stand.operation(),
+  );
+  const { cgroups } = stand.kernel;
+  const file = cgroups.version === 2 ? 'memory.max' : 'memory.limit_in_bytes';
+  assert.equal(cgroups.read(service.get(id)?.cgroup ?? '', file), `${64 << 20}`);
+});
+
+test('a pod with a user namespace owns its network namespace and its files', async () => {
+  await using stand = await Stand.make();
+  const mapping = { containerId: 0, hostId: 300_000, length: 65_536 };
+  const user = { mode: 'pod' as const, uids: [mapping], gids: [mapping] };
+  const service = await stand.open();
+  const id = await service.run(request(stand.config({ linux: linuxWith({ user }) })), stand.operation());
+  const { user: userPin, net } = service.pods.get(id)?.pins ?? {};
+  const written = await stand.run(
+    ...inside(
+      { user: userPin, net },
+      'sh',
+      '-c',
+      'echo 1 > /proc/sys/net/ipv4/ip_forward; cat /proc/sys/net/ipv4/ip_forward',
+    ),
+  );
+  assert.equal(written.trim(), '1');
+  await service.remove(id, stand.operation());
+  assert.deepEqual(await stand.leftovers(), []);
+});
+
+test('records that cannot be read, or share a name, stop nothing', async () => {
+  await using stand = await Stand.make();
+  const first = await stand.open();
+  const config = stand.config();
+  const id = await first.run(request(config), stand.operation());
+  await first.close();
+  const store = join(stand.options.root, 'sandboxes');
+  const record = await readFile(join(store, id, 'record.json'), 'utf8');
+  const twin = newSandboxId();
+  for (const name of [twin, 'broken', 'empty']) await stand.run('mkdir', join(store, name));
+  await writeFile(
+    join(store, twin, 'record.json'),
+    record.replaceAll(id, twin).replace('"ready"', '"creating"'),
+  );
+  await writeFile(join(store, 'broken', 'record.json'), record.slice(0, 100));
+  const second = await stand.open();
+  assert.deepEqual(
+    [second.get(id)?.state, second.get(twin)?.state, second.get(twin)?.reason],
+    ['ready', 'notReady', 'failed'],
+  );
+  assert.equal(await second.run(request(config), stand.operation()), id);
+  await second.remove(id, stand.operation());
+  await second.remove(twin, stand.operation());
+  assert.deepEqual(await stand.leftovers(), ['record broken']);
+});
