@@ -1,0 +1,152 @@
+/** Starts real daemons for the demo and the tests: own roots, own socket, own cgroup prefix, own network. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createWriteStream, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type CriClient, connectCri } from '#api/cri/v1/index.ts';
+
+const PROJECT = join(import.meta.dirname, '..');
+const START_MS = 60_000;
+
+export interface DaemonSettings {
+  /** Holds all that the daemon writes; made if missing. */
+  readonly directory: string;
+  /** Absolute below the cgroup root. */
+  readonly cgroup: string;
+  /** Registry hosts that are spoken to in plain HTTP, with their mirrors. */
+  readonly registries?: Readonly<Record<string, readonly string[]>>;
+  /** Third octet of the pods' subnet 10.234.x.0/24; also names the bridge. */
+  readonly subnet?: number;
+  readonly runtime?: 'crun' | 'runc';
+  /** Address of the metrics listener. */
+  readonly metrics?: string;
+  /** More TOML at the top of the file. */
+  readonly head?: string;
+  /** More TOML at the end of the file. */
+  readonly extra?: string;
+  readonly logLevel?: 'debug' | 'info';
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+export interface TestDaemon {
+  readonly pid: number;
+  readonly socket: string;
+  readonly client: CriClient;
+  readonly logFile: string;
+  /** SIGTERM and wait; the exit code. */
+  stop(): Promise<number>;
+  /** SIGKILL and wait. */
+  kill(): Promise<void>;
+  /** Settles when it has ended by itself. */
+  readonly ended: Promise<number>;
+}
+
+const quoted = (value: string): string => JSON.stringify(value);
+
+/** The conflist that the issue's bench uses as well: bridge, portmap, with host-local addresses. */
+export function writeConflist(directory: string, subnet: number): void {
+  mkdirSync(directory, { recursive: true });
+  const bridge = {
+    type: 'bridge',
+    bridge: `crispt${subnet}`,
+    isGateway: true,
+    ipMasq: true,
+    hairpinMode: true,
+    ipam: {
+      type: 'host-local',
+      dataDir: join(directory, '../ipam'),
+      ranges: [[{ subnet: `10.234.${subnet}.0/24` }]],
+      routes: [{ dst: '0.0.0.0/0' }],
+    },
+  };
+  const list = {
+    cniVersion: '1.0.0',
+    name: `crisp-test-${subnet}`,
+    plugins: [bridge, { type: 'portmap', capabilities: { portMappings: true } }],
+  };
+  writeFileSync(join(directory, '10-crisp.conflist'), JSON.stringify(list, undefined, 2));
+}
+
+export function writeConfig(settings: DaemonSettings): { file: string; socket: string } {
+  const { directory } = settings;
+  const socket = join(directory, 'state/crisp.sock');
+  const lines = [
+    settings.head ?? '',
+    `root = ${quoted(join(directory, 'root'))}`,
+    `state = ${quoted(join(directory, 'state'))}`,
+    `[log]\nlevel = ${quoted(settings.logLevel ?? 'debug')}`,
+    settings.metrics ? `[metrics]\naddress = ${quoted(settings.metrics)}` : '',
+    `[cgroup]\ndriver = "cgroupfs"\nparent = ${quoted(settings.cgroup)}`,
+    `[cni]\nconf_dir = ${quoted(join(directory, 'cni/net.d'))}\nbin_dirs = ["/usr/lib/cni"]`,
+    settings.runtime ? `[runtime]\ndefault = ${quoted(settings.runtime)}` : '',
+  ];
+  for (const [host, mirrors] of Object.entries(settings.registries ?? {})) {
+    lines.push(`[image.registries.${quoted(host)}]\ninsecure = true\nmirrors = ${JSON.stringify(mirrors)}`);
+  }
+  lines.push(settings.extra ?? '');
+  mkdirSync(directory, { recursive: true });
+  const file = join(directory, 'crisp.toml');
+  writeFileSync(file, `${lines.filter(Boolean).join('\n')}\n`);
+  return { file, socket };
+}
+
+/** Starts a daemon and waits until it serves. Throws with its log where it ends instead. */
+export async function startDaemon(settings: DaemonSettings): Promise<TestDaemon> {
+  const { file, socket } = writeConfig(settings);
+  const confDir = join(settings.directory, 'cni/net.d');
+  if (!existsSync(confDir)) writeConflist(confDir, settings.subnet ?? 1);
+  const logFile = join(settings.directory, 'daemon.log');
+  const child = spawn(process.execPath, [join(PROJECT, 'cli/main.ts'), 'serve', '--config', file], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...settings.environment },
+  });
+  const log = createWriteStream(logFile, { flags: 'a' });
+  child.stdout?.pipe(log, { end: false });
+  child.stderr?.pipe(log, { end: false });
+  const ended = once(child, 'exit').then(([code, signal]) => {
+    log.end();
+    return code === null ? 128 + Number(signal === 'SIGKILL' ? 9 : 15) : Number(code);
+  });
+  const client = connectCri(socket);
+  await untilServing(child, client, logFile, ended);
+  return {
+    pid: child.pid as number,
+    socket,
+    client,
+    logFile,
+    ended,
+    async stop() {
+      client.close();
+      child.kill('SIGTERM');
+      return ended;
+    },
+    async kill() {
+      client.close();
+      child.kill('SIGKILL');
+      await ended;
+    },
+  };
+}
+
+async function untilServing(child: ChildProcess, client: CriClient, logFile: string, ended: Promise<number>): Promise<void> {
+  const limit = Date.now() + START_MS;
+  let gone: number | undefined;
+  void ended.then((code) => {
+    gone = code;
+  });
+  for (;;) {
+    try {
+      await client.Version({}, { timeoutMs: 1000 });
+      return;
+    } catch (error) {
+      const log = () => readFileSync(logFile, 'utf8').slice(-4000);
+      if (gone !== undefined) throw new Error(`the daemon ended with ${gone}:\n${log()}`);
+      if (Date.now() > limit) {
+        child.kill('SIGKILL');
+        throw new Error(`the daemon does not serve: ${error}\n${log()}`);
+      }
+      await sleep(20);
+    }
+  }
+}
