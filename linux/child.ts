@@ -3,9 +3,9 @@
  * costs nothing meanwhile, and touches no other child of this process (never waitpid(-1), no SIGCHLD handler).
  */
 import { closeSync } from 'node:fs';
-import { CrispError } from '#core/errors.ts';
+import { abandoned, throwIfAborted } from './abort.ts';
 import { check, errnoName } from './errno.ts';
-import { readStat } from './identity.ts';
+import { isAlive, readStat } from './identity.ts';
 import type { ExitStatus, ProcessRef } from './kernel.ts';
 import { kill, lastErrno, pidfdOpen, waitpid, whenReadable } from './libc.ts';
 
@@ -33,52 +33,88 @@ function reap(pid: number): ExitStatus | undefined {
   return errnoName(lastErrno()) === 'ECHILD' ? { code: 255, signal: undefined } : undefined;
 }
 
-/** Takes charge of a child that was just spawned: reads its identity and reaps it. `ref`: keeps the event loop alive. */
-export function adopt(pid: number, bootId: string, ref: boolean): OwnedChild {
-  let pidfd: number;
-  try {
-    pidfd = check(pidfdOpen(pid), `watch process ${pid}`);
-  } catch (error) {
-    kill(pid, SIGKILL);
-    waitpid(pid, new Int32Array(1), 0);
-    throw error;
-  }
-  const { promise, resolve } = Promise.withResolvers<ExitStatus>();
-  const stop = whenReadable(pidfd, ref, () => {
-    const status = reap(pid);
-    if (!status) return;
-    stop();
-    closeSync(pidfd);
-    resolve(status);
-  });
-  // A child that has ended already is still there as long as it is not reaped.
-  const startTime = readStat(pid)?.startTime ?? '';
-  return { process: { pid, startTime, bootId }, exited: promise };
-}
+/** The watches of one kernel. */
+export class ProcessWatches implements Disposable {
+  readonly bootId: string;
+  readonly #background = new Set<() => void>();
+  readonly #all = new Set<() => void>();
+  readonly #onExit = (): void => this.#stop(this.#all);
 
-/** Resolves when the process has ended (at once where it has), rejects at the abort. Does not keep the loop alive. */
-export async function untilGone(
-  process: ProcessRef,
-  alive: () => boolean,
-  signal: AbortSignal,
-): Promise<void> {
-  signal.throwIfAborted();
-  const pidfd = pidfdOpen(process.pid);
-  if (pidfd < 0) {
-    if (errnoName(lastErrno()) === 'ESRCH') return;
-    check(pidfd, `watch process ${process.pid}`);
+  constructor(bootId: string) {
+    this.bootId = bootId;
+    // A watch that fires while Node takes itself apart would abort the daemon.
+    process.on('exit', this.#onExit);
   }
-  if (!alive()) return closeSync(pidfd); // checked after the open: the pidfd holds the pid from being recycled
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const onAbort = () =>
-    reject(signal.reason ?? new CrispError('Cancelled', `the watch of process ${process.pid} was ended`));
-  signal.addEventListener('abort', onAbort, { once: true });
-  const stop = whenReadable(pidfd, false, resolve);
-  try {
-    await promise;
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-    stop();
-    closeSync(pidfd);
+
+  /**
+   * Takes charge of a child that was just spawned: reads its identity and reaps it. One in the background does not keep
+   * the event loop alive.
+   */
+  adopt(pid: number, background: boolean): OwnedChild {
+    let pidfd: number;
+    try {
+      pidfd = check(pidfdOpen(pid), `watch process ${pid}`);
+    } catch (error) {
+      kill(pid, SIGKILL);
+      waitpid(pid, new Int32Array(1), 0);
+      throw error;
+    }
+    const { promise, resolve } = Promise.withResolvers<ExitStatus>();
+    const stop = this.#watch(pidfd, background, () => {
+      const status = reap(pid);
+      if (!status) return;
+      stop();
+      resolve(status);
+    });
+    // A child that has ended already is still there as long as it is not reaped.
+    const startTime = readStat(pid)?.startTime ?? '';
+    return { process: { pid, startTime, bootId: this.bootId }, exited: promise };
+  }
+
+  /** Resolves when the process has ended (at once where it has), rejects at the abort. */
+  async untilGone(process: ProcessRef, signal: AbortSignal): Promise<void> {
+    const what = `watch process ${process.pid}`;
+    throwIfAborted(signal, what);
+    const pidfd = pidfdOpen(process.pid);
+    if (pidfd < 0) {
+      if (errnoName(lastErrno()) === 'ESRCH') return;
+      check(pidfd, what);
+    }
+    // Looked at after the open: from then on the pidfd means the one process, whatever becomes of its number.
+    if (!isAlive(process, this.bootId)) return closeSync(pidfd);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const onAbort = () => reject(abandoned(what, signal));
+    signal.addEventListener('abort', onAbort, { once: true });
+    const stop = this.#watch(pidfd, false, resolve);
+    try {
+      await promise;
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+      stop();
+    }
+  }
+
+  /** Owns the pidfd from now on. */
+  #watch(pidfd: number, background: boolean, ready: () => void): () => void {
+    const end = whenReadable(pidfd, !background, ready);
+    const stop = () => {
+      if (!this.#all.delete(stop)) return;
+      this.#background.delete(stop);
+      end();
+      closeSync(pidfd);
+    };
+    this.#all.add(stop);
+    if (background) this.#background.add(stop);
+    return stop;
+  }
+
+  #stop(watches: Set<() => void>): void {
+    for (const stop of [...watches]) stop();
+  }
+
+  /** Ends the watches in the background; children that somebody waits for are still reaped. */
+  [Symbol.dispose](): void {
+    this.#stop(this.#background);
+    if (this.#all.size === 0) process.off('exit', this.#onExit);
   }
 }

@@ -2,9 +2,9 @@ import { closeSync, readFileSync, writeFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { CrispError } from '#core/errors.ts';
-import { adopt } from './child.ts';
+import type { ProcessWatches } from './child.ts';
 import { check, errnoName, fromNode } from './errno.ts';
-import { isAlive, readBootId, referenceOf } from './identity.ts';
+import { isAlive, referenceOf } from './identity.ts';
 import type { Child, Processes, ProcessRef, SpawnRequest, StdioIn } from './kernel.ts';
 import { lastErrno, pidfdOpen, pidfdSendSignal } from './libc.ts';
 import { run } from './run.ts';
@@ -19,12 +19,15 @@ export interface KernelLog {
 
 /** The real processes. */
 export class RealProcesses implements Processes {
-  readonly bootId: string = readBootId();
+  readonly bootId: string;
   readonly minOomScoreAdj: number = lowestOomScoreAdj();
   readonly #log: KernelLog;
+  readonly #watches: ProcessWatches;
   #clampTold = false;
 
-  constructor(log: KernelLog) {
+  constructor(watches: ProcessWatches, log: KernelLog) {
+    this.bootId = watches.bootId;
+    this.#watches = watches;
     this.#log = log;
   }
 
@@ -47,7 +50,7 @@ export class RealProcesses implements Processes {
       ...(cwd === undefined ? {} : { cwd }),
       descriptors: plumbing.ofChild,
     });
-    const owned = adopt(pid, this.bootId, true);
+    const owned = this.#watches.adopt(pid, false);
     const { 0: stdin, 1: stdout, 2: stderr, ...extra } = plumbing.streams();
     return { ...owned, stdin, stdout, stderr, extra };
   }

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CrispError } from '#core/errors.ts';
+import { throwIfAborted } from './abort.ts';
 import type { Output, Processes, SpawnRequest } from './kernel.ts';
 import { kill } from './libc.ts';
 
@@ -39,7 +39,7 @@ export async function run(
 ): Promise<Output> {
   const { input, limit = LIMIT, ...rest } = request;
   const name = request.argv[0] ?? '';
-  if (signal.aborted) throw aborted(name, signal);
+  throwIfAborted(signal, name);
   const child = await processes.spawn({
     ...rest,
     stdin: input === undefined ? (rest.stdin ?? 'null') : 'pipe',
@@ -56,14 +56,9 @@ export async function run(
     const status = await child.exited;
     signal.removeEventListener('abort', onAbort);
     await Promise.race([Promise.all([out.ended, err.ended]), sleep(LINGER_MS, undefined, { ref: false })]);
-    if (signal.aborted) throw aborted(name, signal);
+    throwIfAborted(signal, name);
     return { status, stdout: out.bytes(), stderr: err.bytes() };
   } finally {
     for (const stream of [child.stdin, child.stdout, child.stderr]) stream?.destroy();
   }
-}
-
-function aborted(name: string, signal: AbortSignal): unknown {
-  if (signal.reason instanceof CrispError) return signal.reason;
-  return new CrispError('Cancelled', `${name} was ended: its caller gave up`, { cause: signal.reason });
 }

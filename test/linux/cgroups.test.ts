@@ -4,11 +4,13 @@ import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
 import { openCgroups } from '#linux/cgroups.ts';
 import { CgroupsV2 } from '#linux/cgroups-v2.ts';
+import { ProcessWatches } from '#linux/child.ts';
+import { readBootId } from '#linux/identity.ts';
 import type { Cgroups, Child } from '#linux/kernel.ts';
 import { RealProcesses } from '#linux/processes.ts';
 import { silent, within } from './observe.ts';
 
-const processes = new RealProcesses(silent);
+const processes = new RealProcesses(new ProcessWatches(readBootId()), silent);
 const env = { PATH: '/usr/bin:/bin' };
 const prefix = process.env['CRISP_TEST_CGROUP'] ?? '/crisp-test-linux';
 const soon = () => AbortSignal.timeout(20_000);

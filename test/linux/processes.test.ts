@@ -6,10 +6,12 @@ import type { Readable, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
+import { ProcessWatches } from '#linux/child.ts';
+import { readBootId } from '#linux/identity.ts';
 import { RealProcesses } from '#linux/processes.ts';
 import { silent, statusOf, strayDescriptor, within } from './observe.ts';
 
-const processes = new RealProcesses(silent);
+const processes = new RealProcesses(new ProcessWatches(readBootId()), silent);
 const env = { PATH: '/usr/bin:/bin' };
 const soon = () => AbortSignal.timeout(20_000);
 

@@ -1,0 +1,86 @@
+/** The kernel's real face. */
+import { stat } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { openCgroups } from './cgroups.ts';
+import { ProcessWatches } from './child.ts';
+import { naming } from './errno.ts';
+import { files } from './files.ts';
+import { readBootId } from './identity.ts';
+import type { Cgroups, Files, Kernel, Mounts, Namespaces, Processes } from './kernel.ts';
+import { asynchronous, umount2 } from './libc.ts';
+import { mounts } from './mounts.ts';
+import { RealNamespaces } from './namespaces.ts';
+import { PauseProgram } from './pause-program.ts';
+import { type KernelLog, RealProcesses } from './processes.ts';
+
+export type { KernelLog } from './processes.ts';
+
+export interface KernelOptions {
+  /** The pause program; by default the one that bin/setup has built. Read once. */
+  readonly pauseProgram?: string;
+  readonly log?: KernelLog;
+}
+
+const builtPauseProgram = fileURLToPath(new URL('../pod-sandbox/build/pause', import.meta.url));
+
+/**
+ * Opens the kernel. To be called on the main thread before any worker of crisp is started.
+ * Throws FailedPrecondition where the pause program or every cgroup hierarchy is missing.
+ */
+export async function openKernel(options: KernelOptions = {}): Promise<Kernel> {
+  await bearThreads();
+  const watches = new ProcessWatches(readBootId());
+  const processes = new RealProcesses(watches, options.log ?? { warn() {} });
+  const program = await PauseProgram.load(options.pauseProgram ?? builtPauseProgram);
+  try {
+    const namespaces = new RealNamespaces({
+      program,
+      watches,
+      setOomScoreAdj: (pid, wanted) => processes.setOomScoreAdj(pid, wanted),
+    });
+    return new RealKernel({ processes, namespaces, cgroups: openCgroups(), program, watches });
+  } catch (error) {
+    program[Symbol.dispose]();
+    watches[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/**
+ * The threads of libuv's pool are born with the first work given to them, into the namespaces of whichever thread gives
+ * it, and stay there. So the first work is given here, by the main thread: to node:fs and to koffi.
+ */
+async function bearThreads(): Promise<void> {
+  await naming('look at /', () => stat('/'));
+  await asynchronous(umount2, '', 0);
+}
+
+interface Parts {
+  readonly processes: Processes;
+  readonly namespaces: RealNamespaces;
+  readonly cgroups: Cgroups;
+  readonly program: PauseProgram;
+  readonly watches: ProcessWatches;
+}
+
+class RealKernel implements Kernel {
+  readonly files: Files = files;
+  readonly mounts: Mounts = mounts;
+  readonly namespaces: Namespaces;
+  readonly processes: Processes;
+  readonly cgroups: Cgroups;
+  readonly #parts: Parts;
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    this.namespaces = parts.namespaces;
+    this.processes = parts.processes;
+    this.cgroups = parts.cgroups;
+  }
+
+  async close(): Promise<void> {
+    await this.#parts.namespaces[Symbol.asyncDispose]();
+    this.#parts.program[Symbol.dispose]();
+    this.#parts.watches[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,121 @@
+/** The thread that visits namespaces: takes one request, does it with synchronous calls only, answers, waits. */
+
+import { closeSync } from 'node:fs';
+import { parentPort } from 'node:worker_threads';
+import { CrispError, describeError } from '#core/errors.ts';
+import { check } from './errno.ts';
+import type { NamespaceKind } from './kernel.ts';
+import { kill, sethostname, waitpid } from './libc.ts';
+import { bringLoopbackUp } from './links.ts';
+import { NamespaceThread, pinAt, pinFile, Stranded, type Visited } from './namespace-thread.ts';
+import { type MadePause, spawnPause } from './pause-spawn.ts';
+import { writeSysctls } from './sysctl.ts';
+
+/** What is set inside the namespaces, as far as the pod has its own. */
+export interface Settings {
+  readonly kinds: readonly Visited[];
+  readonly hostname: string | undefined;
+  readonly sysctls: Readonly<Record<string, string>>;
+}
+
+export type WorkerRequest =
+  /** Makes namespaces and a pause process in them. */
+  | {
+      readonly act: 'make';
+      readonly settings: Settings;
+      readonly pins: string;
+      readonly program: string;
+      readonly argv: readonly string[];
+    }
+  /** Sets up and pins the namespaces that a process has made for itself; `owner` is the host's id of their root. */
+  | {
+      readonly act: 'adopt';
+      readonly settings: Settings;
+      readonly pins: string;
+      readonly pinned: readonly NamespaceKind[];
+      readonly pid: number;
+      readonly owner: number;
+    }
+  | { readonly act: 'empty network'; readonly path: string };
+
+export type WorkerReply =
+  | { readonly value: MadePause | undefined }
+  | {
+      readonly error: {
+        code: CrispError['code'] | undefined;
+        message: string;
+        hint: string | undefined;
+        errno: string | undefined;
+      };
+      readonly stranded: boolean;
+    };
+
+const SIGKILL = 9;
+const thread = new NamespaceThread();
+
+function configure(settings: Settings, owner: number): void {
+  const { kinds, hostname, sysctls } = settings;
+  if (kinds.includes('net')) bringLoopbackUp();
+  if (kinds.includes('uts') && hostname !== undefined) setHostname(hostname);
+  writeSysctls(sysctls, (write) => (owner === 0 ? write() : thread.asUser(owner, write)));
+}
+
+function setHostname(name: string): void {
+  check(sethostname(name, Buffer.byteLength(name)), `set the host name ${JSON.stringify(name)}`);
+}
+
+function make(request: Extract<WorkerRequest, { act: 'make' }>): MadePause | undefined {
+  const { settings, pins, program, argv } = request;
+  let made: MadePause | undefined;
+  try {
+    thread.inNew(settings.kinds, () => {
+      configure(settings, 0);
+      made = spawnPause(program, argv);
+    });
+    for (const kind of settings.kinds) pinAt(pins, kind, `/proc/${made?.pid}/ns/${kind}`);
+    return made;
+  } catch (error) {
+    if (made) discard(made);
+    throw error;
+  }
+}
+
+function discard(made: MadePause): void {
+  closeSync(made.start);
+  closeSync(made.status);
+  kill(made.pid, SIGKILL);
+  waitpid(made.pid, new Int32Array(1), 0);
+}
+
+function answer(request: WorkerRequest): MadePause | undefined {
+  switch (request.act) {
+    case 'make':
+      return make(request);
+    case 'adopt':
+      thread.inThoseOf(
+        request.pid,
+        request.settings.kinds.filter((kind) => kind !== 'pid'),
+        () => {
+          configure(request.settings, request.owner);
+        },
+      );
+      for (const kind of request.pinned) pinAt(request.pins, kind, `/proc/${request.pid}/ns/${kind}`);
+      return undefined;
+    case 'empty network':
+      thread.inNew(['net'], () => pinFile(request.path, '/proc/thread-self/ns/net'));
+      return undefined;
+  }
+}
+
+parentPort?.on('message', (request: WorkerRequest) => {
+  try {
+    parentPort?.postMessage({ value: answer(request) } satisfies WorkerReply);
+  } catch (error) {
+    const own = error instanceof CrispError ? error : undefined;
+    const { code, hint, errno } = own ?? {};
+    const stranded = error instanceof Stranded;
+    const message = own ? own.message : describeError(error);
+    parentPort?.postMessage({ error: { code, message, hint, errno }, stranded } satisfies WorkerReply);
+    if (stranded) process.exit(1); // ends this thread; its namespaces end with it
+  }
+});

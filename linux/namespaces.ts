@@ -1,0 +1,180 @@
+import { readdirSync } from 'node:fs';
+import { unlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CrispError, errnoOf } from '#core/errors.ts';
+import { throwIfAborted } from './abort.ts';
+import type { ProcessWatches } from './child.ts';
+import { fromNode, naming } from './errno.ts';
+import type { HeldPause, IdMapping, NamespaceKind, Namespaces, PauseRequest, ProcessRef } from './kernel.ts';
+import { mounts } from './mounts.ts';
+import { cloneFlags, isVisited, unknownKind } from './namespace-thread.ts';
+import type { Settings } from './namespace-worker.ts';
+import { PauseProcess } from './pause-process.ts';
+import type { PauseProgram } from './pause-program.ts';
+import { checkSysctls } from './sysctl.ts';
+import { VisitingThread } from './visiting-thread.ts';
+
+/** The id of a pause process: as far from every real user as 16 bits allow. */
+const NOBODY = 65535;
+const HOSTNAME_LIMIT = 64;
+const kinds = Object.keys(cloneFlags) as NamespaceKind[];
+
+export interface NamespacesOptions {
+  readonly program: PauseProgram;
+  readonly watches: ProcessWatches;
+  /** Sets a pause's oom_score_adj. */
+  readonly setOomScoreAdj: (pid: number, wanted: number) => number;
+}
+
+/** The real namespaces. */
+export class RealNamespaces implements Namespaces, AsyncDisposable {
+  readonly #options: NamespacesOptions;
+  readonly #thread = new VisitingThread();
+
+  constructor(options: NamespacesOptions) {
+    this.#options = options;
+  }
+
+  async hold(request: PauseRequest, signal: AbortSignal): Promise<HeldPause> {
+    checkRequest(request);
+    throwIfAborted(signal, 'hold the namespaces');
+    await this.unpin(request.pins);
+    let pause: PauseProcess | undefined;
+    try {
+      pause = request.userNamespace ? this.#spawnOwner(request) : await this.#spawnInside(request);
+      if (request.userNamespace) await this.#letItMake(pause, request.userNamespace);
+      await pause.expect('held').then((pid) => request.userNamespace && pause?.succeed(Number(pid)));
+      if (request.userNamespace) await this.#adopt(pause, request, request.userNamespace.uids);
+      this.#options.setOomScoreAdj(pause.process.pid, request.oomScoreAdj);
+      throwIfAborted(signal, 'hold the namespaces');
+      const pinned = request.kinds.map((kind) => [kind, join(request.pins, kind)] as const);
+      return pause.held(Object.fromEntries(pinned));
+    } catch (error) {
+      await pause?.abandon();
+      await this.unpin(request.pins);
+      throw error;
+    }
+  }
+
+  /** The usual way: the thread makes the namespaces, the program is born in them. */
+  async #spawnInside(request: PauseRequest): Promise<PauseProcess> {
+    const made = await this.#thread.ask({
+      act: 'make',
+      settings: settingsOf(request),
+      pins: request.pins,
+      program: this.#options.program.path,
+      argv: ['crisp-pause', `${NOBODY}`, `${NOBODY}`],
+    });
+    if (!made) throw new CrispError('Internal', 'the namespace thread answered without a process');
+    return new PauseProcess(made, this.#options.watches);
+  }
+
+  /** With a user namespace: no thread can make or enter one, so the program makes all namespaces itself. */
+  #spawnOwner(request: PauseRequest): PauseProcess {
+    const { uids = [], gids = [] } = request.userNamespace ?? {};
+    const flags = request.kinds
+      .filter((kind) => kind !== 'user')
+      .reduce((all, kind) => all | cloneFlags[kind], 0);
+    const argv = ['crisp-pause', `${sealedId(uids)}`, `${sealedId(gids)}`, `${flags}`];
+    return PauseProcess.spawn(this.#options.program.path, argv, this.#options.watches);
+  }
+
+  async #letItMake(pause: PauseProcess, maps: NonNullable<PauseRequest['userNamespace']>): Promise<void> {
+    await pause.expect('user');
+    const { pid } = pause.process;
+    for (const [file, map] of [
+      ['gid_map', maps.gids],
+      ['uid_map', maps.uids],
+    ] as const) {
+      const text = map
+        .map(({ containerId, hostId, length }) => `${containerId} ${hostId} ${length}\n`)
+        .join('');
+      await naming(`write ${JSON.stringify(text)} to ${file} of pause process ${pid}`, () => {
+        return writeFile(`/proc/${pid}/${file}`, text, { flag: 'r+' });
+      });
+    }
+    pause.proceed();
+  }
+
+  async #adopt(pause: PauseProcess, request: PauseRequest, uids: readonly IdMapping[]): Promise<void> {
+    await this.#thread.ask({
+      act: 'adopt',
+      settings: settingsOf(request),
+      pins: request.pins,
+      pinned: request.kinds,
+      pid: pause.process.pid,
+      owner: uids.find(({ containerId }) => containerId === 0)?.hostId ?? 0,
+    });
+  }
+
+  async unpin(pins: string): Promise<void> {
+    let names: string[];
+    try {
+      names = readdirSync(pins);
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return;
+      throw fromNode(error, `read ${pins}`);
+    }
+    const pinned = names.filter((name) => (kinds as readonly string[]).includes(name));
+    await Promise.all(pinned.map((name) => unpinFile(join(pins, name))));
+  }
+
+  /**
+   * By a pidfd, which tells of the end of any process without polling; nothing has to be kept open in the pause
+   * process, and nothing has to be found again after a restart but the process itself.
+   */
+  async watch(process: ProcessRef, signal: AbortSignal): Promise<void> {
+    const { watches } = this.#options;
+    if (process.bootId === watches.bootId) await watches.untilGone(process, signal);
+  }
+
+  async pinEmptyNetwork(path: string): Promise<void> {
+    await this.#thread.ask({ act: 'empty network', path });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#thread[Symbol.asyncDispose]();
+  }
+}
+
+async function unpinFile(path: string): Promise<void> {
+  await mounts.unmount(path);
+  await unlink(path).catch((error: unknown) => {
+    if (errnoOf(error) !== 'ENOENT') throw fromNode(error, `delete the pin ${path}`);
+  });
+}
+
+function settingsOf(request: PauseRequest): Settings {
+  return { kinds: request.kinds.filter(isVisited), hostname: request.hostname, sysctls: request.sysctls };
+}
+
+function checkRequest(request: PauseRequest): void {
+  for (const kind of request.kinds) if (!isVisited(kind) && kind !== 'user') throw unknownKind(kind);
+  if (request.kinds.includes('user') !== (request.userNamespace !== undefined)) {
+    throw new CrispError('InvalidArgument', 'a user namespace and its id maps go together');
+  }
+  if (request.userNamespace) {
+    const { uids, gids } = request.userNamespace;
+    for (const [name, map] of [
+      ['uid', uids],
+      ['gid', gids],
+    ] as const) {
+      if (map.some(({ containerId }) => containerId === 0)) continue;
+      throw new CrispError('InvalidArgument', `the ${name} map of the user namespace has no id 0`);
+    }
+  }
+  if (Buffer.byteLength(request.hostname ?? '') > HOSTNAME_LIMIT) {
+    throw new CrispError(
+      'InvalidArgument',
+      `host name ${request.hostname} is longer than ${HOSTNAME_LIMIT} bytes`,
+    );
+  }
+  checkSysctls(request.sysctls, request.kinds);
+}
+
+/** 65535 where the map has it, else the last id that is mapped. */
+function sealedId(map: readonly IdMapping[]): number {
+  if (map.some(({ containerId, length }) => containerId <= NOBODY && NOBODY < containerId + length))
+    return NOBODY;
+  return Math.max(0, ...map.map(({ containerId, length }) => containerId + length - 1));
+}
