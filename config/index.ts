@@ -3,3 +3,4 @@ export { describeConfig } from './describe.ts';
 export { type ConfigSources, flaggedOptions, type LoadedConfig, loadConfig, type Setting } from './load.ts';
 export { nearest } from './nearest.ts';
 export type { Config } from './schema.ts';
+export { parseDuration, parseSize } from './units.ts';

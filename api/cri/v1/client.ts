@@ -53,7 +53,16 @@ export class RpcError extends CrispError {
   readonly status: status;
 
   constructor(method: string, error: ServiceError) {
-    super(codeOf(error.code, error.details), error.details || `${method}: ${grpcNames.get(error.code)}`);
+    const unreached = /^No connection established\..*?(?:Error: )?(connect .*?)\.? Resolution note/.exec(
+      error.details,
+    )?.[1];
+    super(
+      codeOf(error.code, error.details),
+      unreached ?? (error.details || `${method}: ${grpcNames.get(error.code)}`),
+      {
+        ...(unreached ? { hint: 'check that the runtime runs, and the name of its socket' } : {}),
+      },
+    );
     this.method = method;
     this.status = error.code;
   }

@@ -1,0 +1,137 @@
+/** `crisp ctl`: a client of any CRI v1 socket, with crictl's verbs. */
+import { connectCri } from '#api/cri/v1/index.ts';
+import { parseDuration } from '#config/index.ts';
+import {
+  type Command,
+  commandHelp,
+  commandList,
+  type Flag,
+  findCommand,
+  flagHelp,
+  parse,
+  splitAtArgument,
+  UsageError,
+} from './command.ts';
+import { create, inspect, rm, start, stop } from './ctl/containers.ts';
+import type { Ctl, Terminal } from './ctl/context.ts';
+import { exec } from './ctl/exec.ts';
+import { imagefsinfo, images, inspecti, rmi } from './ctl/images.ts';
+import { logs } from './ctl/logs.ts';
+import { inspectp, pods, rmp, runp, stopp } from './ctl/pods.ts';
+import { ps } from './ctl/ps.ts';
+import { pull } from './ctl/pull.ts';
+import { run } from './ctl/run.ts';
+import { info, version } from './ctl/runtime.ts';
+
+const DEFAULT_ENDPOINT = 'unix:///run/crisp/crisp.sock';
+
+export const ctlCommands: readonly Command<Ctl>[] = [
+  run,
+  runp,
+  pods,
+  inspectp,
+  stopp,
+  rmp,
+  create,
+  start,
+  ps,
+  inspect,
+  exec,
+  logs,
+  stop,
+  rm,
+  pull,
+  images,
+  inspecti,
+  rmi,
+  imagefsinfo,
+  version,
+  info,
+];
+
+const flags: Record<string, Flag> = {
+  'runtime-endpoint': {
+    type: 'string',
+    short: 'r',
+    value: 'SOCKET',
+    doc: `Where the runtime listens; ${DEFAULT_ENDPOINT}`,
+  },
+  'image-endpoint': {
+    type: 'string',
+    short: 'i',
+    value: 'SOCKET',
+    doc: 'Where the image service listens; the same',
+  },
+  timeout: { type: 'string', short: 't', value: 'DURATION', doc: 'Limit of each call; 2m' },
+  help: { type: 'boolean', short: 'h', doc: 'Show this' },
+};
+
+function help(): string {
+  const lines = [
+    'Usage: crisp ctl [OPTION...] COMMAND [ARG...]',
+    '',
+    'Speaks to any CRI v1 socket. Ids may be shortened.',
+    '',
+    'Commands:',
+    ...commandList(ctlCommands),
+    '',
+    'Options:',
+    ...flagHelp(flags),
+    '',
+    'Environment: CONTAINER_RUNTIME_ENDPOINT, IMAGE_SERVICE_ENDPOINT',
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+/** The path of a socket's name. Throws UsageError where it is no unix socket. */
+export function socketPath(endpoint: string): string {
+  const path = endpoint.replace(/^unix:(\/\/)?/, '');
+  if (!path.startsWith('/')) {
+    throw new UsageError(
+      `the endpoint must be unix:///PATH or an absolute path, not '${endpoint}'`,
+      `such as ${DEFAULT_ENDPOINT}`,
+    );
+  }
+  return path;
+}
+
+function limitOf(text: string): number {
+  const limit = parseDuration(/^\d+$/.test(text) ? `${text}s` : text);
+  if (!limit) throw new UsageError(`--timeout must be a duration such as 30s, not '${text}'`);
+  return limit;
+}
+
+/** Runs `crisp ctl` with what follows on the command line; resolves to the exit code. */
+export async function ctl(
+  words: readonly string[],
+  terminal: Terminal,
+  signal: AbortSignal,
+): Promise<number> {
+  const [own, rest] = splitAtArgument(words, flags);
+  const parsed = parse('ctl', own, { flags, arity: [0, 0] });
+  const [name, ...args] = rest[0] === 'help' ? [rest[1] ?? 'help', '--help'] : rest;
+  if (name === undefined || name === 'help' || parsed.has('help')) {
+    terminal.out(help());
+    return name === undefined && !parsed.has('help') ? 2 : 0;
+  }
+  const command = findCommand('crisp ctl', ctlCommands, name);
+  const [before] = splitAtArgument(args, command.flags);
+  if ((command.greedy ? before : args).some((word) => word === '--help' || word === '-h')) {
+    terminal.out(commandHelp('crisp ctl', command));
+    return 0;
+  }
+  const line = parse(`ctl ${command.name}`, args, command);
+  const runtime =
+    parsed.text('runtime-endpoint') ?? (process.env['CONTAINER_RUNTIME_ENDPOINT'] || DEFAULT_ENDPOINT);
+  const image = parsed.text('image-endpoint') ?? (process.env['IMAGE_SERVICE_ENDPOINT'] || runtime);
+  const limit = limitOf(parsed.text('timeout') ?? '2m');
+  using client = connectCri(socketPath(runtime), { imageSocket: socketPath(image), maxReceive: -1 });
+  const context: Ctl = {
+    client,
+    terminal,
+    signal,
+    call: (extraMs = 0) => ({ signal, timeoutMs: limit + extraMs }),
+    now: () => BigInt(Date.now()) * 1_000_000n,
+  };
+  return await command.run(context, line);
+}

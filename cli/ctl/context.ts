@@ -1,0 +1,109 @@
+/** What every command of `crisp ctl` is given, and the flags that several share. */
+import type { CallSettings, CriClient } from '#api/cri/v1/index.ts';
+import { parseDuration } from '#config/index.ts';
+import { type Flag, type Parsed, UsageError } from '../command.ts';
+import { renderDocument } from '../documents.ts';
+import { type Column, renderTable } from '../table.ts';
+
+export interface Terminal {
+  out(text: string | Uint8Array): void;
+  err(text: string | Uint8Array): void;
+  /** Whether the standard error is a terminal, so that a line may be drawn over. */
+  readonly interactive: boolean;
+}
+
+export interface Ctl {
+  readonly client: CriClient;
+  readonly terminal: Terminal;
+  /** Aborted by the first SIGINT or SIGTERM. */
+  readonly signal: AbortSignal;
+  /** Limit and cancellation of one call; `extraMs` is added to the limit. */
+  call(extraMs?: number): CallSettings;
+  /** Nanoseconds since the epoch. */
+  now(): bigint;
+}
+
+export const outputFlag = (formats: string): Record<string, Flag> => ({
+  output: { type: 'string', short: 'o', value: formats, doc: 'Form of the output' },
+});
+export const quietFlag: Record<string, Flag> = { quiet: { type: 'boolean', short: 'q', doc: 'Ids only' } };
+export const noTruncFlag: Record<string, Flag> = { 'no-trunc': { type: 'boolean', doc: 'Ids in full' } };
+export const labelFlag: Record<string, Flag> = {
+  label: { type: 'string', multiple: true, value: 'KEY=VALUE', doc: 'Only those with this label' },
+};
+
+/** The wanted form of output. Throws UsageError for one that is not offered. */
+export function outputOf<F extends string>(parsed: Parsed, formats: readonly F[]): F {
+  const wanted = parsed.text('output') ?? formats[0];
+  const found = formats.find((format) => format === wanted);
+  if (found === undefined)
+    throw new UsageError(`--output must be one of ${formats.join(', ')}, not '${wanted}'`);
+  return found;
+}
+
+/** Labels of `--label KEY=VALUE` flags. */
+export function labelsOf(parsed: Parsed, flag = 'label'): Record<string, string> {
+  const pairs = parsed.all(flag).map((text): [string, string] => {
+    const at = text.indexOf('=');
+    if (at < 1) throw new UsageError(`--${flag} must be KEY=VALUE, not '${text}'`);
+    return [text.slice(0, at), text.slice(at + 1)];
+  });
+  return Object.fromEntries(pairs);
+}
+
+/** Whole seconds from "10" or "10s"; `fallback` where the flag is absent. */
+export function secondsOf(parsed: Parsed, flag: string, fallback: number): number {
+  const text = parsed.text(flag);
+  if (text === undefined) return fallback;
+  const milliseconds = parseDuration(/^\d+$/.test(text) ? `${text}s` : text);
+  if (milliseconds === undefined)
+    throw new UsageError(`--${flag} must be seconds or a duration such as 2m, not '${text}'`);
+  return Math.ceil(milliseconds / 1000);
+}
+
+/** A regular expression of a flag, as crictl filters names. */
+export function patternOf(parsed: Parsed, flag: string): RegExp | undefined {
+  const text = parsed.text(flag);
+  try {
+    return text === undefined ? undefined : new RegExp(text);
+  } catch {
+    throw new UsageError(`--${flag} must be a regular expression, not '${text}'`);
+  }
+}
+
+/** Prints a list in the wanted form. `quiet` shows one line for each item. */
+export function printList<T>(
+  ctl: Ctl,
+  parsed: Parsed,
+  list: {
+    items: readonly T[];
+    columns: readonly Column<T>[];
+    quiet: (item: T) => string;
+    document: () => unknown;
+  },
+): void {
+  const format = outputOf(parsed, ['table', 'json', 'yaml']);
+  if (parsed.has('quiet')) ctl.terminal.out(list.items.map((item) => `${list.quiet(item)}\n`).join(''));
+  else if (format === 'table') ctl.terminal.out(renderTable(list.columns, list.items));
+  else ctl.terminal.out(renderDocument(list.document(), format));
+}
+
+/** Does the same for each target, goes on past failures, and resolves to the exit code. */
+export async function forEachTarget(
+  ctl: Ctl,
+  targets: readonly string[],
+  act: (target: string) => Promise<string | undefined>,
+): Promise<number> {
+  let failed = false;
+  for (const target of targets) {
+    try {
+      const text = await act(target);
+      if (text !== undefined) ctl.terminal.out(`${text}\n`);
+    } catch (error) {
+      if (ctl.signal.aborted) throw error;
+      failed = true;
+      ctl.terminal.err(`crisp ctl: ${target}: ${error instanceof Error ? error.message : error}\n`);
+    }
+  }
+  return failed ? 1 : 0;
+}

@@ -1,0 +1,83 @@
+/** `crisp ctl pull`, and the pull that other commands begin with. */
+import { type cri, toBigInt } from '#api/cri/v1/index.ts';
+import { type Command, type Flag, type Parsed, UsageError } from '../command.ts';
+import { readMessage } from '../documents.ts';
+import { bytes } from '../format.ts';
+import { type Ctl, labelsOf } from './context.ts';
+import { progress } from './progress.ts';
+
+export const credentialFlags: Record<string, Flag> = {
+  creds: {
+    type: 'string',
+    value: 'USER[:PASSWORD]',
+    doc: 'Credentials; without a password REGISTRY_PASSWORD is used',
+  },
+  auth: { type: 'string', value: 'BASE64', doc: 'base64 of user:password' },
+};
+
+/** Credentials of the flags; undefined where there are none. */
+export function authOf(parsed: Parsed): cri.AuthConfigInit | undefined {
+  const [creds, auth] = [parsed.text('creds'), parsed.text('auth')];
+  if (creds !== undefined && auth !== undefined)
+    throw new UsageError('--creds and --auth exclude each other');
+  if (auth !== undefined) return { auth };
+  if (creds === undefined) return undefined;
+  const colon = creds.indexOf(':');
+  const username = colon < 0 ? creds : creds.slice(0, colon);
+  const password = colon < 0 ? process.env['REGISTRY_PASSWORD'] : creds.slice(colon + 1);
+  if (username === '' || password === undefined)
+    throw new UsageError('--creds must be USER:PASSWORD, or USER with REGISTRY_PASSWORD set');
+  return { username, password };
+}
+
+/** What the image store holds, in bytes; undefined where the runtime does not say. */
+async function storedBytes(ctl: Ctl): Promise<bigint | undefined> {
+  const reply = await ctl.client.ImageFsInfo({}, ctl.call()).catch(() => undefined);
+  const used = reply?.imageFilesystems[0]?.usedBytes;
+  return used ? toBigInt(used.value) : undefined;
+}
+
+/**
+ * Pulls and resolves to the image's id. CRI tells nothing of a pull under way, so the line that is shown meanwhile has
+ * the time, and by how much the runtime's image store has grown since.
+ */
+export async function pullImage(ctl: Ctl, request: cri.PullImageRequestInit): Promise<string> {
+  const before = ctl.terminal.interactive ? await storedBytes(ctl) : undefined;
+  const measure = async (): Promise<string> => {
+    const now = before === undefined ? undefined : await storedBytes(ctl);
+    return now !== undefined && before !== undefined && now > before
+      ? `store grew by ${bytes(now - before)}`
+      : '';
+  };
+  using _line = progress(ctl.terminal, `pulling ${request.image?.image ?? ''}`, measure);
+  const { imageRef } = await ctl.client.PullImage(request, { ...ctl.call(), timeoutMs: Infinity });
+  return imageRef;
+}
+
+export const pull: Command<Ctl> = {
+  name: 'pull',
+  usage: 'IMAGE',
+  summary: 'Pull an image',
+  flags: {
+    ...credentialFlags,
+    annotation: {
+      type: 'string',
+      short: 'a',
+      multiple: true,
+      value: 'KEY=VALUE',
+      doc: 'Annotation of the image',
+    },
+    'pod-config': { type: 'string', value: 'POD-FILE', doc: 'The pod that the image is for' },
+  },
+  arity: [1, 1],
+  async run(ctl, parsed) {
+    const podFile = parsed.text('pod-config');
+    const imageRef = await pullImage(ctl, {
+      image: { image: parsed.args[0], annotations: labelsOf(parsed, 'annotation') },
+      auth: authOf(parsed),
+      ...(podFile === undefined ? {} : { sandboxConfig: await readMessage('PodSandboxConfig', podFile) }),
+    });
+    ctl.terminal.out(`Image is up to date for ${imageRef}\n`);
+    return 0;
+  },
+};

@@ -1,0 +1,127 @@
+/** `crisp ctl run`: a pod with one container at once, from an image and a command or from two files. */
+import { randomBytes, randomUUID } from 'node:crypto';
+import { rm, stat } from 'node:fs/promises';
+import { cri } from '#api/cri/v1/index.ts';
+import { parseSize } from '#config/index.ts';
+import { CrispError, describeError } from '#core/errors.ts';
+import { type Command, type Parsed, UsageError } from '../command.ts';
+import { readMessage } from '../documents.ts';
+import type { Ctl } from './context.ts';
+import { hasEnded, printLog } from './logs.ts';
+import { authOf, credentialFlags, pullImage } from './pull.ts';
+import { planRun, type RunPlan, runFlags } from './run-config.ts';
+
+/** Seconds that a container is given when the user interrupts. */
+const GRACE = 10;
+
+interface Running {
+  readonly podSandboxId: string;
+  readonly containerId: string;
+}
+
+function memoryOf(parsed: Parsed): number | undefined {
+  const text = parsed.text('memory');
+  const bytes = text === undefined ? undefined : parseSize(text);
+  if (text !== undefined && bytes === undefined)
+    throw new UsageError(`--memory must be a size such as 64MiB, not '${text}'`);
+  return bytes;
+}
+
+const isFile = async (path: string): Promise<boolean> =>
+  (await stat(path).catch(() => undefined))?.isFile() ?? false;
+
+/** Two names of files mean what they mean to crictl; anything else is an image and its command. */
+async function planOf(parsed: Parsed): Promise<RunPlan & { attach: boolean }> {
+  const [first = '', second = ''] = parsed.args;
+  if (parsed.args.length === 2 && (await isFile(first)) && (await isFile(second))) {
+    const container = await readMessage('ContainerConfig', first);
+    return { container, pod: await readMessage('PodSandboxConfig', second), logDirectory: '', attach: false };
+  }
+  const identity = { name: `run-${randomBytes(4).toString('hex')}`, uid: randomUUID() };
+  return { ...planRun(parsed, identity, memoryOf(parsed)), attach: !parsed.has('detach') };
+}
+
+/** Makes sure of the image, then of pod and container; a failure on the way removes what was made. */
+async function launch(ctl: Ctl, parsed: Parsed, { pod, container }: RunPlan): Promise<Running> {
+  const image = container.image ?? {};
+  const present = await ctl.client.ImageStatus({ image }, ctl.call());
+  if (!present.image || parsed.has('pull'))
+    await pullImage(ctl, { image, auth: authOf(parsed), sandboxConfig: pod });
+  const runtimeHandler = parsed.text('runtime') ?? '';
+  const { podSandboxId } = await ctl.client.RunPodSandbox({ config: pod, runtimeHandler }, ctl.call(120_000));
+  try {
+    const request = { podSandboxId, config: container, sandboxConfig: pod };
+    const { containerId } = await ctl.client.CreateContainer(request, ctl.call());
+    await ctl.client.StartContainer({ containerId }, ctl.call());
+    return { podSandboxId, containerId };
+  } catch (error) {
+    await removePod(ctl, podSandboxId).catch((reason: unknown) => {
+      ctl.terminal.err(`crisp ctl run: pod ${podSandboxId} is left: ${describeError(reason)}\n`);
+    });
+    throw error;
+  }
+}
+
+/** Works when the user has interrupted, too. */
+async function removePod(ctl: Ctl, podSandboxId: string): Promise<void> {
+  await ctl.client.StopPodSandbox({ podSandboxId });
+  await ctl.client.RemovePodSandbox({ podSandboxId });
+}
+
+/** Shows the log until the container has ended and resolves to its exit code. An interrupt stops the container. */
+async function attach(ctl: Ctl, containerId: string): Promise<number> {
+  const status = async () => (await ctl.client.ContainerStatus({ containerId })).status;
+  const logPath = (await status())?.logPath;
+  if (!logPath) throw new CrispError('Internal', `container ${containerId} has no log path`);
+  const finished = new AbortController(); // an interrupt ends the container, and that ends the log
+  const stop = () => {
+    const request = cri.StopContainerRequest.fromObject({ containerId, timeout: GRACE });
+    void ctl.client.StopContainer(request).catch((error: unknown) => {
+      ctl.terminal.err(`crisp ctl run: ${describeError(error)}\n`);
+      finished.abort();
+    });
+  };
+  ctl.signal.addEventListener('abort', stop);
+  try {
+    const untilEnd = { ...ctl, call: () => ({}) };
+    const options = { finished: () => hasEnded(untilEnd, containerId), signal: finished.signal };
+    await printLog(ctl, logPath, options, false);
+  } finally {
+    ctl.signal.removeEventListener('abort', stop);
+  }
+  return ((await status())?.exitCode ?? 255) & 0xff;
+}
+
+export const run: Command<Ctl> = {
+  name: 'run',
+  usage: 'IMAGE [COMMAND...] | CONTAINER-FILE POD-FILE',
+  summary: 'Run a container in a pod of its own, and show its output',
+  flags: {
+    detach: { type: 'boolean', short: 'd', doc: 'Print the id of the container and return' },
+    rm: { type: 'boolean', doc: 'Remove the pod, its container and its log at the end' },
+    pull: { type: 'boolean', doc: 'Pull the image even where it is present' },
+    runtime: { type: 'string', short: 'r', value: 'HANDLER', doc: 'Runtime handler' },
+    ...runFlags,
+    ...credentialFlags,
+  },
+  arity: [1, Infinity],
+  greedy: true,
+  async run(ctl, parsed) {
+    if (parsed.has('detach') && parsed.has('rm'))
+      throw new UsageError('crisp ctl run: --detach and --rm exclude each other');
+    const plan = await planOf(parsed);
+    const { podSandboxId, containerId } = await launch(ctl, parsed, plan);
+    if (!plan.attach) {
+      ctl.terminal.out(`${containerId}\n`);
+      return 0;
+    }
+    try {
+      return await attach(ctl, containerId);
+    } finally {
+      if (parsed.has('rm')) {
+        await removePod(ctl, podSandboxId);
+        if (plan.logDirectory) await rm(plan.logDirectory, { recursive: true, force: true });
+      }
+    }
+  },
+};

@@ -1,0 +1,32 @@
+/** Statuses as the documents that `inspect` and its like print: proto3 JSON, but times as RFC 3339. */
+import { type MessageName, type MessageOf, toJson } from '#api/cri/v1/index.ts';
+import { timestamp } from '../format.ts';
+
+const TIMES = ['createdAt', 'startedAt', 'finishedAt'];
+
+/** A value of `info`: JSON where it is some, else the text. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+/** `{status, info}` of a status reply; the values of `info` are parsed where they are JSON. */
+export function statusDocument<N extends MessageName>(
+  name: N,
+  status: MessageOf<N>,
+  info: Readonly<Record<string, string>>,
+): Record<string, unknown> {
+  const document = toJson(name, status);
+  for (const key of TIMES) {
+    const value = document[key];
+    if (typeof value === 'string') document[key] = timestamp(BigInt(value));
+  }
+  return { status: document, info: infoDocument(info) };
+}
+
+/** The values parsed where they are JSON. */
+export const infoDocument = (info: Readonly<Record<string, string>>): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(info).map(([key, value]) => [key, parsed(value)]));

@@ -1,0 +1,177 @@
+/** The command line: `crisp serve | config | ctl | version | help`. */
+import { readFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { describeConfig, flaggedOptions, type LoadedConfig, loadConfig } from '#config/index.ts';
+import { CrispError, describeError, errnoOf } from '#core/errors.ts';
+import {
+  type Command,
+  commandHelp,
+  commandList,
+  type Flag,
+  findCommand,
+  type Parsed,
+  parse,
+  UsageError,
+} from './command.ts';
+import type { Terminal } from './ctl/context.ts';
+
+const CONFIG = '/etc/crisp/crisp.toml';
+/** Waited upon, for milliseconds, while a reader is slow. */
+const PAUSE = new Int32Array(new SharedArrayBuffer(4));
+
+interface Invocation {
+  readonly terminal: Terminal;
+  readonly signal: AbortSignal;
+}
+
+/** What is written must arrive before the exit, and a reader that went away is no failure of ours. */
+function write(descriptor: number, text: string | Uint8Array): void {
+  let rest: Uint8Array = typeof text === 'string' ? Buffer.from(text) : text;
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(descriptor, rest));
+    } catch (error) {
+      if (errnoOf(error) === 'EAGAIN') Atomics.wait(PAUSE, 0, 0, 5);
+      else if (errnoOf(error) === 'EPIPE') process.exit(141);
+      else throw error;
+    }
+  }
+}
+
+const configFlags: Record<string, Flag> = {
+  config: {
+    type: 'string',
+    short: 'c',
+    value: 'FILE',
+    doc: `Instead of ${CONFIG}; FILE.d/*.toml is read after it`,
+  },
+  ...Object.fromEntries(
+    [...flaggedOptions()].map(([name, { option }]): [string, Flag] => [
+      name,
+      { type: 'string', multiple: Array.isArray(option.fallback), value: 'VALUE', doc: option.doc },
+    ]),
+  ),
+};
+
+function load(parsed: Parsed): Promise<LoadedConfig> {
+  const file = parsed.text('config');
+  const given = [...flaggedOptions().keys()].filter((name) => parsed.has(name));
+  return loadConfig({
+    ...(file === undefined ? { files: [CONFIG] } : { requiredFiles: [file] }),
+    dropIns: [`${file ?? CONFIG}.d`],
+    flags: Object.fromEntries(given.map((name) => [name, parsed.all(name)])),
+  });
+}
+
+const commands: readonly Command<Invocation>[] = [
+  {
+    name: 'serve',
+    usage: '[OPTION...]',
+    summary: 'Serve CRI until a signal ends it',
+    flags: configFlags,
+    arity: [0, 0],
+    async run(_invocation, parsed) {
+      const { config } = await load(parsed);
+      const { serve } = await import('#daemon/main.ts');
+      await serve(config);
+      return 0;
+    },
+  },
+  {
+    name: 'config',
+    usage: '[OPTION...]',
+    summary: 'Check the configuration and print it with the meaning and the origin of each option',
+    flags: configFlags,
+    arity: [0, 0],
+    async run({ terminal }, parsed) {
+      terminal.out(describeConfig(await load(parsed)));
+      return 0;
+    },
+  },
+  {
+    name: 'ctl',
+    usage: '[OPTION...] COMMAND [ARG...]',
+    summary: 'Speak to a CRI socket, with the commands of crictl',
+    flags: {},
+    arity: [0, Infinity],
+    async run({ terminal, signal }, parsed) {
+      const { ctl } = await import('./ctl.ts');
+      return ctl(parsed.args, terminal, signal);
+    },
+  },
+  {
+    name: 'version',
+    usage: '',
+    summary: 'Print the version',
+    flags: {},
+    arity: [0, 0],
+    async run({ terminal }) {
+      const text = readFileSync(join(import.meta.dirname, '..', 'package.json'), 'utf8');
+      terminal.out(`crisp ${(JSON.parse(text) as { version: string }).version} (node ${process.version})\n`);
+      return 0;
+    },
+  },
+];
+
+const help = (): string =>
+  [
+    'crisp is a Kubernetes CRI runtime.',
+    '',
+    'Usage: crisp COMMAND [ARG...]',
+    '',
+    'Commands:',
+    ...commandList(commands),
+    '',
+  ].join('\n');
+
+/** Runs one command line; resolves to the exit code: 0, 1 for a failure, 2 for a wrong command line. */
+export async function main(words: readonly string[], invocation: Invocation): Promise<number> {
+  const { terminal } = invocation;
+  const [name, ...args] = words[0] === 'help' && words[1] !== undefined ? [words[1], '--help'] : words;
+  if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
+    terminal.out(help());
+    return name === undefined ? 2 : 0;
+  }
+  const command = findCommand('crisp', commands, name === '--version' ? 'version' : name);
+  if (command.name === 'ctl') return command.run(invocation, parse('ctl', ['--', ...args], command));
+  if (args.includes('--help') || args.includes('-h')) {
+    terminal.out(commandHelp('crisp', command));
+    return 0;
+  }
+  return command.run(invocation, parse(command.name, args, command));
+}
+
+/** An error as text for people, and the exit code that goes with it. */
+export function report(error: unknown): [text: string, code: number] {
+  const lines = describeError(error)
+    .split('\n')
+    .map((line) => (line.startsWith('crisp ') ? line : `crisp: ${line}`));
+  if (!(error instanceof CrispError))
+    return [`${lines.join('\n')}\n${error instanceof Error ? error.stack : ''}\n`, 1];
+  // The text of a server holds its own remedy; where there was no server, ours is of use.
+  const isRemote = 'status' in error && error.code !== 'Unavailable';
+  return [
+    `${[...lines, ...(isRemote ? [] : [`hint: ${error.hint}`])].join('\n')}\n`,
+    error instanceof UsageError ? 2 : 1,
+  ];
+}
+
+if (import.meta.main) {
+  const interrupt = new AbortController();
+  const words = process.argv.slice(2);
+  // The daemon has its own way to end; everything else gives up at the first signal and dies at the second.
+  if (words[0] !== 'serve')
+    for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => interrupt.abort());
+  const terminal: Terminal = {
+    out: (text) => write(1, text),
+    err: (text) => write(2, text),
+    interactive: process.stderr.isTTY === true,
+  };
+  try {
+    process.exitCode = await main(words, { terminal, signal: interrupt.signal });
+  } catch (error) {
+    const [text, code] = report(error);
+    terminal.err(text);
+    process.exitCode = interrupt.signal.aborted ? 130 : code;
+  }
+}
