@@ -20,7 +20,11 @@ export function parseText(text: string, file: string): unknown {
       'correct the file',
     );
   }
-  return document.toJS({ maxAliasCount: 100 });
+  try {
+    return document.toJS({ maxAliasCount: 100 });
+  } catch (error) {
+    throw new UsageError(`${file}: ${describeError(error)}`, 'correct the file');
+  }
 }
 
 /** The text of a file, or of the standard input for `-`. */

@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { type Flag, findCommand, parse, splitAtArgument, UsageError } from './command.ts';
+
+const flags: Record<string, Flag> = {
+  all: { type: 'boolean', short: 'a', doc: '' },
+  name: { type: 'string', short: 'n', doc: '' },
+  label: { type: 'string', multiple: true, doc: '' },
+};
+const shape = { flags, arity: [0, 2] as const };
+
+test('flags and arguments are told apart', () => {
+  const parsed = parse('x', ['-a', 'one', '--name=n', '--label', 'a=b', '--label', 'c=d', 'two'], shape);
+  assert.deepEqual(parsed.args, ['one', 'two']);
+  assert.equal(parsed.text('name'), 'n');
+  assert.deepEqual(parsed.all('label'), ['a=b', 'c=d']);
+  assert.ok(parsed.has('all'));
+  assert.equal(parse('x', [], shape).text('name'), undefined);
+});
+
+test('a greedy command leaves the flags of what it runs alone', () => {
+  const greedy = { flags, arity: [0, Infinity] as const, greedy: true };
+  assert.deepEqual(parse('x', ['-n', 'v', 'image', 'ls', '-la', '--all'], greedy).args, [
+    'image',
+    'ls',
+    '-la',
+    '--all',
+  ]);
+  assert.equal(parse('x', ['image', '--all'], greedy).has('all'), false);
+  assert.deepEqual(parse('x', ['-a', '--', '-image'], greedy).args, ['-image']);
+  assert.deepEqual(splitAtArgument(['-a', '--name', 'n', 'verb', '-a'], flags), [
+    ['-a', '--name', 'n'],
+    ['verb', '-a'],
+  ]);
+  assert.deepEqual(splitAtArgument(['--name=n', '-'], flags), [['--name=n'], ['-']]);
+});
+
+test('mistakes are usage errors that help', () => {
+  const cases: [string[], RegExp][] = [
+    [['--nmae', 'x'], /unknown option --nmae \(did you mean --name\?\)/],
+    [['--zzzzzz'], /unknown option --zzzzzz$/],
+    [['--name'], /--name/],
+    [['--all=x'], /--all/],
+    [['a', 'b', 'c'], /unexpected argument 'c'/],
+    [['-n', 'a', '-n', 'b'], /--name is given 2 times/],
+  ];
+  for (const [words, reason] of cases) {
+    assert.throws(
+      () => parse('x', words, shape),
+      (error) => error instanceof UsageError && reason.test(error.message),
+      String(reason),
+    );
+  }
+  assert.throws(() => parse('x', [], { flags, arity: [1, 1] }), /too few arguments/);
+  const command = {
+    name: 'inspect',
+    usage: '',
+    summary: '',
+    flags,
+    arity: [0, 0] as const,
+    run: async () => 0,
+  };
+  assert.equal(findCommand('x', [command], 'inspect'), command);
+  assert.throws(
+    () => findCommand('x', [command], 'inspct'),
+    /unknown command 'inspct' \(did you mean inspect\?\)/,
+  );
+});
