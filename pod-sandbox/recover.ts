@@ -8,7 +8,7 @@ import type { Operation } from '#core/operation.ts';
 import type { Context } from './context.ts';
 import { isPinned } from './intents.ts';
 import { type SandboxRecord, toNotReady } from './sandbox.ts';
-import { undoIntents } from './stop.ts';
+import { stopSandbox, undoIntents } from './stop.ts';
 
 /** Undos of different sandboxes at one time: each may run CNI plugins. */
 const AT_ONCE = 4;
@@ -54,9 +54,11 @@ async function recoverOne(context: Context, id: SandboxId, op: Operation): Promi
   const rebooted = record.bootId !== kernel.processes.bootId;
   if (record.state.name === 'ready') return checkPins(context, record);
   if (record.state.name === 'creating') return undoCreation(context, record, op);
-  // What died in this boot may still have containers: its end is the kubelet's StopPodSandbox.
-  if (rebooted || record.state.reason !== 'dead') await undoIntents(context, record, op);
-  else await sandboxes.commitEnd(record);
+  const { reason } = record.state;
+  if (rebooted || reason === 'failed') return undoIntents(context, record, op);
+  // A stop that was cut short goes on, its containers first. What died is the kubelet's to stop.
+  if (reason === 'stopped' && record.intents.length > 0) return stopSandbox(context, id, op);
+  if (reason === 'dead') await sandboxes.commitEnd(record);
 }
 
 /** A pod whose network namespace is no longer pinned cannot take a container any more. */

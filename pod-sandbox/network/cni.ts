@@ -69,10 +69,13 @@ export class Cni {
   async detach(id: SandboxId, attachment: Attachment, netns: string, op: Operation): Promise<void> {
     const until = performance.now() + this.#options.delLimit;
     const { config, result } = attachment;
+    // One that hangs may use up the time of the list, but not the share of those before it.
+    const share = this.#options.delLimit / config.plugins.length;
     let failure: unknown;
     for (const plugin of config.plugins.toReversed()) {
       try {
-        await this.#call('DEL', { id, attachment, netns, plugin, result, until }, op);
+        const last = Math.max(until, performance.now() + share);
+        await this.#call('DEL', { id, attachment, netns, plugin, result, until: last }, op);
       } catch (error) {
         failure ??= error;
         if (result || hasCode(error, 'Cancelled')) break;

@@ -28,6 +28,10 @@ const operation = (act: string): Operation =>
   });
 
 const kernel = await openKernel({ log: silentLog });
+// All that it starts is born in a group where the test can find it.
+const group = `${options.cgroupPrefix}/daemon`;
+await kernel.cgroups.create(group);
+await kernel.cgroups.join(group, process.pid);
 const service = await openPodSandboxes(options, kernel, silentLog, { containers: noContainers });
 const id = await service.run({ config, runtimeHandler: '' }, operation('run'));
 await service.stop(id, operation('stop'));

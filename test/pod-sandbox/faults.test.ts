@@ -81,6 +81,19 @@ test('a plugin that hangs is ended with all its children at the deadline', async
   assert.deepEqual([service.list(), await stand.leftovers()], [[], []]);
 });
 
+test('a plugin that hangs in DEL too does not keep the others from giving back', async () => {
+  await using stand = await Stand.make();
+  await stand.plugin('hang', 'sleep 1000');
+  await stand.useNetwork([{ type: 'hang' }]);
+  const service = await stand.open({ deadlines: { networkAdd: 600, networkDel: 1000 } });
+  await fails(service, stand, 'DeadlineExceeded', 'CNI ADD hang');
+  assert.match(service.list()[0]?.detail ?? '', /CNI DEL hang/);
+  assert.deepEqual([await stand.addresses(), await stand.veths()], [[], []]);
+  await stand.plugin('hang', 'exit 0');
+  await service.remove(service.list()[0]?.id ?? assert.fail(), stand.operation());
+  assert.deepEqual(await stand.leftovers(), []);
+});
+
 test('what DEL cannot undo stays listed as not ready; the next run or removal undoes it', async () => {
   await using stand = await Stand.make();
   const script = (del: string) =>

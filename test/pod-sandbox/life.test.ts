@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { type CrispError, hasCode } from '#core/errors.ts';
 import { newContainerId, newSandboxId } from '#core/ids.ts';
-import { encode } from '#core/record-store.ts';
+import { decode, encode } from '#core/record-store.ts';
 import {
   defaultLinux,
   type PodSandboxes,
@@ -187,6 +187,33 @@ test('a restart finds the pods as they are, and its watch too', async () => {
   assert.ok(before?.process && stand.kernel.processes.signal(before.process, 9));
   assert.equal((await ended).sandbox.id, id);
   await second.remove(id, stand.operation());
+  assert.deepEqual(await stand.leftovers(), []);
+});
+
+test('a restart sees what ended, or was stopped by half, while no daemon ran', async () => {
+  await using stand = await Stand.make();
+  const first = await stand.open();
+  const run = () => first.run(request(stand.config()), stand.operation());
+  const [killed, unpinned, stopped] = [await run(), await run(), await run()];
+  const { process } = first.get(killed) ?? {};
+  const net = first.get(unpinned)?.network.namespace ?? '';
+  await first.close();
+  assert.ok(process && stand.kernel.processes.signal(process, 9));
+  await stand.kernel.namespaces.watch(process, AbortSignal.timeout(10_000));
+  await stand.kernel.mounts.unmount(net);
+  const path = join(stand.options.root, 'sandboxes', stopped, 'record.json');
+  const record = decode(await readFile(path, 'utf8')) as object;
+  await writeFile(path, encode({ ...record, state: { name: 'notReady', reason: 'stopped', detail: '' } }));
+
+  const containersOf: string[] = [];
+  const stopAll = async (pod: string) => void containersOf.push(pod);
+  const second = await stand.open({}, { stopAll, removeAll: stopAll });
+  assert.equal(second.get(killed)?.state, 'notReady', 'before recovery');
+  await second.recover(stand.operation());
+  const reasons = [killed, unpinned, stopped].map((id) => second.get(id)?.reason);
+  assert.deepEqual([reasons, containersOf], [['dead', 'dead', 'stopped'], [stopped]]);
+  assert.equal(stand.kernel.mounts.below(join(stand.options.state, 'sandboxes', stopped)).length, 0);
+  for (const { id } of second.list()) await second.remove(id, stand.operation());
   assert.deepEqual(await stand.leftovers(), []);
 });
 

@@ -138,8 +138,17 @@ export class Stand implements AsyncDisposable {
       ...this.kernel.cgroups.processes(cgroupPrefix).map((pid) => `process ${pid}`),
       ...(await this.#cgroups()).map((path) => `cgroup ${path}`),
       ...(await this.addresses()).map((address) => `address ${address}`),
-      ...(await this.veths()).map((name) => `link ${name}`),
+      ...(await this.#lastingVeths()).map((name) => `link ${name}`),
     ];
+  }
+
+  /** The kernel takes the links of a namespace that nobody holds away in its own time. */
+  async #lastingVeths(): Promise<string[]> {
+    for (let tries = 0; tries < 100; tries++) {
+      if ((await this.veths()).length === 0) return [];
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    return this.veths();
   }
 
   /** Groups below the prefix, in every hierarchy that is mounted. */
