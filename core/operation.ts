@@ -99,12 +99,16 @@ export class Operation {
     return new Operation(this.name, { ...this.#options, signal }, this);
   }
 
-  /** An operation for the work that must go on when the client has gone: a rollback, an orderly undo. */
-  detached(name: string): Operation {
+  /**
+   * An operation for work that must go on when the client has gone: a rollback, an orderly undo, a transfer that others
+   * wait for too. It ends with `signal` alone.
+   */
+  detached(name: string, signal?: AbortSignal): Operation {
     const { log, onStage } = this.#options;
     return new Operation(`${this.name} ${name}`, {
       ...(log ? { log } : {}),
       ...(onStage ? { onStage } : {}),
+      ...(signal ? { signal } : {}),
     });
   }
 }

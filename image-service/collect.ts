@@ -1,0 +1,110 @@
+import { describeError } from '#core/errors.ts';
+import type { Log } from '#core/operation.ts';
+import type { ContentStore } from './content-store.ts';
+import type { ImageRecord } from './image.ts';
+import type { ImageStore } from './images.ts';
+import type { LayerStore } from './layer-store.ts';
+import type { Leases } from './leases.ts';
+import type { LayerUsers } from './ports.ts';
+
+export interface CollectorParts {
+  readonly content: ContentStore;
+  readonly images: ImageStore;
+  readonly layers: LayerStore;
+  readonly leases: Leases;
+  readonly users: LayerUsers;
+  readonly log: Log;
+}
+
+/** Deletes the files that no image, no container and no pull needs. One run at a time. */
+export class Collector implements AsyncDisposable {
+  readonly #parts: CollectorParts;
+  #running: Promise<void> = Promise.resolve();
+  readonly #timers = new Set<NodeJS.Timeout>();
+  /** Records that wait for their image's next pull: what they name and is there is not fetched twice. */
+  #waiting: readonly ImageRecord[] = [];
+
+  constructor(parts: CollectorParts) {
+    this.#parts = parts;
+  }
+
+  /** Spares what these records name. */
+  spare(records: readonly ImageRecord[]): void {
+    this.#waiting = records;
+  }
+
+  /** Runs after the delay, in ms. */
+  later(delay: number): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      void this.collect();
+    }, delay);
+    timer.unref();
+    this.#timers.add(timer);
+  }
+
+  /** Runs when the present run has ended. Never rejects: what could not be deleted is tried by the next run. */
+  collect(): Promise<void> {
+    this.#running = this.#running.then(() => this.#run()).catch((error) => this.#complain(error));
+    return this.#running;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const timer of this.#timers) clearTimeout(timer);
+    await this.#running;
+  }
+
+  /**
+   * Begins to delete what no record names, removed images of containers included among the records. For the start,
+   * when nothing is known of the containers yet. What is doomed is unknown to the stores when this returns.
+   */
+  distrust(): void {
+    this.inBackground(this.#deletions());
+  }
+
+  /** Work whose end nobody waits for but the end of the service. */
+  inBackground(work: readonly Promise<void>[]): void {
+    const before = this.#running;
+    this.#running = this.#settle(work).then(() => before);
+  }
+
+  async #run(): Promise<void> {
+    const { images, users } = this.#parts;
+    const used = new Set(users.imagesInUse());
+    for (const { id } of images.retired()) {
+      if (!used.has(id)) await images.dropRetired(id);
+    }
+    await this.#settle(this.#deletions());
+  }
+
+  /** Decided and begun without a pause in between: no pull can lay its hand on what is about to go. */
+  #deletions(): Promise<void>[] {
+    const { content, images, layers, leases } = this.#parts;
+    const alive = [...images.list().map(({ record }) => record), ...this.#waiting];
+    const blobs = new Set<string>(alive.flatMap((record) => record.blobs));
+    const keys = new Set([...alive, ...images.retired()].flatMap((record) => record.layers));
+    return [
+      ...layers
+        .keys()
+        .filter((key) => !keys.has(key) && !leases.has(key))
+        .map((key) => layers.remove(key)),
+      ...content
+        .digests()
+        .filter((one) => !blobs.has(one) && !leases.has(one))
+        .map((one) => content.remove(one)),
+    ];
+  }
+
+  async #settle(work: readonly Promise<void>[]): Promise<void> {
+    for (const outcome of await Promise.allSettled(work)) {
+      if (outcome.status === 'rejected') this.#complain(outcome.reason);
+    }
+  }
+
+  #complain(error: unknown): void {
+    this.#parts.log.warn(
+      { error: describeError(error) },
+      'could not delete files of images; it will be tried again',
+    );
+  }
+}

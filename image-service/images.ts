@@ -1,0 +1,162 @@
+import { mkdir, rename } from 'node:fs/promises';
+import { CrispError, errnoOf } from '#core/errors.ts';
+import type { ImageId } from '#core/ids.ts';
+import { RecordStore } from '#core/record-store.ts';
+import { KeyedQueue } from '#core/single-flight.ts';
+import { naming } from '#linux/errno.ts';
+import type { Files } from '#linux/kernel.ts';
+import { IMAGE_RECORD_VERSION, type Image, type ImageRecord, imageOf } from './image.ts';
+import { ImageIndex } from './image-index.ts';
+
+const keyOf = (id: ImageId): string => id.slice('sha256:'.length);
+
+/**
+ * The images' records and what is published of them: a snapshot in memory that readers take without waiting. A removed
+ * image's record moves to `retired`, where it keeps the layers of containers that still stand on them.
+ */
+export class ImageStore {
+  readonly #store: RecordStore<ImageRecord>;
+  readonly #retiredStore: RecordStore<ImageRecord>;
+  readonly #retiredDirectory: string;
+  readonly #records = new Map<ImageId, ImageRecord>();
+  readonly #retired = new Map<ImageId, ImageRecord>();
+  readonly #queue = new KeyedQueue<'records'>();
+  #index = new ImageIndex([]);
+
+  constructor(directory: string, retiredDirectory: string, files: Files) {
+    const common = { version: IMAGE_RECORD_VERSION, files };
+    this.#store = new RecordStore<ImageRecord>({ directory, ...common });
+    this.#retiredStore = new RecordStore<ImageRecord>({ directory: retiredDirectory, ...common });
+    this.#retiredDirectory = retiredDirectory;
+  }
+
+  /** Reads the records and publishes those that `usable` accepts; the others wait for their image's next pull. */
+  async load(usable: (record: ImageRecord) => boolean): Promise<{
+    unusable: readonly ImageRecord[];
+    broken: readonly { key: string; reason: string }[];
+  }> {
+    const { records, broken } = await this.#store.load();
+    const retired = await this.#retiredStore.load();
+    await this.#retiredStore.sweep(retired.removing);
+    for (const record of retired.records.values()) this.#retired.set(record.id, record);
+    const unusable: ImageRecord[] = [];
+    for (const record of records.values()) {
+      if (usable(record)) this.#records.set(record.id, record);
+      else unusable.push(record);
+    }
+    this.#settleTags();
+    this.#publish();
+    return { unusable, broken };
+  }
+
+  /** All images, as published last. */
+  list(): readonly Image[] {
+    return this.#index.images;
+  }
+
+  /** By id, unique short id, tag or digest. */
+  find(reference: string): Image | undefined {
+    return this.#index.find(reference);
+  }
+
+  /** Also one that was removed but whose files are still there. */
+  record(id: ImageId): ImageRecord | undefined {
+    return this.#records.get(id) ?? this.#retired.get(id);
+  }
+
+  retired(): readonly ImageRecord[] {
+    return [...this.#retired.values()];
+  }
+
+  /**
+   * Writes the record through to the disk and publishes it: new names join those that the image has, and a tag leaves
+   * the image that had it before. The new owner is written first; a crash in between is settled by the tags' times.
+   */
+  put(record: ImageRecord): Promise<Image> {
+    return this.#queue.run('records', async () => {
+      const merged = merge(this.#records.get(record.id), record);
+      await this.#store.create(keyOf(record.id), merged, { durable: true });
+      this.#records.set(record.id, merged);
+      const names = new Set(record.tags.map((tag) => tag.name));
+      for (const other of [...this.#records.values()]) {
+        if (other.id === record.id || !other.tags.some((tag) => names.has(tag.name))) continue;
+        const without = { ...other, tags: other.tags.filter((tag) => !names.has(tag.name)) };
+        await this.#store.write(keyOf(other.id), without, { durable: true });
+        this.#records.set(other.id, without);
+      }
+      this.#publish();
+      return imageOf(merged);
+    });
+  }
+
+  /** Removes the image that the reference means, with all its names, by one rename. Unknown is success (undefined). */
+  remove(reference: string): Promise<ImageId | undefined> {
+    return this.#queue.run('records', async () => {
+      const record = this.find(reference)?.record;
+      if (!record) return undefined;
+      const key = keyOf(record.id);
+      await naming(`remove image ${record.id}`, () => this.#retire(key));
+      this.#records.delete(record.id);
+      this.#retired.set(record.id, record);
+      this.#publish();
+      return record.id;
+    });
+  }
+
+  /** Forgets a removed image for good. */
+  dropRetired(id: ImageId): Promise<void> {
+    return this.#queue.run('records', async () => {
+      this.#retired.delete(id);
+      await this.#retiredStore.remove(keyOf(id));
+    });
+  }
+
+  async #retire(key: string): Promise<void> {
+    const target = this.#retiredStore.directory(key);
+    try {
+      await rename(this.#store.directory(key), target);
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') {
+        await mkdir(this.#retiredDirectory, { recursive: true, mode: 0o700 });
+      } else if (['ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '')) {
+        await this.#retiredStore.remove(key); // of an earlier life of the same image
+      } else throw error;
+      await rename(this.#store.directory(key), target);
+    }
+  }
+
+  /** Of two records with one tag the later has it. */
+  #settleTags(): void {
+    const owners = new Map<string, { id: ImageId; at: bigint }>();
+    for (const { id, tags } of this.#records.values()) {
+      for (const { name, at } of tags) {
+        const known = owners.get(name);
+        if (!known || known.at < at) owners.set(name, { id, at });
+      }
+    }
+    for (const record of [...this.#records.values()]) {
+      const tags = record.tags.filter(({ name }) => owners.get(name)?.id === record.id);
+      if (tags.length < record.tags.length) this.#records.set(record.id, { ...record, tags });
+    }
+  }
+
+  #publish(): void {
+    this.#index = new ImageIndex([...this.#records.values()].map(imageOf));
+  }
+}
+
+/** The record with the names of both; all else is the later's. */
+function merge(known: ImageRecord | undefined, record: ImageRecord): ImageRecord {
+  if (record.id === known?.id) {
+    const names = new Set(record.tags.map((tag) => tag.name));
+    return {
+      ...record,
+      tags: [...known.tags.filter((tag) => !names.has(tag.name)), ...record.tags],
+      digests: [...new Set([...known.digests, ...record.digests])],
+      blobs: [...new Set([...known.blobs, ...record.blobs])],
+      pulled: known.pulled,
+    };
+  }
+  if (known) throw new CrispError('Internal', `records of ${known.id} and ${record.id} cannot be one`);
+  return record;
+}

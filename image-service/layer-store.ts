@@ -1,0 +1,152 @@
+import { mkdir, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import { errnoOf } from '#core/errors.ts';
+import { encode, RecordStore, type Versioned } from '#core/record-store.ts';
+import { naming } from '#linux/errno.ts';
+import type { Files } from '#linux/kernel.ts';
+import type { Staging } from './staging.ts';
+
+/** The record of a layer. A layer exists when its directory has one: it is written last and moved with the rest. */
+export interface LayerRecord extends Versioned {
+  readonly key: string;
+  readonly diffId: string;
+  /** Whether the layers below it are hidden. */
+  readonly rootOpaque: boolean;
+  /** Bytes and inodes on the disk. */
+  readonly bytes: number;
+  readonly inodes: number;
+  /** Nanoseconds since the epoch. */
+  readonly created: bigint;
+}
+
+const VERSION = 1;
+
+/** A layer that stands by itself is known by its diff id, whatever it lies upon. */
+export const diffKey = (diffId: string): string => `diff-${diffId.slice('sha256:'.length)}`;
+/** One that was completed against the layers below is known by its chain id, and means something above those only. */
+export const chainKey = (chainId: string): string => `chain-${chainId.slice('sha256:'.length)}`;
+
+/** A directory in which a layer is made; deleted at the end of its scope unless it became a layer. */
+export interface StagedLayer extends AsyncDisposable {
+  /** Holds `fs`. */
+  readonly path: string;
+  /** Where the files go. */
+  readonly fs: string;
+}
+
+/** Unpacked layers: `<key>/{fs,record.json}`. */
+export class LayerStore {
+  readonly #directory: string;
+  readonly #staging: Staging;
+  readonly #files: Files;
+  readonly #store: RecordStore<LayerRecord>;
+  readonly #records = new Map<string, LayerRecord>();
+  #bytes = 0;
+  #inodes = 0;
+
+  constructor(directory: string, staging: Staging, files: Files) {
+    this.#directory = directory;
+    this.#staging = staging;
+    this.#files = files;
+    this.#store = new RecordStore<LayerRecord>({ directory, version: VERSION, files });
+  }
+
+  /** Reads the records; gives the keys of directories that are no layers and of removals that were cut short. */
+  async load(): Promise<{ broken: readonly { key: string; reason: string }[]; removing: readonly string[] }> {
+    const { records, broken, removing } = await this.#store.load();
+    for (const [key, record] of records) this.#add(key, record);
+    return { broken, removing };
+  }
+
+  get(key: string): LayerRecord | undefined {
+    return this.#records.get(key);
+  }
+
+  /** The layer of this diff on top of this chain, in either form. */
+  find(diffId: string, chainId: string): LayerRecord | undefined {
+    return this.#records.get(diffKey(diffId)) ?? this.#records.get(chainKey(chainId));
+  }
+
+  keys(): string[] {
+    return [...this.#records.keys()];
+  }
+
+  /** Directory of a layer's files. */
+  fs(key: string): string {
+    return join(this.#directory, key, 'fs');
+  }
+
+  /** Directories for an overlay, from the top to the bottom, of layers named from the bottom to the top. */
+  stack(keys: readonly string[]): string[] {
+    const lower = new Set<string>();
+    for (const key of keys.toReversed()) {
+      // A layer that comes twice hides itself below; overlayfs refuses the same directory twice.
+      lower.add(this.fs(key));
+      if (this.#records.get(key)?.rootOpaque) break;
+    }
+    return [...lower];
+  }
+
+  async stage(): Promise<StagedLayer> {
+    const path = this.#staging.path('layer');
+    const fs = join(path, 'fs');
+    await naming(`make ${fs}`, async () => {
+      await mkdir(path, { mode: 0o700 });
+      await mkdir(fs, { mode: 0o755 });
+    });
+    return { path, fs, [Symbol.asyncDispose]: () => this.#staging.remove(path) };
+  }
+
+  /** Makes the staged directory a layer. Where one with this key came first, that one stays. */
+  async commit(staged: StagedLayer, record: Omit<LayerRecord, 'version' | 'created'>): Promise<LayerRecord> {
+    const full = { version: VERSION, created: BigInt(Date.now()) * 1_000_000n, ...record };
+    await this.#files.writeAtomic(join(staged.path, 'record.json'), encode(full), { mode: 0o600 });
+    const known = this.#records.get(record.key);
+    if (known) return known;
+    await naming(`store layer ${record.key}`, () => this.#move(staged.path, record.key));
+    const other = this.#records.get(record.key);
+    if (other) return other;
+    this.#add(record.key, full);
+    return full;
+  }
+
+  /** Renames the layer away at once, then deletes its files. Missing is success. */
+  async remove(key: string): Promise<void> {
+    const record = this.#records.get(key);
+    this.#records.delete(key);
+    this.#bytes -= record?.bytes ?? 0;
+    this.#inodes -= record?.inodes ?? 0;
+    await this.#store.remove(key);
+  }
+
+  /** Deletes what removals left. */
+  sweep(keys: readonly string[]): Promise<void> {
+    return this.#store.sweep(keys);
+  }
+
+  get usage(): { readonly bytes: number; readonly inodes: number } {
+    return { bytes: this.#bytes, inodes: this.#inodes };
+  }
+
+  async #move(path: string, key: string): Promise<void> {
+    try {
+      await rename(path, join(this.#directory, key));
+    } catch (error) {
+      if (!['ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '') || this.#records.has(key))
+        return ignoreTaken(error);
+      // A directory without a valid record is no layer.
+      await this.#store.remove(key);
+      await rename(path, join(this.#directory, key));
+    }
+  }
+
+  #add(key: string, record: LayerRecord): void {
+    this.#records.set(key, record);
+    this.#bytes += record.bytes;
+    this.#inodes += record.inodes;
+  }
+}
+
+function ignoreTaken(error: unknown): void {
+  if (!['ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '')) throw error;
+}

@@ -1,0 +1,119 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Operation } from '#core/operation.ts';
+import { naming } from '#linux/errno.ts';
+import { Collector } from './collect.ts';
+import { ContentStore } from './content-store.ts';
+import type { Image } from './image.ts';
+import { ImageStore } from './images.ts';
+import { LayerStore } from './layer-store.ts';
+import { Layers } from './layers.ts';
+import { Leases } from './leases.ts';
+import type { ImageServiceOptions } from './options.ts';
+import { Puller } from './pull.ts';
+import { Endpoints } from './registry/endpoints.ts';
+import { RootFileSystems } from './rootfs.ts';
+import type { FoundImage, ImageFsUsage, ImageService, ImageServicePorts } from './service.ts';
+import { Staging } from './staging.ts';
+import { UnpackPool } from './unpack/unpack-pool.ts';
+
+/** Puts the parts together. Touches nothing before `recover`. */
+export function openImageService(options: ImageServiceOptions, ports: ImageServicePorts): ImageService {
+  const { kernel, users, log } = ports;
+  const { root } = options;
+  const { files, mounts } = kernel;
+  const staging = new Staging(join(root, 'staging'), files);
+  const content = new ContentStore(join(root, 'content'), staging, files);
+  const layers = new LayerStore(join(root, 'layers'), staging, files);
+  const images = new ImageStore(join(root, 'images'), join(root, 'retired'), files);
+  const empty = join(root, 'empty');
+  const leases = new Leases();
+  const collector = new Collector({ content, images, layers, leases, users, log });
+  const endpoints = new Endpoints(options);
+  const pool = new UnpackPool(options.unpackWorkers, options.workerIdleMs);
+  const puller = new Puller(options, {
+    content,
+    images,
+    layers: new Layers(options, content, layers, pool),
+    leases,
+    endpoints,
+    files,
+    failed: (keepMs) => collector.later(keepMs),
+  });
+
+  return {
+    recover: (op) => recover({ empty, staging, content, layers, images, collector }, op),
+    pull: ({ reference, auth }, op) => puller.pull(reference, auth, op),
+    list: () => images.list(),
+    status: (reference) => images.find(reference),
+    find: (reference) => found(images.find(reference)),
+    async remove(reference, op) {
+      const id = await op.stage('remove', () => images.remove(reference));
+      if (id !== undefined) collector.later(0);
+    },
+    fsInfo: () => usageOf(root, content, layers),
+    rootfs: new RootFileSystems(images, layers, mounts, empty),
+    pulls: () => puller.progress(),
+    collect: () => collector.collect(),
+    async close() {
+      await collector[Symbol.asyncDispose]();
+      await pool[Symbol.asyncDispose]();
+      await endpoints[Symbol.asyncDispose]();
+    },
+  };
+}
+
+interface Stores {
+  readonly empty: string;
+  readonly staging: Staging;
+  readonly content: ContentStore;
+  readonly layers: LayerStore;
+  readonly images: ImageStore;
+  readonly collector: Collector;
+}
+
+/**
+ * Learns what is on the disk. What no record names is not trusted, since only an image's commit writes files through:
+ * it is deleted, as is what a crash left half made. Containers' layers are named by the records of retired images.
+ */
+async function recover(stores: Stores, op: Operation): Promise<void> {
+  const { empty, staging, content, layers, images, collector } = stores;
+  await naming(`make ${empty}`, () => mkdir(empty, { recursive: true, mode: 0o755 }));
+  const left = await staging.open();
+  await op.stage('content', () => content.load());
+  const { broken, removing } = await op.stage('layers', () => layers.load());
+  const usable = (layerKeys: readonly string[]) => layerKeys.every((key) => layers.get(key));
+  const loaded = await op.stage('images', () => images.load((record) => usable(record.layers)));
+  for (const { id, layers: keys } of loaded.unusable) {
+    const missing = keys.filter((key) => !layers.get(key));
+    op.log.warn({ image: id, missing }, 'an image lacks layers; it is hidden until it is pulled again');
+  }
+  for (const { key, reason } of [...loaded.broken, ...broken]) {
+    op.log.warn({ key, reason }, 'a record of images cannot be read; it is left out');
+  }
+  collector.spare(loaded.unusable);
+  // Renames come first and are begun here; the deletions go on behind.
+  collector.inBackground([
+    ...left.map((path) => staging.remove(path)),
+    ...broken.map(({ key }) => layers.remove(key)),
+    layers.sweep(removing),
+  ]);
+  collector.distrust();
+}
+
+function found(image: Image | undefined): FoundImage | undefined {
+  if (!image) return undefined;
+  const { id, repoTags, repoDigests, record } = image;
+  const digest = repoDigests[0];
+  return { id, name: repoTags[0] ?? digest ?? id, reference: digest ?? id, config: record.config };
+}
+
+function usageOf(root: string, content: ContentStore, layers: LayerStore): ImageFsUsage {
+  const [blobs, files] = [content.usage, layers.usage];
+  return {
+    timestamp: BigInt(Date.now()) * 1_000_000n,
+    mountpoint: root,
+    usedBytes: BigInt(blobs.bytes + files.bytes),
+    inodesUsed: BigInt(blobs.inodes + files.inodes),
+  };
+}

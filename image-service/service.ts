@@ -1,0 +1,67 @@
+import type { ImageId } from '#core/ids.ts';
+import type { Log, Operation } from '#core/operation.ts';
+import type { Kernel } from '#linux/kernel.ts';
+import type { Image, ImageConfig } from './image.ts';
+import type { LayerUsers } from './ports.ts';
+import type { PullProgress } from './progress.ts';
+import type { RegistryAuth } from './registry/credentials.ts';
+
+/** What a container's creation reads of an image; the shape of `Images` in runtime-service/ports.ts. */
+export interface FoundImage {
+  readonly id: ImageId;
+  /** A tag where one is known, else a repo digest, else the id. */
+  readonly name: string;
+  /** `repository@sha256:…` where known, else the id. */
+  readonly reference: string;
+  readonly config: ImageConfig;
+}
+
+/** Use of the file system that holds the images. */
+export interface ImageFsUsage {
+  /** Nanoseconds since the epoch, > 0. */
+  readonly timestamp: bigint;
+  readonly mountpoint: string;
+  readonly usedBytes: bigint;
+  readonly inodesUsed: bigint;
+}
+
+export interface ImageRootFileSystems {
+  /** Mounts the image's layers; see `RootFileSystems` in runtime-service/ports.ts. Throws NotFound. */
+  mount(root: { image: ImageId; directory: string; target: string }, op: Operation): Promise<void>;
+  /** Unmounts; what is not mounted is success. */
+  unmount(target: string): Promise<void>;
+}
+
+export interface ImageService {
+  /** Reads the records, publishes the images and sweeps what a crash left. Before it, the service knows no image. */
+  recover(op: Operation): Promise<void>;
+  /**
+   * Pulls by tag or digest and gives the image's id. Always asks the registry with the given credentials. Retries
+   * join; a client's cancellation stops the transfer where nobody else waits, and leaves no visible image.
+   */
+  pull(request: { reference: string; auth?: RegistryAuth }, op: Operation): Promise<Image>;
+  /** All images, from memory. */
+  list(): readonly Image[];
+  /** By id, unique short id (3 characters or more), tag or digest. From memory; undefined where there is none. */
+  status(reference: string): Image | undefined;
+  /** The same for a container's creation. */
+  find(reference: string): FoundImage | undefined;
+  /** Removes the image and all its names, given any of them. Unknown is success. Files go later. */
+  remove(reference: string, op: Operation): Promise<void>;
+  /** From memory: never waits. */
+  fsInfo(): ImageFsUsage;
+  readonly rootfs: ImageRootFileSystems;
+  /** The pulls that run now. */
+  pulls(): readonly PullProgress[];
+  /** Deletes what no image, container or pull needs. Runs by itself after removals and failed pulls. */
+  collect(): Promise<void>;
+  /** Ends the workers and connections. */
+  close(): Promise<void>;
+}
+
+/** What the service works with besides its options. */
+export interface ImageServicePorts {
+  readonly kernel: Pick<Kernel, 'files' | 'mounts'>;
+  readonly users: LayerUsers;
+  readonly log: Log;
+}
