@@ -161,3 +161,26 @@ test('bandwidth annotations are quantities in range', () => {
     refused(sampleConfig({ annotations: { 'kubernetes.io/egress-bandwidth': value } }), 'egress-bandwidth');
   }
 });
+
+test('resources cannot name files outside the controllers', () => {
+  const resources = {
+    cpuPeriod: 0n,
+    cpuQuota: 0n,
+    cpuShares: 0n,
+    memoryLimit: 0n,
+    memorySwapLimit: 0n,
+    oomScoreAdj: 0n,
+    cpusetCpus: '0-3,8',
+    cpusetMems: '',
+    hugepageLimits: [],
+    unified: { 'memory.high': '5', 'hugetlb.2MB.max': '0' },
+  };
+  const withResources = (changes: object) =>
+    sampleConfig({ linux: { ...defaultLinux, resources: { ...resources, ...changes } } });
+  validate(withResources({}), driver);
+  for (const name of ['../memory.max', 'cgroup.kill', 'cgroup.procs', 'memory', 'a/b.c', '']) {
+    refused(withResources({ unified: { [name]: '1' } }), 'linux.resources.unified');
+  }
+  refused(withResources({ unified: { 'memory.max': '1\n2' } }), 'memory.max');
+  refused(withResources({ cpusetCpus: '0\n1' }), 'cpusetCpus');
+});

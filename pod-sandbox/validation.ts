@@ -5,7 +5,7 @@
 import { isIP } from 'node:net';
 import { CrispError } from '#core/errors.ts';
 import type { CgroupDriver } from './cgroups.ts';
-import type { DnsConfig, PortMapping, SandboxConfig, SandboxMetadata } from './config.ts';
+import type { DnsConfig, PortMapping, SandboxConfig, SandboxMetadata, SandboxResources } from './config.ts';
 import { checkNamespaces } from './namespace-rules.ts';
 import { bandwidthOf } from './network/bandwidth.ts';
 import { checkSysctls } from './sysctls.ts';
@@ -21,6 +21,8 @@ export function validate(config: SandboxConfig, driver: CgroupDriver): void {
   checkNamespaces(config.linux.security);
   checkSysctls(config.linux.sysctls, config.linux.security.namespaces);
   bandwidthOf(config.annotations);
+  checkResources('linux.resources', config.linux.resources);
+  checkResources('linux.overhead', config.linux.overhead);
 }
 
 /** InvalidArgument in the one form: `field value reason`. */
@@ -84,3 +86,24 @@ function checkPort(port: PortMapping, index: number): void {
 }
 
 const isPort = (port: number): boolean => Number.isInteger(port) && port >= 0 && port <= 65_535;
+
+/** Unified names become file names below the pod's cgroup; the `cgroup.` files move and kill, they do not limit. */
+function checkResources(field: string, resources: SandboxResources | undefined): void {
+  for (const [name, value] of Object.entries(resources?.unified ?? {})) {
+    if (!/^(?!cgroup\.)[a-z0-9_]+(\.[A-Za-z0-9_]+)+$/.test(name)) {
+      throw refuse(
+        `${field}.unified`,
+        name,
+        'is no cgroup file',
+        'give the name of a controller file: memory.high',
+      );
+    }
+    if (/[\0\n]/.test(value))
+      throw refuse(`${field}.unified.${name}`, value, 'has several lines', 'give one line');
+  }
+  for (const name of ['cpusetCpus', 'cpusetMems'] as const) {
+    const list = resources?.[name] ?? '';
+    if (!/^[0-9,-]*$/.test(list))
+      throw refuse(`${field}.${name}`, list, 'is no list', 'give a list such as 0-3,8');
+  }
+}

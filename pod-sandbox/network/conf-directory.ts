@@ -29,7 +29,9 @@ export class ConfDirectory {
   /** Name, inode, size and time of the file that was parsed last. */
   #stamp = '';
   #watcher: FSWatcher | undefined;
-  #refreshing: Promise<void> | undefined;
+  #looking: Promise<void> | undefined;
+  /** The look that all wait for who came during the running one. */
+  #next: Promise<void> | undefined;
   #closed = false;
 
   constructor(directory: string, log: Log) {
@@ -53,12 +55,15 @@ export class ConfDirectory {
     return this.#state.config;
   }
 
-  /** Looks again; parses only what has changed. Never throws. */
+  /** Looks again, after any look that runs already: that one may have read before the change. Never throws. */
   refresh(): Promise<void> {
-    this.#refreshing ??= this.#look().finally(() => {
-      this.#refreshing = undefined;
+    if (this.#next) return this.#next;
+    if (!this.#looking) return this.#begin();
+    this.#next = this.#looking.then(() => {
+      this.#next = undefined;
+      return this.#begin();
     });
-    return this.#refreshing;
+    return this.#next;
   }
 
   close(): void {
@@ -67,6 +72,14 @@ export class ConfDirectory {
     this.#watcher = undefined;
   }
 
+  #begin(): Promise<void> {
+    this.#looking = this.#look().finally(() => {
+      this.#looking = undefined;
+    });
+    return this.#looking;
+  }
+
+  /** Parses only what has changed. */
   async #look(): Promise<void> {
     this.#watch();
     try {

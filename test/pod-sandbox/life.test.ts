@@ -144,6 +144,20 @@ test('retries join and are answered with one id; a name is held until removal', 
   assert.deepEqual(await stand.leftovers(), []);
 });
 
+test('many pods at once get addresses of their own and leave nothing', async () => {
+  await using stand = await Stand.make();
+  await stand.useNetwork([{ type: 'portmap', capabilities: { portMappings: true } }]);
+  const service = await stand.open();
+  const run = (hostPort: number) => {
+    const portMappings = [{ protocol: 'tcp' as const, containerPort: 80, hostPort, hostIp: '' }];
+    return service.run(request(stand.config({ portMappings })), stand.operation());
+  };
+  const ids = await Promise.all(Array.from({ length: 10 }, (_, index) => run(13_000 + index)));
+  assert.equal(new Set(service.list().map(({ network }) => network.ip)).size, 10);
+  await Promise.all(ids.map((id) => service.remove(id, stand.operation())));
+  assert.deepEqual(await stand.leftovers(), []);
+});
+
 test('handlers: the unknown and the unbuilt are refused before anything is made', async () => {
   await using stand = await Stand.make();
   const service = await stand.open();
