@@ -67,7 +67,7 @@ export class Operation {
     return this.#running.map(({ name, since }) => ({ name, forMs: now - since }));
   }
 
-  /** Runs one named step and records its time. Throws Cancelled before the step when the client has gone. */
+  /** Runs one named step and records its time. It looks at no signal: undoing needs stages too (see `checkpoint`). */
   async stage<T>(name: string, step: () => Promise<T> | T): Promise<T> {
     const entry = { name, since: performance.now() };
     this.#running.push(entry);
@@ -113,6 +113,9 @@ export class Operation {
   }
 }
 
+/** What setTimeout holds; it takes a longer wait for 1 ms. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 function cancelled(name: string, reason: unknown): CrispError {
   if (reason instanceof CrispError) return reason;
   return new CrispError('Cancelled', `${name}: cancelled by the client`, { cause: reason });
@@ -120,7 +123,8 @@ function cancelled(name: string, reason: unknown): CrispError {
 
 /**
  * Runs `step` with a signal that aborts at the limit or with `parent`. The promise settles at the abort even where the
- * step ignores its signal (the step's own late outcome is then dropped), so no wait is without end.
+ * step ignores its signal (the step's own late outcome is then dropped), so no wait is without end. A limit beyond 24
+ * days counts as 24 days.
  */
 export async function withDeadline<T>(
   name: string,
@@ -137,9 +141,12 @@ export async function withDeadline<T>(
     controller.abort(error);
   };
   const onParent = () => abort(cancelled(name, parent.reason));
-  const timer = setTimeout(() => {
-    abort(new CrispError('DeadlineExceeded', `${name}: no end after ${(limitMs / 1000).toFixed(1)} s`));
-  }, limitMs);
+  const timer = setTimeout(
+    () => {
+      abort(new CrispError('DeadlineExceeded', `${name}: no end after ${(limitMs / 1000).toFixed(1)} s`));
+    },
+    Math.min(limitMs, MAX_TIMER_MS),
+  );
   parent.addEventListener('abort', onParent, { once: true });
   try {
     return await Promise.race([step(controller.signal), promise]);
