@@ -5,7 +5,8 @@ import type { ContainerId } from '#core/ids.ts';
 import { type Operation, withDeadline } from '#core/operation.ts';
 import type { Output } from '#linux/kernel.ts';
 import type { ContainerRecord } from './container.ts';
-import { type OciRuntime, RUNTIME_ENV } from './oci-runtime.ts';
+import { type OciRuntime, runtimeWords } from './oci-runtime.ts';
+import { PROGRAM_ENV } from './programs.ts';
 import { placesOf, type Runtime } from './runtime.ts';
 import { encodeSpec, type OciProcess, type OciSpec } from './spec/oci.ts';
 
@@ -18,6 +19,8 @@ export interface ExecResult {
 /** Together below the 16 MiB at which clients refuse a reply (contract, section 1). */
 const OUTPUT_LIMIT = (8 << 20) - (16 << 10);
 const NO_DEADLINE_MS = 2 ** 31 - 1;
+/** How long a runtime whose command was killed may take to end by itself. */
+const RUNTIME_END_MS = 2000;
 /** The runtimes' own exit code for a command that cannot be executed is this or above. */
 const CANNOT_EXECUTE = 126;
 
@@ -73,7 +76,7 @@ function result(record: ContainerRecord, { status, stdout, stderr }: Output): Ex
       said,
     )
   ) {
-    throw new CrispError('RuntimeFailed', `exec in ${record.id}: ${said.trim()}`, {
+    throw new CrispError('RuntimeFailed', `exec in ${record.id}: ${runtimeWords(said)}`, {
       hint: 'check that the command exists in the container',
     });
   }
@@ -86,6 +89,7 @@ class ExecSession {
   readonly #oci: OciRuntime;
   readonly #name = `exec-${randomBytes(6).toString('hex')}`;
   readonly #processFile: string;
+  #running: Promise<Output> | undefined;
 
   constructor(runtime: Runtime, record: ContainerRecord, oci: OciRuntime) {
     this.#runtime = runtime;
@@ -106,13 +110,30 @@ class ExecSession {
     await kernel.cgroups.createChild(this.#cgroup);
   }
 
+  /**
+   * At the abort the command's cgroup is killed, and the runtime's own process, which then reaps and ends by itself, is
+   * killed only where it does not: a killed runtime leaves its child to whoever is PID 1.
+   */
   run(signal: AbortSignal): Promise<Output> {
     const { kernel } = this.#runtime;
     const verb = ['exec', '--process', this.#processFile, ...this.#cgroupOption(), this.#record.id];
-    return kernel.processes.run(
-      { argv: this.#oci.command(...verb), env: RUNTIME_ENV, limit: OUTPUT_LIMIT },
-      signal,
+    const end = new AbortController();
+    const onAbort = () => {
+      void this.#kill(AbortSignal.timeout(RUNTIME_END_MS)).catch(() => {});
+      setTimeout(() => end.abort(signal.reason), RUNTIME_END_MS).unref();
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    const output = kernel.processes.run(
+      { argv: this.#oci.command(...verb), env: PROGRAM_ENV, limit: OUTPUT_LIMIT },
+      end.signal,
     );
+    this.#running = output.finally(() => signal.removeEventListener('abort', onAbort));
+    return this.#running;
+  }
+
+  async #kill(signal: AbortSignal): Promise<void> {
+    const { cgroups } = this.#runtime.kernel;
+    if (cgroups.processes(this.#cgroup).length > 0) await cgroups.kill(this.#cgroup, signal);
   }
 
   /** v2 has one tree; on v1 the freezer's is the one that kills. */
@@ -127,11 +148,10 @@ class ExecSession {
     const { kernel, options, log } = this.#runtime;
     try {
       await rm(this.#processFile, { force: true });
-      if (kernel.cgroups.processes(this.#cgroup).length > 0) {
-        await withDeadline('kill the command', options.timeouts.kill, op.signal, (signal) =>
-          kernel.cgroups.kill(this.#cgroup, signal),
-        );
-      }
+      await withDeadline('kill the command', options.timeouts.kill, op.signal, (signal) =>
+        this.#kill(signal),
+      );
+      await this.#running?.catch(() => {});
       await withDeadline('remove the cgroup', options.timeouts.kill, op.signal, (signal) =>
         kernel.cgroups.remove(this.#cgroup, signal),
       );

@@ -1,3 +1,4 @@
+import { globSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import type { Log } from '#core/operation.ts';
@@ -13,11 +14,10 @@ export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log
   const bounding = /^CapBnd:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0';
   const capabilities = capabilityNames(bounding);
   const { version, controllers } = kernel.cgroups;
-  const swaps = await readFile('/proc/swaps', 'utf8').catch(() => '');
   return {
     version,
     controllers,
-    swap: version === 2 ? swaps.trim().split('\n').length > 1 || hasSwapFile(kernel) : hasSwapFile(kernel),
+    swap: countsSwap(version),
     hugepageSizes: await hugepageSizes(),
     arch: process.arch,
     kernel: release(),
@@ -31,8 +31,11 @@ export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log
   };
 }
 
-const hasSwapFile = ({ cgroups }: Kernel): boolean =>
-  cgroups.read('/', cgroups.version === 2 ? 'memory.swap.max' : 'memory.memsw.limit_in_bytes') !== undefined;
+/** Whether the kernel counts swap by group: the root of v2 has no such file, its children do. */
+const countsSwap = (version: number): boolean =>
+  globSync(
+    version === 2 ? '/sys/fs/cgroup/*/memory.swap.max' : '/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes',
+  ).length > 0;
 
 /** `2MB` from `hugepages-2048kB`, as CRI writes sizes. */
 async function hugepageSizes(): Promise<Set<string>> {

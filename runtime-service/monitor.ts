@@ -18,7 +18,8 @@ import { CrispError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Child, ProcessRef } from '#linux/kernel.ts';
 import type { ContainerRecord } from './container.ts';
-import { type OciRuntime, RUNTIME_ENV } from './oci-runtime.ts';
+import { type OciRuntime, runtimeWords } from './oci-runtime.ts';
+import { findProgram, PROGRAM_ENV } from './programs.ts';
 import { placesOf, type Runtime } from './runtime.ts';
 
 const SYNC_PIPE = 3;
@@ -38,11 +39,11 @@ export async function startMonitor(
   monitorCgroup: string,
   op: Operation,
 ): Promise<Monitored> {
-  const { processes, cgroups } = runtime.kernel;
+  const { processes } = runtime.kernel;
   const child = await op.stage('spawn monitor', () =>
     processes.spawn({
       argv: monitorArgs(runtime, oci, record),
-      env: { ...RUNTIME_ENV, _OCI_SYNCPIPE: String(SYNC_PIPE), _OCI_STARTPIPE: String(START_PIPE) },
+      env: { ...PROGRAM_ENV, _OCI_SYNCPIPE: String(SYNC_PIPE), _OCI_STARTPIPE: String(START_PIPE) },
       cwd: placesOf(runtime.options, record.id).bundle,
       stdin: 'null',
       stdout: 'null',
@@ -52,11 +53,12 @@ export async function startMonitor(
   );
   const start = child.extra[START_PIPE] as Writable;
   const sync = child.extra[SYNC_PIPE] as Readable;
+  const complaints = collect(child);
   try {
-    await cgroups.join(monitorCgroup, child.process.pid);
+    await joinCgroup(runtime, child, monitorCgroup, complaints);
     start.end('\0');
     const pid = await op.deadline('OCI create', runtime.options.timeouts.create, (signal) =>
-      reply(child, sync, signal),
+      reply(sync, complaints, signal),
     );
     return { container: containerProcess(runtime, pid), monitor: await monitorProcess(runtime, record) };
   } finally {
@@ -70,7 +72,7 @@ function monitorArgs(runtime: Runtime, oci: OciRuntime, record: ContainerRecord)
   const { options } = runtime;
   const places = placesOf(options, record.id);
   const args = [
-    options.conmon,
+    findProgram(options.conmon),
     '--api-version',
     '1',
     '-c',
@@ -90,11 +92,34 @@ function monitorArgs(runtime: Runtime, oci: OciRuntime, record: ContainerRecord)
   return args;
 }
 
-/** The pid from the sync pipe, or the failure that it tells. */
-async function reply(child: Child, sync: Readable, signal: AbortSignal): Promise<number> {
+/** What the monitor says on its standard error, so far. */
+function collect(child: Child): () => string {
   const chunks: Buffer[] = [];
-  const complaints: Buffer[] = [];
-  child.stderr?.on('data', (chunk: Buffer) => complaints.length < 64 && complaints.push(chunk));
+  child.stderr?.on('data', (chunk: Buffer) => chunks.length < 64 && chunks.push(chunk));
+  return () => Buffer.concat(chunks).toString().trim();
+}
+
+/** A monitor that refuses its arguments has ended before it can be moved: its own words are the error then. */
+async function joinCgroup(
+  runtime: Runtime,
+  child: Child,
+  cgroup: string,
+  complaints: () => string,
+): Promise<void> {
+  try {
+    await runtime.kernel.cgroups.join(cgroup, child.process.pid);
+  } catch (error) {
+    if (runtime.kernel.processes.alive(child.process)) throw error;
+    const { code } = await child.exited;
+    throw new CrispError('RuntimeFailed', `conmon ended with ${code}: ${complaints() || 'without a word'}`, {
+      cause: error,
+    });
+  }
+}
+
+/** The pid from the sync pipe, or the failure that it tells. */
+async function reply(sync: Readable, complaints: () => string, signal: AbortSignal): Promise<number> {
+  const chunks: Buffer[] = [];
   const onAbort = () => sync.destroy(signal.reason as Error);
   signal.addEventListener('abort', onAbort, { once: true });
   try {
@@ -107,7 +132,7 @@ async function reply(child: Child, sync: Readable, signal: AbortSignal): Promise
   } finally {
     signal.removeEventListener('abort', onAbort);
   }
-  return parseReply(Buffer.concat(chunks).toString(), Buffer.concat(complaints).toString());
+  return parseReply(Buffer.concat(chunks).toString(), complaints());
 }
 
 /** conmon's line: `{"data": pid}` or `{"data": -1, "message": "…"}`. */
@@ -126,7 +151,7 @@ export function parseReply(line: string, stderr: string): number {
   }
   if (typeof answer.data === 'number' && answer.data > 0) return answer.data;
   const said = typeof answer.message === 'string' ? answer.message.trim() : '';
-  throw new CrispError('RuntimeFailed', `OCI create: ${said || stderr.trim() || 'no message'}`);
+  throw new CrispError('RuntimeFailed', `OCI create: ${runtimeWords(said || stderr) || 'no message'}`);
 }
 
 function containerProcess(runtime: Runtime, pid: number): ProcessRef {

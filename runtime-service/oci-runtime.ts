@@ -5,14 +5,13 @@ import type { ContainerId } from '#core/ids.ts';
 import type { Log, Operation } from '#core/operation.ts';
 import type { Output, Processes } from '#linux/kernel.ts';
 import type { HandlerOptions, RuntimeOptions } from './options.ts';
-
-/** Programs see nothing of the daemon's environment but the path to their own tools. */
-export const RUNTIME_ENV = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' };
+import { findProgram, PROGRAM_ENV } from './programs.ts';
 
 /** One OCI runtime by exec: crun, runc or whatever takes the same verbs. Its own state lives under `stateRoot`. */
 export class OciRuntime {
   readonly handler: string;
-  readonly path: string;
+  readonly #name: string;
+  #path: string | undefined;
   /** crun and runc differ in `exec --cgroup` on v1. */
   readonly isCrun: boolean;
   readonly #options: HandlerOptions;
@@ -28,12 +27,18 @@ export class OciRuntime {
     timeout: number,
   ) {
     this.handler = handler;
-    this.path = options.path;
+    this.#name = options.path;
     this.isCrun = basename(options.path).startsWith('crun');
     this.#options = options;
     this.#stateRoot = stateRoot;
     this.#processes = processes;
     this.#timeout = timeout;
+  }
+
+  /** Absolute. Throws NotFound where the program is not there; looked up until it is found. */
+  get path(): string {
+    this.#path ??= findProgram(this.#name);
+    return this.#path;
   }
 
   /** Arguments before the verb, as conmon passes them on. */
@@ -59,7 +64,7 @@ export class OciRuntime {
   /** What the runtime says of itself, first line. Throws where it cannot be executed. */
   async version(signal: AbortSignal): Promise<string> {
     const { status, stdout, stderr } = await this.#processes.run(
-      { argv: [this.path, '--version'], env: RUNTIME_ENV },
+      { argv: [this.path, '--version'], env: PROGRAM_ENV },
       signal,
     );
     if (status.code !== 0) throw new CrispError('RuntimeFailed', `${this.path} --version: ${words(stderr)}`);
@@ -68,7 +73,7 @@ export class OciRuntime {
 
   async #run(op: Operation, stage: string, verb: string[], tolerated?: RegExp): Promise<Output> {
     const output = await op.deadline(`runtime ${stage}`, this.#timeout, (signal) =>
-      this.#processes.run({ argv: this.command(...verb), env: RUNTIME_ENV, limit: 64 << 10 }, signal),
+      this.#processes.run({ argv: this.command(...verb), env: PROGRAM_ENV, limit: 64 << 10 }, signal),
     );
     const text = words(output.stderr);
     if (output.status.code !== 0 && !tolerated?.test(text)) {
@@ -81,7 +86,15 @@ export class OciRuntime {
   }
 }
 
-const words = (stderr: Buffer): string => stderr.toString('utf8').trim().slice(0, 2000);
+const words = (stderr: Buffer): string => runtimeWords(stderr.toString('utf8'));
+
+/** What a runtime's standard error says, without the dress of its log lines: runc's errors are `level=error msg="…"`. */
+export function runtimeWords(stderr: string): string {
+  const errors = [...stderr.matchAll(/level=(?:error|fatal) msg="((?:[^"\\]|\\.)*)"/g)].map(
+    ([, text = '']) => text.replaceAll(/\\(.)/g, '$1'),
+  );
+  return (errors.length > 0 ? errors.join('; ') : stderr.trim()).slice(0, 2000);
+}
 
 /** The table of handlers: which runtime a pod's handler name stands for. */
 export class Handlers {

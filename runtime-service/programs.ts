@@ -1,0 +1,23 @@
+import { accessSync, constants } from 'node:fs';
+import { CrispError } from '#core/errors.ts';
+
+/** Where the node's programs are looked for; they see nothing of the daemon's environment but this. */
+const DIRECTORIES = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
+
+export const PROGRAM_ENV = { PATH: DIRECTORIES.join(':') };
+
+/** The absolute path of a program given by path or name: conmon takes no names. Throws NotFound. */
+export function findProgram(name: string): string {
+  const candidates = name.startsWith('/') ? [name] : DIRECTORIES.map((directory) => `${directory}/${name}`);
+  for (const path of candidates) {
+    try {
+      accessSync(path, constants.X_OK);
+      return path;
+    } catch {
+      // The next directory.
+    }
+  }
+  throw new CrispError('NotFound', `program ${name} is not in ${DIRECTORIES.join(':')}`, {
+    hint: 'install it, or set its absolute path in the configuration',
+  });
+}
