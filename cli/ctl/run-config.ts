@@ -1,6 +1,9 @@
 /** The pod and the container that `crisp ctl run IMAGE` makes of its flags. */
+import { resolve } from 'node:path';
 import { cri } from '#api/cri/v1/index.ts';
 import { type Flag, type Parsed, UsageError } from '../command.ts';
+
+const LOG_ROOT = '/var/log/pods';
 
 export const runFlags: Record<string, Flag> = {
   name: { type: 'string', doc: 'Name of the pod and the container' },
@@ -24,6 +27,7 @@ export const runFlags: Record<string, Flag> = {
   memory: { type: 'string', short: 'm', value: 'BYTES', doc: 'Memory limit, such as 64MiB' },
   'host-network': { type: 'boolean', doc: "Use the host's network" },
   privileged: { type: 'boolean', doc: 'All rights and devices' },
+  'log-dir': { type: 'string', value: 'DIRECTORY', doc: `Where the log is kept; ${LOG_ROOT}` },
 };
 
 export interface RunPlan {
@@ -79,7 +83,7 @@ export function planRun(
   const network = parsed.has('host-network') ? 'NODE' : 'POD';
   const privileged = parsed.has('privileged');
   const namespaceOptions = { network, pid: 'CONTAINER' };
-  const logDirectory = `/var/log/pods/crisp_${name}_${identity.uid}`;
+  const logDirectory = `${resolve(parsed.text('log-dir') ?? LOG_ROOT)}/crisp_${name}_${identity.uid}`;
   const [image, ...args] = parsed.args;
   const labels = {
     'io.kubernetes.pod.name': name,

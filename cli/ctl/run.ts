@@ -42,7 +42,8 @@ async function planOf(parsed: Parsed): Promise<RunPlan & { attach: boolean }> {
 }
 
 /** Makes sure of the image, then of pod and container; a failure on the way removes what was made. */
-async function launch(ctl: Ctl, parsed: Parsed, { pod, container }: RunPlan): Promise<Running> {
+async function launch(ctl: Ctl, parsed: Parsed, plan: RunPlan): Promise<Running> {
+  const { pod, container } = plan;
   const image = container.image ?? {};
   const present = await ctl.client.ImageStatus({ image }, ctl.call());
   if (!present.image || parsed.has('pull'))
@@ -55,7 +56,7 @@ async function launch(ctl: Ctl, parsed: Parsed, { pod, container }: RunPlan): Pr
     await ctl.client.StartContainer({ containerId }, ctl.call());
     return { podSandboxId, containerId };
   } catch (error) {
-    await removePod(ctl, podSandboxId).catch((reason: unknown) => {
+    await removePod(ctl, podSandboxId, plan).catch((reason: unknown) => {
       ctl.terminal.err(`crisp ctl run: pod ${podSandboxId} is left: ${describeError(reason)}\n`);
     });
     throw error;
@@ -63,9 +64,10 @@ async function launch(ctl: Ctl, parsed: Parsed, { pod, container }: RunPlan): Pr
 }
 
 /** Works when the user has interrupted, too. */
-async function removePod(ctl: Ctl, podSandboxId: string): Promise<void> {
+async function removePod(ctl: Ctl, podSandboxId: string, { logDirectory }: RunPlan): Promise<void> {
   await ctl.client.StopPodSandbox({ podSandboxId });
   await ctl.client.RemovePodSandbox({ podSandboxId });
+  if (logDirectory) await rm(logDirectory, { recursive: true, force: true });
 }
 
 /** Shows the log until the container has ended and resolves to its exit code. An interrupt stops the container. */
@@ -118,10 +120,7 @@ export const run: Command<Ctl> = {
     try {
       return await attach(ctl, containerId);
     } finally {
-      if (parsed.has('rm')) {
-        await removePod(ctl, podSandboxId);
-        if (plan.logDirectory) await rm(plan.logDirectory, { recursive: true, force: true });
-      }
+      if (parsed.has('rm')) await removePod(ctl, podSandboxId, plan);
     }
   },
 };
