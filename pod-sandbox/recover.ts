@@ -14,7 +14,11 @@ import { stopSandbox, undoIntents } from './stop.ts';
 const AT_ONCE = 4;
 
 /** Synchronous and first of all, so that no read is served a pod that died while no daemon ran. */
-export function settleStates({ sandboxes, watches, kernel }: Context): void {
+export function settleStates({ sandboxes, watches, kernel, cni }: Context): void {
+  const unfinished = sandboxes
+    .list()
+    .filter(({ state, intents }) => state.name !== 'ready' && intents.length > 0);
+  cni.inherit(unfinished.map(({ id }) => id));
   for (const record of sandboxes.list()) {
     if (record.state.name !== 'ready') continue;
     const { process } = record;

@@ -11,6 +11,7 @@ import type { Operation } from '#core/operation.ts';
 import type { Output, Processes } from '#linux/kernel.ts';
 import type { Attachment } from './attachment.ts';
 import type { PluginConfig } from './conflist.ts';
+import { orphansEnd } from './orphans.ts';
 import { type CniCommand, pluginEnvironment, pluginInput } from './request.ts';
 import { type CniResult, parseResult, pluginMessage, podIps } from './result.ts';
 
@@ -35,6 +36,8 @@ const FINISH_GRACE = 3_000;
 export class Cni {
   readonly #processes: Processes;
   readonly #options: CniOptions;
+  /** Sandboxes for which plugins of an earlier daemon may still be at work. */
+  readonly #inherited = new Set<SandboxId>();
 
   constructor(processes: Processes, options: CniOptions) {
     this.#processes = processes;
@@ -61,12 +64,22 @@ export class Cni {
     return { ...attachment, result, ips };
   }
 
+  /** Names the sandboxes that an earlier daemon left unfinished. */
+  inherit(ids: readonly SandboxId[]): void {
+    for (const id of ids) this.#inherited.add(id);
+  }
+
   /**
    * DEL of the whole list in reverse, with what was recorded at ADD. Where ADD had succeeded the first failure ends
    * it, so that an address is not given back while a plugin behind still forwards to it; after a failed ADD every
    * plugin is asked. Throws the first failure; may be repeated.
    */
   async detach(id: SandboxId, attachment: Attachment, netns: string, op: Operation): Promise<void> {
+    if (this.#inherited.has(id)) {
+      const graces = { finish: FINISH_GRACE, kill: KILL_GRACE };
+      await op.stage('earlier plugins', () => orphansEnd(this.#processes, id, graces, op));
+      this.#inherited.delete(id);
+    }
     const until = performance.now() + this.#options.delLimit;
     const { config, result } = attachment;
     // One that hangs may use up the time of the list, but not the share of those before it.

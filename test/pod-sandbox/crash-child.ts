@@ -13,7 +13,7 @@ import {
 interface Orders {
   readonly options: PodSandboxOptions;
   readonly config: SandboxConfig;
-  /** `run record`: the act and its stage; empty: lives to the end and prints the stages. */
+  /** `run record`: the act and its stage; `40 ms`: a time; empty: lives to the end and prints the stages. */
   readonly dieAfter: string;
 }
 
@@ -33,6 +33,8 @@ const group = `${options.cgroupPrefix}/daemon`;
 await kernel.cgroups.create(group);
 await kernel.cgroups.join(group, process.pid);
 const service = await openPodSandboxes(options, kernel, silentLog, { containers: noContainers });
+if (dieAfter.endsWith(' ms'))
+  setTimeout(() => process.kill(process.pid, 'SIGKILL'), Number.parseInt(dieAfter, 10)).unref();
 const id = await service.run({ config, runtimeHandler: '' }, operation('run'));
 await service.stop(id, operation('stop'));
 await service.remove(id, operation('remove'));

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { encode } from '#core/record-store.ts';
@@ -67,5 +69,48 @@ test('killed at each stage boundary of run, stop and remove, the next daemon lea
     await service.close();
     assert.deepEqual(await stand.leftovers(), [], boundary);
     assert.doesNotMatch(await stand.run('iptables-save', '-t', 'nat'), /12399/, boundary);
+  }
+});
+
+/** Attaches late: what it holds appears at the end of a slow ADD. */
+const SLOW = (directory: string): string => `
+held=${directory}/held/$CNI_CONTAINERID
+if [ $CNI_COMMAND = DEL ]; then rm -f $held; exit 0; fi
+mkdir -p ${directory}/held; touch ${directory}/started; cat > ${directory}/input
+sleep 1
+touch $held
+sed 's/.*"prevResult"://; s/}$//' ${directory}/input`;
+
+test('a plugin that outlives its daemon is waited for before its work is undone', async () => {
+  await using stand = await Stand.make();
+  await stand.plugin('slow', SLOW(stand.directory));
+  await stand.useNetwork([{ type: 'slow' }]);
+  const orders = encode({ options: stand.options, config: stand.config(), dieAfter: '' });
+  const env = { PATH: process.env['PATH'] ?? '' };
+  const child = await stand.kernel.processes.spawn({ argv: [process.execPath, CHILD, orders], env });
+  while (!(await readdir(stand.directory)).includes('started'))
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.ok(stand.kernel.processes.signal(child.process, 9));
+  await child.exited;
+  const service = await stand.open();
+  assert.equal(service.list().length, 1);
+  await service.recover(stand.operation());
+  await orphansEnd(stand, 'a slow plugin');
+  assert.deepEqual(await readdir(join(stand.directory, 'held')), []);
+  assert.deepEqual([service.list(), await stand.leftovers()], [[], []]);
+});
+
+test('killed at any moment, the next daemon leaves nothing or a pod that is ready', async () => {
+  await using stand = await Stand.make();
+  for (let delay = 0; delay <= 90; delay += 6) {
+    const { status } = await daemon(stand, stand.config(), `${delay} ms`);
+    const service = await stand.open();
+    await service.recover(stand.operation());
+    await orphansEnd(stand, `${delay} ms`);
+    const unfinished = service.list().filter(({ state, reason }) => state !== 'ready' && reason === 'failed');
+    assert.deepEqual(unfinished, [], `${delay} ms, ${status.code}`);
+    for (const { id } of service.list()) await service.remove(id, stand.operation());
+    await service.close();
+    assert.deepEqual(await stand.leftovers(), [], `${delay} ms, ${status.code}`);
   }
 });

@@ -227,6 +227,19 @@ test('stop and remove of a pod that is being made end the making', async () => {
   assert.deepEqual([service.list(), await stand.leftovers()], [[], []]);
 });
 
+test('a stop goes on when its client has gone, and a second one joins it', async () => {
+  await using stand = await Stand.make();
+  const service = await stand.open();
+  const id = await service.run(request(stand.config()), stand.operation());
+  const client = new AbortController();
+  const onStage = (_op: unknown, { name }: { name: string }) => name === 'containers' && client.abort();
+  const first = service.stop(id, stand.operation({ signal: client.signal, onStage }));
+  const second = service.stop(id, stand.operation());
+  await assert.rejects(first, (error) => hasCode(error, 'Cancelled'));
+  await second;
+  assert.deepEqual(await stand.leftovers(), [`record ${id}`]);
+});
+
 test('a retry whose first caller has gone starts anew', async () => {
   await using stand = await Stand.make();
   const service = await stand.open();
