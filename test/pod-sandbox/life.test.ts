@@ -5,12 +5,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { type CrispError, hasCode } from '#core/errors.ts';
 import { newContainerId, newSandboxId } from '#core/ids.ts';
-import {
-  defaultLinux,
-  type PodSandboxes,
-  type SandboxConfig,
-  type SandboxEvent,
-} from '#pod-sandbox/index.ts';
+import { defaultLinux, type SandboxConfig, type SandboxEvent } from '#pod-sandbox/index.ts';
 import { Stand } from './stand.ts';
 
 const { security } = defaultLinux;
