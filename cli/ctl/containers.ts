@@ -2,7 +2,7 @@
 import { cri } from '#api/cri/v1/index.ts';
 import { type Command, UsageError } from '../command.ts';
 import { readMessage, renderDocument } from '../documents.ts';
-import { type Ctl, forEachTarget, outputFlag, outputOf, secondsOf } from './context.ts';
+import { type Ctl, forEachTarget, outputFlag, outputOf, pick, secondsOf } from './context.ts';
 import { authOf, credentialFlags, pullImage } from './pull.ts';
 import { statusDocument } from './status-document.ts';
 
@@ -53,14 +53,16 @@ export const stop: Command<Ctl> = {
     },
   },
   arity: [1, Infinity],
-  run: (ctl, parsed) => {
+  async run(ctl, parsed) {
     const timeout = secondsOf(parsed, 'timeout', 0);
-    return forEachTarget(ctl, parsed.args, async (containerId) => {
+    const { containers } = await ctl.client.ListContainers({}, ctl.call());
+    return forEachTarget(ctl, parsed.args, async (target) => {
+      const { id: containerId } = pick(containers, target);
       await ctl.client.StopContainer(
         cri.StopContainerRequest.fromObject({ containerId, timeout }),
         ctl.call(timeout * 1000),
       );
-      return containerId;
+      return target;
     });
   },
 };
@@ -79,14 +81,13 @@ export const rm: Command<Ctl> = {
     if (!parsed.has('all') && parsed.args.length === 0)
       throw new UsageError('crisp ctl rm: name a container, or --all');
     const targets = parsed.has('all') ? containers.map(({ id }) => id) : parsed.args;
-    return forEachTarget(ctl, targets, async (containerId) => {
-      const runs = containers.some(
-        ({ id, state }) => id.startsWith(containerId) && state === cri.ContainerState.CONTAINER_RUNNING,
-      );
-      if (runs && !parsed.has('force'))
+    return forEachTarget(ctl, targets, async (target) => {
+      const { id: containerId, state } = pick(containers, target);
+      if (state === cri.ContainerState.CONTAINER_RUNNING && !parsed.has('force')) {
         throw new UsageError('the container runs: stop it first, or use --force');
+      }
       await ctl.client.RemoveContainer({ containerId }, ctl.call());
-      return containerId;
+      return target;
     });
   },
 };

@@ -1,6 +1,7 @@
 /** What every command of `crisp ctl` is given, and the flags that several share. */
 import type { CallSettings, CriClient } from '#api/cri/v1/index.ts';
 import { parseDuration } from '#config/index.ts';
+import { CrispError } from '#core/errors.ts';
 import { type Flag, type Parsed, UsageError } from '../command.ts';
 import { renderDocument } from '../documents.ts';
 import { type Column, renderTable } from '../table.ts';
@@ -86,6 +87,18 @@ export function printList<T>(
   if (parsed.has('quiet')) ctl.terminal.out(list.items.map((item) => `${list.quiet(item)}\n`).join(''));
   else if (format === 'table') ctl.terminal.out(renderTable(list.columns, list.items));
   else ctl.terminal.out(renderDocument(list.document(), format));
+}
+
+/**
+ * The one of the objects that an id or its beginning names. The runtime takes an unknown id for a success where
+ * something is stopped or removed, but who types one wants to know. Throws NotFound, or UsageError where several match.
+ */
+export function pick<T extends { readonly id: string }>(objects: readonly T[], idOrPrefix: string): T {
+  const [found, ...more] = objects.filter(({ id }) => id.startsWith(idOrPrefix));
+  if (!found || idOrPrefix === '') throw new CrispError('NotFound', 'there is no such id');
+  if (more.length > 0 && found.id !== idOrPrefix)
+    throw new UsageError('the id is short for several', 'give more of it');
+  return found;
 }
 
 /** Does the same for each target, goes on past failures, and resolves to the exit code. */

@@ -12,6 +12,7 @@ import {
   outputFlag,
   outputOf,
   patternOf,
+  pick,
   printList,
   quietFlag,
 } from './context.ts';
@@ -129,11 +130,13 @@ export const stopp: Command<Ctl> = {
   summary: 'Stop pods with their containers',
   flags: {},
   arity: [1, Infinity],
-  run: (ctl, parsed) =>
-    forEachTarget(ctl, parsed.args, async (podSandboxId) => {
-      await ctl.client.StopPodSandbox({ podSandboxId }, ctl.call());
-      return `Stopped sandbox ${podSandboxId}`;
-    }),
+  async run(ctl, parsed) {
+    const { items } = await ctl.client.ListPodSandbox({}, ctl.call());
+    return forEachTarget(ctl, parsed.args, async (target) => {
+      await ctl.client.StopPodSandbox({ podSandboxId: pick(items, target).id }, ctl.call());
+      return `Stopped sandbox ${target}`;
+    });
+  },
 };
 
 export const rmp: Command<Ctl> = {
@@ -151,13 +154,12 @@ export const rmp: Command<Ctl> = {
       throw new UsageError('crisp ctl rmp: name a pod, or --all');
     const targets = parsed.has('all') ? items.map(({ id }) => id) : parsed.args;
     return forEachTarget(ctl, targets, async (target) => {
-      const ready = items.find(
-        ({ id, state }) => id.startsWith(target) && state === cri.PodSandboxState.SANDBOX_READY,
-      );
-      if (ready && !parsed.has('force'))
+      const { id: podSandboxId, state } = pick(items, target);
+      const isReady = state === cri.PodSandboxState.SANDBOX_READY;
+      if (isReady && !parsed.has('force'))
         throw new UsageError('the pod is ready: stop it first, or use --force');
-      if (ready) await ctl.client.StopPodSandbox({ podSandboxId: target }, ctl.call());
-      await ctl.client.RemovePodSandbox({ podSandboxId: target }, ctl.call());
+      if (isReady) await ctl.client.StopPodSandbox({ podSandboxId }, ctl.call());
+      await ctl.client.RemovePodSandbox({ podSandboxId }, ctl.call());
       return `Removed sandbox ${target}`;
     });
   },

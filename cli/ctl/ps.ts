@@ -49,6 +49,11 @@ async function imageIdOf(ctl: Ctl, parsed: Parsed): Promise<string | undefined> 
   return reply.image?.id ?? image;
 }
 
+async function namesOfPods(ctl: Ctl): Promise<Map<string, string>> {
+  const { items } = await ctl.client.ListPodSandbox({}, ctl.call());
+  return new Map(items.map(({ id, metadata }) => [id, metadata?.name ?? '']));
+}
+
 const stateName = (state: number): string => {
   const name = cri.ContainerState[state]?.replace('CONTAINER_', '').toLowerCase() ?? `state ${state}`;
   return name.charAt(0).toUpperCase() + name.slice(1);
@@ -90,6 +95,7 @@ export const ps: Command<Ctl> = {
       .slice(0, count);
     const short = parsed.has('no-trunc') ? (id: string) => id : shortId;
     const now = ctl.now();
+    const podNames = parsed.has('quiet') ? new Map<string, string>() : await namesOfPods(ctl);
     printList(ctl, parsed, {
       items,
       quiet: ({ id }) => id,
@@ -102,7 +108,7 @@ export const ps: Command<Ctl> = {
         ['NAME', ({ metadata }) => metadata?.name ?? ''],
         ['ATTEMPT', ({ metadata }) => String(metadata?.attempt ?? 0)],
         ['POD ID', ({ podSandboxId }) => short(podSandboxId)],
-        ['POD', ({ labels }) => labels['io.kubernetes.pod.name'] ?? 'unknown'],
+        ['POD', ({ podSandboxId }) => podNames.get(podSandboxId) ?? 'unknown'],
       ],
     });
     return 0;

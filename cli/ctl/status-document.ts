@@ -13,7 +13,7 @@ function parsed(text: string): unknown {
   }
 }
 
-/** `{status, info}` of a status reply; the values of `info` are parsed where they are JSON. */
+/** The status and, beside it as crictl has them, the entries of `info`, parsed where they are JSON. */
 export function statusDocument<N extends MessageName>(
   name: N,
   status: MessageOf<N>,
@@ -24,7 +24,7 @@ export function statusDocument<N extends MessageName>(
     const value = document[key];
     if (typeof value === 'string') document[key] = timestamp(BigInt(value));
   }
-  return { status: document, info: infoDocument(info) };
+  return { status: document, ...infoDocument(info) };
 }
 
 /** The values parsed where they are JSON. */

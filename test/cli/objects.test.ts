@@ -94,7 +94,7 @@ test('pods run, are listed by all filters, stop and are removed', async () => {
   const status = JSON.parse(await ok('inspectp', second.slice(0, 9)));
   assert.equal(status.status.id, second);
   assert.match(status.status.createdAt, /^2023-11-14T22:13:\d\d\.000000000Z$/);
-  assert.equal(status.info.pid, 7);
+  assert.equal(status.pid, 7);
   const ready = await crisp(['rmp', second]);
   assert.equal(ready.code, 1);
   assert.match(ready.err, /--force/);
@@ -117,7 +117,7 @@ test('containers are created, started, listed, executed in, stopped and removed'
     'main',
     '0',
     pod.slice(0, 13),
-    'unknown',
+    'web',
   ]);
   assert.equal(await ok('ps', '-q', '--image', 'busybox:latest', '--name', 'main', '-n', '5'), `${id}\n`);
   assert.equal(await ok('ps', '-q', '--state', 'exited'), '');

@@ -121,9 +121,21 @@ test("mistakes are usage errors; unknown objects are the server's errors", async
   ]) {
     await assert.rejects(crisp(words), UsageError, words.join(' '));
   }
-  const stopped = await crisp(['stopp', 'aaa', 'bbb']);
-  assert.equal(stopped.code, 1);
-  assert.equal(stopped.err, 'crisp ctl: aaa: no "aaa"\ncrisp ctl: bbb: no "bbb"\n');
+  for (const verb of ['stopp', 'rmp', 'stop', 'rm']) {
+    const { code, out, err } = await crisp([verb, 'nope', '']);
+    assert.deepEqual(
+      [code, out, err],
+      [1, '', 'crisp ctl: nope: there is no such id\ncrisp ctl: : there is no such id\n'],
+    );
+  }
+  assert.match((await crisp(['inspect', 'nope'])).err, /^crisp ctl: nope: no "nope"\n$/);
+  await Promise.all([ok('runp', podFile()), ok('runp', podFile())]);
+  const [one = '', two = ''] = [...runtime.pods.keys()];
+  const twin = runtime.pods.get(two);
+  assert.ok(twin);
+  runtime.pods.set(`${one.slice(0, 20)}${two.slice(20)}`, twin);
+  assert.match((await crisp(['stopp', one.slice(0, 20)])).err, /short for several/);
+  assert.equal((await crisp(['stopp', one])).code, 0);
   assert.match(await ok('help'), /inspectp {5}Show the status of pods/);
   assert.match(await ok('help', 'ps'), /Usage: crisp ctl ps/);
   assert.match(await ok('run', '--help'), /IMAGE \[COMMAND/);
