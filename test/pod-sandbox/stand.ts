@@ -3,8 +3,8 @@
  * and network namespaces that the test runner makes. `leftovers` tells all that a pod could leave behind.
  */
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { Operation, type OperationOptions, silentLog } from '#core/operation.ts';
 import { openKernel } from '#linux/index.ts';
 import type { Kernel } from '#linux/kernel.ts';
@@ -153,13 +153,8 @@ export class Stand implements AsyncDisposable {
 
   /** Groups below the prefix, in every hierarchy that is mounted. */
   async #cgroups(): Promise<string[]> {
-    const mounts = await readFile('/proc/self/mountinfo', 'utf8');
-    const roots = mounts.split('\n').flatMap((line) => {
-      const [before = '', after = ''] = line.split(' - ');
-      return after.startsWith('cgroup') ? [before.split(' ')[4] ?? ''] : [];
-    });
     const found: string[] = [];
-    for (const root of roots) {
+    for (const root of await cgroupRoots()) {
       const base = join(root, this.options.cgroupPrefix);
       const entries = await readdir(base, { withFileTypes: true }).catch(() => []);
       for (const entry of entries) if (entry.isDirectory()) found.push(join(base, entry.name));
@@ -176,6 +171,8 @@ export class Stand implements AsyncDisposable {
     const { cgroupPrefix } = this.options;
     await this.kernel.cgroups.kill(cgroupPrefix, AbortSignal.timeout(10_000));
     await this.kernel.cgroups.remove(cgroupPrefix, AbortSignal.timeout(10_000));
+    // The group that all tests of the run share goes with its last user.
+    for (const root of await cgroupRoots()) await rmdir(join(root, dirname(cgroupPrefix))).catch(() => {});
     for (const { target } of this.kernel.mounts.below(this.directory).toReversed()) {
       await this.kernel.mounts.unmount(target);
     }
@@ -183,4 +180,12 @@ export class Stand implements AsyncDisposable {
     await rm(this.directory, { recursive: true, force: true });
     await this.kernel.close();
   }
+}
+
+async function cgroupRoots(): Promise<string[]> {
+  const mounts = await readFile('/proc/self/mountinfo', 'utf8');
+  return mounts.split('\n').flatMap((line) => {
+    const [before = '', after = ''] = line.split(' - ');
+    return after.startsWith('cgroup') ? [before.split(' ')[4] ?? ''] : [];
+  });
 }
