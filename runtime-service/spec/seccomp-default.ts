@@ -1,8 +1,8 @@
 /**
  * The built-in RuntimeDefault profile: calls that programs need and that stay within the container, by topic; then
  * those that a capability unlocks; then those allowed for some arguments only. What is not listed answers ENOSYS, so
- * that programs fall back. Names are the kernel's (syscalls(2)); those that an architecture lacks are ignored by the
- * OCI runtimes.
+ * that programs fall back; what the kernel itself would refuse for want of a capability answers EPERM as it does.
+ * Names are the kernel's (syscalls(2)); those that an architecture or libseccomp lacks are ignored by the OCI runtimes.
  */
 import type { SeccompProfile } from './seccomp.ts';
 
@@ -10,12 +10,12 @@ const words = (text: string): string[] => text.trim().split(/\s+/);
 
 const FILES = words(`
   access chdir chmod chown chown32 close close_range copy_file_range creat dup dup2 dup3 faccessat faccessat2 fadvise64
-  fadvise64_64 fallocate fchdir fchmod fchmodat fchmodat2 fchown fchown32 fchownat fcntl fcntl64 fdatasync fgetxattr
+  fadvise64_64 fallocate fanotify_mark fchdir fchmod fchmodat fchmodat2 fchown fchown32 fchownat fcntl fcntl64 fdatasync fgetxattr
   flistxattr flock fremovexattr fsetxattr fstat fstat64 fstatat64 fstatfs fstatfs64 fsync ftruncate ftruncate64
   futimesat getcwd getdents getdents64 getxattr getxattrat inotify_add_watch inotify_init inotify_init1
   inotify_rm_watch ioctl lchown lchown32 lgetxattr link linkat listxattr listxattrat llistxattr _llseek lremovexattr
   lseek lsetxattr lstat lstat64 memfd_create mkdir mkdirat mknod mknodat name_to_handle_at newfstatat open openat
-  openat2 pipe pipe2 pread64 preadv preadv2 pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv
+  openat2 pipe pipe2 pread64 preadv preadv2 pwrite64 pwritev pwritev2 read readahead readdir readlink readlinkat readv
   removexattr removexattrat rename renameat renameat2 rmdir sendfile sendfile64 setxattr setxattrat splice stat stat64
   statfs statfs64 statx symlink symlinkat sync sync_file_range syncfs tee truncate truncate64 umask unlink unlinkat
   utime utimensat utimensat_time64 utimes vmsplice write writev cachestat file_getattr file_setattr`);
@@ -30,7 +30,7 @@ const PROCESSES = words(`
   sched_setparam sched_setscheduler sched_yield seccomp set_robust_list set_thread_area set_tid_address setfsgid
   setfsgid32 setfsuid setfsuid32 setgid setgid32 setgroups setgroups32 setpgid setpriority setregid setregid32
   setresgid setresgid32 setresuid setresuid32 setreuid setreuid32 setrlimit setsid setuid setuid32 sysinfo tgkill
-  times tkill ugetrlimit uname vfork wait4 waitid waitpid arch_prctl modify_ldt`);
+  times tkill ugetrlimit uname uprobe uretprobe vfork wait4 waitid waitpid arch_prctl modify_ldt`);
 
 const MEMORY = words(`
   brk madvise map_shadow_stack memfd_secret mincore mlock mlock2 mlockall mmap mmap2 mprotect mremap mseal msync
@@ -42,12 +42,13 @@ const WAITING = words(`
   io_pgetevents io_pgetevents_time64 io_setup io_submit nanosleep clock_nanosleep clock_nanosleep_time64 pause poll
   ppoll ppoll_time64 pselect6 pselect6_time64 restart_syscall select _newselect rt_sigaction rt_sigpending
   rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64
-  rt_tgsigqueueinfo sigaltstack signal signalfd signalfd4 sigpending sigprocmask sigreturn alarm getitimer setitimer
+  rt_tgsigqueueinfo sigaction sigaltstack signal signalfd signalfd4 sigpending sigprocmask sigreturn sigsuspend alarm getitimer setitimer
   timer_create timer_delete timer_getoverrun timer_gettime timer_gettime64 timer_settime timer_settime64
   timerfd_create timerfd_gettime timerfd_gettime64 timerfd_settime timerfd_settime64`);
 
 const CLOCKS = words(
-  'adjtimex clock_getres clock_getres_time64 clock_gettime clock_gettime64 gettimeofday time getrandom',
+  'adjtimex clock_adjtime clock_adjtime64 clock_getres clock_getres_time64 clock_gettime clock_gettime64 ' +
+    'gettimeofday time getrandom',
 );
 
 const SOCKETS = words(`
@@ -58,27 +59,41 @@ const SYSTEM_V = words(`
   ipc mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedreceive_time64 mq_timedsend mq_timedsend_time64
   mq_unlink msgctl msgget msgrcv msgsnd semctl semget semop semtimedop semtimedop_time64 shmat shmctl shmdt shmget`);
 
-/** Namespaces and mounts: each needs CAP_SYS_ADMIN in the kernel too. */
-const ADMIN = words(`
-  bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick lookup_dcookie mount mount_setattr move_mount
-  open_tree perf_event_open quotactl quotactl_fd setdomainname sethostname setns statmount listmount syslog umount
-  umount2 unshare`);
+/** Parts of the 32-bit ARM interface, which the kernel of arm64 serves too. */
+const ARM = words('arm_fadvise64_64 arm_sync_file_range breakpoint cacheflush set_tls sync_file_range2');
 
-const WITH_CAPABILITY: readonly (readonly [capability: string, calls: string])[] = [
+/** Calls that the kernel answers with EPERM unless one of the capabilities is held; so does the filter. */
+const REFUSED_WITHOUT: readonly (readonly [capabilities: string, calls: string])[] = [
+  [
+    'CAP_SYS_ADMIN',
+    `fanotify_init lookup_dcookie mount pivot_root quotactl setdomainname sethostname setns umount umount2 unshare`,
+  ],
+  ['CAP_SYS_ADMIN CAP_BPF', 'bpf'],
+  ['CAP_SYS_ADMIN CAP_PERFMON', 'perf_event_open'],
+  ['CAP_SYS_ADMIN CAP_SYSLOG', 'syslog'],
   ['CAP_DAC_READ_SEARCH', 'open_by_handle_at'],
   ['CAP_SYS_BOOT', 'reboot'],
   ['CAP_SYS_CHROOT', 'chroot'],
   ['CAP_SYS_MODULE', 'delete_module init_module finit_module'],
   ['CAP_SYS_PACCT', 'acct'],
-  ['CAP_SYS_PTRACE', 'kcmp pidfd_getfd process_madvise process_vm_readv process_vm_writev ptrace'],
   ['CAP_SYS_RAWIO', 'iopl ioperm'],
-  ['CAP_SYS_TIME', 'settimeofday stime clock_settime clock_settime64 clock_adjtime clock_adjtime64'],
+  ['CAP_SYS_TIME', 'settimeofday stime clock_settime clock_settime64'],
   ['CAP_SYS_TTY_CONFIG', 'vhangup'],
-  ['CAP_SYS_NICE', 'get_mempolicy mbind set_mempolicy set_mempolicy_home_node'],
-  ['CAP_SYSLOG', 'syslog'],
-  ['CAP_BPF', 'bpf'],
-  ['CAP_PERFMON', 'perf_event_open'],
 ];
+
+/** Calls that look absent without the capability: programs fall back to older ones, or do without. */
+const ABSENT_WITHOUT: readonly (readonly [capability: string, calls: string])[] = [
+  [
+    'CAP_SYS_ADMIN',
+    `clone clone3 fsconfig fsmount fsopen fspick mount_setattr move_mount open_tree open_tree_attr quotactl_fd statmount
+     listmount`,
+  ],
+  ['CAP_SYS_PTRACE', 'kcmp pidfd_getfd'],
+  ['CAP_SYS_NICE', 'get_mempolicy mbind set_mempolicy set_mempolicy_home_node'],
+];
+
+/** Key rings belong to no namespace, and a new kernel to no container: refused whatever is held. */
+const NEVER = words('add_key keyctl request_key kexec_load kexec_file_load');
 
 /** CLONE_NEW* of namespaces.h: mount, cgroup, uts, ipc, user, pid, net. */
 const CLONE_NAMESPACES = 0x7e020000;
@@ -86,8 +101,14 @@ const AF_VSOCK = 40;
 const ENOSYS = 38;
 const EPERM = 1;
 
-/** personality(2) values that programs use: default, 32 bit, no ASLR-free ones; 0xffffffff asks. */
+/** personality(2): plain, PER_LINUX32, UNAME26, both, and the question what it is; none that turns off ASLR. */
 const PERSONALITIES = [0x0, 0x8, 0x20000, 0x20008, 0xffffffff];
+
+const unlocked = (calls: string) => (capability: string) => ({
+  names: words(calls),
+  action: 'SCMP_ACT_ALLOW',
+  includes: { caps: [capability] },
+});
 
 export const builtinProfile: SeccompProfile = {
   defaultAction: 'SCMP_ACT_ERRNO',
@@ -112,28 +133,23 @@ export const builtinProfile: SeccompProfile = {
       args: [{ index: 0, value, op: 'SCMP_CMP_EQ' }],
     })),
     { names: ['socket'], action: 'SCMP_ACT_ALLOW', args: [{ index: 0, value: AF_VSOCK, op: 'SCMP_CMP_NE' }] },
-    { names: ADMIN, action: 'SCMP_ACT_ALLOW', includes: { caps: ['CAP_SYS_ADMIN'] } },
     // Without CAP_SYS_ADMIN a clone may make threads and processes but no namespaces; clone3 hides its flags in
-    // memory, where no filter sees them, so it must look absent and libc falls back to clone.
+    // memory, where no filter sees them, so it is left out: it looks absent, and libc falls back to clone.
     {
       names: ['clone'],
       action: 'SCMP_ACT_ALLOW',
       args: [{ index: 0, value: CLONE_NAMESPACES, valueTwo: 0, op: 'SCMP_CMP_MASKED_EQ' }],
       excludes: { caps: ['CAP_SYS_ADMIN'] },
     },
-    { names: ['clone3'], action: 'SCMP_ACT_ERRNO', errnoRet: ENOSYS, excludes: { caps: ['CAP_SYS_ADMIN'] } },
-    {
-      names: words(
-        'mount umount umount2 unshare setns pivot_root keyctl add_key request_key kexec_load kexec_file_load',
-      ),
+    { names: NEVER, action: 'SCMP_ACT_ERRNO', errnoRet: EPERM },
+    { names: ARM, action: 'SCMP_ACT_ALLOW', includes: { arches: ['arm64'] } },
+    ...REFUSED_WITHOUT.map(([capabilities, calls]) => ({
+      names: words(calls),
       action: 'SCMP_ACT_ERRNO',
       errnoRet: EPERM,
-      excludes: { caps: ['CAP_SYS_ADMIN'] },
-    },
-    ...WITH_CAPABILITY.map(([capability, calls]) => ({
-      names: words(calls),
-      action: 'SCMP_ACT_ALLOW',
-      includes: { caps: [capability] },
+      excludes: { caps: words(capabilities) },
     })),
+    ...REFUSED_WITHOUT.flatMap(([capabilities, calls]) => words(capabilities).map(unlocked(calls))),
+    ...ABSENT_WITHOUT.map(([capability, calls]) => unlocked(calls)(capability)),
   ],
 };

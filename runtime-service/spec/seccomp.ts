@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { CrispError, describeError } from '#core/errors.ts';
 import type { SecurityContext } from '../config.ts';
 import type { OciSeccomp } from './oci.ts';
@@ -75,10 +75,16 @@ async function loadProfile(path: string): Promise<SeccompProfile> {
   };
   if (!path.startsWith('/')) refuse('the path is not absolute');
   try {
-    const text = await readFile(path, 'utf8');
-    if (text.length > MAX_PROFILE_BYTES) refuse(`is larger than ${MAX_PROFILE_BYTES} bytes`);
-    const profile = JSON.parse(text) as SeccompProfile;
-    if (typeof profile.defaultAction !== 'string') refuse('has no defaultAction');
+    // Before it is opened: a device or a pipe may have no end.
+    const found = await stat(path);
+    if (!found.isFile()) refuse('is no ordinary file');
+    if (found.size > MAX_PROFILE_BYTES) refuse(`is larger than ${MAX_PROFILE_BYTES} bytes`);
+    const profile = JSON.parse(await readFile(path, 'utf8')) as SeccompProfile | null;
+    if (typeof profile?.defaultAction !== 'string') return refuse('has no defaultAction');
+    const rules: unknown = profile.syscalls ?? [];
+    if (!Array.isArray(rules) || rules.some((rule) => typeof rule !== 'object' || rule === null)) {
+      refuse('its syscalls are no list of rules');
+    }
     return profile;
   } catch (error) {
     if (error instanceof CrispError) throw error;
