@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { after } from 'node:test';
+import { CrispError } from '#core/errors.ts';
+import { UsageError } from './command.ts';
+import { progress, progressLine } from './ctl/progress.ts';
+import { socketPath } from './ctl.ts';
+import { main, report } from './main.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'crisp-main-'));
+after(() => rmSync(directory, { recursive: true }));
+
+async function run(...words: string[]): Promise<{ code: number; out: string }> {
+  let out = '';
+  const terminal = {
+    out: (text: string | Uint8Array) => {
+      out += text;
+    },
+    err: () => {},
+    interactive: false,
+  };
+  return { code: await main(words, { terminal, signal: new AbortController().signal }), out };
+}
+
+test('help is there for all, and no command is a mistake', async () => {
+  assert.match((await run('help')).out, /serve {4}Serve CRI/);
+  assert.match((await run('config', '--help')).out, /--log-level VALUE/);
+  assert.match((await run('help', 'serve')).out, /Usage: crisp serve/);
+  assert.match((await run('ctl', 'run', '-h')).out, /--rm/);
+  assert.equal((await run()).code, 2);
+  assert.match((await run('version')).out, /^crisp \d+\.\d+\.\d+ \(node v24/);
+  await assert.rejects(run('serv'), /unknown command 'serv' \(did you mean serve\?\)/);
+});
+
+test('config prints what files, drop-ins and flags make of it', async () => {
+  const file = join(directory, 'c.toml');
+  writeFileSync(file, '[log]\nlevel = "warn"\n');
+  const { out } = await run('config', '-c', file, '--image-pinned', 'a,b', '--image-pinned', 'c');
+  assert.match(out, /c\.toml:2\)\nlevel = "warn"/);
+  assert.match(out, /set by --image-pinned\)\npinned = \["a", "b", "c"\]/);
+  await assert.rejects(run('config', '-c', join(directory, 'none.toml')), /none\.toml: cannot be read/);
+  await assert.rejects(
+    run('config', '-c', file, '--log-level', 'a', '--log-level', 'b'),
+    /--log-level is given 2 times/,
+  );
+});
+
+test('serve starts nothing with a configuration that has a typo', async () => {
+  const file = join(directory, 'bad.toml');
+  writeFileSync(file, '[log]\nlevle = "warn"\n');
+  await assert.rejects(
+    run('serve', '-c', file),
+    /bad\.toml:2: unknown option log\.levle \(did you mean log\.level\?\)/,
+  );
+});
+
+test('errors are told with their remedy; a wrong command line is code 2', () => {
+  assert.deepEqual(report(new UsageError('crisp ctl: no', 'do so')), ['crisp ctl: no\nhint: do so\n', 2]);
+  assert.deepEqual(report(new CrispError('NotFound', 'a\nb', { hint: 'h' })), [
+    'crisp: a\ncrisp: b\nhint: h\n',
+    1,
+  ]);
+  assert.match(report(new TypeError('oops'))[0], /^crisp: oops\nTypeError: oops\n {4}at /);
+});
+
+test('endpoints are unix sockets', () => {
+  for (const text of ['unix:///run/x.sock', 'unix:/run/x.sock', '/run/x.sock'])
+    assert.equal(socketPath(text), '/run/x.sock');
+  for (const text of ['', 'tcp://1.2.3.4:5', 'run/x.sock', 'unix://run/x.sock']) {
+    assert.throws(() => socketPath(text), UsageError, text);
+  }
+});
+
+test('the bar wanders to and fro, and nothing is drawn where nobody looks', () => {
+  assert.equal(progressLine('pulling x', 0, 1234, ''), '[====            ] pulling x  1.2 s');
+  assert.equal(progressLine('pulling x', 12, 0, 'y'), '[            ====] pulling x  0.0 s  y');
+  assert.equal(progressLine('p', 23, 0, ''), progressLine('p', 1, 0, ''));
+  const drawn: unknown[] = [];
+  const terminal = { out: () => {}, err: (text: unknown) => drawn.push(text), interactive: false };
+  progress(terminal, 'x', async () => '')[Symbol.dispose]();
+  assert.deepEqual(drawn, []);
+});
