@@ -18,8 +18,8 @@ const inContainer = (path: string): string => {
 };
 
 /**
- * The mounts of a container, in order: the kernel's file systems, the pod's files, the image's volumes, then the
- * request's own, sorted so that a parent comes before its children. A requested mount takes the place of any of
+ * The mounts of a container, in order: the kernel's file systems, the pod's files, then the image's volumes and the
+ * request's own together, sorted so that a parent comes before its children. A requested mount takes the place of any of
  * crisp's at the same path (contract, section 3).
  */
 export function ociMounts(context: MountContext): OciMount[] {
@@ -40,7 +40,7 @@ export function ociMounts(context: MountContext): OciMount[] {
     );
   const binds = requested.map((mount) => requestedMount(mount, context.imageSources));
   const depth = (mount: OciMount) => mount.destination.split('/').length;
-  return [...own, ...volumes, ...binds.toSorted((a, b) => depth(a) - depth(b))];
+  return [...own, ...[...volumes, ...binds].toSorted((a, b) => depth(a) - depth(b))];
 }
 
 function kernelMounts(pod: PodOfContainer, security: SecurityContext): OciMount[] {

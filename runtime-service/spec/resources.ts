@@ -18,6 +18,7 @@ export interface ResourceHost {
  * Throws InvalidArgument for what no kernel can take.
  */
 export function ociResources(wanted: LinuxResources, host: ResourceHost): OciResources {
+  checkSigns(wanted);
   const resources: OciResources = {};
   const cpu: NonNullable<OciResources['cpu']> = {};
   if (wanted.cpuShares > 0n) cpu.shares = wanted.cpuShares;
@@ -43,11 +44,6 @@ export function ociResources(wanted: LinuxResources, host: ResourceHost): OciRes
 
 function memoryOf(wanted: LinuxResources, host: ResourceHost): OciResources['memory'] {
   const { memoryLimitBytes: limit, memorySwapLimitBytes: swap } = wanted;
-  if (limit < 0n && limit !== -1n) {
-    throw new CrispError('InvalidArgument', `memory_limit_in_bytes ${limit} is negative`, {
-      hint: 'use 0 for unset',
-    });
-  }
   if (limit > 0n && swap > 0n && swap < limit) {
     throw new CrispError(
       'InvalidArgument',
@@ -57,11 +53,26 @@ function memoryOf(wanted: LinuxResources, host: ResourceHost): OciResources['mem
       },
     );
   }
-  if (limit === 0n && swap === 0n) return undefined;
-  return {
+  const memory = {
     ...(limit !== 0n ? { limit } : {}),
     ...(swap !== 0n && host.swap ? { swap } : {}),
   };
+  return Object.keys(memory).length > 0 ? memory : undefined;
+}
+
+/** -1 is no limit where the kernel has such a thing; no other negative number means anything. */
+function checkSigns(wanted: LinuxResources): void {
+  const fields: readonly (readonly [name: string, value: bigint, least: bigint])[] = [
+    ['cpu_period', wanted.cpuPeriod, 0n],
+    ['cpu_quota', wanted.cpuQuota, -1n],
+    ['cpu_shares', wanted.cpuShares, 0n],
+    ['memory_limit_in_bytes', wanted.memoryLimitBytes, -1n],
+    ['memory_swap_limit_in_bytes', wanted.memorySwapLimitBytes, -1n],
+  ];
+  for (const [name, value, least] of fields) {
+    if (value >= least) continue;
+    throw new CrispError('InvalidArgument', `${name} ${value} is negative`, { hint: 'use 0 for unset' });
+  }
 }
 
 function checkUnifiedKey(key: string): void {

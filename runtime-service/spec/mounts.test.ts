@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { mountOf, podOf, securityOf } from '../sample-container.ts';
+import { type MountContext, ociMounts, rootfsPropagation } from './mounts.ts';
+
+const of = (changes: Partial<MountContext> = {}) =>
+  ociMounts({
+    pod: podOf(),
+    security: securityOf(),
+    requested: [],
+    volumes: [],
+    imageSources: new Map(),
+    ...changes,
+  });
+const at = (mounts: ReturnType<typeof of>, destination: string) =>
+  mounts.filter((mount) => mount.destination === destination);
+const targets = (mounts: ReturnType<typeof of>) => mounts.map(({ destination }) => destination);
+
+test('a plain container: the kernel’s file systems and the pod’s files, sysfs and cgroup read-only', () => {
+  const mounts = of();
+  assert.deepEqual(targets(mounts), [
+    '/proc',
+    '/dev',
+    '/dev/pts',
+    '/dev/mqueue',
+    '/sys',
+    '/sys/fs/cgroup',
+    '/etc/resolv.conf',
+    '/etc/hostname',
+    '/dev/shm',
+  ]);
+  for (const path of ['/sys', '/sys/fs/cgroup']) {
+    assert.ok(at(mounts, path)[0]?.options?.includes('ro'), path);
+  }
+  for (const path of ['/proc', '/sys', '/dev/shm', '/sys/fs/cgroup', '/dev/mqueue']) {
+    const options = at(mounts, path)[0]?.options ?? [];
+    assert.ok(
+      ['nosuid', 'noexec', 'nodev'].every((option) => options.includes(option)),
+      path,
+    );
+  }
+  assert.equal(at(mounts, '/etc/hostname')[0]?.source, '/files/hostname');
+});
+
+test('privileged: sysfs and cgroup are writable', () => {
+  const mounts = of({ security: securityOf({ privileged: true }) });
+  assert.ok(at(mounts, '/sys')[0]?.options?.includes('rw'));
+  assert.ok(at(mounts, '/sys/fs/cgroup')[0]?.options?.includes('rw'));
+});
+
+test('a read-only root makes the pod’s files read-only, the shared memory not', () => {
+  const mounts = of({ security: securityOf({ readonlyRootfs: true }) });
+  assert.ok(at(mounts, '/etc/resolv.conf')[0]?.options?.includes('ro'));
+  assert.ok(at(mounts, '/dev/shm')[0]?.options?.includes('rw'));
+});
+
+test('files that the pod lacks are not mounted; the node’s ipc brings its message queues', () => {
+  const files = { hostname: undefined, resolvConf: undefined, shm: undefined };
+  assert.ok(
+    !targets(of({ pod: podOf({ files }) })).some((path) => path.startsWith('/etc') || path === '/dev/shm'),
+  );
+  assert.equal(at(of({ pod: podOf({ ipc: 'node' }) }), '/dev/mqueue')[0]?.type, 'bind');
+});
+
+test('sysfs is bound where a user namespace does not own the network', () => {
+  const userNamespace = { uids: [], gids: [] };
+  const sys = at(of({ pod: podOf({ userNamespace, network: 'node' }) }), '/sys')[0];
+  assert.deepEqual([sys?.type, sys?.options?.includes('ro')], ['bind', true]);
+  assert.equal(at(of({ pod: podOf({ userNamespace }) }), '/sys')[0]?.type, 'sysfs');
+});
+
+test('a requested mount takes the place of crisp’s own, however its path is written', () => {
+  for (const containerPath of ['/dev/shm', '/dev/shm/', 'dev//shm', '//dev/shm//']) {
+    const found = at(of({ requested: [mountOf({ containerPath, hostPath: '/mine' })] }), '/dev/shm');
+    assert.deepEqual(
+      found.map(({ source }) => source),
+      ['/mine'],
+      containerPath,
+    );
+  }
+  const volumes = [{ containerPath: '/data/', source: '/volume' }];
+  const both = at(of({ volumes, requested: [mountOf()] }), '/data');
+  assert.deepEqual(
+    both.map(({ source }) => source),
+    ['/srv/data'],
+  );
+});
+
+test('a parent comes before its children, volumes of the image among them; else the order is kept', () => {
+  const requested = [
+    mountOf({ containerPath: '/a/b/c' }),
+    mountOf({ containerPath: '/z' }),
+    mountOf({ containerPath: '/a' }),
+    mountOf({ containerPath: '/a/b/' }),
+  ];
+  const volumes = [{ containerPath: '/a/volume', source: '/volume' }];
+  assert.deepEqual(targets(of({ requested, volumes })).slice(9), ['/z', '/a', '/a/volume', '/a/b', '/a/b/c']);
+});
+
+test('options of a requested mount: access, propagation, recursive read-only', () => {
+  const options = (changes: Parameters<typeof mountOf>[0]) =>
+    of({ requested: [mountOf(changes)] }).at(-1)?.options;
+  assert.deepEqual(options({}), ['rbind', 'rprivate', 'rw']);
+  assert.deepEqual(options({ readonly: true }), ['rbind', 'rprivate', 'ro'], 'read-only is not recursive');
+  assert.deepEqual(options({ readonly: true, recursiveReadOnly: true }), ['rbind', 'rprivate', 'rro']);
+  assert.deepEqual(options({ propagation: 'host-to-container' }), ['rbind', 'rslave', 'rw']);
+  assert.deepEqual(options({ propagation: 'bidirectional' }), ['rbind', 'rshared', 'rw']);
+});
+
+test('an image volume is bound from where it was mounted; id mappings come along where they are', () => {
+  const imageSources = new Map([['/models', '/run/crisp/volume']]);
+  const image = mountOf({ containerPath: '/models', hostPath: '', image: 'models:1', readonly: true });
+  assert.equal(of({ requested: [image], imageSources }).at(-1)?.source, '/run/crisp/volume');
+  const uidMappings = [{ containerId: 0, hostId: 100000, length: 65536 }];
+  const mapped = of({ requested: [mountOf({ uidMappings })] }).at(-1);
+  assert.deepEqual(mapped?.uidMappings, [{ containerID: 0, hostID: 100000, size: 65536 }]);
+  assert.equal(mapped && 'gidMappings' in mapped, false);
+});
+
+test('the root lets through what a mount asks for', () => {
+  const wide = mountOf({ propagation: 'bidirectional' });
+  const down = mountOf({ propagation: 'host-to-container' });
+  assert.equal(rootfsPropagation([mountOf()]), undefined);
+  assert.equal(rootfsPropagation([mountOf(), down]), 'rslave');
+  assert.equal(rootfsPropagation([down, wide]), 'rshared');
+});
