@@ -33,6 +33,7 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
 
   constructor(options: NamespacesOptions) {
     this.#options = options;
+    this.#thread.warm();
   }
 
   async hold(request: PauseRequest, signal: AbortSignal): Promise<HeldPause> {
@@ -163,10 +164,11 @@ function checkRequest(request: PauseRequest): void {
       throw new CrispError('InvalidArgument', `the ${name} map of the user namespace has no id 0`);
     }
   }
-  if (Buffer.byteLength(request.hostname ?? '') > HOSTNAME_LIMIT) {
+  const { hostname = '' } = request;
+  if (Buffer.byteLength(hostname) > HOSTNAME_LIMIT || hostname.includes('\0')) {
     throw new CrispError(
       'InvalidArgument',
-      `host name ${request.hostname} is longer than ${HOSTNAME_LIMIT} bytes`,
+      `host name ${JSON.stringify(hostname)} is longer than ${HOSTNAME_LIMIT} bytes or holds a NUL`,
     );
   }
   checkSysctls(request.sysctls, request.kinds);

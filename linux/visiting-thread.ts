@@ -3,10 +3,15 @@ import { CrispError } from '#core/errors.ts';
 import type { WorkerReply, WorkerRequest } from './namespace-worker.ts';
 import type { MadePause } from './pause-spawn.ts';
 
-/** The worker thread: started at the first request, asked one thing after another, replaced when it is lost. */
+/** The worker thread: asked one thing after another, replaced when it is lost. */
 export class VisitingThread implements AsyncDisposable {
   #worker: Worker | undefined;
   #tail: Promise<unknown> = Promise.resolve();
+
+  /** Starts it ahead of the first request, which would have to wait for some 80 ms. */
+  warm(): void {
+    this.#started();
+  }
 
   ask(request: WorkerRequest): Promise<MadePause | undefined> {
     const answer = this.#tail.then(() => this.#askNow(request));
