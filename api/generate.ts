@@ -6,6 +6,7 @@ import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import protobuf from 'protobufjs';
 import { main as pbjs } from 'protobufjs-cli/pbjs.js';
+import { CrispError } from '#core/errors.ts';
 import { declarations, serviceTable, shapeTable } from './declarations.ts';
 
 const here = join(import.meta.dirname, 'cri', 'v1');
@@ -33,7 +34,10 @@ function harden(code: string, mapFields: number): string {
     return `${assignment}$Object.create(null);`;
   });
   if (replaced !== 3 * mapFields) {
-    throw new Error(`${proto}: ${replaced} maps found in the generated code instead of ${3 * mapFields}`);
+    throw new CrispError(
+      'Internal',
+      `${proto}: ${replaced} maps found in the generated code instead of ${3 * mapFields}`,
+    );
   }
   return hardened;
 }
@@ -47,7 +51,7 @@ const countMaps = (namespace: protobuf.NamespaceBase): number =>
 const root = new protobuf.Root().loadSync(proto, { alternateCommentMode: true });
 root.resolveAll();
 const v1 = root.lookup('runtime.v1');
-if (!(v1 instanceof protobuf.Namespace)) throw new Error(`${proto}: no package runtime.v1`);
+if (!(v1 instanceof protobuf.Namespace)) throw new CrispError('Internal', `${proto}: no package runtime.v1`);
 
 const code = harden(await compile(), countMaps(v1));
 mkdirSync(target, { recursive: true });

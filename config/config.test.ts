@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
 import fc from 'fast-check';
-import { parse } from 'smol-toml';
+import { parse, stringify } from 'smol-toml';
 import { CrispError } from '#core/errors.ts';
 import { describeConfig, loadConfig } from './index.ts';
 import { joinPath, locateKeys } from './locate.ts';
@@ -188,7 +188,6 @@ test('the printed configuration loads to itself and names its origins', async ()
     'allowed_annotations',
     'options',
     'path',
-    'privileged_without_host_devices',
     'sandbox',
   ]);
   await load(uncommented);
@@ -233,6 +232,42 @@ test('lines of keys are found in every form of TOML', () => {
   for (const [keys, line] of expected) assert.equal(lines.get(joinPath(keys)), line, keys.join('.'));
   assert.equal(lines.has('y'), false);
   assert.equal(lines.has(joinPath(['not', 'a', 'table'])), false);
+});
+
+test('whatever TOML is written, each of its keys is found', () => {
+  const key = fc
+    .oneof(fc.stringMatching(/^[a-z_-]{1,4}$/), fc.string({ unit: 'grapheme', maxLength: 4 }))
+    .filter((text) => text !== '__proto__');
+  const leaf = fc.oneof(fc.string(), fc.integer(), fc.boolean(), fc.array(fc.string(), { maxLength: 3 }));
+  const { tree } = fc.letrec((tie) => ({
+    tree: fc.dictionary(
+      key,
+      fc.oneof({ depthSize: 'small' }, leaf, tie('tree'), fc.array(tie('tree'), { maxLength: 2 })),
+      { maxKeys: 4 },
+    ),
+  }));
+  const paths = (value: unknown, keys: string[]): string[][] => {
+    if (typeof value !== 'object' || value === null) return [keys];
+    return [
+      ...(keys.length > 0 ? [keys] : []),
+      ...Object.entries(value).flatMap(([name, item]) => paths(item, [...keys, name])),
+    ];
+  };
+  fc.assert(
+    fc.property(tree, (value) => {
+      const text = stringify(value);
+      const found = locateKeys(text);
+      for (const keys of paths(parse(text), [])) {
+        const isEmptyParent = !found.has(joinPath(keys));
+        if (isEmptyParent)
+          assert.ok(
+            [...found.keys()].some((other) => other.startsWith(`${joinPath(keys)}\0`)),
+            keys.join('.'),
+          );
+      }
+    }),
+    { numRuns: 500 },
+  );
 });
 
 test('durations and sizes survive printing', () => {

@@ -53,11 +53,9 @@ function walk(node: Node, raw: unknown, keys: readonly string[], to: Walk): void
   const name = keys.join('.');
   const blame = (reason: string) => to.problems.push(`${to.originOf(keys)}: ${reason}`);
   if (node.node === 'option') {
-    try {
-      to.settings.set(joinPath(keys), { value: node.parse(raw), origin: to.originOf(keys) });
-    } catch (expected) {
-      blame(`${name} must be ${expected}, not ${show(raw)}`);
-    }
+    const value = node.parse(raw);
+    if (value === undefined) blame(`${name} must be ${node.expected}, not ${show(raw)}`);
+    else to.settings.set(joinPath(keys), { value, origin: to.originOf(keys) });
   } else if (!isTable(raw)) {
     blame(`${name} must be a table, not ${show(raw)}`);
   } else {

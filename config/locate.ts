@@ -16,7 +16,17 @@ class Scanner {
 
   document(): void {
     let header: string[] = [];
-    const tables = new Map<string, number>();
+    const tables = new Map<string, number>(); // arrays of tables, with the number of their last element
+    /** The path that a header's keys stand for: below an array they mean its last element. */
+    const below = (keys: readonly string[]): string[] => {
+      const path: string[] = [];
+      for (const key of keys) {
+        path.push(key);
+        const last = tables.get(joinPath(path));
+        if (last !== undefined) path.push(String(last));
+      }
+      return path;
+    };
     for (this.#blank(true); this.#at < this.#text.length; this.#blank(true)) {
       if (this.#peek() !== '[') {
         this.#pair(header);
@@ -24,8 +34,9 @@ class Scanner {
       }
       const isArray = this.#text.startsWith('[[', this.#at);
       this.#advance(isArray ? 2 : 1);
-      header = this.#key(']');
+      const keys = this.#key(']');
       this.#advance(isArray ? 2 : 1);
+      header = isArray ? [...below(keys.slice(0, -1)), ...keys.slice(-1)] : below(keys);
       if (isArray) {
         const index = (tables.get(joinPath(header)) ?? -1) + 1;
         tables.set(joinPath(header), index);

@@ -1,6 +1,6 @@
 /**
  * The kinds of options. A kind knows how to check a TOML value, how to read a flag's text and how to write a value
- * back; `parse` returns the value or throws a plain reason (a string), to which the loader adds file and line.
+ * back.
  */
 import { formatDuration, formatSize, parseDuration, parseSize } from './units.ts';
 
@@ -11,7 +11,8 @@ export interface Option<T> {
   readonly fallback: T;
   /** What a value looks like, for error messages. */
   readonly expected: string;
-  readonly parse: (value: unknown) => T;
+  /** The value in its loaded form; undefined where it is not as `expected`. */
+  readonly parse: (value: unknown) => T | undefined;
   /** The TOML value that a flag's texts (one for each time it was given) stand for. */
   readonly fromFlag: (texts: readonly string[]) => unknown;
   toToml(value: T): string; // a method, so that an Option<T> is an Option<unknown>
@@ -71,10 +72,9 @@ export function text(
   rule: { pattern?: RegExp; expected?: string } = {},
 ): Option<string> {
   const expected = rule.expected ?? 'a text';
-  const parse = (value: unknown): string => {
-    if (typeof value !== 'string' || value.includes('\0')) throw expected;
-    if (rule.pattern && !rule.pattern.test(value)) throw expected;
-    return value;
+  const parse = (value: unknown): string | undefined => {
+    if (typeof value !== 'string' || value.includes('\0')) return undefined;
+    return rule.pattern && !rule.pattern.test(value) ? undefined : value;
   };
   return { node: 'option', doc, fallback, expected, parse, fromFlag: lastText, toToml: quote };
 }
@@ -89,30 +89,22 @@ export const optionalPath = (doc: string): Option<string> =>
 
 export function choice<const C extends string>(choices: readonly C[], fallback: C, doc: string): Option<C> {
   const expected = `one of ${choices.map(quote).join(', ')}`;
-  const parse = (value: unknown): C => {
-    const found = choices.find((item) => item === value);
-    if (found === undefined) throw expected;
-    return found;
-  };
+  const parse = (value: unknown): C | undefined => choices.find((item) => item === value);
   return { node: 'option', doc, fallback, expected, parse, fromFlag: lastText, toToml: quote };
 }
 
 export function integer(fallback: number, range: { min: number; max: number }, doc: string): Option<number> {
   const expected = `a whole number from ${range.min} to ${range.max}`;
-  const parse = (value: unknown): number => {
-    if (typeof value !== 'number' || !Number.isInteger(value) || value < range.min || value > range.max)
-      throw expected;
-    return value;
+  const parse = (value: unknown): number | undefined => {
+    const isWhole = typeof value === 'number' && Number.isInteger(value);
+    return isWhole && value >= range.min && value <= range.max ? value : undefined;
   };
   return { node: 'option', doc, fallback, expected, parse, fromFlag: lastLiteral, toToml: String };
 }
 
 export function flag(fallback: boolean, doc: string): Option<boolean> {
   const expected = 'true or false';
-  const parse = (value: unknown): boolean => {
-    if (typeof value !== 'boolean') throw expected;
-    return value;
-  };
+  const parse = (value: unknown): boolean | undefined => (typeof value === 'boolean' ? value : undefined);
   return { node: 'option', doc, fallback, expected, parse, fromFlag: lastLiteral, toToml: String };
 }
 
@@ -120,10 +112,9 @@ export function flag(fallback: boolean, doc: string): Option<boolean> {
 export function duration(fallback: string, range: { min: string; max: string }, doc: string): Option<number> {
   const ms = (value: string): number => parseDuration(value) ?? Number.NaN;
   const expected = `a duration such as "30s" or "2m", from "${range.min}" to "${range.max}"`;
-  const parse = (value: unknown): number => {
-    const parsed = typeof value === 'string' ? parseDuration(value) : undefined;
-    if (parsed === undefined || parsed < ms(range.min) || parsed > ms(range.max)) throw expected;
-    return parsed;
+  const parse = (value: unknown): number | undefined => {
+    const parsed = (typeof value === 'string' ? parseDuration(value) : undefined) ?? Number.NaN;
+    return parsed >= ms(range.min) && parsed <= ms(range.max) ? parsed : undefined;
   };
   const toToml = (value: number): string => quote(formatDuration(value));
   return { node: 'option', doc, fallback: ms(fallback), expected, parse, fromFlag: lastText, toToml };
@@ -133,11 +124,10 @@ export function duration(fallback: string, range: { min: string; max: string }, 
 export function size(fallback: string, range: { min: string; max: string }, doc: string): Option<number> {
   const bytes = (value: string): number => parseSize(value) ?? Number.NaN;
   const expected = `a size such as "4MiB", from "${range.min}" to "${range.max}"`;
-  const parse = (value: unknown): number => {
-    const parsed =
-      typeof value === 'string' || typeof value === 'number' ? parseSize(String(value)) : undefined;
-    if (parsed === undefined || parsed < bytes(range.min) || parsed > bytes(range.max)) throw expected;
-    return parsed;
+  const parse = (value: unknown): number | undefined => {
+    const isWritten = typeof value === 'string' || typeof value === 'number';
+    const parsed = (isWritten ? parseSize(String(value)) : undefined) ?? Number.NaN;
+    return parsed >= bytes(range.min) && parsed <= bytes(range.max) ? parsed : undefined;
   };
   const toToml = (value: number): string => quote(formatSize(value));
   return { node: 'option', doc, fallback: bytes(fallback), expected, parse, fromFlag: lastText, toToml };
@@ -146,10 +136,8 @@ export function size(fallback: string, range: { min: string; max: string }, doc:
 /** File permissions as "0660"; a number when loaded. */
 export function mode(fallback: number, doc: string): Option<number> {
   const expected = 'octal permissions as text, such as "0660"';
-  const parse = (value: unknown): number => {
-    if (typeof value !== 'string' || !/^0?[0-7]{3}$/.test(value)) throw expected;
-    return Number.parseInt(value, 8);
-  };
+  const parse = (value: unknown): number | undefined =>
+    typeof value === 'string' && /^0?[0-7]{3}$/.test(value) ? Number.parseInt(value, 8) : undefined;
   const toToml = (value: number): string => quote(`0${value.toString(8).padStart(3, '0')}`);
   return { node: 'option', doc, fallback, expected, parse, fromFlag: lastText, toToml };
 }
@@ -161,15 +149,10 @@ export function list(
   item: Option<string> = text('', ''),
 ): Option<readonly string[]> {
   const expected = `a list, each item ${item.expected}`;
-  const parse = (value: unknown): readonly string[] => {
-    if (!Array.isArray(value)) throw expected;
-    return value.map((element) => {
-      try {
-        return item.parse(element);
-      } catch {
-        throw expected;
-      }
-    });
+  const parse = (value: unknown): readonly string[] | undefined => {
+    if (!Array.isArray(value)) return undefined;
+    const items = value.map((element) => item.parse(element));
+    return items.every((parsed) => parsed !== undefined) ? items : undefined;
   };
   const fromFlag = (texts: readonly string[]) =>
     texts.flatMap((value) => (value === '' ? [] : value.split(',')));

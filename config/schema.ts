@@ -39,10 +39,6 @@ const handler = section('A runtime handler: pods name it in runtime_handler (Run
     [],
     'Prefixes of pod annotations that are handed to the OCI runtime. run.oci.* never is.',
   ),
-  privileged_without_host_devices: flag(
-    false,
-    "Privileged containers of this handler do not get the host's devices.",
-  ),
 });
 
 const registry = section('A registry, by host or host:port.', {
@@ -105,11 +101,6 @@ export const schema = section('', {
   }),
   container: section('Defaults of containers.', {
     rlimits: table('Limits of containers by name without RLIMIT_.', rlimit, { nofile: '1024:524288' }),
-    pids_limit: integer(
-      0,
-      { min: 0, max: 4194304 },
-      "Most processes in a container; 0: as many as the pod's group allows.",
-    ),
     default_sysctls: table(
       'Set in each pod unless it sets them itself; keys in dotted form.',
       text('', 'Value of the sysctl.'),
