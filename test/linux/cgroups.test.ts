@@ -12,7 +12,7 @@ import { silent, within } from './observe.ts';
 
 const processes = new RealProcesses(new ProcessWatches(readBootId()), silent);
 const env = { PATH: '/usr/bin:/bin' };
-const prefix = process.env['CRISP_TEST_CGROUP'] ?? '/crisp-test-linux';
+const prefix = `${process.env['CRISP_TEST_CGROUP'] ?? '/crisp-test'}-linux`;
 const soon = () => AbortSignal.timeout(20_000);
 
 /** The machine's own layout, and where that is a hybrid its cgroup2 tree as well (kill and events need no controller). */
@@ -21,7 +21,13 @@ if (layouts.get('own')?.version === 1 && existsSync('/sys/fs/cgroup/unified/cgro
   layouts.set('unified', new CgroupsV2('/sys/fs/cgroup/unified'));
 }
 
-const family = (script: string): Promise<Child> => processes.spawn({ argv: ['sh', '-c', script], env });
+/** A shell that stands in the group before it starts its children. */
+async function family(cgroups: Cgroups, path: string, script: string): Promise<Child> {
+  const child = await processes.spawn({ argv: ['sh', '-c', `read go; ${script}`], env, stdin: 'pipe' });
+  await cgroups.join(path, child.process.pid);
+  child.stdin?.end('go\n');
+  return child;
+}
 
 for (const [name, cgroups] of layouts) {
   test(`${name}: a group lives from create to remove`, async (t) => {
@@ -34,9 +40,8 @@ for (const [name, cgroups] of layouts) {
     await cgroups.create(path);
     await cgroups.create(path);
     assert.equal(cgroups.exists(path), true);
-    const child = await family('sleep 300 & sleep 301 & sleep 302');
-    await cgroups.join(path, child.process.pid);
-    assert.deepEqual(cgroups.processes(`${prefix}/pod-${name}`).includes(child.process.pid), true);
+    const child = await family(cgroups, path, 'sleep 300 & sleep 301 & sleep 302; true');
+    await within(() => cgroups.processes(`${prefix}/pod-${name}`).length === 4);
     const own = readFileSync(`/proc/${child.process.pid}/cgroup`, 'utf8');
     assert.ok(own.split('\n').filter((line) => line.endsWith(path)).length >= 1);
     assert.equal(cgroups.oomKills(path), 0);
@@ -75,8 +80,9 @@ for (const [name, cgroups] of layouts) {
     const path = `${prefix}/ctr-${name}`;
     t.after(() => cgroups.remove(prefix, soon()));
     await cgroups.create(path);
-    const [first, second] = [await family('sleep 300'), await family('sleep 300 & wait')];
-    for (const { process } of [first, second]) await cgroups.join(path, process.pid);
+    const first = await family(cgroups, path, 'exec sleep 300');
+    const second = await processes.spawn({ argv: ['sleep', '300'], env });
+    await cgroups.join(path, second.process.pid);
     await cgroups.createChild(`${path}/exec`);
     await cgroups.createChild(`${path}/exec`);
     await cgroups.join(`${path}/exec`, second.process.pid);
