@@ -147,14 +147,20 @@ function validatePaths(config: ContainerConfig, refuse: (message: string, hint: 
       refuse(`devices: permissions ${device.permissions} of ${device.hostPath}`, 'use letters of rwm');
     }
   }
+  const { maskedPaths, readonlyPaths } = config.security;
   const texts = [config.workingDir, config.logPath, ...config.command, ...config.args];
-  for (const mount of config.mounts) texts.push(mount.containerPath, mount.hostPath);
+  texts.push(...maskedPaths, ...readonlyPaths);
+  for (const mount of config.mounts) texts.push(mount.containerPath, mount.hostPath, mount.imageSubPath);
+  for (const device of config.devices) texts.push(device.containerPath, device.hostPath);
   if (texts.some((text) => text.includes('\0'))) refuse('a path or argument holds a NUL', 'remove it');
 }
 
 function validateMount(mount: MountRequest, refuse: (message: string, hint: string) => never): void {
-  if (!mount.containerPath.startsWith('/') && mount.containerPath === '') {
+  if (mount.containerPath === '') {
     refuse('mounts: container_path is empty', 'name the path in the container');
+  }
+  if (mount.recursiveReadOnly && !mount.readonly) {
+    refuse(`mounts: ${mount.containerPath} is recursive_read_only but not readonly`, 'set readonly too');
   }
   if (mount.image !== '') {
     if (mount.hostPath !== '')
@@ -163,9 +169,6 @@ function validateMount(mount: MountRequest, refuse: (message: string, hint: stri
   }
   if (!mount.hostPath.startsWith('/')) {
     refuse(`mounts: host_path ${JSON.stringify(mount.hostPath)} is not absolute`, 'use an absolute path');
-  }
-  if (mount.recursiveReadOnly && !mount.readonly) {
-    refuse(`mounts: ${mount.containerPath} is recursive_read_only but not readonly`, 'set readonly too');
   }
   if (mount.recursiveReadOnly && mount.propagation !== 'private') {
     refuse(

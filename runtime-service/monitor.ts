@@ -137,7 +137,7 @@ async function reply(sync: Readable, complaints: () => string, signal: AbortSign
 
 /** conmon's line: `{"data": pid}` or `{"data": -1, "message": "…"}`. */
 export function parseReply(line: string, stderr: string): number {
-  let answer: { data?: unknown; message?: unknown };
+  let answer: { data?: unknown; message?: unknown } | null;
   try {
     answer = JSON.parse(line.split('\n')[0] ?? '');
   } catch (error) {
@@ -149,8 +149,9 @@ export function parseReply(line: string, stderr: string): number {
       hint: 'see the log of the node for conmon',
     });
   }
-  if (typeof answer.data === 'number' && answer.data > 0) return answer.data;
-  const said = typeof answer.message === 'string' ? answer.message.trim() : '';
+  const data = answer?.data;
+  if (typeof data === 'number' && Number.isSafeInteger(data) && data > 0) return data;
+  const said = typeof answer?.message === 'string' ? answer.message.trim() : '';
   throw new CrispError('RuntimeFailed', `OCI create: ${runtimeWords(said || stderr) || 'no message'}`);
 }
 

@@ -3,7 +3,11 @@ import { CrispError } from '#core/errors.ts';
 
 const SIGRTMIN = 34;
 const SIGRTMAX = 64;
-const NUMBERS = new Map<string, number>(Object.entries(constants.signals));
+/** Node's table lacks the old name of SIGCHLD, which CRI's enum has. */
+const NUMBERS = new Map<string, number>([
+  ...Object.entries(constants.signals),
+  ['SIGCLD', constants.signals.SIGCHLD],
+]);
 
 /**
  * The number of a signal by its name (`SIGTERM`, `TERM`, `SIGRTMIN+3`) or number as text, as images and CRI write it.
@@ -12,11 +16,11 @@ const NUMBERS = new Map<string, number>(Object.entries(constants.signals));
 export function signalNumber(name: string): number {
   const upper = name.trim().toUpperCase();
   const plain = Number(upper);
-  if (upper !== '' && Number.isInteger(plain) && plain >= 1 && plain <= SIGRTMAX) return plain;
+  if (/^\d{1,2}$/.test(upper) && plain >= 1 && plain <= SIGRTMAX) return plain;
   const full = upper.startsWith('SIG') ? upper : `SIG${upper}`;
   const known = NUMBERS.get(full);
   if (known !== undefined) return known;
-  const realTime = /^SIGRT(MIN|MAX)(?:([+-])?(\d{1,2}))?$/.exec(full);
+  const realTime = /^SIGRT(MIN|MAX)(?:([+-])(\d{1,2}))?$/.exec(full);
   if (realTime) {
     const [, base, sign = '+', offset = '0'] = realTime;
     const from = base === 'MIN' ? SIGRTMIN : SIGRTMAX;

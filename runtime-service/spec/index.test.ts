@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { hasCode } from '#core/errors.ts';
+import { configOf, imageWith, mountOf, podOf, resourcesOf, securityOf } from '../sample-container.ts';
+import { capabilityNames } from './capabilities.ts';
+import { makeSpec, type SpecHost, type SpecRequest } from './index.ts';
+import { encodeSpec } from './oci.ts';
+
+const HOST: SpecHost = {
+  version: 2,
+  controllers: new Set(['cpu', 'memory', 'pids']),
+  swap: true,
+  hugepageSizes: new Set(),
+  arch: 'x64',
+  kernel: '6.1.0',
+  defaultProfile: '',
+  capabilities: capabilityNames('1ffffffffff'),
+  rlimits: [{ type: 'RLIMIT_NOFILE', soft: 1024n, hard: 1048576n }],
+  minOomScoreAdj: -500,
+  apparmor: false,
+};
+
+const make = (changes: Partial<SpecRequest> = {}, host: Partial<SpecHost> = {}) =>
+  makeSpec(
+    {
+      config: configOf(),
+      pod: podOf(),
+      image: imageWith(),
+      userFiles: { passwd: 'app:x:1000:1000::/srv/app:', group: 'disk:x:6:app' },
+      rootfs: '/run/rootfs',
+      cgroup: '/pod/ctr',
+      volumes: [],
+      imageSources: new Map(),
+      targetPid: undefined,
+      ...changes,
+    },
+    { ...HOST, ...host },
+  );
+const secured = (changes: Parameters<typeof securityOf>[0]) => configOf({ security: securityOf(changes) });
+const refused = (making: Promise<unknown>, code: 'InvalidArgument' | 'FailedPrecondition', text: RegExp) =>
+  assert.rejects(making, (error) => hasCode(error, code) && text.test(error.message));
+
+test('a typical container of a Kubernetes pod', async () => {
+  const config = configOf({
+    command: ['/app'],
+    args: ['--port=80'],
+    envs: [{ key: 'A', value: 'b' }],
+    mounts: [mountOf({ containerPath: '/etc/hosts', hostPath: '/var/lib/kubelet/hosts' })],
+    resources: resourcesOf({
+      cpuShares: 102n,
+      memoryLimitBytes: 2n ** 53n + 1n,
+      oomScoreAdj: 985n,
+      unified: { 'memory.oom.group': '1' },
+    }),
+    security: securityOf({
+      runAsUser: 1000n,
+      noNewPrivs: true,
+      readonlyRootfs: true,
+      dropCapabilities: ['ALL'],
+      maskedPaths: ['/proc/kcore'],
+      readonlyPaths: ['/proc/sys'],
+      seccomp: { type: 'RuntimeDefault', localhostRef: '' },
+    }),
+  });
+  const { spec, user, sharedPid } = await make({ config });
+  assert.deepEqual(user, { uid: 1000, gid: 1000, supplementalGroups: [6, 1000] });
+  assert.equal(sharedPid, false);
+  assert.deepEqual(spec.root, { path: '/run/rootfs', readonly: true });
+  assert.deepEqual(spec.process.args, ['/app', '--port=80']);
+  assert.ok(spec.process.env.includes('HOME=/srv/app'));
+  assert.deepEqual(spec.process.capabilities?.bounding, []);
+  assert.equal(spec.process.noNewPrivileges, true);
+  assert.equal(spec.process.oomScoreAdj, 985);
+  assert.equal(spec.linux.cgroupsPath, '/pod/ctr');
+  assert.deepEqual([spec.linux.maskedPaths, spec.linux.readonlyPaths], [['/proc/kcore'], ['/proc/sys']]);
+  assert.deepEqual(spec.linux.resources.devices?.[0], { allow: false, access: 'rwm' });
+  assert.ok(spec.linux.seccomp);
+  assert.ok(spec.linux.namespaces.some(({ type }) => type === 'cgroup'));
+  assert.ok(
+    spec.mounts.some(
+      ({ destination, source }) => destination === '/etc/hosts' && source === '/var/lib/kubelet/hosts',
+    ),
+  );
+  const text = encodeSpec(spec);
+  assert.match(text, /"limit":9007199254740993[,}]/, '64-bit numbers keep their digits');
+  assert.equal(JSON.parse(text).ociVersion, '1.0.2');
+});
+
+test('what is not asked for is not in the spec', async () => {
+  const { spec } = await make();
+  assert.deepEqual(spec.linux.maskedPaths, []);
+  for (const key of ['seccomp', 'uidMappings', 'rootfsPropagation']) assert.ok(!(key in spec.linux), key);
+  assert.ok(!('apparmorProfile' in spec.process));
+  assert.equal(spec.process.noNewPrivileges, false, 'setuid programs work');
+  const v1 = await make({}, { version: 1 });
+  assert.ok(!v1.spec.linux.namespaces.some(({ type }) => type === 'cgroup'));
+});
+
+test('privileged: for pods that are, with everything open', async () => {
+  const config = secured({
+    privileged: true,
+    seccomp: { type: 'RuntimeDefault', localhostRef: '' },
+    maskedPaths: ['/proc/kcore'],
+  });
+  await refused(make({ config }), 'InvalidArgument', /container web is privileged, its pod is not/);
+  const { spec } = await make({ config, pod: podOf({ privileged: true }) });
+  assert.equal(spec.process.capabilities?.bounding.length, 41);
+  assert.deepEqual(spec.linux.resources.devices, [{ allow: true, access: 'rwm' }]);
+  assert.ok(spec.linux.devices?.some(({ path }) => path === '/dev/null'));
+  for (const key of ['seccomp', 'maskedPaths', 'readonlyPaths']) assert.ok(!(key in spec.linux), key);
+  assert.ok(!spec.linux.namespaces.some(({ type }) => type === 'cgroup'));
+});
+
+test('oom_score_adj is clamped to what the daemon may give', async () => {
+  const config = configOf({ resources: resourcesOf({ oomScoreAdj: -999n }) });
+  assert.equal((await make({ config })).spec.process.oomScoreAdj, -500);
+  assert.equal((await make({}, { minOomScoreAdj: 10 })).spec.process.oomScoreAdj, 10);
+});
+
+test('AppArmor: a named profile needs a kernel that has it', async () => {
+  const config = secured({ apparmor: { type: 'Localhost', localhostRef: 'k8s-nginx' } });
+  await refused(make({ config }), 'FailedPrecondition', /k8s-nginx/);
+  assert.equal((await make({ config }, { apparmor: true })).spec.process.apparmorProfile, 'k8s-nginx');
+  const unconfined = secured({ apparmor: { type: 'Unconfined', localhostRef: '' } });
+  assert.equal(
+    (await make({ config: unconfined }, { apparmor: true })).spec.process.apparmorProfile,
+    'unconfined',
+  );
+});
+
+test('user namespace: the pod’s mappings, and its pin', async () => {
+  const ids = [{ containerId: 0, hostId: 100000, length: 65536 }];
+  const pod = podOf({ userNamespace: { uids: ids, gids: ids }, pins: { user: '/u', net: '/n' } });
+  const { spec } = await make({ pod });
+  assert.deepEqual(spec.linux.uidMappings, [{ containerID: 0, hostID: 100000, size: 65536 }]);
+  assert.deepEqual(spec.linux.gidMappings, spec.linux.uidMappings);
+  assert.ok(spec.linux.namespaces.some(({ type, path }) => type === 'user' && path === '/u'));
+});
+
+test('a shared pid namespace is told: the rest must be killed when the first process ends', async () => {
+  const pod = podOf({ pid: 'pod', pins: { pid: '/p' } });
+  assert.equal((await make({ pod })).sharedPid, true);
+  assert.equal((await make({ pod, config: secured({ pid: 'container' }) })).sharedPid, false);
+  const target = await make({ config: secured({ pid: 'target', targetId: 'x' }), targetPid: 42 });
+  assert.equal(target.sharedPid, true);
+});
+
+test('devices: those asked for, with their numbers; what is none is refused', async () => {
+  const devices = [{ containerPath: '/dev/nothing', hostPath: '/dev/null', permissions: 'r' }];
+  const { spec } = await make({ config: configOf({ devices }) });
+  const device = spec.linux.devices?.[0];
+  assert.deepEqual([device?.path, device?.type, device?.major, device?.minor], ['/dev/nothing', 'c', 1, 3]);
+  assert.deepEqual(spec.linux.resources.devices?.at(-1), {
+    allow: true,
+    type: 'c',
+    access: 'r',
+    major: 1,
+    minor: 3,
+  });
+  for (const hostPath of ['/etc/passwd', '/nowhere/device']) {
+    const bad = configOf({ devices: [{ containerPath: '', hostPath, permissions: '' }] });
+    await refused(make({ config: bad }), 'InvalidArgument', new RegExp(`device ${hostPath}`));
+  }
+});
