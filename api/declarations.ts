@@ -72,23 +72,26 @@ function message(type: protobuf.Type, indent: string): string {
   const inner = `${indent}  `;
   const body = (suffix: '' | 'Init') =>
     type.fieldsArray.map((field) => property(field.resolve(), suffix, inner)).join('');
-  const nested = type.nestedArray.map((item) => declare(item, inner)).join('');
+  const enums = type.nestedArray.filter((item): item is protobuf.Enum => item instanceof protobuf.Enum);
+  const tables = enums.map((item) => ` & { readonly ${item.name}: ${enumTable(item)} }`).join('');
+  const types = enums.map((item) => `${inner}type ${item.name} = number;\n`).join('');
   return [
     comment(type.comment, indent),
     `${indent}interface ${type.name} {\n${body('')}${indent}}\n`,
     `${indent}interface ${type.name}Init {\n${body('Init')}${indent}}\n`,
-    `${indent}const ${type.name}: Codec<${type.name}, ${type.name}Init>;\n`,
-    nested ? `${indent}namespace ${type.name} {\n${nested}${indent}}\n` : '',
+    `${indent}const ${type.name}: Codec<${type.name}, ${type.name}Init>${tables};\n`,
+    types ? `${indent}namespace ${type.name} {\n${types}${indent}}\n` : '',
   ].join('');
 }
 
+const enumTable = (type: protobuf.Enum): string =>
+  `EnumTable<${Object.keys(type.values)
+    .map((name) => `'${name}'`)
+    .join(' | ')}>`;
+
 function enumeration(type: protobuf.Enum, indent: string): string {
-  const names = Object.keys(type.values).map((name) => `'${name}'`);
-  return [
-    comment(type.comment, indent),
-    `${indent}const ${type.name}: EnumTable<${names.join(' | ')}>;\n`,
-    `${indent}type ${type.name} = number;\n`,
-  ].join('');
+  const lines = [`const ${type.name}: ${enumTable(type)};`, `type ${type.name} = number;`];
+  return comment(type.comment, indent) + lines.map((line) => `${indent}${line}\n`).join('');
 }
 
 function declare(item: protobuf.ReflectionObject, indent: string): string {
