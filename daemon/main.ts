@@ -55,7 +55,7 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
   await clearSocket(config.socket);
 
   const metrics = new Metrics({ version: version() });
-  const kernel = await openKernel({ pauseProgram: pauseProgram(config), log, state: config.state });
+  const kernel = await openKernel({ pauseProgram: pauseProgram(config), log });
   const services = await open(config, kernel, log);
   registerGauges(metrics, services);
   const server = await CriServer.listen(criServices(config, services), {

@@ -90,8 +90,8 @@ const words = (stderr: Buffer): string => runtimeWords(stderr.toString('utf8'));
 
 /** What a runtime's standard error says, without the dress of its log lines: runc's errors are `level=error msg="…"`. */
 export function runtimeWords(stderr: string): string {
-  const errors = [...stderr.matchAll(/level=(?:error|fatal) msg="((?:[^"\\]|\\.)*)"/g)].map(
-    ([, text = '']) => text.replaceAll(/\\(.)/g, '$1'),
+  const errors = [...stderr.matchAll(/level=(?:error|fatal) msg="((?:[^"\\]|\\.)*)"/g)].map(([, text = '']) =>
+    text.replaceAll(/\\(.)/g, '$1'),
   );
   return (errors.length > 0 ? errors.join('; ') : stderr.trim()).slice(0, 2000);
 }
