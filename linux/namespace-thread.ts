@@ -4,7 +4,6 @@
  */
 import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
-import { CrispError } from '#core/errors.ts';
 import { check, namingSync } from './errno.ts';
 import type { NamespaceKind } from './kernel.ts';
 import { mount, setns, setThreadUser, unshare } from './libc.ts';
@@ -115,8 +114,3 @@ export function pinFile(path: string, source: string): void {
   namingSync(`make the pin ${path}`, () => closeSync(openSync(path, 'a', 0o600)));
   check(mount(source, path, null, MS_BIND, null), `pin ${source} at ${path}`);
 }
-
-export const unknownKind = (kind: NamespaceKind): CrispError =>
-  new CrispError('InvalidArgument', `a pod cannot hold a ${kind} namespace`, {
-    hint: 'hold net, ipc, uts, pid or user',
-  });

@@ -7,16 +7,16 @@ import type { ProcessWatches } from './child.ts';
 import { fromNode, naming } from './errno.ts';
 import type { HeldPause, IdMapping, NamespaceKind, Namespaces, PauseRequest, ProcessRef } from './kernel.ts';
 import { mounts } from './mounts.ts';
-import { cloneFlags, isVisited, unknownKind } from './namespace-thread.ts';
+import { cloneFlags, isVisited } from './namespace-thread.ts';
 import type { Settings } from './namespace-worker.ts';
 import { PauseProcess } from './pause-process.ts';
 import type { PauseProgram } from './pause-program.ts';
-import { checkSysctls } from './sysctl.ts';
+import { checkRequest } from './pause-request.ts';
+
 import { VisitingThread } from './visiting-thread.ts';
 
 /** The id of a pause process: as far from every real user as 16 bits allow. */
 const NOBODY = 65535;
-const HOSTNAME_LIMIT = 64;
 const kinds = Object.keys(cloneFlags) as NamespaceKind[];
 
 export interface NamespacesOptions {
@@ -147,31 +147,6 @@ async function unpinFile(path: string): Promise<void> {
 
 function settingsOf(request: PauseRequest): Settings {
   return { kinds: request.kinds.filter(isVisited), hostname: request.hostname, sysctls: request.sysctls };
-}
-
-function checkRequest(request: PauseRequest): void {
-  for (const kind of request.kinds) if (!isVisited(kind) && kind !== 'user') throw unknownKind(kind);
-  if (request.kinds.includes('user') !== (request.userNamespace !== undefined)) {
-    throw new CrispError('InvalidArgument', 'a user namespace and its id maps go together');
-  }
-  if (request.userNamespace) {
-    const { uids, gids } = request.userNamespace;
-    for (const [name, map] of [
-      ['uid', uids],
-      ['gid', gids],
-    ] as const) {
-      if (map.some(({ containerId }) => containerId === 0)) continue;
-      throw new CrispError('InvalidArgument', `the ${name} map of the user namespace has no id 0`);
-    }
-  }
-  const { hostname = '' } = request;
-  if (Buffer.byteLength(hostname) > HOSTNAME_LIMIT || hostname.includes('\0')) {
-    throw new CrispError(
-      'InvalidArgument',
-      `host name ${JSON.stringify(hostname)} is longer than ${HOSTNAME_LIMIT} bytes or holds a NUL`,
-    );
-  }
-  checkSysctls(request.sysctls, request.kinds);
 }
 
 /** 65535 where the map has it, else the last id that is mapped. */

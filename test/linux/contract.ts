@@ -1,0 +1,153 @@
+/** What every kernel does, the real one and the fake one. */
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { after } from 'node:test';
+import { type ErrorCode, hasCode } from '#core/errors.ts';
+import type { Kernel, PauseRequest } from '#linux/kernel.ts';
+import { scratch } from './scratch.ts';
+
+const env = { PATH: '/usr/bin:/bin' };
+const soon = () => AbortSignal.timeout(20_000);
+const code = (wanted: ErrorCode) => (error: unknown) => hasCode(error, wanted);
+const prefix = `${process.env['CRISP_TEST_CGROUP'] ?? '/crisp-test'}-contract`;
+
+export function contract(name: string, kernel: Kernel): void {
+  after(() => kernel.close());
+  const { files, mounts, namespaces, processes, cgroups } = kernel;
+  const sleeper = () => processes.spawn({ argv: ['sleep', '1000'], env });
+
+  test(`${name}: files`, async (t) => {
+    const root = scratch(t, mounts);
+    await files.writeAtomic(join(root, 'a', '..', 'file'), 'text', { durable: true });
+    assert.equal(readFileSync(join(root, 'file'), 'utf8'), 'text');
+    await assert.rejects(files.writeAtomic(join(root, 'none', 'file'), ''), code('NotFound'));
+    await files.removeTree(join(root, 'file'));
+    await files.removeTree(join(root, 'file'));
+    assert.deepEqual(readdirSync(root), []);
+    assert.ok((await files.statfs(root)).total > 0n);
+  });
+
+  test(`${name}: mounts`, async (t) => {
+    const root = scratch(t, mounts);
+    const at = (path: string) => join(root, path);
+    for (const path of ['lower', 'lower2', 'upper', 'work', 'merged', 'bound', 'tmp']) mkdirSync(at(path));
+    await mounts.overlay({
+      target: at('merged'),
+      lower: [at('lower'), at('lower2')],
+      upper: at('upper'),
+      work: at('work'),
+    });
+    await mounts.bind({ source: at('lower'), target: at('bound'), readonly: true });
+    await mounts.tmpfs({ target: at('tmp'), bytes: 4096 });
+    const targets = () =>
+      mounts
+        .below(root)
+        .map(({ target }) => target)
+        .sort();
+    assert.deepEqual(targets(), [at('bound'), at('merged'), at('tmp')]);
+    assert.deepEqual(mounts.below(at('bo')), []);
+    for (const path of ['bound', 'bound', 'merged', 'tmp', 'missing', 'lower'])
+      await mounts.unmount(at(path));
+    assert.deepEqual(targets(), []);
+    await assert.rejects(mounts.bind({ source: at('missing'), target: at('bound') }), code('NotFound'));
+    await assert.rejects(mounts.tmpfs({ target: at('missing') }), code('NotFound'));
+    await assert.rejects(
+      mounts.overlay({ target: at('merged'), lower: [at('missing'), at('lower')] }),
+      code('NotFound'),
+    );
+    await assert.rejects(mounts.overlay({ target: at('merged'), lower: [] }), code('InvalidArgument'));
+    assert.deepEqual(targets(), []);
+  });
+
+  test(`${name}: processes`, async () => {
+    const child = await sleeper();
+    assert.deepEqual(processes.reference(child.process.pid), child.process);
+    assert.equal(processes.alive(child.process), true);
+    assert.equal(processes.alive({ ...child.process, startTime: '1' }), false);
+    assert.equal(processes.signal({ ...child.process, bootId: 'x' }, 9), false);
+    assert.equal(processes.setOomScoreAdj(child.process.pid, 2000), 1000);
+    assert.equal(processes.signal(child.process, 0), true);
+    assert.equal(processes.signal(child.process, 15), true);
+    assert.deepEqual(await child.exited, { code: 143, signal: 15 });
+    assert.equal(processes.alive(child.process), false);
+    assert.equal(processes.signal(child.process, 15), false);
+    assert.throws(() => processes.setOomScoreAdj(child.process.pid, 0), code('NotFound'));
+    const run = (signal: AbortSignal) => processes.run({ argv: ['sleep', '1000'], env }, signal);
+    const abort = new AbortController();
+    const running = run(abort.signal);
+    setImmediate(() => abort.abort());
+    await assert.rejects(running, code('Cancelled'));
+    await assert.rejects(run(AbortSignal.abort()), code('Cancelled'));
+  });
+
+  test(`${name}: cgroups`, async (t) => {
+    t.after(() => cgroups.remove(prefix, soon()));
+    const path = `${prefix}/pod`;
+    assert.deepEqual([cgroups.exists(path), cgroups.processes(path), cgroups.oomKills(path)], [false, [], 0]);
+    await assert.rejects(cgroups.join(path, process.pid), code('NotFound'));
+    await cgroups.kill(path, soon());
+    await cgroups.remove(path, soon());
+    await cgroups.create(path);
+    await cgroups.create(path);
+    await cgroups.createChild(`${path}/child`);
+    const [one, two] = [await sleeper(), await sleeper()];
+    await cgroups.join(path, one.process.pid);
+    await cgroups.join(`${path}/child`, two.process.pid);
+    assert.deepEqual(cgroups.processes(path).sort(), [one.process.pid, two.process.pid].sort());
+    assert.deepEqual(cgroups.processes(`${path}/child`), [two.process.pid]);
+    cgroups.signalAll(`${path}/child`, 15);
+    assert.equal((await two.exited).signal, 15);
+    await assert.rejects(
+      cgroups.remove(path, AbortSignal.timeout(50)),
+      (error) => error instanceof Error && error.message.includes(`${one.process.pid}`),
+    );
+    await cgroups.kill(path, soon());
+    assert.equal((await one.exited).signal, 9);
+    await cgroups.remove(path, soon());
+    assert.deepEqual([cgroups.exists(path), cgroups.exists(prefix)], [false, true]);
+    await assert.rejects(cgroups.create('/a/../b'), code('InvalidArgument'));
+  });
+
+  test(`${name}: namespaces`, async (t) => {
+    const pins = scratch(t, mounts);
+    const request: PauseRequest = { kinds: ['net', 'ipc'], pins, sysctls: {}, oomScoreAdj: 0 };
+    const held = await namespaces.hold(request, soon());
+    assert.deepEqual(held.pins, { net: join(pins, 'net'), ipc: join(pins, 'ipc') });
+    assert.deepEqual(
+      mounts
+        .below(pins)
+        .map(({ target }) => target)
+        .sort(),
+      Object.values(held.pins).sort(),
+    );
+    assert.equal(processes.alive(held.process), true);
+    await held.release();
+    const watched = namespaces.watch(held.process, soon());
+    assert.equal(processes.signal(held.process, 9), true);
+    await watched;
+    await namespaces.watch(held.process, soon());
+    assert.equal(processes.alive(held.process), false);
+    const again = await namespaces.hold(request, soon());
+    assert.equal(mounts.below(pins).length, 2);
+    const abort = new AbortController();
+    const given = namespaces.watch(again.process, abort.signal);
+    abort.abort();
+    await assert.rejects(given, code('Cancelled'));
+    await again.abandon();
+    assert.equal(processes.alive(again.process), false);
+    await namespaces.unpin(pins);
+    await namespaces.unpin(pins);
+    await assert.rejects(namespaces.hold({ ...request, pins: join(pins, 'none') }, soon()), code('NotFound'));
+    await assert.rejects(
+      namespaces.hold({ ...request, sysctls: { 'kernel.panic': '1' } }, soon()),
+      code('InvalidArgument'),
+    );
+    await namespaces.pinEmptyNetwork(join(pins, 'net'));
+    await namespaces.unpin(pins);
+    assert.deepEqual([readdirSync(pins), mounts.below(pins), existsSync(pins)], [[], [], true]);
+    writeFileSync(join(pins, 'record.json'), '{}');
+    await namespaces.unpin(pins);
+    assert.deepEqual(readdirSync(pins), ['record.json'], 'only pins are deleted');
+  });
+}
