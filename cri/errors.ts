@@ -26,6 +26,10 @@ export function rpcStatus(error: unknown, op: Operation): RpcStatus {
   const where = failed ? `${op.name}, stage ${failed.name}` : op.name;
   const seconds = ((performance.now() - op.started) / 1000).toFixed(2);
   const text = `${describeError(error)} (${where}, after ${seconds} s); ${hint}`;
+  // grpc-js puts the text through encodeURI, which throws on the half of a surrogate pair that the cut may leave.
   const prefixed = entry.prefix ? `${entry.prefix}: ${text}` : text;
-  return { code: status[entry.grpc as keyof typeof status], details: prefixed.slice(0, MAX_DETAILS) };
+  return {
+    code: status[entry.grpc as keyof typeof status],
+    details: prefixed.slice(0, MAX_DETAILS).toWellFormed(),
+  };
 }

@@ -1,0 +1,409 @@
+/** The front door on a real socket with the generated client; behind it stand-ins of the three services. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { after, before } from 'node:test';
+import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js';
+import {
+  type CriClient,
+  connectCri,
+  type cri,
+  imageServiceDefinition,
+  type Method,
+  type MethodTypes,
+  RpcError,
+  runtimeServiceDefinition,
+} from '#api/cri/v1/index.ts';
+import { CrispError, type ErrorCode } from '#core/errors.ts';
+import { type ContainerId, newContainerId, newSandboxId, type SandboxId } from '#core/ids.ts';
+import { type Log, type Operation, silentLog } from '#core/operation.ts';
+import type { ImageService } from '#image-service/index.ts';
+import type { PodSandboxes } from '#pod-sandbox/index.ts';
+import type { ContainerRecord, RuntimeService } from '#runtime-service/index.ts';
+import { CriServer, type CriServerOptions } from './server.ts';
+import type { CriServices } from './services.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'crisp-cri-'));
+after(() => rmSync(directory, { recursive: true }));
+
+const SANDBOX = newSandboxId();
+const CONTAINER = newContainerId();
+const notFound = (id: string) => new CrispError('NotFound', `container ${id}: no such container`);
+/** What a stop waits for, by the test that uses it. */
+type Wait = (op: Operation) => Promise<void>;
+
+function services(wait: Wait): CriServices {
+  const containers: Pick<RuntimeService, 'list' | 'find' | 'resolve' | 'stop' | 'remove' | 'exec'> = {
+    list: () => [],
+    find: (id) => (id === CONTAINER ? ({ id: CONTAINER } as ContainerRecord) : undefined),
+    resolve(id) {
+      if (id === CONTAINER) return { id: CONTAINER } as ContainerRecord;
+      throw notFound(id);
+    },
+    stop: (_id: ContainerId, graceMs: number, op: Operation) => op.stage(`grace ${graceMs}`, () => wait(op)),
+    remove: () => {
+      throw new TypeError('a defect');
+    },
+    exec: async (_id, command) => ({
+      stdout: Buffer.from(String(command.join('').length)),
+      stderr: Buffer.alloc(0),
+      exitCode: 0,
+    }),
+  };
+  const pods: Pick<PodSandboxes, 'list' | 'get' | 'resolve' | 'run' | 'stop' | 'remove' | 'networkStatus'> = {
+    list: () => [],
+    get: () => undefined,
+    resolve: (id) => (SANDBOX.startsWith(id) ? SANDBOX : undefined),
+    run: async (): Promise<SandboxId> => SANDBOX,
+    stop: async () => {},
+    remove: async () => {},
+    networkStatus: () =>
+      ({ ready: false, reason: 'NoNetwork', message: 'no configuration' }) as ReturnType<
+        PodSandboxes['networkStatus']
+      >,
+  };
+  const images: Pick<ImageService, 'list' | 'status' | 'remove' | 'pull' | 'fsInfo'> = {
+    list: () => [],
+    status: () => undefined,
+    remove: async () => {},
+    pull: async () => {
+      throw new CrispError('RegistryUnavailable', 'registry.example does not answer');
+    },
+    fsInfo: () => ({
+      timestamp: 1n,
+      mountpoint: '/var/lib/crisp',
+      usedBytes: 2n ** 53n + 1n,
+      inodesUsed: 1n,
+    }),
+  };
+  return {
+    pods: pods as PodSandboxes,
+    containers: containers as RuntimeService,
+    images: images as ImageService,
+    facts: {
+      version: '0.1.0',
+      cgroupDriver: 'cgroupfs',
+      handlers: ['runc'],
+      defaultHandler: 'runc',
+      config: {},
+    },
+  };
+}
+
+interface Door {
+  readonly server: CriServer;
+  readonly client: CriClient;
+  readonly socket: string;
+  /** Each ended call: its name and its error's code. */
+  readonly ended: [string, ErrorCode | undefined][];
+  readonly logged: string[];
+}
+
+let doors = 0;
+const noWait: Wait = async () => {};
+
+async function open(
+  t: { after(act: () => Promise<void>): void },
+  wait = noWait,
+  more: Partial<CriServerOptions> = {},
+): Promise<Door> {
+  const socket = join(directory, `${++doors}.sock`);
+  const ended: [string, ErrorCode | undefined][] = [];
+  const logged: string[] = [];
+  const log: Log = {
+    ...silentLog,
+    warn: (_fields, message) => logged.push(`warn ${message}`),
+    error: (_fields, message) => logged.push(`error ${message}`),
+    child: () => log,
+  };
+  const observer = {
+    operation: (name: string, _s: number, code?: ErrorCode) => void ended.push([name, code]),
+    stage() {},
+  };
+  const server = await CriServer.listen(services(wait), {
+    socket,
+    mode: 0o660,
+    log,
+    observer,
+    closeMs: 50,
+    ...more,
+  });
+  const client = connectCri(socket);
+  t.after(async () => {
+    client.close();
+    await server.close();
+  });
+  return { server, client, socket, ended, logged };
+}
+
+const rejection = async (call: Promise<unknown>): Promise<RpcError> => {
+  const error = await call.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  assert.ok(error instanceof RpcError, String(error));
+  return error;
+};
+
+/** Sends bytes as they are, and gives the status that comes back. */
+async function raw(
+  socket: string,
+  path: string,
+  bytes: Buffer,
+  stream = false,
+): Promise<{ code: status; details: string }> {
+  const client = new Client(`unix:${socket}`, credentials.createInsecure());
+  const same = (value: Buffer) => value;
+  try {
+    return await new Promise((resolve) => {
+      const done = (error: ServiceError | null) =>
+        resolve(error ? { code: error.code, details: error.details } : { code: status.OK, details: '' });
+      if (!stream) {
+        client.makeUnaryRequest(path, same, same, bytes, done);
+        return;
+      }
+      const call = client.makeServerStreamRequest(path, same, same, bytes);
+      call.on('data', () => {});
+      call.on('end', () => done(null));
+      call.on('error', (error) => done(error as ServiceError));
+    });
+  } finally {
+    client.close();
+  }
+}
+
+const methods = (definition: object) => Object.entries(definition as Record<string, Method<MethodTypes>>);
+const all = [...methods(runtimeServiceDefinition), ...methods(imageServiceDefinition)];
+
+let door: Door;
+const closing: (() => Promise<void>)[] = [];
+before(async () => {
+  door = await open({ after: (act) => void closing.push(act) });
+});
+after(() => Promise.all(closing.map((act) => act())));
+
+test('the socket has the mode that was asked for', () => {
+  const found = statSync(door.socket);
+  assert.ok(found.isSocket());
+  assert.equal(found.mode & 0o777, 0o660);
+});
+
+test('the calls that clients make first are answered', async () => {
+  const { client } = door;
+  const version = await client.Version({});
+  assert.deepEqual(
+    [version.version, version.runtimeName, version.runtimeVersion, version.runtimeApiVersion],
+    ['0.1.0', 'crisp', '0.1.0', 'v1'],
+  );
+  const { status: state } = await client.Status({});
+  assert.deepEqual(
+    state?.conditions.map(({ type, status: is }) => [type, is]),
+    [
+      ['RuntimeReady', true],
+      ['NetworkReady', false],
+    ],
+  );
+  assert.equal((await client.RuntimeConfig({})).linux?.cgroupDriver, 1);
+  const { imageFilesystems } = await client.ImageFsInfo({});
+  assert.equal(imageFilesystems[0]?.usedBytes?.value.toString(), '9007199254740993');
+});
+
+test('all 41 RPCs are there; those not built say so in the project’s own words', async () => {
+  assert.equal(all.length, 41);
+  const built = new Set(
+    `Version Status RuntimeConfig RunPodSandbox StopPodSandbox RemovePodSandbox PodSandboxStatus
+    ListPodSandbox CreateContainer StartContainer StopContainer RemoveContainer ListContainers ContainerStatus ExecSync
+    ReopenContainerLog ListImages ImageStatus PullImage RemoveImage ImageFsInfo`.split(/\s+/),
+  );
+  for (const [name, { path, responseStream }] of all) {
+    const { code, details } = await raw(door.socket, path, Buffer.alloc(0), responseStream);
+    if (built.has(name)) assert.notEqual(code, status.UNIMPLEMENTED, name);
+    else {
+      assert.equal(code, status.UNIMPLEMENTED, name);
+      assert.match(details, new RegExp(`^${name} is not built yet`));
+    }
+  }
+});
+
+test('malformed bytes are the client’s fault, and are seen by the observer', async () => {
+  for (const bytes of [Buffer.from([0xff]), Buffer.from([0x0a, 0x7f, 0x01]), Buffer.alloc(64, 0xff)]) {
+    for (const name of ['StopContainer', 'ImageStatus']) {
+      const path = all.find(([known]) => known === name)?.[1].path ?? '';
+      const before = door.ended.length;
+      assert.equal((await raw(door.socket, path, bytes)).code, status.INVALID_ARGUMENT);
+      assert.deepEqual(door.ended.slice(before), [[name, 'InvalidArgument']]);
+    }
+  }
+});
+
+test('what is missing in a request is refused before the services see it', async () => {
+  const { client } = door;
+  for (const call of [
+    client.RunPodSandbox({}),
+    client.CreateContainer({ podSandboxId: SANDBOX }),
+    client.PullImage({}),
+    client.ImageStatus({ image: {} }),
+    client.RemoveImage({}),
+    client.ExecSync({ containerId: CONTAINER, timeout: -1 as never }),
+  ]) {
+    assert.equal((await rejection(call)).status, status.INVALID_ARGUMENT);
+  }
+});
+
+test('unknown ids: stop and remove are done already, the others are NOT_FOUND', async () => {
+  const { client } = door;
+  for (const id of ['', 'f'.repeat(64), 'zz', '../../etc']) {
+    await client.StopContainer({ containerId: id });
+    await client.RemoveContainer({ containerId: id });
+    await client.StopPodSandbox({ podSandboxId: `x${id}` });
+    await client.RemovePodSandbox({ podSandboxId: `x${id}` });
+    assert.equal((await rejection(client.ContainerStatus({ containerId: id }))).status, status.NOT_FOUND);
+    assert.equal((await rejection(client.StartContainer({ containerId: id }))).status, status.NOT_FOUND);
+    assert.equal(
+      (await rejection(client.PodSandboxStatus({ podSandboxId: `x${id}` }))).status,
+      status.NOT_FOUND,
+    );
+    assert.deepEqual((await client.ListContainers({ filter: { id: `x${id}` } })).containers, []);
+  }
+  assert.equal((await client.ImageStatus({ image: { image: 'unknown' } })).image, null);
+});
+
+test('an empty pod id names no pod, though every id begins with it', async () => {
+  await door.client.StopPodSandbox({ podSandboxId: '' });
+  assert.equal((await rejection(door.client.PodSandboxStatus({}))).status, status.NOT_FOUND);
+});
+
+test('a text that is no proper unicode comes back as an error, and the daemon goes on', async () => {
+  for (const containerId of ['\ud83d\ude00'.repeat(5000), `x${'\ud83d\ude00'.repeat(5000)}`]) {
+    assert.equal((await rejection(door.client.ContainerStatus({ containerId }))).status, status.NOT_FOUND);
+  }
+  const halfPair = Buffer.from([0x0a, 0x03, 0xed, 0xa0, 0x80]);
+  const path = all.find(([name]) => name === 'ContainerStatus')?.[1].path ?? '';
+  assert.equal((await raw(door.socket, path, halfPair)).code, status.INVALID_ARGUMENT);
+  await door.client.Version({});
+});
+
+test('a long text of wide letters fits into the headers', async () => {
+  const error = await rejection(door.client.ContainerStatus({ containerId: '\u4e2d'.repeat(10_000) }));
+  assert.equal(error.status, status.NOT_FOUND);
+  assert.match(error.message, /^container \u4e2d+$/);
+});
+
+test('a defect is INTERNAL and logged as one; a registry’s silence keeps its prefix', async () => {
+  const defect = await rejection(door.client.RemoveContainer({ containerId: CONTAINER }));
+  assert.equal(defect.status, status.INTERNAL);
+  assert.ok(door.logged.includes('error defect'));
+  const pull = await rejection(door.client.PullImage({ image: { image: 'registry.example/x' } }));
+  assert.deepEqual([pull.status, pull.code], [status.UNKNOWN, 'RegistryUnavailable']);
+});
+
+test('a request of 20 MiB is taken', async () => {
+  const reply = await door.client.ExecSync({ containerId: CONTAINER, cmd: ['x'.repeat(20 << 20)] });
+  assert.equal(Buffer.from(reply.stdout).toString(), String(20 << 20));
+});
+
+test('a client that cancels aborts the operation', async (t) => {
+  const begun = Promise.withResolvers<Operation>();
+  const aborted = Promise.withResolvers<unknown>();
+  const { client, server, ended } = await open(t, (op) => {
+    begun.resolve(op);
+    return new Promise((_, reject) => {
+      op.signal.addEventListener('abort', () => {
+        aborted.resolve(op.signal.reason);
+        reject(op.signal.reason);
+      });
+    });
+  });
+  const controller = new AbortController();
+  const call = rejection(client.StopContainer({ containerId: CONTAINER }, { signal: controller.signal }));
+  const op = await begun.promise;
+  assert.deepEqual(server.operations, [op]);
+  assert.deepEqual(
+    op.running.map(({ name }) => name),
+    ['grace 0'],
+  );
+  controller.abort();
+  assert.equal((await call).status, status.CANCELLED);
+  const reason = await aborted.promise;
+  assert.ok(reason instanceof CrispError && reason.code === 'Cancelled');
+  await client.Version({});
+  assert.deepEqual(server.operations, []);
+  assert.deepEqual(ended[0], ['StopContainer', 'Cancelled']);
+});
+
+test('a client’s deadline aborts the operation too', async (t) => {
+  const aborted = Promise.withResolvers<void>();
+  const { client } = await open(t, (op) => {
+    op.signal.addEventListener('abort', () => aborted.resolve());
+    return aborted.promise;
+  });
+  const error = await rejection(client.StopContainer({ containerId: CONTAINER }, { timeoutMs: 100 }));
+  assert.equal(error.status, status.DEADLINE_EXCEEDED);
+  await aborted.promise;
+});
+
+test('closing takes no new call and lets a running one end', async (t) => {
+  const begun = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<void>();
+  const wait = async () => {
+    begun.resolve();
+    await gate.promise;
+  };
+  const { client, server, socket } = await open(t, wait, { closeMs: 60_000 });
+  const running = client.StopContainer({ containerId: CONTAINER });
+  await begun.promise;
+  const closed = server.close();
+  const late = await raw(socket, all[0]?.[1].path ?? '', Buffer.alloc(0));
+  assert.equal(late.code, status.UNAVAILABLE);
+  gate.resolve();
+  await running;
+  await closed;
+});
+
+test('a call that outlasts the closing is ended with a reason', async (t) => {
+  const begun = Promise.withResolvers<void>();
+  const { client, server } = await open(t, (op) => {
+    begun.resolve();
+    return new Promise((_, reject) => op.signal.addEventListener('abort', () => reject(op.signal.reason)));
+  });
+  const call = rejection(client.StopContainer({ containerId: CONTAINER }));
+  await begun.promise;
+  await server.close();
+  const error = await call;
+  assert.equal(error.status, status.UNAVAILABLE);
+  assert.match(error.message, /the daemon is stopping/);
+});
+
+test('a call that heeds nothing does not keep the daemon', async (t) => {
+  const begun = Promise.withResolvers<void>();
+  const { client, server } = await open(t, () => {
+    begun.resolve();
+    return new Promise(() => {});
+  });
+  const call = rejection(client.StopContainer({ containerId: CONTAINER }));
+  await begun.promise;
+  await server.close();
+  await call;
+});
+
+test('a client that only stays connected does not keep the daemon', async (t) => {
+  const { client, server } = await open(t, noWait, { closeMs: 60_000 });
+  await client.Version({});
+  await server.close();
+});
+
+test('a socket that cannot be bound is told with its path', async (t) => {
+  await assert.rejects(
+    open(t, noWait, { socket: join(directory, 'missing/crisp.sock') }),
+    (error) =>
+      error instanceof CrispError &&
+      error.code === 'Unavailable' &&
+      /missing\/crisp\.sock/.test(error.message),
+  );
+});
+
+test('the image and the runtime service share the socket', async () => {
+  const reply: cri.ListImagesResponse = await door.client.ListImages({});
+  assert.deepEqual(reply.images, []);
+});
