@@ -1,9 +1,8 @@
 import type { cri } from '#api/cri/v1/index.ts';
-import { cri as wire } from '#api/cri/v1/index.ts';
 import type { CriServices } from '../services.ts';
 import { hasLabels } from './filters.ts';
 import { sandboxOf } from './ids.ts';
-import { wireSandbox } from './wire-sandbox.ts';
+import { stateNumber, wireSandbox } from './wire-sandbox.ts';
 
 /** ListPodSandbox: from memory. An unknown id gives an empty list. */
 export const listPodSandbox =
@@ -15,8 +14,7 @@ export const listPodSandbox =
       .filter(
         (sandbox) =>
           (id === undefined || sandbox.id === id) &&
-          (!filter?.state ||
-            (filter.state.state === wire.PodSandboxState.SANDBOX_READY) === (sandbox.state === 'ready')) &&
+          (!filter?.state || filter.state.state === stateNumber(sandbox)) &&
           hasLabels(sandbox.config.labels, filter?.labelSelector),
       );
     return { items: items.map(wireSandbox) };

@@ -60,7 +60,8 @@ export const wireContainerStatus = (record: ContainerRecord): cri.ContainerStatu
 
 /** `SIGRTMIN+3` is SIGRTMINPLUS3 on the wire; a signal that the enum lacks is shown as the default one. */
 function signalOf(name: string): number {
-  const word = (name.startsWith('SIG') ? name : `SIG${name}`).replace('+', 'PLUS').replace('-', 'MINUS');
+  const upper = name.toUpperCase();
+  const word = (upper.startsWith('SIG') ? upper : `SIG${upper}`).replace('+', 'PLUS').replace('-', 'MINUS');
   const numbers: Readonly<Record<string, number | string>> = cri.Signal;
   const found = Object.hasOwn(numbers, word) ? numbers[word] : undefined;
   return typeof found === 'number' ? found : cri.Signal.SIGTERM;

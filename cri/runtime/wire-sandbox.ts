@@ -2,7 +2,8 @@ import { cri, fromBigInt } from '#api/cri/v1/index.ts';
 import type { Sandbox } from '#pod-sandbox/index.ts';
 import { namespaceNumber } from './enums.ts';
 
-const stateNumber = (sandbox: Sandbox): number =>
+/** The state that clients see. */
+export const stateNumber = (sandbox: Sandbox): number =>
   sandbox.state === 'ready' ? cri.PodSandboxState.SANDBOX_READY : cri.PodSandboxState.SANDBOX_NOTREADY;
 
 /** A sandbox as ListPodSandbox shows it. */
