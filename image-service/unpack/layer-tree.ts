@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, rmSync, type Stats } from 'node:fs';
+import { fstatSync, rmSync, type Stats } from 'node:fs';
 import {
   type CName,
   close,
@@ -48,7 +48,7 @@ export class LayerTree implements Disposable {
 
   [Symbol.dispose](): void {
     this.forget();
-    closeSync(this.root);
+    close(this.root);
   }
 
   /** The directory at these parts; makes those that are missing. Throws InvalidArgument where a file is in the way. */

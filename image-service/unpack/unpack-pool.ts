@@ -71,7 +71,7 @@ export class UnpackPool implements AsyncDisposable {
     const worker = this.#idle.keys().next().value;
     if (this.#queue.length === 0 || (!worker && this.#busy.size >= this.#limit)) return;
     const waiting = this.#queue.shift();
-    if (waiting) this.#give(worker ?? new Worker(new URL('./worker.ts', import.meta.url)), waiting);
+    if (waiting) this.#give(worker ?? this.#hire(), waiting);
   }
 
   #give(worker: Worker, waiting: Waiting): void {
@@ -83,26 +83,34 @@ export class UnpackPool implements AsyncDisposable {
       worker.postMessage({ kind: 'cancel' } satisfies Order);
       late = setTimeout(() => void worker.terminate(), CANCEL_MS);
     };
+    const answered = (answer: Answer) => settle(() => deliver(answer, waiting), true);
+    const failed = (error: unknown) => settle(() => waiting.reject(broken(error)), false);
+    const ended = () => settle(() => waiting.reject(waiting.signal.reason ?? broken('it ended')), false);
     const settle = (outcome: () => void, reusable: boolean) => {
       clearTimeout(late);
       waiting.signal.removeEventListener('abort', cancel);
-      worker.removeAllListeners();
+      // One by one: the worker's own machinery listens too.
+      worker.off('message', answered).off('error', failed).off('exit', ended);
       this.#busy.delete(worker);
       if (reusable) this.#rest(worker);
       outcome();
       this.#next();
     };
-    worker.on('message', (answer: Answer) => settle(() => deliver(answer, waiting), true));
-    worker.on('error', (error) => settle(() => waiting.reject(broken(error)), false));
-    worker.on('exit', () => settle(() => waiting.reject(waiting.signal.reason ?? broken('it ended')), false));
+    worker.on('message', answered).on('error', failed).on('exit', ended);
     waiting.signal.addEventListener('abort', cancel, { once: true });
     worker.ref();
     worker.postMessage({ kind: 'run', job: waiting.job } satisfies Order);
   }
 
+  #hire(): Worker {
+    const worker = new Worker(new URL('./worker.ts', import.meta.url));
+    // One that breaks down while idle is not given work again; without a listener the daemon would end with it.
+    worker.on('error', () => this.#idle.delete(worker));
+    return worker;
+  }
+
   #rest(worker: Worker): void {
     worker.unref();
-    worker.on('error', () => this.#idle.delete(worker));
     const timer = setTimeout(() => {
       this.#idle.delete(worker);
       void worker.terminate();

@@ -1,0 +1,54 @@
+/** A service on a directory of its own, and a place for each test. */
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { Operation, silentLog } from '#core/operation.ts';
+import type { LayerUsers } from '#image-service/index.ts';
+import {
+  defaultImageOptions,
+  type ImageService,
+  type ImageServiceOptions,
+  noLayerUsers,
+  openImageService,
+} from '#image-service/index.ts';
+import { files } from '#linux/files.ts';
+import { mounts } from '#linux/mounts.ts';
+
+export const kernel = { files, mounts };
+
+/** A new directory below the run's, deleted at the end of the scope. */
+export function testDirectory(): Disposable & { readonly path: string } {
+  const base = process.env['CRISP_TEST_DIR'] ?? '/tmp';
+  mkdirSync(base, { recursive: true });
+  const path = mkdtempSync(join(base, 'image-'));
+  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+export interface TestService extends AsyncDisposable {
+  readonly service: ImageService;
+  readonly root: string;
+}
+
+/** Opens and recovers a service at `root`. */
+export async function startService(
+  root: string,
+  options: Partial<ImageServiceOptions> = {},
+  users: LayerUsers = noLayerUsers,
+): Promise<TestService> {
+  const service = openImageService(
+    {
+      ...defaultImageOptions,
+      attempts: 3,
+      retryWaitMs: 50,
+      noByteMs: 2_000,
+      connectMs: 1_000,
+      ...options,
+      root,
+    },
+    { kernel, users, log: silentLog },
+  );
+  await service.recover(operation('recover'));
+  return { service, root, [Symbol.asyncDispose]: () => service.close() };
+}
+
+export const operation = (name: string, signal?: AbortSignal): Operation =>
+  new Operation(name, signal ? { signal } : {});

@@ -1,0 +1,336 @@
+/** Layers on a real disk: what they become for overlayfs, and that no archive gets out. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { type ErrorCode, hasCode } from '#core/errors.ts';
+import { defaultImageOptions } from '#image-service/index.ts';
+import { completeLayer, isComplete } from '#image-service/unpack/complete.ts';
+import type { LayerReport } from '#image-service/unpack/layer-writer.ts';
+import { unpackLayer } from '#image-service/unpack/unpack-layer.ts';
+import { digestOf, type EntrySpec, type LayerSpec, makeTar, pack } from '../images.ts';
+import { kernel, testDirectory } from './service.ts';
+
+const never = new AbortController().signal;
+
+/** Unpacks on this thread into a new directory, against the lower ones as a pull would. */
+async function unpack(
+  base: string,
+  entries: readonly EntrySpec[],
+  lower: readonly string[] = [],
+  more: { compression?: LayerSpec['compression']; limits?: Partial<typeof defaultImageOptions.limits> } = {},
+): Promise<{ directory: string; report: LayerReport }> {
+  const tar = makeTar(entries);
+  const bytes = pack(tar, more.compression ?? 'none');
+  const archive = join(base, 'archive');
+  writeFileSync(archive, bytes);
+  let redirects: LayerReport['links'] = [];
+  for (let round = 0; ; round++) {
+    const directory = join(base, `layer-${readdirSync(base).length}`);
+    mkdirSync(directory, { mode: 0o755 });
+    const limits = { ...defaultImageOptions.limits, ...more.limits };
+    const request = {
+      archive,
+      compressedSize: bytes.length,
+      directory,
+      diffId: digestOf(tar),
+      limits,
+      redirects,
+    };
+    const report = await unpackLayer(request, never);
+    if (isComplete(report) && redirects.length === 0) return { directory, report };
+    const completion = completeLayer(directory, lower, report);
+    if (completion.redirects.length === 0 || round > 5) return { directory, report };
+    redirects = [...redirects, ...completion.redirects];
+  }
+}
+
+async function refuses(entries: readonly EntrySpec[], code: ErrorCode, limits = {}): Promise<void> {
+  using directory = testDirectory();
+  const outside = join(directory.path, 'outside');
+  mkdirSync(outside);
+  writeFileSync(join(outside, 'victim'), 'untouched');
+  await assert.rejects(
+    unpack(directory.path, entries, [], { limits }),
+    (error) => hasCode(error, code),
+    JSON.stringify(entries).slice(0, 200),
+  );
+  assert.deepEqual(readdirSync(outside), ['victim']);
+  assert.equal(readFileSync(join(outside, 'victim'), 'utf8'), 'untouched');
+}
+
+test('names that lead out are refused', async () => {
+  for (const name of [
+    '../x',
+    'a/../../x',
+    'a/../b',
+    '/etc/x',
+    '//x',
+    '..',
+    'a/..',
+    `${'d'.repeat(256)}/x`,
+    'x/'.repeat(2100),
+  ]) {
+    await refuses([{ name: './' }, { name, type: 'file', content: 'x' }], 'InvalidArgument');
+  }
+});
+
+test('hard links that lead out are refused', async () => {
+  for (const link of ['../outside/victim', '/etc/passwd', '', '.', 'not/there', 'd']) {
+    await refuses([{ name: './' }, { name: 'd/' }, { name: 'x', type: 'hardlink', link }], 'InvalidArgument');
+  }
+});
+
+test('a path through a link stays inside the layer', async () => {
+  using directory = testDirectory();
+  const { directory: layer } = await unpack(directory.path, [
+    { name: './' },
+    { name: 'up', type: 'symlink', link: '../../../../outside' },
+    { name: 'abs', type: 'symlink', link: '/etc' },
+    { name: 'round', type: 'symlink', link: 'abs' },
+    { name: 'up/one', content: '1' },
+    { name: 'abs/two', content: '2' },
+    { name: 'round/three', content: '3' },
+    { name: 'direct', type: 'symlink', link: '/etc/two' },
+    { name: 'direct', content: 'replaced the link, not its target' },
+  ]);
+  assert.equal(readFileSync(join(layer, 'outside/one'), 'utf8'), '1');
+  assert.equal(readFileSync(join(layer, 'etc/two'), 'utf8'), '2');
+  assert.equal(readFileSync(join(layer, 'etc/three'), 'utf8'), '3');
+  assert.ok(lstatSync(join(layer, 'direct')).isFile());
+  assert.equal(existsSync(join(directory.path, 'outside')), false);
+  await refuses(
+    [{ name: 'a', type: 'symlink', link: 'b' }, { name: 'b', type: 'symlink', link: 'a' }, { name: 'a/x' }],
+    'InvalidArgument',
+  );
+  await refuses([{ name: 'file', content: 'x' }, { name: 'file/x' }], 'InvalidArgument');
+});
+
+test('the language of overlayfs is not for archives', async () => {
+  for (const name of ['trusted.overlay.opaque', 'trusted.overlay.redirect', 'trusted.x']) {
+    await refuses([{ name: 'd/', xattrs: { [name]: Buffer.from('y') } }], 'InvalidArgument');
+  }
+  for (const name of ['.wh.', '.wh..', '.wh...', 'd/.wh...']) await refuses([{ name }], 'InvalidArgument');
+});
+
+test('bombs are stopped at each limit', async () => {
+  const many = Array.from({ length: 20 }, (_, n) => ({ name: `f${n}` }));
+  await refuses(many, 'ResourceExhausted', { layerEntries: 10 });
+  await refuses([{ name: 'big', content: Buffer.alloc(1 << 20) }], 'ResourceExhausted', {
+    layerBytes: 1 << 19,
+  });
+  using directory = testDirectory();
+  const bomb = [{ name: 'zeros', content: Buffer.alloc(8 << 20) }];
+  for (const compression of ['gzip', 'zstd'] as const) {
+    const limits = { ratio: 10, ratioFrom: 1 << 20 };
+    await assert.rejects(unpack(directory.path, bomb, [], { compression, limits }), (error) =>
+      hasCode(error, 'ResourceExhausted'),
+    );
+  }
+});
+
+test('attributes arrive whole', async () => {
+  using directory = testDirectory();
+  const capability = Buffer.from('0100000200040000000000000000000000000000', 'hex');
+  const mtime = 1_234_567_890_123_456_789n;
+  const { directory: layer } = await unpack(directory.path, [
+    { name: './', mode: 0o750, uid: 7, mtime },
+    {
+      name: 'setuid',
+      content: 'x',
+      mode: 0o6755,
+      uid: 1000,
+      gid: 1001,
+      mtime,
+      xattrs: { 'security.capability': capability, 'user.note': Buffer.from('n') },
+    },
+    { name: 'link', type: 'symlink', link: 'nowhere', uid: 5, mtime },
+    { name: 'other', type: 'hardlink', link: 'setuid' },
+    { name: 'null', type: 'character', major: 1, minor: 3, mode: 0o666 },
+    { name: 'disk', type: 'block', major: 259, minor: 70_000, mode: 0o660 },
+    { name: 'pipe', type: 'fifo', mode: 0o600 },
+    { name: 'sticky/', mode: 0o1777, uid: 3, mtime },
+    { name: 'sticky/later', content: 'written after its directory' },
+    { name: 'name\xff\xfe', content: 'not UTF-8' },
+  ]);
+  const file = lstatSync(join(layer, 'setuid'), { bigint: true });
+  assert.equal(file.mode & 0o7777n, 0o6755n);
+  assert.deepEqual([file.uid, file.gid, file.mtimeNs, file.nlink], [1000n, 1001n, mtime, 2n]);
+  assert.equal(lstatSync(join(layer, 'other'), { bigint: true }).ino, file.ino);
+  const found = execFileSync('python3', [
+    '-c',
+    'import os,sys; print(os.getxattr(sys.argv[1],"security.capability").hex(), os.getxattr(sys.argv[1],"user.note").decode())',
+    join(layer, 'setuid'),
+  ]);
+  assert.equal(found.toString().trim(), `${capability.toString('hex')} n`);
+  assert.deepEqual([lstatSync(join(layer, 'link')).uid, readlinkSync(join(layer, 'link'))], [5, 'nowhere']);
+  assert.equal(lstatSync(join(layer, 'link'), { bigint: true }).mtimeNs, mtime);
+  assert.ok(lstatSync(join(layer, 'null')).isCharacterDevice());
+  assert.equal(
+    execFileSync('stat', ['-c', '%t:%T %a', join(layer, 'disk')])
+      .toString()
+      .trim(),
+    '103:11170 660',
+  );
+  assert.ok(lstatSync(join(layer, 'pipe')).isFIFO());
+  const sticky = lstatSync(join(layer, 'sticky'), { bigint: true });
+  assert.deepEqual([sticky.mode & 0o7777n, sticky.uid, sticky.mtimeNs], [0o1777n, 3n, mtime]);
+  const root = statSync(layer, { bigint: true });
+  assert.deepEqual([root.mode & 0o7777n, root.uid, root.mtimeNs], [0o750n, 7n, mtime]);
+  assert.ok(
+    readdirSync(layer, { encoding: 'buffer' }).some((name) =>
+      name.equals(Buffer.from('name\xff\xfe', 'latin1')),
+    ),
+  );
+});
+
+test('a later entry replaces an earlier one of any kind', async () => {
+  using directory = testDirectory();
+  const { directory: layer } = await unpack(directory.path, [
+    { name: './' },
+    { name: 'a/' },
+    { name: 'a/b/' },
+    { name: 'a/b/c', content: 'gone' },
+    { name: 'a', content: 'a file now' },
+    { name: 'x', content: 'old' },
+    { name: 'y', type: 'hardlink', link: 'x' },
+    { name: 'x', content: 'new' },
+    { name: 'l', type: 'symlink', link: 'z' },
+    { name: 'z/' },
+    { name: 'l/' },
+    { name: 'l/in', content: 'in l' },
+    { name: 'd/', mode: 0o700 },
+    { name: 'd/kept', content: 'k' },
+    { name: 'd/', mode: 0o711 },
+  ]);
+  assert.equal(readFileSync(join(layer, 'a'), 'utf8'), 'a file now');
+  assert.equal(readFileSync(join(layer, 'x'), 'utf8'), 'new');
+  assert.equal(readFileSync(join(layer, 'y'), 'utf8'), 'old');
+  assert.ok(lstatSync(join(layer, 'l')).isDirectory());
+  assert.deepEqual(readdirSync(join(layer, 'z')), []);
+  assert.deepEqual(
+    [statSync(join(layer, 'd')).mode & 0o777, readFileSync(join(layer, 'd/kept'), 'utf8')],
+    [0o711, 'k'],
+  );
+});
+
+/** A listing of a tree by GNU find: everything that matters but device numbers of directories. */
+const listing = (path: string): string =>
+  execFileSync('find', ['.', '-printf', '%P %y %m %U:%G %s %l\\n'], { cwd: path, encoding: 'latin1' })
+    .split('\n')
+    .map((line) => line.replace(/ d (\S+) (\S+) \d+ /, ' d $1 $2 - '))
+    .sort()
+    .join('\n');
+
+test('layers merge as the OCI rules say', async () => {
+  using directory = testDirectory();
+  const base = directory.path;
+  const lower = await unpack(base, [
+    { name: './', mode: 0o755 },
+    { name: 'tmp/', mode: 0o1777 },
+    { name: 'usr/', uid: 2 },
+    { name: 'usr/lib/', mode: 0o751, gid: 9 },
+    { name: 'usr/lib/so', content: 'so', mode: 0o4755, uid: 4 },
+    { name: 'lib', type: 'symlink', link: 'usr/lib' },
+    { name: 'gone', content: 'x' },
+    { name: 'dir/' },
+    { name: 'dir/old', content: 'x' },
+    { name: 'opq/' },
+    { name: 'opq/old', content: 'x' },
+    { name: 'was/' },
+    { name: 'was/old', content: 'x' },
+  ]);
+  const upper = await unpack(
+    base,
+    [
+      { name: 'tmp/mine', content: 'parent omitted' },
+      { name: 'lib/new', content: 'through the link' },
+      { name: 'usr/bin/tool', type: 'hardlink', link: 'lib/so' },
+      { name: '.wh.gone' },
+      { name: 'dir/.wh.old' },
+      { name: 'opq/' },
+      { name: 'opq/new', content: 'n' },
+      { name: 'opq/.wh..wh..opq' },
+      { name: '.wh.was' },
+      { name: 'was/' },
+      { name: 'was/new', content: 'n' },
+      { name: 'stays', content: 's' },
+      { name: '.wh.stays' },
+    ],
+    [lower.directory],
+  );
+  const [target, merged, work] = ['mnt', 'upper', 'work'].map((name) => join(base, name)) as [
+    string,
+    string,
+    string,
+  ];
+  for (const path of [target, merged, work]) mkdirSync(path);
+  await kernel.mounts.overlay({ target, lower: [upper.directory, lower.directory], upper: merged, work });
+  try {
+    assert.equal(
+      listing(target),
+      [
+        ' d 755 0:0 - ',
+        'dir d 755 0:0 - ',
+        'lib l 777 0:0 7 usr/lib',
+        'opq d 755 0:0 - ',
+        'opq/new f 644 0:0 1 ',
+        'stays f 644 0:0 1 ',
+        'tmp d 1777 0:0 - ',
+        'tmp/mine f 644 0:0 14 ',
+        'usr d 755 2:0 - ',
+        'usr/bin d 755 0:0 - ',
+        'usr/bin/tool f 4755 4:0 2 ',
+        'usr/lib d 751 0:9 - ',
+        'usr/lib/new f 644 0:0 16 ',
+        'usr/lib/so f 4755 4:0 2 ',
+        'was d 755 0:0 - ',
+        'was/new f 644 0:0 1 ',
+        '',
+      ]
+        .sort()
+        .join('\n'),
+    );
+    assert.equal(statSync(join(target, 'usr/bin/tool')).ino, statSync(join(target, 'usr/lib/so')).ino);
+  } finally {
+    await kernel.mounts.unmount(target);
+  }
+});
+
+test('a tree of the machine unpacks as GNU tar does it', async () => {
+  using directory = testDirectory();
+  const archive = join(directory.path, 'etc.tar.gz');
+  execFileSync('tar', ['-C', '/etc', '--format=pax', '--xattrs', '-czf', archive, '.']);
+  const [ours, theirs] = [join(directory.path, 'ours'), join(directory.path, 'theirs')];
+  for (const path of [ours, theirs]) mkdirSync(path);
+  execFileSync('tar', ['-C', theirs, '--xattrs', '--numeric-owner', '-xpzf', archive]);
+  const diffId = digestOf(execFileSync('gzip', ['-dc', archive], { maxBuffer: 1 << 30 }));
+  const { limits } = defaultImageOptions;
+  const compressedSize = statSync(archive).size;
+  const report = await unpackLayer(
+    { archive, compressedSize, directory: ours, diffId, limits, redirects: [] },
+    never,
+  );
+  assert.ok(isComplete(report));
+  assert.equal(listing(ours), listing(theirs));
+  execFileSync('diff', ['-r', '--no-dereference', ours, theirs]);
+  const lie = {
+    archive,
+    compressedSize,
+    directory: ours,
+    diffId: digestOf(Buffer.from('other')),
+    limits,
+    redirects: [],
+  };
+  await assert.rejects(unpackLayer(lie, never), (error) => hasCode(error, 'DataLoss'));
+});

@@ -1,0 +1,317 @@
+/**
+ * Makes images for the demo and the tests: layers from lists of entries, packed and described as OCI or docker
+ * schema 2, pushed by HTTP or written as an OCI layout for skopeo.
+ */
+import { createHash } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
+
+export interface EntrySpec {
+  /** As it stands in the archive: `bin/sh`, `./`, or something hostile. Characters are bytes (latin1). */
+  readonly name: string;
+  /** `file` by default, `directory` where the name ends in a slash. */
+  readonly type?: 'file' | 'hardlink' | 'symlink' | 'character' | 'block' | 'directory' | 'fifo';
+  readonly content?: string | Uint8Array;
+  readonly link?: string;
+  readonly mode?: number;
+  readonly uid?: number;
+  readonly gid?: number;
+  /** Nanoseconds since the epoch. */
+  readonly mtime?: bigint;
+  readonly major?: number;
+  readonly minor?: number;
+  readonly xattrs?: Readonly<Record<string, Uint8Array>>;
+  /** Another type character than the type's own. */
+  readonly flag?: string;
+}
+
+export interface LayerSpec {
+  readonly entries: readonly EntrySpec[];
+  readonly compression?: 'gzip' | 'zstd' | 'none';
+}
+
+export interface ImageSpec {
+  readonly layers: readonly LayerSpec[];
+  /** The `config` field: Env, Cmd, Entrypoint, User … */
+  readonly config?: Readonly<Record<string, unknown>>;
+  readonly format?: 'oci' | 'docker';
+  readonly platform?: { readonly os: string; readonly architecture: string; readonly variant?: string };
+  /** Replaces the diff ids, to lie. */
+  readonly diffIds?: readonly string[];
+}
+
+export interface Blob {
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly bytes: Buffer;
+}
+
+export interface BuiltImage {
+  readonly manifest: Blob;
+  readonly config: Blob;
+  readonly layers: readonly Blob[];
+  readonly platform: { readonly os: string; readonly architecture: string; readonly variant?: string };
+}
+
+const TYPES = {
+  file: '0',
+  hardlink: '1',
+  symlink: '2',
+  character: '3',
+  block: '4',
+  directory: '5',
+  fifo: '6',
+} as const;
+const MEDIA = {
+  oci: {
+    index: 'application/vnd.oci.image.index.v1+json',
+    manifest: 'application/vnd.oci.image.manifest.v1+json',
+    config: 'application/vnd.oci.image.config.v1+json',
+    layer: 'application/vnd.oci.image.layer.v1.tar',
+    suffix: { gzip: '+gzip', zstd: '+zstd', none: '' },
+  },
+  docker: {
+    index: 'application/vnd.docker.distribution.manifest.list.v2+json',
+    manifest: 'application/vnd.docker.distribution.manifest.v2+json',
+    config: 'application/vnd.docker.container.image.v1+json',
+    layer: 'application/vnd.docker.image.rootfs.diff.tar',
+    suffix: { gzip: '.gzip', zstd: '.zstd', none: '' },
+  },
+} as const;
+const NANO = 1_000_000_000n;
+
+export const digestOf = (bytes: Uint8Array): string =>
+  `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+
+/** An archive of the entries, ustar with pax records where ustar is too small. */
+export function makeTar(entries: readonly EntrySpec[]): Buffer {
+  return Buffer.concat([...entries.flatMap(entryBlocks), Buffer.alloc(1024)]);
+}
+
+function entryBlocks(entry: EntrySpec): Buffer[] {
+  const type = entry.type ?? (entry.name.endsWith('/') ? 'directory' : 'file');
+  const content = type === 'file' ? Buffer.from(entry.content ?? '') : Buffer.alloc(0);
+  const records: Buffer[] = [];
+  if (entry.name.length > 100) records.push(paxRecord('path', Buffer.from(entry.name, 'latin1')));
+  if ((entry.link ?? '').length > 100)
+    records.push(paxRecord('linkpath', Buffer.from(entry.link ?? '', 'latin1')));
+  const mtime = entry.mtime ?? 0n;
+  if (mtime % NANO !== 0n) {
+    const fraction = (mtime % NANO).toString().padStart(9, '0');
+    records.push(paxRecord('mtime', Buffer.from(`${mtime / NANO}.${fraction}`)));
+  }
+  for (const [name, value] of Object.entries(entry.xattrs ?? {})) {
+    records.push(paxRecord(`SCHILY.xattr.${name}`, Buffer.from(value)));
+  }
+  const pax = Buffer.concat(records);
+  const extended =
+    pax.length === 0 ? [] : [headerBlock({ name: 'PaxHeaders/0', flag: 'x' }, 'x', pax.length), padded(pax)];
+  return [...extended, headerBlock(entry, entry.flag ?? TYPES[type], content.length), padded(content)];
+}
+
+export function paxRecord(key: string, value: Buffer): Buffer {
+  const rest = Buffer.concat([Buffer.from(` ${key}=`), value, Buffer.from('\n')]);
+  let length = rest.length + 1;
+  while (String(length).length + rest.length !== length) length = String(length).length + rest.length;
+  return Buffer.concat([Buffer.from(String(length)), rest]);
+}
+
+export function headerBlock(entry: EntrySpec, flag: string, size: number): Buffer {
+  const block = Buffer.alloc(512);
+  const octal = (value: number, length: number) => `${value.toString(8).padStart(length - 1, '0')}\0`;
+  const mode = entry.mode ?? (flag === '5' ? 0o755 : 0o644);
+  block.write(entry.name.slice(0, 100), 0, 'latin1');
+  block.write(octal(mode, 8), 100);
+  block.write(octal(entry.uid ?? 0, 8), 108);
+  block.write(octal(entry.gid ?? 0, 8), 116);
+  block.write(octal(size, 12), 124);
+  block.write(octal(Number((entry.mtime ?? 0n) / NANO), 12), 136);
+  block.fill(' ', 148, 156);
+  block.write(flag, 156, 'latin1');
+  block.write((entry.link ?? '').slice(0, 100), 157, 'latin1');
+  block.write('ustar\x0000', 257, 'latin1');
+  block.write(octal(entry.major ?? 0, 8), 329);
+  block.write(octal(entry.minor ?? 0, 8), 337);
+  const sum = block.reduce((total, byte) => total + byte, 0);
+  block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+  return block;
+}
+
+const padded = (content: Buffer): Buffer =>
+  Buffer.concat([content, Buffer.alloc((512 - (content.length % 512)) % 512)]);
+
+export function pack(tar: Buffer, compression: NonNullable<LayerSpec['compression']>): Buffer {
+  if (compression === 'gzip') return gzipSync(tar, { level: 1 });
+  return compression === 'zstd' ? zstdCompressSync(tar) : tar;
+}
+
+/** Packs and describes an image. */
+export function buildImage(spec: ImageSpec): BuiltImage {
+  const media = MEDIA[spec.format ?? 'oci'];
+  const tars = spec.layers.map(({ entries }) => makeTar(entries));
+  const layers = spec.layers.map(({ compression = 'gzip' }, index) =>
+    blobOf(media.layer + media.suffix[compression], pack(tars[index] ?? Buffer.alloc(0), compression)),
+  );
+  const platform = spec.platform ?? {
+    os: 'linux',
+    architecture: process.arch === 'x64' ? 'amd64' : process.arch,
+  };
+  const config = jsonBlob(media.config, {
+    ...platform,
+    config: spec.config ?? {},
+    rootfs: { type: 'layers', diff_ids: spec.diffIds ?? tars.map(digestOf) },
+  });
+  const manifest = jsonBlob(media.manifest, {
+    schemaVersion: 2,
+    mediaType: media.manifest,
+    config: descriptor(config),
+    layers: layers.map(descriptor),
+  });
+  return { manifest, config, layers, platform };
+}
+
+/** An index over images of several platforms. */
+export function buildIndex(images: readonly BuiltImage[], format: 'oci' | 'docker' = 'oci'): Blob {
+  const manifests = images.map(({ manifest, platform }) => ({ ...descriptor(manifest), platform }));
+  const mediaType = MEDIA[format].index;
+  return jsonBlob(mediaType, { schemaVersion: 2, mediaType, manifests });
+}
+
+export const jsonBlob = (mediaType: string, value: object): Blob =>
+  blobOf(mediaType, Buffer.from(JSON.stringify(value)));
+
+const blobOf = (mediaType: string, bytes: Buffer): Blob => ({ mediaType, digest: digestOf(bytes), bytes });
+
+export const descriptor = ({ mediaType, digest, bytes }: Blob): object => ({
+  mediaType,
+  digest,
+  size: bytes.length,
+});
+
+/** Pushes over the distribution API. `registry` is `http://host:port`. */
+export async function pushImage(
+  registry: string,
+  repository: string,
+  tag: string,
+  image: BuiltImage,
+): Promise<void> {
+  for (const blob of [image.config, ...image.layers]) await pushBlob(registry, repository, blob);
+  await pushManifest(registry, repository, tag, image.manifest);
+}
+
+export async function pushBlob(registry: string, repository: string, blob: Blob): Promise<void> {
+  const known = await fetch(`${registry}/v2/${repository}/blobs/${blob.digest}`, { method: 'HEAD' });
+  if (known.ok) return;
+  const start = await fetch(`${registry}/v2/${repository}/blobs/uploads/`, { method: 'POST' });
+  const location = new URL(start.headers.get('location') ?? '', registry);
+  location.searchParams.set('digest', blob.digest);
+  const headers = { 'content-type': 'application/octet-stream' };
+  const put = await fetch(location, { method: 'PUT', body: new Uint8Array(blob.bytes), headers });
+  if (put.status !== 201) throw new Error(`push of blob ${blob.digest}: ${put.status} ${await put.text()}`);
+}
+
+export async function pushManifest(
+  registry: string,
+  repository: string,
+  tag: string,
+  manifest: Blob,
+): Promise<void> {
+  const put = await fetch(`${registry}/v2/${repository}/manifests/${tag}`, {
+    method: 'PUT',
+    body: new Uint8Array(manifest.bytes),
+    headers: { 'content-type': manifest.mediaType },
+  });
+  if (put.status !== 201) throw new Error(`push of manifest ${tag}: ${put.status} ${await put.text()}`);
+}
+
+/** Writes an OCI layout, for `skopeo copy oci:DIRECTORY:TAG …`. */
+export function writeLayout(directory: string, tag: string, image: BuiltImage): void {
+  mkdirSync(join(directory, 'blobs/sha256'), { recursive: true });
+  for (const { digest, bytes } of [image.manifest, image.config, ...image.layers]) {
+    writeFileSync(join(directory, 'blobs/sha256', digest.slice(7)), bytes);
+  }
+  const annotations = { 'org.opencontainers.image.ref.name': tag };
+  const manifests = [{ ...descriptor(image.manifest), annotations }];
+  writeFileSync(join(directory, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
+  writeFileSync(join(directory, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests }));
+}
+
+const APPLETS = [
+  'sh',
+  'cat',
+  'echo',
+  'ls',
+  'sleep',
+  'true',
+  'false',
+  'id',
+  'env',
+  'hostname',
+  'httpd',
+  'wget',
+  'nc',
+  'ping',
+  'ps',
+  'kill',
+  'mkdir',
+  'rm',
+  'touch',
+  'head',
+  'tail',
+  'grep',
+  'seq',
+  'dd',
+  'stat',
+  'mount',
+  'ip',
+  'date',
+  'printf',
+  'tr',
+  'wc',
+  'test',
+  'tee',
+  'chmod',
+  'chown',
+  'cp',
+  'mv',
+  'ln',
+  'readlink',
+  'df',
+  'du',
+  'find',
+  'sed',
+  'awk',
+  'sort',
+  'nslookup',
+  'trap',
+  'yes',
+  'od',
+  'md5sum',
+];
+
+/** The entries of a small system made of the machine's own static busybox. */
+export function busyboxEntries(applets: readonly string[] = APPLETS): EntrySpec[] {
+  const directories = ['./', 'bin/', 'etc/', 'proc/', 'sys/', 'dev/', 'root/', 'var/', 'var/www/', 'home/'];
+  return [
+    ...directories.map((name) => ({ name })),
+    { name: 'tmp/', mode: 0o1777 },
+    { name: 'bin/busybox', content: readFileSync('/bin/busybox'), mode: 0o755 },
+    ...applets.map((name) => ({ name: `bin/${name}`, type: 'symlink' as const, link: 'busybox' })),
+    {
+      name: 'etc/passwd',
+      content: 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n',
+    },
+    { name: 'etc/group', content: 'root:x:0:\nnogroup:x:65534:\n' },
+  ];
+}
+
+/** A busybox image, with further layers and settings where given. */
+export function busyboxImage(more: Partial<ImageSpec> = {}): BuiltImage {
+  const { layers = [], config, ...rest } = more;
+  return buildImage({
+    ...rest,
+    layers: [{ entries: busyboxEntries() }, ...layers],
+    config: { Env: ['PATH=/bin'], Cmd: ['sh'], ...config },
+  });
+}
