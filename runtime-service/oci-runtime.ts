@@ -88,10 +88,12 @@ export class OciRuntime {
 
 const words = (stderr: Buffer): string => runtimeWords(stderr.toString('utf8'));
 
+const ESCAPES: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r' };
+
 /** What a runtime's standard error says, without the dress of its log lines: runc's errors are `level=error msg="…"`. */
 export function runtimeWords(stderr: string): string {
   const errors = [...stderr.matchAll(/level=(?:error|fatal) msg="((?:[^"\\]|\\.)*)"/g)].map(([, text = '']) =>
-    text.replaceAll(/\\(.)/g, '$1'),
+    text.replaceAll(/\\(.)/g, (_, letter: string) => ESCAPES[letter] ?? letter),
   );
   return (errors.length > 0 ? errors.join('; ') : stderr.trim()).slice(0, 2000);
 }
