@@ -16,15 +16,12 @@ import {
 const numbersOf = (table: object): number[] =>
   Object.values(table).filter((value): value is number => typeof value === 'number');
 
-// Nested in its message, where the generated types do not reach.
-const profileTypes = (cri.SecurityProfile as unknown as { readonly ProfileType: object }).ProfileType;
-
 const translations: readonly (readonly [string, object, (value: number) => string])[] = [
   ['NamespaceMode', cri.NamespaceMode, (value) => namespaceMode(value, 'pid')],
   ['Protocol', cri.Protocol, protocol],
   ['MountPropagation', cri.MountPropagation, propagation],
   ['SupplementalGroupsPolicy', cri.SupplementalGroupsPolicy, groupsPolicy],
-  ['ProfileType', profileTypes, (value) => profileType(value, 'seccomp')],
+  ['ProfileType', cri.SecurityProfile.ProfileType, (value) => profileType(value, 'seccomp')],
 ];
 
 test('each value of the proto has its own word', () => {
