@@ -43,7 +43,13 @@ export async function mountOverlay(request: Overlay): Promise<void> {
   try {
     if (!configure(context, request, names, what)) return await mountInOneString(request, names, what);
     const created = await fsconfigCreate(context);
-    if (created.result < 0) throw refused(what, created.errno, complaint(context));
+    if (created.result < 0) {
+      const words = complaint(context);
+      // Before Linux 6.5 overlay took its options as one string: an option is only then looked at, without a word.
+      if (errnoName(created.errno) === 'EINVAL' && words === '')
+        return await mountInOneString(request, names, what);
+      throw refused(what, created.errno, words);
+    }
     const attributes = request.upper === undefined ? MOUNT_ATTR_RDONLY : 0;
     const fd = check(fsmount(context, FSMOUNT_CLOEXEC, attributes), what);
     try {
@@ -101,7 +107,8 @@ async function mountInOneString(request: Overlay, names: ShortNames, what: strin
     );
   }
   const flags = request.upper === undefined ? MS_RDONLY : 0;
-  checkOutcome(await asynchronous(mount, 'overlay', request.target, 'overlay', flags, data), what);
+  const outcome = await asynchronous(mount, 'overlay', request.target, 'overlay', flags, data);
+  checkOutcome(outcome, request.options?.length ? `${what} with ${request.options.join(',')}` : what);
 }
 
 /** What the kernel says about a refusal: messages wait in the context's own log, one for each read. */
