@@ -136,7 +136,9 @@ export interface Namespaces {
   hold(request: PauseRequest, signal: AbortSignal): Promise<HeldPause>;
   /** Unmounts and deletes the pins in the directory. Missing ones are success. */
   unpin(pins: string): Promise<void>;
-  /** Resolves when the pause process has ended; works for one that an earlier daemon made. */
+  /**
+   * Resolves when the process has ended (a pidfd tells); works for one that an earlier daemon made. Rejects at the abort.
+   */
   watch(process: ProcessRef, signal: AbortSignal): Promise<void>;
   /** Makes an empty, pinned network namespace (for CNI DEL after a reboot, and for tests). */
   pinEmptyNetwork(path: string): Promise<void>;
@@ -217,7 +219,10 @@ export interface Cgroups {
   join(path: string, pid: number): Promise<void>;
   /** The pids in the group and below it. Missing: none. */
   processes(path: string): number[];
-  /** Kills all in it and below: cgroup.kill on v2, freeze-kill-thaw on v1. Resolves when it is empty or at the abort. */
+  /**
+   * Kills all in it and below: cgroup.kill on v2, freeze-kill-thaw on v1. Resolves when it is empty; rejects at the abort
+   * (with the code of its reason), naming who is left. Refuses a group that holds the daemon.
+   */
   kill(path: string, signal: AbortSignal): Promise<void>;
   /** Sends a signal to each process of the group and below, once. */
   signalAll(path: string, signal: number): void;

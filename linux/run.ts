@@ -51,7 +51,7 @@ export async function run(
   // The child leads its own group (a session of its own) and is not reaped yet, so the number means it and its kin.
   const onAbort = () => void kill(-child.process.pid, SIGKILL);
   signal.addEventListener('abort', onAbort, { once: true });
-  if (input !== undefined) child.stdin?.end(input);
+  child.stdin?.end(input);
   try {
     const status = await child.exited;
     signal.removeEventListener('abort', onAbort);

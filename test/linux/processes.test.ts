@@ -5,6 +5,7 @@ import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'no
 import type { Readable, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import test from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { hasCode } from '#core/errors.ts';
 import { ProcessWatches } from '#linux/child.ts';
 import { readBootId } from '#linux/identity.ts';
@@ -159,4 +160,10 @@ test('a recycled pid is never touched', async () => {
     () => processes.setOomScoreAdj(child.process.pid, 0),
     (error) => hasCode(error, 'NotFound'),
   );
+});
+
+test('a daemon that ends while its children end does so in good order', async () => {
+  const script = fileURLToPath(new URL('./exit-child.ts', import.meta.url));
+  const daemon = nodeSpawn(process.execPath, [script], { stdio: ['ignore', 'inherit', 'inherit'] });
+  assert.deepEqual(await once(daemon, 'exit'), [7, null]);
 });
