@@ -24,7 +24,10 @@ export const silentLog: Log = {
 
 /** A finished stage. Times are milliseconds of the monotonic clock (`performance.now()`). */
 export interface StageRecord {
+  /** One of few: names become labels of metrics, so no id, path or digest stands in them. */
   readonly name: string;
+  /** What it worked on; empty where that is plain. */
+  readonly detail: string;
   readonly started: number;
   readonly ended: number;
   readonly failed: boolean;
@@ -46,7 +49,7 @@ export class Operation {
   readonly signal: AbortSignal;
   readonly started: number;
   readonly stages: StageRecord[];
-  readonly #running: { name: string; since: number }[];
+  readonly #running: { name: string; detail: string; since: number }[];
   readonly #options: OperationOptions;
 
   /** `same`: the operation that this one is a view of (see `under`). */
@@ -62,14 +65,14 @@ export class Operation {
   }
 
   /** What runs now, outermost first, with its age in milliseconds. */
-  get running(): readonly { name: string; forMs: number }[] {
+  get running(): readonly { name: string; detail: string; forMs: number }[] {
     const now = performance.now();
-    return this.#running.map(({ name, since }) => ({ name, forMs: now - since }));
+    return this.#running.map(({ name, detail, since }) => ({ name, detail, forMs: now - since }));
   }
 
   /** Runs one named step and records its time. It looks at no signal: undoing needs stages too (see `checkpoint`). */
-  async stage<T>(name: string, step: () => Promise<T> | T): Promise<T> {
-    const entry = { name, since: performance.now() };
+  async stage<T>(name: string, step: () => Promise<T> | T, detail = ''): Promise<T> {
+    const entry = { name, detail, since: performance.now() };
     this.#running.push(entry);
     let failed = true;
     try {
@@ -78,15 +81,21 @@ export class Operation {
       return value;
     } finally {
       this.#running.splice(this.#running.indexOf(entry), 1);
-      const record = { name, started: entry.since, ended: performance.now(), failed };
+      const record = { name, detail, started: entry.since, ended: performance.now(), failed };
       this.stages.push(record);
       this.#options.onStage?.(this, record);
     }
   }
 
   /** A stage with an end: when `limitMs` passes or the client goes, the step's signal aborts and the error names all. */
-  async deadline<T>(name: string, limitMs: number, step: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return this.stage(name, () => withDeadline(`${this.name}: ${name}`, limitMs, this.signal, step));
+  async deadline<T>(
+    name: string,
+    limitMs: number,
+    step: (signal: AbortSignal) => Promise<T>,
+    detail = '',
+  ): Promise<T> {
+    const what = `${this.name}: ${name}${detail === '' ? '' : ` ${detail}`}`;
+    return this.stage(name, () => withDeadline(what, limitMs, this.signal, step), detail);
   }
 
   /** Throws Cancelled when the client has gone; called between steps that cannot be interrupted. */

@@ -23,6 +23,7 @@ import { clearSocket } from './socket.ts';
 
 /** The time that running calls have to end after SIGTERM, in ms; systemd's own limit is 90 s. */
 const CLOSE_MS = 20_000;
+const FORGET_MS = 1000;
 /** statfs(2) type of cgroup2. */
 const CGROUP2_MAGIC = 0x63677270;
 
@@ -77,6 +78,7 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
   await recovered;
   await listener?.[Symbol.asyncDispose]();
   await Promise.all([services.containers.close(), services.pods.close(), services.images.close()]);
+  await forgetCgroups(config, kernel, services);
   await kernel.close();
   metrics.close();
   log.info({}, 'stopped');
@@ -125,6 +127,13 @@ async function recover({ pods, containers }: Services, log: DaemonLog): Promise<
   } catch (error) {
     log.error({ error: describeError(error) }, 'recovery failed; stop and remove still work');
   }
+}
+
+/** The prefix is crisp's own: with the last pod it goes too. Another daemon's groups below it keep it. */
+async function forgetCgroups(config: Config, kernel: Kernel, { pods }: Services): Promise<void> {
+  const prefix = config.cgroup.parent;
+  if (pods.list().length > 0 || kernel.cgroups.processes(prefix).length > 0) return;
+  await kernel.cgroups.remove(prefix, AbortSignal.timeout(FORGET_MS)).catch(() => {});
 }
 
 const criServices = (config: Config, { images, pods, containers, handlers, driver }: Services) => ({

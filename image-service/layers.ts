@@ -67,7 +67,7 @@ export class Layers {
     await this.#fetch(plan, blob, meter, signal);
     meter.state = 'unpacking';
     try {
-      return await plan.op.stage(`unpack ${index}`, () => this.#unpack(plan, index, signal));
+      return await plan.op.stage('unpack', () => this.#unpack(plan, index, signal), `layer ${index}`);
     } catch (error) {
       // The blob itself may have been damaged on the disk: the next pull gets it anew.
       if (hasCode(error, 'DataLoss')) await this.#content.remove(blob.digest);
@@ -78,9 +78,7 @@ export class Layers {
   async #fetch(plan: LayerPlan, blob: Descriptor, meter: LayerMeter, signal: AbortSignal): Promise<void> {
     if (this.#content.has(blob.digest)) return;
     const start = (shared: AbortSignal) =>
-      plan.op.stage(`fetch ${blob.digest.slice(7, 19)}`, () =>
-        this.#transfer(plan.client, blob, meter, shared),
-      );
+      plan.op.stage('fetch', () => this.#transfer(plan.client, blob, meter, shared), blob.digest);
     const joined = this.#blobs.joins(blob.digest);
     try {
       await this.#blobs.run(blob.digest, signal, start);

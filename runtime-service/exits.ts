@@ -112,8 +112,11 @@ export class Exits {
     try {
       // In a shared pid namespace the others outlive the first process; and an exec may still be at work.
       if (kernel.cgroups.processes(record.cgroup.path).length > 0) {
-        await op.deadline(`kill cgroup ${record.cgroup.path}`, options.timeouts.kill, (signal) =>
-          kernel.cgroups.kill(record.cgroup.path, signal),
+        await op.deadline(
+          'kill cgroup',
+          options.timeouts.kill,
+          (signal) => kernel.cgroups.kill(record.cgroup.path, signal),
+          record.cgroup.path,
         );
       }
     } catch (error) {

@@ -99,8 +99,11 @@ export class Stopping {
   async #kill(record: ContainerRecord, ended: Promise<void>, op: Operation): Promise<void> {
     const { kernel, options } = this.#runtime;
     const { path } = record.cgroup;
-    await op.deadline(`kill cgroup ${path}`, options.timeouts.kill, (signal) =>
-      kernel.cgroups.kill(path, signal),
+    await op.deadline(
+      'kill cgroup',
+      options.timeouts.kill,
+      (signal) => kernel.cgroups.kill(path, signal),
+      path,
     );
     try {
       await withDeadline('wait for the exit to be told', options.timeouts.kill, op.signal, () => ended);

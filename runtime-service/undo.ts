@@ -14,16 +14,25 @@ export function undoTable(runtime: Runtime, record: ContainerRecord): UndoTable<
   return {
     // The container's own cgroup: monitors stand elsewhere and live to write the exit.
     cgroup: async ({ path }, op) => {
-      await op.deadline(`kill cgroup ${path}`, options.timeouts.kill, (signal) =>
-        kernel.cgroups.kill(path, signal),
+      await op.deadline(
+        'kill cgroup',
+        options.timeouts.kill,
+        (signal) => kernel.cgroups.kill(path, signal),
+        path,
       );
-      await op.deadline(`remove cgroup ${path}`, options.timeouts.kill, (signal) =>
-        kernel.cgroups.remove(path, signal),
+      await op.deadline(
+        'remove cgroup',
+        options.timeouts.kill,
+        (signal) => kernel.cgroups.remove(path, signal),
+        path,
       );
     },
     runtime: async ({ handler }, op) => {
-      await op.deadline(`kill cgroup ${record.cgroup.path}`, options.timeouts.kill, (signal) =>
-        kernel.cgroups.kill(record.cgroup.path, signal),
+      await op.deadline(
+        'kill cgroup',
+        options.timeouts.kill,
+        (signal) => kernel.cgroups.kill(record.cgroup.path, signal),
+        record.cgroup.path,
       );
       await runtime.handlers.get(handler).delete(record.id, op);
     },

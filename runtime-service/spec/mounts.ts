@@ -45,7 +45,6 @@ export function ociMounts(context: MountContext): OciMount[] {
 
 function kernelMounts(pod: PodOfContainer, security: SecurityContext): OciMount[] {
   const writable = security.privileged ? 'rw' : 'ro';
-  const shareHostIpc = pod.ipc === 'node';
   return [
     { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
     {
@@ -60,19 +59,8 @@ function kernelMounts(pod: PodOfContainer, security: SecurityContext): OciMount[
       source: 'devpts',
       options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
     },
-    shareHostIpc
-      ? {
-          destination: '/dev/mqueue',
-          type: 'bind',
-          source: '/dev/mqueue',
-          options: ['rbind', 'nosuid', 'noexec', 'nodev'],
-        }
-      : {
-          destination: '/dev/mqueue',
-          type: 'mqueue',
-          source: 'mqueue',
-          options: ['nosuid', 'noexec', 'nodev'],
-        },
+    // Of the ipc namespace that the container is in, the host's too: a node without /dev/mqueue has its queues as well.
+    { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
     sysfs(pod, writable),
     {
       destination: '/sys/fs/cgroup',

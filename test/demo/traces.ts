@@ -1,0 +1,35 @@
+/** What a pod leaves on a machine while it runs, counted: all of it is to be zero in the end. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+export interface Traces {
+  readonly [what: string]: number;
+}
+
+const lines = (text: string): string[] => text.split('\n').filter(Boolean);
+const entries = (directory: string): string[] => (existsSync(directory) ? readdirSync(directory) : []);
+
+/** `directory` is the daemon's, `cgroup` its prefix, `ipam` the address leases. */
+export function traces(directory: string, cgroup: string, ipam: string): Traces {
+  const groups = globSync([`/sys/fs/cgroup${cgroup}/*/`, `/sys/fs/cgroup/*${cgroup}/*/`]);
+  const processes = globSync([
+    `/sys/fs/cgroup${cgroup}/**/cgroup.procs`,
+    `/sys/fs/cgroup/*${cgroup}/**/cgroup.procs`,
+  ]);
+  return {
+    processes: new Set(processes.flatMap((file) => lines(readFileSync(file, 'utf8')))).size,
+    mounts: lines(readFileSync('/proc/self/mountinfo', 'utf8')).filter((line) => line.includes(directory))
+      .length,
+    cgroups: groups.length,
+    veths: readdirSync('/sys/class/net').filter((name) => name.startsWith('veth')).length,
+    addresses: globSync(`${ipam}/*/*`).filter((file) => /\/[\d.]+$/.test(file)).length,
+    'host port rules': lines(execFileSync('iptables-save', ['-t', 'nat'], { encoding: 'utf8' })).filter(
+      (line) => /^-A CNI-DN-/.test(line),
+    ).length,
+    records: ['sandboxes', 'containers'].flatMap((name) => entries(join(directory, 'root', name))).length,
+    'run files': ['sandboxes', 'containers', 'exits'].flatMap((name) =>
+      entries(join(directory, 'state', name)),
+    ).length,
+  };
+}
