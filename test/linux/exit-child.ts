@@ -1,11 +1,21 @@
-/** Ends while two watches of the kernel are about to fire. */
-
+/** Ends by itself, without closing the kernel, while the watch of a pause process is about to fire. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { readStat } from '#linux/identity.ts';
 import { openKernel } from '#linux/index.ts';
 
-const kernel = await openKernel();
-const child = await kernel.processes.spawn({ argv: ['sleep', '1000'], env: {} });
-void kernel.namespaces.watch(child.process, new AbortController().signal);
-kernel.processes.signal(child.process, 9);
-while (readStat(child.process.pid)?.state !== 'Z');
-process.exit(7);
+const { namespaces, processes } = await openKernel();
+const pins = mkdtempSync(join(process.env['CRISP_TEST_DIR'] ?? tmpdir(), 'exit-'));
+const held = await namespaces.hold(
+  { kinds: ['ipc'], pins, sysctls: {}, oomScoreAdj: 0 },
+  AbortSignal.timeout(20_000),
+);
+await held.release();
+await namespaces.unpin(pins);
+rmSync(pins, { recursive: true });
+process.on('beforeExit', () => {
+  processes.signal(held.process, 9);
+  while (readStat(held.process.pid)?.state !== 'Z');
+});
+process.exitCode = 7;
