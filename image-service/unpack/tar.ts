@@ -109,6 +109,8 @@ export class TarReader {
     const name = pax.path ?? this.#longName ?? header.name;
     // Before POSIX a name that ends in a slash was how a directory was told from a file.
     const old = header.flag === '0' && name.endsWith('/');
+    const size = pax.size ?? header.size;
+    if (old && size > 0) throw damaged(`directory ${shown(name)} with content`);
     const type = old ? 'directory' : entryTypes[header.flag];
     if (!type) throw unsupported(`entry ${shown(name)} of type ${shown(header.flag)}`);
     return {
@@ -119,7 +121,7 @@ export class TarReader {
       uid: pax.uid ?? header.uid,
       gid: pax.gid ?? header.gid,
       // Only files have content: other types may carry a size that nothing follows (a hard link's).
-      size: type === 'file' ? (pax.size ?? header.size) : 0,
+      size: type === 'file' ? size : 0,
       mtime: pax.mtime ?? BigInt(header.mtime) * 1_000_000_000n,
       major: header.major,
       minor: header.minor,

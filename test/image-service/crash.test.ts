@@ -1,0 +1,79 @@
+/** kill -9 at random instants of pulls and removals: the store opens, and what it lists is whole. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { buildImage, digestOf, type EntrySpec, pushImage } from '../images.ts';
+import { startRegistry } from './registry.ts';
+import { operation, startService, testDirectory } from './service.ts';
+
+const ROUNDS = 20;
+const seed = Number(process.env['CRISP_TEST_SEED'] ?? Date.now() % 1_000_000);
+
+/** A small generator of numbers in [0, 1), repeatable. */
+function randomOf(start: number): () => number {
+  let state = start >>> 0;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
+const files = (name: string): EntrySpec[] =>
+  Array.from({ length: 60 }, (_, n) => ({ name: `${name}-${n}`, content: `${name}${n}`.repeat(2000) }));
+
+test(`killed at ${ROUNDS} instants, seed ${seed}`, async () => {
+  using directory = testDirectory();
+  await using registry = await startRegistry(join(directory.path, 'registry'));
+  const root = join(directory.path, 'images');
+  for (const n of [0, 1, 2]) {
+    // The second layer omits its root: it is completed against the first, which all three share.
+    const layers = [{ entries: [{ name: './' }, ...files('base')] }, { entries: files(`app${n}`) }];
+    await pushImage(registry.url, `app${n}`, 'v1', buildImage({ layers, config: { User: `${n}` } }));
+  }
+  const random = randomOf(seed);
+  let listed = 0;
+  for (let round = 0; round < ROUNDS; round++) {
+    const victim = spawn(
+      process.execPath,
+      [join(import.meta.dirname, 'crash-victim.ts'), root, registry.host],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    );
+    const ended = once(victim, 'exit');
+    await once(victim.stdout, 'data');
+    await sleep(random() ** 2 * 1500);
+    victim.kill('SIGKILL');
+    await ended;
+    await using opened = await startService(root);
+    for (const image of opened.service.list()) {
+      listed++;
+      assert.equal(image.record.layers.length, 2);
+      const [base = '', app = ''] = image.record.layers.map((key) => join(root, 'layers', key, 'fs'));
+      const names = [...readdirSync(base), ...readdirSync(app)];
+      assert.equal(names.length, 120, `round ${round}: ${image.id} is not whole`);
+      for (const [layer, prefix] of [
+        [base, 'base'],
+        [app, `app${image.record.config.user}`],
+      ] as const) {
+        for (const { name, content } of files(prefix))
+          assert.equal(readFileSync(join(layer, name), 'utf8'), content);
+      }
+      for (const digest of image.record.blobs) {
+        assert.equal(digestOf(readFileSync(join(root, 'content/blobs/sha256', digest.slice(7)))), digest);
+      }
+    }
+    await opened.service.collect();
+    assert.deepEqual(readdirSync(join(root, 'staging')), [], `round ${round}`);
+    const known = new Set(opened.service.list().flatMap(({ record }) => record.layers));
+    assert.deepEqual(new Set(readdirSync(join(root, 'layers'))), known, `round ${round}`);
+    if (round === ROUNDS - 1) {
+      for (const n of [0, 1, 2])
+        await opened.service.pull({ reference: `${registry.host}/app${n}:v1` }, operation('pull'));
+      assert.equal(opened.service.list().length, 3);
+    }
+  }
+  assert.ok(listed > 0, 'no kill came late enough to leave an image');
+});

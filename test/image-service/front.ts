@@ -1,0 +1,67 @@
+/** An HTTP front before a registry that does what networks and bad servers do. */
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
+
+export interface Exchange {
+  readonly method: string;
+  readonly url: string;
+  readonly authorization: string | undefined;
+  readonly range: string | undefined;
+}
+
+/** Answers a request itself (true), or lets it through to the registry (false). */
+export type Rule = (
+  req: IncomingMessage,
+  res: ServerResponse,
+  forward: (edit?: Edit) => void,
+) => boolean | Promise<boolean>;
+/** Writes the registry's answer in another way than it came. */
+export type Edit = (answer: IncomingMessage, res: ServerResponse) => void;
+
+export interface Front extends AsyncDisposable {
+  readonly host: string;
+  readonly url: string;
+  /** All requests so far. */
+  readonly seen: Exchange[];
+  rule: Rule | undefined;
+}
+
+/** Starts a front before `registry` (`http://host:port`). */
+export async function startFront(registry: string, rule?: Rule, address = '127.0.0.1'): Promise<Front> {
+  const seen: Exchange[] = [];
+  const front = { rule };
+  const server = createServer(async (req, res) => {
+    const { authorization, range } = req.headers;
+    seen.push({ method: req.method ?? '', url: req.url ?? '', authorization, range });
+    const forward = (edit?: Edit) => pass(registry, req, res, edit);
+    if (!(await front.rule?.(req, res, forward))) forward();
+  });
+  server.listen(0, address);
+  await once(server, 'listening');
+  const bound = server.address();
+  const host = `${address}:${typeof bound === 'object' && bound ? bound.port : 0}`;
+  return Object.assign(front, {
+    host,
+    url: `http://${host}`,
+    seen,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      server.close();
+      await once(server, 'close');
+    },
+  }) as Front;
+}
+
+function pass(registry: string, req: IncomingMessage, res: ServerResponse, edit?: Edit): void {
+  const onward = request(
+    new URL(req.url ?? '/', registry),
+    { method: req.method ?? 'GET', headers: { ...req.headers } },
+    (answer) => {
+      if (edit) return edit(answer, res);
+      res.writeHead(answer.statusCode ?? 502, answer.headers);
+      answer.pipe(res);
+    },
+  );
+  onward.on('error', () => res.destroy());
+  req.pipe(onward);
+}

@@ -1,0 +1,382 @@
+/** Pulling, finding and removing images on a real registry: the identity rules and the life of their files. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { hasCode } from '#core/errors.ts';
+import { encode } from '#core/record-store.ts';
+import {
+  type BuiltImage,
+  buildImage,
+  buildIndex,
+  busyboxImage,
+  type EntrySpec,
+  pushImage,
+  pushManifest,
+  writeLayout,
+} from '../images.ts';
+import { startFront } from './front.ts';
+import { type Registry, startRegistry } from './registry.ts';
+import { kernel, operation, startService, testDirectory } from './service.ts';
+
+interface Ground extends AsyncDisposable {
+  readonly registry: Registry;
+  readonly directory: string;
+  readonly root: string;
+}
+
+async function ground(): Promise<Ground> {
+  await using stack = new AsyncDisposableStack();
+  const directory = stack.use(testDirectory());
+  const registry = stack.use(await startRegistry(join(directory.path, 'registry')));
+  const owned = stack.move();
+  const dispose = () => owned.disposeAsync();
+  return {
+    registry,
+    directory: directory.path,
+    root: join(directory.path, 'images'),
+    [Symbol.asyncDispose]: dispose,
+  };
+}
+
+const small = (content: string, more: Parameters<typeof buildImage>[0]['config'] = {}): BuiltImage =>
+  buildImage({ layers: [{ entries: [{ name: './' }, { name: 'file', content }] }], config: more });
+
+/** What lies in the store: layers and blobs. */
+const stored = (root: string) => ({
+  layers: readdirSync(join(root, 'layers')).filter((name) => !name.endsWith('.removing')),
+  blobs: readdirSync(join(root, 'content/blobs/sha256')),
+  staging: readdirSync(join(root, 'staging')),
+});
+
+test('an image is found by each of its names, and by no other', async () => {
+  await using at = await ground();
+  const { host, url } = at.registry;
+  const built = small('x', {
+    User: '1003:1004',
+    Env: ['A=b'],
+    Entrypoint: ['/e'],
+    Cmd: ['c'],
+    WorkingDir: '/w',
+    StopSignal: 'SIGINT',
+    Volumes: { '/v': {} },
+  });
+  await pushImage(url, 'one/app', 'v1', built);
+  await using service = await startService(at.root);
+  const image = await service.service.pull({ reference: `${host}/one/app:v1` }, operation('pull'));
+  assert.equal(image.id, built.config.digest);
+  assert.deepEqual(image.repoTags, [`${host}/one/app:v1`]);
+  assert.deepEqual(image.repoDigests, [`${host}/one/app@${built.manifest.digest}`]);
+  assert.deepEqual([image.uid, image.username], [1003n, '']);
+  assert.ok(image.size > 0);
+  const names = [
+    image.id,
+    image.id.slice(7),
+    image.id.slice(7, 19),
+    image.id.slice(0, 20),
+    ...image.repoTags,
+    ...image.repoDigests,
+    `${host}/one/app:v1@${built.manifest.digest}`,
+  ];
+  for (const name of names) assert.equal(service.service.status(name), service.service.list()[0], name);
+  for (const name of [
+    '',
+    'x',
+    `${host}/one/app`,
+    `${host}/one/app:v2`,
+    'one/app:v1',
+    image.id.slice(7, 9),
+    '!!',
+    `sha256:${'0'.repeat(64)}`,
+  ]) {
+    assert.equal(service.service.status(name), undefined, name);
+  }
+  const found = service.service.find(image.id.slice(7, 19));
+  assert.deepEqual([found?.name, found?.reference], [image.repoTags[0], image.repoDigests[0]]);
+  const { labels: _, ...config } = found?.config ?? { labels: {} };
+  assert.deepEqual(config, {
+    env: ['A=b'],
+    entrypoint: ['/e'],
+    cmd: ['c'],
+    workingDir: '/w',
+    user: '1003:1004',
+    stopSignal: 'SIGINT',
+    volumes: ['/v'],
+  });
+});
+
+test('one config is one image, a tag belongs to one image', async () => {
+  await using at = await ground();
+  const { host, url } = at.registry;
+  const [first, second] = [small('first'), small('second', { User: 'app' })];
+  for (const name of ['a', 'b']) await pushImage(url, name, 'latest', first);
+  await using opened = await startService(at.root);
+  const { service } = opened;
+  const pull = (reference: string) => service.pull({ reference: `${host}/${reference}` }, operation('pull'));
+  const byDigest = await pull(`a@${first.manifest.digest}`);
+  assert.deepEqual([byDigest.repoTags, byDigest.repoDigests], [[], [`${host}/a@${first.manifest.digest}`]]);
+  await pull('a');
+  const both = await pull('b:latest');
+  assert.equal(service.list().length, 1);
+  assert.deepEqual(both.repoTags, [`${host}/a:latest`, `${host}/b:latest`]);
+  await pushImage(url, 'a', 'latest', second);
+  const moved = await pull('a');
+  assert.deepEqual(
+    [moved.id, moved.repoTags, moved.username, moved.uid],
+    [second.config.digest, [`${host}/a:latest`], 'app', undefined],
+  );
+  assert.deepEqual(service.status(first.config.digest)?.repoTags, [`${host}/b:latest`]);
+  await using again = await startService(at.root);
+  const records = (of: typeof service) => encode(of.list().map(({ record }) => record));
+  assert.equal(records(again.service), records(service));
+  assert.deepEqual(again.service.fsInfo().usedBytes, service.fsInfo().usedBytes);
+});
+
+test('skopeo pushes both formats, an index gives this machine its image', async () => {
+  await using at = await ground();
+  const { host, url } = at.registry;
+  await using opened = await startService(at.root);
+  const built = busyboxImage({ layers: [{ entries: [{ name: './' }, { name: 'z', content: 'z' }] }] });
+  writeLayout(join(at.directory, 'layout'), 'x', built);
+  for (const format of ['oci', 'v2s2']) {
+    const options = [
+      '--insecure-policy',
+      'copy',
+      '-q',
+      '--dest-tls-verify=false',
+      '--format',
+      format,
+      '--dest-compress-format',
+      'gzip',
+    ];
+    execFileSync(
+      'skopeo',
+      [...options, `oci:${join(at.directory, 'layout')}:x`, `docker://${host}/skopeo:${format}`],
+      { env: { ...process.env, TMPDIR: at.directory } },
+    );
+    const image = await opened.service.pull({ reference: `${host}/skopeo:${format}` }, operation('pull'));
+    assert.equal(image.record.layers.length, 2);
+  }
+  for (const format of ['oci', 'docker'] as const) {
+    const here = buildImage({ format, layers: [{ entries: [{ name: './' }, { name: format }] }] });
+    const others = ['s390x', 'ppc64le'].map((architecture) =>
+      buildImage({ format, layers: [], platform: { os: 'linux', architecture } }),
+    );
+    for (const image of [...others, here])
+      await pushImage(url, `index-${format}`, image.platform.architecture, image);
+    const index = buildIndex([...others, here], format);
+    await pushManifest(url, `index-${format}`, 'all', index);
+    const image = await opened.service.pull({ reference: `${host}/index-${format}:all` }, operation('pull'));
+    assert.equal(image.id, here.config.digest);
+    assert.deepEqual(image.repoDigests, [`${host}/index-${format}@${index.digest}`]);
+  }
+});
+
+test('ten pulls at once are one transfer; two images share their layers', async () => {
+  await using at = await ground();
+  await using front = await startFront(at.registry.url);
+  const shared: EntrySpec[] = [{ name: './' }, { name: 'base', content: 'b'.repeat(100_000) }];
+  const images = ['one', 'two'].map((name) =>
+    buildImage({ layers: [{ entries: shared }, { entries: [{ name: './' }, { name }] }] }),
+  );
+  for (const [index, image] of images.entries()) await pushImage(at.registry.url, `app${index}`, 'v1', image);
+  await using opened = await startService(at.root);
+  const pulls = Array.from({ length: 10 }, (_, n) =>
+    opened.service.pull({ reference: `${front.host}/app${n % 2}:v1` }, operation('pull')),
+  );
+  const ids = new Set((await Promise.all(pulls)).map(({ id }) => id));
+  assert.equal(ids.size, 2);
+  const blobs = front.seen.map(({ url }) => url.split('/blobs/')[1]).filter((digest) => digest !== undefined);
+  assert.equal(new Set(blobs).size, blobs.length, 'a blob was fetched twice');
+  assert.equal(stored(at.root).layers.length, 3);
+  assert.deepEqual(opened.service.pulls(), []);
+});
+
+test('who cancels leaves; the transfer ends with the last', async () => {
+  await using at = await ground();
+  const held: (() => void)[] = [];
+  await using front = await startFront(at.registry.url, async (req) => {
+    if (req.url?.includes('/blobs/')) await new Promise<void>((resolve) => held.push(resolve));
+    return false;
+  });
+  const built = small('content');
+  await pushImage(at.registry.url, 'app', 'v1', built);
+  await using opened = await startService(at.root, { keepUnfinishedMs: 0, noByteMs: 20_000 });
+  const pull = (signal: AbortSignal) =>
+    opened.service.pull({ reference: `${front.host}/app:v1` }, operation('pull', signal));
+  const controllers = [new AbortController(), new AbortController()];
+  const pulls = controllers.map(({ signal }) => pull(signal));
+  const settled = Promise.allSettled(pulls);
+  while (held.length === 0) await sleep(5);
+  assert.equal(opened.service.pulls().length, 1);
+  controllers[0]?.abort();
+  await assert.rejects(pulls[0] ?? Promise.resolve(), (error) => hasCode(error, 'Cancelled'));
+  assert.equal(opened.service.pulls().length, 1, 'the other one still waits');
+  controllers[1]?.abort();
+  await settled;
+  while (opened.service.pulls().length > 0) await sleep(5);
+  await opened.service.collect();
+  assert.deepEqual(opened.service.list(), []);
+  assert.deepEqual(stored(at.root), { layers: [], blobs: [], staging: [] });
+  front.rule = undefined;
+  for (const release of held) release();
+  await pull(new AbortController().signal);
+  const aborted = AbortSignal.abort();
+  await assert.rejects(pull(aborted), (error) => hasCode(error, 'Cancelled'));
+});
+
+test('a removed image is gone at once, its layers when nobody stands on them', async () => {
+  await using at = await ground();
+  const built = small('content');
+  for (const tag of ['a', 'b']) await pushImage(at.registry.url, 'app', tag, built);
+  const inUse = new Set<string>();
+  await using opened = await startService(at.root, {}, { imagesInUse: () => inUse });
+  const { service } = opened;
+  for (const tag of ['a', 'b'])
+    await service.pull({ reference: `${at.registry.host}/app:${tag}` }, operation('pull'));
+  inUse.add(built.config.digest);
+  const removals = Array.from({ length: 5 }, async () => {
+    await service.remove(`${at.registry.host}/app:a`, operation('remove'));
+    assert.deepEqual(service.list(), []);
+  });
+  await Promise.all(removals);
+  await service.remove('never/was:here', operation('remove'));
+  await service.collect();
+  assert.equal(stored(at.root).layers.length, 1);
+  assert.deepEqual(stored(at.root).blobs, []);
+  await using later = await startService(at.root, {}, { imagesInUse: () => inUse });
+  await later.service.collect();
+  assert.equal(stored(at.root).layers.length, 1, 'a restart keeps them too');
+  const container = join(at.directory, 'container');
+  mkdirSync(container);
+  const image = built.config.digest as Parameters<typeof later.service.rootfs.mount>[0]['image'];
+  const root = { image, directory: container, target: join(container, 'rootfs') };
+  await later.service.rootfs.mount(root, operation('mount'));
+  await later.service.rootfs.mount(root, operation('mount'));
+  assert.equal(readFileSync(join(root.target, 'file'), 'utf8'), 'content');
+  writeFileSync(join(root.target, 'file'), 'changed');
+  assert.equal(readFileSync(join(container, 'upper/file'), 'utf8'), 'changed');
+  assert.equal(kernel.mounts.below(root.target).length, 1);
+  await later.service.rootfs.unmount(root.target);
+  await later.service.rootfs.unmount(root.target);
+  inUse.clear();
+  await later.service.collect();
+  assert.deepEqual(stored(at.root), { layers: [], blobs: [], staging: [] });
+  await assert.rejects(later.service.rootfs.mount(root, operation('mount')), (error) =>
+    hasCode(error, 'NotFound'),
+  );
+  assert.equal(later.service.fsInfo().usedBytes, 0n);
+});
+
+test('images of odd layers mount: none, the same twice, an opaque root', async () => {
+  await using at = await ground();
+  const odd: Record<string, EntrySpec[][]> = {
+    none: [],
+    twice: [
+      [{ name: './' }, { name: 'a' }],
+      [{ name: './' }, { name: '.wh.a' }],
+      [{ name: './' }, { name: 'a' }],
+    ],
+    opaque: [
+      [{ name: './' }, { name: 'a' }],
+      [{ name: './' }, { name: '.wh..wh..opq' }, { name: 'b' }],
+    ],
+  };
+  const wanted: Record<string, string[]> = { none: [], twice: ['a'], opaque: ['b'] };
+  await using opened = await startService(at.root);
+  for (const [name, layers] of Object.entries(odd)) {
+    await pushImage(
+      at.registry.url,
+      name,
+      'v1',
+      buildImage({ layers: layers.map((entries) => ({ entries })), config: { User: name } }),
+    );
+    const image = await opened.service.pull(
+      { reference: `${at.registry.host}/${name}:v1` },
+      operation('pull'),
+    );
+    const directory = join(at.directory, `container-${name}`);
+    const target = join(directory, 'rootfs');
+    await opened.service.rootfs.mount({ image: image.id, directory, target }, operation('mount'));
+    assert.deepEqual(readdirSync(target), wanted[name]);
+    await opened.service.rootfs.unmount(target);
+  }
+});
+
+test('a full disk: the pull says so and leaves nothing, removal succeeds', async () => {
+  await using at = await ground();
+  const disk = join(at.directory, 'disk');
+  mkdirSync(disk);
+  await kernel.mounts.tmpfs({ target: disk, bytes: 8 << 20 });
+  try {
+    const root = join(disk, 'images');
+    const big = buildImage({
+      layers: [{ entries: [{ name: './' }, { name: 'big', content: Buffer.alloc(16 << 20) }] }],
+    });
+    const wide = buildImage({
+      layers: [
+        { entries: [{ name: './' }, { name: 'wide', content: Buffer.alloc(16 << 20) }], compression: 'none' },
+      ],
+    });
+    for (const [name, image] of Object.entries({ small: small('x'), big, wide }))
+      await pushImage(at.registry.url, name, 'v1', image);
+    await using opened = await startService(root);
+    const pull = (name: string) =>
+      opened.service.pull({ reference: `${at.registry.host}/${name}:v1` }, operation('pull'));
+    await pull('small');
+    await opened.service.collect();
+    const before = { ...stored(root), used: opened.service.fsInfo().usedBytes };
+    for (const name of ['big', 'wide']) {
+      await assert.rejects(
+        pull(name),
+        (error) => hasCode(error, 'ResourceExhausted') && error.errno === 'ENOSPC',
+        name,
+      );
+      await sleep(10);
+      await opened.service.collect();
+      assert.deepEqual({ ...stored(root), used: opened.service.fsInfo().usedBytes }, before, name);
+    }
+    assert.throws(() => writeFileSync(join(disk, 'filler'), Buffer.alloc(16 << 20)), /ENOSPC/);
+    await opened.service.remove(`${at.registry.host}/small:v1`, operation('remove'));
+    assert.deepEqual(opened.service.list(), []);
+    await opened.service.collect();
+    await using again = await startService(root);
+    assert.deepEqual(again.service.list(), []);
+    assert.deepEqual(stored(root), { layers: [], blobs: [], staging: [] });
+  } finally {
+    await kernel.mounts.unmount(disk);
+  }
+});
+
+test('the store opens whatever is broken in it, and mends what is pulled again', async () => {
+  await using at = await ground();
+  const images = ['a', 'b', 'c'].map((name) => small(name));
+  for (const [n, image] of images.entries()) await pushImage(at.registry.url, `app${n}`, 'v1', image);
+  const reference = (n: number) => `${at.registry.host}/app${n}:v1`;
+  {
+    await using opened = await startService(at.root);
+    for (const n of images.keys()) await opened.service.pull({ reference: reference(n) }, operation('pull'));
+  }
+  const keys = stored(at.root).layers;
+  const layerOf = (n: number) =>
+    `diff-${(JSON.parse(images[n]?.config.bytes.toString() ?? '').rootfs.diff_ids[0] as string).slice(7)}`;
+  assert.ok(keys.includes(layerOf(0)));
+  writeFileSync(join(at.root, 'layers', layerOf(0), 'record.json'), '{"version":');
+  const [_, second] = images;
+  writeFileSync(join(at.root, 'images', second?.config.digest.slice(7) ?? '', 'record.json'), '');
+  mkdirSync(join(at.root, 'staging', 'layer-left'));
+  mkdirSync(join(at.root, 'layers', 'diff-x.removing'));
+  await using opened = await startService(at.root);
+  assert.deepEqual(
+    opened.service.list().map(({ repoTags }) => repoTags[0]),
+    [reference(2)],
+  );
+  for (const n of images.keys()) await opened.service.pull({ reference: reference(n) }, operation('pull'));
+  assert.equal(opened.service.list().length, 3);
+  await opened.service.collect();
+  assert.deepEqual(stored(at.root).layers.sort(), keys.sort());
+  assert.deepEqual(stored(at.root).staging, []);
+  assert.equal(existsSync(join(at.root, 'layers', 'diff-x.removing')), false);
+});

@@ -1,0 +1,380 @@
+/** Pulls over bad lines and from bad servers: what a client is told, and what is never sent to whom. */
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { type CrispError, type ErrorCode, hasCode } from '#core/errors.ts';
+import { buildImage, busyboxImage, jsonBlob, pushImage, pushManifest } from '../images.ts';
+import { type Front, type Rule, startFront } from './front.ts';
+import { startRegistry } from './registry.ts';
+import { operation, startService, type TestService, testDirectory } from './service.ts';
+
+const isBlob = (url: string | undefined) => url?.includes('/blobs/') ?? false;
+const random = Buffer.from(Array.from({ length: 600_000 }, (_, n) => (n * 2654435761) >>> 24));
+const image = busyboxImage({
+  layers: [{ entries: [{ name: './' }, { name: 'data', content: random }], compression: 'none' }],
+});
+
+interface Scene extends AsyncDisposable {
+  readonly front: Front;
+  readonly pulled: TestService;
+  readonly registry: string;
+  readonly directory: string;
+  pull(auth?: Parameters<TestService['service']['pull']>[0]['auth']): Promise<unknown>;
+}
+
+/** Registry, front and service; the image is `app:v1` behind the front. */
+async function scene(rule?: Rule): Promise<Scene> {
+  await using stack = new AsyncDisposableStack();
+  const directory = stack.use(testDirectory());
+  const registry = stack.use(await startRegistry(join(directory.path, 'registry')));
+  await pushImage(registry.url, 'app', 'v1', image);
+  const front = stack.use(await startFront(registry.url, rule));
+  const pulled = stack.use(await startService(join(directory.path, 'images')));
+  const owned = stack.move();
+  return {
+    front,
+    pulled,
+    registry: registry.url,
+    directory: directory.path,
+    pull: (auth) =>
+      pulled.service.pull(
+        { reference: `${front.host}/app:v1`, ...(auth ? { auth } : {}) },
+        operation('pull'),
+      ),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+async function fails(pull: Promise<unknown>, code: ErrorCode, ...words: string[]): Promise<CrispError> {
+  const error = await pull.then(
+    () => assert.fail('the pull succeeded'),
+    (reason: unknown) => reason,
+  );
+  assert.ok(hasCode(error, code), `${code} wanted, got ${String(error)}`);
+  for (const word of words)
+    assert.ok(error.message.includes(word), `${word} is missing in: ${error.message}`);
+  assert.notEqual(error.hint, '');
+  return error;
+}
+
+const answer =
+  (status: number, headers: Record<string, string> = {}): Rule =>
+  (_req, res) => {
+    res.writeHead(status, headers).end();
+    return true;
+  };
+
+test('statuses become codes that name the endpoint', async () => {
+  await using at = await scene();
+  for (const [status, code] of [
+    [401, 'Unauthenticated'],
+    [403, 'PermissionDenied'],
+    [404, 'NotFound'],
+    [429, 'RegistryUnavailable'],
+    [500, 'RegistryUnavailable'],
+    [503, 'RegistryUnavailable'],
+    [418, 'FailedPrecondition'],
+  ] as const) {
+    at.front.rule = answer(status);
+    await fails(at.pull(), code, at.front.url, String(status), 'manifest v1');
+  }
+  at.front.rule = (req, res, forward) => isBlob(req.url) && answer(404)(req, res, forward);
+  await fails(at.pull(), 'NotFound', 'blob sha256:');
+  assert.deepEqual(at.pulled.service.list(), []);
+});
+
+test('a registry that is not there is unavailable', async () => {
+  await using at = await scene();
+  const gone = at.pulled.service.pull({ reference: '127.0.0.1:1/app:v1' }, operation('pull'));
+  await fails(gone, 'RegistryUnavailable', '127.0.0.1:1', 'ECONNREFUSED');
+});
+
+test('passing trouble is passed over, Retry-After included', async () => {
+  let troubles = 0;
+  await using at = await scene(
+    (req, res, forward) =>
+      troubles++ < 2 && answer(troubles === 1 ? 503 : 429, { 'retry-after': '0' })(req, res, forward),
+  );
+  await at.pull();
+  assert.equal(at.pulled.service.list().length, 1);
+});
+
+test('a transfer that breaks off is resumed where it stood', async () => {
+  const broken = new Set<string>();
+  await using at = await scene((req, _res, forward) => {
+    if (!isBlob(req.url) || broken.has(req.url ?? '')) return false;
+    forward((answered, res) => {
+      const length = Number(answered.headers['content-length']);
+      res.writeHead(answered.statusCode ?? 500, answered.headers);
+      if (length < 100_000) return void answered.pipe(res);
+      broken.add(req.url ?? '');
+      let sent = 0;
+      answered.on('data', (piece: Buffer) => {
+        res.write(piece);
+        sent += piece.length;
+        if (sent > length / 2) res.destroy();
+      });
+    });
+    return true;
+  });
+  await at.pull();
+  assert.ok(broken.size >= 2);
+  for (const url of broken) {
+    const tries = at.front.seen.filter((one) => one.url === url);
+    assert.equal(tries.length, 2);
+    assert.match(tries[1]?.range ?? '', /^bytes=[1-9]\d+-$/);
+  }
+});
+
+test('a server that ignores ranges is taken from the start', async () => {
+  let first = true;
+  await using at = await scene((req, _res, forward) => {
+    delete req.headers.range;
+    if (!isBlob(req.url) || !first) return false;
+    forward((answered, res) => {
+      first = false;
+      res.writeHead(200, answered.headers);
+      answered.once('data', (piece: Buffer) => res.write(piece.subarray(0, 10), () => res.destroy()));
+    });
+    return true;
+  });
+  await at.pull();
+});
+
+test('lies are found and leave nothing', async () => {
+  await using at = await scene();
+  const lie =
+    (edit: (bytes: Buffer) => Buffer, about: (url: string | undefined) => boolean): Rule =>
+    (req, _res, forward) => {
+      if (!about(req.url)) return false;
+      forward((answered, res) => {
+        const pieces: Buffer[] = [];
+        answered
+          .on('data', (piece: Buffer) => pieces.push(piece))
+          .on('end', () => {
+            const bytes = edit(Buffer.concat(pieces));
+            res.writeHead(200, { ...answered.headers, 'content-length': String(bytes.length) }).end(bytes);
+          });
+      });
+      return true;
+    };
+  const flip = (bytes: Buffer) =>
+    Buffer.concat([bytes.subarray(0, -1), Buffer.from([(bytes.at(-1) ?? 0) ^ 1])]);
+  at.front.rule = lie(flip, isBlob);
+  await fails(at.pull(), 'DataLoss', 'digest');
+  at.front.rule = lie((bytes) => Buffer.concat([bytes, bytes]), isBlob);
+  await fails(at.pull(), 'DataLoss', 'more than');
+  at.front.rule = lie(
+    (bytes) => Buffer.concat([bytes, Buffer.from(' ')]),
+    (url) => url?.includes('/manifests/') ?? false,
+  );
+  await fails(at.pull(), 'DataLoss', 'digest');
+  at.front.rule = lie((bytes) => bytes.subarray(0, -3), isBlob);
+  await fails(at.pull(), 'RegistryUnavailable', 'ended after');
+  assert.deepEqual(at.pulled.service.list(), []);
+  assert.deepEqual(readdirSync(join(at.pulled.root, 'staging')), []);
+  at.front.rule = undefined;
+  await at.pull();
+});
+
+test('a line that falls silent is given up with its name', async () => {
+  await using at = await scene((req, _res, forward) => {
+    if (!isBlob(req.url)) return false;
+    forward((answered, res) => {
+      res.writeHead(200, answered.headers);
+      answered.once('data', (piece: Buffer) => res.write(piece.subarray(0, 7)));
+    });
+    return true;
+  });
+  await using quick = await startService(join(at.directory, 'quick'), { noByteMs: 300, attempts: 1 });
+  const pull = quick.service.pull({ reference: `${at.front.host}/app:v1` }, operation('pull'));
+  await fails(pull, 'RegistryUnavailable', at.front.url, 'no byte for', 'after 7 bytes');
+});
+
+test('a manifest without end is refused', async () => {
+  await using at = await scene((_req, res) => {
+    res.writeHead(200, { 'content-type': 'application/vnd.oci.image.manifest.v1+json' });
+    const more = () => {
+      while (!res.destroyed && res.write(Buffer.alloc(1 << 16, 0x20)));
+      if (!res.destroyed) res.once('drain', more);
+    };
+    more();
+    return true;
+  });
+  await fails(at.pull(), 'FailedPrecondition', 'more than 4194304 bytes');
+});
+
+test('what is no image for this machine is refused by its name', async () => {
+  await using at = await scene();
+  const media = 'application/vnd.oci.image.manifest.v1+json';
+  const cases: [object, ErrorCode, string][] = [
+    [{ schemaVersion: 1, fsLayers: [] }, 'Unimplemented', 'schema 1'],
+    [
+      {
+        schemaVersion: 2,
+        mediaType: media,
+        config: {
+          mediaType: 'application/vnd.cncf.helm.config.v1+json',
+          digest: image.config.digest,
+          size: 2,
+        },
+        layers: [],
+      },
+      'Unimplemented',
+      'artifact',
+    ],
+    [{ schemaVersion: 2, mediaType: media, config: {}, layers: [] }, 'DataLoss', 'config'],
+    [{ schemaVersion: 2, mediaType: media, config: {}, layers: [], manifests: [] }, 'DataLoss', 'both'],
+    [{ schemaVersion: 2, mediaType: 'text/plain' }, 'Unimplemented', 'media type'],
+  ];
+  const { config } = JSON.parse(image.manifest.bytes.toString());
+  for (const [layer, code, word] of [
+    [
+      { mediaType: 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip', urls: ['http://x/'] },
+      'Unimplemented',
+      'outside',
+    ],
+    [{ mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip+encrypted' }, 'Unimplemented', 'encrypted'],
+    [{ mediaType: 'application/vnd.oci.image.layer.v1.tar', digest: 'sha256:../../x' }, 'DataLoss', 'digest'],
+  ] as const) {
+    const layers = [{ digest: image.config.digest, size: 1, ...layer }];
+    cases.push([{ schemaVersion: 2, mediaType: media, config, layers }, code, word]);
+  }
+  for (const [manifest, code, word] of cases) {
+    at.front.rule = (_req, res) => {
+      res.writeHead(200, { 'content-type': media }).end(JSON.stringify(manifest));
+      return true;
+    };
+    await fails(at.pull(), code, word);
+  }
+  at.front.rule = undefined;
+  const other = buildImage({ layers: [], platform: { os: 'linux', architecture: 's390x' } });
+  await pushImage(at.registry, 'app', 'v1', other);
+  await fails(at.pull(), 'FailedPrecondition', 's390x');
+  await pushManifest(
+    at.registry,
+    'app',
+    'v1',
+    jsonBlob('application/vnd.oci.image.index.v1+json', {
+      schemaVersion: 2,
+      mediaType: 'application/vnd.oci.image.index.v1+json',
+      manifests: [
+        {
+          mediaType: media,
+          digest: other.manifest.digest,
+          size: other.manifest.bytes.length,
+          platform: other.platform,
+        },
+      ],
+    }),
+  );
+  await fails(at.pull(), 'FailedPrecondition', 'linux/s390x');
+});
+
+test('mirrors are asked in order, the last one has the word', async () => {
+  await using at = await scene();
+  await using first = await startFront(at.registry, answer(404));
+  await using second = await startFront(at.registry, answer(503));
+  const registries = { 'reg.example': [first, second, at.front].map(({ url }) => ({ url })) };
+  await using service = await startService(join(at.directory, 'mirrored'), { registries, attempts: 1 });
+  const pull = () =>
+    service.service.pull(
+      { reference: 'reg.example/app:v1', auth: { username: 'u', password: 'pw' } },
+      operation('pull'),
+    );
+  const pulled = await pull();
+  assert.deepEqual(pulled.repoTags, ['reg.example/app:v1']);
+  assert.ok(first.seen.length > 0 && second.seen.length > 0);
+  // The layers come from where the manifest was.
+  assert.equal(
+    first.seen.some(({ url }) => isBlob(url)),
+    false,
+  );
+  for (const { authorization } of [...first.seen, ...second.seen, ...at.front.seen])
+    assert.equal(authorization, undefined);
+  at.front.rule = answer(500);
+  const error = await fails(pull(), 'NotFound', first.url, second.url, at.front.url);
+  assert.ok(!error.message.includes('pw'));
+});
+
+test('a login of the registry itself', async () => {
+  using directory = testDirectory();
+  await using registry = await startRegistry(join(directory.path, 'registry'), { login: true });
+  await using front = await startFront(registry.url, (req) => {
+    req.headers.authorization ??= `Basic ${Buffer.from('user:secret').toString('base64')}`;
+    return false;
+  });
+  await pushImage(front.url, 'app', 'v1', image);
+  await using at = await startService(join(directory.path, 'images'));
+  const reference = `${registry.host}/app:v1`;
+  const pull = (auth?: object) =>
+    at.service.pull({ reference, ...(auth ? { auth } : {}) }, operation('pull'));
+  await fails(pull(), 'Unauthenticated', registry.url);
+  const wrong = await fails(pull({ username: 'user', password: 'hunter2' }), 'Unauthenticated');
+  assert.ok(!`${wrong.message}${wrong.hint}`.includes('hunter2'));
+  await fails(
+    pull({ username: 'user', password: 'secret', serverAddress: 'elsewhere:5000' }),
+    'Unauthenticated',
+  );
+  const auth = `${Buffer.from('user:secret').toString('base64')}`;
+  const pulled = await pull({ auth });
+  // The image is here now; a pull is still a question to the registry.
+  await fails(pull(), 'Unauthenticated');
+  assert.equal(
+    ((await pull({ username: 'user', password: 'secret' })) as { id: string }).id,
+    (pulled as { id: string }).id,
+  );
+});
+
+test('tokens: one per pull, each form of credential', async () => {
+  await using at = await scene();
+  const asked: string[] = [];
+  let wanted = '';
+  await using tokens = await startFront(at.registry, async (req, res) => {
+    let body = '';
+    for await (const piece of req) body += piece;
+    asked.push(`${req.method} ${req.headers.authorization ?? '-'} ${req.url} ${body}`);
+    res.writeHead(200).end(JSON.stringify({ token: wanted, expires_in: 300 }));
+    return true;
+  });
+  at.front.rule = (req, res) => {
+    if (req.headers.authorization === `Bearer ${wanted}`) return false;
+    res.writeHead(401, { 'www-authenticate': `Bearer realm="${tokens.url}/token",service="test"` }).end();
+    return true;
+  };
+  wanted = 'anonymous';
+  await at.pull();
+  assert.deepEqual(asked, ['GET - /token?scope=repository%3Aapp%3Apull&service=test ']);
+  wanted = 'basic';
+  await at.pull({ username: 'u', password: 'p' });
+  assert.match(asked[1] ?? '', /^GET Basic dTpw /);
+  wanted = 'refreshed';
+  await at.pull({ identityToken: 'refresh-me' });
+  assert.match(asked[2] ?? '', /^POST - \/token .*grant_type=refresh_token.*refresh_token=refresh-me/);
+  wanted = 'direct';
+  await at.pull({ registryToken: 'direct' });
+  assert.equal(asked.length, 3);
+  await fails(at.pull({ registryToken: 'stale' }), 'Unauthenticated');
+});
+
+test('credentials do not follow a redirect', async () => {
+  await using at = await scene();
+  await using elsewhere = await startFront(at.registry);
+  at.front.rule = (req, res) => {
+    if (!req.headers.authorization) res.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
+    else if (isBlob(req.url)) res.writeHead(307, { location: `${elsewhere.url}${req.url}` }).end();
+    else {
+      delete req.headers.authorization;
+      return false;
+    }
+    return true;
+  };
+  await at.pull({ username: 'u', password: 'p' });
+  assert.ok(elsewhere.seen.length > 0);
+  for (const { authorization } of elsewhere.seen) assert.equal(authorization, undefined);
+  at.front.rule = (req, res, forward) => answer(302, { location: req.url ?? '/' })(req, res, forward);
+  await fails(at.pull(), 'FailedPrecondition', 'redirects');
+  at.front.rule = answer(302, { location: 'file:///etc/passwd' });
+  await fails(at.pull(), 'FailedPrecondition', 'redirect');
+});
