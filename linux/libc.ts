@@ -60,13 +60,6 @@ export const sendBytes = bind<(fd: number, bytes: Uint8Array, length: number, fl
 export const receiveBytes = bind<(fd: number, bytes: Uint8Array, length: number, flags: number) => number>(
   'long recv(int fd, uint8_t *bytes, size_t length, int flags)',
 );
-export const setxattr = bind<
-  (path: Text, name: Text, value: Uint8Array, size: number, flags: number) => number
->('int lsetxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)');
-export const getxattr = bind<(path: Text, name: Text, value: Uint8Array, size: number) => number>(
-  'long lgetxattr(const char *path, const char *name, uint8_t *value, size_t size)',
-);
-
 export const spawnActions = {
   /** Bytes that hold a posix_spawn_file_actions_t of glibc on every 64-bit machine. */
   size: 256,

@@ -1,5 +1,5 @@
 /** Links and addresses of the network namespace of the calling thread. */
-import { attribute, Netlink, NLM_F_ACK, NLM_F_DUMP, parseAttributes } from './netlink.ts';
+import { Netlink, NLM_F_ACK, NLM_F_DUMP, parseAttributes } from './netlink.ts';
 
 const RTM_NEWLINK = 16;
 const RTM_GETLINK = 18;
@@ -60,9 +60,6 @@ export function listAddresses(index: number): Address[] {
       return { family, address: family === 4 ? bytes.join('.') : ipv6(bytes), prefixLength: body[1] ?? 0 };
     });
 }
-
-/** A name as the kernel wants it: ended by a NUL. */
-export const nameAttribute = (name: string): Buffer => attribute(IFLA_IFNAME, Buffer.from(`${name}\0`));
 
 const text = (bytes: Buffer | undefined): string => bytes?.toString('utf8').replace(/\0.*$/s, '') ?? '';
 

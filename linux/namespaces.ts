@@ -17,6 +17,7 @@ import { VisitingThread } from './visiting-thread.ts';
 
 /** The id of a pause process: as far from every real user as 16 bits allow. */
 const NOBODY = 65535;
+type IdMaps = NonNullable<PauseRequest['userNamespace']>;
 const kinds = Object.keys(cloneFlags) as NamespaceKind[];
 
 export interface NamespacesOptions {
@@ -43,16 +44,15 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
     let pause: PauseProcess | undefined;
     try {
       pause = request.userNamespace ? this.#spawnOwner(request) : await this.#spawnInside(request);
-      if (request.userNamespace) await this.#letItMake(pause, request.userNamespace);
-      await pause.expect('held').then((pid) => request.userNamespace && pause?.succeed(Number(pid)));
-      if (request.userNamespace) await this.#adopt(pause, request, request.userNamespace.uids);
+      if (request.userNamespace) await this.#letItMake(pause, request, request.userNamespace);
+      else await pause.expect('held');
       this.#options.setOomScoreAdj(pause.process.pid, request.oomScoreAdj);
       throwIfAborted(signal, 'hold the namespaces');
       const pinned = request.kinds.map((kind) => [kind, join(request.pins, kind)] as const);
       return pause.held(Object.fromEntries(pinned));
     } catch (error) {
       await pause?.abandon();
-      await this.unpin(request.pins);
+      await this.unpin(request.pins).catch(() => {}); // the first error counts; the caller's undo unpins again
       throw error;
     }
   }
@@ -80,31 +80,20 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
     return PauseProcess.spawn(this.#options.program.path, argv, this.#options.watches);
   }
 
-  async #letItMake(pause: PauseProcess, maps: NonNullable<PauseRequest['userNamespace']>): Promise<void> {
+  /** Maps the ids, lets the program make the namespaces, and sets them up from outside. */
+  async #letItMake(pause: PauseProcess, request: PauseRequest, maps: IdMaps): Promise<void> {
     await pause.expect('user');
-    const { pid } = pause.process;
-    for (const [file, map] of [
-      ['gid_map', maps.gids],
-      ['uid_map', maps.uids],
-    ] as const) {
-      const text = map
-        .map(({ containerId, hostId, length }) => `${containerId} ${hostId} ${length}\n`)
-        .join('');
-      await naming(`write ${JSON.stringify(text)} to ${file} of pause process ${pid}`, () => {
-        return writeFile(`/proc/${pid}/${file}`, text, { flag: 'r+' });
-      });
-    }
+    await writeMap(pause.process.pid, 'gid_map', maps.gids);
+    await writeMap(pause.process.pid, 'uid_map', maps.uids);
     pause.proceed();
-  }
-
-  async #adopt(pause: PauseProcess, request: PauseRequest, uids: readonly IdMapping[]): Promise<void> {
+    pause.succeed(Number(await pause.expect('held')));
     await this.#thread.ask({
       act: 'adopt',
       settings: settingsOf(request),
       pins: request.pins,
       pinned: request.kinds,
       pid: pause.process.pid,
-      owner: uids.find(({ containerId }) => containerId === 0)?.hostId ?? 0,
+      owner: maps.uids.find(({ containerId }) => containerId === 0)?.hostId ?? 0,
     });
   }
 
@@ -136,6 +125,13 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#thread[Symbol.asyncDispose]();
   }
+}
+
+async function writeMap(pid: number, file: string, map: readonly IdMapping[]): Promise<void> {
+  const lines = map.map(({ containerId, hostId, length }) => `${containerId} ${hostId} ${length}\n`).join('');
+  await naming(`write ${JSON.stringify(lines)} to ${file} of pause process ${pid}`, () => {
+    return writeFile(`/proc/${pid}/${file}`, lines, { flag: 'r+' });
+  });
 }
 
 async function unpinFile(path: string): Promise<void> {

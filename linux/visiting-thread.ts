@@ -47,6 +47,9 @@ export class VisitingThread implements AsyncDisposable {
       resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 2 },
     });
     worker.on('error', () => {});
+    worker.once('exit', () => {
+      if (this.#worker === worker) this.#worker = undefined;
+    });
     worker.unref();
     this.#worker = worker;
     return worker;
