@@ -27,6 +27,8 @@ export interface DaemonSettings {
   readonly extra?: string;
   readonly logLevel?: 'debug' | 'info';
   readonly environment?: Readonly<Record<string, string>>;
+  /** Put before the daemon's own argv: it must end in an exec of what follows, so that the pid stays. */
+  readonly wrapper?: readonly string[];
 }
 
 export interface TestDaemon {
@@ -97,7 +99,9 @@ export async function startDaemon(settings: DaemonSettings): Promise<TestDaemon>
   const confDir = join(settings.directory, 'cni/net.d');
   if (!existsSync(confDir)) writeConflist(confDir, settings.subnet ?? 1);
   const logFile = join(settings.directory, 'daemon.log');
-  const child = spawn(process.execPath, [join(PROJECT, 'cli/main.ts'), 'serve', '--config', file], {
+  const serve = [process.execPath, join(PROJECT, 'cli/main.ts'), 'serve', '--config', file];
+  const [program = '', ...args] = [...(settings.wrapper ?? []), ...serve];
+  const child = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...settings.environment },
   });
@@ -129,7 +133,12 @@ export async function startDaemon(settings: DaemonSettings): Promise<TestDaemon>
   };
 }
 
-async function untilServing(child: ChildProcess, client: CriClient, logFile: string, ended: Promise<number>): Promise<void> {
+async function untilServing(
+  child: ChildProcess,
+  client: CriClient,
+  logFile: string,
+  ended: Promise<number>,
+): Promise<void> {
   const limit = Date.now() + START_MS;
   let gone: number | undefined;
   void ended.then((code) => {

@@ -1,0 +1,142 @@
+/** The log of a container: its lines byte for byte, its file at the start, its rotation. */
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import test from 'node:test';
+import { busy, EXITED, endsClean, refused, TestNode, until } from '../pods.ts';
+
+const node = await TestNode.start('logs');
+const pod = await node.runPod();
+/** Ticks twice in a tenth of a second until it is told to end. */
+const ticking = ['sh', '-c', 'n=0; while :; do echo tick $n; n=$((n+1)); sleep 0.05; done'];
+const RECORD = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(Z|[+-]\d\d:\d\d) (stdout|stderr) ([FP]) (.*)$/s;
+
+/** The records of a log; fails where a line is none. */
+function records(path: string): { stream: string; tag: string; text: string }[] {
+  const text = readFileSync(path, 'latin1');
+  assert.ok(text === '' || text.endsWith('\n'), 'the log ends within a line');
+  return text
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => {
+      const [, , stream = '', tag = '', content = ''] =
+        RECORD.exec(line) ?? assert.fail(`no record: ${line.slice(0, 200)}`);
+      return { stream, tag, text: content };
+    });
+}
+
+test('each line is a record with time, stream and tag; the last one may be partial', async () => {
+  const script =
+    'echo one; printf "tab\\there\\n"; echo; echo bad >&2; printf "\\377\\000bytes\\n"; printf rest';
+  const id = await node.run(pod, { command: ['sh', '-c', script] });
+  await node.exited(id);
+  const lines = records(await node.logPath(id));
+  const stdout = lines.filter(({ stream }) => stream === 'stdout').map(({ tag, text }) => `${tag}:${text}`);
+  assert.deepEqual(stdout, ['F:one', 'F:tab\there', 'F:', 'F:\xff\0bytes', 'P:rest']);
+  assert.deepEqual(
+    lines.filter(({ stream }) => stream === 'stderr'),
+    [{ stream: 'stderr', tag: 'F', text: 'bad' }],
+  );
+  await node.remove(id);
+});
+
+test('a long line is split into partial records, the last one full, and nothing is lost', async () => {
+  const length = 100_003;
+  const id = await node.run(pod, {
+    command: ['sh', '-c', `head -c ${length} /dev/zero | tr '\\0' x; echo; echo end`],
+  });
+  await node.exited(id);
+  const lines = records(await node.logPath(id));
+  const long = lines.slice(0, lines.findIndex(({ tag }) => tag === 'F') + 1);
+  assert.ok(long.length > 1, 'one record of 100 KB');
+  assert.ok(long.slice(0, -1).every(({ tag }) => tag === 'P'));
+  assert.equal(long.map(({ text }) => text).join(''), 'x'.repeat(length));
+  assert.deepEqual(
+    lines.slice(long.length).map(({ text }) => text),
+    ['end'],
+  );
+  await node.remove(id);
+});
+
+test('all lines are there when EXITED is seen', async () => {
+  for (let round = 0; round < 5; round++) {
+    const id = await node.run(pod, { command: ['sh', '-c', 'seq 2000; echo last >&2'] });
+    await node.exited(id);
+    const lines = records(await node.logPath(id));
+    // conmon may cut a line where its buffer ends: the parts are joined by their tags.
+    const stdout = lines.filter(({ stream }) => stream === 'stdout');
+    const text = stdout.map((line) => line.text + (line.tag === 'F' ? '\n' : '')).join('');
+    assert.equal(text, Array.from({ length: 2000 }, (_, n) => `${n + 1}\n`).join(''));
+    assert.equal(lines.filter(({ stream }) => stream === 'stderr').length, 1);
+    await node.remove(id);
+  }
+});
+
+test('the file is there when StartContainer returns; without log_path there is none', async () => {
+  const id = await node.run(pod, { command: busy });
+  const path = await node.logPath(id);
+  assert.ok(existsSync(path));
+  assert.equal(readFileSync(path, 'utf8'), '');
+  const silent = await node.run(pod, {
+    command: ['sh', '-c', 'echo nobody reads this; sleep 1000'],
+    logPath: '',
+  });
+  assert.equal(await node.logPath(silent), '');
+  await node.client.ReopenContainerLog({ containerId: silent });
+  await Promise.all([node.remove(id), node.remove(silent)]);
+});
+
+test('rotation: the new file is there on return, and no line is lost or doubled', async () => {
+  const id = await node.run(pod, { command: ticking });
+  const path = await node.logPath(id);
+  const rotated: string[] = [];
+  for (let round = 0; round < 3; round++) {
+    await until('the log has lines', () => records(path).length > 2);
+    const aside = `${path}.${round}`;
+    renameSync(path, aside);
+    rotated.push(aside);
+    await node.client.ReopenContainerLog({ containerId: id });
+    assert.ok(existsSync(path));
+  }
+  await until('the new log has lines', () => readFileSync(path, 'utf8') !== '');
+  const sizes = rotated.map((file) => readFileSync(file).length);
+  await node.stop(id);
+  assert.deepEqual(
+    rotated.map((file) => readFileSync(file).length),
+    sizes,
+    'later output goes to the new file',
+  );
+  const texts = [...rotated, path].flatMap((file) => records(file).map(({ text }) => text));
+  assert.deepEqual(
+    texts,
+    texts.map((_, n) => `tick ${n}`),
+  );
+  await node.remove(id);
+});
+
+test('without a rename nothing happens to the file; a file that vanished is made anew', async () => {
+  const id = await node.run(pod, { command: ticking });
+  const path = await node.logPath(id);
+  await until('the log has lines', () => records(path).length > 2);
+  const before = readFileSync(path, 'utf8');
+  await node.client.ReopenContainerLog({ containerId: id });
+  assert.ok(readFileSync(path, 'utf8').startsWith(before));
+  rmSync(path);
+  await node.client.ReopenContainerLog({ containerId: id });
+  await until('the new file has lines', () => readFileSync(path, 'utf8') !== '');
+  await node.remove(id);
+});
+
+test('the log of an exited or merely created container is not reopened, and no file is made', async () => {
+  const id = await node.run(pod, { command: ['true'] });
+  assert.equal((await node.exited(id)).state, EXITED);
+  const path = await node.logPath(id);
+  rmSync(path);
+  await refused(node.client.ReopenContainerLog({ containerId: id }), 'FailedPrecondition', /exited/);
+  assert.ok(!existsSync(path));
+  const created = await node.create(pod);
+  await refused(node.client.ReopenContainerLog({ containerId: created }), 'FailedPrecondition', /created/);
+  await refused(node.client.ReopenContainerLog({ containerId: 'e'.repeat(64) }), 'NotFound');
+  await Promise.all([node.remove(id), node.remove(created)]);
+});
+
+endsClean(node);
