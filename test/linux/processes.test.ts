@@ -79,12 +79,13 @@ test('run feeds input, caps output, reports codes and signals', async () => {
 
 test('run ends at the abort with its kin, and does not wait for a grandchild that holds the pipes', async () => {
   const abort = new AbortController();
-  const script = 'sleep 1000 & echo $!; wait';
+  const long = `1000.${process.pid}`; // no other run's
+  const script = `sleep ${long} & wait`;
   const child = processes.run({ argv: ['sh', '-c', script], env }, abort.signal);
-  await within(() => readdirSync('/proc').some((pid) => cmdline(pid) === 'sleep\x001000\0'));
+  await within(() => readdirSync('/proc').some((pid) => cmdline(pid) === `sleep\0${long}\0`));
   abort.abort();
   await assert.rejects(child, (error) => hasCode(error, 'Cancelled'));
-  await within(() => !readdirSync('/proc').some((pid) => cmdline(pid) === 'sleep\x001000\0'));
+  await within(() => !readdirSync('/proc').some((pid) => cmdline(pid) === `sleep\0${long}\0`));
   const left = await processes.run({ argv: ['sh', '-c', 'setsid sleep 1001 & echo $!'], env }, soon());
   const reference = processes.reference(Number(left.stdout.toString()));
   assert.ok(reference, 'the grandchild lives on');
