@@ -5,7 +5,7 @@ import type { ContainerId } from '#core/ids.ts';
 import { type Operation, withDeadline } from '#core/operation.ts';
 import type { Output } from '#linux/kernel.ts';
 import type { ContainerRecord } from './container.ts';
-import { type OciRuntime, runtimeWords } from './oci-runtime.ts';
+import { loggedErrors, type OciRuntime } from './oci-runtime.ts';
 import { PROGRAM_ENV } from './programs.ts';
 import { placesOf, type Runtime } from './runtime.ts';
 import { encodeSpec, type OciProcess, type OciSpec } from './spec/oci.ts';
@@ -21,8 +21,6 @@ const OUTPUT_LIMIT = (8 << 20) - (16 << 10);
 const NO_DEADLINE_MS = 2 ** 31 - 1;
 /** How long a runtime whose command was killed may take to end by itself. */
 const RUNTIME_END_MS = 2000;
-/** The runtimes' own exit code for a command that cannot be executed is this or above. */
-const CANNOT_EXECUTE = 126;
 
 /**
  * ExecSync: a command in a running container, with the container's user, groups, capabilities and filters. It runs in
@@ -50,7 +48,8 @@ export async function execSync(
     const output = await op.deadline('command', timeoutMs > 0 ? timeoutMs : NO_DEADLINE_MS, (signal) =>
       session.run(signal),
     );
-    return result(record, output);
+    await session.refuseFailure(output);
+    return { exitCode: output.status.code, stdout: output.stdout, stderr: output.stderr };
   } catch (error) {
     if (hasCode(error, 'DeadlineExceeded')) {
       throw new CrispError(
@@ -65,37 +64,23 @@ export async function execSync(
   }
 }
 
-/** A runtime's failure to execute is an error; a command's exit code, whatever it is, is a result. */
-function result(record: ContainerRecord, { status, stdout, stderr }: Output): ExecResult {
-  const said = stderr.toString('utf8', 0, 4096);
-  const refused = status.code >= CANNOT_EXECUTE || status.code === 1;
-  if (
-    refused &&
-    stdout.length === 0 &&
-    /^(?:time="[^"]*" level=error msg=|.*exec failed:|.*OCI runtime exec failed|.*executable file )/m.test(
-      said,
-    )
-  ) {
-    throw new CrispError('RuntimeFailed', `exec in ${record.id}: ${runtimeWords(said)}`, {
-      hint: 'check that the command exists in the container',
-    });
-  }
-  return { exitCode: status.code, stdout, stderr };
-}
-
 class ExecSession {
   readonly #runtime: Runtime;
   readonly #record: ContainerRecord;
   readonly #oci: OciRuntime;
   readonly #name = `exec-${randomBytes(6).toString('hex')}`;
   readonly #processFile: string;
+  /** The runtime's own log: a file, since its standard error is the command's as well. */
+  readonly #logFile: string;
   #running: Promise<Output> | undefined;
 
   constructor(runtime: Runtime, record: ContainerRecord, oci: OciRuntime) {
     this.#runtime = runtime;
     this.#record = record;
     this.#oci = oci;
-    this.#processFile = `${placesOf(runtime.options, record.id).bundle}/${this.#name}.json`;
+    const { bundle } = placesOf(runtime.options, record.id);
+    this.#processFile = `${bundle}/${this.#name}.json`;
+    this.#logFile = `${bundle}/${this.#name}.log`;
   }
 
   get #cgroup(): string {
@@ -124,11 +109,22 @@ class ExecSession {
     };
     signal.addEventListener('abort', onAbort, { once: true });
     const output = kernel.processes.run(
-      { argv: this.#oci.command(...verb), env: PROGRAM_ENV, limit: OUTPUT_LIMIT },
+      { argv: this.#oci.loggedCommand(this.#logFile, ...verb), env: PROGRAM_ENV, limit: OUTPUT_LIMIT },
       end.signal,
     );
     this.#running = output.finally(() => signal.removeEventListener('abort', onAbort));
     return this.#running;
+  }
+
+  /** A runtime's failure to execute is an error; a command's exit code and words, whatever they are, are a result. */
+  async refuseFailure({ status }: Output): Promise<void> {
+    if (status.code === 0) return;
+    const log = await readFile(this.#logFile, 'utf8').catch(() => '');
+    const failed = loggedErrors(log);
+    if (failed === '') return;
+    throw new CrispError('RuntimeFailed', `exec in ${this.#record.id}: ${failed}`, {
+      hint: 'check that the command exists in the container',
+    });
   }
 
   async #kill(signal: AbortSignal): Promise<void> {
@@ -148,6 +144,7 @@ class ExecSession {
     const { kernel, options, log } = this.#runtime;
     try {
       await rm(this.#processFile, { force: true });
+      await rm(this.#logFile, { force: true });
       await withDeadline('kill the command', options.timeouts.kill, op.signal, (signal) =>
         this.#kill(signal),
       );

@@ -50,6 +50,11 @@ export class OciRuntime {
     return [this.path, ...this.globalArgs, ...verb];
   }
 
+  /** The same with a log of the runtime's own, read by `loggedErrors`. */
+  loggedCommand(log: string, ...verb: string[]): string[] {
+    return [this.path, ...this.globalArgs, `--log=${log}`, '--log-format=json', ...verb];
+  }
+
   /** Lets a created container's process go on; throws RuntimeFailed with the runtime's words. */
   async start(id: ContainerId, op: Operation): Promise<void> {
     await this.#run(op, 'start', ['start', id]);
@@ -96,6 +101,20 @@ export function runtimeWords(stderr: string): string {
     text.replaceAll(/\\(.)/g, (_, letter: string) => ESCAPES[letter] ?? letter),
   );
   return (errors.length > 0 ? errors.join('; ') : stderr.trim()).slice(0, 2000);
+}
+
+/** The errors in a runtime's JSON log, one object a line; empty where it has logged none. */
+export function loggedErrors(log: string): string {
+  const messages: string[] = [];
+  for (const line of log.split('\n')) {
+    try {
+      const { level, msg } = JSON.parse(line) as { level?: unknown; msg?: unknown };
+      if (level === 'error' || level === 'fatal') messages.push(String(msg));
+    } catch {
+      // Half a line, or nothing.
+    }
+  }
+  return messages.join('; ').slice(0, 2000);
 }
 
 /** The table of handlers: which runtime a pod's handler name stands for. */

@@ -7,7 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type CriClient, connectCri } from '#api/cri/v1/index.ts';
 
 const PROJECT = join(import.meta.dirname, '..');
-const START_MS = 60_000;
+/** Generous: an emulated machine takes a minute to load the program. */
+const START_MS = 300_000;
 
 export interface DaemonSettings {
   /** Holds all that the daemon writes; made if missing. */
@@ -105,6 +106,8 @@ export async function startDaemon(settings: DaemonSettings): Promise<TestDaemon>
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...settings.environment },
   });
+  // A test file that dies must not leave its daemon behind.
+  process.once('exit', () => child.kill('SIGKILL'));
   const log = createWriteStream(logFile, { flags: 'a' });
   child.stdout?.pipe(log, { end: false });
   child.stderr?.pipe(log, { end: false });

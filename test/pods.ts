@@ -295,6 +295,7 @@ export class TestNode implements AsyncDisposable {
     // The daemon has removed its own prefix; the one that the files of a run share goes with its last user.
     const shared = dirname(this.cgroup);
     for (const path of globSync([`/sys/fs/cgroup${shared}`, `/sys/fs/cgroup/*${shared}`])) removeGroup(path);
+    if (process.env['KEEP_LOG']) spawnSync('cp', [this.#daemon.logFile, process.env['KEEP_LOG']]);
     rmSync(this.directory, { recursive: true, force: true });
   }
 }

@@ -37,6 +37,7 @@ export async function startRegistry(directory: string, options: { login?: boolea
     `version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: ${directory}/data}}\nhttp: {addr: '${host}'}\n${auth}`,
   );
   const child = spawn('docker-registry', ['serve', join(directory, 'config.yml')], { stdio: 'ignore' });
+  process.once('exit', () => child.kill('SIGKILL'));
   await answers(`http://${host}/v2/`, child);
   return {
     host,
