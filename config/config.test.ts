@@ -51,7 +51,6 @@ test('without files there are defaults', async () => {
 test('root and state stand in the defaults of other paths, not in what the user wrote', async () => {
   const { config } = await load('state = "/tmp/s"\n[cni]\nconf_dir = "/{state}/x"', { root: ['/tmp/r'] });
   assert.equal(config.socket, '/tmp/s/crisp.sock');
-  assert.equal(config.cni.cacheDir, '/tmp/r/cni');
   assert.equal(config.cni.confDir, '/{state}/x');
 });
 
@@ -72,7 +71,6 @@ test('later files win, tables merge, flags win over files', async () => {
   write('nonsense', 'drop.d/ignored.conf');
   const flags = {
     'image-pull-stall-timeout': ['5m'],
-    'image-sync': ['false'],
     'cni-bin-dirs': ['/p,/q', '/r'],
   };
   const { config, files: read } = await loadConfig({ files: [main], dropIns: [dropIns], flags });
@@ -84,7 +82,6 @@ test('later files win, tables merge, flags win over files', async () => {
   assert.equal(config.runtime.handlers['b']?.sandbox, 'pause');
   assert.deepEqual({ ...config.container.rlimits }, { nofile: '1024:524288', nproc: '10' });
   assert.equal(config.image.pullStallTimeout, 300_000);
-  assert.equal(config.image.sync, false);
   assert.deepEqual(config.cni.binDirs, ['/p', '/q', '/r']);
   assert.deepEqual(read.map((file) => file.slice(directory.length + 1)).slice(1), [
     'drop.d/10-a.toml',
@@ -185,7 +182,6 @@ test('the printed configuration loads to itself and names its origins', async ()
   const uncommented = describeConfig(await loadConfig({})).replaceAll(/^# (?=\[|[a-z_]+ = )/gm, '');
   const defaults = parse(uncommented) as { runtime: { handlers: Record<string, object> } };
   assert.deepEqual(Object.keys(defaults.runtime.handlers['NAME'] ?? {}).sort(), [
-    'allowed_annotations',
     'options',
     'path',
     'sandbox',

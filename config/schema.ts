@@ -35,10 +35,6 @@ const handler = section('A runtime handler: pods name it in runtime_handler (Run
     'pause',
     'Who makes the sandbox: crisp, or the runtime itself (virtual machines).',
   ),
-  allowed_annotations: list(
-    [],
-    'Prefixes of pod annotations that are handed to the OCI runtime. run.oci.* never is.',
-  ),
 });
 
 const registry = section('A registry, by host or host:port.', {
@@ -83,7 +79,6 @@ export const schema = section('', {
       'Directories of CNI plugins, searched in order.',
       path('', ''),
     ),
-    cache_dir: path('{root}/cni', 'Results of the plugins, kept for DEL.'),
     timeout: duration('90s', stage, 'Limit of a whole ADD or DEL. The kubelet waits four minutes for a pod.'),
   }),
   runtime: section('OCI runtimes.', {
@@ -130,7 +125,6 @@ export const schema = section('', {
       pattern: /^(|linux\/[a-z0-9]+(\/[a-z0-9]+)?)$/,
       expected: '"linux/arch", "linux/arch/variant", or ""',
     }),
-    sync: flag(true, 'Flush an image to disk before it is shown, so that it survives a power cut.'),
   }),
   timeouts: section('Limits of single stages; each is named in the error when it passes.', {
     namespaces: duration('20s', stage, "Making a pod's namespaces."),

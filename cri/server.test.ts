@@ -87,6 +87,7 @@ function services(wait: Wait): CriServices {
       handlers: ['runc'],
       defaultHandler: 'runc',
       config: {},
+      pinnedImages: ['docker.io/pinned/*'],
     },
   };
 }

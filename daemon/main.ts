@@ -48,6 +48,7 @@ export async function serve(config: Config): Promise<void> {
 async function run(config: Config, log: DaemonLog): Promise<void> {
   const started = performance.now();
   const stop = stopSignal(log);
+  process.umask(0o022); // directories that containers pass through must not depend on who started the daemon
   await mkdir(config.root, { recursive: true, mode: 0o700 });
   await mkdir(config.state, { recursive: true, mode: 0o711 });
   await mkdir(dirname(config.socket), { recursive: true, mode: 0o711 });
@@ -95,7 +96,7 @@ async function open(config: Config, kernel: Kernel, log: DaemonLog): Promise<Ser
   const images = openImageService(imageOptions(config), {
     kernel,
     log,
-    users: { imagesInUse: () => late.containers?.list().map(({ image }) => image.id) ?? [] },
+    users: { imagesInUse: () => late.containers?.imagesInUse() ?? [] },
   });
   const pods = await openPodSandboxes(podOptions(config, driver, handlers.defaultName), kernel, log, {
     containers: {
@@ -145,6 +146,7 @@ const criServices = (config: Config, { images, pods, containers, handlers, drive
     cgroupDriver: driver,
     handlers: handlers.names,
     defaultHandler: handlers.defaultName,
+    pinnedImages: config.image.pinned,
     config: {
       rootDir: config.root,
       stateDir: config.state,

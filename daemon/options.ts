@@ -82,6 +82,7 @@ export function podOptions(
     defaultHandler,
     cgroupDriver: driver,
     cgroupPrefix: config.cgroup.parent,
+    defaultSysctls: config.container.defaultSysctls,
     network: { confDir: config.cni.confDir, binDirs: config.cni.binDirs, environment: PLUGIN_ENV },
     deadlines: {
       namespaces: config.timeouts.namespaces,

@@ -37,7 +37,7 @@ export interface CgroupDriver {
   /** Makes the pod's groups, with its limits where they are crisp's own. */
   create(cgroup: PodCgroup, linux: SandboxLinux): Promise<void>;
   join(cgroup: PodCgroup, pid: number): Promise<void>;
-  /** Kills what stands in the leaf and removes it, and the parent where it is crisp's own. Missing: success. */
+  /** Kills what stands in the leaf and removes it; the same of the parent where it is crisp's own. Missing: success. */
   remove(cgroup: PodCgroup, signal: AbortSignal): Promise<void>;
   /** The container's group, as `cgroupsPath` of the OCI spec and as a path below the cgroup root. */
   container(cgroup: PodCgroup, container: ContainerId): { readonly oci: string; readonly path: string };
@@ -104,7 +104,8 @@ export class CgroupfsDriver implements CgroupDriver {
   }
 
   async remove(cgroup: PodCgroup, signal: AbortSignal): Promise<void> {
-    await this.#cgroups.kill(cgroup.monitor, signal);
+    // By now the containers have ended. One whose record cannot be read has not, and its pod is its last owner.
+    await this.#cgroups.kill(cgroup.own ? cgroup.parent : cgroup.monitor, signal);
     await this.#cgroups.remove(cgroup.monitor, signal);
     if (cgroup.own) await this.#cgroups.remove(cgroup.parent, signal);
   }

@@ -22,6 +22,7 @@ export interface Context {
   readonly state: string;
   readonly shmBytes: number;
   readonly oomScoreAdj: number;
+  readonly defaultSysctls: Readonly<Record<string, string>>;
   /** The node's resolv.conf. */
   readonly resolvConf: string;
   readonly deadlines: Deadlines;

@@ -12,6 +12,7 @@ import type { ContainersOfPod } from './ports.ts';
 import { settleStates } from './recover.ts';
 import { Sandboxes } from './sandboxes.ts';
 import { PodService } from './service.ts';
+import { checkSysctls } from './sysctls.ts';
 import { Watches } from './watches.ts';
 
 export type { CgroupDriverName } from './cgroups.ts';
@@ -57,6 +58,7 @@ export async function openPodSandboxes(
     state: options.state,
     shmBytes: options.shmBytes ?? SHM_BYTES,
     oomScoreAdj: options.oomScoreAdj ?? OOM_SCORE_ADJ,
+    defaultSysctls: checkedDefaults(options.defaultSysctls ?? {}),
     resolvConf: options.resolvConf ?? '/etc/resolv.conf',
     deadlines,
   };
@@ -64,6 +66,12 @@ export async function openPodSandboxes(
   await Promise.all([context.sandboxes.load(), context.networks.refresh()]);
   settleStates(context);
   return service;
+}
+
+/** Throws InvalidArgument for one that no pod may have. */
+function checkedDefaults(sysctls: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  checkSysctls(sysctls, { network: 'pod', ipc: 'pod', pid: 'pod', user: undefined });
+  return sysctls;
 }
 
 /** The empty name is kept as the client gave it: status and list echo it. */

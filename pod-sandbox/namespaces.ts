@@ -1,7 +1,7 @@
 /** The namespaces that a pod has for itself, and what their pause process is asked for. */
 import type { NamespaceKind, PauseRequest } from '#linux/kernel.ts';
 import { ownUserNamespace, type SandboxConfig } from './config.ts';
-import { dottedSysctls } from './sysctls.ts';
+import { applicableSysctls, dottedSysctls } from './sysctls.ts';
 
 /**
  * The pod on the node's network has the node's host name too, unless it asks for another: only then has it a uts
@@ -21,14 +21,22 @@ export function namespaceKinds(config: SandboxConfig): NamespaceKind[] {
 
 export function pauseRequest(
   config: SandboxConfig,
-  place: { readonly pins: string; readonly hostname: string; readonly oomScoreAdj: number },
+  place: {
+    readonly pins: string;
+    readonly hostname: string;
+    readonly oomScoreAdj: number;
+    readonly defaultSysctls: Readonly<Record<string, string>>;
+  },
 ): PauseRequest {
   const kinds = namespaceKinds(config);
   const user = ownUserNamespace(config);
   return {
     kinds,
     pins: place.pins,
-    sysctls: dottedSysctls(config.linux.sysctls),
+    sysctls: {
+      ...applicableSysctls(place.defaultSysctls, config.linux.security.namespaces),
+      ...dottedSysctls(config.linux.sysctls),
+    },
     oomScoreAdj: place.oomScoreAdj,
     ...(kinds.includes('uts') ? { hostname: place.hostname } : {}),
     ...(user ? { userNamespace: { uids: user.uids, gids: user.gids } } : {}),

@@ -64,6 +64,8 @@ export interface PodSandboxOptions {
   readonly shmBytes?: number;
   /** Wanted oom_score_adj of pause processes; -998 where absent. */
   readonly oomScoreAdj?: number;
+  /** Set in each pod that has the namespace and does not set them itself; in dotted or slash form. */
+  readonly defaultSysctls?: Readonly<Record<string, string>>;
   /** Copied for pods without DNS config; /etc/resolv.conf where absent. */
   readonly resolvConf?: string;
   readonly deadlines?: Partial<Deadlines>;

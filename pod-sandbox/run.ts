@@ -78,7 +78,8 @@ async function makeParts(
   const { kernel, cgroups, deadlines } = context;
   const { effects } = making;
   await effects.run(op, 'directories', deadlines.files, () => makeDirectories(paths));
-  const place = { pins: paths.pins, hostname: record.hostname, oomScoreAdj: context.oomScoreAdj };
+  const { oomScoreAdj, defaultSysctls } = context;
+  const place = { pins: paths.pins, hostname: record.hostname, oomScoreAdj, defaultSysctls };
   const parts = [
     effects.run(op, 'namespaces', deadlines.namespaces, async (signal) => {
       making.held = await kernel.namespaces.hold(pauseRequest(record.config, place), signal);

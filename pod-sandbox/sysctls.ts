@@ -17,6 +17,18 @@ export function dottedName(name: string): string {
 export const dottedSysctls = (sysctls: Readonly<Record<string, string>>): Record<string, string> =>
   Object.fromEntries(Object.entries(sysctls).map(([name, value]) => [dottedName(name), value]));
 
+/** The defaults that a pod with these namespaces can have; those of a namespace that is the node's are left out. */
+export const applicableSysctls = (
+  defaults: Readonly<Record<string, string>>,
+  namespaces: NamespaceOptions,
+): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(dottedSysctls(defaults)).filter(([name]) => {
+      const scope = scopeOf(name);
+      return scope !== undefined && namespaces[scope] !== 'node';
+    }),
+  );
+
 /** Throws InvalidArgument with the name and the reason. */
 export function checkSysctls(sysctls: Readonly<Record<string, string>>, namespaces: NamespaceOptions): void {
   for (const [name, value] of Object.entries(sysctls)) {

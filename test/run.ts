@@ -12,7 +12,19 @@ import { existsSync, globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } f
 import { join } from 'node:path';
 
 const PROJECT = join(import.meta.dirname, '..');
-const ROOMS = ['api', 'cli', 'config', 'core', 'cri', 'daemon', 'image-service', 'linux', 'pod-sandbox', 'runtime-service', 'telemetry'];
+const ROOMS = [
+  'api',
+  'cli',
+  'config',
+  'core',
+  'cri',
+  'daemon',
+  'image-service',
+  'linux',
+  'pod-sandbox',
+  'runtime-service',
+  'telemetry',
+];
 const SUITE_LIMIT_MS = 20 * 60_000;
 
 interface Suite {
@@ -70,9 +82,20 @@ function runSuite(suite: Suite, environment: NodeJS.ProcessEnv): { failed: boole
   const { status, error } = spawnSync(
     'unshare',
     [
-      '--mount', '--net', '--propagation', 'private', '--',
-      'sh', '-c', 'ip link set lo up && exec "$@"', 'sh',
-      process.execPath, '--test', `--test-concurrency=${concurrency}`, '--test-reporter=spec', ...suite.files,
+      '--mount',
+      '--net',
+      '--propagation',
+      'private',
+      '--',
+      'sh',
+      '-c',
+      'ip link set lo up && exec "$@"',
+      'sh',
+      process.execPath,
+      '--test',
+      `--test-concurrency=${concurrency}`,
+      '--test-reporter=spec',
+      ...suite.files,
     ],
     { cwd: PROJECT, stdio: 'inherit', env: environment, timeout: SUITE_LIMIT_MS, killSignal: 'SIGKILL' },
   );
@@ -86,7 +109,7 @@ function main(): number {
     console.error('run: no such suite');
     return 2;
   }
-  const directory = mkdtempSync('/var/tmp/crisp-test-');
+  const directory = mkdtempSync(join(process.env['TMPDIR'] ?? '/var/tmp', 'crisp-test-'));
   const cgroup = `/crisp-test-${process.pid}`;
   const environment = {
     ...process.env,
@@ -95,7 +118,11 @@ function main(): number {
     CRISP_TEST_CGROUP: cgroup,
   };
   const leftovers = [process.execPath, '--test', '--test-reporter=spec', 'test/leftovers.ts'];
-  const before = spawnSync(process.execPath, ['test/leftovers.ts', 'snapshot'], { cwd: PROJECT, env: environment, encoding: 'utf8' });
+  const before = spawnSync(process.execPath, ['test/leftovers.ts', 'snapshot'], {
+    cwd: PROJECT,
+    env: environment,
+    encoding: 'utf8',
+  });
   joinRunCgroup(`${cgroup}-run`);
   const results = chosen.map((suite) => ({ suite, ...runSuite(suite, environment) }));
   leaveRunCgroup(`${cgroup}-run`);
@@ -108,7 +135,9 @@ function main(): number {
   rmSync(directory, { recursive: true, force: true });
   console.log('\n# suites');
   for (const { suite, seconds, failed } of results) {
-    console.log(`#   ${suite.name.padEnd(20)} ${seconds.toFixed(1).padStart(7)} s  ${failed ? 'FAILED' : 'passed'}`);
+    console.log(
+      `#   ${suite.name.padEnd(20)} ${seconds.toFixed(1).padStart(7)} s  ${failed ? 'FAILED' : 'passed'}`,
+    );
   }
   const failed = results.filter((result) => result.failed).length + (check.status === 0 ? 0 : 1);
   console.log(`suites: ${results.length + 1 - failed} passed, ${failed} failed`);

@@ -5,7 +5,7 @@ import { wireImage } from './wire-image.ts';
 
 /** ImageStatus: an image that is not there is OK without an image (contract, section 7). */
 export const imageStatus =
-  ({ images }: CriServices) =>
+  ({ images, facts }: CriServices) =>
   async ({ image: spec, verbose }: cri.ImageStatusRequest): Promise<cri.ImageStatusResponseInit> => {
     if (!spec?.image) {
       throw new CrispError('InvalidArgument', 'ImageStatus: image.image is empty', {
@@ -16,5 +16,5 @@ export const imageStatus =
     if (!image) return {};
     const { config, layers, platform } = image.record;
     const info = verbose ? { info: JSON.stringify({ config, layers, platform }) } : {};
-    return { image: wireImage(image), info };
+    return { image: wireImage(image, facts.pinnedImages), info };
   };

@@ -1,8 +1,16 @@
 import { type cri, fromBigInt } from '#api/cri/v1/index.ts';
 import type { Image } from '#image-service/index.ts';
 
+/** Whether a reference of the configuration names the image: in full, or with a final `*` for any ending. */
+const isPinned = (image: Image, references: readonly string[]): boolean =>
+  references.some((reference) =>
+    [image.id, ...image.repoTags, ...image.repoDigests].some((name) =>
+      reference.endsWith('*') ? name.startsWith(reference.slice(0, -1)) : name === reference,
+    ),
+  );
+
 /** An image as CRI shows it. */
-export const wireImage = (image: Image, pinned = false): cri.ImageInit => ({
+export const wireImage = (image: Image, pinned: readonly string[]): cri.ImageInit => ({
   id: image.id,
   repoTags: image.repoTags,
   repoDigests: image.repoDigests,
@@ -10,5 +18,5 @@ export const wireImage = (image: Image, pinned = false): cri.ImageInit => ({
   ...(image.uid === undefined ? {} : { uid: { value: fromBigInt(image.uid) } }),
   username: image.username,
   spec: { image: image.id, annotations: {} },
-  pinned,
+  pinned: isPinned(image, pinned),
 });

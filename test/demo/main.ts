@@ -193,7 +193,7 @@ async function removePods({ client }: TestDaemon): Promise<void> {
 }
 
 async function inside(): Promise<void> {
-  const directory = mkdtempSync('/var/tmp/crisp-demo-');
+  const directory = mkdtempSync(join(process.env['TMPDIR'] ?? '/var/tmp', 'crisp-demo-'));
   const cgroup = `/crisp-demo-${process.pid}`;
   try {
     await using registry = await startRegistry(join(directory, 'registry'));
@@ -219,8 +219,11 @@ async function inside(): Promise<void> {
         `${version.runtimeVersion} serves ${daemon.socket} after ${(performance.now() - started).toFixed(0)} ms`,
       );
       await runPod(new Demo(daemon, directory), `${registry.host}/demo/web:1`);
+    } catch (error) {
+      console.error(readFileSync(daemon.logFile, 'utf8').slice(-8000));
+      throw error;
     } finally {
-      await removePods(daemon);
+      await removePods(daemon).catch((error: unknown) => say('removal', String(error)));
       expect((await daemon.stop()) === 0, 'the daemon ends well');
     }
     proof(traces(directory, cgroup, join(directory, 'cni/ipam')));
