@@ -99,6 +99,8 @@ async function recover(stores: Stores, op: Operation): Promise<void> {
     layers.sweep(removing),
   ]);
   collector.distrust();
+  // An image that was removed before the last daemon ended, and that no container stands on, goes behind as well.
+  collector.later(0);
 }
 
 function found(image: Image | undefined): FoundImage | undefined {

@@ -10,6 +10,7 @@ import { mkdirInRoot, readInRoot } from '#linux/in-root.ts';
 import { type ContainerConfig, type MountRequest, validateConfig } from './config.ts';
 import { type ContainerIntent, type ContainerRecord, containerKey, nowNanoseconds } from './container.ts';
 import type { ImageForContainer, PodOfContainer } from './ports.ts';
+import { recoverContainer } from './recover.ts';
 import { type Places, placesOf, type Runtime } from './runtime.ts';
 import { makeSpec } from './spec/index.ts';
 import { encodeSpec, type OciSpec } from './spec/oci.ts';
@@ -31,10 +32,21 @@ export class Creation {
     const key = containerKey(sandbox, config.metadata);
     const hash = createHash('sha256').update(encode(config)).digest('hex');
     return this.#flights.run(key, async () => {
+      await this.#takeBackHalfMade(key, op);
       const existing = this.#runtime.containers.byKey(key);
       if (existing) return sameOrRefuse(existing, hash);
       return createContainer(this.#runtime, sandbox, config, hash, op);
     });
+  }
+
+  /** No other call makes this name now: one that is half made is left from a daemon that died, or a failed rollback. */
+  async #takeBackHalfMade(key: string, op: Operation): Promise<void> {
+    const { containers } = this.#runtime;
+    const left = containers.byKey(key);
+    if (left?.state !== 'creating') return;
+    await op.stage('take back', () =>
+      containers.exclusive(left.id, () => recoverContainer(this.#runtime, left.id, op.detached('take back'))),
+    );
   }
 }
 
@@ -67,8 +79,9 @@ async function createContainer(
     await op.stage('record', () => runtime.containers.update(made));
     return record.id;
   } catch (error) {
-    await undoContainer(runtime, record, op.detached('rollback'));
-    await runtime.containers.remove(record);
+    const { left } = await undoContainer(runtime, record, op.detached('rollback'));
+    // What cannot be undone yet keeps its record: the next try, the pod's end or the next start take it back.
+    if (left.length === 0) await runtime.containers.remove(record);
     throw error;
   }
 }

@@ -112,6 +112,11 @@ export class RuntimeService {
     return this.#runtime.containers.list().filter(({ state }) => state !== 'creating');
   }
 
+  /** The images that containers stand on, those that are being made among them. */
+  imagesInUse(): string[] {
+    return this.#runtime.containers.list().map(({ image }) => image.id);
+  }
+
   /** By full id or unique prefix; throws NotFound. */
   resolve(idOrPrefix: string): ContainerRecord {
     return this.#runtime.containers.resolve(idOrPrefix);

@@ -32,7 +32,7 @@ export async function recoverContainers(
   const { containers, log } = runtime;
   const heal = (record: ContainerRecord) =>
     containers
-      .exclusive(record.id, () => recover(runtime, record.id, op))
+      .exclusive(record.id, () => recoverContainer(runtime, record.id, op))
       .catch((error: unknown) =>
         log.error({ container: record.id, error: describeError(error) }, 'container is not recovered'),
       );
@@ -44,7 +44,15 @@ export async function recoverContainers(
     );
 }
 
-async function recover(runtime: Runtime, id: ContainerRecord['id'], op: Operation): Promise<void> {
+/**
+ * Brings one container to a state that stands by itself. To be called in its turn (`exclusive`), when no act of this
+ * daemon is under way on it: also by a retry that comes before the recovery does.
+ */
+export async function recoverContainer(
+  runtime: Runtime,
+  id: ContainerRecord['id'],
+  op: Operation,
+): Promise<void> {
   const { containers, kernel } = runtime;
   const record = containers.get(id);
   if (!record) return;

@@ -7,6 +7,7 @@ import { SingleFlight } from '#core/single-flight.ts';
 import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from './container.ts';
 import { startMonitor } from './monitor.ts';
 import type { PodOfContainer } from './ports.ts';
+import { recoverContainer } from './recover.ts';
 import type { Runtime } from './runtime.ts';
 import { ofProcess, undoContainer } from './undo.ts';
 
@@ -27,7 +28,12 @@ export class Starting {
   start(id: ContainerId, op: Operation): Promise<void> {
     const { containers } = this.#runtime;
     return this.#flights.run(id, () =>
-      containers.exclusive(id, () => this.#start(containers.resolve(id), op)),
+      containers.exclusive(id, async () => {
+        // No other call starts it now: a start that an earlier daemon did not finish is a start error first.
+        if (containers.get(id)?.state === 'starting')
+          await recoverContainer(this.#runtime, id, op.detached('take back'));
+        await this.#start(containers.resolve(id), op);
+      }),
     );
   }
 
