@@ -27,14 +27,26 @@ export function timesOf(mtime: bigint): BigInt64Array {
   return new BigInt64Array([seconds, nanos, seconds, nanos]);
 }
 
+const SETGID = 0o2000;
+const UMASK = process.umask();
+
+/** The mode with which a file can be made, so that nothing is left to do for most: no setuid bits, none of the umask. */
+export function creationMode(mode: number): number {
+  return (mode & ~0o777) === 0 && (mode & UMASK) === 0 ? mode : 0o600;
+}
+
+/** A directory gets its setgid bit last: what is made in it before would inherit its group. */
+export const withoutSetgid = (mode: number): number => mode & ~SETGID;
+export const hasSetgid = (mode: number): boolean => (mode & SETGID) !== 0;
+
 /**
- * Applies owner, mode, xattrs and time to an open file. The order matters: chown clears setuid bits and
- * security.capability, a write clears both too.
+ * Applies owner, mode, xattrs and time to an open file that root has made with the mode `made`. The order matters:
+ * chown clears setuid bits and security.capability, a write clears both too.
  */
-export function applyOpen(fd: number, entry: Attributes): void {
+export function applyOpen(fd: number, entry: Attributes, made?: number): void {
   const what = `set attributes of ${shown(entry.name)}`;
-  if (entry.uid !== 0 || entry.gid !== 0) must(fchown(fd, entry.uid, entry.gid), what);
-  must(fchmod(fd, entry.mode), what);
+  if (made === undefined || entry.uid !== 0 || entry.gid !== 0) must(fchown(fd, entry.uid, entry.gid), what);
+  if (made !== entry.mode) must(fchmod(fd, entry.mode), what);
   for (const [name, value] of allowed(entry)) {
     tolerate(fsetxattr(fd, cName(name), value, value.length, 0), name, what);
   }

@@ -4,6 +4,7 @@ import { fromNode } from '#linux/errno.ts';
 import {
   close,
   cName,
+  fchmodat,
   flags,
   linkat,
   makeDevice,
@@ -16,7 +17,7 @@ import {
   utimensat,
 } from '#linux/sync.ts';
 import type { UnpackLimits } from '../options.ts';
-import { applyAt, applyOpen, timesOf } from './attributes.ts';
+import { applyAt, applyOpen, creationMode, hasSetgid, timesOf, withoutSetgid } from './attributes.ts';
 import { hostile, shown, type TarEntry, type TarHandler } from './entry.ts';
 import { type Directory, join, LayerTree } from './layer-tree.ts';
 import { partsOf } from './names.ts';
@@ -51,6 +52,7 @@ export class LayerWriter implements TarHandler, Disposable {
   readonly #links = new Map<string, string>();
   /** Times of directories are set when nothing more is written into them. */
   readonly #times = new Map<string, bigint>();
+  readonly #setgid = new Map<string, number>();
   #file: { fd: number; entry: TarEntry } | undefined;
   #rootDeclared = false;
   #rootOpaque = false;
@@ -99,7 +101,7 @@ export class LayerWriter implements TarHandler, Disposable {
   entryEnd(): void {
     const file = this.#file;
     if (!file) return;
-    applyOpen(file.fd, file.entry);
+    applyOpen(file.fd, file.entry, creationMode(file.entry.mode));
     this.#file = undefined;
     close(file.fd);
     this.#bytes += Math.ceil(file.entry.size / BLOCK) * BLOCK;
@@ -107,6 +109,9 @@ export class LayerWriter implements TarHandler, Disposable {
 
   /** After the last entry: sets the times of directories and tells what is to be completed. */
   finish(): LayerReport {
+    for (const [path, mode] of this.#setgid) {
+      must(fchmodat(this.#tree.root, cName(path === '' ? '.' : path), mode, 0), `set mode of ${shown(path)}`);
+    }
     for (const [path, mtime] of [...this.#times].reverse()) {
       const name = cName(path === '' ? '.' : path);
       must(
@@ -137,13 +142,19 @@ export class LayerWriter implements TarHandler, Disposable {
 
   #root(entry: TarEntry): void {
     if (entry.type !== 'directory') throw hostile(`the root is to be a ${entry.type}`);
-    applyOpen(this.#tree.root, entry);
+    applyOpen(this.#tree.root, { ...entry, mode: withoutSetgid(entry.mode) });
+    this.#defer('', entry.mode);
     this.#rootDeclared = true;
     this.#times.set('', entry.mtime);
   }
 
+  #defer(path: string, mode: number): void {
+    if (hasSetgid(mode)) this.#setgid.set(path, mode);
+    else this.#setgid.delete(path);
+  }
+
   #create(at: Directory, base: string, entry: TarEntry): void {
-    const fd = this.#fresh(at, base, (name) => openat(at.fd, name, CREATE, 0o600), entry);
+    const fd = this.#fresh(at, base, (name) => openat(at.fd, name, CREATE, creationMode(entry.mode)), entry);
     this.#file = { fd, entry };
   }
 
@@ -176,7 +187,8 @@ export class LayerWriter implements TarHandler, Disposable {
       }
     } else must(made, `make directory ${shown(entry.name)}`);
     this.#tree.implied.delete(path);
-    applyAt(at, base, entry, 'directory');
+    applyAt(at, base, { ...entry, mode: withoutSetgid(entry.mode) }, 'directory');
+    this.#defer(path, entry.mode);
     this.#times.set(path, entry.mtime);
     this.#bytes += BLOCK;
   }
@@ -231,7 +243,7 @@ export class LayerWriter implements TarHandler, Disposable {
   #drop(at: Directory, base: string): void {
     const path = join(at.path, base);
     if (!this.#tree.remove(at, cName(base), base)) return;
-    for (const known of [this.#times, this.#links]) {
+    for (const known of [this.#times, this.#setgid, this.#links]) {
       for (const key of known.keys()) if (key === path || key.startsWith(`${path}/`)) known.delete(key);
     }
   }

@@ -159,6 +159,10 @@ test('attributes arrive whole', async () => {
     { name: 'null', type: 'character', major: 1, minor: 3, mode: 0o666 },
     { name: 'disk', type: 'block', major: 259, minor: 70_000, mode: 0o660 },
     { name: 'pipe', type: 'fifo', mode: 0o600 },
+    { name: 'group/', mode: 0o2775, gid: 50 },
+    { name: 'group/file' },
+    { name: 'group/dir/' },
+    { name: 'group/dir/pipe', type: 'fifo' },
     { name: 'sticky/', mode: 0o1777, uid: 3, mtime },
     { name: 'sticky/later', content: 'written after its directory' },
     { name: 'name\xff\xfe', content: 'not UTF-8' },
@@ -183,6 +187,18 @@ test('attributes arrive whole', async () => {
     '103:11170 660',
   );
   assert.ok(lstatSync(join(layer, 'pipe')).isFIFO());
+  const groups = ['group', 'group/file', 'group/dir', 'group/dir/pipe'].map((name) =>
+    lstatSync(join(layer, name)),
+  );
+  assert.deepEqual(
+    groups.map(({ gid }) => gid),
+    [50, 0, 0, 0],
+    'setgid directories pass their group on',
+  );
+  assert.deepEqual(
+    groups.map(({ mode }) => mode & 0o7000),
+    [0o2000, 0, 0, 0],
+  );
   const sticky = lstatSync(join(layer, 'sticky'), { bigint: true });
   assert.deepEqual([sticky.mode & 0o7777n, sticky.uid, sticky.mtimeNs], [0o1777n, 3n, mtime]);
   const root = statSync(layer, { bigint: true });
