@@ -2,7 +2,7 @@ import { mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf } from '#core/errors.ts';
 import { encode, RecordStore, type Versioned } from '#core/record-store.ts';
-import { naming } from '#linux/errno.ts';
+import { fromNode, naming } from '#linux/errno.ts';
 import type { Files } from '#linux/kernel.ts';
 import type { Staging } from './staging.ts';
 
@@ -110,13 +110,16 @@ export class LayerStore {
     return full;
   }
 
-  /** Renames the layer away at once, then deletes its files. Missing is success. */
+  /**
+   * Renames the layer away at once, then deletes its files. Missing is success. The new name is nobody else's, so that
+   * a layer that is made, removed and made again never meets its own remains.
+   */
   async remove(key: string): Promise<void> {
     const record = this.#records.get(key);
     this.#records.delete(key);
     this.#bytes -= record?.bytes ?? 0;
     this.#inodes -= record?.inodes ?? 0;
-    await this.#store.remove(key);
+    await this.#discard(key);
   }
 
   /** Deletes what removals left. */
@@ -135,9 +138,20 @@ export class LayerStore {
       if (!['ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '') || this.#records.has(key))
         return ignoreTaken(error);
       // A directory without a valid record is no layer.
-      await this.#store.remove(key);
+      await this.#discard(key);
       await rename(path, join(this.#directory, key));
     }
+  }
+
+  async #discard(key: string): Promise<void> {
+    const doomed = this.#staging.path('layer');
+    try {
+      await rename(join(this.#directory, key), doomed);
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return;
+      throw fromNode(error, `remove layer ${key}`);
+    }
+    await this.#staging.remove(doomed);
   }
 
   #add(key: string, record: LayerRecord): void {

@@ -6,25 +6,9 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
+import { type EntrySpec, makeTar } from './tar.ts';
 
-export interface EntrySpec {
-  /** As it stands in the archive: `bin/sh`, `./`, or something hostile. Characters are bytes (latin1). */
-  readonly name: string;
-  /** `file` by default, `directory` where the name ends in a slash. */
-  readonly type?: 'file' | 'hardlink' | 'symlink' | 'character' | 'block' | 'directory' | 'fifo';
-  readonly content?: string | Uint8Array;
-  readonly link?: string;
-  readonly mode?: number;
-  readonly uid?: number;
-  readonly gid?: number;
-  /** Nanoseconds since the epoch. */
-  readonly mtime?: bigint;
-  readonly major?: number;
-  readonly minor?: number;
-  readonly xattrs?: Readonly<Record<string, Uint8Array>>;
-  /** Another type character than the type's own. */
-  readonly flag?: string;
-}
+export { type EntrySpec, headerBlock, makeTar, paxRecord } from './tar.ts';
 
 export interface LayerSpec {
   readonly entries: readonly EntrySpec[];
@@ -54,15 +38,6 @@ export interface BuiltImage {
   readonly platform: { readonly os: string; readonly architecture: string; readonly variant?: string };
 }
 
-const TYPES = {
-  file: '0',
-  hardlink: '1',
-  symlink: '2',
-  character: '3',
-  block: '4',
-  directory: '5',
-  fifo: '6',
-} as const;
 const MEDIA = {
   oci: {
     index: 'application/vnd.oci.image.index.v1+json',
@@ -79,67 +54,9 @@ const MEDIA = {
     suffix: { gzip: '.gzip', zstd: '.zstd', none: '' },
   },
 } as const;
-const NANO = 1_000_000_000n;
 
 export const digestOf = (bytes: Uint8Array): string =>
   `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
-
-/** An archive of the entries, ustar with pax records where ustar is too small. */
-export function makeTar(entries: readonly EntrySpec[]): Buffer {
-  return Buffer.concat([...entries.flatMap(entryBlocks), Buffer.alloc(1024)]);
-}
-
-function entryBlocks(entry: EntrySpec): Buffer[] {
-  const type = entry.type ?? (entry.name.endsWith('/') ? 'directory' : 'file');
-  const content = type === 'file' ? Buffer.from(entry.content ?? '') : Buffer.alloc(0);
-  const records: Buffer[] = [];
-  if (entry.name.length > 100) records.push(paxRecord('path', Buffer.from(entry.name, 'latin1')));
-  if ((entry.link ?? '').length > 100)
-    records.push(paxRecord('linkpath', Buffer.from(entry.link ?? '', 'latin1')));
-  const mtime = entry.mtime ?? 0n;
-  if (mtime % NANO !== 0n) {
-    const fraction = (mtime % NANO).toString().padStart(9, '0');
-    records.push(paxRecord('mtime', Buffer.from(`${mtime / NANO}.${fraction}`)));
-  }
-  for (const [name, value] of Object.entries(entry.xattrs ?? {})) {
-    records.push(paxRecord(`SCHILY.xattr.${name}`, Buffer.from(value)));
-  }
-  const pax = Buffer.concat(records);
-  const extended =
-    pax.length === 0 ? [] : [headerBlock({ name: 'PaxHeaders/0', flag: 'x' }, 'x', pax.length), padded(pax)];
-  return [...extended, headerBlock(entry, entry.flag ?? TYPES[type], content.length), padded(content)];
-}
-
-export function paxRecord(key: string, value: Buffer): Buffer {
-  const rest = Buffer.concat([Buffer.from(` ${key}=`), value, Buffer.from('\n')]);
-  let length = rest.length + 1;
-  while (String(length).length + rest.length !== length) length = String(length).length + rest.length;
-  return Buffer.concat([Buffer.from(String(length)), rest]);
-}
-
-export function headerBlock(entry: EntrySpec, flag: string, size: number): Buffer {
-  const block = Buffer.alloc(512);
-  const octal = (value: number, length: number) => `${value.toString(8).padStart(length - 1, '0')}\0`;
-  const mode = entry.mode ?? (flag === '5' ? 0o755 : 0o644);
-  block.write(entry.name.slice(0, 100), 0, 'latin1');
-  block.write(octal(mode, 8), 100);
-  block.write(octal(entry.uid ?? 0, 8), 108);
-  block.write(octal(entry.gid ?? 0, 8), 116);
-  block.write(octal(size, 12), 124);
-  block.write(octal(Number((entry.mtime ?? 0n) / NANO), 12), 136);
-  block.fill(' ', 148, 156);
-  block.write(flag, 156, 'latin1');
-  block.write((entry.link ?? '').slice(0, 100), 157, 'latin1');
-  block.write('ustar\x0000', 257, 'latin1');
-  block.write(octal(entry.major ?? 0, 8), 329);
-  block.write(octal(entry.minor ?? 0, 8), 337);
-  const sum = block.reduce((total, byte) => total + byte, 0);
-  block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
-  return block;
-}
-
-const padded = (content: Buffer): Buffer =>
-  Buffer.concat([content, Buffer.alloc((512 - (content.length % 512)) % 512)]);
 
 export function pack(tar: Buffer, compression: NonNullable<LayerSpec['compression']>): Buffer {
   if (compression === 'gzip') return gzipSync(tar, { level: 1 });

@@ -1,14 +1,12 @@
-/** Pulling, finding and removing images on a real registry: the identity rules and the life of their files. */
+/** Pulling and finding images on a real registry: the identity rules, joined pulls, cancellation. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '#core/errors.ts';
 import { encode } from '#core/record-store.ts';
 import {
-  type BuiltImage,
   buildImage,
   buildIndex,
   busyboxImage,
@@ -18,38 +16,8 @@ import {
   writeLayout,
 } from '../images.ts';
 import { startFront } from './front.ts';
-import { type Registry, startRegistry } from './registry.ts';
-import { kernel, operation, startService, testDirectory } from './service.ts';
-
-interface Ground extends AsyncDisposable {
-  readonly registry: Registry;
-  readonly directory: string;
-  readonly root: string;
-}
-
-async function ground(): Promise<Ground> {
-  await using stack = new AsyncDisposableStack();
-  const directory = stack.use(testDirectory());
-  const registry = stack.use(await startRegistry(join(directory.path, 'registry')));
-  const owned = stack.move();
-  const dispose = () => owned.disposeAsync();
-  return {
-    registry,
-    directory: directory.path,
-    root: join(directory.path, 'images'),
-    [Symbol.asyncDispose]: dispose,
-  };
-}
-
-const small = (content: string, more: Parameters<typeof buildImage>[0]['config'] = {}): BuiltImage =>
-  buildImage({ layers: [{ entries: [{ name: './' }, { name: 'file', content }] }], config: more });
-
-/** What lies in the store: layers and blobs. */
-const stored = (root: string) => ({
-  layers: readdirSync(join(root, 'layers')).filter((name) => !name.endsWith('.removing')),
-  blobs: readdirSync(join(root, 'content/blobs/sha256')),
-  staging: readdirSync(join(root, 'staging')),
-});
+import { ground, small, stored } from './ground.ts';
+import { operation, startService } from './service.ts';
 
 test('an image is found by each of its names, and by no other', async () => {
   await using at = await ground();
@@ -225,158 +193,4 @@ test('who cancels leaves; the transfer ends with the last', async () => {
   await pull(new AbortController().signal);
   const aborted = AbortSignal.abort();
   await assert.rejects(pull(aborted), (error) => hasCode(error, 'Cancelled'));
-});
-
-test('a removed image is gone at once, its layers when nobody stands on them', async () => {
-  await using at = await ground();
-  const built = small('content');
-  for (const tag of ['a', 'b']) await pushImage(at.registry.url, 'app', tag, built);
-  const inUse = new Set<string>();
-  await using opened = await startService(at.root, {}, { imagesInUse: () => inUse });
-  const { service } = opened;
-  for (const tag of ['a', 'b'])
-    await service.pull({ reference: `${at.registry.host}/app:${tag}` }, operation('pull'));
-  inUse.add(built.config.digest);
-  const removals = Array.from({ length: 5 }, async () => {
-    await service.remove(`${at.registry.host}/app:a`, operation('remove'));
-    assert.deepEqual(service.list(), []);
-  });
-  await Promise.all(removals);
-  await service.remove('never/was:here', operation('remove'));
-  await service.collect();
-  assert.equal(stored(at.root).layers.length, 1);
-  assert.deepEqual(stored(at.root).blobs, []);
-  await using later = await startService(at.root, {}, { imagesInUse: () => inUse });
-  await later.service.collect();
-  assert.equal(stored(at.root).layers.length, 1, 'a restart keeps them too');
-  const container = join(at.directory, 'container');
-  mkdirSync(container);
-  const image = built.config.digest as Parameters<typeof later.service.rootfs.mount>[0]['image'];
-  const root = { image, directory: container, target: join(container, 'rootfs') };
-  await later.service.rootfs.mount(root, operation('mount'));
-  await later.service.rootfs.mount(root, operation('mount'));
-  assert.equal(readFileSync(join(root.target, 'file'), 'utf8'), 'content');
-  writeFileSync(join(root.target, 'file'), 'changed');
-  assert.equal(readFileSync(join(container, 'upper/file'), 'utf8'), 'changed');
-  assert.equal(kernel.mounts.below(root.target).length, 1);
-  await later.service.rootfs.unmount(root.target);
-  await later.service.rootfs.unmount(root.target);
-  inUse.clear();
-  await later.service.collect();
-  assert.deepEqual(stored(at.root), { layers: [], blobs: [], staging: [] });
-  await assert.rejects(later.service.rootfs.mount(root, operation('mount')), (error) =>
-    hasCode(error, 'NotFound'),
-  );
-  assert.equal(later.service.fsInfo().usedBytes, 0n);
-});
-
-test('images of odd layers mount: none, the same twice, an opaque root', async () => {
-  await using at = await ground();
-  const odd: Record<string, EntrySpec[][]> = {
-    none: [],
-    twice: [
-      [{ name: './' }, { name: 'a' }],
-      [{ name: './' }, { name: '.wh.a' }],
-      [{ name: './' }, { name: 'a' }],
-    ],
-    opaque: [
-      [{ name: './' }, { name: 'a' }],
-      [{ name: './' }, { name: '.wh..wh..opq' }, { name: 'b' }],
-    ],
-  };
-  const wanted: Record<string, string[]> = { none: [], twice: ['a'], opaque: ['b'] };
-  await using opened = await startService(at.root);
-  for (const [name, layers] of Object.entries(odd)) {
-    await pushImage(
-      at.registry.url,
-      name,
-      'v1',
-      buildImage({ layers: layers.map((entries) => ({ entries })), config: { User: name } }),
-    );
-    const image = await opened.service.pull(
-      { reference: `${at.registry.host}/${name}:v1` },
-      operation('pull'),
-    );
-    const directory = join(at.directory, `container-${name}`);
-    const target = join(directory, 'rootfs');
-    await opened.service.rootfs.mount({ image: image.id, directory, target }, operation('mount'));
-    assert.deepEqual(readdirSync(target), wanted[name]);
-    await opened.service.rootfs.unmount(target);
-  }
-});
-
-test('a full disk: the pull says so and leaves nothing, removal succeeds', async () => {
-  await using at = await ground();
-  const disk = join(at.directory, 'disk');
-  mkdirSync(disk);
-  await kernel.mounts.tmpfs({ target: disk, bytes: 8 << 20 });
-  try {
-    const root = join(disk, 'images');
-    const big = buildImage({
-      layers: [{ entries: [{ name: './' }, { name: 'big', content: Buffer.alloc(16 << 20) }] }],
-    });
-    const wide = buildImage({
-      layers: [
-        { entries: [{ name: './' }, { name: 'wide', content: Buffer.alloc(16 << 20) }], compression: 'none' },
-      ],
-    });
-    for (const [name, image] of Object.entries({ small: small('x'), big, wide }))
-      await pushImage(at.registry.url, name, 'v1', image);
-    await using opened = await startService(root);
-    const pull = (name: string) =>
-      opened.service.pull({ reference: `${at.registry.host}/${name}:v1` }, operation('pull'));
-    await pull('small');
-    await opened.service.collect();
-    const before = { ...stored(root), used: opened.service.fsInfo().usedBytes };
-    for (const name of ['big', 'wide']) {
-      await assert.rejects(
-        pull(name),
-        (error) => hasCode(error, 'ResourceExhausted') && error.errno === 'ENOSPC',
-        name,
-      );
-      await sleep(10);
-      await opened.service.collect();
-      assert.deepEqual({ ...stored(root), used: opened.service.fsInfo().usedBytes }, before, name);
-    }
-    assert.throws(() => writeFileSync(join(disk, 'filler'), Buffer.alloc(16 << 20)), /ENOSPC/);
-    await opened.service.remove(`${at.registry.host}/small:v1`, operation('remove'));
-    assert.deepEqual(opened.service.list(), []);
-    await opened.service.collect();
-    await using again = await startService(root);
-    assert.deepEqual(again.service.list(), []);
-    assert.deepEqual(stored(root), { layers: [], blobs: [], staging: [] });
-  } finally {
-    await kernel.mounts.unmount(disk);
-  }
-});
-
-test('the store opens whatever is broken in it, and mends what is pulled again', async () => {
-  await using at = await ground();
-  const images = ['a', 'b', 'c'].map((name) => small(name));
-  for (const [n, image] of images.entries()) await pushImage(at.registry.url, `app${n}`, 'v1', image);
-  const reference = (n: number) => `${at.registry.host}/app${n}:v1`;
-  {
-    await using opened = await startService(at.root);
-    for (const n of images.keys()) await opened.service.pull({ reference: reference(n) }, operation('pull'));
-  }
-  const keys = stored(at.root).layers;
-  const layerOf = (n: number) =>
-    `diff-${(JSON.parse(images[n]?.config.bytes.toString() ?? '').rootfs.diff_ids[0] as string).slice(7)}`;
-  assert.ok(keys.includes(layerOf(0)));
-  writeFileSync(join(at.root, 'layers', layerOf(0), 'record.json'), '{"version":');
-  const [_, second] = images;
-  writeFileSync(join(at.root, 'images', second?.config.digest.slice(7) ?? '', 'record.json'), '');
-  mkdirSync(join(at.root, 'staging', 'layer-left'));
-  mkdirSync(join(at.root, 'layers', 'diff-x.removing'));
-  await using opened = await startService(at.root);
-  assert.deepEqual(
-    opened.service.list().map(({ repoTags }) => repoTags[0]),
-    [reference(2)],
-  );
-  for (const n of images.keys()) await opened.service.pull({ reference: reference(n) }, operation('pull'));
-  assert.equal(opened.service.list().length, 3);
-  await opened.service.collect();
-  assert.deepEqual(stored(at.root).layers.sort(), keys.sort());
-  assert.deepEqual(stored(at.root).staging, []);
-  assert.equal(existsSync(join(at.root, 'layers', 'diff-x.removing')), false);
 });

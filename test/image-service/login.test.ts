@@ -1,0 +1,116 @@
+/** Mirrors and logins: who is asked, and what is never sent to whom. */
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import test from 'node:test';
+import { pushImage } from '../images.ts';
+import { startFront } from './front.ts';
+import { startRegistry } from './registry.ts';
+import { answer, fails, image, isBlob, scene } from './scene.ts';
+import { operation, startService, testDirectory } from './service.ts';
+
+test('mirrors are asked in order, the last one has the word', async () => {
+  await using at = await scene();
+  await using first = await startFront(at.registry, answer(404));
+  await using second = await startFront(at.registry, answer(503));
+  const registries = { 'reg.example': [first, second, at.front].map(({ url }) => ({ url })) };
+  await using service = await startService(join(at.directory, 'mirrored'), { registries, attempts: 1 });
+  const pull = () =>
+    service.service.pull(
+      { reference: 'reg.example/app:v1', auth: { username: 'u', password: 'pw' } },
+      operation('pull'),
+    );
+  const pulled = await pull();
+  assert.deepEqual(pulled.repoTags, ['reg.example/app:v1']);
+  assert.ok(first.seen.length > 0 && second.seen.length > 0);
+  // The layers come from where the manifest was.
+  assert.equal(
+    first.seen.some(({ url }) => isBlob(url)),
+    false,
+  );
+  for (const { authorization } of [...first.seen, ...second.seen, ...at.front.seen])
+    assert.equal(authorization, undefined);
+  at.front.rule = answer(500);
+  const error = await fails(pull(), 'NotFound', first.url, second.url, at.front.url);
+  assert.ok(!error.message.includes('pw'));
+});
+
+test('a login of the registry itself', async () => {
+  using directory = testDirectory();
+  await using registry = await startRegistry(join(directory.path, 'registry'), { login: true });
+  await using front = await startFront(registry.url, (req) => {
+    req.headers.authorization ??= `Basic ${Buffer.from('user:secret').toString('base64')}`;
+    return false;
+  });
+  await pushImage(front.url, 'app', 'v1', image);
+  await using at = await startService(join(directory.path, 'images'));
+  const reference = `${registry.host}/app:v1`;
+  const pull = (auth?: object) =>
+    at.service.pull({ reference, ...(auth ? { auth } : {}) }, operation('pull'));
+  await fails(pull(), 'Unauthenticated', registry.url);
+  const wrong = await fails(pull({ username: 'user', password: 'hunter2' }), 'Unauthenticated');
+  assert.ok(!`${wrong.message}${wrong.hint}`.includes('hunter2'));
+  await fails(
+    pull({ username: 'user', password: 'secret', serverAddress: 'elsewhere:5000' }),
+    'Unauthenticated',
+  );
+  const auth = `${Buffer.from('user:secret').toString('base64')}`;
+  const pulled = await pull({ auth });
+  // The image is here now; a pull is still a question to the registry.
+  await fails(pull(), 'Unauthenticated');
+  assert.equal(
+    ((await pull({ username: 'user', password: 'secret' })) as { id: string }).id,
+    (pulled as { id: string }).id,
+  );
+});
+
+test('tokens: one per pull, each form of credential', async () => {
+  await using at = await scene();
+  const asked: string[] = [];
+  let wanted = '';
+  await using tokens = await startFront(at.registry, async (req, res) => {
+    let body = '';
+    for await (const piece of req) body += piece;
+    asked.push(`${req.method} ${req.headers.authorization ?? '-'} ${req.url} ${body}`);
+    res.writeHead(200).end(JSON.stringify({ token: wanted, expires_in: 300 }));
+    return true;
+  });
+  at.front.rule = (req, res) => {
+    if (req.headers.authorization === `Bearer ${wanted}`) return false;
+    res.writeHead(401, { 'www-authenticate': `Bearer realm="${tokens.url}/token",service="test"` }).end();
+    return true;
+  };
+  wanted = 'anonymous';
+  await at.pull();
+  assert.deepEqual(asked, ['GET - /token?scope=repository%3Aapp%3Apull&service=test ']);
+  wanted = 'basic';
+  await at.pull({ username: 'u', password: 'p' });
+  assert.match(asked[1] ?? '', /^GET Basic dTpw /);
+  wanted = 'refreshed';
+  await at.pull({ identityToken: 'refresh-me' });
+  assert.match(asked[2] ?? '', /^POST - \/token .*grant_type=refresh_token.*refresh_token=refresh-me/);
+  wanted = 'direct';
+  await at.pull({ registryToken: 'direct' });
+  assert.equal(asked.length, 3);
+  await fails(at.pull({ registryToken: 'stale' }), 'Unauthenticated');
+});
+
+test('credentials do not follow a redirect', async () => {
+  await using at = await scene();
+  await using elsewhere = await startFront(at.registry);
+  at.front.rule = (req, res) => {
+    if (!req.headers.authorization) res.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
+    else if (isBlob(req.url)) res.writeHead(307, { location: `${elsewhere.url}${req.url}` }).end();
+    else {
+      delete req.headers.authorization;
+      return false;
+    }
+    return true;
+  };
+  await at.pull({ username: 'u', password: 'p' });
+  assert.ok(elsewhere.seen.length > 0);
+  for (const { authorization } of elsewhere.seen) assert.equal(authorization, undefined);
+  at.front.rule = (req, res, forward) => answer(302, { location: req.url ?? '/' })(req, res, forward);
+  await fails(at.pull(), 'FailedPrecondition', 'redirects');
+  at.front.rule = answer(302, { location: 'file:///etc/passwd' });
+  await fails(at.pull(), 'FailedPrecondition', 'redirect');
+});
