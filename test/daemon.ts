@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type CriClient, connectCri } from '#api/cri/v1/index.ts';
@@ -107,7 +108,9 @@ export async function startDaemon(settings: DaemonSettings): Promise<TestDaemon>
     env: { ...process.env, ...settings.environment },
   });
   // A test file that dies must not leave its daemon behind.
-  process.once('exit', () => child.kill('SIGKILL'));
+  const orphaned = () => child.kill('SIGKILL');
+  process.once('exit', orphaned);
+  child.once('exit', () => process.removeListener('exit', orphaned));
   const log = createWriteStream(logFile, { flags: 'a' });
   child.stdout?.pipe(log, { end: false });
   child.stderr?.pipe(log, { end: false });
@@ -116,7 +119,7 @@ export async function startDaemon(settings: DaemonSettings): Promise<TestDaemon>
     return code === null ? 128 + Number(signal === 'SIGKILL' ? 9 : 15) : Number(code);
   });
   const client = connectCri(socket);
-  await untilServing(child, client, logFile, ended);
+  await untilServing(child, socket, client, logFile, ended);
   return {
     pid: child.pid as number,
     socket,
@@ -138,6 +141,7 @@ export async function startDaemon(settings: DaemonSettings): Promise<TestDaemon>
 
 async function untilServing(
   child: ChildProcess,
+  socket: string,
   client: CriClient,
   logFile: string,
   ended: Promise<number>,
@@ -149,6 +153,7 @@ async function untilServing(
   });
   for (;;) {
     try {
+      await connected(socket); // a first call that fails costs a gRPC channel a second of back-off
       await client.Version({}, { timeoutMs: 1000 });
       return;
     } catch (error) {
@@ -160,5 +165,14 @@ async function untilServing(
       }
       await sleep(20);
     }
+  }
+}
+
+async function connected(path: string): Promise<void> {
+  const connection = connect(path);
+  try {
+    await once(connection, 'connect');
+  } finally {
+    connection.destroy();
   }
 }

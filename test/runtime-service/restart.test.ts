@@ -1,0 +1,152 @@
+/** The daemon ends, by SIGTERM and by SIGKILL, and comes back: pods and containers do not notice. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { cri } from '#api/cri/v1/index.ts';
+import { startDaemon } from '../daemon.ts';
+import { busy, EXITED, endsClean, nanoseconds, POD, polite, RUNNING, TestNode, until } from '../pods.ts';
+
+const node = await TestNode.start('restart');
+const ticking = ['sh', '-c', 'n=0; while :; do echo tick $n; n=$((n+1)); sleep 0.02; done'];
+const { SANDBOX_READY, SANDBOX_NOTREADY } = cri.PodSandboxState;
+
+for (const end of ['stop', 'kill'] as const) {
+  test(`after ${end === 'stop' ? 'SIGTERM' : 'SIGKILL'}: all runs on, logs go on, exits in between are known`, async () => {
+    const pod = await node.runPod({}, { network: POD });
+    const before = await podStatus(pod);
+    const [long, short, killed, created] = await Promise.all([
+      node.run(pod, { command: ticking }),
+      node.run(pod, { command: ['sh', '-c', 'while ! test -e /go; do sleep 0.02; done; exit 9'] }),
+      node.run(pod, { command: busy }),
+      node.create(pod, { command: polite }),
+    ]);
+    const facts = await node.facts(long);
+    const log = await node.logPath(long);
+    const lines = () => readFileSync(log, 'utf8').split('\n').length;
+    let down = { from: 0n, to: 0n };
+    const rootOfShort = `/proc/${(await node.facts(short)).pid}/root`;
+    const { pid: victim } = await node.facts(killed);
+    await node.restart(end, async () => {
+      const seen = lines();
+      await until('the log goes on without a daemon', () => lines() > seen + 3);
+      const from = BigInt(Date.now()) * 1_000_000n;
+      writeFileSync(`${rootOfShort}/go`, '');
+      process.kill(victim, 'SIGKILL');
+      await sleep(300);
+      down = { from, to: BigInt(Date.now()) * 1_000_000n };
+    });
+
+    const ended = await node.exited(short);
+    assert.deepEqual([ended.exitCode, ended.reason], [9, 'Error']);
+    const finishedAt = nanoseconds(ended.finishedAt);
+    // The file's time is the kernel's coarse clock, up to a tick of 10 ms behind.
+    assert.ok(
+      finishedAt >= down.from - 20_000_000n && finishedAt <= down.to,
+      `${finishedAt} is not in the downtime`,
+    );
+    assert.equal((await node.exited(killed)).exitCode, 137);
+    assert.deepEqual([(await node.status(long)).state, (await node.facts(long)).pid], [RUNNING, facts.pid]);
+
+    const after = await podStatus(pod);
+    assert.deepEqual([after.state, after.network?.ip], [SANDBOX_READY, before.network?.ip]);
+    assert.match(after.network?.ip ?? '', /^10\.234\.7\.\d+$/);
+    assert.equal(nanoseconds(after.createdAt), nanoseconds(before.createdAt));
+
+    assert.equal((await node.exec(long, ['echo', 'still'])).out, 'still\n');
+    await node.client.StartContainer({ containerId: created });
+    await node.stop(created, 60);
+    assert.equal((await node.status(created)).exitCode, 0);
+    await node.stop(long, 0);
+    assert.equal((await node.status(long)).exitCode, 137);
+    await node.client.StopPodSandbox({ podSandboxId: pod });
+    await node.client.RemovePodSandbox({ podSandboxId: pod });
+    assert.deepEqual(node.traces(), []);
+  });
+}
+
+async function podStatus(podSandboxId: string): Promise<cri.PodSandboxStatus> {
+  const { status } = await node.client.PodSandboxStatus({ podSandboxId });
+  assert.ok(status);
+  return status;
+}
+
+test('a pod whose pause process died while no daemon ran is NOTREADY, with its containers still to be stopped', async () => {
+  const pod = await node.runPod();
+  const id = await node.run(pod);
+  const { info } = await node.client.PodSandboxStatus({ podSandboxId: pod, verbose: true });
+  const pid = Number(/"pid":\s*(\d+)/.exec(JSON.stringify(info).replaceAll('\\', ''))?.[1]);
+  assert.ok(pid > 1, JSON.stringify(info));
+  await node.restart('kill', async () => {
+    process.kill(pid, 'SIGKILL');
+    await until('it is gone', () => !existsSync(`/proc/${pid}/ns/net`));
+  });
+  assert.equal((await podStatus(pod)).state, SANDBOX_NOTREADY);
+  assert.equal((await node.status(id)).state, RUNNING);
+  await node.client.StopPodSandbox({ podSandboxId: pod });
+  assert.equal((await node.status(id)).state, EXITED);
+  await node.client.RemovePodSandbox({ podSandboxId: pod });
+});
+
+test('a second daemon on the same root is refused, the first serves on', async () => {
+  const serve = ['cli/main.ts', 'serve', '--config', join(node.settings.directory, 'crisp.toml')];
+  const second = spawnSync(process.execPath, serve, { encoding: 'utf8', timeout: 20_000 });
+  assert.ok(second.status !== null && second.status > 0, `status ${second.status}`);
+  assert.match(second.stderr, /lock|other daemon|already|in use/i);
+  assert.equal((await node.client.Version({})).version, '0.1.0');
+});
+
+test('the socket that a killed daemon leaves is replaced; a file in its place is refused and kept', async () => {
+  const socket = join(node.settings.directory, 'state/crisp.sock');
+  await node.restart('kill', async () => assert.ok(statSync(socket).isSocket()));
+  assert.equal((await node.client.Version({})).version, '0.1.0');
+  await node.restart('stop', async () => {
+    assert.ok(!existsSync(socket), 'an orderly end takes the socket away');
+    writeFileSync(socket, 'precious');
+    await assert.rejects(startDaemon(node.settings), /ended with [1-9]/);
+    assert.equal(readFileSync(socket, 'utf8'), 'precious');
+    rmSync(socket);
+  });
+});
+
+test('a creation that was cut off by SIGKILL is gone, and its name free', async () => {
+  const pod = await node.runPod();
+  const config = node.containerConfig();
+  const call = node.client.CreateContainer({ podSandboxId: pod, config, sandboxConfig: {} });
+  call.catch(() => {});
+  await node.restart('kill');
+  await call.catch(() => {});
+  const { containerId } = await node.client.CreateContainer({ podSandboxId: pod, config, sandboxConfig: {} });
+  const { containers } = await node.client.ListContainers({ filter: { podSandboxId: pod } });
+  assert.deepEqual(
+    containers.map(({ id }) => id),
+    [containerId],
+  );
+  await node.client.RemovePodSandbox({ podSandboxId: pod });
+});
+
+test('a start that was cut off by SIGKILL leaves a container that runs or has failed, and no stray process', async () => {
+  const pod = await node.runPod();
+  for (const ms of [5, 20, 45]) {
+    const id = await node.create(pod);
+    const call = node.client.StartContainer({ containerId: id }).catch(() => {});
+    await sleep(ms);
+    await node.restart('kill');
+    await call;
+    const { state, exitCode } = await until('it is settled', async () => {
+      const status = await node.status(id);
+      return status.state === RUNNING || status.state === EXITED ? status : undefined;
+    }).catch(() => node.status(id));
+    if (state === EXITED) assert.equal(exitCode, 128);
+    await node.remove(id);
+    assert.deepEqual(
+      node.traces().filter((trace) => trace.includes(id)),
+      [],
+    );
+  }
+  await node.client.RemovePodSandbox({ podSandboxId: pod });
+});
+
+endsClean(node);
