@@ -29,7 +29,7 @@ export interface ImageRecord extends Versioned {
   readonly digests: readonly string[];
   /** Keys of the layer store, from the bottom to the top. */
   readonly layers: readonly string[];
-  /** All blobs: indexes, manifests, config, layers. */
+  /** Its blobs in the store: indexes, manifests, config, and those of its layers that had to be fetched. */
   readonly blobs: readonly Digest[];
   /** Bytes on the disk: the blobs and the unpacked layers. */
   readonly size: number;

@@ -107,7 +107,7 @@ export class Puller {
     const layers = await op.stage('layers', () => this.#all(plan, op.signal));
     for (const { digest, bytes } of resolved.documents) await content.put(digest, bytes);
     meter.stage = 'commit';
-    return this.#commit(recordOf(reference, resolved, config, layers), op);
+    return this.#commit(recordOf(reference, resolved, config, layers, content), op);
   }
 
   async #client(reference: Reference, auth: RegistryAuth | undefined): Promise<RegistryClient> {
@@ -172,11 +172,14 @@ function recordOf(
   { target, documents, manifest }: Resolved,
   { config, platform }: ParsedConfig,
   layers: readonly LayerRecord[],
+  content: ContentStore,
 ): ImageRecord {
   const now = BigInt(Date.now()) * 1_000_000n;
   const blobs = new Map([manifest.config, ...manifest.layers].map(({ digest, size }) => [digest, size]));
   const compressedSize = [...blobs.values()].reduce((sum, size) => sum + size, 0);
   for (const { digest, bytes } of documents) blobs.set(digest, bytes.length);
+  // A layer that was there already needed no blob: the store has it not where its image had been removed.
+  for (const digest of [...blobs.keys()]) if (!content.has(digest)) blobs.delete(digest);
   const blobBytes = [...blobs.values()].reduce((sum, size) => sum + size, 0);
   return {
     version: IMAGE_RECORD_VERSION,
