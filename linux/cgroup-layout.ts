@@ -29,8 +29,8 @@ export function readLayout(mounts: readonly MountEntry[]): CgroupLayout {
   const hierarchies: Hierarchy[] = [];
   const seen = new Set<string>();
   let unified: Hierarchy | undefined;
-  // A later mount on the same path hides the earlier one; of several places of one hierarchy the first is taken.
-  for (const mount of mounts) {
+  // Of several places of one hierarchy the first is taken.
+  for (const mount of visible(mounts)) {
     if (mount.type === 'cgroup2') unified ??= { root: mount.target, controllers: [] };
     if (mount.type !== 'cgroup' || seen.has(mount.device)) continue;
     seen.add(mount.device);
@@ -47,3 +47,7 @@ export function readLayout(mounts: readonly MountEntry[]): CgroupLayout {
     hint: 'mount cgroup2 at /sys/fs/cgroup (systemd and every container image builder do so)',
   });
 }
+
+/** A later mount on the same path hides the earlier one, whatever its type. */
+const visible = (mounts: readonly MountEntry[]): MountEntry[] =>
+  mounts.filter(({ target }, at) => mounts.findLastIndex((other) => other.target === target) === at);
