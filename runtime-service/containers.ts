@@ -72,8 +72,14 @@ export class Containers {
     return this.#queue.run(id, act);
   }
 
+  /** A record that cannot be written (a full disk) leaves no directory. */
   async create(record: ContainerRecord): Promise<void> {
-    await this.#store.create(record.id, record, { durable: false });
+    try {
+      await this.#store.create(record.id, record, { durable: false });
+    } catch (error) {
+      await this.#store.remove(record.id).catch(() => {});
+      throw error;
+    }
     this.publish(record);
   }
 
@@ -87,10 +93,12 @@ export class Containers {
     return record;
   }
 
-  /** Publishes even where the disk refuses the record (full): what has happened has happened. */
-  async settle(record: ContainerRecord): Promise<void> {
+  /** Publishes even where the disk refuses the record (full): what has happened has happened. Whether it is written. */
+  async settle(record: ContainerRecord): Promise<boolean> {
+    let written = false;
     try {
       await this.#store.write(record.id, record, { durable: true });
+      written = true;
     } catch (error) {
       this.#log.error(
         { container: record.id, error: String(error) },
@@ -98,6 +106,7 @@ export class Containers {
       );
     }
     this.publish(record);
+    return written;
   }
 
   publish(record: ContainerRecord): void {

@@ -27,6 +27,8 @@ interface Told {
 export class Exits {
   readonly #runtime: Runtime;
   readonly #directory: string;
+  /** Ends that a full disk has refused: their exit files are kept, and they are written when there is room. */
+  readonly #unwritten = new Set<ContainerId>();
   readonly #missingSince = new Map<ContainerId, number>();
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -69,6 +71,7 @@ export class Exits {
       if (told.has(record.id)) work.push(this.#settle(record.id));
       else if (record.process && !kernel.processes.alive(record.process)) work.push(this.#vanished(record));
     }
+    for (const id of this.#unwritten) work.push(this.#writeLate(id));
     await Promise.all(work).catch((error: unknown) =>
       log.warn({ error: describeError(error) }, 'sweep of exits failed'),
     );
@@ -94,9 +97,10 @@ export class Exits {
         const op = new Operation('container exit', { log });
         const exit = await this.#conclude(record, op);
         const ended: ContainerRecord = { ...record, state: 'exited', exit, process: undefined };
-        await containers.settle(ended);
+        const written = await containers.settle(ended);
         this.#missingSince.delete(id);
-        this.#cleanUp(ended, op);
+        if (written) this.#cleanUp(ended, op);
+        else this.#unwritten.add(id);
       });
     } catch (error) {
       log.error(
@@ -104,6 +108,16 @@ export class Exits {
         'the end of a container could not be settled',
       );
     }
+  }
+
+  #writeLate(id: ContainerId): Promise<void> {
+    const { containers, log } = this.#runtime;
+    return containers.exclusive(id, async () => {
+      const record = containers.get(id);
+      if (record && !(await containers.settle(record))) return;
+      this.#unwritten.delete(id);
+      if (record) this.#cleanUp(record, new Operation('container exit', { log }));
+    });
   }
 
   async #conclude(record: ContainerRecord, op: Operation): Promise<ContainerExit> {

@@ -1,6 +1,7 @@
+import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { CrispError, describeError } from '#core/errors.ts';
+import { CrispError, describeError, hasCode } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import type { Log, Operation } from '#core/operation.ts';
 import type { Output, Processes } from '#linux/kernel.ts';
@@ -41,6 +42,15 @@ export class OciRuntime {
     return this.#path;
   }
 
+  #installed(): boolean {
+    try {
+      return this.path !== '';
+    } catch (error) {
+      if (hasCode(error, 'NotFound')) return false;
+      throw error;
+    }
+  }
+
   /** Arguments before the verb, as conmon passes them on. */
   get globalArgs(): string[] {
     return [`--root=${this.#stateRoot}`, ...this.#options.options];
@@ -60,8 +70,12 @@ export class OciRuntime {
     await this.#run(op, 'start', ['start', id]);
   }
 
-  /** Forgets the container, killing what is left of it. One that it does not know is success. */
+  /**
+   * Forgets the container, killing what is left of it. One that it does not know is success, and so is a runtime that is
+   * not installed and has left no state.
+   */
   async delete(id: ContainerId, op: Operation): Promise<void> {
+    if (!this.#installed() && !existsSync(`${this.#stateRoot}/${id}`)) return;
     await mkdir(this.#stateRoot, { recursive: true, mode: 0o700 });
     await this.#run(op, 'delete', ['delete', '--force', id], /does not exist|No such file|not found/i);
   }

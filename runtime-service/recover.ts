@@ -91,7 +91,7 @@ const failStart = (
   record: ContainerRecord,
   intents: readonly ContainerIntent[],
   message: string,
-): Promise<void> =>
+): Promise<unknown> =>
   runtime.containers.settle({
     ...record,
     state: 'exited',

@@ -64,15 +64,34 @@ export const ofProcess = (intent: ContainerIntent): boolean =>
   intent.kind === 'cgroup' || intent.kind === 'runtime' || intent.kind === 'monitor';
 
 /**
- * Ends this container's conmon, and an OCI create that it may be waiting for. They are known by the container's id in
- * their arguments: a monitor that was cut off in its start has no record yet.
+ * Ends this container's conmon, and an OCI create that it may be waiting for with all that it has started. They are
+ * known by the container's id in their arguments, their children by their parents: a monitor that was cut off in its
+ * start has no record yet.
  */
 function endMonitor({ kernel }: Runtime, record: ContainerRecord, cgroup: string): void {
   if (record.monitor && kernel.processes.alive(record.monitor))
     kernel.processes.signal(record.monitor, SIGKILL);
-  for (const pid of kernel.cgroups.processes(cgroup)) {
+  const there = kernel.cgroups.processes(cgroup).flatMap((pid) => {
     const process = kernel.processes.reference(pid);
-    if (process && argumentsOf(pid).includes(record.id)) kernel.processes.signal(process, SIGKILL);
+    return process ? [{ pid, process, parent: parentOf(pid) }] : [];
+  });
+  const doomed = new Set(
+    there.filter(({ pid }) => argumentsOf(pid).includes(record.id)).map(({ pid }) => pid),
+  );
+  // A set's iteration also visits what is added meanwhile: the children's children.
+  for (const ancestor of doomed) {
+    for (const { pid, parent } of there) if (parent === ancestor) doomed.add(pid);
+  }
+  for (const { pid, process } of there) if (doomed.has(pid)) kernel.processes.signal(process, SIGKILL);
+}
+
+/** Field 4 of /proc/PID/stat; it stands behind the name, which may hold anything. */
+function parentOf(pid: number): number {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+  } catch {
+    return 0;
   }
 }
 

@@ -60,7 +60,10 @@ type ContainerChanges = Partial<cri.ContainerConfigInit> & {
   readonly resources?: cri.LinuxContainerResourcesInit;
 };
 
-export type Settings = Partial<Omit<DaemonSettings, 'directory' | 'cgroup' | 'registries'>>;
+export type Settings = Partial<Omit<DaemonSettings, 'directory' | 'cgroup' | 'registries'>> & {
+  /** Gets the daemon's directory before the daemon starts. */
+  readonly prepare?: (directory: string) => void;
+};
 
 export class TestNode implements AsyncDisposable {
   readonly directory: string;
@@ -81,7 +84,7 @@ export class TestNode implements AsyncDisposable {
     this.#daemon = daemon;
   }
 
-  static async start(name: string, more: Settings = {}): Promise<TestNode> {
+  static async start(name: string, { prepare, ...more }: Settings = {}): Promise<TestNode> {
     const base = process.env['CRISP_TEST_DIR'];
     const prefix = process.env['CRISP_TEST_CGROUP'];
     if (!base || !prefix)
@@ -97,6 +100,7 @@ export class TestNode implements AsyncDisposable {
       subnet: BRIDGE_SUBNET,
       ...more,
     };
+    prepare?.(settings.directory);
     const node = new TestNode(directory, registry, settings, await startDaemon(settings));
     node.image = await node.addImage('busybox');
     return node;
@@ -261,7 +265,9 @@ export class TestNode implements AsyncDisposable {
       spawnSync('iptables', args.split(' '), { encoding: 'utf8' }).stdout.split('\n'),
     );
     return [
-      ...mounts.filter((line) => line.includes(`${directory}/`)).map((line) => `mount ${line}`),
+      ...mounts
+        .filter((line) => line.includes(`${directory}/`) && !line.includes(' tmpfs test-disk '))
+        .map((line) => `mount ${line}`),
       ...processesWith(directory).filter((line) => !line.startsWith(`${this.#daemon.pid} `)),
       ...this.groups().map((group) => `cgroup ${group}`),
       ...['root/containers', 'root/sandboxes', 'state/containers', 'state/sandboxes', 'state/exits'].flatMap(
@@ -295,7 +301,10 @@ export class TestNode implements AsyncDisposable {
     // The daemon has removed its own prefix; the one that the files of a run share goes with its last user.
     const shared = dirname(this.cgroup);
     for (const path of globSync([`/sys/fs/cgroup${shared}`, `/sys/fs/cgroup/*${shared}`])) removeGroup(path);
-    if (process.env['KEEP_LOG']) spawnSync('cp', [this.#daemon.logFile, process.env['KEEP_LOG']]);
+    for (const line of readFileSync('/proc/self/mountinfo', 'utf8').split('\n').toReversed()) {
+      const target = line.split(' ')[4] ?? '';
+      if (target.startsWith(`${this.directory}/`)) spawnSync('umount', ['-l', target]);
+    }
     rmSync(this.directory, { recursive: true, force: true });
   }
 }

@@ -1,0 +1,159 @@
+/** Programs of the node that fail: OCI runtimes, conmon, and processes that are killed from outside. */
+import assert from 'node:assert/strict';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { EXITED, endsClean, nanoseconds, processesWith, RUNNING, refused, TestNode, until } from '../pods.ts';
+
+const base = process.env['CRISP_TEST_DIR'] ?? '';
+const program = (name: string) => join(base, `${name}-${process.pid}`);
+
+/** A program of the node, as a shell script. */
+function script(name: string, text: string): string {
+  writeFileSync(program(name), `#!/bin/sh\n${text}\n`);
+  chmodSync(program(name), 0o755);
+  return program(name);
+}
+
+// The verb is the first argument that is no flag.
+const verb = 'for v in "$@"; do case "$v" in -*) ;; *) break;; esac; done';
+const failing = script(
+  'failing',
+  `${verb}; [ "$v" = create ] && { echo "the moon is full" >&2; exit 1; }; exec runc "$@"`,
+);
+const hanging = script('hanging', `${verb}; [ "$v" = create ] && { sleep 7654; exit 1; }; exec runc "$@"`);
+const nostart = script(
+  'nostart',
+  `${verb}; [ "$v" = start ] && { echo "will not start" >&2; exit 1; }; exec runc "$@"`,
+);
+const monitor = script('conmon', 'exec conmon "$@"');
+const handlers = { failing, hanging, nostart, missing: '/no/such/runtime' };
+const node = await TestNode.start('faults', {
+  runtime: 'runc',
+  extra: [
+    '[timeouts]\nruntime = "3s"',
+    `[conmon]\npath = "${monitor}"`,
+    ...Object.entries(handlers).map(([name, path]) => `[runtime.handlers.${name}]\npath = "${path}"`),
+  ].join('\n'),
+});
+
+const podWith = async (runtimeHandler: string) => {
+  const config = node.podConfig();
+  return (await node.client.RunPodSandbox({ config, runtimeHandler })).podSandboxId;
+};
+
+/** A failed start: the call's error has the words, the container is EXITED 128 StartError, nothing of it is left. */
+async function failsToStart(pod: string, code: string, words: RegExp): Promise<void> {
+  const id = await node.create(pod);
+  await refused(node.client.StartContainer({ containerId: id }), code, words);
+  const { state, exitCode, reason, message } = await node.status(id);
+  assert.deepEqual([state, exitCode, reason], [EXITED, 128, 'StartError']);
+  assert.match(message, words);
+  await until('no process is left', () => processesWith(id).length === 0);
+  assert.deepEqual(
+    node.groups().filter((group) => group.includes(id)),
+    [],
+  );
+  await node.remove(id);
+}
+
+test('a runtime that fails at create: its words are the error', async () => {
+  await failsToStart(await podWith('failing'), 'Internal', /the moon is full/);
+});
+
+test('a runtime that fails at start: its words are the error', async () => {
+  await failsToStart(await podWith('nostart'), 'Internal', /will not start/);
+});
+
+test('a runtime that hangs at create is ended at its deadline, all of it', async () => {
+  await failsToStart(await podWith('hanging'), 'DeadlineExceeded', /OCI create/);
+  await until('its children are gone', () => processesWith('sleep 7654').length === 0);
+});
+
+test('a runtime that is not installed', async () => {
+  await failsToStart(await podWith('missing'), 'NotFound', /no.such.runtime/);
+});
+
+test('an unknown handler is refused, naming those that there are; it is echoed where it is known', async () => {
+  const { items: before } = await node.client.ListPodSandbox({});
+  await refused(podWith('gvisor'), 'InvalidArgument', /"?gvisor"?.*failing/);
+  const { items } = await node.client.ListPodSandbox({});
+  assert.equal(items.length, before.length);
+  const pod = await podWith('failing');
+  const { status } = await node.client.PodSandboxStatus({ podSandboxId: pod });
+  assert.equal(status?.runtimeHandler, 'failing');
+});
+
+test('a conmon that fails, and one that is missing', async () => {
+  const pod = await node.runPod();
+  script('conmon', 'echo "no monitor today" >&2; exit 7');
+  await failsToStart(pod, 'Internal', /no monitor today/);
+  chmodSync(monitor, 0o600);
+  await failsToStart(pod, 'NotFound', /conmon/);
+  script('conmon', 'exec conmon "$@"');
+  chmodSync(monitor, 0o755);
+  await node.remove(await node.run(pod));
+});
+
+async function monitorOf(id: string): Promise<number> {
+  const found = processesWith(id).filter((line) => /^\d+ \S*conmon /.test(line));
+  assert.equal(found.length, 1, found.join('\n'));
+  return Number(found[0]?.split(' ')[0]);
+}
+
+test('conmon is killed: the container is watched on, and its end is noticed', async () => {
+  const pod = await node.runPod();
+  const id = await node.run(pod);
+  process.kill(await monitorOf(id), 'SIGKILL');
+  assert.equal((await node.exec(id, ['echo', 'alive'])).out, 'alive\n');
+  // Longer than a sweep: a living container is not taken for a dead one.
+  await sleep(2500);
+  assert.equal((await node.status(id)).state, RUNNING);
+  process.kill((await node.facts(id)).pid, 'SIGKILL');
+  const { exitCode, reason, message, finishedAt } = await node.exited(id);
+  assert.deepEqual([exitCode, reason], [255, 'Unknown']);
+  assert.ok(message !== '' && nanoseconds(finishedAt) > 0n);
+  await node.remove(id);
+});
+
+test('container and conmon are both killed; and a container without conmon is stopped and removed', async () => {
+  const pod = await node.runPod();
+  const [both, alone] = [await node.run(pod), await node.run(pod)];
+  const { pid } = await node.facts(both);
+  process.kill(await monitorOf(both), 'SIGKILL');
+  process.kill(pid, 'SIGKILL');
+  process.kill(await monitorOf(alone), 'SIGKILL');
+  await node.stop(alone, 0);
+  assert.equal((await node.status(alone)).exitCode, 255);
+  assert.deepEqual([(await node.exited(both)).exitCode, (await node.status(both)).reason], [255, 'Unknown']);
+  await Promise.all([node.remove(both), node.remove(alone)]);
+});
+
+test('container and conmon are killed while no daemon runs', async () => {
+  const pod = await node.runPod();
+  const id = await node.run(pod);
+  const { pid } = await node.facts(id);
+  const conmon = await monitorOf(id);
+  await node.restart('kill', async () => {
+    process.kill(conmon, 'SIGKILL');
+    process.kill(pid, 'SIGKILL');
+  });
+  const { exitCode, reason } = await node.exited(id);
+  assert.deepEqual([exitCode, reason], [255, 'Unknown']);
+  await node.remove(id);
+});
+
+test('the bundle of a container tells its secrets to root alone', async () => {
+  const pod = await node.runPod();
+  const id = await node.create(pod, { envs: [{ key: 'TOKEN', value: Buffer.from('hush-hush-41') }] });
+  assert.ok(
+    !readFileSync(join(node.settings.directory, 'root/containers', id, 'record.json'), 'utf8').includes(
+      'hush',
+    ),
+  );
+  assert.ok(!readFileSync(node.daemon.logFile, 'utf8').includes('hush-hush-41'));
+  await node.remove(id);
+});
+
+endsClean(node);

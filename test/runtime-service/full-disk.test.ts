@@ -1,0 +1,135 @@
+/** The daemon's disk is full: what makes is refused in clear words and leaves nothing, what removes succeeds. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { busyboxImage } from '../images.ts';
+import { EXITED, endsClean, POD, refused, TestNode, until } from '../pods.ts';
+
+const node = await TestNode.start('full', {
+  prepare: (directory) => {
+    for (const name of ['root', 'state']) {
+      mkdirSync(join(directory, name), { recursive: true });
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=48m,mode=700', 'test-disk', join(directory, name)]);
+    }
+  },
+});
+const root = join(node.settings.directory, 'root');
+const state = join(node.settings.directory, 'state');
+
+/** Writes until no byte fits. */
+function fill(...disks: string[]): void {
+  for (const disk of disks) {
+    const file = openSync(join(disk, 'filler'), 'a');
+    try {
+      for (let size = 1 << 20; size >= 1; size = size > 1 ? size >> 1 : 0) {
+        try {
+          for (;;) writeSync(file, Buffer.alloc(size));
+        } catch {
+          // A smaller piece may fit.
+        }
+      }
+    } finally {
+      closeSync(file);
+    }
+  }
+}
+
+const empty = () => {
+  for (const disk of [root, state]) rmSync(join(disk, 'filler'), { force: true });
+};
+
+test('on a full disk all that stops and removes succeeds', async () => {
+  const extra = await node.addImage('extra', busyboxImage({ config: { Labels: { extra: 'yes' } } }));
+  const pod = await node.runPod({}, { network: POD });
+  const second = await node.runPod();
+  const [one, two, three] = [await node.run(pod), await node.run(pod), await node.create(pod)];
+  fill(root);
+  await node.stop(one, 0);
+  const { state, exitCode } = await node.status(one);
+  assert.deepEqual([state, exitCode], [EXITED, 137]);
+  await node.remove(one);
+  await node.remove(two);
+  await node.remove(three);
+  await node.client.StopPodSandbox({ podSandboxId: pod });
+  await node.client.RemovePodSandbox({ podSandboxId: pod });
+  await node.client.RemovePodSandbox({ podSandboxId: second });
+  await node.client.RemoveImage({ image: { image: extra } });
+  assert.deepEqual(
+    (await node.client.ListImages({})).images.map(({ id }) => id),
+    [node.image],
+  );
+  assert.deepEqual((await node.client.ListContainers({})).containers, []);
+  assert.deepEqual((await node.client.ListPodSandbox({})).items, []);
+  empty();
+  assert.deepEqual(node.traces(), []);
+});
+
+test('on a full disk RunPodSandbox and CreateContainer are ResourceExhausted, in clear words, and leave nothing', async () => {
+  const pod = await node.runPod();
+  const before = node.traces();
+  fill(root);
+  const config = node.podConfig();
+  const container = node.containerConfig();
+  const create = () =>
+    node.client.CreateContainer({ podSandboxId: pod, config: container, sandboxConfig: {} });
+  await refused(
+    node.client.RunPodSandbox({ config }),
+    'ResourceExhausted',
+    /no space left|disk is full|ENOSPC/i,
+  );
+  await refused(create(), 'ResourceExhausted', /no space left|disk is full|ENOSPC/i);
+  assert.deepEqual(
+    (await node.client.ListPodSandbox({})).items.map(({ id }) => id),
+    [pod],
+  );
+  assert.deepEqual((await node.client.ListContainers({})).containers, []);
+  empty();
+  assert.deepEqual(node.traces(), before);
+  // The names are free, and the retry finds room.
+  await node.client.RunPodSandbox({ config });
+  const { containerId } = await create();
+  await node.client.StartContainer({ containerId });
+  await node.remove(containerId);
+  await node.removePods();
+});
+
+test('with the tmpfs of the state full as well, all that stops and removes succeeds too', async () => {
+  const pod = await node.runPod({}, { network: POD });
+  const [one, two] = [await node.run(pod), await node.run(pod)];
+  fill(root, state);
+  await node.stop(one, 1);
+  assert.equal((await node.status(one)).state, EXITED);
+  await node.remove(two);
+  await node.client.StopPodSandbox({ podSandboxId: pod });
+  await node.client.RemovePodSandbox({ podSandboxId: pod });
+  empty();
+  assert.deepEqual(node.traces(), []);
+});
+
+test('a container that ends on a full disk is EXITED with its code, also after a restart', async () => {
+  const pod = await node.runPod();
+  const id = await node.run(pod, {
+    command: ['sh', '-c', 'while ! test -e /dev/shm/go; do sleep 0.05; done; exit 6'],
+  });
+  fill(root);
+  assert.equal((await node.exec(id, ['touch', '/dev/shm/go'])).code, 0);
+  assert.equal((await node.exited(id)).exitCode, 6);
+  await node.restart('kill', async () => empty());
+  assert.equal((await node.exited(id)).exitCode, 6);
+  await node.remove(id);
+});
+
+test('the end of a container is written when there is room again', async () => {
+  const pod = await node.runPod();
+  const id = await node.run(pod);
+  fill(root);
+  await node.stop(id, 0);
+  empty();
+  const record = join(root, 'containers', id, 'record.json');
+  await until('it is written', () => readFileSync(record, 'utf8').includes('"exited"'));
+  assert.equal((await node.status(id)).exitCode, 137);
+});
+
+endsClean(node);
