@@ -17,6 +17,7 @@ export class ContentStore {
   readonly #staging: Staging;
   readonly #files: Files;
   readonly #sizes = new Map<Digest, number>();
+  readonly #leaving = new Map<Digest, Promise<void>>();
   #bytes = 0;
 
   constructor(directory: string, staging: Staging, files: Files) {
@@ -75,13 +76,19 @@ export class ContentStore {
     return undefined;
   }
 
-  /** Missing is success. */
+  /** Missing is success. A blob of the same digest that comes meanwhile takes its place when the old one is gone. */
   async remove(digest: Digest): Promise<void> {
     this.#bytes -= this.#sizes.get(digest) ?? 0;
     this.#sizes.delete(digest);
-    await naming(`remove blob ${digest}`, () => unlink(this.path(digest))).catch((error) => {
-      if (errnoOf(error) !== 'ENOENT') throw error;
-    });
+    const leaving = naming(`remove blob ${digest}`, () => unlink(this.path(digest)))
+      .catch((error) => {
+        if (errnoOf(error) !== 'ENOENT') throw error;
+      })
+      .finally(() => {
+        if (this.#leaving.get(digest) === leaving) this.#leaving.delete(digest);
+      });
+    this.#leaving.set(digest, leaving);
+    await leaving;
   }
 
   get usage(): { readonly bytes: number; readonly inodes: number } {
@@ -89,6 +96,7 @@ export class ContentStore {
   }
 
   async #adopt(path: string, digest: Digest, size: number): Promise<void> {
+    await this.#leaving.get(digest)?.catch(() => {});
     await naming(`store blob ${digest}`, () => rename(path, this.path(digest)));
     if (!this.has(digest)) this.#add(digest, size);
   }

@@ -2,7 +2,7 @@ import { mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf } from '#core/errors.ts';
 import { encode, RecordStore, type Versioned } from '#core/record-store.ts';
-import { fromNode, naming } from '#linux/errno.ts';
+import { naming } from '#linux/errno.ts';
 import type { Files } from '#linux/kernel.ts';
 import type { Staging } from './staging.ts';
 
@@ -41,6 +41,7 @@ export class LayerStore {
   readonly #files: Files;
   readonly #store: RecordStore<LayerRecord>;
   readonly #records = new Map<string, LayerRecord>();
+  readonly #leaving = new Map<string, Promise<void>>();
   #bytes = 0;
   #inodes = 0;
 
@@ -132,6 +133,8 @@ export class LayerStore {
   }
 
   async #move(path: string, key: string): Promise<void> {
+    // A removal that was begun before must not take what comes now.
+    await this.#leaving.get(key)?.catch(() => {});
     try {
       await rename(path, join(this.#directory, key));
     } catch (error) {
@@ -145,11 +148,16 @@ export class LayerStore {
 
   async #discard(key: string): Promise<void> {
     const doomed = this.#staging.path('layer');
+    const renamed = naming(`remove layer ${key}`, () => rename(join(this.#directory, key), doomed)).catch(
+      (error) => {
+        if (errnoOf(error) !== 'ENOENT') throw error;
+      },
+    );
+    this.#leaving.set(key, renamed);
     try {
-      await rename(join(this.#directory, key), doomed);
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return;
-      throw fromNode(error, `remove layer ${key}`);
+      await renamed;
+    } finally {
+      if (this.#leaving.get(key) === renamed) this.#leaving.delete(key);
     }
     await this.#staging.remove(doomed);
   }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -62,6 +62,8 @@ test(`killed at ${ROUNDS} instants, seed ${seed}`, async () => {
           assert.equal(readFileSync(join(layer, name), 'utf8'), content);
       }
       for (const digest of image.record.blobs) {
+        const what = `round ${round}: blob ${digest} of ${JSON.stringify(image.record, (_k, v) => (typeof v === 'bigint' ? String(v) : v))}`;
+        assert.ok(existsSync(join(root, 'content/blobs/sha256', digest.slice(7))), what);
         assert.equal(digestOf(readFileSync(join(root, 'content/blobs/sha256', digest.slice(7)))), digest);
       }
     }
