@@ -150,6 +150,11 @@ export class CgroupsV1 implements Cgroups {
     return this.#used.some(({ root }) => existsSync(join(root, path)));
   }
 
+  directories(path: string): string[] {
+    safeGroup(path);
+    return this.#all.map(({ root }) => join(root, path)).filter((directory) => existsSync(directory));
+  }
+
   /** A v1 group counts the victims of its own, not those of the groups below. */
   oomKills(path: string): number {
     const memory = this.#of('memory');

@@ -93,6 +93,11 @@ export class CgroupsV2 implements Cgroups {
     return existsSync(this.#at(path));
   }
 
+  directories(path: string): string[] {
+    const directory = this.#at(path);
+    return existsSync(directory) ? [directory] : [];
+  }
+
   /** memory.events counts those of the groups below as well. */
   oomKills(path: string): number {
     const events = readControl(join(this.#at(path), 'memory.events')) ?? '';

@@ -94,6 +94,10 @@ export class FakeCgroups implements Cgroups {
     return this.#groups.has(safeGroup(path));
   }
 
+  directories(path: string): string[] {
+    return this.exists(path) ? [path] : [];
+  }
+
   oomKills(path: string): number {
     const events = this.read(path, 'memory.events') ?? this.read(path, 'memory.oom_control') ?? '';
     return Number(/^oom_kill (\d+)$/m.exec(events)?.[1] ?? 0);

@@ -232,6 +232,8 @@ export interface Cgroups {
   read(path: string, file: string): string | undefined;
   write(path: string, file: string, value: string): Promise<void>;
   exists(path: string): boolean;
+  /** The group's directories: one on v2, on v1 one in each hierarchy that has the group. Missing: none. */
+  directories(path: string): string[];
   /** How many processes of the group the OOM killer has ended. */
   oomKills(path: string): number;
 }

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { CrispError, describeError, hasCode } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
@@ -21,6 +22,20 @@ const OUTPUT_LIMIT = (8 << 20) - (16 << 10);
 const NO_DEADLINE_MS = 2 ** 31 - 1;
 /** How long a runtime whose command was killed may take to end by itself. */
 const RUNTIME_END_MS = 2000;
+
+/** Arguments: the log, cgroup directories, `--`, the command that is executed in them. */
+const JOIN_GROUPS = `
+log=$1
+shift
+while [ "$1" != -- ]; do
+  echo $$ > "$1/cgroup.procs" || {
+    echo '{"level":"error","msg":"the cgroups of the container cannot be joined"}' > "$log"
+    exit 1
+  }
+  shift
+done
+shift
+exec "$@"`;
 
 /**
  * ExecSync: a command in a running container, with the container's user, groups, capabilities and filters. It runs in
@@ -109,7 +124,11 @@ class ExecSession {
     };
     signal.addEventListener('abort', onAbort, { once: true });
     const output = kernel.processes.run(
-      { argv: this.#oci.loggedCommand(this.#logFile, ...verb), env: PROGRAM_ENV, limit: OUTPUT_LIMIT },
+      {
+        argv: this.#inGroups(this.#oci.loggedCommand(this.#logFile, ...verb)),
+        env: PROGRAM_ENV,
+        limit: OUTPUT_LIMIT,
+      },
       end.signal,
     );
     this.#running = output.finally(() => signal.removeEventListener('abort', onAbort));
@@ -130,6 +149,20 @@ class ExecSession {
   async #kill(signal: AbortSignal): Promise<void> {
     const { cgroups } = this.#runtime.kernel;
     if (cgroups.processes(this.#cgroup).length > 0) await cgroups.kill(this.#cgroup, signal);
+  }
+
+  /**
+   * On v1 crun moves the command only in the hierarchies that have the child group, which is the freezer's, and leaves it
+   * in its own groups, the daemon's, elsewhere: without the container's limits and its rules of devices. So crun is
+   * started from within the container's other groups.
+   */
+  #inGroups(command: string[]): string[] {
+    const { cgroups } = this.#runtime.kernel;
+    if (cgroups.version === 2 || !this.#oci.isCrun) return command;
+    const others = cgroups
+      .directories(this.#record.cgroup.path)
+      .filter((directory) => !existsSync(`${directory}/${this.#name}`));
+    return ['/bin/sh', '-c', JOIN_GROUPS, 'sh', this.#logFile, ...others, '--', ...command];
   }
 
   /** v2 has one tree; on v1 the freezer's is the one that kills. */
