@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CrispError } from '#core/errors.ts';
+import { CrispError, hasCode } from '#core/errors.ts';
 import { type ContainerId, newContainerId, type SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { encode } from '#core/record-store.ts';
@@ -27,16 +27,26 @@ export class Creation {
     this.#runtime = runtime;
   }
 
-  create(sandbox: SandboxId, config: ContainerConfig, op: Operation): Promise<ContainerId> {
+  async create(sandbox: SandboxId, config: ContainerConfig, op: Operation): Promise<ContainerId> {
     validateConfig(config);
     const key = containerKey(sandbox, config.metadata);
     const hash = createHash('sha256').update(encode(config)).digest('hex');
-    return this.#flights.run(key, async () => {
+    const make = async (): Promise<ContainerId> => {
       await this.#takeBackHalfMade(key, op);
       const existing = this.#runtime.containers.byKey(key);
       if (existing) return sameOrRefuse(existing, hash);
       return createContainer(this.#runtime, sandbox, config, hash, op);
-    });
+    };
+    for (;;) {
+      op.checkpoint();
+      const joined = this.#flights.get(key) !== undefined;
+      try {
+        return await this.#flights.run(key, make);
+      } catch (error) {
+        // The first caller has gone, this one has not: it starts anew.
+        if (!joined || !hasCode(error, 'Cancelled') || op.signal.aborted) throw error;
+      }
+    }
   }
 
   /** No other call makes this name now: one that is half made is left from a daemon that died, or a failed rollback. */

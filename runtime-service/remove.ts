@@ -7,6 +7,9 @@ import type { Runtime } from './runtime.ts';
 import type { Stopping } from './stop.ts';
 import { undoContainer } from './undo.ts';
 
+/** A client's wait; each step within has a nearer deadline of its own. */
+const JOIN_MS = 10 * 60_000;
+
 /** RemoveContainer: ends what runs, takes back every effect, frees the name. Its log stays: it is the kubelet's. */
 export class Removal {
   readonly #flights = new SingleFlight<ContainerId, void>();
@@ -20,17 +23,21 @@ export class Removal {
 
   /** One that does not exist (any more) is removed already. Throws what keeps an effect in place; a retry goes on. */
   remove(id: ContainerId, op: Operation): Promise<void> {
-    return this.#flights.run(id, async () => {
-      await this.#stopping.stop(id, 0, op);
-      await this.#runtime.containers.exclusive(id, () => this.#remove(id, op));
-    });
+    // It goes on when its client leaves, and those who joined are not told of that client's leaving.
+    const removal = this.#flights.run(id, () => this.#carryOut(id, op.detached('remove')));
+    return op.deadline('remove', JOIN_MS, () => removal);
+  }
+
+  async #carryOut(id: ContainerId, op: Operation): Promise<void> {
+    await this.#stopping.stop(id, 0, op);
+    await this.#runtime.containers.exclusive(id, () => this.#remove(id, op));
   }
 
   async #remove(id: ContainerId, op: Operation): Promise<void> {
     const { containers } = this.#runtime;
     const record = containers.get(id);
     if (!record) return;
-    const { left, errors } = await undoContainer(this.#runtime, record, op.detached('remove'));
+    const { left, errors } = await undoContainer(this.#runtime, record, op);
     if (left.length > 0) {
       await containers.settle({ ...record, intents: left });
       throw new CrispError(
