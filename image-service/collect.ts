@@ -1,4 +1,5 @@
 import { describeError } from '#core/errors.ts';
+import type { ImageId } from '#core/ids.ts';
 import type { Log } from '#core/operation.ts';
 import type { ContentStore } from './content-store.ts';
 import type { ImageRecord } from './image.ts';
@@ -55,8 +56,8 @@ export class Collector implements AsyncDisposable {
   }
 
   /**
-   * Begins to delete what no record names, removed images of containers included among the records. For the start,
-   * when nothing is known of the containers yet. What is doomed is unknown to the stores when this returns.
+   * Begins to delete what no record names, removed images of containers included among the records. For the start:
+   * the users must know by then which images are in use. What is doomed is unknown to the stores when this returns.
    */
   distrust(): void {
     this.inBackground(this.#deletions());
@@ -83,16 +84,27 @@ export class Collector implements AsyncDisposable {
     const alive = [...images.list().map(({ record }) => record), ...this.#waiting];
     const blobs = new Set<string>(alive.flatMap((record) => record.blobs));
     const keys = new Set([...alive, ...images.retired()].flatMap((record) => record.layers));
+    const unnamed = layers.keys().filter((key) => !keys.has(key) && !leases.has(key));
     return [
-      ...layers
-        .keys()
-        .filter((key) => !keys.has(key) && !leases.has(key))
-        .map((key) => layers.remove(key)),
+      ...(this.#knowsAllUsed() ? unnamed.map((key) => layers.remove(key)) : []),
       ...content
         .digests()
         .filter((one) => !blobs.has(one) && !leases.has(one))
         .map((one) => content.remove(one)),
     ];
+  }
+
+  /**
+   * Whether the record of each image that a container stands on is there. Where one was lost (a damaged disk) nobody
+   * knows which layers are that container's root: none is deleted until the image is pulled again or the container gone.
+   */
+  #knowsAllUsed(): boolean {
+    const { images, users, log } = this.#parts;
+    const waiting = new Set<string>(this.#waiting.map(({ id }) => id));
+    const lost = [...users.imagesInUse()].find((id) => !images.record(id as ImageId) && !waiting.has(id));
+    if (lost !== undefined)
+      log.warn({ image: lost }, 'the record of an image in use is lost; layers are kept');
+    return lost === undefined;
   }
 
   async #settle(work: readonly Promise<void>[]): Promise<void> {

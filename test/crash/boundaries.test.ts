@@ -204,14 +204,16 @@ test('killed at each boundary of a recovery, the next one finishes it', async ()
     // It may die before it serves, or soon after.
     await stand.start().catch((error: unknown) => assert.match(String(error), /137/));
     await Promise.race([stand.daemon.ended, sleep(ORDER_MS)]);
-    if (stand.disarm()) continue; // What one recovery had to wait for, another may find done.
-    await stand.start();
+    // What one recovery had to wait for, another may find done.
+    if (!stand.disarm()) await stand.start();
     await stand.recovered();
     const { items } = await stand.daemon.client.ListPodSandbox({});
-    assert.deepEqual(
-      items.map(({ state }) => state),
-      [cri.PodSandboxState.SANDBOX_READY],
-      boundary,
+    // The pod that was being made has vanished, or had just become ready.
+    const states = items.map(({ state }) => state);
+    assert.ok(states.length > 0 && states.length < 3, `${boundary}: ${states}`);
+    assert.ok(
+      states.every((state) => state === cri.PodSandboxState.SANDBOX_READY),
+      `${boundary}: ${states}`,
     );
     const { containers } = await stand.daemon.client.ListContainers({});
     assert.ok(

@@ -43,6 +43,11 @@ export const veths = (): string[] =>
     ({ ifname }) => ifname,
   );
 
+/** Of the test's own network namespace. */
+export const flushPacketRules = (): void => {
+  for (const verb of ['-F', '-X']) spawnSync('iptables', ['-t', 'nat', verb]);
+};
+
 export const deleteLink = (name: string): void => void spawnSync('ip', ['link', 'delete', name]);
 
 export function commandOf(pid: number): string {

@@ -13,6 +13,7 @@ import {
   cgroupRoots,
   commandOf,
   deleteLink,
+  flushPacketRules,
   packetRules,
   residueOfImages,
   residueOfPods,
@@ -141,6 +142,18 @@ export class CrashStand implements AsyncDisposable {
     this.#rules = packetRules();
   }
 
+  /** Ends the daemon and all pods, and empties the roots, whatever is in them. */
+  async reset(): Promise<void> {
+    await this.#daemon?.kill();
+    const { kernel, directory } = this;
+    for (const group of [this.podGroup, this.#daemonGroup])
+      await kernel.cgroups.kill(group, AbortSignal.timeout(10_000));
+    await kernel.cgroups.remove(this.podGroup, AbortSignal.timeout(10_000));
+    for (const { target } of kernel.mounts.below(directory).toReversed()) await kernel.mounts.unmount(target);
+    await rm(directory, { recursive: true, force: true });
+    flushPacketRules();
+  }
+
   /** Nothing of a pod, a container, an unfinished pull, or (`images`) a finished one is there, or is still there soon. */
   async nothingLeft(where: string, { images }: { images: boolean }): Promise<void> {
     const { kernel, directory, podGroup } = this;
@@ -160,8 +173,7 @@ export class CrashStand implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const { kernel } = this;
-    this.#daemon?.client.close();
-    await this.#daemon?.kill();
+    await this.reset();
     await kernel.cgroups.kill(this.#cgroup, AbortSignal.timeout(10_000));
     await kernel.cgroups.remove(this.#cgroup, AbortSignal.timeout(10_000));
     // The group that all tests of the run share goes with its last user.

@@ -1,0 +1,128 @@
+/**
+ * The daemon is killed at random instants: from its own start, through two pods that are made and removed side by side,
+ * to an image that goes. The next daemon shows what had been reported, and everything can be removed.
+ */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { cri } from '#api/cri/v1/index.ts';
+import { hasCode } from '#core/errors.ts';
+import { Chances } from './seed.ts';
+import { CrashStand } from './stand.ts';
+import {
+  type KnownContainer,
+  type KnownPod,
+  knownContainer,
+  knownPod,
+  removeAll,
+  runOn,
+  Way,
+} from './way.ts';
+
+const SUBNET = 72;
+const KILLS = 60;
+/** About as long as the way takes; what is later than its end kills an idle daemon. */
+const SPAN_MS = 1600;
+/** Of the kills, those that fall into the start and the recovery of the daemon. */
+const EARLY = 0.2;
+const EARLY_SPAN_MS = 700;
+/** A new pod is made after each of so many kills. */
+const EVERY = 5;
+
+/** What one client has been told and has not asked to end. */
+interface Told {
+  pod: KnownPod | undefined;
+  container: KnownContainer | undefined;
+}
+
+async function walk(stand: CrashStand, slot: number, told: Told): Promise<void> {
+  const way = new Way(stand, slot);
+  await way.pull();
+  await way.runPod();
+  told.pod = await knownPod(stand, way.pod ?? '');
+  await way.create('a');
+  await way.start('a');
+  told.container = await knownContainer(stand, told.pod.id, way.containers.get('a') ?? '');
+  await way.create('b');
+  await way.start('b');
+  await way.exec('a');
+  told.container = undefined;
+  await way.stop('a');
+  await way.remove('a');
+  told.pod = undefined;
+  await way.stopPod();
+  await way.removePod();
+  if (slot === 0) await way.removeImage();
+}
+
+/** Only the death of the daemon may end a walk early; the image may also go before the other client's container. */
+const excused = (error: unknown): boolean =>
+  hasCode(error, 'Unavailable') || (hasCode(error, 'NotFound') && /image/.test(error.message));
+
+async function unfinishedSettles(stand: CrashStand, where: string): Promise<void> {
+  await stand.recovered();
+  const { client } = stand.daemon;
+  const pods = (await client.ListPodSandbox({})).items;
+  for (const { id, state } of pods) {
+    if (state === cri.PodSandboxState.SANDBOX_READY) await knownPod(stand, id);
+  }
+  for (const { id, podSandboxId, state } of (await client.ListContainers({})).containers) {
+    assert.ok(
+      pods.some((pod) => pod.id === podSandboxId),
+      `${where}: container ${id} has no pod`,
+    );
+    assert.notEqual(state, cri.ContainerState.CONTAINER_UNKNOWN, where);
+  }
+}
+
+test(`killed at ${KILLS} random instants, the next daemon shows what was reported and leaves nothing`, async () => {
+  const chances = new Chances();
+  await using stand = await CrashStand.make(SUBNET);
+  await stand.start();
+  await walk(stand, 0, { pod: undefined, container: undefined });
+  stand.rememberRules();
+  for (let kill = 0; kill < KILLS; kill++) {
+    const delay = 1 + chances.below(SPAN_MS);
+    const early = chances.next() < EARLY ? 1 + chances.below(EARLY_SPAN_MS) : 0;
+    const where = `kill ${kill}, after ${delay} ms, then ${early} ms of a start (seed ${chances.seed})`;
+    const told: Told[] = [0, 1].map(() => ({ pod: undefined, container: undefined }));
+    const walks = told.map((one, slot) => walk(stand, slot, one).catch((error: unknown) => error));
+    await sleep(delay);
+    // The clients stay connected: they see what clients see.
+    process.kill(stand.daemon.pid, 'SIGKILL');
+    await stand.daemon.ended;
+    const failures = (await Promise.all(walks)).filter((error) => error !== undefined && !excused(error));
+    assert.deepEqual(failures, [], where);
+    stand.daemon.client.close();
+    if (early > 0) await dieEarly(stand, early);
+    await stand.start();
+    const pods = told.flatMap(({ pod }) => pod ?? []);
+    const containers = told.flatMap(({ container }) => container ?? []);
+    await runOn(stand, pods, containers, where);
+    await unfinishedSettles(stand, where);
+    await runOn(stand, pods, containers, where);
+    const again = new Way(stand, 2);
+    if (kill % EVERY === 0) {
+      await again.pull();
+      await again.runPod();
+      await again.create('a');
+      await again.start('a');
+      await again.exec('a');
+    }
+    await removeAll(stand);
+    await again.removeImage();
+    await stand.nothingLeft(where, { images: true });
+  }
+});
+
+/** A daemon that dies in its start or its recovery. */
+async function dieEarly(stand: CrashStand, lifetime: number): Promise<void> {
+  try {
+    await stand.start({ CRISP_CRASH_AFTER_MS: String(lifetime) });
+  } catch (error) {
+    if (!/ended with 137/.test(String(error))) throw error;
+    return; // before it served
+  }
+  await stand.daemon.ended;
+  stand.daemon.client.close();
+}
