@@ -24,7 +24,7 @@ export class ImageStore {
   #index = new ImageIndex([]);
 
   constructor(directory: string, retiredDirectory: string, files: Files) {
-    const common = { version: IMAGE_RECORD_VERSION, files };
+    const common = { version: IMAGE_RECORD_VERSION, check: checkRecord, files };
     this.#store = new RecordStore<ImageRecord>({ directory, ...common });
     this.#retiredStore = new RecordStore<ImageRecord>({ directory: retiredDirectory, ...common });
     this.#retiredDirectory = retiredDirectory;
@@ -143,6 +143,14 @@ export class ImageStore {
   #publish(): void {
     this.#index = new ImageIndex([...this.#records.values()].map(imageOf));
   }
+}
+
+function checkRecord(record: ImageRecord, key: string): void {
+  const { id, tags, digests, layers, blobs, size, pulled, config } = record;
+  const lists = [tags, digests, layers, blobs, config?.env, config?.entrypoint, config?.cmd, config?.volumes];
+  const whole = lists.every(Array.isArray) && Number.isFinite(size) && typeof pulled === 'bigint';
+  if (!whole) throw new CrispError('DataLoss', 'the record of the image lacks fields of version 1');
+  if (id !== `sha256:${key}`) throw new CrispError('DataLoss', `it is the record of image ${id}`);
 }
 
 /** The record with the names of both; all else is the later's. */

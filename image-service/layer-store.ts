@@ -1,6 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import { mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errnoOf } from '#core/errors.ts';
+import { CrispError, errnoOf } from '#core/errors.ts';
 import { encode, RecordStore, type Versioned } from '#core/record-store.ts';
 import { naming } from '#linux/errno.ts';
 import type { Files } from '#linux/kernel.ts';
@@ -49,7 +50,7 @@ export class LayerStore {
     this.#directory = directory;
     this.#staging = staging;
     this.#files = files;
-    this.#store = new RecordStore<LayerRecord>({ directory, version: VERSION, files });
+    this.#store = new RecordStore<LayerRecord>({ directory, version: VERSION, check: checkRecord, files });
   }
 
   /** Reads the records; gives the keys of directories that are no layers and of removals that were cut short. */
@@ -123,6 +124,16 @@ export class LayerStore {
     await this.#discard(key);
   }
 
+  /**
+   * Takes a directory without a valid record out of the way of a new layer of its name, and keeps its files: they may be
+   * the root of a container that runs. A later start finds it again by its new name.
+   */
+  async setAside(key: string): Promise<void> {
+    if (!/^(diff|chain)-/.test(key)) return;
+    const aside = join(this.#directory, `damaged-${randomBytes(8).toString('hex')}`);
+    await naming(`set layer ${key} aside`, () => rename(join(this.#directory, key), aside));
+  }
+
   /** Deletes what removals left. */
   sweep(keys: readonly string[]): Promise<void> {
     return this.#store.sweep(keys);
@@ -167,6 +178,12 @@ export class LayerStore {
     this.#bytes += record.bytes;
     this.#inodes += record.inodes;
   }
+}
+
+function checkRecord({ key, rootOpaque, bytes, inodes }: LayerRecord, directory: string): void {
+  const whole = typeof rootOpaque === 'boolean' && Number.isFinite(bytes) && Number.isFinite(inodes);
+  if (!whole) throw new CrispError('DataLoss', 'the record of the layer lacks fields of version 1');
+  if (key !== directory) throw new CrispError('DataLoss', `it is the record of layer ${key}`);
 }
 
 function ignoreTaken(error: unknown): void {

@@ -10,6 +10,7 @@ import { LayerStore } from './layer-store.ts';
 import { Layers } from './layers.ts';
 import { Leases } from './leases.ts';
 import type { ImageServiceOptions } from './options.ts';
+import type { LayerUsers } from './ports.ts';
 import { Puller } from './pull.ts';
 import { Endpoints } from './registry/endpoints.ts';
 import { RootFileSystems } from './rootfs.ts';
@@ -42,7 +43,7 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
   });
 
   return {
-    recover: (op) => recover({ empty, staging, content, layers, images, collector }, op),
+    recover: (op) => recover({ empty, staging, content, layers, images, collector, users }, op),
     pull: ({ reference, auth }, op) => puller.pull(reference, auth, op),
     list: () => images.list(),
     status: (reference) => images.find(reference),
@@ -70,6 +71,7 @@ interface Stores {
   readonly layers: LayerStore;
   readonly images: ImageStore;
   readonly collector: Collector;
+  readonly users: LayerUsers;
 }
 
 /**
@@ -77,7 +79,7 @@ interface Stores {
  * it is deleted, as is what a crash left half made. Containers' layers are named by the records of retired images.
  */
 async function recover(stores: Stores, op: Operation): Promise<void> {
-  const { empty, staging, content, layers, images, collector } = stores;
+  const { empty, staging, content, layers, images, collector, users } = stores;
   await naming(`make ${empty}`, () => mkdir(empty, { recursive: true, mode: 0o755 }));
   const left = await staging.open();
   await op.stage('content', () => content.load());
@@ -91,11 +93,12 @@ async function recover(stores: Stores, op: Operation): Promise<void> {
   for (const { key, reason } of [...loaded.broken, ...broken]) {
     op.log.warn({ key, reason }, 'a record of images cannot be read; it is left out');
   }
+  const inUse = [...users.imagesInUse()].length > 0;
   collector.spare(loaded.unusable);
   // Renames come first and are begun here; the deletions go on behind.
   collector.inBackground([
     ...left.map((path) => staging.remove(path)),
-    ...broken.map(({ key }) => layers.remove(key)),
+    ...broken.map(({ key }) => (inUse ? layers.setAside(key) : layers.remove(key))),
     layers.sweep(removing),
   ]);
   collector.distrust();

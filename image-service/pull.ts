@@ -107,7 +107,8 @@ export class Puller {
     const layers = await op.stage('layers', () => this.#all(plan, op.signal));
     for (const { digest, bytes } of resolved.documents) await content.put(digest, bytes);
     meter.stage = 'commit';
-    return this.#commit(recordOf(reference, resolved, config, layers, content), op);
+    // Awaited here: the leases must outlive the commit.
+    return await this.#commit(recordOf(reference, resolved, config, layers, content), op);
   }
 
   async #client(reference: Reference, auth: RegistryAuth | undefined): Promise<RegistryClient> {
