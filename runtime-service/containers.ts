@@ -149,8 +149,9 @@ export class Containers {
   }
 }
 
-function checkRecord(record: ContainerRecord): void {
+function checkRecord(record: ContainerRecord, directory: string): void {
   if (!isFullId(record.id) || !isFullId(record.sandboxId) || !Array.isArray(record.intents)) {
     throw new CrispError('DataLoss', 'the record lacks an id, a sandbox or its intents');
   }
+  if (record.id !== directory) throw new CrispError('DataLoss', `it is the record of container ${record.id}`);
 }

@@ -181,6 +181,7 @@ async function makeBundle(
   op: Operation,
 ): Promise<ContainerRecord> {
   const places = placesOf(runtime.options, record.id);
+  const oci = runtime.handlers.get(record.handler);
   await mkdir(places.bundle, { recursive: true, mode: 0o700 });
   await op.stage('rootfs', () =>
     runtime.rootfs.mount(
@@ -201,6 +202,7 @@ async function makeBundle(
         volumes: config.security.readonlyRootfs ? writableVolumes(image, places, user0(pod)) : [],
         imageSources: new Map(),
         targetPid: targetPid(runtime, record.sandboxId, config),
+        runtime: { seccompPrograms: oci.isCrun, allowedAnnotations: oci.allowedAnnotations },
       },
       runtime.host,
     ),

@@ -3,10 +3,12 @@ import { readdir, readFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import type { Log } from '#core/operation.ts';
 import type { Kernel } from '#linux/kernel.ts';
+import { openSeccomp } from '#linux/seccomp.ts';
 import type { RuntimeOptions } from './options.ts';
 import { capabilityNames } from './spec/capabilities.ts';
 import type { SpecHost } from './spec/index.ts';
 import type { Rlimit } from './spec/process.ts';
+import { seccompPrograms } from './spec/seccomp-programs.ts';
 
 /** Reads once what specs depend on: capabilities of the daemon, cgroup version, swap, huge pages, AppArmor. */
 export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log): Promise<SpecHost> {
@@ -28,6 +30,7 @@ export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log
     apparmor: (await readFile('/sys/module/apparmor/parameters/enabled', 'utf8').catch(() => 'N')).startsWith(
       'Y',
     ),
+    seccompPrograms: seccompPrograms(openSeccomp(), log),
   };
 }
 

@@ -168,6 +168,7 @@ export class RuntimeService {
 
   /** Stops watching. Containers run on. */
   async close(): Promise<void> {
+    await this.#stopping.close();
     await this.#exits.close();
   }
 }

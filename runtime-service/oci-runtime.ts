@@ -13,7 +13,7 @@ export class OciRuntime {
   readonly handler: string;
   readonly #name: string;
   #path: string | undefined;
-  /** crun and runc differ in `exec --cgroup` on v1. */
+  /** crun and runc differ in `exec --cgroup` on v1; crun alone takes compiled filters. */
   readonly isCrun: boolean;
   readonly #options: HandlerOptions;
   readonly #stateRoot: string;
@@ -49,6 +49,10 @@ export class OciRuntime {
       if (hasCode(error, 'NotFound')) return false;
       throw error;
     }
+  }
+
+  get allowedAnnotations(): readonly string[] {
+    return this.#options.allowedAnnotations;
   }
 
   /** Arguments before the verb, as conmon passes them on. */

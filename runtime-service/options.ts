@@ -5,6 +5,8 @@ export interface HandlerOptions {
   readonly path: string;
   /** Arguments before the verb. */
   readonly options: readonly string[];
+  /** Beginnings of the keys of the client's annotations that it gets to see; `run.oci.*` never passes. */
+  readonly allowedAnnotations: readonly string[];
 }
 
 /** Plain options of the runtime service; the daemon maps its configuration onto them. Durations in milliseconds. */

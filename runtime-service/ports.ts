@@ -18,6 +18,7 @@ export interface PodOfContainer {
     readonly namespace: string;
     readonly attempt: number;
   };
+  readonly annotations: Readonly<Record<string, string>>;
   readonly runtimeHandler: string;
   readonly logDirectory: string;
   readonly privileged: boolean;

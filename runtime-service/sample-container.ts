@@ -95,6 +95,7 @@ export const podOf = (changes: Partial<PodOfContainer> = {}): PodOfContainer => 
   id: newSandboxId(),
   ready: true,
   metadata: { name: 'web-0', uid: 'b3b1f0de', namespace: 'default', attempt: 0 },
+  annotations: {},
   runtimeHandler: '',
   logDirectory: '/var/log/pods/default_web-0_b3b1f0de',
   privileged: false,

@@ -22,6 +22,7 @@ interface Running {
  */
 export class Stopping {
   readonly #running = new Map<ContainerId, Running>();
+  readonly #closing = new AbortController();
   readonly #runtime: Runtime;
 
   constructor(runtime: Runtime) {
@@ -35,9 +36,17 @@ export class Stopping {
     if (!known || !mayRun(known)) return;
     const running = this.#running.get(id);
     if (running) running.hasten(grace);
-    // The stop itself goes on when its client leaves: half a stop helps nobody.
-    const stop = running ?? this.#begin(id, grace, op.detached('stop'));
+    // The stop itself goes on when its client leaves: half a stop helps nobody. It ends with the daemon.
+    const stop = running ?? this.#begin(id, grace, op.detached('stop', this.#closing.signal));
     await op.deadline('wait for the end', MAX_GRACE_MS, () => stop.done);
+  }
+
+  /** Gives up what is under way: who has asked asks the next daemon again, and nothing is killed behind its back. */
+  async close(): Promise<void> {
+    this.#closing.abort(
+      new CrispError('Unavailable', 'the daemon is stopping', { hint: 'ask again when it is back' }),
+    );
+    await Promise.allSettled([...this.#running.values()].map(({ done }) => done));
   }
 
   #begin(id: ContainerId, grace: number, op: Operation): Running {
@@ -75,7 +84,7 @@ export class Stopping {
     try {
       if (grace > 0) {
         await op.stage('signal', () => this.#signal(record));
-        await op.stage('grace', () => Promise.race([ended.promise, due]));
+        await op.deadline('grace', MAX_GRACE_MS, () => Promise.race([ended.promise, due]));
       }
       if (!ended.settled()) await op.stage('kill', () => this.#kill(record, ended.promise, op));
     } finally {

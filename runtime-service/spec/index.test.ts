@@ -18,6 +18,7 @@ const HOST: SpecHost = {
   rlimits: [{ type: 'RLIMIT_NOFILE', soft: 1024n, hard: 1048576n }],
   minOomScoreAdj: -500,
   apparmor: false,
+  seccompPrograms: { program: async (rules) => `program of ${rules.defaultAction}` },
 };
 
 const make = (changes: Partial<SpecRequest> = {}, host: Partial<SpecHost> = {}) =>
@@ -32,6 +33,7 @@ const make = (changes: Partial<SpecRequest> = {}, host: Partial<SpecHost> = {}) 
       volumes: [],
       imageSources: new Map(),
       targetPid: undefined,
+      runtime: { seccompPrograms: false, allowedAnnotations: [] },
       ...changes,
     },
     { ...HOST, ...host },
@@ -161,4 +163,55 @@ test('devices: those asked for, with their numbers; what is none is refused', as
     const bad = configOf({ devices: [{ containerPath: '', hostPath, permissions: '' }] });
     await refused(make({ config: bad }), 'InvalidArgument', new RegExp(`device ${hostPath}`));
   }
+});
+
+test('annotations: none of the client’s but by the handler’s list, and run.oci.* never', async () => {
+  const annotations = {
+    'io.katacontainers.config.x': 'container',
+    'run.oci.seccomp_bpf_data': 'hostile',
+    'run.oci.hooks.stdout': '/tmp/x',
+    'run.other': 'x',
+  };
+  const pod = podOf({ annotations: { 'io.katacontainers.config.x': 'pod', 'io.katacontainers.y': 'pod' } });
+  const passed = async (allowedAnnotations: string[]) =>
+    (
+      await make({
+        pod,
+        config: configOf({ annotations }),
+        runtime: { seccompPrograms: true, allowedAnnotations },
+      })
+    ).spec.annotations;
+  assert.deepEqual(await passed([]), {});
+  assert.deepEqual(await passed(['io.kata']), {
+    'io.katacontainers.config.x': 'container',
+    'io.katacontainers.y': 'pod',
+  });
+  for (const prefix of ['run', 'run.oci.', 'run.oci.seccomp_bpf_data', 'r']) {
+    const keys = Object.keys(await passed([prefix]));
+    assert.deepEqual(
+      keys.filter((key) => key.startsWith('run.oci')),
+      [],
+      prefix,
+    );
+  }
+  assert.deepEqual(Object.keys(await passed(['run.o'])), ['run.other']);
+  assert.deepEqual(await passed(['']), {}, 'an empty prefix is no prefix');
+});
+
+test('a compiled filter stands beside the rules, where the runtime takes one, and is crisp’s own', async () => {
+  const seccomp = { type: 'RuntimeDefault', localhostRef: '' } as const;
+  const config = configOf({
+    security: securityOf({ seccomp }),
+    annotations: { 'run.oci.seccomp_bpf_data': 'hostile' },
+  });
+  const runtime = { seccompPrograms: true, allowedAnnotations: ['run.'] };
+  const { spec } = await make({ config, runtime });
+  assert.deepEqual(spec.annotations, { 'run.oci.seccomp_bpf_data': 'program of SCMP_ACT_ERRNO' });
+  assert.ok((spec.linux.seccomp?.syscalls ?? []).length > 0, 'the rules stay');
+  const without = { program: async () => undefined };
+  assert.deepEqual((await make({ config, runtime }, { seccompPrograms: without })).spec.annotations, {});
+  const other = { ...runtime, seccompPrograms: false };
+  assert.deepEqual((await make({ config, runtime: other })).spec.annotations, {});
+  const unconfined = configOf({ security: securityOf() });
+  assert.deepEqual((await make({ config: unconfined, runtime })).spec.annotations, {});
 });

@@ -3,14 +3,16 @@ import { CrispError } from '#core/errors.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerUser } from '../container.ts';
 import type { ImageForContainer, PodOfContainer } from '../ports.ts';
+import { passedAnnotations } from './annotations.ts';
 import { capabilitiesOf } from './capabilities.ts';
 import { containerDevices } from './devices.ts';
 import { type MountContext, ociMounts, rootfsPropagation } from './mounts.ts';
 import { ociNamespaces, pidMode } from './namespaces.ts';
-import type { OciSpec } from './oci.ts';
+import type { OciSeccomp, OciSpec } from './oci.ts';
 import { ociProcess, type Rlimit } from './process.ts';
 import { ociResources, type ResourceHost } from './resources.ts';
 import { containerSeccomp, type SeccompHost } from './seccomp.ts';
+import { PROGRAM_ANNOTATION, type SeccompPrograms } from './seccomp-programs.ts';
 import { resolveUser, type UserFiles } from './users.ts';
 
 /** What the machine offers and the configuration decides; read once at start. */
@@ -20,6 +22,7 @@ export interface SpecHost extends ResourceHost, SeccompHost {
   readonly rlimits: readonly Rlimit[];
   readonly minOomScoreAdj: number;
   readonly apparmor: boolean;
+  readonly seccompPrograms: SeccompPrograms;
 }
 
 export interface SpecRequest {
@@ -33,6 +36,13 @@ export interface SpecRequest {
   readonly imageSources: ReadonlyMap<string, string>;
   /** Pid of the container whose pid namespace is the target. */
   readonly targetPid: number | undefined;
+  /** What the container's OCI runtime takes. */
+  readonly runtime: {
+    /** Compiled filters, by annotation. */
+    readonly seccompPrograms: boolean;
+    /** Beginnings of the keys of annotations. */
+    readonly allowedAnnotations: readonly string[];
+  };
 }
 
 export interface MadeSpec {
@@ -83,7 +93,7 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
       volumes: request.volumes,
       imageSources: request.imageSources,
     }),
-    annotations: {},
+    annotations: await ociAnnotations(request, seccomp, host),
     linux: {
       namespaces: ociNamespaces(pod, pid, request.targetPid, host.version === 2 && !security.privileged),
       ...userMappings(pod),
@@ -100,6 +110,18 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
   const profile = appArmorName(config, host);
   if (profile !== undefined) spec.process.apparmorProfile = profile;
   return { spec, user, sharedPid: pid !== 'container' };
+}
+
+/** crisp's own come last: no client's can stand in their place. */
+async function ociAnnotations(
+  { config, pod, runtime }: SpecRequest,
+  seccomp: OciSeccomp | undefined,
+  host: SpecHost,
+): Promise<Record<string, string>> {
+  const passed = passedAnnotations(pod.annotations, config.annotations, runtime.allowedAnnotations);
+  const program =
+    seccomp && runtime.seccompPrograms ? await host.seccompPrograms.program(seccomp) : undefined;
+  return program === undefined ? passed : { ...passed, [PROGRAM_ANNOTATION]: program };
 }
 
 function userMappings(pod: PodOfContainer): Pick<OciSpec['linux'], 'uidMappings' | 'gidMappings'> {

@@ -83,6 +83,19 @@ test('labels and annotations are echoed as they were sent', async () => {
   assert.deepEqual(Object.entries(status?.labels ?? {}).sort(), Object.entries(odd).sort());
 });
 
+test('a unique beginning of an id is as good as the id', async () => {
+  const id = await node.run(two);
+  const short = id.slice(0, 12);
+  assert.equal((await node.status(short)).id, id);
+  assert.equal((await node.exec(short, ['echo', 'hi'])).out, 'hi\n');
+  await node.stop(short, 0);
+  assert.equal((await node.status(id)).state, EXITED);
+  await node.remove(short);
+  await refused(node.status(id), 'NotFound');
+  const { status } = await node.client.PodSandboxStatus({ podSandboxId: two.slice(0, 12) });
+  assert.equal(status?.id, two);
+});
+
 test('what unknown, empty and ambiguous ids mean to each RPC', async () => {
   for (const id of ['', 'f'.repeat(64), 'not an id', '../../etc']) {
     const long = fromBigInt(0n);

@@ -166,6 +166,41 @@ test('RemoveContainer ends a running one, frees its name and keeps its log', asy
   await node.remove('');
 });
 
+test('RemoveContainer while the container is being started', async () => {
+  for (let round = 0; round < 3; round++) {
+    const id = await node.create(pod);
+    const start = node.client.StartContainer({ containerId: id }).catch(() => {});
+    await node.remove(id);
+    await start;
+    await refused(node.status(id), 'NotFound');
+    assert.deepEqual(processesWith(id), []);
+  }
+});
+
+test('a client that gives up a start or a creation leaves nothing half made', async () => {
+  const before = node.traces();
+  for (const timeoutMs of [1, 5, 15, 30]) {
+    const config = node.containerConfig();
+    const request = { podSandboxId: pod, config, sandboxConfig: {} };
+    await node.client.CreateContainer(request, { timeoutMs }).catch(() => {});
+    const { containerId } = await node.client.CreateContainer(request);
+    await node.client.StartContainer({ containerId }, { timeoutMs }).catch(() => {});
+    const { state, exitCode } = await node.status(containerId);
+    assert.ok([CREATED, RUNNING].includes(state) || exitCode === 128, `${state}, ${exitCode}`);
+    await node.remove(containerId);
+  }
+  assert.deepEqual(node.traces(), before);
+});
+
+test('large requests are taken', async () => {
+  const annotations = { big: 'x'.repeat(5 << 20) };
+  const envs = [{ key: 'BIG', value: Buffer.alloc(100_000, 'y') }];
+  const id = await node.run(pod, { annotations, envs });
+  assert.equal((await node.status(id)).annotations['big']?.length, 5 << 20);
+  assert.equal((await node.exec(id, ['sh', '-c', 'printf %s "$BIG" | wc -c'])).out.trim(), '100000');
+  await node.remove(id);
+});
+
 test('files that a container writes are its own, and go with it', async () => {
   const first = await node.run(pod, { command: ['sh', '-c', 'echo x > /new; rm /bin/seq; sleep 1000'] });
   const second = await node.run(pod);

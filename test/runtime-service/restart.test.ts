@@ -5,7 +5,7 @@ import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:
 import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { cri } from '#api/cri/v1/index.ts';
+import { cri, fromBigInt } from '#api/cri/v1/index.ts';
 import { startDaemon } from '../daemon.ts';
 import { busy, EXITED, endsClean, nanoseconds, POD, polite, RUNNING, TestNode, until } from '../pods.ts';
 
@@ -24,6 +24,18 @@ for (const end of ['stop', 'kill'] as const) {
       node.create(pod, { command: polite }),
     ]);
     const facts = await node.facts(long);
+    const seen = node.traces().join('\n');
+    for (const kind of [
+      /^mount .*ns\/net/m,
+      /rootfs/,
+      /^\d+ \S*conmon/m,
+      /^cgroup/m,
+      /ipam\/.*10\.234\.7/,
+      /-j CNI-/,
+      /sandboxes/,
+    ]) {
+      assert.match(seen, kind, 'traces() must see what it looks for');
+    }
     const log = await node.logPath(long);
     const lines = () => readFileSync(log, 'utf8').split('\n').length;
     let down = { from: 0n, to: 0n };
@@ -72,6 +84,26 @@ async function podStatus(podSandboxId: string): Promise<cri.PodSandboxStatus> {
   assert.ok(status);
   return status;
 }
+
+test('a stop that waits does not keep the daemon from ending, and does not kill behind the next one', {
+  timeout: 60_000,
+}, async () => {
+  const pod = await node.runPod();
+  const id = await node.run(pod, {
+    command: ['sh', '-c', 'trap "echo heard" TERM; while :; do sleep 0.05; done'],
+  });
+  const client = new AbortController();
+  const request = { containerId: id, timeout: fromBigInt(600n) };
+  const call = node.client.StopContainer(request, { signal: client.signal });
+  await until('the signal has come', async () => (await node.logLines(id)).length > 0);
+  client.abort();
+  await assert.rejects(call);
+  await node.restart('stop');
+  assert.equal((await node.status(id)).state, RUNNING);
+  await node.stop(id, 0);
+  assert.equal((await node.status(id)).exitCode, 137);
+  await node.client.RemovePodSandbox({ podSandboxId: pod });
+});
 
 test('a pod whose pause process died while no daemon ran is NOTREADY, with its containers still to be stopped', async () => {
   const pod = await node.runPod();

@@ -1,0 +1,65 @@
+import { createHash } from 'node:crypto';
+import { describeError } from '#core/errors.ts';
+import type { Log } from '#core/operation.ts';
+import { SingleFlight } from '#core/single-flight.ts';
+import type { SeccompCompiler } from '#linux/seccomp.ts';
+import { encodeSpec, type OciSeccomp } from './oci.ts';
+
+/**
+ * The annotation by which crun takes a filter that is compiled already, in base64, for the first process and for each
+ * exec (crun(1)); it then leaves `linux.seccomp` unread. Other runtimes do not know it and read the rules.
+ */
+export const PROGRAM_ANNOTATION = 'run.oci.seccomp_bpf_data';
+
+/** Ready filters, as the spec wants them. */
+export interface SeccompPrograms {
+  /** base64 of the program; undefined where there is none, and the OCI runtime is to compile the rules. */
+  program(rules: OciSeccomp): Promise<string | undefined>;
+}
+
+/** Rules differ by profile and by the capabilities that select them: on most nodes there are two or three sets. */
+const MOST = 32;
+
+/** Compiles each set of rules once and keeps those that were used last. */
+export class SeccompCache implements SeccompPrograms {
+  readonly #compiler: SeccompCompiler;
+  readonly #log: Log;
+  readonly #programs = new Map<string, string | undefined>();
+  readonly #flights = new SingleFlight<string, string | undefined>();
+
+  constructor(compiler: SeccompCompiler, log: Log) {
+    this.#compiler = compiler;
+    this.#log = log;
+  }
+
+  async program(rules: OciSeccomp): Promise<string | undefined> {
+    const key = createHash('sha256').update(encodeSpec(rules)).digest('base64');
+    const program = this.#programs.has(key)
+      ? this.#programs.get(key)
+      : await this.#flights.run(key, () => this.#compile(rules));
+    this.#programs.delete(key);
+    this.#programs.set(key, program);
+    for (const oldest of this.#programs.keys()) {
+      if (this.#programs.size <= MOST) break;
+      this.#programs.delete(oldest);
+    }
+    return program;
+  }
+
+  async #compile(rules: OciSeccomp): Promise<string | undefined> {
+    try {
+      return (await this.#compiler.compile(rules)).toString('base64');
+    } catch (error) {
+      // The OCI runtime has the rules as well, and the last word on them.
+      this.#log.warn({ error: describeError(error) }, 'seccomp rules are left to the OCI runtime to compile');
+      return undefined;
+    }
+  }
+}
+
+/** Where there is no libseccomp: said once, then every filter is left to the OCI runtime. */
+export function seccompPrograms(compiler: SeccompCompiler | undefined, log: Log): SeccompPrograms {
+  if (compiler) return new SeccompCache(compiler, log);
+  log.warn({}, 'libseccomp.so.2 cannot be loaded: crun compiles the filter of each container, some 17 ms');
+  return { program: async () => undefined };
+}
