@@ -16,7 +16,7 @@ export interface RecordStoreOptions<R extends Versioned> {
   /** Turns the record of an older version into today's; throws where it cannot. */
   readonly migrate?: (record: Versioned) => R;
   /** Checks a parsed record's shape; throws with the reason. */
-  readonly check?: (record: R) => void;
+  readonly check?: (record: R, key: string) => void;
   readonly files: Files;
 }
 
@@ -120,7 +120,7 @@ export class RecordStore<R extends Versioned> {
       );
     }
     const current = record.version === version ? (record as R) : (migrate?.(record) as R);
-    check?.(current);
+    check?.(current, key);
     return current;
   }
 }

@@ -1,0 +1,142 @@
+/**
+ * What a power cut or a bad disk makes of the records: the daemon serves all the same, says what it leaves aside, keeps
+ * what is whole, and new pods work.
+ */
+import assert from 'node:assert/strict';
+import { cpSync, existsSync, globSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import test from 'node:test';
+import fc from 'fast-check';
+import { Chances } from './seed.ts';
+import { CrashStand } from './stand.ts';
+import { knownContainer, knownPod, removeAll, runOn, Way } from './way.ts';
+
+const SUBNET = 73;
+const RUNS = 10;
+const STORES = ['sandboxes', 'containers', 'images/images', 'images/layers'] as const;
+
+const damages = {
+  emptied: (record: string) => truncateSync(record),
+  truncated: (record: string) => truncateSync(record, Math.floor(readFileSync(record).length / 2)),
+  zeroed: (record: string) => writeFileSync(record, Buffer.alloc(readFileSync(record).length)),
+  'of another shape': (record: string) => writeFileSync(record, '{"version":1,"id":7,"intents":"none"}'),
+  'no object': (record: string) => writeFileSync(record, '[null]'),
+  'of a future version': (record: string) =>
+    writeFileSync(record, readFileSync(record, 'utf8').replace(/"version":\d+/, '"version":999')),
+  // Under a name that is an id, and under one that is none.
+  duplicated: (record: string) =>
+    cpSync(dirname(record), join(dirname(record), '..', 'ab'.repeat(32)), { recursive: true }),
+  copied: (record: string) => cpSync(dirname(record), `${dirname(record)}.bak`, { recursive: true }),
+} as const;
+
+const strays = {
+  'an empty directory': (path: string) => mkdirSync(path, { recursive: true }),
+  'a directory of junk': (path: string) => {
+    mkdirSync(join(path, 'record.json/x'), { recursive: true });
+  },
+  'a file': (path: string) => writeFileSync(path, 'x'),
+} as const;
+
+type Damage = keyof typeof damages;
+type Stray = keyof typeof strays;
+
+const anyDamage = fc.record({
+  store: fc.constantFrom(...STORES),
+  damage: fc.constantFrom(...(Object.keys(damages) as Damage[])),
+});
+const anyStray = fc.record({
+  store: fc.constantFrom(...STORES),
+  stray: fc.constantFrom(...(Object.keys(strays) as Stray[])),
+  name: fc.constantFrom('cd'.repeat(32), 'lost+found', '.x', 'x.removing', '__proto__', 'sha256:zz'),
+});
+
+async function running(stand: CrashStand, slot: number): Promise<Way> {
+  const way = new Way(stand, slot);
+  await way.pull();
+  await way.runPod();
+  await way.create('a');
+  await way.start('a');
+  return way;
+}
+
+/** Records of objects made before the damage, the whole one's left out. */
+function recordsOf(stand: CrashStand, store: string, spared: readonly string[]): string[] {
+  const records = globSync(join(stand.directory, 'root', store, '*/record.json'));
+  return records.filter((path) => !spared.some((id) => path.includes(id)));
+}
+
+test('with damaged records the daemon serves, keeps what is whole, and makes new pods', async () => {
+  const { seed } = new Chances();
+  await using stand = await CrashStand.make(SUBNET);
+  const property = fc.asyncProperty(
+    fc.array(anyDamage, { minLength: 1, maxLength: 3 }),
+    fc.array(anyStray, { maxLength: 2 }),
+    async (some, others) => {
+      await stand.start();
+      const whole = await running(stand, 0);
+      await running(stand, 1);
+      const pod = await knownPod(stand, whole.pod ?? '');
+      const container = await knownContainer(stand, pod.id, whole.containers.get('a') ?? '');
+      await stand.daemon.kill();
+      for (const { store, damage } of some) {
+        const record = recordsOf(stand, store, [pod.id, container.id])[0];
+        if (record) damages[damage](record);
+      }
+      for (const { store, stray, name } of others) {
+        const path = join(stand.directory, 'root', store, name);
+        if (!existsSync(path)) strays[stray](path);
+      }
+      await stand.start();
+      await stand.recovered();
+      await runOn(stand, [pod], [container], 'the whole pod');
+      const next = await running(stand, 2);
+      await next.exec('a');
+      await whole.exec('a');
+      await removeAll(stand);
+      assert.deepEqual((await stand.daemon.client.ListPodSandbox({})).items, []);
+      await stand.reset();
+    },
+  );
+  await fc.assert(property, { numRuns: RUNS, seed, endOnFailure: true });
+});
+
+for (const [store, damage] of [
+  ['sandboxes', 'emptied'],
+  ['containers', 'truncated'],
+  ['images/images', 'of a future version'],
+  ['images/layers', 'emptied'],
+] as const) {
+  test(`a record in ${store} that is ${damage} is named in the log`, async () => {
+    await using stand = await CrashStand.make(SUBNET);
+    await stand.start();
+    await running(stand, 0);
+    await stand.daemon.kill();
+    const record = recordsOf(stand, store, [])[0] ?? '';
+    damages[damage](record);
+    const before = readFileSync(stand.daemon.logFile, 'utf8').length;
+    await stand.start();
+    const said = readFileSync(stand.daemon.logFile, 'utf8').slice(before);
+    const key = record.split('/').at(-2) ?? '';
+    assert.ok(
+      said.split('\n').some((line) => line.includes(key) && /"level":("warn"|"error"|[45]0)/.test(line)),
+      said,
+    );
+    const next = await running(stand, 1);
+    await next.exec('a');
+    await stand.daemon.kill();
+  });
+}
+
+test('a pod whose container cannot be read any more stops and goes with all of its processes', async () => {
+  await using stand = await CrashStand.make(SUBNET);
+  await stand.start();
+  const way = await running(stand, 0);
+  const group = `${stand.podGroup}/${way.pod}`;
+  await stand.daemon.kill();
+  for (const record of recordsOf(stand, 'containers', [])) damages.emptied(record);
+  await stand.start();
+  assert.notEqual(stand.kernel.cgroups.processes(group).length, 0);
+  await removeAll(stand);
+  assert.deepEqual(stand.kernel.cgroups.processes(group), []);
+  assert.equal(stand.kernel.cgroups.exists(group), false);
+});
