@@ -166,6 +166,14 @@ test('names of tables may be those of Object.prototype', async () => {
   assert.match((await problems('[toString]\nx = 1'))[0] ?? '', /unknown option toString/);
 });
 
+test('annotations of crun’s own cannot be allowed', async () => {
+  const handler = (prefix: string) => `[runtime.handlers.k]\nallowed_annotations = ["io.kata.", "${prefix}"]`;
+  for (const prefix of ['run.oci', 'run.oci.', 'run.oci.hooks.stdout', '', 'a b', 'a,b'])
+    assert.match((await problems(handler(prefix)))[0] ?? '', /allowed_annotations.*run\.oci/, prefix);
+  const { config } = await load(handler('run.ocicle'));
+  assert.deepEqual(config.runtime.handlers['k']?.allowedAnnotations, ['io.kata.', 'run.ocicle']);
+});
+
 test('the printed configuration loads to itself and names its origins', async () => {
   const first = await load(
     '[runtime.handlers.kata]\npath = "/k"\noptions = { "a.b" = "c" }\n[image.registries."docker.io"]\nmirrors = ["m\\"x"]',
@@ -182,6 +190,7 @@ test('the printed configuration loads to itself and names its origins', async ()
   const uncommented = describeConfig(await loadConfig({})).replaceAll(/^# (?=\[|[a-z_]+ = )/gm, '');
   const defaults = parse(uncommented) as { runtime: { handlers: Record<string, object> } };
   assert.deepEqual(Object.keys(defaults.runtime.handlers['NAME'] ?? {}).sort(), [
+    'allowed_annotations',
     'options',
     'path',
     'sandbox',

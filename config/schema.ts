@@ -30,6 +30,14 @@ const handler = section('A runtime handler: pods name it in runtime_handler (Run
     'Global flags of the OCI runtime, each passed as --name=value.',
     text('', 'Value of the flag.'),
   ),
+  allowed_annotations: list(
+    [],
+    'Annotations of pods and containers that the OCI runtime gets to see, by how their keys begin.',
+    text('', '', {
+      pattern: /^(?!run\.oci(\.|$))[^\s,]+$/,
+      expected: 'the beginning of a key, not run.oci: such annotations command crun and never pass',
+    }),
+  ),
   sandbox: choice(
     ['pause', 'runtime'],
     'pause',

@@ -30,6 +30,7 @@ export function runtimeOptions(config: Config): RuntimeOptions {
     handlers[name] = {
       path: handler?.path || name,
       options: Object.entries(handler?.options ?? {}).map(([key, value]) => `--${key}=${value}`),
+      allowedAnnotations: handler?.allowedAnnotations ?? [],
     };
   }
   return {

@@ -45,6 +45,7 @@ export interface PodView {
   readonly id: SandboxId;
   readonly ready: boolean;
   readonly metadata: SandboxMetadata;
+  readonly annotations: Readonly<Record<string, string>>;
   readonly runtimeHandler: string;
   readonly logDirectory: string;
   readonly privileged: boolean;

@@ -32,6 +32,7 @@ export function podView(record: SandboxRecord): PodView {
     id: record.id,
     ready: record.state.name === 'ready',
     metadata: config.metadata,
+    annotations: config.annotations,
     runtimeHandler: record.runtimeHandler,
     logDirectory: config.logDirectory,
     privileged,
