@@ -141,9 +141,23 @@ class ExecSession {
     const log = await readFile(this.#logFile, 'utf8').catch(() => '');
     const failed = loggedErrors(log);
     if (failed === '') return;
+    // Only crisp's own kill freezes a container: one that is found paused is ending.
+    if (failed.includes('paused container') || !this.#containerLives()) {
+      throw new CrispError(
+        'FailedPrecondition',
+        `container ${this.#record.id} ended while the command was being started: ${failed}`,
+        { hint: 'exec in the next attempt of the container' },
+      );
+    }
     throw new CrispError('RuntimeFailed', `exec in ${this.#record.id}: ${failed}`, {
       hint: 'check that the command exists in the container',
     });
+  }
+
+  #containerLives(): boolean {
+    const { containers, kernel } = this.#runtime;
+    const now = containers.get(this.#record.id);
+    return now?.state === 'running' && now.process !== undefined && kernel.processes.alive(now.process);
   }
 
   async #kill(signal: AbortSignal): Promise<void> {

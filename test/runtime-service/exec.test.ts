@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import test from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fromBigInt } from '#api/cri/v1/index.ts';
 import { endsClean, processesWith, RUNNING, refused, TestNode, until } from '../pods.ts';
 
@@ -132,6 +133,24 @@ test('a command whose container is stopped ends with it', async () => {
   assert.equal((await call).code, 137);
   assert.deepEqual(processesWith('sleep 4324'), []);
   await node.remove(other);
+});
+
+test('a command that meets the end of its container has a result, or is told that the container has ended', async () => {
+  for (const ms of [0, 10, 20, 30]) {
+    const other = await node.run(pod);
+    const calls = [1, 2].map(() =>
+      node.exec(other, ['true']).then(
+        ({ code }) => code,
+        (error: { code: string; message: string }) =>
+          error.code === 'FailedPrecondition' ? error.code : error.message,
+      ),
+    );
+    await sleep(ms);
+    await node.stop(other, 0);
+    for (const outcome of await Promise.all(calls))
+      assert.ok([0, 137, 'FailedPrecondition'].includes(outcome), `${outcome}`);
+    await node.remove(other);
+  }
 });
 
 test('100 commands in a row leave the daemon as it was', async () => {
