@@ -296,6 +296,15 @@ export class TestNode implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.removePods().catch(() => {});
     await this.#daemon.stop();
+    // After a failed test something may be left in spite of that: it must not outlive the file.
+    await until('the processes of the pods are gone', () => {
+      const pids = this.processesIn(this.cgroup);
+      for (const pid of pids) process.kill(pid, 'SIGKILL');
+      return pids.length === 0;
+    }).catch(() => {});
+    for (const group of this.groups().toReversed()) removeGroup(group);
+    for (const path of globSync([`/sys/fs/cgroup${this.cgroup}`, `/sys/fs/cgroup/*${this.cgroup}`]))
+      removeGroup(path);
     await this.registry[Symbol.asyncDispose]();
     spawnSync('ip', ['link', 'delete', `crispt${BRIDGE_SUBNET}`]);
     // The daemon has removed its own prefix; the one that the files of a run share goes with its last user.
