@@ -13,6 +13,7 @@ import { join } from 'node:path';
 
 const PROJECT = join(import.meta.dirname, '..');
 const ROOMS = [
+  'bench',
   'api',
   'cli',
   'config',

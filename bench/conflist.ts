@@ -1,0 +1,68 @@
+/** The pod network of both sides: one list of plugins, with the names and addresses of each side. */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { CrispError } from '#core/errors.ts';
+import type { SideName } from './statistics.ts';
+
+const FILE = '10-bench.conflist';
+const OCTETS: Readonly<Record<SideName, number>> = { crisp: 41, containerd: 42 };
+
+/** What differs between the sides: the bridge, its subnet and where the addresses are kept. */
+function conflist(side: SideName, addresses: string): object {
+  const bridge = {
+    type: 'bridge',
+    bridge: `bench${OCTETS[side]}`,
+    isGateway: true,
+    ipMasq: true,
+    hairpinMode: true,
+    ipam: {
+      type: 'host-local',
+      dataDir: addresses,
+      ranges: [[{ subnet: `10.${OCTETS[side]}.0.0/16` }]],
+      routes: [{ dst: '0.0.0.0/0' }],
+    },
+  };
+  const portmap = { type: 'portmap', capabilities: { portMappings: true } };
+  return { cniVersion: '1.0.0', name: 'bench', plugins: [bridge, portmap, { type: 'loopback' }] };
+}
+
+export function writeConflist(directory: string, side: SideName, addresses: string): void {
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(join(directory, FILE), JSON.stringify(conflist(side, addresses), undefined, 2));
+}
+
+/** The list with what may differ taken out. */
+export function normalised(text: string): string {
+  return text
+    .replace(/"dataDir":\s*"[^"]*"/g, '"dataDir":""')
+    .replace(/10\.4[12]\./g, '10.0.')
+    .replace(/bench4[12]/g, 'bench')
+    .replace(/\s+/g, '');
+}
+
+/** Throws FailedPrecondition where two sides have different networks: their times would tell nothing. */
+export function assertSameNetwork(directories: readonly string[]): void {
+  const texts = directories.map((directory) => normalised(readFileSync(join(directory, FILE), 'utf8')));
+  if (texts.every((text) => text === texts[0])) return;
+  throw new CrispError(
+    'FailedPrecondition',
+    `the network configurations differ: ${directories.map((directory) => join(directory, FILE)).join(', ')}`,
+    { hint: 'run the bench anew; it writes both' },
+  );
+}
+
+/** Throws FailedPrecondition where the peer runs another network than the file of its directory. */
+export function assertNetworkInUse(directory: string, statusInfo: Readonly<Record<string, string>>): void {
+  const config = JSON.parse(statusInfo['cniconfig'] ?? '{}') as {
+    Networks?: readonly { Config?: { Source?: string } }[];
+  };
+  const inUse = (config.Networks ?? []).map(({ Config }) => normalised(Config?.Source ?? ''));
+  if (inUse.includes(normalised(readFileSync(join(directory, FILE), 'utf8')))) return;
+  throw new CrispError(
+    'FailedPrecondition',
+    `containerd does not use the network of ${join(directory, FILE)}`,
+    {
+      hint: 'see its log: a wrong conflist or a missing plugin',
+    },
+  );
+}

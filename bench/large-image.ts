@@ -1,0 +1,163 @@
+/** The image of the pulls: five layers of real trees of this machine, packed with gzip and with zstd. */
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  createReadStream,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  unlinkSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { zstdCompressSync } from 'node:zlib';
+import { CrispError } from '#core/errors.ts';
+import { type Blob, type BuiltImage, descriptor, digestOf, jsonBlob } from '../test/images.ts';
+import type { Compression } from './pulls.ts';
+
+const LAYERS = 5;
+const LAYER_BYTES = 66 << 20;
+/** In this order, each until it is used up. */
+const TREES = ['/usr/share', '/usr/lib', '/usr/bin'];
+const LARGEST_FILE = 32 << 20;
+const LAYER_TYPE = 'application/vnd.oci.image.layer.v1.tar';
+
+export interface LargeImage {
+  /** Size of the archives, in bytes, before they are packed. */
+  readonly bytes: number;
+  readonly entries: number;
+  readonly images: Readonly<Record<Compression, BuiltImage>>;
+}
+
+/** Paths with their parents before them. */
+function* walk(directory: string): Generator<{ path: string; bytes: number }> {
+  for (const entry of readdirSync(directory, { withFileTypes: true }).sort((a, b) =>
+    a.name < b.name ? -1 : 1,
+  )) {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) {
+      yield { path, bytes: 0 };
+      yield* walk(path);
+    } else if (entry.isSymbolicLink()) yield { path, bytes: 0 };
+    else if (entry.isFile()) {
+      const { size } = lstatSync(path);
+      if (size <= LARGEST_FILE) yield { path, bytes: size };
+    }
+  }
+}
+
+function* paths(): Generator<{ path: string; bytes: number }> {
+  for (const tree of TREES) {
+    yield { path: tree, bytes: 0 };
+    yield* walk(tree);
+  }
+}
+
+/** The paths of each layer, with the directories above the first one. Throws ResourceExhausted for a small machine. */
+function layersOfPaths(): string[][] {
+  const layers: string[][] = [];
+  let layer: string[] = [];
+  let bytes = 0;
+  for (const { path, bytes: size } of paths()) {
+    if (layer.length === 0) layer.push(...ancestors(path));
+    layer.push(path);
+    bytes += size;
+    if (bytes < LAYER_BYTES) continue;
+    layers.push(layer);
+    if (layers.length === LAYERS) return layers;
+    [layer, bytes] = [[], 0];
+  }
+  throw new CrispError(
+    'ResourceExhausted',
+    `${TREES.join(', ')} hold less than ${(LAYERS * LAYER_BYTES) >> 20} MiB`,
+    {
+      hint: 'run the bench on a machine with more software installed',
+    },
+  );
+}
+
+function ancestors(path: string): string[] {
+  const names = path.split('/').slice(1, -1);
+  return names.map((_, index) => `/${names.slice(0, index + 1).join('/')}`);
+}
+
+function run(argv: readonly string[], input: string | undefined, output: string): void {
+  const [program = '', ...args] = argv;
+  const script = `exec "$0" "$@" > '${output}'`;
+  const { status, stderr } = spawnSync('sh', ['-c', script, program, ...args], { input, encoding: 'utf8' });
+  // GNU tar ends with 1 where a file changed while it was read: the archive is whole.
+  if (status === 0 || (program === 'tar' && status === 1)) return;
+  throw new CrispError('Internal', `${program} ended with ${status}: ${stderr.trim().slice(0, 400)}`);
+}
+
+async function sha256(file: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk);
+  return `sha256:${hash.digest('hex')}`;
+}
+
+interface PackedLayer {
+  readonly diffId: string;
+  readonly bytes: number;
+  readonly blobs: Readonly<Record<Compression, Blob>>;
+}
+
+async function packLayer(directory: string, index: number, files: readonly string[]): Promise<PackedLayer> {
+  const tar = join(directory, `${index}.tar`);
+  const list = ['tar', '-c', '-C', '/', '--no-recursion', '--null', '--numeric-owner', '-T', '-'];
+  run(list, files.map((path) => path.slice(1)).join('\0'), tar);
+  run(['gzip', '-6', '-n', '-c', tar], undefined, `${tar}.gz`);
+  const blob = (compression: Compression, bytes: Buffer): Blob => {
+    return { mediaType: `${LAYER_TYPE}+${compression}`, digest: digestOf(bytes), bytes };
+  };
+  const blobs = {
+    gzip: blob('gzip', readFileSync(`${tar}.gz`)),
+    zstd: blob('zstd', zstdCompressSync(readFileSync(tar))),
+  };
+  const layer = { diffId: await sha256(tar), bytes: statSync(tar).size, blobs };
+  for (const file of [tar, `${tar}.gz`]) unlinkSync(file);
+  return layer;
+}
+
+function describeImage(layers: readonly PackedLayer[], compression: Compression): BuiltImage {
+  const platform = { os: 'linux', architecture: process.arch === 'x64' ? 'amd64' : process.arch };
+  const config = jsonBlob('application/vnd.oci.image.config.v1+json', {
+    ...platform,
+    config: { Cmd: ['sh'] },
+    rootfs: { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) },
+  });
+  const blobs = layers.map((layer) => layer.blobs[compression]);
+  const mediaType = 'application/vnd.oci.image.manifest.v1+json';
+  const manifest = jsonBlob(mediaType, {
+    schemaVersion: 2,
+    mediaType,
+    config: descriptor(config),
+    layers: blobs.map(descriptor),
+  });
+  return { manifest, config, layers: blobs, platform };
+}
+
+/** Packs it below the directory; takes half a minute. */
+export async function buildLargeImage(directory: string): Promise<LargeImage> {
+  mkdirSync(directory, { recursive: true });
+  const layers: PackedLayer[] = [];
+  const chosen = layersOfPaths();
+  for (const [index, files] of chosen.entries()) layers.push(await packLayer(directory, index, files));
+  return {
+    bytes: layers.reduce((sum, { bytes }) => sum + bytes, 0),
+    entries: chosen.reduce((sum, files) => sum + files.length, 0),
+    images: { gzip: describeImage(layers, 'gzip'), zstd: describeImage(layers, 'zstd') },
+  };
+}
+
+/** Compiles the program of containerd's sandbox image. Throws Internal with the compiler's words. */
+export function compilePause(directory: string): Buffer {
+  mkdirSync(directory, { recursive: true });
+  const [source, program] = [join(import.meta.dirname, 'pause.c'), join(directory, 'pause')];
+  const { status, stderr } = spawnSync('gcc', ['-Os', '-static', '-o', program, source], {
+    encoding: 'utf8',
+  });
+  if (status !== 0) throw new CrispError('Internal', `gcc ended with ${status}: ${stderr}`);
+  return readFileSync(program);
+}

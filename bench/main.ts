@@ -1,0 +1,176 @@
+/**
+ * `npm run bench`: crisp beside Debian's containerd in the same minutes on the same machine. This part prepares, makes
+ * the namespaces, gathers the rows and cleans up; rounds.ts measures.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import {
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { loadavg } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CrispError, describeError } from '#core/errors.ts';
+import { chart } from './chart.ts';
+import { type BenchOptions, type OciRuntime, parseOptions } from './options.ts';
+import { machine, type Results, table } from './results.ts';
+import type { Job } from './rounds.ts';
+import type { Row } from './statistics.ts';
+
+const RESULTS = join(import.meta.dirname, 'results');
+/** Where containerd's library keeps the results of its plugins; it cannot be told another place. */
+const CNI_CACHE = '/var/lib/cni';
+const HYBRID = '/sys/fs/cgroup/unified';
+const PATH = `${process.env['PATH']}:/usr/sbin:/sbin`;
+
+/** Installs it where it is missing. Throws Unavailable where that fails. */
+function provideContainerd(): void {
+  const found = () => spawnSync('containerd', ['--version'], { env: { ...process.env, PATH } }).status === 0;
+  if (found()) return;
+  console.log('bench: installing containerd, the peer');
+  const apt = (...args: string[]) =>
+    spawnSync('apt-get', args, {
+      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+      encoding: 'utf8',
+    });
+  const install = () => apt('install', '-y', '-qq', '--no-install-recommends', 'containerd');
+  if (install().status === 0 && found()) return;
+  apt('update', '-qq');
+  const { stderr } = install();
+  if (found()) return;
+  throw new CrispError('Unavailable', `containerd cannot be installed: ${stderr?.trim().slice(-400)}`, {
+    hint: 'install it by hand, or run with --only crisp',
+  });
+}
+
+const versionOf = (program: string, ...args: string[]): string =>
+  (spawnSync(program, args, { env: { ...process.env, PATH }, encoding: 'utf8' }).stdout ?? '').split(
+    '\n',
+  )[0] ?? '';
+
+function versions({ peer }: BenchOptions): Record<string, string> {
+  const crisp = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8')) as {
+    version: string;
+  };
+  const commit = versionOf('git', '-C', import.meta.dirname, 'rev-parse', '--short', 'HEAD');
+  return {
+    crisp: `${crisp.version} ${commit}`.trim(),
+    node: process.version,
+    ...(peer === 'containerd' ? { containerd: versionOf('containerd', '--version') } : {}),
+    runc: versionOf('runc', '--version'),
+    crun: versionOf('crun', '--version'),
+    conmon: versionOf('conmon', '--version'),
+  };
+}
+
+/**
+ * The shell is process 1 of the pid namespace: it reaps what monitors and shims leave. What the bench makes ends with
+ * its namespaces, also when it is killed.
+ */
+function script(runtime: OciRuntime): string {
+  const steps = [
+    'mount -t tmpfs -o mode=755 tmpfs /run',
+    `mount --bind "$1" ${CNI_CACHE}`,
+    'ip link set lo up',
+    ...(runtime === 'crun' && existsSync(`${HYBRID}/cgroup.controllers`) ? [`umount -l ${HYBRID}`] : []),
+    'shift',
+  ];
+  return `${steps.join(' && ')} && "$@"; exit $?`; // no exec: process 1 must stay the shell
+}
+
+const UNSHARE = '--mount --net --ipc --pid --fork --mount-proc --kill-child --propagation private --'.split(
+  ' ',
+);
+
+async function runRounds(job: Job): Promise<Row[]> {
+  const cache = join(job.directory, 'cni-cache');
+  mkdirSync(cache, { recursive: true });
+  mkdirSync(join(job.directory, job.runtime), { recursive: true });
+  const file = join(job.directory, 'job.json');
+  writeFileSync(file, JSON.stringify(job));
+  const rounds = [
+    process.execPath,
+    '--disable-warning=ExperimentalWarning',
+    join(import.meta.dirname, 'rounds.ts'),
+    file,
+  ];
+  const argv = [...UNSHARE, 'sh', '-c', script(job.runtime), 'sh', cache, ...rounds];
+  const child = spawn('unshare', argv, { stdio: 'inherit', env: { ...process.env, PATH } });
+  const code = await new Promise<number | null>((resolve) => child.once('exit', resolve));
+  if (code === 0) return JSON.parse(readFileSync(job.output, 'utf8')) as Row[];
+  throw new CrispError('Internal', `the rounds with ${job.runtime} ended with ${code}`, {
+    hint: 'see the lines above',
+  });
+}
+
+/** The namespaces have taken processes, mounts and links with them; groups and files are left. */
+async function cleanUp(directory: string, cgroup: string): Promise<void> {
+  const groups = () => globSync([`/sys/fs/cgroup${cgroup}{,/**}/`, `/sys/fs/cgroup/*${cgroup}{,/**}/`]);
+  for (let tries = 0; tries < 50 && groups().length > 0; tries++) {
+    for (const group of groups().sort((a, b) => b.length - a.length)) {
+      try {
+        rmdirSync(group);
+      } catch {
+        // Its last process is on its way out, or a link names it twice.
+      }
+    }
+    await sleep(100);
+  }
+  rmSync(directory, { recursive: true, force: true });
+}
+
+function write(results: Results, network: 'exec' | 'native'): void {
+  mkdirSync(RESULTS, { recursive: true });
+  writeFileSync(join(RESULTS, 'latest.json'), `${JSON.stringify(results, undefined, 2)}\n`);
+  writeFileSync(join(RESULTS, 'latest.svg'), chart(results));
+  console.log(`\n${results.machine}\n${results.date}, load ${results.load.toFixed(1)} at the start`);
+  for (const runtime of ['runc', 'crun'] as const) {
+    if (results.rows.some((row) => row.runtime === runtime)) {
+      console.log(`\n${runtime}\n${table(results, runtime, network)}`);
+    }
+  }
+  console.log(`\nbench: ${join(RESULTS, 'latest.json')} and latest.svg beside it`);
+}
+
+async function bench(options: BenchOptions): Promise<void> {
+  if (process.getuid?.() !== 0) throw new CrispError('PermissionDenied', 'the bench must be run as root');
+  if (options.peer === 'containerd') provideContainerd();
+  const directory = mkdtempSync(join(process.env['TMPDIR'] ?? '/var/tmp', 'crisp-bench-'));
+  const cgroup = `/crisp-bench-${process.pid}`;
+  const hadCache = existsSync(CNI_CACHE);
+  mkdirSync(CNI_CACHE, { recursive: true });
+  const [load = 0] = loadavg();
+  const date = new Date().toISOString();
+  const rows: Row[] = [];
+  try {
+    for (const runtime of options.runtimes) {
+      const output = join(directory, `${runtime}.json`);
+      rows.push(
+        ...(await runRounds({ options, runtime, directory, cgroup, output, profileDirectory: RESULTS })),
+      );
+    }
+  } finally {
+    await cleanUp(directory, cgroup);
+    if (!hadCache) rmSync(CNI_CACHE, { recursive: true, force: true });
+  }
+  if (rows.length > 0) {
+    write(
+      { machine: machine(), date, versions: versions(options), quick: options.quick, load, rows },
+      'exec',
+    );
+  }
+}
+
+try {
+  await bench(parseOptions(process.argv.slice(2)));
+} catch (error) {
+  console.error(`bench: ${describeError(error)}`);
+  if (error instanceof CrispError) console.error(`hint: ${error.hint}`);
+  process.exitCode = 1;
+}

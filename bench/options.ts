@@ -1,0 +1,83 @@
+/** The command line of the bench. */
+import { parseArgs } from 'node:util';
+import { CrispError } from '#core/errors.ts';
+
+export type OciRuntime = 'runc' | 'crun';
+
+export interface BenchOptions {
+  /** Whether Debian's containerd runs beside crisp. */
+  readonly peer: 'containerd' | 'none';
+  /** In this order; crun's rounds stand in a mount namespace without the cgroup2 tree of a hybrid machine. */
+  readonly runtimes: readonly OciRuntime[];
+  /** Alternating rounds of each part but the pulls. */
+  readonly rounds: number;
+  /** Pods made one after another in each round. */
+  readonly podsPerRound: number;
+  /** Restarts of the daemon in each round of the 24 pods. */
+  readonly restartsPerRound: number;
+  /** Pulls of each compression. */
+  readonly pulls: number;
+  /** CPU profile of crisp's daemon and a waterfall of stages instead of rows. */
+  readonly profile: boolean;
+  /** Few samples: to see that it works, not to tell numbers by. */
+  readonly quick: boolean;
+}
+
+const USAGE = `usage: npm run bench -- [--peer containerd|none] [--only crisp] [--runtime runc|crun] [--rounds N] [--pulls N]
+                        [--quick] [--profile]`;
+
+const refuse = (message: string): CrispError =>
+  new CrispError('InvalidArgument', `bench: ${message}`, { hint: USAGE });
+
+function oneOf<T extends string>(flag: string, value: string, known: readonly T[]): T {
+  const found = known.find((entry) => entry === value);
+  if (found === undefined) throw refuse(`--${flag} is ${known.join(' or ')}, not '${value}'`);
+  return found;
+}
+
+function count(flag: string, text: string | undefined, fallback: number): number {
+  if (text === undefined) return fallback;
+  if (!/^[1-9]\d{0,3}$/.test(text)) throw refuse(`--${flag} is a number from 1 to 9999, not '${text}'`);
+  return Number(text);
+}
+
+function words(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        peer: { type: 'string' },
+        only: { type: 'string' },
+        runtime: { type: 'string' },
+        rounds: { type: 'string' },
+        pulls: { type: 'string' },
+        quick: { type: 'boolean', default: false },
+        profile: { type: 'boolean', default: false },
+      },
+    }).values;
+  } catch (error) {
+    throw refuse(error instanceof Error ? error.message : String(error));
+  }
+}
+
+/** Throws InvalidArgument with the usage as its hint. */
+export function parseOptions(args: readonly string[]): BenchOptions {
+  const given = words(args);
+  if (given.only !== undefined) oneOf('only', given.only, ['crisp']);
+  const alone = given.only !== undefined || given.profile;
+  const peer = oneOf('peer', given.peer ?? (alone ? 'none' : 'containerd'), ['containerd', 'none']);
+  if (alone && peer !== 'none')
+    throw refuse('--only crisp and --profile measure crisp alone: leave --peer out');
+  const { quick, profile } = given;
+  return {
+    peer,
+    runtimes:
+      given.runtime === undefined ? ['runc', 'crun'] : [oneOf('runtime', given.runtime, ['runc', 'crun'])],
+    rounds: count('rounds', given.rounds, quick ? 2 : 6),
+    podsPerRound: quick ? 3 : 6,
+    restartsPerRound: quick ? 1 : 5,
+    pulls: count('pulls', given.pulls, quick ? 1 : 30),
+    profile,
+    quick,
+  };
+}

@@ -1,0 +1,95 @@
+/** The pods and containers of the bench: the same requests to both sides. */
+import { join } from 'node:path';
+import { cri, fromBigInt } from '#api/cri/v1/index.ts';
+import type { Ground, Side } from './sides.ts';
+
+/** Seconds; the container ends at its SIGTERM long before. */
+const GRACE = fromBigInt(10n);
+/** Ends at once at SIGTERM, also as process 1. */
+const COMMAND = ['sh', '-c', 'trap "exit 0" TERM; sleep 100000 & wait'];
+
+export class Pods {
+  readonly #ground: Ground;
+  readonly #image: string;
+  #count = 0;
+
+  constructor(ground: Ground) {
+    this.#ground = ground;
+    this.#image = `${ground.registry}/bench/busybox:1`;
+  }
+
+  async pull(side: Side): Promise<void> {
+    await side.server.client.PullImage({ image: { image: this.#image } });
+  }
+
+  sandboxConfig(side: Side): cri.PodSandboxConfigInit {
+    const name = `pod-${++this.#count}`;
+    return {
+      metadata: { name, uid: `uid-${name}`, namespace: 'bench', attempt: 0 },
+      hostname: name,
+      logDirectory: join(this.#ground.directory, 'logs', side.name, name),
+      dnsConfig: { servers: ['10.0.0.10'], searches: ['default.svc.cluster.local'], options: ['ndots:5'] },
+      labels: { app: 'bench' },
+      linux: {
+        cgroupParent: `${this.#ground.cgroup}/pods-${side.name}/${name}`,
+        securityContext: {
+          namespaceOptions: {
+            network: cri.NamespaceMode.POD,
+            pid: cri.NamespaceMode.CONTAINER,
+            ipc: cri.NamespaceMode.POD,
+          },
+          seccomp: { profileType: cri.SecurityProfile.ProfileType.RuntimeDefault },
+        },
+      },
+    };
+  }
+
+  containerConfig(name = 'main'): cri.ContainerConfigInit {
+    return {
+      metadata: { name, attempt: 0 },
+      image: { image: this.#image },
+      command: COMMAND,
+      logPath: `${name}.log`,
+      labels: { app: 'bench' },
+      linux: {
+        resources: { cpuShares: fromBigInt(100n), memoryLimitInBytes: fromBigInt(64n << 20n) },
+        securityContext: { seccomp: { profileType: cri.SecurityProfile.ProfileType.RuntimeDefault } },
+      },
+    };
+  }
+
+  /** A pod with its running container. */
+  async run(side: Side): Promise<string> {
+    const { client } = side.server;
+    const sandboxConfig = this.sandboxConfig(side);
+    const { podSandboxId } = await client.RunPodSandbox({ config: sandboxConfig });
+    const config = this.containerConfig();
+    const { containerId } = await client.CreateContainer({ podSandboxId, config, sandboxConfig });
+    await client.StartContainer({ containerId });
+    return podSandboxId;
+  }
+}
+
+export const stopContainer = (side: Side, containerId: string): Promise<object> =>
+  side.server.client.StopContainer({ containerId, timeout: GRACE });
+
+export async function removePod(side: Side, podSandboxId: string): Promise<void> {
+  const { client } = side.server;
+  await client.StopPodSandbox({ podSandboxId });
+  await client.RemovePodSandbox({ podSandboxId });
+}
+
+/** Does `act` for each of the items, `width` at a time; the results in the order of their ends. */
+export async function inParallel<T, R>(
+  items: readonly T[],
+  width: number,
+  act: (item: T) => Promise<R>,
+): Promise<R[]> {
+  const left = [...items];
+  const results: R[] = [];
+  const worker = async (): Promise<void> => {
+    for (let item = left.shift(); item !== undefined; item = left.shift()) results.push(await act(item));
+  };
+  await Promise.all(Array.from({ length: width }, worker));
+  return results;
+}

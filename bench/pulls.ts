@@ -1,0 +1,36 @@
+/** Pulls of the large image, each into the empty store of a new daemon. */
+import { spawnSync } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { CrispError } from '#core/errors.ts';
+import { type Ground, startSide } from './sides.ts';
+import type { Samples, SideName } from './statistics.ts';
+
+const PULL_MS = 600_000;
+
+export type Compression = 'gzip' | 'zstd';
+
+export async function pull(
+  ground: Ground,
+  name: SideName,
+  compression: Compression,
+  samples: Samples,
+): Promise<void> {
+  const place = `pull-${name}`;
+  const side = await startSide(ground, name, place);
+  try {
+    const { client } = side.server;
+    const { images } = await client.ListImages({});
+    if (images.length > 0)
+      throw new CrispError('Internal', `${name}: the store of a new daemon has ${images.length} images`);
+    spawnSync('sync'); // what earlier rounds wrote must not be waited for in this one
+    const started = performance.now();
+    const image = { image: `${ground.registry}/bench/large:${compression}` };
+    await client.PullImage({ image }, { timeoutMs: PULL_MS });
+    samples.add(`pull+unpack ${compression}`, name, performance.now() - started);
+  } finally {
+    await side.server.stop();
+    rmSync(join(ground.directory, place), { recursive: true, force: true });
+    rmSync(join('/run', place), { recursive: true, force: true });
+  }
+}

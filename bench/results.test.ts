@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { chart } from './chart.ts';
+import { type Results, table, verdict } from './results.ts';
+import type { Row } from './statistics.ts';
+
+const row = (changes: Partial<Row>): Row => ({
+  name: 'RunPodSandbox',
+  runtime: 'crun',
+  unit: 'ms',
+  n: 30,
+  crisp: { p50: 30, p90: 40 },
+  peer: { p50: 100, p90: 120 },
+  ratio: 0.3,
+  ...changes,
+});
+const results = (rows: Row[]): Results => ({
+  machine: 'a <machine>',
+  date: '2026-01-01T00:00:00.000Z',
+  versions: {},
+  quick: false,
+  load: 0,
+  rows,
+});
+
+test('the bar of a row depends on how the network is made', () => {
+  assert.deepEqual(verdict(row({}), 'native'), { bar: 0.2, met: false });
+  assert.deepEqual(verdict(row({}), 'exec'), { bar: 0.5, met: true });
+});
+
+test('rows of runc, without a peer or without a bar have no verdict', () => {
+  assert.equal(verdict(row({ runtime: 'runc' }), 'exec'), undefined);
+  assert.equal(verdict(row({ ratio: null, peer: null }), 'exec'), undefined);
+  assert.equal(verdict(row({ name: 'RemoveContainer' }), 'exec'), undefined);
+});
+
+test('the table has the rows of one runtime, and says what is missed', () => {
+  const text = table(
+    results([row({}), row({ name: 'ExecSync', ratio: 0.6 }), row({ runtime: 'runc' })]),
+    'crun',
+    'exec',
+  );
+  const lines = text.split('\n');
+  assert.equal(lines.length, 4);
+  assert.match(lines[2] ?? '', /RunPodSandbox .* 0\.30 .*≤ 0\.50 met/);
+  assert.match(lines[3] ?? '', /ExecSync .*≤ 0\.50 MISSED/);
+});
+
+test('the chart holds each row with a peer, and no markup of the machine', () => {
+  const svg = chart(results([row({}), row({ name: 'ExecSync', peer: null, ratio: null })]));
+  assert.match(svg, /RunPodSandbox crun/);
+  assert.doesNotMatch(svg, /ExecSync|<machine>/);
+});

@@ -1,0 +1,77 @@
+/** What a run of the bench leaves: the results as JSON, and the issue's bars held against them. */
+import { readFileSync } from 'node:fs';
+import { cpus, release, totalmem } from 'node:os';
+import type { OciRuntime } from './options.ts';
+import type { Row, RowName } from './statistics.ts';
+
+export interface Results {
+  readonly machine: string;
+  /** ISO 8601, UTC. */
+  readonly date: string;
+  /** Programs with their versions. */
+  readonly versions: Readonly<Record<string, string>>;
+  /** True where there were too few samples to tell numbers by. */
+  readonly quick: boolean;
+  /** How busy the machine was with other work when the run began (load average of one minute). */
+  readonly load: number;
+  readonly rows: readonly Row[];
+}
+
+/** Ratio that a row must not pass, in the crun rounds. */
+const BARS: Partial<Readonly<Record<RowName, number>>> = {
+  RunPodSandbox: 1 / 5,
+  'Create+Start': 1 / 2,
+  ExecSync: 1 / 2,
+  StopContainer: 1 / 2,
+  StopPodSandbox: 1 / 3,
+  'pods/s@8': 1 / 2,
+  'daemon RSS@24': 1.3,
+  'monitors PSS@24': 1 / 4,
+  'pull+unpack gzip': 0.8,
+  'pull+unpack zstd': 0.8,
+};
+/** The same where the CNI plugins are run as programs. */
+const BARS_BY_EXEC: Partial<Readonly<Record<RowName, number>>> = {
+  RunPodSandbox: 1 / 2,
+  StopPodSandbox: 0.7,
+};
+
+export interface Verdict {
+  readonly bar: number;
+  readonly met: boolean;
+}
+
+/** Undefined where the row has no bar: those of runc's rounds have none. */
+export function verdict(row: Row, network: 'exec' | 'native'): Verdict | undefined {
+  const bar = (network === 'exec' ? BARS_BY_EXEC[row.name] : undefined) ?? BARS[row.name];
+  if (row.runtime !== 'crun' || row.ratio === null || bar === undefined) return undefined;
+  return { bar, met: row.ratio <= bar };
+}
+
+export function machine(): string {
+  const system = /^PRETTY_NAME="?([^"\n]*)/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1] ?? 'Linux';
+  const cores = cpus();
+  const memory = Math.round(totalmem() / 2 ** 30);
+  return `${cores.length} × ${cores[0]?.model.trim() ?? 'cpu'}, ${memory} GiB, ${system}, Linux ${release()}`;
+}
+
+const number = (value: number): string => value.toFixed(value < 10 ? 2 : 1);
+const pair = (value: Row['peer']): string => (value ? `${number(value.p50)} / ${number(value.p90)}` : '–');
+
+function cells(row: Row, network: 'exec' | 'native'): string[] {
+  const told = verdict(row, network);
+  const bar = told ? `≤ ${number(told.bar)} ${told.met ? 'met' : 'MISSED'}` : '';
+  const ratio = row.ratio === null ? '–' : number(row.ratio);
+  return [row.name, row.unit, String(row.n), pair(row.crisp), pair(row.peer), ratio, bar];
+}
+
+const HEAD = ['row', 'unit', 'n', 'crisp p50 / p90', 'containerd p50 / p90', 'ratio', 'bar'];
+
+/** The rows of one OCI runtime as a table in Markdown. */
+export function table(results: Results, runtime: OciRuntime, network: 'exec' | 'native'): string {
+  const body = results.rows.filter((row) => row.runtime === runtime).map((row) => cells(row, network));
+  const widths = HEAD.map((head, at) => Math.max(head.length, ...body.map((line) => line[at]?.length ?? 0)));
+  const line = (fields: readonly string[]) =>
+    `| ${fields.map((field, at) => field.padEnd(widths[at] ?? 0)).join(' | ')} |`;
+  return [line(HEAD), line(widths.map((width) => '-'.repeat(width))), ...body.map(line)].join('\n');
+}

@@ -1,0 +1,126 @@
+/**
+ * The measuring itself, inside the bench's own namespaces: one set of alternating rounds with one OCI runtime. Started
+ * by main.ts with a job file.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describeError } from '#core/errors.ts';
+import { startRegistry } from '../test/image-service/registry.ts';
+import { buildImage, busyboxImage, pushImage } from '../test/images.ts';
+import { assertSameNetwork } from './conflist.ts';
+import { cycle } from './cycle.ts';
+import { density } from './density.ts';
+import { buildLargeImage, compilePause } from './large-image.ts';
+import type { BenchOptions, OciRuntime } from './options.ts';
+import { Pods } from './pods.ts';
+import { profile } from './profile.ts';
+import { pull } from './pulls.ts';
+import { type Ground, type Side, startSide } from './sides.ts';
+import { type Row, Samples, type SideName } from './statistics.ts';
+
+/** What main.ts asks for. */
+export interface Job {
+  readonly options: BenchOptions;
+  readonly runtime: OciRuntime;
+  /** On a disk: all that both sides write lies below it. */
+  readonly directory: string;
+  readonly cgroup: string;
+  /** Where the rows are written. */
+  readonly output: string;
+  /** Where a profile is written. */
+  readonly profileDirectory: string;
+}
+
+const say = (text: string): void => console.log(`bench: ${text}`);
+
+/** Every other round begins with the other side, so that what a round leaves behind hurts both alike. */
+const inOrder = <T>(sides: readonly T[], round: number): readonly T[] =>
+  round % 2 === 0 ? sides : sides.toReversed();
+
+/** An earlier set of rounds has left the images in the registry's directory. */
+async function provideImages(registry: string, directory: string): Promise<void> {
+  const known = await fetch(`${registry}/v2/bench/large/tags/list`);
+  if (known.ok) return;
+  await pushImage(registry, 'bench/busybox', '1', busyboxImage());
+  const entries = [{ name: 'pause', content: compilePause(directory), mode: 0o755 }];
+  const pause = buildImage({ layers: [{ entries }], config: { Entrypoint: ['/pause'] } });
+  await pushImage(registry, 'bench/pause', '1', pause);
+  const { bytes, entries: count, images } = await buildLargeImage(join(directory, 'pack'));
+  for (const compression of ['gzip', 'zstd'] as const) {
+    await pushImage(registry, 'bench/large', compression, images[compression]);
+    const packed = images[compression].layers.reduce((sum, layer) => sum + layer.bytes.length, 0);
+    say(`image ${compression}: ${packed >> 20} MiB of ${bytes >> 20} MiB, ${count} entries, 5 layers`);
+  }
+}
+
+async function eachRound(
+  sides: readonly Side[],
+  count: number,
+  act: (side: Side) => Promise<void>,
+): Promise<void> {
+  for (let round = 0; round < count; round++) for (const side of inOrder(sides, round)) await act(side);
+}
+
+async function calls(
+  ground: Ground,
+  names: readonly SideName[],
+  options: BenchOptions,
+  samples: Samples,
+): Promise<void> {
+  const sides: Side[] = [];
+  try {
+    for (const name of names) sides.push(await startSide(ground, name, name));
+    assertSameNetwork(sides.map(({ confDir }) => confDir));
+    const pods = new Pods(ground);
+    for (const side of sides) {
+      await pods.pull(side);
+      await cycle(side, pods, new Samples()); // the first pod makes the bridge and warms the caches
+    }
+    say(`${ground.runtime}: ${options.rounds} rounds of ${options.podsPerRound} pods one by one`);
+    await eachRound(sides, options.rounds, async (side) => {
+      for (let n = 0; n < options.podsPerRound; n++) await cycle(side, pods, samples);
+    });
+    say(`${ground.runtime}: ${options.rounds} rounds of 24 pods at once`);
+    await eachRound(sides, options.rounds, (side) => density(side, pods, samples, options.restartsPerRound));
+  } finally {
+    for (const { server } of sides) await server.stop();
+  }
+}
+
+async function pulls(
+  ground: Ground,
+  names: readonly SideName[],
+  count: number,
+  samples: Samples,
+): Promise<void> {
+  say(`${ground.runtime}: ${count} pulls of each compression into empty stores`);
+  for (let round = 0; round < count; round++) {
+    for (const name of inOrder(names, round)) {
+      for (const compression of ['gzip', 'zstd'] as const) await pull(ground, name, compression, samples);
+    }
+  }
+}
+
+async function measure(job: Job): Promise<Row[]> {
+  const { options, runtime, directory, cgroup } = job;
+  await using registry = await startRegistry(join(directory, 'registry'));
+  const ground: Ground = { runtime, directory: join(directory, runtime), cgroup, registry: registry.host };
+  await provideImages(registry.url, directory);
+  if (options.profile) {
+    await profile(ground, job.profileDirectory, options);
+    return [];
+  }
+  const samples = new Samples();
+  const names: SideName[] = options.peer === 'none' ? ['crisp'] : ['crisp', 'containerd'];
+  await calls(ground, names, options, samples);
+  await pulls(ground, names, options.pulls, samples);
+  return samples.rows(runtime);
+}
+
+const job = JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')) as Job;
+try {
+  writeFileSync(job.output, JSON.stringify(await measure(job)));
+} catch (error) {
+  console.error(`bench: ${describeError(error)}`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,172 @@
+/** The two sides: how each is configured, started and looked at. */
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { CrispError } from '#core/errors.ts';
+import { writeConfig } from '../test/daemon.ts';
+import { assertNetworkInUse, writeConflist } from './conflist.ts';
+import type { OciRuntime } from './options.ts';
+import { Server, type ServerProgram } from './server.ts';
+import type { SideName } from './statistics.ts';
+
+const PROJECT = join(import.meta.dirname, '..');
+
+/** What both sides stand on. */
+export interface Ground {
+  readonly runtime: OciRuntime;
+  /** Parent of both sides' directories. */
+  readonly directory: string;
+  /** Absolute below the cgroup root; both sides' pods have their groups below it. */
+  readonly cgroup: string;
+  /** `127.0.0.1:port` of the registry, spoken to in plain HTTP. */
+  readonly registry: string;
+}
+
+export interface Side {
+  readonly name: SideName;
+  readonly server: Server;
+  /** Where its network configuration lies. */
+  readonly confDir: string;
+  /** Ends the daemon and starts a new one on the same state; resolves when `ready` is true. */
+  restart(ready: (server: Server['client']) => Promise<boolean>): Promise<number>;
+  /** The processes that watch over its containers. */
+  monitors(): number[];
+}
+
+const answers = async (client: Server['client']): Promise<boolean> => {
+  await client.Version({});
+  return true;
+};
+
+/** Names as /proc/PID/comm has them: 15 characters. The pid namespace is the bench's own, so all are its own. */
+const MONITOR: Readonly<Record<SideName, string>> = { crisp: 'conmon', containerd: 'containerd-shim' };
+
+export function processesNamed(name: string): number[] {
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === name;
+      } catch {
+        return false;
+      }
+    });
+}
+
+class RunningSide implements Side {
+  readonly name: SideName;
+  readonly confDir: string;
+  server: Server;
+  readonly #program: ServerProgram;
+
+  constructor(name: SideName, confDir: string, program: ServerProgram, server: Server) {
+    this.name = name;
+    this.confDir = confDir;
+    this.#program = program;
+    this.server = server;
+  }
+
+  async restart(ready: (client: Server['client']) => Promise<boolean>): Promise<number> {
+    await this.server.stop();
+    this.server = await Server.start(this.#program, ready);
+    return this.server.startMs;
+  }
+
+  monitors(): number[] {
+    return processesNamed(MONITOR[this.name]);
+  }
+}
+
+/** `nodeFlags` go to the daemon's node, for a profile. */
+export async function startCrisp(
+  ground: Ground,
+  name: string,
+  nodeFlags: readonly string[] = [],
+): Promise<Side> {
+  const directory = join(ground.directory, name);
+  const { file, socket } = writeConfig({
+    directory,
+    cgroup: `${ground.cgroup}/crisp`,
+    registries: { [ground.registry]: [] },
+    runtime: ground.runtime,
+    logLevel: 'info',
+  });
+  const confDir = join(directory, 'cni/net.d');
+  writeConflist(confDir, 'crisp', join(directory, 'addresses'));
+  const serve = [join(PROJECT, 'cli/main.ts'), 'serve', '--config', file];
+  const program = {
+    argv: [process.execPath, '--disable-warning=ExperimentalWarning', ...nodeFlags, ...serve],
+    socket,
+    logFile: join(directory, 'daemon.log'),
+  };
+  return new RunningSide('crisp', confDir, program, await Server.start(program, answers));
+}
+
+const quoted = (text: string): string => JSON.stringify(text);
+
+/** Version 2 of containerd's configuration; the machine may not let it lower oom_score_adj. */
+function containerdConfig(ground: Ground, directory: string, state: string, confDir: string): string {
+  const cri = 'plugins."io.containerd.grpc.v1.cri"';
+  return `version = 2
+root = ${quoted(join(directory, 'root'))}
+state = ${quoted(state)}
+[grpc]
+address = ${quoted(join(state, 'containerd.sock'))}
+[plugins."io.containerd.internal.v1.opt"]
+path = ${quoted(join(directory, 'opt'))}
+[${cri}]
+sandbox_image = ${quoted(`${ground.registry}/bench/pause:1`)}
+restrict_oom_score_adj = true
+[${cri}.cni]
+bin_dir = "/usr/lib/cni"
+conf_dir = ${quoted(confDir)}
+[${cri}.containerd]
+default_runtime_name = ${quoted(ground.runtime)}
+[${cri}.containerd.runtimes.${ground.runtime}]
+runtime_type = "io.containerd.runc.v2"
+[${cri}.containerd.runtimes.${ground.runtime}.options]
+BinaryName = ${quoted(ground.runtime)}
+SystemdCgroup = false
+[${cri}.registry.mirrors.${quoted(ground.registry)}]
+endpoint = [${quoted(`http://${ground.registry}`)}]
+`;
+}
+
+/** Throws Unavailable where it does not start, FailedPrecondition where it does not use the network that is measured. */
+export async function startContainerd(ground: Ground, name: string): Promise<Side> {
+  const directory = join(ground.directory, name);
+  const state = join('/run', name); // a tmpfs of the bench's own mount namespace
+  const confDir = join(directory, 'cni/net.d');
+  mkdirSync(directory, { recursive: true });
+  writeConflist(confDir, 'containerd', join(directory, 'addresses'));
+  const file = join(directory, 'config.toml');
+  writeFileSync(file, containerdConfig(ground, directory, state, confDir));
+  const program = {
+    argv: ['containerd', '--config', file, '--log-level', 'warn'],
+    socket: join(state, 'containerd.sock'),
+    logFile: join(directory, 'daemon.log'),
+  };
+  const server = await Server.start(program, async (client) => {
+    const { status } = await client.Status({});
+    return status?.conditions.every((condition) => condition.status) ?? false;
+  });
+  const { info } = await server.client.Status({ verbose: true });
+  try {
+    assertNetworkInUse(confDir, info);
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
+  return new RunningSide('containerd', confDir, program, server);
+}
+
+export function startSide(ground: Ground, side: SideName, name: string): Promise<Side> {
+  return side === 'crisp' ? startCrisp(ground, name) : startContainerd(ground, name);
+}
+
+/** A size of /proc/PID/FILE in MiB. Throws Internal where the process or the line is missing. */
+export function memoryOf(pid: number, file: 'status' | 'smaps_rollup', key: 'VmRSS' | 'Pss'): number {
+  const match = new RegExp(`^${key}:\\s+(\\d+) kB`, 'm').exec(readFileSync(`/proc/${pid}/${file}`, 'utf8'));
+  if (match) return Number(match[1]) / 1024;
+  throw new CrispError('Internal', `/proc/${pid}/${file} has no ${key}`, { hint: 'has the process ended?' });
+}

@@ -1,0 +1,100 @@
+/** Samples, their quantiles, and the rows that the bench writes. */
+import type { OciRuntime } from './options.ts';
+
+export type SideName = 'crisp' | 'containerd';
+
+/** Every row with its unit. A `rate` is better when it is higher. */
+export const ROWS = {
+  RunPodSandbox: { unit: 'ms' },
+  CreateContainer: { unit: 'ms' },
+  StartContainer: { unit: 'ms' },
+  'Create+Start': { unit: 'ms' },
+  ExecSync: { unit: 'ms' },
+  StopContainer: { unit: 'ms' },
+  RemoveContainer: { unit: 'ms' },
+  StopPodSandbox: { unit: 'ms' },
+  RemovePodSandbox: { unit: 'ms' },
+  'ListContainers@50': { unit: 'ms' },
+  'pods/s@8': { unit: 'pods/s', rate: true },
+  'stop+remove pods/s@8': { unit: 'pods/s', rate: true },
+  'daemon RSS@24': { unit: 'MiB' },
+  'monitors PSS@24': { unit: 'MiB' },
+  'restart@24': { unit: 'ms' },
+  'pull+unpack gzip': { unit: 'ms' },
+  'pull+unpack zstd': { unit: 'ms' },
+} as const satisfies Record<string, { unit: string; rate?: boolean }>;
+
+export type RowName = keyof typeof ROWS;
+
+export const rowNames = Object.keys(ROWS) as RowName[];
+export const isRate = (name: RowName): boolean => 'rate' in ROWS[name];
+
+export interface Quantiles {
+  readonly p50: number;
+  /** What nine of ten samples are as good as: of a rate the tenth lowest in a hundred. */
+  readonly p90: number;
+}
+
+export interface Row {
+  readonly name: RowName;
+  readonly runtime: OciRuntime;
+  readonly unit: string;
+  /** Samples of the side that has fewer. */
+  readonly n: number;
+  readonly crisp: Quantiles;
+  /** Null where crisp was measured alone. */
+  readonly peer: Quantiles | null;
+  /** crisp / peer, of a rate peer / crisp: below 1 crisp is the better one. */
+  readonly ratio: number | null;
+}
+
+/** The quantile by linear interpolation between the closest ranks. Throws RangeError for no samples. */
+export function quantile(samples: readonly number[], q: number): number {
+  const sorted = samples.toSorted((a, b) => a - b);
+  const at = q * (sorted.length - 1);
+  const [low, high] = [sorted[Math.floor(at)], sorted[Math.ceil(at)]];
+  if (low === undefined || high === undefined) throw new RangeError('a quantile of no samples');
+  return low + (high - low) * (at - Math.floor(at));
+}
+
+const rounded = (value: number): number => Number(value.toPrecision(4));
+
+function quantiles(name: RowName, samples: readonly number[]): Quantiles {
+  return {
+    p50: rounded(quantile(samples, 0.5)),
+    p90: rounded(quantile(samples, isRate(name) ? 0.1 : 0.9)),
+  };
+}
+
+/** What has been measured, by row and side. */
+export class Samples {
+  readonly #values = new Map<string, number[]>();
+
+  add(name: RowName, side: SideName, value: number): void {
+    const key = `${side} ${name}`;
+    const values = this.#values.get(key) ?? [];
+    values.push(value);
+    this.#values.set(key, values);
+  }
+
+  of(name: RowName, side: SideName): readonly number[] {
+    return this.#values.get(`${side} ${name}`) ?? [];
+  }
+
+  /** The rows in their order; a row that crisp has no sample of is left out. */
+  rows(runtime: OciRuntime): Row[] {
+    return rowNames.flatMap((name) => {
+      const [crisp, peer] = [this.of(name, 'crisp'), this.of(name, 'containerd')];
+      return crisp.length === 0 ? [] : [row(name, runtime, crisp, peer)];
+    });
+  }
+}
+
+function row(name: RowName, runtime: OciRuntime, own: readonly number[], others: readonly number[]): Row {
+  const crisp = quantiles(name, own);
+  const { unit } = ROWS[name];
+  if (others.length === 0) return { name, runtime, unit, n: own.length, crisp, peer: null, ratio: null };
+  const peer = quantiles(name, others);
+  const ratio = isRate(name) ? peer.p50 / crisp.p50 : crisp.p50 / peer.p50;
+  return { name, runtime, unit, n: Math.min(own.length, others.length), crisp, peer, ratio: rounded(ratio) };
+}
