@@ -26,6 +26,8 @@ const SUBNET = 71;
 const ORDER_MS = 5000;
 /** The share of boundaries that are tried again in another call. */
 const AGAIN = 0.2;
+/** The share of a recovery's boundaries that are tried; another seed has others. */
+const HALF = 0.5;
 
 interface Whole {
   readonly pods: readonly KnownPod[];
@@ -89,12 +91,12 @@ async function cutOff(step: Step, boundary: string, way: Way): Promise<void> {
   stand.daemon.client.close();
 }
 
-/** Of boundaries that an earlier call has passed as well, some. */
+/** Of boundaries that an earlier call has passed as well, some, and one at least. */
 function chosen({ name }: Step): readonly string[] {
   const all = boundaries.get(name) ?? [];
   const some = all.filter((boundary) => !covered.has(boundary) || chances.next() < AGAIN);
   for (const boundary of all) covered.add(boundary);
-  return some;
+  return some.length > 0 ? some : all.slice(chances.below(all.length)).slice(0, 1);
 }
 
 /** All that has been reported ready and running, and that the step leaves so. */
@@ -198,12 +200,12 @@ test('killed at each boundary of a recovery, the next one finishes it', async ()
     passed.some((boundary) => boundary.startsWith('recover containers: undo')),
     passed.join('\n'),
   );
-  for (const boundary of passed) {
+  for (const boundary of passed.filter(() => chances.next() < HALF)) {
     await cutTwo();
     stand.arm(boundary);
     // It may die before it serves, or soon after.
     await stand.start().catch((error: unknown) => assert.match(String(error), /137/));
-    await Promise.race([stand.daemon.ended, sleep(ORDER_MS)]);
+    await stand.recovered();
     // What one recovery had to wait for, another may find done.
     if (!stand.disarm()) await stand.start();
     await stand.recovered();

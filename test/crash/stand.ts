@@ -114,11 +114,13 @@ export class CrashStand implements AsyncDisposable {
     await this.start();
   }
 
-  /** Resolves when the present daemon has said that it has finished what the last one left. */
+  /** Resolves when the present daemon has said that it has finished what the last one left, or has died. */
   async recovered(): Promise<void> {
-    const { logFile } = this.daemon;
-    const said = () => readFileSync(logFile, 'utf8').slice(this.#logStart).includes('"recovered"');
-    await untilNone('recovery', () => (said() ? [] : ['a daemon that has not recovered']));
+    const { pid, logFile } = this.daemon;
+    const over = () =>
+      readFileSync(logFile, 'utf8').slice(this.#logStart).includes('"recovered"') ||
+      this.kernel.processes.reference(pid) === undefined;
+    await untilNone('recovery', () => (over() ? [] : ['a daemon that has not recovered']));
   }
 
   get #crashAt(): string {
