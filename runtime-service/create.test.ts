@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'node:test';
+import type { ContainerId } from '#core/ids.ts';
+import { Operation, silentLog } from '#core/operation.ts';
+import { fakeKernel } from '#linux/fake.ts';
+import { Containers } from './containers.ts';
+import { Creation } from './create.ts';
+import type { Handlers } from './oci-runtime.ts';
+import type { Runtime } from './runtime.ts';
+import { configOf, imageWith, podOf } from './sample-container.ts';
+
+/** Creation on real files, where the mount of the root file system takes as long as the test likes. */
+class Bench implements Disposable {
+  readonly directory = mkdtempSync(join(tmpdir(), 'crisp-create-'));
+  readonly pod = podOf();
+  readonly containers: Containers;
+  readonly creation: Creation;
+  /** Called for each mount; resolves when it may be there. */
+  mounting: () => Promise<void> = async () => {};
+  mounts = 0;
+
+  constructor() {
+    const kernel = fakeKernel();
+    this.containers = new Containers(join(this.directory, 'containers'), kernel.files, silentLog);
+    const runtime = {
+      options: { state: this.directory },
+      kernel,
+      log: silentLog,
+      containers: this.containers,
+      handlers: { get: () => ({ handler: 'runc' }) } as unknown as Handlers,
+      host: {
+        capabilities: new Set(),
+        rlimits: [],
+        minOomScoreAdj: 0,
+        controllers: new Set(),
+        hugepageSizes: new Set(),
+      },
+      pods: {
+        get: () => this.pod,
+        resolve: () => this.pod.id,
+        containerCgroup: (_pod: string, id: string) => ({ oci: `/t/${id}`, path: `/t/${id}` }),
+      },
+      images: { find: () => imageWith({ cmd: ['sh'] }) },
+      rootfs: {
+        mount: async ({ target }: { target: string }) => {
+          this.mounts++;
+          await this.mounting();
+          mkdirSync(target, { recursive: true });
+        },
+        unmount: async () => {},
+      },
+    };
+    this.creation = new Creation(runtime as unknown as Runtime);
+  }
+
+  create(signal?: AbortSignal): Promise<ContainerId> {
+    const op = new Operation('CreateContainer', signal ? { signal } : {});
+    return this.creation.create(this.pod.id, configOf(), op);
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+test('retries that come at once join, a later one gets the same id', async () => {
+  using bench = new Bench();
+  const ids = await Promise.all([bench.create(), bench.create(), bench.create()]);
+  assert.equal(new Set(ids).size, 1);
+  assert.equal(await bench.create(), ids[0]);
+  assert.equal(bench.mounts, 1);
+});
+
+test('a retry starts anew when the client that it joined has gone', async () => {
+  using bench = new Bench();
+  const reached = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<void>();
+  bench.mounting = () => {
+    reached.resolve();
+    return gate.promise;
+  };
+  const client = new AbortController();
+  const first = bench.create(client.signal);
+  await reached.promise;
+  const second = bench.create();
+  client.abort();
+  gate.resolve();
+  await assert.rejects(first, { code: 'Cancelled' });
+  const id = await second;
+  assert.equal(bench.mounts, 2);
+  assert.deepEqual(readdirSync(join(bench.directory, 'containers')), [id]);
+  assert.equal(bench.containers.get(id)?.state, 'created');
+});
+
+test('a creation that fails leaves nothing, and those who joined get its real error', async () => {
+  using bench = new Bench();
+  bench.mounting = () => Promise.reject(new Error('no such layer'));
+  for (const outcome of await Promise.allSettled([bench.create(), bench.create()])) {
+    assert.match(String((outcome as PromiseRejectedResult).reason), /no such layer/);
+  }
+  assert.equal(bench.mounts, 1);
+  assert.deepEqual(bench.containers.list(), []);
+  assert.deepEqual(readdirSync(join(bench.directory, 'containers')), []);
+});
