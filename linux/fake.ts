@@ -6,6 +6,7 @@
 import { FakeCgroups } from './fake-cgroups.ts';
 import { FakeMounts } from './fake-mounts.ts';
 import { FakeNamespaces } from './fake-namespaces.ts';
+import { FakePodLinks } from './fake-pod-links.ts';
 import { FakeProcesses, type FakeProgram } from './fake-processes.ts';
 import { files } from './files.ts';
 import type { CgroupVersion, Kernel } from './kernel.ts';
@@ -77,6 +78,7 @@ export function fakeKernel(options: FakeOptions = {}): FakeKernel {
     namespaces: meeting('namespaces', namespaces, faults),
     processes: meeting('processes', processes, faults),
     cgroups: meeting('cgroups', cgroups, faults),
+    links: new FakePodLinks(),
     async close() {},
   };
 }

@@ -6,7 +6,7 @@ import { ProcessWatches } from './child.ts';
 import { naming } from './errno.ts';
 import { files } from './files.ts';
 import { readBootId } from './identity.ts';
-import type { Cgroups, Files, Kernel, Mounts, Namespaces, Processes } from './kernel.ts';
+import type { Cgroups, Files, Kernel, Mounts, Namespaces, PodLinks, Processes } from './kernel.ts';
 import { asynchronous, umount2 } from './libc.ts';
 import { mounts } from './mounts.ts';
 import { RealNamespaces } from './namespaces.ts';
@@ -69,6 +69,7 @@ class RealKernel implements Kernel {
   readonly namespaces: Namespaces;
   readonly processes: Processes;
   readonly cgroups: Cgroups;
+  readonly links: PodLinks;
   readonly #parts: Parts;
 
   constructor(parts: Parts) {
@@ -76,6 +77,7 @@ class RealKernel implements Kernel {
     this.namespaces = parts.namespaces;
     this.processes = parts.processes;
     this.cgroups = parts.cgroups;
+    this.links = parts.namespaces.links;
   }
 
   async close(): Promise<void> {

@@ -1,6 +1,6 @@
-import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
-import { refused } from './errno.ts';
+import { namingSync, refused } from './errno.ts';
 import { flock, lastErrno } from './libc.ts';
 
 const LOCK_EX = 2;
@@ -30,4 +30,17 @@ export function lockDirectory(directory: string): Disposable {
   ftruncateSync(fd);
   writeSync(fd, `${process.pid}\n`);
   return { [Symbol.dispose]: () => closeSync(fd) };
+}
+
+/**
+ * Takes the lock of a file that other programs lock too, without waiting; undefined where another has it. The file is
+ * made where it is missing. The lock ends with the disposal, or with this process.
+ */
+export function tryLock(path: string, mode: number): Disposable | undefined {
+  const fd = namingSync(`open ${path}`, () => openSync(path, constants.O_RDONLY | constants.O_CREAT, mode));
+  if (flock(fd, LOCK_EX | LOCK_NB) === 0) return { [Symbol.dispose]: () => closeSync(fd) };
+  const errno = lastErrno();
+  closeSync(fd);
+  if (errno !== EAGAIN) throw refused(`lock ${path}`, errno);
+  return undefined;
 }

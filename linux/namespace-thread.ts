@@ -55,6 +55,15 @@ export class NamespaceThread {
     return this.#away(kinds, enter, act);
   }
 
+  /** Runs the act in the network namespace that is pinned at a path. */
+  inNetwork<T>(path: string, act: () => T): T {
+    const enter = () => {
+      using file = new OpenFile(path);
+      check(setns(file.fd, cloneFlags.net), `enter the network namespace ${path}`);
+    };
+    return this.#away(['net'], enter, act);
+  }
+
   /** Runs the act with another effective user: the owner of a user namespace, whom some sysctls ask for. */
   asUser<T>(uid: number, act: () => T): T {
     check(setThreadUser(KEEP, uid, KEEP), `become user ${uid}`);
@@ -90,7 +99,8 @@ function attempt<T>(act: () => T): () => T {
   }
 }
 
-class OpenFile implements Disposable {
+/** A file that is open for reading until the end of a block. */
+export class OpenFile implements Disposable {
   readonly fd: number;
 
   constructor(path: string) {

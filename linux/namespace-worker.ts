@@ -3,8 +3,10 @@
 import { closeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { CrispError, describeError } from '#core/errors.ts';
+import { carries, join, leave } from './bridge-network.ts';
+import { forgetUdp } from './conntrack.ts';
 import { check } from './errno.ts';
-import type { NamespaceKind } from './kernel.ts';
+import type { JoinedBridge, JoinRequest, LeaveRequest, NamespaceKind } from './kernel.ts';
 import { kill, sethostname, waitpid } from './libc.ts';
 import { bringLoopbackUp } from './links.ts';
 import { NamespaceThread, pinAt, pinFile, Stranded, type Visited } from './namespace-thread.ts';
@@ -36,10 +38,26 @@ export type WorkerRequest =
       readonly pid: number;
       readonly owner: number;
     }
-  | { readonly act: 'empty network'; readonly path: string };
+  | { readonly act: 'empty network'; readonly path: string }
+  | { readonly act: 'join bridge'; readonly request: JoinRequest }
+  | { readonly act: 'leave bridge'; readonly request: LeaveRequest }
+  /** Whether a link of the node carries frames. */
+  | { readonly act: 'carries'; readonly name: string }
+  | { readonly act: 'forget udp'; readonly families: readonly (4 | 6)[]; readonly ports: readonly number[] };
+
+/** What each act answers. */
+export interface Answers {
+  readonly make: MadePause | undefined;
+  readonly adopt: undefined;
+  readonly 'empty network': undefined;
+  readonly 'join bridge': JoinedBridge;
+  readonly 'leave bridge': undefined;
+  readonly carries: boolean;
+  readonly 'forget udp': undefined;
+}
 
 export type WorkerReply =
-  | { readonly value: MadePause | undefined }
+  | { readonly value: Answers[keyof Answers] }
   | {
       readonly error: {
         code: CrispError['code'] | undefined;
@@ -87,7 +105,7 @@ function discard(made: MadePause): void {
   waitpid(made.pid, new Int32Array(1), 0);
 }
 
-function answer(request: WorkerRequest): MadePause | undefined {
+function answer(request: WorkerRequest): Answers[keyof Answers] {
   switch (request.act) {
     case 'make':
       return make(request);
@@ -103,6 +121,16 @@ function answer(request: WorkerRequest): MadePause | undefined {
       return undefined;
     case 'empty network':
       thread.inNew(['net'], () => pinFile(request.path, '/proc/thread-self/ns/net'));
+      return undefined;
+    case 'join bridge':
+      return join(thread, request.request);
+    case 'leave bridge':
+      leave(thread, request.request);
+      return undefined;
+    case 'carries':
+      return carries(request.name);
+    case 'forget udp':
+      for (const family of request.families) forgetUdp(family, new Set(request.ports));
       return undefined;
   }
 }

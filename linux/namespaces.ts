@@ -12,7 +12,7 @@ import type { Settings } from './namespace-worker.ts';
 import { PauseProcess } from './pause-process.ts';
 import type { PauseProgram } from './pause-program.ts';
 import { checkRequest } from './pause-request.ts';
-
+import { RealPodLinks } from './pod-links.ts';
 import { VisitingThread } from './visiting-thread.ts';
 
 /** The id of a pause process: as far from every real user as 16 bits allow. */
@@ -31,6 +31,8 @@ export interface NamespacesOptions {
 export class RealNamespaces implements Namespaces, AsyncDisposable {
   readonly #options: NamespacesOptions;
   readonly #thread = new VisitingThread();
+  /** The links of pods, by the same thread. */
+  readonly links = new RealPodLinks(this.#thread);
 
   constructor(options: NamespacesOptions) {
     this.#options = options;

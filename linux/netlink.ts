@@ -10,12 +10,15 @@ import { receiveBytes, sendBytes, socket } from './libc.ts';
 const AF_NETLINK = 16;
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
 const NETLINK_ROUTE = 0;
+export const NETLINK_NETFILTER = 12;
 const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;
 const HEADER = 16;
 export const NLM_F_REQUEST = 1;
 export const NLM_F_ACK = 4;
 export const NLM_F_DUMP = 0x300;
+export const NLM_F_EXCL = 0x200;
+export const NLM_F_CREATE = 0x400;
 /** The kernel's dumps come in pieces of at most 32 KiB. */
 const RECEIVE = 1 << 16;
 
@@ -34,6 +37,21 @@ export function attribute(type: number, value: Uint8Array): Buffer {
   bytes.set(value, 4);
   return bytes;
 }
+
+/** An attribute that holds attributes. */
+export const nested = (type: number, ...parts: readonly Uint8Array[]): Buffer =>
+  attribute(type | 0x8000, Buffer.concat(parts));
+
+/** An attribute of 32 bits in the machine's order. */
+export function word(type: number, value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value);
+  return attribute(type, bytes);
+}
+
+/** An attribute of text with its closing zero. */
+export const textAttribute = (type: number, value: string): Buffer =>
+  attribute(type, Buffer.from(`${value}\0`));
 
 /** The attributes of a message's body from an offset on; a later one of the same type wins. */
 export function parseAttributes(body: Buffer, offset: number): Map<number, Buffer> {
@@ -64,8 +82,8 @@ export class Netlink implements Disposable {
   readonly #buffer = Buffer.alloc(RECEIVE);
   #sequence = 0;
 
-  constructor() {
-    this.#fd = check(socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_ROUTE), 'open a netlink socket');
+  constructor(protocol = NETLINK_ROUTE) {
+    this.#fd = check(socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), 'open a netlink socket');
   }
 
   /** Sends one request; returns what was dumped (with NLM_F_DUMP) or nothing (NLM_F_ACK). `what` names it in errors. */

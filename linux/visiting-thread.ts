@@ -1,7 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { CrispError } from '#core/errors.ts';
-import type { WorkerReply, WorkerRequest } from './namespace-worker.ts';
-import type { MadePause } from './pause-spawn.ts';
+import type { Answers, WorkerReply, WorkerRequest } from './namespace-worker.ts';
 
 /** The worker thread: asked one thing after another, replaced when it is lost. */
 export class VisitingThread implements AsyncDisposable {
@@ -13,13 +12,13 @@ export class VisitingThread implements AsyncDisposable {
     this.#started();
   }
 
-  ask(request: WorkerRequest): Promise<MadePause | undefined> {
+  ask<R extends WorkerRequest>(request: R): Promise<Answers[R['act']]> {
     const answer = this.#tail.then(() => this.#askNow(request));
     this.#tail = answer.catch(() => {});
     return answer;
   }
 
-  async #askNow(request: WorkerRequest): Promise<MadePause | undefined> {
+  async #askNow<R extends WorkerRequest>(request: R): Promise<Answers[R['act']]> {
     const worker = this.#started();
     const { promise, resolve, reject } = Promise.withResolvers<WorkerReply>();
     const lost = (cause?: unknown) => {
@@ -30,7 +29,7 @@ export class VisitingThread implements AsyncDisposable {
     worker.postMessage(request);
     try {
       const reply = await promise;
-      if ('value' in reply) return reply.value;
+      if ('value' in reply) return reply.value as Answers[R['act']];
       if (reply.stranded) this.#worker = undefined;
       const { code = 'Internal', message, hint, errno } = reply.error;
       throw new CrispError(code, message, { ...(hint ? { hint } : {}), ...(errno ? { errno } : {}) });
