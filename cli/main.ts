@@ -1,4 +1,4 @@
-/** The command line: `crisp serve | config | ctl | version | help`. */
+/** The command line: `crisp serve | config | ctl | trace | version | help`. */
 import { readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeConfig, flaggedOptions, type LoadedConfig, loadConfig } from '#config/index.ts';
@@ -14,6 +14,7 @@ import {
   UsageError,
 } from './command.ts';
 import type { Terminal } from './ctl/context.ts';
+import { traceFlags } from './trace-flags.ts';
 
 const CONFIG = '/etc/crisp/crisp.toml';
 /** Waited upon, for milliseconds, while a reader is slow. */
@@ -97,6 +98,17 @@ const commands: readonly Command<Invocation>[] = [
     async run({ terminal, signal }, parsed) {
       const { ctl } = await import('./ctl.ts');
       return ctl(parsed.args, terminal, signal);
+    },
+  },
+  {
+    name: 'trace',
+    usage: 'POD',
+    summary: "Show where the time of a pod's start went, stage by stage",
+    flags: traceFlags,
+    arity: [1, 1],
+    async run({ terminal }, parsed) {
+      const { trace } = await import('./trace.ts');
+      return trace(parsed, terminal);
     },
   },
   {

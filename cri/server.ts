@@ -24,6 +24,7 @@ import { codeOf, rpcStatus } from './errors.ts';
 import { imageHandlers } from './image/index.ts';
 import { runtimeHandlers } from './runtime/index.ts';
 import type { CriServices } from './services.ts';
+import { type Traces, tracesOf } from './traces.ts';
 
 /** What telemetry is told. */
 export interface CallObserver {
@@ -51,10 +52,12 @@ type AnyHandler = (request: object, op: Operation) => Promise<object> | AsyncIte
 export class CriServer {
   readonly #server: Server;
   readonly #options: CriServerOptions;
+  readonly #traces: Traces;
   readonly #operations = new Map<Operation, AbortController>();
 
-  private constructor(options: CriServerOptions) {
+  private constructor(options: CriServerOptions, traces: Traces) {
     this.#options = options;
+    this.#traces = traces;
     this.#server = new Server({
       'grpc.max_receive_message_length': MAX_REQUEST,
       'grpc.max_send_message_length': -1,
@@ -64,8 +67,10 @@ export class CriServer {
 
   /** Binds and serves. Throws Unavailable where the socket cannot be bound. */
   static async listen(services: CriServices, options: CriServerOptions): Promise<CriServer> {
-    const server = new CriServer(options);
-    server.#add(runtimeServiceDefinition as unknown as Record<string, AnyMethod>, runtimeHandlers(services));
+    const traces = tracesOf(services);
+    const server = new CriServer(options, traces);
+    const runtime = runtimeHandlers(services, traces);
+    server.#add(runtimeServiceDefinition as unknown as Record<string, AnyMethod>, runtime);
     server.#add(imageServiceDefinition as unknown as Record<string, AnyMethod>, imageHandlers(services));
     await server.#bind();
     return server;
@@ -127,11 +132,11 @@ export class CriServer {
 
   #unary(name: string, method: AnyMethod, handler: AnyHandler) {
     return (call: ServerUnaryCall<Buffer, object>, callback: sendUnaryData<object>): void => {
-      void this.#run(
-        name,
-        call,
-        (op) => handler(method.requestDeserialize(call.request), op) as Promise<object>,
-      ).then(
+      const act = (op: Operation): Promise<object> => {
+        const request = method.requestDeserialize(call.request);
+        return this.#traces.follow(op, request, () => handler(request, op) as Promise<object>);
+      };
+      void this.#run(name, call, act).then(
         (response) => callback(null, response),
         (status) => callback(status),
       );

@@ -1,6 +1,7 @@
 import type { RuntimeServiceHandlers } from '#api/cri/v1/index.ts';
 import type { Operation } from '#core/operation.ts';
 import type { CriServices } from '../services.ts';
+import type { Traces } from '../traces.ts';
 import { containerStatus } from './container-status.ts';
 import { createContainer } from './create-container.ts';
 import { execSync } from './exec-sync.ts';
@@ -21,7 +22,7 @@ import { version } from './version.ts';
 type Handlers = Partial<RuntimeServiceHandlers<Operation>>;
 
 /** The RPCs of RuntimeService that are built; the server answers UNIMPLEMENTED for the others. */
-export const runtimeHandlers = (services: CriServices): Record<string, never> & Handlers =>
+export const runtimeHandlers = (services: CriServices, traces: Traces): Record<string, never> & Handlers =>
   ({
     Version: version(services),
     Status: status(services),
@@ -29,7 +30,7 @@ export const runtimeHandlers = (services: CriServices): Record<string, never> & 
     RunPodSandbox: runPodSandbox(services),
     StopPodSandbox: stopPodSandbox(services),
     RemovePodSandbox: removePodSandbox(services),
-    PodSandboxStatus: podSandboxStatus(services),
+    PodSandboxStatus: podSandboxStatus(services, traces),
     ListPodSandbox: listPodSandbox(services),
     CreateContainer: createContainer(services),
     StartContainer: startContainer(services),

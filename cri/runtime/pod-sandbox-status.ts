@@ -2,13 +2,14 @@ import { type cri, fromBigInt } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
 import type { Sandbox } from '#pod-sandbox/index.ts';
 import type { CriServices } from '../services.ts';
+import type { Traces } from '../traces.ts';
 import { knownSandbox } from './ids.ts';
 import { wireContainerStatus } from './wire-container.ts';
 import { wireSandboxStatus } from './wire-sandbox.ts';
 
 /** PodSandboxStatus: also of one that has ended; with all its containers, as evented PLEG wants it. */
 export const podSandboxStatus =
-  (services: CriServices) =>
+  (services: CriServices, traces: Traces) =>
   async ({
     podSandboxId,
     verbose,
@@ -19,7 +20,7 @@ export const podSandboxStatus =
     const containers = services.containers.list().filter((record) => record.sandboxId === id);
     return {
       status: wireSandboxStatus(sandbox),
-      info: verbose ? { info: verboseInfo(sandbox) } : {},
+      info: verbose ? { info: verboseInfo(sandbox), trace: JSON.stringify(traces.of(id)) } : {},
       containersStatuses: containers.map(wireContainerStatus),
       timestamp: fromBigInt(BigInt(Date.now()) * 1_000_000n),
     };
