@@ -38,13 +38,14 @@ const inOrder = <T>(sides: readonly T[], round: number): readonly T[] =>
   round % 2 === 0 ? sides : sides.toReversed();
 
 /** An earlier set of rounds has left the images in the registry's directory. */
-async function provideImages(registry: string, directory: string): Promise<void> {
+async function provideImages(registry: string, directory: string, isLarge: boolean): Promise<void> {
   const known = await fetch(`${registry}/v2/bench/large/tags/list`);
   if (known.ok) return;
   await pushImage(registry, 'bench/busybox', '1', busyboxImage());
   const entries = [{ name: 'pause', content: compilePause(directory), mode: 0o755 }];
   const pause = buildImage({ layers: [{ entries }], config: { Entrypoint: ['/pause'] } });
   await pushImage(registry, 'bench/pause', '1', pause);
+  if (!isLarge) return;
   const { bytes, entries: count, images } = await buildLargeImage(join(directory, 'pack'));
   for (const compression of ['gzip', 'zstd'] as const) {
     await pushImage(registry, 'bench/large', compression, images[compression]);
@@ -105,7 +106,7 @@ async function measure(job: Job): Promise<Row[]> {
   const { options, runtime, directory, cgroup } = job;
   await using registry = await startRegistry(join(directory, 'registry'));
   const ground: Ground = { runtime, directory: join(directory, runtime), cgroup, registry: registry.host };
-  await provideImages(registry.url, directory);
+  await provideImages(registry.url, directory, !options.profile);
   if (options.profile) {
     await profile(ground, job.profileDirectory, options);
     return [];
