@@ -63,6 +63,17 @@ export class ContentStore {
     await ingest.commit();
   }
 
+  /** Moves a file of the staging directory into the store; the caller has checked its digest. A known blob stays. */
+  async adopt(path: string, digest: Digest, size: number): Promise<void> {
+    if (this.has(digest)) await this.#staging.remove(path);
+    else await this.#adopt(path, digest, size);
+  }
+
+  /** Bytes of a blob; undefined where it is missing. */
+  size(digest: Digest): number | undefined {
+    return this.#sizes.get(digest);
+  }
+
   /** The bytes of a small blob; undefined where it is missing or damaged, which is mended by fetching it again. */
   async read(digest: Digest): Promise<Buffer | undefined> {
     if (!this.has(digest)) return undefined;

@@ -1,4 +1,5 @@
 /** The public face of the image service: what cri/image and the daemon call. */
+export type { ImportRequest } from './archive/import.ts';
 export type { Image, ImageConfig, ImageRecord } from './image.ts';
 export { openImageService } from './open.ts';
 export {

@@ -18,7 +18,8 @@ const REDIRECT_ROUNDS = 16;
 
 /** The layers of one pull, from the bottom to the top. */
 export interface LayerPlan {
-  readonly client: RegistryClient;
+  /** Where blobs that are not in the store come from. */
+  readonly client: Pick<RegistryClient, 'blob'>;
   readonly op: Operation;
   readonly layers: readonly {
     readonly blob: Descriptor;
@@ -93,7 +94,7 @@ export class Layers {
   }
 
   async #transfer(
-    client: RegistryClient,
+    client: LayerPlan['client'],
     blob: Descriptor,
     meter: LayerMeter,
     signal: AbortSignal,

@@ -2,6 +2,8 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Operation } from '#core/operation.ts';
 import { naming } from '#linux/errno.ts';
+import { exportImages } from './archive/export.ts';
+import { importImages } from './archive/import.ts';
 import { Collector } from './collect.ts';
 import { ContentStore } from './content-store.ts';
 import type { Image } from './image.ts';
@@ -32,19 +34,19 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
   const collector = new Collector({ content, images, layers, leases, users, log });
   const endpoints = new Endpoints(options);
   const pool = new UnpackPool(options.unpackWorkers, options.workerIdleMs);
+  const making = { content, images, layers: new Layers(options, content, layers, pool), leases, files };
   const puller = new Puller(options, {
-    content,
-    images,
-    layers: new Layers(options, content, layers, pool),
-    leases,
+    ...making,
     endpoints,
-    files,
     failed: (keepMs) => collector.later(keepMs),
   });
 
   return {
     recover: (op) => recover({ empty, staging, content, layers, images, collector, users }, op),
     pull: ({ reference, auth }, op) => puller.pull(reference, auth, op),
+    import: (request, op) =>
+      importImages(request, { ...making, staging, failed: () => collector.later(0) }, options, op),
+    export: (references, op) => exportImages(references, { content, images, leases }, op),
     list: () => images.list(),
     status: (reference) => images.find(reference),
     find: (reference) => found(images.find(reference)),

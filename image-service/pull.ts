@@ -1,12 +1,12 @@
-import { CrispError, hasCode } from '#core/errors.ts';
-import type { ImageId } from '#core/ids.ts';
+import { hasCode } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Files } from '#linux/kernel.ts';
+import { commitImage, obtainAll, recordOf } from './commit.ts';
 import type { ContentStore } from './content-store.ts';
-import { IMAGE_RECORD_VERSION, type Image, type ImageRecord } from './image.ts';
+import type { Image } from './image.ts';
 import { chainIds, type ParsedConfig } from './image-config.ts';
 import type { ImageStore } from './images.ts';
-import { chainKey, diffKey, type LayerRecord } from './layer-store.ts';
+import { chainKey, diffKey } from './layer-store.ts';
 import type { LayerPlan, Layers } from './layers.ts';
 import type { Leases } from './leases.ts';
 import type { ImageServiceOptions } from './options.ts';
@@ -92,9 +92,9 @@ export class Puller {
     const { platform } = this.#options;
     const client = await this.#client(reference, auth);
     const resolved = await op.stage('resolve', () => resolve(client, reference, platform, op.signal));
-    const { config: configBlob, layers: blobs } = resolved.manifest;
-    const documents = resolved.documents.map(({ digest }) => digest);
-    using _blobs = leases.hold([...documents, configBlob.digest, ...blobs.map(({ digest }) => digest)]);
+    const { documents, manifest, target } = resolved;
+    const blobs = [...documents, manifest.config, ...manifest.layers];
+    using _blobs = leases.hold(blobs.map(({ digest }) => digest));
     meter.stage = 'config';
     const config = await op.stage('config', () =>
       fetchConfig(client, content, resolved, platform, op.signal),
@@ -104,11 +104,14 @@ export class Puller {
       plan.layers.flatMap((layer) => [diffKey(layer.diffId), chainKey(layer.chainId)]),
     );
     meter.stage = 'layers';
-    const layers = await op.stage('layers', () => this.#all(plan, op.signal));
-    for (const { digest, bytes } of resolved.documents) await content.put(digest, bytes);
+    const layers = await op.stage('layers', () => obtainAll(this.#parts.layers, plan, op.signal));
+    for (const { digest, bytes } of documents) await content.put(digest, bytes);
     meter.stage = 'commit';
     // Awaited here: the leases must outlive the commit.
-    return await this.#commit(recordOf(reference, resolved, config, layers, content), op);
+    const tags = reference.tag === undefined ? [] : [reference.text];
+    const digests = [`${reference.repository}@${target}`];
+    const record = recordOf({ tags, digests, documents, manifest, config, layers }, content);
+    return await commitImage(this.#parts, this.#options, record, op);
   }
 
   async #client(reference: Reference, auth: RegistryAuth | undefined): Promise<RegistryClient> {
@@ -121,33 +124,6 @@ export class Puller {
       this.#parts.endpoints.of(reference.host),
       credentials,
     );
-  }
-
-  /** All layers at once; where one fails the others are ended before the error goes on. */
-  async #all(plan: LayerPlan, signal: AbortSignal): Promise<LayerRecord[]> {
-    const ending = new AbortController();
-    const either = AbortSignal.any([signal, ending.signal]);
-    const works = plan.layers.map((_, index) => this.#parts.layers.obtain(plan, index, either));
-    try {
-      return await Promise.all(works);
-    } catch (error) {
-      ending.abort(new CrispError('Cancelled', 'another layer of the image failed', { cause: error }));
-      await Promise.allSettled(works);
-      throw error;
-    }
-  }
-
-  /** Writes all that is new through to the disk, then the record, which makes the image. */
-  async #commit(record: ImageRecord, op: Operation): Promise<Image> {
-    const { files, images } = this.#parts;
-    const known = images.find(record.id)?.record;
-    const covered = (mine: readonly string[], theirs: readonly string[] = []) =>
-      mine.every((name) => theirs.includes(name));
-    if (!covered(record.layers, known?.layers) || !covered(record.blobs, known?.blobs)) {
-      await op.deadline('sync', this.#options.commitMs, () => files.syncFilesystem(this.#options.root));
-    }
-    op.checkpoint();
-    return op.stage('commit', () => images.put(record));
   }
 }
 
@@ -166,33 +142,4 @@ function planOf(
     meter: meter.layer(blob.digest, blob.size),
   }));
   return { client, op, layers };
-}
-
-function recordOf(
-  reference: Reference,
-  { target, documents, manifest }: Resolved,
-  { config, platform }: ParsedConfig,
-  layers: readonly LayerRecord[],
-  content: ContentStore,
-): ImageRecord {
-  const now = BigInt(Date.now()) * 1_000_000n;
-  const blobs = new Map([manifest.config, ...manifest.layers].map(({ digest, size }) => [digest, size]));
-  const compressedSize = [...blobs.values()].reduce((sum, size) => sum + size, 0);
-  for (const { digest, bytes } of documents) blobs.set(digest, bytes.length);
-  // A layer that was there already needed no blob: the store has it not where its image had been removed.
-  for (const digest of [...blobs.keys()]) if (!content.has(digest)) blobs.delete(digest);
-  const blobBytes = [...blobs.values()].reduce((sum, size) => sum + size, 0);
-  return {
-    version: IMAGE_RECORD_VERSION,
-    id: manifest.config.digest as string as ImageId,
-    tags: reference.tag === undefined ? [] : [{ name: reference.text, at: now }],
-    digests: [`${reference.repository}@${target}`],
-    layers: layers.map(({ key }) => key),
-    blobs: [...blobs.keys()],
-    size: blobBytes + layers.reduce((sum, { bytes }) => sum + bytes, 0),
-    compressedSize,
-    platform,
-    pulled: now,
-    config,
-  };
 }

@@ -1,6 +1,7 @@
 import type { ImageId } from '#core/ids.ts';
 import type { Log, Operation } from '#core/operation.ts';
 import type { Kernel } from '#linux/kernel.ts';
+import type { ImportRequest } from './archive/import.ts';
 import type { Image, ImageConfig } from './image.ts';
 import type { LayerUsers } from './ports.ts';
 import type { PullProgress } from './progress.ts';
@@ -40,6 +41,10 @@ export interface ImageService {
    * join; a client's cancellation stops the transfer where nobody else waits, and leaves no visible image.
    */
   pull(request: { reference: string; auth?: RegistryAuth }, op: Operation): Promise<Image>;
+  /** Imports the images of an archive of docker or OCI, all or none; see `importImages`. */
+  import(request: ImportRequest, op: Operation): Promise<readonly Image[]>;
+  /** The images as an archive of both docker and OCI, in pieces; see `exportImages`. */
+  export(references: readonly string[], op: Operation): AsyncGenerator<Buffer>;
   /** All images, from memory. */
   list(): readonly Image[];
   /** By id, unique short id (3 characters or more), tag or digest. From memory; undefined where there is none. */

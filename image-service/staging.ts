@@ -21,7 +21,7 @@ export class Staging {
   }
 
   /** A path that nothing has yet. */
-  path(kind: 'blob' | 'layer'): string {
+  path(kind: 'blob' | 'layer' | 'archive'): string {
     return join(this.#directory, `${kind}-${randomBytes(8).toString('hex')}`);
   }
 

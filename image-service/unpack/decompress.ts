@@ -70,7 +70,8 @@ function* cut(source: Iterable<Buffer>, frames: ZstdFrames): Generator<Buffer> {
   for (const chunk of source) yield* frames.push(chunk);
 }
 
-function zlibError(error: unknown, compression: Compression): unknown {
+/** What a decompressor's error says of its input. */
+export function zlibError(error: unknown, compression: Compression): unknown {
   const code = errnoOf(error) ?? '';
   if (error instanceof CrispError) return error;
   if (code === 'Z_BUF_ERROR') return damaged(`the ${compression} stream is cut`);

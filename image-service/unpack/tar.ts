@@ -49,6 +49,11 @@ export class TarReader {
     }
   }
 
+  /** Whether the blocks that end an archive have come: some writers leave them out. */
+  get ended(): boolean {
+    return this.#state.at === 'end';
+  }
+
   /** Says that nothing follows. Throws DataLoss where the archive ends in the middle of an entry. */
   end(): void {
     // Two zero blocks end an archive; writers that leave them out end it between entries.

@@ -1,0 +1,158 @@
+import { CrispError } from '#core/errors.ts';
+import type { Operation } from '#core/operation.ts';
+import type { Files } from '#linux/kernel.ts';
+import { commitImage, type Obtained, obtainAll, recordOf } from '../commit.ts';
+import type { ContentStore } from '../content-store.ts';
+import type { Image } from '../image.ts';
+import { chainIds, parseConfig } from '../image-config.ts';
+import type { ImageStore } from '../images.ts';
+import { chainKey, diffKey } from '../layer-store.ts';
+import type { LayerPlan, Layers } from '../layers.ts';
+import type { Leases } from '../leases.ts';
+import { malformedImage } from '../manifest.ts';
+import type { ImageServiceOptions } from '../options.ts';
+import { checkPlatform } from '../platform.ts';
+import { PullMeter } from '../progress.ts';
+import { parseReference } from '../reference.ts';
+import type { Staging } from '../staging.ts';
+import { type ArchivedImage, imagesOf } from './contents.ts';
+import { expanded } from './expand.ts';
+import { Spool } from './spool.ts';
+
+export interface ImportParts {
+  readonly content: ContentStore;
+  readonly images: ImageStore;
+  readonly layers: Layers;
+  readonly leases: Leases;
+  readonly staging: Staging;
+  readonly files: Files;
+  /** Told when an import has failed: what it left is of no use. */
+  readonly failed: () => void;
+}
+
+export interface ImportRequest {
+  /** The archive, compressed or not. */
+  readonly source: AsyncIterable<Buffer>;
+  /** Name of the one image, in the place of those in the archive. */
+  readonly name?: string;
+}
+
+/**
+ * Imports the images of an archive. All of it is received and every layer unpacked before the first image is visible.
+ * Throws DataLoss for a cut or damaged archive, InvalidArgument for a hostile one or a wrong name.
+ */
+export async function importImages(
+  { source, name }: ImportRequest,
+  parts: ImportParts,
+  options: ImageServiceOptions,
+  op: Operation,
+): Promise<readonly Image[]> {
+  const wanted = name === undefined ? undefined : parseReference(name);
+  if (wanted && wanted.tag === undefined) {
+    throw new CrispError(
+      'InvalidArgument',
+      `image import: ${wanted.text} has a digest in the place of a tag`,
+      {
+        hint: 'name it repository:tag',
+      },
+    );
+  }
+  try {
+    const expandedSource = expanded(source, options.limits, op.signal);
+    await using spool = await op.stage('receive', () => Spool.read(expandedSource, parts.staging, op.signal));
+    const found = await imagesOf(spool, options.platform);
+    return await importAll(wanted ? [renamed(found, wanted.text)] : found, spool, parts, options, op);
+  } catch (error) {
+    parts.failed();
+    op.checkpoint();
+    throw ofArchive(error);
+  }
+}
+
+function renamed(found: readonly ArchivedImage[], name: string): ArchivedImage {
+  const [image, ...others] = found;
+  if (image && others.length === 0) return { ...image, tags: [name], digests: [] };
+  throw new CrispError('InvalidArgument', `image import: the archive holds ${found.length} images, not one`, {
+    hint: 'leave the name out: each image has the names that the archive gives it',
+  });
+}
+
+async function importAll(
+  found: readonly ArchivedImage[],
+  spool: Spool,
+  parts: ImportParts,
+  options: ImageServiceOptions,
+  op: Operation,
+): Promise<Image[]> {
+  const { content, leases } = parts;
+  const blobs = new Map(found.flatMap((image) => [...image.blobs]));
+  const documents = found.flatMap((image) => image.documents);
+  using _blobs = leases.hold([...blobs.keys(), ...documents.map(({ digest }) => digest)]);
+  const parsed = [];
+  for (const image of found) parsed.push({ image, config: await configOf(image, spool, options) });
+  for (const [digest, { path, size }] of blobs) await content.adopt(path, digest, size);
+  const plans = parsed.map(({ image, config }) => ({
+    image,
+    config,
+    plan: planOf(image, config.diffIds, op),
+  }));
+  using _layers = leases.hold(
+    plans.flatMap(({ plan }) =>
+      plan.layers.flatMap(({ diffId, chainId }) => [diffKey(diffId), chainKey(chainId)]),
+    ),
+  );
+  const obtained: Obtained[] = [];
+  for (const { image, config, plan } of plans) {
+    const layers = await op.stage('layers', () => obtainAll(parts.layers, plan, op.signal));
+    obtained.push({ ...image, config, layers });
+  }
+  for (const { digest, bytes } of documents) await content.put(digest, bytes);
+  const images: Image[] = [];
+  for (const one of obtained) images.push(await commitImage(parts, options, recordOf(one, content), op));
+  return images;
+}
+
+async function configOf({ manifest, blobs }: ArchivedImage, spool: Spool, { platform }: ImageServiceOptions) {
+  const { config, layers } = manifest;
+  const what = `config ${config.digest}`;
+  const file = blobs.get(config.digest);
+  const parsed = parseConfig(file ? await spool.bytes(file) : Buffer.alloc(0), what);
+  checkPlatform(parsed.platform, platform, what);
+  if (parsed.diffIds.length !== layers.length) {
+    throw malformedImage(what, `it names ${parsed.diffIds.length} layers, the archive ${layers.length}`);
+  }
+  return parsed;
+}
+
+function planOf(image: ArchivedImage, diffIds: readonly string[], op: Operation): LayerPlan {
+  const meter = new PullMeter(image.tags[0] ?? image.manifest.config.digest);
+  const chain = chainIds(diffIds);
+  const layers = image.manifest.layers.map((blob, index) => ({
+    blob,
+    diffId: diffIds[index] ?? '',
+    chainId: chain[index] ?? '',
+    meter: meter.layer(blob.digest, blob.size),
+  }));
+  return { client: nowhere, op, layers };
+}
+
+/** All blobs are in the store before a layer is made; one that is damaged there cannot be had from elsewhere. */
+const nowhere: LayerPlan['client'] = {
+  blob({ digest }) {
+    return Promise.reject(
+      new CrispError('Unavailable', `blob ${digest} was lost while it was imported`, {
+        hint: 'import again',
+      }),
+    );
+  },
+};
+
+/** The parts that read registries' images speak of them, and of pushing them again. */
+function ofArchive(error: unknown): unknown {
+  if (!(error instanceof CrispError)) return error;
+  const ofLayer = error.message.startsWith('layer archive: ');
+  if (!ofLayer && error.code !== 'DataLoss') return error;
+  const message = `image archive: ${error.message.replace(/^(layer|image) archive: /, '')}`;
+  const hint = 'make the archive anew, and see that it was copied in full';
+  return new CrispError(error.code, message, { cause: error.cause, hint });
+}
