@@ -15,7 +15,7 @@ import { reopenLog } from './logs.ts';
 import { Handlers } from './oci-runtime.ts';
 import type { RuntimeOptions } from './options.ts';
 import type { Images, Pods, RootFileSystems } from './ports.ts';
-import { loadContainers, recoverContainers } from './recover.ts';
+import { loadContainers, recoverContainers, type Unfinished } from './recover.ts';
 import { Removal } from './remove.ts';
 import type { Runtime } from './runtime.ts';
 import { Starting } from './start.ts';
@@ -46,11 +46,11 @@ export class RuntimeService {
   readonly #stopping: Stopping;
   readonly #removal: Removal;
   readonly #exits: Exits;
-  readonly #removing: readonly string[];
+  readonly #unfinished: Unfinished;
 
-  private constructor(runtime: Runtime, removing: readonly string[]) {
+  private constructor(runtime: Runtime, unfinished: Unfinished) {
     this.#runtime = runtime;
-    this.#removing = removing;
+    this.#unfinished = unfinished;
     this.#creation = new Creation(runtime);
     this.#starting = new Starting(runtime);
     this.#stopping = new Stopping(runtime);
@@ -75,7 +75,7 @@ export class RuntimeService {
   /** Watches for ends of containers, and finishes what the last daemon left unfinished. */
   async recover(op: Operation): Promise<void> {
     await this.#exits.open();
-    await recoverContainers(this.#runtime, this.#removing, op);
+    await recoverContainers(this.#runtime, this.#unfinished, op);
   }
 
   /** See `Creation`. */

@@ -3,20 +3,25 @@ import type { Operation } from '#core/operation.ts';
 import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from './container.ts';
 import { unknownExit } from './exits.ts';
 import type { Runtime } from './runtime.ts';
+import { endStaleExec, type StaleExec, staleExecs } from './stale-execs.ts';
 import { undoContainer } from './undo.ts';
 
-/**
- * Reads the records, so that reads are right from then on: what ran when the host went down has ended. Returns the
- * keys of removals that were cut short.
- */
-export async function loadContainers(runtime: Runtime): Promise<readonly string[]> {
+/** What an earlier daemon left unfinished besides the states of its records. */
+export interface Unfinished {
+  /** Keys of removals that were cut short. */
+  readonly removing: readonly string[];
+  readonly execs: readonly StaleExec[];
+}
+
+/** Reads the records, so that reads are right from then on: what ran when the host went down has ended. */
+export async function loadContainers(runtime: Runtime): Promise<Unfinished> {
   const { containers, kernel } = runtime;
   const { removing } = await containers.load();
   for (const record of containers.list()) {
     if (record.state !== 'running' || record.process?.bootId === kernel.processes.bootId) continue;
     containers.publish({ ...record, state: 'exited', exit: unknownExit(), process: undefined });
   }
-  return removing;
+  return { removing, execs: staleExecs(runtime) };
 }
 
 /**
@@ -26,7 +31,7 @@ export async function loadContainers(runtime: Runtime): Promise<readonly string[
  */
 export async function recoverContainers(
   runtime: Runtime,
-  removing: readonly string[],
+  { removing, execs }: Unfinished,
   op: Operation,
 ): Promise<void> {
   const { containers, log } = runtime;
@@ -36,7 +41,10 @@ export async function recoverContainers(
       .catch((error: unknown) =>
         log.error({ container: record.id, error: describeError(error) }, 'container is not recovered'),
       );
-  await Promise.all(containers.list().map(heal));
+  await Promise.all([
+    ...containers.list().map(heal),
+    ...execs.map((exec) => endStaleExec(runtime, exec, op)),
+  ]);
   await containers
     .sweep(removing)
     .catch((error: unknown) =>

@@ -181,4 +181,18 @@ test('a start that was cut off by SIGKILL leaves a container that runs or has fa
   await node.client.RemovePodSandbox({ podSandboxId: pod });
 });
 
+test('a command whose daemon was killed is ended by the next one; its container runs on', async () => {
+  const pod = await node.runPod();
+  const id = await node.run(pod);
+  const call = node.exec(id, ['sh', '-c', 'trap "" TERM; sleep 1000 & sleep 1000'], 0).catch(() => {});
+  const execs = () => node.traces().filter((trace) => trace.includes(id) && /exec-/.test(trace));
+  await until('the command runs', () => execs().some((trace) => trace.startsWith('cgroup')));
+  await node.restart('kill');
+  await call;
+  await until('nothing of the command is left', () => execs().length === 0);
+  assert.equal((await node.status(id)).state, RUNNING);
+  assert.equal((await node.exec(id, ['echo', 'on'])).out, 'on\n');
+  await node.client.RemovePodSandbox({ podSandboxId: pod });
+});
+
 endsClean(node);
