@@ -1,4 +1,4 @@
-/** The command line: `crisp serve | config | ctl | trace | version | help`. */
+/** The command line: `crisp serve | config | ctl | image | trace | version | help`. */
 import { readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeConfig, flaggedOptions, type LoadedConfig, loadConfig } from '#config/index.ts';
@@ -101,6 +101,22 @@ const commands: readonly Command<Invocation>[] = [
     },
   },
   {
+    name: 'image',
+    usage: 'import FILE | export IMAGE... --output FILE',
+    summary: 'Import and export archives of images',
+    flags: {},
+    arity: [0, Infinity],
+    async run({ terminal, signal }, parsed) {
+      const { image } = await import('./image.ts');
+      const socket = async (file: string | undefined): Promise<string> => {
+        const words = file === undefined ? [] : ['--config', file];
+        const { config } = await load(parse('image', words, { flags: configFlags, arity: [0, 0] }));
+        return config.adminSocket;
+      };
+      return image(parsed.args, { terminal, signal, socket });
+    },
+  },
+  {
     name: 'trace',
     usage: 'POD',
     summary: "Show where the time of a pod's start went, stage by stage",
@@ -145,7 +161,8 @@ export async function main(words: readonly string[], invocation: Invocation): Pr
     return name === undefined ? 2 : 0;
   }
   const command = findCommand('crisp', commands, name === '--version' ? 'version' : name);
-  if (command.name === 'ctl') return command.run(invocation, parse('ctl', ['--', ...args], command));
+  if (command.name === 'ctl' || command.name === 'image')
+    return command.run(invocation, parse(command.name, ['--', ...args], command));
   if (args.includes('--help') || args.includes('-h')) {
     terminal.out(commandHelp('crisp', command));
     return 0;

@@ -61,6 +61,7 @@ export const schema = section('', {
   root: path('/var/lib/crisp', 'What survives a reboot: images, records, writable layers.'),
   state: path('/run/crisp', 'What ends with a reboot; on a tmpfs.'),
   socket: path('{state}/crisp.sock', 'The socket on which CRI is served.'),
+  admin_socket: path('{state}/admin.sock', 'The socket of `crisp image` and `crisp ctl cp`, for root alone.'),
   socket_mode: mode(0o660, 'Permissions of the socket; its owner is root.'),
   log: section("The daemon's own log, on standard error.", {
     level: choice(['debug', 'info', 'warn', 'error'], 'info', 'The least severe messages that are written.'),

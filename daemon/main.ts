@@ -18,6 +18,7 @@ import { Handlers, RuntimeService } from '#runtime-service/index.ts';
 import { type DaemonLog, openLog } from '#telemetry/log.ts';
 import { Metrics } from '#telemetry/metrics.ts';
 import { listenMetrics } from '#telemetry/metrics-listener.ts';
+import { AdminServer } from './admin/server.ts';
 import { imageOptions, pauseProgram, podOptions, runtimeOptions } from './options.ts';
 import { clearSocket } from './socket.ts';
 
@@ -54,7 +55,9 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
   await mkdir(dirname(config.socket), { recursive: true, mode: 0o711 });
   using _root = lockDirectory(config.root);
   using _state = lockDirectory(config.state);
+  await mkdir(dirname(config.adminSocket), { recursive: true, mode: 0o711 });
   await clearSocket(config.socket);
+  await clearSocket(config.adminSocket);
 
   const metrics = new Metrics({ version: version() });
   const kernel = await openKernel({ pauseProgram: pauseProgram(config), log });
@@ -67,6 +70,12 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
     observer: observer(metrics),
     closeMs: CLOSE_MS,
   });
+  const admin = await AdminServer.listen(services, {
+    socket: config.adminSocket,
+    log,
+    observer: observer(metrics),
+    closeMs: CLOSE_MS,
+  });
   const listener = config.metrics.address
     ? await listenMetrics({ address: config.metrics.address, metrics, health: () => undefined })
     : undefined;
@@ -75,7 +84,7 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
 
   await stop;
   log.info({}, 'stopping: running calls may end, pods and containers run on');
-  await server.close();
+  await Promise.all([server.close(), admin.close()]);
   await recovered;
   await listener?.[Symbol.asyncDispose]();
   await Promise.all([services.containers.close(), services.pods.close(), services.images.close()]);

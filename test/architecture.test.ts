@@ -17,7 +17,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'pod-sandbox': ['core', 'linux'],
   'runtime-service': ['core', 'linux'],
   cri: ['api', 'telemetry', 'config', 'core', 'image-service', 'pod-sandbox', 'runtime-service'],
-  daemon: ['cri', 'telemetry', 'config', 'core', 'image-service', 'pod-sandbox', 'runtime-service', 'linux'],
+  daemon: ['api', 'cri', 'telemetry', 'config', 'core', 'image-service', 'pod-sandbox', 'runtime-service', 'linux'],
   cli: ['daemon', 'api', 'config'],
 };
 const EVERYBODYS = ['core/errors.ts', 'core/ids.ts'];
@@ -70,6 +70,11 @@ test('errors and ids import nothing of the project', () => {
 
 test('core uses the file part of linux alone', () => {
   const wrong = imports().filter(({ file, room, target }) => room === 'core' && target.startsWith('#linux') && target !== '#linux/kernel.ts' && !isTest(file));
+  assert.deepEqual(wrong, []);
+});
+
+test('the daemon uses the admin part of api alone: CRI is cri/', () => {
+  const wrong = imports().filter(({ file, room, target }) => room === 'daemon' && target.startsWith('#api') && !target.startsWith('#api/admin/') && !isTest(file));
   assert.deepEqual(wrong, []);
 });
 

@@ -1,0 +1,39 @@
+/**
+ * The daemon's second door, for what CRI has no call for: HTTP/1.1 on a unix socket that root alone may open. Bodies
+ * are archives (tar) that stream in either direction.
+ *
+ * | request | body | reply |
+ * |---|---|---|
+ * | POST /v1/images/import?name=NAME | archive of docker or OCI, compressed or not | `{"images": ImportedImage[]}` |
+ * | GET /v1/images/export?ref=IMAGE&ref=… | – | archive of both forms |
+ * | GET /v1/containers/ID/files?path=PATH | – | archive of a file, or of a directory with all below it |
+ * | PUT /v1/containers/ID/files?path=PATH | such an archive | `{}` |
+ *
+ * A refusal is an HTTP error with an `AdminFailure` as its body. One that comes when the archive has begun is told by
+ * the trailer `FAILURE_TRAILER`, an encoded `AdminFailure`; a reply that was cut has no end of its chunks.
+ */
+import type { ErrorCode } from '#core/errors.ts';
+
+export const IMPORT_PATH = '/v1/images/import';
+export const EXPORT_PATH = '/v1/images/export';
+/** `id` is a container's id in full. */
+export const filesPath = (id: string): string => `/v1/containers/${encodeURIComponent(id)}/files`;
+export const FILES_PATTERN = /^\/v1\/containers\/([0-9a-f]{64})\/files$/;
+
+export const ARCHIVE_TYPE = 'application/x-tar';
+export const FAILURE_TRAILER = 'crisp-failure';
+
+export interface AdminFailure {
+  readonly error: { readonly code: ErrorCode; readonly message: string; readonly hint: string };
+}
+
+export interface ImportedImage {
+  /** `sha256:…` */
+  readonly id: string;
+  readonly tags: readonly string[];
+}
+
+/** A failure as a header's value: header values are ASCII. */
+export const encodeFailure = (failure: AdminFailure): string =>
+  encodeURIComponent(JSON.stringify(failure).toWellFormed());
+export const decodeFailure = (text: string): unknown => JSON.parse(decodeURIComponent(text));

@@ -1,0 +1,150 @@
+/** `crisp image`: archives of images, for nodes without a registry. */
+import { randomBytes } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { open, rename, stat, unlink } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { EXPORT_PATH, IMPORT_PATH, type ImportedImage } from '#api/admin/contract.ts';
+import { CrispError, describeError, errnoOf } from '#core/errors.ts';
+import { receiveArchive, receiveJson } from './admin-client.ts';
+import {
+  type Command,
+  commandHelp,
+  commandList,
+  type Flag,
+  findCommand,
+  parse,
+  UsageError,
+} from './command.ts';
+import type { Terminal } from './ctl/context.ts';
+import { progress } from './ctl/progress.ts';
+import { bytes } from './format.ts';
+
+interface Place {
+  readonly terminal: Terminal;
+  readonly signal: AbortSignal;
+  /** The admin socket, from the configuration of this file where one is named. */
+  socket(configFile: string | undefined): Promise<string>;
+}
+
+const flags: Record<string, Flag> = {
+  'admin-socket': {
+    type: 'string',
+    value: 'SOCKET',
+    doc: "The daemon's; from the configuration where absent",
+  },
+  config: { type: 'string', short: 'c', value: 'FILE', doc: 'Configuration of the daemon' },
+};
+
+const importImages: Command<Place> = {
+  name: 'import',
+  usage: 'FILE|-',
+  summary: 'Import the images of an archive of docker or OCI, compressed or not',
+  flags: {
+    name: { type: 'string', short: 'n', value: 'NAME', doc: 'Name of the one image in the archive' },
+    ...flags,
+  },
+  arity: [1, 1],
+  async run({ terminal, signal, socket }, parsed) {
+    const [file = '-'] = parsed.args;
+    if (file === '-' && process.stdin.isTTY) throw new UsageError('crisp image import: - is a terminal');
+    const path = parsed.text('admin-socket') ?? (await socket(parsed.text('config')));
+    const body =
+      file === '-' ? process.stdin : createReadStream(await fileOf(file), { highWaterMark: 1 << 20 });
+    let sent = 0;
+    body.on('data', (piece: Buffer) => {
+      sent += piece.length;
+    });
+    body.pause(); // until the request takes it
+    using _line = progress(terminal, `importing ${file}`, async () => bytes(BigInt(sent)));
+    const name = parsed.text('name');
+    const query = name === undefined ? [] : [['name', name] as const];
+    const reply = await receiveJson(path, { method: 'POST', path: IMPORT_PATH, query, body, signal });
+    const { images } = reply as { images: readonly ImportedImage[] };
+    for (const { id, tags } of images)
+      terminal.out(`Imported ${tags.length > 0 ? tags.join(', ') : 'without a name'} (${id})\n`);
+    return 0;
+  },
+};
+
+async function fileOf(path: string): Promise<string> {
+  const found = await stat(path).catch((error: unknown) => {
+    throw unreadable(path, describeError(error));
+  });
+  if (found.isDirectory()) throw unreadable(path, 'it is a directory');
+  return path;
+}
+
+const unreadable = (path: string, why: string): CrispError =>
+  new CrispError('InvalidArgument', `archive ${path}: ${why}`, {
+    hint: 'name an archive, or - for the standard input',
+  });
+
+const exportImages: Command<Place> = {
+  name: 'export',
+  usage: 'IMAGE [IMAGE...] --output FILE|-',
+  summary: 'Write images to an archive that is both an OCI layout and what docker load takes',
+  flags: {
+    output: { type: 'string', short: 'o', value: 'FILE', doc: 'Where to; - is the standard output' },
+    ...flags,
+  },
+  arity: [1, Infinity],
+  async run({ terminal, signal, socket }, parsed) {
+    const file = parsed.text('output');
+    if (!file) throw new UsageError('crisp image export: --output is missing', 'name a file, or -');
+    if (file === '-' && process.stdout.isTTY) throw new UsageError('crisp image export: - is a terminal');
+    const path = parsed.text('admin-socket') ?? (await socket(parsed.text('config')));
+    const query = parsed.args.map((name) => ['ref', name] as const);
+    const pieces = receiveArchive(path, { method: 'GET', path: EXPORT_PATH, query, signal });
+    if (file === '-') for await (const piece of pieces) terminal.out(piece);
+    else await writeWhole(file, pieces, terminal);
+    return 0;
+  },
+};
+
+/** The file appears under its name when it is whole and on the disk; before, and after a failure, there is none. */
+async function writeWhole(file: string, pieces: AsyncIterable<Buffer>, terminal: Terminal): Promise<void> {
+  const temporary = join(dirname(file), `.${basename(file)}.${randomBytes(6).toString('hex')}.tmp`);
+  let written = 0;
+  using _line = progress(terminal, `exporting to ${file}`, async () => bytes(BigInt(written)));
+  let made = false;
+  try {
+    await using handle = await open(temporary, 'wx', 0o644);
+    made = true;
+    for await (const piece of pieces) {
+      await handle.writeFile(piece);
+      written += piece.length;
+    }
+    await handle.sync();
+    await rename(temporary, file);
+  } catch (error) {
+    if (made) await unlink(temporary).catch(() => {});
+    if (error instanceof CrispError) throw error;
+    const full = errnoOf(error) === 'ENOSPC' || errnoOf(error) === 'EDQUOT';
+    throw new CrispError(
+      full ? 'ResourceExhausted' : 'InvalidArgument',
+      `write ${file}: ${describeError(error)}`,
+      {
+        cause: error,
+        hint: full ? 'free space on its disk, or write elsewhere' : 'name a file that can be written',
+      },
+    );
+  }
+}
+
+const commands: readonly Command<Place>[] = [importImages, exportImages];
+
+/** Runs `crisp image` with what follows on the command line; resolves to the exit code. */
+export async function image(words: readonly string[], place: Place): Promise<number> {
+  const [name, ...args] = words[0] === 'help' && words[1] !== undefined ? [words[1], '--help'] : words;
+  if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
+    const lines = ['Usage: crisp image COMMAND [ARG...]', '', 'Commands:', ...commandList(commands), ''];
+    place.terminal.out(lines.join('\n'));
+    return name === undefined ? 2 : 0;
+  }
+  const command = findCommand('crisp image', commands, name);
+  if (args.includes('--help') || args.includes('-h')) {
+    place.terminal.out(commandHelp('crisp image', command));
+    return 0;
+  }
+  return command.run(place, parse(`image ${command.name}`, args, command));
+}

@@ -1,0 +1,36 @@
+import type { AdminFailure } from '#api/admin/contract.ts';
+import { CrispError, describeError, type ErrorCode, errorTable } from '#core/errors.ts';
+import type { Operation } from '#core/operation.ts';
+
+const STATUSES: Readonly<Partial<Record<ErrorCode, number>>> = {
+  InvalidArgument: 400,
+  PermissionDenied: 403,
+  NotFound: 404,
+  AlreadyExists: 409,
+  FailedPrecondition: 412,
+  Unimplemented: 501,
+  Unavailable: 503,
+  DeadlineExceeded: 504,
+  ResourceExhausted: 507,
+};
+/** Trailers count among the headers, which a client limits to 16 KiB. */
+const MAX_MESSAGE = 2000;
+
+export const codeOf = (error: unknown): ErrorCode => (error instanceof CrispError ? error.code : 'Internal');
+
+/** What the client is told: what failed, in which stage, and the remedy. */
+export function failureOf(error: unknown, op: Operation): AdminFailure {
+  const code = codeOf(error);
+  const stage = op.stages.findLast(({ failed }) => failed)?.name;
+  const where = stage ? ` (${op.name}, stage ${stage})` : '';
+  return {
+    error: {
+      code,
+      message: `${describeError(error).slice(0, MAX_MESSAGE)}${where}`.toWellFormed(),
+      hint: error instanceof CrispError ? error.hint : errorTable[code].hint,
+    },
+  };
+}
+
+/** The HTTP status that comes nearest; the body has the code itself. */
+export const statusOf = (code: ErrorCode): number => STATUSES[code] ?? 500;

@@ -1,0 +1,133 @@
+/** Serves api/admin/contract.ts: around each request an operation, the client's cancellation, metrics, a line of log. */
+import { once } from 'node:events';
+import { chmod } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { ARCHIVE_TYPE, encodeFailure, FAILURE_TRAILER } from '#api/admin/contract.ts';
+import { CrispError, describeError } from '#core/errors.ts';
+import { type Log, Operation } from '#core/operation.ts';
+import type { CallObserver } from '#cri/server.ts';
+import { codeOf, failureOf, statusOf } from './failure.ts';
+import { type AdminReply, type AdminServices, routeOf } from './routes.ts';
+
+export interface AdminServerOptions {
+  /** Path of the socket; its directory exists, nothing is there. Root alone may open it. */
+  readonly socket: string;
+  readonly log: Log;
+  readonly observer: CallObserver;
+  /** How long running requests may go on after `close`, in ms. */
+  readonly closeMs: number;
+}
+
+const SOCKET_MODE = 0o600;
+
+export class AdminServer {
+  readonly #services: AdminServices;
+  readonly #options: AdminServerOptions;
+  readonly #server: Server;
+  readonly #running = new Set<AbortController>();
+
+  private constructor(services: AdminServices, options: AdminServerOptions) {
+    this.#services = services;
+    this.#options = options;
+    // Archives take the time that they take: only the headers have a limit.
+    this.#server = createServer({ requestTimeout: 0, headersTimeout: 10_000 }, (request, response) => {
+      void this.#serve(request, response);
+    });
+  }
+
+  /** Binds and serves. Throws Unavailable where the socket cannot be bound. */
+  static async listen(services: AdminServices, options: AdminServerOptions): Promise<AdminServer> {
+    const server = new AdminServer(services, options);
+    const umask = process.umask(0o777 & ~SOCKET_MODE);
+    try {
+      server.#server.listen(options.socket);
+      await once(server.#server, 'listening');
+    } catch (error) {
+      throw new CrispError('Unavailable', `the socket ${options.socket} cannot be bound`, {
+        cause: error,
+        hint: 'see that its directory exists and that no other daemon serves it, or set admin_socket',
+      });
+    } finally {
+      process.umask(umask);
+    }
+    await chmod(options.socket, SOCKET_MODE);
+    return server;
+  }
+
+  /** Takes no new request, lets running ones end, then cancels what is left. */
+  async close(): Promise<void> {
+    const ended = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#server.closeIdleConnections();
+    const reason = new CrispError('Unavailable', 'the daemon is stopping', { hint: 'ask again later' });
+    const timer = setTimeout(() => {
+      for (const controller of this.#running) controller.abort(reason);
+      setTimeout(() => this.#server.closeAllConnections(), 1000).unref();
+    }, this.#options.closeMs);
+    await ended;
+    clearTimeout(timer);
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { log, observer } = this.#options;
+    const url = new URL(request.url ?? '/', 'http://admin');
+    const controller = new AbortController();
+    this.#running.add(controller);
+    response.once('close', () => {
+      if (!response.writableFinished) controller.abort(new CrispError('Cancelled', 'the client has gone'));
+    });
+    response.on('error', () => {}); // the close that follows says it
+    let op = new Operation('AdminRequest', { log, signal: controller.signal });
+    try {
+      const route = routeOf(request.method ?? '', url.pathname);
+      const onStage: CallObserver['stage'] = (one, stage) => observer.stage(one, stage);
+      op = new Operation(route.name, { log, signal: controller.signal, onStage });
+      // Left open after an error, so that the client, which is still sending, can read the answer.
+      const body: AsyncIterable<Buffer> = request.iterator({ destroyOnReturn: false });
+      await send(response, await route.run(this.#services, { query: url.searchParams, body }, op), op);
+      this.#ended(op, undefined);
+    } catch (error) {
+      this.#ended(op, error);
+      refuse(response, error, op);
+    } finally {
+      this.#running.delete(controller);
+      request.resume();
+    }
+  }
+
+  #ended(op: Operation, error: unknown): void {
+    const ms = performance.now() - op.started;
+    const code = error === undefined ? undefined : codeOf(error);
+    this.#options.observer.operation(op.name, ms / 1000, code);
+    const fields = { ms: Math.round(ms * 10) / 10 };
+    if (error === undefined) op.log.info(fields, 'done');
+    else op.log.warn({ ...fields, code, error: describeError(error) }, 'failed');
+  }
+}
+
+async function send(response: ServerResponse, reply: AdminReply, op: Operation): Promise<void> {
+  if ('json' in reply) {
+    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(reply.json));
+    return;
+  }
+  for await (const piece of reply.pieces) {
+    op.checkpoint();
+    // With the first piece: what is refused before it gets a status of its own.
+    if (!response.headersSent) {
+      response.writeHead(200, { 'content-type': ARCHIVE_TYPE, trailer: FAILURE_TRAILER });
+    }
+    if (!response.write(piece)) await once(response, 'drain', { signal: op.signal });
+  }
+  response.end();
+}
+
+function refuse(response: ServerResponse, error: unknown, op: Operation): void {
+  if (response.destroyed) return;
+  const failure = failureOf(error, op);
+  if (response.headersSent) {
+    response.addTrailers({ [FAILURE_TRAILER]: encodeFailure(failure) });
+    response.end();
+    return;
+  }
+  const headers = { 'content-type': 'application/json', connection: 'close' };
+  response.writeHead(statusOf(failure.error.code), headers).end(JSON.stringify(failure));
+}
