@@ -16,6 +16,8 @@ export interface Context {
   readonly cgroups: CgroupDriver;
   readonly networks: ConfDirectory;
   readonly cni: Cni;
+  /** auto: natively where the configuration allows it. */
+  readonly networkWay: 'auto' | 'exec';
   readonly containers: ContainersOfPod;
   readonly watches: Watches;
   /** Root of the run directories. */

@@ -6,6 +6,7 @@ import { openCgroupDriver } from './cgroups.ts';
 import type { Context } from './context.ts';
 import { Cni } from './network/cni.ts';
 import { ConfDirectory } from './network/conf-directory.ts';
+import { NativeNetwork } from './network/native.ts';
 import { defaultDeadlines, type PodSandboxOptions } from './options.ts';
 import type { PodSandboxes } from './pod-sandboxes.ts';
 import type { ContainersOfPod } from './ports.ts';
@@ -52,7 +53,9 @@ export async function openPodSandboxes(
       maxOutput: network.maxOutput ?? MAX_PLUGIN_OUTPUT,
       addLimit: deadlines.networkAdd,
       delLimit: deadlines.networkDel,
+      native: new NativeNetwork(kernel, network.environment),
     }),
+    networkWay: network.native ?? 'exec',
     containers: ports.containers,
     watches: new Watches(kernel.namespaces, log, (id) => service.ended(id)),
     state: options.state,

@@ -44,6 +44,8 @@ export interface NetworkOptions {
   readonly binDirs: readonly string[];
   /** Environment of the plugins besides CNI_*: PATH at least. */
   readonly environment: Readonly<Record<string, string>>;
+  /** auto: what crisp can do itself it does, with the same effects as the plugins; exec where absent: all by plugins. */
+  readonly native?: 'auto' | 'exec';
   /** Bytes that a plugin may print; more is nonsense. */
   readonly maxOutput?: number;
 }

@@ -14,7 +14,7 @@ export interface Plan {
 
 /** `network`: undefined for a pod on the node's network. */
 export function plan(
-  context: Pick<Context, 'state' | 'cgroups' | 'kernel'>,
+  context: Pick<Context, 'state' | 'cgroups' | 'kernel'> & Partial<Pick<Context, 'networkWay'>>,
   id: SandboxId,
   request: RunRequest,
   network: NetworkConfig | undefined,
@@ -43,7 +43,9 @@ export function plan(
     pins: {},
     files: paths.files,
     cgroup,
-    attachment: network ? planAttachment(network, { id, config, cgroup: cgroup.parent }) : undefined,
+    attachment: network
+      ? planAttachment(network, { id, config, cgroup: cgroup.parent }, context.networkWay)
+      : undefined,
     intents,
   };
   return { record, paths };

@@ -14,6 +14,8 @@ export interface Attachment {
   readonly args: string;
   /** What the plugins that declare the capability get as `runtimeConfig`. */
   readonly capabilities: Readonly<Record<string, unknown>>;
+  /** Who carries it out, for DEL too; absent: the plugins. */
+  readonly way?: 'native';
   /** undefined until ADD has succeeded. */
   readonly result: CniResult | undefined;
   /** The pod's addresses without prefix lengths, the primary one first, no repeats. */

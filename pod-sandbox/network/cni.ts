@@ -11,6 +11,7 @@ import type { Operation } from '#core/operation.ts';
 import type { Output, Processes } from '#linux/kernel.ts';
 import type { Attachment } from './attachment.ts';
 import type { PluginConfig } from './conflist.ts';
+import { isNative, type NativeNetwork } from './native.ts';
 import { orphansEnd } from './orphans.ts';
 import { type CniCommand, pluginEnvironment, pluginInput } from './request.ts';
 import { type CniResult, parseResult, pluginMessage, podIps } from './result.ts';
@@ -23,6 +24,8 @@ export interface CniOptions {
   /** Milliseconds for the whole list. */
   readonly addLimit: number;
   readonly delLimit: number;
+  /** Carries out the attachments that are recorded as native. */
+  readonly native: Pick<NativeNetwork, 'attach' | 'detach'>;
 }
 
 /** Milliseconds within which a killed plugin is gone, or is left to the kernel. */
@@ -49,7 +52,9 @@ export class Cni {
    * name plugin and network; the caller then owes a `detach`, for plugins before the failed one have done their work.
    */
   async attach(id: SandboxId, attachment: Attachment, netns: string, op: Operation): Promise<Attachment> {
-    const until = performance.now() + this.#options.addLimit;
+    const { native, addLimit } = this.#options;
+    if (goesNative(attachment)) return native.attach(id, attachment, netns, { op, limit: addLimit });
+    const until = performance.now() + addLimit;
     const { config } = attachment;
     let result: CniResult | undefined;
     for (const plugin of config.plugins) {
@@ -80,10 +85,12 @@ export class Cni {
       await op.stage('earlier plugins', () => orphansEnd(this.#processes, id, graces, op));
       this.#inherited.delete(id);
     }
-    const until = performance.now() + this.#options.delLimit;
+    const { native, delLimit } = this.#options;
+    if (goesNative(attachment)) return native.detach(id, attachment, netns, { op, limit: delLimit });
+    const until = performance.now() + delLimit;
     const { config, result } = attachment;
     // One that hangs may use up the time of the list, but not the share of those before it.
-    const share = this.#options.delLimit / config.plugins.length;
+    const share = delLimit / config.plugins.length;
     let failure: unknown;
     for (const plugin of config.plugins.toReversed()) {
       try {
@@ -155,6 +162,9 @@ export class Cni {
     throw failed(plugin, attachment, `it is not in ${binDirs.join(', ')}`, hint);
   }
 }
+
+/** As recorded; a configuration that this version of crisp knows no longer is the plugins' to undo. */
+const goesNative = (attachment: Attachment): boolean => attachment.way === 'native' && isNative(attachment);
 
 interface Call {
   readonly id: SandboxId;

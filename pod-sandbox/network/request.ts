@@ -4,6 +4,7 @@ import type { PortMapping, SandboxConfig } from '../config.ts';
 import type { Attachment } from './attachment.ts';
 import { bandwidthOf } from './bandwidth.ts';
 import type { NetworkConfig, PluginConfig } from './conflist.ts';
+import { isNative } from './native.ts';
 import { type CniResult, hasResultInDel } from './result.ts';
 
 export type CniCommand = 'ADD' | 'DEL';
@@ -11,17 +12,22 @@ export type CniCommand = 'ADD' | 'DEL';
 const INTERFACE = 'eth0';
 
 /** The attachment as it is recorded before ADD. `cgroup`: the pod's, below the cgroup root. */
-export const planAttachment = (
+export function planAttachment(
   config: NetworkConfig,
   sandbox: { readonly id: SandboxId; readonly config: SandboxConfig; readonly cgroup: string },
-): Attachment => ({
-  config,
-  interfaceName: INTERFACE,
-  args: kubernetesArgs(sandbox.id, sandbox.config),
-  capabilities: capabilitiesOf(sandbox.config, sandbox.cgroup),
-  result: undefined,
-  ips: [],
-});
+  way: 'auto' | 'exec' = 'exec',
+): Attachment {
+  const capabilities = capabilitiesOf(sandbox.config, sandbox.cgroup);
+  return {
+    config,
+    interfaceName: INTERFACE,
+    args: kubernetesArgs(sandbox.id, sandbox.config),
+    capabilities,
+    ...(way === 'auto' && isNative({ config, capabilities }) ? { way: 'native' } : {}),
+    result: undefined,
+    ips: [],
+  };
+}
 
 /** `validation.ts` keeps `;` and `=` out of the names, so no field can be forged. */
 function kubernetesArgs(id: SandboxId, { metadata }: SandboxConfig): string {

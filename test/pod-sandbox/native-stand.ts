@@ -1,0 +1,140 @@
+/** A stand for one network made in two ways: by the real plugins, and by crisp itself. */
+
+import assert from 'node:assert/strict';
+import { mkdtemp, readdir, rm, unlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { newSandboxId, type SandboxId } from '#core/ids.ts';
+import { Operation } from '#core/operation.ts';
+import { openKernel } from '#linux/index.ts';
+import type { Kernel } from '#linux/kernel.ts';
+import type { PortMapping } from '#pod-sandbox/index.ts';
+import type { Attachment } from '#pod-sandbox/network/attachment.ts';
+import { Cni } from '#pod-sandbox/network/cni.ts';
+import { parseNetworkConfig } from '#pod-sandbox/network/conflist.ts';
+import { NativeNetwork } from '#pod-sandbox/network/native.ts';
+import { planAttachment } from '#pod-sandbox/network/request.ts';
+import { sampleConfig } from '#pod-sandbox/sample-config.ts';
+
+export type Way = 'native' | 'exec';
+
+export interface Pod {
+  readonly id: SandboxId;
+  readonly netns: string;
+  readonly attachment: Attachment;
+}
+
+const LIMIT = 60_000;
+
+export class NativeStand implements AsyncDisposable {
+  readonly kernel: Kernel;
+  readonly directory: string;
+  readonly cni: Cni;
+
+  private constructor(kernel: Kernel, directory: string) {
+    this.kernel = kernel;
+    this.directory = directory;
+    const environment = { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin' };
+    this.cni = new Cni(kernel.processes, {
+      binDirs: ['/usr/lib/cni', '/opt/cni/bin'],
+      environment,
+      maxOutput: 1 << 20,
+      addLimit: LIMIT,
+      delLimit: LIMIT,
+      native: new NativeNetwork(kernel, environment),
+    });
+  }
+
+  static async make(): Promise<NativeStand> {
+    const base = process.env['CRISP_TEST_DIR'];
+    if (!base) throw new Error('run this through test/run.ts: it makes the namespaces and sets CRISP_TEST_*');
+    return new NativeStand(await openKernel(), await mkdtemp(join(base, 'native-')));
+  }
+
+  plan(way: Way, conflist: object, id: SandboxId, portMappings: readonly PortMapping[]): Attachment {
+    const network = parseNetworkConfig('/net.d/10-test.conflist', JSON.stringify(conflist));
+    const sandbox = { id, config: sampleConfig({ portMappings }), cgroup: '/x' };
+    const planned = planAttachment(network, sandbox, 'auto');
+    assert.equal(planned.way, 'native', `it is not native: ${JSON.stringify(conflist)}`);
+    return inWay(way, planned);
+  }
+
+  /** A new pod with an empty network namespace, attached. */
+  async add(
+    way: Way,
+    conflist: object,
+    id: SandboxId = newSandboxId(),
+    ports: readonly PortMapping[] = [],
+  ): Promise<Pod> {
+    const netns = await this.namespace(id);
+    const planned = this.plan(way, conflist, id, ports);
+    const attachment = await this.cni.attach(id, planned, netns, this.operation());
+    return { id, netns, attachment };
+  }
+
+  async namespace(id: SandboxId): Promise<string> {
+    const netns = join(this.directory, `net-${id}`);
+    await this.kernel.namespaces.pinEmptyNetwork(netns);
+    return netns;
+  }
+
+  async remove(way: Way, { id, netns, attachment }: Pod): Promise<void> {
+    await this.cni.detach(id, inWay(way, attachment), netns, this.operation());
+  }
+
+  operation(signal?: AbortSignal): Operation {
+    return new Operation('test', signal ? { signal } : {});
+  }
+
+  nodeLink({ result }: Attachment): string | undefined {
+    const name = result?.interfaces?.[1]?.['name'];
+    return typeof name === 'string' ? name : undefined;
+  }
+
+  /** The attachment's outcome without names and addresses that are random. */
+  comparable({ result, ips }: Attachment, n: number): object {
+    const interfaces = result?.interfaces?.map(({ mac, ...others }, at) => {
+      assert.match(String(mac), /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/);
+      return at === 1 ? { ...others, name: `LINK${n}` } : others;
+    });
+    return { result: { ...result, interfaces }, ips };
+  }
+
+  async run(...argv: string[]): Promise<string> {
+    const env = { PATH: process.env['PATH'] ?? '' };
+    const output = await this.kernel.processes.run({ argv, env }, AbortSignal.timeout(30_000));
+    if (output.status.code !== 0) throw new Error(`${argv.join(' ')}: ${output.stderr}`);
+    return output.stdout.toString();
+  }
+
+  /** What a test makes on the bridge; at the end the node is set back to where it was before. */
+  network(bridge: string, dataDir: string): { readonly pods: Pod[] } & AsyncDisposable {
+    const pods: Pod[] = [];
+    return {
+      pods,
+      [Symbol.asyncDispose]: async () => {
+        await this.run('sh', '-c', `ip link delete ${bridge}; nft flush ruleset`);
+        await writeFile('/proc/sys/net/ipv4/ip_forward', '0');
+        await writeFile('/proc/sys/net/ipv6/conf/all/forwarding', '0');
+        await rm(dataDir, { recursive: true, force: true });
+        for (const name of await readdir(this.directory)) {
+          if (name.startsWith('net-')) await this.#unpin(join(this.directory, name));
+        }
+      },
+    };
+  }
+
+  async #unpin(netns: string): Promise<void> {
+    await this.kernel.mounts.unmount(netns);
+    await unlink(netns);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kernel.close();
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** The same attachment for the other way: what a daemon with another config would record. */
+function inWay(way: Way, { way: _, ...attachment }: Attachment): Attachment {
+  return way === 'native' ? { ...attachment, way } : attachment;
+}

@@ -1,0 +1,54 @@
+/**
+ * The native network path beside the real plugins: the same network is made by each in turn, and everything that can be
+ * seen of it must be equal, then and after the end, whoever ends it.
+ *
+ *     CRISP_NATIVE_CASES=500 CRISP_NATIVE_SEED=1000 node test/run.ts test/pod-sandbox/native.test.ts
+ */
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import test, { after, before } from 'node:test';
+import { newSandboxId, type SandboxId } from '#core/ids.ts';
+import { nativeCase } from './native-cases.ts';
+import { snapshot } from './native-snapshot.ts';
+import { NativeStand, type Way } from './native-stand.ts';
+
+const CASES = Number(process.env['CRISP_NATIVE_CASES'] ?? 100);
+const FIRST = Number(process.env['CRISP_NATIVE_SEED'] ?? 1);
+
+let stand: NativeStand;
+before(async () => {
+  stand = await NativeStand.make();
+});
+after(() => stand[Symbol.asyncDispose]());
+
+/** Makes the network in one way, ends it in another, and tells what was to be seen before and after. */
+async function round(seed: number, ids: readonly SandboxId[], make: Way, end: Way): Promise<object> {
+  const dataDir = join(stand.directory, 'ipam');
+  const { conflist, bridge, pods } = nativeCase(seed, dataDir);
+  await using made = stand.network(bridge, dataDir);
+  for (const [n, ports] of pods.entries()) made.pods.push(await stand.add(make, conflist, ids[n], ports));
+  const place = {
+    kernel: stand.kernel,
+    directory: dataDir,
+    pods: made.pods.map(({ netns, attachment }) => ({ netns, link: stand.nodeLink(attachment) })),
+  };
+  const during = await snapshot(place, true);
+  const results = made.pods.map(({ attachment }, n) => stand.comparable(attachment, n));
+  for (const pod of made.pods) {
+    await stand.remove(end, pod);
+    await stand.remove(end, pod); // the kubelet repeats itself
+  }
+  const afterwards = await snapshot(place, false);
+  return { results, during, afterwards };
+}
+
+for (let seed = FIRST; seed < FIRST + CASES; seed++) {
+  test(`case ${seed}: made and ended natively or by plugins, it is the same`, async () => {
+    const ids = [newSandboxId(), newSandboxId(), newSandboxId()];
+    // Every other case is ended by the other way than it was made.
+    const crossed = seed % 2 === 0;
+    const plugins = await round(seed, ids, 'exec', crossed ? 'native' : 'exec');
+    const native = await round(seed, ids, 'native', crossed ? 'exec' : 'native');
+    assert.deepEqual(native, plugins);
+  });
+}
