@@ -15,7 +15,7 @@ const WARM_UP = 3;
 /** Medians of each stage by call; a pod's waterfall and the daemon's profile go to the directory. */
 export async function profile(ground: Ground, directory: string, options: BenchOptions): Promise<void> {
   const raw = join(ground.directory, 'cpu-profile');
-  const side = await startCrisp(ground, 'crisp', ['--cpu-prof', '--cpu-prof-dir', raw]);
+  const side = await startCrisp(ground, 'crisp', `--cpu-prof --cpu-prof-dir=${raw}`);
   const runs: Step[][] = [];
   try {
     const pods = new Pods(ground);

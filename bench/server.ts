@@ -13,6 +13,7 @@ const POLL_MS = 2;
 
 export interface ServerProgram {
   readonly argv: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
   readonly socket: string;
   readonly logFile: string;
 }
@@ -39,7 +40,10 @@ export class Server {
     const log = openSync(program.logFile, 'a', 0o600);
     const [command = '', ...args] = program.argv;
     const started = performance.now();
-    const child = spawn(command, args, { stdio: ['ignore', log, log] });
+    const child = spawn(command, args, {
+      stdio: ['ignore', log, log],
+      env: { ...process.env, ...program.environment },
+    });
     closeSync(log);
     const problem = { text: '' };
     child.once('error', (error) => {

@@ -77,12 +77,8 @@ class RunningSide implements Side {
   }
 }
 
-/** `nodeFlags` go to the daemon's node, for a profile. */
-export async function startCrisp(
-  ground: Ground,
-  name: string,
-  nodeFlags: readonly string[] = [],
-): Promise<Side> {
+/** `nodeOptions` go to the daemon's node, for a profile. */
+export async function startCrisp(ground: Ground, name: string, nodeOptions = ''): Promise<Side> {
   const directory = join(ground.directory, name);
   const { file, socket } = writeConfig({
     directory,
@@ -93,9 +89,12 @@ export async function startCrisp(
   });
   const confDir = join(directory, 'cni/net.d');
   writeConflist(confDir, 'crisp', join(directory, 'addresses'));
-  const serve = [join(PROJECT, 'cli/main.ts'), 'serve', '--config', file];
   const program = {
-    argv: [process.execPath, '--disable-warning=ExperimentalWarning', ...nodeFlags, ...serve],
+    argv: [join(PROJECT, 'bin/crisp'), 'serve', '--config', file],
+    environment: {
+      NODE_COMPILE_CACHE: join(ground.directory, 'compile-cache'), // as bin/crisp does, but not the machine's own
+      NODE_OPTIONS: nodeOptions,
+    },
     socket,
     logFile: join(directory, 'daemon.log'),
   };

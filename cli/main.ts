@@ -1,5 +1,6 @@
 /** The command line: `crisp serve | config | ctl | image | trace | version | help`. */
 import { readFileSync, writeSync } from 'node:fs';
+import { flushCompileCache } from 'node:module';
 import { join } from 'node:path';
 import { describeConfig, flaggedOptions, type LoadedConfig, loadConfig } from '#config/index.ts';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
@@ -17,6 +18,8 @@ import type { Terminal } from './ctl/context.ts';
 import { traceFlags } from './trace-flags.ts';
 
 const CONFIG = '/etc/crisp/crisp.toml';
+/** By then the daemon has loaded what every daemon needs. */
+const FLUSH_MS = 5000;
 /** Waited upon, for milliseconds, while a reader is slow. */
 const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 
@@ -74,6 +77,8 @@ const commands: readonly Command<Invocation>[] = [
     async run(_invocation, parsed) {
       const { config } = await load(parsed);
       const { serve } = await import('#daemon/main.ts');
+      // bin/crisp names a cache of compiled code; a daemon that is killed would write nothing to it at its end.
+      setTimeout(flushCompileCache, FLUSH_MS).unref();
       await serve(config);
       return 0;
     },
