@@ -43,6 +43,7 @@ export const flags = {
   RESOLVE_NO_MAGICLINKS: 0x02,
   RESOLVE_NO_SYMLINKS: 0x04,
   RESOLVE_BENEATH: 0x08,
+  RESOLVE_IN_ROOT: 0x10,
 } as const;
 
 // The kernel gives O_DIRECTORY and O_NOFOLLOW other bits on Arm.
@@ -59,6 +60,26 @@ const beneath = how(flags.O_PATH | O_DIRECTORY, flags.RESOLVE_BENEATH | flags.RE
 /** Opens a directory below `root` (O_PATH), the kernel refusing every `..` out of it and every symbolic link. */
 export const openDirectoryBeneath = (root: number, path: CName): number =>
   openat2Call(437, root, path, beneath, beneath.byteLength);
+
+/** Opens a path as if `root` were `/`: links lead at most to its top. The last part is followed unless the flags say. */
+export const openInRoot = (root: number, path: CName, openFlags: number): number =>
+  openat2Call(
+    437,
+    root,
+    path,
+    how(openFlags, flags.RESOLVE_IN_ROOT | flags.RESOLVE_NO_MAGICLINKS),
+    beneath.byteLength,
+  );
+
+/** Opens a path below a directory, the kernel refusing every `..` out of it and every link on the way. */
+export const openBeneath = (directory: number, path: CName, openFlags: number): number =>
+  openat2Call(
+    437,
+    directory,
+    path,
+    how(openFlags, flags.RESOLVE_BENEATH | flags.RESOLVE_NO_SYMLINKS | flags.RESOLVE_NO_MAGICLINKS),
+    beneath.byteLength,
+  );
 
 export const openat = bind<[directory: number, name: CName, openFlags: number, mode: number]>(
   'int openat(int directory, const uint8_t *name, int flags, int mode)',

@@ -21,6 +21,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   cli: ['daemon', 'api', 'config'],
 };
 const EVERYBODYS = ['core/errors.ts', 'core/ids.ts'];
+/** The format of archives: pure, and spoken by the services and the command line alike. */
+const FORMATS = /^core\/tar\//;
 /** Only linux/ touches the kernel; tests drive programs as they like. */
 const KERNEL = /^(koffi|(node:)?child_process)$/;
 
@@ -48,7 +50,7 @@ test('imports go only down', () => {
     if (!target.startsWith('#')) return false;
     const path = target.slice(1);
     const [to = ''] = path.split('/');
-    if (to === room || EVERYBODYS.includes(path)) return false;
+    if (to === room || EVERYBODYS.includes(path) || FORMATS.test(path)) return false;
     return !(MAY_IMPORT[room]?.includes(to) || isTest(file));
   });
   assert.deepEqual(wrong, []);
@@ -65,6 +67,11 @@ test('relative imports stay in their room', () => {
 
 test('errors and ids import nothing of the project', () => {
   const wrong = imports().filter(({ file, target }) => EVERYBODYS.includes(file) && /^[#.]/.test(target));
+  assert.deepEqual(wrong, []);
+});
+
+test('the format of archives stands on the errors alone', () => {
+  const wrong = imports().filter(({ file, target }) => FORMATS.test(file) && !isTest(file) && !/^(\.\/|\.\.\/errors\.ts$)/.test(target));
   assert.deepEqual(wrong, []);
 });
 

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
 import type { Digest } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
-import { tarEnd, tarHeader, tarPadding } from '#core/tar-writer.ts';
+import { tarEnd, tarHeader, tarPadding } from '#core/tar/writer.ts';
 import type { ContentStore } from '../content-store.ts';
 import type { Image } from '../image.ts';
 import type { ImageStore } from '../images.ts';

@@ -150,9 +150,9 @@ const nowhere: LayerPlan['client'] = {
 /** The parts that read registries' images speak of them, and of pushing them again. */
 function ofArchive(error: unknown): unknown {
   if (!(error instanceof CrispError)) return error;
-  const ofLayer = error.message.startsWith('layer archive: ');
+  const ofLayer = /^(layer )?archive: /.test(error.message);
   if (!ofLayer && error.code !== 'DataLoss') return error;
-  const message = `image archive: ${error.message.replace(/^(layer|image) archive: /, '')}`;
+  const message = `image archive: ${error.message.replace(/^((layer|image) )?archive: /, '')}`;
   const hint = 'make the archive anew, and see that it was copied in full';
   return new CrispError(error.code, message, { cause: error.cause, hint });
 }

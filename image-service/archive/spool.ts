@@ -2,11 +2,11 @@ import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Digest } from '#core/ids.ts';
+import { TarReader } from '#core/tar/reader.ts';
 import { naming } from '#linux/errno.ts';
 import type { Staging } from '../staging.ts';
 import { damaged, hostile, shown, type TarEntry, type TarHandler } from '../unpack/entry.ts';
 import { partsOf } from '../unpack/names.ts';
-import { TarReader } from '../unpack/tar.ts';
 
 /** A file of the archive on its way into the store. */
 export interface SpooledFile {

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import test from 'node:test';
 import fc from 'fast-check';
 import { type ErrorCode, hasCode } from '#core/errors.ts';
+import { TarReader } from '#core/tar/reader.ts';
 import type { TarEntry, TarHandler } from '#image-service/unpack/entry.ts';
-import { TarReader } from '#image-service/unpack/tar.ts';
 import { type EntrySpec, headerBlock, makeTar, paxRecord } from '../images.ts';
 import { testDirectory } from './service.ts';
 

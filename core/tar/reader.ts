@@ -1,6 +1,6 @@
 import { damaged, shown, type TarEntry, type TarHandler, unsupported } from './entry.ts';
+import { BLOCK, entryTypes, type Header, isZero, readHeader } from './header.ts';
 import { type PaxFields, readPax } from './pax.ts';
-import { BLOCK, entryTypes, type Header, isZero, readHeader } from './tar-header.ts';
 
 /** Bytes that one long name or one set of pax records may have: xattrs are 64 KiB at most each. */
 const EXTENSION_LIMIT = 1 << 20;
