@@ -30,49 +30,59 @@ export interface Place {
   readonly pods: readonly { readonly netns: string; readonly link: string | undefined }[];
 }
 
-/** Milliseconds in which the kernel tells the state of new links. */
+/** Milliseconds in which the kernel tells the state of a pod's new links. */
 const SETTLING = 3_000;
 
-/** `settled`: waits until the kernel has found out which links carry frames; else that is left out. */
-export async function snapshot(place: Place, settled: boolean): Promise<Snapshot> {
-  for (const until = performance.now() + SETTLING; ; ) {
-    const taken = await take(place, settled);
-    const waiting = /"(NO-CARRIER|linkdown)"|"BROADCAST"[^\]]*\][^\]]*"operstate":"(DOWN|UNKNOWN)"/;
-    if (!settled || performance.now() > until || !waiting.test(JSON.stringify(taken))) return taken;
-  }
-}
-
-async function take(place: Place, states: boolean): Promise<Snapshot> {
+/** `live`: waits until the links of the pods are seen to carry frames. */
+export async function snapshot(place: Place, live: boolean): Promise<Snapshot> {
   const plain = (text: string) =>
     place.pods.reduce((all, { link }, n) => (link ? all.replaceAll(link, `LINK${n}`) : all), text);
   const { kernel } = place;
-  const view = { plain, chance: states ? CHANCE : STATES };
-  const pods = place.pods.map(({ netns }) => look(kernel, POD, view, ['nsenter', `--net=${netns}`]));
+  const pods = place.pods.map(({ netns }) => inside(kernel, plain, netns, live));
   return {
-    node: await look(kernel, NODE, view, []),
+    node: await look(kernel, NODE, { plain, loose: true }, []),
     pods: await Promise.all(pods),
     files: await filesBelow(place.directory),
   };
 }
 
+async function inside(
+  kernel: Kernel,
+  plain: (text: string) => string,
+  netns: string,
+  live: boolean,
+): Promise<unknown> {
+  for (const until = performance.now() + SETTLING; ; ) {
+    const seen = await look(kernel, POD, { plain, loose: !live }, ['nsenter', `--net=${netns}`]);
+    if (!live || performance.now() > until || !/"(NO-CARRIER|linkdown)"/.test(JSON.stringify(seen)))
+      return seen;
+  }
+}
+
+interface View {
+  readonly plain: (text: string) => string;
+  /** Without the state of the carrier, of which the kernel tells late: a bridge's changes with its ports. */
+  readonly loose: boolean;
+}
+
 async function look(
   kernel: Kernel,
   commands: readonly string[],
-  { plain, chance }: { readonly plain: (text: string) => string; readonly chance: RegExp },
-  inside: readonly string[],
+  { plain, loose }: View,
+  enter: readonly string[],
 ): Promise<unknown> {
-  const argv = [...inside, 'sh', '-c', commands.join(`; echo ${SEPARATOR}; `)];
+  const argv = [...enter, 'sh', '-c', commands.join(`; echo ${SEPARATOR}; `)];
   const env = { PATH: process.env['PATH'] ?? '' };
   const output = await kernel.processes.run({ argv, env, limit: 1 << 24 }, AbortSignal.timeout(30_000));
   const parts = output.stdout.toString().split(`${SEPARATOR}\n`);
   if (parts.length !== commands.length) throw new Error(`${commands}: ${output.stderr}`);
   return Object.fromEntries(
-    commands.map((command, n) => [command, comparable(plain(parts[n] ?? ''), chance)]),
+    commands.map((command, n) => [command, comparable(plain(parts[n] ?? ''), loose)]),
   );
 }
 
 /** Without what time and chance decide: numbers of links, MAC addresses, timers, the kernel's link-local addresses. */
-function comparable(text: string, chance: RegExp): unknown {
+function comparable(text: string, loose: boolean): unknown {
   const masked = text.replace(/\b(?:[0-9a-f]{1,2}:){5}[0-9a-f]{1,2}\b/g, 'MAC');
   if (!/^\s*\[/.test(masked)) {
     const lines = masked.split('\n').filter((line) => !line.startsWith('#'));
@@ -81,24 +91,23 @@ function comparable(text: string, chance: RegExp): unknown {
   const list: Record<string, unknown>[] = JSON.parse(masked || '[]');
   return list
     .filter((entry) => !/^fe80|^ff00/.test(String(entry['dst'] ?? '')))
-    .map((entry) => strip(entry, chance) as Record<string, unknown>)
+    .map((entry) => strip(entry, loose) as Record<string, unknown>)
     .filter((entry) => Object.keys(entry).length > 0)
     .sort((one, other) => (JSON.stringify(one) < JSON.stringify(other) ? -1 : 1));
 }
 
 const CHANCE =
   /^link$|index|timer|netns|port_no|port_id|designated_port|life_time|tentative|bridge_id|designated|root|dadfailed/;
-/** The same, with what becomes of a bridge's state when its last port is gone. */
-const STATES = new RegExp(`${CHANCE.source}|^operstate$|^flags$|^state$`);
+const CARRIER = ['NO-CARRIER', 'LOWER_UP', 'linkdown'];
 
-function strip(value: unknown, chance: RegExp): unknown {
+function strip(value: unknown, loose: boolean): unknown {
   if (Array.isArray(value)) {
     const kept = value.filter((one) => one?.scope !== 'link' && one?.family !== 'none');
-    return kept.map((one) => strip(one, chance));
+    return kept.filter((one) => !(loose && CARRIER.includes(one))).map((one) => strip(one, loose));
   }
   if (typeof value !== 'object' || value === null) return value;
-  const kept = Object.entries(value).filter(([key]) => !chance.test(key));
-  return Object.fromEntries(kept.map(([key, content]) => [key, strip(content, chance)]));
+  const kept = Object.entries(value).filter(([key]) => !CHANCE.test(key) && !(loose && key === 'operstate'));
+  return Object.fromEntries(kept.map(([key, content]) => [key, strip(content, loose)]));
 }
 
 async function filesBelow(directory: string): Promise<Record<string, string>> {
