@@ -88,6 +88,11 @@ export const schema = section('', {
       'Directories of CNI plugins, searched in order.',
       path('', ''),
     ),
+    native: choice(
+      ['auto', 'exec'],
+      'auto',
+      'auto: bridge, host-local, portmap and loopback are carried out without the plugins, to the same effect, where all keys are known; exec: always by plugins.',
+    ),
     timeout: duration('90s', stage, 'Limit of a whole ADD or DEL. The kubelet waits four minutes for a pod.'),
   }),
   runtime: section('OCI runtimes.', {

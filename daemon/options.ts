@@ -84,7 +84,12 @@ export function podOptions(
     cgroupDriver: driver,
     cgroupPrefix: config.cgroup.parent,
     defaultSysctls: config.container.defaultSysctls,
-    network: { confDir: config.cni.confDir, binDirs: config.cni.binDirs, environment: PLUGIN_ENV },
+    network: {
+      confDir: config.cni.confDir,
+      binDirs: config.cni.binDirs,
+      environment: PLUGIN_ENV,
+      native: config.cni.native,
+    },
     deadlines: {
       namespaces: config.timeouts.namespaces,
       files: config.timeouts.files,
