@@ -1,8 +1,8 @@
 /**
  * Makes a sandbox.
  *
- *   record (all intents) ─┬─ namespaces: pause process, held ─┬─ cgroup: moved in, recorded ─ released ─ network ─ ready
- *                         ├─ files: hostname, resolv.conf, shm┤
+ *   record (all intents) ─┬─ namespaces: pause process, held ─┬─ recorded ─┬─ moved into the cgroup ─ released ─┬─ ready
+ *                         ├─ files: hostname, resolv.conf, shm┤            └─ network ──────────────────────────┘
  *                         └─ cgroup: made                     ┘
  *
  * Whatever fails, or whenever the client goes, all is undone by the table that stop and recovery use.
@@ -47,8 +47,12 @@ export async function makeSandbox(
   try {
     await writeRecord(context, record, making, op);
     await makeParts(context, { record, paths }, making, op);
-    const placed = await placePause(context, record, making, op);
-    await attach(context, placed, making, op);
+    const placed = await recordPause(context, record, making, op);
+    // Moving a process into cgroups of version 1 waits for the kernel as long as a plugin runs: both at once.
+    await together(op, [
+      (both) => placePause(context, placed, making, both),
+      (both) => attach(context, placed, making, both),
+    ]);
     return await becomeReady(context, placed, making, op);
   } catch (error) {
     await rollback(context, record, making, error, op);
@@ -92,26 +96,48 @@ async function makeParts(
   if (failure) throw failure.reason;
 }
 
-/** The pause process goes on only when it stands in its cgroup and its record is written. */
-async function placePause(
-  context: Context,
+/** The pins are written down before the network is made: its undo needs the namespace. */
+async function recordPause(
+  { sandboxes, deadlines }: Context,
   record: SandboxRecord,
-  making: Making,
+  { effects, held }: Making,
   op: Operation,
 ): Promise<SandboxRecord> {
-  const { cgroups, sandboxes, deadlines } = context;
-  const { effects, held } = making;
   if (!held) throw new CrispError('Internal', `sandbox ${shortId(record.id)} has no pause process`);
-  await effects.run(op, 'join cgroup', deadlines.cgroup, () => cgroups.join(record.cgroup, held.process.pid));
   const placed = withProcess(record, held.process, held.pins);
   await effects.run(op, 'record process', deadlines.record, () =>
     sandboxes.commit(placed, { durable: false }),
   );
+  return placed;
+}
+
+/** The pause process goes on only when it is recorded and stands in its cgroup. */
+async function placePause(
+  { cgroups, deadlines }: Context,
+  { cgroup }: SandboxRecord,
+  making: Making,
+  op: Operation,
+): Promise<void> {
+  const { effects, held } = making;
+  if (!held) return;
+  await effects.run(op, 'join cgroup', deadlines.cgroup, () => cgroups.join(cgroup, held.process.pid));
   await effects.run(op, 'release', deadlines.namespaces, () => {
     making.released = true;
     return held.release();
   });
-  return placed;
+}
+
+/** All at once. The first failure ends the others and is thrown when they have ended. */
+async function together(op: Operation, acts: readonly ((op: Operation) => Promise<void>)[]): Promise<void> {
+  const ending = new AbortController();
+  const same = op.under(AbortSignal.any([op.signal, ending.signal]));
+  const failures: unknown[] = [];
+  const end = (error: unknown) => {
+    failures.push(error);
+    ending.abort(error);
+  };
+  await Promise.all(acts.map((act) => act(same).catch(end)));
+  if (failures.length > 0) throw failures[0];
 }
 
 async function attach({ cni }: Context, record: SandboxRecord, making: Making, op: Operation): Promise<void> {

@@ -55,7 +55,7 @@ export async function startMonitor(
   const sync = child.extra[SYNC_PIPE] as Readable;
   const complaints = collect(child);
   try {
-    await joinCgroup(runtime, child, monitorCgroup, complaints);
+    await op.stage('join cgroup', () => joinCgroup(runtime, child, monitorCgroup, complaints));
     start.end('\0');
     const pid = await op.deadline('OCI create', runtime.options.timeouts.create, (signal) =>
       reply(sync, complaints, signal),
