@@ -1,12 +1,13 @@
 /** A stand for one network made in two ways: by the real plugins, and by crisp itself. */
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtemp, readdir, rm, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { newSandboxId, type SandboxId } from '#core/ids.ts';
 import { Operation } from '#core/operation.ts';
 import { openKernel } from '#linux/index.ts';
-import type { Kernel } from '#linux/kernel.ts';
+import type { Child, Kernel } from '#linux/kernel.ts';
 import type { PortMapping } from '#pod-sandbox/index.ts';
 import type { Attachment } from '#pod-sandbox/network/attachment.ts';
 import { Cni } from '#pod-sandbox/network/cni.ts';
@@ -33,14 +34,19 @@ export class NativeStand implements AsyncDisposable {
   private constructor(kernel: Kernel, directory: string) {
     this.kernel = kernel;
     this.directory = directory;
-    const environment = { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin' };
-    this.cni = new Cni(kernel.processes, {
+    this.cni = this.limited(LIMIT);
+  }
+
+  /** With other limits (milliseconds) and another PATH. */
+  limited(limit: number, path = process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin'): Cni {
+    const environment = { PATH: path };
+    return new Cni(this.kernel.processes, {
       binDirs: ['/usr/lib/cni', '/opt/cni/bin'],
       environment,
       maxOutput: 1 << 20,
-      addLimit: LIMIT,
-      delLimit: LIMIT,
-      native: new NativeNetwork(kernel, environment),
+      addLimit: limit,
+      delLimit: limit,
+      native: new NativeNetwork(this.kernel, environment),
     });
   }
 
@@ -104,6 +110,25 @@ export class NativeStand implements AsyncDisposable {
     const output = await this.kernel.processes.run({ argv, env }, AbortSignal.timeout(30_000));
     if (output.status.code !== 0) throw new Error(`${argv.join(' ')}: ${output.stderr}`);
     return output.stdout.toString();
+  }
+
+  /** A program that runs until the end of the block; begun when it has written something. */
+  async child(...argv: string[]): Promise<Child & AsyncDisposable> {
+    const env = { PATH: process.env['PATH'] ?? '' };
+    const child = await this.kernel.processes.spawn({
+      argv,
+      env,
+      stdin: 'pipe',
+      stdout: 'pipe',
+      stderr: { fd: 2 },
+    });
+    if (child.stdout) await once(child.stdout, 'data');
+    const end = async () => {
+      child.stdin?.destroy();
+      this.kernel.processes.signal(child.process, 9);
+      await child.exited;
+    };
+    return { ...child, [Symbol.asyncDispose]: end };
   }
 
   /** What a test makes on the bridge; at the end the node is set back to where it was before. */
