@@ -44,7 +44,7 @@ export function chart(results: Results): string {
       text(across(mark), 42, String(mark), 'text-anchor="middle" fill="#666"'),
     ].join('\n'),
   );
-  const title = `crisp : containerd, ratio of medians (below 1: crisp is better)${results.quick ? ', quick run' : ''}`;
+  const title = `crisp : containerd, ratio of medians (below 1: crisp is better); network ${results.network}${results.quick ? ', quick run' : ''}`;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" font-family="sans-serif" font-size="12">`,
     `<title>${escaped(title)}</title>`,

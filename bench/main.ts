@@ -125,17 +125,19 @@ async function cleanUp(directory: string, cgroup: string): Promise<void> {
   rmSync(directory, { recursive: true, force: true });
 }
 
-function write(results: Results, network: 'exec' | 'native'): void {
+/** `latest` is the one with every plugin run. */
+function write(results: Results): void {
+  const name = results.network === 'exec' ? 'latest' : 'latest-native';
   mkdirSync(RESULTS, { recursive: true });
-  writeFileSync(join(RESULTS, 'latest.json'), `${JSON.stringify(results, undefined, 2)}\n`);
-  writeFileSync(join(RESULTS, 'latest.svg'), chart(results));
+  writeFileSync(join(RESULTS, `${name}.json`), `${JSON.stringify(results, undefined, 2)}\n`);
+  writeFileSync(join(RESULTS, `${name}.svg`), chart(results));
   console.log(`\n${results.machine}\n${results.date}, load ${results.load.toFixed(1)} at the start`);
   for (const runtime of ['runc', 'crun'] as const) {
     if (results.rows.some((row) => row.runtime === runtime)) {
-      console.log(`\n${runtime}\n${table(results, runtime, network)}`);
+      console.log(`\n${runtime}\n${table(results, runtime)}`);
     }
   }
-  console.log(`\nbench: ${join(RESULTS, 'latest.json')} and latest.svg beside it`);
+  console.log(`\nbench: ${join(RESULTS, `${name}.json`)} and ${name}.svg beside it`);
 }
 
 async function bench(options: BenchOptions): Promise<void> {
@@ -159,12 +161,9 @@ async function bench(options: BenchOptions): Promise<void> {
     await cleanUp(directory, cgroup);
     if (!hadCache) rmSync(CNI_CACHE, { recursive: true, force: true });
   }
-  if (rows.length > 0) {
-    write(
-      { machine: machine(), date, versions: versions(options), quick: options.quick, load, rows },
-      'exec',
-    );
-  }
+  if (rows.length === 0) return;
+  const { quick, network } = options;
+  write({ machine: machine(), date, versions: versions(options), quick, load, network, rows });
 }
 
 try {

@@ -3,10 +3,13 @@ import { parseArgs } from 'node:util';
 import { CrispError } from '#core/errors.ts';
 
 export type OciRuntime = 'runc' | 'crun';
+export type Network = 'exec' | 'native';
 
 export interface BenchOptions {
   /** Whether Debian's containerd runs beside crisp. */
   readonly peer: 'containerd' | 'none';
+  /** How crisp makes the pods' network: by running the plugins as the peer does, or in-process to the same effect. */
+  readonly network: Network;
   /** In this order; crun's rounds stand in a mount namespace without the cgroup2 tree of a hybrid machine. */
   readonly runtimes: readonly OciRuntime[];
   /** Alternating rounds of each part but the pulls. */
@@ -23,7 +26,7 @@ export interface BenchOptions {
   readonly quick: boolean;
 }
 
-const USAGE = `usage: npm run bench -- [--peer containerd|none] [--only crisp] [--runtime runc|crun] [--rounds N] [--pulls N]
+const USAGE = `usage: npm run bench -- [--peer containerd|none] [--only crisp] [--network exec|native] [--runtime runc|crun] [--rounds N] [--pulls N]
                         [--quick] [--profile]`;
 
 const refuse = (message: string): CrispError =>
@@ -48,6 +51,7 @@ function words(args: readonly string[]) {
       options: {
         peer: { type: 'string' },
         only: { type: 'string' },
+        network: { type: 'string' },
         runtime: { type: 'string' },
         rounds: { type: 'string' },
         pulls: { type: 'string' },
@@ -73,6 +77,7 @@ export function parseOptions(args: readonly string[]): BenchOptions {
     peer,
     runtimes:
       given.runtime === undefined ? ['runc', 'crun'] : [oneOf('runtime', given.runtime, ['runc', 'crun'])],
+    network: oneOf('network', given.network ?? 'exec', ['exec', 'native']),
     rounds: count('rounds', given.rounds, quick ? 2 : 6),
     podsPerRound: quick ? 3 : 6,
     restartsPerRound: quick ? 1 : 5,

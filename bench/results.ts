@@ -1,7 +1,7 @@
 /** What a run of the bench leaves: the results as JSON, and the issue's bars held against them. */
 import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
-import type { OciRuntime } from './options.ts';
+import type { Network, OciRuntime } from './options.ts';
 import type { Row, RowName } from './statistics.ts';
 
 export interface Results {
@@ -14,6 +14,8 @@ export interface Results {
   readonly quick: boolean;
   /** How busy the machine was with other work when the run began (load average of one minute). */
   readonly load: number;
+  /** How crisp made the network. */
+  readonly network: Network;
   readonly rows: readonly Row[];
 }
 
@@ -42,7 +44,7 @@ export interface Verdict {
 }
 
 /** Undefined where the row has no bar: those of runc's rounds have none. */
-export function verdict(row: Row, network: 'exec' | 'native'): Verdict | undefined {
+export function verdict(row: Row, network: Network): Verdict | undefined {
   const bar = (network === 'exec' ? BARS_BY_EXEC[row.name] : undefined) ?? BARS[row.name];
   if (row.runtime !== 'crun' || row.ratio === null || bar === undefined) return undefined;
   return { bar, met: row.ratio <= bar };
@@ -58,7 +60,7 @@ export function machine(): string {
 const number = (value: number): string => value.toFixed(value < 10 ? 2 : 1);
 const pair = (value: Row['peer']): string => (value ? `${number(value.p50)} / ${number(value.p90)}` : '–');
 
-function cells(row: Row, network: 'exec' | 'native'): string[] {
+function cells(row: Row, network: Network): string[] {
   const told = verdict(row, network);
   const bar = told ? `≤ ${number(told.bar)} ${told.met ? 'met' : 'MISSED'}` : '';
   const ratio = row.ratio === null ? '–' : number(row.ratio);
@@ -68,8 +70,10 @@ function cells(row: Row, network: 'exec' | 'native'): string[] {
 const HEAD = ['row', 'unit', 'n', 'crisp p50 / p90', 'containerd p50 / p90', 'ratio', 'bar'];
 
 /** The rows of one OCI runtime as a table in Markdown. */
-export function table(results: Results, runtime: OciRuntime, network: 'exec' | 'native'): string {
-  const body = results.rows.filter((row) => row.runtime === runtime).map((row) => cells(row, network));
+export function table(results: Results, runtime: OciRuntime): string {
+  const body = results.rows
+    .filter((row) => row.runtime === runtime)
+    .map((row) => cells(row, results.network));
   const widths = HEAD.map((head, at) => Math.max(head.length, ...body.map((line) => line[at]?.length ?? 0)));
   const line = (fields: readonly string[]) =>
     `| ${fields.map((field, at) => field.padEnd(widths[at] ?? 0)).join(' | ')} |`;

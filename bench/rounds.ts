@@ -105,7 +105,13 @@ async function pulls(
 async function measure(job: Job): Promise<Row[]> {
   const { options, runtime, directory, cgroup } = job;
   await using registry = await startRegistry(join(directory, 'registry'));
-  const ground: Ground = { runtime, directory: join(directory, runtime), cgroup, registry: registry.host };
+  const ground: Ground = {
+    runtime,
+    network: options.network,
+    directory: join(directory, runtime),
+    cgroup,
+    registry: registry.host,
+  };
   await provideImages(registry.url, directory, !options.profile);
   if (options.profile) {
     await profile(ground, job.profileDirectory, options);

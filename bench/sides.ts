@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { CrispError } from '#core/errors.ts';
 import { writeConfig } from '../test/daemon.ts';
 import { assertNetworkInUse, writeConflist } from './conflist.ts';
-import type { OciRuntime } from './options.ts';
+import type { Network, OciRuntime } from './options.ts';
 import { Server, type ServerProgram } from './server.ts';
 import type { SideName } from './statistics.ts';
 
@@ -13,6 +13,7 @@ const PROJECT = join(import.meta.dirname, '..');
 /** What both sides stand on. */
 export interface Ground {
   readonly runtime: OciRuntime;
+  readonly network: Network;
   /** Parent of both sides' directories. */
   readonly directory: string;
   /** Absolute below the cgroup root; both sides' pods have their groups below it. */
@@ -89,8 +90,9 @@ export async function startCrisp(ground: Ground, name: string, nodeOptions = '')
   });
   const confDir = join(directory, 'cni/net.d');
   writeConflist(confDir, 'crisp', join(directory, 'addresses'));
+  const native = ground.network === 'native' ? 'auto' : 'exec';
   const program = {
-    argv: [join(PROJECT, 'bin/crisp'), 'serve', '--config', file],
+    argv: [join(PROJECT, 'bin/crisp'), 'serve', '--config', file, '--cni-native', native],
     environment: {
       NODE_COMPILE_CACHE: join(ground.directory, 'compile-cache'), // as bin/crisp does, but not the machine's own
       NODE_OPTIONS: nodeOptions,

@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { CrispError } from '#core/errors.ts';
+import { parseOptions } from './options.ts';
+
+test('without options: both runtimes, the peer, thirty samples of each timed operation at least', () => {
+  const options = parseOptions([]);
+  assert.deepEqual(
+    [options.peer, options.network, options.runtimes],
+    ['containerd', 'exec', ['runc', 'crun']],
+  );
+  assert.ok(options.rounds * options.podsPerRound >= 30);
+  assert.ok(options.rounds * options.restartsPerRound >= 30);
+  assert.ok(options.pulls >= 30);
+});
+
+test('--only crisp and --profile leave the peer out', () => {
+  assert.equal(parseOptions(['--only', 'crisp']).peer, 'none');
+  assert.equal(parseOptions(['--profile']).peer, 'none');
+});
+
+test('what cannot be measured is refused with the usage', () => {
+  const wrong = [
+    ['--peer', 'cri-o'],
+    ['--only', 'containerd'],
+    ['--only', 'crisp', '--peer', 'containerd'],
+    ['--runtime', 'youki'],
+    ['--network', 'auto'],
+    ['--rounds', '0'],
+    ['--rounds', 'many'],
+    ['--slow'],
+  ];
+  for (const args of wrong)
+    assert.throws(
+      () => parseOptions(args),
+      (error) =>
+        error instanceof CrispError && error.code === 'InvalidArgument' && error.hint.startsWith('usage:'),
+      args.join(' '),
+    );
+});
