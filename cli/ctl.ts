@@ -1,4 +1,5 @@
 /** `crisp ctl`: a client of any CRI v1 socket, with crictl's verbs. */
+import { dirname, join } from 'node:path';
 import { connectCri } from '#api/cri/v1/index.ts';
 import { parseDuration } from '#config/index.ts';
 import {
@@ -14,6 +15,7 @@ import {
 } from './command.ts';
 import { create, inspect, rm, start, stop } from './ctl/containers.ts';
 import type { Ctl, Terminal } from './ctl/context.ts';
+import { cp } from './ctl/cp.ts';
 import { exec } from './ctl/exec.ts';
 import { imagefsinfo, images, inspecti, rmi } from './ctl/images.ts';
 import { logs } from './ctl/logs.ts';
@@ -37,6 +39,7 @@ export const ctlCommands: readonly Command<Ctl>[] = [
   ps,
   inspect,
   exec,
+  cp,
   logs,
   stop,
   rm,
@@ -62,6 +65,11 @@ const flags: Record<string, Flag> = {
     value: 'SOCKET',
     doc: 'Where the image service listens; the same',
   },
+  'admin-socket': {
+    type: 'string',
+    value: 'SOCKET',
+    doc: 'Admin socket of crisp, for cp; admin.sock beside the runtime endpoint',
+  },
   timeout: { type: 'string', short: 't', value: 'DURATION', doc: 'Limit of each call; 2m' },
   help: { type: 'boolean', short: 'h', doc: 'Show this' },
 };
@@ -78,7 +86,7 @@ function help(): string {
     'Options:',
     ...flagHelp(flags),
     '',
-    'Environment: CONTAINER_RUNTIME_ENDPOINT, IMAGE_SERVICE_ENDPOINT',
+    'Environment: CONTAINER_RUNTIME_ENDPOINT, IMAGE_SERVICE_ENDPOINT, CRISP_ADMIN_SOCKET',
   ];
   return `${lines.join('\n')}\n`;
 }
@@ -126,8 +134,10 @@ export async function ctl(
   const image = parsed.text('image-endpoint') ?? (process.env['IMAGE_SERVICE_ENDPOINT'] || runtime);
   const limit = limitOf(parsed.text('timeout') ?? '2m');
   using client = connectCri(socketPath(runtime), { imageSocket: socketPath(image), maxReceive: -1 });
+  const beside = join(dirname(socketPath(runtime)), 'admin.sock');
   const context: Ctl = {
     client,
+    adminSocket: parsed.text('admin-socket') ?? (process.env['CRISP_ADMIN_SOCKET'] || beside),
     terminal,
     signal,
     call: (extraMs = 0) => ({ signal, timeoutMs: limit + extraMs }),

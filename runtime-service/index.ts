@@ -10,6 +10,7 @@ import { type ContainerChange, Containers } from './containers.ts';
 import { Creation } from './create.ts';
 import { type ExecResult, execSync } from './exec.ts';
 import { Exits } from './exits.ts';
+import { readFiles, writeFiles } from './files/index.ts';
 import { readHost } from './host.ts';
 import { reopenLog } from './logs.ts';
 import { Handlers } from './oci-runtime.ts';
@@ -101,6 +102,16 @@ export class RuntimeService {
   /** See `execSync`; `timeoutMs` 0 is no limit. */
   exec(id: ContainerId, command: readonly string[], timeoutMs: number, op: Operation): Promise<ExecResult> {
     return execSync(this.#runtime, id, command, timeoutMs, op);
+  }
+
+  /** See `readFiles`. */
+  readFiles(id: ContainerId, path: string, op: Operation): AsyncGenerator<Buffer> {
+    return readFiles(this.#runtime, id, path, op);
+  }
+
+  /** See `writeFiles`. */
+  writeFiles(id: ContainerId, path: string, archive: AsyncIterable<Buffer>, op: Operation): Promise<void> {
+    return writeFiles(this.#runtime, id, path, archive, op);
   }
 
   /** See `reopenLog`. */

@@ -15,6 +15,8 @@ export interface Terminal {
 
 export interface Ctl {
   readonly client: CriClient;
+  /** Path of crisp's own socket (api/admin): other runtimes have none. */
+  readonly adminSocket: string;
   readonly terminal: Terminal;
   /** Aborted by the first SIGINT or SIGTERM. */
   readonly signal: AbortSignal;

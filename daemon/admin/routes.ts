@@ -1,11 +1,14 @@
 /** What each request of the admin socket does. */
-import { EXPORT_PATH, IMPORT_PATH, type ImportedImage } from '#api/admin/contract.ts';
+import { EXPORT_PATH, FILES_PATTERN, IMPORT_PATH, type ImportedImage } from '#api/admin/contract.ts';
 import { CrispError } from '#core/errors.ts';
+import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { ImageService } from '#image-service/index.ts';
+import type { RuntimeService } from '#runtime-service/index.ts';
 
 export interface AdminServices {
   readonly images: Pick<ImageService, 'import' | 'export'>;
+  readonly containers: Pick<RuntimeService, 'readFiles' | 'writeFiles'>;
 }
 
 export interface AdminRequest {
@@ -38,10 +41,34 @@ const exportRoute: AdminRoute = {
   },
 };
 
+const readRoute = (id: ContainerId): AdminRoute => ({
+  name: 'ReadFiles',
+  async run({ containers }, { query }, op) {
+    return { pieces: containers.readFiles(id, pathOf(query), op) };
+  },
+});
+
+const writeRoute = (id: ContainerId): AdminRoute => ({
+  name: 'WriteFiles',
+  async run({ containers }, { query, body }, op) {
+    await containers.writeFiles(id, pathOf(query), body, op);
+    return { json: {} };
+  },
+});
+
+function pathOf(query: URLSearchParams): string {
+  const path = query.get('path');
+  if (path) return path;
+  throw new CrispError('InvalidArgument', 'the query has no path', { hint: 'name a path of the container' });
+}
+
 /** The route of a request. Throws NotFound. */
 export function routeOf(method: string, path: string): AdminRoute {
   if (method === 'POST' && path === IMPORT_PATH) return importRoute;
   if (method === 'GET' && path === EXPORT_PATH) return exportRoute;
+  const id = FILES_PATTERN.exec(path)?.[1] as ContainerId | undefined;
+  if (id !== undefined && method === 'GET') return readRoute(id);
+  if (id !== undefined && method === 'PUT') return writeRoute(id);
   throw new CrispError('NotFound', `${method} ${path.slice(0, 200)}: there is no such request`, {
     hint: 'see api/admin/contract.ts; use a client of the same version',
   });

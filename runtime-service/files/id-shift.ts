@@ -1,0 +1,44 @@
+import type { IdMapping } from '#linux/kernel.ts';
+
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** What the kernel shows where an id has no counterpart. */
+const NOBODY = 65534;
+
+/** Ids of the node and of a container; the same where the pod has no user namespace. */
+export class IdShift {
+  readonly #uids: readonly IdMapping[] | undefined;
+  readonly #gids: readonly IdMapping[] | undefined;
+
+  constructor(namespace: { uids: readonly IdMapping[]; gids: readonly IdMapping[] } | undefined) {
+    this.#uids = namespace?.uids;
+    this.#gids = namespace?.gids;
+  }
+
+  toContainer({ uid, gid }: Owner): Owner {
+    return {
+      uid: shift(uid, this.#uids, 'hostId', 'containerId'),
+      gid: shift(gid, this.#gids, 'hostId', 'containerId'),
+    };
+  }
+
+  toHost({ uid, gid }: Owner): Owner {
+    return {
+      uid: shift(uid, this.#uids, 'containerId', 'hostId'),
+      gid: shift(gid, this.#gids, 'containerId', 'hostId'),
+    };
+  }
+}
+
+type Side = 'hostId' | 'containerId';
+
+function shift(id: number, mappings: readonly IdMapping[] | undefined, from: Side, to: Side): number {
+  if (!mappings) return id;
+  const found = mappings.find((mapping) => id >= mapping[from] && id < mapping[from] + mapping.length);
+  if (found) return found[to] + (id - found[from]);
+  // On the way in nobody is the container's own nobody, where it has one.
+  return to === 'hostId' && id !== NOBODY ? shift(NOBODY, mappings, from, to) : NOBODY;
+}

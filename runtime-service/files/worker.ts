@@ -1,0 +1,117 @@
+/**
+ * The thread that reads or writes files of one container, one step for each message: a file system that the container
+ * has mounted may block it for ever, so it is nobody else's.
+ */
+import { closeSync, constants, openSync } from 'node:fs';
+import { parentPort, workerData } from 'node:worker_threads';
+import { CrispError, describeError, type ErrorCode, errnoOf } from '#core/errors.ts';
+import { TarReader } from '#core/tar/reader.ts';
+import { fromNode, namingSync } from '#linux/errno.ts';
+import { isAlive, readBootId } from '#linux/identity.ts';
+import type { IdMapping, ProcessRef } from '#linux/kernel.ts';
+import { flags } from '#linux/sync.ts';
+import { IdShift } from './id-shift.ts';
+import { readTree } from './read-tree.ts';
+import { TreeWriter } from './write-tree.ts';
+
+export interface FilesJob {
+  readonly act: 'read' | 'write';
+  readonly process: ProcessRef;
+  readonly path: string;
+  readonly userNamespace:
+    | { readonly uids: readonly IdMapping[]; readonly gids: readonly IdMapping[] }
+    | undefined;
+}
+
+/** `next`: the next piece of a read. `write`: a piece of a write. `end`: its end. `close`: clean up, whatever was. */
+export type FilesStep =
+  | { readonly step: 'next' | 'end' | 'close' }
+  | { readonly step: 'write'; readonly piece: Uint8Array };
+
+export type FilesAnswer =
+  | { readonly ok: true; readonly piece: Uint8Array | undefined }
+  | {
+      readonly ok: false;
+      readonly failure: {
+        readonly code: ErrorCode;
+        readonly message: string;
+        readonly hint?: string;
+        readonly errno?: string;
+      };
+    };
+
+/** Pieces are joined up to this size: a message costs more than a small file. */
+const PORTION = 256 << 10;
+
+const job = workerData as FilesJob;
+const stack = new DisposableStack();
+let reading: Generator<Buffer> | undefined;
+let writing: TarReader | undefined;
+
+/** The process's own root, mounts of the container included. */
+function openRoot(): number {
+  const { process } = job;
+  const root = namingSync('open the root of the container', () =>
+    openSync(`/proc/${process.pid}/root`, flags.O_PATH | constants.O_DIRECTORY),
+  );
+  stack.defer(() => closeSync(root));
+  // Looked at when the root is open: the number may have become another process's before, but not after.
+  if (isAlive(process, readBootId())) return root;
+  throw new CrispError('FailedPrecondition', 'the container has ended', { hint: 'start it again' });
+}
+
+function take(step: FilesStep): Uint8Array | undefined {
+  const ids = new IdShift(job.userNamespace);
+  if (step.step === 'close') {
+    reading?.return(undefined);
+    stack.dispose();
+  } else if (job.act === 'read') {
+    reading ??= readTree(openRoot(), job.path, ids);
+    return portion(reading);
+  } else {
+    writing ??= new TarReader(stack.use(new TreeWriter(openRoot(), job.path, ids)));
+    if (step.step === 'write') writing.write(Buffer.from(step.piece));
+    else if (step.step === 'end') finish(writing);
+  }
+  return undefined;
+}
+
+function finish(reader: TarReader): void {
+  reader.end();
+  if (reader.ended) return;
+  throw new CrispError('DataLoss', 'archive: it is cut: the blocks that end it are missing', {
+    hint: 'copy again; what was written before stays',
+  });
+}
+
+function portion(pieces: Generator<Buffer>): Uint8Array | undefined {
+  const joined: Buffer[] = [];
+  for (let length = 0; length < PORTION; ) {
+    const { value, done } = pieces.next();
+    if (done) break;
+    joined.push(value);
+    length += value.length;
+  }
+  return joined.length > 0 ? Buffer.concat(joined) : undefined;
+}
+
+function answer(step: FilesStep): FilesAnswer {
+  try {
+    return { ok: true, piece: take(step) };
+  } catch (thrown) {
+    const error = fromNode(thrown, `${job.act} files of a container`);
+    const own = error instanceof CrispError;
+    const errno = errnoOf(error);
+    return {
+      ok: false,
+      failure: {
+        code: own ? error.code : 'Internal',
+        message: describeError(error),
+        ...(own ? { hint: error.hint } : {}),
+        ...(errno === undefined ? {} : { errno }),
+      },
+    };
+  }
+}
+
+parentPort?.on('message', (step: FilesStep) => parentPort?.postMessage(answer(step)));
