@@ -23,12 +23,15 @@ const NO_DEADLINE_MS = 2 ** 31 - 1;
 /** How long a runtime whose command was killed may take to end by itself. */
 const RUNTIME_END_MS = 2000;
 
-/** Arguments: the log, cgroup directories, `--`, the command that is executed in them. */
+/**
+ * Arguments: the log, cgroup directories, `--`, the command that is executed in them. A thread that moves itself, by 0
+ * in `tasks`, does not wait for the lock of all thread groups: 0.01 ms a group in the place of more than 1 ms.
+ */
 const JOIN_GROUPS = `
 log=$1
 shift
 while [ "$1" != -- ]; do
-  echo $$ > "$1/cgroup.procs" || {
+  echo 0 > "$1/tasks" || {
     echo '{"level":"error","msg":"the cgroups of the container cannot be joined"}' > "$log"
     exit 1
   }
