@@ -59,26 +59,33 @@ interface Libseccomp {
   readonly exportBpf: KoffiFunc<(context: Context, fd: number) => number>;
 }
 
-const ACTIONS: Readonly<Record<string, number>> = {
-  SCMP_ACT_ALLOW: 0x7fff0000,
-  SCMP_ACT_KILL: 0x00000000,
-  SCMP_ACT_KILL_THREAD: 0x00000000,
-  SCMP_ACT_KILL_PROCESS: 0x80000000,
-  SCMP_ACT_LOG: 0x7ffc0000,
-  SCMP_ACT_TRAP: 0x00030000,
-};
+const ACTIONS: ReadonlyMap<string, number> = new Map(
+  Object.entries({
+    SCMP_ACT_ALLOW: 0x7fff0000,
+    SCMP_ACT_KILL: 0x00000000,
+    SCMP_ACT_KILL_THREAD: 0x00000000,
+    SCMP_ACT_KILL_PROCESS: 0x80000000,
+    SCMP_ACT_LOG: 0x7ffc0000,
+    SCMP_ACT_TRAP: 0x00030000,
+  }),
+);
 /** Actions that carry a value of 16 bits. */
-const VALUED: Readonly<Record<string, number>> = { SCMP_ACT_ERRNO: 0x00050000, SCMP_ACT_TRACE: 0x7ff00000 };
+const VALUED: ReadonlyMap<string, number> = new Map([
+  ['SCMP_ACT_ERRNO', 0x00050000],
+  ['SCMP_ACT_TRACE', 0x7ff00000],
+]);
 
-const COMPARISONS: Readonly<Record<string, number>> = {
-  SCMP_CMP_NE: 1,
-  SCMP_CMP_LT: 2,
-  SCMP_CMP_LE: 3,
-  SCMP_CMP_EQ: 4,
-  SCMP_CMP_GE: 5,
-  SCMP_CMP_GT: 6,
-  SCMP_CMP_MASKED_EQ: 7,
-};
+const COMPARISONS: ReadonlyMap<string, number> = new Map(
+  Object.entries({
+    SCMP_CMP_NE: 1,
+    SCMP_CMP_LT: 2,
+    SCMP_CMP_LE: 3,
+    SCMP_CMP_EQ: 4,
+    SCMP_CMP_GE: 5,
+    SCMP_CMP_GT: 6,
+    SCMP_CMP_MASKED_EQ: 7,
+  }),
+);
 
 const UNKNOWN_CALL = -1;
 const EEXIST = -17;
@@ -127,20 +134,20 @@ function actionOf(name: string, errno: number | undefined): number {
       hint: 'leave the compilation to the OCI runtime',
     });
   }
-  const valued = VALUED[name];
+  const valued = VALUED.get(name);
   if (valued !== undefined) {
     const value = errno ?? EPERM;
     if (!Number.isInteger(value) || value < 0 || value > MAX_ERRNO) throw malformed(`errno ${value}`);
     return valued | value;
   }
-  const action = ACTIONS[name];
+  const action = ACTIONS.get(name);
   if (action === undefined) throw malformed(`action ${JSON.stringify(name)}`);
   if (errno !== undefined) throw malformed(`an errno for ${name}`);
   return action;
 }
 
 function conditionWords({ index, op, value, valueTwo = 0 }: FilterCondition): bigint[] {
-  const comparison = COMPARISONS[op];
+  const comparison = COMPARISONS.get(op);
   if (comparison === undefined) throw malformed(`operator ${JSON.stringify(op)}`);
   if (!Number.isInteger(index) || index < 0 || index >= MAX_CONDITIONS) throw malformed(`argument ${index}`);
   const [a, b] = [value, valueTwo].map((number) => {

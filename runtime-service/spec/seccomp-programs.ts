@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { describeError } from '#core/errors.ts';
+import { describeError, hasCode } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
 import { SingleFlight } from '#core/single-flight.ts';
 import type { SeccompCompiler } from '#linux/seccomp.ts';
@@ -36,23 +36,30 @@ export class SeccompCache implements SeccompPrograms {
     const key = createHash('sha256').update(encodeSpec(rules)).digest('base64');
     const program = this.#programs.has(key)
       ? this.#programs.get(key)
-      : await this.#flights.run(key, () => this.#compile(rules));
-    this.#programs.delete(key);
+      : await this.#flights.run(key, () => this.#compile(key, rules));
+    if (this.#programs.delete(key)) this.#programs.set(key, program); // now the one that was used last
+    return program;
+  }
+
+  async #compile(key: string, rules: OciSeccomp): Promise<string | undefined> {
+    try {
+      const program = (await this.#compiler.compile(rules)).toString('base64');
+      this.#keep(key, program);
+      return program;
+    } catch (error) {
+      // The OCI runtime has the rules as well, and the last word on them.
+      this.#log.warn({ error: describeError(error) }, 'seccomp rules are left to the OCI runtime to compile');
+      // What the rules themselves forbid stays so; a lack of descriptors or memory does not.
+      if (hasCode(error, 'InvalidArgument') || hasCode(error, 'Unimplemented')) this.#keep(key, undefined);
+      return undefined;
+    }
+  }
+
+  #keep(key: string, program: string | undefined): void {
     this.#programs.set(key, program);
     for (const oldest of this.#programs.keys()) {
       if (this.#programs.size <= MOST) break;
       this.#programs.delete(oldest);
-    }
-    return program;
-  }
-
-  async #compile(rules: OciSeccomp): Promise<string | undefined> {
-    try {
-      return (await this.#compiler.compile(rules)).toString('base64');
-    } catch (error) {
-      // The OCI runtime has the rules as well, and the last word on them.
-      this.#log.warn({ error: describeError(error) }, 'seccomp rules are left to the OCI runtime to compile');
-      return undefined;
     }
   }
 }
