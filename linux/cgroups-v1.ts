@@ -68,7 +68,8 @@ export class CgroupsV1 implements Cgroups {
     const there = this.#used.filter(
       (hierarchy) => hierarchy === this.#primary || existsSync(join(hierarchy.root, path)),
     );
-    await Promise.all(there.map(({ root }) => writeControl(join(root, path, 'cgroup.procs'), `${pid}`)));
+    // The kernel does one after another; at once they would only hold all threads of libuv's pool for 10 ms.
+    for (const { root } of there) await writeControl(join(root, path, 'cgroup.procs'), `${pid}`);
   }
 
   processes(path: string): number[] {
