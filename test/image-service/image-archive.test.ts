@@ -1,7 +1,7 @@
 /** Archives of images: from and to skopeo, and what hostile, cut and wrong ones come to. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { createReadStream, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createReadStream, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import test from 'node:test';
@@ -307,4 +307,21 @@ test('an export of what is not there, or is damaged, is refused', async () => {
     failing('example.com/app:v1'),
     (error) => hasCode(error, 'DataLoss') && error.message.includes(good.layers[1]?.digest ?? '?'),
   );
+});
+
+test('a disk that is full: told, nothing is visible, and nothing keeps it full', async () => {
+  using directory = testDirectory();
+  const disk = join(directory.path, 'disk');
+  mkdirSync(disk);
+  assert.equal(spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=512k', 'test-disk', disk]).status, 0);
+  try {
+    await using opened = await startService(join(disk, 'images'));
+    const at = { ...opened, path: disk, [Symbol.asyncDispose]: async () => {} };
+    const noise = Buffer.from(Array.from({ length: 600_000 }, (_, n) => (n * 2654435761) >>> 24));
+    const large = archive((files) => files.set('noise', { name: 'noise', content: noise }));
+    await assert.rejects(importBytes(at, large), (error) => hasCode(error, 'ResourceExhausted'));
+    await nothingIn(at);
+  } finally {
+    spawnSync('umount', ['-l', disk]);
+  }
 });
