@@ -85,7 +85,9 @@ export class AdminServer {
       const body: AsyncIterable<Buffer> = request.iterator({ destroyOnReturn: false });
       await send(response, await route.run(this.#services, { query: url.searchParams, body }, op), op);
       this.#ended(op, undefined);
-    } catch (error) {
+    } catch (thrown) {
+      // What a wait makes of the abort says less than its reason.
+      const error = controller.signal.aborted ? controller.signal.reason : thrown;
       this.#ended(op, error);
       refuse(response, error, op);
     } finally {

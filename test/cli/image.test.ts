@@ -118,6 +118,9 @@ test('a client that goes in the midst leaves nothing in the store', async () => 
   await until('it is received', () => readdirSync(staging).length > 0);
   client.destroy();
   await until('it is swept', () => readdirSync(staging).length === 0);
+  await until('it is logged', () =>
+    /ImportImages.*the client has gone/.test(readFileSync(node.daemon.logFile, 'utf8')),
+  );
 });
 
 test('a daemon that is not there', () => {
