@@ -196,7 +196,7 @@ const SERVER = `require('net').createServer((s) => s.end('answer')).listen(80, '
 test('published ports reach the pod from localhost, also a UDP flow that is older than the pod', async () => {
   await using _ = stand.network(BRIDGE, dataDir);
   await stand.add('native', conflist(), newSandboxId(), [port({ hostPort: 7001 })]); // connections are tracked from now on
-  const client = createSocket('udp4').bind(0, '127.0.0.1');
+  await using client = createSocket('udp4').bind(0, '127.0.0.1');
   client.on('error', () => {}); // nobody listens yet
   await once(client, 'listening');
   await new Promise((resolve) => client.send('too early', 7777, '127.0.0.1', resolve));
@@ -215,5 +215,4 @@ test('published ports reach the pod from localhost, also a UDP flow that is olde
   const reply = once(client, 'message', { signal: AbortSignal.timeout(5_000) });
   client.send('again', 7777, '127.0.0.1');
   assert.equal(String((await reply)[0]), 'answer');
-  client.close();
 });

@@ -53,7 +53,9 @@ export class NativeStand implements AsyncDisposable {
   static async make(): Promise<NativeStand> {
     const base = process.env['CRISP_TEST_DIR'];
     if (!base) throw new Error('run this through test/run.ts: it makes the namespaces and sets CRISP_TEST_*');
-    return new NativeStand(await openKernel(), await mkdtemp(join(base, 'native-')));
+    const stand = new NativeStand(await openKernel(), await mkdtemp(join(base, 'native-')));
+    await stand.#reset(); // other tests of this run leave the plugins' shared rules
+    return stand;
   }
 
   plan(way: Way, conflist: object, id: SandboxId, portMappings: readonly PortMapping[]): Attachment {
@@ -137,15 +139,20 @@ export class NativeStand implements AsyncDisposable {
     return {
       pods,
       [Symbol.asyncDispose]: async () => {
-        await this.run('sh', '-c', `ip link delete ${bridge}; nft flush ruleset`);
-        await writeFile('/proc/sys/net/ipv4/ip_forward', '0');
-        await writeFile('/proc/sys/net/ipv6/conf/all/forwarding', '0');
+        await this.run('sh', '-c', `ip link delete ${bridge} || true`);
+        await this.#reset();
         await rm(dataDir, { recursive: true, force: true });
         for (const name of await readdir(this.directory)) {
           if (name.startsWith('net-')) await this.#unpin(join(this.directory, name));
         }
       },
     };
+  }
+
+  async #reset(): Promise<void> {
+    await this.run('nft', 'flush', 'ruleset');
+    await writeFile('/proc/sys/net/ipv4/ip_forward', '0');
+    await writeFile('/proc/sys/net/ipv6/conf/all/forwarding', '0');
   }
 
   async #unpin(netns: string): Promise<void> {
