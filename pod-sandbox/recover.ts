@@ -59,7 +59,8 @@ async function recoverOne(context: Context, id: SandboxId, op: Operation): Promi
   if (record.state.name === 'ready') return checkPins(context, record);
   if (record.state.name === 'creating') return undoCreation(context, record, op);
   const { reason } = record.state;
-  if (rebooted || reason === 'failed') return undoIntents(context, record, op);
+  if (reason === 'failed') return vanish(context, record, op);
+  if (rebooted) return undoIntents(context, record, op);
   // A stop that was cut short goes on, its containers first. What died is the kubelet's to stop.
   if (reason === 'stopped' && record.intents.length > 0) return stopSandbox(context, id, op);
   if (reason === 'dead') await sandboxes.commitEnd(record);
@@ -76,9 +77,11 @@ async function checkPins({ sandboxes, kernel, watches }: Context, record: Sandbo
   }
 }
 
-/** Nobody was told of it: where all can be undone it vanishes, else it stays listed as not ready. */
-async function undoCreation(context: Context, record: SandboxRecord, op: Operation): Promise<void> {
-  const failed = toNotReady(record, 'failed', 'the daemon ended while it was being made');
+const undoCreation = (context: Context, record: SandboxRecord, op: Operation): Promise<void> =>
+  vanish(context, toNotReady(record, 'failed', 'the daemon ended while it was being made'), op);
+
+/** Nobody was told of a creation that failed: where all can be undone it vanishes, else it stays listed as not ready. */
+async function vanish(context: Context, failed: SandboxRecord, op: Operation): Promise<void> {
   await undoIntents(context, failed, op);
-  await context.sandboxes.remove(record.id);
+  await context.sandboxes.remove(failed.id);
 }

@@ -21,6 +21,8 @@ export interface DaemonSettings {
   /** Third octet of the pods' subnet 10.234.x.0/24; also names the bridge. */
   readonly subnet?: number;
   readonly runtime?: 'crun' | 'runc';
+  /** How networks are made; `exec` goes through the plugins. */
+  readonly network?: 'auto' | 'exec';
   /** Address of the metrics listener. */
   readonly metrics?: string;
   /** More TOML at the top of the file. */
@@ -82,7 +84,7 @@ export function writeConfig(settings: DaemonSettings): { file: string; socket: s
     `[log]\nlevel = ${quoted(settings.logLevel ?? 'debug')}`,
     settings.metrics ? `[metrics]\naddress = ${quoted(settings.metrics)}` : '',
     `[cgroup]\ndriver = "cgroupfs"\nparent = ${quoted(settings.cgroup)}`,
-    `[cni]\nconf_dir = ${quoted(join(directory, 'cni/net.d'))}\nbin_dirs = ["/usr/lib/cni"]`,
+    `[cni]\nconf_dir = ${quoted(join(directory, 'cni/net.d'))}\nbin_dirs = ["/usr/lib/cni"]\nnative = ${quoted(settings.network ?? 'auto')}`,
     settings.runtime ? `[runtime]\ndefault = ${quoted(settings.runtime)}` : '',
   ];
   for (const [host, mirrors] of Object.entries(settings.registries ?? {})) {

@@ -79,13 +79,20 @@ export class CrashStand implements AsyncDisposable {
     return `${this.#cgroup}/daemon`;
   }
 
+  /** Of the daemons from now on. */
+  network: 'auto' | 'exec' = 'auto';
+
   get daemon(): TestDaemon {
     if (!this.#daemon) throw new Error('no daemon runs');
     return this.#daemon;
   }
 
   /** A daemon on the same roots as those before; it must have ended. */
-  async start(environment: Readonly<Record<string, string>> = {}): Promise<TestDaemon> {
+  async start(
+    environment: Readonly<Record<string, string>> = {},
+    network: 'auto' | 'exec' = this.network,
+  ): Promise<TestDaemon> {
+    this.network = network;
     const log = join(this.directory, 'daemon.log');
     this.#logStart = existsSync(log) ? readFileSync(log, 'utf8').length : 0;
     const groups = cgroupRoots().map((root) => root + this.#daemonGroup);
@@ -93,6 +100,7 @@ export class CrashStand implements AsyncDisposable {
       directory: this.directory,
       cgroup: this.podGroup,
       subnet: this.subnet,
+      network,
       registries: { [this.#registry.host]: [] },
       environment: {
         NODE_OPTIONS: `--import=${PRELOAD}`,
