@@ -67,15 +67,30 @@ test('a broken record is reported and stops nothing', async (t) => {
     await mkdir(join(directory, key));
     await writeFile(join(directory, key, 'record.json'), text);
   }
-  await mkdir(join(directory, 'empty'));
+  await mkdir(join(directory, 'recordless', 'upper'), { recursive: true });
   await writeFile(join(directory, 'stray'), '');
   const { records, broken } = await pods.load();
   assert.deepEqual([...records.keys()], ['good']);
-  assert.deepEqual(broken.map(({ key }) => key).sort(), [...Object.keys(bad), 'empty', 'stray'].sort());
+  assert.deepEqual(broken.map(({ key }) => key).sort(), [...Object.keys(bad), 'recordless', 'stray'].sort());
   const reasons = new Map(broken.map(({ key, reason }) => [key, reason]));
   assert.match(reasons.get('later') ?? '', /version 3, this crisp reads 2/);
   assert.match(reasons.get('nameless') ?? '', /lacks a name/);
   assert.ok(broken.every(({ reason }) => reason !== ''));
+});
+
+test('what a crash leaves before the first record is swept; a directory with anything else in it stays', async (t) => {
+  const { pods, directory } = await store(t);
+  await pods.load();
+  for (const name of ['made', 'begun', 'used']) await mkdir(join(directory, name));
+  await writeFile(join(directory, 'begun', '.record.json.0a1b2c.tmp'), '{"version');
+  await writeFile(join(directory, 'used', '.record.json.0a1b2c.tmp'), '{"version');
+  await mkdir(join(directory, 'used', 'upper'));
+  const { broken } = await pods.load();
+  assert.deepEqual(
+    broken.map(({ key }) => key),
+    ['used'],
+  );
+  assert.deepEqual(await readdir(directory), ['used']);
 });
 
 test('an older record is brought up to date, a later one is not', async (t) => {

@@ -30,6 +30,8 @@ export interface Loaded<R> {
 
 const RECORD = 'record.json';
 const REMOVING = '.removing';
+/** What `Files.writeAtomic` leaves of a record when it is cut short. */
+const UNFINISHED = /^\.record\.json\.[0-9a-f]+\.tmp$/;
 
 /**
  * One directory per object, one versioned `record.json` in it; the directory may hold more of the object's files.
@@ -63,7 +65,9 @@ export class RecordStore<R extends Versioned> {
       try {
         records.set(key, await this.#read(key));
       } catch (error) {
-        broken.push({ key, reason: describeError(error) });
+        if (errnoOf(error) === 'ENOENT' && (await this.#isUnwritten(key))) {
+          await this.#options.files.removeTree(this.directory(key));
+        } else broken.push({ key, reason: describeError(error) });
       }
     }
     return { records, broken, removing };
@@ -105,6 +109,12 @@ export class RecordStore<R extends Versioned> {
   /** Deletes the files of removals that were cut short. */
   async sweep(keys: readonly string[]): Promise<void> {
     for (const key of keys) await this.#options.files.removeTree(`${this.directory(key)}${REMOVING}`);
+  }
+
+  /** Whether a crash came between the making of the directory and its first record: then nothing else was done. */
+  async #isUnwritten(key: string): Promise<boolean> {
+    const files = await readdir(this.directory(key)).catch(() => ['no directory']);
+    return files.every((file) => UNFINISHED.test(file));
   }
 
   async #read(key: string): Promise<R> {

@@ -124,6 +124,9 @@ async function open(config: Config, kernel: Kernel, log: DaemonLog): Promise<Ser
     },
     log,
   );
+  late.containers.onChange((after, before) => {
+    if (!after && before) images.released(before.image.id);
+  });
   await images.recover(new Operation('recover images', { log }));
   return { images, pods, containers: late.containers, handlers, driver };
 }

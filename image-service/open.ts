@@ -54,6 +54,9 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
       const id = await op.stage('remove', () => images.remove(reference));
       if (id !== undefined) collector.later(0);
     },
+    released(id) {
+      if (images.retired().some((record) => record.id === id)) collector.later(0);
+    },
     fsInfo: () => usageOf(root, content, layers),
     rootfs: new RootFileSystems(images, layers, mounts, empty),
     pulls: () => puller.progress(),

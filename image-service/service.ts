@@ -53,6 +53,8 @@ export interface ImageService {
   find(reference: string): FoundImage | undefined;
   /** Removes the image and all its names, given any of them. Unknown is success. Files go later. */
   remove(reference: string, op: Operation): Promise<void>;
+  /** A container that stood on the image is gone: the files of one that was removed meanwhile go too. */
+  released(id: ImageId): void;
   /** From memory: never waits. */
   fsInfo(): ImageFsUsage;
   readonly rootfs: ImageRootFileSystems;
