@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, describeError, hasCode } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import { type Operation, withDeadline } from '#core/operation.ts';
@@ -20,6 +21,13 @@ export interface ExecResult {
 /** Together below the 16 MiB at which clients refuse a reply (contract, section 1). */
 const OUTPUT_LIMIT = (8 << 20) - (16 << 10);
 const NO_DEADLINE_MS = 2 ** 31 - 1;
+/** What runtimes say when their helper within the container is killed under them. */
+const CUT_OFF =
+  /broken pipe|\bEOF\b|signal: killed|no such process|not running|connection reset|nsexec|setns|\/proc\/\d+\/ns/i;
+const CUT_OFF_MS = 2000;
+/** The words are without number: any failure looks twice whether the container lives. */
+const LOOK_TWICE_MS = 100;
+const CUT_OFF_POLL_MS = 10;
 /** How long a runtime whose command was killed may take to end by itself. */
 const RUNTIME_END_MS = 2000;
 
@@ -145,7 +153,7 @@ class ExecSession {
     const failed = loggedErrors(log);
     if (failed === '') return;
     // Only crisp's own kill freezes a container: one that is found paused is ending.
-    if (failed.includes('paused container') || !this.#containerLives()) {
+    if (failed.includes('paused container') || (await this.#containerEnds(failed))) {
       throw new CrispError(
         'FailedPrecondition',
         `container ${this.#record.id} ended while the command was being started: ${failed}`,
@@ -155,6 +163,16 @@ class ExecSession {
     throw new CrispError('RuntimeFailed', `exec in ${this.#record.id}: ${failed}`, {
       hint: 'check that the command exists in the container',
     });
+  }
+
+  /** A runtime whose helper was killed with the container may say so before the container itself counts as dead. */
+  async #containerEnds(failed: string): Promise<boolean> {
+    const until = performance.now() + (CUT_OFF.test(failed) ? CUT_OFF_MS : LOOK_TWICE_MS);
+    while (this.#containerLives()) {
+      if (performance.now() >= until) return false;
+      await sleep(CUT_OFF_POLL_MS);
+    }
+    return true;
   }
 
   #containerLives(): boolean {
