@@ -17,7 +17,17 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'pod-sandbox': ['core', 'linux'],
   'runtime-service': ['core', 'linux'],
   cri: ['api', 'telemetry', 'config', 'core', 'image-service', 'pod-sandbox', 'runtime-service'],
-  daemon: ['api', 'cri', 'telemetry', 'config', 'core', 'image-service', 'pod-sandbox', 'runtime-service', 'linux'],
+  daemon: [
+    'api',
+    'cri',
+    'telemetry',
+    'config',
+    'core',
+    'image-service',
+    'pod-sandbox',
+    'runtime-service',
+    'linux',
+  ],
   cli: ['daemon', 'api', 'config'],
 };
 const EVERYBODYS = ['core/errors.ts', 'core/ids.ts'];
@@ -38,7 +48,9 @@ function imports(): Import[] {
   );
   return files.flatMap(({ room, file }) => {
     const text = readFileSync(join(PROJECT, file), 'utf8');
-    const found = text.matchAll(/(?:^|\s)(?:import|export)\b[^'";]*?from\s*['"]([^'"]+)['"]|import\(\s*['"]([^'"]+)['"]\s*\)|^import\s+['"]([^'"]+)['"]/gm);
+    const found = text.matchAll(
+      /(?:^|\s)(?:import|export)\b[^'";]*?from\s*['"]([^'"]+)['"]|import\(\s*['"]([^'"]+)['"]\s*\)|^import\s+['"]([^'"]+)['"]/gm,
+    );
     return [...found].map((match) => ({ file, room, target: (match[1] ?? match[2] ?? match[3]) as string }));
   });
 }
@@ -71,29 +83,43 @@ test('errors and ids import nothing of the project', () => {
 });
 
 test('the format of archives stands on the errors alone', () => {
-  const wrong = imports().filter(({ file, target }) => FORMATS.test(file) && !isTest(file) && !/^(\.\/|\.\.\/errors\.ts$)/.test(target));
+  const wrong = imports().filter(
+    ({ file, target }) => FORMATS.test(file) && !isTest(file) && !/^(\.\/|\.\.\/errors\.ts$)/.test(target),
+  );
   assert.deepEqual(wrong, []);
 });
 
 test('core uses the file part of linux alone', () => {
-  const wrong = imports().filter(({ file, room, target }) => room === 'core' && target.startsWith('#linux') && target !== '#linux/kernel.ts' && !isTest(file));
+  const wrong = imports().filter(
+    ({ file, room, target }) =>
+      room === 'core' && target.startsWith('#linux') && target !== '#linux/kernel.ts' && !isTest(file),
+  );
   assert.deepEqual(wrong, []);
 });
 
 test('the daemon uses the admin part of api alone: CRI is cri/', () => {
-  const wrong = imports().filter(({ file, room, target }) => room === 'daemon' && target.startsWith('#api') && !target.startsWith('#api/admin/') && !isTest(file));
+  const wrong = imports().filter(
+    ({ file, room, target }) =>
+      room === 'daemon' && target.startsWith('#api') && !target.startsWith('#api/admin/') && !isTest(file),
+  );
   assert.deepEqual(wrong, []);
 });
 
 test('only linux/ touches the kernel', () => {
-  const wrong = imports().filter(({ file, room, target }) => room !== 'linux' && KERNEL.test(target) && !isTest(file) && file !== 'api/generate.ts');
+  const wrong = imports().filter(
+    ({ file, room, target }) =>
+      room !== 'linux' && KERNEL.test(target) && !isTest(file) && file !== 'api/generate.ts',
+  );
   assert.deepEqual(wrong, []);
 });
 
 test('there is no default export, no utils and no file beyond two screens', () => {
   const files = Object.keys(MAY_IMPORT).flatMap((room) => globSync(`${room}/**/*.ts`, { cwd: PROJECT }));
   const sources = files.filter((file) => !file.includes('/generated/') && !isTest(file));
-  assert.deepEqual(sources.filter((file) => /(^|\/)(utils?|helpers?|common|misc|lib)(\.ts|\/)/.test(file)), []);
+  assert.deepEqual(
+    sources.filter((file) => /(^|\/)(utils?|helpers?|common|misc|lib)(\.ts|\/)/.test(file)),
+    [],
+  );
   const long = sources.filter((file) => readFileSync(join(PROJECT, file), 'utf8').split('\n').length > 300);
   assert.deepEqual(long, []);
 });
@@ -101,5 +127,8 @@ test('there is no default export, no utils and no file beyond two screens', () =
 test('every room is described in ARCHITECTURE.md', () => {
   const text = readFileSync(join(PROJECT, 'ARCHITECTURE.md'), 'utf8');
   const rooms = [...Object.keys(MAY_IMPORT), 'deploy', 'test', 'docs'];
-  assert.deepEqual(rooms.filter((room) => !text.includes(`${room}/`)), []);
+  assert.deepEqual(
+    rooms.filter((room) => !text.includes(`${room}/`)),
+    [],
+  );
 });

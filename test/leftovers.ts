@@ -31,7 +31,10 @@ function cgroupTrees(prefix: string): string[] {
 
 function processesIn(tree: string): string[] {
   return globSync([`${tree}/cgroup.procs`, `${tree}/**/cgroup.procs`]).flatMap((file) =>
-    readFileSync(file, 'utf8').split('\n').filter(Boolean).map((pid) => `${pid} ${commandOf(pid)}`),
+    readFileSync(file, 'utf8')
+      .split('\n')
+      .filter(Boolean)
+      .map((pid) => `${pid} ${commandOf(pid)}`),
   );
 }
 
@@ -88,20 +91,31 @@ if (process.argv[2] === 'snapshot') {
       }
     }
     const left = [...seen.values()].flatMap((pid) =>
-      namesIn(pid, 'mountinfo').split('\n').filter((line) => line.includes(directory)),
+      namesIn(pid, 'mountinfo')
+        .split('\n')
+        .filter((line) => line.includes(directory)),
     );
     assert.deepEqual(left, []);
   });
 
   test('no network namespace of the run is named', () => {
     const names = existsSync('/run/netns') ? readdirSync('/run/netns') : [];
-    assert.deepEqual(names.filter((name) => name.includes(basename(directory))), []);
+    assert.deepEqual(
+      names.filter((name) => name.includes(basename(directory))),
+      [],
+    );
   });
 
   test('links and packet filter rules of the machine are as before', () => {
     const now = snapshot();
-    assert.deepEqual(now.links.filter((link) => !before.links.includes(link)), []);
-    assert.deepEqual(now.rules.filter((rule) => !before.rules.includes(rule)), []);
+    assert.deepEqual(
+      now.links.filter((link) => !before.links.includes(link)),
+      [],
+    );
+    assert.deepEqual(
+      now.rules.filter((rule) => !before.rules.includes(rule)),
+      [],
+    );
   });
 
   test('no file of the run lies outside of its directory', () => {
