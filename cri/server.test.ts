@@ -85,7 +85,6 @@ function services(wait: Wait): CriServices {
       version: '0.1.0',
       cgroupDriver: 'cgroupfs',
       handlers: ['runc'],
-      defaultHandler: 'runc',
       config: {},
       pinnedImages: ['docker.io/pinned/*'],
     },

@@ -9,7 +9,6 @@ export interface DaemonFacts {
   readonly cgroupDriver: 'cgroupfs' | 'systemd';
   /** Names of the handlers, without the empty one that stands for the default. */
   readonly handlers: readonly string[];
-  readonly defaultHandler: string;
   /** References of images that clients should not collect; a final `*` stands for any ending. */
   readonly pinnedImages: readonly string[];
   /** Shown by a verbose Status; must hold no secret. */

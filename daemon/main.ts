@@ -157,7 +157,6 @@ const criServices = (config: Config, { images, pods, containers, handlers, drive
     version: version(),
     cgroupDriver: driver,
     handlers: handlers.names,
-    defaultHandler: handlers.defaultName,
     pinnedImages: config.image.pinned,
     config: {
       rootDir: config.root,

@@ -43,7 +43,6 @@ export function runtimeOptions(config: Config): RuntimeOptions {
     seccompProfile: config.seccomp.defaultProfile,
     timeouts: {
       create: config.timeouts.runtime,
-      start: config.timeouts.runtime,
       kill: config.timeouts.undo,
       runtime: config.timeouts.runtime,
     },

@@ -83,9 +83,24 @@ test('cgroup layouts: v2, v1, hybrid, combined and repeated mounts, none', () =>
   });
   const named = readLayout([unified, mounted('cgroup', '/sys/fs/cgroup/systemd', 'rw,name=systemd')]);
   assert.equal(named.version, 2, 'a named hierarchy has no controller');
-  assert.throws(
-    () => readLayout([]),
-    (error) => hasCode(error, 'FailedPrecondition'),
+  for (const none of [[], [mounted('tmpfs', '/sys/fs/cgroup', 'rw')]]) {
+    assert.throws(
+      () => readLayout(none),
+      (error) => hasCode(error, 'FailedPrecondition'),
+    );
+  }
+});
+
+test('a cgroup hierarchy that another mount covers is none', () => {
+  const memory = mounted('cgroup', '/sys/fs/cgroup/memory', 'rw,memory');
+  const covered = readLayout([
+    memory,
+    mounted('cgroup2', '/sys/fs/cgroup/unified', 'rw'),
+    mounted('tmpfs', '/sys/fs/cgroup/unified', 'rw'),
+  ]);
+  assert.deepEqual(
+    covered.hierarchies.map(({ root }) => root),
+    ['/sys/fs/cgroup/memory'],
   );
 });
 

@@ -25,7 +25,6 @@ export interface RuntimeOptions {
   readonly seccompProfile: string;
   readonly timeouts: {
     readonly create: number;
-    readonly start: number;
     /** How long a killed container may take to be gone. */
     readonly kill: number;
     /** One call of the OCI runtime that is not named above. */

@@ -4,7 +4,7 @@ import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from './co
 import { unknownExit } from './exits.ts';
 import type { Runtime } from './runtime.ts';
 import { endStaleExec, type StaleExec, staleExecs } from './stale-execs.ts';
-import { undoContainer } from './undo.ts';
+import { ofProcess, undoContainer } from './undo.ts';
 
 /** What an earlier daemon left unfinished besides the states of its records. */
 export interface Unfinished {
@@ -69,8 +69,8 @@ export async function recoverContainer(
     if (left.length === 0) await containers.remove(record);
   } else if (record.state === 'starting') {
     await interruptedStart(runtime, record, op);
-  } else if (record.state === 'exited' && record.process === undefined && record.intents.some(ofRun)) {
-    const { left } = await undoContainer(runtime, record, op, ofRun);
+  } else if (record.state === 'exited' && record.process === undefined && record.intents.some(ofProcess)) {
+    const { left } = await undoContainer(runtime, record, op, ofProcess);
     await containers.settle({ ...record, intents: left, monitor: undefined });
   } else if (record.state === 'created' && kernel.mounts.below(rootOf(record)).length === 0) {
     // The host was restarted in between: its bundle lay on a tmpfs and is gone.
@@ -83,14 +83,11 @@ export async function recoverContainer(
   }
 }
 
-const ofRun = ({ kind }: ContainerIntent): boolean =>
-  kind === 'cgroup' || kind === 'runtime' || kind === 'monitor';
-
 const rootOf = ({ intents }: ContainerRecord): string =>
   intents.find((intent) => intent.kind === 'rootfs')?.target ?? '';
 
 async function interruptedStart(runtime: Runtime, record: ContainerRecord, op: Operation): Promise<void> {
-  const { left } = await undoContainer(runtime, record, op, ofRun);
+  const { left } = await undoContainer(runtime, record, op, ofProcess);
   await failStart(runtime, record, left, 'the daemon ended while the container was being started');
 }
 
