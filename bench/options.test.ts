@@ -19,6 +19,11 @@ test('--only crisp and --profile leave the peer out', () => {
   assert.equal(parseOptions(['--profile']).peer, 'none');
 });
 
+test('pulls may be left out, rounds may not', () => {
+  assert.equal(parseOptions(['--pulls', '0']).pulls, 0);
+  assert.throws(() => parseOptions(['--rounds', '0']), /from 1 to 9999/);
+});
+
 test('what cannot be measured is refused with the usage', () => {
   const wrong = [
     ['--peer', 'cri-o'],

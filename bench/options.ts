@@ -18,7 +18,7 @@ export interface BenchOptions {
   readonly podsPerRound: number;
   /** Restarts of the daemon in each round of the 24 pods. */
   readonly restartsPerRound: number;
-  /** Pulls of each compression. */
+  /** Pulls of each compression, in the last set of rounds only: an OCI runtime has no part in them. May be none. */
   readonly pulls: number;
   /** CPU profile of crisp's daemon and a waterfall of stages instead of rows. */
   readonly profile: boolean;
@@ -38,10 +38,11 @@ function oneOf<T extends string>(flag: string, value: string, known: readonly T[
   return found;
 }
 
-function count(flag: string, text: string | undefined, fallback: number): number {
+function count(flag: string, text: string | undefined, fallback: number, least = 1): number {
   if (text === undefined) return fallback;
-  if (!/^[1-9]\d{0,3}$/.test(text)) throw refuse(`--${flag} is a number from 1 to 9999, not '${text}'`);
-  return Number(text);
+  const value = /^\d{1,4}$/.test(text) ? Number(text) : -1;
+  if (value < least) throw refuse(`--${flag} is a number from ${least} to 9999, not '${text}'`);
+  return value;
 }
 
 function words(args: readonly string[]) {
@@ -81,7 +82,7 @@ export function parseOptions(args: readonly string[]): BenchOptions {
     rounds: count('rounds', given.rounds, quick ? 2 : 6),
     podsPerRound: quick ? 3 : 6,
     restartsPerRound: quick ? 1 : 5,
-    pulls: count('pulls', given.pulls, quick ? 1 : 30),
+    pulls: count('pulls', given.pulls, quick ? 1 : 30, 0),
     profile,
     quick,
   };

@@ -112,7 +112,7 @@ async function measure(job: Job): Promise<Row[]> {
     cgroup,
     registry: registry.host,
   };
-  await provideImages(registry.url, directory, !options.profile);
+  await provideImages(registry.url, directory, !options.profile && options.pulls > 0);
   if (options.profile) {
     await profile(ground, job.profileDirectory, options);
     return [];
@@ -120,7 +120,7 @@ async function measure(job: Job): Promise<Row[]> {
   const samples = new Samples();
   const names: SideName[] = options.peer === 'none' ? ['crisp'] : ['crisp', 'containerd'];
   await calls(ground, names, options, samples);
-  await pulls(ground, names, options.pulls, samples);
+  if (runtime === options.runtimes.at(-1)) await pulls(ground, names, options.pulls, samples);
   return samples.rows(runtime);
 }
 
