@@ -52,16 +52,16 @@ export class Operation {
   readonly #running: { name: string; detail: string; since: number }[];
   readonly #options: OperationOptions;
 
-  /** `same`: the operation that this one is a view of (see `under`). */
-  constructor(name: string, options: OperationOptions = {}, same?: Operation) {
+  /** `same`: the operation that this one is a view of (see `under`); `within`: the one that it is a part of. */
+  constructor(name: string, options: OperationOptions = {}, same?: Operation, within = same) {
     this.name = name;
     this.#options = options;
     this.id = same?.id ?? randomBytes(6).toString('hex');
     this.signal = options.signal ?? new AbortController().signal;
     this.log = same?.log ?? (options.log ?? silentLog).child({ op: name, id: this.id });
-    this.started = same?.started ?? performance.now();
-    this.stages = same?.stages ?? [];
-    this.#running = same ? same.#running : [];
+    this.started = within?.started ?? performance.now();
+    this.stages = within?.stages ?? [];
+    this.#running = within ? within.#running : [];
   }
 
   /** What runs now, outermost first, with its age in milliseconds. */
@@ -110,15 +110,16 @@ export class Operation {
 
   /**
    * An operation for work that must go on when the client has gone: a rollback, an orderly undo, a transfer that others
-   * wait for too. It ends with `signal` alone.
+   * wait for too. It ends with `signal` alone. Its stages are this one's as well: they tell what the client waited for.
    */
   detached(name: string, signal?: AbortSignal): Operation {
     const { log, onStage } = this.#options;
-    return new Operation(`${this.name} ${name}`, {
+    const options = {
       ...(log ? { log } : {}),
       ...(onStage ? { onStage } : {}),
       ...(signal ? { signal } : {}),
-    });
+    };
+    return new Operation(`${this.name} ${name}`, options, undefined, this);
   }
 }
 
