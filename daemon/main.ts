@@ -19,6 +19,7 @@ import { type DaemonLog, openLog } from '#telemetry/log.ts';
 import { Metrics } from '#telemetry/metrics.ts';
 import { listenMetrics } from '#telemetry/metrics-listener.ts';
 import { AdminServer } from './admin/server.ts';
+import { ServiceManager } from './notify.ts';
 import { imageOptions, pauseProgram, podOptions, runtimeOptions } from './options.ts';
 import { clearSocket } from './socket.ts';
 
@@ -49,6 +50,7 @@ export async function serve(config: Config): Promise<void> {
 async function run(config: Config, log: DaemonLog): Promise<void> {
   const started = performance.now();
   const stop = stopSignal(log);
+  const manager = new ServiceManager(process.env, log);
   process.umask(0o022); // directories that containers pass through must not depend on who started the daemon
   await mkdir(config.root, { recursive: true, mode: 0o700 });
   await mkdir(config.state, { recursive: true, mode: 0o711 });
@@ -80,10 +82,11 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
     ? await listenMetrics({ address: config.metrics.address, metrics, health: () => undefined })
     : undefined;
   log.info({ socket: config.socket, ms: Math.round(performance.now() - started) }, 'serving');
-  const recovered = recover(services, log);
+  const recovered = Promise.all([recover(services, log), manager.ready(`serving ${config.socket}`)]);
 
   await stop;
   log.info({}, 'stopping: running calls may end, pods and containers run on');
+  await manager.stopping();
   await Promise.all([server.close(), admin.close()]);
   await recovered;
   await listener?.[Symbol.asyncDispose]();

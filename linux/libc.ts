@@ -57,6 +57,11 @@ export const socket = bind<(domain: number, type: number, protocol: number) => n
 export const sendBytes = bind<(fd: number, bytes: Uint8Array, length: number, flags: number) => number>(
   'long send(int fd, const uint8_t *bytes, size_t length, int flags)',
 );
+export const sendTo = bind<
+  (fd: number, bytes: Uint8Array, length: number, flags: number, address: Uint8Array, size: number) => number
+>(
+  'long sendto(int fd, const uint8_t *bytes, size_t length, int flags, const uint8_t *address, unsigned int size)',
+);
 export const receiveBytes = bind<(fd: number, bytes: Uint8Array, length: number, flags: number) => number>(
   'long recv(int fd, uint8_t *bytes, size_t length, int flags)',
 );
