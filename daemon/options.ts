@@ -1,5 +1,5 @@
 /** The configuration as the plain options of each service. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '#config/index.ts';
 import { CrispError } from '#core/errors.ts';
@@ -7,14 +7,16 @@ import { defaultImageOptions, type EndpointOptions, type ImageServiceOptions } f
 import type { PodSandboxOptions } from '#pod-sandbox/index.ts';
 import type { HandlerOptions, RuntimeOptions } from '#runtime-service/index.ts';
 
-const PROJECT = join(import.meta.dirname, '..');
+/** The pause program of the distributed form, and that of bin/setup. */
+const SHIPPED_PAUSE = join(import.meta.dirname, '../pause');
+const BUILT_PAUSE = join(import.meta.dirname, '../pod-sandbox/build/pause');
 /** Handlers that are there without an entry; a later one is the default only where the earlier does not work. */
 const BUILT_IN = ['crun', 'runc'];
 const UNLIMITED = 2n ** 64n - 1n;
 const PLUGIN_ENV = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' };
 
 export const pauseProgram = (config: Config): string =>
-  config.pause.path || join(PROJECT, 'pod-sandbox/build/pause');
+  config.pause.path || (existsSync(SHIPPED_PAUSE) ? SHIPPED_PAUSE : BUILT_PAUSE);
 
 type Handler = Config['runtime']['handlers'][string];
 

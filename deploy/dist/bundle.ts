@@ -1,0 +1,91 @@
+/** crisp's sources and packages as a few JavaScript files, without types, comments and what nothing calls. */
+import { globSync, readFileSync } from 'node:fs';
+import { basename, dirname, join, relative } from 'node:path';
+import { build, type Plugin } from 'esbuild';
+
+/** A worker thread's file as the sources name it: relative to the file that starts it. */
+const WORKER = /new URL\('(\.[^']*\.ts)', import\.meta\.url\)/g;
+/** Packages that came with CommonJS ask for Node's modules by `require`, which a module does not have. */
+const REQUIRE = [
+  "import { createRequire as __createRequire } from 'node:module';",
+  'const require = __createRequire(import.meta.url);',
+].join('');
+/** Chosen and checked by koffi's own loader among many platforms; here there is one, beside the bundle. */
+const KOFFI = `export default require('./koffi.node');`;
+
+export interface Bundle {
+  /** Files by name; they lie together in one directory, with koffi.node. */
+  readonly files: ReadonlyMap<string, Uint8Array>;
+  /** Directories of the packages that are part of it, below the project. */
+  readonly packages: readonly string[];
+}
+
+/** Bundles the command line, with everything that it loads, and each worker as an entry of its own. */
+export async function bundle(project: string): Promise<Bundle> {
+  const { outputFiles, metafile } = await build({
+    absWorkingDir: project,
+    entryPoints: [{ in: 'cli/main.ts', out: 'main' }, ...workers(project)],
+    outdir: 'js',
+    chunkNames: '[name]-[hash]',
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node24',
+    // Names stay: a stack in the log must say where it was.
+    minifySyntax: true,
+    minifyWhitespace: true,
+    legalComments: 'none',
+    banner: { js: REQUIRE },
+    plugins: [workersBeside(project), koffiBeside],
+    write: false,
+    metafile: true,
+    logLevel: 'warning',
+  });
+  const used = Object.values(metafile.outputs).flatMap((output) => Object.keys(output.inputs));
+  return {
+    files: new Map(outputFiles.map((file) => [basename(file.path), file.contents])),
+    packages: [...new Set([...used.flatMap(packageOf), 'node_modules/koffi'])].sort(),
+  };
+}
+
+/** The worker's entry: its path below the project, in one word. */
+const entryName = (path: string): string => path.replace(/\.ts$/, '').replaceAll('/', '-');
+
+function workers(project: string): { in: string; out: string }[] {
+  const sources = globSync('{linux,*-service,pod-sandbox,cri,daemon,core}/**/*.ts', { cwd: project });
+  const found = sources.flatMap((source) =>
+    [...readFileSync(join(project, source), 'utf8').matchAll(WORKER)].map((match) =>
+      join(dirname(source), match[1] ?? ''),
+    ),
+  );
+  return [...new Set(found)].sort().map((path) => ({ in: path, out: entryName(path) }));
+}
+
+/** Whoever starts a worker finds it beside itself, in whichever file it has come to lie. */
+const workersBeside = (project: string): Plugin => ({
+  name: 'workers beside',
+  setup(build) {
+    build.onLoad({ filter: /\.ts$/ }, ({ path }) => {
+      const source = readFileSync(path, 'utf8');
+      const entry = (name: string) => entryName(join(dirname(relative(project, path)), name));
+      const contents = source.replaceAll(
+        WORKER,
+        (_, name: string) => `new URL('./${entry(name)}.js', import.meta.url)`,
+      );
+      return { contents, loader: 'ts' };
+    });
+  },
+});
+
+const koffiBeside: Plugin = {
+  name: 'koffi beside',
+  setup(build) {
+    build.onResolve({ filter: /^koffi$/ }, () => ({ path: 'koffi', namespace: 'beside' }));
+    build.onResolve({ filter: /\.node$/ }, ({ path }) => ({ path, external: true }));
+    build.onLoad({ filter: /.*/, namespace: 'beside' }, () => ({ contents: KOFFI }));
+  },
+};
+
+const packageOf = (path: string): string[] =>
+  /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.slice(0, 1) ?? [];

@@ -1,0 +1,85 @@
+/**
+ * `npm run dist [-- --output DIR]`: crisp with all that it needs of this repository in one directory and in one tarball,
+ * `build/crisp-VERSION-linux-ARCH{,.tar.gz}`. The same input gives the same bytes.
+ *
+ *     bin/crisp         starts it
+ *     lib/node          the pinned Node, as its package has it
+ *     lib/js/           the bundle: main.js, its parts, the worker threads, koffi.node
+ *     lib/pause         the pods' first process; pause.c, its source
+ *     lib/package.json  name and version
+ *     LICENSE, LICENSES/  crisp's own, and those of what is inside
+ */
+import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { CrispError, describeError } from '#core/errors.ts';
+import { bundle } from './bundle.ts';
+import { writeTarball } from './tarball.ts';
+
+const PROJECT = join(import.meta.dirname, '../..');
+const MODULES = join(PROJECT, 'node_modules');
+/** Of every file, where SOURCE_DATE_EPOCH names no other: 1 January 2020, seconds since the epoch. */
+const MTIME = 1_577_836_800;
+
+interface Package {
+  readonly name: string;
+  readonly version: string;
+  readonly license: string;
+}
+
+/** Builds the directory anew; returns its path. Throws FailedPrecondition where a part of it is missing. */
+async function buildTree(output: string): Promise<string> {
+  const { name, version, license } = JSON.parse(
+    readFileSync(join(PROJECT, 'package.json'), 'utf8'),
+  ) as Package;
+  const { arch } = process;
+  const tree = join(output, `${name}-${version}-linux-${arch}`);
+  const place = (from: string, to: string, mode = 0o644) => copy(from, join(tree, to), mode);
+  rmSync(tree, { recursive: true, force: true });
+  const { files, packages } = await bundle(PROJECT);
+  for (const [file, contents] of files) write(join(tree, 'lib/js', file), contents);
+  place(join(MODULES, `@koromix/koffi-linux-${arch}/linux_${arch}/koffi.node`), 'lib/js/koffi.node');
+  place(join(MODULES, `node-linux-${arch}/bin/node`), 'lib/node', 0o755);
+  place(join(PROJECT, 'pod-sandbox/build/pause'), 'lib/pause', 0o755);
+  place(join(PROJECT, 'pod-sandbox/pause.c'), 'lib/pause.c');
+  place(join(import.meta.dirname, 'crisp'), 'bin/crisp', 0o755);
+  place(join(PROJECT, 'LICENSE'), 'LICENSE');
+  const about = { name, version, license, type: 'module' };
+  write(join(tree, 'lib/package.json'), `${JSON.stringify(about, undefined, 2)}\n`);
+  for (const path of [...packages, `node_modules/node-linux-${arch}`]) {
+    const file = `${path.replace(/^.*node_modules\//, '').replace('/', '-')}.txt`;
+    place(licenseOf(join(PROJECT, path)), `LICENSES/${file}`);
+  }
+  return tree;
+}
+
+function licenseOf(directory: string): string {
+  const [file] = globSync(['LICENSE*', 'LICENCE*', 'license*'], { cwd: directory }).sort();
+  return join(directory, file ?? 'package.json');
+}
+
+function write(path: string, contents: Uint8Array | string, mode = 0o644): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  writeFileSync(path, contents, { mode });
+}
+
+function copy(from: string, to: string, mode: number): void {
+  if (!existsSync(from))
+    throw new CrispError('FailedPrecondition', `${from} is missing`, { hint: 'run npm run setup' });
+  write(to, readFileSync(from), mode);
+}
+
+try {
+  process.umask(0o022);
+  const { output } = parseArgs({
+    options: { output: { type: 'string', default: join(PROJECT, 'build') } },
+  }).values;
+  const tree = await buildTree(resolve(output));
+  const mtime = Number(process.env['SOURCE_DATE_EPOCH'] ?? MTIME);
+  await writeTarball(dirname(tree), basename(tree), `${tree}.tar.gz`, mtime);
+  console.log(`${tree}.tar.gz`);
+} catch (error) {
+  console.error(`dist: ${describeError(error)}`);
+  if (error instanceof CrispError) console.error(`hint: ${error.hint}`);
+  process.exitCode = 1;
+}
