@@ -8,6 +8,7 @@ import { FakeMounts } from './fake-mounts.ts';
 import { FakeNamespaces } from './fake-namespaces.ts';
 import { FakePodLinks } from './fake-pod-links.ts';
 import { FakeProcesses, type FakeProgram } from './fake-processes.ts';
+import { FakeStreams } from './fake-streams.ts';
 import { files } from './files.ts';
 import type { CgroupVersion, Kernel } from './kernel.ts';
 
@@ -79,6 +80,7 @@ export function fakeKernel(options: FakeOptions = {}): FakeKernel {
     processes: meeting('processes', processes, faults),
     cgroups: meeting('cgroups', cgroups, faults),
     links: new FakePodLinks(),
+    streams: new FakeStreams(),
     async close() {},
   };
 }

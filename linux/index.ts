@@ -12,6 +12,7 @@ import { mounts } from './mounts.ts';
 import { RealNamespaces } from './namespaces.ts';
 import { PauseProgram } from './pause-program.ts';
 import { type KernelLog, RealProcesses } from './processes.ts';
+import type { Streams } from './streams.ts';
 
 export type { KernelLog } from './processes.ts';
 
@@ -70,6 +71,7 @@ class RealKernel implements Kernel {
   readonly processes: Processes;
   readonly cgroups: Cgroups;
   readonly links: PodLinks;
+  readonly streams: Streams;
   readonly #parts: Parts;
 
   constructor(parts: Parts) {
@@ -78,6 +80,7 @@ class RealKernel implements Kernel {
     this.processes = parts.processes;
     this.cgroups = parts.cgroups;
     this.links = parts.namespaces.links;
+    this.streams = parts.namespaces.streams;
   }
 
   async close(): Promise<void> {

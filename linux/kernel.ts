@@ -10,6 +10,7 @@
  * ENOENT of a named object: `NotFound`; ENOSPC, EDQUOT, EMFILE: `ResourceExhausted`).
  */
 import type { Duplex, Readable, Writable } from 'node:stream';
+import type { Streams } from './streams.ts';
 
 export interface Kernel {
   readonly files: Files;
@@ -18,6 +19,7 @@ export interface Kernel {
   readonly processes: Processes;
   readonly cgroups: Cgroups;
   readonly links: PodLinks;
+  readonly streams: Streams;
   /** Ends the workers. Leaves every effect in place. */
   close(): Promise<void>;
 }
@@ -193,7 +195,8 @@ export interface PodLinks {
   forgetUdp(families: readonly (4 | 6)[], ports: readonly number[]): Promise<void>;
 }
 
-export type StdioIn = 'null' | 'pipe' | { readonly fd: number };
+/** `path`: opened by the child; a terminal becomes the controlling one of its session. */
+export type StdioIn = 'null' | 'pipe' | { readonly fd: number } | { readonly path: string };
 
 export interface SpawnRequest {
   /** argv[0] is an absolute path or looked up in PATH of the daemon. */

@@ -65,6 +65,24 @@ export const sendTo = bind<
 export const receiveBytes = bind<(fd: number, bytes: Uint8Array, length: number, flags: number) => number>(
   'long recv(int fd, uint8_t *bytes, size_t length, int flags)',
 );
+/** For descriptors that do not block; longer transfers go through Node's own streams. */
+export const readBytes = bind<(fd: number, bytes: Uint8Array, length: number) => number>(
+  'long read(int fd, uint8_t *bytes, size_t length)',
+);
+export const writeBytes = bind<(fd: number, bytes: Uint8Array, length: number) => number>(
+  'long write(int fd, const uint8_t *bytes, size_t length)',
+);
+export const connectSocket = bind<(fd: number, address: Uint8Array, length: number) => number>(
+  'int connect(int fd, const uint8_t *address, uint32_t length)',
+);
+export const shutdownSocket = bind<(fd: number, how: number) => number>('int shutdown(int fd, int how)');
+export const socketOption = bind<
+  (fd: number, level: number, name: number, value: Int32Array, length: Int32Array) => number
+>('int getsockopt(int fd, int level, int name, int *value, uint32_t *length)');
+/** ioctl(2) with a pointer to the argument. */
+export const control = bind<(fd: number, request: number, argument: Uint8Array) => number>(
+  'int ioctl(int fd, unsigned long request, uint8_t *argument)',
+);
 export const spawnActions = {
   /** Bytes that hold a posix_spawn_file_actions_t of glibc on every 64-bit machine. */
   size: 256,
@@ -202,5 +220,24 @@ export function whenReadable(fd: number, ref: boolean, ready: () => void): () =>
   if (!ref) handle.unref();
   return () => handle.close();
 }
+
+/** Waits on a descriptor, again and again: `start` names what for, `stop` ends a wait, `close` the whole. */
+export const watchDescriptor = (fd: number, ready: () => void): DescriptorWatch => {
+  const handle = koffi.node.poll(fd, {}, ready);
+  handle.stop();
+  return {
+    start: (wish) => handle.start(wish, ready),
+    stop: () => handle.stop(),
+    close: () => handle.close(),
+  };
+};
+
+export interface DescriptorWatch {
+  start(wish: { readonly readable: boolean; readonly writable: boolean }): void;
+  stop(): void;
+  /** To be called before the descriptor is closed. */
+  close(): void;
+}
+
 /** Advisory lock of an open file; released when its last descriptor is closed, also by a crash. */
 export const flock = bind<(fd: number, operation: number) => number>('int flock(int fd, int operation)');

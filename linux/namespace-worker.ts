@@ -3,6 +3,7 @@
 import { closeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { CrispError, describeError } from '#core/errors.ts';
+import { beginConnection, type Family } from './begin-connection.ts';
 import { carries, join, leave } from './bridge-network.ts';
 import { forgetUdp } from './conntrack.ts';
 import { check } from './errno.ts';
@@ -41,6 +42,8 @@ export type WorkerRequest =
   | { readonly act: 'empty network'; readonly path: string }
   | { readonly act: 'join bridge'; readonly request: JoinRequest }
   | { readonly act: 'leave bridge'; readonly request: LeaveRequest }
+  /** Begins a connection to localhost; the answer is its descriptor. */
+  | { readonly act: 'connect'; readonly netns: string; readonly family: Family; readonly port: number }
   /** Whether a link of the node carries frames. */
   | { readonly act: 'carries'; readonly name: string }
   | { readonly act: 'forget udp'; readonly families: readonly (4 | 6)[]; readonly ports: readonly number[] };
@@ -52,6 +55,7 @@ export interface Answers {
   readonly 'empty network': undefined;
   readonly 'join bridge': JoinedBridge;
   readonly 'leave bridge': undefined;
+  readonly connect: number;
   readonly carries: boolean;
   readonly 'forget udp': undefined;
 }
@@ -127,6 +131,8 @@ function answer(request: WorkerRequest): Answers[keyof Answers] {
     case 'leave bridge':
       leave(thread, request.request);
       return undefined;
+    case 'connect':
+      return thread.inNetwork(request.netns, () => beginConnection(request.family, request.port));
     case 'carries':
       return carries(request.name);
     case 'forget udp':

@@ -13,6 +13,7 @@ import { PauseProcess } from './pause-process.ts';
 import type { PauseProgram } from './pause-program.ts';
 import { checkRequest } from './pause-request.ts';
 import { RealPodLinks } from './pod-links.ts';
+import { RealStreams } from './real-streams.ts';
 import { VisitingThread } from './visiting-thread.ts';
 
 /** The id of a pause process: as far from every real user as 16 bits allow. */
@@ -33,6 +34,7 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
   readonly #thread = new VisitingThread();
   /** The links of pods, by the same thread. */
   readonly links = new RealPodLinks(this.#thread);
+  readonly streams = new RealStreams(this.#thread);
 
   constructor(options: NamespacesOptions) {
     this.#options = options;

@@ -8,7 +8,7 @@ import { isAlive, referenceOf } from './identity.ts';
 import type { Child, Processes, ProcessRef, SpawnRequest, StdioIn } from './kernel.ts';
 import { lastErrno, pidfdOpen, pidfdSendSignal } from './libc.ts';
 import { run } from './run.ts';
-import { makePipe, spawnProcess } from './spawn.ts';
+import { type ChildDescriptor, makePipe, spawnProcess } from './spawn.ts';
 
 const CAP_SYS_RESOURCE = 24n;
 
@@ -108,7 +108,7 @@ function lowestOomScoreAdj(): number {
 
 /** The pipes of one child. The child's ends are closed at the end of the scope, the parent's too unless taken. */
 class Plumbing implements Disposable {
-  readonly ofChild = new Map<number, number | 'null'>();
+  readonly ofChild = new Map<number, ChildDescriptor>();
   readonly #childEnds: number[] = [];
   readonly #ofParent = new Map<number, { fd: number; writes: boolean }>();
 
@@ -122,7 +122,7 @@ class Plumbing implements Disposable {
       this.ofChild.set(number, child);
       this.#ofParent.set(number, { fd: parent, writes: parentWrites });
     } else {
-      this.ofChild.set(number, wish.fd);
+      this.ofChild.set(number, 'fd' in wish ? wish.fd : wish);
     }
   }
 

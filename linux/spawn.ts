@@ -29,14 +29,17 @@ const CHILD_FILES = 1024n;
 /** Below this many open files the daemon can itself live with the child's limit for the time of one spawn. */
 const ROOM = 900;
 
+/** A descriptor of the parent, /dev/null, or a path that the child opens in its new session. */
+export type ChildDescriptor = number | 'null' | { readonly path: string };
+
 export interface SpawnPlan {
   /** An absolute path or a name looked up in PATH. */
   readonly program: string;
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly cwd?: string;
-  /** By number in the child: a descriptor of the parent, or /dev/null. All others are closed. */
-  readonly descriptors: ReadonlyMap<number, number | 'null'>;
+  /** By number in the child; all others are closed. */
+  readonly descriptors: ReadonlyMap<number, ChildDescriptor>;
 }
 
 /** Both ends of a new pipe, closed in any program executed. */
@@ -86,13 +89,15 @@ function prepareAttributes(attributes: Uint8Array, what: string): void {
 function prepareDescriptor(
   actions: Uint8Array,
   number: number,
-  source: number | 'null' | undefined,
+  source: ChildDescriptor | undefined,
   highest: number,
   moved: number[],
   what: string,
 ): void {
   if (source === 'null') {
     checkReturned(spawnActions.open(actions, number, '/dev/null', O_RDWR, 0), what);
+  } else if (typeof source === 'object') {
+    checkReturned(spawnActions.open(actions, number, source.path, O_RDWR, 0), what);
   } else if (source === undefined) {
     checkReturned(spawnActions.close(actions, number), what);
   } else {
