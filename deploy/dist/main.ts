@@ -7,6 +7,7 @@
  *     lib/js/           the bundle: main.js, its parts, the worker threads, koffi.node
  *     lib/pause         the pods' first process; pause.c, its source
  *     lib/package.json  name and version
+ *     install, share/   puts it on a node and takes it away again; the unit, the files of /etc
  *     LICENSE, LICENSES/  crisp's own, and those of what is inside
  */
 import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -18,6 +19,8 @@ import { writeTarball } from './tarball.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
 const MODULES = join(PROJECT, 'node_modules');
+const DEPLOY = join(import.meta.dirname, '..');
+const SHARED = ['systemd/crisp.service', 'crisp.toml', 'cni/99-crisp-bridge.conflist'];
 /** Of every file, where SOURCE_DATE_EPOCH names no other: 1 January 2020, seconds since the epoch. */
 const MTIME = 1_577_836_800;
 
@@ -43,6 +46,8 @@ async function buildTree(output: string): Promise<string> {
   place(join(PROJECT, 'pod-sandbox/build/pause'), 'lib/pause', 0o755);
   place(join(PROJECT, 'pod-sandbox/pause.c'), 'lib/pause.c');
   place(join(import.meta.dirname, 'crisp'), 'bin/crisp', 0o755);
+  place(join(DEPLOY, 'install'), 'install', 0o755);
+  for (const file of SHARED) place(join(DEPLOY, file), `share/${basename(file)}`);
   place(join(PROJECT, 'LICENSE'), 'LICENSE');
   const about = { name, version, license, type: 'module' };
   write(join(tree, 'lib/package.json'), `${JSON.stringify(about, undefined, 2)}\n`);
