@@ -34,8 +34,12 @@ const notFound = (id: string) => new CrispError('NotFound', `container ${id}: no
 type Wait = (op: Operation) => Promise<void>;
 
 function services(wait: Wait): CriServices {
-  const containers: Pick<RuntimeService, 'list' | 'find' | 'resolve' | 'stop' | 'remove' | 'exec'> = {
+  const containers: Pick<
+    RuntimeService,
+    'onChange' | 'list' | 'find' | 'resolve' | 'stop' | 'remove' | 'exec'
+  > = {
     list: () => [],
+    onChange: () => () => {},
     find: (id) => (id === CONTAINER ? ({ id: CONTAINER } as ContainerRecord) : undefined),
     resolve(id) {
       if (id === CONTAINER) return { id: CONTAINER } as ContainerRecord;
@@ -51,8 +55,12 @@ function services(wait: Wait): CriServices {
       exitCode: 0,
     }),
   };
-  const pods: Pick<PodSandboxes, 'list' | 'get' | 'resolve' | 'run' | 'stop' | 'remove' | 'networkStatus'> = {
+  const pods: Pick<
+    PodSandboxes,
+    'onChange' | 'list' | 'get' | 'resolve' | 'run' | 'stop' | 'remove' | 'networkStatus'
+  > = {
     list: () => [],
+    onChange: () => () => {},
     get: () => undefined,
     resolve: (id) => (SANDBOX.startsWith(id) ? SANDBOX : undefined),
     run: async (): Promise<SandboxId> => SANDBOX,

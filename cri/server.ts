@@ -4,6 +4,7 @@
  */
 import { chmod } from 'node:fs/promises';
 import {
+  Metadata,
   Server,
   ServerCredentials,
   type ServerDuplexStream,
@@ -21,6 +22,7 @@ import {
 import { CrispError, describeError, type ErrorCode } from '#core/errors.ts';
 import { type Log, Operation, type StageRecord } from '#core/operation.ts';
 import { codeOf, rpcStatus } from './errors.ts';
+import { ContainerEvents } from './events.ts';
 import { imageHandlers } from './image/index.ts';
 import { runtimeHandlers } from './runtime/index.ts';
 import type { CriServices } from './services.ts';
@@ -53,11 +55,13 @@ export class CriServer {
   readonly #server: Server;
   readonly #options: CriServerOptions;
   readonly #traces: Traces;
+  readonly #events: ContainerEvents;
   readonly #operations = new Map<Operation, AbortController>();
 
-  private constructor(options: CriServerOptions, traces: Traces) {
+  private constructor(options: CriServerOptions, traces: Traces, events: ContainerEvents) {
     this.#options = options;
     this.#traces = traces;
+    this.#events = events;
     this.#server = new Server({
       'grpc.max_receive_message_length': MAX_REQUEST,
       'grpc.max_send_message_length': -1,
@@ -68,8 +72,9 @@ export class CriServer {
   /** Binds and serves. Throws Unavailable where the socket cannot be bound. */
   static async listen(services: CriServices, options: CriServerOptions): Promise<CriServer> {
     const traces = tracesOf(services);
-    const server = new CriServer(options, traces);
-    const runtime = runtimeHandlers(services, traces);
+    const events = new ContainerEvents(services);
+    const server = new CriServer(options, traces, events);
+    const runtime = runtimeHandlers(services, traces, events);
     server.#add(runtimeServiceDefinition as unknown as Record<string, AnyMethod>, runtime);
     server.#add(imageServiceDefinition as unknown as Record<string, AnyMethod>, imageHandlers(services));
     await server.#bind();
@@ -81,8 +86,9 @@ export class CriServer {
     return [...this.#operations.keys()];
   }
 
-  /** Takes no new call, lets running ones end, then cancels what is left. */
+  /** Takes no new call, lets running ones end, then cancels what is left. Streams of events end at once. */
   async close(): Promise<void> {
+    this.#events.close();
     const ended = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
     const timer = setTimeout(() => {
       const reason = new CrispError('Unavailable', 'the daemon is stopping', {
@@ -146,6 +152,7 @@ export class CriServer {
   #stream(name: string, method: AnyMethod, handler: AnyHandler) {
     return (call: ServerWritableStream<Buffer, object>): void => {
       const send = async (op: Operation): Promise<void> => {
+        call.sendMetadata(new Metadata()); // so that a client knows that it listens before anything happens
         for await (const message of handler(
           method.requestDeserialize(call.request),
           op,

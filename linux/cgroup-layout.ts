@@ -7,6 +7,8 @@ export interface Hierarchy {
   readonly root: string;
   /** Empty for a named hierarchy and for cgroup2 without controllers. */
   readonly controllers: readonly string[];
+  /** cgroup2. */
+  readonly unified?: true;
 }
 
 export interface CgroupLayout {
@@ -31,7 +33,7 @@ export function readLayout(mounts: readonly MountEntry[]): CgroupLayout {
   let unified: Hierarchy | undefined;
   // Of several places of one hierarchy the first is taken.
   for (const mount of visible(mounts)) {
-    if (mount.type === 'cgroup2') unified ??= { root: mount.target, controllers: [] };
+    if (mount.type === 'cgroup2') unified ??= { root: mount.target, controllers: [], unified: true };
     if (mount.type !== 'cgroup' || seen.has(mount.device)) continue;
     seen.add(mount.device);
     hierarchies.push({

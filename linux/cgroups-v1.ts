@@ -35,6 +35,8 @@ export class CgroupsV1 implements Cgroups {
   readonly #all: readonly Hierarchy[];
   readonly #used: readonly Hierarchy[];
   readonly #freezer: Hierarchy | undefined;
+  /** The cgroup2 tree beside them. */
+  readonly #unified: Hierarchy | undefined;
   /** The hierarchy that says which processes are in a group. */
   readonly #primary: Hierarchy;
 
@@ -43,6 +45,7 @@ export class CgroupsV1 implements Cgroups {
     this.controllers = new Set(layout.hierarchies.flatMap(({ controllers }) => controllers));
     this.#used = layout.hierarchies.filter(({ controllers }) => controllers.some((name) => used.has(name)));
     this.#freezer = this.#of('freezer');
+    this.#unified = layout.hierarchies.find(({ unified }) => unified);
     const primary = this.#freezer ?? this.#of('pids') ?? this.#used[0];
     if (!primary)
       throw new CrispError('FailedPrecondition', 'no cgroup controller that crisp can use is mounted');
@@ -70,6 +73,11 @@ export class CgroupsV1 implements Cgroups {
     );
     // The kernel does one after another; at once they would only hold all threads of libuv's pool for 10 ms.
     for (const { root } of there) await writeControl(join(root, path, 'cgroup.procs'), `${pid}`);
+  }
+
+  entrance(path: string): string[] {
+    safeGroup(path);
+    return this.#used.map(({ root }) => join(root, path, 'tasks'));
   }
 
   processes(path: string): number[] {
@@ -136,13 +144,23 @@ export class CgroupsV1 implements Cgroups {
     await writeControl(join(directory, file), value);
   }
 
+  file(path: string, name: string): string | undefined {
+    const directory = this.#directory(path, name);
+    return directory === undefined ? undefined : join(directory, name);
+  }
+
   /** The group's directory in the hierarchy of the file's controller. */
   #directory(path: string, file: string): string | undefined {
     safeGroup(path);
     safeFile(file);
     const controller = file.split('.')[0] ?? '';
-    const hierarchy =
-      controller === 'cgroup' || controller === 'tasks' ? this.#primary : this.#of(controller);
+    const isOfAll = controller === 'cgroup' || controller === 'tasks';
+    // Pressure is told by version 2 alone, also beside version 1.
+    const hierarchy = file.endsWith('.pressure')
+      ? this.#unified
+      : isOfAll
+        ? this.#primary
+        : this.#of(controller);
     return hierarchy && join(hierarchy.root, path);
   }
 

@@ -57,6 +57,10 @@ export class CgroupsV2 implements Cgroups {
     await writeControl(join(this.#at(path), 'cgroup.procs'), `${pid}`);
   }
 
+  entrance(path: string): string[] {
+    return [join(this.#at(path), 'cgroup.procs')];
+  }
+
   processes(path: string): number[] {
     return pidsBelow(this.#at(path));
   }
@@ -79,6 +83,10 @@ export class CgroupsV2 implements Cgroups {
 
   async remove(path: string, signal: AbortSignal): Promise<void> {
     await removeGroup(this.#at(path), signal);
+  }
+
+  file(path: string, name: string): string | undefined {
+    return join(this.#at(path), safeFile(name));
   }
 
   read(path: string, file: string): string | undefined {

@@ -47,6 +47,10 @@ export class FakeCgroups implements Cgroups {
     group.pids.add(pid);
   }
 
+  entrance(path: string): string[] {
+    return [`${safeGroup(path)}/cgroup.procs`];
+  }
+
   #below(path: string): [string, Group][] {
     safeGroup(path);
     return [...this.#groups].filter(([name]) => name === path || name.startsWith(`${path}/`));
@@ -80,6 +84,10 @@ export class FakeCgroups implements Cgroups {
 
   #reference(pid: number) {
     return this.#processes.reference(pid) ?? { pid, startTime: '', bootId: '' };
+  }
+
+  file(path: string, name: string): string | undefined {
+    return `${safeGroup(path)}/${safeFile(name)}`;
   }
 
   read(path: string, file: string): string | undefined {

@@ -6,13 +6,16 @@
 import { FakeCgroups } from './fake-cgroups.ts';
 import { FakeMounts } from './fake-mounts.ts';
 import { FakeNamespaces } from './fake-namespaces.ts';
+import { FakeNatRules } from './fake-nat-rules.ts';
 import { FakePodLinks } from './fake-pod-links.ts';
 import { FakeProcesses, type FakeProgram } from './fake-processes.ts';
+import { FakeSystemd } from './fake-systemd.ts';
 import { FakeStreams } from './fake-streams.ts';
+import { FakeUsage } from './fake-usage.ts';
 import { files } from './files.ts';
 import type { CgroupVersion, Kernel } from './kernel.ts';
 
-type Part = 'files' | 'mounts' | 'namespaces' | 'processes' | 'cgroups';
+type Part = 'files' | 'mounts' | 'namespaces' | 'processes' | 'cgroups' | 'systemd';
 /** `mounts.overlay`, `cgroups.kill`, … */
 export type MethodName = { [P in Part]: `${P}.${Extract<keyof Kernel[P], string>}` }[Part];
 
@@ -57,6 +60,8 @@ export class Faults {
 
 export interface FakeKernel extends Kernel {
   readonly faults: Faults;
+  /** The units that are loaded, with the properties that were given to them. */
+  readonly units: FakeSystemd['units'];
 }
 
 export interface FakeOptions {
@@ -72,14 +77,19 @@ export function fakeKernel(options: FakeOptions = {}): FakeKernel {
   const mounts = new FakeMounts();
   const cgroups = new FakeCgroups(processes, options.cgroupVersion ?? 2);
   const namespaces = new FakeNamespaces(processes, mounts);
+  const systemd = new FakeSystemd(cgroups, processes);
   return {
     faults,
+    units: systemd.units,
     files: meeting('files', files, faults),
     mounts: meeting('mounts', mounts, faults),
     namespaces: meeting('namespaces', namespaces, faults),
     processes: meeting('processes', processes, faults),
     cgroups: meeting('cgroups', cgroups, faults),
     links: new FakePodLinks(),
+    nat: new FakeNatRules(),
+    systemd: meeting('systemd', systemd, faults),
+    usage: new FakeUsage(cgroups),
     streams: new FakeStreams(),
     async close() {},
   };
@@ -115,6 +125,8 @@ function faultOf(meet: () => unknown, sync: boolean): unknown {
 
 const syncMethods = new Set(
   `mounts.below processes.reference processes.alive processes.signal processes.setOomScoreAdj cgroups.processes
-   cgroups.signalAll cgroups.read cgroups.exists cgroups.oomKills`.split(/\s+/),
+   cgroups.signalAll cgroups.file cgroups.read cgroups.exists cgroups.oomKills cgroups.entrance cgroups.directories`.split(
+    /\s+/,
+  ),
 );
 const isSync = (part: Part, method: string): boolean => syncMethods.has(`${part}.${method}`);

@@ -6,13 +6,15 @@ import { ProcessWatches } from './child.ts';
 import { naming } from './errno.ts';
 import { files } from './files.ts';
 import { readBootId } from './identity.ts';
-import type { Cgroups, Files, Kernel, Mounts, Namespaces, PodLinks, Processes } from './kernel.ts';
+import type { Cgroups, Files, Kernel, Mounts, Namespaces, NatRules, PodLinks, Processes } from './kernel.ts';
 import { asynchronous, umount2 } from './libc.ts';
 import { mounts } from './mounts.ts';
 import { RealNamespaces } from './namespaces.ts';
 import { PauseProgram } from './pause-program.ts';
 import { type KernelLog, RealProcesses } from './processes.ts';
+import { Systemd } from './systemd.ts';
 import type { Streams } from './streams.ts';
+import type { Usage } from './usage.ts';
 
 export type { KernelLog } from './processes.ts';
 
@@ -31,15 +33,17 @@ const builtPauseProgram = fileURLToPath(new URL('../pod-sandbox/build/pause', im
 export async function openKernel(options: KernelOptions = {}): Promise<Kernel> {
   await bearThreads();
   const watches = new ProcessWatches(readBootId());
-  const processes = new RealProcesses(watches, options.log ?? { warn() {} });
   const program = await PauseProgram.load(options.pauseProgram ?? builtPauseProgram);
   try {
+    const processes = new RealProcesses(watches, program, options.log ?? { warn() {} });
+    const cgroups = openCgroups();
     const namespaces = new RealNamespaces({
       program,
       watches,
+      cgroups,
       setOomScoreAdj: (pid, wanted) => processes.setOomScoreAdj(pid, wanted),
     });
-    return new RealKernel({ processes, namespaces, cgroups: openCgroups(), program, watches });
+    return new RealKernel({ processes, namespaces, cgroups, program, watches });
   } catch (error) {
     program[Symbol.dispose]();
     watches[Symbol.dispose]();
@@ -71,7 +75,10 @@ class RealKernel implements Kernel {
   readonly processes: Processes;
   readonly cgroups: Cgroups;
   readonly links: PodLinks;
+  readonly nat: NatRules;
   readonly streams: Streams;
+  readonly usage: Usage;
+  readonly systemd = new Systemd();
   readonly #parts: Parts;
 
   constructor(parts: Parts) {
@@ -80,10 +87,13 @@ class RealKernel implements Kernel {
     this.processes = parts.processes;
     this.cgroups = parts.cgroups;
     this.links = parts.namespaces.links;
+    this.nat = parts.namespaces.nat;
+    this.usage = parts.namespaces.usage;
     this.streams = parts.namespaces.streams;
   }
 
   async close(): Promise<void> {
+    this.systemd[Symbol.dispose]();
     await this.#parts.namespaces[Symbol.asyncDispose]();
     this.#parts.program[Symbol.dispose]();
     this.#parts.watches[Symbol.dispose]();

@@ -10,7 +10,12 @@
  * ENOENT of a named object: `NotFound`; ENOSPC, EDQUOT, EMFILE: `ResourceExhausted`).
  */
 import type { Duplex, Readable, Writable } from 'node:stream';
+import type { PodLinks } from './pod-links-port.ts';
 import type { Streams } from './streams.ts';
+import type { SystemdUnits } from './systemd-units.ts';
+import type { Usage } from './usage.ts';
+
+export type { JoinedBridge, JoinRequest, LeaveRequest, PodLinks } from './pod-links-port.ts';
 
 export interface Kernel {
   readonly files: Files;
@@ -19,7 +24,10 @@ export interface Kernel {
   readonly processes: Processes;
   readonly cgroups: Cgroups;
   readonly links: PodLinks;
+  readonly nat: NatRules;
   readonly streams: Streams;
+  readonly usage: Usage;
+  readonly systemd: SystemdUnits;
   /** Ends the workers. Leaves every effect in place. */
   close(): Promise<void>;
 }
@@ -121,6 +129,8 @@ export interface PauseRequest {
   readonly userNamespace?: { readonly uids: readonly IdMapping[]; readonly gids: readonly IdMapping[] };
   /** Wanted oom_score_adj; clamped to what is allowed. */
   readonly oomScoreAdj: number;
+  /** See `Cgroups.entrance`: the groups that it puts itself into when it is released. Not with a user namespace. */
+  readonly enter?: readonly string[];
 }
 
 /** A pause process that is still held by its start pipe. */
@@ -128,7 +138,9 @@ export interface HeldPause {
   readonly process: ProcessRef;
   /** Path of each namespace's pin. */
   readonly pins: Readonly<Partial<Record<NamespaceKind, string>>>;
-  /** Lets it go on, once its cgroup and its record are in place. Resolves when it has sealed itself. */
+  /** Whether it enters its cgroups by itself; else it is to be moved before its release. */
+  readonly enters: boolean;
+  /** Lets it go on, once its cgroup and its record are in place. Resolves when it stands there and has sealed itself. */
   release(): Promise<void>;
   /** Closes the start pipe: it exits. */
   abandon(): Promise<void>;
@@ -147,52 +159,38 @@ export interface Namespaces {
   pinEmptyNetwork(path: string): Promise<void>;
 }
 
-export interface LeaveRequest {
-  /** Path of the pod's network namespace. */
-  readonly netns: string;
-  /** The link inside the pod. */
-  readonly interfaceName: string;
-  /** Whether the pod's loopback goes up with `join` and down with `leave`. */
-  readonly loopback: boolean;
+/** What leaves a pod for elsewhere than its own network gets the node's address. */
+export interface Masquerade {
+  readonly family: 4 | 6;
+  /** The pod's own chain in the table nat. */
+  readonly chain: string;
+  /** The comment of each rule. */
+  readonly text: string;
+  /** The pod's. */
+  readonly address: string;
+  /** Of the pod's network. */
+  readonly prefixLength: number;
 }
 
-/** Addresses are texts without their prefix lengths. */
-export interface JoinRequest extends LeaveRequest {
-  readonly bridge: string;
-  /** Of the pair, and of the bridge where it is new; 0: the kernel's default. */
-  readonly mtu: number;
-  readonly hairpin: boolean;
-  readonly addresses: readonly { readonly address: string; readonly prefixLength: number }[];
-  readonly routes: readonly {
-    readonly destination: string;
-    readonly prefixLength: number;
-    readonly gateway: string;
-  }[];
-  /** The bridge's own addresses; with one of a family the node forwards that family. */
-  readonly gateways: readonly { readonly address: string; readonly prefixLength: number }[];
-  /** The pod's IPv4 address, where the node's localhost is to reach it. */
-  readonly localnet: string | undefined;
-}
-
-export interface JoinedBridge {
-  readonly bridgeMac: string;
-  /** The node's end of the pair. */
-  readonly nodeName: string;
-  readonly nodeMac: string;
-  readonly podMac: string;
-}
-
-/** Pods on a bridge of the node. */
-export interface PodLinks {
+/** Pods' rules in nf_tables, as iptables 1.8.9 writes them there. All or nothing, and off the main thread. */
+export interface NatRules {
   /**
-   * Makes the bridge where it is missing, and a veth pair with its addresses and routes; resolves when the port carries
-   * frames. Throws NetworkFailed where the bridge's name or addresses are taken. After a failure `leave` is due.
+   * Whether the node's own iptables writes the same: it is run in a network namespace of its own, where crisp takes its
+   * rules away, makes them anew and compares the kernel's account of both.
    */
-  join(request: JoinRequest, signal: AbortSignal): Promise<JoinedBridge>;
-  /** Deletes the pair. One that is gone is success; a namespace that is gone is NotFound. The bridge stays. */
-  leave(request: LeaveRequest): Promise<void>;
-  /** Forgets the UDP flows to these ports of the node: an older one would bypass a new forwarding. */
-  forgetUdp(families: readonly (4 | 6)[], ports: readonly number[]): Promise<void>;
+  writesLike(
+    iptables: {
+      readonly argv: readonly string[];
+      readonly env: Readonly<Record<string, string>>;
+      readonly input: string;
+    },
+    rules: Masquerade,
+    signal: AbortSignal,
+  ): Promise<boolean>;
+  /** false: nothing is changed, since the chain is there already or those of the node are not. */
+  add(rules: Masquerade): Promise<boolean>;
+  /** The chain and the jumps there. false: nothing is changed, since a part is missing or stands elsewhere. */
+  remove(rules: Pick<Masquerade, 'family' | 'chain'>): Promise<boolean>;
 }
 
 /** `path`: opened by the child; a terminal becomes the controlling one of its session. */
@@ -208,6 +206,8 @@ export interface SpawnRequest {
   readonly stderr?: StdioIn;
   /** More descriptors of the child, by their number in it (3 …): a pipe the parent reads, or one that it writes. */
   readonly extra?: Readonly<Record<number, 'read' | 'write' | { readonly fd: number }>>;
+  /** See `Cgroups.entrance`: the child puts itself into these groups before the program, an absolute path, begins. */
+  readonly enter?: readonly string[];
 }
 
 export interface ExitStatus {
@@ -234,7 +234,10 @@ export interface Output {
 }
 
 export interface Processes {
-  /** posix_spawn: signals and mask reset, own session, no descriptor beyond those named, soft limit of files 1024. */
+  /**
+   * posix_spawn: signals and mask reset, own session, no descriptor beyond those named, soft limit of files 1024. With
+   * `enter` it resolves when the program begins, and throws where a group or the program is refused.
+   */
   spawn(request: SpawnRequest): Promise<Child>;
   /** Spawns, feeds `input`, collects at most `limit` bytes of each stream (the rest is dropped), SIGKILLs at abort. */
   run(
@@ -267,8 +270,13 @@ export interface Cgroups {
    * processes. On v1 it exists in the freezer's hierarchy alone.
    */
   createChild(path: string): Promise<void>;
-  /** Moves a process in. */
+  /**
+   * Moves a process in. From outside, and of several threads, that waits for grace periods of RCU: up to 12 ms on v1. What
+   * crisp starts itself enters by its own hand.
+   */
   join(path: string, pid: number): Promise<void>;
+  /** The control files of a group made by `create`, whether or not it is there yet, that a thread enters it by. */
+  entrance(path: string): string[];
   /** The pids in the group and below it. Missing: none. */
   processes(path: string): number[];
   /**
@@ -280,6 +288,8 @@ export interface Cgroups {
   signalAll(path: string, signal: number): void;
   /** Removes the group and those below, in every hierarchy. Missing: success. Busy: retried until the abort. */
   remove(path: string, signal: AbortSignal): Promise<void>;
+  /** Where a control file lies, whether or not it is there; undefined where its controller is not mounted. */
+  file(path: string, name: string): string | undefined;
   /** Content of a control file, trimmed; undefined where it is missing. On v1 the file's prefix names the hierarchy. */
   read(path: string, file: string): string | undefined;
   write(path: string, file: string, value: string): Promise<void>;

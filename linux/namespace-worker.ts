@@ -4,15 +4,19 @@ import { closeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { CrispError, describeError } from '#core/errors.ts';
 import { beginConnection, type Family } from './begin-connection.ts';
-import { carries, join, leave } from './bridge-network.ts';
+import { carries, hasLink, join, prepareLeave } from './bridge-network.ts';
 import { forgetUdp } from './conntrack.ts';
 import { check } from './errno.ts';
 import type { JoinedBridge, JoinRequest, LeaveRequest, NamespaceKind } from './kernel.ts';
 import { kill, sethostname, waitpid } from './libc.ts';
+import type { Removable } from './link-removal.ts';
 import { bringLoopbackUp } from './links.ts';
 import { NamespaceThread, pinAt, pinFile, Stranded, type Visited } from './namespace-thread.ts';
 import { type MadePause, spawnPause } from './pause-spawn.ts';
+import { countProcesses, readTexts, Walk, type WalkState } from './readings.ts';
+import { type Apart, type ApartRequest, spawnApart } from './spawn-apart.ts';
 import { writeSysctls } from './sysctl.ts';
+import type { ProcessFigures } from './usage.ts';
 
 /** What is set inside the namespaces, as far as the pod has its own. */
 export interface Settings {
@@ -41,12 +45,25 @@ export type WorkerRequest =
     }
   | { readonly act: 'empty network'; readonly path: string }
   | { readonly act: 'join bridge'; readonly request: JoinRequest }
+  /** The answer is what remains to be removed. */
   | { readonly act: 'leave bridge'; readonly request: LeaveRequest }
+  | { readonly act: 'has link'; readonly netns: string; readonly interfaceName: string }
   /** Begins a connection to localhost; the answer is its descriptor. */
   | { readonly act: 'connect'; readonly netns: string; readonly family: Family; readonly port: number }
+  | { readonly act: 'spawn apart'; readonly request: ApartRequest }
   /** Whether a link of the node carries frames. */
   | { readonly act: 'carries'; readonly name: string }
-  | { readonly act: 'forget udp'; readonly families: readonly (4 | 6)[]; readonly ports: readonly number[] };
+  | { readonly act: 'forget udp'; readonly families: readonly (4 | 6)[]; readonly ports: readonly number[] }
+  /** The texts of small files of the kernel. */
+  | { readonly act: 'read'; readonly paths: readonly string[] }
+  | {
+      readonly act: 'count processes';
+      readonly directories: readonly string[];
+      readonly descriptors: boolean;
+    }
+  /** The next slice of a walk through a tree; the first begins it. */
+  | { readonly act: 'walk'; readonly walk: number; readonly path: string }
+  | { readonly act: 'end walk'; readonly walk: number };
 
 /** What each act answers. */
 export interface Answers {
@@ -54,10 +71,16 @@ export interface Answers {
   readonly adopt: undefined;
   readonly 'empty network': undefined;
   readonly 'join bridge': JoinedBridge;
-  readonly 'leave bridge': undefined;
+  readonly 'leave bridge': Removable | undefined;
+  readonly 'has link': boolean;
+  readonly 'spawn apart': Apart;
   readonly connect: number;
   readonly carries: boolean;
   readonly 'forget udp': undefined;
+  readonly read: readonly (string | undefined)[];
+  readonly 'count processes': readonly ProcessFigures[];
+  readonly walk: WalkState;
+  readonly 'end walk': undefined;
 }
 
 export type WorkerReply =
@@ -74,6 +97,7 @@ export type WorkerReply =
 
 const SIGKILL = 9;
 const thread = new NamespaceThread();
+const walks = new Map<number, Walk>();
 
 function configure(settings: Settings, owner: number): void {
   const { kinds, hostname, sysctls } = settings;
@@ -129,8 +153,11 @@ function answer(request: WorkerRequest): Answers[keyof Answers] {
     case 'join bridge':
       return join(thread, request.request);
     case 'leave bridge':
-      leave(thread, request.request);
-      return undefined;
+      return prepareLeave(thread, request.request);
+    case 'has link':
+      return hasLink(thread, request);
+    case 'spawn apart':
+      return spawnApart(thread, request.request);
     case 'connect':
       return thread.inNetwork(request.netns, () => beginConnection(request.family, request.port));
     case 'carries':
@@ -138,7 +165,29 @@ function answer(request: WorkerRequest): Answers[keyof Answers] {
     case 'forget udp':
       for (const family of request.families) forgetUdp(family, new Set(request.ports));
       return undefined;
+    case 'read':
+      return readTexts(request.paths);
+    case 'count processes':
+      return countProcesses(request.directories, request.descriptors);
+    case 'walk':
+      return walkOn(request.walk, request.path);
+    case 'end walk':
+      endWalk(request.walk);
+      return undefined;
   }
+}
+
+function walkOn(id: number, path: string): WalkState {
+  const walk = walks.get(id) ?? new Walk(path);
+  walks.set(id, walk);
+  const state = walk.slice();
+  if (state.done) endWalk(id);
+  return state;
+}
+
+function endWalk(id: number): void {
+  walks.get(id)?.[Symbol.dispose]();
+  walks.delete(id);
 }
 
 parentPort?.on('message', (request: WorkerRequest) => {

@@ -5,15 +5,25 @@ import { CrispError, errnoOf } from '#core/errors.ts';
 import { throwIfAborted } from './abort.ts';
 import type { ProcessWatches } from './child.ts';
 import { fromNode, naming } from './errno.ts';
-import type { HeldPause, IdMapping, NamespaceKind, Namespaces, PauseRequest, ProcessRef } from './kernel.ts';
+import type {
+  Cgroups,
+  HeldPause,
+  IdMapping,
+  NamespaceKind,
+  Namespaces,
+  PauseRequest,
+  ProcessRef,
+} from './kernel.ts';
 import { mounts } from './mounts.ts';
 import { cloneFlags, isVisited } from './namespace-thread.ts';
 import type { Settings } from './namespace-worker.ts';
+import { RealNatRules } from './nat-rules.ts';
 import { PauseProcess } from './pause-process.ts';
 import type { PauseProgram } from './pause-program.ts';
 import { checkRequest } from './pause-request.ts';
 import { RealPodLinks } from './pod-links.ts';
 import { RealStreams } from './real-streams.ts';
+import { RealUsage } from './real-usage.ts';
 import { VisitingThread } from './visiting-thread.ts';
 
 /** The id of a pause process: as far from every real user as 16 bits allow. */
@@ -26,6 +36,8 @@ export interface NamespacesOptions {
   readonly watches: ProcessWatches;
   /** Sets a pause's oom_score_adj. */
   readonly setOomScoreAdj: (pid: number, wanted: number) => number;
+  /** Whose usage the same thread reads. */
+  readonly cgroups: Cgroups;
 }
 
 /** The real namespaces. */
@@ -36,8 +48,14 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
   readonly links = new RealPodLinks(this.#thread);
   readonly streams = new RealStreams(this.#thread);
 
+  readonly usage: RealUsage;
+  /** The pods' rules; the thread tries them out. */
+  readonly nat: RealNatRules;
+
   constructor(options: NamespacesOptions) {
     this.#options = options;
+    this.usage = new RealUsage(this.#thread, options.cgroups);
+    this.nat = new RealNatRules(this.#thread, options.watches);
     this.#thread.warm();
   }
 
@@ -53,7 +71,8 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
       this.#options.setOomScoreAdj(pause.process.pid, request.oomScoreAdj);
       throwIfAborted(signal, 'hold the namespaces');
       const pinned = request.kinds.map((kind) => [kind, join(request.pins, kind)] as const);
-      return pause.held(Object.fromEntries(pinned));
+      const enters = !request.userNamespace && request.enter !== undefined;
+      return pause.held(Object.fromEntries(pinned), enters);
     } catch (error) {
       await pause?.abandon();
       await this.unpin(request.pins).catch(() => {}); // the first error counts; the caller's undo unpins again
@@ -68,7 +87,7 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
       settings: settingsOf(request),
       pins: request.pins,
       program: this.#options.program.path,
-      argv: ['crisp-pause', `${NOBODY}`, `${NOBODY}`],
+      argv: ['crisp-pause', `${NOBODY}`, `${NOBODY}`, '0', ...(request.enter ?? [])],
     });
     if (!made) throw new CrispError('Internal', 'the namespace thread answered without a process');
     return new PauseProcess(made, this.#options.watches);
@@ -127,6 +146,7 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.nat[Symbol.dispose]();
     await this.#thread[Symbol.asyncDispose]();
   }
 }

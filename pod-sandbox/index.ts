@@ -2,6 +2,7 @@
 import { CrispError } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
 import type { Kernel } from '#linux/kernel.ts';
+import type { PodCgroup } from './cgroup-driver.ts';
 import { openCgroupDriver } from './cgroups.ts';
 import type { Context } from './context.ts';
 import { Cni } from './network/cni.ts';
@@ -11,18 +12,21 @@ import { defaultDeadlines, type PodSandboxOptions } from './options.ts';
 import type { PodSandboxes } from './pod-sandboxes.ts';
 import type { ContainersOfPod } from './ports.ts';
 import { settleStates } from './recover.ts';
+import type { SandboxRecord } from './sandbox.ts';
 import { Sandboxes } from './sandboxes.ts';
 import { PodService } from './service.ts';
 import { checkSysctls } from './sysctls.ts';
 import { Watches } from './watches.ts';
 
-export type { CgroupDriverName } from './cgroups.ts';
+export type { GroupUsage, LinkUsage, PressurePair } from '#linux/usage.ts';
+export type { CgroupDriverName } from './cgroup-driver.ts';
 export * from './config.ts';
 export type { NetworkStatus } from './network/conf-directory.ts';
 export type { Deadlines, NetworkOptions, PodSandboxOptions, SandboxKind } from './options.ts';
 export type { PodSandboxes, PodView, PodViews, RunRequest, Sandbox, SandboxEvent } from './pod-sandboxes.ts';
 export { type ContainersOfPod, noContainers } from './ports.ts';
 export type { EndReason } from './sandbox.ts';
+export type { SandboxUsage } from './stats.ts';
 
 const SHM_BYTES = 64 * 1024 * 1024;
 /** What containerd and CRI-O give their pause processes. */
@@ -41,11 +45,21 @@ export async function openPodSandboxes(
 ): Promise<PodSandboxes> {
   const { network } = options;
   const deadlines = { ...defaultDeadlines, ...options.deadlines };
+  const sandboxes = new Sandboxes(options.root, kernel.files, log);
   const context: Context = {
     kernel,
     log,
-    sandboxes: new Sandboxes(options.root, kernel.files, log),
-    cgroups: openCgroupDriver(options.cgroupDriver, kernel.cgroups, options.cgroupPrefix),
+    sandboxes,
+    cgroups: openCgroupDriver(
+      {
+        driver: options.cgroupDriver,
+        prefix: options.cgroupPrefix,
+        // Its own limit ends first: that error names the unit.
+        limit: 0.9 * Math.min(deadlines.cgroup, deadlines.undo),
+        recorded: () => sandboxes.list().flatMap(recordedCgroup),
+      },
+      kernel,
+    ),
     networks: new ConfDirectory(network.confDir, log),
     cni: new Cni(kernel.processes, {
       binDirs: network.binDirs,
@@ -70,6 +84,9 @@ export async function openPodSandboxes(
   settleStates(context);
   return service;
 }
+
+const recordedCgroup = ({ intents, cgroup }: SandboxRecord): PodCgroup[] =>
+  intents.some(({ kind }) => kind === 'cgroup') ? [cgroup] : [];
 
 /** Throws InvalidArgument for one that no pod may have. */
 function checkedDefaults(sysctls: Readonly<Record<string, string>>): Readonly<Record<string, string>> {

@@ -2,9 +2,11 @@
 import type { ContainerId, SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { IdMapping, ProcessRef } from '#linux/kernel.ts';
+import type { UsageDetail } from '#linux/usage.ts';
 import type { SandboxConfig, SandboxMetadata } from './config.ts';
 import type { NetworkStatus } from './network/conf-directory.ts';
 import type { EndReason } from './sandbox.ts';
+import type { SandboxUsage } from './stats.ts';
 
 /** A committed sandbox as clients see it. */
 export interface Sandbox {
@@ -99,6 +101,8 @@ export interface PodSandboxes {
   resolve(idOrPrefix: string): SandboxId | undefined;
   /** All sandboxes, oldest first. From memory. */
   list(): readonly Sandbox[];
+  /** What pods use, in the order of the ids; unknown ids are left out. Off the main thread, by no program. */
+  stats(ids: readonly SandboxId[], detail: UsageDetail): Promise<SandboxUsage[]>;
   /** Whether pods with a network can be made. From memory; a missing directory watch is made up for in the background. */
   networkStatus(): NetworkStatus;
   /** For runtime-service. */

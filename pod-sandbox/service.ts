@@ -3,6 +3,7 @@ import { CrispError, hasCode } from '#core/errors.ts';
 import { type ContainerId, newSandboxId, type SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { KeyedQueue, SingleFlight } from '#core/single-flight.ts';
+import type { UsageDetail } from '#linux/usage.ts';
 import { sameConfig } from './config.ts';
 import type { Context } from './context.ts';
 import { plan } from './plan.ts';
@@ -11,6 +12,7 @@ import { recover } from './recover.ts';
 import { removeSandbox } from './remove.ts';
 import { makeSandbox } from './run.ts';
 import { displayName, nameKey, type SandboxRecord, shortId, toNotReady } from './sandbox.ts';
+import { type SandboxUsage, Stats } from './stats.ts';
 import { stopSandbox } from './stop.ts';
 import { validate } from './validation.ts';
 import { podView, sandboxView } from './views.ts';
@@ -22,6 +24,7 @@ interface Run {
 
 export class PodService implements PodSandboxes {
   readonly #context: Context;
+  readonly #stats: Stats;
   /** Gives a request's handler its name; throws for an unknown or unbuilt one. */
   readonly #handlerOf: (name: string) => string;
   /** By name key. */
@@ -35,6 +38,7 @@ export class PodService implements PodSandboxes {
 
   constructor(context: Context, handlerOf: (name: string) => string) {
     this.#context = context;
+    this.#stats = new Stats(context);
     this.#handlerOf = handlerOf;
   }
 
@@ -89,6 +93,10 @@ export class PodService implements PodSandboxes {
 
   list(): readonly Sandbox[] {
     return this.#context.sandboxes.list().map(sandboxView);
+  }
+
+  stats(ids: readonly SandboxId[], detail: UsageDetail): Promise<SandboxUsage[]> {
+    return this.#stats.of(ids, detail);
   }
 
   networkStatus(): ReturnType<PodSandboxes['networkStatus']> {

@@ -4,6 +4,7 @@ import { CrispError, describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
 import type { Log, Operation } from '#core/operation.ts';
 import type { Kernel } from '#linux/kernel.ts';
+import type { UsageDetail } from '#linux/usage.ts';
 import type { ContainerConfig } from './config.ts';
 import type { ContainerRecord } from './container.ts';
 import { type ContainerChange, Containers } from './containers.ts';
@@ -20,6 +21,7 @@ import { loadContainers, recoverContainers, type Unfinished } from './recover.ts
 import { Removal } from './remove.ts';
 import type { Runtime } from './runtime.ts';
 import { Starting } from './start.ts';
+import { type ContainerUsage, Stats, type StorageUsage } from './stats.ts';
 import { Stopping } from './stop.ts';
 
 export type {
@@ -33,6 +35,8 @@ export type { ContainerExit, ContainerRecord, ContainerState } from './container
 export type { ExecResult } from './exec.ts';
 export type { HandlerOptions, RuntimeOptions } from './options.ts';
 export type { ImageForContainer, Images, PodOfContainer, Pods, RootFileSystems } from './ports.ts';
+export type { ContainerUsage, StorageUsage } from './stats.ts';
+export type { LayerUsage } from './writable-layers.ts';
 
 export interface RuntimePorts {
   readonly pods: Pods;
@@ -47,6 +51,7 @@ export class RuntimeService {
   readonly #stopping: Stopping;
   readonly #removal: Removal;
   readonly #exits: Exits;
+  readonly #stats: Stats;
   readonly #unfinished: Unfinished;
 
   private constructor(runtime: Runtime, unfinished: Unfinished) {
@@ -57,6 +62,7 @@ export class RuntimeService {
     this.#stopping = new Stopping(runtime);
     this.#removal = new Removal(runtime, this.#stopping);
     this.#exits = new Exits(runtime);
+    this.#stats = new Stats(runtime);
   }
 
   /** Probes the host and reads the records: reads are right from then on. The caller then runs `recover`. */
@@ -76,6 +82,7 @@ export class RuntimeService {
   /** Watches for ends of containers, and finishes what the last daemon left unfinished. */
   async recover(op: Operation): Promise<void> {
     await this.#exits.open();
+    this.#stats.open();
     await recoverContainers(this.#runtime, this.#unfinished, op);
   }
 
@@ -117,6 +124,21 @@ export class RuntimeService {
   /** See `reopenLog`. */
   reopenLog(id: ContainerId, op: Operation): Promise<void> {
     return reopenLog(this.#runtime, id, op);
+  }
+
+  /** See `Stats.of`. */
+  stats(records: readonly ContainerRecord[], detail: UsageDetail): Promise<ContainerUsage[]> {
+    return this.#stats.of(records, detail);
+  }
+
+  /** Of the file system of the writable layers. */
+  storageUsage(): Promise<StorageUsage> {
+    return this.#stats.storage();
+  }
+
+  /** A directory on the file system of the writable layers. */
+  get storage(): string {
+    return this.#runtime.options.root;
   }
 
   list(): ContainerRecord[] {
@@ -181,6 +203,7 @@ export class RuntimeService {
   async close(): Promise<void> {
     await this.#stopping.close();
     await this.#exits.close();
+    await this.#stats.close();
   }
 }
 

@@ -6,6 +6,7 @@ import { imageStatus } from './image-status.ts';
 import { listImages } from './list-images.ts';
 import { pullImage } from './pull-image.ts';
 import { removeImage } from './remove-image.ts';
+import { streamImages } from './stream-images.ts';
 
 type Handlers = Partial<ImageServiceHandlers<Operation>>;
 
@@ -17,4 +18,5 @@ export const imageHandlers = (services: CriServices): Record<string, never> & Ha
     PullImage: pullImage(services),
     RemoveImage: removeImage(services),
     ImageFsInfo: imageFsInfo(services),
+    StreamImages: streamImages(services),
   }) satisfies Handlers as never;

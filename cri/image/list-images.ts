@@ -1,13 +1,19 @@
 import type { cri } from '#api/cri/v1/index.ts';
+import type { Image } from '#image-service/index.ts';
 import type { CriServices } from '../services.ts';
 import { wireImage } from './wire-image.ts';
 
-/** ListImages: all, or the one that the filter names by any of its names. */
+/** All images, or the one that the filter names by any of its names. */
+export function filteredImages({ images }: CriServices, filter: cri.ImageFilter | null): readonly Image[] {
+  const name = filter?.image?.image ?? '';
+  if (name === '') return images.list();
+  const image = images.status(name);
+  return image ? [image] : [];
+}
+
+/** ListImages: from memory. */
 export const listImages =
-  ({ images, facts }: CriServices) =>
-  async ({ filter }: cri.ListImagesRequest): Promise<cri.ListImagesResponseInit> => {
-    const name = filter?.image?.image ?? '';
-    if (name === '') return { images: images.list().map((image) => wireImage(image, facts.pinnedImages)) };
-    const image = images.status(name);
-    return { images: image ? [wireImage(image, facts.pinnedImages)] : [] };
-  };
+  (services: CriServices) =>
+  async ({ filter }: cri.ListImagesRequest): Promise<cri.ListImagesResponseInit> => ({
+    images: filteredImages(services, filter).map((image) => wireImage(image, services.facts.pinnedImages)),
+  });

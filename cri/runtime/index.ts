@@ -1,12 +1,18 @@
 import type { RuntimeServiceHandlers } from '#api/cri/v1/index.ts';
 import type { Operation } from '#core/operation.ts';
+import type { ContainerEvents } from '../events.ts';
 import type { CriServices } from '../services.ts';
 import type { Traces } from '../traces.ts';
+import { containerStats, listContainerStats } from './container-stats.ts';
 import { containerStatus } from './container-status.ts';
 import { createContainer } from './create-container.ts';
 import { execSync } from './exec-sync.ts';
+import { getContainerEvents } from './get-container-events.ts';
 import { listContainers } from './list-containers.ts';
+import { listMetricDescriptors } from './list-metric-descriptors.ts';
 import { listPodSandbox } from './list-pod-sandbox.ts';
+import { listPodSandboxMetrics } from './list-pod-sandbox-metrics.ts';
+import { listPodSandboxStats, podSandboxStats } from './pod-sandbox-stats.ts';
 import { podSandboxStatus } from './pod-sandbox-status.ts';
 import { removeContainer } from './remove-container.ts';
 import { removePodSandbox } from './remove-pod-sandbox.ts';
@@ -17,12 +23,23 @@ import { startContainer } from './start-container.ts';
 import { status } from './status.ts';
 import { stopContainer } from './stop-container.ts';
 import { stopPodSandbox } from './stop-pod-sandbox.ts';
+import {
+  streamContainerStats,
+  streamContainers,
+  streamPodSandboxes,
+  streamPodSandboxMetrics,
+  streamPodSandboxStats,
+} from './stream-lists.ts';
 import { version } from './version.ts';
 
 type Handlers = Partial<RuntimeServiceHandlers<Operation>>;
 
 /** The RPCs of RuntimeService that are built; the server answers UNIMPLEMENTED for the others. */
-export const runtimeHandlers = (services: CriServices, traces: Traces): Record<string, never> & Handlers =>
+export const runtimeHandlers = (
+  services: CriServices,
+  traces: Traces,
+  events: ContainerEvents,
+): Record<string, never> & Handlers =>
   ({
     Version: version(services),
     Status: status(services),
@@ -40,4 +57,16 @@ export const runtimeHandlers = (services: CriServices, traces: Traces): Record<s
     ContainerStatus: containerStatus(services),
     ExecSync: execSync(services),
     ReopenContainerLog: reopenContainerLog(services),
+    ContainerStats: containerStats(services),
+    ListContainerStats: listContainerStats(services),
+    PodSandboxStats: podSandboxStats(services),
+    ListPodSandboxStats: listPodSandboxStats(services),
+    ListMetricDescriptors: listMetricDescriptors(),
+    ListPodSandboxMetrics: listPodSandboxMetrics(services),
+    GetContainerEvents: getContainerEvents(events),
+    StreamPodSandboxes: streamPodSandboxes(services),
+    StreamContainers: streamContainers(services),
+    StreamContainerStats: streamContainerStats(services),
+    StreamPodSandboxStats: streamPodSandboxStats(services),
+    StreamPodSandboxMetrics: streamPodSandboxMetrics(services),
   }) satisfies Handlers as never;

@@ -1,21 +1,26 @@
 import type { cri } from '#api/cri/v1/index.ts';
+import type { Sandbox } from '#pod-sandbox/index.ts';
 import type { CriServices } from '../services.ts';
 import { hasLabels } from './filters.ts';
 import { sandboxOf } from './ids.ts';
 import { stateNumber, wireSandbox } from './wire-sandbox.ts';
 
-/** ListPodSandbox: from memory. An unknown id gives an empty list. */
+/** The sandboxes that pass the filter, from memory. An unknown id matches none. */
+export function filteredSandboxes(services: CriServices, filter: cri.PodSandboxFilter | null): Sandbox[] {
+  const id = filter?.id ? (sandboxOf(services, filter.id) ?? 'none') : undefined;
+  return services.pods
+    .list()
+    .filter(
+      (sandbox) =>
+        (id === undefined || sandbox.id === id) &&
+        (!filter?.state || filter.state.state === stateNumber(sandbox)) &&
+        hasLabels(sandbox.config.labels, filter?.labelSelector),
+    );
+}
+
+/** ListPodSandbox: from memory. */
 export const listPodSandbox =
   (services: CriServices) =>
-  async ({ filter }: cri.ListPodSandboxRequest): Promise<cri.ListPodSandboxResponseInit> => {
-    const id = filter?.id ? (sandboxOf(services, filter.id) ?? 'none') : undefined;
-    const items = services.pods
-      .list()
-      .filter(
-        (sandbox) =>
-          (id === undefined || sandbox.id === id) &&
-          (!filter?.state || filter.state.state === stateNumber(sandbox)) &&
-          hasLabels(sandbox.config.labels, filter?.labelSelector),
-      );
-    return { items: items.map(wireSandbox) };
-  };
+  async ({ filter }: cri.ListPodSandboxRequest): Promise<cri.ListPodSandboxResponseInit> => ({
+    items: filteredSandboxes(services, filter).map(wireSandbox),
+  });

@@ -1,10 +1,10 @@
-import { type cri, fromBigInt } from '#api/cri/v1/index.ts';
+import type { cri } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
 import type { Sandbox } from '#pod-sandbox/index.ts';
 import type { CriServices } from '../services.ts';
 import type { Traces } from '../traces.ts';
 import { knownSandbox } from './ids.ts';
-import { wireContainerStatus } from './wire-container.ts';
+import { containersStatuses, now } from './wire-pod-status.ts';
 import { wireSandboxStatus } from './wire-sandbox.ts';
 
 /** PodSandboxStatus: also of one that has ended; with all its containers, as evented PLEG wants it. */
@@ -17,12 +17,11 @@ export const podSandboxStatus =
     const id = knownSandbox(services, podSandboxId);
     const sandbox = services.pods.get(id);
     if (!sandbox) throw new CrispError('NotFound', `pod sandbox ${id}: no such sandbox`);
-    const containers = services.containers.list().filter((record) => record.sandboxId === id);
     return {
       status: wireSandboxStatus(sandbox),
       info: verbose ? { info: verboseInfo(sandbox), trace: JSON.stringify(traces.of(id)) } : {},
-      containersStatuses: containers.map(wireContainerStatus),
-      timestamp: fromBigInt(BigInt(Date.now()) * 1_000_000n),
+      containersStatuses: containersStatuses(services, id),
+      timestamp: now(),
     };
   };
 

@@ -1,0 +1,53 @@
+import type { cri } from '#api/cri/v1/index.ts';
+import type { ContainerRecord } from '#runtime-service/index.ts';
+import type { CriServices } from '../services.ts';
+import { hasLabels } from './filters.ts';
+import { sandboxOf } from './ids.ts';
+import { wireContainerStats } from './wire-stats.ts';
+
+/** ContainerStats: of one that does not run only what it has written is told. */
+export const containerStats =
+  ({ containers }: CriServices) =>
+  async ({ containerId }: cri.ContainerStatsRequest): Promise<cri.ContainerStatsResponseInit> => {
+    const [usage] = await containers.stats([containers.resolve(containerId)], 'stats');
+    return { stats: usage ? wireContainerStats(usage, containers.storage) : null };
+  };
+
+/** The running containers that pass the filter. An unknown id matches none. */
+export function runningContainers(
+  services: CriServices,
+  filter: cri.ContainerStatsFilter | null,
+): ContainerRecord[] {
+  const id = filter?.id ? (services.containers.find(filter.id)?.id ?? 'none') : undefined;
+  const sandbox = filter?.podSandboxId ? (sandboxOf(services, filter.podSandboxId) ?? 'none') : undefined;
+  return services.containers
+    .list()
+    .filter(
+      (record) =>
+        record.state === 'running' &&
+        (id === undefined || record.id === id) &&
+        (sandbox === undefined || record.sandboxId === sandbox) &&
+        hasLabels(record.labels, filter?.labelSelector),
+    );
+}
+
+/** Their figures; one that has ended meanwhile is left out. */
+export async function statsOfRunning(
+  { containers }: CriServices,
+  records: readonly ContainerRecord[],
+): Promise<(cri.ContainerStatsInit & { readonly sandboxId: string })[]> {
+  const usages = await containers.stats(records, 'stats');
+  return usages
+    .filter(({ group }) => group !== undefined)
+    .map((usage) => ({
+      ...wireContainerStats(usage, containers.storage),
+      sandboxId: usage.record.sandboxId,
+    }));
+}
+
+/** ListContainerStats: of all running containers in one pass. */
+export const listContainerStats =
+  (services: CriServices) =>
+  async ({ filter }: cri.ListContainerStatsRequest): Promise<cri.ListContainerStatsResponseInit> => ({
+    stats: await statsOfRunning(services, runningContainers(services, filter)),
+  });

@@ -1,0 +1,49 @@
+/** The links of pods, as `Kernel.links` offers them. */
+
+export interface LeaveRequest {
+  /** Path of the pod's network namespace. */
+  readonly netns: string;
+  /** The link inside the pod. */
+  readonly interfaceName: string;
+  /** Whether the pod's loopback goes up with `join` and down with `leave`. */
+  readonly loopback: boolean;
+}
+
+/** Addresses are texts without their prefix lengths. */
+export interface JoinRequest extends LeaveRequest {
+  readonly bridge: string;
+  /** Of the pair, and of the bridge where it is new; 0: the kernel's default. */
+  readonly mtu: number;
+  readonly hairpin: boolean;
+  readonly addresses: readonly { readonly address: string; readonly prefixLength: number }[];
+  readonly routes: readonly {
+    readonly destination: string;
+    readonly prefixLength: number;
+    readonly gateway: string;
+  }[];
+  /** The bridge's own addresses; with one of a family the node forwards that family. */
+  readonly gateways: readonly { readonly address: string; readonly prefixLength: number }[];
+  /** The pod's IPv4 address, where the node's localhost is to reach it. */
+  readonly localnet: string | undefined;
+}
+
+export interface JoinedBridge {
+  readonly bridgeMac: string;
+  /** The node's end of the pair. */
+  readonly nodeName: string;
+  readonly nodeMac: string;
+  readonly podMac: string;
+}
+
+/** Pods on a bridge of the node. */
+export interface PodLinks {
+  /**
+   * Makes the bridge where it is missing, and a veth pair with its addresses and routes; resolves when the port carries
+   * frames. Throws NetworkFailed where the bridge's name or addresses are taken. After a failure `leave` is due.
+   */
+  join(request: JoinRequest, signal: AbortSignal): Promise<JoinedBridge>;
+  /** Deletes the pair. One that is gone is success; a namespace that is gone is NotFound. The bridge stays. */
+  leave(request: LeaveRequest): Promise<void>;
+  /** Forgets the UDP flows to these ports of the node: an older one would bypass a new forwarding. */
+  forgetUdp(families: readonly (4 | 6)[], ports: readonly number[]): Promise<void>;
+}

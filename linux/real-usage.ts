@@ -1,0 +1,95 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { throwIfAborted } from './abort.ts';
+import { groupFiles, parseGroup } from './group-files.ts';
+import { parseStat } from './identity.ts';
+import type { Cgroups, ProcessRef } from './kernel.ts';
+import { parseLinks } from './link-usage.ts';
+import type { GroupUsage, LinkUsage, ProcessFigures, TreeUsage, Usage, UsageDetail } from './usage.ts';
+import type { VisitingThread } from './visiting-thread.ts';
+
+/** Files of one request: some two milliseconds. */
+const BATCH = 512;
+/** Groups of one request where each of their processes is looked into. */
+const SMALL_BATCH = 16;
+/** Times that a walk rests for as long as it worked: it takes a tenth of the thread at most. */
+const REST = 9;
+
+/** The real figures, by the thread that visits namespaces. */
+export class RealUsage implements Usage {
+  readonly #thread: VisitingThread;
+  readonly #cgroups: Cgroups;
+  #walks = 0;
+
+  constructor(thread: VisitingThread, cgroups: Cgroups) {
+    this.#thread = thread;
+    this.#cgroups = cgroups;
+  }
+
+  async groups(paths: readonly string[], detail: UsageDetail): Promise<(GroupUsage | undefined)[]> {
+    const { version } = this.#cgroups;
+    const names = groupFiles(version, detail);
+    // A group without such a file in any hierarchy is not asked for it: the path '' is never there.
+    const files = paths.flatMap((path) => names.map((name) => this.#cgroups.file(path, name) ?? ''));
+    const texts = await this.#texts(files);
+    const at = BigInt(Date.now()) * 1_000_000n;
+    return paths.map((_, index) => {
+      const own = new Map<string, string>();
+      for (const [offset, name] of names.entries()) {
+        const text = texts[index * names.length + offset];
+        if (text !== undefined) own.set(name, text);
+      }
+      return parseGroup(version, own, at);
+    });
+  }
+
+  async links(processes: readonly ProcessRef[]): Promise<LinkUsage[][]> {
+    const texts = await this.#texts(
+      processes.flatMap(({ pid }) => [`/proc/${pid}/net/dev`, `/proc/${pid}/stat`]),
+    );
+    return processes.map(({ startTime }, index) => {
+      const [links = '', stat = ''] = texts.slice(index * 2, index * 2 + 2);
+      return parseStat(stat)?.startTime === startTime ? parseLinks(links) : [];
+    });
+  }
+
+  async processes(paths: readonly string[], descriptors: boolean): Promise<ProcessFigures[]> {
+    const directories = paths.map((path) =>
+      (this.#cgroups.file(path, 'cgroup.procs') ?? '').replace(/\/cgroup\.procs$/, ''),
+    );
+    return this.#batches(directories, descriptors ? SMALL_BATCH : BATCH / 4, (batch) =>
+      this.#thread.ask({ act: 'count processes', directories: batch, descriptors }),
+    );
+  }
+
+  async tree(path: string, signal: AbortSignal): Promise<TreeUsage> {
+    const what = `measure ${path}`;
+    const walk = ++this.#walks;
+    try {
+      for (;;) {
+        throwIfAborted(signal, what);
+        const started = performance.now();
+        const { bytes, inodes, done } = await this.#thread.ask({ act: 'walk', walk, path });
+        if (done) return { bytes: BigInt(Math.round(bytes)), inodes: BigInt(Math.round(inodes)) };
+        await sleep(Math.ceil((performance.now() - started) * REST), undefined, { ref: false });
+      }
+    } catch (error) {
+      void this.#thread.ask({ act: 'end walk', walk }).catch(() => {});
+      throw error;
+    }
+  }
+
+  #texts(paths: readonly string[]): Promise<(string | undefined)[]> {
+    return this.#batches(paths, BATCH, (batch) => this.#thread.ask({ act: 'read', paths: batch }));
+  }
+
+  /** One request after another: what others ask of the thread comes between them. */
+  async #batches<T, R>(
+    items: readonly T[],
+    size: number,
+    ask: (batch: readonly T[]) => Promise<readonly R[]>,
+  ): Promise<R[]> {
+    const results: R[] = [];
+    for (let at = 0; at < items.length; at += size) results.push(...(await ask(items.slice(at, at + size))));
+    return results;
+  }
+}

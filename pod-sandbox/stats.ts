@@ -1,0 +1,92 @@
+/** What pods use as a whole: their cgroups, their links as the pause process sees them, how many processes they have. */
+import type { SandboxId } from '#core/ids.ts';
+import { Rates } from '#core/rate.ts';
+import type { GroupUsage, LinkUsage, UsageDetail } from '#linux/usage.ts';
+import type { Context } from './context.ts';
+import type { Sandbox } from './pod-sandboxes.ts';
+import type { SandboxRecord } from './sandbox.ts';
+import { sandboxView } from './views.ts';
+
+/** A pod's figures at one time. */
+export interface SandboxUsage {
+  readonly sandbox: Sandbox;
+  /** Sums over the pod's cgroup; undefined where it has none of its own, or it is gone. */
+  readonly group: GroupUsage | undefined;
+  /** Mean CPU since the look before, in billionths of a core; undefined at the first look. */
+  readonly nanoCores: bigint | undefined;
+  /** The pod's links without loopback, that of its address first; none on the node's network. */
+  readonly links: readonly LinkUsage[];
+  /** Of the containers, and the pause process; monitors do not count. */
+  readonly processes: number;
+  /** When it was read; nanoseconds since the epoch. */
+  readonly at: bigint;
+}
+
+export class Stats {
+  readonly #context: Context;
+  readonly #rates = new Rates<SandboxId>();
+
+  constructor(context: Context) {
+    this.#context = context;
+    context.sandboxes.onChange((kind, { id }) => {
+      if (kind === 'removed') this.#rates.forget(id);
+    });
+  }
+
+  /** Of those that are listed, in order; ids that are not known (any more) are left out. */
+  async of(ids: readonly SandboxId[], detail: UsageDetail): Promise<SandboxUsage[]> {
+    const { kernel, sandboxes } = this.#context;
+    const records = ids.flatMap((id) => sandboxes.get(id) ?? []);
+    const [groups, links, processes] = await Promise.all([
+      this.#groups(records, detail),
+      this.#links(records),
+      kernel.usage.processes(
+        records.flatMap(({ cgroup }) => [counted(cgroup.parent, cgroup.monitor), cgroup.monitor]),
+        false,
+      ),
+    ]);
+    const at = BigInt(Date.now()) * 1_000_000n;
+    return records.map((record, index) => {
+      const group = groups.get(record.id);
+      const isKnown = sandboxes.get(record.id) !== undefined;
+      const [all, leaf] = processes.slice(index * 2, index * 2 + 2).map((figures) => figures.processes);
+      const pause = record.state.name === 'ready' ? 1 : 0;
+      return {
+        sandbox: sandboxView(record),
+        group,
+        nanoCores: isKnown && group?.cpu ? this.#rates.look(record.id, group.cpu.usage, group.at) : undefined,
+        links: links.get(record.id) ?? [],
+        processes: Math.max(0, (all ?? 0) - (leaf ?? 0)) + pause,
+        at,
+      };
+    });
+  }
+
+  async #groups(
+    records: readonly SandboxRecord[],
+    detail: UsageDetail,
+  ): Promise<Map<SandboxId, GroupUsage | undefined>> {
+    const own = records.filter(({ cgroup }) => cgroup.parent !== '/');
+    const groups = await this.#context.kernel.usage.groups(
+      own.map(({ cgroup }) => cgroup.parent),
+      detail,
+    );
+    return new Map(own.map(({ id }, index) => [id, groups[index]]));
+  }
+
+  async #links(records: readonly SandboxRecord[]): Promise<Map<SandboxId, LinkUsage[]>> {
+    const networked = records.flatMap(({ id, process, attachment }) =>
+      process && attachment ? [{ id, process, first: attachment.interfaceName }] : [],
+    );
+    const links = await this.#context.kernel.usage.links(networked.map(({ process }) => process));
+    return new Map(
+      networked.map(({ id, first }, index) => {
+        const others = (links[index] ?? []).filter(({ name }) => name !== 'lo');
+        return [id, others.toSorted((a, b) => Number(b.name === first) - Number(a.name === first))] as const;
+      }),
+    );
+  }
+}
+
+/** A pod without a group of its own has but its leaf. */
+const counted = (parent: string, monitor: string): string => (parent === '/' ? monitor : parent);

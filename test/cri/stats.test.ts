@@ -1,0 +1,256 @@
+/** Figures of containers and pods, metrics, and the lists that come in several messages. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import test from 'node:test';
+import { type cri, fromBigInt, toBigInt } from '#api/cri/v1/index.ts';
+import { busy, endsClean, POD, refused, TestNode, until } from '../pods.ts';
+
+const node = await TestNode.start('stats');
+const { client } = node;
+const MIB = 1 << 20;
+const limits = {
+  cpuPeriod: fromBigInt(100_000n),
+  cpuQuota: fromBigInt(20_000n),
+  cpuShares: fromBigInt(512n),
+  memoryLimitInBytes: fromBigInt(64n << 20n),
+};
+const work = ['sh', '-c', 'head -c 3000000 /dev/zero > /data; while :; do :; done'];
+const pod = await node.runPod({ labels: { app: 'web' }, annotations: { note: 'x' } }, { network: POD });
+const other = await node.runPod();
+const working = await node.run(pod, { command: work, resources: limits, labels: { tier: 'a' } });
+const idle = await node.run(pod, { command: busy, labels: { tier: 'b' } });
+const elsewhere = await node.run(other, { command: busy });
+const created = await node.create(pod);
+const ended = await node.run(pod, { command: ['true'] });
+await node.exited(ended);
+
+const number = (value: cri.UInt64Value | null | undefined): number => Number(toBigInt(value?.value));
+const stats = async (containerId: string): Promise<cri.ContainerStats> => {
+  const reply = await client.ContainerStats({ containerId });
+  assert.ok(reply.stats);
+  return reply.stats;
+};
+
+test('a container that works: time, memory with what is left of its limit, what it has written', async () => {
+  const { attributes, cpu, memory, swap, writableLayer } = await until('its layer is measured', async () => {
+    const found = await stats(working);
+    return number(found.writableLayer?.usedBytes) >= 3_000_000 ? found : undefined;
+  });
+  assert.equal(attributes?.id, working);
+  assert.deepEqual({ ...attributes?.labels }, { tier: 'a' });
+  assert.match(attributes?.metadata?.name ?? '', /^ctr-/);
+  assert.ok(
+    toBigInt(cpu?.timestamp) > 0n && toBigInt(memory?.timestamp) > 0n && toBigInt(swap?.timestamp) > 0n,
+  );
+  assert.ok(number(cpu?.usageCoreNanoSeconds) > 0);
+  assert.ok(number(memory?.workingSetBytes) > 0);
+  assert.ok(number(memory?.usageBytes) >= number(memory?.workingSetBytes));
+  assert.equal(number(memory?.availableBytes) + number(memory?.workingSetBytes), 64 * MIB);
+  assert.ok(number(memory?.pageFaults) > 0);
+  assert.ok(toBigInt(writableLayer?.timestamp) > 0n);
+  assert.equal(writableLayer?.fsId?.mountpoint, `${node.settings.directory}/root`);
+  assert.ok(number(writableLayer?.usedBytes) < 10_000_000);
+  assert.ok(number(writableLayer?.inodesUsed) >= 2);
+});
+
+test('the rate of a container with a fifth of a core is near a fifth of a core, and of an idle one near none', async () => {
+  await stats(working);
+  const rate = await until('a rate is known', async () => {
+    const { cpu } = await stats(working);
+    return cpu?.usageNanoCores ? number(cpu.usageNanoCores) : undefined;
+  });
+  assert.ok(rate > 0.01e9 && rate < 0.6e9, `${rate}`);
+  const quiet = await until('a rate is known', async () => {
+    const { cpu } = await stats(idle);
+    return cpu?.usageNanoCores ? { rate: number(cpu.usageNanoCores) } : undefined;
+  });
+  assert.ok(quiet.rate < 0.5e9, `${quiet.rate}`);
+  const { memory } = await stats(idle);
+  assert.equal(memory?.availableBytes, null, 'no limit, nothing left of it');
+});
+
+test('of one that does not run only its layer is told; an unknown one is NotFound', async () => {
+  for (const id of [created, ended]) {
+    const { attributes, cpu, memory, writableLayer } = await stats(id);
+    assert.deepEqual([attributes?.id, cpu, memory], [id, null, null]);
+    assert.ok(writableLayer?.fsId?.mountpoint);
+  }
+  await refused(client.ContainerStats({ containerId: 'f'.repeat(64) }), 'NotFound');
+  await refused(client.ContainerStats({ containerId: '' }), 'NotFound');
+  await refused(client.PodSandboxStats({ podSandboxId: 'f'.repeat(64) }), 'NotFound');
+  await refused(client.PodSandboxStats({}), 'NotFound');
+});
+
+const listed = async (filter?: cri.ContainerStatsFilterInit) =>
+  (await client.ListContainerStats(filter ? { filter } : {})).stats
+    .map(({ attributes }) => attributes?.id)
+    .sort();
+
+test('ListContainerStats: all that run, by id, by pod, by labels', async () => {
+  assert.deepEqual(await listed(), [working, idle, elsewhere].sort());
+  assert.deepEqual(await listed({ id: '' }), [working, idle, elsewhere].sort());
+  assert.deepEqual(await listed({ id: idle.slice(0, 20) }), [idle]);
+  assert.deepEqual(await listed({ id: ended }), []);
+  assert.deepEqual(await listed({ podSandboxId: pod }), [working, idle].sort());
+  assert.deepEqual(await listed({ podSandboxId: pod, labelSelector: { tier: 'b' } }), [idle]);
+  assert.deepEqual(await listed({ labelSelector: { tier: 'c' } }), []);
+  assert.deepEqual(await listed({ id: 'nonsense' }), []);
+});
+
+test('PodSandboxStats: sums, links of the pod alone, processes, its containers', async () => {
+  const { stats: found } = await client.PodSandboxStats({ podSandboxId: pod.slice(0, 16) });
+  assert.equal(found?.attributes?.id, pod);
+  assert.deepEqual({ ...found?.attributes?.annotations }, { note: 'x' });
+  const linux = found?.linux;
+  const ids = linux?.containers.map(({ attributes }) => attributes?.id).sort();
+  assert.deepEqual(ids, [working, idle].sort());
+  const own = linux?.containers.find(({ attributes }) => attributes?.id === working);
+  assert.ok(number(linux?.cpu?.usageCoreNanoSeconds) > 0);
+  assert.ok(number(linux?.memory?.usageBytes) >= number(own?.memory?.workingSetBytes));
+  assert.equal(linux?.network?.defaultInterface?.name, 'eth0');
+  assert.deepEqual(linux?.network?.interfaces, []);
+  assert.equal(number(linux?.process?.processCount), 3, 'two containers and the pause process');
+  const onHost = await client.PodSandboxStats({ podSandboxId: other });
+  assert.equal(onHost.stats?.linux?.network, null);
+  assert.equal(number(onHost.stats?.linux?.process?.processCount), 2);
+});
+
+test('what the pod sends is seen', async () => {
+  const sent = async () =>
+    number(
+      (await client.PodSandboxStats({ podSandboxId: pod })).stats?.linux?.network?.defaultInterface?.txBytes,
+    );
+  const before = await sent();
+  await node.exec(idle, ['sh', '-c', 'for i in 1 2 3; do echo x | nc -w 1 10.234.7.1 9 ; done; true']);
+  await until('bytes were sent', async () => (await sent()) > before);
+});
+
+test('ListPodSandboxStats by id and labels', async () => {
+  const pods = async (filter: cri.PodSandboxStatsFilterInit) =>
+    (await client.ListPodSandboxStats({ filter })).stats.map(({ attributes }) => attributes?.id).sort();
+  assert.deepEqual(await pods({}), [pod, other].sort());
+  assert.deepEqual(await pods({ labelSelector: { app: 'web' } }), [pod]);
+  assert.deepEqual(await pods({ id: other }), [other]);
+  assert.deepEqual(await pods({ id: other, labelSelector: { app: 'web' } }), []);
+});
+
+/** The reference's list: name, tab, what is asked of it. */
+const names = readFileSync(`${import.meta.dirname}/metric-names.txt`, 'utf8')
+  .trim()
+  .split('\n')
+  .map((line) => line.split('\t') as [string, string]);
+
+test('metrics: every name has a descriptor, every descriptor a value with as many labels as keys', async () => {
+  const { descriptors } = await client.ListMetricDescriptors({});
+  for (const { help, labelKeys } of descriptors) assert.ok(help !== '' && labelKeys.length > 0);
+  const keys = new Map(descriptors.map(({ name, labelKeys }) => [name, labelKeys]));
+  assert.equal(keys.size, descriptors.length, 'no name twice');
+  const { podMetrics } = await client.ListPodSandboxMetrics({});
+  const own = podMetrics.find(({ podSandboxId }) => podSandboxId === pod);
+  const all = [...(own?.metrics ?? []), ...(own?.containerMetrics ?? []).flatMap(({ metrics }) => metrics)];
+  for (const { name, labelValues } of all) assert.equal(labelValues.length, keys.get(name)?.length, name);
+  const valued = new Set(all.map(({ name }) => name));
+  for (const [name, kind] of names) {
+    if (kind !== 'unimplemented-tolerated') assert.ok(keys.has(name), `descriptor ${name}`);
+    if (kind === 'required') assert.ok(valued.has(name), `value of ${name}`);
+  }
+  assert.equal(names.filter(([, kind]) => kind !== 'unimplemented-tolerated').length, 45);
+  const tolerated = new Set(names.filter(([, kind]) => kind !== 'required').map(([name]) => name));
+  assert.deepEqual(
+    [...keys.keys()].filter((name) => !valued.has(name) && !tolerated.has(name)),
+    [],
+  );
+});
+
+test('metrics of a container carry its labels and its limits', async () => {
+  const { podMetrics } = await client.ListPodSandboxMetrics({});
+  const { descriptors } = await client.ListMetricDescriptors({});
+  const own = podMetrics.find(({ podSandboxId }) => podSandboxId === pod);
+  const metrics = own?.containerMetrics.find(({ containerId }) => containerId === working)?.metrics ?? [];
+  const value = (name: string) => number(metrics.find((metric) => metric.name === name)?.value);
+  assert.deepEqual(
+    ['container_spec_cpu_quota', 'container_spec_cpu_shares', 'container_spec_memory_limit_bytes'].map(value),
+    [20_000, 512, 64 * MIB],
+  );
+  assert.ok(value('container_processes') >= 1);
+  assert.ok(value('container_file_descriptors') >= 3);
+  const keys = descriptors.find(({ name }) => name === 'container_processes')?.labelKeys ?? [];
+  const values = metrics.find(({ name }) => name === 'container_processes')?.labelValues ?? [];
+  const labels = Object.fromEntries(keys.map((key, at) => [key, values[at]]));
+  assert.equal(labels['name'], working);
+  assert.equal(labels['namespace'], 'default');
+  assert.match(labels['pod'] ?? '', /^pod-/);
+  assert.ok(labels['id']?.endsWith(working));
+});
+
+async function gathered<T>(stream: AsyncIterable<T>): Promise<T[]> {
+  const messages: T[] = [];
+  for await (const message of stream) messages.push(message);
+  return messages;
+}
+
+test('the streams of lists give what the lists give, once', async () => {
+  const images = (await gathered(client.StreamImages({}))).flatMap((message) => message.images);
+  assert.deepEqual(images, (await client.ListImages({})).images);
+  const pods = (await gathered(client.StreamPodSandboxes({}))).flatMap((message) => message.podSandboxes);
+  assert.deepEqual(pods, (await client.ListPodSandbox({})).items);
+  const all = (await gathered(client.StreamContainers({}))).flatMap((message) => message.containers);
+  assert.deepEqual(all, (await client.ListContainers({})).containers);
+  const usage = (await gathered(client.StreamContainerStats({}))).flatMap(
+    (message) => message.containerStats,
+  );
+  assert.deepEqual(usage.map(({ attributes }) => attributes?.id).sort(), await listed());
+  const podUsage = (await gathered(client.StreamPodSandboxStats({}))).flatMap((m) => m.podSandboxStats);
+  assert.deepEqual(podUsage.map(({ attributes }) => attributes?.id).sort(), [pod, other].sort());
+  const metrics = (await gathered(client.StreamPodSandboxMetrics({}))).flatMap((m) => m.podSandboxMetrics);
+  assert.deepEqual(metrics.map(({ podSandboxId }) => podSandboxId).sort(), [pod, other].sort());
+});
+
+test('a stream without items is one without messages; a long one has several, and nothing twice', async () => {
+  const filter = { id: 'none' };
+  assert.deepEqual(await gathered(client.StreamPodSandboxes({ filter })), []);
+  assert.deepEqual(await gathered(client.StreamContainers({ filter })), []);
+  assert.deepEqual(await gathered(client.StreamContainerStats({ filter })), []);
+  assert.deepEqual(await gathered(client.StreamPodSandboxStats({ filter })), []);
+  assert.deepEqual(await gathered(client.StreamImages({ filter: { image: { image: 'none' } } })), []);
+  const more: string[] = [];
+  for (let n = 0; n < 70; n++) more.push(await node.create(other));
+  const messages = await gathered(client.StreamContainers({}));
+  assert.ok(messages.length > 1);
+  const ids = messages.flatMap(({ containers }) => containers.map(({ id }) => id));
+  assert.equal(new Set(ids).size, ids.length);
+  assert.equal(ids.length, 75);
+  for (const id of more) await node.remove(id);
+});
+
+test('figures asked for while containers and pods go away: none fails', async () => {
+  const doomed = await node.runPod();
+  await Promise.all([1, 2, 3].map(() => node.run(doomed, { command: busy })));
+  let going = true;
+  const asking = (async () => {
+    while (going) {
+      await Promise.all([
+        client.ListContainerStats({}),
+        client.ListPodSandboxStats({}),
+        client.ListPodSandboxMetrics({}),
+        gathered(client.StreamPodSandboxStats({})),
+      ]);
+    }
+  })();
+  await client.StopPodSandbox({ podSandboxId: doomed });
+  await client.RemovePodSandbox({ podSandboxId: doomed });
+  going = false;
+  await asking;
+  assert.deepEqual(await listed({ podSandboxId: doomed }), []);
+});
+
+test('after a restart of the daemon the figures are there', async () => {
+  await node.restart('kill');
+  const found = await until('the layer is measured', async () => {
+    const { stats: all } = await node.client.ListContainerStats({ filter: { id: working } });
+    return number(all[0]?.writableLayer?.usedBytes) >= 3_000_000 ? all[0] : undefined;
+  });
+  assert.ok(number(found.cpu?.usageCoreNanoSeconds) > 0);
+});
+
+endsClean(node);
