@@ -64,7 +64,7 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
     async close() {
       await collector[Symbol.asyncDispose]();
       await pool[Symbol.asyncDispose]();
-      await endpoints[Symbol.asyncDispose]();
+      endpoints[Symbol.dispose]();
     },
   };
 }

@@ -1,7 +1,7 @@
-import { rootCertificates } from 'node:tls';
-import { Agent } from 'undici';
+import tls from 'node:tls';
 import { CrispError } from '#core/errors.ts';
 import type { ImageServiceOptions } from '../options.ts';
+import { Connections } from './connections.ts';
 
 /** One place to ask for the content of a registry host, in the order of the table. */
 export interface EndpointOptions {
@@ -20,22 +20,22 @@ export interface Endpoint {
   readonly origin: string;
   readonly host: string;
   /** The connections, also those to where it redirects and to its token server. */
-  readonly dispatcher: Agent;
+  readonly connections: Connections;
   /** Host name under which credentials are looked for: docker.io for its registry-1. */
   readonly credentialHost: string;
 }
 
-type ConnectionOptions = Pick<
+type EndpointsOptions = Pick<
   ImageServiceOptions,
   'registries' | 'noByteMs' | 'connectMs' | 'parallelDownloads'
 >;
 
 /** The endpoints of each registry host, their connections kept for the next pull. */
-export class Endpoints implements AsyncDisposable {
-  readonly #options: ConnectionOptions;
-  readonly #agents = new Map<string, Agent>();
+export class Endpoints implements Disposable {
+  readonly #options: EndpointsOptions;
+  readonly #connections = new Map<string, Connections>();
 
-  constructor(options: ConnectionOptions) {
+  constructor(options: EndpointsOptions) {
     this.#options = options;
   }
 
@@ -45,9 +45,9 @@ export class Endpoints implements AsyncDisposable {
     return (listed ?? [{ url: defaultUrl(host) }]).map((entry) => this.#endpoint(entry, host));
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#agents.values()].map((agent) => agent.destroy()));
-    this.#agents.clear();
+  [Symbol.dispose](): void {
+    for (const connections of this.#connections.values()) connections[Symbol.dispose]();
+    this.#connections.clear();
   }
 
   #endpoint(entry: EndpointOptions, registry: string): Endpoint {
@@ -75,26 +75,23 @@ export class Endpoints implements AsyncDisposable {
       origin: url.origin,
       host,
       credentialHost,
-      dispatcher: this.#agent(entry),
+      connections: this.#connect(entry),
     };
   }
 
-  #agent(entry: EndpointOptions): Agent {
+  #connect(entry: EndpointOptions): Connections {
     const key = JSON.stringify([entry.url, entry.ca ?? '', entry.insecureSkipVerify ?? false]);
-    const known = this.#agents.get(key);
+    const known = this.#connections.get(key);
     if (known) return known;
-    const agent = new Agent({
-      connections: this.#options.parallelDownloads + 2,
-      headersTimeout: this.#options.noByteMs,
-      bodyTimeout: this.#options.noByteMs,
-      connect: {
-        timeout: this.#options.connectMs,
-        ...(entry.ca === undefined ? {} : { ca: [...rootCertificates, entry.ca] }),
-        ...(entry.insecureSkipVerify ? { rejectUnauthorized: false } : {}),
-      },
+    const connections = new Connections({
+      limit: this.#options.parallelDownloads + 2,
+      connectMs: this.#options.connectMs,
+      noByteMs: this.#options.noByteMs,
+      ca: entry.ca === undefined ? undefined : [...tls.rootCertificates, entry.ca],
+      insecureSkipVerify: entry.insecureSkipVerify ?? false,
     });
-    this.#agents.set(key, agent);
-    return agent;
+    this.#connections.set(key, connections);
+    return connections;
   }
 }
 

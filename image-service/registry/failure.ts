@@ -72,7 +72,6 @@ function readRetryAfter(value: string | undefined): number | undefined {
   return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
 }
 
-const TIMEOUTS = new Set(['UND_ERR_BODY_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT']);
 const TLS = /CERT|SSL|TLS|SELF_SIGNED|UNABLE_TO/;
 
 /** What an error of the connection says. `received` counts the bytes of this transfer so far. */
@@ -83,15 +82,15 @@ export function failureOfConnection(
   noByteMs: number,
 ): RegistryFailure {
   const code = errnoOf(error) ?? (error instanceof Error ? error.name : 'error');
-  if (code === 'UND_ERR_BODY_TIMEOUT' || code === 'UND_ERR_HEADERS_TIMEOUT') {
-    const phase = code === 'UND_ERR_BODY_TIMEOUT' ? 'in the body' : 'before the answer';
+  if (code === 'BODY_TIMEOUT' || code === 'HEAD_TIMEOUT') {
+    const phase = code === 'BODY_TIMEOUT' ? 'in the body' : 'before the answer';
     const text = `${what}: no byte for ${noByteMs / 1000} s ${phase}, after ${received} bytes`;
     return new RegistryFailure('RegistryUnavailable', text, {
       hint: 'check the network to the registry',
       transient: true,
     });
   }
-  if (TLS.test(code) && !TIMEOUTS.has(code)) {
+  if (TLS.test(code)) {
     return new RegistryFailure('RegistryUnavailable', `${what}: TLS: ${code}`, {
       hint: "give the registry's certificate authority in the config, or an http:// endpoint if it has no TLS",
     });

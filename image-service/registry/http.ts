@@ -1,8 +1,8 @@
-import { type Dispatcher, request } from 'undici';
+import type { HttpQuestion, Response } from './connections.ts';
 import type { Endpoint } from './endpoints.ts';
 import { failureOfConnection, failureOfStatus, RegistryFailure } from './failure.ts';
 
-export type Response = Dispatcher.ResponseData;
+export type { Response } from './connections.ts';
 
 const REDIRECTS = 5;
 const ERROR_TEXT = 8192;
@@ -50,20 +50,14 @@ export async function get(endpoint: Endpoint, ask: HttpRequest, signal: AbortSig
 export async function exchange(
   endpoint: Endpoint,
   url: URL,
-  options: { method?: 'GET' | 'POST'; headers: Readonly<Record<string, string>>; body?: string },
+  question: HttpQuestion,
   ask: Pick<HttpRequest, 'what' | 'noByteMs'>,
   signal: AbortSignal,
 ): Promise<Response> {
   try {
     // An encoded body would not have the digest that it is to have.
-    const headers = { 'user-agent': 'crisp', 'accept-encoding': 'identity', ...options.headers };
-    return await request(url, {
-      dispatcher: endpoint.dispatcher,
-      method: 'GET',
-      ...options,
-      headers,
-      signal,
-    });
+    const headers = { 'user-agent': 'crisp', 'accept-encoding': 'identity', ...question.headers };
+    return await endpoint.connections.ask(url, { ...question, headers }, signal);
   } catch (error) {
     if (signal.aborted) throw signal.reason;
     throw failureOfConnection(error, ask.what, 0, ask.noByteMs);
@@ -80,7 +74,7 @@ export async function readBody(
   const pieces: Buffer[] = [];
   let length = 0;
   try {
-    for await (const piece of response.body as AsyncIterable<Buffer>) {
+    for await (const piece of response.body) {
       length += piece.length;
       if (length > limit) {
         throw new RegistryFailure(
@@ -114,7 +108,7 @@ export async function failureOf(response: Response, what: string): Promise<Regis
 /** `MANIFEST_UNKNOWN` and its kin (distribution-spec, error codes); free text of a registry is not repeated. */
 async function errorCode(response: Response): Promise<string | undefined> {
   let text = '';
-  for await (const piece of response.body as AsyncIterable<Buffer>) {
+  for await (const piece of response.body) {
     text += piece.toString('latin1');
     if (text.length > ERROR_TEXT) break;
   }
@@ -123,7 +117,15 @@ async function errorCode(response: Response): Promise<string | undefined> {
 
 /** Lets go of a body that nobody reads, so that the connection can be used again. */
 export async function discard(response: Response): Promise<void> {
-  await response.body.dump({ limit: ERROR_TEXT }).catch(() => {});
+  let length = 0;
+  try {
+    for await (const piece of response.body) {
+      length += piece.length;
+      if (length > ERROR_TEXT) break; // ends the connection, which costs less than the rest
+    }
+  } catch {
+    // Nobody wanted it.
+  }
 }
 
 export function header(response: Response, name: string): string | undefined {

@@ -55,8 +55,7 @@ async function copy(
   ask: { readonly what: string; readonly noByteMs: number; readonly size: number },
   signal: AbortSignal,
 ): Promise<void> {
-  response.body.on('error', () => {}); // told through the iterator
-  const pieces = (response.body as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
+  const pieces = response.body[Symbol.asyncIterator]();
   try {
     for (;;) {
       const next = await pieces.next().catch((error) => {
