@@ -8,14 +8,16 @@ import { CrispError, errnoOf } from '#core/errors.ts';
 import { namingSync } from './errno.ts';
 import { formatIp, type IpAddress, parseIp, widthOf } from './ip-address.ts';
 import type { JoinedBridge, JoinRequest, LeaveRequest } from './kernel.ts';
+import type { Removable } from './link-removal.ts';
 import { type FoundLink, LinkSocket, type Prefixed } from './link-socket.ts';
 import { type NamespaceThread, OpenFile } from './namespace-thread.ts';
+import { NETLINK_ROUTE, openNetlink } from './netlink.ts';
 
 /** How many random names are tried. */
 const NAMES = 10;
 const LOOPBACK = 'lo';
 
-/** Makes what is missing of bridge, pair, addresses and routes. What it leaves at a failure, `leave` takes away. */
+/** Makes what is missing of bridge, pair, addresses and routes. What it leaves at a failure, a leave takes away. */
 export function join(thread: NamespaceThread, request: JoinRequest): JoinedBridge {
   using links = new LinkSocket();
   const bridge = prepareBridge(links, request);
@@ -32,15 +34,28 @@ export function join(thread: NamespaceThread, request: JoinRequest): JoinedBridg
   return { bridgeMac: mustFind(links, request.bridge).mac, nodeName, nodeMac: port.mac, podMac };
 }
 
-/** Deletes the pod's end, and the kernel the other with it. What is gone is success. */
-export function leave(thread: NamespaceThread, { netns, interfaceName, loopback }: LeaveRequest): void {
-  thread.inNetwork(netns, () => {
+/** Takes loopback down and finds the pod's end of the pair, which is to be removed; undefined where it is gone. */
+export function prepareLeave(
+  thread: NamespaceThread,
+  { netns, interfaceName, loopback }: LeaveRequest,
+): Removable | undefined {
+  return thread.inNetwork(netns, () => {
     using links = new LinkSocket();
-    const found = links.find(interfaceName);
-    if (found) links.delete(found.index);
     if (loopback) links.setUp(mustFind(links, LOOPBACK).index, false);
+    const found = links.find(interfaceName);
+    return found && { index: found.index, socket: openNetlink(NETLINK_ROUTE) };
   });
 }
+
+/** Whether the pod has a link of that name. */
+export const hasLink = (
+  thread: NamespaceThread,
+  { netns, interfaceName }: Pick<LeaveRequest, 'netns' | 'interfaceName'>,
+): boolean =>
+  thread.inNetwork(netns, () => {
+    using links = new LinkSocket();
+    return links.find(interfaceName) !== undefined;
+  });
 
 /** Whether the link of the node carries frames; false where it is gone. */
 export function carries(name: string): boolean {

@@ -7,6 +7,7 @@ import { type IpAddress, ipBytes, widthOf } from './ip-address.ts';
 import {
   attribute,
   Netlink,
+  type NetlinkRequest,
   NLM_F_ACK,
   NLM_F_CREATE,
   NLM_F_DUMP,
@@ -14,6 +15,7 @@ import {
   nested,
   parseAttributes,
   textAttribute,
+  textOf,
   word,
 } from './netlink.ts';
 
@@ -81,7 +83,7 @@ export class LinkSocket implements Disposable {
     return {
       index: answer.body.readInt32LE(4),
       mac: (found.get(IFLA.address)?.toString('hex').match(/../g) ?? []).join(':'),
-      kind: info.get(INFO_KIND)?.toString('latin1').replace(/\0.*$/s, '') ?? '',
+      kind: textOf(info.get(INFO_KIND)),
       up: found.get(IFLA.operstate)?.[0] === OPER_UP,
     };
   }
@@ -143,14 +145,6 @@ export class LinkSocket implements Disposable {
     );
   }
 
-  /** A link that is gone is success. */
-  delete(index: number): void {
-    this.#missingIsNone(() => {
-      this.#change(`delete link ${index}`, RTM_DELLINK, header(index));
-      return [];
-    });
-  }
-
   addresses(index: number): Prefixed[] {
     const what = `list the addresses of link ${index}`;
     return this.#netlink
@@ -199,8 +193,7 @@ export class LinkSocket implements Disposable {
 
   nameOf(index: number): string {
     const [answer] = this.#netlink.request(`look at link ${index}`, RTM_GETLINK, NLM_F_ACK, header(index));
-    const name = answer && parseAttributes(answer.body, LINK_HEADER).get(IFLA.name);
-    return name?.toString('utf8').replace(/\0.*$/s, '') ?? '';
+    return textOf(answer && parseAttributes(answer.body, LINK_HEADER).get(IFLA.name));
   }
 
   #create(what: string, type: number, parts: readonly Buffer[]): void {
@@ -224,6 +217,13 @@ export class LinkSocket implements Disposable {
     this.#netlink[Symbol.dispose]();
   }
 }
+
+/** Takes a link away, and its peer. To be sent by `LinkRemoval`, since it may take long. */
+export const linkDeletion = (index: number): NetlinkRequest => ({
+  type: RTM_DELLINK,
+  flags: NLM_F_ACK,
+  body: header(index),
+});
 
 function header(index: number, flags = 0, change = 0): Buffer {
   const bytes = Buffer.alloc(LINK_HEADER);

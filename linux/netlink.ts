@@ -1,6 +1,7 @@
 /**
- * Just enough rtnetlink: requests with attributes, acknowledged or dumped, over a socket that lives for one use. All
- * calls are synchronous: the socket belongs to the network namespace of the thread that opens it.
+ * Just enough netlink: requests with attributes, acknowledged or dumped, over a socket that lives for one use. All
+ * calls are synchronous (waiting-netlink.ts has the others): the socket belongs to the network namespace of the thread
+ * that opens it.
  */
 import { closeSync } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
@@ -9,22 +10,29 @@ import { receiveBytes, sendBytes, socket } from './libc.ts';
 
 const AF_NETLINK = 16;
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
-const NETLINK_ROUTE = 0;
+export const NETLINK_ROUTE = 0;
 export const NETLINK_NETFILTER = 12;
-const NLMSG_ERROR = 2;
-const NLMSG_DONE = 3;
+export const NLMSG_ERROR = 2;
+export const NLMSG_DONE = 3;
 const HEADER = 16;
 export const NLM_F_REQUEST = 1;
 export const NLM_F_ACK = 4;
 export const NLM_F_DUMP = 0x300;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
+export const NLM_F_APPEND = 0x800;
 /** The kernel's dumps come in pieces of at most 32 KiB. */
-const RECEIVE = 1 << 16;
+export const RECEIVE = 1 << 16;
 
 export interface NetlinkMessage {
   readonly type: number;
   readonly body: Buffer;
+}
+
+export interface NetlinkRequest {
+  readonly type: number;
+  readonly flags: number;
+  readonly body: Uint8Array;
 }
 
 const align = (length: number): number => (length + 3) & ~3;
@@ -53,17 +61,23 @@ export function word(type: number, value: number): Buffer {
 export const textAttribute = (type: number, value: string): Buffer =>
   attribute(type, Buffer.from(`${value}\0`));
 
-/** The attributes of a message's body from an offset on; a later one of the same type wins. */
-export function parseAttributes(body: Buffer, offset: number): Map<number, Buffer> {
-  const found = new Map<number, Buffer>();
+/** The text of such an attribute; empty where it is missing. */
+export const textOf = (value: Buffer | undefined): string =>
+  value?.toString('utf8').replace(/\0.*$/s, '') ?? '';
+
+/** The attributes of a message's body from an offset on: types and values, in order. */
+export function* attributesOf(body: Buffer, offset = 0): Generator<[type: number, value: Buffer]> {
   for (let at = offset; at + 4 <= body.length; ) {
     const length = body.readUInt16LE(at);
-    if (length < 4 || at + length > body.length) break;
-    found.set(body.readUInt16LE(at + 2) & 0x3fff, body.subarray(at + 4, at + length));
+    if (length < 4 || at + length > body.length) return;
+    yield [body.readUInt16LE(at + 2) & 0x3fff, body.subarray(at + 4, at + length)];
     at += align(length);
   }
-  return found;
 }
+
+/** The attributes by their types; a later one of the same type wins. */
+export const parseAttributes = (body: Buffer, offset: number): Map<number, Buffer> =>
+  new Map(attributesOf(body, offset));
 
 /** A whole request: header and body. */
 export function encodeRequest(type: number, flags: number, sequence: number, body: Uint8Array): Buffer {
@@ -76,6 +90,29 @@ export function encodeRequest(type: number, flags: number, sequence: number, bod
   return bytes;
 }
 
+/** The messages of one datagram with their sequence numbers. Throws Internal where a length makes no sense. */
+export function* messagesOf(
+  what: string,
+  datagram: Buffer,
+): Generator<NetlinkMessage & { sequence: number }> {
+  for (let at = 0; at + HEADER <= datagram.length; ) {
+    const length = datagram.readUInt32LE(at);
+    if (length < HEADER || at + length > datagram.length) {
+      throw new CrispError('Internal', `${what}: a netlink message of ${length} bytes in ${datagram.length}`);
+    }
+    const body = Buffer.from(datagram.subarray(at + HEADER, at + length));
+    yield { type: datagram.readUInt16LE(at + 4), sequence: datagram.readUInt32LE(at + 8), body };
+    at += align(length);
+  }
+}
+
+/** The errno of a message of type NLMSG_ERROR; 0: an acknowledgement. */
+export const errnoOfAnswer = ({ body }: NetlinkMessage): number => -body.readInt32LE(0);
+
+/** Opens a socket in the network namespace of the calling thread; it stays there, whoever uses it. */
+export const openNetlink = (protocol: number): number =>
+  check(socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), 'open a netlink socket');
+
 /** A socket in the network namespace of the calling thread. */
 export class Netlink implements Disposable {
   readonly #fd: number;
@@ -83,7 +120,7 @@ export class Netlink implements Disposable {
   #sequence = 0;
 
   constructor(protocol = NETLINK_ROUTE) {
-    this.#fd = check(socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), 'open a netlink socket');
+    this.#fd = openNetlink(protocol);
   }
 
   /** Sends one request; returns what was dumped (with NLM_F_DUMP) or nothing (NLM_F_ACK). `what` names it in errors. */
@@ -100,25 +137,12 @@ export class Netlink implements Disposable {
 
   /** Reads the messages of one datagram; true at the end of the answer. */
   #take(what: string, datagram: Buffer, sequence: number, messages: NetlinkMessage[]): boolean {
-    for (let at = 0; at + HEADER <= datagram.length; ) {
-      const length = datagram.readUInt32LE(at);
-      if (length < HEADER || at + length > datagram.length) {
-        throw new CrispError(
-          'Internal',
-          `${what}: a netlink message of ${length} bytes in ${datagram.length}`,
-        );
-      }
-      const type = datagram.readUInt16LE(at + 4);
-      if (datagram.readUInt32LE(at + 8) === sequence) {
-        if (type === NLMSG_DONE) return true;
-        if (type === NLMSG_ERROR) {
-          const errno = datagram.readInt32LE(at + HEADER);
-          if (errno === 0) return true;
-          throw refused(what, -errno);
-        }
-        messages.push({ type, body: Buffer.from(datagram.subarray(at + HEADER, at + length)) });
-      }
-      at += align(length);
+    for (const message of messagesOf(what, datagram)) {
+      if (message.sequence !== sequence) continue;
+      if (message.type === NLMSG_DONE) return true;
+      if (message.type !== NLMSG_ERROR) messages.push(message);
+      else if (errnoOfAnswer(message) === 0) return true;
+      else throw refused(what, errnoOfAnswer(message));
     }
     return false;
   }

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError } from '#core/errors.ts';
 import { throwIfAborted } from './abort.ts';
 import type { JoinedBridge, JoinRequest, LeaveRequest, PodLinks } from './kernel.ts';
+import { LinkRemoval } from './link-removal.ts';
 import type { VisitingThread } from './visiting-thread.ts';
 
 /** Milliseconds within which a new port carries frames: what the CNI plugin `bridge` waits, in smaller steps. */
@@ -11,6 +12,7 @@ const LOOK_AGAIN = 2;
 /** The real links, by the thread that visits namespaces. */
 export class RealPodLinks implements PodLinks {
   readonly #thread: VisitingThread;
+  readonly #removal = new LinkRemoval();
 
   constructor(thread: VisitingThread) {
     this.#thread = thread;
@@ -25,7 +27,10 @@ export class RealPodLinks implements PodLinks {
   }
 
   async leave(request: LeaveRequest): Promise<void> {
-    await this.#thread.ask({ act: 'leave bridge', request });
+    const { netns, interfaceName } = request;
+    const link = await this.#thread.ask({ act: 'leave bridge', request });
+    const isThere = () => this.#thread.ask({ act: 'has link', netns, interfaceName });
+    if (link) await this.#removal.remove(link, isThere);
   }
 
   async forgetUdp(families: readonly (4 | 6)[], ports: readonly number[]): Promise<void> {

@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { formatIp, parseIp } from '#linux/ip-address.ts';
+import type { Masquerade } from '#linux/kernel.ts';
 
 export interface PublishedPort {
   readonly hostPort: number;
@@ -71,6 +72,14 @@ export function chainsOf({ network, id }: Pick<PodRules, 'network' | 'id'>): {
 
 /** Whether there is anything to do. */
 export const hasRules = ({ masquerade, ports }: PodRules): boolean => masquerade || ports.length > 0;
+
+/** The rules of a pod that is but masqueraded; undefined for one with others, or of which too little is known. */
+export function masqueradeOf(pod: PodRules): Masquerade | undefined {
+  const { family, address, masquerade, ports } = pod;
+  if (!masquerade || ports.length > 0 || !address) return undefined;
+  const { ip, prefixLength } = address;
+  return { family, chain: chainsOf(pod).masquerade, text: label(pod), address: ip, prefixLength };
+}
 
 /** The rules, where those shared are there: it fails as a whole where one is missing. */
 export const addition = (pod: PodRules): string =>
@@ -182,6 +191,8 @@ function portLists(ports: readonly PublishedPort[]): { protocol: string; list: s
 
 const ownNetwork = ({ address }: PodRules): string => `${address?.ip}/${address?.prefixLength}`;
 
+const label = ({ network, id }: PodRules): string => `name: "${network}" id: "${id}"`;
+
 /** Names are of `[A-Za-z0-9_.-]` (conflist.ts) and ids of hexadecimal digits: nothing in them ends the quotes. */
-const comment = ({ network, id }: PodRules, prefix = ''): string =>
-  `-m comment --comment "${prefix}name: \\"${network}\\" id: \\"${id}\\""`;
+const comment = (pod: PodRules, prefix = ''): string =>
+  `-m comment --comment "${(prefix + label(pod)).replaceAll('"', '\\"')}"`;

@@ -40,9 +40,12 @@ export class NativeNetwork {
   readonly #kernel: Pick<Kernel, 'links'>;
   readonly #filter: PacketFilter;
 
-  constructor(kernel: Pick<Kernel, 'links' | 'processes'>, environment: Readonly<Record<string, string>>) {
+  constructor(
+    kernel: Pick<Kernel, 'links' | 'nat' | 'processes'>,
+    environment: Readonly<Record<string, string>>,
+  ) {
     this.#kernel = kernel;
-    this.#filter = new PacketFilter(kernel.processes, environment);
+    this.#filter = new PacketFilter(kernel, environment);
   }
 
   /** Throws NetworkFailed or ResourceExhausted that name the network; a `detach` is due after a failure. */

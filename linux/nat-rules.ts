@@ -1,0 +1,124 @@
+/** The rules of pods written into nf_tables without a program. */
+import { errnoOf } from '#core/errors.ts';
+import { abandoned, throwIfAborted } from './abort.ts';
+import type { ProcessWatches } from './child.ts';
+import type { Masquerade, NatRules } from './kernel.ts';
+import { kill } from './libc.ts';
+import {
+  addition,
+  chainOf,
+  contentOfChain,
+  contentOfRule,
+  GET_CHAIN,
+  GET_RULE,
+  jumpTo,
+  ofBaseChain,
+  ofTable,
+  removal,
+} from './masquerade-messages.ts';
+import { NETLINK_NETFILTER, type NetlinkRequest, openNetlink } from './netlink.ts';
+import type { ApartRequest } from './spawn-apart.ts';
+import type { VisitingThread } from './visiting-thread.ts';
+import { WaitingNetlink } from './waiting-netlink.ts';
+
+const SIGKILL = 9;
+
+export class RealNatRules implements NatRules, Disposable {
+  readonly #thread: VisitingThread;
+  readonly #watches: ProcessWatches;
+  /** In the node's own namespace, where the main thread stands. */
+  #netlink: WaitingNetlink | undefined;
+  #tail: Promise<unknown> = Promise.resolve();
+
+  constructor(thread: VisitingThread, watches: ProcessWatches) {
+    this.#thread = thread;
+    this.#watches = watches;
+  }
+
+  async writesLike(iptables: ApartRequest, rules: Masquerade, signal: AbortSignal): Promise<boolean> {
+    throwIfAborted(signal, 'try iptables');
+    const { pid, socket } = await this.#thread.ask({ act: 'spawn apart', request: iptables });
+    using netlink = new WaitingNetlink(socket);
+    if (!(await this.#succeeds(pid, signal))) return false;
+    const table = () => contentOf(netlink, rules.family);
+    const theirs = await table();
+    if (!(await remove(netlink, rules))) return false;
+    const without = await table();
+    return (await add(netlink, rules)) && (await table()) === theirs && without !== theirs;
+  }
+
+  add(rules: Masquerade): Promise<boolean> {
+    return this.#onNode((netlink) => add(netlink, rules));
+  }
+
+  remove(rules: Pick<Masquerade, 'family' | 'chain'>): Promise<boolean> {
+    return this.#onNode((netlink) => remove(netlink, rules));
+  }
+
+  /** One after another, on one socket for good: to close one after a deletion takes longer than all the rest. */
+  #onNode<T>(act: (netlink: WaitingNetlink) => Promise<T>): Promise<T> {
+    const turn = this.#tail.then(async () => {
+      this.#netlink ??= new WaitingNetlink(openNetlink(NETLINK_NETFILTER));
+      try {
+        return await act(this.#netlink);
+      } catch (error) {
+        this[Symbol.dispose]();
+        throw error;
+      }
+    });
+    this.#tail = turn.catch(() => {});
+    return turn;
+  }
+
+  [Symbol.dispose](): void {
+    this.#netlink?.[Symbol.dispose]();
+    this.#netlink = undefined;
+  }
+
+  async #succeeds(pid: number, signal: AbortSignal): Promise<boolean> {
+    const { exited } = this.#watches.adopt(pid, false);
+    const end = () => void kill(-pid, SIGKILL); // not reaped yet, so the number means it and its kin
+    signal.addEventListener('abort', end, { once: true });
+    if (signal.aborted) end();
+    const { code } = await exited;
+    signal.removeEventListener('abort', end);
+    if (signal.aborted) throw abandoned('try iptables', signal);
+    return code === 0;
+  }
+}
+
+const add = (netlink: WaitingNetlink, rules: Masquerade): Promise<boolean> =>
+  carriedOut(netlink, `masquerade by chain ${rules.chain}`, addition(rules));
+
+async function remove(
+  netlink: WaitingNetlink,
+  { family, chain }: Pick<Masquerade, 'family' | 'chain'>,
+): Promise<boolean> {
+  const rules = await netlink.dump('list the rules of POSTROUTING', GET_RULE, ofBaseChain(family));
+  const jumps = rules.map(({ body }) => jumpTo(chain, body)).filter((handle) => handle !== undefined);
+  return carriedOut(netlink, `remove chain ${chain}`, removal({ family, chain }, jumps));
+}
+
+/** false where the kernel refuses: it has changed nothing then. */
+async function carriedOut(
+  netlink: WaitingNetlink,
+  what: string,
+  requests: readonly NetlinkRequest[],
+): Promise<boolean> {
+  try {
+    await netlink.send(what, requests);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+    return false;
+  }
+}
+
+/** The rules, in their order within each chain, and the chains, in any. */
+async function contentOf(netlink: WaitingNetlink, family: 4 | 6): Promise<string> {
+  const rules = await netlink.dump('list the rules of nat', GET_RULE, ofTable(family));
+  const chains = await netlink.dump('list the chains of nat', GET_CHAIN, ofTable(family));
+  const byChain = Object.entries(Object.groupBy(rules, ({ body }) => chainOf(body)));
+  const lines = byChain.flatMap(([, list = []]) => [list.map(({ body }) => contentOfRule(body)).join()]);
+  return [...chains.map(({ body }) => contentOfChain(body)), ...lines].sort().join('\n');
+}
