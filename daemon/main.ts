@@ -100,7 +100,7 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
 /** Loads what is on disk: when this returns, reads are right. */
 async function open(config: Config, kernel: Kernel, log: DaemonLog): Promise<Services> {
   const options = runtimeOptions(config);
-  const driver = cgroupDriver(config);
+  const driver = cgroupDriver(config, kernel);
   const handlers = await Handlers.open(options, kernel.processes, await hybridCgroups(kernel), log);
   // The pods need the containers and the containers the pods: each sees the other through its port, later.
   const late: { containers?: RuntimeService } = {};
@@ -145,8 +145,11 @@ async function recover({ pods, containers }: Services, log: DaemonLog): Promise<
   }
 }
 
-/** The prefix is crisp's own: with the last pod it goes too. Another daemon's groups below it keep it. */
-async function forgetCgroups(config: Config, kernel: Kernel, { pods }: Services): Promise<void> {
+/**
+ * The prefix is crisp's own, but for systemd's: with the last pod it goes too. Another daemon's groups below it keep it.
+ */
+async function forgetCgroups(config: Config, kernel: Kernel, { pods, driver }: Services): Promise<void> {
+  if (driver === 'systemd') return;
   const prefix = config.cgroup.parent;
   if (pods.list().length > 0 || kernel.cgroups.processes(prefix).length > 0) return;
   await kernel.cgroups.remove(prefix, AbortSignal.timeout(FORGET_MS)).catch(() => {});
@@ -195,11 +198,9 @@ function registerGauges(metrics: Metrics, { pods, containers }: Services): void 
   });
 }
 
-/** `auto` is systemd where it is PID 1 (sd_booted(3)); that driver has its own issue, so auto is cgroupfs till then. */
-function cgroupDriver(config: Config): 'cgroupfs' | 'systemd' {
-  if (config.cgroup.driver !== 'auto') return config.cgroup.driver;
-  return 'cgroupfs';
-}
+/** `auto` is systemd where it is PID 1 (sd_booted(3)), as the kubelet's own default is. */
+const cgroupDriver = ({ cgroup }: Config, { systemd }: Kernel): 'cgroupfs' | 'systemd' =>
+  cgroup.driver === 'auto' ? (systemd.booted ? 'systemd' : 'cgroupfs') : cgroup.driver;
 
 /** v1 hierarchies with a cgroup2 mount beside them, where systemd puts it: crun refuses that. */
 async function hybridCgroups(kernel: Kernel): Promise<boolean> {

@@ -1,6 +1,5 @@
 /**
- * Cgroup drivers: where a pod, its pause process and its containers stand, and in which form the OCI runtime and the
- * kubelet name these places.
+ * The cgroupfs driver: groups are directories, made by crisp and the OCI runtime.
  *
  *   the kubelet's parent      <parent>            never given a property, never removed by crisp
  *                             ├─ <sandbox id>     pause process and monitors
@@ -13,40 +12,20 @@
  */
 import { CrispError } from '#core/errors.ts';
 import type { ContainerId, SandboxId } from '#core/ids.ts';
-import type { Cgroups } from '#linux/kernel.ts';
+import type { Cgroups, Kernel } from '#linux/kernel.ts';
+import {
+  type CgroupDriver,
+  type CgroupDriverName,
+  checkControllers,
+  type PodCgroup,
+  under,
+} from './cgroup-driver.ts';
 import type { SandboxLinux } from './config.ts';
 import { podLimits } from './limits.ts';
-
-export type CgroupDriverName = 'cgroupfs' | 'systemd';
-
-/** The places of one pod: plain data, part of the record. Paths are absolute below the cgroup root. */
-export interface PodCgroup {
-  readonly parent: string;
-  /** The leaf of the pause process and the monitors. */
-  readonly monitor: string;
-  /** Whether crisp made the parent, and so may limit and remove it. */
-  readonly own: boolean;
-}
-
-/** The port. Names are pure, so that they can be recorded before anything is made. */
-export interface CgroupDriver {
-  readonly name: CgroupDriverName;
-  /** Throws InvalidArgument where the text is not a cgroup parent in this driver's form. Empty is fine. */
-  checkParent(parent: string): void;
-  place(sandbox: SandboxId, parent: string): PodCgroup;
-  /** Makes the pod's groups, with its limits where they are crisp's own. */
-  create(cgroup: PodCgroup, linux: SandboxLinux): Promise<void>;
-  join(cgroup: PodCgroup, pid: number): Promise<void>;
-  /** Kills what stands in the leaf and removes it; the same of the parent where it is crisp's own. Missing: success. */
-  remove(cgroup: PodCgroup, signal: AbortSignal): Promise<void>;
-  /** The container's group, as `cgroupsPath` of the OCI spec and as a path below the cgroup root. */
-  container(cgroup: PodCgroup, container: ContainerId): { readonly oci: string; readonly path: string };
-}
+import { SystemdDriver } from './systemd-driver.ts';
 
 /** Names of at most 255 bytes, neither `.` nor `..`, without control characters. */
 const SEGMENT = /^(?!\.{1,2}$)[^/\p{Cc}]{1,255}$/u;
-
-const under = (parent: string, name: string): string => (parent === '/' ? `/${name}` : `${parent}/${name}`);
 
 export class CgroupfsDriver implements CgroupDriver {
   readonly name = 'cgroupfs';
@@ -92,15 +71,20 @@ export class CgroupfsDriver implements CgroupDriver {
   }
 
   async create(cgroup: PodCgroup, linux: SandboxLinux): Promise<void> {
+    const limits = cgroup.own ? podLimits(linux, this.#cgroups.version) : [];
+    checkControllers(cgroup.parent, limits, this.#cgroups);
     await this.#cgroups.create(cgroup.monitor);
-    if (!cgroup.own) return;
-    for (const { file, value } of podLimits(linux, this.#cgroups.version)) {
+    for (const { file, value } of limits) {
       await this.#cgroups.write(cgroup.parent, file, value);
     }
   }
 
-  join(cgroup: PodCgroup, pid: number): Promise<void> {
+  join(cgroup: PodCgroup, _linux: SandboxLinux, pid: number): Promise<void> {
     return this.#cgroups.join(cgroup.monitor, pid);
+  }
+
+  entrance(cgroup: PodCgroup): readonly string[] {
+    return this.#cgroups.entrance(cgroup.monitor);
   }
 
   async remove(cgroup: PodCgroup, signal: AbortSignal): Promise<void> {
@@ -116,10 +100,38 @@ export class CgroupfsDriver implements CgroupDriver {
   }
 }
 
-/** The driver of the config. The systemd one is not built yet. */
-export function openCgroupDriver(name: CgroupDriverName, cgroups: Cgroups, prefix: string): CgroupDriver {
-  if (name === 'cgroupfs') return new CgroupfsDriver(cgroups, prefix);
-  throw new CrispError('Unimplemented', 'the systemd cgroup driver is not built', {
-    hint: 'set the cgroup driver of crisp and of the kubelet to cgroupfs',
-  });
+export interface DriverOptions {
+  readonly driver: CgroupDriverName;
+  /** Where crisp's own pod groups are made, such as `/crisp`. */
+  readonly prefix: string;
+  /** Limit of one call of systemd, in milliseconds. */
+  readonly limit: number;
+  /** The places in all records whose groups may still be there. */
+  readonly recorded: () => readonly PodCgroup[];
+}
+
+/** The driver of the config. What an earlier daemon made under the other one is still ended in its own form. */
+export function openCgroupDriver(
+  { driver, prefix, limit, recorded }: DriverOptions,
+  { cgroups, systemd }: Pick<Kernel, 'cgroups' | 'systemd'>,
+): CgroupDriver {
+  if (driver === 'systemd' && !systemd.booted) {
+    throw new CrispError('FailedPrecondition', 'cgroup.driver is systemd, but systemd is not PID 1 here', {
+      hint: "set the cgroup driver of crisp and of the kubelet to cgroupfs, or crisp's to auto",
+    });
+  }
+  const files = new CgroupfsDriver(cgroups, driver === 'systemd' ? '/' : prefix);
+  const units = new SystemdDriver({ cgroups, systemd, prefix, limit, recorded });
+  const chosen = driver === 'systemd' ? units : files;
+  const of = (cgroup: PodCgroup): CgroupDriver => (cgroup.units ? units : files);
+  return {
+    name: chosen.name,
+    checkParent: (parent) => chosen.checkParent(parent),
+    place: (sandbox, parent) => chosen.place(sandbox, parent),
+    create: (cgroup, linux) => of(cgroup).create(cgroup, linux),
+    join: (cgroup, linux, pid, signal) => of(cgroup).join(cgroup, linux, pid, signal),
+    entrance: (cgroup) => of(cgroup).entrance(cgroup),
+    remove: (cgroup, signal) => of(cgroup).remove(cgroup, signal),
+    container: (cgroup, container) => of(cgroup).container(cgroup, container),
+  };
 }

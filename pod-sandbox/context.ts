@@ -1,7 +1,7 @@
 /** What each act on a sandbox needs: the ports and the state, built once in `index.ts`. */
 import type { Log } from '#core/operation.ts';
 import type { Kernel } from '#linux/kernel.ts';
-import type { CgroupDriver } from './cgroups.ts';
+import type { CgroupDriver } from './cgroup-driver.ts';
 import type { Cni } from './network/cni.ts';
 import type { ConfDirectory } from './network/conf-directory.ts';
 import type { Deadlines } from './options.ts';

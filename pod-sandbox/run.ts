@@ -114,13 +114,15 @@ async function recordPause(
 /** The pause process goes on only when it is recorded and stands in its cgroup. */
 async function placePause(
   { cgroups, deadlines }: Context,
-  { cgroup }: SandboxRecord,
+  { cgroup, config }: SandboxRecord,
   making: Making,
   op: Operation,
 ): Promise<void> {
   const { effects, held } = making;
   if (!held) return;
-  await effects.run(op, 'join cgroup', deadlines.cgroup, () => cgroups.join(cgroup, held.process.pid));
+  await effects.run(op, 'join cgroup', deadlines.cgroup, (signal) =>
+    cgroups.join(cgroup, config.linux, held.process.pid, signal),
+  );
   await effects.run(op, 'release', deadlines.namespaces, () => {
     making.released = true;
     return held.release();

@@ -18,7 +18,7 @@ import { CrispError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Versioned } from '#core/record-store.ts';
 import type { NamespaceKind, ProcessRef } from '#linux/kernel.ts';
-import type { PodCgroup } from './cgroups.ts';
+import type { PodCgroup } from './cgroup-driver.ts';
 import type { SandboxConfig } from './config.ts';
 import type { Attachment } from './network/attachment.ts';
 

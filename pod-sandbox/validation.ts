@@ -4,7 +4,7 @@
  */
 import { isIP } from 'node:net';
 import { CrispError } from '#core/errors.ts';
-import type { CgroupDriver } from './cgroups.ts';
+import type { CgroupDriver } from './cgroup-driver.ts';
 import type { DnsConfig, PortMapping, SandboxConfig, SandboxMetadata, SandboxResources } from './config.ts';
 import { checkNamespaces } from './namespace-rules.ts';
 import { bandwidthOf } from './network/bandwidth.ts';

@@ -21,6 +21,7 @@ import type { ContainerRecord } from './container.ts';
 import { type OciRuntime, runtimeWords } from './oci-runtime.ts';
 import { findProgram, PROGRAM_ENV } from './programs.ts';
 import { placesOf, type Runtime } from './runtime.ts';
+import { isUnit } from './spec/annotations.ts';
 
 const SYNC_PIPE = 3;
 const START_PIPE = 4;
@@ -86,6 +87,7 @@ function monitorArgs(runtime: Runtime, oci: OciRuntime, record: ContainerRecord)
   args.push('--exit-dir', `${options.state}/exits`, '--persist-dir', places.bundle, '--full-attach');
   args.push('-l', record.logPath === '' ? 'none' : `k8s-file:${record.logPath}`, '--log-level', 'error');
   for (const arg of oci.globalArgs) args.push('--runtime-arg', arg);
+  if (isUnit(record.cgroup.oci)) args.push('--systemd-cgroup');
   if (record.tty) args.push('-t');
   if (record.stdin) args.push('-i');
   if (record.stdin && !record.stdinOnce) args.push('--leave-stdin-open');

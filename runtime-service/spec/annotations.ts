@@ -16,3 +16,13 @@ export function passedAnnotations(
     !key.startsWith(COMMANDS) && allowed.some((prefix) => prefix !== '' && key.startsWith(prefix));
   return Object.fromEntries([...Object.entries(pod), ...Object.entries(container)].filter(passes));
 }
+
+/** Whether a container's `cgroupsPath` is systemd's `slice:prefix:name`, and no path. */
+export const isUnit = (cgroupsPath: string): boolean => !cgroupsPath.startsWith('/');
+
+/**
+ * Older versions of crun (1.8) put the limits on a group of their own below the container's scope unless told otherwise:
+ * they belong on the scope, where the kubelet and `systemd-cgtop` look for them.
+ */
+export const unitAnnotations = (cgroupsPath: string): Record<string, string> =>
+  isUnit(cgroupsPath) ? { 'run.oci.systemd.subgroup': '' } : {};

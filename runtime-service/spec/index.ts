@@ -3,7 +3,7 @@ import { CrispError } from '#core/errors.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerUser } from '../container.ts';
 import type { ImageForContainer, PodOfContainer } from '../ports.ts';
-import { passedAnnotations } from './annotations.ts';
+import { passedAnnotations, unitAnnotations } from './annotations.ts';
 import { capabilitiesOf } from './capabilities.ts';
 import { containerDevices } from './devices.ts';
 import { type MountContext, ociMounts, rootfsPropagation } from './mounts.ts';
@@ -114,11 +114,14 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
 
 /** crisp's own come last: no client's can stand in their place. */
 async function ociAnnotations(
-  { config, pod, runtime }: SpecRequest,
+  { config, pod, runtime, cgroup }: SpecRequest,
   seccomp: OciSeccomp | undefined,
   host: SpecHost,
 ): Promise<Record<string, string>> {
-  const passed = passedAnnotations(pod.annotations, config.annotations, runtime.allowedAnnotations);
+  const passed = {
+    ...passedAnnotations(pod.annotations, config.annotations, runtime.allowedAnnotations),
+    ...unitAnnotations(cgroup),
+  };
   const program =
     seccomp && runtime.seccompPrograms ? await host.seccompPrograms.program(seccomp) : undefined;
   return program === undefined ? passed : { ...passed, [PROGRAM_ANNOTATION]: program };

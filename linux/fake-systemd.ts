@@ -1,0 +1,49 @@
+import { CrispError } from '#core/errors.ts';
+import type { Cgroups, Processes } from './kernel.ts';
+import { slicePath } from './slice-names.ts';
+import type { ScopeRequest, SystemdUnits, UnitProperty } from './systemd-units.ts';
+
+/** Units in memory, with their groups in the fake kernel's tree. A scope does not end when it empties. */
+export class FakeSystemd implements SystemdUnits {
+  readonly booted = true;
+  /** The loaded units and the properties that were given to them. */
+  readonly units = new Map<string, readonly UnitProperty[]>();
+  readonly #paths = new Map<string, string>();
+  readonly #cgroups: Cgroups;
+  readonly #processes: Pick<Processes, 'reference'>;
+
+  constructor(cgroups: Cgroups, processes: Pick<Processes, 'reference'>) {
+    this.#cgroups = cgroups;
+    this.#processes = processes;
+  }
+
+  async startScope({ name, slice, pids, slices }: ScopeRequest): Promise<void> {
+    const taken = [name, ...slices.map((made) => made.name)].find((unit) => this.units.has(unit));
+    if (taken) throw new CrispError('AlreadyExists', `systemd: start ${name}: unit ${taken} exists`);
+    const ended = pids.find((pid) => !this.#processes.reference(pid));
+    if (ended !== undefined)
+      throw new CrispError('NotFound', `systemd: start ${name}: process ${ended} has ended`);
+    for (const made of slices) this.#load(made.name, slicePath(made.name), made.properties);
+    const path = `${slice === '-.slice' ? '' : slicePath(slice)}/${name}`;
+    await this.#cgroups.create(path);
+    for (const pid of pids) await this.#cgroups.join(path, pid);
+    this.#load(name, path, []);
+  }
+
+  #load(name: string, path: string, properties: readonly UnitProperty[]): void {
+    this.units.set(name, properties);
+    this.#paths.set(name, path);
+  }
+
+  async stop(unit: string, signal: AbortSignal): Promise<void> {
+    const path = unit.endsWith('.slice') ? slicePath(unit) : this.#paths.get(unit);
+    if (path === undefined) return;
+    await this.#cgroups.kill(path, signal);
+    await this.#cgroups.remove(path, signal);
+    for (const [name, at] of this.#paths) {
+      if (at !== path && !at.startsWith(`${path}/`)) continue;
+      this.units.delete(name);
+      this.#paths.delete(name);
+    }
+  }
+}
