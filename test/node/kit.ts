@@ -1,0 +1,55 @@
+/** What is carried into the machine, as one tar archive: crisp's tarball, and a registry's files with images in them. */
+import { spawnSync } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { startRegistry } from '../image-service/registry.ts';
+import { buildImage, busyboxEntries, busyboxImage, pushImage } from '../images.ts';
+
+const PROJECT = join(import.meta.dirname, '../..');
+const MIB = 1 << 20;
+
+/** Where the machine's registry answers. */
+export const REGISTRY = '127.0.0.1:5000';
+
+function run(command: string, args: readonly string[]): void {
+  const { status, stderr, error } = spawnSync(command, args, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`${command} ${args.join(' ')}: ${error?.message ?? stderr}`);
+}
+
+/** An image that takes its time: layers of what cannot be packed, and of many files; `/sums` has their MD5 sums. */
+function largeImage() {
+  const block = (name: string, size: number) => ({ name, content: randomBytes(size) });
+  const one = [block('large-one', 6 * MIB)];
+  const many = Array.from({ length: 600 }, (_, n) => block(`many/${n % 20}/${n}`, 700));
+  const two = [block('large-two', 6 * MIB)];
+  const sums = [...one, ...many, ...two].map(
+    ({ name, content }) => `${createHash('md5').update(content).digest('hex')}  ${name}\n`,
+  );
+  return buildImage({
+    layers: [
+      { entries: busyboxEntries() },
+      { entries: one },
+      { entries: many, compression: 'zstd' },
+      { entries: [...two, { name: 'sums', content: sums.join('') }] },
+    ],
+    config: { Env: ['PATH=/bin'], Cmd: ['sh'] },
+  });
+}
+
+/** Builds the archive in the directory; its path. */
+export async function makeKit(directory: string): Promise<string> {
+  const kit = join(directory, 'kit');
+  mkdirSync(kit, { recursive: true });
+  run(process.execPath, [join(PROJECT, 'deploy/dist/main.ts'), '--output', join(directory, 'dist')]);
+  run('sh', ['-c', `mv "$1"/dist/*.tar.gz "$2"/crisp.tar.gz && rm -r "$1"/dist`, 'sh', directory, kit]);
+  await using registry = await startRegistry(join(directory, 'registry'));
+  await pushImage(registry.url, 'busybox', 'latest', busyboxImage());
+  for (const name of ['large-0', 'large-1', 'large-2'])
+    await pushImage(registry.url, name, 'latest', largeImage());
+  run('mv', [join(directory, 'registry/data'), join(kit, 'registry')]);
+  const archive = join(directory, 'kit.tar');
+  run('tar', ['-cf', archive, '-C', kit, '.']);
+  run('rm', ['-r', kit]);
+  return archive;
+}

@@ -1,0 +1,244 @@
+/** A machine with crisp installed from its tarball, a registry, and short ways to make pods there. */
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type CriClient, connectCri, cri, fromBigInt } from '#api/cri/v1/index.ts';
+import { nodeImage } from './cache.ts';
+import { makeKit, REGISTRY } from './kit.ts';
+import { Machine } from './machine.ts';
+
+export const { SANDBOX_READY: READY, SANDBOX_NOTREADY: NOT_READY } = cri.PodSandboxState;
+export const { CONTAINER_RUNNING: RUNNING, CONTAINER_EXITED: EXITED } = cri.ContainerState;
+/** Generous: the machine is emulated, and this one is shared. */
+const WAIT_MS = 180_000;
+const CONFIGURE = `mkdir -p /etc/crisp/crisp.toml.d
+printf '[image.registries."${REGISTRY}"]\\ninsecure = true\\n' >/etc/crisp/crisp.toml.d/50-test.toml`;
+
+/** Waits until `probe` gives something. */
+export async function until<T>(what: string, probe: () => T | Promise<T>): Promise<NonNullable<T>> {
+  for (const limit = Date.now() + WAIT_MS; Date.now() < limit; await sleep(200)) {
+    const found = await probe();
+    if (found) return found;
+  }
+  throw new Error(`${what}: not so within ${WAIT_MS / 1000} s`);
+}
+
+export interface PodChanges {
+  readonly cgroupParent?: string;
+  readonly resources?: cri.LinuxContainerResourcesInit;
+  readonly overhead?: cri.LinuxContainerResourcesInit;
+  readonly uid?: string;
+}
+
+export interface ContainerChanges {
+  readonly image?: string;
+  readonly command?: readonly string[];
+  readonly resources?: cri.LinuxContainerResourcesInit;
+}
+
+export class VirtualNode implements AsyncDisposable {
+  readonly machine: Machine;
+  readonly #directory: string;
+  #client: CriClient | undefined;
+  #count = 0;
+  readonly #configs = new Map<string, cri.PodSandboxConfigInit>();
+
+  private constructor(machine: Machine, directory: string) {
+    this.machine = machine;
+    this.#directory = directory;
+  }
+
+  /** Boots a fresh machine and unpacks the kit in it; crisp is not installed yet. */
+  static async start(name: string): Promise<VirtualNode> {
+    const base = process.env['CRISP_TEST_DIR'];
+    if (!base) throw new Error('run this through test/run.ts: it sets CRISP_TEST_DIR');
+    const timer = stopwatch(name);
+    const image = await nodeImage();
+    const directory = mkdtempSync(join(base, `${name}-`));
+    // One for all files of a run.
+    const shared = join(base, 'node-kit');
+    const kit = join(shared, 'kit.tar');
+    if (!existsSync(kit)) {
+      rmSync(shared, { recursive: true, force: true });
+      mkdirSync(shared);
+      await makeKit(shared);
+      timer('image and kit made');
+    }
+    const machine = await Machine.start({ image, directory, archive: kit });
+    timer('booted');
+    const node = new VirtualNode(machine, directory);
+    await node.sh(`mkdir kit && tar -xf /dev/vdb -C kit && mv kit/registry /srv/registry && systemctl start node-registry
+      mkdir crisp && tar -xzf kit/crisp.tar.gz --strip-components=1 -C crisp`);
+    await node.configure();
+    timer('kit unpacked');
+    return node;
+  }
+
+  /** The same with crisp installed and serving. */
+  static async installed(name: string): Promise<VirtualNode> {
+    const node = await VirtualNode.start(name);
+    const timer = stopwatch(name);
+    await node.sh('crisp/install');
+    timer('crisp installed');
+    return node;
+  }
+
+  /** Tells the daemon, at its next start, of the registry. */
+  configure(): Promise<string> {
+    return this.sh(CONFIGURE);
+  }
+
+  /** Runs a script in the machine that must succeed. */
+  sh(script: string): Promise<string> {
+    return this.machine.sh(script);
+  }
+
+  /** The lines of a script's output. */
+  async lines(script: string): Promise<string[]> {
+    return (await this.sh(script)).split('\n').filter(Boolean);
+  }
+
+  /** The daemon in the machine. */
+  get client(): CriClient {
+    this.#client ??= connectCri(`dns:127.0.0.1:${this.machine.criPort}`);
+    return this.#client;
+  }
+
+  /** Waits until the daemon serves, over a new connection. */
+  async serving(): Promise<void> {
+    this.#client?.close();
+    this.#client = undefined;
+    await until('crisp is active', async () => {
+      const { output } = await this.machine.run('systemctl is-active crisp');
+      assert.notEqual(output.trim(), 'failed', await this.log());
+      return output.trim() === 'active';
+    });
+    await until('crisp answers', () =>
+      this.client.Version({}, { timeoutMs: 10_000 }).then(
+        () => true,
+        () => false,
+      ),
+    );
+  }
+
+  /** The power is taken away, and comes back. */
+  async powerCut(): Promise<void> {
+    await this.machine.cut();
+    await this.up();
+  }
+
+  async reboot(): Promise<void> {
+    await this.machine.off();
+    await this.up();
+  }
+
+  /** Switches it on where it is off. */
+  async up(): Promise<void> {
+    if (!this.machine.isOn) await this.machine.boot();
+    await this.serving();
+  }
+
+  /** What the daemon has logged since the boot. */
+  log(): Promise<string> {
+    return this.sh('journalctl -b -u crisp -o cat --no-pager | tail -n 40');
+  }
+
+  async pull(name: string): Promise<string> {
+    const image = { image: `${REGISTRY}/${name}` };
+    return (await this.client.PullImage({ image }, { timeoutMs: WAIT_MS })).imageRef;
+  }
+
+  async runPod(changes: PodChanges = {}): Promise<string> {
+    const name = `pod-${++this.#count}`;
+    const { uid = `uid-${name}`, ...linux } = changes;
+    const config: cri.PodSandboxConfigInit = {
+      metadata: { name, uid, namespace: 'default', attempt: 0 },
+      hostname: name,
+      logDirectory: `/var/log/pods/${name}`,
+      linux,
+    };
+    const { podSandboxId } = await this.client.RunPodSandbox({ config });
+    this.#configs.set(podSandboxId, config);
+    return podSandboxId;
+  }
+
+  /** Creates and starts a container of the busybox image. */
+  async run(pod: string, changes: ContainerChanges = {}): Promise<string> {
+    const { image = `${REGISTRY}/busybox`, command = ['sleep', '100000'], resources } = changes;
+    const name = `ctr-${++this.#count}`;
+    const config: cri.ContainerConfigInit = {
+      metadata: { name, attempt: 0 },
+      image: { image },
+      command,
+      logPath: `${name}.log`,
+      linux: { ...(resources ? { resources } : {}), securityContext: { seccomp: { profileType: 0 } } },
+    };
+    const sandboxConfig = this.#configs.get(pod) ?? {};
+    const { containerId } = await this.client.CreateContainer({ podSandboxId: pod, config, sandboxConfig });
+    await this.client.StartContainer({ containerId });
+    return containerId;
+  }
+
+  async status(containerId: string): Promise<cri.ContainerStatus> {
+    const { status } = await this.client.ContainerStatus({ containerId });
+    assert.ok(status);
+    return status;
+  }
+
+  exited(id: string): Promise<cri.ContainerStatus> {
+    return until(`container ${id} is EXITED`, async () => {
+      const status = await this.status(id);
+      return status.state === EXITED ? status : undefined;
+    });
+  }
+
+  async exec(containerId: string, cmd: readonly string[], timeout = 60): Promise<string> {
+    const reply = await this.client.ExecSync({ containerId, cmd, timeout: fromBigInt(BigInt(timeout)) });
+    assert.equal(reply.exitCode, 0, Buffer.from(reply.stderr).toString());
+    return Buffer.from(reply.stdout).toString();
+  }
+
+  async pid(containerId: string): Promise<number> {
+    const { info } = await this.client.ContainerStatus({ containerId, verbose: true });
+    return (JSON.parse(info['info'] ?? '{}') as { pid: number }).pid;
+  }
+
+  async removePods(): Promise<void> {
+    const { items } = await this.client.ListPodSandbox({});
+    for (const { id } of items) {
+      await this.client.StopPodSandbox({ podSandboxId: id });
+      await this.client.RemovePodSandbox({ podSandboxId: id });
+    }
+  }
+
+  /** All that pods may leave behind in the machine, one in a line. */
+  leftovers(): Promise<string[]> {
+    return this.lines(`
+      grep -E ' (/run|/var/lib)/crisp/' /proc/self/mountinfo || true
+      ls -d /run/crisp/{sandboxes,containers,exits}/* /var/lib/crisp/{sandboxes,containers}/* /run/crisp/oci/*/* 2>/dev/null || true
+      find /sys/fs/cgroup -type d | grep -E '[0-9a-f]{64}|kubepods|/crisp/|/crisp.*\\.slice' || true
+      systemctl list-units --all --plain --no-legend '*.scope' '*.slice' | grep -E '[0-9a-f]{64}|kubepods|^crisp' || true
+      ip -o link | grep -E ': veth' || true
+      ls /var/lib/cni/networks/crisp-bridge 2>/dev/null | grep '^[0-9]' || true
+      lsns -t net -n -o NS,PID,COMMAND | grep -v ' 1 ' || true
+      iptables-save | grep -E 'CNI-[0-9a-f]|crisp-bridge' || true
+      ps -eo pid,comm | grep -E ' (conmon|crun|runc|pause|sleep)$' || true`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#client?.close();
+    await this.machine[Symbol.asyncDispose]();
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+}
+
+/** Prints a step's name with its seconds. */
+export function stopwatch(name: string): (step: string) => void {
+  let last = performance.now();
+  return (step) => {
+    const now = performance.now();
+    console.log(`# ${name}: ${step} in ${((now - last) / 1000).toFixed(1)} s`);
+    last = now;
+  };
+}
