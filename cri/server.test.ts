@@ -219,18 +219,13 @@ test('the calls that clients make first are answered', async () => {
 
 test('all 41 RPCs are there; those not built say so in the project’s own words', async () => {
   assert.equal(all.length, 41);
-  const built = new Set(
-    `Version Status RuntimeConfig RunPodSandbox StopPodSandbox RemovePodSandbox PodSandboxStatus
-    ListPodSandbox CreateContainer StartContainer StopContainer RemoveContainer ListContainers ContainerStatus ExecSync
-    ReopenContainerLog ListImages ImageStatus PullImage RemoveImage ImageFsInfo`.split(/\s+/),
-  );
+  const later = ['Exec', 'Attach', 'PortForward', 'CheckpointContainer'];
   for (const [name, { path, responseStream }] of all) {
+    if (name === 'GetContainerEvents') continue; // it has no end of its own
     const { code, details } = await raw(door.socket, path, Buffer.alloc(0), responseStream);
-    if (built.has(name)) assert.notEqual(code, status.UNIMPLEMENTED, name);
-    else {
-      assert.equal(code, status.UNIMPLEMENTED, name);
-      assert.match(details, new RegExp(`^${name} is not built yet`));
-    }
+    if (code !== status.UNIMPLEMENTED) continue;
+    assert.ok(later.includes(name), name);
+    assert.match(details, new RegExp(`^${name} is not built yet`));
   }
 });
 

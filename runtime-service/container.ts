@@ -65,6 +65,8 @@ export interface ContainerRecord {
   readonly mounts: readonly MountRequest[];
   readonly user: ContainerUser;
   readonly resources: LinuxResources;
+  /** Limits that are being put in force: an intent, finished or taken back after a crash. */
+  readonly update?: LinuxResources;
   readonly stopSignal: string;
   /** Absolute; empty where nothing is logged. */
   readonly logPath: string;

@@ -5,7 +5,7 @@ import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
 import type { Log, Operation } from '#core/operation.ts';
 import type { Kernel } from '#linux/kernel.ts';
 import type { UsageDetail } from '#linux/usage.ts';
-import type { ContainerConfig } from './config.ts';
+import type { ContainerConfig, LinuxResources } from './config.ts';
 import type { ContainerRecord } from './container.ts';
 import { type ContainerChange, Containers } from './containers.ts';
 import { Creation } from './create.ts';
@@ -23,6 +23,7 @@ import type { Runtime } from './runtime.ts';
 import { Starting } from './start.ts';
 import { type ContainerUsage, Stats, type StorageUsage } from './stats.ts';
 import { Stopping } from './stop.ts';
+import { updateResources } from './update.ts';
 
 export type {
   ContainerConfig,
@@ -119,6 +120,11 @@ export class RuntimeService {
   /** See `writeFiles`. */
   writeFiles(id: ContainerId, path: string, archive: AsyncIterable<Buffer>, op: Operation): Promise<void> {
     return writeFiles(this.#runtime, id, path, archive, op);
+  }
+
+  /** See `updateResources` in update.ts. */
+  updateResources(id: ContainerId, wanted: LinuxResources, op: Operation): Promise<void> {
+    return updateResources(this.#runtime, id, wanted, op);
   }
 
   /** See `reopenLog`. */

@@ -81,7 +81,14 @@ export class OciRuntime {
   async delete(id: ContainerId, op: Operation): Promise<void> {
     if (!this.#installed() && !existsSync(`${this.#stateRoot}/${id}`)) return;
     await mkdir(this.#stateRoot, { recursive: true, mode: 0o700 });
-    await this.#run(op, 'delete', ['delete', '--force', id], /does not exist|No such file|not found/i);
+    await this.#run(op, 'delete', ['delete', '--force', id], {
+      tolerated: /does not exist|No such file|not found/i,
+    });
+  }
+
+  /** Changes the limits of a running container to those of a JSON document of the OCI's `linux.resources`. */
+  async update(id: ContainerId, resources: string, op: Operation): Promise<void> {
+    await this.#run(op, 'update', ['update', '--resources', '-', id], { input: resources });
   }
 
   /** What the runtime says of itself, first line. Throws where it cannot be executed. */
@@ -94,9 +101,15 @@ export class OciRuntime {
     return stdout.toString().split('\n')[0] ?? '';
   }
 
-  async #run(op: Operation, stage: string, verb: string[], tolerated?: RegExp): Promise<Output> {
+  async #run(
+    op: Operation,
+    stage: string,
+    verb: string[],
+    { tolerated, input }: { tolerated?: RegExp; input?: string } = {},
+  ): Promise<Output> {
+    const request = { argv: this.command(...verb), env: PROGRAM_ENV, limit: 64 << 10 };
     const output = await op.deadline(`runtime ${stage}`, this.#timeout, (signal) =>
-      this.#processes.run({ argv: this.command(...verb), env: PROGRAM_ENV, limit: 64 << 10 }, signal),
+      this.#processes.run({ ...request, ...(input === undefined ? {} : { input }) }, signal),
     );
     const text = words(output.stderr);
     if (output.status.code !== 0 && !tolerated?.test(text)) {

@@ -5,6 +5,7 @@ import { unknownExit } from './exits.ts';
 import type { Runtime } from './runtime.ts';
 import { endStaleExec, type StaleExec, staleExecs } from './stale-execs.ts';
 import { ofProcess, undoContainer } from './undo.ts';
+import { finishUpdate } from './update.ts';
 
 /** What an earlier daemon left unfinished besides the states of its records. */
 export interface Unfinished {
@@ -62,6 +63,7 @@ export async function recoverContainer(
   op: Operation,
 ): Promise<void> {
   const { containers, kernel } = runtime;
+  await finishUpdate(runtime, id, op);
   const record = containers.get(id);
   if (!record) return;
   if (record.state === 'creating') {

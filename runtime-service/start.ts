@@ -30,7 +30,9 @@ export class Starting {
     return this.#flights.run(id, () =>
       containers.exclusive(id, async () => {
         // No other call starts it now: a start that an earlier daemon did not finish is a start error first.
-        if (containers.get(id)?.state === 'starting')
+        // And limits that it was changing are changed, or set back.
+        const { state, update } = containers.get(id) ?? {};
+        if (state === 'starting' || update)
           await recoverContainer(this.#runtime, id, op.detached('take back'));
         await this.#start(containers.resolve(id), op);
       }),

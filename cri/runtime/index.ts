@@ -30,6 +30,7 @@ import {
   streamPodSandboxMetrics,
   streamPodSandboxStats,
 } from './stream-lists.ts';
+import { updateContainerResources } from './update-container-resources.ts';
 import { version } from './version.ts';
 
 type Handlers = Partial<RuntimeServiceHandlers<Operation>>;
@@ -57,6 +58,7 @@ export const runtimeHandlers = (
     ContainerStatus: containerStatus(services),
     ExecSync: execSync(services),
     ReopenContainerLog: reopenContainerLog(services),
+    UpdateContainerResources: updateContainerResources(services),
     ContainerStats: containerStats(services),
     ListContainerStats: listContainerStats(services),
     PodSandboxStats: podSandboxStats(services),

@@ -94,6 +94,19 @@ export interface OciSpec {
 // Node 24 has JSON.rawJSON; the library definitions of TypeScript do not know it yet.
 const rawJson = (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON;
 
+/** The inverse of `encodeSpec`: integers beyond what a number holds become bigint. */
+export const parseSpec = (text: string): unknown =>
+  (JSON.parse as ParseWithSource)(text, (_key, item, { source }) =>
+    typeof item === 'number' && !Number.isSafeInteger(item) && source !== undefined && /^-?\d+$/.test(source)
+      ? BigInt(source)
+      : item,
+  );
+
+type ParseWithSource = (
+  text: string,
+  reviver: (key: string, item: unknown, context: { readonly source?: string }) => unknown,
+) => unknown;
+
 /** JSON in which a bigint is a plain number with all its digits, as the OCI runtimes read int64. */
 export const encodeSpec = (value: unknown): string =>
   JSON.stringify(value, (_key, item) => (typeof item === 'bigint' ? rawJson(item.toString()) : item));

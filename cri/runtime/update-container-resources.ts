@@ -1,0 +1,22 @@
+import type { cri } from '#api/cri/v1/index.ts';
+import { CrispError } from '#core/errors.ts';
+import type { Operation } from '#core/operation.ts';
+import type { CriServices } from '../services.ts';
+import { resources } from './container-config.ts';
+
+/** UpdateContainerResources: all of it or nothing; ContainerStatus then shows what is in force. */
+export const updateContainerResources =
+  ({ containers }: CriServices) =>
+  async (
+    { containerId, linux }: cri.UpdateContainerResourcesRequest,
+    op: Operation,
+  ): Promise<cri.UpdateContainerResourcesResponseInit> => {
+    const { id } = containers.resolve(containerId);
+    if (!linux) {
+      throw new CrispError('InvalidArgument', 'UpdateContainerResources: linux is missing', {
+        hint: 'give the limits in linux',
+      });
+    }
+    await containers.updateResources(id, resources(linux), op);
+    return {};
+  };

@@ -1,0 +1,95 @@
+/** How limits change: what a client asks for becomes what is in force, and what the OCI runtime is told. Pure. */
+import { CrispError } from '#core/errors.ts';
+import type { LinuxResources } from '../config.ts';
+import type { OciResources } from './oci.ts';
+import { ociResources, type ResourceHost } from './resources.ts';
+
+const PERIOD = 100_000n;
+const SHARES = 1024n;
+const UNLIMITED = -1n;
+
+/**
+ * The limits in force with those asked for on top; 0 and empty mean no change. A memory limit that is raised takes the
+ * limit of memory and swap along where that would fall below it, or was equal to the memory limit: no swap stays no swap.
+ */
+export function mergeResources(now: LinuxResources, wanted: LinuxResources): LinuxResources {
+  const memoryLimitBytes = wanted.memoryLimitBytes || now.memoryLimitBytes;
+  const pages = new Map(now.hugepageLimits.map(({ pageSize, limit }) => [pageSize, limit]));
+  for (const { pageSize, limit } of wanted.hugepageLimits) pages.set(pageSize, limit);
+  return {
+    cpuPeriod: wanted.cpuPeriod || now.cpuPeriod,
+    cpuQuota: wanted.cpuQuota || now.cpuQuota,
+    cpuShares: wanted.cpuShares || now.cpuShares,
+    memoryLimitBytes,
+    memorySwapLimitBytes: wanted.memorySwapLimitBytes || swapLimit(now, memoryLimitBytes),
+    oomScoreAdj: now.oomScoreAdj,
+    cpusetCpus: wanted.cpusetCpus || now.cpusetCpus,
+    cpusetMems: wanted.cpusetMems || now.cpusetMems,
+    hugepageLimits: [...pages].map(([pageSize, limit]) => ({ pageSize, limit })),
+    unified: { ...now.unified, ...wanted.unified },
+  };
+}
+
+function swapLimit({ memoryLimitBytes, memorySwapLimitBytes }: LinuxResources, limit: bigint): bigint {
+  if (memorySwapLimitBytes <= 0n || limit <= 0n) return memorySwapLimitBytes;
+  const follows = memorySwapLimitBytes === memoryLimitBytes || memorySwapLimitBytes < limit;
+  return follows ? limit : memorySwapLimitBytes;
+}
+
+const LIST = /^(\d+(-\d+)?)(,\d+(-\d+)?)*$/;
+
+/** What is not judged where the limits become the runtime's. Throws InvalidArgument. */
+export function checkUpdate({ cpusetCpus, cpusetMems, unified, hugepageLimits }: LinuxResources): void {
+  const refuse = (what: string, hint: string): never => {
+    throw new CrispError('InvalidArgument', what, { hint });
+  };
+  for (const [name, list] of Object.entries({ cpuset_cpus: cpusetCpus, cpuset_mems: cpusetMems })) {
+    if (list !== '' && !LIST.test(list)) refuse(`${name} ${JSON.stringify(list)} is no list`, 'write 0-3,8');
+  }
+  for (const [key, value] of Object.entries(unified)) {
+    if (key.startsWith('cgroup.'))
+      refuse(`unified: ${key} moves and kills, it does not limit`, 'use memory.high and the like');
+    if (!/^[^\0\n]{1,256}$/.test(value))
+      refuse(`unified: the value of ${JSON.stringify(key)} is not one line`, 'give one line');
+  }
+  const negative = hugepageLimits.find(({ limit }) => limit < 0n);
+  if (negative)
+    refuse(`hugepage limit ${negative.limit} of ${negative.pageSize} is negative`, 'use 0 for none');
+}
+
+/** What the runtime's update reads. A limit that `before` had and that is set no more is named as its default. */
+export function updateDocument(
+  resources: LinuxResources,
+  before: LinuxResources,
+  host: ResourceHost,
+): OciResources {
+  const filled: LinuxResources = {
+    ...resources,
+    cpuShares: resources.cpuShares || (before.cpuShares ? SHARES : 0n),
+    cpuPeriod: resources.cpuPeriod || (before.cpuPeriod ? PERIOD : 0n),
+    cpuQuota: resources.cpuQuota || (before.cpuQuota ? UNLIMITED : 0n),
+    memoryLimitBytes: resources.memoryLimitBytes || (before.memoryLimitBytes ? UNLIMITED : 0n),
+    memorySwapLimitBytes: resources.memorySwapLimitBytes || (before.memorySwapLimitBytes ? UNLIMITED : 0n),
+  };
+  const { memory, cpu } = ociResources(filled, host);
+  return { ...(memory ? { memory } : {}), ...(cpu ? { cpu } : {}) };
+}
+
+/** A control file of the container's cgroup and what is to be written to it. */
+export interface ControlFile {
+  readonly file: string;
+  readonly value: string;
+}
+
+/** What the runtimes' update leaves out: huge pages, and on version 2 the files that are named directly, which win. */
+export function controlFiles(resources: LinuxResources, host: ResourceHost): ControlFile[] {
+  const { hugepageLimits = [], unified = {} } = ociResources(resources, host);
+  const ending = host.version === 2 ? 'max' : 'limit_in_bytes';
+  return [
+    ...hugepageLimits.map(({ pageSize, limit }) => ({
+      file: `hugetlb.${pageSize}.${ending}`,
+      value: `${limit}`,
+    })),
+    ...Object.entries(unified).map(([file, value]) => ({ file, value })),
+  ];
+}
