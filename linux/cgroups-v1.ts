@@ -7,6 +7,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CrispError, errnoOf } from '#core/errors.ts';
 import type { CgroupLayout, Hierarchy } from './cgroup-layout.ts';
+import { CgroupMoves } from './cgroup-moves.ts';
 import {
   groupsBelow,
   isMissing,
@@ -39,6 +40,7 @@ export class CgroupsV1 implements Cgroups {
   readonly #unified: Hierarchy | undefined;
   /** The hierarchy that says which processes are in a group. */
   readonly #primary: Hierarchy;
+  readonly #moves: CgroupMoves;
 
   constructor(layout: CgroupLayout) {
     this.#all = layout.hierarchies;
@@ -50,6 +52,7 @@ export class CgroupsV1 implements Cgroups {
     if (!primary)
       throw new CrispError('FailedPrecondition', 'no cgroup controller that crisp can use is mounted');
     this.#primary = primary;
+    this.#moves = new CgroupMoves(primary.root, primary.controllers[0] ?? '');
   }
 
   #of(controller: string): Hierarchy | undefined {
@@ -73,6 +76,10 @@ export class CgroupsV1 implements Cgroups {
     );
     // The kernel does one after another; at once they would only hold all threads of libuv's pool for 10 ms.
     for (const { root } of there) await writeControl(join(root, path, 'cgroup.procs'), `${pid}`);
+  }
+
+  expectMoves(forMs: number): void {
+    this.#moves.expect(forMs);
   }
 
   entrance(path: string): string[] {

@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, hasCode } from '#core/errors.ts';
+import { CgroupMoves } from './cgroup-moves.ts';
 import {
   isMissing,
   pauseBeforeRetry,
@@ -29,10 +30,12 @@ export class CgroupsV2 implements Cgroups {
   readonly version = 2;
   readonly controllers: ReadonlySet<string>;
   readonly #root: string;
+  readonly #moves: CgroupMoves;
 
   /** `root` is the mount point of cgroup2. */
   constructor(root: string) {
     this.#root = root;
+    this.#moves = new CgroupMoves(root, '');
     this.controllers = new Set(words(readControl(join(root, 'cgroup.controllers'))));
   }
 
@@ -55,6 +58,10 @@ export class CgroupsV2 implements Cgroups {
 
   async join(path: string, pid: number): Promise<void> {
     await writeControl(join(this.#at(path), 'cgroup.procs'), `${pid}`);
+  }
+
+  expectMoves(forMs: number): void {
+    this.#moves.expect(forMs);
   }
 
   entrance(path: string): string[] {

@@ -47,6 +47,8 @@ export class FakeCgroups implements Cgroups {
     group.pids.add(pid);
   }
 
+  expectMoves(_forMs: number): void {}
+
   entrance(path: string): string[] {
     return [`${safeGroup(path)}/cgroup.procs`];
   }

@@ -9,8 +9,8 @@ import { FakeNamespaces } from './fake-namespaces.ts';
 import { FakeNatRules } from './fake-nat-rules.ts';
 import { FakePodLinks } from './fake-pod-links.ts';
 import { FakeProcesses, type FakeProgram } from './fake-processes.ts';
-import { FakeSystemd } from './fake-systemd.ts';
 import { FakeStreams } from './fake-streams.ts';
+import { FakeSystemd } from './fake-systemd.ts';
 import { FakeUsage } from './fake-usage.ts';
 import { files } from './files.ts';
 import type { CgroupVersion, Kernel } from './kernel.ts';
@@ -125,8 +125,7 @@ function faultOf(meet: () => unknown, sync: boolean): unknown {
 
 const syncMethods = new Set(
   `mounts.below processes.reference processes.alive processes.signal processes.setOomScoreAdj cgroups.processes
-   cgroups.signalAll cgroups.file cgroups.read cgroups.exists cgroups.oomKills cgroups.entrance cgroups.directories`.split(
-    /\s+/,
-  ),
+   cgroups.signalAll cgroups.file cgroups.read cgroups.exists cgroups.oomKills cgroups.expectMoves cgroups.entrance
+   cgroups.directories`.split(/\s+/),
 );
 const isSync = (part: Part, method: string): boolean => syncMethods.has(`${part}.${method}`);

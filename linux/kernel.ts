@@ -271,10 +271,14 @@ export interface Cgroups {
    */
   createChild(path: string): Promise<void>;
   /**
-   * Moves a process in. From outside, and of several threads, that waits for grace periods of RCU: up to 12 ms on v1. What
-   * crisp starts itself enters by its own hand.
+   * Moves a process in. From outside that waits for grace periods of RCU: up to 12 ms on v1. What crisp starts itself
+   * enters by its own hand.
    */
   join(path: string, pid: number): Promise<void>;
+  /**
+   * Said before an OCI runtime moves a process, within so many milliseconds: takes the wait for the kernel's lock off it.
+   */
+  expectMoves(forMs: number): void;
   /** The control files of a group made by `create`, whether or not it is there yet, that a thread enters it by. */
   entrance(path: string): string[];
   /** The pids in the group and below it. Missing: none. */

@@ -118,7 +118,13 @@ export class PauseProcess {
   }
 
   /** The face that the sandbox sees. */
-  held(pins: Partial<Record<NamespaceKind, string>>): HeldPause {
-    return { process: this.process, pins, release: () => this.release(), abandon: () => this.abandon() };
+  held(pins: Partial<Record<NamespaceKind, string>>, enters: boolean): HeldPause {
+    return {
+      process: this.process,
+      pins,
+      enters,
+      release: () => this.release(),
+      abandon: () => this.abandon(),
+    };
   }
 }

@@ -3,6 +3,7 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { CrispError } from '#core/errors.ts';
 import type { ProcessWatches } from './child.ts';
+import { begun, entering } from './entering.ts';
 import { check, errnoName, fromNode } from './errno.ts';
 import { isAlive, referenceOf } from './identity.ts';
 import type { Child, Processes, ProcessRef, SpawnRequest, StdioIn } from './kernel.ts';
@@ -23,16 +24,26 @@ export class RealProcesses implements Processes {
   readonly minOomScoreAdj: number = lowestOomScoreAdj();
   readonly #log: KernelLog;
   readonly #watches: ProcessWatches;
+  readonly #launcher: { readonly path: string };
   #clampTold = false;
 
-  constructor(watches: ProcessWatches, log: KernelLog) {
+  /** `launcher`: the program that enters cgroups for those that it becomes. */
+  constructor(watches: ProcessWatches, launcher: { readonly path: string }, log: KernelLog) {
     this.bootId = watches.bootId;
     this.#watches = watches;
+    this.#launcher = launcher;
     this.#log = log;
   }
 
   /** The caller reads or destroys each stream; their errors are silent where nobody listens. */
   async spawn(request: SpawnRequest): Promise<Child> {
+    const [program = ''] = request.argv;
+    if (!request.enter?.length) return this.#spawn(request, program);
+    const plan = entering(request, request.enter);
+    return begun(this.#spawn(plan.request, this.#launcher.path), plan.status, program);
+  }
+
+  #spawn(request: SpawnRequest, program: string): Child {
     using plumbing = new Plumbing();
     const stdio = [request.stdin, request.stdout, request.stderr];
     for (const [number, wish] of stdio.entries()) plumbing.connect(number, wish ?? 'null', number === 0);
@@ -41,7 +52,6 @@ export class RealProcesses implements Processes {
         throw new CrispError('InvalidArgument', `extra descriptor ${number} is below 3`);
       plumbing.connect(Number(number), typeof wish === 'string' ? 'pipe' : wish, wish === 'write');
     }
-    const [program = ''] = request.argv;
     const { argv, env, cwd } = request;
     const pid = spawnProcess({
       program,

@@ -26,6 +26,7 @@ export function pauseRequest(
     readonly hostname: string;
     readonly oomScoreAdj: number;
     readonly defaultSysctls: Readonly<Record<string, string>>;
+    readonly enter: readonly string[] | undefined;
   },
 ): PauseRequest {
   const kinds = namespaceKinds(config);
@@ -38,6 +39,7 @@ export function pauseRequest(
       ...dottedSysctls(config.linux.sysctls),
     },
     oomScoreAdj: place.oomScoreAdj,
+    ...(place.enter && !user ? { enter: place.enter } : {}),
     ...(kinds.includes('uts') ? { hostname: place.hostname } : {}),
     ...(user ? { userNamespace: { uids: user.uids, gids: user.gids } } : {}),
   };

@@ -1,24 +1,33 @@
 /*
  * crisp-pause holds the namespaces of a pod and does nothing else.
  *
- *   crisp-pause UID GID [FLAGS]
+ *   crisp-pause UID GID [FLAGS [FILE...]]
  *
  * Descriptor 0 is the start pipe: crisp writes one byte for each step that may be taken; at its end (crisp gave up, or
  * died) the program exits. Descriptor 1 is the status pipe: one line for each step taken, and for an error.
  *
- *   with FLAGS (CLONE_NEW* in decimal): a user namespace is made
+ *   with FLAGS (CLONE_NEW* in decimal) other than 0: a user namespace is made
  *     says  "user"            and waits: crisp writes the id maps
  *     makes the namespaces of FLAGS, owned by it; for a pid namespace it forks, so that the child is its PID 1
- *   says    "held PID"        and waits: crisp configures and pins the namespaces, moves the process, records it
+ *   says    "held PID"        and waits: crisp configures and pins the namespaces, records it
+ *   enters the cgroups whose control files it was given
  *   seals itself (below), says "sealed", and closes all descriptors
  *   errors: "error ERRNO STAGE"
  *
  * Sealed, it has an empty read-only file system of its own as its root, no descriptor, no privilege, and a filter of
  * the five calls that it still makes. It waits for SIGTERM or SIGINT, and reaps what it inherits where it is PID 1.
  * It is not bound to the life of crisp. No stdio: fewer pages are touched, and there is one process for every pod.
+ *
+ * It has a second trade, for the kernel moves nobody faster than a single thread that moves itself (linux/entering.ts):
+ *
+ *   crisp-pause enter FD FILE... -- PROGRAM ARGUMENT...
+ *
+ * enters the cgroups and becomes the program, by its absolute path. Descriptor FD tells an error as above, and is closed
+ * in the program: its end without a line is success.
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
@@ -28,6 +37,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -42,7 +52,10 @@
 #error "crisp-pause knows x86_64 and aarch64"
 #endif
 
-#define MAX_LINE 96
+#define MAX_LINE 512
+
+/* Where lines are said. */
+static int status = STDOUT_FILENO;
 
 /* Appends text, or a number, to a line that has room for both. */
 static size_t put(char *line, size_t at, const char *text) {
@@ -66,7 +79,7 @@ static void say(const char *word, const unsigned long *number, const char *rest)
   if (number != NULL) at = put_number(line, put(line, at, " "), *number);
   if (rest != NULL) at = put(line, put(line, at, " "), rest);
   line[at++] = '\n';
-  if (write(STDOUT_FILENO, line, at) < 0) return;
+  if (write(status, line, at) < 0) return;
 }
 
 static void fail(const char *stage) {
@@ -103,6 +116,31 @@ static void become(unsigned long uid, unsigned long gid) {
   must(syscall(SYS_setgroups, 0, NULL), "drop the groups");
   must(syscall(SYS_setresgid, gid, gid, gid), "set the group id");
   must(syscall(SYS_setresuid, uid, uid, uid), "set the user id");
+}
+
+/* Enters cgroups by their control files (`tasks` on version 1, `cgroup.procs` on 2), in which 0 means the writer. */
+static void enter(char **files) {
+  for (; *files != NULL; files++) {
+    int fd = open(*files, O_WRONLY | O_CLOEXEC);
+    must(fd, *files);
+    must(write(fd, "0", 1), *files);
+    close(fd);
+    memset(*files, 0, strlen(*files)); /* not for the process list */
+  }
+}
+
+/* The second trade: FD FILE... -- PROGRAM ARGUMENT... */
+static int become_program(char **argv) {
+  status = (int)parse(argv[0]);
+  must(fcntl(status, F_SETFD, FD_CLOEXEC), "keep the status pipe");
+  char **end = ++argv;
+  while (*end != NULL && strcmp(*end, "--") != 0) end++;
+  if (*end == NULL || end[1] == NULL) return 2;
+  *end++ = NULL;
+  enter(argv);
+  execv(*end, end);
+  fail(*end);
+  return 1;
 }
 
 static void make_namespaces(unsigned long flags) {
@@ -167,7 +205,8 @@ static void filter_calls(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 3 || argc > 4) return 2;
+  if (argc > 4 && strcmp(argv[1], "enter") == 0) return become_program(argv + 2);
+  if (argc < 3) return 2;
   unsigned long uid = parse(argv[1]);
   unsigned long gid = parse(argv[2]);
   prctl(PR_SET_NAME, "crisp-pause", 0, 0, 0);
@@ -179,11 +218,13 @@ int main(int argc, char **argv) {
   sigaddset(&set, SIGCHLD);
   sigaddset(&set, SIGPIPE);
   must(sigprocmask(SIG_BLOCK, &set, NULL), "block the signals");
-  if (argc == 4) make_namespaces(parse(argv[3]));
+  unsigned long flags = argc > 3 ? parse(argv[3]) : 0;
+  if (flags != 0) make_namespaces(flags);
   /* Inside a new pid namespace the forking process has told the pid. */
   unsigned long pid = (unsigned long)getpid();
-  if (argc < 4 || pid != 1) say("held", &pid, NULL);
+  if (flags == 0 || pid != 1) say("held", &pid, NULL);
   await_start();
+  if (argc > 4) enter(argv + 4);
   leave_host_files();
   drop_privileges(uid, gid);
   close(STDIN_FILENO);

@@ -83,7 +83,8 @@ async function makeParts(
   const { effects } = making;
   await effects.run(op, 'directories', deadlines.files, () => makeDirectories(paths));
   const { oomScoreAdj, defaultSysctls } = context;
-  const place = { pins: paths.pins, hostname: record.hostname, oomScoreAdj, defaultSysctls };
+  const enter = cgroups.entrance(record.cgroup);
+  const place = { pins: paths.pins, hostname: record.hostname, oomScoreAdj, defaultSysctls, enter };
   const parts = [
     effects.run(op, 'namespaces', deadlines.namespaces, async (signal) => {
       making.held = await kernel.namespaces.hold(pauseRequest(record.config, place), signal);
@@ -111,7 +112,7 @@ async function recordPause(
   return placed;
 }
 
-/** The pause process goes on only when it is recorded and stands in its cgroup. */
+/** The pause process goes on when it is recorded; it enters its cgroup first, where it is not to be moved there. */
 async function placePause(
   { cgroups, deadlines }: Context,
   { cgroup, config }: SandboxRecord,
@@ -120,9 +121,11 @@ async function placePause(
 ): Promise<void> {
   const { effects, held } = making;
   if (!held) return;
-  await effects.run(op, 'join cgroup', deadlines.cgroup, (signal) =>
-    cgroups.join(cgroup, config.linux, held.process.pid, signal),
-  );
+  if (!held.enters) {
+    await effects.run(op, 'join cgroup', deadlines.cgroup, (signal) =>
+      cgroups.join(cgroup, config.linux, held.process.pid, signal),
+    );
+  }
   await effects.run(op, 'release', deadlines.namespaces, () => {
     making.released = true;
     return held.release();

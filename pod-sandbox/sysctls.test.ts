@@ -9,6 +9,7 @@ const place = (defaultSysctls: Record<string, string>) => ({
   hostname: 'h',
   oomScoreAdj: 0,
   defaultSysctls,
+  enter: undefined,
 });
 
 test("default sysctls give way to the pod's own and to the node's namespaces", () => {

@@ -16,6 +16,8 @@ import { makeSpec } from './spec/index.ts';
 import { encodeSpec, type OciSpec } from './spec/oci.ts';
 import { undoContainer } from './undo.ts';
 
+/** From the beginning of a creation to where the runtime moves the process of a start that follows at once. */
+const START_MS = 40;
 const MAX_USER_FILE = 4 << 20;
 
 /** CreateContainer: root file system, files, spec and record; no process. A retry joins, or gets the id that exists. */
@@ -29,6 +31,7 @@ export class Creation {
 
   async create(sandbox: SandboxId, config: ContainerConfig, op: Operation): Promise<ContainerId> {
     validateConfig(config);
+    this.#runtime.kernel.cgroups.expectMoves(START_MS); // of the start that mostly follows at once
     const key = containerKey(sandbox, config.metadata);
     const hash = createHash('sha256').update(encode(config)).digest('hex');
     const make = async (): Promise<ContainerId> => {

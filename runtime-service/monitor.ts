@@ -5,9 +5,8 @@
  * The start, over two pipes given by number in the environment:
  *
  *     crisp                         conmon                        OCI runtime
- *       │ spawn ───────────────────▶ │ waits on _OCI_STARTPIPE
- *       │ moves it into the pod's    │
- *       │ monitor cgroup             │
+ *       │ spawn ───────────────────▶ │ begins in the pod's monitor
+ *       │                            │ cgroup, waits on _OCI_STARTPIPE
  *       │ one byte ────────────────▶ │ forks away, create ────────▶ │ container, waiting for start
  *       │ ◀──── {"data": pid} ────── │  (or -1 and a message) ◀──── │
  *       ▼ over _OCI_SYNCPIPE
@@ -40,7 +39,7 @@ export async function startMonitor(
   monitorCgroup: string,
   op: Operation,
 ): Promise<Monitored> {
-  const { processes } = runtime.kernel;
+  const { processes, cgroups } = runtime.kernel;
   const child = await op.stage('spawn monitor', () =>
     processes.spawn({
       argv: monitorArgs(runtime, oci, record),
@@ -50,13 +49,13 @@ export async function startMonitor(
       stdout: 'null',
       stderr: 'pipe',
       extra: { [SYNC_PIPE]: 'read', [START_PIPE]: 'write' },
+      enter: cgroups.entrance(monitorCgroup),
     }),
   );
   const start = child.extra[START_PIPE] as Writable;
   const sync = child.extra[SYNC_PIPE] as Readable;
   const complaints = collect(child);
   try {
-    await op.stage('join cgroup', () => joinCgroup(runtime, child, monitorCgroup, complaints));
     start.end('\0');
     const pid = await op.deadline('OCI create', runtime.options.timeouts.create, (signal) =>
       reply(sync, complaints, signal),
@@ -99,24 +98,6 @@ function collect(child: Child): () => string {
   const chunks: Buffer[] = [];
   child.stderr?.on('data', (chunk: Buffer) => chunks.length < 64 && chunks.push(chunk));
   return () => Buffer.concat(chunks).toString().trim();
-}
-
-/** A monitor that refuses its arguments has ended before it can be moved: its own words are the error then. */
-async function joinCgroup(
-  runtime: Runtime,
-  child: Child,
-  cgroup: string,
-  complaints: () => string,
-): Promise<void> {
-  try {
-    await runtime.kernel.cgroups.join(cgroup, child.process.pid);
-  } catch (error) {
-    if (runtime.kernel.processes.alive(child.process)) throw error;
-    const { code } = await child.exited;
-    throw new CrispError('RuntimeFailed', `conmon ended with ${code}: ${complaints() || 'without a word'}`, {
-      cause: error,
-    });
-  }
 }
 
 /** The pid from the sync pipe, or the failure that it tells. */

@@ -12,6 +12,8 @@ import type { Runtime } from './runtime.ts';
 import { ofProcess, undoContainer } from './undo.ts';
 
 const START_ERROR = 128;
+/** Until the runtime has moved the container's process, on a node that has other work too. */
+const MOVE_MS = 40;
 
 /**
  * StartContainer: monitor, OCI create, OCI start. Returns when the user's program has been executed. A failure is the
@@ -52,6 +54,7 @@ export class Starting {
       });
     }
     op.checkpoint();
+    this.#runtime.kernel.cgroups.expectMoves(MOVE_MS);
     const starting = await this.#intend(record, pod, op);
     try {
       await this.#launch(starting, pod, op);

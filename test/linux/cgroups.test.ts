@@ -8,9 +8,9 @@ import { ProcessWatches } from '#linux/child.ts';
 import { readBootId } from '#linux/identity.ts';
 import type { Cgroups, Child } from '#linux/kernel.ts';
 import { RealProcesses } from '#linux/processes.ts';
-import { silent, within } from './observe.ts';
+import { launcher, silent, within } from './observe.ts';
 
-const processes = new RealProcesses(new ProcessWatches(readBootId()), silent);
+const processes = new RealProcesses(new ProcessWatches(readBootId()), launcher, silent);
 const env = { PATH: '/usr/bin:/bin' };
 const prefix = `${process.env['CRISP_TEST_CGROUP'] ?? '/crisp-test'}-linux`;
 const soon = () => AbortSignal.timeout(20_000);
@@ -30,6 +30,26 @@ async function family(cgroups: Cgroups, path: string, script: string): Promise<C
 }
 
 for (const [name, cgroups] of layouts) {
+  test(`${name}: a child stands in its groups before its program begins`, async (t) => {
+    const path = `${prefix}/enter-${name}`;
+    t.after(() => cgroups.remove(path, soon()));
+    const enter = cgroups.entrance(path);
+    const argv = ['/bin/sh', '-c', 'cat /proc/self/cgroup; readlink /proc/self/fd/*'];
+    await assert.rejects(processes.run({ argv, env, enter }, soon()), (error) => {
+      return hasCode(error, 'NotFound') && error.message.includes(path);
+    });
+    await cgroups.create(path);
+    const { stdout, stderr } = await processes.run({ argv, env, enter }, soon());
+    const lines = stdout.toString().split('\n');
+    assert.equal(lines.filter((line) => line.endsWith(`:${path}`)).length, enter.length);
+    assert.equal(lines.filter((line) => line.startsWith('pipe:')).length, 2, 'the status pipe is closed');
+    assert.equal(stderr.toString(), '');
+    await assert.rejects(processes.spawn({ argv: ['/bin/none'], env, enter }), (error) => {
+      return hasCode(error, 'NotFound') && error.message.includes('/bin/none');
+    });
+    await within(() => cgroups.processes(path).length === 0);
+  });
+
   test(`${name}: a group lives from create to remove`, async (t) => {
     const path = `${prefix}/pod-${name}/ctr`;
     t.after(() => cgroups.remove(prefix, soon()));

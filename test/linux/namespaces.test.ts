@@ -116,6 +116,25 @@ test('a pause process seals itself, holds its namespaces and ends at SIGTERM', a
   closeSync(stray);
 });
 
+test('a pause process enters its cgroups at its release and not before', async (t) => {
+  const { cgroups } = kernel;
+  const path = `${process.env['CRISP_TEST_CGROUP'] ?? '/crisp-test'}-pause`;
+  t.after(() => cgroups.remove(path, soon()));
+  await cgroups.create(path);
+  const held = await hold(t, request(scratch(t, mounts), { enter: cgroups.entrance(path) }));
+  assert.equal(held.enters, true);
+  assert.deepEqual(cgroups.processes(path), []);
+  await held.release();
+  const { pid } = held.process;
+  assert.deepEqual(cgroups.processes(path), [pid]);
+  assert.equal(readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('cgroup'), false);
+  await end(held);
+  const missing = { enter: cgroups.entrance(`${path}/none`) };
+  const lost = await hold(t, request(scratch(t, mounts), missing));
+  await assert.rejects(lost.release(), (error) => hasCode(error, 'NotFound'));
+  await lost.abandon();
+});
+
 test('a container that shares the pid namespace sees nothing of the host through /proc/1', async (t) => {
   const pins = scratch(t, mounts);
   const held = await hold(t, request(pins));
@@ -133,7 +152,7 @@ test('a container that shares the pid namespace sees nothing of the host through
     '1',
   ]);
   assert.match(privileged[5] ?? '', /No such file/, 'not even a program to run in its mount namespace');
-  assert.equal(privileged[6], 'crisp-pause 65535 65535');
+  assert.equal(privileged[6], 'crisp-pause 65535 65535 0');
   const drop = 'setpriv --bounding-set -all --inh-caps -all';
   const look = 'for way in root/ cwd/ exe fd/; do ls /proc/1/$way 2>&1; done; true';
   const plain = inside(

@@ -10,9 +10,9 @@ import { hasCode } from '#core/errors.ts';
 import { ProcessWatches } from '#linux/child.ts';
 import { readBootId } from '#linux/identity.ts';
 import { RealProcesses } from '#linux/processes.ts';
-import { silent, statusOf, strayDescriptor, within } from './observe.ts';
+import { launcher, silent, statusOf, strayDescriptor, within } from './observe.ts';
 
-const processes = new RealProcesses(new ProcessWatches(readBootId()), silent);
+const processes = new RealProcesses(new ProcessWatches(readBootId()), launcher, silent);
 const env = { PATH: '/usr/bin:/bin' };
 const soon = () => AbortSignal.timeout(20_000);
 
