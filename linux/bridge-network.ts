@@ -9,16 +9,20 @@ import { namingSync } from './errno.ts';
 import { formatIp, type IpAddress, parseIp, widthOf } from './ip-address.ts';
 import type { JoinedBridge, JoinRequest, LeaveRequest } from './kernel.ts';
 import type { Removable } from './link-removal.ts';
-import { type FoundLink, LinkSocket, type Prefixed } from './link-socket.ts';
+import { type FoundLink, LinkSocket, LOOPBACK, type Prefixed } from './link-socket.ts';
 import { type NamespaceThread, OpenFile } from './namespace-thread.ts';
 import { NETLINK_ROUTE, openNetlink } from './netlink.ts';
 
+/** Whether the pod's port carries frames by now. */
+export interface Carrying {
+  readonly carries: boolean;
+}
+
 /** How many random names are tried. */
 const NAMES = 10;
-const LOOPBACK = 'lo';
 
 /** Makes what is missing of bridge, pair, addresses and routes. What it leaves at a failure, a leave takes away. */
-export function join(thread: NamespaceThread, request: JoinRequest): JoinedBridge {
+export function join(thread: NamespaceThread, request: JoinRequest): JoinedBridge & Carrying {
   using links = new LinkSocket();
   const bridge = prepareBridge(links, request);
   const nodeName = addPair(links, request);
@@ -31,7 +35,8 @@ export function join(thread: NamespaceThread, request: JoinRequest): JoinedBridg
   giveGateways(links, request);
   if (request.localnet !== undefined) allowLocalnet(links, parsed(request.localnet));
   // The bridge takes the lowest address of its ports until it is given one of its own.
-  return { bridgeMac: mustFind(links, request.bridge).mac, nodeName, nodeMac: port.mac, podMac };
+  const { mac: bridgeMac } = mustFind(links, request.bridge);
+  return { bridgeMac, nodeName, nodeMac: port.mac, podMac, carries: carries(links, nodeName) };
 }
 
 /** Takes loopback down and finds the pod's end of the pair, which is to be removed; undefined where it is gone. */
@@ -41,7 +46,7 @@ export function prepareLeave(
 ): Removable | undefined {
   return thread.inNetwork(netns, () => {
     using links = new LinkSocket();
-    if (loopback) links.setUp(mustFind(links, LOOPBACK).index, false);
+    if (loopback) links.setUp(LOOPBACK, false);
     const found = links.find(interfaceName);
     return found && { index: found.index, socket: openNetlink(NETLINK_ROUTE) };
   });
@@ -57,11 +62,13 @@ export const hasLink = (
     return links.find(interfaceName) !== undefined;
   });
 
-/** Whether the link of the node carries frames; false where it is gone. */
-export function carries(name: string): boolean {
+/** Whether a link of the node carries frames; false where it is gone. */
+export function carriesFrames(name: string): boolean {
   using links = new LinkSocket();
-  return links.find(name)?.up ?? false;
+  return carries(links, name);
 }
+
+const carries = (links: LinkSocket, name: string): boolean => links.find(name)?.up ?? false;
 
 function prepareBridge(links: LinkSocket, { bridge, mtu }: JoinRequest): FoundLink {
   links.addBridge(bridge, mtu);
@@ -96,14 +103,14 @@ function addPair(links: LinkSocket, { netns, interfaceName, mtu }: JoinRequest):
 /** In the pod's namespace. Returns the address of its link. */
 function configurePod({ interfaceName, addresses, routes, loopback }: JoinRequest): string {
   using links = new LinkSocket();
-  if (loopback) links.setUp(mustFind(links, LOOPBACK).index);
+  if (loopback) links.setUp(LOOPBACK);
   const link = mustFind(links, interfaceName);
   // Addresses are host-local's to give: the kernel need not look for others that have them.
   trySetting(`ipv6/conf/${interfaceName}/accept_dad`, '0');
   trySetting(`ipv4/conf/${interfaceName}/arp_notify`, '1');
   for (const { address, prefixLength } of addresses) {
     const ip = parsed(address);
-    if (ip.family === 6) for (const name of [LOOPBACK, interfaceName]) allowIpv6(name);
+    if (ip.family === 6) for (const name of ['lo', interfaceName]) allowIpv6(name);
     links.addAddress(link.index, { ip, prefixLength });
   }
   links.setUp(link.index);

@@ -4,13 +4,13 @@ import { closeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { CrispError, describeError } from '#core/errors.ts';
 import { beginConnection, type Family } from './begin-connection.ts';
-import { carries, hasLink, join, prepareLeave } from './bridge-network.ts';
+import { type Carrying, carriesFrames, hasLink, join, prepareLeave } from './bridge-network.ts';
 import { forgetUdp } from './conntrack.ts';
 import { check } from './errno.ts';
 import type { JoinedBridge, JoinRequest, LeaveRequest, NamespaceKind } from './kernel.ts';
 import { kill, sethostname, waitpid } from './libc.ts';
 import type { Removable } from './link-removal.ts';
-import { bringLoopbackUp } from './links.ts';
+import { LinkSocket, LOOPBACK } from './link-socket.ts';
 import { NamespaceThread, pinAt, pinFile, Stranded, type Visited } from './namespace-thread.ts';
 import { type MadePause, spawnPause } from './pause-spawn.ts';
 import { countProcesses, readTexts, Walk, type WalkState } from './readings.ts';
@@ -70,7 +70,7 @@ export interface Answers {
   readonly make: MadePause | undefined;
   readonly adopt: undefined;
   readonly 'empty network': undefined;
-  readonly 'join bridge': JoinedBridge;
+  readonly 'join bridge': JoinedBridge & Carrying;
   readonly 'leave bridge': Removable | undefined;
   readonly 'has link': boolean;
   readonly 'spawn apart': Apart;
@@ -104,6 +104,11 @@ function configure(settings: Settings, owner: number): void {
   if (kinds.includes('net')) bringLoopbackUp();
   if (kinds.includes('uts') && hostname !== undefined) setHostname(hostname);
   writeSysctls(sysctls, (write) => (owner === 0 ? write() : thread.asUser(owner, write)));
+}
+
+function bringLoopbackUp(): void {
+  using links = new LinkSocket();
+  links.setUp(LOOPBACK);
 }
 
 function setHostname(name: string): void {
@@ -161,7 +166,7 @@ function answer(request: WorkerRequest): Answers[keyof Answers] {
     case 'connect':
       return thread.inNetwork(request.netns, () => beginConnection(request.family, request.port));
     case 'carries':
-      return carries(request.name);
+      return carriesFrames(request.name);
     case 'forget udp':
       for (const family of request.families) forgetUdp(family, new Set(request.ports));
       return undefined;

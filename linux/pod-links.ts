@@ -21,8 +21,8 @@ export class RealPodLinks implements PodLinks {
   async join(request: JoinRequest, signal: AbortSignal): Promise<JoinedBridge> {
     const what = `join the pod to bridge ${request.bridge}`;
     throwIfAborted(signal, what);
-    const joined = await this.#thread.ask({ act: 'join bridge', request });
-    await this.#untilCarrying(joined.nodeName, what, signal);
+    const { carries, ...joined } = await this.#thread.ask({ act: 'join bridge', request });
+    if (!carries) await this.#untilCarrying(joined.nodeName, what, signal);
     return joined;
   }
 

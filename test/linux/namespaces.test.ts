@@ -10,7 +10,6 @@ import { fileURLToPath } from 'node:url';
 import { hasCode } from '#core/errors.ts';
 import { openKernel } from '#linux/index.ts';
 import type { HeldPause, PauseRequest, ProcessRef } from '#linux/kernel.ts';
-import { listAddresses, listLinks } from '#linux/links.ts';
 import { statusOf, strayDescriptor, within } from './observe.ts';
 import { scratch } from './scratch.ts';
 
@@ -355,15 +354,4 @@ test('all threads of the daemon stay in the namespaces of the host', async (t) =
     encoding: 'utf8',
   });
   assert.match(links, /^lo .*\n$/);
-});
-
-test('loopback and its addresses are read through netlink', () => {
-  const loopback = listLinks().find(({ index }) => index === 1);
-  assert.deepEqual(loopback, { index: 1, name: 'lo', up: true });
-  assert.deepEqual(listAddresses(1)[0], { family: 4, address: '127.0.0.1', prefixLength: 8 });
-  if (existsSync('/proc/net/if_inet6') && readFileSync('/proc/net/if_inet6', 'utf8') !== '') {
-    assert.ok(
-      listAddresses(1).some(({ address, prefixLength }) => address === '::1' && prefixLength === 128),
-    );
-  }
 });

@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { after, before } from 'node:test';
+import { errnoOf, hasCode } from '#core/errors.ts';
+import { openKernel } from '#linux/index.ts';
+import { formatIp } from '#linux/ip-address.ts';
+import type { JoinRequest, Kernel } from '#linux/kernel.ts';
+import { LinkRemoval } from '#linux/link-removal.ts';
+import { LinkSocket, LOOPBACK } from '#linux/link-socket.ts';
+import { NETLINK_ROUTE, openNetlink } from '#linux/netlink.ts';
+
+let kernel: Kernel;
+let directory: string;
+before(async () => {
+  kernel = await openKernel();
+  directory = mkdtempSync(join(process.env['CRISP_TEST_DIR'] ?? '/var/tmp', 'links-'));
+});
+after(() => kernel.close());
+
+const soon = () => AbortSignal.timeout(20_000);
+const ip = (...args: string[]) => execFileSync('ip', args, { encoding: 'utf8' });
+const veths = () => ip('-o', 'link', 'show', 'type', 'veth').split('\n').filter(Boolean);
+
+async function joined(name: string, changes: Partial<JoinRequest> = {}): Promise<JoinRequest> {
+  const netns = join(directory, name);
+  await kernel.namespaces.pinEmptyNetwork(netns);
+  const request: JoinRequest = {
+    netns,
+    interfaceName: 'eth0',
+    bridge: 'links0',
+    mtu: 0,
+    hairpin: false,
+    loopback: true,
+    addresses: [{ address: '10.66.0.9', prefixLength: 24 }],
+    routes: [],
+    gateways: [],
+    localnet: undefined,
+    ...changes,
+  };
+  await kernel.links.join(request, soon());
+  return request;
+}
+
+test('loopback and its addresses', () => {
+  using links = new LinkSocket();
+  assert.equal(links.find('lo')?.index, LOOPBACK);
+  const texts = links.addresses(LOOPBACK).map(({ ip, prefixLength }) => `${formatIp(ip)}/${prefixLength}`);
+  assert.equal(texts[0], '127.0.0.1/8');
+  const inet6 = '/proc/net/if_inet6';
+  if (existsSync(inet6) && readFileSync(inet6, 'utf8') !== '') assert.ok(texts.includes('::1/128'));
+});
+
+test('pods that leave a bridge together are all gone when their calls end; a repeated leave is success', async (t) => {
+  t.after(() => ip('link', 'delete', 'links0'));
+  const requests = await Promise.all(Array.from({ length: 6 }, (_, n) => joined(`pod${n}`)));
+  assert.equal(veths().length, 6);
+  await Promise.all(
+    requests.map(async (request) => {
+      await kernel.links.leave(request);
+      const inside = execFileSync('nsenter', [`--net=${request.netns}`, 'ip', '-o', 'link'], {
+        encoding: 'utf8',
+      });
+      assert.match(inside, /^1: lo: <LOOPBACK> [^\n]*\n$/);
+    }),
+  );
+  assert.deepEqual(veths(), []);
+  for (const request of requests) {
+    await kernel.links.leave(request);
+    await kernel.mounts.unmount(request.netns);
+  }
+  await assert.rejects(
+    kernel.links.leave({ ...requests[0], netns: join(directory, 'none') } as JoinRequest),
+    (error) => hasCode(error, 'NotFound'),
+  );
+});
+
+test('a link that cannot be deleted is an error, one that is gone is none', async () => {
+  const removal = new LinkRemoval();
+  const remove = (index: number, isThere: boolean) =>
+    removal.remove({ index, socket: openNetlink(NETLINK_ROUTE) }, async () => isThere);
+  await assert.rejects(remove(LOOPBACK, true), (error) => errnoOf(error) === 'ENOTSUP');
+  await remove(4_000, true);
+  await remove(4_000, false);
+});
