@@ -73,6 +73,28 @@ export const schema = section('', {
       expected: 'IP address and port such as "127.0.0.1:9090", or ""',
     }),
   }),
+  streaming: section('Sessions of exec, attach and port-forward.', {
+    address: text(
+      '127.0.0.1:0',
+      'Where clients, as a rule the kubelet of this node, connect; port 0: any free one.',
+      {
+        pattern: new RegExp(LISTEN.source.replace('^$|', '')),
+        expected: 'IP address and port such as "127.0.0.1:0"',
+      },
+    ),
+    tls_cert_file: optionalPath(
+      'PEM file of the certificate; with it and the key the sessions are encrypted.',
+    ),
+    tls_key_file: optionalPath('PEM file of its key.'),
+    tls_client_ca_file: optionalPath(
+      'PEM file of authorities; where set, clients need a certificate of theirs.',
+    ),
+    idle_timeout: duration(
+      '4h',
+      { min: '1s', max: '24h' },
+      'A session without a byte for so long is closed.',
+    ),
+  }),
   cgroup: section('Control groups.', {
     driver: choice(
       ['auto', 'cgroupfs', 'systemd'],
@@ -87,6 +109,9 @@ export const schema = section('', {
       ['/opt/cni/bin', '/usr/lib/cni'],
       'Directories of CNI plugins, searched in order.',
       path('', ''),
+    ),
+    template: optionalPath(
+      'A CNI configuration with "{{ranges}}", "{{routes}}" or "{{subnet}}" in it, from which 10-crisp.conflist is made when the node gets its range of pod addresses.',
     ),
     native: choice(
       ['auto', 'exec'],

@@ -89,6 +89,7 @@ export function podOptions(
       confDir: config.cni.confDir,
       binDirs: config.cni.binDirs,
       environment: PLUGIN_ENV,
+      template: config.cni.template,
       native: config.cni.native,
     },
     deadlines: {

@@ -4,6 +4,7 @@ import type { Kernel } from '#linux/kernel.ts';
 import type { CgroupDriver } from './cgroup-driver.ts';
 import type { Cni } from './network/cni.ts';
 import type { ConfDirectory } from './network/conf-directory.ts';
+import type { PodRangesOptions } from './network/pod-ranges.ts';
 import type { Deadlines } from './options.ts';
 import type { ContainersOfPod } from './ports.ts';
 import type { Sandboxes } from './sandboxes.ts';
@@ -16,6 +17,7 @@ export interface Context {
   readonly cgroups: CgroupDriver;
   readonly networks: ConfDirectory;
   readonly cni: Cni;
+  readonly ranges: PodRangesOptions;
   /** auto: natively where the configuration allows it. */
   readonly networkWay: 'auto' | 'exec';
   readonly containers: ContainersOfPod;

@@ -27,6 +27,7 @@ export type { PodSandboxes, PodView, PodViews, RunRequest, Sandbox, SandboxEvent
 export { type ContainersOfPod, noContainers } from './ports.ts';
 export type { EndReason } from './sandbox.ts';
 export type { SandboxUsage } from './stats.ts';
+export type { SandboxLimits } from './update.ts';
 
 const SHM_BYTES = 64 * 1024 * 1024;
 /** What containerd and CRI-O give their pause processes. */
@@ -69,6 +70,7 @@ export async function openPodSandboxes(
       delLimit: deadlines.networkDel,
       native: new NativeNetwork(kernel, network.environment),
     }),
+    ranges: { confDir: network.confDir, template: network.template ?? '' },
     networkWay: network.native ?? 'exec',
     containers: ports.containers,
     watches: new Watches(kernel.namespaces, log, (id) => service.ended(id)),

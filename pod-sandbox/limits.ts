@@ -27,6 +27,31 @@ export function podLimits({ resources, overhead }: SandboxLinux, version: Cgroup
   return [...limits.filter(({ file }) => !named.has(file)), ...unified];
 }
 
+/** What a file says where nothing is limited. */
+const UNLIMITED: Readonly<Record<string, string>> = {
+  'cpu.shares': '1024',
+  'cpu.cfs_quota_us': '-1',
+  'memory.limit_in_bytes': '-1',
+  'cpu.weight': '100',
+  'cpu.max': 'max 100000',
+  'memory.max': 'max',
+};
+
+/** The files to write so that the limits of `after` are in force; one that `before` had and `after` has not is lifted. */
+export function changedLimits(
+  before: SandboxLinux | undefined,
+  after: SandboxLinux,
+  version: CgroupVersion,
+): Limit[] {
+  const limits = podLimits(after, version);
+  const named = new Set(limits.map(({ file }) => file));
+  const lifted = (before ? podLimits(before, version) : []).flatMap(({ file }) => {
+    const value = UNLIMITED[file];
+    return named.has(file) || value === undefined ? [] : [{ file, value }];
+  });
+  return [...lifted, ...limits];
+}
+
 /** Overhead without a limit of its own to add to (0: unlimited) makes no limit. */
 function sum(resources: SandboxResources | undefined, overhead: SandboxResources | undefined): Amounts {
   const cpuPeriod = resources?.cpuPeriod || PERIOD;

@@ -46,6 +46,8 @@ export interface NetworkOptions {
   readonly environment: Readonly<Record<string, string>>;
   /** auto: what crisp can do itself it does, with the same effects as the plugins; exec where absent: all by plugins. */
   readonly native?: 'auto' | 'exec';
+  /** Template of the configuration that is made of the node's pod ranges; none where absent or empty. */
+  readonly template?: string;
   /** Bytes that a plugin may print; more is nonsense. */
   readonly maxOutput?: number;
 }

@@ -1,4 +1,5 @@
 /** The face of the pod service: what the daemon and `cri/` call. Opened by `openPodSandboxes` in `index.ts`. */
+import type { Socket } from 'node:net';
 import type { ContainerId, SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { IdMapping, ProcessRef } from '#linux/kernel.ts';
@@ -7,6 +8,7 @@ import type { SandboxConfig, SandboxMetadata } from './config.ts';
 import type { NetworkStatus } from './network/conf-directory.ts';
 import type { EndReason } from './sandbox.ts';
 import type { SandboxUsage } from './stats.ts';
+import type { SandboxLimits } from './update.ts';
 
 /** A committed sandbox as clients see it. */
 export interface Sandbox {
@@ -34,6 +36,8 @@ export interface Sandbox {
   readonly process: ProcessRef | undefined;
   /** The pod's cgroup below the cgroup root. */
   readonly cgroup: string;
+  /** The limits in force. */
+  readonly limits: SandboxLimits;
 }
 
 /** `ready`, `notReady`: the new state was committed; `removed`: the sandbox is no longer listed. */
@@ -96,15 +100,24 @@ export interface PodSandboxes {
   stop(id: SandboxId, op: Operation): Promise<void>;
   /** Stops where needed, removes the containers, then the record; the name is free. An unknown id is success. */
   remove(id: SandboxId, op: Operation): Promise<void>;
+  /**
+   * A connection to a port of the pod's localhost, IPv4 before IPv6; of the node's where the pod is on its network. Throws
+   * NotFound, FailedPrecondition where the pod is not ready, Unavailable where nobody listens.
+   */
+  connectPort(id: SandboxId, port: number, signal: AbortSignal): Promise<Socket>;
   get(id: SandboxId): Sandbox | undefined;
   /** A full id from a full id or a unique prefix; undefined where none or several match. */
   resolve(idOrPrefix: string): SandboxId | undefined;
   /** All sandboxes, oldest first. From memory. */
   list(): readonly Sandbox[];
+  /** See `updateSandbox`. */
+  updateResources(id: SandboxId, limits: SandboxLimits, op: Operation): Promise<void>;
   /** What pods use, in the order of the ids; unknown ids are left out. Off the main thread, by no program. */
   stats(ids: readonly SandboxId[], detail: UsageDetail): Promise<SandboxUsage[]>;
   /** Whether pods with a network can be made. From memory; a missing directory watch is made up for in the background. */
   networkStatus(): NetworkStatus;
+  /** See `setPodRanges` in network/pod-ranges.ts. */
+  setPodRanges(text: string, op: Operation): Promise<void>;
   /** For runtime-service. */
   readonly pods: PodViews;
   /** Finishes what the last daemon left unfinished. Reads, run, stop and remove may be called at the same time. */

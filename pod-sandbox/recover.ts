@@ -9,6 +9,7 @@ import type { Context } from './context.ts';
 import { isPinned } from './intents.ts';
 import { type SandboxRecord, toNotReady } from './sandbox.ts';
 import { stopSandbox, undoIntents } from './stop.ts';
+import { reapplyLimits } from './update.ts';
 
 /** Undos of different sandboxes at one time: each may run CNI plugins. */
 const AT_ONCE = 4;
@@ -56,7 +57,10 @@ async function recoverOne(context: Context, id: SandboxId, op: Operation): Promi
   const record = sandboxes.get(id);
   if (!record) return;
   const rebooted = record.bootId !== kernel.processes.bootId;
-  if (record.state.name === 'ready') return checkPins(context, record);
+  if (record.state.name === 'ready') {
+    await checkPins(context, record);
+    return reapplyLimits(context, id);
+  }
   if (record.state.name === 'creating') return undoCreation(context, record, op);
   const { reason } = record.state;
   if (reason === 'failed') return vanish(context, record, op);

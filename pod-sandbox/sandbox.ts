@@ -19,7 +19,7 @@ import type { SandboxId } from '#core/ids.ts';
 import type { Versioned } from '#core/record-store.ts';
 import type { NamespaceKind, ProcessRef } from '#linux/kernel.ts';
 import type { PodCgroup } from './cgroup-driver.ts';
-import type { SandboxConfig } from './config.ts';
+import type { SandboxConfig, SandboxLinux } from './config.ts';
 import type { Attachment } from './network/attachment.ts';
 
 export const RECORD_VERSION = 1;
@@ -71,6 +71,8 @@ export interface SandboxRecord extends Versioned {
   /** undefined: the node's network. */
   readonly attachment: Attachment | undefined;
   readonly intents: readonly SandboxIntent[];
+  /** Of the last update; absent: those of `config`, which stays what the pod was asked to be. */
+  readonly limits?: Pick<SandboxLinux, 'overhead' | 'resources'>;
 }
 
 /** What only one sandbox may be called at a time. */

@@ -1,4 +1,5 @@
 /** The pod service: lets retries join, keeps acts on one sandbox in order, and serves reads from memory. */
+import type { Socket } from 'node:net';
 import { CrispError, hasCode } from '#core/errors.ts';
 import { type ContainerId, newSandboxId, type SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
@@ -6,14 +7,17 @@ import { KeyedQueue, SingleFlight } from '#core/single-flight.ts';
 import type { UsageDetail } from '#linux/usage.ts';
 import { sameConfig } from './config.ts';
 import type { Context } from './context.ts';
+import { setPodRanges } from './network/pod-ranges.ts';
 import { plan } from './plan.ts';
 import type { PodSandboxes, PodViews, RunRequest, Sandbox, SandboxEvent } from './pod-sandboxes.ts';
+import { connectPort } from './port-forward.ts';
 import { recover } from './recover.ts';
 import { removeSandbox } from './remove.ts';
 import { makeSandbox } from './run.ts';
 import { displayName, nameKey, type SandboxRecord, shortId, toNotReady } from './sandbox.ts';
 import { type SandboxUsage, Stats } from './stats.ts';
 import { stopSandbox } from './stop.ts';
+import { type SandboxLimits, updateSandbox } from './update.ts';
 import { validate } from './validation.ts';
 import { podView, sandboxView } from './views.ts';
 
@@ -32,6 +36,7 @@ export class PodService implements PodSandboxes {
   /** Ends the creation of a sandbox that is to be stopped. */
   readonly #making = new Map<SandboxId, AbortController>();
   readonly #acts = new KeyedQueue<SandboxId>();
+  readonly #writes = new KeyedQueue<'ranges'>();
   readonly #stops = new SingleFlight<SandboxId, void>();
   readonly #removals = new SingleFlight<SandboxId, void>();
   readonly #settling = new Set<Promise<unknown>>();
@@ -82,6 +87,10 @@ export class PodService implements PodSandboxes {
     );
   }
 
+  connectPort(id: SandboxId, port: number, signal: AbortSignal): Promise<Socket> {
+    return connectPort(this.#context, id, port, signal);
+  }
+
   get(id: SandboxId): Sandbox | undefined {
     const record = this.#context.sandboxes.get(id);
     return record && sandboxView(record);
@@ -95,8 +104,20 @@ export class PodService implements PodSandboxes {
     return this.#context.sandboxes.list().map(sandboxView);
   }
 
+  async updateResources(id: SandboxId, limits: SandboxLimits, op: Operation): Promise<void> {
+    await this.#kept(this.#acts.run(id, () => updateSandbox(this.#context, id, limits, op)));
+  }
+
   stats(ids: readonly SandboxId[], detail: UsageDetail): Promise<SandboxUsage[]> {
     return this.#stats.of(ids, detail);
+  }
+
+  async setPodRanges(text: string, op: Operation): Promise<void> {
+    const { ranges, kernel, networks } = this.#context;
+    await this.#writes.run('ranges', () =>
+      op.stage('write configuration', () => setPodRanges(ranges, text, kernel.files)),
+    );
+    await networks.refresh();
   }
 
   networkStatus(): ReturnType<PodSandboxes['networkStatus']> {

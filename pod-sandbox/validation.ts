@@ -88,7 +88,7 @@ function checkPort(port: PortMapping, index: number): void {
 const isPort = (port: number): boolean => Number.isInteger(port) && port >= 0 && port <= 65_535;
 
 /** Unified names become file names below the pod's cgroup; the `cgroup.` files move and kill, they do not limit. */
-function checkResources(field: string, resources: SandboxResources | undefined): void {
+export function checkResources(field: string, resources: SandboxResources | undefined): void {
   for (const [name, value] of Object.entries(resources?.unified ?? {})) {
     if (!/^(?!cgroup\.)[a-z0-9_]+(\.[A-Za-z0-9_]+)+$/.test(name)) {
       throw refuse(

@@ -3,6 +3,7 @@ import { ownUserNamespace } from './config.ts';
 import { namespaceKinds } from './namespaces.ts';
 import type { PodView, Sandbox } from './pod-sandboxes.ts';
 import type { SandboxRecord } from './sandbox.ts';
+import { effectiveLinux } from './update.ts';
 
 export function sandboxView(record: SandboxRecord): Sandbox {
   const { state, attachment } = record;
@@ -18,7 +19,13 @@ export function sandboxView(record: SandboxRecord): Sandbox {
     network: { ip, additionalIps, namespace: record.pins.net },
     process: record.process,
     cgroup: record.cgroup.parent,
+    limits: limitsOf(record),
   };
+}
+
+function limitsOf(record: SandboxRecord): Sandbox['limits'] {
+  const { overhead, resources } = effectiveLinux(record);
+  return { overhead, resources };
 }
 
 export function podView(record: SandboxRecord): PodView {

@@ -3,9 +3,11 @@ import type { Operation } from '#core/operation.ts';
 import type { ContainerEvents } from '../events.ts';
 import type { CriServices } from '../services.ts';
 import type { Traces } from '../traces.ts';
+import { attach } from './attach.ts';
 import { containerStats, listContainerStats } from './container-stats.ts';
 import { containerStatus } from './container-status.ts';
 import { createContainer } from './create-container.ts';
+import { exec } from './exec.ts';
 import { execSync } from './exec-sync.ts';
 import { getContainerEvents } from './get-container-events.ts';
 import { listContainers } from './list-containers.ts';
@@ -14,6 +16,7 @@ import { listPodSandbox } from './list-pod-sandbox.ts';
 import { listPodSandboxMetrics } from './list-pod-sandbox-metrics.ts';
 import { listPodSandboxStats, podSandboxStats } from './pod-sandbox-stats.ts';
 import { podSandboxStatus } from './pod-sandbox-status.ts';
+import { portForward } from './port-forward.ts';
 import { removeContainer } from './remove-container.ts';
 import { removePodSandbox } from './remove-pod-sandbox.ts';
 import { reopenContainerLog } from './reopen-container-log.ts';
@@ -31,6 +34,8 @@ import {
   streamPodSandboxStats,
 } from './stream-lists.ts';
 import { updateContainerResources } from './update-container-resources.ts';
+import { updatePodSandboxResources } from './update-pod-sandbox-resources.ts';
+import { updateRuntimeConfig } from './update-runtime-config.ts';
 import { version } from './version.ts';
 
 type Handlers = Partial<RuntimeServiceHandlers<Operation>>;
@@ -58,7 +63,12 @@ export const runtimeHandlers = (
     ContainerStatus: containerStatus(services),
     ExecSync: execSync(services),
     ReopenContainerLog: reopenContainerLog(services),
+    Exec: exec(services),
+    Attach: attach(services),
+    PortForward: portForward(services),
     UpdateContainerResources: updateContainerResources(services),
+    UpdatePodSandboxResources: updatePodSandboxResources(services),
+    UpdateRuntimeConfig: updateRuntimeConfig(services),
     ContainerStats: containerStats(services),
     ListContainerStats: listContainerStats(services),
     PodSandboxStats: podSandboxStats(services),

@@ -22,6 +22,7 @@ const sandbox = (begin: string, state: Sandbox['state'], labels: Record<string, 
   network: { ip: '', additionalIps: [], namespace: undefined },
   process: undefined,
   cgroup: '',
+  limits: { overhead: undefined, resources: undefined },
 });
 const container = (
   begin: string,

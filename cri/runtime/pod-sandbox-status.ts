@@ -33,4 +33,11 @@ const verboseInfo = (sandbox: Sandbox): string =>
     cgroup: sandbox.cgroup,
     networkNamespace: sandbox.network.namespace,
     runtimeHandler: sandbox.runtimeHandler,
+    ...readable(sandbox.limits),
   });
+
+/** JSON knows no bigint; the numbers of limits are far below 2^53, but for the largest memory limits. */
+const readable = (limits: Sandbox['limits']): object =>
+  JSON.parse(
+    JSON.stringify(limits, (_key, item: unknown) => (typeof item === 'bigint' ? Number(item) : item)),
+  );

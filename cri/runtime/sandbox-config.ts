@@ -98,7 +98,7 @@ const profile = (wanted: cri.SecurityProfile | null, field: string): SandboxSecu
     ? { type: PROFILE_WORDS[profileType(wanted.profileType, field)], localhostRef: wanted.localhostRef }
     : undefined;
 
-function sandboxResources(wanted: cri.LinuxContainerResources): SandboxResources {
+export function sandboxResources(wanted: cri.LinuxContainerResources): SandboxResources {
   return {
     cpuPeriod: toBigInt(wanted.cpuPeriod),
     cpuQuota: toBigInt(wanted.cpuQuota),
