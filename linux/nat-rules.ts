@@ -1,4 +1,5 @@
 /** The rules of pods written into nf_tables without a program. */
+import { isDeepStrictEqual } from 'node:util';
 import { errnoOf } from '#core/errors.ts';
 import { abandoned, throwIfAborted } from './abort.ts';
 import type { ProcessWatches } from './child.ts';
@@ -40,11 +41,11 @@ export class RealNatRules implements NatRules, Disposable {
     const { pid, socket } = await this.#thread.ask({ act: 'spawn apart', request: iptables });
     using netlink = new WaitingNetlink(socket);
     if (!(await this.#succeeds(pid, signal))) return false;
-    const table = () => contentOf(netlink, rules.family);
-    const theirs = await table();
+    const theirs = await contentOf(netlink, rules.family);
     if (!(await remove(netlink, rules))) return false;
-    const without = await table();
-    return (await add(netlink, rules)) && (await table()) === theirs && without !== theirs;
+    if ((await contentOf(netlink, rules.family)).rules !== '') return false;
+    if (!(await add(netlink, rules))) return false;
+    return isDeepStrictEqual(await contentOf(netlink, rules.family), theirs);
   }
 
   add(rules: Masquerade): Promise<boolean> {
@@ -115,10 +116,14 @@ async function carriedOut(
 }
 
 /** The rules, in their order within each chain, and the chains, in any. */
-async function contentOf(netlink: WaitingNetlink, family: 4 | 6): Promise<string> {
+async function contentOf(
+  netlink: WaitingNetlink,
+  family: 4 | 6,
+): Promise<{ readonly rules: string; readonly chains: string }> {
   const rules = await netlink.dump('list the rules of nat', GET_RULE, ofTable(family));
   const chains = await netlink.dump('list the chains of nat', GET_CHAIN, ofTable(family));
-  const byChain = Object.entries(Object.groupBy(rules, ({ body }) => chainOf(body)));
-  const lines = byChain.flatMap(([, list = []]) => [list.map(({ body }) => contentOfRule(body)).join()]);
-  return [...chains.map(({ body }) => contentOfChain(body)), ...lines].sort().join('\n');
+  const perChain = Object.values(Object.groupBy(rules, ({ body }) => chainOf(body)));
+  const lists = perChain.map((list = []) => list.map(({ body }) => contentOfRule(body)).join('\n'));
+  const names = chains.map(({ body }) => contentOfChain(body));
+  return { rules: lists.sort().join('\n'), chains: names.sort().join('\n') };
 }
