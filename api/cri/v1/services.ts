@@ -46,17 +46,18 @@ export type ImageServiceHandlers<C> = Handlers<ImageServiceMethods, C>;
 
 type AnyCodec = Codec<object, object>;
 
-function serializer(codec: AnyCodec): (message: object) => Buffer {
+/** A codec is looked up when it is first needed: many are never. */
+function serializer(codec: () => AnyCodec): (message: object) => Buffer {
   return (message) => {
-    const bytes = codec.encode(message).finish();
+    const bytes = codec().encode(message).finish();
     return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   };
 }
 
-function deserializer(codec: AnyCodec, name: string): (bytes: Buffer) => object {
+function deserializer(codec: () => AnyCodec, name: string): (bytes: Buffer) => object {
   return (bytes) => {
     try {
-      return codec.decode(bytes);
+      return codec().decode(bytes);
     } catch (error) {
       throw new CrispError('InvalidArgument', `malformed ${name} of ${bytes.length} bytes`, {
         cause: error,
@@ -69,8 +70,8 @@ function deserializer(codec: AnyCodec, name: string): (bytes: Buffer) => object 
 function define<S>(service: keyof typeof services): Service<S> {
   const codecs: Readonly<Record<string, unknown>> = v1;
   const methods = Object.entries(services[service]).map(([name, { request, response, stream }]) => {
-    const requests = codecs[request] as AnyCodec;
-    const responses = codecs[response] as AnyCodec;
+    const requests = () => codecs[request] as AnyCodec;
+    const responses = () => codecs[response] as AnyCodec;
     const method: Method<MethodTypes> = {
       path: `/runtime.v1.${service}/${name}`,
       requestStream: false,
