@@ -13,6 +13,7 @@ import { type ImageService, openImageService } from '#image-service/index.ts';
 import { openKernel } from '#linux/index.ts';
 import type { Kernel } from '#linux/kernel.ts';
 import { lockDirectory } from '#linux/lock.ts';
+import { releaseMemory } from '#linux/memory.ts';
 import { openPodSandboxes, type PodSandboxes } from '#pod-sandbox/index.ts';
 import { Handlers, RuntimeService } from '#runtime-service/index.ts';
 import { type DaemonLog, openLog } from '#telemetry/log.ts';
@@ -21,6 +22,7 @@ import { listenMetrics } from '#telemetry/metrics-listener.ts';
 import { AdminServer } from './admin/server.ts';
 import { ServiceManager } from './notify.ts';
 import { imageOptions, pauseProgram, podOptions, runtimeOptions } from './options.ts';
+import { Rest } from './rest.ts';
 import { clearSocket } from './socket.ts';
 
 /** The time that running calls have to end after SIGTERM, in ms; systemd's own limit is 90 s. */
@@ -62,6 +64,8 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
   await clearSocket(config.adminSocket);
 
   const metrics = new Metrics({ version: version() });
+  using rest = new Rest(releaseMemory, log);
+  const seen = observer(metrics, rest);
   const kernel = await openKernel({ pauseProgram: pauseProgram(config), log });
   const services = await open(config, kernel, log);
   registerGauges(metrics, services);
@@ -69,13 +73,13 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
     socket: config.socket,
     mode: config.socketMode,
     log,
-    observer: observer(metrics),
+    observer: seen,
     closeMs: CLOSE_MS,
   });
   const admin = await AdminServer.listen(services, {
     socket: config.adminSocket,
     log,
-    observer: observer(metrics),
+    observer: seen,
     closeMs: CLOSE_MS,
   });
   const listener = config.metrics.address
@@ -173,8 +177,11 @@ const criServices = (config: Config, { images, pods, containers, handlers, drive
   },
 });
 
-const observer = (metrics: Metrics): CallObserver => ({
-  operation: (name, seconds, code) => metrics.operation(name, seconds * 1000, code),
+const observer = (metrics: Metrics, rest: Rest): CallObserver => ({
+  operation: (name, seconds, code) => {
+    metrics.operation(name, seconds * 1000, code);
+    rest.ended(name);
+  },
   stage: metrics.stage,
 });
 

@@ -48,6 +48,10 @@ export const setrlimit = bind<(resource: number, limit: BigUint64Array) => numbe
 export const prlimit = bind<
   (pid: number, resource: number, limit: BigUint64Array | null, old: BigUint64Array | null) => number
 >('int prlimit(int pid, int resource, const uint64_t *limit, uint64_t *old)');
+export const mallocTrim = bind<(kept: number) => number>('int malloc_trim(size_t kept)');
+export const madvise = bind<(address: bigint, length: bigint, advice: number) => number>(
+  'int madvise(uintptr_t address, size_t length, int advice)',
+);
 export const memfdCreate = bind<(name: Text, flags: number) => number>(
   'int memfd_create(const char *name, unsigned int flags)',
 );

@@ -13,9 +13,14 @@ const REQUIRE = [
 /** Chosen and checked by koffi's own loader among many platforms; here there is one, beside the bundle. */
 const KOFFI = `export default require('./koffi.node');`;
 
+/** A part that is loaded when it is needed. Node keeps the text of one that is imported twice, of a required one once. */
+const IMPORT = /\bimport\(("\.\/[^"]+\.js")\)/g;
+/** Asked for by grpc-js where channelz is served, which crisp does not do. */
+const LEFT_OUT = /^@grpc\/proto-loader$/;
+
 export interface Bundle {
   /** Files by name; they lie together in one directory, with koffi.node. */
-  readonly files: ReadonlyMap<string, Uint8Array>;
+  readonly files: ReadonlyMap<string, string>;
   /** Directories of the packages that are part of it, below the project. */
   readonly packages: readonly string[];
 }
@@ -37,14 +42,14 @@ export async function bundle(project: string): Promise<Bundle> {
     minifyWhitespace: true,
     legalComments: 'none',
     banner: { js: REQUIRE },
-    plugins: [workersBeside(project), koffiBeside],
+    plugins: [workersBeside(project), koffiBeside, leftOut],
     write: false,
     metafile: true,
     logLevel: 'warning',
   });
   const used = Object.values(metafile.outputs).flatMap((output) => Object.keys(output.inputs));
   return {
-    files: new Map(outputFiles.map((file) => [basename(file.path), file.contents])),
+    files: new Map(outputFiles.map(({ path, text }) => [basename(path), requiring(text)])),
     packages: [...new Set([...used.flatMap(packageOf), 'node_modules/koffi'])].sort(),
   };
 }
@@ -86,6 +91,17 @@ const koffiBeside: Plugin = {
     build.onLoad({ filter: /.*/, namespace: 'beside' }, () => ({ contents: KOFFI }));
   },
 };
+
+const leftOut: Plugin = {
+  name: 'left out',
+  setup(build) {
+    build.onResolve({ filter: LEFT_OUT }, ({ path }) => ({ path, namespace: 'left-out' }));
+    build.onLoad({ filter: /.*/, namespace: 'left-out' }, () => ({ contents: 'module.exports = {};' }));
+  },
+};
+
+const requiring = (text: string): string =>
+  text.replaceAll(IMPORT, (_, file: string) => `Promise.resolve().then(()=>require(${file}))`);
 
 const packageOf = (path: string): string[] =>
   /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.slice(0, 1) ?? [];
