@@ -5,15 +5,18 @@ import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
 import type { Log, Operation } from '#core/operation.ts';
 import type { Kernel } from '#linux/kernel.ts';
 import type { UsageDetail } from '#linux/usage.ts';
+import { attach } from './attach.ts';
+import type { ClientStreams } from './client-streams.ts';
 import type { ContainerConfig, LinuxResources } from './config.ts';
 import type { ContainerRecord } from './container.ts';
 import { type ContainerChange, Containers } from './containers.ts';
 import { Creation } from './create.ts';
-import { type ExecResult, execSync } from './exec.ts';
+import { checkExec, type ExecResult, execSync, runningContainer } from './exec.ts';
+import { execStream, type StreamedCommand } from './exec-stream.ts';
 import { Exits } from './exits.ts';
 import { readFiles, writeFiles } from './files/index.ts';
 import { readHost } from './host.ts';
-import { reopenLog } from './logs.ts';
+import { Logs } from './logs.ts';
 import { Handlers } from './oci-runtime.ts';
 import type { RuntimeOptions } from './options.ts';
 import type { Images, Pods, RootFileSystems } from './ports.ts';
@@ -25,6 +28,7 @@ import { type ContainerUsage, Stats, type StorageUsage } from './stats.ts';
 import { Stopping } from './stop.ts';
 import { updateResources } from './update.ts';
 
+export type { ClientStreams } from './client-streams.ts';
 export type {
   ContainerConfig,
   LinuxResources,
@@ -34,6 +38,7 @@ export type {
 } from './config.ts';
 export type { ContainerExit, ContainerRecord, ContainerState } from './container.ts';
 export type { ExecResult } from './exec.ts';
+export type { StreamedCommand } from './exec-stream.ts';
 export type { HandlerOptions, RuntimeOptions } from './options.ts';
 export type { ImageForContainer, Images, PodOfContainer, Pods, RootFileSystems } from './ports.ts';
 export type { ContainerUsage, StorageUsage } from './stats.ts';
@@ -53,6 +58,7 @@ export class RuntimeService {
   readonly #removal: Removal;
   readonly #exits: Exits;
   readonly #stats: Stats;
+  readonly #logs: Logs;
   readonly #unfinished: Unfinished;
 
   private constructor(runtime: Runtime, unfinished: Unfinished) {
@@ -64,6 +70,7 @@ export class RuntimeService {
     this.#removal = new Removal(runtime, this.#stopping);
     this.#exits = new Exits(runtime);
     this.#stats = new Stats(runtime);
+    this.#logs = new Logs(runtime);
   }
 
   /** Probes the host and reads the records: reads are right from then on. The caller then runs `recover`. */
@@ -112,6 +119,31 @@ export class RuntimeService {
     return execSync(this.#runtime, id, command, timeoutMs, op);
   }
 
+  /** Throws what `execStream` would throw at once: InvalidArgument, NotFound, FailedPrecondition. */
+  checkExec(idOrPrefix: string, command: readonly string[]): ContainerRecord {
+    return checkExec(this.#runtime, idOrPrefix, command);
+  }
+
+  /** See `execStream`. */
+  execStream(
+    id: ContainerId,
+    command: StreamedCommand,
+    streams: ClientStreams,
+    op: Operation,
+  ): Promise<number> {
+    return execStream(this.#runtime, id, command, streams, op);
+  }
+
+  /** Throws what `attach` would throw at once: NotFound, FailedPrecondition. */
+  checkAttach(idOrPrefix: string): ContainerRecord {
+    return runningContainer(this.#runtime, idOrPrefix);
+  }
+
+  /** See `attach`. */
+  attach(id: ContainerId, streams: ClientStreams, op: Operation): Promise<void> {
+    return attach(this.#runtime, id, streams, op);
+  }
+
   /** See `readFiles`. */
   readFiles(id: ContainerId, path: string, op: Operation): AsyncGenerator<Buffer> {
     return readFiles(this.#runtime, id, path, op);
@@ -127,9 +159,9 @@ export class RuntimeService {
     return updateResources(this.#runtime, id, wanted, op);
   }
 
-  /** See `reopenLog`. */
+  /** See `Logs`. */
   reopenLog(id: ContainerId, op: Operation): Promise<void> {
-    return reopenLog(this.#runtime, id, op);
+    return this.#logs.reopen(id, op);
   }
 
   /** See `Stats.of`. */

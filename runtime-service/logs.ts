@@ -1,65 +1,107 @@
-import { constants } from 'node:fs';
-import { open, stat } from 'node:fs/promises';
+/**
+ * ReopenContainerLog. conmon writes on to whatever file it has open; told to reopen, it makes a new file and puts it in
+ * the place of the old one, whatever lies there, and acknowledges nothing. So an order too many destroys what was written
+ * since the one before. Hence: it is told only where the file that it writes to is not in its place, and only when no
+ * earlier order, perhaps of a daemon that was killed, is on its way. It is done when the file in the place is the one
+ * that conmon has open.
+ */
+import { readdir, stat } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, errnoOf } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
+import { SingleFlight } from '#core/single-flight.ts';
+import { unreadBytes } from '#linux/fifo.ts';
 import type { ContainerRecord } from './container.ts';
-import { placesOf, type Runtime } from './runtime.ts';
+import { monitorControl, orderMonitor, unavailableMonitor } from './monitor-orders.ts';
+import type { Runtime } from './runtime.ts';
 
 const REOPEN_MS = 10_000;
 const POLL_MS = 5;
 /** conmon's control line: kind 2 is "reopen the logs", the numbers are unused. */
 const REOPEN_LINE = '2 0 0\n';
+/** Looks, one after another, that find no order on its way: between reading one and obeying it conmon does nothing else. */
+const QUIET_LOOKS = 2;
 
-/**
- * ReopenContainerLog: after the kubelet has renamed the file, conmon opens a new one. conmon acknowledges nothing and
- * truncates a file that is still in place, so it is asked only where the file has gone, and the call returns when the
- * new file is there.
- */
-export async function reopenLog(runtime: Runtime, id: ContainerId, op: Operation): Promise<void> {
-  const record = runtime.containers.resolve(id);
-  if (record.state !== 'running') {
-    throw new CrispError(
-      'FailedPrecondition',
-      `container ${record.id} is ${record.state}: its log is closed`,
-      {
-        hint: 'only a running container can reopen its log',
-      },
-    );
+export class Logs {
+  readonly #runtime: Runtime;
+  readonly #flights = new SingleFlight<ContainerId, void>();
+
+  constructor(runtime: Runtime) {
+    this.#runtime = runtime;
   }
-  if (record.logPath === '' || (await exists(record.logPath))) return;
-  await op.deadline('reopen log', REOPEN_MS, async (signal) => {
-    await tellMonitor(runtime, record);
-    while (!signal.aborted && !(await exists(record.logPath))) {
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+
+  /** Calls for one container join. Throws FailedPrecondition where it does not run, Unavailable without a monitor. */
+  async reopen(id: ContainerId, op: Operation): Promise<void> {
+    const record = this.#runtime.containers.resolve(id);
+    if (record.state !== 'running') {
+      throw new CrispError(
+        'FailedPrecondition',
+        `container ${record.id} is ${record.state}: its log is closed`,
+        {
+          hint: 'only a running container can reopen its log',
+        },
+      );
     }
-  });
-}
+    if (record.logPath === '') return;
+    // An order cannot be taken back: it goes to its end when its client has gone, and those who joined get that end.
+    const reopening = this.#flights.run(record.id, () => this.#carryOut(record, op.detached('reopen')));
+    await op.deadline('reopen log', REOPEN_MS, () => reopening);
+  }
 
-async function tellMonitor(runtime: Runtime, record: ContainerRecord): Promise<void> {
-  const path = `${placesOf(runtime.options, record.id).bundle}/ctl`;
-  try {
-    // Not blocking: without conmon at the other end of the FIFO the open fails instead of waiting.
-    await using file = await open(path, constants.O_WRONLY | constants.O_NONBLOCK);
-    await file.write(REOPEN_LINE);
-  } catch (error) {
-    throw new CrispError(
-      'Unavailable',
-      `the monitor of container ${record.id} does not take orders (${path})`,
-      {
-        cause: error,
-        hint: 'see whether its conmon was killed; its container goes on without a log',
+  async #carryOut(record: ContainerRecord, op: Operation): Promise<void> {
+    if (await isInPlace(record)) return;
+    const { kernel } = this.#runtime;
+    if (record.monitor && !kernel.processes.alive(record.monitor))
+      throw unavailableMonitor(this.#runtime, record);
+    await op.deadline(
+      'reopen log',
+      REOPEN_MS,
+      async (signal) => {
+        let quiet = 0;
+        let told = false;
+        while (!signal.aborted && !(await isInPlace(record))) {
+          if (!told) {
+            quiet = this.#isOrderWaiting(record) ? 0 : quiet + 1;
+            if (quiet >= QUIET_LOOKS) {
+              await orderMonitor(this.#runtime, record, REOPEN_LINE);
+              told = true;
+            }
+          }
+          await sleep(POLL_MS);
+        }
       },
+      record.logPath,
     );
+  }
+
+  #isOrderWaiting(record: ContainerRecord): boolean {
+    try {
+      return unreadBytes(monitorControl(this.#runtime, record)) > 0;
+    } catch (error) {
+      throw unavailableMonitor(this.#runtime, record, error);
+    }
   }
 }
 
-async function exists(path: string): Promise<boolean> {
+/** Whether the file at the log's path is the one that the monitor writes to; without a known monitor, whether it is there. */
+async function isInPlace({ logPath, monitor }: ContainerRecord): Promise<boolean> {
+  const there = await inodeOf(logPath);
+  if (there === undefined || !monitor) return there !== undefined;
+  const directory = `/proc/${monitor.pid}/fd`;
+  const descriptors = await readdir(directory).catch(() => [] as string[]);
+  const open = await Promise.all(descriptors.map((name) => inodeOf(`${directory}/${name}`)));
+  // Of a monitor that has ended nothing is open: the file is then as good as it will be.
+  return descriptors.length === 0 || open.includes(there);
+}
+
+/** `device:inode`; undefined where there is no such file. */
+async function inodeOf(path: string): Promise<string | undefined> {
   try {
-    await stat(path);
-    return true;
+    const { dev, ino } = await stat(path, { bigint: true });
+    return `${dev}:${ino}`;
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return false;
+    if (['ENOENT', 'ENOTDIR', 'ESRCH'].includes(errnoOf(error) ?? '')) return undefined;
     throw error;
   }
 }

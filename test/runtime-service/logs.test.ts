@@ -1,8 +1,8 @@
 /** The log of a container: its lines byte for byte, its file at the start, its rotation. */
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import test from 'node:test';
-import { busy, EXITED, endsClean, refused, TestNode, until } from '../pods.ts';
+import { busy, EXITED, endsClean, processesWith, refused, TestNode, until } from '../pods.ts';
 
 const node = await TestNode.start('logs');
 const pod = await node.runPod();
@@ -110,6 +110,99 @@ test('rotation: the new file is there on return, and no line is lost or doubled'
     texts,
     texts.map((_, n) => `tick ${n}`),
   );
+  await node.remove(id);
+});
+
+/** 200 lines a second; told to end, it says how many there were. */
+const counting = [
+  'sh',
+  '-c',
+  `n=0; trap 'echo end $n; exit 0' TERM
+   while :; do
+     i=0; while [ $i -lt 10 ]; do echo "line $n of many"; n=$((n+1)); i=$((i+1)); done
+     sleep 0.05
+   done`,
+];
+
+test('ten rotations at 200 lines a second are byte-equal, with the daemon killed in the middle of two', async () => {
+  const id = await node.run(pod, { command: counting });
+  const path = await node.logPath(id);
+  const rotated: string[] = [];
+  const reopen = () => node.client.ReopenContainerLog({ containerId: id });
+  for (let round = 0; round < 10; round++) {
+    await until('the log has lines', () => records(path).length > 20);
+    const aside = `${path}.${round}`;
+    renameSync(path, aside);
+    rotated.push(aside);
+    if (round === 3 || round === 7) {
+      // The order may be on its way, obeyed, or not given yet; a retry must be right in each case.
+      const cut = reopen().catch(() => {});
+      if (round === 7) await new Promise((resolve) => setTimeout(resolve, 8));
+      await node.restart('kill');
+      await cut;
+    }
+    // Several at once, as of a client that retries.
+    await Promise.all([reopen(), reopen(), reopen()]);
+    assert.ok(existsSync(path));
+  }
+  await until('the last log has lines', () => records(path).length > 20);
+  await node.stop(id, 10);
+  await node.exited(id);
+  const text = [...rotated, path]
+    .flatMap((file) => records(file).map((line) => line.text + (line.tag === 'F' ? '\n' : '')))
+    .join('');
+  const count = Number(/end (\d+)\n$/.exec(text)?.[1]);
+  const expected = Array.from({ length: count }, (_, n) => `line ${n} of many\n`).join('');
+  assert.ok(count > 200);
+  assert.ok(text === `${expected}end ${count}\n`, 'the logs joined are what was written');
+  await node.remove(id);
+});
+
+test('a file that somebody else has put in the place of the log is no log', async () => {
+  const id = await node.run(pod, { command: ticking });
+  const path = await node.logPath(id);
+  await until('the log has lines', () => records(path).length > 2);
+  renameSync(path, `${path}.moved`);
+  writeFileSync(path, '');
+  await node.client.ReopenContainerLog({ containerId: id });
+  await until('lines are written to the new file', () => records(path).length > 2);
+  const texts = [`${path}.moved`, path].flatMap((file) => records(file).map(({ text }) => text));
+  assert.deepEqual(
+    texts.slice(0, 5),
+    [0, 1, 2, 3, 4].map((n) => `tick ${n}`),
+  );
+  await node.remove(id);
+});
+
+test('without its monitor a log that was moved cannot be reopened; no file is made', async () => {
+  const id = await node.run(pod, { command: ticking });
+  const path = await node.logPath(id);
+  await until('the log has lines', () => records(path).length > 2);
+  const [monitor = ''] = processesWith(id).filter((line) => /conmon/.test(line));
+  process.kill(Number(monitor.split(' ')[0]), 'SIGSTOP');
+  renameSync(path, `${path}.moved`);
+  const stuck = refused(
+    node.client.ReopenContainerLog({ containerId: id }),
+    'DeadlineExceeded',
+    /reopen log/,
+  );
+  await stuck;
+  assert.ok(!existsSync(path));
+  process.kill(Number(monitor.split(' ')[0]), 'SIGCONT');
+  await until('the order of before is obeyed', () => existsSync(path));
+  await node.client.ReopenContainerLog({ containerId: id });
+  const texts = [`${path}.moved`, path].flatMap((file) => records(file).map(({ text }) => text));
+  assert.deepEqual(
+    texts,
+    texts.map((_, n) => `tick ${n}`),
+  );
+  process.kill(Number(monitor.split(' ')[0]), 'SIGKILL');
+  renameSync(path, `${path}.again`);
+  const asked = node.client.ReopenContainerLog({ containerId: id });
+  await assert.rejects(asked, (error: { code: string }) =>
+    ['Unavailable', 'FailedPrecondition'].includes(error.code),
+  );
+  assert.ok(!existsSync(path));
   await node.remove(id);
 });
 
