@@ -89,6 +89,7 @@ function services(wait: Wait): CriServices {
     pods: pods as PodSandboxes,
     containers: containers as RuntimeService,
     images: images as ImageService,
+    streaming: { url: async ({ kind }) => `http://127.0.0.1:1/${kind}/token` },
     facts: {
       version: '0.1.0',
       cgroupDriver: 'cgroupfs',

@@ -2,6 +2,7 @@
 import type { ImageService } from '#image-service/index.ts';
 import type { PodSandboxes } from '#pod-sandbox/index.ts';
 import type { RuntimeService } from '#runtime-service/index.ts';
+import type { Streaming } from './streaming/index.ts';
 
 /** Facts of the daemon that clients ask for; fixed while it runs. */
 export interface DaemonFacts {
@@ -16,6 +17,7 @@ export interface DaemonFacts {
 }
 
 export interface CriServices {
+  readonly streaming: Pick<Streaming, 'url'>;
   readonly pods: PodSandboxes;
   readonly containers: RuntimeService;
   readonly images: ImageService;

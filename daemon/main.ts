@@ -9,6 +9,7 @@ import type { Config } from '#config/index.ts';
 import { describeError } from '#core/errors.ts';
 import { Operation } from '#core/operation.ts';
 import { type CallObserver, CriServer } from '#cri/server.ts';
+import { Streaming } from '#cri/streaming/index.ts';
 import { type ImageService, openImageService } from '#image-service/index.ts';
 import { openKernel } from '#linux/index.ts';
 import type { Kernel } from '#linux/kernel.ts';
@@ -24,6 +25,7 @@ import { ServiceManager } from './notify.ts';
 import { imageOptions, pauseProgram, podOptions, runtimeOptions } from './options.ts';
 import { Rest } from './rest.ts';
 import { clearSocket } from './socket.ts';
+import { streamingOptions } from './streaming-options.ts';
 
 /** The time that running calls have to end after SIGTERM, in ms; systemd's own limit is 90 s. */
 const CLOSE_MS = 20_000;
@@ -69,7 +71,8 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
   const kernel = await openKernel({ pauseProgram: pauseProgram(config), log });
   const services = await open(config, kernel, log);
   registerGauges(metrics, services);
-  const server = await CriServer.listen(criServices(config, services), {
+  const streaming = new Streaming(services, streamingOptions(config, log, seen));
+  const server = await CriServer.listen(criServices(config, services, streaming), {
     socket: config.socket,
     mode: config.socketMode,
     log,
@@ -91,7 +94,7 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
   await stop;
   log.info({}, 'stopping: running calls may end, pods and containers run on');
   await manager.stopping();
-  await Promise.all([server.close(), admin.close()]);
+  await Promise.all([server.close(), admin.close(), streaming.close()]);
   await recovered;
   await listener?.[Symbol.asyncDispose]();
   await Promise.all([services.containers.close(), services.pods.close(), services.images.close()]);
@@ -159,7 +162,12 @@ async function forgetCgroups(config: Config, kernel: Kernel, { pods, driver }: S
   await kernel.cgroups.remove(prefix, AbortSignal.timeout(FORGET_MS)).catch(() => {});
 }
 
-const criServices = (config: Config, { images, pods, containers, handlers, driver }: Services) => ({
+const criServices = (
+  config: Config,
+  { images, pods, containers, handlers, driver }: Services,
+  streaming: Streaming,
+) => ({
+  streaming,
   images,
   pods,
   containers,

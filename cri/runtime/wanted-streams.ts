@@ -1,0 +1,23 @@
+import { CrispError } from '#core/errors.ts';
+
+interface StreamFlags {
+  readonly stdin: boolean;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  readonly tty: boolean;
+}
+
+/** Which streams a session has. Throws InvalidArgument where there are none, or stderr beside a terminal. */
+export function wantedStreams(call: string, { stdin, stdout, stderr, tty }: StreamFlags): StreamFlags {
+  if (tty && stderr) {
+    throw new CrispError('InvalidArgument', `${call}: tty and stderr cannot both be true`, {
+      hint: 'a terminal has one output: leave stderr out',
+    });
+  }
+  if (!stdin && !stdout && !stderr) {
+    throw new CrispError('InvalidArgument', `${call}: one of stdin, stdout, stderr must be true`, {
+      hint: 'ask for the streams that the session is to have',
+    });
+  }
+  return { stdin, stdout, stderr, tty };
+}

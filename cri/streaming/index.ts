@@ -1,0 +1,116 @@
+/** Streaming: one-shot URLs for exec, attach and port-forward, and the server behind them, started when first asked for. */
+import { CrispError, describeError, type ErrorCode } from '#core/errors.ts';
+import { Operation, type StageRecord } from '#core/operation.ts';
+import type { PodSandboxes } from '#pod-sandbox/index.ts';
+import type { serveSession as ServeSession, StreamingServices } from './dispatch.ts';
+import type { Connection, ListenOptions, StreamingServer } from './server.ts';
+import type { StreamingSession } from './sessions.ts';
+
+export type { StreamingTls } from './server.ts';
+export type { StreamingSession } from './sessions.ts';
+
+export interface StreamingOptions extends ListenOptions {
+  readonly observer: {
+    operation(name: string, seconds: number, code: ErrorCode | undefined): void;
+    stage(operation: Operation, stage: StageRecord): void;
+  };
+}
+
+/** Tells which pods have ended. */
+export interface PodChanges {
+  readonly pods: Pick<PodSandboxes, 'onChange'>;
+}
+
+const NAMES = { exec: 'ExecSession', attach: 'AttachSession', portforward: 'PortForwardSession' } as const;
+
+export class Streaming {
+  readonly #services: StreamingServices & PodChanges;
+  readonly #options: StreamingOptions;
+  readonly #running = new Map<AbortController, StreamingSession>();
+  readonly #forget: () => void;
+  #server: Promise<StreamingServer> | undefined;
+
+  constructor(services: StreamingServices & PodChanges, options: StreamingOptions) {
+    this.#services = services;
+    this.#options = options;
+    this.#forget = services.pods.onChange(({ kind, sandbox }) => {
+      if (kind === 'notReady' || kind === 'removed') this.#cutForwards(sandbox.id);
+    });
+  }
+
+  /** A URL that opens the session once, within a minute. Throws ResourceExhausted, Unavailable. */
+  async url(session: StreamingSession): Promise<string> {
+    this.#server ??= this.#listen();
+    try {
+      return (await this.#server).url(session);
+    } catch (error) {
+      if (!(error instanceof CrispError) || error.code !== 'ResourceExhausted') this.#server = undefined;
+      throw error;
+    }
+  }
+
+  /** Ends all sessions; unused URLs are void. */
+  async close(): Promise<void> {
+    this.#forget();
+    const reason = new CrispError('Unavailable', 'the daemon is stopping', {
+      hint: 'begin a new session later',
+    });
+    for (const controller of this.#running.keys()) controller.abort(reason);
+    await (await this.#server?.catch(() => undefined))?.close();
+  }
+
+  async #listen(): Promise<StreamingServer> {
+    const [{ StreamingServer }, { serveSession }] = await Promise.all([
+      import('./server.ts'),
+      import('./dispatch.ts'),
+    ]);
+    return StreamingServer.listen(this.#options, (session, connection) => {
+      void this.#serve(serveSession, session, connection);
+    });
+  }
+
+  async #serve(
+    serveSession: typeof ServeSession,
+    session: StreamingSession,
+    connection: Connection,
+  ): Promise<void> {
+    const { log, observer } = this.#options;
+    const controller = new AbortController();
+    this.#running.set(controller, session);
+    const onStage = (one: Operation, stage: StageRecord) => observer.stage(one, stage);
+    const op = new Operation(NAMES[session.kind], { log, signal: controller.signal, onStage });
+    try {
+      await serveSession(this.#services, session, connection, op);
+      this.#ended(op, undefined);
+    } catch (error) {
+      this.#ended(op, error);
+    } finally {
+      this.#running.delete(controller);
+      if (connection.transport === 'websocket') connection.socket.terminate();
+      else setTimeout(() => connection.stream.destroy(), 5000).unref();
+    }
+  }
+
+  /** A pod that is no longer ready has no ports; exec and attach end with their containers. */
+  #cutForwards(sandbox: string): void {
+    const reason = new CrispError('FailedPrecondition', 'the pod has ended', {
+      hint: 'forward to another pod',
+    });
+    for (const [controller, session] of this.#running) {
+      if (session.kind === 'portforward' && session.sandbox === sandbox) controller.abort(reason);
+    }
+  }
+
+  #ended(op: Operation, error: unknown): void {
+    const ms = performance.now() - op.started;
+    const code = error === undefined ? undefined : error instanceof CrispError ? error.code : 'Internal';
+    this.#options.observer.operation(op.name, ms / 1000, code);
+    const fields = { ms: Math.round(ms * 10) / 10 };
+    if (error === undefined) {
+      op.log.debug(fields, 'done');
+      return;
+    }
+    const stack = code === 'Internal' ? { stack: (error as Error)?.stack } : {};
+    op.log.info({ ...fields, code, error: describeError(error), ...stack }, 'session ended');
+  }
+}

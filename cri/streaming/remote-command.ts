@@ -1,0 +1,42 @@
+/** An exec or attach session as both transports give it. */
+import { finished, type Readable, type Writable } from 'node:stream';
+import type { ClientStreams } from '#runtime-service/index.ts';
+import type { Outcome } from './remote-status.ts';
+
+/** Which streams the client asked for. */
+export interface Wanted {
+  readonly stdin: boolean;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  readonly tty: boolean;
+}
+
+export interface RemoteCommand {
+  readonly streams: ClientStreams;
+  /** Settles when the connection is over, with the reason where it was not in order. Never rejects. */
+  readonly gone: Promise<string | undefined>;
+  /** The order that clients rely on: outputs end, then comes the status, then the connection ends. Never rejects. */
+  finish(outcome: Outcome): Promise<void>;
+  destroy(): void;
+}
+
+/** How long a client may take for the last bytes of one stream. */
+const FLUSH_MS = 10_000;
+
+/** Ends a sink and waits until what was written is on its way, or the sink is gone, or the client takes too long. */
+export function ended(sink: Writable | undefined, last?: string): Promise<void> {
+  if (!sink || sink.destroyed) return Promise.resolve();
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, FLUSH_MS);
+    finished(sink, { readable: false }, () => {
+      clearTimeout(timer);
+      resolve();
+    });
+    sink.end(last);
+  });
+}
+
+/** Reads and drops the rest of an input that nobody wants any more. */
+export function drop(source: Readable | undefined): void {
+  if (source && !source.destroyed) source.on('data', () => {}).resume();
+}

@@ -1,0 +1,192 @@
+/** The listener of streaming sessions: judges each request, and hands its connection to the session of its token. */
+import { once } from 'node:events';
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+  STATUS_CODES,
+} from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { WebSocket } from 'ws';
+import { CrispError } from '#core/errors.ts';
+import type { Log } from '#core/operation.ts';
+import { protocolOf, Refusal, transportOf } from './negotiation.ts';
+import type { StreamingSession } from './sessions.ts';
+import { Tokens } from './tokens.ts';
+import { WebSocketUpgrades } from './websocket/upgrade.ts';
+
+export interface StreamingTls {
+  /** PEM. */
+  readonly cert: string;
+  readonly key: string;
+  /** Authorities of the clients' certificates; where given, clients must have one. */
+  readonly clientCa?: string;
+}
+
+export interface ListenOptions {
+  /** `host:port`, as in URLs; port 0 is any that is free. */
+  readonly address: string;
+  readonly tls?: StreamingTls;
+  /** A connection on which nothing moves for so long is closed, in ms. */
+  readonly idleMs: number;
+  readonly log: Log;
+}
+
+/** A client's connection after the upgrade. */
+export type Connection =
+  | { readonly transport: 'spdy'; readonly stream: Duplex; readonly head: Buffer; readonly protocol: string }
+  | { readonly transport: 'websocket'; readonly socket: WebSocket; readonly protocol: string };
+
+const MOST_CONNECTIONS = 4096;
+const MAX_HEADERS = 16 << 10;
+const HEADERS_MS = 10_000;
+const KEEP_ALIVE_MS = 30_000;
+
+export class StreamingServer {
+  readonly #server: Server;
+  readonly #tokens = new Tokens<StreamingSession>();
+  readonly #webSockets = new WebSocketUpgrades();
+  readonly #sockets = new Set<Socket>();
+  readonly #options: ListenOptions;
+  readonly #serve: (session: StreamingSession, connection: Connection) => void;
+  #base = '';
+
+  private constructor(
+    options: ListenOptions,
+    serve: (session: StreamingSession, connection: Connection) => void,
+  ) {
+    this.#options = options;
+    this.#serve = serve;
+    const limits = { maxHeaderSize: MAX_HEADERS, headersTimeout: HEADERS_MS, requestTimeout: HEADERS_MS };
+    const { tls } = options;
+    this.#server = tls
+      ? createTlsServer({
+          ...limits,
+          cert: tls.cert,
+          key: tls.key,
+          ...(tls.clientCa ? { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true } : {}),
+        })
+      : createServer(limits);
+    this.#server.maxConnections = MOST_CONNECTIONS;
+    this.#server.on('connection', (socket) => this.#watch(socket));
+    this.#server.on('request', (request, response) => this.#refuse(request, response));
+    this.#server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
+  }
+
+  /** Binds and serves. Throws Unavailable where the address cannot be bound. */
+  static async listen(
+    options: ListenOptions,
+    serve: (session: StreamingSession, connection: Connection) => void,
+  ): Promise<StreamingServer> {
+    const server = new StreamingServer(options, serve);
+    const { hostname, port } = new URL(`http://${options.address}`);
+    const host = hostname.replace(/^\[|\]$/g, '');
+    try {
+      server.#server.listen({ host, port: Number(port) });
+      await once(server.#server, 'listening');
+    } catch (error) {
+      throw new CrispError('Unavailable', `streaming: ${options.address} cannot be bound`, {
+        cause: error,
+        hint: 'see who listens there, or set [streaming] address',
+      });
+    }
+    const bound = server.#server.address();
+    const actual = typeof bound === 'object' && bound ? bound.port : Number(port);
+    server.#base = `${options.tls ? 'https' : 'http'}://${hostname}:${actual}`;
+    return server;
+  }
+
+  /** A URL that opens the session once, within a minute. Throws ResourceExhausted. */
+  url(session: StreamingSession): string {
+    return `${this.#base}/${session.kind}/${this.#tokens.issue(session)}`;
+  }
+
+  /** Takes no more connections and cuts those that are left. */
+  async close(): Promise<void> {
+    const closed = once(this.#server, 'close');
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+    await closed;
+  }
+
+  #watch(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, KEEP_ALIVE_MS);
+  }
+
+  /** The session of the request's token, which is void afterwards, and how it is to be spoken. Throws a Refusal. */
+  #judge(request: IncomingMessage) {
+    const [, kind, token = ''] =
+      /^\/(exec|attach|portforward)\/([\w-]{1,64})(?:\?|$)/.exec(request.url ?? '') ?? [];
+    const session = kind === undefined ? undefined : this.#tokens.redeem(token);
+    if (!session || session.kind !== kind) {
+      const why = 'unknown, used, older than a minute, or given by an earlier run of the daemon';
+      throw new Refusal(404, `this session is not to be had: its token is ${why}; ask for a new one`);
+    }
+    const transport = transportOf(request);
+    return { session, transport, protocol: protocolOf(request, transport, session.kind) };
+  }
+
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    socket.on('error', () => {}); // the close that follows tells whoever uses it
+    try {
+      const { session, transport, protocol } = this.#judge(request);
+      this.#limitIdle(request.socket);
+      if (transport === 'spdy') {
+        socket.write(
+          `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: ${protocol}\r\n\r\n`,
+        );
+        this.#serve(session, { transport, stream: socket, head, protocol });
+      } else {
+        this.#webSockets.accept(request, socket, head, protocol, (webSocket) =>
+          this.#serve(session, { transport, socket: webSocket, protocol }),
+        );
+      }
+    } catch (error) {
+      const { status, message, headers } = this.#refusal(request, error);
+      const lines = Object.entries({ ...headers, Connection: 'close', 'Content-Type': 'text/plain' });
+      const text = lines.map(([name, value]) => `${name}: ${value}\r\n`).join('');
+      const length = Buffer.byteLength(message) + 1;
+      const answer = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${text}Content-Length: ${length}\r\n\r\n${message}\n`;
+      socket.end(answer, () => socket.destroy());
+    }
+  }
+
+  #refuse(request: IncomingMessage, response: ServerResponse): void {
+    try {
+      this.#judge(request);
+    } catch (error) {
+      const { status, message, headers } = this.#refusal(request, error);
+      response.writeHead(status, { ...headers, connection: 'close', 'content-type': 'text/plain' });
+      response.end(`${message}\n`);
+      return;
+    }
+    response.writeHead(400, { connection: 'close' }).end();
+  }
+
+  /** Never with the token: a request may be refused for its protocol and be tried again with another. */
+  #refusal(request: IncomingMessage, error: unknown): Refusal {
+    const refusal = error instanceof Refusal ? error : new Refusal(500, 'the request could not be judged');
+    const peer = request.socket.remoteAddress;
+    this.#options.log.info(
+      { status: refusal.status, peer, why: refusal.message },
+      'streaming request refused',
+    );
+    return refusal;
+  }
+
+  #limitIdle(socket: Socket): void {
+    socket.setTimeout(this.#options.idleMs, () => {
+      this.#options.log.info(
+        { seconds: this.#options.idleMs / 1000 },
+        'an idle streaming connection is closed',
+      );
+      socket.destroy();
+    });
+  }
+}

@@ -1,0 +1,248 @@
+/**
+ * One SPDY/3.1 connection, seen from the server, over any byte stream. The framing is our own: the one library there is
+ * for Node (spdy-transport) was left in 2018 with readable-stream 3 and its own idea of flow control, and what
+ * Kubernetes speaks is a small part of the specification.
+ *
+ * Flow control: Kubernetes' own clients count no windows, neither ours nor theirs. So crisp tells what it has taken, as
+ * it should, and counts what it sends only where the peer shows, by SETTINGS or WINDOW_UPDATE, that it counts too.
+ * For the others TCP is the window: while a stream takes no more, nothing is read from the connection.
+ */
+import type { Duplex } from 'node:stream';
+import { describeError } from '#core/errors.ts';
+import * as frames from './frames.ts';
+import { HeaderDeflater, HeaderInflater, SpdyProtocolError } from './headers.ts';
+import { SpdyStream, type StreamOwner } from './stream.ts';
+
+export interface SpdySessionOptions {
+  /** Streams that may be open at once; more are refused. */
+  readonly maxStreams: number;
+  /** Called with each new stream, which is answered already. */
+  readonly onStream: (stream: SpdyStream) => void;
+}
+
+/** How long the peer may take to close after it was told of the end. */
+const CLOSE_MS = 3000;
+/** Answers (to pings, to refused streams) that may wait for a peer that does not read. */
+const MAX_ANSWERS = 256 << 10;
+
+export class SpdySession implements StreamOwner {
+  readonly #transport: Duplex;
+  readonly #options: SpdySessionOptions;
+  readonly #streams = new Map<number, SpdyStream>();
+  readonly #congested = new Set<SpdyStream>();
+  readonly #inflater = new HeaderInflater();
+  readonly #deflater = new HeaderDeflater();
+  #lastStream = 0;
+  #counts = false;
+  #window = frames.INITIAL_WINDOW;
+  #initialWindow = frames.INITIAL_WINDOW;
+  #taken = 0;
+  /** Bytes of answers that the peer has not taken. */
+  #answers = 0;
+  #closing = false;
+  #onRoom: (() => void) | undefined;
+
+  /** Settles when the connection is over, with the reason where it was not in order. Never rejects. */
+  readonly ended: Promise<string | undefined>;
+
+  /** `head`: bytes that came with the upgrade. */
+  constructor(transport: Duplex, head: Buffer, options: SpdySessionOptions) {
+    this.#transport = transport;
+    this.#options = options;
+    transport.on('error', () => {});
+    transport.once('close', () => this.#onRoom?.());
+    this.ended = this.#serve(head);
+  }
+
+  /** Tells the peer of an orderly end, once all that was written is on its way, and waits a little for it to close. */
+  async close(): Promise<void> {
+    if (this.#closing) return;
+    this.#closing = true;
+    this.#goAway(frames.GOAWAY_STATUS.ok);
+    for (const stream of this.#streams.values()) stream.resume();
+    this.#transport.end();
+    const timer = setTimeout(() => this.#transport.destroy(), CLOSE_MS);
+    await this.ended;
+    clearTimeout(timer);
+  }
+
+  destroy(): void {
+    this.#transport.destroy();
+  }
+
+  async #serve(head: Buffer): Promise<string | undefined> {
+    const reader = new frames.FrameReader();
+    let reason: string | undefined;
+    try {
+      await this.#take(reader, head);
+      const chunks = this.#transport.iterator({ destroyOnReturn: false });
+      for await (const bytes of chunks) await this.#take(reader, bytes as Buffer);
+    } catch (error) {
+      reason = describeError(error);
+      if (error instanceof SpdyProtocolError) this.#goAway(frames.GOAWAY_STATUS.protocolError);
+    } finally {
+      this.#closing = true;
+      for (const stream of this.#streams.values()) stream.cut(frames.RST.cancel);
+      this.#inflater[Symbol.dispose]();
+      this.#leave();
+    }
+    return reason;
+  }
+
+  /** What was written may still go out. */
+  #leave(): void {
+    const timer = setTimeout(() => this.#transport.destroy(), CLOSE_MS);
+    this.#transport.once('close', () => clearTimeout(timer));
+    this.#transport.end(() => this.#transport.destroy());
+  }
+
+  async #take(reader: frames.FrameReader, bytes: Buffer): Promise<void> {
+    for (const frame of reader.read(bytes)) {
+      if (frame.kind === 'control') await this.#control(frame);
+      else this.#data(frame);
+    }
+    while ((this.#congested.size > 0 || this.#answers > MAX_ANSWERS) && !this.#transport.destroyed) {
+      await new Promise<void>((resolve) => {
+        this.#onRoom = resolve;
+      });
+    }
+  }
+
+  #data({ stream, bytes, fin }: frames.DataPiece): void {
+    const known = this.#streams.get(stream);
+    if (known) known.receive(bytes, fin);
+    else if (stream === 0 || stream > this.#lastStream)
+      throw new SpdyProtocolError(`data for stream ${stream}`);
+    this.#taken += bytes.length;
+    if (this.#taken < frames.INITIAL_WINDOW / 2) return;
+    this.#send(frames.controlFrame(frames.WINDOW_UPDATE, 0, frames.words(0, this.#taken)));
+    this.#taken = 0;
+  }
+
+  async #control({ type, flags, payload }: frames.ControlFrame): Promise<void> {
+    const needed = minimum[type] ?? 0;
+    if (payload.length < needed)
+      throw new SpdyProtocolError(`a frame of type ${type} has ${payload.length} bytes`);
+    switch (type) {
+      case frames.SYN_STREAM:
+        return this.#open(payload.readUInt32BE(0) & 0x7fff_ffff, flags, payload.subarray(10));
+      case frames.SYN_REPLY:
+      case frames.HEADERS:
+        // Nothing in them is of use, but each block is a part of the packed whole.
+        await this.#inflater.read(payload.subarray(4));
+        if (flags & frames.FLAG_FIN)
+          this.#streams.get(payload.readUInt32BE(0))?.receive(Buffer.alloc(0), true);
+        return;
+      case frames.RST_STREAM:
+        return this.#streams.get(payload.readUInt32BE(0))?.cut(payload.readUInt32BE(4));
+      case frames.SETTINGS:
+        return this.#settings(payload);
+      case frames.PING:
+        // Odd numbers are the peer's own pings, even ones answers to ours, of which there are none.
+        if (payload.readUInt32BE(0) % 2 === 1)
+          this.#send(frames.controlFrame(type, 0, payload.subarray(0, 4)));
+        return;
+      case frames.WINDOW_UPDATE:
+        return this.#widen(payload.readUInt32BE(0), payload.readUInt32BE(4) & 0x7fff_ffff);
+    }
+  }
+
+  async #open(id: number, flags: number, block: Buffer): Promise<void> {
+    const headers = await this.#inflater.read(block);
+    if (id % 2 === 0 || id <= this.#lastStream)
+      throw new SpdyProtocolError(`stream ${id} after ${this.#lastStream}`);
+    this.#lastStream = id;
+    if (this.#closing || this.#streams.size >= this.#options.maxStreams)
+      return this.sendReset(id, frames.RST.refused);
+    const stream = new SpdyStream(id, headers, this.#initialWindow, this);
+    this.#streams.set(id, stream);
+    this.#send(frames.controlFrame(frames.SYN_REPLY, 0, frames.words(id), this.#deflater.write(new Map())));
+    if (flags & frames.FLAG_FIN) stream.receive(Buffer.alloc(0), true);
+    this.#options.onStream(stream);
+  }
+
+  #settings(payload: Buffer): void {
+    const count = payload.readUInt32BE(0);
+    if (payload.length < 4 + 8 * count) throw new SpdyProtocolError('a frame of settings is cut short');
+    for (let at = 4; at < 4 + 8 * count; at += 8) {
+      if ((payload.readUInt32BE(at) & 0xff_ffff) !== frames.SETTING_INITIAL_WINDOW) continue;
+      const value = payload.readUInt32BE(at + 4) & 0x7fff_ffff;
+      this.#counts = true;
+      for (const stream of this.#streams.values()) stream.widen(value - this.#initialWindow);
+      this.#initialWindow = value;
+    }
+  }
+
+  #widen(id: number, bytes: number): void {
+    this.#counts = true;
+    if (id !== 0) {
+      const stream = this.#streams.get(id);
+      if (stream && !stream.widen(bytes)) stream.reset(frames.RST.protocolError);
+      return;
+    }
+    this.#window += bytes;
+    if (this.#window >= 2 ** 31) throw new SpdyProtocolError('the window of the session is beyond 2 GiB');
+    for (const stream of this.#streams.values()) stream.proceed();
+  }
+
+  sendData(stream: number, bytes: Buffer, fin: boolean, done: () => void): void {
+    this.#window -= bytes.length;
+    if (this.#transport.destroyed || this.#transport.writableEnded) {
+      done();
+      return;
+    }
+    this.#transport.cork();
+    if (bytes.length === 0) this.#transport.write(frames.dataHeader(stream, 0, fin), done);
+    else {
+      this.#transport.write(frames.dataHeader(stream, bytes.length, fin));
+      this.#transport.write(bytes, done);
+    }
+    this.#transport.uncork();
+  }
+
+  sendReset(stream: number, status: number): void {
+    this.#send(frames.controlFrame(frames.RST_STREAM, 0, frames.words(stream, status)));
+  }
+
+  sendWindow(stream: number, bytes: number): void {
+    if (stream !== 0) this.#send(frames.controlFrame(frames.WINDOW_UPDATE, 0, frames.words(stream, bytes)));
+  }
+
+  budget(): number | undefined {
+    return this.#counts ? this.#window : undefined;
+  }
+
+  congested(stream: SpdyStream, yes: boolean): void {
+    if (yes) this.#congested.add(stream);
+    else if (this.#congested.delete(stream) && this.#congested.size === 0) this.#onRoom?.();
+  }
+
+  forget(stream: SpdyStream): void {
+    this.#streams.delete(stream.id);
+    this.congested(stream, false);
+  }
+
+  #goAway(status: number): void {
+    this.#send(frames.controlFrame(frames.GOAWAY, 0, frames.words(this.#lastStream, status)));
+  }
+
+  #send(frame: Buffer): void {
+    if (this.#transport.destroyed || this.#transport.writableEnded) return;
+    this.#answers += frame.length;
+    this.#transport.write(frame, () => {
+      this.#answers -= frame.length;
+      if (this.#answers <= MAX_ANSWERS) this.#onRoom?.();
+    });
+  }
+}
+
+/** The least bytes of each type's payload. */
+const minimum: Readonly<Record<number, number>> = {
+  [frames.SYN_STREAM]: 10,
+  [frames.SYN_REPLY]: 4,
+  [frames.RST_STREAM]: 8,
+  [frames.SETTINGS]: 4,
+  [frames.PING]: 4,
+  [frames.HEADERS]: 4,
+  [frames.WINDOW_UPDATE]: 8,
+};

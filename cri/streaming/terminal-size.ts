@@ -1,0 +1,44 @@
+import type { Readable } from 'node:stream';
+
+/** Nobody sends more for one size. */
+const MAX_BYTES = 1024;
+const MAX_CELLS = 65_535;
+
+/** The sizes in a stream of JSON objects `{"Width": 80, "Height": 24}`; zeros and nonsense are passed over. */
+export class TerminalSizes {
+  #rest = '';
+  #latest: readonly [number, number] | undefined;
+  #listener: ((columns: number, rows: number) => void) | undefined;
+
+  /** Takes all sizes of a stream. */
+  follow(stream: Readable): void {
+    stream.on('data', (chunk: Buffer) => this.feed(chunk.toString('latin1')));
+  }
+
+  /** Text as it arrives, objects whole or in parts. */
+  feed(text: string): void {
+    const parts = (this.#rest + text).split('}');
+    this.#rest = (parts.pop() ?? '').slice(-MAX_BYTES);
+    for (const part of parts) this.#one(`${part}}`);
+  }
+
+  /** Calls back with the latest size, where one is known, and with each that comes. */
+  onResize(listener: (columns: number, rows: number) => void): void {
+    this.#listener = listener;
+    if (this.#latest) listener(...this.#latest);
+  }
+
+  #one(text: string): void {
+    try {
+      const { Width, Height } = JSON.parse(text) as { Width?: unknown; Height?: unknown };
+      if (!isCells(Width) || !isCells(Height)) return;
+      this.#latest = [Width, Height];
+      this.#listener?.(Width, Height);
+    } catch {
+      // Not a size: the terminal keeps the one it has.
+    }
+  }
+}
+
+const isCells = (value: unknown): value is number =>
+  typeof value === 'number' && Number.isInteger(value) && value > 0 && value <= MAX_CELLS;

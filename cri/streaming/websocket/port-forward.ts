@@ -1,0 +1,41 @@
+import type { WebSocket } from 'ws';
+import { CrispError } from '#core/errors.ts';
+import type { Operation } from '#core/operation.ts';
+import { type ForwardSession, forward, type PodPorts } from '../port-forward.ts';
+import { Channels } from './channels.ts';
+
+/** Channels have one byte, two of them for each port. */
+export const MOST_PORTS = 127;
+
+/**
+ * The channel form of port-forward: one connection for each port of the request, on two channels, data and errors; each
+ * begins with its port in two bytes, low one first. Resolves when all are over, or the client has gone.
+ */
+export async function serveChannelForward(
+  socket: WebSocket,
+  protocol: string,
+  session: ForwardSession,
+  pods: PodPorts,
+  op: Operation,
+): Promise<void> {
+  const channels = new Channels(socket, protocol);
+  const gone = new AbortController();
+  const reason = channels.ended.finally(() => gone.abort(new CrispError('Cancelled', 'the client has gone')));
+  const under = op.under(AbortSignal.any([op.signal, gone.signal]));
+  const connections = session.ports.map(async (port, n) => {
+    const number = Buffer.alloc(2);
+    number.writeUInt16LE(port);
+    channels.send(2 * n, number);
+    channels.send(2 * n + 1, number);
+    const input = channels.source(2 * n);
+    const output = channels.sink(2 * n);
+    const end = (failure: string | undefined) => {
+      if (failure !== undefined) channels.send(2 * n + 1, Buffer.from(failure));
+    };
+    await forward(pods, session, { port, input, output, end }, under);
+  });
+  await Promise.all(connections);
+  await channels.close();
+  const why = await reason;
+  if (why !== undefined) throw new CrispError('Cancelled', `the client has gone: ${why}`);
+}

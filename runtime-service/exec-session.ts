@@ -1,0 +1,199 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { readFile, rm } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CrispError, describeError } from '#core/errors.ts';
+import { type Operation, withDeadline } from '#core/operation.ts';
+import type { Child, ExitStatus, Output, SpawnRequest } from '#linux/kernel.ts';
+import type { ContainerRecord } from './container.ts';
+import { loggedErrors, type OciRuntime } from './oci-runtime.ts';
+import { PROGRAM_ENV } from './programs.ts';
+import { placesOf, type Runtime } from './runtime.ts';
+import { encodeSpec, type OciProcess, type OciSpec } from './spec/oci.ts';
+
+/** Together below the 16 MiB at which clients refuse a reply (contract, section 1). */
+const OUTPUT_LIMIT = (8 << 20) - (16 << 10);
+/** What runtimes say when their helper within the container is killed under them. */
+const CUT_OFF =
+  /broken pipe|\bEOF\b|signal: killed|no such process|not running|connection reset|nsexec|setns|\/proc\/\d+\/ns/i;
+const CUT_OFF_MS = 2000;
+/** The words are without number: any failure looks twice whether the container lives. */
+const LOOK_TWICE_MS = 100;
+const CUT_OFF_POLL_MS = 10;
+/** How long a runtime whose command was killed may take to end by itself. */
+const RUNTIME_END_MS = 2000;
+
+/**
+ * Arguments: the log, cgroup directories, `--`, the command that is executed in them. A thread that moves itself, by 0
+ * in `tasks`, does not wait for the lock of all thread groups: 0.01 ms a group in the place of more than 1 ms.
+ */
+const JOIN_GROUPS = `
+log=$1
+shift
+while [ "$1" != -- ]; do
+  echo 0 > "$1/tasks" || {
+    echo '{"level":"error","msg":"the cgroups of the container cannot be joined"}' > "$log"
+    exit 1
+  }
+  shift
+done
+shift
+exec "$@"`;
+
+/** One command in a running container: its files, its child cgroup, the runtime's process. */
+export class ExecSession {
+  readonly #runtime: Runtime;
+  readonly #record: ContainerRecord;
+  readonly #oci: OciRuntime;
+  readonly #name = `exec-${randomBytes(6).toString('hex')}`;
+  readonly #processFile: string;
+  /** The runtime's own log: a file, since its standard error is the command's as well. */
+  readonly #logFile: string;
+  #running: Promise<unknown> | undefined;
+
+  constructor(runtime: Runtime, record: ContainerRecord) {
+    this.#runtime = runtime;
+    this.#record = record;
+    this.#oci = runtime.handlers.get(record.handler);
+    const { bundle } = placesOf(runtime.options, record.id);
+    this.#processFile = `${bundle}/${this.#name}.json`;
+    this.#logFile = `${bundle}/${this.#name}.log`;
+  }
+
+  get #cgroup(): string {
+    return `${this.#record.cgroup.path}/${this.#name}`;
+  }
+
+  async prepare(command: readonly string[], terminal: boolean): Promise<void> {
+    const { kernel, options } = this.#runtime;
+    const spec = JSON.parse(await readFile(placesOf(options, this.#record.id).config, 'utf8')) as OciSpec;
+    const process: OciProcess = {
+      ...spec.process,
+      terminal,
+      args: [...command],
+      env: environment(spec, terminal),
+    };
+    await kernel.files.writeAtomic(this.#processFile, encodeSpec(process), { mode: 0o600 });
+    await kernel.cgroups.createChild(this.#cgroup);
+  }
+
+  /**
+   * At the abort the command's cgroup is killed, and the runtime's own process, which then reaps and ends by itself, is
+   * killed only where it does not: a killed runtime leaves its child to whoever is PID 1.
+   */
+  run(signal: AbortSignal): Promise<Output> {
+    const { kernel } = this.#runtime;
+    const end = new AbortController();
+    const onAbort = () => {
+      void this.kill(AbortSignal.timeout(RUNTIME_END_MS)).catch(() => {});
+      setTimeout(() => end.abort(signal.reason), RUNTIME_END_MS).unref();
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    const output = kernel.processes.run({ ...this.#plan(), limit: OUTPUT_LIMIT }, end.signal);
+    const ended = output.finally(() => signal.removeEventListener('abort', onAbort));
+    this.#running = ended;
+    return ended;
+  }
+
+  /** Starts the command with streams; see `kill` and `end`. */
+  async start(stdio: Pick<SpawnRequest, 'stdin' | 'stdout' | 'stderr'>): Promise<Child> {
+    const child = await this.#runtime.kernel.processes.spawn({ ...this.#plan(), ...stdio });
+    this.#running = child.exited;
+    return child;
+  }
+
+  #plan(): Pick<SpawnRequest, 'argv' | 'env'> {
+    const verb = ['exec', '--process', this.#processFile, ...this.#cgroupOption(), this.#record.id];
+    return { argv: this.#inGroups(this.#oci.loggedCommand(this.#logFile, ...verb)), env: PROGRAM_ENV };
+  }
+
+  /** A runtime's failure to execute is an error; a command's exit code and words, whatever they are, are a result. */
+  async refuseFailure(status: ExitStatus): Promise<void> {
+    if (status.code === 0) return;
+    const log = await readFile(this.#logFile, 'utf8').catch(() => '');
+    const failed = loggedErrors(log);
+    if (failed === '') return;
+    // Only crisp's own kill freezes a container: one that is found paused is ending.
+    if (failed.includes('paused container') || (await this.#containerEnds(failed))) {
+      throw new CrispError(
+        'FailedPrecondition',
+        `container ${this.#record.id} ended while the command was being started: ${failed}`,
+        { hint: 'exec in the next attempt of the container' },
+      );
+    }
+    throw new CrispError('RuntimeFailed', `exec in ${this.#record.id}: ${failed}`, {
+      hint: 'check that the command exists in the container',
+    });
+  }
+
+  /** A runtime whose helper was killed with the container may say so before the container itself counts as dead. */
+  async #containerEnds(failed: string): Promise<boolean> {
+    const until = performance.now() + (CUT_OFF.test(failed) ? CUT_OFF_MS : LOOK_TWICE_MS);
+    while (this.#containerLives()) {
+      if (performance.now() >= until) return false;
+      await sleep(CUT_OFF_POLL_MS);
+    }
+    return true;
+  }
+
+  #containerLives(): boolean {
+    const { containers, kernel } = this.#runtime;
+    const now = containers.get(this.#record.id);
+    return now?.state === 'running' && now.process !== undefined && kernel.processes.alive(now.process);
+  }
+
+  /** Kills the command and all that it has forked, as far as it stayed in its cgroup. */
+  async kill(signal: AbortSignal): Promise<void> {
+    const { cgroups } = this.#runtime.kernel;
+    if (cgroups.processes(this.#cgroup).length > 0) await cgroups.kill(this.#cgroup, signal);
+  }
+
+  /**
+   * On v1 crun moves the command only in the hierarchies that have the child group, which is the freezer's, and leaves it
+   * in its own groups, the daemon's, elsewhere: without the container's limits and its rules of devices. So crun is
+   * started from within the container's other groups.
+   */
+  #inGroups(command: string[]): string[] {
+    const { cgroups } = this.#runtime.kernel;
+    if (cgroups.version === 2 || !this.#oci.isCrun) return command;
+    const others = cgroups
+      .directories(this.#record.cgroup.path)
+      .filter((directory) => !existsSync(`${directory}/${this.#name}`));
+    return ['/bin/sh', '-c', JOIN_GROUPS, 'sh', this.#logFile, ...others, '--', ...command];
+  }
+
+  /** v2 has one tree; on v1 the freezer's is the one that kills. */
+  #cgroupOption(): string[] {
+    const { version } = this.#runtime.kernel.cgroups;
+    if (version === 2 || this.#oci.isCrun) return ['--cgroup', this.#name];
+    return ['--cgroup', `freezer:${this.#name}`];
+  }
+
+  /** Kills what is left (at the deadline: all of it) and removes the cgroup; `spare`: what is left may run on in it. */
+  async end(op: Operation, spare = false): Promise<void> {
+    const { kernel, options, log } = this.#runtime;
+    try {
+      await rm(this.#processFile, { force: true });
+      await rm(this.#logFile, { force: true });
+      if (spare && kernel.cgroups.processes(this.#cgroup).length > 0) return;
+      await withDeadline('kill the command', options.timeouts.kill, op.signal, (signal) => this.kill(signal));
+      await this.#running?.catch(() => {});
+      await withDeadline('remove the cgroup', options.timeouts.kill, op.signal, (signal) =>
+        kernel.cgroups.remove(this.#cgroup, signal),
+      );
+    } catch (error) {
+      log.warn(
+        { container: this.#record.id, cgroup: this.#cgroup, error: describeError(error) },
+        'exec left traces',
+      );
+    }
+  }
+}
+
+/** A terminal has a kind: programs without TERM take it for the dumbest. */
+function environment(spec: OciSpec, terminal: boolean): string[] {
+  const given = spec.process.env;
+  return terminal && !given.some((entry) => entry.startsWith('TERM='))
+    ? [...given, 'TERM=xterm']
+    : [...given];
+}

@@ -1,0 +1,141 @@
+import type { Duplex, Readable, Writable } from 'node:stream';
+import type { ContainerId } from '#core/ids.ts';
+import type { Operation } from '#core/operation.ts';
+import type { Child, ExitStatus } from '#linux/kernel.ts';
+import type { ClientStreams } from './client-streams.ts';
+import type { ContainerRecord } from './container.ts';
+import { checkExec } from './exec.ts';
+import { ExecSession } from './exec-session.ts';
+import { Relay } from './relay.ts';
+import type { Runtime } from './runtime.ts';
+
+const SIGKILL = 9;
+/** How long output may stay silent after the end of the command, before those who still hold it are left alone. */
+const LINGER_MS = 300;
+/** How long a client that takes nothing is waited for after the end of the command. */
+const STALL_MS = 10_000;
+/** How long a runtime whose command was killed may take to end by itself. */
+const RUNTIME_END_MS = 2000;
+/** What a terminal takes for the end of its input. */
+const END_OF_TRANSMISSION = Buffer.from([4]);
+
+export interface StreamedCommand {
+  readonly command: readonly string[];
+  readonly tty: boolean;
+}
+
+/**
+ * Exec: a command in a running container with a client's streams. Resolves with the exit code when the command has ended
+ * and its output was handed to the client. When the client goes (`op.signal`) the command is killed with all it has
+ * forked; after an end of its own, what it has left in the background runs on. Throws InvalidArgument, NotFound,
+ * FailedPrecondition, RuntimeFailed, and the signal's reason.
+ */
+export async function execStream(
+  runtime: Runtime,
+  id: ContainerId,
+  { command, tty }: StreamedCommand,
+  streams: ClientStreams,
+  op: Operation,
+): Promise<number> {
+  const record = checkExec(runtime, id, command);
+  const session = new ExecSession(runtime, record);
+  await op.stage('prepare', () => session.prepare(command, tty));
+  let status: ExitStatus | undefined;
+  try {
+    const io = tty ? terminalOf(runtime, streams) : pipesOf(streams);
+    using _open = io;
+    const child = await op.stage('start', () => session.start(io.stdio));
+    const relay = io.connect(child);
+    status = await op.stage('command', () => ended(runtime, session, record, child, op.signal));
+    await op.stage('drain', () => relay.drained(LINGER_MS, STALL_MS));
+    op.checkpoint();
+    await session.refuseFailure(status);
+    return status.code;
+  } finally {
+    await session.end(op.detached('clean-up'), status !== undefined && !op.signal.aborted);
+  }
+}
+
+/** Waits for the end, which the client's going, the container's end and the daemon's bring about. */
+async function ended(
+  { kernel, containers }: Runtime,
+  session: ExecSession,
+  record: ContainerRecord,
+  child: Child,
+  signal: AbortSignal,
+): Promise<ExitStatus> {
+  const end = (): void => {
+    void session.kill(AbortSignal.timeout(RUNTIME_END_MS)).catch(() => {});
+    setTimeout(() => kernel.processes.signal(child.process, SIGKILL), RUNTIME_END_MS).unref();
+  };
+  const forget = containers.onChange((after, before) => {
+    if ((after ?? before)?.id === record.id && after?.state !== 'running') end();
+  });
+  if (signal.aborted || containers.get(record.id)?.state !== 'running') end();
+  else signal.addEventListener('abort', end, { once: true });
+  try {
+    return await child.exited;
+  } finally {
+    signal.removeEventListener('abort', end);
+    forget();
+  }
+}
+
+interface ExecIo extends Disposable {
+  readonly stdio: Parameters<ExecSession['start']>[0];
+  connect(child: Child): Relay;
+}
+
+function pipesOf({ stdin, stdout, stderr }: ClientStreams): ExecIo {
+  const opened: (Duplex | Readable | Writable | undefined)[] = [];
+  return {
+    stdio: {
+      stdin: stdin ? 'pipe' : 'null',
+      stdout: stdout ? 'pipe' : 'null',
+      stderr: stderr ? 'pipe' : 'null',
+    },
+    connect(child) {
+      opened.push(child.stdin, child.stdout, child.stderr);
+      if (stdin && child.stdin) feed(stdin, child.stdin);
+      const relay = new Relay();
+      relay.add(child.stdout, stdout);
+      relay.add(child.stderr, stderr);
+      return relay;
+    },
+    [Symbol.dispose]() {
+      for (const stream of opened) stream?.destroy();
+    },
+  };
+}
+
+/** The runtime joins this terminal with one inside the container, and passes sizes on. */
+function terminalOf({ kernel }: Runtime, { stdin, stdout, onResize }: ClientStreams): ExecIo {
+  const terminal = kernel.streams.openTerminal();
+  const side = { path: terminal.path };
+  onResize((columns, rows) => terminal.resize(columns, rows));
+  return {
+    stdio: { stdin: side, stdout: side, stderr: side },
+    connect() {
+      if (stdin) {
+        stdin.once('end', () => terminal.stream.writable && terminal.stream.write(END_OF_TRANSMISSION));
+        feed(stdin, terminal.stream, { end: false });
+      }
+      const relay = new Relay();
+      relay.add(terminal.stream, stdout);
+      return relay;
+    },
+    [Symbol.dispose]() {
+      terminal.stream.destroy();
+    },
+  };
+}
+
+/** Input on its way to the command; when the command has closed it, the rest is read and dropped. */
+export function feed(source: Readable, sink: Writable, options: { end?: boolean } = {}): void {
+  source.pipe(sink, options);
+  const drop = () => {
+    source.unpipe(sink);
+    source.resume();
+  };
+  sink.once('error', drop).once('close', drop);
+}
