@@ -16,7 +16,7 @@ import { execStream, type StreamedCommand } from './exec-stream.ts';
 import { Exits } from './exits.ts';
 import { readFiles, writeFiles } from './files/index.ts';
 import { readHost } from './host.ts';
-import { reopenLog } from './logs.ts';
+import { Logs } from './logs.ts';
 import { Handlers } from './oci-runtime.ts';
 import type { RuntimeOptions } from './options.ts';
 import type { Images, Pods, RootFileSystems } from './ports.ts';
@@ -38,6 +38,7 @@ export type {
 } from './config.ts';
 export type { ContainerExit, ContainerRecord, ContainerState } from './container.ts';
 export type { ExecResult } from './exec.ts';
+export type { StreamedCommand } from './exec-stream.ts';
 export type { HandlerOptions, RuntimeOptions } from './options.ts';
 export type { ImageForContainer, Images, PodOfContainer, Pods, RootFileSystems } from './ports.ts';
 export type { ContainerUsage, StorageUsage } from './stats.ts';
@@ -57,6 +58,7 @@ export class RuntimeService {
   readonly #removal: Removal;
   readonly #exits: Exits;
   readonly #stats: Stats;
+  readonly #logs: Logs;
   readonly #unfinished: Unfinished;
 
   private constructor(runtime: Runtime, unfinished: Unfinished) {
@@ -68,6 +70,7 @@ export class RuntimeService {
     this.#removal = new Removal(runtime, this.#stopping);
     this.#exits = new Exits(runtime);
     this.#stats = new Stats(runtime);
+    this.#logs = new Logs(runtime);
   }
 
   /** Probes the host and reads the records: reads are right from then on. The caller then runs `recover`. */
@@ -156,9 +159,9 @@ export class RuntimeService {
     return updateResources(this.#runtime, id, wanted, op);
   }
 
-  /** See `reopenLog`. */
+  /** See `Logs`. */
   reopenLog(id: ContainerId, op: Operation): Promise<void> {
-    return reopenLog(this.#runtime, id, op);
+    return this.#logs.reopen(id, op);
   }
 
   /** See `Stats.of`. */
