@@ -49,6 +49,18 @@ function provideContainerd(): void {
   });
 }
 
+/** Builds what people install; returns its program. Throws Internal where that fails. */
+function buildCrisp(directory: string): string {
+  const builder = join(import.meta.dirname, '../deploy/dist/main.ts');
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [builder, '--tree-only', '--output', directory],
+    { encoding: 'utf8' },
+  );
+  if (status === 0) return join(stdout.trim(), 'bin/crisp');
+  throw new CrispError('Internal', `crisp cannot be built: ${stderr.trim()}`, { hint: 'run npm run dist' });
+}
+
 const versionOf = (program: string, ...args: string[]): string =>
   (spawnSync(program, args, { env: { ...process.env, PATH }, encoding: 'utf8' }).stdout ?? '').split(
     '\n',
@@ -151,10 +163,19 @@ async function bench(options: BenchOptions): Promise<void> {
   const date = new Date().toISOString();
   const rows: Row[] = [];
   try {
+    const crisp = buildCrisp(directory);
     for (const runtime of options.runtimes) {
       const output = join(directory, `${runtime}.json`);
       rows.push(
-        ...(await runRounds({ options, runtime, directory, cgroup, output, profileDirectory: RESULTS })),
+        ...(await runRounds({
+          options,
+          runtime,
+          crisp,
+          directory,
+          cgroup,
+          output,
+          profileDirectory: RESULTS,
+        })),
       );
     }
   } finally {

@@ -22,6 +22,8 @@ import { type Row, Samples, type SideName } from './statistics.ts';
 export interface Job {
   readonly options: BenchOptions;
   readonly runtime: OciRuntime;
+  /** The program of crisp. */
+  readonly crisp: string;
   /** On a disk: all that both sides write lies below it. */
   readonly directory: string;
   readonly cgroup: string;
@@ -108,6 +110,7 @@ async function measure(job: Job): Promise<Row[]> {
   const ground: Ground = {
     runtime,
     network: options.network,
+    crisp: job.crisp,
     directory: join(directory, runtime),
     cgroup,
     registry: registry.host,

@@ -8,12 +8,12 @@ import type { Network, OciRuntime } from './options.ts';
 import { Server, type ServerProgram } from './server.ts';
 import type { SideName } from './statistics.ts';
 
-const PROJECT = join(import.meta.dirname, '..');
-
 /** What both sides stand on. */
 export interface Ground {
   readonly runtime: OciRuntime;
   readonly network: Network;
+  /** The program of crisp: its distributed form, which is what people run. */
+  readonly crisp: string;
   /** Parent of both sides' directories. */
   readonly directory: string;
   /** Absolute below the cgroup root; both sides' pods have their groups below it. */
@@ -92,7 +92,7 @@ export async function startCrisp(ground: Ground, name: string, nodeOptions = '')
   writeConflist(confDir, 'crisp', join(directory, 'addresses'));
   const native = ground.network === 'native' ? 'auto' : 'exec';
   const program = {
-    argv: [join(PROJECT, 'bin/crisp'), 'serve', '--config', file, '--cni-native', native],
+    argv: [ground.crisp, 'serve', '--config', file, '--cni-native', native],
     environment: {
       NODE_COMPILE_CACHE: join(ground.directory, 'compile-cache'), // as bin/crisp does, but not the machine's own
       NODE_OPTIONS: nodeOptions,

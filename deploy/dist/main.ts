@@ -1,6 +1,6 @@
 /**
- * `npm run dist [-- --output DIR]`: crisp with all that it needs of this repository in one directory and in one tarball,
- * `build/crisp-VERSION-linux-ARCH{,.tar.gz}`. The same input gives the same bytes.
+ * `npm run dist [-- --output DIR --tree-only]`: crisp with all that it needs of this repository in one directory and one
+ * tarball, `build/crisp-VERSION-linux-ARCH{,.tar.gz}`. The same input gives the same bytes.
  *
  *     bin/crisp         starts it
  *     lib/node          the pinned Node, as its package has it
@@ -76,13 +76,16 @@ function copy(from: string, to: string, mode: number): void {
 
 try {
   process.umask(0o022);
-  const { output } = parseArgs({
-    options: { output: { type: 'string', default: join(PROJECT, 'build') } },
-  }).values;
-  const tree = await buildTree(resolve(output));
+  const { values: given } = parseArgs({
+    options: {
+      output: { type: 'string', default: join(PROJECT, 'build') },
+      'tree-only': { type: 'boolean', default: false },
+    },
+  });
+  const tree = await buildTree(resolve(given.output));
   const mtime = Number(process.env['SOURCE_DATE_EPOCH'] ?? MTIME);
-  await writeTarball(dirname(tree), basename(tree), `${tree}.tar.gz`, mtime);
-  console.log(`${tree}.tar.gz`);
+  if (!given['tree-only']) await writeTarball(dirname(tree), basename(tree), `${tree}.tar.gz`, mtime);
+  console.log(given['tree-only'] ? tree : `${tree}.tar.gz`);
 } catch (error) {
   console.error(`dist: ${describeError(error)}`);
   if (error instanceof CrispError) console.error(`hint: ${error.hint}`);
