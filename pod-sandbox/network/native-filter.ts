@@ -69,6 +69,11 @@ export class PacketFilter {
     return outcome;
   }
 
+  /** Resolves when no trial is under way. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.#trials.values()].map(({ outcome }) => outcome));
+  }
+
   async #try(pod: PodRules, plain: NonNullable<ReturnType<typeof masqueradeOf>>): Promise<boolean> {
     const argv = await this.#iptables.restoring(pod.family);
     const call = { argv, env: this.#iptables.environment, input: addition(pod) };

@@ -91,6 +91,11 @@ export class NativeNetwork {
     );
   }
 
+  /** Resolves when it is known how pods' rules are written from now on: the first pod of a network begins a trial. */
+  settled(): Promise<void> {
+    return this.#filter.settled();
+  }
+
   /** With the namespace its links are gone. */
   async #leave(netns: string, interfaceName: string, { loopback }: NativePlan): Promise<void> {
     if (netns === '') return;

@@ -10,6 +10,7 @@ import { CrispError } from '#core/errors.ts';
 import { newSandboxId } from '#core/ids.ts';
 import type { Child } from '#linux/kernel.ts';
 import type { PortMapping } from '#pod-sandbox/index.ts';
+import { chainsOf } from '#pod-sandbox/network/native-rules.ts';
 import { NativeStand, type Pod } from './native-stand.ts';
 
 const BRIDGE = 'faults0';
@@ -150,22 +151,58 @@ test('an iptables that fails, and one that hangs', async () => {
   }
 });
 
-test('the end of what an earlier daemon left half-made, of what others took away, and of a pod that is gone', async () => {
-  await using _ = stand.network(BRIDGE, dataDir);
-  const made = async () => stand.add('native', conflist(), newSandboxId(), [port()]);
-  const unknown = await made();
-  await stand.remove('native', {
-    ...unknown,
-    attachment: { ...unknown.attachment, result: undefined, ips: [] },
+for (const ports of [[port()], []]) {
+  test(`the end of what is half-made, of what others took away, and of a gone pod, ports: ${ports.length}`, async () => {
+    await using _ = stand.network(BRIDGE, dataDir);
+    await stand.others();
+    const made = async () => stand.add('native', conflist(), newSandboxId(), ports);
+    await stand.remove('native', await made()); // from now on it is known how iptables writes
+    const { direct } = stand;
+    await stand.remove('native', await made());
+    assert.equal(stand.direct - direct, ports.length > 0 ? 0 : 4);
+    const unknown = await made();
+    await stand.remove('native', {
+      ...unknown,
+      attachment: { ...unknown.attachment, result: undefined, ips: [] },
+    });
+    assert.deepEqual(await leftovers(), []);
+    const gone = await made();
+    await stand.run('nsenter', `--net=${gone.netns}`, 'ip', 'link', 'delete', 'eth0');
+    await stand.remove('native', { ...gone, netns: '' });
+    assert.deepEqual(await leftovers(), []);
+    const flushed = await made();
+    await stand.run('sh', '-c', 'iptables -t nat -F POSTROUTING; ip6tables -t nat -F; ip6tables -t nat -X');
+    await stand.remove('native', flushed);
+    assert.deepEqual(await leftovers(), []);
+    const [first, second] = [await made(), await made()];
+    await stand.remove('exec', first);
+    await stand.remove('native', first);
+    await stand.remove('native', second);
+    assert.deepEqual(await leftovers(), []);
   });
-  assert.deepEqual(await leftovers(), []);
-  const gone = await made();
-  await stand.run('nsenter', `--net=${gone.netns}`, 'ip', 'link', 'delete', 'eth0');
-  await stand.remove('native', { ...gone, netns: '' });
-  assert.deepEqual(await leftovers(), []);
-  const flushed = await made();
-  await stand.run('sh', '-c', 'iptables -t nat -F POSTROUTING; ip6tables -t nat -F; ip6tables -t nat -X');
-  await stand.remove('native', flushed);
+}
+
+test('a chain of the pod that an earlier attempt has left, and rules that another program rewrote', async () => {
+  await using _ = stand.network(BRIDGE, dataDir);
+  await stand.others();
+  const pod = await stand.add('native', conflist());
+  const again = await emptyPod();
+  const planned = stand.plan('native', conflist(), again.id, []);
+  const { masquerade } = chainsOf({ network: 'faults', id: again.id });
+  await stand.run('sh', '-c', `iptables -t nat -N ${masquerade}; iptables -t nat -A ${masquerade} -j RETURN`);
+  const attachment = await stand.cni.attach(again.id, planned, again.netns, stand.operation());
+  const chain = await stand.run('iptables', '-t', 'nat', '-S', masquerade);
+  assert.equal(chain.match(/^-A/gm)?.length, 2, chain);
+  assert.ok(!chain.includes('RETURN'));
+  // kube-proxy and others write whole tables anew: handles change, rules stay.
+  await stand.run(
+    'sh',
+    '-c',
+    'iptables-save -t nat > $0; iptables-restore < $0',
+    join(stand.directory, 'saved'),
+  );
+  await stand.remove('native', { ...again, attachment });
+  await stand.remove('native', pod);
   assert.deepEqual(await leftovers(), []);
 });
 

@@ -30,6 +30,9 @@ export class NativeStand implements AsyncDisposable {
   readonly kernel: Kernel;
   readonly directory: string;
   readonly cni: Cni;
+  /** How often rules were written, or erased, without a program. */
+  direct = 0;
+  readonly #native: NativeNetwork[] = [];
 
   private constructor(kernel: Kernel, directory: string) {
     this.kernel = kernel;
@@ -37,16 +40,34 @@ export class NativeStand implements AsyncDisposable {
     this.cni = this.limited(LIMIT);
   }
 
+  /** The node's rules, each change without a program counted. */
+  #nat(): Kernel['nat'] {
+    const { nat } = this.kernel;
+    const counted = async (change: Promise<boolean>) => {
+      const done = await change;
+      if (done) this.direct++;
+      return done;
+    };
+    return {
+      writesLike: (...args) => nat.writesLike(...args),
+      add: (rules) => counted(nat.add(rules)),
+      remove: (rules) => counted(nat.remove(rules)),
+    };
+  }
+
   /** With other limits (milliseconds) and another PATH. */
   limited(limit: number, path = process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin'): Cni {
     const environment = { PATH: path };
+    const { links, processes } = this.kernel;
+    const native = new NativeNetwork({ links, processes, nat: this.#nat() }, environment);
+    this.#native.push(native);
     return new Cni(this.kernel.processes, {
       binDirs: ['/usr/lib/cni', '/opt/cni/bin'],
       environment,
       maxOutput: 1 << 20,
       addLimit: limit,
       delLimit: limit,
-      native: new NativeNetwork(this.kernel, environment),
+      native,
     });
   }
 
@@ -76,6 +97,7 @@ export class NativeStand implements AsyncDisposable {
     const netns = await this.namespace(id);
     const planned = this.plan(way, conflist, id, ports);
     const attachment = await this.cni.attach(id, planned, netns, this.operation());
+    for (const native of this.#native) await native.settled();
     return { id, netns, attachment };
   }
 
@@ -131,6 +153,15 @@ export class NativeStand implements AsyncDisposable {
       await child.exited;
     };
     return { ...child, [Symbol.asyncDispose]: end };
+  }
+
+  /** What a node with other software has in its tables: the chains of the node, and rules of others there. */
+  async others(): Promise<void> {
+    for (const [program, address] of [
+      ['iptables', '192.0.2.1'],
+      ['ip6tables', '2001:db8::1'],
+    ] as const)
+      await this.run(program, '-t', 'nat', '-A', 'POSTROUTING', '-s', address, '-j', 'RETURN', '--wait');
   }
 
   /** What a test makes on the bridge; at the end the node is set back to where it was before. */
