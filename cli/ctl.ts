@@ -16,6 +16,7 @@ import {
 import { create, inspect, rm, start, stop } from './ctl/containers.ts';
 import type { Ctl, Terminal } from './ctl/context.ts';
 import { cp } from './ctl/cp.ts';
+import { events } from './ctl/events.ts';
 import { exec } from './ctl/exec.ts';
 import { imagefsinfo, images, inspecti, rmi } from './ctl/images.ts';
 import { logs } from './ctl/logs.ts';
@@ -24,6 +25,8 @@ import { ps } from './ctl/ps.ts';
 import { pull } from './ctl/pull.ts';
 import { run } from './ctl/run.ts';
 import { info, version } from './ctl/runtime.ts';
+import { metricsp, stats, statsp } from './ctl/stats.ts';
+import { runtimeConfig, update } from './ctl/update.ts';
 
 const DEFAULT_ENDPOINT = 'unix:///run/crisp/crisp.sock';
 
@@ -48,8 +51,14 @@ export const ctlCommands: readonly Command<Ctl>[] = [
   inspecti,
   rmi,
   imagefsinfo,
+  stats,
+  statsp,
+  metricsp,
+  events,
+  update,
   version,
   info,
+  runtimeConfig,
 ];
 
 const flags: Record<string, Flag> = {

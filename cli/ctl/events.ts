@@ -1,0 +1,48 @@
+/** `crisp ctl events`: changes of pods and containers as they happen. */
+import { cri, toBigInt, toJson } from '#api/cri/v1/index.ts';
+import type { Command } from '../command.ts';
+import { printable, shortId, timestamp } from '../format.ts';
+import { type Ctl, noTruncFlag, outputFlag, outputOf } from './context.ts';
+
+const nameOf = (type: number): string =>
+  cri.ContainerEventType[type]?.replace(/^CONTAINER_(.*)_EVENT$/, '$1').toLowerCase() ?? `type ${type}`;
+
+/** One line: time, what happened, to what, in which pod. */
+function line(event: cri.ContainerEventResponse, short: (id: string) => string): string {
+  const { containerId, podSandboxStatus: pod, containersStatuses } = event;
+  const isPod = containerId === pod?.id;
+  const container = containersStatuses.find(({ id }) => id === containerId)?.metadata?.name ?? '';
+  const words = [
+    timestamp(toBigInt(event.createdAt)),
+    isPod ? 'pod' : 'container',
+    nameOf(event.containerEventType),
+    short(containerId),
+    pod?.metadata ? `${pod.metadata.namespace}/${pod.metadata.name}` : '',
+    container,
+  ];
+  return `${words.filter(Boolean).map(printable).join('  ')}\n`;
+}
+
+export const events: Command<Ctl> = {
+  name: 'events',
+  usage: '',
+  summary: 'Follow what happens to pods and containers, until it is interrupted',
+  flags: { ...noTruncFlag, ...outputFlag('text|json') },
+  arity: [0, 0],
+  async run(ctl, parsed) {
+    const format = outputOf(parsed, ['text', 'json']);
+    const short = parsed.has('no-trunc') ? (id: string) => id : shortId;
+    try {
+      for await (const event of ctl.client.GetContainerEvents({}, { signal: ctl.signal })) {
+        const text =
+          format === 'json'
+            ? `${JSON.stringify(toJson('ContainerEventResponse', event))}\n`
+            : line(event, short);
+        ctl.terminal.out(text);
+      }
+    } catch (error) {
+      if (!ctl.signal.aborted) throw error;
+    }
+    return 0;
+  },
+};
