@@ -8,8 +8,8 @@ import { errnoOf } from '#core/errors.ts';
 import { linkDeletion } from './link-socket.ts';
 import { WaitingNetlink } from './waiting-netlink.ts';
 
-/** Of the pool's four threads, how many may stand in such a wait: the others are for files. */
-const AT_ONCE = 2;
+/** How many of the pool's threads may stand in such a wait: the others are for files. */
+const AT_ONCE = Math.ceil(Number(process.env['UV_THREADPOOL_SIZE'] ?? 4) / 2) || 2;
 /** Milliseconds between looks at a link whose deletion has not begun. */
 const LOOK_AGAIN = 1;
 
