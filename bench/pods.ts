@@ -58,14 +58,16 @@ export class Pods {
     };
   }
 
-  /** A pod with its running container. */
-  async run(side: Side): Promise<string> {
+  /** A pod with its running container, or with several. */
+  async run(side: Side, names: readonly string[] = ['main']): Promise<string> {
     const { client } = side.server;
     const sandboxConfig = this.sandboxConfig(side);
     const { podSandboxId } = await client.RunPodSandbox({ config: sandboxConfig });
-    const config = this.containerConfig();
-    const { containerId } = await client.CreateContainer({ podSandboxId, config, sandboxConfig });
-    await client.StartContainer({ containerId });
+    for (const name of names) {
+      const config = this.containerConfig(name);
+      const { containerId } = await client.CreateContainer({ podSandboxId, config, sandboxConfig });
+      await client.StartContainer({ containerId });
+    }
     return podSandboxId;
   }
 }

@@ -26,6 +26,8 @@ const BARS: Partial<Readonly<Record<RowName, number>>> = {
   ExecSync: 1 / 2,
   StopContainer: 1 / 2,
   StopPodSandbox: 1 / 3,
+  'ListContainerStats@100': 1 / 2,
+  'ListPodSandboxStats@50': 1 / 2,
   'pods/s@8': 1 / 2,
   'daemon RSS@24': 1.3,
   'monitors PSS@24': 1 / 4,

@@ -17,6 +17,7 @@ import { profile } from './profile.ts';
 import { pull } from './pulls.ts';
 import { type Ground, type Side, startSide } from './sides.ts';
 import { type Row, Samples, type SideName } from './statistics.ts';
+import { usage } from './usage.ts';
 
 /** What main.ts asks for. */
 export interface Job {
@@ -32,6 +33,9 @@ export interface Job {
   /** Where a profile is written. */
   readonly profileDirectory: string;
 }
+
+/** Looks at the figures for each round of the rest: both sides stand, and looks alternate. */
+const LOOKS_PER_ROUND = 5;
 
 const say = (text: string): void => console.log(`bench: ${text}`);
 
@@ -85,6 +89,8 @@ async function calls(
     });
     say(`${ground.runtime}: ${options.rounds} rounds of 24 pods at once`);
     await eachRound(sides, options.rounds, (side) => density(side, pods, samples, options.restartsPerRound));
+    say(`${ground.runtime}: figures of 100 containers in 50 pods`);
+    await usage(sides, pods, samples, options.rounds * LOOKS_PER_ROUND);
   } finally {
     for (const { server } of sides) await server.stop();
   }

@@ -15,6 +15,8 @@ export const ROWS = {
   StopPodSandbox: { unit: 'ms' },
   RemovePodSandbox: { unit: 'ms' },
   'ListContainers@50': { unit: 'ms' },
+  'ListContainerStats@100': { unit: 'ms' },
+  'ListPodSandboxStats@50': { unit: 'ms' },
   'pods/s@8': { unit: 'pods/s', rate: true },
   'stop+remove pods/s@8': { unit: 'pods/s', rate: true },
   'daemon RSS@24': { unit: 'MiB' },
