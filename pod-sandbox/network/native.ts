@@ -1,6 +1,6 @@
 /**
  * The native way to a bridge network: what the CNI plugins bridge, host-local, portmap and loopback 1.1.1 do, done in
- * this process by netlink, with the same files, links, rules and result. Either way undoes what the other has made.
+ * this process, with the same files, links, rules and result. Either way undoes what the other has made.
  *
  *   addresses taken ─┬─ links: bridge, pair, routes ─┬─ older UDP flows to published ports forgotten ─ result
  *                    └─ rules of the packet filter ──┘
