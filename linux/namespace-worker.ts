@@ -13,7 +13,7 @@ import type { Removable } from './link-removal.ts';
 import { LinkSocket, LOOPBACK } from './link-socket.ts';
 import { NamespaceThread, pinAt, pinFile, Stranded, type Visited } from './namespace-thread.ts';
 import { type MadePause, spawnPause } from './pause-spawn.ts';
-import { countProcesses, readTexts, Walk, type WalkState } from './readings.ts';
+import { countProcesses, type GroupFile, readGroups, readTexts, Walk, type WalkState } from './readings.ts';
 import { type Apart, type ApartRequest, spawnApart } from './spawn-apart.ts';
 import { writeSysctls } from './sysctl.ts';
 import type { ProcessFigures } from './usage.ts';
@@ -57,6 +57,11 @@ export type WorkerRequest =
   /** The texts of small files of the kernel. */
   | { readonly act: 'read'; readonly paths: readonly string[] }
   | {
+      readonly act: 'read groups';
+      readonly files: readonly GroupFile[];
+      readonly groups: readonly string[];
+    }
+  | {
       readonly act: 'count processes';
       readonly directories: readonly string[];
       readonly descriptors: boolean;
@@ -78,6 +83,7 @@ export interface Answers {
   readonly carries: boolean;
   readonly 'forget udp': undefined;
   readonly read: readonly (string | undefined)[];
+  readonly 'read groups': readonly (string | undefined)[];
   readonly 'count processes': readonly ProcessFigures[];
   readonly walk: WalkState;
   readonly 'end walk': undefined;
@@ -172,6 +178,8 @@ function answer(request: WorkerRequest): Answers[keyof Answers] {
       return undefined;
     case 'read':
       return readTexts(request.paths);
+    case 'read groups':
+      return readGroups(request.files, request.groups);
     case 'count processes':
       return countProcesses(request.directories, request.descriptors);
     case 'walk':

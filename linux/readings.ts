@@ -13,7 +13,6 @@ import {
   readSync,
   statSync,
 } from 'node:fs';
-import { dirname } from 'node:path';
 import { pidsBelow } from './cgroup-tree.ts';
 import type { ProcessFigures } from './usage.ts';
 
@@ -30,16 +29,22 @@ const MOST_LEVELS = 256;
 
 const buffer = Buffer.allocUnsafe(MOST);
 
-/** The texts in order; whatever cannot be read is undefined, for a group may vanish at any time. */
-export function readTexts(paths: readonly string[]): (string | undefined)[] {
-  // An error costs four reads: a directory that is not there is asked once for all its files.
-  const missing = new Set<string>();
-  return paths.map((path) => {
-    const directory = dirname(path);
-    if (path === '' || missing.has(directory)) return undefined;
-    const text = readText(path);
-    if (text === undefined && !existsSync(directory)) missing.add(directory);
-    return text;
+/** The texts in order; whatever cannot be read is undefined. */
+export const readTexts = (paths: readonly string[]): (string | undefined)[] => paths.map(readText);
+
+/** A control file and the hierarchy that has it; an empty root where none is mounted. */
+export interface GroupFile {
+  readonly root: string;
+  readonly name: string;
+}
+
+/** The files of each group, one group after another; undefined is what is missing, for a group may vanish at any time. */
+export function readGroups(files: readonly GroupFile[], groups: readonly string[]): (string | undefined)[] {
+  const roots = new Set(files.map(({ root }) => root));
+  return groups.flatMap((group) => {
+    // An error costs as much as five reads: a group is looked for once in each hierarchy.
+    const there = new Set([...roots].filter((root) => root !== '' && existsSync(root + group)));
+    return files.map(({ root, name }) => (there.has(root) ? readText(`${root}${group}/${name}`) : undefined));
   });
 }
 

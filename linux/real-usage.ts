@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { throwIfAborted } from './abort.ts';
+import { safeGroup } from './cgroup-tree.ts';
 import { groupFiles, parseGroup } from './group-files.ts';
 import { parseStat } from './identity.ts';
 import type { Cgroups, ProcessRef } from './kernel.ts';
@@ -28,9 +29,10 @@ export class RealUsage implements Usage {
   async groups(paths: readonly string[], detail: UsageDetail): Promise<(GroupUsage | undefined)[]> {
     const { version } = this.#cgroups;
     const names = groupFiles(version, detail);
-    // A group without such a file in any hierarchy is not asked for it: the path '' is never there.
-    const files = paths.flatMap((path) => names.map((name) => this.#cgroups.file(path, name) ?? ''));
-    const texts = await this.#texts(files);
+    const files = names.map((name) => ({ root: this.#rootOf(name), name }));
+    const texts = await this.#batches(paths.map(safeGroup), Math.ceil(BATCH / files.length), (groups) =>
+      this.#thread.ask({ act: 'read groups', files, groups }),
+    );
     const at = BigInt(Date.now()) * 1_000_000n;
     return paths.map((_, index) => {
       const own = new Map<string, string>();
@@ -53,9 +55,8 @@ export class RealUsage implements Usage {
   }
 
   async processes(paths: readonly string[], descriptors: boolean): Promise<ProcessFigures[]> {
-    const directories = paths.map((path) =>
-      (this.#cgroups.file(path, 'cgroup.procs') ?? '').replace(/\/cgroup\.procs$/, ''),
-    );
+    const root = this.#rootOf('cgroup.procs');
+    const directories = paths.map((path) => root + safeGroup(path));
     return this.#batches(directories, descriptors ? SMALL_BATCH : BATCH / 4, (batch) =>
       this.#thread.ask({ act: 'count processes', directories: batch, descriptors }),
     );
@@ -76,6 +77,11 @@ export class RealUsage implements Usage {
       void this.#thread.ask({ act: 'end walk', walk }).catch(() => {});
       throw error;
     }
+  }
+
+  /** Where the hierarchy that has the file is mounted; empty where none has it. */
+  #rootOf(name: string): string {
+    return this.#cgroups.file('/x', name)?.slice(0, -`/x/${name}`.length) ?? '';
   }
 
   #texts(paths: readonly string[]): Promise<(string | undefined)[]> {
