@@ -24,6 +24,8 @@ const alignments: Readonly<Record<string, number>> = {
   ...{ x: 8, t: 8, d: 8, '(': 8, '{': 8 },
 };
 
+const sizes: Readonly<Record<string, number>> = { y: 1, n: 2, q: 2, i: 4, u: 4, x: 8, t: 8, d: 8 };
+
 /** An error of the other side, or of a caller's types: the message is unusable. */
 export const malformed = (what: string): CrispError =>
   new CrispError('Internal', `D-Bus: ${what}`, {
@@ -101,27 +103,29 @@ export class ValueWriter {
   }
 
   #number(type: string, value: number): void {
-    if (type === 'y') this.#bytes.writeUInt8(value, this.#reserve(1));
-    else if (type === 'n') this.#bytes.writeInt16LE(value, this.#reserve(2));
-    else if (type === 'q') this.#bytes.writeUInt16LE(value, this.#reserve(2));
-    else if (type === 'i') this.#bytes.writeInt32LE(value, this.#reserve(4));
-    else if (type === 'u') this.#bytes.writeUInt32LE(value, this.#reserve(4));
-    else if (type === 'd') this.#bytes.writeDoubleLE(value, this.#reserve(8));
+    const at = this.#reserve(sizes[type] ?? 0);
+    if (type === 'y') this.#bytes.writeUInt8(value, at);
+    else if (type === 'n') this.#bytes.writeInt16LE(value, at);
+    else if (type === 'q') this.#bytes.writeUInt16LE(value, at);
+    else if (type === 'i') this.#bytes.writeInt32LE(value, at);
+    else if (type === 'u') this.#bytes.writeUInt32LE(value, at);
+    else if (type === 'd') this.#bytes.writeDoubleLE(value, at);
     else throw misfit(type, value);
   }
 
   #wide(type: string, value: bigint): void {
-    if (type === 'x') this.#bytes.writeBigInt64LE(value, this.#reserve(8));
-    else if (type === 't') this.#bytes.writeBigUInt64LE(value, this.#reserve(8));
+    const at = this.#reserve(sizes[type] ?? 0);
+    if (type === 'x') this.#bytes.writeBigInt64LE(value, at);
+    else if (type === 't') this.#bytes.writeBigUInt64LE(value, at);
     else throw misfit(type, value);
   }
 
   #text(type: string, value: string): void {
     if (!/^[sog]$/.test(type) || value.includes('\0')) throw misfit(type, value);
     const bytes = Buffer.from(value);
-    if (type === 'g') this.#number('y', bytes.length);
-    else this.#number('u', bytes.length);
-    bytes.copy(this.#bytes, this.#reserve(bytes.length + 1));
+    this.#number(type === 'g' ? 'y' : 'u', bytes.length);
+    const at = this.#reserve(bytes.length + 1);
+    bytes.copy(this.#bytes, at);
   }
 
   #variant(type: string, { type: inner, value }: Variant): void {
