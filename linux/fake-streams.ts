@@ -1,12 +1,12 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { refused } from './errno.ts';
-import type { Streams, Terminal } from './streams.ts';
+import type { AttendedCommand, AttendRequest, Streams } from './streams.ts';
 
-/** Nothing to connect to, and no terminals left. */
+/** Nothing to connect to, and nothing to execute. */
 export class FakeStreams implements Streams {
-  openTerminal(): Terminal {
-    throw refused('open /dev/ptmx', 'ENOSPC');
+  async attend({ argv }: AttendRequest): Promise<AttendedCommand> {
+    throw refused(`start ${argv[0]}`, 'ENOENT');
   }
 
   async connectPackets(path: string): Promise<Duplex> {

@@ -12,8 +12,8 @@ import { mounts } from './mounts.ts';
 import { RealNamespaces } from './namespaces.ts';
 import { PauseProgram } from './pause-program.ts';
 import { type KernelLog, RealProcesses } from './processes.ts';
-import { Systemd } from './systemd.ts';
 import type { Streams } from './streams.ts';
+import { Systemd } from './systemd.ts';
 import type { Usage } from './usage.ts';
 
 export type { KernelLog } from './processes.ts';
@@ -42,6 +42,7 @@ export async function openKernel(options: KernelOptions = {}): Promise<Kernel> {
       watches,
       cgroups,
       setOomScoreAdj: (pid, wanted) => processes.setOomScoreAdj(pid, wanted),
+      spawn: (request) => processes.spawn(request),
     });
     return new RealKernel({ processes, namespaces, cgroups, program, watches });
   } catch (error) {

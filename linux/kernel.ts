@@ -193,8 +193,7 @@ export interface NatRules {
   remove(rules: Pick<Masquerade, 'family' | 'chain'>): Promise<boolean>;
 }
 
-/** `path`: opened by the child; a terminal becomes the controlling one of its session. */
-export type StdioIn = 'null' | 'pipe' | { readonly fd: number } | { readonly path: string };
+export type StdioIn = 'null' | 'pipe' | { readonly fd: number };
 
 export interface SpawnRequest {
   /** argv[0] is an absolute path or looked up in PATH of the daemon. */

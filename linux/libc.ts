@@ -175,6 +175,8 @@ const call4 = bind<(n: number, a: number, b: number, c: number, d: number) => nu
   'long syscall(long n, long a, long b, long c, long d)',
 );
 export const pidfdSendSignal = (pidfd: number, signal: number): number => call4(424, pidfd, signal, 0, 0);
+/** A descriptor of the calling process for one of another's, closed in any program executed. */
+export const pidfdGetDescriptor = (pidfd: number, fd: number): number => call3(438, pidfd, fd, 0);
 const openat2Call = bind<(n: number, fd: number, path: Text, how: BigUint64Array, size: number) => number>(
   'long syscall(long n, long fd, const char *path, const uint64_t *how, size_t size)',
 );

@@ -12,6 +12,7 @@ import type {
   NamespaceKind,
   Namespaces,
   PauseRequest,
+  Processes,
   ProcessRef,
 } from './kernel.ts';
 import { mounts } from './mounts.ts';
@@ -36,6 +37,7 @@ export interface NamespacesOptions {
   readonly watches: ProcessWatches;
   /** Sets a pause's oom_score_adj. */
   readonly setOomScoreAdj: (pid: number, wanted: number) => number;
+  readonly spawn: Processes['spawn'];
   /** Whose usage the same thread reads. */
   readonly cgroups: Cgroups;
 }
@@ -46,7 +48,7 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
   readonly #thread = new VisitingThread();
   /** The links of pods, by the same thread. */
   readonly links = new RealPodLinks(this.#thread);
-  readonly streams = new RealStreams(this.#thread);
+  readonly streams: RealStreams;
 
   readonly usage: RealUsage;
   /** The pods' rules; the thread tries them out. */
@@ -55,6 +57,7 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
   constructor(options: NamespacesOptions) {
     this.#options = options;
     this.usage = new RealUsage(this.#thread, options.cgroups);
+    this.streams = new RealStreams(this.#thread, options.program, options.spawn);
     this.nat = new RealNatRules(this.#thread, options.watches);
     this.#thread.warm();
   }

@@ -9,7 +9,7 @@ import { isAlive, referenceOf } from './identity.ts';
 import type { Child, Processes, ProcessRef, SpawnRequest, StdioIn } from './kernel.ts';
 import { lastErrno, pidfdOpen, pidfdSendSignal } from './libc.ts';
 import { run } from './run.ts';
-import { type ChildDescriptor, makePipe, spawnProcess } from './spawn.ts';
+import { makePipe, spawnProcess } from './spawn.ts';
 
 const CAP_SYS_RESOURCE = 24n;
 
@@ -118,7 +118,7 @@ function lowestOomScoreAdj(): number {
 
 /** The pipes of one child. The child's ends are closed at the end of the scope, the parent's too unless taken. */
 class Plumbing implements Disposable {
-  readonly ofChild = new Map<number, ChildDescriptor>();
+  readonly ofChild = new Map<number, number | 'null'>();
   readonly #childEnds: number[] = [];
   readonly #ofParent = new Map<number, { fd: number; writes: boolean }>();
 
@@ -132,7 +132,7 @@ class Plumbing implements Disposable {
       this.ofChild.set(number, child);
       this.#ofParent.set(number, { fd: parent, writes: parentWrites });
     } else {
-      this.ofChild.set(number, 'fd' in wish ? wish.fd : wish);
+      this.ofChild.set(number, wish.fd);
     }
   }
 

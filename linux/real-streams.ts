@@ -1,22 +1,28 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { throwIfAborted } from './abort.ts';
+import { attend } from './attending.ts';
 import { beginConnection } from './begin-connection.ts';
 import { connectPackets, connectPort } from './connect.ts';
-import type { Streams, Terminal } from './streams.ts';
-import { openTerminal } from './terminal.ts';
+import type { Processes } from './kernel.ts';
+import type { AttendedCommand, AttendRequest, Streams } from './streams.ts';
 import type { VisitingThread } from './visiting-thread.ts';
 
 /** The real streams; sockets inside of pods are made by the thread that visits namespaces. */
 export class RealStreams implements Streams {
   readonly #thread: VisitingThread;
+  readonly #program: { readonly path: string };
+  readonly #spawn: Processes['spawn'];
 
-  constructor(thread: VisitingThread) {
+  /** `program`: the pause program, for its third trade. */
+  constructor(thread: VisitingThread, program: { readonly path: string }, spawn: Processes['spawn']) {
     this.#thread = thread;
+    this.#program = program;
+    this.#spawn = spawn;
   }
 
-  openTerminal(): Terminal {
-    return openTerminal();
+  attend(request: AttendRequest, signal: AbortSignal): Promise<AttendedCommand> {
+    return attend(this.#spawn, this.#program.path, request, signal);
   }
 
   async connectPackets(path: string): Promise<Duplex> {

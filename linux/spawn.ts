@@ -29,8 +29,8 @@ const CHILD_FILES = 1024n;
 /** Below this many open files the daemon can itself live with the child's limit for the time of one spawn. */
 const ROOM = 900;
 
-/** A descriptor of the parent, /dev/null, or a path that the child opens in its new session. */
-export type ChildDescriptor = number | 'null' | { readonly path: string };
+/** A descriptor of the parent, or /dev/null. */
+export type ChildDescriptor = number | 'null';
 
 export interface SpawnPlan {
   /** An absolute path or a name looked up in PATH. */
@@ -96,8 +96,6 @@ function prepareDescriptor(
 ): void {
   if (source === 'null') {
     checkReturned(spawnActions.open(actions, number, '/dev/null', O_RDWR, 0), what);
-  } else if (typeof source === 'object') {
-    checkReturned(spawnActions.open(actions, number, source.path, O_RDWR, 0), what);
   } else if (source === undefined) {
     checkReturned(spawnActions.close(actions, number), what);
   } else {

@@ -1,20 +1,43 @@
 /** Descriptors that carry bytes to and from a container: terminals, conmon's attach sockets, ports of a pod. */
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { Child, StdioIn } from './kernel.ts';
 
-/** A pseudo terminal. Its own line discipline is off: the one inside the container does the work. */
+/** A pseudo terminal, seen from its master. */
 export interface Terminal {
-  /** The master's side. It ends when the last holder of the other side has closed it. */
+  /** It ends when the last holder of the other side has closed it; destroying it hangs the terminal up. */
   readonly stream: Duplex;
-  /** Path of the other side, to be opened by a child: `{ path }` as a descriptor of `Processes.spawn`. */
-  readonly path: string;
-  /** Columns and rows, each from 1 to 65535; whoever holds the other side gets SIGWINCH. None after the end. */
+  /** Columns and rows, each from 1 to 65535; those in the foreground get SIGWINCH. None after the end. */
   resize(columns: number, rows: number): void;
 }
 
+export interface AttendRequest {
+  /** The OCI runtime, by its absolute path, in its detached form: with the pid file and, for a terminal, the socket. */
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Where it runs, so that names of sockets are short. */
+  readonly directory: string;
+  /** Where the runtime writes the command's pid. */
+  readonly pidFile: string;
+  /** Name in the directory of the socket on which the runtime hands over a terminal; undefined: the command has none. */
+  readonly terminal: string | undefined;
+  /** The command's own descriptors, where it has no terminal. */
+  readonly stdio: { readonly stdin: StdioIn; readonly stdout: StdioIn; readonly stderr: StdioIn };
+}
+
+export interface AttendedCommand {
+  /** Ends with the command, with its exit code, or with the runtime's where that fails. */
+  readonly child: Child;
+  /** Undefined where none was asked for, and where the runtime has failed. */
+  readonly terminal: Terminal | undefined;
+}
+
 export interface Streams {
-  /** Opens a new pseudo terminal; destroying its stream closes it. */
-  openTerminal(): Terminal;
+  /**
+   * Executes a command in a container: its descriptors are the client's pipes themselves, or its terminal's master is
+   * handed over. Resolves when the command is there. With a terminal the caller destroys its stream.
+   */
+  attend(request: AttendRequest, signal: AbortSignal): Promise<AttendedCommand>;
   /**
    * Connects to a unix socket of type SOCK_SEQPACKET. Each packet is one object read, and each chunk that is written is
    * cut into packets of at most 8 KiB. Ending it shuts down the writing side alone.

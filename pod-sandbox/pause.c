@@ -23,7 +23,7 @@
  *   crisp-pause enter FD FILE... -- PROGRAM ARGUMENT...
  *
  * enters the cgroups and becomes the program, by its absolute path. Descriptor FD tells an error as above, and is closed
- * in the program: its end without a line is success.
+ * in the program: its end without a line is success. A third trade is in attend.c.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -43,6 +43,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "attend.h"
 
 #if defined(__x86_64__)
 #define ARCH AUDIT_ARCH_X86_64
@@ -206,6 +208,7 @@ static void filter_calls(void) {
 
 int main(int argc, char **argv) {
   if (argc > 4 && strcmp(argv[1], "enter") == 0) return become_program(argv + 2);
+  if (argc > 5 && strcmp(argv[1], "attend") == 0) return attend(argv + 2);
   if (argc < 3) return 2;
   unsigned long uid = parse(argv[1]);
   unsigned long gid = parse(argv[2]);

@@ -4,7 +4,8 @@ import { readFile, rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, describeError } from '#core/errors.ts';
 import { type Operation, withDeadline } from '#core/operation.ts';
-import type { Child, ExitStatus, Output, SpawnRequest } from '#linux/kernel.ts';
+import type { ExitStatus, Output, SpawnRequest } from '#linux/kernel.ts';
+import type { AttendedCommand, AttendRequest } from '#linux/streams.ts';
 import type { ContainerRecord } from './container.ts';
 import { loggedErrors, type OciRuntime } from './oci-runtime.ts';
 import { PROGRAM_ENV } from './programs.ts';
@@ -60,6 +61,10 @@ export class ExecSession {
     this.#logFile = `${bundle}/${this.#name}.log`;
   }
 
+  get #pidFile(): string {
+    return `${placesOf(this.#runtime.options, this.#record.id).bundle}/${this.#name}.pid`;
+  }
+
   get #cgroup(): string {
     return `${this.#record.cgroup.path}/${this.#name}`;
   }
@@ -89,21 +94,38 @@ export class ExecSession {
       setTimeout(() => end.abort(signal.reason), RUNTIME_END_MS).unref();
     };
     signal.addEventListener('abort', onAbort, { once: true });
-    const output = kernel.processes.run({ ...this.#plan(), limit: OUTPUT_LIMIT }, end.signal);
+    const output = kernel.processes.run({ ...this.#plan([]), limit: OUTPUT_LIMIT }, end.signal);
     const ended = output.finally(() => signal.removeEventListener('abort', onAbort));
     this.#running = ended;
     return ended;
   }
 
-  /** Starts the command with streams; see `kill` and `end`. */
-  async start(stdio: Pick<SpawnRequest, 'stdin' | 'stdout' | 'stderr'>): Promise<Child> {
-    const child = await this.#runtime.kernel.processes.spawn({ ...this.#plan(), ...stdio });
-    this.#running = child.exited;
-    return child;
+  /** Starts the command with a terminal or descriptors of its own; see `kill` and `end`. */
+  async start(
+    stdio: AttendRequest['stdio'],
+    terminal: boolean,
+    signal: AbortSignal,
+  ): Promise<AttendedCommand> {
+    const { kernel, options } = this.#runtime;
+    const socket = `${this.#name}.sock`;
+    const detached = ['--detach', '--pid-file', this.#pidFile];
+    if (terminal) detached.push('--console-socket', socket);
+    const attended = await kernel.streams.attend(
+      {
+        ...this.#plan(detached),
+        directory: placesOf(options, this.#record.id).bundle,
+        pidFile: this.#pidFile,
+        terminal: terminal ? socket : undefined,
+        stdio,
+      },
+      signal,
+    );
+    this.#running = attended.child.exited;
+    return attended;
   }
 
-  #plan(): Pick<SpawnRequest, 'argv' | 'env'> {
-    const verb = ['exec', '--process', this.#processFile, ...this.#cgroupOption(), this.#record.id];
+  #plan(how: readonly string[]): Pick<SpawnRequest, 'argv' | 'env'> {
+    const verb = ['exec', ...how, '--process', this.#processFile, ...this.#cgroupOption(), this.#record.id];
     return { argv: this.#inGroups(this.#oci.loggedCommand(this.#logFile, ...verb)), env: PROGRAM_ENV };
   }
 
@@ -174,7 +196,9 @@ export class ExecSession {
     const { kernel, options, log } = this.#runtime;
     try {
       await rm(this.#processFile, { force: true });
-      await rm(this.#logFile, { force: true });
+      const bundle = placesOf(options, this.#record.id).bundle;
+      for (const ending of ['log', 'pid', 'sock'])
+        await rm(`${bundle}/${this.#name}.${ending}`, { force: true });
       if (spare && kernel.cgroups.processes(this.#cgroup).length > 0) return;
       await withDeadline('kill the command', options.timeouts.kill, op.signal, (signal) => this.kill(signal));
       await this.#running?.catch(() => {});

@@ -1,7 +1,8 @@
-import type { Duplex, Readable, Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Child, ExitStatus } from '#linux/kernel.ts';
+import type { AttendRequest, Terminal } from '#linux/streams.ts';
 import type { ClientStreams } from './client-streams.ts';
 import type { ContainerRecord } from './container.ts';
 import { checkExec } from './exec.ts';
@@ -42,12 +43,12 @@ export async function execStream(
   await op.stage('prepare', () => session.prepare(command, tty));
   let status: ExitStatus | undefined;
   try {
-    const io = tty ? terminalOf(runtime, streams) : pipesOf(streams);
-    using _open = io;
-    const child = await op.stage('start', () => session.start(io.stdio));
-    const relay = io.connect(child);
-    status = await op.stage('command', () => ended(runtime, session, record, child, op.signal));
-    await op.stage('drain', () => relay.drained(LINGER_MS, STALL_MS));
+    const attended = await op.deadline('start', runtime.options.timeouts.runtime, (signal) =>
+      session.start(wishes(streams), tty, signal),
+    );
+    using io = tty ? terminalIo(attended.terminal, streams) : pipeIo(attended.child, streams);
+    status = await op.stage('command', () => ended(runtime, session, record, attended.child, op.signal));
+    await op.stage('drain', () => io.relay.drained(LINGER_MS, STALL_MS));
     op.checkpoint();
     await session.refuseFailure(status);
     return status.code;
@@ -81,53 +82,42 @@ async function ended(
   }
 }
 
+const wishes = ({ stdin, stdout, stderr }: ClientStreams): AttendRequest['stdio'] => ({
+  stdin: stdin ? 'pipe' : 'null',
+  stdout: stdout ? 'pipe' : 'null',
+  stderr: stderr ? 'pipe' : 'null',
+});
+
 interface ExecIo extends Disposable {
-  readonly stdio: Parameters<ExecSession['start']>[0];
-  connect(child: Child): Relay;
+  readonly relay: Relay;
 }
 
-function pipesOf({ stdin, stdout, stderr }: ClientStreams): ExecIo {
-  const opened: (Duplex | Readable | Writable | undefined)[] = [];
+function pipeIo(child: Child, { stdin, stdout, stderr }: ClientStreams): ExecIo {
+  const relay = new Relay();
+  if (stdin && child.stdin) feed(stdin, child.stdin);
+  relay.add(child.stdout, stdout);
+  relay.add(child.stderr, stderr);
   return {
-    stdio: {
-      stdin: stdin ? 'pipe' : 'null',
-      stdout: stdout ? 'pipe' : 'null',
-      stderr: stderr ? 'pipe' : 'null',
-    },
-    connect(child) {
-      opened.push(child.stdin, child.stdout, child.stderr);
-      if (stdin && child.stdin) feed(stdin, child.stdin);
-      const relay = new Relay();
-      relay.add(child.stdout, stdout);
-      relay.add(child.stderr, stderr);
-      return relay;
-    },
+    relay,
     [Symbol.dispose]() {
-      for (const stream of opened) stream?.destroy();
+      for (const stream of [child.stdin, child.stdout, child.stderr]) stream?.destroy();
     },
   };
 }
 
-/** The runtime joins this terminal with one inside the container, and passes sizes on. */
-function terminalOf({ kernel }: Runtime, { stdin, stdout, onResize }: ClientStreams): ExecIo {
-  const terminal = kernel.streams.openTerminal();
-  const side = { path: terminal.path };
-  onResize((columns, rows) => terminal.resize(columns, rows));
-  return {
-    stdio: { stdin: side, stdout: side, stderr: side },
-    connect() {
-      if (stdin) {
-        stdin.once('end', () => terminal.stream.writable && terminal.stream.write(END_OF_TRANSMISSION));
-        feed(stdin, terminal.stream, { end: false });
-      }
-      const relay = new Relay();
-      relay.add(terminal.stream, stdout);
-      return relay;
-    },
-    [Symbol.dispose]() {
-      terminal.stream.destroy();
-    },
-  };
+/** Without a terminal the runtime has failed, which its exit code tells. */
+function terminalIo(terminal: Terminal | undefined, { stdin, stdout, onResize }: ClientStreams): ExecIo {
+  const relay = new Relay();
+  if (terminal) {
+    const { stream } = terminal;
+    if (stdin) {
+      stdin.once('end', () => stream.writable && stream.write(END_OF_TRANSMISSION));
+      feed(stdin, stream, { end: false });
+    }
+    onResize((columns, rows) => terminal.resize(columns, rows));
+    relay.add(stream, stdout);
+  }
+  return { relay, [Symbol.dispose]: () => void terminal?.stream.destroy() };
 }
 
 /** Input on its way to the command; when the command has closed it, the rest is read and dropped. */

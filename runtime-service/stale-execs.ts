@@ -45,7 +45,7 @@ export async function endStaleExec(
       if (kernel.cgroups.processes(cgroup).length > 0) await kernel.cgroups.kill(cgroup, signal);
       await kernel.cgroups.remove(cgroup, signal);
     });
-    for (const ending of ['.log', '.json']) await rm(`${file}${ending}`, { force: true });
+    for (const ending of ['.log', '.pid', '.sock', '.json']) await rm(`${file}${ending}`, { force: true });
   } catch (error) {
     log.warn(
       { container: record.id, cgroup, error: describeError(error) },

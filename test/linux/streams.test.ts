@@ -1,6 +1,7 @@
-/** Terminals, packets and ports of pods, on the real kernel. Runs as root. */
+/** Attended commands and ports of pods, on the real kernel. Runs as root. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -23,47 +24,46 @@ async function text(stream: Duplex): Promise<string> {
   return Buffer.concat(chunks).toString();
 }
 
-test('a child has the terminal as its controlling one, with sizes and signals, and its last words arrive', async (t) => {
+test('a command is attended: its pipes are its own, its exit code arrives, who stays in the background does not matter', async (t) => {
   const kernel = await open(t);
-  const terminal = kernel.streams.openTerminal();
-  terminal.resize(99, 33);
-  const side = { path: terminal.path };
-  const script = 'trap "stty size; exit 7" WINCH; stty size < /dev/tty; echo up; while :; do sleep .05; done';
-  const child = await kernel.processes.spawn({
-    argv: ['/bin/bash', '-c', script],
-    env: { PATH: '/usr/bin:/bin' },
-    stdin: side,
-    stdout: side,
-    stderr: side,
-  });
+  const directory = scratch(t);
+  const pidFile = join(directory, 'pid');
+  const runtime = `(echo out; sleep 1000 & echo $! > bg; exec sh -c 'exit 7') & echo $! > pid`;
+  const { child, terminal } = await kernel.streams.attend(
+    {
+      argv: ['/bin/sh', '-c', runtime],
+      env: { PATH: '/usr/bin:/bin' },
+      directory,
+      pidFile,
+      terminal: undefined,
+      stdio: { stdin: 'null', stdout: 'pipe', stderr: 'null' },
+    },
+    AbortSignal.timeout(DEADLINE),
+  );
+  assert.equal(terminal, undefined);
   const said: Buffer[] = [];
-  terminal.stream.on('data', (chunk: Buffer) => {
-    said.push(chunk);
-    if (chunk.includes('up')) terminal.resize(120, 40);
-  });
-  await once(terminal.stream, 'end');
-  assert.equal((await child.exited).code, 7);
-  assert.equal(Buffer.concat(said).toString(), '33 99\nup\n40 120\n');
-  terminal.stream.destroy();
+  child.stdout?.on('data', (chunk: Buffer) => said.push(chunk));
+  assert.deepEqual(await child.exited, { code: 7, signal: undefined });
+  assert.equal(Buffer.concat(said).toString(), 'out\n');
+  process.kill(Number(readFileSync(join(directory, 'bg'), 'utf8')));
+  child.stdout?.destroy();
 });
 
-test('a terminal is raw from the start and passes more than its buffer holds, both ways', async (t) => {
+test("a runtime's own failure is told by its exit code", async (t) => {
   const kernel = await open(t);
-  const terminal = kernel.streams.openTerminal();
-  const side = { path: terminal.path };
-  const child = await kernel.processes.spawn({
-    argv: ['/usr/bin/head', '-c', '300000'],
-    env: {},
-    stdin: side,
-    stdout: side,
-  });
-  const bytes = Buffer.from(Array.from({ length: 300_000 }, (_, n) => n % 251));
-  terminal.stream.write(bytes);
-  const chunks: Buffer[] = [];
-  for await (const chunk of terminal.stream) chunks.push(chunk as Buffer);
-  assert.ok(Buffer.concat(chunks).equals(bytes));
-  assert.equal((await child.exited).code, 0);
-  terminal.stream.destroy();
+  const { child, terminal } = await kernel.streams.attend(
+    {
+      argv: ['/bin/sh', '-c', 'exit 9'],
+      env: {},
+      directory: scratch(t),
+      pidFile: '/nowhere',
+      terminal: 'socket',
+      stdio: { stdin: 'null', stdout: 'null', stderr: 'null' },
+    },
+    AbortSignal.timeout(DEADLINE),
+  );
+  assert.equal(terminal, undefined);
+  assert.equal((await child.exited).code, 9);
 });
 
 test('a port of a pod is reached through its namespace, IPv4 before IPv6, and a closed one is told', async (t) => {

@@ -1,0 +1,2 @@
+/* PIDFILE SOCKET -- RUNTIME ARGUMENT...; returns the exit code. */
+int attend(char **argv);

@@ -1,0 +1,205 @@
+/** A client of SPDY/3.1 for tests: it packs its headers with real compression, and shows every frame that comes back. */
+import { once } from 'node:events';
+import { request } from 'node:http';
+import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { constants, createDeflate, type Deflate } from 'node:zlib';
+import { headerDictionary } from '#cri/streaming/spdy/dictionary.ts';
+import * as frames from '#cri/streaming/spdy/frames.ts';
+import { encodeHeaders } from '#cri/streaming/spdy/headers.ts';
+
+const DEADLINE = 30_000;
+
+export interface Upgraded {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly body: string;
+  readonly socket: Socket | undefined;
+  readonly head: Buffer;
+}
+
+/** One HTTP request with an upgrade. */
+export function upgrade(
+  url: string,
+  headers: Readonly<Record<string, string>>,
+  method = 'POST',
+): Promise<Upgraded> {
+  return new Promise((resolve, reject) => {
+    const call = request(url, { method, headers, agent: false });
+    call.on('error', reject);
+    call.on('upgrade', (response, socket, head) => {
+      resolve({ status: 101, headers: response.headers, body: '', socket, head });
+    });
+    call.on('response', async (response) => {
+      let body = '';
+      for await (const chunk of response) body += chunk;
+      resolve({
+        status: response.statusCode ?? 0,
+        headers: response.headers,
+        body,
+        socket: undefined,
+        head: Buffer.alloc(0),
+      });
+    });
+    call.end();
+  });
+}
+
+export const spdyHeaders = (protocol: string): Record<string, string> => ({
+  Connection: 'Upgrade',
+  Upgrade: 'SPDY/3.1',
+  'X-Stream-Protocol-Version': protocol,
+});
+
+export class ClientStream {
+  readonly chunks: Buffer[] = [];
+  replied = false;
+  ended = false;
+  reset: number | undefined;
+  readonly id: number;
+  readonly #client: SpdyClient;
+
+  constructor(id: number, client: SpdyClient) {
+    this.id = id;
+    this.#client = client;
+  }
+
+  get text(): string {
+    return Buffer.concat(this.chunks).toString();
+  }
+
+  /** Resolves when the bytes are on their way. */
+  write(bytes: string | Uint8Array): Promise<void> {
+    const data = Buffer.from(bytes);
+    return this.#client.send(Buffer.concat([frames.dataHeader(this.id, data.length, false), data]));
+  }
+
+  end(): Promise<void> {
+    return this.#client.send(frames.dataHeader(this.id, 0, true));
+  }
+
+  cancel(): Promise<void> {
+    return this.#client.send(
+      frames.controlFrame(frames.RST_STREAM, 0, frames.words(this.id, frames.RST.cancel)),
+    );
+  }
+}
+
+export class SpdyClient {
+  readonly socket: Socket;
+  readonly streams = new Map<number, ClientStream>();
+  readonly pongs: number[] = [];
+  goAway: number | undefined;
+  closed = false;
+  /** Bytes of data that came. */
+  received = 0;
+  /** Called with each piece of data, in the place of keeping it. */
+  onData: ((stream: ClientStream, bytes: Buffer) => void) | undefined;
+  readonly #deflate: Deflate = createDeflate({ dictionary: headerDictionary });
+  readonly #waiting = new Set<() => void>();
+  #next = 1;
+
+  private constructor(socket: Socket, head: Buffer) {
+    this.socket = socket;
+    const reader = new frames.FrameReader();
+    const take = (bytes: Buffer) => {
+      for (const frame of reader.read(bytes)) this.#take(frame);
+      for (const wake of this.#waiting) wake();
+    };
+    socket.on('error', () => {});
+    socket.on('data', take);
+    socket.on('close', () => {
+      this.closed = true;
+      this.#deflate.close();
+      for (const wake of this.#waiting) wake();
+    });
+    socket.on('end', () => socket.end());
+    if (head.length > 0) take(head);
+  }
+
+  static async open(url: string, protocol: string): Promise<SpdyClient> {
+    const { status, body, socket, head } = await upgrade(url, spdyHeaders(protocol));
+    if (!socket) throw new Error(`${status}: ${body}`);
+    return new SpdyClient(socket, head);
+  }
+
+  send(bytes: Buffer): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.closed || this.socket.destroyed) return resolve();
+      this.socket.write(bytes, () => resolve());
+    });
+  }
+
+  async stream(
+    headers: Readonly<Record<string, string>>,
+    options: { fin?: boolean } = {},
+  ): Promise<ClientStream> {
+    const id = this.#next;
+    this.#next += 2;
+    const stream = new ClientStream(id, this);
+    this.streams.set(id, stream);
+    const block = await this.pack(headers);
+    const flags = options.fin ? frames.FLAG_FIN : 0;
+    await this.send(
+      frames.controlFrame(frames.SYN_STREAM, flags, frames.words(id, 0), Buffer.alloc(2), block),
+    );
+    return stream;
+  }
+
+  /** A packed header block; to be sent in the order of packing. */
+  async pack(headers: Readonly<Record<string, string>>): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    const take = (chunk: Buffer) => chunks.push(chunk);
+    this.#deflate.on('data', take);
+    this.#deflate.write(encodeHeaders(new Map(Object.entries(headers))));
+    await new Promise<void>((resolve) => this.#deflate.flush(constants.Z_SYNC_FLUSH, () => resolve()));
+    this.#deflate.off('data', take);
+    return Buffer.concat(chunks);
+  }
+
+  /** Waits until the condition holds; looks whenever something has come. */
+  async until(what: string, condition: () => boolean, limit = DEADLINE): Promise<void> {
+    if (condition()) return;
+    const done = Promise.withResolvers<void>();
+    const look = () => condition() && done.resolve();
+    this.#waiting.add(look);
+    const stop = new AbortController();
+    const late = sleep(limit, undefined, { signal: stop.signal, ref: false }).then(
+      () => {
+        throw new Error(`${what}: not within ${limit} ms`);
+      },
+      () => {},
+    );
+    try {
+      await Promise.race([done.promise, late]);
+    } finally {
+      stop.abort();
+      this.#waiting.delete(look);
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    const closed = once(this.socket, 'close');
+    this.socket.destroy();
+    await closed;
+  }
+
+  #take(frame: frames.ControlFrame | frames.DataPiece): void {
+    if (frame.kind === 'data') {
+      this.received += frame.bytes.length;
+      const stream = this.streams.get(frame.stream);
+      if (!stream) return;
+      if (this.onData) this.onData(stream, frame.bytes);
+      else if (frame.bytes.length > 0) stream.chunks.push(frame.bytes);
+      if (frame.fin) stream.ended = true;
+      return;
+    }
+    const id = frame.payload.length >= 4 ? frame.payload.readUInt32BE(0) : 0;
+    const stream = this.streams.get(id);
+    if (frame.type === frames.SYN_REPLY && stream) stream.replied = true;
+    if (frame.type === frames.RST_STREAM && stream) stream.reset = frame.payload.readUInt32BE(4);
+    if (frame.type === frames.PING) this.pongs.push(id);
+    if (frame.type === frames.GOAWAY) this.goAway = frame.payload.readUInt32BE(4);
+  }
+}
