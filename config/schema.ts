@@ -95,6 +95,17 @@ export const schema = section('', {
       'A session without a byte for so long is closed.',
     ),
   }),
+  tracing: section('OpenTelemetry traces of calls and their stages.', {
+    endpoint: text('', 'Collector that takes OTLP over HTTP, such as "http://127.0.0.1:4318"; empty: none.', {
+      pattern: /^(https?:\/\/[^\s/]+(\/\S*)?)?$/,
+      expected: 'a URL such as "http://127.0.0.1:4318", or ""',
+    }),
+    samples_per_million: integer(
+      0,
+      { min: 0, max: 1_000_000 },
+      'Of a million calls that no client traces, how many are traced. What a client traces always is.',
+    ),
+  }),
   cgroup: section('Control groups.', {
     driver: choice(
       ['auto', 'cgroupfs', 'systemd'],

@@ -32,6 +32,8 @@ import { type Traces, tracesOf } from './traces.ts';
 export interface CallObserver {
   operation(name: string, seconds: number, code: ErrorCode | undefined): void;
   stage(operation: Operation, stage: StageRecord): void;
+  /** Of each call that has ended, with the client's trace context as it came. */
+  call?(operation: Operation, code: ErrorCode | undefined, traceparent: string | undefined): void;
 }
 
 export interface CriServerOptions {
@@ -184,10 +186,10 @@ export class CriServer {
     this.#operations.set(op, controller);
     try {
       const value = await act(op);
-      this.#ended(op, undefined);
+      this.#ended(op, undefined, call.metadata);
       return value;
     } catch (error) {
-      this.#ended(op, error);
+      this.#ended(op, error, call.metadata);
       throw rpcStatus(error, op);
     } finally {
       this.#operations.delete(op);
@@ -196,10 +198,12 @@ export class CriServer {
 
   readonly #onStage = (op: Operation, stage: StageRecord): void => this.#options.observer.stage(op, stage);
 
-  #ended(op: Operation, error: unknown): void {
+  #ended(op: Operation, error: unknown, metadata: Metadata): void {
     const ms = performance.now() - op.started;
     const code = error === undefined ? undefined : codeOf(error);
-    this.#options.observer.operation(op.name, ms / 1000, code);
+    const { observer } = this.#options;
+    observer.operation(op.name, ms / 1000, code);
+    observer.call?.(op, code, metadata.get('traceparent')[0]?.toString());
     const fields = { ms: Math.round(ms * 10) / 10 };
     if (error === undefined) op.log.debug(fields, 'done');
     else if (code === 'NotFound' || code === 'Unimplemented')

@@ -20,6 +20,7 @@ import { Handlers, RuntimeService } from '#runtime-service/index.ts';
 import { type DaemonLog, openLog } from '#telemetry/log.ts';
 import { Metrics } from '#telemetry/metrics.ts';
 import { listenMetrics } from '#telemetry/metrics-listener.ts';
+import type { Tracing } from '#telemetry/tracing.ts';
 import { AdminServer } from './admin/server.ts';
 import { ServiceManager } from './notify.ts';
 import { imageOptions, pauseProgram, podOptions, runtimeOptions } from './options.ts';
@@ -67,7 +68,8 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
 
   const metrics = new Metrics({ version: version() });
   using rest = new Rest(releaseMemory, log);
-  const seen = observer(metrics, rest);
+  await using tracing = await openTracing(config, log);
+  const seen = observer(metrics, rest, tracing);
   const kernel = await openKernel({ pauseProgram: pauseProgram(config), log });
   const services = await open(config, kernel, log);
   registerGauges(metrics, services);
@@ -185,13 +187,32 @@ const criServices = (
   },
 });
 
-const observer = (metrics: Metrics, rest: Rest): CallObserver => ({
+const observer = (metrics: Metrics, rest: Rest, tracing: Tracing | undefined): CallObserver => ({
   operation: (name, seconds, code) => {
     metrics.operation(name, seconds * 1000, code);
     rest.ended(name);
   },
   stage: metrics.stage,
+  call: (op, code, traceparent) =>
+    tracing?.call({
+      name: op.name,
+      id: op.id,
+      started: op.started,
+      ended: performance.now(),
+      code,
+      stages: op.stages,
+      traceparent,
+    }),
 });
+
+/** Loaded only where it is on. */
+async function openTracing({ tracing }: Config, log: DaemonLog): Promise<Tracing | undefined> {
+  if (tracing.endpoint === '') return undefined;
+  const { Tracing } = await import('#telemetry/tracing.ts');
+  const { endpoint, samplesPerMillion } = tracing;
+  const warn = (fields: object, message: string) => log.warn(fields, message);
+  return new Tracing({ endpoint, samplesPerMillion, version: version(), warn });
+}
 
 function registerGauges(metrics: Metrics, { pods, containers }: Services): void {
   const count = (states: Iterable<string>) => {

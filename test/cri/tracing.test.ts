@@ -1,0 +1,80 @@
+/** A client's trace context becomes spans of the call and its stages at a collector. */
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import test, { after } from 'node:test';
+import { Client, credentials, Metadata } from '@grpc/grpc-js';
+import { type cri, runtimeServiceDefinition } from '#api/cri/v1/index.ts';
+import { endsClean, TestNode, until } from '../pods.ts';
+
+interface Span {
+  readonly name: string;
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly parentSpanId?: string;
+  readonly status: { readonly code?: number };
+}
+const spans: Span[] = [];
+const collector = createServer(async (request, response) => {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk as Buffer);
+  spans.push(...JSON.parse(Buffer.concat(chunks).toString()).resourceSpans[0].scopeSpans[0].spans);
+  response.end('{}');
+});
+await new Promise<void>((resolve) => collector.listen(0, '127.0.0.1', resolve));
+after(() => collector.close());
+const endpoint = `http://127.0.0.1:${(collector.address() as AddressInfo).port}`;
+
+const node = await TestNode.start('tracing', {
+  prepare: (directory) => {
+    mkdirSync(join(directory, 'crisp.toml.d'), { recursive: true });
+    const toml = `[tracing]\nendpoint = ${JSON.stringify(endpoint)}\n`;
+    writeFileSync(join(directory, 'crisp.toml.d/tracing.toml'), toml);
+  },
+});
+
+const TRACE = 'c'.repeat(32);
+const PARENT = 'd'.repeat(16);
+
+/** RunPodSandbox as a client that traces sends it. */
+async function runTraced(config: cri.PodSandboxConfigInit, flags: string): Promise<string> {
+  const client = new Client(`unix:${node.daemon.socket}`, credentials.createInsecure());
+  const metadata = new Metadata();
+  metadata.set('traceparent', `00-${TRACE}-${PARENT}-${flags}`);
+  const { path, requestSerialize, responseDeserialize } = runtimeServiceDefinition.RunPodSandbox;
+  try {
+    return await new Promise((resolve, reject) => {
+      const done = (error: Error | null, reply?: cri.RunPodSandboxResponse) =>
+        error ? reject(error) : resolve(reply?.podSandboxId ?? '');
+      const request = { config };
+      client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, metadata, done);
+    });
+  } finally {
+    client.close();
+  }
+}
+
+test('a traced call arrives with its stages; one that is not sampled, and one without a context, do not', async () => {
+  await runTraced(node.podConfig(), '00');
+  await node.runPod();
+  await runTraced(node.podConfig(), '01');
+  await assert.rejects(runTraced({}, '01'));
+  await until(
+    'both calls arrive',
+    () => spans.filter(({ name }) => name.endsWith('/RunPodSandbox')).length >= 2,
+  );
+  const roots = spans.filter(({ parentSpanId }) => parentSpanId === PARENT);
+  assert.deepEqual(
+    roots.map(({ status }) => status.code),
+    [undefined, 2],
+  );
+  assert.ok(spans.every(({ traceId }) => traceId === TRACE));
+  const stages = spans
+    .filter(({ parentSpanId }) => parentSpanId === roots[0]?.spanId)
+    .map(({ name }) => name);
+  for (const name of ['validate', 'record', 'namespaces', 'cgroup']) assert.ok(stages.includes(name), name);
+});
+
+endsClean(node);
