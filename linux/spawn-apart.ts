@@ -2,7 +2,7 @@
 import { closeSync, writeSync } from 'node:fs';
 import type { NamespaceThread } from './namespace-thread.ts';
 import { NETLINK_NETFILTER, openNetlink } from './netlink.ts';
-import { type ChildDescriptor, makePipe, spawnProcess } from './spawn.ts';
+import { makePipe, spawnProcess } from './spawn.ts';
 
 export interface ApartRequest {
   readonly argv: readonly string[];
@@ -26,7 +26,7 @@ export function spawnApart(thread: NamespaceThread, { argv, env, input }: ApartR
     return thread.inNew(['net'], () => {
       const socket = openNetlink(NETLINK_NETFILTER);
       try {
-        const descriptors = new Map<number, ChildDescriptor>([
+        const descriptors = new Map<number, number | 'null'>([
           [0, read],
           [1, 'null'],
           [2, 'null'],
