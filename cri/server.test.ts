@@ -93,7 +93,7 @@ function services(wait: Wait): CriServices {
     facts: {
       version: '0.1.0',
       cgroupDriver: 'cgroupfs',
-      handlers: ['runc'],
+      handlers: () => [{ name: 'runc', recursiveReadOnlyMounts: true, userNamespaces: false }],
       config: {},
       pinnedImages: ['docker.io/pinned/*'],
     },

@@ -4,12 +4,18 @@ import type { PodSandboxes } from '#pod-sandbox/index.ts';
 import type { RuntimeService } from '#runtime-service/index.ts';
 import type { Streaming } from './streaming/index.ts';
 
+export interface HandlerFacts {
+  readonly name: string;
+  readonly recursiveReadOnlyMounts: boolean;
+  readonly userNamespaces: boolean;
+}
+
 /** Facts of the daemon that clients ask for; fixed while it runs. */
 export interface DaemonFacts {
   readonly version: string;
   readonly cgroupDriver: 'cgroupfs' | 'systemd';
-  /** Names of the handlers, without the empty one that stands for the default. */
-  readonly handlers: readonly string[];
+  /** The handlers and what they can do, the empty name of the default among them. From memory. */
+  readonly handlers: () => readonly HandlerFacts[];
   /** References of images that clients should not collect; a final `*` stands for any ending. */
   readonly pinnedImages: readonly string[];
   /** Shown by a verbose Status; must hold no secret. */

@@ -16,12 +16,14 @@ import type { Kernel } from '#linux/kernel.ts';
 import { lockDirectory } from '#linux/lock.ts';
 import { releaseMemory } from '#linux/memory.ts';
 import { openPodSandboxes, type PodSandboxes } from '#pod-sandbox/index.ts';
-import { Handlers, RuntimeService } from '#runtime-service/index.ts';
+import { Handlers, imagesOf, RuntimeService } from '#runtime-service/index.ts';
 import { type DaemonLog, openLog } from '#telemetry/log.ts';
 import { Metrics } from '#telemetry/metrics.ts';
 import { listenMetrics } from '#telemetry/metrics-listener.ts';
 import type { Tracing } from '#telemetry/tracing.ts';
 import { AdminServer } from './admin/server.ts';
+import { handlerFacts } from './handler-facts.ts';
+import { needIdMapping, whyNotIdMapped } from './id-mapping.ts';
 import { ServiceManager } from './notify.ts';
 import { imageOptions, pauseProgram, podOptions, runtimeOptions } from './options.ts';
 import { Rest } from './rest.ts';
@@ -40,6 +42,8 @@ interface Services {
   readonly containers: RuntimeService;
   readonly handlers: Handlers;
   readonly driver: 'cgroupfs' | 'systemd';
+  /** Why pods can have no user namespace here; undefined where they can. */
+  readonly idMapping: () => string | undefined;
 }
 
 /** Serves until SIGTERM or SIGINT; resolves when all is closed. Pods and containers run on. */
@@ -112,7 +116,8 @@ async function open(config: Config, kernel: Kernel, log: DaemonLog): Promise<Ser
   const driver = cgroupDriver(config, kernel);
   const handlers = await Handlers.open(options, kernel.processes, await hybridCgroups(kernel), log);
   // The pods need the containers and the containers the pods: each sees the other through its port, later.
-  const late: { containers?: RuntimeService } = {};
+  const late: { containers?: RuntimeService; notIdMapped?: string | undefined } = {};
+  const idMapping = () => late.notIdMapped;
   const containers = (): RuntimeService => late.containers as RuntimeService;
   const images = openImageService(imageOptions(config), {
     kernel,
@@ -123,6 +128,12 @@ async function open(config: Config, kernel: Kernel, log: DaemonLog): Promise<Ser
     containers: {
       stopAll: (pod, op) => containers().stopAll(pod, op),
       removeAll: (pod, op) => containers().removeAll(pod, op),
+    },
+    handlers: {
+      checkUserNamespace: async (handler) => {
+        await handlers.checkUserNamespace(handler);
+        needIdMapping(idMapping());
+      },
     },
   });
   late.containers = await RuntimeService.open(
@@ -137,10 +148,12 @@ async function open(config: Config, kernel: Kernel, log: DaemonLog): Promise<Ser
     log,
   );
   late.containers.onChange((after, before) => {
-    if (!after && before) images.released(before.image.id);
+    if (!after && before) for (const image of imagesOf(before)) images.released(image);
   });
   await images.recover(new Operation('recover images', { log }));
-  return { images, pods, containers: late.containers, handlers, driver };
+  late.notIdMapped = await whyNotIdMapped(kernel, join(config.root, 'images'), join(config.state, 'probe'));
+  if (late.notIdMapped !== undefined) log.info({ reason: late.notIdMapped }, 'no user namespaces for pods');
+  return { images, pods, containers: late.containers, handlers, driver, idMapping };
 }
 
 /** Finishes what the last daemon left, while requests are served already. */
@@ -166,7 +179,7 @@ async function forgetCgroups(config: Config, kernel: Kernel, { pods, driver }: S
 
 const criServices = (
   config: Config,
-  { images, pods, containers, handlers, driver }: Services,
+  { images, pods, containers, handlers, driver, idMapping }: Services,
   streaming: Streaming,
 ) => ({
   streaming,
@@ -176,7 +189,7 @@ const criServices = (
   facts: {
     version: version(),
     cgroupDriver: driver,
-    handlers: handlers.names,
+    handlers: () => handlerFacts(handlers, idMapping() === undefined),
     pinnedImages: config.image.pinned,
     config: {
       rootDir: config.root,

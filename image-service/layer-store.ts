@@ -78,12 +78,20 @@ export class LayerStore {
     return join(this.#directory, key, 'fs');
   }
 
-  /** Directories for an overlay, from the top to the bottom, of layers named from the bottom to the top. */
-  stack(keys: readonly string[]): string[] {
+  /** Holds all layers. */
+  get directory(): string {
+    return this.#directory;
+  }
+
+  /**
+   * Directories for an overlay, from the top to the bottom, of layers named from the bottom to the top. `base` is another
+   * view of the directory of all layers.
+   */
+  stack(keys: readonly string[], base = this.#directory): string[] {
     const lower = new Set<string>();
     for (const key of keys.toReversed()) {
       // A layer that comes twice hides itself below; overlayfs refuses the same directory twice.
-      lower.add(this.fs(key));
+      lower.add(join(base, key, 'fs'));
       if (this.#records.get(key)?.rootOpaque) break;
     }
     return [...lower];

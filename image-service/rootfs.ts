@@ -24,30 +24,74 @@ export class RootFileSystems {
   }
 
   /** See `RootFileSystems` in runtime-service/ports.ts. */
-  async mount(root: { image: ImageId; directory: string; target: string }, op: Operation): Promise<void> {
-    const record = this.#images.record(root.image);
-    if (!record) {
-      throw new CrispError('NotFound', `root file system of image ${root.image}: the image is not here`, {
-        hint: 'pull the image again',
-      });
-    }
+  async mount(root: RootRequest & { readonly directory: string }, op: Operation): Promise<void> {
+    const layers = this.#layersOf(root.image);
     await op.stage('mount rootfs', async () => {
-      if (this.#mounts.below(root.target).some(({ target }) => target === root.target)) return;
-      const stack = this.#layers.stack(record.layers);
-      const lower = stack.length > 0 ? stack : [this.#empty];
+      if (this.#isMounted(root.target)) return;
       const upper = join(root.directory, 'upper');
       const work = join(root.directory, 'work');
-      await naming(`make the directories of ${root.target}`, async () => {
-        for (const path of [upper, work, root.target]) await mkdir(path, { recursive: true });
-        await this.#likeTop(upper, lower[0] ?? this.#empty);
+      await this.#over(root, layers, async (lower) => {
+        await naming(`make the directories of ${root.target}`, async () => {
+          for (const path of [upper, work, root.target]) await mkdir(path, { recursive: true });
+          await this.#likeTop(upper, lower[0] ?? this.#empty);
+        });
+        await this.#mounts.overlay({ target: root.target, lower, upper, work });
       });
-      await this.#mounts.overlay({ target: root.target, lower, upper, work });
     });
   }
 
-  /** Unmounts; what is not mounted is success. */
-  unmount(target: string): Promise<void> {
-    return this.#mounts.unmount(target);
+  /** See `RootFileSystems` in runtime-service/ports.ts. */
+  async mountVolume(volume: RootRequest, op: Operation): Promise<void> {
+    const layers = this.#layersOf(volume.image);
+    await op.stage('mount image volume', async () => {
+      if (this.#isMounted(volume.target)) return;
+      await naming(`make ${volume.target}`, () => mkdir(volume.target, { recursive: true }));
+      await this.#over(volume, layers, (lower) => this.#mounts.overlay({ target: volume.target, lower }));
+    });
+  }
+
+  /** Unmounts, with the view of the layers that a crash may have left; what is not mounted is success. */
+  async unmount(target: string): Promise<void> {
+    await this.#mounts.unmount(target);
+    await this.#mounts.unmount(viewOf(target));
+  }
+
+  #isMounted(path: string): boolean {
+    return this.#mounts.below(path).some(({ target }) => target === path);
+  }
+
+  #layersOf(image: ImageId): readonly string[] {
+    const record = this.#images.record(image);
+    if (record) return record.layers;
+    throw new CrispError('NotFound', `root file system of image ${image}: the image is not here`, {
+      hint: 'pull the image again',
+    });
+  }
+
+  /**
+   * Mounts with the layers as they are or, for a user namespace, in a view of all layers in which owners are numbered as
+   * that namespace does. An overlay keeps what it stands on for itself, so the view goes at once; it is read-only, since
+   * what lies below it is every image's.
+   */
+  async #over(
+    { target, userNamespace }: RootRequest,
+    layers: readonly string[],
+    mount: (lower: readonly string[]) => Promise<void>,
+  ): Promise<void> {
+    const stack = (base?: string) => {
+      const directories = this.#layers.stack(layers, base);
+      return directories.length > 0 ? directories : [this.#empty];
+    };
+    if (userNamespace === undefined) return mount(stack());
+    const view = viewOf(target);
+    await naming(`make ${view}`, () => mkdir(view, { recursive: true }));
+    const source = this.#layers.directory;
+    await this.#mounts.bind({ source, target: view, readonly: true, idMap: userNamespace });
+    try {
+      await mount(stack(view));
+    } finally {
+      await this.#mounts.unmount(view);
+    }
   }
 
   /** Of a merged directory overlayfs shows the attributes of the top one, and the top of the root is the upper. */
@@ -57,3 +101,13 @@ export class RootFileSystems {
     await chmod(upper, mode & 0o7777);
   }
 }
+
+/** What is mounted where, and the pin of the user namespace that numbers its owners. */
+interface RootRequest {
+  readonly image: ImageId;
+  readonly target: string;
+  readonly userNamespace?: string | undefined;
+}
+
+/** Beside the target; undone with it. */
+const viewOf = (target: string): string => `${target}-layers`;

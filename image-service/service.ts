@@ -28,7 +28,15 @@ export interface ImageFsUsage {
 
 export interface ImageRootFileSystems {
   /** Mounts the image's layers; see `RootFileSystems` in runtime-service/ports.ts. Throws NotFound. */
-  mount(root: { image: ImageId; directory: string; target: string }, op: Operation): Promise<void>;
+  mount(
+    root: { image: ImageId; directory: string; target: string; userNamespace?: string | undefined },
+    op: Operation,
+  ): Promise<void>;
+  /** Mounts the image's layers read-only. Throws NotFound. */
+  mountVolume(
+    volume: { image: ImageId; target: string; userNamespace?: string | undefined },
+    op: Operation,
+  ): Promise<void>;
   /** Unmounts; what is not mounted is success. */
   unmount(target: string): Promise<void>;
 }

@@ -53,6 +53,24 @@ export function readInRoot(root: string, path: string, limit: number): Buffer | 
   });
 }
 
+/** The real path on the host of what a path inside the root leads to, of any kind; undefined where there is nothing. */
+export function pathInRoot(root: string, path: string): string | undefined {
+  return withRoot(root, (rootFd) => {
+    let fd: number;
+    try {
+      fd = openInside(rootFd, path, O_PATH);
+    } catch (error) {
+      if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(errnoOf(error) ?? '')) return undefined;
+      throw error;
+    }
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } finally {
+      closeSync(fd);
+    }
+  });
+}
+
 /**
  * Makes a directory and its parents inside the root (0755, owned by `owner`), and returns its real path on the host.
  * One that exists is left as it is. Throws where a part of the path is no directory.

@@ -79,13 +79,17 @@ export interface Mounts {
     work?: string;
     options?: readonly string[];
   }): Promise<void>;
-  /** A bind mount; `readonly` is a second step, as the kernel wants it. */
+  /**
+   * A bind mount; `readonly` is a second step, as the kernel wants it. `idMap`, the pin of a user namespace, shows the
+   * files' owners as that namespace numbers them; FailedPrecondition where the file system cannot (overlay, NFS, …).
+   */
   bind(mount: {
     source: string;
     target: string;
     readonly?: boolean;
     recursive?: boolean;
     propagation?: Propagation;
+    idMap?: string;
   }): Promise<void>;
   tmpfs(mount: {
     target: string;

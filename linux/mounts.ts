@@ -4,13 +4,15 @@
  * libuv's pool, in the mount namespace of the main thread.
  */
 import { closeSync } from 'node:fs';
-import { check, checkOutcome } from './errno.ts';
+import { CrispError } from '#core/errors.ts';
+import { check, checkOutcome, errnoName } from './errno.ts';
 import type { Mounts, Propagation } from './kernel.ts';
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
   AT_RECURSIVE,
   asynchronous,
+  lastErrno,
   mount,
   mountSetattr,
   moveMount,
@@ -18,6 +20,7 @@ import {
   umount2,
 } from './libc.ts';
 import { mountsBelow } from './mount-table.ts';
+import { OpenFile } from './namespace-thread.ts';
 import { mountOverlay } from './overlay.ts';
 
 const MS_NOSUID = 2;
@@ -27,6 +30,7 @@ const MS_SLAVE = 1n << 19n;
 const MS_PRIVATE = 1n << 18n;
 const MS_SHARED = 1n << 20n;
 const MOUNT_ATTR_RDONLY = 1n;
+const MOUNT_ATTR_IDMAP = 0x100000n;
 const OPEN_TREE_CLONE = 1;
 const OPEN_TREE_CLOEXEC = 0o2000000;
 const MNT_DETACH = 2;
@@ -49,16 +53,30 @@ function attributes(fd: number, set: bigint, propagation: bigint, recursive: boo
   check(mountSetattr(fd, flags, new BigUint64Array([set, 0n, propagation, 0n])), what);
 }
 
+/** Owners as the pinned user namespace numbers them. The mount must not be attached yet (mount_setattr(2)). */
+function mapOwners(fd: number, userNamespace: string, recursive: boolean, what: string): void {
+  using pin = new OpenFile(userNamespace);
+  const flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
+  const attributes = new BigUint64Array([MOUNT_ATTR_IDMAP, 0n, 0n, BigInt(pin.fd)]);
+  if (mountSetattr(fd, flags, attributes) >= 0) return;
+  const errno = errnoName(lastErrno());
+  throw new CrispError('FailedPrecondition', `${what}: id-mapped: ${errno}`, {
+    errno,
+    hint: 'put it on a file system that takes id-mapped mounts (ext4, xfs, btrfs; not overlay), on Linux 5.12 or later',
+  });
+}
+
 /**
  * The readonly attribute covers the mount itself and not those below it, as CRI wants it; propagation covers the tree
  * where its name begins with r. The target's last component is not followed where it is a link.
  */
 async function bind(request: Parameters<Mounts['bind']>[0]): Promise<void> {
-  const { source, target, readonly = false, recursive = false, propagation } = request;
+  const { source, target, readonly = false, recursive = false, propagation, idMap } = request;
   const what = `bind ${source} at ${target}`;
   const flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (recursive ? AT_RECURSIVE : 0);
   const fd = check(openTree(AT_FDCWD, source, flags), what);
   try {
+    if (idMap !== undefined) mapOwners(fd, idMap, recursive, what);
     if (readonly) attributes(fd, MOUNT_ATTR_RDONLY, 0n, false, `${what}: read-only`);
     if (propagation) {
       attributes(fd, 0n, propagationFlag[propagation], propagation !== 'private', `${what}: ${propagation}`);

@@ -6,7 +6,7 @@ import type { Cni } from './network/cni.ts';
 import type { ConfDirectory } from './network/conf-directory.ts';
 import type { PodRangesOptions } from './network/pod-ranges.ts';
 import type { Deadlines } from './options.ts';
-import type { ContainersOfPod } from './ports.ts';
+import type { ContainersOfPod, RuntimeHandlers } from './ports.ts';
 import type { Sandboxes } from './sandboxes.ts';
 import type { Watches } from './watches.ts';
 
@@ -21,6 +21,7 @@ export interface Context {
   /** auto: natively where the configuration allows it. */
   readonly networkWay: 'auto' | 'exec';
   readonly containers: ContainersOfPod;
+  readonly handlers: RuntimeHandlers;
   readonly watches: Watches;
   /** Root of the run directories. */
   readonly state: string;

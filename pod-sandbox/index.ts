@@ -10,7 +10,7 @@ import { ConfDirectory } from './network/conf-directory.ts';
 import { NativeNetwork } from './network/native.ts';
 import { defaultDeadlines, type PodSandboxOptions } from './options.ts';
 import type { PodSandboxes } from './pod-sandboxes.ts';
-import type { ContainersOfPod } from './ports.ts';
+import type { ContainersOfPod, RuntimeHandlers } from './ports.ts';
 import { settleStates } from './recover.ts';
 import type { SandboxRecord } from './sandbox.ts';
 import { Sandboxes } from './sandboxes.ts';
@@ -24,7 +24,7 @@ export * from './config.ts';
 export type { NetworkStatus } from './network/conf-directory.ts';
 export type { Deadlines, NetworkOptions, PodSandboxOptions, SandboxKind } from './options.ts';
 export type { PodSandboxes, PodView, PodViews, RunRequest, Sandbox, SandboxEvent } from './pod-sandboxes.ts';
-export { type ContainersOfPod, noContainers } from './ports.ts';
+export { ableHandlers, type ContainersOfPod, noContainers, type RuntimeHandlers } from './ports.ts';
 export type { EndReason } from './sandbox.ts';
 export type { SandboxUsage } from './stats.ts';
 export type { SandboxLimits } from './update.ts';
@@ -42,7 +42,7 @@ export async function openPodSandboxes(
   options: PodSandboxOptions,
   kernel: Kernel,
   log: Log,
-  ports: { readonly containers: ContainersOfPod },
+  ports: { readonly containers: ContainersOfPod; readonly handlers: RuntimeHandlers },
 ): Promise<PodSandboxes> {
   const { network } = options;
   const deadlines = { ...defaultDeadlines, ...options.deadlines };
@@ -73,6 +73,7 @@ export async function openPodSandboxes(
     ranges: { confDir: network.confDir, template: network.template ?? '' },
     networkWay: network.native ?? 'exec',
     containers: ports.containers,
+    handlers: ports.handlers,
     watches: new Watches(kernel.namespaces, log, (id) => service.ended(id)),
     state: options.state,
     shmBytes: options.shmBytes ?? SHM_BYTES,

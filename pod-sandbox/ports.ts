@@ -1,4 +1,4 @@
-/** What pods need of their sibling: the containers that live in them. Connected in daemon/main.ts. */
+/** What pods need of their sibling: the containers that live in them, and who runs those. Connected in daemon/main.ts. */
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 
@@ -11,6 +11,17 @@ export interface ContainersOfPod {
   /** Removes all containers of the pod, with their names and writable layers. None: success at once. */
   removeAll(pod: SandboxId, op: Operation): Promise<void>;
 }
+
+export interface RuntimeHandlers {
+  /**
+   * Throws FailedPrecondition where the handler, or this node, cannot give a pod a user namespace of its own. The empty
+   * name is the default handler. May execute the handler's program after an update of it.
+   */
+  checkUserNamespace(handler: string): Promise<void>;
+}
+
+/** Handlers that can do all: for tests. */
+export const ableHandlers: RuntimeHandlers = { checkUserNamespace: () => Promise.resolve() };
 
 /** A pod without containers: for tests and for tools that only look. */
 export const noContainers: ContainersOfPod = {

@@ -5,7 +5,7 @@ import { type ContainerId, newSandboxId, type SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { KeyedQueue, SingleFlight } from '#core/single-flight.ts';
 import type { UsageDetail } from '#linux/usage.ts';
-import { sameConfig } from './config.ts';
+import { ownUserNamespace, sameConfig } from './config.ts';
 import type { Context } from './context.ts';
 import { setPodRanges } from './network/pod-ranges.ts';
 import { plan } from './plan.ts';
@@ -51,6 +51,10 @@ export class PodService implements PodSandboxes {
     const request = { ...given, runtimeHandler: this.#handlerOf(given.runtimeHandler) };
     const { config } = request;
     await op.stage('validate', () => validate(config, this.#context.cgroups));
+    if (ownUserNamespace(config)) {
+      const { handlers } = this.#context;
+      await op.stage('handler features', () => handlers.checkUserNamespace(request.runtimeHandler));
+    }
     const key = nameKey(config);
     for (;;) {
       op.checkpoint();

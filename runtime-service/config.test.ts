@@ -14,7 +14,7 @@ const accepted: Readonly<Record<string, Changes>> = {
   'a group with a user': { security: securityOf({ runAsUser: 0n, runAsGroup: 0n }) },
   'a group with a user by name': { security: securityOf({ runAsUsername: 'app', runAsGroup: 5n }) },
   'the largest id': { security: securityOf({ runAsUser: 4294967294n, supplementalGroups: [4294967294n] }) },
-  'an image volume': { mounts: [mountOf({ image: 'models:1', hostPath: '' })] },
+  'an image volume': { mounts: [mountOf({ image: 'models:1', hostPath: '', readonly: true })] },
   'a mount below the root by a relative name': { mounts: [mountOf({ containerPath: 'data' })] },
   'recursive read-only': { mounts: [mountOf({ readonly: true, recursiveReadOnly: true })] },
   'device permissions': { devices: [{ containerPath: '', hostPath: '/dev/null', permissions: 'rwm' }] },
@@ -26,6 +26,10 @@ const accepted: Readonly<Record<string, Changes>> = {
 const refused: Readonly<Record<string, readonly [Changes, RegExp]>> = {
   'no name': [{ metadata: { name: '', attempt: 0 } }, /metadata\.name is empty/],
   'a name too long': [{ metadata: { name: 'n'.repeat(254), attempt: 0 } }, /longer than 253/],
+  'an image volume that is writable': [
+    { mounts: [mountOf({ image: 'models:1', hostPath: '' })] },
+    /not readonly/,
+  ],
   'no image': [{ image: '' }, /image\.image is empty/],
   'a log outside': [{ logPath: '../other/0.log' }, /log_path/],
   'a log outside, later': [{ logPath: 'a/../../0.log' }, /log_path/],

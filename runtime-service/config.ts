@@ -165,8 +165,17 @@ function validateMount(mount: MountRequest, refuse: (message: string, hint: stri
   if (mount.image !== '') {
     if (mount.hostPath !== '')
       refuse(`mounts: ${mount.containerPath} has a host_path and an image`, 'set one of them');
+    if (!mount.readonly)
+      refuse(`mounts: ${mount.containerPath} is an image volume that is not readonly`, 'set readonly');
+    if (mount.imageSubPath.startsWith('/') || mount.imageSubPath.split('/').includes('..'))
+      refuse(
+        `mounts: image_sub_path ${mount.imageSubPath} leaves the image`,
+        'use a relative path without ..',
+      );
     return;
   }
+  if (mount.imageSubPath !== '')
+    refuse(`mounts: ${mount.containerPath} has an image_sub_path and no image`, 'set image, or drop it');
   if (!mount.hostPath.startsWith('/')) {
     refuse(`mounts: host_path ${JSON.stringify(mount.hostPath)} is not absolute`, 'use an absolute path');
   }
@@ -175,5 +184,30 @@ function validateMount(mount: MountRequest, refuse: (message: string, hint: stri
       `mounts: ${mount.containerPath} is recursive_read_only with propagation`,
       'use PROPAGATION_PRIVATE',
     );
+  }
+  validateMappings(mount, refuse);
+}
+
+/** Both kinds of ids or neither; ranges of 32 bits that do not overlap inside. */
+function validateMappings(
+  { containerPath, uidMappings, gidMappings }: MountRequest,
+  refuse: (message: string, hint: string) => never,
+): void {
+  if (uidMappings.length > 0 !== gidMappings.length > 0) {
+    refuse(`mounts: ${containerPath} maps users or groups alone`, 'give uidMappings and gidMappings');
+  }
+  for (const [field, mappings] of Object.entries({ uidMappings, gidMappings })) {
+    const sorted = mappings.toSorted((a, b) => a.containerId - b.containerId);
+    let next = 0;
+    for (const { containerId, hostId, length } of sorted) {
+      const end = Math.max(containerId, hostId) + length;
+      if (length < 1 || containerId < next || end > 0xffff_ffff) {
+        refuse(
+          `mounts: ${field} of ${containerPath}: ${length} ids from ${containerId} to host id ${hostId}`,
+          'give ranges of at least one id, below 4294967295, that do not overlap',
+        );
+      }
+      next = containerId + length;
+    }
   }
 }

@@ -63,6 +63,12 @@ export interface ContainerRecord {
   readonly labels: Labels;
   readonly annotations: Labels;
   readonly mounts: readonly MountRequest[];
+  /** The images of image volumes, by the path of their mount; absent where there are none. */
+  readonly volumeImages?: readonly {
+    readonly containerPath: string;
+    readonly id: ImageId;
+    readonly reference: string;
+  }[];
   readonly user: ContainerUser;
   readonly resources: LinuxResources;
   /** Limits that are being put in force: an intent, finished or taken back after a crash. */
@@ -89,6 +95,12 @@ export interface ContainerRecord {
 /** Name and attempt are unique in a pod: a retry of the kubelet comes with the same pair. */
 export const containerKey = (sandbox: SandboxId, metadata: ContainerMetadata): string =>
   `${sandbox}/${metadata.name}/${metadata.attempt}`;
+
+/** The images that a container and its image volumes stand on. */
+export const imagesOf = ({ image, volumeImages = [] }: ContainerRecord): ImageId[] => [
+  image.id,
+  ...volumeImages.map(({ id }) => id),
+];
 
 /** Whether processes of the container may live. */
 export const mayRun = (record: ContainerRecord): boolean =>

@@ -1,5 +1,6 @@
 /** The runtime service: containers from creation to removal. This is its public face. */
 
+import { chmod, mkdir } from 'node:fs/promises';
 import { CrispError, describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
 import type { Log, Operation } from '#core/operation.ts';
@@ -8,7 +9,7 @@ import type { UsageDetail } from '#linux/usage.ts';
 import { attach } from './attach.ts';
 import type { ClientStreams } from './client-streams.ts';
 import type { ContainerConfig, LinuxResources } from './config.ts';
-import type { ContainerRecord } from './container.ts';
+import { type ContainerRecord, imagesOf } from './container.ts';
 import { type ContainerChange, Containers } from './containers.ts';
 import { Creation } from './create.ts';
 import { checkExec, type ExecResult, execSync, runningContainer } from './exec.ts';
@@ -37,6 +38,7 @@ export type {
   SecurityProfile,
 } from './config.ts';
 export type { ContainerExit, ContainerRecord, ContainerState } from './container.ts';
+export { imagesOf } from './container.ts';
 export type { ExecResult } from './exec.ts';
 export type { StreamedCommand } from './exec-stream.ts';
 export type { HandlerOptions, RuntimeOptions } from './options.ts';
@@ -81,6 +83,7 @@ export class RuntimeService {
     ports: RuntimePorts,
     log: Log,
   ): Promise<RuntimeService> {
+    await passableBundles(`${options.state}/containers`);
     const containers = new Containers(`${options.root}/containers`, kernel.files, log);
     const host = await readHost(kernel, options, log);
     const runtime: Runtime = { options, kernel, log, containers, handlers, host, ...ports };
@@ -183,9 +186,9 @@ export class RuntimeService {
     return this.#runtime.containers.list().filter(({ state }) => state !== 'creating');
   }
 
-  /** The images that containers stand on, those that are being made among them. */
+  /** The images that containers and their image volumes stand on, those that are being made among them. */
   imagesInUse(): string[] {
-    return this.#runtime.containers.list().map(({ image }) => image.id);
+    return this.#runtime.containers.list().flatMap(imagesOf);
   }
 
   /** By full id or unique prefix; throws NotFound. */
@@ -243,6 +246,12 @@ export class RuntimeService {
     await this.#exits.close();
     await this.#stats.close();
   }
+}
+
+/** The root of a pod with a user namespace is nobody on the host, and its OCI runtime opens files as that root. */
+async function passableBundles(directory: string): Promise<void> {
+  await mkdir(directory, { recursive: true, mode: 0o711 });
+  await chmod(directory, 0o711);
 }
 
 export { Handlers };

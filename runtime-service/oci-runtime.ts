@@ -5,6 +5,7 @@ import { CrispError, describeError, hasCode } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import type { Log, Operation } from '#core/operation.ts';
 import type { Output, Processes } from '#linux/kernel.ts';
+import { FeatureProbe, type HandlerFeatures, needIdMaps } from './handler-features.ts';
 import type { HandlerOptions, RuntimeOptions } from './options.ts';
 import { findProgram, PROGRAM_ENV } from './programs.ts';
 
@@ -19,6 +20,7 @@ export class OciRuntime {
   readonly #stateRoot: string;
   readonly #processes: Processes;
   readonly #timeout: number;
+  readonly #probe: FeatureProbe;
 
   constructor(
     handler: string,
@@ -34,6 +36,7 @@ export class OciRuntime {
     this.#stateRoot = stateRoot;
     this.#processes = processes;
     this.#timeout = timeout;
+    this.#probe = new FeatureProbe(() => this.path, processes, timeout);
   }
 
   /** Absolute. Throws NotFound where the program is not there; looked up until it is found. */
@@ -91,14 +94,14 @@ export class OciRuntime {
     await this.#run(op, 'update', ['update', '--resources', '-', id], { input: resources });
   }
 
-  /** What the runtime says of itself, first line. Throws where it cannot be executed. */
-  async version(signal: AbortSignal): Promise<string> {
-    const { status, stdout, stderr } = await this.#processes.run(
-      { argv: [this.path, '--version'], env: PROGRAM_ENV },
-      signal,
-    );
-    if (status.code !== 0) throw new CrispError('RuntimeFailed', `${this.path} --version: ${words(stderr)}`);
-    return stdout.toString().split('\n')[0] ?? '';
+  /** What its program can do; asked anew after an update of it. Throws where it cannot be executed. */
+  features(): Promise<HandlerFeatures> {
+    return this.#probe.features();
+  }
+
+  /** The last answer to `features`; nothing is executed. */
+  get knownFeatures(): HandlerFeatures | undefined {
+    return this.#probe.known;
   }
 
   async #run(
@@ -172,6 +175,12 @@ export class Handlers {
     });
   }
 
+  /** Throws NotFound for an unknown handler, FailedPrecondition for one whose pods cannot have a user namespace. */
+  async checkUserNamespace(name: string): Promise<void> {
+    const runtime = this.get(name);
+    needIdMaps(runtime.handler, await runtime.features());
+  }
+
   /**
    * Builds the table and picks the default: the configured one, else the first handler whose runtime can run a
    * container here. crun refuses a hybrid cgroup mount (v1 with cgroup2 beside it), so it is passed over there.
@@ -186,19 +195,17 @@ export class Handlers {
       ([name, handler]) =>
         new OciRuntime(name, handler, `${options.state}/oci/${name}`, processes, options.timeouts.runtime),
     );
+    const probes = await Promise.allSettled(runtimes.map((runtime) => runtime.features()));
     const working: string[] = [];
-    for (const runtime of runtimes) {
-      try {
-        const version = await runtime.version(AbortSignal.timeout(options.timeouts.runtime));
-        const usable = !(runtime.isCrun && hybridCgroups);
-        if (usable) working.push(runtime.handler);
-        log.info(
-          { handler: runtime.handler, version, usable },
-          usable ? 'runtime found' : 'crun refuses hybrid cgroups',
-        );
-      } catch (error) {
-        log.warn({ handler: runtime.handler, error: describeError(error) }, 'runtime cannot be executed');
+    for (const [index, { handler, isCrun }] of runtimes.entries()) {
+      const probe = probes[index];
+      if (probe?.status !== 'fulfilled') {
+        log.warn({ handler, error: describeError(probe?.reason) }, 'runtime cannot be executed');
+        continue;
       }
+      const usable = !(isCrun && hybridCgroups);
+      if (usable) working.push(handler);
+      log.info({ handler, ...probe.value, usable }, usable ? 'runtime found' : 'crun refuses hybrid cgroups');
     }
     const defaultName = options.defaultHandler || working[0] || runtimes[0]?.handler || '';
     log.info({ default: defaultName, working }, 'default runtime handler');

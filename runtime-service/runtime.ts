@@ -26,6 +26,8 @@ export interface Places {
   readonly bundle: string;
   readonly config: string;
   readonly rootfs: string;
+  /** Image volumes are mounted below it. */
+  readonly volumes: string;
   readonly pidFile: string;
   readonly monitorPidFile: string;
   readonly exitFile: string;
@@ -37,6 +39,7 @@ export function placesOf(options: RuntimeOptions, id: ContainerId): Places {
     bundle,
     config: `${bundle}/config.json`,
     rootfs: `${bundle}/rootfs`,
+    volumes: `${bundle}/volumes`,
     pidFile: `${bundle}/pid`,
     monitorPidFile: `${bundle}/conmon.pid`,
     exitFile: `${options.state}/exits/${id}`,

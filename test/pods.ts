@@ -63,6 +63,8 @@ type ContainerChanges = Partial<cri.ContainerConfigInit> & {
 export type Settings = Partial<Omit<DaemonSettings, 'directory' | 'cgroup' | 'registries'>> & {
   /** Gets the daemon's directory before the daemon starts. */
   readonly prepare?: (directory: string) => void;
+  /** The same, for what is to stand at the end of its configuration. */
+  readonly configure?: (directory: string) => string;
 };
 
 export class TestNode implements AsyncDisposable {
@@ -84,7 +86,7 @@ export class TestNode implements AsyncDisposable {
     this.#daemon = daemon;
   }
 
-  static async start(name: string, { prepare, ...more }: Settings = {}): Promise<TestNode> {
+  static async start(name: string, { prepare, configure, ...more }: Settings = {}): Promise<TestNode> {
     const base = process.env['CRISP_TEST_DIR'];
     const prefix = process.env['CRISP_TEST_CGROUP'];
     if (!base || !prefix)
@@ -101,7 +103,9 @@ export class TestNode implements AsyncDisposable {
       ...more,
     };
     prepare?.(settings.directory);
-    const node = new TestNode(directory, registry, settings, await startDaemon(settings));
+    const extra = configure?.(settings.directory);
+    const all = extra === undefined ? settings : { ...settings, extra };
+    const node = new TestNode(directory, registry, all, await startDaemon(all));
     node.image = await node.addImage('busybox');
     return node;
   }

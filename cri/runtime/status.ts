@@ -13,8 +13,7 @@ export const status =
           { type: 'NetworkReady', status: network.ready, reason: network.reason, message: network.message },
         ],
       },
-      // The empty name is the default's second entry (contract, section 3); features come with their own issue.
-      runtimeHandlers: ['', ...facts.handlers].map((name) => ({ name, features: {} })),
+      runtimeHandlers: facts.handlers().map(({ name, ...features }) => ({ name, features })),
       features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false },
       info: verbose ? { config: JSON.stringify(facts.config) } : {},
     };

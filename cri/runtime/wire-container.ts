@@ -45,7 +45,7 @@ export const wireContainerStatus = (record: ContainerRecord): cri.ContainerStatu
   message: record.exit?.message ?? '',
   labels: record.labels,
   annotations: record.annotations,
-  mounts: record.mounts.map(wireMount),
+  mounts: record.mounts.map((mount) => wireMount(mount, record)),
   logPath: record.logPath,
   resources: { linux: wireResources(record.resources) },
   user: {
@@ -67,7 +67,7 @@ function signalOf(name: string): number {
   return typeof found === 'number' ? found : cri.Signal.SIGTERM;
 }
 
-const wireMount = (mount: MountRequest): cri.MountInit => ({
+const wireMount = (mount: MountRequest, record: ContainerRecord): cri.MountInit => ({
   containerPath: mount.containerPath,
   hostPath: mount.hostPath,
   readonly: mount.readonly,
@@ -76,8 +76,15 @@ const wireMount = (mount: MountRequest): cri.MountInit => ({
   recursiveReadOnly: mount.recursiveReadOnly,
   uidMappings: mount.uidMappings,
   gidMappings: mount.gidMappings,
-  ...(mount.image === '' ? {} : { image: { image: mount.image }, imageSubPath: mount.imageSubPath }),
+  ...(mount.image === '' ? {} : imageOf(mount, record)),
 });
+
+/** The id, by which the kubelet sees that the image is in use, and the digest reference. */
+function imageOf(mount: MountRequest, { volumeImages = [] }: ContainerRecord): cri.MountInit {
+  const found = volumeImages.find(({ containerPath }) => containerPath === mount.containerPath);
+  const image = { image: found?.id ?? mount.image, imageRef: found?.id ?? '' };
+  return { image, imageSubPath: mount.imageSubPath };
+}
 
 const wireResources = (resources: LinuxResources): cri.LinuxContainerResourcesInit => ({
   cpuPeriod: fromBigInt(resources.cpuPeriod),

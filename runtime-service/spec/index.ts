@@ -42,6 +42,8 @@ export interface SpecRequest {
     readonly seccompPrograms: boolean;
     /** Beginnings of the keys of annotations. */
     readonly allowedAnnotations: readonly string[];
+    /** See `HandlerFeatures`. */
+    readonly idMapOption?: string | undefined;
   };
 }
 
@@ -92,6 +94,7 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
       requested: config.mounts,
       volumes: request.volumes,
       imageSources: request.imageSources,
+      idMapOption: request.runtime.idMapOption,
     }),
     annotations: await ociAnnotations(request, seccomp, host),
     linux: {

@@ -10,6 +10,8 @@ export interface MountContext {
   readonly volumes: readonly { readonly containerPath: string; readonly source: string }[];
   /** Sources of image volumes by container path. */
   readonly imageSources: ReadonlyMap<string, string>;
+  /** The OCI runtime's option for an id map of a whole tree of mounts. */
+  readonly idMapOption?: string | undefined;
 }
 
 const inContainer = (path: string): string => {
@@ -38,7 +40,7 @@ export function ociMounts(context: MountContext): OciMount[] {
         options: ['rbind', 'rprivate', 'rw'],
       }),
     );
-  const binds = requested.map((mount) => requestedMount(mount, context.imageSources));
+  const binds = requested.map((mount) => requestedMount(mount, context));
   const depth = (mount: OciMount) => mount.destination.split('/').length;
   return [...own, ...[...volumes, ...binds].toSorted((a, b) => depth(a) - depth(b))];
 }
@@ -103,10 +105,20 @@ function podFiles({ pod, security }: MountContext): OciMount[] {
 
 const PROPAGATION = { private: 'rprivate', 'host-to-container': 'rslave', bidirectional: 'rshared' } as const;
 
-function requestedMount(mount: MountRequest, imageSources: ReadonlyMap<string, string>): OciMount {
+function requestedMount(
+  mount: MountRequest,
+  { imageSources, idMapOption }: Pick<MountContext, 'imageSources' | 'idMapOption'>,
+): OciMount {
+  const destination = inContainer(mount.containerPath);
+  const image = imageSources.get(mount.containerPath);
+  // Its owners are numbered as the pod does already, and nothing is mounted below it.
+  if (image !== undefined) {
+    return { destination, type: 'bind', source: image, options: ['rbind', 'rprivate', 'ro'] };
+  }
   const options = ['rbind', PROPAGATION[mount.propagation]];
   if (mount.recursiveReadOnly) options.push('rro');
   else options.push(mount.readonly ? 'ro' : 'rw');
+  if (idMapOption !== undefined && mount.uidMappings.length > 0) options.push(idMapOption);
   const toOci = (mappings: MountRequest['uidMappings']) =>
     mappings.map(({ containerId, hostId, length }) => ({
       containerID: containerId,
@@ -114,9 +126,9 @@ function requestedMount(mount: MountRequest, imageSources: ReadonlyMap<string, s
       size: length,
     }));
   return {
-    destination: inContainer(mount.containerPath),
+    destination,
     type: 'bind',
-    source: imageSources.get(mount.containerPath) ?? mount.hostPath,
+    source: mount.hostPath,
     options,
     ...(mount.uidMappings.length > 0 ? { uidMappings: toOci(mount.uidMappings) } : {}),
     ...(mount.gidMappings.length > 0 ? { gidMappings: toOci(mount.gidMappings) } : {}),

@@ -4,6 +4,7 @@ import { Operation, silentLog } from '#core/operation.ts';
 import { decode } from '#core/record-store.ts';
 import { openKernel } from '#linux/index.ts';
 import {
+  ableHandlers,
   noContainers,
   openPodSandboxes,
   type PodSandboxOptions,
@@ -32,7 +33,10 @@ const kernel = await openKernel({ log: silentLog });
 const group = `${options.cgroupPrefix}/daemon`;
 await kernel.cgroups.create(group);
 await kernel.cgroups.join(group, process.pid);
-const service = await openPodSandboxes(options, kernel, silentLog, { containers: noContainers });
+const service = await openPodSandboxes(options, kernel, silentLog, {
+  containers: noContainers,
+  handlers: ableHandlers,
+});
 if (dieAfter.endsWith(' ms'))
   setTimeout(() => process.kill(process.pid, 'SIGKILL'), Number.parseInt(dieAfter, 10)).unref();
 const id = await service.run({ config, runtimeHandler: '' }, operation('run'));

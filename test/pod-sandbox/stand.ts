@@ -9,6 +9,7 @@ import { Operation, type OperationOptions, silentLog } from '#core/operation.ts'
 import { openKernel } from '#linux/index.ts';
 import type { Kernel } from '#linux/kernel.ts';
 import {
+  ableHandlers,
   type ContainersOfPod,
   defaultLinux,
   noContainers,
@@ -83,7 +84,10 @@ export class Stand implements AsyncDisposable {
     containers: ContainersOfPod = noContainers,
   ): Promise<PodSandboxes> {
     const options = { ...this.options, ...changes };
-    const service = await openPodSandboxes(options, this.kernel, silentLog, { containers });
+    const service = await openPodSandboxes(options, this.kernel, silentLog, {
+      containers,
+      handlers: ableHandlers,
+    });
     this.#services.push(service);
     return service;
   }

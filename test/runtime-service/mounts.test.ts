@@ -5,9 +5,18 @@ import { existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from '
 import { join } from 'node:path';
 import test from 'node:test';
 import { cri } from '#api/cri/v1/index.ts';
+import { buildImage } from '../images.ts';
 import { endsClean, makeDirectory, refused, TestNode, until } from '../pods.ts';
 
-const node = await TestNode.start('mounts');
+/** A runtime that knows no `features`, as before 1.1: nothing is known of it. */
+const old = (directory: string) => join(directory, '../old-runc');
+const node = await TestNode.start('mounts', {
+  prepare: (directory) =>
+    writeFileSync(old(directory), '#!/bin/sh\n[ "$1" = features ] && exit 1\nexec runc "$@"\n', {
+      mode: 0o755,
+    }),
+  configure: (directory) => `[runtime.handlers.old]\npath = ${JSON.stringify(old(directory))}`,
+});
 const pod = await node.runPod({
   dnsConfig: { servers: ['10.9.8.7'], searches: ['a.test'], options: ['ndots:3'] },
 });
@@ -28,7 +37,7 @@ test('bind mounts are writable or read-only, and the status echoes exactly what 
     on('/rw'),
     on('/ro', data, { readonly: true }),
     on('/via-link', link, { selinuxRelabel: true }),
-    on('/file/one', join(data, 'file'), { readonly: true, propagation: PROPAGATION_HOST_TO_CONTAINER }),
+    on('/file/one', join(data, 'file'), { readonly: true, propagation: PROPAGATION_PRIVATE }),
   ];
   const id = await node.run(pod, { mounts });
   const script = 'echo new > /rw/made; cat /rw/made /via-link/file /file/one; touch /ro/x /file/one';
@@ -132,6 +141,91 @@ test('propagation: private sees nothing new, host-to-container sees it, bidirect
   }
 });
 
+test('propagation from a private mount is refused: it would bring nothing', async () => {
+  const root = makeDirectory(node, 'private');
+  execFileSync('mount', ['-t', 'tmpfs', 'private', root]);
+  execFileSync('mount', ['--make-private', root]);
+  const inside = join(root, 'inside');
+  const create = (propagation: number) => node.create(pod, { mounts: [on('/m', inside, { propagation })] });
+  await refused(create(PROPAGATION_HOST_TO_CONTAINER), 'FailedPrecondition', /private mount.*make-rshared/);
+  await refused(create(PROPAGATION_BIDIRECTIONAL), 'FailedPrecondition', /private mount/);
+  await node.remove(await node.create(pod, { mounts: [on('/m', inside)] }));
+  execFileSync('umount', [root]);
+});
+
+test('read-only covers the top mount alone, recursive read-only all of them', async () => {
+  const root = makeDirectory(node, 'tree');
+  execFileSync('mount', ['-t', 'tmpfs', 'below', makeDirectory(node, 'tree/below')]);
+  const id = await node.run(pod, {
+    mounts: [
+      on('/plain', root, { readonly: true }),
+      on('/all', root, { readonly: true, recursiveReadOnly: true }),
+    ],
+  });
+  const touch = async (path: string) => (await node.exec(id, ['touch', path])).code;
+  assert.deepEqual([await touch('/plain/x'), await touch('/plain/below/x')], [1, 0]);
+  assert.deepEqual([await touch('/all/x'), await touch('/all/below/y')], [1, 1]);
+  await node.remove(id);
+  execFileSync('umount', [join(root, 'below')]);
+});
+
+test('a handler without recursive read-only mounts is refused with the word that the kubelet knows', async () => {
+  const config = node.podConfig();
+  const { podSandboxId } = await node.client.RunPodSandbox({ config, runtimeHandler: 'old' });
+  const mounts = [on('/x', data, { readonly: true, recursiveReadOnly: true })];
+  await refused(node.create(podSandboxId, { mounts }), 'RroUnsupported', /^RROUnsupported/);
+  const { runtimeHandlers } = await node.client.Status({});
+  const told = runtimeHandlers.find(({ name }) => name === 'old')?.features;
+  assert.deepEqual([told?.recursiveReadOnlyMounts, told?.userNamespaces], [false, false]);
+});
+
+test('an image volume: its files, or a part of them, read-only, and the image is in use', async () => {
+  const volume = await node.addImage(
+    'volume',
+    buildImage({
+      layers: [
+        { entries: [{ name: 'etc/' }, { name: 'etc/only', content: 'of the volume\n' }] },
+        { entries: [{ name: 'top', content: 'top\n' }] },
+      ],
+    }),
+  );
+  const at = (containerPath: string, more: cri.MountInit = {}) => ({
+    containerPath,
+    readonly: true,
+    image: { image: volume },
+    ...more,
+  });
+  const mounts = [at('/v'), at('/part', { imageSubPath: 'etc' }), at('/file', { imageSubPath: 'etc/only' })];
+  const id = await node.run(pod, { mounts });
+  const { out } = await node.exec(id, [
+    'sh',
+    '-c',
+    'cat /v/top /part/only /file; touch /v/x 2>&1; touch /part/x 2>&1',
+  ]);
+  assert.match(out, /^top\nof the volume\nof the volume\n.*Read-only.*\n.*Read-only/);
+  const told = (await node.status(id)).mounts.map((mount) => [
+    mount.image?.image,
+    mount.imageSubPath,
+    mount.hostPath,
+  ]);
+  assert.deepEqual(told, [
+    [volume, '', ''],
+    [volume, 'etc', ''],
+    [volume, 'etc/only', ''],
+  ]);
+  await node.client.RemoveImage({ image: { image: volume } });
+  await node.restart('kill');
+  assert.equal((await node.exec(id, ['cat', '/v/top'])).out, 'top\n');
+  await refused(
+    node.create(pod, { mounts: [at('/v')] }),
+    'ImageVolumeMountFailed',
+    /^ImageVolumeMountFailed.*not in the store/,
+  );
+  await node.remove(id);
+  const missing = at('/v', { image: { image: node.image }, imageSubPath: 'no/such' });
+  await refused(node.create(pod, { mounts: [missing] }), 'ImageVolumeMountFailed', /no sub path "no\/such"/);
+});
+
 test('bad mounts are refused and leave nothing', async () => {
   const create = (mount: cri.MountInit) => node.create(pod, { mounts: [mount] });
   await refused(create(on('', data)), 'InvalidArgument', /container_path/);
@@ -147,6 +241,11 @@ test('bad mounts are refused and leave nothing', async () => {
   await refused(create(on('/x', join(data, 'file/below'))), 'InvalidArgument', /file\/below/);
   symlinkSync('/no/such/target', join(node.directory, 'dangling'));
   await refused(create(on('/x', join(node.directory, 'dangling'))), 'InvalidArgument', /dangling/);
+  const image = { image: node.image };
+  await refused(create({ containerPath: '/i', image }), 'InvalidArgument', /not readonly/);
+  const up = { containerPath: '/i', image, readonly: true, imageSubPath: '../x' };
+  await refused(create(up), 'InvalidArgument', /leaves the image/);
+  await refused(create(on('/x', data, { imageSubPath: 'x' })), 'InvalidArgument', /no image/);
   await until(
     'no container is left',
     async () => (await node.client.ListContainers({})).containers.length === 0,

@@ -1,0 +1,125 @@
+/** The effects of CreateContainer: root file system, volumes, OCI spec. What they are is written down before. */
+import { mkdir, rm } from 'node:fs/promises';
+import { CrispError } from '#core/errors.ts';
+import type { SandboxId } from '#core/ids.ts';
+import type { Operation } from '#core/operation.ts';
+import { mkdirInRoot, readInRoot } from '#linux/in-root.ts';
+import type { ContainerConfig } from './config.ts';
+import type { ContainerRecord } from './container.ts';
+import { type ImageVolume, mountImageVolumes } from './image-volumes.ts';
+import { checkMounts, makeMountSources } from './mount-sources.ts';
+import type { ImageForContainer, PodOfContainer } from './ports.ts';
+import { type Places, placesOf, type Runtime } from './runtime.ts';
+import { makeSpec } from './spec/index.ts';
+import { encodeSpec, type OciSpec } from './spec/oci.ts';
+
+const MAX_USER_FILE = 4 << 20;
+
+export interface BundleRequest {
+  readonly record: ContainerRecord;
+  readonly config: ContainerConfig;
+  readonly pod: PodOfContainer;
+  readonly image: ImageForContainer;
+  readonly volumes: readonly ImageVolume[];
+}
+
+/** Makes all and returns the record of the created container, which the caller commits. */
+export async function makeBundle(
+  runtime: Runtime,
+  request: BundleRequest,
+  op: Operation,
+): Promise<ContainerRecord> {
+  const { record, config, pod, image, volumes } = request;
+  const places = placesOf(runtime.options, record.id);
+  const oci = runtime.handlers.get(record.handler);
+  await op.stage('mount sources', () => checkMounts(runtime, oci, pod, config.mounts));
+  // In a user namespace the OCI runtime opens the root as the pod's root, whom 0700 keeps out.
+  await mkdir(places.bundle, { recursive: true, mode: pod.userNamespace ? 0o711 : 0o700 });
+  await op.stage('rootfs', () =>
+    runtime.rootfs.mount(
+      {
+        image: image.id,
+        directory: runtime.containers.directory(record.id),
+        target: places.rootfs,
+        userNamespace: pod.pins.user,
+      },
+      op,
+    ),
+  );
+  const imageSources = await mountImageVolumes(runtime, volumes, pod, op);
+  await op.stage('mount sources', () => makeMountSources(runtime, config.mounts));
+  const { spec, user, sharedPid } = await op.stage('spec', () => specOf(runtime, request, imageSources));
+  mkdirInRoot(places.rootfs, spec.process.cwd, root(pod));
+  for (const volume of image.config.volumes) mkdirInRoot(places.rootfs, volume, root(pod));
+  await op.stage('bundle', () => writeSpec(runtime, places, spec));
+  return { ...record, state: 'created', user, sharedPid };
+}
+
+async function specOf(
+  runtime: Runtime,
+  { record, config, pod, image }: BundleRequest,
+  imageSources: ReadonlyMap<string, string>,
+): ReturnType<typeof makeSpec> {
+  const places = placesOf(runtime.options, record.id);
+  const oci = runtime.handlers.get(record.handler);
+  return makeSpec(
+    {
+      config,
+      pod,
+      image,
+      userFiles: readUserFiles(places),
+      rootfs: places.rootfs,
+      cgroup: record.cgroup.oci,
+      volumes: config.security.readonlyRootfs ? writableVolumes(image, places, root(pod)) : [],
+      imageSources,
+      targetPid: targetPid(runtime, record.sandboxId, config),
+      runtime: {
+        seccompPrograms: oci.isCrun,
+        allowedAnnotations: oci.allowedAnnotations,
+        idMapOption: oci.knownFeatures?.idMapOption,
+      },
+    },
+    runtime.host,
+  );
+}
+
+/** Root of the pod as the host numbers it. */
+function root(pod: PodOfContainer): { uid: number; gid: number } {
+  const hostId = (mappings: readonly { containerId: number; hostId: number }[] | undefined) =>
+    mappings?.find(({ containerId }) => containerId === 0)?.hostId ?? 0;
+  return { uid: hostId(pod.userNamespace?.uids), gid: hostId(pod.userNamespace?.gids) };
+}
+
+function readUserFiles(places: Places): { passwd: string; group: string } {
+  const read = (path: string) => readInRoot(places.rootfs, path, MAX_USER_FILE)?.toString('utf8') ?? '';
+  return { passwd: read('etc/passwd'), group: read('etc/group') };
+}
+
+/**
+ * The image's VOLUMEs. With a writable root they lie in the container's own layer, which lives and ends with the
+ * container as an anonymous volume does; under a read-only root the same directories are bound back writable.
+ */
+function writableVolumes(image: ImageForContainer, places: Places, owner: { uid: number; gid: number }) {
+  return image.config.volumes.map((containerPath) => ({
+    containerPath,
+    source: mkdirInRoot(places.rootfs, containerPath, owner),
+  }));
+}
+
+function targetPid(runtime: Runtime, sandbox: SandboxId, config: ContainerConfig): number | undefined {
+  if (config.security.pid !== 'target') return undefined;
+  const target = runtime.containers.resolve(config.security.targetId);
+  if (target.sandboxId === sandbox && target.state === 'running' && target.process) return target.process.pid;
+  throw new CrispError(
+    'FailedPrecondition',
+    `target container ${config.security.targetId} is not running in this pod`,
+    {
+      hint: 'name a running container of the same pod',
+    },
+  );
+}
+
+async function writeSpec(runtime: Runtime, places: Places, spec: OciSpec): Promise<void> {
+  await runtime.kernel.files.writeAtomic(places.config, encodeSpec(spec), { mode: 0o600 });
+  await rm(places.pidFile, { force: true });
+}

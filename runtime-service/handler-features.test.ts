@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'node:test';
+import { hasCode } from '#core/errors.ts';
+import type { Processes } from '#linux/kernel.ts';
+import { FeatureProbe, featuresOf, needIdMaps, needRecursiveReadOnly } from './handler-features.ts';
+
+const debianCrun = 'crun version 1.8.1\nspec: 1.0.0\n+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF +YAJL\n';
+const debianRunc = 'runc version 1.1.5+ds1\nspec: 1.0.2-dev\n';
+
+test('crun before `features` maps single mounts', () => {
+  assert.deepEqual(featuresOf(undefined, debianCrun), {
+    version: 'crun version 1.8.1',
+    idMappedMounts: true,
+    idMapsTrees: false,
+    idMapOption: undefined,
+    recursiveReadOnly: true,
+    checkpoint: false,
+  });
+  assert.equal(featuresOf(undefined, 'crun version 1.4.4\n').idMappedMounts, false);
+  assert.equal(featuresOf(undefined, debianCrun.replace('+EBPF', '+EBPF +CRIU')).checkpoint, true);
+});
+
+test('old runc tells of rro and of no id maps, newer ones of both', () => {
+  const old = {
+    mountOptions: ['ro', 'rro'],
+    annotations: { 'org.opencontainers.runc.checkpoint.enabled': 'true' },
+  };
+  const { idMappedMounts, recursiveReadOnly, checkpoint } = featuresOf(JSON.stringify(old), debianRunc);
+  assert.deepEqual([idMappedMounts, recursiveReadOnly, checkpoint], [false, true, true]);
+  const linux = { mountExtensions: { idmap: { enabled: true } } };
+  const newer = featuresOf(
+    JSON.stringify({ mountOptions: ['rro', 'idmap', 'ridmap'], linux }),
+    'runc version 1.2.0',
+  );
+  assert.deepEqual([newer.idMappedMounts, newer.idMapsTrees, newer.idMapOption], [true, true, 'ridmap']);
+});
+
+test('a document that lies about its types offers nothing', () => {
+  for (const text of [
+    'null',
+    '7',
+    '[]',
+    '{"mountOptions":"rro","linux":{"mountExtensions":{"idmap":{"enabled":1}}}}',
+  ]) {
+    const { idMappedMounts, recursiveReadOnly } = featuresOf(text, debianRunc);
+    assert.deepEqual([idMappedMounts, recursiveReadOnly], [false, false]);
+  }
+  assert.equal(featuresOf('not JSON', 'kata-runtime 3').recursiveReadOnly, false);
+});
+
+test('what a handler lacks is refused with its version and a remedy', () => {
+  const old = featuresOf(undefined, debianRunc);
+  assert.throws(
+    () => needIdMaps('old', old),
+    (error) =>
+      hasCode(error, 'FailedPrecondition') && /handler old \(runc version 1\.1\.5/.test(error.message),
+  );
+  assert.throws(
+    () => needRecursiveReadOnly('old', '/data', old),
+    (error) => hasCode(error, 'RroUnsupported') && /\/data/.test(error.message),
+  );
+});
+
+test('a program is asked once, and again when another one stands at its path', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'crisp-features-'));
+  const path = join(directory, 'runtime');
+  writeFileSync(path, 'one');
+  chmodSync(path, 0o755);
+  let runs = 0;
+  let failing = false;
+  const run: Processes['run'] = async ({ argv }) => {
+    runs++;
+    const stdout = Buffer.from(argv[1] === 'features' ? '' : debianCrun);
+    const code = failing || argv[1] === 'features' ? 1 : 0;
+    return { status: { code, signal: undefined }, stdout, stderr: Buffer.from('broken') };
+  };
+  const probe = new FeatureProbe(() => path, { run } as Processes, 1000);
+  await Promise.all([probe.features(), probe.features()]);
+  await probe.features();
+  assert.deepEqual([runs, probe.known?.idMappedMounts], [2, true]);
+  writeFileSync(path, 'another');
+  failing = true;
+  await assert.rejects(
+    probe.features(),
+    (error) => hasCode(error, 'RuntimeFailed') && /broken/.test(error.message),
+  );
+  failing = false;
+  await probe.features();
+  assert.equal(runs, 6);
+  rmSync(directory, { recursive: true });
+});

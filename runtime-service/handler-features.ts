@@ -1,0 +1,151 @@
+/**
+ * What an OCI runtime's program can do, by asking it. Old ones ignore an id map without a word and leave a volume's
+ * files to nobody, so only what is known of this very program counts.
+ */
+import { stat } from 'node:fs/promises';
+import { CrispError } from '#core/errors.ts';
+import type { Processes } from '#linux/kernel.ts';
+import { PROGRAM_ENV } from './programs.ts';
+
+export interface HandlerFeatures {
+  /** First line of `--version`. */
+  readonly version: string;
+  /** Obeys `uidMappings` and `gidMappings` of mounts. */
+  readonly idMappedMounts: boolean;
+  /** An id map covers the mounts below the source as well: by itself, or by the option `ridmap`. */
+  readonly idMapsTrees: boolean;
+  /** The mount option for a recursive id map; undefined where there is none. */
+  readonly idMapOption: 'ridmap' | undefined;
+  /** Obeys the mount option `rro`. */
+  readonly recursiveReadOnly: boolean;
+  readonly checkpoint: boolean;
+}
+
+/** The part of the OCI features document that counts here (runtime-spec, features.md); all of it may lie. */
+interface Document {
+  readonly mountOptions?: unknown;
+  readonly linux?: { readonly mountExtensions?: { readonly idmap?: { readonly enabled?: unknown } } };
+  readonly annotations?: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * From the outputs of `features` and `--version`. A crun before `features` (1.8.1 is Debian's) obeys both mappings and
+ * `rro`, but maps the top mount alone and drops those below it; of other runtimes without the sub-command nothing is
+ * known.
+ */
+export function featuresOf(features: string | undefined, version: string): HandlerFeatures {
+  const line = version.split('\n')[0] ?? '';
+  const document = features === undefined ? undefined : parse(features);
+  if (!document) {
+    const [, major = '0', minor = '0'] = /^crun version (\d+)\.(\d+)/.exec(line) ?? [];
+    const known = Number(major) > 1 || (Number(major) === 1 && Number(minor) >= 8);
+    const checkpoint = known && /\+CRIU\b/.test(version);
+    return {
+      version: line,
+      idMappedMounts: known,
+      idMapsTrees: false,
+      idMapOption: undefined,
+      recursiveReadOnly: known,
+      checkpoint,
+    };
+  }
+  const options = new Set(Array.isArray(document.mountOptions) ? document.mountOptions : []);
+  const idMappedMounts = document.linux?.mountExtensions?.idmap?.enabled === true;
+  const yes = (name: string) => String(document.annotations?.[name]) === 'true';
+  return {
+    version: line,
+    idMappedMounts,
+    idMapsTrees: idMappedMounts && options.has('ridmap'),
+    idMapOption: options.has('ridmap') ? 'ridmap' : undefined,
+    recursiveReadOnly: options.has('rro'),
+    checkpoint:
+      yes('org.opencontainers.runc.checkpoint.enabled') || yes('run.oci.crun.checkpoint.enabled') || false,
+  };
+}
+
+function parse(text: string): Document | undefined {
+  try {
+    const document: unknown = JSON.parse(text);
+    return typeof document === 'object' && document !== null ? document : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Throws FailedPrecondition where the handler's program would ignore the id maps of a pod with a user namespace. */
+export function needIdMaps(handler: string, features: HandlerFeatures): void {
+  if (features.idMappedMounts) return;
+  throw new CrispError(
+    'FailedPrecondition',
+    `runtime handler ${handler} (${features.version}) cannot make a pod with a user namespace: it ignores id maps of mounts`,
+    { hint: 'use a handler with crun 1.8 or later, or runc 1.2 or later; or drop the user namespace' },
+  );
+}
+
+/** Throws RroUnsupported, which the kubelet knows by its first word. */
+export function needRecursiveReadOnly(handler: string, path: string, features: HandlerFeatures): void {
+  if (features.recursiveReadOnly) return;
+  throw new CrispError(
+    'RroUnsupported',
+    `mount ${path}: runtime handler ${handler} (${features.version}) has no recursive read-only mounts`,
+  );
+}
+
+const LIMIT = 256 << 10;
+
+/** The features of one program, asked anew when another file stands at its path. */
+export class FeatureProbe {
+  readonly #path: () => string;
+  readonly #processes: Processes;
+  readonly #timeout: number;
+  #identity = '';
+  #answer: Promise<HandlerFeatures> | undefined;
+  #known: HandlerFeatures | undefined;
+
+  constructor(path: () => string, processes: Processes, timeoutMs: number) {
+    this.#path = path;
+    this.#processes = processes;
+    this.#timeout = timeoutMs;
+  }
+
+  /** The last answer, for reads: nothing is executed. undefined until there is one. */
+  get known(): HandlerFeatures | undefined {
+    return this.#known;
+  }
+
+  /** Throws NotFound where there is no program, RuntimeFailed where it cannot be asked. */
+  async features(): Promise<HandlerFeatures> {
+    const path = this.#path();
+    const { dev, ino, mtimeMs, size } = await stat(path);
+    const identity = `${dev}:${ino}:${mtimeMs}:${size}`;
+    if (this.#answer && identity === this.#identity) return this.#answer;
+    this.#identity = identity;
+    const answer = this.#ask(path);
+    this.#answer = answer;
+    answer.then(
+      (features) => {
+        if (this.#answer === answer) this.#known = features;
+      },
+      () => {
+        if (this.#answer === answer) this.#answer = undefined;
+      },
+    );
+    return answer;
+  }
+
+  async #ask(path: string): Promise<HandlerFeatures> {
+    const signal = AbortSignal.timeout(this.#timeout);
+    const run = (verb: string) =>
+      this.#processes.run({ argv: [path, verb], env: PROGRAM_ENV, limit: LIMIT }, signal);
+    const [version, features] = await Promise.all([run('--version'), run('features')]);
+    if (version.status.code !== 0) {
+      const said = version.stderr.toString('utf8').trim().slice(0, 500);
+      throw new CrispError(
+        'RuntimeFailed',
+        `${path} --version: ${said || `exit code ${version.status.code}`}`,
+      );
+    }
+    const document = features.status.code === 0 ? features.stdout.toString('utf8') : undefined;
+    return featuresOf(document, version.stdout.toString('utf8'));
+  }
+}

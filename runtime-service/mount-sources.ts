@@ -1,0 +1,96 @@
+/** The sources of mounts on the host: what the handler and the host cannot give is refused, what is missing is made. */
+import { mkdir, realpath } from 'node:fs/promises';
+import { CrispError } from '#core/errors.ts';
+import type { MountEntry } from '#linux/kernel.ts';
+import type { MountRequest } from './config.ts';
+import { needIdMaps, needRecursiveReadOnly } from './handler-features.ts';
+import type { OciRuntime } from './oci-runtime.ts';
+import type { PodOfContainer } from './ports.ts';
+import type { Runtime } from './runtime.ts';
+
+/**
+ * Throws RroUnsupported or FailedPrecondition where the container's OCI runtime lacks what a mount needs, and
+ * InvalidArgument for id maps in a pod without a user namespace. Makes nothing.
+ */
+export async function checkMounts(
+  runtime: Runtime,
+  oci: OciRuntime,
+  pod: PodOfContainer,
+  mounts: readonly MountRequest[],
+): Promise<void> {
+  const recursive = mounts.find(({ recursiveReadOnly, image }) => recursiveReadOnly && image === '');
+  const mapped = mounts.filter(({ uidMappings }) => uidMappings.length > 0);
+  if (!pod.userNamespace && mapped[0]) {
+    throw new CrispError(
+      'InvalidArgument',
+      `mount ${mapped[0].containerPath} has id mappings, its pod has no user namespace`,
+      { hint: 'make the pod with userns_options mode POD, or drop the mappings' },
+    );
+  }
+  if (!recursive && !pod.userNamespace) return;
+  const features = await oci.features();
+  if (recursive) needRecursiveReadOnly(oci.handler, recursive.containerPath, features);
+  if (pod.userNamespace) needIdMaps(oci.handler, features);
+  if (features.idMapsTrees) return;
+  for (const { hostPath, image } of mapped) {
+    const path = image === '' ? await realpath(hostPath).catch(() => '') : '';
+    const below = path === '' ? [] : runtime.kernel.mounts.below(path);
+    const lost = below.find(({ target }) => target !== path);
+    if (!lost) continue;
+    throw new CrispError(
+      'FailedPrecondition',
+      `mount source ${hostPath} has a mount below it, ${lost.target}, which ${features.version} leaves out of an id-mapped mount`,
+      { hint: 'mount the two paths one by one, or use a handler with a newer OCI runtime' },
+    );
+  }
+}
+
+/** Both peers make a missing source as a directory; the kubelet has made its own before. */
+export async function makeMountSources(runtime: Runtime, mounts: readonly MountRequest[]): Promise<void> {
+  for (const { hostPath, image, propagation } of mounts) {
+    if (image !== '') continue;
+    await makeSource(hostPath);
+    if (propagation !== 'private') await checkPropagation(runtime, hostPath, propagation);
+  }
+}
+
+async function makeSource(hostPath: string): Promise<void> {
+  try {
+    await mkdir(hostPath, { recursive: true, mode: 0o755 });
+  } catch (error) {
+    // A file, socket or device is a good source as it is; a dangling link is not.
+    if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return;
+    throw new CrispError('InvalidArgument', `mount source ${hostPath} cannot be used or made`, {
+      cause: error,
+      hint: 'make the path on the node, or correct host_path',
+    });
+  }
+}
+
+/** From a private mount nothing ever comes: asked for, propagation would fail without a word. */
+async function checkPropagation(
+  { kernel }: Runtime,
+  hostPath: string,
+  propagation: 'host-to-container' | 'bidirectional',
+): Promise<void> {
+  const path = await realpath(hostPath);
+  const mount = mountOf(kernel.mounts.below('/'), path);
+  const has = (kind: string) => mount?.tags.some((tag) => tag.startsWith(kind)) ?? false;
+  if (has('shared:') || (propagation === 'host-to-container' && has('master:'))) return;
+  throw new CrispError(
+    'FailedPrecondition',
+    `mount source ${hostPath} asks for ${propagation} propagation, but lies on ${mount?.target ?? '/'}, which is a private mount`,
+    { hint: `make the mount shared on the node: mount --make-rshared ${mount?.target ?? '/'}` },
+  );
+}
+
+/** The mount that a path lies on: of those with the longest target the last one, which hides the others. */
+function mountOf(mounts: readonly MountEntry[], path: string): MountEntry | undefined {
+  let found: MountEntry | undefined;
+  for (const mount of mounts) {
+    const { target } = mount;
+    const holds = target === '/' || path === target || path.startsWith(`${target}/`);
+    if (holds && target.length >= (found?.target.length ?? 0)) found = mount;
+  }
+  return found;
+}

@@ -1,0 +1,184 @@
+/** Pods with a user namespace, under crun, which obeys id maps of mounts; Debian's runc does not, and is refused. */
+import assert from 'node:assert/strict';
+import { chmodSync, lstatSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import test from 'node:test';
+import { type cri, fromBigInt } from '#api/cri/v1/index.ts';
+import {
+  CONTAINER,
+  endsClean,
+  makeDirectory,
+  NODE,
+  POD,
+  type Result,
+  refused,
+  type Settings,
+  TARGET,
+  TestNode,
+} from '../pods.ts';
+
+import { crunWrapper } from './crun-ground.ts';
+
+const HOST = 200_000;
+const ids = [{ containerId: 0, hostId: HOST, length: 65_536 }];
+const userns = (changes: cri.UserNamespaceInit = {}) => ({ mode: POD, uids: ids, gids: ids, ...changes });
+
+/** The pod's root is nobody on the host: all on the way to the daemon's state lets it pass. */
+const passable: NonNullable<Settings['prepare']> = (directory) => {
+  chmodSync(dirname(directory), 0o711);
+  chmodSync(dirname(dirname(directory)), 0o711);
+};
+const node = await TestNode.start('userns', {
+  runtime: 'crun',
+  prepare: passable,
+  wrapper: await crunWrapper(),
+});
+const pod = await node.runPod({}, { network: POD, pid: CONTAINER, usernsOptions: userns() });
+const shared = await node.runPod({}, { network: POD, pid: POD, usernsOptions: userns() });
+const sh = (id: string, script: string): Promise<Result> => node.exec(id, ['sh', '-c', script]);
+
+test('ids are mapped, root of the pod is nobody on the host', async () => {
+  const id = await node.run(pod);
+  const { out, err } = await sh(
+    id,
+    'cat /proc/self/uid_map /proc/self/gid_map; id -u; stat -c %u:%g /bin /proc/1',
+  );
+  assert.deepEqual(
+    [out.trim().split(/\s+/), err],
+    [['0', `${HOST}`, '65536', '0', `${HOST}`, '65536', '0', '0:0', '0:0'], ''],
+  );
+  const { pid } = await node.facts(id);
+  assert.equal(statSync(`/proc/${pid}`).uid, HOST);
+  await node.remove(id);
+});
+
+test('the root file system belongs to the pod: its root may change all of it, and the layers stay as they were', async () => {
+  const id = await node.run(pod);
+  const script =
+    'touch /new && chown 7:8 /new && stat -c %u:%g /new && echo x >> /etc/passwd && rm /bin/vi 2>&1; ls -ln /etc/passwd';
+  const { code, out } = await sh(id, script);
+  assert.equal(code, 0, out);
+  assert.match(out, /^7:8\n/);
+  const upper = join(node.settings.directory, 'root/containers', id, 'upper');
+  const made = lstatSync(join(upper, 'new'));
+  assert.deepEqual([made.uid, made.gid], [HOST + 7, HOST + 8]);
+  assert.equal(lstatSync(join(upper, 'etc/passwd')).uid, HOST);
+  const layers = join(node.settings.directory, 'root/images/layers');
+  for (const layer of readdirSync(layers)) assert.equal(lstatSync(join(layers, layer, 'fs')).uid, 0);
+  await node.remove(id);
+});
+
+test("the pod's namespaces belong to its root: ip_forward, host name, links, proc and message queues", async () => {
+  for (const sandbox of [pod, shared]) {
+    const id = await node.run(sandbox, {
+      security: { capabilities: { addCapabilities: ['SYS_ADMIN', 'NET_ADMIN'] } },
+    });
+    const forward = 'echo 1 > /proc/sys/net/ipv4/ip_forward && cat /proc/sys/net/ipv4/ip_forward';
+    assert.deepEqual(await sh(id, forward), { code: 0, out: '1\n', err: '' });
+    assert.equal((await sh(id, 'ls /sys/class/net')).out.trim().split(/\s+/).sort().join(' '), 'eth0 lo');
+    assert.equal((await sh(id, 'hostname other && hostname')).out, 'other\n');
+    assert.match((await sh(id, 'cat /proc/mounts')).out, / \/dev\/mqueue mqueue /);
+    assert.equal((await sh(id, 'touch /sys/x 2>&1')).code, 1);
+    assert.equal((await sh(id, 'mkdir /m && mount -t tmpfs t /m')).code, 0);
+    await node.remove(id);
+  }
+});
+
+test('a pid namespace of the pod is shared, and a target is joined', async () => {
+  const one = await node.run(shared);
+  const two = await node.run(shared);
+  assert.match((await sh(two, 'ps')).out, /sleep 1000[\s\S]*sleep 1000/);
+  const alone = await node.run(pod, { command: ['sh', '-c', 'exec sleep 4242'] });
+  const beside = await node.run(pod, { security: { namespaceOptions: { pid: TARGET, targetId: alone } } });
+  assert.match((await sh(beside, 'ps')).out, /sleep 4242/);
+  await Promise.all([one, two, alone, beside].map((id) => node.remove(id)));
+});
+
+test("id-mapped mounts: the host's owners are the pod's, in both directions", async () => {
+  const data = makeDirectory(node, 'data');
+  writeFileSync(join(data, 'file'), 'host\n', { mode: 0o600 });
+  const mount = { hostPath: data, uidMappings: ids, gidMappings: ids };
+  const mounts = [
+    { ...mount, containerPath: '/mapped' },
+    { containerPath: '/plain', hostPath: data },
+  ];
+  const id = await node.run(pod, { mounts });
+  const { out, err } = await sh(
+    id,
+    'stat -c %u /mapped/file /plain/file; cat /mapped/file && touch /mapped/new',
+  );
+  assert.deepEqual([out, err], ['0\n65534\nhost\n', '']);
+  assert.equal(lstatSync(join(data, 'new')).uid, 0);
+  const told = (await node.status(id)).mounts[0];
+  assert.deepEqual(
+    told?.uidMappings.map(({ hostId, length }) => [hostId, length]),
+    [[HOST, 65_536]],
+  );
+  await node.remove(id);
+});
+
+test('user, read-only root, image volume and privileged in one pod', async () => {
+  const volume = { containerPath: '/image', readonly: true, image: { image: node.image } };
+  const id = await node.run(pod, {
+    mounts: [volume],
+    security: { runAsUser: { value: fromBigInt(1000n) }, readonlyRootfs: true },
+  });
+  const { out } = await sh(id, 'id -u; stat -c %u /image/bin; touch /image/x 2>&1; touch /x 2>&1');
+  assert.match(out, /^1000\n0\n.*Read-only file system\n.*Read-only file system\n$/);
+  await node.remove(id);
+});
+
+test('id maps of mounts that make no sense are refused, and leave nothing', async () => {
+  const plain = await node.runPod();
+  const mount = { containerPath: '/m', hostPath: makeDirectory(node, 'data') };
+  const create = (sandbox: string, more: cri.MountInit) =>
+    node.create(sandbox, { mounts: [{ ...mount, ...more }] });
+  await refused(
+    create(plain, { uidMappings: ids, gidMappings: ids }),
+    'InvalidArgument',
+    /no user namespace/,
+  );
+  await refused(create(pod, { uidMappings: ids }), 'InvalidArgument', /users or groups alone/);
+  const twice = [...ids, { containerId: 5, hostId: 5, length: 1 }];
+  await refused(create(pod, { uidMappings: twice, gidMappings: ids }), 'InvalidArgument', /overlap/);
+  const empty = [{ containerId: 0, hostId: HOST, length: 0 }];
+  await refused(create(pod, { uidMappings: empty, gidMappings: ids }), 'InvalidArgument', /0 ids/);
+});
+
+test('the refusals of the contract: modes, several mappings, no root, namespaces of the node', async () => {
+  const run = (changes: cri.UserNamespaceInit, more: cri.NamespaceOptionInit = {}) =>
+    node.runPod({}, { network: POD, ...more, usernsOptions: userns(changes) });
+  await refused(run({ mode: CONTAINER }), 'InvalidArgument', /CONTAINER/);
+  await refused(run({ mode: TARGET }), 'InvalidArgument', /TARGET/);
+  await refused(run({ uids: [...ids, ...ids] }), 'InvalidArgument', /2 mappings/);
+  await refused(run({ gids: [] }), 'InvalidArgument', /0 mappings/);
+  await refused(run({ uids: [{ containerId: 1, hostId: HOST, length: 10 }] }), 'InvalidArgument', /id 1/);
+  await refused(run({ uids: [{ containerId: 0, hostId: HOST, length: 0 }] }), 'InvalidArgument', /0 ids/);
+  await refused(run({ uids: [{ containerId: 0, hostId: 4294967295, length: 2 }] }), 'InvalidArgument');
+  await refused(run({}, { network: NODE }), 'InvalidArgument', /network NODE/);
+  await refused(run({}, { pid: NODE }), 'InvalidArgument', /pid NODE/);
+});
+
+test('a handler that ignores id maps is refused, and the status says which', async () => {
+  const config = node.podConfig({}, { network: POD, usernsOptions: userns() });
+  await refused(
+    node.client.RunPodSandbox({ config, runtimeHandler: 'runc' }),
+    'FailedPrecondition',
+    /runc version 1\.1.*id maps/,
+  );
+  const { runtimeHandlers } = await node.client.Status({});
+  const features = Object.fromEntries(runtimeHandlers.map((one) => [one.name, one.features?.userNamespaces]));
+  assert.deepEqual(features, { '': true, crun: true, runc: false });
+  assert.ok(runtimeHandlers.every((one) => one.features?.recursiveReadOnlyMounts));
+});
+
+test('containers live through a restart of the daemon, and new ones join their pod', async () => {
+  const id = await node.run(pod);
+  await node.restart('kill');
+  assert.equal((await sh(id, 'id -u')).out, '0\n');
+  const next = await node.run(pod);
+  assert.equal((await sh(next, 'stat -c %u /bin')).out, '0\n');
+  await Promise.all([id, next].map((container) => node.remove(container)));
+});
+
+endsClean(node);
