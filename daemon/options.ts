@@ -43,6 +43,8 @@ export function runtimeOptions(config: Config): RuntimeOptions {
     defaultHandler: config.runtime.default,
     rlimits: Object.entries(config.container.rlimits).map(([name, text]) => rlimit(name, text)),
     seccompProfile: config.seccomp.defaultProfile,
+    cdiDirs: config.cdi.dirs,
+    hooksDirs: config.hooks.dirs,
     timeouts: {
       create: config.timeouts.runtime,
       kill: config.timeouts.undo,

@@ -24,7 +24,10 @@ export class RootFileSystems {
   }
 
   /** See `RootFileSystems` in runtime-service/ports.ts. */
-  async mount(root: RootRequest & { readonly directory: string }, op: Operation): Promise<void> {
+  async mount(
+    root: RootRequest & { readonly directory: string; readonly label?: string | undefined },
+    op: Operation,
+  ): Promise<void> {
     const layers = this.#layersOf(root.image);
     await op.stage('mount rootfs', async () => {
       if (this.#isMounted(root.target)) return;
@@ -35,7 +38,8 @@ export class RootFileSystems {
           for (const path of [upper, work, root.target]) await mkdir(path, { recursive: true });
           await this.#likeTop(upper, lower[0] ?? this.#empty);
         });
-        await this.#mounts.overlay({ target: root.target, lower, upper, work });
+        const options = root.label === undefined ? [] : [`context=${root.label}`];
+        await this.#mounts.overlay({ target: root.target, lower, upper, work, options });
       });
     });
   }

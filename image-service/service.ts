@@ -29,7 +29,13 @@ export interface ImageFsUsage {
 export interface ImageRootFileSystems {
   /** Mounts the image's layers; see `RootFileSystems` in runtime-service/ports.ts. Throws NotFound. */
   mount(
-    root: { image: ImageId; directory: string; target: string; userNamespace?: string | undefined },
+    root: {
+      image: ImageId;
+      directory: string;
+      target: string;
+      userNamespace?: string | undefined;
+      label?: string | undefined;
+    },
     op: Operation,
   ): Promise<void>;
   /** Mounts the image's layers read-only. Throws NotFound. */

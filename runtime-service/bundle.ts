@@ -4,14 +4,18 @@ import { CrispError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { mkdirInRoot, readInRoot } from '#linux/in-root.ts';
+import { applyEdits } from './cdi/apply.ts';
+import { requestedDevices } from './cdi/devices.ts';
 import type { ContainerConfig } from './config.ts';
 import type { ContainerRecord } from './container.ts';
 import { type ImageVolume, mountImageVolumes } from './image-volumes.ts';
 import { checkMounts, makeMountSources } from './mount-sources.ts';
+import type { HookSubject } from './oci-hooks.ts';
 import type { ImageForContainer, PodOfContainer } from './ports.ts';
 import { type Places, placesOf, type Runtime } from './runtime.ts';
 import { makeSpec } from './spec/index.ts';
 import { encodeSpec, type OciSpec } from './spec/oci.ts';
+import { type SelinuxLabels, selinuxLabels } from './spec/selinux.ts';
 
 const MAX_USER_FILE = 4 << 20;
 
@@ -32,6 +36,7 @@ export async function makeBundle(
   const { record, config, pod, image, volumes } = request;
   const places = placesOf(runtime.options, record.id);
   const oci = runtime.handlers.get(record.handler);
+  const label = runtime.host.selinux ? selinuxLabels(config.security, pod) : undefined;
   await op.stage('mount sources', () => checkMounts(runtime, oci, pod, config.mounts));
   // In a user namespace the OCI runtime opens the root as the pod's root, whom 0700 keeps out.
   await mkdir(places.bundle, { recursive: true, mode: pod.userNamespace ? 0o711 : 0o700 });
@@ -42,23 +47,38 @@ export async function makeBundle(
         directory: runtime.containers.directory(record.id),
         target: places.rootfs,
         userNamespace: pod.pins.user,
+        label: label?.files,
       },
       op,
     ),
   );
   const imageSources = await mountImageVolumes(runtime, volumes, pod, op);
   await op.stage('mount sources', () => makeMountSources(runtime, config.mounts));
-  const { spec, user, sharedPid } = await op.stage('spec', () => specOf(runtime, request, imageSources));
+  const { spec, user, sharedPid } = await op.stage('spec', () =>
+    specOf(runtime, request, imageSources, label),
+  );
+  await op.stage('CDI devices', async () => applyEdits(spec, await cdiEdits(runtime, config)));
+  await op.stage('hooks', () => runtime.hooks.addTo(spec, hookSubject(config, pod, spec)));
   mkdirInRoot(places.rootfs, spec.process.cwd, root(pod));
   for (const volume of image.config.volumes) mkdirInRoot(places.rootfs, volume, root(pod));
   await op.stage('bundle', () => writeSpec(runtime, places, spec));
   return { ...record, state: 'created', user, sharedPid };
 }
 
+const cdiEdits = ({ cdi }: Runtime, { cdiDevices, annotations }: ContainerConfig) =>
+  cdi.edits(requestedDevices(cdiDevices, annotations));
+
+const hookSubject = (config: ContainerConfig, pod: PodOfContainer, { process }: OciSpec): HookSubject => ({
+  annotations: { ...pod.annotations, ...config.annotations },
+  command: process.args[0] ?? '',
+  hasBindMounts: config.mounts.some(({ hostPath }) => hostPath !== ''),
+});
+
 async function specOf(
   runtime: Runtime,
   { record, config, pod, image }: BundleRequest,
   imageSources: ReadonlyMap<string, string>,
+  label: SelinuxLabels | undefined,
 ): ReturnType<typeof makeSpec> {
   const places = placesOf(runtime.options, record.id);
   const oci = runtime.handlers.get(record.handler);
@@ -72,6 +92,7 @@ async function specOf(
       cgroup: record.cgroup.oci,
       volumes: config.security.readonlyRootfs ? writableVolumes(image, places, root(pod)) : [],
       imageSources,
+      label,
       targetPid: targetPid(runtime, record.sandboxId, config),
       runtime: {
         seccompPrograms: oci.isCrun,

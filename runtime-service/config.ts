@@ -73,6 +73,10 @@ export interface SecurityContext {
   /** No profile means unconfined (contract: a nil message). */
   readonly seccomp: SecurityProfile | undefined;
   readonly apparmor: SecurityProfile | undefined;
+  /** Empty parts are the host's usual ones. */
+  readonly selinux:
+    | { readonly user: string; readonly role: string; readonly type: string; readonly level: string }
+    | undefined;
 }
 
 export interface ContainerConfig {
@@ -86,6 +90,8 @@ export interface ContainerConfig {
   readonly envs: readonly { readonly key: string; readonly value: string }[];
   readonly mounts: readonly MountRequest[];
   readonly devices: readonly DeviceRequest[];
+  /** Qualified names, `vendor/class=name`; more may stand in the annotations. */
+  readonly cdiDevices: readonly string[];
   readonly labels: Labels;
   readonly annotations: Labels;
   /** Relative to the pod's log directory; empty: no log. */

@@ -6,8 +6,10 @@ import test from 'node:test';
 import type { ContainerId } from '#core/ids.ts';
 import { Operation, silentLog } from '#core/operation.ts';
 import { fakeKernel } from '#linux/fake.ts';
+import { CdiDevices } from './cdi/devices.ts';
 import { Containers } from './containers.ts';
 import { Creation } from './create.ts';
+import { OciHooks } from './oci-hooks.ts';
 import type { Handlers } from './oci-runtime.ts';
 import type { Runtime } from './runtime.ts';
 import { configOf, imageWith, podOf } from './sample-container.ts';
@@ -37,7 +39,10 @@ class Bench implements Disposable {
         minOomScoreAdj: 0,
         controllers: new Set(),
         hugepageSizes: new Set(),
+        apparmor: { profileOf: async () => undefined },
       },
+      cdi: new CdiDevices([]),
+      hooks: new OciHooks([]),
       pods: {
         get: () => this.pod,
         resolve: () => this.pod.id,

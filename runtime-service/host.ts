@@ -1,16 +1,17 @@
-import { globSync } from 'node:fs';
+import { existsSync, globSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import type { Log } from '#core/operation.ts';
 import type { Kernel } from '#linux/kernel.ts';
 import { openSeccomp } from '#linux/seccomp.ts';
+import { AppArmor } from './apparmor.ts';
 import type { RuntimeOptions } from './options.ts';
 import { capabilityNames } from './spec/capabilities.ts';
 import type { SpecHost } from './spec/index.ts';
 import type { Rlimit } from './spec/process.ts';
 import { seccompPrograms } from './spec/seccomp-programs.ts';
 
-/** Reads once what specs depend on: capabilities of the daemon, cgroup version, swap, huge pages, AppArmor. */
+/** Reads once what specs depend on: capabilities of the daemon, cgroup version, swap, huge pages, SELinux. */
 export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log): Promise<SpecHost> {
   const status = await readFile('/proc/self/status', 'utf8');
   const bounding = /^CapBnd:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0';
@@ -27,9 +28,8 @@ export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log
     capabilities,
     rlimits: await allowedRlimits(options.rlimits, capabilities, log),
     minOomScoreAdj: kernel.processes.minOomScoreAdj,
-    apparmor: (await readFile('/sys/module/apparmor/parameters/enabled', 'utf8').catch(() => 'N')).startsWith(
-      'Y',
-    ),
+    apparmor: new AppArmor(kernel.processes, log),
+    selinux: existsSync('/sys/fs/selinux/enforce'),
     seccompPrograms: seccompPrograms(openSeccomp(), log),
   };
 }

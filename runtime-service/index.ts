@@ -7,6 +7,7 @@ import type { Log, Operation } from '#core/operation.ts';
 import type { Kernel } from '#linux/kernel.ts';
 import type { UsageDetail } from '#linux/usage.ts';
 import { attach } from './attach.ts';
+import { CdiDevices } from './cdi/devices.ts';
 import type { ClientStreams } from './client-streams.ts';
 import type { ContainerConfig, LinuxResources } from './config.ts';
 import { type ContainerRecord, imagesOf } from './container.ts';
@@ -18,6 +19,7 @@ import { Exits } from './exits.ts';
 import { readFiles, writeFiles } from './files/index.ts';
 import { readHost } from './host.ts';
 import { Logs } from './logs.ts';
+import { OciHooks } from './oci-hooks.ts';
 import { Handlers } from './oci-runtime.ts';
 import type { RuntimeOptions } from './options.ts';
 import type { Images, Pods, RootFileSystems } from './ports.ts';
@@ -86,7 +88,8 @@ export class RuntimeService {
     await passableBundles(`${options.state}/containers`);
     const containers = new Containers(`${options.root}/containers`, kernel.files, log);
     const host = await readHost(kernel, options, log);
-    const runtime: Runtime = { options, kernel, log, containers, handlers, host, ...ports };
+    const definitions = { cdi: new CdiDevices(options.cdiDirs), hooks: new OciHooks(options.hooksDirs) };
+    const runtime: Runtime = { options, kernel, log, containers, handlers, host, ...definitions, ...ports };
     return new RuntimeService(runtime, await loadContainers(runtime));
   }
 

@@ -23,6 +23,10 @@ export interface RuntimeOptions {
   readonly rlimits: readonly Rlimit[];
   /** Path of the profile for RuntimeDefault; empty: the built-in one. */
   readonly seccompProfile: string;
+  /** Directories of CDI specs; a later one counts for more. */
+  readonly cdiDirs: readonly string[];
+  /** Directories of OCI hooks; a file of a later one replaces one of the same name. */
+  readonly hooksDirs: readonly string[];
   readonly timeouts: {
     readonly create: number;
     /** How long a killed container may take to be gone. */

@@ -76,11 +76,18 @@ export interface Images {
 export interface RootFileSystems {
   /**
    * Mounts the image's layers at `target` (made if missing) under `directory`/upper, with `directory`/work beside it.
-   * A retry after a crash finds the mount or makes it. With `userNamespace`, a pin, owners are numbered as it does.
+   * A retry after a crash finds the mount or makes it. With `userNamespace`, a pin, owners are numbered as it does; with
+   * `label` all files have this SELinux label.
    * Throws NotFound where the image is gone, FailedPrecondition where the layers' file system cannot be id-mapped.
    */
   mount(
-    root: { image: ImageId; directory: string; target: string; userNamespace?: string | undefined },
+    root: {
+      image: ImageId;
+      directory: string;
+      target: string;
+      userNamespace?: string | undefined;
+      label?: string | undefined;
+    },
     op: Operation,
   ): Promise<void>;
   /** The same for an image volume: the layers alone, read-only. */

@@ -3,7 +3,9 @@
 import type { ContainerId } from '#core/ids.ts';
 import type { Log } from '#core/operation.ts';
 import type { Kernel } from '#linux/kernel.ts';
+import type { CdiDevices } from './cdi/devices.ts';
 import type { Containers } from './containers.ts';
+import type { OciHooks } from './oci-hooks.ts';
 import type { Handlers } from './oci-runtime.ts';
 import type { RuntimeOptions } from './options.ts';
 import type { Images, Pods, RootFileSystems } from './ports.ts';
@@ -19,6 +21,8 @@ export interface Runtime {
   readonly pods: Pods;
   readonly images: Images;
   readonly rootfs: RootFileSystems;
+  readonly cdi: CdiDevices;
+  readonly hooks: OciHooks;
 }
 
 /** A container's places outside its record; all under the state directory, gone after a reboot of the host. */

@@ -22,6 +22,7 @@ export const securityOf = (changes: Partial<SecurityContext> = {}): SecurityCont
   readonlyPaths: [],
   seccomp: undefined,
   apparmor: undefined,
+  selinux: undefined,
   ...changes,
 });
 
@@ -63,6 +64,7 @@ export const configOf = (changes: Partial<ContainerConfig> = {}): ContainerConfi
   envs: [],
   mounts: [],
   devices: [],
+  cdiDevices: [],
   labels: {},
   annotations: {},
   logPath: 'web/0.log',

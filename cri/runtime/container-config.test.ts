@@ -30,11 +30,10 @@ test('a config needs metadata; without a linux block the defaults hold', () => {
   assert.deepEqual([image, userSpecifiedImage], ['sha256:1', 'web:1']);
 });
 
-test('CDI devices are refused rather than left out', () => {
-  assert.throws(
-    () => of({ CDIDevices: [{ name: 'vendor.com/gpu=0' }] }),
-    (error) => hasCode(error, 'Unimplemented'),
-  );
+test('CDI devices are handed on by name', () => {
+  assert.deepEqual(containerConfig(config({ CDIDevices: [{ name: 'a.example/b=c' }] })).cdiDevices, [
+    'a.example/b=c',
+  ]);
 });
 
 test('values of variables are bytes that must be UTF-8; a secret is not shown', () => {

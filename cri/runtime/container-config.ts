@@ -41,6 +41,7 @@ const NO_SECURITY: SecurityContext = {
   readonlyPaths: [],
   seccomp: undefined,
   apparmor: undefined,
+  selinux: undefined,
 };
 
 /** Throws InvalidArgument where parts are missing or an enum is unknown; the service judges the rest. */
@@ -48,11 +49,6 @@ export function containerConfig(config: cri.ContainerConfig | null): ContainerCo
   if (!config?.metadata) {
     throw new CrispError('InvalidArgument', 'container config: metadata is missing', {
       hint: 'set name and attempt',
-    });
-  }
-  if (config.CDIDevices.length > 0) {
-    throw new CrispError('Unimplemented', 'container config: CDI devices are not built yet', {
-      hint: 'use devices',
     });
   }
   const { linux } = config;
@@ -70,6 +66,7 @@ export function containerConfig(config: cri.ContainerConfig | null): ContainerCo
       hostPath,
       permissions,
     })),
+    cdiDevices: config.CDIDevices.map(({ name }) => name),
     labels: config.labels,
     annotations: config.annotations,
     logPath: config.logPath,
@@ -163,6 +160,14 @@ function security(context: cri.LinuxContainerSecurityContext): SecurityContext {
     readonlyPaths: context.readonlyPaths,
     seccomp: profile(context.seccomp, 'seccomp') ?? formerProfile(context.seccompProfilePath),
     apparmor: profile(context.apparmor, 'apparmor') ?? formerProfile(context.apparmorProfile),
+    selinux: context.selinuxOptions
+      ? {
+          user: context.selinuxOptions.user,
+          role: context.selinuxOptions.role,
+          type: context.selinuxOptions.type,
+          level: context.selinuxOptions.level,
+        }
+      : undefined,
   };
 }
 

@@ -4,12 +4,18 @@ import { CrispError, describeError } from '#core/errors.ts';
 import type { DeviceRequest } from '../config.ts';
 import type { OciDeviceRule, OciLinux } from './oci.ts';
 
-type OciDevice = NonNullable<OciLinux['devices']>[number];
+export type OciDevice = NonNullable<OciLinux['devices']>[number];
 
 export interface ContainerDevices {
   readonly devices: OciDevice[];
   readonly rules: OciDeviceRule[];
 }
+
+/** The two parts of a device number as stat(2) gives it (gnu_dev_makedev). */
+export const deviceNumbers = (device: number): { major: number; minor: number } => ({
+  major: major(device),
+  minor: minor(device),
+});
 
 const major = (device: number): number => ((device >>> 8) & 0xfff) | ((device / 2 ** 32) & 0xfffff000);
 const minor = (device: number): number => (device & 0xff) | ((device >>> 12) & 0xfff00);

@@ -17,7 +17,8 @@ const HOST: SpecHost = {
   capabilities: capabilityNames('1ffffffffff'),
   rlimits: [{ type: 'RLIMIT_NOFILE', soft: 1024n, hard: 1048576n }],
   minOomScoreAdj: -500,
-  apparmor: false,
+  apparmor: { profileOf: async () => undefined },
+  selinux: false,
   seccompPrograms: { program: async (rules) => `program of ${rules.defaultAction}` },
 };
 
@@ -119,15 +120,14 @@ test('oom_score_adj is clamped to what the daemon may give', async () => {
   assert.equal((await make({}, { minOomScoreAdj: 10 })).spec.process.oomScoreAdj, 10);
 });
 
-test('AppArmor: a named profile needs a kernel that has it', async () => {
-  const config = secured({ apparmor: { type: 'Localhost', localhostRef: 'k8s-nginx' } });
-  await refused(make({ config }), 'FailedPrecondition', /k8s-nginx/);
-  assert.equal((await make({ config }, { apparmor: true })).spec.process.apparmorProfile, 'k8s-nginx');
-  const unconfined = secured({ apparmor: { type: 'Unconfined', localhostRef: '' } });
-  assert.equal(
-    (await make({ config: unconfined }, { apparmor: true })).spec.process.apparmorProfile,
-    'unconfined',
-  );
+test('the AppArmor profile and the SELinux labels stand where the runtime looks for them', async () => {
+  const label = {
+    process: 'system_u:system_r:container_t:s0:c1,c2',
+    files: 'system_u:object_r:container_file_t:s0',
+  };
+  const { spec } = await make({ label }, { apparmor: { profileOf: async () => 'k8s-nginx' } });
+  assert.equal(spec.process.apparmorProfile, 'k8s-nginx');
+  assert.deepEqual([spec.process.selinuxLabel, spec.linux.mountLabel], [label.process, label.files]);
 });
 
 test('user namespace: the pod’s mappings, and its pin', async () => {

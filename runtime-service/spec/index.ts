@@ -1,5 +1,6 @@
 /** Makes the OCI specification of a container out of request, pod, image and host. */
 import { CrispError } from '#core/errors.ts';
+import type { AppArmorProfiles } from '../apparmor.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerUser } from '../container.ts';
 import type { ImageForContainer, PodOfContainer } from '../ports.ts';
@@ -13,6 +14,7 @@ import { ociProcess, type Rlimit } from './process.ts';
 import { ociResources, type ResourceHost } from './resources.ts';
 import { containerSeccomp, type SeccompHost } from './seccomp.ts';
 import { PROGRAM_ANNOTATION, type SeccompPrograms } from './seccomp-programs.ts';
+import type { SelinuxLabels } from './selinux.ts';
 import { resolveUser, type UserFiles } from './users.ts';
 
 /** What the machine offers and the configuration decides; read once at start. */
@@ -21,7 +23,9 @@ export interface SpecHost extends ResourceHost, SeccompHost {
   readonly capabilities: ReadonlySet<string>;
   readonly rlimits: readonly Rlimit[];
   readonly minOomScoreAdj: number;
-  readonly apparmor: boolean;
+  readonly apparmor: AppArmorProfiles;
+  /** Whether the kernel has SELinux in use. */
+  readonly selinux: boolean;
   readonly seccompPrograms: SeccompPrograms;
 }
 
@@ -36,6 +40,8 @@ export interface SpecRequest {
   readonly imageSources: ReadonlyMap<string, string>;
   /** Pid of the container whose pid namespace is the target. */
   readonly targetPid: number | undefined;
+  /** SELinux labels; undefined: none. */
+  readonly label?: SelinuxLabels | undefined;
   /** What the container's OCI runtime takes. */
   readonly runtime: {
     /** Compiled filters, by annotation. */
@@ -68,7 +74,6 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
       },
     );
   }
-  checkAppArmor(config, host);
   const { home, ...user } = resolveUser(security, image.config.user, request.userFiles);
   const capabilities = capabilitiesOf(security, host.capabilities);
   const pid = pidMode(security.pid, pod);
@@ -110,8 +115,12 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
       ...(propagation ? { rootfsPropagation: propagation } : {}),
     },
   };
-  const profile = appArmorName(config, host);
+  const profile = await host.apparmor.profileOf(security);
   if (profile !== undefined) spec.process.apparmorProfile = profile;
+  if (request.label) {
+    spec.process.selinuxLabel = request.label.process;
+    spec.linux.mountLabel = request.label.files;
+  }
   return { spec, user, sharedPid: pid !== 'container' };
 }
 
@@ -139,23 +148,4 @@ function userMappings(pod: PodOfContainer): Pick<OciSpec['linux'], 'uidMappings'
       size: length,
     }));
   return { uidMappings: toOci(pod.userNamespace.uids), gidMappings: toOci(pod.userNamespace.gids) };
-}
-
-function checkAppArmor(config: ContainerConfig, host: SpecHost): void {
-  if (config.security.apparmor?.type !== 'Localhost' || host.apparmor) return;
-  throw new CrispError(
-    'FailedPrecondition',
-    `AppArmor profile ${config.security.apparmor.localhostRef} is asked for, but the kernel has no AppArmor`,
-    { hint: 'run the pod on a node with AppArmor, or drop the profile' },
-  );
-}
-
-function appArmorName(config: ContainerConfig, host: SpecHost): string | undefined {
-  const wanted = config.security.apparmor;
-  if (!wanted || !host.apparmor || config.security.privileged) return undefined;
-  return wanted.type === 'Localhost'
-    ? wanted.localhostRef
-    : wanted.type === 'Unconfined'
-      ? 'unconfined'
-      : undefined;
 }

@@ -25,6 +25,7 @@ export interface OciProcess {
   rlimits?: { type: string; hard: bigint | number; soft: bigint | number }[];
   noNewPrivileges?: boolean;
   apparmorProfile?: string;
+  selinuxLabel?: string;
   oomScoreAdj?: number;
 }
 
@@ -81,6 +82,23 @@ export interface OciLinux {
   mountLabel?: string;
 }
 
+export type HookStage =
+  | 'prestart'
+  | 'createRuntime'
+  | 'createContainer'
+  | 'startContainer'
+  | 'poststart'
+  | 'poststop';
+
+export interface OciHook {
+  path: string;
+  /** The first is the program's own name. */
+  args?: string[];
+  env?: string[];
+  /** Seconds. */
+  timeout?: number;
+}
+
 export interface OciSpec {
   ociVersion: '1.0.2';
   process: OciProcess;
@@ -89,6 +107,7 @@ export interface OciSpec {
   mounts: OciMount[];
   annotations: Record<string, string>;
   linux: OciLinux;
+  hooks?: Partial<Record<HookStage, OciHook[]>>;
 }
 
 // Node 24 has JSON.rawJSON; the library definitions of TypeScript do not know it yet.

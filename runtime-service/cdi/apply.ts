@@ -1,0 +1,81 @@
+import { stat } from 'node:fs/promises';
+import { CrispError, describeError } from '#core/errors.ts';
+import { deviceNumbers, type OciDevice } from '../spec/devices.ts';
+import { addHooks } from '../spec/hooks.ts';
+import type { OciMount, OciSpec } from '../spec/oci.ts';
+import type { SourcedEdits } from './devices.ts';
+import type { CdiDeviceNode, CdiMount } from './spec.ts';
+
+/** Edits a container's specification in place. Throws FailedPrecondition, naming the file, where the host denies what it says. */
+export async function applyEdits(spec: OciSpec, all: readonly SourcedEdits[]): Promise<void> {
+  for (const { file, env, deviceNodes, mounts, hooks, additionalGids } of all) {
+    for (const entry of env) setVariable(spec, entry);
+    for (const node of deviceNodes) addDevice(spec, node, await deviceOf(file, node, spec));
+    for (const mount of mounts) addMount(spec, ociMount(mount));
+    for (const { stage, ...hook } of hooks) addHooks(spec, stage, [hook]);
+    const groups = new Set([...(spec.process.user.additionalGids ?? []), ...additionalGids]);
+    spec.process.user.additionalGids = [...groups];
+  }
+}
+
+function setVariable(spec: OciSpec, entry: string): void {
+  const name = entry.slice(0, entry.indexOf('=') + 1);
+  spec.process.env = [...spec.process.env.filter((other) => !other.startsWith(name)), entry];
+}
+
+/** What the spec says of the node must be what the host has: a lie would give the container another device. */
+async function deviceOf(file: string, node: CdiDeviceNode, { process }: OciSpec): Promise<OciDevice> {
+  const refuse = (why: string, cause?: unknown) =>
+    new CrispError('FailedPrecondition', `CDI spec ${file}: device ${node.hostPath} ${why}`, {
+      hint: 'see that the device is there, and make its driver write the spec anew',
+      cause,
+    });
+  const found = await stat(node.hostPath).catch((error: unknown) => {
+    throw refuse(`is not on this node: ${describeError(error)}`, error);
+  });
+  const type = found.isBlockDevice() ? 'b' : found.isCharacterDevice() ? 'c' : found.isFIFO() ? 'p' : '';
+  const wanted = node.type === 'u' ? 'c' : node.type;
+  if (type === '') throw refuse('is no device');
+  if (wanted !== '' && wanted !== type) throw refuse(`is of type ${type}, not ${wanted}`);
+  const { major, minor } = deviceNumbers(found.rdev);
+  const lies = (said: number | undefined, is: number) => said !== undefined && said !== is;
+  const told = node.major !== undefined && node.major !== 0;
+  if (type !== 'p' && told && (lies(node.major, major) || lies(node.minor, minor))) {
+    throw refuse(`is ${major}:${minor}, not ${node.major}:${node.minor ?? 0}`);
+  }
+  const { uid, gid } = process.user;
+  return {
+    type,
+    path: node.path,
+    ...(type === 'p' ? {} : { major, minor }),
+    fileMode: node.fileMode ?? found.mode & 0o777,
+    uid: node.uid ?? (uid > 0 ? uid : found.uid),
+    gid: node.gid ?? (gid > 0 ? gid : found.gid),
+  };
+}
+
+function addDevice({ linux }: OciSpec, { permissions }: CdiDeviceNode, device: OciDevice): void {
+  linux.devices = [...(linux.devices ?? []).filter(({ path }) => path !== device.path), device];
+  const { type, major, minor } = device;
+  if (major === undefined || minor === undefined) return;
+  linux.resources.devices = [
+    ...(linux.resources.devices ?? []),
+    { allow: true, type, major, minor, access: permissions || 'rwm' },
+  ];
+}
+
+const ociMount = ({ hostPath, containerPath, options, type }: CdiMount): OciMount => {
+  const bound = options.some((option) => option === 'bind' || option === 'rbind');
+  const binds = type === 'bind' || type === '';
+  return {
+    destination: containerPath,
+    type: binds ? 'bind' : type,
+    source: hostPath,
+    options: binds && !bound ? ['rbind', ...options] : [...options],
+  };
+};
+
+/** In the place of another at the same path, behind those that it may lie below. */
+function addMount(spec: OciSpec, mount: OciMount): void {
+  spec.mounts = [...spec.mounts.filter(({ destination }) => destination !== mount.destination), mount];
+}

@@ -1,0 +1,185 @@
+import assert from 'node:assert/strict';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { after } from 'node:test';
+import { type ErrorCode, hasCode } from '#core/errors.ts';
+import type { OciSpec } from '../spec/oci.ts';
+import { applyEdits } from './apply.ts';
+import { CdiDevices, requestedDevices } from './devices.ts';
+import { parseSpec } from './spec.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'crisp-cdi-'));
+after(() => rmSync(root, { recursive: true }));
+const [low, high] = [join(root, 'etc'), join(root, 'run')];
+for (const directory of [low, high]) mkdirSync(directory);
+
+const specOf = (changes: object = {}) => ({
+  cdiVersion: '0.6.0',
+  kind: 'vendor.com/net',
+  devices: [{ name: 'dev0', containerEdits: { env: ['DEV=0'] } }],
+  ...changes,
+});
+const refused = (code: ErrorCode, text: RegExp) => (error: unknown) => {
+  assert.ok(hasCode(error, code), String(error));
+  assert.match(error.message, text);
+  assert.ok(error.hint.length > 0);
+  return true;
+};
+const emptySpec = (): OciSpec => ({
+  ociVersion: '1.0.2',
+  process: {
+    terminal: false,
+    user: { uid: 0, gid: 0 },
+    args: ['x'],
+    env: ['DEV=old', 'DEVICE=kept'],
+    cwd: '/',
+  },
+  root: { path: '/r', readonly: false },
+  mounts: [{ destination: '/a', type: 'bind', source: '/a' }],
+  annotations: {},
+  linux: { namespaces: [], cgroupsPath: '/x', resources: {} },
+});
+
+const wrong: Readonly<Record<string, readonly [changes: unknown, text: RegExp]>> = {
+  'no object': [[], /is no object/],
+  'an unknown version': [specOf({ cdiVersion: '2.0.0' }), /cdiVersion is "2\.0\.0"/],
+  'no kind': [specOf({ kind: undefined }), /kind is missing/],
+  'a kind that is a path': [specOf({ kind: '../../etc/passwd' }), /kind is/],
+  'no devices': [specOf({ devices: [] }), /devices is empty/],
+  'a device twice': [specOf({ devices: [{ name: 'a' }, { name: 'a' }] }), /names a twice/],
+  'a device that is no object': [specOf({ devices: ['a'] }), /devices\[0\] is no object/],
+  'an unknown field': [specOf({ containerEdits: { privileged: true } }), /privileged is not known/],
+  'a variable without a name': [specOf({ containerEdits: { env: ['=x'] } }), /env has "=x"/],
+  'a relative device': [specOf({ containerEdits: { deviceNodes: [{ path: 'dev/x' }] } }), /path is "dev\/x"/],
+  'a device path that climbs': [
+    specOf({ containerEdits: { deviceNodes: [{ path: '/dev/../x' }] } }),
+    /path is/,
+  ],
+  'permissions that are none': [
+    specOf({ containerEdits: { deviceNodes: [{ path: '/dev/x', permissions: 'all' }] } }),
+    /permissions is "all"/,
+  ],
+  'a number that is a text': [
+    specOf({ containerEdits: { deviceNodes: [{ path: '/x', major: '1' }] } }),
+    /major is "1"/,
+  ],
+  'a mount of nothing': [
+    specOf({ containerEdits: { mounts: [{ containerPath: '/x' }] } }),
+    /hostPath is missing/,
+  ],
+  'an unknown hook': [
+    specOf({ containerEdits: { hooks: [{ hookName: 'now', path: '/x' }] } }),
+    /hookName is now/,
+  ],
+  'group 0': [specOf({ containerEdits: { additionalGids: [0] } }), /additionalGids has 0/],
+  'what is not built': [
+    specOf({ containerEdits: { netDevices: [{}] } }),
+    /netDevices is something that crisp cannot do/,
+  ],
+};
+
+test('specs that are wrong are refused with their file and the field', async (t) => {
+  for (const [name, [document, text]] of Object.entries(wrong)) {
+    await t.test(name, () => {
+      assert.throws(
+        () => parseSpec('/etc/cdi/x.json', JSON.stringify(document)),
+        refused('FailedPrecondition', text),
+      );
+      assert.throws(() => parseSpec('/etc/cdi/x.json', JSON.stringify(document)), /\/etc\/cdi\/x\.json/);
+    });
+  }
+  assert.throws(() => parseSpec('/x', '{"a": ['), refused('FailedPrecondition', /\/x is neither/));
+  const bomb = `a: &a [x,x,x,x,x,x,x,x,x]\n${'bcdefgh'.replaceAll(/./g, (c) => `${c}: &${c} [${`*${String.fromCharCode(c.charCodeAt(0) - 1)},`.repeat(9)}]\n`)}`;
+  assert.throws(() => parseSpec('/x', bomb), refused('FailedPrecondition', /\/x/));
+});
+
+test('names come from the field and from annotations, each once', () => {
+  const annotations = { 'cdi.k8s.io/plugin_1': 'a.b/c=1, a.b/c=2', other: 'a.b/c=3' };
+  assert.deepEqual(requestedDevices(['a.b/c=2', 'a.b/c=0'], annotations), ['a.b/c=2', 'a.b/c=0', 'a.b/c=1']);
+});
+
+test('a later directory wins, two files of one are a conflict, changes are seen', async () => {
+  const cdi = new CdiDevices([low, high, join(root, 'missing')]);
+  const write = (path: string, changes: object = {}) => writeFileSync(path, JSON.stringify(specOf(changes)));
+  const env = async () => (await cdi.edits(['vendor.com/net=dev0'])).flatMap((edits) => edits.env);
+  await assert.rejects(env(), refused('NotFound', /no spec in .*has it/));
+  write(join(low, 'one.json'));
+  assert.deepEqual(await env(), ['DEV=0']);
+  writeFileSync(
+    join(high, 'two.yaml'),
+    'cdiVersion: 0.5.0\nkind: vendor.com/net\ncontainerEdits: {env: [ALL=1]}\ndevices:\n- name: dev0\n  containerEdits: {env: ["DEV=high"]}\n- name: dev1\n  containerEdits: {}\n',
+  );
+  assert.deepEqual(await env(), ['ALL=1', 'DEV=high']);
+  const both = await cdi.edits(['vendor.com/net=dev0', 'vendor.com/net=dev1']);
+  assert.equal(both.filter((edits) => edits.env.includes('ALL=1')).length, 1);
+  write(join(high, 'three.json'));
+  await assert.rejects(env(), refused('FailedPrecondition', /claimed by .*three\.json and by .*two\.yaml/));
+  writeFileSync(join(high, 'three.json'), 'broken {');
+  assert.deepEqual(await env(), ['ALL=1', 'DEV=high']);
+  await assert.rejects(
+    cdi.edits(['vendor.com/net=dev9']),
+    refused('FailedPrecondition', /dev9.*three\.json is no object/),
+  );
+  chmodSync(join(high, 'two.yaml'), 0o666);
+  await assert.rejects(cdi.edits(['vendor.com/net=dev1']), refused('FailedPrecondition', /others than root/));
+  await assert.rejects(cdi.edits(['/dev/null']), refused('InvalidArgument', /no qualified name/));
+  rmSync(high, { recursive: true });
+  assert.deepEqual(await env(), ['DEV=0']);
+});
+
+test('edits: variables replaced, devices with their rules, mounts, hooks with a limit, groups', async () => {
+  const text = JSON.stringify(
+    specOf({
+      containerEdits: {
+        env: ['DEV=new'],
+        deviceNodes: [{ path: '/dev/zero-too', hostPath: '/dev/zero', permissions: 'r', uid: 7 }],
+        mounts: [{ hostPath: '/b', containerPath: '/a', options: ['ro'] }],
+        hooks: [{ hookName: 'createContainer', path: '/bin/true', args: ['true'] }],
+        additionalGids: [44],
+      },
+    }),
+  );
+  const { edits } = parseSpec('/f', text);
+  const spec = emptySpec();
+  await applyEdits(spec, [{ ...edits, file: '/f' }]);
+  assert.deepEqual(spec.process.env, ['DEVICE=kept', 'DEV=new']);
+  const [device] = spec.linux.devices ?? [];
+  assert.deepEqual(
+    [device?.path, device?.type, device?.major, device?.minor, device?.uid],
+    ['/dev/zero-too', 'c', 1, 5, 7],
+  );
+  assert.deepEqual(spec.linux.resources.devices, [
+    { allow: true, type: 'c', major: 1, minor: 5, access: 'r' },
+  ]);
+  assert.deepEqual(spec.mounts, [
+    { destination: '/a', type: 'bind', source: '/b', options: ['rbind', 'ro'] },
+  ]);
+  assert.deepEqual(spec.hooks, {
+    createContainer: [{ timeout: 30, path: '/bin/true', args: ['true'], env: [] }],
+  });
+  assert.deepEqual(spec.process.user.additionalGids, [44]);
+});
+
+test('a spec that lies about a device of the node is refused with its file', async () => {
+  const lie = (node: object) =>
+    applyEdits(emptySpec(), [
+      {
+        ...parseSpec('/f', JSON.stringify(specOf({ containerEdits: { deviceNodes: [node] } }))).edits,
+        file: '/f',
+      },
+    ]);
+  await assert.rejects(
+    lie({ path: '/dev/no-such' }),
+    refused('FailedPrecondition', /\/f: device \/dev\/no-such is not on/),
+  );
+  await assert.rejects(
+    lie({ path: '/dev/null', type: 'b' }),
+    refused('FailedPrecondition', /of type c, not b/),
+  );
+  await assert.rejects(
+    lie({ path: '/dev/null', type: 'c', major: 8, minor: 0 }),
+    refused('FailedPrecondition', /1:3, not 8:0/),
+  );
+  await assert.rejects(lie({ path: '/etc/passwd' }), refused('FailedPrecondition', /no device/));
+});

@@ -1,0 +1,124 @@
+/** What operators and vendors define in files, in real containers: CDI devices and OCI hooks. */
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { EXITED, endsClean, makeDirectory, refused, TestNode } from '../pods.ts';
+
+const cdi = (directory: string) => join(directory, '../cdi');
+const hooks = (directory: string) => join(directory, '../hooks.d');
+const node = await TestNode.start('definitions', {
+  prepare: (directory) => {
+    for (const path of [cdi(directory), hooks(directory)]) mkdirSync(path);
+  },
+  configure: (directory) =>
+    `[cdi]\ndirs = [${JSON.stringify(cdi(directory))}]\n[hooks]\ndirs = [${JSON.stringify(hooks(directory))}]\n[timeouts]\nruntime = "10s"`,
+});
+const pod = await node.runPod();
+const inCdi = (name: string) => join(cdi(node.settings.directory), name);
+const inHooks = (name: string) => join(hooks(node.settings.directory), name);
+const empty = async () => assert.deepEqual((await node.client.ListContainers({})).containers, []);
+
+const data = makeDirectory(node, 'vendor');
+writeFileSync(join(data, 'library'), 'vendor library\n');
+writeFileSync(
+  inCdi('vendor.json'),
+  JSON.stringify({
+    cdiVersion: '0.6.0',
+    kind: 'vendor.example/zero',
+    containerEdits: {
+      env: ['VENDOR=yes'],
+      mounts: [{ hostPath: data, containerPath: '/opt/vendor', options: ['ro'] }],
+    },
+    devices: [
+      {
+        name: 'one',
+        containerEdits: {
+          deviceNodes: [{ path: '/dev/vendor-one', hostPath: '/dev/zero', permissions: 'rw' }],
+        },
+      },
+      { name: 'two', containerEdits: { env: ['TWO=2'], additionalGids: [4321] } },
+    ],
+  }),
+);
+
+test('CDI devices by field and by annotation: nodes that can be read, variables, mounts, groups', async () => {
+  const id = await node.run(pod, {
+    CDIDevices: [{ name: 'vendor.example/zero=one' }],
+    annotations: { 'cdi.k8s.io/plugin_7': 'vendor.example/zero=two' },
+  });
+  const script =
+    'head -c 3 /dev/vendor-one | od -An -tx1; cat /opt/vendor/library; echo $VENDOR $TWO; id -G; touch /opt/vendor/x 2>&1';
+  const { out, err } = await node.exec(id, ['sh', '-c', script]);
+  assert.match(out, /^ 00 00 00\nvendor library\nyes 2\n0 4321\n.*Read-only file system/, err);
+  assert.deepEqual((await node.status(id)).mounts, [], 'what the vendor adds is no mount of the client');
+  await node.remove(id);
+});
+
+test('CDI devices that nobody has, that are no names, or whose spec lies are refused and leave nothing', async () => {
+  const create = (name: string) => node.create(pod, { CDIDevices: [{ name }] });
+  await refused(create('vendor.example/zero=three'), 'NotFound', /vendor\.example\/zero=three/);
+  await refused(create('/dev/zero'), 'InvalidArgument', /vendor\/class=name/);
+  const lie = { path: '/dev/sda', hostPath: '/dev/null', type: 'c', major: 8, minor: 0 };
+  const spec = { cdiVersion: '0.6.0', kind: 'liar.example/disk' };
+  const devices = [{ name: 'd', containerEdits: { deviceNodes: [lie] } }];
+  writeFileSync(inCdi('liar.json'), JSON.stringify({ ...spec, devices }));
+  await refused(create('liar.example/disk=d'), 'FailedPrecondition', /liar\.json.*1:3, not 8:0/);
+  writeFileSync(inCdi('liar.json'), '{');
+  await refused(create('liar.example/disk=d'), 'FailedPrecondition', /liar\.json is neither/);
+  const id = await node.create(pod, { CDIDevices: [{ name: 'vendor.example/zero=one' }] });
+  await node.remove(id);
+  rmSync(inCdi('liar.json'));
+  await empty();
+});
+
+const hook = (name: string, script: string, more: object = {}) => {
+  const program = join(node.directory, `${name}.sh`);
+  writeFileSync(program, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  const { stages = ['prestart'], when = { always: true }, timeout } = more as Record<string, unknown>;
+  const given = {
+    path: program,
+    args: [name, 'argument'],
+    env: ['HOOK=set'],
+    ...(timeout ? { timeout } : {}),
+  };
+  writeFileSync(inHooks(`${name}.json`), JSON.stringify({ version: '1.0.0', hook: given, when, stages }));
+};
+
+test('hooks run at their stages for the containers that they are for', async () => {
+  const told = join(node.directory, 'told');
+  hook('tell', `echo "$HOOK $1 $(cat | tr ',' '\\n' | grep -c '"id"')" >> ${told}`, {
+    stages: ['createRuntime', 'poststop'],
+    when: { annotations: { '^example/hook$': '^yes$' } },
+  });
+  const plain = await node.run(pod);
+  assert.ok(!existsSync(told));
+  const id = await node.run(pod, { annotations: { 'example/hook': 'yes' } });
+  assert.equal(readFileSync(told, 'utf8'), 'set argument 1\n');
+  await Promise.all([node.remove(id), node.remove(plain)]);
+  assert.equal(readFileSync(told, 'utf8'), 'set argument 1\nset argument 1\n');
+  rmSync(inHooks('tell.json'));
+});
+
+test('a hook that fails or hangs is the error of the start, and leaves no trace', async () => {
+  hook('fail', 'echo no such luck >&2; exit 3');
+  const failing = await node.create(pod);
+  await refused(node.client.StartContainer({ containerId: failing }), 'Internal', /hook/i);
+  const { state, reason } = await node.status(failing);
+  assert.deepEqual([state, reason], [EXITED, 'StartError']);
+  rmSync(inHooks('fail.json'));
+  hook('hang', 'exec sleep 4711', { timeout: 1 });
+  const hanging = await node.create(pod);
+  await refused(node.client.StartContainer({ containerId: hanging }), 'Internal');
+  rmSync(inHooks('hang.json'));
+  await Promise.all([node.remove(failing), node.remove(hanging)]);
+});
+
+test('a hook file that cannot be used stops creation by its name', async () => {
+  writeFileSync(inHooks('bad.json'), '{"version":"1.0.0"}');
+  await refused(node.create(pod), 'FailedPrecondition', /bad\.json/);
+  rmSync(inHooks('bad.json'));
+  await empty();
+});
+
+endsClean(node);
