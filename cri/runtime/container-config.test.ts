@@ -31,9 +31,7 @@ test('a config needs metadata; without a linux block the defaults hold', () => {
 });
 
 test('CDI devices are handed on by name', () => {
-  assert.deepEqual(containerConfig(config({ CDIDevices: [{ name: 'a.example/b=c' }] })).cdiDevices, [
-    'a.example/b=c',
-  ]);
+  assert.deepEqual(of({ CDIDevices: [{ name: 'a.example/b=c' }] }).cdiDevices, ['a.example/b=c']);
 });
 
 test('values of variables are bytes that must be UTF-8; a secret is not shown', () => {
