@@ -29,7 +29,13 @@ export async function whyNotIdMapped(
     await clear();
     await mkdir(scratch, { recursive: true, mode: 0o700 });
     const userNamespace = { uids: IDS, gids: IDS };
-    const request = { kinds: ['user'], pins: scratch, sysctls: {}, oomScoreAdj: 0, userNamespace } as const;
+    const request = {
+      kinds: ['user', 'uts'],
+      pins: scratch,
+      sysctls: {},
+      oomScoreAdj: 0,
+      userNamespace,
+    } as const;
     const held = await kernel.namespaces.hold(request, AbortSignal.timeout(LIMIT_MS));
     await held.abandon();
     await mkdir(target, { recursive: true });
