@@ -71,8 +71,11 @@ export function carriesFrames(name: string): boolean {
 const carries = (links: LinkSocket, name: string): boolean => links.find(name)?.up ?? false;
 
 function prepareBridge(links: LinkSocket, { bridge, mtu }: JoinRequest): FoundLink {
-  links.addBridge(bridge, mtu);
-  const found = mustFind(links, bridge);
+  let found = links.find(bridge);
+  if (!found) {
+    links.addBridge(bridge, mtu);
+    found = mustFind(links, bridge);
+  }
   if (found.kind !== 'bridge') {
     throw new CrispError('NetworkFailed', `the link ${bridge} is there but is no bridge`, {
       hint: 'name another bridge in the CNI configuration, or remove that link',
