@@ -88,11 +88,14 @@ export class RecordStore<R extends Versioned> {
     });
   }
 
-  /**
-   * Removes the object: rename (the committing step; NotFound is success), then its files in the caller's time.
-   * Resolves when the rename is done and the files are gone or left for `sweep`.
-   */
+  /** Removes the object: `retire`, then `discard` in the caller's time. */
   async remove(key: string): Promise<void> {
+    await this.retire(key);
+    await this.discard(key);
+  }
+
+  /** The committing step of a removal, a rename: the object is gone, its files are still there. NotFound is success. */
+  async retire(key: string): Promise<void> {
     const doomed = `${this.directory(key)}${REMOVING}`;
     try {
       await rename(this.directory(key), doomed);
@@ -103,12 +106,21 @@ export class RecordStore<R extends Versioned> {
         await rename(this.directory(key), doomed);
       }
     }
-    await this.#options.files.removeTree(doomed);
+  }
+
+  /** Deletes the files of a retired object. A missing one is success. */
+  discard(key: string): Promise<void> {
+    return this.#options.files.removeTree(`${this.directory(key)}${REMOVING}`);
+  }
+
+  /** The record of a retired object; undefined where it cannot be read. */
+  retired(key: string): Promise<R | undefined> {
+    return this.#read(key, `${key}${REMOVING}`).catch(() => undefined);
   }
 
   /** Deletes the files of removals that were cut short. */
   async sweep(keys: readonly string[]): Promise<void> {
-    for (const key of keys) await this.#options.files.removeTree(`${this.directory(key)}${REMOVING}`);
+    for (const key of keys) await this.discard(key);
   }
 
   /** Whether a crash came between the making of the directory and its first record: then nothing else was done. */
@@ -117,9 +129,9 @@ export class RecordStore<R extends Versioned> {
     return files.every((file) => UNFINISHED.test(file));
   }
 
-  async #read(key: string): Promise<R> {
+  async #read(key: string, directory = key): Promise<R> {
     const { version, migrate, check } = this.#options;
-    const record = decode(await readFile(join(this.directory(key), RECORD), 'utf8')) as Versioned;
+    const record = decode(await readFile(join(this.directory(directory), RECORD), 'utf8')) as Versioned;
     if (typeof record !== 'object' || record === null || typeof record.version !== 'number') {
       throw new CrispError('DataLoss', `record of ${key} has no version`);
     }

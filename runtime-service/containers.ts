@@ -118,7 +118,13 @@ export class Containers {
 
   /** Removes the record and its directory; the name is free afterwards. */
   async remove(record: ContainerRecord): Promise<void> {
-    await this.#store.remove(record.id);
+    await this.retire(record);
+    await this.discard(record.id);
+  }
+
+  /** The committing step of a removal: the name is free, the files are still there and `discard` is due. */
+  async retire(record: ContainerRecord): Promise<void> {
+    await this.#store.retire(record.id);
     this.#byId.delete(record.id);
     const key = containerKey(record.sandboxId, record.metadata);
     if (this.#byKey.get(key) === record.id) this.#byKey.delete(key);
@@ -142,6 +148,16 @@ export class Containers {
       );
     }
     return loaded;
+  }
+
+  /** Deletes the files of a retired container. */
+  discard(id: ContainerId): Promise<void> {
+    return this.#store.discard(id);
+  }
+
+  /** The record of a retired container; undefined where it cannot be read. */
+  retired(key: string): Promise<ContainerRecord | undefined> {
+    return this.#store.retired(key);
   }
 
   sweep(keys: readonly string[]): Promise<void> {

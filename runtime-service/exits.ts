@@ -8,9 +8,9 @@ import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId } from '#core/ids.ts';
 import { Operation } from '#core/operation.ts';
+import type { CleanUps } from './clean-up.ts';
 import { type ContainerExit, type ContainerRecord, mayRun, nowNanoseconds } from './container.ts';
 import { placesOf, type Runtime } from './runtime.ts';
-import { ofProcess, undoContainer } from './undo.ts';
 
 const SWEEP_MS = 2000;
 /** How long a dead container's exit file may be on its way from a living monitor. */
@@ -32,10 +32,11 @@ export class Exits {
   readonly #missingSince = new Map<ContainerId, number>();
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
-  readonly #cleanups = new Set<Promise<unknown>>();
+  readonly #cleanUps: Pick<CleanUps, 'ended'>;
 
-  constructor(runtime: Runtime) {
+  constructor(runtime: Runtime, cleanUps: Pick<CleanUps, 'ended'>) {
     this.#runtime = runtime;
+    this.#cleanUps = cleanUps;
     this.#directory = `${runtime.options.state}/exits`;
   }
 
@@ -55,10 +56,9 @@ export class Exits {
     await this.sweep();
   }
 
-  async close(): Promise<void> {
+  close(): void {
     this.#watcher?.close();
     clearInterval(this.#timer);
-    await Promise.allSettled(this.#cleanups);
   }
 
   /** Looks after all that may run: exit files that no event told, and processes that are gone without one. */
@@ -99,7 +99,7 @@ export class Exits {
         const ended: ContainerRecord = { ...record, state: 'exited', exit, process: undefined };
         const written = await containers.settle(ended);
         this.#missingSince.delete(id);
-        if (written) this.#cleanUp(ended, op);
+        if (written) void this.#cleanUps.ended(ended);
         else this.#unwritten.add(id);
       });
     } catch (error) {
@@ -111,12 +111,12 @@ export class Exits {
   }
 
   #writeLate(id: ContainerId): Promise<void> {
-    const { containers, log } = this.#runtime;
+    const { containers } = this.#runtime;
     return containers.exclusive(id, async () => {
       const record = containers.get(id);
       if (record && !(await containers.settle(record))) return;
       this.#unwritten.delete(id);
-      if (record) this.#cleanUp(record, new Operation('container exit', { log }));
+      if (record) void this.#cleanUps.ended(record);
     });
   }
 
@@ -140,23 +140,6 @@ export class Exits {
       );
     }
     return verdict(told, kernel.cgroups.oomKills(record.cgroup.path) > 0);
-  }
-
-  /** Frees what the process had, out of the caller's way; the removal waits for its turn behind this. */
-  #cleanUp(record: ContainerRecord, op: Operation): void {
-    const { containers, log } = this.#runtime;
-    const work = containers
-      .exclusive(record.id, async () => {
-        const current = containers.get(record.id);
-        if (current?.state !== 'exited') return;
-        const { left } = await undoContainer(this.#runtime, current, op, ofProcess);
-        await containers.settle({ ...current, intents: left, monitor: undefined });
-      })
-      .catch((error: unknown) =>
-        log.warn({ container: record.id, error: describeError(error) }, 'clean-up failed'),
-      )
-      .finally(() => this.#cleanups.delete(work));
-    this.#cleanups.add(work);
   }
 }
 

@@ -8,6 +8,7 @@ import type { Kernel } from '#linux/kernel.ts';
 import type { UsageDetail } from '#linux/usage.ts';
 import { attach } from './attach.ts';
 import { CdiDevices } from './cdi/devices.ts';
+import { CleanUps } from './clean-up.ts';
 import type { ClientStreams } from './client-streams.ts';
 import type { ContainerConfig, LinuxResources } from './config.ts';
 import { type ContainerRecord, imagesOf } from './container.ts';
@@ -61,6 +62,7 @@ export class RuntimeService {
   readonly #stopping: Stopping;
   readonly #removal: Removal;
   readonly #exits: Exits;
+  readonly #cleanUps: CleanUps;
   readonly #stats: Stats;
   readonly #logs: Logs;
   readonly #unfinished: Unfinished;
@@ -71,8 +73,9 @@ export class RuntimeService {
     this.#creation = new Creation(runtime);
     this.#starting = new Starting(runtime);
     this.#stopping = new Stopping(runtime);
-    this.#removal = new Removal(runtime, this.#stopping);
-    this.#exits = new Exits(runtime);
+    this.#cleanUps = new CleanUps(runtime);
+    this.#removal = new Removal(runtime, this.#stopping, this.#cleanUps);
+    this.#exits = new Exits(runtime, this.#cleanUps);
     this.#stats = new Stats(runtime);
     this.#logs = new Logs(runtime);
   }
@@ -97,7 +100,7 @@ export class RuntimeService {
   async recover(op: Operation): Promise<void> {
     await this.#exits.open();
     this.#stats.open();
-    await recoverContainers(this.#runtime, this.#unfinished, op);
+    await recoverContainers(this.#runtime, this.#cleanUps, this.#unfinished, op);
   }
 
   /** See `Creation`. */
@@ -218,9 +221,13 @@ export class RuntimeService {
     await this.#all(sandbox, 'stopped', (record) => this.stop(record.id, 0, op));
   }
 
-  /** Removes all containers of a pod, side by side. Throws the first failure after trying all. */
+  /**
+   * Removes all containers of a pod, side by side, and waits until nothing is left of these and of those removed before.
+   * Throws the first failure after trying all.
+   */
   async removeAll(sandbox: SandboxId, op: Operation): Promise<void> {
     await this.#all(sandbox, 'removed', (record) => this.remove(record.id, op));
+    await op.stage('clean-ups', () => this.#cleanUps.settled(sandbox));
   }
 
   async #all(
@@ -246,7 +253,8 @@ export class RuntimeService {
   /** Stops watching. Containers run on. */
   async close(): Promise<void> {
     await this.#stopping.close();
-    await this.#exits.close();
+    this.#exits.close();
+    await this.#cleanUps.close();
     await this.#stats.close();
   }
 }

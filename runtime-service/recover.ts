@@ -1,8 +1,10 @@
 import { describeError } from '#core/errors.ts';
+import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
+import type { CleanUps } from './clean-up.ts';
 import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from './container.ts';
 import { unknownExit } from './exits.ts';
-import type { Runtime } from './runtime.ts';
+import { placesOf, type Runtime } from './runtime.ts';
 import { endStaleExec, type StaleExec, staleExecs } from './stale-execs.ts';
 import { ofProcess, undoContainer } from './undo.ts';
 import { finishUpdate } from './update.ts';
@@ -32,25 +34,48 @@ export async function loadContainers(runtime: Runtime): Promise<Unfinished> {
  */
 export async function recoverContainers(
   runtime: Runtime,
+  cleanUps: CleanUps,
   { removing, execs }: Unfinished,
   op: Operation,
 ): Promise<void> {
   const { containers, log } = runtime;
-  const heal = (record: ContainerRecord) =>
-    containers
-      .exclusive(record.id, () => recoverContainer(runtime, record.id, op))
-      .catch((error: unknown) =>
-        log.error({ container: record.id, error: describeError(error) }, 'container is not recovered'),
-      );
+  const heal = async ({ id }: ContainerRecord) => {
+    try {
+      await containers.exclusive(id, () => recoverContainer(runtime, id, op));
+      const ended = containers.get(id);
+      if (ended?.state === 'exited' && ended.intents.some(ofProcess)) await cleanUps.ended(ended);
+    } catch (error) {
+      log.error({ container: id, error: describeError(error) }, 'container is not recovered');
+    }
+  };
   await Promise.all([
     ...containers.list().map(heal),
     ...execs.map((exec) => endStaleExec(runtime, exec, op)),
   ]);
-  await containers
-    .sweep(removing)
-    .catch((error: unknown) =>
-      log.warn({ error: describeError(error) }, 'removed containers leave files behind'),
-    );
+  await finishRemovals(runtime, cleanUps, removing);
+}
+
+/** A record that cannot be read leaves its files to be deleted, and its mount and bundle, whose places are known. */
+async function finishRemovals(
+  { containers, kernel, log, options, rootfs }: Runtime,
+  cleanUps: CleanUps,
+  removing: readonly string[],
+): Promise<void> {
+  const unreadable: string[] = [];
+  for (const key of removing) {
+    const record = await containers.retired(key);
+    if (record) cleanUps.removed(record);
+    else unreadable.push(key);
+  }
+  const forget = async (key: string) => {
+    const places = placesOf(options, key as ContainerId);
+    await rootfs.unmount(places.rootfs);
+    await kernel.files.removeTree(places.bundle);
+    await containers.discard(key as ContainerId);
+  };
+  await Promise.all(unreadable.map(forget)).catch((error: unknown) =>
+    log.warn({ error: describeError(error) }, 'removed containers leave files behind'),
+  );
 }
 
 /**
@@ -71,9 +96,6 @@ export async function recoverContainer(
     if (left.length === 0) await containers.remove(record);
   } else if (record.state === 'starting') {
     await interruptedStart(runtime, record, op);
-  } else if (record.state === 'exited' && record.process === undefined && record.intents.some(ofProcess)) {
-    const { left } = await undoContainer(runtime, record, op, ofProcess);
-    await containers.settle({ ...record, intents: left, monitor: undefined });
   } else if (record.state === 'created' && kernel.mounts.below(rootOf(record)).length === 0) {
     // The host was restarted in between: its bundle lay on a tmpfs and is gone.
     await failStart(

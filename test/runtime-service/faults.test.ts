@@ -1,6 +1,6 @@
 /** Programs of the node that fail: OCI runtimes, conmon, and processes that are killed from outside. */
 import assert from 'node:assert/strict';
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,8 +27,13 @@ const nostart = script(
   'nostart',
   `${verb}; [ "$v" = start ] && { echo "will not start" >&2; exit 1; }; exec runc "$@"`,
 );
+const mark = program('moon');
+const clinging = script(
+  'clinging',
+  `${verb}; [ "$v" = delete ] && [ -e ${mark} ] && { echo "cannot let go" >&2; exit 1; }; exec runc "$@"`,
+);
 const monitor = script('conmon', 'exec conmon "$@"');
-const handlers = { failing, hanging, nostart, missing: '/no/such/runtime' };
+const handlers = { failing, hanging, nostart, clinging, missing: '/no/such/runtime' };
 const node = await TestNode.start('faults', {
   runtime: 'runc',
   extra: [
@@ -73,6 +78,37 @@ test('a runtime that hangs at create is ended at its deadline, all of it', async
 
 test('a runtime that is not installed', async () => {
   await failsToStart(await podWith('missing'), 'NotFound', /no.such.runtime/);
+});
+
+test('what a removed container leaves behind is told by the removal of its pod, and tried again', async () => {
+  const before = node.traces();
+  const pod = await podWith('clinging');
+  const config = node.containerConfig();
+  const request = { podSandboxId: pod, config, sandboxConfig: {} };
+  const { containerId } = await node.client.CreateContainer(request);
+  await node.client.StartContainer({ containerId });
+  writeFileSync(mark, '');
+  await node.remove(containerId);
+  await refused(node.status(containerId), 'NotFound');
+  const again = await node.client.CreateContainer(request);
+  assert.notEqual(again.containerId, containerId, 'the name is free');
+  await node.client.StopPodSandbox({ podSandboxId: pod });
+  await refused(
+    node.client.RemovePodSandbox({ podSandboxId: pod }),
+    'Internal',
+    /runtime could not be removed.*cannot let go/,
+  );
+  await node.restart('kill');
+  await until('the next daemon has looked at it', async () =>
+    readFileSync(node.daemon.logFile, 'utf8').includes('leaves something behind'),
+  );
+  await refused(node.client.RemovePodSandbox({ podSandboxId: pod }), 'Internal', /cannot let go/);
+  rmSync(mark);
+  await node.client.RemovePodSandbox({ podSandboxId: pod });
+  assert.deepEqual(
+    node.traces().filter((trace) => !before.includes(trace)),
+    [],
+  );
 });
 
 test('an unknown handler is refused, naming those that there are; it is echoed where it is known', async () => {

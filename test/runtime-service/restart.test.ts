@@ -159,6 +159,23 @@ test('a creation that was cut off by SIGKILL is gone, and its name free', async 
   await node.client.RemovePodSandbox({ podSandboxId: pod });
 });
 
+test('removals that are cut off by SIGKILL are finished by the next daemon', async () => {
+  const before = node.traces();
+  const pod = await node.runPod();
+  const ids = await Promise.all(Array.from({ length: 4 }, () => node.run(pod, { command: busy })));
+  await Promise.all(ids.map((id) => node.remove(id)));
+  await node.restart('kill');
+  const { containers } = await node.client.ListContainers({ filter: { podSandboxId: pod } });
+  assert.deepEqual(containers, []);
+  const left = () => node.traces().filter((trace) => ids.some((id) => trace.includes(id)));
+  await until('nothing of the containers is left', () => left().length === 0);
+  await node.client.RemovePodSandbox({ podSandboxId: pod });
+  assert.deepEqual(
+    node.traces().filter((trace) => !before.includes(trace)),
+    [],
+  );
+});
+
 test('a start that was cut off by SIGKILL leaves a container that runs or has failed, and no stray process', async () => {
   const pod = await node.runPod();
   for (const ms of [5, 20, 45]) {
@@ -173,10 +190,7 @@ test('a start that was cut off by SIGKILL leaves a container that runs or has fa
     }).catch(() => node.status(id));
     if (state === EXITED) assert.equal(exitCode, 128);
     await node.remove(id);
-    assert.deepEqual(
-      node.traces().filter((trace) => trace.includes(id)),
-      [],
-    );
+    await until('nothing of it is left', () => !node.traces().some((trace) => trace.includes(id)));
   }
   await node.client.RemovePodSandbox({ podSandboxId: pod });
 });
