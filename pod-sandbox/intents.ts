@@ -4,7 +4,7 @@
  */
 import { describeError, hasCode } from '#core/errors.ts';
 import { type Operation, withDeadline } from '#core/operation.ts';
-import type { UndoTable } from '#core/undo.ts';
+import { type UndoOutcome, type UndoTable, undoAll } from '#core/undo.ts';
 import type { ProcessRef } from '#linux/kernel.ts';
 import type { Context } from './context.ts';
 import type { SandboxIntent, SandboxRecord } from './sandbox.ts';
@@ -15,7 +15,7 @@ const NSFS_MAGIC = 0x6e736673;
 
 export type UndoContext = Pick<Context, 'kernel' | 'cgroups' | 'cni' | 'deadlines'>;
 
-export function undoTable(context: UndoContext, record: SandboxRecord): UndoTable<SandboxIntent> {
+function undoTable(context: UndoContext, record: SandboxRecord): UndoTable<SandboxIntent> {
   const { kernel, cgroups, cni, deadlines } = context;
   const within = (what: string, op: Operation, act: (signal: AbortSignal) => Promise<void>): Promise<void> =>
     withDeadline(`${op.name}: ${what}`, deadlines.undo, op.signal, act);
@@ -32,6 +32,34 @@ export function undoTable(context: UndoContext, record: SandboxRecord): UndoTabl
       if (!attachment) return;
       await cni.detach(record.id, attachment, await livingNetns(context, record), op);
     },
+  };
+}
+
+/** The namespaces are pinned until plugins have left them, and the directory holds all else. */
+const BESIDE_NETWORK: ReadonlySet<SandboxIntent['kind']> = new Set(['process', 'cgroup', 'shm']);
+
+/** Undoes the intents in reverse order, what has nothing to do with the network beside it. See `undoAll`. */
+export async function undoSandbox(
+  context: UndoContext,
+  record: SandboxRecord,
+  intents: readonly SandboxIntent[],
+  op: Operation,
+): Promise<UndoOutcome<SandboxIntent>> {
+  const table = undoTable(context, record);
+  const undo = (of: (kind: SandboxIntent['kind']) => boolean) =>
+    undoAll(
+      intents.filter(({ kind }) => of(kind)),
+      table,
+      op,
+    );
+  const outcomes = [
+    ...(await Promise.all([undo((kind) => kind === 'network'), undo((kind) => BESIDE_NETWORK.has(kind))])),
+    await undo((kind) => kind !== 'network' && !BESIDE_NETWORK.has(kind)),
+  ];
+  const left = new Set(outcomes.flatMap((outcome) => outcome.left));
+  return {
+    left: intents.filter((intent) => left.has(intent)),
+    errors: outcomes.flatMap((outcome) => outcome.errors),
   };
 }
 

@@ -9,12 +9,11 @@
  */
 import { CrispError, describeError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
-import { undoAll } from '#core/undo.ts';
 import type { HeldPause } from '#linux/kernel.ts';
 import type { Context } from './context.ts';
 import { Effects } from './effects.ts';
 import { makeDirectories, makeFiles } from './files.ts';
-import { undoFailure, undoTable } from './intents.ts';
+import { undoFailure, undoSandbox } from './intents.ts';
 import { pauseRequest } from './namespaces.ts';
 import type { Attachment } from './network/attachment.ts';
 import type { Plan } from './plan.ts';
@@ -187,7 +186,7 @@ async function rollback(
   const intents = latest.intents.filter(({ kind }) => kind !== 'network' || making.networkBegun);
   try {
     if (making.recorded && settled) {
-      const { left, errors } = await undoAll(intents, undoTable(context, latest), undoing);
+      const { left, errors } = await undoSandbox(context, latest, intents, undoing);
       if (left.length > 0) return await keep(context, withIntents(latest, left), cause, undoFailure(errors));
     } else if (making.recorded) {
       return await keep(context, withIntents(latest, intents), cause, 'a step did not end in time');

@@ -2,9 +2,8 @@
 import { CrispError, describeError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
-import { undoAll } from '#core/undo.ts';
 import type { Context } from './context.ts';
-import { undoFailure, undoTable } from './intents.ts';
+import { undoFailure, undoSandbox } from './intents.ts';
 import { type SandboxRecord, shortId, toNotReady, withIntents } from './sandbox.ts';
 
 /**
@@ -24,7 +23,7 @@ export async function stopSandbox(context: Context, id: SandboxId, op: Operation
 /** Undoes what the record still lists, and records what is left. Throws where something is. */
 export async function undoIntents(context: Context, record: SandboxRecord, op: Operation): Promise<void> {
   if (record.intents.length === 0) return;
-  const { left, errors } = await undoAll(record.intents, undoTable(context, record), op);
+  const { left, errors } = await undoSandbox(context, record, record.intents, op);
   await op.stage('record end', () => context.sandboxes.commitEnd(withIntents(record, left)));
   const [first] = errors;
   if (!first) return;

@@ -1,6 +1,6 @@
 /**
- * Calls CNI plugins, one after another for one pod (CNI specification, section 4); different pods do not wait for each
- * other. A plugin is a program of the node but its output is believed only as far as `result.ts` can check it.
+ * Calls CNI plugins, one after another for one pod (CNI specification, section 4) but for those that are of no concern to
+ * the others (side-by-side.ts); different pods do not wait for each other. A plugin is a program of the node but its output is believed only as far as `result.ts` can check it.
  */
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
@@ -15,6 +15,7 @@ import { isNative, type NativeNetwork } from './native.ts';
 import { orphansEnd } from './orphans.ts';
 import { type CniCommand, pluginEnvironment, pluginInput } from './request.ts';
 import { type CniResult, parseResult, pluginMessage, podIps } from './result.ts';
+import { all, groupsOf, standsAside } from './side-by-side.ts';
 
 export interface CniOptions {
   readonly binDirs: readonly string[];
@@ -57,10 +58,11 @@ export class Cni {
     const until = performance.now() + addLimit;
     const { config } = attachment;
     let result: CniResult | undefined;
-    for (const plugin of config.plugins) {
+    const add = async (plugin: PluginConfig): Promise<CniResult> => {
       const { stdout } = await this.#call('ADD', { id, attachment, netns, plugin, result, until }, op);
-      result = this.#checked(plugin, attachment, () => parseResult(stdout.toString(), config.cniVersion));
-    }
+      return this.#checked(plugin, attachment, () => parseResult(stdout.toString(), config.cniVersion));
+    };
+    for (const group of groupsOf(config.plugins, attachment)) result = (await all(group.map(add))).at(-1);
     const ips = result ? podIps(result) : [];
     if (!result || ips.length === 0) {
       const hint = 'check the ipam section of the configuration';
@@ -75,7 +77,7 @@ export class Cni {
   }
 
   /**
-   * DEL of the whole list in reverse, with what was recorded at ADD. Where ADD had succeeded the first failure ends
+   * DEL of the whole list in reverse, those that stand aside beside it, with what was recorded at ADD. Where ADD had succeeded the first failure ends
    * it, so that an address is not given back while a plugin behind still forwards to it; after a failed ADD every
    * plugin is asked. Throws the first failure; may be repeated.
    */
@@ -91,18 +93,27 @@ export class Cni {
     const { config, result } = attachment;
     // One that hangs may use up the time of the list, but not the share of those before it.
     const share = delLimit / config.plugins.length;
-    let failure: unknown;
-    for (const plugin of config.plugins.toReversed()) {
-      try {
-        const last = Math.max(until, performance.now() + share);
-        await this.#call('DEL', { id, attachment, netns, plugin, result, until: last }, op);
-      } catch (error) {
-        failure ??= error;
-        if (result || hasCode(error, 'Cancelled')) break;
-        op.log.warn({ plugin: plugin.type, error: describeError(error) }, 'CNI DEL failed; the others go on');
+    const remove = async (plugins: readonly PluginConfig[]): Promise<void> => {
+      let failure: unknown;
+      for (const plugin of plugins) {
+        try {
+          const last = Math.max(until, performance.now() + share);
+          await this.#call('DEL', { id, attachment, netns, plugin, result, until: last }, op);
+        } catch (error) {
+          failure ??= error;
+          if (result || hasCode(error, 'Cancelled')) break;
+          op.log.warn(
+            { plugin: plugin.type, error: describeError(error) },
+            'CNI DEL failed; the others go on',
+          );
+        }
       }
-    }
-    if (failure !== undefined) throw failure;
+      if (failure !== undefined) throw failure;
+    };
+    const reversed = config.plugins.toReversed();
+    const aside = reversed.filter((plugin) => standsAside(plugin, attachment));
+    const inTurn = reversed.filter((plugin) => !standsAside(plugin, attachment));
+    await all([remove(inTurn), ...aside.map((plugin) => remove([plugin]))]);
   }
 
   async #call(command: CniCommand, call: Call, op: Operation): Promise<Output> {
