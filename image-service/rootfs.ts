@@ -39,7 +39,8 @@ export class RootFileSystems {
           await this.#likeTop(upper, lower[0] ?? this.#empty);
         });
         const options = root.label === undefined ? [] : [`context=${root.label}`];
-        await this.#mounts.overlay({ target: root.target, lower, upper, work, options });
+        // No container starts on its layer again after a power cut: nobody needs to sync the disk for it.
+        await this.#mounts.overlay({ target: root.target, lower, upper, work, options, volatile: true });
       });
     });
   }

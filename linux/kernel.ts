@@ -78,6 +78,8 @@ export interface Mounts {
     upper?: string;
     work?: string;
     options?: readonly string[];
+    /** The upper layer need not outlive a power cut: nothing syncs it, not the unmount either. Ignored before Linux 6.7. */
+    volatile?: boolean;
   }): Promise<void>;
   /**
    * A bind mount; `readonly` is a second step, as the kernel wants it. `idMap`, the pin of a user namespace, shows the

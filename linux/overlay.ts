@@ -79,6 +79,7 @@ function configure(context: number, request: Overlay, names: ShortNames, what: s
   }
   if (request.upper !== undefined) set('upperdir', value(request.upper));
   if (request.work !== undefined) set('workdir', value(request.work));
+  if (request.volatile) fsconfig(context, SET_FLAG, 'volatile', null);
   for (const option of request.options ?? []) {
     const [key = '', ...rest] = option.split('=');
     if (rest.length > 0) set(key, rest.join('='));

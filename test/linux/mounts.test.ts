@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statfsSync, writeFileSync } from 'node:fs';
+import { release } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
@@ -36,6 +37,27 @@ test('an overlay of 130 layers with long names, odd characters, an upper layer a
     mounts.below(root).map(({ target, type }) => [target, type]),
     [[join(root, 'ro'), 'overlay']],
   );
+});
+
+test('a volatile overlay is one where the kernel can, and its trees are removed like others', async (t) => {
+  const root = scratch(t, mounts);
+  for (const name of ['a', 'upper', 'work', 'target']) mkdirSync(join(root, name));
+  const at = (name: string) => join(root, name);
+  await mounts.overlay({
+    target: at('target'),
+    lower: [at('a')],
+    upper: at('upper'),
+    work: at('work'),
+    volatile: true,
+  });
+  const [major = 0, minor = 0] = release().split('.').map(Number);
+  const [made] = mounts.below(at('target'));
+  if (major * 100 + minor >= 607) assert.match(made?.options ?? '', /\bvolatile\b/);
+  writeFileSync(at('target/file'), 'x');
+  await mounts.unmount(at('target'));
+  assert.equal(readFileSync(at('upper/file'), 'utf8'), 'x');
+  await files.removeTree(at('work'));
+  assert.equal(existsSync(at('work')), false);
 });
 
 test('a refused overlay names the culprit and leaves nothing', async (t) => {
