@@ -15,10 +15,11 @@ const STDOUT = 2;
 const STDERR = 3;
 /**
  * conmon waits for those who are attached, and the container for conmon: a client that takes nothing for so long is
- * given up, so that it holds up nobody else.
+ * given up, so that it holds up nobody else. While the container is being stopped it has less time.
  */
-const STALL_MS = 5000;
-const LOOK_MS = 500;
+const STALL_MS = 2000;
+const HURRIED_STALL_MS = 100;
+const LOOK_MS = 50;
 /** How long the last words may take to reach a client. */
 const DRAIN_MS = 10_000;
 
@@ -39,7 +40,11 @@ export async function attach(
   const relay = new Relay();
   const ended = Promise.withResolvers<void>();
   const gone = () => ended.reject(op.signal.reason);
-  const look = setInterval(() => refuseStalled(relay, record, ended.reject), LOOK_MS);
+  let patience = STALL_MS;
+  const look = setInterval(() => refuseStalled(relay, record, patience, ended.reject), LOOK_MS);
+  const forget = runtime.attachments.add(record.id, () => {
+    patience = HURRIED_STALL_MS;
+  });
 
   op.signal.addEventListener('abort', gone, { once: true });
   if (op.signal.aborted) gone();
@@ -48,8 +53,9 @@ export async function attach(
     carryInput(runtime, record, socket, streams);
     socket.once('end', ended.resolve).once('close', ended.resolve);
     await op.stage('attached', () => ended.promise);
-    await op.stage('drain', () => relay.drained(DRAIN_MS, STALL_MS));
+    await op.stage('drain', () => relay.drained(DRAIN_MS, DRAIN_MS));
   } finally {
+    forget();
     clearInterval(look);
     op.signal.removeEventListener('abort', gone);
     socket.destroy();
@@ -93,12 +99,17 @@ function carryInput(
   });
 }
 
-function refuseStalled(relay: Relay, record: ContainerRecord, refuse: (reason: CrispError) => void): void {
-  if (relay.stalledMs < STALL_MS) return;
+function refuseStalled(
+  relay: Relay,
+  record: ContainerRecord,
+  patience: number,
+  refuse: (reason: CrispError) => void,
+): void {
+  if (relay.stalledMs < patience) return;
   refuse(
     new CrispError(
       'DeadlineExceeded',
-      `the client of container ${record.id} has taken none of its output for ${STALL_MS / 1000} s`,
+      `the client of container ${record.id} has taken none of its output for ${patience / 1000} s`,
       { hint: 'attach again, and read; the log of the container has it all' },
     ),
   );

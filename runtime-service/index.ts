@@ -7,6 +7,7 @@ import type { Log, Operation } from '#core/operation.ts';
 import type { Kernel } from '#linux/kernel.ts';
 import type { UsageDetail } from '#linux/usage.ts';
 import { attach } from './attach.ts';
+import { Attachments } from './attachments.ts';
 import { CdiDevices } from './cdi/devices.ts';
 import { CleanUps } from './clean-up.ts';
 import type { ClientStreams } from './client-streams.ts';
@@ -92,7 +93,17 @@ export class RuntimeService {
     const containers = new Containers(`${options.root}/containers`, kernel.files, log);
     const host = await readHost(kernel, options, log);
     const definitions = { cdi: new CdiDevices(options.cdiDirs), hooks: new OciHooks(options.hooksDirs) };
-    const runtime: Runtime = { options, kernel, log, containers, handlers, host, ...definitions, ...ports };
+    const runtime: Runtime = {
+      options,
+      kernel,
+      log,
+      containers,
+      attachments: new Attachments(),
+      handlers,
+      host,
+      ...definitions,
+      ...ports,
+    };
     return new RuntimeService(runtime, await loadContainers(runtime));
   }
 

@@ -3,6 +3,7 @@
 import type { ContainerId } from '#core/ids.ts';
 import type { Log } from '#core/operation.ts';
 import type { Kernel } from '#linux/kernel.ts';
+import type { Attachments } from './attachments.ts';
 import type { CdiDevices } from './cdi/devices.ts';
 import type { Containers } from './containers.ts';
 import type { OciHooks } from './oci-hooks.ts';
@@ -16,6 +17,7 @@ export interface Runtime {
   readonly kernel: Kernel;
   readonly log: Log;
   readonly containers: Containers;
+  readonly attachments: Attachments;
   readonly handlers: Handlers;
   readonly host: SpecHost;
   readonly pods: Pods;

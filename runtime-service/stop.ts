@@ -80,6 +80,7 @@ export class Stopping {
     // A start under way ends first: there is nothing to signal before it.
     const record = await containers.exclusive(id, async () => containers.get(id));
     if (!record || !mayRun(record)) return;
+    this.#runtime.attachments.hurry(id);
     const ended = this.#ended(id);
     try {
       if (grace > 0) {
