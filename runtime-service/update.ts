@@ -16,7 +16,9 @@ import {
   type ControlFile,
   checkUpdate,
   controlFiles,
+  liftedQuota,
   mergeResources,
+  type UpdateHost,
   updateDocument,
 } from './spec/update.ts';
 
@@ -114,7 +116,7 @@ async function apply(
   op: Operation,
 ): Promise<void> {
   if (record.state === 'created') return rewriteSpec(runtime, record, resources);
-  const document = encodeSpec(updateDocument(resources, before, runtime.host));
+  const document = encodeSpec(updateDocument(resources, before, hostOf(runtime, record)));
   await runtime.handlers.get(record.handler).update(record.id, document, op);
   for (const { file, value } of files) await runtime.kernel.cgroups.write(record.cgroup.path, file, value);
 }
@@ -132,6 +134,11 @@ async function rewriteSpec(
   await runtime.kernel.files.writeAtomic(config, encodeSpec(spec), { mode: 0o600 });
 }
 
+const hostOf = ({ host, handlers }: Runtime, { handler }: ContainerRecord): UpdateHost => ({
+  ...host,
+  writesNoQuota: handlers.get(handler).isCrun && host.version === 1,
+});
+
 type KnownFile = ControlFile & { readonly before: string };
 
 /** The files that are written besides the runtime's update, as they are now; an error where one does not exist. */
@@ -141,7 +148,11 @@ function knownFiles(
   resources: LinuxResources,
 ): readonly KnownFile[] | CrispError {
   const known: KnownFile[] = [];
-  for (const { file, value } of controlFiles(resources, runtime.host)) {
+  const wanted = [
+    ...liftedQuota(resources, record.resources, hostOf(runtime, record)),
+    ...controlFiles(resources, runtime.host),
+  ];
+  for (const { file, value } of wanted) {
     const before = runtime.kernel.cgroups.read(record.cgroup.path, file);
     if (before === undefined) {
       return new CrispError(

@@ -3,11 +3,18 @@ import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
 import { resourcesOf } from '../sample-container.ts';
 import { encodeSpec, parseSpec } from './oci.ts';
-import type { ResourceHost } from './resources.ts';
-import { checkUpdate, controlFiles, mergeResources, updateDocument } from './update.ts';
+import {
+  checkUpdate,
+  controlFiles,
+  liftedQuota,
+  mergeResources,
+  type UpdateHost,
+  updateDocument,
+} from './update.ts';
 
-const host = (version: 1 | 2): ResourceHost => ({
+const host = (version: 1 | 2, writesNoQuota = false): UpdateHost => ({
   version,
+  writesNoQuota,
   controllers: new Set(['cpu', 'memory', 'hugetlb']),
   swap: true,
   hugepageSizes: new Set(['2MB']),
@@ -57,6 +64,7 @@ test('a memory limit takes the limit with swap along', () => {
   assert.equal(swapOf(64n, -1n, 128n), -1n);
   assert.equal(swapOf(64n, 0n, 128n), 0n);
   assert.equal(swapOf(64n, 64n, 128n, 200n), 200n);
+  assert.equal(swapOf(64n, 128n, -1n), -1n, 'no kernel takes a limit with swap below one without');
 });
 
 test('limits that no group can have are refused by name', () => {
@@ -94,6 +102,17 @@ test('huge pages and named files are written directly, where the version has the
     { file: 'memory.high', value: '60' },
   ]);
   assert.deepEqual(controlFiles(wanted, host(1)), [{ file: 'hugetlb.2MB.limit_in_bytes', value: '4' }]);
+});
+
+test('where the runtime cannot lift a quota, its control file is written', () => {
+  const lifted = resourcesOf({ cpuQuota: -1n });
+  assert.deepEqual(updateDocument(lifted, full, host(1)).cpu?.quota, -1n);
+  assert.equal(updateDocument(lifted, full, host(1, true)).cpu?.quota, undefined);
+  const written = [{ file: 'cpu.cfs_quota_us', value: '-1' }];
+  assert.deepEqual(liftedQuota(lifted, full, host(1, true)), written);
+  assert.deepEqual(liftedQuota(resourcesOf(), full, host(1, true)), written);
+  assert.deepEqual(liftedQuota(full, full, host(1, true)), []);
+  assert.deepEqual(liftedQuota(lifted, full, host(1)), []);
 });
 
 test('a spec that is read and written again keeps all digits', () => {

@@ -31,7 +31,8 @@ export function mergeResources(now: LinuxResources, wanted: LinuxResources): Lin
 }
 
 function swapLimit({ memoryLimitBytes, memorySwapLimitBytes }: LinuxResources, limit: bigint): bigint {
-  if (memorySwapLimitBytes <= 0n || limit <= 0n) return memorySwapLimitBytes;
+  if (memorySwapLimitBytes <= 0n || limit === 0n) return memorySwapLimitBytes;
+  if (limit < 0n) return UNLIMITED;
   const follows = memorySwapLimitBytes === memoryLimitBytes || memorySwapLimitBytes < limit;
   return follows ? limit : memorySwapLimitBytes;
 }
@@ -61,18 +62,28 @@ export function checkUpdate({ cpusetCpus, cpusetMems, unified, hugepageLimits }:
 export function updateDocument(
   resources: LinuxResources,
   before: LinuxResources,
-  host: ResourceHost,
+  host: UpdateHost,
 ): OciResources {
   const filled: LinuxResources = {
     ...resources,
     cpuShares: resources.cpuShares || (before.cpuShares ? SHARES : 0n),
     cpuPeriod: resources.cpuPeriod || (before.cpuPeriod ? PERIOD : 0n),
-    cpuQuota: resources.cpuQuota || (before.cpuQuota ? UNLIMITED : 0n),
     memoryLimitBytes: resources.memoryLimitBytes || (before.memoryLimitBytes ? UNLIMITED : 0n),
     memorySwapLimitBytes: resources.memorySwapLimitBytes || (before.memorySwapLimitBytes ? UNLIMITED : 0n),
   };
   const { memory, cpu } = ociResources(filled, host);
-  return { ...(memory ? { memory } : {}), ...(cpu ? { cpu } : {}) };
+  const quota = isQuotaLifted(resources, before) ? { quota: UNLIMITED } : {};
+  const written = { ...cpu, ...(host.writesNoQuota ? {} : quota) };
+  return { ...(memory ? { memory } : {}), ...(Object.keys(written).length > 0 ? { cpu: written } : {}) };
+}
+
+const isQuotaLifted = ({ cpuQuota }: LinuxResources, before: LinuxResources): boolean =>
+  cpuQuota < 0n || (cpuQuota === 0n && before.cpuQuota !== 0n);
+
+/** What limits are put in force with. */
+export interface UpdateHost extends ResourceHost {
+  /** The runtime cannot lift a CPU quota: crun on version 1 fails to write -1. */
+  readonly writesNoQuota: boolean;
 }
 
 /** A control file of the container's cgroup and what is to be written to it. */
@@ -93,3 +104,11 @@ export function controlFiles(resources: LinuxResources, host: ResourceHost): Con
     ...Object.entries(unified).map(([file, value]) => ({ file, value })),
   ];
 }
+
+/** The file of a quota that is no more, where the runtime cannot lift it. */
+export const liftedQuota = (
+  resources: LinuxResources,
+  before: LinuxResources,
+  { writesNoQuota }: UpdateHost,
+): ControlFile[] =>
+  writesNoQuota && isQuotaLifted(resources, before) ? [{ file: 'cpu.cfs_quota_us', value: '-1' }] : [];

@@ -74,6 +74,17 @@ test('limits of a created container are those that it starts with', async () => 
   await node.remove(id);
 });
 
+test('a container without a quota starts, and one may lose all its limits', async () => {
+  const none = { cpuQuota: -1n, cpuPeriod: 100_000n };
+  const id = await node.run(pod, { command: busy, resources: linux(none) });
+  await update(id, start);
+  await update(id, { ...none, memoryLimitInBytes: -1n });
+  const { quota, memory } = await inForce(id);
+  assert.equal(quota, isV1 ? '-1' : 'max');
+  assert.ok(memory === 'max' || BigInt(memory) > 2n ** 62n, memory);
+  await node.remove(id);
+});
+
 test('one container without limits gets some', async () => {
   const id = await node.run(pod, { command: busy });
   await update(id, start);
@@ -145,6 +156,7 @@ test('an update that a crash has cut short is finished, of what runs and of what
   const running = await node.run(pod, { command: busy, resources: linux(start) });
   const made = await node.create(pod, { command: busy, resources: linux(start) });
   const gone = await node.run(pod, { command: busy, resources: linux(start) });
+  const { cgroup: doomed } = await node.facts(gone);
   await node.restart('kill', async () => {
     for (const id of [running, made, gone]) {
       const file = join(node.settings.directory, 'root/containers', id, 'record.json');
@@ -152,9 +164,7 @@ test('an update that a crash has cut short is finished, of what runs and of what
       const intended = { ...record.resources, memoryLimitBytes: 80n * MIB };
       writeFileSync(file, encode({ ...record, update: intended }));
     }
-    const { cgroup } = JSON.parse(JSON.stringify({ cgroup: node.cgroup }));
-    for (const pid of node.processesIn(cgroup))
-      if (readFileSync(`/proc/${pid}/cgroup`, 'utf8').includes(gone)) process.kill(pid, 'SIGKILL');
+    for (const pid of node.processesIn(doomed)) process.kill(pid, 'SIGKILL');
   });
   await node.exited(gone);
   await node.client.StartContainer({ containerId: made });
