@@ -13,6 +13,7 @@ import {
   splitAtArgument,
   UsageError,
 } from './command.ts';
+import { checkpoint } from './ctl/checkpoint.ts';
 import { create, inspect, rm, start, stop } from './ctl/containers.ts';
 import type { Ctl, Terminal } from './ctl/context.ts';
 import { cp } from './ctl/cp.ts';
@@ -56,6 +57,7 @@ export const ctlCommands: readonly Command<Ctl>[] = [
   metricsp,
   events,
   update,
+  checkpoint,
   version,
   info,
   runtimeConfig,

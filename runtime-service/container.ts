@@ -23,6 +23,8 @@ export type ContainerIntent =
   | (Intent & { readonly kind: 'bundle'; readonly path: string })
   | (Intent & { readonly kind: 'rootfs'; readonly target: string })
   | (Intent & { readonly kind: 'image-volume'; readonly target: string })
+  /** Where a checkpoint that is being made puts its parts. */
+  | (Intent & { readonly kind: 'checkpoint'; readonly path: string })
   | (Intent & { readonly kind: 'cgroup'; readonly path: string })
   | (Intent & { readonly kind: 'runtime'; readonly handler: string })
   | (Intent & { readonly kind: 'monitor'; readonly cgroup: string });

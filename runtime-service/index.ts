@@ -9,6 +9,7 @@ import type { UsageDetail } from '#linux/usage.ts';
 import { attach } from './attach.ts';
 import { Attachments } from './attachments.ts';
 import { CdiDevices } from './cdi/devices.ts';
+import { type CheckpointRequest, Checkpoints } from './checkpoint/index.ts';
 import { CleanUps } from './clean-up.ts';
 import type { ClientStreams } from './client-streams.ts';
 import type { ContainerConfig, LinuxResources } from './config.ts';
@@ -62,6 +63,7 @@ export class RuntimeService {
   readonly #starting: Starting;
   readonly #stopping: Stopping;
   readonly #removal: Removal;
+  readonly #checkpoints: Checkpoints;
   readonly #exits: Exits;
   readonly #cleanUps: CleanUps;
   readonly #stats: Stats;
@@ -76,6 +78,7 @@ export class RuntimeService {
     this.#stopping = new Stopping(runtime);
     this.#cleanUps = new CleanUps(runtime);
     this.#removal = new Removal(runtime, this.#stopping, this.#cleanUps);
+    this.#checkpoints = new Checkpoints(runtime);
     this.#exits = new Exits(runtime, this.#cleanUps);
     this.#stats = new Stats(runtime);
     this.#logs = new Logs(runtime);
@@ -162,6 +165,11 @@ export class RuntimeService {
   /** See `attach`. */
   attach(id: ContainerId, streams: ClientStreams, op: Operation): Promise<void> {
     return attach(this.#runtime, id, streams, op);
+  }
+
+  /** See `Checkpoints`. */
+  checkpoint(id: ContainerId, request: CheckpointRequest, op: Operation): Promise<void> {
+    return this.#checkpoints.checkpoint(id, request, op);
   }
 
   /** See `readFiles`. */

@@ -94,6 +94,43 @@ export class OciRuntime {
     await this.#run(op, 'update', ['update', '--resources', '-', id], { input: resources });
   }
 
+  /**
+   * Dumps a running container's processes into `checkpoint/` of the directory, CRIU's own files into `work/`; it runs on.
+   * Throws RuntimeFailed with the runtime's words and the reason that CRIU has logged.
+   */
+  async checkpoint(
+    id: ContainerId,
+    directory: string,
+    signal: AbortSignal,
+    reason: () => Promise<string>,
+  ): Promise<void> {
+    const paths = ['--image-path', `${directory}/checkpoint`, '--work-path', `${directory}/work`];
+    const flags = ['--leave-running', '--file-locks', '--tcp-established', '--ext-unix-sk'];
+    const argv = this.command('checkpoint', ...paths, ...flags, id);
+    const { status, stderr } = await this.#processes.run({ argv, env: PROGRAM_ENV, limit: 64 << 10 }, signal);
+    if (status.code === 0) return;
+    const text = words(stderr) || `exit code ${status.code}`;
+    if (/executable file not found|criu.*not (found|installed)|no such file or directory.*criu/i.test(text)) {
+      throw new CrispError('Unimplemented', `${this.handler} checkpoint: CRIU is not on this node: ${text}`, {
+        hint: 'install criu, in a version that knows this kernel',
+      });
+    }
+    const why = await reason();
+    throw new CrispError(
+      'RuntimeFailed',
+      `${this.handler} checkpoint: ${text}${why === '' ? '' : `: ${why}`}`,
+      {
+        hint: "see CRIU's words; a container with devices, or with a terminal, cannot be checkpointed by every version",
+      },
+    );
+  }
+
+  /** Lets a frozen container go on; one that is not frozen, or is gone, is success. */
+  async thaw(id: ContainerId, op: Operation): Promise<void> {
+    const tolerated = /not paused|does not exist|No such file|not found|not running/i;
+    await this.#run(op, 'resume', ['resume', id], { tolerated });
+  }
+
   /** What its program can do; asked anew after an update of it. Throws where it cannot be executed. */
   features(): Promise<HandlerFeatures> {
     return this.#probe.features();

@@ -6,7 +6,7 @@ import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from './co
 import { unknownExit } from './exits.ts';
 import { placesOf, type Runtime } from './runtime.ts';
 import { endStaleExec, type StaleExec, staleExecs } from './stale-execs.ts';
-import { ofProcess, undoContainer } from './undo.ts';
+import { ofCheckpoint, ofProcess, undoContainer } from './undo.ts';
 import { finishUpdate } from './update.ts';
 
 /** What an earlier daemon left unfinished besides the states of its records. */
@@ -91,7 +91,10 @@ export async function recoverContainer(
   await finishUpdate(runtime, id, op);
   const record = containers.get(id);
   if (!record) return;
-  if (record.state === 'creating') {
+  if (record.state === 'running' && record.intents.some(ofCheckpoint)) {
+    const { left } = await undoContainer(runtime, record, op, ofCheckpoint);
+    await containers.update({ ...record, intents: left });
+  } else if (record.state === 'creating') {
     const { left } = await undoContainer(runtime, record, op);
     if (left.length === 0) await containers.remove(record);
   } else if (record.state === 'starting') {

@@ -42,6 +42,11 @@ export function undoTable(runtime: Runtime, record: ContainerRecord): UndoTable<
     },
     rootfs: ({ target }) => runtime.rootfs.unmount(target),
     'image-volume': ({ target }) => runtime.rootfs.unmount(target),
+    // Killed in the middle, the OCI runtime leaves the container frozen.
+    checkpoint: async ({ path }, op) => {
+      if (record.state === 'running') await runtime.handlers.get(record.handler).thaw(record.id, op);
+      await kernel.files.removeTree(path);
+    },
     bundle: ({ path }) => kernel.files.removeTree(path),
   };
 }
@@ -62,6 +67,9 @@ export async function undoContainer(
 /** The effects of a running container, as against those of one that is merely made. */
 export const ofProcess = (intent: ContainerIntent): boolean =>
   intent.kind === 'cgroup' || intent.kind === 'runtime' || intent.kind === 'monitor';
+
+/** What a checkpoint of a running container has under way. */
+export const ofCheckpoint = (intent: ContainerIntent): boolean => intent.kind === 'checkpoint';
 
 /**
  * Ends this container's conmon, and an OCI create that it may be waiting for with all that it has started. They are

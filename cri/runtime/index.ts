@@ -4,6 +4,7 @@ import type { ContainerEvents } from '../events.ts';
 import type { CriServices } from '../services.ts';
 import type { Traces } from '../traces.ts';
 import { attach } from './attach.ts';
+import { checkpointContainer } from './checkpoint-container.ts';
 import { containerStats, listContainerStats } from './container-stats.ts';
 import { containerStatus } from './container-status.ts';
 import { createContainer } from './create-container.ts';
@@ -62,6 +63,7 @@ export const runtimeHandlers = (
     ListContainers: listContainers(services),
     ContainerStatus: containerStatus(services),
     ExecSync: execSync(services),
+    CheckpointContainer: checkpointContainer(services),
     ReopenContainerLog: reopenContainerLog(services),
     Exec: exec(services),
     Attach: attach(services),

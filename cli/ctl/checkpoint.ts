@@ -1,0 +1,32 @@
+/** `crisp ctl checkpoint`. */
+import { resolve } from 'node:path';
+import { fromBigInt } from '#api/cri/v1/index.ts';
+import { type Command, UsageError } from '../command.ts';
+import { type Ctl, forEachTarget, pick } from './context.ts';
+
+export const checkpoint: Command<Ctl> = {
+  name: 'checkpoint',
+  usage: '--export FILE CONTAINER',
+  summary: 'Write the state of a running container to an archive; it runs on',
+  flags: {
+    export: { type: 'string', short: 'e', value: 'FILE', doc: 'The archive, on the node of the runtime' },
+    limit: { type: 'string', value: 'SECONDS', doc: "How long it may take; the runtime's own limit" },
+  },
+  arity: [1, 1],
+  async run(ctl, parsed) {
+    const file = parsed.text('export');
+    if (file === undefined) throw new UsageError('--export is missing', 'name the archive: --export FILE');
+    const limit = parsed.text('limit') ?? '0';
+    if (!/^\d{1,7}$/.test(limit)) throw new UsageError(`--limit must be whole seconds, not '${limit}'`);
+    const location = resolve(file);
+    const { containers } = await ctl.client.ListContainers({}, ctl.call());
+    return forEachTarget(ctl, parsed.args, async (target) => {
+      const { id: containerId } = pick(containers, target);
+      await ctl.client.CheckpointContainer(
+        { containerId, location, timeout: fromBigInt(BigInt(limit)) },
+        ctl.call(),
+      );
+      return target;
+    });
+  },
+};
