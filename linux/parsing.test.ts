@@ -65,7 +65,7 @@ test('cgroup layouts: v2, v1, hybrid, combined and repeated mounts, none', () =>
   const unified = mounted('cgroup2', '/sys/fs/cgroup', 'rw,nsdelegate');
   assert.deepEqual(readLayout([unified]), {
     version: 2,
-    hierarchies: [{ root: '/sys/fs/cgroup', controllers: [] }],
+    hierarchies: [{ root: '/sys/fs/cgroup', controllers: [], unified: true }],
   });
   const hybrid = readLayout([
     mounted('cgroup2', '/sys/fs/cgroup/unified', 'rw'),
@@ -78,7 +78,7 @@ test('cgroup layouts: v2, v1, hybrid, combined and repeated mounts, none', () =>
     hierarchies: [
       { root: '/sys/fs/cgroup/cpu,cpuacct', controllers: ['cpu', 'cpuacct'] },
       { root: '/sys/fs/cgroup/systemd', controllers: [] },
-      { root: '/sys/fs/cgroup/unified', controllers: [] },
+      { root: '/sys/fs/cgroup/unified', controllers: [], unified: true },
     ],
   });
   const named = readLayout([unified, mounted('cgroup', '/sys/fs/cgroup/systemd', 'rw,name=systemd')]);
