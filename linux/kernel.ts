@@ -10,11 +10,13 @@
  * ENOENT of a named object: `NotFound`; ENOSPC, EDQUOT, EMFILE: `ResourceExhausted`).
  */
 import type { Duplex, Readable, Writable } from 'node:stream';
+import type { NatRules } from './nat-rules-port.ts';
 import type { PodLinks } from './pod-links-port.ts';
 import type { Streams } from './streams.ts';
 import type { SystemdUnits } from './systemd-units.ts';
 import type { Usage } from './usage.ts';
 
+export type { Masquerade, NatRules } from './nat-rules-port.ts';
 export type { JoinedBridge, JoinRequest, LeaveRequest, PodLinks } from './pod-links-port.ts';
 
 export interface Kernel {
@@ -163,40 +165,6 @@ export interface Namespaces {
   watch(process: ProcessRef, signal: AbortSignal): Promise<void>;
   /** Makes an empty, pinned network namespace (for CNI DEL after a reboot, and for tests). */
   pinEmptyNetwork(path: string): Promise<void>;
-}
-
-/** What leaves a pod for elsewhere than its own network gets the node's address. */
-export interface Masquerade {
-  readonly family: 4 | 6;
-  /** The pod's own chain in the table nat. */
-  readonly chain: string;
-  /** The comment of each rule. */
-  readonly text: string;
-  /** The pod's. */
-  readonly address: string;
-  /** Of the pod's network. */
-  readonly prefixLength: number;
-}
-
-/** Pods' rules in nf_tables, as iptables 1.8.9 writes them there. All or nothing, and off the main thread. */
-export interface NatRules {
-  /**
-   * Whether the node's own iptables writes the same: it is run in a network namespace of its own, where crisp takes its
-   * rules away, makes them anew and compares the kernel's account of both.
-   */
-  writesLike(
-    iptables: {
-      readonly argv: readonly string[];
-      readonly env: Readonly<Record<string, string>>;
-      readonly input: string;
-    },
-    rules: Masquerade,
-    signal: AbortSignal,
-  ): Promise<boolean>;
-  /** false: nothing is changed, since the chain is there already or those of the node are not. */
-  add(rules: Masquerade): Promise<boolean>;
-  /** The chain and the jumps there. false: nothing is changed, since a part is missing or stands elsewhere. */
-  remove(rules: Pick<Masquerade, 'family' | 'chain'>): Promise<boolean>;
 }
 
 export type StdioIn = 'null' | 'pipe' | { readonly fd: number };

@@ -1,0 +1,35 @@
+/** The NAT rules of pods, as `Kernel.nat` offers them. */
+
+/** What leaves a pod for elsewhere than its own network gets the node's address. */
+export interface Masquerade {
+  readonly family: 4 | 6;
+  /** The pod's own chain in the table nat. */
+  readonly chain: string;
+  /** The comment of each rule. */
+  readonly text: string;
+  /** The pod's. */
+  readonly address: string;
+  /** Of the pod's network. */
+  readonly prefixLength: number;
+}
+
+/** Pods' rules in nf_tables, as iptables 1.8.9 writes them there. All or nothing, and off the main thread. */
+export interface NatRules {
+  /**
+   * Whether the node's own iptables writes the same: it is run in a network namespace of its own, where crisp takes its
+   * rules away, makes them anew and compares the kernel's account of both.
+   */
+  writesLike(
+    iptables: {
+      readonly argv: readonly string[];
+      readonly env: Readonly<Record<string, string>>;
+      readonly input: string;
+    },
+    rules: Masquerade,
+    signal: AbortSignal,
+  ): Promise<boolean>;
+  /** false: nothing is changed, since the chain is there already or those of the node are not. */
+  add(rules: Masquerade): Promise<boolean>;
+  /** The chain and the jumps there. false: nothing is changed, since a part is missing or stands elsewhere. */
+  remove(rules: Pick<Masquerade, 'family' | 'chain'>): Promise<boolean>;
+}
