@@ -1,9 +1,11 @@
 /** A client of SPDY/3.1 for tests: it packs its headers with real compression, and shows every frame that comes back. */
+import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { request } from 'node:http';
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { constants, createDeflate, type Deflate } from 'node:zlib';
+import { createWebSocketStream, WebSocket } from 'ws';
 import { headerDictionary } from '#cri/streaming/spdy/dictionary.ts';
 import * as frames from '#cri/streaming/spdy/frames.ts';
 import { encodeHeaders } from '#cri/streaming/spdy/headers.ts';
@@ -14,9 +16,35 @@ export interface Upgraded {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly body: string;
-  readonly socket: Socket | undefined;
+  readonly socket: Duplex | undefined;
   readonly head: Buffer;
 }
+
+/** SPDY in the messages of a WebSocket. */
+export async function openTunnel(url: string): Promise<SpdyClient> {
+  const headers = { ...webSocketHeaders(), 'Sec-WebSocket-Protocol': 'SPDY/3.1+portforward.k8s.io' };
+  const { socket, head, status, headers: answer } = await upgrade(url, headers, 'GET');
+  if (!socket) throw new Error(`refused with ${status}`);
+  assert.equal(answer['sec-websocket-protocol'], 'SPDY/3.1+portforward.k8s.io');
+  // The client of ws refuses a protocol's name with a slash: its parts alone do not.
+  const peer = new WebSocket(null as never, [], {}) as WebSocket & {
+    setSocket(socket: Duplex, head: Buffer, options: object): void;
+  };
+  Object.assign(peer, { _isServer: false });
+  peer.setSocket(socket, head, {
+    maxPayload: 1 << 30,
+    skipUTF8Validation: true,
+    allowSynchronousEvents: true,
+  });
+  return new SpdyClient(createWebSocketStream(peer));
+}
+
+export const webSocketHeaders = (): Record<string, string> => ({
+  Connection: 'Upgrade',
+  Upgrade: 'websocket',
+  'Sec-WebSocket-Version': '13',
+  'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
+});
 
 /** One HTTP request with an upgrade. */
 export function upgrade(
@@ -86,7 +114,7 @@ export class ClientStream {
 }
 
 export class SpdyClient {
-  readonly socket: Socket;
+  readonly socket: Duplex;
   readonly streams = new Map<number, ClientStream>();
   readonly pongs: number[] = [];
   goAway: number | undefined;
@@ -98,8 +126,9 @@ export class SpdyClient {
   readonly #deflate: Deflate = createDeflate({ dictionary: headerDictionary });
   readonly #waiting = new Set<() => void>();
   #next = 1;
+  #tail: Promise<unknown> = Promise.resolve();
 
-  private constructor(socket: Socket, head: Buffer) {
+  constructor(socket: Duplex, head: Buffer = Buffer.alloc(0)) {
     this.socket = socket;
     const reader = new frames.FrameReader();
     const take = (bytes: Buffer) => {
@@ -130,19 +159,21 @@ export class SpdyClient {
     });
   }
 
-  async stream(
-    headers: Readonly<Record<string, string>>,
-    options: { fin?: boolean } = {},
-  ): Promise<ClientStream> {
+  /** Streams are opened one after another, whoever asks at the same time: their headers are one packed whole. */
+  stream(headers: Readonly<Record<string, string>>, options: { fin?: boolean } = {}): Promise<ClientStream> {
+    const opened = this.#tail.then(() => this.#open(headers, options));
+    this.#tail = opened.catch(() => {});
+    return opened;
+  }
+
+  async #open(headers: Readonly<Record<string, string>>, { fin }: { fin?: boolean }): Promise<ClientStream> {
     const id = this.#next;
     this.#next += 2;
     const stream = new ClientStream(id, this);
     this.streams.set(id, stream);
     const block = await this.pack(headers);
-    const flags = options.fin ? frames.FLAG_FIN : 0;
-    await this.send(
-      frames.controlFrame(frames.SYN_STREAM, flags, frames.words(id, 0), Buffer.alloc(2), block),
-    );
+    const start = [frames.words(id, 0), Buffer.alloc(2), block];
+    await this.send(frames.controlFrame(frames.SYN_STREAM, fin ? frames.FLAG_FIN : 0, ...start));
     return stream;
   }
 

@@ -1,0 +1,8 @@
+/** Run inside a pod's network: sends back what comes. Arguments: host, port. Says `ready` on its standard output. */
+import { createServer } from 'node:net';
+
+const [host, port] = process.argv.slice(2);
+createServer({ allowHalfOpen: true }, (socket) => {
+  socket.on('error', () => {});
+  socket.pipe(socket);
+}).listen(Number(port), host, () => console.log('ready'));

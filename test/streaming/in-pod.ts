@@ -1,0 +1,17 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { after } from 'node:test';
+import type { TestNode } from '../pods.ts';
+
+/** An echo server in the network of a pod; ends with the file. */
+export async function echoIn(node: TestNode, pod: string, host: string, port: number): Promise<void> {
+  const { info } = await node.client.PodSandboxStatus({ podSandboxId: pod, verbose: true });
+  const { pid } = JSON.parse(info['info'] ?? '{}') as { pid: number };
+  const program = join(import.meta.dirname, 'echo-server.ts');
+  const child = spawn('nsenter', ['-t', String(pid), '-n', process.execPath, program, host, String(port)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  after(() => child.kill('SIGKILL'));
+  await once(child.stdout, 'data');
+}
