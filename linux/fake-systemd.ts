@@ -9,6 +9,7 @@ export class FakeSystemd implements SystemdUnits {
   /** The loaded units and the properties that were given to them. */
   readonly units = new Map<string, readonly UnitProperty[]>();
   readonly #paths = new Map<string, string>();
+  readonly #listeners = new Set<() => void>();
   readonly #cgroups: Cgroups;
   readonly #processes: Pick<Processes, 'reference'>;
 
@@ -33,6 +34,18 @@ export class FakeSystemd implements SystemdUnits {
   #load(name: string, path: string, properties: readonly UnitProperty[]): void {
     this.units.set(name, properties);
     this.#paths.set(name, path);
+  }
+
+  onReload(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async listen(): Promise<void> {}
+
+  /** What `systemctl daemon-reload` makes crisp hear. */
+  reload(): void {
+    for (const listener of this.#listeners) listener();
   }
 
   async stop(unit: string, signal: AbortSignal): Promise<void> {

@@ -33,4 +33,12 @@ export interface SystemdUnits {
   startScope(request: ScopeRequest, signal: AbortSignal): Promise<void>;
   /** Stops a unit with all that it holds. One that is not loaded is success. Resolves when systemd has done it. */
   stop(unit: string, signal: AbortSignal): Promise<void>;
+  /**
+   * Tells when systemd has reloaded its units (`systemctl daemon-reload`, done by every installed package with a service):
+   * it then writes all that it thinks it knows of a group anew. Also told when systemd can be heard again after a time
+   * in which it could not. Returns the end of the telling.
+   */
+  onReload(listener: () => void): () => void;
+  /** Begins to hear reloads, where no unit was asked for yet. Throws as `startScope` does. */
+  listen(signal: AbortSignal): Promise<void>;
 }

@@ -1,11 +1,11 @@
 /**
- * systemd over the system bus. The connection is made at the first call and made again when it is gone; one signal,
- * JobRemoved, tells how each job ended.
+ * systemd over the system bus. The connection is made at the first call and made again when it is gone. Two signals are
+ * heard: JobRemoved tells how each job ended, Reloading when all units have been read anew.
  */
 import { existsSync } from 'node:fs';
 import { CrispError, hasCode } from '#core/errors.ts';
 import { abandoned } from './abort.ts';
-import { DBusConnection, type Reply } from './dbus.ts';
+import { DBusConnection, type MethodCall, type Reply } from './dbus.ts';
 import type { Message } from './dbus-message.ts';
 import type { DBusValue } from './dbus-values.ts';
 import type { ScopeRequest, SystemdUnits, UnitProperty } from './systemd-units.ts';
@@ -14,7 +14,10 @@ const SYSTEM_BUS = '/run/dbus/system_bus_socket';
 const SYSTEMD = 'org.freedesktop.systemd1';
 const OBJECT = '/org/freedesktop/systemd1';
 const MANAGER = `${SYSTEMD}.Manager`;
-const JOB_REMOVED = `type='signal',sender='${SYSTEMD}',path='${OBJECT}',interface='${MANAGER}',member='JobRemoved'`;
+const signalRule = (member: string): string =>
+  `type='signal',sender='${SYSTEMD}',path='${OBJECT}',interface='${MANAGER}',member='${member}'`;
+
+const systemdMethod = { destination: SYSTEMD, path: OBJECT, interface: MANAGER };
 
 /** The errors of systemd and the bus that say more than "no". */
 const codes = {
@@ -40,6 +43,7 @@ export class Systemd implements SystemdUnits, Disposable {
   #bus: Promise<DBusConnection> | undefined;
   /** By unit. */
   readonly #watches = new Map<string, Set<JobWatch>>();
+  readonly #listeners = new Set<() => void>();
 
   /** `socket`: the system bus. */
   constructor(options: { readonly socket?: string; readonly booted?: boolean } = {}) {
@@ -78,6 +82,19 @@ export class Systemd implements SystemdUnits, Disposable {
     }
   }
 
+  onReload(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async listen(signal: AbortSignal): Promise<void> {
+    await this.#connected('hear of reloads', signal);
+  }
+
+  #tellReload(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
   /** Calls a method that answers with a job, and waits for the job's end. */
   async #job(
     unit: string,
@@ -90,10 +107,7 @@ export class Systemd implements SystemdUnits, Disposable {
     this.#watches.set(unit, watches.add(watch));
     try {
       const bus = await this.#connected(what, signal);
-      const reply = await bus.call(
-        { destination: SYSTEMD, path: OBJECT, interface: MANAGER, ...method },
-        signal,
-      );
+      const reply = await bus.call({ ...systemdMethod, ...method }, signal);
       const job = String(accepted(reply, what)[0]);
       const result = await this.#result(watch, job, bus, what, signal);
       if (result !== 'done') throw failed(what, unit, result);
@@ -156,28 +170,21 @@ export class Systemd implements SystemdUnits, Disposable {
       },
       signal,
     );
-    const calls = [
-      {
-        destination: 'org.freedesktop.DBus',
-        path: '/org/freedesktop/DBus',
-        interface: 'org.freedesktop.DBus',
-        member: 'AddMatch',
-        signature: 's',
-        body: [JOB_REMOVED],
-      },
-      // Without a subscriber systemd sends no signals.
-      {
-        destination: SYSTEMD,
-        path: OBJECT,
-        interface: MANAGER,
-        member: 'Subscribe',
-        signature: '',
-        body: [],
-      },
-    ];
+    const addMatch = (member: string): MethodCall => ({
+      destination: 'org.freedesktop.DBus',
+      path: '/org/freedesktop/DBus',
+      interface: 'org.freedesktop.DBus',
+      member: 'AddMatch',
+      signature: 's',
+      body: [signalRule(member)],
+    });
+    // Without a subscriber systemd sends no signals.
+    const subscribe = { ...systemdMethod, member: 'Subscribe', signature: '', body: [] };
+    const calls: readonly MethodCall[] = [addMatch('JobRemoved'), addMatch('Reloading'), subscribe];
     try {
       const replies = await Promise.all(calls.map((call) => bus.call(call, signal)));
       for (const [index, reply] of replies.entries()) accepted(reply, calls[index]?.member ?? '');
+      this.#tellReload();
       return bus;
     } catch (error) {
       bus[Symbol.dispose]();
@@ -186,6 +193,8 @@ export class Systemd implements SystemdUnits, Disposable {
   }
 
   #onSignal({ member, signature, body }: Message): void {
+    // Told with `true` when it begins and with `false` when it is done.
+    if (member === 'Reloading' && signature === 'b' && body[0] === false) this.#tellReload();
     if (member !== 'JobRemoved' || signature !== 'uoss') return;
     const [, job, unit, result] = body as [number, string, string, string];
     for (const watch of this.#watches.get(unit) ?? []) {

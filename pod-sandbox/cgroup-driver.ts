@@ -2,8 +2,8 @@
 import { CrispError } from '#core/errors.ts';
 import type { ContainerId, SandboxId } from '#core/ids.ts';
 import type { Cgroups } from '#linux/kernel.ts';
+import type { Limit } from '#linux/unit-limits.ts';
 import type { SandboxLinux } from './config.ts';
-import type { Limit } from './limits.ts';
 
 export type CgroupDriverName = 'cgroupfs' | 'systemd';
 

@@ -3,12 +3,8 @@
  * sandbox itself costs (`overhead`), added up. Never applied to a kubelet's cgroup.
  */
 import type { CgroupVersion } from '#linux/kernel.ts';
+import { cpuWeight, type Limit } from '#linux/unit-limits.ts';
 import type { SandboxLinux, SandboxResources } from './config.ts';
-
-export interface Limit {
-  readonly file: string;
-  readonly value: string;
-}
 
 /** The kernel's default period, microseconds. */
 const PERIOD = 100_000n;
@@ -52,6 +48,13 @@ export function changedLimits(
   return [...lifted, ...limits];
 }
 
+/** The limits in the words of v2, which are systemd's on either version; the keys of `unified` are v2's alone. */
+export function sliceLimits(linux: SandboxLinux, version: CgroupVersion): Limit[] {
+  const { resources } = linux;
+  const typed = version === 1 && resources ? { ...linux, resources: { ...resources, unified: {} } } : linux;
+  return podLimits(typed, 2);
+}
+
 /** Overhead without a limit of its own to add to (0: unlimited) makes no limit. */
 function sum(resources: SandboxResources | undefined, overhead: SandboxResources | undefined): Amounts {
   const cpuPeriod = resources?.cpuPeriod || PERIOD;
@@ -82,14 +85,8 @@ function limitsV1({ cpuPeriod, cpuQuota, cpuShares, memoryLimit }: Amounts): Lim
 
 function limitsV2({ cpuPeriod, cpuQuota, cpuShares, memoryLimit }: Amounts): Limit[] {
   const limits: Limit[] = [];
-  if (cpuShares > 0n) limits.push({ file: 'cpu.weight', value: `${weight(cpuShares)}` });
+  if (cpuShares > 0n) limits.push({ file: 'cpu.weight', value: `${cpuWeight(cpuShares)}` });
   if (cpuQuota > 0n) limits.push({ file: 'cpu.max', value: `${cpuQuota} ${cpuPeriod}` });
   if (memoryLimit > 0n) limits.push({ file: 'memory.max', value: `${memoryLimit}` });
   return limits;
-}
-
-/** Shares of 2 … 262144 onto weights of 1 … 10000, in the linear way of the kubelet and the OCI runtimes. */
-function weight(shares: bigint): bigint {
-  const bounded = shares < 2n ? 2n : shares > 262_144n ? 262_144n : shares;
-  return 1n + ((bounded - 2n) * 9999n) / 262_142n;
 }

@@ -19,6 +19,7 @@ import { KeyedQueue } from '#core/single-flight.ts';
 import type { Cgroups } from '#linux/kernel.ts';
 import { sliceChain, sliceOf, sliceOfPath, slicePath, sliceWithin } from '#linux/slice-names.ts';
 import type { SystemdUnits } from '#linux/systemd-units.ts';
+import { type UnitLimits, unitLimits } from '#linux/unit-limits.ts';
 import {
   type CgroupDriver,
   checkControllers,
@@ -27,7 +28,7 @@ import {
   under,
 } from './cgroup-driver.ts';
 import type { SandboxLinux } from './config.ts';
-import { type SliceLimits, sliceLimits, wantedLimits } from './systemd-limits.ts';
+import { sliceLimits } from './limits.ts';
 
 /** How long systemd has to see by itself that a scope is empty, in milliseconds. */
 const NOTICE_MS = 2000;
@@ -97,14 +98,14 @@ export class SystemdDriver implements CgroupDriver {
   async create(cgroup: PodCgroup, linux: SandboxLinux): Promise<void> {
     // A scope needs a process. What can be wrong with the limits is found before there is one.
     const { cgroups } = this.#options;
-    if (cgroup.own) checkControllers(unitsOf(cgroup).slice, wantedLimits(linux, cgroups.version), cgroups);
+    if (cgroup.own) checkControllers(unitsOf(cgroup).slice, sliceLimits(linux, cgroups.version), cgroups);
   }
 
   async join(cgroup: PodCgroup, linux: SandboxLinux, pid: number, signal: AbortSignal): Promise<void> {
     const { cgroups } = this.#options;
     const units = unitsOf(cgroup);
-    const limits: SliceLimits = cgroup.own
-      ? sliceLimits(wantedLimits(linux, cgroups.version), cgroups.version)
+    const limits: UnitLimits = cgroup.own
+      ? unitLimits(sliceLimits(linux, cgroups.version), cgroups.version)
       : { properties: [], files: [] };
     await this.#inTurn(units, () => this.#start(cgroup, units, limits, pid, signal));
     if (cgroups.version === 1) {
@@ -118,7 +119,7 @@ export class SystemdDriver implements CgroupDriver {
   async #start(
     cgroup: PodCgroup,
     { slice, scope }: PodUnits,
-    { properties }: SliceLimits,
+    { properties }: UnitLimits,
     pid: number,
     signal: AbortSignal,
   ): Promise<void> {

@@ -3,7 +3,7 @@
  * witness, the emptied cgroup the second. Where the monitor was killed and no file will come, the sweep finds the
  * process gone by its reference, and the cgroup is emptied before anything is published.
  */
-import { type FSWatcher, watch } from 'node:fs';
+import { existsSync, type FSWatcher, watch } from 'node:fs';
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId } from '#core/ids.ts';
@@ -139,7 +139,13 @@ export class Exits {
         'processes of an ended container stay behind',
       );
     }
-    return verdict(told, kernel.cgroups.oomKills(record.cgroup.path) > 0);
+    return verdict(told, this.#oomKilled(record));
+  }
+
+  /** systemd removes an emptied scope with its counters at once; conmon has looked before it told of the exit. */
+  #oomKilled({ id, cgroup }: ContainerRecord): boolean {
+    const { kernel, options } = this.#runtime;
+    return kernel.cgroups.oomKills(cgroup.path) > 0 || existsSync(`${placesOf(options, id).bundle}/oom`);
   }
 }
 

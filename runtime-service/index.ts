@@ -32,6 +32,7 @@ import type { Runtime } from './runtime.ts';
 import { Starting } from './start.ts';
 import { type ContainerUsage, Stats, type StorageUsage } from './stats.ts';
 import { Stopping } from './stop.ts';
+import { keepUnitLimits } from './unit-limits.ts';
 import { updateResources } from './update.ts';
 
 export type { ClientStreams } from './client-streams.ts';
@@ -69,6 +70,7 @@ export class RuntimeService {
   readonly #stats: Stats;
   readonly #logs: Logs;
   readonly #unfinished: Unfinished;
+  #forgetUnits: (() => void) | undefined;
 
   private constructor(runtime: Runtime, unfinished: Unfinished) {
     this.#runtime = runtime;
@@ -115,6 +117,7 @@ export class RuntimeService {
     await this.#exits.open();
     this.#stats.open();
     await recoverContainers(this.#runtime, this.#cleanUps, this.#unfinished, op);
+    this.#forgetUnits = keepUnitLimits(this.#runtime);
   }
 
   /** See `Creation`. */
@@ -271,6 +274,7 @@ export class RuntimeService {
 
   /** Stops watching. Containers run on. */
   async close(): Promise<void> {
+    this.#forgetUnits?.();
     await this.#stopping.close();
     this.#exits.close();
     await this.#cleanUps.close();

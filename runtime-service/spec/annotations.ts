@@ -1,4 +1,7 @@
-import type { Labels } from '../config.ts';
+import { unitLimits } from '#linux/unit-limits.ts';
+import type { Labels, LinuxResources } from '../config.ts';
+import { limitFiles } from './limit-files.ts';
+import type { ResourceHost } from './resources.ts';
 
 /** What crun obeys: a client that could set it would replace filters, or run a program of the node as a hook. */
 const COMMANDS = 'run.oci.';
@@ -21,8 +24,20 @@ export function passedAnnotations(
 export const isUnit = (cgroupsPath: string): boolean => !cgroupsPath.startsWith('/');
 
 /**
- * Older versions of crun (1.8) put the limits on a group of their own below the container's scope unless told otherwise:
- * they belong on the scope, where the kubelet and `systemd-cgtop` look for them.
+ * What the OCI runtime is to tell systemd of a container's scope. Limits that systemd does not know it takes back with its
+ * next reload: crun 1.8 writes them to the control files alone. That version also puts them on a group of their own below
+ * the scope unless told otherwise: they belong on the scope, where the kubelet and `systemd-cgtop` look.
  */
-export const unitAnnotations = (cgroupsPath: string): Record<string, string> =>
-  isUnit(cgroupsPath) ? { 'run.oci.systemd.subgroup': '' } : {};
+export function unitAnnotations(
+  cgroupsPath: string,
+  resources: LinuxResources,
+  host: ResourceHost,
+): Record<string, string> {
+  if (!isUnit(cgroupsPath)) return {};
+  const limits = host.version === 2 ? limitFiles(resources, host) : [];
+  const numbers = unitLimits(limits, host.version).properties.filter(({ type }) => type === 't');
+  return Object.fromEntries([
+    ['run.oci.systemd.subgroup', ''],
+    ...numbers.map(({ name, value }) => [`org.systemd.property.${name}`, `uint64 ${String(value)}`]),
+  ]);
+}

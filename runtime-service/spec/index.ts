@@ -132,7 +132,7 @@ async function ociAnnotations(
 ): Promise<Record<string, string>> {
   const passed = {
     ...passedAnnotations(pod.annotations, config.annotations, runtime.allowedAnnotations),
-    ...unitAnnotations(cgroup),
+    ...unitAnnotations(cgroup, config.resources, host),
   };
   const program =
     seccomp && runtime.seccompPrograms ? await host.seccompPrograms.program(seccomp) : undefined;

@@ -22,9 +22,9 @@ test('zero is unset, and nothing set is nothing written', () => {
   assert.deepEqual(of({}), {});
 });
 
-test('cpu: each field by itself, a quota of -1 is no limit', () => {
+test('cpu: each field by itself; a quota of -1 is no limit, which a new group has', () => {
   assert.deepEqual(of({ cpuShares: 512n, cpuPeriod: 100000n, cpuQuota: -1n }), {
-    cpu: { shares: 512n, period: 100000n, quota: -1n },
+    cpu: { shares: 512n, period: 100000n },
   });
   assert.deepEqual(of({ cpusetCpus: '0-1', cpusetMems: '0' }), { cpu: { cpus: '0-1', mems: '0' } });
 });
@@ -80,7 +80,16 @@ test('a unified key that leaves the cgroup is refused', () => {
     'a.b/c',
     'memory.max\n',
     '__proto__',
+    'cgroup.freeze',
+    'cgroup.procs',
   ]) {
-    refused({ unified: { ['x.y']: '1', ...Object.fromEntries([[key, '1']]) } }, /unified/);
+    refused({ unified: { ['memory.high']: '1', ...Object.fromEntries([[key, '1']]) } }, /unified/);
   }
+});
+
+test('a unified key of a controller that is not there is refused by name', () => {
+  assert.throws(
+    () => of({ unified: { 'misc.max': '1' } }),
+    (error) => hasCode(error, 'FailedPrecondition') && /misc\.max.*no misc controller/.test(error.message),
+  );
 });

@@ -23,7 +23,8 @@ export function ociResources(wanted: LinuxResources, host: ResourceHost): OciRes
   const cpu: NonNullable<OciResources['cpu']> = {};
   if (wanted.cpuShares > 0n) cpu.shares = wanted.cpuShares;
   if (wanted.cpuPeriod > 0n) cpu.period = wanted.cpuPeriod;
-  if (wanted.cpuQuota !== 0n) cpu.quota = wanted.cpuQuota;
+  // No limit is what a new group has; crun on version 1 fails to write it.
+  if (wanted.cpuQuota > 0n) cpu.quota = wanted.cpuQuota;
   if (wanted.cpusetCpus !== '') cpu.cpus = wanted.cpusetCpus;
   if (wanted.cpusetMems !== '') cpu.mems = wanted.cpusetMems;
   if (Object.keys(cpu).length > 0) resources.cpu = cpu;
@@ -36,7 +37,7 @@ export function ociResources(wanted: LinuxResources, host: ResourceHost): OciRes
 
   const unified = Object.entries(wanted.unified);
   if (unified.length > 0 && host.version === 2) {
-    for (const [key] of unified) checkUnifiedKey(key);
+    for (const [key] of unified) checkUnifiedKey(key, host.controllers);
     resources.unified = Object.fromEntries(unified);
   }
   return resources;
@@ -75,14 +76,20 @@ function checkSigns(wanted: LinuxResources): void {
   }
 }
 
-function checkUnifiedKey(key: string): void {
-  // A key is a file's name in the cgroup's directory; nothing else may be reached by it.
-  if (/^[a-z0-9_]+(\.[A-Za-z0-9_]+)+$/.test(key)) return;
+function checkUnifiedKey(key: string, controllers: ReadonlySet<string>): void {
+  // A key is a file's name in the cgroup's directory; the files of `cgroup.` move and kill, they do not limit.
+  if (!/^(?!cgroup\.)[a-z0-9_]+(\.[A-Za-z0-9_]+)+$/.test(key)) {
+    throw new CrispError(
+      'InvalidArgument',
+      `unified: ${JSON.stringify(key)} is not the name of a cgroup file with a limit`,
+      { hint: 'use names such as memory.high' },
+    );
+  }
+  const controller = key.split('.')[0] ?? '';
+  if (controllers.has(controller)) return;
   throw new CrispError(
-    'InvalidArgument',
-    `unified: ${JSON.stringify(key)} is not the name of a cgroup file`,
-    {
-      hint: 'use names such as memory.high',
-    },
+    'FailedPrecondition',
+    `unified: ${key}: this node has no ${controller} controller for cgroups`,
+    { hint: `drop the key, or start the kernel with the controller (cgroup_enable=${controller})` },
   );
 }

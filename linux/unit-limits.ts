@@ -1,20 +1,23 @@
-/** The limits of a slice that crisp makes, as systemd's properties (systemd.resource-control(5)). */
-import type { UnitProperty } from '#linux/systemd-units.ts';
-import type { SandboxLinux } from './config.ts';
-import { type Limit, podLimits } from './limits.ts';
+/** Limits in the words of cgroup v2's control files, and systemd's for the same (systemd.resource-control(5)). */
+import type { UnitProperty } from './systemd-units.ts';
 
-const INFINITY = 2n ** 64n - 1n;
-const MICROSECONDS = 1_000_000n;
-/** A bit of a set of processors or memory nodes beyond this is a slip of the pen. */
-const MAX_BIT = 8191;
+/** A control file of a cgroup and its value. */
+export interface Limit {
+  readonly file: string;
+  readonly value: string;
+}
 
-export interface SliceLimits {
+export interface UnitLimits {
   readonly properties: readonly UnitProperty[];
-  /** What systemd has no property for: control files of the slice's group, which it leaves alone. */
+  /** What systemd has no property for. */
   readonly files: readonly Limit[];
 }
 
-/** Properties of numbers by the control file of cgroup v2 that systemd writes for them, on v1 the like of it. */
+const INFINITY = 2n ** 64n - 1n;
+const MICROSECONDS = 1_000_000n;
+/** A processor or memory node beyond this is a slip of the pen. */
+const MAX_BIT = 8191;
+
 const numbers: Readonly<Record<string, string>> = {
   'memory.min': 'MemoryMin',
   'memory.low': 'MemoryLow',
@@ -30,15 +33,14 @@ const sets: Readonly<Record<string, string>> = {
   'cpuset.mems': 'AllowedMemoryNodes',
 };
 
-/** The limits in the words of v2, which are systemd's on either version; the keys of `unified` are v2's alone. */
-export function wantedLimits(linux: SandboxLinux, version: 1 | 2): Limit[] {
-  const { resources } = linux;
-  const typed = version === 1 && resources ? { ...linux, resources: { ...resources, unified: {} } } : linux;
-  return podLimits(typed, 2);
+/** Shares of 2 … 262144 onto weights of 1 … 10000, in the linear way of the kubelet and the OCI runtimes. */
+export function cpuWeight(shares: bigint): bigint {
+  const bounded = shares < 2n ? 2n : shares > 262_144n ? 262_144n : shares;
+  return 1n + ((bounded - 2n) * 9999n) / 262_142n;
 }
 
-/** `limits` in the words of v2. On v1 systemd knows no sets of processors: they are files there. */
-export function sliceLimits(limits: readonly Limit[], version: 1 | 2): SliceLimits {
+/** On v1 systemd carries the same properties out with v1's files, but for the sets of processors, which it lacks there. */
+export function unitLimits(limits: readonly Limit[], version: 1 | 2): UnitLimits {
   const properties: UnitProperty[] = [];
   const files: Limit[] = [];
   for (const limit of limits) {
@@ -50,9 +52,9 @@ export function sliceLimits(limits: readonly Limit[], version: 1 | 2): SliceLimi
 }
 
 function propertiesOf({ file, value }: Limit): UnitProperty[] | undefined {
-  const number = numbers[file];
-  const set = sets[file];
-  if (number && /^(max|\d+)$/.test(value))
+  const number = Object.hasOwn(numbers, file) ? numbers[file] : undefined;
+  const set = Object.hasOwn(sets, file) ? sets[file] : undefined;
+  if (number && /^(max|\d{1,19})$/.test(value))
     return [{ name: number, type: 't', value: value === 'max' ? INFINITY : BigInt(value) }];
   if (set) return bitmap(set, value);
   return file === 'cpu.max' ? quota(value) : undefined;
@@ -60,7 +62,7 @@ function propertiesOf({ file, value }: Limit): UnitProperty[] | undefined {
 
 /** `QUOTA PERIOD` or `max PERIOD`; systemd counts the quota for each second. */
 function quota(value: string): UnitProperty[] | undefined {
-  const [, amount = '', period = '100000'] = /^(max|\d+)(?: (\d+))?$/.exec(value) ?? [];
+  const [, amount = '', period = '100000'] = /^(max|\d{1,12})(?: (\d{1,12}))?$/.exec(value) ?? [];
   if (amount === '' || BigInt(period) === 0n) return undefined;
   const perSecond = amount === 'max' ? INFINITY : (BigInt(amount) * MICROSECONDS) / BigInt(period);
   return [
