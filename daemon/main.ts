@@ -150,8 +150,10 @@ async function open(config: Config, kernel: Kernel, log: DaemonLog): Promise<Ser
   late.containers.onChange((after, before) => {
     if (!after && before) for (const image of imagesOf(before)) images.released(image);
   });
-  await images.recover(new Operation('recover images', { log }));
-  late.notIdMapped = await whyNotIdMapped(kernel, join(config.root, 'images'), join(config.state, 'probe'));
+  [late.notIdMapped] = await Promise.all([
+    whyNotIdMapped(kernel, join(config.root, 'images'), join(config.state, 'probe')),
+    images.recover(new Operation('recover images', { log })),
+  ]);
   if (late.notIdMapped !== undefined) log.info({ reason: late.notIdMapped }, 'no user namespaces for pods');
   return { images, pods, containers: late.containers, handlers, driver, idMapping };
 }

@@ -77,7 +77,9 @@ test('a program is asked once, and again when another one stands at its path', a
     const code = failing || argv[1] === 'features' ? 1 : 0;
     return { status: { code, signal: undefined }, stdout, stderr: Buffer.from('broken') };
   };
-  const probe = new FeatureProbe(() => path, { run } as Processes, 1000);
+  const memory = join(directory, 'state/features.json');
+  const open = () => new FeatureProbe(() => path, memory, { run } as Processes, 1000);
+  const probe = open();
   await Promise.all([probe.features(), probe.features()]);
   await probe.features();
   assert.deepEqual([runs, probe.known?.idMappedMounts], [2, true]);
@@ -90,5 +92,13 @@ test('a program is asked once, and again when another one stands at its path', a
   failing = false;
   await probe.features();
   assert.equal(runs, 6);
+  assert.deepEqual(await open().features(), probe.known);
+  assert.equal(runs, 6, 'a new daemon knows what the last one was told');
+  writeFileSync(memory, '{"identity":');
+  await open().features();
+  assert.equal(runs, 8, 'what is damaged is asked anew');
+  writeFileSync(path, 'a third');
+  await open().features();
+  assert.equal(runs, 10, 'and so is another program');
   rmSync(directory, { recursive: true });
 });

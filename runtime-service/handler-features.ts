@@ -2,7 +2,8 @@
  * What an OCI runtime's program can do, by asking it. Old ones ignore an id map without a word and leave a volume's
  * files to nobody, so only what is known of this very program counts.
  */
-import { stat } from 'node:fs/promises';
+import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { CrispError } from '#core/errors.ts';
 import type { Processes } from '#linux/kernel.ts';
 import { PROGRAM_ENV } from './programs.ts';
@@ -19,6 +20,12 @@ export interface HandlerFeatures {
   /** Obeys the mount option `rro`. */
   readonly recursiveReadOnly: boolean;
   readonly checkpoint: boolean;
+}
+
+interface Kept {
+  readonly identity: string;
+  /** JSON has no undefined. */
+  readonly features: Omit<HandlerFeatures, 'idMapOption'> & { readonly idMapOption?: 'ridmap' };
 }
 
 /** The part of the OCI features document that counts here (runtime-spec, features.md); all of it may lie. */
@@ -92,18 +99,26 @@ export function needRecursiveReadOnly(handler: string, path: string, features: H
 }
 
 const LIMIT = 256 << 10;
+/** To be raised when what is read out of the answers changes. */
+const FORMAT = 1;
 
-/** The features of one program, asked anew when another file stands at its path. */
+/**
+ * The features of one program, asked anew when another file stands at its path. The answer is kept in a file too, so
+ * that a daemon that starts again on the same programs runs none of them.
+ */
 export class FeatureProbe {
   readonly #path: () => string;
+  readonly #memory: string;
   readonly #processes: Processes;
   readonly #timeout: number;
   #identity = '';
   #answer: Promise<HandlerFeatures> | undefined;
   #known: HandlerFeatures | undefined;
 
-  constructor(path: () => string, processes: Processes, timeoutMs: number) {
+  /** `memory` is the file; it ends with the boot or earlier. */
+  constructor(path: () => string, memory: string, processes: Processes, timeoutMs: number) {
     this.#path = path;
+    this.#memory = memory;
     this.#processes = processes;
     this.#timeout = timeoutMs;
   }
@@ -116,11 +131,11 @@ export class FeatureProbe {
   /** Throws NotFound where there is no program, RuntimeFailed where it cannot be asked. */
   async features(): Promise<HandlerFeatures> {
     const path = this.#path();
-    const { dev, ino, mtimeMs, size } = await stat(path);
-    const identity = `${dev}:${ino}:${mtimeMs}:${size}`;
+    const { dev, ino, mtimeMs, ctimeMs, size } = await stat(path);
+    const identity = `${FORMAT}:${path}:${dev}:${ino}:${mtimeMs}:${ctimeMs}:${size}`;
     if (this.#answer && identity === this.#identity) return this.#answer;
     this.#identity = identity;
-    const answer = this.#ask(path);
+    const answer = this.#remembered(identity).then((known) => known ?? this.#askAndKeep(path, identity));
     this.#answer = answer;
     answer.then(
       (features) => {
@@ -131,6 +146,30 @@ export class FeatureProbe {
       },
     );
     return answer;
+  }
+
+  /** What an earlier daemon was told by this very program. */
+  async #remembered(identity: string): Promise<HandlerFeatures | undefined> {
+    try {
+      const kept = JSON.parse(await readFile(this.#memory, 'utf8')) as Kept;
+      return kept.identity === identity ? { idMapOption: undefined, ...kept.features } : undefined;
+    } catch {
+      return undefined; // none, or cut short: it is asked
+    }
+  }
+
+  async #askAndKeep(path: string, identity: string): Promise<HandlerFeatures> {
+    const features = await this.#ask(path);
+    try {
+      await mkdir(dirname(this.#memory), { recursive: true, mode: 0o700 });
+      await writeFile(`${this.#memory}.new`, JSON.stringify({ identity, features }), {
+        mode: 0o600,
+      });
+      await rename(`${this.#memory}.new`, this.#memory);
+    } catch {
+      // The next start asks once more.
+    }
+    return features;
   }
 
   async #ask(path: string): Promise<HandlerFeatures> {

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { basename } from 'node:path';
+import { basename, join } from 'node:path';
 import { CrispError, describeError, hasCode } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import type { Log, Operation } from '#core/operation.ts';
@@ -36,7 +36,12 @@ export class OciRuntime {
     this.#stateRoot = stateRoot;
     this.#processes = processes;
     this.#timeout = timeout;
-    this.#probe = new FeatureProbe(() => this.path, processes, timeout);
+    this.#probe = new FeatureProbe(
+      () => this.path,
+      join(stateRoot, '../../features', `${handler}.json`),
+      processes,
+      timeout,
+    );
   }
 
   /** Absolute. Throws NotFound where the program is not there; looked up until it is found. */

@@ -10,7 +10,16 @@
  *     install, share/   puts it on a node and takes it away again; the unit, the files of /etc
  *     LICENSE, LICENSES/  crisp's own, and those of what is inside
  */
-import { existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CrispError, describeError } from '#core/errors.ts';
@@ -46,7 +55,7 @@ async function buildTree(output: string): Promise<string> {
   place(join(MODULES, `node-linux-${arch}/bin/node`), 'lib/node', 0o755);
   place(join(PROJECT, 'pod-sandbox/build/pause'), 'lib/pause', 0o755);
   for (const file of PAUSE_SOURCES) place(join(PROJECT, 'pod-sandbox', file), `lib/${file}`);
-  place(join(import.meta.dirname, 'crisp'), 'bin/crisp', 0o755);
+  write(join(tree, 'bin/crisp'), starter(), 0o755);
   place(join(DEPLOY, 'install'), 'install', 0o755);
   for (const file of SHARED) place(join(DEPLOY, file), `share/${basename(file)}`);
   place(join(PROJECT, 'LICENSE'), 'LICENSE');
@@ -59,6 +68,16 @@ async function buildTree(output: string): Promise<string> {
   return tree;
 }
 
+/** bin/crisp, with the places of this form. */
+function starter(): string {
+  const text = readFileSync(join(PROJECT, 'bin/crisp'), 'utf8');
+  const places = { 'node_modules/.bin/node': 'lib/node', 'cli/main.ts': 'lib/js/main.js' };
+  return Object.entries(places).reduce((all, [from, to]) => {
+    if (all.includes(from)) return all.replaceAll(from, to);
+    throw new CrispError('Internal', `bin/crisp names no ${from}`);
+  }, text);
+}
+
 function licenseOf(directory: string): string {
   const [file] = globSync(['LICENSE*', 'LICENCE*', 'license*'], { cwd: directory }).sort();
   return join(directory, file ?? 'package.json');
@@ -69,10 +88,13 @@ function write(path: string, contents: Uint8Array | string, mode = 0o644): void 
   writeFileSync(path, contents, { mode });
 }
 
+/** By the kernel: a program that is written in one piece is mapped in huge pages, each of which counts whole. */
 function copy(from: string, to: string, mode: number): void {
   if (!existsSync(from))
     throw new CrispError('FailedPrecondition', `${from} is missing`, { hint: 'run npm run setup' });
-  write(to, readFileSync(from), mode);
+  mkdirSync(dirname(to), { recursive: true, mode: 0o755 });
+  copyFileSync(from, to);
+  chmodSync(to, mode);
 }
 
 try {
