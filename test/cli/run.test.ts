@@ -136,7 +136,7 @@ test("mistakes are usage errors; unknown objects are the server's errors", async
   runtime.pods.set(`${one.slice(0, 20)}${two.slice(20)}`, twin);
   assert.match((await crisp(['stopp', one.slice(0, 20)])).err, /short for several/);
   assert.equal((await crisp(['stopp', one])).code, 0);
-  assert.match(await ok('help'), /inspectp {5}Show the status of pods/);
+  assert.match(await ok('help'), /inspectp +Show the status of pods/);
   assert.match(await ok('help', 'ps'), /Usage: crisp ctl ps/);
   assert.match(await ok('run', '--help'), /IMAGE \[COMMAND/);
 });
