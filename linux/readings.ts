@@ -18,8 +18,9 @@ import type { ProcessFigures } from './usage.ts';
 
 /** Bytes of one file; control files are smaller. */
 const MOST = 64 << 10;
-/** Descriptors of one process that are looked at one by one. */
+/** Descriptors of one group that are looked at one by one, and processes whose descriptors are counted at all. */
 const MOST_DESCRIPTORS = 4096;
+const MOST_PROCESSES = 1024;
 /** Milliseconds that one slice of a walk may take, about. */
 const SLICE_MS = 2;
 /** Entries between two looks at the clock. */
@@ -73,22 +74,36 @@ export function countProcesses(directories: readonly string[], descriptors: bool
     } catch {
       // Gone meanwhile.
     }
-    const figures = { processes: pids.length, descriptors: 0, sockets: 0 };
-    if (descriptors) for (const pid of pids) addDescriptors(`/proc/${pid}/fd`, figures);
-    return figures;
+    const figures: Figures = { processes: pids.length, descriptors: 0, sockets: 0, looked: 0 };
+    if (descriptors)
+      for (const pid of pids.slice(0, MOST_PROCESSES)) addDescriptors(`/proc/${pid}/fd`, figures);
+    const { looked: _, ...told } = figures;
+    return told;
   });
 }
 
-function addDescriptors(path: string, figures: { descriptors: number; sockets: number }): void {
+interface Figures {
+  readonly processes: number;
+  descriptors: number;
+  sockets: number;
+  /** Descriptors that were looked at. */
+  looked: number;
+}
+
+function addDescriptors(path: string, figures: Figures): void {
   try {
-    using directory = closing(opendirSync(path));
+    // Since Linux 6.2 the directory's size is the number of descriptors; before it is 0.
+    const count = statSync(path).size;
     let seen = 0;
-    for (let entry = directory.readSync(); entry && seen < MOST_DESCRIPTORS; entry = directory.readSync()) {
-      seen++;
-      if (isSocket(`${path}/${entry.name}`)) figures.sockets++;
+    if (figures.looked < MOST_DESCRIPTORS) {
+      using directory = closing(opendirSync(path));
+      for (let entry = directory.readSync(); entry; entry = directory.readSync()) {
+        seen++;
+        if (isSocket(`${path}/${entry.name}`)) figures.sockets++;
+        if (++figures.looked >= MOST_DESCRIPTORS) break;
+      }
     }
-    // Since Linux 6.2 the directory's size is the number of descriptors.
-    figures.descriptors += seen < MOST_DESCRIPTORS ? seen : Math.max(seen, statSync(path).size);
+    figures.descriptors += Math.max(seen, count);
   } catch {
     // The process has ended.
   }

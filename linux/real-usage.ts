@@ -11,7 +11,7 @@ import type { VisitingThread } from './visiting-thread.ts';
 /** Files of one request: some two milliseconds. */
 const BATCH = 512;
 /** Groups of one request where each of their processes is looked into. */
-const SMALL_BATCH = 16;
+const SMALL_BATCH = 4;
 /** Times that a walk rests for as long as it worked: it takes a tenth of the thread at most. */
 const REST = 9;
 

@@ -117,7 +117,7 @@ export interface Usage {
   groups(paths: readonly string[], detail: UsageDetail): Promise<readonly (GroupUsage | undefined)[]>;
   /** The links that each process sees, loopback among them; none for a process that is gone. */
   links(processes: readonly ProcessRef[]): Promise<readonly (readonly LinkUsage[])[]>;
-  /** Of each cgroup, in order. `descriptors` looks into each process; at most 4096 of each are told apart as sockets. */
+  /** Of each cgroup, in order. `descriptors` looks into 1024 processes of each, and tells sockets among the first 4096. */
   processes(paths: readonly string[], descriptors: boolean): Promise<readonly ProcessFigures[]>;
   /**
    * Walks a tree in slices of a few milliseconds with rests between them. Follows no link, enters no other file system;
