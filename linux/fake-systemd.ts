@@ -1,9 +1,10 @@
 import { CrispError } from '#core/errors.ts';
-import type { Cgroups, Processes } from './kernel.ts';
+import type { FakeProcesses } from './fake-processes.ts';
+import type { Cgroups } from './kernel.ts';
 import { slicePath } from './slice-names.ts';
 import type { ScopeRequest, SystemdUnits, UnitProperty } from './systemd-units.ts';
 
-/** Units in memory, with their groups in the fake kernel's tree. A scope does not end when it empties. */
+/** Units in memory, with their groups in the fake kernel's tree. A scope ends when it is empty. */
 export class FakeSystemd implements SystemdUnits {
   readonly booted = true;
   /** The loaded units and the properties that were given to them. */
@@ -11,9 +12,9 @@ export class FakeSystemd implements SystemdUnits {
   readonly #paths = new Map<string, string>();
   readonly #listeners = new Set<() => void>();
   readonly #cgroups: Cgroups;
-  readonly #processes: Pick<Processes, 'reference'>;
+  readonly #processes: FakeProcesses;
 
-  constructor(cgroups: Cgroups, processes: Pick<Processes, 'reference'>) {
+  constructor(cgroups: Cgroups, processes: FakeProcesses) {
     this.#cgroups = cgroups;
     this.#processes = processes;
   }
@@ -29,6 +30,15 @@ export class FakeSystemd implements SystemdUnits {
     await this.#cgroups.create(path);
     for (const pid of pids) await this.#cgroups.join(path, pid);
     this.#load(name, path, []);
+    void this.#endWhenEmpty(name, path);
+  }
+
+  async #endWhenEmpty(name: string, path: string): Promise<void> {
+    for (let left = this.#cgroups.processes(path); left.length > 0; left = this.#cgroups.processes(path)) {
+      const living = left.flatMap((pid) => this.#processes.reference(pid) ?? []);
+      await Promise.all(living.map((process) => this.#processes.ended(process)));
+    }
+    if (this.#paths.get(name) === path) await this.stop(name, AbortSignal.timeout(1000));
   }
 
   #load(name: string, path: string, properties: readonly UnitProperty[]): void {
