@@ -78,7 +78,11 @@ async function createContainer(
   op: Operation,
 ): Promise<ContainerId> {
   const pod = readyPod(runtime, sandbox);
-  runtime.handlers.get(pod.runtimeHandler);
+  // Reads tell what is known of the program: here an update of it is noticed, without a wait.
+  void runtime.handlers
+    .get(pod.runtimeHandler)
+    .features()
+    .catch(() => {});
   const image = wantedImage(runtime, config.image);
   const id = newContainerId();
   const volumes = imageVolumes(runtime, id, config.mounts);

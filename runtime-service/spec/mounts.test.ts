@@ -70,6 +70,15 @@ test('sysfs is bound where a user namespace does not own the network', () => {
   assert.equal(at(of({ pod: podOf({ userNamespace }) }), '/sys')[0]?.type, 'sysfs');
 });
 
+test('terminals belong to group 5 where the pod has such an id', () => {
+  const options = (length: number) => {
+    const gids = [{ containerId: 0, hostId: 1000, length }];
+    const pod = podOf({ userNamespace: { uids: gids, gids } });
+    return at(of({ pod }), '/dev/pts')[0]?.options ?? [];
+  };
+  assert.deepEqual([options(6).includes('gid=5'), options(5).includes('gid=5')], [true, false]);
+});
+
 test('a requested mount takes the place of crisp’s own, however its path is written', () => {
   for (const containerPath of ['/dev/shm', '/dev/shm/', 'dev//shm', '//dev/shm//']) {
     const found = at(of({ requested: [mountOf({ containerPath, hostPath: '/mine' })] }), '/dev/shm');

@@ -59,7 +59,7 @@ function kernelMounts(pod: PodOfContainer, security: SecurityContext): OciMount[
       destination: '/dev/pts',
       type: 'devpts',
       source: 'devpts',
-      options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'],
+      options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', ...terminalGroup(pod)],
     },
     // Of the ipc namespace that the container is in, the host's too: a node without /dev/mqueue has its queues as well.
     { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
@@ -71,6 +71,15 @@ function kernelMounts(pod: PodOfContainer, security: SecurityContext): OciMount[
       options: ['nosuid', 'noexec', 'nodev', 'relatime', writable],
     },
   ];
+}
+
+const TTY = 5;
+
+/** The group of terminals, as far as the pod has it: the kernel refuses an id that is not mapped. */
+function terminalGroup({ userNamespace }: PodOfContainer): string[] {
+  const mapped = ({ containerId, length }: { containerId: number; length: number }) =>
+    containerId <= TTY && TTY < containerId + length;
+  return userNamespace && !userNamespace.gids.some(mapped) ? [] : [`gid=${TTY}`];
 }
 
 /** A user namespace that does not own the network namespace may not mount sysfs: the host's is bound then. */

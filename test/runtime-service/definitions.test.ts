@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
+import type { cri } from '#api/cri/v1/index.ts';
 import { EXITED, endsClean, makeDirectory, refused, TestNode } from '../pods.ts';
 
 const cdi = (directory: string) => join(directory, '../cdi');
@@ -118,6 +119,20 @@ test('a hook file that cannot be used stops creation by its name', async () => {
   writeFileSync(inHooks('bad.json'), '{"version":"1.0.0"}');
   await refused(node.create(pod), 'FailedPrecondition', /bad\.json/);
   rmSync(inHooks('bad.json'));
+  await empty();
+});
+
+test('an AppArmor profile that cannot be had is refused by its name, in both fields; the default asks for nothing', async () => {
+  const create = (security: cri.LinuxContainerSecurityContextInit) => node.create(pod, { security });
+  const localhost = { profileType: 2, localhostRef: 'localhost/no-such-profile' };
+  await refused(create({ apparmor: localhost }), 'FailedPrecondition', /no-such-profile/);
+  await refused(
+    create({ apparmorProfile: 'localhost/no-such-profile' }),
+    'FailedPrecondition',
+    /no-such-profile/,
+  );
+  const newer = { apparmor: { profileType: 1 }, apparmorProfile: 'localhost/no-such-profile' };
+  for (const security of [newer, {}]) await node.remove(await create(security));
   await empty();
 });
 
