@@ -1,0 +1,136 @@
+/** Much data, and many sessions: all of it arrives, and memory, descriptors and processes stay as they were. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import test from 'node:test';
+import fc from 'fast-check';
+import { endsClean, POD, TestNode, until } from '../pods.ts';
+import { echoIn } from './in-pod.ts';
+import { openSpdy, openWebSocket, type Wishes } from './sessions.ts';
+import { type ClientStream, SpdyClient } from './spdy-client.ts';
+
+const BYTES = 1 << 30;
+const CHUNK = 256 << 10;
+const SESSIONS = 1000;
+/** What a transfer may cost in memory, in kB: buffers of a few streams, and garbage not yet collected. */
+const ROOM = 120_000;
+
+const node = await TestNode.start('stream-load');
+const pod = await node.runPod({}, { network: POD });
+const id = await node.run(pod);
+await echoIn(node, pod, '127.0.0.1', 8080);
+const all: Wishes = { stdin: true, stdout: true, stderr: true };
+const execUrl = async (cmd: string[]): Promise<string> =>
+  (await node.client.Exec({ containerId: id, cmd, stdin: true, stdout: true, stderr: true })).url;
+const rss = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${node.daemon.pid}/status`, 'utf8'))?.[1]);
+const descriptors = () => readdirSync(`/proc/${node.daemon.pid}/fd`).length;
+
+/** Sends a gigabyte, compares what comes back with it, and gives the most memory that the daemon took meanwhile. */
+async function roundTrip(client: SpdyClient, stream: ClientStream): Promise<number> {
+  // Of a length that no chunk is a multiple of: a piece that is lost or doubled does not go unseen.
+  const pattern = randomBytes(CHUNK + 17);
+  const twice = Buffer.concat([pattern, pattern]);
+  let at = 0;
+  let peak = 0;
+  client.onData = (of, bytes) => {
+    if (of !== stream && of.id !== stream.id + 2) return;
+    for (let done = 0; done < bytes.length; ) {
+      const offset = (at + done) % pattern.length;
+      const piece = bytes.subarray(done, done + pattern.length);
+      assert.equal(piece.compare(twice, offset, offset + piece.length), 0, `the bytes from ${at + done} on`);
+      done += piece.length;
+    }
+    at += bytes.length;
+  };
+  for (let sent = 0; sent < BYTES; sent += CHUNK) {
+    const offset = sent % pattern.length;
+    await stream.write(twice.subarray(offset, offset + CHUNK));
+    if (sent % (64 * CHUNK) === 0) peak = Math.max(peak, rss());
+  }
+  await stream.end();
+  await client.until('all is back', () => at >= BYTES, 120_000);
+  assert.equal(at, BYTES);
+  return peak;
+}
+
+test('a gigabyte through exec, from input to output, is the same, in bounded memory', async () => {
+  const start = rss();
+  const client = await SpdyClient.open(await execUrl(['cat']), 'v4.channel.k8s.io');
+  await client.stream({ streamType: 'error' });
+  const stdin = await client.stream({ streamType: 'stdin' });
+  await client.stream({ streamType: 'stdout' });
+  await client.stream({ streamType: 'stderr' });
+  const peak = await roundTrip(client, stdin);
+  await client.until('the session ends', () => client.closed);
+  assert.ok(peak < start + ROOM, `${start} kB, at most ${peak} kB`);
+});
+
+test('a gigabyte through port-forward is the same, in bounded memory', async () => {
+  const start = rss();
+  const { url } = await node.client.PortForward({ podSandboxId: pod, port: [] });
+  const client = await SpdyClient.open(url, 'portforward.k8s.io');
+  await client.stream({ streamType: 'error', port: '8080', requestID: '0' });
+  const data = await client.stream({ streamType: 'data', port: '8080', requestID: '0' });
+  const peak = await roundTrip(client, data);
+  await client.until('the stream ends', () => data.ended);
+  await client.close();
+  assert.ok(peak < start + ROOM, `${start} kB, at most ${peak} kB`);
+});
+
+test('a client that does not read is waited for: nothing piles up', async () => {
+  const client = await SpdyClient.open(await execUrl(['cat', '/dev/zero']), 'v4.channel.k8s.io');
+  for (const streamType of ['error', 'stdin', 'stdout', 'stderr']) await client.stream({ streamType });
+  await client.until('it has begun', () => client.received > 0);
+  client.socket.pause();
+  const start = rss();
+  await new Promise((resolve) => setTimeout(resolve, 2000));
+  assert.ok(rss() < start + 30_000, `${start} kB, then ${rss()} kB`);
+  await client.close();
+});
+
+test(`after ${SESSIONS} sessions, half of whose clients vanish at some point, all is as it was`, async () => {
+  const session = async (open: typeof openSpdy, vanishAfter: number | undefined): Promise<void> => {
+    const one = await open(await execUrl(['sh', '-c', 'echo begun; cat; echo over']), all);
+    if (vanishAfter !== undefined) {
+      await new Promise((resolve) => setTimeout(resolve, vanishAfter));
+      one.vanish();
+      return;
+    }
+    await one.write('through');
+    await one.endInput();
+    assert.equal((await one.ended()).stdout, 'begun\nthroughover\n');
+  };
+  const run = async (count: number): Promise<void> => {
+    const plans = fc.sample(
+      fc.record({
+        web: fc.boolean(),
+        vanishAfter: fc.option(fc.integer({ min: 0, max: 60 }), { nil: undefined, freq: 1 }),
+      }),
+      count,
+    );
+    const next = plans.values();
+    const worker = async () => {
+      for (const { web, vanishAfter } of next)
+        await session(web ? openWebSocket('v5.channel.k8s.io') : openSpdy, vanishAfter);
+    };
+    await Promise.all(Array.from({ length: 8 }, worker));
+  };
+  const children = () =>
+    readFileSync(`/proc/${node.daemon.pid}/task/${node.daemon.pid}/children`, 'utf8').trim().split(' ')
+      .length;
+  const { cgroup } = await node.facts(id);
+  const settled = async (): Promise<[number, number, number]> => {
+    await until('only the container itself is in its cgroup', () => node.processesIn(cgroup).length === 1);
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    return [descriptors(), children(), rss()];
+  };
+  await run(SESSIONS / 10); // what is loaded and compiled by then stays
+  const [files, processes, memory] = await settled();
+  await run(SESSIONS);
+  await until('no session is left open', () => descriptors() <= files + 2);
+  const [, processesAfter, memoryAfter] = await settled();
+  assert.equal(processesAfter, processes);
+  assert.ok(memoryAfter < memory + 40_000, `${memory} kB, then ${memoryAfter} kB`);
+});
+
+endsClean(node);
