@@ -1,6 +1,6 @@
 /** Figures of containers and pods, metrics, and the lists that come in several messages. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import test from 'node:test';
 import { type cri, fromBigInt, toBigInt } from '#api/cri/v1/index.ts';
 import { busy, endsClean, POD, refused, TestNode, until } from '../pods.ts';
@@ -51,6 +51,19 @@ test('a container that works: time, memory with what is left of its limit, what 
   assert.equal(writableLayer?.fsId?.mountpoint, `${node.settings.directory}/root`);
   assert.ok(number(writableLayer?.usedBytes) < 10_000_000);
   assert.ok(number(writableLayer?.inodesUsed) >= 2);
+});
+
+test('pressure is told where the kernel tells it of the container’s group', async () => {
+  const { cgroup } = await node.facts(working);
+  const [file] = globSync([`/sys/fs/cgroup${cgroup}/cpu.pressure`, `/sys/fs/cgroup/*${cgroup}/cpu.pressure`]);
+  const { cpu, memory, io } = await stats(working);
+  if (!file) return assert.equal(cpu?.psi, null);
+  const told = await until('it has waited for its fifth of a core', async () => {
+    const psi = (await stats(working)).cpu?.psi;
+    return toBigInt(psi?.Some?.Total) > 0n ? psi : undefined;
+  });
+  assert.ok(toBigInt(told.Some?.Total) >= toBigInt(told.Full?.Total));
+  assert.ok(memory?.psi && io?.psi);
 });
 
 test('the rate of a container with a fifth of a core is near a fifth of a core, and of an idle one near none', async () => {
