@@ -39,7 +39,8 @@ export async function makeBundle(
   const label = runtime.host.selinux ? selinuxLabels(config.security, pod) : undefined;
   await op.stage('mount sources', () => checkMounts(runtime, oci, pod, config.mounts));
   // In a user namespace the OCI runtime opens the root as the pod's root, whom 0700 keeps out.
-  await mkdir(places.bundle, { recursive: true, mode: pod.userNamespace ? 0o711 : 0o700 });
+  const mode = pod.userNamespace ? 0o711 : 0o700;
+  await op.stage('bundle', () => mkdir(places.bundle, { recursive: true, mode }), 'directory');
   await op.stage('rootfs', () =>
     runtime.rootfs.mount(
       {
@@ -59,8 +60,11 @@ export async function makeBundle(
   );
   await op.stage('CDI devices', async () => applyEdits(spec, await cdiEdits(runtime, config)));
   await op.stage('hooks', () => runtime.hooks.addTo(spec, hookSubject(config, pod, spec)));
-  mkdirInRoot(places.rootfs, spec.process.cwd, root(pod));
-  for (const volume of image.config.volumes) mkdirInRoot(places.rootfs, volume, root(pod));
+  await op.stage(
+    'rootfs',
+    () => makeDirectoriesInRoot(places, [spec.process.cwd, ...image.config.volumes], pod),
+    'directories',
+  );
   await op.stage('bundle', () => writeSpec(runtime, places, spec));
   return { ...record, state: 'created', user, sharedPid };
 }
@@ -114,6 +118,10 @@ function root(pod: PodOfContainer): { uid: number; gid: number } {
 function readUserFiles(places: Places): { passwd: string; group: string } {
   const read = (path: string) => readInRoot(places.rootfs, path, MAX_USER_FILE)?.toString('utf8') ?? '';
   return { passwd: read('etc/passwd'), group: read('etc/group') };
+}
+
+function makeDirectoriesInRoot(places: Places, paths: readonly string[], pod: PodOfContainer): void {
+  for (const path of paths) mkdirInRoot(places.rootfs, path, root(pod));
 }
 
 /**

@@ -30,8 +30,18 @@ export class CleanUps {
   readonly #removed = new Map<ContainerId, Removed>();
   readonly #running = new Set<Promise<unknown>>();
 
-  constructor(runtime: Runtime) {
+  /** `removed`: what an earlier daemon has not finished; `resume` goes on with it. */
+  constructor(runtime: Runtime, removed: readonly ContainerRecord[]) {
     this.#runtime = runtime;
+    for (const record of removed) this.#note(record);
+  }
+
+  async resume(): Promise<void> {
+    await Promise.all([...this.#removed.keys()].map((id) => this.#finish(id)));
+  }
+
+  #note(record: ContainerRecord): void {
+    this.#removed.set(record.id, { record, failure: undefined, wait: RETRY_MS, timer: undefined });
   }
 
   /** Frees what the process of an ended container had. Not to be awaited in the container's turn: it takes one. */
@@ -56,7 +66,7 @@ export class CleanUps {
 
   /** Takes back all that a removed container has left, and deletes its files. What fails is tried again. */
   removed(record: ContainerRecord): void {
-    this.#removed.set(record.id, { record, failure: undefined, wait: RETRY_MS, timer: undefined });
+    this.#note(record);
     void this.#finish(record.id);
   }
 

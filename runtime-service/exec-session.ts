@@ -23,6 +23,8 @@ const LOOK_TWICE_MS = 100;
 const CUT_OFF_POLL_MS = 10;
 /** How long a runtime whose command was killed may take to end by itself. */
 const RUNTIME_END_MS = 2000;
+/** Until the runtime has moved the command. */
+const MOVE_MS = 15;
 
 /**
  * Arguments: the log, cgroup directories, `--`, the command that is executed in them. A thread that moves itself, by 0
@@ -71,6 +73,7 @@ export class ExecSession {
 
   async prepare(command: readonly string[], terminal: boolean): Promise<void> {
     const { kernel, options } = this.#runtime;
+    kernel.cgroups.expectMoves(MOVE_MS);
     const spec = JSON.parse(await readFile(placesOf(options, this.#record.id).config, 'utf8')) as OciSpec;
     const process: OciProcess = {
       ...spec.process,

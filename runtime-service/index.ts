@@ -78,7 +78,7 @@ export class RuntimeService {
     this.#creation = new Creation(runtime);
     this.#starting = new Starting(runtime);
     this.#stopping = new Stopping(runtime);
-    this.#cleanUps = new CleanUps(runtime);
+    this.#cleanUps = new CleanUps(runtime, unfinished.removed);
     this.#removal = new Removal(runtime, this.#stopping, this.#cleanUps);
     this.#checkpoints = new Checkpoints(runtime);
     this.#exits = new Exits(runtime, this.#cleanUps);

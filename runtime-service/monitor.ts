@@ -60,7 +60,8 @@ export async function startMonitor(
     const pid = await op.deadline('OCI create', runtime.options.timeouts.create, (signal) =>
       reply(sync, complaints, signal),
     );
-    return { container: containerProcess(runtime, pid), monitor: await monitorProcess(runtime, record) };
+    const container = containerProcess(runtime, pid);
+    return { container, monitor: await op.stage('find monitor', () => monitorProcess(runtime, record)) };
   } finally {
     start.destroy();
     sync.destroy();

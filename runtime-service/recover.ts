@@ -11,8 +11,10 @@ import { finishUpdate } from './update.ts';
 
 /** What an earlier daemon left unfinished besides the states of its records. */
 export interface Unfinished {
-  /** Keys of removals that were cut short. */
-  readonly removing: readonly string[];
+  /** Containers whose removal was cut short. */
+  readonly removed: readonly ContainerRecord[];
+  /** Keys of such whose record cannot be read. */
+  readonly unreadable: readonly string[];
   readonly execs: readonly StaleExec[];
 }
 
@@ -24,7 +26,14 @@ export async function loadContainers(runtime: Runtime): Promise<Unfinished> {
     if (record.state !== 'running' || record.process?.bootId === kernel.processes.bootId) continue;
     containers.publish({ ...record, state: 'exited', exit: unknownExit(), process: undefined });
   }
-  return { removing, execs: staleExecs(runtime) };
+  const removed: ContainerRecord[] = [];
+  const unreadable: string[] = [];
+  for (const key of removing) {
+    const record = await containers.retired(key);
+    if (record) removed.push(record);
+    else unreadable.push(key);
+  }
+  return { removed, unreadable, execs: staleExecs(runtime) };
 }
 
 /**
@@ -34,8 +43,8 @@ export async function loadContainers(runtime: Runtime): Promise<Unfinished> {
  */
 export async function recoverContainers(
   runtime: Runtime,
-  cleanUps: CleanUps,
-  { removing, execs }: Unfinished,
+  cleanUps: Pick<CleanUps, 'ended' | 'resume'>,
+  { unreadable, execs }: Unfinished,
   op: Operation,
 ): Promise<void> {
   const { containers, log } = runtime;
@@ -52,21 +61,14 @@ export async function recoverContainers(
     ...containers.list().map(heal),
     ...execs.map((exec) => endStaleExec(runtime, exec, op)),
   ]);
-  await finishRemovals(runtime, cleanUps, removing);
+  await Promise.all([cleanUps.resume(), forgetUnreadable(runtime, unreadable)]);
 }
 
 /** A record that cannot be read leaves its files to be deleted, and its mount and bundle, whose places are known. */
-async function finishRemovals(
+async function forgetUnreadable(
   { containers, kernel, log, options, rootfs }: Runtime,
-  cleanUps: CleanUps,
-  removing: readonly string[],
+  unreadable: readonly string[],
 ): Promise<void> {
-  const unreadable: string[] = [];
-  for (const key of removing) {
-    const record = await containers.retired(key);
-    if (record) cleanUps.removed(record);
-    else unreadable.push(key);
-  }
   const forget = async (key: string) => {
     const places = placesOf(options, key as ContainerId);
     await rootfs.unmount(places.rootfs);

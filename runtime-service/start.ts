@@ -78,8 +78,10 @@ export class Starting {
 
   async #launch(record: ContainerRecord, pod: PodOfContainer, op: Operation): Promise<void> {
     const oci = this.#runtime.handlers.get(record.handler);
-    await mkdir(`${this.#runtime.options.state}/oci/${oci.handler}`, { recursive: true, mode: 0o700 });
-    if (record.logPath !== '') await mkdir(dirname(record.logPath), { recursive: true, mode: 0o755 });
+    await op.stage('directories', async () => {
+      await mkdir(`${this.#runtime.options.state}/oci/${oci.handler}`, { recursive: true, mode: 0o700 });
+      if (record.logPath !== '') await mkdir(dirname(record.logPath), { recursive: true, mode: 0o755 });
+    });
     const { container, monitor } = await startMonitor(this.#runtime, oci, record, pod.monitorCgroup, op);
     op.checkpoint();
     await op.stage('OCI start', () => oci.start(record.id, op));
