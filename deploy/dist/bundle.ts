@@ -42,7 +42,7 @@ export async function bundle(project: string): Promise<Bundle> {
     minifyWhitespace: true,
     legalComments: 'none',
     banner: { js: REQUIRE },
-    plugins: [workersBeside(project), koffiBeside, leftOut],
+    plugins: [workersBeside(project), koffiBeside, leftOut, required],
     write: false,
     metafile: true,
     logLevel: 'warning',
@@ -97,6 +97,19 @@ const leftOut: Plugin = {
   setup(build) {
     build.onResolve({ filter: LEFT_OUT }, ({ path }) => ({ path, namespace: 'left-out' }));
     build.onLoad({ filter: /.*/, namespace: 'left-out' }, () => ({ contents: 'module.exports = {};' }));
+  },
+};
+
+/** Of these an import looks at every export, and some load megabytes at the first look: http has a WebSocket. */
+const required: Plugin = {
+  name: 'required',
+  setup(build) {
+    build.onResolve({ filter: /^(node:)?(http|https|tls)$/ }, ({ path, namespace }) =>
+      namespace === 'required' ? { path, external: true } : { path, namespace: 'required' },
+    );
+    build.onLoad({ filter: /.*/, namespace: 'required' }, ({ path }) => ({
+      contents: `module.exports = require(${JSON.stringify(path)});`,
+    }));
   },
 };
 
