@@ -1,4 +1,4 @@
-/** What is carried into the machine, as one tar archive: crisp's tarball, and a registry's files with images in them. */
+/** What is carried into the machine, as one tar archive: crisp's tarball, kind's recipe, a registry's files with images. */
 import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
@@ -43,6 +43,7 @@ export async function makeKit(directory: string): Promise<string> {
   mkdirSync(kit, { recursive: true });
   run(process.execPath, [join(PROJECT, 'deploy/dist/main.ts'), '--output', join(directory, 'dist')]);
   run('sh', ['-c', `mv "$1"/dist/*.tar.gz "$2"/crisp.tar.gz && rm -r "$1"/dist`, 'sh', directory, kit]);
+  run('cp', ['-R', join(PROJECT, 'deploy/kind'), kit]);
   await using registry = await startRegistry(join(directory, 'registry'));
   await pushImage(registry.url, 'busybox', 'latest', busyboxImage());
   for (const name of ['large-0', 'large-1', 'large-2'])

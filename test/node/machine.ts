@@ -12,9 +12,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { freePort } from '../image-service/registry.ts';
 import type { NodeImage } from './cache.ts';
 
-const BOOT_MS = 180_000;
-const RUN_MS = 240_000;
-const OFF_MS = 60_000;
+/** Generous, as all waits here: what is starved is not broken. */
+const BOOT_MS = 15 * 60_000;
+const RUN_MS = 20 * 60_000;
+const OFF_MS = 5 * 60_000;
 const MEMORY_MB = 2048;
 const AGENT = 7777;
 const CRI = 7778;
@@ -95,8 +96,12 @@ export class Machine implements AsyncDisposable {
     });
     const failed = (why: string): Error =>
       new Error(`the machine does not come up: ${why}\n${said}\n${this.console().slice(-3000)}`);
+    // What is sent before the machine has a network is lost; a slow machine must be given longer and longer to answer.
+    let patience = 3000;
     for (const limit = Date.now() + BOOT_MS; ; await sleep(200)) {
-      const state = await this.#exchange('systemctl is-system-running --wait', 5000).catch(() => undefined);
+      const asked = this.#exchange('systemctl is-system-running --wait', patience);
+      const state = await asked.catch(() => undefined);
+      patience *= 2;
       if (state?.code === 0) return (performance.now() - started) / 1000;
       if (state) {
         const why = await this.run('systemctl --failed; journalctl -b -p warning --no-pager | tail -30');

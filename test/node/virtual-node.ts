@@ -11,7 +11,7 @@ import { Machine } from './machine.ts';
 export const { SANDBOX_READY: READY, SANDBOX_NOTREADY: NOT_READY } = cri.PodSandboxState;
 export const { CONTAINER_RUNNING: RUNNING, CONTAINER_EXITED: EXITED } = cri.ContainerState;
 /** Generous: the machine is emulated, and this one is shared. */
-const WAIT_MS = 180_000;
+const WAIT_MS = 10 * 60_000;
 const CONFIGURE = `mkdir -p /etc/crisp/crisp.toml.d
 printf '[image.registries."${REGISTRY}"]\\ninsecure = true\\n' >/etc/crisp/crisp.toml.d/50-test.toml`;
 
@@ -69,8 +69,8 @@ export class VirtualNode implements AsyncDisposable {
     timer('booted');
     const node = new VirtualNode(machine, directory);
     await node.sh(`mkdir kit && tar -xf /dev/vdb -C kit && mv kit/registry /srv/registry && systemctl start node-registry
-      mkdir crisp && tar -xzf kit/crisp.tar.gz --strip-components=1 -C crisp`);
-    await node.configure();
+      mkdir crisp && tar -xzf kit/crisp.tar.gz --strip-components=1 -C crisp
+      ${CONFIGURE}`);
     timer('kit unpacked');
     return node;
   }
@@ -82,11 +82,6 @@ export class VirtualNode implements AsyncDisposable {
     await node.sh('crisp/install');
     timer('crisp installed');
     return node;
-  }
-
-  /** Tells the daemon, at its next start, of the registry. */
-  configure(): Promise<string> {
-    return this.sh(CONFIGURE);
   }
 
   /** Runs a script in the machine that must succeed. */
