@@ -13,9 +13,9 @@ import { checkMounts, makeMountSources } from './mount-sources.ts';
 import type { HookSubject } from './oci-hooks.ts';
 import type { ImageForContainer, PodOfContainer } from './ports.ts';
 import { type Places, placesOf, type Runtime } from './runtime.ts';
-import { makeSpec } from './spec/index.ts';
+import { makeSpec, type SpecRequest } from './spec/index.ts';
 import { encodeSpec, type OciSpec } from './spec/oci.ts';
-import { type SelinuxLabels, selinuxLabels } from './spec/selinux.ts';
+import { selinuxLabels } from './spec/selinux.ts';
 
 const MAX_USER_FILE = 4 << 20;
 
@@ -37,7 +37,7 @@ export async function makeBundle(
   const places = placesOf(runtime.options, record.id);
   const oci = runtime.handlers.get(record.handler);
   const label = runtime.host.selinux ? selinuxLabels(config.security, pod) : undefined;
-  await op.stage('mount sources', () => checkMounts(runtime, oci, pod, config.mounts));
+  const idMapTrees = await op.stage('mount sources', () => checkMounts(runtime, oci, pod, config.mounts));
   // In a user namespace the OCI runtime opens the root as the pod's root, whom 0700 keeps out.
   const mode = pod.userNamespace ? 0o711 : 0o700;
   await op.stage('bundle', () => mkdir(places.bundle, { recursive: true, mode }), 'directory');
@@ -56,7 +56,7 @@ export async function makeBundle(
   const imageSources = await mountImageVolumes(runtime, volumes, pod, op);
   await op.stage('mount sources', () => makeMountSources(runtime, config.mounts));
   const { spec, user, sharedPid } = await op.stage('spec', () =>
-    specOf(runtime, request, imageSources, label),
+    specOf(runtime, request, { imageSources, idMapTrees, label }),
   );
   await op.stage('CDI devices', async () => applyEdits(spec, await cdiEdits(runtime, config)));
   await op.stage('hooks', () => runtime.hooks.addTo(spec, hookSubject(config, pod, spec)));
@@ -81,8 +81,7 @@ const hookSubject = (config: ContainerConfig, pod: PodOfContainer, { process }: 
 async function specOf(
   runtime: Runtime,
   { record, config, pod, image }: BundleRequest,
-  imageSources: ReadonlyMap<string, string>,
-  label: SelinuxLabels | undefined,
+  given: Pick<SpecRequest, 'imageSources' | 'idMapTrees' | 'label'>,
 ): ReturnType<typeof makeSpec> {
   const places = placesOf(runtime.options, record.id);
   const oci = runtime.handlers.get(record.handler);
@@ -95,13 +94,11 @@ async function specOf(
       rootfs: places.rootfs,
       cgroup: record.cgroup.oci,
       volumes: config.security.readonlyRootfs ? writableVolumes(image, places, root(pod)) : [],
-      imageSources,
-      label,
+      ...given,
       targetPid: targetPid(runtime, record.sandboxId, config),
       runtime: {
         seccompPrograms: oci.isCrun,
         allowedAnnotations: oci.allowedAnnotations,
-        idMapOption: oci.knownFeatures?.idMapOption,
       },
     },
     runtime.host,

@@ -13,10 +13,8 @@ export interface HandlerFeatures {
   readonly version: string;
   /** Obeys `uidMappings` and `gidMappings` of mounts. */
   readonly idMappedMounts: boolean;
-  /** An id map covers the mounts below the source as well: by itself, or by the option `ridmap`. */
+  /** Takes `ridmap`, by which an id map covers the mounts below the source as well. */
   readonly idMapsTrees: boolean;
-  /** The mount option for a recursive id map; undefined where there is none. */
-  readonly idMapOption: 'ridmap' | undefined;
   /** Obeys the mount option `rro`. */
   readonly recursiveReadOnly: boolean;
   readonly checkpoint: boolean;
@@ -24,8 +22,7 @@ export interface HandlerFeatures {
 
 interface Kept {
   readonly identity: string;
-  /** JSON has no undefined. */
-  readonly features: Omit<HandlerFeatures, 'idMapOption'> & { readonly idMapOption?: 'ridmap' };
+  readonly features: HandlerFeatures;
 }
 
 /** The part of the OCI features document that counts here (runtime-spec, features.md); all of it may lie. */
@@ -51,7 +48,6 @@ export function featuresOf(features: string | undefined, version: string): Handl
       version: line,
       idMappedMounts: known,
       idMapsTrees: false,
-      idMapOption: undefined,
       recursiveReadOnly: known,
       checkpoint,
     };
@@ -62,8 +58,8 @@ export function featuresOf(features: string | undefined, version: string): Handl
   return {
     version: line,
     idMappedMounts,
-    idMapsTrees: idMappedMounts && options.has('ridmap'),
-    idMapOption: options.has('ridmap') ? 'ridmap' : undefined,
+    // Of the same version of the OCI specification (1.2); runc 1.3 and crun 1.28 take it and do not list it.
+    idMapsTrees: idMappedMounts,
     recursiveReadOnly: options.has('rro'),
     checkpoint:
       yes('org.opencontainers.runc.checkpoint.enabled') || yes('run.oci.crun.checkpoint.enabled') || false,
@@ -100,7 +96,7 @@ export function needRecursiveReadOnly(handler: string, path: string, features: H
 
 const LIMIT = 256 << 10;
 /** To be raised when what is read out of the answers changes. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 /**
  * The features of one program, asked anew when another file stands at its path. The answer is kept in a file too, so
@@ -152,7 +148,7 @@ export class FeatureProbe {
   async #remembered(identity: string): Promise<HandlerFeatures | undefined> {
     try {
       const kept = JSON.parse(await readFile(this.#memory, 'utf8')) as Kept;
-      return kept.identity === identity ? { idMapOption: undefined, ...kept.features } : undefined;
+      return kept.identity === identity ? kept.features : undefined;
     } catch {
       return undefined; // none, or cut short: it is asked
     }

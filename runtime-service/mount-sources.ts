@@ -10,14 +10,16 @@ import type { Runtime } from './runtime.ts';
 
 /**
  * Throws RroUnsupported or FailedPrecondition where the container's OCI runtime lacks what a mount needs, and
- * InvalidArgument for id maps in a pod without a user namespace. Makes nothing.
+ * InvalidArgument for id maps in a pod without a user namespace. Makes nothing. Resolves with the container paths of
+ * mapped mounts whose sources have mounts below them.
  */
 export async function checkMounts(
   runtime: Runtime,
   oci: OciRuntime,
   pod: PodOfContainer,
   mounts: readonly MountRequest[],
-): Promise<void> {
+): Promise<ReadonlySet<string>> {
+  const trees = new Set<string>();
   const recursive = mounts.find(({ recursiveReadOnly, image }) => recursiveReadOnly && image === '');
   const mapped = mounts.filter(({ uidMappings }) => uidMappings.length > 0);
   if (!pod.userNamespace && mapped[0]) {
@@ -27,22 +29,24 @@ export async function checkMounts(
       { hint: 'make the pod with userns_options mode POD, or drop the mappings' },
     );
   }
-  if (!recursive && !pod.userNamespace) return;
+  if (!recursive && !pod.userNamespace) return trees;
   const features = await oci.features();
   if (recursive) needRecursiveReadOnly(oci.handler, recursive.containerPath, features);
   if (pod.userNamespace) needIdMaps(oci.handler, features);
-  if (features.idMapsTrees) return;
-  for (const { hostPath, image } of mapped) {
+  for (const { hostPath, containerPath, image } of mapped) {
     const path = image === '' ? await realpath(hostPath).catch(() => '') : '';
     const below = path === '' ? [] : runtime.kernel.mounts.below(path);
     const lost = below.find(({ target }) => target !== path);
     if (!lost) continue;
+    trees.add(containerPath);
+    if (features.idMapsTrees) continue;
     throw new CrispError(
       'FailedPrecondition',
       `mount source ${hostPath} has a mount below it, ${lost.target}, which ${features.version} leaves out of an id-mapped mount`,
       { hint: 'mount the two paths one by one, or use a handler with a newer OCI runtime' },
     );
   }
+  return trees;
 }
 
 /** Both peers make a missing source as a directory; the kubelet has made its own before. */

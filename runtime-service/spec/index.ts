@@ -38,6 +38,8 @@ export interface SpecRequest {
   readonly cgroup: string;
   readonly volumes: MountContext['volumes'];
   readonly imageSources: ReadonlyMap<string, string>;
+  /** See `MountContext`. */
+  readonly idMapTrees?: ReadonlySet<string>;
   /** Pid of the container whose pid namespace is the target. */
   readonly targetPid: number | undefined;
   /** SELinux labels; undefined: none. */
@@ -48,8 +50,6 @@ export interface SpecRequest {
     readonly seccompPrograms: boolean;
     /** Beginnings of the keys of annotations. */
     readonly allowedAnnotations: readonly string[];
-    /** See `HandlerFeatures`. */
-    readonly idMapOption?: string | undefined;
   };
 }
 
@@ -99,7 +99,7 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
       requested: config.mounts,
       volumes: request.volumes,
       imageSources: request.imageSources,
-      idMapOption: request.runtime.idMapOption,
+      idMapTrees: request.idMapTrees ?? new Set(),
     }),
     annotations: await ociAnnotations(request, seccomp, host),
     linux: {

@@ -10,8 +10,8 @@ export interface MountContext {
   readonly volumes: readonly { readonly containerPath: string; readonly source: string }[];
   /** Sources of image volumes by container path. */
   readonly imageSources: ReadonlyMap<string, string>;
-  /** The OCI runtime's option for an id map of a whole tree of mounts. */
-  readonly idMapOption?: string | undefined;
+  /** Container paths of id-mapped mounts whose sources have mounts below them. */
+  readonly idMapTrees?: ReadonlySet<string>;
 }
 
 const inContainer = (path: string): string => {
@@ -116,7 +116,7 @@ const PROPAGATION = { private: 'rprivate', 'host-to-container': 'rslave', bidire
 
 function requestedMount(
   mount: MountRequest,
-  { imageSources, idMapOption }: Pick<MountContext, 'imageSources' | 'idMapOption'>,
+  { imageSources, idMapTrees }: Pick<MountContext, 'imageSources' | 'idMapTrees'>,
 ): OciMount {
   const destination = inContainer(mount.containerPath);
   const image = imageSources.get(mount.containerPath);
@@ -127,7 +127,7 @@ function requestedMount(
   const options = ['rbind', PROPAGATION[mount.propagation]];
   if (mount.recursiveReadOnly) options.push('rro');
   else options.push(mount.readonly ? 'ro' : 'rw');
-  if (idMapOption !== undefined && mount.uidMappings.length > 0) options.push(idMapOption);
+  if (idMapTrees?.has(mount.containerPath)) options.push('ridmap');
   const toOci = (mappings: MountRequest['uidMappings']) =>
     mappings.map(({ containerId, hostId, length }) => ({
       containerID: containerId,

@@ -1,5 +1,6 @@
 /** Pods with a user namespace, under crun, which obeys id maps of mounts; Debian's runc does not, and is refused. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { chmodSync, lstatSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import test from 'node:test';
@@ -28,8 +29,11 @@ const passable: NonNullable<Settings['prepare']> = (directory) => {
   chmodSync(dirname(directory), 0o711);
   chmodSync(dirname(dirname(directory)), 0o711);
 };
+/** Another OCI runtime in crun's place: newer than Debian's, in crun's words or runc's. */
+const newer = process.env['CRISP_TEST_RUNTIME'];
 const node = await TestNode.start('userns', {
   runtime: 'crun',
+  ...(newer ? { extra: `[runtime.handlers.crun]\npath = ${JSON.stringify(newer)}` } : {}),
   prepare: passable,
   wrapper: await crunWrapper(),
 });
@@ -115,6 +119,23 @@ test("id-mapped mounts: the host's owners are the pod's, in both directions", as
     [[HOST, 65_536]],
   );
   await node.remove(id);
+});
+
+test('mounts below the source of an id-mapped one are mapped too, or the mount is refused', async () => {
+  const source = makeDirectory(node, 'tree');
+  const below = makeDirectory(node, 'tree/below');
+  const inDaemon = ['-t', `${node.daemon.pid}`, '-m'];
+  execFileSync('nsenter', [...inDaemon, 'mount', '-t', 'tmpfs', 'below', below]);
+  const mount = { containerPath: '/tree', hostPath: source, uidMappings: ids, gidMappings: ids };
+  if (newer) {
+    const id = await node.run(pod, { mounts: [mount] });
+    assert.equal((await sh(id, 'touch /tree/below/x && stat -c %u /tree/below/x')).out, '0\n');
+    await node.remove(id);
+  } else {
+    const why = /tree\/below, which crun version 1\.8/;
+    await refused(node.create(pod, { mounts: [mount] }), 'FailedPrecondition', why);
+  }
+  execFileSync('nsenter', [...inDaemon, 'umount', below]);
 });
 
 test('user, read-only root, image volume and privileged in one pod', async () => {
