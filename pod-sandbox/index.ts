@@ -36,7 +36,7 @@ const MAX_PLUGIN_OUTPUT = 1024 * 1024;
 
 /**
  * Loads the records and looks which pods live; reads are right from then on. The caller then runs `recover` in its own
- * time. Throws InvalidArgument for options that make no sense, Unimplemented for a driver that is not built.
+ * time. Throws InvalidArgument for options that make no sense, FailedPrecondition for a driver that this machine lacks.
  */
 export async function openPodSandboxes(
   options: PodSandboxOptions,

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { type ErrorCode, hasCode } from '#core/errors.ts';
 import type { Kernel, PauseRequest } from '#linux/kernel.ts';
 import { scratch } from './scratch.ts';
@@ -149,5 +150,26 @@ export function contract(name: string, kernel: Kernel): void {
     writeFileSync(join(pins, 'record.json'), '{}');
     await namespaces.unpin(pins);
     assert.deepEqual(readdirSync(pins), ['record.json'], 'only pins are deleted');
+  });
+
+  const noSystemd = kernel.systemd.booted ? undefined : 'systemd is not PID 1 here';
+  test(`${name}: units`, { skip: noSystemd }, async () => {
+    const { systemd } = kernel;
+    const slice = `crisptest${process.pid}.slice`;
+    const scope = `crisp-test-${process.pid}.scope`;
+    const path = `/${slice}/${scope}`;
+    const first = await sleeper();
+    const request = { name: scope, slice, description: 'a test', pids: [first.process.pid] };
+    const properties = [{ name: 'TasksMax', type: 't', value: 55n }];
+    await systemd.startScope({ ...request, slices: [{ name: slice, properties }] }, soon());
+    assert.deepEqual(cgroups.processes(path), [first.process.pid]);
+    await assert.rejects(systemd.startScope({ ...request, slices: [] }, soon()), code('AlreadyExists'));
+    await cgroups.kill(path, soon());
+    while (cgroups.exists(path)) await setTimeout(20);
+    await first.exited;
+    const dead = { ...request, name: `crisp-dead-${process.pid}.scope`, slices: [] };
+    await assert.rejects(systemd.startScope(dead, soon()), code('NotFound'));
+    for (let n = 0; n < 2; n++) await systemd.stop(slice, soon());
+    assert.equal(cgroups.exists(`/${slice}`), false);
   });
 }
