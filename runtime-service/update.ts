@@ -10,6 +10,7 @@ import type { Operation } from '#core/operation.ts';
 import type { LinuxResources } from './config.ts';
 import type { ContainerRecord } from './container.ts';
 import { placesOf, type Runtime } from './runtime.ts';
+import { unitAnnotations } from './spec/annotations.ts';
 import { encodeSpec, type OciSpec, parseSpec } from './spec/oci.ts';
 import { ociResources } from './spec/resources.ts';
 import {
@@ -131,6 +132,7 @@ async function rewriteSpec(
   const spec = parseSpec(await readFile(config, 'utf8')) as OciSpec;
   const { memory: _m, cpu: _c, hugepageLimits: _h, unified: _u, ...others } = spec.linux.resources;
   spec.linux.resources = { ...ociResources(resources, runtime.host), ...others };
+  Object.assign(spec.annotations, unitAnnotations(record.cgroup.oci, resources, runtime.host));
   await runtime.kernel.files.writeAtomic(config, encodeSpec(spec), { mode: 0o600 });
 }
 
