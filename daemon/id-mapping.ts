@@ -2,21 +2,71 @@ import { mkdir, rm } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { CrispError, describeError } from '#core/errors.ts';
+import type { Log } from '#core/operation.ts';
 import type { Kernel } from '#linux/kernel.ts';
 
-const LIMIT_MS = 10_000;
+/** Generous: it is nobody's wait at the start, and machines may be slow. */
+const LIMIT_MS = 60_000;
 const IDS = [{ containerId: 0, hostId: 100_000, length: 65_536 }];
 
 /**
- * Tries whether the images of a directory can be the roots of pods with a user namespace: makes such a namespace and
- * mounts the directory with its ids. Resolves with the reason why not, or undefined. Before Linux 5.19 overlayfs takes no
- * id-mapped layers. What a crash leaves in `scratch` the next call takes away.
+ * Whether the images of this node can be the roots of pods with a user namespace. It is tried beside the start: such a
+ * namespace is made, and the directory of the images is mounted with its ids.
  */
-export async function whyNotIdMapped(
-  kernel: Kernel,
-  directory: string,
-  scratch: string,
-): Promise<string | undefined> {
+export class IdMapping implements AsyncDisposable {
+  readonly #kernel: Kernel;
+  readonly #directory: string;
+  readonly #scratch: string;
+  readonly #log: Log;
+  /** Why not; undefined where it is possible. */
+  #answer: Promise<string | undefined> | undefined;
+  #possible = false;
+
+  /** What a crash leaves in `scratch` the next trial takes away. */
+  constructor(kernel: Kernel, directory: string, scratch: string, log: Log) {
+    this.#kernel = kernel;
+    this.#directory = directory;
+    this.#scratch = scratch;
+    this.#log = log;
+  }
+
+  /** For reads: what is known so far. */
+  get possible(): boolean {
+    return this.#possible;
+  }
+
+  /** Begins the trial where none has been made, or the last one has failed. */
+  async trial(): Promise<string | undefined> {
+    this.#answer ??= this.#begin();
+    return this.#answer;
+  }
+
+  /** Throws FailedPrecondition with the reason, where there is one. */
+  async check(): Promise<void> {
+    const reason = await this.trial();
+    if (reason === undefined) return;
+    throw new CrispError('FailedPrecondition', `this node cannot make pods with user namespaces: ${reason}`, {
+      hint: 'use Linux 5.19 or later with user.max_user_namespaces above 0, and a root directory on ext4, xfs or btrfs',
+    });
+  }
+
+  async #begin(): Promise<string | undefined> {
+    const reason = await whyNot(this.#kernel, this.#directory, this.#scratch);
+    this.#possible = reason === undefined;
+    if (reason !== undefined) {
+      this.#log.info({ reason }, 'no user namespaces for pods');
+      this.#answer = undefined; // whoever asks for such a pod has it tried again
+    }
+    return reason;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#answer;
+  }
+}
+
+/** Before Linux 5.19 overlayfs takes no id-mapped layers. */
+async function whyNot(kernel: Kernel, directory: string, scratch: string): Promise<string | undefined> {
   const [major = 0, minor = 0] = release().split('.').map(Number);
   if (major < 5 || (major === 5 && minor < 19)) return `Linux ${release()} is older than 5.19`;
   const target = join(scratch, 'mapped');
@@ -29,14 +79,8 @@ export async function whyNotIdMapped(
     await clear();
     await mkdir(scratch, { recursive: true, mode: 0o700 });
     const userNamespace = { uids: IDS, gids: IDS };
-    const request = {
-      kinds: ['user', 'uts'],
-      pins: scratch,
-      sysctls: {},
-      oomScoreAdj: 0,
-      userNamespace,
-    } as const;
-    const held = await kernel.namespaces.hold(request, AbortSignal.timeout(LIMIT_MS));
+    const wanted = { kinds: ['user', 'uts'], pins: scratch, sysctls: {}, oomScoreAdj: 0 } as const;
+    const held = await kernel.namespaces.hold({ ...wanted, userNamespace }, AbortSignal.timeout(LIMIT_MS));
     await held.abandon();
     await mkdir(target, { recursive: true });
     const idMap = held.pins.user ?? '';
@@ -47,12 +91,4 @@ export async function whyNotIdMapped(
   } finally {
     await clear().catch(() => {});
   }
-}
-
-/** Throws FailedPrecondition with the reason, where there is one. */
-export function needIdMapping(reason: string | undefined): void {
-  if (reason === undefined) return;
-  throw new CrispError('FailedPrecondition', `this node cannot make pods with user namespaces: ${reason}`, {
-    hint: 'use Linux 5.19 or later with user.max_user_namespaces above 0, and a root directory on ext4, xfs or btrfs',
-  });
 }

@@ -23,7 +23,7 @@ import { listenMetrics } from '#telemetry/metrics-listener.ts';
 import type { Tracing } from '#telemetry/tracing.ts';
 import { AdminServer } from './admin/server.ts';
 import { handlerFacts } from './handler-facts.ts';
-import { needIdMapping, whyNotIdMapped } from './id-mapping.ts';
+import { IdMapping } from './id-mapping.ts';
 import { ServiceManager } from './notify.ts';
 import { imageOptions, pauseProgram, podOptions, runtimeOptions } from './options.ts';
 import { Rest } from './rest.ts';
@@ -42,8 +42,7 @@ interface Services {
   readonly containers: RuntimeService;
   readonly handlers: Handlers;
   readonly driver: 'cgroupfs' | 'systemd';
-  /** Why pods can have no user namespace here; undefined where they can. */
-  readonly idMapping: () => string | undefined;
+  readonly idMapping: IdMapping;
 }
 
 /** Serves until SIGTERM or SIGINT; resolves when all is closed. Pods and containers run on. */
@@ -95,7 +94,11 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
     ? await listenMetrics({ address: config.metrics.address, metrics, health: () => undefined })
     : undefined;
   log.info({ socket: config.socket, ms: Math.round(performance.now() - started) }, 'serving');
-  const recovered = Promise.all([recover(services, log), manager.ready(`serving ${config.socket}`)]);
+  const recovered = Promise.all([
+    services.idMapping.trial(),
+    recover(services, log),
+    manager.ready(`serving ${config.socket}`),
+  ]);
 
   await stop;
   log.info({}, 'stopping: running calls may end, pods and containers run on');
@@ -104,6 +107,7 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
   await recovered;
   await listener?.[Symbol.asyncDispose]();
   await Promise.all([services.containers.close(), services.pods.close(), services.images.close()]);
+  await services.idMapping[Symbol.asyncDispose]();
   await forgetCgroups(config, kernel, services);
   await kernel.close();
   metrics.close();
@@ -116,8 +120,8 @@ async function open(config: Config, kernel: Kernel, log: DaemonLog): Promise<Ser
   const driver = cgroupDriver(config, kernel);
   const handlers = await Handlers.open(options, kernel.processes, await hybridCgroups(kernel), log);
   // The pods need the containers and the containers the pods: each sees the other through its port, later.
-  const late: { containers?: RuntimeService; notIdMapped?: string | undefined } = {};
-  const idMapping = () => late.notIdMapped;
+  const late: { containers?: RuntimeService } = {};
+  const idMapping = new IdMapping(kernel, join(config.root, 'images'), join(config.state, 'probe'), log);
   const containers = (): RuntimeService => late.containers as RuntimeService;
   const images = openImageService(imageOptions(config), {
     kernel,
@@ -132,7 +136,7 @@ async function open(config: Config, kernel: Kernel, log: DaemonLog): Promise<Ser
     handlers: {
       checkUserNamespace: async (handler) => {
         await handlers.checkUserNamespace(handler);
-        needIdMapping(idMapping());
+        await idMapping.check();
       },
     },
   });
@@ -150,11 +154,7 @@ async function open(config: Config, kernel: Kernel, log: DaemonLog): Promise<Ser
   late.containers.onChange((after, before) => {
     if (!after && before) for (const image of imagesOf(before)) images.released(image);
   });
-  [late.notIdMapped] = await Promise.all([
-    whyNotIdMapped(kernel, join(config.root, 'images'), join(config.state, 'probe')),
-    images.recover(new Operation('recover images', { log })),
-  ]);
-  if (late.notIdMapped !== undefined) log.info({ reason: late.notIdMapped }, 'no user namespaces for pods');
+  await images.recover(new Operation('recover images', { log }));
   return { images, pods, containers: late.containers, handlers, driver, idMapping };
 }
 
@@ -191,7 +191,7 @@ const criServices = (
   facts: {
     version: version(),
     cgroupDriver: driver,
-    handlers: () => handlerFacts(handlers, idMapping() === undefined),
+    handlers: () => handlerFacts(handlers, idMapping.possible),
     pinnedImages: config.image.pinned,
     config: {
       rootDir: config.root,

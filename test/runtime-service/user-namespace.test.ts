@@ -187,6 +187,7 @@ test('a handler that ignores id maps is refused, and the status says which', asy
     'FailedPrecondition',
     /runc version 1\.1.*id maps/,
   );
+  // Whether the node can is tried beside the start; a pod of this file has waited for it.
   const { runtimeHandlers } = await node.client.Status({});
   const features = Object.fromEntries(runtimeHandlers.map((one) => [one.name, one.features?.userNamespaces]));
   assert.deepEqual(features, { '': true, crun: true, runc: false });
