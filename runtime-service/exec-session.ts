@@ -71,7 +71,12 @@ export class ExecSession {
     return `${this.#record.cgroup.path}/${this.#name}`;
   }
 
-  async prepare(command: readonly string[], terminal: boolean): Promise<void> {
+  /** `size`: columns and rows that a terminal has from the start, where they are known. */
+  async prepare(
+    command: readonly string[],
+    terminal: boolean,
+    size?: readonly [number, number],
+  ): Promise<void> {
     const { kernel, options } = this.#runtime;
     kernel.cgroups.expectMoves(MOVE_MS);
     const spec = JSON.parse(await readFile(placesOf(options, this.#record.id).config, 'utf8')) as OciSpec;
@@ -80,6 +85,7 @@ export class ExecSession {
       terminal,
       args: [...command],
       env: environment(spec, terminal),
+      ...(size ? { consoleSize: { width: size[0], height: size[1] } } : {}),
     };
     await kernel.files.writeAtomic(this.#processFile, encodeSpec(process), { mode: 0o600 });
     await kernel.cgroups.createChild(this.#cgroup);

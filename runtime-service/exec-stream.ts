@@ -17,6 +17,8 @@ const LINGER_MS = 300;
 const STALL_MS = 10_000;
 /** How long a runtime whose command was killed may take to end by itself. */
 const RUNTIME_END_MS = 2000;
+/** How long a terminal's first size is waited for. */
+const FIRST_SIZE_MS = 20;
 /** What a terminal takes for the end of its input. */
 const END_OF_TRANSMISSION = Buffer.from([4]);
 
@@ -40,7 +42,8 @@ export async function execStream(
 ): Promise<number> {
   const record = checkExec(runtime, id, command);
   const session = new ExecSession(runtime, record);
-  await op.stage('prepare', () => session.prepare(command, tty));
+  const size = tty ? await firstSize(streams) : undefined;
+  await op.stage('prepare', () => session.prepare(command, tty, size));
   let status: ExitStatus | undefined;
   try {
     const attended = await op.deadline('start', runtime.options.timeouts.runtime, (signal) =>
@@ -54,6 +57,18 @@ export async function execStream(
     return status.code;
   } finally {
     await session.end(op.detached('clean-up'), status !== undefined && !op.signal.aborted);
+  }
+}
+
+/** Clients tell their terminal's size right away: a command that has it from the start need not draw twice. */
+async function firstSize({ onResize }: ClientStreams): Promise<readonly [number, number] | undefined> {
+  const { promise, resolve } = Promise.withResolvers<readonly [number, number] | undefined>();
+  const timer = setTimeout(() => resolve(undefined), FIRST_SIZE_MS);
+  onResize((columns, rows) => resolve([columns, rows]));
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -17,6 +17,7 @@ export interface OciIdMapping {
 
 export interface OciProcess {
   terminal: boolean;
+  consoleSize?: { width: number; height: number };
   user: { uid: number; gid: number; umask?: number; additionalGids?: number[] };
   args: string[];
   env: string[];
