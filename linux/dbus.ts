@@ -37,6 +37,7 @@ export class DBusConnection implements Disposable {
   readonly #waiting = new Map<number, Waiting>();
   #received: Buffer = Buffer.alloc(0);
   #serial = 0;
+  #holds = 0;
   #failure: CrispError | undefined;
 
   private constructor(
@@ -106,15 +107,26 @@ export class DBusConnection implements Disposable {
     const give = () => reject(abandoned(what, signal));
     signal.addEventListener('abort', give, { once: true });
     this.#waiting.set(serial, { resolve, reject });
-    this.#socket.ref();
+    using _awake = this.hold();
     try {
       this.#socket.write(bytes);
       return await promise;
     } finally {
       signal.removeEventListener('abort', give);
       this.#waiting.delete(serial);
-      if (this.#waiting.size === 0) this.#socket.unref();
     }
+  }
+
+  /** Keeps the process alive while a signal is waited for, until it is disposed of. */
+  hold(): Disposable {
+    this.#holds++;
+    this.#socket.ref();
+    return {
+      [Symbol.dispose]: () => {
+        this.#holds--;
+        if (this.#holds === 0) this.#socket.unref();
+      },
+    };
   }
 
   #receive(bytes: Buffer): void {

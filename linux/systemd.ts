@@ -107,6 +107,7 @@ export class Systemd implements SystemdUnits, Disposable {
     this.#watches.set(unit, watches.add(watch));
     try {
       const bus = await this.#connected(what, signal);
+      using _awake = bus.hold();
       const reply = await bus.call({ ...systemdMethod, ...method }, signal);
       const job = String(accepted(reply, what)[0]);
       const result = await this.#result(watch, job, bus, what, signal);
