@@ -9,7 +9,7 @@ import { openKernel } from '#linux/index.ts';
 const kernel = await openKernel();
 const group = `${process.env['CRISP_TEST_CGROUP'] ?? '/crisp-test'}-usage`;
 const directory = mkdtempSync(join(tmpdir(), 'crisp-usage-'));
-const soon = () => AbortSignal.timeout(20_000);
+const soon = () => AbortSignal.timeout(120_000);
 const env = { PATH: '/usr/bin:/bin' };
 await kernel.cgroups.create(`${group}/busy`);
 await kernel.cgroups.create(`${group}/idle`);
