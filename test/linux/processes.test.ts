@@ -28,7 +28,9 @@ test('a spawned program has default signals, its own session, three descriptors 
     assert.equal(BigInt(`0x${status['SigCgt']}`), 0n);
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
     assert.deepEqual([stat[2], stat[3]], [`${pid}`, `${pid}`], 'leads its group and session');
-    assert.deepEqual(readdirSync(`/proc/${pid}/fd`).sort(), ['0', '1', '2']);
+    // The loader of the new program may still hold a library open.
+    const descriptors = () => readdirSync(`/proc/${pid}/fd`).sort().join();
+    await within(() => descriptors() === '0,1,2').catch(() => assert.equal(descriptors(), '0,1,2'));
     assert.match(readFileSync(`/proc/${pid}/limits`, 'utf8'), /^Max open files\s+1024\s+(\d+)\s/m);
     assert.equal(readlinkSync(`/proc/${pid}/cwd`), '/usr');
     assert.equal(readFileSync(`/proc/${pid}/environ`, 'utf8'), 'PATH=/usr/bin:/bin\0');
@@ -41,6 +43,7 @@ test('a spawned program has default signals, its own session, three descriptors 
     assert.equal(processes.reference(pid), undefined);
     assert.equal(processes.signal(child.process, 9), false);
   } finally {
+    processes.signal(child.process, 9);
     closeSync(stray);
     process.removeAllListeners('SIGUSR2');
   }
