@@ -18,10 +18,11 @@ import { create, inspect, rm, start, stop } from './ctl/containers.ts';
 import type { Ctl, Terminal } from './ctl/context.ts';
 import { cp } from './ctl/cp.ts';
 import { events } from './ctl/events.ts';
-import { exec } from './ctl/exec.ts';
+import { attach, exec } from './ctl/exec.ts';
 import { imagefsinfo, images, inspecti, rmi } from './ctl/images.ts';
 import { logs } from './ctl/logs.ts';
 import { inspectp, pods, rmp, runp, stopp } from './ctl/pods.ts';
+import { portForward } from './ctl/port-forward.ts';
 import { ps } from './ctl/ps.ts';
 import { pull } from './ctl/pull.ts';
 import { run } from './ctl/run.ts';
@@ -43,6 +44,8 @@ export const ctlCommands: readonly Command<Ctl>[] = [
   ps,
   inspect,
   exec,
+  attach,
+  portForward,
   cp,
   logs,
   stop,

@@ -18,7 +18,7 @@ const STALL_MS = 10_000;
 /** How long a runtime whose command was killed may take to end by itself. */
 const RUNTIME_END_MS = 2000;
 /** How long a terminal's first size is waited for. */
-const FIRST_SIZE_MS = 20;
+const FIRST_SIZE_MS = 100;
 /** What a terminal takes for the end of its input. */
 const END_OF_TRANSMISSION = Buffer.from([4]);
 
