@@ -54,6 +54,8 @@ export type WorkerRequest =
   /** Whether a link of the node carries frames. */
   | { readonly act: 'carries'; readonly name: string }
   | { readonly act: 'forget udp'; readonly families: readonly (4 | 6)[]; readonly ports: readonly number[] }
+  /** Reads that belong together, in one message: waking a thread costs more than most of them. */
+  | { readonly act: 'several'; readonly requests: readonly Reading[] }
   /** The texts of small files of the kernel. */
   | { readonly act: 'read'; readonly paths: readonly string[] }
   | {
@@ -70,6 +72,9 @@ export type WorkerRequest =
   | { readonly act: 'walk'; readonly walk: number; readonly path: string }
   | { readonly act: 'end walk'; readonly walk: number };
 
+/** Requests that only look. */
+export type Reading = Extract<WorkerRequest, { act: 'read' | 'read groups' | 'count processes' }>;
+
 /** What each act answers. */
 export interface Answers {
   readonly make: MadePause | undefined;
@@ -82,6 +87,7 @@ export interface Answers {
   readonly connect: number;
   readonly carries: boolean;
   readonly 'forget udp': undefined;
+  readonly several: readonly Answers[Reading['act']][];
   readonly read: readonly (string | undefined)[];
   readonly 'read groups': readonly (string | undefined)[];
   readonly 'count processes': readonly ProcessFigures[];
@@ -176,18 +182,24 @@ function answer(request: WorkerRequest): Answers[keyof Answers] {
     case 'forget udp':
       for (const family of request.families) forgetUdp(family, new Set(request.ports));
       return undefined;
+    case 'several':
+      return request.requests.map(read);
     case 'read':
-      return readTexts(request.paths);
     case 'read groups':
-      return readGroups(request.files, request.groups);
     case 'count processes':
-      return countProcesses(request.directories, request.descriptors);
+      return read(request);
     case 'walk':
       return walkOn(request.walk, request.path);
     case 'end walk':
       endWalk(request.walk);
       return undefined;
   }
+}
+
+function read(request: Reading): Answers[Reading['act']] {
+  if (request.act === 'read') return readTexts(request.paths);
+  if (request.act === 'read groups') return readGroups(request.files, request.groups);
+  return countProcesses(request.directories, request.descriptors);
 }
 
 function walkOn(id: number, path: string): WalkState {
