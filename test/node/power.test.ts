@@ -1,0 +1,147 @@
+/** What reboots and power cuts leave: what is listed is whole, what died is told so, and all of it can be removed. */
+import assert from 'node:assert/strict';
+import test, { after } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Chances } from '../crash/seed.ts';
+import { obstacle } from './cache.ts';
+import { REGISTRY } from './kit.ts';
+import { EXITED, NOT_READY, RUNNING, until, VirtualNode } from './virtual-node.ts';
+
+const CUTS = Number(process.env['CRISP_NODE_CUTS'] ?? 3);
+const CHECK_SUMS =
+  'cd /; md5sum -c sums >tmp/told; code=$?; grep -v ": OK$" tmp/told; test $code = 0 && test $(wc -l <sums) -gt 600';
+const why = obstacle();
+if (why) console.log(`# SKIPPED: no virtual machine here: ${why}`);
+
+if (why) test('power', { skip: why });
+else {
+  const node = await VirtualNode.installed('power');
+  after(() => node[Symbol.asyncDispose]());
+  const chances = new Chances();
+  /** How long a pull takes here and now, in ms: instants mean the same on a slow machine. */
+  let pullMs = 0;
+
+  test('a reboot: pods are NOTREADY, exits are kept, addresses are given back, removal works', async () => {
+    await node.pull('busybox');
+    const started = performance.now();
+    await node.pull('large-0');
+    pullMs = performance.now() - started;
+    const pods = [await node.runPod(), await node.runPod(), await node.runPod()];
+    const running = await node.run(pods[0] ?? '');
+    const ended = await node.run(pods[1] ?? '', { command: ['sh', '-c', 'exit 3'] });
+    await node.exited(ended);
+    assert.equal((await addresses(node)).length, 3);
+    await node.reboot();
+
+    const { items } = await node.client.ListPodSandbox({});
+    assert.deepEqual(
+      items.map(({ id, state }) => [id, state]).sort(),
+      pods.map((id) => [id, NOT_READY]).sort(),
+    );
+    const lost = await node.status(running);
+    assert.equal(lost.state, EXITED);
+    // systemd ends scopes on the way down: whether the daemon still hears of it is a matter of chance.
+    const ends = ['255 Unknown', '143 Error', '137 Error'];
+    assert.ok(ends.includes(`${lost.exitCode} ${lost.reason}`), `${lost.exitCode} ${lost.reason}`);
+    assert.equal((await node.status(ended)).exitCode, 3);
+    await until('the addresses are given back', async () => (await addresses(node)).length === 0);
+    await node.removePods();
+    assert.deepEqual(await node.leftovers(), []);
+    const pod = await node.runPod();
+    assert.equal((await node.status(await node.run(pod))).state, RUNNING);
+    await node.removePods();
+  });
+
+  for (let round = 0; round < CUTS; round++) {
+    test(`power cut ${round + 1} of ${CUTS} amid pulls and pod starts: nothing lies, all can be removed`, async (t) => {
+      await node.up();
+      const delay = Math.round(pullMs * (0.1 + 1.5 * chances.next()));
+      const done = await cutAmid(node, round, delay);
+      t.diagnostic(`cut after ${delay} ms; had answered: ${done.join(', ') || 'nothing'}`);
+      await checkRecords(node, done);
+      await checkImages(node, done);
+      await node.removePods();
+      assert.deepEqual(await node.leftovers(), []);
+    });
+  }
+}
+
+const addresses = (node: VirtualNode): Promise<string[]> =>
+  node.lines(`ls /var/lib/cni/networks/crisp-bridge | grep '^[0-9]' || true`);
+
+/** Starts pulls and pods, takes the power away amid them; what had been answered by then, and comes back. */
+async function cutAmid(node: VirtualNode, round: number, delay: number): Promise<string[]> {
+  const done: string[] = [];
+  const image = `large-${round % 3}`;
+  const { images } = await node.client.ListImages({});
+  for (const { id, repoTags } of images)
+    if (repoTags.some((tag) => tag.includes('/large-')))
+      await node.client.RemoveImage({ image: { image: id } });
+  const over = new AbortController();
+  const act = async (name: string, start: () => Promise<string>) => {
+    const value = await start();
+    if (!over.signal.aborted) done.push(`${name} ${value}`);
+    return value;
+  };
+  const pulling = act('image', () => node.pull(image));
+  const starting = (async () => {
+    while (!over.signal.aborted) {
+      const pod = await act('pod', () => node.runPod());
+      await act('container', () => node.run(pod));
+    }
+  })();
+  const settled = Promise.allSettled([pulling, starting]);
+  await sleep(delay);
+  over.abort();
+  await node.powerCut();
+  await settled;
+  return done;
+}
+
+/** Every pod that was answered for is there (of containers nothing outlives their pod); what is listed says that it is dead. */
+async function checkRecords(node: VirtualNode, done: readonly string[]): Promise<void> {
+  const pods = (await node.client.ListPodSandbox({})).items;
+  const containers = (await node.client.ListContainers({})).containers;
+  for (const { id, state } of pods) assert.equal(state, NOT_READY, `pod ${id}`);
+  for (const { id } of containers) {
+    const { state, exitCode, reason } = await node.status(id);
+    assert.notEqual(state, RUNNING, `container ${id}`);
+    // One whose start was under way, or that ran: its end was seen by nobody.
+    const ends = ['128 StartError', '255 Unknown'];
+    if (state === EXITED) assert.ok(ends.includes(`${exitCode} ${reason}`), `${exitCode} ${reason}`);
+  }
+  for (const entry of done.filter((entry) => entry.startsWith('pod ')))
+    assert.ok(
+      pods.some(({ id }) => `pod ${id}` === entry),
+      `${entry} is lost`,
+    );
+  const complaints = (await node.sh(`journalctl -b -u crisp -o cat --no-pager`)).match(
+    /^.*"level":"(warn|error)".*$/gm,
+  );
+  assert.deepEqual(complaints ?? [], []);
+}
+
+/** A listed image has every blob with its digest, and every file; one that is not listed can be pulled. */
+async function checkImages(node: VirtualNode, done: readonly string[]): Promise<void> {
+  const { images } = await node.client.ListImages({});
+  for (const entry of done.filter((entry) => entry.startsWith('image ')))
+    assert.ok(
+      images.some(({ id }) => `image ${id}` === entry),
+      `${entry} is lost`,
+    );
+  const wrong = await node.lines(
+    `cd /var/lib/crisp/images/content/blobs/sha256; for blob in *; do echo "$blob  $blob"; done | sha256sum -c --quiet 2>&1 || true`,
+  );
+  assert.deepEqual(wrong, []);
+  const listed = images.flatMap(({ repoTags }) => repoTags).find((tag) => tag.includes('/large-'));
+  const large = listed?.replace(`${REGISTRY}/`, '') ?? 'large-0:latest';
+  if (!listed) await node.pull(large);
+  const pod = await node.runPod();
+  const checked = await node.run(pod, {
+    image: `${REGISTRY}/${large}`,
+    command: ['sh', '-c', CHECK_SUMS],
+  });
+  const { exitCode } = await node.exited(checked);
+  const log = await node.sh(`cat /var/log/pods/*/ctr-*.log | grep -v '^$' | tail -n 20 || true`);
+  assert.equal(exitCode, 0, `files of ${large} differ:\n${log}`);
+}
