@@ -17,6 +17,7 @@ import { profile } from './profile.ts';
 import { pull } from './pulls.ts';
 import { type Ground, type Side, startSide } from './sides.ts';
 import { type Row, Samples, type SideName } from './statistics.ts';
+import { streaming } from './streaming.ts';
 import { usage } from './usage.ts';
 
 /** What main.ts asks for. */
@@ -91,6 +92,8 @@ async function calls(
     await eachRound(sides, options.rounds, (side) => density(side, pods, samples, options.restartsPerRound));
     say(`${ground.runtime}: figures of 100 containers in 50 pods`);
     await usage(sides, pods, samples, options.rounds * LOOKS_PER_ROUND);
+    say(`${ground.runtime}: ${options.rounds} rounds of streaming sessions`);
+    await eachRound(sides, options.rounds, (side) => streaming(side, pods, samples));
   } finally {
     for (const { server } of sides) await server.stop();
   }

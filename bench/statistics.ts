@@ -24,6 +24,9 @@ export const ROWS = {
   'restart@24': { unit: 'ms' },
   'pull+unpack gzip': { unit: 'ms' },
   'pull+unpack zstd': { unit: 'ms' },
+  'Exec session': { unit: 'ms' },
+  'exec MB/s': { unit: 'MB/s', rate: true },
+  'port-forward MB/s': { unit: 'MB/s', rate: true },
 } as const satisfies Record<string, { unit: string; rate?: boolean }>;
 
 export type RowName = keyof typeof ROWS;
