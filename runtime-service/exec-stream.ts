@@ -56,7 +56,8 @@ export async function execStream(
     await session.refuseFailure(status);
     return status.code;
   } finally {
-    await session.end(op.detached('clean-up'), status !== undefined && !op.signal.aborted);
+    // Behind the client's back, who waits for the exit code; it never rejects.
+    void session.end(op.detached('clean-up'), status !== undefined && !op.signal.aborted);
   }
 }
 

@@ -209,7 +209,7 @@ test('streams that do not come are waited for, for half a minute', async () => {
   const client = await SpdyClient.open(await url(), 'v4.channel.k8s.io');
   await client.stream({ streamType: 'stdin' });
   await client.until('the connection is closed', () => client.closed, 40_000);
-  assert.ok(logged(/did not open its streams error, stdout, stderr/));
+  await until('the log says it', () => logged(/did not open its streams error, stdout, stderr/));
 });
 
 test('a new run of the daemon knows no token of the last one', async () => {

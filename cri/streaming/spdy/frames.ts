@@ -22,6 +22,17 @@ export const GOAWAY_STATUS = { ok: 0, protocolError: 1 } as const;
 export const SETTING_INITIAL_WINDOW = 7;
 export const INITIAL_WINDOW = 64 << 10;
 
+/** The least bytes of each type's payload. */
+export const MINIMUM_BYTES: Readonly<Record<number, number>> = {
+  [SYN_STREAM]: 10,
+  [SYN_REPLY]: 4,
+  [RST_STREAM]: 8,
+  [SETTINGS]: 4,
+  [PING]: 4,
+  [HEADERS]: 4,
+  [WINDOW_UPDATE]: 8,
+};
+
 const VERSION = 3;
 /** A control frame carries packed headers at most: far beyond what any client sends. */
 const MAX_CONTROL_BYTES = 32 << 10;

@@ -71,12 +71,9 @@ export class SpdySession implements StreamOwner {
   }
 
   async #serve(head: Buffer): Promise<string | undefined> {
-    const reader = new frames.FrameReader();
     let reason: string | undefined;
     try {
-      await this.#take(reader, head);
-      const chunks = this.#transport.iterator({ destroyOnReturn: false });
-      for await (const bytes of chunks) await this.#take(reader, bytes as Buffer);
+      await this.#read(head);
     } catch (error) {
       reason = describeError(error);
       if (error instanceof SpdyProtocolError) this.#goAway(frames.GOAWAY_STATUS.protocolError);
@@ -89,6 +86,44 @@ export class SpdySession implements StreamOwner {
     return reason;
   }
 
+  /** Takes what comes until its end; data at once, in the event that brings it. Throws SpdyProtocolError. */
+  #read(head: Buffer): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const reader = new frames.FrameReader();
+    const waiting: Buffer[] = [head];
+    let isTaking = false;
+    let isOver = false;
+    const take = async (): Promise<void> => {
+      if (isTaking) return;
+      isTaking = true;
+      try {
+        for (let bytes = waiting.shift(); bytes; bytes = waiting.shift()) {
+          const rest = this.#take(reader.read(bytes));
+          if (!rest) continue;
+          this.#transport.pause();
+          await rest;
+          this.#transport.resume();
+        }
+      } catch (error) {
+        this.#transport.off('data', onData);
+        reject(error);
+      }
+      isTaking = false;
+      if (isOver) resolve();
+    };
+    const onData = (bytes: Buffer): void => {
+      waiting.push(bytes);
+      void take();
+    };
+    const over = (): void => {
+      isOver = true;
+      if (!isTaking) resolve();
+    };
+    this.#transport.on('data', onData).once('end', over).once('close', over).once('error', reject);
+    void take();
+    return promise;
+  }
+
   /** What was written may still go out. */
   #leave(): void {
     const timer = setTimeout(() => this.#transport.destroy(), CLOSE_MS);
@@ -96,12 +131,26 @@ export class SpdySession implements StreamOwner {
     this.#transport.end(() => this.#transport.destroy());
   }
 
-  async #take(reader: frames.FrameReader, bytes: Buffer): Promise<void> {
-    for (const frame of reader.read(bytes)) {
-      if (frame.kind === 'control') await this.#control(frame);
-      else this.#data(frame);
+  /** The frames up to the first that takes time; then a promise of the rest. */
+  #take(found: Generator<frames.ControlFrame | frames.DataPiece>): Promise<void> | undefined {
+    for (let step = found.next(); !step.done; step = found.next()) {
+      const frame = step.value;
+      if (frame.kind === 'data') this.#data(frame);
+      else {
+        const later = this.#control(frame);
+        if (later) return later.then(() => this.#take(found));
+      }
     }
-    while ((this.#congested.size > 0 || this.#answers > MAX_ANSWERS) && !this.#transport.destroyed) {
+    return this.#isBlocked ? this.#untilRoom() : undefined;
+  }
+
+  get #isBlocked(): boolean {
+    const held = this.#congested.size > 0 || this.#answers > MAX_ANSWERS;
+    return held && !this.#transport.destroyed;
+  }
+
+  async #untilRoom(): Promise<void> {
+    while (this.#isBlocked) {
       await new Promise<void>((resolve) => {
         this.#onRoom = resolve;
       });
@@ -119,8 +168,9 @@ export class SpdySession implements StreamOwner {
     this.#taken = 0;
   }
 
-  async #control({ type, flags, payload }: frames.ControlFrame): Promise<void> {
-    const needed = minimum[type] ?? 0;
+  /** A promise where the frame has packed headers, whose unpacking takes time. */
+  #control({ type, flags, payload }: frames.ControlFrame): Promise<void> | undefined {
+    const needed = frames.MINIMUM_BYTES[type] ?? 0;
     if (payload.length < needed)
       throw new SpdyProtocolError(`a frame of type ${type} has ${payload.length} bytes`);
     switch (type) {
@@ -128,23 +178,29 @@ export class SpdySession implements StreamOwner {
         return this.#open(payload.readUInt32BE(0) & 0x7fff_ffff, flags, payload.subarray(10));
       case frames.SYN_REPLY:
       case frames.HEADERS:
-        // Nothing in them is of use, but each block is a part of the packed whole.
-        await this.#inflater.read(payload.subarray(4));
-        if (flags & frames.FLAG_FIN)
-          this.#streams.get(payload.readUInt32BE(0))?.receive(Buffer.alloc(0), true);
-        return;
+        return this.#passOver(flags, payload);
       case frames.RST_STREAM:
-        return this.#streams.get(payload.readUInt32BE(0))?.cut(payload.readUInt32BE(4));
+        this.#streams.get(payload.readUInt32BE(0))?.cut(payload.readUInt32BE(4));
+        break;
       case frames.SETTINGS:
-        return this.#settings(payload);
+        this.#settings(payload);
+        break;
       case frames.PING:
         // Odd numbers are the peer's own pings, even ones answers to ours, of which there are none.
         if (payload.readUInt32BE(0) % 2 === 1)
           this.#send(frames.controlFrame(type, 0, payload.subarray(0, 4)));
-        return;
+        break;
       case frames.WINDOW_UPDATE:
-        return this.#widen(payload.readUInt32BE(0), payload.readUInt32BE(4) & 0x7fff_ffff);
+        this.#widen(payload.readUInt32BE(0), payload.readUInt32BE(4) & 0x7fff_ffff);
     }
+    return undefined;
+  }
+
+  /** Nothing in these headers is of use, but each block is a part of the packed whole. */
+  async #passOver(flags: number, payload: Buffer): Promise<void> {
+    await this.#inflater.read(payload.subarray(4));
+    const stream = this.#streams.get(payload.readUInt32BE(0));
+    if (flags & frames.FLAG_FIN) stream?.receive(Buffer.alloc(0), true);
   }
 
   async #open(id: number, flags: number, block: Buffer): Promise<void> {
@@ -235,14 +291,3 @@ export class SpdySession implements StreamOwner {
     });
   }
 }
-
-/** The least bytes of each type's payload. */
-const minimum: Readonly<Record<number, number>> = {
-  [frames.SYN_STREAM]: 10,
-  [frames.SYN_REPLY]: 4,
-  [frames.RST_STREAM]: 8,
-  [frames.SETTINGS]: 4,
-  [frames.PING]: 4,
-  [frames.HEADERS]: 4,
-  [frames.WINDOW_UPDATE]: 8,
-};
