@@ -142,6 +142,17 @@ test('a slice of its own has the limits and the overhead of the pod, and goes wi
   assert.deepEqual([...kernel.units], []);
 });
 
+test('pods that leave at one time take their slice along, though their records name it still', async () => {
+  const { kernel, driver, run } = stand();
+  const pods = [await run(''), await run(''), await run('')];
+  const stays = await run('');
+  await Promise.all(pods.map((pod) => driver.remove(pod, soon())));
+  assert.equal(kernel.cgroups.exists(stays.monitor), true);
+  await driver.remove(stays, soon());
+  assert.equal(kernel.cgroups.exists('/crisp.slice'), false);
+  assert.deepEqual([...kernel.units], []);
+});
+
 test('a shared slice that came with the first pod goes with the last one, in any order', async () => {
   for (const firstEnds of [true, false]) {
     const { kernel, run, end } = stand();

@@ -51,6 +51,8 @@ export class SystemdDriver implements CgroupDriver {
   readonly #prefix: string;
   /** A slice's last pod and its next one take turns: a stop would end what is being started. */
   readonly #turns = new KeyedQueue<string>();
+  /** The leaves of pods whose groups are gone; for a moment their records name them still. */
+  readonly #gone = new Set<string>();
 
   constructor(options: SystemdDriverOptions) {
     this.#options = options;
@@ -182,9 +184,16 @@ export class SystemdDriver implements CgroupDriver {
   /** The outermost slice that is there because of crisp and that no other pod needs; those in it go with it. */
   async #stopSlices(cgroup: PodCgroup, signal: AbortSignal): Promise<void> {
     const { cgroups, recorded } = this.#options;
-    const others = recorded().filter(({ monitor }) => monitor !== cgroup.monitor);
+    const others = recorded();
+    const known = new Set(others.map(({ monitor }) => monitor));
+    for (const monitor of this.#gone) if (!known.has(monitor)) this.#gone.delete(monitor);
+    // Of pods that leave at one time each would else spare the slice for the others, and it would stay.
+    this.#gone.add(cgroup.monitor);
     const needed = (slice: string) =>
-      others.some(({ units }) => units !== undefined && sliceChain(units.slice).includes(slice));
+      others.some(
+        ({ units, monitor }) =>
+          units !== undefined && !this.#gone.has(monitor) && sliceChain(units.slice).includes(slice),
+      );
     const last = unitsOf(cgroup).makes.find((slice) => !needed(slice));
     if (last === undefined || !this.#systemd.booted) return;
     const path = slicePath(last);
