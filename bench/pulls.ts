@@ -1,8 +1,9 @@
-/** Pulls of the large image, each into the empty store of a new daemon. */
+/** Pulls of the large image, each into the empty store of a new daemon on a new file system. */
 import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { CrispError } from '#core/errors.ts';
+import { freshDisk } from './fresh-disk.ts';
 import { type Ground, startSide } from './sides.ts';
 import type { Samples, SideName } from './statistics.ts';
 
@@ -17,6 +18,7 @@ export async function pull(
   samples: Samples,
 ): Promise<void> {
   const place = `pull-${name}`;
+  using _disk = freshDisk(join(ground.directory, place));
   const side = await startSide(ground, name, place);
   try {
     const { client } = side.server;
@@ -30,7 +32,6 @@ export async function pull(
     samples.add(`pull+unpack ${compression}`, name, performance.now() - started);
   } finally {
     await side.server.stop();
-    rmSync(join(ground.directory, place), { recursive: true, force: true });
     rmSync(join('/run', place), { recursive: true, force: true });
   }
 }
