@@ -1,16 +1,18 @@
-/** kill -9 at random instants of pulls and removals: the store opens, and what it lists is whole. */
+/** kill -9 at random stages of pulls and removals: the store opens, and what it lists is whole. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as turn } from 'node:timers/promises';
 import { buildImage, digestOf, type EntrySpec, pushImage } from '../images.ts';
 import { startRegistry } from './registry.ts';
 import { operation, startService, testDirectory } from './service.ts';
 
 const ROUNDS = 20;
+/** Ends of stages that a victim may live through: the first three pulls, a removal, and pulls of what is there have less. */
+const STAGES = 60;
 const seed = Number(process.env['CRISP_TEST_SEED'] ?? Date.now() % 1_000_000);
 
 /** A small generator of numbers in [0, 1), repeatable. */
@@ -20,6 +22,23 @@ function randomOf(start: number): () => number {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return state / 2 ** 32;
   };
+}
+
+/** One in each of as many equal parts as there are rounds, so that some come late; the parts in a mixed order. */
+const stageOf = (round: number, random: number): number =>
+  1 + Math.floor((((round * 7) % ROUNDS) + random) * (STAGES / ROUNDS));
+
+/** Resolves when that many stages of the victim have ended, and a few turns of this process's loop later. */
+async function reached(victim: ChildProcess, stages: number, turns: number): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  let ended = 0;
+  victim.stdout?.on('data', (piece: Buffer) => {
+    ended += piece.length;
+    if (ended >= stages) resolve();
+  });
+  victim.once('exit', () => reject(new Error(`the victim ended by itself after ${ended} stages`)));
+  await promise;
+  for (let n = 0; n < turns; n++) await turn();
 }
 
 const files = (name: string): EntrySpec[] =>
@@ -43,8 +62,7 @@ test(`killed at ${ROUNDS} instants, seed ${seed}`, async () => {
       { stdio: ['ignore', 'pipe', 'inherit'] },
     );
     const ended = once(victim, 'exit');
-    await once(victim.stdout, 'data');
-    await sleep(random() ** 2 * 1500);
+    await reached(victim, stageOf(round, random()), Math.floor(random() * 2000));
     victim.kill('SIGKILL');
     await ended;
     await using opened = await startService(root);
