@@ -102,6 +102,9 @@ int attend(char **argv) {
   }
   close(TELL);
   close(LET_GO);
+  /* A runtime that has waited for it itself has kept its exit code, too. */
+  siginfo_t info;
+  if (command < 0 || waitid(P_PID, (id_t)command, &info, WEXITED | WNOHANG | WNOWAIT) < 0) return UNKNOWN;
   for (;;) {
     pid_t child = waitpid(-1, &status, 0);
     if (child < 0) return UNKNOWN;

@@ -28,7 +28,9 @@ test('a command is attended: its pipes are its own, its exit code arrives, who s
   const kernel = await open(t);
   const directory = scratch(t);
   const pidFile = join(directory, 'pid');
-  const runtime = `(echo out; sleep 1000 & echo $! > bg; exec sh -c 'exit 7') & echo $! > pid`;
+  // The command outlives its runtime: a shell would wait for it, and keep its exit code to itself.
+  const outlive = 'while kill -0 $$ 2>/dev/null; do sleep 0.01; done';
+  const runtime = `(echo out; sleep 1000 & echo $! > bg; ${outlive}; exec sh -c 'exit 7') & echo $! > pid`;
   const { child, terminal } = await kernel.streams.attend(
     {
       argv: ['/bin/sh', '-c', runtime],
@@ -47,6 +49,24 @@ test('a command is attended: its pipes are its own, its exit code arrives, who s
   assert.equal(Buffer.concat(said).toString(), 'out\n');
   process.kill(Number(readFileSync(join(directory, 'bg'), 'utf8')));
   child.stdout?.destroy();
+});
+
+test('a command that its runtime has waited for is an unknown end, not an endless wait', async (t) => {
+  const kernel = await open(t);
+  const directory = scratch(t);
+  const { child } = await kernel.streams.attend(
+    {
+      argv: ['/bin/sh', '-c', 'true & echo $! > pid; wait; sleep 1000 & echo $! > bg'],
+      env: { PATH: '/usr/bin:/bin' },
+      directory,
+      pidFile: join(directory, 'pid'),
+      terminal: undefined,
+      stdio: { stdin: 'null', stdout: 'null', stderr: 'null' },
+    },
+    AbortSignal.timeout(DEADLINE),
+  );
+  assert.deepEqual(await child.exited, { code: 255, signal: undefined });
+  process.kill(Number(readFileSync(join(directory, 'bg'), 'utf8')));
 });
 
 test("a runtime's own failure is told by its exit code", async (t) => {
