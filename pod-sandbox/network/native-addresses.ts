@@ -48,8 +48,9 @@ export async function giveAddressesBack(
   for (const name of known ?? (await readdir(directory))) {
     if (!parseIp(name)) continue;
     const path = join(directory, name);
-    const content = await readFile(path, 'utf8').catch(missing);
-    if (content?.trim() === ownership(owner) || content?.trim() === owner.id)
+    const content = (await readFile(path, 'utf8').catch(missing))?.trim();
+    // Under the lock an empty file is nobody's: a power cut or a full disk has taken what was to stand in it.
+    if (content === '' || content === ownership(owner) || content === owner.id)
       await unlink(path).catch(missing);
   }
 }

@@ -55,7 +55,7 @@ else {
   for (let round = 0; round < CUTS; round++) {
     test(`power cut ${round + 1} of ${CUTS} amid pulls and pod starts: nothing lies, all can be removed`, async (t) => {
       await node.up();
-      const delay = Math.round(pullMs * (0.1 + 1.5 * chances.next()));
+      const delay = Math.round(pullMs * (0.1 + 3 * chances.next()));
       const done = await cutAmid(node, round, delay);
       t.diagnostic(`cut after ${delay} ms; had answered: ${done.join(', ') || 'nothing'}`);
       await checkRecords(node, done);
