@@ -5,7 +5,7 @@ import type { Log } from '#core/operation.ts';
 const REST_MS = 500;
 /** By then the threads that pulls have started have ended too, in ms. */
 const DEEP_REST_MS = 15_000;
-/** The calls that make or end something; the kubelet's reads never cease. */
+/** The calls that make or end something, or open a session; the kubelet's reads and probes never cease. */
 const CHANGES = new Set([
   'RunPodSandbox',
   'StopPodSandbox',
@@ -18,6 +18,9 @@ const CHANGES = new Set([
   'RemoveImage',
   'ImportImages',
   'ExportImages',
+  'Exec',
+  'Attach',
+  'PortForward',
 ]);
 
 /** Does something whenever the changes of the node have come to rest, soon and once more later; first after the start. */
