@@ -10,6 +10,9 @@ import { EXITED, NOT_READY, RUNNING, until, VirtualNode } from './virtual-node.t
 const CUTS = Number(process.env['CRISP_NODE_CUTS'] ?? 3);
 const CHECK_SUMS =
   'cd /; md5sum -c sums >tmp/told; code=$?; grep -v ": OK$" tmp/told; test $code = 0 && test $(wc -l <sums) -gt 600';
+/** The record of a layer is synced with its image: the one of a pull that never ended may be torn, and is left out. */
+const UNFINISHED_LAYER =
+  /"key":"(chain|damaged)-[0-9a-f]+".*"msg":"a record of images cannot be read; it is left out"/;
 const why = obstacle();
 if (why) console.log(`# SKIPPED: no virtual machine here: ${why}`);
 
@@ -115,10 +118,12 @@ async function checkRecords(node: VirtualNode, done: readonly string[]): Promise
       pods.some(({ id }) => `pod ${id}` === entry),
       `${entry} is lost`,
     );
-  const complaints = (await node.sh(`journalctl -b -u crisp -o cat --no-pager`)).match(
-    /^.*"level":"(warn|error)".*$/gm,
+  const log = await node.lines('journalctl -b -u crisp -o cat --no-pager');
+  const complaints = log.filter((line) => /"level":"(warn|error)"/.test(line));
+  assert.deepEqual(
+    complaints.filter((line) => !UNFINISHED_LAYER.test(line)),
+    [],
   );
-  assert.deepEqual(complaints ?? [], []);
 }
 
 /** A listed image has every blob with its digest, and every file; one that is not listed can be pulled. */
