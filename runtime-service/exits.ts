@@ -3,7 +3,7 @@
  * witness, the emptied cgroup the second. Where the monitor was killed and no file will come, the sweep finds the
  * process gone by its reference, and the cgroup is emptied before anything is published.
  */
-import { existsSync, type FSWatcher, watch } from 'node:fs';
+import { type FSWatcher, watch } from 'node:fs';
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId } from '#core/ids.ts';
@@ -42,6 +42,7 @@ export class Exits {
 
   /** Begins to watch; the first sweep tells what ended before. */
   async open(): Promise<void> {
+    for (const record of this.#runtime.containers.list()) this.#runtime.oomKills.expect(record);
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     this.#watcher = watch(this.#directory, (_event, name) => {
       if (name && isFullId(name)) void this.#settle(name as ContainerId);
@@ -139,13 +140,8 @@ export class Exits {
         'processes of an ended container stay behind',
       );
     }
-    return verdict(told, this.#oomKilled(record));
-  }
-
-  /** systemd removes an emptied scope with its counters at once; conmon has looked before it told of the exit. */
-  #oomKilled({ id, cgroup }: ContainerRecord): boolean {
-    const { kernel, options } = this.#runtime;
-    return kernel.cgroups.oomKills(cgroup.path) > 0 || existsSync(`${placesOf(options, id).bundle}/oom`);
+    const conmonFile = `${placesOf(options, record.id).bundle}/oom`;
+    return verdict(told, this.#runtime.oomKills.killed(record, told?.code, conmonFile));
   }
 }
 

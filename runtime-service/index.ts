@@ -24,6 +24,7 @@ import { readHost } from './host.ts';
 import { Logs } from './logs.ts';
 import { OciHooks } from './oci-hooks.ts';
 import { Handlers } from './oci-runtime.ts';
+import { OomKills } from './oom-kills.ts';
 import type { RuntimeOptions } from './options.ts';
 import type { Images, Pods, RootFileSystems } from './ports.ts';
 import { loadContainers, recoverContainers, type Unfinished } from './recover.ts';
@@ -104,6 +105,7 @@ export class RuntimeService {
       log,
       containers,
       attachments: new Attachments(),
+      oomKills: new OomKills(kernel.cgroups, () => containers.list()),
       handlers,
       host,
       ...definitions,

@@ -8,6 +8,7 @@ import type { CdiDevices } from './cdi/devices.ts';
 import type { Containers } from './containers.ts';
 import type { OciHooks } from './oci-hooks.ts';
 import type { Handlers } from './oci-runtime.ts';
+import type { OomKills } from './oom-kills.ts';
 import type { RuntimeOptions } from './options.ts';
 import type { Images, Pods, RootFileSystems } from './ports.ts';
 import type { SpecHost } from './spec/index.ts';
@@ -18,6 +19,7 @@ export interface Runtime {
   readonly log: Log;
   readonly containers: Containers;
   readonly attachments: Attachments;
+  readonly oomKills: OomKills;
   readonly handlers: Handlers;
   readonly host: SpecHost;
   readonly pods: Pods;

@@ -82,6 +82,7 @@ export class Starting {
       await mkdir(`${this.#runtime.options.state}/oci/${oci.handler}`, { recursive: true, mode: 0o700 });
       if (record.logPath !== '') await mkdir(dirname(record.logPath), { recursive: true, mode: 0o755 });
     });
+    this.#runtime.oomKills.expect(record);
     const { container, monitor } = await startMonitor(this.#runtime, oci, record, pod.monitorCgroup, op);
     op.checkpoint();
     await op.stage('OCI start', () => oci.start(record.id, op));
