@@ -161,6 +161,7 @@ async function bench(options: BenchOptions): Promise<void> {
   mkdirSync(CNI_CACHE, { recursive: true });
   const [load = 0] = loadavg();
   const date = new Date().toISOString();
+  const measured = versions(options); // before others commit beside it
   const rows: Row[] = [];
   try {
     const crisp = buildCrisp(directory);
@@ -184,7 +185,7 @@ async function bench(options: BenchOptions): Promise<void> {
   }
   if (rows.length === 0) return;
   const { quick, network } = options;
-  write({ machine: machine(), date, versions: versions(options), quick, load, network, rows });
+  write({ machine: machine(), date, versions: measured, quick, load, network, rows });
 }
 
 try {
