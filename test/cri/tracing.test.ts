@@ -71,9 +71,8 @@ test('a traced call arrives with its stages; one that is not sampled, and one wi
     [undefined, 2],
   );
   assert.ok(spans.every(({ traceId }) => traceId === TRACE));
-  const stages = spans
-    .filter(({ parentSpanId }) => parentSpanId === roots[0]?.spanId)
-    .map(({ name }) => name);
+  // One of several that run side by side may lie within another's time, and so below it.
+  const stages = spans.filter((span) => !roots.includes(span)).map(({ name }) => name);
   for (const name of ['validate', 'record', 'namespaces', 'cgroup']) assert.ok(stages.includes(name), name);
 });
 
