@@ -1,5 +1,5 @@
 /** A small valid configuration, for tests. */
-import { defaultLinux, type SandboxConfig } from './config.ts';
+import { defaultLinux, type SandboxConfig, type SandboxResources } from './config.ts';
 
 export const sampleConfig = (changes: Partial<SandboxConfig> = {}): SandboxConfig => ({
   metadata: { name: 'web-0', uid: 'b3b1f0de', namespace: 'default', attempt: 0 },
@@ -10,5 +10,20 @@ export const sampleConfig = (changes: Partial<SandboxConfig> = {}): SandboxConfi
   labels: {},
   annotations: {},
   linux: defaultLinux,
+  ...changes,
+});
+
+/** Resources of which nothing is set but the changes. */
+export const sampleResources = (changes: Partial<SandboxResources> = {}): SandboxResources => ({
+  cpuPeriod: 0n,
+  cpuQuota: 0n,
+  cpuShares: 0n,
+  memoryLimit: 0n,
+  memorySwapLimit: 0n,
+  oomScoreAdj: 0n,
+  cpusetCpus: '',
+  cpusetMems: '',
+  hugepageLimits: [],
+  unified: {},
   ...changes,
 });

@@ -5,10 +5,10 @@ import { type ContainerId, newContainerId, newSandboxId } from '#core/ids.ts';
 import { decode, encode } from '#core/record-store.ts';
 import type { Cgroups } from '#linux/kernel.ts';
 import { CgroupfsDriver } from './cgroups.ts';
-import { defaultLinux, type SandboxResources, sameConfig } from './config.ts';
+import { defaultLinux, sameConfig } from './config.ts';
 import { podLimits } from './limits.ts';
 import { plan } from './plan.ts';
-import { sampleConfig } from './sample-config.ts';
+import { sampleConfig, sampleResources } from './sample-config.ts';
 import { checkRecord, nameKey, type SandboxRecord, toNotReady, toReady, withProcess } from './sandbox.ts';
 import { podView, sandboxView } from './views.ts';
 
@@ -105,20 +105,8 @@ test('cgroups: the leaves stand beside the containers', () => {
 });
 
 test('the limits of a pod are those of its containers and its overhead, in the words of each cgroup version', () => {
-  const none: SandboxResources = {
-    cpuPeriod: 0n,
-    cpuQuota: 0n,
-    cpuShares: 0n,
-    memoryLimit: 0n,
-    memorySwapLimit: 0n,
-    oomScoreAdj: 0n,
-    cpusetCpus: '',
-    cpusetMems: '',
-    hugepageLimits: [],
-    unified: {},
-  };
-  const resources = { ...none, cpuQuota: 50_000n, cpuShares: 1024n, memoryLimit: 1000n };
-  const overhead = { ...none, cpuQuota: 10_000n, cpuShares: 2n, memoryLimit: 24n };
+  const resources = sampleResources({ cpuQuota: 50_000n, cpuShares: 1024n, memoryLimit: 1000n });
+  const overhead = sampleResources({ cpuQuota: 10_000n, cpuShares: 2n, memoryLimit: 24n });
   const linux = { ...defaultLinux, resources, overhead };
   assert.deepEqual(podLimits(linux, 1), [
     { file: 'cpu.shares', value: '1026' },

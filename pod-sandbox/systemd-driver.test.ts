@@ -6,7 +6,8 @@ import { newContainerId, newSandboxId } from '#core/ids.ts';
 import { type FakeKernel, fakeKernel } from '#linux/fake.ts';
 import type { CgroupDriver, PodCgroup } from './cgroup-driver.ts';
 import { openCgroupDriver } from './cgroups.ts';
-import { defaultLinux, type SandboxLinux, type SandboxResources } from './config.ts';
+import { defaultLinux, type SandboxLinux } from './config.ts';
+import { sampleResources } from './sample-config.ts';
 
 const POD_SLICE = 'kubepods-burstable-podu1.slice';
 const PARENT = `/kubepods.slice/kubepods-burstable.slice/${POD_SLICE}`;
@@ -46,20 +47,6 @@ function stand(limit = 10_000): Stand {
   };
 }
 
-const resources = (changes: Partial<SandboxResources>): SandboxResources => ({
-  cpuPeriod: 0n,
-  cpuQuota: 0n,
-  cpuShares: 0n,
-  memoryLimit: 0n,
-  memorySwapLimit: 0n,
-  oomScoreAdj: 0n,
-  cpusetCpus: '',
-  cpusetMems: '',
-  hugepageLimits: [],
-  unified: {},
-  ...changes,
-});
-
 test('names are those of the slice, whichever way it is written', () => {
   const { driver } = stand();
   const sandbox = newSandboxId();
@@ -97,7 +84,7 @@ test('a parent in the other form, or not where its slice lies, is refused with t
 test("the kubelet's slice gets one call, no property, and outlives its pods", async () => {
   const { kernel, run, end } = stand();
   await kernel.cgroups.create(PARENT);
-  const pod = await run(PARENT, { resources: resources({ memoryLimit: 1n << 20n }) });
+  const pod = await run(PARENT, { resources: sampleResources({ memoryLimit: 1n << 20n }) });
   const second = await run(PARENT);
   assert.deepEqual([...kernel.units.keys()], [pod.units?.scope, second.units?.scope]);
   assert.deepEqual(pod.units?.makes, []);
@@ -110,7 +97,7 @@ test("the kubelet's slice gets one call, no property, and outlives its pods", as
 
 test('a slice of its own has the limits and the overhead of the pod, and goes with it', async () => {
   const { kernel, run, end } = stand();
-  const limits = resources({
+  const limits = sampleResources({
     memoryLimit: 100n,
     cpuQuota: 30_000n,
     cpuPeriod: 100_000n,
@@ -120,7 +107,7 @@ test('a slice of its own has the limits and the overhead of the pod, and goes wi
   });
   const pod = await run('', {
     resources: limits,
-    overhead: resources({ memoryLimit: 20n, cpuQuota: 5000n }),
+    overhead: sampleResources({ memoryLimit: 20n, cpuQuota: 5000n }),
   });
   const slice = kernel.units.get(pod.units?.slice ?? '') ?? [];
   assert.deepEqual(Object.fromEntries(slice.map(({ name, value }) => [name, value])), {
@@ -198,7 +185,7 @@ test('a unit name that is taken is taken over', async () => {
 test('a controller that is not there is an error before anything is made', async () => {
   const { kernel, driver } = stand();
   const cgroup = driver.place(newSandboxId(), '');
-  const linux = { ...defaultLinux, resources: resources({ unified: { 'hugetlb.2MB.max': '0' } }) };
+  const linux = { ...defaultLinux, resources: sampleResources({ unified: { 'hugetlb.2MB.max': '0' } }) };
   await assert.rejects(driver.create(cgroup, linux), (error) => {
     assert.ok(hasCode(error, 'FailedPrecondition'));
     assert.match(

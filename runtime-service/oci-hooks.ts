@@ -9,16 +9,8 @@ import type { Labels } from './config.ts';
 import { DefinitionFiles } from './definition-files.ts';
 import { Fields } from './fields.ts';
 import { addHooks } from './spec/hooks.ts';
-import type { HookStage, OciHook, OciSpec } from './spec/oci.ts';
+import { type HookStage, hookStages, isHookStage, type OciHook, type OciSpec } from './spec/oci.ts';
 
-const STAGES: readonly string[] = [
-  'prestart',
-  'createRuntime',
-  'createContainer',
-  'startContainer',
-  'poststart',
-  'poststop',
-];
 const MAX_TIMEOUT_S = 3600;
 
 interface HookFile {
@@ -56,9 +48,9 @@ export function parseHook(file: string, text: string): HookFile {
   top.matching('version', /^1\.0\.0$/);
   top.only(['version', 'hook', 'when', 'stages']);
   const stages = top.texts('stages');
-  const unknown = stages.find((stage) => !STAGES.includes(stage));
+  const unknown = stages.find((stage) => !isHookStage(stage));
   if (unknown !== undefined || stages.length === 0) {
-    throw top.wrong('stages', `has ${unknown ?? 'none'}; known are ${STAGES.join(', ')}`);
+    throw top.wrong('stages', `has ${unknown ?? 'none'}; known are ${hookStages.join(', ')}`);
   }
   return {
     hook: program(top.object('hook')),

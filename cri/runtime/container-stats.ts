@@ -1,8 +1,7 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { ContainerRecord } from '#runtime-service/index.ts';
 import type { CriServices } from '../services.ts';
-import { hasLabels } from './filters.ts';
-import { sandboxOf } from './ids.ts';
+import { selectedContainers } from './list-containers.ts';
 import { wireContainerStats } from './wire-stats.ts';
 
 /** ContainerStats: of one that does not run only what it has written is told. */
@@ -14,22 +13,10 @@ export const containerStats =
   };
 
 /** The running containers that pass the filter. An unknown id matches none. */
-export function runningContainers(
+export const runningContainers = (
   services: CriServices,
   filter: cri.ContainerStatsFilter | null,
-): ContainerRecord[] {
-  const id = filter?.id ? (services.containers.find(filter.id)?.id ?? 'none') : undefined;
-  const sandbox = filter?.podSandboxId ? (sandboxOf(services, filter.podSandboxId) ?? 'none') : undefined;
-  return services.containers
-    .list()
-    .filter(
-      (record) =>
-        record.state === 'running' &&
-        (id === undefined || record.id === id) &&
-        (sandbox === undefined || record.sandboxId === sandbox) &&
-        hasLabels(record.labels, filter?.labelSelector),
-    );
-}
+): ContainerRecord[] => selectedContainers(services, filter).filter(({ state }) => state === 'running');
 
 /** Their figures; one that has ended meanwhile is left out. */
 export async function statsOfRunning(

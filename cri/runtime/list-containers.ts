@@ -5,10 +5,10 @@ import { hasLabels } from './filters.ts';
 import { sandboxOf } from './ids.ts';
 import { stateNumber, wireContainer } from './wire-container.ts';
 
-/** The containers that pass the filter, from memory. An unknown id of container or sandbox matches none. */
-export function filteredContainers(
+/** The part that the filters of lists and of figures have in common. An unknown id of container or sandbox matches none. */
+export function selectedContainers(
   services: CriServices,
-  filter: cri.ContainerFilter | null,
+  filter: Pick<cri.ContainerFilter, 'id' | 'podSandboxId' | 'labelSelector'> | null,
 ): ContainerRecord[] {
   const id = filter?.id ? (services.containers.find(filter.id)?.id ?? 'none') : undefined;
   const sandbox = filter?.podSandboxId ? (sandboxOf(services, filter.podSandboxId) ?? 'none') : undefined;
@@ -18,10 +18,18 @@ export function filteredContainers(
       (record) =>
         (id === undefined || record.id === id) &&
         (sandbox === undefined || record.sandboxId === sandbox) &&
-        (!filter?.state || filter.state.state === stateNumber(record)) &&
         hasLabels(record.labels, filter?.labelSelector),
     );
 }
+
+/** The containers that pass the filter, from memory. */
+export const filteredContainers = (
+  services: CriServices,
+  filter: cri.ContainerFilter | null,
+): ContainerRecord[] =>
+  selectedContainers(services, filter).filter(
+    (record) => !filter?.state || filter.state.state === stateNumber(record),
+  );
 
 /** ListContainers: from memory. */
 export const listContainers =

@@ -5,7 +5,7 @@
 import { parse } from 'yaml';
 import { CrispError } from '#core/errors.ts';
 import { Fields } from '../fields.ts';
-import type { HookStage, OciHook } from '../spec/oci.ts';
+import { type HookStage, hookStages, isHookStage, type OciHook } from '../spec/oci.ts';
 
 export interface CdiDeviceNode {
   readonly path: string;
@@ -48,14 +48,6 @@ export interface CdiSpec {
 const VERSION = /^(0\.[3-9]|1\.\d{1,3})\.\d{1,3}$/;
 const KIND = /^[A-Za-z]([A-Za-z0-9_.-]{0,126}[A-Za-z0-9])?\/[A-Za-z]([A-Za-z0-9_-]{0,126}[A-Za-z0-9])?$/;
 const DEVICE = /^[A-Za-z0-9]([A-Za-z0-9_.:-]{0,254}[A-Za-z0-9])?$/;
-const STAGES: readonly string[] = [
-  'prestart',
-  'createRuntime',
-  'createContainer',
-  'startContainer',
-  'poststart',
-  'poststop',
-];
 const MAX_ID = 0xffff_fffe;
 
 /** Parses JSON or YAML (of which JSON is a part). Throws FailedPrecondition naming the file and the field. */
@@ -133,7 +125,7 @@ function mount(given: Fields): CdiMount {
 function hook(given: Fields): CdiEdits['hooks'][number] {
   given.only(['hookName', 'path', 'args', 'env', 'timeout']);
   const stage = given.matching('hookName', /^[A-Za-z]+$/);
-  if (!STAGES.includes(stage)) throw given.wrong('hookName', `is ${stage}, not one of ${STAGES.join(', ')}`);
+  if (!isHookStage(stage)) throw given.wrong('hookName', `is ${stage}, not one of ${hookStages.join(', ')}`);
   const timeout = given.number('timeout', 1, 3600);
   return {
     stage: stage as HookStage,

@@ -83,13 +83,19 @@ export interface OciLinux {
   mountLabel?: string;
 }
 
-export type HookStage =
-  | 'prestart'
-  | 'createRuntime'
-  | 'createContainer'
-  | 'startContainer'
-  | 'poststart'
-  | 'poststop';
+/** The points of a container's life at which hooks run (OCI runtime spec, POSIX-platform hooks). */
+export const hookStages = [
+  'prestart',
+  'createRuntime',
+  'createContainer',
+  'startContainer',
+  'poststart',
+  'poststop',
+] as const;
+export type HookStage = (typeof hookStages)[number];
+
+export const isHookStage = (text: string): text is HookStage =>
+  (hookStages as readonly string[]).includes(text);
 
 export interface OciHook {
   path: string;
