@@ -33,6 +33,9 @@ export interface Side {
   monitors(): number[];
 }
 
+/** A tmpfs of the bench's own mount namespace: where either keeps what ends with a reboot. */
+const RUN = '/run';
+
 const answers = async (client: Server['client']): Promise<boolean> => {
   await client.Version({});
   return true;
@@ -83,6 +86,7 @@ export async function startCrisp(ground: Ground, name: string, nodeOptions = '')
   const directory = join(ground.directory, name);
   const { file, socket } = writeConfig({
     directory,
+    state: join(RUN, name),
     cgroup: `${ground.cgroup}/crisp`,
     registries: { [ground.registry]: [] },
     runtime: ground.runtime,
@@ -136,7 +140,7 @@ endpoint = [${quoted(`http://${ground.registry}`)}]
 /** Throws Unavailable where it does not start, FailedPrecondition where it does not use the network that is measured. */
 export async function startContainerd(ground: Ground, name: string): Promise<Side> {
   const directory = join(ground.directory, name);
-  const state = join('/run', name); // a tmpfs of the bench's own mount namespace
+  const state = join(RUN, name);
   const confDir = join(directory, 'cni/net.d');
   mkdirSync(directory, { recursive: true });
   writeConflist(confDir, 'containerd', join(directory, 'addresses'));

@@ -23,10 +23,11 @@ export async function attend(
   request: AttendRequest,
   signal: AbortSignal,
 ): Promise<AttendedCommand> {
-  const { argv, env, directory, pidFile, terminal, stdio } = request;
+  const { argv, env, enter = [], directory, pidFile, terminal, stdio } = request;
   const child = await spawn({
     argv: [program, 'attend', pidFile, terminal ?? '-', '--', ...argv],
     env,
+    enter,
     cwd: directory,
     ...(terminal === undefined ? stdio : { stdin: 'null', stdout: 'null', stderr: 'null' }),
     ...(terminal === undefined ? {} : { extra: { [TELL]: 'read', [LET_GO]: 'write' } }),

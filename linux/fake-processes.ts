@@ -87,6 +87,8 @@ export class FakeProcesses implements Processes {
     return run({ spawn }, request, signal);
   }
 
+  seal(): undefined {}
+
   reference(pid: number): ProcessRef | undefined {
     const entry = this.#entries.get(pid);
     return entry?.alive ? entry.process : undefined;

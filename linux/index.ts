@@ -1,6 +1,7 @@
 /** The kernel's real face. */
-import { stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { CrispError } from '#core/errors.ts';
 import { openCgroups } from './cgroups.ts';
 import { ProcessWatches } from './child.ts';
 import { naming } from './errno.ts';
@@ -10,8 +11,8 @@ import type { Cgroups, Files, Kernel, Mounts, Namespaces, NatRules, PodLinks, Pr
 import { asynchronous, umount2 } from './libc.ts';
 import { mounts } from './mounts.ts';
 import { RealNamespaces } from './namespaces.ts';
-import { PauseProgram } from './pause-program.ts';
 import { type KernelLog, RealProcesses } from './processes.ts';
+import { SealedProgram } from './sealed-program.ts';
 import type { Streams } from './streams.ts';
 import { Systemd } from './systemd.ts';
 import type { Usage } from './usage.ts';
@@ -33,7 +34,10 @@ const builtPauseProgram = fileURLToPath(new URL('../pod-sandbox/build/pause', im
 export async function openKernel(options: KernelOptions = {}): Promise<Kernel> {
   await bearThreads();
   const watches = new ProcessWatches(readBootId());
-  const program = await PauseProgram.load(options.pauseProgram ?? builtPauseProgram);
+  const program = new SealedProgram(
+    'crisp-pause',
+    await readPause(options.pauseProgram ?? builtPauseProgram),
+  );
   try {
     const processes = new RealProcesses(watches, program, options.log ?? { warn() {} });
     const cgroups = openCgroups();
@@ -61,11 +65,22 @@ async function bearThreads(): Promise<void> {
   await asynchronous(umount2, '', 0);
 }
 
+async function readPause(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw new CrispError('FailedPrecondition', `the pause program ${path} cannot be read`, {
+      cause: error,
+      hint: 'build it: npm run setup',
+    });
+  }
+}
+
 interface Parts {
   readonly processes: Processes;
   readonly namespaces: RealNamespaces;
   readonly cgroups: Cgroups;
-  readonly program: PauseProgram;
+  readonly program: SealedProgram;
   readonly watches: ProcessWatches;
 }
 

@@ -217,6 +217,11 @@ export interface Processes {
     request: SpawnRequest & { input?: string | Uint8Array; limit?: number },
     signal: AbortSignal,
   ): Promise<Output>;
+  /**
+   * A copy of a program that nobody can change, to be executed by its path until the daemon ends; undefined where this
+   * node must execute programs from their files. Throws KernelRefused where the kernel executes no such copies.
+   */
+  seal(name: string, program: Uint8Array): { readonly path: string } | undefined;
   /** The reference of a living process (zombies count as dead); undefined where there is none. */
   reference(pid: number): ProcessRef | undefined;
   /** Whether this very process lives. */

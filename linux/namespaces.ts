@@ -20,11 +20,11 @@ import { cloneFlags, isVisited } from './namespace-thread.ts';
 import type { Settings } from './namespace-worker.ts';
 import { RealNatRules } from './nat-rules.ts';
 import { PauseProcess } from './pause-process.ts';
-import type { PauseProgram } from './pause-program.ts';
 import { checkRequest } from './pause-request.ts';
 import { RealPodLinks } from './pod-links.ts';
 import { RealStreams } from './real-streams.ts';
 import { RealUsage } from './real-usage.ts';
+import type { SealedProgram } from './sealed-program.ts';
 import { VisitingThread } from './visiting-thread.ts';
 
 /** The id of a pause process: as far from every real user as 16 bits allow. */
@@ -33,7 +33,7 @@ type IdMaps = NonNullable<PauseRequest['userNamespace']>;
 const kinds = Object.keys(cloneFlags) as NamespaceKind[];
 
 export interface NamespacesOptions {
-  readonly program: PauseProgram;
+  readonly program: SealedProgram;
   readonly watches: ProcessWatches;
   /** Sets a pause's oom_score_adj. */
   readonly setOomScoreAdj: (pid: number, wanted: number) => number;

@@ -1,4 +1,4 @@
-import { closeSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { CrispError } from '#core/errors.ts';
@@ -9,9 +9,12 @@ import { isAlive, referenceOf } from './identity.ts';
 import type { Child, Processes, ProcessRef, SpawnRequest, StdioIn } from './kernel.ts';
 import { lastErrno, pidfdOpen, pidfdSendSignal } from './libc.ts';
 import { run } from './run.ts';
+import { SealedProgram } from './sealed-program.ts';
 import { makePipe, spawnProcess } from './spawn.ts';
 
 const CAP_SYS_RESOURCE = 24n;
+/** Where it is on, the label of a program's file decides what its process may do; a memory file has none. */
+const SELINUX = '/sys/fs/selinux/status';
 
 /** What the kernel's parts say in the log (a part of core's Log). */
 export interface KernelLog {
@@ -66,6 +69,10 @@ export class RealProcesses implements Processes {
   }
 
   run: Processes['run'] = (request, signal) => run(this, request, signal);
+
+  seal(name: string, program: Uint8Array): { readonly path: string } | undefined {
+    return existsSync(SELINUX) ? undefined : new SealedProgram(name, program);
+  }
 
   reference(pid: number): ProcessRef | undefined {
     return referenceOf(pid, this.bootId);

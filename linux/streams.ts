@@ -15,6 +15,8 @@ export interface AttendRequest {
   /** The OCI runtime, by its absolute path, in its detached form: with the pid file and, for a terminal, the socket. */
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+  /** As in SpawnRequest. */
+  readonly enter?: readonly string[];
   /** Where it runs, so that names of sockets are short. */
   readonly directory: string;
   /** Where the runtime writes the command's pid. */

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CrispError, describeError } from '#core/errors.ts';
+import { CrispError, describeError, hasCode } from '#core/errors.ts';
 import { type Operation, withDeadline } from '#core/operation.ts';
 import type { ExitStatus, Output, SpawnRequest } from '#linux/kernel.ts';
 import type { AttendedCommand, AttendRequest } from '#linux/streams.ts';
@@ -25,23 +25,6 @@ const CUT_OFF_POLL_MS = 10;
 const RUNTIME_END_MS = 2000;
 /** Until the runtime has moved the command. */
 const MOVE_MS = 15;
-
-/**
- * Arguments: the log, cgroup directories, `--`, the command that is executed in them. A thread that moves itself, by 0
- * in `tasks`, does not wait for the lock of all thread groups: 0.01 ms a group in the place of more than 1 ms.
- */
-const JOIN_GROUPS = `
-log=$1
-shift
-while [ "$1" != -- ]; do
-  echo 0 > "$1/tasks" || {
-    echo '{"level":"error","msg":"the cgroups of the container cannot be joined"}' > "$log"
-    exit 1
-  }
-  shift
-done
-shift
-exec "$@"`;
 
 /** One command in a running container: its files, its child cgroup, the runtime's process. */
 export class ExecSession {
@@ -104,7 +87,7 @@ export class ExecSession {
     };
     signal.addEventListener('abort', onAbort, { once: true });
     const output = kernel.processes.run({ ...this.#plan([]), limit: OUTPUT_LIMIT }, end.signal);
-    const ended = output.finally(() => signal.removeEventListener('abort', onAbort));
+    const ended = this.#unlessEnded(output).finally(() => signal.removeEventListener('abort', onAbort));
     this.#running = ended;
     return ended;
   }
@@ -119,23 +102,22 @@ export class ExecSession {
     const socket = `${this.#name}.sock`;
     const detached = ['--detach', '--pid-file', this.#pidFile];
     if (terminal) detached.push('--console-socket', socket);
-    const attended = await kernel.streams.attend(
-      {
-        ...this.#plan(detached),
-        directory: placesOf(options, this.#record.id).bundle,
-        pidFile: this.#pidFile,
-        terminal: terminal ? socket : undefined,
-        stdio,
-      },
-      signal,
-    );
+    const request = {
+      ...this.#plan(detached),
+      directory: placesOf(options, this.#record.id).bundle,
+      pidFile: this.#pidFile,
+      terminal: terminal ? socket : undefined,
+      stdio,
+    };
+    const attended = await this.#unlessEnded(kernel.streams.attend(request, signal));
     this.#running = attended.child.exited;
     return attended;
   }
 
-  #plan(how: readonly string[]): Pick<SpawnRequest, 'argv' | 'env'> {
+  #plan(how: readonly string[]): Pick<SpawnRequest, 'argv' | 'env' | 'enter'> {
     const verb = ['exec', ...how, '--process', this.#processFile, ...this.#cgroupOption(), this.#record.id];
-    return { argv: this.#inGroups(this.#oci.loggedCommand(this.#logFile, ...verb)), env: PROGRAM_ENV };
+    const argv = this.#oci.loggedCommand(this.#logFile, ...verb);
+    return { argv, env: PROGRAM_ENV, enter: this.#groupsToEnter() };
   }
 
   /** A runtime's failure to execute is an error; a command's exit code and words, whatever they are, are a result. */
@@ -145,16 +127,30 @@ export class ExecSession {
     const failed = loggedErrors(log);
     if (failed === '') return;
     // Only crisp's own kill freezes a container: one that is found paused is ending.
-    if (failed.includes('paused container') || (await this.#containerEnds(failed))) {
-      throw new CrispError(
-        'FailedPrecondition',
-        `container ${this.#record.id} ended while the command was being started: ${failed}`,
-        { hint: 'exec in the next attempt of the container' },
-      );
-    }
+    if (failed.includes('paused container') || (await this.#containerEnds(failed))) throw this.#ended(failed);
     throw new CrispError('RuntimeFailed', `exec in ${this.#record.id}: ${failed}`, {
       hint: 'check that the command exists in the container',
     });
+  }
+
+  /** What a container that ends takes away before the runtime begins, its groups first, is no failure of the node. */
+  async #unlessEnded<T>(running: Promise<T>): Promise<T> {
+    try {
+      return await running;
+    } catch (error) {
+      const isRefused = hasCode(error, 'NotFound') || hasCode(error, 'KernelRefused');
+      if (isRefused && (await this.#containerEnds(describeError(error))))
+        throw this.#ended(describeError(error));
+      throw error;
+    }
+  }
+
+  #ended(why: string): CrispError {
+    return new CrispError(
+      'FailedPrecondition',
+      `container ${this.#record.id} ended while the command was being started: ${why}`,
+      { hint: 'exec in the next attempt of the container' },
+    );
   }
 
   /** A runtime whose helper was killed with the container may say so before the container itself counts as dead. */
@@ -184,13 +180,13 @@ export class ExecSession {
    * in its own groups, the daemon's, elsewhere: without the container's limits and its rules of devices. So crun is
    * started from within the container's other groups.
    */
-  #inGroups(command: string[]): string[] {
+  #groupsToEnter(): string[] {
     const { cgroups } = this.#runtime.kernel;
-    if (cgroups.version === 2 || !this.#oci.isCrun) return command;
-    const others = cgroups
+    if (cgroups.version === 2 || !this.#oci.isCrun) return [];
+    return cgroups
       .directories(this.#record.cgroup.path)
-      .filter((directory) => !existsSync(`${directory}/${this.#name}`));
-    return ['/bin/sh', '-c', JOIN_GROUPS, 'sh', this.#logFile, ...others, '--', ...command];
+      .filter((directory) => !existsSync(`${directory}/${this.#name}`))
+      .map((directory) => `${directory}/tasks`);
   }
 
   /** v2 has one tree; on v1 the freezer's is the one that kills. */

@@ -83,7 +83,7 @@ function monitorArgs(runtime: Runtime, oci: OciRuntime, record: ContainerRecord)
     '-n',
     record.metadata.name,
   ];
-  args.push('-r', oci.path, '-b', places.bundle, '-p', places.pidFile, '-P', places.monitorPidFile);
+  args.push('-r', oci.executable, '-b', places.bundle, '-p', places.pidFile, '-P', places.monitorPidFile);
   args.push('--exit-dir', `${options.state}/exits`, '--persist-dir', places.bundle, '--full-attach');
   args.push('-l', record.logPath === '' ? 'none' : `k8s-file:${record.logPath}`, '--log-level', 'error');
   for (const arg of oci.globalArgs) args.push('--runtime-arg', arg);

@@ -7,15 +7,13 @@ import type { Log, Operation } from '#core/operation.ts';
 import type { Output, Processes } from '#linux/kernel.ts';
 import { FeatureProbe, type HandlerFeatures, needIdMaps } from './handler-features.ts';
 import type { HandlerOptions, RuntimeOptions } from './options.ts';
-import { findProgram, PROGRAM_ENV } from './programs.ts';
+import { PROGRAM_ENV } from './programs.ts';
+import { RuntimeProgram } from './runtime-program.ts';
 
 /** One OCI runtime by exec: crun, runc or whatever takes the same verbs. Its own state lives under `stateRoot`. */
 export class OciRuntime {
   readonly handler: string;
-  readonly #name: string;
-  #path: string | undefined;
-  /** crun and runc differ in `exec --cgroup` on v1; crun alone takes compiled filters. */
-  readonly isCrun: boolean;
+  readonly #program: RuntimeProgram;
   readonly #options: HandlerOptions;
   readonly #stateRoot: string;
   readonly #processes: Processes;
@@ -30,29 +28,32 @@ export class OciRuntime {
     timeout: number,
   ) {
     this.handler = handler;
-    this.#name = options.path;
-    this.isCrun = basename(options.path).startsWith('crun');
+    this.#program = new RuntimeProgram(options.path, processes);
     this.#options = options;
     this.#stateRoot = stateRoot;
     this.#processes = processes;
     this.#timeout = timeout;
     this.#probe = new FeatureProbe(
-      () => this.path,
+      () => this.#program.path,
       join(stateRoot, '../../features', `${handler}.json`),
       processes,
       timeout,
     );
   }
 
-  /** Absolute. Throws NotFound where the program is not there; looked up until it is found. */
-  get path(): string {
-    this.#path ??= findProgram(this.#name);
-    return this.#path;
+  /** crun and runc differ in `exec --cgroup` on v1; crun alone takes compiled filters. */
+  get isCrun(): boolean {
+    return this.#program.isCrun;
+  }
+
+  /** The absolute path to execute. Throws NotFound where the program is not there. */
+  get executable(): string {
+    return this.#program.executable;
   }
 
   #installed(): boolean {
     try {
-      return this.path !== '';
+      return this.#program.path !== '';
     } catch (error) {
       if (hasCode(error, 'NotFound')) return false;
       throw error;
@@ -69,12 +70,12 @@ export class OciRuntime {
   }
 
   command(...verb: string[]): string[] {
-    return [this.path, ...this.globalArgs, ...verb];
+    return [this.executable, ...this.globalArgs, ...verb];
   }
 
   /** The same with a log of the runtime's own, read by `loggedErrors`. */
   loggedCommand(log: string, ...verb: string[]): string[] {
-    return [this.path, ...this.globalArgs, `--log=${log}`, '--log-format=json', ...verb];
+    return [this.executable, ...this.globalArgs, `--log=${log}`, '--log-format=json', ...verb];
   }
 
   /** Lets a created container's process go on; throws RuntimeFailed with the runtime's words. */
@@ -160,7 +161,7 @@ export class OciRuntime {
     if (output.status.code !== 0 && !tolerated?.test(text)) {
       throw new CrispError(
         'RuntimeFailed',
-        `${basename(this.path)} ${stage}: ${text || `exit code ${output.status.code}`}`,
+        `${basename(this.#program.path)} ${stage}: ${text || `exit code ${output.status.code}`}`,
       );
     }
     return output;

@@ -14,6 +14,8 @@ const START_MS = 300_000;
 export interface DaemonSettings {
   /** Holds all that the daemon writes; made if missing. */
   readonly directory: string;
+  /** What ends with a reboot, the socket with it; `state` in the directory unless given. */
+  readonly state?: string;
   /** Absolute below the cgroup root. */
   readonly cgroup: string;
   /** Registry hosts that are spoken to in plain HTTP, with their mirrors. */
@@ -75,12 +77,12 @@ export function writeConflist(directory: string, subnet: number): void {
 }
 
 export function writeConfig(settings: DaemonSettings): { file: string; socket: string } {
-  const { directory } = settings;
-  const socket = join(directory, 'state/crisp.sock');
+  const { directory, state = join(directory, 'state') } = settings;
+  const socket = join(state, 'crisp.sock');
   const lines = [
     settings.head ?? '',
     `root = ${quoted(join(directory, 'root'))}`,
-    `state = ${quoted(join(directory, 'state'))}`,
+    `state = ${quoted(state)}`,
     `[log]\nlevel = ${quoted(settings.logLevel ?? 'debug')}`,
     settings.metrics ? `[metrics]\naddress = ${quoted(settings.metrics)}` : '',
     `[cgroup]\ndriver = "cgroupfs"\nparent = ${quoted(settings.cgroup)}`,
