@@ -3,6 +3,8 @@ import { mkdir, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Files } from '#linux/kernel.ts';
 import { CrispError, describeError, errnoOf } from './errors.ts';
+import type { RecentRecords } from './recent-records.ts';
+import { WriteBehind } from './write-behind.ts';
 
 /** What every record begins with. */
 export interface Versioned {
@@ -19,6 +21,10 @@ export interface RecordStoreOptions<R extends Versioned> {
   /** Checks a parsed record's shape; throws with the reason. */
   readonly check?: (record: R, key: string) => void;
   readonly files: Files;
+  /** Where changes that need not outlive a power cut are written first; without it all are written to the disk. */
+  readonly recent?: RecentRecords;
+  /** Told when the disk refuses what is in `recent`; it is tried again. */
+  readonly onLate?: (key: string, error: unknown) => void;
 }
 
 export interface Loaded<R> {
@@ -39,12 +45,23 @@ const UNFINISHED = /^\.record\.json\.[0-9a-f]+\.tmp$/;
  * A record is replaced atomically. Removal begins with a rename of the directory to `<key>.removing`: that is its
  * intent, it works on a full disk, and what it leaves is swept at the next start. Values of type bigint are written
  * as `{"$bigint": "…"}`, so that nanoseconds survive.
+ *
+ * With `recent` a change that is not durable is committed by a copy there, and brought to the disk behind the caller.
+ * The copy, where there is one, is never older than the disk's record: a durable change is written to it as well.
  */
 export class RecordStore<R extends Versioned> {
   readonly #options: RecordStoreOptions<R>;
+  readonly #behind: WriteBehind;
+  /** The objects that have a directory. */
+  readonly #keys = new Set<string>();
 
   constructor(options: RecordStoreOptions<R>) {
     this.#options = options;
+    this.#behind = new WriteBehind({
+      write: (key, text) => this.#put(key, text, false),
+      onWritten: (key) => options.recent?.remove(key),
+      onError: (key, error) => options.onLate?.(key, error),
+    });
   }
 
   /** The object's own directory. */
@@ -58,35 +75,113 @@ export class RecordStore<R extends Versioned> {
     const records = new Map<string, R>();
     const broken: { key: string; reason: string }[] = [];
     const removing: string[] = [];
+    const copies = new Set(this.#options.recent?.open());
     for (const key of await readdir(this.#options.directory)) {
       if (key.endsWith(REMOVING)) {
         removing.push(key.slice(0, -REMOVING.length));
         continue;
       }
       try {
-        records.set(key, this.#read(key));
+        records.set(key, this.#latest(key, copies));
+        this.#keys.add(key);
       } catch (error) {
         if (errnoOf(error) === 'ENOENT' && (await this.#isUnwritten(key))) {
           await this.#options.files.removeTree(this.directory(key));
         } else broken.push({ key, reason: describeError(error) });
       }
     }
+    for (const key of copies)
+      if (!this.#keys.has(key) && !removing.includes(key)) this.#options.recent?.remove(key);
     return { records, broken, removing };
+  }
+
+  /** What the copy says, which is then brought to the disk; where there is none, or no record in it, the disk. */
+  #latest(key: string, copies: ReadonlySet<string>): R {
+    const text = copies.has(key) ? this.#options.recent?.read(key) : undefined;
+    if (text !== undefined) {
+      try {
+        const record = this.#parse(text, key);
+        this.#behind.later(key, text);
+        return record;
+      } catch {
+        this.#options.recent?.remove(key);
+      }
+    }
+    return this.#read(key);
   }
 
   /** Makes the object's directory where it is missing, then writes its record. */
   async create(key: string, record: R, options: { durable: boolean }): Promise<void> {
     await mkdir(this.directory(key), { recursive: true, mode: 0o700 });
-    await this.write(key, record, options);
+    await this.#put(key, encode(record), options.durable);
+    this.#keys.add(key);
     if (options.durable) await this.#options.files.syncDirectory(this.#options.directory);
   }
 
-  /** Replaces the record: temporary file, (durable: fsync), rename, (durable: fsync of the directory). */
-  async write(key: string, record: R, options: { durable: boolean }): Promise<void> {
-    await this.#options.files.writeAtomic(join(this.directory(key), RECORD), encode(record), {
-      mode: 0o600,
-      durable: options.durable,
-    });
+  /** Makes the object as `create` does, but only for the rest of this boot: `settle` is due. */
+  async announce(key: string, record: R): Promise<void> {
+    const { recent } = this.#options;
+    if (!recent) return this.create(key, record, { durable: false });
+    const text = encode(record);
+    await mkdir(this.directory(key), { recursive: true, mode: 0o700 });
+    recent.write(key, text);
+    this.#keys.add(key);
+    this.#behind.later(key, text);
+  }
+
+  /** Brings an announced object to the disk, as it is now, so that it outlives a power cut. */
+  async settle(key: string): Promise<void> {
+    const { recent, directory, files } = this.#options;
+    const text = recent?.read(key) ?? readFileSync(join(this.directory(key), RECORD), 'utf8');
+    await this.#behind.cancel(key);
+    try {
+      await this.#put(key, text, true);
+      await files.syncDirectory(directory);
+    } catch (error) {
+      this.#setCopy(key, text);
+      throw error;
+    }
+    this.#setCopy(key, undefined);
+  }
+
+  /** Replaces the record, as `put` does, or by a copy that is brought to the disk behind. A refusal changes nothing. */
+  async write(key: string, record: R, { durable }: { durable: boolean }): Promise<void> {
+    const { recent } = this.#options;
+    const text = encode(record);
+    if (!recent || !this.#keys.has(key)) return this.#put(key, text, durable);
+    const before = durable ? recent.read(key) : undefined;
+    recent.write(key, text);
+    if (!durable) return this.#behind.later(key, text);
+    await this.#behind.cancel(key);
+    try {
+      await this.#put(key, text, true);
+      this.#setCopy(key, undefined);
+    } catch (error) {
+      this.#setCopy(key, before);
+      throw error;
+    }
+  }
+
+  /** What a durable change leaves as the copy, where no other change has come meanwhile. */
+  #setCopy(key: string, text: string | undefined): void {
+    const { recent } = this.#options;
+    if (this.#behind.has(key)) return;
+    if (text === undefined) {
+      recent?.remove(key);
+    } else {
+      recent?.write(key, text);
+      this.#behind.later(key, text);
+    }
+  }
+
+  /** Temporary file, (durable: fsync), rename, (durable: fsync of the directory). */
+  async #put(key: string, text: string, durable: boolean): Promise<void> {
+    await this.#options.files.writeAtomic(join(this.directory(key), RECORD), text, { mode: 0o600, durable });
+  }
+
+  /** Brings to the disk what only the copies say; what the disk refuses stays in them. */
+  flush(): Promise<void> {
+    return this.#behind.flush();
   }
 
   /** Removes the object: `retire`, then `discard` in the caller's time. */
@@ -98,6 +193,8 @@ export class RecordStore<R extends Versioned> {
   /** The committing step of a removal, a rename: the object is gone, its files are still there. NotFound is success. */
   async retire(key: string): Promise<void> {
     const doomed = `${this.directory(key)}${REMOVING}`;
+    await this.#behind.cancel(key);
+    this.#keys.delete(key);
     try {
       await rename(this.directory(key), doomed);
     } catch (error) {
@@ -110,14 +207,16 @@ export class RecordStore<R extends Versioned> {
   }
 
   /** Deletes the files of a retired object. A missing one is success. */
-  discard(key: string): Promise<void> {
-    return this.#options.files.removeTree(`${this.directory(key)}${REMOVING}`);
+  async discard(key: string): Promise<void> {
+    await this.#options.files.removeTree(`${this.directory(key)}${REMOVING}`);
+    if (!this.#keys.has(key)) this.#options.recent?.remove(key);
   }
 
   /** The record of a retired object; undefined where it cannot be read. */
   async retired(key: string): Promise<R | undefined> {
+    const text = this.#keys.has(key) ? undefined : this.#options.recent?.read(key);
     try {
-      return this.#read(key, `${key}${REMOVING}`);
+      return text === undefined ? this.#read(key, `${key}${REMOVING}`) : this.#parse(text, key);
     } catch {
       return undefined;
     }
@@ -136,8 +235,12 @@ export class RecordStore<R extends Versioned> {
 
   /** Synchronous: at the start nobody waits for anything else, and a turn of the thread pool costs ten times the read. */
   #read(key: string, directory = key): R {
+    return this.#parse(readFileSync(join(this.directory(directory), RECORD), 'utf8'), key);
+  }
+
+  #parse(text: string, key: string): R {
     const { version, migrate, check } = this.#options;
-    const record = decode(readFileSync(join(this.directory(directory), RECORD), 'utf8')) as Versioned;
+    const record = decode(text) as Versioned;
     if (typeof record !== 'object' || record === null || typeof record.version !== 'number') {
       throw new CrispError('DataLoss', `record of ${key} has no version`);
     }

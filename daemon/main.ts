@@ -32,6 +32,9 @@ import { streamingOptions } from './streaming-options.ts';
 
 /** The time that running calls have to end after SIGTERM, in ms; systemd's own limit is 90 s. */
 const CLOSE_MS = 20_000;
+/** Types of file systems (statfs(2)). */
+const TMPFS = 0x01021994;
+const RAMFS = 0x858458f6;
 const FORGET_MS = 1000;
 /** statfs(2) type of cgroup2. */
 const CGROUP2_MAGIC = 0x63677270;
@@ -74,6 +77,7 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
   await using tracing = await openTracing(config, log);
   const seen = observer(metrics, rest, tracing);
   const kernel = await openKernel({ pauseProgram: pauseProgram(config), log });
+  await lookAtState(config.state, kernel, log);
   const services = await open(config, kernel, log);
   registerGauges(metrics, services);
   const streaming = new Streaming(services, streamingOptions(config, log, seen));
@@ -112,6 +116,13 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
   await kernel.close();
   metrics.close();
   log.info({}, 'stopped');
+}
+
+/** What crisp writes there it writes in passing, on the thread that answers. */
+async function lookAtState(state: string, kernel: Kernel, log: DaemonLog): Promise<void> {
+  const { type } = await kernel.files.statfs(state);
+  if (type !== TMPFS && type !== RAMFS)
+    log.warn({ state }, 'state is not on a tmpfs: calls wait for its disk');
 }
 
 /** Loads what is on disk: when this returns, reads are right. */

@@ -12,6 +12,7 @@
  * descriptor 4.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -102,12 +103,11 @@ int attend(char **argv) {
   }
   close(TELL);
   close(LET_GO);
-  /* A runtime that has waited for it itself has kept its exit code, too. */
+  /* A runtime that has waited for it itself has kept its exit code, too: then there is no such child. */
   siginfo_t info;
-  if (command < 0 || waitid(P_PID, (id_t)command, &info, WEXITED | WNOHANG | WNOWAIT) < 0) return UNKNOWN;
-  for (;;) {
-    pid_t child = waitpid(-1, &status, 0);
-    if (child < 0) return UNKNOWN;
-    if (child == command) return code_of(status);
-  }
+  if (command < 0) return UNKNOWN;
+  do status = waitid(P_PID, (id_t)command, &info, WEXITED);
+  while (status < 0 && errno == EINTR);
+  if (status < 0) return UNKNOWN;
+  return info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
 }

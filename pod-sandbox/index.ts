@@ -1,6 +1,8 @@
 /** The public face of the pod service. Others import nothing else from this room but `config.ts`. */
+import { join } from 'node:path';
 import { CrispError } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
+import { RecentRecords } from '#core/recent-records.ts';
 import type { Kernel } from '#linux/kernel.ts';
 import type { PodCgroup } from './cgroup-driver.ts';
 import { openCgroupDriver } from './cgroups.ts';
@@ -46,7 +48,8 @@ export async function openPodSandboxes(
 ): Promise<PodSandboxes> {
   const { network } = options;
   const deadlines = { ...defaultDeadlines, ...options.deadlines };
-  const sandboxes = new Sandboxes(options.root, kernel.files, log);
+  const recent = new RecentRecords(join(options.state, 'records/sandboxes'), kernel.processes.bootId);
+  const sandboxes = new Sandboxes(options.root, kernel.files, log, recent);
   const context: Context = {
     kernel,
     log,

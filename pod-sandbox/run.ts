@@ -59,7 +59,6 @@ export async function makeSandbox(
   }
 }
 
-/** Durable where a network's address must be given back even after a power cut. */
 function writeRecord(
   { sandboxes, deadlines }: Context,
   record: SandboxRecord,
@@ -67,7 +66,7 @@ function writeRecord(
   op: Operation,
 ): Promise<void> {
   return making.effects.run(op, 'record', deadlines.record, async () => {
-    await sandboxes.create(record, { durable: record.attachment !== undefined });
+    await sandboxes.create(record);
     making.recorded = true;
   });
 }
@@ -78,7 +77,7 @@ async function makeParts(
   making: Making,
   op: Operation,
 ): Promise<void> {
-  const { kernel, cgroups, deadlines } = context;
+  const { kernel, cgroups, deadlines, sandboxes } = context;
   const { effects } = making;
   await effects.run(op, 'directories', deadlines.files, () => makeDirectories(paths));
   const { oomScoreAdj, defaultSysctls } = context;
@@ -91,6 +90,9 @@ async function makeParts(
     effects.run(op, 'files', deadlines.files, () => makeFiles(record, kernel.mounts, context)),
     effects.run(op, 'cgroup', deadlines.cgroup, () => cgroups.create(record.cgroup, record.config.linux)),
   ];
+  // An address in a network must be given back even after a power cut.
+  if (record.attachment)
+    parts.push(effects.run(op, 'record on disk', deadlines.record, () => sandboxes.settle(record.id)));
   const outcomes = await Promise.allSettled(parts);
   const failure = outcomes.find((outcome) => outcome.status === 'rejected');
   if (failure) throw failure.reason;

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { describeError, errnoOf } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Log } from '#core/operation.ts';
+import type { RecentRecords } from '#core/recent-records.ts';
 import { RecordStore } from '#core/record-store.ts';
 import type { Files } from '#linux/kernel.ts';
 import {
@@ -29,13 +30,17 @@ export class Sandboxes {
   readonly #byName = new Map<string, SandboxId>();
   readonly #listeners = new Set<ChangeListener>();
 
-  constructor(root: string, files: Files, log: Log) {
+  /** `recent`: see RecordStore. */
+  constructor(root: string, files: Files, log: Log, recent?: RecentRecords) {
     this.#log = log;
     this.#store = new RecordStore<SandboxRecord>({
       directory: join(root, 'sandboxes'),
       version: RECORD_VERSION,
       check: checkRecord,
       files,
+      ...(recent ? { recent } : {}),
+      onLate: (sandbox, error) =>
+        log.warn({ sandbox, error: describeError(error) }, 'the disk refuses a record; it is tried again'),
     });
   }
 
@@ -79,11 +84,16 @@ export class Sandboxes {
     return matches.length === 1 ? matches[0] : undefined;
   }
 
-  /** The first write of a sandbox. */
-  async create(record: SandboxRecord, options: { durable: boolean }): Promise<void> {
-    await this.#store.create(record.id, record, options);
+  /** The first write of a sandbox, for this boot; `settle` makes it last. */
+  async create(record: SandboxRecord): Promise<void> {
+    await this.#store.announce(record.id, record);
     this.#byName.set(nameKey(record.config), record.id);
     this.#publish(record, 'created');
+  }
+
+  /** The sandbox as it is recorded now outlives a power cut from then on. */
+  settle(id: SandboxId): Promise<void> {
+    return this.#store.settle(id);
   }
 
   /** Writes, then publishes. */
@@ -119,6 +129,11 @@ export class Sandboxes {
     const key = nameKey(record.config);
     if (this.#byName.get(key) === id) this.#byName.delete(key);
     this.#tell('removed', record);
+  }
+
+  /** What the disk does not say yet is written. */
+  close(): Promise<void> {
+    return this.#store.flush();
   }
 
   onChange(listener: ChangeListener): () => void {

@@ -155,6 +155,7 @@ export class PodService implements PodSandboxes {
     this.#context.networks.close();
     this.#context.watches.close();
     await Promise.allSettled([...this.#settling]);
+    await this.#context.sandboxes.close();
   }
 
   /** A pause process has ended by itself. */

@@ -1,5 +1,6 @@
 /** The effects of CreateContainer: root file system, volumes, OCI spec. What they are is written down before. */
-import { mkdir, rm } from 'node:fs/promises';
+import { writeFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { CrispError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
@@ -65,7 +66,7 @@ export async function makeBundle(
     () => makeDirectoriesInRoot(places, [spec.process.cwd, ...image.config.volumes], pod),
     'directories',
   );
-  await op.stage('bundle', () => writeSpec(runtime, places, spec));
+  await op.stage('bundle', () => writeSpec(places, spec));
   return { ...record, state: 'created', user, sharedPid };
 }
 
@@ -145,7 +146,6 @@ function targetPid(runtime: Runtime, sandbox: SandboxId, config: ContainerConfig
   );
 }
 
-async function writeSpec(runtime: Runtime, places: Places, spec: OciSpec): Promise<void> {
-  await runtime.kernel.files.writeAtomic(places.config, encodeSpec(spec), { mode: 0o600 });
-  await rm(places.pidFile, { force: true });
-}
+/** The bundle is this container's own, on a tmpfs, and nobody reads it before the record says that it is whole. */
+const writeSpec = (places: Places, spec: OciSpec): void =>
+  writeFileSync(places.config, encodeSpec(spec), { mode: 0o600, flag: 'wx' });

@@ -1,6 +1,7 @@
 import { CrispError } from '#core/errors.ts';
 import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
 import type { Log } from '#core/operation.ts';
+import type { RecentRecords } from '#core/recent-records.ts';
 import { type Loaded, RecordStore } from '#core/record-store.ts';
 import { KeyedQueue } from '#core/single-flight.ts';
 import type { Files } from '#linux/kernel.ts';
@@ -24,8 +25,17 @@ export class Containers {
   readonly #listeners = new Set<ContainerChange>();
   readonly #log: Log;
 
-  constructor(directory: string, files: Files, log: Log) {
-    this.#store = new RecordStore<ContainerRecord>({ directory, version: 1, files, check: checkRecord });
+  /** `recent`: see RecordStore. */
+  constructor(directory: string, files: Files, log: Log, recent?: RecentRecords) {
+    this.#store = new RecordStore<ContainerRecord>({
+      directory,
+      version: 1,
+      files,
+      check: checkRecord,
+      ...(recent ? { recent } : {}),
+      onLate: (container, error) =>
+        log.warn({ container, error: String(error) }, 'the disk refuses a record; it is tried again'),
+    });
     this.#log = log;
   }
 
@@ -158,6 +168,11 @@ export class Containers {
   /** The record of a retired container; undefined where it cannot be read. */
   retired(key: string): Promise<ContainerRecord | undefined> {
     return this.#store.retired(key);
+  }
+
+  /** What the disk does not say yet is written. */
+  close(): Promise<void> {
+    return this.#store.flush();
   }
 
   sweep(keys: readonly string[]): Promise<void> {

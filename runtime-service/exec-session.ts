@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { readFile, rm } from 'node:fs/promises';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, describeError, hasCode } from '#core/errors.ts';
 import { type Operation, withDeadline } from '#core/operation.ts';
@@ -26,7 +26,7 @@ const RUNTIME_END_MS = 2000;
 /** Until the runtime has moved the command. */
 const MOVE_MS = 15;
 
-/** One command in a running container: its files, its child cgroup, the runtime's process. */
+/** One command in a running container: its files, all on a tmpfs, its child cgroup, the runtime's process. */
 export class ExecSession {
   readonly #runtime: Runtime;
   readonly #record: ContainerRecord;
@@ -62,7 +62,7 @@ export class ExecSession {
   ): Promise<void> {
     const { kernel, options } = this.#runtime;
     kernel.cgroups.expectMoves(MOVE_MS);
-    const spec = JSON.parse(await readFile(placesOf(options, this.#record.id).config, 'utf8')) as OciSpec;
+    const spec = JSON.parse(readFileSync(placesOf(options, this.#record.id).config, 'utf8')) as OciSpec;
     const process: OciProcess = {
       ...spec.process,
       terminal,
@@ -70,7 +70,7 @@ export class ExecSession {
       env: environment(spec, terminal),
       ...(size ? { consoleSize: { width: size[0], height: size[1] } } : {}),
     };
-    await kernel.files.writeAtomic(this.#processFile, encodeSpec(process), { mode: 0o600 });
+    writeFileSync(this.#processFile, encodeSpec(process), { mode: 0o600, flag: 'wx' });
     await kernel.cgroups.createChild(this.#cgroup);
   }
 
@@ -200,10 +200,9 @@ export class ExecSession {
   async end(op: Operation, spare = false): Promise<void> {
     const { kernel, options, log } = this.#runtime;
     try {
-      await rm(this.#processFile, { force: true });
-      const bundle = placesOf(options, this.#record.id).bundle;
-      for (const ending of ['log', 'pid', 'sock'])
-        await rm(`${bundle}/${this.#name}.${ending}`, { force: true });
+      const { bundle } = placesOf(options, this.#record.id);
+      for (const ending of ['json', 'log', 'pid', 'sock'])
+        rmSync(`${bundle}/${this.#name}.${ending}`, { force: true });
       if (spare && kernel.cgroups.processes(this.#cgroup).length > 0) return;
       await withDeadline('kill the command', options.timeouts.kill, op.signal, (signal) => this.kill(signal));
       await this.#running?.catch(() => {});

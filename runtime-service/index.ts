@@ -4,6 +4,7 @@ import { chmod, mkdir } from 'node:fs/promises';
 import { CrispError, describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
 import type { Log, Operation } from '#core/operation.ts';
+import { RecentRecords } from '#core/recent-records.ts';
 import type { Kernel } from '#linux/kernel.ts';
 import type { UsageDetail } from '#linux/usage.ts';
 import { attach } from './attach.ts';
@@ -96,7 +97,8 @@ export class RuntimeService {
     log: Log,
   ): Promise<RuntimeService> {
     await passableBundles(`${options.state}/containers`);
-    const containers = new Containers(`${options.root}/containers`, kernel.files, log);
+    const recent = new RecentRecords(`${options.state}/records/containers`, kernel.processes.bootId);
+    const containers = new Containers(`${options.root}/containers`, kernel.files, log, recent);
     const host = await readHost(kernel, options, log);
     const definitions = { cdi: new CdiDevices(options.cdiDirs), hooks: new OciHooks(options.hooksDirs) };
     const runtime: Runtime = {
@@ -281,6 +283,7 @@ export class RuntimeService {
     this.#exits.close();
     await this.#cleanUps.close();
     await this.#stats.close();
+    await this.#runtime.containers.close();
   }
 }
 

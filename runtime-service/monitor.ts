@@ -11,7 +11,7 @@
  *       │ ◀──── {"data": pid} ────── │  (or -1 and a message) ◀──── │
  *       ▼ over _OCI_SYNCPIPE
  */
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import { CrispError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
@@ -61,7 +61,7 @@ export async function startMonitor(
       reply(sync, complaints, signal),
     );
     const container = containerProcess(runtime, pid);
-    return { container, monitor: await op.stage('find monitor', () => monitorProcess(runtime, record)) };
+    return { container, monitor: monitorProcess(runtime, record) };
   } finally {
     start.destroy();
     sync.destroy();
@@ -145,8 +145,16 @@ function containerProcess(runtime: Runtime, pid: number): ProcessRef {
   throw new CrispError('RuntimeFailed', `OCI create: the container's process ${pid} ended before its start`);
 }
 
-async function monitorProcess(runtime: Runtime, record: ContainerRecord): Promise<ProcessRef | undefined> {
-  const text = await readFile(placesOf(runtime.options, record.id).monitorPidFile, 'utf8').catch(() => '');
-  const pid = Number(text.trim());
+/** By its pid file, on a tmpfs. */
+function monitorProcess(runtime: Runtime, record: ContainerRecord): ProcessRef | undefined {
+  const pid = Number(readPid(placesOf(runtime.options, record.id).monitorPidFile));
   return Number.isInteger(pid) && pid > 1 ? runtime.kernel.processes.reference(pid) : undefined;
+}
+
+function readPid(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  }
 }

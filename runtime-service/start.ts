@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { CrispError, describeError } from '#core/errors.ts';
@@ -78,10 +79,12 @@ export class Starting {
 
   async #launch(record: ContainerRecord, pod: PodOfContainer, op: Operation): Promise<void> {
     const oci = this.#runtime.handlers.get(record.handler);
-    await op.stage('directories', async () => {
-      await mkdir(`${this.#runtime.options.state}/oci/${oci.handler}`, { recursive: true, mode: 0o700 });
-      if (record.logPath !== '') await mkdir(dirname(record.logPath), { recursive: true, mode: 0o755 });
-    });
+    await op.stage('directories', () =>
+      Promise.all([
+        provide(`${this.#runtime.options.state}/oci/${oci.handler}`, 0o700),
+        record.logPath === '' ? undefined : provide(dirname(record.logPath), 0o755),
+      ]),
+    );
     this.#runtime.oomKills.expect(record);
     const { container, monitor } = await startMonitor(this.#runtime, oci, record, pod.monitorCgroup, op);
     op.checkpoint();
@@ -111,4 +114,9 @@ export class Starting {
       },
     });
   }
+}
+
+/** After a pod's first start it is there: to look is cheaper than to ask the thread pool for it. */
+async function provide(directory: string, mode: number): Promise<void> {
+  if (!existsSync(directory)) await mkdir(directory, { recursive: true, mode });
 }

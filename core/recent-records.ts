@@ -1,0 +1,50 @@
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/**
+ * Records that are newer than the disk's, on a file system that ends with the boot: what happens to a pod between two
+ * points of no return (it starts, it runs) need not wait for a disk. Everything here is synchronous, since a tmpfs
+ * answers at once: a record takes 0.05 ms, where the disk's journal takes one and the thread pool four turns.
+ */
+export class RecentRecords {
+  readonly #parent: string;
+  readonly #boot: string;
+
+  /** `parent`, best on a tmpfs, is this store's own; `bootId` names the one directory in it that counts. */
+  constructor(parent: string, bootId: string) {
+    this.#parent = parent;
+    this.#boot = bootId;
+  }
+
+  /** The keys that have a copy. What other boots have left, on a disk, is older than the records there: it goes. */
+  open(): string[] {
+    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+    for (const entry of readdirSync(this.#parent)) {
+      if (entry !== this.#boot) rmSync(join(this.#parent, entry), { recursive: true, force: true });
+    }
+    return readdirSync(this.#directory).filter((name) => !name.startsWith('.'));
+  }
+
+  read(key: string): string | undefined {
+    try {
+      return readFileSync(join(this.#directory, key), 'utf8');
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Atomic for whoever reads after a crash of the daemon. */
+  write(key: string, text: string): void {
+    const temporary = join(this.#directory, '.next');
+    writeFileSync(temporary, text, { mode: 0o600 });
+    renameSync(temporary, join(this.#directory, key));
+  }
+
+  remove(key: string): void {
+    rmSync(join(this.#directory, key), { force: true });
+  }
+
+  get #directory(): string {
+    return join(this.#parent, this.#boot);
+  }
+}
