@@ -7,6 +7,7 @@ import type { Log, Operation } from '#core/operation.ts';
 import type { Output, Processes } from '#linux/kernel.ts';
 import { FeatureProbe, type HandlerFeatures, needIdMaps } from './handler-features.ts';
 import type { HandlerOptions, RuntimeOptions } from './options.ts';
+import { needPassable } from './passable.ts';
 import { PROGRAM_ENV } from './programs.ts';
 import { RuntimeProgram } from './runtime-program.ts';
 
@@ -60,6 +61,12 @@ export class OciRuntime {
     }
   }
 
+  /** CRIU's program, a name or a path, as runc up to 1.1 takes it from its option; others look in PATH. */
+  get criu(): string {
+    const option = this.#options.options.find((argument) => argument.startsWith('--criu='));
+    return option?.slice('--criu='.length) || 'criu';
+  }
+
   get allowedAnnotations(): readonly string[] {
     return this.#options.allowedAnnotations;
   }
@@ -111,16 +118,10 @@ export class OciRuntime {
     reason: () => Promise<string>,
   ): Promise<void> {
     const paths = ['--image-path', `${directory}/checkpoint`, '--work-path', `${directory}/work`];
-    const flags = ['--leave-running', '--file-locks', '--tcp-established', '--ext-unix-sk'];
-    const argv = this.command('checkpoint', ...paths, ...flags, id);
+    const argv = this.command('checkpoint', ...paths, '--leave-running', ...CRIU_FLAGS, id);
     const { status, stderr } = await this.#processes.run({ argv, env: PROGRAM_ENV, limit: 64 << 10 }, signal);
     if (status.code === 0) return;
     const text = words(stderr) || `exit code ${status.code}`;
-    if (/executable file not found|criu.*not (found|installed)|no such file or directory.*criu/i.test(text)) {
-      throw new CrispError('Unimplemented', `${this.handler} checkpoint: CRIU is not on this node: ${text}`, {
-        hint: 'install criu, in a version that knows this kernel',
-      });
-    }
     const why = await reason();
     throw new CrispError(
       'RuntimeFailed',
@@ -168,6 +169,9 @@ export class OciRuntime {
   }
 }
 
+/** What processes may hold when they are dumped, and so again when they are restored. */
+export const CRIU_FLAGS = ['--file-locks', '--tcp-established', '--ext-unix-sk'] as const;
+
 const words = (stderr: Buffer): string => runtimeWords(stderr.toString('utf8'));
 
 const ESCAPES: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r' };
@@ -198,8 +202,10 @@ export function loggedErrors(log: string): string {
 export class Handlers {
   readonly #byName = new Map<string, OciRuntime>();
   readonly defaultName: string;
+  readonly #state: string;
 
-  private constructor(runtimes: Iterable<OciRuntime>, defaultName: string) {
+  private constructor(runtimes: Iterable<OciRuntime>, defaultName: string, state: string) {
+    this.#state = state;
     for (const runtime of runtimes) this.#byName.set(runtime.handler, runtime);
     this.defaultName = defaultName;
   }
@@ -218,10 +224,11 @@ export class Handlers {
     });
   }
 
-  /** Throws NotFound for an unknown handler, FailedPrecondition for one whose pods cannot have a user namespace. */
+  /** Throws NotFound for an unknown handler, FailedPrecondition where its pods cannot have a user namespace. */
   async checkUserNamespace(name: string): Promise<void> {
     const runtime = this.get(name);
     needIdMaps(runtime.handler, await runtime.features());
+    await needPassable(this.#state);
   }
 
   /**
@@ -252,6 +259,6 @@ export class Handlers {
     }
     const defaultName = options.defaultHandler || working[0] || runtimes[0]?.handler || '';
     log.info({ default: defaultName, working }, 'default runtime handler');
-    return new Handlers(runtimes, defaultName);
+    return new Handlers(runtimes, defaultName, options.state);
   }
 }

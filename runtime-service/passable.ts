@@ -1,0 +1,23 @@
+import { stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { CrispError } from '#core/errors.ts';
+
+const OTHERS_PASS = 0o001;
+
+/**
+ * The root of a pod with a user namespace is nobody on the host, and its OCI runtime opens the bundle as that root: each
+ * directory on the way must let others pass. Throws FailedPrecondition with the one that does not.
+ */
+export async function needPassable(directory: string): Promise<void> {
+  for (let at = directory; ; at = dirname(at)) {
+    const { mode } = await stat(at);
+    if ((mode & OTHERS_PASS) === 0) {
+      throw new CrispError(
+        'FailedPrecondition',
+        `pods with a user namespace cannot pass through ${at} (mode 0${(mode & 0o7777).toString(8)})`,
+        { hint: `chmod o+x ${at}, or set state to a directory that others may pass through` },
+      );
+    }
+    if (at === dirname(at)) return;
+  }
+}
