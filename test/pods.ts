@@ -130,6 +130,12 @@ export class TestNode implements AsyncDisposable {
     this.#daemon = await startDaemon(this.#settings);
   }
 
+  /** Waits until the records on the disk are the newest: what is newer lies beside the socket, for a while. */
+  recorded(): Promise<boolean> {
+    const newer = join(this.#settings.directory, 'state/records/*/*/[!.]*');
+    return until('the disk has all records', () => globSync(newer).length === 0);
+  }
+
   /** Pushes an image to the registry and pulls it; its id. */
   async addImage(name: string, image: BuiltImage = busyboxImage()): Promise<string> {
     await pushImage(this.registry.url, name, 'latest', image);

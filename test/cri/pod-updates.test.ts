@@ -67,6 +67,7 @@ test('what a crash left between the record and the group is put in force', async
   const pod = await node.runPod();
   const { cgroup } = await info(pod);
   await node.client.UpdatePodSandboxResources({ podSandboxId: pod, resources: resources(64n * MIB) });
+  await node.recorded();
   await node.restart('kill', async () => {
     const file = join(node.settings.directory, 'root/sandboxes', pod, 'record.json');
     const record = decode(readFileSync(file, 'utf8')) as { limits: { resources: object } };

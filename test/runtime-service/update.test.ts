@@ -157,6 +157,7 @@ test('an update that a crash has cut short is finished, of what runs and of what
   const made = await node.create(pod, { command: busy, resources: linux(start) });
   const gone = await node.run(pod, { command: busy, resources: linux(start) });
   const { cgroup: doomed } = await node.facts(gone);
+  await node.recorded();
   await node.restart('kill', async () => {
     for (const id of [running, made, gone]) {
       const file = join(node.settings.directory, 'root/containers', id, 'record.json');
