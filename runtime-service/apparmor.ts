@@ -17,8 +17,8 @@ const PARSER = 'apparmor_parser';
 /** What the OCI spec is to name. */
 export interface AppArmorProfiles {
   /**
-   * undefined: none. Throws FailedPrecondition for a named profile that is not loaded, and where the default one is asked
-   * for and cannot be had.
+   * undefined: none, and always so for a privileged container, whatever it asks. Throws FailedPrecondition for a named
+   * profile that is not loaded, and where the default one is asked for and cannot be had.
    */
   profileOf(security: SecurityContext): Promise<string | undefined>;
 }
@@ -69,9 +69,10 @@ export class AppArmor implements AppArmorProfiles {
   }
 
   async profileOf({ apparmor, privileged }: SecurityContext): Promise<string | undefined> {
+    if (privileged) return undefined;
     const enabled = isEnabled();
-    if (apparmor?.type === 'Localhost') return this.#named(apparmor.localhostRef, enabled, privileged);
-    if (!enabled || privileged) return undefined;
+    if (apparmor?.type === 'Localhost') return this.#named(apparmor.localhostRef, enabled);
+    if (!enabled) return undefined;
     if (apparmor?.type === 'Unconfined') return 'unconfined';
     if (await this.#loadDefault()) return DEFAULT_PROFILE;
     if (apparmor === undefined) return undefined;
@@ -80,7 +81,7 @@ export class AppArmor implements AppArmorProfiles {
     });
   }
 
-  #named(name: string, enabled: boolean, privileged: boolean): string | undefined {
+  #named(name: string, enabled: boolean): string {
     if (!enabled) {
       throw new CrispError(
         'FailedPrecondition',
@@ -88,7 +89,7 @@ export class AppArmor implements AppArmorProfiles {
         { hint: 'run the pod on a node with AppArmor, or drop the profile' },
       );
     }
-    if (name === 'unconfined' || loadedProfiles()?.has(name) !== false) return privileged ? undefined : name;
+    if (name === 'unconfined' || loadedProfiles()?.has(name) !== false) return name;
     throw new CrispError('FailedPrecondition', `AppArmor profile ${JSON.stringify(name)} is not loaded`, {
       hint: `load it on this node: ${PARSER} -r FILE`,
     });

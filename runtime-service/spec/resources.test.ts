@@ -85,6 +85,9 @@ test('a unified key that leaves the cgroup is refused', () => {
   ]) {
     refused({ unified: { ['memory.high']: '1', ...Object.fromEntries([[key, '1']]) } }, /unified/);
   }
+  for (const value of ['', '1\n2', '1\0', 'x'.repeat(257)])
+    refused({ unified: { 'memory.high': value } }, /memory\.high is not one line/);
+  assert.throws(() => of({ unified: { 'cgroup.kill': '1' } }, { version: 1 }), /cgroup\.kill/);
 });
 
 test('a unified key of a controller that is not there is refused by name', () => {

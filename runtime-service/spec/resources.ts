@@ -36,8 +36,9 @@ export function ociResources(wanted: LinuxResources, host: ResourceHost): OciRes
   if (pages.length > 0 && host.controllers.has('hugetlb')) resources.hugepageLimits = [...pages];
 
   const unified = Object.entries(wanted.unified);
+  for (const [key, value] of unified) checkUnified(key, value);
   if (unified.length > 0 && host.version === 2) {
-    for (const [key] of unified) checkUnifiedKey(key, host.controllers);
+    for (const [key] of unified) checkController(key, host.controllers);
     resources.unified = Object.fromEntries(unified);
   }
   return resources;
@@ -76,7 +77,8 @@ function checkSigns(wanted: LinuxResources): void {
   }
 }
 
-function checkUnifiedKey(key: string, controllers: ReadonlySet<string>): void {
+/** What no node can take is refused also where version 1 leaves the keys without effect. */
+function checkUnified(key: string, value: string): void {
   // A key is a file's name in the cgroup's directory; the files of `cgroup.` move and kill, they do not limit.
   if (!/^(?!cgroup\.)[a-z0-9_]+(\.[A-Za-z0-9_]+)+$/.test(key)) {
     throw new CrispError(
@@ -85,6 +87,13 @@ function checkUnifiedKey(key: string, controllers: ReadonlySet<string>): void {
       { hint: 'use names such as memory.high' },
     );
   }
+  if (/^[^\0\n]{1,256}$/.test(value)) return;
+  throw new CrispError('InvalidArgument', `unified: the value of ${key} is not one line`, {
+    hint: 'give one line of at most 256 characters',
+  });
+}
+
+function checkController(key: string, controllers: ReadonlySet<string>): void {
   const controller = key.split('.')[0] ?? '';
   if (controllers.has(controller)) return;
   throw new CrispError(

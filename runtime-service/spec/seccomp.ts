@@ -47,6 +47,8 @@ const ARCHES: Readonly<Record<string, { go: string; seccomp: string }>> = {
 };
 
 const MAX_PROFILE_BYTES = 4 << 20;
+/** seccomp_rule_add(3), by the names of the OCI's specification. */
+const ACTIONS = /^SCMP_ACT_(KILL|KILL_PROCESS|KILL_THREAD|TRAP|ERRNO|TRACE|ALLOW|LOG|NOTIFY)$/;
 
 /**
  * The filter of a container, or undefined for none: no profile and Unconfined mean none, and a privileged container
@@ -85,6 +87,8 @@ async function loadProfile(path: string): Promise<SeccompProfile> {
     if (!Array.isArray(rules) || rules.some((rule) => typeof rule !== 'object' || rule === null)) {
       refuse('its syscalls are no list of rules');
     }
+    for (const { action } of [{ action: profile.defaultAction }, ...(profile.syscalls ?? [])])
+      if (!ACTIONS.test(action)) refuse(`${JSON.stringify(action)} is no action`);
     return profile;
   } catch (error) {
     if (error instanceof CrispError) throw error;

@@ -75,8 +75,6 @@ test('limits that no group can have are refused by name', () => {
     );
   refused({ cpusetCpus: '0-' }, /cpuset_cpus/);
   refused({ cpusetMems: '0;1' }, /cpuset_mems/);
-  refused({ unified: { 'cgroup.kill': '1' } }, /cgroup\.kill/);
-  refused({ unified: { 'memory.high': '1\n2' } }, /memory\.high/);
   refused({ hugepageLimits: [{ pageSize: '2MB', limit: -1n }] }, /2MB/);
   checkUpdate(full);
 });

@@ -40,18 +40,12 @@ function swapLimit({ memoryLimitBytes, memorySwapLimitBytes }: LinuxResources, l
 const LIST = /^(\d+(-\d+)?)(,\d+(-\d+)?)*$/;
 
 /** What is not judged where the limits become the runtime's. Throws InvalidArgument. */
-export function checkUpdate({ cpusetCpus, cpusetMems, unified, hugepageLimits }: LinuxResources): void {
+export function checkUpdate({ cpusetCpus, cpusetMems, hugepageLimits }: LinuxResources): void {
   const refuse = (what: string, hint: string): never => {
     throw new CrispError('InvalidArgument', what, { hint });
   };
   for (const [name, list] of Object.entries({ cpuset_cpus: cpusetCpus, cpuset_mems: cpusetMems })) {
     if (list !== '' && !LIST.test(list)) refuse(`${name} ${JSON.stringify(list)} is no list`, 'write 0-3,8');
-  }
-  for (const [key, value] of Object.entries(unified)) {
-    if (key.startsWith('cgroup.'))
-      refuse(`unified: ${key} moves and kills, it does not limit`, 'use memory.high and the like');
-    if (!/^[^\0\n]{1,256}$/.test(value))
-      refuse(`unified: the value of ${JSON.stringify(key)} is not one line`, 'give one line');
   }
   const negative = hugepageLimits.find(({ limit }) => limit < 0n);
   if (negative)
