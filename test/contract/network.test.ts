@@ -1,0 +1,64 @@
+/** Section 9 of the kubelet's contract, where no other suite holds it: a node without a network, ports. */
+import assert from 'node:assert/strict';
+import { renameSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import test from 'node:test';
+import { cri } from '#api/cri/v1/index.ts';
+import { endsClean, NODE, POD, refused, TestNode, until } from '../pods.ts';
+
+const node = await TestNode.start('network');
+const file = join(node.settings.directory, 'cni/net.d/10-crisp.conflist');
+const conditions = async () =>
+  Object.fromEntries(
+    ((await node.client.Status({})).status?.conditions ?? []).map(({ type, status }) => [type, status]),
+  );
+
+test('without a CNI configuration: NetworkReady is false, the daemon starts, pods of the node run, others are refused', async () => {
+  assert.deepEqual(await conditions(), { RuntimeReady: true, NetworkReady: true });
+  renameSync(file, `${file}.away`);
+  await until('NetworkReady is false', async () => !(await conditions())['NetworkReady']);
+  await node.restart('kill');
+  assert.deepEqual(await conditions(), { RuntimeReady: true, NetworkReady: false });
+  const pod = await node.runPod({}, { network: NODE });
+  assert.equal((await node.output(pod, ['echo', 'runs'])).out, 'runs');
+  const config = node.podConfig({}, { network: POD });
+  await refused(node.client.RunPodSandbox({ config }), 'Internal', /CNI/);
+  assert.equal((await node.client.ListPodSandbox({})).items.length, 1);
+  renameSync(`${file}.away`, file);
+  await until('NetworkReady is true', async () => (await conditions())['NetworkReady']);
+  const { podSandboxId } = await node.client.RunPodSandbox({ config });
+  const { status } = await node.client.PodSandboxStatus({ podSandboxId });
+  assert.match(status?.network?.ip ?? '', /^10\.234\./);
+});
+
+const serving = ['sh', '-c', 'while :; do echo served | nc -l -p 8080; done'];
+const ask = (port: number) =>
+  new Promise<string>((resolve) => {
+    let text = '';
+    const socket = connect(port, '127.0.0.1');
+    socket.on('data', (bytes) => {
+      text += bytes;
+    });
+    socket.on('error', () => resolve(''));
+    socket.on('close', () => resolve(text));
+  });
+
+test('a host port reaches the pod from 127.0.0.1, one number for two protocols; host port 0 is none', async () => {
+  const { TCP, UDP } = cri.Protocol;
+  const portMappings = [
+    { protocol: TCP, containerPort: 8080, hostPort: 12_800 },
+    { protocol: UDP, containerPort: 8080, hostPort: 12_800 },
+    { protocol: TCP, containerPort: 8081, hostPort: 0 },
+  ];
+  const pod = await node.runPod({ portMappings }, { network: POD });
+  await node.run(pod, { command: serving });
+  await until('the port answers', async () => (await ask(12_800)) === 'served\n');
+  await node.client.StopPodSandbox({ podSandboxId: pod });
+  assert.equal(await ask(12_800), '', 'the port is free again');
+  const run = (hostPort: number) =>
+    node.runPod({ portMappings: [{ protocol: TCP, containerPort: 1, hostPort }] }, { network: POD });
+  await refused(run(65_536), 'InvalidArgument', /port_mappings\[0\]\.host_port/);
+});
+
+endsClean(node);

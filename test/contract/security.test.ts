@@ -1,0 +1,92 @@
+/** Section 5 of the kubelet's contract, where no other suite holds it: privileged containers, profiles, sysctls. */
+import assert from 'node:assert/strict';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { cri, fromBigInt } from '#api/cri/v1/index.ts';
+import { endsClean, NODE, POD, refused, TestNode, until } from '../pods.ts';
+
+const { RuntimeDefault, Localhost } = cri.SecurityProfile.ProfileType;
+const node = await TestNode.start('security');
+const pod = await node.runPod();
+const none = async () => assert.deepEqual((await node.client.ListContainers({})).containers, []);
+
+test('a privileged container has no filter, all devices of the node, and may write to /sys', async () => {
+  const open = await node.runPod({
+    linux: { securityContext: { privileged: true, namespaceOptions: { network: NODE } } },
+  });
+  const id = await node.run(open, {
+    security: {
+      privileged: true,
+      seccomp: { profileType: RuntimeDefault },
+      apparmor: { profileType: Localhost, localhostRef: 'localhost/no-such-profile' },
+      capabilities: { dropCapabilities: ['ALL'] },
+    },
+  });
+  const sh = async (script: string) => (await node.exec(id, ['sh', '-c', script])).out;
+  assert.match(await sh('cat /proc/self/status'), /Seccomp:\t0\n/);
+  assert.match(await sh('grep " /sys " /proc/mounts'), / \/sys sysfs rw,/);
+  assert.equal(await sh('grep -c " /sys/fs/cgroup.* ro," /proc/mounts'), '0\n');
+  const bounding = /CapBnd:\t([0-9a-f]+)/.exec(await sh('cat /proc/self/status'))?.[1] ?? '';
+  assert.ok((BigInt(`0x${bounding}`) & (1n << 21n)) !== 0n, `CAP_SYS_ADMIN is not in ${bounding}`);
+  for (const device of ['/dev/kmsg', '/dev/loop-control', '/dev/vda'].filter((path) => existsSync(path)))
+    assert.equal(await sh(`test -e ${device} && echo there`), 'there\n', device);
+  await node.remove(id);
+  const plain = node.containerConfig({ security: { privileged: true } });
+  const asked = node.client.CreateContainer({ podSandboxId: pod, config: plain, sandboxConfig: {} });
+  await refused(asked, 'InvalidArgument', /privileged/);
+  await none();
+});
+
+test('a seccomp profile that is missing, or is none, is refused by its name and leaves nothing', async () => {
+  const before = node.traces();
+  const file = join(node.directory, 'profile.json');
+  const create = (localhostRef: string) =>
+    node.create(pod, { security: { seccomp: { profileType: Localhost, localhostRef } } });
+  await refused(create('/no/such/profile.json'), 'InvalidArgument', /no\/such\/profile\.json/);
+  await refused(create('profile.json'), 'InvalidArgument', /profile\.json/);
+  await refused(create(''), 'InvalidArgument', /localhost_ref|seccomp/);
+  for (const text of ['{', '[]', '{"defaultAction":"SCMP_ACT_DREAM"}']) {
+    writeFileSync(file, text);
+    await refused(create(file), 'InvalidArgument', /profile\.json/);
+  }
+  await none();
+  await until('no trace', () => node.traces().every((trace) => before.includes(trace)));
+});
+
+test('control files that do not limit, and numbers that no kernel takes, are refused by name', async () => {
+  const before = node.traces();
+  const create = (resources: cri.LinuxContainerResourcesInit) => node.create(pod, { resources });
+  const long = (value: bigint) => fromBigInt(value);
+  await refused(create({ unified: { 'cgroup.kill': '1' } }), 'InvalidArgument', /cgroup\.kill/);
+  await refused(create({ unified: { '../x.max': '1' } }), 'InvalidArgument', /\.\.\/x\.max/);
+  await refused(create({ unified: { 'memory.high': '1\n2' } }), 'InvalidArgument', /memory\.high/);
+  await refused(create({ cpuPeriod: long(-1n) }), 'InvalidArgument', /cpu_period/);
+  await refused(create({ memoryLimitInBytes: long(-2n) }), 'InvalidArgument', /memory_limit/);
+  const swap = { memoryLimitInBytes: long(64n << 20n), memorySwapLimitInBytes: long(1n << 20n) };
+  await refused(create(swap), 'InvalidArgument', /swap/);
+  await none();
+  await until('no trace', () => node.traces().every((trace) => before.includes(trace)));
+});
+
+test('sysctls of namespaces that the pod has not for itself are refused, and no pod is there', async () => {
+  const run = (sysctls: Record<string, string>, namespaceOptions: cri.NamespaceOptionInit) => {
+    const { linux, ...config } = node.podConfig();
+    const asked = { ...linux, sysctls, securityContext: { namespaceOptions } };
+    return node.client.RunPodSandbox({ config: { ...config, linux: asked } });
+  };
+  await refused(run({ 'kernel.panic': '1' }, { network: POD }), 'InvalidArgument', /kernel\.panic/);
+  await refused(run({ 'net.core.somaxconn': '1' }, { network: NODE }), 'InvalidArgument', /somaxconn/);
+  await refused(run({ 'kernel.shmmax': '1' }, { network: NODE, ipc: NODE }), 'InvalidArgument', /shmmax/);
+  assert.equal((await node.client.ListPodSandbox({})).items.length, 2);
+});
+
+test('sysctls of the pod are set before its containers start', async () => {
+  const { linux, ...config } = node.podConfig({}, { network: POD });
+  const sysctls = { 'kernel.shm_rmid_forced': '1', 'fs.mqueue.msg_max': '100' };
+  const own = await node.runPod({ ...config, linux: { ...linux, sysctls } });
+  const read = ['cat', '/proc/sys/kernel/shm_rmid_forced', '/proc/sys/fs/mqueue/msg_max'];
+  assert.equal((await node.output(own, read)).out, '1\n100');
+});
+
+endsClean(node);
