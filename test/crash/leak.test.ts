@@ -8,9 +8,9 @@ import { Way } from './way.ts';
 
 const SUBNET = 74;
 const PODS = 30;
-const EXECS = 200;
-/** Loose: what a heap grows by before it is collected. */
-const GROWTH_BYTES = 64 << 20;
+const EXECS = 1000;
+/** What a heap may grow by before it is collected: less than 32 KiB for a command, were it lost. */
+const GROWTH_BYTES = 32 << 20;
 const SETTLE_MS = 20_000;
 
 interface Footprint {

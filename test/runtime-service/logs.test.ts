@@ -113,14 +113,14 @@ test('rotation: the new file is there on return, and no line is lost or doubled'
   await node.remove(id);
 });
 
-/** 200 lines a second; told to end, it says how many there were. */
+/** Some 220 lines a second; told to end, it says how many there were. */
 const counting = [
   'sh',
   '-c',
   `n=0; trap 'echo end $n; exit 0' TERM
    while :; do
      i=0; while [ $i -lt 10 ]; do echo "line $n of many"; n=$((n+1)); i=$((i+1)); done
-     sleep 0.05
+     sleep 0.04
    done`,
 ];
 
