@@ -28,6 +28,7 @@ export interface PodChanges {
   readonly cgroupParent?: string;
   readonly resources?: cri.LinuxContainerResourcesInit;
   readonly overhead?: cri.LinuxContainerResourcesInit;
+  readonly securityContext?: cri.LinuxSandboxSecurityContextInit;
   readonly uid?: string;
 }
 
@@ -35,6 +36,8 @@ export interface ContainerChanges {
   readonly image?: string;
   readonly command?: readonly string[];
   readonly resources?: cri.LinuxContainerResourcesInit;
+  readonly mounts?: readonly cri.MountInit[];
+  readonly capabilities?: readonly string[];
 }
 
 export class VirtualNode implements AsyncDisposable {
@@ -161,13 +164,18 @@ export class VirtualNode implements AsyncDisposable {
   /** Creates and starts a container of the busybox image. */
   async run(pod: string, changes: ContainerChanges = {}): Promise<string> {
     const { image = `${REGISTRY}/busybox`, command = ['sleep', '100000'], resources } = changes;
+    const { mounts = [], capabilities: addCapabilities = [] } = changes;
     const name = `ctr-${++this.#count}`;
     const config: cri.ContainerConfigInit = {
       metadata: { name, attempt: 0 },
       image: { image },
       command,
       logPath: `${name}.log`,
-      linux: { ...(resources ? { resources } : {}), securityContext: { seccomp: { profileType: 0 } } },
+      mounts,
+      linux: {
+        ...(resources ? { resources } : {}),
+        securityContext: { seccomp: { profileType: 0 }, capabilities: { addCapabilities } },
+      },
     };
     const sandboxConfig = this.#configs.get(pod) ?? {};
     const { containerId } = await this.client.CreateContainer({ podSandboxId: pod, config, sandboxConfig });
