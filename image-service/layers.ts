@@ -14,7 +14,7 @@ import type { LayerReport } from './unpack/layer-writer.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
 
 /** Links of lower layers that one layer may write through before it is held for a trick. */
-const REDIRECT_ROUNDS = 16;
+export const REDIRECT_ROUNDS = 16;
 
 /** The layers of one pull, from the bottom to the top. */
 export interface LayerPlan {

@@ -8,6 +8,7 @@ import { Collector } from './collect.ts';
 import { ContentStore } from './content-store.ts';
 import type { Image } from './image.ts';
 import { ImageStore } from './images.ts';
+import { LayerRestoring } from './layer-restoring.ts';
 import { LayerStore } from './layer-store.ts';
 import { Layers } from './layers.ts';
 import { Leases } from './leases.ts';
@@ -58,7 +59,7 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
       if (images.retired().some((record) => record.id === id)) collector.later(0);
     },
     fsInfo: () => usageOf(root, content, layers),
-    rootfs: new RootFileSystems(images, layers, mounts, empty),
+    rootfs: new RootFileSystems(images, layers, mounts, new LayerRestoring(options, pool, files), empty),
     pulls: () => puller.progress(),
     collect: () => collector.collect(),
     async close() {

@@ -6,6 +6,7 @@ import type { Operation } from '#core/operation.ts';
 import { naming } from '#linux/errno.ts';
 import type { Mounts } from '#linux/kernel.ts';
 import type { ImageStore } from './images.ts';
+import type { LayerRestoring } from './layer-restoring.ts';
 import type { LayerStore } from './layer-store.ts';
 
 /** Root file systems of containers: an overlay of the image's layers under a directory of the container's own. */
@@ -13,13 +14,21 @@ export class RootFileSystems {
   readonly #images: ImageStore;
   readonly #layers: LayerStore;
   readonly #mounts: Mounts;
+  readonly #restoring: LayerRestoring;
   /** An empty directory: the one layer of an image that has none. */
   readonly #empty: string;
 
-  constructor(images: ImageStore, layers: LayerStore, mounts: Mounts, empty: string) {
+  constructor(
+    images: ImageStore,
+    layers: LayerStore,
+    mounts: Mounts,
+    restoring: LayerRestoring,
+    empty: string,
+  ) {
     this.#images = images;
     this.#layers = layers;
     this.#mounts = mounts;
+    this.#restoring = restoring;
     this.#empty = empty;
   }
 
@@ -43,6 +52,16 @@ export class RootFileSystems {
         await this.#mounts.overlay({ target: root.target, lower, upper, work, options, volatile: true });
       });
     });
+  }
+
+  /** See `RootFileSystems` in runtime-service/ports.ts. */
+  async restoreLayer(
+    layer: { readonly image: ImageId; readonly directory: string; readonly archive: string },
+    op: Operation,
+  ): Promise<void> {
+    const lower = this.#layers.stack(this.#layersOf(layer.image));
+    const directory = join(layer.directory, 'upper');
+    await this.#restoring.unpack({ archive: layer.archive, directory, lower }, op);
   }
 
   /** See `RootFileSystems` in runtime-service/ports.ts. */

@@ -38,6 +38,8 @@ export interface ImageRootFileSystems {
     },
     op: Operation,
   ): Promise<void>;
+  /** Unpacks a container's writable layer before its mount; see `RootFileSystems` in runtime-service/ports.ts. */
+  restoreLayer(layer: { image: ImageId; directory: string; archive: string }, op: Operation): Promise<void>;
   /** Mounts the image's layers read-only. Throws NotFound. */
   mountVolume(
     volume: { image: ImageId; target: string; userNamespace?: string | undefined },

@@ -13,6 +13,8 @@ import { type ImageVolume, mountImageVolumes } from './image-volumes.ts';
 import { checkMounts, makeMountSources } from './mount-sources.ts';
 import type { HookSubject } from './oci-hooks.ts';
 import type { ImageForContainer, PodOfContainer } from './ports.ts';
+import { needAlike } from './restore/dump.ts';
+import { type Checkpoint, deleteInRoot, unpackCheckpoint } from './restore/index.ts';
 import { type Places, placesOf, type Runtime } from './runtime.ts';
 import { makeSpec, type SpecRequest } from './spec/index.ts';
 import { encodeSpec, type OciSpec } from './spec/oci.ts';
@@ -26,6 +28,8 @@ export interface BundleRequest {
   readonly pod: PodOfContainer;
   readonly image: ImageForContainer;
   readonly volumes: readonly ImageVolume[];
+  /** What the container is to be restored from. */
+  readonly checkpoint: Checkpoint | undefined;
 }
 
 /** Makes all and returns the record of the created container, which the caller commits. */
@@ -34,7 +38,7 @@ export async function makeBundle(
   request: BundleRequest,
   op: Operation,
 ): Promise<ContainerRecord> {
-  const { record, config, pod, image, volumes } = request;
+  const { record, config, pod, image, volumes, checkpoint } = request;
   const places = placesOf(runtime.options, record.id);
   const oci = runtime.handlers.get(record.handler);
   const label = runtime.host.selinux ? selinuxLabels(config.security, pod) : undefined;
@@ -42,6 +46,7 @@ export async function makeBundle(
   // In a user namespace the OCI runtime opens the root as the pod's root, whom 0700 keeps out.
   const mode = pod.userNamespace ? 0o711 : 0o700;
   await op.stage('bundle', () => mkdir(places.bundle, { recursive: true, mode }), 'directory');
+  if (checkpoint) await unpackCheckpoint(runtime, checkpoint, record, op);
   await op.stage('rootfs', () =>
     runtime.rootfs.mount(
       {
@@ -54,11 +59,13 @@ export async function makeBundle(
       op,
     ),
   );
+  if (checkpoint) await op.stage('rootfs', () => deleteInRoot(runtime, checkpoint, record), 'deletions');
   const imageSources = await mountImageVolumes(runtime, volumes, pod, op);
   await op.stage('mount sources', () => makeMountSources(runtime, config.mounts));
   const { spec, user, sharedPid } = await op.stage('spec', () =>
     specOf(runtime, request, { imageSources, idMapTrees, label }),
   );
+  if (checkpoint) needAlike(checkpoint.dump, spec);
   await op.stage('CDI devices', async () => applyEdits(spec, await cdiEdits(runtime, config)));
   await op.stage('hooks', () => runtime.hooks.addTo(spec, hookSubject(config, pod, spec)));
   await op.stage(

@@ -25,6 +25,8 @@ export type ContainerIntent =
   | (Intent & { readonly kind: 'image-volume'; readonly target: string })
   /** Where a checkpoint that is being made puts its parts. */
   | (Intent & { readonly kind: 'checkpoint'; readonly path: string })
+  /** The parts of the checkpoint that the container is to be started from; gone when it runs. */
+  | (Intent & { readonly kind: 'restore'; readonly path: string })
   | (Intent & { readonly kind: 'cgroup'; readonly path: string })
   | (Intent & { readonly kind: 'runtime'; readonly handler: string })
   | (Intent & { readonly kind: 'monitor'; readonly cgroup: string });

@@ -11,6 +11,7 @@ import { type ContainerIntent, type ContainerRecord, containerKey, nowNanosecond
 import { type ImageVolume, imageVolumes } from './image-volumes.ts';
 import type { ImageForContainer, PodOfContainer } from './ports.ts';
 import { recoverContainer } from './recover.ts';
+import { type Checkpoint, isArchive, openCheckpoint } from './restore/index.ts';
 import { placesOf, type Runtime } from './runtime.ts';
 import { undoContainer } from './undo.ts';
 
@@ -83,13 +84,14 @@ async function createContainer(
     .get(pod.runtimeHandler)
     .features()
     .catch(() => {});
-  const image = wantedImage(runtime, config.image);
+  const checkpoint = isArchive(config) ? await openCheckpoint(runtime, pod, config.image, op) : undefined;
+  const image = checkpoint?.image ?? wantedImage(runtime, config.image);
   const id = newContainerId();
   const volumes = imageVolumes(runtime, id, config.mounts);
-  const record = newRecord(runtime, { id, hash, pod, config, image, volumes });
+  const record = newRecord(runtime, { id, hash, pod, config, image, volumes, checkpoint });
   await op.stage('record', () => runtime.containers.create(record));
   try {
-    const made = await makeBundle(runtime, { record, config, pod, image, volumes }, op);
+    const made = await makeBundle(runtime, { record, config, pod, image, volumes, checkpoint }, op);
     op.checkpoint();
     await op.stage('record', () => runtime.containers.update(made));
     return record.id;
@@ -125,11 +127,12 @@ interface NewContainer {
   readonly config: ContainerConfig;
   readonly image: ImageForContainer;
   readonly volumes: readonly ImageVolume[];
+  readonly checkpoint: Checkpoint | undefined;
 }
 
 function newRecord(
   runtime: Runtime,
-  { id, hash, pod, config, image, volumes }: NewContainer,
+  { id, hash, pod, config, image, volumes, checkpoint }: NewContainer,
 ): ContainerRecord {
   const places = placesOf(runtime.options, id);
   const intents: ContainerIntent[] = [
@@ -137,6 +140,7 @@ function newRecord(
     { kind: 'rootfs', target: places.rootfs },
     ...volumes.map(({ target }) => ({ kind: 'image-volume', target }) as const),
   ];
+  if (checkpoint) intents.push({ kind: 'restore', path: join(runtime.containers.directory(id), 'restore') });
   const logged = config.logPath !== '' && pod.logDirectory !== '';
   return {
     version: 1,
@@ -151,7 +155,8 @@ function newRecord(
       name: image.name,
       reference: image.reference,
       requested: config.image,
-      userSpecified: config.userSpecifiedImage,
+      // Of one that is restored the path of its archive names no image.
+      userSpecified: checkpoint ? '' : config.userSpecifiedImage,
     },
     labels: config.labels,
     annotations: config.annotations,

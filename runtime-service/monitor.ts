@@ -12,13 +12,16 @@
  *       ▼ over _OCI_SYNCPIPE
  */
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { CrispError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Child, ProcessRef } from '#linux/kernel.ts';
+import { criuErrors } from './checkpoint/criu.ts';
 import type { ContainerRecord } from './container.ts';
-import { type OciRuntime, runtimeWords } from './oci-runtime.ts';
+import { CRIU_FLAGS, type OciRuntime, runtimeWords } from './oci-runtime.ts';
 import { findProgram, PROGRAM_ENV } from './programs.ts';
+import { RESTORE_MS, restoreDirectory } from './restore/index.ts';
 import { placesOf, type Runtime } from './runtime.ts';
 import { isUnit } from './spec/annotations.ts';
 
@@ -57,8 +60,16 @@ export async function startMonitor(
   const complaints = collect(child);
   try {
     start.end('\0');
-    const pid = await op.deadline('OCI create', runtime.options.timeouts.create, (signal) =>
-      reply(sync, complaints, signal),
+    const restoring = restoreDirectory(record) !== undefined;
+    const [act, limit] = restoring
+      ? (['restore', RESTORE_MS] as const)
+      : (['create', runtime.options.timeouts.create] as const);
+    const line = await op.deadline(`OCI ${act}`, limit, (signal) => reply(sync, signal));
+    const pid = parseReply(
+      line,
+      complaints(),
+      act,
+      restoring ? await criuErrors(restoreLog(runtime, record)) : '',
     );
     const container = containerProcess(runtime, pid);
     return { container, monitor: monitorProcess(runtime, record) };
@@ -91,8 +102,17 @@ function monitorArgs(runtime: Runtime, oci: OciRuntime, record: ContainerRecord)
   if (record.tty) args.push('-t');
   if (record.stdin) args.push('-i');
   if (record.stdin && !record.stdinOnce) args.push('--leave-stdin-open');
+  const restore = restoreDirectory(record);
+  if (restore !== undefined) {
+    args.push('--restore', join(restore, 'checkpoint'));
+    for (const flag of CRIU_FLAGS) args.push('--runtime-opt', flag);
+  }
   return args;
 }
+
+/** conmon has the OCI runtime work in the bundle. */
+const restoreLog = (runtime: Runtime, record: ContainerRecord): string =>
+  join(placesOf(runtime.options, record.id).bundle, 'restore.log');
 
 /** What the monitor says on its standard error, so far. */
 function collect(child: Child): () => string {
@@ -101,8 +121,8 @@ function collect(child: Child): () => string {
   return () => Buffer.concat(chunks).toString().trim();
 }
 
-/** The pid from the sync pipe, or the failure that it tells. */
-async function reply(sync: Readable, complaints: () => string, signal: AbortSignal): Promise<number> {
+/** What comes out of the sync pipe. */
+async function reply(sync: Readable, signal: AbortSignal): Promise<string> {
   const chunks: Buffer[] = [];
   const onAbort = () => sync.destroy(signal.reason as Error);
   signal.addEventListener('abort', onAbort, { once: true });
@@ -116,11 +136,16 @@ async function reply(sync: Readable, complaints: () => string, signal: AbortSign
   } finally {
     signal.removeEventListener('abort', onAbort);
   }
-  return parseReply(Buffer.concat(chunks).toString(), complaints());
+  return Buffer.concat(chunks).toString();
 }
 
-/** conmon's line: `{"data": pid}` or `{"data": -1, "message": "…"}`. */
-export function parseReply(line: string, stderr: string): number {
+/** The pid in conmon's line: `{"data": pid}`, or throws the failure in it: `{"data": -1, "message": "…"}`. */
+export function parseReply(
+  line: string,
+  stderr: string,
+  act: 'create' | 'restore' = 'create',
+  reasons = '',
+): number {
   let answer: { data?: unknown; message?: unknown } | null;
   try {
     answer = JSON.parse(line.split('\n')[0] ?? '');
@@ -136,7 +161,8 @@ export function parseReply(line: string, stderr: string): number {
   const data = answer?.data;
   if (typeof data === 'number' && Number.isSafeInteger(data) && data > 0) return data;
   const said = typeof answer?.message === 'string' ? answer.message.trim() : '';
-  throw new CrispError('RuntimeFailed', `OCI create: ${runtimeWords(said || stderr) || 'no message'}`);
+  const words = [runtimeWords(said || stderr) || 'no message', reasons].filter((text) => text !== '');
+  throw new CrispError('RuntimeFailed', `OCI ${act}: ${words.join(': ')}`);
 }
 
 function containerProcess(runtime: Runtime, pid: number): ProcessRef {

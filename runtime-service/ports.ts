@@ -75,6 +75,12 @@ export interface Images {
 
 export interface RootFileSystems {
   /**
+   * Unpacks a layer's archive as `directory`/upper, where `mount` finds it: the writable layer of a container that is
+   * restored, over the image's layers. Throws DataLoss, InvalidArgument or ResourceExhausted for an archive that is
+   * damaged, leaves its root or exceeds the limits of layers.
+   */
+  restoreLayer(layer: { image: ImageId; directory: string; archive: string }, op: Operation): Promise<void>;
+  /**
    * Mounts the image's layers at `target` (made if missing) under `directory`/upper, with `directory`/work beside it.
    * A retry after a crash finds the mount or makes it. With `userNamespace`, a pin, owners are numbered as it does; with
    * `label` all files have this SELinux label.

@@ -9,8 +9,9 @@ import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from './co
 import { startMonitor } from './monitor.ts';
 import type { PodOfContainer } from './ports.ts';
 import { recoverContainer } from './recover.ts';
+import { restoreDirectory } from './restore/index.ts';
 import type { Runtime } from './runtime.ts';
-import { ofProcess, undoContainer } from './undo.ts';
+import { ofCheckpoint, ofProcess, undoContainer } from './undo.ts';
 
 const START_ERROR = 128;
 /** Until the runtime has moved the container's process, on a node that has other work too. */
@@ -88,8 +89,10 @@ export class Starting {
     this.#runtime.oomKills.expect(record);
     const { container, monitor } = await startMonitor(this.#runtime, oci, record, pod.monitorCgroup, op);
     op.checkpoint();
-    await op.stage('OCI start', () => oci.start(record.id, op));
-    await op.stage('record', () =>
+    // Restored processes go on at once.
+    const restored = restoreDirectory(record) !== undefined;
+    if (!restored) await op.stage('OCI start', () => oci.start(record.id, op));
+    const running = await op.stage('record', () =>
       this.#runtime.containers.update({
         ...record,
         state: 'running',
@@ -98,6 +101,13 @@ export class Starting {
         monitor,
       }),
     );
+    if (restored) await this.#forgetCheckpoint(running, op);
+  }
+
+  /** It runs: CRIU's files, as large as its memory, are of no more use. What fails here a restart of the daemon repeats. */
+  async #forgetCheckpoint(record: ContainerRecord, op: Operation): Promise<void> {
+    const { left } = await undoContainer(this.#runtime, record, op.detached('clean-up'), ofCheckpoint);
+    await this.#runtime.containers.settle({ ...record, intents: left });
   }
 
   async #fail(record: ContainerRecord, error: unknown, op: Operation): Promise<void> {

@@ -47,6 +47,7 @@ export function undoTable(runtime: Runtime, record: ContainerRecord): UndoTable<
       if (record.state === 'running') await runtime.handlers.get(record.handler).thaw(record.id, op);
       await kernel.files.removeTree(path);
     },
+    restore: ({ path }) => kernel.files.removeTree(path),
     bundle: ({ path }) => kernel.files.removeTree(path),
   };
 }
@@ -68,8 +69,9 @@ export async function undoContainer(
 export const ofProcess = (intent: ContainerIntent): boolean =>
   intent.kind === 'cgroup' || intent.kind === 'runtime' || intent.kind === 'monitor';
 
-/** What a checkpoint of a running container has under way. */
-export const ofCheckpoint = (intent: ContainerIntent): boolean => intent.kind === 'checkpoint';
+/** What a running container has no more use for: a checkpoint that was being made, and the one that it came from. */
+export const ofCheckpoint = (intent: ContainerIntent): boolean =>
+  intent.kind === 'checkpoint' || intent.kind === 'restore';
 
 /**
  * Ends this container's conmon, and an OCI create that it may be waiting for with all that it has started. They are

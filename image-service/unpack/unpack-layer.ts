@@ -13,8 +13,8 @@ export interface UnpackRequest {
   readonly compressedSize: number;
   /** Directory to unpack into; exists and is empty. */
   readonly directory: string;
-  /** `sha256:…` that the unpacked archive must have. */
-  readonly diffId: string;
+  /** `sha256:…` that the unpacked archive must have; undefined where nobody has promised one. */
+  readonly diffId: string | undefined;
   readonly limits: UnpackLimits;
   readonly redirects: readonly (readonly [string, string])[];
 }
@@ -39,7 +39,7 @@ export async function unpackLayer(request: UnpackRequest, signal: AbortSignal): 
     );
     reader.end();
     const found = `sha256:${hash.digest('hex')}`;
-    if (found !== diffId) {
+    if (diffId !== undefined && found !== diffId) {
       throw new CrispError(
         'DataLoss',
         `layer archive: its diff id is ${found}, the image's config says ${diffId}`,

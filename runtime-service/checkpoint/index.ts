@@ -13,12 +13,12 @@ import type { ContainerRecord } from '../container.ts';
 import type { OciRuntime } from '../oci-runtime.ts';
 import { placesOf, type Runtime } from '../runtime.ts';
 import { undoContainer } from '../undo.ts';
+import { criuErrors, needCriu } from './criu.ts';
 import { layerArchive } from './layer-archive.ts';
 import { fileMember, textMember } from './members.ts';
 
 /** Where the client names no limit. */
 const LIMIT_MS = 10 * 60_000;
-const LOG_END = 2000;
 
 export interface CheckpointRequest {
   /** Absolute path of the archive. */
@@ -45,7 +45,7 @@ export class Checkpoints {
     await checkLocation(request.location);
     checkRunning(record);
     const oci = this.#runtime.handlers.get(record.handler);
-    await needCheckpoint(oci);
+    await needCriu(oci, 'checkpoint');
     if (this.#running.has(id)) {
       throw new CrispError('FailedPrecondition', `container ${id} is being checkpointed already`, {
         hint: 'wait for the other checkpoint',
@@ -74,7 +74,7 @@ export class Checkpoints {
     try {
       await mkdir(directory, { recursive: true, mode: 0o700 });
       await op.deadline('checkpoint', timeoutMs || LIMIT_MS, (signal) =>
-        oci.checkpoint(id, directory, signal, () => endOfLog(directory)),
+        oci.checkpoint(id, directory, signal, () => criuErrors(join(directory, 'work', 'dump.log'))),
       );
       await op.stage('archive', () => this.#write(id, directory, location));
     } finally {
@@ -146,16 +146,6 @@ export class Checkpoints {
 
 const OWNER = { mode: 0o600, uid: 0, gid: 0 };
 
-async function needCheckpoint(oci: OciRuntime): Promise<void> {
-  const features = await oci.features();
-  if (features.checkpoint) return;
-  throw new CrispError(
-    'Unimplemented',
-    `runtime handler ${oci.handler} (${features.version}) cannot checkpoint containers`,
-    { hint: 'run the pod with a handler whose OCI runtime is built with CRIU, such as runc' },
-  );
-}
-
 function checkRunning(record: ContainerRecord): void {
   if (record.state === 'running') return;
   throw new CrispError('FailedPrecondition', `container ${record.id} is ${record.state}, not running`, {
@@ -192,13 +182,6 @@ async function images(directory: string): Promise<(readonly [name: string, path:
     () => false,
   );
   return logged ? [...members, ['dump.log', log]] : members;
-}
-
-/** The last lines in which CRIU says why it failed. */
-async function endOfLog(directory: string): Promise<string> {
-  const log = await readFile(join(directory, 'work', 'dump.log'), 'utf8').catch(() => '');
-  const errors = log.split('\n').filter((line) => /Error/.test(line));
-  return errors.slice(-5).join('; ').slice(-LOG_END);
 }
 
 const configDump = ({ id, metadata, image, handler, createdAt, sandboxId }: ContainerRecord) => ({

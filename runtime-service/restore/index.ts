@@ -1,0 +1,94 @@
+/**
+ * Restoring: a container whose image is named by the absolute path of a checkpoint's archive gets the image that it
+ * stood on, its writable layer, and at its start the processes that CRIU has dumped. All else (mounts, limits, labels,
+ * security) is the request's, as with any container.
+ */
+import { mkdir, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { CrispError } from '#core/errors.ts';
+import type { Operation } from '#core/operation.ts';
+import { pathInRoot } from '#linux/in-root.ts';
+import { needCriu } from '../checkpoint/criu.ts';
+import type { ContainerConfig } from '../config.ts';
+import type { ContainerRecord } from '../container.ts';
+import type { ImageForContainer, PodOfContainer } from '../ports.ts';
+import { placesOf, type Runtime } from '../runtime.ts';
+import { type CheckpointArchive, extractArchive, inspectArchive } from './archive.ts';
+import { type Dump, deletedFiles, parseDump } from './dump.ts';
+
+/** To read, or to restore from, an archive as large as the memory of its processes. */
+export const RESTORE_MS = 10 * 60_000;
+
+export interface Checkpoint {
+  readonly archive: CheckpointArchive;
+  readonly dump: Dump;
+  /** Paths in the root that the container had deleted, as CRI-O and podman write them down. */
+  readonly deleted: readonly string[];
+  readonly image: ImageForContainer;
+}
+
+/** Whether a request names an archive on the node: no reference of an image begins with a slash. */
+export const isArchive = ({ image }: Pick<ContainerConfig, 'image'>): boolean => image.startsWith('/');
+
+/** Where the parts of the checkpoint lie from the container's creation until it runs; undefined for any other one. */
+export const restoreDirectory = ({ intents }: ContainerRecord): string | undefined =>
+  intents.find((intent) => intent.kind === 'restore')?.path;
+
+/**
+ * Judges the whole archive before anything is made. Throws as `needCriu` and `inspectArchive` do, and NotFound where the
+ * image that the container stood on is not in the store.
+ */
+export async function openCheckpoint(
+  runtime: Runtime,
+  pod: PodOfContainer,
+  path: string,
+  op: Operation,
+): Promise<Checkpoint> {
+  await needCriu(runtime.handlers.get(pod.runtimeHandler), 'restore');
+  const archive = await op.deadline('read checkpoint', RESTORE_MS, (signal) => inspectArchive(path, signal));
+  const text = (name: 'config.dump' | 'spec.dump') => archive.texts.get(name) ?? '';
+  const dump = parseDump(text('config.dump'), text('spec.dump'));
+  const deleted = deletedFiles(archive.texts.get('deleted.files'));
+  for (const name of dump.images) {
+    const image = runtime.images.find(name);
+    if (image) return { archive, dump, deleted, image };
+  }
+  const names = dump.images.map((name) => JSON.stringify(name)).join(' or ');
+  throw new CrispError(
+    'NotFound',
+    `checkpoint ${path}: its image ${names || '(unnamed)'} is not in the store`,
+    {
+      hint: 'pull it first',
+    },
+  );
+}
+
+/** The parts as files, and the writable layer where the mount of the root file system will find it. */
+export async function unpackCheckpoint(
+  runtime: Runtime,
+  { archive, image }: Checkpoint,
+  record: ContainerRecord,
+  op: Operation,
+): Promise<void> {
+  const directory = restoreDirectory(record) ?? '';
+  await mkdir(join(directory, 'checkpoint'), { recursive: true, mode: 0o700 });
+  const layer = await op.deadline('unpack checkpoint', RESTORE_MS, (signal) =>
+    extractArchive(archive, directory, signal),
+  );
+  if (layer === undefined) return;
+  const container = runtime.containers.directory(record.id);
+  await runtime.rootfs.restoreLayer({ image: image.id, directory: container, archive: layer }, op);
+  await rm(layer, { force: true });
+}
+
+/** Deletes in the mounted root what was deleted before: archives of others name it apart from the layer. */
+export async function deleteInRoot(runtime: Runtime, { deleted }: Checkpoint, record: ContainerRecord) {
+  const { rootfs } = placesOf(runtime.options, record.id);
+  for (const path of deleted) {
+    // The parent is looked up inside the root; the name itself is not followed.
+    const parent = pathInRoot(rootfs, dirname(path));
+    if (parent !== undefined) await rm(join(parent, path.slice(path.lastIndexOf('/') + 1)), REMOVE);
+  }
+}
+
+const REMOVE = { recursive: true, force: true };
