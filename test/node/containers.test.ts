@@ -85,12 +85,15 @@ else {
     timer('updates of a container');
   });
 
-  test('the typed limit of swap is a sum, and becomes the file of version 2', async (t) => {
+  test('the typed limit of swap is a sum, and becomes the file of version 2; named files win over typed limits', async (t) => {
     t.after(() => node.removePods());
     const pod = await node.runPod();
     const both = { memoryLimitInBytes: 64n * MIB, memorySwapLimitInBytes: 96n * MIB };
     const group = await groupOf(await node.run(pod, { resources: limits(both) }));
     assert.deepEqual((await filesOf(group)).slice(2, 5), [`${64n * MIB}`, 'max', `${32n * MIB}`]);
+    const named = limits({ cpuShares: 512, memoryLimitInBytes: 64n * MIB }, { 'memory.max': `${80n * MIB}` });
+    const other = await groupOf(await node.run(pod, { resources: named }));
+    assert.deepEqual([(await filesOf(other))[0], (await filesOf(other))[2]], ['20', `${80n * MIB}`]);
   });
 
   test('an update that cannot be, or fails on the way, changes nothing', async (t) => {
