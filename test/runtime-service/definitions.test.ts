@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import test from 'node:test';
 import type { cri } from '#api/cri/v1/index.ts';
-import { EXITED, endsClean, makeDirectory, refused, TestNode, until } from '../pods.ts';
+import { EXITED, endsClean, makeDirectory, processesWith, refused, TestNode, until } from '../pods.ts';
 
 const cdi = (directory: string) => join(directory, '../cdi');
 const hooks = (directory: string) => join(directory, '../hooks.d');
@@ -112,6 +112,8 @@ test('a hook that fails or hangs is the error of the start, and leaves no trace'
   hook('hang', 'exec sleep 4711', { timeout: 1 });
   const hanging = await node.create(pod);
   await refused(node.client.StartContainer({ containerId: hanging }), 'Internal');
+  assert.equal((await node.status(hanging)).state, EXITED);
+  assert.deepEqual(processesWith('sleep 4711'), [], 'the hook itself is ended');
   rmSync(inHooks('hang.json'));
   await Promise.all([node.remove(failing), node.remove(hanging)]);
 });
