@@ -1,6 +1,6 @@
 /** Connections that node:net cannot make: by packets, and from within a pod's network. */
 import { closeSync, constants, openSync } from 'node:fs';
-import { Socket } from 'node:net';
+import { type OnReadOpts, Socket } from 'node:net';
 import { dirname } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
@@ -50,12 +50,13 @@ export async function connectPort(
   begin: (family: Family) => Promise<number>,
   port: number,
   signal: AbortSignal,
+  onread?: OnReadOpts,
 ): Promise<Socket> {
   const refusals: string[] = [];
   for (const family of [4, 6] as const) {
     try {
       const fd = await begin(family);
-      return await established(fd, `connect to port ${port}`, signal);
+      return await established(fd, `connect to port ${port}`, signal, onread);
     } catch (error) {
       if (signal.aborted || errnoOf(error) === undefined) throw error;
       refusals.push(describeError(error));
@@ -67,13 +68,18 @@ export async function connectPort(
 }
 
 /** Waits until the connection stands, then owns the descriptor as a socket. */
-async function established(fd: number, what: string, signal: AbortSignal): Promise<Socket> {
+async function established(
+  fd: number,
+  what: string,
+  signal: AbortSignal,
+  onread?: OnReadOpts,
+): Promise<Socket> {
   try {
     await writable(fd, what, signal);
     const value = new Int32Array(1);
     check(socketOption(fd, SOL_SOCKET, SO_ERROR, value, Int32Array.of(4)), what);
     if (value[0]) throw refused(what, value[0]);
-    return new Socket({ fd, allowHalfOpen: true }).on('error', () => {});
+    return new Socket({ fd, allowHalfOpen: true, ...(onread ? { onread } : {}) }).on('error', () => {});
   } catch (error) {
     closeSync(fd);
     throw error;

@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import type { OnReadOpts, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { throwIfAborted } from './abort.ts';
 import { attend } from './attending.ts';
@@ -29,11 +29,16 @@ export class RealStreams implements Streams {
     return connectPackets(path);
   }
 
-  async connectPort(netns: string | undefined, port: number, signal: AbortSignal): Promise<Socket> {
+  async connectPort(
+    netns: string | undefined,
+    port: number,
+    signal: AbortSignal,
+    onread?: OnReadOpts,
+  ): Promise<Socket> {
     throwIfAborted(signal, `connect to port ${port}`);
     if (netns === undefined)
-      return connectPort(async (family) => beginConnection(family, port), port, signal);
+      return connectPort(async (family) => beginConnection(family, port), port, signal, onread);
     const begin = (family: 4 | 6) => this.#thread.ask({ act: 'connect', netns, family, port });
-    return connectPort(begin, port, signal);
+    return connectPort(begin, port, signal, onread);
   }
 }

@@ -1,5 +1,5 @@
 /** Descriptors that carry bytes to and from a container: terminals, conmon's attach sockets, ports of a pod. */
-import type { Socket } from 'node:net';
+import type { OnReadOpts, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Child, StdioIn } from './kernel.ts';
 
@@ -47,7 +47,13 @@ export interface Streams {
   connectPackets(path: string): Promise<Duplex>;
   /**
    * Connects to a TCP port of localhost, IPv4 first, then IPv6; `netns` is the path of a pinned network namespace,
-   * undefined the daemon's own. Half-open is allowed. Throws Unavailable where nobody listens.
+   * undefined the daemon's own. Half-open is allowed. `onread`: how it is read, in the place of events. Throws
+   * Unavailable where nobody listens.
    */
-  connectPort(netns: string | undefined, port: number, signal: AbortSignal): Promise<Socket>;
+  connectPort(
+    netns: string | undefined,
+    port: number,
+    signal: AbortSignal,
+    onread?: OnReadOpts,
+  ): Promise<Socket>;
 }

@@ -1,5 +1,5 @@
 /** The face of the pod service: what the daemon and `cri/` call. Opened by `openPodSandboxes` in `index.ts`. */
-import type { Socket } from 'node:net';
+import type { OnReadOpts, Socket } from 'node:net';
 import type { ContainerId, SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { IdMapping, ProcessRef } from '#linux/kernel.ts';
@@ -101,10 +101,11 @@ export interface PodSandboxes {
   /** Stops where needed, removes the containers, then the record; the name is free. An unknown id is success. */
   remove(id: SandboxId, op: Operation): Promise<void>;
   /**
-   * A connection to a port of the pod's localhost, IPv4 before IPv6; of the node's where the pod is on its network. Throws
-   * NotFound, FailedPrecondition where the pod is not ready, Unavailable where nobody listens.
+   * A connection to a port of the pod's localhost, IPv4 before IPv6; of the node's where the pod is on its network.
+   * `onread`: how it is read, in the place of events. Throws NotFound, FailedPrecondition where the pod is not ready,
+   * Unavailable where nobody listens.
    */
-  connectPort(id: SandboxId, port: number, signal: AbortSignal): Promise<Socket>;
+  connectPort(id: SandboxId, port: number, signal: AbortSignal, onread?: OnReadOpts): Promise<Socket>;
   get(id: SandboxId): Sandbox | undefined;
   /** A full id from a full id or a unique prefix; undefined where none or several match. */
   resolve(idOrPrefix: string): SandboxId | undefined;

@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import type { OnReadOpts, Socket } from 'node:net';
 import { CrispError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Context } from './context.ts';
@@ -10,6 +10,7 @@ export async function connectPort(
   id: SandboxId,
   port: number,
   signal: AbortSignal,
+  onread?: OnReadOpts,
 ): Promise<Socket> {
   const record = sandboxes.get(id);
   if (!record) throw new CrispError('NotFound', `no sandbox ${shortId(id)}`);
@@ -18,5 +19,5 @@ export async function connectPort(
       hint: 'forward to a pod that runs',
     });
   }
-  return kernel.streams.connectPort(record.pins.net, port, signal);
+  return kernel.streams.connectPort(record.pins.net, port, signal, onread);
 }

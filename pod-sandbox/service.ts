@@ -1,5 +1,5 @@
 /** The pod service: lets retries join, keeps acts on one sandbox in order, and serves reads from memory. */
-import type { Socket } from 'node:net';
+import type { OnReadOpts, Socket } from 'node:net';
 import { CrispError, hasCode } from '#core/errors.ts';
 import { type ContainerId, newSandboxId, type SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
@@ -91,8 +91,8 @@ export class PodService implements PodSandboxes {
     );
   }
 
-  connectPort(id: SandboxId, port: number, signal: AbortSignal): Promise<Socket> {
-    return connectPort(this.#context, id, port, signal);
+  connectPort(id: SandboxId, port: number, signal: AbortSignal, onread?: OnReadOpts): Promise<Socket> {
+    return connectPort(this.#context, id, port, signal, onread);
   }
 
   get(id: SandboxId): Sandbox | undefined {

@@ -1,7 +1,9 @@
-import type { Duplex, Readable, Writable } from 'node:stream';
+import type { Socket } from 'node:net';
+import type { Readable, Writable } from 'node:stream';
 import { describeError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { PodSandboxes } from '#pod-sandbox/index.ts';
+import { borrowedReads, writeBorrowed } from './borrowed-reads.ts';
 import type { StreamingSession } from './sessions.ts';
 
 export type PodPorts = Pick<PodSandboxes, 'connectPort'>;
@@ -11,6 +13,8 @@ export type ForwardSession = Extract<StreamingSession, { kind: 'portforward' }>;
 export interface ForwardedConnection {
   readonly port: number;
   readonly input: Readable;
+  /** Hands the input to the sink, whose end is the input's. */
+  readonly feed: (sink: Writable) => void;
   readonly output: Writable;
   /** Ends it; a failure is told to the client in words. */
   readonly end: (failure: string | undefined) => void;
@@ -28,31 +32,43 @@ const LINGER_MS = 10_000;
 export async function forward(
   pods: PodPorts,
   session: ForwardSession,
-  { port, input, output, end }: ForwardedConnection,
+  connection: ForwardedConnection,
   op: Operation,
 ): Promise<void> {
+  const { port, input, output, end } = connection;
   input.pause();
-  let socket: Duplex;
+  let socket: Socket | undefined;
+  const onread = borrowedReads((bytes) => {
+    const kept = writeBorrowed(output, bytes);
+    if (output.writableNeedDrain && output.writableLength > 0) {
+      socket?.pause();
+      output.once('drain', () => socket?.resume());
+    }
+    return kept;
+  });
   try {
     const limit = AbortSignal.any([op.signal, AbortSignal.timeout(CONNECT_MS)]);
-    socket = await pods.connectPort(session.sandbox, port, limit);
+    socket = await pods.connectPort(session.sandbox, port, limit, onread);
   } catch (error) {
     const why = describeError(error);
     op.log.info({ port, error: why }, 'a port cannot be reached');
     end(`error forwarding port ${port} to pod ${session.sandbox.slice(0, 13)}: ${why}`);
     return;
   }
-  await join(socket, input, output, op.signal);
+  await join(socket, connection, op.signal);
   end(undefined);
 }
 
 /** Settles when all that the pod has said is on its way to the client, or one of them has gone. */
-function join(socket: Duplex, input: Readable, output: Writable, signal: AbortSignal): Promise<void> {
+function join(
+  socket: Socket,
+  { input, output, feed }: ForwardedConnection,
+  signal: AbortSignal,
+): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const cut = () => socket.destroy();
   signal.addEventListener('abort', cut, { once: true });
-  input.pipe(socket);
-  socket.pipe(output, { end: false });
+  feed(socket);
   socket.once('end', () => {
     resolve();
     setTimeout(cut, LINGER_MS).unref();

@@ -54,7 +54,7 @@ export interface DataPiece {
   readonly fin: boolean;
 }
 
-/** Cuts a byte stream into frames. */
+/** Cuts a byte stream into frames. Of the bytes given it keeps none: pieces of data frames alone lie within them. */
 export class FrameReader {
   #header: Buffer = Buffer.alloc(0);
   #control: { type: number; flags: number; chunks: Buffer[]; left: number } | undefined;
@@ -71,13 +71,14 @@ export class FrameReader {
       } else if (this.#control) {
         const piece = bytes.subarray(0, this.#control.left);
         bytes = bytes.subarray(piece.length);
-        this.#control.chunks.push(piece);
+        this.#control.chunks.push(Buffer.from(piece));
         this.#control.left -= piece.length;
         if (this.#control.left === 0) yield this.#complete();
       } else {
         const piece = bytes.subarray(0, HEADER_BYTES - this.#header.length);
         bytes = bytes.subarray(piece.length);
-        this.#header = this.#header.length === 0 ? piece : Buffer.concat([this.#header, piece]);
+        const isWhole = piece.length === HEADER_BYTES;
+        this.#header = isWhole ? piece : Buffer.concat([this.#header, piece]);
         if (this.#header.length < HEADER_BYTES) return;
         yield* this.#begin(this.#header);
         this.#header = Buffer.alloc(0);
@@ -132,6 +133,16 @@ export function words(...values: readonly number[]): Buffer {
   const bytes = Buffer.alloc(4 * values.length);
   for (const [n, value] of values.entries()) bytes.writeUInt32BE(value, 4 * n);
   return bytes;
+}
+
+/** The initial windows that a frame of settings sets: one at most, of a peer in its senses. Throws SpdyProtocolError. */
+export function* initialWindows(payload: Buffer): Generator<number> {
+  const end = 4 + 8 * payload.readUInt32BE(0);
+  if (payload.length < end) throw new SpdyProtocolError('a frame of settings is cut short');
+  for (let at = 4; at < end; at += 8) {
+    if ((payload.readUInt32BE(at) & 0xff_ffff) === SETTING_INITIAL_WINDOW)
+      yield payload.readUInt32BE(at + 4) & 0x7fff_ffff;
+  }
 }
 
 /** What goes before the payload of a data frame of up to 16 MiB - 1. */

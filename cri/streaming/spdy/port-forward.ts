@@ -92,6 +92,7 @@ function connectionOf(port: number, data: SpdyStream, errors: SpdyStream): Forwa
   return {
     port,
     input: data,
+    feed: (sink) => data.handTo(sink),
     output: data,
     end: (failure) => {
       errors.end(failure);

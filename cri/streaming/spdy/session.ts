@@ -9,8 +9,10 @@
  */
 import type { Duplex } from 'node:stream';
 import { describeError } from '#core/errors.ts';
+import { LendingSocket } from '../borrowed-reads.ts';
 import * as frames from './frames.ts';
 import { HeaderDeflater, HeaderInflater, SpdyProtocolError } from './headers.ts';
+import { readAll } from './reading.ts';
 import { SpdyStream, type StreamOwner } from './stream.ts';
 
 export interface SpdySessionOptions {
@@ -40,15 +42,18 @@ export class SpdySession implements StreamOwner {
   /** Bytes of answers that the peer has not taken. */
   #answers = 0;
   #closing = false;
+  /** Whether what is read lies in a buffer that is used again, and whether somebody has kept bytes of the last read. */
+  readonly #lent: boolean;
+  #kept = false;
   #onRoom: (() => void) | undefined;
-
   /** Settles when the connection is over, with the reason where it was not in order. Never rejects. */
   readonly ended: Promise<string | undefined>;
 
-  /** `head`: bytes that came with the upgrade. */
+  /** `head`: what came with the upgrade. */
   constructor(transport: Duplex, head: Buffer, options: SpdySessionOptions) {
     this.#transport = transport;
     this.#options = options;
+    this.#lent = transport instanceof LendingSocket;
     transport.on('error', () => {});
     transport.once('close', () => this.#onRoom?.());
     this.ended = this.#serve(head);
@@ -73,7 +78,11 @@ export class SpdySession implements StreamOwner {
   async #serve(head: Buffer): Promise<string | undefined> {
     let reason: string | undefined;
     try {
-      await this.#read(head);
+      const reader = new frames.FrameReader();
+      await readAll(this.#transport, head, (bytes) => {
+        this.#kept = false;
+        return this.#take(reader.read(bytes));
+      });
     } catch (error) {
       reason = describeError(error);
       if (error instanceof SpdyProtocolError) this.#goAway(frames.GOAWAY_STATUS.protocolError);
@@ -86,80 +95,45 @@ export class SpdySession implements StreamOwner {
     return reason;
   }
 
-  /** Takes what comes until its end; data at once, in the event that brings it. Throws SpdyProtocolError. */
-  #read(head: Buffer): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const reader = new frames.FrameReader();
-    const waiting: Buffer[] = [head];
-    let isTaking = false;
-    let isOver = false;
-    const take = async (): Promise<void> => {
-      if (isTaking) return;
-      isTaking = true;
-      try {
-        for (let bytes = waiting.shift(); bytes; bytes = waiting.shift()) {
-          const rest = this.#take(reader.read(bytes));
-          if (!rest) continue;
-          this.#transport.pause();
-          await rest;
-          this.#transport.resume();
-        }
-      } catch (error) {
-        this.#transport.off('data', onData);
-        reject(error);
-      }
-      isTaking = false;
-      if (isOver) resolve();
-    };
-    const onData = (bytes: Buffer): void => {
-      waiting.push(bytes);
-      void take();
-    };
-    const over = (): void => {
-      isOver = true;
-      if (!isTaking) resolve();
-    };
-    this.#transport.on('data', onData).once('end', over).once('close', over).once('error', reject);
-    void take();
-    return promise;
-  }
-
   /** What was written may still go out. */
   #leave(): void {
-    const timer = setTimeout(() => this.#transport.destroy(), CLOSE_MS);
-    this.#transport.once('close', () => clearTimeout(timer));
-    this.#transport.end(() => this.#transport.destroy());
+    const cut = () => this.#transport.destroy();
+    const timer = setTimeout(cut, CLOSE_MS);
+    this.#transport.once('close', () => clearTimeout(timer)).end(cut);
   }
 
-  /** The frames up to the first that takes time; then a promise of the rest. */
-  #take(found: Generator<frames.ControlFrame | frames.DataPiece>): Promise<void> | undefined {
+  /** The frames up to the first that takes time; then a promise of the rest, else whether bytes of them are kept. */
+  #take(found: Generator<frames.ControlFrame | frames.DataPiece>): Promise<void> | boolean {
     for (let step = found.next(); !step.done; step = found.next()) {
       const frame = step.value;
       if (frame.kind === 'data') this.#data(frame);
       else {
         const later = this.#control(frame);
-        if (later) return later.then(() => this.#take(found));
+        if (later) return later.then(() => this.#rest(found));
       }
     }
-    return this.#isBlocked ? this.#untilRoom() : undefined;
+    return this.#isBlocked ? this.#untilRoom() : this.#kept;
+  }
+
+  async #rest(found: Generator<frames.ControlFrame | frames.DataPiece>): Promise<void> {
+    await this.#take(found);
   }
 
   get #isBlocked(): boolean {
-    const held = this.#congested.size > 0 || this.#answers > MAX_ANSWERS;
-    return held && !this.#transport.destroyed;
+    return (this.#congested.size > 0 || this.#answers > MAX_ANSWERS) && !this.#transport.destroyed;
   }
 
   async #untilRoom(): Promise<void> {
     while (this.#isBlocked) {
-      await new Promise<void>((resolve) => {
-        this.#onRoom = resolve;
-      });
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#onRoom = resolve;
+      await promise;
     }
   }
 
   #data({ stream, bytes, fin }: frames.DataPiece): void {
     const known = this.#streams.get(stream);
-    if (known) known.receive(bytes, fin);
+    if (known) this.#kept = known.receive(bytes, fin, this.#lent) || this.#kept;
     else if (stream === 0 || stream > this.#lastStream)
       throw new SpdyProtocolError(`data for stream ${stream}`);
     this.#taken += bytes.length;
@@ -218,11 +192,7 @@ export class SpdySession implements StreamOwner {
   }
 
   #settings(payload: Buffer): void {
-    const count = payload.readUInt32BE(0);
-    if (payload.length < 4 + 8 * count) throw new SpdyProtocolError('a frame of settings is cut short');
-    for (let at = 4; at < 4 + 8 * count; at += 8) {
-      if ((payload.readUInt32BE(at) & 0xff_ffff) !== frames.SETTING_INITIAL_WINDOW) continue;
-      const value = payload.readUInt32BE(at + 4) & 0x7fff_ffff;
+    for (const value of frames.initialWindows(payload)) {
       this.#counts = true;
       for (const stream of this.#streams.values()) stream.widen(value - this.#initialWindow);
       this.#initialWindow = value;
@@ -247,13 +217,18 @@ export class SpdySession implements StreamOwner {
       done();
       return;
     }
+    let told = false;
+    const tell = (): void => {
+      if (!told) done();
+      told = true;
+    };
+    const header = frames.dataHeader(stream, bytes.length, fin);
     this.#transport.cork();
-    if (bytes.length === 0) this.#transport.write(frames.dataHeader(stream, 0, fin), done);
-    else {
-      this.#transport.write(frames.dataHeader(stream, bytes.length, fin));
-      this.#transport.write(bytes, done);
-    }
+    this.#transport.write(header, bytes.length === 0 ? tell : undefined);
+    if (bytes.length > 0) this.#transport.write(bytes, tell);
     this.#transport.uncork();
+    // What the kernel has taken is told before any event tells it: its buffer may be used again.
+    if (this.#transport.writableLength === 0) tell();
   }
 
   sendReset(stream: number, status: number): void {

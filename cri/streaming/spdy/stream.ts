@@ -1,4 +1,5 @@
-import { Duplex } from 'node:stream';
+import { Duplex, type Writable } from 'node:stream';
+import { writeBorrowed } from '../borrowed-reads.ts';
 import { INITIAL_WINDOW, RST } from './frames.ts';
 import type { SpdyHeaders } from './headers.ts';
 
@@ -35,6 +36,7 @@ export class SpdyStream extends Duplex {
   #window: number;
   #taken = 0;
   #ended = { here: false, there: false };
+  #sink: Writable | undefined;
 
   constructor(id: number, headers: SpdyHeaders, window: number, owner: StreamOwner) {
     super({ allowHalfOpen: true, readableHighWaterMark: READ_AHEAD });
@@ -45,18 +47,50 @@ export class SpdyStream extends Duplex {
     this.on('error', () => {}); // the close that follows tells whoever uses it
   }
 
-  /** Bytes from the peer. */
-  receive(bytes: Buffer, fin: boolean): void {
-    if (this.#ended.there || this.destroyed) return;
+  /** Bytes from the peer, which may be lent (see Borrower): whether they were kept. */
+  receive(bytes: Buffer, fin: boolean, lent = false): boolean {
+    if (this.#ended.there || this.destroyed) return false;
+    let kept = false;
     if (bytes.length > 0) {
       this.#taken += bytes.length;
-      if (!this.push(bytes)) this.#owner.congested(this, true);
+      if (this.#sink) kept = this.#hand(this.#sink, bytes);
+      else if (!this.push(lent ? Buffer.from(bytes) : bytes)) this.#owner.congested(this, true);
       else this.#tell();
     }
-    if (!fin) return;
+    if (fin) this.#finish();
+    return kept;
+  }
+
+  /**
+   * Hands all that the peer sends to the sink, as piping does, but with no stop on the way: what the sink takes at once
+   * is never copied. It ends the sink; a sink that has closed takes nothing, and the rest is dropped.
+   */
+  handTo(sink: Writable): void {
+    for (let bytes = this.read(); bytes !== null; bytes = this.read()) sink.write(bytes);
+    this.#sink = sink;
+    sink.on('drain', () => this.#room()).once('close', () => this.#room());
+    if (this.#ended.there) sink.end();
+    this.resume(); // it ends by itself when the peer has
+  }
+
+  #hand(sink: Writable, bytes: Buffer): boolean {
+    const isOpen = !sink.destroyed && !sink.writableEnded;
+    const kept = isOpen && writeBorrowed(sink, bytes);
+    if (isOpen && sink.writableLength > READ_AHEAD) this.#owner.congested(this, true);
+    else this.#tell();
+    return kept;
+  }
+
+  #finish(): void {
     this.#ended.there = true;
+    this.#sink?.end();
     this.push(null);
     this.#owner.congested(this, false);
+  }
+
+  #room(): void {
+    this.#owner.congested(this, false);
+    this.#tell();
   }
 
   /** The peer has ended the stream in disorder. */
@@ -81,8 +115,7 @@ export class SpdyStream extends Duplex {
   }
 
   override _read(): void {
-    this.#owner.congested(this, false);
-    this.#tell();
+    if (!this.#sink) this.#room();
   }
 
   override _write(bytes: Buffer, _encoding: string, done: () => void): void {

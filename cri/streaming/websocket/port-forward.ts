@@ -1,3 +1,4 @@
+import type { Writable } from 'node:stream';
 import type { WebSocket } from 'ws';
 import { CrispError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
@@ -29,10 +30,11 @@ export async function serveChannelForward(
     channels.send(2 * n + 1, number);
     const input = channels.source(2 * n);
     const output = channels.sink(2 * n);
+    const feed = (sink: Writable) => input.pipe(sink);
     const end = (failure: string | undefined) => {
       if (failure !== undefined) channels.send(2 * n + 1, Buffer.from(failure));
     };
-    await forward(pods, session, { port, input, output, end }, under);
+    await forward(pods, session, { port, input, feed, output, end }, under);
   });
   await Promise.all(connections);
   await channels.close();

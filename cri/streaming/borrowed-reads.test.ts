@@ -1,0 +1,120 @@
+/** Connections that lend what they read: nothing that is kept changes under its keeper. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, request } from 'node:http';
+import type { Socket } from 'node:net';
+import { type Duplex, Writable } from 'node:stream';
+import test from 'node:test';
+import { LendingSocket, takeReads, writeBorrowed } from './borrowed-reads.ts';
+
+/** A connection after its upgrade: the server's side as the test takes it over, and the client's. */
+async function upgraded(): Promise<{
+  old: Socket;
+  server: Duplex;
+  client: Duplex;
+  end: () => Promise<void>;
+}> {
+  const http = createServer();
+  http.listen(0, '127.0.0.1');
+  await once(http, 'listening');
+  const address = http.address();
+  assert.ok(typeof address === 'object' && address);
+  const call = request({
+    port: address.port,
+    host: '127.0.0.1',
+    headers: { Connection: 'Upgrade', Upgrade: 'x' },
+  });
+  const made = once(call, 'upgrade') as Promise<[unknown, Duplex]>;
+  const asked = once(http, 'upgrade') as Promise<[unknown, Socket]>;
+  call.end();
+  const [, old] = await asked;
+  const server = LendingSocket.of(old);
+  server.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n');
+  const [, client] = await made;
+  client.on('error', () => {});
+  const end = async (): Promise<void> => {
+    client.destroy();
+    server.destroy();
+    await new Promise((resolve) => http.close(resolve)); // waits for each connection that it has accepted
+  };
+  return { old, server, client, end };
+}
+
+test('reads lend one buffer, again and again, until somebody keeps it', async () => {
+  const { server, client, end } = await upgraded();
+  assert.ok(server instanceof LendingSocket);
+  const buffers = new Set<ArrayBufferLike>();
+  const kept: Buffer[] = [];
+  takeReads(server, (bytes) => {
+    buffers.add(bytes.buffer);
+    const keeps = bytes[0] === 0x6b;
+    if (keeps) kept.push(bytes);
+    server.write(`${bytes.length}`);
+    return keeps;
+  });
+  for (const word of ['a', 'bb', 'keep', 'cc', 'dd', 'keep too', 'ee']) {
+    client.write(word);
+    assert.equal(String((await once(client, 'data'))[0]), String(word.length));
+  }
+  assert.equal(buffers.size, 3);
+  assert.deepEqual(kept.map(String), ['keep', 'keep too']);
+  await end();
+});
+
+test('both sockets of a connection end with it, and its end is told', async () => {
+  const { old, server, client, end } = await upgraded();
+  takeReads(server, () => false);
+  client.end();
+  await once(server, 'end');
+  const closed = [once(old, 'close'), once(server, 'close')];
+  old.destroy();
+  await Promise.all(closed);
+  await end();
+});
+
+test('a socket without a handle is left as it is', async () => {
+  const { old, end } = await upgraded();
+  assert.equal(LendingSocket.of(old), old);
+  await end();
+});
+
+test('what a sink does not take at once is kept; what would wait behind it is copied', () => {
+  const done: (() => void)[] = [];
+  const chunks: Buffer[] = [];
+  const sink = new Writable({
+    write(chunk: Buffer, _encoding, callback) {
+      chunks.push(chunk);
+      done.push(callback);
+    },
+  });
+  const [first, second] = [Buffer.from('first'), Buffer.from('second')];
+  assert.equal(writeBorrowed(sink, first), true);
+  assert.equal(writeBorrowed(sink, second), false);
+  second.fill(0);
+  done.shift()?.();
+  assert.deepEqual(chunks.map(String), ['first', 'second']);
+  const quick = new Writable({ write: (_chunk, _encoding, callback) => callback() });
+  assert.equal(writeBorrowed(quick, first), false);
+});
+
+test('a client that takes nothing gets all the same what was meant for it', async () => {
+  const { server, client, end } = await upgraded();
+  client.pause();
+  let lent = Buffer.alloc(64 << 10);
+  const sent: Buffer[] = [];
+  for (let n = 0; n < 200; n++) {
+    lent.fill(n);
+    sent.push(Buffer.from(lent));
+    if (writeBorrowed(server as Socket, lent)) lent = Buffer.alloc(lent.length);
+  }
+  const got: Buffer[] = [];
+  let size = 0;
+  client.on('data', (bytes: Buffer) => {
+    got.push(bytes);
+    size += bytes.length;
+    if (size === 200 * lent.length) client.emit('all');
+  });
+  await once(client.resume(), 'all');
+  assert.ok(Buffer.concat(got).equals(Buffer.concat(sent)));
+  await end();
+});
