@@ -25,6 +25,10 @@ export class FakeUsage implements Usage {
     return processes.map(() => []);
   }
 
+  async openFiles(processes: readonly unknown[]): Promise<undefined[]> {
+    return processes.map(() => undefined);
+  }
+
   async processes(paths: readonly string[]): Promise<ProcessFigures[]> {
     return paths.map((path) => ({
       processes: this.#cgroups.processes(path).length,

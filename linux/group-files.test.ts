@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { groupFiles, parseGroup, parsePressure } from './group-files.ts';
+import { hugePageSizes } from './huge-pages.ts';
 import { parseLinks } from './link-usage.ts';
+import { parseOpenFiles } from './process-limits.ts';
 
 const V1 = {
   'cpuacct.usage': '1234567890123456789\n',
@@ -100,4 +102,39 @@ eth0:1:18446744073709551615 1 0 0 0 0 0 0 9 1 0 0 0 0 0 0
   });
   assert.deepEqual([eth?.name, eth?.received.bytes], ['eth0:1', 18446744073709551615n]);
   assert.deepEqual(more, []);
+});
+
+test('huge pages by size, with the peak where version 1 keeps it', () => {
+  const files = (version: 1 | 2) =>
+    groupFiles(version, 'metrics', ['2MB', '1GB']).filter((name) => name.startsWith('hugetlb.'));
+  assert.deepEqual(files(2), ['hugetlb.2MB.current', 'hugetlb.1GB.current']);
+  assert.equal(files(1).length, 4);
+  assert.ok(!groupFiles(2, 'stats', ['2MB']).includes('hugetlb.2MB.current'));
+  const one = {
+    ...V1,
+    'hugetlb.2MB.usage_in_bytes': '2097152\n',
+    'hugetlb.2MB.max_usage_in_bytes': '4194304\n',
+  };
+  assert.deepEqual(parseGroup(1, texts(one), 0n)?.hugePages, [
+    { pageSize: '2MB', usage: 2_097_152n, peak: 4_194_304n },
+  ]);
+  const two = { ...V2, 'hugetlb.2MB.current': '0\n', 'hugetlb.1GB.current': '1073741824\n' };
+  assert.deepEqual(parseGroup(2, texts(two), 0n)?.hugePages, [
+    { pageSize: '2MB', usage: 0n, peak: undefined },
+    { pageSize: '1GB', usage: 1_073_741_824n, peak: undefined },
+  ]);
+  assert.deepEqual(parseGroup(2, texts({ ...V2, 'hugetlb.2MB.current': 'max' }), 0n)?.hugePages, []);
+  assert.deepEqual(parseGroup(2, texts(V2), 0n)?.hugePages, []);
+});
+
+test('the sizes of huge pages are those that the kernel has', () => {
+  for (const size of hugePageSizes()) assert.match(size, /^\d+(KB|MB|GB)$/);
+});
+
+test('the limit of open files', () => {
+  const limits =
+    'Limit Soft Limit\nMax processes  7 8 processes\nMax open files            1024  4096  files \n';
+  assert.equal(parseOpenFiles(limits), 1024n);
+  assert.equal(parseOpenFiles(limits.replace('1024', 'unlimited')), undefined);
+  assert.equal(parseOpenFiles(''), undefined);
 });

@@ -1,4 +1,5 @@
 /** The control files of a group's usage and what they say, in both versions of cgroups. Pure. */
+import { hugePageFiles, parseHugePages } from './huge-pages.ts';
 import type { CgroupVersion } from './kernel.ts';
 import type {
   CpuFigures,
@@ -50,9 +51,15 @@ const FILES: Readonly<Record<CgroupVersion, Readonly<Record<UsageDetail, readonl
   },
 };
 
-/** The names of the files to read; those of `metrics` come after those of `stats`. */
-export const groupFiles = (version: CgroupVersion, detail: UsageDetail): readonly string[] =>
-  detail === 'stats' ? FILES[version].stats : [...FILES[version].stats, ...FILES[version].metrics];
+/** The names of the files to read; those of `metrics` come after those of `stats`. `pageSizes`: of huge pages. */
+export function groupFiles(
+  version: CgroupVersion,
+  detail: UsageDetail,
+  pageSizes: readonly string[] = [],
+): readonly string[] {
+  const { stats, metrics } = FILES[version];
+  return detail === 'stats' ? stats : [...stats, ...metrics, ...hugePageFiles(version, pageSizes)];
+}
 
 /** Texts of control files by name; a missing one is absent. */
 export type Texts = ReadonlyMap<string, string>;
@@ -75,6 +82,7 @@ export function parseGroup(version: CgroupVersion, texts: Texts, at: bigint): Gr
     threadsMax: number(texts.get('pids.max')),
     oomKills: field(texts.get(version === 1 ? 'memory.oom_control' : 'memory.events'), 'oom_kill'),
     devices: version === 1 ? devicesV1(texts) : devicesV2(texts.get('io.stat')),
+    hugePages: parseHugePages(version, texts),
   };
 }
 

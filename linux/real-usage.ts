@@ -3,9 +3,11 @@ import { throwIfAborted } from './abort.ts';
 import { safeGroup } from './cgroup-tree.ts';
 import { GatheredReadings } from './gathered-readings.ts';
 import { groupFiles, parseGroup } from './group-files.ts';
+import { hugePageSizes } from './huge-pages.ts';
 import { parseStat } from './identity.ts';
 import type { Cgroups, ProcessRef } from './kernel.ts';
 import { parseLinks } from './link-usage.ts';
+import { parseOpenFiles } from './process-limits.ts';
 import type { GroupUsage, LinkUsage, ProcessFigures, TreeUsage, Usage, UsageDetail } from './usage.ts';
 import type { VisitingThread } from './visiting-thread.ts';
 
@@ -22,6 +24,7 @@ export class RealUsage implements Usage {
   readonly #thread: VisitingThread;
   readonly #readings: GatheredReadings;
   readonly #cgroups: Cgroups;
+  readonly #pageSizes = hugePageSizes();
   #walks = 0;
 
   constructor(thread: VisitingThread, cgroups: Cgroups) {
@@ -32,16 +35,17 @@ export class RealUsage implements Usage {
 
   async groups(paths: readonly string[], detail: UsageDetail): Promise<(GroupUsage | undefined)[]> {
     const { version } = this.#cgroups;
-    const names = groupFiles(version, detail);
-    const files = names.map((name) => ({ root: this.#rootOf(name), name }));
+    const files = groupFiles(version, detail, this.#pageSizes)
+      .map((name) => ({ root: this.#rootOf(name), name }))
+      .filter(({ root }) => root !== '');
     const texts = await this.#batches(paths.map(safeGroup), files.length, (groups, weight) =>
       this.#readings.ask({ act: 'read groups', files, groups }, weight),
     );
     const at = BigInt(Date.now()) * 1_000_000n;
     return paths.map((_, index) => {
       const own = new Map<string, string>();
-      for (const [offset, name] of names.entries()) {
-        const text = texts[index * names.length + offset];
+      for (const [offset, { name }] of files.entries()) {
+        const text = texts[index * files.length + offset];
         if (text !== undefined) own.set(name, text);
       }
       return parseGroup(version, own, at);
@@ -49,12 +53,21 @@ export class RealUsage implements Usage {
   }
 
   async links(processes: readonly ProcessRef[]): Promise<LinkUsage[][]> {
+    return (await this.#ofProcesses(processes, 'net/dev')).map((text) => parseLinks(text ?? ''));
+  }
+
+  async openFiles(processes: readonly ProcessRef[]): Promise<(bigint | undefined)[]> {
+    return (await this.#ofProcesses(processes, 'limits')).map((text) => parseOpenFiles(text ?? ''));
+  }
+
+  /** A file below /proc/PID of each; undefined where the number is another's by now. */
+  async #ofProcesses(processes: readonly ProcessRef[], file: string): Promise<(string | undefined)[]> {
     const texts = await this.#texts(
-      processes.flatMap(({ pid }) => [`/proc/${pid}/net/dev`, `/proc/${pid}/stat`]),
+      processes.flatMap(({ pid }) => [`/proc/${pid}/${file}`, `/proc/${pid}/stat`]),
     );
     return processes.map(({ startTime }, index) => {
-      const [links = '', stat = ''] = texts.slice(index * 2, index * 2 + 2);
-      return parseStat(stat)?.startTime === startTime ? parseLinks(links) : [];
+      const [text, stat = ''] = texts.slice(index * 2, index * 2 + 2);
+      return parseStat(stat)?.startTime === startTime ? text : undefined;
     });
   }
 

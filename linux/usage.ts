@@ -63,6 +63,15 @@ export interface DeviceFigures {
   readonly writes: bigint;
 }
 
+/** Bytes of huge pages of one size. */
+export interface HugePageFigures {
+  /** `2MB`. */
+  readonly pageSize: string;
+  readonly usage: bigint;
+  /** undefined in version 2 of cgroups, which does not keep it. */
+  readonly peak: bigint | undefined;
+}
+
 export interface GroupUsage {
   /** Nanoseconds since the epoch. */
   readonly at: bigint;
@@ -78,6 +87,8 @@ export interface GroupUsage {
   readonly threadsMax: bigint | undefined;
   readonly oomKills: bigint | undefined;
   readonly devices: readonly DeviceFigures[];
+  /** With `metrics`, where the controller is there. */
+  readonly hugePages: readonly HugePageFigures[];
 }
 
 /** Counters of a link since it was made, as those inside its namespace see it. */
@@ -117,6 +128,8 @@ export interface Usage {
   groups(paths: readonly string[], detail: UsageDetail): Promise<readonly (GroupUsage | undefined)[]>;
   /** The links that each process sees, loopback among them; none for a process that is gone. */
   links(processes: readonly ProcessRef[]): Promise<readonly (readonly LinkUsage[])[]>;
+  /** The soft limit of open files of each process; undefined: none, or the process is gone. */
+  openFiles(processes: readonly ProcessRef[]): Promise<readonly (bigint | undefined)[]>;
   /** Of each cgroup, in order. `descriptors` looks into 1024 processes of each, and tells sockets among the first 4096. */
   processes(paths: readonly string[], descriptors: boolean): Promise<readonly ProcessFigures[]>;
   /**

@@ -1,6 +1,7 @@
 /** What containers use. Reads cgroups in one pass off the main thread; never executes anything, never waits for a walk. */
 import type { ContainerId } from '#core/ids.ts';
 import { Rates } from '#core/rate.ts';
+import type { ProcessRef } from '#linux/kernel.ts';
 import type { GroupUsage, ProcessFigures, UsageDetail } from '#linux/usage.ts';
 import type { ContainerRecord } from './container.ts';
 import type { Containers } from './containers.ts';
@@ -27,6 +28,8 @@ export interface ContainerUsage {
   readonly layer: LayerUsage | undefined;
   /** With `metrics` only. */
   readonly processes: ProcessFigures | undefined;
+  /** Soft limit of open files of its first process. With `metrics` only; undefined: none. */
+  readonly maxOpenFiles: bigint | undefined;
 }
 
 export class Stats {
@@ -53,10 +56,12 @@ export class Stats {
   /** Of each record, in order; one whose container ends meanwhile has no group. */
   async of(records: readonly ContainerRecord[], detail: UsageDetail): Promise<ContainerUsage[]> {
     const { usage } = this.#runtime.kernel;
-    const paths = records.filter(isRunning).map(({ cgroup }) => cgroup.path);
-    const [groups, processes] = await Promise.all([
+    const running = records.filter(isRunning);
+    const paths = running.map(({ cgroup }) => cgroup.path);
+    const [groups, processes, limits] = await Promise.all([
       usage.groups(paths, detail),
       detail === 'metrics' ? usage.processes(paths, true) : [],
+      detail === 'metrics' ? usage.openFiles(running.map(firstProcess)) : [],
     ]);
     let at = 0;
     return records.map((record) => {
@@ -70,6 +75,7 @@ export class Stats {
         nanoCores: known && group?.cpu ? this.#rates.look(record.id, group.cpu.usage, group.at) : undefined,
         layer: known ? this.#layers.get(record.id) : undefined,
         processes: processes[index],
+        maxOpenFiles: limits[index],
       };
     });
   }
@@ -90,5 +96,8 @@ export class Stats {
   }
 }
 
+/** A running container has one; no process has the number 0. */
+const firstProcess = ({ process }: ContainerRecord): ProcessRef =>
+  process ?? { pid: 0, startTime: '', bootId: '' };
 const isRunning = ({ state }: ContainerRecord): boolean => state === 'running';
 const upperOf = (containers: Containers, id: ContainerId): string => `${containers.directory(id)}/upper`;

@@ -90,6 +90,16 @@ export const processMetrics: readonly Metric[] = [
     'Limit of threads; 0 is none.',
     own((_container, { group }) => group?.threadsMax ?? 0n),
   ),
+  labelled(
+    'gauge',
+    'container_ulimits_soft',
+    'Soft limits of its first process: of open files.',
+    ['ulimit'],
+    ({ container }) =>
+      container?.maxOpenFiles === undefined
+        ? []
+        : [{ labels: ['max_open_files'], value: container.maxOpenFiles }],
+  ),
 ];
 
 const ofStorage = (find: (container: Container) => bigint) => (sample: Sample) =>

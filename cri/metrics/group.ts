@@ -130,6 +130,30 @@ export const pressureMetrics: readonly Metric[] = (['cpu', 'memory', 'io'] as co
   ),
 ]);
 
+const perPageSize = (find: (pages: HugePages) => bigint | undefined) => (sample: Sample) =>
+  (sample.group?.hugePages ?? []).flatMap((pages) => {
+    const value = find(pages);
+    return value === undefined ? [] : [{ labels: [pages.pageSize], value }];
+  });
+type HugePages = NonNullable<Sample['group']>['hugePages'][number];
+
+export const hugePageMetrics: readonly Metric[] = [
+  labelled(
+    'gauge',
+    'container_hugetlb_usage_bytes',
+    'Huge pages in use, in bytes.',
+    ['pagesize'],
+    perPageSize(({ usage }) => usage),
+  ),
+  labelled(
+    'gauge',
+    'container_hugetlb_max_usage_bytes',
+    'The most huge pages that were ever in use, in bytes; absent with cgroups of version 2, which does not keep it.',
+    ['pagesize'],
+    perPageSize(({ peak }) => peak),
+  ),
+];
+
 type Device = NonNullable<Sample['group']>['devices'][number];
 const perDevice = (find: (device: Device) => bigint) => (sample: Sample) =>
   (sample.group?.devices ?? []).map((device) => ({ labels: [device.device], value: find(device) }));

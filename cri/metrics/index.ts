@@ -2,7 +2,7 @@
 import { type cri, fromBigInt } from '#api/cri/v1/index.ts';
 import type { LinkUsage } from '#pod-sandbox/index.ts';
 import { processMetrics, specMetrics, storageMetrics } from './container.ts';
-import { cpuMetrics, deviceMetrics, memoryMetrics, pressureMetrics } from './group.ts';
+import { cpuMetrics, deviceMetrics, hugePageMetrics, memoryMetrics, pressureMetrics } from './group.ts';
 import { BASE_KEYS, labelled, type Metric, type Sample } from './metric.ts';
 
 const DIRECTIONS = { receive: 'received', transmit: 'sent' } as const;
@@ -28,6 +28,7 @@ const networkMetrics: readonly Metric[] = Object.entries(DIRECTIONS).flatMap(([w
 const METRICS: readonly Metric[] = [
   ...cpuMetrics,
   ...memoryMetrics,
+  ...hugePageMetrics,
   ...pressureMetrics,
   ...deviceMetrics,
   ...storageMetrics,

@@ -62,6 +62,12 @@ test('links of a process; a recycled pid has none', async () => {
   assert.deepEqual(stranger, []);
 });
 
+test('the limit of open files of a process; a recycled pid has none', async () => {
+  const [own, stranger] = await kernel.usage.openFiles([child.process, { ...child.process, startTime: '1' }]);
+  assert.ok((own ?? 0n) > 0n);
+  assert.equal(stranger, undefined);
+});
+
 test('processes of groups, with their descriptors', async () => {
   const [busy, none, above] = await kernel.usage.processes([`${group}/busy`, `${group}/none`, group], true);
   assert.ok((busy?.processes ?? 0) >= 1);
