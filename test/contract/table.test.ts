@@ -20,7 +20,10 @@ function names(file: string): Set<string> {
 
 test('each test that the table names is in its file', () => {
   const missing = rows.filter(({ file, name }) => !existsSync(join(PROJECT, file)) || !names(file).has(name));
-  assert.deepEqual(missing, []);
+  assert.deepEqual(
+    missing.map(({ file, name }) => `docs/contract.md: ${file} has no test "${name}"`),
+    [],
+  );
 });
 
 test('each section has rows, and so has bad input', () => {
