@@ -175,9 +175,9 @@ test('an announced object is there for the next daemon, and on the disk once it 
   await store.announce('a', pod('announced'));
   assert.deepEqual([readdirSync(join(directory, 'a')), await loaded()], [[], { a: 'announced' }]);
   state.isFull = true;
-  await assert.rejects(store.settle('a'), /ENOSPC/);
+  await assert.rejects(store.settle('a', NOW), /ENOSPC/);
   assert.deepEqual(await loaded(), { a: 'announced' });
   state.isFull = false;
-  await store.settle('a');
+  await store.settle('a', NOW);
   assert.deepEqual([onDisk('a').name, copied()], ['announced', []]);
 });

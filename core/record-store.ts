@@ -129,14 +129,14 @@ export class RecordStore<R extends Versioned> {
     this.#behind.later(key, text);
   }
 
-  /** Brings an announced object to the disk, as it is now, so that it outlives a power cut. */
-  async settle(key: string): Promise<void> {
+  /** Brings an announced object to the disk, as it is now; `durable`: so that it outlives a power cut. */
+  async settle(key: string, { durable }: { durable: boolean }): Promise<void> {
     const { recent, directory, files } = this.#options;
     const text = recent?.read(key) ?? readFileSync(join(this.directory(key), RECORD), 'utf8');
     await this.#behind.cancel(key);
     try {
-      await this.#put(key, text, true);
-      await files.syncDirectory(directory);
+      await this.#put(key, text, durable);
+      if (durable) await files.syncDirectory(directory);
     } catch (error) {
       this.#setCopy(key, text);
       throw error;

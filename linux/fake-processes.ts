@@ -99,6 +99,10 @@ export class FakeProcesses implements Processes {
     return found?.startTime === process.startTime && found.bootId === process.bootId;
   }
 
+  executable(process: ProcessRef): string | undefined {
+    return this.alive(process) ? '/fake' : undefined;
+  }
+
   signal(process: ProcessRef, signal: number): boolean {
     if (!this.alive(process)) return false;
     this.kill(process.pid, signal);

@@ -13,11 +13,11 @@ interface Asked {
 
 /** Sends the readings that are asked for in one turn as one message: on a busy machine each one waits for its turn. */
 export class GatheredReadings {
-  readonly #thread: VisitingThread;
+  readonly #thread: Pick<VisitingThread, 'ask'>;
   readonly #waiting: Asked[] = [];
   #sending = false;
 
-  constructor(thread: VisitingThread) {
+  constructor(thread: Pick<VisitingThread, 'ask'>) {
     this.#thread = thread;
   }
 

@@ -226,6 +226,8 @@ export interface Processes {
   reference(pid: number): ProcessRef | undefined;
   /** Whether this very process lives. */
   alive(process: ProcessRef): boolean;
+  /** What it executes, as /proc/PID/exe leads there; undefined where it has ended. */
+  executable(process: ProcessRef): string | undefined;
   /** Sends a signal through a pidfd after checking identity; false where the process is gone. */
   signal(process: ProcessRef, signal: number): boolean;
   /** Wanted adjustment, clamped to what the daemon may set; the clamp is said once in the log. Returns what is set. */

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { CrispError } from '#core/errors.ts';
@@ -80,6 +80,15 @@ export class RealProcesses implements Processes {
 
   alive(process: ProcessRef): boolean {
     return isAlive(process, this.bootId);
+  }
+
+  executable(process: ProcessRef): string | undefined {
+    try {
+      const path = readlinkSync(`/proc/${process.pid}/exe`);
+      return this.alive(process) ? path : undefined;
+    } catch {
+      return undefined;
+    }
   }
 
   signal(process: ProcessRef, signal: number): boolean {

@@ -21,13 +21,13 @@ const REST = 9;
 
 /** The real figures, by the thread that visits namespaces. */
 export class RealUsage implements Usage {
-  readonly #thread: VisitingThread;
+  readonly #thread: Pick<VisitingThread, 'ask'>;
   readonly #readings: GatheredReadings;
   readonly #cgroups: Cgroups;
   readonly #pageSizes = hugePageSizes();
   #walks = 0;
 
-  constructor(thread: VisitingThread, cgroups: Cgroups) {
+  constructor(thread: Pick<VisitingThread, 'ask'>, cgroups: Cgroups) {
     this.#thread = thread;
     this.#readings = new GatheredReadings(thread);
     this.#cgroups = cgroups;
@@ -38,17 +38,18 @@ export class RealUsage implements Usage {
     const files = groupFiles(version, detail, this.#pageSizes)
       .map((name) => ({ root: this.#rootOf(name), name }))
       .filter(({ root }) => root !== '');
-    const texts = await this.#batches(paths.map(safeGroup), files.length, (groups, weight) =>
-      this.#readings.ask({ act: 'read groups', files, groups }, weight),
-    );
-    const at = BigInt(Date.now()) * 1_000_000n;
-    return paths.map((_, index) => {
-      const own = new Map<string, string>();
-      for (const [offset, { name }] of files.entries()) {
-        const text = texts[index * files.length + offset];
-        if (text !== undefined) own.set(name, text);
-      }
-      return parseGroup(version, own, at);
+    return this.#batches(paths.map(safeGroup), files.length, async (groups, weight) => {
+      const texts = await this.#readings.ask({ act: 'read groups', files, groups }, weight);
+      const at = BigInt(Date.now()) * 1_000_000n;
+      // A batch is parsed in the turn of its answer: all at once they would hold the loop for tens of milliseconds.
+      return groups.map((_, index) => {
+        const own = new Map<string, string>();
+        for (const [offset, { name }] of files.entries()) {
+          const text = texts[index * files.length + offset];
+          if (text !== undefined) own.set(name, text);
+        }
+        return parseGroup(version, own, at);
+      });
     });
   }
 

@@ -89,10 +89,11 @@ async function makeParts(
     }),
     effects.run(op, 'files', deadlines.files, () => makeFiles(record, kernel.mounts, context)),
     effects.run(op, 'cgroup', deadlines.cgroup, () => cgroups.create(record.cgroup, record.config.linux)),
+    // An address in a network must be given back even after a power cut. And a full disk takes no pods.
+    effects.run(op, 'record on disk', deadlines.record, () =>
+      sandboxes.settle(record.id, { durable: record.attachment !== undefined }),
+    ),
   ];
-  // An address in a network must be given back even after a power cut.
-  if (record.attachment)
-    parts.push(effects.run(op, 'record on disk', deadlines.record, () => sandboxes.settle(record.id)));
   const outcomes = await Promise.allSettled(parts);
   const failure = outcomes.find((outcome) => outcome.status === 'rejected');
   if (failure) throw failure.reason;

@@ -91,9 +91,9 @@ export class Sandboxes {
     this.#publish(record, 'created');
   }
 
-  /** The sandbox as it is recorded now outlives a power cut from then on. */
-  settle(id: SandboxId): Promise<void> {
-    return this.#store.settle(id);
+  /** Brings the sandbox to the disk as it is recorded now; `durable`: so that it outlives a power cut. */
+  settle(id: SandboxId, options: { durable: boolean }): Promise<void> {
+    return this.#store.settle(id, options);
   }
 
   /** Writes, then publishes. */

@@ -9,6 +9,7 @@ import { applyEdits } from './cdi/apply.ts';
 import { requestedDevices } from './cdi/devices.ts';
 import type { ContainerConfig } from './config.ts';
 import type { ContainerRecord } from './container.ts';
+import { checkControlFiles } from './control-files.ts';
 import { type ImageVolume, mountImageVolumes } from './image-volumes.ts';
 import { checkMounts, makeMountSources } from './mount-sources.ts';
 import type { HookSubject } from './oci-hooks.ts';
@@ -41,6 +42,7 @@ export async function makeBundle(
   const { record, config, pod, image, volumes, checkpoint } = request;
   const places = placesOf(runtime.options, record.id);
   const oci = runtime.handlers.get(record.handler);
+  checkControlFiles(runtime.kernel.cgroups, record.cgroup.path, config.resources);
   const label = runtime.host.selinux ? selinuxLabels(config.security, pod) : undefined;
   const idMapTrees = await op.stage('mount sources', () => checkMounts(runtime, oci, pod, config.mounts));
   // In a user namespace the OCI runtime opens the root as the pod's root, whom 0700 keeps out.

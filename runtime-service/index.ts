@@ -21,6 +21,7 @@ import { checkExec, type ExecResult, execSync, runningContainer } from './exec.t
 import { execStream, type StreamedCommand } from './exec-stream.ts';
 import { Exits } from './exits.ts';
 import { readFiles, writeFiles } from './files/index.ts';
+import { FirstSteps } from './first-steps.ts';
 import { readHost } from './host.ts';
 import { Logs } from './logs.ts';
 import { OciHooks } from './oci-hooks.ts';
@@ -99,6 +100,10 @@ export class RuntimeService {
     await passableBundles(`${options.state}/containers`);
     const recent = new RecentRecords(`${options.state}/records/containers`, kernel.processes.bootId);
     const containers = new Containers(`${options.root}/containers`, kernel.files, log, recent);
+    const firstSteps = new FirstSteps(kernel.processes);
+    containers.onChange((after, before) => {
+      if (before && after?.state !== 'starting' && after?.state !== 'running') firstSteps.forget(before.id);
+    });
     const host = await readHost(kernel, options, log);
     const definitions = { cdi: new CdiDevices(options.cdiDirs), hooks: new OciHooks(options.hooksDirs) };
     const runtime: Runtime = {
@@ -108,6 +113,7 @@ export class RuntimeService {
       containers,
       attachments: new Attachments(),
       oomKills: new OomKills(kernel.cgroups, () => containers.list()),
+      firstSteps,
       handlers,
       host,
       ...definitions,

@@ -91,7 +91,10 @@ export class Starting {
     op.checkpoint();
     // Restored processes go on at once.
     const restored = restoreDirectory(record) !== undefined;
-    if (!restored) await op.stage('OCI start', () => oci.start(record.id, op));
+    if (!restored) {
+      this.#runtime.firstSteps.begin(record.id, container);
+      await op.stage('OCI start', () => oci.start(record.id, op));
+    }
     const running = await op.stage('record', () =>
       this.#runtime.containers.update({
         ...record,

@@ -93,7 +93,7 @@ export class Stopping {
     }
   }
 
-  #signal(record: ContainerRecord): void {
+  async #signal(record: ContainerRecord): Promise<void> {
     let number = SIGTERM;
     try {
       number = signalNumber(record.stopSignal);
@@ -103,6 +103,7 @@ export class Stopping {
         'unknown stop signal; SIGTERM is sent',
       );
     }
+    await this.#runtime.firstSteps.over(record.id);
     if (record.process) this.#runtime.kernel.processes.signal(record.process, number);
   }
 

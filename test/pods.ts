@@ -191,7 +191,15 @@ export class TestNode implements AsyncDisposable {
   async run(pod: string, changes: ContainerChanges = {}): Promise<string> {
     const containerId = await this.create(pod, changes);
     await this.client.StartContainer({ containerId });
+    if (changes.command === polite) await this.heeds(containerId);
     return containerId;
+  }
+
+  /** Waits until the container's program has a handler for SIGTERM: as process 1 it does not hear it before. */
+  async heeds(containerId: string): Promise<void> {
+    const { pid } = await this.facts(containerId);
+    const caught = () => /^SigCgt:\s*(\w+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '0';
+    await until('SIGTERM is heard', () => ((BigInt(`0x${caught()}`) >> 14n) & 1n) === 1n);
   }
 
   /** Creates, starts, waits for the end: output, exit code, and the container is removed. */

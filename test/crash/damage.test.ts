@@ -3,7 +3,16 @@
  * what is whole, and new pods work.
  */
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, globSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import test from 'node:test';
 import fc from 'fast-check';
@@ -113,6 +122,8 @@ for (const [store, damage] of [
     await stand.daemon.kill();
     const record = recordsOf(stand, store, [])[0] ?? '';
     damages[damage](record);
+    // A copy of this boot would stand in for it.
+    rmSync(join(stand.directory, 'state/records'), { recursive: true });
     const before = readFileSync(stand.daemon.logFile, 'utf8').length;
     await stand.start();
     const said = readFileSync(stand.daemon.logFile, 'utf8').slice(before);
