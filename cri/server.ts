@@ -24,6 +24,7 @@ import { type Log, Operation, type StageRecord } from '#core/operation.ts';
 import { codeOf, rpcStatus } from './errors.ts';
 import { ContainerEvents } from './events.ts';
 import { imageHandlers } from './image/index.ts';
+import { encodeReply } from './portions.ts';
 import { runtimeHandlers } from './runtime/index.ts';
 import type { CriServices } from './services.ts';
 import { type Traces, tracesOf } from './traces.ts';
@@ -131,6 +132,8 @@ export class CriServer {
       const handler = handlers[name] ?? unimplemented(name);
       // Decoded in the call, so that malformed bytes get the table's code and are seen in log and metrics.
       wire[name] = { ...method, requestDeserialize: identity };
+      // And encoded there, so that a long list leaves room for other calls.
+      if (!method.responseStream) wire[name] = { ...wire[name], responseSerialize: identity };
       implementation[name] = method.responseStream
         ? this.#stream(name, method, handler)
         : this.#unary(name, method, handler);
@@ -140,9 +143,10 @@ export class CriServer {
 
   #unary(name: string, method: AnyMethod, handler: AnyHandler) {
     return (call: ServerUnaryCall<Buffer, object>, callback: sendUnaryData<object>): void => {
-      const act = (op: Operation): Promise<object> => {
+      const act = async (op: Operation): Promise<object> => {
         const request = method.requestDeserialize(call.request);
-        return this.#traces.follow(op, request, () => handler(request, op) as Promise<object>);
+        const reply = await this.#traces.follow(op, request, () => handler(request, op) as Promise<object>);
+        return encodeReply(method.responseSerialize as (reply: object) => Buffer, reply);
       };
       void this.#run(name, call, act).then(
         (response) => callback(null, response),

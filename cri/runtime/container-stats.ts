@@ -1,5 +1,6 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { ContainerRecord } from '#runtime-service/index.ts';
+import { mapInPortions } from '../portions.ts';
 import type { CriServices } from '../services.ts';
 import { selectedContainers } from './list-containers.ts';
 import { wireContainerStats } from './wire-stats.ts';
@@ -24,12 +25,13 @@ export async function statsOfRunning(
   records: readonly ContainerRecord[],
 ): Promise<(cri.ContainerStatsInit & { readonly sandboxId: string })[]> {
   const usages = await containers.stats(records, 'stats');
-  return usages
-    .filter(({ group }) => group !== undefined)
-    .map((usage) => ({
+  return mapInPortions(
+    usages.filter(({ group }) => group !== undefined),
+    (usage) => ({
       ...wireContainerStats(usage, containers.storage),
       sandboxId: usage.record.sandboxId,
-    }));
+    }),
+  );
 }
 
 /** ListContainerStats: of all running containers in one pass. */

@@ -3,6 +3,7 @@ import type { SandboxId } from '#core/ids.ts';
 import type { SandboxUsage } from '#pod-sandbox/index.ts';
 import type { ContainerUsage, StorageUsage } from '#runtime-service/index.ts';
 import { metricsOf } from '../metrics/index.ts';
+import { mapInPortions } from '../portions.ts';
 import type { CriServices } from '../services.ts';
 import { runningContainers } from './container-stats.ts';
 import { readyPods } from './pod-sandbox-stats.ts';
@@ -26,7 +27,7 @@ export async function metricsOfPods(
     services.containers.storageUsage(),
   ]);
   const byPod = Map.groupBy(containers, ({ record }) => record.sandboxId);
-  return pods.map((pod) => ({
+  return mapInPortions(pods, (pod) => ({
     podSandboxId: pod.sandbox.id,
     metrics: podMetrics(pod),
     containerMetrics: (byPod.get(pod.sandbox.id) ?? [])

@@ -1,5 +1,6 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { SandboxId } from '#core/ids.ts';
+import { mapInPortions } from '../portions.ts';
 import type { CriServices } from '../services.ts';
 import { runningContainers, statsOfRunning } from './container-stats.ts';
 import { hasLabels } from './filters.ts';
@@ -40,7 +41,7 @@ export async function statsOfPods(
     statsOfRunning(services, records),
   ]);
   const byPod = Map.groupBy(containers, ({ sandboxId }) => sandboxId);
-  return pods.map((pod) => wireSandboxStats(pod, byPod.get(pod.sandbox.id) ?? []));
+  return mapInPortions(pods, (pod) => wireSandboxStats(pod, byPod.get(pod.sandbox.id) ?? []));
 }
 
 /** ListPodSandboxStats: of all ready pods in one pass. */
