@@ -127,6 +127,21 @@ else {
     timer('refused updates');
   });
 
+  test('control files that there are not, and values that the kernel refuses, make no container and no pod', async (t) => {
+    t.after(() => node.removePods());
+    const pod = await node.runPod();
+    const run = (unified: Unified) => node.run(pod, { resources: limits({}, unified) });
+    await refused(run({ 'memory.no_such': '1' }), 'InvalidArgument', /memory\.no_such/);
+    await refused(run({ 'nosuch.max': '1' }), 'FailedPrecondition', /no nosuch controller/);
+    assert.deepEqual((await node.client.ListContainers({})).containers, []);
+    await refused(run({ 'pids.max': 'many' }), 'Internal', /StartContainer/);
+    const { containers } = await node.client.ListContainers({});
+    assert.equal((await node.status(containers[0]?.id ?? '')).reason, 'StartError');
+    const resources = limits({}, { 'memory.no_such': '1' });
+    await refused(node.runPod({ resources }), 'FailedPrecondition', /memory\.no_such/);
+    assert.equal((await node.client.ListPodSandbox({})).items.length, 1);
+  });
+
   test('limits of a pod: in force in a slice of crisp’s own, in the kubelet’s only shown', async (t) => {
     t.after(() => node.removePods());
     const pod = await node.runPod({ resources: limits({ memoryLimitInBytes: 96n * MIB }) });
