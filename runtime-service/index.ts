@@ -1,6 +1,5 @@
 /** The runtime service: containers from creation to removal. This is its public face. */
 
-import { chmod, mkdir } from 'node:fs/promises';
 import { CrispError, describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
 import type { Log, Operation } from '#core/operation.ts';
@@ -9,6 +8,7 @@ import type { Kernel } from '#linux/kernel.ts';
 import type { UsageDetail } from '#linux/usage.ts';
 import { attach } from './attach.ts';
 import { Attachments } from './attachments.ts';
+import { passableBundles } from './bundle.ts';
 import { CdiDevices } from './cdi/devices.ts';
 import { type CheckpointRequest, Checkpoints } from './checkpoint/index.ts';
 import { CleanUps } from './clean-up.ts';
@@ -291,12 +291,6 @@ export class RuntimeService {
     await this.#stats.close();
     await this.#runtime.containers.close();
   }
-}
-
-/** The root of a pod with a user namespace is nobody on the host, and its OCI runtime opens files as that root. */
-async function passableBundles(directory: string): Promise<void> {
-  await mkdir(directory, { recursive: true, mode: 0o711 });
-  await chmod(directory, 0o711);
 }
 
 export { Handlers };
