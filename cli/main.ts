@@ -207,5 +207,7 @@ if (import.meta.main) {
     const [text, code] = report(error);
     terminal.err(text);
     process.exitCode = interrupt.signal.aborted ? 130 : code;
+    // What the daemon had begun to serve, or its threads, would keep it for ever.
+    if (words[0] === 'serve') process.exit();
   }
 }

@@ -76,11 +76,12 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
   using rest = new Rest(releaseMemory, log);
   await using tracing = await openTracing(config, log);
   const seen = observer(metrics, rest, tracing);
+  const sessions = streamingOptions(config, log, seen); // what it refuses is refused before anything runs
   const kernel = await openKernel({ pauseProgram: pauseProgram(config), log });
   await lookAtState(config.state, kernel, log);
   const services = await open(config, kernel, log);
   registerGauges(metrics, services);
-  const streaming = new Streaming(services, streamingOptions(config, log, seen));
+  const streaming = new Streaming(services, sessions);
   const server = await CriServer.listen(criServices(config, services, streaming), {
     socket: config.socket,
     mode: config.socketMode,

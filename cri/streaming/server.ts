@@ -68,7 +68,9 @@ export class StreamingServer {
           ...limits,
           cert: tls.cert,
           key: tls.key,
-          ...(tls.clientCa ? { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true } : {}),
+          ...(tls.clientCa !== undefined
+            ? { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }
+            : {}),
         })
       : createServer(limits);
     this.#server.maxConnections = MOST_CONNECTIONS;

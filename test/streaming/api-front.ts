@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { connect as connectTls } from 'node:tls';
 import type { CriClient } from '#api/cri/v1/index.ts';
 
 export interface FrontedPod {
@@ -93,7 +94,8 @@ const without = (list: string, item: string): string =>
 
 /** The kubelet, and the API server before it, pass the request and then all bytes on. */
 function forward(request: string, socket: Duplex, head: Buffer, url: URL): void {
-  const upstream = connect(Number(url.port), url.hostname);
+  const where = { port: Number(url.port), host: url.hostname };
+  const upstream = url.protocol === 'https:' ? connectTls(where) : connect(where);
   upstream.on('error', () => socket.destroy());
   upstream.write(request);
   upstream.write(head);

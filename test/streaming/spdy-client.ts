@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { request } from 'node:http';
+import { request as requestTls } from 'node:https';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { constants, createDeflate, type Deflate } from 'node:zlib';
@@ -46,14 +47,22 @@ export const webSocketHeaders = (): Record<string, string> => ({
   'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
 });
 
-/** One HTTP request with an upgrade. */
+/** What a client shows of itself over TLS, in PEM. */
+export interface ClientIdentity {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** One HTTP request with an upgrade. Servers are trusted by Node's authorities alone (`setDefaultCACertificates`). */
 export function upgrade(
   url: string,
   headers: Readonly<Record<string, string>>,
   method = 'POST',
+  identity: ClientIdentity | undefined = undefined,
 ): Promise<Upgraded> {
   return new Promise((resolve, reject) => {
-    const call = request(url, { method, headers, agent: false });
+    const options = { method, headers, agent: false, ...identity };
+    const call = url.startsWith('https:') ? requestTls(url, options) : request(url, options);
     call.on('error', reject);
     call.on('upgrade', (response, socket, head) => {
       resolve({ status: 101, headers: response.headers, body: '', socket, head });
@@ -146,8 +155,8 @@ export class SpdyClient {
     if (head.length > 0) take(head);
   }
 
-  static async open(url: string, protocol: string): Promise<SpdyClient> {
-    const { status, body, socket, head } = await upgrade(url, spdyHeaders(protocol));
+  static async open(url: string, protocol: string, identity?: ClientIdentity): Promise<SpdyClient> {
+    const { status, body, socket, head } = await upgrade(url, spdyHeaders(protocol), 'POST', identity);
     if (!socket) throw new Error(`${status}: ${body}`);
     return new SpdyClient(socket, head);
   }

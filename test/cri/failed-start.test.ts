@@ -1,0 +1,27 @@
+/** A daemon that cannot serve all that it is told to ends: half of one would be taken for a whole. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import test from 'node:test';
+import { startDaemon } from '../daemon.ts';
+import { endsClean, TestNode } from '../pods.ts';
+
+const node = await TestNode.start('failed-start');
+
+test('an address of metrics that is taken already ends the daemon, with its name', async () => {
+  const taken = createServer().listen(0, '127.0.0.1');
+  await once(taken, 'listening');
+  const address = taken.address();
+  assert.ok(typeof address === 'object' && address);
+  const metrics = `127.0.0.1:${address.port}`;
+  await node.restart('stop', () =>
+    assert.rejects(startDaemon({ ...node.settings, metrics }), (error: Error) => {
+      assert.match(error.message, /ended with [1-9]/);
+      assert.ok(error.message.includes(metrics), error.message);
+      return true;
+    }),
+  );
+  taken.close();
+});
+
+endsClean(node);
