@@ -49,7 +49,7 @@ export async function joinSession(
     else if (data[0] === ERROR) status += bytes.toString();
   });
   using _input = wishes.interactive ? takeInput(socket) : undefined;
-  using _screen = wishes.tty ? takeTerminal(socket) : undefined;
+  using _screen = wishes.tty ? await takeTerminal(socket) : undefined;
   const stop = () => socket.terminate();
   signal.addEventListener('abort', stop, { once: true });
   socket.resume();
@@ -115,7 +115,7 @@ function takeInput(socket: WebSocket): Disposable {
 }
 
 /** Raw while the session lasts; its size follows the window. */
-function takeTerminal(socket: WebSocket): Disposable {
+async function takeTerminal(socket: WebSocket): Promise<Disposable> {
   const { stdin, stdout } = process;
   const size = () => {
     const document = JSON.stringify({ Width: stdout.columns, Height: stdout.rows });
@@ -123,10 +123,10 @@ function takeTerminal(socket: WebSocket): Disposable {
   };
   if (stdout.isTTY) size();
   stdout.on('resize', size);
-  if (stdin.isTTY) stdin.setRawMode(true);
+  const raw = stdin.isTTY ? (await import('#daemon/raw-terminal.ts')).rawTerminal(stdin.fd) : undefined;
   return {
     [Symbol.dispose]() {
-      if (stdin.isTTY) stdin.setRawMode(false);
+      raw?.[Symbol.dispose]();
       stdout.off('resize', size);
     },
   };
