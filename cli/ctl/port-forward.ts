@@ -10,7 +10,9 @@ const DATA = 0;
 const ERROR = 1;
 /** Each channel begins with its port in two bytes. */
 const PREAMBLE = 2;
-const PROTOCOLS = ['v4.channel.k8s.io'];
+const CLOSE = 255;
+/** The first can tell of the end of one side. Servers other than crisp know the second. */
+const PROTOCOLS = ['v5.channel.k8s.io', 'v4.channel.k8s.io'];
 const MAX_PORT = 65_535;
 const LINGER_MS = 10_000;
 
@@ -97,8 +99,10 @@ async function forward(ctl: Ctl, pod: string, port: number, socket: Socket): Pro
     session.terminate();
   };
   ctl.signal.addEventListener('abort', stop, { once: true });
-  // The channel form cannot tell of the end of one side: what the pod still has to say has its time.
-  socket.once('end', () => setTimeout(stop, LINGER_MS).unref());
+  socket.once('end', () => {
+    if (session.protocol === PROTOCOLS[0]) session.send(Buffer.of(CLOSE, DATA), () => {});
+    else setTimeout(stop, LINGER_MS).unref(); // it cannot be told: what the pod still has to say has its time
+  });
   socket.once('close', () => {
     ctl.signal.removeEventListener('abort', stop);
     session.close(1000);

@@ -7,7 +7,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
 import { endsClean, makeDirectory, POD, TestNode, until } from '../pods.ts';
-import { echoIn } from './in-pod.ts';
+import { echoIn, serveIn } from './in-pod.ts';
 
 const MAIN = join(import.meta.dirname, '../../cli/main.ts');
 const node = await TestNode.start('stream-ctl');
@@ -101,6 +101,25 @@ test('port-forward: several connections, a closed port, an interrupt', async () 
   );
   connect(Number(await until('the other port', () => port(9))), '127.0.0.1').on('error', () => {});
   await until('the refusal', () => /error forwarding port 9 .*ECONNREFUSED/.test(said.err()));
+  child.kill('SIGINT');
+  await said.ended;
+});
+
+test('port-forward: the end of what a client sends reaches the pod, whose answer still comes', async () => {
+  const answers = `require('node:net').createServer({ allowHalfOpen: true }, (socket) => {
+    let size = 0;
+    socket.on('data', (bytes) => { size += bytes.length; }).on('end', () => socket.end('all of ' + size));
+  }).listen(8090, '127.0.0.1', () => console.log('ready'))`;
+  await serveIn(node, pod, ['-e', answers]);
+  const child = ctl('port-forward', pod, ':8090');
+  after(() => child.kill('SIGKILL'));
+  const said = saying(child);
+  const port = await until('the port', () => /:(\d+) -> 8090\n/.exec(said.out().toString())?.[1]);
+  const socket = connect({ port: Number(port), host: '127.0.0.1', allowHalfOpen: true });
+  socket.end(Buffer.alloc(3_000_000));
+  let text = '';
+  for await (const chunk of socket) text += chunk;
+  assert.equal(text, 'all of 3000000', said.err());
   child.kill('SIGINT');
   await said.ended;
 });

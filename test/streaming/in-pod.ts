@@ -5,11 +5,15 @@ import { after } from 'node:test';
 import type { TestNode } from '../pods.ts';
 
 /** An echo server in the network of a pod; ends with the file. */
-export async function echoIn(node: TestNode, pod: string, host: string, port: number): Promise<void> {
+export function echoIn(node: TestNode, pod: string, host: string, port: number): Promise<void> {
+  return serveIn(node, pod, [join(import.meta.dirname, 'echo-server.ts'), host, String(port)]);
+}
+
+/** A program of Node in the network of a pod, which says something when it serves. */
+export async function serveIn(node: TestNode, pod: string, argv: readonly string[]): Promise<void> {
   const { info } = await node.client.PodSandboxStatus({ podSandboxId: pod, verbose: true });
   const { pid } = JSON.parse(info['info'] ?? '{}') as { pid: number };
-  const program = join(import.meta.dirname, 'echo-server.ts');
-  const child = spawn('nsenter', ['-t', String(pid), '-n', process.execPath, program, host, String(port)], {
+  const child = spawn('nsenter', ['-t', String(pid), '-n', process.execPath, ...argv], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   after(() => child.kill('SIGKILL'));
