@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, describeError, hasCode } from '#core/errors.ts';
-import { type Operation, withDeadline } from '#core/operation.ts';
+import type { Operation } from '#core/operation.ts';
 import type { ExitStatus, Output, SpawnRequest } from '#linux/kernel.ts';
 import type { AttendedCommand, AttendRequest } from '#linux/streams.ts';
 import type { ContainerRecord } from './container.ts';
@@ -11,6 +11,7 @@ import { loggedErrors, type OciRuntime } from './oci-runtime.ts';
 import { PROGRAM_ENV } from './programs.ts';
 import { placesOf, type Runtime } from './runtime.ts';
 import { encodeSpec, type OciProcess, type OciSpec } from './spec/oci.ts';
+import { endExec } from './stale-execs.ts';
 
 /** Together below the 16 MiB at which clients refuse a reply (contract, section 1). */
 const OUTPUT_LIMIT = (8 << 20) - (16 << 10);
@@ -197,24 +198,9 @@ export class ExecSession {
   }
 
   /** Kills what is left (at the deadline: all of it) and removes the cgroup; `spare`: what is left may run on in it. */
-  async end(op: Operation, spare = false): Promise<void> {
-    const { kernel, options, log } = this.#runtime;
-    try {
-      const { bundle } = placesOf(options, this.#record.id);
-      for (const ending of ['json', 'log', 'pid', 'sock'])
-        rmSync(`${bundle}/${this.#name}.${ending}`, { force: true });
-      if (spare && kernel.cgroups.processes(this.#cgroup).length > 0) return;
-      await withDeadline('kill the command', options.timeouts.kill, op.signal, (signal) => this.kill(signal));
-      await this.#running?.catch(() => {});
-      await withDeadline('remove the cgroup', options.timeouts.kill, op.signal, (signal) =>
-        kernel.cgroups.remove(this.#cgroup, signal),
-      );
-    } catch (error) {
-      log.warn(
-        { container: this.#record.id, cgroup: this.#cgroup, error: describeError(error) },
-        'exec left traces',
-      );
-    }
+  end(op: Operation, spare = false): Promise<void> {
+    const running = this.#running;
+    return endExec(this.#runtime, { record: this.#record, name: this.#name }, op, { spare, running });
   }
 }
 

@@ -5,7 +5,7 @@ import type { CleanUps } from './clean-up.ts';
 import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from './container.ts';
 import { unknownExit } from './exits.ts';
 import { placesOf, type Runtime } from './runtime.ts';
-import { endStaleExec, type StaleExec, staleExecs } from './stale-execs.ts';
+import { endExec, type StaleExec, staleExecs } from './stale-execs.ts';
 import { ofCheckpoint, ofProcess, undoContainer } from './undo.ts';
 import { finishUpdate } from './update.ts';
 
@@ -57,10 +57,7 @@ export async function recoverContainers(
       log.error({ container: id, error: describeError(error) }, 'container is not recovered');
     }
   };
-  await Promise.all([
-    ...containers.list().map(heal),
-    ...execs.map((exec) => endStaleExec(runtime, exec, op)),
-  ]);
+  await Promise.all([...containers.list().map(heal), ...execs.map((exec) => endExec(runtime, exec, op))]);
   await Promise.all([cleanUps.resume(), forgetUnreadable(runtime, unreadable)]);
 }
 

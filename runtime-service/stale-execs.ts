@@ -1,11 +1,10 @@
-import { readdirSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { readdirSync, rmSync } from 'node:fs';
 import { describeError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { ContainerRecord } from './container.ts';
 import { placesOf, type Runtime } from './runtime.ts';
 
-/** A command of an earlier daemon: nobody waits for its output any more. */
+/** A command by what it has on the machine; a stale one is an earlier daemon's. */
 export interface StaleExec {
   readonly record: ContainerRecord;
   /** Of its child cgroup and of its files in the bundle. */
@@ -31,25 +30,37 @@ function filesOf(directory: string): string[] {
   }
 }
 
-/** Kills what is left of the command and removes its cgroup, then its files. Never throws. */
-export async function endStaleExec(
+export interface ExecEnd {
+  /** What is left of the command may run on, in its cgroup. */
+  readonly spare?: boolean;
+  /** Settles when the process that was waited for has ended. */
+  readonly running?: Promise<unknown> | undefined;
+}
+
+/**
+ * Kills what is left of a command, removes its cgroup, then its files, by which the next daemon would find it. Of a stale
+ * one nobody waits for the process any more. Never throws.
+ */
+export async function endExec(
   runtime: Runtime,
   { record, name }: StaleExec,
   op: Operation,
+  { spare = false, running }: ExecEnd = {},
 ): Promise<void> {
   const { kernel, options, log } = runtime;
   const cgroup = `${record.cgroup.path}/${name}`;
   const file = `${placesOf(options, record.id).bundle}/${name}`;
   try {
-    await op.deadline('end stale exec', options.timeouts.kill, async (signal) => {
-      if (kernel.cgroups.processes(cgroup).length > 0) await kernel.cgroups.kill(cgroup, signal);
-      await kernel.cgroups.remove(cgroup, signal);
-    });
-    for (const ending of ['.log', '.pid', '.sock', '.json']) await rm(`${file}${ending}`, { force: true });
+    const isLeft = kernel.cgroups.processes(cgroup).length > 0;
+    if (!(spare && isLeft)) {
+      await op.deadline('end exec', options.timeouts.kill, async (signal) => {
+        if (isLeft) await kernel.cgroups.kill(cgroup, signal);
+        await running?.catch(() => {});
+        await kernel.cgroups.remove(cgroup, signal);
+      });
+    }
+    for (const ending of ['.log', '.pid', '.sock', '.json']) rmSync(`${file}${ending}`, { force: true });
   } catch (error) {
-    log.warn(
-      { container: record.id, cgroup, error: describeError(error) },
-      'a command of the last daemon is left',
-    );
+    log.warn({ container: record.id, cgroup, error: describeError(error) }, 'a command has left traces');
   }
 }
