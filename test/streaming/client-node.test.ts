@@ -41,46 +41,38 @@ function sink(): { stream: PassThrough; text: () => string } {
   return { stream, text: () => Buffer.concat(chunks).toString() };
 }
 
-test('exec: outputs, input with its end where the protocol has one, and the status', async () => {
+interface Running {
+  readonly out: () => string;
+  readonly err: () => string;
+  readonly input: PassThrough;
+  readonly status: Promise<V1Status>;
+  readonly socket: Awaited<ReturnType<Exec['exec']>>;
+}
+
+async function exec(server: string, script: string): Promise<Running> {
   const [out, err, input] = [sink(), sink(), new PassThrough()];
   const status = Promise.withResolvers<V1Status>();
-  const command = ['sh', '-c', 'cat; echo err >&2; exit 3'];
-  const socket = await new Exec(config).exec(
-    'default',
-    'web',
-    'main',
-    command,
-    out.stream,
-    err.stream,
-    input,
-    false,
-    status.resolve,
-  );
+  const command = ['sh', '-c', script];
+  const client = new Exec(configOf(server));
+  const streams = [out.stream, err.stream, input] as const;
+  const socket = await client.exec('default', 'web', 'main', command, ...streams, false, status.resolve);
+  return { out: out.text, err: err.text, input, status: status.promise, socket };
+}
+
+test('exec: outputs, input with its end where the protocol has one, and the status', async () => {
+  const { out, err, input, status, socket } = await exec(front.url, 'cat; echo err >&2; exit 3');
   input.end('through cat');
-  const { reason, details } = await status.promise;
-  assert.deepEqual([out.text(), err.text()], ['through cat', 'err\n']);
+  const { reason, details } = await status;
+  assert.deepEqual([out(), err()], ['through cat', 'err\n']);
   assert.deepEqual([reason, details?.causes?.[0]?.message], ['NonZeroExitCode', '3']);
   if (socket.readyState !== socket.CLOSED) await once(socket as never, 'close');
 });
 
 test('exec over version 4: the input has no end, the command has', async () => {
-  const [out, err, input] = [sink(), sink(), new PassThrough()];
-  const status = Promise.withResolvers<V1Status>();
-  const command = ['sh', '-c', 'read line; echo "got $line"; exit 5'];
-  await new Exec(configOf(older.url)).exec(
-    'default',
-    'web',
-    'main',
-    command,
-    out.stream,
-    err.stream,
-    input,
-    false,
-    status.resolve,
-  );
+  const { out, err, input, status } = await exec(older.url, 'read line; echo "got $line"; exit 5');
   input.write('word\n');
-  const { details } = await status.promise;
-  assert.deepEqual([out.text(), err.text(), details?.causes?.[0]?.message], ['got word\n', '', '5']);
+  const { details } = await status;
+  assert.deepEqual([out(), err(), details?.causes?.[0]?.message], ['got word\n', '', '5']);
 });
 
 test('attach: what is typed is answered', async () => {

@@ -5,6 +5,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import test from 'node:test';
 import fc from 'fast-check';
 import { endsClean, POD, TestNode, until } from '../pods.ts';
+import { asInstalled } from './as-installed.ts';
 import { echoIn } from './in-pod.ts';
 import { openSpdy, openWebSocket, type Wishes } from './sessions.ts';
 import { type ClientStream, SpdyClient } from './spdy-client.ts';
@@ -15,13 +16,7 @@ const SESSIONS = 1000;
 /** What a transfer may cost in memory, in kB: buffers of a few streams, and garbage not yet collected. */
 const ROOM = 120_000;
 
-// As bin/crisp starts it: in many arenas, and in a heap that grows early, memory that sessions have let go of stays.
-const FRUGAL =
-  'program=$1; shift; exec "$program" --max-semi-space-size=1 --memory-saver-mode --v8-pool-size=1 "$@"';
-const node = await TestNode.start('stream-load', {
-  environment: { MALLOC_ARENA_MAX: '1' },
-  wrapper: ['sh', '-c', FRUGAL, 'sh'],
-});
+const node = await TestNode.start('stream-load', asInstalled);
 const pod = await node.runPod({}, { network: POD });
 const id = await node.run(pod);
 await echoIn(node, pod, '127.0.0.1', 8080);

@@ -1,0 +1,13 @@
+import type { Settings } from '../pods.ts';
+
+const RUN =
+  'program=$1; shift; exec "$program" --max-semi-space-size=1 --memory-saver-mode --v8-pool-size=1 "$@"';
+
+/**
+ * A daemon with the memory settings of bin/crisp: in many arenas, and in a heap that grows early, what sessions have let
+ * go of stays, and would say nothing of what they keep.
+ */
+export const asInstalled: Settings = {
+  environment: { MALLOC_ARENA_MAX: '1' },
+  wrapper: ['sh', '-c', RUN, 'sh'],
+};
