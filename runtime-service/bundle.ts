@@ -15,7 +15,7 @@ import { checkMounts, makeMountSources } from './mount-sources.ts';
 import type { HookSubject } from './oci-hooks.ts';
 import type { ImageForContainer, PodOfContainer } from './ports.ts';
 import { needAlike } from './restore/dump.ts';
-import { type Checkpoint, deleteInRoot, unpackCheckpoint } from './restore/index.ts';
+import { type Checkpoint, deleteInRoot, keepCgroups, unpackCheckpoint } from './restore/index.ts';
 import { type Places, placesOf, type Runtime } from './runtime.ts';
 import { makeSpec, type SpecRequest } from './spec/index.ts';
 import { encodeSpec, type OciSpec } from './spec/oci.ts';
@@ -73,7 +73,10 @@ export async function makeBundle(
   const { spec, user, sharedPid } = await op.stage('spec', () =>
     specOf(runtime, request, { imageSources, idMapTrees, label }),
   );
-  if (checkpoint) needAlike(checkpoint.dump, spec);
+  if (checkpoint) {
+    needAlike(checkpoint.dump, spec);
+    await keepCgroups(spec, places);
+  }
   await op.stage('CDI devices', async () => applyEdits(spec, await cdiEdits(runtime, config)));
   await op.stage('hooks', () => runtime.hooks.addTo(spec, hookSubject(config, pod, spec)));
   await op.stage(

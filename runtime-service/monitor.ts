@@ -21,7 +21,7 @@ import { criuErrors } from './checkpoint/criu.ts';
 import type { ContainerRecord } from './container.ts';
 import { CRIU_FLAGS, type OciRuntime, runtimeWords } from './oci-runtime.ts';
 import { findProgram, PROGRAM_ENV } from './programs.ts';
-import { RESTORE_MS, restoreDirectory } from './restore/index.ts';
+import { needOwnCgroup, RESTORE_MS, restoreDirectory } from './restore/index.ts';
 import { placesOf, type Runtime } from './runtime.ts';
 import { isUnit } from './spec/annotations.ts';
 
@@ -72,6 +72,7 @@ export async function startMonitor(
       restoring ? await criuErrors(restoreLog(runtime, record)) : '',
     );
     const container = containerProcess(runtime, pid);
+    if (restoring) needOwnCgroup(runtime, record, container);
     return { container, monitor: monitorProcess(runtime, record) };
   } finally {
     start.destroy();

@@ -3,16 +3,18 @@
  * stood on, its writable layer, and at its start the processes that CRIU has dumped. All else (mounts, limits, labels,
  * security) is the request's, as with any container.
  */
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { CrispError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import { pathInRoot } from '#linux/in-root.ts';
+import type { ProcessRef } from '#linux/kernel.ts';
 import { needCriu } from '../checkpoint/criu.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerRecord } from '../container.ts';
 import type { ImageForContainer, PodOfContainer } from '../ports.ts';
-import { placesOf, type Runtime } from '../runtime.ts';
+import { type Places, placesOf, type Runtime } from '../runtime.ts';
+import type { OciSpec } from '../spec/oci.ts';
 import { type CheckpointArchive, extractArchive, inspectArchive } from './archive.ts';
 import { type Dump, deletedFiles, parseDump } from './dump.ts';
 
@@ -35,8 +37,8 @@ export const restoreDirectory = ({ intents }: ContainerRecord): string | undefin
   intents.find((intent) => intent.kind === 'restore')?.path;
 
 /**
- * Judges the whole archive before anything is made. Throws as `needCriu` and `inspectArchive` do, and NotFound where the
- * image that the container stood on is not in the store.
+ * Judges the whole archive before anything is made. Throws Unimplemented on cgroup v2, what `needCriu` and `inspectArchive`
+ * throw, and NotFound where the image that the container stood on is not in the store.
  */
 export async function openCheckpoint(
   runtime: Runtime,
@@ -44,6 +46,7 @@ export async function openCheckpoint(
   path: string,
   op: Operation,
 ): Promise<Checkpoint> {
+  needVersion1(runtime);
   await needCriu(runtime.handlers.get(pod.runtimeHandler), 'restore');
   const archive = await op.deadline('read checkpoint', RESTORE_MS, (signal) => inspectArchive(path, signal));
   const text = (name: 'config.dump' | 'spec.dump') => archive.texts.get(name) ?? '';
@@ -61,6 +64,14 @@ export async function openCheckpoint(
       hint: 'pull it first',
     },
   );
+}
+
+/** Seen under systemd with runc 1.1.5: the processes came back outside of the new container's scope, without limits. */
+function needVersion1({ kernel }: Runtime): void {
+  if (kernel.cgroups.version === 1) return;
+  throw new CrispError('Unimplemented', 'restoring containers on a node with cgroup v2 is not built', {
+    hint: 'start the container anew from its image',
+  });
 }
 
 /** The parts as files, and the writable layer where the mount of the root file system will find it. */
@@ -91,4 +102,29 @@ export async function deleteInRoot(runtime: Runtime, { deleted }: Checkpoint, re
   }
 }
 
+/**
+ * CRIU would put the processes back into the cgroups that they had, and on version 2 the OCI runtime does not tell it
+ * others: another pod's, or none that exists. Left alone they stay in the new container's, where CRIU itself runs.
+ */
+export async function keepCgroups(spec: OciSpec, { bundle }: Places): Promise<void> {
+  const file = join(bundle, 'criu.conf');
+  await writeFile(file, 'manage-cgroups=ignore\n', { mode: 0o600 });
+  // Both runc and crun hand this file on to CRIU.
+  spec.annotations['org.criu.config'] = file;
+}
+
+/** Throws RuntimeFailed where the process is not in the container's own cgroup, and ends it: no limit would hold it. */
+export function needOwnCgroup({ kernel }: Runtime, { cgroup }: ContainerRecord, process: ProcessRef): void {
+  if (kernel.cgroups.processes(cgroup.path).includes(process.pid)) return;
+  kernel.processes.signal(process, SIGKILL);
+  throw new CrispError(
+    'RuntimeFailed',
+    `OCI restore: process ${process.pid} is not in the cgroup ${cgroup.path}`,
+    {
+      hint: 'use a newer CRIU, which takes manage-cgroups=ignore from its configuration file',
+    },
+  );
+}
+
+const SIGKILL = 9;
 const REMOVE = { recursive: true, force: true };
