@@ -51,9 +51,6 @@ export class Logs {
 
   async #carryOut(record: ContainerRecord, op: Operation): Promise<void> {
     if (await isInPlace(record)) return;
-    const { kernel } = this.#runtime;
-    if (record.monitor && !kernel.processes.alive(record.monitor))
-      throw unavailableMonitor(this.#runtime, record);
     await op.deadline(
       'reopen log',
       REOPEN_MS,
@@ -61,6 +58,7 @@ export class Logs {
         let quiet = 0;
         let told = false;
         while (!signal.aborted && !(await isInPlace(record))) {
+          this.#needMonitor(record);
           if (!told) {
             quiet = this.#isOrderWaiting(record) ? 0 : quiet + 1;
             if (quiet >= QUIET_LOOKS) {
@@ -73,6 +71,13 @@ export class Logs {
       },
       record.logPath,
     );
+  }
+
+  /** It may also end with the order in its hands. */
+  #needMonitor(record: ContainerRecord): void {
+    const { kernel } = this.#runtime;
+    if (record.monitor && !kernel.processes.alive(record.monitor))
+      throw unavailableMonitor(this.#runtime, record);
   }
 
   #isOrderWaiting(record: ContainerRecord): boolean {

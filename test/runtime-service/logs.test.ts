@@ -1,7 +1,9 @@
 /** The log of a container: its lines byte for byte, its file at the start, its rotation. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'node:test';
+import { unreadBytes } from '#linux/fifo.ts';
 import { busy, EXITED, endsClean, processesWith, refused, TestNode, until } from '../pods.ts';
 
 const node = await TestNode.start('logs');
@@ -202,6 +204,25 @@ test('without its monitor a log that was moved cannot be reopened; no file is ma
   await assert.rejects(asked, (error: { code: string }) =>
     ['Unavailable', 'FailedPrecondition'].includes(error.code),
   );
+  assert.ok(!existsSync(path));
+  await node.remove(id);
+});
+
+test('a monitor that dies with the order in its hands is Unavailable, and no file is made', async () => {
+  const id = await node.run(pod, { command: ticking });
+  const path = await node.logPath(id);
+  await until('the log has lines', () => records(path).length > 2);
+  const [monitor = ''] = processesWith(id).filter((line) => /conmon/.test(line));
+  const pid = Number(monitor.split(' ')[0]);
+  process.kill(pid, 'SIGSTOP');
+  renameSync(path, `${path}.moved`);
+  const asked = refused(node.client.ReopenContainerLog({ containerId: id }), 'Unavailable', /monitor/);
+  await until('the order is given', () => {
+    const control = join(node.settings.directory, 'state/containers', id, 'ctl');
+    return unreadBytes(control) > 0;
+  });
+  process.kill(pid, 'SIGKILL');
+  await asked;
   assert.ok(!existsSync(path));
   await node.remove(id);
 });
