@@ -22,6 +22,7 @@ export class Relay {
   pass(chunk: Buffer, source: Readable, sink: Writable | undefined): void {
     this.#movedAt = performance.now();
     if (!sink || sink.destroyed || sink.writableEnded || sink.write(chunk)) return;
+    if (sink.writableLength === 0) return; // it was more than its mark, and taken all the same
     source.pause();
     this.#blocked.add(source);
     const taken = () => {
