@@ -8,7 +8,7 @@
  *     node test/run.ts SUITE...     folders below test/, or single files
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const PROJECT = join(import.meta.dirname, '..');
@@ -114,6 +114,7 @@ function main(): number {
     return 2;
   }
   const directory = mkdtempSync(join(process.env['TMPDIR'] ?? '/var/tmp', 'crisp-test-'));
+  chmodSync(directory, 0o711); // the roots of pods with a user namespace pass through it
   const cgroup = `/crisp-test-${process.pid}`;
   const environment = {
     ...process.env,

@@ -1,7 +1,7 @@
 /** A stand for daemons that are killed: one set of roots, one registry, one image, and the proof that nothing is left. */
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { silentLog } from '#core/operation.ts';
 import { openKernel } from '#linux/index.ts';
@@ -54,6 +54,7 @@ export class CrashStand implements AsyncDisposable {
     if (!parent || !prefix)
       throw new Error('run this through test/run.ts: it makes the namespaces and sets CRISP_TEST_*');
     const base = await mkdtemp(join(parent, 'crash-'));
+    await chmod(base, 0o711); // the roots of pods with a user namespace pass through it
     const kernel = await openKernel({ log: silentLog });
     const registry = await startRegistry(join(base, 'registry'));
     const motd = { entries: [{ name: 'etc/motd', content: 'crisp\n' }] };
