@@ -181,3 +181,18 @@ test('an announced object is there for the next daemon, and on the disk once it 
   await store.settle('a', NOW);
   assert.deepEqual([onDisk('a').name, copied()], ['announced', []]);
 });
+
+test('a disk that does not answer holds up the end for a limited time, and loses nothing', async (t) => {
+  const { open, loaded, state, onDisk } = ground(t);
+  const store = open();
+  await store.load();
+  await store.create('a', pod('made'), LATER);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  state.gate = promise;
+  await store.write('a', pod('changed'), LATER);
+  await assert.rejects(store.flush(20), { code: 'DeadlineExceeded' });
+  assert.deepEqual(await loaded(), { a: 'changed' });
+  resolve();
+  await store.flush();
+  assert.equal(onDisk('a').name, 'changed');
+});

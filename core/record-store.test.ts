@@ -6,7 +6,8 @@ import test, { type TestContext } from 'node:test';
 import fc from 'fast-check';
 import { files } from '#linux/files.ts';
 import { CrispError } from './errors.ts';
-import { decode, encode, RecordStore, type RecordStoreOptions, type Versioned } from './record-store.ts';
+import { decode, encode } from './json-record.ts';
+import { RecordStore, type RecordStoreOptions, type Versioned } from './record-store.ts';
 
 interface Pod extends Versioned {
   readonly name: string;

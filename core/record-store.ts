@@ -3,6 +3,8 @@ import { mkdir, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Files } from '#linux/kernel.ts';
 import { CrispError, describeError, errnoOf } from './errors.ts';
+import { decode, encode } from './json-record.ts';
+import { withDeadline } from './operation.ts';
 import type { RecentRecords } from './recent-records.ts';
 import { WriteBehind } from './write-behind.ts';
 
@@ -36,6 +38,7 @@ export interface Loaded<R> {
 }
 
 const RECORD = 'record.json';
+const FLUSH_MS = 5_000;
 const REMOVING = '.removing';
 /** What `Files.writeAtomic` leaves of a record when it is cut short. */
 const UNFINISHED = /^\.record\.json\.[0-9a-f]+\.tmp$/;
@@ -179,9 +182,12 @@ export class RecordStore<R extends Versioned> {
     await this.#options.files.writeAtomic(join(this.directory(key), RECORD), text, { mode: 0o600, durable });
   }
 
-  /** Brings to the disk what only the copies say; what the disk refuses stays in them. */
-  flush(): Promise<void> {
-    return this.#behind.flush();
+  /**
+   * Brings to the disk what only the copies say; what the disk refuses stays in them. Throws DeadlineExceeded, with the
+   * same effect, where it does not answer.
+   */
+  async flush(limitMs = FLUSH_MS): Promise<void> {
+    await withDeadline('write records', limitMs, new AbortController().signal, () => this.#behind.flush());
   }
 
   /** Removes the object: `retire`, then `discard` in the caller's time. */
@@ -255,34 +261,3 @@ export class RecordStore<R extends Versioned> {
     return current;
   }
 }
-
-/**
- * JSON with bigint: `5n` is `{"$bigint": "5"}`. A client's own key of that form gets one more `$`, so that a label
- * named `$bigint` comes back as it was.
- */
-export const encode = (value: unknown): string =>
-  JSON.stringify(value, (_key, item: unknown) => {
-    if (typeof item === 'bigint') return { [BIGINT]: item.toString() };
-    return isObject(item) && Object.keys(item).some(isEscapable)
-      ? renameKeys(item, (key) => `$${key}`)
-      : item;
-  });
-
-/** The inverse of `encode`. Keys such as `__proto__` stay ordinary keys. */
-export const decode = (text: string): unknown =>
-  JSON.parse(text, (_key, item: unknown) => {
-    if (!isObject(item)) return item;
-    const big = Object.hasOwn(item, BIGINT) ? item[BIGINT] : undefined;
-    if (typeof big === 'string') return BigInt(big);
-    return Object.keys(item).some(isEscapable) ? renameKeys(item, (key) => key.slice(1)) : item;
-  });
-
-const BIGINT = '$bigint';
-const isEscapable = (key: string): boolean => /^\$+bigint$/.test(key);
-const isObject = (item: unknown): item is Readonly<Record<string, unknown>> =>
-  typeof item === 'object' && item !== null && !Array.isArray(item);
-
-const renameKeys = (item: Readonly<Record<string, unknown>>, rename: (key: string) => string): object =>
-  Object.fromEntries(
-    Object.entries(item).map(([key, entry]) => [isEscapable(key) ? rename(key) : key, entry]),
-  );

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
 import { type ContainerId, newContainerId, newSandboxId } from '#core/ids.ts';
-import { decode, encode } from '#core/record-store.ts';
+import { decode, encode } from '#core/json-record.ts';
 import type { Cgroups } from '#linux/kernel.ts';
 import { CgroupfsDriver } from './cgroups.ts';
 import { defaultLinux, sameConfig } from './config.ts';

@@ -131,9 +131,13 @@ export class Sandboxes {
     this.#tell('removed', record);
   }
 
-  /** What the disk does not say yet is written. */
-  close(): Promise<void> {
-    return this.#store.flush();
+  /** What the disk does not say yet is written, if it takes it. */
+  async close(): Promise<void> {
+    try {
+      await this.#store.flush();
+    } catch (error) {
+      this.#log.warn({ error: describeError(error) }, 'the last records are in the state directory alone');
+    }
   }
 
   onChange(listener: ChangeListener): () => void {

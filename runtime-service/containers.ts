@@ -1,4 +1,4 @@
-import { CrispError } from '#core/errors.ts';
+import { CrispError, describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
 import type { Log } from '#core/operation.ts';
 import type { RecentRecords } from '#core/recent-records.ts';
@@ -170,9 +170,13 @@ export class Containers {
     return this.#store.retired(key);
   }
 
-  /** What the disk does not say yet is written. */
-  close(): Promise<void> {
-    return this.#store.flush();
+  /** What the disk does not say yet is written, if it takes it. */
+  async close(): Promise<void> {
+    try {
+      await this.#store.flush();
+    } catch (error) {
+      this.#log.warn({ error: describeError(error) }, 'the last records are in the state directory alone');
+    }
   }
 
   sweep(keys: readonly string[]): Promise<void> {

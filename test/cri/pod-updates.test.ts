@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:f
 import { join } from 'node:path';
 import test from 'node:test';
 import { fromBigInt } from '#api/cri/v1/index.ts';
-import { decode, encode } from '#core/record-store.ts';
+import { decode, encode } from '#core/json-record.ts';
 import { openCgroups } from '#linux/cgroups.ts';
 import { endsClean, POD, refused, TestNode, until } from '../pods.ts';
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '#core/errors.ts';
-import { encode } from '#core/record-store.ts';
+import { encode } from '#core/json-record.ts';
 import {
   buildImage,
   buildIndex,

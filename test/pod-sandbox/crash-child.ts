@@ -1,7 +1,7 @@
 /** A daemon that dies: opens the pod service, runs and removes a pod, and kills itself at the end of a named stage. */
 
+import { decode } from '#core/json-record.ts';
 import { Operation, silentLog } from '#core/operation.ts';
-import { decode } from '#core/record-store.ts';
 import { openKernel } from '#linux/index.ts';
 import {
   ableHandlers,

@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { encode } from '#core/record-store.ts';
+import { encode } from '#core/json-record.ts';
 import type { SandboxConfig } from '#pod-sandbox/index.ts';
 import { Stand } from './stand.ts';
 

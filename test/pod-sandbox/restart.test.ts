@@ -3,7 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import { newSandboxId } from '#core/ids.ts';
-import { decode, encode } from '#core/record-store.ts';
+import { decode, encode } from '#core/json-record.ts';
 import type { PodSandboxes, SandboxConfig, SandboxEvent } from '#pod-sandbox/index.ts';
 import { Stand } from './stand.ts';
 

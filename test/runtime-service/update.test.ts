@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { type cri, fromBigInt, toBigInt } from '#api/cri/v1/index.ts';
-import { decode, encode } from '#core/record-store.ts';
+import { decode, encode } from '#core/json-record.ts';
 import { openCgroups } from '#linux/cgroups.ts';
 import { busy, endsClean, refused, TestNode } from '../pods.ts';
 
