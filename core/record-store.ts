@@ -118,7 +118,7 @@ export class RecordStore<R extends Versioned> {
     await mkdir(this.directory(key), { recursive: true, mode: 0o700 });
     await this.#put(key, encode(record), options.durable);
     this.#keys.add(key);
-    if (options.durable) await this.#options.files.syncDirectory(this.#options.directory);
+    if (options.durable) await this.#syncNames();
   }
 
   /** Makes the object as `create` does, but only for the rest of this boot: `settle` is due. */
@@ -134,17 +134,11 @@ export class RecordStore<R extends Versioned> {
 
   /** Brings an announced object to the disk, as it is now; `durable`: so that it outlives a power cut. */
   async settle(key: string, { durable }: { durable: boolean }): Promise<void> {
-    const { recent, directory, files } = this.#options;
-    const text = recent?.read(key) ?? readFileSync(join(this.directory(key), RECORD), 'utf8');
-    await this.#behind.cancel(key);
-    try {
+    const text = this.#options.recent?.read(key) ?? this.#text(key);
+    await this.#overtake(key, text, async () => {
       await this.#put(key, text, durable);
-      if (durable) await files.syncDirectory(directory);
-    } catch (error) {
-      this.#setCopy(key, text);
-      throw error;
-    }
-    this.#setCopy(key, undefined);
+      if (durable) await this.#syncNames();
+    });
   }
 
   /** Replaces the record, as `put` does, or by a copy that is brought to the disk behind. A refusal changes nothing. */
@@ -155,17 +149,22 @@ export class RecordStore<R extends Versioned> {
     const before = durable ? recent.read(key) : undefined;
     recent.write(key, text);
     if (!durable) return this.#behind.later(key, text);
+    await this.#overtake(key, before, () => this.#put(key, text, true));
+  }
+
+  /** Writes to the disk in the place of what waits for it; `before`: the copy that stays where the disk refuses. */
+  async #overtake(key: string, before: string | undefined, put: () => Promise<void>): Promise<void> {
     await this.#behind.cancel(key);
     try {
-      await this.#put(key, text, true);
-      this.#setCopy(key, undefined);
+      await put();
     } catch (error) {
       this.#setCopy(key, before);
       throw error;
     }
+    this.#setCopy(key, undefined);
   }
 
-  /** What a durable change leaves as the copy, where no other change has come meanwhile. */
+  /** What such a change leaves as the copy, where no other change has come meanwhile. */
   #setCopy(key: string, text: string | undefined): void {
     const { recent } = this.#options;
     if (this.#behind.has(key)) return;
@@ -180,6 +179,11 @@ export class RecordStore<R extends Versioned> {
   /** Temporary file, (durable: fsync), rename, (durable: fsync of the directory). */
   async #put(key: string, text: string, durable: boolean): Promise<void> {
     await this.#options.files.writeAtomic(join(this.directory(key), RECORD), text, { mode: 0o600, durable });
+  }
+
+  /** The names of objects outlive a power cut. */
+  #syncNames(): Promise<void> {
+    return this.#options.files.syncDirectory(this.#options.directory);
   }
 
   /**
@@ -240,8 +244,12 @@ export class RecordStore<R extends Versioned> {
   }
 
   /** Synchronous: at the start nobody waits for anything else, and a turn of the thread pool costs ten times the read. */
+  #text(directory: string): string {
+    return readFileSync(join(this.directory(directory), RECORD), 'utf8');
+  }
+
   #read(key: string, directory = key): R {
-    return this.#parse(readFileSync(join(this.directory(directory), RECORD), 'utf8'), key);
+    return this.#parse(this.#text(directory), key);
   }
 
   #parse(text: string, key: string): R {
