@@ -1,6 +1,6 @@
 /** The effects of CreateContainer: root file system, volumes, OCI spec. What they are is written down before. */
 import { writeFileSync } from 'node:fs';
-import { chmod, mkdir } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { CrispError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
@@ -31,12 +31,6 @@ export interface BundleRequest {
   readonly volumes: readonly ImageVolume[];
   /** What the container is to be restored from. */
   readonly checkpoint: Checkpoint | undefined;
-}
-
-/** The root of a pod with a user namespace is nobody on the host, and its OCI runtime opens files as that root. */
-export async function passableBundles(directory: string): Promise<void> {
-  await mkdir(directory, { recursive: true, mode: 0o711 });
-  await chmod(directory, 0o711);
 }
 
 /** Makes all and returns the record of the created container, which the caller commits. */

@@ -1,13 +1,20 @@
-import { stat } from 'node:fs/promises';
+/**
+ * The root of a pod with a user namespace is nobody on the host, and its OCI runtime opens the bundle as that root: each
+ * directory on the way must let others pass.
+ */
+import { chmod, mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { CrispError } from '#core/errors.ts';
 
 const OTHERS_PASS = 0o001;
 
-/**
- * The root of a pod with a user namespace is nobody on the host, and its OCI runtime opens the bundle as that root: each
- * directory on the way must let others pass. Throws FailedPrecondition with the one that does not.
- */
+/** Makes the directory of all bundles, which others may pass through but not list. */
+export async function passableBundles(directory: string): Promise<void> {
+  await mkdir(directory, { recursive: true, mode: 0o711 });
+  await chmod(directory, 0o711);
+}
+
+/** Throws FailedPrecondition with the directory on the way that does not let others pass. */
 export async function needPassable(directory: string): Promise<void> {
   for (let at = directory; ; at = dirname(at)) {
     const { mode } = await stat(at);
