@@ -10,7 +10,7 @@ import {
   type SandboxConfig,
   type UserNamespace,
 } from './config.ts';
-import { sampleConfig } from './sample-config.ts';
+import { sampleConfig, sampleResources } from './sample-config.ts';
 import { validate } from './validation.ts';
 
 /** Names are pure: no cgroup is touched. */
@@ -163,18 +163,10 @@ test('bandwidth annotations are quantities in range', () => {
 });
 
 test('resources cannot name files outside the controllers', () => {
-  const resources = {
-    cpuPeriod: 0n,
-    cpuQuota: 0n,
-    cpuShares: 0n,
-    memoryLimit: 0n,
-    memorySwapLimit: 0n,
-    oomScoreAdj: 0n,
+  const resources = sampleResources({
     cpusetCpus: '0-3,8',
-    cpusetMems: '',
-    hugepageLimits: [],
     unified: { 'memory.high': '5', 'hugetlb.2MB.max': '0' },
-  };
+  });
   const withResources = (changes: object) =>
     sampleConfig({ linux: { ...defaultLinux, resources: { ...resources, ...changes } } });
   validate(withResources({}), driver);

@@ -6,6 +6,7 @@ import test from 'node:test';
 import { type CrispError, hasCode } from '#core/errors.ts';
 import { newContainerId, newSandboxId } from '#core/ids.ts';
 import { defaultLinux, type SandboxConfig, type SandboxEvent } from '#pod-sandbox/index.ts';
+import { sampleResources } from '#pod-sandbox/sample-config.ts';
 import { Stand } from './stand.ts';
 
 const { security } = defaultLinux;
@@ -182,18 +183,12 @@ test("the kubelet's cgroup is used, and neither limited nor removed", async () =
 
 test("crisp's own pod cgroup has the pod's limits", async () => {
   await using stand = await Stand.make();
-  const resources = {
+  const resources = sampleResources({
     cpuPeriod: 100_000n,
     cpuQuota: 50_000n,
     cpuShares: 512n,
     memoryLimit: 64n << 20n,
-    memorySwapLimit: 0n,
-    oomScoreAdj: 0n,
-    cpusetCpus: '',
-    cpusetMems: '',
-    hugepageLimits: [],
-    unified: {},
-  };
+  });
   const service = await stand.open();
   const id = await service.run(
     request(stand.config({ linux: { ...defaultLinux, resources } })),
