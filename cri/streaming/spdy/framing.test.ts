@@ -193,7 +193,16 @@ test('a session survives any order of frames about streams that are there', asyn
   );
 });
 
-test('a peer that counts windows is not sent more than it allows', async () => {
+interface Peer {
+  readonly session: SpdySession;
+  /** Sends a WINDOW_UPDATE; stream 0 is the session. */
+  widen(stream: number, bytes: number): void;
+  /** Waits until that many bytes of data have come, and sees that no more do. */
+  settled(bytes: number): Promise<void>;
+}
+
+/** A peer that has opened one stream, on which crisp has 1 MiB to send; `window`: what its SETTINGS say, if any come. */
+function peerOf(window: number | undefined): Peer {
   const [near, far] = duplexPair();
   let data = 0;
   const reader = new frames.FrameReader();
@@ -204,23 +213,45 @@ test('a peer that counts windows is not sent more than it allows', async () => {
     maxStreams: 8,
     onStream: (stream) => void stream.write(Buffer.alloc(1 << 20)),
   });
-  const settings = Buffer.concat([frames.words(1), frames.words(frames.SETTING_INITIAL_WINDOW, 1000)]);
-  far.write(frames.controlFrame(frames.SETTINGS, 0, settings));
+  if (window !== undefined) {
+    const settings = Buffer.concat([frames.words(1), frames.words(frames.SETTING_INITIAL_WINDOW, window)]);
+    far.write(frames.controlFrame(frames.SETTINGS, 0, settings));
+  }
   const block = new HeaderDeflater().write(new Map([['streamtype', 'x']]));
   far.write(frames.controlFrame(frames.SYN_STREAM, 0, frames.words(1, 0), Buffer.alloc(2), block));
-  const settled = async (bytes: number) => {
-    // Headers are unpacked in a thread of the pool, which takes what it takes.
-    for (let n = 0; n < 2000 && data < bytes; n++) await new Promise((resolve) => setTimeout(resolve, 5));
-    for (let n = 0; n < 20; n++) await turn();
-    assert.equal(data, bytes);
+  return {
+    session,
+    widen: (stream, bytes) =>
+      far.write(frames.controlFrame(frames.WINDOW_UPDATE, 0, frames.words(stream, bytes))),
+    settled: async (bytes) => {
+      // Headers are unpacked in a thread of the pool, which takes what it takes.
+      for (let n = 0; n < 2000 && data < bytes; n++) await new Promise((resolve) => setTimeout(resolve, 5));
+      for (let n = 0; n < 20; n++) await turn();
+      assert.equal(data, bytes);
+    },
   };
+}
+
+test('a peer that counts windows is not sent more than it allows', async () => {
+  const { session, widen, settled } = peerOf(1000);
   await settled(1000);
-  far.write(frames.controlFrame(frames.WINDOW_UPDATE, 0, frames.words(1, 500)));
+  widen(1, 500);
   await settled(1500);
-  far.write(frames.controlFrame(frames.WINDOW_UPDATE, 0, frames.words(1, 1 << 20)));
+  widen(1, 1 << 20);
   await settled(frames.INITIAL_WINDOW); // that of the session is used up
-  far.write(frames.controlFrame(frames.WINDOW_UPDATE, 0, frames.words(0, 1 << 21)));
+  widen(0, 1 << 21);
   await settled(1 << 20);
+  session.destroy();
+  await session.ended;
+});
+
+test('a peer that counts the windows of streams alone is not waited for at the end of a session window', async () => {
+  const { session, widen, settled } = peerOf(1 << 15);
+  await settled(1 << 15);
+  for (let sent = 1 << 15; sent < 1 << 20; sent += 1 << 15) {
+    widen(1, 1 << 15);
+    await settled(sent + (1 << 15));
+  }
   session.destroy();
   await session.ended;
 });

@@ -36,6 +36,11 @@ export class SpdySession implements StreamOwner {
   readonly #deflater = new HeaderDeflater();
   #lastStream = 0;
   #counts = false;
+  /** Whether the peer has ever widened the window of the session. */
+  #countsSession = false;
+  /** Bytes of data that were sent, and those of them that the peer has acknowledged stream by stream. */
+  #sent = 0;
+  #acknowledged = 0;
   #window = frames.INITIAL_WINDOW;
   #initialWindow = frames.INITIAL_WINDOW;
   #taken = 0;
@@ -201,18 +206,29 @@ export class SpdySession implements StreamOwner {
 
   #widen(id: number, bytes: number): void {
     this.#counts = true;
-    if (id !== 0) {
+    if (id === 0) {
+      this.#countsSession = true;
+      this.#window += bytes;
+      if (this.#window >= 2 ** 31) throw new SpdyProtocolError('the window of the session is beyond 2 GiB');
+    } else {
+      this.#acknowledged = Math.min(this.#acknowledged + bytes, this.#sent);
       const stream = this.#streams.get(id);
       if (stream && !stream.widen(bytes)) stream.reset(frames.RST.protocolError);
-      return;
     }
-    this.#window += bytes;
-    if (this.#window >= 2 ** 31) throw new SpdyProtocolError('the window of the session is beyond 2 GiB');
     for (const stream of this.#streams.values()) stream.proceed();
+  }
+
+  /**
+   * SPDY/3 has windows of streams alone; 3.1 added that of the session. A peer that has acknowledged a whole window of
+   * data stream by stream, and nothing for the session, keeps no window of the session: to wait for one would be for ever.
+   */
+  get #hasSessionWindow(): boolean {
+    return this.#countsSession || this.#acknowledged < frames.INITIAL_WINDOW;
   }
 
   sendData(stream: number, bytes: Buffer, fin: boolean, done: () => void): void {
     this.#window -= bytes.length;
+    this.#sent += bytes.length;
     if (this.#transport.destroyed || this.#transport.writableEnded) {
       done();
       return;
@@ -240,7 +256,8 @@ export class SpdySession implements StreamOwner {
   }
 
   budget(): number | undefined {
-    return this.#counts ? this.#window : undefined;
+    if (!this.#counts) return undefined;
+    return this.#hasSessionWindow ? this.#window : Number.MAX_SAFE_INTEGER;
   }
 
   congested(stream: SpdyStream, yes: boolean): void {
