@@ -109,7 +109,7 @@ const basic = (username: string, password: string): string =>
 function realmOf(challenge: Challenge, endpoint: Endpoint): URL {
   const url = URL.parse(challenge.parameters.get('realm') ?? '');
   const what = `login at ${endpoint.url}`;
-  if (!url || !/^https?:$/.test(url.protocol) || url.username !== '') {
+  if (!url || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
     throw new RegistryFailure('FailedPrecondition', `${what}: it names no token server that can be asked`);
   }
   if (url.protocol === 'http:' && endpoint.url.startsWith('https:')) {

@@ -56,12 +56,13 @@ export class Endpoints implements Disposable {
       !url ||
       !/^https?:$/.test(url.protocol) ||
       url.username !== '' ||
+      url.password !== '' ||
       url.search !== '' ||
       url.hash !== ''
     ) {
       throw new CrispError(
         'FailedPrecondition',
-        `registry ${registry}: ${JSON.stringify(entry.url)} is no endpoint`,
+        `registry ${registry}: ${JSON.stringify(withoutLogin(entry.url))} is no endpoint`,
         {
           hint: 'write http:// or https://, a host, perhaps a port and a path, and no credentials',
         },
@@ -94,6 +95,9 @@ export class Endpoints implements Disposable {
     return connections;
   }
 }
+
+/** An address as it may be shown: a password in it is nobody's to read. */
+const withoutLogin = (address: string): string => address.replace(/^([a-z]+:\/\/)?.*@/i, '$1');
 
 /** A loopback registry speaks http unless the table says otherwise: nothing of it leaves the machine. */
 function defaultUrl(host: string): string {

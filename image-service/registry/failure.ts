@@ -64,6 +64,14 @@ export function failureOfStatus(
   });
 }
 
+/** The same for the target of a redirect, which no login of the registry is for: a better one would not help. */
+export function failureElsewhere(failure: RegistryFailure): RegistryFailure {
+  if (failure.code !== 'Unauthenticated' && failure.code !== 'PermissionDenied') return failure;
+  return new RegistryFailure('FailedPrecondition', failure.message, {
+    hint: 'let the registry redirect to signed addresses, or serve its blobs itself: logins do not follow redirects',
+  });
+}
+
 /** Seconds or a date, as ms from now. */
 function readRetryAfter(value: string | undefined): number | undefined {
   if (value === undefined) return undefined;

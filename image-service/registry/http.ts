@@ -1,32 +1,43 @@
 import type { HttpQuestion, Response } from './connections.ts';
 import type { Endpoint } from './endpoints.ts';
-import { failureOfConnection, failureOfStatus, RegistryFailure } from './failure.ts';
+import { failureElsewhere, failureOfConnection, failureOfStatus, RegistryFailure } from './failure.ts';
 
 export type { Response } from './connections.ts';
 
 const REDIRECTS = 5;
 const ERROR_TEXT = 8192;
+/** A range past the end: the transfer begins anew. */
+const UNSATISFIABLE = 416;
 const FOLLOWED = new Set([301, 302, 303, 307, 308]);
 
 export interface HttpRequest {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** Sent to the endpoint's own origin only, never to where it redirects. */
+  /** Sent to the endpoint's own origin until it redirects elsewhere, and to nobody from then on. */
   readonly authorization: string | undefined;
   /** Stage, content and endpoint, for errors. */
   readonly what: string;
   readonly noByteMs: number;
 }
 
-/** Makes a GET and follows redirects, at most five and never from https to http. Throws RegistryFailure. */
+/**
+ * Makes a GET and follows redirects, at most five and never from https to http. A 401 that this returns is the
+ * endpoint's own: the challenge of another origin is never answered, as the login is not that origin's. Once a redirect
+ * has left the endpoint, what comes back to it comes without the login (Fetch Standard, HTTP-redirect fetch): its address
+ * is another's choice. Throws RegistryFailure.
+ */
 export async function get(endpoint: Endpoint, ask: HttpRequest, signal: AbortSignal): Promise<Response> {
   let url = new URL(ask.url);
+  let own = true;
   for (let hops = 0; ; hops++) {
-    const own = url.origin === endpoint.origin;
+    own &&= url.origin === endpoint.origin;
     const headers =
       own && ask.authorization ? { ...ask.headers, authorization: ask.authorization } : ask.headers;
     const response = await exchange(endpoint, url, { headers }, ask, signal);
-    if (!FOLLOWED.has(response.statusCode)) return response;
+    if (!FOLLOWED.has(response.statusCode)) {
+      if (own || response.statusCode < 400 || response.statusCode === UNSATISFIABLE) return response;
+      throw failureElsewhere(await failureOf(response, `${ask.what}, redirected to ${url.origin}`));
+    }
     await discard(response);
     const next = URL.parse(header(response, 'location') ?? '', url.href);
     if (!next || !/^https?:$/.test(next.protocol)) {

@@ -114,3 +114,122 @@ test('credentials do not follow a redirect', async () => {
   at.front.rule = answer(302, { location: 'file:///etc/passwd' });
   await fails(at.pull(), 'FailedPrecondition', 'redirect');
 });
+
+/** A server that answers each request with this challenge, and notes what is sent to it. */
+const challenging = (at: { registry: string }, challenge: () => string) =>
+  startFront(at.registry, (req, res, forward) =>
+    answer(401, { 'www-authenticate': challenge() })(req, res, forward),
+  );
+
+const forms = {
+  basic: { username: 'u', password: 'secret' },
+  refresh: { identityToken: 'secret-refresh' },
+  bearer: { registryToken: 'secret-bearer' },
+  none: undefined,
+};
+
+test("a redirect's target that asks for a login gets none, in whatever form the registry has one", async () => {
+  await using at = await scene();
+  let realm = '';
+  await using thief = await startFront(at.registry, async (req, res) => {
+    for await (const _ of req);
+    res.writeHead(200).end(JSON.stringify({ token: 'stolen' }));
+    return true;
+  });
+  await using elsewhere = await challenging(at, () => realm);
+  await using tokens = await startFront(at.registry, async (req, res) => {
+    for await (const _ of req);
+    res.writeHead(200).end(JSON.stringify({ token: 'good' }));
+    return true;
+  });
+  at.front.rule = (req, res) => {
+    if (!req.headers.authorization)
+      res.writeHead(401, { 'www-authenticate': `Bearer realm="${tokens.url}/token"` }).end();
+    else if (isBlob(req.url)) res.writeHead(307, { location: `${elsewhere.url}${req.url}` }).end();
+    else {
+      delete req.headers.authorization;
+      return false;
+    }
+    return true;
+  };
+  for (realm of [`Bearer realm="${thief.url}/token"`, `Basic realm="x", Bearer realm="${thief.url}/token"`])
+    for (const [form, auth] of Object.entries(forms)) {
+      const pull = at.pull(auth);
+      await pull.catch(() => {});
+      assert.deepEqual(
+        thief.seen.map(({ authorization }) => authorization),
+        [],
+        form,
+      );
+      const error = await fails(pull, 'FailedPrecondition', elsewhere.url, '401');
+      assert.ok(!`${error.message} ${error.hint}`.includes('secret'), form);
+      assert.match(error.hint, /redirect/, form);
+    }
+  assert.ok(elsewhere.seen.length > 0);
+  for (const { authorization } of elsewhere.seen) assert.equal(authorization, undefined);
+});
+
+test('a redirect that comes back to the registry comes without its login', async () => {
+  await using at = await scene();
+  const paths: string[] = [];
+  await using elsewhere = await startFront(at.registry, (_, res) => {
+    res.writeHead(307, { location: `${at.front.url}/another/tenant` }).end();
+    return true;
+  });
+  at.front.rule = (req, res) => {
+    if (req.url === '/another/tenant') {
+      paths.push(req.headers.authorization ?? '-');
+      res.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
+    } else if (!req.headers.authorization)
+      res.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
+    else res.writeHead(307, { location: `${elsewhere.url}${req.url}` }).end();
+    return true;
+  };
+  await fails(at.pull({ username: 'u', password: 'p' }), 'FailedPrecondition', `${at.front.url}`, '401');
+  assert.deepEqual(paths, ['-']);
+});
+
+test('the target of a redirect that refuses is named, and is not taken for the registry', async () => {
+  await using at = await scene();
+  await using elsewhere = await startFront(at.registry, answer(403));
+  at.front.rule = (req, res) => {
+    if (!isBlob(req.url)) return false;
+    res.writeHead(307, { location: `${elsewhere.url}${req.url}?signature=secret` }).end();
+    return true;
+  };
+  const error = await fails(at.pull(), 'FailedPrecondition', at.front.url, elsewhere.url, '403');
+  assert.ok(!error.message.includes('secret'), 'a signed address is as good as a password');
+  elsewhere.rule = answer(404);
+  await fails(at.pull(), 'NotFound', at.front.url, elsewhere.url);
+});
+
+test('a token server answers by itself: it is not followed, and what it is told stays with it', async () => {
+  await using at = await scene();
+  await using other = await startFront(at.registry, answer(200));
+  await using tokens = await startFront(at.registry, answer(307, { location: `${other.url}/token` }));
+  at.front.rule = answer(401, { 'www-authenticate': `Bearer realm="${tokens.url}/token"` });
+  for (const auth of [forms.basic, forms.refresh])
+    await fails(at.pull(auth), 'FailedPrecondition', tokens.url, 'redirect');
+  assert.deepEqual(other.seen, []);
+  // A challenge of the token server is answered neither by it nor by anybody that it names.
+  tokens.rule = answer(401, { 'www-authenticate': `Bearer realm="${other.url}/token"` });
+  await fails(at.pull(forms.basic), 'Unauthenticated', tokens.url);
+  assert.deepEqual(other.seen, []);
+});
+
+test('an address with a password is refused without repeating it', async () => {
+  using directory = testDirectory();
+  for (const url of [
+    'https://user:hunter2@mirror.example',
+    'https://:hunter2@mirror.example',
+    'https://user:a/hunter2@mirror.example',
+  ]) {
+    await using at = await startService(join(directory.path, 'images'), {
+      registries: { 'reg.example': [{ url }] },
+      attempts: 1,
+    });
+    const pull = at.service.pull({ reference: 'reg.example/app:v1' }, operation('pull'));
+    const error = await fails(pull, 'FailedPrecondition', 'reg.example', 'mirror.example');
+    assert.ok(!`${error.message}${error.hint}`.includes('hunter2'), error.message);
+  }
+});
