@@ -7,12 +7,17 @@ import type { ImageStore } from './images.ts';
 import type { LayerStore } from './layer-store.ts';
 import type { Leases } from './leases.ts';
 import type { LayerUsers } from './ports.ts';
+import type { Staging } from './staging.ts';
+
+/** When a run is tried again that could not delete all (a full disk, no descriptors), in ms. */
+const RETRY_MS = 30_000;
 
 export interface CollectorParts {
   readonly content: ContentStore;
   readonly images: ImageStore;
   readonly layers: LayerStore;
   readonly leases: Leases;
+  readonly staging: Staging;
   readonly users: LayerUsers;
   readonly log: Log;
 }
@@ -22,6 +27,9 @@ export class Collector implements AsyncDisposable {
   readonly #parts: CollectorParts;
   #running: Promise<void> = Promise.resolve();
   readonly #timers = new Set<NodeJS.Timeout>();
+  /** Whether a run is to come because one has failed. */
+  #again = false;
+  #closed = false;
   /** Records that wait for their image's next pull: what they name and is there is not fetched twice. */
   #waiting: readonly ImageRecord[] = [];
 
@@ -44,13 +52,21 @@ export class Collector implements AsyncDisposable {
     this.#timers.add(timer);
   }
 
-  /** Runs when the present run has ended. Never rejects: what could not be deleted is tried by the next run. */
+  /** Runs after a while: something could not be deleted. */
+  again(): void {
+    if (this.#again || this.#closed) return;
+    this.#again = true;
+    this.later(RETRY_MS);
+  }
+
+  /** Runs when the present run has ended. Never rejects: what could not be deleted is tried again after a while. */
   collect(): Promise<void> {
     this.#running = this.#running.then(() => this.#run()).catch((error) => this.#complain(error));
     return this.#running;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
     for (const timer of this.#timers) clearTimeout(timer);
     await this.#running;
   }
@@ -70,22 +86,23 @@ export class Collector implements AsyncDisposable {
   }
 
   async #run(): Promise<void> {
+    this.#again = false;
     const { images, users } = this.#parts;
-    const used = new Set(users.imagesInUse());
-    for (const { id } of images.retired()) {
-      if (!used.has(id)) await images.dropRetired(id);
-    }
+    const isFree = (id: ImageId) => ![...users.imagesInUse()].includes(id);
+    // A container may take any of them while the one before is dropped: each is looked at in its turn.
+    for (const { id } of images.retired()) await this.#settle([images.dropRetired(id, isFree)]);
     await this.#settle(this.#deletions());
   }
 
   /** Decided and begun without a pause in between: no pull can lay its hand on what is about to go. */
   #deletions(): Promise<void>[] {
-    const { content, images, layers, leases } = this.#parts;
+    const { content, images, layers, leases, staging } = this.#parts;
     const alive = [...images.list().map(({ record }) => record), ...this.#waiting];
     const blobs = new Set<string>(alive.flatMap((record) => record.blobs));
     const keys = new Set([...alive, ...images.retired()].flatMap((record) => record.layers));
     const unnamed = layers.keys().filter((key) => !keys.has(key) && !leases.has(key));
     return [
+      ...staging.left().map((path) => staging.remove(path)),
       ...(this.#knowsAllUsed() ? unnamed.map((key) => layers.remove(key)) : []),
       ...content
         .digests()
@@ -118,5 +135,6 @@ export class Collector implements AsyncDisposable {
       { error: describeError(error) },
       'could not delete files of images; it will be tried again',
     );
+    this.again();
   }
 }

@@ -65,7 +65,7 @@ export class ContentStore {
 
   /** Moves a file of the staging directory into the store; the caller has checked its digest. A known blob stays. */
   async adopt(path: string, digest: Digest, size: number): Promise<void> {
-    if (this.has(digest)) await this.#staging.remove(path);
+    if (this.has(digest)) await this.#staging.discard(path);
     else await this.#adopt(path, digest, size);
   }
 

@@ -103,11 +103,21 @@ export class ImageStore {
     });
   }
 
-  /** Forgets a removed image for good. */
-  dropRetired(id: ImageId): Promise<void> {
+  /**
+   * Forgets a removed image for good, unless it is used. That is asked and acted upon in one step: a container that is
+   * known by then keeps it, one that comes later finds no such image.
+   */
+  dropRetired(id: ImageId, isFree: (id: ImageId) => boolean): Promise<void> {
     return this.#queue.run('records', async () => {
+      const record = this.#retired.get(id);
+      if (!record || !isFree(id)) return;
       this.#retired.delete(id);
-      await this.#retiredStore.remove(keyOf(id));
+      try {
+        await this.#retiredStore.remove(keyOf(id));
+      } catch (error) {
+        this.#retired.set(id, record); // to be tried again
+        throw error;
+      }
     });
   }
 

@@ -81,8 +81,11 @@ export class Ingest implements BlobSink, AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#file.close();
-    if (!this.#committed) await this.#staging.remove(this.#path);
+    try {
+      await this.#file.close();
+    } finally {
+      if (!this.#committed) await this.#staging.discard(this.#path);
+    }
   }
 
   async #flush(): Promise<void> {

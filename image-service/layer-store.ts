@@ -101,11 +101,16 @@ export class LayerStore {
   async stage(): Promise<StagedLayer> {
     const path = this.#staging.path('layer');
     const fs = join(path, 'fs');
-    await naming(`make ${fs}`, async () => {
-      await mkdir(path, { mode: 0o700 });
-      await mkdir(fs, { mode: 0o755 });
-    });
-    return { path, fs, [Symbol.asyncDispose]: () => this.#staging.remove(path) };
+    try {
+      await naming(`make ${fs}`, async () => {
+        await mkdir(path, { mode: 0o700 });
+        await mkdir(fs, { mode: 0o755 });
+      });
+    } catch (error) {
+      await this.#staging.discard(path);
+      throw error;
+    }
+    return { path, fs, [Symbol.asyncDispose]: () => this.#staging.discard(path) };
   }
 
   /** Makes the staged directory a layer. Where one with this key came first, that one stays. */

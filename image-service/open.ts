@@ -26,13 +26,13 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
   const { kernel, users, log } = ports;
   const { root } = options;
   const { files, mounts } = kernel;
-  const staging = new Staging(join(root, 'staging'), files);
+  const staging = new Staging(join(root, 'staging'), files, () => collector.again());
   const content = new ContentStore(join(root, 'content'), staging, files);
   const layers = new LayerStore(join(root, 'layers'), staging, files);
   const images = new ImageStore(join(root, 'images'), join(root, 'retired'), files);
   const empty = join(root, 'empty');
   const leases = new Leases();
-  const collector = new Collector({ content, images, layers, leases, users, log });
+  const collector = new Collector({ content, images, layers, leases, staging, users, log });
   const endpoints = new Endpoints(options);
   const pool = new UnpackPool(options.unpackWorkers, options.workerIdleMs);
   const making = { content, images, layers: new Layers(options, content, layers, pool), leases, files };
@@ -56,7 +56,8 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
       if (id !== undefined) collector.later(0);
     },
     released(id) {
-      if (images.retired().some((record) => record.id === id)) collector.later(0);
+      // One without a record has been in the way of every collection (`Collector`).
+      if (!images.record(id) || images.retired().some((record) => record.id === id)) collector.later(0);
     },
     fsInfo: () => usageOf(root, content, layers),
     rootfs: new RootFileSystems(images, layers, mounts, new LayerRestoring(options, pool, files), empty),

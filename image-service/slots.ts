@@ -8,8 +8,8 @@ export class Slots {
   }
 
   /** Waits for a slot, in the order of the calls. Rejects with the signal's reason at its abort. */
-  async take(signal: AbortSignal): Promise<Disposable> {
-    signal.throwIfAborted();
+  async take(signal?: AbortSignal): Promise<Disposable> {
+    signal?.throwIfAborted();
     if (this.#free > 0) this.#free--;
     else await this.#wait(signal);
     let held = true;
@@ -24,17 +24,17 @@ export class Slots {
     };
   }
 
-  #wait(signal: AbortSignal): Promise<void> {
+  #wait(signal: AbortSignal | undefined): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const give = () => {
-      signal.removeEventListener('abort', leave);
+      signal?.removeEventListener('abort', leave);
       resolve();
     };
     const leave = () => {
       this.#waiting.splice(this.#waiting.indexOf(give), 1);
-      reject(signal.reason);
+      reject(signal?.reason);
     };
-    signal.addEventListener('abort', leave, { once: true });
+    signal?.addEventListener('abort', leave, { once: true });
     this.#waiting.push(give);
     return promise;
   }

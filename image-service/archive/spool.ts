@@ -107,9 +107,13 @@ export class Spool implements AsyncDisposable, TarHandler {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#open?.file.close();
+    const open = this.#open;
     this.#open = undefined;
-    await this.#staging.remove(this.#directory);
+    try {
+      await open?.file.close();
+    } finally {
+      await this.#staging.discard(this.#directory);
+    }
   }
 
   entry(entry: TarEntry): void {

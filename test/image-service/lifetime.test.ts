@@ -4,9 +4,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { hasCode } from '#core/errors.ts';
+import { CrispError, hasCode } from '#core/errors.ts';
 import { buildImage, type EntrySpec, pushImage } from '../images.ts';
-import { ground, small, stored } from './ground.ts';
+import { type Ground, ground, small, stored } from './ground.ts';
 import { kernel, operation, startService } from './service.ts';
 
 test('a removed image is gone at once, its layers when nobody stands on them', async () => {
@@ -51,6 +51,72 @@ test('a removed image is gone at once, its layers when nobody stands on them', a
     hasCode(error, 'NotFound'),
   );
   assert.equal(later.service.fsInfo().usedBytes, 0n);
+});
+
+/** Two pulled images; `look` is called whenever the collector asks which images are in use. */
+async function removedImages(at: Ground, look: (inUse: Set<string>, ids: readonly string[]) => void) {
+  const built = ['one', 'two'].map((content) => small(content));
+  for (const [n, image] of built.entries()) await pushImage(at.registry.url, `app${n}`, 'v1', image);
+  const ids = built.map(({ config }) => config.digest);
+  const inUse = new Set<string>();
+  const imagesInUse = () => {
+    const now = [...inUse];
+    look(inUse, ids);
+    return now;
+  };
+  const opened = await startService(at.root, {}, { imagesInUse });
+  const reference = (n: number) => `${at.registry.host}/app${n}:v1`;
+  for (const n of built.keys()) await opened.service.pull({ reference: reference(n) }, operation('pull'));
+  inUse.clear();
+  const remove = (n: number) => opened.service.remove(reference(n), operation('remove'));
+  return { opened, inUse, ids, remove };
+}
+
+type MountedImage = Parameters<Awaited<ReturnType<typeof startService>>['service']['rootfs']['mount']>[0];
+
+test('a container that comes while its image goes: it has all of it or none, and the rest is collected', async () => {
+  await using at = await ground();
+  let removed = false;
+  // The record of the container is published between two steps of the collector.
+  const { opened, inUse, ids, remove } = await removedImages(at, (used, [first = '']) => {
+    if (removed) queueMicrotask(() => used.add(first));
+  });
+  await using _opened = opened;
+  const { service } = opened;
+  for (const n of [0, 1]) await remove(n);
+  removed = true;
+  await service.collect();
+  removed = false;
+  const directory = join(at.directory, 'container');
+  mkdirSync(directory);
+  const root = { image: ids[0] as MountedImage['image'], directory, target: join(directory, 'rootfs') };
+  await assert.rejects(service.rootfs.mount(root, operation('mount')), (error) => hasCode(error, 'NotFound'));
+  // The creation is rolled back; nobody else asks for a collection.
+  inUse.clear();
+  service.released(root.image);
+  for (let n = 0; n < 500 && stored(at.root).layers.length > 0; n++) await sleep(20);
+  assert.deepEqual(stored(at.root), { layers: [], blobs: [], staging: [] });
+});
+
+test('an image that a container took meanwhile keeps its record, and others go', async () => {
+  await using at = await ground();
+  let removed = false;
+  const { opened, inUse, ids, remove } = await removedImages(at, (used, [, second = '']) => {
+    if (removed) queueMicrotask(() => used.add(second));
+  });
+  await using _opened = opened;
+  const { service } = opened;
+  for (const n of [0, 1]) await remove(n);
+  removed = true;
+  await service.collect();
+  assert.deepEqual([...inUse], [ids[1]]);
+  assert.equal(stored(at.root).layers.length, 1, 'the layers of the other image are gone');
+  const directory = join(at.directory, 'container');
+  mkdirSync(directory);
+  const root = { image: ids[1] as MountedImage['image'], directory, target: join(directory, 'rootfs') };
+  await service.rootfs.mount(root, operation('mount'));
+  assert.equal(readFileSync(join(root.target, 'file'), 'utf8'), 'two');
+  await service.rootfs.unmount(root.target);
 });
 
 test('images of odd layers mount: none, the same twice, an opaque root', async () => {
@@ -131,6 +197,29 @@ test('a full disk: the pull says so and leaves nothing, removal succeeds', async
   } finally {
     await kernel.mounts.unmount(disk);
   }
+});
+
+test('a failed unpack whose directory cannot be deleted: its own error is told, and the directory goes later', async () => {
+  await using at = await ground();
+  const layers = [{ entries: [{ name: './' }] }];
+  const wrong = buildImage({ layers, diffIds: [`sha256:${'0'.repeat(64)}`] });
+  await pushImage(at.registry.url, 'app', 'v1', wrong);
+  let refusals = 0;
+  const files = {
+    ...kernel.files,
+    removeTree(path: string) {
+      if (!path.includes('/staging/layer-') || refusals++ > 0) return kernel.files.removeTree(path);
+      return Promise.reject(new CrispError('KernelRefused', 'remove: EMFILE', { errno: 'EMFILE' }));
+    },
+  };
+  await using opened = await startService(at.root, {}, undefined, { ...kernel, files });
+  await assert.rejects(
+    opened.service.pull({ reference: `${at.registry.host}/app:v1` }, operation('pull')),
+    (error) => hasCode(error, 'DataLoss') && error.message.includes('diff id'),
+  );
+  assert.equal(stored(at.root).staging.length, 1);
+  await opened.service.collect();
+  assert.deepEqual(stored(at.root).staging, []);
 });
 
 test('the store opens whatever is broken in it, and mends what is pulled again', async () => {

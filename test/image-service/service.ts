@@ -11,6 +11,7 @@ import {
   openImageService,
 } from '#image-service/index.ts';
 import { files } from '#linux/files.ts';
+import type { Kernel } from '#linux/kernel.ts';
 import { mounts } from '#linux/mounts.ts';
 
 export const kernel = { files, mounts };
@@ -33,6 +34,7 @@ export async function startService(
   root: string,
   options: Partial<ImageServiceOptions> = {},
   users: LayerUsers = noLayerUsers,
+  parts: Pick<Kernel, 'files' | 'mounts'> = kernel,
 ): Promise<TestService> {
   const service = openImageService(
     {
@@ -44,7 +46,7 @@ export async function startService(
       ...options,
       root,
     },
-    { kernel, users, log: silentLog },
+    { kernel: parts, users, log: silentLog },
   );
   await service.recover(operation('recover'));
   return { service, root, [Symbol.asyncDispose]: () => service.close() };
