@@ -18,7 +18,7 @@ export const errorTable = {
   ResourceExhausted: { grpc: 'RESOURCE_EXHAUSTED', hint: 'free the named resource' },
   Aborted: { grpc: 'ABORTED', hint: 'try again' },
   Cancelled: { grpc: 'CANCELLED', hint: 'the client gave up; a retry starts anew or joins' },
-  DeadlineExceeded: { grpc: 'DEADLINE_EXCEEDED', hint: 'see the named stage; a retry is safe' },
+  DeadlineExceeded: { grpc: 'DEADLINE_EXCEEDED', hint: 'see the named stage, and what holds it up' },
   Unavailable: { grpc: 'UNAVAILABLE', hint: 'try again; see the log of the daemon' },
   Unimplemented: { grpc: 'UNIMPLEMENTED', hint: 'this is not built' },
   DataLoss: { grpc: 'DATA_LOSS', hint: 'pull the image again' },

@@ -1,13 +1,14 @@
 /** Commands that an OCI runtime leaves behind in a container, by the third trade of the pause program (attend.c). */
-import { closeSync } from 'node:fs';
-import { CrispError } from '#core/errors.ts';
+import { closeSync, readdirSync, readFileSync } from 'node:fs';
 import { abandoned } from './abort.ts';
 import { check } from './errno.ts';
-import type { Child, Processes } from './kernel.ts';
+import { referenceOf } from './identity.ts';
+import type { Child, Processes, ProcessRef } from './kernel.ts';
 import { fcntl, pidfdGetDescriptor, pidfdOpen } from './libc.ts';
-import type { AttendedCommand, AttendRequest } from './streams.ts';
+import type { AttendedCommand, AttendRequest, Terminal } from './streams.ts';
 import { terminalOf } from './terminal.ts';
 
+const ATTEND = 'attend';
 const TELL = 3;
 const LET_GO = 4;
 const F_SETFL = 4;
@@ -21,33 +22,64 @@ export async function attend(
   spawn: Processes['spawn'],
   program: string,
   request: AttendRequest,
-  signal: AbortSignal,
 ): Promise<AttendedCommand> {
   const { argv, env, enter = [], directory, pidFile, terminal, stdio } = request;
   const child = await spawn({
-    argv: [program, 'attend', pidFile, terminal ?? '-', '--', ...argv],
+    argv: [program, ATTEND, pidFile, terminal ?? '-', '--', ...argv],
     env,
     enter,
     cwd: directory,
     ...(terminal === undefined ? stdio : { stdin: 'null', stdout: 'null', stderr: 'null' }),
     ...(terminal === undefined ? {} : { extra: { [TELL]: 'read', [LET_GO]: 'write' } }),
   });
-  if (terminal === undefined) return { child, terminal: undefined };
-  const told = child.extra[TELL];
-  const letGo = child.extra[LET_GO];
+  if (terminal === undefined) return { child, terminal: async () => undefined };
+  const told = line(child);
+  return { child, terminal: (signal) => handedOver(child, told, signal) };
+}
+
+/** Waits for the terminal, takes it, and lets the child let go of it. */
+async function handedOver(
+  child: Child,
+  told: Promise<number | undefined>,
+  signal: AbortSignal,
+): Promise<Terminal | undefined> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const onAbort = () => reject(abandoned('wait for the terminal', signal));
+  signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort();
   try {
-    const number = await line(child, signal);
-    return { child, terminal: number === undefined ? undefined : terminalOf(take(child, number)) };
+    const number = await Promise.race([told, promise]);
+    return number === undefined ? undefined : terminalOf(take(child, number));
   } finally {
-    told?.destroy();
-    letGo?.destroy();
+    signal.removeEventListener('abort', onAbort);
+    child.extra[TELL]?.destroy();
+    child.extra[LET_GO]?.destroy();
   }
 }
 
-/** The number of the terminal's descriptor; undefined where the runtime has failed. */
-async function line(child: Child, signal: AbortSignal): Promise<number | undefined> {
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
-  const onAbort = () => reject(abandoned('wait for the terminal', signal));
+/** See `Streams.attendants`. Arguments are looked at, and not what somebody has recorded: there is no gap between. */
+export function attendants(pidFile: string, bootId: string): ProcessRef[] {
+  return readdirSync('/proc').flatMap((name) => {
+    const pid = Number(name);
+    if (!Number.isInteger(pid)) return [];
+    const found = referenceOf(pid, bootId);
+    const words = argumentsOf(pid);
+    const at = words.indexOf(ATTEND);
+    return found && at > 0 && words[at + 1] === pidFile ? [found] : [];
+  });
+}
+
+function argumentsOf(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0');
+  } catch {
+    return []; // it has ended
+  }
+}
+
+/** The number of the terminal's descriptor; undefined where the runtime has failed. Listens from now on. */
+async function line(child: Child): Promise<number | undefined> {
+  const { promise, resolve } = Promise.withResolvers<string>();
   let said = '';
   const pipe = child.extra[TELL];
   pipe?.on('data', (chunk: Buffer) => {
@@ -55,16 +87,9 @@ async function line(child: Child, signal: AbortSignal): Promise<number | undefin
     if (said.includes('\n') || said.length > MAX_LINE) resolve(said);
   });
   pipe?.once('close', () => resolve(said));
-  signal.addEventListener('abort', onAbort, { once: true });
-  if (signal.aborted) onAbort();
-  try {
-    const text = await promise;
-    if (text === '') return undefined;
-    if (/^\d+\n$/.test(text)) return Number(text);
-    throw new CrispError('Internal', `the attendant of a command said ${JSON.stringify(text.slice(0, 40))}`);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
+  if (!pipe || pipe.destroyed) resolve(said);
+  const text = await promise;
+  return /^\d+\n$/.test(text) ? Number(text) : undefined;
 }
 
 /** A descriptor of our own for what the child has open; it does not block. */

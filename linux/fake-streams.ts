@@ -1,12 +1,17 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { refused } from './errno.ts';
+import type { ProcessRef } from './kernel.ts';
 import type { AttendedCommand, AttendRequest, Streams } from './streams.ts';
 
 /** Nothing to connect to, and nothing to execute. */
 export class FakeStreams implements Streams {
   async attend({ argv }: AttendRequest): Promise<AttendedCommand> {
     throw refused(`start ${argv[0]}`, 'ENOENT');
+  }
+
+  attendants(): ProcessRef[] {
+    return [];
   }
 
   async connectPackets(path: string): Promise<Duplex> {

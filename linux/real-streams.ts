@@ -1,10 +1,11 @@
 import type { OnReadOpts, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { throwIfAborted } from './abort.ts';
-import { attend } from './attending.ts';
+import { attend, attendants } from './attending.ts';
 import { beginConnection } from './begin-connection.ts';
 import { connectPackets, connectPort } from './connect.ts';
-import type { Processes } from './kernel.ts';
+import { readBootId } from './identity.ts';
+import type { Processes, ProcessRef } from './kernel.ts';
 import type { AttendedCommand, AttendRequest, Streams } from './streams.ts';
 import type { VisitingThread } from './visiting-thread.ts';
 
@@ -21,8 +22,12 @@ export class RealStreams implements Streams {
     this.#spawn = spawn;
   }
 
-  attend(request: AttendRequest, signal: AbortSignal): Promise<AttendedCommand> {
-    return attend(this.#spawn, this.#program.path, request, signal);
+  attend(request: AttendRequest): Promise<AttendedCommand> {
+    return attend(this.#spawn, this.#program.path, request);
+  }
+
+  attendants(pidFile: string): ProcessRef[] {
+    return attendants(pidFile, readBootId());
   }
 
   async connectPackets(path: string): Promise<Duplex> {

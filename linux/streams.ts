@@ -1,7 +1,7 @@
 /** Descriptors that carry bytes to and from a container: terminals, conmon's attach sockets, ports of a pod. */
 import type { OnReadOpts, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { Child, StdioIn } from './kernel.ts';
+import type { Child, ProcessRef, StdioIn } from './kernel.ts';
 
 /** A pseudo terminal, seen from its master. */
 export interface Terminal {
@@ -28,18 +28,27 @@ export interface AttendRequest {
 }
 
 export interface AttendedCommand {
-  /** Ends with the command, with its exit code, or with the runtime's where that fails. */
+  /**
+   * Ends with the command, with its exit code, or with the runtime's where that fails. At SIGTERM it kills the runtime at
+   * work and the command, and ends with 137 when both are gone; what the command has forked is found by its cgroup.
+   */
   readonly child: Child;
-  /** Undefined where none was asked for, and where the runtime has failed. */
-  readonly terminal: Terminal | undefined;
+  /**
+   * The terminal, once the runtime has handed it over; undefined where none was asked for, and where the runtime has
+   * failed. To be called once. Rejects at the abort: then the command has lost its terminal, and is to be ended.
+   */
+  terminal(signal: AbortSignal): Promise<Terminal | undefined>;
 }
 
 export interface Streams {
   /**
    * Executes a command in a container: its descriptors are the client's pipes themselves, or its terminal's master is
-   * handed over. Resolves when the command is there. With a terminal the caller destroys its stream.
+   * handed over. Resolves when the runtime has begun, within seconds and without a signal: the caller always learns of
+   * the child that it has to end. With a terminal the caller destroys its stream.
    */
-  attend(request: AttendRequest, signal: AbortSignal): Promise<AttendedCommand>;
+  attend(request: AttendRequest): Promise<AttendedCommand>;
+  /** Those that attend a command now, of this daemon or an earlier one, by the pid file of their request. */
+  attendants(pidFile: string): ProcessRef[];
   /**
    * Connects to a unix socket of type SOCK_SEQPACKET. Each packet is one object read, and each chunk that is written is
    * cut into packets of at most 8 KiB. Ending it shuts down the writing side alone.

@@ -20,8 +20,8 @@ const STDERR = 3;
 const STALL_MS = 2000;
 const HURRIED_STALL_MS = 100;
 const LOOK_MS = 50;
-/** How long the last words may take to reach a client. */
-const DRAIN_MS = 10_000;
+/** The socket has said all by then. */
+const QUIET_LOOKS = 1;
 
 /**
  * Attach: a client's streams on those of a container's first process, through conmon's attach socket; what was said
@@ -53,7 +53,7 @@ export async function attach(
     carryInput(runtime, record, socket, streams);
     socket.once('end', ended.resolve).once('close', ended.resolve);
     await op.stage('attached', () => ended.promise);
-    await op.stage('drain', () => relay.drained(DRAIN_MS, DRAIN_MS));
+    await op.stage('drain', () => relay.drained(QUIET_LOOKS, op.signal));
   } finally {
     forget();
     clearInterval(look);

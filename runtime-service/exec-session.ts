@@ -4,17 +4,15 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, describeError, hasCode } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
-import type { ExitStatus, Output, SpawnRequest } from '#linux/kernel.ts';
+import type { ExitStatus, SpawnRequest } from '#linux/kernel.ts';
 import type { AttendedCommand, AttendRequest } from '#linux/streams.ts';
 import type { ContainerRecord } from './container.ts';
 import { loggedErrors, type OciRuntime } from './oci-runtime.ts';
 import { PROGRAM_ENV } from './programs.ts';
 import { placesOf, type Runtime } from './runtime.ts';
 import { encodeSpec, type OciProcess, type OciSpec } from './spec/oci.ts';
-import { endExec } from './stale-execs.ts';
+import { endExec, execPidFile } from './stale-execs.ts';
 
-/** Together below the 16 MiB at which clients refuse a reply (contract, section 1). */
-const OUTPUT_LIMIT = (8 << 20) - (16 << 10);
 /** What runtimes say when their helper within the container is killed under them. */
 const CUT_OFF =
   /broken pipe|\bEOF\b|signal: killed|no such process|not running|connection reset|nsexec|setns|\/proc\/\d+\/ns/i;
@@ -22,12 +20,10 @@ const CUT_OFF_MS = 2000;
 /** The words are without number: any failure looks twice whether the container lives. */
 const LOOK_TWICE_MS = 100;
 const CUT_OFF_POLL_MS = 10;
-/** How long a runtime whose command was killed may take to end by itself. */
-const RUNTIME_END_MS = 2000;
 /** Until the runtime has moved the command. */
 const MOVE_MS = 15;
 
-/** One command in a running container: its files, all on a tmpfs, its child cgroup, the runtime's process. */
+/** One command in a running container: its files, all on a tmpfs, its child cgroup, the process that attends it. */
 export class ExecSession {
   readonly #runtime: Runtime;
   readonly #record: ContainerRecord;
@@ -36,7 +32,6 @@ export class ExecSession {
   readonly #processFile: string;
   /** The runtime's own log: a file, since its standard error is the command's as well. */
   readonly #logFile: string;
-  #running: Promise<unknown> | undefined;
 
   constructor(runtime: Runtime, record: ContainerRecord) {
     this.#runtime = runtime;
@@ -48,7 +43,7 @@ export class ExecSession {
   }
 
   get #pidFile(): string {
-    return `${placesOf(this.#runtime.options, this.#record.id).bundle}/${this.#name}.pid`;
+    return execPidFile(this.#runtime, { record: this.#record, name: this.#name });
   }
 
   get #cgroup(): string {
@@ -76,24 +71,9 @@ export class ExecSession {
   }
 
   /**
-   * At the abort the command's cgroup is killed, and the runtime's own process, which then reaps and ends by itself, is
-   * killed only where it does not: a killed runtime leaves its child to whoever is PID 1.
+   * Starts the command with a terminal or descriptors of its own. Whatever comes of it, and also where nobody waits for
+   * it any more, `end` ends it. Rejects with the signal's reason where that has come meanwhile.
    */
-  run(signal: AbortSignal): Promise<Output> {
-    const { kernel } = this.#runtime;
-    const end = new AbortController();
-    const onAbort = () => {
-      void this.kill(AbortSignal.timeout(RUNTIME_END_MS)).catch(() => {});
-      setTimeout(() => end.abort(signal.reason), RUNTIME_END_MS).unref();
-    };
-    signal.addEventListener('abort', onAbort, { once: true });
-    const output = kernel.processes.run({ ...this.#plan([]), limit: OUTPUT_LIMIT }, end.signal);
-    const ended = this.#unlessEnded(output).finally(() => signal.removeEventListener('abort', onAbort));
-    this.#running = ended;
-    return ended;
-  }
-
-  /** Starts the command with a terminal or descriptors of its own; see `kill` and `end`. */
   async start(
     stdio: AttendRequest['stdio'],
     terminal: boolean,
@@ -110,9 +90,11 @@ export class ExecSession {
       terminal: terminal ? socket : undefined,
       stdio,
     };
-    const attended = await this.#unlessEnded(kernel.streams.attend(request, signal));
-    this.#running = attended.child.exited;
-    return attended;
+    const attended = await this.#unlessEnded(kernel.streams.attend(request));
+    if (!signal.aborted) return attended;
+    const { stdin, stdout, stderr, extra } = attended.child;
+    for (const stream of [stdin, stdout, stderr, ...Object.values(extra)]) stream?.destroy();
+    throw signal.reason;
   }
 
   #plan(how: readonly string[]): Pick<SpawnRequest, 'argv' | 'env' | 'enter'> {
@@ -122,14 +104,15 @@ export class ExecSession {
   }
 
   /** A runtime's failure to execute is an error; a command's exit code and words, whatever they are, are a result. */
-  async refuseFailure(status: ExitStatus): Promise<void> {
-    if (status.code === 0) return;
+  async failureOf(status: ExitStatus): Promise<CrispError | undefined> {
+    if (status.code === 0) return undefined;
     const log = await readFile(this.#logFile, 'utf8').catch(() => '');
     const failed = loggedErrors(log);
-    if (failed === '') return;
+    if (failed === '') return undefined;
     // Only crisp's own kill freezes a container: one that is found paused is ending.
-    if (failed.includes('paused container') || (await this.#containerEnds(failed))) throw this.#ended(failed);
-    throw new CrispError('RuntimeFailed', `exec in ${this.#record.id}: ${failed}`, {
+    if (failed.includes('paused container') || (await this.#containerEnds(failed)))
+      return this.#ended(failed);
+    return new CrispError('RuntimeFailed', `exec in ${this.#record.id}: ${failed}`, {
       hint: 'check that the command exists in the container',
     });
   }
@@ -170,12 +153,6 @@ export class ExecSession {
     return now?.state === 'running' && now.process !== undefined && kernel.processes.alive(now.process);
   }
 
-  /** Kills the command and all that it has forked, as far as it stayed in its cgroup. */
-  async kill(signal: AbortSignal): Promise<void> {
-    const { cgroups } = this.#runtime.kernel;
-    if (cgroups.processes(this.#cgroup).length > 0) await cgroups.kill(this.#cgroup, signal);
-  }
-
   /**
    * On v1 crun moves the command only in the hierarchies that have the child group, which is the freezer's, and leaves it
    * in its own groups, the daemon's, elsewhere: without the container's limits and its rules of devices. So crun is
@@ -197,10 +174,12 @@ export class ExecSession {
     return ['--cgroup', `freezer:${this.#name}`];
   }
 
-  /** Kills what is left (at the deadline: all of it) and removes the cgroup; `spare`: what is left may run on in it. */
-  end(op: Operation, spare = false): Promise<void> {
-    const running = this.#running;
-    return endExec(this.#runtime, { record: this.#record, name: this.#name }, op, { spare, running });
+  /**
+   * Takes back what the session has on the machine. `hasEnded`: the command has ended by itself, and its jobs in the
+   * background run on; else all of it is killed. Returns whether nothing runs that was to be killed. Never throws.
+   */
+  end(op: Operation, hasEnded: boolean, limitMs?: number): Promise<boolean> {
+    return endExec(this.#runtime, { record: this.#record, name: this.#name, hasEnded }, op, limitMs);
   }
 }
 

@@ -2,7 +2,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Child, ExitStatus } from '#linux/kernel.ts';
-import type { AttendRequest, Terminal } from '#linux/streams.ts';
+import type { AttendedCommand, AttendRequest, Terminal } from '#linux/streams.ts';
 import type { ClientStreams } from './client-streams.ts';
 import type { ContainerRecord } from './container.ts';
 import { checkExec } from './exec.ts';
@@ -10,13 +10,8 @@ import { ExecSession } from './exec-session.ts';
 import { Relay } from './relay.ts';
 import type { Runtime } from './runtime.ts';
 
-const SIGKILL = 9;
-/** How long output may stay silent after the end of the command, before those who still hold it are left alone. */
-const LINGER_MS = 300;
-/** How long a client that takes nothing is waited for after the end of the command. */
-const STALL_MS = 10_000;
-/** How long a runtime whose command was killed may take to end by itself. */
-const RUNTIME_END_MS = 2000;
+/** How often output is looked after, in vain, after the end of the command, before those who still hold it are left alone. */
+const QUIET_LOOKS = 6;
 /** How long a terminal's first size is waited for. */
 const FIRST_SIZE_MS = 100;
 /** What a terminal takes for the end of its input. */
@@ -29,7 +24,7 @@ export interface StreamedCommand {
 
 /**
  * Exec: a command in a running container with a client's streams. Resolves with the exit code when the command has ended
- * and its output was handed to the client. When the client goes (`op.signal`) the command is killed with all it has
+ * and all of its output was handed to the client, however long that takes. When the client goes (`op.signal`) the command is killed with all it has
  * forked; after an end of its own, what it has left in the background runs on. Throws InvalidArgument, NotFound,
  * FailedPrecondition, RuntimeFailed, and the signal's reason.
  */
@@ -42,24 +37,37 @@ export async function execStream(
 ): Promise<number> {
   const record = checkExec(runtime, id, command);
   const session = new ExecSession(runtime, record);
-  const size = tty ? await firstSize(streams) : undefined;
-  await op.stage('prepare', () => session.prepare(command, tty, size));
-  let status: ExitStatus | undefined;
+  let hasEnded = false;
+  let ending: Promise<unknown> | undefined;
+  const end = () => (ending ??= session.end(op.detached('clean-up'), hasEnded));
   try {
+    const size = tty ? await firstSize(streams) : undefined;
+    await op.stage('prepare', () => session.prepare(command, tty, size));
     const attended = await op.deadline('start', runtime.options.timeouts.runtime, (signal) =>
       session.start(wishes(streams), tty, signal),
     );
-    using io = tty ? terminalIo(attended.terminal, streams) : pipeIo(attended.child, streams);
-    status = await op.stage('command', () => ended(runtime, session, record, attended.child, op.signal));
-    await op.stage('drain', () => io.relay.drained(LINGER_MS, STALL_MS));
-    op.checkpoint();
-    await session.refuseFailure(status);
+    using io = tty
+      ? terminalIo(await terminal(attended, runtime, op), streams)
+      : pipeIo(attended.child, streams);
+    const status = await op.stage('command', () => ended(runtime, end, record, attended.child, op.signal));
+    hasEnded = !op.signal.aborted;
+    const failure = await session.failureOf(status);
+    void end(); // while the client still takes what the command has said
+    await op.stage('drain', () => io.relay.drained(QUIET_LOOKS, op.signal));
+    if (failure) throw failure;
     return status.code;
   } finally {
     // Behind the client's back, who waits for the exit code; it never rejects.
-    void session.end(op.detached('clean-up'), status !== undefined && !op.signal.aborted);
+    void end();
   }
 }
+
+const terminal = (
+  attended: AttendedCommand,
+  { options }: Runtime,
+  op: Operation,
+): Promise<Terminal | undefined> =>
+  op.deadline('terminal', options.timeouts.runtime, (signal) => attended.terminal(signal));
 
 /** Clients tell their terminal's size right away: a command that has it from the start need not draw twice. */
 async function firstSize({ onResize }: ClientStreams): Promise<readonly [number, number] | undefined> {
@@ -75,25 +83,22 @@ async function firstSize({ onResize }: ClientStreams): Promise<readonly [number,
 
 /** Waits for the end, which the client's going, the container's end and the daemon's bring about. */
 async function ended(
-  { kernel, containers }: Runtime,
-  session: ExecSession,
+  { containers }: Runtime,
+  end: () => Promise<unknown>,
   record: ContainerRecord,
   child: Child,
   signal: AbortSignal,
 ): Promise<ExitStatus> {
-  const end = (): void => {
-    void session.kill(AbortSignal.timeout(RUNTIME_END_MS)).catch(() => {});
-    setTimeout(() => kernel.processes.signal(child.process, SIGKILL), RUNTIME_END_MS).unref();
-  };
+  const onAbort = () => void end();
   const forget = containers.onChange((after, before) => {
-    if ((after ?? before)?.id === record.id && after?.state !== 'running') end();
+    if ((after ?? before)?.id === record.id && after?.state !== 'running') onAbort();
   });
-  if (signal.aborted || containers.get(record.id)?.state !== 'running') end();
-  else signal.addEventListener('abort', end, { once: true });
+  if (signal.aborted || containers.get(record.id)?.state !== 'running') onAbort();
+  else signal.addEventListener('abort', onAbort, { once: true });
   try {
     return await child.exited;
   } finally {
-    signal.removeEventListener('abort', end);
+    signal.removeEventListener('abort', onAbort);
     forget();
   }
 }

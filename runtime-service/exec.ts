@@ -1,7 +1,9 @@
 import { CrispError, hasCode } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
+import type { ExitStatus } from '#linux/kernel.ts';
 import type { ContainerRecord } from './container.ts';
+import { ExecOutput } from './exec-output.ts';
 import { ExecSession } from './exec-session.ts';
 import type { Runtime } from './runtime.ts';
 
@@ -11,7 +13,10 @@ export interface ExecResult {
   readonly stderr: Buffer;
 }
 
+const STDIO = { stdin: 'null', stdout: 'pipe', stderr: 'pipe' } as const;
 const NO_DEADLINE_MS = 2 ** 31 - 1;
+/** How long a client whose deadline has passed waits for the end of what is being killed. */
+const KILL_MS = 5000;
 
 /** The container, where a command may be executed in it. Throws InvalidArgument, NotFound, FailedPrecondition. */
 export function checkExec(runtime: Runtime, idOrPrefix: string, command: readonly string[]): ContainerRecord {
@@ -31,7 +36,8 @@ export function runningContainer(runtime: Runtime, idOrPrefix: string): Containe
 
 /**
  * ExecSync: a command in a running container, with the container's user, groups, capabilities and filters. It runs in
- * a child cgroup of the container's, so that at the deadline all of it is killed, whatever it has forked.
+ * a child cgroup of the container's, so that at the deadline all of it is killed, whatever it has forked. When it ends by
+ * itself, what it has left in the background runs on, as with CRI-O and containerd.
  */
 export async function execSync(
   runtime: Runtime,
@@ -42,23 +48,47 @@ export async function execSync(
 ): Promise<ExecResult> {
   const record = checkExec(runtime, id, command);
   const session = new ExecSession(runtime, record);
-  await op.stage('prepare', () => session.prepare(command, false));
+  using output = new ExecOutput();
+  const started = performance.now();
+  let status: ExitStatus | undefined;
+  let isGone: boolean | undefined;
   try {
-    const output = await op.deadline('command', timeoutMs > 0 ? timeoutMs : NO_DEADLINE_MS, (signal) =>
-      session.run(signal),
-    );
-    await session.refuseFailure(output.status);
-    return { exitCode: output.status.code, stdout: output.stdout, stderr: output.stderr };
+    await op.stage('prepare', () => session.prepare(command, false));
+    const limit = timeoutMs > 0 ? timeoutMs : NO_DEADLINE_MS;
+    status = await op.deadline('command', limit, async (signal) => {
+      const { child } = await session.start(STDIO, false, signal);
+      output.follow(child.stdout, child.stderr);
+      return child.exited;
+    });
+    await op.stage('drain', () => output.drained());
+    const failure = await session.failureOf(status);
+    if (failure) throw failure;
+    return { exitCode: status.code, ...output.bytes() };
   } catch (error) {
-    if (hasCode(error, 'DeadlineExceeded')) {
-      throw new CrispError(
-        'DeadlineExceeded',
-        `command ${JSON.stringify(command[0])} did not end within ${timeoutMs / 1000} s and was killed`,
-        { cause: error },
-      );
-    }
-    throw error;
+    const late = timeoutMs > 0 && performance.now() - started >= timeoutMs;
+    if (status || !late || !hasCode(error, 'DeadlineExceeded')) throw error;
+    isGone = await session.end(op.detached('clean-up'), false, KILL_MS);
+    throw deadlineExceeded(command, timeoutMs, isGone, error);
   } finally {
-    await session.end(op.detached('clean-up'));
+    if (isGone === undefined) await session.end(op.detached('clean-up'), status !== undefined, KILL_MS);
   }
+}
+
+function deadlineExceeded(
+  command: readonly string[],
+  timeoutMs: number,
+  isGone: boolean,
+  cause: unknown,
+): CrispError {
+  const end = isGone ? 'was killed' : 'cannot be killed yet';
+  return new CrispError(
+    'DeadlineExceeded',
+    `command ${JSON.stringify(command[0])} did not end within ${timeoutMs / 1000} s and ${end}`,
+    {
+      cause,
+      hint: isGone
+        ? 'it may have done a part of its work: see whether it may be run again, or raise the timeout'
+        : 'see which processes of it are in state D: a device or a file system hangs',
+    },
+  );
 }

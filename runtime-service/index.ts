@@ -17,6 +17,7 @@ import { type ContainerRecord, imagesOf } from './container.ts';
 import { type ContainerChange, Containers } from './containers.ts';
 import { Creation } from './create.ts';
 import { checkExec, type ExecResult, execSync, runningContainer } from './exec.ts';
+import { ExecJobs } from './exec-jobs.ts';
 import { execStream, type StreamedCommand } from './exec-stream.ts';
 import { Exits } from './exits.ts';
 import { readFiles, writeFiles } from './files/index.ts';
@@ -114,6 +115,7 @@ export class RuntimeService {
       attachments: new Attachments(),
       oomKills: new OomKills(kernel.cgroups, () => containers.list()),
       firstSteps,
+      execJobs: new ExecJobs(() => runtime),
       handlers,
       host,
       ...definitions,
@@ -288,6 +290,7 @@ export class RuntimeService {
     await this.#stopping.close();
     this.#exits.close();
     await this.#cleanUps.close();
+    await this.#runtime.execJobs.close();
     await this.#stats.close();
     await this.#runtime.containers.close();
   }

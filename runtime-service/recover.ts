@@ -57,7 +57,9 @@ export async function recoverContainers(
       log.error({ container: id, error: describeError(error) }, 'container is not recovered');
     }
   };
-  await Promise.all([...containers.list().map(heal), ...execs.map((exec) => endExec(runtime, exec, op))]);
+  const take = (exec: StaleExec) =>
+    exec.hasEnded ? runtime.execJobs.keep(exec) : endExec(runtime, exec, op);
+  await Promise.all([...containers.list().map(heal), ...execs.map(take)]);
   await Promise.all([cleanUps.resume(), forgetUnreadable(runtime, unreadable)]);
 }
 

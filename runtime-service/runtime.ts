@@ -6,6 +6,7 @@ import type { Kernel } from '#linux/kernel.ts';
 import type { Attachments } from './attachments.ts';
 import type { CdiDevices } from './cdi/devices.ts';
 import type { Containers } from './containers.ts';
+import type { ExecJobs } from './exec-jobs.ts';
 import type { FirstSteps } from './first-steps.ts';
 import type { OciHooks } from './oci-hooks.ts';
 import type { Handlers } from './oci-runtime.ts';
@@ -22,6 +23,7 @@ export interface Runtime {
   readonly attachments: Attachments;
   readonly oomKills: OomKills;
   readonly firstSteps: FirstSteps;
+  readonly execJobs: ExecJobs;
   readonly handlers: Handlers;
   readonly host: SpecHost;
   readonly pods: Pods;

@@ -1,7 +1,7 @@
 /** Attended commands and ports of pods, on the real kernel. Runs as root. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -31,18 +31,14 @@ test('a command is attended: its pipes are its own, its exit code arrives, who s
   // The command outlives its runtime: a shell would wait for it, and keep its exit code to itself.
   const outlive = 'while kill -0 $$ 2>/dev/null; do sleep 0.01; done';
   const runtime = `(echo out; sleep 1000 & echo $! > bg; ${outlive}; exec sh -c 'exit 7') & echo $! > pid`;
-  const { child, terminal } = await kernel.streams.attend(
-    {
-      argv: ['/bin/sh', '-c', runtime],
-      env: { PATH: '/usr/bin:/bin' },
-      directory,
-      pidFile,
-      terminal: undefined,
-      stdio: { stdin: 'null', stdout: 'pipe', stderr: 'null' },
-    },
-    AbortSignal.timeout(DEADLINE),
-  );
-  assert.equal(terminal, undefined);
+  const { child } = await kernel.streams.attend({
+    argv: ['/bin/sh', '-c', runtime],
+    env: { PATH: '/usr/bin:/bin' },
+    directory,
+    pidFile,
+    terminal: undefined,
+    stdio: { stdin: 'null', stdout: 'pipe', stderr: 'null' },
+  });
   const said: Buffer[] = [];
   child.stdout?.on('data', (chunk: Buffer) => said.push(chunk));
   assert.deepEqual(await child.exited, { code: 7, signal: undefined });
@@ -54,36 +50,81 @@ test('a command is attended: its pipes are its own, its exit code arrives, who s
 test('a command that its runtime has waited for is an unknown end, not an endless wait', async (t) => {
   const kernel = await open(t);
   const directory = scratch(t);
-  const { child } = await kernel.streams.attend(
-    {
-      argv: ['/bin/sh', '-c', 'true & echo $! > pid; wait; sleep 1000 & echo $! > bg'],
-      env: { PATH: '/usr/bin:/bin' },
-      directory,
-      pidFile: join(directory, 'pid'),
-      terminal: undefined,
-      stdio: { stdin: 'null', stdout: 'null', stderr: 'null' },
-    },
-    AbortSignal.timeout(DEADLINE),
-  );
+  const { child } = await kernel.streams.attend({
+    argv: ['/bin/sh', '-c', 'true & echo $! > pid; wait; sleep 1000 & echo $! > bg'],
+    env: { PATH: '/usr/bin:/bin' },
+    directory,
+    pidFile: join(directory, 'pid'),
+    terminal: undefined,
+    stdio: { stdin: 'null', stdout: 'null', stderr: 'null' },
+  });
   assert.deepEqual(await child.exited, { code: 255, signal: undefined });
   process.kill(Number(readFileSync(join(directory, 'bg'), 'utf8')));
 });
 
 test("a runtime's own failure is told by its exit code", async (t) => {
   const kernel = await open(t);
-  const { child, terminal } = await kernel.streams.attend(
-    {
-      argv: ['/bin/sh', '-c', 'exit 9'],
-      env: {},
-      directory: scratch(t),
-      pidFile: '/nowhere',
-      terminal: 'socket',
-      stdio: { stdin: 'null', stdout: 'null', stderr: 'null' },
-    },
-    AbortSignal.timeout(DEADLINE),
-  );
-  assert.equal(terminal, undefined);
+  const { child, terminal } = await kernel.streams.attend({
+    argv: ['/bin/sh', '-c', 'exit 9'],
+    env: {},
+    directory: scratch(t),
+    pidFile: '/nowhere',
+    terminal: 'socket',
+    stdio: { stdin: 'null', stdout: 'null', stderr: 'null' },
+  });
+  assert.equal(await terminal(AbortSignal.timeout(DEADLINE)), undefined);
   assert.equal((await child.exited).code, 9);
+});
+
+test('at SIGTERM all ends that a runtime at work has begun, and who attends is found by the pid file', async (t) => {
+  const kernel = await open(t);
+  const directory = scratch(t);
+  const pidFile = join(directory, 'pid');
+  const mark = `sleep 88${Math.floor(Math.random() * 1e9)}`;
+  // A child of its own session whose parent has gone, one whose parent waits, and a runtime that heeds no signal.
+  const runtime = `trap '' TERM; (setsid ${mark} & ); sh -c 'trap "" TERM; ${mark}; :' & echo begun; ${mark}; :`;
+  const { child } = await kernel.streams.attend({
+    argv: ['/bin/sh', '-c', runtime],
+    env: { PATH: '/usr/bin:/bin' },
+    directory,
+    pidFile,
+    terminal: undefined,
+    stdio: { stdin: 'null', stdout: 'pipe', stderr: 'null' },
+  });
+  assert.ok(child.stdout);
+  await once(child.stdout, 'data');
+  assert.deepEqual(kernel.streams.attendants(pidFile), [child.process]);
+  assert.deepEqual(kernel.streams.attendants(`${pidFile}2`), []);
+  kernel.processes.signal(child.process, 15);
+  assert.deepEqual(await child.exited, { code: 137, signal: undefined });
+  const left = readdirSync('/proc').filter((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').includes(mark);
+    } catch {
+      return false;
+    }
+  });
+  assert.deepEqual(left, []);
+  assert.deepEqual(kernel.streams.attendants(pidFile), []);
+  child.stdout.destroy();
+});
+
+test('a runtime that fails leaves nothing behind', async (t) => {
+  const kernel = await open(t);
+  const { child } = await kernel.streams.attend({
+    argv: ['/bin/sh', '-c', 'sleep 1000 & echo $!; exit 9'],
+    env: { PATH: '/usr/bin:/bin' },
+    directory: scratch(t),
+    pidFile: '/nowhere',
+    terminal: undefined,
+    stdio: { stdin: 'null', stdout: 'pipe', stderr: 'null' },
+  });
+  let said = '';
+  child.stdout?.on('data', (chunk) => {
+    said += chunk;
+  });
+  assert.equal((await child.exited).code, 9);
+  assert.equal(kernel.processes.reference(Number(said)), undefined);
 });
 
 test('a port of a pod is reached through its namespace, IPv4 before IPv6, and a closed one is told', async (t) => {

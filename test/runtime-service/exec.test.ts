@@ -77,7 +77,9 @@ test('stdin is empty; the command runs with the environment of the container', a
 test('at the deadline all of the command is killed, however it hides, and the container runs on', async () => {
   const hidden =
     'trap "" TERM HUP INT; (setsid sleep 4321 &) ; setsid sh -c "sleep 4321 & sleep 4321" & sleep 4321';
-  await refused(sh(hidden, 1), 'DeadlineExceeded', /did not end within 1 s/);
+  const call = sh(hidden, 1);
+  await refused(call, 'DeadlineExceeded', /did not end within 1 s and was killed/);
+  await call.catch(({ message }) => assert.doesNotMatch(message, /retry is safe/));
   assert.deepEqual(processesWith('sleep 4321'), []);
   assert.equal((await node.status(id)).state, RUNNING);
   assert.deepEqual(
@@ -87,10 +89,53 @@ test('at the deadline all of the command is killed, however it hides, and the co
   assert.equal(node.processesIn(cgroup).length, 1);
 });
 
-test('what a command leaves in the background when it ends is ended with it', async () => {
-  const { code, out } = await sh('sleep 4322 >/dev/null 2>&1 & echo left');
-  assert.deepEqual([code, out], [0, 'left\n']);
-  assert.deepEqual(processesWith('sleep 4322'), []);
+/** The child cgroups of commands. */
+const execGroups = () => node.groups().filter((group) => /\/exec-[0-9a-f]{12}$/.test(group));
+const running = (mark: string) => processesWith(mark).filter((line) => /^\d+ sleep/.test(line));
+
+for (const [what, script] of [
+  [
+    'holds its outputs and ignores SIGHUP',
+    "trap '' HUP; (while :; do date >>/tmp/x; sleep 0.MARK; done) & echo left",
+  ],
+  ['has its streams on /dev/null', 'sleep MARK >/dev/null 2>&1 & echo left'],
+  ['has a session of its own', 'setsid sleep MARK & echo left'],
+] as const) {
+  test(`a job that ${what} holds up no command, and runs on; its cgroup goes with it`, async () => {
+    const mark = `43${Math.floor(Math.random() * 1e9)}`;
+    for (const timeout of [0, 20])
+      assert.deepEqual(await sh(script.replace('MARK', mark), timeout), { code: 0, out: 'left\n', err: '' });
+    await until('both jobs are at work', () => processesWith(mark).length >= 2);
+    assert.ok(execGroups().length >= 2);
+    await node.restart('kill');
+    assert.ok(processesWith(mark).length >= 2, 'a restart is none of their concern');
+    await until('no job is at work', () => {
+      const lines = processesWith(mark);
+      for (const line of lines) process.kill(Number(line.split(' ')[0]), 'SIGKILL');
+      return lines.length === 0;
+    });
+    await until('their groups are gone', () => execGroups().length === 0);
+  });
+}
+
+test('jobs end with their container, and their cgroups, too', async () => {
+  const other = await node.run(pod);
+  const mark = `44${Math.floor(Math.random() * 1e9)}`;
+  assert.equal((await node.exec(other, ['sh', '-c', `setsid sleep ${mark} & :`])).code, 0);
+  await until('it runs', () => running(mark).length === 1);
+  await node.stop(other, 0);
+  assert.deepEqual(processesWith(mark), []);
+  await node.remove(other);
+  await until('its group is gone', () => execGroups().length === 0);
+});
+
+test('a job that goes on writing does not hold up its command, whose output is whole', async () => {
+  const mark = `45${Math.floor(Math.random() * 1e9)}`;
+  const { code, out } = await sh(`echo first; (while :; do echo ${mark}; done) & echo last`);
+  assert.equal(code, 0);
+  assert.match(out, /^first\n/);
+  assert.match(out, /^last\n/m);
+  await until('it has met the closed pipe', () => execGroups().length === 0);
 });
 
 test('a client that goes away ends its command', async () => {

@@ -1,10 +1,13 @@
 /** Programs of the node that fail: OCI runtimes, conmon, and processes that are killed from outside. */
 import assert from 'node:assert/strict';
-import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, globSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fromBigInt } from '#api/cri/v1/index.ts';
 import { EXITED, endsClean, nanoseconds, processesWith, RUNNING, refused, TestNode, until } from '../pods.ts';
+import { openSpdy } from '../streaming/sessions.ts';
 
 const base = process.env['CRISP_TEST_DIR'] ?? '';
 const program = (name: string) => join(base, `${name}-${process.pid}`);
@@ -32,8 +35,14 @@ const clinging = script(
   'clinging',
   `${verb}; [ "$v" = delete ] && [ -e ${mark} ] && { echo "cannot let go" >&2; exit 1; }; exec runc "$@"`,
 );
+// The words before the program are the wrapper's own process: what is killed in its course is all of them.
+const slow = script('slow', `${verb}; [ "$v" = exec ] && { touch "$0.at-work"; sleep 1.5; }; exec runc "$@"`);
+const stuck = script(
+  'stuck',
+  `${verb}; [ "$v" = exec ] && { touch "$0.at-work"; sleep 7655; }; exec runc "$@"`,
+);
 const monitor = script('conmon', 'exec conmon "$@"');
-const handlers = { failing, hanging, nostart, clinging, missing: '/no/such/runtime' };
+const handlers = { failing, hanging, nostart, clinging, slow, stuck, missing: '/no/such/runtime' };
 const node = await TestNode.start('faults', {
   runtime: 'runc',
   extra: [
@@ -130,6 +139,99 @@ test('a conmon that fails, and one that is missing', async () => {
   script('conmon', 'exec conmon "$@"');
   chmodSync(monitor, 0o755);
   await node.remove(await node.run(pod));
+});
+
+const execTraces = (id: string): string[] => [
+  ...node.groups().filter((group) => group.includes(`${id}/exec-`)),
+  ...readdirSync(join(node.settings.directory, 'state/containers', id)).filter((name) =>
+    name.startsWith('exec-'),
+  ),
+];
+
+async function atWork(handler: string): Promise<void> {
+  await until('the runtime is at work', () => existsSync(`${handler}.at-work`));
+  rmSync(`${handler}.at-work`);
+}
+
+for (const [name, program, what] of [
+  ['slow', slow, 'slower than the deadline'],
+  ['stuck', stuck, 'stuck'],
+] as const) {
+  test(`a runtime that is ${what}: neither it nor its command outlives the answer`, async () => {
+    const id = await node.run(await podWith(name));
+    const mark = `sleep 77${Math.floor(Math.random() * 1e9)}`;
+    const call = node.exec(id, mark.split(' '), 1);
+    await refused(call, 'DeadlineExceeded', /did not end within 1 s and was killed/);
+    assert.deepEqual(
+      [...processesWith(mark), ...processesWith(`exec-`).filter((line) => line.includes(id))],
+      [],
+    );
+    assert.deepEqual(execTraces(id), []);
+    await atWork(program);
+
+    const client = new AbortController();
+    const request = { containerId: id, cmd: mark.split(' '), timeout: fromBigInt(0n) };
+    const cancelled = node.client.ExecSync(request, { signal: client.signal });
+    await atWork(program);
+    client.abort();
+    await refused(cancelled, 'Cancelled');
+    await until('nothing of it is left', () => execTraces(id).length === 0);
+    assert.deepEqual(processesWith(mark), []);
+
+    for (const tty of [false, true]) {
+      const wishes = { stdin: false, stdout: true, stderr: !tty, tty };
+      const { url } = await node.client.Exec({ containerId: id, cmd: mark.split(' '), ...wishes });
+      const session = await openSpdy(url, wishes);
+      await atWork(program);
+      session.vanish();
+      await until('nothing of it is left', () => execTraces(id).length === 0);
+      assert.deepEqual(processesWith(mark), []);
+      assert.deepEqual(
+        processesWith('exec-').filter((line) => line.includes(id)),
+        [],
+      );
+    }
+
+    const lost = node.exec(id, mark.split(' '), 0).catch(() => {});
+    await atWork(program);
+    await node.restart('kill');
+    await lost;
+    await until('the next daemon has ended it', () => execTraces(id).length === 0);
+    assert.deepEqual(processesWith(mark), []);
+    assert.deepEqual(
+      processesWith('exec-').filter((line) => line.includes(id)),
+      [],
+    );
+    await node.remove(id);
+  });
+}
+
+test('a command whose cgroup cannot be made leaves no file behind', async () => {
+  const id = await node.run(await node.runPod());
+  const { cgroup } = await node.facts(id);
+  const groups = globSync([`/sys/fs/cgroup${cgroup}`, `/sys/fs/cgroup/*${cgroup}`]);
+  const mount = (...args: string[]) => assert.equal(spawnSync('mount', args).status, 0);
+  for (const group of groups) {
+    mount('--bind', group, group);
+    mount('-o', 'remount,bind,ro', group);
+  }
+  try {
+    await refused(node.exec(id, ['true']), 'Internal', /make cgroup/);
+    const { url } = await node.client.Exec({
+      containerId: id,
+      cmd: ['true'],
+      stdin: false,
+      stdout: true,
+      stderr: true,
+      tty: false,
+    });
+    const session = await openSpdy(url, { stdout: true, stderr: true });
+    assert.equal((await session.ended()).status.status, 'Failure');
+  } finally {
+    for (const group of groups) spawnSync('umount', [group]);
+  }
+  await until('nothing is left', () => execTraces(id).length === 0);
+  await node.remove(id);
 });
 
 async function monitorOf(id: string): Promise<number> {
