@@ -20,18 +20,14 @@ export interface RemoteCommand {
   destroy(): void;
 }
 
-/** How long a client may take for the last bytes of one stream. */
-const FLUSH_MS = 10_000;
-
-/** Ends a sink and waits until what was written is on its way, or the sink is gone, or the client takes too long. */
+/**
+ * Ends a sink and waits until what was written is on its way, or the sink is gone with the connection: a client that
+ * takes nothing is waited for as long as it is there, or its end would be told before the last bytes.
+ */
 export function ended(sink: Writable | undefined, last?: string): Promise<void> {
   if (!sink || sink.destroyed) return Promise.resolve();
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, FLUSH_MS);
-    finished(sink, { readable: false }, () => {
-      clearTimeout(timer);
-      resolve();
-    });
+    finished(sink, { readable: false }, () => resolve());
     sink.end(last);
   });
 }

@@ -30,6 +30,9 @@ export interface TestSession {
   until(what: string, condition: () => boolean): Promise<void>;
   /** Waits for the end of the connection. */
   ended(): Promise<Ended>;
+  /** Takes nothing from the connection any more, until it is resumed. */
+  pause(): void;
+  resume(): void;
   /** Cuts the connection. */
   vanish(): void;
 }
@@ -62,6 +65,8 @@ export const openSpdy: Open = async (url, wishes) => {
       await client.until('the connection ends', () => client.closed);
       return result(text('stdout'), text('stderr'), text('error'));
     },
+    pause: () => void client.socket.pause(),
+    resume: () => void client.socket.resume(),
     vanish: () => client.socket.destroy(),
   };
 };
@@ -121,6 +126,8 @@ export const openWebSocket =
           plain && text(3) !== '' ? JSON.stringify({ message: text(3) }) : text(3),
         );
       },
+      pause: () => socket.pause(),
+      resume: () => socket.resume(),
       vanish: () => socket.terminate(),
     };
   };

@@ -64,14 +64,16 @@ export class SpdySession implements StreamOwner {
     this.ended = this.#serve(head);
   }
 
-  /** Tells the peer of an orderly end, once all that was written is on its way, and waits a little for it to close. */
+  /** Tells the peer of an orderly end, and, once all that was written is on its way, waits a little for it to close. */
   async close(): Promise<void> {
     if (this.#closing) return;
     this.#closing = true;
     this.#goAway(frames.GOAWAY_STATUS.ok);
     for (const stream of this.#streams.values()) stream.resume();
-    this.#transport.end();
-    const timer = setTimeout(() => this.#transport.destroy(), CLOSE_MS);
+    let timer: NodeJS.Timeout | undefined;
+    this.#transport.end(() => {
+      timer = setTimeout(() => this.#transport.destroy(), CLOSE_MS).unref();
+    });
     await this.ended;
     clearTimeout(timer);
   }
