@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
-import { KeyedQueue, SingleFlight } from './single-flight.ts';
+import { KeyedQueue, SharedFlight, SingleFlight } from './single-flight.ts';
 
 test('calls with one key join, others do not', async () => {
   const flight = new SingleFlight<string, number>();
@@ -91,4 +91,45 @@ test('an act may enqueue under its own key', async () => {
   });
   await later;
   assert.deepEqual(log, ['first', 'later']);
+});
+
+test('shared work outlives each of its callers but the last', async () => {
+  const flight = new SharedFlight<string, string>();
+  const gate = Promise.withResolvers<string>();
+  const signals: AbortSignal[] = [];
+  const start = (signal: AbortSignal) => {
+    signals.push(signal);
+    return gate.promise;
+  };
+  const [first, second] = [new AbortController(), new AbortController()];
+  const calls = [flight.run('a', first.signal, start), flight.run('a', second.signal, start)];
+  first.abort(new Error('gone'));
+  await assert.rejects(calls[0] as Promise<string>, /gone/);
+  assert.equal(signals[0]?.aborted, false);
+  gate.resolve('done');
+  assert.equal(await calls[1], 'done');
+  assert.equal(signals.length, 1);
+});
+
+test('who comes while abandoned work is being called off waits for that, and starts anew', async () => {
+  const flight = new SharedFlight<string, string>();
+  const gate = Promise.withResolvers<string>();
+  const order: string[] = [];
+  const first = new AbortController();
+  const call = flight.run('a', first.signal, (signal) => {
+    signal.addEventListener('abort', () => order.push('aborted'));
+    return gate.promise.finally(() => order.push('called off'));
+  });
+  first.abort(new Error('gone'));
+  await assert.rejects(call, /gone/);
+  await turn();
+  const { signal } = new AbortController();
+  const again = flight.run('a', signal, async () => {
+    order.push('anew');
+    return 'second';
+  });
+  await turn();
+  gate.reject(new Error('cancelled'));
+  assert.equal(await again, 'second');
+  assert.deepEqual(order, ['aborted', 'called off', 'anew']);
 });

@@ -1,3 +1,5 @@
+import { CrispError } from './errors.ts';
+
 /**
  * Retries join: of all calls with one key only the first runs, the others wait for its outcome, its error included.
  * The entry is gone before the outcome is delivered, so it cannot outlive its owner.
@@ -21,6 +23,64 @@ export class SingleFlight<K, V> {
 
   get size(): number {
     return this.#running.size;
+  }
+}
+
+interface Shared<V> {
+  readonly controller: AbortController;
+  readonly promise: Promise<V>;
+  waiters: number;
+}
+
+/**
+ * The same for work that can be called off: it belongs to none of those who wait for it. Each waits with a signal of its
+ * own, and when the last one has left the work is aborted; who comes then waits until that is over, and starts anew.
+ */
+export class SharedFlight<K, V> {
+  readonly #running = new Map<K, Shared<V>>();
+
+  /** Rejects with the signal's reason at its abort. `start` gets the signal of the work itself. */
+  async run(key: K, signal: AbortSignal, start: (signal: AbortSignal) => Promise<V>): Promise<V> {
+    const left = Promise.withResolvers<never>();
+    left.promise.catch(() => {});
+    const leave = () => left.reject(signal.reason);
+    signal.addEventListener('abort', leave, { once: true });
+    try {
+      for (;;) {
+        signal.throwIfAborted();
+        const work = this.#running.get(key) ?? this.#start(key, start);
+        if (!work.controller.signal.aborted) return await this.#join(work, left.promise);
+        await Promise.race([work.promise.catch(() => {}), left.promise]);
+      }
+    } finally {
+      signal.removeEventListener('abort', leave);
+    }
+  }
+
+  /** Settles when no work runs that runs now. Never rejects. */
+  async settled(): Promise<void> {
+    await Promise.allSettled([...this.#running.values()].map(({ promise }) => promise));
+  }
+
+  async #join(work: Shared<V>, left: Promise<never>): Promise<V> {
+    work.waiters++;
+    try {
+      return await Promise.race([work.promise, left]);
+    } finally {
+      work.waiters--;
+      // No harm where the work is done.
+      if (work.waiters === 0)
+        work.controller.abort(new CrispError('Cancelled', 'nobody waits for it any more'));
+    }
+  }
+
+  #start(key: K, start: (signal: AbortSignal) => Promise<V>): Shared<V> {
+    const controller = new AbortController();
+    const promise = start(controller.signal).finally(() => this.#running.delete(key));
+    promise.catch(() => {}); // told to the waiters, of whom there may be none left
+    const work = { controller, promise, waiters: 0 };
+    this.#running.set(key, work);
+    return work;
   }
 }
 

@@ -288,6 +288,7 @@ export class RuntimeService {
   async close(): Promise<void> {
     this.#forgetUnits?.();
     await this.#stopping.close();
+    await this.#starting.close();
     this.#exits.close();
     await this.#cleanUps.close();
     await this.#runtime.execJobs.close();

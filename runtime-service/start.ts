@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { CrispError, describeError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
-import { SingleFlight } from '#core/single-flight.ts';
+import { SharedFlight } from '#core/single-flight.ts';
 import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from './container.ts';
 import { startMonitor } from './monitor.ts';
 import type { PodOfContainer } from './ports.ts';
@@ -14,15 +14,18 @@ import type { Runtime } from './runtime.ts';
 import { ofCheckpoint, ofProcess, undoContainer } from './undo.ts';
 
 const START_ERROR = 128;
+/** A client's wait; each step within has a nearer deadline of its own. */
+const JOIN_MS = 10 * 60_000;
 /** Until the runtime has moved the container's process, on a node that has other work too. */
 const MOVE_MS = 40;
 
 /**
  * StartContainer: monitor, OCI create, OCI start. Returns when the user's program has been executed. A failure is the
- * call's error, and the container is EXITED with code 128 and reason StartError. A retry joins.
+ * call's error, and the container is EXITED with code 128 and reason StartError. A retry joins, and
+ * the start goes on as long as one of those who have asked for it waits.
  */
 export class Starting {
-  readonly #flights = new SingleFlight<ContainerId, void>();
+  readonly #flights = new SharedFlight<ContainerId, void>();
   readonly #runtime: Runtime;
 
   constructor(runtime: Runtime) {
@@ -30,17 +33,25 @@ export class Starting {
   }
 
   start(id: ContainerId, op: Operation): Promise<void> {
-    const { containers } = this.#runtime;
-    return this.#flights.run(id, () =>
-      containers.exclusive(id, async () => {
-        // No other call starts it now: a start that an earlier daemon did not finish is a start error first.
-        // And limits that it was changing are changed, or set back.
-        const { state, update } = containers.get(id) ?? {};
-        if (state === 'starting' || update)
-          await recoverContainer(this.#runtime, id, op.detached('take back'));
-        await this.#start(containers.resolve(id), op);
-      }),
+    return op.deadline('start', JOIN_MS, (signal) =>
+      this.#flights.run(id, signal, (shared) => this.#inTurn(id, op.detached('start', shared))),
     );
+  }
+
+  /** Waits for what is under way, which the end of its callers ends. */
+  close(): Promise<void> {
+    return this.#flights.settled();
+  }
+
+  #inTurn(id: ContainerId, op: Operation): Promise<void> {
+    const { containers } = this.#runtime;
+    return containers.exclusive(id, async () => {
+      // No other call starts it now: a start that an earlier daemon did not finish is a start error first.
+      // And limits that it was changing are changed, or set back.
+      const { state, update } = containers.get(id) ?? {};
+      if (state === 'starting' || update) await recoverContainer(this.#runtime, id, op.detached('take back'));
+      await this.#start(containers.resolve(id), op);
+    });
   }
 
   async #start(record: ContainerRecord, op: Operation): Promise<void> {

@@ -41,8 +41,12 @@ const stuck = script(
   'stuck',
   `${verb}; [ "$v" = exec ] && { touch "$0.at-work"; sleep 7655; }; exec runc "$@"`,
 );
+const waiting = script(
+  'waiting',
+  `${verb}; [ "$v" = create ] && { touch "$0.at-work"; until [ -e "$0.go" ]; do sleep 0.05; done; }; exec runc "$@"`,
+);
 const monitor = script('conmon', 'exec conmon "$@"');
-const handlers = { failing, hanging, nostart, clinging, slow, stuck, missing: '/no/such/runtime' };
+const handlers = { failing, hanging, nostart, clinging, slow, stuck, waiting, missing: '/no/such/runtime' };
 const node = await TestNode.start('faults', {
   runtime: 'runc',
   extra: [
@@ -205,6 +209,35 @@ for (const [name, program, what] of [
     await node.remove(id);
   });
 }
+
+test('a start that two have asked for is called off by the going of both alone', async () => {
+  const pod = await podWith('waiting');
+  const begun = async (containerId: string) => {
+    const clients = [new AbortController(), new AbortController()] as const;
+    const [first, second] = [
+      node.client.StartContainer({ containerId }, { signal: clients[0].signal }),
+      node.client.StartContainer({ containerId }, { signal: clients[1].signal }),
+    ];
+    await atWork(waiting);
+    await node.client.Version({ version: '' }); // by now the second call has come, too
+    clients[0].abort();
+    await refused(first, 'Cancelled');
+    return { second, leave: () => clients[1].abort() };
+  };
+  const [one, two] = [await node.create(pod), await node.create(pod)];
+  const abandoned = await begun(one);
+  abandoned.leave();
+  await refused(abandoned.second, 'Cancelled');
+  await until('it is taken back', async () => (await node.status(one)).state === EXITED);
+  assert.equal((await node.status(one)).reason, 'StartError');
+  await until('nothing of it is left', () => processesWith(one).length === 0);
+
+  const joined = await begun(two);
+  writeFileSync(`${waiting}.go`, '');
+  await joined.second;
+  assert.equal((await node.status(two)).state, RUNNING);
+  await Promise.all([node.remove(one), node.remove(two)]);
+});
 
 test('a command whose cgroup cannot be made leaves no file behind', async () => {
   const id = await node.run(await node.runPod());
