@@ -1,7 +1,15 @@
 import { PassThrough, type Readable } from 'node:stream';
 import { throwIfAborted } from './abort.ts';
 import { refused } from './errno.ts';
-import type { Child, ExitStatus, Output, Processes, ProcessRef, SpawnRequest } from './kernel.ts';
+import type {
+  Child,
+  ExitStatus,
+  HeldProcess,
+  Output,
+  Processes,
+  ProcessRef,
+  SpawnRequest,
+} from './kernel.ts';
 import { run } from './run.ts';
 
 /** What a program says and how it ends; undefined: it says nothing and runs until it is killed. */
@@ -97,6 +105,15 @@ export class FakeProcesses implements Processes {
   alive(process: ProcessRef): boolean {
     const found = this.reference(process.pid);
     return found?.startTime === process.startTime && found.bootId === process.bootId;
+  }
+
+  hold(process: ProcessRef): HeldProcess | undefined {
+    if (!this.alive(process)) return undefined;
+    let status: ExitStatus | undefined;
+    void this.#entries.get(process.pid)?.ended.then((ended) => {
+      status = ended;
+    });
+    return { status: () => status, [Symbol.dispose]() {} };
   }
 
   executable(process: ProcessRef): string | undefined {

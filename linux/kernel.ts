@@ -206,6 +206,12 @@ export interface Output {
   readonly stderr: Buffer;
 }
 
+/** A process of whatever parent whose end is to be known. */
+export interface HeldProcess extends Disposable {
+  /** How it has ended, once its parent has reaped it; undefined until then, and always before Linux 6.15. */
+  status(): ExitStatus | undefined;
+}
+
 export interface Processes {
   /**
    * posix_spawn: signals and mask reset, own session, no descriptor beyond those named, soft limit of files 1024. With
@@ -226,6 +232,8 @@ export interface Processes {
   reference(pid: number): ProcessRef | undefined;
   /** Whether this very process lives. */
   alive(process: ProcessRef): boolean;
+  /** Takes a descriptor of a living process; undefined where it has ended, and where the kernel would never tell its end. */
+  hold(process: ProcessRef): HeldProcess | undefined;
   /** What it executes, as /proc/PID/exe leads there; undefined where it has ended. */
   executable(process: ProcessRef): string | undefined;
   /** Sends a signal through a pidfd after checking identity; false where the process is gone. */

@@ -5,8 +5,9 @@ import { CrispError } from '#core/errors.ts';
 import type { ProcessWatches } from './child.ts';
 import { begun, entering } from './entering.ts';
 import { check, errnoName, fromNode } from './errno.ts';
+import { hold } from './held-process.ts';
 import { isAlive, referenceOf } from './identity.ts';
-import type { Child, Processes, ProcessRef, SpawnRequest, StdioIn } from './kernel.ts';
+import type { Child, HeldProcess, Processes, ProcessRef, SpawnRequest, StdioIn } from './kernel.ts';
 import { lastErrno, pidfdOpen, pidfdSendSignal } from './libc.ts';
 import { run } from './run.ts';
 import { SealedProgram } from './sealed-program.ts';
@@ -80,6 +81,10 @@ export class RealProcesses implements Processes {
 
   alive(process: ProcessRef): boolean {
     return isAlive(process, this.bootId);
+  }
+
+  hold(process: ProcessRef): HeldProcess | undefined {
+    return hold(process, this.bootId);
   }
 
   executable(process: ProcessRef): string | undefined {

@@ -1,13 +1,16 @@
 /**
  * How crisp learns that a container has ended: conmon's exit file (seen by inotify within 0.1 ms) is the first
  * witness, the emptied cgroup the second. Where the monitor was killed and no file will come, the sweep finds the
- * process gone by its reference, and the cgroup is emptied before anything is published.
+ * process gone by its reference, and the cgroup is emptied before anything is published. Its code is then the kernel's, by
+ * the descriptor of the process that crisp holds while the container runs (Linux 6.15); else it is not known.
  */
 import { type FSWatcher, watch } from 'node:fs';
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId } from '#core/ids.ts';
 import { Operation } from '#core/operation.ts';
+import type { HeldProcess } from '#linux/kernel.ts';
 import type { CleanUps } from './clean-up.ts';
 import { type ContainerExit, type ContainerRecord, mayRun, nowNanoseconds } from './container.ts';
 import { placesOf, type Runtime } from './runtime.ts';
@@ -15,6 +18,9 @@ import { placesOf, type Runtime } from './runtime.ts';
 const SWEEP_MS = 2000;
 /** How long a dead container's exit file may be on its way from a living monitor. */
 const MONITOR_GRACE_MS = 10_000;
+/** A process that has ended is reaped at once, by its monitor or the machine's first process. */
+const REAP_LOOKS = 20;
+const REAP_POLL_MS = 5;
 const UNKNOWN_CODE = 255;
 const MESSAGE_UNKNOWN =
   'the exit code is not known: monitor and container were both ended, or the node restarted';
@@ -30,6 +36,9 @@ export class Exits {
   /** Ends that a full disk has refused: their exit files are kept, and they are written when there is room. */
   readonly #unwritten = new Set<ContainerId>();
   readonly #missingSince = new Map<ContainerId, number>();
+  /** By which an end is known whose exit file could not be written, or whose monitor was killed. */
+  readonly #held = new Map<ContainerId, HeldProcess>();
+  #forgetHeld: (() => void) | undefined;
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
   readonly #cleanUps: Pick<CleanUps, 'ended'>;
@@ -43,6 +52,11 @@ export class Exits {
   /** Begins to watch; the first sweep tells what ended before. */
   async open(): Promise<void> {
     for (const record of this.#runtime.containers.list()) this.#runtime.oomKills.expect(record);
+    for (const record of this.#runtime.containers.list()) this.#hold(record.id, record);
+    this.#forgetHeld = this.#runtime.containers.onChange((after, before) => {
+      const id = (after ?? before)?.id;
+      if (id) this.#hold(id, after);
+    });
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     this.#watcher = watch(this.#directory, (_event, name) => {
       if (name && isFullId(name)) void this.#settle(name as ContainerId);
@@ -58,8 +72,22 @@ export class Exits {
   }
 
   close(): void {
+    this.#forgetHeld?.();
+    for (const id of this.#held.keys()) this.#hold(id, undefined);
     this.#watcher?.close();
     clearInterval(this.#timer);
+  }
+
+  /** Holds the process of a container that runs, and lets go of one that does not. */
+  #hold(id: ContainerId, record: ContainerRecord | undefined): void {
+    const held = this.#held.get(id);
+    if (record?.state === 'running' && record.process) {
+      const taken = held ?? this.#runtime.kernel.processes.hold(record.process);
+      if (taken) this.#held.set(id, taken);
+    } else if (held) {
+      held[Symbol.dispose]();
+      this.#held.delete(id);
+    }
   }
 
   /** Looks after all that may run: exit files that no event told, and processes that are gone without one. */
@@ -121,9 +149,20 @@ export class Exits {
     });
   }
 
+  /** The end as the kernel tells it, once the process is reaped; its time is that of the look. */
+  async #seen(id: ContainerId): Promise<Told | undefined> {
+    const held = this.#held.get(id);
+    for (let look = 0; held && look < REAP_LOOKS; look++) {
+      const status = held.status();
+      if (status) return { code: status.code, finishedAt: nowNanoseconds() };
+      await sleep(REAP_POLL_MS);
+    }
+    return undefined;
+  }
+
   async #conclude(record: ContainerRecord, op: Operation): Promise<ContainerExit> {
     const { kernel, options, log } = this.#runtime;
-    const told = await readExit(placesOf(options, record.id).exitFile);
+    const told = (await readExit(placesOf(options, record.id).exitFile)) ?? (await this.#seen(record.id));
     try {
       // In a shared pid namespace the others outlive the first process; and an exec may still be at work.
       if (kernel.cgroups.processes(record.cgroup.path).length > 0) {
@@ -157,7 +196,7 @@ async function readExit(path: string): Promise<Told | undefined> {
   try {
     const [text, { mtimeNs }] = await Promise.all([readFile(path, 'utf8'), stat(path, { bigint: true })]);
     const code = Number(text.trim());
-    return Number.isInteger(code) ? { code, finishedAt: mtimeNs } : undefined;
+    return text.trim() !== '' && Number.isInteger(code) ? { code, finishedAt: mtimeNs } : undefined;
   } catch {
     return undefined;
   }

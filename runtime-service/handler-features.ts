@@ -7,6 +7,7 @@ import { dirname } from 'node:path';
 import { CrispError } from '#core/errors.ts';
 import type { Processes } from '#linux/kernel.ts';
 import { PROGRAM_ENV } from './programs.ts';
+import { endText } from './signals.ts';
 
 export interface HandlerFeatures {
   /** First line of `--version`. */
@@ -175,10 +176,7 @@ export class FeatureProbe {
     const [version, features] = await Promise.all([run('--version'), run('features')]);
     if (version.status.code !== 0) {
       const said = version.stderr.toString('utf8').trim().slice(0, 500);
-      throw new CrispError(
-        'RuntimeFailed',
-        `${path} --version: ${said || `exit code ${version.status.code}`}`,
-      );
+      throw new CrispError('RuntimeFailed', `${path} --version: ${said || endText(version.status)}`);
     }
     const document = features.status.code === 0 ? features.stdout.toString('utf8') : undefined;
     return featuresOf(document, version.stdout.toString('utf8'));

@@ -10,6 +10,7 @@ import type { HandlerOptions, RuntimeOptions } from './options.ts';
 import { needPassable } from './passable.ts';
 import { PROGRAM_ENV } from './programs.ts';
 import { RuntimeProgram } from './runtime-program.ts';
+import { endText } from './signals.ts';
 
 /** One OCI runtime by exec: crun, runc or whatever takes the same verbs. Its own state lives under `stateRoot`. */
 export class OciRuntime {
@@ -121,7 +122,7 @@ export class OciRuntime {
     const argv = this.command('checkpoint', ...paths, '--leave-running', ...CRIU_FLAGS, id);
     const { status, stderr } = await this.#processes.run({ argv, env: PROGRAM_ENV, limit: 64 << 10 }, signal);
     if (status.code === 0) return;
-    const text = words(stderr) || `exit code ${status.code}`;
+    const text = words(stderr) || endText(status);
     const why = await reason();
     throw new CrispError(
       'RuntimeFailed',
@@ -162,7 +163,7 @@ export class OciRuntime {
     if (output.status.code !== 0 && !tolerated?.test(text)) {
       throw new CrispError(
         'RuntimeFailed',
-        `${basename(this.#program.path)} ${stage}: ${text || `exit code ${output.status.code}`}`,
+        `${basename(this.#program.path)} ${stage}: ${text || endText(output.status)}`,
       );
     }
     return output;

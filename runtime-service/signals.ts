@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import { CrispError } from '#core/errors.ts';
+import type { ExitStatus } from '#linux/kernel.ts';
 
 const SIGRTMIN = 34;
 const SIGRTMAX = 64;
@@ -8,6 +9,13 @@ const NUMBERS = new Map<string, number>([
   ...Object.entries(constants.signals),
   ['SIGCLD', constants.signals.SIGCHLD],
 ]);
+
+/** How a program has ended, for messages: `killed by SIGKILL`, `exit code 3`. */
+export function endText({ code, signal }: ExitStatus): string {
+  if (signal === undefined) return `exit code ${code}`;
+  const known = Object.entries(constants.signals).find(([, number]) => number === signal);
+  return `killed by ${known?.[0] ?? `signal ${signal}`}`;
+}
 
 /**
  * The number of a signal by its name (`SIGTERM`, `TERM`, `SIGRTMIN+3`) or number as text, as images and CRI write it.

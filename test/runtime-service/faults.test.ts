@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, globSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { release } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -267,6 +268,12 @@ test('a command whose cgroup cannot be made leaves no file behind', async () => 
   await node.remove(id);
 });
 
+const [major = 0, minor = 0] = release().split('.').map(Number);
+/** A pidfd tells how its process has ended, whoever its parent is. */
+const kernelTells = major > 6 || (major === 6 && minor >= 15);
+/** The end of a container that was killed without a monitor. */
+const KILLED = kernelTells ? [137, 'Error'] : [255, 'Unknown'];
+
 async function monitorOf(id: string): Promise<number> {
   const found = processesWith(id).filter((line) => /^\d+ \S*conmon /.test(line));
   assert.equal(found.length, 1, found.join('\n'));
@@ -283,8 +290,9 @@ test('conmon is killed: the container is watched on, and its end is noticed', as
   assert.equal((await node.status(id)).state, RUNNING);
   process.kill((await node.facts(id)).pid, 'SIGKILL');
   const { exitCode, reason, message, finishedAt } = await node.exited(id);
-  assert.deepEqual([exitCode, reason], [255, 'Unknown']);
-  assert.ok(message !== '' && nanoseconds(finishedAt) > 0n);
+  assert.deepEqual([exitCode, reason], KILLED);
+  assert.ok(kernelTells || message !== '');
+  assert.ok(nanoseconds(finishedAt) > 0n);
   await node.remove(id);
 });
 
@@ -296,8 +304,8 @@ test('container and conmon are both killed; and a container without conmon is st
   process.kill(pid, 'SIGKILL');
   process.kill(await monitorOf(alone), 'SIGKILL');
   await node.stop(alone, 0);
-  assert.equal((await node.status(alone)).exitCode, 255);
-  assert.deepEqual([(await node.exited(both)).exitCode, (await node.status(both)).reason], [255, 'Unknown']);
+  assert.equal((await node.status(alone)).exitCode, KILLED[0]);
+  assert.deepEqual([(await node.exited(both)).exitCode, (await node.status(both)).reason], KILLED);
   await Promise.all([node.remove(both), node.remove(alone)]);
 });
 

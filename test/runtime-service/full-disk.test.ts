@@ -1,7 +1,8 @@
 /** The daemon's disk is full: what makes is refused in clear words and leaves nothing, what removes succeeds. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { release } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { busyboxImage } from '../images.ts';
@@ -15,6 +16,9 @@ const node = await TestNode.start('full', {
     }
   },
 });
+const [major = 0, minor = 0] = release().split('.').map(Number);
+/** A pidfd tells how its process has ended, whoever its parent is. */
+const kernelTells = major > 6 || (major === 6 && minor >= 15);
 const root = join(node.settings.directory, 'root');
 const state = join(node.settings.directory, 'state');
 
@@ -106,6 +110,30 @@ test('with the tmpfs of the state full as well, all that stops and removes succe
   await node.client.RemovePodSandbox({ podSandboxId: pod });
   empty();
   assert.deepEqual(node.traces(), []);
+});
+
+test('with the tmpfs of the state full the code of a container is still its own, where the kernel tells it', async () => {
+  const pod = await node.runPod();
+  const [killed, ends] = [
+    await node.run(pod),
+    await node.run(pod, {
+      command: ['sh', '-c', 'while ! test -e /dev/shm/go; do sleep 0.05; done; exit 6'],
+    }),
+  ];
+  const { pid } = await node.facts(killed);
+  assert.equal((await node.exec(killed, ['true'])).code, 0);
+  fill(root, state);
+  process.kill(pid, 'SIGKILL');
+  await node.exited(killed);
+  empty();
+  assert.equal((await node.status(killed)).exitCode, kernelTells ? 137 : 255);
+  fill(state);
+  writeFileSync(`/proc/${(await node.facts(ends)).pid}/root/dev/shm/go`, '');
+  await node.exited(ends);
+  empty();
+  const { exitCode, reason } = await node.status(ends);
+  assert.deepEqual([exitCode, reason], kernelTells ? [6, 'Error'] : [255, 'Unknown']);
+  await Promise.all([node.remove(killed), node.remove(ends)]);
 });
 
 test('a container that ends on a full disk is EXITED with its code, also after a restart', async () => {
