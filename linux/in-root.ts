@@ -2,19 +2,12 @@
  * Files inside a root that somebody else has filled (an image): every path is resolved as if the root were `/`, by
  * the kernel itself (openat2(2) with RESOLVE_IN_ROOT, Linux 5.6), so that no link in it leads outside.
  */
-import {
-  closeSync,
-  constants,
-  fchownSync,
-  fstatSync,
-  mkdirSync,
-  openSync,
-  readlinkSync,
-  readSync,
-} from 'node:fs';
-import { errnoOf } from '#core/errors.ts';
-import { check } from './errno.ts';
+import { closeSync, constants, fchownSync, fstatSync, mkdirSync, openSync, readlinkSync } from 'node:fs';
+import { posix } from 'node:path';
+import { CrispError, errnoOf } from '#core/errors.ts';
+import { check, fromNode, namingSync, refused } from './errno.ts';
 import { O_CLOEXEC, O_PATH, openat2 } from './libc.ts';
+import { openHeldSync, readWithin } from './regular-file.ts';
 
 const RESOLVE_NO_MAGICLINKS = 2n;
 const RESOLVE_IN_ROOT = 16n;
@@ -33,22 +26,34 @@ function withRoot<T>(root: string, act: (fd: number) => T): T {
   }
 }
 
-/** At most `limit` bytes of a regular file; undefined where there is none (a directory or a device counts as none). */
+/**
+ * The bytes of a regular file; undefined where there is none, or a directory. Throws InvalidArgument for a device, a pipe
+ * or a socket, which is not opened (and which the OCI runtime, that reads the same files, would wait for), and for a file
+ * of more than `limit` bytes.
+ */
 export function readInRoot(root: string, path: string, limit: number): Buffer | undefined {
   return withRoot(root, (rootFd) => {
-    let fd: number;
+    let holder: number;
     try {
-      fd = openInside(rootFd, path, constants.O_RDONLY | constants.O_NONBLOCK);
+      holder = openInside(rootFd, path, O_PATH);
     } catch {
       return undefined;
     }
+    const refuse = (why: string) =>
+      new CrispError('InvalidArgument', `/${path} inside the root ${why}`, { hint: 'mend the image' });
+    let fd: number | undefined;
     try {
-      const found = fstatSync(fd);
-      if (!found.isFile()) return undefined;
-      const bytes = Buffer.alloc(Math.min(found.size, limit));
-      return bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, 0));
+      fd = openHeldSync(holder);
+      if (fd === undefined) {
+        if (fstatSync(holder).isDirectory()) return undefined;
+        throw refuse('is a device, a pipe or a socket');
+      }
+      const bytes = readWithin(fd, limit);
+      if (!bytes) throw refuse(`is larger than ${limit} bytes`);
+      return bytes;
     } finally {
-      closeSync(fd);
+      if (fd !== undefined) closeSync(fd);
+      closeSync(holder);
     }
   });
 }
@@ -64,50 +69,90 @@ export function pathInRoot(root: string, path: string): string | undefined {
       throw error;
     }
     try {
-      return readlinkSync(`/proc/self/fd/${fd}`);
+      return readlinkSync(held(fd));
     } finally {
       closeSync(fd);
     }
   });
 }
 
+const LINK_LIMIT = 40;
+
 /**
  * Makes a directory and its parents inside the root (0755, owned by `owner`), and returns its real path on the host.
- * One that exists is left as it is. Throws where a part of the path is no directory.
+ * One that exists is left as it is; of a link that leads to nothing inside the root, what it leads to is made. Throws
+ * where a part of the path is no directory.
  */
 export function mkdirInRoot(root: string, path: string, owner: { uid: number; gid: number }): string {
   return withRoot(root, (rootFd) => {
-    let at = openInside(rootFd, '.', constants.O_DIRECTORY | O_PATH);
-    let walked = '';
+    const { at, link } = descend(rootFd, path, owner);
+    let [found, left] = [at, link];
     try {
-      for (const part of path.split('/').filter((name) => name !== '' && name !== '.')) {
-        if (part === '..') continue; // never upwards: `a/../../b` means `/a/b` to nobody, so it is not followed
-        walked += `/${part}`;
-        const next = openOrMake(rootFd, at, part, walked, owner);
-        closeSync(at);
-        at = next;
+      for (let links = 0; left !== undefined; links++) {
+        if (links >= LINK_LIMIT) throw refused(`make ${path} inside the root`, 'ELOOP');
+        closeSync(found);
+        ({ at: found, link: left } = descend(rootFd, left, owner));
       }
-      return readlinkSync(`/proc/self/fd/${at}`);
+      return readlinkSync(held(found));
     } finally {
-      closeSync(at);
+      closeSync(found);
     }
   });
 }
 
+/** Through /proc/self/fd a directory is the one that was opened, whatever its path has become since. */
+const held = (fd: number): string => `/proc/self/fd/${fd}`;
+
+/** As far as it goes without a link that leads to nothing: `link` is then the path to go on with, from the root. */
+function descend(
+  rootFd: number,
+  path: string,
+  owner: { uid: number; gid: number },
+): { at: number; link?: string } {
+  let at = openInside(rootFd, '.', constants.O_DIRECTORY | O_PATH);
+  let walked = '';
+  // Never upwards: `a/../../b` means `/a/b` to nobody, so it is not followed.
+  const parts = path.split('/').filter((name) => !['', '.', '..'].includes(name));
+  try {
+    for (const [index, part] of parts.entries()) {
+      walked += `/${part}`;
+      const next = openOrMake(rootFd, at, part, walked, owner);
+      if (typeof next === 'string') {
+        const parent = next.startsWith('/')
+          ? ''
+          : readlinkSync(held(at)).slice(readlinkSync(held(rootFd)).length);
+        return { at, link: posix.normalize(['', parent, next, ...parts.slice(index + 1)].join('/')) };
+      }
+      closeSync(at);
+      at = next;
+    }
+    return { at };
+  } catch (error) {
+    closeSync(at);
+    throw error;
+  }
+}
+
+/** The directory, or the target of the link that stands in its place and leads to nothing. */
 function openOrMake(
   rootFd: number,
   parent: number,
   part: string,
   walked: string,
   owner: { uid: number; gid: number },
-): number {
+): number | string {
   try {
     return openInside(rootFd, walked, constants.O_DIRECTORY | O_PATH);
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') throw error;
   }
-  // Through /proc/self/fd the parent is the directory that was opened, whatever its path has become since.
-  mkdirSync(`/proc/self/fd/${parent}/${part}`, { mode: 0o755 });
+  const path = `${held(parent)}/${part}`;
+  try {
+    mkdirSync(path, { mode: 0o755 });
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw fromNode(error, `make ${walked} inside the root`);
+    return namingSync(`make ${walked} inside the root`, () => readlinkSync(path));
+  }
   const fd = openInside(rootFd, walked, constants.O_DIRECTORY | constants.O_RDONLY);
   fchownSync(fd, owner.uid, owner.gid);
   return fd;

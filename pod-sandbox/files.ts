@@ -1,14 +1,16 @@
 /** The pod's files on the node, below `<state>/sandboxes/<id>/`: hostname, resolv.conf, shm. Contract section 3. */
-import { chown, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chown, mkdir, writeFile } from 'node:fs/promises';
 import { hostname as nodeHostname } from 'node:os';
 import { join } from 'node:path';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Mounts } from '#linux/kernel.ts';
+import { readRegular } from '#linux/regular-file.ts';
 import { type DnsConfig, ownUserNamespace, type SandboxConfig } from './config.ts';
 import type { SandboxFiles, SandboxRecord } from './sandbox.ts';
 
 const NODE_SHM = '/dev/shm';
+const MAX_RESOLV_CONF = 1 << 20;
 
 export interface SandboxPaths {
   readonly directory: string;
@@ -98,7 +100,7 @@ const mountShm = (
 /** A node without resolv.conf has pods with an empty one. */
 async function nodeResolvConf(path: string): Promise<string> {
   try {
-    return await readFile(path, 'utf8');
+    return (await readRegular(path, MAX_RESOLV_CONF)).toString('utf8');
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return '';
     throw new CrispError(

@@ -1,8 +1,8 @@
 /** Directories in which operators and vendors put definitions, one file each: CDI specs, OCI hooks. */
-import { constants } from 'node:fs';
-import { open, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
+import { openRegular } from '#linux/regular-file.ts';
 
 const MAX_BYTES = 4 << 20;
 const WRITABLE_BY_ALL = 0o002;
@@ -95,24 +95,14 @@ async function namesIn(directory: string): Promise<string[]> {
 
 /** What stands here becomes part of containers, with the daemon's rights: it must be root's own. */
 async function readDefinition(file: string): Promise<string> {
-  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
-  try {
-    const { mode, size, uid } = await handle.stat();
-    const why =
-      (mode & constants.S_IFMT) !== constants.S_IFREG
-        ? 'is no regular file'
-        : uid !== 0 || (mode & WRITABLE_BY_ALL) !== 0
-          ? 'can be written by others than root'
-          : size > MAX_BYTES
-            ? `is larger than ${MAX_BYTES} bytes`
-            : undefined;
-    if (why !== undefined) {
-      throw new CrispError('FailedPrecondition', `${file} ${why}`, {
-        hint: 'make it a file of root with mode 0644, or remove it',
-      });
-    }
-    return await handle.readFile('utf8');
-  } finally {
-    await handle.close();
-  }
+  await using handle = await openRegular(file);
+  const refuse = (why: string) =>
+    new CrispError('FailedPrecondition', `${file} ${why}`, {
+      hint: 'make it a file of root with mode 0644, or remove it',
+    });
+  if (!handle) throw refuse('is no regular file');
+  const { mode, size, uid } = await handle.stat();
+  if (uid !== 0 || (mode & WRITABLE_BY_ALL) !== 0) throw refuse('can be written by others than root');
+  if (size > MAX_BYTES) throw refuse(`is larger than ${MAX_BYTES} bytes`);
+  return await handle.readFile('utf8');
 }

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { CrispError, describeError } from '#core/errors.ts';
@@ -94,7 +94,7 @@ export class Starting {
     await op.stage('directories', () =>
       Promise.all([
         provide(`${this.#runtime.options.state}/oci/${oci.handler}`, 0o700),
-        record.logPath === '' ? undefined : provide(dirname(record.logPath), 0o755),
+        record.logPath === '' ? undefined : provideLog(record.logPath),
       ]),
     );
     this.#runtime.oomKills.expect(record);
@@ -143,4 +143,14 @@ export class Starting {
 /** After a pod's first start it is there: to look is cheaper than to ask the thread pool for it. */
 async function provide(directory: string, mode: number): Promise<void> {
   if (!existsSync(directory)) await mkdir(directory, { recursive: true, mode });
+}
+
+/** conmon opens the log as it is, for good: a pipe would hold it up, and whatever a device does at an open, it would do. */
+async function provideLog(path: string): Promise<void> {
+  await provide(dirname(path), 0o755);
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (!found || found.isFile()) return;
+  throw new CrispError('FailedPrecondition', `log ${path} is there, and is not a regular file`, {
+    hint: 'remove it, and start the next attempt of the container',
+  });
 }

@@ -86,7 +86,9 @@ export class Checkpoints {
     const record = this.#runtime.containers.resolve(id);
     const part = `${location}.part`;
     try {
-      const file = await open(part, 'w', 0o600);
+      // Left by a daemon that died, or put there by somebody else: a pipe would not be written to, but waited for.
+      await rm(part, { force: true });
+      const file = await open(part, 'wx', 0o600);
       try {
         for await (const piece of this.#archive(record, directory)) await file.write(piece);
         await file.sync();
@@ -118,7 +120,10 @@ export class Checkpoints {
       await file.close();
     }
     const members = [['rootfs-diff.tar', layer], ...(await images(directory))] as const;
-    for (const [name, path] of members) yield* fileMember(path, { ...OWNER, name, mtime: Date.now() / 1000 });
+    for (const [name, path] of members) {
+      await using file = await open(path, 'r');
+      yield* fileMember(file, { ...OWNER, name, mtime: Date.now() / 1000 });
+    }
     yield tarEnd();
   }
 

@@ -2,55 +2,93 @@
  * The writable layer of a container as an OCI layer: what overlayfs writes down as devices and attributes becomes
  * marker files (image-spec, layer.md).
  */
-import type { Stats } from 'node:fs';
-import { lstat, readdir, readlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { constants } from 'node:fs';
+import { type FileHandle, open, readdir } from 'node:fs/promises';
+import { CrispError, errnoOf } from '#core/errors.ts';
+import { shown } from '#core/tar/entry.ts';
 import { tarEnd, tarHeader } from '#core/tar/writer.ts';
-import { cName, lgetxattr } from '#linux/sync.ts';
+import { O_PATH } from '#linux/libc.ts';
+import { openHeld } from '#linux/regular-file.ts';
+import { cName, lgetxattr, must, readlinkat } from '#linux/sync.ts';
 import { fileMember } from './members.ts';
 
 const WHITEOUT = '.wh.';
 const OPAQUE = '.wh..wh..opq';
+/** Directories within each other: one descriptor is open for each. */
+const MAX_DEPTH = 1000;
+const PATH_MAX = 4096;
 
-/** The pieces of the archive. Devices but whiteouts, pipes and sockets are left out; files that go meanwhile too. */
+/**
+ * The pieces of the archive. Devices but whiteouts, pipes and sockets are left out; files that go meanwhile too. The
+ * container runs on and may put a link to anywhere in the place of whatever was seen: each thing is held by a descriptor
+ * before it is looked at, and what lies below is opened from there. Throws Unimplemented for a layer that is too deep.
+ */
 export async function* layerArchive(upper: string): AsyncGenerator<Buffer> {
-  yield* below(upper, '');
+  await using top = await open(upper, O_PATH | constants.O_DIRECTORY);
+  yield* below(top, '', 0);
   yield tarEnd();
 }
 
-async function* below(directory: string, prefix: string): AsyncGenerator<Buffer> {
+/** Names are texts whose characters are bytes (latin1): they need not be UTF-8. */
+async function* below(directory: FileHandle, prefix: string, depth: number): AsyncGenerator<Buffer> {
+  if (depth > MAX_DEPTH) {
+    throw new CrispError(
+      'Unimplemented',
+      `more than ${MAX_DEPTH} directories within each other: ${shown(prefix)}`,
+      {
+        hint: 'delete them in the container',
+      },
+    );
+  }
   if (prefix !== '' && isOpaque(directory)) yield marker(`${prefix}${OPAQUE}`);
-  // Names as bytes: they need not be UTF-8.
-  for (const bytes of (await readdir(directory, { encoding: 'buffer' })).sort(Buffer.compare)) {
-    const name = bytes.toString('utf8');
-    const path = join(directory, name);
-    const stat = await lstat(path).catch(() => undefined);
-    if (stat) yield* entry(path, stat, `${prefix}${name}`);
+  const path = `/proc/self/fd/${directory.fd}`;
+  for (const bytes of (await readdir(path, { encoding: 'buffer' })).sort(Buffer.compare)) {
+    const child = await hold(Buffer.concat([Buffer.from(`${path}/`), bytes]));
+    if (!child) continue;
+    await using held = child;
+    yield* entry(held, `${prefix}${bytes.toString('latin1')}`, depth);
   }
 }
 
-async function* entry(path: string, stat: Stats, name: string): AsyncGenerator<Buffer> {
-  const latin = Buffer.from(name).toString('latin1');
+/** What stands at a name of an open directory, links included; undefined where it has gone. */
+async function hold(path: Buffer): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, O_PATH | constants.O_NOFOLLOW);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+async function* entry(held: FileHandle, name: string, depth: number): AsyncGenerator<Buffer> {
+  const stat = await held.stat();
   const { uid, gid } = stat;
-  const member = { name: latin, mode: stat.mode & 0o7777, uid, gid, size: 0, mtime: stat.mtimeMs / 1000 };
+  const member = { name, mode: stat.mode & 0o7777, uid, gid, size: 0, mtime: stat.mtimeMs / 1000 };
   if (stat.isCharacterDevice() && stat.rdev === 0) {
     const at = name.lastIndexOf('/') + 1;
     yield marker(`${name.slice(0, at)}${WHITEOUT}${name.slice(at)}`);
   } else if (stat.isSymbolicLink()) {
-    const link = (await readlink(path, { encoding: 'buffer' })).toString('latin1');
-    yield tarHeader({ ...member, type: 'symlink', link });
+    yield tarHeader({ ...member, type: 'symlink', link: targetOf(held) });
   } else if (stat.isFile()) {
-    yield* fileMember(path, member);
+    await using file = await openHeld(held);
+    if (file) yield* fileMember(file, member);
   } else if (stat.isDirectory()) {
-    yield tarHeader({ ...member, type: 'directory', name: `${latin}/` });
-    yield* below(path, `${name}/`);
+    yield tarHeader({ ...member, type: 'directory', name: `${name}/` });
+    yield* below(held, `${name}/`, depth + 1);
   }
+}
+
+/** Of a link that is held itself: an empty path means it (readlinkat(2)). */
+function targetOf(link: FileHandle): string {
+  const target = Buffer.alloc(PATH_MAX);
+  const length = must(readlinkat(link.fd, cName(''), target, target.length), 'read a link of the layer');
+  return target.toString('latin1', 0, length);
 }
 
 const marker = (name: string): Buffer =>
   tarHeader({
     type: 'file',
-    name: Buffer.from(name).toString('latin1'),
+    name,
     mode: 0o600,
     uid: 0,
     gid: 0,
@@ -58,8 +96,9 @@ const marker = (name: string): Buffer =>
     mtime: 0,
   });
 
-function isOpaque(directory: string): boolean {
+function isOpaque({ fd }: FileHandle): boolean {
   const value = Buffer.alloc(1);
-  const path = cName(Buffer.from(directory).toString('latin1'));
+  // With the dot it is the directory itself, not the link in proc.
+  const path = cName(`/proc/self/fd/${fd}/.`);
   return lgetxattr(path, cName('trusted.overlay.opaque'), value, 1) === 1 && value.toString() === 'y';
 }

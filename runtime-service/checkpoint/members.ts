@@ -1,14 +1,13 @@
-import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { type TarMember, tarHeader, tarPadding } from '#core/tar/writer.ts';
 
 const CHUNK = 1 << 20;
 
-/** A file as a member of an archive; one that grows meanwhile is cut, one that shrinks is filled with zeros. */
+/** An open file as a member of an archive; one that grows meanwhile is cut, one that shrinks is filled with zeros. */
 export async function* fileMember(
-  path: string,
+  file: FileHandle,
   member: Omit<TarMember, 'type' | 'size'>,
 ): AsyncGenerator<Buffer> {
-  await using file = await open(path, 'r');
   const { size } = await file.stat();
   yield tarHeader({ ...member, type: 'file', size });
   for (let at = 0; at < size; ) {

@@ -2,13 +2,13 @@
  * The archive of a checkpoint on the node: what it says, and its parts as files. It is read twice, as a stream each time:
  * nothing is made before the whole of it has been seen.
  */
-import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CrispError } from '#core/errors.ts';
 import { damaged, type TarEntry, type TarHandler } from '#core/tar/entry.ts';
 import { TarReader } from '#core/tar/reader.ts';
 import { naming } from '#linux/errno.ts';
+import { openRegular } from '#linux/regular-file.ts';
 import { LAYER, Members, type TextName } from './members.ts';
 
 const CHUNK = 1 << 20;
@@ -54,12 +54,8 @@ export async function extractArchive(
 }
 
 async function openArchive(path: string): Promise<FileHandle> {
-  // Not to wait where the path is a pipe.
-  const file = await naming(`open checkpoint archive ${path}`, () =>
-    open(path, constants.O_RDONLY | constants.O_NONBLOCK),
-  );
-  if ((await file.stat()).isFile()) return file;
-  await file.close();
+  const file = await naming(`open checkpoint archive ${path}`, () => openRegular(path));
+  if (file) return file;
   throw new CrispError('InvalidArgument', `checkpoint archive ${path} is no file`, {
     hint: 'name the file that CheckpointContainer has written',
   });

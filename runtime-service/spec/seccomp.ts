@@ -1,5 +1,5 @@
-import { readFile, stat } from 'node:fs/promises';
-import { CrispError, describeError } from '#core/errors.ts';
+import { CrispError, describeError, hasCode } from '#core/errors.ts';
+import { readRegular } from '#linux/regular-file.ts';
 import type { SecurityContext } from '../config.ts';
 import type { OciSeccomp } from './oci.ts';
 import { builtinProfile } from './seccomp-default.ts';
@@ -77,11 +77,8 @@ async function loadProfile(path: string): Promise<SeccompProfile> {
   };
   if (!path.startsWith('/')) refuse('the path is not absolute');
   try {
-    // Before it is opened: a device or a pipe may have no end.
-    const found = await stat(path);
-    if (!found.isFile()) refuse('is no ordinary file');
-    if (found.size > MAX_PROFILE_BYTES) refuse(`is larger than ${MAX_PROFILE_BYTES} bytes`);
-    const profile = JSON.parse(await readFile(path, 'utf8')) as SeccompProfile | null;
+    const text = await readRegular(path, MAX_PROFILE_BYTES);
+    const profile = JSON.parse(text.toString('utf8')) as SeccompProfile | null;
     if (typeof profile?.defaultAction !== 'string') return refuse('has no defaultAction');
     const rules: unknown = profile.syscalls ?? [];
     if (!Array.isArray(rules) || rules.some((rule) => typeof rule !== 'object' || rule === null)) {
@@ -91,7 +88,7 @@ async function loadProfile(path: string): Promise<SeccompProfile> {
       if (!ACTIONS.test(action)) refuse(`${JSON.stringify(action)} is no action`);
     return profile;
   } catch (error) {
-    if (error instanceof CrispError) throw error;
+    if (hasCode(error, 'InvalidArgument')) throw error;
     return refuse(describeError(error), error);
   }
 }

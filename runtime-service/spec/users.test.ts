@@ -57,8 +57,13 @@ test('a name must be in the image', () => {
   }
 });
 
-test('the first entry that fits by name or number counts', () => {
-  assert.equal(resolve({ runAsUser: 4242n }).uid, 77);
+test('a number is a uid and never the name of an account: an image must not make root of it', () => {
+  const files = { ...FILES, passwd: `${FILES.passwd}\n1000:x:0:0::/root:` };
+  assert.equal(resolve({ runAsUser: 4242n }, '', files).uid, 4242);
+  assert.equal(resolve({}, '4242', files).uid, 4242);
+  assert.equal(resolve({ runAsUser: 1000n }, '', files).uid, 1000);
+  const group = `4343:x:0:\n${FILES.group}`;
+  assert.equal(resolve({}, 'app:4343', { ...FILES, group }).gid, 4343);
 });
 
 test('the image’s user holds where the request names nobody', () => {

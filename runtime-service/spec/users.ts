@@ -20,11 +20,19 @@ interface Account {
 
 const MAX_ID = 4294967294;
 
-const fields = (file: string, atLeast: number): string[][] =>
-  file
-    .split('\n')
-    .map((line) => line.trim().split(':'))
-    .filter((parts) => parts.length >= atLeast);
+/** The entries of a file that may hold millions of lines: one after another, so that none is kept. */
+function* fields(file: string, atLeast: number): Generator<string[], undefined> {
+  for (let at = 0; at < file.length; ) {
+    const end = file.indexOf('\n', at);
+    const parts = file
+      .slice(at, end === -1 ? file.length : end)
+      .trim()
+      .split(':');
+    if (parts.length >= atLeast) yield parts;
+    if (end === -1) return;
+    at = end + 1;
+  }
+}
 
 const numeric = (text: string): number | undefined => {
   if (!/^\d{1,10}$/.test(text)) return undefined;
@@ -36,7 +44,8 @@ function account(user: string, files: UserFiles): Account {
   const id = numeric(user);
   for (const [name, , uid, gid, , home] of fields(files.passwd, 4)) {
     const found = uid === undefined ? undefined : numeric(uid);
-    if (found === undefined || (name !== user && found !== id)) continue;
+    // A number is never taken for a name: an image with a user called `1000` and uid 0 would make root of it.
+    if (found === undefined || (id === undefined ? name !== user : found !== id)) continue;
     return { uid: found, gid: numeric(gid ?? '') ?? 0, name, home: home || undefined };
   }
   // A number needs no entry (Docker's rule, which both peers follow); its group is then root's.
@@ -57,12 +66,13 @@ function groupId(group: string, files: UserFiles): number {
   });
 }
 
-const memberships = (name: string | undefined, files: UserFiles): number[] =>
-  name === undefined
-    ? []
-    : fields(files.group, 4)
-        .filter(([, , , members]) => members?.split(',').includes(name))
-        .flatMap(([, , gid]) => numeric(gid ?? '') ?? []);
+function* memberships(name: string | undefined, files: UserFiles): Generator<number> {
+  if (name === undefined) return;
+  for (const [, , gid, members] of fields(files.group, 4)) {
+    const id = members?.split(',').includes(name) ? numeric(gid ?? '') : undefined;
+    if (id !== undefined) yield id;
+  }
+}
 
 /**
  * Resolves user and groups. `imageUser` is the image's `User` (`user[:group]`), used where the request names nobody.

@@ -1,7 +1,8 @@
 /** The log of a container: its lines byte for byte, its file at the start, its rotation. */
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import test from 'node:test';
 import { unreadBytes } from '#linux/fifo.ts';
 import { busy, EXITED, endsClean, processesWith, refused, TestNode, until } from '../pods.ts';
@@ -251,6 +252,20 @@ test('the log of an exited or merely created container is not reopened, and no f
   await refused(node.client.ReopenContainerLog({ containerId: created }), 'FailedPrecondition', /created/);
   await refused(node.client.ReopenContainerLog({ containerId: 'e'.repeat(64) }), 'NotFound');
   await Promise.all([node.remove(id), node.remove(created)]);
+});
+
+test('a pipe in the place of a log is not opened: the start fails and says so', async () => {
+  const id = await node.create(pod);
+  const path = await node.logPath(id);
+  mkdirSync(dirname(path), { recursive: true });
+  execFileSync('mkfifo', [path]);
+  await refused(
+    node.client.StartContainer({ containerId: id }),
+    'FailedPrecondition',
+    /log .* is not a regular file/,
+  );
+  rmSync(path);
+  await node.remove(id);
 });
 
 endsClean(node);

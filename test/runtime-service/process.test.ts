@@ -313,4 +313,16 @@ test('limits, signals and descriptors of conmon, of the first process and of exe
   await node.remove(id);
 });
 
+test('an image whose user files are a pipe or a device: not opened, but refused by name', async () => {
+  const others = busyboxEntries().filter(({ name }) => !/^etc\/(passwd|group)$/.test(name));
+  for (const [strange, what] of [
+    [{ name: 'etc/passwd', type: 'fifo' }, /\/etc\/passwd .* is a device, a pipe or a socket/],
+    [{ name: 'etc/group', type: 'character', major: 1, minor: 5 }, /\/etc\/group .* is a device/],
+  ] as const) {
+    const tag = `strange-${strange.type}`;
+    const name = await node.addImage(tag, buildImage({ layers: [{ entries: [...others, strange] }] }));
+    await refused(node.create(pod, { image: { image: name } }), 'InvalidArgument', what);
+  }
+});
+
 endsClean(node);
