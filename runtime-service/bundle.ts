@@ -11,13 +11,14 @@ import type { ContainerConfig } from './config.ts';
 import type { ContainerRecord } from './container.ts';
 import { checkControlFiles } from './control-files.ts';
 import { type ImageVolume, mountImageVolumes } from './image-volumes.ts';
-import { checkMounts, makeMountSources } from './mount-sources.ts';
+import { checkMountPoints, checkMounts, makeMountSources } from './mount-sources.ts';
 import type { HookSubject } from './oci-hooks.ts';
 import type { ImageForContainer, PodOfContainer } from './ports.ts';
 import { needAlike } from './restore/dump.ts';
 import { type Checkpoint, deleteInRoot, keepCgroups, unpackCheckpoint } from './restore/index.ts';
 import { type Places, placesOf, type Runtime } from './runtime.ts';
 import { makeSpec, type SpecRequest } from './spec/index.ts';
+import { inContainer } from './spec/mounts.ts';
 import { encodeSpec, type OciSpec } from './spec/oci.ts';
 import { selinuxLabels } from './spec/selinux.ts';
 
@@ -72,6 +73,7 @@ export async function makeBundle(
     await keepCgroups(spec, places);
   }
   await op.stage('CDI devices', async () => applyEdits(spec, await cdiEdits(runtime, config)));
+  await op.stage('mount points', () => checkMountPoints(spec.mounts));
   await op.stage('hooks', () => runtime.hooks.addTo(spec, hookSubject(config, pod, spec)));
   await op.stage(
     'rootfs',
@@ -139,7 +141,9 @@ function makeDirectoriesInRoot(places: Places, paths: readonly string[], pod: Po
  * container as an anonymous volume does; under a read-only root the same directories are bound back writable.
  */
 function writableVolumes(image: ImageForContainer, places: Places, owner: { uid: number; gid: number }) {
-  return image.config.volumes.map((containerPath) => ({
+  // The root itself is no volume, whatever the image says: it would lie over all else.
+  const paths = image.config.volumes.map(inContainer).filter((path) => path !== '/');
+  return paths.map((containerPath) => ({
     containerPath,
     source: mkdirInRoot(places.rootfs, containerPath, owner),
   }));

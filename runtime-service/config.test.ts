@@ -33,6 +33,7 @@ const refused: Readonly<Record<string, readonly [Changes, RegExp]>> = {
   'no image': [{ image: '' }, /image\.image is empty/],
   'a log outside': [{ logPath: '../other/0.log' }, /log_path/],
   'a log outside, later': [{ logPath: 'a/../../0.log' }, /log_path/],
+  'a mount over the root': [{ mounts: [mountOf({ containerPath: '//x/../.' })] }, /is the container's root/],
   'a relative directory': [{ workingDir: 'srv' }, /working_dir srv/],
   'an env without name': [{ envs: [{ key: '', value: 'x' }] }, /envs/],
   'an env with =': [{ envs: [{ key: 'A=B', value: 'x' }] }, /envs.*A=B/],

@@ -1,4 +1,5 @@
 /** What a client asks of a container, in domain terms; cri/ maps the wire onto it. */
+import { posix } from 'node:path';
 import { CrispError } from '#core/errors.ts';
 import type { IdMapping } from '#linux/kernel.ts';
 import type { NamespaceMode } from './ports.ts';
@@ -164,6 +165,12 @@ function validatePaths(config: ContainerConfig, refuse: (message: string, hint: 
 function validateMount(mount: MountRequest, refuse: (message: string, hint: string) => never): void {
   if (mount.containerPath === '') {
     refuse('mounts: container_path is empty', 'name the path in the container');
+  }
+  if (posix.normalize(`/${mount.containerPath}`) === '/') {
+    refuse(
+      `mounts: container_path ${mount.containerPath} is the container's root`,
+      'mount it below /, or use it as the image',
+    );
   }
   if (mount.recursiveReadOnly && !mount.readonly) {
     refuse(`mounts: ${mount.containerPath} is recursive_read_only but not readonly`, 'set readonly too');

@@ -1,12 +1,14 @@
 /** The sources of mounts on the host: what the handler and the host cannot give is refused, what is missing is made. */
-import { mkdir, realpath } from 'node:fs/promises';
-import { CrispError } from '#core/errors.ts';
+import { lstat, mkdir, realpath } from 'node:fs/promises';
+import { CrispError, errnoOf } from '#core/errors.ts';
 import type { MountEntry } from '#linux/kernel.ts';
 import type { MountRequest } from './config.ts';
 import { needIdMaps, needRecursiveReadOnly } from './handler-features.ts';
 import type { OciRuntime } from './oci-runtime.ts';
 import type { PodOfContainer } from './ports.ts';
 import type { Runtime } from './runtime.ts';
+import { isWithin } from './spec/mounts.ts';
+import type { OciMount } from './spec/oci.ts';
 
 /**
  * Throws RroUnsupported or FailedPrecondition where the container's OCI runtime lacks what a mount needs, and
@@ -63,12 +65,50 @@ async function makeSource(hostPath: string): Promise<void> {
     await mkdir(hostPath, { recursive: true, mode: 0o755 });
   } catch (error) {
     // A file, socket or device is a good source as it is; a dangling link is not.
-    if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return;
+    if (errnoOf(error) === 'EEXIST') return;
     throw new CrispError('InvalidArgument', `mount source ${hostPath} cannot be used or made`, {
       cause: error,
       hint: 'make the path on the node, or correct host_path',
     });
   }
+}
+
+/**
+ * A mount below a read-only one needs a place there that exists: the OCI runtime cannot make one. Throws InvalidArgument
+ * with both. What lies behind a link is the OCI runtime's to judge.
+ */
+export async function checkMountPoints(mounts: readonly OciMount[]): Promise<void> {
+  for (const { destination } of mounts) {
+    const parent = mounts.findLast(
+      (mount) => mount.destination !== destination && isWithin(destination, mount.destination),
+    );
+    if (!parent?.source || parent.type !== 'bind' || !isReadOnly(parent)) continue;
+    const rest = destination.slice(parent.destination.length + 1).split('/');
+    if (!(await isMissing(parent.source, rest))) continue;
+    throw new CrispError(
+      'InvalidArgument',
+      `mount ${destination}: the read-only mount ${parent.destination} (${parent.source}) has nothing at ${rest.join('/')}`,
+      {
+        hint: `make it there (an empty file or directory), mount ${parent.destination} writable, or elsewhere`,
+      },
+    );
+  }
+}
+
+const isReadOnly = ({ options = [] }: OciMount): boolean => options.includes('ro') || options.includes('rro');
+
+async function isMissing(source: string, parts: readonly string[]): Promise<boolean> {
+  let at = source;
+  for (const part of parts) {
+    at = `${at}/${part}`;
+    const found = await lstat(at).catch(missing);
+    if (!found || found.isSymbolicLink()) return found === undefined;
+  }
+  return false;
+}
+
+function missing(error: unknown): undefined {
+  if (!['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) throw error;
 }
 
 /** From a private mount nothing ever comes: asked for, propagation would fail without a word. */

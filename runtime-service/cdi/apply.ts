@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { CrispError, describeError } from '#core/errors.ts';
 import { deviceNumbers, type OciDevice } from '../spec/devices.ts';
 import { addHooks } from '../spec/hooks.ts';
+import { byDepth, inContainer } from '../spec/mounts.ts';
 import type { OciMount, OciSpec } from '../spec/oci.ts';
 import type { SourcedEdits } from './devices.ts';
 import type { CdiDeviceNode, CdiMount } from './spec.ts';
@@ -11,11 +12,13 @@ export async function applyEdits(spec: OciSpec, all: readonly SourcedEdits[]): P
   for (const { file, env, deviceNodes, mounts, hooks, additionalGids } of all) {
     for (const entry of env) setVariable(spec, entry);
     for (const node of deviceNodes) addDevice(spec, node, await deviceOf(file, node, spec));
-    for (const mount of mounts) addMount(spec, ociMount(mount));
+    for (const mount of mounts) addMount(spec, file, ociMount(mount));
     for (const { stage, ...hook } of hooks) addHooks(spec, stage, [hook]);
     const groups = new Set([...(spec.process.user.additionalGids ?? []), ...additionalGids]);
     spec.process.user.additionalGids = [...groups];
   }
+  // A vendor's directory must hide neither what the client has mounted below it nor the pod's own files.
+  spec.mounts = byDepth(spec.mounts);
 }
 
 function setVariable(spec: OciSpec, entry: string): void {
@@ -68,14 +71,23 @@ const ociMount = ({ hostPath, containerPath, options, type }: CdiMount): OciMoun
   const bound = options.some((option) => option === 'bind' || option === 'rbind');
   const binds = type === 'bind' || type === '';
   return {
-    destination: containerPath,
+    destination: inContainer(containerPath),
     type: binds ? 'bind' : type,
     source: hostPath,
     options: binds && !bound ? ['rbind', ...options] : [...options],
   };
 };
 
-/** In the place of another at the same path, behind those that it may lie below. */
-function addMount(spec: OciSpec, mount: OciMount): void {
+/** In the place of another at the same path. */
+function addMount(spec: OciSpec, file: string, mount: OciMount): void {
+  if (mount.destination === '/') {
+    throw new CrispError(
+      'FailedPrecondition',
+      `CDI spec ${file}: a mount at / would hide the container's root`,
+      {
+        hint: 'make its driver write the spec anew, with a path below /',
+      },
+    );
+  }
   spec.mounts = [...spec.mounts.filter(({ destination }) => destination !== mount.destination), mount];
 }

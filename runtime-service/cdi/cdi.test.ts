@@ -161,6 +161,25 @@ test('edits: variables replaced, devices with their rules, mounts, hooks with a 
   assert.deepEqual(spec.process.user.additionalGids, [44]);
 });
 
+test('a mount of a vendor hides nothing that lies below it, and never the root', async () => {
+  const edited = async (...mounts: object[]) => {
+    const spec = emptySpec();
+    spec.mounts = ['/etc/resolv.conf', '/usr/lib/vendor/mine'].map((destination) => ({ destination }));
+    const { edits } = parseSpec('/f', JSON.stringify(specOf({ containerEdits: { mounts } })));
+    await applyEdits(spec, [{ ...edits, file: '/f' }]);
+    return spec.mounts.map(({ destination }) => destination);
+  };
+  const at = (containerPath: string) => ({ hostPath: '/b', containerPath });
+  assert.deepEqual(await edited(at('/usr/lib/vendor'), at('/etc/')), [
+    '/etc',
+    '/etc/resolv.conf',
+    '/usr/lib/vendor',
+    '/usr/lib/vendor/mine',
+  ]);
+  assert.deepEqual(await edited(at('/usr/lib/vendor//mine')), ['/etc/resolv.conf', '/usr/lib/vendor/mine']);
+  await assert.rejects(edited(at('/./')), refused('FailedPrecondition', /\/f: a mount at \//));
+});
+
 test('a spec that lies about a device of the node is refused with its file', async () => {
   const lie = (node: object) =>
     applyEdits(emptySpec(), [

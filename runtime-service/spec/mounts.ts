@@ -1,3 +1,4 @@
+import { posix } from 'node:path';
 import type { MountRequest, SecurityContext } from '../config.ts';
 import type { PodOfContainer } from '../ports.ts';
 import type { OciMount } from './oci.ts';
@@ -14,22 +15,35 @@ export interface MountContext {
   readonly idMapTrees?: ReadonlySet<string>;
 }
 
-const inContainer = (path: string): string => {
-  const clean = `/${path}`.replace(/\/+/g, '/');
+/** The path as the container's root has it, without `..`, doubled slashes and one at its end. */
+export const inContainer = (path: string): string => {
+  const clean = posix.normalize(`/${path}`);
   return clean.length > 1 ? clean.replace(/\/$/, '') : clean;
 };
 
+/** Whether the path is another one's or lies below it; both as `inContainer` writes them. */
+export const isWithin = (path: string, other: string): boolean =>
+  path === other || other === '/' || path.startsWith(`${other}/`);
+
+/** A parent before its children, so that no mount hides another; else the order is kept. */
+export const byDepth = (mounts: readonly OciMount[]): OciMount[] => {
+  const depth = ({ destination }: OciMount) => destination.split('/').length;
+  return mounts.toSorted((a, b) => depth(a) - depth(b));
+};
+
 /**
- * The mounts of a container, in order: the kernel's file systems, the pod's files, then the image's volumes and the
- * request's own together, sorted so that a parent comes before its children. A requested mount takes the place of any of
- * crisp's at the same path (contract, section 3).
+ * The mounts of a container, sorted so that a parent comes before its children: the kernel's file systems, the pod's
+ * files, the image's volumes and the request's own. A requested mount takes the place of any of crisp's at the same path
+ * (contract, section 3), and of the kernel's file systems below it: who binds the node's /dev or /sys wants the node's.
  */
 export function ociMounts(context: MountContext): OciMount[] {
   const { security, requested } = context;
   const taken = new Set(requested.map((mount) => inContainer(mount.containerPath)));
-  const own = [...kernelMounts(context.pod, security), ...podFiles(context)].filter(
-    (mount) => !taken.has(mount.destination),
-  );
+  const covered = ({ destination }: OciMount) => [...taken].some((path) => isWithin(destination, path));
+  const own = [
+    ...kernelMounts(context.pod, security).filter((mount) => !covered(mount)),
+    ...podFiles(context).filter(({ destination }) => !taken.has(destination)),
+  ];
   const volumes = context.volumes
     .filter(({ containerPath }) => !taken.has(inContainer(containerPath)))
     .map(
@@ -41,8 +55,7 @@ export function ociMounts(context: MountContext): OciMount[] {
       }),
     );
   const binds = requested.map((mount) => requestedMount(mount, context));
-  const depth = (mount: OciMount) => mount.destination.split('/').length;
-  return [...own, ...[...volumes, ...binds].toSorted((a, b) => depth(a) - depth(b))];
+  return byDepth([...own, ...volumes, ...binds]);
 }
 
 function kernelMounts(pod: PodOfContainer, security: SecurityContext): OciMount[] {

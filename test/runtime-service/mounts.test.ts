@@ -252,4 +252,26 @@ test('bad mounts are refused and leave nothing', async () => {
   );
 });
 
+test('a volume at /etc: the pod’s files are there; read-only without a place for them it is refused', async () => {
+  const etc = makeDirectory(node, 'etc');
+  const { out, code } = await node.output(pod, ['cat', '/etc/resolv.conf', '/etc/own'], {
+    mounts: [on('/etc', etc), on('/etc/own', join(data, 'file'))],
+  });
+  assert.equal(code, 0);
+  assert.match(out, /nameserver 10\.9\.8\.7/);
+  assert.match(out, /host/);
+  // The places that the OCI runtime has made are there now.
+  const again = await node.output(pod, ['cat', '/etc/resolv.conf'], {
+    mounts: [on('/etc', etc, { readonly: true })],
+  });
+  assert.match(again.out, /nameserver 10\.9\.8\.7/);
+  const empty = makeDirectory(node, 'empty-etc');
+  await refused(
+    node.create(pod, { mounts: [on('/etc', empty, { readonly: true })] }),
+    'InvalidArgument',
+    /mount \/etc\/resolv.conf: the read-only mount \/etc \(.*empty-etc\) has nothing at resolv.conf/,
+  );
+  await refused(node.create(pod, { mounts: [on('/')] }), 'InvalidArgument', /is the container's root/);
+});
+
 endsClean(node);
