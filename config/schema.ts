@@ -145,16 +145,13 @@ export const schema = section('', {
       path('', ''),
     ),
   }),
-  hooks: section(
-    'OCI hooks that containers get without asking, in the format of oci-hooks(5), version 1.0.0.',
-    {
-      dirs: list(
-        ['/usr/share/containers/oci/hooks.d', '/etc/containers/oci/hooks.d'],
-        'Directories of hooks; a file of a later one replaces one of the same name.',
-        path('', ''),
-      ),
-    },
-  ),
+  hooks: section('OCI hooks that containers get without asking, in the format of oci-hooks(5).', {
+    dirs: list(
+      ['/usr/share/containers/oci/hooks.d', '/etc/containers/oci/hooks.d'],
+      'Directories of hooks; a file of a later one replaces one of the same name.',
+      path('', ''),
+    ),
+  }),
   conmon: section('The monitor of a container.', {
     path: text('conmon', 'Absolute path, or a name looked up in PATH.'),
   }),

@@ -28,14 +28,14 @@ interface Cached<T> {
 export class DefinitionFiles<T> {
   readonly #directories: readonly string[];
   readonly #endings: readonly string[];
-  readonly #parse: (file: string, text: string) => T;
+  readonly #parse: (file: string, text: string) => T | Promise<T>;
   #cache = new Map<string, Cached<T>>();
 
   /** `parse` throws CrispError, naming the file. */
   constructor(
     directories: readonly string[],
     endings: readonly string[],
-    parse: (file: string, text: string) => T,
+    parse: (file: string, text: string) => T | Promise<T>,
   ) {
     this.#directories = directories;
     this.#endings = endings;
@@ -66,7 +66,7 @@ export class DefinitionFiles<T> {
       const identity = `${dev}:${ino}:${size}:${mtimeMs}:${ctimeMs}`;
       const known = this.#cache.get(file);
       if (known?.identity === identity) return known;
-      return { identity, value: this.#parse(file, await readDefinition(file)) };
+      return { identity, value: await this.#parse(file, await readDefinition(file)) };
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return undefined; // gone between readdir and here, or a dangling link
       const value =

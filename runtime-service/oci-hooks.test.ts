@@ -23,44 +23,129 @@ const subject = (changes: Partial<HookSubject> = {}): HookSubject => ({
   hasBindMounts: false,
   ...changes,
 });
-const applies = (when: object, changes: Partial<HookSubject> = {}) =>
-  appliesTo(parseHook('/h.json', JSON.stringify(hookFile({ when }))), subject(changes));
+const matches = async (file: object, changes: Partial<HookSubject> = {}) =>
+  appliesTo(await parseHook('/h.json', JSON.stringify(file)), subject(changes));
+const applies = (when: object, changes: Partial<HookSubject> = {}) => matches(hookFile({ when }), changes);
 
-test('all conditions that are given must hold', () => {
-  assert.ok(applies({ always: true }));
-  assert.ok(!applies({ always: false }));
-  assert.ok(applies({ annotations: { '^io\\.example/': '^on$' } }));
-  assert.ok(!applies({ annotations: { '^io\\.example/': '^off$' } }));
-  assert.ok(applies({ commands: ['app$', '^never'] }));
-  assert.ok(!applies({ commands: ['app$'], annotations: { nothing: '' } }));
-  assert.ok(!applies({ hasBindMounts: true }));
-  assert.ok(applies({ hasBindMounts: true }, { hasBindMounts: true }));
+test('all conditions that are given must hold; without any a hook is for none', async () => {
+  assert.ok(await applies({ always: true }));
+  assert.ok(!(await applies({ always: false })));
+  assert.ok(await applies({ annotations: { '^io\\.example/': '^on$' } }));
+  assert.ok(!(await applies({ annotations: { '^io\\.example/': '^off$' } })));
+  assert.ok(await applies({ commands: ['app$', '^never'] }));
+  assert.ok(!(await applies({ commands: ['app$'], annotations: { nothing: '' } })));
+  assert.ok(!(await applies({ hasBindMounts: true })));
+  assert.ok(await applies({ hasBindMounts: true }, { hasBindMounts: true }));
+  assert.ok(!(await applies({})));
+});
+
+test('regular expressions are those of RE2, as in Go', async () => {
+  const found: readonly (readonly [string, string, boolean])[] = [
+    ['(?i)APP$', '/usr/bin/app', true],
+    ['my\\-app', '/usr/bin/my-app', true],
+    ['app\\z', '/usr/bin/app', true],
+    ['app\\z', '/usr/bin/app\n', false],
+    ['(?P<name>app)', '/usr/bin/app', true],
+    ['^/[[:alpha:]]+/', '/usr/bin/app', true],
+    ['^/[[:digit:]]+/', '/usr/bin/app', false],
+    ['(a+)+$', `/${'a'.repeat(50)}!`, false],
+  ];
+  for (const [pattern, command, is] of found)
+    assert.equal(await applies({ commands: [pattern] }, { command }), is, pattern);
+});
+
+test('schema 0.1.0, also without a version: one condition is enough, annotations are values', async () => {
+  const former = (changes: object) => ({ hook: '/bin/true', stage: ['prestart'], ...changes });
+  for (const version of [{}, { version: '' }, { version: '0.1.0' }]) {
+    assert.ok(await matches(former({ ...version, cmd: ['never', 'app$'] })));
+    assert.ok(await matches(former({ ...version, cmds: ['never'], annotations: ['^on$'] })));
+    assert.ok(!(await matches(former({ ...version, cmds: ['never'], annotation: ['^off$'] }))));
+    assert.ok(await matches(former({ ...version, hasbindmounts: true }), { hasBindMounts: true }));
+    assert.ok(!(await matches(former({ ...version, hasbindmounts: true }))));
+    assert.ok(!(await matches(former(version))));
+  }
+  const { addition } = await parseHook('/h.json', JSON.stringify(former({ arguments: ['-d'], cmd: ['x'] })));
+  assert.deepEqual(addition, {
+    hook: { path: '/bin/true', args: ['/bin/true', '-d'] },
+    stages: ['prestart'],
+  });
+});
+
+/** Their conditions are known. */
+const useless: Readonly<Record<string, readonly [changes: object, why: RegExp]>> = {
+  'no program': [{ hook: { path: '/no/such' } }, /\/no\/such, which cannot be executed/],
+  'a relative program': [{ hook: { path: 'true' } }, /path is "true"/],
+  'no stage': [{ stages: [] }, /stages has none/],
+  'a stage of podman alone': [{ stages: ['precreate'] }, /stages has precreate/],
+  'a limit without end': [{ hook: { path: '/bin/true', timeout: 1e9 } }, /timeout is/],
+};
+
+test('a hook that cannot be used stops the containers that it is for, and no others', async (t) => {
+  const directory = join(root, 'useless');
+  mkdirSync(directory);
+  const hooks = new OciHooks([directory]);
+  const add = () => hooks.addTo({ hooks: {} } as OciSpec, subject());
+  for (const [name, [changes, why]] of Object.entries(useless)) {
+    await t.test(name, async () => {
+      const put = (when: object) =>
+        writeFileSync(join(directory, 'h.json'), JSON.stringify(hookFile({ ...changes, when })));
+      put({ commands: ['^never$'] });
+      await add();
+      put({ commands: ['app$'] });
+      await assert.rejects(
+        add(),
+        (error) =>
+          hasCode(error, 'FailedPrecondition') && /h\.json/.test(error.message) && why.test(error.message),
+      );
+    });
+  }
+});
+
+test('a program that is installed later is found, though the file that names it is the same', async () => {
+  const directory = join(root, 'later');
+  mkdirSync(directory);
+  const hooks = new OciHooks([directory]);
+  const path = join(root, 'program');
+  writeFileSync(join(directory, 'h.json'), JSON.stringify(hookFile({ hook: { path } })));
+  const spec = { hooks: {} } as OciSpec;
+  await assert.rejects(hooks.addTo(spec, subject()), /cannot be executed/);
+  writeFileSync(path, '', { mode: 0o755 });
+  await hooks.addTo(spec, subject());
+  assert.equal(spec.hooks?.prestart?.[0]?.path, path);
+});
+
+test('hooks are added by file name in lower case', async () => {
+  const directory = join(root, 'order');
+  mkdirSync(directory);
+  const hooks = new OciHooks([directory]);
+  for (const name of ['Z', 'a', 'B', '01-X', '01-b'])
+    writeFileSync(
+      join(directory, `${name}.json`),
+      JSON.stringify(hookFile({ hook: { path: '/bin/true', args: [name] } })),
+    );
+  const spec = { hooks: {} } as OciSpec;
+  await hooks.addTo(spec, subject());
+  assert.deepEqual(
+    spec.hooks?.prestart?.map(({ args }) => args?.[0]),
+    ['01-b', '01-X', 'a', 'B', 'Z'],
+  );
 });
 
 const wrong: Readonly<Record<string, readonly [text: string, why: RegExp]>> = {
   'no JSON': ['{', /no JSON/],
-  'another version': [JSON.stringify(hookFile({ version: '0.1.0' })), /version is "0\.1\.0"/],
-  'no program': [
-    JSON.stringify(hookFile({ hook: { path: '/no/such' } })),
-    /\/no\/such, which cannot be executed/,
-  ],
-  'a relative program': [JSON.stringify(hookFile({ hook: { path: 'true' } })), /path is "true"/],
-  'no stage': [JSON.stringify(hookFile({ stages: [] })), /stages has none/],
-  'an unknown stage': [JSON.stringify(hookFile({ stages: ['later'] })), /stages has later/],
-  'no condition': [JSON.stringify(hookFile({ when: {} })), /all other conditions are missing/],
+  'another version': [JSON.stringify(hookFile({ version: '2.0.0' })), /version is "2\.0\.0"/],
   'a bad pattern': [JSON.stringify(hookFile({ when: { commands: ['('] } })), /no regular expression/],
-  'an unknown field': [JSON.stringify(hookFile({ extra: 1 })), /extra is not known/],
-  'a limit without end': [
-    JSON.stringify(hookFile({ hook: { path: '/bin/true', timeout: 1e9 } })),
-    /timeout is/,
+  'an unknown condition': [
+    JSON.stringify(hookFile({ when: { always: true, sometimes: 1 } })),
+    /sometimes is not/,
   ],
 };
 
-test('files that are wrong are refused with their name', async (t) => {
+test('files whose conditions cannot be read are refused with their name', async (t) => {
   for (const [name, [text, why]] of Object.entries(wrong)) {
     await t.test(name, () =>
-      assert.throws(
-        () => parseHook('/h.json', text),
+      assert.rejects(
+        parseHook('/h.json', text),
         (error) =>
           hasCode(error, 'FailedPrecondition') && /\/h\.json/.test(error.message) && why.test(error.message),
       ),

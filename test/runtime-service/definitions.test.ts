@@ -119,8 +119,13 @@ test('a hook that fails or hangs is the error of the start, and leaves no trace'
 });
 
 test('a hook file that cannot be used stops creation by its name', async () => {
-  writeFileSync(inHooks('bad.json'), '{"version":"1.0.0"}');
-  await refused(node.create(pod), 'FailedPrecondition', /bad\.json/);
+  const put = (text: string) => writeFileSync(inHooks('bad.json'), text);
+  for (const text of ['{', '{"version":"1.0.0","when":{"always":true},"stages":["precreate"]}']) {
+    put(text);
+    await refused(node.create(pod), 'FailedPrecondition', /bad\.json/);
+  }
+  put('{"version":"1.0.0","when":{"commands":["^never$"]},"stages":["precreate"]}');
+  await node.remove(await node.create(pod));
   rmSync(inHooks('bad.json'));
   await empty();
 });
