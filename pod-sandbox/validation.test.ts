@@ -47,7 +47,14 @@ const userOf = (changes: Partial<UserNamespace>) =>
 test('what a kubelet and the conformance suite send is accepted', () => {
   validate(sampleConfig(), driver);
   validate(sampleConfig({ hostname: '', logDirectory: '', dns: undefined }), driver);
-  validate(sampleConfig({ hostname: 'web-0.svc.cluster.local' }), driver);
+  for (const hostname of [
+    'web-0.svc.cluster.local',
+    'pod-1.sub.ns.svc.',
+    '-a',
+    'x'.repeat(64),
+    'ü'.repeat(32),
+  ])
+    validate(sampleConfig({ hostname }), driver);
   validate(withMetadata({ name: 'PodSandbox-for-test_1.2', uid: '' }), driver);
   validate(withNamespaces({ user: { mode: 'node', uids: [], gids: [] } }), driver);
   validate(userOf({}), driver);
@@ -68,7 +75,7 @@ test('metadata that could forge CNI arguments or is out of range is refused', ()
 });
 
 test('host names, log directories and DNS entries that cannot be are refused', () => {
-  for (const hostname of ['a b', '-a', 'a\n', 'x'.repeat(65), 'a/b'])
+  for (const hostname of ['a\n', 'a\0', 'a\u2028b', '\ud800', 'x'.repeat(65), 'ü'.repeat(33)])
     refused(sampleConfig({ hostname }), 'hostname');
   for (const logDirectory of ['var/log', '/var/../etc', '/a\0b'])
     refused(sampleConfig({ logDirectory }), 'log_directory');

@@ -42,10 +42,13 @@ function checkMetadata({ name, namespace, uid, attempt }: SandboxMetadata): void
   }
 }
 
-/** The kernel holds 64 bytes; the characters are those of host names, and `_`, which some use. */
+/**
+ * The kernel holds 64 bytes of any kind, a name with a dot at its end (a kubelet without a cluster domain) among them.
+ * Only what would make more than one line of /etc/hostname or the environment is refused.
+ */
 function checkHostname(hostname: string): void {
-  if (hostname === '' || /^(?=.{1,64}$)[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$/.test(hostname)) return;
-  throw refuse('hostname', hostname, 'is no host name', 'give at most 64 characters of A-Z a-z 0-9 . - _');
+  if (Buffer.byteLength(hostname) <= 64 && /^[^\p{C}\p{Zl}\p{Zp}]*$/u.test(hostname)) return;
+  throw refuse('hostname', hostname, 'is no host name', 'give at most 64 bytes without control characters');
 }
 
 function checkLogDirectory(directory: string): void {

@@ -108,5 +108,6 @@ test('the process has the user, the same capabilities in three sets, and no inhe
   );
   assert.deepEqual(process.rlimits, facts.rlimits);
   assert.equal(ociProcess(configOf(), imageWith({ workingDir: '/image' }), facts).cwd, '/image');
+  assert.equal(ociProcess(configOf(), imageWith({ workingDir: 'srv/../app/' }), facts).cwd, '/app');
   assert.equal(ociProcess(configOf(), imageWith(), facts).cwd, '/');
 });

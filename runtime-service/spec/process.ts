@@ -1,3 +1,4 @@
+import { posix } from 'node:path';
 import { CrispError } from '#core/errors.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerUser } from '../container.ts';
@@ -71,7 +72,8 @@ export function ociProcess(
     user: { uid: user.uid, gid: user.gid, additionalGids: [...user.supplementalGroups] },
     args: containerArgs(config, image),
     env: containerEnv(config, image, { home: user.home, hostname: facts.hostname }),
-    cwd: config.workingDir || image.config.workingDir || '/',
+    // An image's may be relative, to its root.
+    cwd: config.workingDir || posix.resolve('/', image.config.workingDir),
     capabilities: {
       bounding: capabilities,
       effective: capabilities,

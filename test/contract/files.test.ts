@@ -24,6 +24,9 @@ async function inPod(
 test('the host name of the config is that of the pod and stands in /etc/hostname', async () => {
   const script = 'hostname; uname -n; cat /etc/hostname; wc -l </etc/hostname';
   assert.equal(await inPod({ hostname: 'given' }, POD, script), 'given\ngiven\ngiven\n1');
+  // What a kubelet without a cluster domain sends for setHostnameAsFQDN.
+  const dotted = 'pod-1.sub.ns.svc.';
+  assert.equal(await inPod({ hostname: dotted }, POD, script), `${dotted}\n${dotted}\n${dotted}\n1`);
   assert.equal(await inPod({ hostname: '' }, NODE, 'hostname'), hostname());
 });
 
