@@ -2,7 +2,7 @@
  * Reads a container's log in the CRI format (`TIME STREAM TAGS CONTENT`, one record a line), and follows it through
  * rotation: the file is renamed and a new one of the same name takes its place.
  */
-import { watch } from 'node:fs';
+import { type FSWatcher, watch } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errnoOf } from '#core/errors.ts';
@@ -127,14 +127,19 @@ async function seekTail(file: LogFile, count: number): Promise<void> {
 function nextChange(directory: string, signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, PAUSE);
-  const watcher = watch(directory, () => resolve());
-  watcher.on('error', () => {}); // the directory has gone: the timer is left
+  let watcher: FSWatcher | undefined;
+  try {
+    watcher = watch(directory, () => resolve());
+    watcher.on('error', () => {}); // the directory has gone: the timer is left
+  } catch {
+    // No inotify instance or watch is left on this node, or the directory has gone: the timer is left here, too.
+  }
   const onAbort = () => resolve();
   signal.addEventListener('abort', onAbort);
   return promise.finally(() => {
     signal.removeEventListener('abort', onAbort);
     clearTimeout(timer);
-    watcher.close();
+    watcher?.close();
   });
 }
 

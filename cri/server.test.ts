@@ -94,6 +94,7 @@ function services(wait: Wait): CriServices {
       version: '0.1.0',
       cgroupDriver: 'cgroupfs',
       handlers: () => [{ name: 'runc', recursiveReadOnlyMounts: true, userNamespaces: false }],
+      troubles: () => [],
       config: {},
       pinnedImages: ['docker.io/pinned/*'],
     },

@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import type { Config } from '#config/index.ts';
 import { describeError } from '#core/errors.ts';
 import { Operation } from '#core/operation.ts';
+import { runEach } from '#core/steps.ts';
 import { type CallObserver, CriServer } from '#cri/server.ts';
 import { Streaming } from '#cri/streaming/index.ts';
 import { type ImageService, openImageService } from '#image-service/index.ts';
@@ -22,7 +23,9 @@ import { Metrics } from '#telemetry/metrics.ts';
 import { listenMetrics } from '#telemetry/metrics-listener.ts';
 import type { Tracing } from '#telemetry/tracing.ts';
 import { AdminServer } from './admin/server.ts';
+import { registerGauges } from './gauges.ts';
 import { handlerFacts } from './handler-facts.ts';
+import { Health } from './health.ts';
 import { IdMapping } from './id-mapping.ts';
 import { ServiceManager } from './notify.ts';
 import { imageOptions, pauseProgram, podOptions, runtimeOptions } from './options.ts';
@@ -80,9 +83,10 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
   const kernel = await openKernel({ pauseProgram: pauseProgram(config), log });
   await lookAtState(config.state, kernel, log);
   const services = await open(config, kernel, log);
-  registerGauges(metrics, services);
+  const health = new Health(kernel);
+  registerGauges(metrics, services, health);
   const streaming = new Streaming(services, sessions);
-  const server = await CriServer.listen(criServices(config, services, streaming), {
+  const server = await CriServer.listen(criServices(config, services, streaming, health), {
     socket: config.socket,
     mode: config.socketMode,
     log,
@@ -96,12 +100,12 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
     closeMs: CLOSE_MS,
   });
   const listener = config.metrics.address
-    ? await listenMetrics({ address: config.metrics.address, metrics, health: () => undefined })
+    ? await listenMetrics({ address: config.metrics.address, metrics, health: health.unable })
     : undefined;
   log.info({ socket: config.socket, ms: Math.round(performance.now() - started) }, 'serving');
   const recovered = Promise.all([
     services.idMapping.trial(),
-    recover(services, log),
+    recover(services, health, log),
     manager.ready(`serving ${config.socket}`),
   ]);
 
@@ -171,13 +175,16 @@ async function open(config: Config, kernel: Kernel, log: DaemonLog): Promise<Ser
 }
 
 /** Finishes what the last daemon left, while requests are served already. */
-async function recover({ pods, containers }: Services, log: DaemonLog): Promise<void> {
+async function recover({ pods, containers }: Services, health: Health, log: DaemonLog): Promise<void> {
   try {
-    await containers.recover(new Operation('recover containers', { log }));
-    await pods.recover(new Operation('recover pods', { log }));
+    await runEach(new Operation('recovery', { log }), {
+      containers: () => containers.recover(new Operation('recover containers', { log })),
+      pods: () => pods.recover(new Operation('recover pods', { log })),
+    });
     log.info({}, 'recovered');
   } catch (error) {
-    log.error({ error: describeError(error) }, 'recovery failed; stop and remove still work');
+    health.recoveryFailed(error);
+    log.error({ error: describeError(error) }, 'recovery failed in part; stop and remove still work');
   }
 }
 
@@ -195,6 +202,7 @@ const criServices = (
   config: Config,
   { images, pods, containers, handlers, driver, idMapping }: Services,
   streaming: Streaming,
+  health: Health,
 ) => ({
   streaming,
   images,
@@ -204,6 +212,7 @@ const criServices = (
     version: version(),
     cgroupDriver: driver,
     handlers: () => handlerFacts(handlers, idMapping.possible),
+    troubles: () => health.troubles(),
     pinnedImages: config.image.pinned,
     config: {
       rootDir: config.root,
@@ -239,26 +248,6 @@ async function openTracing({ tracing }: Config, log: DaemonLog): Promise<Tracing
   const { endpoint, samplesPerMillion } = tracing;
   const warn = (fields: object, message: string) => log.warn(fields, message);
   return new Tracing({ endpoint, samplesPerMillion, version: version(), warn });
-}
-
-function registerGauges(metrics: Metrics, { pods, containers }: Services): void {
-  const count = (states: Iterable<string>) => {
-    const counts = new Map<string, number>();
-    for (const state of states) counts.set(state, (counts.get(state) ?? 0) + 1);
-    return [...counts].map(([state, value]) => ({ labels: { state }, value }));
-  };
-  metrics.gauge({
-    name: 'crisp_pod_sandboxes',
-    help: 'Pod sandboxes by state',
-    labels: ['state'],
-    collect: () => count(pods.list().map(({ state }) => state)),
-  });
-  metrics.gauge({
-    name: 'crisp_containers',
-    help: 'Containers by state',
-    labels: ['state'],
-    collect: () => count(containers.list().map(({ state }) => state)),
-  });
 }
 
 /** `auto` is systemd where it is PID 1 (sd_booted(3)), as the kubelet's own default is. */

@@ -1,4 +1,4 @@
-import { existsSync, watch } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,6 +17,7 @@ import {
   writeControl,
 } from './cgroup-tree.ts';
 import { fromNode, refused } from './errno.ts';
+import { Inotify } from './inotify.ts';
 import type { Cgroups } from './kernel.ts';
 
 const SIGKILL = 9;
@@ -24,6 +25,8 @@ const SIGKILL = 9;
 const wanted = new Set(['cpuset', 'cpu', 'io', 'memory', 'pids', 'hugetlb', 'rdma', 'misc']);
 /** The longest trust in inotify: after it the group is looked at again. */
 const LOOK_AGAIN_MS = 200;
+/** The same where there is no inotify. */
+const UNWATCHED_MS = 10;
 
 /** Cgroups version 2: one tree. */
 export class CgroupsV2 implements Cgroups {
@@ -31,10 +34,12 @@ export class CgroupsV2 implements Cgroups {
   readonly controllers: ReadonlySet<string>;
   readonly #root: string;
   readonly #moves: CgroupMoves;
+  readonly #inotify: Pick<Inotify, 'watch' | 'forget'>;
 
   /** `root` is the mount point of cgroup2. */
-  constructor(root: string) {
+  constructor(root: string, inotify: Pick<Inotify, 'watch' | 'forget'> = new Inotify({ warn() {} })) {
     this.#root = root;
+    this.#inotify = inotify;
     this.#moves = new CgroupMoves(root, '');
     this.controllers = new Set(words(readControl(join(root, 'cgroup.controllers'))));
   }
@@ -77,7 +82,7 @@ export class CgroupsV2 implements Cgroups {
     refuseSuicide(path, pidsBelow(directory));
     for (let attempt = 0; populated(directory); attempt++) {
       await killOnce(directory);
-      if (await emptied(directory, signal)) return;
+      if (await emptied(directory, this.#inotify, signal)) return;
       await pauseBeforeRetry(attempt, signal, () => {
         return `kill cgroup ${path}: processes ${pidsBelow(directory).join(' ')} are left`;
       });
@@ -166,24 +171,27 @@ async function killOnce(directory: string): Promise<void> {
 }
 
 /** Waits for the group to become empty; false where the time to look again has come. */
-async function emptied(directory: string, signal: AbortSignal): Promise<boolean> {
+async function emptied(
+  directory: string,
+  inotify: Pick<Inotify, 'watch' | 'forget'>,
+  signal: AbortSignal,
+): Promise<boolean> {
   if (!populated(directory)) return true;
   const { promise, resolve } = Promise.withResolvers<void>();
   try {
     // The watch stands before the second look, so that no change falls between.
-    using watcher = closing(
-      watch(join(directory, 'cgroup.events'), () => !populated(directory) && resolve()),
+    using watch = inotify.watch(
+      'cgroups',
+      join(directory, 'cgroup.events'),
+      () => !populated(directory) && resolve(),
     );
-    watcher.on('error', () => resolve());
+    const pause = watch ? LOOK_AGAIN_MS : UNWATCHED_MS;
     if (populated(directory))
-      await Promise.race([promise, sleep(LOOK_AGAIN_MS, undefined, { signal }).catch(() => {})]);
+      await Promise.race([promise, sleep(pause, undefined, { signal }).catch(() => {})]);
   } catch (error) {
-    if (!isMissing(error)) throw fromNode(error, `watch ${directory}`);
+    if (!isMissing(error)) throw error;
+  } finally {
+    inotify.forget('cgroups');
   }
   return !populated(directory);
-}
-
-/** A watcher that is closed at the end of the scope. */
-function closing(watcher: ReturnType<typeof watch>): ReturnType<typeof watch> & Disposable {
-  return Object.assign(watcher, { [Symbol.dispose]: () => watcher.close() });
 }

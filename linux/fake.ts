@@ -13,6 +13,7 @@ import { FakeStreams } from './fake-streams.ts';
 import { FakeSystemd } from './fake-systemd.ts';
 import { FakeUsage } from './fake-usage.ts';
 import { files } from './files.ts';
+import { Inotify } from './inotify.ts';
 import type { CgroupVersion, Kernel } from './kernel.ts';
 
 type Part = 'files' | 'mounts' | 'namespaces' | 'processes' | 'cgroups' | 'systemd';
@@ -91,6 +92,8 @@ export function fakeKernel(options: FakeOptions = {}): FakeKernel {
     systemd: meeting('systemd', systemd, faults),
     usage: new FakeUsage(cgroups),
     streams: new FakeStreams(),
+    inotify: new Inotify({ warn() {} }),
+    troubles: () => [],
     async close() {},
   };
 }

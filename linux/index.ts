@@ -7,6 +7,7 @@ import { ProcessWatches } from './child.ts';
 import { naming } from './errno.ts';
 import { files } from './files.ts';
 import { readBootId } from './identity.ts';
+import { Inotify } from './inotify.ts';
 import type { Cgroups, Files, Kernel, Mounts, Namespaces, NatRules, PodLinks, Processes } from './kernel.ts';
 import { asynchronous, umount2 } from './libc.ts';
 import { mounts } from './mounts.ts';
@@ -15,6 +16,7 @@ import { type KernelLog, RealProcesses } from './processes.ts';
 import { SealedProgram } from './sealed-program.ts';
 import type { Streams } from './streams.ts';
 import { Systemd } from './systemd.ts';
+import type { Trouble } from './troubles.ts';
 import type { Usage } from './usage.ts';
 
 export type { KernelLog } from './processes.ts';
@@ -38,9 +40,10 @@ export async function openKernel(options: KernelOptions = {}): Promise<Kernel> {
     'crisp-pause',
     await readPause(options.pauseProgram ?? builtPauseProgram),
   );
+  const inotify = new Inotify(options.log ?? { warn() {} });
   try {
     const processes = new RealProcesses(watches, program, options.log ?? { warn() {} });
-    const cgroups = openCgroups();
+    const cgroups = openCgroups(inotify);
     const namespaces = new RealNamespaces({
       program,
       watches,
@@ -48,7 +51,7 @@ export async function openKernel(options: KernelOptions = {}): Promise<Kernel> {
       setOomScoreAdj: (pid, wanted) => processes.setOomScoreAdj(pid, wanted),
       spawn: (request) => processes.spawn(request),
     });
-    return new RealKernel({ processes, namespaces, cgroups, program, watches });
+    return new RealKernel({ processes, namespaces, cgroups, program, watches, inotify });
   } catch (error) {
     program[Symbol.dispose]();
     watches[Symbol.dispose]();
@@ -82,6 +85,7 @@ interface Parts {
   readonly cgroups: Cgroups;
   readonly program: SealedProgram;
   readonly watches: ProcessWatches;
+  readonly inotify: Inotify;
 }
 
 class RealKernel implements Kernel {
@@ -95,6 +99,7 @@ class RealKernel implements Kernel {
   readonly streams: Streams;
   readonly usage: Usage;
   readonly systemd = new Systemd();
+  readonly inotify: Inotify;
   readonly #parts: Parts;
 
   constructor(parts: Parts) {
@@ -106,6 +111,11 @@ class RealKernel implements Kernel {
     this.nat = parts.namespaces.nat;
     this.usage = parts.namespaces.usage;
     this.streams = parts.namespaces.streams;
+    this.inotify = parts.inotify;
+  }
+
+  troubles(): readonly Trouble[] {
+    return [this.inotify.trouble].filter((trouble) => trouble !== undefined);
   }
 
   async close(): Promise<void> {

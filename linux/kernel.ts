@@ -10,10 +10,12 @@
  * ENOENT of a named object: `NotFound`; ENOSPC, EDQUOT, EMFILE: `ResourceExhausted`).
  */
 import type { Duplex, Readable, Writable } from 'node:stream';
+import type { Inotify } from './inotify.ts';
 import type { NatRules } from './nat-rules-port.ts';
 import type { PodLinks } from './pod-links-port.ts';
 import type { Streams } from './streams.ts';
 import type { SystemdUnits } from './systemd-units.ts';
+import type { Trouble } from './troubles.ts';
 import type { Usage } from './usage.ts';
 
 export type { Masquerade, NatRules } from './nat-rules-port.ts';
@@ -30,6 +32,9 @@ export interface Kernel {
   readonly streams: Streams;
   readonly usage: Usage;
   readonly systemd: SystemdUnits;
+  readonly inotify: Pick<Inotify, 'watch' | 'forget'>;
+  /** What is wrong with the node now. From memory. */
+  troubles(): readonly Trouble[];
   /** Ends the workers. Leaves every effect in place. */
   close(): Promise<void>;
 }

@@ -64,7 +64,7 @@ export async function openPodSandboxes(
       },
       kernel,
     ),
-    networks: new ConfDirectory(network.confDir, log),
+    networks: new ConfDirectory(network.confDir, log, kernel.inotify),
     cni: new Cni(kernel.processes, {
       binDirs: network.binDirs,
       environment: network.environment,

@@ -4,18 +4,20 @@
  * process gone by its reference, and the cgroup is emptied before anything is published. Its code is then the kernel's, by
  * the descriptor of the process that crisp holds while the container runs (Linux 6.15); else it is not known.
  */
-import { type FSWatcher, watch } from 'node:fs';
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId } from '#core/ids.ts';
 import { Operation } from '#core/operation.ts';
+import type { FileWatch } from '#linux/inotify.ts';
 import type { HeldProcess } from '#linux/kernel.ts';
 import type { CleanUps } from './clean-up.ts';
 import { type ContainerExit, type ContainerRecord, mayRun, nowNanoseconds } from './container.ts';
 import { placesOf, type Runtime } from './runtime.ts';
 
 const SWEEP_MS = 2000;
+/** Between two looks at the directory of exit files where inotify does not tell of them. */
+const UNWATCHED_MS = 100;
 /** How long a dead container's exit file may be on its way from a living monitor. */
 const MONITOR_GRACE_MS = 10_000;
 /** A process that has ended is reaped at once, by its monitor or the machine's first process. */
@@ -39,8 +41,11 @@ export class Exits {
   /** By which an end is known whose exit file could not be written, or whose monitor was killed. */
   readonly #held = new Map<ContainerId, HeldProcess>();
   #forgetHeld: (() => void) | undefined;
-  #watcher: FSWatcher | undefined;
+  #watch: FileWatch | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #unwatched: NodeJS.Timeout | undefined;
+  /** One settling a container at a time: looks come oftener than a kill may take. */
+  readonly #settling = new Map<ContainerId, Promise<void>>();
   readonly #cleanUps: Pick<CleanUps, 'ended'>;
 
   constructor(runtime: Runtime, cleanUps: Pick<CleanUps, 'ended'>) {
@@ -49,8 +54,9 @@ export class Exits {
     this.#directory = `${runtime.options.state}/exits`;
   }
 
-  /** Begins to watch; the first sweep tells what ended before. */
+  /** Begins to watch; the first sweep tells what ended before. Without inotify it looks at intervals. */
   async open(): Promise<void> {
+    this.#timer = setInterval(() => void this.sweep(), SWEEP_MS).unref();
     for (const record of this.#runtime.containers.list()) this.#runtime.oomKills.expect(record);
     for (const record of this.#runtime.containers.list()) this.#hold(record.id, record);
     this.#forgetHeld = this.#runtime.containers.onChange((after, before) => {
@@ -58,24 +64,15 @@ export class Exits {
       if (id) this.#hold(id, after);
     });
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
-    this.#watcher = watch(this.#directory, (_event, name) => {
-      if (name && isFullId(name)) void this.#settle(name as ContainerId);
-    });
-    this.#watcher.on('error', (error) => {
-      this.#runtime.log.warn(
-        { error: describeError(error) },
-        'watch of exit files failed; the sweep goes on',
-      );
-    });
-    this.#timer = setInterval(() => void this.sweep(), SWEEP_MS).unref();
     await this.sweep();
   }
 
   close(): void {
     this.#forgetHeld?.();
     for (const id of this.#held.keys()) this.#hold(id, undefined);
-    this.#watcher?.close();
+    this.#watch?.[Symbol.dispose]();
     clearInterval(this.#timer);
+    clearInterval(this.#unwatched);
   }
 
   /** Holds the process of a container that runs, and lets go of one that does not. */
@@ -90,10 +87,45 @@ export class Exits {
     }
   }
 
-  /** Looks after all that may run: exit files that no event told, and processes that are gone without one. */
+  /** Asks for a watch where there is none; until there is room for one, the directory is read many times a second. */
+  #ensureWatch(): void {
+    if (this.#watch && !this.#watch.ended) return;
+    try {
+      this.#watch = this.#runtime.kernel.inotify.watch('exit files', this.#directory, (_event, name) => {
+        if (name && isFullId(name)) void this.#settle(name as ContainerId);
+      });
+    } catch (error) {
+      this.#watch = undefined; // the directory is missing: the next sweep tries again
+      this.#runtime.log.warn({ error: describeError(error) }, 'exit files are not watched');
+    }
+    clearInterval(this.#unwatched);
+    if (!this.#watch) this.#unwatched = setInterval(() => void this.#look(), UNWATCHED_MS).unref();
+  }
+
+  /** The exit files that are there now. */
+  async #look(): Promise<Set<string>> {
+    const names = new Set(await readdir(this.#directory).catch(() => [] as string[]));
+    for (const { id, state } of this.#runtime.containers.list())
+      if (state === 'running' && names.has(id)) void this.#settle(id);
+    return names;
+  }
+
+  /**
+   * Looks after all that may run: exit files that no event told, and processes that are gone without one. Never throws:
+   * nobody waits for the sweeps that the clock begins.
+   */
   async sweep(): Promise<void> {
-    const { containers, kernel, log } = this.#runtime;
-    const told = new Set(await readdir(this.#directory).catch(() => [] as string[]));
+    try {
+      await this.#sweep();
+    } catch (error) {
+      this.#runtime.log.warn({ error: describeError(error) }, 'sweep of exits failed');
+    }
+  }
+
+  async #sweep(): Promise<void> {
+    const { containers, kernel } = this.#runtime;
+    this.#ensureWatch();
+    const told = await this.#look();
     const work: Promise<void>[] = [];
     for (const record of containers.list()) {
       if (record.state !== 'running') continue;
@@ -101,9 +133,7 @@ export class Exits {
       else if (record.process && !kernel.processes.alive(record.process)) work.push(this.#vanished(record));
     }
     for (const id of this.#unwritten) work.push(this.#writeLate(id));
-    await Promise.all(work).catch((error: unknown) =>
-      log.warn({ error: describeError(error) }, 'sweep of exits failed'),
-    );
+    await Promise.all(work);
   }
 
   async #vanished(record: ContainerRecord): Promise<void> {
@@ -115,7 +145,13 @@ export class Exits {
   }
 
   /** Publishes the end of a container, once. Waits for a running start of the same container. */
-  async #settle(id: ContainerId): Promise<void> {
+  #settle(id: ContainerId): Promise<void> {
+    const settling = this.#settling.get(id) ?? this.#settleNow(id).finally(() => this.#settling.delete(id));
+    this.#settling.set(id, settling);
+    return settling;
+  }
+
+  async #settleNow(id: ContainerId): Promise<void> {
     const { containers, log } = this.#runtime;
     const known = containers.get(id);
     if (!known || !mayRun(known)) return;

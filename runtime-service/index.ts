@@ -4,6 +4,7 @@ import { CrispError, describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
 import type { Log, Operation } from '#core/operation.ts';
 import { RecentRecords } from '#core/recent-records.ts';
+import { runEach } from '#core/steps.ts';
 import type { Kernel } from '#linux/kernel.ts';
 import type { UsageDetail } from '#linux/usage.ts';
 import { attach } from './attach.ts';
@@ -74,7 +75,7 @@ export class RuntimeService {
   readonly #stats: Stats;
   readonly #logs: Logs;
   readonly #unfinished: Unfinished;
-  #forgetUnits: (() => void) | undefined;
+  readonly #ends: (() => void)[] = [];
 
   private constructor(runtime: Runtime, unfinished: Unfinished) {
     this.#runtime = runtime;
@@ -124,12 +125,14 @@ export class RuntimeService {
     return new RuntimeService(runtime, await loadContainers(runtime));
   }
 
-  /** Watches for ends of containers, and finishes what the last daemon left unfinished. */
+  /** Watches for ends of containers, and finishes what the last daemon left unfinished: see `runEach`. */
   async recover(op: Operation): Promise<void> {
-    await this.#exits.open();
-    this.#stats.open();
-    await recoverContainers(this.#runtime, this.#cleanUps, this.#unfinished, op);
-    this.#forgetUnits = keepUnitLimits(this.#runtime);
+    await runEach(op, {
+      'watch exits': () => this.#exits.open(),
+      'first figures': () => this.#stats.open(),
+      'finish what was left': () => recoverContainers(this.#runtime, this.#cleanUps, this.#unfinished, op),
+      'restore limits': () => void this.#ends.push(keepUnitLimits(this.#runtime)),
+    });
   }
 
   /** See `Creation`. */
@@ -286,7 +289,7 @@ export class RuntimeService {
 
   /** Stops watching. Containers run on. */
   async close(): Promise<void> {
-    this.#forgetUnits?.();
+    for (const end of this.#ends) end();
     await this.#stopping.close();
     await this.#starting.close();
     this.#exits.close();

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { hasCode } from '#core/errors.ts';
 import { silentLog } from '#core/operation.ts';
+import { Inotify } from '#linux/inotify.ts';
 import { ConfDirectory } from './conf-directory.ts';
 
 const conf = (name: string): string =>
@@ -17,7 +18,7 @@ async function directory(t: TestContext): Promise<string> {
 }
 
 function open(t: TestContext, path: string): ConfDirectory {
-  const networks = new ConfDirectory(path, silentLog);
+  const networks = new ConfDirectory(path, silentLog, new Inotify(silentLog));
   t.after(() => networks.close());
   return networks;
 }

@@ -2,11 +2,11 @@
  * The directory of CNI configurations. The first file by name with a known ending decides; a broken one is not passed
  * over for the next, for that would put pods on another network than the administrator meant.
  */
-import { type FSWatcher, watch } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
+import type { FileWatch, Inotify } from '#linux/inotify.ts';
 import { type NetworkConfig, parseNetworkConfig } from './conflist.ts';
 
 export interface NetworkStatus {
@@ -19,6 +19,8 @@ export interface NetworkStatus {
 const ENDINGS = ['.conflist', '.conf', '.json'];
 /** Bytes. No real configuration comes near. */
 const MAX_SIZE = 1024 * 1024;
+/** The longest trust in a watch, in ms: the kernel drops events that it has no room for. */
+const TRUST_MS = 10_000;
 
 type State = { readonly config: NetworkConfig } | { readonly error: CrispError };
 
@@ -28,21 +30,24 @@ export class ConfDirectory {
   #state: State;
   /** Name, inode, size and time of the file that was parsed last. */
   #stamp = '';
-  #watcher: FSWatcher | undefined;
+  readonly #inotify: Pick<Inotify, 'watch'>;
+  #watcher: FileWatch | undefined;
+  #lookedAt = Number.NEGATIVE_INFINITY;
   #looking: Promise<void> | undefined;
   /** The look that all wait for who came during the running one. */
   #next: Promise<void> | undefined;
   #closed = false;
 
-  constructor(directory: string, log: Log) {
+  constructor(directory: string, log: Log, inotify: Pick<Inotify, 'watch'>) {
     this.#directory = directory;
+    this.#inotify = inotify;
     this.#log = log;
     this.#state = { error: this.#missing() };
   }
 
-  /** The state after the last look; where no watch tells of changes, a new look begins in the background. */
+  /** The state after the last look; where no watch has told of changes lately, a new look begins in the background. */
   status(): NetworkStatus {
-    if (!this.#watcher) void this.refresh();
+    if (!this.#watcher || performance.now() - this.#lookedAt > TRUST_MS) void this.refresh();
     if ('config' in this.#state) return { ready: true, reason: '', message: '' };
     const { message, hint } = this.#state.error;
     return { ready: false, reason: 'NetworkPluginNotReady', message: `${message}; ${hint}` };
@@ -68,7 +73,7 @@ export class ConfDirectory {
 
   close(): void {
     this.#closed = true;
-    this.#watcher?.close();
+    this.#watcher?.[Symbol.dispose]();
     this.#watcher = undefined;
   }
 
@@ -82,6 +87,7 @@ export class ConfDirectory {
   /** Parses only what has changed. */
   async #look(): Promise<void> {
     this.#watch();
+    this.#lookedAt = performance.now();
     try {
       const names = (await readdir(this.#directory)).filter((name) =>
         ENDINGS.some((end) => name.endsWith(end)),
@@ -115,21 +121,19 @@ export class ConfDirectory {
   #watch(): void {
     if (this.#watcher || this.#closed) return;
     try {
-      const watcher = watch(this.#directory, { persistent: false }, (event) => {
+      this.#watcher = this.#inotify.watch('CNI configurations', this.#directory, (event) => {
         // A rename may be the directory's own: the watch would stay with the old one.
-        if (event === 'rename') this.#unwatch(watcher);
+        if (event === 'rename') this.#unwatch();
         void this.refresh();
       });
-      watcher.on('error', () => this.#unwatch(watcher));
-      this.#watcher = watcher;
     } catch {
       // Missing: `#look` says so.
     }
   }
 
-  #unwatch(watcher: FSWatcher): void {
-    watcher.close();
-    if (this.#watcher === watcher) this.#watcher = undefined;
+  #unwatch(): void {
+    this.#watcher?.[Symbol.dispose]();
+    this.#watcher = undefined;
   }
 
   #missing(): CrispError {

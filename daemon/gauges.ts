@@ -1,0 +1,36 @@
+import type { PodSandboxes } from '#pod-sandbox/index.ts';
+import type { RuntimeService } from '#runtime-service/index.ts';
+import type { Metrics } from '#telemetry/metrics.ts';
+import type { Health } from './health.ts';
+
+interface Counted {
+  readonly pods: Pick<PodSandboxes, 'list'>;
+  readonly containers: Pick<RuntimeService, 'list'>;
+}
+
+/** What is counted at each scrape, from memory. */
+export function registerGauges(metrics: Metrics, { pods, containers }: Counted, health: Health): void {
+  const count = (states: Iterable<string>) => {
+    const counts = new Map<string, number>();
+    for (const state of states) counts.set(state, (counts.get(state) ?? 0) + 1);
+    return [...counts].map(([state, value]) => ({ labels: { state }, value }));
+  };
+  metrics.gauge({
+    name: 'crisp_pod_sandboxes',
+    help: 'Pod sandboxes by state',
+    labels: ['state'],
+    collect: () => count(pods.list().map(({ state }) => state)),
+  });
+  metrics.gauge({
+    name: 'crisp_containers',
+    help: 'Containers by state',
+    labels: ['state'],
+    collect: () => count(containers.list().map(({ state }) => state)),
+  });
+  metrics.gauge({
+    name: 'crisp_troubles',
+    help: 'What is wrong with the node or the daemon now, by its reason; see Status',
+    labels: ['reason'],
+    collect: () => health.troubles().map(({ reason }) => ({ labels: { reason }, value: 1 })),
+  });
+}

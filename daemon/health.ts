@@ -1,0 +1,31 @@
+import { describeError } from '#core/errors.ts';
+import type { Kernel } from '#linux/kernel.ts';
+import type { Trouble } from '#linux/troubles.ts';
+
+/** What is wrong with the node and the daemon: for Status, `crisp ctl info`, /healthz and the metrics. From memory. */
+export class Health {
+  readonly #kernel: Pick<Kernel, 'troubles'>;
+  #recovery: Trouble | undefined;
+
+  constructor(kernel: Pick<Kernel, 'troubles'>) {
+    this.#kernel = kernel;
+  }
+
+  /** Stays until the next start: what was left unfinished is tried again then, or by the removal of the object. */
+  recoveryFailed(error: unknown): void {
+    const hint = 'see the log; mend what it names, then start the daemon again';
+    this.#recovery = { reason: 'RecoveryFailed', message: describeError(error), hint, podsFail: false };
+  }
+
+  /** The worst first. */
+  troubles(): readonly Trouble[] {
+    const all = [...this.#kernel.troubles(), ...(this.#recovery ? [this.#recovery] : [])];
+    return all.sort((one, other) => Number(other.podsFail) - Number(one.podsFail));
+  }
+
+  /** Why no pod can be made; undefined where they can. */
+  readonly unable = (): string | undefined => {
+    const worst = this.troubles().find(({ podsFail }) => podsFail);
+    return worst && `${worst.message}; ${worst.hint}`;
+  };
+}
