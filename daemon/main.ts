@@ -23,6 +23,7 @@ import { Metrics } from '#telemetry/metrics.ts';
 import { listenMetrics } from '#telemetry/metrics-listener.ts';
 import type { Tracing } from '#telemetry/tracing.ts';
 import { AdminServer } from './admin/server.ts';
+import { Bugs } from './bugs.ts';
 import { registerGauges } from './gauges.ts';
 import { handlerFacts } from './handler-facts.ts';
 import { Health } from './health.ts';
@@ -102,6 +103,11 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
   const listener = config.metrics.address
     ? await listenMetrics({ address: config.metrics.address, metrics, health: health.unable })
     : undefined;
+  const exit = () => {
+    log.flush();
+    process.exit(1);
+  };
+  using _bugs = new Bugs({ log, count: metrics.bug, exit });
   log.info({ socket: config.socket, ms: Math.round(performance.now() - started) }, 'serving');
   const recovered = Promise.all([
     services.idMapping.trial(),

@@ -59,7 +59,8 @@ export async function listenMetrics(options: ListenerOptions): Promise<MetricsLi
   const colon = options.address.lastIndexOf(':');
   const host = options.address.slice(0, colon).replaceAll(/[[\]]/g, '');
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (error) => {
+    // Stays: later it is told of accepts that fail, of which the scraper hears by itself.
+    server.on('error', (error) => {
       const message = `metrics: cannot listen on ${options.address} (${errnoOf(error)})`;
       reject(
         new CrispError('FailedPrecondition', message, {

@@ -32,6 +32,7 @@ export class Metrics {
   readonly #errors: Counter<'operation' | 'code'>;
   readonly #seconds: Histogram<'operation'>;
   readonly #stageSeconds: Histogram<'operation' | 'stage'>;
+  readonly #bugs: Counter<'kind'>;
 
   constructor(build: { readonly version: string }) {
     const registers = [this.#registry];
@@ -62,6 +63,12 @@ export class Metrics {
       buckets: SECONDS,
       registers,
     });
+    this.#bugs = new Counter({
+      name: 'crisp_bugs_total',
+      help: 'Errors that no part of the daemon has handled; see its log',
+      labelNames: ['kind'],
+      registers,
+    });
     const info = new Gauge({
       name: 'crisp_build_info',
       help: 'Always 1; the labels say what runs',
@@ -78,6 +85,9 @@ export class Metrics {
     this.#seconds.observe({ operation: name }, milliseconds / 1000);
     if (code) this.#errors.inc({ operation: name, code });
   }
+
+  /** An error that nobody has handled. Can be passed on. */
+  readonly bug = (kind: 'rejection' | 'exception'): void => this.#bugs.inc({ kind });
 
   /** A stage has ended. Can be passed as an operation's `onStage`. */
   readonly stage = (operation: { readonly name: string }, stage: Stage): void => {

@@ -195,11 +195,15 @@ export class TestNode implements AsyncDisposable {
     return containerId;
   }
 
-  /** Waits until the container's program has a handler for SIGTERM: as process 1 it does not hear it before. */
+  /**
+   * Waits until the container's program, a shell, has a handler for SIGTERM: as process 1 it does not hear it before.
+   * Until its exec the process is the OCI runtime's, and Go has a handler for every signal.
+   */
   async heeds(containerId: string): Promise<void> {
     const { pid } = await this.facts(containerId);
     const caught = () => /^SigCgt:\s*(\w+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '0';
-    await until('SIGTERM is heard', () => ((BigInt(`0x${caught()}`) >> 14n) & 1n) === 1n);
+    const isShell = () => readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('sh\0');
+    await until('SIGTERM is heard', () => isShell() && ((BigInt(`0x${caught()}`) >> 14n) & 1n) === 1n);
   }
 
   /** Creates, starts, waits for the end: output, exit code, and the container is removed. */

@@ -11,7 +11,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
-import { CrispError } from '#core/errors.ts';
+import { CrispError, describeError } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
 import { LendingSocket } from './borrowed-reads.ts';
 import { protocolOf, Refusal, transportOf } from './negotiation.ts';
@@ -75,6 +75,10 @@ export class StreamingServer {
       : createServer(limits);
     this.#server.maxConnections = MOST_CONNECTIONS;
     this.#server.on('connection', (socket) => this.#watch(socket));
+    // An accept that fails (no descriptor is left) must not end the daemon: the client tries again.
+    this.#server.on('error', (error) =>
+      options.log.warn({ error: describeError(error) }, 'a streaming connection was not accepted'),
+    );
     this.#server.on('request', (request, response) => this.#refuse(request, response));
     this.#server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
   }

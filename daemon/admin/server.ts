@@ -33,6 +33,10 @@ export class AdminServer {
     this.#server = createServer({ requestTimeout: 0, headersTimeout: 10_000 }, (request, response) => {
       void this.#serve(request, response);
     });
+    // An accept that fails (no descriptor is left) must not end the daemon: the client tries again.
+    this.#server.on('error', (error) =>
+      options.log.warn({ error: describeError(error) }, 'a connection to the admin socket was not accepted'),
+    );
   }
 
   /** Binds and serves. Throws Unavailable where the socket cannot be bound. */
@@ -69,7 +73,6 @@ export class AdminServer {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { log, observer } = this.#options;
-    const url = new URL(request.url ?? '/', 'http://admin');
     const controller = new AbortController();
     this.#running.add(controller);
     response.once('close', () => {
@@ -78,6 +81,7 @@ export class AdminServer {
     response.on('error', () => {}); // the close that follows says it
     let op = new Operation('AdminRequest', { log, signal: controller.signal });
     try {
+      const url = urlOf(request);
       const route = routeOf(request.method ?? '', url.pathname);
       const onStage: CallObserver['stage'] = (one, stage) => observer.stage(one, stage);
       op = new Operation(route.name, { log, signal: controller.signal, onStage });
@@ -104,6 +108,20 @@ export class AdminServer {
     if (error === undefined) op.log.info(fields, 'done');
     else op.log.warn({ ...fields, code, error: describeError(error) }, 'failed');
   }
+}
+
+/** Throws InvalidArgument: what HTTP takes for a request's target, such as `//`, need not be a URL. */
+function urlOf(request: IncomingMessage): URL {
+  const target = request.url ?? '';
+  const url = URL.parse(target, 'http://admin');
+  if (url) return url;
+  throw new CrispError(
+    'InvalidArgument',
+    `${JSON.stringify(target.slice(0, 200))} is not the path of a request`,
+    {
+      hint: 'see api/admin/contract.ts',
+    },
+  );
 }
 
 async function send(response: ServerResponse, reply: AdminReply, op: Operation): Promise<void> {
