@@ -12,6 +12,7 @@ import { runEach } from '#core/steps.ts';
 import { type CallObserver, CriServer } from '#cri/server.ts';
 import { Streaming } from '#cri/streaming/index.ts';
 import { type ImageService, openImageService } from '#image-service/index.ts';
+import { exitNow } from '#linux/exit.ts';
 import { openKernel } from '#linux/index.ts';
 import type { Kernel } from '#linux/kernel.ts';
 import { lockDirectory } from '#linux/lock.ts';
@@ -55,14 +56,17 @@ interface Services {
 /** Serves until SIGTERM or SIGINT; resolves when all is closed. Pods and containers run on. */
 export async function serve(config: Config): Promise<void> {
   const log = openLog({ level: config.log.level, format: config.log.format });
+  let stuck = 0;
   try {
-    await run(config, log);
+    stuck = await run(config, log);
   } finally {
     await log.close();
   }
+  if (stuck > 0) exitNow(0);
 }
 
-async function run(config: Config, log: DaemonLog): Promise<void> {
+/** Resolves to the number of threads that do not end. */
+async function run(config: Config, log: DaemonLog): Promise<number> {
   const started = performance.now();
   const stop = stopSignal(log);
   const manager = new ServiceManager(process.env, log);
@@ -105,7 +109,7 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
     : undefined;
   const exit = () => {
     log.flush();
-    process.exit(1);
+    exitNow(1);
   };
   using _bugs = new Bugs({ log, count: metrics.bug, exit });
   log.info({ socket: config.socket, ms: Math.round(performance.now() - started) }, 'serving');
@@ -124,9 +128,10 @@ async function run(config: Config, log: DaemonLog): Promise<void> {
   await Promise.all([services.containers.close(), services.pods.close(), services.images.close()]);
   await services.idMapping[Symbol.asyncDispose]();
   await forgetCgroups(config, kernel, services);
-  await kernel.close();
+  const stuck = await kernel.close();
   metrics.close();
   log.info({}, 'stopped');
+  return stuck;
 }
 
 /** What crisp writes there it writes in passing, on the thread that answers. */
@@ -274,7 +279,7 @@ function stopSignal(log: DaemonLog): Promise<void> {
     const onSignal = () => {
       if (asked) {
         log.flush();
-        process.exit(1);
+        exitNow(1);
       }
       asked = true;
       resolve();

@@ -94,7 +94,7 @@ export function fakeKernel(options: FakeOptions = {}): FakeKernel {
     streams: new FakeStreams(),
     inotify: new Inotify({ warn() {} }),
     troubles: () => [],
-    async close() {},
+    close: async () => 0,
   };
 }
 

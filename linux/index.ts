@@ -25,6 +25,8 @@ export interface KernelOptions {
   /** The pause program; by default the one that bin/setup has built. Read once. */
   readonly pauseProgram?: string;
   readonly log?: KernelLog;
+  /** For tests: how long one act of a worker may take. */
+  readonly workers?: { readonly requestMs: number };
 }
 
 const builtPauseProgram = fileURLToPath(new URL('../pod-sandbox/build/pause', import.meta.url));
@@ -50,6 +52,7 @@ export async function openKernel(options: KernelOptions = {}): Promise<Kernel> {
       cgroups,
       setOomScoreAdj: (pid, wanted) => processes.setOomScoreAdj(pid, wanted),
       spawn: (request) => processes.spawn(request),
+      threads: { ...options.workers, ...(options.log ? { log: options.log } : {}) },
     });
     return new RealKernel({ processes, namespaces, cgroups, program, watches, inotify });
   } catch (error) {
@@ -115,13 +118,15 @@ class RealKernel implements Kernel {
   }
 
   troubles(): readonly Trouble[] {
-    return [this.inotify.trouble].filter((trouble) => trouble !== undefined);
+    const { inotify, namespaces } = this.#parts;
+    return [...namespaces.troubles(), ...(inotify.trouble ? [inotify.trouble] : [])];
   }
 
-  async close(): Promise<void> {
+  async close(): Promise<number> {
     this.systemd[Symbol.dispose]();
     await this.#parts.namespaces[Symbol.asyncDispose]();
     this.#parts.program[Symbol.dispose]();
     this.#parts.watches[Symbol.dispose]();
+    return this.#parts.namespaces.stuck;
   }
 }

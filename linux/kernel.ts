@@ -35,8 +35,11 @@ export interface Kernel {
   readonly inotify: Pick<Inotify, 'watch' | 'forget'>;
   /** What is wrong with the node now. From memory. */
   troubles(): readonly Trouble[];
-  /** Ends the workers. Leaves every effect in place. */
-  close(): Promise<void>;
+  /**
+   * Ends the workers. Leaves every effect in place. Resolves to the number of threads that are stuck in a system call: a
+   * process that has any ends by `exitNow` alone.
+   */
+  close(): Promise<number>;
 }
 
 export interface Files {

@@ -245,5 +245,8 @@ export interface DescriptorWatch {
   close(): void;
 }
 
+/** _exit(2): ends all threads and runs nothing more. */
+export const exitGroup = bind<(code: number) => number>('void _exit(int code)');
+
 /** Advisory lock of an open file; released when its last descriptor is closed, also by a crash. */
 export const flock = bind<(fd: number, operation: number) => number>('int flock(int fd, int operation)');

@@ -3,13 +3,16 @@
  * call only when nobody can be reading of them any more, some 15 ms later. Whoever wants the link gone need not wait
  * for that: it goes on in libuv's pool.
  */
+import { closeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errnoOf } from '#core/errors.ts';
+import { CrispError, errnoOf } from '#core/errors.ts';
 import { linkDeletion } from './link-socket.ts';
 import { WaitingNetlink } from './waiting-netlink.ts';
 
 /** How many of the pool's threads may stand in such a wait: the others are for files. */
 const AT_ONCE = Math.ceil(Number(process.env['UV_THREADPOOL_SIZE'] ?? 4) / 2) || 2;
+/** Milliseconds after which a removal is given up: the kernel is stuck, and with it a thread of the pool. */
+const LIMIT_MS = 30_000;
 /** Milliseconds between looks at a link whose deletion has not begun. */
 const LOOK_AGAIN = 1;
 
@@ -21,10 +24,19 @@ export interface Removable {
 
 export class LinkRemoval {
   readonly #underWay = new Set<Promise<unknown>>();
+  readonly #limitMs: number;
 
-  /** Resolves when the link is gone, which `isThere` tells; one that was gone before is success. Owns the socket. */
+  constructor(limitMs = LIMIT_MS) {
+    this.#limitMs = limitMs;
+  }
+
+  /**
+   * Resolves when the link is gone, which `isThere` tells; one that was gone before is success. Owns the socket. Throws
+   * DeadlineExceeded where the kernel does not delete it, or earlier ones.
+   */
   async remove(link: Removable, isThere: () => Promise<boolean>): Promise<void> {
-    while (this.#underWay.size >= AT_ONCE) await Promise.race(this.#underWay);
+    const until = performance.now() + this.#limitMs;
+    await this.#turn(link, until);
     let over = false;
     const deletion = this.#delete(link).finally(() => {
       over = true;
@@ -34,9 +46,23 @@ export class LinkRemoval {
     this.#underWay.add(settled);
     while (!over) {
       if (!(await isThere())) return;
+      if (performance.now() > until) throw stuck(link, this.#limitMs, 'its own deletion');
       await sleep(LOOK_AGAIN);
     }
     await deletion;
+  }
+
+  /** At most `AT_ONCE` wait in the pool. */
+  async #turn(link: Removable, until: number): Promise<void> {
+    while (this.#underWay.size >= AT_ONCE) {
+      const over = new AbortController();
+      const timer = sleep(Math.max(0, until - performance.now()), undefined, { signal: over.signal });
+      await Promise.race([...this.#underWay, timer.catch(() => {})]);
+      over.abort();
+      if (this.#underWay.size < AT_ONCE || performance.now() < until) continue;
+      closeSync(link.socket);
+      throw stuck(link, this.#limitMs, `${this.#underWay.size} deletions before it`);
+    }
   }
 
   async #delete({ index, socket }: Removable): Promise<void> {
@@ -48,3 +74,12 @@ export class LinkRemoval {
     }
   }
 }
+
+const stuck = ({ index }: Removable, ms: number, what: string): CrispError =>
+  new CrispError(
+    'DeadlineExceeded',
+    `delete link ${index}: the kernel has not ended ${what} after ${ms / 1000} s`,
+    {
+      hint: 'see the kernel log: a driver, or whoever holds a network namespace, keeps the lock of links',
+    },
+  );

@@ -38,6 +38,11 @@ export class NamespaceThread {
     visited.map((kind) => [kind, openSync(`/proc/thread-self/ns/${kind}`, 'r')]),
   );
 
+  /** What it keeps open. */
+  get descriptors(): number[] {
+    return [...this.#home.values()];
+  }
+
   /** Runs the act in new namespaces of these kinds; processes spawned in it stay there, a new pid namespace included. */
   inNew<T>(kinds: readonly Visited[], act: () => T): T {
     const flags = kinds.reduce((all, kind) => all | cloneFlags[kind], 0);

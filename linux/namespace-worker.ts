@@ -1,6 +1,6 @@
 /** The thread that visits namespaces: takes one request, does it with synchronous calls only, answers, waits. */
 
-import { closeSync } from 'node:fs';
+import { closeSync, readlinkSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { CrispError, describeError } from '#core/errors.ts';
 import { beginConnection, type Family } from './begin-connection.ts';
@@ -8,6 +8,7 @@ import { type Carrying, carriesFrames, hasLink, join, prepareLeave } from './bri
 import { forgetUdp } from './conntrack.ts';
 import { check } from './errno.ts';
 import type { JoinedBridge, JoinRequest, LeaveRequest, NamespaceKind } from './kernel.ts';
+import type { WorkerReady } from './kernel-worker.ts';
 import { kill, sethostname, waitpid } from './libc.ts';
 import type { Removable } from './link-removal.ts';
 import { LinkSocket, LOOPBACK } from './link-socket.ts';
@@ -215,6 +216,8 @@ function endWalk(id: number): void {
   walks.delete(id);
 }
 
+const task = Number(readlinkSync('/proc/thread-self').split('/').at(-1));
+parentPort?.postMessage({ task, descriptors: thread.descriptors } satisfies WorkerReady);
 parentPort?.on('message', (request: WorkerRequest) => {
   try {
     parentPort?.postMessage({ value: answer(request) } satisfies WorkerReply);

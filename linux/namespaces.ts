@@ -25,7 +25,8 @@ import { RealPodLinks } from './pod-links.ts';
 import { RealStreams } from './real-streams.ts';
 import { RealUsage } from './real-usage.ts';
 import type { SealedProgram } from './sealed-program.ts';
-import { VisitingThread } from './visiting-thread.ts';
+import type { Trouble } from './troubles.ts';
+import { type ThreadOptions, VisitingThread } from './visiting-thread.ts';
 
 /** The id of a pause process: as far from every real user as 16 bits allow. */
 const NOBODY = 65535;
@@ -38,16 +39,20 @@ export interface NamespacesOptions {
   /** Sets a pause's oom_score_adj. */
   readonly setOomScoreAdj: (pid: number, wanted: number) => number;
   readonly spawn: Processes['spawn'];
-  /** Whose usage the same thread reads. */
+  /** Whose usage another thread reads. */
   readonly cgroups: Cgroups;
+  /** Of both threads. */
+  readonly threads: Pick<ThreadOptions, 'requestMs' | 'log'>;
 }
 
 /** The real namespaces. */
 export class RealNamespaces implements Namespaces, AsyncDisposable {
   readonly #options: NamespacesOptions;
-  readonly #thread = new VisitingThread();
-  /** The links of pods, by the same thread. */
-  readonly links = new RealPodLinks(this.#thread);
+  readonly #thread: VisitingThread;
+  /** What only looks waits for nothing that makes or ends pods, nor keeps it waiting. */
+  readonly #reader: VisitingThread;
+  /** The links of pods, by the thread that makes their namespaces. */
+  readonly links: RealPodLinks;
   readonly streams: RealStreams;
 
   readonly usage: RealUsage;
@@ -56,7 +61,10 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
 
   constructor(options: NamespacesOptions) {
     this.#options = options;
-    this.usage = new RealUsage(this.#thread, options.cgroups);
+    this.#thread = new VisitingThread({ ...options.threads, name: 'namespaces' });
+    this.#reader = new VisitingThread({ ...options.threads, name: 'figures' });
+    this.links = new RealPodLinks(this.#thread);
+    this.usage = new RealUsage(this.#reader, options.cgroups);
     this.streams = new RealStreams(this.#thread, options.program, options.spawn);
     this.nat = new RealNatRules(this.#thread, options.watches);
     this.#thread.warm();
@@ -148,9 +156,18 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
     await this.#thread.ask({ act: 'empty network', path });
   }
 
+  /** Threads that are inside of a system call which does not return. */
+  get stuck(): number {
+    return this.#thread.stuck + this.#reader.stuck;
+  }
+
+  troubles(): readonly Trouble[] {
+    return [this.#thread.trouble, this.#reader.trouble].filter((trouble) => trouble !== undefined);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.nat[Symbol.dispose]();
-    await this.#thread[Symbol.asyncDispose]();
+    await Promise.all([this.#thread[Symbol.asyncDispose](), this.#reader[Symbol.asyncDispose]()]);
   }
 }
 

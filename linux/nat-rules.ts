@@ -1,7 +1,7 @@
 /** The rules of pods written into nf_tables without a program. */
 import { isDeepStrictEqual } from 'node:util';
-import { errnoOf } from '#core/errors.ts';
-import { abandoned, throwIfAborted } from './abort.ts';
+import { CrispError, errnoOf } from '#core/errors.ts';
+import { abandoned, throwIfAborted, within } from './abort.ts';
 import type { ProcessWatches } from './child.ts';
 import type { Masquerade, NatRules } from './kernel.ts';
 import { kill } from './libc.ts';
@@ -23,6 +23,9 @@ import type { VisitingThread } from './visiting-thread.ts';
 import { WaitingNetlink } from './waiting-netlink.ts';
 
 const SIGKILL = 9;
+/** Changes of the packet filter take milliseconds; past this many the kernel is stuck, and with it a thread of the pool. */
+const LIMIT_MS = 30_000;
+const STUCK_HINT = 'see the kernel log, and who else changes the packet filter of this node';
 
 export class RealNatRules implements NatRules, Disposable {
   readonly #thread: VisitingThread;
@@ -30,6 +33,8 @@ export class RealNatRules implements NatRules, Disposable {
   /** In the node's own namespace, where the main thread stands. */
   #netlink: WaitingNetlink | undefined;
   #tail: Promise<unknown> = Promise.resolve();
+  /** Whether an act has not returned since its deadline: it keeps its socket, and no other is tried beside it. */
+  #stuck = false;
 
   constructor(thread: VisitingThread, watches: ProcessWatches) {
     this.#thread = thread;
@@ -59,16 +64,47 @@ export class RealNatRules implements NatRules, Disposable {
   /** One after another, on one socket for good: to close one after a deletion takes longer than all the rest. */
   #onNode<T>(act: (netlink: WaitingNetlink) => Promise<T>): Promise<T> {
     const turn = this.#tail.then(async () => {
-      this.#netlink ??= new WaitingNetlink(openNetlink(NETLINK_NETFILTER));
+      if (this.#stuck) {
+        throw new CrispError(
+          'Unavailable',
+          'nf_tables: the kernel has still not returned from an earlier change',
+          {
+            hint: STUCK_HINT,
+          },
+        );
+      }
+      const netlink = this.#netlink ?? new WaitingNetlink(openNetlink(NETLINK_NETFILTER));
+      this.#netlink = netlink;
+      const running = act(netlink);
       try {
-        return await act(this.#netlink);
+        return await within(LIMIT_MS, running, () => {
+          this.#stuck = true;
+          return new CrispError(
+            'DeadlineExceeded',
+            `nf_tables: the kernel has not returned after ${LIMIT_MS / 1000} s`,
+            {
+              hint: STUCK_HINT,
+            },
+          );
+        });
       } catch (error) {
-        this[Symbol.dispose]();
+        this.#giveUp(netlink, running);
         throw error;
       }
     });
     this.#tail = turn.catch(() => {});
     return turn;
+  }
+
+  /** A socket is closed when nothing uses it any more: its number could be another's by then. */
+  #giveUp(netlink: WaitingNetlink, running: Promise<unknown>): void {
+    this.#netlink = undefined;
+    void running
+      .catch(() => {})
+      .finally(() => {
+        this.#stuck = false;
+        netlink[Symbol.dispose]();
+      });
   }
 
   [Symbol.dispose](): void {

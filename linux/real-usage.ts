@@ -19,7 +19,7 @@ const LOOKED_INTO = 256;
 /** Times that a walk rests for as long as it worked: it takes a tenth of the thread at most. */
 const REST = 9;
 
-/** The real figures, by the thread that visits namespaces. */
+/** The real figures, by a thread that only looks. */
 export class RealUsage implements Usage {
   readonly #thread: Pick<VisitingThread, 'ask'>;
   readonly #readings: GatheredReadings;
