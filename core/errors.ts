@@ -60,6 +60,8 @@ export interface ErrorDetails {
   readonly hint?: string;
   /** The errno's name (`ENOSPC`), where the kernel was the one to refuse. */
   readonly errno?: string;
+  /** True where no retry can help until a person acts: a program that is missing, a configuration that is wrong. */
+  readonly lasting?: boolean;
 }
 
 /** The only error that crisp throws on purpose. `message` names what failed and the culprit; `hint` says what to do. */
@@ -68,12 +70,14 @@ export class CrispError extends Error {
   readonly code: ErrorCode;
   readonly hint: string;
   readonly errno: string | undefined;
+  readonly lasting: boolean;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.code = code;
     this.hint = details.hint ?? errorTable[code].hint;
     this.errno = details.errno;
+    this.lasting = details.lasting ?? false;
   }
 }
 

@@ -31,6 +31,8 @@ export interface StageRecord {
   readonly started: number;
   readonly ended: number;
   readonly failed: boolean;
+  /** What it has thrown. */
+  readonly error?: unknown;
 }
 
 export interface OperationOptions {
@@ -74,17 +76,29 @@ export class Operation {
   async stage<T>(name: string, step: () => Promise<T> | T, detail = ''): Promise<T> {
     const entry = { name, detail, since: performance.now() };
     this.#running.push(entry);
-    let failed = true;
+    let outcome: Pick<StageRecord, 'failed' | 'error'> = { failed: true };
     try {
       const value = await step();
-      failed = false;
+      outcome = { failed: false };
       return value;
+    } catch (error) {
+      outcome = { failed: true, error };
+      throw error;
     } finally {
       this.#running.splice(this.#running.indexOf(entry), 1);
-      const record = { name, detail, started: entry.since, ended: performance.now(), failed };
+      const record = { name, detail, started: entry.since, ended: performance.now(), ...outcome };
       this.stages.push(record);
       this.#options.onStage?.(this, record);
     }
+  }
+
+  /** The name of the outermost stage that has thrown the error or a cause of it; a failed rollback behind it is none. */
+  stageOf(error: unknown): string | undefined {
+    const causes = new Set<unknown>();
+    for (let at = error; at !== undefined && !causes.has(at); at = at instanceof Error ? at.cause : undefined)
+      causes.add(at);
+    const failed = this.stages.filter((stage) => stage.failed);
+    return (failed.findLast((stage) => causes.has(stage.error)) ?? failed[0])?.name;
   }
 
   /** A stage with an end: when `limitMs` passes or the client goes, the step's signal aborts and the error names all. */

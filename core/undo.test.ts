@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { CrispError } from './errors.ts';
 import { Operation } from './operation.ts';
-import { type Intent, type UndoTable, undoAll } from './undo.ts';
+import { type Intent, isGivenUp, UNDO_TRIES, type UndoTable, undoAll } from './undo.ts';
 
 type Step =
   | (Intent & { readonly kind: 'mount'; readonly path: string })
@@ -55,4 +56,13 @@ test('an intent of a later version, which has no undo here, is left and tells so
   const { left, errors } = await undoAll([mount('/a'), strange], table, new Operation('stop'));
   assert.deepEqual(left, [strange]);
   assert.equal(errors.length, 1);
+});
+
+test('what cannot heal is given up at once, what may at the last try, what was cancelled never', () => {
+  const busy = new CrispError('KernelRefused', 'EBUSY');
+  assert.deepEqual([isGivenUp(busy, 1), isGivenUp(busy, UNDO_TRIES)], [false, true]);
+  assert.ok(isGivenUp(new CrispError('NetworkFailed', 'no such plugin', { lasting: true }), 1));
+  assert.ok(isGivenUp(new CrispError('NotFound', 'no such handler'), 1));
+  assert.ok(!isGivenUp(new CrispError('Cancelled', 'the daemon ends'), UNDO_TRIES));
+  assert.ok(isGivenUp(new Error('EPERM'), UNDO_TRIES));
 });

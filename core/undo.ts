@@ -5,7 +5,7 @@
  *
  * An undo is idempotent: an intent whose effect was never made, or is undone already, is undone with success.
  */
-import { describeError } from './errors.ts';
+import { CrispError } from './errors.ts';
 import type { Operation } from './operation.ts';
 
 /** One recorded intent; `kind` chooses its undo, the rest says what to undo. Must survive JSON. */
@@ -23,7 +23,20 @@ export interface UndoOutcome<I> {
   readonly errors: readonly { intent: I; error: unknown }[];
 }
 
-/** Undoes in reverse order, goes on past failures, and returns what is left to be tried again. Never throws. */
+/** Failed undos of one object after which what may still heal is given up as well. */
+export const UNDO_TRIES = 3;
+
+/**
+ * Whether an undo that has failed so often is given up: it goes to the list of leaks (`leaks.ts`), and who waits for the
+ * end of the object waits no longer. What cannot heal by itself is given up at once; what was cancelled, never.
+ */
+export function isGivenUp(error: unknown, tries: number): boolean {
+  if (!(error instanceof CrispError)) return tries >= UNDO_TRIES;
+  if (error.code === 'Cancelled') return false;
+  return error.lasting || error.code === 'NotFound' || tries >= UNDO_TRIES;
+}
+
+/** Undoes in reverse order, goes on past failures, and returns what is left, for the caller to tell. Never throws. */
 export async function undoAll<I extends Intent>(
   intents: readonly I[],
   table: UndoTable<I>,
@@ -36,7 +49,6 @@ export async function undoAll<I extends Intent>(
       const undo = table[intent.kind as I['kind']] as (intent: I, op: Operation) => Promise<void>;
       await op.stage(`undo ${intent.kind}`, () => undo(intent, op));
     } catch (error) {
-      op.log.warn({ intent, error: describeError(error) }, 'undo failed; it will be tried again');
       left.unshift(intent);
       errors.push({ intent, error });
     }

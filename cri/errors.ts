@@ -22,8 +22,8 @@ export function rpcStatus(error: unknown, op: Operation): RpcStatus {
   const code = codeOf(error);
   const entry: { grpc: string; hint: string; prefix?: string } = errorTable[code];
   const hint = error instanceof CrispError ? error.hint : entry.hint;
-  const failed = op.stages.findLast((stage) => stage.failed);
-  const where = failed ? `${op.name}, stage ${failed.name}` : op.name;
+  const stage = op.stageOf(error);
+  const where = stage ? `${op.name}, stage ${stage}` : op.name;
   const seconds = ((performance.now() - op.started) / 1000).toFixed(2);
   const text = `${describeError(error)} (${where}, after ${seconds} s); ${hint}`;
   // grpc-js puts the text through encodeURI, which throws on the half of a surrogate pair that the cut may leave.

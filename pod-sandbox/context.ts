@@ -1,4 +1,5 @@
 /** What each act on a sandbox needs: the ports and the state, built once in `index.ts`. */
+import type { Leaks } from '#core/leaks.ts';
 import type { Log } from '#core/operation.ts';
 import type { Kernel } from '#linux/kernel.ts';
 import type { CgroupDriver } from './cgroup-driver.ts';
@@ -7,6 +8,7 @@ import type { ConfDirectory } from './network/conf-directory.ts';
 import type { PodRangesOptions } from './network/pod-ranges.ts';
 import type { Deadlines } from './options.ts';
 import type { ContainersOfPod, RuntimeHandlers } from './ports.ts';
+import type { SandboxRecord } from './sandbox.ts';
 import type { Sandboxes } from './sandboxes.ts';
 import type { Watches } from './watches.ts';
 
@@ -23,6 +25,8 @@ export interface Context {
   readonly containers: ContainersOfPod;
   readonly handlers: RuntimeHandlers;
   readonly watches: Watches;
+  /** What could not be undone of sandboxes that are gone. */
+  readonly leaks: Leaks<SandboxRecord>;
   /** Root of the run directories. */
   readonly state: string;
   readonly shmBytes: number;

@@ -7,6 +7,7 @@ import type { Kernel } from '#linux/kernel.ts';
 import type { PodCgroup } from './cgroup-driver.ts';
 import { openCgroupDriver } from './cgroups.ts';
 import type { Context } from './context.ts';
+import { sandboxLeaks } from './give-up.ts';
 import { Cni } from './network/cni.ts';
 import { ConfDirectory } from './network/conf-directory.ts';
 import { NativeNetwork } from './network/native.ts';
@@ -50,29 +51,30 @@ export async function openPodSandboxes(
   const deadlines = { ...defaultDeadlines, ...options.deadlines };
   const recent = new RecentRecords(join(options.state, 'records/sandboxes'), kernel.processes.bootId);
   const sandboxes = new Sandboxes(options.root, kernel.files, log, recent);
-  const context: Context = {
+  const cgroups = openCgroupDriver(
+    {
+      driver: options.cgroupDriver,
+      prefix: options.cgroupPrefix,
+      // Its own limit ends first: that error names the unit.
+      limit: 0.9 * Math.min(deadlines.cgroup, deadlines.undo),
+      recorded: () => sandboxes.list().flatMap(recordedCgroup),
+    },
     kernel,
-    log,
+  );
+  const cni = new Cni(kernel.processes, {
+    binDirs: network.binDirs,
+    environment: network.environment,
+    maxOutput: network.maxOutput ?? MAX_PLUGIN_OUTPUT,
+    addLimit: deadlines.networkAdd,
+    delLimit: deadlines.networkDel,
+    native: new NativeNetwork(kernel, network.environment),
+  });
+  const undoing = { kernel, log, cgroups, cni, deadlines };
+  const context: Context = {
+    ...undoing,
     sandboxes,
-    cgroups: openCgroupDriver(
-      {
-        driver: options.cgroupDriver,
-        prefix: options.cgroupPrefix,
-        // Its own limit ends first: that error names the unit.
-        limit: 0.9 * Math.min(deadlines.cgroup, deadlines.undo),
-        recorded: () => sandboxes.list().flatMap(recordedCgroup),
-      },
-      kernel,
-    ),
     networks: new ConfDirectory(network.confDir, log, kernel.inotify),
-    cni: new Cni(kernel.processes, {
-      binDirs: network.binDirs,
-      environment: network.environment,
-      maxOutput: network.maxOutput ?? MAX_PLUGIN_OUTPUT,
-      addLimit: deadlines.networkAdd,
-      delLimit: deadlines.networkDel,
-      native: new NativeNetwork(kernel, network.environment),
-    }),
+    leaks: sandboxLeaks(undoing, options.root),
     ranges: { confDir: network.confDir, template: network.template ?? '' },
     networkWay: network.native ?? 'exec',
     containers: ports.containers,
@@ -83,10 +85,9 @@ export async function openPodSandboxes(
     oomScoreAdj: options.oomScoreAdj ?? OOM_SCORE_ADJ,
     defaultSysctls: checkedDefaults(options.defaultSysctls ?? {}),
     resolvConf: options.resolvConf ?? '/etc/resolv.conf',
-    deadlines,
   };
   const service = new PodService(context, (name) => handlerOf(options, name));
-  await Promise.all([context.sandboxes.load(), context.networks.refresh()]);
+  await Promise.all([context.sandboxes.load(), context.leaks.load(), context.networks.refresh()]);
   settleStates(context);
   return service;
 }

@@ -35,10 +35,13 @@ function undoTable(context: UndoContext, record: SandboxRecord): UndoTable<Sandb
   };
 }
 
-/** The namespaces are pinned until plugins have left them, and the directory holds all else. */
+/** Undone beside the network. The namespaces are pinned until plugins have left them, and the directory holds all else. */
 const BESIDE_NETWORK: ReadonlySet<SandboxIntent['kind']> = new Set(['process', 'cgroup', 'shm']);
 
-/** Undoes the intents in reverse order, what has nothing to do with the network beside it. See `undoAll`. */
+/**
+ * Undoes the intents in reverse order, what has nothing to do with the network beside it. While the network is to be
+ * tried again its namespace stays pinned: `left` then holds the pins and the directory too. See `undoAll`.
+ */
 export async function undoSandbox(
   context: UndoContext,
   record: SandboxRecord,
@@ -52,10 +55,16 @@ export async function undoSandbox(
       table,
       op,
     );
-  const outcomes = [
-    ...(await Promise.all([undo((kind) => kind === 'network'), undo((kind) => BESIDE_NETWORK.has(kind))])),
-    await undo((kind) => kind !== 'network' && !BESIDE_NETWORK.has(kind)),
-  ];
+  const [network, beside] = await Promise.all([
+    undo((kind) => kind === 'network'),
+    undo((kind) => BESIDE_NETWORK.has(kind)),
+  ]);
+  const rest = (kind: SandboxIntent['kind']) => kind !== 'network' && !BESIDE_NETWORK.has(kind);
+  const last =
+    network.left.length > 0
+      ? { left: intents.filter(({ kind }) => rest(kind)), errors: [] }
+      : await undo(rest);
+  const outcomes = [network, beside, last];
   const left = new Set(outcomes.flatMap((outcome) => outcome.left));
   return {
     left: intents.filter((intent) => left.has(intent)),

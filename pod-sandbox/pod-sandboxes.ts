@@ -1,6 +1,7 @@
 /** The face of the pod service: what the daemon and `cri/` call. Opened by `openPodSandboxes` in `index.ts`. */
 import type { OnReadOpts, Socket } from 'node:net';
 import type { ContainerId, SandboxId } from '#core/ids.ts';
+import type { Leak } from '#core/leaks.ts';
 import type { Operation } from '#core/operation.ts';
 import type { IdMapping, ProcessRef } from '#linux/kernel.ts';
 import type { UsageDetail } from '#linux/usage.ts';
@@ -119,6 +120,8 @@ export interface PodSandboxes {
   networkStatus(): NetworkStatus;
   /** See `setPodRanges` in network/pod-ranges.ts. */
   setPodRanges(text: string, op: Operation): Promise<void>;
+  /** What could not be undone of pods that are gone, the oldest first. From memory. */
+  leaks(): readonly Leak[];
   /** For runtime-service. */
   readonly pods: PodViews;
   /** Finishes what the last daemon left unfinished. Reads, run, stop and remove may be called at the same time. */

@@ -13,9 +13,10 @@ import type { HeldPause } from '#linux/kernel.ts';
 import type { Context } from './context.ts';
 import { Effects } from './effects.ts';
 import { makeDirectories, makeFiles } from './files.ts';
-import { undoFailure, undoSandbox } from './intents.ts';
+import { undoOrGiveUp } from './give-up.ts';
 import { pauseRequest } from './namespaces.ts';
 import type { Attachment } from './network/attachment.ts';
+import { AddTrace } from './network/failed-add.ts';
 import type { Plan } from './plan.ts';
 import { type SandboxRecord, shortId, toNotReady, toReady, withIntents, withProcess } from './sandbox.ts';
 
@@ -154,7 +155,13 @@ async function attach({ cni }: Context, record: SandboxRecord, making: Making, o
     throw new CrispError('Internal', `sandbox ${shortId(record.id)} has no network namespace`);
   const { net } = pins;
   making.networkBegun = true;
-  making.attachment = await op.stage('network', () => cni.attach(record.id, attachment, net, op));
+  const trace = new AddTrace();
+  try {
+    making.attachment = await op.stage('network', () => cni.attach(record.id, attachment, net, op, trace));
+  } catch (error) {
+    making.attachment = { ...attachment, failedAdd: trace.progress };
+    throw error;
+  }
 }
 
 async function becomeReady(
@@ -189,8 +196,8 @@ async function rollback(
   const intents = latest.intents.filter(({ kind }) => kind !== 'network' || making.networkBegun);
   try {
     if (making.recorded && settled) {
-      const { left, errors } = await undoSandbox(context, latest, intents, undoing);
-      if (left.length > 0) return await keep(context, withIntents(latest, left), cause, undoFailure(errors));
+      const { record, failure } = await undoOrGiveUp(context, latest, intents, undoing);
+      if (failure) return await keep(context, record, cause, describeError(failure));
     } else if (making.recorded) {
       return await keep(context, withIntents(latest, intents), cause, 'a step did not end in time');
     }

@@ -71,6 +71,8 @@ export interface SandboxRecord extends Versioned {
   /** undefined: the node's network. */
   readonly attachment: Attachment | undefined;
   readonly intents: readonly SandboxIntent[];
+  /** Times that the intents could not be undone in full; absent: none. */
+  readonly undoTries?: number;
   /** Of the last update; absent: those of `config`, which stays what the pod was asked to be. */
   readonly limits?: Pick<SandboxLinux, 'overhead' | 'resources'>;
 }

@@ -2,6 +2,7 @@
 import type { OnReadOpts, Socket } from 'node:net';
 import { CrispError, hasCode } from '#core/errors.ts';
 import { type ContainerId, newSandboxId, type SandboxId } from '#core/ids.ts';
+import type { Leak } from '#core/leaks.ts';
 import type { Operation } from '#core/operation.ts';
 import { KeyedQueue, SingleFlight } from '#core/single-flight.ts';
 import type { UsageDetail } from '#linux/usage.ts';
@@ -141,8 +142,13 @@ export class PodService implements PodSandboxes {
     },
   };
 
-  recover(op: Operation): Promise<void> {
-    return this.#kept(recover(this.#context, (id, act) => this.#acts.run(id, act), op));
+  leaks(): readonly Leak[] {
+    return this.#context.leaks.list();
+  }
+
+  async recover(op: Operation): Promise<void> {
+    await this.#kept(recover(this.#context, (id, act) => this.#acts.run(id, act), op));
+    this.#context.leaks.begin();
   }
 
   onChange(listener: (event: SandboxEvent) => void): () => void {
@@ -154,7 +160,7 @@ export class PodService implements PodSandboxes {
   async close(): Promise<void> {
     this.#context.networks.close();
     this.#context.watches.close();
-    await Promise.allSettled([...this.#settling]);
+    await Promise.allSettled([...this.#settling, this.#context.leaks.close()]);
     await this.#context.sandboxes.close();
   }
 

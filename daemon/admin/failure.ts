@@ -21,7 +21,7 @@ export const codeOf = (error: unknown): ErrorCode => (error instanceof CrispErro
 /** What the client is told: what failed, in which stage, and the remedy. */
 export function failureOf(error: unknown, op: Operation): AdminFailure {
   const code = codeOf(error);
-  const stage = op.stages.findLast(({ failed }) => failed)?.name;
+  const stage = op.stageOf(error);
   const where = stage ? ` (${op.name}, stage ${stage})` : '';
   return {
     error: {

@@ -5,17 +5,18 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CrispError, describeError, hasCode } from '#core/errors.ts';
+import { CrispError, describeError, type ErrorDetails, errnoOf, hasCode } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Output, Processes } from '#linux/kernel.ts';
 import type { Attachment } from './attachment.ts';
-import type { PluginConfig } from './conflist.ts';
+import type { NetworkConfig, PluginConfig } from './conflist.ts';
+import { AddTrace, undoPart, wasBegun } from './failed-add.ts';
 import { isNative, type NativeNetwork } from './native.ts';
 import { orphansEnd } from './orphans.ts';
 import { type CniCommand, pluginEnvironment, pluginInput } from './request.ts';
 import { type CniResult, parseResult, pluginMessage, podIps } from './result.ts';
-import { all, groupsOf, standsAside } from './side-by-side.ts';
+import { all, eachInTurn, eachOf, groupsOf, standsAside } from './side-by-side.ts';
 
 export interface CniOptions {
   readonly binDirs: readonly string[];
@@ -36,6 +37,8 @@ const KILL_GRACE = 5_000;
  * own DEL does not mend: the bridge plugin 1.1.1, for one, then fails for the next pods too.
  */
 const FINISH_GRACE = 3_000;
+/** What execve(2) says of a file that is no program for this machine. */
+const UNRUNNABLE: ReadonlySet<string> = new Set(['ENOENT', 'ENOEXEC', 'EACCES', 'ENOTDIR', 'ELOOP']);
 
 export class Cni {
   readonly #processes: Processes;
@@ -50,16 +53,24 @@ export class Cni {
 
   /**
    * ADD of the whole list; resolves with the attachment to be recorded. Throws NetworkFailed or DeadlineExceeded that
-   * name plugin and network; the caller then owes a `detach`, for plugins before the failed one have done their work.
+   * name plugin and network; the caller then owes a `detach` with the trace's progress as `failedAdd`, for plugins before
+   * the failed one have done their work.
    */
-  async attach(id: SandboxId, attachment: Attachment, netns: string, op: Operation): Promise<Attachment> {
+  async attach(
+    id: SandboxId,
+    attachment: Attachment,
+    netns: string,
+    op: Operation,
+    trace = new AddTrace(),
+  ): Promise<Attachment> {
     const { native, addLimit } = this.#options;
-    if (goesNative(attachment)) return native.attach(id, attachment, netns, { op, limit: addLimit });
+    if (goesNative(attachment)) return native.attach(id, attachment, netns, { op, limit: addLimit }, trace);
     const until = performance.now() + addLimit;
     const { config } = attachment;
     let result: CniResult | undefined;
     const add = async (plugin: PluginConfig): Promise<CniResult> => {
-      const { stdout } = await this.#call('ADD', { id, attachment, netns, plugin, result, until }, op);
+      const call = { id, attachment, netns, plugin, result, until, trace };
+      const { stdout } = await this.#call('ADD', call, op);
       return this.#checked(plugin, attachment, () => parseResult(stdout.toString(), config.cniVersion));
     };
     for (const group of groupsOf(config.plugins, attachment)) result = (await all(group.map(add))).at(-1);
@@ -77,9 +88,9 @@ export class Cni {
   }
 
   /**
-   * DEL of the whole list in reverse, those that stand aside beside it, with what was recorded at ADD. Where ADD had succeeded the first failure ends
-   * it, so that an address is not given back while a plugin behind still forwards to it; after a failed ADD every
-   * plugin is asked. Throws the first failure; may be repeated.
+   * DEL of the whole list in reverse, those that stand aside beside it, with what was recorded at ADD. Each plugin is
+   * asked, also behind one that fails: an address is not to stay in use for the sake of another plugin's failure. Throws
+   * the first failure with the others in its message; may be repeated.
    */
   async detach(id: SandboxId, attachment: Attachment, netns: string, op: Operation): Promise<void> {
     if (this.#inherited.has(id)) {
@@ -93,31 +104,34 @@ export class Cni {
     const { config, result } = attachment;
     // One that hangs may use up the time of the list, but not the share of those before it.
     const share = delLimit / config.plugins.length;
-    const remove = async (plugins: readonly PluginConfig[]): Promise<void> => {
-      let failure: unknown;
-      for (const plugin of plugins) {
-        try {
-          const last = Math.max(until, performance.now() + share);
-          await this.#call('DEL', { id, attachment, netns, plugin, result, until: last }, op);
-        } catch (error) {
-          failure ??= error;
-          if (result || hasCode(error, 'Cancelled')) break;
-          op.log.warn(
+    const remove = async (plugin: PluginConfig): Promise<void> => {
+      const last = Math.max(until, performance.now() + share);
+      const part = placeOf(config, plugin);
+      await undoPart(
+        attachment,
+        part,
+        () => this.#call('DEL', { id, attachment, netns, plugin, result, until: last }, op),
+        (error) =>
+          op.log.info(
             { plugin: plugin.type, error: describeError(error) },
-            'CNI DEL failed; the others go on',
-          );
-        }
-      }
-      if (failure !== undefined) throw failure;
+            'DEL fails as its ADD has failed',
+          ),
+      );
     };
-    const reversed = config.plugins.toReversed();
+    const reversed = config.plugins
+      .filter((plugin) => wasBegun(attachment, placeOf(config, plugin)))
+      .reverse();
     const aside = reversed.filter((plugin) => standsAside(plugin, attachment));
     const inTurn = reversed.filter((plugin) => !standsAside(plugin, attachment));
-    await all([remove(inTurn), ...aside.map((plugin) => remove([plugin]))]);
+    await eachOf([
+      () => eachInTurn(inTurn.map((plugin) => () => remove(plugin))),
+      ...aside.map((plugin) => () => remove(plugin)),
+    ]);
   }
 
   async #call(command: CniCommand, call: Call, op: Operation): Promise<Output> {
-    const { plugin, attachment, until } = call;
+    const { plugin, attachment, until, trace } = call;
+    const part = placeOf(attachment.config, plugin);
     const program = await this.#find(plugin, attachment);
     const name = `CNI ${command} ${plugin.type}`;
     let running: Promise<Output> | undefined;
@@ -130,21 +144,28 @@ export class Cni {
     };
     const killed = new AbortController();
     try {
+      trace?.begin(part);
       const output = await op.deadline(name, Math.max(1, until - performance.now()), (signal) => {
         signal.addEventListener('abort', () => killAfter(signal.reason, killed), { once: true });
         running = this.#processes.run(request, killed.signal);
         return running;
       });
-      this.#judge(command, plugin, attachment, output);
+      if (output.status.code !== 0 && output.status.signal === undefined) trace?.refuse(part);
+      this.#judge(command, call, output);
       return output;
     } catch (error) {
       // The undo calls the plugin again: this call of it must be over by then.
       if (running) await settled(running, FINISH_GRACE + KILL_GRACE);
-      throw error;
+      if (!UNRUNNABLE.has(errnoOf(error) ?? '')) throw error;
+      trace?.refuse(part);
+      throw failed(plugin, attachment, `${program} cannot be executed: ${describeError(error)}`, {
+        hint: 'install the plugin for this machine',
+        lasting: true,
+      });
     }
   }
 
-  #judge(command: CniCommand, plugin: PluginConfig, attachment: Attachment, output: Output): void {
+  #judge(command: CniCommand, { plugin, attachment, netns }: Call, output: Output): void {
     const { status, stdout, stderr } = output;
     if (stdout.length > this.#options.maxOutput) {
       throw failed(plugin, attachment, `${command}: it printed more than ${this.#options.maxOutput} bytes`);
@@ -152,7 +173,9 @@ export class Cni {
     if (status.code === 0) return;
     const how = status.signal === undefined ? `exit ${status.code}` : `signal ${status.signal}`;
     const message = pluginMessage(stdout.toString(), stderr.toString());
-    throw failed(plugin, attachment, `${command}: ${how}: ${message}`);
+    // Without the namespace it will never answer otherwise.
+    const lasting = command === 'DEL' && netns === '' && status.signal === undefined;
+    throw failed(plugin, attachment, `${command}: ${how}: ${message}`, { lasting });
   }
 
   #checked<T>(plugin: PluginConfig, attachment: Attachment, parse: () => T): T {
@@ -170,7 +193,7 @@ export class Cni {
       if (await executable(path)) return path;
     }
     const hint = 'install the plugin, or name its directory in the config';
-    throw failed(plugin, attachment, `it is not in ${binDirs.join(', ')}`, hint);
+    throw failed(plugin, attachment, `it is not in ${binDirs.join(', ')}`, { hint, lasting: true });
   }
 }
 
@@ -186,6 +209,8 @@ interface Call {
   readonly result: CniResult | undefined;
   /** Monotonic clock, milliseconds. */
   readonly until: number;
+  /** Of an ADD. */
+  readonly trace?: AddTrace;
 }
 
 /** At the deadline at once, at a cancel after a grace. The timer alone does not keep the daemon alive. */
@@ -200,14 +225,20 @@ const executable = (path: string): Promise<boolean> =>
     () => false,
   );
 
-const failed = (plugin: PluginConfig, { config }: Attachment, message: string, hint?: string): CrispError =>
+const failed = (
+  plugin: PluginConfig,
+  { config }: Attachment,
+  message: string,
+  details: ErrorDetails = {},
+): CrispError =>
   new CrispError(
     'NetworkFailed',
     `CNI plugin ${plugin.type} of network ${config.name} (${config.source}): ${message}`,
-    {
-      ...(hint ? { hint } : {}),
-    },
+    details,
   );
+
+/** The plugin's name as a part of the attachment. */
+const placeOf = ({ plugins }: NetworkConfig, plugin: PluginConfig): string => `${plugins.indexOf(plugin)}`;
 
 /** Waits for a promise to settle, whatever its outcome, but no longer than the limit. */
 async function settled(promise: Promise<unknown>, limit: number): Promise<void> {

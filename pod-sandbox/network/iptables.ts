@@ -100,7 +100,10 @@ export class Iptables {
       );
       if (found) return program;
     }
-    throw new CrispError('NetworkFailed', `${name} is not in ${path}`, { hint: 'install iptables' });
+    throw new CrispError('NetworkFailed', `${name} is not in ${path}`, {
+      hint: 'install iptables',
+      lasting: true,
+    });
   }
 }
 

@@ -8,19 +8,21 @@
  * A step that outlives its deadline is no danger to the undo: the addresses' lock, the namespace thread and the packet
  * filter let them through one after another only.
  */
-import { CrispError, hasCode } from '#core/errors.ts';
+import { CrispError, describeError, hasCode } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { parseIp } from '#linux/ip-address.ts';
 import type { Kernel } from '#linux/kernel.ts';
 import type { Attachment } from './attachment.ts';
 import type { NetworkConfig } from './conflist.ts';
+import { type AddTrace, undoPart } from './failed-add.ts';
 import { giveAddressesBack, takeAddresses } from './native-addresses.ts';
 import { PacketFilter } from './native-filter.ts';
 import { type NativePlan, nativePlan } from './native-plan.ts';
 import { joinRequest, podRules, publishedPorts, resultOf } from './native-request.ts';
 import type { PodRules } from './native-rules.ts';
 import { podIps } from './result.ts';
+import { all, eachInTurn, eachOf } from './side-by-side.ts';
 
 /** Whether the attachment can be carried out natively. */
 export const isNative = ({ config, capabilities }: Pick<Attachment, 'config' | 'capabilities'>): boolean =>
@@ -29,6 +31,9 @@ export const isNative = ({ config, capabilities }: Pick<Attachment, 'config' | '
     ({ hostIP, protocol }) =>
       ['tcp', 'udp', 'sctp'].includes(protocol) && (hostIP === undefined || parseIp(hostIP)),
   );
+
+/** A part of the undo that hangs leaves the others this share of the limit. */
+const SHARES = 3;
 
 interface Call {
   readonly op: Operation;
@@ -49,7 +54,13 @@ export class NativeNetwork {
   }
 
   /** Throws NetworkFailed or ResourceExhausted that name the network; a `detach` is due after a failure. */
-  async attach(id: SandboxId, attachment: Attachment, netns: string, call: Call): Promise<Attachment> {
+  async attach(
+    id: SandboxId,
+    attachment: Attachment,
+    netns: string,
+    call: Call,
+    trace: AddTrace,
+  ): Promise<Attachment> {
     const { config, interfaceName } = attachment;
     const plan = planned(config);
     const within = steps(config, call);
@@ -61,7 +72,7 @@ export class NativeNetwork {
     const request = joinRequest(plan, given, rules, { netns, interfaceName });
     const [joined] = await together(
       within('CNI links', (signal) => this.#kernel.links.join(request, signal)),
-      within('CNI rules', (signal) => Promise.all(rules.map((pod) => this.#filter.add(pod, signal)))),
+      within('CNI rules', (signal) => all(rules.map((pod) => this.#addRules(pod, signal, trace)))),
     );
     const udp = udpPorts(rules);
     if (udp.length > 0) {
@@ -72,28 +83,53 @@ export class NativeNetwork {
     return { ...attachment, result, ips: podIps(result) };
   }
 
-  /** May be repeated. Addresses are given back last: until then nothing else may get what is sent to them. */
+  /**
+   * May be repeated. Addresses are given back last, and also where the parts before have failed: see `Cni.detach`. Throws
+   * the first failure with the others in its message.
+   */
   async detach(id: SandboxId, attachment: Attachment, netns: string, call: Call): Promise<void> {
     const { config, interfaceName, ips, result } = attachment;
     const plan = planned(config);
-    const within = steps(config, call);
+    const within = steps(config, call, call.limit / SHARES);
     const given = plan.ranges.flatMap((range) => {
       const ip = ips.find((text) => parseIp(text)?.family === range.family);
       return result && ip !== undefined ? [{ range, ip }] : [];
     });
     const rules = podRules(id, attachment, plan, given);
-    await together(
-      within('CNI links', () => this.#leave(netns, interfaceName, plan)),
-      within('CNI rules', (signal) => Promise.all(rules.map((pod) => this.#filter.remove(pod, signal)))),
-    );
-    await within('CNI addresses', (signal) =>
-      giveAddressesBack(plan.directory, result ? ips : undefined, { id, interfaceName }, signal),
-    );
+    const removeRules = (pod: PodRules, signal: AbortSignal) =>
+      undoPart(
+        attachment,
+        rulesOf(pod),
+        () => this.#filter.remove(pod, signal),
+        (error) => call.op.log.info({ error: describeError(error) }, 'rules that could not be written'),
+      );
+    await eachInTurn([
+      () =>
+        eachOf([
+          () => within('CNI links', () => this.#leave(netns, interfaceName, plan)),
+          () => within('CNI rules', (signal) => eachOf(rules.map((pod) => () => removeRules(pod, signal)))),
+        ]),
+      () =>
+        within('CNI addresses', (signal) =>
+          giveAddressesBack(plan.directory, result ? ips : undefined, { id, interfaceName }, signal),
+        ),
+    ]);
   }
 
   /** Resolves when it is known how pods' rules are written from now on: the first pod of a network begins a trial. */
   settled(): Promise<void> {
     return this.#filter.settled();
+  }
+
+  /** All that iptables-restore is given is written, or nothing. */
+  async #addRules(pod: PodRules, signal: AbortSignal, trace: AddTrace): Promise<void> {
+    trace.begin(rulesOf(pod));
+    try {
+      await this.#filter.add(pod, signal);
+    } catch (error) {
+      if (hasCode(error, 'NetworkFailed')) trace.refuse(rulesOf(pod));
+      throw error;
+    }
   }
 
   /** With the namespace its links are gone. */
@@ -107,6 +143,9 @@ export class NativeNetwork {
   }
 }
 
+/** The rules' name as a part of the attachment. */
+const rulesOf = ({ family }: PodRules): string => `rules of IPv${family}`;
+
 function planned(config: NetworkConfig): NativePlan {
   const plan = nativePlan(config);
   if (plan) return plan;
@@ -118,12 +157,12 @@ const udpPorts = ([first]: readonly PodRules[]): number[] =>
 
 type Step = <T>(name: string, act: (signal: AbortSignal) => Promise<T>) => Promise<T>;
 
-/** Stages that share one limit and whose failures name the network. */
-function steps({ name: network, source }: NetworkConfig, { op, limit }: Call): Step {
+/** Stages that share one limit, each with no less than `least`, and whose failures name the network. */
+function steps({ name: network, source }: NetworkConfig, { op, limit }: Call, least = 1): Step {
   const until = performance.now() + limit;
   return async (name, act) => {
     try {
-      return await op.deadline(name, Math.max(1, until - performance.now()), act);
+      return await op.deadline(name, Math.max(least, until - performance.now()), act);
     } catch (error) {
       if (!(error instanceof CrispError) || ['Cancelled', 'DeadlineExceeded'].includes(error.code))
         throw error;
@@ -131,6 +170,7 @@ function steps({ name: network, source }: NetworkConfig, { op, limit }: Call): S
       throw new CrispError(code, `CNI network ${network} (${source}): ${error.message}`, {
         cause: error,
         hint: error.hint,
+        lasting: error.lasting,
         ...(error.errno ? { errno: error.errno } : {}),
       });
     }

@@ -4,8 +4,10 @@
  * touches nothing but the pod's `lo`, and portmap for a pod that publishes no port. Both hand on the result as they get
  * it.
  */
+import { hasCode } from '#core/errors.ts';
 import type { Attachment } from './attachment.ts';
 import type { PluginConfig } from './conflist.ts';
+import { firstOf } from './failed-add.ts';
 
 type Capable = Pick<Attachment, 'capabilities'>;
 
@@ -35,4 +37,25 @@ export function groupsOf(plugins: readonly PluginConfig[], attachment: Capable):
 export async function all<T>(acts: readonly Promise<T>[]): Promise<T[]> {
   await Promise.allSettled(acts);
   return Promise.all(acts);
+}
+
+/** Runs all at once, waits for all, and throws what has failed, see `firstOf`. */
+export async function eachOf(acts: readonly (() => Promise<unknown>)[]): Promise<void> {
+  const outcomes = await Promise.allSettled(acts.map((act) => act()));
+  const errors = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
+  if (errors.length > 0) throw firstOf(errors);
+}
+
+/** The same, one after another, on past failures but for a cancel. */
+export async function eachInTurn(acts: readonly (() => Promise<unknown>)[]): Promise<void> {
+  const errors: unknown[] = [];
+  for (const act of acts) {
+    try {
+      await act();
+    } catch (error) {
+      errors.push(error);
+      if (hasCode(error, 'Cancelled')) break;
+    }
+  }
+  if (errors.length > 0) throw firstOf(errors);
 }
