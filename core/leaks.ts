@@ -6,6 +6,8 @@
 import { describeError } from './errors.ts';
 import { type Log, Operation } from './operation.ts';
 import { RecordStore, type RecordStoreOptions, type Versioned } from './record-store.ts';
+import { SingleFlight } from './single-flight.ts';
+import { isGivenUp } from './undo.ts';
 
 /** The first wait before a leak is tried again, in milliseconds; each further one is twice as long. */
 const RETRY_MS = 5_000;
@@ -26,8 +28,10 @@ export interface LeakRecord<R> extends Versioned {
   readonly error: string;
   /** Nanoseconds since the epoch. */
   readonly since: bigint;
-  /** Failed tries, those before it was given up among them. */
+  /** Failed tries, those before it was listed among them. */
   readonly tries: number;
+  /** Whether the object's end waits for it no more (`isGivenUp`). */
+  readonly givenUp: boolean;
   /** The object's own record, whose intents are what is not undone. */
   readonly record: R;
 }
@@ -61,8 +65,9 @@ export class Leaks<R> {
   readonly #store: RecordStore<LeakRecord<R>>;
   readonly #byId = new Map<string, LeakRecord<R>>();
   readonly #waiting = new Map<string, Waiting>();
-  /** Tries run one after another: each may wait for its own deadlines. */
+  /** Background tries come one after another: each may wait for its own deadlines. */
   #turn: Promise<unknown> = Promise.resolve();
+  readonly #tries = new SingleFlight<string, void>();
   #begun = false;
   readonly #closing = new AbortController();
 
@@ -112,7 +117,7 @@ export class Leaks<R> {
   }
 
   /**
-   * Enters what is given up. It outlives a power cut when this resolves; where the disk refuses it, it is kept in memory
+   * Enters what is not undone. It outlives a power cut when this resolves; where the disk refuses it, it is kept in memory
    * and written with the next try. One that is listed already is replaced.
    */
   async add(leak: { id: string; name: string; tries: number } & LeakOutcome<R>): Promise<void> {
@@ -120,23 +125,25 @@ export class Leaks<R> {
     const error = describeError(leak.error);
     const since = this.#byId.get(id)?.since ?? BigInt(Date.now()) * 1_000_000n;
     const { object, log } = this.#options;
-    log.warn({ [object]: id, name, kinds, error, tries }, 'given up; it is listed as a leak and tried again');
-    await this.#write({ version: 1, id, name, kinds, error, since, tries, record });
+    log.warn(
+      { [object]: id, name, kinds, error, tries },
+      'not undone; it is listed as a leak and tried again',
+    );
+    const givenUp = isGivenUp(leak.error, tries);
+    await this.#write({ version: 1, id, name, kinds, error, since, tries, givenUp, record });
     if (this.#begun) this.#later(id, RETRY_MS);
   }
 
-  /** Tries now what is listed for the object, in its turn. Never rejects. */
+  /** Tries now what is listed for the object, or joins the try that runs. Never rejects. */
   retry(id: string): Promise<void> {
-    const turn = this.#turn.then(() => this.#try(id));
-    this.#turn = turn;
-    return turn;
+    return this.#tries.run(id, () => this.#try(id));
   }
 
-  /** Waits for the running try; the next daemon goes on. */
+  /** Waits for the running tries; the next daemon goes on. */
   async close(): Promise<void> {
     this.#closing.abort();
     for (const { timer } of this.#waiting.values()) clearTimeout(timer);
-    await this.#turn;
+    await Promise.all([this.#turn, ...[...this.#byId.keys()].map((id) => this.#tries.get(id))]);
   }
 
   #later(id: string, wait: number): void {
@@ -145,7 +152,10 @@ export class Leaks<R> {
     clearTimeout(known?.timer);
     const tries = known?.tries ?? 0;
     if (tries >= MAX_TRIES) return;
-    const timer = setTimeout(() => void this.retry(id), wait).unref();
+    const inTurn = () => {
+      this.#turn = this.#turn.then(() => this.retry(id));
+    };
+    const timer = setTimeout(inTurn, wait).unref();
     this.#waiting.set(id, { wait: Math.max(wait, RETRY_MS), tries, timer });
   }
 
@@ -163,7 +173,9 @@ export class Leaks<R> {
         return;
       }
       const { kinds, record } = left;
-      await this.#write({ ...leak, kinds, record, error: describeError(left.error), tries: leak.tries + 1 });
+      const tries = leak.tries + 1;
+      const givenUp = isGivenUp(left.error, tries);
+      await this.#write({ ...leak, kinds, record, error: describeError(left.error), tries, givenUp });
     } catch (error) {
       log.warn({ [object]: id, error: describeError(error) }, 'the record of a leak could not be removed');
     }

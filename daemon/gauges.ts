@@ -4,8 +4,8 @@ import type { Metrics } from '#telemetry/metrics.ts';
 import type { Health } from './health.ts';
 
 interface Counted {
-  readonly pods: Pick<PodSandboxes, 'list'>;
-  readonly containers: Pick<RuntimeService, 'list'>;
+  readonly pods: Pick<PodSandboxes, 'list' | 'leaks'>;
+  readonly containers: Pick<RuntimeService, 'list' | 'leaks'>;
 }
 
 /** What is counted at each scrape, from memory. */
@@ -26,6 +26,15 @@ export function registerGauges(metrics: Metrics, { pods, containers }: Counted, 
     help: 'Containers by state',
     labels: ['state'],
     collect: () => count(containers.list().map(({ state }) => state)),
+  });
+  metrics.gauge({
+    name: 'crisp_leaks',
+    help: 'Pods and containers that are gone, of which something could not be undone; see crisp ctl info',
+    labels: ['object'],
+    collect: () => [
+      { labels: { object: 'sandbox' }, value: pods.leaks().length },
+      { labels: { object: 'container' }, value: containers.leaks().length },
+    ],
   });
   metrics.gauge({
     name: 'crisp_troubles',

@@ -195,7 +195,10 @@ async function recover({ pods, containers }: Services, health: Health, log: Daem
     log.info({}, 'recovered');
   } catch (error) {
     health.recoveryFailed(error);
-    log.error({ error: describeError(error) }, 'recovery failed in part; stop and remove still work');
+    log.error(
+      { error: describeError(error) },
+      'recovery failed in part; what is left is undone when it is stopped',
+    );
   }
 }
 

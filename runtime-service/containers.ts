@@ -184,7 +184,8 @@ export class Containers {
   }
 }
 
-function checkRecord(record: ContainerRecord, directory: string): void {
+/** Throws DataLoss where a parsed record lacks what all code relies on. */
+export function checkRecord(record: ContainerRecord, directory: string): void {
   if (!isFullId(record.id) || !isFullId(record.sandboxId) || !Array.isArray(record.intents)) {
     throw new CrispError('DataLoss', 'the record lacks an id, a sandbox or its intents');
   }

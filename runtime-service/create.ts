@@ -13,7 +13,7 @@ import type { ImageForContainer, PodOfContainer } from './ports.ts';
 import { recoverContainer } from './recover.ts';
 import { type Checkpoint, isArchive, openCheckpoint } from './restore/index.ts';
 import { placesOf, type Runtime } from './runtime.ts';
-import { undoContainer } from './undo.ts';
+import { takeBack } from './take-back.ts';
 
 /** From the beginning of a creation to where the runtime moves the process of a start that follows at once. */
 const START_MS = 40;
@@ -96,9 +96,8 @@ async function createContainer(
     await op.stage('record', () => runtime.containers.update(made));
     return record.id;
   } catch (error) {
-    const { left } = await undoContainer(runtime, record, op.detached('rollback'));
-    // What cannot be undone yet keeps its record: the next try, the pod's end or the next start take it back.
-    if (left.length === 0) await runtime.containers.remove(record);
+    await runtime.containers.retire(record);
+    await takeBack(runtime, record, op.detached('rollback'));
     throw error;
   }
 }

@@ -2,6 +2,7 @@
 
 import { CrispError, describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
+import type { Leak } from '#core/leaks.ts';
 import type { Log, Operation } from '#core/operation.ts';
 import { RecentRecords } from '#core/recent-records.ts';
 import { runEach } from '#core/steps.ts';
@@ -37,6 +38,7 @@ import type { Runtime } from './runtime.ts';
 import { Starting } from './start.ts';
 import { type ContainerUsage, Stats, type StorageUsage } from './stats.ts';
 import { Stopping } from './stop.ts';
+import { containerLeaks } from './take-back.ts';
 import { keepUnitLimits } from './unit-limits.ts';
 import { updateResources } from './update.ts';
 
@@ -113,6 +115,7 @@ export class RuntimeService {
       kernel,
       log,
       containers,
+      leaks: containerLeaks({ kernel, log, options }, () => runtime),
       attachments: new Attachments(),
       oomKills: new OomKills(kernel.cgroups, () => containers.list()),
       firstSteps,
@@ -122,6 +125,7 @@ export class RuntimeService {
       ...definitions,
       ...ports,
     };
+    await runtime.leaks.load();
     return new RuntimeService(runtime, await loadContainers(runtime));
   }
 
@@ -131,6 +135,7 @@ export class RuntimeService {
       'watch exits': () => this.#exits.open(),
       'first figures': () => this.#stats.open(),
       'finish what was left': () => recoverContainers(this.#runtime, this.#cleanUps, this.#unfinished, op),
+      'retry leaks': () => this.#runtime.leaks.begin(),
       'restore limits': () => void this.#ends.push(keepUnitLimits(this.#runtime)),
     });
   }
@@ -229,6 +234,11 @@ export class RuntimeService {
     return this.#runtime.containers.list().filter(({ state }) => state !== 'creating');
   }
 
+  /** What could not be undone of containers that are gone, the oldest first. From memory. */
+  leaks(): readonly Leak[] {
+    return this.#runtime.leaks.list();
+  }
+
   /** The images that containers and their image volumes stand on, those that are being made among them. */
   imagesInUse(): string[] {
     return this.#runtime.containers.list().flatMap(imagesOf);
@@ -295,6 +305,7 @@ export class RuntimeService {
     this.#exits.close();
     await this.#cleanUps.close();
     await this.#runtime.execJobs.close();
+    await this.#runtime.leaks.close();
     await this.#stats.close();
     await this.#runtime.containers.close();
   }

@@ -6,6 +6,7 @@ import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from './co
 import { unknownExit } from './exits.ts';
 import { placesOf, type Runtime } from './runtime.ts';
 import { endExec, type StaleExec, staleExecs } from './stale-execs.ts';
+import { takeBack } from './take-back.ts';
 import { ofCheckpoint, ofProcess, undoContainer } from './undo.ts';
 import { finishUpdate } from './update.ts';
 
@@ -29,6 +30,7 @@ export async function loadContainers(runtime: Runtime): Promise<Unfinished> {
   const removed: ContainerRecord[] = [];
   const unreadable: string[] = [];
   for (const key of removing) {
+    if (runtime.leaks.get(key)) continue; // its end goes on from there
     const record = await containers.retired(key);
     if (record) removed.push(record);
     else unreadable.push(key);
@@ -96,8 +98,8 @@ export async function recoverContainer(
     const { left } = await undoContainer(runtime, record, op, ofCheckpoint);
     await containers.update({ ...record, intents: left });
   } else if (record.state === 'creating') {
-    const { left } = await undoContainer(runtime, record, op);
-    if (left.length === 0) await containers.remove(record);
+    await containers.retire(record);
+    await takeBack(runtime, record, op);
   } else if (record.state === 'starting') {
     await interruptedStart(runtime, record, op);
   } else if (record.state === 'created' && kernel.mounts.below(rootOf(record)).length === 0) {

@@ -1,10 +1,12 @@
 /** What every step of a container's life works with: built once by index.ts, handed down, never a global. */
 
 import type { ContainerId } from '#core/ids.ts';
+import type { Leaks } from '#core/leaks.ts';
 import type { Log } from '#core/operation.ts';
 import type { Kernel } from '#linux/kernel.ts';
 import type { Attachments } from './attachments.ts';
 import type { CdiDevices } from './cdi/devices.ts';
+import type { ContainerRecord } from './container.ts';
 import type { Containers } from './containers.ts';
 import type { ExecJobs } from './exec-jobs.ts';
 import type { FirstSteps } from './first-steps.ts';
@@ -20,6 +22,8 @@ export interface Runtime {
   readonly kernel: Kernel;
   readonly log: Log;
   readonly containers: Containers;
+  /** What could not be undone of containers that are gone. */
+  readonly leaks: Leaks<ContainerRecord>;
   readonly attachments: Attachments;
   readonly oomKills: OomKills;
   readonly firstSteps: FirstSteps;

@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
+import { describeError } from '#core/errors.ts';
+import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { type UndoTable, undoAll } from '#core/undo.ts';
 import type { ContainerIntent, ContainerRecord } from './container.ts';
@@ -11,6 +13,8 @@ const SIGKILL = 9;
 export function undoTable(runtime: Runtime, record: ContainerRecord): UndoTable<ContainerIntent> {
   const { kernel, options } = runtime;
   const places = placesOf(options, record.id);
+  const within = (what: string, path: string, op: Operation, act: () => Promise<void>): Promise<void> =>
+    op.deadline(what, options.timeouts.kill, act, path);
   return {
     // The container's own cgroup: monitors stand elsewhere and live to write the exit.
     cgroup: async ({ path }, op) => {
@@ -34,22 +38,40 @@ export function undoTable(runtime: Runtime, record: ContainerRecord): UndoTable<
         (signal) => kernel.cgroups.kill(record.cgroup.path, signal),
         record.cgroup.path,
       );
-      await runtime.handlers.get(handler).delete(record.id, op);
+      await forget(runtime, handler, record.id, op);
     },
     monitor: async ({ cgroup }) => {
       endMonitor(runtime, record, cgroup);
       await rm(places.exitFile, { force: true });
     },
-    rootfs: ({ target }) => runtime.rootfs.unmount(target),
-    'image-volume': ({ target }) => runtime.rootfs.unmount(target),
+    rootfs: ({ target }, op) => within('unmount', target, op, () => runtime.rootfs.unmount(target)),
+    'image-volume': ({ target }, op) => within('unmount', target, op, () => runtime.rootfs.unmount(target)),
     // Killed in the middle, the OCI runtime leaves the container frozen.
     checkpoint: async ({ path }, op) => {
       if (record.state === 'running') await runtime.handlers.get(record.handler).thaw(record.id, op);
-      await kernel.files.removeTree(path);
+      await within('delete', path, op, () => kernel.files.removeTree(path));
     },
-    restore: ({ path }) => kernel.files.removeTree(path),
-    bundle: ({ path }) => kernel.files.removeTree(path),
+    restore: ({ path }, op) => within('delete', path, op, () => kernel.files.removeTree(path)),
+    bundle: ({ path }, op) => within('delete', path, op, () => kernel.files.removeTree(path)),
   };
+}
+
+/**
+ * Has the OCI runtime forget the container. One that cannot be asked any more (its handler or program is gone), and has no
+ * state of the container, as after a reboot, has nothing to forget.
+ */
+async function forget(
+  { handlers, options }: Runtime,
+  handler: string,
+  id: ContainerId,
+  op: Operation,
+): Promise<void> {
+  try {
+    await handlers.get(handler).delete(id, op);
+  } catch (error) {
+    const state = await readdir(`${options.state}/oci/${handler}`).catch(() => []);
+    if (state.some((name) => name.includes(id))) throw error;
+  }
 }
 
 /** Takes back what the record says, all of it or what `only` chooses. Returns what is left to be tried again. */
@@ -62,6 +84,10 @@ export async function undoContainer(
   const chosen = record.intents.filter(only);
   const kept = record.intents.filter((intent) => !only(intent));
   const { left, errors } = await undoAll(chosen, undoTable(runtime, record), op);
+  if (errors.length > 0) {
+    const failed = errors.map(({ intent, error }) => `${intent.kind}: ${describeError(error)}`);
+    op.log.warn({ container: record.id, error: failed.join('; ') }, 'a container is not undone in full');
+  }
   return { left: [...kept, ...left], errors: errors.map(({ error }) => error) };
 }
 

@@ -1,12 +1,25 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { CriServices, TroubleFacts } from '../services.ts';
 
+/** The most that a reply shows; how many there are it says in any case. */
+const MAX_LEAKS = 100;
+
+/** What could not be undone of pods and containers that are gone, the oldest first. */
+function leaksInfo(pods: CriServices['pods'], containers: CriServices['containers']): string {
+  const all = [...pods.leaks(), ...containers.leaks()].sort((a, b) => (a.since < b.since ? -1 : 1));
+  const items = all.slice(0, MAX_LEAKS).map(({ since, givenUp: _, ...leak }) => ({
+    ...leak,
+    since: new Date(Number(since / 1_000_000n)).toISOString(),
+  }));
+  return JSON.stringify({ count: all.length, items });
+}
+
 /**
  * Status: the runtime is ready unless no pod can be made; the network is when a CNI configuration can be used. What is
  * wrong without keeping pods from being made stands beside a ready runtime, where the kubelet takes no action upon it.
  */
 export const status =
-  ({ pods, facts }: CriServices) =>
+  ({ pods, containers, facts }: CriServices) =>
   async ({ verbose }: cri.StatusRequest): Promise<cri.StatusResponseInit> => {
     const network = pods.networkStatus();
     const troubles = facts.troubles();
@@ -19,7 +32,13 @@ export const status =
       },
       runtimeHandlers: facts.handlers().map(({ name, ...features }) => ({ name, features })),
       features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false },
-      info: verbose ? { config: JSON.stringify(facts.config), troubles: JSON.stringify(troubles) } : {},
+      info: verbose
+        ? {
+            config: JSON.stringify(facts.config),
+            troubles: JSON.stringify(troubles),
+            leaks: leaksInfo(pods, containers),
+          }
+        : {},
     };
   };
 
