@@ -145,6 +145,7 @@ async function lookAtState(state: string, kernel: Kernel, log: DaemonLog): Promi
 async function open(config: Config, kernel: Kernel, log: DaemonLog): Promise<Services> {
   const options = runtimeOptions(config);
   const driver = cgroupDriver(config, kernel);
+  if (driver === 'cgroupfs') await kernel.cgroups.prepare(config.cgroup.parent);
   const handlers = await Handlers.open(options, kernel.processes, await hybridCgroups(kernel), log);
   // The pods need the containers and the containers the pods: each sees the other through its port, later.
   const late: { containers?: RuntimeService } = {};

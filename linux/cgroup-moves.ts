@@ -13,19 +13,23 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const AGAIN_MS = 4;
 
 export class CgroupMoves {
-  readonly #file: string | undefined;
+  readonly #root: string;
+  readonly #controller: string;
   #until = 0;
   #running = false;
 
   /** `root` is where a hierarchy is mounted, `controller` one of it on version 1 and empty on 2. */
   constructor(root: string, controller: string) {
-    this.#file = ownGroup(root, controller);
+    this.#root = root;
+    this.#controller = controller;
   }
 
   /** Keeps the lock warm for so many milliseconds from now, on libuv's pool. That it cannot is no harm. */
   expect(forMs: number): void {
     this.#until = Math.max(this.#until, performance.now() + forMs);
-    if (!this.#running && this.#file !== undefined) void this.#keepWarm(this.#file);
+    // Looked up anew: on v2 the daemon may have been moved into a leaf since.
+    const file = this.#running ? undefined : ownGroup(this.#root, this.#controller);
+    if (file !== undefined) void this.#keepWarm(file);
   }
 
   async #keepWarm(file: string): Promise<void> {

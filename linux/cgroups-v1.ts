@@ -32,6 +32,7 @@ const FREEZE_LOOKS = 20;
 
 export class CgroupsV1 implements Cgroups {
   readonly version = 1;
+  readonly trouble = undefined;
   readonly controllers: ReadonlySet<string>;
   readonly #all: readonly Hierarchy[];
   readonly #used: readonly Hierarchy[];
@@ -63,6 +64,8 @@ export class CgroupsV1 implements Cgroups {
     const parts = safeGroup(path).split('/').slice(1);
     await Promise.all(this.#used.map((hierarchy) => makeGroup(hierarchy, parts)));
   }
+
+  async prepare(): Promise<void> {}
 
   async createChild(path: string): Promise<void> {
     await makeGroup(this.#primary, safeGroup(path).split('/').slice(1));

@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errnoOf, hasCode } from '#core/errors.ts';
+import { CrispError, describeError, errnoOf, hasCode } from '#core/errors.ts';
+import { handDown, threaded, words } from './cgroup-delegation.ts';
 import { CgroupMoves } from './cgroup-moves.ts';
 import {
   isMissing,
@@ -16,32 +17,51 @@ import {
   signalPids,
   writeControl,
 } from './cgroup-tree.ts';
-import { fromNode, refused } from './errno.ts';
+import { fromNode } from './errno.ts';
 import { Inotify } from './inotify.ts';
 import type { Cgroups } from './kernel.ts';
+import type { Trouble } from './troubles.ts';
 
 const SIGKILL = 9;
-/** The controllers that crisp hands down to pods and containers. */
-const wanted = new Set(['cpuset', 'cpu', 'io', 'memory', 'pids', 'hugetlb', 'rdma', 'misc']);
 /** The longest trust in inotify: after it the group is looked at again. */
 const LOOK_AGAIN_MS = 200;
 /** The same where there is no inotify. */
 const UNWATCHED_MS = 10;
+/** How long the verdict that no pod can be made stands before it is tried again, in ms. */
+const CHECK_AGAIN_MS = 5000;
+
+export interface CgroupsV2Options {
+  readonly inotify?: Pick<Inotify, 'watch' | 'forget'>;
+  /** Whether the root is that of a container's cgroup namespace: its processes may be moved into a leaf. */
+  readonly delegated?: boolean;
+}
 
 /** Cgroups version 2: one tree. */
 export class CgroupsV2 implements Cgroups {
   readonly version = 2;
-  readonly controllers: ReadonlySet<string>;
+  readonly #controllers: Set<string>;
   readonly #root: string;
+  readonly #options: CgroupsV2Options;
+  /** Controllers that cannot be handed down, with where and why. */
+  readonly #refused = new Map<string, string>();
+  /** Why no pod can be made. */
+  #failure: unknown;
+  #prepared = '';
+  #checkedAt = 0;
   readonly #moves: CgroupMoves;
   readonly #inotify: Pick<Inotify, 'watch' | 'forget'>;
 
   /** `root` is the mount point of cgroup2. */
-  constructor(root: string, inotify: Pick<Inotify, 'watch' | 'forget'> = new Inotify({ warn() {} })) {
+  constructor(root: string, options: CgroupsV2Options = {}) {
     this.#root = root;
-    this.#inotify = inotify;
+    this.#options = options;
+    this.#inotify = options.inotify ?? new Inotify({ warn() {} });
     this.#moves = new CgroupMoves(root, '');
-    this.controllers = new Set(words(readControl(join(root, 'cgroup.controllers'))));
+    this.#controllers = new Set(words(readControl(join(root, 'cgroup.controllers'))));
+  }
+
+  get controllers(): ReadonlySet<string> {
+    return this.#controllers;
   }
 
   #at(path: string): string {
@@ -51,10 +71,46 @@ export class CgroupsV2 implements Cgroups {
   async create(path: string): Promise<void> {
     let at = this.#root;
     for (const part of safeGroup(path).split('/').slice(1)) {
-      await handDown(at);
+      await this.#handDown(at);
       at = join(at, part);
       await makeGroup(at);
     }
+  }
+
+  async #handDown(directory: string): Promise<void> {
+    const ours = directory === this.#root && this.#options.delegated === true;
+    for (const [name, errno] of await handDown(directory, ours)) {
+      if (this.#refused.has(name)) continue;
+      this.#refused.set(name, `${name} in ${directory}: ${errno}`);
+      // A limit of it is then refused with its name, in the place of a control file that is not there.
+      if (directory === this.#root || directory === join(this.#root, this.#prepared))
+        this.#controllers.delete(name);
+    }
+  }
+
+  async prepare(path: string): Promise<void> {
+    this.#prepared = path;
+    this.#checkedAt = performance.now();
+    try {
+      await this.create(path);
+      await this.#handDown(this.#at(path));
+      this.#failure = undefined;
+    } catch (error) {
+      this.#failure = error;
+    }
+  }
+
+  get trouble(): Trouble | undefined {
+    if (this.#failure !== undefined) {
+      if (performance.now() - this.#checkedAt > CHECK_AGAIN_MS) void this.prepare(this.#prepared);
+      const hint = this.#failure instanceof CrispError ? this.#failure.hint : 'see the log of the daemon';
+      return { reason: 'CgroupsUnusable', message: describeError(this.#failure), hint, podsFail: true };
+    }
+    if (this.#refused.size === 0) return undefined;
+    const message = `controllers of cgroups cannot be handed down, their limits are refused: ${[...this.#refused.values()].join(', ')}`;
+    const hint =
+      'see the kernel log; for cpu: no process with a real-time policy may stand outside of the root; then start the daemon again';
+    return { reason: 'CgroupControllersMissing', message, hint, podsFail: false };
   }
 
   async createChild(path: string): Promise<void> {
@@ -125,8 +181,6 @@ export class CgroupsV2 implements Cgroups {
   }
 }
 
-const words = (text: string | undefined): string[] => (text ?? '').split(/\s+/).filter((word) => word !== '');
-
 /** Whether a process that is not a zombie is in the group or below it. */
 const populated = (directory: string): boolean =>
   /^populated 1$/m.test(readControl(join(directory, 'cgroup.events')) ?? '');
@@ -135,23 +189,11 @@ async function makeGroup(directory: string): Promise<void> {
   try {
     await mkdir(directory, { mode: 0o755 });
   } catch (error) {
-    if (errnoOf(error) !== 'EEXIST') throw fromNode(error, `make cgroup ${directory}`);
+    if (errnoOf(error) === 'EEXIST') return;
+    throw fromNode(error, `make cgroup ${directory}`);
   }
-}
-
-/** Enables in a group's children what the group itself has. */
-async function handDown(directory: string): Promise<void> {
-  const enabled = new Set(words(readControl(join(directory, 'cgroup.subtree_control'))));
-  const available = words(readControl(join(directory, 'cgroup.controllers')));
-  const missing = available.filter((name) => wanted.has(name) && !enabled.has(name));
-  if (missing.length === 0) return;
-  const file = join(directory, 'cgroup.subtree_control');
-  try {
-    await writeControl(file, missing.map((name) => `+${name}`).join(' '));
-  } catch (error) {
-    if (errnoOf(error) !== 'EBUSY') throw error;
-    throw refused(`enable ${missing.join(' ')} in ${file}`, 'EBUSY', 'processes stand in the group itself');
-  }
+  // What is born below a threaded group can hold no process.
+  if (readControl(join(directory, 'cgroup.type')) === 'domain invalid') throw threaded(dirname(directory));
 }
 
 /** cgroup.kill is of Linux 5.14; before it, a frozen group is killed process by process. */

@@ -12,6 +12,7 @@ interface Group {
 export class FakeCgroups implements Cgroups {
   readonly version: CgroupVersion;
   readonly controllers: ReadonlySet<string> = new Set(['cpu', 'cpuset', 'memory', 'pids']);
+  readonly trouble = undefined;
   readonly #groups = new Map<string, Group>();
   readonly #processes: FakeProcesses;
 
@@ -26,6 +27,10 @@ export class FakeCgroups implements Cgroups {
       const group = `/${parts.slice(0, index + 1).join('/')}`;
       if (!this.#groups.has(group)) this.#groups.set(group, { pids: new Set(), files: new Map() });
     }
+  }
+
+  async prepare(path: string): Promise<void> {
+    await this.create(path);
   }
 
   async createChild(path: string): Promise<void> {

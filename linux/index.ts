@@ -118,8 +118,9 @@ class RealKernel implements Kernel {
   }
 
   troubles(): readonly Trouble[] {
-    const { inotify, namespaces } = this.#parts;
-    return [...namespaces.troubles(), ...(inotify.trouble ? [inotify.trouble] : [])];
+    const { inotify, namespaces, cgroups } = this.#parts;
+    const single = [cgroups.trouble, inotify.trouble].filter((trouble) => trouble !== undefined);
+    return [...namespaces.troubles(), ...single];
   }
 
   async close(): Promise<number> {

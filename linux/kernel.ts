@@ -35,10 +35,7 @@ export interface Kernel {
   readonly inotify: Pick<Inotify, 'watch' | 'forget'>;
   /** What is wrong with the node now. From memory. */
   troubles(): readonly Trouble[];
-  /**
-   * Ends the workers. Leaves every effect in place. Resolves to the number of threads that are stuck in a system call: a
-   * process that has any ends by `exitNow` alone.
-   */
+  /** Ends the workers, leaves every effect. Resolves to the number of stuck threads: with any, end by `exitNow` alone. */
   close(): Promise<number>;
 }
 
@@ -259,8 +256,12 @@ export interface Cgroups {
   readonly version: CgroupVersion;
   /** The controllers that can be used. */
   readonly controllers: ReadonlySet<string>;
-  /** Makes the group with its parents; on v2 enables the controllers in the parents' subtree_control. */
+  /** Makes the group with its parents, on v2 with their controllers; FailedPrecondition: see cgroup-delegation.ts. */
   create(path: string): Promise<void>;
+  /** On v2: makes the group of pods and hands its controllers down. Never throws: what is in the way is `trouble`. */
+  prepare(path: string): Promise<void>;
+  /** What is wrong with the groups; what keeps pods from being made is tried again, at intervals, by the asking. */
+  readonly trouble: Trouble | undefined;
   /**
    * Makes a bare group below one that may hold processes: no controllers are enabled for it, it serves to name and kill
    * processes. On v1 it exists in the freezer's hierarchy alone.

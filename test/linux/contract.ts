@@ -89,6 +89,8 @@ export function contract(name: string, kernel: Kernel): void {
     await assert.rejects(cgroups.join(path, process.pid), code('NotFound'));
     await cgroups.kill(path, soon());
     await cgroups.remove(path, soon());
+    await cgroups.prepare(prefix);
+    assert.equal(cgroups.trouble, undefined);
     await cgroups.create(path);
     await cgroups.create(path);
     await cgroups.createChild(`${path}/child`);

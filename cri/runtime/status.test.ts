@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type { CriServices, TroubleFacts } from '../services.ts';
+import { status } from './status.ts';
+
+async function runtimeReady(...troubles: TroubleFacts[]) {
+  const facts = { troubles: () => troubles, handlers: () => [], config: {} };
+  const pods = { networkStatus: () => ({ ready: true, reason: '', message: '' }) };
+  const answer = status({ pods, facts } as unknown as CriServices);
+  const reply = await answer({ verbose: true } as Parameters<typeof answer>[0]);
+  const [condition] = reply.status?.conditions ?? [];
+  return { condition, troubles: JSON.parse(reply.info?.['troubles'] ?? '') };
+}
+const trouble = (reason: string, podsFail: boolean): TroubleFacts => ({
+  reason,
+  message: `${reason} happened`,
+  hint: 'do this',
+  podsFail,
+});
+
+test('the runtime is ready where nothing is wrong, and where what is wrong keeps no pod from being made', async () => {
+  const ready = { type: 'RuntimeReady', status: true };
+  assert.deepEqual((await runtimeReady()).condition, { ...ready, reason: '', message: '' });
+  const seen = await runtimeReady(trouble('InotifyExhausted', false));
+  const message = 'InotifyExhausted happened; do this';
+  assert.deepEqual(seen.condition, { ...ready, reason: 'InotifyExhausted', message });
+  assert.deepEqual(seen.troubles, [trouble('InotifyExhausted', false)]);
+});
+
+test('it is not ready where no pod can be made, with reason and remedy', async () => {
+  const { condition } = await runtimeReady(
+    trouble('CgroupsUnusable', true),
+    trouble('InotifyExhausted', false),
+  );
+  assert.deepEqual([condition?.status, condition?.reason], [false, 'CgroupsUnusable']);
+  assert.match(condition?.message ?? '', /^CgroupsUnusable happened; do this\n/);
+});
