@@ -33,11 +33,16 @@ export class RecentRecords {
     }
   }
 
-  /** Atomic for whoever reads after a crash of the daemon. */
+  /** Atomic for whoever reads after a crash of the daemon. Throws where the file system refuses it: the former stays. */
   write(key: string, text: string): void {
     const temporary = join(this.#directory, '.next');
-    writeFileSync(temporary, text, { mode: 0o600 });
-    renameSync(temporary, join(this.#directory, key));
+    try {
+      writeFileSync(temporary, text, { mode: 0o600 });
+      renameSync(temporary, join(this.#directory, key));
+    } catch (error) {
+      rmSync(temporary, { force: true }); // a full file system has kept a part of it
+      throw error;
+    }
   }
 
   remove(key: string): void {

@@ -1,38 +1,41 @@
 import { readFileSync } from 'node:fs';
-import { mkdir, readdir, rename } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import type { Files } from '#linux/kernel.ts';
 import { CrispError, describeError, errnoOf } from './errors.ts';
-import { decode, encode } from './json-record.ts';
+import { encode } from './json-record.ts';
 import { withDeadline } from './operation.ts';
 import type { RecentRecords } from './recent-records.ts';
-import { WriteBehind } from './write-behind.ts';
+import { parseRecord, type RecordFormat, type Versioned } from './record-format.ts';
+import { RecordWriter } from './record-writer.ts';
+import { keepUnreadable } from './unreadable-records.ts';
 
-/** What every record begins with. */
-export interface Versioned {
-  /** The format's number; a store reads its own and, through `migrate`, older ones. */
-  readonly version: number;
-}
+export type { Versioned } from './record-format.ts';
 
-export interface RecordStoreOptions<R extends Versioned> {
+export interface RecordStoreOptions<R extends Versioned> extends RecordFormat<R> {
   /** Directory of the store; made at `load`. */
   readonly directory: string;
-  readonly version: number;
-  /** Turns the record of an older version into today's; throws where it cannot. */
-  readonly migrate?: (record: Versioned) => R;
-  /** Checks a parsed record's shape; throws with the reason. */
-  readonly check?: (record: R, key: string) => void;
   readonly files: Files;
   /** Where changes that need not outlive a power cut are written first; without it all are written to the disk. */
   readonly recent?: RecentRecords;
   /** Told when the disk refuses what is in `recent`; it is tried again. */
   readonly onLate?: (key: string, error: unknown) => void;
+  /** Told when `recent` refuses copies, once while it goes on: each change is then a write to the disk. */
+  readonly onRefused?: (error: unknown) => void;
+}
+
+/** A directory whose record cannot be read. */
+export interface BrokenRecord {
+  readonly key: string;
+  readonly reason: string;
+  /** Whether there is none at all: its first write never came to its end. */
+  readonly isMissing: boolean;
 }
 
 export interface Loaded<R> {
   readonly records: ReadonlyMap<string, R>;
   /** Directories whose record is missing or unreadable: shown, never fatal. */
-  readonly broken: readonly { key: string; reason: string }[];
+  readonly broken: readonly BrokenRecord[];
   /** Keys of removals that a crash cut short; their directories are swept by `sweep`. */
   readonly removing: readonly string[];
 }
@@ -43,27 +46,35 @@ const REMOVING = '.removing';
 /** What `Files.writeAtomic` leaves of a record when it is cut short. */
 const UNFINISHED = /^\.record\.json\.[0-9a-f]+\.tmp$/;
 
+/** A disk with less room, in bytes, takes no new object. */
+const ROOM = 64n << 10n;
+
 /**
  * One directory per object, one versioned `record.json` in it; the directory may hold more of the object's files.
- * A record is replaced atomically. Removal begins with a rename of the directory to `<key>.removing`: that is its
- * intent, it works on a full disk, and what it leaves is swept at the next start. Values of type bigint are written
- * as `{"$bigint": "…"}`, so that nanoseconds survive.
+ * A record is replaced atomically, its data on the disk before its name. Removal begins with a rename of the directory to
+ * `<key>.removing`: that is its intent, it works on a full disk, and what it leaves is swept at the next start. Values of
+ * type bigint are written as `{"$bigint": "…"}`, so that nanoseconds survive.
  *
  * With `recent` a change that is not durable is committed by a copy there, and brought to the disk behind the caller.
- * The copy, where there is one, is never older than the disk's record: a durable change is written to it as well.
+ * The copy, where there is one, is never older than the disk's record (see RecordWriter).
  */
 export class RecordStore<R extends Versioned> {
   readonly #options: RecordStoreOptions<R>;
-  readonly #behind: WriteBehind;
+  readonly #writer: RecordWriter;
   /** The objects that have a directory. */
   readonly #keys = new Set<string>();
+  /** Those of them whose directory's own name outlives a power cut. */
+  readonly #named = new Set<string>();
 
   constructor(options: RecordStoreOptions<R>) {
     this.#options = options;
-    this.#behind = new WriteBehind({
-      write: (key, text) => this.#put(key, text, false),
-      onWritten: (key) => options.recent?.remove(key),
-      onError: (key, error) => options.onLate?.(key, error),
+    this.#writer = new RecordWriter({
+      put: (key, text, durable) => this.#put(key, text, durable),
+      sync: (key) => this.#sync(key),
+      read: (key) => this.#text(key),
+      recent: options.recent,
+      onLate: (key, error) => options.onLate?.(key, error),
+      onRefused: (error) => options.onRefused?.(error),
     });
   }
 
@@ -74,9 +85,9 @@ export class RecordStore<R extends Versioned> {
 
   /** Reads all records. One that cannot be read is reported in `broken` and stops nothing. */
   async load(): Promise<Loaded<R>> {
-    await mkdir(this.#options.directory, { recursive: true, mode: 0o700 });
+    await this.#makeDirectory();
     const records = new Map<string, R>();
-    const broken: { key: string; reason: string }[] = [];
+    const broken: BrokenRecord[] = [];
     const removing: string[] = [];
     const copies = new Set(this.#options.recent?.open());
     for (const key of await readdir(this.#options.directory)) {
@@ -88,9 +99,10 @@ export class RecordStore<R extends Versioned> {
         records.set(key, this.#latest(key, copies));
         this.#keys.add(key);
       } catch (error) {
-        if (errnoOf(error) === 'ENOENT' && (await this.#isUnwritten(key))) {
+        const isMissing = errnoOf(error) === 'ENOENT';
+        if (isMissing && (await this.#isUnwritten(key))) {
           await this.#options.files.removeTree(this.directory(key));
-        } else broken.push({ key, reason: describeError(error) });
+        } else broken.push({ key, reason: describeError(error), isMissing });
       }
     }
     for (const key of copies)
@@ -104,7 +116,7 @@ export class RecordStore<R extends Versioned> {
     if (text !== undefined) {
       try {
         const record = this.#parse(text, key);
-        this.#behind.later(key, text);
+        this.#writer.adopt(key, text);
         return record;
       } catch {
         this.#options.recent?.remove(key);
@@ -113,77 +125,73 @@ export class RecordStore<R extends Versioned> {
     return this.#read(key);
   }
 
-  /** Makes the object's directory where it is missing, then writes its record. */
-  async create(key: string, record: R, options: { durable: boolean }): Promise<void> {
-    await mkdir(this.directory(key), { recursive: true, mode: 0o700 });
-    await this.#put(key, encode(record), options.durable);
+  /** Makes the store's directory; its parents are new only once, and then their names are to last as well. */
+  async #makeDirectory(): Promise<void> {
+    const { directory, files } = this.#options;
+    const uppermost = await files.makeDirectory(directory, 0o700);
+    for (let made = directory; uppermost !== undefined; made = dirname(made)) {
+      await files.syncDirectory(dirname(made));
+      if (made === uppermost || made === dirname(made)) return;
+    }
+  }
+
+  /** Makes the object's directory where it is missing, then its record, as `write` does. Throws where the disk is full. */
+  async create(key: string, record: R, { durable }: { durable: boolean }): Promise<void> {
+    if (!durable && this.#options.recent) {
+      await this.#needRoom();
+      return this.announce(key, record);
+    }
+    await this.#options.files.makeDirectory(this.directory(key), 0o700);
+    await this.#writer.through(key, encode(record), durable);
     this.#keys.add(key);
-    if (options.durable) await this.#syncNames();
   }
 
   /** Makes the object as `create` does, but only for the rest of this boot: `settle` is due. */
   async announce(key: string, record: R): Promise<void> {
-    const { recent } = this.#options;
-    if (!recent) return this.create(key, record, { durable: false });
-    const text = encode(record);
-    await mkdir(this.directory(key), { recursive: true, mode: 0o700 });
-    recent.write(key, text);
+    if (!this.#options.recent) return this.create(key, record, { durable: false });
+    await this.#options.files.makeDirectory(this.directory(key), 0o700);
+    await this.#writer.quick(key, encode(record));
     this.#keys.add(key);
-    this.#behind.later(key, text);
   }
 
-  /** Brings an announced object to the disk, as it is now; `durable`: so that it outlives a power cut. */
-  async settle(key: string, { durable }: { durable: boolean }): Promise<void> {
-    const text = this.#options.recent?.read(key) ?? this.#text(key);
-    await this.#overtake(key, text, async () => {
-      await this.#put(key, text, durable);
-      if (durable) await this.#syncNames();
+  /** An announced object is to stay. `durable`: it outlives a power cut, as it is now; else the disk has room for it. */
+  settle(key: string, { durable }: { durable: boolean }): Promise<void> {
+    return durable || !this.#options.recent ? this.#writer.settle(key) : this.#needRoom();
+  }
+
+  /** Replaces the record: `durable` on the disk, else by a copy that is brought there behind. A refusal changes nothing. */
+  async write(key: string, record: R, { durable }: { durable: boolean }): Promise<void> {
+    const isQuick = !durable && this.#options.recent && this.#keys.has(key);
+    const text = encode(record);
+    await (isQuick ? this.#writer.quick(key, text) : this.#writer.through(key, text, durable));
+  }
+
+  async #needRoom(): Promise<void> {
+    const { directory, files } = this.#options;
+    const { available, inodes, inodesFree } = await files.statfs(directory);
+    if (available >= ROOM && (inodes === 0n || inodesFree > 0n)) return;
+    throw new CrispError('ResourceExhausted', `${directory}: no space left on its file system`, {
+      errno: 'ENOSPC',
+      hint: 'free space or inodes there',
     });
   }
 
-  /** Replaces the record, as `put` does, or by a copy that is brought to the disk behind. A refusal changes nothing. */
-  async write(key: string, record: R, { durable }: { durable: boolean }): Promise<void> {
-    const { recent } = this.#options;
-    const text = encode(record);
-    if (!recent || !this.#keys.has(key)) return this.#put(key, text, durable);
-    const before = durable ? recent.read(key) : undefined;
-    recent.write(key, text);
-    if (!durable) return this.#behind.later(key, text);
-    await this.#overtake(key, before, () => this.#put(key, text, true));
-  }
-
-  /** Writes to the disk in the place of what waits for it; `before`: the copy that stays where the disk refuses. */
-  async #overtake(key: string, before: string | undefined, put: () => Promise<void>): Promise<void> {
-    await this.#behind.cancel(key);
-    try {
-      await put();
-    } catch (error) {
-      this.#setCopy(key, before);
-      throw error;
-    }
-    this.#setCopy(key, undefined);
-  }
-
-  /** What such a change leaves as the copy, where no other change has come meanwhile. */
-  #setCopy(key: string, text: string | undefined): void {
-    const { recent } = this.#options;
-    if (this.#behind.has(key)) return;
-    if (text === undefined) {
-      recent?.remove(key);
-    } else {
-      recent?.write(key, text);
-      this.#behind.later(key, text);
-    }
-  }
-
-  /** Temporary file, (durable: fsync), rename, (durable: fsync of the directory). */
+  /** See `Files.writeAtomic`. */
   async #put(key: string, text: string, durable: boolean): Promise<void> {
     await this.#options.files.writeAtomic(join(this.directory(key), RECORD), text, { mode: 0o600, durable });
+    if (durable) await this.#syncName(key);
   }
 
-  /** The names of objects outlive a power cut. */
-  #syncNames(): Promise<void> {
-    return this.#options.files.syncDirectory(this.#options.directory);
+  async #sync(key: string): Promise<void> {
+    await this.#options.files.syncDirectory(this.directory(key));
+    await this.#syncName(key);
+  }
+
+  /** A record outlives a power cut where the name of its directory does. */
+  async #syncName(key: string): Promise<void> {
+    if (this.#named.has(key)) return;
+    await this.#options.files.syncDirectory(this.#options.directory);
+    this.#named.add(key);
   }
 
   /**
@@ -191,7 +199,7 @@ export class RecordStore<R extends Versioned> {
    * same effect, where it does not answer.
    */
   async flush(limitMs = FLUSH_MS): Promise<void> {
-    await withDeadline('write records', limitMs, new AbortController().signal, () => this.#behind.flush());
+    await withDeadline('write records', limitMs, new AbortController().signal, () => this.#writer.flush());
   }
 
   /** Removes the object: `retire`, then `discard` in the caller's time. */
@@ -201,25 +209,33 @@ export class RecordStore<R extends Versioned> {
   }
 
   /** The committing step of a removal, a rename: the object is gone, its files are still there. NotFound is success. */
-  async retire(key: string): Promise<void> {
-    const doomed = `${this.directory(key)}${REMOVING}`;
-    await this.#behind.cancel(key);
-    this.#keys.delete(key);
+  retire(key: string): Promise<void> {
+    return this.#writer.inTurn(key, async () => {
+      await this.#rename(this.directory(key), `${this.directory(key)}${REMOVING}`);
+      this.#keys.delete(key);
+      this.#named.delete(key);
+      this.#writer.forget(key);
+    });
+  }
+
+  async #rename(path: string, doomed: string): Promise<void> {
+    const { files } = this.#options;
     try {
-      await rename(this.directory(key), doomed);
+      await files.rename(path, doomed);
     } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') {
-        // The doomed name may be left from an earlier try; sweep it and rename again.
-        await this.#options.files.removeTree(doomed);
-        await rename(this.directory(key), doomed);
-      }
+      if (errnoOf(error) === 'ENOENT') return;
+      // The doomed name may be left from an earlier try; sweep it and rename again.
+      await files.removeTree(doomed);
+      await files.rename(path, doomed);
     }
   }
 
   /** Deletes the files of a retired object. A missing one is success. */
-  async discard(key: string): Promise<void> {
-    await this.#options.files.removeTree(`${this.directory(key)}${REMOVING}`);
-    if (!this.#keys.has(key)) this.#options.recent?.remove(key);
+  discard(key: string): Promise<void> {
+    return this.#writer.inTurn(key, async () => {
+      await this.#options.files.removeTree(`${this.directory(key)}${REMOVING}`);
+      if (!this.#keys.has(key)) this.#options.recent?.remove(key);
+    });
   }
 
   /** The record of a retired object; undefined where it cannot be read. */
@@ -235,6 +251,23 @@ export class RecordStore<R extends Versioned> {
   /** Deletes the files of removals that were cut short. */
   async sweep(keys: readonly string[]): Promise<void> {
     for (const key of keys) await this.discard(key);
+  }
+
+  /**
+   * Takes what stands in the place of a record, of a retired object's too, out of the way: where it is kept to be looked
+   * at, or undefined where there is nothing.
+   */
+  keepUnreadable(key: string): Promise<string | undefined> {
+    const { directory, files } = this.#options;
+    const place = join(dirname(directory), 'unreadable');
+    return this.#writer.inTurn(key, async () => {
+      for (const name of [key, `${key}${REMOVING}`]) {
+        const path = join(directory, name, RECORD);
+        const kept = await keepUnreadable(files, path, place, `${basename(directory)}-${key}.json`);
+        if (kept !== undefined) return kept;
+      }
+      return undefined;
+    });
   }
 
   /** Whether a crash came between the making of the directory and its first record: then nothing else was done. */
@@ -253,19 +286,6 @@ export class RecordStore<R extends Versioned> {
   }
 
   #parse(text: string, key: string): R {
-    const { version, migrate, check } = this.#options;
-    const record = decode(text) as Versioned;
-    if (typeof record !== 'object' || record === null || typeof record.version !== 'number') {
-      throw new CrispError('DataLoss', `record of ${key} has no version`);
-    }
-    if (record.version > version || (record.version < version && !migrate)) {
-      throw new CrispError(
-        'DataLoss',
-        `record of ${key} has version ${record.version}, this crisp reads ${version}`,
-      );
-    }
-    const current = record.version === version ? (record as R) : (migrate?.(record) as R);
-    check?.(current, key);
-    return current;
+    return parseRecord(this.#options, text, key);
   }
 }

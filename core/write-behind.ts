@@ -2,85 +2,79 @@
 const DELAY_MS = 250;
 /** A disk that refuses is asked again after this. */
 const AGAIN_MS = 10_000;
+/** Each write waits for the disk in a thread of the pool, which has eight for two stores and all else. */
+const AT_ONCE = 2;
 
 export interface WriteBehindOptions {
-  readonly write: (key: string, text: string) => Promise<void>;
-  /** Called at once when a key's last text has been written. */
-  readonly onWritten: (key: string) => void;
+  /** Writes the key's newest text; one call per key at a time. */
+  readonly write: (key: string) => Promise<void>;
+  /** Told of what `write` throws; it is called again later. */
   readonly onError: (key: string, error: unknown) => void;
 }
 
-interface Waiting {
-  text: string;
-  timer: NodeJS.Timeout | undefined;
-  running: Promise<void> | undefined;
-}
-
-/** Texts that are written somewhat later: of each key the last one, and one at a time. */
+/** Has keys written somewhat later, few at a time. */
 export class WriteBehind {
   readonly #options: WriteBehindOptions;
-  readonly #waiting = new Map<string, Waiting>();
+  readonly #timers = new Map<string, NodeJS.Timeout>();
+  /** In the order in which they became due. */
+  readonly #due = new Set<string>();
+  readonly #running = new Map<string, Promise<void>>();
 
   constructor(options: WriteBehindOptions) {
     this.#options = options;
   }
 
-  has(key: string): boolean {
-    return this.#waiting.has(key);
+  later(key: string, delay = DELAY_MS): void {
+    if (this.#timers.has(key) || this.#due.has(key)) return;
+    const ring = () => {
+      this.#timers.delete(key);
+      this.#due.add(key);
+      this.#work();
+    };
+    this.#timers.set(key, setTimeout(ring, delay).unref());
   }
 
-  later(key: string, text: string): void {
-    const waiting = this.#waiting.get(key);
-    if (waiting) waiting.text = text;
-    else this.#schedule(key, { text, timer: undefined, running: undefined }, DELAY_MS);
+  /** Once more, when what was in the way may have gone. */
+  again(key: string): void {
+    this.later(key, AGAIN_MS);
   }
 
-  /** Forgets what is not written yet; resolves when nothing of this key is being written. */
-  async cancel(key: string): Promise<void> {
-    const waiting = this.#waiting.get(key);
-    if (!waiting) return;
-    this.#waiting.delete(key);
-    clearTimeout(waiting.timer);
-    await waiting.running;
+  /** Nothing is left to be written for this key. */
+  forget(key: string): void {
+    clearTimeout(this.#timers.get(key));
+    this.#timers.delete(key);
+    this.#due.delete(key);
   }
 
-  /** Writes all now; what is refused is told to `onError` and stays waiting. */
+  /** Writes now all that waits; what is refused is told to `onError` and stays waiting. */
   async flush(): Promise<void> {
-    await Promise.all([...this.#waiting].map(([key, waiting]) => this.#flush(key, waiting)));
+    for (const [key, timer] of this.#timers) {
+      clearTimeout(timer);
+      this.#due.add(key);
+    }
+    this.#timers.clear();
+    this.#work();
+    while (this.#running.size > 0) await Promise.race(this.#running.values());
   }
 
-  async #flush(key: string, waiting: Waiting): Promise<void> {
-    await waiting.running;
-    if (this.#waiting.get(key) !== waiting) return;
-    clearTimeout(waiting.timer);
-    await this.#begin(key, waiting);
+  #work(): void {
+    for (const key of this.#due) {
+      if (this.#running.size >= AT_ONCE) return;
+      if (this.#running.has(key)) continue;
+      this.#due.delete(key);
+      this.#running.set(key, this.#write(key));
+    }
   }
 
-  #schedule(key: string, waiting: Waiting, delayMs: number): void {
-    this.#waiting.set(key, waiting);
-    waiting.timer = setTimeout(() => void this.#begin(key, waiting), delayMs).unref();
-  }
-
-  #begin(key: string, waiting: Waiting): Promise<void> {
-    waiting.running = this.#write(key, waiting);
-    return waiting.running;
-  }
-
-  async #write(key: string, waiting: Waiting): Promise<void> {
-    const { text } = waiting;
-    const isCurrent = () => this.#waiting.get(key) === waiting;
+  async #write(key: string): Promise<void> {
     try {
-      await this.#options.write(key, text);
-      if (!isCurrent()) return;
-      if (waiting.text !== text) return this.#schedule(key, waiting, DELAY_MS);
-      this.#waiting.delete(key);
-      this.#options.onWritten(key);
+      await this.#options.write(key);
     } catch (error) {
-      if (!isCurrent()) return;
       this.#options.onError(key, error);
-      this.#schedule(key, waiting, AGAIN_MS);
+      this.again(key);
     } finally {
-      waiting.running = undefined;
+      this.#running.delete(key);
+      this.#work();
     }
   }
 }

@@ -42,6 +42,11 @@ export class Collector implements AsyncDisposable {
     this.#waiting = records;
   }
 
+  /** Whether a spared record names this layer or blob. */
+  isSpared(name: string): boolean {
+    return this.#waiting.some(({ layers, blobs }) => [...layers, ...blobs].includes(name));
+  }
+
   /** Runs after the delay, in ms. */
   later(delay: number): void {
     const timer = setTimeout(() => {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf } from '#core/errors.ts';
 import { type Digest, isDigest } from '#core/ids.ts';
@@ -16,14 +16,22 @@ export class ContentStore {
   readonly #directory: string;
   readonly #staging: Staging;
   readonly #files: Files;
+  readonly #isNamed: (digest: Digest) => boolean;
   readonly #sizes = new Map<Digest, number>();
   readonly #leaving = new Map<Digest, Promise<void>>();
   #bytes = 0;
 
-  constructor(directory: string, staging: Staging, files: Files) {
+  /** `isNamed`: whether a record on the disk names this blob already, and so believes in whatever has its name. */
+  constructor(
+    directory: string,
+    staging: Staging,
+    files: Files,
+    isNamed: (digest: Digest) => boolean = () => false,
+  ) {
     this.#directory = directory;
     this.#staging = staging;
     this.#files = files;
+    this.#isNamed = isNamed;
   }
 
   /** Makes the layout where it is missing and learns which blobs there are. */
@@ -108,7 +116,8 @@ export class ContentStore {
 
   async #adopt(path: string, digest: Digest, size: number): Promise<void> {
     await this.#leaving.get(digest)?.catch(() => {});
-    await naming(`store blob ${digest}`, () => rename(path, this.path(digest)));
+    if (this.#isNamed(digest)) await this.#files.syncFilesystem(path);
+    await naming(`store blob ${digest}`, () => this.#files.rename(path, this.path(digest)));
     if (!this.has(digest)) this.#add(digest, size);
   }
 

@@ -1,7 +1,6 @@
-import { mkdir, rename } from 'node:fs/promises';
 import { CrispError, errnoOf } from '#core/errors.ts';
 import type { ImageId } from '#core/ids.ts';
-import { RecordStore } from '#core/record-store.ts';
+import { type BrokenRecord, RecordStore } from '#core/record-store.ts';
 import { KeyedQueue } from '#core/single-flight.ts';
 import { naming } from '#linux/errno.ts';
 import type { Files } from '#linux/kernel.ts';
@@ -18,6 +17,7 @@ export class ImageStore {
   readonly #store: RecordStore<ImageRecord>;
   readonly #retiredStore: RecordStore<ImageRecord>;
   readonly #retiredDirectory: string;
+  readonly #files: Files;
   readonly #records = new Map<ImageId, ImageRecord>();
   readonly #retired = new Map<ImageId, ImageRecord>();
   readonly #queue = new KeyedQueue<'records'>();
@@ -28,12 +28,13 @@ export class ImageStore {
     this.#store = new RecordStore<ImageRecord>({ directory, ...common });
     this.#retiredStore = new RecordStore<ImageRecord>({ directory: retiredDirectory, ...common });
     this.#retiredDirectory = retiredDirectory;
+    this.#files = files;
   }
 
   /** Reads the records and publishes those that `usable` accepts; the others wait for their image's next pull. */
   async load(usable: (record: ImageRecord) => boolean): Promise<{
     unusable: readonly ImageRecord[];
-    broken: readonly { key: string; reason: string }[];
+    broken: readonly BrokenRecord[];
   }> {
     const { records, broken } = await this.#store.load();
     const retired = await this.#retiredStore.load();
@@ -62,6 +63,13 @@ export class ImageStore {
   /** Also one that was removed but whose files are still there. */
   record(id: ImageId): ImageRecord | undefined {
     return this.#records.get(id) ?? this.#retired.get(id);
+  }
+
+  /** Whether an image's record names this layer or blob. */
+  isNamed(name: string): boolean {
+    const names = ({ layers, blobs }: ImageRecord) =>
+      layers.includes(name) || blobs.some((blob) => blob === name);
+    return [...this.#records.values(), ...this.#retired.values()].some(names);
   }
 
   retired(): readonly ImageRecord[] {
@@ -124,14 +132,14 @@ export class ImageStore {
   async #retire(key: string): Promise<void> {
     const target = this.#retiredStore.directory(key);
     try {
-      await rename(this.#store.directory(key), target);
+      await this.#files.rename(this.#store.directory(key), target);
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') {
-        await mkdir(this.#retiredDirectory, { recursive: true, mode: 0o700 });
+        await this.#files.makeDirectory(this.#retiredDirectory, 0o700);
       } else if (['ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '')) {
         await this.#retiredStore.remove(key); // of an earlier life of the same image
       } else throw error;
-      await rename(this.#store.directory(key), target);
+      await this.#files.rename(this.#store.directory(key), target);
     }
   }
 

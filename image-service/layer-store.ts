@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, rename } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CrispError, errnoOf } from '#core/errors.ts';
 import { encode } from '#core/json-record.ts';
-import { RecordStore, type Versioned } from '#core/record-store.ts';
+import { type Loaded, RecordStore, type Versioned } from '#core/record-store.ts';
 import { naming } from '#linux/errno.ts';
 import type { Files } from '#linux/kernel.ts';
 import type { Staging } from './staging.ts';
@@ -41,21 +41,29 @@ export class LayerStore {
   readonly #directory: string;
   readonly #staging: Staging;
   readonly #files: Files;
+  readonly #isNamed: (key: string) => boolean;
   readonly #store: RecordStore<LayerRecord>;
   readonly #records = new Map<string, LayerRecord>();
   readonly #leaving = new Map<string, Promise<void>>();
   #bytes = 0;
   #inodes = 0;
 
-  constructor(directory: string, staging: Staging, files: Files) {
+  /** `isNamed`: whether a record on the disk names this layer already, and so believes in whatever has its name. */
+  constructor(
+    directory: string,
+    staging: Staging,
+    files: Files,
+    isNamed: (key: string) => boolean = () => false,
+  ) {
     this.#directory = directory;
     this.#staging = staging;
     this.#files = files;
+    this.#isNamed = isNamed;
     this.#store = new RecordStore<LayerRecord>({ directory, version: VERSION, check: checkRecord, files });
   }
 
   /** Reads the records; gives the keys of directories that are no layers and of removals that were cut short. */
-  async load(): Promise<{ broken: readonly { key: string; reason: string }[]; removing: readonly string[] }> {
+  async load(): Promise<Pick<Loaded<LayerRecord>, 'broken' | 'removing'>> {
     const { records, broken, removing } = await this.#store.load();
     for (const [key, record] of records) this.#add(key, record);
     return { broken, removing };
@@ -116,7 +124,10 @@ export class LayerStore {
   /** Makes the staged directory a layer. Where one with this key came first, that one stays. */
   async commit(staged: StagedLayer, record: Omit<LayerRecord, 'version' | 'created'>): Promise<LayerRecord> {
     const full = { version: VERSION, created: BigInt(Date.now()) * 1_000_000n, ...record };
-    await this.#files.writeAtomic(join(staged.path, 'record.json'), encode(full), { mode: 0o600 });
+    const place = join(staged.path, 'record.json');
+    // Not flushed, as all of the layer is not: it is believed only where an image's record names it, and that comes behind a sync.
+    await naming(`write ${place}`, () => writeFile(place, encode(full), { mode: 0o600 }));
+    if (this.#isNamed(record.key)) await this.#files.syncFilesystem(staged.path);
     const known = this.#records.get(record.key);
     if (known) return known;
     await naming(`store layer ${record.key}`, () => this.#move(staged.path, record.key));
@@ -145,7 +156,7 @@ export class LayerStore {
   async setAside(key: string): Promise<void> {
     if (!/^(diff|chain)-/.test(key)) return;
     const aside = join(this.#directory, `damaged-${randomBytes(8).toString('hex')}`);
-    await naming(`set layer ${key} aside`, () => rename(join(this.#directory, key), aside));
+    await naming(`set layer ${key} aside`, () => this.#files.rename(join(this.#directory, key), aside));
   }
 
   /** Deletes what removals left. */
@@ -161,23 +172,23 @@ export class LayerStore {
     // A removal that was begun before must not take what comes now.
     await this.#leaving.get(key)?.catch(() => {});
     try {
-      await rename(path, join(this.#directory, key));
+      await this.#files.rename(path, join(this.#directory, key));
     } catch (error) {
       if (!['ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '') || this.#records.has(key))
         return ignoreTaken(error);
       // A directory without a valid record is no layer.
       await this.#discard(key);
-      await rename(path, join(this.#directory, key));
+      await this.#files.rename(path, join(this.#directory, key));
     }
   }
 
   async #discard(key: string): Promise<void> {
     const doomed = this.#staging.path('layer');
-    const renamed = naming(`remove layer ${key}`, () => rename(join(this.#directory, key), doomed)).catch(
-      (error) => {
-        if (errnoOf(error) !== 'ENOENT') throw error;
-      },
-    );
+    const renamed = naming(`remove layer ${key}`, () =>
+      this.#files.rename(join(this.#directory, key), doomed),
+    ).catch((error) => {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    });
     this.#leaving.set(key, renamed);
     try {
       await renamed;

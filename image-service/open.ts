@@ -27,12 +27,13 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
   const { root } = options;
   const { files, mounts } = kernel;
   const staging = new Staging(join(root, 'staging'), files, () => collector.again());
-  const content = new ContentStore(join(root, 'content'), staging, files);
-  const layers = new LayerStore(join(root, 'layers'), staging, files);
-  const images = new ImageStore(join(root, 'images'), join(root, 'retired'), files);
+  const isNamed = (name: string): boolean => images.isNamed(name) || collector.isSpared(name);
+  const content = new ContentStore(join(root, 'content'), staging, files, isNamed);
+  const layers = new LayerStore(join(root, 'layers'), staging, files, isNamed);
+  const images: ImageStore = new ImageStore(join(root, 'images'), join(root, 'retired'), files);
   const empty = join(root, 'empty');
   const leases = new Leases();
-  const collector = new Collector({ content, images, layers, leases, staging, users, log });
+  const collector: Collector = new Collector({ content, images, layers, leases, staging, users, log });
   const endpoints = new Endpoints(options);
   const pool = new UnpackPool(options.unpackWorkers, options.workerIdleMs);
   const making = { content, images, layers: new Layers(options, content, layers, pool), leases, files };

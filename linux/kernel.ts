@@ -40,13 +40,20 @@ export interface Kernel {
 }
 
 export interface Files {
-  /** Temporary file in the same directory, write, (durable: fsync), rename, (durable: fsync of the directory). */
+  /**
+   * Temporary file in the same directory, write, flush (fdatasync), rename, (durable: fsync of the directory). A power cut
+   * leaves the former file or this one, whole; `durable`: this one, once it has resolved.
+   */
   writeAtomic(
     path: string,
     data: string | Uint8Array,
     options?: { mode?: number; durable?: boolean },
   ): Promise<void>;
   syncDirectory(path: string): Promise<void>;
+  /** rename(2), with Node's own errors. Only what has been flushed may get a name that is believed. */
+  rename(path: string, to: string): Promise<void>;
+  /** Makes it with its parents, with Node's own errors; the uppermost that is new, undefined where it was there. */
+  makeDirectory(path: string, mode?: number): Promise<string | undefined>;
   /** syncfs(2) of the file system that holds the path. Off the main thread. */
   syncFilesystem(path: string): Promise<void>;
   /** Deletes a tree off the main thread. Follows no link, enters no other file system. A missing path is success. */

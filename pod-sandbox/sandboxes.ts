@@ -41,6 +41,11 @@ export class Sandboxes {
       ...(recent ? { recent } : {}),
       onLate: (sandbox, error) =>
         log.warn({ sandbox, error: describeError(error) }, 'the disk refuses a record; it is tried again'),
+      onRefused: (error) =>
+        log.warn(
+          { error: describeError(error) },
+          'the state directory refuses copies of records: changes of pods wait for the disk',
+        ),
     });
   }
 

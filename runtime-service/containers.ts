@@ -35,6 +35,11 @@ export class Containers {
       ...(recent ? { recent } : {}),
       onLate: (container, error) =>
         log.warn({ container, error: String(error) }, 'the disk refuses a record; it is tried again'),
+      onRefused: (error) =>
+        log.warn(
+          { error: describeError(error) },
+          'the state directory refuses copies of records: changes of containers wait for the disk',
+        ),
     });
     this.#log = log;
   }

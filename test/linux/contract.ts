@@ -23,8 +23,11 @@ export function contract(name: string, kernel: Kernel): void {
     await files.writeAtomic(join(root, 'a', '..', 'file'), 'text', { durable: true });
     assert.equal(readFileSync(join(root, 'file'), 'utf8'), 'text');
     await assert.rejects(files.writeAtomic(join(root, 'none', 'file'), ''), code('NotFound'));
-    await files.removeTree(join(root, 'file'));
-    await files.removeTree(join(root, 'file'));
+    await files.rename(join(root, 'file'), join(root, 'moved'));
+    await assert.rejects(files.rename(join(root, 'file'), join(root, 'x')), /ENOENT/);
+    assert.equal(await files.makeDirectory(join(root, 'one/two')), join(root, 'one'));
+    assert.equal(await files.makeDirectory(join(root, 'one/two')), undefined);
+    for (const name of ['moved', 'moved', 'one']) await files.removeTree(join(root, name));
     assert.deepEqual(readdirSync(root), []);
     assert.ok((await files.statfs(root)).total > 0n);
   });

@@ -1,0 +1,36 @@
+import { lstat, readdir, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Files } from '#linux/kernel.ts';
+import { errnoOf } from './errors.ts';
+
+/** The newest are kept. */
+const MOST = 20;
+/** Bytes of each that are kept. */
+const SIZE = 1 << 20;
+
+/**
+ * Moves what cannot be read as a record to where a person can look at it; `name` is its place there. The path of it, or
+ * undefined where there is nothing. Older ones go.
+ */
+export async function keepUnreadable(
+  files: Pick<Files, 'makeDirectory' | 'rename' | 'removeTree'>,
+  path: string,
+  directory: string,
+  name: string,
+): Promise<string | undefined> {
+  await files.makeDirectory(directory, 0o700);
+  const kept = join(directory, `${Date.now()}-${name.slice(-200)}`);
+  try {
+    await files.rename(path, kept);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+  const stats = await lstat(kept);
+  if (stats.isFile() && stats.size > SIZE) await truncate(kept, SIZE);
+  const oldest = (await readdir(directory)).sort(byTime).slice(0, -MOST);
+  for (const old of oldest) await files.removeTree(join(directory, old));
+  return kept;
+}
+
+const byTime = (a: string, b: string): number => Number.parseInt(a, 10) - Number.parseInt(b, 10);
