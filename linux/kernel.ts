@@ -9,10 +9,10 @@
  * Unless said otherwise a method throws `CrispError` (`KernelRefused`, with `errno` set and the path in its message;
  * ENOENT of a named object: `NotFound`; ENOSPC, EDQUOT, EMFILE: `ResourceExhausted`).
  */
-import type { Duplex, Readable, Writable } from 'node:stream';
 import type { Inotify } from './inotify.ts';
 import type { NatRules } from './nat-rules-port.ts';
 import type { PodLinks } from './pod-links-port.ts';
+import type { Child, ExitStatus, ProcessRef, SpawnRequest } from './process-port.ts';
 import type { Streams } from './streams.ts';
 import type { SystemdUnits } from './systemd-units.ts';
 import type { Trouble } from './troubles.ts';
@@ -20,6 +20,7 @@ import type { Usage } from './usage.ts';
 
 export type { Masquerade, NatRules } from './nat-rules-port.ts';
 export type { JoinedBridge, JoinRequest, LeaveRequest, PodLinks } from './pod-links-port.ts';
+export type { Child, ExitStatus, ProcessRef, SpawnRequest, StdioIn } from './process-port.ts';
 
 export interface Kernel {
   readonly files: Files;
@@ -120,14 +121,6 @@ export interface Mounts {
   below(path: string): MountEntry[];
 }
 
-export interface ProcessRef {
-  readonly pid: number;
-  /** Field 22 of /proc/PID/stat: clock ticks since boot, as text. */
-  readonly startTime: string;
-  /** /proc/sys/kernel/random/boot_id. */
-  readonly bootId: string;
-}
-
 export type NamespaceKind = 'net' | 'ipc' | 'uts' | 'pid' | 'user' | 'cgroup' | 'mnt';
 
 export interface IdMapping {
@@ -177,39 +170,6 @@ export interface Namespaces {
   watch(process: ProcessRef, signal: AbortSignal): Promise<void>;
   /** Makes an empty, pinned network namespace (for CNI DEL after a reboot, and for tests). */
   pinEmptyNetwork(path: string): Promise<void>;
-}
-
-export type StdioIn = 'null' | 'pipe' | { readonly fd: number };
-
-export interface SpawnRequest {
-  /** argv[0] is an absolute path or looked up in PATH of the daemon. */
-  readonly argv: readonly string[];
-  readonly env: Readonly<Record<string, string>>;
-  readonly cwd?: string;
-  readonly stdin?: StdioIn;
-  readonly stdout?: StdioIn;
-  readonly stderr?: StdioIn;
-  /** More descriptors of the child, by their number in it (3 …): a pipe the parent reads, or one that it writes. */
-  readonly extra?: Readonly<Record<number, 'read' | 'write' | { readonly fd: number }>>;
-  /** See `Cgroups.entrance`: the child puts itself into these groups before the program, an absolute path, begins. */
-  readonly enter?: readonly string[];
-}
-
-export interface ExitStatus {
-  /** Exit code, or 128 + signal. */
-  readonly code: number;
-  readonly signal: number | undefined;
-}
-
-export interface Child {
-  readonly process: ProcessRef;
-  readonly stdin: Writable | undefined;
-  readonly stdout: Readable | undefined;
-  readonly stderr: Readable | undefined;
-  /** The parent's ends of `extra`, by the number in the child. */
-  readonly extra: Readonly<Record<number, Duplex | Readable | Writable>>;
-  /** Settles when the child has been reaped. Never rejects. */
-  readonly exited: Promise<ExitStatus>;
 }
 
 export interface Output {

@@ -1,7 +1,7 @@
 /** Descriptors that carry bytes to and from a container: terminals, conmon's attach sockets, ports of a pod. */
 import type { OnReadOpts, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { Child, ProcessRef, StdioIn } from './kernel.ts';
+import type { Child, ProcessRef, StdioIn } from './process-port.ts';
 
 /** A pseudo terminal, seen from its master. */
 export interface Terminal {

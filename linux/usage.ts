@@ -4,7 +4,7 @@
  *
  * A figure that the kernel does not give (a controller that is not mounted, PSI switched off) is undefined.
  */
-import type { ProcessRef } from './kernel.ts';
+import type { ProcessRef } from './process-port.ts';
 
 /** One line of a PSI file: averages in percent, the total in microseconds. */
 export interface Pressure {

@@ -28,7 +28,7 @@ class Bench implements Disposable {
     const kernel = fakeKernel();
     this.containers = new Containers(join(this.directory, 'containers'), kernel.files, silentLog);
     const runtime = {
-      options: { state: this.directory },
+      options: { state: this.directory, timeouts: { kill: 30_000 } },
       kernel,
       log: silentLog,
       containers: this.containers,

@@ -5,8 +5,9 @@ import { status } from './status.ts';
 
 async function runtimeReady(...troubles: TroubleFacts[]) {
   const facts = { troubles: () => troubles, handlers: () => [], config: {} };
-  const pods = { networkStatus: () => ({ ready: true, reason: '', message: '' }) };
-  const answer = status({ pods, facts } as unknown as CriServices);
+  const pods = { networkStatus: () => ({ ready: true, reason: '', message: '' }), leaks: () => [] };
+  const containers = { leaks: () => [] };
+  const answer = status({ pods, containers, facts } as unknown as CriServices);
   const reply = await answer({ verbose: true } as Parameters<typeof answer>[0]);
   const [condition] = reply.status?.conditions ?? [];
   return { condition, troubles: JSON.parse(reply.info?.['troubles'] ?? '') };

@@ -157,7 +157,7 @@ const image: Life = {
     await permitted.lasts('a:1,a:2');
     await permitted.ask(ABSENT);
     const id = await images.remove('a:1');
-    if (id) await images.dropRetired(id);
+    if (id) await images.dropRetired(id, () => true);
   },
   look: (root, state) =>
     read<ImageRecord>(join(root, 'images'), state, ({ tags }) => tags.map(({ name }) => name).join()),
@@ -168,7 +168,7 @@ const layer: Life = {
   name: 'layer',
   async live({ files, root, permitted }) {
     const images = imageStore(root, files);
-    const staging = new Staging(join(root, 'staging'), files);
+    const staging = new Staging(join(root, 'staging'), files, () => {});
     const layers = new LayerStore(join(root, 'layers'), staging, files, (name) => images.isNamed(name));
     await staging.open();
     await layers.load();
@@ -190,7 +190,7 @@ const layer: Life = {
   },
   async look(root, state) {
     const images = imageStore(root, realFiles);
-    const layers = new LayerStore(join(root, 'layers'), new Staging(state, realFiles), realFiles);
+    const layers = new LayerStore(join(root, 'layers'), new Staging(state, realFiles, () => {}), realFiles);
     await layers.load();
     const { broken } = await images.load((record) => record.layers.every((key) => layers.get(key)));
     if (broken.some(({ isMissing }) => !isMissing)) return 'UNREADABLE image';

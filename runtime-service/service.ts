@@ -1,0 +1,295 @@
+/** The runtime service: containers from creation to removal. */
+
+import { CrispError, describeError } from '#core/errors.ts';
+import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
+import type { Leak } from '#core/leaks.ts';
+import type { Log, Operation } from '#core/operation.ts';
+import { RecentRecords } from '#core/recent-records.ts';
+import { runEach } from '#core/steps.ts';
+import type { Kernel } from '#linux/kernel.ts';
+import type { UsageDetail } from '#linux/usage.ts';
+import { attach } from './attach.ts';
+import { Attachments } from './attachments.ts';
+import { CdiDevices } from './cdi/devices.ts';
+import { type CheckpointRequest, Checkpoints } from './checkpoint/index.ts';
+import { CleanUps } from './clean-up.ts';
+import type { ClientStreams } from './client-streams.ts';
+import type { ContainerConfig, LinuxResources } from './config.ts';
+import { type ContainerRecord, imagesOf } from './container.ts';
+import { type ContainerChange, Containers } from './containers.ts';
+import { Creation } from './create.ts';
+import { checkExec, type ExecResult, execSync, runningContainer } from './exec.ts';
+import { ExecJobs } from './exec-jobs.ts';
+import { execStream, type StreamedCommand } from './exec-stream.ts';
+import { Exits } from './exits.ts';
+import { readFiles, writeFiles } from './files/index.ts';
+import { FirstSteps } from './first-steps.ts';
+import { readHost } from './host.ts';
+import { Logs } from './logs.ts';
+import { OciHooks } from './oci-hooks.ts';
+import type { Handlers } from './oci-runtime.ts';
+import { OomKills } from './oom-kills.ts';
+import type { RuntimeOptions } from './options.ts';
+import { passableBundles } from './passable.ts';
+import type { Images, Pods, RootFileSystems } from './ports.ts';
+import { loadContainers, recoverContainers, type Unfinished } from './recover.ts';
+import { Removal } from './remove.ts';
+import type { Runtime } from './runtime.ts';
+import { Starting } from './start.ts';
+import { type ContainerUsage, Stats, type StorageUsage } from './stats.ts';
+import { Stopping } from './stop.ts';
+import { containerLeaks } from './take-back.ts';
+import { keepUnitLimits } from './unit-limits.ts';
+import { updateResources } from './update.ts';
+
+export interface RuntimePorts {
+  readonly pods: Pods;
+  readonly images: Images;
+  readonly rootfs: RootFileSystems;
+}
+
+export class RuntimeService {
+  readonly #runtime: Runtime;
+  readonly #creation: Creation;
+  readonly #starting: Starting;
+  readonly #stopping: Stopping;
+  readonly #removal: Removal;
+  readonly #checkpoints: Checkpoints;
+  readonly #exits: Exits;
+  readonly #cleanUps: CleanUps;
+  readonly #stats: Stats;
+  readonly #logs: Logs;
+  readonly #unfinished: Unfinished;
+  readonly #ends: (() => void)[] = [];
+
+  private constructor(runtime: Runtime, unfinished: Unfinished) {
+    this.#runtime = runtime;
+    this.#unfinished = unfinished;
+    this.#creation = new Creation(runtime);
+    this.#starting = new Starting(runtime);
+    this.#stopping = new Stopping(runtime);
+    this.#cleanUps = new CleanUps(runtime, unfinished.removed);
+    this.#removal = new Removal(runtime, this.#stopping, this.#cleanUps);
+    this.#checkpoints = new Checkpoints(runtime);
+    this.#exits = new Exits(runtime, this.#cleanUps);
+    this.#stats = new Stats(runtime);
+    this.#logs = new Logs(runtime);
+  }
+
+  /** Probes the host and reads the records: reads are right from then on. The caller then runs `recover`. */
+  static async open(
+    options: RuntimeOptions,
+    kernel: Kernel,
+    handlers: Handlers,
+    ports: RuntimePorts,
+    log: Log,
+  ): Promise<RuntimeService> {
+    await passableBundles(`${options.state}/containers`);
+    const recent = new RecentRecords(`${options.state}/records/containers`, kernel.processes.bootId);
+    const containers = new Containers(`${options.root}/containers`, kernel.files, log, recent);
+    const firstSteps = new FirstSteps(kernel.processes);
+    containers.onChange((after, before) => {
+      if (before && after?.state !== 'starting' && after?.state !== 'running') firstSteps.forget(before.id);
+    });
+    const host = await readHost(kernel, options, log);
+    const definitions = { cdi: new CdiDevices(options.cdiDirs), hooks: new OciHooks(options.hooksDirs) };
+    const runtime: Runtime = {
+      options,
+      kernel,
+      log,
+      containers,
+      leaks: containerLeaks({ kernel, log, options }, () => runtime),
+      attachments: new Attachments(),
+      oomKills: new OomKills(kernel.cgroups, () => containers.list()),
+      firstSteps,
+      execJobs: new ExecJobs(() => runtime),
+      handlers,
+      host,
+      ...definitions,
+      ...ports,
+    };
+    await runtime.leaks.load();
+    return new RuntimeService(runtime, await loadContainers(runtime));
+  }
+
+  /** Watches for ends of containers, and finishes what the last daemon left unfinished: see `runEach`. */
+  async recover(op: Operation): Promise<void> {
+    await runEach(op, {
+      'watch exits': () => this.#exits.open(),
+      'first figures': () => this.#stats.open(),
+      'finish what was left': () => recoverContainers(this.#runtime, this.#cleanUps, this.#unfinished, op),
+      'retry leaks': () => this.#runtime.leaks.begin(),
+      'restore limits': () => void this.#ends.push(keepUnitLimits(this.#runtime)),
+    });
+  }
+
+  /** See `Creation`. */
+  create(sandbox: SandboxId, config: ContainerConfig, op: Operation): Promise<ContainerId> {
+    return this.#creation.create(sandbox, config, op);
+  }
+
+  /** See `Starting`. */
+  start(id: ContainerId, op: Operation): Promise<void> {
+    return this.#starting.start(id, op);
+  }
+
+  /** See `Stopping`; `graceMs` 0 kills at once. */
+  stop(id: ContainerId, graceMs: number, op: Operation): Promise<void> {
+    return this.#stopping.stop(id, graceMs, op);
+  }
+
+  /** See `Removal`. */
+  remove(id: ContainerId, op: Operation): Promise<void> {
+    return this.#removal.remove(id, op);
+  }
+
+  /** See `execSync`; `timeoutMs` 0 is no limit. */
+  exec(id: ContainerId, command: readonly string[], timeoutMs: number, op: Operation): Promise<ExecResult> {
+    return execSync(this.#runtime, id, command, timeoutMs, op);
+  }
+
+  /** Throws what `execStream` would throw at once: InvalidArgument, NotFound, FailedPrecondition. */
+  checkExec(idOrPrefix: string, command: readonly string[]): ContainerRecord {
+    return checkExec(this.#runtime, idOrPrefix, command);
+  }
+
+  /** See `execStream`. */
+  execStream(
+    id: ContainerId,
+    command: StreamedCommand,
+    streams: ClientStreams,
+    op: Operation,
+  ): Promise<number> {
+    return execStream(this.#runtime, id, command, streams, op);
+  }
+
+  /** Throws what `attach` would throw at once: NotFound, FailedPrecondition. */
+  checkAttach(idOrPrefix: string): ContainerRecord {
+    return runningContainer(this.#runtime, idOrPrefix);
+  }
+
+  /** See `attach`. */
+  attach(id: ContainerId, streams: ClientStreams, op: Operation): Promise<void> {
+    return attach(this.#runtime, id, streams, op);
+  }
+
+  /** See `Checkpoints`. */
+  checkpoint(id: ContainerId, request: CheckpointRequest, op: Operation): Promise<void> {
+    return this.#checkpoints.checkpoint(id, request, op);
+  }
+
+  /** See `readFiles`. */
+  readFiles(id: ContainerId, path: string, op: Operation): AsyncGenerator<Buffer> {
+    return readFiles(this.#runtime, id, path, op);
+  }
+
+  /** See `writeFiles`. */
+  writeFiles(id: ContainerId, path: string, archive: AsyncIterable<Buffer>, op: Operation): Promise<void> {
+    return writeFiles(this.#runtime, id, path, archive, op);
+  }
+
+  /** See `updateResources` in update.ts. */
+  updateResources(id: ContainerId, wanted: LinuxResources, op: Operation): Promise<void> {
+    return updateResources(this.#runtime, id, wanted, op);
+  }
+
+  /** See `Logs`. */
+  reopenLog(id: ContainerId, op: Operation): Promise<void> {
+    return this.#logs.reopen(id, op);
+  }
+
+  /** See `Stats.of`. */
+  stats(records: readonly ContainerRecord[], detail: UsageDetail): Promise<ContainerUsage[]> {
+    return this.#stats.of(records, detail);
+  }
+
+  /** Of the file system of the writable layers. */
+  storageUsage(): Promise<StorageUsage> {
+    return this.#stats.storage();
+  }
+
+  /** A directory on the file system of the writable layers. */
+  get storage(): string {
+    return this.#runtime.options.root;
+  }
+
+  list(): ContainerRecord[] {
+    return this.#runtime.containers.list().filter(({ state }) => state !== 'creating');
+  }
+
+  /** What could not be undone of containers that are gone, the oldest first. From memory. */
+  leaks(): readonly Leak[] {
+    return this.#runtime.leaks.list();
+  }
+
+  /** The images that containers and their image volumes stand on, those that are being made among them. */
+  imagesInUse(): string[] {
+    return this.#runtime.containers.list().flatMap(imagesOf);
+  }
+
+  /** By full id or unique prefix; throws NotFound. */
+  resolve(idOrPrefix: string): ContainerRecord {
+    return this.#runtime.containers.resolve(idOrPrefix);
+  }
+
+  /** The same, with undefined in the place of NotFound. */
+  find(idOrPrefix: string): ContainerRecord | undefined {
+    if (isFullId(idOrPrefix)) return this.#runtime.containers.get(idOrPrefix as ContainerId);
+    try {
+      return this.resolve(idOrPrefix);
+    } catch {
+      return undefined;
+    }
+  }
+
+  onChange(listener: ContainerChange): () => void {
+    return this.#runtime.containers.onChange(listener);
+  }
+
+  /** Ends all containers of a pod without grace, side by side. Throws the first failure after trying all. */
+  async stopAll(sandbox: SandboxId, op: Operation): Promise<void> {
+    await this.#all(sandbox, 'stopped', (record) => this.stop(record.id, 0, op));
+  }
+
+  /**
+   * Removes all containers of a pod, side by side, and waits until nothing is left of these and of those removed before.
+   * Throws the first failure after trying all.
+   */
+  async removeAll(sandbox: SandboxId, op: Operation): Promise<void> {
+    await this.#all(sandbox, 'removed', (record) => this.remove(record.id, op));
+    await op.stage('clean-ups', () => this.#cleanUps.settled(sandbox));
+  }
+
+  async #all(
+    sandbox: SandboxId,
+    done: string,
+    act: (record: ContainerRecord) => Promise<void>,
+  ): Promise<void> {
+    const records = this.#runtime.containers.ofSandbox(sandbox);
+    const outcomes = await Promise.allSettled(records.map(act));
+    const failed = outcomes.filter((outcome) => outcome.status === 'rejected');
+    if (failed[0]) {
+      throw new CrispError(
+        'Internal',
+        `${failed.length} of ${records.length} containers could not be ${done}: ${describeError(failed[0].reason)}`,
+        {
+          cause: failed[0].reason,
+          hint: 'ask again: it goes on where it stopped',
+        },
+      );
+    }
+  }
+
+  /** Stops watching. Containers run on. */
+  async close(): Promise<void> {
+    for (const end of this.#ends) end();
+    await this.#stopping.close();
+    await this.#starting.close();
+    this.#exits.close();
+    await this.#cleanUps.close();
+    await this.#runtime.execJobs.close();
+    await this.#runtime.leaks.close();
+    await this.#stats.close();
+    await this.#runtime.containers.close();
+  }
+}
