@@ -119,7 +119,10 @@ export class Layers {
         return await this.#store.commit(staged, { ...record, key: diffKey(diffId), bytes, inodes });
       }
       const lower = await this.#below(plan, index, signal);
-      const completion = await this.#pool.complete(staged.fs, lower, report, signal);
+      const what = `complete ${blob.digest}`;
+      const completion = await withDeadline(what, this.#options.unpackMs, signal, (limited) =>
+        this.#pool.complete(staged.fs, lower, report, limited),
+      );
       if (completion.redirects.length === 0) {
         const bytes = report.bytes + completion.bytes;
         const inodes = report.inodes + completion.inodes;

@@ -76,9 +76,9 @@ async function removeInWorker(path: string): Promise<void> {
   if (failure !== '') throw refused(`remove ${path}`, failure);
 }
 
-/** The worker's part: deletes the whole tree with synchronous calls. */
-export function removeTreeSync(path: string): void {
-  const top = Buffer.from(path);
+/** Deletes the whole tree with synchronous calls, for threads other than the main one. Few descriptors, however deep. */
+export function removeTreeSync(path: string | Buffer): void {
+  const top = typeof path === 'string' ? Buffer.from(path) : path;
   const stat = lstatSync(top, { bigint: true });
   const state = { top, stat, prefix: `.hoisted-${randomBytes(8).toString('hex')}-`, hoisted: 0 };
   // Hoisted directories land at the top while it is being emptied: go on until nothing is left there.

@@ -5,6 +5,7 @@ import { hostile, shown } from './entry.ts';
 import { type Directory, LayerTree } from './layer-tree.ts';
 import type { LayerReport } from './layer-writer.ts';
 import { LowerView } from './lower-view.ts';
+import { Pace } from './pace.ts';
 
 /** What the completion came to: done, or paths that are links below, so that the layer is to be unpacked again. */
 export interface Completion {
@@ -22,27 +23,50 @@ export const isComplete = (report: LayerReport): boolean =>
  * Completes a layer against its chain: `lower` are directories from the top to the bottom, none for the lowest layer.
  * Directories that came without an entry get the attributes that they have below, hard links their target.
  */
-export function completeLayer(directory: string, lower: readonly string[], report: LayerReport): Completion {
+export async function completeLayer(
+  directory: string,
+  lower: readonly string[],
+  report: LayerReport,
+  signal: AbortSignal,
+): Promise<Completion> {
   using tree = new LayerTree(directory);
+  const pace = new Pace(signal);
   const view = new LowerView(lower);
-  const redirects = findRedirects(view, report.implied);
+  const redirects = await findRedirects(view, report.implied, pace);
   if (redirects.length > 0) return { redirects, bytes: 0, inodes: 0 };
   const added = { bytes: 0, inodes: 0 };
-  for (const [path, target] of report.links) makeLink(tree, view, path, target, added);
+  for (const [path, target] of report.links) {
+    await pace.step();
+    makeLink(tree, view, path, target, added);
+  }
   // The links' own parents, made just now, come from below too.
-  for (const path of [...new Set([...report.implied, ...tree.implied])].reverse()) inherit(tree, view, path);
+  for (const path of [...new Set([...report.implied, ...tree.implied()])].reverse()) {
+    await pace.step();
+    inherit(tree, view, path);
+  }
   if (!report.rootDeclared) inheritRoot(tree, view);
   return { redirects, ...added };
 }
 
-function findRedirects(view: LowerView, implied: readonly string[]): [string, string][] {
-  const found: [string, string][] = [];
+/** What is implied comes after what lies above it: below a link that was found nothing is looked for. */
+async function findRedirects(
+  view: LowerView,
+  implied: readonly string[],
+  pace: Pace,
+): Promise<[string, string][]> {
+  const found = new Map<string, string>();
+  const below = new Set<string>();
   for (const path of implied) {
-    if (found.some(([above]) => path.startsWith(`${above}/`))) continue;
+    await pace.step();
+    const above = path.slice(0, Math.max(0, path.lastIndexOf('/')));
+    if (found.has(above) || below.has(above)) {
+      below.add(path);
+      continue;
+    }
     const entry = view.find(path);
-    if (entry?.stat.isSymbolicLink()) found.push([path, view.target(entry)]);
+    if (entry?.stat.isSymbolicLink()) found.set(path, view.target(entry));
   }
-  return found;
+  return [...found];
 }
 
 function makeLink(

@@ -1,4 +1,4 @@
-import { fstatSync, rmSync, type Stats } from 'node:fs';
+import { readlinkSync, type Stats } from 'node:fs';
 import {
   type CName,
   close,
@@ -7,16 +7,19 @@ import {
   mkdirat,
   must,
   O_DIRECTORY,
-  O_NOFOLLOW,
   openat,
   openDirectoryBeneath,
-  readlinkat,
+  openInRoot,
   unlinkat,
 } from '#linux/sync.ts';
+import { removeTreeSync } from '#linux/tree.ts';
 import { hostile, shown } from './entry.ts';
+import { LayerNotes } from './layer-notes.ts';
+import { join, lookAt, Place } from './layer-place.ts';
 import { isWhiteout, setOpaque } from './whiteout.ts';
 
-const ENOENT = -2;
+export { join } from './layer-place.ts';
+
 const AT_FDCWD = -100;
 const OPEN_LIMIT = 128;
 const LINK_LIMIT = 40;
@@ -27,28 +30,40 @@ export interface Directory {
   readonly path: string;
 }
 
+export interface LayerTreeOptions {
+  /** Links that stand in the lower layers where this layer names a directory only in passing. */
+  readonly redirects?: ReadonlyMap<string, string>;
+  /** Told of each directory that is made because an entry below it came without one of its own; may refuse. */
+  readonly implies?: (path: string) => void;
+}
+
 /**
  * The directory that a layer is unpacked into, and the only way to a path in it. Directories are opened by openat2
  * with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS, so the kernel itself keeps a hostile archive inside; where a link
- * stands on the way it is followed here, step by step, inside the layer's root.
+ * stands on the way the kernel follows it with RESOLVE_IN_ROOT. Where something is missing the way is gone here, step by
+ * step.
  */
 export class LayerTree implements Disposable {
   readonly root: number;
-  /** Directories that were made because an entry below them came without one of their own, parents first. */
-  readonly implied = new Set<string>();
+  /** What was noted of paths; the notes of what is replaced go with it. */
+  readonly notes = new LayerNotes();
+  readonly #options: LayerTreeOptions;
   readonly #open = new Map<string, Directory>();
-  /** Links that stand in the lower layers where this layer names a directory only in passing. */
-  readonly #redirects: ReadonlyMap<string, string>;
 
-  constructor(directory: string, redirects: ReadonlyMap<string, string> = new Map()) {
+  constructor(directory: string, options: LayerTreeOptions = {}) {
     const name = Buffer.from(`${directory}\0`);
     this.root = must(openat(AT_FDCWD, name, O_DIRECTORY | flags.O_CLOEXEC, 0), `open ${directory}`);
-    this.#redirects = redirects;
+    this.#options = options;
   }
 
   [Symbol.dispose](): void {
     this.forget();
     close(this.root);
+  }
+
+  /** Directories that were made because an entry below them came without one of their own, parents first. */
+  implied(): string[] {
+    return [...this.notes].filter(([, { implied }]) => implied).map(([path]) => path);
   }
 
   /** The directory at these parts; makes those that are missing. Throws InvalidArgument where a file is in the way. */
@@ -65,35 +80,21 @@ export class LayerTree implements Disposable {
 
   /** What stands at the name, links not followed. */
   stat(at: Directory, name: CName): Stats | undefined {
-    const fd = openat(at.fd, name, flags.O_PATH | O_NOFOLLOW | flags.O_CLOEXEC, 0);
-    if (fd === ENOENT) return undefined;
-    must(fd, `look at an entry of ${shown(at.path)}`);
-    try {
-      return fstatSync(fd);
-    } finally {
-      close(fd);
-    }
+    return lookAt(at, name);
   }
 
-  /**
-   * Takes away what stands at the name, a whole tree too (then true). Open directories may be among it: all but `at`
-   * are forgotten.
-   */
-  remove(at: Directory, name: CName, base: string): boolean {
+  /** Takes away what stands at the name, a whole tree too. Open directories but `at` are forgotten where it matters. */
+  remove(at: Directory, name: CName, base: string): void {
     const stat = this.stat(at, name);
-    if (!stat) return false;
+    if (!stat) return;
     if (!stat.isDirectory()) {
       must(unlinkat(at.fd, name, 0), `replace ${shown(join(at.path, base))}`);
       if (stat.isSymbolicLink()) this.forget(at);
-      return false;
+      return;
     }
-    const path = join(at.path, base);
-    rmSync(Buffer.from(`/proc/self/fd/${at.fd}/${base}`, 'latin1'), { recursive: true });
-    for (const implied of this.implied) {
-      if (implied === path || implied.startsWith(`${path}/`)) this.implied.delete(implied);
-    }
+    removeTreeSync(Buffer.from(`/proc/self/fd/${at.fd}/${base}`, 'latin1'));
+    this.notes.drop(join(at.path, base));
     this.forget(at);
-    return true;
   }
 
   /** Closes the open directories but the one in use: paths may mean something else from now on. */
@@ -106,7 +107,8 @@ export class LayerTree implements Disposable {
   }
 
   #lookup(parts: readonly string[], make: boolean): Directory | undefined {
-    if (parts.length === 0) return { fd: this.root, path: '' };
+    const top = { fd: this.root, path: '' };
+    if (parts.length === 0) return top;
     const key = parts.join('/');
     const known = this.#open.get(key);
     if (known) {
@@ -114,15 +116,12 @@ export class LayerTree implements Disposable {
       this.#open.set(key, known);
       return known;
     }
-    let path: string | undefined = key;
-    let fd = openDirectoryBeneath(this.root, cName(key));
-    if (fd < 0) {
-      path = this.#walk(parts, make);
-      if (path === undefined) return undefined;
-      if (path === '') return { fd: this.root, path };
-      fd = must(openDirectoryBeneath(this.root, cName(path)), `open ${shown(path)} in the layer`);
+    const directory = this.#plain(key) ?? this.#linked(key) ?? this.#walked(parts, make);
+    if (!directory) return undefined;
+    if (directory.path === '') {
+      close(directory.fd);
+      return top;
     }
-    const directory = { fd, path };
     this.#open.set(key, directory);
     if (this.#open.size > OPEN_LIMIT) {
       const [oldest] = this.#open;
@@ -134,76 +133,73 @@ export class LayerTree implements Disposable {
     return directory;
   }
 
-  /** Goes part by part, follows links inside the root, makes what is missing; the path without links. */
-  #walk(parts: readonly string[], make: boolean): string | undefined {
+  #plain(path: string): Directory | undefined {
+    const fd = openDirectoryBeneath(this.root, cName(path));
+    return fd < 0 ? undefined : { fd, path };
+  }
+
+  /** By way of links that stand in this layer; the path without them is the kernel's own. */
+  #linked(key: string): Directory | undefined {
+    const fd = openInRoot(this.root, cName(key), flags.O_PATH | O_DIRECTORY);
+    if (fd < 0) return undefined;
+    try {
+      const [root, full] = [this.root, fd].map((one) => readlinkSync(`/proc/self/fd/${one}`, 'latin1'));
+      if (full === root) return { fd, path: '' };
+      if (full?.startsWith(`${root}/`)) return { fd, path: full.slice((root?.length ?? 0) + 1) };
+    } catch {
+      // Too long for the kernel to name: it is found by its steps.
+    }
+    close(fd);
+    return undefined;
+  }
+
+  /** Goes part by part, follows links inside the root, makes what is missing. */
+  #walked(parts: readonly string[], make: boolean): Directory | undefined {
+    using here = new Place(this.root);
     const todo = [...parts].reverse();
-    let path = '';
     let links = 0;
     while (todo.length > 0) {
       const part = todo.pop() ?? '';
       if (part === '' || part === '.') continue;
       if (part === '..') {
-        path = path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '';
+        here.up();
         continue;
       }
-      const here = join(path, part);
-      const found = this.#kind(path, part);
-      const target =
-        found === 'missing'
-          ? this.#redirects.get(here)
-          : found === 'link'
-            ? this.#readLink(path, part)
-            : undefined;
+      const stat = lookAt(here, cName(part));
+      const target = this.#targetAt(here, part, stat);
       if (target !== undefined) {
         if (++links > LINK_LIMIT) throw hostile(`too many links on the way to ${shown(parts.join('/'))}`);
-        if (target.startsWith('/')) path = '';
+        if (target.startsWith('/')) here.top();
         todo.push(...target.split('/').reverse());
         continue;
       }
-      if (found === 'file')
-        throw hostile(`a file is in the way of ${shown(parts.join('/'))}: ${shown(here)}`);
-      if (found !== 'directory') {
+      if (!stat?.isDirectory()) {
+        const isFile = stat && !isWhiteout(stat);
+        const path = join(here.path, part);
+        if (isFile) throw hostile(`a file is in the way of ${shown(parts.join('/'))}: ${shown(path)}`);
         if (!make) return undefined;
-        this.#imply(path, part, found === 'whiteout');
+        this.#imply(here, part, stat !== undefined);
       }
-      path = here;
+      here.down(part);
     }
-    return path;
+    const fd = must(openat(here.fd, cName('.'), flags.O_PATH | O_DIRECTORY | flags.O_CLOEXEC, 0), 'open');
+    return { fd, path: here.path };
   }
 
-  #kind(path: string, part: string): 'missing' | 'link' | 'directory' | 'whiteout' | 'file' {
-    using at = this.#hold(path);
-    const stat = this.stat(at, cName(part));
-    if (!stat) return 'missing';
-    if (stat.isDirectory()) return 'directory';
-    if (stat.isSymbolicLink()) return 'link';
-    return isWhiteout(stat) ? 'whiteout' : 'file';
+  #targetAt(here: Place, part: string, stat: Stats | undefined): string | undefined {
+    if (!stat) return this.#options.redirects?.get(join(here.path, part));
+    return stat.isSymbolicLink() ? here.linkAt(part) : undefined;
   }
 
-  #readLink(path: string, part: string): string {
-    using at = this.#hold(path);
-    const buffer = Buffer.alloc(4096);
-    const length = must(
-      readlinkat(at.fd, cName(part), buffer, buffer.length),
-      `read link ${shown(join(path, part))}`,
-    );
-    return buffer.toString('latin1', 0, length);
-  }
-
-  #imply(path: string, part: string, whiteout: boolean): void {
-    using at = this.#hold(path);
+  #imply(at: Directory, part: string, whiteout: boolean): void {
+    const path = join(at.path, part);
+    // Nothing stands there yet, but the file that is to be linked will.
+    if (this.notes.find(path)?.link) throw hostile(`a hard link is in the way: ${shown(path)}`);
+    this.#options.implies?.(path);
     const name = cName(part);
-    if (whiteout) must(unlinkat(at.fd, name, 0), `replace whiteout ${shown(join(path, part))}`);
-    must(mkdirat(at.fd, name, 0o755), `make directory ${shown(join(path, part))}`);
+    if (whiteout) must(unlinkat(at.fd, name, 0), `replace whiteout ${shown(path)}`);
+    must(mkdirat(at.fd, name, 0o755), `make directory ${shown(path)}`);
     if (whiteout) setOpaque(at, part);
-    this.implied.add(join(path, part));
-  }
-
-  #hold(path: string): Directory & Disposable {
-    if (path === '') return { fd: this.root, path, [Symbol.dispose]() {} };
-    const fd = must(openDirectoryBeneath(this.root, cName(path)), `open ${shown(path)} in the layer`);
-    return { fd, path, [Symbol.dispose]: () => void close(fd) };
+    this.notes.at(path).implied = true;
   }
 }
-
-export const join = (path: string, part: string): string => (path === '' ? part : `${path}/${part}`);

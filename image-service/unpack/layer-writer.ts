@@ -1,5 +1,4 @@
 import { writeSync } from 'node:fs';
-import { CrispError } from '#core/errors.ts';
 import { fromNode } from '#linux/errno.ts';
 import {
   close,
@@ -19,6 +18,7 @@ import {
 import type { UnpackLimits } from '../options.ts';
 import { applyAt, applyOpen, creationMode, hasSetgid, timesOf, withoutSetgid } from './attributes.ts';
 import { hostile, shown, type TarEntry, type TarHandler } from './entry.ts';
+import { LayerSize } from './layer-size.ts';
 import { type Directory, join, LayerTree } from './layer-tree.ts';
 import { partsOf } from './names.ts';
 import { isWhiteout, readWhiteout, setOpaque, WHITEOUT_PREFIX } from './whiteout.ts';
@@ -48,21 +48,18 @@ export interface LayerReport {
 /** Writes a layer's entries into a directory, in the form that overlayfs takes as a lower layer. */
 export class LayerWriter implements TarHandler, Disposable {
   readonly #tree: LayerTree;
-  readonly #limits: UnpackLimits;
-  readonly #links = new Map<string, string>();
-  /** Times of directories are set when nothing more is written into them. */
-  readonly #times = new Map<string, bigint>();
-  readonly #setgid = new Map<string, number>();
+  readonly #size: LayerSize;
+  #links = 0;
   #file: { fd: number; entry: TarEntry } | undefined;
   #rootDeclared = false;
   #rootOpaque = false;
   #bytes = BLOCK;
   #inodes = 1;
-  #entries = 0;
 
-  constructor(directory: string, limits: UnpackLimits, redirects?: ReadonlyMap<string, string>) {
-    this.#tree = new LayerTree(directory, redirects);
-    this.#limits = limits;
+  constructor(directory: string, limits: UnpackLimits, redirects: ReadonlyMap<string, string> = new Map()) {
+    const size = new LayerSize(limits);
+    this.#size = size;
+    this.#tree = new LayerTree(directory, { redirects, implies: (path) => size.implied(path) });
   }
 
   [Symbol.dispose](): void {
@@ -72,15 +69,7 @@ export class LayerWriter implements TarHandler, Disposable {
   }
 
   entry(entry: TarEntry): void {
-    if (++this.#entries > this.#limits.layerEntries) {
-      throw new CrispError(
-        'ResourceExhausted',
-        `layer archive: more than ${this.#limits.layerEntries} entries`,
-        {
-          hint: 'raise the limit of entries in a layer, if the image is to be trusted',
-        },
-      );
-    }
+    this.#size.entry();
     const parts = partsOf(entry.name, 'a name');
     const base = parts.pop();
     if (base === undefined) this.#root(entry);
@@ -109,29 +98,31 @@ export class LayerWriter implements TarHandler, Disposable {
 
   /** After the last entry: sets the times of directories and tells what is to be completed. */
   finish(): LayerReport {
-    for (const [path, mode] of this.#setgid) {
-      must(fchmodat(this.#tree.root, cName(path === '' ? '.' : path), mode, 0), `set mode of ${shown(path)}`);
-    }
-    for (const [path, mtime] of [...this.#times].reverse()) {
+    const links: { path: string; target: string; order: number }[] = [];
+    for (const [path, { mtime, setgid, link }] of this.#tree.notes) {
+      if (link) links.push({ path, ...link });
       const name = cName(path === '' ? '.' : path);
-      must(
-        utimensat(this.#tree.root, name, timesOf(mtime), flags.AT_SYMLINK_NOFOLLOW),
-        `set time of ${shown(path)}`,
-      );
+      if (setgid !== undefined)
+        must(fchmodat(this.#tree.root, name, setgid, 0), `set mode of ${shown(path)}`);
+      if (mtime === undefined) continue;
+      const set = utimensat(this.#tree.root, name, timesOf(mtime), flags.AT_SYMLINK_NOFOLLOW);
+      must(set, `set time of ${shown(path)}`);
     }
-    const implied = [...this.#tree.implied];
+    links.sort((a, b) => a.order - b.order);
+    const implied = this.#tree.implied();
     return {
       rootDeclared: this.#rootDeclared,
       rootOpaque: this.#rootOpaque,
       implied,
-      links: [...this.#links],
+      links: links.map(({ path, target }) => [path, target]),
       bytes: this.#bytes + implied.length * BLOCK,
       inodes: this.#inodes + implied.length,
     };
   }
 
   #make(at: Directory, base: string, entry: TarEntry): void {
-    this.#links.delete(join(at.path, base));
+    const known = this.#tree.notes.find(join(at.path, base));
+    if (known) delete known.link;
     if (entry.type !== 'hardlink') this.#inodes++;
     if (entry.type === 'file') this.#create(at, base, entry);
     else if (entry.type === 'directory') this.#directory(at, base, entry);
@@ -143,14 +134,17 @@ export class LayerWriter implements TarHandler, Disposable {
   #root(entry: TarEntry): void {
     if (entry.type !== 'directory') throw hostile(`the root is to be a ${entry.type}`);
     applyOpen(this.#tree.root, { ...entry, mode: withoutSetgid(entry.mode) });
-    this.#defer('', entry.mode);
+    this.#defer('', entry);
     this.#rootDeclared = true;
-    this.#times.set('', entry.mtime);
   }
 
-  #defer(path: string, mode: number): void {
-    if (hasSetgid(mode)) this.#setgid.set(path, mode);
-    else this.#setgid.delete(path);
+  /** What of a directory's entry is set when nothing more is written into it. */
+  #defer(path: string, { mode, mtime }: TarEntry): void {
+    const note = this.#tree.notes.at(path);
+    note.mtime = mtime;
+    note.implied = false;
+    if (hasSetgid(mode)) note.setgid = mode;
+    else delete note.setgid;
   }
 
   #create(at: Directory, base: string, entry: TarEntry): void {
@@ -180,16 +174,14 @@ export class LayerWriter implements TarHandler, Disposable {
     if (made === EEXIST) {
       const stat = this.#tree.stat(at, name);
       if (!stat?.isDirectory()) {
-        this.#drop(at, base);
+        this.#tree.remove(at, name, base);
         must(mkdirat(at.fd, name, 0o700), `make directory ${shown(entry.name)}`);
         // What was deleted before must not shine through the new directory.
         if (stat && isWhiteout(stat)) setOpaque(at, base);
       }
     } else must(made, `make directory ${shown(entry.name)}`);
-    this.#tree.implied.delete(path);
     applyAt(at, base, { ...entry, mode: withoutSetgid(entry.mode) }, 'directory');
-    this.#defer(path, entry.mode);
-    this.#times.set(path, entry.mtime);
+    this.#defer(path, entry);
     this.#bytes += BLOCK;
   }
 
@@ -199,9 +191,10 @@ export class LayerWriter implements TarHandler, Disposable {
     if (targetBase === undefined) throw hostile(`hard link ${shown(entry.name)} to the root`);
     const from = this.#tree.existing(target);
     const stat = from && this.#tree.stat(from, cName(targetBase));
-    if (!from || !stat || this.#links.has(join(from.path, targetBase))) {
-      this.#drop(at, base);
-      this.#links.set(join(at.path, base), join(from?.path ?? target.join('/'), targetBase));
+    if (!from || !stat || this.#tree.notes.find(join(from.path, targetBase))?.link) {
+      this.#tree.remove(at, cName(base), base);
+      const missing = join(from?.path ?? target.join('/'), targetBase);
+      this.#tree.notes.at(join(at.path, base)).link = { target: missing, order: this.#links++ };
       return;
     }
     if (stat.isDirectory() || isWhiteout(stat)) {
@@ -236,15 +229,7 @@ export class LayerWriter implements TarHandler, Disposable {
     const name = cName(base);
     const made = make(name);
     if (made !== EEXIST) return must(made, `make ${entry.type} ${shown(entry.name)}`);
-    this.#drop(at, base);
+    this.#tree.remove(at, name, base);
     return must(make(name), `make ${entry.type} ${shown(entry.name)}`);
-  }
-
-  #drop(at: Directory, base: string): void {
-    const path = join(at.path, base);
-    if (!this.#tree.remove(at, cName(base), base)) return;
-    for (const known of [this.#times, this.#setgid, this.#links]) {
-      for (const key of known.keys()) if (key === path || key.startsWith(`${path}/`)) known.delete(key);
-    }
   }
 }

@@ -5,6 +5,8 @@ import { hostile, shown } from './entry.ts';
 import { isWhiteout } from './whiteout.ts';
 
 const LINK_LIMIT = 40;
+/** Directories that are kept in mind. */
+const KEPT = 4096;
 const OPAQUE = cName('trusted.overlay.opaque');
 
 /** Something in the layers below. */
@@ -16,44 +18,77 @@ export interface LowerEntry {
   readonly stat: Stats;
 }
 
+/** A directory of the merged view and the layers that merge into it. */
+interface Merged {
+  readonly path: string;
+  readonly layers: readonly string[];
+  readonly above: Merged | undefined;
+}
+
 /** The layers below, seen as overlayfs merges them. `layers` are directories from the top to the bottom. */
 export class LowerView {
-  readonly #layers: readonly string[];
+  readonly #top: Merged;
+  /** By path as it was asked for: mostly the next question is of the same directory or the one below. */
+  readonly #directories = new Map<string, Merged>();
 
   constructor(layers: readonly string[]) {
-    this.#layers = layers.map((layer) => Buffer.from(layer).toString('latin1'));
+    const bytes = layers.map((layer) => Buffer.from(layer).toString('latin1'));
+    this.#top = { path: '', layers: bytes, above: undefined };
   }
 
   /** What stands at the path. Links on the way are followed inside the view, one at the end is not. */
   find(path: string): LowerEntry | undefined {
-    const todo = path.split('/').reverse();
-    let here: { path: string; layers: readonly string[] } = { path: '', layers: this.#layers };
-    const above: (typeof here)[] = [];
+    const slash = path.lastIndexOf('/');
+    const [above, base] = [path.slice(0, Math.max(0, slash)), path.slice(slash + 1)];
+    const from = slash < 0 ? this.#top : this.#directory(above, path);
+    const found = from && this.#go(from, base, path);
+    if (found?.directory) this.#keep(path, found.directory);
+    return found?.entry;
+  }
+
+  #directory(path: string, what: string): Merged | undefined {
+    const known = this.#directories.get(path);
+    if (known) return known;
+    // The slash: here a link at the end is followed too.
+    const found = this.#go(this.#top, `${path}/`, what)?.directory;
+    if (found) this.#keep(path, found);
+    return found;
+  }
+
+  /** Follows the way from a directory. `directory` is what was found, where it is one. */
+  #go(
+    from: Merged,
+    way: string,
+    what: string,
+  ): { entry: LowerEntry | undefined; directory?: Merged } | undefined {
+    const todo = way.split('/').reverse();
+    let here = from;
     for (let links = 0; ; ) {
       const part = todo.pop();
-      if (part === undefined) return this.#itself(here);
+      if (part === undefined) return { entry: this.#itself(here), directory: here };
       if (part === '' || part === '.') continue;
       if (part === '..') {
-        here = above.pop() ?? here;
+        here = here.above ?? here;
         continue;
       }
       const found = this.#child(here, part);
       if (!found) return undefined;
-      if (todo.length === 0 && !found.entry.stat.isDirectory()) return found.entry;
+      if (todo.length === 0 && !found.entry.stat.isDirectory()) return { entry: found.entry };
       if (found.entry.stat.isSymbolicLink()) {
-        if (++links > LINK_LIMIT) throw hostile(`too many links on the way to ${shown(path)}`);
+        if (++links > LINK_LIMIT) throw hostile(`too many links on the way to ${shown(what)}`);
         const target = readlinkSync(found.entry.location, 'latin1');
-        if (target.startsWith('/')) {
-          here = { path: '', layers: this.#layers };
-          above.length = 0;
-        }
+        if (target.startsWith('/')) here = this.#top;
         todo.push(...target.split('/').reverse());
         continue;
       }
       if (!found.entry.stat.isDirectory()) return undefined;
-      above.push(here);
-      here = { path: found.entry.path, layers: found.layers };
+      here = { path: found.entry.path, layers: found.layers, above: here };
     }
+  }
+
+  #keep(path: string, directory: Merged): void {
+    if (this.#directories.size >= KEPT) this.#directories.clear();
+    this.#directories.set(path, directory);
   }
 
   /** The target of a link that `find` gave. */
@@ -61,7 +96,7 @@ export class LowerView {
     return readlinkSync(entry.location, 'latin1');
   }
 
-  #itself(here: { path: string; layers: readonly string[] }): LowerEntry | undefined {
+  #itself(here: Merged): LowerEntry | undefined {
     const top = here.layers[0];
     if (top === undefined) return undefined;
     const location = place(top, here.path);
@@ -99,7 +134,8 @@ function lookAt(location: Buffer): Stats | undefined {
   try {
     return lstatSync(location);
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;
+    // What has too long a path is nobody's: no container could name it either.
+    if (['ENOENT', 'ENOTDIR', 'ENAMETOOLONG'].includes(errnoOf(error) ?? '')) return undefined;
     throw error;
   }
 }

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { CrispError, describeError } from '#core/errors.ts';
+import { closeDescriptorsBelow } from '#linux/descriptors-below.ts';
 import type { Completion } from './complete.ts';
 import type { LayerReport } from './layer-writer.ts';
 import type { UnpackRequest } from './unpack-layer.ts';
@@ -83,9 +84,15 @@ export class UnpackPool implements AsyncDisposable {
       worker.postMessage({ kind: 'cancel' } satisfies Order);
       late = setTimeout(() => void worker.terminate(), CANCEL_MS);
     };
+    let failure: unknown = 'it ended';
     const answered = (answer: Answer) => settle(() => deliver(answer, waiting), true);
-    const failed = (error: unknown) => settle(() => waiting.reject(broken(error)), false);
-    const ended = () => settle(() => waiting.reject(waiting.signal.reason ?? broken('it ended')), false);
+    const failed = (error: unknown) => {
+      failure = error; // the end follows
+    };
+    const ended = () => {
+      abandon(waiting.job);
+      settle(() => waiting.reject(waiting.signal.reason ?? broken(failure)), false);
+    };
     const settle = (outcome: () => void, reusable: boolean) => {
       clearTimeout(late);
       waiting.signal.removeEventListener('abort', cancel);
@@ -118,6 +125,11 @@ export class UnpackPool implements AsyncDisposable {
     timer.unref();
     this.#idle.set(worker, timer);
   }
+}
+
+/** A thread that was ended in the midst of its work leaves descriptors, which hold the files that are to be deleted. */
+function abandon(job: Job): void {
+  closeDescriptorsBelow(job.kind === 'unpack' ? job.request.directory : job.directory);
 }
 
 function deliver(answer: Answer, waiting: Waiting): void {

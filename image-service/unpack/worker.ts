@@ -44,7 +44,8 @@ async function run(job: Job): Promise<Answer> {
   running = new AbortController();
   try {
     if (job.kind === 'unpack') return { ok: true, value: await unpackLayer(job.request, running.signal) };
-    return { ok: true, value: completeLayer(job.directory, job.lower, job.report) };
+    const { directory, lower, report } = job;
+    return { ok: true, value: await completeLayer(directory, lower, report, running.signal) };
   } catch (error) {
     return { ok: false, failure: failureOf(fromNode(error, 'unpack a layer')) };
   }

@@ -34,7 +34,7 @@ export async function unpack(
     };
     const report = await unpackLayer(request, never);
     if (isComplete(report) && redirects.length === 0) return { directory, report };
-    const completion = completeLayer(directory, lower, report);
+    const completion = await completeLayer(directory, lower, report, never);
     if (completion.redirects.length === 0 || round > 5) return { directory, report };
     redirects = [...redirects, ...completion.redirects];
   }

@@ -33,6 +33,9 @@ async function refuses(entries: readonly EntrySpec[], code: ErrorCode, limits = 
   assert.equal(readFileSync(join(outside, 'victim'), 'utf8'), 'untouched');
 }
 
+const directoryCount = (path: string): number =>
+  readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isDirectory()).length;
+
 test('names that lead out are refused', async () => {
   for (const name of [
     '../x',
@@ -201,5 +204,50 @@ test('a later entry replaces an earlier one of any kind', async () => {
   assert.deepEqual(
     [statSync(join(layer, 'd')).mode & 0o777, readFileSync(join(layer, 'd/kept'), 'utf8')],
     [0o711, 'k'],
+  );
+});
+
+test('what is noted of a directory goes with it when a file takes its place', async () => {
+  using directory = testDirectory();
+  const { directory: layer, report } = await unpack(directory.path, [
+    { name: './' },
+    { name: 'a/', mode: 0o2755 },
+    { name: 'a/b/', mode: 0o2755 },
+    { name: 'implied/in/file' },
+    { name: 'a', content: 'a file' },
+    { name: 'implied', content: 'a file' },
+    { name: 'again/in/file' },
+    { name: 'again', content: 'a file' },
+    { name: 'again/', mode: 0o711 },
+    { name: 'again/in/file' },
+  ]);
+  assert.deepEqual(report.implied, ['again/in']);
+  assert.deepEqual(
+    [statSync(join(layer, 'a')).mode & 0o7777, statSync(join(layer, 'again')).mode & 0o7777],
+    [0o644, 0o711],
+  );
+});
+
+test('a directory of the greatest depth is made and taken away, with few descriptors', async () => {
+  using directory = testDirectory();
+  const deep = 'd/'.repeat(1900);
+  const { directory: layer } = await unpack(directory.path, [
+    { name: './' },
+    { name: `${deep}file`, content: 'x' },
+    { name: 'other/', mode: 0o700 },
+    { name: 'd', content: 'a file' },
+  ]);
+  assert.ok(statSync(join(layer, 'd')).isFile());
+  assert.ok(directoryCount(layer) === 1);
+});
+
+test('directories that no entry brings count as entries do', async () => {
+  await refuses([{ name: `${'d/'.repeat(100)}file` }], 'ResourceExhausted', { layerEntries: 50 });
+});
+
+test('a hard link that is to be completed is in the way of a directory', async () => {
+  await refuses(
+    [{ name: './' }, { name: 'x', type: 'hardlink', link: 'below' }, { name: 'x/in' }],
+    'InvalidArgument',
   );
 });

@@ -1,0 +1,36 @@
+import { CrispError } from '#core/errors.ts';
+import type { UnpackLimits } from '../options.ts';
+
+/** Of the paths of directories without an entry: a few megabytes where a tool writes no entry at all. */
+const IMPLIED_BYTES = 64 << 20;
+
+/** Counts what a layer makes: one name in an archive may stand for two thousand directories. */
+export class LayerSize {
+  readonly #limits: Pick<UnpackLimits, 'layerEntries'>;
+  #entries = 0;
+  #impliedBytes = 0;
+
+  constructor(limits: Pick<UnpackLimits, 'layerEntries'>) {
+    this.#limits = limits;
+  }
+
+  /** Throws ResourceExhausted past the limit of entries. */
+  entry(): void {
+    const { layerEntries } = this.#limits;
+    if (++this.#entries <= layerEntries) return;
+    throw new CrispError('ResourceExhausted', `layer archive: more than ${layerEntries} entries`, {
+      hint: 'raise the limit of entries in a layer, if the image is to be trusted',
+    });
+  }
+
+  /** Counts a directory that no entry brings like one that an entry does; its path is kept in memory. */
+  implied(path: string): void {
+    this.entry();
+    this.#impliedBytes += path.length;
+    if (this.#impliedBytes <= IMPLIED_BYTES) return;
+    const message = `layer archive: the names of directories without an entry have more than ${IMPLIED_BYTES} bytes`;
+    throw new CrispError('ResourceExhausted', message, {
+      hint: 'rebuild the image with a tool that writes an entry for each directory',
+    });
+  }
+}

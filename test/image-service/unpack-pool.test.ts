@@ -1,0 +1,63 @@
+/** The threads that unpack: what is left of one that is ended in the midst of its work. */
+import assert from 'node:assert/strict';
+import { mkdirSync, readdirSync, readlinkSync, realpathSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CrispError, hasCode } from '#core/errors.ts';
+import { defaultImageOptions } from '#image-service/index.ts';
+import { UnpackPool } from '#image-service/unpack/unpack-pool.ts';
+import { makeTar } from '../tar.ts';
+import { testDirectory } from './service.ts';
+
+/** What this process has open below a directory. */
+const openBelow = (directory: string): string[] =>
+  readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      const target = readlinkSync(`/proc/self/fd/${fd}`);
+      return target.startsWith(directory) ? [target] : [];
+    } catch {
+      return [];
+    }
+  });
+
+/** Begins to unpack a large layer; resolves when the thread is in the midst of it. */
+async function midway(base: string, pool: UnpackPool, signal: AbortSignal) {
+  const files = Array.from({ length: 3000 }, (_, n) => ({
+    name: `d${n % 300}/f${n}`,
+    content: Buffer.alloc(30_000),
+  }));
+  const archive = join(base, 'archive');
+  writeFileSync(archive, makeTar([{ name: './' }, ...files]));
+  const directory = join(realpathSync(base), 'layer');
+  mkdirSync(directory);
+  const { limits } = defaultImageOptions;
+  const request = { archive, compressedSize: 1 << 30, directory, diffId: undefined, limits, redirects: [] };
+  const done = pool.unpack(request, signal);
+  done.catch(() => {});
+  while (openBelow(directory).length === 0) await sleep(1);
+  return { done, directory, archive };
+}
+
+test('a thread that is ended leaves no descriptor open', async () => {
+  using base = testDirectory();
+  const pool = new UnpackPool(1, 1000);
+  const { done, directory, archive } = await midway(base.path, pool, new AbortController().signal);
+  await pool[Symbol.asyncDispose]();
+  await assert.rejects(done, (error) => hasCode(error, 'Internal'));
+  assert.deepEqual(openBelow(directory), []);
+  assert.deepEqual(openBelow(archive), []);
+});
+
+test('a cancelled unpack ends by itself, and its thread works on', async () => {
+  using base = testDirectory();
+  await using pool = new UnpackPool(1, 1000);
+  const cancel = new AbortController();
+  const { done, directory } = await midway(base.path, pool, cancel.signal);
+  cancel.abort(new CrispError('Cancelled', 'not wanted'));
+  await assert.rejects(done, (error) => hasCode(error, 'Cancelled'));
+  assert.deepEqual(openBelow(directory), []);
+  const report = { rootDeclared: true, rootOpaque: false, implied: [], links: [], bytes: 0, inodes: 0 };
+  const completion = await pool.complete(directory, [], report, new AbortController().signal);
+  assert.deepEqual(completion.redirects, []);
+});
