@@ -4,7 +4,7 @@
  */
 import { closeSync } from 'node:fs';
 import { decodeStatus } from './child.ts';
-import { isAlive } from './identity.ts';
+import { isAlive, readStat } from './identity.ts';
 import type { HeldProcess, ProcessRef } from './kernel.ts';
 import { control, pidfdOpen } from './libc.ts';
 
@@ -27,8 +27,13 @@ export function hold(process: ProcessRef, bootId: string): HeldProcess | undefin
   return {
     status: () => {
       const info = open ? ask(pidfd) : undefined;
-      if (!info || (info.readBigUInt64LE(0) & PIDFD_INFO_EXIT) === 0n) return undefined;
-      return decodeStatus(info.readInt32LE(EXIT_CODE_AT));
+      if (info && (info.readBigUInt64LE(0) & PIDFD_INFO_EXIT) !== 0n)
+        return decodeStatus(info.readInt32LE(EXIT_CODE_AT));
+      // Its parent may take its time: until then it is a zombie.
+      const stat = readStat(process.pid);
+      return stat?.state === 'Z' && stat.startTime === process.startTime
+        ? decodeStatus(stat.exitCode)
+        : undefined;
     },
     [Symbol.dispose]() {
       if (open) closeSync(pidfd);

@@ -9,6 +9,8 @@ export interface ProcessStat {
   readonly state: string;
   readonly parent: number;
   readonly startTime: string;
+  /** Of a zombie: its end as waitpid(2) will tell it. */
+  readonly exitCode: number;
 }
 
 /** Reads /proc/PID/stat; undefined where there is no such process. */
@@ -30,7 +32,7 @@ export function parseStat(text: string): ProcessStat | undefined {
   const [state, parent] = fields;
   const startTime = fields[19];
   if (!state || !parent || !startTime) return undefined;
-  return { state, parent: Number(parent), startTime };
+  return { state, parent: Number(parent), startTime, exitCode: Number(fields[49] ?? 0) };
 }
 
 /** The boot's random id. */

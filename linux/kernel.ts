@@ -180,7 +180,7 @@ export interface Output {
 
 /** A process of whatever parent whose end is to be known. */
 export interface HeldProcess extends Disposable {
-  /** How it has ended, once its parent has reaped it; undefined until then, and always before Linux 6.15. */
+  /** How it has ended; undefined while it lives. */
   status(): ExitStatus | undefined;
 }
 
@@ -204,7 +204,7 @@ export interface Processes {
   reference(pid: number): ProcessRef | undefined;
   /** Whether this very process lives. */
   alive(process: ProcessRef): boolean;
-  /** Takes a descriptor of a living process; undefined where it has ended, and where the kernel would never tell its end. */
+  /** Takes a descriptor of a living process; undefined where it has ended, and before Linux 6.15. */
   hold(process: ProcessRef): HeldProcess | undefined;
   /** What it executes, as /proc/PID/exe leads there; undefined where it has ended. */
   executable(process: ProcessRef): string | undefined;

@@ -14,27 +14,33 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
-import type { Child, ProcessRef } from '#linux/kernel.ts';
+import type { Child, ExitStatus, HeldProcess, ProcessRef } from '#linux/kernel.ts';
 import { criuErrors } from './checkpoint/criu.ts';
 import type { ContainerRecord } from './container.ts';
 import { CRIU_FLAGS, type OciRuntime, runtimeWords } from './oci-runtime.ts';
 import { findProgram, PROGRAM_ENV } from './programs.ts';
 import { needOwnCgroup, RESTORE_MS, restoreDirectory } from './restore/index.ts';
 import { placesOf, type Runtime } from './runtime.ts';
+import { endText } from './signals.ts';
 import { isUnit } from './spec/annotations.ts';
 
 const SYNC_PIPE = 3;
 const START_PIPE = 4;
 const MAX_REPLY = 64 << 10;
+/** How long the end of a monitor may be on its way. */
+const REAP_MS = 1000;
+const REAP_LOOKS = 20;
+const REAP_POLL_MS = 5;
 
 export interface Monitored {
   readonly container: ProcessRef;
   readonly monitor: ProcessRef | undefined;
 }
 
-/** Starts conmon and with it the OCI create. Throws RuntimeFailed with the runtime's message. */
+/** Starts conmon and with it the OCI create. Throws RuntimeFailed with the runtime's message, or with how conmon ended. */
 export async function startMonitor(
   runtime: Runtime,
   oci: OciRuntime,
@@ -58,6 +64,7 @@ export async function startMonitor(
   const start = child.extra[START_PIPE] as Writable;
   const sync = child.extra[SYNC_PIPE] as Readable;
   const complaints = collect(child);
+  const watched = watch(runtime, record, child);
   try {
     start.end('\0');
     const restoring = restoreDirectory(record) !== undefined;
@@ -65,12 +72,9 @@ export async function startMonitor(
       ? (['restore', RESTORE_MS] as const)
       : (['create', runtime.options.timeouts.create] as const);
     const line = await op.deadline(`OCI ${act}`, limit, (signal) => reply(sync, signal));
-    const pid = parseReply(
-      line,
-      complaints(),
-      act,
-      restoring ? await criuErrors(restoreLog(runtime, record)) : '',
-    );
+    if (line === '') throw await silent(watched, complaints());
+    const reasons = restoring ? await criuErrors(restoreLog(runtime, record)) : '';
+    const pid = parseReply(line, complaints(), act, reasons);
     const container = containerProcess(runtime, pid);
     if (restoring) needOwnCgroup(runtime, record, container);
     return { container, monitor: monitorProcess(runtime, record) };
@@ -78,7 +82,39 @@ export async function startMonitor(
     start.destroy();
     sync.destroy();
     child.stderr?.destroy();
+    void watched.then(({ held }) => held?.[Symbol.dispose]());
   }
+}
+
+interface Watched {
+  /** How the process that was started has ended: conmon leaves it for a child of its own, which goes on. */
+  readonly first: ExitStatus;
+  readonly held: HeldProcess | undefined;
+}
+
+async function watch(runtime: Runtime, record: ContainerRecord, child: Child): Promise<Watched> {
+  const first = await child.exited;
+  const monitor = first.code === 0 ? monitorProcess(runtime, record) : undefined;
+  return { first, held: monitor && runtime.kernel.processes.hold(monitor) };
+}
+
+/** Why there is no reply. By the end of the pipe both processes have ended, or are about to. */
+async function silent(watched: Promise<Watched>, stderr: string): Promise<CrispError> {
+  const late = sleep(REAP_MS, undefined, { ref: false });
+  const known = await Promise.race([watched, late]);
+  let status = known && known.first.code !== 0 ? known.first : known?.held?.status();
+  for (let look = 0; known?.held && !status && look < REAP_LOOKS; look++) {
+    await sleep(REAP_POLL_MS);
+    status = known.held.status();
+  }
+  const how = status ? endText(status) : 'killed, or it crashed';
+  return new CrispError(
+    'RuntimeFailed',
+    `conmon ended before the container was created (${how})${stderr === '' ? '' : `: ${stderr}`}`,
+    {
+      hint: 'the container is not started, and what was begun of it is ended; see who kills conmon (an OOM kill is in the log of the kernel)',
+    },
+  );
 }
 
 function monitorArgs(runtime: Runtime, oci: OciRuntime, record: ContainerRecord): string[] {
@@ -150,14 +186,9 @@ export function parseReply(
   let answer: { data?: unknown; message?: unknown } | null;
   try {
     answer = JSON.parse(line.split('\n')[0] ?? '');
-  } catch (error) {
-    const why =
-      stderr.trim() ||
-      (line === '' ? 'it ended without a word' : `it said ${JSON.stringify(line.slice(0, 200))}`);
-    throw new CrispError('RuntimeFailed', `conmon: ${why}`, {
-      cause: error,
-      hint: 'see the log of the node for conmon',
-    });
+  } catch {
+    const why = stderr.trim() || `it said ${JSON.stringify(line.slice(0, 200))}`;
+    throw new CrispError('RuntimeFailed', `conmon: ${why}`, { hint: 'see the log of the node for conmon' });
   }
   const data = answer?.data;
   if (typeof data === 'number' && Number.isSafeInteger(data) && data > 0) return data;

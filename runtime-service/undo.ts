@@ -102,17 +102,21 @@ export const ofCheckpoint = (intent: ContainerIntent): boolean =>
 /**
  * Ends this container's conmon, and an OCI create that it may be waiting for with all that it has started. They are
  * known by the container's id in their arguments, their children by their parents: a monitor that was cut off in its
- * start has no record yet.
+ * start has no record yet. Where it was killed, what it has started (the OCI runtime's hooks) has another parent by now,
+ * but still stands in the monitor's session.
  */
-function endMonitor({ kernel }: Runtime, record: ContainerRecord, cgroup: string): void {
+function endMonitor({ kernel, options }: Runtime, record: ContainerRecord, cgroup: string): void {
   if (record.monitor && kernel.processes.alive(record.monitor))
     kernel.processes.signal(record.monitor, SIGKILL);
   const there = kernel.cgroups.processes(cgroup).flatMap((pid) => {
     const process = kernel.processes.reference(pid);
-    return process ? [{ pid, process, parent: parentOf(pid) }] : [];
+    return process ? [{ pid, process, ...kinOf(pid) }] : [];
   });
+  const monitor = Number(readText(placesOf(options, record.id).monitorPidFile)) || record.monitor?.pid;
   const doomed = new Set(
-    there.filter(({ pid }) => argumentsOf(pid).includes(record.id)).map(({ pid }) => pid),
+    there
+      .filter(({ pid, session }) => session === monitor || argumentsOf(pid).includes(record.id))
+      .map(({ pid }) => pid),
   );
   // A set's iteration also visits what is added meanwhile: the children's children.
   for (const ancestor of doomed) {
@@ -121,20 +125,20 @@ function endMonitor({ kernel }: Runtime, record: ContainerRecord, cgroup: string
   for (const { pid, process } of there) if (doomed.has(pid)) kernel.processes.signal(process, SIGKILL);
 }
 
-/** Field 4 of /proc/PID/stat; it stands behind the name, which may hold anything. */
-function parentOf(pid: number): number {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
-  } catch {
-    return 0;
-  }
+/** Fields 4 and 6 of /proc/PID/stat; they stand behind the name, which may hold anything. */
+function kinOf(pid: number): { parent: number; session: number } {
+  const stat = readText(`/proc/${pid}/stat`);
+  const [, parent, , session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return { parent: Number(parent ?? 0), session: Number(session ?? 0) };
 }
 
-function argumentsOf(pid: number): string[] {
+const argumentsOf = (pid: number): string[] => readText(`/proc/${pid}/cmdline`).split('\0');
+
+/** Empty where it is gone. */
+function readText(path: string): string {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+    return readFileSync(path, 'utf8');
   } catch {
-    return [];
+    return '';
   }
 }

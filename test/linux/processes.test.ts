@@ -171,3 +171,31 @@ test('a daemon that ends while its children end does so in good order', async ()
   const daemon = nodeSpawn(process.execPath, [script], { stdio: ['ignore', 'inherit', 'inherit'] });
   assert.deepEqual(await once(daemon, 'exit'), [7, null]);
 });
+
+test('the end of a process is told to whoever holds it, though another is its parent', async (t) => {
+  // The shell in between is the parent of what is held, and reaps one of the two.
+  for (const [script, status] of [
+    ['sh -c "read line; exit 7" <&3 & echo $!; wait', { code: 7, signal: undefined }],
+    ['sh -c "read line; kill -9 \\$\\$" <&3 & echo $!; exec sleep 1000', { code: 137, signal: 9 }],
+  ] as const) {
+    const parent = await processes.spawn({
+      argv: ['/bin/sh', '-c', script],
+      env,
+      stdout: 'pipe',
+      extra: { 3: 'write' },
+    });
+    assert.ok(parent.stdout);
+    const [said] = await once(parent.stdout, 'data');
+    const child = processes.reference(Number(said));
+    assert.ok(child);
+    using held = processes.hold(child);
+    if (!held) return t.skip('this kernel does not tell');
+    assert.equal(held.status(), undefined);
+    (parent.extra[3] as Writable).end('\n');
+    while (!held.status()) await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.deepEqual(held.status(), status);
+    processes.signal(parent.process, 9);
+    await parent.exited;
+    parent.stdout.destroy();
+  }
+});

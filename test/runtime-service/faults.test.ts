@@ -34,7 +34,7 @@ const nostart = script(
 const mark = program('moon');
 const clinging = script(
   'clinging',
-  `${verb}; [ "$v" = delete ] && [ -e ${mark} ] && { echo "cannot let go" >&2; exit 1; }; exec runc "$@"`,
+  `${verb}; [ "$v" = delete ] && [ -e ${mark} ] && { echo "cannot let go: exec: hook: executable file not found in PATH" >&2; exit 1; }; exec runc "$@"`,
 );
 // The words before the program are the wrapper's own process: what is killed in its course is all of them.
 const slow = script('slow', `${verb}; [ "$v" = exec ] && { touch "$0.at-work"; sleep 1.5; }; exec runc "$@"`);
@@ -274,6 +274,22 @@ async function monitorOf(id: string): Promise<number> {
   assert.equal(found.length, 1, found.join('\n'));
   return Number(found[0]?.split(' ')[0]);
 }
+
+test('conmon is killed while it creates a container: the error tells of that, by its signal where the kernel tells it', async () => {
+  const pod = await podWith('hanging');
+  const containerId = await node.create(pod);
+  const call = node.client.StartContainer({ containerId });
+  call.catch(() => {});
+  await until('the runtime hangs', () => processesWith('sleep 7654').length > 0);
+  process.kill(await monitorOf(containerId), 'SIGKILL');
+  const how = kernelTells ? 'killed by SIGKILL' : 'killed, or it crashed';
+  await refused(call, 'Internal', new RegExp(`conmon ended before the container was created \\(${how}\\)`));
+  await call.catch(({ message }) => assert.doesNotMatch(message, /JSON/));
+  const { state, exitCode, reason } = await node.status(containerId);
+  assert.deepEqual([state, exitCode, reason], [EXITED, 128, 'StartError']);
+  await until('nothing is left of it', () => processesWith('sleep 7654').length === 0);
+  await node.remove(containerId);
+});
 
 test('conmon is killed: the container is watched on, and its end is noticed', async () => {
   const pod = await node.runPod();
