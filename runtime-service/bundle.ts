@@ -1,8 +1,6 @@
 /** The effects of CreateContainer: root file system, volumes, OCI spec. What they are is written down before. */
 import { writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { CrispError } from '#core/errors.ts';
-import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { mkdirInRoot, readInRoot } from '#linux/in-root.ts';
 import { applyEdits } from './cdi/apply.ts';
@@ -110,7 +108,7 @@ async function specOf(
       cgroup: record.cgroup.oci,
       volumes: config.security.readonlyRootfs ? writableVolumes(image, places, root(pod)) : [],
       ...given,
-      targetPid: targetPid(runtime, record.sandboxId, config),
+      targetPid: record.pidTarget?.pid,
       runtime: {
         seccompPrograms: oci.isCrun,
         allowedAnnotations: oci.allowedAnnotations,
@@ -147,19 +145,6 @@ function writableVolumes(image: ImageForContainer, places: Places, owner: { uid:
     containerPath,
     source: mkdirInRoot(places.rootfs, containerPath, owner),
   }));
-}
-
-function targetPid(runtime: Runtime, sandbox: SandboxId, config: ContainerConfig): number | undefined {
-  if (config.security.pid !== 'target') return undefined;
-  const target = runtime.containers.resolve(config.security.targetId);
-  if (target.sandboxId === sandbox && target.state === 'running' && target.process) return target.process.pid;
-  throw new CrispError(
-    'FailedPrecondition',
-    `target container ${config.security.targetId} is not running in this pod`,
-    {
-      hint: 'name a running container of the same pod',
-    },
-  );
 }
 
 /** The bundle is this container's own, on a tmpfs, and nobody reads it before the record says that it is whole. */

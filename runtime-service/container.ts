@@ -85,6 +85,8 @@ export interface ContainerRecord {
   readonly stdinOnce: boolean;
   /** Whether the container's first process shares its pid namespace with others. */
   readonly sharedPid: boolean;
+  /** Whose pid namespace it joins; absent where it is no other container's, and in records of earlier versions. */
+  readonly pidTarget?: ProcessRef;
   readonly cgroup: { readonly oci: string; readonly path: string };
   /** Nanoseconds since the epoch, never changing. */
   readonly createdAt: bigint;

@@ -9,6 +9,7 @@ import { makeBundle } from './bundle.ts';
 import { type ContainerConfig, validateConfig } from './config.ts';
 import { type ContainerIntent, type ContainerRecord, containerKey, nowNanoseconds } from './container.ts';
 import { type ImageVolume, imageVolumes } from './image-volumes.ts';
+import { pidTarget } from './pid-target.ts';
 import type { ImageForContainer, PodOfContainer } from './ports.ts';
 import { recoverContainer } from './recover.ts';
 import { type Checkpoint, isArchive, openCheckpoint } from './restore/index.ts';
@@ -134,6 +135,7 @@ function newRecord(
   { id, hash, pod, config, image, volumes, checkpoint }: NewContainer,
 ): ContainerRecord {
   const places = placesOf(runtime.options, id);
+  const target = pidTarget(runtime, pod.id, config);
   const intents: ContainerIntent[] = [
     { kind: 'bundle', path: places.bundle },
     { kind: 'rootfs', target: places.rootfs },
@@ -168,6 +170,7 @@ function newRecord(
     tty: config.tty,
     stdin: config.stdin,
     stdinOnce: config.stdinOnce,
+    ...(target ? { pidTarget: target } : {}),
     sharedPid: false,
     cgroup: runtime.pods.containerCgroup(pod.id, id),
     createdAt: nowNanoseconds(),

@@ -7,6 +7,7 @@ import type { Operation } from '#core/operation.ts';
 import { SharedFlight } from '#core/single-flight.ts';
 import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from './container.ts';
 import { startMonitor } from './monitor.ts';
+import { checkPidTarget } from './pid-target.ts';
 import type { PodOfContainer } from './ports.ts';
 import { recoverContainer } from './recover.ts';
 import { restoreDirectory } from './restore/index.ts';
@@ -100,6 +101,7 @@ export class Starting {
     this.#runtime.oomKills.expect(record);
     const { container, monitor } = await startMonitor(this.#runtime, oci, record, pod.monitorCgroup, op);
     op.checkpoint();
+    checkPidTarget(this.#runtime, record, container);
     // Restored processes go on at once.
     const restored = restoreDirectory(record) !== undefined;
     if (!restored) {

@@ -1,6 +1,7 @@
 /** Pid namespaces: shared by the pod, a container's own, the node's, another container's; and what /proc/1 gives away. */
 import assert from 'node:assert/strict';
-import { readFileSync, readlinkSync } from 'node:fs';
+import { readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'node:test';
 import {
   CONTAINER,
@@ -152,6 +153,25 @@ test('TARGET: the namespace of another container of the pod, while that one runs
   const foreign = { namespaceOptions: { pid: TARGET, targetId: elsewhere } };
   await refused(node.create(own, { security: foreign }), 'FailedPrecondition', /this pod/);
   await Promise.all([target, id, elsewhere].map((container) => node.remove(container)));
+});
+
+test('TARGET: where another process has the number of the target by then, its namespace is not joined', async () => {
+  const [target, stranger] = [await node.run(own), await node.run(own)];
+  const security = { namespaceOptions: { pid: TARGET, targetId: target } };
+  const id = await node.create(own, { security });
+  // As if the target had ended and the stranger had got its number.
+  const file = join(node.settings.directory, 'state/containers', id, 'config.json');
+  const [before, after] = [(await node.facts(target)).pid, (await node.facts(stranger)).pid];
+  const spec = readFileSync(file, 'utf8');
+  assert.ok(spec.includes(`/proc/${before}/ns/pid`));
+  writeFileSync(file, spec.replace(`/proc/${before}/ns/pid`, `/proc/${after}/ns/pid`));
+  await refused(
+    node.client.StartContainer({ containerId: id }),
+    'FailedPrecondition',
+    /target of the pid namespace/,
+  );
+  assert.equal((await node.status(id)).state, EXITED);
+  await Promise.all([target, stranger, id].map((container) => node.remove(container)));
 });
 
 test("the pause process: in the pod's cgroup, nobody, without rights, with a filter", async () => {
