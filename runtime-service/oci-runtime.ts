@@ -9,6 +9,7 @@ import { FeatureProbe, type HandlerFeatures, needIdMaps } from './handler-featur
 import type { HandlerOptions, RuntimeOptions } from './options.ts';
 import { needPassable } from './passable.ts';
 import { PROGRAM_ENV } from './programs.ts';
+import { ended, isForgotten, isNotPaused } from './runtime-end.ts';
 import { RuntimeProgram } from './runtime-program.ts';
 import { endText } from './signals.ts';
 
@@ -98,9 +99,11 @@ export class OciRuntime {
   async delete(id: ContainerId, op: Operation): Promise<void> {
     if (!this.#installed() && !existsSync(`${this.#stateRoot}/${id}`)) return;
     await mkdir(this.#stateRoot, { recursive: true, mode: 0o700 });
-    await this.#run(op, 'delete', ['delete', '--force', id], {
-      tolerated: /does not exist|No such file|not found/i,
-    });
+    await this.#run(op, 'delete', ['delete', '--force', id], { isDone: (text) => this.#knowsNot(id, text) });
+  }
+
+  #knowsNot(id: ContainerId, text: string): boolean {
+    return isForgotten({ stateRoot: this.#stateRoot, program: this.#program.path }, id, text);
   }
 
   /** Changes the limits of a running container to those of a JSON document of the OCI's `linux.resources`. */
@@ -135,8 +138,8 @@ export class OciRuntime {
 
   /** Lets a frozen container go on; one that is not frozen, or is gone, is success. */
   async thaw(id: ContainerId, op: Operation): Promise<void> {
-    const tolerated = /not paused|does not exist|No such file|not found|not running/i;
-    await this.#run(op, 'resume', ['resume', id], { tolerated });
+    const isDone = (text: string) => isNotPaused(id, text) || this.#knowsNot(id, text);
+    await this.#run(op, 'resume', ['resume', id], { isDone });
   }
 
   /** What its program can do; asked anew after an update of it. Throws where it cannot be executed. */
@@ -153,14 +156,16 @@ export class OciRuntime {
     op: Operation,
     stage: string,
     verb: string[],
-    { tolerated, input }: { tolerated?: RegExp; input?: string } = {},
+    { isDone, input }: { isDone?: (text: string) => boolean; input?: string } = {},
   ): Promise<Output> {
     const request = { argv: this.command(...verb), env: PROGRAM_ENV, limit: 64 << 10 };
-    const output = await op.deadline(`runtime ${stage}`, this.#timeout, (signal) =>
-      this.#processes.run({ ...request, ...(input === undefined ? {} : { input }) }, signal),
+    const output = await ended<Output>((run) =>
+      op.deadline(`runtime ${stage}`, this.#timeout, (signal) =>
+        run(this.#processes.run({ ...request, ...(input === undefined ? {} : { input }) }, signal)),
+      ),
     );
     const text = words(output.stderr);
-    if (output.status.code !== 0 && !tolerated?.test(text)) {
+    if (output.status.code !== 0 && !isDone?.(text)) {
       throw new CrispError(
         'RuntimeFailed',
         `${basename(this.#program.path)} ${stage}: ${text || endText(output.status)}`,

@@ -12,6 +12,7 @@ import { tarEnd } from '#core/tar/writer.ts';
 import type { ContainerRecord } from '../container.ts';
 import type { OciRuntime } from '../oci-runtime.ts';
 import { placesOf, type Runtime } from '../runtime.ts';
+import { ended } from '../runtime-end.ts';
 import { undoContainer } from '../undo.ts';
 import { criuErrors, needCriu } from './criu.ts';
 import { layerArchive } from './layer-archive.ts';
@@ -73,8 +74,11 @@ export class Checkpoints {
     });
     try {
       await mkdir(directory, { recursive: true, mode: 0o700 });
-      await op.deadline('checkpoint', timeoutMs || LIMIT_MS, (signal) =>
-        oci.checkpoint(id, directory, signal, () => criuErrors(join(directory, 'work', 'dump.log'))),
+      const reason = () => criuErrors(join(directory, 'work', 'dump.log'));
+      await ended((run) =>
+        op.deadline('checkpoint', timeoutMs || LIMIT_MS, (signal) =>
+          run(oci.checkpoint(id, directory, signal, reason)),
+        ),
       );
       await op.stage('archive', () => this.#write(id, directory, location));
     } finally {
