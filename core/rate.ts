@@ -19,7 +19,7 @@ export class Rates<K> {
   }
 
   /**
-   * Notes the counter as it stands at a time (nanoseconds) and gives its rate a second since the look before; undefined
+   * Notes the counter as it stands at a time (nanoseconds of a clock that never steps) and gives its rate a second since the look before; undefined
    * at the first look, and after a counter that went back.
    */
   look(key: K, count: bigint, at: bigint): bigint | undefined {

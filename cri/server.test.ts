@@ -1,8 +1,8 @@
 /** The front door on a real socket with the generated client; behind it stand-ins of the three services. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js';
 import {
@@ -197,6 +197,21 @@ test('the socket has the mode that was asked for', () => {
   const found = statSync(door.socket);
   assert.ok(found.isSocket());
   assert.equal(found.mode & 0o777, 0o660);
+});
+
+test('while the socket is bound the mask of the process stays, and nothing is left beside it', async () => {
+  const umask = () => /^Umask:\s*(\d+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1];
+  const before = umask();
+  const acts: (() => Promise<void>)[] = [];
+  const opening = open({ after: (act) => void acts.push(act) });
+  assert.equal(umask(), before);
+  const { socket } = await opening;
+  assert.deepEqual(
+    readdirSync(dirname(socket)).filter((name) => name.startsWith('.')),
+    [],
+  );
+  for (const act of acts) await act();
+  assert.ok(!existsSync(socket));
 });
 
 test('the calls that clients make first are answered', async () => {

@@ -2,7 +2,8 @@
  * The front door: both CRI services on a unix socket. Around each RPC: an operation with its id, the client's
  * cancellation as an AbortSignal, the domain's error as a status, metrics and one line of log.
  */
-import { chmod } from 'node:fs/promises';
+import { chmod, mkdtemp, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import {
   Metadata,
   Server,
@@ -93,6 +94,7 @@ export class CriServer {
   async close(): Promise<void> {
     this.#events.close();
     const ended = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+    await rm(this.#options.socket, { force: true }); // the server knows it by the path that it was bound at
     const timer = setTimeout(() => {
       const reason = new CrispError('Unavailable', 'the daemon is stopping', {
         hint: 'ask again when it is back',
@@ -106,23 +108,28 @@ export class CriServer {
 
   async #bind(): Promise<void> {
     const { socket, mode } = this.#options;
-    // Between bind and chmod nobody but root may connect either: the mask covers the group and others meanwhile.
-    const umask = process.umask(0o177);
+    // Between bind and chmod nobody but root may connect either: it is bound in a directory of root's alone, and moved.
+    // (A mask of the process's would also count for all that others make meanwhile.)
+    let directory: string | undefined;
     try {
+      directory = await mkdtemp(`${dirname(socket)}/.`);
+      const made = join(directory, 's');
       await new Promise<void>((resolve, reject) => {
-        this.#server.bindAsync(`unix://${socket}`, ServerCredentials.createInsecure(), (error) =>
+        this.#server.bindAsync(`unix://${made}`, ServerCredentials.createInsecure(), (error) =>
           error ? reject(error) : resolve(),
         );
       });
+      await chmod(made, mode);
+      await rename(made, socket);
     } catch (error) {
+      this.#server.forceShutdown();
       throw new CrispError('Unavailable', `the socket ${socket} cannot be bound`, {
         cause: error,
         hint: 'see that its directory exists and that no other daemon serves it',
       });
     } finally {
-      process.umask(umask);
+      if (directory !== undefined) await rm(directory, { recursive: true, force: true });
     }
-    await chmod(socket, mode);
   }
 
   #add(definition: Record<string, AnyMethod>, handlers: Readonly<Record<string, AnyHandler>>): void {

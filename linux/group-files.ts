@@ -65,12 +65,18 @@ export function groupFiles(
 export type Texts = ReadonlyMap<string, string>;
 
 /** undefined where neither CPU nor memory is counted: the group is gone. */
-export function parseGroup(version: CgroupVersion, texts: Texts, at: bigint): GroupUsage | undefined {
+export function parseGroup(
+  version: CgroupVersion,
+  texts: Texts,
+  at: bigint,
+  steady = at,
+): GroupUsage | undefined {
   const cpu = version === 1 ? cpuV1(texts) : cpuV2(texts);
   const memory = version === 1 ? memoryV1(texts) : memoryV2(texts);
   if (!cpu && !memory) return undefined;
   return {
     at,
+    steady,
     cpu,
     memory,
     pressure: {

@@ -41,6 +41,7 @@ export class RealUsage implements Usage {
     return this.#batches(paths.map(safeGroup), files.length, async (groups, weight) => {
       const texts = await this.#readings.ask({ act: 'read groups', files, groups }, weight);
       const at = BigInt(Date.now()) * 1_000_000n;
+      const steady = process.hrtime.bigint();
       // A batch is parsed in the turn of its answer: all at once they would hold the loop for tens of milliseconds.
       return groups.map((_, index) => {
         const own = new Map<string, string>();
@@ -48,7 +49,7 @@ export class RealUsage implements Usage {
           const text = texts[index * files.length + offset];
           if (text !== undefined) own.set(name, text);
         }
-        return parseGroup(version, own, at);
+        return parseGroup(version, own, at, steady);
       });
     });
   }

@@ -75,6 +75,8 @@ export interface HugePageFigures {
 export interface GroupUsage {
   /** Nanoseconds since the epoch. */
   readonly at: bigint;
+  /** The same moment by a clock that never steps: nanoseconds since any point, for rates. */
+  readonly steady: bigint;
   readonly cpu: CpuFigures | undefined;
   readonly memory: MemoryFigures | undefined;
   readonly pressure: {

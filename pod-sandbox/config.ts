@@ -132,6 +132,10 @@ export const defaultLinux: SandboxLinux = {
   resources: undefined,
 };
 
+/** Whether both are sandboxes of one pod, of whatever attempt. */
+export const samePod = ({ metadata: a }: SandboxConfig, { metadata: b }: SandboxConfig): boolean =>
+  a.namespace === b.namespace && a.name === b.name && a.uid === b.uid;
+
 /** Whether both ask for the same pod; the order of map keys does not count. */
 export const sameConfig = (a: SandboxConfig, b: SandboxConfig): boolean => canonical(a) === canonical(b);
 

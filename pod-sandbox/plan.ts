@@ -1,4 +1,5 @@
 /** The first record of a sandbox: every path, every intent and the network's configuration, before any effect. */
+import { wallClock } from '#core/created-at.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Context } from './context.ts';
 import { effectiveHostname, type SandboxPaths, sandboxPaths } from './files.ts';
@@ -18,6 +19,7 @@ export function plan(
   id: SandboxId,
   request: RunRequest,
   network: NetworkConfig | undefined,
+  createdAt = wallClock(),
 ): Plan {
   const { config, runtimeHandler } = request;
   const paths = sandboxPaths(context.state, id, config);
@@ -35,7 +37,7 @@ export function plan(
     id,
     config,
     runtimeHandler,
-    createdAt: BigInt(Date.now()) * 1_000_000n,
+    createdAt,
     bootId: context.kernel.processes.bootId,
     hostname: effectiveHostname(config, id),
     state: { name: 'creating' },

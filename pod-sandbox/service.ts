@@ -1,12 +1,13 @@
 /** The pod service: lets retries join, keeps acts on one sandbox in order, and serves reads from memory. */
 import type { OnReadOpts, Socket } from 'node:net';
+import { createdAfter } from '#core/created-at.ts';
 import { CrispError, hasCode } from '#core/errors.ts';
 import { type ContainerId, newSandboxId, type SandboxId } from '#core/ids.ts';
 import type { Leak } from '#core/leaks.ts';
 import type { Operation } from '#core/operation.ts';
 import { KeyedQueue, SingleFlight } from '#core/single-flight.ts';
 import type { UsageDetail } from '#linux/usage.ts';
-import { ownUserNamespace, sameConfig } from './config.ts';
+import { ownUserNamespace, sameConfig, samePod } from './config.ts';
 import type { Context } from './context.ts';
 import { setPodRanges } from './network/pod-ranges.ts';
 import { plan } from './plan.ts';
@@ -197,13 +198,15 @@ export class PodService implements PodSandboxes {
     const network = ownNetwork
       ? await op.stage('network configuration', () => networks.current())
       : undefined;
+    const attempts = sandboxes.list().filter(({ config }) => samePod(config, request.config));
+    const createdAt = createdAfter(attempts.map((record) => record.createdAt));
     const id = newSandboxId();
     const stopped = new AbortController();
     this.#making.set(id, stopped);
     const under = op.under(AbortSignal.any([op.signal, stopped.signal]));
     try {
       await this.#acts.run(id, () =>
-        makeSandbox(this.#context, plan(this.#context, id, request, network), under),
+        makeSandbox(this.#context, plan(this.#context, id, request, network, createdAt), under),
       );
       return id;
     } finally {

@@ -54,7 +54,8 @@ export class Stats {
       return {
         sandbox: sandboxView(record),
         group,
-        nanoCores: isKnown && group?.cpu ? this.#rates.look(record.id, group.cpu.usage, group.at) : undefined,
+        nanoCores:
+          isKnown && group?.cpu ? this.#rates.look(record.id, group.cpu.usage, group.steady) : undefined,
         links: links.get(record.id) ?? [],
         processes: Math.max(0, (all ?? 0) - (leaf ?? 0)) + pause,
         at,

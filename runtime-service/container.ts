@@ -113,4 +113,4 @@ export const mayRun = (record: ContainerRecord): boolean =>
   record.state === 'running' || record.state === 'starting';
 
 /** The present time in nanoseconds since the epoch; milliseconds are what the clock of Node offers. */
-export const nowNanoseconds = (): bigint => BigInt(Date.now()) * 1_000_000n;
+export { wallClock as nowNanoseconds } from '#core/created-at.ts';

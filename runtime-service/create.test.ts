@@ -61,9 +61,9 @@ class Bench implements Disposable {
     this.creation = new Creation(runtime as unknown as Runtime);
   }
 
-  create(signal?: AbortSignal): Promise<ContainerId> {
+  create(signal?: AbortSignal, attempt = 0): Promise<ContainerId> {
     const op = new Operation('CreateContainer', signal ? { signal } : {});
-    return this.creation.create(this.pod.id, configOf(), op);
+    return this.creation.create(this.pod.id, configOf({ metadata: { name: 'web', attempt } }), op);
   }
 
   [Symbol.dispose](): void {
@@ -109,4 +109,12 @@ test('a creation that fails leaves nothing, and those who joined get its real er
   assert.equal(bench.mounts, 1);
   assert.deepEqual(bench.containers.list(), []);
   assert.deepEqual(readdirSync(join(bench.directory, 'containers')), []);
+});
+
+test('the next attempt is created after the last, also where the clock has stepped back meanwhile', async (t) => {
+  using bench = new Bench();
+  const first = bench.containers.get(await bench.create());
+  t.mock.timers.enable({ apis: ['Date'], now: Date.now() - 3600_000 });
+  const second = bench.containers.get(await bench.create(undefined, 1));
+  assert.ok((second?.createdAt ?? 0n) > (first?.createdAt ?? 0n));
 });

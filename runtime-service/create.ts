@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { createdAfter } from '#core/created-at.ts';
 import { CrispError, hasCode } from '#core/errors.ts';
 import { type ContainerId, newContainerId, type SandboxId } from '#core/ids.ts';
 import { encode } from '#core/json-record.ts';
@@ -7,7 +8,7 @@ import type { Operation } from '#core/operation.ts';
 import { SingleFlight } from '#core/single-flight.ts';
 import { makeBundle } from './bundle.ts';
 import { type ContainerConfig, validateConfig } from './config.ts';
-import { type ContainerIntent, type ContainerRecord, containerKey, nowNanoseconds } from './container.ts';
+import { type ContainerIntent, type ContainerRecord, containerKey } from './container.ts';
 import { type ImageVolume, imageVolumes } from './image-volumes.ts';
 import { pidTarget } from './pid-target.ts';
 import type { ImageForContainer, PodOfContainer } from './ports.ts';
@@ -173,13 +174,25 @@ function newRecord(
     ...(target ? { pidTarget: target } : {}),
     sharedPid: false,
     cgroup: runtime.pods.containerCgroup(pod.id, id),
-    createdAt: nowNanoseconds(),
+    createdAt: createdAfter(earlierAttempts(runtime, pod, config)),
     startedAt: undefined,
     exit: undefined,
     process: undefined,
     monitor: undefined,
     intents,
   };
+}
+
+const POD_UID = 'io.kubernetes.pod.uid';
+
+/** When the containers of this name were created, those in earlier sandboxes of the pod among them. */
+function earlierAttempts(runtime: Runtime, pod: PodOfContainer, config: ContainerConfig): bigint[] {
+  const uid = config.labels[POD_UID];
+  return runtime.containers
+    .list()
+    .filter(({ metadata }) => metadata.name === config.metadata.name)
+    .filter(({ sandboxId, labels }) => sandboxId === pod.id || (uid && labels[POD_UID] === uid))
+    .map(({ createdAt }) => createdAt);
 }
 
 const volumeImages = (volumes: readonly ImageVolume[]): NonNullable<ContainerRecord['volumeImages']> =>

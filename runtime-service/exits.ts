@@ -137,10 +137,10 @@ export class Exits {
   }
 
   async #vanished(record: ContainerRecord): Promise<void> {
-    const since = this.#missingSince.get(record.id) ?? Date.now();
+    const since = this.#missingSince.get(record.id) ?? performance.now();
     this.#missingSince.set(record.id, since);
     const monitored = record.monitor !== undefined && this.#runtime.kernel.processes.alive(record.monitor);
-    if (monitored && Date.now() - since < MONITOR_GRACE_MS) return;
+    if (monitored && performance.now() - since < MONITOR_GRACE_MS) return;
     await this.#settle(record.id);
   }
 

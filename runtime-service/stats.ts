@@ -72,7 +72,8 @@ export class Stats {
       return {
         record,
         group,
-        nanoCores: known && group?.cpu ? this.#rates.look(record.id, group.cpu.usage, group.at) : undefined,
+        nanoCores:
+          known && group?.cpu ? this.#rates.look(record.id, group.cpu.usage, group.steady) : undefined,
         layer: known ? this.#layers.get(record.id) : undefined,
         processes: processes[index],
         maxOpenFiles: limits[index],

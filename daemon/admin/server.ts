@@ -42,17 +42,21 @@ export class AdminServer {
   /** Binds and serves. Throws Unavailable where the socket cannot be bound. */
   static async listen(services: AdminServices, options: AdminServerOptions): Promise<AdminServer> {
     const server = new AdminServer(services, options);
-    const umask = process.umask(0o777 & ~SOCKET_MODE);
     try {
-      server.#server.listen(options.socket);
-      await once(server.#server, 'listening');
+      const listening = once(server.#server, 'listening');
+      // The mask is the whole process's: it is back before anything else can run, for a path is bound at once.
+      const umask = process.umask(0o777 & ~SOCKET_MODE);
+      try {
+        server.#server.listen(options.socket);
+      } finally {
+        process.umask(umask);
+      }
+      await listening;
     } catch (error) {
       throw new CrispError('Unavailable', `the socket ${options.socket} cannot be bound`, {
         cause: error,
         hint: 'see that its directory exists and that no other daemon serves it, or set admin_socket',
       });
-    } finally {
-      process.umask(umask);
     }
     await chmod(options.socket, SOCKET_MODE);
     return server;

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import {
   cName,
   fchmod,
@@ -28,7 +29,13 @@ export function timesOf(mtime: bigint): BigInt64Array {
 }
 
 const SETGID = 0o2000;
-const UMASK = process.umask();
+/** As the kernel tells it: process.umask() sets the mask of all threads for a moment, to learn what it was. */
+const UMASK = umaskOf(readFileSync('/proc/self/status', 'latin1'));
+
+function umaskOf(status: string): number {
+  const digits = /^Umask:\s*([0-7]+)$/m.exec(status)?.[1];
+  return digits === undefined ? 0o777 : Number.parseInt(digits, 8); // unknown: each file is given its mode afterwards
+}
 
 /** The mode with which a file can be made, so that nothing is left to do for most: no setuid bits, none of the umask. */
 export function creationMode(mode: number): number {

@@ -139,6 +139,20 @@ test('retries join and are answered with one id; a name is held until removal', 
   assert.deepEqual(await stand.leftovers(), []);
 });
 
+test('the next sandbox of a pod is created after the last, also where the clock has stepped back', async (t) => {
+  await using stand = await Stand.make();
+  const service = await stand.open();
+  const config = (attempt: number) => {
+    const made = stand.config({ linux: linuxWith({ network: 'node', ipc: 'node' }) });
+    return { ...made, metadata: { ...made.metadata, attempt } };
+  };
+  const first = await service.run(request(config(0)), stand.operation());
+  await service.stop(first, stand.operation());
+  t.mock.timers.enable({ apis: ['Date'], now: Date.now() - 3600_000 });
+  const second = await service.run(request(config(1)), stand.operation());
+  assert.ok((service.get(second)?.createdAt ?? 0n) > (service.get(first)?.createdAt ?? 0n));
+});
+
 test('many pods at once get addresses of their own and leave nothing', async () => {
   await using stand = await Stand.make();
   await stand.useNetwork([{ type: 'portmap', capabilities: { portMappings: true } }]);
