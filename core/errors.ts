@@ -21,13 +21,13 @@ export const errorTable = {
   DeadlineExceeded: { grpc: 'DEADLINE_EXCEEDED', hint: 'see the named stage, and what holds it up' },
   Unavailable: { grpc: 'UNAVAILABLE', hint: 'try again; see the log of the daemon' },
   Unimplemented: { grpc: 'UNIMPLEMENTED', hint: 'this is not built' },
-  DataLoss: { grpc: 'DATA_LOSS', hint: 'pull the image again' },
+  DataLoss: { grpc: 'DATA_LOSS', hint: 'what was read is damaged: make or fetch it anew' },
   Internal: { grpc: 'INTERNAL', hint: 'this is a defect of crisp: report it with the log of this request' },
   /** A program of the node (OCI runtime, conmon, CNI plugin) failed. */
   RuntimeFailed: { grpc: 'INTERNAL', hint: "see the program's own message" },
   NetworkFailed: { grpc: 'INTERNAL', hint: 'check the CNI configuration and its plugins' },
   /** The kernel refused a call. */
-  KernelRefused: { grpc: 'INTERNAL', hint: 'check the rights and limits of the daemon' },
+  KernelRefused: { grpc: 'INTERNAL', hint: 'see the kernel log for what the named act met' },
   /** Reason prefixes that the kubelet parses; the text must begin with the word. */
   RegistryUnavailable: {
     grpc: 'UNKNOWN',

@@ -26,6 +26,7 @@ export function parseRecord<R extends Versioned>(format: RecordFormat<R>, text: 
     throw new CrispError(
       'DataLoss',
       `record of ${key} has version ${record.version}, this crisp reads ${version}`,
+      { hint: 'start the version of crisp that has written it, or remove the object' },
     );
   }
   const current = record.version === version ? (record as R) : (migrate?.(record) as R);

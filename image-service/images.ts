@@ -167,8 +167,8 @@ function checkRecord(record: ImageRecord, key: string): void {
   const { id, tags, digests, layers, blobs, size, pulled, config } = record;
   const lists = [tags, digests, layers, blobs, config?.env, config?.entrypoint, config?.cmd, config?.volumes];
   const whole = lists.every(Array.isArray) && Number.isFinite(size) && typeof pulled === 'bigint';
-  if (!whole) throw new CrispError('DataLoss', 'the record of the image lacks fields of version 1');
-  if (id !== `sha256:${key}`) throw new CrispError('DataLoss', `it is the record of image ${id}`);
+  if (!whole) throw damaged('the record of the image lacks fields of version 1');
+  if (id !== `sha256:${key}`) throw damaged(`it is the record of image ${id}`);
 }
 
 /** The record with the names of both; all else is the later's. */
@@ -186,3 +186,6 @@ function merge(known: ImageRecord | undefined, record: ImageRecord): ImageRecord
   if (known) throw new CrispError('Internal', `records of ${known.id} and ${record.id} cannot be one`);
   return record;
 }
+
+const damaged = (why: string): CrispError =>
+  new CrispError('DataLoss', why, { hint: 'pull the image again' });

@@ -75,7 +75,9 @@ export class Ingest implements BlobSink, AsyncDisposable {
   async commit(): Promise<void> {
     await this.#flush();
     if (!this.verify())
-      throw new CrispError('DataLoss', `blob ${this.#digest}: the bytes do not have this digest`);
+      throw new CrispError('DataLoss', `blob ${this.#digest}: the bytes do not have this digest`, {
+        hint: 'fetch it again; if that does not help, what stands on the way or at the source is damaged',
+      });
     await this.#adopt(this.#path, this.#written);
     this.#committed = true;
   }

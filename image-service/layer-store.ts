@@ -207,10 +207,13 @@ export class LayerStore {
 
 function checkRecord({ key, rootOpaque, bytes, inodes }: LayerRecord, directory: string): void {
   const whole = typeof rootOpaque === 'boolean' && Number.isFinite(bytes) && Number.isFinite(inodes);
-  if (!whole) throw new CrispError('DataLoss', 'the record of the layer lacks fields of version 1');
-  if (key !== directory) throw new CrispError('DataLoss', `it is the record of layer ${key}`);
+  if (!whole) throw damaged('the record of the layer lacks fields of version 1');
+  if (key !== directory) throw damaged(`it is the record of layer ${key}`);
 }
 
 function ignoreTaken(error: unknown): void {
   if (!['ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '')) throw error;
 }
+
+const damaged = (why: string): CrispError =>
+  new CrispError('DataLoss', why, { hint: 'pull the image again' });

@@ -18,6 +18,9 @@ const codes: Readonly<Record<string, ErrorCode>> = {
   ENFILE: 'ResourceExhausted',
 };
 
+const NOT_OFFERED =
+  'the file system or the kernel does not offer this: use another file system, or a newer kernel';
+
 const hints: Readonly<Record<string, string>> = {
   ENOENT: 'check that the named path exists',
   ESRCH: 'the process has ended; nothing is to be done for it',
@@ -26,7 +29,31 @@ const hints: Readonly<Record<string, string>> = {
   EDQUOT: 'free space within the quota, or raise it',
   EMFILE: 'raise the limit of open files of the daemon (LimitNOFILE)',
   ENFILE: 'raise fs.file-max of the node',
-  EPERM: 'run the daemon as root with all capabilities',
+  ENOMEM: 'free memory of the node, or raise the memory limit of the daemon',
+  EAGAIN:
+    'a limit of processes or memory is met, or it is busy for a moment: try again, or raise pids.max and TasksMax',
+  EBUSY: 'it is in use: see what has it mounted, open or as its cgroup, end that, and try again',
+  EINVAL:
+    'this kernel or file system does not take it in this form: see the kernel log, and the versions that crisp asks for',
+  ENOTSUP: NOT_OFFERED,
+  EOPNOTSUPP: NOT_OFFERED,
+  ENODEV: 'the kernel has no such file system or device: load its module',
+  ENXIO: 'nothing is at the other side: see whether the program that should be there runs',
+  EEXIST: 'something stands there already: move it away',
+  ENOTEMPTY: 'something stands in there still: move it away',
+  ENOTDIR: 'a part of the path is no directory: correct the path, or move away what stands there',
+  EISDIR: 'a directory stands where a file belongs: move it away',
+  ELOOP: 'links on the way lead in a circle, or a link stands where none may: correct the path',
+  ENAMETOOLONG: 'use a shorter path or name',
+  EXDEV: 'it crosses a mount: take that mount away, or name paths of one file system',
+  ETXTBSY: 'the program is being written: try again when that is done',
+  EFBIG: 'the file is larger than the file system or a limit (RLIMIT_FSIZE) allows',
+  ECONNREFUSED: 'nothing listens there: start the program that should',
+  ETIMEDOUT: 'the other side does not answer: see whether it runs and can be reached',
+  ESTALE: 'the network file system has lost it: mount it again',
+  ENOTCONN: 'the program behind the file system or socket has ended: start it, or mount it again',
+  EPERM:
+    'run the daemon as root with all capabilities; an immutable file or a security module refuses with it, too',
   EACCES: 'check the rights on the path, and what a security module forbids',
   EROFS: 'the file system is read-only: see the kernel log, or choose another directory',
   ENOSYS: 'this kernel lacks the call: use a newer one',

@@ -143,5 +143,8 @@ export function checkRecord(record: SandboxRecord): void {
     typeof files?.hostname === 'string' &&
     typeof record.pins === 'object' &&
     Array.isArray(intents);
-  if (!whole) throw new CrispError('DataLoss', 'the record lacks fields of version 1');
+  if (!whole)
+    throw new CrispError('DataLoss', 'the record lacks fields of version 1', {
+      hint: 'remove the pod: the kubelet makes another',
+    });
 }

@@ -192,7 +192,10 @@ export class Containers {
 /** Throws DataLoss where a parsed record lacks what all code relies on. */
 export function checkRecord(record: ContainerRecord, directory: string): void {
   if (!isFullId(record.id) || !isFullId(record.sandboxId) || !Array.isArray(record.intents)) {
-    throw new CrispError('DataLoss', 'the record lacks an id, a sandbox or its intents');
+    throw damaged('the record lacks an id, a sandbox or its intents');
   }
-  if (record.id !== directory) throw new CrispError('DataLoss', `it is the record of container ${record.id}`);
+  if (record.id !== directory) throw damaged(`it is the record of container ${record.id}`);
 }
+
+const damaged = (why: string): CrispError =>
+  new CrispError('DataLoss', why, { hint: 'remove the container: the kubelet makes another' });
