@@ -25,6 +25,7 @@ import { listenMetrics } from '#telemetry/metrics-listener.ts';
 import type { Tracing } from '#telemetry/tracing.ts';
 import { AdminServer } from './admin/server.ts';
 import { Bugs } from './bugs.ts';
+import { openDirectories } from './directories.ts';
 import { registerGauges } from './gauges.ts';
 import { handlerFacts } from './handler-facts.ts';
 import { Health } from './health.ts';
@@ -66,13 +67,12 @@ export async function serve(config: Config): Promise<void> {
 }
 
 /** Resolves to the number of threads that do not end. */
-async function run(config: Config, log: DaemonLog): Promise<number> {
+async function run(given: Config, log: DaemonLog): Promise<number> {
   const started = performance.now();
   const stop = stopSignal(log);
   const manager = new ServiceManager(process.env, log);
   process.umask(0o022); // directories that containers pass through must not depend on who started the daemon
-  await mkdir(config.root, { recursive: true, mode: 0o700 });
-  await mkdir(config.state, { recursive: true, mode: 0o711 });
+  const config = await openDirectories(given);
   await mkdir(dirname(config.socket), { recursive: true, mode: 0o711 });
   using _root = lockDirectory(config.root);
   using _state = lockDirectory(config.state);
