@@ -83,6 +83,7 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
   ]);
   const wantedScore = Number(config.resources.oomScoreAdj) || DEFAULT_OOM_SCORE;
   const propagation = rootfsPropagation(config.mounts);
+  const ownCgroups = host.version === 2 && !security.privileged;
   const spec: OciSpec = {
     ociVersion: '1.0.2',
     process: ociProcess(config, image, {
@@ -100,10 +101,11 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
       volumes: request.volumes,
       imageSources: request.imageSources,
       idMapTrees: request.idMapTrees ?? new Set(),
+      nodeCgroups: host.version === 2 && !ownCgroups,
     }),
     annotations: await ociAnnotations(request, seccomp, host),
     linux: {
-      namespaces: ociNamespaces(pod, pid, request.targetPid, host.version === 2 && !security.privileged),
+      namespaces: ociNamespaces(pod, pid, request.targetPid, ownCgroups),
       ...userMappings(pod),
       cgroupsPath: request.cgroup,
       devices: devices.devices,

@@ -48,6 +48,14 @@ test('privileged: sysfs and cgroup are writable', () => {
   assert.ok(at(mounts, '/sys/fs/cgroup')[0]?.options?.includes('rw'));
 });
 
+test('in the node’s cgroup namespace on version 2 its cgroups are bound: a mount would set the options of all', () => {
+  const security = securityOf({ privileged: true });
+  const bound = at(of({ security, nodeCgroups: true }), '/sys/fs/cgroup')[0];
+  assert.deepEqual([bound?.type, bound?.source], ['bind', '/sys/fs/cgroup']);
+  assert.ok(bound?.options?.includes('rw'));
+  assert.equal(at(of({ security }), '/sys/fs/cgroup')[0]?.type, 'cgroup');
+});
+
 test('a read-only root makes the pod’s files read-only, the shared memory not', () => {
   const mounts = of({ security: securityOf({ readonlyRootfs: true }) });
   assert.ok(at(mounts, '/etc/resolv.conf')[0]?.options?.includes('ro'));

@@ -13,6 +13,8 @@ export interface MountContext {
   readonly imageSources: ReadonlyMap<string, string>;
   /** Container paths of id-mapped mounts whose sources have mounts below them. */
   readonly idMapTrees?: ReadonlySet<string>;
+  /** Whether the container stands in the node's cgroup namespace on version 2. */
+  readonly nodeCgroups?: boolean;
 }
 
 /** The path as the container's root has it, without `..`, doubled slashes and one at its end. */
@@ -37,11 +39,11 @@ export const byDepth = (mounts: readonly OciMount[]): OciMount[] => {
  * (contract, section 3), and of the kernel's file systems below it: who binds the node's /dev or /sys wants the node's.
  */
 export function ociMounts(context: MountContext): OciMount[] {
-  const { security, requested } = context;
+  const { requested } = context;
   const taken = new Set(requested.map((mount) => inContainer(mount.containerPath)));
   const covered = ({ destination }: OciMount) => [...taken].some((path) => isWithin(destination, path));
   const own = [
-    ...kernelMounts(context.pod, security).filter((mount) => !covered(mount)),
+    ...kernelMounts(context).filter((mount) => !covered(mount)),
     ...podFiles(context).filter(({ destination }) => !taken.has(destination)),
   ];
   const volumes = context.volumes
@@ -58,7 +60,9 @@ export function ociMounts(context: MountContext): OciMount[] {
   return byDepth([...own, ...volumes, ...binds]);
 }
 
-function kernelMounts(pod: PodOfContainer, security: SecurityContext): OciMount[] {
+const CGROUPS = '/sys/fs/cgroup';
+
+function kernelMounts({ pod, security, nodeCgroups = false }: MountContext): OciMount[] {
   const writable = security.privileged ? 'rw' : 'ro';
   return [
     { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
@@ -77,13 +81,20 @@ function kernelMounts(pod: PodOfContainer, security: SecurityContext): OciMount[
     // Of the ipc namespace that the container is in, the host's too: a node without /dev/mqueue has its queues as well.
     { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
     sysfs(pod, writable),
-    {
-      destination: '/sys/fs/cgroup',
-      type: 'cgroup',
-      source: 'cgroup',
-      options: ['nosuid', 'noexec', 'nodev', 'relatime', writable],
-    },
+    cgroups(nodeCgroups, writable),
   ];
+}
+
+/**
+ * A mount of cgroup2 from the node's cgroup namespace sets the options of the whole hierarchy: without nsdelegate and
+ * memory_recursiveprot, which systemd has set, the node would lose them (cgroups(7), and the kernel's
+ * apply_cgroup_root_flags). There the node's own mount is bound.
+ */
+function cgroups(ofNode: boolean, writable: string): OciMount {
+  const options = ['nosuid', 'noexec', 'nodev', 'relatime', writable];
+  return ofNode
+    ? { destination: CGROUPS, type: 'bind', source: CGROUPS, options: ['rbind', 'rprivate', ...options] }
+    : { destination: CGROUPS, type: 'cgroup', source: 'cgroup', options };
 }
 
 const TTY = 5;
