@@ -25,3 +25,16 @@ export async function within<T>(limitMs: number, step: Promise<T>, late: () => C
     over.abort();
   }
 }
+
+/** The outcome of work that others wait for too: the abort ends this wait, and not the work. */
+export async function joined<T>(work: Promise<T>, what: string, signal: AbortSignal): Promise<T> {
+  throwIfAborted(signal, what);
+  const { promise, reject } = Promise.withResolvers<never>();
+  const give = () => reject(abandoned(what, signal));
+  signal.addEventListener('abort', give, { once: true });
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    signal.removeEventListener('abort', give);
+  }
+}

@@ -24,6 +24,10 @@ interface Bus {
   readonly calls: Message[];
   /** What is done about calls other than the greeting's. */
   answer: (call: Message, peer: Peer) => void;
+  /** When its subscription is answered. */
+  subscribe: Promise<void>;
+  /** Another client, with its limit of the greeting. */
+  again(openMs: number): Systemd;
 }
 
 const JOB = '/org/freedesktop/systemd1/job/1';
@@ -39,7 +43,13 @@ const soon = () => AbortSignal.timeout(20_000);
 async function bus(t: TestContext, answer: Bus['answer']): Promise<Bus> {
   const directory = mkdtempSync(join(tmpdir(), 'crisp-bus-'));
   const path = join(directory, 'bus');
-  const state: Bus = { systemd: new Systemd({ socket: path, booted: true }), calls: [], answer };
+  const again = (openMs: number) => {
+    const another = new Systemd({ socket: path, booted: true, openMs });
+    t.after(() => another[Symbol.dispose]());
+    return another;
+  };
+  const systemd = new Systemd({ socket: path, booted: true });
+  const state: Bus = { systemd, calls: [], answer, subscribe: Promise.resolve(), again };
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
@@ -89,7 +99,8 @@ function serve(socket: Socket, state: Bus): void {
       const call = decodeMessage(received.subarray(0, size));
       received = received.subarray(size);
       if (call.member === 'Hello') peer.reply(call, 's', [':1.1']);
-      else if (call.member === 'AddMatch' || call.member === 'Subscribe') peer.reply(call, '', []);
+      else if (call.member === 'AddMatch') peer.reply(call, '', []);
+      else if (call.member === 'Subscribe') void state.subscribe.then(() => peer.reply(call, '', []));
       else {
         state.calls.push(call);
         state.answer(call, peer);
@@ -195,6 +206,39 @@ test('a bus that is silent is left at the abort, with its reason', async (t) => 
     });
     await assert.rejects(systemd.startScope(request, controller.signal), (error) => error === reason);
   }
+});
+
+/** A bus whose greeting of systemd waits until it is told. */
+async function slowBus(t: TestContext, openMs?: number) {
+  const gate = Promise.withResolvers<void>();
+  const state = await bus(t, (call, peer) => {
+    peer.reply(call, 'o', [JOB]);
+    done(call, peer);
+  });
+  state.subscribe = gate.promise;
+  return { systemd: openMs === undefined ? state.systemd : state.again(openMs), greet: gate.resolve };
+}
+
+test('the first caller gives up while the connection is made: those who wait beside it get theirs', async (t) => {
+  const { systemd, greet } = await slowBus(t);
+  const first = new AbortController();
+  const begun = systemd.startScope(request, first.signal);
+  const second = systemd.startScope({ ...request, name: 'crisp-pod-2.scope' }, soon());
+  first.abort(new CrispError('DeadlineExceeded', 'join cgroup: no end after 10.0 s'));
+  await assert.rejects(begun, (error) => hasCode(error, 'DeadlineExceeded'));
+  greet();
+  await second;
+});
+
+test('a systemd that never greets is an error of its own, and the next call connects anew', async (t) => {
+  const { systemd, greet } = await slowBus(t, 200);
+  await assert.rejects(systemd.startScope(request, soon()), (error) => {
+    assert.ok(hasCode(error, 'Unavailable'));
+    assert.match(`${error.message} ${error.cause}`, /has not answered/);
+    return true;
+  });
+  greet();
+  await systemd.startScope(request, soon());
 });
 
 test('no bus and no systemd are errors that say what to do', async () => {

@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { CrispError, hasCode } from '#core/errors.ts';
-import { abandoned } from './abort.ts';
+import { abandoned, joined } from './abort.ts';
 import { DBusConnection, type MethodCall, type Reply } from './dbus.ts';
 import type { Message } from './dbus-message.ts';
 import type { DBusValue } from './dbus-values.ts';
@@ -16,6 +16,9 @@ const OBJECT = '/org/freedesktop/systemd1';
 const MANAGER = `${SYSTEMD}.Manager`;
 const signalRule = (member: string): string =>
   `type='signal',sender='${SYSTEMD}',path='${OBJECT}',interface='${MANAGER}',member='${member}'`;
+
+/** How long the bus and systemd may take to greet, in ms: for whoever waits, each with a limit of their own besides. */
+const OPEN_MS = 30_000;
 
 const systemdMethod = { destination: SYSTEMD, path: OBJECT, interface: MANAGER };
 
@@ -40,13 +43,17 @@ interface JobWatch {
 export class Systemd implements SystemdUnits, Disposable {
   readonly booted: boolean;
   readonly #socket: string;
+  readonly #openMs: number;
   #bus: Promise<DBusConnection> | undefined;
   /** By unit. */
   readonly #watches = new Map<string, Set<JobWatch>>();
   readonly #listeners = new Set<() => void>();
 
   /** `socket`: the system bus. */
-  constructor(options: { readonly socket?: string; readonly booted?: boolean } = {}) {
+  constructor(
+    options: { readonly socket?: string; readonly booted?: boolean; readonly openMs?: number } = {},
+  ) {
+    this.#openMs = options.openMs ?? OPEN_MS;
     this.#socket = options.socket ?? SYSTEM_BUS;
     this.booted = options.booted ?? existsSync('/run/systemd/system');
   }
@@ -145,18 +152,38 @@ export class Systemd implements SystemdUnits, Disposable {
     }
   }
 
-  /** The connection, made once for all that wait for it. It outlives the one who asked first. */
+  /** The connection, made once for all that wait for it: whoever gives up, the first among them, ends no other's wait. */
   async #connected(what: string, signal: AbortSignal): Promise<DBusConnection> {
     if (!this.booted) {
       throw new CrispError('FailedPrecondition', `${what}: systemd is not PID 1 of this machine`, {
         hint: 'set the cgroup driver of crisp and of the kubelet to cgroupfs',
       });
     }
-    this.#bus ??= this.#open(signal).catch((error: unknown) => {
-      this.#bus = undefined;
-      throw error;
+    const bus = this.#bus ?? this.#begin();
+    this.#bus = bus;
+    return joined(bus, what, signal);
+  }
+
+  #begin(): Promise<DBusConnection> {
+    const controller = new AbortController();
+    const late = () =>
+      controller.abort(
+        new CrispError(
+          'Unavailable',
+          `the D-Bus at ${this.#socket} has not answered for ${this.#openMs / 1000} s`,
+          {
+            hint: 'see systemctl status dbus.service; systemd itself may hang: systemctl is-system-running',
+          },
+        ),
+      );
+    const timer = setTimeout(late, this.#openMs);
+    const bus = this.#open(controller.signal);
+    const settled = () => clearTimeout(timer);
+    bus.then(settled, () => {
+      settled();
+      if (this.#bus === bus) this.#bus = undefined;
     });
-    return this.#bus;
+    return bus;
   }
 
   async #open(signal: AbortSignal): Promise<DBusConnection> {

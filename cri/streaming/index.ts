@@ -40,11 +40,14 @@ export class Streaming {
 
   /** A URL that opens the session once, within a minute. Throws ResourceExhausted, Unavailable. */
   async url(session: StreamingSession): Promise<string> {
-    this.#server ??= this.#listen();
+    const server = this.#server ?? this.#listen();
+    this.#server = server;
     try {
-      return (await this.#server).url(session);
+      return (await server).url(session);
     } catch (error) {
-      if (!(error instanceof CrispError) || error.code !== 'ResourceExhausted') this.#server = undefined;
+      // Where it does not listen the next call tries again; by now one that waited beside this may have begun that.
+      const full = error instanceof CrispError && error.code === 'ResourceExhausted';
+      if (!full && this.#server === server) this.#server = undefined;
       throw error;
     }
   }
