@@ -2,6 +2,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { CrispError } from '#core/errors.ts';
+import { checkLibrary } from './c-library.ts';
 import { openCgroups } from './cgroups.ts';
 import { ProcessWatches } from './child.ts';
 import { naming } from './errno.ts';
@@ -33,9 +34,10 @@ const builtPauseProgram = fileURLToPath(new URL('../pod-sandbox/build/pause', im
 
 /**
  * Opens the kernel. To be called on the main thread before any worker of crisp is started.
- * Throws FailedPrecondition where the pause program or every cgroup hierarchy is missing.
+ * Throws FailedPrecondition where the pause program, every cgroup hierarchy or a part of the C library is missing.
  */
 export async function openKernel(options: KernelOptions = {}): Promise<Kernel> {
+  checkLibrary();
   await bearThreads();
   const watches = new ProcessWatches(readBootId());
   const program = new SealedProgram(

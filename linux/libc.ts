@@ -5,13 +5,8 @@
  *
  * A synchronous call costs 0.3 µs, an asynchronous one (libuv's pool) 60 µs: asynchronous are those that may block.
  */
-import koffi, { type KoffiFunc } from 'koffi';
-
-const libc = koffi.load(null);
-
-function bind<F extends (...args: never[]) => number>(definition: string): KoffiFunc<F> {
-  return libc.func(definition) as unknown as KoffiFunc<F>;
-}
+import koffi from 'koffi';
+import { bind, optional } from './c-library.ts';
 
 /** A path or text for C. */
 type Text = string;
@@ -101,9 +96,11 @@ export const spawnActions = {
   close: bind<(actions: Memory, fd: number) => number>(
     'int posix_spawn_file_actions_addclose(uint8_t *actions, int fd)',
   ),
-  closeFrom: bind<(actions: Memory, fd: number) => number>(
+  /** Of glibc 2.34. */
+  closeFrom: optional<(actions: Memory, fd: number) => number>(
     'int posix_spawn_file_actions_addclosefrom_np(uint8_t *actions, int fd)',
   ),
+  /** Of glibc 2.29. */
   chdir: bind<(actions: Memory, path: Text) => number>(
     'int posix_spawn_file_actions_addchdir_np(uint8_t *actions, const char *path)',
   ),

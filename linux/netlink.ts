@@ -5,8 +5,9 @@
  */
 import { closeSync } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
-import { check, refused } from './errno.ts';
+import { check } from './errno.ts';
 import { receiveBytes, sendBytes, socket } from './libc.ts';
+import { Answers, again, whole } from './netlink-dump.ts';
 
 const AF_NETLINK = 16;
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
@@ -23,9 +24,12 @@ export const NLM_F_CREATE = 0x400;
 export const NLM_F_APPEND = 0x800;
 /** The kernel's dumps come in pieces of at most 32 KiB. */
 export const RECEIVE = 1 << 16;
+/** recv(2) tells how long the datagram was, also where it did not fit. */
+export const MSG_TRUNC = 0x20;
 
 export interface NetlinkMessage {
   readonly type: number;
+  readonly flags: number;
   readonly body: Buffer;
 }
 
@@ -101,7 +105,8 @@ export function* messagesOf(
       throw new CrispError('Internal', `${what}: a netlink message of ${length} bytes in ${datagram.length}`);
     }
     const body = Buffer.from(datagram.subarray(at + HEADER, at + length));
-    yield { type: datagram.readUInt16LE(at + 4), sequence: datagram.readUInt32LE(at + 8), body };
+    const [type, flags] = [datagram.readUInt16LE(at + 4), datagram.readUInt16LE(at + 6)];
+    yield { type, flags, sequence: datagram.readUInt32LE(at + 8), body };
     at += align(length);
   }
 }
@@ -113,41 +118,53 @@ export const errnoOfAnswer = ({ body }: NetlinkMessage): number => -body.readInt
 export const openNetlink = (protocol: number): number =>
   check(socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), 'open a netlink socket');
 
+/** How a socket is spoken to; each returns what the system call does. */
+export interface NetlinkTransport {
+  send(bytes: Uint8Array): number;
+  receive(buffer: Buffer): number;
+  close(): void;
+}
+
+function transportOf(fd: number): NetlinkTransport {
+  return {
+    send: (bytes) => sendBytes(fd, bytes, bytes.length, 0),
+    receive: (buffer) => receiveBytes(fd, buffer, buffer.length, MSG_TRUNC),
+    close: () => closeSync(fd),
+  };
+}
+
 /** A socket in the network namespace of the calling thread. */
 export class Netlink implements Disposable {
-  readonly #fd: number;
+  readonly #transport: NetlinkTransport;
   readonly #buffer = Buffer.alloc(RECEIVE);
   #sequence = 0;
 
-  constructor(protocol = NETLINK_ROUTE) {
-    this.#fd = openNetlink(protocol);
+  constructor(protocol = NETLINK_ROUTE, transport = transportOf(openNetlink(protocol))) {
+    this.#transport = transport;
   }
 
-  /** Sends one request; returns what was dumped (with NLM_F_DUMP) or nothing (NLM_F_ACK). `what` names it in errors. */
+  /**
+   * Sends one request; returns what was dumped (with NLM_F_DUMP) or nothing (NLM_F_ACK). `what` names it in errors. A dump
+   * that was interrupted by changes is asked for again; throws Aborted where that does not end.
+   */
   request(what: string, type: number, flags: number, body: Uint8Array): NetlinkMessage[] {
-    const sequence = ++this.#sequence;
-    const bytes = encodeRequest(type, flags, sequence, body);
-    check(sendBytes(this.#fd, bytes, bytes.length, 0), what);
-    const messages: NetlinkMessage[] = [];
-    for (;;) {
-      const length = check(receiveBytes(this.#fd, this.#buffer, RECEIVE, 0), what);
-      if (this.#take(what, this.#buffer.subarray(0, length), sequence, messages)) return messages;
+    for (let tries = 1; ; tries++) {
+      const answers = this.#ask(what, type, flags, body);
+      if (!again(what, answers, tries)) return answers.messages;
     }
   }
 
-  /** Reads the messages of one datagram; true at the end of the answer. */
-  #take(what: string, datagram: Buffer, sequence: number, messages: NetlinkMessage[]): boolean {
-    for (const message of messagesOf(what, datagram)) {
-      if (message.sequence !== sequence) continue;
-      if (message.type === NLMSG_DONE) return true;
-      if (message.type !== NLMSG_ERROR) messages.push(message);
-      else if (errnoOfAnswer(message) === 0) return true;
-      else throw refused(what, errnoOfAnswer(message));
+  #ask(what: string, type: number, flags: number, body: Uint8Array): Answers {
+    const sequence = ++this.#sequence;
+    const answers = new Answers();
+    check(this.#transport.send(encodeRequest(type, flags, sequence, body)), what);
+    for (;;) {
+      const length = check(this.#transport.receive(this.#buffer), what);
+      if (answers.take(what, whole(what, this.#buffer, length), sequence)) return answers;
     }
-    return false;
   }
 
   [Symbol.dispose](): void {
-    closeSync(this.#fd);
+    this.#transport.close();
   }
 }

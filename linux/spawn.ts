@@ -2,7 +2,7 @@
  * Processes are made by posix_spawn: libuv's fork grows slower with the daemon's memory, and lets go of neither the
  * signal mask of the thread nor of descriptors that some library opened without O_CLOEXEC.
  */
-import { closeSync, existsSync } from 'node:fs';
+import { closeSync, existsSync, readdirSync } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
 import { check, checkReturned, refused } from './errno.ts';
 import {
@@ -54,7 +54,10 @@ export function makePipe(): { read: number; write: number } {
  * Starts a program in a session of its own, with default signals, an empty mask and only the named descriptors, and
  * returns its pid. Blocks this thread for some 0.2 ms. The caller must reap it. Callable from any thread.
  */
-export function spawnProcess(plan: SpawnPlan): number {
+export function spawnProcess(
+  plan: SpawnPlan,
+  library: Pick<typeof spawnActions, 'closeFrom'> = spawnActions,
+): number {
   const what = `start ${plan.program}`;
   refuseNul(plan, what);
   const highest = Math.max(2, ...plan.descriptors.keys());
@@ -68,7 +71,7 @@ export function spawnProcess(plan: SpawnPlan): number {
     for (let number = 0; number <= highest; number++) {
       prepareDescriptor(actions, number, plan.descriptors.get(number), highest, moved, what);
     }
-    checkReturned(spawnActions.closeFrom(actions, highest + 1), what);
+    closeAbove(actions, highest, library.closeFrom, what);
     if (plan.cwd !== undefined) checkReturned(spawnActions.chdir(actions, plan.cwd), what);
     return start(plan, actions, attributes, what);
   } finally {
@@ -76,6 +79,25 @@ export function spawnProcess(plan: SpawnPlan): number {
     spawnAttributes.destroy(attributes);
     for (const fd of moved) closeSync(fd);
   }
+}
+
+/**
+ * A C library before glibc 2.34 closes no descriptors from a number on: those that are open now are named one by one.
+ * What another thread opens meanwhile without O_CLOEXEC slips through; Node and crisp open nothing so. To close what is
+ * not open any more is no error there (spawni.c).
+ */
+function closeAbove(
+  actions: Uint8Array,
+  highest: number,
+  closeFrom: typeof spawnActions.closeFrom,
+  what: string,
+): void {
+  if (closeFrom) {
+    checkReturned(closeFrom(actions, highest + 1), what);
+    return;
+  }
+  for (const number of readdirSync('/proc/thread-self/fd').map(Number))
+    if (number > highest) checkReturned(spawnActions.close(actions, number), what);
 }
 
 function prepareAttributes(attributes: Uint8Array, what: string): void {

@@ -9,15 +9,16 @@ import { asynchronous, lastErrno, receiveBytes, sendBytes } from './libc.ts';
 import {
   encodeRequest,
   errnoOfAnswer,
+  MSG_TRUNC,
   messagesOf,
   type NetlinkMessage,
   type NetlinkRequest,
   NLM_F_ACK,
   NLM_F_DUMP,
-  NLMSG_DONE,
   NLMSG_ERROR,
   RECEIVE,
 } from './netlink.ts';
+import { Answers, again, whole } from './netlink-dump.ts';
 
 const MSG_DONTWAIT = 0x40;
 
@@ -54,19 +55,22 @@ export class WaitingNetlink implements Disposable {
     if (due.size > 0) throw new CrispError('Internal', `${what}: the kernel has answered only in part`);
   }
 
-  /** All that the request asks for. */
+  /** All that the request asks for, as of one time: see `Netlink.request`. */
   async dump(what: string, type: number, body: Uint8Array): Promise<NetlinkMessage[]> {
+    for (let tries = 1; ; tries++) {
+      const answers = await this.#dumpOnce(what, type, body);
+      if (!again(what, answers, tries)) return answers.messages;
+    }
+  }
+
+  async #dumpOnce(what: string, type: number, body: Uint8Array): Promise<Answers> {
     const sequence = ++this.#sequence;
+    const answers = new Answers();
     await this.#send(what, encodeRequest(type, NLM_F_DUMP, sequence, body));
-    const found: NetlinkMessage[] = [];
     for (;;) {
-      const length = checkOutcome(await asynchronous(receiveBytes, this.#fd, this.#buffer, RECEIVE, 0), what);
-      for (const message of messagesOf(what, this.#buffer.subarray(0, length))) {
-        if (message.sequence !== sequence) continue;
-        if (message.type === NLMSG_DONE) return found;
-        if (message.type === NLMSG_ERROR) throw refused(what, errnoOfAnswer(message));
-        found.push(message);
-      }
+      const received = await asynchronous(receiveBytes, this.#fd, this.#buffer, RECEIVE, MSG_TRUNC);
+      const datagram = whole(what, this.#buffer, checkOutcome(received, what));
+      if (answers.take(what, datagram, sequence)) return answers;
     }
   }
 
@@ -78,8 +82,8 @@ export class WaitingNetlink implements Disposable {
 
   /** undefined: there is nothing more. */
   #received(what: string): Buffer | undefined {
-    const length = receiveBytes(this.#fd, this.#buffer, RECEIVE, MSG_DONTWAIT);
-    if (length >= 0) return this.#buffer.subarray(0, length);
+    const length = receiveBytes(this.#fd, this.#buffer, RECEIVE, MSG_DONTWAIT | MSG_TRUNC);
+    if (length >= 0) return whole(what, this.#buffer, length);
     const errno = errnoName(lastErrno());
     if (errno === 'EAGAIN') return undefined;
     throw refused(what, errno);
