@@ -116,6 +116,10 @@ export const schema = section('', {
   }),
   cni: section('Pod network.', {
     conf_dir: path('/etc/cni/net.d', 'Directory of network configurations; the first by name counts.'),
+    network: text('', 'Name of the network that counts, in whichever file; empty: that of the first file.', {
+      pattern: /^([A-Za-z0-9][A-Za-z0-9_.-]*)?$/,
+      expected: 'the name of a network, or ""',
+    }),
     bin_dirs: list(
       ['/opt/cni/bin', '/usr/lib/cni'],
       'Directories of CNI plugins, searched in order.',

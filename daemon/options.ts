@@ -89,6 +89,7 @@ export function podOptions(
     defaultSysctls: config.container.defaultSysctls,
     network: {
       confDir: config.cni.confDir,
+      name: config.cni.network,
       binDirs: config.cni.binDirs,
       environment: PLUGIN_ENV,
       template: config.cni.template,

@@ -73,7 +73,7 @@ export async function openPodSandboxes(
   const context: Context = {
     ...undoing,
     sandboxes,
-    networks: new ConfDirectory(network.confDir, log, kernel.inotify),
+    networks: new ConfDirectory(network.confDir, log, kernel.inotify, network.name),
     leaks: sandboxLeaks(undoing, options.root),
     ranges: { confDir: network.confDir, template: network.template ?? '' },
     networkWay: network.native ?? 'exec',

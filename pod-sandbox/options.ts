@@ -40,6 +40,8 @@ export const defaultDeadlines: Deadlines = {
 export interface NetworkOptions {
   /** Directory of CNI configurations; the first by name counts. May be missing. */
   readonly confDir: string;
+  /** Of the network that counts; absent or empty: that of the first file by name. */
+  readonly name?: string;
   /** Directories of CNI plugins, searched in order. */
   readonly binDirs: readonly string[];
   /** Environment of the plugins besides CNI_*: PATH at least. */

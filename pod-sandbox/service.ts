@@ -183,7 +183,7 @@ export class PodService implements PodSandboxes {
   }
 
   async #make(key: string, request: RunRequest, op: Operation): Promise<SandboxId> {
-    const { sandboxes, networks } = this.#context;
+    const { sandboxes, networks, deadlines } = this.#context;
     const holder = sandboxes.byName(key);
     if (holder && isReady(holder)) {
       if (sameRequest(holder, request)) return holder.id;
@@ -196,7 +196,7 @@ export class PodService implements PodSandboxes {
     if (holder) await this.remove(holder.id, op);
     const ownNetwork = request.config.linux.security.namespaces.network === 'pod';
     const network = ownNetwork
-      ? await op.stage('network configuration', () => networks.current())
+      ? await op.deadline('network configuration', deadlines.files, () => networks.current())
       : undefined;
     const attempts = sandboxes.list().filter(({ config }) => samePod(config, request.config));
     const createdAt = createdAfter(attempts.map((record) => record.createdAt));

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
@@ -17,8 +18,8 @@ async function directory(t: TestContext): Promise<string> {
   return path;
 }
 
-function open(t: TestContext, path: string): ConfDirectory {
-  const networks = new ConfDirectory(path, silentLog, new Inotify(silentLog));
+function open(t: TestContext, path: string, network = ''): ConfDirectory {
+  const networks = new ConfDirectory(path, silentLog, new Inotify(silentLog), network);
   t.after(() => networks.close());
   return networks;
 }
@@ -58,4 +59,50 @@ test('a change is seen without being asked for', async (t) => {
   await networks.refresh();
   await writeFile(join(path, '10.conflist'), conf('a'));
   while (!networks.status().ready) await new Promise((resolve) => setTimeout(resolve, 5));
+});
+
+test('what is no regular file is passed over and named, and nothing waits for it', async (t) => {
+  const path = await directory(t);
+  await symlink('/nowhere/at/all', join(path, '01-dangling.conflist'));
+  await symlink('02-loop.conf', join(path, '02-loop.conf'));
+  await mkdir(join(path, '03-directory.conflist'));
+  execFileSync('mkfifo', [join(path, '04-fifo.conflist')]);
+  const networks = open(t, path);
+  await assert.rejects(
+    networks.current(),
+    /passed over: 01-dangling.conflist: .*nowhere; 02-loop.conf: .*; 03-directory.conflist: a directory; 04-fifo.conflist: a FIFO/,
+  );
+  assert.ok(networks.status().message.includes('04-fifo.conflist'));
+  await writeFile(join(path, 'real'), conf('a'));
+  await symlink('real', join(path, '05-link.conflist'));
+  assert.equal((await networks.current()).name, 'a');
+  assert.ok(networks.status().ready);
+});
+
+test('of a .conf and a .conflist the first by name counts, bytes in order', async (t) => {
+  const path = await directory(t);
+  const single = JSON.stringify({ cniVersion: '0.3.1', name: 'single', type: 'ptp' });
+  await writeFile(join(path, '10-x.conflist'), conf('list'));
+  await writeFile(join(path, '10-x.conf'), single);
+  await writeFile(join(path, 'Z.conflist'), conf('upper'));
+  const networks = open(t, path);
+  assert.equal((await networks.current()).name, 'single');
+  await rm(join(path, '10-x.conf'));
+  assert.equal((await networks.current()).name, 'list');
+  await rm(join(path, '10-x.conflist'));
+  await writeFile(join(path, 'a.conflist'), conf('lower'));
+  assert.equal((await networks.current()).name, 'upper');
+});
+
+test('a pinned network is found by its name, whatever stands before it', async (t) => {
+  const path = await directory(t);
+  await writeFile(join(path, '01-broken.conflist'), '{');
+  await writeFile(join(path, '10-a.conflist'), conf('a'));
+  const networks = open(t, path, 'b');
+  await assert.rejects(networks.current(), /no CNI network b .*01-broken.*10-a.conflist has a/);
+  assert.equal(networks.status().ready, false);
+  await writeFile(join(path, '20-b.conflist'), conf('b'));
+  assert.equal((await networks.current()).name, 'b');
+  await writeFile(join(path, '05-b.conflist'), conf('b'));
+  assert.match((await networks.current()).source, /05-b/);
 });

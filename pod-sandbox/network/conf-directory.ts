@@ -1,12 +1,12 @@
 /**
- * The directory of CNI configurations. The first file by name with a known ending decides; a broken one is not passed
- * over for the next, for that would put pods on another network than the administrator meant.
+ * The directory of CNI configurations. The first file by name decides, or the one that has the pinned network. A broken
+ * one is not passed over for the next, for that would put pods on another network than the administrator meant.
  */
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename } from 'node:path';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
-import type { Log } from '#core/operation.ts';
+import { type Log, withDeadline } from '#core/operation.ts';
 import type { FileWatch, Inotify } from '#linux/inotify.ts';
+import { type ConfFile, listConfFiles, readConfFile } from './conf-files.ts';
 import { type NetworkConfig, parseNetworkConfig } from './conflist.ts';
 
 export interface NetworkStatus {
@@ -16,9 +16,8 @@ export interface NetworkStatus {
   readonly message: string;
 }
 
-const ENDINGS = ['.conflist', '.conf', '.json'];
-/** Bytes. No real configuration comes near. */
-const MAX_SIZE = 1024 * 1024;
+/** Milliseconds of one look. */
+const LOOK_MS = 10_000;
 /** The longest trust in a watch, in ms: the kernel drops events that it has no room for. */
 const TRUST_MS = 10_000;
 
@@ -26,9 +25,12 @@ type State = { readonly config: NetworkConfig } | { readonly error: CrispError }
 
 export class ConfDirectory {
   readonly #directory: string;
+  readonly #network: string;
   readonly #log: Log;
   #state: State;
-  /** Name, inode, size and time of the file that was parsed last. */
+  /** What was passed over at the last look. */
+  #skipped = '';
+  /** Of the files that were parsed last. */
   #stamp = '';
   readonly #inotify: Pick<Inotify, 'watch'>;
   #watcher: FileWatch | undefined;
@@ -38,7 +40,9 @@ export class ConfDirectory {
   #next: Promise<void> | undefined;
   #closed = false;
 
-  constructor(directory: string, log: Log, inotify: Pick<Inotify, 'watch'>) {
+  /** `network`: the name of the one that counts; empty: the first by file name. */
+  constructor(directory: string, log: Log, inotify: Pick<Inotify, 'watch'>, network = '') {
+    this.#network = network;
     this.#directory = directory;
     this.#inotify = inotify;
     this.#log = log;
@@ -84,26 +88,51 @@ export class ConfDirectory {
     return this.#looking;
   }
 
-  /** Parses only what has changed. */
+  /** A file system that does not answer is an error like another. */
   async #look(): Promise<void> {
     this.#watch();
     this.#lookedAt = performance.now();
     try {
-      const names = (await readdir(this.#directory)).filter((name) =>
-        ENDINGS.some((end) => name.endsWith(end)),
+      await withDeadline('read the CNI configuration', LOOK_MS, new AbortController().signal, () =>
+        this.#read(),
       );
-      const first = names.sort()[0];
-      if (first === undefined) return this.#take('', { error: this.#missing() });
-      const path = join(this.#directory, first);
-      const { ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true });
-      const stamp = [first, ino, size, mtimeNs, ctimeNs].join(' ');
-      if (stamp === this.#stamp) return;
-      if (size > MAX_SIZE)
-        throw new CrispError('NetworkFailed', `CNI configuration ${path} has ${size} bytes`);
-      this.#take(stamp, { config: parseNetworkConfig(path, await readFile(path, 'utf8')) });
     } catch (error) {
       this.#take('', { error: this.#failure(error) });
     }
+  }
+
+  /** Parses only what has changed. */
+  async #read(): Promise<void> {
+    const { files, skipped } = await listConfFiles(this.#directory, this.#network === '');
+    this.#skip(skipped);
+    if (files.length === 0) return this.#take('', { error: this.#missing() });
+    const stamp = files.map((file) => file.stamp).join('\n');
+    if (stamp === this.#stamp) return;
+    this.#take(stamp, { config: this.#network === '' ? await parsed(files[0]) : await this.#named(files) });
+  }
+
+  /** The network that is pinned by its name; files that cannot be read matter only where no other has it. */
+  async #named(files: readonly ConfFile[]): Promise<NetworkConfig> {
+    const others: string[] = [];
+    for (const file of files) {
+      try {
+        const config = await parsed(file);
+        if (config.name === this.#network) return config;
+        others.push(`${basename(file.path)} has ${config.name}`);
+      } catch (error) {
+        others.push(describeError(error));
+      }
+    }
+    const message = `no CNI network ${this.#network} in ${this.#directory}: ${others.join('; ')}`;
+    throw new CrispError('NetworkFailed', message, { hint: 'see cni.network, and the names in the files' });
+  }
+
+  #skip(skipped: readonly string[]): void {
+    const text = skipped.join('; ');
+    if (text === this.#skipped) return;
+    this.#skipped = text;
+    if (text !== '')
+      this.#log.warn({ directory: this.#directory, skipped }, 'no CNI configurations: passed over');
   }
 
   #take(stamp: string, state: State): void {
@@ -137,7 +166,8 @@ export class ConfDirectory {
   }
 
   #missing(): CrispError {
-    return new CrispError('NetworkFailed', `no CNI configuration in ${this.#directory}`, {
+    const skipped = this.#skipped === '' ? '' : ` (passed over: ${this.#skipped})`;
+    return new CrispError('NetworkFailed', `no CNI configuration in ${this.#directory}${skipped}`, {
       hint: 'install a network add-on, or put a .conflist there',
     });
   }
@@ -148,4 +178,9 @@ export class ConfDirectory {
     const message = `CNI configuration in ${this.#directory} cannot be read: ${describeError(error)}`;
     return new CrispError('NetworkFailed', message, { cause: error });
   }
+}
+
+async function parsed(file: ConfFile | undefined): Promise<NetworkConfig> {
+  if (!file) throw new CrispError('Internal', 'no CNI configuration to be read');
+  return parseNetworkConfig(file.path, await readConfFile(file));
 }

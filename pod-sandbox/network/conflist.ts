@@ -1,6 +1,6 @@
 /** CNI configurations: one file, parsed and checked. Which file counts, and when it is read, is in `conf-directory.ts`. */
 import { CrispError } from '#core/errors.ts';
-import { type CniVersion, cniVersions, excerpt, isCniVersion } from './result.ts';
+import { type CniVersion, cniVersions, excerpt } from './result.ts';
 
 /** One plugin's configuration as it stands in the file; `type` is a checked program name. */
 export interface PluginConfig {
@@ -52,18 +52,18 @@ export function parseNetworkConfig(source: string, text: string): NetworkConfig 
   };
 }
 
+/** What a file without a version, or with an empty one, means to the plugins. */
+const NO_VERSION: CniVersion = '0.1.0';
+
 /** From CNI 1.1 on `cniVersions` lists alternatives; the highest that crisp speaks is chosen. */
 function versionOf(source: string, value: Readonly<Record<string, unknown>>): CniVersion {
-  const offered = Array.isArray(value['cniVersions'])
-    ? [value['cniVersion'], ...value['cniVersions']]
-    : [value['cniVersion']];
+  const { cniVersion, cniVersions: listed } = value;
+  const alternatives: readonly unknown[] = Array.isArray(listed) ? listed : [];
+  const offered = [cniVersion, ...alternatives];
   const version = cniVersions.findLast((known) => offered.includes(known));
-  if (isCniVersion(version)) return version;
-  throw invalid(
-    source,
-    `has cniVersion ${shown(value['cniVersion'])}`,
-    `write one of ${cniVersions.join(', ')}`,
-  );
+  if (version !== undefined) return version;
+  if ((cniVersion === undefined || cniVersion === '') && alternatives.length === 0) return NO_VERSION;
+  throw invalid(source, `has cniVersion ${shown(cniVersion)}`, `write one of ${cniVersions.join(', ')}`);
 }
 
 function checkPlugin(source: string, plugin: unknown, index: number): PluginConfig {

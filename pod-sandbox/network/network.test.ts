@@ -44,8 +44,8 @@ test('a broken configuration is refused with its file and the field', () => {
   for (const text of ['', '{', '[]', 'null']) refuses(() => parseNetworkConfig(file, text), file);
   refuses(() => conflist({ name: undefined }), file, 'name');
   refuses(() => conflist({ name: '../x' }), '../x');
-  refuses(() => conflist({ cniVersion: '0.2.0' }), '0.2.0');
-  refuses(() => conflist({ cniVersion: undefined }), 'cniVersion');
+  for (const cniVersion of ['2.0.0', '0.3', 1, null]) refuses(() => conflist({ cniVersion }), 'cniVersion');
+  refuses(() => conflist({ cniVersion: undefined, cniVersions: ['9.0.0'] }), 'cniVersion');
   refuses(() => conflist({ plugins: [] }), 'no plugins');
   refuses(() => conflist({ plugins: [7] }), 'plugins[0]');
   for (const type of ['../../bin/sh', '/bin/sh', '..', '', 7])
@@ -80,6 +80,43 @@ test('results are converted to the version of the list', () => {
     address: 'fd00::5/64',
     interface: 2,
   });
+});
+
+test('old files: no version, an empty one, 0.1.0 and 0.2.0 are taken', () => {
+  const versions = [undefined, '', '0.1.0', '0.2.0'].map((cniVersion) => conflist({ cniVersion }).cniVersion);
+  assert.deepEqual(versions, ['0.1.0', '0.1.0', '0.1.0', '0.2.0']);
+});
+
+test('an answer in the form of 0.2.0 is taken, and a plugin that wants that form gets it', () => {
+  const text = JSON.stringify({
+    ip4: { ip: '10.1.0.5/24', gateway: '10.1.0.1', routes: [{ dst: '0.0.0.0/0' }] },
+    ip6: { ip: 'fd00::5/64' },
+    dns: {},
+  });
+  const result = parseResult(text, '1.0.0');
+  assert.deepEqual(result, {
+    cniVersion: '1.0.0',
+    interfaces: [],
+    ips: [{ address: '10.1.0.5/24', gateway: '10.1.0.1' }, { address: 'fd00::5/64' }],
+    routes: [{ gw: '10.1.0.1', dst: '0.0.0.0/0' }],
+    dns: {},
+  });
+  assert.deepEqual(podIps(result), ['10.1.0.5', 'fd00::5']);
+  const old = planAttachment(conflist({ cniVersion: '0.2.0' }), {
+    id: newSandboxId(),
+    config: sampleConfig(),
+    cgroup: '/x',
+  });
+  const { prevResult } = JSON.parse(pluginInput('ADD', { type: 'a' }, old, parseResult(text, '0.2.0')));
+  assert.deepEqual(prevResult, {
+    cniVersion: '0.2.0',
+    ip4: { ip: '10.1.0.5/24', gateway: '10.1.0.1', routes: [{ gw: '10.1.0.1', dst: '0.0.0.0/0' }] },
+    ip6: { ip: 'fd00::5/64' },
+    dns: {},
+  });
+  assert.ok(!('prevResult' in JSON.parse(pluginInput('DEL', { type: 'a' }, old, result))));
+  for (const ip4 of [7, {}, { ip: '10.0.0.1' }, { ip: '10.0.0.1/33' }, []])
+    refuses(() => parseResult(JSON.stringify({ ip4 }), '1.0.0'));
 });
 
 test('nonsense from a plugin is never believed', () => {

@@ -1,8 +1,9 @@
 /** The node's range of pod addresses: where a template is set, the CNI configuration that is made from it. */
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CrispError, errnoOf } from '#core/errors.ts';
+import { CrispError, describeError, errnoOf } from '#core/errors.ts';
 import type { Files } from '#linux/kernel.ts';
+import { readRegular } from './conf-files.ts';
 import { parseNetworkConfig } from './conflist.ts';
 import { fillTemplate, parseCidrs } from './template.ts';
 
@@ -36,18 +37,18 @@ export async function setPodRanges(
       hint: 'correct the template: it must be a conflist once its words are replaced',
     });
   }
-  if ((await readFile(path, 'utf8').catch(() => '')) === config) return;
+  if ((await readRegular(path).catch(() => '')) === config) return;
   await mkdir(confDir, { recursive: true, mode: 0o755 });
   await files.writeAtomic(path, config, { mode: 0o644, durable: true });
 }
 
 async function readTemplate(path: string): Promise<string> {
   try {
-    return await readFile(path, 'utf8');
+    return await readRegular(path);
   } catch (error) {
     throw new CrispError(
       'FailedPrecondition',
-      `cni.template ${path} cannot be read: ${errnoOf(error) ?? error}`,
+      `cni.template ${path} cannot be read: ${errnoOf(error) ?? describeError(error)}`,
       {
         cause: error,
         hint: 'name a readable file, or set no template',

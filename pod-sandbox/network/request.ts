@@ -5,6 +5,7 @@ import type { Attachment } from './attachment.ts';
 import { bandwidthOf } from './bandwidth.ts';
 import type { NetworkConfig, PluginConfig } from './conflist.ts';
 import { isNative } from './native.ts';
+import { isOldVersion, toOldForm } from './old-result.ts';
 import { type CniResult, hasResultInDel } from './result.ts';
 
 export type CniCommand = 'ADD' | 'DEL';
@@ -101,6 +102,6 @@ export function pluginInput(
     name,
     cniVersion,
     ...(given.length > 0 ? { runtimeConfig: Object.fromEntries(given) } : {}),
-    ...(withResult ? { prevResult: previous } : {}),
+    ...(withResult ? { prevResult: isOldVersion(cniVersion) ? toOldForm(previous) : previous } : {}),
   });
 }

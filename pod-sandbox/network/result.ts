@@ -4,16 +4,17 @@
  */
 import { isIP } from 'node:net';
 import { CrispError } from '#core/errors.ts';
+import { fromOldForm, isOldForm } from './old-result.ts';
 
-export type CniVersion = '0.3.0' | '0.3.1' | '0.4.0' | '1.0.0' | '1.1.0';
+export const cniVersions = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'] as const;
 
-export const cniVersions: readonly CniVersion[] = ['0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'];
+export type CniVersion = (typeof cniVersions)[number];
 
 export const isCniVersion = (text: unknown): text is CniVersion =>
   cniVersions.some((known) => known === text);
 
 /** Whether `prevResult` is part of DEL and CHECK (CNI 0.4.0 brought it). */
-export const hasResultInDel = (version: CniVersion): boolean => !version.startsWith('0.3.');
+export const hasResultInDel = (version: CniVersion): boolean => !/^0\.[123]\./.test(version);
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -32,14 +33,15 @@ const isObjects = (value: unknown): value is readonly Json[] => Array.isArray(va
 /** Parses what ADD printed into the wanted version's form; throws NetworkFailed with the reason, without the culprit. */
 export function parseResult(text: string, wanted: CniVersion): CniResult {
   if (text.trim() === '') throw nonsense('it printed nothing where a result was due');
-  let value: unknown;
+  let printed: unknown;
   try {
-    value = JSON.parse(text);
+    printed = JSON.parse(text);
   } catch {
     throw nonsense(`it printed no JSON: ${excerpt(text)}`);
   }
-  if (!isObject(value)) throw nonsense('it printed JSON that is no object');
-  const version = value['cniVersion'] ?? wanted;
+  if (!isObject(printed)) throw nonsense('it printed JSON that is no object');
+  const value = isOldForm(printed) ? fromOldForm(printed) : printed;
+  const version = value['cniVersion'] || wanted;
   if (!isCniVersion(version)) throw nonsense(`its result has cniVersion ${excerpt(String(version))}`);
   const interfaces = value['interfaces'] ?? [];
   if (!isObjects(interfaces)) throw nonsense('interfaces of its result is no list of objects');
