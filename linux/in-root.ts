@@ -17,6 +17,16 @@ function openInside(rootFd: number, path: string, flags: number): number {
   return check(openat2(rootFd, path, how), `open ${path} inside the root`);
 }
 
+/** O_PATH; undefined where there is nothing. Other refusals (too many open files) must not look like a missing file. */
+function find(rootFd: number, path: string): number | undefined {
+  try {
+    return openInside(rootFd, path, O_PATH);
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(errnoOf(error) ?? '')) return undefined;
+    throw error;
+  }
+}
+
 function withRoot<T>(root: string, act: (fd: number) => T): T {
   const fd = openSync(root, constants.O_DIRECTORY | constants.O_RDONLY | O_PATH);
   try {
@@ -33,12 +43,8 @@ function withRoot<T>(root: string, act: (fd: number) => T): T {
  */
 export function readInRoot(root: string, path: string, limit: number): Buffer | undefined {
   return withRoot(root, (rootFd) => {
-    let holder: number;
-    try {
-      holder = openInside(rootFd, path, O_PATH);
-    } catch {
-      return undefined;
-    }
+    const holder = find(rootFd, path);
+    if (holder === undefined) return undefined;
     const refuse = (why: string) =>
       new CrispError('InvalidArgument', `/${path} inside the root ${why}`, { hint: 'mend the image' });
     let fd: number | undefined;
@@ -61,13 +67,8 @@ export function readInRoot(root: string, path: string, limit: number): Buffer | 
 /** The real path on the host of what a path inside the root leads to, of any kind; undefined where there is nothing. */
 export function pathInRoot(root: string, path: string): string | undefined {
   return withRoot(root, (rootFd) => {
-    let fd: number;
-    try {
-      fd = openInside(rootFd, path, O_PATH);
-    } catch (error) {
-      if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(errnoOf(error) ?? '')) return undefined;
-      throw error;
-    }
+    const fd = find(rootFd, path);
+    if (fd === undefined) return undefined;
     try {
       return readlinkSync(held(fd));
     } finally {

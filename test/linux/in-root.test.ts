@@ -43,7 +43,8 @@ test('what is no regular file inside a root is not opened, and refused by name',
         hasCode(error, 'InvalidArgument') && error.message.startsWith(`/${path} inside the root is a`),
     );
   }
-  for (const path of ['etc', 'etc/none']) assert.equal(readInRoot(root, path, 100), undefined, path);
+  for (const path of ['etc', 'etc/none', 'etc/passwd/x'])
+    assert.equal(readInRoot(root, path, 100), undefined, path);
   await sleep(20); // whoever was woken by an open has found by now that nobody reads
   assert.equal(await pipe.first(), '1');
 });
@@ -80,6 +81,11 @@ test('a file of an image is read whole or refused, not cut', (t) => {
     () => readInRoot(root, 'passwd', 18),
     (error) => hasCode(error, 'InvalidArgument') && /\/passwd .*larger than 18 bytes/.test(error.message),
   );
+});
+
+test('a refusal that says nothing of the file does not make it a missing one', (t) => {
+  const root = scratch(t);
+  assert.throws(() => readInRoot(root, 'x'.repeat(300), 100), /ENAMETOOLONG/);
 });
 
 test('directories are made inside the root, also where a link of it leads to nothing', (t) => {
