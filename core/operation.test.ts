@@ -32,13 +32,14 @@ test('a stage gives its value and is recorded', async () => {
   ]);
 });
 
-test('the stage of an error is that which has thrown it, not one of the rollback behind it', async () => {
+test('the stage of an error is that in which it has arisen, not one of the rollback behind it', async () => {
   const op = new Operation('RunPodSandbox');
   const cause = new Error('no address');
   await assert.rejects(op.stage('network', () => op.stage('CNI ADD', fails(cause))));
+  await assert.rejects(op.stage('release', fails(cause)));
   await assert.rejects(op.detached('rollback').stage('undo network', fails(new Error('no such plugin'))));
-  assert.equal(op.stageOf(cause), 'network');
-  assert.equal(op.stageOf(new CrispError('Internal', 'not made', { cause })), 'network');
+  assert.equal(op.stageOf(cause), 'CNI ADD');
+  assert.equal(op.stageOf(new CrispError('Internal', 'not made', { cause })), 'CNI ADD');
   assert.equal(op.stageOf(new Error('of nowhere')), 'CNI ADD');
   assert.equal(new Operation('x').stageOf(cause), undefined);
 });

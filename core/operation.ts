@@ -92,13 +92,16 @@ export class Operation {
     }
   }
 
-  /** The name of the outermost stage that has thrown the error or a cause of it; a failed rollback behind it is none. */
+  /**
+   * The name of the stage in which the error, or a cause of it, has arisen: the first that has thrown it. Stages beside it
+   * that it has ended, and a failed rollback behind it, come later.
+   */
   stageOf(error: unknown): string | undefined {
     const causes = new Set<unknown>();
     for (let at = error; at !== undefined && !causes.has(at); at = at instanceof Error ? at.cause : undefined)
       causes.add(at);
     const failed = this.stages.filter((stage) => stage.failed);
-    return (failed.findLast((stage) => causes.has(stage.error)) ?? failed[0])?.name;
+    return (failed.find((stage) => causes.has(stage.error)) ?? failed[0])?.name;
   }
 
   /** A stage with an end: when `limitMs` passes or the client goes, the step's signal aborts and the error names all. */

@@ -1,6 +1,6 @@
 /** Section 9 of the kubelet's contract, where no other suite holds it: a node without a network, ports. */
 import assert from 'node:assert/strict';
-import { renameSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import test from 'node:test';
@@ -30,6 +30,27 @@ test('without a CNI configuration: NetworkReady is false, the daemon starts, pod
   const { podSandboxId } = await node.client.RunPodSandbox({ config });
   const { status } = await node.client.PodSandboxStatus({ podSandboxId });
   assert.match(status?.network?.ip ?? '', /^10\.234\./);
+});
+
+test('a misspelt plugin: the error names the stage of the network, the log says it once, no pod is left behind', async () => {
+  const right = readFileSync(file, 'utf8');
+  writeFileSync(file, right.replace('"bridge"', '"brigde"'));
+  const config = node.podConfig({}, { network: POD });
+  const before = (await node.client.ListPodSandbox({})).items.length;
+  await refused(
+    node.client.RunPodSandbox({ config }),
+    'Internal',
+    /brigde.*\(RunPodSandbox, stage network, after/,
+  );
+  const warnings = await until('the log says it', () => {
+    const lines = readFileSync(node.daemon.logFile, 'utf8').split('\n');
+    const told = lines.filter((line) => line.includes('brigde') && /"level":"?(warn|error|40|50)/.test(line));
+    return told.some((line) => line.includes('"failed"')) ? told : undefined;
+  });
+  assert.equal(warnings.length, 1, warnings.join('\n'));
+  assert.equal((await node.client.ListPodSandbox({})).items.length, before);
+  writeFileSync(file, right);
+  await node.client.RunPodSandbox({ config });
 });
 
 const serving = ['sh', '-c', 'while :; do echo served | nc -l -p 8080; done'];

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { CrispError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
-import type { PodSandboxes, PodSandboxOptions } from '#pod-sandbox/index.ts';
+import { type Log, silentLog } from '#core/operation.ts';
+import { noContainers, type PodSandboxes, type PodSandboxOptions } from '#pod-sandbox/index.ts';
 import { Stand } from './stand.ts';
 
 const exec = (stand: Stand): Partial<PodSandboxOptions> => ({
@@ -146,6 +147,22 @@ test('the namespace stays pinned until the network is given up; tries and leaks 
   await third.recover(stand.operation());
   await settles('the leak is undone in the background', () => third.leaks().length === 0);
   assert.deepEqual(await readdir(join(stand.options.root, 'leaks/sandboxes')), []);
+});
+
+test('a try that fails is told by its error alone; what is given up is said once', async () => {
+  await using stand = await Stand.make();
+  const warnings: string[] = [];
+  const log: Log = { ...silentLog, warn: (_fields, text) => warnings.push(text), child: () => log };
+  const [first, id] = await started(stand);
+  await first.close();
+  await stand.plugin('ours', 'exit 4');
+  const service = await stand.open(exec(stand), noContainers, log);
+  const stop = () => service.stop(id, stand.operation({ log }));
+  await assert.rejects(stop(), /ours/);
+  await assert.rejects(stop(), /ours/);
+  assert.deepEqual(warnings, []);
+  await stop();
+  assert.equal(warnings.length, 1, warnings.join());
 });
 
 test('a plugin that is gone: given up at the first stop, the others are asked', async () => {

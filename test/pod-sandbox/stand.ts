@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { Operation, type OperationOptions, silentLog } from '#core/operation.ts';
+import { type Log, Operation, type OperationOptions, silentLog } from '#core/operation.ts';
 import { openKernel } from '#linux/index.ts';
 import type { Kernel } from '#linux/kernel.ts';
 import {
@@ -82,9 +82,10 @@ export class Stand implements AsyncDisposable {
   async open(
     changes: Partial<PodSandboxOptions> = {},
     containers: ContainersOfPod = noContainers,
+    log: Log = silentLog,
   ): Promise<PodSandboxes> {
     const options = { ...this.options, ...changes };
-    const service = await openPodSandboxes(options, this.kernel, silentLog, {
+    const service = await openPodSandboxes(options, this.kernel, log, {
       containers,
       handlers: ableHandlers,
     });
