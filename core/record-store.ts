@@ -30,7 +30,11 @@ export interface BrokenRecord {
   readonly reason: string;
   /** Whether there is none at all: its first write never came to its end. */
   readonly isMissing: boolean;
+  /** Whether it is only that this daemon could not read it now (too many open files): another one may. */
+  readonly isPassing: boolean;
 }
+
+const PASSING: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EACCES', 'EPERM', 'EINTR']);
 
 export interface Loaded<R> {
   readonly records: ReadonlyMap<string, R>;
@@ -102,7 +106,10 @@ export class RecordStore<R extends Versioned> {
         const isMissing = errnoOf(error) === 'ENOENT';
         if (isMissing && (await this.#isUnwritten(key))) {
           await this.#options.files.removeTree(this.directory(key));
-        } else broken.push({ key, reason: describeError(error), isMissing });
+        } else {
+          const isPassing = PASSING.has(errnoOf(error) ?? '');
+          broken.push({ key, reason: describeError(error), isMissing, isPassing });
+        }
       }
     }
     for (const key of copies)

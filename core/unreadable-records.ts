@@ -1,5 +1,5 @@
 import { lstat, readdir, truncate } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Files } from '#linux/kernel.ts';
 import { errnoOf } from './errors.ts';
 
@@ -24,6 +24,8 @@ export async function keepUnreadable(
     await files.rename(path, kept);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
+    // Where a directory should be is a file: that is what cannot be read.
+    if (errnoOf(error) === 'ENOTDIR') return keepUnreadable(files, dirname(path), directory, name);
     throw error;
   }
   const stats = await lstat(kept);

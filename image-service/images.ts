@@ -1,5 +1,5 @@
 import { CrispError, errnoOf } from '#core/errors.ts';
-import type { ImageId } from '#core/ids.ts';
+import { type ImageId, isDigest } from '#core/ids.ts';
 import { type BrokenRecord, RecordStore } from '#core/record-store.ts';
 import { KeyedQueue } from '#core/single-flight.ts';
 import { naming } from '#linux/errno.ts';
@@ -38,6 +38,8 @@ export class ImageStore {
   }> {
     const { records, broken } = await this.#store.load();
     const retired = await this.#retiredStore.load();
+    await setAside(this.#store, broken);
+    await setAside(this.#retiredStore, retired.broken);
     await this.#retiredStore.sweep(retired.removing);
     for (const record of retired.records.values()) this.#retired.set(record.id, record);
     const unusable: ImageRecord[] = [];
@@ -47,7 +49,7 @@ export class ImageStore {
     }
     this.#settleTags();
     this.#publish();
-    return { unusable, broken };
+    return { unusable, broken: [...broken, ...retired.broken] };
   }
 
   /** All images, as published last. */
@@ -160,6 +162,15 @@ export class ImageStore {
 
   #publish(): void {
     this.#index = new ImageIndex([...this.#records.values()].map(imageOf));
+  }
+}
+
+/** The image is pulled again when it is wanted; which layers it had nobody knows. */
+async function setAside(store: RecordStore<ImageRecord>, broken: readonly BrokenRecord[]): Promise<void> {
+  for (const { key, isPassing } of broken) {
+    if (isPassing || !isDigest(`sha256:${key}`)) continue;
+    await store.keepUnreadable(key);
+    await store.remove(key);
   }
 }
 

@@ -1,7 +1,7 @@
 /** What both versions of cgroups have in common: a tree of directories with control files. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { rmdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, errnoOf } from '#core/errors.ts';
 import { fromNode, refused } from './errno.ts';
@@ -66,6 +66,12 @@ export function groupsBelow(directory: string): string[] {
   }
   return all;
 }
+
+/** The groups of this name below a hierarchy's root, as paths below it. */
+export const groupsNamed = (root: string, name: string): string[] =>
+  groupsBelow(root)
+    .filter((group) => basename(group) === name)
+    .map((group) => group.slice(root.length));
 
 /** The pids in the directory's group and below it. */
 export function pidsBelow(directory: string): number[] {

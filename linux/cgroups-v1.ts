@@ -10,6 +10,7 @@ import type { CgroupLayout, Hierarchy } from './cgroup-layout.ts';
 import { CgroupMoves } from './cgroup-moves.ts';
 import {
   groupsBelow,
+  groupsNamed,
   isMissing,
   pauseBeforeRetry,
   pidsBelow,
@@ -177,6 +178,10 @@ export class CgroupsV1 implements Cgroups {
   exists(path: string): boolean {
     safeGroup(path);
     return this.#used.some(({ root }) => existsSync(join(root, path)));
+  }
+
+  find(name: string): string[] {
+    return [...new Set(this.#used.flatMap(({ root }) => groupsNamed(root, name)))];
   }
 
   directories(path: string): string[] {

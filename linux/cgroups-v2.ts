@@ -6,6 +6,7 @@ import { CrispError, describeError, errnoOf, hasCode } from '#core/errors.ts';
 import { handDown, threaded, words } from './cgroup-delegation.ts';
 import { CgroupMoves } from './cgroup-moves.ts';
 import {
+  groupsNamed,
   isMissing,
   pauseBeforeRetry,
   pidsBelow,
@@ -167,6 +168,10 @@ export class CgroupsV2 implements Cgroups {
 
   exists(path: string): boolean {
     return existsSync(this.#at(path));
+  }
+
+  find(name: string): string[] {
+    return groupsNamed(this.#root, name);
   }
 
   directories(path: string): string[] {

@@ -109,6 +109,10 @@ export class FakeCgroups implements Cgroups {
     return this.#groups.has(safeGroup(path));
   }
 
+  find(name: string): string[] {
+    return [...this.#groups.keys()].filter((path) => path.endsWith(`/${name}`));
+  }
+
   directories(path: string): string[] {
     return this.exists(path) ? [path] : [];
   }

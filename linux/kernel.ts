@@ -262,6 +262,8 @@ export interface Cgroups {
   read(path: string, file: string): string | undefined;
   write(path: string, file: string, value: string): Promise<void>;
   exists(path: string): boolean;
+  /** The groups of this name, wherever they are. Walks all groups: not for what is asked often. */
+  find(name: string): string[];
   /** The group's directories: one on v2, on v1 one in each hierarchy that has the group. Missing: none. */
   directories(path: string): string[];
   /** How many processes of the group the OOM killer has ended. */

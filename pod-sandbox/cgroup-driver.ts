@@ -31,6 +31,8 @@ export interface CgroupDriver {
   /** Throws InvalidArgument where the text is not a cgroup parent in this driver's form. Empty is fine. */
   checkParent(parent: string): void;
   place(sandbox: SandboxId, parent: string): PodCgroup;
+  /** Where a pod stands whose record cannot be read; undefined where none of its groups is there. */
+  find(sandbox: SandboxId): PodCgroup | undefined;
   /**
    * Makes what can be made before there is a process. Throws FailedPrecondition for a limit whose controller this machine
    * does not have.

@@ -10,6 +10,7 @@
  *
  * On cgroup v2 no process may stand in a group whose children have controllers: hence the leaves.
  */
+import { dirname } from 'node:path';
 import { CrispError } from '#core/errors.ts';
 import type { ContainerId, SandboxId } from '#core/ids.ts';
 import type { Cgroups, Kernel } from '#linux/kernel.ts';
@@ -70,6 +71,15 @@ export class CgroupfsDriver implements CgroupDriver {
     return { parent: given, monitor: under(given, sandbox), own: false };
   }
 
+  find(sandbox: SandboxId): PodCgroup | undefined {
+    const [path] = this.#cgroups.find(sandbox);
+    if (path === undefined) return undefined;
+    const monitor = `${path}/pod`;
+    if (path === under(this.#prefix, sandbox) || this.#cgroups.exists(monitor))
+      return { parent: path, monitor, own: true };
+    return { parent: dirname(path), monitor: path, own: false };
+  }
+
   async create(cgroup: PodCgroup, linux: SandboxLinux): Promise<void> {
     const limits = cgroup.own ? podLimits(linux, this.#cgroups.version) : [];
     checkControllers(cgroup.parent, limits, this.#cgroups);
@@ -128,6 +138,7 @@ export function openCgroupDriver(
     name: chosen.name,
     checkParent: (parent) => chosen.checkParent(parent),
     place: (sandbox, parent) => chosen.place(sandbox, parent),
+    find: (sandbox) => units.find(sandbox) ?? files.find(sandbox),
     create: (cgroup, linux) => of(cgroup).create(cgroup, linux),
     join: (cgroup, linux, pid, signal) => of(cgroup).join(cgroup, linux, pid, signal),
     entrance: (cgroup) => of(cgroup).entrance(cgroup),

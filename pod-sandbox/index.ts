@@ -19,6 +19,7 @@ import type { SandboxRecord } from './sandbox.ts';
 import { Sandboxes } from './sandboxes.ts';
 import { PodService } from './service.ts';
 import { checkSysctls } from './sysctls.ts';
+import { takeUpUnreadable } from './unreadable.ts';
 import { Watches } from './watches.ts';
 
 export type { GroupUsage, LinkUsage, PressurePair } from '#linux/usage.ts';
@@ -87,7 +88,12 @@ export async function openPodSandboxes(
     resolvConf: options.resolvConf ?? '/etc/resolv.conf',
   };
   const service = new PodService(context, (name) => handlerOf(options, name));
-  await Promise.all([context.sandboxes.load(), context.leaks.load(), context.networks.refresh()]);
+  const [unreadable] = await Promise.all([
+    context.sandboxes.load(),
+    context.leaks.load(),
+    context.networks.refresh(),
+  ]);
+  await takeUpUnreadable(context, unreadable);
   settleStates(context);
   return service;
 }

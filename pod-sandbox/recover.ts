@@ -7,6 +7,7 @@ import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Context } from './context.ts';
 import { isPinned } from './intents.ts';
+import { removeSandbox } from './remove.ts';
 import { type SandboxRecord, toNotReady } from './sandbox.ts';
 import { stopSandbox, undoIntents } from './stop.ts';
 import { reapplyLimits } from './update.ts';
@@ -63,7 +64,8 @@ async function recoverOne(context: Context, id: SandboxId, op: Operation): Promi
   }
   if (record.state.name === 'creating') return undoCreation(context, record, op);
   const { reason } = record.state;
-  if (reason === 'failed') return vanish(context, record, op);
+  // Of one whose record could not be read containers may run.
+  if (reason === 'failed') return removeSandbox(context, id, op);
   if (rebooted) return undoIntents(context, record, op);
   // A stop that was cut short goes on, its containers first. What died is the kubelet's to stop.
   if (reason === 'stopped' && record.intents.length > 0) return stopSandbox(context, id, op);

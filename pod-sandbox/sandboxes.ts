@@ -2,13 +2,12 @@
  * All sandboxes: their records on disk, and the committed snapshot of them in memory that every read is served from.
  * A change is written first and published after; where the disk is full an end is published all the same.
  */
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describeError, errnoOf } from '#core/errors.ts';
-import type { SandboxId } from '#core/ids.ts';
+import { describeError } from '#core/errors.ts';
+import { isFullId, type SandboxId } from '#core/ids.ts';
 import type { Log } from '#core/operation.ts';
 import type { RecentRecords } from '#core/recent-records.ts';
-import { RecordStore } from '#core/record-store.ts';
+import { type BrokenRecord, RecordStore } from '#core/record-store.ts';
 import type { Files } from '#linux/kernel.ts';
 import {
   checkRecord,
@@ -49,23 +48,38 @@ export class Sandboxes {
     });
   }
 
-  /** Reads all records; one that is broken is said in the log, kept, and stops nothing. */
-  async load(): Promise<void> {
+  /** Reads all records; those that cannot be read are given back, and stop nothing. */
+  async load(): Promise<readonly BrokenRecord[]> {
     const { records, broken, removing } = await this.#store.load();
+    const unreadable = [...broken];
     const oldestFirst = [...records].sort(([, a], [, b]) => (a.createdAt < b.createdAt ? -1 : 1));
     for (const [key, record] of oldestFirst) {
       if (key !== record.id) {
-        this.#log.error(
-          { directory: key, sandbox: record.id },
-          'the record of a sandbox lies in a foreign directory',
-        );
+        const reason = `it is the record of sandbox ${record.id}`;
+        unreadable.push({ key, reason, isMissing: false, isPassing: false });
         continue;
       }
       this.#byId.set(record.id, record);
       this.#claim(record);
     }
-    for (const { key, reason } of broken) await this.#passOver(key, reason);
+    for (const { key, reason, isPassing } of unreadable) {
+      if (isPassing || !isFullId(key))
+        this.#log.error({ sandbox: key, reason }, 'the record of a sandbox cannot be read; it is not listed');
+    }
     await this.#store.sweep(removing);
+    return unreadable;
+  }
+
+  /** See RecordStore. */
+  keepUnreadable(id: SandboxId): Promise<string | undefined> {
+    return this.#store.keepUnreadable(id);
+  }
+
+  /** Lists a sandbox again, by a record in the place of one that cannot be read. */
+  async takeUp(record: SandboxRecord): Promise<void> {
+    await this.#store.announce(record.id, record);
+    this.#byId.set(record.id, record);
+    this.#claim(record);
   }
 
   get(id: SandboxId): SandboxRecord | undefined {
@@ -164,17 +178,6 @@ export class Sandboxes {
       fields,
       'two sandboxes have one name; the other is listed as not ready and can be removed',
     );
-  }
-
-  /** A directory without a record is what a crash left before any effect; anything else is for a person to look at. */
-  async #passOver(key: string, reason: string): Promise<void> {
-    const missing = await stat(join(this.#store.directory(key), 'record.json')).then(
-      () => false,
-      (error: unknown) => errnoOf(error) === 'ENOENT',
-    );
-    if (missing) await this.#store.remove(key).catch(() => {});
-    else
-      this.#log.error({ sandbox: key, reason }, 'the record of a sandbox cannot be read; it is not listed');
   }
 
   #kindOf(record: SandboxRecord): ChangeKind | undefined {

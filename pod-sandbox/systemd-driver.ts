@@ -11,6 +11,7 @@
  * One call of D-Bus makes scope and slice, and moves the pause process; a second one stops the slices that are there
  * because of crisp. A scope ends by itself when it is empty. Monitors and commands join groups as files, without D-Bus.
  */
+import { basename, dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, hasCode } from '#core/errors.ts';
 import type { ContainerId, SandboxId } from '#core/ids.ts';
@@ -85,9 +86,22 @@ export class SystemdDriver implements CgroupDriver {
     const own = parent === '';
     const slice = own ? sliceWithin(this.#prefix, `pod${sandbox}`) : (sliceOf(parent) ?? parent);
     const path = slicePath(slice);
-    const scope = `crisp-pod-${sandbox}.scope`;
+    const scope = scopeOf(sandbox);
     const units = { slice, scope, makes: this.#makes(slice) };
     return { parent: path, monitor: under(path, scope), own, units };
+  }
+
+  find(sandbox: SandboxId): PodCgroup | undefined {
+    const { cgroups } = this.#options;
+    const scope = scopeOf(sandbox);
+    const ownSlice = sliceWithin(this.#prefix, `pod${sandbox}`);
+    const [monitor] = cgroups.find(scope);
+    const parent = monitor === undefined ? cgroups.find(ownSlice)[0] : dirname(monitor);
+    if (parent === undefined) return undefined;
+    const slice = basename(parent);
+    const own = slice === ownSlice;
+    const units = { slice, scope, makes: own ? [...new Set([...this.#makes(slice), slice])] : [] };
+    return { parent, monitor: under(parent, scope), own, units };
   }
 
   /** The slices that are not there, or are there because an earlier pod of crisp made them. */
@@ -237,6 +251,8 @@ export class SystemdDriver implements CgroupDriver {
     return { oci: `${unitsOf(cgroup).slice}:crisp:${container}`, path };
   }
 }
+
+const scopeOf = (sandbox: SandboxId): string => `crisp-pod-${sandbox}.scope`;
 
 function unitsOf({ units, monitor }: PodCgroup): PodUnits {
   if (units) return units;

@@ -152,17 +152,18 @@ export class Containers {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Fills the memory from disk; broken records are logged and left where they are. */
+  /** Fills the memory from disk; records that cannot be read are told and left where they are. */
   async load(): Promise<Loaded<ContainerRecord>> {
     const loaded = await this.#store.load();
     for (const record of loaded.records.values()) this.publish(record);
-    for (const { key, reason } of loaded.broken) {
-      this.#log.error(
-        { container: key, reason },
-        'record cannot be read; its directory is left for inspection',
-      );
-    }
     return loaded;
+  }
+
+  /** Begins the removal of one whose record cannot be read: where that is kept, if there is one; `discard` is due. */
+  async retireUnreadable(id: ContainerId): Promise<string | undefined> {
+    const kept = await this.#store.keepUnreadable(id);
+    await this.#store.retire(id);
+    return kept;
   }
 
   /** Deletes the files of a retired container. */

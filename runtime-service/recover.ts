@@ -1,28 +1,26 @@
 import { describeError } from '#core/errors.ts';
-import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { CleanUps } from './clean-up.ts';
 import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from './container.ts';
 import { unknownExit } from './exits.ts';
-import { placesOf, type Runtime } from './runtime.ts';
+import type { Runtime } from './runtime.ts';
 import { endExec, type StaleExec, staleExecs } from './stale-execs.ts';
 import { takeBack } from './take-back.ts';
 import { ofCheckpoint, ofProcess, undoContainer } from './undo.ts';
+import { takeUpUnreadable } from './unreadable.ts';
 import { finishUpdate } from './update.ts';
 
 /** What an earlier daemon left unfinished besides the states of its records. */
 export interface Unfinished {
-  /** Containers whose removal was cut short. */
+  /** Containers whose removal was cut short, or whose record cannot be read. */
   readonly removed: readonly ContainerRecord[];
-  /** Keys of such whose record cannot be read. */
-  readonly unreadable: readonly string[];
   readonly execs: readonly StaleExec[];
 }
 
 /** Reads the records, so that reads are right from then on: what ran when the host went down has ended. */
 export async function loadContainers(runtime: Runtime): Promise<Unfinished> {
   const { containers, kernel } = runtime;
-  const { removing } = await containers.load();
+  const { removing, broken } = await containers.load();
   for (const record of containers.list()) {
     if (record.state !== 'running' || record.process?.bootId === kernel.processes.bootId) continue;
     containers.publish({ ...record, state: 'exited', exit: unknownExit(), process: undefined });
@@ -35,7 +33,8 @@ export async function loadContainers(runtime: Runtime): Promise<Unfinished> {
     if (record) removed.push(record);
     else unreadable.push(key);
   }
-  return { removed, unreadable, execs: staleExecs(runtime) };
+  removed.push(...(await takeUpUnreadable(runtime, broken, unreadable)));
+  return { removed, execs: staleExecs(runtime) };
 }
 
 /**
@@ -46,7 +45,7 @@ export async function loadContainers(runtime: Runtime): Promise<Unfinished> {
 export async function recoverContainers(
   runtime: Runtime,
   cleanUps: Pick<CleanUps, 'ended' | 'resume'>,
-  { unreadable, execs }: Unfinished,
+  { execs }: Unfinished,
   op: Operation,
 ): Promise<void> {
   const { containers, log } = runtime;
@@ -62,23 +61,7 @@ export async function recoverContainers(
   const take = (exec: StaleExec) =>
     exec.hasEnded ? runtime.execJobs.keep(exec) : endExec(runtime, exec, op);
   await Promise.all([...containers.list().map(heal), ...execs.map(take)]);
-  await Promise.all([cleanUps.resume(), forgetUnreadable(runtime, unreadable)]);
-}
-
-/** A record that cannot be read leaves its files to be deleted, and its mount and bundle, whose places are known. */
-async function forgetUnreadable(
-  { containers, kernel, log, options, rootfs }: Runtime,
-  unreadable: readonly string[],
-): Promise<void> {
-  const forget = async (key: string) => {
-    const places = placesOf(options, key as ContainerId);
-    await rootfs.unmount(places.rootfs);
-    await kernel.files.removeTree(places.bundle);
-    await containers.discard(key as ContainerId);
-  };
-  await Promise.all(unreadable.map(forget)).catch((error: unknown) =>
-    log.warn({ error: describeError(error) }, 'removed containers leave files behind'),
-  );
+  await cleanUps.resume();
 }
 
 /**

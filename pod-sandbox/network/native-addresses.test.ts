@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
-import { giveAddressesBack } from './native-addresses.ts';
+import { giveAddressesBack, takeAddresses } from './native-addresses.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'crisp-addresses-'));
 after(() => rmSync(directory, { recursive: true }));
@@ -39,4 +39,22 @@ test('an address whose file a power cut has emptied is given back', async () => 
   assert.ok(!(await stillTaken(files, ['10.0.0.2'])).includes('10.0.0.2'));
   assert.ok(!(await stillTaken(files, undefined)).includes('10.0.0.3'));
   assert.ok(readdirSync(directory).includes('last_reserved_ip.0'));
+});
+
+test('an address whose file a power cut has emptied is given out again when no other is free', async (t) => {
+  const place = mkdtempSync(join(tmpdir(), 'crisp-addresses-'));
+  t.after(() => rmSync(place, { recursive: true }));
+  const range = {
+    family: 4,
+    prefixLength: 29,
+    first: 0x0a000001n,
+    last: 0x0a000004n,
+    gateway: 0x0a000001n,
+  } as const;
+  writeFileSync(join(place, '10.0.0.2'), 'another');
+  writeFileSync(join(place, '10.0.0.3'), '');
+  const take = () => takeAddresses(place, [range], pod, soon());
+  assert.deepEqual(await take(), ['10.0.0.4']);
+  assert.deepEqual(await take(), ['10.0.0.3']);
+  await assert.rejects(take(), /no address from 10.0.0.1 to 10.0.0.4 is free/);
 });

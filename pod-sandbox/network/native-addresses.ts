@@ -2,7 +2,7 @@
  * The addresses of a network in the files of the CNI plugin `host-local` 1.1.1, under its lock: a file by the name of
  * each address in use with its owner inside, and the last one given of each range. Crisp and the plugin may take turns.
  */
-import { mkdir, readdir, readFile, unlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, errnoOf, hasCode } from '#core/errors.ts';
@@ -31,9 +31,24 @@ export async function takeAddresses(
   const used = new Set(await readdir(directory));
   const taken: string[] = [];
   for (const [index, range] of ranges.entries()) {
-    taken.push(await takeOne(directory, index, range, { used, owner }));
+    const take = () => takeOne(directory, index, range, { used, owner });
+    const address = (await take()) ?? ((await freeEmptied(directory, used)) ? await take() : undefined);
+    if (address === undefined) throw exhausted(directory, range);
+    taken.push(address);
   }
   return taken;
+}
+
+/** Under the lock an empty file is nobody's (see below); whose it was is not known any more. Whether one was freed. */
+async function freeEmptied(directory: string, used: Set<string>): Promise<boolean> {
+  let freed = false;
+  for (const name of used) {
+    if (!parseIp(name) || (await stat(join(directory, name))).size > 0) continue;
+    await unlink(join(directory, name));
+    used.delete(name);
+    freed = true;
+  }
+  return freed;
 }
 
 /** Gives the owner's addresses back. `known` are all of them; undefined: they are looked for. */
@@ -57,12 +72,13 @@ export async function giveAddressesBack(
 
 const ownership = ({ id, interfaceName }: Owner): string => `${id}\r\n${interfaceName}`;
 
+/** undefined where none is free. */
 async function takeOne(
   directory: string,
   index: number,
   range: NativeRange,
   { used, owner }: { readonly used: ReadonlySet<string>; readonly owner: Owner },
-): Promise<string> {
+): Promise<string | undefined> {
   const marker = join(directory, `last_reserved_ip.${index}`);
   const last = parseIp((await readFile(marker, 'utf8').catch(missing))?.trim() ?? '');
   const after = last?.family === range.family ? last.value : undefined;
@@ -79,8 +95,12 @@ async function takeOne(
       throw unwritable(path, error);
     }
   }
+  return undefined;
+}
+
+function exhausted(directory: string, range: NativeRange): CrispError {
   const [first, end] = [range.first, range.last].map((value) => formatIp({ family: range.family, value }));
-  throw new CrispError('ResourceExhausted', `no address from ${first} to ${end} is free in ${directory}`, {
+  return new CrispError('ResourceExhausted', `no address from ${first} to ${end} is free in ${directory}`, {
     hint: 'remove pods of this node, or give its network a larger subnet',
   });
 }

@@ -119,7 +119,7 @@ for (const [store, damage] of [
     await using stand = await CrashStand.make(SUBNET);
     await stand.start();
     await running(stand, 0);
-    await stand.daemon.kill();
+    await stand.daemon.stop(); // what is late is on the disk
     const record = recordsOf(stand, store, [])[0] ?? '';
     damages[damage](record);
     // A copy of this boot would stand in for it.
@@ -138,12 +138,95 @@ for (const [store, damage] of [
   });
 }
 
+const wholeGone = (record: string) => rmSync(dirname(record), { recursive: true });
+
+/** Kills the daemon, damages the store's records and starts the next one. */
+async function afterDamage(
+  stand: CrashStand,
+  store: 'sandboxes' | 'containers',
+  damage: (record: string) => void,
+): Promise<void> {
+  await stand.daemon.stop(); // what is late is on the disk
+  const records = recordsOf(stand, store, []);
+  assert.notEqual(records.length, 0);
+  for (const record of records) damage(record);
+  await stand.start();
+  await stand.recovered();
+}
+
+for (const network of ['auto', 'exec'] as const) {
+  for (const [how, damage] of [
+    ['emptied', damages.emptied],
+    ['of another shape', damages['of another shape']],
+    ['gone', wholeGone],
+  ] as const) {
+    test(`a pod whose record is ${how} (network ${network}) is ended with all that stands of it, and its name is free`, async () => {
+      await using stand = await CrashStand.make(SUBNET);
+      await stand.start({}, network);
+      const first = await running(stand, 0);
+      await first.stopPod();
+      await first.removePod();
+      stand.rememberRules();
+      const way = await running(stand, 0);
+      await afterDamage(stand, 'sandboxes', damage);
+      const { client } = stand.daemon;
+      assert.deepEqual((await client.ListPodSandbox({})).items, []);
+      assert.deepEqual((await client.ListContainers({})).containers, []);
+      await stand.nothingLeft(how, { images: false });
+      const before = way.pod;
+      await way.runPod(); // the same name and attempt
+      assert.notEqual(way.pod, before);
+      await removeAll(stand);
+      await stand.nothingLeft(how, { images: false });
+    });
+  }
+}
+
+for (const [how, damage] of [
+  ['truncated', damages.truncated],
+  ['gone', wholeGone],
+] as const) {
+  test(`a container whose record is ${how} is ended with all that stands of it; its pod and its name can be used`, async () => {
+    await using stand = await CrashStand.make(SUBNET);
+    await stand.start();
+    const way = await running(stand, 0);
+    const pod = await knownPod(stand, way.pod ?? '');
+    const lost = way.containers.get('a') ?? '';
+    const group = `${stand.podGroup}/${way.pod}/${lost}`;
+    assert.notEqual(stand.kernel.cgroups.processes(group).length, 0);
+    await afterDamage(stand, 'containers', damage);
+    assert.deepEqual((await stand.daemon.client.ListContainers({})).containers, []);
+    assert.equal(stand.kernel.cgroups.exists(group), false);
+    assert.deepEqual(globSync(join(stand.directory, `{root,state}/{containers,exits}/${lost}*`)), []);
+    assert.deepEqual(globSync(join(stand.directory, `state/oci/*/${lost}`)), []);
+    await runOn(stand, [pod], [], how);
+    await way.create('a'); // the same name and attempt
+    await way.start('a');
+    await way.exec('a');
+    await removeAll(stand);
+  });
+}
+
+test('what cannot be read is kept for a person to look at, and the log names it', async () => {
+  await using stand = await CrashStand.make(SUBNET);
+  await stand.start();
+  await running(stand, 0);
+  await afterDamage(stand, 'containers', (record) => writeFileSync(record, 'no record'));
+  const kept = globSync(join(stand.directory, 'root/unreadable/*'));
+  assert.deepEqual(
+    kept.map((path) => readFileSync(path, 'utf8')),
+    ['no record'],
+  );
+  assert.ok(readFileSync(stand.daemon.logFile, 'utf8').includes(kept[0] ?? 'none'));
+  await removeAll(stand);
+});
+
 test('a pod whose container cannot be read any more stops and goes with all of its processes', async () => {
   await using stand = await CrashStand.make(SUBNET);
   await stand.start();
   const way = await running(stand, 0);
   const group = `${stand.podGroup}/${way.pod}`;
-  await stand.daemon.kill();
+  await stand.daemon.stop();
   for (const record of recordsOf(stand, 'containers', [])) damages.emptied(record);
   await stand.start();
   assert.notEqual(stand.kernel.cgroups.processes(group).length, 0);

@@ -1,5 +1,6 @@
 /** What every kernel does, the real one and the fake one. */
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
@@ -94,6 +95,11 @@ export function contract(name: string, kernel: Kernel): void {
     await cgroups.remove(path, soon());
     await cgroups.prepare(prefix);
     assert.equal(cgroups.trouble, undefined);
+    const name = `find-${randomBytes(4).toString('hex')}`;
+    assert.deepEqual(cgroups.find(name), []);
+    await cgroups.create(`${path}/${name}`);
+    assert.deepEqual(cgroups.find(name), [`${path}/${name}`]);
+    await cgroups.remove(`${path}/${name}`, soon());
     await cgroups.create(path);
     await cgroups.create(path);
     await cgroups.createChild(`${path}/child`);

@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,6 +17,7 @@ const BOOT_MS = 15 * 60_000;
 const RUN_MS = 20 * 60_000;
 const OFF_MS = 5 * 60_000;
 const MEMORY_MB = 2048;
+const SPARE_BYTES = 2 * 2 ** 30;
 const AGENT = 7777;
 const CRI = 7778;
 /** `quiet` and the rest save emulated time. */
@@ -60,12 +61,19 @@ export class Machine implements AsyncDisposable {
       { encoding: 'utf8' },
     );
     if (status !== 0) throw new Error(`cannot copy the disk: ${stderr}`);
+    writeFileSync(machine.#spare, '');
+    truncateSync(machine.#spare, SPARE_BYTES);
     await machine.boot();
     return machine;
   }
 
   get #disk(): string {
     return join(this.#settings.directory, 'disk.img');
+  }
+
+  /** `/dev/vdc` of the machine: empty, for file systems of other kinds than its root's. */
+  get #spare(): string {
+    return join(this.#settings.directory, 'spare.img');
   }
 
   get #console(): string {
@@ -124,6 +132,7 @@ export class Machine implements AsyncDisposable {
       // The machine's own page cache is what a power cut loses; qemu's writes stand in this host's.
       ['-drive', `file=${this.#disk},if=virtio,format=raw,cache=unsafe`],
       ['-drive', `file=${archive},if=virtio,format=raw,readonly=on`],
+      ['-drive', `file=${this.#spare},if=virtio,format=raw,cache=unsafe`],
     ].flat();
   }
 

@@ -7,7 +7,12 @@ import { obstacle } from './cache.ts';
 import { REGISTRY } from './kit.ts';
 import { EXITED, NOT_READY, RUNNING, until, VirtualNode } from './virtual-node.ts';
 
-const CUTS = Number(process.env['CRISP_NODE_CUTS'] ?? 3);
+/** What crisp's root lies on; the machine's own disk is ext4. */
+const DISKS = (process.env['CRISP_NODE_DISKS'] ?? 'ext4,xfs,btrfs').split(',') as (
+  | 'ext4'
+  | 'xfs'
+  | 'btrfs'
+)[];
 const CHECK_SUMS =
   'cd /; md5sum -c sums >tmp/told; code=$?; grep -v ": OK$" tmp/told; test $code = 0 && test $(wc -l <sums) -gt 600';
 /** The record of a layer is synced with its image: the one of a pull that never ended may be torn, and is left out. */
@@ -55,8 +60,31 @@ else {
     await node.removePods();
   });
 
-  for (let round = 0; round < CUTS; round++) {
-    test(`power cut ${round + 1} of ${CUTS} amid pulls and pod starts: nothing lies, all can be removed`, async (t) => {
+  for (const [round, disk] of DISKS.entries()) {
+    test(`power cut on ${disk}: pods that were stopped and exits that were told are kept, behind a stranger’s fsync too`, async () => {
+      await node.up();
+      await useDisk(node, disk);
+      const ids = [await node.runPod(), await node.runPod(), await node.runPod()];
+      const ended = await node.run(ids[0] ?? '', { command: ['sh', '-c', 'exit 3'] });
+      await node.exited(ended);
+      for (const id of ids.slice(1)) await node.client.StopPodSandbox({ podSandboxId: id });
+      await until('late records are on the disk', async () => {
+        const copies = await node.lines('find /run/crisp/records -type f');
+        return copies.length === 0;
+      });
+      // Of somebody else's file: with it goes the journal, of all that has been done before.
+      await node.sh('echo x >/var/lib/crisp/stranger; sync /var/lib/crisp/stranger');
+      await node.powerCut();
+      const { items } = await node.client.ListPodSandbox({});
+      assert.deepEqual(items.map(({ id }) => id).sort(), ids.toSorted());
+      assert.equal((await node.status(ended)).exitCode, 3);
+      await checkRecords(node, []);
+      await node.removePods();
+      await until('the addresses are given back', async () => (await addresses(node)).length === 0);
+      assert.deepEqual(await node.leftovers(), []);
+    });
+
+    test(`power cut on ${disk} amid pulls and pod starts: nothing lies, all can be removed`, async (t) => {
       await node.up();
       const delay = Math.round(pullMs * (0.1 + 3 * chances.next()));
       const done = await cutAmid(node, round, delay);
@@ -67,6 +95,27 @@ else {
       assert.deepEqual(await node.leftovers(), []);
     });
   }
+}
+
+/** Puts crisp's root on a file system of this kind, the spare disk's, also after the next boots. */
+async function useDisk(node: VirtualNode, kind: (typeof DISKS)[number]): Promise<void> {
+  if (kind === 'ext4') return;
+  await node.removePods();
+  await node.sh(`
+    systemctl stop crisp
+    umount /var/lib/crisp || true
+    mkfs.${kind} -q -f /dev/vdc
+    mkdir -p /var/lib/crisp
+    printf '%s\\n' '[Unit]' 'DefaultDependencies=no' 'Before=crisp.service' '[Service]' 'Type=oneshot' \\
+      'RemainAfterExit=yes' 'ExecStart=/bin/mount -t ${kind} /dev/vdc /var/lib/crisp' \\
+      '[Install]' 'RequiredBy=crisp.service' >/etc/systemd/system/node-disk.service
+    systemctl daemon-reload
+    systemctl enable --quiet node-disk
+    systemctl restart node-disk
+    systemctl start crisp
+    sync`);
+  await node.serving();
+  await node.pull('busybox');
 }
 
 const addresses = (node: VirtualNode): Promise<string[]> =>

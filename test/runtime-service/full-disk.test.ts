@@ -136,6 +136,21 @@ test('with the tmpfs of the state full the code of a container is still its own,
   await Promise.all([node.remove(killed), node.remove(ends)]);
 });
 
+test('with the tmpfs of the state full alone, what is recorded is on the disk at once', async () => {
+  const pod = await node.runPod({}, { network: POD });
+  const id = await node.run(pod);
+  const recorded = (path: string) => readFileSync(join(root, path, 'record.json'), 'utf8');
+  fill(state);
+  await node.stop(id, 0);
+  assert.match(recorded(`containers/${id}`), /"exited"/);
+  await node.client.StopPodSandbox({ podSandboxId: pod });
+  assert.match(recorded(`sandboxes/${pod}`), /"reason":"stopped"/);
+  assert.match(readFileSync(node.daemon.logFile, 'utf8'), /the state directory refuses copies of records/);
+  await node.client.RemovePodSandbox({ podSandboxId: pod });
+  empty();
+  assert.deepEqual(node.traces(), []);
+});
+
 test('a container that ends on a full disk is EXITED with its code, also after a restart', async () => {
   const pod = await node.runPod();
   const id = await node.run(pod, {

@@ -91,12 +91,14 @@ test('a stop that waits does not keep the daemon from ending, and does not kill 
 }, async () => {
   const pod = await node.runPod();
   const id = await node.run(pod, {
-    command: ['sh', '-c', 'trap "echo heard" TERM; while :; do sleep 0.05; done'],
+    command: ['sh', '-c', 'trap "echo heard" TERM; echo ready; while :; do sleep 0.05; done'],
   });
+  // Without its trap it would not hear the signal: it is the first process of its namespace.
+  await until('it listens', async () => (await node.logLines(id)).length > 0);
   const client = new AbortController();
   const request = { containerId: id, timeout: fromBigInt(600n) };
   const call = node.client.StopContainer(request, { signal: client.signal });
-  await until('the signal has come', async () => (await node.logLines(id)).length > 0);
+  await until('the signal has come', async () => (await node.logLines(id)).length > 1);
   client.abort();
   await assert.rejects(call);
   await node.restart('stop');
