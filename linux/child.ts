@@ -33,6 +33,25 @@ function reap(pid: number): ExitStatus | undefined {
   return errnoName(lastErrno()) === 'ECHILD' ? { code: 255, signal: undefined } : undefined;
 }
 
+/** Of a child that was just spawned. Where that cannot be learned (no descriptor is free) it is ended and reaped. */
+function identified(pid: number): { readonly pidfd: number; readonly startTime: string } {
+  let pidfd = -1;
+  try {
+    pidfd = check(pidfdOpen(pid), `watch process ${pid}`);
+    // A child that has ended already is still there as long as it is not reaped.
+    return { pidfd, startTime: readStat(pid)?.startTime ?? '' };
+  } catch (error) {
+    if (pidfd >= 0) closeSync(pidfd);
+    endAndReap(pid);
+    throw error;
+  }
+}
+
+function endAndReap(pid: number): void {
+  kill(pid, SIGKILL);
+  waitpid(pid, new Int32Array(1), 0);
+}
+
 /** The watches of one kernel. */
 export class ProcessWatches implements Disposable {
   readonly bootId: string;
@@ -51,23 +70,20 @@ export class ProcessWatches implements Disposable {
    * the event loop alive.
    */
   adopt(pid: number, background: boolean): OwnedChild {
-    let pidfd: number;
+    const { promise, resolve } = Promise.withResolvers<ExitStatus>();
+    const { pidfd, startTime } = identified(pid);
+    let stop = (): void => {};
     try {
-      pidfd = check(pidfdOpen(pid), `watch process ${pid}`);
+      stop = this.#watch(pidfd, background, () => {
+        const status = reap(pid);
+        if (!status) return;
+        stop();
+        resolve(status);
+      });
     } catch (error) {
-      kill(pid, SIGKILL);
-      waitpid(pid, new Int32Array(1), 0);
+      endAndReap(pid);
       throw error;
     }
-    const { promise, resolve } = Promise.withResolvers<ExitStatus>();
-    const stop = this.#watch(pidfd, background, () => {
-      const status = reap(pid);
-      if (!status) return;
-      stop();
-      resolve(status);
-    });
-    // A child that has ended already is still there as long as it is not reaped.
-    const startTime = readStat(pid)?.startTime ?? '';
     return { process: { pid, startTime, bootId: this.bootId }, exited: promise };
   }
 
@@ -81,7 +97,13 @@ export class ProcessWatches implements Disposable {
       check(pidfd, what);
     }
     // Looked at after the open: from then on the pidfd means the one process, whatever becomes of its number.
-    if (!isAlive(process, this.bootId)) return closeSync(pidfd);
+    let alive = false;
+    try {
+      alive = isAlive(process, this.bootId);
+    } finally {
+      if (!alive) closeSync(pidfd);
+    }
+    if (!alive) return;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const onAbort = () => reject(abandoned(what, signal));
     signal.addEventListener('abort', onAbort, { once: true });
@@ -96,7 +118,13 @@ export class ProcessWatches implements Disposable {
 
   /** Owns the pidfd from now on. */
   #watch(pidfd: number, background: boolean, ready: () => void): () => void {
-    const end = whenReadable(pidfd, !background, ready);
+    let end: () => void;
+    try {
+      end = whenReadable(pidfd, !background, ready);
+    } catch (error) {
+      closeSync(pidfd);
+      throw error;
+    }
     const stop = () => {
       if (!this.#all.delete(stop)) return;
       this.#background.delete(stop);

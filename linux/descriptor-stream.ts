@@ -55,7 +55,12 @@ export class DescriptorStream extends Duplex {
     this.fd = fd;
     this.#kind = kind;
     this.#scratch = Buffer.allocUnsafeSlow(kind.chunk + 1);
-    this.#watch = watchDescriptor(fd, () => this.#ready());
+    try {
+      this.#watch = watchDescriptor(fd, () => this.#ready());
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
     this.on('error', () => {}); // without a listener an error would end the daemon; whoever uses it sees the close
   }
 

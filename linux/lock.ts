@@ -16,8 +16,8 @@ export function lockDirectory(directory: string): Disposable {
   const fd = openSync(path, 'a+', 0o600); // Node opens close-on-exec: children do not inherit the lock
   if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
     const errno = lastErrno();
-    const holder = readFileSync(path, 'utf8').trim();
     closeSync(fd);
+    const holder = readFileSync(path, 'utf8').trim();
     if (errno !== EAGAIN) throw refused(`lock ${path}`, errno);
     throw new CrispError(
       'FailedPrecondition',

@@ -34,7 +34,13 @@ export class PauseProcess {
       this.#ended = true;
       this.#wake();
     });
-    this.#child = watches.adopt(made.pid, true);
+    try {
+      this.#child = watches.adopt(made.pid, true);
+    } catch (error) {
+      this.#closeStart();
+      this.#status.destroy();
+      throw error;
+    }
   }
 
   static spawn(program: string, argv: readonly string[], watches: ProcessWatches): PauseProcess {

@@ -11,7 +11,14 @@ export interface MadePause {
 /** Starts the pause program with its two pipes. Nothing else is open in it. */
 export function spawnPause(program: string, argv: readonly string[]): MadePause {
   const start = makePipe();
-  const status = makePipe();
+  let status: ReturnType<typeof makePipe>;
+  try {
+    status = makePipe();
+  } catch (error) {
+    closeSync(start.read);
+    closeSync(start.write);
+    throw error;
+  }
   try {
     const descriptors = new Map([
       [0, start.read],

@@ -160,8 +160,10 @@ class Plumbing implements Disposable {
   /** The parent's ends as streams, which own them from now on. */
   streams(): Record<number, Duplex> {
     const streams: Record<number, Duplex> = {};
-    for (const [number, { fd, writes }] of this.#ofParent) streams[number] = stream(fd, writes);
-    this.#ofParent.clear();
+    for (const [number, { fd, writes }] of this.#ofParent) {
+      streams[number] = stream(fd, writes);
+      this.#ofParent.delete(number);
+    }
     return streams;
   }
 

@@ -1,8 +1,11 @@
 /** A program in a network namespace of its own, which lives as long as the program or the socket. Synchronous. */
 import { closeSync, writeSync } from 'node:fs';
+import { kill, waitpid } from './libc.ts';
 import type { NamespaceThread } from './namespace-thread.ts';
 import { NETLINK_NETFILTER, openNetlink } from './netlink.ts';
 import { makePipe, spawnProcess } from './spawn.ts';
+
+const SIGKILL = 9;
 
 export interface ApartRequest {
   readonly argv: readonly string[];
@@ -20,9 +23,13 @@ export interface Apart {
 
 export function spawnApart(thread: NamespaceThread, { argv, env, input }: ApartRequest): Apart {
   const { read, write } = makePipe();
+  let made: Apart | undefined;
   try {
-    writeSync(write, input);
-    closeSync(write);
+    try {
+      writeSync(write, input);
+    } finally {
+      closeSync(write);
+    }
     return thread.inNew(['net'], () => {
       const socket = openNetlink(NETLINK_NETFILTER);
       try {
@@ -31,13 +38,24 @@ export function spawnApart(thread: NamespaceThread, { argv, env, input }: ApartR
           [1, 'null'],
           [2, 'null'],
         ]);
-        return { pid: spawnProcess({ program: argv[0] ?? '', argv, env, descriptors }), socket };
+        made = { pid: spawnProcess({ program: argv[0] ?? '', argv, env, descriptors }), socket };
+        return made;
       } catch (error) {
         closeSync(socket);
         throw error;
       }
     });
+  } catch (error) {
+    // The thread did not find its way back: nobody is told of what it made.
+    if (made) discard(made);
+    throw error;
   } finally {
     closeSync(read);
   }
+}
+
+function discard({ pid, socket }: Apart): void {
+  closeSync(socket);
+  kill(pid, SIGKILL);
+  waitpid(pid, new Int32Array(1), 0);
 }
