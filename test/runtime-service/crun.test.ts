@@ -80,10 +80,18 @@ test('exec: results, words, errors, and the deadline that leaves no process', as
   await refused(node.exec(id, ['/no/such']), 'Internal', /no.such/);
   await refused(node.exec(id, ['/etc/passwd']), 'Internal');
   await refused(
-    node.exec(id, ['sh', '-c', 'setsid sleep 6543 & (sleep 6543 &); sleep 6543'], 1),
+    node.exec(
+      id,
+      [
+        'sh',
+        '-c',
+        `setsid sleep 6543${process.pid} & (sleep 6543${process.pid} &); sleep 6543${process.pid}`,
+      ],
+      1,
+    ),
     'DeadlineExceeded',
   );
-  assert.deepEqual(processesWith('sleep 6543'), []);
+  assert.deepEqual(processesWith(`sleep 6543${process.pid}`), []);
   assert.equal((await node.status(id)).state, RUNNING);
   assert.deepEqual(
     node.groups().filter((group) => /\/exec-[0-9a-f]{12}$/.test(group)),
@@ -127,11 +135,12 @@ test('seccomp, capabilities and users as with runc', async () => {
 
 test('a shared pid namespace: the rest of an ended container is killed', async () => {
   const security = { namespaceOptions: { pid: POD } };
-  const script = '(setsid sleep 6544 &); sleep 0.3; exit 4';
+  const script = `(setsid sleep 6544${process.pid} &); until [ -e /go ]; do sleep 0.05; done; exit 4`;
   const id = await node.run(shared, { security, command: ['sh', '-c', script] });
-  await until('the child runs', () => processesWith('sleep 6544').length > 1);
+  await until('the child runs', () => processesWith(`sleep 6544${process.pid}`).length > 1);
+  assert.equal((await node.exec(id, ['touch', '/go'])).code, 0);
   assert.equal((await node.exited(id)).exitCode, 4);
-  assert.deepEqual(processesWith('sleep 6544'), []);
+  assert.deepEqual(processesWith(`sleep 6544${process.pid}`), []);
   await node.remove(id);
 });
 

@@ -109,11 +109,11 @@ test('a hook that fails or hangs is the error of the start, and leaves no trace'
   const { state, reason } = await node.status(failing);
   assert.deepEqual([state, reason], [EXITED, 'StartError']);
   rmSync(inHooks('fail.json'));
-  hook('hang', 'exec sleep 4711', { timeout: 1 });
+  hook('hang', `exec sleep 4711${process.pid}`, { timeout: 1 });
   const hanging = await node.create(pod);
   await refused(node.client.StartContainer({ containerId: hanging }), 'Internal');
   assert.equal((await node.status(hanging)).state, EXITED);
-  assert.deepEqual(processesWith('sleep 4711'), [], 'the hook itself is ended');
+  assert.deepEqual(processesWith(`sleep 4711${process.pid}`), [], 'the hook itself is ended');
   rmSync(inHooks('hang.json'));
   await Promise.all([node.remove(failing), node.remove(hanging)]);
 });

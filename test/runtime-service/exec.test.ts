@@ -75,12 +75,11 @@ test('stdin is empty; the command runs with the environment of the container', a
 });
 
 test('at the deadline all of the command is killed, however it hides, and the container runs on', async () => {
-  const hidden =
-    'trap "" TERM HUP INT; (setsid sleep 4321 &) ; setsid sh -c "sleep 4321 & sleep 4321" & sleep 4321';
+  const hidden = `trap "" TERM HUP INT; (setsid sleep 4321${process.pid} &) ; setsid sh -c "sleep 4321${process.pid} & sleep 4321${process.pid}" & sleep 4321${process.pid}`;
   const call = sh(hidden, 1);
   await refused(call, 'DeadlineExceeded', /did not end within 1 s and was killed/);
   await call.catch(({ message }) => assert.doesNotMatch(message, /retry is safe/));
-  assert.deepEqual(processesWith('sleep 4321'), []);
+  assert.deepEqual(processesWith(`sleep 4321${process.pid}`), []);
   assert.equal((await node.status(id)).state, RUNNING);
   assert.deepEqual(
     node.groups().filter((group) => /\/exec-[0-9a-f]{12}$/.test(group)),
@@ -141,13 +140,15 @@ test('a job that goes on writing does not hold up its command, whose output is w
 test('a client that goes away ends its command', async () => {
   const client = new AbortController();
   const call = node.client.ExecSync(
-    { containerId: id, cmd: ['sleep', '4323'], timeout: fromBigInt(0n) },
+    { containerId: id, cmd: ['sleep', `4323${process.pid}`], timeout: fromBigInt(0n) },
     { signal: client.signal },
   );
-  await until('it runs', () => processesWith('sleep 4323').some((line) => /^\d+ sleep/.test(line)));
+  await until('it runs', () =>
+    processesWith(`sleep 4323${process.pid}`).some((line) => /^\d+ sleep/.test(line)),
+  );
   client.abort();
   await refused(call, 'Cancelled');
-  await until('it has ended', () => processesWith('sleep 4323').length === 0);
+  await until('it has ended', () => processesWith(`sleep 4323${process.pid}`).length === 0);
 });
 
 test('commands that cannot be executed are errors', async () => {
@@ -172,11 +173,13 @@ test('unknown, created and exited containers are refused', async () => {
 
 test('a command whose container is stopped ends with it', async () => {
   const other = await node.run(pod);
-  const call = node.exec(other, ['sleep', '4324'], 0);
-  await until('it runs', () => processesWith('sleep 4324').some((line) => /^\d+ sleep/.test(line)));
+  const call = node.exec(other, ['sleep', `4324${process.pid}`], 0);
+  await until('it runs', () =>
+    processesWith(`sleep 4324${process.pid}`).some((line) => /^\d+ sleep/.test(line)),
+  );
   await node.stop(other, 0);
   assert.equal((await call).code, 137);
-  assert.deepEqual(processesWith('sleep 4324'), []);
+  assert.deepEqual(processesWith(`sleep 4324${process.pid}`), []);
   await node.remove(other);
 });
 

@@ -26,7 +26,10 @@ const failing = script(
   'failing',
   `${verb}; [ "$v" = create ] && { echo "the moon is full" >&2; exit 1; }; exec runc "$@"`,
 );
-const hanging = script('hanging', `${verb}; [ "$v" = create ] && { sleep 7654; exit 1; }; exec runc "$@"`);
+const hanging = script(
+  'hanging',
+  `${verb}; [ "$v" = create ] && { sleep 7654${process.pid}; exit 1; }; exec runc "$@"`,
+);
 const nostart = script(
   'nostart',
   `${verb}; [ "$v" = start ] && { echo "will not start" >&2; exit 1; }; exec runc "$@"`,
@@ -40,7 +43,7 @@ const clinging = script(
 const slow = script('slow', `${verb}; [ "$v" = exec ] && { touch "$0.at-work"; sleep 1.5; }; exec runc "$@"`);
 const stuck = script(
   'stuck',
-  `${verb}; [ "$v" = exec ] && { touch "$0.at-work"; sleep 7655; }; exec runc "$@"`,
+  `${verb}; [ "$v" = exec ] && { touch "$0.at-work"; sleep 7655${process.pid}; }; exec runc "$@"`,
 );
 const waiting = script(
   'waiting',
@@ -87,7 +90,7 @@ test('a runtime that fails at start: its words are the error', async () => {
 
 test('a runtime that hangs at create is ended at its deadline, all of it', async () => {
   await failsToStart(await podWith('hanging'), 'DeadlineExceeded', /OCI create/);
-  await until('its children are gone', () => processesWith('sleep 7654').length === 0);
+  await until('its children are gone', () => processesWith(`sleep 7654${process.pid}`).length === 0);
 });
 
 test('a runtime that is not installed', async () => {
@@ -280,14 +283,14 @@ test('conmon is killed while it creates a container: the error tells of that, by
   const containerId = await node.create(pod);
   const call = node.client.StartContainer({ containerId });
   call.catch(() => {});
-  await until('the runtime hangs', () => processesWith('sleep 7654').length > 0);
+  await until('the runtime hangs', () => processesWith(`sleep 7654${process.pid}`).length > 0);
   process.kill(await monitorOf(containerId), 'SIGKILL');
   const how = kernelTells ? 'killed by SIGKILL' : 'killed, or it crashed';
   await refused(call, 'Internal', new RegExp(`conmon ended before the container was created \\(${how}\\)`));
   await call.catch(({ message }) => assert.doesNotMatch(message, /JSON/));
   const { state, exitCode, reason } = await node.status(containerId);
   assert.deepEqual([state, exitCode, reason], [EXITED, 128, 'StartError']);
-  await until('nothing is left of it', () => processesWith('sleep 7654').length === 0);
+  await until('nothing is left of it', () => processesWith(`sleep 7654${process.pid}`).length === 0);
   await node.remove(containerId);
 });
 

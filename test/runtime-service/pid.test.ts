@@ -41,13 +41,13 @@ test('POD: all containers and the pause process share one namespace, in which no
 
 test('POD: when the first process of a container ends, the rest of it is killed, the others live on', async () => {
   const other = await node.run(shared, { security: inPod });
-  const script =
-    '(setsid sleep 5431 &); setsid sh -c "trap : TERM HUP; sleep 5431; sleep 5431" & sleep 0.3; exit 4';
+  const script = `(setsid sleep 5431${process.pid} &); setsid sh -c "trap : TERM HUP; sleep 5431${process.pid}; sleep 5431${process.pid}" & until [ -e /go ]; do sleep 0.05; done; exit 4`;
   const id = await node.run(shared, { security: inPod, command: ['sh', '-c', script] });
-  await until('the children run', () => processesWith('sleep 5431').length >= 3);
+  await until('the children run', () => processesWith(`sleep 5431${process.pid}`).length >= 3);
+  assert.equal((await node.exec(id, ['touch', '/go'])).code, 0);
   const { exitCode, reason } = await node.exited(id);
   assert.deepEqual([exitCode, reason], [4, 'Error']);
-  assert.deepEqual(processesWith('sleep 5431'), []);
+  assert.deepEqual(processesWith(`sleep 5431${process.pid}`), []);
   assert.equal((await node.status(other)).state, RUNNING);
   assert.equal((await node.exec(other, ['true'])).code, 0);
   await Promise.all([node.remove(id), node.remove(other)]);
@@ -129,12 +129,15 @@ test("CONTAINER: the container's first process is 1 and sees itself alone", asyn
 test('NODE: the host is seen, in a pod that was made so; in another pod it is refused', async () => {
   const onNode = await node.runPod({}, { pid: NODE });
   const security = { namespaceOptions: { pid: NODE } };
-  const id = await node.run(onNode, { security, command: ['sh', '-c', 'sleep 5432 & sleep 5432'] });
+  const id = await node.run(onNode, {
+    security,
+    command: ['sh', '-c', `sleep 5432${process.pid} & sleep 5432${process.pid}`],
+  });
   const { pid } = await node.facts(id);
   assert.equal(namespaceOf(pid), host);
   assert.equal((await node.exec(id, ['sh', '-c', `test -d /proc/${process.pid}`])).code, 0);
   await node.stop(id, 0);
-  assert.deepEqual(processesWith('sleep 5432'), [], 'the whole container ends with the stop');
+  assert.deepEqual(processesWith(`sleep 5432${process.pid}`), [], 'the whole container ends with the stop');
   await refused(node.create(shared, { security }), 'InvalidArgument', /NODE/);
   await node.client.RemovePodSandbox({ podSandboxId: onNode });
 });

@@ -57,28 +57,32 @@ for (const [name, open, halfClose] of [
 }
 
 test('every client sees the whole output', async () => {
-  const script = 'read go; n=0; while [ $n -lt 2000 ]; do echo "line $n"; n=$((n+1)); done; echo last >&2';
+  const script =
+    'while read go && [ "$go" = ping ]; do echo ping; done; n=0; while [ $n -lt 2000 ]; do echo "line $n"; n=$((n+1)); done; echo last >&2';
   const id = await node.run(pod, { command: sh(script), stdin: true });
   const clients = await Promise.all([
     openSpdy(await url(id, all), all),
     openWebSocket('v5.channel.k8s.io')(await url(id, { stdout: true, stderr: true }), {}),
     openWebSocket('v4.channel.k8s.io')(await url(id, { stdout: true }), {}),
   ]);
-  // conmon takes its clients one after another: the one that speaks last is surely there with the others.
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  // conmon does not tell when it has taken a client: each has heard an answer.
+  await until('all are attached', async () => {
+    await clients[0].write('ping\n');
+    return clients.every((client) => client.stdout().includes('ping\n'));
+  });
   await clients[0].write('go\n');
   const expected = Array.from({ length: 2000 }, (_, n) => `line ${n}\n`).join('');
   for (const [n, client] of clients.entries()) {
     const { stdout, stderr } = await client.ended();
-    assert.equal(stdout, expected, `client ${n}`);
+    assert.equal(stdout.replace(/^(?:ping\n)+/, ''), expected, `client ${n}`);
     assert.equal(stderr, n === 2 ? '' : 'last\n', `client ${n}`);
   }
   await node.remove(id);
 });
 
 test('a terminal gets its size from whoever is attached', async () => {
-  const script = 'trap "stty size; exit 0" WINCH; echo ready; while :; do sleep 0.05; done';
-  const id = await node.run(pod, { command: sh(`sleep 0.3; ${script}`), stdin: true, tty: true });
+  const script = 'trap "stty size; exit 0" WINCH; while :; do echo ready; sleep 0.05; done';
+  const id = await node.run(pod, { command: sh(script), stdin: true, tty: true });
   const wishes = { stdin: true, stdout: true, tty: true };
   const session = await openSpdy(await url(id, wishes), wishes);
   await session.until('it is there', () => session.stdout().includes('ready'));

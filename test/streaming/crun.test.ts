@@ -59,11 +59,14 @@ for (const [name, open] of [
   });
 
   test(`${name}: a command dies with its client, with what it has forked`, async () => {
-    const session = await open(await exec('(setsid sleep 6551 &); echo begun; sleep 6551', all), all);
+    const session = await open(
+      await exec(`(setsid sleep 6551${process.pid} &); echo begun; sleep 6551${process.pid}`, all),
+      all,
+    );
     await session.until('it has begun', () => session.stdout() === 'begun\n');
-    await until('both run', () => processesWith('sleep 6551').length >= 2);
+    await until('both run', () => processesWith(`sleep 6551${process.pid}`).length >= 2);
     session.vanish();
-    await until('they are gone', () => processesWith('sleep 6551').length === 0);
+    await until('they are gone', () => processesWith(`sleep 6551${process.pid}`).length === 0);
   });
 
   test(`${name}: attach, with and without a terminal`, async () => {

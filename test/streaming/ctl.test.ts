@@ -51,7 +51,7 @@ test('exec -i: three megabytes through cat, and the end of the input', async () 
 test('exec -it under a terminal: its size, as it changes, and the terminal as it was afterwards', async () => {
   const directory = makeDirectory(node, 'ctl');
   const file = join(directory, 'outside');
-  const inside = 'stty size; trap "stty size; exit 4" WINCH; echo ready; while :; do sleep 0.05; done';
+  const inside = 'until [ "$(stty size)" = "22 77" ]; do stty size; sleep 0.05; done; stty size; exit 4';
   const words = [...argv, 'exec', '-it', id, 'sh', '-c', `'${inside.replaceAll("'", "'\\''")}'`].join(' ');
   writeFileSync(
     file,
@@ -60,11 +60,11 @@ test('exec -it under a terminal: its size, as it changes, and the terminal as it
   const child = spawn('script', ['-qec', `sh ${file}`, '/dev/null']);
   const said = saying(child);
   const text = () => said.out().toString();
-  await until('the command is there', () => text().includes('ready'));
+  await until('the first size is there', () => text().includes('\r\n31 101\r\n'));
   spawnSync('stty', ['-F', text().split('\r\n')[0] ?? '', 'cols', '77', 'rows', '22']);
   await said.ended;
   const lines = text().split('\r\n');
-  assert.deepEqual(lines.slice(2, 7), ['31 101', 'ready', '22 77', 'code 4', lines[1]]);
+  assert.deepEqual(lines.slice(-4), ['22 77', 'code 4', lines[1], '']);
 });
 
 test('attach -i: what is typed is answered, and the end of the container is the end', async () => {
