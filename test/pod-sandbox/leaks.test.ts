@@ -6,7 +6,13 @@ import test from 'node:test';
 import { CrispError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import { type Log, silentLog } from '#core/operation.ts';
-import { noContainers, type PodSandboxes, type PodSandboxOptions } from '#pod-sandbox/index.ts';
+import {
+  ableHandlers,
+  noContainers,
+  openPodSandboxes,
+  type PodSandboxes,
+  type PodSandboxOptions,
+} from '#pod-sandbox/index.ts';
 import { Stand } from './stand.ts';
 
 const exec = (stand: Stand): Partial<PodSandboxOptions> => ({
@@ -270,7 +276,7 @@ test('crisp’s own network: iptables is gone, the pod goes, its address comes b
   assert.ok(!(await stand.run('iptables-save')).includes('7653'));
 });
 
-test('a busy shm and a directory on it: given up at the third stop, and undone once it is free', async () => {
+test('a directory with a foreign mount: given up at the third stop, and undone once it is free', async () => {
   await using stand = await Stand.make();
   const service = await stand.open();
   const id = await run(service, stand);
@@ -288,4 +294,38 @@ test('a busy shm and a directory on it: given up at the third stop, and undone o
   await next.recover(stand.operation());
   await settles('the directory is removed', () => next.leaks().length === 0);
   assert.deepEqual(await stand.leftovers(), []);
+});
+
+test('a cgroup that cannot be removed, as with a process in state D: given up, and removed when it can be', async () => {
+  await using stand = await Stand.make();
+  let busy = true;
+  const refuse = async () => {
+    throw new CrispError('KernelRefused', 'remove cgroup: EBUSY', { errno: 'EBUSY' });
+  };
+  const cgroups = new Proxy(stand.kernel.cgroups, {
+    get: (target, key) => {
+      if (key === 'remove' && busy) return refuse;
+      const value = Reflect.get(target, key, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+  const kernel = new Proxy(stand.kernel, {
+    get: (target, key) => (key === 'cgroups' ? cgroups : Reflect.get(target, key, target)),
+  });
+  const open = () =>
+    openPodSandboxes(stand.options, kernel, silentLog, { containers: noContainers, handlers: ableHandlers });
+  const service = await open();
+  const id = await run(service, stand);
+  await assert.rejects(service.stop(id, stand.operation()), /cgroup: .*EBUSY.*try 1 of 3/);
+  assert.deepEqual([await stand.addresses(), stand.kernel.mounts.below(stand.options.state)], [[], []]);
+  await assert.rejects(service.remove(id, stand.operation()), /try 2 of 3/);
+  await service.remove(id, stand.operation());
+  assert.deepEqual([service.list(), service.leaks()[0]?.kinds], [[], ['cgroup']]);
+  await service.close();
+  busy = false;
+  const next = await open();
+  await next.recover(stand.operation());
+  await settles('the cgroup is removed', () => next.leaks().length === 0);
+  assert.deepEqual(await stand.leftovers(), []);
+  await next.close();
 });
