@@ -3,7 +3,7 @@ import { CrispError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import { naming } from '#linux/errno.ts';
 import type { Files } from '#linux/kernel.ts';
-import { REDIRECT_ROUNDS } from './layers.ts';
+import { REDIRECT_ROUNDS, tellDropped } from './layers.ts';
 import type { ImageServiceOptions } from './options.ts';
 import type { LayerReport } from './unpack/layer-writer.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
@@ -39,6 +39,7 @@ export class LayerRestoring {
       const request = { archive, compressedSize, directory, diffId: undefined, limits, redirects };
       const completion = await op.deadline('unpack layer', unpackMs, async (signal) => {
         const report = await this.#pool.unpack(request, signal);
+        if (round === 0) tellDropped(op, archive, report);
         return this.#pool.complete(directory, lower, report, signal);
       });
       if (completion.redirects.length === 0) return;

@@ -10,6 +10,7 @@ import type { BlobSink } from './registry/transfer.ts';
 import { SharedWork } from './shared-work.ts';
 import { Slots } from './slots.ts';
 import { isComplete } from './unpack/complete.ts';
+import { shown } from './unpack/entry.ts';
 import type { LayerReport } from './unpack/layer-writer.ts';
 import type { UnpackPool } from './unpack/unpack-pool.ts';
 
@@ -113,6 +114,7 @@ export class Layers {
     for (let round = 0; round < REDIRECT_ROUNDS; round++) {
       await using staged = await this.#store.stage();
       const report = await this.#write(blob, diffId, staged, redirects, signal);
+      if (round === 0) tellDropped(plan.op, blob.digest, report);
       const record = { diffId, rootOpaque: report.rootOpaque };
       if (isComplete(report) && redirects.length === 0) {
         const { bytes, inodes } = report;
@@ -156,6 +158,17 @@ export class Layers {
     const below = plan.layers.slice(0, index).map((_, at) => this.obtain(plan, at, signal));
     return this.#store.stack((await Promise.all(below)).map(({ key }) => key));
   }
+}
+
+/** Warns of the extended attributes that the files of a layer do without. */
+export function tellDropped({ log }: Operation, layer: string, { dropped }: LayerReport): void {
+  if (dropped.length === 0) return;
+  const attributes = dropped.map(({ name, path, files }) => ({
+    name: shown(name),
+    path: shown(path),
+    files,
+  }));
+  log.warn({ layer, attributes }, 'extended attributes of a layer are left out');
 }
 
 function layerOf(plan: LayerPlan, index: number): LayerPlan['layers'][number] {

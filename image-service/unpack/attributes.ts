@@ -12,11 +12,10 @@ import {
   must,
   utimensat,
 } from '#linux/sync.ts';
-import { hostile, shown, type TarEntry } from './entry.ts';
+import { shown, type TarEntry } from './entry.ts';
 import type { Directory } from './layer-tree.ts';
+import type { Xattrs } from './xattrs.ts';
 
-const EPERM = -1;
-const ENOTSUP = -95;
 const NANO = 1_000_000_000n;
 
 type Attributes = Pick<TarEntry, 'name' | 'mode' | 'uid' | 'gid' | 'mtime' | 'xattrs'>;
@@ -50,13 +49,11 @@ export const hasSetgid = (mode: number): boolean => (mode & SETGID) !== 0;
  * Applies owner, mode, xattrs and time to an open file that root has made with the mode `made`. The order matters:
  * chown clears setuid bits and security.capability, a write clears both too.
  */
-export function applyOpen(fd: number, entry: Attributes, made?: number): void {
+export function applyOpen(fd: number, entry: Attributes, xattrs: Xattrs, made?: number): void {
   const what = `set attributes of ${shown(entry.name)}`;
   if (made === undefined || entry.uid !== 0 || entry.gid !== 0) must(fchown(fd, entry.uid, entry.gid), what);
   if (made !== entry.mode) must(fchmod(fd, entry.mode), what);
-  for (const [name, value] of allowed(entry)) {
-    tolerate(fsetxattr(fd, cName(name), value, value.length, 0), name, what);
-  }
+  xattrs.apply(entry, (name, value) => fsetxattr(fd, name, value, value.length, 0), what);
   must(futimens(fd, timesOf(entry.mtime)), what);
 }
 
@@ -66,32 +63,14 @@ export function applyAt(
   base: string,
   entry: Attributes,
   kind: 'link' | 'directory' | 'special',
+  xattrs: Xattrs,
 ): void {
   const name = cName(base);
   const what = `set attributes of ${shown(entry.name)}`;
   must(fchownat(at.fd, name, entry.uid, entry.gid, flags.AT_SYMLINK_NOFOLLOW), what);
   if (kind !== 'link') must(fchmodat(at.fd, name, entry.mode, 0), what);
-  for (const [key, value] of allowed(entry)) {
-    const path = cName(`/proc/self/fd/${at.fd}/${base}`);
-    tolerate(lsetxattr(path, cName(key), value, value.length, 0), key, what);
-  }
+  const path = `/proc/self/fd/${at.fd}/${base}`;
+  xattrs.apply(entry, (key, value) => lsetxattr(cName(path), key, value, value.length, 0), what);
   if (kind !== 'directory')
     must(utimensat(at.fd, name, timesOf(entry.mtime), flags.AT_SYMLINK_NOFOLLOW), what);
-}
-
-/** trusted.* is overlayfs's own language: an archive that speaks it could hide or redirect what lies below. */
-function* allowed(entry: Attributes): Generator<[string, Uint8Array]> {
-  for (const [name, value] of entry.xattrs) {
-    if (name.startsWith('trusted.')) throw hostile(`${shown(entry.name)} has the attribute ${shown(name)}`);
-    if (name.includes('\0')) throw hostile(`${shown(entry.name)} has an attribute with a NUL in its name`);
-    // Labels belong to the node's policy, not to the image.
-    if (name === 'security.selinux') continue;
-    if (/^(user|security|system\.posix_acl)[._]/.test(name)) yield [name, value];
-  }
-}
-
-/** A file system without such attributes keeps none; user.* does not exist on links and devices. */
-function tolerate(result: number, name: string, what: string): void {
-  if (result === ENOTSUP || (result === EPERM && name.startsWith('user.'))) return;
-  must(result, `${what}: ${shown(name)}`);
 }

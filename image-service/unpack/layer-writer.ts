@@ -22,6 +22,7 @@ import { LayerSize } from './layer-size.ts';
 import { type Directory, join, LayerTree } from './layer-tree.ts';
 import { partsOf } from './names.ts';
 import { isWhiteout, readWhiteout, setOpaque, WHITEOUT_PREFIX } from './whiteout.ts';
+import { type DroppedAttribute, Xattrs } from './xattrs.ts';
 
 const EEXIST = -17;
 const CREATE = flags.O_WRONLY | flags.O_CREAT | flags.O_EXCL | O_NOFOLLOW | flags.O_CLOEXEC;
@@ -43,12 +44,15 @@ export interface LayerReport {
   /** Bytes on the disk, in whole blocks. */
   readonly bytes: number;
   readonly inodes: number;
+  /** Extended attributes that the files do without. */
+  readonly dropped: readonly DroppedAttribute[];
 }
 
 /** Writes a layer's entries into a directory, in the form that overlayfs takes as a lower layer. */
 export class LayerWriter implements TarHandler, Disposable {
   readonly #tree: LayerTree;
   readonly #size: LayerSize;
+  readonly #xattrs = new Xattrs();
   #links = 0;
   #file: { fd: number; entry: TarEntry } | undefined;
   #rootDeclared = false;
@@ -90,7 +94,7 @@ export class LayerWriter implements TarHandler, Disposable {
   entryEnd(): void {
     const file = this.#file;
     if (!file) return;
-    applyOpen(file.fd, file.entry, creationMode(file.entry.mode));
+    applyOpen(file.fd, file.entry, this.#xattrs, creationMode(file.entry.mode));
     this.#file = undefined;
     close(file.fd);
     this.#bytes += Math.ceil(file.entry.size / BLOCK) * BLOCK;
@@ -117,6 +121,7 @@ export class LayerWriter implements TarHandler, Disposable {
       links: links.map(({ path, target }) => [path, target]),
       bytes: this.#bytes + implied.length * BLOCK,
       inodes: this.#inodes + implied.length,
+      dropped: this.#xattrs.dropped(),
     };
   }
 
@@ -133,7 +138,7 @@ export class LayerWriter implements TarHandler, Disposable {
 
   #root(entry: TarEntry): void {
     if (entry.type !== 'directory') throw hostile(`the root is to be a ${entry.type}`);
-    applyOpen(this.#tree.root, { ...entry, mode: withoutSetgid(entry.mode) });
+    applyOpen(this.#tree.root, { ...entry, mode: withoutSetgid(entry.mode) }, this.#xattrs);
     this.#defer('', entry);
     this.#rootDeclared = true;
   }
@@ -157,14 +162,14 @@ export class LayerWriter implements TarHandler, Disposable {
       throw hostile(`symbolic link ${shown(entry.name)} with a target of ${entry.link.length} bytes`);
     }
     this.#fresh(at, base, (name) => symlinkat(cName(entry.link), at.fd, name), entry);
-    applyAt(at, base, entry, 'link');
+    applyAt(at, base, entry, 'link', this.#xattrs);
   }
 
   #special(at: Directory, base: string, entry: TarEntry): void {
     const type = entry.type === 'character' ? S_IFCHR : entry.type === 'block' ? S_IFBLK : S_IFIFO;
     const device = makeDevice(entry.major, entry.minor);
     this.#fresh(at, base, (name) => mknodat(at.fd, name, type | 0o600, device), entry);
-    applyAt(at, base, entry, 'special');
+    applyAt(at, base, entry, 'special', this.#xattrs);
   }
 
   #directory(at: Directory, base: string, entry: TarEntry): void {
@@ -180,7 +185,7 @@ export class LayerWriter implements TarHandler, Disposable {
         if (stat && isWhiteout(stat)) setOpaque(at, base);
       }
     } else must(made, `make directory ${shown(entry.name)}`);
-    applyAt(at, base, { ...entry, mode: withoutSetgid(entry.mode) }, 'directory');
+    applyAt(at, base, { ...entry, mode: withoutSetgid(entry.mode) }, 'directory', this.#xattrs);
     this.#defer(path, entry);
     this.#bytes += BLOCK;
   }

@@ -6,6 +6,7 @@ import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '#core/errors.ts';
 import { encode } from '#core/json-record.ts';
+import { type Log, Operation, silentLog } from '#core/operation.ts';
 import {
   buildImage,
   buildIndex,
@@ -193,4 +194,18 @@ test('who cancels leaves; the transfer ends with the last', async () => {
   await pull(new AbortController().signal);
   const aborted = AbortSignal.abort();
   await assert.rejects(pull(aborted), (error) => hasCode(error, 'Cancelled'));
+});
+
+test('an image with attributes of another machine: pulled, and the log tells what is left out', async () => {
+  await using at = await ground();
+  const xattrs = { 'trusted.foo': Buffer.from('v'), 'security.selinux': Buffer.from('v') };
+  const marked = buildImage({ layers: [{ entries: [{ name: './' }, { name: 'f', content: 'x', xattrs }] }] });
+  await pushImage(at.registry.url, 'app', 'v1', marked);
+  const warnings: object[] = [];
+  const log: Log = { ...silentLog, warn: (fields) => void warnings.push(fields), child: () => log };
+  await using opened = await startService(at.root);
+  const op = new Operation('pull', { log });
+  await opened.service.pull({ reference: `${at.registry.host}/app:v1` }, op);
+  const layer = marked.layers[0]?.digest;
+  assert.deepEqual(warnings, [{ layer, attributes: [{ name: '"trusted.foo"', path: '"f"', files: 1 }] }]);
 });

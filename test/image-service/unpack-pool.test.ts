@@ -57,7 +57,15 @@ test('a cancelled unpack ends by itself, and its thread works on', async () => {
   cancel.abort(new CrispError('Cancelled', 'not wanted'));
   await assert.rejects(done, (error) => hasCode(error, 'Cancelled'));
   assert.deepEqual(openBelow(directory), []);
-  const report = { rootDeclared: true, rootOpaque: false, implied: [], links: [], bytes: 0, inodes: 0 };
+  const report = {
+    rootDeclared: true,
+    rootOpaque: false,
+    implied: [],
+    links: [],
+    bytes: 0,
+    inodes: 0,
+    dropped: [],
+  };
   const completion = await pool.complete(directory, [], report, new AbortController().signal);
   assert.deepEqual(completion.redirects, []);
 });

@@ -84,9 +84,19 @@ test('a path through a link stays inside the layer', async () => {
 });
 
 test('the language of overlayfs is not for archives', async () => {
-  for (const name of ['trusted.overlay.opaque', 'trusted.overlay.redirect', 'trusted.x']) {
-    await refuses([{ name: 'd/', xattrs: { [name]: Buffer.from('y') } }], 'InvalidArgument');
+  for (const name of ['trusted.overlay.opaque', 'trusted.overlay.redirect']) {
+    for (const entry of [{ name: 'd/' }, { name: 'f' }, { name: 'l', type: 'symlink', link: 'x' } as const])
+      await refuses([{ ...entry, xattrs: { [name]: Buffer.from('y') } }], 'InvalidArgument');
   }
+  using directory = testDirectory();
+  const marked = unpack(directory.path, [
+    { name: 'd/', xattrs: { 'trusted.overlay.opaque': Buffer.from('y') } },
+  ]);
+  await assert.rejects(
+    marked,
+    (error) =>
+      hasCode(error, 'InvalidArgument') && /overlayfs/.test(error.message) && /without it/.test(error.hint),
+  );
   for (const name of ['.wh.', '.wh..', '.wh...', 'd/.wh...']) await refuses([{ name }], 'InvalidArgument');
 });
 
@@ -250,4 +260,77 @@ test('a hard link that is to be completed is in the way of a directory', async (
     [{ name: './' }, { name: 'x', type: 'hardlink', link: 'below' }, { name: 'x/in' }],
     'InvalidArgument',
   );
+});
+
+test('attributes that are not for this node are left out, and told of', async () => {
+  using base = testDirectory();
+  const value = Buffer.from('v');
+  const { directory, report } = await unpack(base.path, [
+    { name: './', xattrs: { 'trusted.root': value } },
+    { name: 'd/', xattrs: { 'trusted.foo': value, 'user.kept': value } },
+    {
+      name: 'f',
+      content: 'x',
+      xattrs: {
+        'trusted.foo': value,
+        'security.selinux': value,
+        'security.SMACK64': value,
+        'security.evm': value,
+        'security.other': value,
+        'system.nfs4_acl': value,
+        'com.apple.quarantine': value,
+        'user.kept': value,
+        '': value,
+      },
+    },
+    { name: 'l', type: 'symlink', link: 'f', xattrs: { 'user.never': value } },
+  ]);
+  const names = (name: string) =>
+    execFileSync('python3', ['-c', 'import os,sys; print(*os.listxattr(sys.argv[1]))', join(directory, name)])
+      .toString()
+      .trim();
+  assert.deepEqual(['.', 'd', 'f'].map(names), ['', 'user.kept', 'user.kept']);
+  assert.deepEqual(
+    report.dropped.map(({ name, path, files }) => [name, path, files]),
+    [
+      ['trusted.root', './', 1],
+      ['trusted.foo', 'd/', 2],
+      ['security.other', 'f', 1],
+      ['system.nfs4_acl', 'f', 1],
+      ['com.apple.quarantine', 'f', 1],
+      ['', 'f', 1],
+      ['user.never', 'l', 1],
+    ],
+  );
+});
+
+test('a file system that has no such attributes: they are left out, file capabilities too, and told of', async () => {
+  using base = testDirectory();
+  // ramfs keeps no extended attributes at all.
+  const place = join(base.path, 'plain');
+  mkdirSync(place);
+  execFileSync('mount', ['-t', 'ramfs', 'none', place]);
+  try {
+    const capability = Buffer.from('0100000200040000000000000000000000000000', 'hex');
+    const { report } = await unpack(place, [
+      { name: 'ping', content: 'x', xattrs: { 'security.capability': capability, 'user.a': capability } },
+    ]);
+    assert.deepEqual(
+      report.dropped.map(({ name }) => name),
+      ['security.capability', 'user.a'],
+    );
+  } finally {
+    execFileSync('umount', [place]);
+  }
+});
+
+test('an attribute that does not fit is refused by its name, and kinds without end are not all told of', async () => {
+  await refuses(
+    [{ name: 'f', xattrs: { [`user.${'n'.repeat(300)}`]: Buffer.from('v') } }],
+    'InvalidArgument',
+  );
+  using base = testDirectory();
+  const many = Object.fromEntries(Array.from({ length: 100 }, (_, n) => [`trusted.n${n}`, Buffer.from('v')]));
+  const { report } = await unpack(base.path, [{ name: 'f', xattrs: many }]);
+  assert.equal(report.dropped.length, 16);
 });
