@@ -85,6 +85,22 @@ test('spdy with a window of 100 bytes: nothing is lost, and the status is true',
   assert.match(error.text, /"Success"/);
 });
 
+test('spdy with a peer that counts its streams, and not the session: all of 2 MB come', async () => {
+  const client = await SpdyClient.open(await url('head -c 2000000 /dev/zero', {}), 'v4.channel.k8s.io');
+  const window = frames.words(1, frames.SETTING_INITIAL_WINDOW, 30_000);
+  await client.send(frames.controlFrame(frames.SETTINGS, 0, window));
+  let [bytes, status] = [0, ''];
+  client.onData = (stream, data) => {
+    if (stream.id === 1) status += data;
+    else bytes += data.length;
+    void client.send(frames.controlFrame(frames.WINDOW_UPDATE, 0, frames.words(stream.id, data.length)));
+  };
+  for (const streamType of ['error', 'stdout', 'stderr']) await client.stream({ streamType });
+  await client.until('the connection ends', () => client.closed);
+  assert.equal(bytes, 2_000_000);
+  assert.match(status, /"Success"/);
+});
+
 test('a client that has gone is waited for no longer', async () => {
   const wishes = { stdout: true, stderr: true };
   for (const [name, open] of [

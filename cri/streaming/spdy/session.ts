@@ -4,7 +4,8 @@
  * Kubernetes speaks is a small part of the specification.
  *
  * Flow control: Kubernetes' own clients count no windows, neither ours nor theirs. So crisp tells what it has taken, as
- * it should, and counts what it sends only where the peer shows, by SETTINGS or WINDOW_UPDATE, that it counts too.
+ * it should, and counts what it sends only where the peer shows, by SETTINGS or WINDOW_UPDATE, that it counts too; some
+ * (of SPDY/3) count their streams, and no session.
  * For the others TCP is the window: while a stream takes no more, nothing is read from the connection.
  */
 import type { Duplex } from 'node:stream';
@@ -36,12 +37,9 @@ export class SpdySession implements StreamOwner {
   readonly #deflater = new HeaderDeflater();
   #lastStream = 0;
   #counts = false;
-  /** Whether the peer has ever widened the window of the session. */
-  #countsSession = false;
-  /** Bytes of data that were sent, and those of them that the peer has acknowledged stream by stream. */
-  #sent = 0;
-  #acknowledged = 0;
   #window = frames.INITIAL_WINDOW;
+  /** What was sent on each stream and is not told to be taken: of a peer that counts its streams, and not the session. */
+  #owed: Map<number, number> | undefined = new Map();
   #initialWindow = frames.INITIAL_WINDOW;
   #taken = 0;
   /** Bytes of answers that the peer has not taken. */
@@ -208,29 +206,38 @@ export class SpdySession implements StreamOwner {
 
   #widen(id: number, bytes: number): void {
     this.#counts = true;
-    if (id === 0) {
-      this.#countsSession = true;
-      this.#window += bytes;
-      if (this.#window >= 2 ** 31) throw new SpdyProtocolError('the window of the session is beyond 2 GiB');
-    } else {
-      this.#acknowledged = Math.min(this.#acknowledged + bytes, this.#sent);
+    if (id !== 0) {
       const stream = this.#streams.get(id);
+      if (stream) this.#paid(id, bytes);
       if (stream && !stream.widen(bytes)) stream.reset(frames.RST.protocolError);
+      return;
     }
+    this.#owed = undefined;
+    this.#window += bytes;
+    if (this.#window >= 2 ** 31) throw new SpdyProtocolError('the window of the session is beyond 2 GiB');
     for (const stream of this.#streams.values()) stream.proceed();
   }
 
   /**
-   * SPDY/3 has windows of streams alone; 3.1 added that of the session. A peer that has acknowledged a whole window of
-   * data stream by stream, and nothing for the session, keeps no window of the session: to wait for one would be for ever.
+   * As long as the peer has told nothing of the session, and of no stream more than was sent, what it has taken of the
+   * streams is taken of the session: one that counted the session would have said so before it was used up.
    */
-  get #hasSessionWindow(): boolean {
-    return this.#countsSession || this.#acknowledged < frames.INITIAL_WINDOW;
+  #paid(id: number, bytes: number): void {
+    const owed = this.#owed?.get(id) ?? 0;
+    if (bytes > owed) this.#owed = undefined;
+    this.#owed?.set(id, owed - bytes);
+    this.#relieve();
+  }
+
+  #relieve(): void {
+    if (!this.#owed || this.#window > 0) return;
+    this.#window = frames.INITIAL_WINDOW - this.#owed.values().reduce((sum, one) => sum + one, 0);
+    for (const stream of this.#streams.values()) stream.proceed();
   }
 
   sendData(stream: number, bytes: Buffer, fin: boolean, done: () => void): void {
     this.#window -= bytes.length;
-    this.#sent += bytes.length;
+    this.#owed?.set(stream, (this.#owed.get(stream) ?? 0) + bytes.length);
     if (this.#transport.destroyed || this.#transport.writableEnded) {
       done();
       return;
@@ -258,8 +265,7 @@ export class SpdySession implements StreamOwner {
   }
 
   budget(): number | undefined {
-    if (!this.#counts) return undefined;
-    return this.#hasSessionWindow ? this.#window : Number.MAX_SAFE_INTEGER;
+    return this.#counts ? this.#window : undefined;
   }
 
   congested(stream: SpdyStream, yes: boolean): void {
@@ -270,6 +276,8 @@ export class SpdySession implements StreamOwner {
   forget(stream: SpdyStream): void {
     this.#streams.delete(stream.id);
     this.congested(stream, false);
+    this.#owed?.delete(stream.id);
+    this.#relieve();
   }
 
   #goAway(status: number): void {
