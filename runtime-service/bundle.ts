@@ -1,6 +1,7 @@
 /** The effects of CreateContainer: root file system, volumes, OCI spec. What they are is written down before. */
 import { writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
+import { CrispError, errnoOf } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import { mkdirInRoot, readInRoot } from '#linux/in-root.ts';
 import { applyEdits } from './cdi/apply.ts';
@@ -131,7 +132,18 @@ function readUserFiles(places: Places): { passwd: string; group: string } {
 }
 
 function makeDirectoriesInRoot(places: Places, paths: readonly string[], pod: PodOfContainer): void {
-  for (const path of paths) mkdirInRoot(places.rootfs, path, root(pod));
+  for (const path of paths) {
+    try {
+      mkdirInRoot(places.rootfs, path, root(pod));
+    } catch (error) {
+      // What stands in the image is in its way, or it is no path: nothing of the node is amiss.
+      if (!['ENOTDIR', 'ELOOP', 'ENAMETOOLONG'].includes(errnoOf(error) ?? '')) throw error;
+      throw new CrispError('InvalidArgument', `${path} cannot be a directory of this container`, {
+        cause: error,
+        hint: 'give another working_dir, or mend WORKDIR and VOLUME of the image',
+      });
+    }
+  }
 }
 
 /**

@@ -88,7 +88,7 @@ test('pods that cannot be are refused by the field, and are not listed', async (
     node.client.RunPodSandbox({ config: node.podConfig(changes), ...more });
   await refused(node.client.RunPodSandbox({}), 'InvalidArgument', /config/);
   await refused(run({ metadata: { name: '', uid: 'u', namespace: 'n' } }), 'InvalidArgument', /metadata/);
-  await refused(run({ hostname: 'not a name' }), 'InvalidArgument', /hostname/);
+  await refused(run({ hostname: 'two\nlines' }), 'InvalidArgument', /hostname/);
   await refused(run({}, { runtimeHandler: 'nope' }), 'InvalidArgument', /nope/);
   const modes = { network: cri.NamespaceMode.TARGET };
   await refused(

@@ -243,6 +243,8 @@ test('bad requests change nothing', async () => {
   );
   await refused(create(node.containerConfig({ logPath: '../out' })), 'InvalidArgument', /log_path/);
   await refused(create(node.containerConfig({ workingDir: 'here' })), 'InvalidArgument', /working_dir/);
+  const file = node.containerConfig({ workingDir: '/etc/passwd/here' });
+  await refused(create(file), 'InvalidArgument', /\/etc\/passwd\/here cannot be a directory/);
   await refused(create(node.containerConfig({ envs: [{ key: 'A=B' }] })), 'InvalidArgument', /envs/);
   const privileged = node.containerConfig({ security: { privileged: true } });
   await refused(create(privileged), 'InvalidArgument', /privileged/);
