@@ -82,7 +82,8 @@ function runSuite(suite: Suite, environment: NodeJS.ProcessEnv): { failed: boole
   console.log(`\n# suite ${suite.name}: ${suite.files.length} files`);
   const started = performance.now();
   const concurrency = suite.name === 'unit' ? 2 : 1;
-  const timeout = suite.name === 'node' ? NODE_LIMIT_MS : SUITE_LIMIT_MS;
+  const isNode = suite.files.some((file) => file.startsWith('test/node/'));
+  const timeout = isNode ? NODE_LIMIT_MS : SUITE_LIMIT_MS;
   const { status, error } = spawnSync(
     'unshare',
     [

@@ -15,8 +15,8 @@ const MAKE: Readonly<Record<Kind, readonly string[]>> = {
   ext4: ['mkfs.ext4', '-q', '-F'],
   btrfs: ['mkfs.btrfs', '-q', '-f'],
 };
-/** Nothing that a file system does to hide missing flushes. */
-const OPTIONS: Readonly<Record<Kind, string>> = { xfs: '', ext4: ',noauto_da_alloc', btrfs: '' };
+/** Nothing that a file system does to hide missing flushes. A mount namespace that was made meanwhile may hold another copy: `nouuid`. */
+const OPTIONS: Readonly<Record<Kind, string>> = { xfs: ',nouuid', ext4: ',noauto_da_alloc', btrfs: '' };
 
 function run(command: string, ...args: readonly string[]): string {
   const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8' });
@@ -61,11 +61,13 @@ export class LoopDisk {
 
   /** What the disk would hold if the power went now: a copy, or undefined where nothing was written since the last one. */
   cut(): string | undefined {
-    const written = this.#writes();
-    if (written === this.#written) return undefined;
-    this.#written = written;
+    if (this.#writes() === this.#written) return undefined;
     const copy = join(this.#directory, `cut-${this.#copies++}`);
-    run('cp', '--sparse=always', this.#image, copy);
+    // What the file system writes by itself meanwhile would be of another instant.
+    do {
+      this.#written = this.#writes();
+      run('cp', '--sparse=always', this.#image, copy);
+    } while (this.#writes() !== this.#written);
     return copy;
   }
 

@@ -220,7 +220,33 @@ const single: Life = {
   },
 };
 
-export const LIVES: readonly Life[] = [sandbox, container, image, layer, single];
+/** A store without copies in which every write lasts: the list of leaks is such. */
+const listed: Life = {
+  name: 'list entry',
+  async live({ files, root, permitted }) {
+    const store = new RecordStore<Entry>({ directory: join(root, 'leaks'), version: 1, files });
+    await store.load();
+    for (const text of ['one', 'two']) {
+      await permitted.ask(text);
+      await (text === 'one' ? store.create : store.write).call(
+        store,
+        'a',
+        { version: 1, text },
+        { durable: true },
+      );
+      await permitted.lasts(text);
+    }
+    await permitted.ask(ABSENT);
+    await store.remove('a');
+  },
+  look: (root, state) => read<Entry>(join(root, 'leaks'), state, ({ text }) => text),
+};
+
+interface Entry extends Versioned {
+  readonly text: string;
+}
+
+export const LIVES: readonly Life[] = [sandbox, container, image, layer, listed, single];
 
 const sandboxRecord: SandboxRecord = {
   version: 1,
