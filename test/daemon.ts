@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type CriClient, connectCri } from '#api/cri/v1/index.ts';
 
@@ -52,12 +52,22 @@ export interface TestDaemon {
 
 const quoted = (value: string): string => JSON.stringify(value);
 
+/** Tells what this run makes from what another one makes at the same time; empty outside of test/run.ts. */
+export const runTag = basename(process.env['CRISP_TEST_DIR'] ?? '').slice(-6);
+
+/** The bridge of a subnet; at most the 15 bytes that the kernel takes. */
+export const bridgeOf = (subnet: number): string => `crispt${subnet}${runTag}`;
+
+/** The name of a subnet's network, as it stands in the comments of packet filter rules. */
+export const networkOf = (subnet: number): string =>
+  `crisp-test-${subnet}${runTag === '' ? '' : `-${runTag}`}`;
+
 /** The conflist that the issue's bench uses as well: bridge, portmap, with host-local addresses. */
 export function writeConflist(directory: string, subnet: number): void {
   mkdirSync(directory, { recursive: true });
   const bridge = {
     type: 'bridge',
-    bridge: `crispt${subnet}`,
+    bridge: bridgeOf(subnet),
     isGateway: true,
     ipMasq: true,
     hairpinMode: true,
@@ -70,7 +80,7 @@ export function writeConflist(directory: string, subnet: number): void {
   };
   const list = {
     cniVersion: '1.0.0',
-    name: `crisp-test-${subnet}`,
+    name: networkOf(subnet),
     plugins: [bridge, { type: 'portmap', capabilities: { portMappings: true } }],
   };
   writeFileSync(join(directory, '10-crisp.conflist'), JSON.stringify(list, undefined, 2));

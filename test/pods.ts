@@ -19,7 +19,7 @@ import { dirname, join } from 'node:path';
 import test, { after } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type CriClient, cri, fromBigInt, toBigInt } from '#api/cri/v1/index.ts';
-import { type DaemonSettings, startDaemon, type TestDaemon } from './daemon.ts';
+import { bridgeOf, type DaemonSettings, startDaemon, type TestDaemon } from './daemon.ts';
 import { type Registry, startRegistry } from './image-service/registry.ts';
 import { type BuiltImage, busyboxImage, pushImage } from './images.ts';
 
@@ -328,7 +328,7 @@ export class TestNode implements AsyncDisposable {
     for (const path of globSync([`/sys/fs/cgroup${this.cgroup}`, `/sys/fs/cgroup/*${this.cgroup}`]))
       removeGroup(path);
     await this.registry[Symbol.asyncDispose]();
-    spawnSync('ip', ['link', 'delete', `crispt${BRIDGE_SUBNET}`]);
+    spawnSync('ip', ['link', 'delete', bridgeOf(BRIDGE_SUBNET)]);
     // The daemon has removed its own prefix; the one that the files of a run share goes with its last user.
     const shared = dirname(this.cgroup);
     for (const path of globSync([`/sys/fs/cgroup${shared}`, `/sys/fs/cgroup/*${shared}`])) removeGroup(path);

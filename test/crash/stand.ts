@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { silentLog } from '#core/operation.ts';
 import { openKernel } from '#linux/index.ts';
 import type { Kernel } from '#linux/kernel.ts';
-import { startDaemon, type TestDaemon } from '../daemon.ts';
+import { bridgeOf, startDaemon, type TestDaemon } from '../daemon.ts';
 import { type Registry, startRegistry } from '../image-service/registry.ts';
 import { busyboxImage, pushImage } from '../images.ts';
 import {
@@ -141,10 +141,18 @@ export class CrashStand implements AsyncDisposable {
     writeFileSync(this.#crashAt, boundary);
   }
 
-  /** Whether the order had not been carried out. */
+  /** Lets whatever comes to the boundary wait there. Returns a promise of the first that does. */
+  hold(boundary: string): Promise<void> {
+    rmSync(`${this.#crashAt}-held`, { force: true });
+    writeFileSync(`${this.#crashAt}-hold`, boundary);
+    const missing = () => (existsSync(`${this.#crashAt}-held`) ? [] : [`nothing has come to ${boundary}`]);
+    return untilNone('hold', missing);
+  }
+
+  /** Whether the order had not been carried out. What is held goes on. */
   disarm(): boolean {
     const pending = existsSync(this.#crashAt);
-    rmSync(this.#crashAt, { force: true });
+    for (const path of [this.#crashAt, `${this.#crashAt}-hold`]) rmSync(path, { force: true });
     return pending;
   }
 
@@ -197,7 +205,7 @@ export class CrashStand implements AsyncDisposable {
     }
     for (const { target } of kernel.mounts.below(this.#base).toReversed())
       await kernel.mounts.unmount(target);
-    deleteLink(`crispt${this.subnet}`);
+    deleteLink(bridgeOf(this.subnet));
     await this.#registry[Symbol.asyncDispose]();
     await rm(this.#base, { recursive: true, force: true });
     await kernel.close();
