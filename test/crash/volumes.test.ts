@@ -13,7 +13,7 @@ import { CrashStand } from './stand.ts';
 import { removeAll } from './way.ts';
 
 const SUBNET = 74;
-const ORDER_MS = 10_000;
+const ORDER_MS = 60_000;
 const ids = [{ containerId: 0, hostId: 300_000, length: 65_536 }];
 const { POD } = cri.NamespaceMode;
 const podConfig: cri.PodSandboxConfigInit = {
