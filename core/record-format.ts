@@ -15,6 +15,9 @@ export interface RecordFormat<R extends Versioned> {
   readonly check?: (record: R, key: string) => void;
 }
 
+/** A record of a crisp that is newer than this one: whole, and not for this one to touch. */
+export class NewerRecord extends CrispError {}
+
 /** Throws with the reason where the text is not the key's record in a version that can be read. */
 export function parseRecord<R extends Versioned>(format: RecordFormat<R>, text: string, key: string): R {
   const { version, migrate, check } = format;
@@ -22,13 +25,10 @@ export function parseRecord<R extends Versioned>(format: RecordFormat<R>, text: 
   if (typeof record !== 'object' || record === null || typeof record.version !== 'number') {
     throw new CrispError('DataLoss', `record of ${key} has no version`);
   }
-  if (record.version > version || (record.version < version && !migrate)) {
-    throw new CrispError(
-      'DataLoss',
-      `record of ${key} has version ${record.version}, this crisp reads ${version}`,
-      { hint: 'start the version of crisp that has written it, or remove the object' },
-    );
-  }
+  const mismatch = `record of ${key} has version ${record.version}, this crisp reads ${version}`;
+  const hint = 'start the version of crisp that has written it, or remove the object';
+  if (record.version > version) throw new NewerRecord('DataLoss', mismatch, { hint });
+  if (record.version < version && !migrate) throw new CrispError('DataLoss', mismatch, { hint });
   const current = record.version === version ? (record as R) : (migrate?.(record) as R);
   check?.(current, key);
   return current;

@@ -77,6 +77,11 @@ test('a broken record is reported and stops nothing', async (t) => {
   assert.match(reasons.get('later') ?? '', /version 3, this crisp reads 2/);
   assert.match(reasons.get('nameless') ?? '', /lacks a name/);
   assert.ok(broken.every(({ reason }) => reason !== ''));
+  // A newer crisp's record is whole: nothing of it may be undone.
+  assert.deepEqual(
+    broken.flatMap(({ key, isPassing }) => (isPassing ? [key] : [])),
+    ['later'],
+  );
 });
 
 test('what a crash leaves before the first record is swept; a directory with anything else in it stays', async (t) => {

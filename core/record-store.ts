@@ -6,7 +6,7 @@ import { CrispError, describeError, errnoOf } from './errors.ts';
 import { encode } from './json-record.ts';
 import { withDeadline } from './operation.ts';
 import type { RecentRecords } from './recent-records.ts';
-import { parseRecord, type RecordFormat, type Versioned } from './record-format.ts';
+import { NewerRecord, parseRecord, type RecordFormat, type Versioned } from './record-format.ts';
 import { RecordWriter } from './record-writer.ts';
 import { keepUnreadable } from './unreadable-records.ts';
 
@@ -30,7 +30,7 @@ export interface BrokenRecord {
   readonly reason: string;
   /** Whether there is none at all: its first write never came to its end. */
   readonly isMissing: boolean;
-  /** Whether it is only that this daemon could not read it now (too many open files): another one may. */
+  /** Whether it is whole and only this daemon cannot read it: too many open files, or a newer crisp has written it. */
   readonly isPassing: boolean;
 }
 
@@ -107,13 +107,13 @@ export class RecordStore<R extends Versioned> {
         if (isMissing && (await this.#isUnwritten(key))) {
           await this.#options.files.removeTree(this.directory(key));
         } else {
-          const isPassing = PASSING.has(errnoOf(error) ?? '');
+          const isPassing = error instanceof NewerRecord || PASSING.has(errnoOf(error) ?? '');
           broken.push({ key, reason: describeError(error), isMissing, isPassing });
         }
       }
     }
-    for (const key of copies)
-      if (!this.#keys.has(key) && !removing.includes(key)) this.#options.recent?.remove(key);
+    const kept = new Set([...removing, ...broken.flatMap(({ key, isPassing }) => (isPassing ? [key] : []))]);
+    for (const key of copies) if (!this.#keys.has(key) && !kept.has(key)) this.#options.recent?.remove(key);
     return { records, broken, removing };
   }
 
@@ -125,7 +125,8 @@ export class RecordStore<R extends Versioned> {
         const record = this.#parse(text, key);
         this.#writer.adopt(key, text);
         return record;
-      } catch {
+      } catch (error) {
+        if (error instanceof NewerRecord) throw error;
         this.#options.recent?.remove(key);
       }
     }

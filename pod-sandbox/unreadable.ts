@@ -30,13 +30,14 @@ const ANY_PORT = { protocol: 'tcp', containerPort: 1, hostPort: 1, hostIp: '' } 
 
 /** Makes records of what cannot be read, and of what stands without any. To be called when all others are loaded. */
 export async function takeUpUnreadable(context: Context, broken: readonly BrokenRecord[]): Promise<void> {
-  const { sandboxes, state, log } = context;
+  const { sandboxes, leaks, state, log } = context;
   const directories = await readdir(join(state, 'sandboxes')).catch((): string[] => []);
   const strays = directories.filter((key) => !sandboxes.get(key as SandboxId));
   const spared = new Set(broken.filter(({ isPassing }) => isPassing).map(({ key }) => key));
   const reasons = new Map(broken.map((one) => [one.key, one]));
   for (const key of new Set([...reasons.keys(), ...strays])) {
-    if (!isFullId(key) || spared.has(key)) continue;
+    // What was given up is in the list of leaks, which tries again.
+    if (!isFullId(key) || spared.has(key) || leaks.get(key)) continue;
     const id = key as SandboxId;
     const { reason = 'there is none', isMissing = true } = reasons.get(key) ?? {};
     try {

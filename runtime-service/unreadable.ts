@@ -67,10 +67,10 @@ export async function takeUpUnreadable(
 
 /** Bundles that no record names. */
 function strays(runtime: Runtime, known: ReadonlySet<string>): ContainerRecord[] {
-  const { containers, log, options } = runtime;
+  const { containers, leaks, log, options } = runtime;
   return namesIn(`${options.state}/containers`).flatMap((key) => {
     const id = key as ContainerId;
-    if (!isFullId(key) || known.has(key) || containers.get(id)) return [];
+    if (!isFullId(key) || known.has(key) || containers.get(id) || leaks.get(id)) return [];
     log.error({ container: id }, 'a container has no record: it is ended by what stands of it');
     return [recordOfEvidence(runtime, id)];
   });
