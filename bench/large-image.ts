@@ -13,7 +13,7 @@ import {
 import { join } from 'node:path';
 import { zstdCompressSync } from 'node:zlib';
 import { CrispError } from '#core/errors.ts';
-import { type Blob, type BuiltImage, descriptor, digestOf, jsonBlob } from '../test/images.ts';
+import { type Blob, type BuiltImage, descriptor, digestOf, jsonBlob } from '../test/harness/images.ts';
 import type { Compression } from './pulls.ts';
 
 const LAYERS = 5;

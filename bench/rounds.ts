@@ -5,8 +5,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeError } from '#core/errors.ts';
+import { buildImage, busyboxImage, pushImage } from '../test/harness/images.ts';
 import { startRegistry } from '../test/image-service/registry.ts';
-import { buildImage, busyboxImage, pushImage } from '../test/images.ts';
 import { assertSameNetwork } from './conflist.ts';
 import { cycle } from './cycle.ts';
 import { density } from './density.ts';

@@ -2,7 +2,7 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CrispError } from '#core/errors.ts';
-import { writeConfig } from '../test/daemon.ts';
+import { writeConfig } from '../test/harness/daemon.ts';
 import { assertNetworkInUse, writeConflist } from './conflist.ts';
 import type { Network, OciRuntime } from './options.ts';
 import { Server, type ServerProgram } from './server.ts';

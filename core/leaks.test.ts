@@ -3,7 +3,7 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
-import { files } from '#linux/files.ts';
+import { files } from '#linux/fs/files.ts';
 import { type LeakOutcome, Leaks } from './leaks.ts';
 import { silentLog } from './operation.ts';
 

@@ -11,8 +11,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
-import { files as real } from '#linux/files.ts';
-import type { Files } from '#linux/kernel.ts';
+import { files as real } from '#linux/fs/files.ts';
+import type { Files } from '#linux/ports/kernel.ts';
 import { RecentRecords } from './recent-records.ts';
 import { RecordStore, type Versioned } from './record-store.ts';
 

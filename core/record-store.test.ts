@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import fc from 'fast-check';
-import { files } from '#linux/files.ts';
+import { files } from '#linux/fs/files.ts';
 import { CrispError } from './errors.ts';
 import { decode, encode } from './json-record.ts';
 import { RecordStore, type RecordStoreOptions, type Versioned } from './record-store.ts';

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import type { Files } from '#linux/kernel.ts';
+import type { Files } from '#linux/ports/kernel.ts';
 import { CrispError, describeError, errnoOf } from './errors.ts';
 import { encode } from './json-record.ts';
 import { withDeadline } from './operation.ts';

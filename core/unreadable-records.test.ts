@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
-import { files } from '#linux/files.ts';
+import { files } from '#linux/fs/files.ts';
 import { keepUnreadable } from './unreadable-records.ts';
 
 test('what cannot be read is moved away, cut, and bounded in number', async (t) => {

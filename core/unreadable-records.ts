@@ -1,6 +1,6 @@
 import { lstat, readdir, truncate } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Files } from '#linux/kernel.ts';
+import type { Files } from '#linux/ports/kernel.ts';
 import { errnoOf } from './errors.ts';
 
 /** The newest are kept. */

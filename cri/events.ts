@@ -6,8 +6,8 @@ import { cri } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
 import type { SandboxEvent } from '#pod-sandbox/index.ts';
 import type { ContainerRecord } from '#runtime-service/index.ts';
-import { containersStatuses, now } from './runtime/wire-pod-status.ts';
-import { wireSandboxStatus } from './runtime/wire-sandbox.ts';
+import { containersStatuses, now } from './runtime/wire/pod-status.ts';
+import { wireSandboxStatus } from './runtime/wire/sandbox.ts';
 import type { CriServices } from './services.ts';
 
 /** Events that wait for one client. The kubelet lists everything anew when its stream breaks. */

@@ -3,7 +3,7 @@
  * no more than a fixed number of them: the oldest go first.
  */
 import type { Operation } from '#core/operation.ts';
-import { sandboxOf } from './runtime/ids.ts';
+import { sandboxOf } from './runtime/wire/ids.ts';
 import type { CriServices } from './services.ts';
 
 /** Operations kept, of all pods together. A pod's whole life is about ten. */

@@ -1,6 +1,6 @@
 import { describeError } from '#core/errors.ts';
-import type { Kernel } from '#linux/kernel.ts';
-import type { Trouble } from '#linux/troubles.ts';
+import type { Kernel } from '#linux/ports/kernel.ts';
+import type { Trouble } from '#linux/ports/troubles.ts';
 
 /** What is wrong with the node and the daemon: for Status, `crisp ctl info`, /healthz and the metrics. From memory. */
 export class Health {

@@ -3,7 +3,7 @@ import { release } from 'node:os';
 import { join } from 'node:path';
 import { CrispError, describeError } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
-import type { Kernel } from '#linux/kernel.ts';
+import type { Kernel } from '#linux/ports/kernel.ts';
 
 /** Generous: it is nobody's wait at the start, and machines may be slow. */
 const LIMIT_MS = 60_000;

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError, errnoOf } from '#core/errors.ts';
-import { sendDatagram } from '#linux/datagram.ts';
+import { sendDatagram } from '#linux/io/datagram.ts';
 
 /** A full queue is tried again for so long, in ms: systemd gives a start 90 s. */
 const FULL_MS = 10_000;

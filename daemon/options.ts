@@ -9,7 +9,7 @@ import type { HandlerOptions, RuntimeOptions } from '#runtime-service/index.ts';
 
 /** The pause program of the distributed form, and that of bin/setup. */
 const SHIPPED_PAUSE = join(import.meta.dirname, '../pause');
-const BUILT_PAUSE = join(import.meta.dirname, '../pod-sandbox/build/pause');
+const BUILT_PAUSE = join(import.meta.dirname, '../linux/shim/build/pause');
 /** Handlers that are there without an entry; a later one is the default only where the earlier does not work. */
 const BUILT_IN = ['crun', 'runc'];
 const UNLIMITED = 2n ** 64n - 1n;

@@ -1,6 +1,7 @@
 /** The public face of the image service: what cri/image and the daemon call. */
 export type { ImportRequest } from './archive/import.ts';
-export type { Image, ImageConfig, ImageRecord } from './image.ts';
+export type { Image, ImageConfig, ImageRecord } from './image/image.ts';
+export { parseReference, type Reference } from './image/reference.ts';
 export { openImageService } from './open.ts';
 export {
   defaultImageOptions,
@@ -9,8 +10,7 @@ export {
   type UnpackLimits,
 } from './options.ts';
 export { type LayerUsers, noLayerUsers } from './ports.ts';
-export type { LayerProgress, PullProgress } from './progress.ts';
-export { parseReference, type Reference } from './reference.ts';
+export type { LayerProgress, PullProgress } from './pull/progress.ts';
 export type { RegistryAuth } from './registry/credentials.ts';
 export type {
   FoundImage,

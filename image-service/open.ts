@@ -1,24 +1,24 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Operation } from '#core/operation.ts';
-import { naming } from '#linux/errno.ts';
+import { naming } from '#linux/libc/errno.ts';
 import { exportImages } from './archive/export.ts';
 import { importImages } from './archive/import.ts';
-import { Collector } from './collect.ts';
-import { ContentStore } from './content-store.ts';
-import type { Image } from './image.ts';
-import { ImageStore } from './images.ts';
-import { LayerRestoring } from './layer-restoring.ts';
-import { LayerStore } from './layer-store.ts';
-import { Layers } from './layers.ts';
-import { Leases } from './leases.ts';
+import type { Image } from './image/image.ts';
 import type { ImageServiceOptions } from './options.ts';
 import type { LayerUsers } from './ports.ts';
-import { Puller } from './pull.ts';
+import { LayerRestoring } from './pull/layer-restoring.ts';
+import { Layers } from './pull/obtain-layers.ts';
+import { Puller } from './pull/pull.ts';
 import { Endpoints } from './registry/endpoints.ts';
 import { RootFileSystems } from './rootfs.ts';
 import type { FoundImage, ImageFsUsage, ImageService, ImageServicePorts } from './service.ts';
-import { Staging } from './staging.ts';
+import { ContentStore } from './store/content-store.ts';
+import { Collector } from './store/garbage-collector.ts';
+import { ImageStore } from './store/images.ts';
+import { LayerStore } from './store/layer-store.ts';
+import { Leases } from './store/leases.ts';
+import { Staging } from './store/staging.ts';
 import { UnpackPool } from './unpack/unpack-pool.ts';
 
 /** Puts the parts together. Touches nothing before `recover`. */

@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { CrispError } from '#core/errors.ts';
 import type { ImageId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
-import { naming } from '#linux/errno.ts';
-import type { Mounts } from '#linux/kernel.ts';
-import type { ImageStore } from './images.ts';
-import type { LayerRestoring } from './layer-restoring.ts';
-import type { LayerStore } from './layer-store.ts';
+import { naming } from '#linux/libc/errno.ts';
+import type { Mounts } from '#linux/ports/kernel.ts';
+import type { LayerRestoring } from './pull/layer-restoring.ts';
+import type { ImageStore } from './store/images.ts';
+import type { LayerStore } from './store/layer-store.ts';
 
 /** Root file systems of containers: an overlay of the image's layers under a directory of the container's own. */
 export class RootFileSystems {

@@ -1,10 +1,10 @@
 import type { ImageId } from '#core/ids.ts';
 import type { Log, Operation } from '#core/operation.ts';
-import type { Kernel } from '#linux/kernel.ts';
+import type { Kernel } from '#linux/ports/kernel.ts';
 import type { ImportRequest } from './archive/import.ts';
-import type { Image, ImageConfig } from './image.ts';
+import type { Image, ImageConfig } from './image/image.ts';
 import type { LayerUsers } from './ports.ts';
-import type { PullProgress } from './progress.ts';
+import type { PullProgress } from './pull/progress.ts';
 import type { RegistryAuth } from './registry/credentials.ts';
 
 /** What a container's creation reads of an image; the shape of `Images` in runtime-service/ports.ts. */

@@ -2,25 +2,34 @@
 import { readFile, stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { CrispError } from '#core/errors.ts';
-import { checkLibrary } from './c-library.ts';
-import { openCgroups } from './cgroups.ts';
-import { ProcessWatches } from './child.ts';
-import { naming } from './errno.ts';
-import { files } from './files.ts';
-import { readBootId } from './identity.ts';
-import { Inotify } from './inotify.ts';
-import type { Cgroups, Files, Kernel, Mounts, Namespaces, NatRules, PodLinks, Processes } from './kernel.ts';
-import { asynchronous, umount2 } from './libc.ts';
-import { mounts } from './mounts.ts';
-import { RealNamespaces } from './namespaces.ts';
-import { type KernelLog, RealProcesses } from './processes.ts';
-import { SealedProgram } from './sealed-program.ts';
-import type { Streams } from './streams.ts';
-import { Systemd } from './systemd.ts';
-import type { Trouble } from './troubles.ts';
-import type { Usage } from './usage.ts';
+import { openCgroups } from './cgroup/open.ts';
+import { files } from './fs/files.ts';
+import { Inotify } from './fs/inotify.ts';
+import { checkLibrary } from './libc/c-library.ts';
+import { naming } from './libc/errno.ts';
+import { asynchronous, umount2 } from './libc/libc.ts';
+import { mounts } from './mount/mounts.ts';
+import type {
+  Cgroups,
+  Files,
+  Kernel,
+  Mounts,
+  Namespaces,
+  NatRules,
+  PodLinks,
+  Processes,
+} from './ports/kernel.ts';
+import type { Usage } from './ports/stats.ts';
+import type { Streams } from './ports/streams.ts';
+import type { Trouble } from './ports/troubles.ts';
+import { ProcessWatches } from './process/child.ts';
+import { readBootId } from './process/identity.ts';
+import { type KernelLog, RealProcesses } from './process/processes.ts';
+import { SealedProgram } from './process/sealed-program.ts';
+import { Systemd } from './systemd/manager.ts';
+import { RealNamespaces } from './worker/namespaces.ts';
 
-export type { KernelLog } from './processes.ts';
+export type { KernelLog } from './process/processes.ts';
 
 export interface KernelOptions {
   /** The pause program; by default the one that bin/setup has built. Read once. */
@@ -30,7 +39,7 @@ export interface KernelOptions {
   readonly workers?: { readonly requestMs: number };
 }
 
-const builtPauseProgram = fileURLToPath(new URL('../pod-sandbox/build/pause', import.meta.url));
+const builtPauseProgram = fileURLToPath(new URL('./shim/build/pause', import.meta.url));
 
 /**
  * Opens the kernel. To be called on the main thread before any worker of crisp is started.

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { hasCode } from '#core/errors.ts';
-import { readLayout } from './cgroup-layout.ts';
-import { safeFile, safeGroup } from './cgroup-tree.ts';
-import { decodeStatus } from './child.ts';
-import { parseStat } from './identity.ts';
-import type { MountEntry } from './kernel.ts';
-import { parseMount } from './mount-table.ts';
-import { attribute, encodeRequest, parseAttributes } from './netlink.ts';
-import { namespaceOfSysctl, sysctlPath } from './sysctl.ts';
+import { readLayout } from './cgroup/layout.ts';
+import { safeFile, safeGroup } from './cgroup/tree.ts';
+import { parseMount } from './mount/mount-table.ts';
+import { namespaceOfSysctl, sysctlPath } from './namespace/sysctl.ts';
+import { attribute, encodeRequest, parseAttributes } from './net/netlink.ts';
+import type { MountEntry } from './ports/kernel.ts';
+import { decodeStatus } from './process/child.ts';
+import { parseStat } from './process/identity.ts';
 
 test('a mountinfo line with quoted characters, tags and without them', () => {
   const line =

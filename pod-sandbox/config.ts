@@ -4,7 +4,7 @@
  * numbers of the wire are bigint. Maps from a client are records without a prototype, so that a key such as
  * `__proto__` or `constructor` is only a key.
  */
-import type { IdMapping } from '#linux/kernel.ts';
+import type { IdMapping } from '#linux/ports/kernel.ts';
 
 export interface SandboxMetadata {
   readonly name: string;

@@ -1,16 +1,16 @@
 /** What each act on a sandbox needs: the ports and the state, built once in `index.ts`. */
 import type { Leaks } from '#core/leaks.ts';
 import type { Log } from '#core/operation.ts';
-import type { Kernel } from '#linux/kernel.ts';
-import type { CgroupDriver } from './cgroup-driver.ts';
-import type { Cni } from './network/cni.ts';
-import type { ConfDirectory } from './network/conf-directory.ts';
-import type { PodRangesOptions } from './network/pod-ranges.ts';
+import type { Kernel } from '#linux/ports/kernel.ts';
+import type { CgroupDriver } from './cgroup/driver.ts';
+import type { Watches } from './lifecycle/watches.ts';
+import type { ConfDirectory } from './network/cni/conf-directory.ts';
+import type { PodRangesOptions } from './network/cni/pod-ranges.ts';
+import type { Cni } from './network/network.ts';
 import type { Deadlines } from './options.ts';
 import type { ContainersOfPod, RuntimeHandlers } from './ports.ts';
 import type { SandboxRecord } from './sandbox.ts';
 import type { Sandboxes } from './sandboxes.ts';
-import type { Watches } from './watches.ts';
 
 export interface Context {
   readonly kernel: Kernel;

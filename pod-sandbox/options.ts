@@ -1,5 +1,5 @@
 /** The plain options of the pod service; daemon/main.ts fills them from the config. Times are milliseconds. */
-import type { CgroupDriverName } from './cgroup-driver.ts';
+import type { CgroupDriverName } from './cgroup/driver.ts';
 
 /**
  * Who makes a handler's sandboxes: crisp's own pause process, or the runtime itself (virtual machines). Only `pause`

@@ -3,13 +3,13 @@ import type { OnReadOpts, Socket } from 'node:net';
 import type { ContainerId, SandboxId } from '#core/ids.ts';
 import type { Leak } from '#core/leaks.ts';
 import type { Operation } from '#core/operation.ts';
-import type { IdMapping, ProcessRef } from '#linux/kernel.ts';
-import type { UsageDetail } from '#linux/usage.ts';
+import type { IdMapping, ProcessRef } from '#linux/ports/kernel.ts';
+import type { UsageDetail } from '#linux/ports/stats.ts';
 import type { SandboxConfig, SandboxMetadata } from './config.ts';
-import type { NetworkStatus } from './network/conf-directory.ts';
+import type { SandboxLimits } from './lifecycle/update.ts';
+import type { NetworkStatus } from './network/cni/conf-directory.ts';
 import type { EndReason } from './sandbox.ts';
 import type { SandboxUsage } from './stats.ts';
-import type { SandboxLimits } from './update.ts';
 
 /** A committed sandbox as clients see it. */
 export interface Sandbox {

@@ -3,12 +3,12 @@ import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
 import { type ContainerId, newContainerId, newSandboxId } from '#core/ids.ts';
 import { decode, encode } from '#core/json-record.ts';
-import type { Cgroups } from '#linux/kernel.ts';
-import { CgroupfsDriver } from './cgroups.ts';
+import type { Cgroups } from '#linux/ports/kernel.ts';
+import { sampleConfig, sampleResources } from '#test/fixtures/sandbox-config.ts';
+import { CgroupfsDriver } from './cgroup/cgroupfs.ts';
+import { podLimits } from './cgroup/limits.ts';
 import { defaultLinux, sameConfig } from './config.ts';
-import { podLimits } from './limits.ts';
-import { plan } from './plan.ts';
-import { sampleConfig, sampleResources } from './sample-config.ts';
+import { plan } from './lifecycle/plan.ts';
 import { checkRecord, nameKey, type SandboxRecord, toNotReady, toReady, withProcess } from './sandbox.ts';
 import { podView, sandboxView } from './views.ts';
 

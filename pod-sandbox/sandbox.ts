@@ -17,10 +17,10 @@
 import { CrispError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Versioned } from '#core/record-store.ts';
-import type { NamespaceKind, ProcessRef } from '#linux/kernel.ts';
-import type { PodCgroup } from './cgroup-driver.ts';
+import type { NamespaceKind, ProcessRef } from '#linux/ports/kernel.ts';
+import type { PodCgroup } from './cgroup/driver.ts';
 import type { SandboxConfig, SandboxLinux } from './config.ts';
-import type { Attachment } from './network/attachment.ts';
+import type { Attachment } from './network/cni/attachment.ts';
 
 export const RECORD_VERSION = 1;
 

@@ -8,7 +8,7 @@ import { isFullId, type SandboxId } from '#core/ids.ts';
 import type { Log } from '#core/operation.ts';
 import type { RecentRecords } from '#core/recent-records.ts';
 import { type BrokenRecord, RecordStore } from '#core/record-store.ts';
-import type { Files } from '#linux/kernel.ts';
+import type { Files } from '#linux/ports/kernel.ts';
 import {
   checkRecord,
   displayName,

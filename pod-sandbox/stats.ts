@@ -1,7 +1,7 @@
 /** What pods use as a whole: their cgroups, their links as the pause process sees them, how many processes they have. */
 import type { SandboxId } from '#core/ids.ts';
 import { Rates } from '#core/rate.ts';
-import type { GroupUsage, LinkUsage, UsageDetail } from '#linux/usage.ts';
+import type { GroupUsage, LinkUsage, UsageDetail } from '#linux/ports/stats.ts';
 import type { Context } from './context.ts';
 import type { Sandbox } from './pod-sandboxes.ts';
 import type { SandboxRecord } from './sandbox.ts';

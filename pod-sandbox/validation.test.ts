@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { CrispError } from '#core/errors.ts';
-import type { Cgroups } from '#linux/kernel.ts';
-import { CgroupfsDriver } from './cgroups.ts';
+import type { Cgroups } from '#linux/ports/kernel.ts';
+import { sampleConfig, sampleResources } from '#test/fixtures/sandbox-config.ts';
+import { CgroupfsDriver } from './cgroup/cgroupfs.ts';
 import {
   defaultLinux,
   type NamespaceOptions,
@@ -10,7 +11,6 @@ import {
   type SandboxConfig,
   type UserNamespace,
 } from './config.ts';
-import { sampleConfig, sampleResources } from './sample-config.ts';
 import { validate } from './validation.ts';
 
 /** Names are pure: no cgroup is touched. */

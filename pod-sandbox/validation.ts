@@ -4,11 +4,11 @@
  */
 import { isIP } from 'node:net';
 import { CrispError } from '#core/errors.ts';
-import type { CgroupDriver } from './cgroup-driver.ts';
+import type { CgroupDriver } from './cgroup/driver.ts';
 import type { DnsConfig, PortMapping, SandboxConfig, SandboxMetadata, SandboxResources } from './config.ts';
-import { checkNamespaces } from './namespace-rules.ts';
-import { bandwidthOf } from './network/bandwidth.ts';
-import { checkSysctls } from './sysctls.ts';
+import { checkNamespaces } from './namespaces/namespace-rules.ts';
+import { checkSysctls } from './namespaces/sysctls.ts';
+import { bandwidthOf } from './network/cni/bandwidth.ts';
 
 /** Throws InvalidArgument at the first thing that is wrong. */
 export function validate(config: SandboxConfig, driver: CgroupDriver): void {

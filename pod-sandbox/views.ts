@@ -1,9 +1,9 @@
 /** What others see of a record: clients a `Sandbox`, containers a `PodView`. Pure. */
 import { ownUserNamespace } from './config.ts';
-import { namespaceKinds } from './namespaces.ts';
+import { effectiveLinux } from './lifecycle/update.ts';
+import { namespaceKinds } from './namespaces/namespaces.ts';
 import type { PodView, Sandbox } from './pod-sandboxes.ts';
 import type { SandboxRecord } from './sandbox.ts';
-import { effectiveLinux } from './update.ts';
 
 export function sandboxView(record: SandboxRecord): Sandbox {
   const { state, attachment } = record;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
+import { configOf, mountOf, securityOf } from '#test/fixtures/container-config.ts';
 import { validateConfig } from './config.ts';
-import { configOf, mountOf, securityOf } from './sample-container.ts';
 
 type Changes = Parameters<typeof configOf>[0];
 

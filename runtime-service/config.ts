@@ -1,7 +1,7 @@
 /** What a client asks of a container, in domain terms; cri/ maps the wire onto it. */
 import { posix } from 'node:path';
 import { CrispError } from '#core/errors.ts';
-import type { IdMapping } from '#linux/kernel.ts';
+import type { IdMapping } from '#linux/ports/kernel.ts';
 import type { NamespaceMode } from './ports.ts';
 
 export type Labels = Readonly<Record<string, string>>;

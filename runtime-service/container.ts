@@ -1,6 +1,6 @@
 import type { ContainerId, ImageId, SandboxId } from '#core/ids.ts';
 import type { Intent } from '#core/undo.ts';
-import type { ProcessRef } from '#linux/kernel.ts';
+import type { ProcessRef } from '#linux/ports/kernel.ts';
 import type { ContainerMetadata, Labels, LinuxResources, MountRequest } from './config.ts';
 
 /**

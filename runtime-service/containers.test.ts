@@ -7,8 +7,8 @@ import { CrispError, hasCode } from '#core/errors.ts';
 import { type ContainerId, newSandboxId } from '#core/ids.ts';
 import { silentLog } from '#core/operation.ts';
 import { RecordStore } from '#core/record-store.ts';
-import { files } from '#linux/files.ts';
-import type { Files } from '#linux/kernel.ts';
+import { files } from '#linux/fs/files.ts';
+import type { Files } from '#linux/ports/kernel.ts';
 import { type ContainerRecord, containerKey } from './container.ts';
 import { Containers } from './containers.ts';
 

@@ -4,7 +4,7 @@ import type { Log } from '#core/operation.ts';
 import type { RecentRecords } from '#core/recent-records.ts';
 import { type Loaded, RecordStore } from '#core/record-store.ts';
 import { KeyedQueue } from '#core/single-flight.ts';
-import type { Files } from '#linux/kernel.ts';
+import type { Files } from '#linux/ports/kernel.ts';
 import { type ContainerRecord, containerKey } from './container.ts';
 
 export type ContainerChange = (

@@ -4,7 +4,7 @@
  */
 import type { ContainerId, ImageId, SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
-import type { IdMapping } from '#linux/kernel.ts';
+import type { IdMapping } from '#linux/ports/kernel.ts';
 
 export type NamespaceMode = 'pod' | 'container' | 'node' | 'target';
 

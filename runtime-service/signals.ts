@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import { CrispError } from '#core/errors.ts';
-import type { ExitStatus } from '#linux/kernel.ts';
+import type { ExitStatus } from '#linux/ports/kernel.ts';
 
 const SIGRTMIN = 34;
 const SIGRTMAX = 64;

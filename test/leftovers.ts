@@ -10,7 +10,7 @@ import test from 'node:test';
 
 const prefix = process.env['CRISP_TEST_CGROUP'] ?? '';
 const directory = process.env['CRISP_TEST_DIR'] ?? '';
-/** As test/daemon.ts names them; others use the machine at the same time, further runs of these tests among them. */
+/** As test/harness/daemon.ts names them; others use the machine at the same time, further runs of these tests among them. */
 const tag = basename(directory).slice(-6);
 const ownBridge = new RegExp(`^crispt\\d+${tag}$`);
 const ownNetwork = new RegExp(`crisp-test-\\d+-${tag}\\b`);

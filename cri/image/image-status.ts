@@ -1,7 +1,7 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
 import type { CriServices } from '../services.ts';
-import { wireImage } from './wire-image.ts';
+import { wireImage } from './wire/image.ts';
 
 /** ImageStatus: an image that is not there is OK without an image (contract, section 7). */
 export const imageStatus =

@@ -1,7 +1,7 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { Image } from '#image-service/index.ts';
 import type { CriServices } from '../services.ts';
-import { wireImage } from './wire-image.ts';
+import { wireImage } from './wire/image.ts';
 
 /** All images, or the one that the filter names by any of its names. */
 export function filteredImages({ images }: CriServices, filter: cri.ImageFilter | null): readonly Image[] {

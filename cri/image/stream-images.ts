@@ -2,7 +2,7 @@ import type { cri } from '#api/cri/v1/index.ts';
 import type { CriServices } from '../services.ts';
 import { chunked } from '../streams.ts';
 import { filteredImages } from './list-images.ts';
-import { wireImage } from './wire-image.ts';
+import { wireImage } from './wire/image.ts';
 
 /** StreamImages: what ListImages gives, in several messages. */
 export const streamImages =

@@ -1,6 +1,6 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { CriServices } from '../services.ts';
-import { wantedStreams } from './wanted-streams.ts';
+import { wantedStreams } from './wire/wanted-streams.ts';
 
 /** Attach: a URL on which a client finds the streams of a container's first process, once, within a minute. */
 export const attach =

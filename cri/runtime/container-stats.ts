@@ -3,7 +3,7 @@ import type { ContainerRecord } from '#runtime-service/index.ts';
 import { mapInPortions } from '../portions.ts';
 import type { CriServices } from '../services.ts';
 import { selectedContainers } from './list-containers.ts';
-import { wireContainerStats } from './wire-stats.ts';
+import { wireContainerStats } from './wire/stats.ts';
 
 /** ContainerStats: of one that does not run only what it has written is told. */
 export const containerStats =

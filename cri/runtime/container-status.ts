@@ -1,6 +1,6 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { CriServices } from '../services.ts';
-import { wireContainerStatus } from './wire-container.ts';
+import { wireContainerStatus } from './wire/container.ts';
 
 /** ContainerStatus: works until the container is removed, also when its image is gone. */
 export const containerStatus =

@@ -1,8 +1,8 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { Operation } from '#core/operation.ts';
 import type { CriServices } from '../services.ts';
-import { containerConfig } from './container-config.ts';
-import { knownSandbox } from './ids.ts';
+import { containerConfig } from './wire/container-config.ts';
+import { knownSandbox } from './wire/ids.ts';
 
 /** CreateContainer: no process yet. The pod's own config comes along and is not needed: crisp keeps its own copy. */
 export const createContainer =

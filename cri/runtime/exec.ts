@@ -1,6 +1,6 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { CriServices } from '../services.ts';
-import { wantedStreams } from './wanted-streams.ts';
+import { wantedStreams } from './wire/wanted-streams.ts';
 
 /** Exec: a URL on which a client finds its command's streams, once, within a minute. */
 export const exec =

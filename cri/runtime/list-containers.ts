@@ -1,9 +1,9 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { ContainerRecord } from '#runtime-service/index.ts';
 import type { CriServices } from '../services.ts';
-import { hasLabels } from './filters.ts';
-import { sandboxOf } from './ids.ts';
-import { stateNumber, wireContainer } from './wire-container.ts';
+import { stateNumber, wireContainer } from './wire/container.ts';
+import { hasLabels } from './wire/filters.ts';
+import { sandboxOf } from './wire/ids.ts';
 
 /** The part that the filters of lists and of figures have in common. An unknown id of container or sandbox matches none. */
 export function selectedContainers(

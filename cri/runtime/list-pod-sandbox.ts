@@ -1,9 +1,9 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { Sandbox } from '#pod-sandbox/index.ts';
 import type { CriServices } from '../services.ts';
-import { hasLabels } from './filters.ts';
-import { sandboxOf } from './ids.ts';
-import { stateNumber, wireSandbox } from './wire-sandbox.ts';
+import { hasLabels } from './wire/filters.ts';
+import { sandboxOf } from './wire/ids.ts';
+import { stateNumber, wireSandbox } from './wire/sandbox.ts';
 
 /** The sandboxes that pass the filter, from memory. An unknown id matches none. */
 export function filteredSandboxes(services: CriServices, filter: cri.PodSandboxFilter | null): Sandbox[] {

@@ -3,9 +3,9 @@ import type { SandboxId } from '#core/ids.ts';
 import { mapInPortions } from '../portions.ts';
 import type { CriServices } from '../services.ts';
 import { runningContainers, statsOfRunning } from './container-stats.ts';
-import { hasLabels } from './filters.ts';
-import { knownSandbox, sandboxOf } from './ids.ts';
-import { wireSandboxStats } from './wire-stats.ts';
+import { hasLabels } from './wire/filters.ts';
+import { knownSandbox, sandboxOf } from './wire/ids.ts';
+import { wireSandboxStats } from './wire/stats.ts';
 
 /** PodSandboxStats: the pod as a whole, and its running containers. */
 export const podSandboxStats =

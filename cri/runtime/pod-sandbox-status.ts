@@ -3,9 +3,9 @@ import { CrispError } from '#core/errors.ts';
 import type { Sandbox } from '#pod-sandbox/index.ts';
 import type { CriServices } from '../services.ts';
 import type { Traces } from '../traces.ts';
-import { knownSandbox } from './ids.ts';
-import { containersStatuses, now } from './wire-pod-status.ts';
-import { wireSandboxStatus } from './wire-sandbox.ts';
+import { knownSandbox } from './wire/ids.ts';
+import { containersStatuses, now } from './wire/pod-status.ts';
+import { wireSandboxStatus } from './wire/sandbox.ts';
 
 /** PodSandboxStatus: also of one that has ended; with all its containers, as evented PLEG wants it. */
 export const podSandboxStatus =

@@ -1,7 +1,7 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
 import type { CriServices } from '../services.ts';
-import { knownSandbox } from './ids.ts';
+import { knownSandbox } from './wire/ids.ts';
 
 const MAX_PORT = 65_535;
 /** What the channel form of the protocol can name. */

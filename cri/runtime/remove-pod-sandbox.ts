@@ -1,7 +1,7 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { Operation } from '#core/operation.ts';
 import type { CriServices } from '../services.ts';
-import { sandboxOf } from './ids.ts';
+import { sandboxOf } from './wire/ids.ts';
 
 /** RemovePodSandbox: an unknown id is removed already. */
 export const removePodSandbox =

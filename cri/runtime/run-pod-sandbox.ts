@@ -1,7 +1,7 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { Operation } from '#core/operation.ts';
 import type { CriServices } from '../services.ts';
-import { sandboxConfig } from './sandbox-config.ts';
+import { sandboxConfig } from './wire/sandbox-config.ts';
 
 /** RunPodSandbox: READY when it returns. */
 export const runPodSandbox =

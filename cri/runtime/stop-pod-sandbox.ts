@@ -1,7 +1,7 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { Operation } from '#core/operation.ts';
 import type { CriServices } from '../services.ts';
-import { sandboxOf } from './ids.ts';
+import { sandboxOf } from './wire/ids.ts';
 
 /** StopPodSandbox: an unknown id is stopped already; the kubelet asks many times. */
 export const stopPodSandbox =

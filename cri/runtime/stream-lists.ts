@@ -7,8 +7,8 @@ import { filteredContainers } from './list-containers.ts';
 import { filteredSandboxes } from './list-pod-sandbox.ts';
 import { metricsOfPods } from './list-pod-sandbox-metrics.ts';
 import { readyPods, statsOfPods } from './pod-sandbox-stats.ts';
-import { wireContainer } from './wire-container.ts';
-import { wireSandbox } from './wire-sandbox.ts';
+import { wireContainer } from './wire/container.ts';
+import { wireSandbox } from './wire/sandbox.ts';
 
 export const streamPodSandboxes =
   (services: CriServices) =>

@@ -2,7 +2,7 @@ import type { cri } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { CriServices } from '../services.ts';
-import { resources } from './container-config.ts';
+import { resources } from './wire/container-config.ts';
 
 /** UpdateContainerResources: all of it or nothing; ContainerStatus then shows what is in force. */
 export const updateContainerResources =

@@ -1,8 +1,8 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { Operation } from '#core/operation.ts';
 import type { CriServices } from '../services.ts';
-import { knownSandbox } from './ids.ts';
-import { sandboxResources } from './sandbox-config.ts';
+import { knownSandbox } from './wire/ids.ts';
+import { sandboxResources } from './wire/sandbox-config.ts';
 
 /** UpdatePodSandboxResources: an error makes the kubelet refuse the resize. */
 export const updatePodSandboxResources =

@@ -5,7 +5,7 @@
  *     bin/crisp         starts it
  *     lib/node          the pinned Node, as its package has it
  *     lib/js/           the bundle: main.js, its parts, the worker threads, koffi.node
- *     lib/pause         the pods' first process; pause.c, attend.c, attend.h, its source
+ *     lib/pause         the pods' first process; pause.c, exec.c, exec.h, its source
  *     lib/package.json  name and version
  *     install, share/   puts it on a node and takes it away again; the unit, the files of /etc
  *     LICENSE, LICENSES/  crisp's own, and those of what is inside
@@ -29,7 +29,7 @@ import { writeTarball } from './tarball.ts';
 const PROJECT = join(import.meta.dirname, '../..');
 const MODULES = join(PROJECT, 'node_modules');
 const DEPLOY = join(import.meta.dirname, '..');
-const PAUSE_SOURCES = ['pause.c', 'attend.c', 'attend.h'];
+const PAUSE_SOURCES = ['pause.c', 'exec.c', 'exec.h'];
 const SHARED = ['systemd/crisp.service', 'crisp.toml', 'cni/99-crisp-bridge.conflist'];
 /** Of every file, where SOURCE_DATE_EPOCH names no other: 1 January 2020, seconds since the epoch. */
 const MTIME = 1_577_836_800;
@@ -53,8 +53,8 @@ async function buildTree(output: string): Promise<string> {
   for (const [file, contents] of files) write(join(tree, 'lib/js', file), contents);
   place(join(MODULES, `@koromix/koffi-linux-${arch}/linux_${arch}/koffi.node`), 'lib/js/koffi.node');
   place(join(MODULES, `node-linux-${arch}/bin/node`), 'lib/node', 0o755);
-  place(join(PROJECT, 'pod-sandbox/build/pause'), 'lib/pause', 0o755);
-  for (const file of PAUSE_SOURCES) place(join(PROJECT, 'pod-sandbox', file), `lib/${file}`);
+  place(join(PROJECT, 'linux/shim/build/pause'), 'lib/pause', 0o755);
+  for (const file of PAUSE_SOURCES) place(join(PROJECT, 'linux/shim', file), `lib/${file}`);
   write(join(tree, 'bin/crisp'), starter(), 0o755);
   place(join(DEPLOY, 'install'), 'install', 0o755);
   for (const file of SHARED) place(join(DEPLOY, file), `share/${basename(file)}`);

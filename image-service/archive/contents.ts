@@ -10,10 +10,10 @@ import {
   type PlatformDescriptor,
   parseManifest,
   readJson,
-} from '../manifest.ts';
+} from '../image/manifest.ts';
+import { choosePlatform } from '../image/platform.ts';
+import { parseReference, type Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
-import { choosePlatform } from '../platform.ts';
-import { parseReference, type Reference } from '../reference.ts';
 import { compressionOf } from '../unpack/decompress.ts';
 import { shown } from '../unpack/entry.ts';
 import type { Spool, SpooledFile } from './spool.ts';

@@ -4,12 +4,12 @@ import { CrispError } from '#core/errors.ts';
 import type { Digest } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { tarEnd, tarHeader, tarPadding } from '#core/tar/writer.ts';
-import type { ContentStore } from '../content-store.ts';
-import type { Image } from '../image.ts';
-import type { ImageStore } from '../images.ts';
-import type { Leases } from '../leases.ts';
-import { type Descriptor, type Manifest, parseManifest } from '../manifest.ts';
-import { parseReference } from '../reference.ts';
+import type { Image } from '../image/image.ts';
+import { type Descriptor, type Manifest, parseManifest } from '../image/manifest.ts';
+import { parseReference } from '../image/reference.ts';
+import type { ContentStore } from '../store/content-store.ts';
+import type { ImageStore } from '../store/images.ts';
+import type { Leases } from '../store/leases.ts';
 
 interface ExportParts {
   readonly content: ContentStore;

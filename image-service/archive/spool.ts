@@ -3,8 +3,8 @@ import { type FileHandle, mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Digest } from '#core/ids.ts';
 import { TarReader } from '#core/tar/reader.ts';
-import { naming } from '#linux/errno.ts';
-import type { Staging } from '../staging.ts';
+import { naming } from '#linux/libc/errno.ts';
+import type { Staging } from '../store/staging.ts';
 import { damaged, hostile, shown, type TarEntry, type TarHandler } from '../unpack/entry.ts';
 import { partsOf } from '../unpack/names.ts';
 

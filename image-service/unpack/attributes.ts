@@ -11,7 +11,7 @@ import {
   lsetxattr,
   must,
   utimensat,
-} from '#linux/sync.ts';
+} from '#linux/fs/at-syscalls.ts';
 import { shown, type TarEntry } from './entry.ts';
 import type { Directory } from './layer-tree.ts';
 import type { Xattrs } from './xattrs.ts';

@@ -1,5 +1,5 @@
 import { fstatSync } from 'node:fs';
-import { cName, must, utimensat } from '#linux/sync.ts';
+import { cName, must, utimensat } from '#linux/fs/at-syscalls.ts';
 import { copyAttributes, copyUp, link, timesOfStat } from './copy-up.ts';
 import { hostile, shown } from './entry.ts';
 import { type Directory, LayerTree } from './layer-tree.ts';

@@ -12,7 +12,7 @@ import {
   must,
   symlinkat,
   utimensat,
-} from '#linux/sync.ts';
+} from '#linux/fs/at-syscalls.ts';
 import { hostile, shown } from './entry.ts';
 import type { Directory } from './layer-tree.ts';
 import type { LowerEntry } from './lower-view.ts';

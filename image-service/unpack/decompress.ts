@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { CrispError, errnoOf } from '#core/errors.ts';
-import { readFully } from '#linux/sync.ts';
+import { readFully } from '#linux/fs/at-syscalls.ts';
 import { damaged } from './entry.ts';
 import { ZstdFrames } from './zstd.ts';
 

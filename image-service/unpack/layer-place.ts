@@ -10,7 +10,7 @@ import {
   openat,
   openDirectoryBeneath,
   readlinkat,
-} from '#linux/sync.ts';
+} from '#linux/fs/at-syscalls.ts';
 import { shown } from './entry.ts';
 
 const ENOENT = -2;

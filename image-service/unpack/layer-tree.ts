@@ -11,8 +11,8 @@ import {
   openDirectoryBeneath,
   openInRoot,
   unlinkat,
-} from '#linux/sync.ts';
-import { removeTreeSync } from '#linux/tree.ts';
+} from '#linux/fs/at-syscalls.ts';
+import { removeTreeSync } from '#linux/fs/remove-tree.ts';
 import { hostile, shown } from './entry.ts';
 import { LayerNotes } from './layer-notes.ts';
 import { join, lookAt, Place } from './layer-place.ts';

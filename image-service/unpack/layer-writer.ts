@@ -1,5 +1,4 @@
 import { writeSync } from 'node:fs';
-import { fromNode } from '#linux/errno.ts';
 import {
   close,
   cName,
@@ -14,7 +13,8 @@ import {
   openat,
   symlinkat,
   utimensat,
-} from '#linux/sync.ts';
+} from '#linux/fs/at-syscalls.ts';
+import { fromNode } from '#linux/libc/errno.ts';
 import type { UnpackLimits } from '../options.ts';
 import { applyAt, applyOpen, creationMode, hasSetgid, timesOf, withoutSetgid } from './attributes.ts';
 import { hostile, shown, type TarEntry, type TarHandler } from './entry.ts';

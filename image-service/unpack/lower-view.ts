@@ -1,6 +1,6 @@
 import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { errnoOf } from '#core/errors.ts';
-import { cName, lgetxattr } from '#linux/sync.ts';
+import { cName, lgetxattr } from '#linux/fs/at-syscalls.ts';
 import { hostile, shown } from './entry.ts';
 import { isWhiteout } from './whiteout.ts';
 

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, openSync } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
 import { TarReader } from '#core/tar/reader.ts';
-import { namingSync } from '#linux/errno.ts';
+import { namingSync } from '#linux/libc/errno.ts';
 import type { UnpackLimits } from '../options.ts';
 import { decompress } from './decompress.ts';
 import { type LayerReport, LayerWriter } from './layer-writer.ts';

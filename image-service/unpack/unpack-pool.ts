@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { CrispError, describeError } from '#core/errors.ts';
-import { closeDescriptorsBelow } from '#linux/descriptors-below.ts';
+import { closeDescriptorsBelow } from '#linux/fs/descriptors-below.ts';
 import type { Completion } from './complete.ts';
 import type { LayerReport } from './layer-writer.ts';
 import type { UnpackRequest } from './unpack-layer.ts';

@@ -1,6 +1,6 @@
 /** How a layer's deletions are told to overlayfs (Documentation/filesystems/overlayfs.rst). */
 import type { Stats } from 'node:fs';
-import { cName, lsetxattr, must } from '#linux/sync.ts';
+import { cName, lsetxattr, must } from '#linux/fs/at-syscalls.ts';
 import { hostile, shown } from './entry.ts';
 
 /** The prefix that marks a deletion in an archive (OCI image-spec, layer.md). */

@@ -1,8 +1,8 @@
 /** The thread that unpacks layers. It is niced: a pull must not slow down what runs on the node. */
 import { parentPort } from 'node:worker_threads';
 import { CrispError, describeError, type ErrorCode, errnoOf } from '#core/errors.ts';
-import { fromNode } from '#linux/errno.ts';
-import { niceThread } from '#linux/sync.ts';
+import { niceThread } from '#linux/fs/at-syscalls.ts';
+import { fromNode } from '#linux/libc/errno.ts';
 import { type Completion, completeLayer } from './complete.ts';
 import type { LayerReport } from './layer-writer.ts';
 import { type UnpackRequest, unpackLayer } from './unpack-layer.ts';

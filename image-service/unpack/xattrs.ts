@@ -1,6 +1,6 @@
 /** Which extended attributes of an archive a layer gets (xattr(7)). */
 import { CrispError } from '#core/errors.ts';
-import { type CName, cName, must } from '#linux/sync.ts';
+import { type CName, cName, must } from '#linux/fs/at-syscalls.ts';
 import { hostile, shown, type TarEntry } from './entry.ts';
 
 const [EPERM, EINVAL, ENOTSUP] = [-1, -22, -95];

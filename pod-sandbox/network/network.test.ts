@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { CrispError } from '#core/errors.ts';
 import { newSandboxId } from '#core/ids.ts';
-import { sampleConfig } from '../sample-config.ts';
-import { bandwidthOf, parseQuantity } from './bandwidth.ts';
-import { parseNetworkConfig } from './conflist.ts';
+import { sampleConfig } from '#test/fixtures/sandbox-config.ts';
+import { bandwidthOf, parseQuantity } from './cni/bandwidth.ts';
+import { parseNetworkConfig } from './cni/conflist.ts';
+import { parseResult, pluginMessage, podIps } from './cni/result.ts';
 import { planAttachment, pluginEnvironment, pluginInput } from './request.ts';
-import { parseResult, pluginMessage, podIps } from './result.ts';
 
 const conflist = (changes: object = {}) =>
   parseNetworkConfig(

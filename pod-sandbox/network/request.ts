@@ -1,12 +1,12 @@
 /** What a CNI plugin is given: environment, arguments and configuration (CNI specification, sections 2 and 3). */
 import type { SandboxId } from '#core/ids.ts';
 import type { PortMapping, SandboxConfig } from '../config.ts';
-import type { Attachment } from './attachment.ts';
-import { bandwidthOf } from './bandwidth.ts';
-import type { NetworkConfig, PluginConfig } from './conflist.ts';
-import { isNative } from './native.ts';
-import { isOldVersion, toOldForm } from './old-result.ts';
-import { type CniResult, hasResultInDel } from './result.ts';
+import { isNative } from './bridge/bridge.ts';
+import type { Attachment } from './cni/attachment.ts';
+import { bandwidthOf } from './cni/bandwidth.ts';
+import type { NetworkConfig, PluginConfig } from './cni/conflist.ts';
+import { isOldVersion, toOldForm } from './cni/old-result.ts';
+import { type CniResult, hasResultInDel } from './cni/result.ts';
 
 export type CniCommand = 'ADD' | 'DEL';
 

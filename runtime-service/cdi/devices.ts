@@ -1,7 +1,7 @@
 /** Which CDI devices a container asks for, and what is edited into it for them. */
 import { CrispError } from '#core/errors.ts';
 import type { Labels } from '../config.ts';
-import { type Definition, DefinitionFiles } from '../definition-files.ts';
+import { type Definition, DefinitionFiles } from '../hooks/definition-files.ts';
 import { type CdiEdits, type CdiSpec, parseSpec } from './spec.ts';
 
 const ANNOTATION = 'cdi.k8s.io/';

@@ -4,7 +4,7 @@
  */
 import { parse } from 'yaml';
 import { CrispError } from '#core/errors.ts';
-import { Fields } from '../fields.ts';
+import { Fields } from '../hooks/fields.ts';
 import { type HookStage, hookStages, isHookStage, type OciHook } from '../spec/oci.ts';
 
 export interface CdiDeviceNode {

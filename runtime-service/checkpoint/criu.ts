@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { CrispError } from '#core/errors.ts';
-import type { OciRuntime } from '../oci-runtime.ts';
-import { findProgram } from '../programs.ts';
+import type { OciRuntime } from '../oci-runtime/cli.ts';
+import { findProgram } from '../oci-runtime/programs.ts';
 
 const LOG_END = 2000;
 

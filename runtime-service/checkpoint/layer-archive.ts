@@ -7,9 +7,9 @@ import { type FileHandle, open, readdir } from 'node:fs/promises';
 import { CrispError, errnoOf } from '#core/errors.ts';
 import { shown } from '#core/tar/entry.ts';
 import { tarEnd, tarHeader } from '#core/tar/writer.ts';
-import { O_PATH } from '#linux/libc.ts';
-import { openHeld } from '#linux/regular-file.ts';
-import { cName, lgetxattr, must, readlinkat } from '#linux/sync.ts';
+import { cName, lgetxattr, must, readlinkat } from '#linux/fs/at-syscalls.ts';
+import { openHeld } from '#linux/fs/regular-file.ts';
+import { O_PATH } from '#linux/libc/libc.ts';
 import { fileMember } from './members.ts';
 
 const WHITEOUT = '.wh.';

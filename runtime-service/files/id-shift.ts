@@ -1,4 +1,4 @@
-import type { IdMapping } from '#linux/kernel.ts';
+import type { IdMapping } from '#linux/ports/kernel.ts';
 
 export interface Owner {
   readonly uid: number;

@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads';
 import { CrispError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import { type Operation, withDeadline } from '#core/operation.ts';
-import type { Runtime } from '../runtime.ts';
+import type { Runtime } from '../context.ts';
 import type { FilesAnswer, FilesJob, FilesStep } from './worker.ts';
 
 /** How long one step may take: longer than any disk, since a container may have mounted what never answers. */

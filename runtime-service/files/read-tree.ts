@@ -15,8 +15,8 @@ import {
 import { CrispError } from '#core/errors.ts';
 import { shown } from '#core/tar/entry.ts';
 import { type TarMember, tarEnd, tarHeader, tarPadding } from '#core/tar/writer.ts';
-import { namingSync } from '#linux/errno.ts';
-import { cName, flags, must, O_NOFOLLOW, openBeneath, openInRoot } from '#linux/sync.ts';
+import { cName, flags, must, O_NOFOLLOW, openBeneath, openInRoot } from '#linux/fs/at-syscalls.ts';
+import { namingSync } from '#linux/libc/errno.ts';
 import type { IdShift } from './id-shift.ts';
 
 /** Directories within each other: one descriptor is open for each. */

@@ -3,7 +3,6 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, constants, writeSync } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
 import { shown, type TarEntry, type TarHandler, unsupported } from '#core/tar/entry.ts';
-import { namingSync } from '#linux/errno.ts';
 import {
   cName,
   fchmod,
@@ -22,7 +21,8 @@ import {
   renameat,
   symlinkat,
   unlinkat,
-} from '#linux/sync.ts';
+} from '#linux/fs/at-syscalls.ts';
+import { namingSync } from '#linux/libc/errno.ts';
 import type { IdShift } from './id-shift.ts';
 import { lastPart } from './read-tree.ts';
 

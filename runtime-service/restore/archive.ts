@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { CrispError } from '#core/errors.ts';
 import { damaged, type TarEntry, type TarHandler } from '#core/tar/entry.ts';
 import { TarReader } from '#core/tar/reader.ts';
-import { naming } from '#linux/errno.ts';
-import { openRegular } from '#linux/regular-file.ts';
+import { openRegular } from '#linux/fs/regular-file.ts';
+import { naming } from '#linux/libc/errno.ts';
 import { LAYER, Members, type TextName } from './members.ts';
 
 const CHUNK = 1 << 20;

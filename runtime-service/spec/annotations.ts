@@ -1,4 +1,4 @@
-import { unitLimits } from '#linux/unit-limits.ts';
+import { unitLimits } from '#linux/systemd/unit-properties.ts';
 import type { Labels, LinuxResources } from '../config.ts';
 import { limitFiles } from './limit-files.ts';
 import type { ResourceHost } from './resources.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
-import { securityOf } from '../sample-container.ts';
+import { securityOf } from '#test/fixtures/container-config.ts';
 import { capabilitiesOf, capabilityNames } from './capabilities.ts';
 
 const ALL = capabilityNames('1ffffffffff');

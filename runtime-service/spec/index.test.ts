@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
-import { configOf, imageWith, mountOf, podOf, resourcesOf, securityOf } from '../sample-container.ts';
+import {
+  configOf,
+  imageWith,
+  mountOf,
+  podOf,
+  resourcesOf,
+  securityOf,
+} from '#test/fixtures/container-config.ts';
 import { capabilityNames } from './capabilities.ts';
 import { makeSpec, type SpecHost, type SpecRequest } from './index.ts';
 import { encodeSpec } from './oci.ts';

@@ -1,10 +1,10 @@
 /** Makes the OCI specification of a container out of request, pod, image and host. */
 import { CrispError } from '#core/errors.ts';
-import type { AppArmorProfiles } from '../apparmor.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerUser } from '../container.ts';
 import type { ImageForContainer, PodOfContainer } from '../ports.ts';
 import { passedAnnotations, unitAnnotations } from './annotations.ts';
+import type { AppArmorProfiles } from './apparmor.ts';
 import { capabilitiesOf } from './capabilities.ts';
 import { containerDevices } from './devices.ts';
 import { type MountContext, ociMounts, rootfsPropagation } from './mounts.ts';

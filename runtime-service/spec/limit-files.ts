@@ -1,4 +1,4 @@
-import { cpuWeight, type Limit } from '#linux/unit-limits.ts';
+import { cpuWeight, type Limit } from '#linux/systemd/unit-properties.ts';
 import type { LinuxResources } from '../config.ts';
 import { ociResources, type ResourceHost } from './resources.ts';
 import { controlFiles } from './update.ts';

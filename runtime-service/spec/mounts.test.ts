@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { mountOf, podOf, securityOf } from '../sample-container.ts';
+import { mountOf, podOf, securityOf } from '#test/fixtures/container-config.ts';
 import { type MountContext, ociMounts, rootfsPropagation } from './mounts.ts';
 
 const of = (changes: Partial<MountContext> = {}) =>

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
-import { podOf } from '../sample-container.ts';
+import { podOf } from '#test/fixtures/container-config.ts';
 import { ociNamespaces, pidMode } from './namespaces.ts';
 
 const shared = podOf({ pid: 'pod', pins: { net: '/n', ipc: '/i', uts: '/u', pid: '/p' } });

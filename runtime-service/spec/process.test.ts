@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
-import { configOf, imageWith, securityOf } from '../sample-container.ts';
+import { configOf, imageWith, securityOf } from '#test/fixtures/container-config.ts';
 import { containerArgs, containerEnv, ociProcess } from './process.ts';
 
 test('command and args: the table of Kubernetes', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
-import { resourcesOf } from '../sample-container.ts';
+import { resourcesOf } from '#test/fixtures/container-config.ts';
 import { ociResources, type ResourceHost } from './resources.ts';
 
 const V2: ResourceHost = {

@@ -1,5 +1,5 @@
 import { CrispError } from '#core/errors.ts';
-import type { CgroupVersion } from '#linux/kernel.ts';
+import type { CgroupVersion } from '#linux/ports/kernel.ts';
 import type { LinuxResources } from '../config.ts';
 import type { OciResources } from './oci.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { CrispError } from '#core/errors.ts';
 import { type Log, silentLog } from '#core/operation.ts';
-import { openSeccomp, type SeccompCompiler } from '#linux/seccomp.ts';
+import { openSeccomp, type SeccompCompiler } from '#linux/process/seccomp.ts';
 import type { OciSeccomp } from './oci.ts';
 import { SeccompCache, seccompPrograms } from './seccomp-programs.ts';
 

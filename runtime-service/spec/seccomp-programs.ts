@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { describeError, hasCode } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
 import { SingleFlight } from '#core/single-flight.ts';
-import type { SeccompCompiler } from '#linux/seccomp.ts';
+import type { SeccompCompiler } from '#linux/process/seccomp.ts';
 import { encodeSpec, type OciSeccomp } from './oci.ts';
 
 /**

@@ -1,5 +1,5 @@
 import { CrispError, describeError, hasCode } from '#core/errors.ts';
-import { readRegular } from '#linux/regular-file.ts';
+import { readRegular } from '#linux/fs/regular-file.ts';
 import type { SecurityContext } from '../config.ts';
 import type { OciSeccomp } from './oci.ts';
 import { builtinProfile } from './seccomp-default.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
-import { securityOf } from '../sample-container.ts';
+import { securityOf } from '#test/fixtures/container-config.ts';
 import { resolveUser } from './users.ts';
 
 const FILES = {

@@ -15,8 +15,8 @@ import {
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import test from 'node:test';
-import { makeTar } from '../images.ts';
-import { endsClean, TestNode, until } from '../pods.ts';
+import { makeTar } from '../harness/images.ts';
+import { endsClean, TestNode, until } from '../harness/pods.ts';
 
 const MAIN = join(import.meta.dirname, '../../cli/main.ts');
 const node = await TestNode.start('cp');

@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import test from 'node:test';
-import { endsClean, TestNode, until } from '../pods.ts';
+import { endsClean, TestNode, until } from '../harness/pods.ts';
 
 const MAIN = join(import.meta.dirname, '../../cli/main.ts');
 const node = await TestNode.start('image');

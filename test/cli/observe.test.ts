@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { UsageError } from '../../cli/command.ts';
 import { ctl } from '../../cli/ctl.ts';
-import { busy, endsClean, POD, TestNode, until } from '../pods.ts';
+import { busy, endsClean, POD, TestNode, until } from '../harness/pods.ts';
 
 const node = await TestNode.start('observe');
 const pod = await node.runPod({ labels: { app: 'web' } }, { network: POD });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { cri, fromBigInt } from '#api/cri/v1/index.ts';
-import { endsClean, refused, TestNode } from '../pods.ts';
+import { endsClean, refused, TestNode } from '../harness/pods.ts';
 
 const node = await TestNode.start('cgroups');
 

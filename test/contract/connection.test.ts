@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, statfsSync } from 'node:fs';
 import test from 'node:test';
 import { toBigInt } from '#api/cri/v1/index.ts';
-import { endsClean, NODE, refused, TestNode } from '../pods.ts';
+import { endsClean, NODE, refused, TestNode } from '../harness/pods.ts';
 
 const node = await TestNode.start('connection');
 

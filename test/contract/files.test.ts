@@ -5,7 +5,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import type { cri } from '#api/cri/v1/index.ts';
-import { endsClean, NODE, POD, TestNode } from '../pods.ts';
+import { endsClean, NODE, POD, TestNode } from '../harness/pods.ts';
 
 const node = await TestNode.start('files');
 

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { toBigInt } from '#api/cri/v1/index.ts';
-import { busyboxImage, pushImage } from '../images.ts';
-import { endsClean, RUNNING, refused, TestNode } from '../pods.ts';
+import { busyboxImage, pushImage } from '../harness/images.ts';
+import { endsClean, RUNNING, refused, TestNode } from '../harness/pods.ts';
 
 const node = await TestNode.start('images');
 const { host, url } = node.registry;

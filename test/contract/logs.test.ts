@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import test from 'node:test';
-import { endsClean, TestNode } from '../pods.ts';
+import { endsClean, TestNode } from '../harness/pods.ts';
 
 const node = await TestNode.start('contract-logs');
 

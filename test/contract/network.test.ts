@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import test from 'node:test';
 import { cri } from '#api/cri/v1/index.ts';
-import { endsClean, NODE, POD, refused, TestNode, until } from '../pods.ts';
+import { endsClean, NODE, POD, refused, TestNode, until } from '../harness/pods.ts';
 
 const node = await TestNode.start('network');
 const file = join(node.settings.directory, 'cni/net.d/10-crisp.conflist');

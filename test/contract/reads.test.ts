@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { fromBigInt } from '#api/cri/v1/index.ts';
+import { EXITED, endsClean, RUNNING, refused, TestNode, until } from '../harness/pods.ts';
 import { startFront } from '../image-service/front.ts';
-import { EXITED, endsClean, RUNNING, refused, TestNode, until } from '../pods.ts';
 
 const node = await TestNode.start('reads');
 const pod = await node.runPod();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { cri, toBigInt } from '#api/cri/v1/index.ts';
-import { EXITED, endsClean, NODE, POD, refused, TestNode, until } from '../pods.ts';
+import { EXITED, endsClean, NODE, POD, refused, TestNode, until } from '../harness/pods.ts';
 
 const { SANDBOX_READY: READY, SANDBOX_NOTREADY: NOT_READY } = cri.PodSandboxState;
 const node = await TestNode.start('sandbox');

@@ -4,7 +4,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { cri, fromBigInt } from '#api/cri/v1/index.ts';
-import { endsClean, NODE, POD, refused, TestNode, until } from '../pods.ts';
+import { endsClean, NODE, POD, refused, TestNode, until } from '../harness/pods.ts';
 
 const { RuntimeDefault, Localhost } = cri.SecurityProfile.ProfileType;
 const node = await TestNode.start('security');

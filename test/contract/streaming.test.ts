@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { fromBigInt } from '#api/cri/v1/index.ts';
-import { endsClean, refused, TestNode } from '../pods.ts';
+import { endsClean, refused, TestNode } from '../harness/pods.ts';
 
 const node = await TestNode.start('urls');
 const pod = await node.runPod();

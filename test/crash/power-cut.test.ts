@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
 import { KeyedQueue } from '#core/single-flight.ts';
-import { type CarryOut, makeFiles } from '#linux/files.ts';
+import { type CarryOut, makeFiles } from '#linux/fs/files.ts';
 import { KINDS, type Kind, LoopDisk, obstacle } from './loop-disk.ts';
 import { type Ground, LIVES, type Life, Permitted } from './record-lives.ts';
 import { type Order, UnsyncedDisk } from './unsynced.ts';

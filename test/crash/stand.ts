@@ -5,10 +5,10 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { silentLog } from '#core/operation.ts';
 import { openKernel } from '#linux/index.ts';
-import type { Kernel } from '#linux/kernel.ts';
-import { bridgeOf, startDaemon, type TestDaemon } from '../daemon.ts';
+import type { Kernel } from '#linux/ports/kernel.ts';
+import { bridgeOf, startDaemon, type TestDaemon } from '../harness/daemon.ts';
+import { busyboxImage, pushImage } from '../harness/images.ts';
 import { type Registry, startRegistry } from '../image-service/registry.ts';
-import { busyboxImage, pushImage } from '../images.ts';
 import {
   cgroupRoots,
   commandOf,

@@ -7,7 +7,7 @@
  */
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import type { FileStep } from '#linux/files.ts';
+import type { FileStep } from '#linux/fs/files.ts';
 
 interface FileNode {
   readonly entries?: undefined;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { cri, toBigInt } from '#api/cri/v1/index.ts';
-import { CREATED, EXITED, endsClean, RUNNING, refused, TestNode, until } from '../pods.ts';
+import { CREATED, EXITED, endsClean, RUNNING, refused, TestNode, until } from '../harness/pods.ts';
 
 const node = await TestNode.start('events');
 const NAMES = new Map([

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import test from 'node:test';
-import { startDaemon } from '../daemon.ts';
-import { endsClean, TestNode } from '../pods.ts';
+import { startDaemon } from '../harness/daemon.ts';
+import { endsClean, TestNode } from '../harness/pods.ts';
 
 const node = await TestNode.start('failed-start');
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { cri, fromBigInt } from '#api/cri/v1/index.ts';
-import { CREATED, EXITED, endsClean, RUNNING, refused, TestNode } from '../pods.ts';
+import { CREATED, EXITED, endsClean, RUNNING, refused, TestNode } from '../harness/pods.ts';
 
 const node = await TestNode.start('lists');
 const odd = { app: 'web', constructor: 'c', ['__proto__']: 'p', toString: 't' };

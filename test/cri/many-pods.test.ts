@@ -1,7 +1,7 @@
 /** The figures of many pods in one pass of a real daemon, which goes on answering others meanwhile. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { endsClean, TestNode } from '../pods.ts';
+import { endsClean, TestNode } from '../harness/pods.ts';
 
 const PODS = 40;
 const PASSES = 15;

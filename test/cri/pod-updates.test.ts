@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { fromBigInt } from '#api/cri/v1/index.ts';
 import { decode, encode } from '#core/json-record.ts';
-import { openCgroups } from '#linux/cgroups.ts';
-import { endsClean, POD, refused, TestNode, until } from '../pods.ts';
+import { openCgroups } from '#linux/cgroup/open.ts';
+import { endsClean, POD, refused, TestNode, until } from '../harness/pods.ts';
 
 let template = '';
 const node = await TestNode.start('pod-updates', {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import test from 'node:test';
 import { type cri, fromBigInt, toBigInt } from '#api/cri/v1/index.ts';
-import { busy, endsClean, POD, refused, TestNode, until } from '../pods.ts';
+import { busy, endsClean, POD, refused, TestNode, until } from '../harness/pods.ts';
 
 const node = await TestNode.start('stats');
 const { client } = node;
@@ -148,7 +148,7 @@ test('ListPodSandboxStats by id and labels', async () => {
 });
 
 /** The reference's list: name, tab, what is asked of it. */
-const names = readFileSync(`${import.meta.dirname}/metric-names.txt`, 'utf8')
+const names = readFileSync(`${import.meta.dirname}/../fixtures/metric-names.txt`, 'utf8')
   .trim()
   .split('\n')
   .map((line) => line.split('\t') as [string, string]);

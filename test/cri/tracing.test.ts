@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import test, { after } from 'node:test';
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
 import { type cri, runtimeServiceDefinition } from '#api/cri/v1/index.ts';
-import { endsClean, TestNode, until } from '../pods.ts';
+import { endsClean, TestNode, until } from '../harness/pods.ts';
 
 interface Span {
   readonly name: string;

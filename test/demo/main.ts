@@ -8,9 +8,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { cri } from '#api/cri/v1/index.ts';
-import { type DaemonSettings, startDaemon, type TestDaemon } from '../daemon.ts';
+import { type DaemonSettings, startDaemon, type TestDaemon } from '../harness/daemon.ts';
+import { buildImage, busyboxEntries, pushImage } from '../harness/images.ts';
 import { startRegistry } from '../image-service/registry.ts';
-import { buildImage, busyboxEntries, pushImage } from '../images.ts';
 import { type Timed, timed } from './stages.ts';
 import { type Traces, traces } from './traces.ts';
 

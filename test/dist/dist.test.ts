@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
-import { POD, TestNode } from '../pods.ts';
+import { POD, TestNode } from '../harness/pods.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
 const directory = mkdtempSync(join(process.env['CRISP_TEST_DIR'] ?? '/var/tmp', 'dist-'));

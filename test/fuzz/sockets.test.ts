@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
-import { endsClean, TestNode, until } from '../pods.ts';
+import { endsClean, TestNode, until } from '../harness/pods.ts';
 import { anyBytes, grpcBytes, httpBytes } from './bytes.ts';
 
 const node = await TestNode.start('fuzz', { head: '', metrics: `127.0.0.1:${9200 + (process.pid % 700)}` });

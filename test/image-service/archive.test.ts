@@ -8,7 +8,7 @@ import fc from 'fast-check';
 import { type ErrorCode, hasCode } from '#core/errors.ts';
 import { TarReader } from '#core/tar/reader.ts';
 import type { TarEntry, TarHandler } from '#image-service/unpack/entry.ts';
-import { type EntrySpec, headerBlock, makeTar, paxRecord } from '../images.ts';
+import { type EntrySpec, headerBlock, makeTar, paxRecord } from '../harness/images.ts';
 import { testDirectory } from './service.ts';
 
 class Collected implements TarHandler {

@@ -6,7 +6,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
-import { buildImage, digestOf, type EntrySpec, pushImage } from '../images.ts';
+import { buildImage, digestOf, type EntrySpec, pushImage } from '../harness/images.ts';
 import { startRegistry } from './registry.ts';
 import { operation, startService, testDirectory } from './service.ts';
 

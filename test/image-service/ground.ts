@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type BuiltImage, buildImage } from '../images.ts';
+import { type BuiltImage, buildImage } from '../harness/images.ts';
 import { type Registry, startRegistry } from './registry.ts';
 import { testDirectory } from './service.ts';
 

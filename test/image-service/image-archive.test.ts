@@ -8,7 +8,14 @@ import test from 'node:test';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { type ErrorCode, hasCode } from '#core/errors.ts';
 import type { ImageService } from '#image-service/index.ts';
-import { type BuiltImage, buildImage, digestOf, type EntrySpec, makeTar, writeLayout } from '../images.ts';
+import {
+  type BuiltImage,
+  buildImage,
+  digestOf,
+  type EntrySpec,
+  makeTar,
+  writeLayout,
+} from '../harness/images.ts';
 import { operation, startService, type TestService, testDirectory } from './service.ts';
 
 const image = (content: string, compression: 'gzip' | 'zstd' | 'none' = 'gzip'): BuiltImage =>

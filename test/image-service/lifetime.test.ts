@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, hasCode } from '#core/errors.ts';
-import { buildImage, type EntrySpec, pushImage } from '../images.ts';
+import { buildImage, type EntrySpec, pushImage } from '../harness/images.ts';
 import { type Ground, ground, small, stored } from './ground.ts';
 import { kernel, operation, startService } from './service.ts';
 

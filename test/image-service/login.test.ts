@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import test from 'node:test';
-import { pushImage } from '../images.ts';
+import { pushImage } from '../harness/images.ts';
 import { startFront } from './front.ts';
 import { startRegistry } from './registry.ts';
 import { answer, fails, image, isBlob, scene } from './scene.ts';

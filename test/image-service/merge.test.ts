@@ -8,7 +8,7 @@ import { hasCode } from '#core/errors.ts';
 import { defaultImageOptions } from '#image-service/index.ts';
 import { isComplete } from '#image-service/unpack/complete.ts';
 import { unpackLayer } from '#image-service/unpack/unpack-layer.ts';
-import { digestOf } from '../images.ts';
+import { digestOf } from '../harness/images.ts';
 import { kernel, testDirectory } from './service.ts';
 
 import { never, unpack } from './unpack-here.ts';

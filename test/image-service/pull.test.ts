@@ -15,7 +15,7 @@ import {
   pushImage,
   pushManifest,
   writeLayout,
-} from '../images.ts';
+} from '../harness/images.ts';
 import { startFront } from './front.ts';
 import { ground, small, stored } from './ground.ts';
 import { operation, startService } from './service.ts';

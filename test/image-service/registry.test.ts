@@ -4,7 +4,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import type { ErrorCode } from '#core/errors.ts';
-import { buildImage, jsonBlob, pushImage, pushManifest } from '../images.ts';
+import { buildImage, jsonBlob, pushImage, pushManifest } from '../harness/images.ts';
 import type { Rule } from './front.ts';
 import { answer, fails, image, isBlob, scene } from './scene.ts';
 import { operation, startService } from './service.ts';

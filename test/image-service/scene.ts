@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type CrispError, type ErrorCode, hasCode } from '#core/errors.ts';
-import { busyboxImage, pushImage } from '../images.ts';
+import { busyboxImage, pushImage } from '../harness/images.ts';
 import { type Front, type Rule, startFront } from './front.ts';
 import { startRegistry } from './registry.ts';
 import { operation, startService, type TestService, testDirectory } from './service.ts';

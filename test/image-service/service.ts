@@ -10,9 +10,9 @@ import {
   noLayerUsers,
   openImageService,
 } from '#image-service/index.ts';
-import { files } from '#linux/files.ts';
-import type { Kernel } from '#linux/kernel.ts';
-import { mounts } from '#linux/mounts.ts';
+import { files } from '#linux/fs/files.ts';
+import { mounts } from '#linux/mount/mounts.ts';
+import type { Kernel } from '#linux/ports/kernel.ts';
 
 export const kernel = { files, mounts };
 

@@ -4,7 +4,7 @@ import { defaultImageOptions } from '#image-service/index.ts';
 import { completeLayer, isComplete } from '#image-service/unpack/complete.ts';
 import type { LayerReport } from '#image-service/unpack/layer-writer.ts';
 import { unpackLayer } from '#image-service/unpack/unpack-layer.ts';
-import { digestOf, type EntrySpec, type LayerSpec, makeTar, pack } from '../images.ts';
+import { digestOf, type EntrySpec, type LayerSpec, makeTar, pack } from '../harness/images.ts';
 
 export const never = new AbortController().signal;
 

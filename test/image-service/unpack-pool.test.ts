@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, hasCode } from '#core/errors.ts';
 import { defaultImageOptions } from '#image-service/index.ts';
 import { UnpackPool } from '#image-service/unpack/unpack-pool.ts';
-import { makeTar } from '../tar.ts';
+import { makeTar } from '../harness/tar.ts';
 import { testDirectory } from './service.ts';
 
 /** What this process has open below a directory. */

@@ -14,7 +14,7 @@ import {
 import { join } from 'node:path';
 import test from 'node:test';
 import { type ErrorCode, hasCode } from '#core/errors.ts';
-import type { EntrySpec } from '../images.ts';
+import type { EntrySpec } from '../harness/images.ts';
 import { testDirectory } from './service.ts';
 
 import { unpack } from './unpack-here.ts';

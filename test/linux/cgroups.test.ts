@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
-import { openCgroups } from '#linux/cgroups.ts';
-import { CgroupsV2 } from '#linux/cgroups-v2.ts';
-import { ProcessWatches } from '#linux/child.ts';
-import { readBootId } from '#linux/identity.ts';
-import type { Cgroups, Child } from '#linux/kernel.ts';
-import { RealProcesses } from '#linux/processes.ts';
+import { openCgroups } from '#linux/cgroup/open.ts';
+import { CgroupsV2 } from '#linux/cgroup/v2.ts';
+import type { Cgroups, Child } from '#linux/ports/kernel.ts';
+import { ProcessWatches } from '#linux/process/child.ts';
+import { readBootId } from '#linux/process/identity.ts';
+import { RealProcesses } from '#linux/process/processes.ts';
 import { launcher, silent, within } from './observe.ts';
 
 const processes = new RealProcesses(new ProcessWatches(readBootId()), launcher, silent);

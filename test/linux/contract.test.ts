@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import test from 'node:test';
 import { CrispError, hasCode } from '#core/errors.ts';
-import { fakeKernel } from '#linux/fake.ts';
+import { fakeKernel } from '#linux/fake/index.ts';
 import { openKernel } from '#linux/index.ts';
 import { contract } from './contract.ts';
 import { scratch } from './scratch.ts';

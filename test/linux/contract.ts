@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import test, { after } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { type ErrorCode, hasCode } from '#core/errors.ts';
-import type { Kernel, PauseRequest } from '#linux/kernel.ts';
+import type { Kernel, PauseRequest } from '#linux/ports/kernel.ts';
 import { scratch } from './scratch.ts';
 
 const env = { PATH: '/usr/bin:/bin' };

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '#core/errors.ts';
-import { DBusConnection, type MethodCall } from '#linux/dbus.ts';
-import type { Message } from '#linux/dbus-message.ts';
+import { DBusConnection, type MethodCall } from '#linux/systemd/dbus.ts';
+import type { Message } from '#linux/systemd/dbus-message.ts';
 import { scratch } from './scratch.ts';
 
 const soon = () => AbortSignal.timeout(60_000);

@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeError, errnoOf } from '#core/errors.ts';
-import { openCgroups } from '#linux/cgroups.ts';
-import { CgroupsV2 } from '#linux/cgroups-v2.ts';
+import { openCgroups } from '#linux/cgroup/open.ts';
+import { CgroupsV2 } from '#linux/cgroup/v2.ts';
 
 const [root = '', mode = ''] = process.argv.slice(2);
 const cgroups = mode === 'open' ? openCgroups() : new CgroupsV2(root, { delegated: mode === 'delegated' });

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '#core/errors.ts';
-import { CgroupsV2 } from '#linux/cgroups-v2.ts';
+import { CgroupsV2 } from '#linux/cgroup/v2.ts';
 
 const tree = ['/sys/fs/cgroup/unified', '/sys/fs/cgroup'].find((path) =>
   existsSync(`${path}/cgroup.controllers`),

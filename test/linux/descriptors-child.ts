@@ -5,12 +5,12 @@
 import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ProcessWatches } from '#linux/child.ts';
-import { connectPackets } from '#linux/connect.ts';
-import { readBootId } from '#linux/identity.ts';
-import { getrlimit, setrlimit } from '#linux/libc.ts';
-import { PauseProcess } from '#linux/pause-process.ts';
-import { RealProcesses } from '#linux/processes.ts';
+import { connectPackets } from '#linux/io/connect.ts';
+import { getrlimit, setrlimit } from '#linux/libc/libc.ts';
+import { PauseProcess } from '#linux/namespace/pause-process.ts';
+import { ProcessWatches } from '#linux/process/child.ts';
+import { readBootId } from '#linux/process/identity.ts';
+import { RealProcesses } from '#linux/process/processes.ts';
 
 const RLIMIT_NOFILE = 7;
 const LIMIT = 200n;

@@ -2,8 +2,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readStat } from '#linux/identity.ts';
 import { openKernel } from '#linux/index.ts';
+import { readStat } from '#linux/process/identity.ts';
 
 const { namespaces, processes } = await openKernel();
 const pins = mkdtempSync(join(process.env['CRISP_TEST_DIR'] ?? tmpdir(), 'exit-'));

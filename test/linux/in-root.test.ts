@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '#core/errors.ts';
-import { mkdirInRoot, pathInRoot, readInRoot } from '#linux/in-root.ts';
-import { openRegular, readRegular } from '#linux/regular-file.ts';
+import { mkdirInRoot, pathInRoot, readInRoot } from '#linux/fs/in-root.ts';
+import { openRegular, readRegular } from '#linux/fs/regular-file.ts';
 import { scratch } from './scratch.ts';
 
 /**

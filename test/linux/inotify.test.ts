@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import test from 'node:test';
 
-const module = join(import.meta.dirname, '../../linux/inotify.ts');
+const module = join(import.meta.dirname, '../../linux/fs/inotify.ts');
 /** Watches three times: without room, with room, and what is missing. Prints what came of it. */
 const program = `
 import { writeFileSync } from 'node:fs';

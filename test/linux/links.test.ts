@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { errnoOf, hasCode } from '#core/errors.ts';
 import { openKernel } from '#linux/index.ts';
-import { formatIp } from '#linux/ip-address.ts';
-import type { JoinRequest, Kernel } from '#linux/kernel.ts';
-import { LinkRemoval } from '#linux/link-removal.ts';
-import { LinkSocket, LOOPBACK } from '#linux/link-socket.ts';
-import { NETLINK_ROUTE, openNetlink } from '#linux/netlink.ts';
+import { formatIp } from '#linux/net/ip-address.ts';
+import { LinkRemoval } from '#linux/net/link-removal.ts';
+import { NETLINK_ROUTE, openNetlink } from '#linux/net/netlink.ts';
+import { LinkSocket, LOOPBACK } from '#linux/net/rtnetlink.ts';
+import type { JoinRequest, Kernel } from '#linux/ports/kernel.ts';
 
 let kernel: Kernel;
 let directory: string;

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import test, { after } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { groupFiles } from '#linux/group-files.ts';
+import { groupFiles } from '#linux/cgroup/control-files.ts';
 import { openKernel } from '#linux/index.ts';
-import { RealUsage } from '#linux/real-usage.ts';
-import { VisitingThread } from '#linux/visiting-thread.ts';
+import { RealUsage } from '#linux/worker/stats.ts';
+import { VisitingThread } from '#linux/worker/thread.ts';
 
 const PODS = 250;
 /** Files in one message of the thread. */

@@ -4,8 +4,8 @@ import { release } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
-import { files } from '#linux/files.ts';
-import { mounts } from '#linux/mounts.ts';
+import { files } from '#linux/fs/files.ts';
+import { mounts } from '#linux/mount/mounts.ts';
 import { scratch } from './scratch.ts';
 
 test('an overlay of 130 layers with long names, odd characters, an upper layer and without one', async (t) => {

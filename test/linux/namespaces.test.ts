@@ -9,7 +9,7 @@ import test, { after, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { hasCode } from '#core/errors.ts';
 import { openKernel } from '#linux/index.ts';
-import type { HeldPause, PauseRequest, ProcessRef } from '#linux/kernel.ts';
+import type { HeldPause, PauseRequest, ProcessRef } from '#linux/ports/kernel.ts';
 import { statusOf, strayDescriptor, within } from './observe.ts';
 import { scratch } from './scratch.ts';
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import test, { after, before, beforeEach } from 'node:test';
 import { hasCode } from '#core/errors.ts';
 import { openKernel } from '#linux/index.ts';
-import type { Kernel, Masquerade } from '#linux/kernel.ts';
+import type { Kernel, Masquerade } from '#linux/ports/kernel.ts';
 
 let kernel: Kernel;
 before(async () => {

@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { fcntl } from '#linux/libc.ts';
+import { fcntl } from '#linux/libc/libc.ts';
 
 export const silent = { warn() {} };
 
 /** The program that enters cgroups for those that it becomes. */
-export const launcher = { path: fileURLToPath(new URL('../../pod-sandbox/build/pause', import.meta.url)) };
+export const launcher = { path: fileURLToPath(new URL('../../linux/shim/build/pause', import.meta.url)) };
 
 /** The fields of /proc/PID/status. */
 export function statusOf(pid: number): Record<string, string> {

@@ -7,9 +7,9 @@ import { text } from 'node:stream/consumers';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { hasCode } from '#core/errors.ts';
-import { ProcessWatches } from '#linux/child.ts';
-import { readBootId } from '#linux/identity.ts';
-import { RealProcesses } from '#linux/processes.ts';
+import { ProcessWatches } from '#linux/process/child.ts';
+import { readBootId } from '#linux/process/identity.ts';
+import { RealProcesses } from '#linux/process/processes.ts';
 import { launcher, silent, statusOf, strayDescriptor, within } from './observe.ts';
 
 const processes = new RealProcesses(new ProcessWatches(readBootId()), launcher, silent);

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import type { Mounts } from '#linux/kernel.ts';
+import type { Mounts } from '#linux/ports/kernel.ts';
 
 /** A directory of the test's own, emptied of mounts and deleted at its end. */
 export function scratch(t: TestContext, mounts?: Mounts): string {

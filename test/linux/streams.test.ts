@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import test, { type TestContext } from 'node:test';
 import { openKernel } from '#linux/index.ts';
-import type { Kernel } from '#linux/kernel.ts';
+import type { Kernel } from '#linux/ports/kernel.ts';
 import { scratch } from './scratch.ts';
 
 const DEADLINE = 10_000;

@@ -8,8 +8,8 @@ import test, { after } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, hasCode } from '#core/errors.ts';
 import { openKernel } from '#linux/index.ts';
-import type { ProcessRef } from '#linux/kernel.ts';
-import { VisitingThread } from '#linux/visiting-thread.ts';
+import type { ProcessRef } from '#linux/ports/kernel.ts';
+import { VisitingThread } from '#linux/worker/thread.ts';
 
 const warnings: string[] = [];
 const kernel = await openKernel({

@@ -9,7 +9,7 @@ import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError } from '#core/errors.ts';
-import { lockDirectory } from '#linux/lock.ts';
+import { lockDirectory } from '#linux/fs/lock.ts';
 
 const HERE = import.meta.dirname;
 const BUILD_MS = 10 * 60_000;

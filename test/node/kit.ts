@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { buildImage, busyboxEntries, busyboxImage, pushImage } from '../harness/images.ts';
 import { startRegistry } from '../image-service/registry.ts';
-import { buildImage, busyboxEntries, busyboxImage, pushImage } from '../images.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
 const MIB = 1 << 20;

@@ -6,7 +6,7 @@ import test from 'node:test';
 import { type CrispError, hasCode } from '#core/errors.ts';
 import { newContainerId, newSandboxId } from '#core/ids.ts';
 import { defaultLinux, type SandboxConfig, type SandboxEvent } from '#pod-sandbox/index.ts';
-import { sampleResources } from '#pod-sandbox/sample-config.ts';
+import { sampleResources } from '../fixtures/sandbox-config.ts';
 import { Stand } from './stand.ts';
 
 const { security } = defaultLinux;

@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { CrispError } from '#core/errors.ts';
 import { newSandboxId } from '#core/ids.ts';
-import type { Child } from '#linux/kernel.ts';
+import type { Child } from '#linux/ports/kernel.ts';
 import type { PortMapping } from '#pod-sandbox/index.ts';
-import { chainsOf } from '#pod-sandbox/network/native-rules.ts';
+import { chainsOf } from '#pod-sandbox/network/bridge/masquerade.ts';
 import { NativeStand, type Pod } from './native-stand.ts';
 
 const BRIDGE = 'faults0';

@@ -1,7 +1,7 @@
 /** All that a network leaves on the node and in its pods, in a form that two runs can be compared in. */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Kernel } from '#linux/kernel.ts';
+import type { Kernel } from '#linux/ports/kernel.ts';
 
 export type Snapshot = Readonly<Record<string, unknown>>;
 

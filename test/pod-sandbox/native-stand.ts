@@ -7,14 +7,14 @@ import { join } from 'node:path';
 import { newSandboxId, type SandboxId } from '#core/ids.ts';
 import { Operation } from '#core/operation.ts';
 import { openKernel } from '#linux/index.ts';
-import type { Child, Kernel } from '#linux/kernel.ts';
+import type { Child, Kernel } from '#linux/ports/kernel.ts';
 import type { PortMapping } from '#pod-sandbox/index.ts';
-import type { Attachment } from '#pod-sandbox/network/attachment.ts';
-import { Cni } from '#pod-sandbox/network/cni.ts';
-import { parseNetworkConfig } from '#pod-sandbox/network/conflist.ts';
-import { NativeNetwork } from '#pod-sandbox/network/native.ts';
+import { NativeNetwork } from '#pod-sandbox/network/bridge/bridge.ts';
+import type { Attachment } from '#pod-sandbox/network/cni/attachment.ts';
+import { parseNetworkConfig } from '#pod-sandbox/network/cni/conflist.ts';
+import { Cni } from '#pod-sandbox/network/network.ts';
 import { planAttachment } from '#pod-sandbox/network/request.ts';
-import { sampleConfig } from '#pod-sandbox/sample-config.ts';
+import { sampleConfig } from '../fixtures/sandbox-config.ts';
 
 export type Way = 'native' | 'exec';
 

@@ -7,7 +7,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, rmdir, writeFile } from '
 import { dirname, join } from 'node:path';
 import { type Log, Operation, type OperationOptions, silentLog } from '#core/operation.ts';
 import { openKernel } from '#linux/index.ts';
-import type { Kernel } from '#linux/kernel.ts';
+import type { Kernel } from '#linux/ports/kernel.ts';
 import {
   ableHandlers,
   type ContainersOfPod,

@@ -5,7 +5,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { fromBigInt } from '#api/cri/v1/index.ts';
-import { endsClean, makeDirectory, refused, TestNode, until } from '../pods.ts';
+import { endsClean, makeDirectory, refused, TestNode, until } from '../harness/pods.ts';
 
 /** Debian's own does not know every kernel: another one may be named. */
 const criu = process.env['CRISP_TEST_CRIU'] ?? 'criu';

@@ -17,7 +17,7 @@ import {
   refused,
   TestNode,
   until,
-} from '../pods.ts';
+} from '../harness/pods.ts';
 
 const hidden = 'umount -l /sys/fs/cgroup/unified && exec "$@"';
 const hybrid = existsSync('/sys/fs/cgroup/unified/cgroup.controllers');

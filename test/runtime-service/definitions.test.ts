@@ -4,7 +4,15 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import test from 'node:test';
 import type { cri } from '#api/cri/v1/index.ts';
-import { EXITED, endsClean, makeDirectory, processesWith, refused, TestNode, until } from '../pods.ts';
+import {
+  EXITED,
+  endsClean,
+  makeDirectory,
+  processesWith,
+  refused,
+  TestNode,
+  until,
+} from '../harness/pods.ts';
 
 const cdi = (directory: string) => join(directory, '../cdi');
 const hooks = (directory: string) => join(directory, '../hooks.d');

@@ -5,7 +5,7 @@ import { readdirSync } from 'node:fs';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fromBigInt } from '#api/cri/v1/index.ts';
-import { endsClean, processesWith, RUNNING, refused, TestNode, until } from '../pods.ts';
+import { endsClean, processesWith, RUNNING, refused, TestNode, until } from '../harness/pods.ts';
 
 const node = await TestNode.start('exec');
 const pod = await node.runPod();

@@ -7,7 +7,16 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fromBigInt } from '#api/cri/v1/index.ts';
-import { EXITED, endsClean, nanoseconds, processesWith, RUNNING, refused, TestNode, until } from '../pods.ts';
+import {
+  EXITED,
+  endsClean,
+  nanoseconds,
+  processesWith,
+  RUNNING,
+  refused,
+  TestNode,
+  until,
+} from '../harness/pods.ts';
 import { openSpdy } from '../streaming/sessions.ts';
 
 const base = process.env['CRISP_TEST_DIR'] ?? '';

@@ -5,8 +5,8 @@ import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync, wr
 import { release } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
-import { busyboxImage } from '../images.ts';
-import { EXITED, endsClean, POD, refused, TestNode, until } from '../pods.ts';
+import { busyboxImage } from '../harness/images.ts';
+import { EXITED, endsClean, POD, refused, TestNode, until } from '../harness/pods.ts';
 
 const node = await TestNode.start('full', {
   prepare: (directory) => {

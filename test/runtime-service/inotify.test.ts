@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { EXITED, endsClean, NODE, TestNode, until } from '../pods.ts';
+import { EXITED, endsClean, NODE, TestNode, until } from '../harness/pods.ts';
 
 const base = process.env['CRISP_TEST_DIR'] ?? '';
 const library = join(base, 'no-inotify.so');

@@ -4,8 +4,8 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import test from 'node:test';
-import type { DaemonSettings } from '../daemon.ts';
-import { endsClean, processesWith, refused, TestNode, until } from '../pods.ts';
+import type { DaemonSettings } from '../harness/daemon.ts';
+import { endsClean, processesWith, refused, TestNode, until } from '../harness/pods.ts';
 
 const base = process.env['CRISP_TEST_DIR'] ?? '';
 const place = (name: string) => join(base, `${name}-${process.pid}`);

@@ -15,7 +15,7 @@ import {
   refused,
   TestNode,
   until,
-} from '../pods.ts';
+} from '../harness/pods.ts';
 
 const node = await TestNode.start('life');
 const pod = await node.runPod();
@@ -212,7 +212,7 @@ test('files that a container writes are its own, and go with it', async () => {
 
 test('the image may be gone while its container is there', async () => {
   const gone = `${node.registry.host}/gone`;
-  const { busyboxImage } = await import('../images.ts');
+  const { busyboxImage } = await import('../harness/images.ts');
   const image = await node.addImage(
     'gone',
     busyboxImage({ config: { Cmd: busy, Labels: { only: 'here' } } }),
@@ -274,7 +274,7 @@ test('a stopped pod takes no container; StopPodSandbox ends those that run', asy
 });
 
 test('a container without command is refused, naming the image', async () => {
-  const { buildImage, busyboxEntries } = await import('../images.ts');
+  const { buildImage, busyboxEntries } = await import('../harness/images.ts');
   const image = await node.addImage('bare', buildImage({ layers: [{ entries: busyboxEntries() }] }));
   await refused(node.create(pod, { image: { image }, command: [] }), 'InvalidArgument', /no command/);
 });

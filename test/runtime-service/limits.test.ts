@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import test from 'node:test';
 import { fromBigInt } from '#api/cri/v1/index.ts';
-import { busy, EXITED, endsClean, nanoseconds, RUNNING, TestNode } from '../pods.ts';
+import { busy, EXITED, endsClean, nanoseconds, RUNNING, TestNode } from '../harness/pods.ts';
 
 const node = await TestNode.start('limits');
 const pod = await node.runPod();

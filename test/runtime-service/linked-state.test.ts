@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
-import { busy, endsClean, TestNode } from '../pods.ts';
+import { busy, endsClean, TestNode } from '../harness/pods.ts';
 
 const real = mkdtempSync(join(process.env['CRISP_TEST_DIR'] ?? tmpdir(), 'real-'));
 symlinkSync(real, `${real}-link`);

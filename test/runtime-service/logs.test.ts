@@ -4,8 +4,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import test from 'node:test';
-import { unreadBytes } from '#linux/fifo.ts';
-import { busy, EXITED, endsClean, processesWith, refused, TestNode, until } from '../pods.ts';
+import { unreadBytes } from '#linux/io/fifo.ts';
+import { busy, EXITED, endsClean, processesWith, refused, TestNode, until } from '../harness/pods.ts';
 
 const node = await TestNode.start('logs');
 const pod = await node.runPod();

@@ -5,8 +5,8 @@ import { existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from '
 import { join } from 'node:path';
 import test from 'node:test';
 import { cri } from '#api/cri/v1/index.ts';
-import { buildImage } from '../images.ts';
-import { endsClean, makeDirectory, refused, TestNode, until } from '../pods.ts';
+import { buildImage } from '../harness/images.ts';
+import { endsClean, makeDirectory, refused, TestNode, until } from '../harness/pods.ts';
 
 /** A runtime that knows no `features`, as before 1.1: nothing is known of it. */
 const old = (directory: string) => join(directory, '../old-runc');

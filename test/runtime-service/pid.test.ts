@@ -15,7 +15,7 @@ import {
   TARGET,
   TestNode,
   until,
-} from '../pods.ts';
+} from '../harness/pods.ts';
 
 const node = await TestNode.start('pid');
 const shared = await node.runPod({}, { pid: POD });

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { cri, fromBigInt } from '#api/cri/v1/index.ts';
-import { buildImage, busyboxEntries, busyboxImage } from '../images.ts';
-import { busy, endsClean, nanoseconds, processesWith, refused, TestNode, until } from '../pods.ts';
+import { buildImage, busyboxEntries, busyboxImage } from '../harness/images.ts';
+import { busy, endsClean, nanoseconds, processesWith, refused, TestNode, until } from '../harness/pods.ts';
 
 const node = await TestNode.start('process');
 const pod = await node.runPod();

@@ -6,8 +6,18 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cri, fromBigInt } from '#api/cri/v1/index.ts';
-import { startDaemon } from '../daemon.ts';
-import { busy, EXITED, endsClean, nanoseconds, POD, polite, RUNNING, TestNode, until } from '../pods.ts';
+import { startDaemon } from '../harness/daemon.ts';
+import {
+  busy,
+  EXITED,
+  endsClean,
+  nanoseconds,
+  POD,
+  polite,
+  RUNNING,
+  TestNode,
+  until,
+} from '../harness/pods.ts';
 
 const node = await TestNode.start('restart');
 const ticking = ['sh', '-c', 'n=0; while :; do echo tick $n; n=$((n+1)); sleep 0.02; done'];

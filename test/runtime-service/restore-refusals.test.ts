@@ -4,8 +4,8 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { endsClean, makeDirectory, refused, TestNode, until } from '../pods.ts';
-import { type EntrySpec, makeTar } from '../tar.ts';
+import { endsClean, makeDirectory, refused, TestNode, until } from '../harness/pods.ts';
+import { type EntrySpec, makeTar } from '../harness/tar.ts';
 
 const scratch = process.env['CRISP_TEST_DIR'] ?? '';
 const program = join(scratch, 'restoring-runc');

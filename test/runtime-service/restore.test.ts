@@ -15,7 +15,7 @@ import {
   refused,
   TestNode,
   until,
-} from '../pods.ts';
+} from '../harness/pods.ts';
 
 /** Debian's own does not know every kernel: another one may be named. */
 const criu = process.env['CRISP_TEST_CRIU'] ?? 'criu';

@@ -9,8 +9,8 @@ import { join } from 'node:path';
 import test, { after } from 'node:test';
 import { inspect } from 'node:util';
 import { cri } from '#api/cri/v1/index.ts';
-import { busyboxImage } from '../images.ts';
-import { endsClean, TestNode } from '../pods.ts';
+import { busyboxImage } from '../harness/images.ts';
+import { endsClean, TestNode } from '../harness/pods.ts';
 import { type Call, constants, verdict } from './filter-verdict.ts';
 
 const hidden = 'umount -l /sys/fs/cgroup/unified && exec "$@"';

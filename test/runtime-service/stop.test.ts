@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { cri, fromBigInt } from '#api/cri/v1/index.ts';
-import { busyboxImage } from '../images.ts';
-import { busy, CREATED, EXITED, endsClean, polite, RUNNING, TestNode, until } from '../pods.ts';
+import { busyboxImage } from '../harness/images.ts';
+import { busy, CREATED, EXITED, endsClean, polite, RUNNING, TestNode, until } from '../harness/pods.ts';
 
 const node = await TestNode.start('stop');
 const pod = await node.runPod();

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { type cri, fromBigInt, toBigInt } from '#api/cri/v1/index.ts';
 import { decode, encode } from '#core/json-record.ts';
-import { openCgroups } from '#linux/cgroups.ts';
-import { busy, endsClean, refused, TestNode } from '../pods.ts';
+import { openCgroups } from '#linux/cgroup/open.ts';
+import { busy, endsClean, refused, TestNode } from '../harness/pods.ts';
 
 const node = await TestNode.start('update');
 const pod = await node.runPod();

@@ -16,7 +16,7 @@ import {
   type Settings,
   TARGET,
   TestNode,
-} from '../pods.ts';
+} from '../harness/pods.ts';
 
 import { crunWrapper } from './crun-ground.ts';
 

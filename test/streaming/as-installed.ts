@@ -1,4 +1,4 @@
-import type { Settings } from '../pods.ts';
+import type { Settings } from '../harness/pods.ts';
 
 const RUN =
   'program=$1; shift; exec "$program" --max-semi-space-size=1 --memory-saver-mode --v8-pool-size=1 "$@"';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { statSync } from 'node:fs';
 import test from 'node:test';
-import { endsClean, RUNNING, refused, TestNode, until } from '../pods.ts';
+import { endsClean, RUNNING, refused, TestNode, until } from '../harness/pods.ts';
 import { openSpdy, openWebSocket, type Wishes } from './sessions.ts';
 import { SpdyClient } from './spdy-client.ts';
 

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { PassThrough } from 'node:stream';
 import test, { after } from 'node:test';
 import { Attach, Exec, KubeConfig, PortForward, type V1Status } from '@kubernetes/client-node';
-import { endsClean, POD, TestNode, until } from '../pods.ts';
+import { endsClean, POD, TestNode, until } from '../harness/pods.ts';
 import { startFront } from './api-front.ts';
 import { echoIn } from './in-pod.ts';
 

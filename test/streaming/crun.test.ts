@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import test from 'node:test';
-import { endsClean, POD, processesWith, TestNode, until } from '../pods.ts';
+import { endsClean, POD, processesWith, TestNode, until } from '../harness/pods.ts';
 import { echoIn } from './in-pod.ts';
 import { openSpdy, openWebSocket, type Wishes } from './sessions.ts';
 import { SpdyClient } from './spdy-client.ts';

@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
-import { endsClean, makeDirectory, POD, TestNode, until } from '../pods.ts';
+import { endsClean, makeDirectory, POD, TestNode, until } from '../harness/pods.ts';
 import { echoIn, serveIn } from './in-pod.ts';
 
 const MAIN = join(import.meta.dirname, '../../cli/main.ts');

@@ -1,7 +1,7 @@
 /** Exec with streams over both transports: output, input and its end, exit codes, terminals, and who dies when. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { endsClean, processesWith, RUNNING, refused, TestNode, until } from '../pods.ts';
+import { endsClean, processesWith, RUNNING, refused, TestNode, until } from '../harness/pods.ts';
 import { openSpdy, openWebSocket, type Wishes } from './sessions.ts';
 
 const node = await TestNode.start('stream-exec');

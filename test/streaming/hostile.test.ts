@@ -7,7 +7,7 @@ import { connect } from 'node:net';
 import test from 'node:test';
 import { WebSocket } from 'ws';
 import * as frames from '#cri/streaming/spdy/frames.ts';
-import { endsClean, TestNode, until } from '../pods.ts';
+import { endsClean, TestNode, until } from '../harness/pods.ts';
 import { asInstalled } from './as-installed.ts';
 import { openSpdy, type Wishes } from './sessions.ts';
 import { type ClientStream, SpdyClient, spdyHeaders, upgrade, webSocketHeaders } from './spdy-client.ts';

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { after } from 'node:test';
-import type { TestNode } from '../pods.ts';
+import type { TestNode } from '../harness/pods.ts';
 
 /** An echo server in the network of a pod; ends with the file. */
 export function echoIn(node: TestNode, pod: string, host: string, port: number): Promise<void> {

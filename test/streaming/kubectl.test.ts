@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
-import { endsClean, makeDirectory, POD, TestNode, until } from '../pods.ts';
+import { endsClean, makeDirectory, POD, TestNode, until } from '../harness/pods.ts';
 import { startFront } from './api-front.ts';
 import { echoIn } from './in-pod.ts';
 

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import test from 'node:test';
 import fc from 'fast-check';
-import { endsClean, POD, TestNode, until } from '../pods.ts';
+import { endsClean, POD, TestNode, until } from '../harness/pods.ts';
 import { asInstalled } from './as-installed.ts';
 import { echoIn } from './in-pod.ts';
 import { openSpdy, openWebSocket, type Wishes } from './sessions.ts';

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import test, { after } from 'node:test';
 import { WebSocket } from 'ws';
-import { endsClean, NODE, POD, refused, TestNode, until } from '../pods.ts';
+import { endsClean, NODE, POD, refused, TestNode, until } from '../harness/pods.ts';
 import { echoIn } from './in-pod.ts';
 import { type ClientStream, openTunnel, SpdyClient } from './spdy-client.ts';
 

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as frames from '#cri/streaming/spdy/frames.ts';
-import { endsClean, TestNode, until } from '../pods.ts';
+import { endsClean, TestNode, until } from '../harness/pods.ts';
 import { type Ended, openSpdy, openWebSocket, type Wishes } from './sessions.ts';
 import { SpdyClient } from './spdy-client.ts';
 

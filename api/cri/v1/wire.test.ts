@@ -13,7 +13,9 @@ interface Wire {
   enums: Record<string, Record<string, number>>;
 }
 
-const fixture = JSON.parse(readFileSync(join(import.meta.dirname, 'wire.fixture.json'), 'utf8')) as Wire & {
+const fixture = JSON.parse(
+  readFileSync(join(import.meta.dirname, '../../../test/fixtures/cri-wire.json'), 'utf8'),
+) as Wire & {
   source?: string;
 };
 delete fixture.source;

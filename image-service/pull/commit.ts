@@ -1,0 +1,84 @@
+/** The end of a pull or an import: from what was got to the record that makes the image. */
+import { CrispError } from '#core/errors.ts';
+import type { Digest, ImageId } from '#core/ids.ts';
+import type { Operation } from '#core/operation.ts';
+import type { Files } from '#linux/ports/kernel.ts';
+import { IMAGE_RECORD_VERSION, type Image, type ImageRecord } from '../image/image.ts';
+import type { ParsedConfig } from '../image/image-config.ts';
+import type { Manifest } from '../image/manifest.ts';
+import type { ContentStore } from '../store/content-store.ts';
+import type { ImageStore } from '../store/images.ts';
+import type { LayerRecord } from '../store/layer-store.ts';
+import type { LayerPlan, Layers } from './obtain-layers.ts';
+
+export interface Obtained {
+  /** Full names with tags. */
+  readonly tags: readonly string[];
+  /** `repository@digest`. */
+  readonly digests: readonly string[];
+  /** The indexes and the manifest. */
+  readonly documents: readonly { readonly digest: Digest; readonly bytes: Buffer }[];
+  readonly manifest: Extract<Manifest, { kind: 'image' }>;
+  readonly config: ParsedConfig;
+  readonly layers: readonly LayerRecord[];
+}
+
+/** All layers at once; where one fails the others are ended before the error goes on. */
+export async function obtainAll(
+  layers: Layers,
+  plan: LayerPlan,
+  signal: AbortSignal,
+): Promise<LayerRecord[]> {
+  const ending = new AbortController();
+  const either = AbortSignal.any([signal, ending.signal]);
+  const works = plan.layers.map((_, index) => layers.obtain(plan, index, either));
+  try {
+    return await Promise.all(works);
+  } catch (error) {
+    ending.abort(new CrispError('Cancelled', 'another layer of the image failed', { cause: error }));
+    await Promise.allSettled(works);
+    throw error;
+  }
+}
+
+/** The record of an image whose parts are in the stores. */
+export function recordOf(obtained: Obtained, content: ContentStore): ImageRecord {
+  const { manifest, documents, config, layers } = obtained;
+  const now = BigInt(Date.now()) * 1_000_000n;
+  const blobs = new Map([manifest.config, ...manifest.layers].map(({ digest, size }) => [digest, size]));
+  const compressedSize = [...blobs.values()].reduce((sum, size) => sum + size, 0);
+  for (const { digest, bytes } of documents) blobs.set(digest, bytes.length);
+  // A layer that was there already needed no blob: the store has it not where its image had been removed.
+  for (const digest of [...blobs.keys()]) if (!content.has(digest)) blobs.delete(digest);
+  const blobBytes = [...blobs.values()].reduce((sum, size) => sum + size, 0);
+  return {
+    version: IMAGE_RECORD_VERSION,
+    id: manifest.config.digest as string as ImageId,
+    tags: obtained.tags.map((name) => ({ name, at: now })),
+    digests: obtained.digests,
+    layers: layers.map(({ key }) => key),
+    blobs: [...blobs.keys()],
+    size: blobBytes + layers.reduce((sum, { bytes }) => sum + bytes, 0),
+    compressedSize,
+    platform: config.platform,
+    pulled: now,
+    config: config.config,
+  };
+}
+
+/** Writes all that is new through to the disk, then the record, which makes the image. */
+export async function commitImage(
+  parts: { readonly files: Files; readonly images: ImageStore },
+  options: { readonly root: string; readonly commitMs: number },
+  record: ImageRecord,
+  op: Operation,
+): Promise<Image> {
+  const known = parts.images.find(record.id)?.record;
+  const covered = (mine: readonly string[], theirs: readonly string[] = []) =>
+    mine.every((name) => theirs.includes(name));
+  if (!covered(record.layers, known?.layers) || !covered(record.blobs, known?.blobs)) {
+    await op.deadline('sync', options.commitMs, () => parts.files.syncFilesystem(options.root));
+  }
+  op.checkpoint();
+  return op.stage('commit', () => parts.images.put(record));
+}

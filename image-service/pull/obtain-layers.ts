@@ -1,0 +1,202 @@
+import { hasCode } from '#core/errors.ts';
+import { type Operation, withDeadline } from '#core/operation.ts';
+import { type Descriptor, malformedImage } from '../image/manifest.ts';
+import type { ImageServiceOptions } from '../options.ts';
+import type { RegistryClient } from '../registry/client.ts';
+import type { BlobSink } from '../registry/transfer.ts';
+import type { ContentStore } from '../store/content-store.ts';
+import {
+  chainKey,
+  diffKey,
+  type LayerRecord,
+  type LayerStore,
+  type StagedLayer,
+} from '../store/layer-store.ts';
+import { isComplete } from '../unpack/complete.ts';
+import { shown } from '../unpack/entry.ts';
+import type { LayerReport } from '../unpack/layer-writer.ts';
+import type { UnpackPool } from '../unpack/unpack-pool.ts';
+import type { LayerMeter } from './progress.ts';
+import { SharedWork } from './shared-work.ts';
+import { Slots } from './slots.ts';
+
+/** Links of lower layers that one layer may write through before it is held for a trick. */
+export const REDIRECT_ROUNDS = 16;
+
+/** The layers of one pull, from the bottom to the top. */
+export interface LayerPlan {
+  /** Where blobs that are not in the store come from. */
+  readonly client: Pick<RegistryClient, 'blob'>;
+  readonly op: Operation;
+  readonly layers: readonly {
+    readonly blob: Descriptor;
+    readonly diffId: string;
+    readonly chainId: string;
+    readonly meter: LayerMeter;
+  }[];
+}
+
+type LayerOptions = Pick<ImageServiceOptions, 'parallelDownloads' | 'unpackMs' | 'limits'>;
+
+/**
+ * Gets layers: blob from the registry, unpacked, in the store. All layers of an image are got at once and each blob and
+ * each layer once, however many pulls ask; only what must be completed against its chain waits for those below.
+ */
+export class Layers {
+  readonly #options: LayerOptions;
+  readonly #content: ContentStore;
+  readonly #store: LayerStore;
+  readonly #pool: UnpackPool;
+  readonly #slots: Slots;
+  readonly #blobs = new SharedWork<void>();
+  readonly #layers = new SharedWork<LayerRecord>();
+
+  constructor(options: LayerOptions, content: ContentStore, store: LayerStore, pool: UnpackPool) {
+    this.#options = options;
+    this.#content = content;
+    this.#store = store;
+    this.#pool = pool;
+    this.#slots = new Slots(options.parallelDownloads);
+  }
+
+  /** The plan's layer of this index. Leaves nothing but finished blobs and layers where it fails or is aborted. */
+  async obtain(plan: LayerPlan, index: number, signal: AbortSignal): Promise<LayerRecord> {
+    const layer = layerOf(plan, index);
+    const known = this.#store.find(layer.diffId, layer.chainId);
+    const record =
+      known ?? (await this.#layers.run(layer.chainId, signal, (shared) => this.#make(plan, index, shared)));
+    layer.meter.done = layer.blob.size;
+    layer.meter.state = 'done';
+    return record;
+  }
+
+  async #make(plan: LayerPlan, index: number, signal: AbortSignal): Promise<LayerRecord> {
+    const { blob, meter } = layerOf(plan, index);
+    await this.#fetch(plan, blob, meter, signal);
+    meter.state = 'unpacking';
+    try {
+      return await plan.op.stage('unpack', () => this.#unpack(plan, index, signal), `layer ${index}`);
+    } catch (error) {
+      // The blob itself may have been damaged on the disk: the next pull gets it anew.
+      if (hasCode(error, 'DataLoss')) await this.#content.remove(blob.digest);
+      throw error;
+    }
+  }
+
+  async #fetch(plan: LayerPlan, blob: Descriptor, meter: LayerMeter, signal: AbortSignal): Promise<void> {
+    if (this.#content.has(blob.digest)) return;
+    const start = (shared: AbortSignal) =>
+      plan.op.stage('fetch', () => this.#transfer(plan.client, blob, meter, shared), blob.digest);
+    const joined = this.#blobs.joins(blob.digest);
+    try {
+      await this.#blobs.run(blob.digest, signal, start);
+    } catch (error) {
+      // Another pull's credentials were refused; ours may do.
+      const refused = (['Unauthenticated', 'PermissionDenied', 'NotFound'] as const).some((code) =>
+        hasCode(error, code),
+      );
+      if (!joined || !refused || signal.aborted) throw error;
+      await this.#blobs.run(blob.digest, signal, start);
+    }
+  }
+
+  async #transfer(
+    client: LayerPlan['client'],
+    blob: Descriptor,
+    meter: LayerMeter,
+    signal: AbortSignal,
+  ): Promise<void> {
+    using _slot = await this.#slots.take(signal);
+    meter.state = 'fetching';
+    await using ingest = await this.#content.ingest(blob);
+    await client.blob(blob, metered(ingest, meter), signal);
+    signal.throwIfAborted();
+    await ingest.commit();
+  }
+
+  async #unpack(plan: LayerPlan, index: number, signal: AbortSignal): Promise<LayerRecord> {
+    const { blob, diffId, chainId } = layerOf(plan, index);
+    let redirects: LayerReport['links'] = [];
+    for (let round = 0; round < REDIRECT_ROUNDS; round++) {
+      await using staged = await this.#store.stage();
+      const report = await this.#write(blob, diffId, staged, redirects, signal);
+      if (round === 0) tellDropped(plan.op, blob.digest, report);
+      const record = { diffId, rootOpaque: report.rootOpaque };
+      if (isComplete(report) && redirects.length === 0) {
+        const { bytes, inodes } = report;
+        return await this.#store.commit(staged, { ...record, key: diffKey(diffId), bytes, inodes });
+      }
+      const lower = await this.#below(plan, index, signal);
+      const what = `complete ${blob.digest}`;
+      const completion = await withDeadline(what, this.#options.unpackMs, signal, (limited) =>
+        this.#pool.complete(staged.fs, lower, report, limited),
+      );
+      if (completion.redirects.length === 0) {
+        const bytes = report.bytes + completion.bytes;
+        const inodes = report.inodes + completion.inodes;
+        return await this.#store.commit(staged, { ...record, key: chainKey(chainId), bytes, inodes });
+      }
+      redirects = [...redirects, ...completion.redirects];
+    }
+    throw malformedImage(
+      `layer ${index} (${blob.digest})`,
+      'it writes through too many links of the layers below',
+    );
+  }
+
+  #write(
+    blob: Descriptor,
+    diffId: string,
+    staged: StagedLayer,
+    redirects: LayerReport['links'],
+    signal: AbortSignal,
+  ): Promise<LayerReport> {
+    const { limits, unpackMs } = this.#options;
+    const archive = this.#content.path(blob.digest);
+    const request = { archive, compressedSize: blob.size, directory: staged.fs, diffId, limits, redirects };
+    return withDeadline(`unpack ${blob.digest}`, unpackMs, signal, (limited) =>
+      this.#pool.unpack(request, limited),
+    );
+  }
+
+  /** The layers below, from the top to the bottom. This work waits for them as any pull would, with its own signal. */
+  async #below(plan: LayerPlan, index: number, signal: AbortSignal): Promise<string[]> {
+    const below = plan.layers.slice(0, index).map((_, at) => this.obtain(plan, at, signal));
+    return this.#store.stack((await Promise.all(below)).map(({ key }) => key));
+  }
+}
+
+/** Warns of the extended attributes that the files of a layer do without. */
+export function tellDropped({ log }: Operation, layer: string, { dropped }: LayerReport): void {
+  if (dropped.length === 0) return;
+  const attributes = dropped.map(({ name, path, files }) => ({
+    name: shown(name),
+    path: shown(path),
+    files,
+  }));
+  log.warn({ layer, attributes }, 'extended attributes of a layer are left out');
+}
+
+function layerOf(plan: LayerPlan, index: number): LayerPlan['layers'][number] {
+  const layer = plan.layers[index];
+  if (!layer) throw malformedImage('image', `it has no layer ${index}`);
+  return layer;
+}
+
+/** Counts what the sink receives. */
+function metered(sink: BlobSink, meter: LayerMeter): BlobSink {
+  return {
+    get received() {
+      return sink.received;
+    },
+    async write(piece) {
+      await sink.write(piece);
+      meter.done = sink.received;
+    },
+    async restart() {
+      await sink.restart();
+      meter.done = 0;
+    },
+    verify: () => sink.verify(),
+  };
+}

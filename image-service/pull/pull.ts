@@ -1,0 +1,145 @@
+import { hasCode } from '#core/errors.ts';
+import type { Operation } from '#core/operation.ts';
+import type { Files } from '#linux/ports/kernel.ts';
+import type { Image } from '../image/image.ts';
+import { chainIds, type ParsedConfig } from '../image/image-config.ts';
+import { parseReference, type Reference } from '../image/reference.ts';
+import type { ImageServiceOptions } from '../options.ts';
+import { RegistryClient } from '../registry/client.ts';
+import {
+  credentialOf,
+  credentialSource,
+  identityOf,
+  type RegistryAuth,
+  readAuthFile,
+} from '../registry/credentials.ts';
+import type { Endpoints } from '../registry/endpoints.ts';
+import type { ContentStore } from '../store/content-store.ts';
+import type { ImageStore } from '../store/images.ts';
+import { chainKey, diffKey } from '../store/layer-store.ts';
+import type { Leases } from '../store/leases.ts';
+import { commitImage, obtainAll, recordOf } from './commit.ts';
+import type { LayerPlan, Layers } from './obtain-layers.ts';
+import { PullMeter, type PullProgress } from './progress.ts';
+import { fetchConfig, type Resolved, resolve } from './resolve.ts';
+import { SharedWork } from './shared-work.ts';
+
+export interface PullParts {
+  readonly content: ContentStore;
+  readonly images: ImageStore;
+  readonly layers: Layers;
+  readonly leases: Leases;
+  readonly endpoints: Endpoints;
+  readonly files: Files;
+  /** Told when a pull has failed, with how long its finished parts are worth keeping, in ms. */
+  readonly failed: (keepMs: number) => void;
+}
+
+/** Pulls images. Pulls of one name with the same credentials are one. */
+export class Puller {
+  readonly #options: ImageServiceOptions;
+  readonly #parts: PullParts;
+  readonly #pulls = new SharedWork<Image>();
+  readonly #meters = new Set<PullMeter>();
+
+  constructor(options: ImageServiceOptions, parts: PullParts) {
+    this.#options = options;
+    this.#parts = parts;
+  }
+
+  /** The pulls that run now. */
+  progress(): readonly PullProgress[] {
+    return [...this.#meters].map((meter) => meter.snapshot());
+  }
+
+  /** See `ImageService.pull`. */
+  async pull(text: string, auth: RegistryAuth | undefined, op: Operation): Promise<Image> {
+    const reference = parseReference(text);
+    if (auth) credentialOf(auth); // malformed ones are the caller's error, not a late surprise
+    op.checkpoint();
+    const start = (signal: AbortSignal) => this.#run(reference, auth, op.detached('transfer', signal));
+    return op.stage('pull', async () => {
+      try {
+        return await this.#pulls.run(`${reference.text} ${identityOf(auth)}`, op.signal, start);
+      } catch (error) {
+        if (op.signal.aborted) op.checkpoint();
+        throw error;
+      }
+    });
+  }
+
+  async #run(reference: Reference, auth: RegistryAuth | undefined, op: Operation): Promise<Image> {
+    const meter = new PullMeter(reference.text);
+    this.#meters.add(meter);
+    try {
+      return await this.#fetch(reference, auth, op, meter);
+    } catch (error) {
+      // On a full disk what is kept would only keep it full.
+      this.#parts.failed(hasCode(error, 'ResourceExhausted') ? 0 : this.#options.keepUnfinishedMs);
+      throw error;
+    } finally {
+      this.#meters.delete(meter);
+    }
+  }
+
+  async #fetch(
+    reference: Reference,
+    auth: RegistryAuth | undefined,
+    op: Operation,
+    meter: PullMeter,
+  ): Promise<Image> {
+    const { content, leases } = this.#parts;
+    const { platform } = this.#options;
+    const client = await this.#client(reference, auth);
+    const resolved = await op.stage('resolve', () => resolve(client, reference, platform, op.signal));
+    const { documents, manifest, target } = resolved;
+    const blobs = [...documents, manifest.config, ...manifest.layers];
+    using _blobs = leases.hold(blobs.map(({ digest }) => digest));
+    meter.stage = 'config';
+    const config = await op.stage('config', () =>
+      fetchConfig(client, content, resolved, platform, op.signal),
+    );
+    const plan = planOf(client, op, resolved, config, meter);
+    using _layers = leases.hold(
+      plan.layers.flatMap((layer) => [diffKey(layer.diffId), chainKey(layer.chainId)]),
+    );
+    meter.stage = 'layers';
+    const layers = await op.stage('layers', () => obtainAll(this.#parts.layers, plan, op.signal));
+    for (const { digest, bytes } of documents) await content.put(digest, bytes);
+    meter.stage = 'commit';
+    // Awaited here: the leases must outlive the commit.
+    const tags = reference.tag === undefined ? [] : [reference.text];
+    const digests = [`${reference.repository}@${target}`];
+    const record = recordOf({ tags, digests, documents, manifest, config, layers }, content);
+    return await commitImage(this.#parts, this.#options, record, op);
+  }
+
+  async #client(reference: Reference, auth: RegistryAuth | undefined): Promise<RegistryClient> {
+    const { authFile } = this.#options;
+    const file = authFile === undefined ? new Map() : await readAuthFile(authFile);
+    const credentials = credentialSource(reference.host, auth, file);
+    return new RegistryClient(
+      this.#options,
+      reference,
+      this.#parts.endpoints.of(reference.host),
+      credentials,
+    );
+  }
+}
+
+function planOf(
+  client: RegistryClient,
+  op: Operation,
+  { manifest }: Resolved,
+  { diffIds }: ParsedConfig,
+  meter: PullMeter,
+): LayerPlan {
+  const chain = chainIds(diffIds);
+  const layers = manifest.layers.map((blob, index) => ({
+    blob,
+    diffId: diffIds[index] ?? '',
+    chainId: chain[index] ?? '',
+    meter: meter.layer(blob.digest, blob.size),
+  }));
+  return { client, op, layers };
+}

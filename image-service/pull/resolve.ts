@@ -1,0 +1,97 @@
+import { createHash } from 'node:crypto';
+import type { Digest } from '#core/ids.ts';
+import { type ParsedConfig, parseConfig } from '../image/image-config.ts';
+import { type Descriptor, type Manifest, malformedImage, parseManifest } from '../image/manifest.ts';
+import { checkPlatform, choosePlatform } from '../image/platform.ts';
+import type { Reference } from '../image/reference.ts';
+import type { ImageServiceOptions } from '../options.ts';
+import type { RegistryClient } from '../registry/client.ts';
+import type { BlobSink } from '../registry/transfer.ts';
+import type { ContentStore } from '../store/content-store.ts';
+
+/** Indexes within indexes that are followed. */
+const DEPTH = 4;
+
+export interface Resolved {
+  /** Of what the name stands for: the index where there is one. */
+  readonly target: Digest;
+  /** The indexes and the manifest, as served. */
+  readonly documents: readonly { readonly digest: Digest; readonly bytes: Buffer }[];
+  readonly manifest: Extract<Manifest, { kind: 'image' }>;
+}
+
+/** From a name to the manifest that this machine runs. Always asks the registry: that is also the check of access. */
+export async function resolve(
+  client: RegistryClient,
+  reference: Reference,
+  platform: ImageServiceOptions['platform'],
+  signal: AbortSignal,
+): Promise<Resolved> {
+  const documents: { digest: Digest; bytes: Buffer }[] = [];
+  let next: string = reference.digest ?? reference.tag ?? 'latest';
+  let target: Digest | undefined;
+  for (let depth = 0; depth < DEPTH; depth++) {
+    const fetched = await client.manifest(next, signal);
+    const what = `manifest ${fetched.digest} of ${reference.repository}`;
+    target ??= fetched.digest;
+    documents.push({ digest: fetched.digest, bytes: fetched.bytes });
+    const manifest = parseManifest(fetched.bytes, fetched.mediaType, what);
+    if (manifest.kind === 'image') return { target, documents, manifest };
+    next = choosePlatform(manifest.manifests, platform, what).digest;
+  }
+  throw malformedImage(reference.text, `more than ${DEPTH} indexes within each other`);
+}
+
+/** The image's config, from the store or the registry, checked against the manifest and this machine. */
+export async function fetchConfig(
+  client: RegistryClient,
+  content: ContentStore,
+  { manifest }: Resolved,
+  platform: ImageServiceOptions['platform'],
+  signal: AbortSignal,
+): Promise<ParsedConfig> {
+  const { config, layers } = manifest;
+  const what = `config ${config.digest}`;
+  let bytes = await content.read(config.digest);
+  if (!bytes) {
+    const sink = new MemorySink(config);
+    await client.blob(config, sink, signal);
+    bytes = sink.bytes;
+    await content.put(config.digest, bytes);
+  }
+  const parsed = parseConfig(bytes, what);
+  checkPlatform(parsed.platform, platform, what);
+  if (parsed.diffIds.length !== layers.length) {
+    throw malformedImage(what, `it names ${parsed.diffIds.length} layers, the manifest ${layers.length}`);
+  }
+  return parsed;
+}
+
+/** A small blob in memory; the manifest's size, limited before, is its bound. */
+class MemorySink implements BlobSink {
+  readonly #blob: Descriptor;
+  #pieces: Buffer[] = [];
+  received = 0;
+
+  constructor(blob: Descriptor) {
+    this.#blob = blob;
+  }
+
+  get bytes(): Buffer {
+    return Buffer.concat(this.#pieces);
+  }
+
+  async write(piece: Buffer): Promise<void> {
+    this.#pieces.push(piece);
+    this.received += piece.length;
+  }
+
+  async restart(): Promise<void> {
+    this.#pieces = [];
+    this.received = 0;
+  }
+
+  verify(): boolean {
+    return `sha256:${createHash('sha256').update(this.bytes).digest('hex')}` === this.#blob.digest;
+  }
+}

@@ -1,0 +1,134 @@
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, readFile, stat, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { errnoOf } from '#core/errors.ts';
+import { type Digest, isDigest } from '#core/ids.ts';
+import { naming } from '#linux/libc/errno.ts';
+import type { Files } from '#linux/ports/kernel.ts';
+import { Ingest } from './ingest.ts';
+import type { Staging } from './staging.ts';
+
+/**
+ * Blobs by digest in the form of an OCI image layout. Their bytes are written through to the disk by the commit of
+ * the first image that names them; a blob that no image names is not trusted at the next start.
+ */
+export class ContentStore {
+  readonly #directory: string;
+  readonly #staging: Staging;
+  readonly #files: Files;
+  readonly #isNamed: (digest: Digest) => boolean;
+  readonly #sizes = new Map<Digest, number>();
+  readonly #leaving = new Map<Digest, Promise<void>>();
+  #bytes = 0;
+
+  /** `isNamed`: whether a record on the disk names this blob already, and so believes in whatever has its name. */
+  constructor(
+    directory: string,
+    staging: Staging,
+    files: Files,
+    isNamed: (digest: Digest) => boolean = () => false,
+  ) {
+    this.#directory = directory;
+    this.#staging = staging;
+    this.#files = files;
+    this.#isNamed = isNamed;
+  }
+
+  /** Makes the layout where it is missing and learns which blobs there are. */
+  async load(): Promise<void> {
+    const blobs = join(this.#directory, 'blobs', 'sha256');
+    await naming(`make ${blobs}`, () => mkdir(blobs, { recursive: true, mode: 0o700 }));
+    await this.#layoutFile('oci-layout', { imageLayoutVersion: '1.0.0' });
+    await this.#layoutFile('index.json', { schemaVersion: 2, manifests: [] });
+    for (const name of await readdir(blobs)) {
+      const digest = `sha256:${name}`;
+      if (isDigest(digest)) this.#add(digest, (await stat(join(blobs, name))).size);
+    }
+  }
+
+  has(digest: Digest): boolean {
+    return this.#sizes.has(digest);
+  }
+
+  digests(): Digest[] {
+    return [...this.#sizes.keys()];
+  }
+
+  path(digest: Digest): string {
+    return join(this.#directory, 'blobs', 'sha256', digest.slice('sha256:'.length));
+  }
+
+  /** A place for the bytes of a blob that is being transferred. */
+  ingest(blob: { digest: Digest; size: number }): Promise<Ingest> {
+    return Ingest.open(this.#staging, blob.digest, (path, size) => this.#adopt(path, blob.digest, size));
+  }
+
+  /** Stores a small blob whose digest the caller has checked. */
+  async put(digest: Digest, bytes: Uint8Array): Promise<void> {
+    if (this.has(digest)) return;
+    await using ingest = await this.ingest({ digest, size: bytes.length });
+    await ingest.write(Buffer.from(bytes));
+    await ingest.commit();
+  }
+
+  /** Moves a file of the staging directory into the store; the caller has checked its digest. A known blob stays. */
+  async adopt(path: string, digest: Digest, size: number): Promise<void> {
+    if (this.has(digest)) await this.#staging.discard(path);
+    else await this.#adopt(path, digest, size);
+  }
+
+  /** Bytes of a blob; undefined where it is missing. */
+  size(digest: Digest): number | undefined {
+    return this.#sizes.get(digest);
+  }
+
+  /** The bytes of a small blob; undefined where it is missing or damaged, which is mended by fetching it again. */
+  async read(digest: Digest): Promise<Buffer | undefined> {
+    if (!this.has(digest)) return undefined;
+    try {
+      const bytes = await readFile(this.path(digest));
+      if (`sha256:${createHash('sha256').update(bytes).digest('hex')}` === digest) return bytes;
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
+    await this.remove(digest);
+    return undefined;
+  }
+
+  /** Missing is success. A blob of the same digest that comes meanwhile takes its place when the old one is gone. */
+  async remove(digest: Digest): Promise<void> {
+    this.#bytes -= this.#sizes.get(digest) ?? 0;
+    this.#sizes.delete(digest);
+    const leaving = naming(`remove blob ${digest}`, () => unlink(this.path(digest)))
+      .catch((error) => {
+        if (errnoOf(error) !== 'ENOENT') throw error;
+      })
+      .finally(() => {
+        if (this.#leaving.get(digest) === leaving) this.#leaving.delete(digest);
+      });
+    this.#leaving.set(digest, leaving);
+    await leaving;
+  }
+
+  get usage(): { readonly bytes: number; readonly inodes: number } {
+    return { bytes: this.#bytes, inodes: this.#sizes.size };
+  }
+
+  async #adopt(path: string, digest: Digest, size: number): Promise<void> {
+    await this.#leaving.get(digest)?.catch(() => {});
+    if (this.#isNamed(digest)) await this.#files.syncFilesystem(path);
+    await naming(`store blob ${digest}`, () => this.#files.rename(path, this.path(digest)));
+    if (!this.has(digest)) this.#add(digest, size);
+  }
+
+  #add(digest: Digest, size: number): void {
+    this.#sizes.set(digest, size);
+    this.#bytes += size;
+  }
+
+  async #layoutFile(name: string, content: object): Promise<void> {
+    const path = join(this.#directory, name);
+    const known = await stat(path).catch(() => undefined);
+    if (!known) await this.#files.writeAtomic(path, `${JSON.stringify(content)}\n`);
+  }
+}

@@ -1,0 +1,219 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CrispError, errnoOf } from '#core/errors.ts';
+import { encode } from '#core/json-record.ts';
+import { type Loaded, RecordStore, type Versioned } from '#core/record-store.ts';
+import { naming } from '#linux/libc/errno.ts';
+import type { Files } from '#linux/ports/kernel.ts';
+import type { Staging } from './staging.ts';
+
+/** The record of a layer. A layer exists when its directory has one: it is written last and moved with the rest. */
+export interface LayerRecord extends Versioned {
+  readonly key: string;
+  readonly diffId: string;
+  /** Whether the layers below it are hidden. */
+  readonly rootOpaque: boolean;
+  /** Bytes and inodes on the disk. */
+  readonly bytes: number;
+  readonly inodes: number;
+  /** Nanoseconds since the epoch. */
+  readonly created: bigint;
+}
+
+const VERSION = 1;
+
+/** A layer that stands by itself is known by its diff id, whatever it lies upon. */
+export const diffKey = (diffId: string): string => `diff-${diffId.slice('sha256:'.length)}`;
+/** One that was completed against the layers below is known by its chain id, and means something above those only. */
+export const chainKey = (chainId: string): string => `chain-${chainId.slice('sha256:'.length)}`;
+
+/** A directory in which a layer is made; deleted at the end of its scope unless it became a layer. */
+export interface StagedLayer extends AsyncDisposable {
+  /** Holds `fs`. */
+  readonly path: string;
+  /** Where the files go. */
+  readonly fs: string;
+}
+
+/** Unpacked layers: `<key>/{fs,record.json}`. */
+export class LayerStore {
+  readonly #directory: string;
+  readonly #staging: Staging;
+  readonly #files: Files;
+  readonly #isNamed: (key: string) => boolean;
+  readonly #store: RecordStore<LayerRecord>;
+  readonly #records = new Map<string, LayerRecord>();
+  readonly #leaving = new Map<string, Promise<void>>();
+  #bytes = 0;
+  #inodes = 0;
+
+  /** `isNamed`: whether a record on the disk names this layer already, and so believes in whatever has its name. */
+  constructor(
+    directory: string,
+    staging: Staging,
+    files: Files,
+    isNamed: (key: string) => boolean = () => false,
+  ) {
+    this.#directory = directory;
+    this.#staging = staging;
+    this.#files = files;
+    this.#isNamed = isNamed;
+    this.#store = new RecordStore<LayerRecord>({ directory, version: VERSION, check: checkRecord, files });
+  }
+
+  /** Reads the records; gives the keys of directories that are no layers and of removals that were cut short. */
+  async load(): Promise<Pick<Loaded<LayerRecord>, 'broken' | 'removing'>> {
+    const { records, broken, removing } = await this.#store.load();
+    for (const [key, record] of records) this.#add(key, record);
+    return { broken, removing };
+  }
+
+  get(key: string): LayerRecord | undefined {
+    return this.#records.get(key);
+  }
+
+  /** The layer of this diff on top of this chain, in either form. */
+  find(diffId: string, chainId: string): LayerRecord | undefined {
+    return this.#records.get(diffKey(diffId)) ?? this.#records.get(chainKey(chainId));
+  }
+
+  keys(): string[] {
+    return [...this.#records.keys()];
+  }
+
+  /** Directory of a layer's files. */
+  fs(key: string): string {
+    return join(this.#directory, key, 'fs');
+  }
+
+  /** Holds all layers. */
+  get directory(): string {
+    return this.#directory;
+  }
+
+  /**
+   * Directories for an overlay, from the top to the bottom, of layers named from the bottom to the top. `base` is another
+   * view of the directory of all layers.
+   */
+  stack(keys: readonly string[], base = this.#directory): string[] {
+    const lower = new Set<string>();
+    for (const key of keys.toReversed()) {
+      // A layer that comes twice hides itself below; overlayfs refuses the same directory twice.
+      lower.add(join(base, key, 'fs'));
+      if (this.#records.get(key)?.rootOpaque) break;
+    }
+    return [...lower];
+  }
+
+  async stage(): Promise<StagedLayer> {
+    const path = this.#staging.path('layer');
+    const fs = join(path, 'fs');
+    try {
+      await naming(`make ${fs}`, async () => {
+        await mkdir(path, { mode: 0o700 });
+        await mkdir(fs, { mode: 0o755 });
+      });
+    } catch (error) {
+      await this.#staging.discard(path);
+      throw error;
+    }
+    return { path, fs, [Symbol.asyncDispose]: () => this.#staging.discard(path) };
+  }
+
+  /** Makes the staged directory a layer. Where one with this key came first, that one stays. */
+  async commit(staged: StagedLayer, record: Omit<LayerRecord, 'version' | 'created'>): Promise<LayerRecord> {
+    const full = { version: VERSION, created: BigInt(Date.now()) * 1_000_000n, ...record };
+    const place = join(staged.path, 'record.json');
+    // Not flushed, as all of the layer is not: it is believed only where an image's record names it, and that comes behind a sync.
+    await naming(`write ${place}`, () => writeFile(place, encode(full), { mode: 0o600 }));
+    if (this.#isNamed(record.key)) await this.#files.syncFilesystem(staged.path);
+    const known = this.#records.get(record.key);
+    if (known) return known;
+    await naming(`store layer ${record.key}`, () => this.#move(staged.path, record.key));
+    const other = this.#records.get(record.key);
+    if (other) return other;
+    this.#add(record.key, full);
+    return full;
+  }
+
+  /**
+   * Renames the layer away at once, then deletes its files. Missing is success. The new name is nobody else's, so that
+   * a layer that is made, removed and made again never meets its own remains.
+   */
+  async remove(key: string): Promise<void> {
+    const record = this.#records.get(key);
+    this.#records.delete(key);
+    this.#bytes -= record?.bytes ?? 0;
+    this.#inodes -= record?.inodes ?? 0;
+    await this.#discard(key);
+  }
+
+  /**
+   * Takes a directory without a valid record out of the way of a new layer of its name, and keeps its files: they may be
+   * the root of a container that runs. A later start finds it again by its new name.
+   */
+  async setAside(key: string): Promise<void> {
+    if (!/^(diff|chain)-/.test(key)) return;
+    const aside = join(this.#directory, `damaged-${randomBytes(8).toString('hex')}`);
+    await naming(`set layer ${key} aside`, () => this.#files.rename(join(this.#directory, key), aside));
+  }
+
+  /** Deletes what removals left. */
+  sweep(keys: readonly string[]): Promise<void> {
+    return this.#store.sweep(keys);
+  }
+
+  get usage(): { readonly bytes: number; readonly inodes: number } {
+    return { bytes: this.#bytes, inodes: this.#inodes };
+  }
+
+  async #move(path: string, key: string): Promise<void> {
+    // A removal that was begun before must not take what comes now.
+    await this.#leaving.get(key)?.catch(() => {});
+    try {
+      await this.#files.rename(path, join(this.#directory, key));
+    } catch (error) {
+      if (!['ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '') || this.#records.has(key))
+        return ignoreTaken(error);
+      // A directory without a valid record is no layer.
+      await this.#discard(key);
+      await this.#files.rename(path, join(this.#directory, key));
+    }
+  }
+
+  async #discard(key: string): Promise<void> {
+    const doomed = this.#staging.path('layer');
+    const renamed = naming(`remove layer ${key}`, () =>
+      this.#files.rename(join(this.#directory, key), doomed),
+    ).catch((error) => {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    });
+    this.#leaving.set(key, renamed);
+    try {
+      await renamed;
+    } finally {
+      if (this.#leaving.get(key) === renamed) this.#leaving.delete(key);
+    }
+    await this.#staging.remove(doomed);
+  }
+
+  #add(key: string, record: LayerRecord): void {
+    this.#records.set(key, record);
+    this.#bytes += record.bytes;
+    this.#inodes += record.inodes;
+  }
+}
+
+function checkRecord({ key, rootOpaque, bytes, inodes }: LayerRecord, directory: string): void {
+  const whole = typeof rootOpaque === 'boolean' && Number.isFinite(bytes) && Number.isFinite(inodes);
+  if (!whole) throw damaged('the record of the layer lacks fields of version 1');
+  if (key !== directory) throw damaged(`it is the record of layer ${key}`);
+}
+
+function ignoreTaken(error: unknown): void {
+  if (!['ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '')) throw error;
+}
+
+const damaged = (why: string): CrispError =>
+  new CrispError('DataLoss', why, { hint: 'pull the image again' });

@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { files } from '#linux/fs/files.ts';
+import { refused } from '#linux/libc/errno.ts';
+import { Staging } from './staging.ts';
+
+test('what cannot be deleted is kept in mind, told of, and hides no error', async () => {
+  let refuses = true;
+  let told = 0;
+  const staging = new Staging(
+    '/staging',
+    {
+      ...files,
+      async removeTree() {
+        if (refuses) throw refused('remove', 'EMFILE');
+      },
+    },
+    () => told++,
+  );
+  await staging.discard('/staging/layer-1');
+  await assert.rejects(staging.remove('/staging/layer-2'), /EMFILE/);
+  assert.deepEqual(staging.left(), ['/staging/layer-1', '/staging/layer-2']);
+  assert.equal(told, 2);
+  refuses = false;
+  for (const path of staging.left()) await staging.remove(path);
+  assert.deepEqual(staging.left(), []);
+});
+
+test('few trees are deleted at once: each takes a thread and descriptors', async () => {
+  let running = 0;
+  let most = 0;
+  const staging = new Staging(
+    '/staging',
+    {
+      ...files,
+      async removeTree() {
+        most = Math.max(most, ++running);
+        await new Promise(setImmediate);
+        running--;
+      },
+    },
+    () => {},
+  );
+  await Promise.all(Array.from({ length: 40 }, (_, n) => staging.remove(`/staging/layer-${n}`)));
+  assert.equal(most, 2);
+});

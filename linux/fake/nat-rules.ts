@@ -1,0 +1,20 @@
+import type { Masquerade, NatRules } from '../ports/kernel.ts';
+
+/** Chains in memory. No iptables writes there. */
+export class FakeNatRules implements NatRules {
+  readonly chains = new Map<string, Masquerade>();
+
+  async writesLike(): Promise<boolean> {
+    return false;
+  }
+
+  async add(rules: Masquerade): Promise<boolean> {
+    if (this.chains.has(rules.chain)) return false;
+    this.chains.set(rules.chain, rules);
+    return true;
+  }
+
+  async remove({ chain }: Pick<Masquerade, 'chain'>): Promise<boolean> {
+    return this.chains.delete(chain);
+  }
+}

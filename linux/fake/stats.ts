@@ -1,0 +1,43 @@
+import { groupFiles, parseGroup } from '../cgroup/control-files.ts';
+import type { Cgroups } from '../ports/kernel.ts';
+import type { GroupUsage, LinkUsage, ProcessFigures, TreeUsage, Usage, UsageDetail } from '../ports/stats.ts';
+
+/** Figures of what the fake cgroups hold; no links, and trees that use nothing. */
+export class FakeUsage implements Usage {
+  readonly #cgroups: Cgroups;
+
+  constructor(cgroups: Cgroups) {
+    this.#cgroups = cgroups;
+  }
+
+  async groups(paths: readonly string[], detail: UsageDetail): Promise<(GroupUsage | undefined)[]> {
+    const { version } = this.#cgroups;
+    return paths.map((path) => {
+      const texts = groupFiles(version, detail).map(
+        (name) => [name, this.#cgroups.read(path, name)] as const,
+      );
+      const there = texts.filter((entry): entry is [string, string] => entry[1] !== undefined);
+      return parseGroup(version, new Map(there), 1n);
+    });
+  }
+
+  async links(processes: readonly unknown[]): Promise<LinkUsage[][]> {
+    return processes.map(() => []);
+  }
+
+  async openFiles(processes: readonly unknown[]): Promise<undefined[]> {
+    return processes.map(() => undefined);
+  }
+
+  async processes(paths: readonly string[]): Promise<ProcessFigures[]> {
+    return paths.map((path) => ({
+      processes: this.#cgroups.processes(path).length,
+      descriptors: 0,
+      sockets: 0,
+    }));
+  }
+
+  async tree(): Promise<TreeUsage> {
+    return { bytes: 0n, inodes: 0n };
+  }
+}

@@ -1,0 +1,24 @@
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { refused } from '../libc/errno.ts';
+import type { ProcessRef } from '../ports/kernel.ts';
+import type { AttendedCommand, AttendRequest, Streams } from '../ports/streams.ts';
+
+/** Nothing to connect to, and nothing to execute. */
+export class FakeStreams implements Streams {
+  async attend({ argv }: AttendRequest): Promise<AttendedCommand> {
+    throw refused(`start ${argv[0]}`, 'ENOENT');
+  }
+
+  attendants(): ProcessRef[] {
+    return [];
+  }
+
+  async connectPackets(path: string): Promise<Duplex> {
+    throw refused(`connect to ${path}`, 'ENOENT');
+  }
+
+  async connectPort(_netns: string | undefined, port: number): Promise<Socket> {
+    throw refused(`connect to port ${port}`, 'ECONNREFUSED');
+  }
+}

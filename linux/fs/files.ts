@@ -1,0 +1,92 @@
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { mkdir, open, rename, statfs, unlink } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { checkOutcome, naming } from '../libc/errno.ts';
+import { asynchronous, syncfs } from '../libc/libc.ts';
+import type { Files } from '../ports/kernel.ts';
+import { removeTree } from './remove-tree.ts';
+
+/** One change of a file system: a power cut may fall between any two of them. */
+export type FileStep =
+  | {
+      readonly kind: 'create' | 'flush' | 'make directory' | 'remove tree';
+      readonly path: string;
+    }
+  /** All names in the directory, or all on the file system, outlive a power cut from here on. */
+  | { readonly kind: 'sync directory' | 'sync file system'; readonly path: string }
+  | { readonly kind: 'write'; readonly path: string; readonly data: string | Uint8Array }
+  | { readonly kind: 'rename'; readonly path: string; readonly to: string };
+
+/** Carries out a step; a test may note it, or end the world behind it. */
+export type CarryOut = <T>(step: FileStep, act: () => Promise<T>) => Promise<T>;
+
+const plainly: CarryOut = (_step, act) => act();
+
+/** The real files; `carryOut` meets each change that outlives the daemon. */
+export function makeFiles(carryOut: CarryOut = plainly): Files {
+  const syncDirectory = (path: string): Promise<void> =>
+    naming(`sync directory ${path}`, () =>
+      carryOut({ kind: 'sync directory', path }, () => syncOneDirectory(path)),
+    );
+  return {
+    async writeAtomic(path, data, { mode = 0o644, durable = false } = {}) {
+      const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
+      await naming(`write ${path}`, async () => {
+        const file = await carryOut({ kind: 'create', path: temporary }, () => open(temporary, 'wx', mode));
+        try {
+          try {
+            await carryOut({ kind: 'write', path: temporary, data }, () => file.writeFile(data));
+            // Always: XFS journals the rename with anybody's fsync, and a cut then leaves the name without the data.
+            await carryOut({ kind: 'flush', path: temporary }, () => file.datasync());
+          } finally {
+            await file.close();
+          }
+          await carryOut({ kind: 'rename', path: temporary, to: path }, () => rename(temporary, path));
+        } catch (error) {
+          await unlink(temporary).catch(() => {});
+          throw error;
+        }
+      });
+      if (durable) await syncDirectory(dirname(path));
+    },
+    syncDirectory,
+    syncFilesystem: (path) => carryOut({ kind: 'sync file system', path }, () => syncFilesystem(path)),
+    rename: (path, to) => carryOut({ kind: 'rename', path, to }, () => rename(path, to)),
+    makeDirectory: (path, mode = 0o755) =>
+      carryOut({ kind: 'make directory', path }, () => mkdir(path, { recursive: true, mode })),
+    removeTree: (path) => carryOut({ kind: 'remove tree', path }, () => removeTree(path)),
+    async statfs(path) {
+      const stats = await naming(`statfs ${path}`, () => statfs(path, { bigint: true }));
+      return {
+        type: Number(stats.type),
+        total: stats.blocks * stats.bsize,
+        free: stats.bfree * stats.bsize,
+        available: stats.bavail * stats.bsize,
+        inodes: stats.files,
+        inodesFree: stats.ffree,
+      };
+    },
+  };
+}
+
+async function syncOneDirectory(path: string): Promise<void> {
+  const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
+
+async function syncFilesystem(path: string): Promise<void> {
+  const handle = await naming(`open ${path}`, () => open(path, constants.O_RDONLY));
+  try {
+    checkOutcome(await asynchronous(syncfs, handle.fd), `sync the file system of ${path}`);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Needs no set-up: every method stands alone. */
+export const files: Files = makeFiles();

@@ -1,0 +1,121 @@
+/**
+ * Watches of files and directories. inotify tells of a change at once, but its instances and watches are counted per
+ * user, and root's are shared by all that runs on the node: 128 instances are the default of many distributions. So no
+ * caller depends on a watch: each of them also looks at intervals, and oftener while it has no watch.
+ */
+import { readFileSync, watch } from 'node:fs';
+import { errnoOf } from '#core/errors.ts';
+import { fromNode } from '../libc/errno.ts';
+import type { Trouble } from '../ports/troubles.ts';
+import type { KernelLog } from '../process/processes.ts';
+
+/** Milliseconds within which a second loss of inotify is not worth another warning. */
+const WARN_AGAIN_MS = 600_000;
+
+type Limit = 'instances' | 'watches' | 'files' | 'memory';
+
+export interface FileWatch extends Disposable {
+  /** Whether it has ended by itself: what was watched is gone, or the kernel gave it up. */
+  readonly ended: boolean;
+}
+
+export class Inotify {
+  readonly #log: KernelLog;
+  /** What is looked at without a watch, by the watcher's name. */
+  readonly #without = new Map<string, Limit>();
+  #warned = Number.NEGATIVE_INFINITY;
+
+  constructor(log: KernelLog) {
+    this.#log = log;
+  }
+
+  /**
+   * Watches a file or the entries of a directory; undefined where the node has no room for a watch now: the caller looks
+   * at intervals and asks again. `name` is the watcher's, for messages. Throws NotFound where the path is missing.
+   */
+  watch(
+    name: string,
+    path: string,
+    onChange: (event: 'rename' | 'change', entry: string | null) => void,
+  ): FileWatch | undefined {
+    try {
+      const watcher = watch(path, { persistent: false }, onChange);
+      let ended = false;
+      watcher.on('error', () => {
+        ended = true;
+        watcher.close();
+        onChange('rename', null);
+      });
+      this.#without.delete(name);
+      return {
+        get ended() {
+          return ended;
+        },
+        [Symbol.dispose]: () => watcher.close(),
+      };
+    } catch (error) {
+      const limit = limitOf(error);
+      if (!limit) throw fromNode(error, `watch ${path}`);
+      this.#without.set(name, limit);
+      this.#warn();
+      return undefined;
+    }
+  }
+
+  /** The watcher has ended: whether it had a watch is of no interest any more. */
+  forget(name: string): void {
+    this.#without.delete(name);
+  }
+
+  get trouble(): Trouble | undefined {
+    const [limit] = this.#without.values();
+    if (!limit) return undefined;
+    const message = `inotify cannot be used: ${texts[limit].met()}; ends of containers and CNI configurations are polled`;
+    return { reason: 'InotifyExhausted', message, hint: texts[limit].hint, podsFail: false };
+  }
+
+  #warn(): void {
+    const now = performance.now();
+    if (now - this.#warned < WARN_AGAIN_MS) return;
+    this.#warned = now;
+    const { message, hint } = this.trouble ?? {};
+    this.#log.warn({ error: message, hint }, 'no inotify: crisp polls');
+  }
+}
+
+/** The limit that was met; undefined where it is something else. inotify_init1(2), inotify_add_watch(2). */
+function limitOf(error: unknown): Limit | undefined {
+  const errno = errnoOf(error);
+  if (errno === 'ENOSPC') return 'watches';
+  if (errno === 'ENOMEM') return 'memory';
+  if (errno === 'ENFILE') return 'files';
+  // EMFILE means the user's instances as well as the process's descriptors: with one left it was the instances.
+  if (errno === 'EMFILE') return setting('instances') === undefined ? 'files' : 'instances';
+  return undefined;
+}
+
+function setting(name: 'instances' | 'watches'): string | undefined {
+  try {
+    return readFileSync(`/proc/sys/fs/inotify/max_user_${name}`, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+}
+
+const sysctlText = (name: 'instances' | 'watches', enough: number) => ({
+  met: () => `fs.inotify.max_user_${name} = ${setting(name) ?? 'unknown'} is used up`,
+  hint: `raise it: sysctl -w fs.inotify.max_user_${name}=${enough}, and in a file of /etc/sysctl.d for the next boot`,
+});
+
+const texts = {
+  instances: sysctlText('instances', 8192),
+  watches: sysctlText('watches', 524_288),
+  files: {
+    met: () => 'no file descriptor is left',
+    hint: 'raise the limit of open files of the daemon (LimitNOFILE), or fs.file-max of the node',
+  },
+  memory: {
+    met: () => 'the kernel has no memory for it',
+    hint: 'see the kernel log; free memory of the node',
+  },
+} as const satisfies Record<Limit, { met: () => string; hint: string }>;

@@ -1,0 +1,141 @@
+import { closeSync, readSync } from 'node:fs';
+import { CrispError } from '#core/errors.ts';
+import { check, checkOutcome, errnoName, refused } from '../libc/errno.ts';
+import {
+  asynchronous,
+  fsconfig,
+  fsconfigCreate,
+  fsmount,
+  fsopen,
+  lastErrno,
+  mount,
+  moveMount,
+} from '../libc/libc.ts';
+import type { Mounts } from '../ports/kernel.ts';
+import { ShortNames } from './short-names.ts';
+
+type Overlay = Parameters<Mounts['overlay']>[0];
+
+const FSOPEN_CLOEXEC = 1;
+const FSMOUNT_CLOEXEC = 1;
+const SET_FLAG = 0;
+const SET_STRING = 1;
+const MOUNT_ATTR_RDONLY = 1;
+const MS_RDONLY = 1;
+/** fsconfig(2) takes values of up to 255 bytes, mount(2) one page for all options. */
+const VALUE_LIMIT = 255;
+const PAGE = 4095;
+
+/**
+ * Mounts an overlay. Linux 6.7 and later take each lower layer by itself (`lowerdir+`), so that their number has no
+ * limit but the kernel's own of 500; older ones get all of them in one string of short names.
+ */
+export async function mountOverlay(request: Overlay): Promise<void> {
+  const what = `mount overlay at ${request.target}`;
+  if (request.lower.length === 0) throw new CrispError('InvalidArgument', `${what}: no lower layer`);
+  if ((request.upper === undefined) !== (request.work === undefined)) {
+    throw new CrispError('InvalidArgument', `${what}: upper and work go together`);
+  }
+  using names = new ShortNames();
+  const context = fsopen('overlay', FSOPEN_CLOEXEC);
+  if (context < 0 && errnoName(lastErrno()) === 'ENOSYS') return mountInOneString(request, names, what);
+  check(context, what);
+  try {
+    if (!configure(context, request, names, what)) return await mountInOneString(request, names, what);
+    const created = await fsconfigCreate(context);
+    if (created.result < 0) {
+      const words = complaint(context);
+      // Before Linux 6.5 overlay took its options as one string: an option is only then looked at, without a word.
+      if (errnoName(created.errno) === 'EINVAL' && words === '')
+        return await mountInOneString(request, names, what);
+      throw refused(what, created.errno, words);
+    }
+    const attributes = request.upper === undefined ? MOUNT_ATTR_RDONLY : 0;
+    const fd = check(fsmount(context, FSMOUNT_CLOEXEC, attributes), what);
+    try {
+      checkOutcome(await moveMount(fd, request.target), what);
+    } finally {
+      closeSync(fd);
+    }
+  } finally {
+    closeSync(context);
+  }
+}
+
+/** Sets all parameters; false where the kernel does not know `lowerdir+`. */
+function configure(context: number, request: Overlay, names: ShortNames, what: string): boolean {
+  const value = (path: string) => (fits(path) ? path : names.of(path));
+  const set = (key: string, text: string) => {
+    if (fsconfig(context, SET_STRING, key, text) < 0)
+      throw refused(`${what}: ${key}=${text}`, lastErrno(), complaint(context));
+  };
+  set('source', 'overlay');
+  for (const [index, layer] of request.lower.entries()) {
+    if (fsconfig(context, SET_STRING, 'lowerdir+', value(layer)) >= 0) continue;
+    const errno = lastErrno();
+    if (index === 0 && errnoName(errno) === 'EINVAL' && /unknown parameter/i.test(complaint(context)))
+      return false;
+    throw refused(`${what}: layer ${layer}`, errno, complaint(context));
+  }
+  if (request.upper !== undefined) set('upperdir', value(request.upper));
+  if (request.work !== undefined) set('workdir', value(request.work));
+  if (request.volatile) fsconfig(context, SET_FLAG, 'volatile', null);
+  for (const option of request.options ?? []) {
+    const [key = '', ...rest] = option.split('=');
+    if (rest.length > 0) set(key, rest.join('='));
+    else if (fsconfig(context, SET_FLAG, key, null) < 0)
+      throw refused(`${what}: ${key}`, lastErrno(), complaint(context));
+  }
+  return true;
+}
+
+/** Whether the kernel takes the path as it is: short, and without the characters that overlay gives a meaning. */
+const fits = (path: string): boolean => Buffer.byteLength(path) <= VALUE_LIMIT && !/[\\:,]/.test(path);
+
+/** The way of mount(2). Each layer is a short name of about 18 bytes: room for some 200. */
+async function mountInOneString(request: Overlay, names: ShortNames, what: string): Promise<void> {
+  const options = [`lowerdir=${request.lower.map((layer) => names.of(layer)).join(':')}`];
+  if (request.upper !== undefined) options.push(`upperdir=${names.of(request.upper)}`);
+  if (request.work !== undefined) options.push(`workdir=${names.of(request.work)}`);
+  const data = [...options, ...(request.options ?? []).map(quoted)].join(',');
+  if (Buffer.byteLength(data) > PAGE) {
+    throw new CrispError(
+      'KernelRefused',
+      `${what}: ${request.lower.length} layers do not fit into one page of options`,
+      {
+        hint: 'use Linux 6.7 or later, or an image with fewer layers',
+      },
+    );
+  }
+  const flags = request.upper === undefined ? MS_RDONLY : 0;
+  const outcome = await asynchronous(mount, 'overlay', request.target, 'overlay', flags, data);
+  checkOutcome(outcome, request.options?.length ? `${what} with ${request.options.join(',')}` : what);
+}
+
+/**
+ * An option of mount(2)'s one string. A comma ends it there unless it stands in quotes, which the kernel takes away for
+ * the labels of security modules (selinux_sb_eat_lsm_opts): `context="…:s0:c1,c2"`. fsconfig(2) takes values as they are.
+ */
+export function quoted(option: string): string {
+  const at = option.indexOf('=');
+  const value = option.slice(at + 1);
+  if (at < 0 || !/[,"]/.test(value)) return option;
+  if (!value.includes('"')) return `${option.slice(0, at)}="${value}"`;
+  throw new CrispError('InvalidArgument', `mount option ${option} holds a quotation mark`, {
+    hint: 'give a label without one',
+  });
+}
+
+/** What the kernel says about a refusal: messages wait in the context's own log, one for each read. */
+function complaint(context: number): string {
+  const lines: string[] = [];
+  const buffer = Buffer.alloc(1024);
+  for (let n = 0; n < 8; n++) {
+    try {
+      lines.push(buffer.toString('utf8', 2, readSync(context, buffer)).trim());
+    } catch {
+      break; // ENODATA: no more
+    }
+  }
+  return lines.join('; ');
+}

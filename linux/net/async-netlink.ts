@@ -1,0 +1,96 @@
+/**
+ * Netlink for requests that the kernel may keep waiting (for other changes, for the end of readers): they are sent from
+ * libuv's pool. The socket means the network namespace that it was opened in.
+ */
+import { close } from 'node:fs';
+import { CrispError } from '#core/errors.ts';
+import { checkOutcome, errnoName, refused } from '../libc/errno.ts';
+import { asynchronous, lastErrno, receiveBytes, sendBytes } from '../libc/libc.ts';
+import {
+  encodeRequest,
+  errnoOfAnswer,
+  MSG_TRUNC,
+  messagesOf,
+  type NetlinkMessage,
+  type NetlinkRequest,
+  NLM_F_ACK,
+  NLM_F_DUMP,
+  NLMSG_ERROR,
+  RECEIVE,
+} from './netlink.ts';
+import { Answers, again, whole } from './netlink-dump.ts';
+
+const MSG_DONTWAIT = 0x40;
+
+export class WaitingNetlink implements Disposable {
+  readonly #fd: number;
+  readonly #buffer = Buffer.alloc(RECEIVE);
+  #sequence = 0;
+
+  /** Owns the socket from now on. One request at a time; to be closed after a failure but a refusal by `send`. */
+  constructor(socket: number) {
+    this.#fd = socket;
+  }
+
+  /** Sends the requests as one and resolves when the kernel has carried them out. Throws its first refusal. */
+  async send(what: string, requests: readonly NetlinkRequest[]): Promise<void> {
+    const due = new Set<number>();
+    const before = this.#sequence;
+    const encoded = requests.map(({ type, flags, body }) => {
+      const sequence = ++this.#sequence;
+      if (flags & NLM_F_ACK) due.add(sequence);
+      return encodeRequest(type, flags, sequence, body);
+    });
+    await this.#send(what, Buffer.concat(encoded));
+    let refusal = 0;
+    // The kernel has answered by the time the call returns: nothing is waited for here.
+    for (let answer = this.#received(what); answer; answer = this.#received(what)) {
+      for (const message of messagesOf(what, answer)) {
+        if (message.type !== NLMSG_ERROR || message.sequence <= before) continue;
+        refusal ||= errnoOfAnswer(message);
+        due.delete(message.sequence);
+      }
+    }
+    if (refusal !== 0) throw refused(what, refusal);
+    if (due.size > 0) throw new CrispError('Internal', `${what}: the kernel has answered only in part`);
+  }
+
+  /** All that the request asks for, as of one time: see `Netlink.request`. */
+  async dump(what: string, type: number, body: Uint8Array): Promise<NetlinkMessage[]> {
+    for (let tries = 1; ; tries++) {
+      const answers = await this.#dumpOnce(what, type, body);
+      if (!again(what, answers, tries)) return answers.messages;
+    }
+  }
+
+  async #dumpOnce(what: string, type: number, body: Uint8Array): Promise<Answers> {
+    const sequence = ++this.#sequence;
+    const answers = new Answers();
+    await this.#send(what, encodeRequest(type, NLM_F_DUMP, sequence, body));
+    for (;;) {
+      const received = await asynchronous(receiveBytes, this.#fd, this.#buffer, RECEIVE, MSG_TRUNC);
+      const datagram = whole(what, this.#buffer, checkOutcome(received, what));
+      if (answers.take(what, datagram, sequence)) return answers;
+    }
+  }
+
+  async #send(what: string, bytes: Buffer): Promise<void> {
+    const sent = checkOutcome(await asynchronous(sendBytes, this.#fd, bytes, bytes.length, 0), what);
+    if (sent !== bytes.length)
+      throw new CrispError('Internal', `${what}: ${sent} bytes sent of ${bytes.length}`);
+  }
+
+  /** undefined: there is nothing more. */
+  #received(what: string): Buffer | undefined {
+    const length = receiveBytes(this.#fd, this.#buffer, RECEIVE, MSG_DONTWAIT | MSG_TRUNC);
+    if (length >= 0) return whole(what, this.#buffer, length);
+    const errno = errnoName(lastErrno());
+    if (errno === 'EAGAIN') return undefined;
+    throw refused(what, errno);
+  }
+
+  /** Off this thread: at the end of a socket the packet filter waits for what was deleted before, up to 20 ms. */
+  [Symbol.dispose](): void {
+    close(this.#fd, () => {});
+  }
+}

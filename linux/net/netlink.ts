@@ -1,0 +1,170 @@
+/**
+ * Just enough netlink: requests with attributes, acknowledged or dumped, over a socket that lives for one use. All
+ * calls are synchronous (waiting-netlink.ts has the others): the socket belongs to the network namespace of the thread
+ * that opens it.
+ */
+import { closeSync } from 'node:fs';
+import { CrispError } from '#core/errors.ts';
+import { check } from '../libc/errno.ts';
+import { receiveBytes, sendBytes, socket } from '../libc/libc.ts';
+import { Answers, again, whole } from './netlink-dump.ts';
+
+const AF_NETLINK = 16;
+const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
+export const NETLINK_ROUTE = 0;
+export const NETLINK_NETFILTER = 12;
+export const NLMSG_ERROR = 2;
+export const NLMSG_DONE = 3;
+const HEADER = 16;
+export const NLM_F_REQUEST = 1;
+export const NLM_F_ACK = 4;
+export const NLM_F_DUMP = 0x300;
+export const NLM_F_EXCL = 0x200;
+export const NLM_F_CREATE = 0x400;
+export const NLM_F_APPEND = 0x800;
+/** The kernel's dumps come in pieces of at most 32 KiB. */
+export const RECEIVE = 1 << 16;
+/** recv(2) tells how long the datagram was, also where it did not fit. */
+export const MSG_TRUNC = 0x20;
+
+export interface NetlinkMessage {
+  readonly type: number;
+  readonly flags: number;
+  readonly body: Buffer;
+}
+
+export interface NetlinkRequest {
+  readonly type: number;
+  readonly flags: number;
+  readonly body: Uint8Array;
+}
+
+const align = (length: number): number => (length + 3) & ~3;
+
+/** One attribute: length, type, value, padded to four bytes. */
+export function attribute(type: number, value: Uint8Array): Buffer {
+  const bytes = Buffer.alloc(align(4 + value.length));
+  bytes.writeUInt16LE(4 + value.length, 0);
+  bytes.writeUInt16LE(type, 2);
+  bytes.set(value, 4);
+  return bytes;
+}
+
+/** An attribute that holds attributes. */
+export const nested = (type: number, ...parts: readonly Uint8Array[]): Buffer =>
+  attribute(type | 0x8000, Buffer.concat(parts));
+
+/** An attribute of 32 bits in the machine's order. */
+export function word(type: number, value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value);
+  return attribute(type, bytes);
+}
+
+/** An attribute of text with its closing zero. */
+export const textAttribute = (type: number, value: string): Buffer =>
+  attribute(type, Buffer.from(`${value}\0`));
+
+/** The text of such an attribute; empty where it is missing. */
+export const textOf = (value: Buffer | undefined): string =>
+  value?.toString('utf8').replace(/\0.*$/s, '') ?? '';
+
+/** The attributes of a message's body from an offset on: types and values, in order. */
+export function* attributesOf(body: Buffer, offset = 0): Generator<[type: number, value: Buffer]> {
+  for (let at = offset; at + 4 <= body.length; ) {
+    const length = body.readUInt16LE(at);
+    if (length < 4 || at + length > body.length) return;
+    yield [body.readUInt16LE(at + 2) & 0x3fff, body.subarray(at + 4, at + length)];
+    at += align(length);
+  }
+}
+
+/** The attributes by their types; a later one of the same type wins. */
+export const parseAttributes = (body: Buffer, offset: number): Map<number, Buffer> =>
+  new Map(attributesOf(body, offset));
+
+/** A whole request: header and body. */
+export function encodeRequest(type: number, flags: number, sequence: number, body: Uint8Array): Buffer {
+  const bytes = Buffer.alloc(HEADER + body.length);
+  bytes.writeUInt32LE(bytes.length, 0);
+  bytes.writeUInt16LE(type, 4);
+  bytes.writeUInt16LE(flags | NLM_F_REQUEST, 6);
+  bytes.writeUInt32LE(sequence, 8);
+  bytes.set(body, HEADER);
+  return bytes;
+}
+
+/** The messages of one datagram with their sequence numbers. Throws Internal where a length makes no sense. */
+export function* messagesOf(
+  what: string,
+  datagram: Buffer,
+): Generator<NetlinkMessage & { sequence: number }> {
+  for (let at = 0; at + HEADER <= datagram.length; ) {
+    const length = datagram.readUInt32LE(at);
+    if (length < HEADER || at + length > datagram.length) {
+      throw new CrispError('Internal', `${what}: a netlink message of ${length} bytes in ${datagram.length}`);
+    }
+    const body = Buffer.from(datagram.subarray(at + HEADER, at + length));
+    const [type, flags] = [datagram.readUInt16LE(at + 4), datagram.readUInt16LE(at + 6)];
+    yield { type, flags, sequence: datagram.readUInt32LE(at + 8), body };
+    at += align(length);
+  }
+}
+
+/** The errno of a message of type NLMSG_ERROR; 0: an acknowledgement. */
+export const errnoOfAnswer = ({ body }: NetlinkMessage): number => -body.readInt32LE(0);
+
+/** Opens a socket in the network namespace of the calling thread; it stays there, whoever uses it. */
+export const openNetlink = (protocol: number): number =>
+  check(socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), 'open a netlink socket');
+
+/** How a socket is spoken to; each returns what the system call does. */
+export interface NetlinkTransport {
+  send(bytes: Uint8Array): number;
+  receive(buffer: Buffer): number;
+  close(): void;
+}
+
+function transportOf(fd: number): NetlinkTransport {
+  return {
+    send: (bytes) => sendBytes(fd, bytes, bytes.length, 0),
+    receive: (buffer) => receiveBytes(fd, buffer, buffer.length, MSG_TRUNC),
+    close: () => closeSync(fd),
+  };
+}
+
+/** A socket in the network namespace of the calling thread. */
+export class Netlink implements Disposable {
+  readonly #transport: NetlinkTransport;
+  readonly #buffer = Buffer.alloc(RECEIVE);
+  #sequence = 0;
+
+  constructor(protocol = NETLINK_ROUTE, transport = transportOf(openNetlink(protocol))) {
+    this.#transport = transport;
+  }
+
+  /**
+   * Sends one request; returns what was dumped (with NLM_F_DUMP) or nothing (NLM_F_ACK). `what` names it in errors. A dump
+   * that was interrupted by changes is asked for again; throws Aborted where that does not end.
+   */
+  request(what: string, type: number, flags: number, body: Uint8Array): NetlinkMessage[] {
+    for (let tries = 1; ; tries++) {
+      const answers = this.#ask(what, type, flags, body);
+      if (!again(what, answers, tries)) return answers.messages;
+    }
+  }
+
+  #ask(what: string, type: number, flags: number, body: Uint8Array): Answers {
+    const sequence = ++this.#sequence;
+    const answers = new Answers();
+    check(this.#transport.send(encodeRequest(type, flags, sequence, body)), what);
+    for (;;) {
+      const length = check(this.#transport.receive(this.#buffer), what);
+      if (answers.take(what, whole(what, this.#buffer, length), sequence)) return answers;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#transport.close();
+  }
+}

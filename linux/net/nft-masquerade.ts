@@ -1,0 +1,128 @@
+/**
+ * The rules by which what leaves a pod gets the node's address, as messages of nf_tables:
+ *
+ *     -A CHAIN -d IP/LENGTH -m comment --comment TEXT -j ACCEPT
+ *     -A CHAIN ! -d MULTICAST -m comment --comment TEXT -j MASQUERADE
+ *     -A POSTROUTING -s IP -m comment --comment TEXT -j CHAIN
+ */
+
+import type { Masquerade } from '../ports/kernel.ts';
+import { type IpAddress, parseIp, widthOf } from './ip-address.ts';
+import {
+  attribute,
+  attributesOf,
+  type NetlinkRequest,
+  NLM_F_ACK,
+  NLM_F_APPEND,
+  NLM_F_CREATE,
+  NLM_F_EXCL,
+  nested,
+  parseAttributes,
+  textAttribute,
+  textOf,
+} from './netlink.ts';
+import {
+  ACCEPT,
+  comment,
+  counter,
+  JUMP,
+  jumpOf,
+  masquerade,
+  matchAddress,
+  verdict,
+} from './nft-expressions.ts';
+
+const SUBSYSTEM = 10;
+const HEADER = 4;
+const AF = { 4: 2, 6: 10 };
+const TABLE = 'nat';
+const BASE_CHAIN = 'POSTROUTING';
+const BATCH = { begin: 16, end: 17 };
+const CHAIN = { table: 1, handle: 2, name: 3 };
+const RULE = { table: 1, chain: 2, handle: 3, expressions: 4, position: 6 };
+const MULTICAST: Readonly<Record<4 | 6, { ip: IpAddress; prefixLength: number }>> = {
+  4: { ip: { family: 4, value: 0xe0n << 24n }, prefixLength: 4 },
+  6: { ip: { family: 6, value: 0xffn << 120n }, prefixLength: 8 },
+};
+
+const message = (number: number): number => (SUBSYSTEM << 8) | number;
+const NEW_CHAIN = message(3);
+export const GET_CHAIN = message(4);
+const DELETE_CHAIN = message(5);
+const NEW_RULE = message(6);
+export const GET_RULE = message(7);
+const DELETE_RULE = message(8);
+
+type Chain = Pick<Masquerade, 'family' | 'chain'>;
+
+/** In one change of the tables, all or nothing. Refused where the chain is there already, or the node's are not. */
+export function addition({ family, chain, address, prefixLength, text }: Masquerade): NetlinkRequest[] {
+  const pod = parseIp(address) ?? { family, value: 0n };
+  const beyond = MULTICAST[family];
+  const noted = [comment(text), counter()];
+  const create = NLM_F_CREATE | NLM_F_EXCL;
+  const rule = (where: string, ...expressions: readonly Buffer[]) => {
+    const parts = [textAttribute(RULE.chain, where), nested(RULE.expressions, ...expressions)];
+    return request(family, NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, parts);
+  };
+  return batch([
+    request(family, NEW_CHAIN, create, [textAttribute(CHAIN.name, chain)]),
+    rule(chain, ...matchAddress('destination', pod, prefixLength), ...noted, verdict(ACCEPT)),
+    rule(
+      chain,
+      ...matchAddress('destination', beyond.ip, beyond.prefixLength, true),
+      ...noted,
+      masquerade(family),
+    ),
+    rule(BASE_CHAIN, ...matchAddress('source', pod, widthOf(family)), ...noted, verdict(JUMP, chain)),
+  ]);
+}
+
+/** The same for the end, with the jumps to the chain by their handles. Refused where the chain is not there. */
+export function removal({ family, chain }: Chain, jumps: readonly Buffer[]): NetlinkRequest[] {
+  const from = textAttribute(RULE.chain, BASE_CHAIN);
+  const remove = (type: number, ...parts: readonly Buffer[]) => request(family, type, 0, parts);
+  return batch([
+    ...jumps.map((handle) => remove(DELETE_RULE, from, attribute(RULE.handle, handle))),
+    remove(DELETE_RULE, textAttribute(RULE.chain, chain)), // all of them
+    remove(DELETE_CHAIN, textAttribute(CHAIN.name, chain)),
+  ]);
+}
+
+/** Of a dump of all rules, or all chains, of the table. */
+export const ofTable = (family: 4 | 6): Buffer => body(family, []);
+/** Of a dump of the rules among which the jumps to pods' chains stand. */
+export const ofBaseChain = (family: 4 | 6): Buffer => body(family, [textAttribute(RULE.chain, BASE_CHAIN)]);
+
+/** The handle of a dumped rule that jumps to the chain; undefined for others. */
+export function jumpTo(chain: string, rule: Buffer): Buffer | undefined {
+  const found = parseAttributes(rule, HEADER);
+  const elements = [...attributesOf(found.get(RULE.expressions) ?? Buffer.alloc(0))];
+  return elements.some(([, element]) => jumpOf(element) === chain) ? found.get(RULE.handle) : undefined;
+}
+
+/** The chain that a dumped rule stands in. */
+export const chainOf = (rule: Buffer): string => textOf(parseAttributes(rule, HEADER).get(RULE.chain));
+
+/** All that a dumped rule says but its numbers. */
+export const contentOfRule = (rule: Buffer): string => content(rule, [RULE.handle, RULE.position]);
+/** All that a dumped chain says but its number. */
+export const contentOfChain = (chain: Buffer): string => content(chain, [CHAIN.handle]);
+
+function content(object: Buffer, numbers: readonly number[]): string {
+  const kept = [...attributesOf(object, HEADER)].filter(([type]) => !numbers.includes(type));
+  return kept.map(([type, value]) => `${type} ${value.toString('hex')}`).join('\n');
+}
+
+function body(family: 4 | 6, parts: readonly Buffer[]): Buffer {
+  return Buffer.concat([Buffer.of(AF[family], 0, 0, 0), textAttribute(RULE.table, TABLE), ...parts]);
+}
+
+function request(family: 4 | 6, type: number, flags: number, parts: readonly Buffer[]): NetlinkRequest {
+  return { type, flags: flags | NLM_F_ACK, body: body(family, parts) };
+}
+
+function batch(requests: readonly NetlinkRequest[]): NetlinkRequest[] {
+  const frame = (type: number) => ({ type, flags: 0, body: Buffer.of(0, 0, 0, SUBSYSTEM) });
+  return [frame(BATCH.begin), ...requests, frame(BATCH.end)];
+}

@@ -1,0 +1,197 @@
+import { readdirSync } from 'node:fs';
+import { unlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CrispError, errnoOf } from '#core/errors.ts';
+import { throwIfAborted } from '../libc/abort.ts';
+import { fromNode, naming } from '../libc/errno.ts';
+import { mounts } from '../mount/mounts.ts';
+import { PauseProcess } from '../namespace/pause-process.ts';
+import { checkRequest } from '../namespace/pause-request.ts';
+import { cloneFlags, isVisited } from '../namespace/setns.ts';
+import type {
+  Cgroups,
+  HeldPause,
+  IdMapping,
+  NamespaceKind,
+  Namespaces,
+  PauseRequest,
+  Processes,
+  ProcessRef,
+} from '../ports/kernel.ts';
+import type { Trouble } from '../ports/troubles.ts';
+import type { ProcessWatches } from '../process/child.ts';
+import type { SealedProgram } from '../process/sealed-program.ts';
+import { RealNatRules } from './nat-rules.ts';
+import { RealPodLinks } from './pod-links.ts';
+import { RealUsage } from './stats.ts';
+import { RealStreams } from './streams.ts';
+import { type ThreadOptions, VisitingThread } from './thread.ts';
+import type { Settings } from './worker.ts';
+
+/** The id of a pause process: as far from every real user as 16 bits allow. */
+const NOBODY = 65535;
+type IdMaps = NonNullable<PauseRequest['userNamespace']>;
+const kinds = Object.keys(cloneFlags) as NamespaceKind[];
+
+export interface NamespacesOptions {
+  readonly program: SealedProgram;
+  readonly watches: ProcessWatches;
+  /** Sets a pause's oom_score_adj. */
+  readonly setOomScoreAdj: (pid: number, wanted: number) => number;
+  readonly spawn: Processes['spawn'];
+  /** Whose usage another thread reads. */
+  readonly cgroups: Cgroups;
+  /** Of both threads. */
+  readonly threads: Pick<ThreadOptions, 'requestMs' | 'log'>;
+}
+
+/** The real namespaces. */
+export class RealNamespaces implements Namespaces, AsyncDisposable {
+  readonly #options: NamespacesOptions;
+  readonly #thread: VisitingThread;
+  /** What only looks waits for nothing that makes or ends pods, nor keeps it waiting. */
+  readonly #reader: VisitingThread;
+  /** The links of pods, by the thread that makes their namespaces. */
+  readonly links: RealPodLinks;
+  readonly streams: RealStreams;
+
+  readonly usage: RealUsage;
+  /** The pods' rules; the thread tries them out. */
+  readonly nat: RealNatRules;
+
+  constructor(options: NamespacesOptions) {
+    this.#options = options;
+    this.#thread = new VisitingThread({ ...options.threads, name: 'namespaces' });
+    this.#reader = new VisitingThread({ ...options.threads, name: 'figures' });
+    this.links = new RealPodLinks(this.#thread);
+    this.usage = new RealUsage(this.#reader, options.cgroups);
+    this.streams = new RealStreams(this.#thread, options.program, options.spawn);
+    this.nat = new RealNatRules(this.#thread, options.watches);
+    this.#thread.warm();
+  }
+
+  async hold(request: PauseRequest, signal: AbortSignal): Promise<HeldPause> {
+    checkRequest(request);
+    throwIfAborted(signal, 'hold the namespaces');
+    await this.unpin(request.pins);
+    let pause: PauseProcess | undefined;
+    try {
+      pause = request.userNamespace ? this.#spawnOwner(request) : await this.#spawnInside(request);
+      if (request.userNamespace) await this.#letItMake(pause, request, request.userNamespace);
+      else await pause.expect('held');
+      this.#options.setOomScoreAdj(pause.process.pid, request.oomScoreAdj);
+      throwIfAborted(signal, 'hold the namespaces');
+      const pinned = request.kinds.map((kind) => [kind, join(request.pins, kind)] as const);
+      const enters = !request.userNamespace && request.enter !== undefined;
+      return pause.held(Object.fromEntries(pinned), enters);
+    } catch (error) {
+      await pause?.abandon();
+      await this.unpin(request.pins).catch(() => {}); // the first error counts; the caller's undo unpins again
+      throw error;
+    }
+  }
+
+  /** The usual way: the thread makes the namespaces, the program is born in them. */
+  async #spawnInside(request: PauseRequest): Promise<PauseProcess> {
+    const made = await this.#thread.ask({
+      act: 'make',
+      settings: settingsOf(request),
+      pins: request.pins,
+      program: this.#options.program.path,
+      argv: ['crisp-pause', `${NOBODY}`, `${NOBODY}`, '0', ...(request.enter ?? [])],
+    });
+    if (!made) throw new CrispError('Internal', 'the namespace thread answered without a process');
+    return new PauseProcess(made, this.#options.watches);
+  }
+
+  /** With a user namespace: no thread can make or enter one, so the program makes all namespaces itself. */
+  #spawnOwner(request: PauseRequest): PauseProcess {
+    const { uids = [], gids = [] } = request.userNamespace ?? {};
+    const flags = request.kinds
+      .filter((kind) => kind !== 'user')
+      .reduce((all, kind) => all | cloneFlags[kind], 0);
+    const argv = ['crisp-pause', `${sealedId(uids)}`, `${sealedId(gids)}`, `${flags}`];
+    return PauseProcess.spawn(this.#options.program.path, argv, this.#options.watches);
+  }
+
+  /** Maps the ids, lets the program make the namespaces, and sets them up from outside. */
+  async #letItMake(pause: PauseProcess, request: PauseRequest, maps: IdMaps): Promise<void> {
+    await pause.expect('user');
+    await writeMap(pause.process.pid, 'gid_map', maps.gids);
+    await writeMap(pause.process.pid, 'uid_map', maps.uids);
+    pause.proceed();
+    pause.succeed(Number(await pause.expect('held')));
+    await this.#thread.ask({
+      act: 'adopt',
+      settings: settingsOf(request),
+      pins: request.pins,
+      pinned: request.kinds,
+      pid: pause.process.pid,
+      owner: maps.uids.find(({ containerId }) => containerId === 0)?.hostId ?? 0,
+    });
+  }
+
+  async unpin(pins: string): Promise<void> {
+    let names: string[];
+    try {
+      names = readdirSync(pins);
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return;
+      throw fromNode(error, `read ${pins}`);
+    }
+    const pinned = names.filter((name) => (kinds as readonly string[]).includes(name));
+    await Promise.all(pinned.map((name) => unpinFile(join(pins, name))));
+  }
+
+  /**
+   * By a pidfd, which tells of the end of any process without polling; nothing has to be kept open in the pause
+   * process, and nothing has to be found again after a restart but the process itself.
+   */
+  async watch(process: ProcessRef, signal: AbortSignal): Promise<void> {
+    const { watches } = this.#options;
+    if (process.bootId === watches.bootId) await watches.untilGone(process, signal);
+  }
+
+  async pinEmptyNetwork(path: string): Promise<void> {
+    await this.#thread.ask({ act: 'empty network', path });
+  }
+
+  /** Threads that are inside of a system call which does not return. */
+  get stuck(): number {
+    return this.#thread.stuck + this.#reader.stuck;
+  }
+
+  troubles(): readonly Trouble[] {
+    return [this.#thread.trouble, this.#reader.trouble].filter((trouble) => trouble !== undefined);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.nat[Symbol.dispose]();
+    await Promise.all([this.#thread[Symbol.asyncDispose](), this.#reader[Symbol.asyncDispose]()]);
+  }
+}
+
+async function writeMap(pid: number, file: string, map: readonly IdMapping[]): Promise<void> {
+  const lines = map.map(({ containerId, hostId, length }) => `${containerId} ${hostId} ${length}\n`).join('');
+  await naming(`write ${JSON.stringify(lines)} to ${file} of pause process ${pid}`, () => {
+    return writeFile(`/proc/${pid}/${file}`, lines, { flag: 'r+' });
+  });
+}
+
+async function unpinFile(path: string): Promise<void> {
+  await mounts.unmount(path);
+  await unlink(path).catch((error: unknown) => {
+    if (errnoOf(error) !== 'ENOENT') throw fromNode(error, `delete the pin ${path}`);
+  });
+}
+
+function settingsOf(request: PauseRequest): Settings {
+  return { kinds: request.kinds.filter(isVisited), hostname: request.hostname, sysctls: request.sysctls };
+}
+
+/** 65535 where the map has it, else the last id that is mapped. */
+function sealedId(map: readonly IdMapping[]): number {
+  if (map.some(({ containerId, length }) => containerId <= NOBODY && NOBODY < containerId + length))
+    return NOBODY;
+  return Math.max(0, ...map.map(({ containerId, length }) => containerId + length - 1));
+}

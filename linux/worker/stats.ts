@@ -1,0 +1,124 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { groupFiles, parseGroup } from '../cgroup/control-files.ts';
+import { hugePageSizes } from '../cgroup/huge-pages.ts';
+import { safeGroup } from '../cgroup/tree.ts';
+import { throwIfAborted } from '../libc/abort.ts';
+import { parseLinks } from '../net/link-stats.ts';
+import type { Cgroups, ProcessRef } from '../ports/kernel.ts';
+import type { GroupUsage, LinkUsage, ProcessFigures, TreeUsage, Usage, UsageDetail } from '../ports/stats.ts';
+import { parseStat } from '../process/identity.ts';
+import { parseOpenFiles } from '../process/rlimits.ts';
+import { GatheredReadings } from './batched-readings.ts';
+import type { VisitingThread } from './thread.ts';
+
+/** Files of one request: some four milliseconds. */
+const BATCH = 1024;
+/** What a group weighs whose processes are counted, and one whose processes are looked into. */
+const COUNTED = 4;
+const LOOKED_INTO = 256;
+/** Times that a walk rests for as long as it worked: it takes a tenth of the thread at most. */
+const REST = 9;
+
+/** The real figures, by a thread that only looks. */
+export class RealUsage implements Usage {
+  readonly #thread: Pick<VisitingThread, 'ask'>;
+  readonly #readings: GatheredReadings;
+  readonly #cgroups: Cgroups;
+  readonly #pageSizes = hugePageSizes();
+  #walks = 0;
+
+  constructor(thread: Pick<VisitingThread, 'ask'>, cgroups: Cgroups) {
+    this.#thread = thread;
+    this.#readings = new GatheredReadings(thread);
+    this.#cgroups = cgroups;
+  }
+
+  async groups(paths: readonly string[], detail: UsageDetail): Promise<(GroupUsage | undefined)[]> {
+    const { version } = this.#cgroups;
+    const files = groupFiles(version, detail, this.#pageSizes)
+      .map((name) => ({ root: this.#rootOf(name), name }))
+      .filter(({ root }) => root !== '');
+    return this.#batches(paths.map(safeGroup), files.length, async (groups, weight) => {
+      const texts = await this.#readings.ask({ act: 'read groups', files, groups }, weight);
+      const at = BigInt(Date.now()) * 1_000_000n;
+      const steady = process.hrtime.bigint();
+      // A batch is parsed in the turn of its answer: all at once they would hold the loop for tens of milliseconds.
+      return groups.map((_, index) => {
+        const own = new Map<string, string>();
+        for (const [offset, { name }] of files.entries()) {
+          const text = texts[index * files.length + offset];
+          if (text !== undefined) own.set(name, text);
+        }
+        return parseGroup(version, own, at, steady);
+      });
+    });
+  }
+
+  async links(processes: readonly ProcessRef[]): Promise<LinkUsage[][]> {
+    return (await this.#ofProcesses(processes, 'net/dev')).map((text) => parseLinks(text ?? ''));
+  }
+
+  async openFiles(processes: readonly ProcessRef[]): Promise<(bigint | undefined)[]> {
+    return (await this.#ofProcesses(processes, 'limits')).map((text) => parseOpenFiles(text ?? ''));
+  }
+
+  /** A file below /proc/PID of each; undefined where the number is another's by now. */
+  async #ofProcesses(processes: readonly ProcessRef[], file: string): Promise<(string | undefined)[]> {
+    const texts = await this.#texts(
+      processes.flatMap(({ pid }) => [`/proc/${pid}/${file}`, `/proc/${pid}/stat`]),
+    );
+    return processes.map(({ startTime }, index) => {
+      const [text, stat = ''] = texts.slice(index * 2, index * 2 + 2);
+      return parseStat(stat)?.startTime === startTime ? text : undefined;
+    });
+  }
+
+  async processes(paths: readonly string[], descriptors: boolean): Promise<ProcessFigures[]> {
+    const root = this.#rootOf('cgroup.procs');
+    const directories = paths.map((path) => root + safeGroup(path));
+    return this.#batches(directories, descriptors ? LOOKED_INTO : COUNTED, (batch, weight) =>
+      this.#readings.ask({ act: 'count processes', directories: batch, descriptors }, weight),
+    );
+  }
+
+  async tree(path: string, signal: AbortSignal): Promise<TreeUsage> {
+    const what = `measure ${path}`;
+    const walk = ++this.#walks;
+    try {
+      for (;;) {
+        throwIfAborted(signal, what);
+        const started = performance.now();
+        const { bytes, inodes, done } = await this.#thread.ask({ act: 'walk', walk, path });
+        if (done) return { bytes: BigInt(Math.round(bytes)), inodes: BigInt(Math.round(inodes)) };
+        await sleep(Math.ceil((performance.now() - started) * REST), undefined, { ref: false });
+      }
+    } catch (error) {
+      void this.#thread.ask({ act: 'end walk', walk }).catch(() => {});
+      throw error;
+    }
+  }
+
+  /** Where the hierarchy that has the file is mounted; empty where none has it. */
+  #rootOf(name: string): string {
+    return this.#cgroups.file('/x', name)?.slice(0, -`/x/${name}`.length) ?? '';
+  }
+
+  #texts(paths: readonly string[]): Promise<(string | undefined)[]> {
+    return this.#batches(paths, 1, (batch, weight) =>
+      this.#readings.ask({ act: 'read', paths: batch }, weight),
+    );
+  }
+
+  /** In requests of at most `BATCH`; what others ask of the thread comes between them. */
+  async #batches<T, R>(
+    items: readonly T[],
+    weight: number,
+    ask: (batch: readonly T[], weight: number) => Promise<readonly R[]>,
+  ): Promise<R[]> {
+    const size = Math.max(1, Math.floor(BATCH / weight));
+    const batches = Array.from({ length: Math.ceil(items.length / size) }, (_, n) =>
+      items.slice(n * size, (n + 1) * size),
+    );
+    return (await Promise.all(batches.map((batch) => ask(batch, batch.length * weight)))).flat();
+  }
+}

@@ -1,0 +1,49 @@
+import type { OnReadOpts, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { beginConnection } from '../io/begin-connection.ts';
+import { connectPackets, connectPort } from '../io/connect.ts';
+import { throwIfAborted } from '../libc/abort.ts';
+import type { Processes, ProcessRef } from '../ports/kernel.ts';
+import type { AttendedCommand, AttendRequest, Streams } from '../ports/streams.ts';
+import { attend, attendants } from '../process/exec-shim.ts';
+import { readBootId } from '../process/identity.ts';
+import type { VisitingThread } from './thread.ts';
+
+/** The real streams; sockets inside of pods are made by the thread that visits namespaces. */
+export class RealStreams implements Streams {
+  readonly #thread: VisitingThread;
+  readonly #program: { readonly path: string };
+  readonly #spawn: Processes['spawn'];
+
+  /** `program`: the pause program, for its third trade. */
+  constructor(thread: VisitingThread, program: { readonly path: string }, spawn: Processes['spawn']) {
+    this.#thread = thread;
+    this.#program = program;
+    this.#spawn = spawn;
+  }
+
+  attend(request: AttendRequest): Promise<AttendedCommand> {
+    return attend(this.#spawn, this.#program.path, request);
+  }
+
+  attendants(pidFile: string): ProcessRef[] {
+    return attendants(pidFile, readBootId());
+  }
+
+  async connectPackets(path: string): Promise<Duplex> {
+    return connectPackets(path);
+  }
+
+  async connectPort(
+    netns: string | undefined,
+    port: number,
+    signal: AbortSignal,
+    onread?: OnReadOpts,
+  ): Promise<Socket> {
+    throwIfAborted(signal, `connect to port ${port}`);
+    if (netns === undefined)
+      return connectPort(async (family) => beginConnection(family, port), port, signal, onread);
+    const begin = (family: 4 | 6) => this.#thread.ask({ act: 'connect', netns, family, port });
+    return connectPort(begin, port, signal, onread);
+  }
+}

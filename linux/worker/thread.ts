@@ -1,0 +1,192 @@
+/**
+ * The thread for acts that must be synchronous: asked one thing after another, replaced when it is lost, and when it is
+ * stuck. A system call that does not return (rtnetlink behind a driver's lock, an unmounted file server) cannot be
+ * interrupted, but only its own caller has to wait for it: after the deadline the thread is left to itself, and another
+ * one takes what was asked next. Those that are left are counted, and few.
+ */
+import { CrispError } from '#core/errors.ts';
+import { within } from '../libc/abort.ts';
+import type { Trouble } from '../ports/troubles.ts';
+import type { KernelLog } from '../process/processes.ts';
+import { discardLate } from './late-answers.ts';
+import type { Answers, WorkerReply, WorkerRequest } from './worker.ts';
+import { KernelWorker } from './worker-handle.ts';
+
+export interface ThreadOptions {
+  /** What it does, for messages. */
+  readonly name?: string;
+  /** How long one request may take, once the thread has begun with it, in ms. */
+  readonly requestMs?: number;
+  readonly log?: KernelLog;
+}
+
+/** Acts take milliseconds, and with thousands of links a second or two. */
+const REQUEST_MS = 30_000;
+/** An emulated machine takes half a minute to load the thread's program. */
+const START_MS = 120_000;
+/** Threads that may be stuck at one time: each holds a megabyte or more, and a way into the kernel that is blocked. */
+const MOST_STUCK = 4;
+
+interface Stuck {
+  readonly what: string;
+  readonly since: number;
+  readonly worker: KernelWorker;
+}
+
+export class VisitingThread implements AsyncDisposable {
+  readonly #name: string;
+  readonly #requestMs: number;
+  readonly #log: KernelLog;
+  readonly #stuck = new Set<Stuck>();
+  #worker: KernelWorker | undefined;
+  #tail: Promise<unknown> = Promise.resolve();
+
+  constructor({ name = 'namespaces', requestMs = REQUEST_MS, log = { warn() {} } }: ThreadOptions = {}) {
+    this.#name = name;
+    this.#requestMs = requestMs;
+    this.#log = log;
+  }
+
+  /** Starts it ahead of the first request, which would have to wait for some 80 ms. */
+  warm(): void {
+    this.#started();
+  }
+
+  /** Threads that are inside of a system call which does not return. */
+  get stuck(): number {
+    return this.#stuck.size;
+  }
+
+  /**
+   * Throws what the act throws; DeadlineExceeded where it does not end; Unavailable where the same act is stuck already,
+   * where too many are, and where the thread is lost.
+   */
+  ask<R extends WorkerRequest>(request: R): Promise<Answers[R['act']]> {
+    const answer = this.#tail.then(() => this.#askNow(request));
+    this.#tail = answer.catch(() => {});
+    return answer;
+  }
+
+  get trouble(): Trouble | undefined {
+    if (this.#stuck.size === 0) return undefined;
+    return {
+      reason: 'KernelCallStuck',
+      message: `the kernel does not return from ${this.#list()}`,
+      hint: hintFor([...this.#stuck].map(({ worker }) => worker)),
+      podsFail: this.#stuck.size >= MOST_STUCK && this.#name === 'namespaces',
+    };
+  }
+
+  async #askNow<R extends WorkerRequest>(request: R): Promise<Answers[R['act']]> {
+    const what = describe(request);
+    this.#refuseStuck(what);
+    const worker = this.#started();
+    worker.hold(true);
+    try {
+      const reply = await this.#answered(worker, request, what);
+      if ('value' in reply) return reply.value as Answers[R['act']];
+      if (reply.stranded) this.#worker = undefined;
+      const { code = 'Internal', message, hint, errno } = reply.error;
+      throw new CrispError(code, message, { ...(hint ? { hint } : {}), ...(errno ? { errno } : {}) });
+    } finally {
+      worker.hold(false);
+    }
+  }
+
+  async #answered(worker: KernelWorker, request: WorkerRequest, what: string): Promise<WorkerReply> {
+    await within(START_MS, worker.ready, () => this.#abandon(worker, undefined, `start for "${what}"`));
+    const reply = worker.ask(request);
+    return within(this.#requestMs, reply, () => {
+      const late = reply.then(async (answer) => {
+        if ('value' in answer) await discardLate(request, answer.value);
+      });
+      return this.#abandon(worker, late, what);
+    });
+  }
+
+  /** Leaves the thread to itself. What it answers in the end is undone, for nobody waits for it any more. */
+  #abandon(worker: KernelWorker, late: Promise<void> | undefined, what: string): CrispError {
+    const stuck: Stuck = { what, since: performance.now(), worker };
+    this.#worker = undefined;
+    this.#stuck.add(stuck);
+    const seconds = (this.#requestMs / 1000).toFixed(1);
+    const waits = worker.waitsIn;
+    const message = `${what}: the kernel has not returned after ${seconds} s${waits.length > 1 ? ` (in ${waits})` : ''}`;
+    const hint = hintFor([worker]);
+    this.#log.warn(
+      { error: message, hint, stuck: this.#stuck.size },
+      'a thread is stuck: another takes its place',
+    );
+    void Promise.resolve(late ?? worker.ready)
+      .catch((error: unknown) => this.#log.warn({ error: String(error) }, `late end of ${what}`))
+      .then(() => worker.terminate())
+      .finally(() => this.#stuck.delete(stuck));
+    return new CrispError('DeadlineExceeded', message, { hint });
+  }
+
+  #refuseStuck(what: string): void {
+    // Reads of control files are of one kind and many groups: only acts with an object are known again.
+    const same =
+      what.includes(' of ') || what.includes('/')
+        ? [...this.#stuck].find((stuck) => stuck.what === what)
+        : undefined;
+    const refusal = same
+      ? `${what}: the kernel has still not returned from the same act of ${secondsSince(same)} s ago`
+      : `${what}: ${this.#stuck.size} threads are stuck: ${this.#list()}`;
+    if (!same && this.#stuck.size < MOST_STUCK) return;
+    throw new CrispError('Unavailable', refusal, {
+      hint: hintFor([...this.#stuck].map(({ worker }) => worker)),
+    });
+  }
+
+  #list(): string {
+    return [...this.#stuck].map((stuck) => `"${stuck.what}" (${secondsSince(stuck)} s)`).join(', ');
+  }
+
+  #started(): KernelWorker {
+    if (this.#worker) return this.#worker;
+    const worker = new KernelWorker(() => {
+      if (this.#worker === worker) this.#worker = undefined;
+    });
+    this.#worker = worker;
+    return worker;
+  }
+
+  /** Threads that are stuck are left: no end but the process's own ends them. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#tail;
+    await this.#worker?.terminate();
+    this.#worker = undefined;
+  }
+}
+
+const secondsSince = ({ since }: Stuck): string => ((performance.now() - since) / 1000).toFixed(0);
+
+const hintFor = (workers: readonly KernelWorker[]): string =>
+  `see the kernel log, and ${workers.map(({ stackFile }) => stackFile).join(', ')} for what it waits for (a driver's lock, a file server that does not answer); what hangs for good ends with a reboot of the node`;
+
+/** The act and its object; acts without an object of their own have none. */
+function describe(request: WorkerRequest): string {
+  const { act } = request;
+  switch (act) {
+    case 'make':
+    case 'adopt':
+      return `${act} the namespaces of ${request.pins}`;
+    case 'empty network':
+    case 'walk':
+      return `${act} ${request.path}`;
+    case 'join bridge':
+    case 'leave bridge':
+      return `${act}: ${request.request.interfaceName} of ${request.request.netns}`;
+    case 'has link':
+      return `${act}: ${request.interfaceName} of ${request.netns}`;
+    case 'connect':
+      return `${act}: port ${request.port} of ${request.netns}`;
+    case 'carries':
+      return `${act}: ${request.name}`;
+    case 'spawn apart':
+      return `${act}: ${request.request.argv[0]}`;
+    default:
+      return act;
+  }
+}

@@ -1,0 +1,94 @@
+import { closeSync, readFileSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import { CrispError } from '#core/errors.ts';
+import type { WorkerReply, WorkerRequest } from './worker.ts';
+
+/** What the thread says first. */
+export interface WorkerReady {
+  /** Its number among the threads of the process. */
+  readonly task: number;
+  /** What it has open for as long as it lives; nothing closes them with the thread. */
+  readonly descriptors: readonly number[];
+}
+
+/** One thread of namespace-worker.ts: takes one request at a time. */
+export class KernelWorker {
+  readonly #worker: Worker;
+  /** Rejects where the thread is lost before it could begin. */
+  readonly ready: Promise<WorkerReady>;
+  #task: number | undefined;
+  #settle: ((reply: WorkerReply) => void) | undefined;
+  #fail: ((error: unknown) => void) | undefined;
+
+  /** `onExit`: called when the thread has ended, for whatever reason. */
+  constructor(onExit: () => void) {
+    const { promise, resolve, reject } = Promise.withResolvers<WorkerReady>();
+    this.ready = promise;
+    promise.catch(() => {});
+    this.#worker = new Worker(new URL('./worker.ts', import.meta.url), {
+      // Descriptors made in the thread are handed to the main one: they must not be closed with it.
+      trackUnmanagedFds: false,
+      resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 2 },
+    });
+    const lost = (cause?: unknown) => {
+      const error = new CrispError('Unavailable', 'the namespace thread was lost', { cause });
+      reject(error);
+      this.#fail?.(error);
+    };
+    this.#worker.on('error', lost);
+    this.#worker.once('exit', () => {
+      lost();
+      // One that never began has opened nothing, or a few descriptors that are lost with it.
+      void promise.then(({ descriptors }) => descriptors.forEach(closeDescriptor)).catch(() => {});
+      onExit();
+    });
+    this.#worker.once('message', (first: WorkerReady) => {
+      this.#task = first.task;
+      this.#worker.on('message', (reply: WorkerReply) => this.#settle?.(reply));
+      resolve(first);
+    });
+    this.#worker.unref();
+  }
+
+  /** The answer, however late; rejects with Unavailable where the thread ends instead. */
+  ask(request: WorkerRequest): Promise<WorkerReply> {
+    const { promise, resolve, reject } = Promise.withResolvers<WorkerReply>();
+    this.#settle = resolve;
+    this.#fail = reject;
+    this.#worker.postMessage(request);
+    return promise;
+  }
+
+  /** Keeps the process alive, or no more. */
+  hold(on: boolean): void {
+    if (on) this.#worker.ref();
+    else this.#worker.unref();
+  }
+
+  /** The kernel's function in which the thread waits, as far as it is told. */
+  get waitsIn(): string {
+    try {
+      return readFileSync(`/proc/self/task/${this.#task}/wchan`, 'latin1');
+    } catch {
+      return '';
+    }
+  }
+
+  /** Where the kernel shows what the thread waits for. */
+  get stackFile(): string {
+    return `/proc/${process.pid}/task/${this.#task ?? 'TID'}/stack`;
+  }
+
+  /** Ends the thread; one that is inside of a system call ends with that. */
+  async terminate(): Promise<void> {
+    await this.#worker.terminate();
+  }
+}
+
+function closeDescriptor(fd: number): void {
+  try {
+    closeSync(fd);
+  } catch {
+    // Closed already.
+  }
+}

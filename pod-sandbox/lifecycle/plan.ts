@@ -1,0 +1,54 @@
+/** The first record of a sandbox: every path, every intent and the network's configuration, before any effect. */
+import { wallClock } from '#core/created-at.ts';
+import type { SandboxId } from '#core/ids.ts';
+import type { Context } from '../context.ts';
+import type { NetworkConfig } from '../network/cni/conflist.ts';
+import { planAttachment } from '../network/request.ts';
+import type { RunRequest } from '../pod-sandboxes.ts';
+import { RECORD_VERSION, type SandboxIntent, type SandboxRecord } from '../sandbox.ts';
+import { effectiveHostname, type SandboxPaths, sandboxPaths } from './files.ts';
+
+export interface Plan {
+  readonly record: SandboxRecord;
+  readonly paths: SandboxPaths;
+}
+
+/** `network`: undefined for a pod on the node's network. */
+export function plan(
+  context: Pick<Context, 'state' | 'cgroups' | 'kernel'> & Partial<Pick<Context, 'networkWay'>>,
+  id: SandboxId,
+  request: RunRequest,
+  network: NetworkConfig | undefined,
+  createdAt = wallClock(),
+): Plan {
+  const { config, runtimeHandler } = request;
+  const paths = sandboxPaths(context.state, id, config);
+  const cgroup = context.cgroups.place(id, config.linux.cgroupParent);
+  const ownIpc = config.linux.security.namespaces.ipc !== 'node';
+  const intents: SandboxIntent[] = [
+    { kind: 'directory', path: paths.directory },
+    ...(ownIpc ? [{ kind: 'shm', path: paths.files.shm } as const] : []),
+    { kind: 'pins', path: paths.pins },
+    { kind: 'cgroup', cgroup },
+    ...(network ? [{ kind: 'network' } as const] : []),
+  ];
+  const record: SandboxRecord = {
+    version: RECORD_VERSION,
+    id,
+    config,
+    runtimeHandler,
+    createdAt,
+    bootId: context.kernel.processes.bootId,
+    hostname: effectiveHostname(config, id),
+    state: { name: 'creating' },
+    process: undefined,
+    pins: {},
+    files: paths.files,
+    cgroup,
+    attachment: network
+      ? planAttachment(network, { id, config, cgroup: cgroup.parent }, context.networkWay)
+      : undefined,
+    intents,
+  };
+  return { record, paths };
+}

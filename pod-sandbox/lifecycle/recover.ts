@@ -1,0 +1,93 @@
+/**
+ * What a new daemon does with the records of the last one. A healthy pod costs a look at /proc and at its pin; nothing
+ * is run, nothing is written. Whatever was unfinished is undone by the table that run and stop use.
+ */
+import { describeError } from '#core/errors.ts';
+import type { SandboxId } from '#core/ids.ts';
+import type { Operation } from '#core/operation.ts';
+import type { Context } from '../context.ts';
+import { type SandboxRecord, toNotReady } from '../sandbox.ts';
+import { removeSandbox } from './remove.ts';
+import { stopSandbox, undoIntents } from './stop.ts';
+import { isPinned } from './undo.ts';
+import { reapplyLimits } from './update.ts';
+
+/** Undos of different sandboxes at one time: each may run CNI plugins. */
+const AT_ONCE = 4;
+
+/** Synchronous and first of all, so that no read is served a pod that died while no daemon ran. */
+export function settleStates({ sandboxes, watches, kernel, cni }: Context): void {
+  const unfinished = sandboxes
+    .list()
+    .filter(({ state, intents }) => state.name !== 'ready' && intents.length > 0);
+  cni.inherit(unfinished.map(({ id }) => id));
+  for (const record of sandboxes.list()) {
+    if (record.state.name !== 'ready') continue;
+    const { process } = record;
+    if (process && kernel.processes.alive(process)) watches.start(record.id, process);
+    else sandboxes.publishEnd(toNotReady(record, 'dead', deathOf(record, kernel.processes.bootId)));
+  }
+}
+
+const deathOf = (record: SandboxRecord, bootId: string): string =>
+  record.bootId === bootId ? 'the pause process ended while no daemon ran' : 'the node was restarted';
+
+/** `exclusively` keeps other acts on the same sandbox away meanwhile. Never throws: each failure is logged. */
+export async function recover(
+  context: Context,
+  exclusively: (id: SandboxId, act: () => Promise<void>) => Promise<void>,
+  op: Operation,
+): Promise<void> {
+  const ids = context.sandboxes.list().map(({ id }) => id);
+  const worker = async (): Promise<void> => {
+    for (let id = ids.shift(); id !== undefined; id = ids.shift()) {
+      const sandbox = id;
+      await exclusively(sandbox, () => recoverOne(context, sandbox, op)).catch((error: unknown) => {
+        op.log.warn(
+          { sandbox, error: describeError(error) },
+          'a sandbox is not recovered; its removal will try again',
+        );
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+}
+
+async function recoverOne(context: Context, id: SandboxId, op: Operation): Promise<void> {
+  const { sandboxes, kernel } = context;
+  const record = sandboxes.get(id);
+  if (!record) return;
+  const rebooted = record.bootId !== kernel.processes.bootId;
+  if (record.state.name === 'ready') {
+    await checkPins(context, record);
+    return reapplyLimits(context, id);
+  }
+  if (record.state.name === 'creating') return undoCreation(context, record, op);
+  const { reason } = record.state;
+  // Of one whose record could not be read containers may run.
+  if (reason === 'failed') return removeSandbox(context, id, op);
+  if (rebooted) return undoIntents(context, record, op);
+  // A stop that was cut short goes on, its containers first. What died is the kubelet's to stop.
+  if (reason === 'stopped' && record.intents.length > 0) return stopSandbox(context, id, op);
+  if (reason === 'dead') await sandboxes.commitEnd(record);
+}
+
+/** A pod whose network namespace is no longer pinned cannot take a container any more. */
+async function checkPins({ sandboxes, kernel, watches }: Context, record: SandboxRecord): Promise<void> {
+  for (const [kind, path] of Object.entries(record.pins)) {
+    if (await isPinned(kernel, path)) continue;
+    watches.end(record.id);
+    return sandboxes.commitEnd(
+      toNotReady(record, 'dead', `its ${kind} namespace is no longer pinned at ${path}`),
+    );
+  }
+}
+
+const undoCreation = (context: Context, record: SandboxRecord, op: Operation): Promise<void> =>
+  vanish(context, toNotReady(record, 'failed', 'the daemon ended while it was being made'), op);
+
+/** Nobody was told of a creation that failed: where all can be undone it vanishes, else it stays listed as not ready. */
+async function vanish(context: Context, failed: SandboxRecord, op: Operation): Promise<void> {
+  await undoIntents(context, failed, op);
+  await context.sandboxes.remove(failed.id);
+}

@@ -1,0 +1,46 @@
+/** The namespaces that a pod has for itself, and what their pause process is asked for. */
+import type { NamespaceKind, PauseRequest } from '#linux/ports/kernel.ts';
+import { ownUserNamespace, type SandboxConfig } from '../config.ts';
+import { applicableSysctls, dottedSysctls } from './sysctls.ts';
+
+/**
+ * The pod on the node's network has the node's host name too, unless it asks for another: only then has it a uts
+ * namespace of its own.
+ */
+export function namespaceKinds(config: SandboxConfig): NamespaceKind[] {
+  const { network, ipc, pid } = config.linux.security.namespaces;
+  const kinds: [NamespaceKind, boolean][] = [
+    ['user', ownUserNamespace(config) !== undefined],
+    ['net', network === 'pod'],
+    ['ipc', ipc === 'pod'],
+    ['uts', network === 'pod' || config.hostname !== ''],
+    ['pid', pid === 'pod'],
+  ];
+  return kinds.filter(([, own]) => own).map(([kind]) => kind);
+}
+
+export function pauseRequest(
+  config: SandboxConfig,
+  place: {
+    readonly pins: string;
+    readonly hostname: string;
+    readonly oomScoreAdj: number;
+    readonly defaultSysctls: Readonly<Record<string, string>>;
+    readonly enter: readonly string[] | undefined;
+  },
+): PauseRequest {
+  const kinds = namespaceKinds(config);
+  const user = ownUserNamespace(config);
+  return {
+    kinds,
+    pins: place.pins,
+    sysctls: {
+      ...applicableSysctls(place.defaultSysctls, config.linux.security.namespaces),
+      ...dottedSysctls(config.linux.sysctls),
+    },
+    oomScoreAdj: place.oomScoreAdj,
+    ...(place.enter && !user ? { enter: place.enter } : {}),
+    ...(kinds.includes('uts') ? { hostname: place.hostname } : {}),
+    ...(user ? { userNamespace: { uids: user.uids, gids: user.gids } } : {}),
+  };
+}

@@ -1,0 +1,84 @@
+/**
+ * Sysctls of a pod: only those that the kernel keeps per namespace, and only where the pod has that namespace for
+ * itself; any other would change the node.
+ */
+import { CrispError } from '#core/errors.ts';
+import type { NamespaceOptions } from '../config.ts';
+
+/** Names are accepted in both forms, `net.ipv4.ip_forward` and `net/ipv4/ip_forward`; this gives the dotted one. */
+export function dottedName(name: string): string {
+  const separator = /[./]/.exec(name)?.[0];
+  if (separator !== '/') return name;
+  // In the slash form a dot is part of a name, such as an interface's; in the dotted form a slash stands for it.
+  return name.replace(/[./]/g, (character) => (character === '/' ? '.' : '/'));
+}
+
+/** A fresh record of the sysctls in dotted form. */
+export const dottedSysctls = (sysctls: Readonly<Record<string, string>>): Record<string, string> =>
+  Object.fromEntries(Object.entries(sysctls).map(([name, value]) => [dottedName(name), value]));
+
+/** The defaults that a pod with these namespaces can have; those of a namespace that is the node's are left out. */
+export const applicableSysctls = (
+  defaults: Readonly<Record<string, string>>,
+  namespaces: NamespaceOptions,
+): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(dottedSysctls(defaults)).filter(([name]) => {
+      const scope = scopeOf(name);
+      return scope !== undefined && namespaces[scope] !== 'node';
+    }),
+  );
+
+/** Throws InvalidArgument with the name and the reason. */
+export function checkSysctls(sysctls: Readonly<Record<string, string>>, namespaces: NamespaceOptions): void {
+  for (const [name, value] of Object.entries(sysctls)) {
+    const dotted = dottedName(name);
+    if (!wellFormed(dotted)) {
+      throw refused(name, 'is no sysctl name', 'give a name such as net.core.somaxconn');
+    }
+    if (/[\0\n]/.test(value) || value.length > 4096) {
+      throw refused(name, 'has a value of several lines or more than 4096 characters', 'give one line');
+    }
+    const scope = scopeOf(dotted);
+    if (scope === undefined) {
+      throw refused(
+        name,
+        "is not kept per namespace and would change the node's",
+        'set it on the node itself',
+      );
+    }
+    if (namespaces[scope] === 'node') {
+      throw refused(name, `belongs to the ${scope} namespace, which is the node's here`, `give ${scope} POD`);
+    }
+  }
+}
+
+/** Parts of letters, digits, `_`, `-`, and a slash that stands for a dot; never empty, never `..` as a path. */
+const wellFormed = (dotted: string): boolean =>
+  dotted.length <= 255 &&
+  dotted.includes('.') &&
+  dotted
+    .split('.')
+    .every(
+      (part) => /^[A-Za-z0-9_-][A-Za-z0-9_@/-]*$/.test(part) && !part.endsWith('/') && !part.includes('//'),
+    );
+
+const IPC = [
+  'kernel.sem',
+  'kernel.shmall',
+  'kernel.shmmax',
+  'kernel.shmmni',
+  'kernel.shm_rmid_forced',
+  'kernel.msgmax',
+  'kernel.msgmnb',
+  'kernel.msgmni',
+];
+
+/** Which namespace keeps it (ipc_sysctls and mq_sysctls of the kernel's ipc/, and net/ as a whole). */
+function scopeOf(dotted: string): 'network' | 'ipc' | undefined {
+  if (dotted.startsWith('net.')) return 'network';
+  return IPC.includes(dotted) || dotted.startsWith('fs.mqueue.') ? 'ipc' : undefined;
+}
+
+const refused = (name: string, reason: string, hint: string): CrispError =>
+  new CrispError('InvalidArgument', `linux.sysctls ${JSON.stringify(name)} ${reason}`, { hint });

@@ -1,0 +1,184 @@
+/**
+ * The native way to a bridge network: what the CNI plugins bridge, host-local, portmap and loopback 1.1.1 do, done in
+ * this process, with the same files, links, rules and result. Either way undoes what the other has made.
+ *
+ *   addresses taken ─┬─ links: bridge, pair, routes ─┬─ older UDP flows to published ports forgotten ─ result
+ *                    └─ rules of the packet filter ──┘
+ *
+ * A step that outlives its deadline is no danger to the undo: the addresses' lock, the namespace thread and the packet
+ * filter let them through one after another only.
+ */
+import { CrispError, describeError, hasCode } from '#core/errors.ts';
+import type { SandboxId } from '#core/ids.ts';
+import type { Operation } from '#core/operation.ts';
+import { parseIp } from '#linux/net/ip-address.ts';
+import type { Kernel } from '#linux/ports/kernel.ts';
+import type { Attachment } from '../cni/attachment.ts';
+import type { NetworkConfig } from '../cni/conflist.ts';
+import { type AddTrace, undoPart } from '../cni/failed-add.ts';
+import { all, eachInTurn, eachOf } from '../cni/parallel.ts';
+import { podIps } from '../cni/result.ts';
+import { PacketFilter } from './firewall.ts';
+import { giveAddressesBack, takeAddresses } from './host-local.ts';
+import type { PodRules } from './masquerade.ts';
+import { type NativePlan, nativePlan } from './plan.ts';
+import { joinRequest, podRules, publishedPorts, resultOf } from './request.ts';
+
+/** Whether the attachment can be carried out natively. */
+export const isNative = ({ config, capabilities }: Pick<Attachment, 'config' | 'capabilities'>): boolean =>
+  nativePlan(config) !== undefined &&
+  publishedPorts(capabilities).every(
+    ({ hostIP, protocol }) =>
+      ['tcp', 'udp', 'sctp'].includes(protocol) && (hostIP === undefined || parseIp(hostIP)),
+  );
+
+/** A part of the undo that hangs leaves the others this share of the limit. */
+const SHARES = 3;
+
+interface Call {
+  readonly op: Operation;
+  /** Milliseconds for all. */
+  readonly limit: number;
+}
+
+export class NativeNetwork {
+  readonly #kernel: Pick<Kernel, 'links'>;
+  readonly #filter: PacketFilter;
+
+  constructor(
+    kernel: Pick<Kernel, 'links' | 'nat' | 'processes'>,
+    environment: Readonly<Record<string, string>>,
+  ) {
+    this.#kernel = kernel;
+    this.#filter = new PacketFilter(kernel, environment);
+  }
+
+  /** Throws NetworkFailed or ResourceExhausted that name the network; a `detach` is due after a failure. */
+  async attach(
+    id: SandboxId,
+    attachment: Attachment,
+    netns: string,
+    call: Call,
+    trace: AddTrace,
+  ): Promise<Attachment> {
+    const { config, interfaceName } = attachment;
+    const plan = planned(config);
+    const within = steps(config, call);
+    const taken = await within('CNI addresses', (signal) =>
+      takeAddresses(plan.directory, plan.ranges, { id, interfaceName }, signal),
+    );
+    const given = plan.ranges.map((range, n) => ({ range, ip: taken[n] ?? '' }));
+    const rules = podRules(id, attachment, plan, given);
+    const request = joinRequest(plan, given, rules, { netns, interfaceName });
+    const [joined] = await together(
+      within('CNI links', (signal) => this.#kernel.links.join(request, signal)),
+      within('CNI rules', (signal) => all(rules.map((pod) => this.#addRules(pod, signal, trace)))),
+    );
+    const udp = udpPorts(rules);
+    if (udp.length > 0) {
+      const families = plan.ranges.map(({ family }) => family);
+      await within('CNI flows', () => this.#kernel.links.forgetUdp(families, udp));
+    }
+    const result = resultOf(attachment, plan, given, { joined, netns });
+    return { ...attachment, result, ips: podIps(result) };
+  }
+
+  /**
+   * May be repeated. Addresses are given back last, and also where the parts before have failed: see `Cni.detach`. Throws
+   * the first failure with the others in its message.
+   */
+  async detach(id: SandboxId, attachment: Attachment, netns: string, call: Call): Promise<void> {
+    const { config, interfaceName, ips, result } = attachment;
+    const plan = planned(config);
+    const within = steps(config, call, call.limit / SHARES);
+    const given = plan.ranges.flatMap((range) => {
+      const ip = ips.find((text) => parseIp(text)?.family === range.family);
+      return result && ip !== undefined ? [{ range, ip }] : [];
+    });
+    const rules = podRules(id, attachment, plan, given);
+    const removeRules = (pod: PodRules, signal: AbortSignal) =>
+      undoPart(
+        attachment,
+        rulesOf(pod),
+        () => this.#filter.remove(pod, signal),
+        (error) => call.op.log.info({ error: describeError(error) }, 'rules that could not be written'),
+      );
+    await eachInTurn([
+      () =>
+        eachOf([
+          () => within('CNI links', () => this.#leave(netns, interfaceName, plan)),
+          () => within('CNI rules', (signal) => eachOf(rules.map((pod) => () => removeRules(pod, signal)))),
+        ]),
+      () =>
+        within('CNI addresses', (signal) =>
+          giveAddressesBack(plan.directory, result ? ips : undefined, { id, interfaceName }, signal),
+        ),
+    ]);
+  }
+
+  /** Resolves when it is known how pods' rules are written from now on: the first pod of a network begins a trial. */
+  settled(): Promise<void> {
+    return this.#filter.settled();
+  }
+
+  /** All that iptables-restore is given is written, or nothing. */
+  async #addRules(pod: PodRules, signal: AbortSignal, trace: AddTrace): Promise<void> {
+    trace.begin(rulesOf(pod));
+    try {
+      await this.#filter.add(pod, signal);
+    } catch (error) {
+      if (hasCode(error, 'NetworkFailed')) trace.refuse(rulesOf(pod));
+      throw error;
+    }
+  }
+
+  /** With the namespace its links are gone. */
+  async #leave(netns: string, interfaceName: string, { loopback }: NativePlan): Promise<void> {
+    if (netns === '') return;
+    try {
+      await this.#kernel.links.leave({ netns, interfaceName, loopback });
+    } catch (error) {
+      if (!hasCode(error, 'NotFound')) throw error;
+    }
+  }
+}
+
+/** The rules' name as a part of the attachment. */
+const rulesOf = ({ family }: PodRules): string => `rules of IPv${family}`;
+
+function planned(config: NetworkConfig): NativePlan {
+  const plan = nativePlan(config);
+  if (plan) return plan;
+  throw new CrispError('Internal', `CNI network ${config.name} has no native way`);
+}
+
+const udpPorts = ([first]: readonly PodRules[]): number[] =>
+  (first?.ports ?? []).filter(({ protocol }) => protocol === 'udp').map(({ hostPort }) => hostPort);
+
+type Step = <T>(name: string, act: (signal: AbortSignal) => Promise<T>) => Promise<T>;
+
+/** Stages that share one limit, each with no less than `least`, and whose failures name the network. */
+function steps({ name: network, source }: NetworkConfig, { op, limit }: Call, least = 1): Step {
+  const until = performance.now() + limit;
+  return async (name, act) => {
+    try {
+      return await op.deadline(name, Math.max(least, until - performance.now()), act);
+    } catch (error) {
+      if (!(error instanceof CrispError) || ['Cancelled', 'DeadlineExceeded'].includes(error.code))
+        throw error;
+      const code = error.code === 'ResourceExhausted' ? error.code : 'NetworkFailed';
+      throw new CrispError(code, `CNI network ${network} (${source}): ${error.message}`, {
+        cause: error,
+        hint: error.hint,
+        lasting: error.lasting,
+        ...(error.errno ? { errno: error.errno } : {}),
+      });
+    }
+  };
+}
+
+/** Waits for both, then throws the first failure. */
+async function together<A, B>(one: Promise<A>, other: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([one, other]);
+  return Promise.all([one, other]);
+}

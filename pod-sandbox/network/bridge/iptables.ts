@@ -1,0 +1,117 @@
+/**
+ * Writes pods' rules with the node's own iptables, the very programs that the plugins call, so that both write to the
+ * same tables. As a rule one call of iptables-restore does all.
+ */
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { CrispError } from '#core/errors.ts';
+import type { Output, Processes } from '#linux/ports/kernel.ts';
+import { excerpt } from '../cni/result.ts';
+import {
+  addition,
+  additionWith,
+  type PodRules,
+  removal,
+  removalOf,
+  sharedChains,
+  sharedRules,
+} from './masquerade.ts';
+
+/** Bytes of a listing: tens of thousands of rules. */
+const MAX_LISTING = 64 * 1024 * 1024;
+/** Exit code of iptables where no such rule or chain is there. */
+const ABSENT = 1;
+const RESTORE = ['--noflush', '--wait'];
+
+/** Its methods throw NetworkFailed with what iptables has said. */
+export class Iptables {
+  readonly #processes: Processes;
+  readonly environment: Readonly<Record<string, string>>;
+
+  constructor(processes: Processes, environment: Readonly<Record<string, string>>) {
+    this.#processes = processes;
+    this.environment = environment;
+  }
+
+  async write(pod: PodRules, signal: AbortSignal): Promise<void> {
+    const first = await this.#restore(pod, addition(pod), signal);
+    if (first.status.code === 0) return;
+    if (pod.ports.length === 0) throw refused(pod, 'write', first);
+    const missing = await this.#missingShared(pod, signal);
+    const second = await this.#restore(pod, additionWith(pod, missing), signal);
+    if (second.status.code !== 0) throw refused(pod, 'write', second);
+  }
+
+  /** What is gone already is success. */
+  async erase(pod: PodRules, signal: AbortSignal): Promise<void> {
+    if (pod.address && (await this.#restore(pod, removal(pod), signal)).status.code === 0) return;
+    const listing = await this.#list(pod, [], signal);
+    if (listing.status.code !== 0) throw refused(pod, 'list', listing);
+    const rest = removalOf(listing.stdout.toString(), pod);
+    if (rest === undefined) return;
+    const output = await this.#restore(pod, rest, signal);
+    if (output.status.code !== 0) throw refused(pod, 'delete', output);
+  }
+
+  /** The call that takes the texts of native-rules.ts. */
+  async restoring(family: 4 | 6): Promise<readonly string[]> {
+    return [await this.#find(`${nameOf(family)}-restore`), ...RESTORE];
+  }
+
+  async #restore(pod: PodRules, input: string, signal: AbortSignal): Promise<Output> {
+    return this.#run(pod, await this.restoring(pod.family), signal, input);
+  }
+
+  async #list(pod: PodRules, chain: readonly string[], signal: AbortSignal): Promise<Output> {
+    const program = await this.#find(nameOf(pod.family));
+    return this.#run(pod, [program, '-t', 'nat', '-S', ...chain, '--wait'], signal);
+  }
+
+  #run(pod: PodRules, argv: readonly string[], signal: AbortSignal, input = ''): Promise<Output> {
+    signal.throwIfAborted();
+    // The id tells a later daemon whose call this is, should this one be killed meanwhile (orphans.ts).
+    const env = { ...this.environment, CNI_CONTAINERID: pod.id };
+    return this.#processes.run({ argv, env, input, limit: MAX_LISTING }, signal);
+  }
+
+  async #missingShared(pod: PodRules, signal: AbortSignal): Promise<Parameters<typeof additionWith>[1]> {
+    const chains: string[] = [];
+    for (const chain of sharedChains(pod.snat)) {
+      const { status } = await this.#list(pod, [chain], signal);
+      if (status.code === ABSENT) chains.push(chain);
+    }
+    const rules: ReturnType<typeof sharedRules>[number][] = [];
+    for (const rule of sharedRules(pod.snat)) {
+      // A check by restore: it takes the same text as the change itself.
+      const text = `*nat\n-C ${rule.chain} ${rule.match}\nCOMMIT\n`;
+      if ((await this.#restore(pod, text, signal)).status.code !== 0) rules.push(rule);
+    }
+    return { chains, rules };
+  }
+
+  async #find(name: string): Promise<string> {
+    const path = this.environment['PATH'] ?? '';
+    for (const directory of path.split(delimiter)) {
+      const program = join(directory, name);
+      const found = await access(program, constants.X_OK).then(
+        () => true,
+        () => false,
+      );
+      if (found) return program;
+    }
+    throw new CrispError('NetworkFailed', `${name} is not in ${path}`, {
+      hint: 'install iptables',
+      lasting: true,
+    });
+  }
+}
+
+const nameOf = (family: 4 | 6): string => (family === 6 ? 'ip6tables' : 'iptables');
+
+const refused = (pod: PodRules, act: string, { status, stderr }: Output): CrispError =>
+  new CrispError(
+    'NetworkFailed',
+    `iptables could not ${act} the IPv${pod.family} rules of network ${pod.network}: exit ${status.code}: ${excerpt(stderr.toString())}`,
+    { hint: 'see whether iptables works on this node, with the nat table' },
+  );

@@ -1,0 +1,214 @@
+/**
+ * Which configurations crisp carries out by itself: bridge with host-local, portmap and loopback, with keys whose whole
+ * meaning is carried out here. Anything else, known or not, right or wrong, is the plugins' own.
+ */
+import { formatIp, parseIp, widthOf } from '#linux/net/ip-address.ts';
+import type { NetworkConfig, PluginConfig } from '../cni/conflist.ts';
+
+/** Addresses that host-local gives out of one subnet, as numbers, both ends included. */
+export interface NativeRange {
+  readonly family: 4 | 6;
+  readonly prefixLength: number;
+  readonly first: bigint;
+  readonly last: bigint;
+  /** Never given out. */
+  readonly gateway: bigint;
+}
+
+export interface NativeRoute {
+  readonly family: 4 | 6;
+  readonly destination: string;
+  readonly prefixLength: number;
+  /** undefined: the gateway of the pod's own address. */
+  readonly gateway: string | undefined;
+}
+
+export interface NativePlan {
+  readonly bridge: string;
+  readonly gateway: boolean;
+  readonly defaultGateway: boolean;
+  readonly masquerade: boolean;
+  readonly hairpin: boolean;
+  readonly mtu: number;
+  /** host-local's directory of this network. */
+  readonly directory: string;
+  /** At most one of each family; the place in the list is host-local's number of the range. */
+  readonly ranges: readonly NativeRange[];
+  readonly routes: readonly NativeRoute[];
+  readonly loopback: boolean;
+  /** undefined: without portmap, or it is not given the ports. */
+  readonly portmap: { readonly snat: boolean } | undefined;
+}
+
+type Check = (value: unknown) => boolean;
+type Form = Readonly<Record<string, Check>>;
+
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const fits =
+  (form: Form): Check =>
+  (value) =>
+    isObject(value) &&
+    Object.entries(value).every(([key, content]) => Object.hasOwn(form, key) && form[key]?.(content));
+const isBoolean: Check = (value) => typeof value === 'boolean';
+const isText: Check = (value) => typeof value === 'string';
+const isOff: Check = (value) => value === false;
+const isMtu: Check = (value) =>
+  value === 0 || (Number.isInteger(value) && Number(value) >= 1280 && Number(value) <= 65_535);
+const isLinkName: Check = (value) =>
+  typeof value === 'string' && /^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/.test(value);
+const isPath: Check = (value) => typeof value === 'string' && /^\/[^\0]*$/.test(value);
+const listOf =
+  (check: Check): Check =>
+  (value) =>
+    Array.isArray(value) && value.every(check);
+
+/** Kept in each plugin of a list by some tools; crisp overrides them as it does for the plugins. */
+const frame: Form = { type: isText, name: isText, cniVersion: isText };
+const range: Form = { subnet: isText, rangeStart: isText, rangeEnd: isText, gateway: isText };
+const ipam: Form = {
+  ...range,
+  type: (value) => value === 'host-local',
+  dataDir: isPath,
+  ranges: listOf((set) => Array.isArray(set) && set.length === 1 && fits(range)(set[0])),
+  routes: listOf(fits({ dst: isText, gw: isText })),
+};
+const forms: Readonly<Record<string, Check>> = {
+  bridge: fits({
+    ...frame,
+    bridge: isLinkName,
+    isGateway: isBoolean,
+    isDefaultGateway: isBoolean,
+    ipMasq: isBoolean,
+    hairpinMode: isBoolean,
+    mtu: isMtu,
+    promiscMode: isOff,
+    forceAddress: isOff,
+    ipam: fits(ipam),
+  }),
+  portmap: fits({ ...frame, capabilities: fits({ portMappings: isBoolean }), snat: isBoolean }),
+  loopback: fits(frame),
+};
+
+interface RangeKeys {
+  readonly subnet?: string;
+  readonly rangeStart?: string;
+  readonly rangeEnd?: string;
+  readonly gateway?: string;
+}
+
+interface IpamKeys extends RangeKeys {
+  readonly dataDir?: string;
+  readonly ranges?: readonly (readonly RangeKeys[])[];
+  readonly routes?: readonly { readonly dst?: string; readonly gw?: string }[];
+}
+
+interface BridgeKeys {
+  readonly bridge?: string;
+  readonly isGateway?: boolean;
+  readonly isDefaultGateway?: boolean;
+  readonly ipMasq?: boolean;
+  readonly hairpinMode?: boolean;
+  readonly mtu?: number;
+  readonly ipam?: IpamKeys;
+}
+
+const DATA_DIR = '/var/lib/cni/networks';
+/** Rules carry the name in a comment of 255 bytes, beside an id of 64 digits. */
+const MAX_NAME = 100;
+/** The versions that the plugins 1.1.1 speak: what a later one wants in the result is theirs to say. */
+const VERSIONS: readonly string[] = ['0.3.0', '0.3.1', '0.4.0', '1.0.0'];
+
+/** undefined: for the plugins. */
+export function nativePlan(config: NetworkConfig): NativePlan | undefined {
+  const { name, cniVersion, plugins } = config;
+  if (!VERSIONS.includes(cniVersion) || name.length > MAX_NAME) return undefined;
+  const types = plugins.map(({ type }) => type);
+  if (!types.includes('bridge') || new Set(types).size !== types.length) return undefined;
+  const known = (plugin: PluginConfig) => Object.hasOwn(forms, plugin.type) && forms[plugin.type]?.(plugin);
+  if (!plugins.every(known)) return undefined;
+  // A plugin before the bridge would have its result taken for the whole network's.
+  if (types.indexOf('portmap') !== -1 && types.indexOf('portmap') < types.indexOf('bridge')) return undefined;
+  const bridge = plugins[types.indexOf('bridge')] as BridgeKeys;
+  const portmap = plugins[types.indexOf('portmap')] as
+    | { readonly capabilities?: { readonly portMappings?: boolean }; readonly snat?: boolean }
+    | undefined;
+  const addresses = bridge.ipam && addressPlan(bridge.ipam);
+  if (!addresses) return undefined;
+  const defaultGateway = bridge.isDefaultGateway ?? false;
+  // A second default route: the plugin 1.1.1 fails, a later one leaves it out.
+  if (defaultGateway && addresses.routes.some(({ prefixLength }) => prefixLength === 0)) return undefined;
+  return {
+    bridge: bridge.bridge ?? 'cni0',
+    gateway: defaultGateway || (bridge.isGateway ?? false),
+    defaultGateway,
+    masquerade: bridge.ipMasq ?? false,
+    hairpin: bridge.hairpinMode ?? false,
+    mtu: bridge.mtu ?? 0,
+    directory: `${bridge.ipam?.dataDir ?? DATA_DIR}/${name}`,
+    ...addresses,
+    loopback: types.includes('loopback'),
+    portmap: portmap?.capabilities?.portMappings ? { snat: portmap.snat ?? true } : undefined,
+  };
+}
+
+function addressPlan(ipam: IpamKeys): Pick<NativePlan, 'ranges' | 'routes'> | undefined {
+  const { ranges: sets = [], routes = [], dataDir: _, ...own } = ipam;
+  const single = own.subnet === undefined ? [] : [own];
+  if (single.length === 0 && (own.rangeStart ?? own.rangeEnd ?? own.gateway) !== undefined) return undefined;
+  const parsedRanges = [...single, ...sets.flat()].map(parseRange);
+  const parsedRoutes = routes.map(parseRoute);
+  const ranges = parsedRanges.filter((one) => one !== undefined);
+  const families = ranges.map(({ family }) => family);
+  if (ranges.length === 0 || new Set(families).size !== parsedRanges.length) return undefined;
+  const whole = parsedRoutes.filter((one) => one !== undefined && families.includes(one.family));
+  if (whole.length !== routes.length) return undefined;
+  return { ranges, routes: whole as NativeRoute[] };
+}
+
+/** undefined where host-local would refuse it, or might see it otherwise. */
+function parseRange({ subnet = '', rangeStart, rangeEnd, gateway }: RangeKeys): NativeRange | undefined {
+  const net = parseNetwork(subnet);
+  if (!net) return undefined;
+  const { family, value, prefixLength } = net;
+  const bits = BigInt(widthOf(family) - prefixLength);
+  if (bits < 2n) return undefined;
+  const end = value + (1n << bits) - (family === 4 ? 2n : 1n);
+  const within = (text: string | undefined, otherwise: bigint): bigint => {
+    if (text === undefined) return otherwise;
+    const ip = parseIp(text);
+    return ip && ip.family === family && ip.value > value && ip.value <= end ? ip.value : -1n;
+  };
+  const first = within(rangeStart, value + 1n);
+  const last = within(rangeEnd, end);
+  const router = within(gateway, value + 1n);
+  if (first < 0n || last < first || router < 0n) return undefined;
+  return { family, prefixLength, first, last, gateway: router };
+}
+
+function parseRoute({
+  dst = '',
+  gw,
+}: {
+  readonly dst?: string;
+  readonly gw?: string;
+}): NativeRoute | undefined {
+  const net = parseNetwork(dst);
+  const gateway = gw === undefined ? undefined : parseIp(gw);
+  if (!net || (gw !== undefined && gateway?.family !== net.family)) return undefined;
+  const { family, value, prefixLength } = net;
+  const by = gateway && formatIp(gateway);
+  return { family, destination: formatIp({ family, value }), prefixLength, gateway: by };
+}
+
+/** A network in CIDR form without bits beyond its prefix. */
+function parseNetwork(
+  text: string,
+): { readonly family: 4 | 6; readonly value: bigint; readonly prefixLength: number } | undefined {
+  const match = /^([0-9A-Fa-f.:]+)\/(\d{1,3})$/.exec(text);
+  const ip = parseIp(match?.[1] ?? '');
+  const prefixLength = Number(match?.[2]);
+  if (!ip || String(prefixLength) !== match?.[2] || prefixLength > widthOf(ip.family)) return undefined;
+  const bits = BigInt(widthOf(ip.family) - prefixLength);
+  return (ip.value >> bits) << bits === ip.value ? { ...ip, prefixLength } : undefined;
+}

@@ -1,0 +1,63 @@
+/** What every step of a container's life works with: built once by index.ts, handed down, never a global. */
+
+import type { ContainerId } from '#core/ids.ts';
+import type { Leaks } from '#core/leaks.ts';
+import type { Log } from '#core/operation.ts';
+import type { Kernel } from '#linux/ports/kernel.ts';
+import type { CdiDevices } from './cdi/devices.ts';
+import type { ContainerRecord } from './container.ts';
+import type { Containers } from './containers.ts';
+import type { Attachments } from './exec/attachments.ts';
+import type { ExecJobs } from './exec/exec-jobs.ts';
+import type { OciHooks } from './hooks/oci-hooks.ts';
+import type { FirstSteps } from './lifecycle/exec-barrier.ts';
+import type { OomKills } from './lifecycle/oom-kills.ts';
+import type { Handlers } from './oci-runtime/cli.ts';
+import type { RuntimeOptions } from './options.ts';
+import type { Images, Pods, RootFileSystems } from './ports.ts';
+import type { SpecHost } from './spec/index.ts';
+
+export interface Runtime {
+  readonly options: RuntimeOptions;
+  readonly kernel: Kernel;
+  readonly log: Log;
+  readonly containers: Containers;
+  /** What could not be undone of containers that are gone. */
+  readonly leaks: Leaks<ContainerRecord>;
+  readonly attachments: Attachments;
+  readonly oomKills: OomKills;
+  readonly firstSteps: FirstSteps;
+  readonly execJobs: ExecJobs;
+  readonly handlers: Handlers;
+  readonly host: SpecHost;
+  readonly pods: Pods;
+  readonly images: Images;
+  readonly rootfs: RootFileSystems;
+  readonly cdi: CdiDevices;
+  readonly hooks: OciHooks;
+}
+
+/** A container's places outside its record; all under the state directory, gone after a reboot of the host. */
+export interface Places {
+  readonly bundle: string;
+  readonly config: string;
+  readonly rootfs: string;
+  /** Image volumes are mounted below it. */
+  readonly volumes: string;
+  readonly pidFile: string;
+  readonly monitorPidFile: string;
+  readonly exitFile: string;
+}
+
+export function placesOf(options: RuntimeOptions, id: ContainerId): Places {
+  const bundle = `${options.state}/containers/${id}`;
+  return {
+    bundle,
+    config: `${bundle}/config.json`,
+    rootfs: `${bundle}/rootfs`,
+    volumes: `${bundle}/volumes`,
+    pidFile: `${bundle}/pid`,
+    monitorPidFile: `${bundle}/conmon.pid`,
+    exitFile: `${options.state}/exits/${id}`,
+  };
+}

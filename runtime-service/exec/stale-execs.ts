@@ -1,0 +1,111 @@
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describeError } from '#core/errors.ts';
+import type { Operation } from '#core/operation.ts';
+import type { ProcessRef } from '#linux/ports/kernel.ts';
+import type { ContainerRecord } from '../container.ts';
+import { placesOf, type Runtime } from '../context.ts';
+
+const SIGTERM = 15;
+const POLL_MS = 5;
+/** What has been killed may stand in its cgroup for so long. */
+const LEAVE_MS = 20;
+
+/** A command by what it has on the machine; a stale one is an earlier daemon's. */
+export interface StaleExec {
+  readonly record: ContainerRecord;
+  /** Of its child cgroup and of its files in the bundle. */
+  readonly name: string;
+  /** It has ended by itself, and what it has left in the background runs on. */
+  readonly hasEnded: boolean;
+}
+
+/**
+ * Found by their process files, which are written before anything else, and which become job files when a command leaves
+ * jobs behind. To be called before any exec is served.
+ */
+export function staleExecs(runtime: Runtime): StaleExec[] {
+  return runtime.containers.list().flatMap((record) => {
+    if (record.state !== 'running') return [];
+    return filesOf(placesOf(runtime.options, record.id).bundle).flatMap((file) => {
+      const [, name, kind] = /^(exec-[0-9a-f]+)\.(json|job)$/.exec(file) ?? [];
+      return name === undefined ? [] : [{ record, name, hasEnded: kind === 'job' }];
+    });
+  });
+}
+
+function filesOf(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+/** Where the OCI runtime writes the pid of a command; it also tells who attends the command. */
+export const execPidFile = ({ options }: Runtime, { record, name }: Omit<StaleExec, 'hasEnded'>): string =>
+  `${placesOf(options, record.id).bundle}/${name}.pid`;
+
+/**
+ * Ends what is left of a command: the OCI runtime that is still at work, the command, all that it has forked; then its
+ * cgroup and the files by which the next daemon would find it. Where it has ended by itself (`hasEnded`) its jobs run on,
+ * and `runtime.execJobs` removes the cgroup after them. What cannot be ended in time is tried again by that, too. Returns
+ * whether nothing runs that was to be killed. Never throws.
+ */
+export async function endExec(
+  runtime: Runtime,
+  exec: StaleExec,
+  op: Operation,
+  limitMs = runtime.options.timeouts.kill,
+): Promise<boolean> {
+  const { kernel, log } = runtime;
+  const cgroup = `${exec.record.cgroup.path}/${exec.name}`;
+  const bundle = `${placesOf(runtime.options, exec.record.id).bundle}/${exec.name}`;
+  try {
+    const jobs = exec.hasEnded && (await staysBusy(runtime, cgroup));
+    if (!jobs) {
+      await op.deadline('end exec', limitMs, async (signal) => {
+        if (!exec.hasEnded) await endAttendants(runtime, execPidFile(runtime, exec), signal);
+        if (kernel.cgroups.processes(cgroup).length > 0) await kernel.cgroups.kill(cgroup, signal);
+        await kernel.cgroups.remove(cgroup, signal);
+      });
+    }
+    for (const ending of ['.log', '.pid', '.sock']) rmSync(`${bundle}${ending}`, { force: true });
+    if (jobs) {
+      if (existsSync(`${bundle}.json`)) renameSync(`${bundle}.json`, `${bundle}.job`);
+      runtime.execJobs.keep(exec);
+    } else {
+      for (const ending of ['.json', '.job']) rmSync(`${bundle}${ending}`, { force: true });
+    }
+    return true;
+  } catch (error) {
+    if (runtime.containers.get(exec.record.id)?.state !== 'running') return true; // its end has taken all along
+    log.warn(
+      { container: exec.record.id, cgroup, error: describeError(error) },
+      'a command is not ended yet; it is tried again',
+    );
+    runtime.execJobs.keep(exec);
+    return false;
+  }
+}
+
+/** Whether somebody is in the group, and not on the way out of it. */
+async function staysBusy({ kernel }: Runtime, cgroup: string): Promise<boolean> {
+  const until = performance.now() + LEAVE_MS;
+  while (kernel.cgroups.processes(cgroup).length > 0) {
+    if (performance.now() >= until) return true;
+    await sleep(POLL_MS);
+  }
+  return false;
+}
+
+/** A runtime at work has put nothing into the cgroup yet: its attendant ends it, and what it has begun. */
+async function endAttendants({ kernel }: Runtime, pidFile: string, signal: AbortSignal): Promise<void> {
+  const found = kernel.streams.attendants(pidFile);
+  for (const process of found) kernel.processes.signal(process, SIGTERM);
+  const lives = (process: ProcessRef): boolean => kernel.processes.alive(process);
+  while (found.some(lives)) {
+    signal.throwIfAborted();
+    await sleep(POLL_MS);
+  }
+}

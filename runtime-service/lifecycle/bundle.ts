@@ -1,0 +1,164 @@
+/** The effects of CreateContainer: root file system, volumes, OCI spec. What they are is written down before. */
+import { writeFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { CrispError, errnoOf } from '#core/errors.ts';
+import type { Operation } from '#core/operation.ts';
+import { mkdirInRoot, readInRoot } from '#linux/fs/in-root.ts';
+import { applyEdits } from '../cdi/apply.ts';
+import { requestedDevices } from '../cdi/devices.ts';
+import type { ContainerConfig } from '../config.ts';
+import type { ContainerRecord } from '../container.ts';
+import { type Places, placesOf, type Runtime } from '../context.ts';
+import type { HookSubject } from '../hooks/oci-hooks.ts';
+import { checkControlFiles } from '../limits/control-files.ts';
+import type { ImageForContainer, PodOfContainer } from '../ports.ts';
+import { needAlike } from '../restore/dump.ts';
+import { type Checkpoint, deleteInRoot, keepCgroups, unpackCheckpoint } from '../restore/index.ts';
+import { makeSpec, type SpecRequest } from '../spec/index.ts';
+import { inContainer } from '../spec/mounts.ts';
+import { encodeSpec, type OciSpec } from '../spec/oci.ts';
+import { selinuxLabels } from '../spec/selinux.ts';
+import { type ImageVolume, mountImageVolumes } from './image-volumes.ts';
+import { checkMountPoints, checkMounts, makeMountSources } from './mount-sources.ts';
+
+const MAX_USER_FILE = 4 << 20;
+
+export interface BundleRequest {
+  readonly record: ContainerRecord;
+  readonly config: ContainerConfig;
+  readonly pod: PodOfContainer;
+  readonly image: ImageForContainer;
+  readonly volumes: readonly ImageVolume[];
+  /** What the container is to be restored from. */
+  readonly checkpoint: Checkpoint | undefined;
+}
+
+/** Makes all and returns the record of the created container, which the caller commits. */
+export async function makeBundle(
+  runtime: Runtime,
+  request: BundleRequest,
+  op: Operation,
+): Promise<ContainerRecord> {
+  const { record, config, pod, image, volumes, checkpoint } = request;
+  const places = placesOf(runtime.options, record.id);
+  const oci = runtime.handlers.get(record.handler);
+  checkControlFiles(runtime.kernel.cgroups, record.cgroup.path, config.resources);
+  const label = runtime.host.selinux ? selinuxLabels(config.security, pod) : undefined;
+  const idMapTrees = await op.stage('mount sources', () => checkMounts(runtime, oci, pod, config.mounts));
+  // In a user namespace the OCI runtime opens the root as the pod's root, whom 0700 keeps out.
+  const mode = pod.userNamespace ? 0o711 : 0o700;
+  await op.stage('bundle', () => mkdir(places.bundle, { recursive: true, mode }), 'directory');
+  if (checkpoint) await unpackCheckpoint(runtime, checkpoint, record, op);
+  await op.stage('rootfs', () =>
+    runtime.rootfs.mount(
+      {
+        image: image.id,
+        directory: runtime.containers.directory(record.id),
+        target: places.rootfs,
+        userNamespace: pod.pins.user,
+        label: label?.files,
+      },
+      op,
+    ),
+  );
+  if (checkpoint) await op.stage('rootfs', () => deleteInRoot(runtime, checkpoint, record), 'deletions');
+  const imageSources = await mountImageVolumes(runtime, volumes, pod, op);
+  await op.stage('mount sources', () => makeMountSources(runtime, config.mounts));
+  const { spec, user, sharedPid } = await op.stage('spec', () =>
+    specOf(runtime, request, { imageSources, idMapTrees, label }),
+  );
+  if (checkpoint) {
+    needAlike(checkpoint.dump, spec);
+    await keepCgroups(spec, places);
+  }
+  await op.stage('CDI devices', async () => applyEdits(spec, await cdiEdits(runtime, config)));
+  await op.stage('mount points', () => checkMountPoints(spec.mounts));
+  await op.stage('hooks', () => runtime.hooks.addTo(spec, hookSubject(config, pod, spec)));
+  await op.stage(
+    'rootfs',
+    () => makeDirectoriesInRoot(places, [spec.process.cwd, ...image.config.volumes], pod),
+    'directories',
+  );
+  await op.stage('bundle', () => writeSpec(places, spec));
+  return { ...record, state: 'created', user, sharedPid };
+}
+
+const cdiEdits = ({ cdi }: Runtime, { cdiDevices, annotations }: ContainerConfig) =>
+  cdi.edits(requestedDevices(cdiDevices, annotations));
+
+const hookSubject = (config: ContainerConfig, pod: PodOfContainer, { process }: OciSpec): HookSubject => ({
+  annotations: { ...pod.annotations, ...config.annotations },
+  command: process.args[0] ?? '',
+  hasBindMounts: config.mounts.some(({ hostPath }) => hostPath !== ''),
+});
+
+async function specOf(
+  runtime: Runtime,
+  { record, config, pod, image }: BundleRequest,
+  given: Pick<SpecRequest, 'imageSources' | 'idMapTrees' | 'label'>,
+): ReturnType<typeof makeSpec> {
+  const places = placesOf(runtime.options, record.id);
+  const oci = runtime.handlers.get(record.handler);
+  return makeSpec(
+    {
+      config,
+      pod,
+      image,
+      userFiles: readUserFiles(places),
+      rootfs: places.rootfs,
+      cgroup: record.cgroup.oci,
+      volumes: config.security.readonlyRootfs ? writableVolumes(image, places, root(pod)) : [],
+      ...given,
+      targetPid: record.pidTarget?.pid,
+      runtime: {
+        seccompPrograms: oci.isCrun,
+        allowedAnnotations: oci.allowedAnnotations,
+      },
+    },
+    runtime.host,
+  );
+}
+
+/** Root of the pod as the host numbers it. */
+function root(pod: PodOfContainer): { uid: number; gid: number } {
+  const hostId = (mappings: readonly { containerId: number; hostId: number }[] | undefined) =>
+    mappings?.find(({ containerId }) => containerId === 0)?.hostId ?? 0;
+  return { uid: hostId(pod.userNamespace?.uids), gid: hostId(pod.userNamespace?.gids) };
+}
+
+function readUserFiles(places: Places): { passwd: string; group: string } {
+  const read = (path: string) => readInRoot(places.rootfs, path, MAX_USER_FILE)?.toString('utf8') ?? '';
+  return { passwd: read('etc/passwd'), group: read('etc/group') };
+}
+
+function makeDirectoriesInRoot(places: Places, paths: readonly string[], pod: PodOfContainer): void {
+  for (const path of paths) {
+    try {
+      mkdirInRoot(places.rootfs, path, root(pod));
+    } catch (error) {
+      // What stands in the image is in its way, or it is no path: nothing of the node is amiss.
+      if (!['ENOTDIR', 'ELOOP', 'ENAMETOOLONG'].includes(errnoOf(error) ?? '')) throw error;
+      throw new CrispError('InvalidArgument', `${path} cannot be a directory of this container`, {
+        cause: error,
+        hint: 'give another working_dir, or mend WORKDIR and VOLUME of the image',
+      });
+    }
+  }
+}
+
+/**
+ * The image's VOLUMEs. With a writable root they lie in the container's own layer, which lives and ends with the
+ * container as an anonymous volume does; under a read-only root the same directories are bound back writable.
+ */
+function writableVolumes(image: ImageForContainer, places: Places, owner: { uid: number; gid: number }) {
+  // The root itself is no volume, whatever the image says: it would lie over all else.
+  const paths = image.config.volumes.map(inContainer).filter((path) => path !== '/');
+  return paths.map((containerPath) => ({
+    containerPath,
+    source: mkdirInRoot(places.rootfs, containerPath, owner),
+  }));
+}
+
+/** The bundle is this container's own, on a tmpfs, and nobody reads it before the record says that it is whole. */
+const writeSpec = (places: Places, spec: OciSpec): void =>
+  writeFileSync(places.config, encodeSpec(spec), { mode: 0o600, flag: 'wx' });

@@ -1,0 +1,199 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { createdAfter } from '#core/created-at.ts';
+import { CrispError, hasCode } from '#core/errors.ts';
+import { type ContainerId, newContainerId, type SandboxId } from '#core/ids.ts';
+import { encode } from '#core/json-record.ts';
+import type { Operation } from '#core/operation.ts';
+import { SingleFlight } from '#core/single-flight.ts';
+import { type ContainerConfig, validateConfig } from '../config.ts';
+import { type ContainerIntent, type ContainerRecord, containerKey } from '../container.ts';
+import { placesOf, type Runtime } from '../context.ts';
+import type { ImageForContainer, PodOfContainer } from '../ports.ts';
+import { type Checkpoint, isArchive, openCheckpoint } from '../restore/index.ts';
+import { makeBundle } from './bundle.ts';
+import { type ImageVolume, imageVolumes } from './image-volumes.ts';
+import { pidTarget } from './pid-target.ts';
+import { recoverContainer } from './recover.ts';
+import { takeBack } from './removed-container.ts';
+
+/** From the beginning of a creation to where the runtime moves the process of a start that follows at once. */
+const START_MS = 40;
+
+/** CreateContainer: root file system, files, spec and record; no process. A retry joins, or gets the id that exists. */
+export class Creation {
+  readonly #flights = new SingleFlight<string, ContainerId>();
+  readonly #runtime: Runtime;
+
+  constructor(runtime: Runtime) {
+    this.#runtime = runtime;
+  }
+
+  async create(sandbox: SandboxId, config: ContainerConfig, op: Operation): Promise<ContainerId> {
+    validateConfig(config);
+    this.#runtime.kernel.cgroups.expectMoves(START_MS); // of the start that mostly follows at once
+    const key = containerKey(sandbox, config.metadata);
+    const hash = createHash('sha256').update(encode(config)).digest('hex');
+    const make = async (): Promise<ContainerId> => {
+      await this.#takeBackHalfMade(key, op);
+      const existing = this.#runtime.containers.byKey(key);
+      if (existing) return sameOrRefuse(existing, hash);
+      return createContainer(this.#runtime, sandbox, config, hash, op);
+    };
+    for (;;) {
+      op.checkpoint();
+      const joined = this.#flights.get(key) !== undefined;
+      try {
+        return await this.#flights.run(key, make);
+      } catch (error) {
+        // The first caller has gone, this one has not: it starts anew.
+        if (!joined || !hasCode(error, 'Cancelled') || op.signal.aborted) throw error;
+      }
+    }
+  }
+
+  /** No other call makes this name now: one that is half made is left from a daemon that died, or a failed rollback. */
+  async #takeBackHalfMade(key: string, op: Operation): Promise<void> {
+    const { containers } = this.#runtime;
+    const left = containers.byKey(key);
+    if (left?.state !== 'creating') return;
+    await op.stage('take back', () =>
+      containers.exclusive(left.id, () => recoverContainer(this.#runtime, left.id, op.detached('take back'))),
+    );
+  }
+}
+
+function sameOrRefuse(existing: ContainerRecord, hash: string): ContainerId {
+  if (existing.state === 'created' && existing.configHash === hash) return existing.id;
+  const { name, attempt } = existing.metadata;
+  throw new CrispError(
+    'AlreadyExists',
+    `container ${name} attempt ${attempt} of this pod exists: ${existing.id}, ${existing.state}`,
+    { hint: 'remove it, or create the next attempt' },
+  );
+}
+
+async function createContainer(
+  runtime: Runtime,
+  sandbox: SandboxId,
+  config: ContainerConfig,
+  hash: string,
+  op: Operation,
+): Promise<ContainerId> {
+  const pod = readyPod(runtime, sandbox);
+  // Reads tell what is known of the program: here an update of it is noticed, without a wait.
+  void runtime.handlers
+    .get(pod.runtimeHandler)
+    .features()
+    .catch(() => {});
+  const checkpoint = isArchive(config) ? await openCheckpoint(runtime, pod, config.image, op) : undefined;
+  const image = checkpoint?.image ?? wantedImage(runtime, config.image);
+  const id = newContainerId();
+  const volumes = imageVolumes(runtime, id, config.mounts);
+  const record = newRecord(runtime, { id, hash, pod, config, image, volumes, checkpoint });
+  await op.stage('record', () => runtime.containers.create(record));
+  try {
+    const made = await makeBundle(runtime, { record, config, pod, image, volumes, checkpoint }, op);
+    op.checkpoint();
+    await op.stage('record', () => runtime.containers.update(made));
+    return record.id;
+  } catch (error) {
+    await runtime.containers.retire(record);
+    await takeBack(runtime, record, op.detached('rollback'));
+    throw error;
+  }
+}
+
+function readyPod(runtime: Runtime, sandbox: SandboxId): PodOfContainer {
+  const pod = runtime.pods.get(sandbox);
+  if (!pod) throw new CrispError('NotFound', `pod sandbox ${sandbox}: no such sandbox`);
+  if (pod.ready) return pod;
+  throw new CrispError('FailedPrecondition', `pod sandbox ${sandbox} is not ready`, {
+    hint: 'run a new pod sandbox: a stopped one takes no more containers',
+  });
+}
+
+function wantedImage(runtime: Runtime, reference: string): ImageForContainer {
+  const image = runtime.images.find(reference);
+  if (image) return image;
+  throw new CrispError('NotFound', `image ${JSON.stringify(reference)} is not in the store`, {
+    hint: 'pull it first, or check its name',
+  });
+}
+
+interface NewContainer {
+  readonly id: ContainerId;
+  readonly hash: string;
+  readonly pod: PodOfContainer;
+  readonly config: ContainerConfig;
+  readonly image: ImageForContainer;
+  readonly volumes: readonly ImageVolume[];
+  readonly checkpoint: Checkpoint | undefined;
+}
+
+function newRecord(
+  runtime: Runtime,
+  { id, hash, pod, config, image, volumes, checkpoint }: NewContainer,
+): ContainerRecord {
+  const places = placesOf(runtime.options, id);
+  const target = pidTarget(runtime, pod.id, config);
+  const intents: ContainerIntent[] = [
+    { kind: 'bundle', path: places.bundle },
+    { kind: 'rootfs', target: places.rootfs },
+    ...volumes.map(({ target }) => ({ kind: 'image-volume', target }) as const),
+  ];
+  if (checkpoint) intents.push({ kind: 'restore', path: join(runtime.containers.directory(id), 'restore') });
+  const logged = config.logPath !== '' && pod.logDirectory !== '';
+  return {
+    version: 1,
+    id,
+    sandboxId: pod.id,
+    configHash: hash,
+    metadata: config.metadata,
+    state: 'creating',
+    handler: runtime.handlers.get(pod.runtimeHandler).handler,
+    image: {
+      id: image.id,
+      name: image.name,
+      reference: image.reference,
+      requested: config.image,
+      // Of one that is restored the path of its archive names no image.
+      userSpecified: checkpoint ? '' : config.userSpecifiedImage,
+    },
+    labels: config.labels,
+    annotations: config.annotations,
+    mounts: config.mounts,
+    ...(volumes.length > 0 ? { volumeImages: volumeImages(volumes) } : {}),
+    user: { uid: 0, gid: 0, supplementalGroups: [] },
+    resources: config.resources,
+    stopSignal: config.stopSignal || image.config.stopSignal || 'SIGTERM',
+    logPath: logged ? join(pod.logDirectory, config.logPath) : '',
+    tty: config.tty,
+    stdin: config.stdin,
+    stdinOnce: config.stdinOnce,
+    ...(target ? { pidTarget: target } : {}),
+    sharedPid: false,
+    cgroup: runtime.pods.containerCgroup(pod.id, id),
+    createdAt: createdAfter(earlierAttempts(runtime, pod, config)),
+    startedAt: undefined,
+    exit: undefined,
+    process: undefined,
+    monitor: undefined,
+    intents,
+  };
+}
+
+const POD_UID = 'io.kubernetes.pod.uid';
+
+/** When the containers of this name were created, those in earlier sandboxes of the pod among them. */
+function earlierAttempts(runtime: Runtime, pod: PodOfContainer, config: ContainerConfig): bigint[] {
+  const uid = config.labels[POD_UID];
+  return runtime.containers
+    .list()
+    .filter(({ metadata }) => metadata.name === config.metadata.name)
+    .filter(({ sandboxId, labels }) => sandboxId === pod.id || (uid && labels[POD_UID] === uid))
+    .map(({ createdAt }) => createdAt);
+}
+
+const volumeImages = (volumes: readonly ImageVolume[]): NonNullable<ContainerRecord['volumeImages']> =>
+  volumes.map(({ containerPath, image: { id, reference } }) => ({ containerPath, id, reference }));

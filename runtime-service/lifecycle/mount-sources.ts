@@ -1,0 +1,140 @@
+/** The sources of mounts on the host: what the handler and the host cannot give is refused, what is missing is made. */
+import { lstat, mkdir, realpath } from 'node:fs/promises';
+import { CrispError, errnoOf } from '#core/errors.ts';
+import type { MountEntry } from '#linux/ports/kernel.ts';
+import type { MountRequest } from '../config.ts';
+import type { Runtime } from '../context.ts';
+import type { OciRuntime } from '../oci-runtime/cli.ts';
+import { needIdMaps, needRecursiveReadOnly } from '../oci-runtime/features.ts';
+import type { PodOfContainer } from '../ports.ts';
+import { isWithin } from '../spec/mounts.ts';
+import type { OciMount } from '../spec/oci.ts';
+
+/**
+ * Throws RroUnsupported or FailedPrecondition where the container's OCI runtime lacks what a mount needs, and
+ * InvalidArgument for id maps in a pod without a user namespace. Makes nothing. Resolves with the container paths of
+ * mapped mounts whose sources have mounts below them.
+ */
+export async function checkMounts(
+  runtime: Runtime,
+  oci: OciRuntime,
+  pod: PodOfContainer,
+  mounts: readonly MountRequest[],
+): Promise<ReadonlySet<string>> {
+  const trees = new Set<string>();
+  const recursive = mounts.find(({ recursiveReadOnly, image }) => recursiveReadOnly && image === '');
+  const mapped = mounts.filter(({ uidMappings }) => uidMappings.length > 0);
+  if (!pod.userNamespace && mapped[0]) {
+    throw new CrispError(
+      'InvalidArgument',
+      `mount ${mapped[0].containerPath} has id mappings, its pod has no user namespace`,
+      { hint: 'make the pod with userns_options mode POD, or drop the mappings' },
+    );
+  }
+  if (!recursive && !pod.userNamespace) return trees;
+  const features = await oci.features();
+  if (recursive) needRecursiveReadOnly(oci.handler, recursive.containerPath, features);
+  if (pod.userNamespace) needIdMaps(oci.handler, features);
+  for (const { hostPath, containerPath, image } of mapped) {
+    const path = image === '' ? await realpath(hostPath).catch(() => '') : '';
+    const below = path === '' ? [] : runtime.kernel.mounts.below(path);
+    const lost = below.find(({ target }) => target !== path);
+    if (!lost) continue;
+    trees.add(containerPath);
+    if (features.idMapsTrees) continue;
+    throw new CrispError(
+      'FailedPrecondition',
+      `mount source ${hostPath} has a mount below it, ${lost.target}, which ${features.version} leaves out of an id-mapped mount`,
+      { hint: 'mount the two paths one by one, or use a handler with a newer OCI runtime' },
+    );
+  }
+  return trees;
+}
+
+/** Both peers make a missing source as a directory; the kubelet has made its own before. */
+export async function makeMountSources(runtime: Runtime, mounts: readonly MountRequest[]): Promise<void> {
+  for (const { hostPath, image, propagation } of mounts) {
+    if (image !== '') continue;
+    await makeSource(hostPath);
+    if (propagation !== 'private') await checkPropagation(runtime, hostPath, propagation);
+  }
+}
+
+async function makeSource(hostPath: string): Promise<void> {
+  try {
+    await mkdir(hostPath, { recursive: true, mode: 0o755 });
+  } catch (error) {
+    // A file, socket or device is a good source as it is; a dangling link is not.
+    if (errnoOf(error) === 'EEXIST') return;
+    throw new CrispError('InvalidArgument', `mount source ${hostPath} cannot be used or made`, {
+      cause: error,
+      hint: 'make the path on the node, or correct host_path',
+    });
+  }
+}
+
+/**
+ * A mount below a read-only one needs a place there that exists: the OCI runtime cannot make one. Throws InvalidArgument
+ * with both. What lies behind a link is the OCI runtime's to judge.
+ */
+export async function checkMountPoints(mounts: readonly OciMount[]): Promise<void> {
+  for (const { destination } of mounts) {
+    const parent = mounts.findLast(
+      (mount) => mount.destination !== destination && isWithin(destination, mount.destination),
+    );
+    if (!parent?.source || parent.type !== 'bind' || !isReadOnly(parent)) continue;
+    const rest = destination.slice(parent.destination.length + 1).split('/');
+    if (!(await isMissing(parent.source, rest))) continue;
+    throw new CrispError(
+      'InvalidArgument',
+      `mount ${destination}: the read-only mount ${parent.destination} (${parent.source}) has nothing at ${rest.join('/')}`,
+      {
+        hint: `make it there (an empty file or directory), mount ${parent.destination} writable, or elsewhere`,
+      },
+    );
+  }
+}
+
+const isReadOnly = ({ options = [] }: OciMount): boolean => options.includes('ro') || options.includes('rro');
+
+async function isMissing(source: string, parts: readonly string[]): Promise<boolean> {
+  let at = source;
+  for (const part of parts) {
+    at = `${at}/${part}`;
+    const found = await lstat(at).catch(missing);
+    if (!found || found.isSymbolicLink()) return found === undefined;
+  }
+  return false;
+}
+
+function missing(error: unknown): undefined {
+  if (!['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) throw error;
+}
+
+/** From a private mount nothing ever comes: asked for, propagation would fail without a word. */
+async function checkPropagation(
+  { kernel }: Runtime,
+  hostPath: string,
+  propagation: 'host-to-container' | 'bidirectional',
+): Promise<void> {
+  const path = await realpath(hostPath);
+  const mount = mountOf(kernel.mounts.below('/'), path);
+  const has = (kind: string) => mount?.tags.some((tag) => tag.startsWith(kind)) ?? false;
+  if (has('shared:') || (propagation === 'host-to-container' && has('master:'))) return;
+  throw new CrispError(
+    'FailedPrecondition',
+    `mount source ${hostPath} asks for ${propagation} propagation, but lies on ${mount?.target ?? '/'}, which is a private mount`,
+    { hint: `make the mount shared on the node: mount --make-rshared ${mount?.target ?? '/'}` },
+  );
+}
+
+/** The mount that a path lies on: of those with the longest target the last one, which hides the others. */
+function mountOf(mounts: readonly MountEntry[], path: string): MountEntry | undefined {
+  let found: MountEntry | undefined;
+  for (const mount of mounts) {
+    const { target } = mount;
+    const holds = target === '/' || path === target || path.startsWith(`${target}/`);
+    if (holds && target.length >= (found?.target.length ?? 0)) found = mount;
+  }
+  return found;
+}

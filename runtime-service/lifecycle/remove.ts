@@ -1,0 +1,46 @@
+import type { ContainerId } from '#core/ids.ts';
+import type { Operation } from '#core/operation.ts';
+import { SingleFlight } from '#core/single-flight.ts';
+import type { Runtime } from '../context.ts';
+import type { CleanUps } from './cleanup.ts';
+import type { Stopping } from './stop.ts';
+
+/** A client's wait; each step within has a nearer deadline of its own. */
+const JOIN_MS = 10 * 60_000;
+
+/**
+ * RemoveContainer: ends what runs and frees the name; its effects and files are taken back behind that (`CleanUps`). Its
+ * log stays: it is the kubelet's.
+ */
+export class Removal {
+  readonly #flights = new SingleFlight<ContainerId, void>();
+  readonly #runtime: Runtime;
+  readonly #stopping: Stopping;
+  readonly #cleanUps: Pick<CleanUps, 'removed'>;
+
+  constructor(runtime: Runtime, stopping: Stopping, cleanUps: Pick<CleanUps, 'removed'>) {
+    this.#runtime = runtime;
+    this.#stopping = stopping;
+    this.#cleanUps = cleanUps;
+  }
+
+  /** One that does not exist (any more) is removed already. Throws what keeps it running, or listed; a retry goes on. */
+  remove(id: ContainerId, op: Operation): Promise<void> {
+    // It goes on when its client leaves, and those who joined are not told of that client's leaving.
+    const removal = this.#flights.run(id, () => this.#carryOut(id, op.detached('remove')));
+    return op.deadline('remove', JOIN_MS, () => removal);
+  }
+
+  async #carryOut(id: ContainerId, op: Operation): Promise<void> {
+    await this.#stopping.stop(id, 0, op);
+    await this.#runtime.containers.exclusive(id, () => this.#remove(id, op));
+  }
+
+  async #remove(id: ContainerId, op: Operation): Promise<void> {
+    const { containers } = this.#runtime;
+    const record = containers.get(id);
+    if (!record) return;
+    await op.stage('retire', () => containers.retire(record));
+    this.#cleanUps.removed(record);
+  }
+}

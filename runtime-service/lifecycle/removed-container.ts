@@ -1,0 +1,64 @@
+/**
+ * The end of a container whose record is retired: no client knows it any more. All its effects are undone and its files
+ * deleted. What fails is entered into the list of leaks and is tried again from there, whatever becomes of its pod.
+ */
+import { type LeakOutcome, Leaks } from '#core/leaks.ts';
+import type { Operation } from '#core/operation.ts';
+import type { ContainerRecord } from '../container.ts';
+import { checkRecord } from '../containers.ts';
+import type { Runtime } from '../context.ts';
+import { forgetExit } from './exits.ts';
+import { undoContainer } from './undo.ts';
+
+/** A writable layer of millions of files on a slow disk. */
+const DELETE_MS = 10 * 60_000;
+
+type Outcome = LeakOutcome<ContainerRecord>;
+
+/** Resolves when all is undone and deleted, or listed. Never throws. */
+export async function takeBack(runtime: Runtime, record: ContainerRecord, op: Operation): Promise<void> {
+  const { leaks } = runtime;
+  const { name } = record.metadata;
+  const list = (outcome: Outcome) => leaks.add({ id: record.id, name, tries: 1, ...outcome });
+  // Listed before its files go: the record among them is the only other place that knows what is left.
+  const left = await end(runtime, record, op, list);
+  if (left?.kinds.includes(FILES)) await list(left);
+}
+
+/** Files that could not be deleted; the rest of the kinds are those of intents. */
+const FILES = 'files';
+
+async function end(
+  runtime: Runtime,
+  record: ContainerRecord,
+  op: Operation,
+  onLeft: (outcome: Outcome) => Promise<void>,
+): Promise<Outcome | undefined> {
+  const { left, errors } = await undoContainer(runtime, record, op);
+  const kinds: string[] = left.map(({ kind }) => kind);
+  const outcome = { kinds, record: { ...record, intents: left }, error: errors[0] };
+  if (left.length > 0) await onLeft(outcome);
+  // The writable layer lies below the mounted root.
+  if (kinds.includes('rootfs')) return outcome;
+  try {
+    await forgetExit(runtime, record.id);
+    await op.deadline('delete', DELETE_MS, () => runtime.containers.discard(record.id));
+  } catch (error) {
+    return { ...outcome, kinds: [...kinds, FILES], error: outcome.error ?? error };
+  }
+  return left.length > 0 ? outcome : undefined;
+}
+
+/** The list of leaks of removed containers. `runtime` is asked for at each try. */
+export const containerLeaks = (
+  { kernel, log, options }: Pick<Runtime, 'kernel' | 'log' | 'options'>,
+  runtime: () => Runtime,
+): Leaks<ContainerRecord> =>
+  new Leaks<ContainerRecord>({
+    object: 'container',
+    directory: `${options.root}/leaks/containers`,
+    files: kernel.files,
+    log,
+    check: (record) => checkRecord(record, record.id),
+    undo: (record, op) => end(runtime(), record, op, async () => {}),
+  });

@@ -1,0 +1,144 @@
+import { readFileSync } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
+import { describeError } from '#core/errors.ts';
+import type { ContainerId } from '#core/ids.ts';
+import type { Operation } from '#core/operation.ts';
+import { type UndoTable, undoAll } from '#core/undo.ts';
+import type { ContainerIntent, ContainerRecord } from '../container.ts';
+import { placesOf, type Runtime } from '../context.ts';
+
+const SIGKILL = 9;
+
+/** How each effect of a container is taken back; used by rollback, after an exit, by removal and by recovery. */
+export function undoTable(runtime: Runtime, record: ContainerRecord): UndoTable<ContainerIntent> {
+  const { kernel, options } = runtime;
+  const places = placesOf(options, record.id);
+  const within = (what: string, path: string, op: Operation, act: () => Promise<void>): Promise<void> =>
+    op.deadline(what, options.timeouts.kill, act, path);
+  return {
+    // The container's own cgroup: monitors stand elsewhere and live to write the exit.
+    cgroup: async ({ path }, op) => {
+      await op.deadline(
+        'kill cgroup',
+        options.timeouts.kill,
+        (signal) => kernel.cgroups.kill(path, signal),
+        path,
+      );
+      await op.deadline(
+        'remove cgroup',
+        options.timeouts.kill,
+        (signal) => kernel.cgroups.remove(path, signal),
+        path,
+      );
+    },
+    runtime: async ({ handler }, op) => {
+      await op.deadline(
+        'kill cgroup',
+        options.timeouts.kill,
+        (signal) => kernel.cgroups.kill(record.cgroup.path, signal),
+        record.cgroup.path,
+      );
+      await forget(runtime, handler, record.id, op);
+    },
+    monitor: async ({ cgroup }) => {
+      endMonitor(runtime, record, cgroup);
+      await rm(places.exitFile, { force: true });
+    },
+    rootfs: ({ target }, op) => within('unmount', target, op, () => runtime.rootfs.unmount(target)),
+    'image-volume': ({ target }, op) => within('unmount', target, op, () => runtime.rootfs.unmount(target)),
+    // Killed in the middle, the OCI runtime leaves the container frozen.
+    checkpoint: async ({ path }, op) => {
+      if (record.state === 'running') await runtime.handlers.get(record.handler).thaw(record.id, op);
+      await within('delete', path, op, () => kernel.files.removeTree(path));
+    },
+    restore: ({ path }, op) => within('delete', path, op, () => kernel.files.removeTree(path)),
+    bundle: ({ path }, op) => within('delete', path, op, () => kernel.files.removeTree(path)),
+  };
+}
+
+/**
+ * Has the OCI runtime forget the container. One that cannot be asked any more (its handler or program is gone), and has no
+ * state of the container, as after a reboot, has nothing to forget.
+ */
+async function forget(
+  { handlers, options }: Runtime,
+  handler: string,
+  id: ContainerId,
+  op: Operation,
+): Promise<void> {
+  try {
+    await handlers.get(handler).delete(id, op);
+  } catch (error) {
+    const state = await readdir(`${options.state}/oci/${handler}`).catch(() => []);
+    if (state.some((name) => name.includes(id))) throw error;
+  }
+}
+
+/** Takes back what the record says, all of it or what `only` chooses. Returns what is left to be tried again. */
+export async function undoContainer(
+  runtime: Runtime,
+  record: ContainerRecord,
+  op: Operation,
+  only: (intent: ContainerIntent) => boolean = () => true,
+): Promise<{ left: readonly ContainerIntent[]; errors: readonly unknown[] }> {
+  const chosen = record.intents.filter(only);
+  const kept = record.intents.filter((intent) => !only(intent));
+  const { left, errors } = await undoAll(chosen, undoTable(runtime, record), op);
+  if (errors.length > 0) {
+    const failed = errors.map(({ intent, error }) => `${intent.kind}: ${describeError(error)}`);
+    op.log.warn({ container: record.id, error: failed.join('; ') }, 'a container is not undone in full');
+  }
+  return { left: [...kept, ...left], errors: errors.map(({ error }) => error) };
+}
+
+/** The effects of a running container, as against those of one that is merely made. */
+export const ofProcess = (intent: ContainerIntent): boolean =>
+  intent.kind === 'cgroup' || intent.kind === 'runtime' || intent.kind === 'monitor';
+
+/** What a running container has no more use for: a checkpoint that was being made, and the one that it came from. */
+export const ofCheckpoint = (intent: ContainerIntent): boolean =>
+  intent.kind === 'checkpoint' || intent.kind === 'restore';
+
+/**
+ * Ends this container's conmon, and an OCI create that it may be waiting for with all that it has started. They are
+ * known by the container's id in their arguments, their children by their parents: a monitor that was cut off in its
+ * start has no record yet. Where it was killed, what it has started (the OCI runtime's hooks) has another parent by now,
+ * but still stands in the monitor's session.
+ */
+function endMonitor({ kernel, options }: Runtime, record: ContainerRecord, cgroup: string): void {
+  if (record.monitor && kernel.processes.alive(record.monitor))
+    kernel.processes.signal(record.monitor, SIGKILL);
+  const there = kernel.cgroups.processes(cgroup).flatMap((pid) => {
+    const process = kernel.processes.reference(pid);
+    return process ? [{ pid, process, ...kinOf(pid) }] : [];
+  });
+  const monitor = Number(readText(placesOf(options, record.id).monitorPidFile)) || record.monitor?.pid;
+  const doomed = new Set(
+    there
+      .filter(({ pid, session }) => session === monitor || argumentsOf(pid).includes(record.id))
+      .map(({ pid }) => pid),
+  );
+  // A set's iteration also visits what is added meanwhile: the children's children.
+  for (const ancestor of doomed) {
+    for (const { pid, parent } of there) if (parent === ancestor) doomed.add(pid);
+  }
+  for (const { pid, process } of there) if (doomed.has(pid)) kernel.processes.signal(process, SIGKILL);
+}
+
+/** Fields 4 and 6 of /proc/PID/stat; they stand behind the name, which may hold anything. */
+function kinOf(pid: number): { parent: number; session: number } {
+  const stat = readText(`/proc/${pid}/stat`);
+  const [, parent, , session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return { parent: Number(parent ?? 0), session: Number(session ?? 0) };
+}
+
+const argumentsOf = (pid: number): string[] => readText(`/proc/${pid}/cmdline`).split('\0');
+
+/** Empty where it is gone. */
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * A container whose record cannot be read. Nobody can say any more what it was, and it must not run on unseen: what
+ * stands elsewhere (bundle, mounts, the OCI runtime's state, monitor, cgroup) is enough to end it. It is removed, as if
+ * its removal had been cut short; the kubelet, which does not find it, makes its next attempt.
+ */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import { describeError } from '#core/errors.ts';
+import { type ContainerId, type ImageId, isFullId, type SandboxId } from '#core/ids.ts';
+import type { BrokenRecord } from '#core/record-store.ts';
+import type { ContainerIntent, ContainerRecord } from '../container.ts';
+import { nowNanoseconds } from '../container.ts';
+import { type Places, placesOf, type Runtime } from '../context.ts';
+import { unknownExit } from './exits.ts';
+
+const NOTHING = {
+  cpuPeriod: 0n,
+  cpuQuota: 0n,
+  cpuShares: 0n,
+  memoryLimitBytes: 0n,
+  oomScoreAdj: 0n,
+  cpusetCpus: '',
+  cpusetMems: '',
+  hugepageLimits: [],
+  unified: {},
+  memorySwapLimitBytes: 0n,
+} as const;
+
+/**
+ * Retires what cannot be read, and finds what stands without any record; what each of them leaves is to be taken back.
+ * `retired`: keys of removals that were cut short and whose record cannot be read.
+ */
+export async function takeUpUnreadable(
+  runtime: Runtime,
+  broken: readonly BrokenRecord[],
+  retired: readonly string[],
+): Promise<ContainerRecord[]> {
+  const { containers, log } = runtime;
+  await containers.sweep(retired.filter((key) => !isFullId(key)));
+  const found: ContainerRecord[] = retired
+    .filter(isFullId)
+    .map((key) => recordOfEvidence(runtime, key as ContainerId));
+  for (const { key, reason, isMissing, isPassing } of broken) {
+    if (isPassing || !isFullId(key)) {
+      log.error({ container: key, reason }, 'record cannot be read; its directory is left for inspection');
+      continue;
+    }
+    const id = key as ContainerId;
+    try {
+      const record = recordOfEvidence(runtime, id);
+      const kept = await containers.retireUnreadable(id);
+      found.push(record);
+      const text = 'the record of a container cannot be read: the container is ended by what stands of it';
+      // Without a record nothing was promised to anybody: a power cut came before the first write.
+      if (isMissing && !stands(runtime, id)) log.info({ container: id, reason }, text);
+      else log.error({ container: id, reason, kept }, text);
+    } catch (error) {
+      log.error(
+        { container: id, error: describeError(error) },
+        'a container without a record cannot be ended yet',
+      );
+    }
+  }
+  const known = new Set([...retired, ...broken.map(({ key }) => key)]);
+  return [...found, ...strays(runtime, known)];
+}
+
+/** Bundles that no record names. */
+function strays(runtime: Runtime, known: ReadonlySet<string>): ContainerRecord[] {
+  const { containers, leaks, log, options } = runtime;
+  return namesIn(`${options.state}/containers`).flatMap((key) => {
+    const id = key as ContainerId;
+    if (!isFullId(key) || known.has(key) || containers.get(id) || leaks.get(id)) return [];
+    log.error({ container: id }, 'a container has no record: it is ended by what stands of it');
+    return [recordOfEvidence(runtime, id)];
+  });
+}
+
+const stands = ({ options }: Runtime, id: ContainerId): boolean => existsSync(placesOf(options, id).bundle);
+
+/** Of an ended container, with intents for all that may be there: an undo of what is not is success. */
+function recordOfEvidence(runtime: Runtime, id: ContainerId): ContainerRecord {
+  const { kernel, options, pods } = runtime;
+  const places = placesOf(options, id);
+  const text = textOf(places.config);
+  const groups = [id, `crisp-${id}.scope`].flatMap((name) => kernel.cgroups.find(name));
+  const path = groups[0] ?? `/${id}`;
+  const sandboxId = podOf(text, path);
+  return {
+    version: 1,
+    id,
+    sandboxId,
+    configHash: '',
+    metadata: { name: `unreadable-${id.slice(0, 12)}`, attempt: 0 },
+    state: 'exited',
+    handler: '',
+    image: { id: '' as ImageId, name: '', reference: '', requested: '', userSpecified: '' },
+    labels: {},
+    annotations: {},
+    mounts: [],
+    user: { uid: 0, gid: 0, supplementalGroups: [] },
+    resources: NOTHING,
+    stopSignal: '',
+    logPath: '',
+    tty: false,
+    stdin: false,
+    stdinOnce: false,
+    sharedPid: false,
+    cgroup: { oci: '', path },
+    createdAt: nowNanoseconds(),
+    startedAt: undefined,
+    exit: unknownExit(),
+    process: undefined,
+    monitor: monitorOf(runtime, id, places),
+    intents: [
+      { kind: 'bundle', path: places.bundle },
+      { kind: 'rootfs', target: places.rootfs },
+      ...volumesOf(runtime, places),
+      ...groups.map((group) => ({ kind: 'cgroup', path: group }) as const),
+      ...handlersOf(options.state, id).map((handler) => ({ kind: 'runtime', handler }) as const),
+      { kind: 'monitor', cgroup: pods.get(sandboxId)?.monitorCgroup ?? path },
+    ],
+  };
+}
+
+/** The pod by its pins and files in the spec, or by the place of the cgroup; empty where neither tells. */
+function podOf(spec: string, cgroup: string): SandboxId {
+  const named = /\/sandboxes\/([0-9a-f]{64})\//.exec(spec)?.[1];
+  const above = dirname(cgroup).match(/[0-9a-f]{64}/)?.[0];
+  return (named ?? above ?? '') as SandboxId;
+}
+
+const volumesOf = ({ kernel }: Runtime, { bundle, volumes }: Places): ContainerIntent[] =>
+  kernel.mounts
+    .below(bundle)
+    .filter(({ target }) => target.startsWith(`${volumes}/`))
+    .map(({ target }) => ({ kind: 'image-volume', target }));
+
+/** The handlers whose OCI runtime knows the container. */
+const handlersOf = (state: string, id: ContainerId): string[] =>
+  namesIn(`${state}/oci`).filter((handler) => existsSync(`${state}/oci/${handler}/${id}`));
+
+/** By its pid file; whoever has that pid now must have the container's id among its arguments. */
+function monitorOf(
+  { kernel }: Runtime,
+  id: ContainerId,
+  { monitorPidFile }: Places,
+): ContainerRecord['monitor'] {
+  const pid = Number(textOf(monitorPidFile));
+  if (!Number.isInteger(pid) || pid < 2) return undefined;
+  const process = kernel.processes.reference(pid);
+  return textOf(`/proc/${pid}/cmdline`).split('\0').includes(id) ? process : undefined;
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory).map((name) => basename(name));
+  } catch {
+    return [];
+  }
+}

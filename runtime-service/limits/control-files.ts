@@ -1,0 +1,29 @@
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { CrispError } from '#core/errors.ts';
+import type { Cgroups } from '#linux/ports/kernel.ts';
+import type { LinuxResources } from '../config.ts';
+
+/**
+ * Control files that are named directly, judged before the container has a group: the group above has the same files for
+ * each controller that it has. One that it has not yet, as systemd enables them on demand, is the OCI runtime's to judge.
+ * Throws InvalidArgument. On version 1 the names are without effect.
+ */
+export function checkControlFiles(
+  cgroups: Pick<Cgroups, 'version' | 'read' | 'file'>,
+  group: string,
+  { unified }: Pick<LinuxResources, 'unified'>,
+): void {
+  const keys = Object.keys(unified);
+  if (cgroups.version === 1 || keys.length === 0) return;
+  const above = dirname(group);
+  const controllers = new Set(cgroups.read(above, 'cgroup.controllers')?.split(' '));
+  for (const key of keys) {
+    if (!controllers.has(key.split('.')[0] ?? '')) continue;
+    const file = cgroups.file(above, key);
+    if (file !== undefined && existsSync(file)) continue;
+    throw new CrispError('InvalidArgument', `unified: the cgroups of this node have no file ${key}`, {
+      hint: `see the files in ${above} of the cgroup file system, or drop the key`,
+    });
+  }
+}

@@ -1,0 +1,33 @@
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { CrispError } from '#core/errors.ts';
+import type { ContainerRecord } from '../container.ts';
+import { placesOf, type Runtime } from '../context.ts';
+
+/** The FIFO from which conmon takes its orders. */
+export const monitorControl = (runtime: Runtime, record: ContainerRecord): string =>
+  `${placesOf(runtime.options, record.id).bundle}/ctl`;
+
+/**
+ * Writes a line to conmon's control FIFO: `1 ROWS COLUMNS` sets the terminal's size, `2 0 0` reopens the log. conmon
+ * acknowledges nothing. Throws Unavailable where no conmon reads it.
+ */
+export async function orderMonitor(runtime: Runtime, record: ContainerRecord, line: string): Promise<void> {
+  try {
+    // Not blocking: without conmon at the other end of the FIFO the open fails instead of waiting.
+    await using file = await open(monitorControl(runtime, record), constants.O_WRONLY | constants.O_NONBLOCK);
+    await file.write(line);
+  } catch (error) {
+    throw unavailableMonitor(runtime, record, error);
+  }
+}
+
+export const unavailableMonitor = (runtime: Runtime, record: ContainerRecord, cause?: unknown): CrispError =>
+  new CrispError(
+    'Unavailable',
+    `the monitor of container ${record.id} does not take orders (${monitorControl(runtime, record)})`,
+    {
+      cause,
+      hint: 'see whether its conmon was killed; its container goes on without a log',
+    },
+  );

@@ -1,0 +1,112 @@
+/**
+ * ReopenContainerLog. conmon writes on to whatever file it has open; told to reopen, it makes a new file and puts it in
+ * the place of the old one, whatever lies there, and acknowledges nothing. So an order too many destroys what was written
+ * since the one before. Hence: it is told only where the file that it writes to is not in its place, and only when no
+ * earlier order, perhaps of a daemon that was killed, is on its way. It is done when the file in the place is the one
+ * that conmon has open.
+ */
+import { readdir, stat } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CrispError, errnoOf } from '#core/errors.ts';
+import type { ContainerId } from '#core/ids.ts';
+import type { Operation } from '#core/operation.ts';
+import { SingleFlight } from '#core/single-flight.ts';
+import { unreadBytes } from '#linux/io/fifo.ts';
+import type { ContainerRecord } from '../container.ts';
+import type { Runtime } from '../context.ts';
+import { monitorControl, orderMonitor, unavailableMonitor } from './control.ts';
+
+const REOPEN_MS = 10_000;
+const POLL_MS = 5;
+/** conmon's control line: kind 2 is "reopen the logs", the numbers are unused. */
+const REOPEN_LINE = '2 0 0\n';
+/** Looks, one after another, that find no order on its way: between reading one and obeying it conmon does nothing else. */
+const QUIET_LOOKS = 2;
+
+export class Logs {
+  readonly #runtime: Runtime;
+  readonly #flights = new SingleFlight<ContainerId, void>();
+
+  constructor(runtime: Runtime) {
+    this.#runtime = runtime;
+  }
+
+  /** Calls for one container join. Throws FailedPrecondition where it does not run, Unavailable without a monitor. */
+  async reopen(id: ContainerId, op: Operation): Promise<void> {
+    const record = this.#runtime.containers.resolve(id);
+    if (record.state !== 'running') {
+      throw new CrispError(
+        'FailedPrecondition',
+        `container ${record.id} is ${record.state}: its log is closed`,
+        {
+          hint: 'only a running container can reopen its log',
+        },
+      );
+    }
+    if (record.logPath === '') return;
+    // An order cannot be taken back: it goes to its end when its client has gone, and those who joined get that end.
+    const reopening = this.#flights.run(record.id, () => this.#carryOut(record, op.detached('reopen')));
+    await op.deadline('reopen log', REOPEN_MS, () => reopening);
+  }
+
+  async #carryOut(record: ContainerRecord, op: Operation): Promise<void> {
+    if (await isInPlace(record)) return;
+    await op.deadline(
+      'reopen log',
+      REOPEN_MS,
+      async (signal) => {
+        let quiet = 0;
+        let told = false;
+        while (!signal.aborted && !(await isInPlace(record))) {
+          this.#needMonitor(record);
+          if (!told) {
+            quiet = this.#isOrderWaiting(record) ? 0 : quiet + 1;
+            if (quiet >= QUIET_LOOKS) {
+              await orderMonitor(this.#runtime, record, REOPEN_LINE);
+              told = true;
+            }
+          }
+          await sleep(POLL_MS);
+        }
+      },
+      record.logPath,
+    );
+  }
+
+  /** It may also end with the order in its hands. */
+  #needMonitor(record: ContainerRecord): void {
+    const { kernel } = this.#runtime;
+    if (record.monitor && !kernel.processes.alive(record.monitor))
+      throw unavailableMonitor(this.#runtime, record);
+  }
+
+  #isOrderWaiting(record: ContainerRecord): boolean {
+    try {
+      return unreadBytes(monitorControl(this.#runtime, record)) > 0;
+    } catch (error) {
+      throw unavailableMonitor(this.#runtime, record, error);
+    }
+  }
+}
+
+/** Whether the file at the log's path is the one that the monitor writes to; without a known monitor, whether it is there. */
+async function isInPlace({ logPath, monitor }: ContainerRecord): Promise<boolean> {
+  const there = await inodeOf(logPath);
+  if (there === undefined || !monitor) return there !== undefined;
+  const directory = `/proc/${monitor.pid}/fd`;
+  const descriptors = await readdir(directory).catch(() => [] as string[]);
+  const open = await Promise.all(descriptors.map((name) => inodeOf(`${directory}/${name}`)));
+  // Of a monitor that has ended nothing is open: the file is then as good as it will be.
+  return descriptors.length === 0 || open.includes(there);
+}
+
+/** `device:inode`; undefined where there is no such file. */
+async function inodeOf(path: string): Promise<string | undefined> {
+  try {
+    const { dev, ino } = await stat(path, { bigint: true });
+    return `${dev}:${ino}`;
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'ESRCH'].includes(errnoOf(error) ?? '')) return undefined;
+    throw error;
+  }
+}

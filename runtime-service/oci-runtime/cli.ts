@@ -1,0 +1,270 @@
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { CrispError, describeError, hasCode } from '#core/errors.ts';
+import type { ContainerId } from '#core/ids.ts';
+import type { Log, Operation } from '#core/operation.ts';
+import type { Output, Processes } from '#linux/ports/kernel.ts';
+import type { HandlerOptions, RuntimeOptions } from '../options.ts';
+import { endText } from '../signals.ts';
+import { ended, isForgotten, isNotPaused } from './call-outcome.ts';
+import { FeatureProbe, type HandlerFeatures, needIdMaps } from './features.ts';
+import { RuntimeProgram } from './program-identity.ts';
+import { PROGRAM_ENV } from './programs.ts';
+import { needPassable } from './traversable.ts';
+
+/** One OCI runtime by exec: crun, runc or whatever takes the same verbs. Its own state lives under `stateRoot`. */
+export class OciRuntime {
+  readonly handler: string;
+  readonly #program: RuntimeProgram;
+  readonly #options: HandlerOptions;
+  readonly #stateRoot: string;
+  readonly #processes: Processes;
+  readonly #timeout: number;
+  readonly #probe: FeatureProbe;
+
+  constructor(
+    handler: string,
+    options: HandlerOptions,
+    stateRoot: string,
+    processes: Processes,
+    timeout: number,
+  ) {
+    this.handler = handler;
+    this.#program = new RuntimeProgram(options.path, processes);
+    this.#options = options;
+    this.#stateRoot = stateRoot;
+    this.#processes = processes;
+    this.#timeout = timeout;
+    this.#probe = new FeatureProbe(
+      () => this.#program.path,
+      join(stateRoot, '../../features', `${handler}.json`),
+      processes,
+      timeout,
+    );
+  }
+
+  /** crun and runc differ in `exec --cgroup` on v1; crun alone takes compiled filters. */
+  get isCrun(): boolean {
+    return this.#program.isCrun;
+  }
+
+  /** The absolute path to execute. Throws NotFound where the program is not there. */
+  get executable(): string {
+    return this.#program.executable;
+  }
+
+  #installed(): boolean {
+    try {
+      return this.#program.path !== '';
+    } catch (error) {
+      if (hasCode(error, 'NotFound')) return false;
+      throw error;
+    }
+  }
+
+  /** CRIU's program, a name or a path, as runc up to 1.1 takes it from its option; others look in PATH. */
+  get criu(): string {
+    const option = this.#options.options.find((argument) => argument.startsWith('--criu='));
+    return option?.slice('--criu='.length) || 'criu';
+  }
+
+  get allowedAnnotations(): readonly string[] {
+    return this.#options.allowedAnnotations;
+  }
+
+  /** Arguments before the verb, as conmon passes them on. */
+  get globalArgs(): string[] {
+    return [`--root=${this.#stateRoot}`, ...this.#options.options];
+  }
+
+  command(...verb: string[]): string[] {
+    return [this.executable, ...this.globalArgs, ...verb];
+  }
+
+  /** The same with a log of the runtime's own, read by `loggedErrors`. */
+  loggedCommand(log: string, ...verb: string[]): string[] {
+    return [this.executable, ...this.globalArgs, `--log=${log}`, '--log-format=json', ...verb];
+  }
+
+  /** Lets a created container's process go on; throws RuntimeFailed with the runtime's words. */
+  async start(id: ContainerId, op: Operation): Promise<void> {
+    await this.#run(op, 'start', ['start', id]);
+  }
+
+  /**
+   * Forgets the container, killing what is left of it. One that it does not know is success, and so is a runtime that is
+   * not installed and has left no state.
+   */
+  async delete(id: ContainerId, op: Operation): Promise<void> {
+    if (!this.#installed() && !existsSync(`${this.#stateRoot}/${id}`)) return;
+    await mkdir(this.#stateRoot, { recursive: true, mode: 0o700 });
+    await this.#run(op, 'delete', ['delete', '--force', id], { isDone: (text) => this.#knowsNot(id, text) });
+  }
+
+  #knowsNot(id: ContainerId, text: string): boolean {
+    return isForgotten({ stateRoot: this.#stateRoot, program: this.#program.path }, id, text);
+  }
+
+  /** Changes the limits of a running container to those of a JSON document of the OCI's `linux.resources`. */
+  async update(id: ContainerId, resources: string, op: Operation): Promise<void> {
+    await this.#run(op, 'update', ['update', '--resources', '-', id], { input: resources });
+  }
+
+  /**
+   * Dumps a running container's processes into `checkpoint/` of the directory, CRIU's own files into `work/`; it runs on.
+   * Throws RuntimeFailed with the runtime's words and the reason that CRIU has logged.
+   */
+  async checkpoint(
+    id: ContainerId,
+    directory: string,
+    signal: AbortSignal,
+    reason: () => Promise<string>,
+  ): Promise<void> {
+    const paths = ['--image-path', `${directory}/checkpoint`, '--work-path', `${directory}/work`];
+    const argv = this.command('checkpoint', ...paths, '--leave-running', ...CRIU_FLAGS, id);
+    const { status, stderr } = await this.#processes.run({ argv, env: PROGRAM_ENV, limit: 64 << 10 }, signal);
+    if (status.code === 0) return;
+    const text = words(stderr) || endText(status);
+    const why = await reason();
+    throw new CrispError(
+      'RuntimeFailed',
+      `${this.handler} checkpoint: ${text}${why === '' ? '' : `: ${why}`}`,
+      {
+        hint: "see CRIU's words; a container with devices, or with a terminal, cannot be checkpointed by every version",
+      },
+    );
+  }
+
+  /** Lets a frozen container go on; one that is not frozen, or is gone, is success. */
+  async thaw(id: ContainerId, op: Operation): Promise<void> {
+    const isDone = (text: string) => isNotPaused(id, text) || this.#knowsNot(id, text);
+    await this.#run(op, 'resume', ['resume', id], { isDone });
+  }
+
+  /** What its program can do; asked anew after an update of it. Throws where it cannot be executed. */
+  features(): Promise<HandlerFeatures> {
+    return this.#probe.features();
+  }
+
+  /** The last answer to `features`; nothing is executed. */
+  get knownFeatures(): HandlerFeatures | undefined {
+    return this.#probe.known;
+  }
+
+  async #run(
+    op: Operation,
+    stage: string,
+    verb: string[],
+    { isDone, input }: { isDone?: (text: string) => boolean; input?: string } = {},
+  ): Promise<Output> {
+    const request = { argv: this.command(...verb), env: PROGRAM_ENV, limit: 64 << 10 };
+    const output = await ended<Output>((run) =>
+      op.deadline(`runtime ${stage}`, this.#timeout, (signal) =>
+        run(this.#processes.run({ ...request, ...(input === undefined ? {} : { input }) }, signal)),
+      ),
+    );
+    const text = words(output.stderr);
+    if (output.status.code !== 0 && !isDone?.(text)) {
+      throw new CrispError(
+        'RuntimeFailed',
+        `${basename(this.#program.path)} ${stage}: ${text || endText(output.status)}`,
+      );
+    }
+    return output;
+  }
+}
+
+/** What processes may hold when they are dumped, and so again when they are restored. */
+export const CRIU_FLAGS = ['--file-locks', '--tcp-established', '--ext-unix-sk'] as const;
+
+const words = (stderr: Buffer): string => runtimeWords(stderr.toString('utf8'));
+
+const ESCAPES: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r' };
+
+/** What a runtime's standard error says, without the dress of its log lines: runc's errors are `level=error msg="…"`. */
+export function runtimeWords(stderr: string): string {
+  const errors = [...stderr.matchAll(/level=(?:error|fatal) msg="((?:[^"\\]|\\.)*)"/g)].map(([, text = '']) =>
+    text.replaceAll(/\\(.)/g, (_, letter: string) => ESCAPES[letter] ?? letter),
+  );
+  return (errors.length > 0 ? errors.join('; ') : stderr.trim()).slice(0, 2000);
+}
+
+/** The errors in a runtime's JSON log, one object a line; empty where it has logged none. */
+export function loggedErrors(log: string): string {
+  const messages: string[] = [];
+  for (const line of log.split('\n')) {
+    try {
+      const { level, msg } = JSON.parse(line) as { level?: unknown; msg?: unknown };
+      if (level === 'error' || level === 'fatal') messages.push(String(msg));
+    } catch {
+      // Half a line, or nothing.
+    }
+  }
+  return messages.join('; ').slice(0, 2000);
+}
+
+/** The table of handlers: which runtime a pod's handler name stands for. */
+export class Handlers {
+  readonly #byName = new Map<string, OciRuntime>();
+  readonly defaultName: string;
+  readonly #state: string;
+
+  private constructor(runtimes: Iterable<OciRuntime>, defaultName: string, state: string) {
+    this.#state = state;
+    for (const runtime of runtimes) this.#byName.set(runtime.handler, runtime);
+    this.defaultName = defaultName;
+  }
+
+  /** Names other than the empty one, which stands for the default. */
+  get names(): string[] {
+    return [...this.#byName.keys()];
+  }
+
+  /** The runtime of a handler; throws NotFound naming those that exist. */
+  get(name: string): OciRuntime {
+    const runtime = this.#byName.get(name === '' ? this.defaultName : name);
+    if (runtime) return runtime;
+    throw new CrispError('NotFound', `runtime handler ${JSON.stringify(name)} is not configured`, {
+      hint: `configured are: ${this.names.join(', ') || 'none'}; add it under [runtime.handlers]`,
+    });
+  }
+
+  /** Throws NotFound for an unknown handler, FailedPrecondition where its pods cannot have a user namespace. */
+  async checkUserNamespace(name: string): Promise<void> {
+    const runtime = this.get(name);
+    needIdMaps(runtime.handler, await runtime.features());
+    await needPassable(this.#state);
+  }
+
+  /**
+   * Builds the table and picks the default: the configured one, else the first handler whose runtime can run a
+   * container here. crun refuses a hybrid cgroup mount (v1 with cgroup2 beside it), so it is passed over there.
+   */
+  static async open(
+    options: RuntimeOptions,
+    processes: Processes,
+    hybridCgroups: boolean,
+    log: Log,
+  ): Promise<Handlers> {
+    const runtimes = Object.entries(options.handlers).map(
+      ([name, handler]) =>
+        new OciRuntime(name, handler, `${options.state}/oci/${name}`, processes, options.timeouts.runtime),
+    );
+    const probes = await Promise.allSettled(runtimes.map((runtime) => runtime.features()));
+    const working: string[] = [];
+    for (const [index, { handler, isCrun }] of runtimes.entries()) {
+      const probe = probes[index];
+      if (probe?.status !== 'fulfilled') {
+        log.warn({ handler, error: describeError(probe?.reason) }, 'runtime cannot be executed');
+        continue;
+      }
+      const usable = !(isCrun && hybridCgroups);
+      if (usable) working.push(handler);
+      log.info({ handler, ...probe.value, usable }, usable ? 'runtime found' : 'crun refuses hybrid cgroups');
+    }
+    const defaultName = options.defaultHandler || working[0] || runtimes[0]?.handler || '';
+    log.info({ default: defaultName, working }, 'default runtime handler');
+    return new Handlers(runtimes, defaultName, options.state);
+  }
+}

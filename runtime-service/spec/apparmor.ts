@@ -1,0 +1,147 @@
+/**
+ * AppArmor profiles of containers. RuntimeDefault, and nothing asked for, is crisp's own profile, which is loaded when
+ * the first container needs it; a named one is the operator's, and must be loaded already.
+ */
+import { readFileSync } from 'node:fs';
+import { CrispError, errnoOf } from '#core/errors.ts';
+import type { Log } from '#core/operation.ts';
+import type { Processes } from '#linux/ports/kernel.ts';
+import type { SecurityContext } from '../config.ts';
+import { findProgram, PROGRAM_ENV } from '../oci-runtime/programs.ts';
+
+export const DEFAULT_PROFILE = 'crisp-default';
+const ENABLED = '/sys/module/apparmor/parameters/enabled';
+const LOADED = '/sys/kernel/security/apparmor/profiles';
+const PARSER = 'apparmor_parser';
+
+/** What the OCI spec is to name. */
+export interface AppArmorProfiles {
+  /**
+   * undefined: none, and always so for a privileged container, whatever it asks. Throws FailedPrecondition for a named
+   * profile that is not loaded, and where the default one is asked for and cannot be had.
+   */
+  profileOf(security: SecurityContext): Promise<string | undefined>;
+}
+
+/**
+ * The usual bounds of a container: files, network and capabilities are for other means to limit; what reaches past the
+ * container is not: kernel settings outside of the namespaces, mounts, raw memory, processes under another profile.
+ */
+export const defaultProfile = (name: string): string => `
+profile ${name} flags=(attach_disconnected,mediate_deleted) {
+  capability,
+  network,
+  file,
+  umount,
+  signal (receive) peer=unconfined,
+  signal (receive) peer=/usr/{bin,sbin}/{crun,runc},
+  signal (receive) peer={crun,runc},
+  signal (send, receive) peer=${name},
+  ptrace (read, trace, readby, tracedby) peer=${name},
+  deny mount,
+  deny /proc/* w,
+  deny /proc/{acpi,asound,bus,driver,fs,irq,scsi,tty}/** wklx,
+  deny /proc/sys/[^kn]** w,
+  deny /proc/sys/kernel/{?,??,[^s][^h][^m]**} w,
+  deny /proc/sysrq-trigger rwklx,
+  deny /proc/{kcore,kmem,mem} rwklx,
+  deny /sys/[^f]*/** wklx,
+  deny /sys/f[^s]*/** wklx,
+  deny /sys/fs/[^c]*/** wklx,
+  deny /sys/fs/c[^g]*/** wklx,
+  deny /sys/fs/cg[^r]*/** wklx,
+  deny /sys/firmware/** rwklx,
+  deny /sys/devices/virtual/powercap/** rwklx,
+  deny /sys/kernel/security/** rwklx,
+}
+`;
+
+const LIMIT_MS = 20_000;
+
+export class AppArmor implements AppArmorProfiles {
+  readonly #processes: Processes;
+  readonly #log: Log;
+  #loading: Promise<boolean> | undefined;
+
+  constructor(processes: Processes, log: Log) {
+    this.#processes = processes;
+    this.#log = log;
+  }
+
+  async profileOf({ apparmor, privileged }: SecurityContext): Promise<string | undefined> {
+    if (privileged) return undefined;
+    const enabled = isEnabled();
+    if (apparmor?.type === 'Localhost') return this.#named(apparmor.localhostRef, enabled);
+    if (!enabled) return undefined;
+    if (apparmor?.type === 'Unconfined') return 'unconfined';
+    if (await this.#loadDefault()) return DEFAULT_PROFILE;
+    if (apparmor === undefined) return undefined;
+    throw new CrispError('FailedPrecondition', `AppArmor profile ${DEFAULT_PROFILE} could not be loaded`, {
+      hint: `install ${PARSER}, and see the log of the daemon`,
+    });
+  }
+
+  #named(name: string, enabled: boolean): string {
+    if (!enabled) {
+      throw new CrispError(
+        'FailedPrecondition',
+        `AppArmor profile ${name} is asked for, but the kernel has no AppArmor`,
+        { hint: 'run the pod on a node with AppArmor, or drop the profile' },
+      );
+    }
+    if (name === 'unconfined' || loadedProfiles()?.has(name) !== false) return name;
+    throw new CrispError('FailedPrecondition', `AppArmor profile ${JSON.stringify(name)} is not loaded`, {
+      hint: `load it on this node: ${PARSER} -r FILE`,
+    });
+  }
+
+  /** Whether it is there. One that somebody unloaded is loaded again; a failure is said and tried again. */
+  async #loadDefault(): Promise<boolean> {
+    if (loadedProfiles()?.has(DEFAULT_PROFILE)) return true;
+    this.#loading ??= this.#load().finally(() => {
+      this.#loading = undefined;
+    });
+    return this.#loading;
+  }
+
+  async #load(): Promise<boolean> {
+    try {
+      const argv = [findProgram(PARSER), '-Kr'];
+      const request = { argv, env: PROGRAM_ENV, input: defaultProfile(DEFAULT_PROFILE), limit: 4096 };
+      const { status, stderr } = await this.#processes.run(request, AbortSignal.timeout(LIMIT_MS));
+      if (status.code === 0) return true;
+      this.#log.warn(
+        { profile: DEFAULT_PROFILE, said: stderr.toString('utf8') },
+        'the AppArmor profile is refused',
+      );
+    } catch (error) {
+      this.#log.warn(
+        { profile: DEFAULT_PROFILE, error: String(error) },
+        'no AppArmor profile for containers',
+      );
+    }
+    return false;
+  }
+}
+
+function isEnabled(): boolean {
+  try {
+    return readFileSync(ENABLED, 'utf8').startsWith('Y');
+  } catch {
+    return false;
+  }
+}
+
+/** Names by the kernel's own list; undefined where it cannot be seen (securityfs is not mounted). */
+function loadedProfiles(): Set<string> | undefined {
+  try {
+    return profileNames(readFileSync(LOADED, 'utf8'));
+  } catch (error) {
+    if (['ENOENT', 'EACCES', 'EPERM'].includes(errnoOf(error) ?? '')) return undefined;
+    throw error;
+  }
+}
+
+/** Each line is `NAME (MODE)`; a name may hold blanks. */
+export const profileNames = (list: string): Set<string> =>
+  new Set(list.split('\n').flatMap((line) => /^(.+) \([a-z]+\)$/.exec(line)?.[1] ?? []));
