@@ -5,10 +5,10 @@ import type { Files } from '#linux/ports/kernel.ts';
 import { CrispError, describeError, errnoOf } from './errors.ts';
 import { encode } from './json-record.ts';
 import { withDeadline } from './operation.ts';
-import type { RecentRecords } from './recent-records.ts';
 import { NewerRecord, parseRecord, type RecordFormat, type Versioned } from './record-format.ts';
 import { RecordWriter } from './record-writer.ts';
 import { keepUnreadable } from './unreadable-records.ts';
+import type { VolatileCopies } from './volatile-copies.ts';
 
 export type { Versioned } from './record-format.ts';
 
@@ -17,10 +17,10 @@ export interface RecordStoreOptions<R extends Versioned> extends RecordFormat<R>
   readonly directory: string;
   readonly files: Files;
   /** Where changes that need not outlive a power cut are written first; without it all are written to the disk. */
-  readonly recent?: RecentRecords;
-  /** Told when the disk refuses what is in `recent`; it is tried again. */
+  readonly volatile?: VolatileCopies;
+  /** Told when the disk refuses what is in `volatile`; it is tried again. */
   readonly onLate?: (key: string, error: unknown) => void;
-  /** Told when `recent` refuses copies, once while it goes on: each change is then a write to the disk. */
+  /** Told when `volatile` refuses copies, once while it goes on: each change is then a write to the disk. */
   readonly onRefused?: (error: unknown) => void;
 }
 
@@ -59,7 +59,7 @@ const ROOM = 64n << 10n;
  * `<key>.removing`: that is its intent, it works on a full disk, and what it leaves is swept at the next start. Values of
  * type bigint are written as `{"$bigint": "…"}`, so that nanoseconds survive.
  *
- * With `recent` a change that is not durable is committed by a copy there, and brought to the disk behind the caller.
+ * With `volatile` a change that is not durable is committed by a copy there, and brought to the disk behind the caller.
  * The copy, where there is one, is never older than the disk's record (see RecordWriter).
  */
 export class RecordStore<R extends Versioned> {
@@ -76,7 +76,7 @@ export class RecordStore<R extends Versioned> {
       put: (key, text, durable) => this.#put(key, text, durable),
       sync: (key) => this.#sync(key),
       read: (key) => this.#text(key),
-      recent: options.recent,
+      volatile: options.volatile,
       onLate: (key, error) => options.onLate?.(key, error),
       onRefused: (error) => options.onRefused?.(error),
     });
@@ -93,7 +93,7 @@ export class RecordStore<R extends Versioned> {
     const records = new Map<string, R>();
     const broken: BrokenRecord[] = [];
     const removing: string[] = [];
-    const copies = new Set(this.#options.recent?.open());
+    const copies = new Set(this.#options.volatile?.open());
     for (const key of await readdir(this.#options.directory)) {
       if (key.endsWith(REMOVING)) {
         removing.push(key.slice(0, -REMOVING.length));
@@ -113,13 +113,13 @@ export class RecordStore<R extends Versioned> {
       }
     }
     const kept = new Set([...removing, ...broken.flatMap(({ key, isPassing }) => (isPassing ? [key] : []))]);
-    for (const key of copies) if (!this.#keys.has(key) && !kept.has(key)) this.#options.recent?.remove(key);
+    for (const key of copies) if (!this.#keys.has(key) && !kept.has(key)) this.#options.volatile?.remove(key);
     return { records, broken, removing };
   }
 
   /** What the copy says, which is then brought to the disk; where there is none, or no record in it, the disk. */
   #latest(key: string, copies: ReadonlySet<string>): R {
-    const text = copies.has(key) ? this.#options.recent?.read(key) : undefined;
+    const text = copies.has(key) ? this.#options.volatile?.read(key) : undefined;
     if (text !== undefined) {
       try {
         const record = this.#parse(text, key);
@@ -127,7 +127,7 @@ export class RecordStore<R extends Versioned> {
         return record;
       } catch (error) {
         if (error instanceof NewerRecord) throw error;
-        this.#options.recent?.remove(key);
+        this.#options.volatile?.remove(key);
       }
     }
     return this.#read(key);
@@ -145,31 +145,31 @@ export class RecordStore<R extends Versioned> {
 
   /** Makes the object's directory where it is missing, then its record, as `write` does. Throws where the disk is full. */
   async create(key: string, record: R, { durable }: { durable: boolean }): Promise<void> {
-    if (!durable && this.#options.recent) {
+    if (!durable && this.#options.volatile) {
       await this.#needRoom();
-      return this.announce(key, record);
+      return this.createVolatile(key, record);
     }
     await this.#options.files.makeDirectory(this.directory(key), 0o700);
     await this.#writer.through(key, encode(record), durable);
     this.#keys.add(key);
   }
 
-  /** Makes the object as `create` does, but only for the rest of this boot: `settle` is due. */
-  async announce(key: string, record: R): Promise<void> {
-    if (!this.#options.recent) return this.create(key, record, { durable: false });
+  /** Makes the object as `create` does, but only for the rest of this boot: `persist` is due. */
+  async createVolatile(key: string, record: R): Promise<void> {
+    if (!this.#options.volatile) return this.create(key, record, { durable: false });
     await this.#options.files.makeDirectory(this.directory(key), 0o700);
     await this.#writer.quick(key, encode(record));
     this.#keys.add(key);
   }
 
-  /** An announced object is to stay. `durable`: it outlives a power cut, as it is now; else the disk has room for it. */
-  settle(key: string, { durable }: { durable: boolean }): Promise<void> {
-    return durable || !this.#options.recent ? this.#writer.settle(key) : this.#needRoom();
+  /** An object of `createVolatile` is to stay. `durable`: it outlives a power cut, as it is now; else the disk has room for it. */
+  persist(key: string, { durable }: { durable: boolean }): Promise<void> {
+    return durable || !this.#options.volatile ? this.#writer.persist(key) : this.#needRoom();
   }
 
   /** Replaces the record: `durable` on the disk, else by a copy that is brought there behind. A refusal changes nothing. */
   async write(key: string, record: R, { durable }: { durable: boolean }): Promise<void> {
-    const isQuick = !durable && this.#options.recent && this.#keys.has(key);
+    const isQuick = !durable && this.#options.volatile && this.#keys.has(key);
     const text = encode(record);
     await (isQuick ? this.#writer.quick(key, text) : this.#writer.through(key, text, durable));
   }
@@ -210,14 +210,14 @@ export class RecordStore<R extends Versioned> {
     await withDeadline('write records', limitMs, new AbortController().signal, () => this.#writer.flush());
   }
 
-  /** Removes the object: `retire`, then `discard` in the caller's time. */
+  /** Removes the object: `markRemoved`, then `purge` in the caller's time. */
   async remove(key: string): Promise<void> {
-    await this.retire(key);
-    await this.discard(key);
+    await this.markRemoved(key);
+    await this.purge(key);
   }
 
   /** The committing step of a removal, a rename: the object is gone, its files are still there. NotFound is success. */
-  retire(key: string): Promise<void> {
+  markRemoved(key: string): Promise<void> {
     return this.#writer.inTurn(key, async () => {
       await this.#rename(this.directory(key), `${this.directory(key)}${REMOVING}`);
       this.#keys.delete(key);
@@ -238,17 +238,17 @@ export class RecordStore<R extends Versioned> {
     }
   }
 
-  /** Deletes the files of a retired object. A missing one is success. */
-  discard(key: string): Promise<void> {
+  /** Deletes the files of a removed object. A missing one is success. */
+  purge(key: string): Promise<void> {
     return this.#writer.inTurn(key, async () => {
       await this.#options.files.removeTree(`${this.directory(key)}${REMOVING}`);
-      if (!this.#keys.has(key)) this.#options.recent?.remove(key);
+      if (!this.#keys.has(key)) this.#options.volatile?.remove(key);
     });
   }
 
-  /** The record of a retired object; undefined where it cannot be read. */
-  async retired(key: string): Promise<R | undefined> {
-    const text = this.#keys.has(key) ? undefined : this.#options.recent?.read(key);
+  /** The record of a removed object; undefined where it cannot be read. */
+  async removed(key: string): Promise<R | undefined> {
+    const text = this.#keys.has(key) ? undefined : this.#options.volatile?.read(key);
     try {
       return text === undefined ? this.#read(key, `${key}${REMOVING}`) : this.#parse(text, key);
     } catch {
@@ -258,11 +258,11 @@ export class RecordStore<R extends Versioned> {
 
   /** Deletes the files of removals that were cut short. */
   async sweep(keys: readonly string[]): Promise<void> {
-    for (const key of keys) await this.discard(key);
+    for (const key of keys) await this.purge(key);
   }
 
   /**
-   * Takes what stands in the place of a record, of a retired object's too, out of the way: where it is kept to be looked
+   * Takes what stands in the place of a record, of a removed object's too, out of the way: where it is kept to be looked
    * at, or undefined where there is nothing.
    */
   keepUnreadable(key: string): Promise<string | undefined> {

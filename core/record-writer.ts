@@ -1,5 +1,5 @@
-import type { RecentRecords } from './recent-records.ts';
 import { KeyedQueue } from './single-flight.ts';
+import type { VolatileCopies } from './volatile-copies.ts';
 import { WriteBehind } from './write-behind.ts';
 
 /** Refusals of copies that follow each other within this time are one. */
@@ -12,10 +12,10 @@ export interface RecordWriterOptions {
   readonly sync: (key: string) => Promise<void>;
   /** What the disk says. */
   readonly read: (key: string) => string;
-  readonly recent: RecentRecords | undefined;
-  /** Told when the disk refuses what is in `recent`; it is tried again. */
+  readonly volatile: VolatileCopies | undefined;
+  /** Told when the disk refuses what is in `volatile`; it is tried again. */
   readonly onLate: (key: string, error: unknown) => void;
-  /** Told when `recent` refuses a copy, once while it goes on; the change goes to the disk. */
+  /** Told when `volatile` refuses a copy, once while it goes on; the change goes to the disk. */
   readonly onRefused: (error: unknown) => void;
 }
 
@@ -29,7 +29,7 @@ interface Change {
  * The writes of one store. All that touches the disk for a key passes through that key's queue, and what was asked for
  * later is never replaced by what was asked for before, however long the disk takes.
  *
- * A copy in `recent` counts for more than the disk, so it must never be older than the disk's record: a durable change
+ * A copy in `volatile` counts for more than the disk, so it must never be older than the disk's record: a durable change
  * that finds a copy replaces it first. Where the copies' file system refuses (it is full), what the copy says is brought
  * to the disk, the copy goes, and only then the change follows: a crash in between finds one of the two.
  */
@@ -68,7 +68,7 @@ export class RecordWriter {
   }
 
   /** Brings to the disk what is recorded now, so that it outlives a power cut. */
-  settle(key: string): Promise<void> {
+  persist(key: string): Promise<void> {
     const { order } = this.#next('');
     return this.#queue.run(key, async () => {
       const copy = this.#copies.get(key);
@@ -101,9 +101,9 @@ export class RecordWriter {
 
   /** Whether the copy is written; an older one stays where it is not. */
   #copy(key: string, change: Change): boolean {
-    const { recent, onRefused } = this.#options;
+    const { volatile, onRefused } = this.#options;
     try {
-      recent?.write(key, change.text);
+      volatile?.write(key, change.text);
     } catch (error) {
       const now = performance.now();
       if (now >= this.#silentUntil) onRefused(error);
@@ -118,7 +118,7 @@ export class RecordWriter {
   #drop(key: string, copy: Change): void {
     if (this.#copies.get(key) !== copy) return; // a newer one has come
     try {
-      this.#options.recent?.remove(key);
+      this.#options.volatile?.remove(key);
     } catch (error) {
       this.#options.onLate(key, error);
       this.#behind.again(key);

@@ -30,9 +30,9 @@ import { registerGauges } from './gauges.ts';
 import { handlerFacts } from './handler-facts.ts';
 import { Health } from './health.ts';
 import { IdMapping } from './id-mapping.ts';
+import { IdleTrimmer } from './idle-trimmer.ts';
 import { ServiceManager } from './notify.ts';
 import { imageOptions, pauseProgram, podOptions, runtimeOptions } from './options.ts';
-import { Rest } from './rest.ts';
 import { clearSocket } from './socket.ts';
 import { streamingOptions } from './streaming-options.ts';
 
@@ -81,7 +81,7 @@ async function run(given: Config, log: DaemonLog): Promise<number> {
   await clearSocket(config.adminSocket);
 
   const metrics = new Metrics({ version: version() });
-  using rest = new Rest(releaseMemory, log);
+  using rest = new IdleTrimmer(releaseMemory, log);
   await using tracing = await openTracing(config, log);
   const seen = observer(metrics, rest, tracing);
   const sessions = streamingOptions(config, log, seen); // what it refuses is refused before anything runs
@@ -238,7 +238,7 @@ const criServices = (
   },
 });
 
-const observer = (metrics: Metrics, rest: Rest, tracing: Tracing | undefined): CallObserver => ({
+const observer = (metrics: Metrics, rest: IdleTrimmer, tracing: Tracing | undefined): CallObserver => ({
   operation: (name, seconds, code) => {
     metrics.operation(name, seconds * 1000, code);
     rest.ended(name);

@@ -47,7 +47,7 @@ const builtPauseProgram = fileURLToPath(new URL('./shim/build/pause', import.met
  */
 export async function openKernel(options: KernelOptions = {}): Promise<Kernel> {
   checkLibrary();
-  await bearThreads();
+  await warmUpThreadPool();
   const watches = new ProcessWatches(readBootId());
   const program = new SealedProgram(
     'crisp-pause',
@@ -77,7 +77,7 @@ export async function openKernel(options: KernelOptions = {}): Promise<Kernel> {
  * The threads of libuv's pool are born with the first work given to them, into the namespaces of whichever thread gives
  * it, and stay there. So the first work is given here, by the main thread: to node:fs and to koffi.
  */
-async function bearThreads(): Promise<void> {
+async function warmUpThreadPool(): Promise<void> {
   await naming('look at /', () => stat('/'));
   await asynchronous(umount2, '', 0);
 }

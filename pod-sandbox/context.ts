@@ -21,7 +21,7 @@ export interface Context {
   readonly cni: Cni;
   readonly ranges: PodRangesOptions;
   /** auto: natively where the configuration allows it. */
-  readonly networkWay: 'auto' | 'exec';
+  readonly cniMode: 'auto' | 'exec';
   readonly containers: ContainersOfPod;
   readonly handlers: RuntimeHandlers;
   readonly watches: Watches;

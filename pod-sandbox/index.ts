@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { CrispError } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
-import { RecentRecords } from '#core/recent-records.ts';
+import { VolatileCopies } from '#core/volatile-copies.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
 import { openCgroupDriver } from './cgroup/cgroupfs.ts';
 import type { PodCgroup } from './cgroup/driver.ts';
@@ -22,7 +22,7 @@ import type { SandboxRecord } from './sandbox.ts';
 import { Sandboxes } from './sandboxes.ts';
 import { PodService } from './service.ts';
 
-export type { GroupUsage, LinkUsage, PressurePair } from '#linux/ports/stats.ts';
+export type { CgroupStats, LinkStats, PressurePair } from '#linux/ports/stats.ts';
 export type { CgroupDriverName } from './cgroup/driver.ts';
 export * from './config.ts';
 export type { SandboxLimits } from './lifecycle/update.ts';
@@ -50,8 +50,8 @@ export async function openPodSandboxes(
 ): Promise<PodSandboxes> {
   const { network } = options;
   const deadlines = { ...defaultDeadlines, ...options.deadlines };
-  const recent = new RecentRecords(join(options.state, 'records/sandboxes'), kernel.processes.bootId);
-  const sandboxes = new Sandboxes(options.root, kernel.files, log, recent);
+  const volatile = new VolatileCopies(join(options.state, 'records/sandboxes'), kernel.processes.bootId);
+  const sandboxes = new Sandboxes(options.root, kernel.files, log, volatile);
   const cgroups = openCgroupDriver(
     {
       driver: options.cgroupDriver,
@@ -77,7 +77,7 @@ export async function openPodSandboxes(
     networks: new ConfDirectory(network.confDir, log, kernel.inotify, network.name),
     leaks: sandboxLeaks(undoing, options.root),
     ranges: { confDir: network.confDir, template: network.template ?? '' },
-    networkWay: network.native ?? 'exec',
+    cniMode: network.native ?? 'exec',
     containers: ports.containers,
     handlers: ports.handlers,
     watches: new Watches(kernel.namespaces, log, (id) => service.ended(id)),

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { describeError } from '#core/errors.ts';
 import { isFullId, type SandboxId } from '#core/ids.ts';
 import type { Log } from '#core/operation.ts';
-import type { RecentRecords } from '#core/recent-records.ts';
 import { type BrokenRecord, RecordStore } from '#core/record-store.ts';
+import type { VolatileCopies } from '#core/volatile-copies.ts';
 import type { Files } from '#linux/ports/kernel.ts';
 import {
   checkRecord,
@@ -29,15 +29,15 @@ export class Sandboxes {
   readonly #byName = new Map<string, SandboxId>();
   readonly #listeners = new Set<ChangeListener>();
 
-  /** `recent`: see RecordStore. */
-  constructor(root: string, files: Files, log: Log, recent?: RecentRecords) {
+  /** `volatile`: see RecordStore. */
+  constructor(root: string, files: Files, log: Log, volatile?: VolatileCopies) {
     this.#log = log;
     this.#store = new RecordStore<SandboxRecord>({
       directory: join(root, 'sandboxes'),
       version: RECORD_VERSION,
       check: checkRecord,
       files,
-      ...(recent ? { recent } : {}),
+      ...(volatile ? { volatile } : {}),
       onLate: (sandbox, error) =>
         log.warn({ sandbox, error: describeError(error) }, 'the disk refuses a record; it is tried again'),
       onRefused: (error) =>
@@ -77,7 +77,7 @@ export class Sandboxes {
 
   /** Lists a sandbox again, by a record in the place of one that cannot be read. */
   async takeUp(record: SandboxRecord): Promise<void> {
-    await this.#store.announce(record.id, record);
+    await this.#store.createVolatile(record.id, record);
     this.#byId.set(record.id, record);
     this.#claim(record);
   }
@@ -103,16 +103,16 @@ export class Sandboxes {
     return matches.length === 1 ? matches[0] : undefined;
   }
 
-  /** The first write of a sandbox, for this boot; `settle` makes it last. */
+  /** The first write of a sandbox, for this boot; `persist` makes it last. */
   async create(record: SandboxRecord): Promise<void> {
-    await this.#store.announce(record.id, record);
+    await this.#store.createVolatile(record.id, record);
     this.#byName.set(nameKey(record.config), record.id);
     this.#publish(record, 'created');
   }
 
   /** Brings the sandbox to the disk as it is recorded now; `durable`: so that it outlives a power cut. */
-  settle(id: SandboxId, options: { durable: boolean }): Promise<void> {
-    return this.#store.settle(id, options);
+  persist(id: SandboxId, options: { durable: boolean }): Promise<void> {
+    return this.#store.persist(id, options);
   }
 
   /** Writes, then publishes. */

@@ -1,7 +1,7 @@
 /** What pods use as a whole: their cgroups, their links as the pause process sees them, how many processes they have. */
 import type { SandboxId } from '#core/ids.ts';
 import { Rates } from '#core/rate.ts';
-import type { GroupUsage, LinkUsage, UsageDetail } from '#linux/ports/stats.ts';
+import type { CgroupStats, LinkStats, UsageDetail } from '#linux/ports/stats.ts';
 import type { Context } from './context.ts';
 import type { Sandbox } from './pod-sandboxes.ts';
 import type { SandboxRecord } from './sandbox.ts';
@@ -11,11 +11,11 @@ import { sandboxView } from './views.ts';
 export interface SandboxUsage {
   readonly sandbox: Sandbox;
   /** Sums over the pod's cgroup; undefined where it has none of its own, or it is gone. */
-  readonly group: GroupUsage | undefined;
+  readonly group: CgroupStats | undefined;
   /** Mean CPU since the look before, in billionths of a core; undefined at the first look. */
   readonly nanoCores: bigint | undefined;
   /** The pod's links without loopback, that of its address first; none on the node's network. */
-  readonly links: readonly LinkUsage[];
+  readonly links: readonly LinkStats[];
   /** Of the containers, and the pause process; monitors do not count. */
   readonly processes: number;
   /** When it was read; nanoseconds since the epoch. */
@@ -66,7 +66,7 @@ export class Stats {
   async #groups(
     records: readonly SandboxRecord[],
     detail: UsageDetail,
-  ): Promise<Map<SandboxId, GroupUsage | undefined>> {
+  ): Promise<Map<SandboxId, CgroupStats | undefined>> {
     const own = records.filter(({ cgroup }) => cgroup.parent !== '/');
     const groups = await this.#context.kernel.usage.groups(
       own.map(({ cgroup }) => cgroup.parent),
@@ -75,7 +75,7 @@ export class Stats {
     return new Map(own.map(({ id }, index) => [id, groups[index]]));
   }
 
-  async #links(records: readonly SandboxRecord[]): Promise<Map<SandboxId, LinkUsage[]>> {
+  async #links(records: readonly SandboxRecord[]): Promise<Map<SandboxId, LinkStats[]>> {
     const networked = records.flatMap(({ id, process, attachment }) =>
       process && attachment ? [{ id, process, first: attachment.interfaceName }] : [],
     );

@@ -1,9 +1,9 @@
 import { CrispError, describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
 import type { Log } from '#core/operation.ts';
-import type { RecentRecords } from '#core/recent-records.ts';
 import { type Loaded, RecordStore } from '#core/record-store.ts';
 import { KeyedQueue } from '#core/single-flight.ts';
+import type { VolatileCopies } from '#core/volatile-copies.ts';
 import type { Files } from '#linux/ports/kernel.ts';
 import { type ContainerRecord, containerKey } from './container.ts';
 
@@ -25,14 +25,14 @@ export class Containers {
   readonly #listeners = new Set<ContainerChange>();
   readonly #log: Log;
 
-  /** `recent`: see RecordStore. */
-  constructor(directory: string, files: Files, log: Log, recent?: RecentRecords) {
+  /** `volatile`: see RecordStore. */
+  constructor(directory: string, files: Files, log: Log, volatile?: VolatileCopies) {
     this.#store = new RecordStore<ContainerRecord>({
       directory,
       version: 1,
       files,
       check: checkRecord,
-      ...(recent ? { recent } : {}),
+      ...(volatile ? { volatile } : {}),
       onLate: (container, error) =>
         log.warn({ container, error: String(error) }, 'the disk refuses a record; it is tried again'),
       onRefused: (error) =>
@@ -133,13 +133,13 @@ export class Containers {
 
   /** Removes the record and its directory; the name is free afterwards. */
   async remove(record: ContainerRecord): Promise<void> {
-    await this.retire(record);
-    await this.discard(record.id);
+    await this.markRemoved(record);
+    await this.purge(record.id);
   }
 
-  /** The committing step of a removal: the name is free, the files are still there and `discard` is due. */
-  async retire(record: ContainerRecord): Promise<void> {
-    await this.#store.retire(record.id);
+  /** The committing step of a removal: the name is free, the files are still there and `purge` is due. */
+  async markRemoved(record: ContainerRecord): Promise<void> {
+    await this.#store.markRemoved(record.id);
     this.#byId.delete(record.id);
     const key = containerKey(record.sandboxId, record.metadata);
     if (this.#byKey.get(key) === record.id) this.#byKey.delete(key);
@@ -159,21 +159,21 @@ export class Containers {
     return loaded;
   }
 
-  /** Begins the removal of one whose record cannot be read: where that is kept, if there is one; `discard` is due. */
+  /** Begins the removal of one whose record cannot be read: where that is kept, if there is one; `purge` is due. */
   async retireUnreadable(id: ContainerId): Promise<string | undefined> {
     const kept = await this.#store.keepUnreadable(id);
-    await this.#store.retire(id);
+    await this.#store.markRemoved(id);
     return kept;
   }
 
   /** Deletes the files of a retired container. */
-  discard(id: ContainerId): Promise<void> {
-    return this.#store.discard(id);
+  purge(id: ContainerId): Promise<void> {
+    return this.#store.purge(id);
   }
 
   /** The record of a retired container; undefined where it cannot be read. */
-  retired(key: string): Promise<ContainerRecord | undefined> {
-    return this.#store.retired(key);
+  removed(key: string): Promise<ContainerRecord | undefined> {
+    return this.#store.removed(key);
   }
 
   /** What the disk does not say yet is written, if it takes it. */

@@ -10,7 +10,7 @@ import type { Containers } from './containers.ts';
 import type { Attachments } from './exec/attachments.ts';
 import type { ExecJobs } from './exec/exec-jobs.ts';
 import type { OciHooks } from './hooks/oci-hooks.ts';
-import type { FirstSteps } from './lifecycle/exec-barrier.ts';
+import type { ExecBarrier } from './lifecycle/exec-barrier.ts';
 import type { OomKills } from './lifecycle/oom-kills.ts';
 import type { Handlers } from './oci-runtime/cli.ts';
 import type { RuntimeOptions } from './options.ts';
@@ -26,7 +26,7 @@ export interface Runtime {
   readonly leaks: Leaks<ContainerRecord>;
   readonly attachments: Attachments;
   readonly oomKills: OomKills;
-  readonly firstSteps: FirstSteps;
+  readonly firstSteps: ExecBarrier;
   readonly execJobs: ExecJobs;
   readonly handlers: Handlers;
   readonly host: SpecHost;
@@ -38,7 +38,7 @@ export interface Runtime {
 }
 
 /** A container's places outside its record; all under the state directory, gone after a reboot of the host. */
-export interface Places {
+export interface ContainerPaths {
   readonly bundle: string;
   readonly config: string;
   readonly rootfs: string;
@@ -49,7 +49,7 @@ export interface Places {
   readonly exitFile: string;
 }
 
-export function placesOf(options: RuntimeOptions, id: ContainerId): Places {
+export function pathsOf(options: RuntimeOptions, id: ContainerId): ContainerPaths {
   const bundle = `${options.state}/containers/${id}`;
   return {
     bundle,

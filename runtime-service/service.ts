@@ -4,8 +4,8 @@ import { CrispError, describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
 import type { Leak } from '#core/leaks.ts';
 import type { Log, Operation } from '#core/operation.ts';
-import { RecentRecords } from '#core/recent-records.ts';
 import { runEach } from '#core/steps.ts';
+import { VolatileCopies } from '#core/volatile-copies.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
 import type { UsageDetail } from '#linux/ports/stats.ts';
 import { CdiDevices } from './cdi/devices.ts';
@@ -23,9 +23,9 @@ import { checkExec, type ExecResult, execSync, runningContainer } from './exec/e
 import { readFiles, writeFiles } from './files/index.ts';
 import { OciHooks } from './hooks/oci-hooks.ts';
 import { readHost } from './host.ts';
-import { CleanUps } from './lifecycle/cleanup.ts';
+import { Cleanups } from './lifecycle/cleanup.ts';
 import { Creation } from './lifecycle/create.ts';
-import { FirstSteps } from './lifecycle/exec-barrier.ts';
+import { ExecBarrier } from './lifecycle/exec-barrier.ts';
 import { Exits } from './lifecycle/exits.ts';
 import { OomKills } from './lifecycle/oom-kills.ts';
 import { loadContainers, recoverContainers, type Unfinished } from './lifecycle/recover.ts';
@@ -37,7 +37,7 @@ import { updateResources } from './lifecycle/update.ts';
 import { keepUnitLimits } from './limits/unit-limits.ts';
 import { Logs } from './monitor/logs.ts';
 import type { Handlers } from './oci-runtime/cli.ts';
-import { passableBundles } from './oci-runtime/traversable.ts';
+import { makeBundlesTraversable } from './oci-runtime/traversable.ts';
 import type { RuntimeOptions } from './options.ts';
 import type { Images, Pods, RootFileSystems } from './ports.ts';
 import { type ContainerUsage, Stats, type StorageUsage } from './stats/stats.ts';
@@ -56,7 +56,7 @@ export class RuntimeService {
   readonly #removal: Removal;
   readonly #checkpoints: Checkpoints;
   readonly #exits: Exits;
-  readonly #cleanUps: CleanUps;
+  readonly #cleanups: Cleanups;
   readonly #stats: Stats;
   readonly #logs: Logs;
   readonly #unfinished: Unfinished;
@@ -68,10 +68,10 @@ export class RuntimeService {
     this.#creation = new Creation(runtime);
     this.#starting = new Starting(runtime);
     this.#stopping = new Stopping(runtime);
-    this.#cleanUps = new CleanUps(runtime, unfinished.removed);
-    this.#removal = new Removal(runtime, this.#stopping, this.#cleanUps);
+    this.#cleanups = new Cleanups(runtime, unfinished.removed);
+    this.#removal = new Removal(runtime, this.#stopping, this.#cleanups);
     this.#checkpoints = new Checkpoints(runtime);
-    this.#exits = new Exits(runtime, this.#cleanUps);
+    this.#exits = new Exits(runtime, this.#cleanups);
     this.#stats = new Stats(runtime);
     this.#logs = new Logs(runtime);
   }
@@ -84,10 +84,10 @@ export class RuntimeService {
     ports: RuntimePorts,
     log: Log,
   ): Promise<RuntimeService> {
-    await passableBundles(`${options.state}/containers`);
-    const recent = new RecentRecords(`${options.state}/records/containers`, kernel.processes.bootId);
-    const containers = new Containers(`${options.root}/containers`, kernel.files, log, recent);
-    const firstSteps = new FirstSteps(kernel.processes);
+    await makeBundlesTraversable(`${options.state}/containers`);
+    const volatile = new VolatileCopies(`${options.state}/records/containers`, kernel.processes.bootId);
+    const containers = new Containers(`${options.root}/containers`, kernel.files, log, volatile);
+    const firstSteps = new ExecBarrier(kernel.processes);
     containers.onChange((after, before) => {
       if (before && after?.state !== 'starting' && after?.state !== 'running') firstSteps.forget(before.id);
     });
@@ -117,7 +117,7 @@ export class RuntimeService {
     await runEach(op, {
       'watch exits': () => this.#exits.open(),
       'first figures': () => this.#stats.open(),
-      'finish what was left': () => recoverContainers(this.#runtime, this.#cleanUps, this.#unfinished, op),
+      'finish what was left': () => recoverContainers(this.#runtime, this.#cleanups, this.#unfinished, op),
       'retry leaks': () => this.#runtime.leaks.begin(),
       'restore limits': () => void this.#ends.push(keepUnitLimits(this.#runtime)),
     });
@@ -257,7 +257,7 @@ export class RuntimeService {
    */
   async removeAll(sandbox: SandboxId, op: Operation): Promise<void> {
     await this.#all(sandbox, 'removed', (record) => this.remove(record.id, op));
-    await op.stage('clean-ups', () => this.#cleanUps.settled(sandbox));
+    await op.stage('clean-ups', () => this.#cleanups.settled(sandbox));
   }
 
   async #all(
@@ -286,7 +286,7 @@ export class RuntimeService {
     await this.#stopping.close();
     await this.#starting.close();
     this.#exits.close();
-    await this.#cleanUps.close();
+    await this.#cleanups.close();
     await this.#runtime.execJobs.close();
     await this.#runtime.leaks.close();
     await this.#stats.close();

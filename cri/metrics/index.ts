@@ -1,6 +1,6 @@
 /** The table of metrics: descriptors and values come from the same rows. */
 import { type cri, fromBigInt } from '#api/cri/v1/index.ts';
-import type { LinkUsage } from '#pod-sandbox/index.ts';
+import type { LinkStats } from '#pod-sandbox/index.ts';
 import { processMetrics, specMetrics, storageMetrics } from './container.ts';
 import { cpuMetrics, deviceMetrics, hugePageMetrics, memoryMetrics, pressureMetrics } from './group.ts';
 import { BASE_KEYS, labelled, type Metric, type Sample } from './metric.ts';
@@ -20,7 +20,7 @@ const networkMetrics: readonly Metric[] = Object.entries(DIRECTIONS).flatMap(([w
       `container_network_${word}_${name}_total`,
       `Network: ${help} ${direction}.`,
       ['interface'],
-      ({ links }) => links.map((link: LinkUsage) => ({ labels: [link.name], value: link[direction][field] })),
+      ({ links }) => links.map((link: LinkStats) => ({ labels: [link.name], value: link[direction][field] })),
     ),
   ),
 );

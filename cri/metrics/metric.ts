@@ -1,14 +1,14 @@
 /** What a metric is: its descriptor, and how its values are found in a sample. Names and labels are cAdvisor's. */
 import { cri } from '#api/cri/v1/index.ts';
-import type { GroupUsage, LinkUsage } from '#pod-sandbox/index.ts';
+import type { CgroupStats, LinkStats } from '#pod-sandbox/index.ts';
 import type { ContainerUsage, StorageUsage } from '#runtime-service/index.ts';
 
 /** The figures of one container, or of a pod as a whole; what does not apply is undefined. */
 export interface Sample {
-  readonly group: GroupUsage | undefined;
+  readonly group: CgroupStats | undefined;
   readonly container: (ContainerUsage & { readonly storage: StorageUsage }) | undefined;
   /** Of a pod: its links. */
-  readonly links: readonly LinkUsage[];
+  readonly links: readonly LinkStats[];
   /** Seconds since the epoch. */
   readonly now: bigint;
 }

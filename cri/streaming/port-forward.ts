@@ -3,7 +3,7 @@ import type { Readable, Writable } from 'node:stream';
 import { describeError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { PodSandboxes } from '#pod-sandbox/index.ts';
-import { borrowedReads, writeBorrowed } from './borrowed-reads.ts';
+import { reusedBufferReads, writeReusedBuffer } from './read-buffer.ts';
 import type { StreamingSession } from './sessions.ts';
 
 export type PodPorts = Pick<PodSandboxes, 'connectPort'>;
@@ -38,8 +38,8 @@ export async function forward(
   const { port, input, output, end } = connection;
   input.pause();
   let socket: Socket | undefined;
-  const onread = borrowedReads((bytes) => {
-    const kept = writeBorrowed(output, bytes);
+  const onread = reusedBufferReads((bytes) => {
+    const kept = writeReusedBuffer(output, bytes);
     if (output.writableNeedDrain && output.writableLength > 0) {
       socket?.pause();
       output.once('drain', () => socket?.resume());

@@ -13,8 +13,8 @@ import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import { CrispError, describeError } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
-import { LendingSocket } from './borrowed-reads.ts';
 import { protocolOf, Refusal, transportOf } from './negotiation.ts';
+import { BufferedSocket } from './read-buffer.ts';
 import type { StreamingSession } from './sessions.ts';
 import { Tokens } from './tokens.ts';
 import { WebSocketUpgrades } from './websocket/upgrade.ts';
@@ -148,7 +148,7 @@ export class StreamingServer {
         socket.write(
           `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: ${protocol}\r\n\r\n`,
         );
-        this.#serve(session, { transport, stream: LendingSocket.of(socket), head, protocol });
+        this.#serve(session, { transport, stream: BufferedSocket.of(socket), head, protocol });
       } else {
         this.#webSockets.accept(request, socket, head, protocol, (webSocket) =>
           this.#serve(session, { transport, socket: webSocket, protocol }),

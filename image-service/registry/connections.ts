@@ -16,7 +16,7 @@ export interface ConnectionOptions {
   readonly insecureSkipVerify: boolean;
 }
 
-export interface HttpQuestion {
+export interface HttpRequestInit {
   readonly method?: 'GET' | 'POST';
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string;
@@ -30,10 +30,10 @@ export interface Response {
 }
 
 /** The other side has said nothing for too long. */
-export class Silence extends Error {
+export class IdleTimeoutError extends Error {
   readonly code: 'CONNECT_TIMEOUT' | 'HEAD_TIMEOUT' | 'BODY_TIMEOUT';
 
-  constructor(code: Silence['code']) {
+  constructor(code: IdleTimeoutError['code']) {
     super(code);
     this.code = code;
   }
@@ -56,10 +56,10 @@ export class Connections implements Disposable {
     });
   }
 
-  /** Asks and waits for the head. Rejects with Silence, an AbortError or an error of the socket. */
-  async ask(
+  /** Asks and waits for the head. Rejects with IdleTimeoutError, an AbortError or an error of the socket. */
+  async request(
     url: URL,
-    { method = 'GET', headers, body }: HttpQuestion,
+    { method = 'GET', headers, body }: HttpRequestInit,
     signal: AbortSignal,
   ): Promise<Response> {
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
@@ -69,9 +69,9 @@ export class Connections implements Disposable {
       ? tlsRequest(url, { ...common, agent: this.#tls })
       : plainRequest(url, { ...common, agent: this.#plain });
     let timer: NodeJS.Timeout | undefined;
-    const limit = (ms: number, code: Silence['code']) => {
+    const limit = (ms: number, code: IdleTimeoutError['code']) => {
       clearTimeout(timer);
-      timer = setTimeout(() => request.destroy(new Silence(code)), ms);
+      timer = setTimeout(() => request.destroy(new IdleTimeoutError(code)), ms);
     };
     const connected = () => limit(this.#options.noByteMs, 'HEAD_TIMEOUT');
     request.once('socket', (socket) => {
@@ -99,7 +99,7 @@ export class Connections implements Disposable {
 
 /** The time counts while the next piece is waited for, not while the reader is at work. */
 async function* piecesOf(message: IncomingMessage, noByteMs: number): AsyncGenerator<Buffer> {
-  const silent = () => message.destroy(new Silence('BODY_TIMEOUT'));
+  const silent = () => message.destroy(new IdleTimeoutError('BODY_TIMEOUT'));
   let timer = setTimeout(silent, noByteMs);
   try {
     for await (const piece of message as AsyncIterable<Buffer>) {

@@ -1,4 +1,4 @@
-import type { HttpQuestion, Response } from './connections.ts';
+import type { HttpRequestInit, Response } from './connections.ts';
 import type { Endpoint } from './endpoints.ts';
 import { failureElsewhere, failureOfConnection, failureOfStatus, RegistryFailure } from './failure.ts';
 
@@ -61,14 +61,14 @@ export async function get(endpoint: Endpoint, ask: HttpRequest, signal: AbortSig
 export async function exchange(
   endpoint: Endpoint,
   url: URL,
-  question: HttpQuestion,
+  question: HttpRequestInit,
   ask: Pick<HttpRequest, 'what' | 'noByteMs'>,
   signal: AbortSignal,
 ): Promise<Response> {
   try {
     // An encoded body would not have the digest that it is to have.
     const headers = { 'user-agent': 'crisp', 'accept-encoding': 'identity', ...question.headers };
-    return await endpoint.connections.ask(url, { ...question, headers }, signal);
+    return await endpoint.connections.request(url, { ...question, headers }, signal);
   } catch (error) {
     if (signal.aborted) throw signal.reason;
     throw failureOfConnection(error, ask.what, 0, ask.noByteMs);

@@ -2,10 +2,10 @@
 
 import type { CgroupVersion } from '../ports/kernel.ts';
 import type {
-  CpuFigures,
-  DeviceFigures,
-  GroupUsage,
-  MemoryFigures,
+  CgroupStats,
+  CpuStats,
+  DeviceStats,
+  MemoryStats,
   Pressure,
   PressurePair,
   UsageDetail,
@@ -71,7 +71,7 @@ export function parseGroup(
   texts: Texts,
   at: bigint,
   steady = at,
-): GroupUsage | undefined {
+): CgroupStats | undefined {
   const cpu = version === 1 ? cpuV1(texts) : cpuV2(texts);
   const memory = version === 1 ? memoryV1(texts) : memoryV2(texts);
   if (!cpu && !memory) return undefined;
@@ -108,7 +108,7 @@ function field(text: string | undefined, name: string): bigint | undefined {
   return number(text.slice(at + name.length + 1, end === -1 ? undefined : end));
 }
 
-function cpuV1(texts: Texts): CpuFigures | undefined {
+function cpuV1(texts: Texts): CpuStats | undefined {
   const usage = number(texts.get('cpuacct.usage'));
   if (usage === undefined) return undefined;
   const stat = texts.get('cpu.stat');
@@ -127,7 +127,7 @@ const microseconds = (text: string | undefined, name: string): bigint | undefine
   return value === undefined ? undefined : value * 1000n;
 };
 
-function cpuV2(texts: Texts): CpuFigures | undefined {
+function cpuV2(texts: Texts): CpuStats | undefined {
   const stat = texts.get('cpu.stat');
   const usage = microseconds(stat, 'usage_usec');
   if (usage === undefined) return undefined;
@@ -147,7 +147,7 @@ const limited = (value: bigint | undefined): bigint | undefined =>
   value !== undefined && value < UNLIMITED ? value : undefined;
 const less = (value: bigint, part: bigint): bigint => (value > part ? value - part : 0n);
 
-function memoryV1(texts: Texts): MemoryFigures | undefined {
+function memoryV1(texts: Texts): MemoryStats | undefined {
   const usage = number(texts.get('memory.usage_in_bytes'));
   const stat = texts.get('memory.stat');
   if (usage === undefined || stat === undefined) return undefined;
@@ -171,7 +171,7 @@ function memoryV1(texts: Texts): MemoryFigures | undefined {
   };
 }
 
-function memoryV2(texts: Texts): MemoryFigures | undefined {
+function memoryV2(texts: Texts): MemoryStats | undefined {
   const usage = number(texts.get('memory.current'));
   const stat = texts.get('memory.stat');
   if (usage === undefined || stat === undefined) return undefined;
@@ -211,7 +211,7 @@ export function parsePressure(text: string | undefined): PressurePair | undefine
 }
 
 /** Lines `8:0 Read 4096`; the last line is a total without a device. */
-function devicesV1(texts: Texts): DeviceFigures[] {
+function devicesV1(texts: Texts): DeviceStats[] {
   const counts = new Map<string, Record<'Read' | 'Write', [bytes: bigint, operations: bigint]>>();
   for (const [index, file] of ['io_service_bytes_recursive', 'io_serviced_recursive'].entries()) {
     const text = texts.get(`blkio.throttle.${file}`) ?? '';
@@ -231,7 +231,7 @@ function devicesV1(texts: Texts): DeviceFigures[] {
 }
 
 /** Lines `8:0 rbytes=1 wbytes=2 rios=3 wios=4 …`; a device without figures has a line without pairs. */
-function devicesV2(text = ''): DeviceFigures[] {
+function devicesV2(text = ''): DeviceStats[] {
   return [...text.matchAll(/^(\d+:\d+)( .*=.*)$/gm)].map(([, device = '', pairs = '']) => {
     const of = (name: string): bigint => BigInt(new RegExp(` ${name}=(\\d+)(?: |$)`).exec(pairs)?.[1] ?? '0');
     return {

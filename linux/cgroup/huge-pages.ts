@@ -1,7 +1,7 @@
 /** Huge pages of a group: sizes as the kernel names them in its control files, `2MB`. */
 import { readdirSync } from 'node:fs';
 import type { CgroupVersion } from '../ports/kernel.ts';
-import type { HugePageFigures } from '../ports/stats.ts';
+import type { HugePageStats } from '../ports/stats.ts';
 
 /** Of each size that this machine's kernel has, smallest first; they are set at its start. */
 export function hugePageSizes(): string[] {
@@ -31,10 +31,7 @@ export const hugePageFiles = (version: CgroupVersion, sizes: readonly string[]):
   sizes.flatMap((size) => FILES[version].map((file) => `hugetlb.${size}.${file}`));
 
 /** None where the controller is not there. */
-export function parseHugePages(
-  version: CgroupVersion,
-  texts: ReadonlyMap<string, string>,
-): HugePageFigures[] {
+export function parseHugePages(version: CgroupVersion, texts: ReadonlyMap<string, string>): HugePageStats[] {
   const [now, most] = FILES[version];
   return [...texts].flatMap(([name, text]) => {
     const [, pageSize, file] = /^hugetlb\.(\w+)\.(\w+)$/.exec(name) ?? [];

@@ -12,7 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** Nearer than any grace period: the lock is never let go of in between. */
 const AGAIN_MS = 4;
 
-export class CgroupMoves {
+export class TaskMigration {
   readonly #root: string;
   readonly #controller: string;
   #until = 0;

@@ -91,7 +91,7 @@ export function signalPids(pids: readonly number[], signal: number): void {
 }
 
 /** The daemon must not be told to kill itself by a wrong path. */
-export function refuseSuicide(path: string, pids: readonly number[]): void {
+export function refuseOwnCgroup(path: string, pids: readonly number[]): void {
   if (!pids.includes(process.pid)) return;
   throw new CrispError('FailedPrecondition', `cgroup ${path} holds the daemon itself (pid ${process.pid})`, {
     hint: 'start the daemon outside of the cgroups that it manages',

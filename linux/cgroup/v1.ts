@@ -9,7 +9,7 @@ import { CrispError, errnoOf } from '#core/errors.ts';
 import { fromNode } from '../libc/errno.ts';
 import type { Cgroups } from '../ports/kernel.ts';
 import type { CgroupLayout, Hierarchy } from './layout.ts';
-import { CgroupMoves } from './task-migration.ts';
+import { TaskMigration } from './task-migration.ts';
 import {
   groupsBelow,
   groupsNamed,
@@ -17,7 +17,7 @@ import {
   pauseBeforeRetry,
   pidsBelow,
   readControl,
-  refuseSuicide,
+  refuseOwnCgroup,
   removeGroup,
   safeFile,
   safeGroup,
@@ -42,7 +42,7 @@ export class CgroupsV1 implements Cgroups {
   readonly #unified: Hierarchy | undefined;
   /** The hierarchy that says which processes are in a group. */
   readonly #primary: Hierarchy;
-  readonly #moves: CgroupMoves;
+  readonly #moves: TaskMigration;
 
   constructor(layout: CgroupLayout) {
     this.#all = layout.hierarchies;
@@ -54,7 +54,7 @@ export class CgroupsV1 implements Cgroups {
     if (!primary)
       throw new CrispError('FailedPrecondition', 'no cgroup controller that crisp can use is mounted');
     this.#primary = primary;
-    this.#moves = new CgroupMoves(primary.root, primary.controllers[0] ?? '');
+    this.#moves = new TaskMigration(primary.root, primary.controllers[0] ?? '');
   }
 
   #of(controller: string): Hierarchy | undefined {
@@ -82,11 +82,11 @@ export class CgroupsV1 implements Cgroups {
     for (const { root } of there) await writeControl(join(root, path, 'cgroup.procs'), `${pid}`);
   }
 
-  expectMoves(forMs: number): void {
+  expectTaskMigration(forMs: number): void {
     this.#moves.expect(forMs);
   }
 
-  entrance(path: string): string[] {
+  joinFiles(path: string): string[] {
     safeGroup(path);
     return this.#used.map(({ root }) => join(root, path, 'tasks'));
   }
@@ -100,7 +100,7 @@ export class CgroupsV1 implements Cgroups {
     for (let attempt = 0; ; attempt++) {
       const pids = this.processes(path);
       if (pids.length === 0) return;
-      refuseSuicide(path, pids);
+      refuseOwnCgroup(path, pids);
       // The first tries come while the killed are still leaving: to freeze again would only hold them up.
       if (attempt % 8 === 0) await this.#killOnce(path);
       await pauseBeforeRetry(

@@ -8,14 +8,14 @@ import { fromNode } from '../libc/errno.ts';
 import type { Cgroups } from '../ports/kernel.ts';
 import type { Trouble } from '../ports/troubles.ts';
 import { handDown, threaded, words } from './delegation.ts';
-import { CgroupMoves } from './task-migration.ts';
+import { TaskMigration } from './task-migration.ts';
 import {
   groupsNamed,
   isMissing,
   pauseBeforeRetry,
   pidsBelow,
   readControl,
-  refuseSuicide,
+  refuseOwnCgroup,
   removeGroup,
   safeFile,
   safeGroup,
@@ -49,7 +49,7 @@ export class CgroupsV2 implements Cgroups {
   #failure: unknown;
   #prepared = '';
   #checkedAt = 0;
-  readonly #moves: CgroupMoves;
+  readonly #moves: TaskMigration;
   readonly #inotify: Pick<Inotify, 'watch' | 'forget'>;
 
   /** `root` is the mount point of cgroup2. */
@@ -57,7 +57,7 @@ export class CgroupsV2 implements Cgroups {
     this.#root = root;
     this.#options = options;
     this.#inotify = options.inotify ?? new Inotify({ warn() {} });
-    this.#moves = new CgroupMoves(root, '');
+    this.#moves = new TaskMigration(root, '');
     this.#controllers = new Set(words(readControl(join(root, 'cgroup.controllers'))));
   }
 
@@ -122,11 +122,11 @@ export class CgroupsV2 implements Cgroups {
     await writeControl(join(this.#at(path), 'cgroup.procs'), `${pid}`);
   }
 
-  expectMoves(forMs: number): void {
+  expectTaskMigration(forMs: number): void {
     this.#moves.expect(forMs);
   }
 
-  entrance(path: string): string[] {
+  joinFiles(path: string): string[] {
     return [join(this.#at(path), 'cgroup.procs')];
   }
 
@@ -136,7 +136,7 @@ export class CgroupsV2 implements Cgroups {
 
   async kill(path: string, signal: AbortSignal): Promise<void> {
     const directory = this.#at(path);
-    refuseSuicide(path, pidsBelow(directory));
+    refuseOwnCgroup(path, pidsBelow(directory));
     for (let attempt = 0; populated(directory); attempt++) {
       await killOnce(directory);
       if (await emptied(directory, this.#inotify, signal)) return;

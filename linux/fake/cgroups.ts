@@ -52,9 +52,9 @@ export class FakeCgroups implements Cgroups {
     group.pids.add(pid);
   }
 
-  expectMoves(_forMs: number): void {}
+  expectTaskMigration(_forMs: number): void {}
 
-  entrance(path: string): string[] {
+  joinFiles(path: string): string[] {
     return [`${safeGroup(path)}/cgroup.procs`];
   }
 

@@ -128,7 +128,7 @@ function faultOf(meet: () => unknown, sync: boolean): unknown {
 
 const syncMethods = new Set(
   `mounts.below processes.reference processes.alive processes.signal processes.setOomScoreAdj cgroups.processes
-   cgroups.signalAll cgroups.file cgroups.read cgroups.exists cgroups.find cgroups.oomKills cgroups.expectMoves cgroups.entrance
+   cgroups.signalAll cgroups.file cgroups.read cgroups.exists cgroups.find cgroups.oomKills cgroups.expectTaskMigration cgroups.joinFiles
    cgroups.directories`.split(/\s+/),
 );
 const isSync = (part: Part, method: string): boolean => syncMethods.has(`${part}.${method}`);

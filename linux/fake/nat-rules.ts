@@ -4,7 +4,7 @@ import type { Masquerade, NatRules } from '../ports/kernel.ts';
 export class FakeNatRules implements NatRules {
   readonly chains = new Map<string, Masquerade>();
 
-  async writesLike(): Promise<boolean> {
+  async matchesIptables(): Promise<boolean> {
     return false;
   }
 

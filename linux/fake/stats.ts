@@ -1,6 +1,6 @@
 import { groupFiles, parseGroup } from '../cgroup/control-files.ts';
 import type { Cgroups } from '../ports/kernel.ts';
-import type { GroupUsage, LinkUsage, ProcessFigures, TreeUsage, Usage, UsageDetail } from '../ports/stats.ts';
+import type { CgroupStats, LinkStats, ProcessStats, TreeUsage, Usage, UsageDetail } from '../ports/stats.ts';
 
 /** Figures of what the fake cgroups hold; no links, and trees that use nothing. */
 export class FakeUsage implements Usage {
@@ -10,7 +10,7 @@ export class FakeUsage implements Usage {
     this.#cgroups = cgroups;
   }
 
-  async groups(paths: readonly string[], detail: UsageDetail): Promise<(GroupUsage | undefined)[]> {
+  async groups(paths: readonly string[], detail: UsageDetail): Promise<(CgroupStats | undefined)[]> {
     const { version } = this.#cgroups;
     return paths.map((path) => {
       const texts = groupFiles(version, detail).map(
@@ -21,7 +21,7 @@ export class FakeUsage implements Usage {
     });
   }
 
-  async links(processes: readonly unknown[]): Promise<LinkUsage[][]> {
+  async links(processes: readonly unknown[]): Promise<LinkStats[][]> {
     return processes.map(() => []);
   }
 
@@ -29,7 +29,7 @@ export class FakeUsage implements Usage {
     return processes.map(() => undefined);
   }
 
-  async processes(paths: readonly string[]): Promise<ProcessFigures[]> {
+  async processes(paths: readonly string[]): Promise<ProcessStats[]> {
     return paths.map((path) => ({
       processes: this.#cgroups.processes(path).length,
       descriptors: 0,

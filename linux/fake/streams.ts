@@ -2,11 +2,11 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { refused } from '../libc/errno.ts';
 import type { ProcessRef } from '../ports/kernel.ts';
-import type { AttendedCommand, AttendRequest, Streams } from '../ports/streams.ts';
+import type { DetachedCommand, DetachedRequest, Streams } from '../ports/streams.ts';
 
 /** Nothing to connect to, and nothing to execute. */
 export class FakeStreams implements Streams {
-  async attend({ argv }: AttendRequest): Promise<AttendedCommand> {
+  async runDetached({ argv }: DetachedRequest): Promise<DetachedCommand> {
     throw refused(`start ${argv[0]}`, 'ENOENT');
   }
 

@@ -6,7 +6,7 @@ import { refused } from '../libc/errno.ts';
 import { kill } from '../libc/libc.ts';
 import type { HeldPause, NamespaceKind, ProcessRef } from '../ports/kernel.ts';
 import type { OwnedChild, ProcessWatches } from '../process/child.ts';
-import { type MadePause, spawnPause } from './pause-spawn.ts';
+import { type SpawnedPause, spawnPause } from './pause-spawn.ts';
 
 const SIGKILL = 9;
 /** The program's steps take about a millisecond each: past this something is badly wrong. */
@@ -24,7 +24,7 @@ export class PauseProcess {
   #ended = false;
   #wake: () => void = () => {};
 
-  constructor(made: MadePause, watches: ProcessWatches) {
+  constructor(made: SpawnedPause, watches: ProcessWatches) {
     this.#watches = watches;
     this.#start = made.start;
     this.#status = new Socket({ fd: made.status, readable: true, writable: false });

@@ -2,14 +2,14 @@ import { closeSync } from 'node:fs';
 import { makePipe, spawnProcess } from '../process/spawn.ts';
 
 /** A pause process and the parent's ends of its two pipes. */
-export interface MadePause {
+export interface SpawnedPause {
   readonly pid: number;
   readonly start: number;
   readonly status: number;
 }
 
 /** Starts the pause program with its two pipes. Nothing else is open in it. */
-export function spawnPause(program: string, argv: readonly string[]): MadePause {
+export function spawnPause(program: string, argv: readonly string[]): SpawnedPause {
   const start = makePipe();
   let status: ReturnType<typeof makePipe>;
   try {

@@ -30,7 +30,7 @@ const MS_BIND = 4096;
 const KEEP = -1;
 
 /** The thread could not return: it must not be used again. */
-export class Stranded extends Error {}
+export class NamespaceLost extends Error {}
 
 /** The calling thread, with its way home. To be made while the thread is in the host's namespaces. */
 export class NamespaceThread {
@@ -73,7 +73,7 @@ export class NamespaceThread {
   asUser<T>(uid: number, act: () => T): T {
     check(setThreadUser(KEEP, uid, KEEP), `become user ${uid}`);
     const outcome = attempt(act);
-    if (setThreadUser(KEEP, 0, KEEP) < 0) throw new Stranded('the thread cannot become root again');
+    if (setThreadUser(KEEP, 0, KEEP) < 0) throw new NamespaceLost('the thread cannot become root again');
     return outcome();
   }
 
@@ -85,7 +85,7 @@ export class NamespaceThread {
     });
     for (const kind of kinds) {
       if (setns(this.#home.get(kind) ?? -1, cloneFlags[kind]) < 0) {
-        throw new Stranded(`the thread cannot return to the host's ${kind} namespace`);
+        throw new NamespaceLost(`the thread cannot return to the host's ${kind} namespace`);
       }
     }
     return outcome();

@@ -22,7 +22,7 @@ import { Answers, again, whole } from './netlink-dump.ts';
 
 const MSG_DONTWAIT = 0x40;
 
-export class WaitingNetlink implements Disposable {
+export class AsyncNetlink implements Disposable {
   readonly #fd: number;
   readonly #buffer = Buffer.alloc(RECEIVE);
   #sequence = 0;

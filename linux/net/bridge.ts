@@ -11,7 +11,7 @@ import type { JoinedBridge, JoinRequest, LeaveRequest } from '../ports/kernel.ts
 import { formatIp, type IpAddress, parseIp, widthOf } from './ip-address.ts';
 import type { Removable } from './link-removal.ts';
 import { NETLINK_ROUTE, openNetlink } from './netlink.ts';
-import { type FoundLink, LinkSocket, LOOPBACK, type Prefixed } from './rtnetlink.ts';
+import { type FoundLink, LOOPBACK, type Prefixed, RouteSocket } from './rtnetlink.ts';
 
 /** Whether the pod's port carries frames by now. */
 export interface Carrying {
@@ -23,7 +23,7 @@ const NAMES = 10;
 
 /** Makes what is missing of bridge, pair, addresses and routes. What it leaves at a failure, a leave takes away. */
 export function join(thread: NamespaceThread, request: JoinRequest): JoinedBridge & Carrying {
-  using links = new LinkSocket();
+  using links = new RouteSocket();
   const bridge = prepareBridge(links, request);
   const nodeName = addPair(links, request);
   const port = mustFind(links, nodeName);
@@ -45,7 +45,7 @@ export function prepareLeave(
   { netns, interfaceName, loopback }: LeaveRequest,
 ): Removable | undefined {
   return thread.inNetwork(netns, () => {
-    using links = new LinkSocket();
+    using links = new RouteSocket();
     if (loopback) links.setUp(LOOPBACK, false);
     const found = links.find(interfaceName);
     return found && { index: found.index, socket: openNetlink(NETLINK_ROUTE) };
@@ -58,19 +58,19 @@ export const hasLink = (
   { netns, interfaceName }: Pick<LeaveRequest, 'netns' | 'interfaceName'>,
 ): boolean =>
   thread.inNetwork(netns, () => {
-    using links = new LinkSocket();
+    using links = new RouteSocket();
     return links.find(interfaceName) !== undefined;
   });
 
 /** Whether a link of the node carries frames; false where it is gone. */
 export function carriesFrames(name: string): boolean {
-  using links = new LinkSocket();
+  using links = new RouteSocket();
   return carries(links, name);
 }
 
-const carries = (links: LinkSocket, name: string): boolean => links.find(name)?.up ?? false;
+const carries = (links: RouteSocket, name: string): boolean => links.find(name)?.up ?? false;
 
-function prepareBridge(links: LinkSocket, { bridge, mtu }: JoinRequest): FoundLink {
+function prepareBridge(links: RouteSocket, { bridge, mtu }: JoinRequest): FoundLink {
   let found = links.find(bridge);
   if (!found) {
     links.addBridge(bridge, mtu);
@@ -88,7 +88,7 @@ function prepareBridge(links: LinkSocket, { bridge, mtu }: JoinRequest): FoundLi
 }
 
 /** Returns the name of the node's end. */
-function addPair(links: LinkSocket, { netns, interfaceName, mtu }: JoinRequest): string {
+function addPair(links: RouteSocket, { netns, interfaceName, mtu }: JoinRequest): string {
   using namespace = new OpenFile(netns);
   for (let left = NAMES; ; left--) {
     const name = `veth${randomBytes(4).toString('hex')}`;
@@ -105,7 +105,7 @@ function addPair(links: LinkSocket, { netns, interfaceName, mtu }: JoinRequest):
 
 /** In the pod's namespace. Returns the address of its link. */
 function configurePod({ interfaceName, addresses, routes, loopback }: JoinRequest): string {
-  using links = new LinkSocket();
+  using links = new RouteSocket();
   if (loopback) links.setUp(LOOPBACK);
   const link = mustFind(links, interfaceName);
   // Addresses are host-local's to give: the kernel need not look for others that have them.
@@ -129,7 +129,7 @@ function allowIpv6(name: string): void {
 }
 
 /** Makes the bridge the pods' router. */
-function giveGateways(links: LinkSocket, { bridge, gateways }: JoinRequest): void {
+function giveGateways(links: RouteSocket, { bridge, gateways }: JoinRequest): void {
   for (const { address, prefixLength } of gateways) {
     const ip = parsed(address);
     const { index, mac } = mustFind(links, bridge);
@@ -164,12 +164,12 @@ function overlap(one: Prefixed, other: Prefixed): boolean {
 }
 
 /** Lets what comes from 127.0.0.0/8 be forwarded to the pod: for host ports on localhost. */
-function allowLocalnet(links: LinkSocket, pod: IpAddress): void {
+function allowLocalnet(links: RouteSocket, pod: IpAddress): void {
   const index = links.linkTo(pod);
   if (index !== undefined) set(`ipv4/conf/${links.nameOf(index)}/route_localnet`, '1');
 }
 
-function mustFind(links: LinkSocket, name: string): FoundLink {
+function mustFind(links: RouteSocket, name: string): FoundLink {
   const found = links.find(name);
   if (found) return found;
   throw new CrispError('NetworkFailed', `the link ${name} is gone`, {

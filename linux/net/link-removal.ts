@@ -6,7 +6,7 @@
 import { closeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, errnoOf } from '#core/errors.ts';
-import { WaitingNetlink } from './async-netlink.ts';
+import { AsyncNetlink } from './async-netlink.ts';
 import { linkDeletion } from './rtnetlink.ts';
 
 /** How many of the pool's threads may stand in such a wait: the others are for files. */
@@ -66,7 +66,7 @@ export class LinkRemoval {
   }
 
   async #delete({ index, socket }: Removable): Promise<void> {
-    using netlink = new WaitingNetlink(socket);
+    using netlink = new AsyncNetlink(socket);
     try {
       await netlink.send(`delete link ${index}`, [linkDeletion(index)]);
     } catch (error) {

@@ -1,10 +1,10 @@
-import type { LinkCounters, LinkUsage } from '../ports/stats.ts';
+import type { LinkCounters, LinkStats } from '../ports/stats.ts';
 
 /** Columns of a direction in /proc/PID/net/dev: bytes, packets, errs, drop, and four more. */
 const COLUMNS = 8;
 
 /** The links of a text of /proc/PID/net/dev: two lines of head, then `name: received… sent…`. */
-export function parseLinks(text: string): LinkUsage[] {
+export function parseLinks(text: string): LinkStats[] {
   return text
     .split('\n')
     .slice(2)

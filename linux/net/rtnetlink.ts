@@ -71,7 +71,7 @@ export interface Prefixed {
   readonly prefixLength: number;
 }
 
-export class LinkSocket implements Disposable {
+export class RouteSocket implements Disposable {
   readonly #netlink = new Netlink();
 
   /** undefined where there is no link of that name. */

@@ -142,7 +142,7 @@ export interface PauseRequest {
   readonly userNamespace?: { readonly uids: readonly IdMapping[]; readonly gids: readonly IdMapping[] };
   /** Wanted oom_score_adj; clamped to what is allowed. */
   readonly oomScoreAdj: number;
-  /** See `Cgroups.entrance`: the groups that it puts itself into when it is released. Not with a user namespace. */
+  /** See `Cgroups.joinFiles`: the groups that it puts itself into when it is released. Not with a user namespace. */
   readonly enter?: readonly string[];
 }
 
@@ -242,9 +242,9 @@ export interface Cgroups {
   /**
    * Said before an OCI runtime moves a process, within so many milliseconds: takes the wait for the kernel's lock off it.
    */
-  expectMoves(forMs: number): void;
+  expectTaskMigration(forMs: number): void;
   /** The control files of a group made by `create`, whether or not it is there yet, that a thread enters it by. */
-  entrance(path: string): string[];
+  joinFiles(path: string): string[];
   /** The pids in the group and below it. Missing: none. */
   processes(path: string): number[];
   /**

@@ -19,7 +19,7 @@ export interface NatRules {
    * Whether the node's own iptables writes the same: it is run in a network namespace of its own, where crisp takes its
    * rules away, makes them anew and compares the kernel's account of both.
    */
-  writesLike(
+  matchesIptables(
     iptables: {
       readonly argv: readonly string[];
       readonly env: Readonly<Record<string, string>>;

@@ -21,7 +21,7 @@ export interface SpawnRequest {
   readonly stderr?: StdioIn;
   /** More descriptors of the child, by their number in it (3 …): a pipe the parent reads, or one that it writes. */
   readonly extra?: Readonly<Record<number, 'read' | 'write' | { readonly fd: number }>>;
-  /** See `Cgroups.entrance`: the child puts itself into these groups before the program, an absolute path, begins. */
+  /** See `Cgroups.joinFiles`: the child puts itself into these groups before the program, an absolute path, begins. */
   readonly enter?: readonly string[];
 }
 

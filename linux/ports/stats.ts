@@ -22,7 +22,7 @@ export interface PressurePair {
 }
 
 /** CPU time in nanoseconds since the group was made. */
-export interface CpuFigures {
+export interface CpuStats {
   readonly usage: bigint;
   readonly user: bigint | undefined;
   readonly system: bigint | undefined;
@@ -32,7 +32,7 @@ export interface CpuFigures {
 }
 
 /** Bytes, but for the counts. */
-export interface MemoryFigures {
+export interface MemoryStats {
   readonly usage: bigint;
   /** Usage without the file pages that the kernel would drop first. */
   readonly workingSet: bigint;
@@ -54,7 +54,7 @@ export interface MemoryFigures {
 }
 
 /** Bytes and operations of one device, since the group was made. */
-export interface DeviceFigures {
+export interface DeviceStats {
   /** `major:minor`. */
   readonly device: string;
   readonly readBytes: bigint;
@@ -64,7 +64,7 @@ export interface DeviceFigures {
 }
 
 /** Bytes of huge pages of one size. */
-export interface HugePageFigures {
+export interface HugePageStats {
   /** `2MB`. */
   readonly pageSize: string;
   readonly usage: bigint;
@@ -72,13 +72,13 @@ export interface HugePageFigures {
   readonly peak: bigint | undefined;
 }
 
-export interface GroupUsage {
+export interface CgroupStats {
   /** Nanoseconds since the epoch. */
   readonly at: bigint;
   /** The same moment by a clock that never steps: nanoseconds since any point, for rates. */
   readonly steady: bigint;
-  readonly cpu: CpuFigures | undefined;
-  readonly memory: MemoryFigures | undefined;
+  readonly cpu: CpuStats | undefined;
+  readonly memory: MemoryStats | undefined;
   readonly pressure: {
     readonly cpu: PressurePair | undefined;
     readonly memory: PressurePair | undefined;
@@ -88,13 +88,13 @@ export interface GroupUsage {
   readonly threads: bigint | undefined;
   readonly threadsMax: bigint | undefined;
   readonly oomKills: bigint | undefined;
-  readonly devices: readonly DeviceFigures[];
+  readonly devices: readonly DeviceStats[];
   /** With `metrics`, where the controller is there. */
-  readonly hugePages: readonly HugePageFigures[];
+  readonly hugePages: readonly HugePageStats[];
 }
 
 /** Counters of a link since it was made, as those inside its namespace see it. */
-export interface LinkUsage {
+export interface LinkStats {
   readonly name: string;
   readonly received: LinkCounters;
   readonly sent: LinkCounters;
@@ -107,7 +107,7 @@ export interface LinkCounters {
   readonly dropped: bigint;
 }
 
-export interface ProcessFigures {
+export interface ProcessStats {
   /** Processes of the group and below. */
   readonly processes: number;
   /** Open descriptors of all of them; 0 where they were not asked for. */
@@ -127,13 +127,13 @@ export type UsageDetail = 'stats' | 'metrics';
 
 export interface Usage {
   /** Of each cgroup, in order; undefined for one that is gone. */
-  groups(paths: readonly string[], detail: UsageDetail): Promise<readonly (GroupUsage | undefined)[]>;
+  groups(paths: readonly string[], detail: UsageDetail): Promise<readonly (CgroupStats | undefined)[]>;
   /** The links that each process sees, loopback among them; none for a process that is gone. */
-  links(processes: readonly ProcessRef[]): Promise<readonly (readonly LinkUsage[])[]>;
+  links(processes: readonly ProcessRef[]): Promise<readonly (readonly LinkStats[])[]>;
   /** The soft limit of open files of each process; undefined: none, or the process is gone. */
   openFiles(processes: readonly ProcessRef[]): Promise<readonly (bigint | undefined)[]>;
   /** Of each cgroup, in order. `descriptors` looks into 1024 processes of each, and tells sockets among the first 4096. */
-  processes(paths: readonly string[], descriptors: boolean): Promise<readonly ProcessFigures[]>;
+  processes(paths: readonly string[], descriptors: boolean): Promise<readonly ProcessStats[]>;
   /**
    * Walks a tree in slices of a few milliseconds with rests between them. Follows no link, enters no other file system;
    * names that appear or vanish meanwhile may or may not count. A missing path uses nothing. Rejects at the abort.

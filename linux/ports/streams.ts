@@ -11,7 +11,7 @@ export interface Terminal {
   resize(columns: number, rows: number): void;
 }
 
-export interface AttendRequest {
+export interface DetachedRequest {
   /** The OCI runtime, by its absolute path, in its detached form: with the pid file and, for a terminal, the socket. */
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
@@ -27,7 +27,7 @@ export interface AttendRequest {
   readonly stdio: { readonly stdin: StdioIn; readonly stdout: StdioIn; readonly stderr: StdioIn };
 }
 
-export interface AttendedCommand {
+export interface DetachedCommand {
   /**
    * Ends with the command, with its exit code, or with the runtime's where that fails. At SIGTERM it kills the runtime at
    * work and the command, and ends with 137 when both are gone; what the command has forked is found by its cgroup.
@@ -46,7 +46,7 @@ export interface Streams {
    * handed over. Resolves when the runtime has begun, within seconds and without a signal: the caller always learns of
    * the child that it has to end. With a terminal the caller destroys its stream.
    */
-  attend(request: AttendRequest): Promise<AttendedCommand>;
+  runDetached(request: DetachedRequest): Promise<DetachedCommand>;
   /** Those that attend a command now, of this daemon or an earlier one, by the pid file of their request. */
   attendants(pidFile: string): ProcessRef[];
   /**

@@ -5,7 +5,7 @@ import { abandoned } from '../libc/abort.ts';
 import { check } from '../libc/errno.ts';
 import { fcntl, pidfdGetDescriptor, pidfdOpen } from '../libc/libc.ts';
 import type { Child, Processes, ProcessRef } from '../ports/kernel.ts';
-import type { AttendedCommand, AttendRequest, Terminal } from '../ports/streams.ts';
+import type { DetachedCommand, DetachedRequest, Terminal } from '../ports/streams.ts';
 import { referenceOf } from './identity.ts';
 
 const ATTEND = 'attend';
@@ -17,12 +17,12 @@ const O_NONBLOCK = 0o4000;
 /** Descriptors of one process are few: a longer line is none of ours. */
 const MAX_LINE = 12;
 
-/** See `Streams.attend`. */
-export async function attend(
+/** See `Streams.runDetached`. */
+export async function runDetached(
   spawn: Processes['spawn'],
   program: string,
-  request: AttendRequest,
-): Promise<AttendedCommand> {
+  request: DetachedRequest,
+): Promise<DetachedCommand> {
   const { argv, env, enter = [], directory, pidFile, terminal, stdio } = request;
   const child = await spawn({
     argv: [program, ATTEND, pidFile, terminal ?? '-', '--', ...argv],

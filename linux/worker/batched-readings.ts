@@ -1,4 +1,4 @@
-import type { VisitingThread } from './thread.ts';
+import type { NamespaceWorker } from './thread.ts';
 import type { Answers, Reading } from './worker.ts';
 
 /** What one message may weigh: some four milliseconds of the thread, which makes pods besides. */
@@ -12,12 +12,12 @@ interface Asked {
 }
 
 /** Sends the readings that are asked for in one turn as one message: on a busy machine each one waits for its turn. */
-export class GatheredReadings {
-  readonly #thread: Pick<VisitingThread, 'ask'>;
+export class BatchedReadings {
+  readonly #thread: Pick<NamespaceWorker, 'ask'>;
   readonly #waiting: Asked[] = [];
   #sending = false;
 
-  constructor(thread: Pick<VisitingThread, 'ask'>) {
+  constructor(thread: Pick<NamespaceWorker, 'ask'>) {
     this.#thread = thread;
   }
 

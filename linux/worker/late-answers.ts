@@ -8,15 +8,15 @@ import { join } from 'node:path';
 import { errnoOf } from '#core/errors.ts';
 import { kill, waitpid } from '../libc/libc.ts';
 import { mounts } from '../mount/mounts.ts';
-import type { MadePause } from '../namespace/pause-spawn.ts';
-import type { Apart } from './spawn-in-namespace.ts';
+import type { SpawnedPause } from '../namespace/pause-spawn.ts';
+import type { NamespaceSpawn } from './spawn-in-namespace.ts';
 import type { Answers, WorkerRequest } from './worker.ts';
 
 const SIGKILL = 9;
 
 export async function discardLate(request: WorkerRequest, value: Answers[keyof Answers]): Promise<void> {
   if (request.act === 'make' && value) {
-    const { pid, start, status } = value as MadePause;
+    const { pid, start, status } = value as SpawnedPause;
     closeSync(start);
     closeSync(status);
     endChild(pid);
@@ -30,7 +30,7 @@ export async function discardLate(request: WorkerRequest, value: Answers[keyof A
   } else if (request.act === 'leave bridge' && value) {
     closeSync((value as { readonly socket: number }).socket);
   } else if (request.act === 'spawn apart') {
-    const { pid, socket } = value as Apart;
+    const { pid, socket } = value as NamespaceSpawn;
     closeSync(socket);
     endChild(-pid);
   }

@@ -25,7 +25,7 @@ import { RealNatRules } from './nat-rules.ts';
 import { RealPodLinks } from './pod-links.ts';
 import { RealUsage } from './stats.ts';
 import { RealStreams } from './streams.ts';
-import { type ThreadOptions, VisitingThread } from './thread.ts';
+import { NamespaceWorker, type ThreadOptions } from './thread.ts';
 import type { Settings } from './worker.ts';
 
 /** The id of a pause process: as far from every real user as 16 bits allow. */
@@ -48,9 +48,9 @@ export interface NamespacesOptions {
 /** The real namespaces. */
 export class RealNamespaces implements Namespaces, AsyncDisposable {
   readonly #options: NamespacesOptions;
-  readonly #thread: VisitingThread;
+  readonly #thread: NamespaceWorker;
   /** What only looks waits for nothing that makes or ends pods, nor keeps it waiting. */
-  readonly #reader: VisitingThread;
+  readonly #reader: NamespaceWorker;
   /** The links of pods, by the thread that makes their namespaces. */
   readonly links: RealPodLinks;
   readonly streams: RealStreams;
@@ -61,8 +61,8 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
 
   constructor(options: NamespacesOptions) {
     this.#options = options;
-    this.#thread = new VisitingThread({ ...options.threads, name: 'namespaces' });
-    this.#reader = new VisitingThread({ ...options.threads, name: 'figures' });
+    this.#thread = new NamespaceWorker({ ...options.threads, name: 'namespaces' });
+    this.#reader = new NamespaceWorker({ ...options.threads, name: 'figures' });
     this.links = new RealPodLinks(this.#thread);
     this.usage = new RealUsage(this.#reader, options.cgroups);
     this.streams = new RealStreams(this.#thread, options.program, options.spawn);

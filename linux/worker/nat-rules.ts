@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { CrispError, errnoOf } from '#core/errors.ts';
 import { abandoned, throwIfAborted, within } from '../libc/abort.ts';
 import { kill } from '../libc/libc.ts';
-import { WaitingNetlink } from '../net/async-netlink.ts';
+import { AsyncNetlink } from '../net/async-netlink.ts';
 import { NETLINK_NETFILTER, type NetlinkRequest, openNetlink } from '../net/netlink.ts';
 import {
   addition,
@@ -19,8 +19,8 @@ import {
 } from '../net/nft-masquerade.ts';
 import type { Masquerade, NatRules } from '../ports/kernel.ts';
 import type { ProcessWatches } from '../process/child.ts';
-import type { ApartRequest } from './spawn-in-namespace.ts';
-import type { VisitingThread } from './thread.ts';
+import type { NamespaceSpawnRequest } from './spawn-in-namespace.ts';
+import type { NamespaceWorker } from './thread.ts';
 
 const SIGKILL = 9;
 /** Changes of the packet filter take milliseconds; past this many the kernel is stuck, and with it a thread of the pool. */
@@ -28,23 +28,27 @@ const LIMIT_MS = 30_000;
 const STUCK_HINT = 'see the kernel log, and who else changes the packet filter of this node';
 
 export class RealNatRules implements NatRules, Disposable {
-  readonly #thread: VisitingThread;
+  readonly #thread: NamespaceWorker;
   readonly #watches: ProcessWatches;
   /** In the node's own namespace, where the main thread stands. */
-  #netlink: WaitingNetlink | undefined;
+  #netlink: AsyncNetlink | undefined;
   #tail: Promise<unknown> = Promise.resolve();
   /** Whether an act has not returned since its deadline: it keeps its socket, and no other is tried beside it. */
   #stuck = false;
 
-  constructor(thread: VisitingThread, watches: ProcessWatches) {
+  constructor(thread: NamespaceWorker, watches: ProcessWatches) {
     this.#thread = thread;
     this.#watches = watches;
   }
 
-  async writesLike(iptables: ApartRequest, rules: Masquerade, signal: AbortSignal): Promise<boolean> {
+  async matchesIptables(
+    iptables: NamespaceSpawnRequest,
+    rules: Masquerade,
+    signal: AbortSignal,
+  ): Promise<boolean> {
     throwIfAborted(signal, 'try iptables');
     const { pid, socket } = await this.#thread.ask({ act: 'spawn apart', request: iptables });
-    using netlink = new WaitingNetlink(socket);
+    using netlink = new AsyncNetlink(socket);
     if (!(await this.#succeeds(pid, signal))) return false;
     const theirs = await contentOf(netlink, rules.family);
     if (!(await remove(netlink, rules))) return false;
@@ -62,7 +66,7 @@ export class RealNatRules implements NatRules, Disposable {
   }
 
   /** One after another, on one socket for good: to close one after a deletion takes longer than all the rest. */
-  #onNode<T>(act: (netlink: WaitingNetlink) => Promise<T>): Promise<T> {
+  #onNode<T>(act: (netlink: AsyncNetlink) => Promise<T>): Promise<T> {
     const turn = this.#tail.then(async () => {
       if (this.#stuck) {
         throw new CrispError(
@@ -73,7 +77,7 @@ export class RealNatRules implements NatRules, Disposable {
           },
         );
       }
-      const netlink = this.#netlink ?? new WaitingNetlink(openNetlink(NETLINK_NETFILTER));
+      const netlink = this.#netlink ?? new AsyncNetlink(openNetlink(NETLINK_NETFILTER));
       this.#netlink = netlink;
       const running = act(netlink);
       try {
@@ -97,7 +101,7 @@ export class RealNatRules implements NatRules, Disposable {
   }
 
   /** A socket is closed when nothing uses it any more: its number could be another's by then. */
-  #giveUp(netlink: WaitingNetlink, running: Promise<unknown>): void {
+  #giveUp(netlink: AsyncNetlink, running: Promise<unknown>): void {
     this.#netlink = undefined;
     void running
       .catch(() => {})
@@ -124,11 +128,11 @@ export class RealNatRules implements NatRules, Disposable {
   }
 }
 
-const add = (netlink: WaitingNetlink, rules: Masquerade): Promise<boolean> =>
+const add = (netlink: AsyncNetlink, rules: Masquerade): Promise<boolean> =>
   carriedOut(netlink, `masquerade by chain ${rules.chain}`, addition(rules));
 
 async function remove(
-  netlink: WaitingNetlink,
+  netlink: AsyncNetlink,
   { family, chain }: Pick<Masquerade, 'family' | 'chain'>,
 ): Promise<boolean> {
   const rules = await netlink.dump('list the rules of POSTROUTING', GET_RULE, ofBaseChain(family));
@@ -138,7 +142,7 @@ async function remove(
 
 /** false where the kernel refuses: it has changed nothing then. */
 async function carriedOut(
-  netlink: WaitingNetlink,
+  netlink: AsyncNetlink,
   what: string,
   requests: readonly NetlinkRequest[],
 ): Promise<boolean> {
@@ -153,7 +157,7 @@ async function carriedOut(
 
 /** The rules, in their order within each chain, and the chains, in any. */
 async function contentOf(
-  netlink: WaitingNetlink,
+  netlink: AsyncNetlink,
   family: 4 | 6,
 ): Promise<{ readonly rules: string; readonly chains: string }> {
   const rules = await netlink.dump('list the rules of nat', GET_RULE, ofTable(family));

@@ -3,7 +3,7 @@ import { CrispError } from '#core/errors.ts';
 import { throwIfAborted } from '../libc/abort.ts';
 import { LinkRemoval } from '../net/link-removal.ts';
 import type { JoinedBridge, JoinRequest, LeaveRequest, PodLinks } from '../ports/kernel.ts';
-import type { VisitingThread } from './thread.ts';
+import type { NamespaceWorker } from './thread.ts';
 
 /** Milliseconds within which a new port carries frames: what the CNI plugin `bridge` waits, in smaller steps. */
 const PORT_LIMIT = 2_500;
@@ -11,10 +11,10 @@ const LOOK_AGAIN = 2;
 
 /** The real links, by the thread that visits namespaces. */
 export class RealPodLinks implements PodLinks {
-  readonly #thread: VisitingThread;
+  readonly #thread: NamespaceWorker;
   readonly #removal = new LinkRemoval();
 
-  constructor(thread: VisitingThread) {
+  constructor(thread: NamespaceWorker) {
     this.#thread = thread;
   }
 

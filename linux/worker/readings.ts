@@ -14,7 +14,7 @@ import {
   statSync,
 } from 'node:fs';
 import { pidsBelow } from '../cgroup/tree.ts';
-import type { ProcessFigures } from '../ports/stats.ts';
+import type { ProcessStats } from '../ports/stats.ts';
 
 /** Bytes of one file; control files are smaller. */
 const MOST = 64 << 10;
@@ -66,7 +66,7 @@ function readText(path: string): string | undefined {
 }
 
 /** Of each group's directory and below. */
-export function countProcesses(directories: readonly string[], descriptors: boolean): ProcessFigures[] {
+export function countProcesses(directories: readonly string[], descriptors: boolean): ProcessStats[] {
   return directories.map((directory) => {
     let pids: number[] = [];
     try {

@@ -7,23 +7,26 @@ import { makePipe, spawnProcess } from '../process/spawn.ts';
 
 const SIGKILL = 9;
 
-export interface ApartRequest {
+export interface NamespaceSpawnRequest {
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   /** At most what a pipe holds. */
   readonly input: string;
 }
 
-export interface Apart {
+export interface NamespaceSpawn {
   /** To be reaped by the caller. */
   readonly pid: number;
   /** To the packet filter of that namespace. */
   readonly socket: number;
 }
 
-export function spawnApart(thread: NamespaceThread, { argv, env, input }: ApartRequest): Apart {
+export function spawnInNamespace(
+  thread: NamespaceThread,
+  { argv, env, input }: NamespaceSpawnRequest,
+): NamespaceSpawn {
   const { read, write } = makePipe();
-  let made: Apart | undefined;
+  let made: NamespaceSpawn | undefined;
   try {
     try {
       writeSync(write, input);
@@ -54,7 +57,7 @@ export function spawnApart(thread: NamespaceThread, { argv, env, input }: ApartR
   }
 }
 
-function discard({ pid, socket }: Apart): void {
+function discard({ pid, socket }: NamespaceSpawn): void {
   closeSync(socket);
   kill(pid, SIGKILL);
   waitpid(pid, new Int32Array(1), 0);

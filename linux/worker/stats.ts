@@ -5,11 +5,11 @@ import { safeGroup } from '../cgroup/tree.ts';
 import { throwIfAborted } from '../libc/abort.ts';
 import { parseLinks } from '../net/link-stats.ts';
 import type { Cgroups, ProcessRef } from '../ports/kernel.ts';
-import type { GroupUsage, LinkUsage, ProcessFigures, TreeUsage, Usage, UsageDetail } from '../ports/stats.ts';
+import type { CgroupStats, LinkStats, ProcessStats, TreeUsage, Usage, UsageDetail } from '../ports/stats.ts';
 import { parseStat } from '../process/identity.ts';
 import { parseOpenFiles } from '../process/rlimits.ts';
-import { GatheredReadings } from './batched-readings.ts';
-import type { VisitingThread } from './thread.ts';
+import { BatchedReadings } from './batched-readings.ts';
+import type { NamespaceWorker } from './thread.ts';
 
 /** Files of one request: some four milliseconds. */
 const BATCH = 1024;
@@ -21,19 +21,19 @@ const REST = 9;
 
 /** The real figures, by a thread that only looks. */
 export class RealUsage implements Usage {
-  readonly #thread: Pick<VisitingThread, 'ask'>;
-  readonly #readings: GatheredReadings;
+  readonly #thread: Pick<NamespaceWorker, 'ask'>;
+  readonly #readings: BatchedReadings;
   readonly #cgroups: Cgroups;
   readonly #pageSizes = hugePageSizes();
   #walks = 0;
 
-  constructor(thread: Pick<VisitingThread, 'ask'>, cgroups: Cgroups) {
+  constructor(thread: Pick<NamespaceWorker, 'ask'>, cgroups: Cgroups) {
     this.#thread = thread;
-    this.#readings = new GatheredReadings(thread);
+    this.#readings = new BatchedReadings(thread);
     this.#cgroups = cgroups;
   }
 
-  async groups(paths: readonly string[], detail: UsageDetail): Promise<(GroupUsage | undefined)[]> {
+  async groups(paths: readonly string[], detail: UsageDetail): Promise<(CgroupStats | undefined)[]> {
     const { version } = this.#cgroups;
     const files = groupFiles(version, detail, this.#pageSizes)
       .map((name) => ({ root: this.#rootOf(name), name }))
@@ -54,7 +54,7 @@ export class RealUsage implements Usage {
     });
   }
 
-  async links(processes: readonly ProcessRef[]): Promise<LinkUsage[][]> {
+  async links(processes: readonly ProcessRef[]): Promise<LinkStats[][]> {
     return (await this.#ofProcesses(processes, 'net/dev')).map((text) => parseLinks(text ?? ''));
   }
 
@@ -73,7 +73,7 @@ export class RealUsage implements Usage {
     });
   }
 
-  async processes(paths: readonly string[], descriptors: boolean): Promise<ProcessFigures[]> {
+  async processes(paths: readonly string[], descriptors: boolean): Promise<ProcessStats[]> {
     const root = this.#rootOf('cgroup.procs');
     const directories = paths.map((path) => root + safeGroup(path));
     return this.#batches(directories, descriptors ? LOOKED_INTO : COUNTED, (batch, weight) =>

@@ -4,26 +4,26 @@ import { beginConnection } from '../io/begin-connection.ts';
 import { connectPackets, connectPort } from '../io/connect.ts';
 import { throwIfAborted } from '../libc/abort.ts';
 import type { Processes, ProcessRef } from '../ports/kernel.ts';
-import type { AttendedCommand, AttendRequest, Streams } from '../ports/streams.ts';
-import { attend, attendants } from '../process/exec-shim.ts';
+import type { DetachedCommand, DetachedRequest, Streams } from '../ports/streams.ts';
+import { attendants, runDetached } from '../process/exec-shim.ts';
 import { readBootId } from '../process/identity.ts';
-import type { VisitingThread } from './thread.ts';
+import type { NamespaceWorker } from './thread.ts';
 
 /** The real streams; sockets inside of pods are made by the thread that visits namespaces. */
 export class RealStreams implements Streams {
-  readonly #thread: VisitingThread;
+  readonly #thread: NamespaceWorker;
   readonly #program: { readonly path: string };
   readonly #spawn: Processes['spawn'];
 
   /** `program`: the pause program, for its third trade. */
-  constructor(thread: VisitingThread, program: { readonly path: string }, spawn: Processes['spawn']) {
+  constructor(thread: NamespaceWorker, program: { readonly path: string }, spawn: Processes['spawn']) {
     this.#thread = thread;
     this.#program = program;
     this.#spawn = spawn;
   }
 
-  attend(request: AttendRequest): Promise<AttendedCommand> {
-    return attend(this.#spawn, this.#program.path, request);
+  runDetached(request: DetachedRequest): Promise<DetachedCommand> {
+    return runDetached(this.#spawn, this.#program.path, request);
   }
 
   attendants(pidFile: string): ProcessRef[] {

@@ -33,7 +33,7 @@ interface Stuck {
   readonly worker: KernelWorker;
 }
 
-export class VisitingThread implements AsyncDisposable {
+export class NamespaceWorker implements AsyncDisposable {
   readonly #name: string;
   readonly #requestMs: number;
   readonly #log: KernelLog;

@@ -6,17 +6,17 @@ import { CrispError, describeError } from '#core/errors.ts';
 import { beginConnection, type Family } from '../io/begin-connection.ts';
 import { check } from '../libc/errno.ts';
 import { kill, sethostname, waitpid } from '../libc/libc.ts';
-import { type MadePause, spawnPause } from '../namespace/pause-spawn.ts';
-import { NamespaceThread, pinAt, pinFile, Stranded, type Visited } from '../namespace/setns.ts';
+import { type SpawnedPause, spawnPause } from '../namespace/pause-spawn.ts';
+import { NamespaceLost, NamespaceThread, pinAt, pinFile, type Visited } from '../namespace/setns.ts';
 import { writeSysctls } from '../namespace/sysctl.ts';
 import { type Carrying, carriesFrames, hasLink, join, prepareLeave } from '../net/bridge.ts';
 import { forgetUdp } from '../net/conntrack.ts';
 import type { Removable } from '../net/link-removal.ts';
-import { LinkSocket, LOOPBACK } from '../net/rtnetlink.ts';
+import { LOOPBACK, RouteSocket } from '../net/rtnetlink.ts';
 import type { JoinedBridge, JoinRequest, LeaveRequest, NamespaceKind } from '../ports/kernel.ts';
-import type { ProcessFigures } from '../ports/stats.ts';
+import type { ProcessStats } from '../ports/stats.ts';
 import { countProcesses, type GroupFile, readGroups, readTexts, Walk, type WalkState } from './readings.ts';
-import { type Apart, type ApartRequest, spawnApart } from './spawn-in-namespace.ts';
+import { type NamespaceSpawn, type NamespaceSpawnRequest, spawnInNamespace } from './spawn-in-namespace.ts';
 import type { WorkerReady } from './worker-handle.ts';
 
 /** What is set inside the namespaces, as far as the pod has its own. */
@@ -51,7 +51,7 @@ export type WorkerRequest =
   | { readonly act: 'has link'; readonly netns: string; readonly interfaceName: string }
   /** Begins a connection to localhost; the answer is its descriptor. */
   | { readonly act: 'connect'; readonly netns: string; readonly family: Family; readonly port: number }
-  | { readonly act: 'spawn apart'; readonly request: ApartRequest }
+  | { readonly act: 'spawn apart'; readonly request: NamespaceSpawnRequest }
   /** Whether a link of the node carries frames. */
   | { readonly act: 'carries'; readonly name: string }
   | { readonly act: 'forget udp'; readonly families: readonly (4 | 6)[]; readonly ports: readonly number[] }
@@ -78,20 +78,20 @@ export type Reading = Extract<WorkerRequest, { act: 'read' | 'read groups' | 'co
 
 /** What each act answers. */
 export interface Answers {
-  readonly make: MadePause | undefined;
+  readonly make: SpawnedPause | undefined;
   readonly adopt: undefined;
   readonly 'empty network': undefined;
   readonly 'join bridge': JoinedBridge & Carrying;
   readonly 'leave bridge': Removable | undefined;
   readonly 'has link': boolean;
-  readonly 'spawn apart': Apart;
+  readonly 'spawn apart': NamespaceSpawn;
   readonly connect: number;
   readonly carries: boolean;
   readonly 'forget udp': undefined;
   readonly several: readonly Answers[Reading['act']][];
   readonly read: readonly (string | undefined)[];
   readonly 'read groups': readonly (string | undefined)[];
-  readonly 'count processes': readonly ProcessFigures[];
+  readonly 'count processes': readonly ProcessStats[];
   readonly walk: WalkState;
   readonly 'end walk': undefined;
 }
@@ -120,7 +120,7 @@ function configure(settings: Settings, owner: number): void {
 }
 
 function bringLoopbackUp(): void {
-  using links = new LinkSocket();
+  using links = new RouteSocket();
   links.setUp(LOOPBACK);
 }
 
@@ -128,9 +128,9 @@ function setHostname(name: string): void {
   check(sethostname(name, Buffer.byteLength(name)), `set the host name ${JSON.stringify(name)}`);
 }
 
-function make(request: Extract<WorkerRequest, { act: 'make' }>): MadePause | undefined {
+function make(request: Extract<WorkerRequest, { act: 'make' }>): SpawnedPause | undefined {
   const { settings, pins, program, argv } = request;
-  let made: MadePause | undefined;
+  let made: SpawnedPause | undefined;
   try {
     thread.inNew(settings.kinds, () => {
       configure(settings, 0);
@@ -144,7 +144,7 @@ function make(request: Extract<WorkerRequest, { act: 'make' }>): MadePause | und
   }
 }
 
-function discard(made: MadePause): void {
+function discard(made: SpawnedPause): void {
   closeSync(made.start);
   closeSync(made.status);
   kill(made.pid, SIGKILL);
@@ -175,7 +175,7 @@ function answer(request: WorkerRequest): Answers[keyof Answers] {
     case 'has link':
       return hasLink(thread, request);
     case 'spawn apart':
-      return spawnApart(thread, request.request);
+      return spawnInNamespace(thread, request.request);
     case 'connect':
       return thread.inNetwork(request.netns, () => beginConnection(request.family, request.port));
     case 'carries':
@@ -224,7 +224,7 @@ parentPort?.on('message', (request: WorkerRequest) => {
   } catch (error) {
     const own = error instanceof CrispError ? error : undefined;
     const { code, hint, errno } = own ?? {};
-    const stranded = error instanceof Stranded;
+    const stranded = error instanceof NamespaceLost;
     const message = own ? own.message : describeError(error);
     parentPort?.postMessage({ error: { code, message, hint, errno }, stranded } satisfies WorkerReply);
     if (stranded) process.exit(1); // ends this thread; its namespaces end with it

@@ -93,8 +93,8 @@ export class CgroupfsDriver implements CgroupDriver {
     return this.#cgroups.join(cgroup.monitor, pid);
   }
 
-  entrance(cgroup: PodCgroup): readonly string[] {
-    return this.#cgroups.entrance(cgroup.monitor);
+  joinFiles(cgroup: PodCgroup): readonly string[] {
+    return this.#cgroups.joinFiles(cgroup.monitor);
   }
 
   async remove(cgroup: PodCgroup, signal: AbortSignal): Promise<void> {
@@ -141,7 +141,7 @@ export function openCgroupDriver(
     find: (sandbox) => units.find(sandbox) ?? files.find(sandbox),
     create: (cgroup, linux) => of(cgroup).create(cgroup, linux),
     join: (cgroup, linux, pid, signal) => of(cgroup).join(cgroup, linux, pid, signal),
-    entrance: (cgroup) => of(cgroup).entrance(cgroup),
+    joinFiles: (cgroup) => of(cgroup).joinFiles(cgroup),
     remove: (cgroup, signal) => of(cgroup).remove(cgroup, signal),
     container: (cgroup, container) => of(cgroup).container(cgroup, container),
   };

@@ -41,7 +41,7 @@ export interface CgroupDriver {
   /** Moves the pause process into the leaf. With it the pod's groups are there, with limits where they are crisp's own. */
   join(cgroup: PodCgroup, linux: SandboxLinux, pid: number, signal: AbortSignal): Promise<void>;
   /** Control files by which the pause process enters the leaf by itself; undefined: it is to be moved by `join`. */
-  entrance(cgroup: PodCgroup): readonly string[] | undefined;
+  joinFiles(cgroup: PodCgroup): readonly string[] | undefined;
   /** Kills what stands in the leaf and removes it; the same of the parent where it is crisp's own. Missing: success. */
   remove(cgroup: PodCgroup, signal: AbortSignal): Promise<void>;
   /** The container's group, as `cgroupsPath` of the OCI spec and as a path below the cgroup root. */

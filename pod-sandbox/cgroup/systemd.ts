@@ -165,7 +165,7 @@ export class SystemdDriver implements CgroupDriver {
   }
 
   /** The pause process is moved by systemd. */
-  entrance(): undefined {
+  joinFiles(): undefined {
     return undefined;
   }
 

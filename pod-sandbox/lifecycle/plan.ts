@@ -15,7 +15,7 @@ export interface Plan {
 
 /** `network`: undefined for a pod on the node's network. */
 export function plan(
-  context: Pick<Context, 'state' | 'cgroups' | 'kernel'> & Partial<Pick<Context, 'networkWay'>>,
+  context: Pick<Context, 'state' | 'cgroups' | 'kernel'> & Partial<Pick<Context, 'cniMode'>>,
   id: SandboxId,
   request: RunRequest,
   network: NetworkConfig | undefined,
@@ -46,7 +46,7 @@ export function plan(
     files: paths.files,
     cgroup,
     attachment: network
-      ? planAttachment(network, { id, config, cgroup: cgroup.parent }, context.networkWay)
+      ? planAttachment(network, { id, config, cgroup: cgroup.parent }, context.cniMode)
       : undefined,
     intents,
   };

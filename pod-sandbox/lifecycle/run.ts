@@ -82,7 +82,7 @@ async function makeParts(
   const { effects } = making;
   await effects.run(op, 'directories', deadlines.files, () => makeDirectories(paths));
   const { oomScoreAdj, defaultSysctls } = context;
-  const enter = cgroups.entrance(record.cgroup);
+  const enter = cgroups.joinFiles(record.cgroup);
   const place = { pins: paths.pins, hostname: record.hostname, oomScoreAdj, defaultSysctls, enter };
   const parts = [
     effects.run(op, 'namespaces', deadlines.namespaces, async (signal) => {
@@ -92,7 +92,7 @@ async function makeParts(
     effects.run(op, 'cgroup', deadlines.cgroup, () => cgroups.create(record.cgroup, record.config.linux)),
     // An address in a network must be given back even after a power cut. And a full disk takes no pods.
     effects.run(op, 'record on disk', deadlines.record, () =>
-      sandboxes.settle(record.id, { durable: record.attachment !== undefined }),
+      sandboxes.persist(record.id, { durable: record.attachment !== undefined }),
     ),
   ];
   const outcomes = await Promise.allSettled(parts);

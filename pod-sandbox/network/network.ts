@@ -14,7 +14,7 @@ import type { Attachment } from './cni/attachment.ts';
 import type { NetworkConfig, PluginConfig } from './cni/conflist.ts';
 import { AddTrace, undoPart, wasBegun } from './cni/failed-add.ts';
 import { orphansEnd } from './cni/orphans.ts';
-import { all, eachInTurn, eachOf, groupsOf, standsAside } from './cni/parallel.ts';
+import { all, eachInTurn, eachOf, groupsOf, runsBeside } from './cni/parallel.ts';
 import { type CniResult, parseResult, pluginMessage, podIps } from './cni/result.ts';
 import { type CniCommand, pluginEnvironment, pluginInput } from './request.ts';
 
@@ -64,7 +64,7 @@ export class Cni {
     trace = new AddTrace(),
   ): Promise<Attachment> {
     const { native, addLimit } = this.#options;
-    if (goesNative(attachment)) return native.attach(id, attachment, netns, { op, limit: addLimit }, trace);
+    if (isInProcess(attachment)) return native.attach(id, attachment, netns, { op, limit: addLimit }, trace);
     const until = performance.now() + addLimit;
     const { config } = attachment;
     let result: CniResult | undefined;
@@ -99,7 +99,7 @@ export class Cni {
       this.#inherited.delete(id);
     }
     const { native, delLimit } = this.#options;
-    if (goesNative(attachment)) return native.detach(id, attachment, netns, { op, limit: delLimit });
+    if (isInProcess(attachment)) return native.detach(id, attachment, netns, { op, limit: delLimit });
     const until = performance.now() + delLimit;
     const { config, result } = attachment;
     // One that hangs may use up the time of the list, but not the share of those before it.
@@ -121,8 +121,8 @@ export class Cni {
     const reversed = config.plugins
       .filter((plugin) => wasBegun(attachment, placeOf(config, plugin)))
       .reverse();
-    const aside = reversed.filter((plugin) => standsAside(plugin, attachment));
-    const inTurn = reversed.filter((plugin) => !standsAside(plugin, attachment));
+    const aside = reversed.filter((plugin) => runsBeside(plugin, attachment));
+    const inTurn = reversed.filter((plugin) => !runsBeside(plugin, attachment));
     await eachOf([
       () => eachInTurn(inTurn.map((plugin) => () => remove(plugin))),
       ...aside.map((plugin) => () => remove(plugin)),
@@ -198,7 +198,7 @@ export class Cni {
 }
 
 /** As recorded; a configuration that this version of crisp knows no longer is the plugins' to undo. */
-const goesNative = (attachment: Attachment): boolean => attachment.way === 'native' && isNative(attachment);
+const isInProcess = (attachment: Attachment): boolean => attachment.way === 'native' && isNative(attachment);
 
 interface Call {
   readonly id: SandboxId;

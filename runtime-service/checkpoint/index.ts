@@ -10,7 +10,7 @@ import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { tarEnd } from '#core/tar/writer.ts';
 import type { ContainerRecord } from '../container.ts';
-import { placesOf, type Runtime } from '../context.ts';
+import { pathsOf, type Runtime } from '../context.ts';
 import { undoContainer } from '../lifecycle/undo.ts';
 import { ended } from '../oci-runtime/call-outcome.ts';
 import type { OciRuntime } from '../oci-runtime/cli.ts';
@@ -114,7 +114,7 @@ export class Checkpoints {
   async *#archive(record: ContainerRecord, directory: string): AsyncGenerator<Buffer> {
     const { options, containers } = this.#runtime;
     yield textMember('config.dump', JSON.stringify(configDump(record), undefined, 2));
-    yield textMember('spec.dump', await readFile(placesOf(options, record.id).config, 'utf8'));
+    yield textMember('spec.dump', await readFile(pathsOf(options, record.id).config, 'utf8'));
     const layer = join(directory, 'rootfs-diff.tar');
     const file = await open(layer, 'w', 0o600);
     try {

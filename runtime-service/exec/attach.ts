@@ -3,8 +3,8 @@ import { CrispError, describeError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { ContainerRecord } from '../container.ts';
-import { placesOf, type Runtime } from '../context.ts';
-import { orderMonitor } from '../monitor/control.ts';
+import { pathsOf, type Runtime } from '../context.ts';
+import { sendControl } from '../monitor/control.ts';
 import type { ClientStreams } from './client-streams.ts';
 import { feed } from './exec-stream.ts';
 import { runningContainer } from './exec-sync.ts';
@@ -65,7 +65,7 @@ export async function attach(
 async function connect(runtime: Runtime, record: ContainerRecord): Promise<Duplex> {
   try {
     return await runtime.kernel.streams.connectPackets(
-      `${placesOf(runtime.options, record.id).bundle}/attach`,
+      `${pathsOf(runtime.options, record.id).bundle}/attach`,
     );
   } catch (error) {
     throw new CrispError('Unavailable', `the monitor of container ${record.id} takes no clients`, {
@@ -93,7 +93,7 @@ function carryInput(
   else stdin?.resume();
   if (!record.tty) return;
   onResize((columns, rows) => {
-    orderMonitor(runtime, record, `1 ${rows} ${columns}\n`).catch((error: unknown) => {
+    sendControl(runtime, record, `1 ${rows} ${columns}\n`).catch((error: unknown) => {
       runtime.log.warn({ container: record.id, error: describeError(error) }, 'a terminal keeps its size');
     });
   });

@@ -5,9 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, describeError, hasCode } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { ExitStatus, SpawnRequest } from '#linux/ports/kernel.ts';
-import type { AttendedCommand, AttendRequest } from '#linux/ports/streams.ts';
+import type { DetachedCommand, DetachedRequest } from '#linux/ports/streams.ts';
 import type { ContainerRecord } from '../container.ts';
-import { placesOf, type Runtime } from '../context.ts';
+import { pathsOf, type Runtime } from '../context.ts';
 import { loggedErrors, type OciRuntime } from '../oci-runtime/cli.ts';
 import { PROGRAM_ENV } from '../oci-runtime/programs.ts';
 import { encodeSpec, type OciProcess, type OciSpec } from '../spec/oci.ts';
@@ -37,7 +37,7 @@ export class ExecSession {
     this.#runtime = runtime;
     this.#record = record;
     this.#oci = runtime.handlers.get(record.handler);
-    const { bundle } = placesOf(runtime.options, record.id);
+    const { bundle } = pathsOf(runtime.options, record.id);
     this.#processFile = `${bundle}/${this.#name}.json`;
     this.#logFile = `${bundle}/${this.#name}.log`;
   }
@@ -57,8 +57,8 @@ export class ExecSession {
     size?: readonly [number, number],
   ): Promise<void> {
     const { kernel, options } = this.#runtime;
-    kernel.cgroups.expectMoves(MOVE_MS);
-    const spec = JSON.parse(readFileSync(placesOf(options, this.#record.id).config, 'utf8')) as OciSpec;
+    kernel.cgroups.expectTaskMigration(MOVE_MS);
+    const spec = JSON.parse(readFileSync(pathsOf(options, this.#record.id).config, 'utf8')) as OciSpec;
     const process: OciProcess = {
       ...spec.process,
       terminal,
@@ -75,22 +75,22 @@ export class ExecSession {
    * it any more, `end` ends it. Rejects with the signal's reason where that has come meanwhile.
    */
   async start(
-    stdio: AttendRequest['stdio'],
+    stdio: DetachedRequest['stdio'],
     terminal: boolean,
     signal: AbortSignal,
-  ): Promise<AttendedCommand> {
+  ): Promise<DetachedCommand> {
     const { kernel, options } = this.#runtime;
     const socket = `${this.#name}.sock`;
     const detached = ['--detach', '--pid-file', this.#pidFile];
     if (terminal) detached.push('--console-socket', socket);
     const request = {
       ...this.#plan(detached),
-      directory: placesOf(options, this.#record.id).bundle,
+      directory: pathsOf(options, this.#record.id).bundle,
       pidFile: this.#pidFile,
       terminal: terminal ? socket : undefined,
       stdio,
     };
-    const attended = await this.#unlessEnded(kernel.streams.attend(request));
+    const attended = await this.#unlessEnded(kernel.streams.runDetached(request));
     if (!signal.aborted) return attended;
     const { stdin, stdout, stderr, extra } = attended.child;
     for (const stream of [stdin, stdout, stderr, ...Object.values(extra)]) stream?.destroy();

@@ -2,7 +2,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Child, ExitStatus } from '#linux/ports/kernel.ts';
-import type { AttendedCommand, AttendRequest, Terminal } from '#linux/ports/streams.ts';
+import type { DetachedCommand, DetachedRequest, Terminal } from '#linux/ports/streams.ts';
 import type { ContainerRecord } from '../container.ts';
 import type { Runtime } from '../context.ts';
 import type { ClientStreams } from './client-streams.ts';
@@ -63,7 +63,7 @@ export async function execStream(
 }
 
 const terminal = (
-  attended: AttendedCommand,
+  attended: DetachedCommand,
   { options }: Runtime,
   op: Operation,
 ): Promise<Terminal | undefined> =>
@@ -103,7 +103,7 @@ async function ended(
   }
 }
 
-const wishes = ({ stdin, stdout, stderr }: ClientStreams): AttendRequest['stdio'] => ({
+const wishes = ({ stdin, stdout, stderr }: ClientStreams): DetachedRequest['stdio'] => ({
   stdin: stdin ? 'pipe' : 'null',
   stdout: stdout ? 'pipe' : 'null',
   stderr: stderr ? 'pipe' : 'null',

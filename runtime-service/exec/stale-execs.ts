@@ -4,7 +4,7 @@ import { describeError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { ProcessRef } from '#linux/ports/kernel.ts';
 import type { ContainerRecord } from '../container.ts';
-import { placesOf, type Runtime } from '../context.ts';
+import { pathsOf, type Runtime } from '../context.ts';
 
 const SIGTERM = 15;
 const POLL_MS = 5;
@@ -27,7 +27,7 @@ export interface StaleExec {
 export function staleExecs(runtime: Runtime): StaleExec[] {
   return runtime.containers.list().flatMap((record) => {
     if (record.state !== 'running') return [];
-    return filesOf(placesOf(runtime.options, record.id).bundle).flatMap((file) => {
+    return filesOf(pathsOf(runtime.options, record.id).bundle).flatMap((file) => {
       const [, name, kind] = /^(exec-[0-9a-f]+)\.(json|job)$/.exec(file) ?? [];
       return name === undefined ? [] : [{ record, name, hasEnded: kind === 'job' }];
     });
@@ -44,7 +44,7 @@ function filesOf(directory: string): string[] {
 
 /** Where the OCI runtime writes the pid of a command; it also tells who attends the command. */
 export const execPidFile = ({ options }: Runtime, { record, name }: Omit<StaleExec, 'hasEnded'>): string =>
-  `${placesOf(options, record.id).bundle}/${name}.pid`;
+  `${pathsOf(options, record.id).bundle}/${name}.pid`;
 
 /**
  * Ends what is left of a command: the OCI runtime that is still at work, the command, all that it has forked; then its
@@ -60,7 +60,7 @@ export async function endExec(
 ): Promise<boolean> {
   const { kernel, log } = runtime;
   const cgroup = `${exec.record.cgroup.path}/${exec.name}`;
-  const bundle = `${placesOf(runtime.options, exec.record.id).bundle}/${exec.name}`;
+  const bundle = `${pathsOf(runtime.options, exec.record.id).bundle}/${exec.name}`;
   try {
     const jobs = exec.hasEnded && (await staysBusy(runtime, cgroup));
     if (!jobs) {

@@ -8,11 +8,11 @@ import { applyEdits } from '../cdi/apply.ts';
 import { requestedDevices } from '../cdi/devices.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerRecord } from '../container.ts';
-import { type Places, placesOf, type Runtime } from '../context.ts';
+import { type ContainerPaths, pathsOf, type Runtime } from '../context.ts';
 import type { HookSubject } from '../hooks/oci-hooks.ts';
 import { checkControlFiles } from '../limits/control-files.ts';
 import type { ImageForContainer, PodOfContainer } from '../ports.ts';
-import { needAlike } from '../restore/dump.ts';
+import { checkCompatible } from '../restore/dump.ts';
 import { type Checkpoint, deleteInRoot, keepCgroups, unpackCheckpoint } from '../restore/index.ts';
 import { makeSpec, type SpecRequest } from '../spec/index.ts';
 import { inContainer } from '../spec/mounts.ts';
@@ -40,7 +40,7 @@ export async function makeBundle(
   op: Operation,
 ): Promise<ContainerRecord> {
   const { record, config, pod, image, volumes, checkpoint } = request;
-  const places = placesOf(runtime.options, record.id);
+  const places = pathsOf(runtime.options, record.id);
   const oci = runtime.handlers.get(record.handler);
   checkControlFiles(runtime.kernel.cgroups, record.cgroup.path, config.resources);
   const label = runtime.host.selinux ? selinuxLabels(config.security, pod) : undefined;
@@ -68,7 +68,7 @@ export async function makeBundle(
     specOf(runtime, request, { imageSources, idMapTrees, label }),
   );
   if (checkpoint) {
-    needAlike(checkpoint.dump, spec);
+    checkCompatible(checkpoint.dump, spec);
     await keepCgroups(spec, places);
   }
   await op.stage('CDI devices', async () => applyEdits(spec, await cdiEdits(runtime, config)));
@@ -97,7 +97,7 @@ async function specOf(
   { record, config, pod, image }: BundleRequest,
   given: Pick<SpecRequest, 'imageSources' | 'idMapTrees' | 'label'>,
 ): ReturnType<typeof makeSpec> {
-  const places = placesOf(runtime.options, record.id);
+  const places = pathsOf(runtime.options, record.id);
   const oci = runtime.handlers.get(record.handler);
   return makeSpec(
     {
@@ -126,12 +126,12 @@ function root(pod: PodOfContainer): { uid: number; gid: number } {
   return { uid: hostId(pod.userNamespace?.uids), gid: hostId(pod.userNamespace?.gids) };
 }
 
-function readUserFiles(places: Places): { passwd: string; group: string } {
+function readUserFiles(places: ContainerPaths): { passwd: string; group: string } {
   const read = (path: string) => readInRoot(places.rootfs, path, MAX_USER_FILE)?.toString('utf8') ?? '';
   return { passwd: read('etc/passwd'), group: read('etc/group') };
 }
 
-function makeDirectoriesInRoot(places: Places, paths: readonly string[], pod: PodOfContainer): void {
+function makeDirectoriesInRoot(places: ContainerPaths, paths: readonly string[], pod: PodOfContainer): void {
   for (const path of paths) {
     try {
       mkdirInRoot(places.rootfs, path, root(pod));
@@ -150,7 +150,11 @@ function makeDirectoriesInRoot(places: Places, paths: readonly string[], pod: Po
  * The image's VOLUMEs. With a writable root they lie in the container's own layer, which lives and ends with the
  * container as an anonymous volume does; under a read-only root the same directories are bound back writable.
  */
-function writableVolumes(image: ImageForContainer, places: Places, owner: { uid: number; gid: number }) {
+function writableVolumes(
+  image: ImageForContainer,
+  places: ContainerPaths,
+  owner: { uid: number; gid: number },
+) {
   // The root itself is no volume, whatever the image says: it would lie over all else.
   const paths = image.config.volumes.map(inContainer).filter((path) => path !== '/');
   return paths.map((containerPath) => ({
@@ -160,5 +164,5 @@ function writableVolumes(image: ImageForContainer, places: Places, owner: { uid:
 }
 
 /** The bundle is this container's own, on a tmpfs, and nobody reads it before the record says that it is whole. */
-const writeSpec = (places: Places, spec: OciSpec): void =>
+const writeSpec = (places: ContainerPaths, spec: OciSpec): void =>
   writeFileSync(places.config, encodeSpec(spec), { mode: 0o600, flag: 'wx' });

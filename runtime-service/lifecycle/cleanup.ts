@@ -14,7 +14,7 @@ import type { Runtime } from '../context.ts';
 import { takeBack } from './removed-container.ts';
 import { ofProcess, undoContainer } from './undo.ts';
 
-export class CleanUps {
+export class Cleanups {
   readonly #runtime: Runtime;
   readonly #ends = new SingleFlight<ContainerId, readonly ContainerIntent[]>();
   readonly #removals = new SingleFlight<ContainerId, void>();

@@ -8,7 +8,7 @@ import type { Operation } from '#core/operation.ts';
 import { SingleFlight } from '#core/single-flight.ts';
 import { type ContainerConfig, validateConfig } from '../config.ts';
 import { type ContainerIntent, type ContainerRecord, containerKey } from '../container.ts';
-import { placesOf, type Runtime } from '../context.ts';
+import { pathsOf, type Runtime } from '../context.ts';
 import type { ImageForContainer, PodOfContainer } from '../ports.ts';
 import { type Checkpoint, isArchive, openCheckpoint } from '../restore/index.ts';
 import { makeBundle } from './bundle.ts';
@@ -31,7 +31,7 @@ export class Creation {
 
   async create(sandbox: SandboxId, config: ContainerConfig, op: Operation): Promise<ContainerId> {
     validateConfig(config);
-    this.#runtime.kernel.cgroups.expectMoves(START_MS); // of the start that mostly follows at once
+    this.#runtime.kernel.cgroups.expectTaskMigration(START_MS); // of the start that mostly follows at once
     const key = containerKey(sandbox, config.metadata);
     const hash = createHash('sha256').update(encode(config)).digest('hex');
     const make = async (): Promise<ContainerId> => {
@@ -98,7 +98,7 @@ async function createContainer(
     await op.stage('record', () => runtime.containers.update(made));
     return record.id;
   } catch (error) {
-    await runtime.containers.retire(record);
+    await runtime.containers.markRemoved(record);
     await takeBack(runtime, record, op.detached('rollback'));
     throw error;
   }
@@ -135,7 +135,7 @@ function newRecord(
   runtime: Runtime,
   { id, hash, pod, config, image, volumes, checkpoint }: NewContainer,
 ): ContainerRecord {
-  const places = placesOf(runtime.options, id);
+  const places = pathsOf(runtime.options, id);
   const target = pidTarget(runtime, pod.id, config);
   const intents: ContainerIntent[] = [
     { kind: 'bundle', path: places.bundle },

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { ContainerId } from '#core/ids.ts';
-import { FirstSteps } from './exec-barrier.ts';
+import { ExecBarrier } from './exec-barrier.ts';
 
 const id = 'ab'.repeat(32) as ContainerId;
 const process = { pid: 7, startTime: '1', bootId: 'b' };
@@ -14,7 +14,7 @@ function steps(...programs: (string | undefined)[]) {
     looks.push(program);
     return program;
   };
-  return { looks, first: new FirstSteps({ executable }) };
+  return { looks, first: new ExecBarrier({ executable }) };
 }
 
 test('the OCI runtime is waited for until the user’s program stands in its place', async () => {

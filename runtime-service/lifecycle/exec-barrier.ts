@@ -10,7 +10,7 @@ const POLL_MS = 1;
  * When the OCI start returns, the OCI runtime's own child may still stand where the user's program is about to begin. A
  * signal that meets it there is lost, or ends it as a failure that is not the program's: runc's exits with 2 at SIGTERM.
  */
-export class FirstSteps {
+export class ExecBarrier {
   readonly #processes: Pick<Processes, 'executable'>;
   readonly #before = new Map<ContainerId, { readonly process: ProcessRef; readonly program: string }>();
 

@@ -12,8 +12,8 @@ import { Operation } from '#core/operation.ts';
 import type { FileWatch } from '#linux/fs/inotify.ts';
 import type { HeldProcess } from '#linux/ports/kernel.ts';
 import { type ContainerExit, type ContainerRecord, mayRun, nowNanoseconds } from '../container.ts';
-import { placesOf, type Runtime } from '../context.ts';
-import type { CleanUps } from './cleanup.ts';
+import { pathsOf, type Runtime } from '../context.ts';
+import type { Cleanups } from './cleanup.ts';
 
 const SWEEP_MS = 2000;
 /** Between two looks at the directory of exit files where inotify does not tell of them. */
@@ -46,11 +46,11 @@ export class Exits {
   #unwatched: NodeJS.Timeout | undefined;
   /** One settling a container at a time: looks come oftener than a kill may take. */
   readonly #settling = new Map<ContainerId, Promise<void>>();
-  readonly #cleanUps: Pick<CleanUps, 'ended'>;
+  readonly #cleanups: Pick<Cleanups, 'ended'>;
 
-  constructor(runtime: Runtime, cleanUps: Pick<CleanUps, 'ended'>) {
+  constructor(runtime: Runtime, cleanups: Pick<Cleanups, 'ended'>) {
     this.#runtime = runtime;
-    this.#cleanUps = cleanUps;
+    this.#cleanups = cleanups;
     this.#directory = `${runtime.options.state}/exits`;
   }
 
@@ -164,7 +164,7 @@ export class Exits {
         const ended: ContainerRecord = { ...record, state: 'exited', exit, process: undefined };
         const written = await containers.settle(ended);
         this.#missingSince.delete(id);
-        if (written) void this.#cleanUps.ended(ended);
+        if (written) void this.#cleanups.ended(ended);
         else this.#unwritten.add(id);
       });
     } catch (error) {
@@ -181,7 +181,7 @@ export class Exits {
       const record = containers.get(id);
       if (record && !(await containers.settle(record))) return;
       this.#unwritten.delete(id);
-      if (record) void this.#cleanUps.ended(record);
+      if (record) void this.#cleanups.ended(record);
     });
   }
 
@@ -198,7 +198,7 @@ export class Exits {
 
   async #conclude(record: ContainerRecord, op: Operation): Promise<ContainerExit> {
     const { kernel, options, log } = this.#runtime;
-    const told = (await readExit(placesOf(options, record.id).exitFile)) ?? (await this.#seen(record.id));
+    const told = (await readExit(pathsOf(options, record.id).exitFile)) ?? (await this.#seen(record.id));
     try {
       // In a shared pid namespace the others outlive the first process; and an exec may still be at work.
       if (kernel.cgroups.processes(record.cgroup.path).length > 0) {
@@ -215,7 +215,7 @@ export class Exits {
         'processes of an ended container stay behind',
       );
     }
-    const conmonFile = `${placesOf(options, record.id).bundle}/oom`;
+    const conmonFile = `${pathsOf(options, record.id).bundle}/oom`;
     return verdict(told, this.#runtime.oomKills.killed(record, told?.code, conmonFile));
   }
 }
@@ -254,4 +254,4 @@ export function verdict(told: Told | undefined, oomKilled: boolean): ContainerEx
 
 /** Removes the exit file of a container that is gone. */
 export const forgetExit = (runtime: Runtime, id: ContainerId): Promise<void> =>
-  rm(placesOf(runtime.options, id).exitFile, { force: true });
+  rm(pathsOf(runtime.options, id).exitFile, { force: true });

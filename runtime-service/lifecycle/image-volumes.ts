@@ -5,7 +5,7 @@ import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { pathInRoot } from '#linux/fs/in-root.ts';
 import type { MountRequest } from '../config.ts';
-import { placesOf, type Runtime } from '../context.ts';
+import { pathsOf, type Runtime } from '../context.ts';
 import type { ImageForContainer, PodOfContainer } from '../ports.ts';
 
 export interface ImageVolume {
@@ -23,7 +23,7 @@ export function imageVolumes(
   id: ContainerId,
   mounts: readonly MountRequest[],
 ): ImageVolume[] {
-  const { volumes } = placesOf(runtime.options, id);
+  const { volumes } = pathsOf(runtime.options, id);
   return mounts
     .filter(({ image }) => image !== '')
     .map((mount, index) => {

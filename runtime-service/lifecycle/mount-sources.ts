@@ -5,7 +5,7 @@ import type { MountEntry } from '#linux/ports/kernel.ts';
 import type { MountRequest } from '../config.ts';
 import type { Runtime } from '../context.ts';
 import type { OciRuntime } from '../oci-runtime/cli.ts';
-import { needIdMaps, needRecursiveReadOnly } from '../oci-runtime/features.ts';
+import { requireIdMaps, requireRecursiveReadOnly } from '../oci-runtime/features.ts';
 import type { PodOfContainer } from '../ports.ts';
 import { isWithin } from '../spec/mounts.ts';
 import type { OciMount } from '../spec/oci.ts';
@@ -33,8 +33,8 @@ export async function checkMounts(
   }
   if (!recursive && !pod.userNamespace) return trees;
   const features = await oci.features();
-  if (recursive) needRecursiveReadOnly(oci.handler, recursive.containerPath, features);
-  if (pod.userNamespace) needIdMaps(oci.handler, features);
+  if (recursive) requireRecursiveReadOnly(oci.handler, recursive.containerPath, features);
+  if (pod.userNamespace) requireIdMaps(oci.handler, features);
   for (const { hostPath, containerPath, image } of mapped) {
     const path = image === '' ? await realpath(hostPath).catch(() => '') : '';
     const below = path === '' ? [] : runtime.kernel.mounts.below(path);

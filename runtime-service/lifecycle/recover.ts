@@ -3,7 +3,7 @@ import type { Operation } from '#core/operation.ts';
 import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from '../container.ts';
 import type { Runtime } from '../context.ts';
 import { endExec, type StaleExec, staleExecs } from '../exec/stale-execs.ts';
-import type { CleanUps } from './cleanup.ts';
+import type { Cleanups } from './cleanup.ts';
 import { unknownExit } from './exits.ts';
 import { takeBack } from './removed-container.ts';
 import { ofCheckpoint, ofProcess, undoContainer } from './undo.ts';
@@ -29,7 +29,7 @@ export async function loadContainers(runtime: Runtime): Promise<Unfinished> {
   const unreadable: string[] = [];
   for (const key of removing) {
     if (runtime.leaks.get(key)) continue; // its end goes on from there
-    const record = await containers.retired(key);
+    const record = await containers.removed(key);
     if (record) removed.push(record);
     else unreadable.push(key);
   }
@@ -44,7 +44,7 @@ export async function loadContainers(runtime: Runtime): Promise<Unfinished> {
  */
 export async function recoverContainers(
   runtime: Runtime,
-  cleanUps: Pick<CleanUps, 'ended' | 'resume'>,
+  cleanups: Pick<Cleanups, 'ended' | 'resume'>,
   { execs }: Unfinished,
   op: Operation,
 ): Promise<void> {
@@ -53,7 +53,7 @@ export async function recoverContainers(
     try {
       await containers.exclusive(id, () => recoverContainer(runtime, id, op));
       const ended = containers.get(id);
-      if (ended?.state === 'exited' && ended.intents.some(ofProcess)) await cleanUps.ended(ended);
+      if (ended?.state === 'exited' && ended.intents.some(ofProcess)) await cleanups.ended(ended);
     } catch (error) {
       log.error({ container: id, error: describeError(error) }, 'container is not recovered');
     }
@@ -61,7 +61,7 @@ export async function recoverContainers(
   const take = (exec: StaleExec) =>
     exec.hasEnded ? runtime.execJobs.keep(exec) : endExec(runtime, exec, op);
   await Promise.all([...containers.list().map(heal), ...execs.map(take)]);
-  await cleanUps.resume();
+  await cleanups.resume();
 }
 
 /**
@@ -81,7 +81,7 @@ export async function recoverContainer(
     const { left } = await undoContainer(runtime, record, op, ofCheckpoint);
     await containers.update({ ...record, intents: left });
   } else if (record.state === 'creating') {
-    await containers.retire(record);
+    await containers.markRemoved(record);
     await takeBack(runtime, record, op);
   } else if (record.state === 'starting') {
     await interruptedStart(runtime, record, op);

@@ -2,26 +2,26 @@ import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { SingleFlight } from '#core/single-flight.ts';
 import type { Runtime } from '../context.ts';
-import type { CleanUps } from './cleanup.ts';
+import type { Cleanups } from './cleanup.ts';
 import type { Stopping } from './stop.ts';
 
 /** A client's wait; each step within has a nearer deadline of its own. */
 const JOIN_MS = 10 * 60_000;
 
 /**
- * RemoveContainer: ends what runs and frees the name; its effects and files are taken back behind that (`CleanUps`). Its
+ * RemoveContainer: ends what runs and frees the name; its effects and files are taken back behind that (`Cleanups`). Its
  * log stays: it is the kubelet's.
  */
 export class Removal {
   readonly #flights = new SingleFlight<ContainerId, void>();
   readonly #runtime: Runtime;
   readonly #stopping: Stopping;
-  readonly #cleanUps: Pick<CleanUps, 'removed'>;
+  readonly #cleanups: Pick<Cleanups, 'removed'>;
 
-  constructor(runtime: Runtime, stopping: Stopping, cleanUps: Pick<CleanUps, 'removed'>) {
+  constructor(runtime: Runtime, stopping: Stopping, cleanups: Pick<Cleanups, 'removed'>) {
     this.#runtime = runtime;
     this.#stopping = stopping;
-    this.#cleanUps = cleanUps;
+    this.#cleanups = cleanups;
   }
 
   /** One that does not exist (any more) is removed already. Throws what keeps it running, or listed; a retry goes on. */
@@ -40,7 +40,7 @@ export class Removal {
     const { containers } = this.#runtime;
     const record = containers.get(id);
     if (!record) return;
-    await op.stage('retire', () => containers.retire(record));
-    this.#cleanUps.removed(record);
+    await op.stage('mark removed', () => containers.markRemoved(record));
+    this.#cleanups.removed(record);
   }
 }

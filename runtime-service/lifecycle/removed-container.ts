@@ -42,7 +42,7 @@ async function end(
   if (kinds.includes('rootfs')) return outcome;
   try {
     await forgetExit(runtime, record.id);
-    await op.deadline('delete', DELETE_MS, () => runtime.containers.discard(record.id));
+    await op.deadline('delete', DELETE_MS, () => runtime.containers.purge(record.id));
   } catch (error) {
     return { ...outcome, kinds: [...kinds, FILES], error: outcome.error ?? error };
   }

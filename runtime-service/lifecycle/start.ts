@@ -68,7 +68,7 @@ export class Starting {
       });
     }
     op.checkpoint();
-    this.#runtime.kernel.cgroups.expectMoves(MOVE_MS);
+    this.#runtime.kernel.cgroups.expectTaskMigration(MOVE_MS);
     const starting = await this.#intend(record, pod, op);
     try {
       await this.#launch(starting, pod, op);

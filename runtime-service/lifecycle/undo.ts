@@ -5,14 +5,14 @@ import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { type UndoTable, undoAll } from '#core/undo.ts';
 import type { ContainerIntent, ContainerRecord } from '../container.ts';
-import { placesOf, type Runtime } from '../context.ts';
+import { pathsOf, type Runtime } from '../context.ts';
 
 const SIGKILL = 9;
 
 /** How each effect of a container is taken back; used by rollback, after an exit, by removal and by recovery. */
 export function undoTable(runtime: Runtime, record: ContainerRecord): UndoTable<ContainerIntent> {
   const { kernel, options } = runtime;
-  const places = placesOf(options, record.id);
+  const places = pathsOf(options, record.id);
   const within = (what: string, path: string, op: Operation, act: () => Promise<void>): Promise<void> =>
     op.deadline(what, options.timeouts.kill, act, path);
   return {
@@ -112,7 +112,7 @@ function endMonitor({ kernel, options }: Runtime, record: ContainerRecord, cgrou
     const process = kernel.processes.reference(pid);
     return process ? [{ pid, process, ...kinOf(pid) }] : [];
   });
-  const monitor = Number(readText(placesOf(options, record.id).monitorPidFile)) || record.monitor?.pid;
+  const monitor = Number(readText(pathsOf(options, record.id).monitorPidFile)) || record.monitor?.pid;
   const doomed = new Set(
     there
       .filter(({ pid, session }) => session === monitor || argumentsOf(pid).includes(record.id))

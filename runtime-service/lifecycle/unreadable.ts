@@ -10,7 +10,7 @@ import { type ContainerId, type ImageId, isFullId, type SandboxId } from '#core/
 import type { BrokenRecord } from '#core/record-store.ts';
 import type { ContainerIntent, ContainerRecord } from '../container.ts';
 import { nowNanoseconds } from '../container.ts';
-import { type Places, placesOf, type Runtime } from '../context.ts';
+import { type ContainerPaths, pathsOf, type Runtime } from '../context.ts';
 import { unknownExit } from './exits.ts';
 
 const NOTHING = {
@@ -76,12 +76,12 @@ function strays(runtime: Runtime, known: ReadonlySet<string>): ContainerRecord[]
   });
 }
 
-const stands = ({ options }: Runtime, id: ContainerId): boolean => existsSync(placesOf(options, id).bundle);
+const stands = ({ options }: Runtime, id: ContainerId): boolean => existsSync(pathsOf(options, id).bundle);
 
 /** Of an ended container, with intents for all that may be there: an undo of what is not is success. */
 function recordOfEvidence(runtime: Runtime, id: ContainerId): ContainerRecord {
   const { kernel, options, pods } = runtime;
-  const places = placesOf(options, id);
+  const places = pathsOf(options, id);
   const text = textOf(places.config);
   const groups = [id, `crisp-${id}.scope`].flatMap((name) => kernel.cgroups.find(name));
   const path = groups[0] ?? `/${id}`;
@@ -130,7 +130,7 @@ function podOf(spec: string, cgroup: string): SandboxId {
   return (named ?? above ?? '') as SandboxId;
 }
 
-const volumesOf = ({ kernel }: Runtime, { bundle, volumes }: Places): ContainerIntent[] =>
+const volumesOf = ({ kernel }: Runtime, { bundle, volumes }: ContainerPaths): ContainerIntent[] =>
   kernel.mounts
     .below(bundle)
     .filter(({ target }) => target.startsWith(`${volumes}/`))
@@ -144,7 +144,7 @@ const handlersOf = (state: string, id: ContainerId): string[] =>
 function monitorOf(
   { kernel }: Runtime,
   id: ContainerId,
-  { monitorPidFile }: Places,
+  { monitorPidFile }: ContainerPaths,
 ): ContainerRecord['monitor'] {
   const pid = Number(textOf(monitorPidFile));
   if (!Number.isInteger(pid) || pid < 2) return undefined;

@@ -9,7 +9,7 @@ import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { LinuxResources } from '../config.ts';
 import type { ContainerRecord } from '../container.ts';
-import { placesOf, type Runtime } from '../context.ts';
+import { pathsOf, type Runtime } from '../context.ts';
 import { unitAnnotations } from '../spec/annotations.ts';
 import { encodeSpec, type OciSpec, parseSpec } from '../spec/oci.ts';
 import { ociResources } from '../spec/resources.ts';
@@ -128,7 +128,7 @@ async function rewriteSpec(
   record: ContainerRecord,
   resources: LinuxResources,
 ): Promise<void> {
-  const { config } = placesOf(runtime.options, record.id);
+  const { config } = pathsOf(runtime.options, record.id);
   const spec = parseSpec(await readFile(config, 'utf8')) as OciSpec;
   const { memory: _m, cpu: _c, hugepageLimits: _h, unified: _u, ...others } = spec.linux.resources;
   spec.linux.resources = { ...ociResources(resources, runtime.host), ...others };

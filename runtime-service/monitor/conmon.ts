@@ -20,10 +20,10 @@ import type { Operation } from '#core/operation.ts';
 import type { Child, ExitStatus, HeldProcess, ProcessRef } from '#linux/ports/kernel.ts';
 import { criuErrors } from '../checkpoint/criu.ts';
 import type { ContainerRecord } from '../container.ts';
-import { placesOf, type Runtime } from '../context.ts';
+import { pathsOf, type Runtime } from '../context.ts';
 import { CRIU_FLAGS, type OciRuntime, runtimeWords } from '../oci-runtime/cli.ts';
 import { findProgram, PROGRAM_ENV } from '../oci-runtime/programs.ts';
-import { needOwnCgroup, RESTORE_MS, restoreDirectory } from '../restore/index.ts';
+import { RESTORE_MS, requireOwnCgroup, restoreDirectory } from '../restore/index.ts';
 import { endText } from '../signals.ts';
 import { isUnit } from '../spec/annotations.ts';
 
@@ -53,12 +53,12 @@ export async function startMonitor(
     processes.spawn({
       argv: monitorArgs(runtime, oci, record),
       env: { ...PROGRAM_ENV, _OCI_SYNCPIPE: String(SYNC_PIPE), _OCI_STARTPIPE: String(START_PIPE) },
-      cwd: placesOf(runtime.options, record.id).bundle,
+      cwd: pathsOf(runtime.options, record.id).bundle,
       stdin: 'null',
       stdout: 'null',
       stderr: 'pipe',
       extra: { [SYNC_PIPE]: 'read', [START_PIPE]: 'write' },
-      enter: cgroups.entrance(monitorCgroup),
+      enter: cgroups.joinFiles(monitorCgroup),
     }),
   );
   const start = child.extra[START_PIPE] as Writable;
@@ -76,7 +76,7 @@ export async function startMonitor(
     const reasons = restoring ? await criuErrors(restoreLog(runtime, record)) : '';
     const pid = parseReply(line, complaints(), act, reasons);
     const container = containerProcess(runtime, pid);
-    if (restoring) needOwnCgroup(runtime, record, container);
+    if (restoring) requireOwnCgroup(runtime, record, container);
     return { container, monitor: monitorProcess(runtime, record) };
   } finally {
     start.destroy();
@@ -119,7 +119,7 @@ async function silent(watched: Promise<Watched>, stderr: string): Promise<CrispE
 
 function monitorArgs(runtime: Runtime, oci: OciRuntime, record: ContainerRecord): string[] {
   const { options } = runtime;
-  const places = placesOf(options, record.id);
+  const places = pathsOf(options, record.id);
   const args = [
     findProgram(options.conmon),
     '--api-version',
@@ -149,7 +149,7 @@ function monitorArgs(runtime: Runtime, oci: OciRuntime, record: ContainerRecord)
 
 /** conmon has the OCI runtime work in the bundle. */
 const restoreLog = (runtime: Runtime, record: ContainerRecord): string =>
-  join(placesOf(runtime.options, record.id).bundle, 'restore.log');
+  join(pathsOf(runtime.options, record.id).bundle, 'restore.log');
 
 /** What the monitor says on its standard error, so far. */
 function collect(child: Child): () => string {
@@ -205,7 +205,7 @@ function containerProcess(runtime: Runtime, pid: number): ProcessRef {
 
 /** By its pid file, on a tmpfs. */
 function monitorProcess(runtime: Runtime, record: ContainerRecord): ProcessRef | undefined {
-  const pid = Number(readPid(placesOf(runtime.options, record.id).monitorPidFile));
+  const pid = Number(readPid(pathsOf(runtime.options, record.id).monitorPidFile));
   return Number.isInteger(pid) && pid > 1 ? runtime.kernel.processes.reference(pid) : undefined;
 }
 

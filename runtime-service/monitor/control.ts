@@ -2,17 +2,17 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { CrispError } from '#core/errors.ts';
 import type { ContainerRecord } from '../container.ts';
-import { placesOf, type Runtime } from '../context.ts';
+import { pathsOf, type Runtime } from '../context.ts';
 
 /** The FIFO from which conmon takes its orders. */
 export const monitorControl = (runtime: Runtime, record: ContainerRecord): string =>
-  `${placesOf(runtime.options, record.id).bundle}/ctl`;
+  `${pathsOf(runtime.options, record.id).bundle}/ctl`;
 
 /**
  * Writes a line to conmon's control FIFO: `1 ROWS COLUMNS` sets the terminal's size, `2 0 0` reopens the log. conmon
  * acknowledges nothing. Throws Unavailable where no conmon reads it.
  */
-export async function orderMonitor(runtime: Runtime, record: ContainerRecord, line: string): Promise<void> {
+export async function sendControl(runtime: Runtime, record: ContainerRecord, line: string): Promise<void> {
   try {
     // Not blocking: without conmon at the other end of the FIFO the open fails instead of waiting.
     await using file = await open(monitorControl(runtime, record), constants.O_WRONLY | constants.O_NONBLOCK);

@@ -14,7 +14,7 @@ import { SingleFlight } from '#core/single-flight.ts';
 import { unreadBytes } from '#linux/io/fifo.ts';
 import type { ContainerRecord } from '../container.ts';
 import type { Runtime } from '../context.ts';
-import { monitorControl, orderMonitor, unavailableMonitor } from './control.ts';
+import { monitorControl, sendControl, unavailableMonitor } from './control.ts';
 
 const REOPEN_MS = 10_000;
 const POLL_MS = 5;
@@ -62,7 +62,7 @@ export class Logs {
           if (!told) {
             quiet = this.#isOrderWaiting(record) ? 0 : quiet + 1;
             if (quiet >= QUIET_LOOKS) {
-              await orderMonitor(this.#runtime, record, REOPEN_LINE);
+              await sendControl(this.#runtime, record, REOPEN_LINE);
               told = true;
             }
           }

@@ -8,10 +8,10 @@ import type { Output, Processes } from '#linux/ports/kernel.ts';
 import type { HandlerOptions, RuntimeOptions } from '../options.ts';
 import { endText } from '../signals.ts';
 import { ended, isForgotten, isNotPaused } from './call-outcome.ts';
-import { FeatureProbe, type HandlerFeatures, needIdMaps } from './features.ts';
+import { FeatureProbe, type HandlerFeatures, requireIdMaps } from './features.ts';
 import { RuntimeProgram } from './program-identity.ts';
 import { PROGRAM_ENV } from './programs.ts';
-import { needPassable } from './traversable.ts';
+import { requireTraversable } from './traversable.ts';
 
 /** One OCI runtime by exec: crun, runc or whatever takes the same verbs. Its own state lives under `stateRoot`. */
 export class OciRuntime {
@@ -233,8 +233,8 @@ export class Handlers {
   /** Throws NotFound for an unknown handler, FailedPrecondition where its pods cannot have a user namespace. */
   async checkUserNamespace(name: string): Promise<void> {
     const runtime = this.get(name);
-    needIdMaps(runtime.handler, await runtime.features());
-    await needPassable(this.#state);
+    requireIdMaps(runtime.handler, await runtime.features());
+    await requireTraversable(this.#state);
   }
 
   /**

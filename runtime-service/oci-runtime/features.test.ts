@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
 import type { Processes } from '#linux/ports/kernel.ts';
-import { FeatureProbe, featuresOf, needIdMaps, needRecursiveReadOnly } from './features.ts';
+import { FeatureProbe, featuresOf, requireIdMaps, requireRecursiveReadOnly } from './features.ts';
 
 const debianCrun = 'crun version 1.8.1\nspec: 1.0.0\n+SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF +YAJL\n';
 const debianRunc = 'runc version 1.1.5+ds1\nspec: 1.0.2-dev\n';
@@ -50,12 +50,12 @@ test('a document that lies about its types offers nothing', () => {
 test('what a handler lacks is refused with its version and a remedy', () => {
   const old = featuresOf(undefined, debianRunc);
   assert.throws(
-    () => needIdMaps('old', old),
+    () => requireIdMaps('old', old),
     (error) =>
       hasCode(error, 'FailedPrecondition') && /handler old \(runc version 1\.1\.5/.test(error.message),
   );
   assert.throws(
-    () => needRecursiveReadOnly('old', '/data', old),
+    () => requireRecursiveReadOnly('old', '/data', old),
     (error) => hasCode(error, 'RroUnsupported') && /\/data/.test(error.message),
   );
 });

@@ -77,7 +77,7 @@ function parse(text: string): Document | undefined {
 }
 
 /** Throws FailedPrecondition where the handler's program would ignore the id maps of a pod with a user namespace. */
-export function needIdMaps(handler: string, features: HandlerFeatures): void {
+export function requireIdMaps(handler: string, features: HandlerFeatures): void {
   if (features.idMappedMounts) return;
   throw new CrispError(
     'FailedPrecondition',
@@ -87,7 +87,7 @@ export function needIdMaps(handler: string, features: HandlerFeatures): void {
 }
 
 /** Throws RroUnsupported, which the kubelet knows by its first word. */
-export function needRecursiveReadOnly(handler: string, path: string, features: HandlerFeatures): void {
+export function requireRecursiveReadOnly(handler: string, path: string, features: HandlerFeatures): void {
   if (features.recursiveReadOnly) return;
   throw new CrispError(
     'RroUnsupported',

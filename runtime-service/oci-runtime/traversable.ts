@@ -9,13 +9,13 @@ import { CrispError } from '#core/errors.ts';
 const OTHERS_PASS = 0o001;
 
 /** Makes the directory of all bundles, which others may pass through but not list. */
-export async function passableBundles(directory: string): Promise<void> {
+export async function makeBundlesTraversable(directory: string): Promise<void> {
   await mkdir(directory, { recursive: true, mode: 0o711 });
   await chmod(directory, 0o711);
 }
 
 /** Throws FailedPrecondition with the directory on the way that does not let others pass. */
-export async function needPassable(directory: string): Promise<void> {
+export async function requireTraversable(directory: string): Promise<void> {
   for (let at = directory; ; at = dirname(at)) {
     const { mode } = await stat(at);
     if ((mode & OTHERS_PASS) === 0) {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
 import type { OciSpec } from '../spec/oci.ts';
-import { deletedFiles, needAlike, parseDump } from './dump.ts';
+import { checkCompatible, deletedFiles, parseDump } from './dump.ts';
 
 const spec = {
   process: { terminal: false },
@@ -26,12 +26,12 @@ test('what a dump says, the image by its id first', () => {
 });
 
 test('alike passes; a pod with a user namespace, or another network, does not', () => {
-  needAlike(dump, spec);
+  checkCompatible(dump, spec);
   const others = [{ type: 'user', path: '/run/user' }, { type: 'network' }];
   for (const other of others) {
     const namespaces = [...spec.linux.namespaces.filter(({ type }) => type !== other.type), other];
     assert.throws(
-      () => needAlike(dump, { ...spec, linux: { ...spec.linux, namespaces } }),
+      () => checkCompatible(dump, { ...spec, linux: { ...spec.linux, namespaces } }),
       (error) => hasCode(error, 'FailedPrecondition'),
     );
   }

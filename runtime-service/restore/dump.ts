@@ -50,7 +50,7 @@ export function deletedFiles(text: string | undefined): readonly string[] {
  * Throws FailedPrecondition where the new container, in the specification that was made for it, has not what the
  * processes had. A terminal's other end is gone with the old container, so there is none to be restored.
  */
-export function needAlike(dump: Dump, spec: OciSpec): void {
+export function checkCompatible(dump: Dump, spec: OciSpec): void {
   if (dump.terminal || spec.process.terminal) {
     throw unlike('it has a terminal', 'restore containers without a terminal (tty)');
   }

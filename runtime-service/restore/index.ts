@@ -12,7 +12,7 @@ import type { ProcessRef } from '#linux/ports/kernel.ts';
 import { needCriu } from '../checkpoint/criu.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerRecord } from '../container.ts';
-import { type Places, placesOf, type Runtime } from '../context.ts';
+import { type ContainerPaths, pathsOf, type Runtime } from '../context.ts';
 import type { ImageForContainer, PodOfContainer } from '../ports.ts';
 import type { OciSpec } from '../spec/oci.ts';
 import { type CheckpointArchive, extractArchive, inspectArchive } from './archive.ts';
@@ -94,7 +94,7 @@ export async function unpackCheckpoint(
 
 /** Deletes in the mounted root what was deleted before: archives of others name it apart from the layer. */
 export async function deleteInRoot(runtime: Runtime, { deleted }: Checkpoint, record: ContainerRecord) {
-  const { rootfs } = placesOf(runtime.options, record.id);
+  const { rootfs } = pathsOf(runtime.options, record.id);
   for (const path of deleted) {
     // The parent is looked up inside the root; the name itself is not followed.
     const parent = pathInRoot(rootfs, dirname(path));
@@ -106,7 +106,7 @@ export async function deleteInRoot(runtime: Runtime, { deleted }: Checkpoint, re
  * CRIU would put the processes back into the cgroups that they had, and on version 2 the OCI runtime does not tell it
  * others: another pod's, or none that exists. Left alone they stay in the new container's, where CRIU itself runs.
  */
-export async function keepCgroups(spec: OciSpec, { bundle }: Places): Promise<void> {
+export async function keepCgroups(spec: OciSpec, { bundle }: ContainerPaths): Promise<void> {
   const file = join(bundle, 'criu.conf');
   await writeFile(file, 'manage-cgroups=ignore\n', { mode: 0o600 });
   // Both runc and crun hand this file on to CRIU.
@@ -114,7 +114,11 @@ export async function keepCgroups(spec: OciSpec, { bundle }: Places): Promise<vo
 }
 
 /** Throws RuntimeFailed where the process is not in the container's own cgroup, and ends it: no limit would hold it. */
-export function needOwnCgroup({ kernel }: Runtime, { cgroup }: ContainerRecord, process: ProcessRef): void {
+export function requireOwnCgroup(
+  { kernel }: Runtime,
+  { cgroup }: ContainerRecord,
+  process: ProcessRef,
+): void {
   if (kernel.cgroups.processes(cgroup.path).includes(process.pid)) return;
   kernel.processes.signal(process, SIGKILL);
   throw new CrispError(

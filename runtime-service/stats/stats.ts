@@ -2,7 +2,7 @@
 import type { ContainerId } from '#core/ids.ts';
 import { Rates } from '#core/rate.ts';
 import type { ProcessRef } from '#linux/ports/kernel.ts';
-import type { GroupUsage, ProcessFigures, UsageDetail } from '#linux/ports/stats.ts';
+import type { CgroupStats, ProcessStats, UsageDetail } from '#linux/ports/stats.ts';
 import type { ContainerRecord } from '../container.ts';
 import type { Containers } from '../containers.ts';
 import type { Runtime } from '../context.ts';
@@ -21,13 +21,13 @@ export interface StorageUsage {
 export interface ContainerUsage {
   readonly record: ContainerRecord;
   /** undefined where it does not run. */
-  readonly group: GroupUsage | undefined;
+  readonly group: CgroupStats | undefined;
   /** Mean CPU since the look before, in billionths of a core; undefined at the first look. */
   readonly nanoCores: bigint | undefined;
   /** undefined until it has been measured once. */
   readonly layer: LayerUsage | undefined;
   /** With `metrics` only. */
-  readonly processes: ProcessFigures | undefined;
+  readonly processes: ProcessStats | undefined;
   /** Soft limit of open files of its first process. With `metrics` only; undefined: none. */
   readonly maxOpenFiles: bigint | undefined;
 }

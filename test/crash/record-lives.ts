@@ -7,8 +7,8 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ImageId, SandboxId } from '#core/ids.ts';
 import { silentLog } from '#core/operation.ts';
-import { RecentRecords } from '#core/recent-records.ts';
 import { RecordStore, type Versioned } from '#core/record-store.ts';
+import { VolatileCopies } from '#core/volatile-copies.ts';
 import type { ImageRecord } from '#image-service/image/image.ts';
 import { ImageStore } from '#image-service/store/images.ts';
 import { LayerStore } from '#image-service/store/layer-store.ts';
@@ -67,8 +67,8 @@ export interface Life {
   readonly look: (root: string, state: string) => Promise<string>;
 }
 
-const copies = (state: string, boot: string): RecentRecords =>
-  new RecentRecords(mkdtempSync(`${state}/`), boot);
+const copies = (state: string, boot: string): VolatileCopies =>
+  new VolatileCopies(mkdtempSync(`${state}/`), boot);
 
 /** What the next daemon's store reads; anything but a record or none at all is told as it is. */
 async function read<R extends Versioned>(
@@ -76,8 +76,8 @@ async function read<R extends Versioned>(
   state: string,
   versionOf: (record: R) => string,
 ): Promise<string> {
-  const recent = copies(state, 'boot-2');
-  const store = new RecordStore<R>({ directory, version: 1, files: realFiles, recent });
+  const volatile = copies(state, 'boot-2');
+  const store = new RecordStore<R>({ directory, version: 1, files: realFiles, volatile });
   const { records, broken } = await store.load();
   const unreadable = broken.filter(({ isMissing }) => !isMissing);
   if (unreadable.length > 0) return `UNREADABLE: ${unreadable.map(({ reason }) => reason)}`;
@@ -97,7 +97,7 @@ const sandbox: Life = {
     await sandboxes.load();
     await permitted.ask('planned');
     await sandboxes.create(at('planned'));
-    await sandboxes.settle(ID as SandboxId, { durable: true });
+    await sandboxes.persist(ID as SandboxId, { durable: true });
     await permitted.lasts('planned');
     await permitted.ask('placed');
     await sandboxes.commit(at('placed'), { durable: false });

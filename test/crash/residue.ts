@@ -68,7 +68,7 @@ export const cgroupRoots = (): string[] =>
       return after.startsWith('cgroup') ? [before.split(' ')[4] ?? ''] : [];
     });
 
-export interface Places {
+export interface ContainerPaths {
   readonly kernel: Kernel;
   /** Holds `root`, `state` and `cni` of the daemon. */
   readonly directory: string;
@@ -78,7 +78,7 @@ export interface Places {
   readonly rules: readonly string[];
 }
 
-export function residueOfPods({ kernel, directory, podGroup, rules }: Places): string[] {
+export function residueOfPods({ kernel, directory, podGroup, rules }: ContainerPaths): string[] {
   const files = ['root/sandboxes', 'root/containers', 'state/sandboxes', 'state/containers', 'state/exits'];
   return [
     ...kernel.cgroups.processes(podGroup).map((pid) => `process ${pid} ${commandOf(pid)}`),

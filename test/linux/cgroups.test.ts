@@ -33,7 +33,7 @@ for (const [name, cgroups] of layouts) {
   test(`${name}: a child stands in its groups before its program begins`, async (t) => {
     const path = `${prefix}/enter-${name}`;
     t.after(() => cgroups.remove(path, soon()));
-    const enter = cgroups.entrance(path);
+    const enter = cgroups.joinFiles(path);
     const argv = ['/bin/sh', '-c', 'cat /proc/self/cgroup; readlink /proc/self/fd/*'];
     await assert.rejects(processes.run({ argv, env, enter }, soon()), (error) => {
       return hasCode(error, 'NotFound') && error.message.includes(path);

@@ -5,14 +5,14 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { groupFiles } from '#linux/cgroup/control-files.ts';
 import { openKernel } from '#linux/index.ts';
 import { RealUsage } from '#linux/worker/stats.ts';
-import { VisitingThread } from '#linux/worker/thread.ts';
+import { NamespaceWorker } from '#linux/worker/thread.ts';
 
 const PODS = 250;
 /** Files in one message of the thread. */
 const MESSAGE = 1024;
 
 const kernel = await openKernel();
-const thread = new VisitingThread();
+const thread = new NamespaceWorker();
 const group = `${process.env['CRISP_TEST_CGROUP'] ?? '/crisp-test'}-many`;
 const paths = Array.from({ length: PODS }, (_, at) => [`${group}/${at}`, `${group}/${at}/ctr`]).flat();
 for (const path of paths) await kernel.cgroups.create(path);

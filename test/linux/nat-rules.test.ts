@@ -55,7 +55,7 @@ const prepare = (family: 4 | 6) =>
   );
 
 const alike = (rules: Masquerade, argv: readonly string[], signal = soon()) =>
-  kernel.nat.writesLike({ argv, env, input: rulesOf(rules) }, rules, signal);
+  kernel.nat.matchesIptables({ argv, env, input: rulesOf(rules) }, rules, signal);
 
 test('the node’s iptables writes as crisp does, and crisp leaves the node’s tables alone meanwhile', async () => {
   const all = [

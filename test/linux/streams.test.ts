@@ -31,7 +31,7 @@ test('a command is attended: its pipes are its own, its exit code arrives, who s
   // The command outlives its runtime: a shell would wait for it, and keep its exit code to itself.
   const outlive = 'while kill -0 $$ 2>/dev/null; do sleep 0.01; done';
   const runtime = `(echo out; sleep 1000 & echo $! > bg; ${outlive}; exec sh -c 'exit 7') & echo $! > pid`;
-  const { child } = await kernel.streams.attend({
+  const { child } = await kernel.streams.runDetached({
     argv: ['/bin/sh', '-c', runtime],
     env: { PATH: '/usr/bin:/bin' },
     directory,
@@ -50,7 +50,7 @@ test('a command is attended: its pipes are its own, its exit code arrives, who s
 test('a command that its runtime has waited for is an unknown end, not an endless wait', async (t) => {
   const kernel = await open(t);
   const directory = scratch(t);
-  const { child } = await kernel.streams.attend({
+  const { child } = await kernel.streams.runDetached({
     argv: ['/bin/sh', '-c', 'true & echo $! > pid; wait; sleep 1000 & echo $! > bg'],
     env: { PATH: '/usr/bin:/bin' },
     directory,
@@ -64,7 +64,7 @@ test('a command that its runtime has waited for is an unknown end, not an endles
 
 test("a runtime's own failure is told by its exit code", async (t) => {
   const kernel = await open(t);
-  const { child, terminal } = await kernel.streams.attend({
+  const { child, terminal } = await kernel.streams.runDetached({
     argv: ['/bin/sh', '-c', 'exit 9'],
     env: {},
     directory: scratch(t),
@@ -83,7 +83,7 @@ test('at SIGTERM all ends that a runtime at work has begun, and who attends is f
   const mark = `sleep 88${Math.floor(Math.random() * 1e9)}`;
   // A child of its own session whose parent has gone, one whose parent waits, and a runtime that heeds no signal.
   const runtime = `trap '' TERM; (setsid ${mark} & ); sh -c 'trap "" TERM; ${mark}; :' & echo begun; ${mark}; :`;
-  const { child } = await kernel.streams.attend({
+  const { child } = await kernel.streams.runDetached({
     argv: ['/bin/sh', '-c', runtime],
     env: { PATH: '/usr/bin:/bin' },
     directory,
@@ -111,7 +111,7 @@ test('at SIGTERM all ends that a runtime at work has begun, and who attends is f
 
 test('a runtime that fails leaves nothing behind', async (t) => {
   const kernel = await open(t);
-  const { child } = await kernel.streams.attend({
+  const { child } = await kernel.streams.runDetached({
     argv: ['/bin/sh', '-c', 'sleep 1000 & echo $!; exit 9'],
     env: { PATH: '/usr/bin:/bin' },
     directory: scratch(t),

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, hasCode } from '#core/errors.ts';
 import { openKernel } from '#linux/index.ts';
 import type { ProcessRef } from '#linux/ports/kernel.ts';
-import { VisitingThread } from '#linux/worker/thread.ts';
+import { NamespaceWorker } from '#linux/worker/thread.ts';
 
 const warnings: string[] = [];
 const kernel = await openKernel({
@@ -106,7 +106,7 @@ test('threads that are stuck are few: then acts are refused at once, until one i
 });
 
 test('a read that is stuck keeps no other from being read', async () => {
-  await using reader = new VisitingThread({ name: 'figures', requestMs: 500 });
+  await using reader = new NamespaceWorker({ name: 'figures', requestMs: 500 });
   const path = fifo();
   const stuck = reader.ask({ act: 'read', paths: [path] });
   const next = reader.ask({ act: 'read', paths: ['/proc/self/stat'] });

@@ -49,7 +49,7 @@ export class NativeStand implements AsyncDisposable {
       return done;
     };
     return {
-      writesLike: (...args) => nat.writesLike(...args),
+      matchesIptables: (...args) => nat.matchesIptables(...args),
       add: (rules) => counted(nat.add(rules)),
       remove: (rules) => counted(nat.remove(rules)),
     };

@@ -1,5 +1,5 @@
 import { type cri, fromBigInt } from '#api/cri/v1/index.ts';
-import type { GroupUsage, LinkUsage, PressurePair, SandboxUsage } from '#pod-sandbox/index.ts';
+import type { CgroupStats, LinkStats, PressurePair, SandboxUsage } from '#pod-sandbox/index.ts';
 import type { ContainerUsage } from '#runtime-service/index.ts';
 
 const value = (amount: bigint): cri.UInt64ValueInit => ({ value: fromBigInt(amount) });
@@ -27,7 +27,7 @@ interface GroupMessages {
   readonly swap: cri.SwapUsageInit | null;
 }
 
-function groupMessages(group: GroupUsage | undefined, nanoCores: bigint | undefined): GroupMessages {
+function groupMessages(group: CgroupStats | undefined, nanoCores: bigint | undefined): GroupMessages {
   if (!group) return { cpu: null, memory: null, io: null, swap: null };
   const { cpu, memory, pressure } = group;
   const timestamp = fromBigInt(group.at);
@@ -90,7 +90,7 @@ export function wireContainerStats(
   };
 }
 
-const wireLink = ({ name, received, sent }: LinkUsage): cri.NetworkInterfaceUsageInit => ({
+const wireLink = ({ name, received, sent }: LinkStats): cri.NetworkInterfaceUsageInit => ({
   name,
   rxBytes: value(received.bytes),
   rxErrors: value(received.errors),

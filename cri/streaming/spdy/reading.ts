@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { takeReads } from '../borrowed-reads.ts';
+import { takeReads } from '../read-buffer.ts';
 
 /**
  * Hands on what comes, `head` first, until its end; at once, in the call that brings it, but while `take` needs time

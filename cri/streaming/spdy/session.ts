@@ -10,7 +10,7 @@
  */
 import type { Duplex } from 'node:stream';
 import { describeError } from '#core/errors.ts';
-import { LendingSocket } from '../borrowed-reads.ts';
+import { BufferedSocket } from '../read-buffer.ts';
 import * as frames from './frames.ts';
 import { HeaderDeflater, HeaderInflater, SpdyProtocolError } from './headers.ts';
 import { readAll } from './reading.ts';
@@ -56,7 +56,7 @@ export class SpdySession implements StreamOwner {
   constructor(transport: Duplex, head: Buffer, options: SpdySessionOptions) {
     this.#transport = transport;
     this.#options = options;
-    this.#lent = transport instanceof LendingSocket;
+    this.#lent = transport instanceof BufferedSocket;
     transport.on('error', () => {});
     transport.once('close', () => this.#onRoom?.());
     this.ended = this.#serve(head);

@@ -1,5 +1,5 @@
 import { Duplex, type Writable } from 'node:stream';
-import { writeBorrowed } from '../borrowed-reads.ts';
+import { writeReusedBuffer } from '../read-buffer.ts';
 import { INITIAL_WINDOW, RST } from './frames.ts';
 import type { SpdyHeaders } from './headers.ts';
 
@@ -47,7 +47,7 @@ export class SpdyStream extends Duplex {
     this.on('error', () => {}); // the close that follows tells whoever uses it
   }
 
-  /** Bytes from the peer, which may be lent (see Borrower): whether they were kept. */
+  /** Bytes from the peer, which may be lent (see ReadCallback): whether they were kept. */
   receive(bytes: Buffer, fin: boolean, lent = false): boolean {
     if (this.#ended.there || this.destroyed) return false;
     let kept = false;
@@ -75,7 +75,7 @@ export class SpdyStream extends Duplex {
 
   #hand(sink: Writable, bytes: Buffer): boolean {
     const isOpen = !sink.destroyed && !sink.writableEnded;
-    const kept = isOpen && writeBorrowed(sink, bytes);
+    const kept = isOpen && writeReusedBuffer(sink, bytes);
     if (isOpen && sink.writableLength > READ_AHEAD) this.#owner.congested(this, true);
     else this.#tell();
     return kept;

@@ -19,7 +19,7 @@ import { type AddTrace, undoPart } from '../cni/failed-add.ts';
 import { all, eachInTurn, eachOf } from '../cni/parallel.ts';
 import { podIps } from '../cni/result.ts';
 import { PacketFilter } from './firewall.ts';
-import { giveAddressesBack, takeAddresses } from './host-local.ts';
+import { allocateAddresses, releaseAddresses } from './host-local.ts';
 import type { PodRules } from './masquerade.ts';
 import { type NativePlan, nativePlan } from './plan.ts';
 import { joinRequest, podRules, publishedPorts, resultOf } from './request.ts';
@@ -65,7 +65,7 @@ export class NativeNetwork {
     const plan = planned(config);
     const within = steps(config, call);
     const taken = await within('CNI addresses', (signal) =>
-      takeAddresses(plan.directory, plan.ranges, { id, interfaceName }, signal),
+      allocateAddresses(plan.directory, plan.ranges, { id, interfaceName }, signal),
     );
     const given = plan.ranges.map((range, n) => ({ range, ip: taken[n] ?? '' }));
     const rules = podRules(id, attachment, plan, given);
@@ -111,7 +111,7 @@ export class NativeNetwork {
         ]),
       () =>
         within('CNI addresses', (signal) =>
-          giveAddressesBack(plan.directory, result ? ips : undefined, { id, interfaceName }, signal),
+          releaseAddresses(plan.directory, result ? ips : undefined, { id, interfaceName }, signal),
         ),
     ]);
   }

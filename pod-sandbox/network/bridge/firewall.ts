@@ -77,7 +77,7 @@ export class PacketFilter {
   async #try(pod: PodRules, plain: NonNullable<ReturnType<typeof masqueradeOf>>): Promise<boolean> {
     const argv = await this.#iptables.restoring(pod.family);
     const call = { argv, env: this.#iptables.environment, input: addition(pod) };
-    return this.#nat.writesLike(call, plain, AbortSignal.timeout(TRIAL_LIMIT));
+    return this.#nat.matchesIptables(call, plain, AbortSignal.timeout(TRIAL_LIMIT));
   }
 
   #isAlike(pod: PodRules): boolean {

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
-import { giveAddressesBack, takeAddresses } from './host-local.ts';
+import { allocateAddresses, releaseAddresses } from './host-local.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'crisp-addresses-'));
 after(() => rmSync(directory, { recursive: true }));
@@ -17,7 +17,7 @@ async function stillTaken(
   known: readonly string[] | undefined,
 ): Promise<string[]> {
   for (const [name, content] of Object.entries(files)) writeFileSync(join(directory, name), content);
-  await giveAddressesBack(directory, known, pod, soon());
+  await releaseAddresses(directory, known, pod, soon());
   return readdirSync(directory)
     .filter((name) => /^\d/.test(name))
     .sort();
@@ -53,7 +53,7 @@ test('an address whose file a power cut has emptied is given out again when no o
   } as const;
   writeFileSync(join(place, '10.0.0.2'), 'another');
   writeFileSync(join(place, '10.0.0.3'), '');
-  const take = () => takeAddresses(place, [range], pod, soon());
+  const take = () => allocateAddresses(place, [range], pod, soon());
   assert.deepEqual(await take(), ['10.0.0.4']);
   assert.deepEqual(await take(), ['10.0.0.3']);
   await assert.rejects(take(), /no address from 10.0.0.1 to 10.0.0.4 is free/);

@@ -21,7 +21,7 @@ export interface Owner {
 }
 
 /** Takes the next free address of each range. Throws ResourceExhausted where one has none, or the disk is full. */
-export async function takeAddresses(
+export async function allocateAddresses(
   directory: string,
   ranges: readonly NativeRange[],
   owner: Owner,
@@ -52,7 +52,7 @@ async function freeEmptied(directory: string, used: Set<string>): Promise<boolea
 }
 
 /** Gives the owner's addresses back. `known` are all of them; undefined: they are looked for. */
-export async function giveAddressesBack(
+export async function releaseAddresses(
   directory: string,
   known: readonly string[] | undefined,
   owner: Owner,

@@ -12,7 +12,7 @@ import { firstOf } from './failed-add.ts';
 type Capable = Pick<Attachment, 'capabilities'>;
 
 /** Whether the plugin neither needs nor changes anything of the others. */
-export function standsAside({ type }: PluginConfig, { capabilities }: Capable): boolean {
+export function runsBeside({ type }: PluginConfig, { capabilities }: Capable): boolean {
   return type === 'loopback' || (type === 'portmap' && !Object.hasOwn(capabilities, 'portMappings'));
 }
 
@@ -21,7 +21,7 @@ export function groupsOf(plugins: readonly PluginConfig[], attachment: Capable):
   const groups: PluginConfig[][] = [];
   let open: PluginConfig[] | undefined;
   for (const plugin of plugins) {
-    const aside = standsAside(plugin, attachment);
+    const aside = runsBeside(plugin, attachment);
     if (aside && open) {
       open.push(plugin);
       continue;

@@ -13,8 +13,8 @@ import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { files as real } from '#linux/fs/files.ts';
 import type { Files } from '#linux/ports/kernel.ts';
-import { RecentRecords } from './recent-records.ts';
 import { RecordStore, type Versioned } from './record-store.ts';
+import { VolatileCopies } from './volatile-copies.ts';
 
 interface Pod extends Versioned {
   readonly name: string;
@@ -46,14 +46,14 @@ function disk() {
 }
 
 function ground(t: TestContext) {
-  const place = mkdtempSync(join(tmpdir(), 'crisp-recent-'));
+  const place = mkdtempSync(join(tmpdir(), 'crisp-volatile-'));
   t.after(() => rmSync(place, { recursive: true }));
   const directory = join(place, 'disk');
   const copies = join(place, 'state');
   const { state, files } = disk();
   const late: string[] = [];
   const refused: unknown[] = [];
-  class Copies extends RecentRecords {
+  class Copies extends VolatileCopies {
     override write(key: string, text: string): void {
       if (state.areCopiesRefused) throw new Error('no space for copies');
       super.write(key, text);
@@ -65,7 +65,7 @@ function ground(t: TestContext) {
       directory,
       version: 1,
       files,
-      recent: new Copies(copies, boot),
+      volatile: new Copies(copies, boot),
       onLate: (key) => late.push(key),
       onRefused: (error) => refused.push(error),
     });
@@ -173,11 +173,11 @@ test('a removal keeps what only the copy says until its end', async (t) => {
   await store.load();
   await store.create('a', pod('disk'), LATER);
   await store.write('a', pod('copy'), LATER);
-  await store.retire('a');
+  await store.markRemoved('a');
   const next = open();
   assert.deepEqual((await next.load()).removing, ['a']);
-  assert.equal((await next.retired('a'))?.name, 'copy');
-  await next.discard('a');
+  assert.equal((await next.removed('a'))?.name, 'copy');
+  await next.purge('a');
   assert.deepEqual([copied(), readdirSync(directory)], [[], []]);
   await store.flush();
   assert.deepEqual(readdirSync(directory), [], 'nothing comes back behind a removal');
@@ -187,13 +187,13 @@ test('an announced object is there for the next daemon, and on the disk once it 
   const { open, onDisk, copied, loaded, directory, state } = ground(t);
   const store = open();
   await store.load();
-  await store.announce('a', pod('announced'));
+  await store.createVolatile('a', pod('announced'));
   assert.deepEqual([readdirSync(join(directory, 'a')), await loaded()], [[], { a: 'announced' }]);
   state.isFull = true;
-  await assert.rejects(store.settle('a', NOW), /ENOSPC/);
+  await assert.rejects(store.persist('a', NOW), /ENOSPC/);
   assert.deepEqual(await loaded(), { a: 'announced' });
   state.isFull = false;
-  await store.settle('a', NOW);
+  await store.persist('a', NOW);
   assert.deepEqual([onDisk('a').name, copied()], ['announced', []]);
 });
 
@@ -259,9 +259,9 @@ test('a settlement that the disk takes slowly does not land on a later change, n
   const { open, onDisk, state, directory, loaded } = ground(t);
   const store = open();
   await store.load();
-  await store.announce('a', pod('announced'));
+  await store.createVolatile('a', pod('announced'));
   const release = hold(state);
-  const settled = store.settle('a', NOW);
+  const settled = store.persist('a', NOW);
   await turn();
   const written = store.write('a', pod('ready'), NOW);
   await turn();
@@ -291,7 +291,7 @@ test('any calls at once on one object: the disk ends with the last that was aske
     const calls: Promise<unknown>[] = [];
     for (let n = 0; n < 8; n++) {
       state.areCopiesRefused = chances(4) === 0;
-      if (chances(4) === 0) calls.push(store.settle(key, NOW));
+      if (chances(4) === 0) calls.push(store.persist(key, NOW));
       if (chances(4) === 0) calls.push(store.flush());
       calls.push(store.write(key, pod(`${n}`), chances(2) ? NOW : LATER));
       if (chances(3) === 0) await turn();
@@ -310,9 +310,9 @@ test('where copies are refused changes go to the disk, which is told once', asyn
   const store = open();
   await store.load();
   state.areCopiesRefused = true;
-  await store.announce('a', pod('announced'));
+  await store.createVolatile('a', pod('announced'));
   assert.equal(onDisk('a').name, 'announced');
-  await store.settle('a', NOW);
+  await store.persist('a', NOW);
   await store.create('b', pod('made'), LATER);
   await store.write('a', pod('quick'), LATER);
   assert.equal(onDisk('a').name, 'quick');

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { silentLog } from '#core/operation.ts';
-import { Rest } from './rest.ts';
+import { IdleTrimmer } from './idle-trimmer.ts';
 
 test('rest comes after the last change, soon and once more, and reads do not put it off', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   let acts = 0;
-  using rest = new Rest(async () => void acts++, silentLog);
+  using rest = new IdleTrimmer(async () => void acts++, silentLog);
   t.mock.timers.tick(499);
   rest.ended('StartContainer');
   t.mock.timers.tick(499);
@@ -27,7 +27,7 @@ test('a failure is told and ends nothing', async () => {
   const told: string[] = [];
   const log = { ...silentLog, warn: (_: object, text: string) => void told.push(text) };
   const { promise, resolve } = Promise.withResolvers<void>();
-  using _rest = new Rest(async () => {
+  using _rest = new IdleTrimmer(async () => {
     resolve();
     throw new Error('no');
   }, log);

@@ -11,10 +11,10 @@ const BUFFER_BYTES = 128 << 10;
  * Takes bytes that are its own during the call alone; whoever needs them for longer copies them, or returns true: then
  * the buffer is its own from now on, and the next read gets another.
  */
-export type Borrower = (bytes: Buffer) => boolean;
+export type ReadCallback = (bytes: Buffer) => boolean;
 
 /** For the socket's option `onread`. */
-export function borrowedReads(take: Borrower): OnReadOpts {
+export function reusedBufferReads(take: ReadCallback): OnReadOpts {
   let buffer: Buffer | undefined;
   return {
     buffer: () => {
@@ -32,15 +32,15 @@ export function borrowedReads(take: Borrower): OnReadOpts {
  * Writes borrowed bytes; true where they are kept, since the sink has not taken all of them at once. Where something
  * waits before them already, they are copied: few bytes must not hold many large buffers.
  */
-export function writeBorrowed(sink: Writable, bytes: Buffer): boolean {
+export function writeReusedBuffer(sink: Writable, bytes: Buffer): boolean {
   const waits = sink.writableLength > 0;
   sink.write(waits ? Buffer.from(bytes) : bytes);
   return !waits && sink.writableLength > 0;
 }
 
 /** Hands on what comes, lent where the connection lends; returns how to drop what still comes. */
-export function takeReads(source: Duplex, take: Borrower): () => void {
-  if (source instanceof LendingSocket) {
+export function takeReads(source: Duplex, take: ReadCallback): () => void {
+  if (source instanceof BufferedSocket) {
     source.lendTo(take);
     return () => source.lendTo(() => false);
   }
@@ -49,19 +49,19 @@ export function takeReads(source: Duplex, take: Borrower): () => void {
 }
 
 /** A connection that lends what it reads; nothing comes by events. It is paused and resumed as any other. */
-export class LendingSocket extends Socket {
-  readonly #borrower: { take: Borrower };
+export class BufferedSocket extends Socket {
+  readonly #borrower: { take: ReadCallback };
 
   private constructor(handle: object) {
-    const borrower: { take: Borrower } = { take: () => true };
-    const onread = borrowedReads((bytes) => borrower.take(bytes));
+    const borrower: { take: ReadCallback } = { take: () => true };
+    const onread = reusedBufferReads((bytes) => borrower.take(bytes));
     super({ handle, allowHalfOpen: true, onread } as ConstructorParameters<typeof Socket>[0]);
     this.#borrower = borrower;
     this.pause();
   }
 
   /** From now on it is read. */
-  lendTo(take: Borrower): void {
+  lendTo(take: ReadCallback): void {
     this.#borrower.take = take;
     this.resume();
   }
@@ -75,7 +75,7 @@ export class LendingSocket extends Socket {
     const { _handle: handle } = socket as { _handle?: { useUserBuffer?: unknown } | null };
     if (!(socket instanceof Socket) || socket.constructor !== Socket) return socket;
     if (!handle || typeof handle.useUserBuffer !== 'function' || socket.readableLength > 0) return socket;
-    const lending = new LendingSocket(handle);
+    const lending = new BufferedSocket(handle);
     Object.assign(socket, { _handle: null });
     lending.setTimeout(socket.timeout ?? 0, () => socket.emit('timeout'));
     socket.setTimeout(0);

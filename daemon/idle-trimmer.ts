@@ -24,7 +24,7 @@ const CHANGES = new Set([
 ]);
 
 /** Does something whenever the changes of the node have come to rest, soon and once more later; first after the start. */
-export class Rest implements Disposable {
+export class IdleTrimmer implements Disposable {
   readonly #act: () => Promise<void>;
   readonly #log: Log;
   #timers: readonly NodeJS.Timeout[] = [];

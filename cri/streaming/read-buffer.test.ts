@@ -5,7 +5,7 @@ import { createServer, request } from 'node:http';
 import type { Socket } from 'node:net';
 import { type Duplex, Writable } from 'node:stream';
 import test from 'node:test';
-import { LendingSocket, takeReads, writeBorrowed } from './borrowed-reads.ts';
+import { BufferedSocket, takeReads, writeReusedBuffer } from './read-buffer.ts';
 
 /** A connection after its upgrade: the server's side as the test takes it over, and the client's. */
 async function upgraded(): Promise<{
@@ -28,7 +28,7 @@ async function upgraded(): Promise<{
   const asked = once(http, 'upgrade') as Promise<[unknown, Socket]>;
   call.end();
   const [, old] = await asked;
-  const server = LendingSocket.of(old);
+  const server = BufferedSocket.of(old);
   server.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n');
   const [, client] = await made;
   client.on('error', () => {});
@@ -42,7 +42,7 @@ async function upgraded(): Promise<{
 
 test('reads lend one buffer, again and again, until somebody keeps it', async () => {
   const { server, client, end } = await upgraded();
-  assert.ok(server instanceof LendingSocket);
+  assert.ok(server instanceof BufferedSocket);
   const buffers = new Set<ArrayBufferLike>();
   const kept: Buffer[] = [];
   takeReads(server, (bytes) => {
@@ -74,7 +74,7 @@ test('both sockets of a connection end with it, and its end is told', async () =
 
 test('a socket without a handle is left as it is', async () => {
   const { old, end } = await upgraded();
-  assert.equal(LendingSocket.of(old), old);
+  assert.equal(BufferedSocket.of(old), old);
   await end();
 });
 
@@ -88,13 +88,13 @@ test('what a sink does not take at once is kept; what would wait behind it is co
     },
   });
   const [first, second] = [Buffer.from('first'), Buffer.from('second')];
-  assert.equal(writeBorrowed(sink, first), true);
-  assert.equal(writeBorrowed(sink, second), false);
+  assert.equal(writeReusedBuffer(sink, first), true);
+  assert.equal(writeReusedBuffer(sink, second), false);
   second.fill(0);
   done.shift()?.();
   assert.deepEqual(chunks.map(String), ['first', 'second']);
   const quick = new Writable({ write: (_chunk, _encoding, callback) => callback() });
-  assert.equal(writeBorrowed(quick, first), false);
+  assert.equal(writeReusedBuffer(quick, first), false);
 });
 
 test('a client that takes nothing gets all the same what was meant for it', async () => {
@@ -105,7 +105,7 @@ test('a client that takes nothing gets all the same what was meant for it', asyn
   for (let n = 0; n < 200; n++) {
     lent.fill(n);
     sent.push(Buffer.from(lent));
-    if (writeBorrowed(server as Socket, lent)) lent = Buffer.alloc(lent.length);
+    if (writeReusedBuffer(server as Socket, lent)) lent = Buffer.alloc(lent.length);
   }
   const got: Buffer[] = [];
   let size = 0;

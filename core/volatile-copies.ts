@@ -6,7 +6,7 @@ import { join } from 'node:path';
  * points of no return (it starts, it runs) need not wait for a disk. Everything here is synchronous, since a tmpfs
  * answers at once: a record takes 0.05 ms, where the disk's journal takes one and the thread pool four turns.
  */
-export class RecentRecords {
+export class VolatileCopies {
   readonly #parent: string;
   readonly #boot: string;
 
