@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import type { Files } from '#linux/ports/kernel.ts';
 import { CrispError, describeError, errnoOf } from './errors.ts';
 import { encode } from './json-record.ts';
 import { withDeadline } from './operation.ts';
+import type { RecordFiles } from './record-files.ts';
 import { NewerRecord, parseRecord, type RecordFormat, type Versioned } from './record-format.ts';
 import { RecordWriter } from './record-writer.ts';
 import { keepUnreadable } from './unreadable-records.ts';
@@ -15,7 +15,7 @@ export type { Versioned } from './record-format.ts';
 export interface RecordStoreOptions<R extends Versioned> extends RecordFormat<R> {
   /** Directory of the store; made at `load`. */
   readonly directory: string;
-  readonly files: Files;
+  readonly files: RecordFiles;
   /** Where changes that need not outlive a power cut are written first; without it all are written to the disk. */
   readonly volatile?: VolatileCopies;
   /** Told when the disk refuses what is in `volatile`; it is tried again. */
@@ -47,7 +47,7 @@ export interface Loaded<R> {
 const RECORD = 'record.json';
 const FLUSH_MS = 5_000;
 const REMOVING = '.removing';
-/** What `Files.writeAtomic` leaves of a record when it is cut short. */
+/** What `writeAtomic` leaves of a record when it is cut short. */
 const UNFINISHED = /^\.record\.json\.[0-9a-f]+\.tmp$/;
 
 /** A disk with less room, in bytes, takes no new object. */
@@ -184,7 +184,7 @@ export class RecordStore<R extends Versioned> {
     });
   }
 
-  /** See `Files.writeAtomic`. */
+  /** See `RecordFiles.writeAtomic`. */
   async #put(key: string, text: string, durable: boolean): Promise<void> {
     await this.#options.files.writeAtomic(join(this.directory(key), RECORD), text, { mode: 0o600, durable });
     if (durable) await this.#syncName(key);

@@ -1,7 +1,7 @@
 import { lstat, readdir, truncate } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Files } from '#linux/ports/kernel.ts';
 import { errnoOf } from './errors.ts';
+import type { RecordFiles } from './record-files.ts';
 
 /** The newest are kept. */
 const MOST = 20;
@@ -13,7 +13,7 @@ const SIZE = 1 << 20;
  * undefined where there is nothing. Older ones go.
  */
 export async function keepUnreadable(
-  files: Pick<Files, 'makeDirectory' | 'rename' | 'removeTree'>,
+  files: Pick<RecordFiles, 'makeDirectory' | 'rename' | 'removeTree'>,
   path: string,
   directory: string,
   name: string,

@@ -13,7 +13,6 @@ export { type LayerUsers, noLayerUsers } from './ports.ts';
 export type { LayerProgress, PullProgress } from './pull/progress.ts';
 export type { RegistryAuth } from './registry/credentials.ts';
 export type {
-  FoundImage,
   ImageFsUsage,
   ImageRootFileSystems,
   ImageService,

@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { ImageForContainer } from '#core/model/image.ts';
 import type { Operation } from '#core/operation.ts';
 import { naming } from '#linux/libc/errno.ts';
 import { exportImages } from './archive/export.ts';
@@ -12,7 +13,7 @@ import { Layers } from './pull/obtain-layers.ts';
 import { Puller } from './pull/pull.ts';
 import { Endpoints } from './registry/endpoints.ts';
 import { RootFileSystems } from './rootfs.ts';
-import type { FoundImage, ImageFsUsage, ImageService, ImageServicePorts } from './service.ts';
+import type { ImageFsUsage, ImageService, ImageServicePorts } from './service.ts';
 import { ContentStore } from './store/content-store.ts';
 import { Collector } from './store/garbage-collector.ts';
 import { ImageStore } from './store/images.ts';
@@ -114,7 +115,7 @@ async function recover(stores: Stores, op: Operation): Promise<void> {
   collector.later(0);
 }
 
-function found(image: Image | undefined): FoundImage | undefined {
+function found(image: Image | undefined): ImageForContainer | undefined {
   if (!image) return undefined;
   const { id, repoTags, repoDigests, record } = image;
   const digest = repoDigests[0];

@@ -1,21 +1,12 @@
 import type { ImageId } from '#core/ids.ts';
+import type { ImageForContainer } from '#core/model/image.ts';
 import type { Log, Operation } from '#core/operation.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
 import type { ImportRequest } from './archive/import.ts';
-import type { Image, ImageConfig } from './image/image.ts';
+import type { Image } from './image/image.ts';
 import type { LayerUsers } from './ports.ts';
 import type { PullProgress } from './pull/progress.ts';
 import type { RegistryAuth } from './registry/credentials.ts';
-
-/** What a container's creation reads of an image; the shape of `Images` in runtime-service/ports.ts. */
-export interface FoundImage {
-  readonly id: ImageId;
-  /** A tag where one is known, else a repo digest, else the id. */
-  readonly name: string;
-  /** `repository@sha256:…` where known, else the id. */
-  readonly reference: string;
-  readonly config: ImageConfig;
-}
 
 /** Use of the file system that holds the images. */
 export interface ImageFsUsage {
@@ -66,7 +57,7 @@ export interface ImageService {
   /** By id, unique short id (3 characters or more), tag or digest. From memory; undefined where there is none. */
   status(reference: string): Image | undefined;
   /** The same for a container's creation. */
-  find(reference: string): FoundImage | undefined;
+  find(reference: string): ImageForContainer | undefined;
   /** Removes the image and all its names, given any of them. Unknown is success. Files go later. */
   remove(reference: string, op: Operation): Promise<void>;
   /** A container that stood on the image is gone: the files of one that was removed meanwhile go too. */

@@ -4,15 +4,9 @@
  * numbers of the wire are bigint. Maps from a client are records without a prototype, so that a key such as
  * `__proto__` or `constructor` is only a key.
  */
-import type { IdMapping } from '#linux/ports/kernel.ts';
-
-export interface SandboxMetadata {
-  readonly name: string;
-  readonly uid: string;
-  readonly namespace: string;
-  /** 0 … 2^32-1; counted up by the kubelet with each new sandbox of the pod. */
-  readonly attempt: number;
-}
+import type { SandboxMetadata } from '#core/model/pod.ts';
+import type { LinuxResources } from '#core/model/resources.ts';
+import type { IdMapping, NamespaceMode, SecurityProfile, SelinuxOptions } from '#core/model/security.ts';
 
 export interface DnsConfig {
   readonly servers: readonly string[];
@@ -29,9 +23,6 @@ export interface PortMapping {
   readonly hostIp: string;
 }
 
-/** All that the wire can say; which mode is possible for which namespace is for `validation.ts` to judge. */
-export type NamespaceMode = 'pod' | 'container' | 'node' | 'target';
-
 export interface UserNamespace {
   /** `node`: no user namespace. Only `pod` and `node` are possible. */
   readonly mode: NamespaceMode;
@@ -44,18 +35,6 @@ export interface NamespaceOptions {
   readonly pid: NamespaceMode;
   readonly ipc: NamespaceMode;
   readonly user: UserNamespace | undefined;
-}
-
-export interface SecurityProfile {
-  readonly type: 'runtimeDefault' | 'unconfined' | 'localhost';
-  readonly localhostRef: string;
-}
-
-export interface SelinuxOptions {
-  readonly user: string;
-  readonly role: string;
-  readonly type: string;
-  readonly level: string;
 }
 
 export interface SandboxSecurity {
@@ -71,32 +50,13 @@ export interface SandboxSecurity {
   readonly selinux: SelinuxOptions | undefined;
 }
 
-/** Limits of the pod as a whole. 0 or an empty text: not set. */
-export interface SandboxResources {
-  /** Microseconds. */
-  readonly cpuPeriod: bigint;
-  /** Microseconds in each period; -1: no limit. */
-  readonly cpuQuota: bigint;
-  readonly cpuShares: bigint;
-  /** Bytes. */
-  readonly memoryLimit: bigint;
-  /** Bytes of memory and swap together (cgroup v1's sense). */
-  readonly memorySwapLimit: bigint;
-  readonly oomScoreAdj: bigint;
-  readonly cpusetCpus: string;
-  readonly cpusetMems: string;
-  readonly hugepageLimits: readonly { readonly pageSize: string; readonly limit: bigint }[];
-  /** cgroup v2 files by name; they win over the typed fields. */
-  readonly unified: Readonly<Record<string, string>>;
-}
-
 export interface SandboxLinux {
   /** The cgroup that the kubelet made for the pod, in the driver's form; empty: crisp makes its own. */
   readonly cgroupParent: string;
   readonly security: SandboxSecurity;
   readonly sysctls: Readonly<Record<string, string>>;
-  readonly overhead: SandboxResources | undefined;
-  readonly resources: SandboxResources | undefined;
+  readonly overhead: LinuxResources | undefined;
+  readonly resources: LinuxResources | undefined;
 }
 
 export interface SandboxConfig {

@@ -2,10 +2,11 @@
 import type { OnReadOpts, Socket } from 'node:net';
 import type { ContainerId, SandboxId } from '#core/ids.ts';
 import type { Leak } from '#core/leaks.ts';
+import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
-import type { IdMapping, ProcessRef } from '#linux/ports/kernel.ts';
+import type { ProcessRef } from '#linux/ports/kernel.ts';
 import type { UsageDetail } from '#linux/ports/stats.ts';
-import type { SandboxConfig, SandboxMetadata } from './config.ts';
+import type { SandboxConfig } from './config.ts';
 import type { SandboxLimits } from './lifecycle/update.ts';
 import type { NetworkStatus } from './network/cni/conf-directory.ts';
 import type { EndReason } from './sandbox.ts';
@@ -45,31 +46,6 @@ export interface Sandbox {
 export interface SandboxEvent {
   readonly kind: 'created' | 'ready' | 'notReady' | 'removed';
   readonly sandbox: Sandbox;
-}
-
-/** The pod as its containers see it; has the form of runtime-service's port. */
-export interface PodView {
-  readonly id: SandboxId;
-  readonly ready: boolean;
-  readonly metadata: SandboxMetadata;
-  readonly annotations: Readonly<Record<string, string>>;
-  readonly runtimeHandler: string;
-  readonly logDirectory: string;
-  readonly privileged: boolean;
-  readonly hostname: string;
-  readonly network: 'pod' | 'node';
-  readonly ipc: 'pod' | 'node';
-  readonly pid: 'pod' | 'container' | 'node';
-  readonly userNamespace:
-    | { readonly uids: readonly IdMapping[]; readonly gids: readonly IdMapping[] }
-    | undefined;
-  readonly pins: Readonly<Partial<Record<'net' | 'ipc' | 'uts' | 'pid' | 'user', string>>>;
-  readonly files: {
-    readonly hostname: string | undefined;
-    readonly resolvConf: string | undefined;
-    readonly shm: string | undefined;
-  };
-  readonly monitorCgroup: string;
 }
 
 /** Has the form of runtime-service's port `Pods`. */

@@ -75,7 +75,7 @@ test('a record survives its file, with keys and numbers that are hard on JSON', 
   assert.equal(read.createdAt, record.createdAt);
   assert.ok(sameConfig(read.config, record.config));
   assert.throws(() => checkRecord({ ...read, intents: undefined } as unknown as SandboxRecord));
-  assert.throws(() => checkRecord({ version: 1 } as SandboxRecord));
+  assert.throws(() => checkRecord({ version: 2 } as SandboxRecord));
 });
 
 test('two requests are the same whatever the order of their maps; the name is namespace, name, uid and attempt', () => {
@@ -105,8 +105,8 @@ test('cgroups: the leaves stand beside the containers', () => {
 });
 
 test('the limits of a pod are those of its containers and its overhead, in the words of each cgroup version', () => {
-  const resources = sampleResources({ cpuQuota: 50_000n, cpuShares: 1024n, memoryLimit: 1000n });
-  const overhead = sampleResources({ cpuQuota: 10_000n, cpuShares: 2n, memoryLimit: 24n });
+  const resources = sampleResources({ cpuQuota: 50_000n, cpuShares: 1024n, memoryLimitBytes: 1000n });
+  const overhead = sampleResources({ cpuQuota: 10_000n, cpuShares: 2n, memoryLimitBytes: 24n });
   const linux = { ...defaultLinux, resources, overhead };
   assert.deepEqual(podLimits(linux, 1), [
     { file: 'cpu.shares', value: '1026' },

@@ -22,7 +22,8 @@ import type { PodCgroup } from './cgroup/driver.ts';
 import type { SandboxConfig, SandboxLinux } from './config.ts';
 import type { Attachment } from './network/cni/attachment.ts';
 
-export const RECORD_VERSION = 1;
+/** Older records: `migrate.ts`. */
+export const RECORD_VERSION = 2;
 
 /** `stopped`: asked for; `failed`: could neither be made nor undone in full; `dead`: ended by itself, or a reboot. */
 export type EndReason = 'stopped' | 'failed' | 'dead';
@@ -32,7 +33,7 @@ export type SandboxState =
   | { readonly name: 'ready' }
   | { readonly name: 'notReady'; readonly reason: EndReason; readonly detail: string };
 
-/** An effect outside the record, written before it is made; the undo of each is in `intents.ts`. */
+/** An effect outside the record, written before it is made; the undo of each is in `lifecycle/undo.ts`. */
 export type SandboxIntent =
   /** The sandbox's directory below the state root, with its plain files. */
   | { readonly kind: 'directory'; readonly path: string }
@@ -144,7 +145,7 @@ export function checkRecord(record: SandboxRecord): void {
     typeof record.pins === 'object' &&
     Array.isArray(intents);
   if (!whole)
-    throw new CrispError('DataLoss', 'the record lacks fields of version 1', {
+    throw new CrispError('DataLoss', 'the record lacks fields', {
       hint: 'remove the pod: the kubelet makes another',
     });
 }

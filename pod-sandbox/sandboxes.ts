@@ -9,6 +9,7 @@ import type { Log } from '#core/operation.ts';
 import { type BrokenRecord, RecordStore } from '#core/record-store.ts';
 import type { VolatileCopies } from '#core/volatile-copies.ts';
 import type { Files } from '#linux/ports/kernel.ts';
+import { migrateRecord } from './migrate.ts';
 import {
   checkRecord,
   displayName,
@@ -35,6 +36,7 @@ export class Sandboxes {
     this.#store = new RecordStore<SandboxRecord>({
       directory: join(root, 'sandboxes'),
       version: RECORD_VERSION,
+      migrate: migrateRecord,
       check: checkRecord,
       files,
       ...(volatile ? { volatile } : {}),

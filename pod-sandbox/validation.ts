@@ -2,10 +2,13 @@
  * Refuses what cannot be made, before anything is written: each error is InvalidArgument, names the field as the wire
  * does, and says what to give instead. Contract sections 2, 3, 5, 9 and 10.
  */
+
 import { isIP } from 'node:net';
 import { CrispError } from '#core/errors.ts';
+import type { SandboxMetadata } from '#core/model/pod.ts';
+import type { LinuxResources } from '#core/model/resources.ts';
 import type { CgroupDriver } from './cgroup/driver.ts';
-import type { DnsConfig, PortMapping, SandboxConfig, SandboxMetadata, SandboxResources } from './config.ts';
+import type { DnsConfig, PortMapping, SandboxConfig } from './config.ts';
 import { checkNamespaces } from './namespaces/namespace-rules.ts';
 import { checkSysctls } from './namespaces/sysctls.ts';
 import { bandwidthOf } from './network/cni/bandwidth.ts';
@@ -91,7 +94,7 @@ function checkPort(port: PortMapping, index: number): void {
 const isPort = (port: number): boolean => Number.isInteger(port) && port >= 0 && port <= 65_535;
 
 /** Unified names become file names below the pod's cgroup; the `cgroup.` files move and kill, they do not limit. */
-export function checkResources(field: string, resources: SandboxResources | undefined): void {
+export function checkResources(field: string, resources: LinuxResources | undefined): void {
   for (const [name, value] of Object.entries(resources?.unified ?? {})) {
     if (!/^(?!cgroup\.)[a-z0-9_]+(\.[A-Za-z0-9_]+)+$/.test(name)) {
       throw refuse(

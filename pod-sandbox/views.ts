@@ -1,8 +1,9 @@
 /** What others see of a record: clients a `Sandbox`, containers a `PodView`. Pure. */
+import type { PodView } from '#core/model/pod.ts';
 import { ownUserNamespace } from './config.ts';
 import { effectiveLinux } from './lifecycle/update.ts';
 import { namespaceKinds } from './namespaces/namespaces.ts';
-import type { PodView, Sandbox } from './pod-sandboxes.ts';
+import type { Sandbox } from './pod-sandboxes.ts';
 import type { SandboxRecord } from './sandbox.ts';
 
 export function sandboxView(record: SandboxRecord): Sandbox {

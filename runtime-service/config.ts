@@ -1,8 +1,8 @@
 /** What a client asks of a container, in domain terms; cri/ maps the wire onto it. */
 import { posix } from 'node:path';
 import { CrispError } from '#core/errors.ts';
-import type { IdMapping } from '#linux/ports/kernel.ts';
-import type { NamespaceMode } from './ports.ts';
+import type { LinuxResources } from '#core/model/resources.ts';
+import type { IdMapping, NamespaceMode, SecurityProfile, SelinuxOptions } from '#core/model/security.ts';
 
 export type Labels = Readonly<Record<string, string>>;
 
@@ -35,26 +35,6 @@ export interface DeviceRequest {
   readonly permissions: string;
 }
 
-/** CRI's LinuxContainerResources; 0 means unset, as on the wire. */
-export interface LinuxResources {
-  readonly cpuPeriod: bigint;
-  readonly cpuQuota: bigint;
-  readonly cpuShares: bigint;
-  readonly memoryLimitBytes: bigint;
-  readonly oomScoreAdj: bigint;
-  readonly cpusetCpus: string;
-  readonly cpusetMems: string;
-  readonly hugepageLimits: readonly { readonly pageSize: string; readonly limit: bigint }[];
-  readonly unified: Readonly<Record<string, string>>;
-  readonly memorySwapLimitBytes: bigint;
-}
-
-export interface SecurityProfile {
-  readonly type: 'RuntimeDefault' | 'Unconfined' | 'Localhost';
-  /** Localhost: an absolute path for seccomp, a loaded profile's name for AppArmor. */
-  readonly localhostRef: string;
-}
-
 export interface SecurityContext {
   readonly privileged: boolean;
   readonly addCapabilities: readonly string[];
@@ -74,10 +54,7 @@ export interface SecurityContext {
   /** No profile means unconfined (contract: a nil message). */
   readonly seccomp: SecurityProfile | undefined;
   readonly apparmor: SecurityProfile | undefined;
-  /** Empty parts are the host's usual ones. */
-  readonly selinux:
-    | { readonly user: string; readonly role: string; readonly type: string; readonly level: string }
-    | undefined;
+  readonly selinux: SelinuxOptions | undefined;
 }
 
 export interface ContainerConfig {

@@ -1,7 +1,8 @@
 import type { ContainerId, ImageId, SandboxId } from '#core/ids.ts';
+import type { LinuxResources } from '#core/model/resources.ts';
 import type { Intent } from '#core/undo.ts';
 import type { ProcessRef } from '#linux/ports/kernel.ts';
-import type { ContainerMetadata, Labels, LinuxResources, MountRequest } from './config.ts';
+import type { ContainerMetadata, Labels, MountRequest } from './config.ts';
 
 /**
  * The life of a container:

@@ -2,10 +2,8 @@
 
 export type {
   ContainerConfig,
-  LinuxResources,
   MountRequest,
   SecurityContext,
-  SecurityProfile,
 } from './config.ts';
 export type { ContainerExit, ContainerRecord, ContainerState } from './container.ts';
 export { imagesOf } from './container.ts';
@@ -14,7 +12,7 @@ export type { StreamedCommand } from './exec/exec-stream.ts';
 export type { ExecResult } from './exec/exec-sync.ts';
 export { Handlers } from './oci-runtime/cli.ts';
 export type { HandlerOptions, RuntimeOptions } from './options.ts';
-export type { ImageForContainer, Images, PodOfContainer, Pods, RootFileSystems } from './ports.ts';
+export type { Images, Pods, RootFileSystems } from './ports.ts';
 export { type RuntimePorts, RuntimeService } from './service.ts';
 export type { ContainerUsage, StorageUsage } from './stats/stats.ts';
 export type { LayerUsage } from './stats/writable-layers.ts';

@@ -3,69 +3,16 @@
  * in and the image that their root file system is made of.
  */
 import type { ContainerId, ImageId, SandboxId } from '#core/ids.ts';
+import type { ImageForContainer } from '#core/model/image.ts';
+import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
-import type { IdMapping } from '#linux/ports/kernel.ts';
-
-export type NamespaceMode = 'pod' | 'container' | 'node' | 'target';
-
-/** The pod as a container sees it: a snapshot of committed state. */
-export interface PodOfContainer {
-  readonly id: SandboxId;
-  readonly ready: boolean;
-  readonly metadata: {
-    readonly name: string;
-    readonly uid: string;
-    readonly namespace: string;
-    readonly attempt: number;
-  };
-  readonly annotations: Readonly<Record<string, string>>;
-  readonly runtimeHandler: string;
-  readonly logDirectory: string;
-  readonly privileged: boolean;
-  readonly hostname: string;
-  readonly network: 'pod' | 'node';
-  readonly ipc: 'pod' | 'node';
-  /** The pod's own choice; `container` where nothing was shared. */
-  readonly pid: 'pod' | 'container' | 'node';
-  readonly userNamespace:
-    | { readonly uids: readonly IdMapping[]; readonly gids: readonly IdMapping[] }
-    | undefined;
-  /** Pinned namespaces by kind; a kind that is the host's is absent. */
-  readonly pins: Readonly<Partial<Record<'net' | 'ipc' | 'uts' | 'pid' | 'user', string>>>;
-  /** The pod's own files on the host. */
-  readonly files: {
-    readonly hostname: string | undefined;
-    readonly resolvConf: string | undefined;
-    readonly shm: string | undefined;
-  };
-  /** Where the monitors of the pod stand: a leaf of the pod's cgroup. */
-  readonly monitorCgroup: string;
-}
 
 export interface Pods {
-  get(id: SandboxId): PodOfContainer | undefined;
+  get(id: SandboxId): PodView | undefined;
   /** A full id from a full id or a unique prefix; undefined where none or several match. */
   resolve(idOrPrefix: string): SandboxId | undefined;
   /** The container's cgroup: as the OCI runtime wants it in `cgroupsPath`, and as a path below the cgroup root. */
   containerCgroup(pod: SandboxId, container: ContainerId): { readonly oci: string; readonly path: string };
-}
-
-/** What the image's config gives a container. */
-export interface ImageForContainer {
-  readonly id: ImageId;
-  /** A tag where one is known, else a repo digest, else the id. */
-  readonly name: string;
-  /** `repo@sha256:…` where known, else the id: what users see as imageID. */
-  readonly reference: string;
-  readonly config: {
-    readonly env: readonly string[];
-    readonly entrypoint: readonly string[];
-    readonly cmd: readonly string[];
-    readonly workingDir: string;
-    readonly user: string;
-    readonly stopSignal: string | undefined;
-    readonly volumes: readonly string[];
-  };
 }
 
 export interface Images {

@@ -3,6 +3,7 @@
 import { CrispError, describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
 import type { Leak } from '#core/leaks.ts';
+import type { LinuxResources } from '#core/model/resources.ts';
 import type { Log, Operation } from '#core/operation.ts';
 import { runEach } from '#core/steps.ts';
 import { VolatileCopies } from '#core/volatile-copies.ts';
@@ -10,7 +11,7 @@ import type { Kernel } from '#linux/ports/kernel.ts';
 import type { UsageDetail } from '#linux/ports/stats.ts';
 import { CdiDevices } from './cdi/devices.ts';
 import { type CheckpointRequest, Checkpoints } from './checkpoint/index.ts';
-import type { ContainerConfig, LinuxResources } from './config.ts';
+import type { ContainerConfig } from './config.ts';
 import { type ContainerRecord, imagesOf } from './container.ts';
 import { type ContainerChange, Containers } from './containers.ts';
 import type { Runtime } from './context.ts';

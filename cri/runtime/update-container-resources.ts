@@ -2,7 +2,7 @@ import type { cri } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { CriServices } from '../services.ts';
-import { resources } from './wire/container-config.ts';
+import { linuxResources } from './wire/resources.ts';
 
 /** UpdateContainerResources: all of it or nothing; ContainerStatus then shows what is in force. */
 export const updateContainerResources =
@@ -17,6 +17,6 @@ export const updateContainerResources =
         hint: 'give the limits in linux',
       });
     }
-    await containers.updateResources(id, resources(linux), op);
+    await containers.updateResources(id, linuxResources(linux), op);
     return {};
   };

@@ -1,15 +1,9 @@
 import type { Digest, ImageId } from '#core/ids.ts';
+import type { ImageConfig as ContainerImageConfig } from '#core/model/image.ts';
 import type { Versioned } from '#core/record-store.ts';
 
-/** What the image's config asks for its containers (OCI image-spec, config.md). */
-export interface ImageConfig {
-  readonly env: readonly string[];
-  readonly entrypoint: readonly string[];
-  readonly cmd: readonly string[];
-  readonly workingDir: string;
-  readonly user: string;
-  readonly stopSignal: string | undefined;
-  readonly volumes: readonly string[];
+/** The image's config, as far as containers and clients see it. */
+export interface ImageConfig extends ContainerImageConfig {
   readonly labels: Readonly<Record<string, string>>;
 }
 

@@ -2,14 +2,15 @@
  * The limits of a pod cgroup that crisp makes itself: what the containers may use together (`resources`) and what the
  * sandbox itself costs (`overhead`), added up. Never applied to a kubelet's cgroup.
  */
+import type { LinuxResources } from '#core/model/resources.ts';
 import type { CgroupVersion } from '#linux/ports/kernel.ts';
 import { cpuWeight, type Limit } from '#linux/systemd/unit-properties.ts';
-import type { SandboxLinux, SandboxResources } from '../config.ts';
+import type { SandboxLinux } from '../config.ts';
 
 /** The kernel's default period, microseconds. */
 const PERIOD = 100_000n;
 
-type Amounts = Pick<SandboxResources, 'cpuPeriod' | 'cpuQuota' | 'cpuShares' | 'memoryLimit'>;
+type Amounts = Pick<LinuxResources, 'cpuPeriod' | 'cpuQuota' | 'cpuShares' | 'memoryLimitBytes'>;
 
 /** Control files and values in the order in which they are to be written. */
 export function podLimits({ resources, overhead }: SandboxLinux, version: CgroupVersion): Limit[] {
@@ -56,7 +57,7 @@ export function sliceLimits(linux: SandboxLinux, version: CgroupVersion): Limit[
 }
 
 /** Overhead without a limit of its own to add to (0: unlimited) makes no limit. */
-function sum(resources: SandboxResources | undefined, overhead: SandboxResources | undefined): Amounts {
+function sum(resources: LinuxResources | undefined, overhead: LinuxResources | undefined): Amounts {
   const cpuPeriod = resources?.cpuPeriod || PERIOD;
   const quotaOfOverhead =
     overhead && overhead.cpuQuota > 0n
@@ -68,25 +69,25 @@ function sum(resources: SandboxResources | undefined, overhead: SandboxResources
     cpuPeriod,
     cpuQuota: plus(resources?.cpuQuota, quotaOfOverhead),
     cpuShares: plus(resources?.cpuShares, overhead?.cpuShares),
-    memoryLimit: plus(resources?.memoryLimit, overhead?.memoryLimit),
+    memoryLimitBytes: plus(resources?.memoryLimitBytes, overhead?.memoryLimitBytes),
   };
 }
 
-function limitsV1({ cpuPeriod, cpuQuota, cpuShares, memoryLimit }: Amounts): Limit[] {
+function limitsV1({ cpuPeriod, cpuQuota, cpuShares, memoryLimitBytes }: Amounts): Limit[] {
   const limits: Limit[] = [];
   if (cpuShares > 0n) limits.push({ file: 'cpu.shares', value: `${cpuShares}` });
   if (cpuQuota > 0n) {
     limits.push({ file: 'cpu.cfs_period_us', value: `${cpuPeriod}` });
     limits.push({ file: 'cpu.cfs_quota_us', value: `${cpuQuota}` });
   }
-  if (memoryLimit > 0n) limits.push({ file: 'memory.limit_in_bytes', value: `${memoryLimit}` });
+  if (memoryLimitBytes > 0n) limits.push({ file: 'memory.limit_in_bytes', value: `${memoryLimitBytes}` });
   return limits;
 }
 
-function limitsV2({ cpuPeriod, cpuQuota, cpuShares, memoryLimit }: Amounts): Limit[] {
+function limitsV2({ cpuPeriod, cpuQuota, cpuShares, memoryLimitBytes }: Amounts): Limit[] {
   const limits: Limit[] = [];
   if (cpuShares > 0n) limits.push({ file: 'cpu.weight', value: `${cpuWeight(cpuShares)}` });
   if (cpuQuota > 0n) limits.push({ file: 'cpu.max', value: `${cpuQuota} ${cpuPeriod}` });
-  if (memoryLimit > 0n) limits.push({ file: 'memory.max', value: `${memoryLimit}` });
+  if (memoryLimitBytes > 0n) limits.push({ file: 'memory.max', value: `${memoryLimitBytes}` });
   return limits;
 }

@@ -84,7 +84,7 @@ test('a parent in the other form, or not where its slice lies, is refused with t
 test("the kubelet's slice gets one call, no property, and outlives its pods", async () => {
   const { kernel, run, end } = stand();
   await kernel.cgroups.create(PARENT);
-  const pod = await run(PARENT, { resources: sampleResources({ memoryLimit: 1n << 20n }) });
+  const pod = await run(PARENT, { resources: sampleResources({ memoryLimitBytes: 1n << 20n }) });
   const second = await run(PARENT);
   assert.deepEqual([...kernel.units.keys()], [pod.units?.scope, second.units?.scope]);
   assert.deepEqual(pod.units?.makes, []);
@@ -98,7 +98,7 @@ test("the kubelet's slice gets one call, no property, and outlives its pods", as
 test('a slice of its own has the limits and the overhead of the pod, and goes with it', async () => {
   const { kernel, run, end } = stand();
   const limits = sampleResources({
-    memoryLimit: 100n,
+    memoryLimitBytes: 100n,
     cpuQuota: 30_000n,
     cpuPeriod: 100_000n,
     cpuShares: 1024n,
@@ -107,7 +107,7 @@ test('a slice of its own has the limits and the overhead of the pod, and goes wi
   });
   const pod = await run('', {
     resources: limits,
-    overhead: sampleResources({ memoryLimit: 20n, cpuQuota: 5000n }),
+    overhead: sampleResources({ memoryLimitBytes: 20n, cpuQuota: 5000n }),
   });
   const slice = kernel.units.get(pod.units?.slice ?? '') ?? [];
   assert.deepEqual(Object.fromEntries(slice.map(({ name, value }) => [name, value])), {

@@ -3,19 +3,21 @@
  * kubelet asks before it changes its own pod cgroup, and any error makes it refuse the change. A kubelet's cgroup is
  * never touched: the limits are recorded and shown; those of a cgroup of crisp's own are put in force.
  */
+
 import { CrispError, describeError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
+import type { LinuxResources } from '#core/model/resources.ts';
 import type { Operation } from '#core/operation.ts';
 import { changedLimits } from '../cgroup/limits.ts';
-import type { SandboxLinux, SandboxResources } from '../config.ts';
+import type { SandboxLinux } from '../config.ts';
 import type { Context } from '../context.ts';
 import { type SandboxRecord, shortId } from '../sandbox.ts';
 import { checkResources } from '../validation.ts';
 
 /** What is undefined stays as it is. */
 export interface SandboxLimits {
-  readonly overhead: SandboxResources | undefined;
-  readonly resources: SandboxResources | undefined;
+  readonly overhead: LinuxResources | undefined;
+  readonly resources: LinuxResources | undefined;
 }
 
 /** The limits in force: those of the last update, else those that the pod was made with. */

@@ -1,7 +1,8 @@
 /** Which namespace modes a pod may have. */
+
 import { CrispError } from '#core/errors.ts';
-import type { IdMapping } from '#linux/ports/kernel.ts';
-import type { NamespaceMode, NamespaceOptions, SandboxSecurity, UserNamespace } from '../config.ts';
+import type { IdMapping, NamespaceMode } from '#core/model/security.ts';
+import type { NamespaceOptions, SandboxSecurity, UserNamespace } from '../config.ts';
 
 const FIELD = 'linux.security_context.namespace_options';
 

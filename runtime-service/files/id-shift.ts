@@ -1,4 +1,4 @@
-import type { IdMapping } from '#linux/ports/kernel.ts';
+import type { IdMapping } from '#core/model/security.ts';
 
 export interface Owner {
   readonly uid: number;

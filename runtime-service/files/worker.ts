@@ -2,13 +2,15 @@
  * The thread that reads or writes files of one container, one step for each message: a file system that the container
  * has mounted may block it for ever, so it is nobody else's.
  */
+
 import { closeSync, constants, openSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { CrispError, describeError, type ErrorCode, errnoOf } from '#core/errors.ts';
+import type { IdMapping } from '#core/model/security.ts';
 import { TarReader } from '#core/tar/reader.ts';
 import { flags } from '#linux/fs/at-syscalls.ts';
 import { fromNode, namingSync } from '#linux/libc/errno.ts';
-import type { IdMapping, ProcessRef } from '#linux/ports/kernel.ts';
+import type { ProcessRef } from '#linux/ports/kernel.ts';
 import { isAlive, readBootId } from '#linux/process/identity.ts';
 import { IdShift } from './id-shift.ts';
 import { readTree } from './read-tree.ts';

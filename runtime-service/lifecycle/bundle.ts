@@ -1,7 +1,10 @@
 /** The effects of CreateContainer: root file system, volumes, OCI spec. What they are is written down before. */
+
 import { writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { CrispError, errnoOf } from '#core/errors.ts';
+import type { ImageForContainer } from '#core/model/image.ts';
+import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
 import { mkdirInRoot, readInRoot } from '#linux/fs/in-root.ts';
 import { applyEdits } from '../cdi/apply.ts';
@@ -11,7 +14,6 @@ import type { ContainerRecord } from '../container.ts';
 import { type ContainerPaths, pathsOf, type Runtime } from '../context.ts';
 import type { HookSubject } from '../hooks/oci-hooks.ts';
 import { checkControlFiles } from '../limits/control-files.ts';
-import type { ImageForContainer, PodOfContainer } from '../ports.ts';
 import { checkCompatible } from '../restore/dump.ts';
 import { type Checkpoint, deleteInRoot, keepCgroups, unpackCheckpoint } from '../restore/index.ts';
 import { makeSpec, type SpecRequest } from '../spec/index.ts';
@@ -26,7 +28,7 @@ const MAX_USER_FILE = 4 << 20;
 export interface BundleRequest {
   readonly record: ContainerRecord;
   readonly config: ContainerConfig;
-  readonly pod: PodOfContainer;
+  readonly pod: PodView;
   readonly image: ImageForContainer;
   readonly volumes: readonly ImageVolume[];
   /** What the container is to be restored from. */
@@ -86,7 +88,7 @@ export async function makeBundle(
 const cdiEdits = ({ cdi }: Runtime, { cdiDevices, annotations }: ContainerConfig) =>
   cdi.edits(requestedDevices(cdiDevices, annotations));
 
-const hookSubject = (config: ContainerConfig, pod: PodOfContainer, { process }: OciSpec): HookSubject => ({
+const hookSubject = (config: ContainerConfig, pod: PodView, { process }: OciSpec): HookSubject => ({
   annotations: { ...pod.annotations, ...config.annotations },
   command: process.args[0] ?? '',
   hasBindMounts: config.mounts.some(({ hostPath }) => hostPath !== ''),
@@ -120,7 +122,7 @@ async function specOf(
 }
 
 /** Root of the pod as the host numbers it. */
-function root(pod: PodOfContainer): { uid: number; gid: number } {
+function root(pod: PodView): { uid: number; gid: number } {
   const hostId = (mappings: readonly { containerId: number; hostId: number }[] | undefined) =>
     mappings?.find(({ containerId }) => containerId === 0)?.hostId ?? 0;
   return { uid: hostId(pod.userNamespace?.uids), gid: hostId(pod.userNamespace?.gids) };
@@ -131,7 +133,7 @@ function readUserFiles(places: ContainerPaths): { passwd: string; group: string 
   return { passwd: read('etc/passwd'), group: read('etc/group') };
 }
 
-function makeDirectoriesInRoot(places: ContainerPaths, paths: readonly string[], pod: PodOfContainer): void {
+function makeDirectoriesInRoot(places: ContainerPaths, paths: readonly string[], pod: PodView): void {
   for (const path of paths) {
     try {
       mkdirInRoot(places.rootfs, path, root(pod));

@@ -4,12 +4,13 @@ import { createdAfter } from '#core/created-at.ts';
 import { CrispError, hasCode } from '#core/errors.ts';
 import { type ContainerId, newContainerId, type SandboxId } from '#core/ids.ts';
 import { encode } from '#core/json-record.ts';
+import type { ImageForContainer } from '#core/model/image.ts';
+import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
 import { SingleFlight } from '#core/single-flight.ts';
 import { type ContainerConfig, validateConfig } from '../config.ts';
 import { type ContainerIntent, type ContainerRecord, containerKey } from '../container.ts';
 import { pathsOf, type Runtime } from '../context.ts';
-import type { ImageForContainer, PodOfContainer } from '../ports.ts';
 import { type Checkpoint, isArchive, openCheckpoint } from '../restore/index.ts';
 import { makeBundle } from './bundle.ts';
 import { type ImageVolume, imageVolumes } from './image-volumes.ts';
@@ -104,7 +105,7 @@ async function createContainer(
   }
 }
 
-function readyPod(runtime: Runtime, sandbox: SandboxId): PodOfContainer {
+function readyPod(runtime: Runtime, sandbox: SandboxId): PodView {
   const pod = runtime.pods.get(sandbox);
   if (!pod) throw new CrispError('NotFound', `pod sandbox ${sandbox}: no such sandbox`);
   if (pod.ready) return pod;
@@ -124,7 +125,7 @@ function wantedImage(runtime: Runtime, reference: string): ImageForContainer {
 interface NewContainer {
   readonly id: ContainerId;
   readonly hash: string;
-  readonly pod: PodOfContainer;
+  readonly pod: PodView;
   readonly config: ContainerConfig;
   readonly image: ImageForContainer;
   readonly volumes: readonly ImageVolume[];
@@ -186,7 +187,7 @@ function newRecord(
 const POD_UID = 'io.kubernetes.pod.uid';
 
 /** When the containers of this name were created, those in earlier sandboxes of the pod among them. */
-function earlierAttempts(runtime: Runtime, pod: PodOfContainer, config: ContainerConfig): bigint[] {
+function earlierAttempts(runtime: Runtime, pod: PodView, config: ContainerConfig): bigint[] {
   const uid = config.labels[POD_UID];
   return runtime.containers
     .list()

@@ -1,12 +1,14 @@
 /** Mounts whose source is an image: its files, read-only, as a volume (KEP-4639). */
+
 import { join } from 'node:path';
 import { CrispError, describeError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
+import type { ImageForContainer } from '#core/model/image.ts';
+import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
 import { pathInRoot } from '#linux/fs/in-root.ts';
 import type { MountRequest } from '../config.ts';
 import { pathsOf, type Runtime } from '../context.ts';
-import type { ImageForContainer, PodOfContainer } from '../ports.ts';
 
 export interface ImageVolume {
   readonly containerPath: string;
@@ -41,7 +43,7 @@ export function imageVolumes(
 export async function mountImageVolumes(
   runtime: Runtime,
   volumes: readonly ImageVolume[],
-  pod: PodOfContainer,
+  pod: PodView,
   op: Operation,
 ): Promise<ReadonlyMap<string, string>> {
   const sources = new Map<string, string>();

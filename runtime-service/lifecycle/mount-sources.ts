@@ -1,12 +1,13 @@
 /** The sources of mounts on the host: what the handler and the host cannot give is refused, what is missing is made. */
+
 import { lstat, mkdir, realpath } from 'node:fs/promises';
 import { CrispError, errnoOf } from '#core/errors.ts';
+import type { PodView } from '#core/model/pod.ts';
 import type { MountEntry } from '#linux/ports/kernel.ts';
 import type { MountRequest } from '../config.ts';
 import type { Runtime } from '../context.ts';
 import type { OciRuntime } from '../oci-runtime/cli.ts';
 import { requireIdMaps, requireRecursiveReadOnly } from '../oci-runtime/features.ts';
-import type { PodOfContainer } from '../ports.ts';
 import { isWithin } from '../spec/mounts.ts';
 import type { OciMount } from '../spec/oci.ts';
 
@@ -18,7 +19,7 @@ import type { OciMount } from '../spec/oci.ts';
 export async function checkMounts(
   runtime: Runtime,
   oci: OciRuntime,
-  pod: PodOfContainer,
+  pod: PodView,
   mounts: readonly MountRequest[],
 ): Promise<ReadonlySet<string>> {
   const trees = new Set<string>();

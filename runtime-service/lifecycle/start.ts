@@ -3,12 +3,12 @@ import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { CrispError, describeError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
+import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
 import { SharedFlight } from '#core/single-flight.ts';
 import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from '../container.ts';
 import type { Runtime } from '../context.ts';
 import { startMonitor } from '../monitor/conmon.ts';
-import type { PodOfContainer } from '../ports.ts';
 import { restoreDirectory } from '../restore/index.ts';
 import { checkPidTarget } from './pid-target.ts';
 import { recoverContainer } from './recover.ts';
@@ -78,7 +78,7 @@ export class Starting {
     }
   }
 
-  #intend(record: ContainerRecord, pod: PodOfContainer, op: Operation): Promise<ContainerRecord> {
+  #intend(record: ContainerRecord, pod: PodView, op: Operation): Promise<ContainerRecord> {
     const intents: ContainerIntent[] = [
       ...record.intents,
       { kind: 'cgroup', path: record.cgroup.path },
@@ -90,7 +90,7 @@ export class Starting {
     );
   }
 
-  async #launch(record: ContainerRecord, pod: PodOfContainer, op: Operation): Promise<void> {
+  async #launch(record: ContainerRecord, pod: PodView, op: Operation): Promise<void> {
     const oci = this.#runtime.handlers.get(record.handler);
     await op.stage('directories', () =>
       Promise.all([

@@ -3,11 +3,12 @@
  * OCI runtime's own update (a systemd scope follows nobody else) and by control files where the runtime has no words,
  * and then become the record's. What fails on the way is set back.
  */
+
 import { readFile } from 'node:fs/promises';
 import { CrispError, describeError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
+import type { LinuxResources } from '#core/model/resources.ts';
 import type { Operation } from '#core/operation.ts';
-import type { LinuxResources } from '../config.ts';
 import type { ContainerRecord } from '../container.ts';
 import { pathsOf, type Runtime } from '../context.ts';
 import { unitAnnotations } from '../spec/annotations.ts';

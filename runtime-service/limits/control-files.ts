@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { CrispError } from '#core/errors.ts';
+import type { LinuxResources } from '#core/model/resources.ts';
 import type { Cgroups } from '#linux/ports/kernel.ts';
-import type { LinuxResources } from '../config.ts';
 
 /**
  * Control files that are named directly, judged before the container has a group: the group above has the same files for

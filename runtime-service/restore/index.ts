@@ -3,9 +3,12 @@
  * stood on, its writable layer, and at its start the processes that CRIU has dumped. All else (mounts, limits, labels,
  * security) is the request's, as with any container.
  */
+
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { CrispError } from '#core/errors.ts';
+import type { ImageForContainer } from '#core/model/image.ts';
+import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
 import { pathInRoot } from '#linux/fs/in-root.ts';
 import type { ProcessRef } from '#linux/ports/kernel.ts';
@@ -13,7 +16,6 @@ import { needCriu } from '../checkpoint/criu.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerRecord } from '../container.ts';
 import { type ContainerPaths, pathsOf, type Runtime } from '../context.ts';
-import type { ImageForContainer, PodOfContainer } from '../ports.ts';
 import type { OciSpec } from '../spec/oci.ts';
 import { type CheckpointArchive, extractArchive, inspectArchive } from './archive.ts';
 import { type Dump, deletedFiles, parseDump } from './dump.ts';
@@ -42,7 +44,7 @@ export const restoreDirectory = ({ intents }: ContainerRecord): string | undefin
  */
 export async function openCheckpoint(
   runtime: Runtime,
-  pod: PodOfContainer,
+  pod: PodView,
   path: string,
   op: Operation,
 ): Promise<Checkpoint> {

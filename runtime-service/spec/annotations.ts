@@ -1,5 +1,6 @@
+import type { LinuxResources } from '#core/model/resources.ts';
 import { unitLimits } from '#linux/systemd/unit-properties.ts';
-import type { Labels, LinuxResources } from '../config.ts';
+import type { Labels } from '../config.ts';
 import { limitFiles } from './limit-files.ts';
 import type { ResourceHost } from './resources.ts';
 

@@ -1,8 +1,10 @@
 /** Makes the OCI specification of a container out of request, pod, image and host. */
+
 import { CrispError } from '#core/errors.ts';
+import type { ImageForContainer } from '#core/model/image.ts';
+import type { PodView } from '#core/model/pod.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerUser } from '../container.ts';
-import type { ImageForContainer, PodOfContainer } from '../ports.ts';
 import { passedAnnotations, unitAnnotations } from './annotations.ts';
 import type { AppArmorProfiles } from './apparmor.ts';
 import { capabilitiesOf } from './capabilities.ts';
@@ -31,7 +33,7 @@ export interface SpecHost extends ResourceHost, SeccompHost {
 
 export interface SpecRequest {
   readonly config: ContainerConfig;
-  readonly pod: PodOfContainer;
+  readonly pod: PodView;
   readonly image: ImageForContainer;
   readonly userFiles: UserFiles;
   readonly rootfs: string;
@@ -141,7 +143,7 @@ async function ociAnnotations(
   return program === undefined ? passed : { ...passed, [PROGRAM_ANNOTATION]: program };
 }
 
-function userMappings(pod: PodOfContainer): Pick<OciSpec['linux'], 'uidMappings' | 'gidMappings'> {
+function userMappings(pod: PodView): Pick<OciSpec['linux'], 'uidMappings' | 'gidMappings'> {
   if (!pod.userNamespace) return {};
   const toOci = (mappings: readonly { containerId: number; hostId: number; length: number }[]) =>
     mappings.map(({ containerId, hostId, length }) => ({

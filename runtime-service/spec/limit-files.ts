@@ -1,5 +1,5 @@
+import type { LinuxResources } from '#core/model/resources.ts';
 import { cpuWeight, type Limit } from '#linux/systemd/unit-properties.ts';
-import type { LinuxResources } from '../config.ts';
 import { ociResources, type ResourceHost } from './resources.ts';
 import { controlFiles } from './update.ts';
 

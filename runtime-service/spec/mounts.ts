@@ -1,10 +1,10 @@
 import { posix } from 'node:path';
+import type { PodView } from '#core/model/pod.ts';
 import type { MountRequest, SecurityContext } from '../config.ts';
-import type { PodOfContainer } from '../ports.ts';
 import type { OciMount } from './oci.ts';
 
 export interface MountContext {
-  readonly pod: PodOfContainer;
+  readonly pod: PodView;
   readonly security: SecurityContext;
   readonly requested: readonly MountRequest[];
   /** Anonymous volumes of the image: container path and source on the host. */
@@ -100,14 +100,14 @@ function cgroups(ofNode: boolean, writable: string): OciMount {
 const TTY = 5;
 
 /** The group of terminals, as far as the pod has it: the kernel refuses an id that is not mapped. */
-function terminalGroup({ userNamespace }: PodOfContainer): string[] {
+function terminalGroup({ userNamespace }: PodView): string[] {
   const mapped = ({ containerId, length }: { containerId: number; length: number }) =>
     containerId <= TTY && TTY < containerId + length;
   return userNamespace && !userNamespace.gids.some(mapped) ? [] : [`gid=${TTY}`];
 }
 
 /** A user namespace that does not own the network namespace may not mount sysfs: the host's is bound then. */
-function sysfs(pod: PodOfContainer, writable: string): OciMount {
+function sysfs(pod: PodView, writable: string): OciMount {
   if (pod.userNamespace && pod.network === 'node') {
     return {
       destination: '/sys',

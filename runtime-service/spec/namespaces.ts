@@ -1,9 +1,10 @@
 import { CrispError } from '#core/errors.ts';
-import type { NamespaceMode, PodOfContainer } from '../ports.ts';
+import type { PodView } from '#core/model/pod.ts';
+import type { NamespaceMode } from '#core/model/security.ts';
 import type { OciLinux } from './oci.ts';
 
 /** The pid mode in force: the container's own, within what the pod allows. Throws InvalidArgument on a contradiction. */
-export function pidMode(wanted: NamespaceMode, pod: PodOfContainer): NamespaceMode {
+export function pidMode(wanted: NamespaceMode, pod: PodView): NamespaceMode {
   if (wanted === 'node' && pod.pid !== 'node') {
     throw new CrispError('InvalidArgument', 'pid mode NODE in a pod that was not made with it', {
       hint: "use the pod's mode",
@@ -15,7 +16,7 @@ export function pidMode(wanted: NamespaceMode, pod: PodOfContainer): NamespaceMo
 
 /** The namespaces of a container: its own mount namespace, the pod's others, and the pid namespace by mode. */
 export function ociNamespaces(
-  pod: PodOfContainer,
+  pod: PodView,
   pid: NamespaceMode,
   targetPid: number | undefined,
   cgroupNamespace: boolean,

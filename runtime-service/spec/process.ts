@@ -1,8 +1,8 @@
 import { posix } from 'node:path';
 import { CrispError } from '#core/errors.ts';
+import type { ImageForContainer } from '#core/model/image.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerUser } from '../container.ts';
-import type { ImageForContainer } from '../ports.ts';
 import type { OciProcess } from './oci.ts';
 
 export interface Rlimit {

@@ -1,6 +1,6 @@
 import { CrispError } from '#core/errors.ts';
+import type { LinuxResources } from '#core/model/resources.ts';
 import type { CgroupVersion } from '#linux/ports/kernel.ts';
-import type { LinuxResources } from '../config.ts';
 import type { OciResources } from './oci.ts';
 
 export interface ResourceHost {

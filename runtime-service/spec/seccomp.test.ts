@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
 import { hasCode } from '#core/errors.ts';
+import type { SecurityProfile } from '#core/model/security.ts';
 import { securityOf } from '#test/fixtures/container-config.ts';
-import type { SecurityProfile } from '../config.ts';
 import { containerSeccomp, type SeccompProfile, selectRules } from './seccomp.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'crisp-seccomp-'));

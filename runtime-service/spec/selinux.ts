@@ -1,6 +1,6 @@
 import { CrispError } from '#core/errors.ts';
+import type { PodView } from '#core/model/pod.ts';
 import type { SecurityContext } from '../config.ts';
-import type { PodOfContainer } from '../ports.ts';
 
 export interface SelinuxLabels {
   readonly process: string;
@@ -17,7 +17,7 @@ const WORD = /^[A-Za-z0-9_.:,-]{1,128}$/;
  */
 export function selinuxLabels(
   { selinux, privileged }: SecurityContext,
-  pod: PodOfContainer,
+  pod: PodView,
 ): SelinuxLabels | undefined {
   if (!selinux || privileged || pod.pid === 'node' || pod.ipc === 'node') return undefined;
   for (const [part, value] of Object.entries(selinux)) {

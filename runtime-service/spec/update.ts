@@ -1,6 +1,7 @@
 /** How limits change: what a client asks for becomes what is in force, and what the OCI runtime is told. Pure. */
+
 import { CrispError } from '#core/errors.ts';
-import type { LinuxResources } from '../config.ts';
+import type { LinuxResources } from '#core/model/resources.ts';
 import type { OciResources } from './oci.ts';
 import { ociResources, type ResourceHost } from './resources.ts';
 

@@ -249,7 +249,7 @@ interface Entry extends Versioned {
 export const LIVES: readonly Life[] = [sandbox, container, image, layer, listed, single];
 
 const sandboxRecord: SandboxRecord = {
-  version: 1,
+  version: 2,
   id: ID as SandboxId,
   config: {
     metadata: { name: 'pod', uid: 'uid', namespace: 'default', attempt: 0 },

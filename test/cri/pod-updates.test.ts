@@ -29,8 +29,8 @@ const resources = (memory: bigint, cpuQuota = 0n) => ({
 
 interface Info {
   readonly cgroup: string;
-  readonly resources?: { readonly memoryLimit: number; readonly cpuQuota: number };
-  readonly overhead?: { readonly memoryLimit: number };
+  readonly resources?: { readonly memoryLimitBytes: number; readonly cpuQuota: number };
+  readonly overhead?: { readonly memoryLimitBytes: number };
 }
 async function info(podSandboxId: string): Promise<Info> {
   const reply = await node.client.PodSandboxStatus({ podSandboxId, verbose: true });
@@ -52,14 +52,14 @@ test('limits of a pod in a group of crisp’s own are put in force, raised, lowe
   assert.deepEqual([memoryOf(cgroup), quotaOf(cgroup)], [`${80n * MIB}`, '50000']);
   const shown = await info(pod);
   assert.deepEqual(
-    [shown.resources?.memoryLimit, shown.overhead?.memoryLimit],
+    [shown.resources?.memoryLimitBytes, shown.overhead?.memoryLimitBytes],
     [Number(64n * MIB), Number(16n * MIB)],
   );
   await node.client.UpdatePodSandboxResources({ podSandboxId: pod, resources: resources(32n * MIB) });
   assert.equal(memoryOf(cgroup), `${48n * MIB}`, 'overhead stays');
   assert.equal(quotaOf(cgroup), isV1 ? '-1' : 'max', 'a limit that is named no more is lifted');
   await node.restart('kill');
-  assert.equal((await info(pod)).resources?.memoryLimit, Number(32n * MIB));
+  assert.equal((await info(pod)).resources?.memoryLimitBytes, Number(32n * MIB));
   assert.equal(memoryOf(cgroup), `${48n * MIB}`);
 });
 
@@ -71,7 +71,7 @@ test('what a crash left between the record and the group is put in force', async
   await node.restart('kill', async () => {
     const file = join(node.settings.directory, 'root/sandboxes', pod, 'record.json');
     const record = decode(readFileSync(file, 'utf8')) as { limits: { resources: object } };
-    const limits = { resources: { ...record.limits.resources, memoryLimit: 96n * MIB } };
+    const limits = { resources: { ...record.limits.resources, memoryLimitBytes: 96n * MIB } };
     writeFileSync(file, encode({ ...record, limits }));
   });
   await until('the recorded limit is in force', () => memoryOf(cgroup) === `${96n * MIB}`);
@@ -85,7 +85,7 @@ test('a group of the kubelet’s is never touched; the limits are shown', async 
   const pod = await node.runPod({ ...config, linux: { ...linux, cgroupParent: parent } });
   await node.client.UpdatePodSandboxResources({ podSandboxId: pod, resources: resources(64n * MIB) });
   assert.equal(memoryOf(parent), before);
-  assert.equal((await info(pod)).resources?.memoryLimit, Number(64n * MIB));
+  assert.equal((await info(pod)).resources?.memoryLimitBytes, Number(64n * MIB));
   await node.client.RemovePodSandbox({ podSandboxId: pod });
   await cgroups.remove(`${node.cgroup}/kubepods`, AbortSignal.timeout(10_000));
 });

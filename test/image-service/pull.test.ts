@@ -64,8 +64,7 @@ test('an image is found by each of its names, and by no other', async () => {
   }
   const found = service.service.find(image.id.slice(7, 19));
   assert.deepEqual([found?.name, found?.reference], [image.repoTags[0], image.repoDigests[0]]);
-  const { labels: _, ...config } = found?.config ?? { labels: {} };
-  assert.deepEqual(config, {
+  assert.partialDeepStrictEqual(found?.config, {
     env: ['A=b'],
     entrypoint: ['/e'],
     cmd: ['c'],

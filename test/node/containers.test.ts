@@ -168,8 +168,8 @@ else {
     await updatePod(kubelets, 128n * MIB);
     assert.deepEqual(await filesOf(cgroupParent), before);
     const reply = await node.client.PodSandboxStatus({ podSandboxId: kubelets, verbose: true });
-    const told = JSON.parse(reply.info['info'] ?? '{}') as { resources?: { memoryLimit?: number } };
-    assert.equal(told.resources?.memoryLimit, Number(128n * MIB));
+    const told = JSON.parse(reply.info['info'] ?? '{}') as { resources?: { memoryLimitBytes?: number } };
+    assert.equal(told.resources?.memoryLimitBytes, Number(128n * MIB));
     timer('limits of pods');
   });
 

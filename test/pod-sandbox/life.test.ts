@@ -201,7 +201,7 @@ test("crisp's own pod cgroup has the pod's limits", async () => {
     cpuPeriod: 100_000n,
     cpuQuota: 50_000n,
     cpuShares: 512n,
-    memoryLimit: 64n << 20n,
+    memoryLimitBytes: 64n << 20n,
   });
   const service = await stand.open();
   const id = await service.run(

@@ -1,14 +1,12 @@
 /** ContainerConfig of the wire → the runtime service's own type. */
 import { cri, toBigInt } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
-import type {
-  ContainerConfig,
-  LinuxResources,
-  MountRequest,
-  SecurityContext,
-  SecurityProfile,
-} from '#runtime-service/index.ts';
-import { groupsPolicy, namespaceMode, profileType, propagation } from './enums.ts';
+import type { LinuxResources } from '#core/model/resources.ts';
+import type { SecurityProfile } from '#core/model/security.ts';
+import type { ContainerConfig, MountRequest, SecurityContext } from '#runtime-service/index.ts';
+import { groupsPolicy, namespaceMode, propagation } from './enums.ts';
+import { linuxResources } from './resources.ts';
+import { idMappings, securityProfile, selinuxOptions } from './security.ts';
 
 const NO_RESOURCES: LinuxResources = {
   cpuPeriod: 0n,
@@ -73,7 +71,7 @@ export function containerConfig(config: cri.ContainerConfig | null): ContainerCo
     stdin: config.stdin,
     stdinOnce: config.stdinOnce,
     tty: config.tty,
-    resources: linux?.resources ? resources(linux.resources) : NO_RESOURCES,
+    resources: linux?.resources ? linuxResources(linux.resources) : NO_RESOURCES,
     security: linux?.securityContext ? security(linux.securityContext) : NO_SECURITY,
     stopSignal: stopSignal(config.stopSignal),
   };
@@ -106,8 +104,6 @@ function stopSignal(value: number): string {
 }
 
 function mountRequest(mount: cri.Mount): MountRequest {
-  const mappings = (list: readonly cri.IDMapping[]) =>
-    list.map(({ containerId, hostId, length }) => ({ containerId, hostId, length }));
   return {
     containerPath: mount.containerPath,
     hostPath: mount.hostPath,
@@ -115,28 +111,10 @@ function mountRequest(mount: cri.Mount): MountRequest {
     selinuxRelabel: mount.selinuxRelabel,
     propagation: propagation(mount.propagation),
     recursiveReadOnly: mount.recursiveReadOnly,
-    uidMappings: mappings(mount.uidMappings),
-    gidMappings: mappings(mount.gidMappings),
+    uidMappings: idMappings(mount.uidMappings),
+    gidMappings: idMappings(mount.gidMappings),
     image: mount.image?.image ?? '',
     imageSubPath: mount.imageSubPath,
-  };
-}
-
-export function resources(wanted: cri.LinuxContainerResources): LinuxResources {
-  return {
-    cpuPeriod: toBigInt(wanted.cpuPeriod),
-    cpuQuota: toBigInt(wanted.cpuQuota),
-    cpuShares: toBigInt(wanted.cpuShares),
-    memoryLimitBytes: toBigInt(wanted.memoryLimitInBytes),
-    oomScoreAdj: toBigInt(wanted.oomScoreAdj),
-    cpusetCpus: wanted.cpusetCpus,
-    cpusetMems: wanted.cpusetMems,
-    hugepageLimits: wanted.hugepageLimits.map(({ pageSize, limit }) => ({
-      pageSize,
-      limit: toBigInt(limit),
-    })),
-    unified: wanted.unified,
-    memorySwapLimitBytes: toBigInt(wanted.memorySwapLimitInBytes),
   };
 }
 
@@ -158,28 +136,19 @@ function security(context: cri.LinuxContainerSecurityContext): SecurityContext {
     noNewPrivs: context.noNewPrivs,
     maskedPaths: context.maskedPaths,
     readonlyPaths: context.readonlyPaths,
-    seccomp: profile(context.seccomp, 'seccomp') ?? formerProfile(context.seccompProfilePath),
-    apparmor: profile(context.apparmor, 'apparmor') ?? formerProfile(context.apparmorProfile),
-    selinux: context.selinuxOptions
-      ? {
-          user: context.selinuxOptions.user,
-          role: context.selinuxOptions.role,
-          type: context.selinuxOptions.type,
-          level: context.selinuxOptions.level,
-        }
-      : undefined,
+    seccomp: securityProfile(context.seccomp, 'seccomp') ?? formerProfile(context.seccompProfilePath),
+    apparmor: apparmor(context.apparmor) ?? formerProfile(context.apparmorProfile),
+    selinux: selinuxOptions(context.selinuxOptions),
   };
 }
 
 const LOCALHOST = 'localhost/';
 
-const profile = (wanted: cri.SecurityProfile | null, field: string): SecurityProfile | undefined =>
-  wanted
-    ? {
-        type: profileType(wanted.profileType, field),
-        localhostRef: field === 'apparmor' ? withoutPrefix(wanted.localhostRef) : wanted.localhostRef,
-      }
-    : undefined;
+/** AppArmor's may be named with the prefix of its former text form. */
+function apparmor(wanted: cri.SecurityProfile | null): SecurityProfile | undefined {
+  const profile = securityProfile(wanted, 'apparmor');
+  return profile && { ...profile, localhostRef: withoutPrefix(profile.localhostRef) };
+}
 
 const withoutPrefix = (reference: string): string =>
   reference.startsWith(LOCALHOST) ? reference.slice(LOCALHOST.length) : reference;

@@ -1,5 +1,6 @@
 import { cri, fromBigInt } from '#api/cri/v1/index.ts';
-import type { ContainerRecord, LinuxResources, MountRequest } from '#runtime-service/index.ts';
+import type { LinuxResources } from '#core/model/resources.ts';
+import type { ContainerRecord, MountRequest } from '#runtime-service/index.ts';
 import { propagationNumber } from './enums.ts';
 
 /** The state that clients see: creation and start under way count as CREATED. */

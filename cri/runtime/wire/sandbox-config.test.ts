@@ -84,10 +84,10 @@ test('the security context, user 0 and no user told apart', () => {
   assert.deepEqual(full.supplementalGroups, [1n, 2n ** 40n]);
   assert.deepEqual(
     full.seccomp,
-    { type: 'runtimeDefault', localhostRef: '' },
+    { type: 'RuntimeDefault', localhostRef: '' },
     'an empty message is RuntimeDefault',
   );
-  assert.equal(full.apparmor?.type, 'localhost');
+  assert.equal(full.apparmor?.type, 'Localhost');
   assert.deepEqual(full.selinux, { user: '', role: '', type: 't', level: 's0' });
   refused(() => security({ seccomp: { profileType: 3 } }), /seccomp/);
 });
@@ -132,7 +132,7 @@ test('resources keep all 64 bits', () => {
   };
   const { linux } = of({ linux: { resources, overhead: {} } });
   assert.deepEqual(
-    [linux.resources?.cpuQuota, linux.resources?.memoryLimit, linux.resources?.memorySwapLimit],
+    [linux.resources?.cpuQuota, linux.resources?.memoryLimitBytes, linux.resources?.memorySwapLimitBytes],
     [-1n, big, 2n ** 53n + 1n],
   );
   assert.deepEqual(linux.resources?.hugepageLimits, [{ pageSize: '2MB', limit: 2n ** 64n - 1n }]);

@@ -5,10 +5,11 @@ import {
   defaultLinux,
   type SandboxConfig,
   type SandboxLinux,
-  type SandboxResources,
   type SandboxSecurity,
 } from '#pod-sandbox/index.ts';
-import { namespaceMode, profileType, protocol } from './enums.ts';
+import { namespaceMode, protocol } from './enums.ts';
+import { linuxResources } from './resources.ts';
+import { idMappings, securityProfile, selinuxOptions } from './security.ts';
 
 /** Throws InvalidArgument where config or metadata are missing or an enum is unknown; the service judges the rest. */
 export function sandboxConfig(config: cri.PodSandboxConfig | null): SandboxConfig {
@@ -46,14 +47,13 @@ function sandboxLinux(linux: cri.LinuxPodSandboxConfig): SandboxLinux {
     cgroupParent: linux.cgroupParent,
     security: linux.securityContext ? sandboxSecurity(linux.securityContext) : defaultLinux.security,
     sysctls: linux.sysctls,
-    overhead: linux.overhead ? sandboxResources(linux.overhead) : undefined,
-    resources: linux.resources ? sandboxResources(linux.resources) : undefined,
+    overhead: linux.overhead ? linuxResources(linux.overhead) : undefined,
+    resources: linux.resources ? linuxResources(linux.resources) : undefined,
   };
 }
 
 function sandboxSecurity(context: cri.LinuxSandboxSecurityContext): SandboxSecurity {
   const options = context.namespaceOptions;
-  const selinux = context.selinuxOptions;
   return {
     namespaces: options ? namespaces(options) : defaultLinux.security.namespaces,
     privileged: context.privileged,
@@ -61,18 +61,14 @@ function sandboxSecurity(context: cri.LinuxSandboxSecurityContext): SandboxSecur
     runAsUser: context.runAsUser ? toBigInt(context.runAsUser.value) : undefined,
     runAsGroup: context.runAsGroup ? toBigInt(context.runAsGroup.value) : undefined,
     supplementalGroups: context.supplementalGroups.map(toBigInt),
-    seccomp: profile(context.seccomp, 'seccomp'),
-    apparmor: profile(context.apparmor, 'apparmor'),
-    selinux: selinux
-      ? { user: selinux.user, role: selinux.role, type: selinux.type, level: selinux.level }
-      : undefined,
+    seccomp: securityProfile(context.seccomp, 'seccomp'),
+    apparmor: securityProfile(context.apparmor, 'apparmor'),
+    selinux: selinuxOptions(context.selinuxOptions),
   };
 }
 
 function namespaces(options: cri.NamespaceOption): SandboxSecurity['namespaces'] {
   const user = options.usernsOptions;
-  const mappings = (list: readonly cri.IDMapping[]) =>
-    list.map(({ containerId, hostId, length }) => ({ containerId, hostId, length }));
   return {
     network: namespaceMode(options.network, 'namespace_options.network'),
     pid: namespaceMode(options.pid, 'namespace_options.pid'),
@@ -80,38 +76,9 @@ function namespaces(options: cri.NamespaceOption): SandboxSecurity['namespaces']
     user: user
       ? {
           mode: namespaceMode(user.mode, 'userns_options.mode'),
-          uids: mappings(user.uids),
-          gids: mappings(user.gids),
+          uids: idMappings(user.uids),
+          gids: idMappings(user.gids),
         }
       : undefined,
-  };
-}
-
-const PROFILE_WORDS = {
-  RuntimeDefault: 'runtimeDefault',
-  Unconfined: 'unconfined',
-  Localhost: 'localhost',
-} as const;
-
-const profile = (wanted: cri.SecurityProfile | null, field: string): SandboxSecurity['seccomp'] =>
-  wanted
-    ? { type: PROFILE_WORDS[profileType(wanted.profileType, field)], localhostRef: wanted.localhostRef }
-    : undefined;
-
-export function sandboxResources(wanted: cri.LinuxContainerResources): SandboxResources {
-  return {
-    cpuPeriod: toBigInt(wanted.cpuPeriod),
-    cpuQuota: toBigInt(wanted.cpuQuota),
-    cpuShares: toBigInt(wanted.cpuShares),
-    memoryLimit: toBigInt(wanted.memoryLimitInBytes),
-    memorySwapLimit: toBigInt(wanted.memorySwapLimitInBytes),
-    oomScoreAdj: toBigInt(wanted.oomScoreAdj),
-    cpusetCpus: wanted.cpusetCpus,
-    cpusetMems: wanted.cpusetMems,
-    hugepageLimits: wanted.hugepageLimits.map(({ pageSize, limit }) => ({
-      pageSize,
-      limit: toBigInt(limit),
-    })),
-    unified: wanted.unified,
   };
 }

@@ -1,0 +1,17 @@
+/** CRI's LinuxContainerResources, of a container or of a pod as a whole. 0 or an empty text: not set, as on the wire. */
+export interface LinuxResources {
+  /** Microseconds. */
+  readonly cpuPeriod: bigint;
+  /** Microseconds in each period; -1: no limit. */
+  readonly cpuQuota: bigint;
+  readonly cpuShares: bigint;
+  readonly memoryLimitBytes: bigint;
+  /** Of memory and swap together (cgroup v1's sense). */
+  readonly memorySwapLimitBytes: bigint;
+  readonly oomScoreAdj: bigint;
+  readonly cpusetCpus: string;
+  readonly cpusetMems: string;
+  readonly hugepageLimits: readonly { readonly pageSize: string; readonly limit: bigint }[];
+  /** cgroup v2 files by name; they win over the typed fields. */
+  readonly unified: Readonly<Record<string, string>>;
+}

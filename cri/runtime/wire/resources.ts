@@ -1,0 +1,16 @@
+/** LinuxContainerResources of the wire, of a container or of a pod as a whole. */
+import { type cri, toBigInt } from '#api/cri/v1/index.ts';
+import type { LinuxResources } from '#core/model/resources.ts';
+
+export const linuxResources = (wanted: cri.LinuxContainerResources): LinuxResources => ({
+  cpuPeriod: toBigInt(wanted.cpuPeriod),
+  cpuQuota: toBigInt(wanted.cpuQuota),
+  cpuShares: toBigInt(wanted.cpuShares),
+  memoryLimitBytes: toBigInt(wanted.memoryLimitInBytes),
+  memorySwapLimitBytes: toBigInt(wanted.memorySwapLimitInBytes),
+  oomScoreAdj: toBigInt(wanted.oomScoreAdj),
+  cpusetCpus: wanted.cpusetCpus,
+  cpusetMems: wanted.cpusetMems,
+  hugepageLimits: wanted.hugepageLimits.map(({ pageSize, limit }) => ({ pageSize, limit: toBigInt(limit) })),
+  unified: wanted.unified,
+});

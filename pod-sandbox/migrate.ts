@@ -1,0 +1,54 @@
+/** Records of sandboxes that an older crisp has written, in today's form. */
+import { CrispError } from '#core/errors.ts';
+import type { Versioned } from '#core/record-store.ts';
+import { RECORD_VERSION, type SandboxRecord } from './sandbox.ts';
+
+type Fields = Record<string, unknown>;
+
+/** Version 1 named the types of profiles and the memory limits otherwise. Throws DataLoss for what is no such record. */
+export function migrateRecord(record: Versioned): SandboxRecord {
+  if (record.version !== 1)
+    throw new CrispError('DataLoss', `records of version ${record.version} are not known`);
+  const { config, limits, ...rest } = record as Versioned & Fields;
+  const { linux, ...others } = fields(config, 'config');
+  const { security, ...groups } = fields(linux, 'config.linux');
+  return {
+    ...rest,
+    version: RECORD_VERSION,
+    config: {
+      ...others,
+      linux: { ...bothLimits(groups), security: migrateSecurity(fields(security, 'security')) },
+    },
+    ...(limits === undefined ? {} : { limits: bothLimits(fields(limits, 'limits')) }),
+  } as unknown as SandboxRecord;
+}
+
+const bothLimits = (given: Fields): Fields => ({
+  ...given,
+  overhead: migrateResources(given['overhead']),
+  resources: migrateResources(given['resources']),
+});
+
+function migrateResources(resources: unknown): Fields | undefined {
+  if (resources === undefined) return undefined;
+  const { memoryLimit, memorySwapLimit, ...others } = fields(resources, 'resources');
+  return { ...others, memoryLimitBytes: memoryLimit, memorySwapLimitBytes: memorySwapLimit };
+}
+
+const migrateSecurity = ({ seccomp, apparmor, ...others }: Fields): Fields => ({
+  ...others,
+  seccomp: migrateProfile(seccomp),
+  apparmor: migrateProfile(apparmor),
+});
+
+function migrateProfile(profile: unknown): Fields | undefined {
+  if (profile === undefined) return undefined;
+  const { type, ...others } = fields(profile, 'profile');
+  const name = String(type);
+  return { ...others, type: name.charAt(0).toUpperCase() + name.slice(1) };
+}
+
+function fields(value: unknown, name: string): Fields {
+  if (typeof value === 'object' && value !== null) return value as Fields;
+  throw new CrispError('DataLoss', `the record has no ${name}`);
+}
