@@ -13,5 +13,7 @@ export interface RecordFiles {
   /** Deletes a tree. A missing path is success. */
   removeTree(path: string): Promise<void>;
   /** Room on the file system that holds the path, in bytes. */
-  statfs(path: string): Promise<{ readonly available: bigint }>;
+  statfs(
+    path: string,
+  ): Promise<{ readonly available: bigint; readonly inodes: bigint; readonly inodesFree: bigint }>;
 }

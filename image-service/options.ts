@@ -1,6 +1,12 @@
-import type { EndpointOptions } from './registry/endpoints.ts';
-
-export type { EndpointOptions } from './registry/endpoints.ts';
+/** One place to ask for the content of a registry host, in the order of the table. */
+export interface EndpointOptions {
+  /** `https://mirror.example:5000` or `http://127.0.0.1:5000`, optionally with a path that goes before `/v2`. */
+  readonly url: string;
+  /** Certificate authorities in PEM, beside the well-known ones. */
+  readonly ca?: string;
+  /** Takes any certificate: for tests in closed rooms. */
+  readonly insecureSkipVerify?: boolean;
+}
 
 /** What an archive may grow to; past a limit the pull fails with ResourceExhausted and leaves nothing. */
 export interface UnpackLimits {

@@ -4,11 +4,12 @@ import { fileURLToPath } from 'node:url';
 import { CrispError } from '#core/errors.ts';
 import { openCgroups } from './cgroup/open.ts';
 import { files } from './fs/files.ts';
-import { Inotify } from './fs/inotify.ts';
+import { RealInotify } from './fs/inotify.ts';
 import { checkLibrary } from './libc/c-library.ts';
 import { naming } from './libc/errno.ts';
 import { asynchronous, umount2 } from './libc/libc.ts';
 import { mounts } from './mount/mounts.ts';
+import type { Inotify } from './ports/inotify.ts';
 import type {
   Cgroups,
   Files,
@@ -19,17 +20,18 @@ import type {
   PodLinks,
   Processes,
 } from './ports/kernel.ts';
+import type { KernelLog } from './ports/log.ts';
 import type { Usage } from './ports/stats.ts';
 import type { Streams } from './ports/streams.ts';
 import type { Trouble } from './ports/troubles.ts';
 import { ProcessWatches } from './process/child.ts';
 import { readBootId } from './process/identity.ts';
-import { type KernelLog, RealProcesses } from './process/processes.ts';
+import { RealProcesses } from './process/processes.ts';
 import { SealedProgram } from './process/sealed-program.ts';
 import { Systemd } from './systemd/manager.ts';
 import { RealNamespaces } from './worker/namespaces.ts';
 
-export type { KernelLog } from './process/processes.ts';
+export type { KernelLog } from './ports/log.ts';
 
 export interface KernelOptions {
   /** The pause program; by default the one that bin/setup has built. Read once. */
@@ -53,7 +55,7 @@ export async function openKernel(options: KernelOptions = {}): Promise<Kernel> {
     'crisp-pause',
     await readPause(options.pauseProgram ?? builtPauseProgram),
   );
-  const inotify = new Inotify(options.log ?? { warn() {} });
+  const inotify = new RealInotify(options.log ?? { warn() {} });
   try {
     const processes = new RealProcesses(watches, program, options.log ?? { warn() {} });
     const cgroups = openCgroups(inotify);

@@ -28,10 +28,10 @@ export * from './config.ts';
 export type { SandboxLimits } from './lifecycle/update.ts';
 export type { NetworkStatus } from './network/cni/conf-directory.ts';
 export type { Deadlines, NetworkOptions, PodSandboxOptions, SandboxKind } from './options.ts';
-export type { PodSandboxes, PodViews, RunRequest, Sandbox, SandboxEvent } from './pod-sandboxes.ts';
+export type { PodSandboxes, PodViews } from './pod-sandboxes.ts';
 export { ableHandlers, type ContainersOfPod, noContainers, type RuntimeHandlers } from './ports.ts';
 export type { EndReason } from './sandbox.ts';
-export type { SandboxUsage } from './stats.ts';
+export type { RunRequest, Sandbox, SandboxEvent, SandboxUsage } from './sandbox-view.ts';
 
 const SHM_BYTES = 64 * 1024 * 1024;
 /** What containerd and CRI-O give their pause processes. */

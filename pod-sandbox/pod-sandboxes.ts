@@ -4,49 +4,10 @@ import type { ContainerId, SandboxId } from '#core/ids.ts';
 import type { Leak } from '#core/leaks.ts';
 import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
-import type { ProcessRef } from '#linux/ports/kernel.ts';
 import type { UsageDetail } from '#linux/ports/stats.ts';
-import type { SandboxConfig } from './config.ts';
 import type { SandboxLimits } from './lifecycle/update.ts';
 import type { NetworkStatus } from './network/cni/conf-directory.ts';
-import type { EndReason } from './sandbox.ts';
-import type { SandboxUsage } from './stats.ts';
-
-/** A committed sandbox as clients see it. */
-export interface Sandbox {
-  readonly id: SandboxId;
-  /** As requested, unchanged. */
-  readonly config: SandboxConfig;
-  readonly runtimeHandler: string;
-  /** One that is being made counts as `notReady`. */
-  readonly state: 'ready' | 'notReady';
-  /** Why it is not ready; undefined while it is ready or being made. */
-  readonly reason: EndReason | undefined;
-  /** The reason in words. */
-  readonly detail: string;
-  /** Nanoseconds since the epoch, above 0. */
-  readonly createdAt: bigint;
-  readonly network: {
-    /** Empty on the node's network, and until the network is there. */
-    readonly ip: string;
-    /** Never repeats `ip`. */
-    readonly additionalIps: readonly string[];
-    /** Path of the pinned network namespace; undefined on the node's network. */
-    readonly namespace: string | undefined;
-  };
-  /** The pause process; undefined where there never was one. */
-  readonly process: ProcessRef | undefined;
-  /** The pod's cgroup below the cgroup root. */
-  readonly cgroup: string;
-  /** The limits in force. */
-  readonly limits: SandboxLimits;
-}
-
-/** `ready`, `notReady`: the new state was committed; `removed`: the sandbox is no longer listed. */
-export interface SandboxEvent {
-  readonly kind: 'created' | 'ready' | 'notReady' | 'removed';
-  readonly sandbox: Sandbox;
-}
+import type { RunRequest, Sandbox, SandboxEvent, SandboxUsage } from './sandbox-view.ts';
 
 /** Has the form of runtime-service's port `Pods`. */
 export interface PodViews {
@@ -54,12 +15,6 @@ export interface PodViews {
   resolve(idOrPrefix: string): SandboxId | undefined;
   /** Throws NotFound for an unknown pod. */
   containerCgroup(pod: SandboxId, container: ContainerId): { readonly oci: string; readonly path: string };
-}
-
-export interface RunRequest {
-  readonly config: SandboxConfig;
-  /** Empty: the default handler. */
-  readonly runtimeHandler: string;
 }
 
 export interface PodSandboxes {

@@ -16,10 +16,11 @@ import { makeSandbox } from './lifecycle/run.ts';
 import { stopSandbox } from './lifecycle/stop.ts';
 import { type SandboxLimits, updateSandbox } from './lifecycle/update.ts';
 import { setPodRanges } from './network/cni/pod-ranges.ts';
-import type { PodSandboxes, PodViews, RunRequest, Sandbox, SandboxEvent } from './pod-sandboxes.ts';
+import type { PodSandboxes, PodViews } from './pod-sandboxes.ts';
 import { connectPort } from './port-forward.ts';
 import { displayName, nameKey, type SandboxRecord, shortId, toNotReady } from './sandbox.ts';
-import { type SandboxUsage, Stats } from './stats.ts';
+import type { RunRequest, Sandbox, SandboxEvent, SandboxUsage } from './sandbox-view.ts';
+import { Stats } from './stats.ts';
 import { validate } from './validation.ts';
 import { podView, sandboxView } from './views.ts';
 

@@ -3,24 +3,9 @@ import type { SandboxId } from '#core/ids.ts';
 import { Rates } from '#core/rate.ts';
 import type { CgroupStats, LinkStats, UsageDetail } from '#linux/ports/stats.ts';
 import type { Context } from './context.ts';
-import type { Sandbox } from './pod-sandboxes.ts';
 import type { SandboxRecord } from './sandbox.ts';
+import type { SandboxUsage } from './sandbox-view.ts';
 import { sandboxView } from './views.ts';
-
-/** A pod's figures at one time. */
-export interface SandboxUsage {
-  readonly sandbox: Sandbox;
-  /** Sums over the pod's cgroup; undefined where it has none of its own, or it is gone. */
-  readonly group: CgroupStats | undefined;
-  /** Mean CPU since the look before, in billionths of a core; undefined at the first look. */
-  readonly nanoCores: bigint | undefined;
-  /** The pod's links without loopback, that of its address first; none on the node's network. */
-  readonly links: readonly LinkStats[];
-  /** Of the containers, and the pause process; monitors do not count. */
-  readonly processes: number;
-  /** When it was read; nanoseconds since the epoch. */
-  readonly at: bigint;
-}
 
 export class Stats {
   readonly #context: Context;

@@ -3,8 +3,8 @@ import type { PodView } from '#core/model/pod.ts';
 import { ownUserNamespace } from './config.ts';
 import { effectiveLinux } from './lifecycle/update.ts';
 import { namespaceKinds } from './namespaces/namespaces.ts';
-import type { Sandbox } from './pod-sandboxes.ts';
 import type { SandboxRecord } from './sandbox.ts';
+import type { Sandbox } from './sandbox-view.ts';
 
 export function sandboxView(record: SandboxRecord): Sandbox {
   const { state, attachment } = record;

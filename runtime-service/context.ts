@@ -8,7 +8,7 @@ import type { CdiDevices } from './cdi/devices.ts';
 import type { ContainerRecord } from './container.ts';
 import type { Containers } from './containers.ts';
 import type { Attachments } from './exec/attachments.ts';
-import type { ExecJobs } from './exec/exec-jobs.ts';
+import type { JobKeeper } from './exec/stale-exec.ts';
 import type { OciHooks } from './hooks/oci-hooks.ts';
 import type { ExecBarrier } from './lifecycle/exec-barrier.ts';
 import type { OomKills } from './lifecycle/oom-kills.ts';
@@ -27,7 +27,7 @@ export interface Runtime {
   readonly attachments: Attachments;
   readonly oomKills: OomKills;
   readonly firstSteps: ExecBarrier;
-  readonly execJobs: ExecJobs;
+  readonly execJobs: JobKeeper;
   readonly handlers: Handlers;
   readonly host: SpecHost;
   readonly pods: Pods;

@@ -1,7 +1,7 @@
 /** The arrows of the house: which room may import which. */
 import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import test from 'node:test';
 
 const PROJECT = join(import.meta.dirname, '..');
@@ -12,7 +12,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   linux: [],
   config: [],
   telemetry: [],
-  core: ['linux'],
+  core: [],
   'image-service': ['core', 'linux'],
   'pod-sandbox': ['core', 'linux'],
   'runtime-service': ['core', 'linux'],
@@ -35,6 +35,57 @@ const EVERYBODYS = ['core/errors.ts', 'core/ids.ts'];
 const FORMATS = /^core\/tar\//;
 /** Only linux/ touches the kernel; tests drive programs as they like. */
 const KERNEL = /^(koffi|(node:)?child_process)$/;
+
+/** Which folders of its own room a folder may import. */
+const FOLDERS: Readonly<Record<string, readonly string[]>> = {
+  'linux/ports': [],
+  'linux/libc': [],
+  'linux/systemd': ['linux/libc', 'linux/ports'],
+  'linux/io': ['linux/libc', 'linux/ports'],
+  'linux/fs': ['linux/libc', 'linux/ports'],
+  'linux/process': ['linux/io', 'linux/libc', 'linux/ports'],
+  'linux/namespace': ['linux/libc', 'linux/ports', 'linux/process'],
+  'linux/mount': ['linux/libc', 'linux/namespace', 'linux/ports'],
+  'linux/net': ['linux/libc', 'linux/namespace', 'linux/ports'],
+  'linux/cgroup': ['linux/fs', 'linux/libc', 'linux/mount', 'linux/ports'],
+  'linux/worker': ['cgroup', 'io', 'libc', 'mount', 'namespace', 'net', 'ports', 'process'].map(
+    (folder) => `linux/${folder}`,
+  ),
+  'core/model': ['core'],
+  'core/tar': ['core'],
+  'pod-sandbox/network/cni': ['pod-sandbox'],
+  'pod-sandbox/network/bridge': ['pod-sandbox', 'pod-sandbox/network/cni'],
+  'pod-sandbox/network': ['pod-sandbox', 'pod-sandbox/network/bridge', 'pod-sandbox/network/cni'],
+  'pod-sandbox/cgroup': ['pod-sandbox'],
+  'pod-sandbox/namespaces': ['pod-sandbox'],
+  'image-service/image': ['image-service'],
+  'image-service/registry': ['image-service', 'image-service/image'],
+  'image-service/unpack': ['image-service'],
+  'image-service/store': ['image-service', 'image-service/image', 'image-service/registry'],
+  'runtime-service/oci-runtime': ['runtime-service'],
+  'runtime-service/spec': ['runtime-service', 'runtime-service/oci-runtime'],
+  'runtime-service/stats': ['runtime-service'],
+  'runtime-service/files': ['runtime-service'],
+  'runtime-service/limits': ['runtime-service', 'runtime-service/spec'],
+  'runtime-service/hooks': ['runtime-service', 'runtime-service/spec'],
+};
+/** Besides the ports: what needs no kernel object (errors, formats), and what a thread of a service calls by itself. */
+const FACE_OF_LINUX = [
+  'fs/at-syscalls',
+  'fs/descriptors-below',
+  'fs/files',
+  'fs/in-root',
+  'fs/lock',
+  'fs/regular-file',
+  'fs/remove-tree',
+  'io/fifo',
+  'libc/errno',
+  'net/ip-address',
+  'process/identity',
+  'process/seccomp',
+  'systemd/slice-names',
+  'systemd/unit-properties',
+].map((file) => `linux/${file}.ts`);
 
 interface Import {
   readonly file: string;
@@ -89,12 +140,56 @@ test('the format of archives stands on the errors alone', () => {
   assert.deepEqual(wrong, []);
 });
 
-test('core uses the file part of linux alone', () => {
+test('core imports nothing of linux', () => {
   const wrong = imports().filter(
-    ({ file, room, target }) =>
-      room === 'core' && target.startsWith('#linux') && target !== '#linux/ports/kernel.ts' && !isTest(file),
+    ({ file, room, target }) => room === 'core' && target.startsWith('#linux') && !isTest(file),
   );
   assert.deepEqual(wrong, []);
+});
+
+test('the folders of a room import only what stands below them', () => {
+  const wrong = imports().filter(({ file, target }) => {
+    if (!/^[#.]/.test(target)) return false;
+    const path = target.startsWith('#') ? target.slice(1) : join(dirname(file), target);
+    const [from, to] = [dirname(file), dirname(path)];
+    const below = FOLDERS[from];
+    return (
+      below !== undefined &&
+      !isTest(file) &&
+      from !== to &&
+      path.split('/')[0] === file.split('/')[0] &&
+      !below.includes(to)
+    );
+  });
+  assert.deepEqual(wrong, []);
+});
+
+test('others see the ports of linux, and what their own threads need without a kernel', () => {
+  const wrong = imports().filter(({ file, room, target }) => {
+    const path = target.slice(1);
+    if (!target.startsWith('#linux/') || room === 'linux' || room === 'daemon' || isTest(file)) return false;
+    return !path.startsWith('linux/ports/') && !FACE_OF_LINUX.includes(path);
+  });
+  assert.deepEqual(wrong, []);
+});
+
+test('no file imports itself by way of others', () => {
+  const graph = new Map<string, string[]>();
+  for (const { file, target } of imports()) {
+    if (!/^[#.]/.test(target)) continue;
+    const path = target.startsWith('#') ? target.slice(1) : join(dirname(file), target);
+    graph.set(file, [...(graph.get(file) ?? []), path]);
+  }
+  const done = new Set<string>();
+  const circles: string[] = [];
+  const visit = (file: string, way: readonly string[]): void => {
+    if (way.includes(file)) circles.push([...way.slice(way.indexOf(file)), file].join(' -> '));
+    if (done.has(file)) return;
+    done.add(file);
+    for (const next of graph.get(file) ?? []) visit(next, [...way, file]);
+  };
+  for (const file of graph.keys()) visit(file, []);
+  assert.deepEqual(circles, []);
 });
 
 test('the daemon uses the admin part of api alone: CRI is cri/', () => {

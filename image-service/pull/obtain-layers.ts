@@ -4,6 +4,7 @@ import { type Descriptor, malformedImage } from '../image/manifest.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import type { BlobSink } from '../registry/transfer.ts';
+import { Slots } from '../slots.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import {
   chainKey,
@@ -18,7 +19,6 @@ import type { LayerReport } from '../unpack/layer-writer.ts';
 import type { UnpackPool } from '../unpack/unpack-pool.ts';
 import type { LayerMeter } from './progress.ts';
 import { SharedWork } from './shared-work.ts';
-import { Slots } from './slots.ts';
 
 /** Links of lower layers that one layer may write through before it is held for a trick. */
 export const REDIRECT_ROUNDS = 16;

@@ -1,17 +1,7 @@
 import tls from 'node:tls';
 import { CrispError } from '#core/errors.ts';
-import type { ImageServiceOptions } from '../options.ts';
+import type { EndpointOptions, ImageServiceOptions } from '../options.ts';
 import { Connections } from './connections.ts';
-
-/** One place to ask for the content of a registry host, in the order of the table. */
-export interface EndpointOptions {
-  /** `https://mirror.example:5000` or `http://127.0.0.1:5000`, optionally with a path that goes before `/v2`. */
-  readonly url: string;
-  /** Certificate authorities in PEM, beside the well-known ones. */
-  readonly ca?: string;
-  /** Takes any certificate: for tests in closed rooms. */
-  readonly insecureSkipVerify?: boolean;
-}
 
 /** An endpoint that can be asked. */
 export interface Endpoint {

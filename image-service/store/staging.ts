@@ -3,7 +3,7 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { naming } from '#linux/libc/errno.ts';
 import type { Files } from '#linux/ports/kernel.ts';
-import { Slots } from '../pull/slots.ts';
+import { Slots } from '../slots.ts';
 
 /** Trees that are deleted at once: each large one takes a thread. */
 const DELETIONS = 2;

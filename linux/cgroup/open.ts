@@ -1,5 +1,6 @@
-import { Inotify } from '../fs/inotify.ts';
+import { RealInotify } from '../fs/inotify.ts';
 import { readMounts } from '../mount/mount-table.ts';
+import type { Inotify } from '../ports/inotify.ts';
 import type { Cgroups, MountEntry } from '../ports/kernel.ts';
 import { isDelegatedRoot } from './delegation.ts';
 import { readLayout } from './layout.ts';
@@ -8,7 +9,7 @@ import { CgroupsV2 } from './v2.ts';
 
 /** The cgroups of this machine, as they are mounted now. */
 export function openCgroups(
-  inotify: Pick<Inotify, 'watch' | 'forget'> = new Inotify({ warn() {} }),
+  inotify: Pick<Inotify, 'watch' | 'forget'> = new RealInotify({ warn() {} }),
 ): Cgroups {
   const mounts = readMounts();
   const layout = readLayout(mounts);

@@ -3,8 +3,9 @@ import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, describeError, errnoOf, hasCode } from '#core/errors.ts';
-import { Inotify } from '../fs/inotify.ts';
+import { RealInotify } from '../fs/inotify.ts';
 import { fromNode } from '../libc/errno.ts';
+import type { Inotify } from '../ports/inotify.ts';
 import type { Cgroups } from '../ports/kernel.ts';
 import type { Trouble } from '../ports/troubles.ts';
 import { handDown, threaded, words } from './delegation.ts';
@@ -56,7 +57,7 @@ export class CgroupsV2 implements Cgroups {
   constructor(root: string, options: CgroupsV2Options = {}) {
     this.#root = root;
     this.#options = options;
-    this.#inotify = options.inotify ?? new Inotify({ warn() {} });
+    this.#inotify = options.inotify ?? new RealInotify({ warn() {} });
     this.#moves = new TaskMigration(root, '');
     this.#controllers = new Set(words(readControl(join(root, 'cgroup.controllers'))));
   }

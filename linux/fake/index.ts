@@ -4,7 +4,7 @@
  */
 
 import { files } from '../fs/files.ts';
-import { Inotify } from '../fs/inotify.ts';
+import { RealInotify } from '../fs/inotify.ts';
 import type { CgroupVersion, Kernel } from '../ports/kernel.ts';
 import { FakeCgroups } from './cgroups.ts';
 import { FakeMounts } from './mounts.ts';
@@ -92,7 +92,7 @@ export function fakeKernel(options: FakeOptions = {}): FakeKernel {
     systemd: meeting('systemd', systemd, faults),
     usage: new FakeUsage(cgroups),
     streams: new FakeStreams(),
-    inotify: new Inotify({ warn() {} }),
+    inotify: new RealInotify({ warn() {} }),
     troubles: () => [],
     close: async () => 0,
   };

@@ -6,20 +6,16 @@
 import { readFileSync, watch } from 'node:fs';
 import { errnoOf } from '#core/errors.ts';
 import { fromNode } from '../libc/errno.ts';
+import type { FileWatch, Inotify } from '../ports/inotify.ts';
+import type { KernelLog } from '../ports/log.ts';
 import type { Trouble } from '../ports/troubles.ts';
-import type { KernelLog } from '../process/processes.ts';
 
 /** Milliseconds within which a second loss of inotify is not worth another warning. */
 const WARN_AGAIN_MS = 600_000;
 
 type Limit = 'instances' | 'watches' | 'files' | 'memory';
 
-export interface FileWatch extends Disposable {
-  /** Whether it has ended by itself: what was watched is gone, or the kernel gave it up. */
-  readonly ended: boolean;
-}
-
-export class Inotify {
+export class RealInotify implements Inotify {
   readonly #log: KernelLog;
   /** What is looked at without a watch, by the watcher's name. */
   readonly #without = new Map<string, Limit>();
@@ -29,10 +25,6 @@ export class Inotify {
     this.#log = log;
   }
 
-  /**
-   * Watches a file or the entries of a directory; undefined where the node has no room for a watch now: the caller looks
-   * at intervals and asks again. `name` is the watcher's, for messages. Throws NotFound where the path is missing.
-   */
   watch(
     name: string,
     path: string,
@@ -62,7 +54,6 @@ export class Inotify {
     }
   }
 
-  /** The watcher has ended: whether it had a watch is of no interest any more. */
   forget(name: string): void {
     this.#without.delete(name);
   }

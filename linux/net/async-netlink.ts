@@ -10,7 +10,6 @@ import {
   encodeRequest,
   errnoOfAnswer,
   MSG_TRUNC,
-  messagesOf,
   type NetlinkMessage,
   type NetlinkRequest,
   NLM_F_ACK,
@@ -19,6 +18,7 @@ import {
   RECEIVE,
 } from './netlink.ts';
 import { Answers, again, whole } from './netlink-dump.ts';
+import { messagesOf } from './netlink-message.ts';
 
 const MSG_DONTWAIT = 0x40;
 

@@ -5,7 +5,13 @@
  */
 import { CrispError } from '#core/errors.ts';
 import { refused } from '../libc/errno.ts';
-import { errnoOfAnswer, messagesOf, type NetlinkMessage, NLMSG_DONE, NLMSG_ERROR } from './netlink.ts';
+import {
+  errnoOfAnswer,
+  messagesOf,
+  type NetlinkMessage,
+  NLMSG_DONE,
+  NLMSG_ERROR,
+} from './netlink-message.ts';
 
 const NLMSG_OVERRUN = 4;
 const NLM_F_DUMP_INTR = 0x10;

@@ -4,18 +4,17 @@
  * that opens it.
  */
 import { closeSync } from 'node:fs';
-import { CrispError } from '#core/errors.ts';
 import { check } from '../libc/errno.ts';
 import { receiveBytes, sendBytes, socket } from '../libc/libc.ts';
 import { Answers, again, whole } from './netlink-dump.ts';
+import { align, HEADER, type NetlinkMessage } from './netlink-message.ts';
+
+export { errnoOfAnswer, type NetlinkMessage, NLMSG_DONE, NLMSG_ERROR } from './netlink-message.ts';
 
 const AF_NETLINK = 16;
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
 export const NETLINK_ROUTE = 0;
 export const NETLINK_NETFILTER = 12;
-export const NLMSG_ERROR = 2;
-export const NLMSG_DONE = 3;
-const HEADER = 16;
 export const NLM_F_REQUEST = 1;
 export const NLM_F_ACK = 4;
 export const NLM_F_DUMP = 0x300;
@@ -27,19 +26,11 @@ export const RECEIVE = 1 << 16;
 /** recv(2) tells how long the datagram was, also where it did not fit. */
 export const MSG_TRUNC = 0x20;
 
-export interface NetlinkMessage {
-  readonly type: number;
-  readonly flags: number;
-  readonly body: Buffer;
-}
-
 export interface NetlinkRequest {
   readonly type: number;
   readonly flags: number;
   readonly body: Uint8Array;
 }
-
-const align = (length: number): number => (length + 3) & ~3;
 
 /** One attribute: length, type, value, padded to four bytes. */
 export function attribute(type: number, value: Uint8Array): Buffer {
@@ -93,26 +84,6 @@ export function encodeRequest(type: number, flags: number, sequence: number, bod
   bytes.set(body, HEADER);
   return bytes;
 }
-
-/** The messages of one datagram with their sequence numbers. Throws Internal where a length makes no sense. */
-export function* messagesOf(
-  what: string,
-  datagram: Buffer,
-): Generator<NetlinkMessage & { sequence: number }> {
-  for (let at = 0; at + HEADER <= datagram.length; ) {
-    const length = datagram.readUInt32LE(at);
-    if (length < HEADER || at + length > datagram.length) {
-      throw new CrispError('Internal', `${what}: a netlink message of ${length} bytes in ${datagram.length}`);
-    }
-    const body = Buffer.from(datagram.subarray(at + HEADER, at + length));
-    const [type, flags] = [datagram.readUInt16LE(at + 4), datagram.readUInt16LE(at + 6)];
-    yield { type, flags, sequence: datagram.readUInt32LE(at + 8), body };
-    at += align(length);
-  }
-}
-
-/** The errno of a message of type NLMSG_ERROR; 0: an acknowledgement. */
-export const errnoOfAnswer = ({ body }: NetlinkMessage): number => -body.readInt32LE(0);
 
 /** Opens a socket in the network namespace of the calling thread; it stays there, whoever uses it. */
 export const openNetlink = (protocol: number): number =>

@@ -9,7 +9,7 @@
  * Unless said otherwise a method throws `CrispError` (`KernelRefused`, with `errno` set and the path in its message;
  * ENOENT of a named object: `NotFound`; ENOSPC, EDQUOT, EMFILE: `ResourceExhausted`).
  */
-import type { Inotify } from '../fs/inotify.ts';
+import type { Inotify } from './inotify.ts';
 import type { NatRules } from './nat-rules.ts';
 import type { PodLinks } from './pod-links.ts';
 import type { Child, ExitStatus, ProcessRef, SpawnRequest } from './process.ts';

@@ -1,5 +1,12 @@
 /** What crisp asks of systemd: scopes for processes that exist, with slices where they are new, and their end. */
-import type { DBusValue } from '../systemd/dbus-values.ts';
+
+/** A value that carries its own type. */
+export interface Variant {
+  readonly type: string;
+  readonly value: DBusValue;
+}
+
+export type DBusValue = number | bigint | boolean | string | Variant | readonly DBusValue[];
 
 /** A property of a unit as systemd's D-Bus interface has it (org.freedesktop.systemd1(5)). */
 export interface UnitProperty {

@@ -5,6 +5,7 @@ import { CrispError } from '#core/errors.ts';
 import { check, errnoName, fromNode } from '../libc/errno.ts';
 import { lastErrno, pidfdOpen, pidfdSendSignal } from '../libc/libc.ts';
 import type { Child, HeldProcess, Processes, ProcessRef, SpawnRequest, StdioIn } from '../ports/kernel.ts';
+import type { KernelLog } from '../ports/log.ts';
 import { begun, entering } from './cgroup-launch.ts';
 import type { ProcessWatches } from './child.ts';
 import { hold } from './held-process.ts';
@@ -16,11 +17,6 @@ import { makePipe, spawnProcess } from './spawn.ts';
 const CAP_SYS_RESOURCE = 24n;
 /** Where it is on, the label of a program's file decides what its process may do; a memory file has none. */
 const SELINUX = '/sys/fs/selinux/status';
-
-/** What the kernel's parts say in the log (a part of core's Log). */
-export interface KernelLog {
-  warn(fields: object, message: string): void;
-}
 
 /** The real processes. */
 export class RealProcesses implements Processes {

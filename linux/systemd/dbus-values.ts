@@ -6,14 +6,9 @@
  *     a…  array    (…)  array, one entry a member    {kv}  array of two    v  Variant
  */
 import { CrispError } from '#core/errors.ts';
+import type { DBusValue, Variant } from '../ports/systemd-units.ts';
 
-/** A value that carries its own type. */
-export interface Variant {
-  readonly type: string;
-  readonly value: DBusValue;
-}
-
-export type DBusValue = number | bigint | boolean | string | Variant | readonly DBusValue[];
+export type { DBusValue, Variant } from '../ports/systemd-units.ts';
 
 /** The specification allows 2^26; nothing that crisp asks of systemd comes near this. */
 const MAX_ARRAY = 1 << 20;

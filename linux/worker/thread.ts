@@ -6,8 +6,8 @@
  */
 import { CrispError } from '#core/errors.ts';
 import { within } from '../libc/abort.ts';
+import type { KernelLog } from '../ports/log.ts';
 import type { Trouble } from '../ports/troubles.ts';
-import type { KernelLog } from '../process/processes.ts';
 import { discardLate } from './late-answers.ts';
 import type { Answers, WorkerReply, WorkerRequest } from './worker.ts';
 import { KernelWorker } from './worker-handle.ts';

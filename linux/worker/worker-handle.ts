@@ -1,17 +1,9 @@
 import { closeSync, readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { CrispError } from '#core/errors.ts';
-import type { WorkerReply, WorkerRequest } from './worker.ts';
+import type { WorkerReady, WorkerReply, WorkerRequest } from './worker.ts';
 
-/** What the thread says first. */
-export interface WorkerReady {
-  /** Its number among the threads of the process. */
-  readonly task: number;
-  /** What it has open for as long as it lives; nothing closes them with the thread. */
-  readonly descriptors: readonly number[];
-}
-
-/** One thread of namespace-worker.ts: takes one request at a time. */
+/** One thread of worker.ts: takes one request at a time. */
 export class KernelWorker {
   readonly #worker: Worker;
   /** Rejects where the thread is lost before it could begin. */

@@ -17,7 +17,14 @@ import type { JoinedBridge, JoinRequest, LeaveRequest, NamespaceKind } from '../
 import type { ProcessStats } from '../ports/stats.ts';
 import { countProcesses, type GroupFile, readGroups, readTexts, Walk, type WalkState } from './readings.ts';
 import { type NamespaceSpawn, type NamespaceSpawnRequest, spawnInNamespace } from './spawn-in-namespace.ts';
-import type { WorkerReady } from './worker-handle.ts';
+
+/** What the thread says first. */
+export interface WorkerReady {
+  /** Its number among the threads of the process. */
+  readonly task: number;
+  /** What it has open for as long as it lives; nothing closes them with the thread. */
+  readonly descriptors: readonly number[];
+}
 
 /** What is set inside the namespaces, as far as the pod has its own. */
 export interface Settings {

@@ -4,8 +4,8 @@ import type { SandboxId } from '#core/ids.ts';
 import type { Context } from '../context.ts';
 import type { NetworkConfig } from '../network/cni/conflist.ts';
 import { planAttachment } from '../network/request.ts';
-import type { RunRequest } from '../pod-sandboxes.ts';
 import { RECORD_VERSION, type SandboxIntent, type SandboxRecord } from '../sandbox.ts';
+import type { RunRequest } from '../sandbox-view.ts';
 import { effectiveHostname, type SandboxPaths, sandboxPaths } from './files.ts';
 
 export interface Plan {

@@ -7,9 +7,9 @@ import { type FileHandle, open, readdir } from 'node:fs/promises';
 import { CrispError, errnoOf } from '#core/errors.ts';
 import { shown } from '#core/tar/entry.ts';
 import { tarEnd, tarHeader } from '#core/tar/writer.ts';
-import { cName, lgetxattr, must, readlinkat } from '#linux/fs/at-syscalls.ts';
+import { cName, flags, lgetxattr, must, readlinkat } from '#linux/fs/at-syscalls.ts';
 import { openHeld } from '#linux/fs/regular-file.ts';
-import { O_PATH } from '#linux/libc/libc.ts';
+
 import { fileMember } from './members.ts';
 
 const WHITEOUT = '.wh.';
@@ -24,7 +24,7 @@ const PATH_MAX = 4096;
  * before it is looked at, and what lies below is opened from there. Throws Unimplemented for a layer that is too deep.
  */
 export async function* layerArchive(upper: string): AsyncGenerator<Buffer> {
-  await using top = await open(upper, O_PATH | constants.O_DIRECTORY);
+  await using top = await open(upper, flags.O_PATH | constants.O_DIRECTORY);
   yield* below(top, '', 0);
   yield tarEnd();
 }
@@ -53,7 +53,7 @@ async function* below(directory: FileHandle, prefix: string, depth: number): Asy
 /** What stands at a name of an open directory, links included; undefined where it has gone. */
 async function hold(path: Buffer): Promise<FileHandle | undefined> {
   try {
-    return await open(path, O_PATH | constants.O_NOFOLLOW);
+    return await open(path, flags.O_PATH | constants.O_NOFOLLOW);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
     throw error;

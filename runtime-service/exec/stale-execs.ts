@@ -3,22 +3,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { ProcessRef } from '#linux/ports/kernel.ts';
-import type { ContainerRecord } from '../container.ts';
 import { pathsOf, type Runtime } from '../context.ts';
+import type { StaleExec } from './stale-exec.ts';
+
+export type { StaleExec } from './stale-exec.ts';
 
 const SIGTERM = 15;
 const POLL_MS = 5;
 /** What has been killed may stand in its cgroup for so long. */
 const LEAVE_MS = 20;
-
-/** A command by what it has on the machine; a stale one is an earlier daemon's. */
-export interface StaleExec {
-  readonly record: ContainerRecord;
-  /** Of its child cgroup and of its files in the bundle. */
-  readonly name: string;
-  /** It has ended by itself, and what it has left in the background runs on. */
-  readonly hasEnded: boolean;
-}
 
 /**
  * Found by their process files, which are written before anything else, and which become job files when a command leaves

@@ -1,9 +1,3 @@
-/**
- * What is taken back of containers out of their callers' way: the process's effects behind an exit, and everything
- * behind a removal. A removal is committed by the rename of the record's directory: the record in it lists what is left,
- * so that a daemon that comes later goes on there. What fails is a leak from then on (`take-back.ts`); the pod's own
- * removal waits for it, until it is given up, and tells what failed.
- */
 import { CrispError, describeError } from '#core/errors.ts';
 import type { ContainerId, SandboxId } from '#core/ids.ts';
 import { Operation } from '#core/operation.ts';

@@ -4,12 +4,12 @@
  * process gone by its reference, and the cgroup is emptied before anything is published. Its code is then the kernel's, by
  * the descriptor of the process that crisp holds while the container runs (Linux 6.15); else it is not known.
  */
-import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId } from '#core/ids.ts';
 import { Operation } from '#core/operation.ts';
-import type { FileWatch } from '#linux/fs/inotify.ts';
+import type { FileWatch } from '#linux/ports/inotify.ts';
 import type { HeldProcess } from '#linux/ports/kernel.ts';
 import { type ContainerExit, type ContainerRecord, mayRun, nowNanoseconds } from '../container.ts';
 import { pathsOf, type Runtime } from '../context.ts';
@@ -251,7 +251,3 @@ export function verdict(told: Told | undefined, oomKilled: boolean): ContainerEx
   if (!told) return unknownExit();
   return { ...told, reason: told.code === 0 ? 'Completed' : 'Error', message: '' };
 }
-
-/** Removes the exit file of a container that is gone. */
-export const forgetExit = (runtime: Runtime, id: ContainerId): Promise<void> =>
-  rm(pathsOf(runtime.options, id).exitFile, { force: true });

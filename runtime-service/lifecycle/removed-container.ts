@@ -2,12 +2,12 @@
  * The end of a container whose record is retired: no client knows it any more. All its effects are undone and its files
  * deleted. What fails is entered into the list of leaks and is tried again from there, whatever becomes of its pod.
  */
+import { rm } from 'node:fs/promises';
 import { type LeakOutcome, Leaks } from '#core/leaks.ts';
 import type { Operation } from '#core/operation.ts';
 import type { ContainerRecord } from '../container.ts';
 import { checkRecord } from '../containers.ts';
-import type { Runtime } from '../context.ts';
-import { forgetExit } from './exits.ts';
+import { pathsOf, type Runtime } from '../context.ts';
 import { undoContainer } from './undo.ts';
 
 /** A writable layer of millions of files on a slow disk. */
@@ -41,7 +41,7 @@ async function end(
   // The writable layer lies below the mounted root.
   if (kinds.includes('rootfs')) return outcome;
   try {
-    await forgetExit(runtime, record.id);
+    await rm(pathsOf(runtime.options, record.id).exitFile, { force: true });
     await op.deadline('delete', DELETE_MS, () => runtime.containers.purge(record.id));
   } catch (error) {
     return { ...outcome, kinds: [...kinds, FILES], error: outcome.error ?? error };

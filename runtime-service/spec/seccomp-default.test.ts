@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import test from 'node:test';
-import { type SeccompProfile, selectRules } from './seccomp.ts';
+import { selectRules } from './seccomp.ts';
 import { builtinProfile } from './seccomp-default.ts';
+import type { SeccompProfile } from './seccomp-profile.ts';
 
 const HOST = { arch: 'x64', kernel: '6.1.0-13-amd64', defaultProfile: '' };
 const DEBIAN = '/usr/share/containers/seccomp.json';

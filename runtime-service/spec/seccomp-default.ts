@@ -4,7 +4,7 @@
  * that programs fall back; what the kernel itself would refuse for want of a capability answers EPERM as it does.
  * Names are the kernel's (syscalls(2)); those that an architecture or libseccomp lacks are ignored by the OCI runtimes.
  */
-import type { SeccompProfile } from './seccomp.ts';
+import type { SeccompProfile } from './seccomp-profile.ts';
 
 const words = (text: string): string[] => text.trim().split(/\s+/);
 

@@ -6,7 +6,8 @@ import test, { after } from 'node:test';
 import { hasCode } from '#core/errors.ts';
 import type { SecurityProfile } from '#core/model/security.ts';
 import { securityOf } from '#test/fixtures/container-config.ts';
-import { containerSeccomp, type SeccompProfile, selectRules } from './seccomp.ts';
+import { containerSeccomp, selectRules } from './seccomp.ts';
+import type { SeccompProfile } from './seccomp-profile.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'crisp-seccomp-'));
 after(() => rmSync(directory, { recursive: true }));

@@ -3,34 +3,7 @@ import { readRegular } from '#linux/fs/regular-file.ts';
 import type { SecurityContext } from '../config.ts';
 import type { OciSeccomp } from './oci.ts';
 import { builtinProfile } from './seccomp-default.ts';
-
-type OciRule = NonNullable<OciSeccomp['syscalls']>[number];
-
-interface Condition {
-  readonly caps?: readonly string[];
-  readonly arches?: readonly string[];
-  readonly minKernel?: string;
-}
-
-/** A profile file as the field writes them (Docker's format, which Kubernetes names for `Localhost`). */
-export interface SeccompProfile {
-  readonly defaultAction: string;
-  readonly defaultErrnoRet?: number;
-  readonly architectures?: readonly string[];
-  readonly archMap?: readonly {
-    readonly architecture: string;
-    readonly subArchitectures?: readonly string[] | null;
-  }[];
-  readonly listenerPath?: string;
-  readonly flags?: readonly string[];
-  readonly syscalls?: readonly (Omit<OciRule, 'names' | 'args'> & {
-    readonly names?: readonly string[];
-    readonly name?: string;
-    readonly args?: OciRule['args'] | null;
-    readonly includes?: Condition | null;
-    readonly excludes?: Condition | null;
-  })[];
-}
+import type { SeccompCondition as Condition, OciRule, SeccompProfile } from './seccomp-profile.ts';
 
 export interface SeccompHost {
   /** `x64` or `arm64`, as Node names it. */

@@ -8,7 +8,7 @@ const module = join(import.meta.dirname, '../../linux/fs/inotify.ts');
 /** Watches three times: without room, with room, and what is missing. Prints what came of it. */
 const program = `
 import { writeFileSync } from 'node:fs';
-import { Inotify } from ${JSON.stringify(module)};
+import { RealInotify as Inotify } from ${JSON.stringify(module)};
 const warnings = [];
 const inotify = new Inotify({ warn: (fields, message) => warnings.push({ ...fields, message }) });
 const look = () => inotify.watch('test', '/tmp', () => {}) !== undefined;

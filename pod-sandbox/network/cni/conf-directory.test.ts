@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { hasCode } from '#core/errors.ts';
 import { silentLog } from '#core/operation.ts';
-import { Inotify } from '#linux/fs/inotify.ts';
+import { RealInotify } from '#linux/fs/inotify.ts';
 import { ConfDirectory } from './conf-directory.ts';
 
 const conf = (name: string): string =>
@@ -19,7 +19,7 @@ async function directory(t: TestContext): Promise<string> {
 }
 
 function open(t: TestContext, path: string, network = ''): ConfDirectory {
-  const networks = new ConfDirectory(path, silentLog, new Inotify(silentLog), network);
+  const networks = new ConfDirectory(path, silentLog, new RealInotify(silentLog), network);
   t.after(() => networks.close());
   return networks;
 }

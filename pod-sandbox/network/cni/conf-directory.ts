@@ -5,7 +5,7 @@
 import { basename } from 'node:path';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
 import { type Log, withDeadline } from '#core/operation.ts';
-import type { FileWatch, Inotify } from '#linux/fs/inotify.ts';
+import type { FileWatch, Inotify } from '#linux/ports/inotify.ts';
 import { type ConfFile, listConfFiles, readConfFile } from './conf-files.ts';
 import { type NetworkConfig, parseNetworkConfig } from './conflist.ts';
 
