@@ -138,7 +138,7 @@ function shapeOf(field: protobuf.Field): object {
   return { type: resolvedType ? nameOf(resolvedType) : type, kind, list };
 }
 
-/** The run-time side of `shapes`: what a reader of JSON must know of each message. */
+/** The run-time value of `shapes`: what parsing JSON requires of each message. */
 export function shapeTable(root: protobuf.NamespaceBase): string {
   const types = root.nestedArray.filter((item): item is protobuf.Type => item instanceof protobuf.Type);
   const table = types.map((type) => [
@@ -148,7 +148,7 @@ export function shapeTable(root: protobuf.NamespaceBase): string {
   return `export const shapes = ${JSON.stringify(Object.fromEntries(table))};\n`;
 }
 
-/** The run-time side of `services`: for each RPC the names of its messages. */
+/** The run-time value of `services`: for each RPC the names of its messages. */
 export function serviceTable(root: protobuf.NamespaceBase): string {
   const table = servicesOf(root).map((service) => [
     service.name,

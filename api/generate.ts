@@ -13,7 +13,7 @@ const here = join(import.meta.dirname, 'cri', 'v1');
 const proto = join(here, 'api.proto');
 const target = join(here, 'generated');
 
-/** protobufjs' static module: 64-bit values as Long, nothing that crisp does not call. */
+/** protobufjs' static module: 64-bit values as Long, without code that crisp does not call. */
 function compile(): Promise<string> {
   const options =
     '-t static-module -w esm -r crisp-cri-v1 --force-long --no-verify --no-delimited --no-typeurl';
@@ -24,7 +24,7 @@ function compile(): Promise<string> {
 }
 
 /**
- * Makes maps without a prototype, so that a key such as `constructor` is there only when it was sent. Three places per
+ * Makes maps without a prototype, so that a key such as `constructor` exists only when it was sent. Three places per
  * map field: constructor, decode and fromObject.
  */
 function harden(code: string, mapFields: number): string {
@@ -43,8 +43,8 @@ function harden(code: string, mapFields: number): string {
 }
 
 /**
- * Makes each message and enum at its first use: a daemon needs a third of them, and what is not made costs a line of
- * text in the place of a dozen functions.
+ * Creates each message and enum at its first use: a daemon needs a third of them, and one that is not created costs a line of
+ * text instead of a dozen functions.
  */
 function defer(code: string, types: number): string {
   let [begins, ends] = [0, 0];
@@ -66,7 +66,7 @@ function defer(code: string, types: number): string {
   return `${deferred}${DEFERRED}`;
 }
 
-/** A property that is made when it is first looked at, and then is an ordinary one. */
+/** A property that is computed when it is first read, and then is an ordinary one. */
 const DEFERRED = `
 function $deferred(target, name, make) {
     const settle = (value) => Object.defineProperty(target, name, { value, enumerable: true, configurable: true, writable: true });
@@ -94,4 +94,4 @@ const put = (name: string, text: string) => {
   renameSync(join(target, `${name}.new`), join(target, name));
 };
 put('api.d.ts', declarations(v1));
-put('api.js', `${code}\nexport const v1 = runtime.v1;\n${serviceTable(v1)}${shapeTable(v1)}`); // last: bin/setup compares its age
+put('api.js', `${code}\nexport const v1 = runtime.v1;\n${serviceTable(v1)}${shapeTable(v1)}`); // last: bin/setup compares its mtime

@@ -29,7 +29,7 @@ test('JSON and YAML are read alike', async () => {
 test('mistakes name the file, and the line or the field', async () => {
   await assert.rejects(
     readMessage('PodSandboxConfig', file('metadata:\n  nmae: p\n')),
-    /file\.yaml: metadata\.nmae is no field of PodSandboxMetadata/,
+    /file\.yaml: metadata\.nmae is not a field of PodSandboxMetadata/,
   );
   await assert.rejects(readMessage('PodSandboxConfig', file('a: b\nc: [\n')), /file\.yaml:\d+: /);
   await assert.rejects(readMessage('PodSandboxConfig', file('{"a": 1,, }')), /file\.yaml:1: /);
@@ -40,7 +40,7 @@ test('mistakes name the file, and the line or the field', async () => {
   );
 });
 
-test('aliases cannot multiply', () => {
+test('expansion of aliases is bounded', () => {
   const bomb = ['a0: &a0 [x,x,x,x,x,x,x,x,x,x]'];
   for (let level = 1; level < 9; level++)
     bomb.push(

@@ -1,22 +1,22 @@
 /**
- * The daemon's second door, for what CRI has no call for: HTTP/1.1 on a unix socket that root alone may open. Bodies
+ * The admin API, for what CRI has no call for: HTTP/1.1 on a unix socket that only root may open. Bodies
  * are archives (tar) that stream in either direction.
  *
  * | request | body | reply |
  * |---|---|---|
- * | POST /v1/images/import?name=NAME | archive of docker or OCI, compressed or not | `{"images": ImportedImage[]}` |
- * | GET /v1/images/export?ref=IMAGE&ref=… | – | archive of both forms |
- * | GET /v1/containers/ID/files?path=PATH | – | archive of a file, or of a directory with all below it |
+ * | POST /v1/images/import?name=NAME | docker or OCI archive, compressed or not | `{"images": ImportedImage[]}` |
+ * | GET /v1/images/export?ref=IMAGE&ref=… | – | archive in both formats |
+ * | GET /v1/containers/ID/files?path=PATH | – | archive of a file or of a directory tree |
  * | PUT /v1/containers/ID/files?path=PATH | such an archive | `{}` |
  *
- * A refusal is an HTTP error with an `AdminFailure` as its body. One that comes when the archive has begun is told by
- * the trailer `FAILURE_TRAILER`, an encoded `AdminFailure`; a reply that was cut has no end of its chunks.
+ * An error is an HTTP error status with an `AdminFailure` as its body. One that occurs after the archive has begun is sent in
+ * the trailer `FAILURE_TRAILER`, an encoded `AdminFailure`; a truncated reply lacks the last chunk.
  */
 import type { ErrorCode } from '#core/errors.ts';
 
 export const IMPORT_PATH = '/v1/images/import';
 export const EXPORT_PATH = '/v1/images/export';
-/** `id` is a container's id in full. */
+/** `id` is the full id of a container. */
 export const filesPath = (id: string): string => `/v1/containers/${encodeURIComponent(id)}/files`;
 export const FILES_PATTERN = /^\/v1\/containers\/([0-9a-f]{64})\/files$/;
 

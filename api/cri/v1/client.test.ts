@@ -86,7 +86,7 @@ test('a call is answered, and the authority is localhost', async () => {
   assert.equal(reply.runtimeName, 'localhost');
 });
 
-test('statuses become codes of the table; the text stays', async () => {
+test('statuses become codes of the error table; the message is kept', async () => {
   const call = (code: status, verbose = false) =>
     rejection(client.ContainerStatus({ containerId: String(code), verbose }));
   const missing = await call(status.NOT_FOUND);
@@ -100,7 +100,7 @@ test('statuses become codes of the table; the text stays', async () => {
   assert.equal((await rejection(client.ListImages({}))).code, 'Unimplemented');
 });
 
-test('a call can be cancelled, and the server learns of it', async () => {
+test('a call can be cancelled, and the server is notified', async () => {
   const { promise, resolve } = Promise.withResolvers<void>();
   cancelled = resolve;
   const controller = new AbortController();
@@ -149,8 +149,8 @@ test('a stream that is not served throws', async () => {
 });
 
 test('a missing socket is an error that names it', async () => {
-  using nobody = connectCri(join(directory, 'missing.sock'));
-  const error = await rejection(nobody.Version({}));
+  using client = connectCri(join(directory, 'missing.sock'));
+  const error = await rejection(client.Version({}));
   assert.equal(error.code, 'Unavailable');
   assert.match(error.message, /missing\.sock/);
 });

@@ -11,7 +11,7 @@ import {
 } from './services.ts';
 
 export interface CallSettings {
-  /** Cancels the call; the server learns of it. */
+  /** Cancels the call; the server is notified. */
   readonly signal?: AbortSignal;
   /** Milliseconds; Infinity for none. Default: two minutes, for streams none. */
   readonly timeoutMs?: number;
@@ -29,9 +29,9 @@ export interface CriClient extends Callers<RuntimeServiceMethods>, Callers<Image
 }
 
 export interface ConnectSettings {
-  /** Socket of the ImageService where it is another one. */
+  /** Socket of the ImageService where it is a different one. */
   readonly imageSocket?: string;
-  /** Largest reply in bytes; the kubelet's own limit of 16 MiB where absent. */
+  /** Largest reply in bytes; the kubelet's limit of 16 MiB where absent. */
   readonly maxReceive?: number;
 }
 
@@ -45,7 +45,7 @@ function codeOf(number: status, details: string): ErrorCode {
   return (prefixed ?? matches.find(([, { prefix }]) => prefix === undefined))?.[0] ?? 'Internal';
 }
 
-/** The error of a call: the server's own text, its gRPC status, and the code of the table that comes nearest. */
+/** The error of a call: the server's message, its gRPC status, and the closest code of the error table. */
 export class RpcError extends CrispError {
   /** Name of the RPC. */
   readonly method: string;
@@ -60,7 +60,7 @@ export class RpcError extends CrispError {
       codeOf(error.code, error.details),
       unreached ?? (error.details || `${method}: ${grpcNames.get(error.code)}`),
       {
-        ...(unreached ? { hint: 'check that the runtime runs, and the name of its socket' } : {}),
+        ...(unreached ? { hint: 'check that the runtime is running, and the path of its socket' } : {}),
       },
     );
     this.method = method;
@@ -125,7 +125,7 @@ function serverStream(client: Client, name: string, method: Method<MethodTypes>)
 
 const address = (socket: string): string => (/^[a-z]+:/.test(socket) ? socket : `unix:${socket}`);
 
-/** Connects lazily: the first call fails where nobody listens. `socket`: a path, or `unix:///path`. */
+/** Connects lazily: the first call fails where no server listens. `socket`: a path, or `unix:///path`. */
 export function connectCri(
   socket: string,
   { imageSocket = socket, maxReceive = 1 << 24 }: ConnectSettings = {},

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { cri, fromJson, toBigInt, toJson } from './index.ts';
 
-test('what people write is read, in both spellings', () => {
+test('JSON and YAML are read, in camelCase and snake_case', () => {
   const config = fromJson('ContainerConfig', {
     metadata: { name: 'web', attempt: 1 },
     image: { image: 'busybox' },
@@ -45,7 +45,7 @@ test('what people write is read, in both spellings', () => {
 
 test('mistakes are refused with the path of the field', () => {
   const cases: [unknown, RegExp][] = [
-    [{ metadta: {} }, /^metadta is no field of PodSandboxConfig; known: metadata, hostname/],
+    [{ metadta: {} }, /^metadta is not a field of PodSandboxConfig; known: metadata, hostname/],
     [{ metadata: { attempt: -1 } }, /^metadata\.attempt must be a whole number \(uint32\), not -1$/],
     [{ metadata: { attempt: 1.5 } }, /^metadata\.attempt must be a whole number/],
     [{ metadata: [] }, /^metadata must be an object \(PodSandboxMetadata\), not \[\]$/],
@@ -55,7 +55,7 @@ test('mistakes are refused with the path of the field', () => {
     ],
     [{ port_mappings: [{ protocol: 'constructor' }] }, /must be one of TCP/],
     [{ port_mappings: {} }, /^port_mappings must be a list/],
-    [{ labels: { a: 1 } }, /^labels\.a must be a text, not 1$/],
+    [{ labels: { a: 1 } }, /^labels\.a must be a string, not 1$/],
     [{ labels: 'a' }, /^labels must be an object/],
     [
       { linux: { security_context: { privileged: 'yes' } } },
@@ -66,7 +66,7 @@ test('mistakes are refused with the path of the field', () => {
       /cpu_period must be a whole number \(int64\)/,
     ],
     [{ linux: { resources: { cpu_period: 2 ** 53 } } }, /cpu_period must be/],
-    [{ toString: {} }, /^toString is no field/],
+    [{ toString: {} }, /^toString is not a field/],
     [null, /^the message must be an object/],
     [[], /^the message must be an object/],
   ];
@@ -74,7 +74,7 @@ test('mistakes are refused with the path of the field', () => {
     assert.throws(() => fromJson('PodSandboxConfig', value), { message: reason }, String(reason));
 });
 
-test('JSON for scripts has all fields in proto3 form', () => {
+test('JSON output has all fields in proto3 form', () => {
   const json = toJson(
     'Container',
     fromJson('Container', { id: 'x', state: 'CONTAINER_RUNNING', createdAt: '1700000000000000001' }),

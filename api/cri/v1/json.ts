@@ -1,4 +1,4 @@
-/** Messages as JSON: strict when reading what people write, proto3 JSON when writing for scripts. */
+/** Messages as JSON: strict when reading files of users, proto3 JSON when writing. */
 import { CrispError } from '#core/errors.ts';
 import { type Codec, type FieldShape, shapes, v1 } from './generated/api.js';
 
@@ -42,7 +42,7 @@ function readScalar(value: unknown, type: string, path: string): unknown {
     return typeof value === 'boolean' ? value : refuse(path, `must be true or false, not ${show(value)}`);
   if (type === 'double')
     return typeof value === 'number' ? value : refuse(path, `must be a number, not ${show(value)}`);
-  if (typeof value !== 'string') refuse(path, `must be a text, not ${show(value)}`);
+  if (typeof value !== 'string') refuse(path, `must be a string, not ${show(value)}`);
   return type === 'bytes' ? Buffer.from(value) : value;
 }
 
@@ -85,15 +85,15 @@ function readMessage(value: unknown, type: string, path: string): Record<string,
     const name = byPlainName.get(plain(key));
     const shape = name === undefined ? undefined : fields[name];
     const here = path ? `${path}.${key}` : key;
-    if (!shape) refuse(here, `is no field of ${type}; known: ${Object.keys(fields).join(', ')}`);
+    if (!shape) refuse(here, `is not a field of ${type}; known: ${Object.keys(fields).join(', ')}`);
     return item === null ? [] : [[name, readField(item, shape, here)]];
   });
   return Object.fromEntries(entries) as Record<string, unknown>;
 }
 
 /**
- * A message from parsed JSON or YAML. Fields may be in snake_case or camelCase, enums names or numbers, 64-bit values
- * numbers or texts, bytes are text. Throws InvalidArgument that names the field: unknown ones are refused.
+ * A message from parsed JSON or YAML. Fields may be in snake_case or camelCase, enums are names or numbers, 64-bit values
+ * numbers or strings, bytes strings. Throws InvalidArgument that names the field: unknown ones are refused.
  */
 export function fromJson<N extends MessageName>(name: N, value: unknown): MessageOf<N> {
   const codec = v1[name] as unknown as Codec<MessageOf<N>, object>;

@@ -1,4 +1,4 @@
-/** The compiled messages: nothing is lost on the way, and malformed bytes end in an error. */
+/** The compiled messages: encoding loses nothing, and malformed bytes are an error. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
@@ -14,7 +14,7 @@ const entries = (record: Record<string, string>) =>
     .sort()
     .map((key) => [key, record[key]]);
 
-test('64-bit values survive to the last bit', () => {
+test('64-bit values are encoded exactly', () => {
   fc.assert(
     fc.property(int64, (value) => {
       const bytes = cri.PodSandboxStatus.encode({ createdAt: fromBigInt(value) }).finish();
@@ -32,7 +32,7 @@ test('64-bit values survive to the last bit', () => {
   for (const value of [2n ** 64n, -(2n ** 63n) - 1n]) assert.throws(() => fromBigInt(value), /does not fit/);
 });
 
-test('maps keep whatever key they are given', () => {
+test('maps keep any key', () => {
   fc.assert(
     fc.property(map, map, (labels, annotations) => {
       const decoded = cri.PodSandboxConfig.decode(
@@ -44,7 +44,7 @@ test('maps keep whatever key they are given', () => {
   );
 });
 
-test('a key of Object.prototype is there only when it was sent', () => {
+test('a key of Object.prototype exists only when it was sent', () => {
   const none = cri.Container.decode(cri.Container.encode({ labels: {} }).finish());
   assert.equal(none.labels['constructor'], undefined);
   const labels = JSON.parse('{"__proto__": "a", "constructor": "b", "toString": "c"}') as Record<
@@ -64,7 +64,7 @@ test('a key of Object.prototype is there only when it was sent', () => {
   assert.deepEqual(entries((JSON.parse(json) as { labels: Record<string, string> }).labels), entries(labels));
 });
 
-test('whole messages survive encoding, decoding and JSON', () => {
+test('whole messages are the same after encoding, decoding and JSON', () => {
   const status = fc.record({
     id: text,
     metadata: fc.option(fc.record({ name: text, attempt: fc.nat(0xffffffff) })),
@@ -93,14 +93,14 @@ test('whole messages survive encoding, decoding and JSON', () => {
   );
 });
 
-test('presence of a message is kept, emptiness too', () => {
+test('an absent message and an empty one stay distinct', () => {
   const absent = cri.PodSandboxConfig.decode(cri.PodSandboxConfig.encode({}).finish());
   const empty = cri.PodSandboxConfig.decode(cri.PodSandboxConfig.encode({ dnsConfig: {} }).finish());
   assert.equal(absent.dnsConfig, null);
   assert.deepEqual(empty.dnsConfig?.servers, []);
 });
 
-test('unknown enum numbers and unknown fields do no harm', () => {
+test('unknown enum numbers and unknown fields are accepted', () => {
   const bytes = cri.Container.encode({ state: 77, id: 'x' }).finish();
   assert.equal(cri.Container.decode(bytes).state, 77);
   const withUnknown = Buffer.concat([bytes, Buffer.from([0xfa, 0x3f, 3, 1, 2, 3])]); // field 1023, three bytes
@@ -159,7 +159,7 @@ test('a length beyond the message, an endless varint and deep groups are refused
     assert.throws(() => decodeCreate(Buffer.from(bytes)), /malformed/, what);
 });
 
-test('serializers give a Buffer over the bytes themselves', () => {
+test('serializers return a Buffer over the same bytes', () => {
   const buffer = runtimeServiceDefinition.Version.responseSerialize({ version: '0.1.0' });
   assert.ok(Buffer.isBuffer(buffer));
   assert.equal(runtimeServiceDefinition.Version.responseDeserialize(buffer).version, '0.1.0');

@@ -1,4 +1,4 @@
-/** The two gRPC services as @grpc/grpc-js takes them, and the types of their handlers. */
+/** The two gRPC services as definitions for @grpc/grpc-js, and the types of their handlers. */
 import { CrispError } from '#core/errors.ts';
 import {
   type Codec,
@@ -34,7 +34,7 @@ export interface Method<M extends MethodTypes> {
 
 export type Service<S> = { readonly [K in keyof S]: S[K] extends MethodTypes ? Method<S[K]> : never };
 
-/** What serves one RPC: a promise of the reply, or for a server stream its messages. `C` is what the server passes. */
+/** The handler of one RPC: returns a promise of the reply, or for a server stream its messages. `C` is the server's context. */
 export type Handler<M extends MethodTypes, C> = M['stream'] extends true
   ? (request: M['request'], context: C) => AsyncIterable<M['responseInit']>
   : (request: M['request'], context: C) => Promise<M['responseInit']>;
@@ -46,7 +46,7 @@ export type ImageServiceHandlers<C> = Handlers<ImageServiceMethods, C>;
 
 type AnyCodec = Codec<object, object>;
 
-/** A codec is looked up when it is first needed: many are never. */
+/** A codec is looked up at its first use: many are never used. */
 function serializer(codec: () => AnyCodec): (message: object) => Buffer {
   return (message) => {
     const bytes = codec().encode(message).finish();
@@ -61,7 +61,7 @@ function deserializer(codec: () => AnyCodec, name: string): (bytes: Buffer) => o
     } catch (error) {
       throw new CrispError('InvalidArgument', `malformed ${name} of ${bytes.length} bytes`, {
         cause: error,
-        hint: 'check that both sides speak runtime.v1',
+        hint: 'check that client and server use runtime.v1',
       });
     }
   };

@@ -1,4 +1,4 @@
-/** The contract that we wrote against the contract that clients speak, name by name and number by number. */
+/** Compares api.proto with the published CRI, name by name and number by number. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,7 +25,7 @@ function fieldOf(field: protobuf.Field, packageName: string): [number, string, s
   const single = !field.repeated && !field.map;
   let text = field.repeated ? `repeated ${type}` : type;
   if (field instanceof protobuf.MapField) text = `map<${field.keyType},${type}>`;
-  assert.equal(field.partOf, null, `${field.fullName} stands in a oneof`);
+  assert.equal(field.partOf, null, `${field.fullName} is in a oneof`);
   return [field.id, text, single && field.resolvedType instanceof protobuf.Type ? 'presence' : 'none'];
 }
 
