@@ -2,7 +2,7 @@
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { podSteps } from '../cli/trace.ts';
-import { explained, type Step, waterfallSvg, waterfallText } from '../cli/waterfall.ts';
+import { type Step, waterfallSvg, waterfallText, withGaps } from '../cli/waterfall.ts';
 import type { BenchOptions } from './options.ts';
 import { Pods, removePod, stopContainer } from './pods.ts';
 import { type Ground, startCrisp } from './sides.ts';
@@ -48,7 +48,7 @@ function stageTable(runs: readonly (readonly Step[])[]): string {
   for (const step of runs.flat()) {
     const call = step.title.split(' ')[0] ?? '';
     const sums = new Map([[`${call}`, step.ms]]);
-    for (const stage of explained(step)) {
+    for (const stage of withGaps(step)) {
       const key = `${call}  ${stage.name} ${stage.detail.length < 24 ? stage.detail : ''}`.trimEnd();
       sums.set(key, (sums.get(key) ?? 0) + stage.to - stage.from);
     }

@@ -12,17 +12,17 @@ export interface AdminCall {
   readonly signal: AbortSignal;
 }
 
-const MOST_JSON = 16 << 20;
+const MAX_JSON = 16 << 20;
 
-/** The reply's archive in pieces. Throws the daemon's refusal, also one that comes in its midst, or Unavailable. */
+/** The archive in pieces. Throws the daemon's error, also one that is sent after part of the archive, or Unavailable. */
 export async function* receiveArchive(socket: string, call: AdminCall): AsyncGenerator<Buffer> {
-  const reply = await ask(socket, call);
+  const reply = await send(socket, call);
   try {
     for await (const piece of reply) yield piece as Buffer;
   } catch (error) {
-    throw new CrispError('Unavailable', 'the daemon went away in the midst of the archive', {
+    throw new CrispError('Unavailable', 'the connection to the daemon closed before the end of the archive', {
       cause: error,
-      hint: 'ask again; see the log of the daemon',
+      hint: 'retry; see the log of the daemon',
     });
   }
   const failure = reply.trailers[FAILURE_TRAILER];
@@ -31,22 +31,22 @@ export async function* receiveArchive(socket: string, call: AdminCall): AsyncGen
 
 /** The reply as JSON. */
 export async function receiveJson(socket: string, call: AdminCall): Promise<unknown> {
-  return JSON.parse(await textOf(await ask(socket, call)));
+  return JSON.parse(await textOf(await send(socket, call)));
 }
 
-async function ask(socket: string, call: AdminCall): Promise<IncomingMessage> {
+async function send(socket: string, call: AdminCall): Promise<IncomingMessage> {
   const query = call.query.map((pair) => pair.map(encodeURIComponent).join('=')).join('&');
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
   const { method, signal, body } = call;
-  const sending = request({ socketPath: socket, method, path: `${call.path}?${query}`, signal });
+  const outgoing = request({ socketPath: socket, method, path: `${call.path}?${query}`, signal });
   let answered = false;
-  sending.once('response', (response) => {
+  outgoing.once('response', (response) => {
     answered = true;
     resolve(response);
   });
-  // A daemon that refuses may close before all is sent: its answer counts.
-  sending.on('error', (error) => {
-    if (!answered) reject(unreached(socket, error, signal));
+  // A daemon that refuses may close before the whole body is sent: its response counts.
+  outgoing.on('error', (error) => {
+    if (!answered) reject(connectionError(socket, error, signal));
   });
   if (body) {
     body.once('error', (error) => {
@@ -56,16 +56,16 @@ async function ask(socket: string, call: AdminCall): Promise<IncomingMessage> {
           hint: 'name a readable file',
         }),
       );
-      sending.destroy();
+      outgoing.destroy();
     });
-    body.pipe(sending);
-  } else sending.end();
+    body.pipe(outgoing);
+  } else outgoing.end();
   const response = await promise;
   if (response.statusCode === 200) return response;
   throw failureOf(JSON.parse(await textOf(response)));
 }
 
-function unreached(socket: string, error: Error, signal: AbortSignal): CrispError {
+function connectionError(socket: string, error: Error, signal: AbortSignal): CrispError {
   if (signal.aborted) return new CrispError('Cancelled', 'interrupted', { cause: error });
   const errno = errnoOf(error);
   const absent = errno === 'ENOENT' || errno === 'ECONNREFUSED';
@@ -74,7 +74,7 @@ function unreached(socket: string, error: Error, signal: AbortSignal): CrispErro
     `the daemon ${absent ? 'does not answer' : 'ended the request'} at ${socket}: ${describeError(error)}`,
     {
       cause: error,
-      hint: 'see that crisp serves and that this is its admin_socket; root alone may open it',
+      hint: 'check that crisp is running and that this is its admin_socket; only root may open it',
     },
   );
 }
@@ -84,7 +84,7 @@ async function textOf(response: IncomingMessage): Promise<string> {
   response.setEncoding('utf8');
   for await (const piece of response) {
     text += piece;
-    if (text.length > MOST_JSON) break;
+    if (text.length > MAX_JSON) break;
   }
   return text;
 }
@@ -93,7 +93,7 @@ function failureOf(value: unknown): CrispError {
   const { error } = value as { error?: { code?: string; message?: string; hint?: string } };
   const known = error?.code !== undefined && Object.hasOwn(errorTable, error.code);
   const code: ErrorCode = known ? (error.code as ErrorCode) : 'Internal';
-  return new CrispError(code, error?.message ?? 'the daemon refused without a word', {
+  return new CrispError(code, error?.message ?? 'the daemon returned an empty error response', {
     ...(error?.hint ? { hint: error.hint } : {}),
   });
 }

@@ -9,7 +9,7 @@ const flags: Record<string, Flag> = {
 };
 const shape = { flags, arity: [0, 2] as const };
 
-test('flags and arguments are told apart', () => {
+test('flags and arguments are separated', () => {
   const parsed = parse('x', ['-a', 'one', '--name=n', '--label', 'a=b', '--label', 'c=d', 'two'], shape);
   assert.deepEqual(parsed.args, ['one', 'two']);
   assert.equal(parsed.text('name'), 'n');
@@ -18,7 +18,7 @@ test('flags and arguments are told apart', () => {
   assert.equal(parse('x', [], shape).text('name'), undefined);
 });
 
-test('a greedy command leaves the flags of what it runs alone', () => {
+test('a greedy command passes on the flags of what it runs', () => {
   const greedy = { flags, arity: [0, Infinity] as const, greedy: true };
   assert.deepEqual(parse('x', ['-n', 'v', 'image', 'ls', '-la', '--all'], greedy).args, [
     'image',
@@ -35,7 +35,7 @@ test('a greedy command leaves the flags of what it runs alone', () => {
   assert.deepEqual(splitAtArgument(['--name=n', '-'], flags), [['--name=n'], ['-']]);
 });
 
-test('mistakes are usage errors that help', () => {
+test('mistakes are usage errors with a suggestion', () => {
   const cases: [string[], RegExp][] = [
     [['--nmae', 'x'], /unknown option --nmae \(did you mean --name\?\)/],
     [['--zzzzzz'], /unknown option --zzzzzz$/],

@@ -1,4 +1,4 @@
-/** One command of the command line: its options, its help, its run. Help and errors come from the same declaration. */
+/** Declaration of a command: options, help and action. Help and errors come from the same declaration. */
 import { parseArgs } from 'node:util';
 import { nearest } from '#config/index.ts';
 import { CrispError } from '#core/errors.ts';
@@ -29,7 +29,7 @@ export interface Command<C> {
   readonly usage: string;
   readonly summary: string;
   readonly flags: Readonly<Record<string, Flag>>;
-  /** Least and most arguments. */
+  /** Minimum and maximum number of arguments. */
   readonly arity: readonly [number, number];
   /** Flags end at the first argument, since what follows is a command of the container. */
   readonly greedy?: boolean;
@@ -37,7 +37,7 @@ export interface Command<C> {
   run(context: C, parsed: Parsed): Promise<number>;
 }
 
-/** A command line that is wrong; exit code 2. */
+/** An invalid command line; exit code 2. */
 export class UsageError extends CrispError {
   constructor(message: string, hint = 'see `crisp help`') {
     super('InvalidArgument', message, { hint });
@@ -52,7 +52,7 @@ const takesValue = (flags: Readonly<Record<string, Flag>>, word: string): boolea
   return flag?.type === 'string';
 };
 
-/** Splits words at the first argument that is no flag and no flag's value. */
+/** Splits words at the first argument that is neither a flag nor the value of one. */
 export function splitAtArgument(
   words: readonly string[],
   flags: Readonly<Record<string, Flag>>,
@@ -103,9 +103,9 @@ export function parse(
       given !== undefined && given.length > 1 && flags[flag]?.type === 'string' && !flags[flag]?.multiple;
     if (tooMany) throw new UsageError(`crisp ${name}: --${flag} is given ${given.length} times`, hint);
   }
-  const [least, most] = arity;
-  if (args.length < least) throw new UsageError(`crisp ${name}: too few arguments`, hint);
-  if (args.length > most) throw new UsageError(`crisp ${name}: unexpected argument '${args[most]}'`, hint);
+  const [min, max] = arity;
+  if (args.length < min) throw new UsageError(`crisp ${name}: too few arguments`, hint);
+  if (args.length > max) throw new UsageError(`crisp ${name}: unexpected argument '${args[max]}'`, hint);
   const all = (flag: string): string[] => (values[flag] ?? []).map(String);
   return { args, all, text: (flag) => all(flag).at(-1), has: (flag) => (values[flag]?.length ?? 0) > 0 };
 }

@@ -71,28 +71,28 @@ const flags: Record<string, Flag> = {
     type: 'string',
     short: 'r',
     value: 'SOCKET',
-    doc: `Where the runtime listens; ${DEFAULT_ENDPOINT}`,
+    doc: `CRI socket of the runtime; default ${DEFAULT_ENDPOINT}`,
   },
   'image-endpoint': {
     type: 'string',
     short: 'i',
     value: 'SOCKET',
-    doc: 'Where the image service listens; the same',
+    doc: 'CRI socket of the image service; default: the same',
   },
   'admin-socket': {
     type: 'string',
     value: 'SOCKET',
-    doc: 'Admin socket of crisp, for cp; admin.sock beside the runtime endpoint',
+    doc: 'Admin socket of crisp, for cp; default: admin.sock beside the runtime endpoint',
   },
-  timeout: { type: 'string', short: 't', value: 'DURATION', doc: 'Limit of each call; 2m' },
-  help: { type: 'boolean', short: 'h', doc: 'Show this' },
+  timeout: { type: 'string', short: 't', value: 'DURATION', doc: 'Timeout of each call; default 2m' },
+  help: { type: 'boolean', short: 'h', doc: 'Show this help' },
 };
 
 function help(): string {
   const lines = [
     'Usage: crisp ctl [OPTION...] COMMAND [ARG...]',
     '',
-    'Speaks to any CRI v1 socket. Ids may be shortened.',
+    'A client of any CRI v1 socket. Ids may be shortened.',
     '',
     'Commands:',
     ...commandList(ctlCommands),
@@ -105,13 +105,13 @@ function help(): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** The path of a socket's name. Throws UsageError where it is no unix socket. */
+/** The path of an endpoint. Throws UsageError where it is not a unix socket. */
 export function socketPath(endpoint: string): string {
   const path = endpoint.replace(/^unix:(\/\/)?/, '');
   if (!path.startsWith('/')) {
     throw new UsageError(
       `the endpoint must be unix:///PATH or an absolute path, not '${endpoint}'`,
-      `such as ${DEFAULT_ENDPOINT}`,
+      `for example ${DEFAULT_ENDPOINT}`,
     );
   }
   return path;
@@ -123,7 +123,7 @@ function limitOf(text: string): number {
   return limit;
 }
 
-/** Runs `crisp ctl` with what follows on the command line; resolves to the exit code. */
+/** Runs `crisp ctl` with the rest of the command line; resolves to the exit code. */
 export async function ctl(
   words: readonly string[],
   terminal: Terminal,

@@ -1,16 +1,16 @@
-/** Files of pods and containers in, JSON and YAML out. */
+/** Reads files of pods and containers; renders JSON and YAML. */
 import { readFile } from 'node:fs/promises';
 import { parseDocument, stringify } from 'yaml';
 import { fromJson, type MessageName, type MessageOf } from '#api/cri/v1/index.ts';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
 import { UsageError } from './command.ts';
 
-/** Parses JSON, or YAML (of which JSON is a part), without letting aliases multiply. Errors name the line. */
+/** Parses JSON, or YAML (a superset of JSON), with a bound on aliases. Errors name the line. */
 export function parseText(text: string, file: string): unknown {
   try {
     if (/^\s*[{[]/.test(text)) return JSON.parse(text);
   } catch {
-    // YAML's flow form begins the same way; its parser also has the better messages
+    // YAML's flow style begins the same way; its parser also has better messages
   }
   const document = parseDocument(text, { prettyErrors: true, uniqueKeys: true });
   const [problem] = document.errors;
@@ -36,7 +36,7 @@ export async function readText(file: string): Promise<string> {
   }
 }
 
-/** The message that a file holds. Throws UsageError naming file and field. */
+/** The message in a file. Throws UsageError naming file and field. */
 export async function readMessage<N extends MessageName>(name: N, file: string): Promise<MessageOf<N>> {
   const value = parseText(await readText(file), file);
   try {

@@ -21,7 +21,7 @@ test('ages are in words', () => {
   assert.equal(age(0n, now), '');
 });
 
-test('sizes have three figures', () => {
+test('sizes have three significant digits', () => {
   assert.equal(bytes(0n), '0B');
   assert.equal(bytes(999n), '999B');
   assert.equal(bytes(1_234_567n), '1.23MB');
@@ -46,7 +46,7 @@ test('timestamps survive to the nanosecond', () => {
   assert.equal(parseTimestamp('2017-13-14T04:40:00Z'), undefined);
 });
 
-test('tables are aligned, and what others wrote cannot steer the terminal', () => {
+test('tables are aligned, and control characters of values are escaped', () => {
   const items = [
     { name: 'a', state: 'Running' },
     { name: 'ünïcode\u001b[31m', state: '' },

@@ -1,4 +1,4 @@
-/** Values as people read them. */
+/** Human-readable values. */
 
 const AGES: readonly [string, number][] = [
   ['year', 31_536_000],
@@ -10,7 +10,7 @@ const AGES: readonly [string, number][] = [
   ['second', 1],
 ];
 
-/** "3 minutes ago" from nanoseconds since the epoch; a time to come is "in 3 minutes", 0 is empty. */
+/** "3 minutes ago" from nanoseconds since the epoch; a future time is "in 3 minutes", 0 is empty. */
 export function age(then: bigint, now: bigint): string {
   if (then === 0n) return '';
   const seconds = Number((now - then) / 1_000_000_000n);
@@ -21,7 +21,7 @@ export function age(then: bigint, now: bigint): string {
   return seconds > 0 ? `${words} ago` : `in ${words}`;
 }
 
-/** Bytes with three figures in decimal units, as docker and crictl show image sizes. */
+/** Bytes with three significant digits in decimal units, as docker and crictl show image sizes. */
 export function bytes(count: bigint): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
   let value = Number(count);
@@ -42,7 +42,7 @@ export function timestamp(nanoseconds: bigint): string {
 
 const RFC3339 = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)$/;
 
-/** RFC 3339 to nanoseconds since the epoch; undefined where the text is no such time. */
+/** RFC 3339 to nanoseconds since the epoch; undefined for any other text. */
 export function parseTimestamp(text: string): bigint | undefined {
   const match = RFC3339.exec(text);
   if (!match) return undefined;
@@ -52,6 +52,6 @@ export function parseTimestamp(text: string): bigint | undefined {
   return BigInt(milliseconds) * 1_000_000n + BigInt(fraction.padEnd(9, '0'));
 }
 
-/** Text of others for a terminal: control characters are shown, not obeyed. */
+/** Untrusted text for a terminal: control characters are escaped. */
 export const printable = (text: string): string =>
   text.replaceAll(/\p{Cc}/gu, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);

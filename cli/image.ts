@@ -1,4 +1,4 @@
-/** `crisp image`: archives of images, for nodes without a registry. */
+/** `crisp image`: import and export of image archives, for nodes without a registry. */
 import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open, rename, stat, unlink } from 'node:fs/promises';
@@ -19,10 +19,10 @@ import type { Terminal } from './ctl/context.ts';
 import { progress } from './ctl/progress.ts';
 import { bytes } from './format.ts';
 
-interface Place {
+interface ImageContext {
   readonly terminal: Terminal;
   readonly signal: AbortSignal;
-  /** The admin socket, from the configuration of this file where one is named. */
+  /** The admin socket, from this configuration file where one is given. */
   socket(configFile: string | undefined): Promise<string>;
 }
 
@@ -30,17 +30,22 @@ const flags: Record<string, Flag> = {
   'admin-socket': {
     type: 'string',
     value: 'SOCKET',
-    doc: "The daemon's; from the configuration where absent",
+    doc: 'Admin socket of the daemon; default: from the configuration',
   },
-  config: { type: 'string', short: 'c', value: 'FILE', doc: 'Configuration of the daemon' },
+  config: { type: 'string', short: 'c', value: 'FILE', doc: 'Configuration file of the daemon' },
 };
 
-const importImages: Command<Place> = {
+const importImages: Command<ImageContext> = {
   name: 'import',
   usage: 'FILE|-',
-  summary: 'Import the images of an archive of docker or OCI, compressed or not',
+  summary: 'Import the images of a docker or OCI archive, compressed or not',
   flags: {
-    name: { type: 'string', short: 'n', value: 'NAME', doc: 'Name of the one image in the archive' },
+    name: {
+      type: 'string',
+      short: 'n',
+      value: 'NAME',
+      doc: 'Name of the image, if the archive has only one',
+    },
     ...flags,
   },
   arity: [1, 1],
@@ -54,7 +59,7 @@ const importImages: Command<Place> = {
     body.on('data', (piece: Buffer) => {
       sent += piece.length;
     });
-    body.pause(); // until the request takes it
+    body.pause(); // until the request reads it
     using _line = progress(terminal, `importing ${file}`, async () => bytes(BigInt(sent)));
     const name = parsed.text('name');
     const query = name === undefined ? [] : [['name', name] as const];
@@ -79,12 +84,12 @@ const unreadable = (path: string, why: string): CrispError =>
     hint: 'name an archive, or - for the standard input',
   });
 
-const exportImages: Command<Place> = {
+const exportImages: Command<ImageContext> = {
   name: 'export',
   usage: 'IMAGE [IMAGE...] --output FILE|-',
-  summary: 'Write images to an archive that is both an OCI layout and what docker load takes',
+  summary: 'Write images to an archive that is an OCI layout and that docker load reads',
   flags: {
-    output: { type: 'string', short: 'o', value: 'FILE', doc: 'Where to; - is the standard output' },
+    output: { type: 'string', short: 'o', value: 'FILE', doc: 'Output file; - is the standard output' },
     ...flags,
   },
   arity: [1, Infinity],
@@ -96,20 +101,24 @@ const exportImages: Command<Place> = {
     const query = parsed.args.map((name) => ['ref', name] as const);
     const pieces = receiveArchive(path, { method: 'GET', path: EXPORT_PATH, query, signal });
     if (file === '-') for await (const piece of pieces) terminal.out(piece);
-    else await writeWhole(file, pieces, terminal);
+    else await writeAtomically(file, pieces, terminal);
     return 0;
   },
 };
 
-/** The file appears under its name when it is whole and on the disk; before, and after a failure, there is none. */
-async function writeWhole(file: string, pieces: AsyncIterable<Buffer>, terminal: Terminal): Promise<void> {
+/** The file appears under its name only when it is complete and synced to disk; a failure leaves none. */
+async function writeAtomically(
+  file: string,
+  pieces: AsyncIterable<Buffer>,
+  terminal: Terminal,
+): Promise<void> {
   const temporary = join(dirname(file), `.${basename(file)}.${randomBytes(6).toString('hex')}.tmp`);
   let written = 0;
   using _line = progress(terminal, `exporting to ${file}`, async () => bytes(BigInt(written)));
-  let made = false;
+  let created = false;
   try {
     await using handle = await open(temporary, 'wx', 0o644);
-    made = true;
+    created = true;
     for await (const piece of pieces) {
       await handle.writeFile(piece);
       written += piece.length;
@@ -117,7 +126,7 @@ async function writeWhole(file: string, pieces: AsyncIterable<Buffer>, terminal:
     await handle.sync();
     await rename(temporary, file);
   } catch (error) {
-    if (made) await unlink(temporary).catch(() => {});
+    if (created) await unlink(temporary).catch(() => {});
     if (error instanceof CrispError) throw error;
     const full = errnoOf(error) === 'ENOSPC' || errnoOf(error) === 'EDQUOT';
     throw new CrispError(
@@ -131,20 +140,20 @@ async function writeWhole(file: string, pieces: AsyncIterable<Buffer>, terminal:
   }
 }
 
-const commands: readonly Command<Place>[] = [importImages, exportImages];
+const commands: readonly Command<ImageContext>[] = [importImages, exportImages];
 
-/** Runs `crisp image` with what follows on the command line; resolves to the exit code. */
-export async function image(words: readonly string[], place: Place): Promise<number> {
+/** Runs `crisp image` with the rest of the command line; resolves to the exit code. */
+export async function image(words: readonly string[], context: ImageContext): Promise<number> {
   const [name, ...args] = words[0] === 'help' && words[1] !== undefined ? [words[1], '--help'] : words;
   if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
     const lines = ['Usage: crisp image COMMAND [ARG...]', '', 'Commands:', ...commandList(commands), ''];
-    place.terminal.out(lines.join('\n'));
+    context.terminal.out(lines.join('\n'));
     return name === undefined ? 2 : 0;
   }
   const command = findCommand('crisp image', commands, name);
   if (args.includes('--help') || args.includes('-h')) {
-    place.terminal.out(commandHelp('crisp image', command));
+    context.terminal.out(commandHelp('crisp image', command));
     return 0;
   }
-  return command.run(place, parse(`image ${command.name}`, args, command));
+  return command.run(context, parse(`image ${command.name}`, args, command));
 }

@@ -41,7 +41,7 @@ test('records are parsed, whatever their content', () => {
   assert.deepEqual(parseRecord(bytes)?.content, Buffer.from([0xff, 0x00, 0xfe]));
 });
 
-test('a log is read to its end; what is no record is left out', async () => {
+test('a log is read to its end; what is not a record is skipped', async () => {
   const many = Array.from({ length: 5000 }, (_, index) => line(`line ${index} ${'x'.repeat(index % 90)}`));
   assert.equal((await read(logOf(many.join('')))).length, 5000);
   assert.deepEqual(
@@ -52,7 +52,7 @@ test('a log is read to its end; what is no record is left out', async () => {
   await assert.rejects(read(join(directory, 'missing.log')), { code: 'ENOENT' });
 });
 
-test('tail counts whole lines, parts put together, each stream for itself', async () => {
+test('tail counts whole lines, partial records joined, per stream', async () => {
   const text = [
     line('1'),
     line('2a', { tag: 'P' }),
@@ -67,14 +67,14 @@ test('tail counts whole lines, parts put together, each stream for itself', asyn
   assert.deepEqual(await read(logOf(text), { tail: 0 }), []);
 });
 
-test('since leaves out what is older', async () => {
+test('since skips older records', async () => {
   const text = [1, 2, 3].map((second) => line(String(second), { second })).join('');
   const since = parseTimestamp('2026-01-01T00:00:02.000000001Z') ?? 0n;
   assert.deepEqual(await read(logOf(text), { since }), ['2', '3']);
   assert.deepEqual(await read(logOf(text), { since: since + 1n }), ['3']);
 });
 
-test('a followed log goes on through rotation and truncation, and ends with its container', async () => {
+test('following a log continues after rotation and truncation, and ends with its container', async () => {
   const path = logOf(line('1'));
   let ended = false;
   const seen: string[] = [];
@@ -83,7 +83,7 @@ test('a followed log goes on through rotation and truncation, and ends with its 
     () => appendFileSync(path, `${line('2').slice(20)}${line('3')}`),
     () => {
       renameSync(path, `${path}.1`);
-      appendFileSync(`${path}.1`, line('4')); // the monitor writes on until it is told to reopen
+      appendFileSync(`${path}.1`, line('4')); // the monitor writes on until it is notified to reopen
       writeFileSync(path, line('5'));
     },
     () => appendFileSync(path, line('6')),
@@ -96,12 +96,12 @@ test('a followed log goes on through rotation and truncation, and ends with its 
       ended = true;
     },
   ];
-  let asked = 0;
+  let done = 0;
   const expectedBefore = [1, 1, 3, 5, 6, 7];
   const finished = async () => {
-    const [needed, step] = [expectedBefore[asked], steps[asked]];
-    if (step && seen.length === needed && (asked !== 1 || ++partial > 2)) {
-      asked++;
+    const [needed, step] = [expectedBefore[done], steps[done]];
+    if (step && seen.length === needed && (done !== 1 || ++partial > 2)) {
+      done++;
       step();
     }
     return ended;
@@ -119,7 +119,7 @@ test('an abort ends following', async () => {
   await reading;
 });
 
-test('printing puts parts together and keeps the streams apart', async () => {
+test('printing joins partial records and keeps the streams separate', async () => {
   const out: Buffer[] = [];
   const err: Buffer[] = [];
   const terminal = {

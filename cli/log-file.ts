@@ -1,6 +1,6 @@
 /**
  * Reads a container's log in the CRI format (`TIME STREAM TAGS CONTENT`, one record a line), and follows it through
- * rotation: the file is renamed and a new one of the same name takes its place.
+ * rotation (the file is renamed and a new one of the same name is created).
  */
 import { type FSWatcher, watch } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
@@ -11,18 +11,18 @@ import { parseTimestamp } from './format.ts';
 export interface LogRecord {
   readonly time: string;
   readonly stream: 'stdout' | 'stderr';
-  /** The line goes on in the next record of this stream. */
+  /** The line continues in the next record of this stream. */
   readonly partial: boolean;
-  /** Without the line's end. */
+  /** Without the newline. */
   readonly content: Buffer;
 }
 
 export interface LogOptions {
   /** Lines from the end; all where absent. */
   readonly tail?: number;
-  /** Records before this are left out; nanoseconds since the epoch. */
+  /** Records before this are skipped; nanoseconds since the epoch. */
   readonly since?: bigint;
-  /** Goes on until `finished` says so; ends at the end of the file where absent. */
+  /** Follows the log until `finished` resolves to true; ends at the end of the file where absent. */
   readonly finished?: () => Promise<boolean>;
   readonly signal: AbortSignal;
 }
@@ -30,12 +30,12 @@ export interface LogOptions {
 const NEWLINE = 0x0a;
 const SPACE = 0x20;
 const CHUNK = 64 * 1024;
-/** A line without end that is longer than this is no log; what was read of it is dropped. */
-const LONGEST = 4 * 1024 * 1024;
-/** Milliseconds between two looks at the file where no change is told. */
-const PAUSE = 200;
+/** A longer line without a newline is not a log; what was read of it is dropped. */
+const MAX_LINE = 4 * 1024 * 1024;
+/** Milliseconds between two reads of the file without an inotify event. */
+const POLL_MS = 200;
 
-/** One line without its end; undefined where it is no record. */
+/** Parses one line without its newline; undefined where it is not a record. */
 export function parseRecord(line: Buffer): LogRecord | undefined {
   const first = line.indexOf(SPACE);
   const second = line.indexOf(SPACE, first + 1);
@@ -53,7 +53,7 @@ export function parseRecord(line: Buffer): LogRecord | undefined {
   };
 }
 
-/** An open log with the place up to which it was read. */
+/** An open log and its read position. */
 class LogFile {
   readonly #handle: FileHandle;
   readonly inode: bigint;
@@ -70,7 +70,7 @@ class LogFile {
     return new LogFile(handle, (await handle.stat({ bigint: true })).ino);
   }
 
-  /** The lines that are there now, each with the offset of its first byte. */
+  /** The lines available now, each with the offset of its first byte. */
   async *lines(): AsyncGenerator<{ offset: number; line: Buffer }> {
     for (;;) {
       const { buffer, bytesRead } = await this.#handle.read(
@@ -89,11 +89,11 @@ class LogFile {
         offset += end + 1 - start;
         start = end + 1;
       }
-      this.#rest = data.length - start > LONGEST ? Buffer.alloc(0) : Buffer.from(data.subarray(start));
+      this.#rest = data.length - start > MAX_LINE ? Buffer.alloc(0) : Buffer.from(data.subarray(start));
     }
   }
 
-  /** Begins anew at the offset. */
+  /** Continues at the offset. */
   seek(offset: number): void {
     this.position = offset;
     this.#rest = Buffer.alloc(0);
@@ -108,7 +108,7 @@ class LogFile {
   }
 }
 
-/** Sets the file to the first of its last `count` lines; the parts of a long line count as one. */
+/** Seeks to the first of the last `count` lines; the partial records of a long line count as one. */
 async function seekTail(file: LogFile, count: number): Promise<void> {
   const starts: number[] = [];
   let end = 0;
@@ -126,7 +126,7 @@ async function seekTail(file: LogFile, count: number): Promise<void> {
 /** Resolves at the next change in the directory, after a pause, or at the abort; whichever is first. */
 function nextChange(directory: string, signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, PAUSE);
+  const timer = setTimeout(resolve, POLL_MS);
   let watcher: FSWatcher | undefined;
   try {
     watcher = watch(directory, () => resolve());
@@ -143,7 +143,7 @@ function nextChange(directory: string, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** The file that now has the name, where it is another one. */
+/** The file that now has this name, where it is a different one. */
 async function successor(path: string, file: LogFile): Promise<LogFile | undefined> {
   try {
     const { ino } = await stat(path, { bigint: true });
@@ -160,7 +160,7 @@ export async function* readLog(path: string, options: LogOptions): AsyncGenerato
   try {
     if (options.tail !== undefined) await seekTail(file, options.tail);
     for (;;) {
-      // Asked before reading: what was written before the end is then in the file.
+      // Checked before reading: what was written before the end is then in the file.
       const last = options.finished === undefined || (await options.finished());
       const next = await successor(path, file);
       for await (const { line } of file.lines()) {

@@ -3,7 +3,7 @@ import type { LogRecord } from './log-file.ts';
 
 const NEWLINE = Buffer.from('\n');
 
-/** Prints records on the stream that they came from; the parts of a long line are put together. */
+/** Prints records on the stream that they came from; the partial records of a long line are joined. */
 export class LogPrinter {
   readonly #terminal: Terminal;
   readonly #timestamps: boolean;

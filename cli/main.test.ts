@@ -24,7 +24,7 @@ async function run(...words: string[]): Promise<{ code: number; out: string }> {
   return { code: await main(words, { terminal, signal: new AbortController().signal }), out };
 }
 
-test('help is there for all, and no command is a mistake', async () => {
+test('every command has help, and a missing command is an error', async () => {
   assert.match((await run('help')).out, /serve {4}Serve CRI/);
   assert.match((await run('config', '--help')).out, /--log-level VALUE/);
   assert.match((await run('help', 'serve')).out, /Usage: crisp serve/);
@@ -34,7 +34,7 @@ test('help is there for all, and no command is a mistake', async () => {
   await assert.rejects(run('serv'), /unknown command 'serv' \(did you mean serve\?\)/);
 });
 
-test('config prints what files, drop-ins and flags make of it', async () => {
+test('config prints the result of files, drop-ins and flags', async () => {
   const file = join(directory, 'c.toml');
   writeFileSync(file, '[log]\nlevel = "warn"\n');
   const { out } = await run('config', '-c', file, '--image-pinned', 'a,b', '--image-pinned', 'c');
@@ -47,7 +47,7 @@ test('config prints what files, drop-ins and flags make of it', async () => {
   );
 });
 
-test('serve starts nothing with a configuration that has a typo', async () => {
+test('serve refuses a configuration that has a typo', async () => {
   const file = join(directory, 'bad.toml');
   writeFileSync(file, '[log]\nlevle = "warn"\n');
   await assert.rejects(
@@ -56,7 +56,7 @@ test('serve starts nothing with a configuration that has a typo', async () => {
   );
 });
 
-test('errors are told with their remedy; a wrong command line is code 2', () => {
+test('errors are printed with their remedy; an invalid command line is exit code 2', () => {
   assert.deepEqual(report(new UsageError('crisp ctl: no', 'do so')), ['crisp ctl: no\nhint: do so\n', 2]);
   assert.deepEqual(report(new CrispError('NotFound', 'a\nb', { hint: 'h' })), [
     'crisp: a\ncrisp: b\nhint: h\n',
@@ -73,7 +73,7 @@ test('endpoints are unix sockets', () => {
   }
 });
 
-test('the bar wanders to and fro, and nothing is drawn where nobody looks', () => {
+test('the bar moves back and forth, and nothing is drawn without a terminal', () => {
   assert.equal(progressLine('pulling x', 0, 1234, ''), '[====            ] pulling x  1.2 s');
   assert.equal(progressLine('pulling x', 12, 0, 'y'), '[            ====] pulling x  0.0 s  y');
   assert.equal(progressLine('p', 23, 0, ''), progressLine('p', 1, 0, ''));

@@ -18,24 +18,24 @@ import type { Terminal } from './ctl/context.ts';
 import { traceFlags } from './trace-flags.ts';
 
 const CONFIG = '/etc/crisp/crisp.toml';
-/** By then the daemon has loaded what every daemon needs. */
+/** By then the daemon has loaded the modules that it always needs. */
 const FLUSH_MS = 5000;
-/** Waited upon, for milliseconds, while a reader is slow. */
-const PAUSE = new Int32Array(new SharedArrayBuffer(4));
+/** For a synchronous sleep while the reader of a pipe is slow. */
+const SLEEP = new Int32Array(new SharedArrayBuffer(4));
 
 interface Invocation {
   readonly terminal: Terminal;
   readonly signal: AbortSignal;
 }
 
-/** What is written must arrive before the exit, and a reader that went away is no failure of ours. */
+/** Synchronous, so that all is written before the exit; a closed pipe is not an error of this process. */
 function write(descriptor: number, text: string | Uint8Array): void {
   let rest: Uint8Array = typeof text === 'string' ? Buffer.from(text) : text;
   while (rest.length > 0) {
     try {
       rest = rest.subarray(writeSync(descriptor, rest));
     } catch (error) {
-      if (errnoOf(error) === 'EAGAIN') Atomics.wait(PAUSE, 0, 0, 5);
+      if (errnoOf(error) === 'EAGAIN') Atomics.wait(SLEEP, 0, 0, 5);
       else if (errnoOf(error) === 'EPIPE') process.exit(141);
       else throw error;
     }
@@ -47,7 +47,7 @@ const configFlags: Record<string, Flag> = {
     type: 'string',
     short: 'c',
     value: 'FILE',
-    doc: `Instead of ${CONFIG}; FILE.d/*.toml is read after it`,
+    doc: `Configuration file; default ${CONFIG}. FILE.d/*.toml is read after it`,
   },
   ...Object.fromEntries(
     [...flaggedOptions()].map(([name, { option }]): [string, Flag] => [
@@ -77,7 +77,7 @@ const commands: readonly Command<Invocation>[] = [
     async run(_invocation, parsed) {
       const { config } = await load(parsed);
       const { serve } = await import('#daemon/main.ts');
-      // bin/crisp names a cache of compiled code; a daemon that is killed would write nothing to it at its end.
+      // bin/crisp sets a compile cache; a daemon that is killed would not write it on exit.
       setTimeout(flushCompileCache, FLUSH_MS).unref();
       await serve(config);
       return 0;
@@ -86,7 +86,7 @@ const commands: readonly Command<Invocation>[] = [
   {
     name: 'config',
     usage: '[OPTION...]',
-    summary: 'Check the configuration and print it with the meaning and the origin of each option',
+    summary: 'Check the configuration and print it with the description and the source of each option',
     flags: configFlags,
     arity: [0, 0],
     async run({ terminal }, parsed) {
@@ -97,7 +97,7 @@ const commands: readonly Command<Invocation>[] = [
   {
     name: 'ctl',
     usage: '[OPTION...] COMMAND [ARG...]',
-    summary: 'Speak to a CRI socket, with the commands of crictl',
+    summary: 'Client of a CRI socket, with the commands of crictl',
     flags: {},
     arity: [0, Infinity],
     async run({ terminal, signal }, parsed) {
@@ -108,7 +108,7 @@ const commands: readonly Command<Invocation>[] = [
   {
     name: 'image',
     usage: 'import FILE | export IMAGE... --output FILE',
-    summary: 'Import and export archives of images',
+    summary: 'Import and export image archives',
     flags: {},
     arity: [0, Infinity],
     async run({ terminal, signal }, parsed) {
@@ -124,7 +124,7 @@ const commands: readonly Command<Invocation>[] = [
   {
     name: 'trace',
     usage: 'POD',
-    summary: "Show where the time of a pod's start went, stage by stage",
+    summary: "Show the duration of each stage of a pod's start",
     flags: traceFlags,
     arity: [1, 1],
     async run({ terminal }, parsed) {
@@ -157,7 +157,7 @@ const help = (): string =>
     '',
   ].join('\n');
 
-/** Runs one command line; resolves to the exit code: 0, 1 for a failure, 2 for a wrong command line. */
+/** Runs one command line; resolves to the exit code: 0, 1 for a failure, 2 for an invalid command line. */
 export async function main(words: readonly string[], invocation: Invocation): Promise<number> {
   const { terminal } = invocation;
   const [name, ...args] = words[0] === 'help' && words[1] !== undefined ? [words[1], '--help'] : words;
@@ -175,14 +175,14 @@ export async function main(words: readonly string[], invocation: Invocation): Pr
   return command.run(invocation, parse(command.name, args, command));
 }
 
-/** An error as text for people, and the exit code that goes with it. */
+/** The text of an error for the user, and the exit code. */
 export function report(error: unknown): [text: string, code: number] {
   const lines = describeError(error)
     .split('\n')
     .map((line) => (line.startsWith('crisp ') ? line : `crisp: ${line}`));
   if (!(error instanceof CrispError))
     return [`${lines.join('\n')}\n${error instanceof Error ? error.stack : ''}\n`, 1];
-  // The text of a server holds its own remedy; where there was no server, ours is of use.
+  // The message of a server includes its own hint; the local hint helps only where no server replied.
   const isRemote = 'status' in error && error.code !== 'Unavailable';
   return [
     `${[...lines, ...(isRemote ? [] : [`hint: ${error.hint}`])].join('\n')}\n`,
@@ -193,7 +193,7 @@ export function report(error: unknown): [text: string, code: number] {
 if (import.meta.main) {
   const interrupt = new AbortController();
   const words = process.argv.slice(2);
-  // The daemon has its own way to end; everything else gives up at the first signal and dies at the second.
+  // The daemon handles signals itself; any other command is aborted by the first signal and killed by the second.
   if (words[0] !== 'serve')
     for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => interrupt.abort());
   const terminal: Terminal = {
@@ -207,7 +207,7 @@ if (import.meta.main) {
     const [text, code] = report(error);
     terminal.err(text);
     process.exitCode = interrupt.signal.aborted ? 130 : code;
-    // What the daemon had begun to serve, or its threads, would keep it for ever.
+    // Open sockets and threads of the daemon would keep the process alive.
     if (words[0] === 'serve') process.exit();
   }
 }

@@ -3,7 +3,7 @@ import { printable } from './format.ts';
 /** A column: its title and what it shows of an item. */
 export type Column<T> = readonly [title: string, show: (item: T) => string];
 
-/** Columns padded to their widest cell and separated by four blanks or more, as crictl prints them. */
+/** Columns padded to their widest cell and separated by four spaces or more, as crictl prints them. */
 export function renderTable<T>(columns: readonly Column<T>[], items: readonly T[]): string {
   const rows = [
     columns.map(([title]) => title),

@@ -1,4 +1,4 @@
-/** The options of `crisp trace`, apart from its code: help must not load a client. */
+/** The options of `crisp trace`, in a module of their own: help must not load the CRI client. */
 import type { Flag } from './command.ts';
 
 export const TRACE_ENDPOINT = 'unix:///run/crisp/crisp.sock';
@@ -8,7 +8,7 @@ export const traceFlags: Record<string, Flag> = {
     type: 'string',
     short: 'r',
     value: 'SOCKET',
-    doc: `Where crisp listens; ${TRACE_ENDPOINT}`,
+    doc: `CRI socket of crisp; default ${TRACE_ENDPOINT}`,
   },
-  svg: { type: 'string', value: 'FILE', doc: 'Write the picture to this file as well' },
+  svg: { type: 'string', value: 'FILE', doc: 'Also write an SVG image to this file' },
 };

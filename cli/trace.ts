@@ -1,4 +1,4 @@
-/** `crisp trace POD`: where the time of a pod's start went. The daemon keeps it, and tells it with a verbose status. */
+/** `crisp trace POD`: the stages of a pod's start. The daemon keeps them and returns them in a verbose status. */
 import { writeFileSync } from 'node:fs';
 import { type CriClient, connectCri, type cri } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
@@ -33,16 +33,16 @@ function isTrace(value: unknown): value is Trace {
   return texts && Number.isFinite(ms) && Array.isArray(stages) && stages.every(isStage);
 }
 
-/** The traces of a verbose status. Throws FailedPrecondition where the server keeps none: it may be another runtime. */
+/** The traces of a verbose status. Throws FailedPrecondition where the server has none: it may be another runtime. */
 export function parseTraces(text: string | undefined): Trace[] {
   let traces: unknown;
   try {
     traces = JSON.parse(text ?? '');
   } catch {
-    // Told below.
+    // Reported below.
   }
   if (Array.isArray(traces) && traces.every(isTrace)) return traces;
-  throw new CrispError('FailedPrecondition', 'the server tells no trace of this pod', {
+  throw new CrispError('FailedPrecondition', 'the server returned no trace of this pod', {
     hint: 'only crisp keeps traces: check --runtime-endpoint',
   });
 }
@@ -55,13 +55,13 @@ function stepsOf(traces: readonly Trace[], containers: readonly cri.ContainerSta
   });
 }
 
-/** The operations of a pod as the daemon remembers them, oldest first. */
+/** The operations of a pod that the daemon keeps traces of, oldest first. */
 export async function podSteps(client: CriClient, podSandboxId: string): Promise<Step[]> {
   const { info, containersStatuses } = await client.PodSandboxStatus({ podSandboxId, verbose: true });
   return stepsOf(parseTraces(info['trace']), containersStatuses);
 }
 
-/** Prints the waterfall of a pod, found by id, its beginning, or its name. */
+/** Prints the waterfall of a pod, found by id, id prefix, or name. */
 export async function trace(parsed: Parsed, terminal: Terminal): Promise<number> {
   const endpoint =
     parsed.text('runtime-endpoint') ?? (process.env['CONTAINER_RUNTIME_ENDPOINT'] || TRACE_ENDPOINT);
@@ -71,8 +71,8 @@ export async function trace(parsed: Parsed, terminal: Terminal): Promise<number>
   const pod = items.find(({ metadata }) => metadata?.name === wanted) ?? pick(items, wanted);
   const steps = await podSteps(client, pod.id);
   if (steps.length === 0) {
-    throw new CrispError('NotFound', `pod ${pod.id.slice(0, 13)}: the daemon remembers nothing of it`, {
-      hint: 'a daemon forgets traces when it restarts, and the oldest ones in time',
+    throw new CrispError('NotFound', `pod ${pod.id.slice(0, 13)}: the daemon has no trace of it`, {
+      hint: 'traces are lost when the daemon restarts, and the oldest are dropped',
     });
   }
   terminal.out(waterfallText(steps));

@@ -1,4 +1,4 @@
-/** Operations and their stages on a common axis: as text for a terminal, and as an SVG picture. */
+/** Operations and their stages on a common axis: as text for a terminal, and as SVG. */
 
 export interface Stage {
   readonly name: string;
@@ -17,12 +17,12 @@ export interface Step {
   readonly stages: readonly Stage[];
 }
 
-/** Milliseconds of an operation that belong to no stage and are worth a line. */
+/** Milliseconds without a stage from which a gap gets a line. */
 const GAP_MS = 1;
 const BAR = 44;
 
-/** The stages in the order of their beginnings, with a stage `(no stage)` wherever more than a millisecond has none. */
-export function explained({ ms, stages }: Step): Stage[] {
+/** The stages in the order of their start, with a stage `(no stage)` for each gap above a millisecond. */
+export function withGaps({ ms, stages }: Step): Stage[] {
   const all: Stage[] = [];
   let covered = 0;
   const gap = (to: number) => {
@@ -47,13 +47,13 @@ function textBar(stage: Stage, ms: number): string {
   return `${' '.repeat(from)}${'█'.repeat(length)}`.padEnd(BAR);
 }
 
-/** One block of lines an operation. Control characters of names do not reach the terminal. */
+/** One block of lines per operation. Control characters of names do not reach the terminal. */
 export function waterfallText(steps: readonly Step[]): string {
-  const labels = steps.flatMap((step) => explained(step).map(labelOf));
+  const labels = steps.flatMap((step) => withGaps(step).map(labelOf));
   const width = Math.min(48, Math.max(20, ...labels.map((label) => label.length)));
   const lines = steps.flatMap((step) => [
     `${step.title}  ${step.ms.toFixed(1)} ms${step.failed ? '  FAILED' : ''}`,
-    ...explained(step).map((stage) => {
+    ...withGaps(step).map((stage) => {
       const label = labelOf(stage).slice(0, width).padEnd(width);
       const spent = (stage.to - stage.from).toFixed(1).padStart(8);
       return `  ${label} ${stage.from.toFixed(1).padStart(8)} ${spent}  ${textBar(stage, step.ms)}`.trimEnd();
@@ -63,7 +63,7 @@ export function waterfallText(steps: readonly Step[]): string {
   return lines.map(printable).join('\n');
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not pass
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters to replace
 const printable = (line: string): string => line.replace(/[\u0000-\u001f\u007f-\u009f]/g, '?');
 
 const ROW = 16;
@@ -92,7 +92,7 @@ export function waterfallSvg(title: string, steps: readonly Step[]): string {
       `<text x="10" y="${y + 12}" font-weight="bold">${escaped(step.title)}  ${step.ms.toFixed(1)} ms</text>`,
     );
     y += ROW;
-    for (const stage of explained(step)) {
+    for (const stage of withGaps(step)) {
       rows.push(stageRow(stage, y, scale));
       y += ROW;
     }

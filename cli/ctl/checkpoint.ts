@@ -7,10 +7,10 @@ import { type Ctl, forEachTarget, pick } from './context.ts';
 export const checkpoint: Command<Ctl> = {
   name: 'checkpoint',
   usage: '--export FILE CONTAINER',
-  summary: 'Write the state of a running container to an archive; it runs on',
+  summary: 'Checkpoint a running container to an archive; it keeps running',
   flags: {
     export: { type: 'string', short: 'e', value: 'FILE', doc: 'The archive, on the node of the runtime' },
-    limit: { type: 'string', value: 'SECONDS', doc: "How long it may take; the runtime's own limit" },
+    limit: { type: 'string', value: 'SECONDS', doc: "Timeout; default: the runtime's own" },
   },
   arity: [1, 1],
   async run(ctl, parsed) {

@@ -49,7 +49,7 @@ export const stop: Command<Ctl> = {
       type: 'string',
       short: 't',
       value: 'SECONDS',
-      doc: 'Time to end before the kill; 0 where absent',
+      doc: 'Grace period before SIGKILL; default 0',
     },
   },
   arity: [1, Infinity],
@@ -73,7 +73,7 @@ export const rm: Command<Ctl> = {
   summary: 'Remove containers',
   flags: {
     all: { type: 'boolean', short: 'a', doc: 'All containers' },
-    force: { type: 'boolean', short: 'f', doc: 'Kill containers that run' },
+    force: { type: 'boolean', short: 'f', doc: 'Kill running containers' },
   },
   arity: [0, Infinity],
   async run(ctl, parsed) {
@@ -84,7 +84,7 @@ export const rm: Command<Ctl> = {
     return forEachTarget(ctl, targets, async (target) => {
       const { id: containerId, state } = pick(containers, target);
       if (state === cri.ContainerState.CONTAINER_RUNNING && !parsed.has('force')) {
-        throw new UsageError('the container runs: stop it first, or use --force');
+        throw new UsageError('the container is running: stop it first, or use --force');
       }
       await ctl.client.RemoveContainer({ containerId }, ctl.call());
       return target;

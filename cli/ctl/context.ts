@@ -1,4 +1,4 @@
-/** What every command of `crisp ctl` is given, and the flags that several share. */
+/** The context of each command of `crisp ctl`, and the flags that several share. */
 import type { CallSettings, CriClient } from '#api/cri/v1/index.ts';
 import { parseDuration } from '#config/index.ts';
 import { CrispError } from '#core/errors.ts';
@@ -9,25 +9,25 @@ import { type Column, renderTable } from '../table.ts';
 export interface Terminal {
   out(text: string | Uint8Array): void;
   err(text: string | Uint8Array): void;
-  /** Whether the standard error is a terminal, so that a line may be drawn over. */
+  /** Whether the standard error is a terminal, so that a line can be redrawn. */
   readonly interactive: boolean;
 }
 
 export interface Ctl {
   readonly client: CriClient;
-  /** Path of crisp's own socket (api/admin): other runtimes have none. */
+  /** Path of crisp's admin socket (api/admin): other runtimes have none. */
   readonly adminSocket: string;
   readonly terminal: Terminal;
   /** Aborted by the first SIGINT or SIGTERM. */
   readonly signal: AbortSignal;
-  /** Limit and cancellation of one call; `extraMs` is added to the limit. */
+  /** Timeout and cancellation of one call; `extraMs` is added to the timeout. */
   call(extraMs?: number): CallSettings;
   /** Nanoseconds since the epoch. */
   now(): bigint;
 }
 
 export const outputFlag = (formats: string): Record<string, Flag> => ({
-  output: { type: 'string', short: 'o', value: formats, doc: 'Form of the output' },
+  output: { type: 'string', short: 'o', value: formats, doc: 'Output format' },
 });
 export const quietFlag: Record<string, Flag> = { quiet: { type: 'boolean', short: 'q', doc: 'Ids only' } };
 export const noTruncFlag: Record<string, Flag> = { 'no-trunc': { type: 'boolean', doc: 'Ids in full' } };
@@ -35,7 +35,7 @@ export const labelFlag: Record<string, Flag> = {
   label: { type: 'string', multiple: true, value: 'KEY=VALUE', doc: 'Only those with this label' },
 };
 
-/** The wanted form of output. Throws UsageError for one that is not offered. */
+/** The requested output format. Throws UsageError for one that is not supported. */
 export function outputOf<F extends string>(parsed: Parsed, formats: readonly F[]): F {
   const wanted = parsed.text('output') ?? formats[0];
   const found = formats.find((format) => format === wanted);
@@ -64,7 +64,7 @@ export function secondsOf(parsed: Parsed, flag: string, fallback: number): numbe
   return Math.ceil(milliseconds / 1000);
 }
 
-/** A regular expression of a flag, as crictl filters names. */
+/** The regular expression of a flag, as crictl filters names. */
 export function patternOf(parsed: Parsed, flag: string): RegExp | undefined {
   const text = parsed.text(flag);
   try {
@@ -74,7 +74,7 @@ export function patternOf(parsed: Parsed, flag: string): RegExp | undefined {
   }
 }
 
-/** Prints a list in the wanted form. `quiet` shows one line for each item. */
+/** Prints a list in the requested format. `quiet` prints one line for each item. */
 export function printList<T>(
   ctl: Ctl,
   parsed: Parsed,
@@ -92,18 +92,18 @@ export function printList<T>(
 }
 
 /**
- * The one of the objects that an id or its beginning names. The runtime takes an unknown id for a success where
- * something is stopped or removed, but who types one wants to know. Throws NotFound, or UsageError where several match.
+ * The object of an id or id prefix. CRI's stop and remove calls succeed for an unknown id,
+ * but the user of a command expects an error. Throws NotFound, or UsageError where several match.
  */
 export function pick<T extends { readonly id: string }>(objects: readonly T[], idOrPrefix: string): T {
   const [found, ...more] = objects.filter(({ id }) => id.startsWith(idOrPrefix));
-  if (!found || idOrPrefix === '') throw new CrispError('NotFound', 'there is no such id');
+  if (!found || idOrPrefix === '') throw new CrispError('NotFound', 'no object has this id');
   if (more.length > 0 && found.id !== idOrPrefix)
-    throw new UsageError('the id is short for several', 'give more of it');
+    throw new UsageError('the id prefix is ambiguous', 'give a longer prefix');
   return found;
 }
 
-/** Does the same for each target, goes on past failures, and resolves to the exit code. */
+/** Runs `act` for each target, continues after failures, and resolves to the exit code. */
 export async function forEachTarget(
   ctl: Ctl,
   targets: readonly string[],

@@ -1,7 +1,7 @@
 /**
- * What comes out of a container is written on this machine, mostly by root, so the archive is not trusted: it goes into
- * a new directory that nobody else may enter, each name is made once and never opened again, and only directories that
- * were made here are passed through. What is whole is then renamed to its place.
+ * Files of a container are written to this machine, mostly by root, so the archive is not trusted: it is extracted into
+ * a new directory of mode 0700, each name is created once and never opened again, and only directories that
+ * were created here are traversed. The complete tree is then renamed to the target.
  */
 import { randomBytes } from 'node:crypto';
 import {
@@ -23,28 +23,28 @@ import { CrispError, describeError, errnoOf } from '#core/errors.ts';
 import { shown, type TarEntry, type TarHandler } from '#core/tar/entry.ts';
 import { TarReader } from '#core/tar/reader.ts';
 
-/** Writes the archive's one top entry to the path, or into it under its own name where it is a directory. */
+/** Writes the archive's one top entry to the path, or into the path under its own name where that is a directory. */
 export async function extract(pieces: AsyncIterable<Buffer>, local: string): Promise<void> {
   const target = resolve(local);
   const isDirectory = await stat(target).then(
     (found) => found.isDirectory(),
     () => false,
   );
-  if (!isDirectory && local.endsWith('/')) throw refused(`${local} is no directory`, 'make it first');
-  const place = join(isDirectory ? target : dirname(target), `.crisp-cp-${randomBytes(6).toString('hex')}`);
+  if (!isDirectory && local.endsWith('/')) throw refused(`${local} is not a directory`, 'create it first');
+  const staging = join(isDirectory ? target : dirname(target), `.crisp-cp-${randomBytes(6).toString('hex')}`);
   try {
-    await mkdir(place, { mode: 0o700 });
-    const tree = new LocalTree(place);
+    await mkdir(staging, { mode: 0o700 });
+    const tree = new LocalTree(staging);
     const reader = new TarReader(tree);
     for await (const piece of pieces) reader.write(piece);
     reader.end();
-    if (!reader.ended || tree.top === undefined) throw refused('the archive is cut', 'copy again');
+    if (!reader.ended || tree.top === undefined) throw refused('the archive is truncated', 'copy again');
     const last = isDirectory ? join(target, nameOf(tree.top)) : target;
-    await rename(Buffer.from(`${place}/${tree.top}`, 'latin1'), last);
+    await rename(Buffer.from(`${staging}/${tree.top}`, 'latin1'), last);
   } catch (error) {
-    throw error instanceof CrispError ? error : ofDisk(local, error);
+    throw error instanceof CrispError ? error : writeError(local, error);
   } finally {
-    await rm(place, { recursive: true, force: true });
+    await rm(staging, { recursive: true, force: true });
   }
 }
 
@@ -53,33 +53,33 @@ const nameOf = (bytes: string): string => basename(Buffer.from(bytes, 'latin1').
 const refused = (why: string, hint: string): CrispError =>
   new CrispError('InvalidArgument', `crisp ctl cp: ${why}`, { hint });
 
-function ofDisk(local: string, error: unknown): CrispError {
+function writeError(local: string, error: unknown): CrispError {
   const errno = errnoOf(error) ?? '';
   const hints: Readonly<Record<string, string>> = {
     ENOSPC: 'free space on its disk, or copy elsewhere',
-    ENOTEMPTY: 'a directory of this name is there: move it away, or copy to another name',
-    EEXIST: 'a directory of this name is there: move it away, or copy to another name',
-    EISDIR: 'a directory of this name is there: move it away, or copy to another name',
-    ENOTDIR: 'a file of this name is there: move it away, or copy to another name',
-    ENOENT: 'make the directory first',
+    ENOTEMPTY: 'a directory of this name exists: move it away, or copy to another name',
+    EEXIST: 'a directory of this name exists: move it away, or copy to another name',
+    EISDIR: 'a directory of this name exists: move it away, or copy to another name',
+    ENOTDIR: 'a file of this name exists: move it away, or copy to another name',
+    ENOENT: 'create the directory first',
   };
   return new CrispError(
     errno === 'ENOSPC' ? 'ResourceExhausted' : 'InvalidArgument',
     `write ${local}: ${describeError(error)}`,
-    { cause: error, hint: hints[errno] ?? 'name a place that can be written' },
+    { cause: error, hint: hints[errno] ?? 'name a writable path' },
   );
 }
 
 class LocalTree implements TarHandler {
-  /** The name of the one entry that all others lie below; its characters are bytes. */
+  /** The name of the top entry that contains all others; its characters are bytes. */
   top: string | undefined;
-  readonly #place: string;
-  readonly #made = new Set<string>();
+  readonly #staging: string;
+  readonly #directories = new Set<string>();
   #fd: number | undefined;
   #entry: TarEntry | undefined;
 
-  constructor(place: string) {
-    this.#place = place;
+  constructor(staging: string) {
+    this.#staging = staging;
   }
 
   entry(entry: TarEntry): void {
@@ -87,23 +87,23 @@ class LocalTree implements TarHandler {
     const name = parts.join('/');
     this.top ??= parts[0];
     const parent = parts.slice(0, -1).join('/');
-    const known = parts[0] === this.top && (parts.length === 1 || this.#made.has(parent));
+    const known = parts[0] === this.top && (parts.length === 1 || this.#directories.has(parent));
     if (name === '' || parts.includes('..') || entry.name.startsWith('/') || name.includes('\0') || !known) {
       throw refused(
-        `the archive has the name ${shown(entry.name)}`,
+        `the archive has the invalid name ${shown(entry.name)}`,
         'the container changed it meanwhile; copy again',
       );
     }
-    this.#make(entry, name);
+    this.#create(entry, name);
   }
 
-  /** Every way to make a thing here fails where the name is there already. */
-  #make(entry: TarEntry, name: string): void {
-    const path = Buffer.concat([Buffer.from(`${this.#place}/`), Buffer.from(name, 'latin1')]);
+  /** Every system call here fails where the name already exists. */
+  #create(entry: TarEntry, name: string): void {
+    const path = Buffer.concat([Buffer.from(`${this.#staging}/`), Buffer.from(name, 'latin1')]);
     const isRoot = process.getuid?.() === 0;
     if (entry.type === 'directory') {
       mkdirSync(path, { mode: 0o700 });
-      this.#made.add(name);
+      this.#directories.add(name);
       if (isRoot) chownSync(path, entry.uid, entry.gid);
       chmodSync(path, isRoot ? entry.mode : entry.mode | 0o700);
     } else if (entry.type === 'symlink') {

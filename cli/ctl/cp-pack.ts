@@ -8,8 +8,8 @@ const CHUNK = 256 << 10;
 const SLASH = Buffer.from('/');
 
 /**
- * A file or directory of this machine as an archive with one top entry of its name. Links stay links; what is neither
- * file, directory nor link is told to `skipped`. Throws InvalidArgument where there is nothing.
+ * A file or directory of this machine as an archive with one top entry of its name. Symlinks are kept; what is neither
+ * file, directory nor symlink is reported to `skipped`. Throws InvalidArgument where the path does not exist.
  */
 export async function archiveOf(
   path: string,
@@ -29,10 +29,10 @@ export async function archiveOf(
       hint: 'name a file or a directory',
     });
   }
-  return whole(top, Buffer.from(name).toString('latin1'), stat, skipped);
+  return archive(top, Buffer.from(name).toString('latin1'), stat, skipped);
 }
 
-async function* whole(
+async function* archive(
   top: Buffer,
   name: string,
   stat: Stats,
@@ -68,7 +68,7 @@ async function* entry(
 async function* content(path: Buffer, size: number): AsyncGenerator<Buffer> {
   let sent = 0;
   if (size > 0) {
-    // `end` is inclusive: a file that grows meanwhile is sent as it was.
+    // `end` is inclusive: a file that grows meanwhile is sent with its old size.
     const options = { end: size - 1, highWaterMark: CHUNK };
     for await (const piece of createReadStream(path, options)) {
       sent += (piece as Buffer).length;

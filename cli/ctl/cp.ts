@@ -39,14 +39,14 @@ async function findContainer(ctl: Ctl, name: string, wanted: string | undefined)
   );
   const [found, ...others] = named;
   if (!found) {
-    throw new CrispError('NotFound', `no running container is meant by "${name}"`, {
+    throw new CrispError('NotFound', `no running container matches "${name}"`, {
       hint: ofPods.length > 0 ? `it has ${ids(ofPods)}` : 'see `crisp ctl ps` and `crisp ctl pods`',
     });
   }
   if (others.length > 0) {
     throw new UsageError(
-      `"${name}" means several containers: ${ids(named)}`,
-      'choose one by -c, or give its id',
+      `"${name}" matches several containers: ${ids(named)}`,
+      'choose one with -c, or give its id',
     );
   }
   return found.id;
@@ -77,7 +77,7 @@ export const cp: Command<Ctl> = {
     if (from) await extract(receiveArchive(ctl.adminSocket, { ...call, method: 'GET' }), target);
     else {
       const skipped = (path: string) =>
-        ctl.terminal.err(`crisp ctl cp: ${path} is left out: no file, directory or link\n`);
+        ctl.terminal.err(`crisp ctl cp: ${path} is skipped: not a file, directory or symlink\n`);
       const body = Readable.from(await archiveOf(source, skipped), { objectMode: false });
       await receiveJson(ctl.adminSocket, { ...call, method: 'PUT', body });
     }

@@ -26,7 +26,7 @@ function line(event: cri.ContainerEventResponse, short: (id: string) => string):
 export const events: Command<Ctl> = {
   name: 'events',
   usage: '',
-  summary: 'Follow what happens to pods and containers, until it is interrupted',
+  summary: 'Follow the events of pods and containers until interrupted',
   flags: { ...noTruncFlag, ...outputFlag('text|json') },
   arity: [0, 0],
   async run(ctl, parsed) {

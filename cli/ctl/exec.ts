@@ -2,14 +2,14 @@
 import { cri } from '#api/cri/v1/index.ts';
 import type { Command, Flag, Parsed } from '../command.ts';
 import { type Ctl, secondsOf } from './context.ts';
-import { joinSession, type SessionWishes, streamsOf } from './remote-session.ts';
+import { joinSession, type SessionOptions, streamsOf } from './remote-session.ts';
 
 export const streamFlags: Record<string, Flag> = {
-  interactive: { type: 'boolean', short: 'i', doc: 'Pass on the standard input' },
-  tty: { type: 'boolean', short: 't', doc: 'Give it a terminal' },
+  interactive: { type: 'boolean', short: 'i', doc: 'Pass the standard input' },
+  tty: { type: 'boolean', short: 't', doc: 'Allocate a terminal' },
 };
 
-export const wishesOf = (parsed: Parsed): SessionWishes => ({
+export const sessionOptions = (parsed: Parsed): SessionOptions => ({
   interactive: parsed.has('interactive'),
   tty: parsed.has('tty'),
 });
@@ -28,23 +28,23 @@ export const exec: Command<Ctl> = {
   async run(ctl, parsed) {
     const [containerId = '', ...cmd] = parsed.args;
     if (parsed.has('sync')) return execSync(ctl, parsed, containerId, cmd);
-    const wishes = wishesOf(parsed);
-    const { url } = await ctl.client.Exec({ containerId, cmd, ...streamsOf(wishes) }, ctl.call());
-    return joinSession(url, wishes, ctl.terminal, ctl.signal);
+    const options = sessionOptions(parsed);
+    const { url } = await ctl.client.Exec({ containerId, cmd, ...streamsOf(options) }, ctl.call());
+    return joinSession(url, options, ctl.terminal, ctl.signal);
   },
 };
 
 export const attach: Command<Ctl> = {
   name: 'attach',
   usage: '[-i] [-t] CONTAINER',
-  summary: "Join the streams of a container's first process",
+  summary: "Attach to the streams of a container's main process",
   flags: streamFlags,
   arity: [1, 1],
   async run(ctl, parsed) {
     const [containerId = ''] = parsed.args;
-    const wishes = wishesOf(parsed);
-    const { url } = await ctl.client.Attach({ containerId, ...streamsOf(wishes) }, ctl.call());
-    return joinSession(url, wishes, ctl.terminal, ctl.signal);
+    const options = sessionOptions(parsed);
+    const { url } = await ctl.client.Attach({ containerId, ...streamsOf(options) }, ctl.call());
+    return joinSession(url, options, ctl.terminal, ctl.signal);
   },
 };
 

@@ -54,7 +54,7 @@ export const images: Command<Ctl> = {
   summary: 'List images',
   flags: {
     ...quietFlag,
-    verbose: { type: 'boolean', short: 'v', doc: 'All that is known of each image' },
+    verbose: { type: 'boolean', short: 'v', doc: 'All details of each image' },
     digests: { type: 'boolean', doc: 'Show digests' },
     ...noTruncFlag,
     ...outputFlag('table|json|yaml'),
@@ -95,7 +95,7 @@ const missing = (name: string): CrispError =>
 export const inspecti: Command<Ctl> = {
   name: 'inspecti',
   usage: 'IMAGE [IMAGE...]',
-  summary: 'Show what is known of images',
+  summary: 'Show the status of images',
   flags: { ...outputFlag('json|yaml') },
   arity: [1, Infinity],
   async run(ctl, parsed) {
@@ -111,7 +111,7 @@ export const inspecti: Command<Ctl> = {
   },
 };
 
-/** The images that no container was made of. */
+/** The images that no container uses. */
 async function unused(ctl: Ctl, all: readonly cri.Image[]): Promise<cri.Image[]> {
   const { containers } = await ctl.client.ListContainers({}, ctl.call());
   const used = new Set(
@@ -155,7 +155,7 @@ export const rmi: Command<Ctl> = {
 export const imagefsinfo: Command<Ctl> = {
   name: 'imagefsinfo',
   usage: '',
-  summary: 'Show the use of the file systems of images and containers',
+  summary: 'Show the disk usage of images and containers',
   flags: { ...outputFlag('json|yaml|table') },
   arity: [0, 0],
   async run(ctl, parsed) {

@@ -1,4 +1,4 @@
-/** `crisp ctl logs`: reads the file that the container's log is written to, so it works on the node only. */
+/** `crisp ctl logs`: reads the container's log file, so it works only on the node. */
 import { cri } from '#api/cri/v1/index.ts';
 import { parseDuration } from '#config/index.ts';
 import { CrispError, errnoOf } from '#core/errors.ts';
@@ -62,8 +62,8 @@ export const logs: Command<Ctl> = {
   usage: 'CONTAINER',
   summary: 'Show the log of a container',
   flags: {
-    follow: { type: 'boolean', short: 'f', doc: 'Go on until the container ends' },
-    tail: { type: 'string', value: 'LINES', doc: 'Only so many lines from the end' },
+    follow: { type: 'boolean', short: 'f', doc: 'Follow the log until the container ends' },
+    tail: { type: 'string', value: 'LINES', doc: 'Only this many lines from the end' },
     since: { type: 'string', value: 'TIME', doc: 'Only lines since a time (RFC 3339) or of the last 10m' },
     timestamps: { type: 'boolean', short: 't', doc: 'Show the time of each line' },
   },
@@ -73,7 +73,7 @@ export const logs: Command<Ctl> = {
     const { status } = await ctl.client.ContainerStatus({ containerId: parsed.args[0] }, ctl.call());
     if (!status?.logPath) {
       throw new CrispError('FailedPrecondition', `container ${parsed.args[0]} has no log`, {
-        hint: 'make it with a log_path, in a pod with a log_directory',
+        hint: 'create it with a log_path, in a pod with a log_directory',
       });
     }
     const options: LogOptions = {

@@ -1,4 +1,4 @@
-/** `crisp ctl port-forward`: ports of this machine's localhost that lead to ports of a pod. */
+/** `crisp ctl port-forward`: forwards ports of this machine's localhost to ports of a pod. */
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { CrispError, describeError } from '#core/errors.ts';
@@ -11,7 +11,7 @@ const ERROR = 1;
 /** Each channel begins with its port in two bytes. */
 const PREAMBLE = 2;
 const CLOSE = 255;
-/** The first can tell of the end of one side. Servers other than crisp know the second. */
+/** Only the first supports half-close. Servers other than crisp support the second. */
 const PROTOCOLS = ['v5.channel.k8s.io', 'v4.channel.k8s.io'];
 const MAX_PORT = 65_535;
 const LINGER_MS = 10_000;
@@ -34,7 +34,7 @@ function forwardingOf(text: string): Forwarding {
 export const portForward: Command<Ctl> = {
   name: 'port-forward',
   usage: 'POD [LOCAL:]PORT...',
-  summary: "Lead ports of this machine's localhost to ports of a pod, until interrupted",
+  summary: "Forward ports of this machine's localhost to ports of a pod, until interrupted",
   flags: {},
   arity: [2, Infinity],
   async run(ctl, { args: [pod = '', ...ports] }) {
@@ -72,7 +72,7 @@ async function listen(ctl: Ctl, pod: string, { local, remote }: Forwarding): Pro
   return server;
 }
 
-/** One connection is one session of its own. */
+/** Each connection has its own session. */
 async function forward(ctl: Ctl, pod: string, port: number, socket: Socket): Promise<void> {
   const { url } = await ctl.client.PortForward({ podSandboxId: pod, port: [port] }, ctl.call());
   const session = await connectWebSocket(url, ctl.signal, PROTOCOLS);
@@ -101,7 +101,7 @@ async function forward(ctl: Ctl, pod: string, port: number, socket: Socket): Pro
   ctl.signal.addEventListener('abort', stop, { once: true });
   socket.once('end', () => {
     if (session.protocol === PROTOCOLS[0]) session.send(Buffer.of(CLOSE, DATA), () => {});
-    else setTimeout(stop, LINGER_MS).unref(); // it cannot be told: what the pod still has to say has its time
+    else setTimeout(stop, LINGER_MS).unref(); // v4 has no half-close: the pod gets this time to send the rest
   });
   socket.once('close', () => {
     ctl.signal.removeEventListener('abort', stop);

@@ -6,7 +6,7 @@ const TICK_MS = 120;
 /** Ticks between two measurements. */
 const MEASURE_EVERY = 4;
 
-/** One line: a block that wanders through a bar (how much is left is not known), what is done, the time, the measure. */
+/** One line: a block that moves through a bar (the total is unknown), the action, the elapsed time, the measured text. */
 export function progressLine(what: string, tick: number, elapsedMs: number, measured: string): string {
   const span = WIDTH - BLOCK;
   const at = span - Math.abs((tick % (2 * span)) - span);
@@ -14,7 +14,7 @@ export function progressLine(what: string, tick: number, elapsedMs: number, meas
   return `[${bar}] ${what}  ${(elapsedMs / 1000).toFixed(1)} s${measured ? `  ${measured}` : ''}`;
 }
 
-/** Draws over one line of an interactive terminal until it is disposed of; elsewhere does nothing. */
+/** Redraws one line of an interactive terminal until it is disposed; without one does nothing. */
 export function progress(terminal: Terminal, what: string, measure: () => Promise<string>): Disposable {
   if (!terminal.interactive) return { [Symbol.dispose]() {} };
   const started = performance.now();

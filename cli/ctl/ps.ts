@@ -34,7 +34,7 @@ function stateOf(parsed: Parsed): number | undefined {
   return state;
 }
 
-/** How many of the newest are shown. */
+/** How many of the newest containers are shown. */
 function countOf(parsed: Parsed): number {
   if (parsed.has('latest')) return 1;
   const text = parsed.text('last') ?? 'Infinity';
@@ -62,7 +62,7 @@ const stateName = (state: number): string => {
 export const ps: Command<Ctl> = {
   name: 'ps',
   usage: '',
-  summary: 'List containers; without flags those that run',
+  summary: 'List containers; without flags only running ones',
   flags: {
     all: { type: 'boolean', short: 'a', doc: 'Containers in all states' },
     id: { type: 'string', doc: 'Only the container of this id' },
@@ -72,7 +72,7 @@ export const ps: Command<Ctl> = {
     image: { type: 'string', doc: 'Only containers of this image' },
     ...labelFlag,
     latest: { type: 'boolean', short: 'l', doc: 'Only the newest container' },
-    last: { type: 'string', short: 'n', value: 'NUMBER', doc: 'Only so many of the newest' },
+    last: { type: 'string', short: 'n', value: 'NUMBER', doc: 'Only this many of the newest' },
     ...quietFlag,
     ...noTruncFlag,
     ...outputFlag('table|json|yaml'),

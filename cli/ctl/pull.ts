@@ -30,7 +30,7 @@ export function authOf(parsed: Parsed): cri.AuthConfigInit | undefined {
   return { username, password };
 }
 
-/** What the image store holds, in bytes; undefined where the runtime does not say. */
+/** Bytes used by the image store; undefined where the runtime does not report it. */
 async function storedBytes(ctl: Ctl): Promise<bigint | undefined> {
   const reply = await ctl.client.ImageFsInfo({}, ctl.call()).catch(() => undefined);
   const used = reply?.imageFilesystems[0]?.usedBytes;
@@ -38,8 +38,8 @@ async function storedBytes(ctl: Ctl): Promise<bigint | undefined> {
 }
 
 /**
- * Pulls and resolves to the image's id. CRI tells nothing of a pull under way, so the line that is shown meanwhile has
- * the time, and by how much the runtime's image store has grown since.
+ * Pulls and resolves to the image's id. CRI reports no progress of a pull, so the progress line shows
+ * the elapsed time, and by how much the runtime's image store has grown.
  */
 export async function pullImage(ctl: Ctl, request: cri.PullImageRequestInit): Promise<string> {
   const before = ctl.terminal.interactive ? await storedBytes(ctl) : undefined;

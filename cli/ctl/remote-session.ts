@@ -10,18 +10,18 @@ const STDERR = 2;
 const ERROR = 3;
 const RESIZE = 4;
 const CLOSE = 255;
-/** The first of them has an end of the input. */
+/** Only the first supports end of input (closing a channel). */
 const PROTOCOLS = ['v5.channel.k8s.io', 'v4.channel.k8s.io'];
-/** Bytes that may wait on their way out before the input is held. */
-const MOST_WAITING = 1 << 20;
+/** Bytes buffered for sending at which the input is paused. */
+const MAX_BUFFERED = 1 << 20;
 
-export interface SessionWishes {
+export interface SessionOptions {
   readonly interactive: boolean;
   readonly tty: boolean;
 }
 
-/** The flags of a request for the session's URL. */
-export const streamsOf = ({ interactive, tty }: SessionWishes) => ({
+/** The stream fields of an Exec or Attach request. */
+export const streamsOf = ({ interactive, tty }: SessionOptions) => ({
   stdin: interactive,
   stdout: true,
   stderr: !tty,
@@ -29,12 +29,12 @@ export const streamsOf = ({ interactive, tty }: SessionWishes) => ({
 });
 
 /**
- * Joins this process's input, output and terminal with the session; resolves with the exit code that it tells, 0 where it
- * tells success. Throws Unavailable where the connection fails, RuntimeFailed with what the session says of a failure.
+ * Connects this process's input, output and terminal to the session; resolves to the reported exit code, 0 for
+ * success. Throws Unavailable where the connection fails, RuntimeFailed with the message of a failed session.
  */
 export async function joinSession(
   url: string,
-  wishes: SessionWishes,
+  options: SessionOptions,
   terminal: Terminal,
   signal: AbortSignal,
 ): Promise<number> {
@@ -48,8 +48,8 @@ export async function joinSession(
     else if (data[0] === STDERR) terminal.err(bytes);
     else if (data[0] === ERROR) status += bytes.toString();
   });
-  using _input = wishes.interactive ? takeInput(socket) : undefined;
-  using _screen = wishes.tty ? await takeTerminal(socket) : undefined;
+  using _input = options.interactive ? forwardInput(socket) : undefined;
+  using _screen = options.tty ? await forwardTerminal(socket) : undefined;
   const stop = () => socket.terminate();
   signal.addEventListener('abort', stop, { once: true });
   socket.resume();
@@ -59,7 +59,7 @@ export async function joinSession(
   return exitCodeOf(status);
 }
 
-/** Paused, so that nothing is missed until somebody listens. Throws Unavailable. */
+/** Paused, so that no message is lost before the listeners are added. Throws Unavailable. */
 export async function connectWebSocket(
   url: string,
   signal: AbortSignal,
@@ -83,7 +83,7 @@ export async function connectWebSocket(
 }
 
 function exitCodeOf(text: string): number {
-  if (text === '') throw new CrispError('Unavailable', 'the session was cut off before its end');
+  if (text === '') throw new CrispError('Unavailable', 'the connection closed before the end of the session');
   const { status, message, details } = JSON.parse(text) as {
     status?: string;
     message?: string;
@@ -92,16 +92,16 @@ function exitCodeOf(text: string): number {
   if (status === 'Success') return 0;
   const code = details?.causes?.find(({ reason }) => reason === 'ExitCode')?.message;
   if (code !== undefined) return Number(code) & 0xff;
-  throw new CrispError('RuntimeFailed', message ?? 'the session has failed');
+  throw new CrispError('RuntimeFailed', message ?? 'the session failed');
 }
 
-function takeInput(socket: WebSocket): Disposable {
+function forwardInput(socket: WebSocket): Disposable {
   const { stdin } = process;
   const send = (bytes: Buffer) => {
     socket.send(Buffer.concat([Buffer.of(STDIN), bytes]), () => {
-      if (socket.bufferedAmount < MOST_WAITING) stdin.resume();
+      if (socket.bufferedAmount < MAX_BUFFERED) stdin.resume();
     });
-    if (socket.bufferedAmount >= MOST_WAITING) stdin.pause();
+    if (socket.bufferedAmount >= MAX_BUFFERED) stdin.pause();
   };
   const end = () => {
     if (socket.protocol === PROTOCOLS[0]) socket.send(Buffer.of(CLOSE, STDIN), () => {});
@@ -114,8 +114,8 @@ function takeInput(socket: WebSocket): Disposable {
   };
 }
 
-/** Raw while the session lasts; its size follows the window. */
-async function takeTerminal(socket: WebSocket): Promise<Disposable> {
+/** Raw mode during the session; resizes are forwarded. */
+async function forwardTerminal(socket: WebSocket): Promise<Disposable> {
   const { stdin, stdout } = process;
   const size = () => {
     const document = JSON.stringify({ Width: stdout.columns, Height: stdout.rows });

@@ -1,4 +1,4 @@
-/** The pod and the container that `crisp ctl run IMAGE` makes of its flags. */
+/** The pod and the container that `crisp ctl run IMAGE` creates from its flags. */
 import { resolve } from 'node:path';
 import { cri } from '#api/cri/v1/index.ts';
 import { type Flag, type Parsed, UsageError } from '../command.ts';
@@ -26,8 +26,8 @@ export const runFlags: Record<string, Flag> = {
   user: { type: 'string', short: 'u', value: 'UID|NAME', doc: 'User of the process' },
   memory: { type: 'string', short: 'm', value: 'BYTES', doc: 'Memory limit, such as 64MiB' },
   'host-network': { type: 'boolean', doc: "Use the host's network" },
-  privileged: { type: 'boolean', doc: 'All rights and devices' },
-  'log-dir': { type: 'string', value: 'DIRECTORY', doc: `Where the log is kept; ${LOG_ROOT}` },
+  privileged: { type: 'boolean', doc: 'All capabilities and devices' },
+  'log-dir': { type: 'string', value: 'DIRECTORY', doc: `Directory of the log; default ${LOG_ROOT}` },
 };
 
 export interface RunPlan {
@@ -47,12 +47,12 @@ function envOf(text: string): object {
 
 function mountOf(text: string): object {
   const [hostPath = '', containerPath = '', mode = 'rw', ...more] = text.split(':');
-  const isRight =
+  const isValid =
     hostPath.startsWith('/') &&
     containerPath.startsWith('/') &&
     (mode === 'ro' || mode === 'rw') &&
     more.length === 0;
-  if (!isRight)
+  if (!isValid)
     throw new UsageError(`--volume must be /HOST:/CONTAINER or /HOST:/CONTAINER:ro, not '${text}'`);
   return { hostPath, containerPath, readonly: mode === 'ro' };
 }

@@ -1,4 +1,4 @@
-/** `crisp ctl run`: a pod with one container at once, from an image and a command or from two files. */
+/** `crisp ctl run`: a pod with one container in one step, from an image and a command or from two files. */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { rm, stat } from 'node:fs/promises';
 import { cri } from '#api/cri/v1/index.ts';
@@ -11,8 +11,8 @@ import { hasEnded, printLog } from './logs.ts';
 import { authOf, credentialFlags, pullImage } from './pull.ts';
 import { planRun, type RunPlan, runFlags } from './run-config.ts';
 
-/** Seconds that a container is given when the user interrupts. */
-const GRACE = 10;
+/** Grace period in seconds when the user interrupts. */
+const GRACE_SECONDS = 10;
 
 interface Running {
   readonly podSandboxId: string;
@@ -30,7 +30,7 @@ function memoryOf(parsed: Parsed): number | undefined {
 const isFile = async (path: string): Promise<boolean> =>
   (await stat(path).catch(() => undefined))?.isFile() ?? false;
 
-/** Two names of files mean what they mean to crictl; anything else is an image and its command. */
+/** Two file names are configurations, as with crictl; anything else is an image and its command. */
 async function planOf(parsed: Parsed): Promise<RunPlan & { attach: boolean }> {
   const [first = '', second = ''] = parsed.args;
   if (parsed.args.length === 2 && (await isFile(first)) && (await isFile(second))) {
@@ -41,7 +41,7 @@ async function planOf(parsed: Parsed): Promise<RunPlan & { attach: boolean }> {
   return { ...planRun(parsed, identity, memoryOf(parsed)), attach: !parsed.has('detach') };
 }
 
-/** Makes sure of the image, then of pod and container; a failure on the way removes what was made. */
+/** Pulls the image where absent and starts pod and container; a failure removes the pod. */
 async function launch(ctl: Ctl, parsed: Parsed, plan: RunPlan): Promise<Running> {
   const { pod, container } = plan;
   const image = container.image ?? {};
@@ -57,13 +57,13 @@ async function launch(ctl: Ctl, parsed: Parsed, plan: RunPlan): Promise<Running>
     return { podSandboxId, containerId };
   } catch (error) {
     await removePod(ctl, podSandboxId, plan).catch((reason: unknown) => {
-      ctl.terminal.err(`crisp ctl run: pod ${podSandboxId} is left: ${describeError(reason)}\n`);
+      ctl.terminal.err(`crisp ctl run: pod ${podSandboxId} was not removed: ${describeError(reason)}\n`);
     });
     throw error;
   }
 }
 
-/** Works when the user has interrupted, too. */
+/** Not cancelled by the user's interrupt. */
 async function removePod(ctl: Ctl, podSandboxId: string, { logDirectory }: RunPlan): Promise<void> {
   await ctl.client.StopPodSandbox({ podSandboxId });
   await ctl.client.RemovePodSandbox({ podSandboxId });
@@ -77,7 +77,7 @@ async function attach(ctl: Ctl, containerId: string): Promise<number> {
   if (!logPath) throw new CrispError('Internal', `container ${containerId} has no log path`);
   const finished = new AbortController(); // an interrupt ends the container, and that ends the log
   const stop = () => {
-    const request = cri.StopContainerRequest.fromObject({ containerId, timeout: GRACE });
+    const request = cri.StopContainerRequest.fromObject({ containerId, timeout: GRACE_SECONDS });
     void ctl.client.StopContainer(request).catch((error: unknown) => {
       ctl.terminal.err(`crisp ctl run: ${describeError(error)}\n`);
       finished.abort();
@@ -97,7 +97,7 @@ async function attach(ctl: Ctl, containerId: string): Promise<number> {
 export const run: Command<Ctl> = {
   name: 'run',
   usage: 'IMAGE [COMMAND...] | CONTAINER-FILE POD-FILE',
-  summary: 'Run a container in a pod of its own, and show its output',
+  summary: 'Run a container in its own pod, and show its output',
   flags: {
     detach: { type: 'boolean', short: 'd', doc: 'Print the id of the container and return' },
     rm: { type: 'boolean', doc: 'Remove the pod, its container and its log at the end' },

@@ -1,4 +1,4 @@
-/** `crisp ctl stats`, `statsp` and `metricsp`: what containers and pods use. */
+/** `crisp ctl stats`, `statsp` and `metricsp`: resource usage of containers and pods. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type cri, toBigInt, toJson } from '#api/cri/v1/index.ts';
 import { type Command, type Parsed, UsageError } from '../command.ts';
@@ -20,7 +20,7 @@ const secondsFlag = {
     type: 'string',
     short: 's',
     value: 'SECONDS',
-    doc: 'Time between the two looks that the CPU share is of; 1',
+    doc: 'Time between the two samples of CPU %; default 1',
   },
 } as const;
 
@@ -32,7 +32,7 @@ interface Stats {
   readonly attributes: { readonly id: string; readonly metadata: { readonly name: string } | null } | null;
 }
 
-/** Percent of one core between two looks; `-` where one of them has no figure. */
+/** Percent of one core between two samples; `-` where one of them has no value. */
 function share(before: cri.CpuUsage | null | undefined, after: cri.CpuUsage | null | undefined): string {
   const span = Number(toBigInt(after?.timestamp) - toBigInt(before?.timestamp));
   if (!before?.usageCoreNanoSeconds || !after?.usageCoreNanoSeconds || span <= 0) return '-';
@@ -40,24 +40,24 @@ function share(before: cri.CpuUsage | null | undefined, after: cri.CpuUsage | nu
   return ((Number(used) * 100) / span).toFixed(2);
 }
 
-/** Looks twice; the first look by id, and the second. */
-async function twice<S extends Stats>(
+/** Takes two samples; the first is returned by id. */
+async function sampleTwice<S extends Stats>(
   ctl: Ctl,
   parsed: Parsed,
-  look: () => Promise<readonly S[]>,
+  sample: () => Promise<readonly S[]>,
 ): Promise<{ before: ReadonlyMap<string, S>; after: readonly S[] }> {
   const seconds = secondsOf(parsed, 'seconds', 1);
-  const first = await look();
+  const first = await sample();
   const before = new Map(first.map((stats) => [stats.attributes?.id ?? '', stats]));
   if (seconds === 0) return { before: new Map(), after: first };
   await sleep(seconds * 1000, undefined, { signal: ctl.signal });
-  return { before, after: await look() };
+  return { before, after: await sample() };
 }
 
 export const stats: Command<Ctl> = {
   name: 'stats',
   usage: '[CONTAINER]',
-  summary: 'Show what running containers use',
+  summary: 'Show resource usage of running containers',
   flags: {
     pod: { type: 'string', short: 'p', doc: 'Only containers of this pod' },
     ...labelFlag,
@@ -72,8 +72,8 @@ export const stats: Command<Ctl> = {
       podSandboxId: parsed.text('pod') ?? '',
       labelSelector: labelsOf(parsed),
     };
-    const look = async () => (await ctl.client.ListContainerStats({ filter }, ctl.call())).stats;
-    const { before, after } = await twice(ctl, parsed, look);
+    const sample = async () => (await ctl.client.ListContainerStats({ filter }, ctl.call())).stats;
+    const { before, after } = await sampleTwice(ctl, parsed, sample);
     if (parsed.args[0] && after.length === 0) throw new UsageError('no running container has this id');
     const short = parsed.has('no-trunc') ? (id: string) => id : shortId;
     printList(ctl, parsed, {
@@ -97,13 +97,13 @@ export const stats: Command<Ctl> = {
 export const statsp: Command<Ctl> = {
   name: 'statsp',
   usage: '[POD]',
-  summary: 'Show what ready pods use',
+  summary: 'Show resource usage of ready pods',
   flags: { ...labelFlag, ...secondsFlag, ...noTruncFlag, ...outputFlag('table|json|yaml') },
   arity: [0, 1],
   async run(ctl, parsed) {
     const filter = { id: parsed.args[0] ?? '', labelSelector: labelsOf(parsed) };
-    const look = async () => (await ctl.client.ListPodSandboxStats({ filter }, ctl.call())).stats;
-    const { before, after } = await twice(ctl, parsed, look);
+    const sample = async () => (await ctl.client.ListPodSandboxStats({ filter }, ctl.call())).stats;
+    const { before, after } = await sampleTwice(ctl, parsed, sample);
     if (parsed.args[0] && after.length === 0) throw new UsageError('no ready pod has this id');
     const short = parsed.has('no-trunc') ? (id: string) => id : shortId;
     const link = ({ linux }: cri.PodSandboxStats) => linux?.network?.defaultInterface;
@@ -130,7 +130,7 @@ export const metricsp: Command<Ctl> = {
   usage: '',
   summary: 'Show the metrics of all pods and containers',
   flags: {
-    descriptors: { type: 'boolean', short: 'd', doc: 'What the metrics are called and labelled with' },
+    descriptors: { type: 'boolean', short: 'd', doc: 'Names and labels of the metrics' },
     ...outputFlag('json|yaml'),
   },
   arity: [0, 0],

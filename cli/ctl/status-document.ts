@@ -1,10 +1,10 @@
-/** Statuses as the documents that `inspect` and its like print: proto3 JSON, but times as RFC 3339. */
+/** Statuses as the inspect commands print them: proto3 JSON, but times as RFC 3339. */
 import { type MessageName, type MessageOf, toJson } from '#api/cri/v1/index.ts';
 import { timestamp } from '../format.ts';
 
 const TIMES = ['createdAt', 'startedAt', 'finishedAt'];
 
-/** A value of `info`: JSON where it is some, else the text. */
+/** A value of `info`: parsed where it is JSON, else the text. */
 function parsed(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -13,7 +13,7 @@ function parsed(text: string): unknown {
   }
 }
 
-/** The status and, beside it as crictl has them, the entries of `info`, parsed where they are JSON. */
+/** The status and, beside it as in crictl, the entries of `info`, parsed where they are JSON. */
 export function statusDocument<N extends MessageName>(
   name: N,
   status: MessageOf<N>,

@@ -24,11 +24,11 @@ const number = (parsed: Parsed, flag: string): cri.LinuxContainerResourcesInit['
 export const update: Command<Ctl> = {
   name: 'update',
   usage: 'CONTAINER [CONTAINER...]',
-  summary: 'Change the limits of containers; what is not named stays',
+  summary: 'Change the limits of containers; limits not given stay',
   flags: {
     'cpu-period': { type: 'string', value: 'MICROSECONDS', doc: 'Period of the CPU quota' },
     'cpu-quota': { type: 'string', value: 'MICROSECONDS', doc: 'CPU time in each period; -1 for no limit' },
-    'cpu-share': { type: 'string', value: 'NUMBER', doc: 'Weight among groups that want the CPU' },
+    'cpu-share': { type: 'string', value: 'NUMBER', doc: 'Relative weight of CPU time' },
     'cpuset-cpus': { type: 'string', value: 'LIST', doc: 'Processors, such as 0-3,8' },
     'cpuset-mems': { type: 'string', value: 'LIST', doc: 'Memory nodes' },
     memory: { type: 'string', value: 'SIZE', doc: 'Memory limit; -1 for none' },
@@ -59,9 +59,9 @@ export const update: Command<Ctl> = {
 export const runtimeConfig: Command<Ctl> = {
   name: 'runtime-config',
   usage: '',
-  summary: 'Show what the kubelet takes from the runtime, or tell the runtime the range of pod addresses',
+  summary: 'Show the RuntimeConfig of the runtime, or set its range of pod addresses',
   flags: {
-    'pod-cidr': { type: 'string', value: 'RANGE[,RANGE]', doc: 'Tell this range (UpdateRuntimeConfig)' },
+    'pod-cidr': { type: 'string', value: 'RANGE[,RANGE]', doc: 'Set this range (UpdateRuntimeConfig)' },
     ...outputFlag('json|yaml'),
   },
   arity: [0, 0],

@@ -184,17 +184,17 @@ test('links that are swapped while a tree is read never lead outside', async () 
 
 test('what is not there, or does not run, is told', async () => {
   fails(/open \/no\/such in the container: ENOENT/, `${id}:/no/such`, local('x'));
-  fails(/no running container is meant by "nobody"/, 'nobody:/etc', local('x'));
+  fails(/no running container matches "none"/, 'none:/etc', local('x'));
   fails(/one of the two must be/, local('one'), local('x'));
   fails(/one of the two must be/, 'web:/a', 'web:/b');
   fails(/no-such.*ENOENT/, local('no-such'), `${id}:/tmp`);
   fails(/does not end in a name/, `${id}:/`, local('x'));
   fails(/device, a pipe or a socket/, `${id}:/dev/null`, local('x'));
   fails(/open directory \/nowhere\/ in the container: ENOENT/, local('one'), `${id}:/nowhere/x`);
-  fails(/is there: move it away/, `${id}:/tmp/tree`, local(''));
+  fails(/exists: move it away/, `${id}:/tmp/tree`, local(''));
   assert.deepEqual([existsSync(local('x')), hidden()], [false, []]);
   const second = await node.run(pod);
-  fails(/means several containers/, 'web:/etc/passwd', local('x'));
+  fails(/matches several containers/, 'web:/etc/passwd', local('x'));
   await node.stop(second, 0);
   fails(/no running container/, `${second}:/etc/passwd`, local('x'));
   await node.remove(second);

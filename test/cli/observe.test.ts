@@ -84,7 +84,7 @@ test('update: limits by flag; what is wrong is told before anything is asked', a
   const low = await crisp(['update', '--memory', '1KiB', id, 'none']);
   assert.equal(low.code, 1);
   assert.match(low.err, /below the \d+ bytes/);
-  assert.match(low.err, /none: there is no such id/);
+  assert.match(low.err, /none: no object has this id/);
 });
 
 test('runtime-config: the driver; with a range it is told', async () => {

@@ -125,7 +125,7 @@ test("mistakes are usage errors; unknown objects are the server's errors", async
     const { code, out, err } = await crisp([verb, 'nope', '']);
     assert.deepEqual(
       [code, out, err],
-      [1, '', 'crisp ctl: nope: there is no such id\ncrisp ctl: : there is no such id\n'],
+      [1, '', 'crisp ctl: nope: no object has this id\ncrisp ctl: : no object has this id\n'],
     );
   }
   assert.match((await crisp(['inspect', 'nope'])).err, /^crisp ctl: nope: no "nope"\n$/);
@@ -134,7 +134,7 @@ test("mistakes are usage errors; unknown objects are the server's errors", async
   const twin = runtime.pods.get(two);
   assert.ok(twin);
   runtime.pods.set(`${one.slice(0, 20)}${two.slice(20)}`, twin);
-  assert.match((await crisp(['stopp', one.slice(0, 20)])).err, /short for several/);
+  assert.match((await crisp(['stopp', one.slice(0, 20)])).err, /the id prefix is ambiguous/);
   assert.equal((await crisp(['stopp', one])).code, 0);
   assert.match(await ok('help'), /inspectp +Show the status of pods/);
   assert.match(await ok('help', 'ps'), /Usage: crisp ctl ps/);
