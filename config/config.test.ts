@@ -33,7 +33,7 @@ async function problems(text: string, flags: Record<string, string[]> = {}): Pro
   return error.message.split('\n').map((line) => line.replace(/^\S*\/\d+\.toml/, 'FILE'));
 }
 
-test('without files there are defaults', async () => {
+test('without files the defaults apply', async () => {
   const { config } = await loadConfig({
     files: [join(directory, 'missing.toml')],
     dropIns: [join(directory, 'missing.d')],
@@ -48,7 +48,7 @@ test('without files there are defaults', async () => {
   assert.deepEqual(Object.keys(config.runtime.handlers), []);
 });
 
-test('root and state stand in the defaults of other paths, not in what the user wrote', async () => {
+test('root and state are expanded in the defaults of other paths, not in values that the user set', async () => {
   const { config } = await load('state = "/tmp/s"\n[cni]\nconf_dir = "/{state}/x"', { root: ['/tmp/r'] });
   assert.equal(config.socket, '/tmp/s/crisp.sock');
   assert.equal(config.cni.confDir, '/{state}/x');
@@ -89,7 +89,7 @@ test('later files win, tables merge, flags win over files', async () => {
   ]);
 });
 
-test('a typo is refused with its line and the nearest name', async () => {
+test('a typo is refused with its line and the closest name', async () => {
   assert.deepEqual(await problems('# x\n[log]\n\nlevle = "info"\n'), [
     'FILE:4: unknown option log.levle (did you mean log.level?)',
   ]);
@@ -98,7 +98,7 @@ test('a typo is refused with its line and the nearest name', async () => {
   ]);
   assert.match(
     (await problems('[log]\nzzzzzzzz = 1'))[0] ?? '',
-    /^FILE:2: unknown option log.zzzzzzzz \(known here: level, format\)$/,
+    /^FILE:2: unknown option log.zzzzzzzz \(known: level, format\)$/,
   );
   assert.deepEqual(await problems('', { 'log-lvel': ['info'] }), [
     'unknown flag --log-lvel (did you mean --log-level?)',
@@ -109,7 +109,7 @@ test('a typo is refused with its line and the nearest name', async () => {
   );
 });
 
-test('wrong types and ranges are refused, all in one go', async () => {
+test('wrong types and ranges are refused, all in one error', async () => {
   const text = [
     'root = "relative"',
     'socket_mode = 660',
@@ -143,12 +143,12 @@ test('wrong types and ranges are refused, all in one go', async () => {
   ]);
 });
 
-test('what is no TOML is refused with its line', async () => {
+test('what is not TOML is refused with its line', async () => {
   assert.match((await problems('root = "/x"\nstate = /y'))[0] ?? '', /^FILE:2: not TOML: /);
   assert.match((await problems('root = "/x"\nroot = "/y"'))[0] ?? '', /^FILE:2: not TOML: /);
 });
 
-test('a file that the user named must be there', async () => {
+test('a file that the user named must exist', async () => {
   await assert.rejects(
     loadConfig({ requiredFiles: [join(directory, 'none.toml')] }),
     /none\.toml: cannot be read \(ENOENT\)/,
@@ -156,7 +156,7 @@ test('a file that the user named must be there', async () => {
   await assert.rejects(loadConfig({ files: [directory] }), /cannot be read \(EISDIR\)/);
 });
 
-test('names of tables may be those of Object.prototype', async () => {
+test('names in tables may be those of Object.prototype', async () => {
   const { config } = await load(
     '[runtime.handlers.__proto__]\npath = "/p"\n[runtime.handlers.constructor]\npath = "/c"',
   );
@@ -166,7 +166,7 @@ test('names of tables may be those of Object.prototype', async () => {
   assert.match((await problems('[toString]\nx = 1'))[0] ?? '', /unknown option toString/);
 });
 
-test('annotations of crun’s own cannot be allowed', async () => {
+test('annotations that configure crun cannot be allowed', async () => {
   const handler = (prefix: string) => `[runtime.handlers.k]\nallowed_annotations = ["io.kata.", "${prefix}"]`;
   for (const prefix of ['run.oci', 'run.oci.', 'run.oci.hooks.stdout', '', 'a b', 'a,b'])
     assert.match((await problems(handler(prefix)))[0] ?? '', /allowed_annotations.*run\.oci/, prefix);
@@ -174,7 +174,7 @@ test('annotations of crun’s own cannot be allowed', async () => {
   assert.deepEqual(config.runtime.handlers['k']?.allowedAnnotations, ['io.kata.', 'run.ocicle']);
 });
 
-test('the printed configuration loads to itself and names its origins', async () => {
+test('the printed configuration loads to the same values and names their origins', async () => {
   const first = await load(
     '[runtime.handlers.kata]\npath = "/k"\noptions = { "a.b" = "c" }\n[image.registries."docker.io"]\nmirrors = ["m\\"x"]',
     {
@@ -239,7 +239,7 @@ test('lines of keys are found in every form of TOML', () => {
   assert.equal(lines.has(joinPath(['not', 'a', 'table'])), false);
 });
 
-test('whatever TOML is written, each of its keys is found', () => {
+test('each key of any TOML document is found', () => {
   const key = fc
     .oneof(fc.stringMatching(/^[a-z_-]{1,4}$/), fc.string({ unit: 'grapheme', maxLength: 4 }))
     .filter((text) => text !== '__proto__');
@@ -275,7 +275,7 @@ test('whatever TOML is written, each of its keys is found', () => {
   );
 });
 
-test('durations and sizes survive printing', () => {
+test('durations and sizes are parsed as they were printed', () => {
   fc.assert(fc.property(fc.nat(), (ms) => assert.equal(parseDuration(formatDuration(ms)), ms)));
   fc.assert(fc.property(fc.nat(), (bytes) => assert.equal(parseSize(formatSize(bytes)), bytes)));
   assert.equal(parseDuration('1h30m'), 5_400_000);
@@ -286,7 +286,7 @@ test('durations and sizes survive printing', () => {
   for (const text of ['', '-1', '1 m', 'MiB', '1e3']) assert.equal(parseSize(text), undefined, text);
 });
 
-test('the nearest word is found, and none where none is near', () => {
+test('the closest word is found, and none where none is close', () => {
   assert.equal(distance('kitten', 'sitting'), 3);
   assert.equal(distance('levle', 'level'), 1);
   assert.equal(nearest('crate', ['start', 'create', 'stop']), 'create');

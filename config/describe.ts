@@ -39,7 +39,7 @@ function writeTable(
   for (const name of names) writeOption(table.entry, [...keys, name], value[name], to);
 }
 
-/** The options of a table without entries, so that its user sees what an entry may hold. */
+/** The options of a table without entries, so that the user sees what an entry may contain. */
 function writeExample(entry: Section, keys: readonly string[], to: Writer): void {
   const example: Writer = { lines: [], settings: new Map() };
   writeSection(entry, keys, build(entry, keys, example.settings), example);
@@ -60,7 +60,7 @@ function writeSection(section: Section, keys: readonly string[], value: unknown,
   }
 }
 
-/** Every option with its meaning and value; those that are at their default are commented out. */
+/** Every option with its description and value; those at their default are commented out. */
 export function describeConfig(loaded: LoadedConfig): string {
   const read = loaded.files.length > 0 ? loaded.files.join(', ') : 'no file';
   const lines = [

@@ -1,4 +1,4 @@
-/** The configuration: `loadConfig` reads and checks it, `describeConfig` prints it, `schema.ts` holds every option. */
+/** The configuration: `loadConfig` reads and checks it, `describeConfig` prints it, `schema.ts` has every option. */
 export { describeConfig } from './describe.ts';
 export { type ConfigSources, flaggedOptions, type LoadedConfig, loadConfig, type Setting } from './load.ts';
 export { nearest } from './nearest.ts';

@@ -1,4 +1,4 @@
-/** From files and flags to a checked configuration that knows where each value came from. */
+/** Loads files and flags into a checked configuration, with the origin of each value. */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse as parseToml, TomlError } from 'smol-toml';
@@ -9,17 +9,17 @@ import { camel, type Node, type Option, type Section } from './option.ts';
 import { type Config, schema } from './schema.ts';
 
 export interface ConfigSources {
-  /** Read in order; a later one wins over an earlier one. A missing file is skipped. */
+  /** Read in order; a later one overrides an earlier one. A missing file is skipped. */
   readonly files?: readonly string[];
   /** Like `files`, but a missing one is an error: the user has named it. */
   readonly requiredFiles?: readonly string[];
   /** Directories whose *.toml files are read after that, by name; missing ones are skipped. */
   readonly dropIns?: readonly string[];
-  /** Texts by flag name (`log-level`); they win over the files. */
+  /** Texts by flag name (`log-level`); they override the files. */
   readonly flags?: Readonly<Record<string, readonly string[]>>;
 }
 
-/** A value that was set, and by whom: `/etc/crisp/crisp.toml:12` or `--log-level`. */
+/** A value that was set, and where: `/etc/crisp/crisp.toml:12` or `--log-level`. */
 export interface Setting {
   readonly value: unknown;
   readonly origin: string;
@@ -27,7 +27,7 @@ export interface Setting {
 
 export interface LoadedConfig {
   readonly config: Config;
-  /** What was set, by path (keys joined by NUL). */
+  /** The values that were set, by path (keys joined by NUL). */
   readonly settings: ReadonlyMap<string, Setting>;
   /** The files that were read, in order. */
   readonly files: readonly string[];
@@ -36,7 +36,7 @@ export interface LoadedConfig {
 interface Walk {
   readonly settings: Map<string, Setting>;
   readonly problems: string[];
-  /** Where a key stands, for messages. */
+  /** The location of a key, for messages. */
   readonly originOf: (keys: readonly string[]) => string;
 }
 
@@ -48,16 +48,16 @@ const show = (value: unknown): string => {
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 };
 
-/** Checks one node of a file's tree and notes what it sets. */
+/** Checks one node of a file's tree and records what it sets. */
 function walk(node: Node, raw: unknown, keys: readonly string[], to: Walk): void {
   const name = keys.join('.');
-  const blame = (reason: string) => to.problems.push(`${to.originOf(keys)}: ${reason}`);
+  const report = (reason: string) => to.problems.push(`${to.originOf(keys)}: ${reason}`);
   if (node.node === 'option') {
     const value = node.parse(raw);
-    if (value === undefined) blame(`${name} must be ${node.expected}, not ${show(raw)}`);
+    if (value === undefined) report(`${name} must be ${node.expected}, not ${show(raw)}`);
     else to.settings.set(joinPath(keys), { value, origin: to.originOf(keys) });
   } else if (!isTable(raw)) {
-    blame(`${name} must be a table, not ${show(raw)}`);
+    report(`${name} must be a table, not ${show(raw)}`);
   } else {
     if (keys.length > 0) to.settings.set(joinPath(keys), { value: undefined, origin: to.originOf(keys) });
     for (const [key, value] of Object.entries(raw)) {
@@ -75,7 +75,7 @@ function walk(node: Node, raw: unknown, keys: readonly string[], to: Walk): void
 function suggest(key: string, node: Section, keys: readonly string[]): string {
   const meant = nearest(key, Object.keys(node.shape));
   if (meant) return ` (did you mean ${[...keys, meant].join('.')}?)`;
-  return ` (known here: ${Object.keys(node.shape).join(', ')})`;
+  return ` (known: ${Object.keys(node.shape).join(', ')})`;
 }
 
 async function readFileOf(file: string, required: boolean, to: Walk): Promise<boolean> {
@@ -125,7 +125,7 @@ async function dropInFiles(directory: string): Promise<string[]> {
   }
 }
 
-/** The options that have a flag: all but those in tables, whose names the user chooses. */
+/** The options that have a flag: all but those in tables, whose keys the user chooses. */
 export function flaggedOptions(): ReadonlyMap<string, { keys: readonly string[]; option: Option<unknown> }> {
   const found = new Map<string, { keys: readonly string[]; option: Option<unknown> }>();
   const visit = (node: Node, keys: readonly string[]): void => {
@@ -174,7 +174,7 @@ export function namesIn(keys: readonly string[], settings: ReadonlyMap<string, S
   return [...new Set(names)].filter((name) => name !== undefined);
 }
 
-/** Puts `root` and `state` into the defaults of other paths. Values that the user has set are left as they are. */
+/** Expands `{root}` and `{state}` in the defaults of other paths. Values that the user has set are not changed. */
 function expand(
   value: unknown,
   node: Node,
@@ -208,7 +208,7 @@ export async function loadConfig(sources: ConfigSources): Promise<LoadedConfig> 
   applyFlags(sources.flags ?? {}, to);
   if (to.problems.length > 0) {
     throw new CrispError('InvalidArgument', to.problems.join('\n'), {
-      hint: 'mend the named lines; `crisp config` shows every option with its default',
+      hint: 'correct these lines; `crisp config` shows every option with its default',
     });
   }
   const plain = build(schema, [], to.settings) as Record<string, string>;

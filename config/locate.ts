@@ -1,6 +1,6 @@
 /**
- * Finds the lines of keys in TOML text, which the parser does not tell. The text has been parsed before, so it is
- * known to be well-formed; a path is its keys joined by NUL, elements of arrays by their number.
+ * Finds the lines of keys in TOML text, which the parser does not report. The text has been parsed before, so it is
+ * known to be well-formed; a path is its keys joined by NUL, elements of arrays by their index.
  */
 export const joinPath = (keys: readonly string[]): string => keys.join('\0');
 
@@ -16,8 +16,8 @@ class Scanner {
 
   document(): void {
     let header: string[] = [];
-    const tables = new Map<string, number>(); // arrays of tables, with the number of their last element
-    /** The path that a header's keys stand for: below an array they mean its last element. */
+    const tables = new Map<string, number>(); // arrays of tables, with the index of their last element
+    /** The path of a header's keys: below an array it is that of the last element. */
     const below = (keys: readonly string[]): string[] => {
       const path: string[] = [];
       for (const key of keys) {
@@ -61,7 +61,7 @@ class Scanner {
     return found;
   }
 
-  /** Skips white space and comments, line ends too where asked. */
+  /** Skips white space and comments; with `lines` also newlines. */
   #blank(lines: boolean): void {
     this.#match(lines ? /(?:[ \t\r\n]|#[^\n]*)*/y : /[ \t]*/y);
   }
@@ -71,7 +71,7 @@ class Scanner {
     if (!this.lines.has(key)) this.lines.set(key, this.#line);
   }
 
-  /** A dotted key up to the end mark, which stays. */
+  /** A dotted key up to the end mark, which is not consumed. */
   #key(end: string): string[] {
     const keys: string[] = [];
     for (this.#blank(false); this.#peek() !== end && this.#at < this.#text.length; this.#blank(false)) {

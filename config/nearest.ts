@@ -17,7 +17,7 @@ export function distance(a: string, b: string): number {
   return row[b.length] ?? 0;
 }
 
-/** The candidate that the word was probably meant to be; undefined where none is close. */
+/** The candidate closest to a misspelt word; undefined where none is close. */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;
   let least = Math.max(1, Math.floor(word.length / 3)) + 1;

@@ -1,19 +1,19 @@
 /**
- * The kinds of options. A kind knows how to check a TOML value, how to read a flag's text and how to write a value
- * back.
+ * The kinds of options. Each kind checks a TOML value, parses the text of a flag and writes a value
+ * as TOML.
  */
 import { formatDuration, formatSize, parseDuration, parseSize } from './units.ts';
 
 export interface Option<T> {
   readonly node: 'option';
   readonly doc: string;
-  /** Text defaults may hold `{root}` and `{state}`. */
+  /** Text defaults may contain `{root}` and `{state}`. */
   readonly fallback: T;
-  /** What a value looks like, for error messages. */
+  /** The form of a value, for error messages. */
   readonly expected: string;
-  /** The value in its loaded form; undefined where it is not as `expected`. */
+  /** The value in its loaded form; undefined where it is not valid. */
   readonly parse: (value: unknown) => T | undefined;
-  /** The TOML value that a flag's texts (one for each time it was given) stand for. */
+  /** The TOML value of a flag's texts (one for each time it was given). */
   readonly fromFlag: (texts: readonly string[]) => unknown;
   toToml(value: T): string; // a method, so that an Option<T> is an Option<unknown>
 }
@@ -27,9 +27,9 @@ export interface Section {
 export interface Table {
   readonly node: 'table';
   readonly doc: string;
-  /** What each entry is; the names are the user's. */
+  /** The type of each entry; the user chooses the keys. */
   readonly entry: Option<unknown> | Section;
-  /** Entries that are there unless the user sets them; only where entries are options. */
+  /** Default entries, which the user may override; only where entries are options. */
   readonly fallback: Readonly<Record<string, unknown>>;
 }
 
@@ -53,10 +53,10 @@ export type Infer<N> =
 export const camel = (name: string): string =>
   name.replaceAll(/_(.)/g, (_, letter: string) => letter.toUpperCase());
 
-/** The last one given, as it stands. */
+/** The last one given, unchanged. */
 const lastText = (texts: readonly string[]): unknown => texts.at(-1);
 
-/** A number or truth value where the text is one, else the text, which the kind's check then refuses. */
+/** A number or boolean where the text is one, else the text, which the kind's check then refuses. */
 function lastLiteral(texts: readonly string[]): unknown {
   const text = texts.at(-1) ?? '';
   if (text === 'true' || text === 'false') return text === 'true';
@@ -65,13 +65,13 @@ function lastLiteral(texts: readonly string[]): unknown {
 
 const quote = (text: string): string => JSON.stringify(text).replaceAll('\u007f', '\\u007f');
 
-/** Text; `pattern` and `expected` where not every text will do. */
+/** A string; `pattern` and `expected` where not every string is valid. */
 export function text(
   fallback: string,
   doc: string,
   rule: { pattern?: RegExp; expected?: string } = {},
 ): Option<string> {
-  const expected = rule.expected ?? 'a text';
+  const expected = rule.expected ?? 'a string';
   const parse = (value: unknown): string | undefined => {
     if (typeof value !== 'string' || value.includes('\0')) return undefined;
     return rule.pattern && !rule.pattern.test(value) ? undefined : value;
@@ -142,7 +142,7 @@ export function mode(fallback: number, doc: string): Option<number> {
   return { node: 'option', doc, fallback, expected, parse, fromFlag: lastText, toToml };
 }
 
-/** A list of texts; as a flag separated by commas, or given several times. */
+/** A list of strings; as a flag separated by commas, or given several times. */
 export function list(
   fallback: readonly string[],
   doc: string,
@@ -163,7 +163,7 @@ export function list(
 export const section = <const S extends Shape>(doc: string, shape: S) =>
   ({ node: 'section', doc, shape }) as const;
 
-/** A table whose names the user chooses. */
+/** A table whose keys the user chooses. */
 export const table = <const E extends Table['entry']>(
   doc: string,
   entry: E,

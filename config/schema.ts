@@ -1,5 +1,5 @@
 /**
- * Every option of crisp, once: from an entry here come its default, its place in the TOML files, its checks, its flag
+ * Every option of crisp, once: an entry here defines its default, its key in the TOML files, its checks, its flag
  * and its lines in `crisp config`. To add an option, add an entry.
  *
  * Loaded values have camelCase names; durations are milliseconds, sizes are bytes.
@@ -32,24 +32,24 @@ const handler = section('A runtime handler: pods name it in runtime_handler (Run
   ),
   allowed_annotations: list(
     [],
-    'Annotations of pods and containers that the OCI runtime gets to see, by how their keys begin.',
+    'Annotations of pods and containers that are passed to the OCI runtime, by prefix of their keys.',
     text('', '', {
       pattern: /^(?!run\.oci(\.|$))[^\s,]+$/,
-      expected: 'the beginning of a key, not run.oci: such annotations command crun and never pass',
+      expected: 'a prefix of a key, not run.oci: such annotations configure crun and are never passed',
     }),
   ),
   sandbox: choice(
     ['pause', 'runtime'],
     'pause',
-    'Who makes the sandbox: crisp, or the runtime itself (virtual machines).',
+    'What creates the sandbox: crisp (pause), or the runtime itself (virtual machines).',
   ),
 });
 
 const registry = section('A registry, by host or host:port.', {
   mirrors: list([], 'Endpoints tried in order before the registry itself: host, host:port or URL.'),
-  insecure: flag(false, 'Speak plain HTTP.'),
+  insecure: flag(false, 'Use plain HTTP.'),
   skip_verify: flag(false, 'Do not verify the TLS certificate.'),
-  ca_file: optionalPath('PEM file of the authorities to trust for this registry.'),
+  ca_file: optionalPath('PEM file of the CAs to trust for this registry.'),
 });
 
 const rlimit = text('', '"soft:hard", one number for both, or "unlimited".', {
@@ -58,17 +58,17 @@ const rlimit = text('', '"soft:hard", one number for both, or "unlimited".', {
 });
 
 export const schema = section('', {
-  root: path('/var/lib/crisp', 'What survives a reboot: images, records, writable layers.'),
-  state: path('/run/crisp', 'What ends with a reboot; on a tmpfs.'),
+  root: path('/var/lib/crisp', 'Directory of what survives a reboot: images, records, writable layers.'),
+  state: path('/run/crisp', 'Directory of what does not survive a reboot; on a tmpfs.'),
   socket: path('{state}/crisp.sock', 'The socket on which CRI is served.'),
-  admin_socket: path('{state}/admin.sock', 'The socket of `crisp image` and `crisp ctl cp`, for root alone.'),
+  admin_socket: path('{state}/admin.sock', 'The socket of `crisp image` and `crisp ctl cp`, for root only.'),
   socket_mode: mode(0o660, 'Permissions of the socket; its owner is root.'),
   log: section("The daemon's own log, on standard error.", {
-    level: choice(['debug', 'info', 'warn', 'error'], 'info', 'The least severe messages that are written.'),
-    format: choice(['json', 'text'], 'json', 'One JSON object a line, or text for people.'),
+    level: choice(['debug', 'info', 'warn', 'error'], 'info', 'Lowest level that is written.'),
+    format: choice(['json', 'text'], 'json', 'One JSON object per line, or human-readable text.'),
   }),
   metrics: section('Prometheus metrics.', {
-    address: text('', 'Where /metrics and /healthz are served, such as "127.0.0.1:9090"; empty: nowhere.', {
+    address: text('', 'Address of /metrics and /healthz, such as "127.0.0.1:9090"; empty: disabled.', {
       pattern: LISTEN,
       expected: 'IP address and port such as "127.0.0.1:9090", or ""',
     }),
@@ -76,7 +76,7 @@ export const schema = section('', {
   streaming: section('Sessions of exec, attach and port-forward.', {
     address: text(
       '127.0.0.1:0',
-      'Where clients, as a rule the kubelet of this node, connect; port 0: any free one.',
+      'Address that clients, usually the kubelet of this node, connect to; port 0: any free one.',
       {
         pattern: new RegExp(LISTEN.source.replace('^$|', '')),
         expected: 'IP address and port such as "127.0.0.1:0"',
@@ -87,72 +87,80 @@ export const schema = section('', {
     ),
     tls_key_file: optionalPath('PEM file of its key.'),
     tls_client_ca_file: optionalPath(
-      'PEM file of authorities; where set, clients need a certificate of theirs.',
+      'PEM file of CAs; where set, clients need a certificate signed by one of them.',
     ),
     idle_timeout: duration(
       '4h',
       { min: '1s', max: '24h' },
-      'A session without a byte for so long is closed.',
+      'A session without traffic for this time is closed.',
     ),
   }),
   tracing: section('OpenTelemetry traces of calls and their stages.', {
-    endpoint: text('', 'Collector that takes OTLP over HTTP, such as "http://127.0.0.1:4318"; empty: none.', {
+    endpoint: text('', 'Collector for OTLP over HTTP, such as "http://127.0.0.1:4318"; empty: none.', {
       pattern: /^(https?:\/\/[^\s/]+(\/\S*)?)?$/,
       expected: 'a URL such as "http://127.0.0.1:4318", or ""',
     }),
     samples_per_million: integer(
       0,
       { min: 0, max: 1_000_000 },
-      'Of a million calls that no client traces, how many are traced. What a client traces always is.',
+      'How many of a million calls without a trace context are traced. Calls that the client samples always are.',
     ),
   }),
   cgroup: section('Control groups.', {
     driver: choice(
       ['auto', 'cgroupfs', 'systemd'],
       'auto',
-      'Who makes the groups. auto: systemd where it is PID 1.',
+      'What creates the cgroups. auto: systemd where it is PID 1.',
     ),
-    parent: path('/crisp', 'Group of pods for which the client names none (cgroupfs form).'),
+    parent: path('/crisp', 'Parent cgroup of pods for which the client sends none (cgroupfs form).'),
   }),
   cni: section('Pod network.', {
-    conf_dir: path('/etc/cni/net.d', 'Directory of network configurations; the first by name counts.'),
-    network: text('', 'Name of the network that counts, in whichever file; empty: that of the first file.', {
-      pattern: /^([A-Za-z0-9][A-Za-z0-9_.-]*)?$/,
-      expected: 'the name of a network, or ""',
-    }),
+    conf_dir: path('/etc/cni/net.d', 'Directory of network configurations; the first by name is used.'),
+    network: text(
+      '',
+      'Name of the network to use, in any of the files; empty: the network of the first file.',
+      {
+        pattern: /^([A-Za-z0-9][A-Za-z0-9_.-]*)?$/,
+        expected: 'the name of a network, or ""',
+      },
+    ),
     bin_dirs: list(
       ['/opt/cni/bin', '/usr/lib/cni'],
       'Directories of CNI plugins, searched in order.',
       path('', ''),
     ),
     template: optionalPath(
-      'A CNI configuration with "{{ranges}}", "{{routes}}" or "{{subnet}}" in it, from which 10-crisp.conflist is made when the node gets its range of pod addresses.',
+      'A CNI configuration with "{{ranges}}", "{{routes}}" or "{{subnet}}" in it, from which 10-crisp.conflist is written when the node gets its pod CIDR.',
     ),
     native: choice(
       ['auto', 'exec'],
       'auto',
-      'auto: bridge, host-local, portmap and loopback are carried out without the plugins, to the same effect, where all keys are known; exec: always by plugins.',
+      'auto: bridge, host-local, portmap and loopback are done in-process, with the same result, where all keys are supported; exec: always run the plugins.',
     ),
-    timeout: duration('90s', stage, 'Limit of a whole ADD or DEL. The kubelet waits four minutes for a pod.'),
+    timeout: duration(
+      '90s',
+      stage,
+      'Timeout of a whole ADD or DEL. The kubelet waits four minutes for a pod.',
+    ),
   }),
   runtime: section('OCI runtimes.', {
     default: text(
       '',
-      'Handler of pods that name none. Empty: the first of crun, runc that works on this machine.',
+      'Handler of pods without a runtime_handler. Empty: the first of crun, runc that works on this machine.',
     ),
-    handlers: table('Handlers by name; crun and runc are there without an entry.', handler),
+    handlers: table('Handlers by name; crun and runc exist without an entry.', handler),
   }),
   cdi: section('Container Device Interface.', {
     dirs: list(
       ['/etc/cdi', '/var/run/cdi'],
-      'Directories of CDI specs; a device of a later one hides one of the same name.',
+      'Directories of CDI specs; a device in a later one overrides one of the same name.',
       path('', ''),
     ),
   }),
-  hooks: section('OCI hooks that containers get without asking, in the format of oci-hooks(5).', {
+  hooks: section('OCI hooks that are added to containers, in the format of oci-hooks(5).', {
     dirs: list(
       ['/usr/share/containers/oci/hooks.d', '/etc/containers/oci/hooks.d'],
-      'Directories of hooks; a file of a later one replaces one of the same name.',
+      'Directories of hooks; a file in a later one overrides one of the same name.',
       path('', ''),
     ),
   }),
@@ -160,44 +168,48 @@ export const schema = section('', {
     path: text('conmon', 'Absolute path, or a name looked up in PATH.'),
   }),
   pause: section("The process that holds a pod's namespaces.", {
-    path: optionalPath('The pause program; empty: the one that crisp was set up with.'),
+    path: optionalPath('The pause program; empty: the one installed with crisp.'),
   }),
   container: section('Defaults of containers.', {
-    rlimits: table('Limits of containers by name without RLIMIT_.', rlimit, { nofile: '1024:524288' }),
+    rlimits: table('rlimits of containers, by name without RLIMIT_.', rlimit, { nofile: '1024:524288' }),
     default_sysctls: table(
-      'Set in each pod unless it sets them itself; keys in dotted form.',
+      'Set in each pod that does not set them itself; keys in dotted form.',
       text('', 'Value of the sysctl.'),
     ),
   }),
   seccomp: section('System call filters.', {
-    default_profile: optionalPath('JSON profile that RuntimeDefault means; empty: the built-in one.'),
+    default_profile: optionalPath('JSON profile of RuntimeDefault; empty: the built-in one.'),
   }),
   image: section('Images and registries.', {
     registries: table('Registries by host or host:port.', registry),
-    auth_file: optionalPath("Registry credentials in the form of docker's config.json."),
+    auth_file: optionalPath("Registry credentials in the format of docker's config.json."),
     max_layer_size: size(
       '64GiB',
       { min: '1MiB', max: '1024TiB' },
-      'A layer that unpacks to more is refused.',
+      'A layer with a larger unpacked size is refused.',
     ),
     max_layer_entries: integer(
       2_000_000,
       { min: 1, max: 100_000_000 },
       'A layer with more files is refused.',
     ),
-    pull_stall_timeout: duration('60s', stage, 'A transfer without a byte for so long is begun anew.'),
+    pull_stall_timeout: duration('60s', stage, 'A transfer that receives nothing for this time is retried.'),
     concurrent_layers: integer(3, { min: 1, max: 16 }, 'Layers of one image fetched at the same time.'),
     unpack_workers: integer(2, { min: 1, max: 2 }, 'Threads that unpack layers.'),
     pinned: list([], 'References of images that clients should not garbage collect.'),
-    platform: text('', 'Platform taken from an index, such as "linux/arm64/v8"; empty: the machine\'s.', {
-      pattern: /^(|linux\/[a-z0-9]+(\/[a-z0-9]+)?)$/,
-      expected: '"linux/arch", "linux/arch/variant", or ""',
-    }),
+    platform: text(
+      '',
+      'Platform chosen from an image index, such as "linux/arm64/v8"; empty: the machine\'s.',
+      {
+        pattern: /^(|linux\/[a-z0-9]+(\/[a-z0-9]+)?)$/,
+        expected: '"linux/arch", "linux/arch/variant", or ""',
+      },
+    ),
   }),
-  timeouts: section('Limits of single stages; each is named in the error when it passes.', {
-    namespaces: duration('20s', stage, "Making a pod's namespaces."),
+  timeouts: section('Timeouts of stages; the error names the stage whose timeout expired.', {
+    namespaces: duration('20s', stage, "Creating a pod's namespaces."),
     files: duration('20s', stage, 'Mounts and files of a pod or container.'),
-    cgroup: duration('20s', stage, 'Making, emptying or removing a control group.'),
+    cgroup: duration('20s', stage, 'Creating, emptying or removing a cgroup.'),
     runtime: duration('60s', stage, 'One call of the OCI runtime.'),
     undo: duration('30s', stage, 'Undoing one effect.'),
   }),

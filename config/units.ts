@@ -1,4 +1,4 @@
-/** Durations and sizes as people write them. */
+/** Human-readable durations and sizes. */
 
 const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 const SIZE_UNITS: Readonly<Record<string, number>> = {
