@@ -1,4 +1,4 @@
-/** The daemon's log: pino behind the small interface that the services see. */
+/** The daemon's log: pino behind the small interface that the services use. */
 import type { Writable } from 'node:stream';
 import { type Logger, pino, stdTimeFunctions } from 'pino';
 import { redactFields } from './redact.ts';
@@ -16,16 +16,16 @@ export interface Log {
 }
 
 export interface DaemonLog extends Log, AsyncDisposable {
-  /** Takes effect at once, for children made before as well. */
+  /** Takes effect at once, also for existing children. */
   setLevel(level: LogLevel): void;
-  /** Writes out what is held back; after that the log may still be used. */
+  /** Writes out what is buffered; the log can still be used afterwards. */
   flush(): void;
   close(): Promise<void>;
 }
 
 export interface LogOptions {
   readonly level: LogLevel;
-  /** One JSON object a line, or text for people. */
+  /** One JSON object per line, or human-readable text. */
   readonly format: 'json' | 'text';
   /** Standard error where absent. */
   readonly destination?: Writable;
@@ -33,7 +33,7 @@ export interface LogOptions {
 
 const ORDER: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
 
-/** One line of pino's JSON goes to the sink, in the wanted format. */
+/** Writes lines of pino's JSON in the configured format. */
 function sinkOf({ format, destination }: LogOptions): {
   write(line: string): void;
   flush(): void;
@@ -44,12 +44,12 @@ function sinkOf({ format, destination }: LogOptions): {
     return { write: (line) => destination.write(show(line)), flush() {}, close: async () => {} };
   // Asynchronous: a slow reader of the pipe (journald under load) must not stop the daemon.
   const stderr = pino.destination({ dest: 2, sync: false });
-  stderr.on('error', () => {}); // a reader that goes away (journald restarts) takes lines with it, never the daemon
+  stderr.on('error', () => {}); // when the reader closes the pipe (journald restarts), lines are lost, but the daemon keeps running
   const flush = () => {
     try {
       stderr.flushSync();
     } catch {
-      // The reader has gone, or the descriptor was never opened: there is nobody to tell.
+      // The reader has closed the pipe, or the descriptor was never opened: the error cannot be reported.
     }
   };
   return {
@@ -59,13 +59,13 @@ function sinkOf({ format, destination }: LogOptions): {
   };
 }
 
-/** Opens the log. All lines have `time` (UTC, milliseconds), `level` and `msg`; secrets are taken out. */
+/** Opens the log. All lines have `time` (UTC, milliseconds), `level` and `msg`; secrets are redacted. */
 export function openLog(options: LogOptions): DaemonLog {
   const sink = sinkOf(options);
   let threshold = ORDER.indexOf(options.level);
   const root = pino(
     {
-      level: 'debug', // filtered here, since pino's children keep the level that they were made with
+      level: 'debug', // filtered here, since pino's children keep the level that they were created with
       base: null,
       timestamp: stdTimeFunctions.isoTime,
       formatters: {

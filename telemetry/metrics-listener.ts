@@ -9,15 +9,15 @@ export interface MetricsSource {
 }
 
 export interface ListenerOptions {
-  /** `127.0.0.1:9090`, `[::1]:9090`; port 0 takes a free one. */
+  /** `127.0.0.1:9090`, `[::1]:9090`; port 0: any free one. */
   readonly address: string;
   readonly metrics: MetricsSource;
-  /** Undefined where all is well, else what is wrong: then /healthz answers 503. */
+  /** Undefined when healthy, else the problem: then /healthz returns 503. */
   readonly health: () => string | undefined;
 }
 
 export interface MetricsListener extends AsyncDisposable {
-  /** Where it listens, with the port that was taken. */
+  /** The bound address with its port. */
   readonly address: string;
   close(): Promise<void>;
 }
@@ -27,9 +27,9 @@ async function answer(request: IncomingMessage, options: ListenerOptions): Promi
   if (request.method !== 'GET' && request.method !== 'HEAD') return [405, text, 'only GET\n'];
   const path = request.url?.split('?')[0];
   if (path === '/metrics') return [200, options.metrics.contentType, await options.metrics.text()];
-  if (path !== '/healthz') return [404, text, 'not found: there are /metrics and /healthz\n'];
-  const wrong = options.health();
-  return wrong === undefined ? [200, text, 'ok\n'] : [503, text, `${wrong}\n`];
+  if (path !== '/healthz') return [404, text, 'not found: only /metrics and /healthz exist\n'];
+  const problem = options.health();
+  return problem === undefined ? [200, text, 'ok\n'] : [503, text, `${problem}\n`];
 }
 
 async function respond(
@@ -48,7 +48,7 @@ async function respond(
   response.end(request.method === 'HEAD' ? undefined : body);
 }
 
-/** Listens until closed. Throws FailedPrecondition where the address cannot be had. */
+/** Listens until closed. Throws FailedPrecondition where the address cannot be bound. */
 export async function listenMetrics(options: ListenerOptions): Promise<MetricsListener> {
   const server = createServer(
     { requestTimeout: 10_000, headersTimeout: 5_000, maxHeaderSize: 8192 },
@@ -71,12 +71,12 @@ export async function listenMetrics(options: ListenerOptions): Promise<MetricsLi
     server.listen(Number(options.address.slice(colon + 1)), host, resolve);
   });
   server.unref(); // a scraper must not keep the daemon alive
-  const taken = server.address() as AddressInfo;
+  const bound = server.address() as AddressInfo;
   const close = () =>
     new Promise<void>((resolve) => {
       server.close(() => resolve());
       server.closeAllConnections();
     });
-  const address = `${taken.family === 'IPv6' ? `[${taken.address}]` : taken.address}:${taken.port}`;
+  const address = `${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`;
   return { address, close, [Symbol.asyncDispose]: close };
 }

@@ -1,8 +1,8 @@
-/** The daemon's metrics. Fed by the operations and by cri/server; no service knows of Prometheus. */
+/** The daemon's metrics. Updated by the operations and by cri/server; services do not depend on Prometheus. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { ErrorCode } from '#core/errors.ts';
 
-/** From a millisecond (reads) to four minutes (the kubelet's limit of RunPodSandbox). */
+/** From a millisecond (reads) to four minutes (the kubelet's timeout of RunPodSandbox). */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240];
 
 export interface Sample {
@@ -39,13 +39,13 @@ export class Metrics {
     this.contentType = this.#registry.contentType;
     this.#operations = new Counter({
       name: 'crisp_operations_total',
-      help: 'Operations that have ended, by name; failed ones too',
+      help: 'Finished operations, by name, including failed ones',
       labelNames: ['operation'],
       registers,
     });
     this.#errors = new Counter({
       name: 'crisp_operations_errors_total',
-      help: 'Operations that have failed, by name and error code',
+      help: 'Failed operations, by name and error code',
       labelNames: ['operation', 'code'],
       registers,
     });
@@ -71,7 +71,7 @@ export class Metrics {
     });
     const info = new Gauge({
       name: 'crisp_build_info',
-      help: 'Always 1; the labels say what runs',
+      help: 'Always 1; the labels have the versions',
       labelNames: ['version', 'node'],
       registers,
     });
@@ -79,23 +79,23 @@ export class Metrics {
     collectDefaultMetrics({ register: this.#registry });
   }
 
-  /** An operation has ended after so many milliseconds; `code` where it has failed. */
+  /** Records a finished operation and its duration; `code` where it failed. */
   operation(name: string, milliseconds: number, code?: ErrorCode): void {
     this.#operations.inc({ operation: name });
     this.#seconds.observe({ operation: name }, milliseconds / 1000);
     if (code) this.#errors.inc({ operation: name, code });
   }
 
-  /** An error that nobody has handled. Can be passed on. */
+  /** Records an unhandled error. Can be passed as a callback. */
   readonly bug = (kind: 'rejection' | 'exception'): void => this.#bugs.inc({ kind });
 
-  /** A stage has ended. Can be passed as an operation's `onStage`. */
+  /** Records a finished stage. Can be passed as an operation's `onStage`. */
   readonly stage = (operation: { readonly name: string }, stage: Stage): void => {
     const seconds = (stage.ended - stage.started) / 1000;
     this.#stageSeconds.observe({ operation: operation.name, stage: stage.name }, seconds);
   };
 
-  /** A gauge whose samples are asked for at each scrape, such as containers by state. */
+  /** A gauge whose samples are collected at each scrape, such as containers by state. */
   gauge(definition: GaugeDefinition): void {
     const { name, help, labels, collect } = definition;
     new Gauge({

@@ -1,10 +1,10 @@
 /**
- * Takes secrets out of what is logged. The names are those under which credentials travel in CRI (AuthConfig), in HTTP
- * headers and in docker's config.json; a value under such a name is never shown, whatever its type.
+ * Redacts secrets in log fields. The names are those of credentials in CRI (AuthConfig), in HTTP
+ * headers and in docker's config.json; a value under such a name is never logged, whatever its type.
  */
 const SECRET =
   /^(auth|auths|password|passwd|token|(identity|registry|access|refresh)_?token|secret|authorization|cookie|credentials?)$/i;
-/** Deep enough for any log line; what lies deeper is cut, so that a hostile structure costs nothing. */
+/** Deep enough for any log line; deeper levels are cut, so that a hostile structure costs nothing. */
 const DEPTH = 6;
 
 /** A copy without secrets; errors become their messages, bigints and bytes become text. */

@@ -1,9 +1,9 @@
-/** Finished calls as spans of OpenTelemetry, in the JSON of its protocol (OTLP 1.x). Pure but for the ids. */
+/** Finished calls as spans of OpenTelemetry, in OTLP 1.x JSON. Pure except for the ids. */
 import { randomBytes } from 'node:crypto';
 
 export interface FinishedStage {
   readonly name: string;
-  /** What it worked on; empty where that is plain. */
+  /** What it worked on; empty where that is clear from the name. */
   readonly detail: string;
   /** Milliseconds of the monotonic clock. */
   readonly started: number;
@@ -14,25 +14,25 @@ export interface FinishedStage {
 export interface FinishedCall {
   /** `RunPodSandbox`. */
   readonly name: string;
-  /** Of the log lines too. */
+  /** Also in the log lines. */
   readonly id: string;
   readonly started: number;
   readonly ended: number;
   /** The error's code; undefined: success. */
   readonly code: string | undefined;
   readonly stages: readonly FinishedStage[];
-  /** The client's trace context as it came (W3C), unchecked. */
+  /** The client's trace context (W3C) as received, unchecked. */
   readonly traceparent: string | undefined;
 }
 
-/** Where a call belongs to: the trace and the span that caused it. */
+/** The trace that a call belongs to, and its parent span. */
 export interface TraceContext {
   readonly traceId: string;
   readonly spanId: string;
   readonly sampled: boolean;
 }
 
-/** The context of a `traceparent` header; undefined for none and for what is no valid one: a trace then begins here. */
+/** The context of a `traceparent` header; undefined where it is absent or not valid: a new trace then begins here. */
 export function parseTraceparent(text: string | undefined): TraceContext | undefined {
   const found = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.{0,512})?$/.exec(text ?? '');
   const [, version = 'ff', traceId = '', spanId = '', flags = '', more] = found ?? [];

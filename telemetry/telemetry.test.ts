@@ -32,7 +32,7 @@ test('a line has time, level, message and the fields of its parents', () => {
   assert.deepEqual(line, { level: 'warn', op: 'X', id: 'abc', size: '5', error: 'a: b', msg: 'it is so' });
 });
 
-test('the level can be changed, for older children too', () => {
+test('the level can be changed, also for existing children', () => {
   const { log, json } = collect({ level: 'warn', format: 'json' });
   const child = log.child({ c: 1 });
   child.info({}, 'hidden');
@@ -46,7 +46,7 @@ test('the level can be changed, for older children too', () => {
   );
 });
 
-test('credentials never reach the log, wherever they stand', () => {
+test('credentials never reach the log, at any depth', () => {
   const { log, lines } = collect({ level: 'info', format: 'json' });
   const auth = { username: 'u', password: 'S3CRET', identityToken: 'S3CRET', registry_token: 'S3CRET' };
   log.info({ auth: 'S3CRET' }, 'a');
@@ -61,7 +61,7 @@ test('credentials never reach the log, wherever they stand', () => {
   assert.match(lines.join(''), /\[redacted\]/);
 });
 
-test('lines for people hold no control characters of others', () => {
+test('control characters of values are escaped in text lines', () => {
   const { log, lines } = collect({ level: 'info', format: 'text' });
   log.info(
     { name: 'plain', text: 'two words\n\u001b[31m\u009b' },
@@ -76,7 +76,7 @@ test('lines for people hold no control characters of others', () => {
   assert.doesNotMatch(lines[0]?.trimEnd() ?? '', /\p{Cc}/u);
 });
 
-test('operations, errors, stages and gauges are shown', async () => {
+test('operations, errors, stages and gauges are exposed', async () => {
   const metrics = new Metrics({ version: '1.2.3' });
   metrics.operation('RunPodSandbox', 30);
   metrics.operation('RunPodSandbox', 70, 'NetworkFailed');
@@ -110,9 +110,9 @@ test('operations, errors, stages and gauges are shown', async () => {
 });
 
 test('the listener serves metrics and health, and nothing else', async () => {
-  let wrong: string | undefined;
+  let problem: string | undefined;
   const metrics = new Metrics({ version: '1' });
-  await using listener = await listenMetrics({ address: '127.0.0.1:0', metrics, health: () => wrong });
+  await using listener = await listenMetrics({ address: '127.0.0.1:0', metrics, health: () => problem });
   const get = async (path: string, method = 'GET'): Promise<[number, string]> => {
     const response = await fetch(`http://${listener.address}${path}`, { method });
     return [response.status, await response.text()];
@@ -121,8 +121,8 @@ test('the listener serves metrics and health, and nothing else', async () => {
   assert.equal(status, 200);
   assert.match(text, /crisp_build_info/);
   assert.deepEqual(await get('/healthz'), [200, 'ok\n']);
-  wrong = 'recovery is under way';
-  assert.deepEqual(await get('/healthz'), [503, 'recovery is under way\n']);
+  problem = 'recovery is in progress';
+  assert.deepEqual(await get('/healthz'), [503, 'recovery is in progress\n']);
   assert.equal((await get('/'))[0], 404);
   assert.equal((await get('/metrics', 'POST'))[0], 405);
   assert.deepEqual(await get('/metrics', 'HEAD'), [200, '']);
@@ -136,7 +136,7 @@ test('the listener serves metrics and health, and nothing else', async () => {
   metrics.close();
 });
 
-test('an address that is in use elsewhere, or no address of this machine, is an error', async () => {
+test('an address that is in use, or not of this machine, is an error', async () => {
   const metrics = new Metrics({ version: '1' });
   await assert.rejects(
     listenMetrics({ address: '203.0.113.1:1', metrics, health: () => undefined }),

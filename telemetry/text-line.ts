@@ -7,7 +7,7 @@ const show = (value: unknown): string => {
   return /^[\w./:@+-]+$/.test(text) ? text : printable(JSON.stringify(text));
 };
 
-/** One line of JSON as text for people: time, level, message, then the fields as key=value. */
+/** One line of JSON as human-readable text: time, level, message, then the fields as key=value. */
 export function textLine(json: string): string {
   const { time, level, msg, ...fields } = JSON.parse(json) as { time: string; level: string; msg?: string };
   const rest = Object.entries(fields).map(([key, value]) => ` ${printable(key)}=${show(value)}`);

@@ -25,7 +25,7 @@ const call = (changes: Partial<FinishedCall> = {}): FinishedCall => ({
   ...changes,
 });
 
-test('a trace context is taken as the standard has it, and nothing else is', () => {
+test('a trace context is parsed as in the W3C standard, and nothing else is accepted', () => {
   assert.deepEqual(parseTraceparent(`00-${TRACE}-${PARENT}-01`), {
     traceId: TRACE,
     spanId: PARENT,
@@ -35,7 +35,7 @@ test('a trace context is taken as the standard has it, and nothing else is', () 
   assert.equal(
     parseTraceparent(`01-${TRACE}-${PARENT}-01-more`)?.sampled,
     true,
-    'a later version may say more',
+    'a later version may have more fields',
   );
   const wrong = [
     undefined,
@@ -51,7 +51,7 @@ test('a trace context is taken as the standard has it, and nothing else is', () 
   for (const text of wrong) assert.equal(parseTraceparent(text), undefined, text);
 });
 
-test('stages become spans below what encloses them; a failure is told', () => {
+test('stages become spans below the enclosing stage; a failure is reported', () => {
   const stages = [
     stage('inner', 2, 3),
     stage('outer', 1, 5, true),
@@ -75,7 +75,7 @@ test('stages become spans below what encloses them; a failure is told', () => {
   assert.match(spans[0]?.startTimeUnixNano ?? '', /^\d{19}$/);
 });
 
-test('without a context a trace begins', () => {
+test('without a context a new trace begins', () => {
   const [first, second] = [spansOf(call(), undefined)[0], spansOf(call(), undefined)[0]];
   assert.equal(first?.parentSpanId, undefined);
   assert.notEqual(first?.traceId, second?.traceId);
@@ -108,7 +108,7 @@ async function collector(): Promise<Collector> {
   });
 }
 
-test('what a client traces is sent, what it does not trace is not', async () => {
+test('calls that the client samples are sent, others are not', async () => {
   await using to = await collector();
   const tracing = new Tracing({ endpoint: to.url, samplesPerMillion: 0, version: '1', warn: () => {} });
   tracing.call(call({ stages: [stage('network', 1, 2)] }));
@@ -121,7 +121,7 @@ test('what a client traces is sent, what it does not trace is not', async () => 
   );
 });
 
-test('all calls are samples where all are wanted', async () => {
+test('all calls are sampled where samplesPerMillion is a million', async () => {
   await using to = await collector();
   const tracing = new Tracing({
     endpoint: to.url,
@@ -134,16 +134,16 @@ test('all calls are samples where all are wanted', async () => {
   assert.equal(to.spans.length, 5);
 });
 
-test('a collector that refuses, or is not there, is told of once, and nobody waits', async () => {
+test('a collector that refuses or is absent is logged once, and no call waits', async () => {
   await using to = await collector();
   to.answer = 503;
   for (const endpoint of [to.url, 'http://127.0.0.1:1/']) {
-    const told: object[] = [];
-    const warn = (fields: object) => void told.push(fields);
+    const logged: object[] = [];
+    const warn = (fields: object) => void logged.push(fields);
     const tracing = new Tracing({ endpoint, samplesPerMillion: 0, version: '1', warn });
     for (let n = 0; n < 5000; n++) tracing.call(call());
     await tracing[Symbol.asyncDispose]();
-    assert.equal(told.length, 1);
-    assert.ok((told[0] as { dropped: number }).dropped >= 1024);
+    assert.equal(logged.length, 1);
+    assert.ok((logged[0] as { dropped: number }).dropped >= 1024);
   }
 });
