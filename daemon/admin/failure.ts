@@ -18,7 +18,7 @@ const MAX_MESSAGE = 2000;
 
 export const codeOf = (error: unknown): ErrorCode => (error instanceof CrispError ? error.code : 'Internal');
 
-/** What the client is told: what failed, in which stage, and the remedy. */
+/** The error for the client: what failed, in which stage, and the remedy. */
 export function failureOf(error: unknown, op: Operation): AdminFailure {
   const code = codeOf(error);
   const stage = op.stageOf(error);
@@ -32,5 +32,5 @@ export function failureOf(error: unknown, op: Operation): AdminFailure {
   };
 }
 
-/** The HTTP status that comes nearest; the body has the code itself. */
+/** The closest HTTP status; the body has the code itself. */
 export const statusOf = (code: ErrorCode): number => STATUSES[code] ?? 500;

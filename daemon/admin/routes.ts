@@ -1,4 +1,4 @@
-/** What each request of the admin socket does. */
+/** The routes of the admin socket. */
 import { EXPORT_PATH, FILES_PATTERN, IMPORT_PATH, type ImportedImage } from '#api/admin/contract.ts';
 import { CrispError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
@@ -59,7 +59,7 @@ const writeRoute = (id: ContainerId): AdminRoute => ({
 function pathOf(query: URLSearchParams): string {
   const path = query.get('path');
   if (path) return path;
-  throw new CrispError('InvalidArgument', 'the query has no path', { hint: 'name a path of the container' });
+  throw new CrispError('InvalidArgument', 'the query has no path', { hint: 'name a path in the container' });
 }
 
 /** The route of a request. Throws NotFound. */
@@ -69,7 +69,7 @@ export function routeOf(method: string, path: string): AdminRoute {
   const id = FILES_PATTERN.exec(path)?.[1] as ContainerId | undefined;
   if (id !== undefined && method === 'GET') return readRoute(id);
   if (id !== undefined && method === 'PUT') return writeRoute(id);
-  throw new CrispError('NotFound', `${method} ${path.slice(0, 200)}: there is no such request`, {
+  throw new CrispError('NotFound', `${method} ${path.slice(0, 200)}: no such endpoint`, {
     hint: 'see api/admin/contract.ts; use a client of the same version',
   });
 }

@@ -1,4 +1,4 @@
-/** Serves api/admin/contract.ts: around each request an operation, the client's cancellation, metrics, a line of log. */
+/** Serves api/admin/contract.ts: each request is an operation with the client's cancellation, metrics and a log line. */
 import { once } from 'node:events';
 import { chmod } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
@@ -10,11 +10,11 @@ import { codeOf, failureOf, statusOf } from './failure.ts';
 import { type AdminReply, type AdminServices, routeOf } from './routes.ts';
 
 export interface AdminServerOptions {
-  /** Path of the socket; its directory exists, nothing is there. Root alone may open it. */
+  /** Path of the socket; its directory exists, the path itself does not. Only root may open it. */
   readonly socket: string;
   readonly log: Log;
   readonly observer: CallObserver;
-  /** How long running requests may go on after `close`, in ms. */
+  /** How long running requests may continue after `close`, in ms. */
   readonly closeMs: number;
 }
 
@@ -29,7 +29,7 @@ export class AdminServer {
   private constructor(services: AdminServices, options: AdminServerOptions) {
     this.#services = services;
     this.#options = options;
-    // Archives take the time that they take: only the headers have a limit.
+    // The duration of archives is not bounded: only the headers have a timeout.
     this.#server = createServer({ requestTimeout: 0, headersTimeout: 10_000 }, (request, response) => {
       void this.#serve(request, response);
     });
@@ -55,18 +55,18 @@ export class AdminServer {
     } catch (error) {
       throw new CrispError('Unavailable', `the socket ${options.socket} cannot be bound`, {
         cause: error,
-        hint: 'see that its directory exists and that no other daemon serves it, or set admin_socket',
+        hint: 'check that its directory exists and that no other daemon uses it, or set admin_socket',
       });
     }
     await chmod(options.socket, SOCKET_MODE);
     return server;
   }
 
-  /** Takes no new request, lets running ones end, then cancels what is left. */
+  /** Accepts no new requests, lets running ones end until `closeMs`, then cancels the rest. */
   async close(): Promise<void> {
     const ended = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
-    const reason = new CrispError('Unavailable', 'the daemon is stopping', { hint: 'ask again later' });
+    const reason = new CrispError('Unavailable', 'the daemon is stopping', { hint: 'retry later' });
     const timer = setTimeout(() => {
       for (const controller of this.#running) controller.abort(reason);
       setTimeout(() => this.#server.closeAllConnections(), 1000).unref();
@@ -80,24 +80,25 @@ export class AdminServer {
     const controller = new AbortController();
     this.#running.add(controller);
     response.once('close', () => {
-      if (!response.writableFinished) controller.abort(new CrispError('Cancelled', 'the client has gone'));
+      if (!response.writableFinished)
+        controller.abort(new CrispError('Cancelled', 'the client closed the connection'));
     });
-    response.on('error', () => {}); // the close that follows says it
+    response.on('error', () => {}); // handled by the close event that follows
     let op = new Operation('AdminRequest', { log, signal: controller.signal });
     try {
       const url = urlOf(request);
       const route = routeOf(request.method ?? '', url.pathname);
       const onStage: CallObserver['stage'] = (one, stage) => observer.stage(one, stage);
       op = new Operation(route.name, { log, signal: controller.signal, onStage });
-      // Left open after an error, so that the client, which is still sending, can read the answer.
+      // Left open after an error, so that the client, which is still sending, can read the response.
       const body: AsyncIterable<Buffer> = request.iterator({ destroyOnReturn: false });
       await send(response, await route.run(this.#services, { query: url.searchParams, body }, op), op);
       this.#ended(op, undefined);
     } catch (thrown) {
-      // What a wait makes of the abort says less than its reason.
+      // The abort reason is more specific than the error of the wait that was aborted.
       const error = controller.signal.aborted ? controller.signal.reason : thrown;
       this.#ended(op, error);
-      refuse(response, error, op);
+      sendFailure(response, error, op);
     } finally {
       this.#running.delete(controller);
       request.resume();
@@ -135,7 +136,7 @@ async function send(response: ServerResponse, reply: AdminReply, op: Operation):
   }
   for await (const piece of reply.pieces) {
     op.checkpoint();
-    // With the first piece: what is refused before it gets a status of its own.
+    // With the first piece: an error before it is sent as an HTTP status.
     if (!response.headersSent) {
       response.writeHead(200, { 'content-type': ARCHIVE_TYPE, trailer: FAILURE_TRAILER });
     }
@@ -144,7 +145,7 @@ async function send(response: ServerResponse, reply: AdminReply, op: Operation):
   response.end();
 }
 
-function refuse(response: ServerResponse, error: unknown, op: Operation): void {
+function sendFailure(response: ServerResponse, error: unknown, op: Operation): void {
   if (response.destroyed) return;
   const failure = failureOf(error, op);
   if (response.headersSent) {

@@ -119,7 +119,7 @@ test('a client that goes in the midst leaves nothing in the store', async () => 
   client.destroy();
   await until('it is swept', () => readdirSync(staging).length === 0);
   await until('it is logged', () =>
-    /ImportImages.*the client has gone/.test(readFileSync(node.daemon.logFile, 'utf8')),
+    /ImportImages.*the client closed the connection/.test(readFileSync(node.daemon.logFile, 'utf8')),
   );
 });
 
