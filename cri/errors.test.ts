@@ -8,7 +8,7 @@ import { codeOf, rpcStatus } from './errors.ts';
 const codes = Object.keys(errorTable) as ErrorCode[];
 const of = (error: unknown) => rpcStatus(error, new Operation('StopContainer'));
 
-test('every code of the table has a gRPC status; UNKNOWN leaves with a prefix alone', () => {
+test('every code of the table has a gRPC status; UNKNOWN is sent only with a prefix', () => {
   for (const code of codes) {
     const entry: { grpc: string; prefix?: string } = errorTable[code];
     const sent = of(new CrispError(code, 'it failed'));
@@ -23,7 +23,7 @@ test('every code of the table has a gRPC status; UNKNOWN leaves with a prefix al
   }
 });
 
-test('what crisp did not throw itself is a defect, never UNKNOWN', () => {
+test('an error that crisp did not throw itself is INTERNAL, never UNKNOWN', () => {
   for (const thrown of [
     new Error('x'),
     new TypeError('y'),
@@ -38,25 +38,25 @@ test('what crisp did not throw itself is a defect, never UNKNOWN', () => {
   assert.equal(codeOf(new CrispError('Aborted', 'x')), 'Aborted');
 });
 
-test('the text has the chain, the stage that failed, and the remedy', async () => {
+test('the message has the causes, the stage that failed, and the remedy', async () => {
   const op = new Operation('StartContainer');
   await op.stage('mount root', () => {});
   const failing = op.stage('OCI create', () => {
     throw new CrispError('RuntimeFailed', 'crun failed', {
       cause: new Error('no such file'),
-      hint: 'look there',
+      hint: 'check there',
     });
   });
   const error = await failing.catch((thrown: unknown) => thrown);
   const { details } = rpcStatus(error, op);
   assert.match(
     details,
-    /^crun failed: no such file \(StartContainer, stage OCI create, after \d+\.\d\d s\); look there$/,
+    /^crun failed: no such file \(StartContainer, stage OCI create, after \d+\.\d\d s\); check there$/,
   );
   assert.match(of(new Error('x')).details, /\(StopContainer, after /);
 });
 
-test('the text is bounded and fits into a header whatever is in it', () => {
+test('the message is bounded and fits into a header, whatever its characters', () => {
   for (const text of [
     'x'.repeat(100_000),
     '\ud83d\ude00'.repeat(50_000),
@@ -66,7 +66,7 @@ test('the text is bounded and fits into a header whatever is in it', () => {
   ]) {
     const { details } = of(new CrispError('NotFound', text));
     assert.ok(details.length <= 4096);
-    encodeURI(details); // what grpc-js does with it; throws where half of a surrogate pair is left
+    encodeURI(details); // as grpc-js does; throws on half of a surrogate pair
   }
   const prefixed = of(new CrispError('RegistryUnavailable', 'x'.repeat(100_000)));
   assert.ok(prefixed.details.startsWith('RegistryUnavailable: x'));

@@ -1,9 +1,9 @@
-/** Domain error → gRPC status: the only place. */
+/** Maps errors of the services to gRPC statuses; nothing else does. */
 import { status } from '@grpc/grpc-js';
 import { CrispError, describeError, type ErrorCode, errorTable } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 
-/** Headers carry the text; clients limit them to 8 KiB and more. */
+/** The message is sent in headers, which clients limit to 8 KiB or more. */
 const MAX_DETAILS = 4096;
 
 export interface RpcStatus {
@@ -11,12 +11,12 @@ export interface RpcStatus {
   readonly details: string;
 }
 
-/** The code of the table, for metrics; what crisp did not throw itself is a defect. */
+/** The code of the table, for metrics; an error that crisp did not throw itself is a bug. */
 export const codeOf = (error: unknown): ErrorCode => (error instanceof CrispError ? error.code : 'Internal');
 
 /**
- * The status of a failed operation: what failed, the stage and the time spent, the remedy. UNKNOWN leaves only for the
- * reason prefixes that the kubelet parses, and then the text begins with the prefix.
+ * The status of a failed operation: what failed, the stage and the time spent, the remedy. UNKNOWN is sent only with the
+ * reason prefixes that the kubelet parses, and then the message begins with the prefix.
  */
 export function rpcStatus(error: unknown, op: Operation): RpcStatus {
   const code = codeOf(error);
@@ -26,7 +26,7 @@ export function rpcStatus(error: unknown, op: Operation): RpcStatus {
   const where = stage ? `${op.name}, stage ${stage}` : op.name;
   const seconds = ((performance.now() - op.started) / 1000).toFixed(2);
   const text = `${describeError(error)} (${where}, after ${seconds} s); ${hint}`;
-  // grpc-js puts the text through encodeURI, which throws on the half of a surrogate pair that the cut may leave.
+  // grpc-js passes the message to encodeURI, which throws on half of a surrogate pair, which truncation may leave.
   const prefixed = entry.prefix ? `${entry.prefix}: ${text}` : text;
   return {
     code: status[entry.grpc as keyof typeof status],

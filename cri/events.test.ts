@@ -12,7 +12,7 @@ const record = (state: ContainerState) =>
   ({ id: newContainerId(), sandboxId: newSandboxId(), state }) as ContainerRecord;
 const { ContainerEventType: Type } = cri;
 
-test('which changes of a container are told, and as what', () => {
+test('which changes of a container are sent, and as which event', () => {
   const of = (after: ContainerState | undefined, before: ContainerState | undefined) =>
     containerEvent(after && record(after), before && record(before));
   assert.equal(of('creating', undefined), undefined);
@@ -24,11 +24,11 @@ test('which changes of a container are told, and as what', () => {
   assert.equal(of('exited', 'starting'), Type.CONTAINER_STOPPED_EVENT);
   assert.equal(of('exited', 'exited'), undefined);
   assert.equal(of(undefined, 'exited'), Type.CONTAINER_DELETED_EVENT);
-  assert.equal(of(undefined, 'creating'), undefined, 'clients have never heard of it');
+  assert.equal(of(undefined, 'creating'), undefined, 'clients have never seen it');
 });
 
-/** Events of containers that are removed; nothing else is asked of the services. */
-function stand() {
+/** Events of removed containers, with fakes of the services. */
+function setUp() {
   const listeners = new Set<OnChange>();
   const services = {
     pods: { onChange: () => () => {}, get: () => undefined },
@@ -48,7 +48,7 @@ function stand() {
 }
 
 test('every client gets every event in order; the abort ends its stream', async () => {
-  const { events, remove } = stand();
+  const { events, remove } = setUp();
   const gone = new AbortController();
   const streams = [0, 1].map(() => events.listen(gone.signal));
   const first = streams.map((stream) => stream.next());
@@ -67,8 +67,8 @@ test('every client gets every event in order; the abort ends its stream', async 
   for (const end of await Promise.all(last)) assert.equal(end.done, true);
 });
 
-test('a client that does not read is cut off; those who read are not', async () => {
-  const { events, remove } = stand();
+test('a client that does not read is disconnected; others are not', async () => {
+  const { events, remove } = setUp();
   const { signal } = new AbortController();
   const [slow, quick] = [events.listen(signal), events.listen(signal)];
   const firsts = [slow.next(), quick.next()];
@@ -84,8 +84,8 @@ test('a client that does not read is cut off; those who read are not', async () 
   assert.ok((await quick.next()).value);
 });
 
-test('at the end of the daemon streams end with Unavailable, and nothing listens any more', async () => {
-  const { events, listeners } = stand();
+test('when the daemon stops, streams end with Unavailable, and no listener remains', async () => {
+  const { events, listeners } = setUp();
   const stream = events.listen(new AbortController().signal);
   const next = stream.next();
   events.close();

@@ -1,6 +1,6 @@
 /**
- * The changes of pods and containers as CRI's events, for any number of clients. An event is made once, at the moment
- * of its change, and only where somebody listens. A client that does not read is cut off instead of being waited for.
+ * Changes of pods and containers as CRI events, for any number of clients. An event is built once, at the moment
+ * of the change, and only if a client listens. A client that does not read is disconnected; nothing waits for it.
  */
 import { cri } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
@@ -10,8 +10,8 @@ import { containersStatuses, now } from './runtime/wire/pod-status.ts';
 import { wireSandboxStatus } from './runtime/wire/sandbox.ts';
 import type { CriServices } from './services.ts';
 
-/** Events that wait for one client. The kubelet lists everything anew when its stream breaks. */
-const MOST_WAITING = 1024;
+/** Events queued for one client. The kubelet relists when its stream breaks. */
+const MAX_QUEUED = 1024;
 
 const {
   CONTAINER_CREATED_EVENT: CREATED,
@@ -20,7 +20,7 @@ const {
   CONTAINER_DELETED_EVENT: DELETED,
 } = cri.ContainerEventType;
 
-/** What a change of a container's record means to clients; undefined: nothing that they are told. */
+/** The event type of a change of a container's record; undefined: no event. */
 export function containerEvent(
   after: ContainerRecord | undefined,
   before: ContainerRecord | undefined,
@@ -32,7 +32,7 @@ export function containerEvent(
   return after.state === 'exited' ? STOPPED : undefined;
 }
 
-/** A pod is told of once it is ready: what is being made may vanish again. */
+/** Clients are notified of a pod when it is ready: one that is being created may be rolled back. */
 const SANDBOX_EVENTS: Readonly<Record<SandboxEvent['kind'], readonly number[]>> = {
   created: [],
   ready: [CREATED, STARTED],
@@ -41,8 +41,8 @@ const SANDBOX_EVENTS: Readonly<Record<SandboxEvent['kind'], readonly number[]>> 
 };
 
 interface Listener {
-  readonly waiting: cri.ContainerEventResponseInit[];
-  /** Has it look at what is waiting. */
+  readonly queue: cri.ContainerEventResponseInit[];
+  /** Makes it read its queue. */
   wake(): void;
   failure: CrispError | undefined;
 }
@@ -50,28 +50,28 @@ interface Listener {
 export class ContainerEvents {
   readonly #services: CriServices;
   readonly #listeners = new Set<Listener>();
-  readonly #forget: readonly (() => void)[];
+  readonly #unsubscribe: readonly (() => void)[];
   #closed = false;
 
   constructor(services: CriServices) {
     this.#services = services;
-    this.#forget = [
+    this.#unsubscribe = [
       services.pods.onChange((event) => this.#ofSandbox(event)),
       services.containers.onChange((after, before) => this.#ofContainer(after, before)),
     ];
   }
 
-  /** All events from now on, until the abort. Throws ResourceExhausted at a reader that is too slow. */
+  /** All events from now on, until the abort. Throws ResourceExhausted for a reader that is too slow. */
   async *listen(signal: AbortSignal): AsyncGenerator<cri.ContainerEventResponseInit> {
     if (this.#closed) throw stopping();
     let wake = () => {};
-    const listener: Listener = { waiting: [], wake: () => wake(), failure: undefined };
+    const listener: Listener = { queue: [], wake: () => wake(), failure: undefined };
     const onAbort = () => listener.wake();
     signal.addEventListener('abort', onAbort);
     this.#listeners.add(listener);
     try {
       while (!signal.aborted) {
-        const event = listener.waiting.shift();
+        const event = listener.queue.shift();
         if (event) yield event;
         else if (listener.failure) throw listener.failure;
         else
@@ -85,16 +85,16 @@ export class ContainerEvents {
     }
   }
 
-  /** Ends all streams: an open one would hold up the end of the daemon. */
+  /** Ends all streams: an open one would delay the daemon's exit. */
   close(): void {
     this.#closed = true;
-    for (const forget of this.#forget) forget();
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
     for (const listener of this.#listeners) fail(listener, stopping());
   }
 
   #ofSandbox({ kind, sandbox }: SandboxEvent): void {
     for (const type of SANDBOX_EVENTS[kind]) {
-      this.#tell(() => ({
+      this.#notify(() => ({
         containerId: sandbox.id,
         containerEventType: type,
         createdAt: now(),
@@ -108,7 +108,7 @@ export class ContainerEvents {
     const record = after ?? before;
     const type = containerEvent(after, before);
     if (!record || type === undefined) return;
-    this.#tell(() => {
+    this.#notify(() => {
       const sandbox = this.#services.pods.get(record.sandboxId);
       return {
         containerId: record.id,
@@ -120,21 +120,21 @@ export class ContainerEvents {
     });
   }
 
-  #tell(make: () => cri.ContainerEventResponseInit): void {
+  #notify(build: () => cri.ContainerEventResponseInit): void {
     if (this.#listeners.size === 0) return;
-    const event = make();
+    const event = build();
     for (const listener of this.#listeners) {
       if (listener.failure) continue;
-      listener.waiting.push(event);
-      if (listener.waiting.length > MOST_WAITING) fail(listener, tooSlow());
+      listener.queue.push(event);
+      if (listener.queue.length > MAX_QUEUED) fail(listener, tooSlow());
       else listener.wake();
     }
   }
 }
 
-/** What waits is dropped: it would only come late. */
+/** Queued events are dropped: they would arrive too late. */
 function fail(listener: Listener, failure: CrispError): void {
-  listener.waiting.length = 0;
+  listener.queue.length = 0;
   listener.failure = failure;
   listener.wake();
 }
@@ -142,11 +142,11 @@ function fail(listener: Listener, failure: CrispError): void {
 const tooSlow = (): CrispError =>
   new CrispError(
     'ResourceExhausted',
-    `${MOST_WAITING} container events wait for a client that does not read`,
+    `more than ${MAX_QUEUED} container events are queued for a client that does not read`,
     {
-      hint: 'list pods and containers anew, then listen again and read faster',
+      hint: 'list pods and containers again, then listen again and read faster',
     },
   );
 
 const stopping = (): CrispError =>
-  new CrispError('Unavailable', 'the daemon is stopping', { hint: 'listen again when it is back' });
+  new CrispError('Unavailable', 'the daemon is stopping', { hint: 'listen again when it has restarted' });

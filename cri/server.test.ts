@@ -1,4 +1,4 @@
-/** The front door on a real socket with the generated client; behind it stand-ins of the three services. */
+/** The CRI server on a real socket with the generated client, and fakes of the three services. */
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -30,7 +30,7 @@ after(() => rmSync(directory, { recursive: true }));
 const SANDBOX = newSandboxId();
 const CONTAINER = newContainerId();
 const notFound = (id: string) => new CrispError('NotFound', `container ${id}: no such container`);
-/** What a stop waits for, by the test that uses it. */
+/** What StopContainer waits for; set by a test. */
 type Wait = (op: Operation) => Promise<void>;
 
 function services(wait: Wait): CriServices {
@@ -47,7 +47,7 @@ function services(wait: Wait): CriServices {
     },
     stop: (_id: ContainerId, graceMs: number, op: Operation) => op.stage(`grace ${graceMs}`, () => wait(op)),
     remove: () => {
-      throw new TypeError('a defect');
+      throw new TypeError('a bug');
     },
     exec: async (_id, command) => ({
       stdout: Buffer.from(String(command.join('').length)),
@@ -101,24 +101,24 @@ function services(wait: Wait): CriServices {
   };
 }
 
-interface Door {
+interface TestServer {
   readonly server: CriServer;
   readonly client: CriClient;
   readonly socket: string;
-  /** Each ended call: its name and its error's code. */
+  /** Each finished call: its name and its error's code. */
   readonly ended: [string, ErrorCode | undefined][];
   readonly logged: string[];
 }
 
-let doors = 0;
+let sockets = 0;
 const noWait: Wait = async () => {};
 
 async function open(
   t: { after(act: () => Promise<void>): void },
   wait = noWait,
   more: Partial<CriServerOptions> = {},
-): Promise<Door> {
-  const socket = join(directory, `${++doors}.sock`);
+): Promise<TestServer> {
+  const socket = join(directory, `${++sockets}.sock`);
   const ended: [string, ErrorCode | undefined][] = [];
   const logged: string[] = [];
   const log: Log = {
@@ -156,7 +156,7 @@ const rejection = async (call: Promise<unknown>): Promise<RpcError> => {
   return error;
 };
 
-/** Sends bytes as they are, and gives the status that comes back. */
+/** Sends raw bytes, and returns the status of the reply. */
 async function raw(
   socket: string,
   path: string,
@@ -186,15 +186,15 @@ async function raw(
 const methods = (definition: object) => Object.entries(definition as Record<string, Method<MethodTypes>>);
 const all = [...methods(runtimeServiceDefinition), ...methods(imageServiceDefinition)];
 
-let door: Door;
+let shared: TestServer;
 const closing: (() => Promise<void>)[] = [];
 before(async () => {
-  door = await open({ after: (act) => void closing.push(act) });
+  shared = await open({ after: (act) => void closing.push(act) });
 });
 after(() => Promise.all(closing.map((act) => act())));
 
-test('the socket has the mode that was asked for', () => {
-  const found = statSync(door.socket);
+test('the socket has the requested mode', () => {
+  const found = statSync(shared.socket);
   assert.ok(found.isSocket());
   assert.equal(found.mode & 0o777, 0o660);
 });
@@ -215,7 +215,7 @@ test('while the socket is bound the mask of the process stays, and nothing is le
 });
 
 test('the calls that clients make first are answered', async () => {
-  const { client } = door;
+  const { client } = shared;
   const version = await client.Version({});
   assert.deepEqual(
     [version.version, version.runtimeName, version.runtimeVersion, version.runtimeApiVersion],
@@ -234,31 +234,31 @@ test('the calls that clients make first are answered', async () => {
   assert.equal(imageFilesystems[0]?.usedBytes?.value.toString(), '9007199254740993');
 });
 
-test('all 41 RPCs are there; those not built say so in the project’s own words', async () => {
+test('all 41 RPCs are registered; one that is not implemented has crisp’s message', async () => {
   assert.equal(all.length, 41);
   const later = ['Exec', 'Attach', 'PortForward', 'CheckpointContainer'];
   for (const [name, { path, responseStream }] of all) {
-    if (name === 'GetContainerEvents') continue; // it has no end of its own
-    const { code, details } = await raw(door.socket, path, Buffer.alloc(0), responseStream);
+    if (name === 'GetContainerEvents') continue; // it never ends by itself
+    const { code, details } = await raw(shared.socket, path, Buffer.alloc(0), responseStream);
     if (code !== status.UNIMPLEMENTED) continue;
     assert.ok(later.includes(name), name);
-    assert.match(details, new RegExp(`^${name} is not built yet`));
+    assert.match(details, new RegExp(`^${name} is not implemented`));
   }
 });
 
-test('malformed bytes are the client’s fault, and are seen by the observer', async () => {
+test('malformed bytes are INVALID_ARGUMENT, and reported to the observer', async () => {
   for (const bytes of [Buffer.from([0xff]), Buffer.from([0x0a, 0x7f, 0x01]), Buffer.alloc(64, 0xff)]) {
     for (const name of ['StopContainer', 'ImageStatus']) {
       const path = all.find(([known]) => known === name)?.[1].path ?? '';
-      const before = door.ended.length;
-      assert.equal((await raw(door.socket, path, bytes)).code, status.INVALID_ARGUMENT);
-      assert.deepEqual(door.ended.slice(before), [[name, 'InvalidArgument']]);
+      const before = shared.ended.length;
+      assert.equal((await raw(shared.socket, path, bytes)).code, status.INVALID_ARGUMENT);
+      assert.deepEqual(shared.ended.slice(before), [[name, 'InvalidArgument']]);
     }
   }
 });
 
-test('what is missing in a request is refused before the services see it', async () => {
-  const { client } = door;
+test('a request without a required field is refused before the services are called', async () => {
+  const { client } = shared;
   for (const call of [
     client.RunPodSandbox({}),
     client.CreateContainer({ podSandboxId: SANDBOX }),
@@ -271,8 +271,8 @@ test('what is missing in a request is refused before the services see it', async
   }
 });
 
-test('unknown ids: stop and remove are done already, the others are NOT_FOUND', async () => {
-  const { client } = door;
+test('unknown ids: stop and remove succeed, the others are NOT_FOUND', async () => {
+  const { client } = shared;
   for (const id of ['', 'f'.repeat(64), 'zz', '../../etc']) {
     await client.StopContainer({ containerId: id });
     await client.RemoveContainer({ containerId: id });
@@ -289,37 +289,37 @@ test('unknown ids: stop and remove are done already, the others are NOT_FOUND', 
   assert.equal((await client.ImageStatus({ image: { image: 'unknown' } })).image, null);
 });
 
-test('an empty pod id names no pod, though every id begins with it', async () => {
-  await door.client.StopPodSandbox({ podSandboxId: '' });
-  assert.equal((await rejection(door.client.PodSandboxStatus({}))).status, status.NOT_FOUND);
+test('an empty pod id matches no pod, though it is a prefix of every id', async () => {
+  await shared.client.StopPodSandbox({ podSandboxId: '' });
+  assert.equal((await rejection(shared.client.PodSandboxStatus({}))).status, status.NOT_FOUND);
 });
 
-test('a text that is no proper unicode comes back as an error, and the daemon goes on', async () => {
+test('a string that is not well-formed Unicode is an error, and the daemon keeps serving', async () => {
   for (const containerId of ['\ud83d\ude00'.repeat(5000), `x${'\ud83d\ude00'.repeat(5000)}`]) {
-    assert.equal((await rejection(door.client.ContainerStatus({ containerId }))).status, status.NOT_FOUND);
+    assert.equal((await rejection(shared.client.ContainerStatus({ containerId }))).status, status.NOT_FOUND);
   }
   const halfPair = Buffer.from([0x0a, 0x03, 0xed, 0xa0, 0x80]);
   const path = all.find(([name]) => name === 'ContainerStatus')?.[1].path ?? '';
-  assert.equal((await raw(door.socket, path, halfPair)).code, status.INVALID_ARGUMENT);
-  await door.client.Version({});
+  assert.equal((await raw(shared.socket, path, halfPair)).code, status.INVALID_ARGUMENT);
+  await shared.client.Version({});
 });
 
-test('a long text of wide letters fits into the headers', async () => {
-  const error = await rejection(door.client.ContainerStatus({ containerId: '\u4e2d'.repeat(10_000) }));
+test('a long message of wide characters fits into the headers', async () => {
+  const error = await rejection(shared.client.ContainerStatus({ containerId: '\u4e2d'.repeat(10_000) }));
   assert.equal(error.status, status.NOT_FOUND);
   assert.match(error.message, /^container \u4e2d+$/);
 });
 
-test('a defect is INTERNAL and logged as one; a registry’s silence keeps its prefix', async () => {
-  const defect = await rejection(door.client.RemoveContainer({ containerId: CONTAINER }));
-  assert.equal(defect.status, status.INTERNAL);
-  assert.ok(door.logged.includes('error defect'));
-  const pull = await rejection(door.client.PullImage({ image: { image: 'registry.example/x' } }));
+test('a bug is INTERNAL and logged as one; an unavailable registry keeps its prefix', async () => {
+  const bug = await rejection(shared.client.RemoveContainer({ containerId: CONTAINER }));
+  assert.equal(bug.status, status.INTERNAL);
+  assert.ok(shared.logged.includes('error internal error'));
+  const pull = await rejection(shared.client.PullImage({ image: { image: 'registry.example/x' } }));
   assert.deepEqual([pull.status, pull.code], [status.UNKNOWN, 'RegistryUnavailable']);
 });
 
-test('a request of 20 MiB is taken', async () => {
-  const reply = await door.client.ExecSync({ containerId: CONTAINER, cmd: ['x'.repeat(20 << 20)] });
+test('a request of 20 MiB is accepted', async () => {
+  const reply = await shared.client.ExecSync({ containerId: CONTAINER, cmd: ['x'.repeat(20 << 20)] });
   assert.equal(Buffer.from(reply.stdout).toString(), String(20 << 20));
 });
 
@@ -363,7 +363,7 @@ test('a client’s deadline aborts the operation too', async (t) => {
   await aborted.promise;
 });
 
-test('closing takes no new call and lets a running one end', async (t) => {
+test('closing accepts no new call and lets a running one end', async (t) => {
   const begun = Promise.withResolvers<void>();
   const gate = Promise.withResolvers<void>();
   const wait = async () => {
@@ -381,7 +381,7 @@ test('closing takes no new call and lets a running one end', async (t) => {
   await closed;
 });
 
-test('a call that outlasts the closing is ended with a reason', async (t) => {
+test('a call that runs longer than closeMs is cancelled with a reason', async (t) => {
   const begun = Promise.withResolvers<void>();
   const { client, server } = await open(t, (op) => {
     begun.resolve();
@@ -395,7 +395,7 @@ test('a call that outlasts the closing is ended with a reason', async (t) => {
   assert.match(error.message, /the daemon is stopping/);
 });
 
-test('a call that heeds nothing does not keep the daemon', async (t) => {
+test('a call that ignores its signal does not keep the daemon running', async (t) => {
   const begun = Promise.withResolvers<void>();
   const { client, server } = await open(t, () => {
     begun.resolve();
@@ -407,13 +407,13 @@ test('a call that heeds nothing does not keep the daemon', async (t) => {
   await call;
 });
 
-test('a client that only stays connected does not keep the daemon', async (t) => {
+test('an idle connection does not keep the daemon running', async (t) => {
   const { client, server } = await open(t, noWait, { closeMs: 60_000 });
   await client.Version({});
   await server.close();
 });
 
-test('a socket that cannot be bound is told with its path', async (t) => {
+test('the error for a socket that cannot be bound names its path', async (t) => {
   await assert.rejects(
     open(t, noWait, { socket: join(directory, 'missing/crisp.sock') }),
     (error) =>
@@ -424,6 +424,6 @@ test('a socket that cannot be bound is told with its path', async (t) => {
 });
 
 test('the image and the runtime service share the socket', async () => {
-  const reply: cri.ListImagesResponse = await door.client.ListImages({});
+  const reply: cri.ListImagesResponse = await shared.client.ListImages({});
   assert.deepEqual(reply.images, []);
 });

@@ -1,6 +1,6 @@
 /**
- * The front door: both CRI services on a unix socket. Around each RPC: an operation with its id, the client's
- * cancellation as an AbortSignal, the domain's error as a status, metrics and one line of log.
+ * Serves both CRI services on a unix socket. Each RPC gets an operation with its id, the client's
+ * cancellation as an AbortSignal, a service's error as a status, metrics and one log line.
  */
 import { chmod, mkdtemp, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -22,33 +22,33 @@ import {
 } from '#api/cri/v1/index.ts';
 import { CrispError, describeError, type ErrorCode } from '#core/errors.ts';
 import { type Log, Operation, type StageRecord } from '#core/operation.ts';
+import { encodeReply } from './batches.ts';
 import { codeOf, rpcStatus } from './errors.ts';
 import { ContainerEvents } from './events.ts';
 import { imageHandlers } from './image/index.ts';
-import { encodeReply } from './portions.ts';
 import { runtimeHandlers } from './runtime/index.ts';
 import type { CriServices } from './services.ts';
 import { type Traces, tracesOf } from './traces.ts';
 
-/** What telemetry is told. */
+/** What is reported to telemetry. */
 export interface CallObserver {
   operation(name: string, seconds: number, code: ErrorCode | undefined): void;
   stage(operation: Operation, stage: StageRecord): void;
-  /** Of each call that has ended, with the client's trace context as it came. */
+  /** Called after each call, with the client's trace context as received. */
   call?(operation: Operation, code: ErrorCode | undefined, traceparent: string | undefined): void;
 }
 
 export interface CriServerOptions {
-  /** Path of the socket; its directory exists, nothing is there. */
+  /** Path of the socket; its directory exists, the path itself does not. */
   readonly socket: string;
   readonly mode: number;
   readonly log: Log;
   readonly observer: CallObserver;
-  /** How long running calls may go on after `close`, in ms; then they are cancelled. */
+  /** How long running calls may continue after `close`, in ms; then they are cancelled. */
   readonly closeMs: number;
 }
 
-/** Requests carry environments and annotations of any size; 80 MiB is what CRI-O allows. */
+/** Requests have environment variables and annotations of any size; 80 MiB is CRI-O's limit. */
 const MAX_REQUEST = 80 << 20;
 const identity = (bytes: Buffer): Buffer => bytes;
 
@@ -85,19 +85,19 @@ export class CriServer {
     return server;
   }
 
-  /** What runs now, for `crisp status`. */
+  /** The running operations. */
   get operations(): readonly Operation[] {
     return [...this.#operations.keys()];
   }
 
-  /** Takes no new call, lets running ones end, then cancels what is left. Streams of events end at once. */
+  /** Accepts no new call, lets running ones end until `closeMs`, then cancels the rest. Streams of events end at once. */
   async close(): Promise<void> {
     this.#events.close();
     const ended = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
     await rm(this.#options.socket, { force: true }); // the server knows it by the path that it was bound at
     const timer = setTimeout(() => {
       const reason = new CrispError('Unavailable', 'the daemon is stopping', {
-        hint: 'ask again when it is back',
+        hint: 'retry when it has restarted',
       });
       for (const controller of this.#operations.values()) controller.abort(reason);
       setTimeout(() => this.#server.forceShutdown(), 1000).unref();
@@ -108,8 +108,8 @@ export class CriServer {
 
   async #bind(): Promise<void> {
     const { socket, mode } = this.#options;
-    // Between bind and chmod nobody but root may connect either: it is bound in a directory of root's alone, and moved.
-    // (A mask of the process's would also count for all that others make meanwhile.)
+    // Until the chmod only root may connect: it is bound in a directory that only root may enter, then moved.
+    // (A umask of the process would also apply to what others create meanwhile.)
     let directory: string | undefined;
     try {
       directory = await mkdtemp(`${dirname(socket)}/.`);
@@ -125,7 +125,7 @@ export class CriServer {
       this.#server.forceShutdown();
       throw new CrispError('Unavailable', `the socket ${socket} cannot be bound`, {
         cause: error,
-        hint: 'see that its directory exists and that no other daemon serves it',
+        hint: 'check that its directory exists and that no other daemon uses it',
       });
     } finally {
       if (directory !== undefined) await rm(directory, { recursive: true, force: true });
@@ -137,9 +137,9 @@ export class CriServer {
     const implementation: UntypedServiceImplementation = {};
     for (const [name, method] of Object.entries(definition)) {
       const handler = handlers[name] ?? unimplemented(name);
-      // Decoded in the call, so that malformed bytes get the table's code and are seen in log and metrics.
+      // Decoded in the call, so that malformed bytes get the table's code and appear in log and metrics.
       wire[name] = { ...method, requestDeserialize: identity };
-      // And encoded there, so that a long list leaves room for other calls.
+      // Also encoded in the call, so that a long list does not block other calls.
       if (!method.responseStream) wire[name] = { ...wire[name], responseSerialize: identity };
       implementation[name] = method.responseStream
         ? this.#stream(name, method, handler)
@@ -165,7 +165,7 @@ export class CriServer {
   #stream(name: string, method: AnyMethod, handler: AnyHandler) {
     return (call: ServerWritableStream<Buffer, object>): void => {
       const send = async (op: Operation): Promise<void> => {
-        call.sendMetadata(new Metadata()); // so that a client knows that it listens before anything happens
+        call.sendMetadata(new Metadata()); // so that a client knows that its stream is open before the first event
         for await (const message of handler(
           method.requestDeserialize(call.request),
           op,
@@ -188,7 +188,9 @@ export class CriServer {
     act: (op: Operation) => Promise<T>,
   ): Promise<T> {
     const controller = new AbortController();
-    call.on('cancelled', () => controller.abort(new CrispError('Cancelled', `${name}: the client has gone`)));
+    call.on('cancelled', () =>
+      controller.abort(new CrispError('Cancelled', `${name}: cancelled by the client`)),
+    );
     const op = new Operation(name, {
       log: this.#options.log,
       signal: controller.signal,
@@ -224,14 +226,14 @@ export class CriServer {
     else
       op.log.error(
         { ...fields, code, error: describeError(error), stack: (error as Error)?.stack },
-        'defect',
+        'internal error',
       );
   }
 }
 
 function unimplemented(name: string): AnyHandler {
   return () => {
-    throw new CrispError('Unimplemented', `${name} is not built yet`);
+    throw new CrispError('Unimplemented', `${name} is not implemented`);
   };
 }
 

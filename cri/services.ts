@@ -1,4 +1,4 @@
-/** What the RPCs are served from: the three services' public faces and the daemon's own facts. */
+/** What the RPCs use: the public interfaces of the three services, and facts about the daemon. */
 import type { ImageService } from '#image-service/index.ts';
 import type { PodSandboxes } from '#pod-sandbox/index.ts';
 import type { RuntimeService } from '#runtime-service/index.ts';
@@ -19,17 +19,17 @@ export interface HandlerFacts {
   readonly userNamespaces: boolean;
 }
 
-/** Facts of the daemon that clients ask for; fixed while it runs. */
+/** Facts about the daemon that clients request; constant while it runs. */
 export interface DaemonFacts {
   readonly version: string;
   readonly cgroupDriver: 'cgroupfs' | 'systemd';
-  /** The handlers and what they can do, the empty name of the default among them. From memory. */
+  /** The handlers and their features, including the default with an empty name. From memory. */
   readonly handlers: () => readonly HandlerFacts[];
   /** The worst first. From memory. */
   readonly troubles: () => readonly TroubleFacts[];
-  /** References of images that clients should not collect; a final `*` stands for any ending. */
+  /** References of images that clients should not collect; a final `*` matches any suffix. */
   readonly pinnedImages: readonly string[];
-  /** Shown by a verbose Status; must hold no secret. */
+  /** Returned by a verbose Status; must not contain secrets. */
   readonly config: object;
 }
 

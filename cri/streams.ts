@@ -1,9 +1,9 @@
 /**
- * The lists that come in several messages. Each is the list of one moment, so nothing is doubled; the figures of a
- * chunk are read when the chunk before it is sent. A list without items is a stream without messages.
+ * Lists sent in several messages. The list is a snapshot, so no item is sent twice; the stats of a
+ * chunk are read after the chunk before it is sent. An empty list is a stream without messages.
  */
 
-/** Items of one message: of the largest, statuses with their annotations, far below the kubelet's limit of 16 MiB. */
+/** Items of one message: even of the largest items (statuses with annotations) far below the kubelet's limit of 16 MiB. */
 const CHUNK = 64;
 
 /** One message for each chunk; `message` may drop items, and a chunk that it leaves empty is not sent. */
@@ -12,7 +12,7 @@ export async function* chunked<T, M>(
   message: (chunk: readonly T[]) => Promise<M | undefined> | M | undefined,
 ): AsyncGenerator<M> {
   for (let at = 0; at < items.length; at += CHUNK) {
-    const made = await message(items.slice(at, at + CHUNK));
-    if (made !== undefined) yield made;
+    const reply = await message(items.slice(at, at + CHUNK));
+    if (reply !== undefined) yield reply;
   }
 }

@@ -50,7 +50,7 @@ test('a failure is kept with its stages, and stays the failure of the call', asy
   );
 });
 
-test('reads, probes and what has no pod are not kept', async () => {
+test('reads, probes and operations without a pod are not kept', async () => {
   const traces = open();
   await follow(traces, 'ExecSync', { containerId: 'c1' }, {});
   await follow(traces, 'PodSandboxStatus', { podSandboxId: 'p1' }, {});
@@ -58,7 +58,7 @@ test('reads, probes and what has no pod are not kept', async () => {
   assert.deepEqual([...traces.of('p1'), ...traces.of('')], []);
 });
 
-test('no more is kept than a fixed number, the latest', async () => {
+test('only a fixed number is kept, the latest', async () => {
   const traces = open();
   await follow(traces, 'RunPodSandbox', {}, { podSandboxId: 'p1' });
   for (let n = 0; n < 600; n++)

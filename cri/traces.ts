@@ -1,6 +1,6 @@
 /**
- * The stages of the operations that lately changed a pod or its containers, for `crisp trace`. Kept in memory only, and
- * no more than a fixed number of them: the oldest go first.
+ * The stages of recent operations that changed a pod or its containers, for `crisp trace`. Kept in memory only, and
+ * a fixed number of them: the oldest are dropped first.
  */
 import type { Operation } from '#core/operation.ts';
 import { sandboxOf } from './runtime/wire/ids.ts';
@@ -8,9 +8,9 @@ import type { CriServices } from './services.ts';
 
 /** Operations kept, of all pods together. A pod's whole life is about ten. */
 const KEPT = 512;
-/** Of one operation; a pull of many layers has more and loses its last ones. */
+/** Stages kept of one operation; an operation with more loses its last ones. */
 const STAGES = 64;
-/** What is worth keeping: reads and probes would drive it out. */
+/** The operations that are kept: reads and probes would displace them. */
 const TRACED: ReadonlySet<string> = new Set([
   'RunPodSandbox',
   'CreateContainer',
@@ -20,7 +20,7 @@ const TRACED: ReadonlySet<string> = new Set([
   'StopPodSandbox',
 ]);
 
-/** One step; times are milliseconds since its operation began. */
+/** Times are milliseconds since the operation began. */
 export interface TracedStage {
   readonly name: string;
   readonly detail: string;
@@ -30,7 +30,7 @@ export interface TracedStage {
 }
 
 export interface TracedOperation {
-  /** Of the log lines too. */
+  /** Also in the log lines. */
   readonly id: string;
   readonly name: string;
   /** Empty for an operation on the pod itself. */
@@ -39,38 +39,38 @@ export interface TracedOperation {
   readonly startedAt: number;
   readonly ms: number;
   readonly failed: boolean;
-  /** In the order of their beginnings; a stage within another comes after it. */
+  /** Ordered by start; a stage within another comes after it. */
   readonly stages: readonly TracedStage[];
 }
 
-/** Names that requests and replies use for what they speak of. */
-interface Named {
+/** The ids in requests and replies. */
+interface Ids {
   readonly podSandboxId?: string;
   readonly containerId?: string;
 }
 
 export class Traces {
-  readonly #podOf: (named: Named) => string | undefined;
+  readonly #podOf: (ids: Ids) => string | undefined;
   readonly #kept: { readonly pod: string; readonly trace: TracedOperation }[] = [];
 
-  /** `podOf` gives the full id of the pod that a request speaks of, by the pod's or the container's id. */
-  constructor(podOf: (named: Named) => string | undefined) {
+  /** `podOf` returns the full id of the pod of a request, by the pod's or the container's id. */
+  constructor(podOf: (ids: Ids) => string | undefined) {
     this.#podOf = podOf;
   }
 
-  /** Runs an operation's act and keeps its stages, where it is one of those that are kept. */
+  /** Runs `act` and keeps the operation's stages if it is one of `TRACED`. */
   async follow<T extends object>(op: Operation, request: object, act: () => Promise<T>): Promise<T> {
     if (!TRACED.has(op.name)) return act();
-    const pod = this.#podOf(request); // before the act: a removal leaves nothing to look up
-    let told: Named = request;
+    const pod = this.#podOf(request); // before `act`: after a removal the id cannot be resolved
+    let ids: Ids = request;
     let failed = true;
     try {
       const reply = await act();
-      told = { ...request, ...reply };
+      ids = { ...request, ...reply };
       failed = false;
       return reply;
     } finally {
-      this.#keep(pod ?? told.podSandboxId, traced(op, told.containerId ?? '', failed));
+      this.#keep(pod ?? ids.podSandboxId, traced(op, ids.containerId ?? '', failed));
     }
   }
 
@@ -80,13 +80,13 @@ export class Traces {
   }
 
   #keep(pod: string | undefined, trace: TracedOperation): void {
-    if (!pod) return; // a pod that could not be made has no name to ask for
+    if (!pod) return; // a pod that could not be created has no id to query
     this.#kept.push({ pod, trace });
     if (this.#kept.length > KEPT) this.#kept.shift();
   }
 }
 
-/** The traces of what these services do. */
+/** The traces of the operations of these services. */
 export const tracesOf = (services: CriServices): Traces =>
   new Traces(({ podSandboxId, containerId }) => {
     if (podSandboxId) return sandboxOf(services, podSandboxId);

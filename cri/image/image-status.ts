@@ -3,7 +3,7 @@ import { CrispError } from '#core/errors.ts';
 import type { CriServices } from '../services.ts';
 import { wireImage } from './wire/image.ts';
 
-/** ImageStatus: an image that is not there is OK without an image (contract, section 7). */
+/** ImageStatus: for an unknown image OK without an image (contract, section 7). */
 export const imageStatus =
   ({ images, facts }: CriServices) =>
   async ({ image: spec, verbose }: cri.ImageStatusRequest): Promise<cri.ImageStatusResponseInit> => {

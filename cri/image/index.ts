@@ -10,7 +10,7 @@ import { streamImages } from './stream-images.ts';
 
 type Handlers = Partial<ImageServiceHandlers<Operation>>;
 
-/** The RPCs of ImageService that are built; the server answers UNIMPLEMENTED for the others. */
+/** The implemented RPCs of ImageService; the server returns UNIMPLEMENTED for the others. */
 export const imageHandlers = (services: CriServices): Record<string, never> & Handlers =>
   ({
     ListImages: listImages(services),

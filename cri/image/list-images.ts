@@ -3,7 +3,7 @@ import type { Image } from '#image-service/index.ts';
 import type { CriServices } from '../services.ts';
 import { wireImage } from './wire/image.ts';
 
-/** All images, or the one that the filter names by any of its names. */
+/** All images, or the one that the filter selects by any of its names. */
 export function filteredImages({ images }: CriServices, filter: cri.ImageFilter | null): readonly Image[] {
   const name = filter?.image?.image ?? '';
   if (name === '') return images.list();

@@ -3,7 +3,7 @@ import { CrispError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { CriServices } from '../services.ts';
 
-/** PullImage: always asks the registry, with the credentials given; answers the image's id. */
+/** PullImage: always queries the registry, with the given credentials; returns the image's id. */
 export const pullImage =
   ({ images }: CriServices) =>
   async ({ image, auth }: cri.PullImageRequest, op: Operation): Promise<cri.PullImageResponseInit> => {

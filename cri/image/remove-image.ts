@@ -3,7 +3,7 @@ import { CrispError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { CriServices } from '../services.ts';
 
-/** RemoveImage: by any name, all names go; one that is not there is removed already. */
+/** RemoveImage: any name removes the image with all its names; an unknown one counts as removed. */
 export const removeImage =
   ({ images }: CriServices) =>
   async ({ image }: cri.RemoveImageRequest, op: Operation): Promise<cri.RemoveImageResponseInit> => {

@@ -4,7 +4,7 @@ import { chunked } from '../streams.ts';
 import { filteredImages } from './list-images.ts';
 import { wireImage } from './wire/image.ts';
 
-/** StreamImages: what ListImages gives, in several messages. */
+/** StreamImages: the reply of ListImages in several messages. */
 export const streamImages =
   (services: CriServices) =>
   ({ filter }: cri.StreamImagesRequest): AsyncIterable<cri.StreamImagesResponseInit> =>

@@ -1,4 +1,4 @@
-/** Metrics that only a container has: its limits, its processes, its writable layer. */
+/** Metrics of containers only: limits, processes, writable layer. */
 import { gauge, labelled, type Metric, type Sample } from './metric.ts';
 
 type Container = NonNullable<Sample['container']>;
@@ -10,7 +10,7 @@ type Resources = Container['record']['resources'];
 const spec = (find: (resources: Resources) => bigint | undefined) =>
   own(({ record }) => find(record.resources));
 
-/** The kernel's own where nothing is set. */
+/** The kernel's defaults. */
 const PERIOD = 100_000n;
 const SHARES = 1024n;
 const atLeastZero = (value: bigint): bigint => (value > 0n ? value : 0n);
@@ -28,7 +28,7 @@ export const specMetrics: readonly Metric[] = [
   ),
   gauge(
     'container_spec_cpu_shares',
-    'Weight among groups that want the CPU.',
+    'Relative weight of CPU time (cpu.shares).',
     spec(({ cpuShares }) => cpuShares || SHARES),
   ),
   gauge(
@@ -43,7 +43,7 @@ export const specMetrics: readonly Metric[] = [
   ),
   gauge(
     'container_spec_memory_reservation_limit_bytes',
-    'Memory that is kept for the container (memory.low); 0 is none.',
+    'Memory reserved for the container (memory.low); 0 is none.',
     spec(({ unified }) => {
       const low = unified['memory.low'] ?? '0';
       return /^\d{1,18}$/.test(low) ? BigInt(low) : 0n;
@@ -51,34 +51,34 @@ export const specMetrics: readonly Metric[] = [
   ),
   gauge(
     'container_start_time_seconds',
-    'When it was started, in seconds since the epoch.',
+    'Start time, in seconds since the epoch.',
     own(({ record }) => (record.startedAt ?? record.createdAt) / 1_000_000_000n),
   ),
   gauge(
     'container_last_seen',
-    'When it was last seen, in seconds since the epoch.',
+    'Time of this sample, in seconds since the epoch.',
     own((_container, { now }) => now),
   ),
 ];
 
-const figures = (find: (figures: NonNullable<Container['processes']>) => number) =>
+const stats = (find: (stats: NonNullable<Container['processes']>) => number) =>
   own(({ processes }) => BigInt(processes ? find(processes) : 0));
 
 export const processMetrics: readonly Metric[] = [
   gauge(
     'container_processes',
     'Processes in the container.',
-    figures(({ processes }) => processes),
+    stats(({ processes }) => processes),
   ),
   gauge(
     'container_file_descriptors',
-    'Open descriptors of its processes.',
-    figures(({ descriptors }) => descriptors),
+    'Open file descriptors of its processes.',
+    stats(({ descriptors }) => descriptors),
   ),
   gauge(
     'container_sockets',
     'Open sockets of its processes.',
-    figures(({ sockets }) => sockets),
+    stats(({ sockets }) => sockets),
   ),
   gauge(
     'container_threads',
@@ -93,7 +93,7 @@ export const processMetrics: readonly Metric[] = [
   labelled(
     'gauge',
     'container_ulimits_soft',
-    'Soft limits of its first process: of open files.',
+    'Soft limits of its init process: open files.',
     ['ulimit'],
     ({ container }) =>
       container?.maxOpenFiles === undefined
@@ -109,14 +109,14 @@ export const storageMetrics: readonly Metric[] = [
   labelled(
     'gauge',
     'container_fs_usage_bytes',
-    'What the container has written on top of its image.',
+    'Size of the writable layer of the container.',
     ['device'],
     ofStorage(({ layer }) => layer?.bytes ?? 0n),
   ),
   labelled(
     'gauge',
     'container_fs_limit_bytes',
-    'Size of the file system that holds it.',
+    'Size of the file system of the writable layer.',
     ['device'],
     ofStorage(({ storage }) => storage.bytes),
   ),

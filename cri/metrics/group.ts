@@ -1,4 +1,4 @@
-/** Metrics of a cgroup: of a container's, and of the pod's with an empty container label. */
+/** Metrics of a cgroup: of a container, or of a pod with an empty container label. */
 import type { PressurePair } from '#pod-sandbox/index.ts';
 import { counter, gauge, labelled, type Metric, type Sample } from './metric.ts';
 
@@ -7,9 +7,9 @@ const seconds = (nanoseconds: bigint | undefined): bigint | undefined =>
 
 type Cpu = NonNullable<NonNullable<Sample['group']>['cpu']>;
 type Memory = NonNullable<NonNullable<Sample['group']>['memory']>;
-const cpu = (find: (figures: Cpu) => bigint | undefined) => (sample: Sample) =>
+const cpu = (find: (stats: Cpu) => bigint | undefined) => (sample: Sample) =>
   sample.group?.cpu && find(sample.group.cpu);
-const memory = (find: (figures: Memory) => bigint | undefined) => (sample: Sample) =>
+const memory = (find: (stats: Memory) => bigint | undefined) => (sample: Sample) =>
   sample.group?.memory && find(sample.group.memory);
 
 export const cpuMetrics: readonly Metric[] = [
@@ -30,7 +30,7 @@ export const cpuMetrics: readonly Metric[] = [
   ),
   counter(
     'container_cpu_cfs_periods_total',
-    'Periods of the CPU quota that have passed.',
+    'Elapsed periods of the CPU quota.',
     cpu(({ periods }) => periods ?? 0n),
   ),
   counter(
@@ -78,23 +78,23 @@ export const memoryMetrics: readonly Metric[] = [
   ),
   gauge(
     'container_memory_kernel_usage',
-    'Memory of the kernel on behalf of the group, in bytes.',
+    'Kernel memory of the cgroup, in bytes.',
     memory(({ kernel }) => kernel ?? 0n),
   ),
   gauge(
     'container_memory_max_usage_bytes',
-    'The most memory that was ever in use; 0 where the kernel does not tell.',
+    'Maximum memory usage; 0 where the kernel does not report it.',
     memory(({ peak }) => peak ?? 0n),
   ),
   counter(
     'container_memory_failcnt',
-    'How often the memory limit was met.',
+    'How often the memory limit was hit.',
     memory(({ failures }) => failures ?? 0n),
   ),
   labelled(
     'counter',
     'container_memory_failures_total',
-    'Page faults; those of the major kind waited for a disk.',
+    'Page faults; major ones waited for a disk.',
     ['failure_type', 'scope'],
     ({ group }) =>
       group?.memory
@@ -104,15 +104,15 @@ export const memoryMetrics: readonly Metric[] = [
           ]
         : [],
   ),
-  counter('container_oom_events_total', 'Processes that the OOM killer has ended.', ({ group }) =>
+  counter('container_oom_events_total', 'Processes killed by the OOM killer.', ({ group }) =>
     group ? (group.oomKills ?? 0n) : undefined,
   ),
 ];
 
-const WORDS = { cpu: 'CPU time', memory: 'memory', io: 'disks' } as const;
+const RESOURCES = { cpu: 'CPU time', memory: 'memory', io: 'disks' } as const;
 
-/** Microseconds of the kernel become seconds. */
-const stalled = (kind: keyof typeof WORDS, of: (pair: PressurePair) => bigint) => (sample: Sample) => {
+/** Converts the kernel's microseconds to seconds. */
+const stalled = (kind: keyof typeof RESOURCES, of: (pair: PressurePair) => bigint) => (sample: Sample) => {
   const pair = sample.group?.pressure[kind];
   return pair && of(pair) / 1_000_000n;
 };
@@ -120,12 +120,12 @@ const stalled = (kind: keyof typeof WORDS, of: (pair: PressurePair) => bigint) =
 export const pressureMetrics: readonly Metric[] = (['cpu', 'memory', 'io'] as const).flatMap((kind) => [
   counter(
     `container_pressure_${kind}_stalled_seconds_total`,
-    `Time in which no task went on for want of ${WORDS[kind]}, in seconds.`,
+    `Time in which all tasks were stalled waiting for ${RESOURCES[kind]}, in seconds.`,
     stalled(kind, ({ full }) => full.total),
   ),
   counter(
     `container_pressure_${kind}_waiting_seconds_total`,
-    `Time in which at least one task waited for ${WORDS[kind]}, in seconds.`,
+    `Time in which at least one task waited for ${RESOURCES[kind]}, in seconds.`,
     stalled(kind, ({ some }) => some.total),
   ),
 ]);
@@ -148,7 +148,7 @@ export const hugePageMetrics: readonly Metric[] = [
   labelled(
     'gauge',
     'container_hugetlb_max_usage_bytes',
-    'The most huge pages that were ever in use, in bytes; absent with cgroups of version 2, which does not keep it.',
+    'Maximum usage of huge pages, in bytes; absent with cgroup v2, which does not record it.',
     ['pagesize'],
     perPageSize(({ peak }) => peak),
   ),

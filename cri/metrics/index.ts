@@ -43,7 +43,7 @@ export const metricDescriptors: readonly cri.MetricDescriptorInit[] = METRICS.ma
   labelKeys: [...BASE_KEYS, ...keys],
 }));
 
-/** The values of a sample; `base` belongs to `BASE_KEYS`. */
+/** The values of a sample; `base` has the values of `BASE_KEYS`. */
 export function metricsOf(sample: Sample, base: readonly string[]): cri.MetricInit[] {
   const timestamp = fromBigInt(sample.group?.at ?? sample.now * 1_000_000_000n);
   return METRICS.flatMap(({ name, type, of }) =>

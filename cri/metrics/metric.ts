@@ -1,19 +1,19 @@
-/** What a metric is: its descriptor, and how its values are found in a sample. Names and labels are cAdvisor's. */
+/** A metric: its descriptor, and how its values are read from a sample. Names and labels are cAdvisor's. */
 import { cri } from '#api/cri/v1/index.ts';
 import type { CgroupStats, LinkStats } from '#pod-sandbox/index.ts';
 import type { ContainerUsage, StorageUsage } from '#runtime-service/index.ts';
 
-/** The figures of one container, or of a pod as a whole; what does not apply is undefined. */
+/** The stats of one container, or of a whole pod; what does not apply is undefined. */
 export interface Sample {
   readonly group: CgroupStats | undefined;
   readonly container: (ContainerUsage & { readonly storage: StorageUsage }) | undefined;
-  /** Of a pod: its links. */
+  /** Network interfaces of a pod. */
   readonly links: readonly LinkStats[];
   /** Seconds since the epoch. */
   readonly now: bigint;
 }
 
-/** A value with what its own labels say. CRI's values are whole numbers: seconds are cut off. */
+/** A value with its labels. CRI's values are integers: seconds are truncated. */
 export interface Value {
   readonly labels: readonly string[];
   readonly value: bigint;
@@ -23,12 +23,12 @@ export interface Metric {
   readonly name: string;
   readonly help: string;
   readonly type: number;
-  /** Keys after those that every metric has. */
+  /** Label keys after those that every metric has. */
   readonly keys: readonly string[];
   readonly of: (sample: Sample) => readonly Value[];
 }
 
-/** What every metric is labelled with, as the kubelet's own endpoint does. */
+/** Labels of every metric, as on the kubelet's own endpoint. */
 export const BASE_KEYS = ['container', 'id', 'image', 'name', 'namespace', 'pod'] as const;
 
 const { COUNTER, GAUGE } = cri.MetricType;
@@ -56,7 +56,7 @@ export const gauge = (name: string, help: string, find: Single): Metric => ({
   of: single(find),
 });
 
-/** Several values, told apart by more labels. */
+/** Several values, distinguished by more labels. */
 export const labelled = (
   type: 'counter' | 'gauge',
   name: string,

@@ -5,7 +5,7 @@ import type { CriServices } from '../services.ts';
 
 const MAX_SECONDS = 2_000_000n;
 
-/** CheckpointContainer: an archive of a running container, which runs on. */
+/** CheckpointContainer: an archive of a running container, which keeps running. */
 export const checkpointContainer =
   ({ containers }: CriServices) =>
   async (

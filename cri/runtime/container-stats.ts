@@ -1,11 +1,11 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { ContainerRecord } from '#runtime-service/index.ts';
-import { mapInPortions } from '../portions.ts';
+import { mapInBatches } from '../batches.ts';
 import type { CriServices } from '../services.ts';
 import { selectedContainers } from './list-containers.ts';
 import { wireContainerStats } from './wire/stats.ts';
 
-/** ContainerStats: of one that does not run only what it has written is told. */
+/** ContainerStats: of a container that is not running only the writable layer is reported. */
 export const containerStats =
   ({ containers }: CriServices) =>
   async ({ containerId }: cri.ContainerStatsRequest): Promise<cri.ContainerStatsResponseInit> => {
@@ -19,13 +19,13 @@ export const runningContainers = (
   filter: cri.ContainerStatsFilter | null,
 ): ContainerRecord[] => selectedContainers(services, filter).filter(({ state }) => state === 'running');
 
-/** Their figures; one that has ended meanwhile is left out. */
+/** Their stats; containers that have exited meanwhile are left out. */
 export async function statsOfRunning(
   { containers }: CriServices,
   records: readonly ContainerRecord[],
 ): Promise<(cri.ContainerStatsInit & { readonly sandboxId: string })[]> {
   const usages = await containers.stats(records, 'stats');
-  return mapInPortions(
+  return mapInBatches(
     usages.filter(({ group }) => group !== undefined),
     (usage) => ({
       ...wireContainerStats(usage, containers.storage),

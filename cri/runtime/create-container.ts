@@ -4,7 +4,7 @@ import type { CriServices } from '../services.ts';
 import { containerConfig } from './wire/container-config.ts';
 import { knownSandbox } from './wire/ids.ts';
 
-/** CreateContainer: no process yet. The pod's own config comes along and is not needed: crisp keeps its own copy. */
+/** CreateContainer: no process yet. The pod's config in the request is not used: crisp keeps its own copy. */
 export const createContainer =
   (services: CriServices) =>
   async (

@@ -15,7 +15,7 @@ export const execSync =
     const seconds = toBigInt(timeout);
     if (seconds < 0n) {
       throw new CrispError('InvalidArgument', `ExecSync: timeout ${seconds} is negative`, {
-        hint: 'use 0 for none',
+        hint: 'use 0 for no timeout',
       });
     }
     const { id } = containers.resolve(containerId);

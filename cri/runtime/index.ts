@@ -41,7 +41,7 @@ import { version } from './version.ts';
 
 type Handlers = Partial<RuntimeServiceHandlers<Operation>>;
 
-/** The RPCs of RuntimeService that are built; the server answers UNIMPLEMENTED for the others. */
+/** The implemented RPCs of RuntimeService; the server returns UNIMPLEMENTED for the others. */
 export const runtimeHandlers = (
   services: CriServices,
   traces: Traces,

@@ -5,7 +5,7 @@ import { stateNumber, wireContainer } from './wire/container.ts';
 import { hasLabels } from './wire/filters.ts';
 import { sandboxOf } from './wire/ids.ts';
 
-/** The part that the filters of lists and of figures have in common. An unknown id of container or sandbox matches none. */
+/** The common part of the filters of lists and stats. An unknown id of container or sandbox matches none. */
 export function selectedContainers(
   services: CriServices,
   filter: Pick<cri.ContainerFilter, 'id' | 'podSandboxId' | 'labelSelector'> | null,

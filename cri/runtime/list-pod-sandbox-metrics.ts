@@ -2,19 +2,19 @@ import type { cri } from '#api/cri/v1/index.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { SandboxUsage } from '#pod-sandbox/index.ts';
 import type { ContainerUsage, StorageUsage } from '#runtime-service/index.ts';
+import { mapInBatches } from '../batches.ts';
 import { metricsOf } from '../metrics/index.ts';
-import { mapInPortions } from '../portions.ts';
 import type { CriServices } from '../services.ts';
 import { runningContainers } from './container-stats.ts';
 import { readyPods } from './pod-sandbox-stats.ts';
 
-/** ListPodSandboxMetrics: the values of ListMetricDescriptors' names for all ready pods, in one pass. */
+/** ListPodSandboxMetrics: the values of the metrics of ListMetricDescriptors for all ready pods, in one pass. */
 export const listPodSandboxMetrics =
   (services: CriServices) => async (): Promise<cri.ListPodSandboxMetricsResponseInit> => ({
     podMetrics: await metricsOfPods(services, readyPods(services, null)),
   });
 
-/** In the order of the ids; pods that are gone meanwhile are left out. */
+/** In the order of the ids; pods that were removed meanwhile are left out. */
 export async function metricsOfPods(
   services: CriServices,
   ids: readonly SandboxId[],
@@ -27,7 +27,7 @@ export async function metricsOfPods(
     services.containers.storageUsage(),
   ]);
   const byPod = Map.groupBy(containers, ({ record }) => record.sandboxId);
-  return mapInPortions(pods, (pod) => ({
+  return mapInBatches(pods, (pod) => ({
     podSandboxId: pod.sandbox.id,
     metrics: podMetrics(pod),
     containerMetrics: (byPod.get(pod.sandbox.id) ?? [])

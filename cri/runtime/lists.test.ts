@@ -1,4 +1,4 @@
-/** ListContainers and ListPodSandbox: filters from the wire against stand-ins of the services. */
+/** ListContainers and ListPodSandbox: decoded filters against fakes of the services. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { cri } from '#api/cri/v1/index.ts';
@@ -93,12 +93,12 @@ test('pods: no filter, an empty one, and one for each field', async () => {
   assert.deepEqual(await podsOf({}), ['a1', 'a2']);
   assert.deepEqual(await podsOf({ id: id('a2') }), ['a2']);
   assert.deepEqual(await podsOf({ id: 'a2' }), ['a2'], 'a short id');
-  assert.deepEqual(await podsOf({ state: {} }), ['a1'], 'READY is zero: the message counts');
+  assert.deepEqual(await podsOf({ state: {} }), ['a1'], 'READY is zero: presence of the message counts');
   assert.deepEqual(await podsOf({ state: { state: cri.PodSandboxState.SANDBOX_NOTREADY } }), ['a2']);
   assert.deepEqual(await podsOf({ labelSelector: { app: 'web' } }), ['a1']);
 });
 
-test('pods: fields are joined by and; what is unknown or ambiguous is an empty list', async () => {
+test('pods: all fields must match; an unknown or ambiguous id gives an empty list', async () => {
   assert.deepEqual(await podsOf({ id: 'a1', labelSelector: { app: 'db' } }), []);
   assert.deepEqual(await podsOf({ id: 'a1', state: { state: 1 } }), []);
   assert.deepEqual(await podsOf({ id: 'a' }), []);
@@ -112,12 +112,16 @@ test('containers: no filter, an empty one, and one for each field', async () => 
   assert.deepEqual(await containersOf({ id: 'd' }), ['d1'], 'a short id');
   assert.deepEqual(await containersOf({ podSandboxId: id('a1') }), ['c1', 'c2']);
   assert.deepEqual(await containersOf({ podSandboxId: 'a2' }), ['d1']);
-  assert.deepEqual(await containersOf({ state: {} }), ['d1'], 'CREATED is zero: the message counts');
+  assert.deepEqual(
+    await containersOf({ state: {} }),
+    ['d1'],
+    'CREATED is zero: presence of the message counts',
+  );
   assert.deepEqual(await containersOf({ state: { state: cri.ContainerState.CONTAINER_EXITED } }), ['c2']);
   assert.deepEqual(await containersOf({ labelSelector: { app: 'web' } }), ['c1', 'c2']);
 });
 
-test('containers: fields are joined by and; what is unknown or ambiguous is an empty list', async () => {
+test('containers: all fields must match; an unknown or ambiguous id gives an empty list', async () => {
   assert.deepEqual(await containersOf({ podSandboxId: 'a1', labelSelector: { tier: 'x' } }), ['c2']);
   assert.deepEqual(await containersOf({ id: 'd1', podSandboxId: 'a1' }), []);
   assert.deepEqual(await containersOf({ id: 'c' }), []);

@@ -1,6 +1,6 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { SandboxId } from '#core/ids.ts';
-import { mapInPortions } from '../portions.ts';
+import { mapInBatches } from '../batches.ts';
 import type { CriServices } from '../services.ts';
 import { runningContainers, statsOfRunning } from './container-stats.ts';
 import { hasLabels } from './wire/filters.ts';
@@ -29,7 +29,7 @@ export function readyPods(services: CriServices, filter: cri.PodSandboxStatsFilt
     .map((sandbox) => sandbox.id);
 }
 
-/** In the order of the ids; pods that are gone meanwhile are left out. */
+/** In the order of the ids; pods that were removed meanwhile are left out. */
 export async function statsOfPods(
   services: CriServices,
   ids: readonly SandboxId[],
@@ -41,7 +41,7 @@ export async function statsOfPods(
     statsOfRunning(services, records),
   ]);
   const byPod = Map.groupBy(containers, ({ sandboxId }) => sandboxId);
-  return mapInPortions(pods, (pod) => wireSandboxStats(pod, byPod.get(pod.sandbox.id) ?? []));
+  return mapInBatches(pods, (pod) => wireSandboxStats(pod, byPod.get(pod.sandbox.id) ?? []));
 }
 
 /** ListPodSandboxStats: of all ready pods in one pass. */

@@ -7,7 +7,7 @@ import { knownSandbox } from './wire/ids.ts';
 import { containersStatuses, now } from './wire/pod-status.ts';
 import { wireSandboxStatus } from './wire/sandbox.ts';
 
-/** PodSandboxStatus: also of one that has ended; with all its containers, as evented PLEG wants it. */
+/** PodSandboxStatus: also of a stopped pod; with all its containers, as evented PLEG requires. */
 export const podSandboxStatus =
   (services: CriServices, traces: Traces) =>
   async ({
@@ -36,7 +36,7 @@ const verboseInfo = (sandbox: Sandbox): string =>
     ...readable(sandbox.limits),
   });
 
-/** JSON knows no bigint; the numbers of limits are far below 2^53, but for the largest memory limits. */
+/** JSON has no bigint; limits are far below 2^53, except the largest memory limits. */
 const readable = (limits: Sandbox['limits']): object =>
   JSON.parse(
     JSON.stringify(limits, (_key, item: unknown) => (typeof item === 'bigint' ? Number(item) : item)),

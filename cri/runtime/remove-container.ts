@@ -2,7 +2,7 @@ import type { cri } from '#api/cri/v1/index.ts';
 import type { Operation } from '#core/operation.ts';
 import type { CriServices } from '../services.ts';
 
-/** RemoveContainer: an unknown id is removed already; a running one is killed. */
+/** RemoveContainer: an unknown id counts as removed; a running one is killed. */
 export const removeContainer =
   ({ containers }: CriServices) =>
   async (

@@ -3,7 +3,7 @@ import type { Operation } from '#core/operation.ts';
 import type { CriServices } from '../services.ts';
 import { sandboxOf } from './wire/ids.ts';
 
-/** RemovePodSandbox: an unknown id is removed already. */
+/** RemovePodSandbox: an unknown id counts as removed. */
 export const removePodSandbox =
   (services: CriServices) =>
   async (

@@ -1,7 +1,7 @@
 import { cri } from '#api/cri/v1/index.ts';
 import type { CriServices } from '../services.ts';
 
-/** RuntimeConfig: the cgroup driver; the kubelet takes it over its own setting. */
+/** RuntimeConfig: the cgroup driver; in the kubelet it overrides its own setting. */
 export const runtimeConfig =
   ({ facts }: CriServices) =>
   async (): Promise<cri.RuntimeConfigResponseInit> => ({

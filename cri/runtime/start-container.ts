@@ -2,7 +2,7 @@ import type { cri } from '#api/cri/v1/index.ts';
 import type { Operation } from '#core/operation.ts';
 import type { CriServices } from '../services.ts';
 
-/** StartContainer: returns when the user's program has been executed. */
+/** StartContainer: returns after the exec of the user's program. */
 export const startContainer =
   ({ containers }: CriServices) =>
   async (

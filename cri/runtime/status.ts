@@ -1,7 +1,7 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { CriServices, TroubleFacts } from '../services.ts';
 
-/** The most that a reply shows; how many there are it says in any case. */
+/** A reply shows at most this many; it always gives the total. */
 const MAX_LEAKS = 100;
 
 /** What could not be undone of pods and containers that are gone, the oldest first. */

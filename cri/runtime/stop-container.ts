@@ -4,7 +4,7 @@ import type { CriServices } from '../services.ts';
 
 const MAX_SECONDS = 2_000_000n;
 
-/** StopContainer: an unknown id is stopped already. A negative timeout means none. */
+/** StopContainer: an unknown id counts as stopped. A negative timeout means 0. */
 export const stopContainer =
   ({ containers }: CriServices) =>
   async (

@@ -3,7 +3,7 @@ import type { Operation } from '#core/operation.ts';
 import type { CriServices } from '../services.ts';
 import { sandboxOf } from './wire/ids.ts';
 
-/** StopPodSandbox: an unknown id is stopped already; the kubelet asks many times. */
+/** StopPodSandbox: an unknown id counts as stopped; the kubelet calls it many times. */
 export const stopPodSandbox =
   (services: CriServices) =>
   async (

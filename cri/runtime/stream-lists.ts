@@ -1,4 +1,4 @@
-/** The lists of RuntimeService as streams: the same items as the unary calls give. */
+/** The lists of RuntimeService as streams: the same items as in the unary calls. */
 import type { cri } from '#api/cri/v1/index.ts';
 import type { CriServices } from '../services.ts';
 import { chunked } from '../streams.ts';

@@ -4,7 +4,7 @@ import type { Operation } from '#core/operation.ts';
 import type { CriServices } from '../services.ts';
 import { linuxResources } from './wire/resources.ts';
 
-/** UpdateContainerResources: all of it or nothing; ContainerStatus then shows what is in force. */
+/** UpdateContainerResources: all of it or nothing; ContainerStatus then reports the effective values. */
 export const updateContainerResources =
   ({ containers }: CriServices) =>
   async (
@@ -14,7 +14,7 @@ export const updateContainerResources =
     const { id } = containers.resolve(containerId);
     if (!linux) {
       throw new CrispError('InvalidArgument', 'UpdateContainerResources: linux is missing', {
-        hint: 'give the limits in linux',
+        hint: 'set the limits in linux',
       });
     }
     await containers.updateResources(id, linuxResources(linux), op);

@@ -1,10 +1,10 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import type { CriServices } from '../services.ts';
 
-/** Of the kubelet's own interface, and compared for equality by it. */
+/** Version of the kubelet's runtime API; the kubelet compares it for equality. */
 const KUBE_API_VERSION = '0.1.0';
 
-/** Version: `runtime_name` becomes the `crisp://` of container ids in pod statuses. */
+/** Version: `runtime_name` becomes the prefix `crisp://` of container ids in pod statuses. */
 export const version =
   ({ facts }: CriServices) =>
   async (): Promise<cri.VersionResponseInit> => ({

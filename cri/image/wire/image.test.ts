@@ -35,7 +35,7 @@ const image: Image = {
   },
 };
 
-test('an image is pinned by any of its full names, or by how they begin', () => {
+test('an image is pinned by any of its full names, or by a prefix of them', () => {
   const pinnedBy = (...references: string[]) => wireImage(image, references).pinned;
   assert.equal(pinnedBy(), false);
   assert.equal(pinnedBy('registry.example/base/pause:3.9'), true);

@@ -1,7 +1,7 @@
 import { type cri, fromBigInt } from '#api/cri/v1/index.ts';
 import type { Image } from '#image-service/index.ts';
 
-/** Whether a reference of the configuration names the image: in full, or with a final `*` for any ending. */
+/** Whether a configured reference matches the image: in full, or by prefix with a final `*`. */
 const isPinned = (image: Image, references: readonly string[]): boolean =>
   references.some((reference) =>
     [image.id, ...image.repoTags, ...image.repoDigests].some((name) =>
@@ -9,7 +9,7 @@ const isPinned = (image: Image, references: readonly string[]): boolean =>
     ),
   );
 
-/** An image as CRI shows it. */
+/** An image as a CRI message. */
 export const wireImage = (image: Image, pinned: readonly string[]): cri.ImageInit => ({
   id: image.id,
   repoTags: image.repoTags,

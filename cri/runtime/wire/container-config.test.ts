@@ -1,4 +1,4 @@
-/** Requests as they arrive: encoded and decoded, so that unset fields are what the wire makes of them. */
+/** Requests as they arrive: encoded and decoded, so that unset fields have their decoded values. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { cri, fromBigInt } from '#api/cri/v1/index.ts';
@@ -15,7 +15,7 @@ const security = (securityContext: cri.LinuxContainerSecurityContextInit) =>
 const refused = (act: () => unknown, text: RegExp) =>
   assert.throws(act, (error) => hasCode(error, 'InvalidArgument') && text.test(error.message));
 
-test('a config needs metadata; without a linux block the defaults hold', () => {
+test('a config needs metadata; without a linux block the defaults apply', () => {
   refused(() => containerConfig(null), /metadata is missing/);
   refused(() => containerConfig(received({})), /metadata is missing/);
   const bare = of({});
@@ -30,7 +30,7 @@ test('a config needs metadata; without a linux block the defaults hold', () => {
   assert.deepEqual([image, userSpecifiedImage], ['sha256:1', 'web:1']);
 });
 
-test('CDI devices are handed on by name', () => {
+test('CDI devices are passed on by name', () => {
   assert.deepEqual(of({ CDIDevices: [{ name: 'a.example/b=c' }] }).cdiDevices, ['a.example/b=c']);
 });
 
@@ -53,7 +53,7 @@ test('values of variables are bytes that must be UTF-8; a secret is not shown', 
   );
 });
 
-test('hostile keys of labels, annotations and unified are only keys', () => {
+test('keys of Object.prototype in labels, annotations and unified are ordinary keys', () => {
   const hostile: Record<string, string> = Object.create(null);
   for (const key of ['__proto__', 'constructor', 'hasOwnProperty', '']) hostile[key] = `value of ${key}`;
   const config = of({ labels: hostile, annotations: hostile, linux: { resources: { unified: hostile } } });
@@ -97,7 +97,7 @@ test('mounts keep all that the status must echo', () => {
   refused(() => of({ mounts: [{ propagation: 5 }] }), /mounts\.propagation: 5/);
 });
 
-test('user 0 and no user are told apart, and 64 bits are kept', () => {
+test('user 0 and no user are distinct, and 64 bits are kept', () => {
   const bare = security({});
   assert.deepEqual([bare.runAsUser, bare.runAsGroup], [undefined, undefined]);
   const full = security({
@@ -112,7 +112,7 @@ test('user 0 and no user are told apart, and 64 bits are kept', () => {
   assert.deepEqual([resources.memoryLimitBytes, resources.cpuQuota], [2n ** 53n + 1n, -1n]);
 });
 
-test('seccomp: no message is unconfined, an empty one RuntimeDefault, the former text still read', () => {
+test('seccomp: no message is unconfined, an empty one RuntimeDefault, the deprecated string is still read', () => {
   assert.equal(security({}).seccomp, undefined);
   assert.deepEqual(security({ seccomp: {} }).seccomp, { type: 'RuntimeDefault', localhostRef: '' });
   const local = { profileType: 2, localhostRef: '/var/lib/kubelet/seccomp/a.json' };
@@ -120,16 +120,16 @@ test('seccomp: no message is unconfined, an empty one RuntimeDefault, the former
     type: 'Localhost',
     localhostRef: local.localhostRef,
   });
-  const former = (seccompProfilePath: string) => security({ seccompProfilePath }).seccomp;
-  assert.deepEqual(former('unconfined'), { type: 'Unconfined', localhostRef: '' });
-  assert.deepEqual(former('runtime/default'), { type: 'RuntimeDefault', localhostRef: '' });
-  assert.deepEqual(former('localhost//a.json'), { type: 'Localhost', localhostRef: '/a.json' });
+  const deprecated = (seccompProfilePath: string) => security({ seccompProfilePath }).seccomp;
+  assert.deepEqual(deprecated('unconfined'), { type: 'Unconfined', localhostRef: '' });
+  assert.deepEqual(deprecated('runtime/default'), { type: 'RuntimeDefault', localhostRef: '' });
+  assert.deepEqual(deprecated('localhost//a.json'), { type: 'Localhost', localhostRef: '/a.json' });
   const both = security({ seccomp: { profileType: 1 }, seccompProfilePath: 'runtime/default' });
-  assert.equal(both.seccomp?.type, 'Unconfined', 'the message wins');
+  assert.equal(both.seccomp?.type, 'Unconfined', 'the message takes precedence');
   refused(() => security({ seccomp: { profileType: 3 } }), /seccomp: 3/);
 });
 
-test('AppArmor names come with and without their prefix', () => {
+test('AppArmor names are read with and without their prefix', () => {
   const local = (localhostRef: string) =>
     security({ apparmor: { profileType: 2, localhostRef } }).apparmor?.localhostRef;
   assert.equal(local('localhost/k8s'), 'k8s');

@@ -1,4 +1,4 @@
-/** ContainerConfig of the wire → the runtime service's own type. */
+/** CRI ContainerConfig → the runtime service's type. */
 import { cri, toBigInt } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
 import type { LinuxResources } from '#core/model/resources.ts';
@@ -21,7 +21,7 @@ const NO_RESOURCES: LinuxResources = {
   memorySwapLimitBytes: 0n,
 };
 
-/** What a container without a security context is (contract: no `linux` block means the defaults). */
+/** The defaults of a container without a security context (contract: no `linux` block means the defaults). */
 const NO_SECURITY: SecurityContext = {
   privileged: false,
   addCapabilities: [],
@@ -42,7 +42,7 @@ const NO_SECURITY: SecurityContext = {
   selinux: undefined,
 };
 
-/** Throws InvalidArgument where parts are missing or an enum is unknown; the service judges the rest. */
+/** Throws InvalidArgument where parts are missing or an enum is unknown; the service validates the rest. */
 export function containerConfig(config: cri.ContainerConfig | null): ContainerConfig {
   if (!config?.metadata) {
     throw new CrispError('InvalidArgument', 'container config: metadata is missing', {
@@ -93,7 +93,7 @@ function stopSignal(value: number): string {
   if (value === 0) return '';
   const name = cri.Signal[value];
   if (name === undefined) {
-    throw new CrispError('InvalidArgument', `stop_signal: ${value} is no value of the enum`, {
+    throw new CrispError('InvalidArgument', `stop_signal: ${value} is not a value of the enum`, {
       hint: 'see the CRI v1 proto',
     });
   }
@@ -136,15 +136,15 @@ function security(context: cri.LinuxContainerSecurityContext): SecurityContext {
     noNewPrivs: context.noNewPrivs,
     maskedPaths: context.maskedPaths,
     readonlyPaths: context.readonlyPaths,
-    seccomp: securityProfile(context.seccomp, 'seccomp') ?? formerProfile(context.seccompProfilePath),
-    apparmor: apparmor(context.apparmor) ?? formerProfile(context.apparmorProfile),
+    seccomp: securityProfile(context.seccomp, 'seccomp') ?? deprecatedProfile(context.seccompProfilePath),
+    apparmor: apparmor(context.apparmor) ?? deprecatedProfile(context.apparmorProfile),
     selinux: selinuxOptions(context.selinuxOptions),
   };
 }
 
 const LOCALHOST = 'localhost/';
 
-/** AppArmor's may be named with the prefix of its former text form. */
+/** An AppArmor profile may have the prefix of the deprecated string form. */
 function apparmor(wanted: cri.SecurityProfile | null): SecurityProfile | undefined {
   const profile = securityProfile(wanted, 'apparmor');
   return profile && { ...profile, localhostRef: withoutPrefix(profile.localhostRef) };
@@ -153,8 +153,8 @@ function apparmor(wanted: cri.SecurityProfile | null): SecurityProfile | undefin
 const withoutPrefix = (reference: string): string =>
   reference.startsWith(LOCALHOST) ? reference.slice(LOCALHOST.length) : reference;
 
-/** The text form that the profile messages have replaced. */
-function formerProfile(reference: string): SecurityProfile | undefined {
+/** The deprecated string form of a profile. */
+function deprecatedProfile(reference: string): SecurityProfile | undefined {
   if (reference === '') return undefined;
   if (reference === 'unconfined') return { type: 'Unconfined', localhostRef: '' };
   if (reference.startsWith(LOCALHOST)) return { type: 'Localhost', localhostRef: withoutPrefix(reference) };

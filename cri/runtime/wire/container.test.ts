@@ -1,4 +1,4 @@
-/** What clients see of a container, through the codec, so that each field is one of the wire. */
+/** Statuses of containers as clients receive them: encoded and decoded. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { cri, toBigInt } from '#api/cri/v1/index.ts';
@@ -51,7 +51,7 @@ const seen = (record: ContainerRecord): cri.ContainerStatus =>
 const listed = (record: ContainerRecord): cri.Container =>
   cri.Container.decode(cri.Container.encode(wireContainer(record)).finish());
 
-test('states: what is on its way is CREATED', () => {
+test('states: creating and starting are CREATED', () => {
   const number = (state: ContainerState) => stateNumber(recordOf({ state }));
   const { CONTAINER_CREATED, CONTAINER_RUNNING, CONTAINER_EXITED } = cri.ContainerState;
   assert.deepEqual(
@@ -61,7 +61,7 @@ test('states: what is on its way is CREATED', () => {
   assert.deepEqual([number('running'), number('exited')], [CONTAINER_RUNNING, CONTAINER_EXITED]);
 });
 
-test('times are nanoseconds with all their digits, and zero until they are', () => {
+test('times are exact nanoseconds, and zero until set', () => {
   const created = seen(recordOf());
   assert.deepEqual([created.createdAt, created.startedAt, created.finishedAt].map(toBigInt), [
     CREATED,
@@ -90,7 +90,7 @@ test('status and list agree in identity, names and image', () => {
   assert.equal(status.image?.image, 'registry.example/web:1');
 });
 
-test('hostile labels come back as they came', () => {
+test('labels with keys of Object.prototype are returned unchanged', () => {
   const labels: Record<string, string> = Object.create(null);
   for (const key of ['__proto__', 'constructor', '']) labels[key] = `value of ${key}`;
   for (const view of [seen(recordOf({ labels })), listed(recordOf({ labels }))]) {
@@ -135,7 +135,7 @@ test('user and resources', () => {
   assert.deepEqual({ ...linux?.unified }, { 'memory.high': '5' });
 });
 
-test('the stop signal is the enum’s, however it was written', () => {
+test('the stop signal is the enum’s, in any spelling', () => {
   const number = (stopSignal: string) => seen(recordOf({ stopSignal })).stopSignal;
   const { Signal } = cri;
   for (const [name, value] of Object.entries(Signal)) {

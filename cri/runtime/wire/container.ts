@@ -3,7 +3,7 @@ import type { LinuxResources } from '#core/model/resources.ts';
 import type { ContainerRecord, MountRequest } from '#runtime-service/index.ts';
 import { propagationNumber } from './enums.ts';
 
-/** The state that clients see: creation and start under way count as CREATED. */
+/** The state that clients see: creating and starting count as CREATED. */
 export function stateNumber({ state }: ContainerRecord): number {
   if (state === 'running') return cri.ContainerState.CONTAINER_RUNNING;
   if (state === 'exited') return cri.ContainerState.CONTAINER_EXITED;
@@ -16,7 +16,7 @@ const imageSpec = ({ image }: ContainerRecord, name: string): cri.ImageSpecInit 
   userSpecifiedImage: image.userSpecified,
 });
 
-/** A container as ListContainers shows it; `image` is what was asked for, `image_id` what the kubelet compares. */
+/** A container as ListContainers shows it; `image` is the requested name, `image_id` is what the kubelet compares. */
 export const wireContainer = (record: ContainerRecord): cri.ContainerInit => ({
   id: record.id,
   podSandboxId: record.sandboxId,
@@ -59,7 +59,7 @@ export const wireContainerStatus = (record: ContainerRecord): cri.ContainerStatu
   stopSignal: signalOf(record.stopSignal),
 });
 
-/** `SIGRTMIN+3` is SIGRTMINPLUS3 on the wire; a signal that the enum lacks is shown as the default one. */
+/** `SIGRTMIN+3` is SIGRTMINPLUS3 in CRI; a signal that the enum lacks is reported as the default one. */
 function signalOf(name: string): number {
   const upper = name.toUpperCase();
   const word = (upper.startsWith('SIG') ? upper : `SIG${upper}`).replace('+', 'PLUS').replace('-', 'MINUS');

@@ -24,7 +24,7 @@ const translations: readonly (readonly [string, object, (value: number) => strin
   ['ProfileType', cri.SecurityProfile.ProfileType, (value) => profileType(value, 'seccomp')],
 ];
 
-test('each value of the proto has its own word', () => {
+test('each value of the proto has its own name', () => {
   for (const [name, table, translate] of translations) {
     const numbers = numbersOf(table);
     assert.ok(numbers.length >= 2, name);
@@ -32,7 +32,7 @@ test('each value of the proto has its own word', () => {
   }
 });
 
-test('a number that the proto does not know is refused', () => {
+test('a number that the proto does not have is refused', () => {
   for (const [name, table, translate] of translations) {
     const known = new Set(numbersOf(table));
     for (const value of [-1, 99, 2 ** 31 - 1, Number.NaN]) {
@@ -46,7 +46,7 @@ test('a number that the proto does not know is refused', () => {
   }
 });
 
-test('the words are those of the proto', () => {
+test('the names are those of the proto', () => {
   assert.equal(namespaceMode(cri.NamespaceMode.POD, 'pid'), 'pod');
   assert.equal(namespaceMode(cri.NamespaceMode.NODE, 'pid'), 'node');
   assert.equal(protocol(cri.Protocol.SCTP), 'sctp');
@@ -56,7 +56,7 @@ test('the words are those of the proto', () => {
   assert.equal(groupsPolicy(0), 'Merge');
 });
 
-test('there and back is the same number', () => {
+test('converting to a name and back gives the same number', () => {
   for (const value of numbersOf(cri.NamespaceMode))
     assert.equal(namespaceNumber(namespaceMode(value, 'pid')), value);
   for (const value of numbersOf(cri.MountPropagation))

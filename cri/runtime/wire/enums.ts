@@ -1,11 +1,11 @@
-/** Enums of the wire in domain words. A number that the proto does not know is refused, not guessed. */
+/** CRI enums as strings of the services' types. A number that the proto does not have is refused. */
 import { cri } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
 
 function translated<T>(table: ReadonlyMap<number, T>, value: number, field: string): T {
   const found = table.get(value);
   if (found !== undefined) return found;
-  throw new CrispError('InvalidArgument', `${field}: ${value} is no value of the enum`, {
+  throw new CrispError('InvalidArgument', `${field}: ${value} is not a value of the enum`, {
     hint: 'see the CRI v1 proto',
   });
 }
@@ -53,7 +53,7 @@ const PROPAGATION_NUMBERS = {
 export const propagationNumber = (value: keyof typeof PROPAGATION_NUMBERS): number =>
   PROPAGATION_NUMBERS[value];
 
-/** SecurityProfile.ProfileType: an enum inside of a message, which the generated types do not reach. */
+/** SecurityProfile.ProfileType: an enum inside a message, which the generated types do not export. */
 const PROFILES = new Map([
   [0, 'RuntimeDefault'],
   [1, 'Unconfined'],

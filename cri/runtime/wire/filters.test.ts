@@ -22,7 +22,7 @@ test('an empty value is a value', () => {
   assert.ok(!hasLabels(labels, { missing: '' }));
 });
 
-test('keys of the prototype are no labels, and are labels where they are set', () => {
+test('keys of Object.prototype are labels only where they are set', () => {
   const hostile: Record<string, string> = Object.create(null);
   for (const key of ['__proto__', 'constructor']) hostile[key] = 'x';
   assert.ok(!hasLabels(labels, hostile));

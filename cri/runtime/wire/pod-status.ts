@@ -3,12 +3,12 @@ import type { SandboxId } from '#core/ids.ts';
 import type { CriServices } from '../../services.ts';
 import { wireContainerStatus } from './container.ts';
 
-/** The statuses of all containers of a pod, as evented PLEG wants them beside the pod's own. */
+/** The statuses of all containers of a pod, which evented PLEG requires beside the pod's own. */
 export const containersStatuses = ({ containers }: CriServices, id: SandboxId): cri.ContainerStatusInit[] =>
   containers
     .list()
     .filter(({ sandboxId }) => sandboxId === id)
     .map(wireContainerStatus);
 
-/** The present moment as the wire has it: nanoseconds since the epoch. */
+/** The current time in CRI's form: nanoseconds since the epoch. */
 export const now = () => fromBigInt(BigInt(Date.now()) * 1_000_000n);

@@ -1,4 +1,4 @@
-/** LinuxContainerResources of the wire, of a container or of a pod as a whole. */
+/** CRI LinuxContainerResources, of a container or of a whole pod → the services' type. */
 import { type cri, toBigInt } from '#api/cri/v1/index.ts';
 import type { LinuxResources } from '#core/model/resources.ts';
 

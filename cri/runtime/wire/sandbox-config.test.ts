@@ -1,4 +1,4 @@
-/** Requests as they arrive: encoded and decoded, so that unset fields are what the wire makes of them. */
+/** Requests as they arrive: encoded and decoded, so that unset fields have their decoded values. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { cri, fromBigInt } from '#api/cri/v1/index.ts';
@@ -13,7 +13,7 @@ const of = (config: cri.PodSandboxConfigInit) => sandboxConfig(received({ metada
 const refused = (act: () => unknown, text: RegExp) =>
   assert.throws(act, (error) => hasCode(error, 'InvalidArgument') && text.test(error.message));
 
-test('a config needs metadata; all else has a meaning when it is missing', () => {
+test('a config needs metadata; all else has a default', () => {
   refused(() => sandboxConfig(null), /metadata is missing/);
   refused(() => sandboxConfig(received({ hostname: 'x' })), /metadata is missing/);
   assert.deepEqual(of({}), {
@@ -34,7 +34,7 @@ test('an empty dns_config is an empty file, a missing one the node’s', () => {
   assert.deepEqual(of({ dnsConfig }).dns, dnsConfig);
 });
 
-test('hostile keys of labels, annotations and sysctls are only keys', () => {
+test('keys of Object.prototype in labels, annotations and sysctls are ordinary keys', () => {
   const hostile: Record<string, string> = Object.create(null);
   for (const key of ['__proto__', 'constructor', 'toString', '', 'a\0b', '\u{1f600}'])
     hostile[key] = `value of ${key}`;
@@ -59,7 +59,7 @@ test('a linux block without a security context has the default one', () => {
   assert.deepEqual(linux, { ...defaultLinux, cgroupParent: '/kubepods/pod1', sysctls: Object.create(null) });
 });
 
-test('the security context, user 0 and no user told apart', () => {
+test('the security context; user 0 and no user are distinct', () => {
   const security = (securityContext: cri.LinuxSandboxSecurityContextInit) =>
     of({ linux: { securityContext } }).linux.security;
   const bare = security({});
@@ -92,7 +92,7 @@ test('the security context, user 0 and no user told apart', () => {
   refused(() => security({ seccomp: { profileType: 3 } }), /seccomp/);
 });
 
-test('namespaces: missing options are the pod’s, and each mode is taken as it is', () => {
+test('namespaces: missing options are the pod’s, and each mode is kept', () => {
   const namespaces = (namespaceOptions: cri.NamespaceOptionInit) =>
     of({ linux: { securityContext: { namespaceOptions } } }).linux.security.namespaces;
   assert.deepEqual(

@@ -1,4 +1,4 @@
-/** PodSandboxConfig of the wire → the pod service's own type. */
+/** CRI PodSandboxConfig → the pod service's type. */
 import { type cri, toBigInt } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
 import {
@@ -11,7 +11,7 @@ import { namespaceMode, protocol } from './enums.ts';
 import { linuxResources } from './resources.ts';
 import { idMappings, securityProfile, selinuxOptions } from './security.ts';
 
-/** Throws InvalidArgument where config or metadata are missing or an enum is unknown; the service judges the rest. */
+/** Throws InvalidArgument where config or metadata are missing or an enum is unknown; the service validates the rest. */
 export function sandboxConfig(config: cri.PodSandboxConfig | null): SandboxConfig {
   if (!config?.metadata) {
     throw new CrispError('InvalidArgument', 'pod sandbox config: metadata is missing', {

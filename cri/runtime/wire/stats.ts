@@ -16,8 +16,8 @@ const psiData = ({ total, avg10, avg60, avg300 }: PressurePair['some']): cri.Psi
   Avg300: avg300,
 });
 
-/** What is left of a limit. */
-const rest = (limit: bigint | undefined, used: bigint): bigint | undefined =>
+/** What remains of a limit. */
+const remaining = (limit: bigint | undefined, used: bigint): bigint | undefined =>
   limit === undefined ? undefined : limit > used ? limit - used : 0n;
 
 interface GroupMessages {
@@ -44,7 +44,7 @@ function groupMessages(group: CgroupStats | undefined, nanoCores: bigint | undef
       ? {
           timestamp,
           workingSetBytes: value(memory.workingSet),
-          availableBytes: optional(rest(memory.limit, memory.workingSet)),
+          availableBytes: optional(remaining(memory.limit, memory.workingSet)),
           usageBytes: value(memory.usage),
           rssBytes: value(memory.rss),
           pageFaults: value(memory.faults),
@@ -57,13 +57,13 @@ function groupMessages(group: CgroupStats | undefined, nanoCores: bigint | undef
       ? {
           timestamp,
           swapUsageBytes: value(memory.swap),
-          swapAvailableBytes: optional(rest(memory.swapLimit, memory.swap)),
+          swapAvailableBytes: optional(remaining(memory.swapLimit, memory.swap)),
         }
       : null,
   };
 }
 
-/** A container's figures; `storage` is a directory on the file system of the writable layers. */
+/** A container's stats; `storage` is a directory on the file system of the writable layers. */
 export function wireContainerStats(
   { record, group, nanoCores, layer }: ContainerUsage,
   storage: string,
@@ -81,7 +81,7 @@ export function wireContainerStats(
     io,
     swap,
     writableLayer: {
-      // Clients read the file system's id also before the first figure is there.
+      // Clients read the file system's id also before the first usage is known.
       timestamp: fromBigInt(layer?.at ?? BigInt(Date.now()) * 1_000_000n),
       fsId: { mountpoint: storage },
       usedBytes: optional(layer?.bytes),
@@ -98,7 +98,7 @@ const wireLink = ({ name, received, sent }: LinkStats): cri.NetworkInterfaceUsag
   txErrors: value(sent.errors),
 });
 
-/** A pod's figures with those of its running containers. */
+/** A pod's stats with those of its running containers. */
 export function wireSandboxStats(
   { sandbox, group, nanoCores, links, processes, at }: SandboxUsage,
   containers: readonly cri.ContainerStatsInit[],

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { type cri, runtimeServiceDefinition } from '#api/cri/v1/index.ts';
-import { encodeReply, mapInPortions, PORTION } from './portions.ts';
+import { BATCH, encodeReply, mapInBatches } from './batches.ts';
 
 /** Counts the turns of the event loop while it runs. */
 class Turns implements Disposable {
@@ -18,8 +18,8 @@ class Turns implements Disposable {
   }
 }
 
-/** How many times each turn was seen; the most. */
-const most = (turns: readonly number[]): number =>
+/** The largest number of items in one turn. */
+const largest = (turns: readonly number[]): number =>
   Math.max(
     ...Map.groupBy(turns, (turn) => turn)
       .values()
@@ -28,15 +28,15 @@ const most = (turns: readonly number[]): number =>
 
 const pods = Array.from({ length: 250 }, (_, at) => ({ podSandboxId: `pod-${at}`, metrics: [] }));
 
-test('a list is made and encoded in several turns, and is the same as at one go', async () => {
+test('a list is built and encoded in several turns, with the same result as in one', async () => {
   using turns = new Turns();
-  const made: number[] = [];
-  const podMetrics = await mapInPortions(pods, (pod): cri.PodSandboxMetricsInit => {
-    made.push(turns.now);
+  const built: number[] = [];
+  const podMetrics = await mapInBatches(pods, (pod): cri.PodSandboxMetricsInit => {
+    built.push(turns.now);
     return pod;
   });
   assert.deepEqual(podMetrics, pods);
-  assert.equal(most(made), PORTION);
+  assert.equal(largest(built), BATCH);
   const encoded: number[] = [];
   const { responseSerialize } = runtimeServiceDefinition.ListPodSandboxMetrics;
   const serialize = (reply: object) => {
@@ -46,13 +46,13 @@ test('a list is made and encoded in several turns, and is the same as at one go'
   const whole = { podMetrics };
   const bytes = await encodeReply(serialize, whole);
   assert.ok(bytes.equals(responseSerialize(whole)));
-  assert.equal(most(encoded), PORTION);
+  assert.equal(largest(encoded), BATCH);
   assert.equal(encoded.length, pods.length);
 });
 
-test('a short list, an empty one, and what is no list are encoded at one go', async () => {
+test('a short list, an empty one, and a message that is not a list are encoded in one turn', async () => {
   const { responseSerialize } = runtimeServiceDefinition.ListPodSandboxMetrics;
-  for (const length of [0, 1, PORTION]) {
+  for (const length of [0, 1, BATCH]) {
     const reply = { podMetrics: pods.slice(0, length) };
     assert.ok((await encodeReply(responseSerialize, reply)).equals(responseSerialize(reply)));
   }

@@ -7,8 +7,8 @@ interface StreamFlags {
   readonly tty: boolean;
 }
 
-/** Which streams a session has. Throws InvalidArgument where there are none, or stderr beside a terminal. */
-export function wantedStreams(call: string, { stdin, stdout, stderr, tty }: StreamFlags): StreamFlags {
+/** The streams of a session. Throws InvalidArgument where there are none, or stderr with a terminal. */
+export function checkedStreamFlags(call: string, { stdin, stdout, stderr, tty }: StreamFlags): StreamFlags {
   if (tty && stderr) {
     throw new CrispError('InvalidArgument', `${call}: tty and stderr cannot both be true`, {
       hint: 'a terminal has one output: leave stderr out',
@@ -16,7 +16,7 @@ export function wantedStreams(call: string, { stdin, stdout, stderr, tty }: Stre
   }
   if (!stdin && !stdout && !stderr) {
     throw new CrispError('InvalidArgument', `${call}: one of stdin, stdout, stderr must be true`, {
-      hint: 'ask for the streams that the session is to have',
+      hint: 'set the streams that the session needs',
     });
   }
   return { stdin, stdout, stderr, tty };
