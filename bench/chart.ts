@@ -1,4 +1,4 @@
-/** The ratios as a picture: one bar a row, on a logarithmic axis; left of the line crisp is the better one. */
+/** The ratios as an SVG chart: one bar per row, on a logarithmic axis; left of the line at 1 crisp is better. */
 import type { Results } from './results.ts';
 import type { Row } from './statistics.ts';
 
@@ -13,8 +13,8 @@ const HIGH = 4;
 const escaped = (text: string): string =>
   text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
 
-/** Where a ratio stands, in pixels. */
-function across(ratio: number): number {
+/** The position of a ratio, in pixels. */
+function positionOf(ratio: number): number {
   const at = Math.log(Math.min(HIGH, Math.max(LOW, ratio)) / LOW) / Math.log(HIGH / LOW);
   return LEFT + at * PLOT;
 }
@@ -23,14 +23,14 @@ const text = (x: number, y: number, words: string, more = ''): string =>
   `<text x="${x.toFixed(1)}" y="${y}" ${more}>${escaped(words)}</text>`;
 
 function bar(row: Row & { ratio: number }, y: number): string {
-  const [one, end] = [across(1), across(row.ratio)];
+  const [one, end] = [positionOf(1), positionOf(row.ratio)];
   const [from, to] = [Math.min(one, end), Math.max(one, end)];
   const rect = `<rect x="${from.toFixed(1)}" y="${y + 4}" width="${Math.max(1, to - from).toFixed(1)}" height="${ROW - 8}" fill="${COLOURS[row.runtime]}"/>`;
-  const told = `${row.ratio.toFixed(2)}  (${row.crisp.p50} : ${row.peer?.p50} ${row.unit})`;
+  const label = `${row.ratio.toFixed(2)}  (${row.crisp.p50} : ${row.peer?.p50} ${row.unit})`;
   return [
     text(LEFT - 8, y + 15, `${row.name} ${row.runtime}`, 'text-anchor="end"'),
     rect,
-    text(LEFT + PLOT + 8, y + 15, told),
+    text(LEFT + PLOT + 8, y + 15, label),
   ].join('\n');
 }
 
@@ -40,8 +40,8 @@ export function chart(results: Results): string {
   const height = 70 + rows.length * ROW;
   const marks = [0.05, 0.1, 0.2, 0.5, 1, 2, 4].map((mark) =>
     [
-      `<line x1="${across(mark).toFixed(1)}" y1="46" x2="${across(mark).toFixed(1)}" y2="${height - 8}" stroke="${mark === 1 ? '#222' : '#ddd'}"/>`,
-      text(across(mark), 42, String(mark), 'text-anchor="middle" fill="#666"'),
+      `<line x1="${positionOf(mark).toFixed(1)}" y1="46" x2="${positionOf(mark).toFixed(1)}" y2="${height - 8}" stroke="${mark === 1 ? '#222' : '#ddd'}"/>`,
+      text(positionOf(mark), 42, String(mark), 'text-anchor="middle" fill="#666"'),
     ].join('\n'),
   );
   const title = `crisp : containerd, ratio of medians (below 1: crisp is better); network ${results.network}${results.quick ? ', quick run' : ''}`;

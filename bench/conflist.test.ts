@@ -14,16 +14,16 @@ test.beforeEach(() => {
 });
 test.after(() => rmSync(directory, { recursive: true }));
 
-test('both sides have the same network but for names and addresses', () => {
+test('both sides have the same network except for names and addresses', () => {
   assert.doesNotThrow(() => assertSameNetwork([own, peer]));
 });
 
-test('a network that differs in a switch is refused', () => {
+test('a network that differs in an option is refused', () => {
   writeFileSync(file, readFileSync(file, 'utf8').replace('"ipMasq": true', '"ipMasq": false'));
   assert.throws(() => assertSameNetwork([own, peer]), /configurations differ/);
 });
 
-test("the peer's own word on its network is held against the file", () => {
+test('the network that the peer reports is compared with the file', () => {
   const info = (source: string) => ({
     cniconfig: JSON.stringify({ Networks: [{ Config: { Source: source } }] }),
   });

@@ -1,4 +1,4 @@
-/** The pod network of both sides: one list of plugins, with the names and addresses of each side. */
+/** The pod network of both sides: the same list of plugins, with the names and addresses of each side. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CrispError } from '#core/errors.ts';
@@ -7,7 +7,7 @@ import type { SideName } from './statistics.ts';
 const FILE = '10-bench.conflist';
 const OCTETS: Readonly<Record<SideName, number>> = { crisp: 41, containerd: 42 };
 
-/** What differs between the sides: the bridge, its subnet and where the addresses are kept. */
+/** The sides differ in the bridge, its subnet and the directory of addresses. */
 function conflist(side: SideName, addresses: string): object {
   const bridge = {
     type: 'bridge',
@@ -31,7 +31,7 @@ export function writeConflist(directory: string, side: SideName, addresses: stri
   writeFileSync(join(directory, FILE), JSON.stringify(conflist(side, addresses), undefined, 2));
 }
 
-/** The list with what may differ taken out. */
+/** The list without what may differ. */
 export function normalised(text: string): string {
   return text
     .replace(/"dataDir":\s*"[^"]*"/g, '"dataDir":""')
@@ -40,18 +40,18 @@ export function normalised(text: string): string {
     .replace(/\s+/g, '');
 }
 
-/** Throws FailedPrecondition where two sides have different networks: their times would tell nothing. */
+/** Throws FailedPrecondition where two sides have different networks: their times could not be compared. */
 export function assertSameNetwork(directories: readonly string[]): void {
   const texts = directories.map((directory) => normalised(readFileSync(join(directory, FILE), 'utf8')));
   if (texts.every((text) => text === texts[0])) return;
   throw new CrispError(
     'FailedPrecondition',
     `the network configurations differ: ${directories.map((directory) => join(directory, FILE)).join(', ')}`,
-    { hint: 'run the bench anew; it writes both' },
+    { hint: 'run the bench again; it writes both' },
   );
 }
 
-/** Throws FailedPrecondition where the peer runs another network than the file of its directory. */
+/** Throws FailedPrecondition where the peer uses another network than the file in its directory. */
 export function assertNetworkInUse(directory: string, statusInfo: Readonly<Record<string, string>>): void {
   const config = JSON.parse(statusInfo['cniconfig'] ?? '{}') as {
     Networks?: readonly { Config?: { Source?: string } }[];

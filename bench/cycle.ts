@@ -24,7 +24,7 @@ export async function cycle(side: Side, pods: Pods, samples: Samples): Promise<v
   samples.add('Create+Start', side.name, performance.now() - created);
   const { exitCode } = await timed('ExecSync', client.ExecSync({ containerId, cmd: ['true'] }));
   if (exitCode !== 0)
-    throw new CrispError('Internal', `${side.name}: ExecSync of true ended with ${exitCode}`);
+    throw new CrispError('Internal', `${side.name}: ExecSync of true exited with ${exitCode}`);
   await timed('StopContainer', stopContainer(side, containerId));
   await timed('RemoveContainer', client.RemoveContainer({ containerId }));
   await timed('StopPodSandbox', client.StopPodSandbox({ podSandboxId }));

@@ -1,4 +1,4 @@
-/** 24 pods at once: how fast they come and go, what the daemon and the monitors weigh, lists, restarts. */
+/** 24 pods at once: start and removal rates, memory of the daemon and the monitors, lists, restarts. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type CriClient, cri } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
@@ -10,7 +10,7 @@ const PODS = 24;
 const WIDTH = 8;
 const LISTED = 50;
 const LISTS_PER_ROUND = 10;
-/** What a daemon frees after a burst, it frees within this time. */
+/** Time for a daemon to free memory after a burst. */
 const SETTLE_MS = 1000;
 
 export async function density(side: Side, pods: Pods, samples: Samples, restarts: number): Promise<void> {
@@ -19,15 +19,15 @@ export async function density(side: Side, pods: Pods, samples: Samples, restarts
   const ids = await inParallel(wanted, WIDTH, () => pods.run(side));
   samples.add('pods/s@8', side.name, (PODS * 1000) / (performance.now() - started));
   await sleep(SETTLE_MS);
-  weigh(side, samples);
+  measureMemory(side, samples);
   await lists(side, pods, ids[0] ?? '', samples);
-  for (let n = 0; n < restarts; n++) samples.add('restart@24', side.name, await side.restart(allRun));
+  for (let n = 0; n < restarts; n++) samples.add('restart@24', side.name, await side.restart(allRunning));
   const ended = performance.now();
   await inParallel(ids, WIDTH, (id) => removePod(side, id));
   samples.add('stop+remove pods/s@8', side.name, (PODS * 1000) / (performance.now() - ended));
 }
 
-function weigh(side: Side, samples: Samples): void {
+function measureMemory(side: Side, samples: Samples): void {
   samples.add('daemon RSS@24', side.name, memoryOf(side.server.pid, 'status', 'VmRSS'));
   const monitors = side.monitors();
   if (monitors.length !== PODS)
@@ -39,7 +39,7 @@ function weigh(side: Side, samples: Samples): void {
   samples.add('monitors PSS@24', side.name, pss);
 }
 
-/** Brings the containers to fifty by ones that are created only, asks, and removes those. */
+/** Creates containers up to fifty, times the lists, and removes them again. */
 async function lists(side: Side, pods: Pods, podSandboxId: string, samples: Samples): Promise<void> {
   const { client } = side.server;
   const sandboxConfig = pods.sandboxConfig(side);
@@ -57,7 +57,7 @@ async function lists(side: Side, pods: Pods, podSandboxId: string, samples: Samp
   await inParallel(created, 2, ({ containerId }) => client.RemoveContainer({ containerId }));
 }
 
-async function allRun(client: CriClient): Promise<boolean> {
+async function allRunning(client: CriClient): Promise<boolean> {
   const [{ items }, { containers }] = [await client.ListPodSandbox({}), await client.ListContainers({})];
   const ready = items.filter(({ state }) => state === cri.PodSandboxState.SANDBOX_READY);
   const running = containers.filter(({ state }) => state === cri.ContainerState.CONTAINER_RUNNING);

@@ -1,4 +1,4 @@
-/** The image of the pulls: five layers of real trees of this machine, packed with gzip and with zstd. */
+/** The image for the pulls: five layers of real directories of this machine, compressed with gzip and with zstd. */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
@@ -18,13 +18,13 @@ import type { Compression } from './pulls.ts';
 
 const LAYERS = 5;
 const LAYER_BYTES = 66 << 20;
-/** In this order, each until it is used up. */
+/** Used in this order. */
 const TREES = ['/usr/share', '/usr/lib', '/usr/bin'];
 const LARGEST_FILE = 32 << 20;
 const LAYER_TYPE = 'application/vnd.oci.image.layer.v1.tar';
 
 export interface LargeImage {
-  /** Size of the archives, in bytes, before they are packed. */
+  /** Uncompressed size of the layers, in bytes. */
   readonly bytes: number;
   readonly entries: number;
   readonly images: Readonly<Record<Compression, BuiltImage>>;
@@ -70,7 +70,7 @@ function layersOfPaths(): string[][] {
   }
   throw new CrispError(
     'ResourceExhausted',
-    `${TREES.join(', ')} hold less than ${(LAYERS * LAYER_BYTES) >> 20} MiB`,
+    `${TREES.join(', ')} have less than ${(LAYERS * LAYER_BYTES) >> 20} MiB`,
     {
       hint: 'run the bench on a machine with more software installed',
     },
@@ -86,9 +86,9 @@ function run(argv: readonly string[], input: string | undefined, output: string)
   const [program = '', ...args] = argv;
   const script = `exec "$0" "$@" > '${output}'`;
   const { status, stderr } = spawnSync('sh', ['-c', script, program, ...args], { input, encoding: 'utf8' });
-  // GNU tar ends with 1 where a file changed while it was read: the archive is whole.
+  // GNU tar exits with 1 where a file changed while it was read: the archive is complete.
   if (status === 0 || (program === 'tar' && status === 1)) return;
-  throw new CrispError('Internal', `${program} ended with ${status}: ${stderr.trim().slice(0, 400)}`);
+  throw new CrispError('Internal', `${program} exited with ${status}: ${stderr.trim().slice(0, 400)}`);
 }
 
 async function sha256(file: string): Promise<string> {
@@ -138,7 +138,7 @@ function describeImage(layers: readonly PackedLayer[], compression: Compression)
   return { manifest, config, layers: blobs, platform };
 }
 
-/** Packs it below the directory; takes half a minute. */
+/** Builds it in the directory; takes half a minute. */
 export async function buildLargeImage(directory: string): Promise<LargeImage> {
   mkdirSync(directory, { recursive: true });
   const layers: PackedLayer[] = [];
@@ -151,13 +151,13 @@ export async function buildLargeImage(directory: string): Promise<LargeImage> {
   };
 }
 
-/** Compiles the program of containerd's sandbox image. Throws Internal with the compiler's words. */
+/** Compiles the program of containerd's sandbox image. Throws Internal with the compiler's output. */
 export function compilePause(directory: string): Buffer {
   mkdirSync(directory, { recursive: true });
   const [source, program] = [join(import.meta.dirname, 'pause.c'), join(directory, 'pause')];
   const { status, stderr } = spawnSync('gcc', ['-Os', '-static', '-o', program, source], {
     encoding: 'utf8',
   });
-  if (status !== 0) throw new CrispError('Internal', `gcc ended with ${status}: ${stderr}`);
+  if (status !== 0) throw new CrispError('Internal', `gcc exited with ${status}: ${stderr}`);
   return readFileSync(program);
 }

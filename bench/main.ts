@@ -1,6 +1,6 @@
 /**
- * `npm run bench`: crisp beside Debian's containerd in the same minutes on the same machine. This part prepares, makes
- * the namespaces, gathers the rows and cleans up; rounds.ts measures.
+ * `npm run bench`: crisp compared with Debian's containerd at the same time on the same machine. This file prepares, creates
+ * the namespaces, collects the rows and cleans up; rounds.ts measures.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import {
@@ -24,13 +24,13 @@ import type { Job } from './rounds.ts';
 import type { Row } from './statistics.ts';
 
 const RESULTS = join(import.meta.dirname, 'results');
-/** Where containerd's library keeps the results of its plugins; it cannot be told another place. */
+/** Where containerd's CNI library caches results; the path cannot be configured. */
 const CNI_CACHE = '/var/lib/cni';
 const HYBRID = '/sys/fs/cgroup/unified';
 const PATH = `${process.env['PATH']}:/usr/sbin:/sbin`;
 
 /** Installs it where it is missing. Throws Unavailable where that fails. */
-function provideContainerd(): void {
+function ensureContainerd(): void {
   const found = () => spawnSync('containerd', ['--version'], { env: { ...process.env, PATH } }).status === 0;
   if (found()) return;
   console.log('bench: installing containerd, the peer');
@@ -45,11 +45,11 @@ function provideContainerd(): void {
   const { stderr } = install();
   if (found()) return;
   throw new CrispError('Unavailable', `containerd cannot be installed: ${stderr?.trim().slice(-400)}`, {
-    hint: 'install it by hand, or run with --only crisp',
+    hint: 'install it yourself, or run with --only crisp',
   });
 }
 
-/** Builds what people install; returns its program. Throws Internal where that fails. */
+/** Builds the release tree; returns the path of its program. Throws Internal where that fails. */
 function buildCrisp(directory: string): string {
   const builder = join(import.meta.dirname, '../deploy/dist/main.ts');
   const { status, stdout, stderr } = spawnSync(
@@ -82,7 +82,7 @@ function versions({ peer }: BenchOptions): Record<string, string> {
 }
 
 /**
- * The shell is process 1 of the pid namespace: it reaps what monitors and shims leave. What the bench makes ends with
+ * The shell is PID 1 of the pid namespace: it reaps orphans of monitors and shims. What the bench creates ends with
  * its namespaces, also when it is killed.
  */
 function script(runtime: OciRuntime): string {
@@ -93,7 +93,7 @@ function script(runtime: OciRuntime): string {
     ...(runtime === 'crun' && existsSync(`${HYBRID}/cgroup.controllers`) ? [`umount -l ${HYBRID}`] : []),
     'shift',
   ];
-  return `${steps.join(' && ')} && "$@"; exit $?`; // no exec: process 1 must stay the shell
+  return `${steps.join(' && ')} && "$@"; exit $?`; // no exec: PID 1 must stay the shell
 }
 
 const UNSHARE = '--mount --net --ipc --pid --fork --mount-proc --kill-child --propagation private --'.split(
@@ -116,12 +116,12 @@ async function runRounds(job: Job): Promise<Row[]> {
   const child = spawn('unshare', argv, { stdio: 'inherit', env: { ...process.env, PATH } });
   const code = await new Promise<number | null>((resolve) => child.once('exit', resolve));
   if (code === 0) return JSON.parse(readFileSync(job.output, 'utf8')) as Row[];
-  throw new CrispError('Internal', `the rounds with ${job.runtime} ended with ${code}`, {
+  throw new CrispError('Internal', `the rounds with ${job.runtime} exited with ${code}`, {
     hint: 'see the lines above',
   });
 }
 
-/** The namespaces have taken processes, mounts and links with them; groups and files are left. */
+/** Processes, mounts and links ended with the namespaces; cgroups and files remain. */
 async function cleanUp(directory: string, cgroup: string): Promise<void> {
   const groups = () => globSync([`/sys/fs/cgroup${cgroup}{,/**}/`, `/sys/fs/cgroup/*${cgroup}{,/**}/`]);
   for (let tries = 0; tries < 50 && groups().length > 0; tries++) {
@@ -129,7 +129,7 @@ async function cleanUp(directory: string, cgroup: string): Promise<void> {
       try {
         rmdirSync(group);
       } catch {
-        // Its last process is on its way out, or a link names it twice.
+        // Its last process is still exiting, or it was listed twice through a link.
       }
     }
     await sleep(100);
@@ -137,7 +137,7 @@ async function cleanUp(directory: string, cgroup: string): Promise<void> {
   rmSync(directory, { recursive: true, force: true });
 }
 
-/** `latest` is the one with every plugin run. */
+/** `latest` has the results with every plugin run. */
 function write(results: Results): void {
   const name = results.network === 'exec' ? 'latest' : 'latest-native';
   mkdirSync(RESULTS, { recursive: true });
@@ -154,14 +154,14 @@ function write(results: Results): void {
 
 async function bench(options: BenchOptions): Promise<void> {
   if (process.getuid?.() !== 0) throw new CrispError('PermissionDenied', 'the bench must be run as root');
-  if (options.peer === 'containerd') provideContainerd();
+  if (options.peer === 'containerd') ensureContainerd();
   const directory = mkdtempSync(join(process.env['TMPDIR'] ?? '/var/tmp', 'crisp-bench-'));
   const cgroup = `/crisp-bench-${process.pid}`;
   const hadCache = existsSync(CNI_CACHE);
   mkdirSync(CNI_CACHE, { recursive: true });
   const [load = 0] = loadavg();
   const date = new Date().toISOString();
-  const measured = versions(options); // before others commit beside it
+  const measured = versions(options); // before the commit may change
   const rows: Row[] = [];
   try {
     const crisp = buildCrisp(directory);

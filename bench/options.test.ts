@@ -3,7 +3,7 @@ import test from 'node:test';
 import { CrispError } from '#core/errors.ts';
 import { parseOptions } from './options.ts';
 
-test('without options: both runtimes, the peer, thirty samples of each timed operation at least', () => {
+test('without options: both runtimes, the peer, at least thirty samples of each timed operation', () => {
   const options = parseOptions([]);
   assert.deepEqual(
     [options.peer, options.network, options.runtimes],
@@ -19,13 +19,13 @@ test('--only crisp and --profile leave the peer out', () => {
   assert.equal(parseOptions(['--profile']).peer, 'none');
 });
 
-test('pulls may be left out, rounds may not', () => {
+test('pulls may be 0, rounds may not', () => {
   assert.equal(parseOptions(['--pulls', '0']).pulls, 0);
   assert.throws(() => parseOptions(['--rounds', '0']), /from 1 to 9999/);
 });
 
-test('what cannot be measured is refused with the usage', () => {
-  const wrong = [
+test('invalid options are refused with the usage', () => {
+  const invalid = [
     ['--peer', 'cri-o'],
     ['--only', 'containerd'],
     ['--only', 'crisp', '--peer', 'containerd'],
@@ -35,7 +35,7 @@ test('what cannot be measured is refused with the usage', () => {
     ['--rounds', 'many'],
     ['--slow'],
   ];
-  for (const args of wrong)
+  for (const args of invalid)
     assert.throws(
       () => parseOptions(args),
       (error) =>

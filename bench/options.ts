@@ -6,23 +6,23 @@ export type OciRuntime = 'runc' | 'crun';
 export type Network = 'exec' | 'native';
 
 export interface BenchOptions {
-  /** Whether Debian's containerd runs beside crisp. */
+  /** Whether Debian's containerd is measured, too. */
   readonly peer: 'containerd' | 'none';
-  /** How crisp makes the pods' network: by running the plugins as the peer does, or in-process to the same effect. */
+  /** How crisp sets up the pods' network: by running the plugins as the peer does, or in-process with the same result. */
   readonly network: Network;
-  /** In this order; crun's rounds stand in a mount namespace without the cgroup2 tree of a hybrid machine. */
+  /** In this order; crun's rounds run in a mount namespace without the cgroup2 tree of a hybrid machine. */
   readonly runtimes: readonly OciRuntime[];
-  /** Alternating rounds of each part but the pulls. */
+  /** Alternating rounds of each part except the pulls. */
   readonly rounds: number;
-  /** Pods made one after another in each round. */
+  /** Pods created one after another in each round. */
   readonly podsPerRound: number;
   /** Restarts of the daemon in each round of the 24 pods. */
   readonly restartsPerRound: number;
-  /** Pulls of each compression, in the last set of rounds only: an OCI runtime has no part in them. May be none. */
+  /** Pulls of each compression, in the last set of rounds only: they do not involve the OCI runtime. May be 0. */
   readonly pulls: number;
   /** CPU profile of crisp's daemon and a waterfall of stages instead of rows. */
   readonly profile: boolean;
-  /** Few samples: to see that it works, not to tell numbers by. */
+  /** Few samples: to check that it works, not for reliable numbers. */
   readonly quick: boolean;
 }
 
@@ -38,14 +38,14 @@ function oneOf<T extends string>(flag: string, value: string, known: readonly T[
   return found;
 }
 
-function count(flag: string, text: string | undefined, fallback: number, least = 1): number {
+function count(flag: string, text: string | undefined, fallback: number, min = 1): number {
   if (text === undefined) return fallback;
   const value = /^\d{1,4}$/.test(text) ? Number(text) : -1;
-  if (value < least) throw refuse(`--${flag} is a number from ${least} to 9999, not '${text}'`);
+  if (value < min) throw refuse(`--${flag} is a number from ${min} to 9999, not '${text}'`);
   return value;
 }
 
-function words(args: readonly string[]) {
+function parseWords(args: readonly string[]) {
   try {
     return parseArgs({
       args: [...args],
@@ -67,12 +67,11 @@ function words(args: readonly string[]) {
 
 /** Throws InvalidArgument with the usage as its hint. */
 export function parseOptions(args: readonly string[]): BenchOptions {
-  const given = words(args);
+  const given = parseWords(args);
   if (given.only !== undefined) oneOf('only', given.only, ['crisp']);
   const alone = given.only !== undefined || given.profile;
   const peer = oneOf('peer', given.peer ?? (alone ? 'none' : 'containerd'), ['containerd', 'none']);
-  if (alone && peer !== 'none')
-    throw refuse('--only crisp and --profile measure crisp alone: leave --peer out');
+  if (alone && peer !== 'none') throw refuse('--only crisp and --profile measure only crisp: omit --peer');
   const { quick, profile } = given;
   return {
     peer,

@@ -1,4 +1,4 @@
-/* The program of containerd's sandbox image: waits for the end, as the pause programs of clusters do. */
+/* The program of containerd's sandbox image: waits for SIGTERM, as Kubernetes' pause program does. */
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>

@@ -1,21 +1,21 @@
 /** The pods and containers of the bench: the same requests to both sides. */
 import { join } from 'node:path';
 import { cri, fromBigInt } from '#api/cri/v1/index.ts';
-import type { Ground, Side } from './sides.ts';
+import type { BenchEnvironment, Side } from './sides.ts';
 
-/** Seconds; the container ends at its SIGTERM long before. */
-const GRACE = fromBigInt(10n);
-/** Ends at once at SIGTERM, also as process 1. */
+/** In seconds; the container exits at SIGTERM long before. */
+const GRACE_SECONDS = fromBigInt(10n);
+/** Exits at once at SIGTERM, also as PID 1. */
 const COMMAND = ['sh', '-c', 'trap "exit 0" TERM; sleep 100000 & wait'];
 
 export class Pods {
-  readonly #ground: Ground;
+  readonly #environment: BenchEnvironment;
   readonly #image: string;
   #count = 0;
 
-  constructor(ground: Ground) {
-    this.#ground = ground;
-    this.#image = `${ground.registry}/bench/busybox:1`;
+  constructor(environment: BenchEnvironment) {
+    this.#environment = environment;
+    this.#image = `${environment.registry}/bench/busybox:1`;
   }
 
   async pull(side: Side): Promise<void> {
@@ -27,11 +27,11 @@ export class Pods {
     return {
       metadata: { name, uid: `uid-${name}`, namespace: 'bench', attempt: 0 },
       hostname: name,
-      logDirectory: join(this.#ground.directory, 'logs', side.name, name),
+      logDirectory: join(this.#environment.directory, 'logs', side.name, name),
       dnsConfig: { servers: ['10.0.0.10'], searches: ['default.svc.cluster.local'], options: ['ndots:5'] },
       labels: { app: 'bench' },
       linux: {
-        cgroupParent: `${this.#ground.cgroup}/pods-${side.name}/${name}`,
+        cgroupParent: `${this.#environment.cgroup}/pods-${side.name}/${name}`,
         securityContext: {
           namespaceOptions: {
             network: cri.NamespaceMode.POD,
@@ -73,7 +73,7 @@ export class Pods {
 }
 
 export const stopContainer = (side: Side, containerId: string): Promise<object> =>
-  side.server.client.StopContainer({ containerId, timeout: GRACE });
+  side.server.client.StopContainer({ containerId, timeout: GRACE_SECONDS });
 
 export async function removePod(side: Side, podSandboxId: string): Promise<void> {
   const { client } = side.server;
@@ -81,16 +81,17 @@ export async function removePod(side: Side, podSandboxId: string): Promise<void>
   await client.RemovePodSandbox({ podSandboxId });
 }
 
-/** Does `act` for each of the items, `width` at a time; the results in the order of their ends. */
+/** Runs `act` for each item, `width` at a time; results are in the order of completion. */
 export async function inParallel<T, R>(
   items: readonly T[],
   width: number,
   act: (item: T) => Promise<R>,
 ): Promise<R[]> {
-  const left = [...items];
+  const remaining = [...items];
   const results: R[] = [];
   const worker = async (): Promise<void> => {
-    for (let item = left.shift(); item !== undefined; item = left.shift()) results.push(await act(item));
+    for (let item = remaining.shift(); item !== undefined; item = remaining.shift())
+      results.push(await act(item));
   };
   await Promise.all(Array.from({ length: width }, worker));
   return results;

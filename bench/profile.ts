@@ -1,24 +1,28 @@
-/** Where crisp's own time goes: the stages of the calls, and a CPU profile of the daemon. */
+/** Profiles crisp: the stages of the calls, and a CPU profile of the daemon. */
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { podSteps } from '../cli/trace.ts';
 import { type Step, waterfallSvg, waterfallText, withGaps } from '../cli/waterfall.ts';
 import type { BenchOptions } from './options.ts';
 import { Pods, removePod, stopContainer } from './pods.ts';
-import { type Ground, startCrisp } from './sides.ts';
+import { type BenchEnvironment, startCrisp } from './sides.ts';
 import { quantile } from './statistics.ts';
 
 const FUNCTIONS = 25;
-/** The first pods load code and make the bridge. */
+/** The first pods load code and create the bridge. */
 const WARM_UP = 3;
 
 /** Medians of each stage by call; a pod's waterfall and the daemon's profile go to the directory. */
-export async function profile(ground: Ground, directory: string, options: BenchOptions): Promise<void> {
-  const raw = join(ground.directory, 'cpu-profile');
-  const side = await startCrisp(ground, 'crisp', `--cpu-prof --cpu-prof-dir=${raw}`);
+export async function profile(
+  environment: BenchEnvironment,
+  directory: string,
+  options: BenchOptions,
+): Promise<void> {
+  const raw = join(environment.directory, 'cpu-profile');
+  const side = await startCrisp(environment, 'crisp', `--cpu-prof --cpu-prof-dir=${raw}`);
   const runs: Step[][] = [];
   try {
-    const pods = new Pods(ground);
+    const pods = new Pods(environment);
     await pods.pull(side);
     for (let n = 0; n < options.rounds * options.podsPerRound + WARM_UP; n++) {
       const id = await pods.run(side);
@@ -34,11 +38,11 @@ export async function profile(ground: Ground, directory: string, options: BenchO
     await side.server.stop();
   }
   mkdirSync(directory, { recursive: true });
-  console.log(`\n${ground.runtime}: medians of ${runs.length} pods, in ms\n${stageTable(runs)}`);
+  console.log(`\n${environment.runtime}: medians of ${runs.length} pods, in ms\n${stageTable(runs)}`);
   const last = runs.at(-1) ?? [];
   console.log(`the last pod\n${waterfallText(last)}`);
-  const name = `profile-${ground.runtime}`;
-  writeFileSync(join(directory, `${name}.svg`), waterfallSvg(`pod of crisp, ${ground.runtime}`, last));
+  const name = `profile-${environment.runtime}`;
+  writeFileSync(join(directory, `${name}.svg`), waterfallSvg(`pod of crisp, ${environment.runtime}`, last));
   keepProfile(raw, join(directory, `${name}.cpuprofile`));
 }
 
@@ -71,7 +75,7 @@ interface CpuProfile {
   readonly timeDeltas: readonly number[];
 }
 
-/** Node writes one file for each thread: the main thread's is the one with the most samples of time. */
+/** Node writes one file for each thread: the main thread's has the most samples. */
 function keepProfile(raw: string, target: string): void {
   const profiles = readdirSync(raw).map((file) => {
     const path = join(raw, file);
@@ -84,13 +88,13 @@ function keepProfile(raw: string, target: string): void {
 }
 
 function busiest({ nodes, samples, timeDeltas }: CpuProfile): string {
-  const places = new Map(nodes.map(({ id, callFrame }) => [id, callFrame]));
+  const frames = new Map(nodes.map(({ id, callFrame }) => [id, callFrame]));
   const spent = new Map<string, number>();
   let idle = 0;
   let busy = 0;
   for (const [index, id] of samples.entries()) {
     const ms = (timeDeltas[index] ?? 0) / 1000;
-    const frame = places.get(id);
+    const frame = frames.get(id);
     if (!frame || frame.functionName === '(idle)') idle += ms;
     else {
       busy += ms;

@@ -4,7 +4,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { CrispError } from '#core/errors.ts';
 import { freshDisk } from './fresh-disk.ts';
-import { type Ground, startSide } from './sides.ts';
+import { type BenchEnvironment, startSide } from './sides.ts';
 import type { Samples, SideName } from './statistics.ts';
 
 const PULL_MS = 600_000;
@@ -12,26 +12,26 @@ const PULL_MS = 600_000;
 export type Compression = 'gzip' | 'zstd';
 
 export async function pull(
-  ground: Ground,
+  environment: BenchEnvironment,
   name: SideName,
   compression: Compression,
   samples: Samples,
 ): Promise<void> {
-  const place = `pull-${name}`;
-  using _disk = freshDisk(join(ground.directory, place));
-  const side = await startSide(ground, name, place);
+  const directory = `pull-${name}`;
+  using _disk = freshDisk(join(environment.directory, directory));
+  const side = await startSide(environment, name, directory);
   try {
     const { client } = side.server;
     const { images } = await client.ListImages({});
     if (images.length > 0)
       throw new CrispError('Internal', `${name}: the store of a new daemon has ${images.length} images`);
-    spawnSync('sync'); // what earlier rounds wrote must not be waited for in this one
+    spawnSync('sync'); // so that writes of earlier rounds do not delay this one
     const started = performance.now();
-    const image = { image: `${ground.registry}/bench/large:${compression}` };
+    const image = { image: `${environment.registry}/bench/large:${compression}` };
     await client.PullImage({ image }, { timeoutMs: PULL_MS });
     samples.add(`pull+unpack ${compression}`, name, performance.now() - started);
   } finally {
     await side.server.stop();
-    rmSync(join('/run', place), { recursive: true, force: true });
+    rmSync(join('/run', directory), { recursive: true, force: true });
   }
 }

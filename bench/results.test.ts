@@ -24,18 +24,18 @@ const results = (rows: Row[]): Results => ({
   rows,
 });
 
-test('the bar of a row depends on how the network is made', () => {
-  assert.deepEqual(verdict(row({}), 'native'), { bar: 0.2, met: false });
-  assert.deepEqual(verdict(row({}), 'exec'), { bar: 0.5, met: true });
+test('the target of a row depends on the network mode', () => {
+  assert.deepEqual(verdict(row({}), 'native'), { target: 0.2, met: false });
+  assert.deepEqual(verdict(row({}), 'exec'), { target: 0.5, met: true });
 });
 
-test('rows of runc, without a peer or without a bar have no verdict', () => {
+test('rows of runc, without a peer or without a target have no verdict', () => {
   assert.equal(verdict(row({ runtime: 'runc' }), 'exec'), undefined);
   assert.equal(verdict(row({ ratio: null, peer: null }), 'exec'), undefined);
   assert.equal(verdict(row({ name: 'RemoveContainer' }), 'exec'), undefined);
 });
 
-test('the table has the rows of one runtime, and says what is missed', () => {
+test('the table has the rows of one runtime, and marks missed targets', () => {
   const text = table(
     results([row({}), row({ name: 'ExecSync', ratio: 0.6 }), row({ runtime: 'runc' })]),
     'crun',
@@ -46,7 +46,7 @@ test('the table has the rows of one runtime, and says what is missed', () => {
   assert.match(lines[3] ?? '', /ExecSync .*≤ 0\.50 MISSED/);
 });
 
-test('the chart holds each row with a peer, and no markup of the machine', () => {
+test('the chart has each row with a peer, and escapes markup', () => {
   const svg = chart(results([row({}), row({ name: 'ExecSync', peer: null, ratio: null })]));
   assert.match(svg, /RunPodSandbox crun/);
   assert.doesNotMatch(svg, /ExecSync|<machine>/);

@@ -1,4 +1,4 @@
-/** What a run of the bench leaves: the results as JSON, and the issue's bars held against them. */
+/** The results of a bench run as JSON, and their comparison with the targets. */
 import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import type { Network, OciRuntime } from './options.ts';
@@ -10,17 +10,17 @@ export interface Results {
   readonly date: string;
   /** Programs with their versions. */
   readonly versions: Readonly<Record<string, string>>;
-  /** True where there were too few samples to tell numbers by. */
+  /** True where there were too few samples for reliable numbers. */
   readonly quick: boolean;
-  /** How busy the machine was with other work when the run began (load average of one minute). */
+  /** One-minute load average when the run began. */
   readonly load: number;
-  /** How crisp made the network. */
+  /** How crisp set up the network. */
   readonly network: Network;
   readonly rows: readonly Row[];
 }
 
-/** Ratio that a row must not pass, in the crun rounds. */
-const BARS: Partial<Readonly<Record<RowName, number>>> = {
+/** Ratio that a row must not exceed, in the crun rounds. */
+const TARGETS: Partial<Readonly<Record<RowName, number>>> = {
   RunPodSandbox: 1 / 5,
   'Create+Start': 1 / 2,
   ExecSync: 1 / 2,
@@ -34,22 +34,22 @@ const BARS: Partial<Readonly<Record<RowName, number>>> = {
   'pull+unpack gzip': 0.8,
   'pull+unpack zstd': 0.8,
 };
-/** The same where the CNI plugins are run as programs. */
-const BARS_BY_EXEC: Partial<Readonly<Record<RowName, number>>> = {
+/** Overrides where the CNI plugins are run as programs. */
+const EXEC_TARGETS: Partial<Readonly<Record<RowName, number>>> = {
   RunPodSandbox: 1 / 2,
   StopPodSandbox: 0.7,
 };
 
 export interface Verdict {
-  readonly bar: number;
+  readonly target: number;
   readonly met: boolean;
 }
 
-/** Undefined where the row has no bar: those of runc's rounds have none. */
+/** Undefined where the row has no target: rows of runc have none. */
 export function verdict(row: Row, network: Network): Verdict | undefined {
-  const bar = (network === 'exec' ? BARS_BY_EXEC[row.name] : undefined) ?? BARS[row.name];
-  if (row.runtime !== 'crun' || row.ratio === null || bar === undefined) return undefined;
-  return { bar, met: row.ratio <= bar };
+  const target = (network === 'exec' ? EXEC_TARGETS[row.name] : undefined) ?? TARGETS[row.name];
+  if (row.runtime !== 'crun' || row.ratio === null || target === undefined) return undefined;
+  return { target, met: row.ratio <= target };
 }
 
 export function machine(): string {
@@ -63,13 +63,13 @@ const number = (value: number): string => value.toFixed(value < 10 ? 2 : 1);
 const pair = (value: Row['peer']): string => (value ? `${number(value.p50)} / ${number(value.p90)}` : '–');
 
 function cells(row: Row, network: Network): string[] {
-  const told = verdict(row, network);
-  const bar = told ? `≤ ${number(told.bar)} ${told.met ? 'met' : 'MISSED'}` : '';
+  const result = verdict(row, network);
+  const target = result ? `≤ ${number(result.target)} ${result.met ? 'met' : 'MISSED'}` : '';
   const ratio = row.ratio === null ? '–' : number(row.ratio);
-  return [row.name, row.unit, String(row.n), pair(row.crisp), pair(row.peer), ratio, bar];
+  return [row.name, row.unit, String(row.n), pair(row.crisp), pair(row.peer), ratio, target];
 }
 
-const HEAD = ['row', 'unit', 'n', 'crisp p50 / p90', 'containerd p50 / p90', 'ratio', 'bar'];
+const HEAD = ['row', 'unit', 'n', 'crisp p50 / p90', 'containerd p50 / p90', 'ratio', 'target'];
 
 /** The rows of one OCI runtime as a table in Markdown. */
 export function table(results: Results, runtime: OciRuntime): string {

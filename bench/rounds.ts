@@ -1,5 +1,5 @@
 /**
- * The measuring itself, inside the bench's own namespaces: one set of alternating rounds with one OCI runtime. Started
+ * The measurements, inside the bench's namespaces: one set of alternating rounds with one OCI runtime. Started
  * by main.ts with a job file.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -15,18 +15,18 @@ import type { BenchOptions, OciRuntime } from './options.ts';
 import { Pods } from './pods.ts';
 import { profile } from './profile.ts';
 import { pull } from './pulls.ts';
-import { type Ground, type Side, startSide } from './sides.ts';
+import { type BenchEnvironment, type Side, startSide } from './sides.ts';
 import { type Row, Samples, type SideName } from './statistics.ts';
 import { streaming } from './streaming.ts';
 import { usage } from './usage.ts';
 
-/** What main.ts asks for. */
+/** The request of main.ts. */
 export interface Job {
   readonly options: BenchOptions;
   readonly runtime: OciRuntime;
   /** The program of crisp. */
   readonly crisp: string;
-  /** On a disk: all that both sides write lies below it. */
+  /** On a disk: both sides write only below it. */
   readonly directory: string;
   readonly cgroup: string;
   /** Where the rows are written. */
@@ -35,17 +35,17 @@ export interface Job {
   readonly profileDirectory: string;
 }
 
-/** Looks at the figures for each round of the rest: both sides stand, and looks alternate. */
-const LOOKS_PER_ROUND = 5;
+/** Samples of the stats for each of the other rounds: both sides run, and samples alternate. */
+const SAMPLES_PER_ROUND = 5;
 
-const say = (text: string): void => console.log(`bench: ${text}`);
+const log = (text: string): void => console.log(`bench: ${text}`);
 
-/** Every other round begins with the other side, so that what a round leaves behind hurts both alike. */
+/** Every other round begins with the other side, so that after-effects of a round affect both alike. */
 const inOrder = <T>(sides: readonly T[], round: number): readonly T[] =>
   round % 2 === 0 ? sides : sides.toReversed();
 
-/** An earlier set of rounds has left the images in the registry's directory. */
-async function provideImages(registry: string, directory: string, isLarge: boolean): Promise<void> {
+/** Pushes the images, unless an earlier set of rounds has already done so. */
+async function ensureImages(registry: string, directory: string, isLarge: boolean): Promise<void> {
   const known = await fetch(`${registry}/v2/bench/large/tags/list`);
   if (known.ok) return;
   await pushImage(registry, 'bench/busybox', '1', busyboxImage());
@@ -57,7 +57,7 @@ async function provideImages(registry: string, directory: string, isLarge: boole
   for (const compression of ['gzip', 'zstd'] as const) {
     await pushImage(registry, 'bench/large', compression, images[compression]);
     const packed = images[compression].layers.reduce((sum, layer) => sum + layer.bytes.length, 0);
-    say(`image ${compression}: ${packed >> 20} MiB of ${bytes >> 20} MiB, ${count} entries, 5 layers`);
+    log(`image ${compression}: ${packed >> 20} MiB of ${bytes >> 20} MiB, ${count} entries, 5 layers`);
   }
 }
 
@@ -70,29 +70,29 @@ async function eachRound(
 }
 
 async function calls(
-  ground: Ground,
+  environment: BenchEnvironment,
   names: readonly SideName[],
   options: BenchOptions,
   samples: Samples,
 ): Promise<void> {
   const sides: Side[] = [];
   try {
-    for (const name of names) sides.push(await startSide(ground, name, name));
+    for (const name of names) sides.push(await startSide(environment, name, name));
     assertSameNetwork(sides.map(({ confDir }) => confDir));
-    const pods = new Pods(ground);
+    const pods = new Pods(environment);
     for (const side of sides) {
       await pods.pull(side);
-      await cycle(side, pods, new Samples()); // the first pod makes the bridge and warms the caches
+      await cycle(side, pods, new Samples()); // the first pod creates the bridge and warms the caches
     }
-    say(`${ground.runtime}: ${options.rounds} rounds of ${options.podsPerRound} pods one by one`);
+    log(`${environment.runtime}: ${options.rounds} rounds of ${options.podsPerRound} pods one by one`);
     await eachRound(sides, options.rounds, async (side) => {
       for (let n = 0; n < options.podsPerRound; n++) await cycle(side, pods, samples);
     });
-    say(`${ground.runtime}: ${options.rounds} rounds of 24 pods at once`);
+    log(`${environment.runtime}: ${options.rounds} rounds of 24 pods at once`);
     await eachRound(sides, options.rounds, (side) => density(side, pods, samples, options.restartsPerRound));
-    say(`${ground.runtime}: figures of 100 containers in 50 pods`);
-    await usage(sides, pods, samples, options.rounds * LOOKS_PER_ROUND);
-    say(`${ground.runtime}: ${options.rounds} rounds of streaming sessions`);
+    log(`${environment.runtime}: stats of 100 containers in 50 pods`);
+    await usage(sides, pods, samples, options.rounds * SAMPLES_PER_ROUND);
+    log(`${environment.runtime}: ${options.rounds} rounds of streaming sessions`);
     await eachRound(sides, options.rounds, (side) => streaming(side, pods, samples));
   } finally {
     for (const { server } of sides) await server.stop();
@@ -100,15 +100,16 @@ async function calls(
 }
 
 async function pulls(
-  ground: Ground,
+  environment: BenchEnvironment,
   names: readonly SideName[],
   count: number,
   samples: Samples,
 ): Promise<void> {
-  say(`${ground.runtime}: ${count} pulls of each compression into empty stores`);
+  log(`${environment.runtime}: ${count} pulls of each compression into empty stores`);
   for (let round = 0; round < count; round++) {
     for (const name of inOrder(names, round)) {
-      for (const compression of ['gzip', 'zstd'] as const) await pull(ground, name, compression, samples);
+      for (const compression of ['gzip', 'zstd'] as const)
+        await pull(environment, name, compression, samples);
     }
   }
 }
@@ -116,7 +117,7 @@ async function pulls(
 async function measure(job: Job): Promise<Row[]> {
   const { options, runtime, directory, cgroup } = job;
   await using registry = await startRegistry(join(directory, 'registry'));
-  const ground: Ground = {
+  const environment: BenchEnvironment = {
     runtime,
     network: options.network,
     crisp: job.crisp,
@@ -124,15 +125,15 @@ async function measure(job: Job): Promise<Row[]> {
     cgroup,
     registry: registry.host,
   };
-  await provideImages(registry.url, directory, !options.profile && options.pulls > 0);
+  await ensureImages(registry.url, directory, !options.profile && options.pulls > 0);
   if (options.profile) {
-    await profile(ground, job.profileDirectory, options);
+    await profile(environment, job.profileDirectory, options);
     return [];
   }
   const samples = new Samples();
   const names: SideName[] = options.peer === 'none' ? ['crisp'] : ['crisp', 'containerd'];
-  await calls(ground, names, options, samples);
-  if (runtime === options.runtimes.at(-1)) await pulls(ground, names, options.pulls, samples);
+  await calls(environment, names, options, samples);
+  if (runtime === options.runtimes.at(-1)) await pulls(environment, names, options.pulls, samples);
   return samples.rows(runtime);
 }
 

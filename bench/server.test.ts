@@ -15,16 +15,16 @@ const start = (...argv: string[]) =>
     async () => true,
   );
 
-test('a server that ends instead of serving is an error with its last words', async () => {
+test('a server that exits instead of serving is an error with the end of its log', async () => {
   await assert.rejects(
     start('sh', '-c', 'echo no such option >&2; exit 3'),
     (error) =>
       error instanceof CrispError &&
       error.code === 'Unavailable' &&
-      /ended with 3[\s\S]*no such option/.test(error.message),
+      /exited with 3[\s\S]*no such option/.test(error.message),
   );
 });
 
-test('a server that is not installed is an error that says so', async () => {
+test('a server that is not installed is an error that names it', async () => {
   await assert.rejects(start('/no/such/containerd'), /\/no\/such\/containerd does not serve: .*ENOENT/);
 });

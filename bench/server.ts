@@ -1,4 +1,4 @@
-/** A CRI server as a process: started, waited for, asked, ended. */
+/** A CRI server process: starts it, waits until it serves, stops it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync } from 'node:fs';
@@ -21,7 +21,7 @@ export interface ServerProgram {
 export class Server {
   readonly client: CriClient;
   readonly pid: number;
-  /** From just before the process was started to the first right answer, in ms. */
+  /** From just before the start of the process to the first correct reply, in ms. */
   readonly startMs: number;
   readonly #child: ChildProcess;
 
@@ -32,7 +32,7 @@ export class Server {
     this.startMs = startMs;
   }
 
-  /** `ready` asks until it is true or half a minute has passed; a failing call counts as "not yet". */
+  /** Polls `ready` until it is true or START_MS has passed; a failing call counts as not ready. */
   static async start(
     program: ServerProgram,
     ready: (client: CriClient) => Promise<boolean>,
@@ -52,7 +52,7 @@ export class Server {
     let client: CriClient | undefined;
     for (let last: unknown; ; await sleep(POLL_MS)) {
       try {
-        // A first call that fails costs a gRPC channel a second of back-off.
+        // After a failed first call a gRPC channel backs off for a second.
         client ??= await connected(program.socket, child);
         if (await ready(client)) return new Server(child, client, performance.now() - started);
       } catch (error) {
@@ -68,7 +68,7 @@ export class Server {
     }
   }
 
-  /** SIGTERM, and SIGKILL where that is not enough. */
+  /** Sends SIGTERM, and SIGKILL after STOP_MS. */
   async stop(): Promise<void> {
     this.client.close();
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
@@ -81,7 +81,7 @@ export class Server {
 }
 
 async function connected(socket: string, child: ChildProcess): Promise<CriClient> {
-  if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}`);
+  if (child.exitCode !== null) throw new Error(`it exited with ${child.exitCode}`);
   const connection = connect(socket);
   try {
     await once(connection, 'connect');

@@ -1,4 +1,4 @@
-/** The two sides: how each is configured, started and looked at. */
+/** The two sides of the comparison, crisp and containerd: configuration, start, measurements. */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CrispError } from '#core/errors.ts';
@@ -8,40 +8,40 @@ import type { Network, OciRuntime } from './options.ts';
 import { Server, type ServerProgram } from './server.ts';
 import type { SideName } from './statistics.ts';
 
-/** What both sides stand on. */
-export interface Ground {
+/** The common environment of both sides. */
+export interface BenchEnvironment {
   readonly runtime: OciRuntime;
   readonly network: Network;
-  /** The program of crisp: its distributed form, which is what people run. */
+  /** The program of crisp, from the release tree. */
   readonly crisp: string;
   /** Parent of both sides' directories. */
   readonly directory: string;
-  /** Absolute below the cgroup root; both sides' pods have their groups below it. */
+  /** Absolute below the cgroup root; the pods' cgroups of both sides are below it. */
   readonly cgroup: string;
-  /** `127.0.0.1:port` of the registry, spoken to in plain HTTP. */
+  /** `127.0.0.1:port` of the registry, which uses plain HTTP. */
   readonly registry: string;
 }
 
 export interface Side {
   readonly name: SideName;
   readonly server: Server;
-  /** Where its network configuration lies. */
+  /** Directory of its network configuration. */
   readonly confDir: string;
-  /** Ends the daemon and starts a new one on the same state; resolves when `ready` is true. */
+  /** Stops the daemon and starts a new one with the same state; resolves when `ready` is true, with the time in ms. */
   restart(ready: (server: Server['client']) => Promise<boolean>): Promise<number>;
-  /** The processes that watch over its containers. */
+  /** The monitor processes of its containers. */
   monitors(): number[];
 }
 
-/** A tmpfs of the bench's own mount namespace: where either keeps what ends with a reboot. */
+/** A tmpfs in the bench's mount namespace, for the state that does not survive a reboot. */
 const RUN = '/run';
 
-const answers = async (client: Server['client']): Promise<boolean> => {
+const isServing = async (client: Server['client']): Promise<boolean> => {
   await client.Version({});
   return true;
 };
 
-/** Names as /proc/PID/comm has them: 15 characters. The pid namespace is the bench's own, so all are its own. */
+/** Names as in /proc/PID/comm (15 characters). All processes of the pid namespace belong to the bench. */
 const MONITOR: Readonly<Record<SideName, string>> = { crisp: 'conmon', containerd: 'containerd-shim' };
 
 export function processesNamed(name: string): number[] {
@@ -82,35 +82,44 @@ class RunningSide implements Side {
 }
 
 /** `nodeOptions` go to the daemon's node, for a profile. */
-export async function startCrisp(ground: Ground, name: string, nodeOptions = ''): Promise<Side> {
-  const directory = join(ground.directory, name);
+export async function startCrisp(
+  environment: BenchEnvironment,
+  name: string,
+  nodeOptions = '',
+): Promise<Side> {
+  const directory = join(environment.directory, name);
   const { file, socket } = writeConfig({
     directory,
     state: join(RUN, name),
-    cgroup: `${ground.cgroup}/crisp`,
-    registries: { [ground.registry]: [] },
-    runtime: ground.runtime,
+    cgroup: `${environment.cgroup}/crisp`,
+    registries: { [environment.registry]: [] },
+    runtime: environment.runtime,
     logLevel: 'info',
   });
   const confDir = join(directory, 'cni/net.d');
   writeConflist(confDir, 'crisp', join(directory, 'addresses'));
-  const native = ground.network === 'native' ? 'auto' : 'exec';
+  const native = environment.network === 'native' ? 'auto' : 'exec';
   const program = {
-    argv: [ground.crisp, 'serve', '--config', file, '--cni-native', native],
+    argv: [environment.crisp, 'serve', '--config', file, '--cni-native', native],
     environment: {
-      NODE_COMPILE_CACHE: join(ground.directory, 'compile-cache'), // as bin/crisp does, but not the machine's own
+      NODE_COMPILE_CACHE: join(environment.directory, 'compile-cache'), // as bin/crisp does, but not in the machine's cache
       NODE_OPTIONS: nodeOptions,
     },
     socket,
     logFile: join(directory, 'daemon.log'),
   };
-  return new RunningSide('crisp', confDir, program, await Server.start(program, answers));
+  return new RunningSide('crisp', confDir, program, await Server.start(program, isServing));
 }
 
 const quoted = (text: string): string => JSON.stringify(text);
 
-/** Version 2 of containerd's configuration; the machine may not let it lower oom_score_adj. */
-function containerdConfig(ground: Ground, directory: string, state: string, confDir: string): string {
+/** containerd's configuration, version 2; the machine may not allow it to lower oom_score_adj. */
+function containerdConfig(
+  environment: BenchEnvironment,
+  directory: string,
+  state: string,
+  confDir: string,
+): string {
   const cri = 'plugins."io.containerd.grpc.v1.cri"';
   return `version = 2
 root = ${quoted(join(directory, 'root'))}
@@ -120,32 +129,32 @@ address = ${quoted(join(state, 'containerd.sock'))}
 [plugins."io.containerd.internal.v1.opt"]
 path = ${quoted(join(directory, 'opt'))}
 [${cri}]
-sandbox_image = ${quoted(`${ground.registry}/bench/pause:1`)}
+sandbox_image = ${quoted(`${environment.registry}/bench/pause:1`)}
 restrict_oom_score_adj = true
 [${cri}.cni]
 bin_dir = "/usr/lib/cni"
 conf_dir = ${quoted(confDir)}
 [${cri}.containerd]
-default_runtime_name = ${quoted(ground.runtime)}
-[${cri}.containerd.runtimes.${ground.runtime}]
+default_runtime_name = ${quoted(environment.runtime)}
+[${cri}.containerd.runtimes.${environment.runtime}]
 runtime_type = "io.containerd.runc.v2"
-[${cri}.containerd.runtimes.${ground.runtime}.options]
-BinaryName = ${quoted(ground.runtime)}
+[${cri}.containerd.runtimes.${environment.runtime}.options]
+BinaryName = ${quoted(environment.runtime)}
 SystemdCgroup = false
-[${cri}.registry.mirrors.${quoted(ground.registry)}]
-endpoint = [${quoted(`http://${ground.registry}`)}]
+[${cri}.registry.mirrors.${quoted(environment.registry)}]
+endpoint = [${quoted(`http://${environment.registry}`)}]
 `;
 }
 
 /** Throws Unavailable where it does not start, FailedPrecondition where it does not use the network that is measured. */
-export async function startContainerd(ground: Ground, name: string): Promise<Side> {
-  const directory = join(ground.directory, name);
+export async function startContainerd(environment: BenchEnvironment, name: string): Promise<Side> {
+  const directory = join(environment.directory, name);
   const state = join(RUN, name);
   const confDir = join(directory, 'cni/net.d');
   mkdirSync(directory, { recursive: true });
   writeConflist(confDir, 'containerd', join(directory, 'addresses'));
   const file = join(directory, 'config.toml');
-  writeFileSync(file, containerdConfig(ground, directory, state, confDir));
+  writeFileSync(file, containerdConfig(environment, directory, state, confDir));
   const program = {
     argv: ['containerd', '--config', file, '--log-level', 'warn'],
     socket: join(state, 'containerd.sock'),
@@ -165,8 +174,8 @@ export async function startContainerd(ground: Ground, name: string): Promise<Sid
   return new RunningSide('containerd', confDir, program, server);
 }
 
-export function startSide(ground: Ground, side: SideName, name: string): Promise<Side> {
-  return side === 'crisp' ? startCrisp(ground, name) : startContainerd(ground, name);
+export function startSide(environment: BenchEnvironment, side: SideName, name: string): Promise<Side> {
+  return side === 'crisp' ? startCrisp(environment, name) : startContainerd(environment, name);
 }
 
 /** A size of /proc/PID/FILE in MiB. Throws Internal where the process or the line is missing. */

@@ -9,7 +9,7 @@ test('quantiles interpolate and do not depend on the order', () => {
   assert.throws(() => quantile([], 0.5), RangeError);
 });
 
-test('a ratio below 1 says that crisp is better, of times and of rates', () => {
+test('a ratio below 1 means that crisp is better, for times and for rates', () => {
   const samples = new Samples();
   for (const [side, time, rate] of [
     ['crisp', 10, 40],
@@ -34,7 +34,7 @@ test('the p90 of a rate is its slow end', () => {
   assert.deepEqual(samples.rows('runc')[0]?.crisp, { p50: 15, p90: 11 });
 });
 
-test('n counts the side with fewer samples; without a peer there is no ratio', () => {
+test('n is that of the side with fewer samples; without a peer there is no ratio', () => {
   const samples = new Samples();
   for (const value of [1, 2, 3]) samples.add('ExecSync', 'crisp', value);
   assert.deepEqual(
@@ -45,7 +45,7 @@ test('n counts the side with fewer samples; without a peer there is no ratio', (
   assert.equal(samples.rows('runc')[0]?.n, 1);
 });
 
-test('rows come in the order of the table', () => {
+test('rows have the order of the table', () => {
   const samples = new Samples();
   for (const name of rowNames.toReversed()) samples.add(name, 'crisp', 1);
   assert.deepEqual(

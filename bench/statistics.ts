@@ -36,7 +36,7 @@ export const isRate = (name: RowName): boolean => 'rate' in ROWS[name];
 
 export interface Quantiles {
   readonly p50: number;
-  /** What nine of ten samples are as good as: of a rate the tenth lowest in a hundred. */
+  /** Nine of ten samples are at least this good: for a rate this is the 10th percentile. */
   readonly p90: number;
 }
 
@@ -47,9 +47,9 @@ export interface Row {
   /** Samples of the side that has fewer. */
   readonly n: number;
   readonly crisp: Quantiles;
-  /** Null where crisp was measured alone. */
+  /** Null where only crisp was measured. */
   readonly peer: Quantiles | null;
-  /** crisp / peer, of a rate peer / crisp: below 1 crisp is the better one. */
+  /** crisp / peer, for a rate peer / crisp: below 1 crisp is better. */
   readonly ratio: number | null;
 }
 
@@ -71,7 +71,7 @@ function quantiles(name: RowName, samples: readonly number[]): Quantiles {
   };
 }
 
-/** What has been measured, by row and side. */
+/** The samples, by row and side. */
 export class Samples {
   readonly #values = new Map<string, number[]>();
 
@@ -86,7 +86,7 @@ export class Samples {
     return this.#values.get(`${side} ${name}`) ?? [];
   }
 
-  /** The rows in their order; a row that crisp has no sample of is left out. */
+  /** The rows in their order; a row without samples of crisp is left out. */
   rows(runtime: OciRuntime): Row[] {
     return rowNames.flatMap((name) => {
       const [crisp, peer] = [this.of(name, 'crisp'), this.of(name, 'containerd')];

@@ -1,4 +1,4 @@
-/** Sessions of exec and port-forward over SPDY, as kubectl speaks it: how soon they begin, how fast they carry. */
+/** Sessions of exec and port-forward over SPDY, as kubectl uses it: latency and throughput. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -22,18 +22,19 @@ export async function streaming(side: Side, pods: Pods, samples: Samples): Promi
   for (let n = 0; n < SESSIONS_PER_ROUND; n++) {
     const started = performance.now();
     const bytes = await exec(side, container, ['echo', 'x']);
-    if (bytes !== 2) throw new CrispError('Internal', `${side.name}: an exec session gave ${bytes} bytes`);
+    if (bytes !== 2)
+      throw new CrispError('Internal', `${side.name}: an exec session returned ${bytes} bytes`);
     samples.add('Exec session', side.name, performance.now() - started);
   }
   const started = performance.now();
   const bytes = await exec(side, container, ['head', '-c', String(BYTES), '/dev/zero']);
-  if (bytes !== BYTES) throw new CrispError('Internal', `${side.name}: exec gave ${bytes} bytes`);
+  if (bytes !== BYTES) throw new CrispError('Internal', `${side.name}: exec returned ${bytes} bytes`);
   samples.add('exec MB/s', side.name, BYTES / 1000 / (performance.now() - started));
   samples.add('port-forward MB/s', side.name, await portForward(side, pod));
   await removePod(side, pod);
 }
 
-/** From the call to the end of the session; the bytes of output. */
+/** Runs a whole session; resolves to the bytes of output. */
 async function exec(side: Side, containerId: string, cmd: readonly string[]): Promise<number> {
   const request = { containerId, cmd: [...cmd], stdin: false, stdout: true, stderr: true, tty: false };
   const { url } = await side.server.client.Exec(request);
@@ -44,12 +45,12 @@ async function exec(side: Side, containerId: string, cmd: readonly string[]): Pr
     if (stream.id === 3) bytes += piece.length;
   };
   for (const streamType of ['error', 'stdout', 'stderr']) await client.stream({ streamType });
-  await client.until('the status comes', () => status > 0 || client.closed, LIMIT_MS);
+  await client.until('the status is received', () => status > 0 || client.closed, LIMIT_MS);
   await client.close();
   return bytes;
 }
 
-/** Megabytes a second through a server that sends them back. */
+/** Megabytes per second through an echo server. */
 async function portForward(side: Side, podSandboxId: string): Promise<number> {
   const server = await echoIn(side, podSandboxId);
   const { url } = await side.server.client.PortForward({ podSandboxId, port: [PORT] });
@@ -65,7 +66,7 @@ async function portForward(side: Side, podSandboxId: string): Promise<number> {
     const started = performance.now();
     const chunk = Buffer.alloc(CHUNK);
     for (let sent = 0; sent < BYTES; sent += CHUNK) await data.write(chunk);
-    await client.until('all is back', () => bytes >= BYTES, LIMIT_MS);
+    await client.until('all bytes are returned', () => bytes >= BYTES, LIMIT_MS);
     return BYTES / 1000 / (performance.now() - started);
   } finally {
     await client.close();
