@@ -1,31 +1,31 @@
-/** crisp's sources and packages as a few JavaScript files, without types, comments and what nothing calls. */
+/** crisp's sources and packages as a few JavaScript files, without types, comments and unused code. */
 import { globSync, readFileSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 
-/** A worker thread's file as the sources name it: relative to the file that starts it. */
+/** A worker thread's file in the sources: relative to the file that starts it. */
 const WORKER = /new URL\('(\.[^']*\.ts)', import\.meta\.url\)/g;
-/** Packages that came with CommonJS ask for Node's modules by `require`, which a module does not have. */
+/** CommonJS packages load Node's modules by `require`, which an ES module does not have. */
 const REQUIRE = [
   "import { createRequire as __createRequire } from 'node:module';",
   'const require = __createRequire(import.meta.url);',
 ].join('');
-/** Chosen and checked by koffi's own loader among many platforms; here there is one, beside the bundle. */
+/** Replaces koffi's loader, which selects among many platforms; here there is one, beside the bundle. */
 const KOFFI = `export default require('./koffi.node');`;
 
-/** A part that is loaded when it is needed. Node keeps the text of one that is imported twice, of a required one once. */
+/** A chunk that is loaded on demand. Node keeps the source of an imported module twice, of a required one once. */
 const IMPORT = /\bimport\(("\.\/[^"]+\.js")\)/g;
-/** Asked for by grpc-js where channelz is served, which crisp does not do. */
+/** Loaded by grpc-js only to serve channelz, which crisp does not do. */
 const LEFT_OUT = /^@grpc\/proto-loader$/;
 
 export interface Bundle {
-  /** Files by name; they lie together in one directory, with koffi.node. */
+  /** Files by name, for one directory together with koffi.node. */
   readonly files: ReadonlyMap<string, string>;
-  /** Directories of the packages that are part of it, below the project. */
+  /** Directories of the bundled packages, relative to the project. */
   readonly packages: readonly string[];
 }
 
-/** Bundles the command line, with everything that it loads, and each worker as an entry of its own. */
+/** Bundles the command line with everything that it loads, and each worker as its own entry. */
 export async function bundle(project: string): Promise<Bundle> {
   const { outputFiles, metafile } = await build({
     absWorkingDir: project,
@@ -37,7 +37,7 @@ export async function bundle(project: string): Promise<Bundle> {
     format: 'esm',
     platform: 'node',
     target: 'node24',
-    // Names stay: a stack in the log must say where it was.
+    // Names are kept, so that a stack in the log is readable.
     minifySyntax: true,
     minifyWhitespace: true,
     legalComments: 'none',
@@ -54,7 +54,7 @@ export async function bundle(project: string): Promise<Bundle> {
   };
 }
 
-/** The worker's entry: its path below the project, in one word. */
+/** The name of a worker's entry: its path in the project, joined by `-`. */
 const entryName = (path: string): string => path.replace(/\.ts$/, '').replaceAll('/', '-');
 
 function workers(project: string): { in: string; out: string }[] {
@@ -67,7 +67,7 @@ function workers(project: string): { in: string; out: string }[] {
   return [...new Set(found)].sort().map((path) => ({ in: path, out: entryName(path) }));
 }
 
-/** Whoever starts a worker finds it beside itself, in whichever file it has come to lie. */
+/** Rewrites the URL of a worker to a file beside the bundle, whichever chunk starts it. */
 const workersBeside = (project: string): Plugin => ({
   name: 'workers beside',
   setup(build) {
@@ -100,7 +100,7 @@ const leftOut: Plugin = {
   },
 };
 
-/** Of these an import looks at every export, and some load megabytes at the first look: http has a WebSocket. */
+/** An import of these reads every export, and some exports load megabytes when read: http has a WebSocket. */
 const required: Plugin = {
   name: 'required',
   setup(build) {

@@ -1,14 +1,14 @@
 /**
- * `npm run dist [-- --output DIR --tree-only]`: crisp with all that it needs of this repository in one directory and one
+ * `npm run dist [-- --output DIR --tree-only]`: crisp with all that it needs from this repository in one directory and one
  * tarball, `build/crisp-VERSION-linux-ARCH{,.tar.gz}`. The same input gives the same bytes.
  *
  *     bin/crisp         starts it
- *     lib/node          the pinned Node, as its package has it
- *     lib/js/           the bundle: main.js, its parts, the worker threads, koffi.node
- *     lib/pause         the pods' first process; pause.c, exec.c, exec.h, its source
+ *     lib/node          the pinned Node, from its package
+ *     lib/js/           the bundle: main.js, its chunks, the worker threads, koffi.node
+ *     lib/pause         the pods' pause process; pause.c, exec.c, exec.h, its source
  *     lib/package.json  name and version
- *     install, share/   puts it on a node and takes it away again; the unit, the files of /etc
- *     LICENSE, LICENSES/  crisp's own, and those of what is inside
+ *     install, share/   installs it on a node and removes it; the unit, the files of /etc
+ *     LICENSE, LICENSES/  of crisp, and of the bundled packages
  */
 import {
   chmodSync,
@@ -31,7 +31,7 @@ const MODULES = join(PROJECT, 'node_modules');
 const DEPLOY = join(import.meta.dirname, '..');
 const PAUSE_SOURCES = ['pause.c', 'exec.c', 'exec.h'];
 const SHARED = ['systemd/crisp.service', 'crisp.toml', 'cni/99-crisp-bridge.conflist'];
-/** Of every file, where SOURCE_DATE_EPOCH names no other: 1 January 2020, seconds since the epoch. */
+/** mtime of every file, unless SOURCE_DATE_EPOCH is set: 1 January 2020, seconds since the epoch. */
 const MTIME = 1_577_836_800;
 
 interface Package {
@@ -40,41 +40,41 @@ interface Package {
   readonly license: string;
 }
 
-/** Builds the directory anew; returns its path. Throws FailedPrecondition where a part of it is missing. */
+/** Builds the directory from scratch; returns its path. Throws FailedPrecondition where a part of it is missing. */
 async function buildTree(output: string): Promise<string> {
   const { name, version, license } = JSON.parse(
     readFileSync(join(PROJECT, 'package.json'), 'utf8'),
   ) as Package;
   const { arch } = process;
   const tree = join(output, `${name}-${version}-linux-${arch}`);
-  const place = (from: string, to: string, mode = 0o644) => copy(from, join(tree, to), mode);
+  const add = (from: string, to: string, mode = 0o644) => copy(from, join(tree, to), mode);
   rmSync(tree, { recursive: true, force: true });
   const { files, packages } = await bundle(PROJECT);
   for (const [file, contents] of files) write(join(tree, 'lib/js', file), contents);
-  place(join(MODULES, `@koromix/koffi-linux-${arch}/linux_${arch}/koffi.node`), 'lib/js/koffi.node');
-  place(join(MODULES, `node-linux-${arch}/bin/node`), 'lib/node', 0o755);
-  place(join(PROJECT, 'linux/shim/build/pause'), 'lib/pause', 0o755);
-  for (const file of PAUSE_SOURCES) place(join(PROJECT, 'linux/shim', file), `lib/${file}`);
-  write(join(tree, 'bin/crisp'), starter(), 0o755);
-  place(join(DEPLOY, 'install'), 'install', 0o755);
-  for (const file of SHARED) place(join(DEPLOY, file), `share/${basename(file)}`);
-  place(join(PROJECT, 'LICENSE'), 'LICENSE');
+  add(join(MODULES, `@koromix/koffi-linux-${arch}/linux_${arch}/koffi.node`), 'lib/js/koffi.node');
+  add(join(MODULES, `node-linux-${arch}/bin/node`), 'lib/node', 0o755);
+  add(join(PROJECT, 'linux/shim/build/pause'), 'lib/pause', 0o755);
+  for (const file of PAUSE_SOURCES) add(join(PROJECT, 'linux/shim', file), `lib/${file}`);
+  write(join(tree, 'bin/crisp'), launcher(), 0o755);
+  add(join(DEPLOY, 'install'), 'install', 0o755);
+  for (const file of SHARED) add(join(DEPLOY, file), `share/${basename(file)}`);
+  add(join(PROJECT, 'LICENSE'), 'LICENSE');
   const about = { name, version, license, type: 'module' };
   write(join(tree, 'lib/package.json'), `${JSON.stringify(about, undefined, 2)}\n`);
   for (const path of [...packages, `node_modules/node-linux-${arch}`]) {
     const file = `${path.replace(/^.*node_modules\//, '').replace('/', '-')}.txt`;
-    place(licenseOf(join(PROJECT, path)), `LICENSES/${file}`);
+    add(licenseOf(join(PROJECT, path)), `LICENSES/${file}`);
   }
   return tree;
 }
 
-/** bin/crisp, with the places of this form. */
-function starter(): string {
+/** bin/crisp with the paths of the release tree. */
+function launcher(): string {
   const text = readFileSync(join(PROJECT, 'bin/crisp'), 'utf8');
-  const places = { 'node_modules/.bin/node': 'lib/node', 'cli/main.ts': 'lib/js/main.js' };
-  return Object.entries(places).reduce((all, [from, to]) => {
+  const paths = { 'node_modules/.bin/node': 'lib/node', 'cli/main.ts': 'lib/js/main.js' };
+  return Object.entries(paths).reduce((all, [from, to]) => {
     if (all.includes(from)) return all.replaceAll(from, to);
-    throw new CrispError('Internal', `bin/crisp names no ${from}`);
+    throw new CrispError('Internal', `bin/crisp does not contain ${from}`);
   }, text);
 }
 
@@ -88,7 +88,7 @@ function write(path: string, contents: Uint8Array | string, mode = 0o644): void 
   writeFileSync(path, contents, { mode });
 }
 
-/** By the kernel: a program that is written in one piece is mapped in huge pages, each of which counts whole. */
+/** Copies in the kernel: a program written in one piece would be mapped in huge pages, each of which counts in full. */
 function copy(from: string, to: string, mode: number): void {
   if (!existsSync(from))
     throw new CrispError('FailedPrecondition', `${from} is missing`, { hint: 'run npm run setup' });

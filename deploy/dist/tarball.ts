@@ -1,4 +1,4 @@
-/** A directory as a tarball whose bytes depend on nothing but the names, modes and contents of its files. */
+/** A directory as a reproducible tarball: its bytes depend only on the names, modes and contents of its files. */
 import { createReadStream, createWriteStream, lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -6,7 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { tarEnd, tarHeader, tarPadding } from '#core/tar/writer.ts';
 
-/** Packs `directory` below `parent`: root's, in the order of names, with one time (seconds since the epoch). */
+/** Packs `parent`/`directory`: owned by root, sorted by name, with one mtime (seconds since the epoch). */
 export async function writeTarball(
   parent: string,
   directory: string,
