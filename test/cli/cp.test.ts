@@ -1,4 +1,4 @@
-/** `crisp ctl cp` against a daemon: what is kept, what is refused, and that no path leads out of the container. */
+/** `crisp ctl cp` against a daemon: what is kept, what is refused, and that no path escapes the container. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -20,9 +20,9 @@ import { endsClean, TestNode, until } from '../harness/pods.ts';
 
 const MAIN = join(import.meta.dirname, '../../cli/main.ts');
 const node = await TestNode.start('cp');
-const place = join(node.directory, 'place');
-mkdirSync(place);
-const local = (name: string): string => join(place, name);
+const localDirectory = join(node.directory, 'local');
+mkdirSync(localDirectory);
+const local = (name: string): string => join(localDirectory, name);
 const pod = await node.runPod({ metadata: { name: 'web', uid: 'u', namespace: 'default', attempt: 0 } });
 const id = await node.run(pod);
 const sh = async (script: string): Promise<string> => {
@@ -43,9 +43,9 @@ const fails = (text: RegExp, ...words: string[]): void => {
   assert.notEqual(run.code, 0);
   assert.match(run.text, text);
 };
-const hidden = (): string[] => readdirSync(place).filter((name) => name.startsWith('.crisp'));
+const hidden = (): string[] => readdirSync(localDirectory).filter((name) => name.startsWith('.crisp'));
 
-test('a tree goes in and comes out as it was: modes, owners, links, times, odd names', async () => {
+test('a tree is the same after copying in and out: modes, owners, links, times, unusual names', async () => {
   const tree = local('tree');
   mkdirSync(join(tree, 'deep/er'), { recursive: true });
   writeFileSync(join(tree, 'a'), 'a');
@@ -77,7 +77,7 @@ test('a tree goes in and comes out as it was: modes, owners, links, times, odd n
   assert.equal(await sh('ls -a /tmp | grep -c crisp || true'), '0\n');
 });
 
-test('names: into a directory, to a new name, over a file, a link as a link', async () => {
+test('targets: into a directory, to a new name, over a file, a symlink as a symlink', async () => {
   writeFileSync(local('one'), 'one');
   ok(local('one'), `${id}:/tmp/renamed`);
   ok(local('one'), `${id}:/tmp/`);
@@ -89,16 +89,16 @@ test('names: into a directory, to a new name, over a file, a link as a link', as
   await sh('ln -s /etc/passwd /tmp/again');
   ok(`${id}:/tmp/again`, local('again'));
   assert.equal(readlinkSync(local('again')), '/etc/passwd');
-  ok(`${id}:/tmp/one`, place);
+  ok(`${id}:/tmp/one`, localDirectory);
   ok(`${id}:/tmp/renamed`, local('two'));
   assert.equal(readFileSync(local('two'), 'utf8'), 'one');
 });
 
-test('no path leads out of the container: links and dots end at its root', async () => {
+test('no path escapes the container: symlinks and .. are resolved in its root', async () => {
   writeFileSync(local('marker'), 'the node’s own');
-  const outside = join(place, 'marker');
+  const outside = join(localDirectory, 'marker');
   await sh(
-    `ln -s / /tmp/root; ln -s ${place} /tmp/place; mkdir -p /tmp/in; ln -s ../../../../../../../../.. /tmp/up`,
+    `ln -s / /tmp/root; ln -s ${localDirectory} /tmp/place; mkdir -p /tmp/in; ln -s ../../../../../../../../.. /tmp/up`,
   );
   fails(/ENOENT/, `${id}:${outside}`, local('x'));
   fails(/ENOENT/, `${id}:/tmp/place/marker`, local('x'));
@@ -106,16 +106,16 @@ test('no path leads out of the container: links and dots end at its root', async
   fails(/ENOENT/, `${id}:/tmp/up${outside}`, local('x'));
   fails(/ELOOP/, `${id}:/proc/1/root/etc/passwd`, local('x'));
   fails(/ENOENT/, local('marker'), `${id}:/tmp/place/written`);
-  fails(/ENOENT/, local('marker'), `${id}:${place}/written`);
+  fails(/ENOENT/, local('marker'), `${id}:${localDirectory}/written`);
   ok(local('marker'), `${id}:/tmp/root/etc/written`);
   assert.equal(await sh('cat /etc/written'), 'the node’s own');
   assert.deepEqual(
-    [existsSync(join(place, 'written')), existsSync('/etc/written'), existsSync(local('x'))],
+    [existsSync(join(localDirectory, 'written')), existsSync('/etc/written'), existsSync(local('x'))],
     [false, false, false],
   );
 });
 
-/** Sends an archive as it is. */
+/** Sends a raw archive. */
 async function put(path: string, archive: Buffer): Promise<string> {
   const client = connect(join(node.settings.directory, 'state/admin.sock'));
   client.write(
@@ -127,7 +127,7 @@ async function put(path: string, archive: Buffer): Promise<string> {
   return text;
 }
 
-test('hostile and cut archives write nothing outside, and no half file', async () => {
+test('hostile and truncated archives write nothing outside, and no partial file', async () => {
   await sh('mkdir /tmp/h; ln -s /etc /tmp/h/etc');
   const content = 'x';
   for (const [entries, text] of [
@@ -159,7 +159,7 @@ test('hostile and cut archives write nothing outside, and no half file', async (
   assert.ok(!existsSync('/evil') && !existsSync('/etc/evil'));
 });
 
-test('links that are swapped while a tree is read never lead outside', async () => {
+test('symlinks swapped while a tree is read never escape the container', async () => {
   writeFileSync(local('secret'), 'SECRET of the node');
   mkdirSync(local('secrets'));
   writeFileSync(join(local('secrets'), 'file'), 'SECRET of the node');
@@ -174,7 +174,7 @@ test('links that are swapped while a tree is read never lead outside', async () 
     cp(`${swapper}:/tmp/s/a/file`, `${out}-file`);
     const text = spawnSync(
       'grep',
-      ['-r', 'SECRET', place, '--include=swapped*', '--include=file', '--exclude-dir=secrets'],
+      ['-r', 'SECRET', localDirectory, '--include=swapped*', '--include=file', '--exclude-dir=secrets'],
       { encoding: 'utf8' },
     ).stdout;
     assert.equal(text, '');
@@ -182,7 +182,7 @@ test('links that are swapped while a tree is read never lead outside', async () 
   await node.remove(swapper);
 });
 
-test('what is not there, or does not run, is told', async () => {
+test('missing files and containers that are not running are errors', async () => {
   fails(/open \/no\/such in the container: ENOENT/, `${id}:/no/such`, local('x'));
   fails(/no running container matches "none"/, 'none:/etc', local('x'));
   fails(/one of the two must be/, local('one'), local('x'));
@@ -203,7 +203,7 @@ test('what is not there, or does not run, is told', async () => {
   await node.remove(readonly);
 });
 
-test('a user that is not root may not ask', async () => {
+test('only root may connect', async () => {
   const script = `require('net').connect(${JSON.stringify(join(node.settings.directory, 'state/admin.sock'))}).on('error', (e) => console.log(e.code))`;
   const child = spawn(process.execPath, ['-e', script], { uid: 65534, gid: 65534, cwd: '/' });
   let text = '';

@@ -1,4 +1,4 @@
-/** `crisp ctl` in this process against a tiny runtime on a real socket. */
+/** `crisp ctl` in this process against a minimal runtime on a real socket. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,7 +16,7 @@ interface Result {
   err: string;
 }
 
-/** The runtime of this file's tests; empty at the begin of each. */
+/** The runtime of this file's tests; emptied before each test. */
 export const runtime = await TinyRuntime.listen(socket);
 
 export async function crisp(words: string[], signal = new AbortController().signal): Promise<Result> {

@@ -1,4 +1,4 @@
-/** `crisp image` as people run it, against a daemon: there and back, and what goes wrong on the way. */
+/** The command `crisp image` against a daemon: export, import, and failures. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,9 +11,9 @@ import { endsClean, TestNode, until } from '../harness/pods.ts';
 const MAIN = join(import.meta.dirname, '../../cli/main.ts');
 const node = await TestNode.start('image');
 const socket = join(node.settings.directory, 'state/admin.sock');
-const place = join(node.directory, 'place');
-mkdirSync(place);
-const file = (name: string): string => join(place, name);
+const localDirectory = join(node.directory, 'local');
+mkdirSync(localDirectory);
+const file = (name: string): string => join(localDirectory, name);
 
 interface Run {
   readonly code: number | null;
@@ -28,14 +28,14 @@ function crisp(words: readonly string[], input?: Buffer): Run {
   });
   return { code: status, out: stdout, err: stderr.toString() };
 }
-const temporary = (): string[] => readdirSync(place).filter((name) => name.startsWith('.'));
+const temporary = (): string[] => readdirSync(localDirectory).filter((name) => name.startsWith('.'));
 const tagged = `${node.registry.host}/busybox:latest`;
 
-test('the socket is for root alone', () => {
+test('the socket is accessible to root only', () => {
   assert.equal(statSync(socket).mode & 0o777, 0o600);
 });
 
-test('out to a file and to a pipe the same, and in again', async () => {
+test('export to a file and to a pipe gives the same bytes; import reads both', async () => {
   const toFile = crisp(['export', tagged, '-o', file('one.tar')]);
   assert.deepEqual([toFile.code, toFile.err], [0, '']);
   const toPipe = crisp(['export', node.image, '--output', '-']);
@@ -50,7 +50,7 @@ test('out to a file and to a pipe the same, and in again', async () => {
   assert.deepEqual(temporary(), []);
 });
 
-test('a cut archive, a missing one, a directory, an unknown image: clear errors, and no file', async () => {
+test('a truncated archive, a missing one, a directory, an unknown image: clear errors, and no file', async () => {
   const whole = readFileSync(file('one.tar'));
   writeFileSync(file('cut.tar'), whole.subarray(0, whole.length / 2));
   const before = (await node.client.ListImages({})).images.length;
@@ -61,7 +61,7 @@ test('a cut archive, a missing one, a directory, an unknown image: clear errors,
       /image archive: it ends within an entry(.|\n)*hint: make the archive anew/,
     ],
     [['import', file('missing.tar')], 1, /missing.tar.*ENOENT/],
-    [['import', place], 1, /it is a directory/],
+    [['import', localDirectory], 1, /it is a directory/],
     [['export', 'no/such:1', '-o', file('x.tar')], 1, /"no\/such:1" is not in the store/],
     [['export', tagged], 2, /--output is missing/],
     [['export', tagged, '-o', file('no/dir/x.tar')], 1, /write .*ENOENT/],
@@ -75,7 +75,7 @@ test('a cut archive, a missing one, a directory, an unknown image: clear errors,
   assert.equal((await node.client.ListImages({})).images.length, before);
 });
 
-test('a full disk: a clear error, no half file, and an older file stays', () => {
+test('a full disk: a clear error, no partial file, and an older file is kept', () => {
   const small = file('small');
   mkdirSync(small);
   assert.equal(spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'test-disk', small]).status, 0);
@@ -91,7 +91,7 @@ test('a full disk: a clear error, no half file, and an older file stays', () => 
   }
 });
 
-test('a blob that is damaged in the store: told in the midst, and no file', async () => {
+test('a blob that is damaged in the store: an error during the export, and no file', async () => {
   const blobs = join(node.settings.directory, 'root/images/content/blobs/sha256');
   const largest = readdirSync(blobs).sort(
     (a, b) => statSync(join(blobs, b)).size - statSync(join(blobs, a)).size,
@@ -108,7 +108,7 @@ test('a blob that is damaged in the store: told in the midst, and no file', asyn
   assert.deepEqual([existsSync(file('bad.tar')), temporary()], [false, []]);
 });
 
-test('a client that goes in the midst leaves nothing in the store', async () => {
+test('a client that disconnects during an import leaves nothing in the store', async () => {
   const staging = join(node.settings.directory, 'root/images/staging');
   const whole = readFileSync(file('one.tar'));
   const client = connect(socket);
@@ -117,13 +117,13 @@ test('a client that goes in the midst leaves nothing in the store', async () => 
   client.write(whole.subarray(0, whole.length / 2));
   await until('it is received', () => readdirSync(staging).length > 0);
   client.destroy();
-  await until('it is swept', () => readdirSync(staging).length === 0);
+  await until('it is removed', () => readdirSync(staging).length === 0);
   await until('it is logged', () =>
     /ImportImages.*the client closed the connection/.test(readFileSync(node.daemon.logFile, 'utf8')),
   );
 });
 
-test('a daemon that is not there', () => {
+test('a daemon that is not running', () => {
   const { status, stderr } = spawnSync(process.execPath, [
     MAIN,
     'image',
@@ -135,11 +135,11 @@ test('a daemon that is not there', () => {
   assert.equal(status, 1);
   assert.match(
     stderr.toString(),
-    /the daemon does not answer at .*none.sock(.|\n)*hint: see that crisp serves/,
+    /the daemon does not answer at .*none.sock(.|\n)*hint: check that crisp is running/,
   );
 });
 
-test('requests that there are not are refused', async () => {
+test('unknown requests are refused', async () => {
   const answer = async (head: string): Promise<string> => {
     const client = connect(socket);
     client.write(`${head}\r\nhost: x\r\nconnection: close\r\n\r\n`);

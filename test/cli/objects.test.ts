@@ -39,7 +39,7 @@ test('images are pulled, listed, inspected and removed', async () => {
   assert.match(await ok('imagefsinfo', '-o', 'table'), /\/var\/lib\/x +12kB +3/);
 });
 
-test('rmi --prune spares what is used or pinned', async () => {
+test('rmi --prune keeps used and pinned images', async () => {
   const [used, , pinned] = [
     runtime.addImage('busybox:latest'),
     runtime.addImage('b:1'),

@@ -52,7 +52,7 @@ test('stats: a row for each running container, with its share of the CPU', async
   assert.match(working[5] ?? '', /\d[kM]?B$/);
   const { stats } = JSON.parse(await ok('stats', '-o', 'json', '-s', '0', id.slice(0, 10)));
   assert.deepEqual([stats.length, stats[0].attributes.id], [1, id]);
-  assert.equal(rows(await ok('stats', '-s', '0')).at(1)?.[2], '-', 'one look tells no share');
+  assert.equal(rows(await ok('stats', '-s', '0')).at(1)?.[2], '-', 'one sample has no CPU share');
   await assert.rejects(crisp(['stats', 'none']), UsageError);
 });
 
@@ -65,14 +65,14 @@ test('statsp: pods with their traffic and processes', async () => {
   await assert.rejects(crisp(['statsp', 'none']), UsageError);
 });
 
-test('metricsp: values, and with -d what they are', async () => {
+test('metricsp: values, and with -d the descriptors', async () => {
   const { podMetrics } = JSON.parse(await ok('metricsp'));
   assert.equal(podMetrics[0].podSandboxId, pod);
   const { descriptors } = JSON.parse(await ok('metricsp', '-d'));
   assert.ok(descriptors.some(({ name }: { name: string }) => name === 'container_cpu_usage_seconds_total'));
 });
 
-test('update: limits by flag; what is wrong is told before anything is asked', async () => {
+test('update: limits by flag; invalid flags are refused before any request', async () => {
   assert.equal(await ok('update', '--memory', '64MiB', '--cpu-quota', '50000', id), `${id}\n`);
   const { resources } = await node.status(id);
   assert.deepEqual(
@@ -87,13 +87,13 @@ test('update: limits by flag; what is wrong is told before anything is asked', a
   assert.match(low.err, /none: no object has this id/);
 });
 
-test('runtime-config: the driver; with a range it is told', async () => {
+test('runtime-config: the driver; with a range it is set', async () => {
   assert.deepEqual(JSON.parse(await ok('runtime-config')), { linux: { cgroupDriver: 'CGROUPFS' } });
   assert.equal(await ok('runtime-config', '--pod-cidr', '10.1.0.0/24'), '');
   await assert.rejects(crisp(['runtime-config', '--pod-cidr', 'x']), /pod_cidr/);
 });
 
-test('events are followed until the interrupt, as lines or as JSON', async () => {
+test('events are followed until interrupted, as text or as JSON', async () => {
   for (const format of ['text', 'json']) {
     const interrupt = new AbortController();
     const written: string[] = [];
@@ -104,7 +104,7 @@ test('events are followed until the interrupt, as lines or as JSON', async () =>
     };
     const words = ['-r', `unix://${node.daemon.socket}`, 'events', '--no-trunc', '-o', format];
     const following = ctl(words, terminal, interrupt.signal);
-    await until('an event is shown', async () => {
+    await until('an event is printed', async () => {
       await node.remove(await node.create(pod));
       return written.length >= 2;
     });

@@ -1,4 +1,4 @@
-/** `crisp ctl logs` and `run`, and what is refused. */
+/** `crisp ctl logs` and `run`, and invalid command lines. */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import test from 'node:test';
@@ -25,7 +25,7 @@ test('logs are read from the file, and followed to the end', async () => {
   await assert.rejects(crisp(['logs', '--since', 'yesterday', id]), UsageError);
 });
 
-test('run shows the output, gives the exit code and removes all with --rm', async () => {
+test('run shows the output, exits with the code of the container and removes all with --rm', async () => {
   const result = await crisp([
     'run',
     '--rm',
@@ -78,7 +78,7 @@ test('run: an interrupt stops the container, and its code is the result', async 
   assert.equal(runtime.pods.size, 0);
 });
 
-test('run: what cannot start leaves nothing', async () => {
+test('run: a failed start leaves nothing', async () => {
   await assert.rejects(
     crisp(['run', '--log-dir', directory, 'busybox:latest', 'missing']),
     /executable file not found/,
@@ -97,7 +97,7 @@ test('run: what cannot start leaves nothing', async () => {
   assert.equal(runtime.pods.size, 0);
 });
 
-test('run takes two files, as crictl does', async () => {
+test('run accepts two files, as crictl does', async () => {
   runtime.addImage('busybox:latest');
   const id = (await ok('run', containerFile(), podFile())).trim();
   assert.equal(runtime.containers.get(id)?.state, 1);

@@ -1,5 +1,5 @@
 /**
- * A CRI server in memory, for the tests of the command line: it keeps what it is told and runs nothing. "Containers"
+ * A CRI server in memory, for the tests of the command line: it stores requests and runs nothing. "Containers"
  * write their log when they start and end when they are stopped, or at once where their first argument is `exit`.
  */
 import { randomBytes } from 'node:crypto';
@@ -31,7 +31,7 @@ interface Ctr {
   logPath: string;
 }
 
-class Refusal extends Error {
+class RpcFailure extends Error {
   readonly code: status;
   constructor(code: status, message: string) {
     super(message);
@@ -43,18 +43,18 @@ const newId = () => randomBytes(32).toString('hex');
 
 function find<T>(map: Map<string, T>, id: string): [string, T] {
   const found = [...map].find(([key]) => id !== '' && key.startsWith(id));
-  if (!found) throw new Refusal(status.NOT_FOUND, `no "${id}"`);
+  if (!found) throw new RpcFailure(status.NOT_FOUND, `no "${id}"`);
   return found;
 }
 
-const passes = (labels: Record<string, string>, selector: Record<string, string> | undefined) =>
+const hasLabels = (labels: Record<string, string>, selector: Record<string, string> | undefined) =>
   Object.entries(selector ?? {}).every(([key, value]) => labels[key] === value);
 
 export class TinyRuntime {
   readonly pods = new Map<string, Pod>();
   readonly containers = new Map<string, Ctr>();
   readonly images = new Map<string, cri.ImageInit>();
-  /** Requests as they came, by RPC. */
+  /** Requests as received, by RPC. */
   readonly requests: [string, object][] = [];
   #clock = 1_700_000_000_000_000_000n;
   readonly #server = new Server();
@@ -92,7 +92,7 @@ export class TinyRuntime {
           (value) => reply(null, value),
           (error: unknown) =>
             reply({
-              code: error instanceof Refusal ? error.code : status.INTERNAL,
+              code: error instanceof RpcFailure ? error.code : status.INTERNAL,
               details: error instanceof Error ? error.message : '',
             }),
         );
@@ -149,7 +149,7 @@ export class TinyRuntime {
             ([id, pod]) =>
               id.startsWith(filter?.id ?? '') && (!filter?.state || filter.state.state === pod.state),
           )
-          .filter(([, pod]) => passes(pod.config.labels, filter?.labelSelector))
+          .filter(([, pod]) => hasLabels(pod.config.labels, filter?.labelSelector))
           .map(([id, { config, state, createdAt, handler }]) => ({
             id,
             state,
@@ -179,7 +179,7 @@ export class TinyRuntime {
       CreateContainer: async ({ podSandboxId, config, sandboxConfig }) => {
         const [pod] = find(this.pods, podSandboxId);
         if (!config || !this.#image(config.image?.image ?? ''))
-          throw new Refusal(status.NOT_FOUND, 'no such image');
+          throw new RpcFailure(status.NOT_FOUND, 'no such image');
         const id = newId();
         const logPath = join(sandboxConfig?.logDirectory ?? '', config.logPath);
         this.containers.set(id, { pod, config, state: 0, exitCode: 0, logPath });
@@ -188,7 +188,7 @@ export class TinyRuntime {
       StartContainer: async ({ containerId }) => {
         const [, ctr] = find(this.containers, containerId);
         const [first, code] = ctr.config.args;
-        if (first === 'missing') throw new Refusal(status.INTERNAL, 'executable file not found');
+        if (first === 'missing') throw new RpcFailure(status.INTERNAL, 'executable file not found');
         mkdirSync(dirname(ctr.logPath), { recursive: true });
         writeFileSync(ctr.logPath, '2026-01-01T00:00:00Z stdout F out\n2026-01-01T00:00:00Z stderr F err\n');
         ctr.state = first === 'exit' ? 2 : 1;
@@ -246,7 +246,7 @@ export class TinyRuntime {
       ImageStatus: async ({ image }) => ({ image: this.#image(image?.image ?? '') ?? null }),
       PullImage: async ({ image, auth }) => {
         if (image?.image.startsWith('private/') && auth?.password !== 'p:w')
-          throw new Refusal(status.UNAUTHENTICATED, 'log in');
+          throw new RpcFailure(status.UNAUTHENTICATED, 'log in');
         return { imageRef: this.#image(image?.image ?? '')?.id ?? this.addImage(image?.image ?? '') };
       },
       RemoveImage: async ({ image }) => {
