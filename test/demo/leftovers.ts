@@ -1,17 +1,17 @@
-/** What a pod leaves on a machine while it runs, counted: all of it is to be zero in the end. */
+/** Counts what a running pod creates on a machine: all of it must be zero at the end. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-export interface Traces {
+export interface Leftovers {
   readonly [what: string]: number;
 }
 
 const lines = (text: string): string[] => text.split('\n').filter(Boolean);
 const entries = (directory: string): string[] => (existsSync(directory) ? readdirSync(directory) : []);
 
-/** `directory` is the daemon's, `cgroup` its prefix, `ipam` the address leases. */
-export function traces(directory: string, cgroup: string, ipam: string): Traces {
+/** `directory` of the daemon, `cgroup`: its prefix, `ipam`: directory of the address leases. */
+export function countLeftovers(directory: string, cgroup: string, ipam: string): Leftovers {
   const groups = globSync([`/sys/fs/cgroup${cgroup}/*/`, `/sys/fs/cgroup/*${cgroup}/*/`]);
   const processes = globSync([
     `/sys/fs/cgroup${cgroup}/**/cgroup.procs`,

@@ -1,7 +1,7 @@
 /**
- * The main job, shown: `npm run demo`. A real registry, a real daemon, a pod with two containers through the public
- * socket; each call with its stages and their times. It runs in a network and a mount namespace of its own and leaves
- * nothing: in the end it counts.
+ * `npm run demo`: a real registry, a real daemon, a pod with two containers through the CRI
+ * socket; each call with its stages and their times. It runs in its own network and mount namespace and leaves
+ * nothing behind, which it checks at the end.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -11,27 +11,27 @@ import type { cri } from '#api/cri/v1/index.ts';
 import { type DaemonSettings, startDaemon, type TestDaemon } from '../harness/daemon.ts';
 import { buildImage, busyboxEntries, pushImage } from '../harness/images.ts';
 import { startRegistry } from '../image-service/registry.ts';
+import { countLeftovers, type Leftovers } from './leftovers.ts';
 import { type Timed, timed } from './stages.ts';
-import { type Traces, traces } from './traces.ts';
 
 const METRICS = '127.0.0.1:19090';
 const HOST_PORT = 18080;
 const PAGE = 'hello from the web container\n';
 
-const say = (name: string, text: string): void => console.log(`${name.padEnd(24)} ${text}`);
+const print = (name: string, text: string): void => console.log(`${name.padEnd(24)} ${text}`);
 
-function show(name: string, { ms, stages }: Timed<unknown>): void {
-  const told = stages
+function printCall(name: string, { ms, stages }: Timed<unknown>): void {
+  const shown = stages
     .filter((stage) => stage.ms >= 0.05)
     .map((stage) => `${stage.name} ${stage.ms.toFixed(1)}`);
-  say(name, `${ms.toFixed(1).padStart(7)} ms   ${told.join(', ')}`);
+  print(name, `${ms.toFixed(1).padStart(7)} ms   ${shown.join(', ')}`);
 }
 
-function expect(holds: boolean, what: string): void {
-  if (!holds) throw new Error(`the demo expected: ${what}`);
+function expect(condition: boolean, what: string): void {
+  if (!condition) throw new Error(`the demo expected: ${what}`);
 }
 
-/** Two layers: the machine's own busybox, and a page for its web server. */
+/** Two layers: the machine's busybox, and a page for its web server. */
 function demoImage() {
   return buildImage({
     layers: [
@@ -42,7 +42,7 @@ function demoImage() {
           { name: 'var/' },
           { name: 'var/www/' },
           { name: 'var/www/index.html', content: PAGE },
-          // A kubelet brings this file; without one a name server would be asked for localhost.
+          // The kubelet mounts this file; without it localhost would be resolved by DNS.
           { name: 'etc/' },
           { name: 'etc/hosts', content: '127.0.0.1 localhost\n' },
         ],
@@ -86,7 +86,7 @@ class Demo {
 
   async call<T>(name: string, operation: string, act: () => Promise<T>): Promise<Timed<T>> {
     const result = await timed(METRICS, operation, act);
-    show(name, result);
+    printCall(name, result);
     return result;
   }
 
@@ -111,7 +111,7 @@ class Demo {
     const { value, lagP99 } = await this.call('PullImage', 'PullImage', () =>
       this.daemon.client.PullImage({ image: { image: reference } }),
     );
-    say('', `event loop delay of the daemon during the pull: p99 ${lagP99.toFixed(1)} ms`);
+    print('', `event loop delay of the daemon during the pull: p99 ${lagP99.toFixed(1)} ms`);
     return value.imageRef;
   }
 
@@ -133,7 +133,7 @@ async function runPod(demo: Demo, reference: string): Promise<void> {
   const web = await demo.container(pod, containerConfig('web', image, []), sandbox);
   const asking = ['sh', '-c', 'while :; do wget -qO- http://localhost:8080; sleep 1; done'];
   const client2 = await demo.container(pod, containerConfig('client', image, asking), sandbox);
-  await shownWorking(demo, pod, client2);
+  await showPodWorking(demo, pod, client2);
   await demo.call('StopContainer client', 'StopContainer', () =>
     client.StopContainer({ containerId: client2, timeout: undefined }),
   );
@@ -142,51 +142,48 @@ async function runPod(demo: Demo, reference: string): Promise<void> {
   );
   await demo.call('StopPodSandbox', 'StopPodSandbox', () => client.StopPodSandbox({ podSandboxId: pod }));
   const ended = (await client.ContainerStatus({ containerId: web })).status;
-  expect(
-    ended?.exitCode === 137 && ended.finishedAt.toString() !== '0',
-    'web ended by the stop of its pod, with 137',
-  );
+  expect(ended?.exitCode === 137 && ended.finishedAt.toString() !== '0', 'StopPodSandbox ended web with 137');
   await demo.call('RemovePodSandbox', 'RemovePodSandbox', () =>
     client.RemovePodSandbox({ podSandboxId: pod }),
   );
   await demo.call('RemoveImage', 'RemoveImage', () => client.RemoveImage({ image: { image } }));
 }
 
-async function shownWorking(demo: Demo, pod: string, container: string): Promise<void> {
+async function showPodWorking(demo: Demo, pod: string, container: string): Promise<void> {
   const { client } = demo.daemon;
   const status = (await client.PodSandboxStatus({ podSandboxId: pod })).status;
-  say('pod', `${pod.slice(0, 13)} ip ${status?.network?.ip}`);
+  print('pod', `${pod.slice(0, 13)} ip ${status?.network?.ip}`);
   const cmd = ['sh', '-c', 'hostname; cat /etc/resolv.conf; wget -qO- http://localhost:8080'];
   const exec = await demo.call('ExecSync', 'ExecSync', () =>
     client.ExecSync({ containerId: container, cmd }),
   );
   const output = Buffer.from(exec.value.stdout).toString();
-  for (const line of output.trim().split('\n')) say('', `  ${line}`);
+  for (const line of output.trim().split('\n')) print('', `  ${line}`);
   expect(
     output.includes(PAGE) && output.startsWith('demo\n'),
     'the containers reach each other over localhost',
   );
-  const answer = await (await fetch(`http://127.0.0.1:${HOST_PORT}/`)).text();
-  say('host port', `http://127.0.0.1:${HOST_PORT}/ → ${answer.trim()}`);
-  expect(answer === PAGE, 'the host port answers');
+  const page = await (await fetch(`http://127.0.0.1:${HOST_PORT}/`)).text();
+  print('host port', `http://127.0.0.1:${HOST_PORT}/ → ${page.trim()}`);
+  expect(page === PAGE, 'the host port serves the page');
   for (let n = 0; n < 50 && demo.log('client').length === 0; n++) await sleep(100);
   const [line = ''] = demo.log('client');
-  say('log of client', line);
-  expect(line.endsWith(`stdout F ${PAGE.trim()}`), 'the log holds the page');
+  print('log of client', line);
+  expect(line.endsWith(`stdout F ${PAGE.trim()}`), 'the log has the page');
   const { containers } = await client.ListContainers({});
   expect(containers.length === 2 && containers.every(({ state }) => state === 1), 'both containers run');
 }
 
-function proof(now: Traces): void {
-  const told = Object.entries(now).map(([what, count]) => `${what} ${count}`);
-  say('left behind', told.join(', '));
+function expectNothingLeft(now: Leftovers): void {
+  const counts = Object.entries(now).map(([what, count]) => `${what} ${count}`);
+  print('leftovers', counts.join(', '));
   expect(
     Object.values(now).every((count) => count === 0),
-    'nothing is left',
+    'no leftovers',
   );
 }
 
-/** Nothing to do where the demo went well. */
+/** Removes nothing if the demo succeeded. */
 async function removePods({ client }: TestDaemon): Promise<void> {
   const { items } = await client.ListPodSandbox({});
   for (const { id } of items) await client.RemovePodSandbox({ podSandboxId: id });
@@ -200,7 +197,7 @@ async function inside(): Promise<void> {
     const image = demoImage();
     await pushImage(registry.url, 'demo/web', '1', image);
     const bytes = image.layers.reduce((sum, layer) => sum + layer.bytes.length, 0);
-    say(
+    print(
       'registry',
       `${registry.host}/demo/web:1, made of /bin/busybox: ${image.layers.length} layers, ${bytes} bytes`,
     );
@@ -214,7 +211,7 @@ async function inside(): Promise<void> {
     const daemon = await startDaemon(settings);
     try {
       const version = await daemon.client.Version({});
-      say(
+      print(
         'crisp',
         `${version.runtimeVersion} serves ${daemon.socket} after ${(performance.now() - started).toFixed(0)} ms`,
       );
@@ -223,17 +220,17 @@ async function inside(): Promise<void> {
       console.error(readFileSync(daemon.logFile, 'utf8').slice(-8000));
       throw error;
     } finally {
-      await removePods(daemon).catch((error: unknown) => say('removal', String(error)));
-      expect((await daemon.stop()) === 0, 'the daemon ends well');
+      await removePods(daemon).catch((error: unknown) => print('removal', String(error)));
+      expect((await daemon.stop()) === 0, 'the daemon exits with 0');
     }
-    proof(traces(directory, cgroup, join(directory, 'cni/ipam')));
+    expectNothingLeft(countLeftovers(directory, cgroup, join(directory, 'cni/ipam')));
     expect(!readdirSync('/sys/fs/cgroup').includes(cgroup.slice(1)), 'its cgroup prefix is gone');
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
 }
 
-/** A machine's links are the same before and after: what the pod's network made was made elsewhere. */
+/** Runs the demo in new namespaces; the network interfaces of the machine must be the same before and after. */
 function outside(): number {
   const before = readdirSync('/sys/class/net').sort().join(' ');
   const program = [
@@ -253,8 +250,8 @@ function outside(): number {
     },
   );
   const after = readdirSync('/sys/class/net').sort().join(' ');
-  expect(before === after, 'the links of the machine are as before');
-  console.log(status === 0 ? 'demo: all of it works, and nothing is left' : 'demo: FAILED');
+  expect(before === after, 'the network interfaces of the machine are unchanged');
+  console.log(status === 0 ? 'demo: all of it works, and nothing is left behind' : 'demo: FAILED');
   return status ?? 1;
 }
 

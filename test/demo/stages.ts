@@ -1,4 +1,4 @@
-/** What an operation's stages took, read from the daemon's own metrics: the sums before and after a call. */
+/** Durations of an operation's stages, from the daemon's metrics: the sums before and after a call. */
 
 type Sums = ReadonlyMap<string, number>;
 
@@ -19,21 +19,21 @@ function sums(text: string): Sums {
 
 export interface Timed<T> {
   readonly value: T;
-  /** Milliseconds, as the client saw it. */
+  /** Milliseconds, measured by the client. */
   readonly ms: number;
-  /** Milliseconds by stage of the operation and what it detached (`PullImage transfer`), in the order in which they first ended. */
+  /** Milliseconds by stage of the operation and what it detached (`PullImage transfer`), ordered by their first end. */
   readonly stages: readonly { readonly name: string; readonly ms: number }[];
   /** 99th percentile of the delay of the daemon's event loop during the call, in ms. */
   readonly lagP99: number;
 }
 
-/** Runs one call and tells its times. Calls must not overlap. */
+/** Runs one call and returns its times. Calls must not overlap. */
 export async function timed<T>(
   address: string,
   operation: string,
   call: () => Promise<T>,
 ): Promise<Timed<T>> {
-  const before = sums(await scrape(address)); // reading the delay also begins its new window
+  const before = sums(await scrape(address)); // a scrape also resets the event loop delay
   const started = performance.now();
   const value = await call();
   const ms = performance.now() - started;

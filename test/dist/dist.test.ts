@@ -1,4 +1,4 @@
-/** The tarball of `npm run dist`: the same bytes twice, and a node that runs on it without this repository. */
+/** The tarball of `npm run dist`: reproducible, and a daemon from it runs without this repository. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -26,7 +26,7 @@ const elsewhere = join(directory, 'opt');
 mkdirSync(elsewhere);
 run('tar', 'xzf', tarball, '-C', elsewhere);
 const [installed = ''] = globSync(`${elsewhere}/crisp-*`);
-/** Runs its words where the repository is covered by an empty directory. */
+/** Runs a command while an empty directory is mounted over the repository. */
 const COVERED = ['unshare', '--mount', '--propagation', 'private', 'sh', '-c'];
 const cover = `mount -t tmpfs -o ro tmpfs '${PROJECT}' && cd /`;
 
@@ -34,7 +34,7 @@ test('the same input gives the same bytes', () => {
   assert.equal(hash(build('two')), hash(tarball));
 });
 
-test('all of it is of root, and nobody else may write to it', () => {
+test('all files are owned by root, and only root may write to them', () => {
   const lines = run('tar', 'tvzf', tarball).trim().split('\n');
   assert.ok(lines.length > 20);
   assert.deepEqual(
@@ -43,7 +43,7 @@ test('all of it is of root, and nobody else may write to it', () => {
   );
 });
 
-test('nothing in it names the repository', () => {
+test('no file contains the path of the repository', () => {
   const files = globSync(`${installed}/**/*.{js,json}`).concat(join(installed, 'bin/crisp'));
   assert.ok(files.length > 5);
   assert.deepEqual(
@@ -52,14 +52,14 @@ test('nothing in it names the repository', () => {
   );
 });
 
-test('the command line runs from a link and without the repository', () => {
+test('the command line runs from a symlink and without the repository', () => {
   const script = `${cover} && ln -s '${installed}/bin/crisp' '${directory}/crisp' && '${directory}/crisp' version`;
   const [command = '', ...args] = [...COVERED, script];
   assert.match(run(command, ...args), /^crisp \d+\.\d+\.\d+ \(node v24\./);
 });
 
-test('a daemon of it pulls, makes a pod with a network, runs a container, and takes all away', async () => {
-  // What the tests' own start would run is replaced: the first two words are Node and the repository's main.ts.
+test('a daemon from it pulls, runs a pod with a network and a container, and removes all', async () => {
+  // Replaces the command of the test harness: its first two arguments are Node and the repository's main.ts.
   const wrapper = [...COVERED, `${cover} && shift 2 && exec '${installed}/bin/crisp' "$@"`, 'sh'];
   await using node = await TestNode.start('dist', {
     wrapper,
