@@ -1,4 +1,4 @@
-/** Starts real daemons for the demo and the tests: own roots, own socket, own cgroup prefix, own network. */
+/** Starts real daemons for the demo and the tests: each with its own root and state directories, socket, cgroup prefix and network. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -8,22 +8,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type CriClient, connectCri } from '#api/cri/v1/index.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
-/** Generous: an emulated machine takes a minute to load the program. */
+/** An emulated machine takes a minute to load the program. */
 const START_MS = 300_000;
 
 export interface DaemonSettings {
-  /** Holds all that the daemon writes; made if missing. */
+  /** Everything that the daemon writes is below it; created if missing. */
   readonly directory: string;
-  /** What ends with a reboot, the socket with it; `state` in the directory unless given. */
+  /** State directory, which also has the socket; `state` in the directory unless given. */
   readonly state?: string;
   /** Absolute below the cgroup root. */
   readonly cgroup: string;
-  /** Registry hosts that are spoken to in plain HTTP, with their mirrors. */
+  /** Registry hosts with plain HTTP, and their mirrors. */
   readonly registries?: Readonly<Record<string, readonly string[]>>;
   /** Third octet of the pods' subnet 10.234.x.0/24; also names the bridge. */
   readonly subnet?: number;
   readonly runtime?: 'crun' | 'runc';
-  /** How networks are made; `exec` goes through the plugins. */
+  /** How networks are set up; `exec` runs the plugins. */
   readonly network?: 'auto' | 'exec';
   /** Address of the metrics listener. */
   readonly metrics?: string;
@@ -33,7 +33,7 @@ export interface DaemonSettings {
   readonly extra?: string;
   readonly logLevel?: 'debug' | 'info';
   readonly environment?: Readonly<Record<string, string>>;
-  /** Put before the daemon's own argv: it must end in an exec of what follows, so that the pid stays. */
+  /** Prefix of the daemon's argv: it must end in an exec of the rest, so that the pid is kept. */
   readonly wrapper?: readonly string[];
 }
 
@@ -46,13 +46,13 @@ export interface TestDaemon {
   stop(): Promise<number>;
   /** SIGKILL and wait. */
   kill(): Promise<void>;
-  /** Settles when it has ended by itself. */
+  /** Resolves when the process has exited. */
   readonly ended: Promise<number>;
 }
 
 const quoted = (value: string): string => JSON.stringify(value);
 
-/** Tells what this run makes from what another one makes at the same time; empty outside of test/run.ts. */
+/** Distinguishes what this run makes from what another run makes at the same time; empty outside of test/run.ts. */
 export const runTag = basename(process.env['CRISP_TEST_DIR'] ?? '').slice(-6);
 
 /** The bridge of a subnet; at most the 15 bytes that the kernel takes. */
@@ -62,7 +62,7 @@ export const bridgeOf = (subnet: number): string => `crispt${subnet}${runTag}`;
 export const networkOf = (subnet: number): string =>
   `crisp-test-${subnet}${runTag === '' ? '' : `-${runTag}`}`;
 
-/** The conflist that the issue's bench uses as well: bridge, portmap, with host-local addresses. */
+/** A conflist as in the bench: bridge with host-local addresses, portmap. */
 export function writeConflist(directory: string, subnet: number): void {
   mkdirSync(directory, { recursive: true });
   const bridge = {
@@ -109,7 +109,7 @@ export function writeConfig(settings: DaemonSettings): { file: string; socket: s
   return { file, socket };
 }
 
-/** Starts a daemon and waits until it serves. Throws with its log where it ends instead. */
+/** Starts a daemon and waits until it serves. Throws with its log where it exits instead. */
 export async function startDaemon(settings: DaemonSettings): Promise<TestDaemon> {
   const { file, socket } = writeConfig(settings);
   const confDir = join(settings.directory, 'cni/net.d');
@@ -121,7 +121,7 @@ export async function startDaemon(settings: DaemonSettings): Promise<TestDaemon>
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...settings.environment },
   });
-  // A test file that dies must not leave its daemon behind.
+  // When a test process dies, its daemon must not keep running.
   const orphaned = () => child.kill('SIGKILL');
   process.once('exit', orphaned);
   child.once('exit', () => process.removeListener('exit', orphaned));
@@ -167,7 +167,7 @@ async function untilServing(
   });
   for (;;) {
     try {
-      await connected(socket); // a first call that fails costs a gRPC channel a second of back-off
+      await connected(socket); // after a failed first call a gRPC channel backs off for a second
       await client.Version({}, { timeoutMs: 1000 });
       return;
     } catch (error) {

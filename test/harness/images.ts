@@ -1,5 +1,5 @@
 /**
- * Makes images for the demo and the tests: layers from lists of entries, packed and described as OCI or docker
+ * Builds images for the demo and the tests: layers from lists of entries, as OCI or docker
  * schema 2, pushed by HTTP or written as an OCI layout for skopeo.
  */
 import { createHash } from 'node:crypto';
@@ -21,7 +21,7 @@ export interface ImageSpec {
   readonly config?: Readonly<Record<string, unknown>>;
   readonly format?: 'oci' | 'docker';
   readonly platform?: { readonly os: string; readonly architecture: string; readonly variant?: string };
-  /** Replaces the diff ids, to lie. */
+  /** Replaces the diff ids, with wrong ones. */
   readonly diffIds?: readonly string[];
 }
 
@@ -207,7 +207,7 @@ const APPLETS = [
   'md5sum',
 ];
 
-/** The entries of a small system made of the machine's own static busybox. */
+/** The entries of a small root file system with the machine's static busybox. */
 export function busyboxEntries(applets: readonly string[] = APPLETS): EntrySpec[] {
   const directories = ['./', 'bin/', 'etc/', 'proc/', 'sys/', 'dev/', 'root/', 'var/', 'var/www/', 'home/'];
   return [

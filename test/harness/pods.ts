@@ -1,6 +1,6 @@
 /**
- * A node for end-to-end tests: docker-registry, a crisp daemon and its public socket, with short ways to make pods and
- * containers and to look at what they leave behind.
+ * A node for end-to-end tests: docker-registry, a crisp daemon and its CRI socket, with helpers to create pods and
+ * containers and to check what they leave behind.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -36,17 +36,17 @@ export const {
 const WAIT_MS = 30_000;
 const BRIDGE_SUBNET = 7;
 
-/** Waits until `probe` gives something; fails with the name after half a minute. */
+/** Waits until `probe` returns a truthy value; fails with the name after half a minute. */
 export async function until<T>(what: string, probe: () => T | Promise<T>): Promise<NonNullable<T>> {
   for (const limit = Date.now() + WAIT_MS; Date.now() < limit; await sleep(10)) {
     const found = await probe();
     if (found) return found;
   }
-  throw new Error(`${what}: not so within ${WAIT_MS / 1000} s`);
+  throw new Error(`${what}: not reached within ${WAIT_MS / 1000} s`);
 }
 
 export const busy = ['sleep', '1000'];
-/** Runs until SIGTERM, and then ends with 0. */
+/** Runs until SIGTERM, and then exits with 0. */
 export const polite = ['sh', '-c', 'trap "exit 0" TERM; while :; do sleep 0.05; done'];
 
 export interface Result {
@@ -63,7 +63,7 @@ type ContainerChanges = Partial<cri.ContainerConfigInit> & {
 export type Settings = Partial<Omit<DaemonSettings, 'directory' | 'cgroup' | 'registries'>> & {
   /** Gets the daemon's directory before the daemon starts. */
   readonly prepare?: (directory: string) => void;
-  /** The same, for what is to stand at the end of its configuration. */
+  /** Returns TOML for the end of the configuration. */
   readonly configure?: (directory: string) => string;
 };
 
@@ -71,7 +71,7 @@ export class TestNode implements AsyncDisposable {
   readonly directory: string;
   readonly cgroup: string;
   readonly registry: Registry;
-  /** The busybox image as pulled: its id. */
+  /** Id of the pulled busybox image. */
   image = '';
   #daemon: TestDaemon;
   #count = 0;
@@ -90,7 +90,7 @@ export class TestNode implements AsyncDisposable {
     const base = process.env['CRISP_TEST_DIR'];
     const prefix = process.env['CRISP_TEST_CGROUP'];
     if (!base || !prefix)
-      throw new Error('run this through test/run.ts: it makes the namespaces and sets CRISP_TEST_*');
+      throw new Error('run this with test/run.ts: it creates the namespaces and sets CRISP_TEST_*');
     const directory = mkdtempSync(join(base, `${name}-`));
     const registry = await startRegistry(join(directory, 'registry'));
     const cgroup = `${prefix}/${name}-${randomBytes(3).toString('hex')}`;
@@ -122,7 +122,7 @@ export class TestNode implements AsyncDisposable {
     return this.#settings;
   }
 
-  /** A new daemon on the same root. */
+  /** Starts a new daemon with the same directories. */
   async restart(end: 'stop' | 'kill', whileDown: () => Promise<void> = async () => {}): Promise<void> {
     if (end === 'stop') assert.equal(await this.#daemon.stop(), 0);
     else await this.#daemon.kill();
@@ -130,7 +130,7 @@ export class TestNode implements AsyncDisposable {
     this.#daemon = await startDaemon(this.#settings);
   }
 
-  /** Waits until the records on the disk are the newest: what is newer lies beside the socket, for a while. */
+  /** Waits until the root directory has the newest records: newer ones are in the state directory for a while. */
   recorded(): Promise<boolean> {
     const newer = join(this.#settings.directory, 'state/records/*/*/[!.]*');
     return until('the disk has all records', () => globSync(newer).length === 0);
@@ -143,7 +143,7 @@ export class TestNode implements AsyncDisposable {
     return imageRef;
   }
 
-  /** Host network where nothing else is said: such a pod needs no plugins. */
+  /** With the host network by default: such a pod needs no plugins. */
   podConfig(
     changes: cri.PodSandboxConfigInit = {},
     namespaces: cri.NamespaceOptionInit = {},
@@ -191,22 +191,22 @@ export class TestNode implements AsyncDisposable {
   async run(pod: string, changes: ContainerChanges = {}): Promise<string> {
     const containerId = await this.create(pod, changes);
     await this.client.StartContainer({ containerId });
-    if (changes.command === polite) await this.heeds(containerId);
+    if (changes.command === polite) await this.handlesSigterm(containerId);
     return containerId;
   }
 
   /**
-   * Waits until the container's program, a shell, has a handler for SIGTERM: as process 1 it does not hear it before.
+   * Waits until the container's program, a shell, has a handler for SIGTERM: as PID 1 it ignores the signal before.
    * Until its exec the process is the OCI runtime's, and Go has a handler for every signal.
    */
-  async heeds(containerId: string): Promise<void> {
+  async handlesSigterm(containerId: string): Promise<void> {
     const { pid } = await this.facts(containerId);
     const caught = () => /^SigCgt:\s*(\w+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '0';
     const isShell = () => readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('sh\0');
-    await until('SIGTERM is heard', () => isShell() && ((BigInt(`0x${caught()}`) >> 14n) & 1n) === 1n);
+    await until('SIGTERM is handled', () => isShell() && ((BigInt(`0x${caught()}`) >> 14n) & 1n) === 1n);
   }
 
-  /** Creates, starts, waits for the end: output, exit code, and the container is removed. */
+  /** Creates, starts and removes a container; resolves to output and exit code. */
   async output(pod: string, command: string[], changes: ContainerChanges = {}): Promise<Result> {
     const id = await this.run(pod, { command, ...changes });
     const { exitCode } = await this.exited(id);
@@ -262,13 +262,13 @@ export class TestNode implements AsyncDisposable {
       });
   }
 
-  /** What the daemon knows of a container beyond CRI. */
+  /** The verbose status of a container. */
   async facts(containerId: string): Promise<{ pid: number; cgroup: string }> {
     const { info } = await this.client.ContainerStatus({ containerId, verbose: true });
     return JSON.parse(info['info'] ?? '{}');
   }
 
-  /** Removes all pods, and with them their containers. */
+  /** Removes all pods with their containers. */
   async removePods(): Promise<void> {
     const { items } = await this.client.ListPodSandbox({});
     for (const { id } of items) {
@@ -308,17 +308,17 @@ export class TestNode implements AsyncDisposable {
       .filter((path) => !path.endsWith(this.cgroup));
   }
 
-  /** The processes of a group and below, in whichever hierarchy: of one that is gone, none. */
+  /** The processes of a cgroup and its descendants, in any hierarchy; none if it does not exist. */
   processesIn(cgroup: string): number[] {
     const groups = globSync([`/sys/fs/cgroup${cgroup}/`, `/sys/fs/cgroup/*${cgroup}/`]);
     const files = groups.flatMap((group) => globSync([`${group}/cgroup.procs`, `${group}/**/cgroup.procs`]));
-    return [...new Set(files.flatMap((file) => readIfThere(file).split('\n').filter(Boolean).map(Number)))];
+    return [...new Set(files.flatMap((file) => readIfPresent(file).split('\n').filter(Boolean).map(Number)))];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.removePods().catch(() => {});
     await this.#daemon.stop();
-    // After a failed test something may be left in spite of that: it must not outlive the file.
+    // After a failed test something may remain: it must not outlive the test file.
     await until('the processes of the pods are gone', () => {
       const pids = this.processesIn(this.cgroup);
       for (const pid of pids) process.kill(pid, 'SIGKILL');
@@ -329,7 +329,7 @@ export class TestNode implements AsyncDisposable {
       removeGroup(path);
     await this.registry[Symbol.asyncDispose]();
     spawnSync('ip', ['link', 'delete', bridgeOf(BRIDGE_SUBNET)]);
-    // The daemon has removed its own prefix; the one that the files of a run share goes with its last user.
+    // The daemon has removed its own cgroup; the parent that the test files of a run share is removed by the last one.
     const shared = dirname(this.cgroup);
     for (const path of globSync([`/sys/fs/cgroup${shared}`, `/sys/fs/cgroup/*${shared}`])) removeGroup(path);
     for (const line of readFileSync('/proc/self/mountinfo', 'utf8').split('\n').toReversed()) {
@@ -340,8 +340,8 @@ export class TestNode implements AsyncDisposable {
   }
 }
 
-/** Of a file that may go at any time. */
-function readIfThere(path: string): string {
+/** Reads a file that may be removed at any time. */
+function readIfPresent(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch {
@@ -353,7 +353,7 @@ function removeGroup(path: string): void {
   try {
     rmdirSync(path);
   } catch {
-    // Gone, or another test's.
+    // Already removed, or in use by another test.
   }
 }
 
@@ -371,7 +371,7 @@ export function processesWith(text: string): string[] {
     });
 }
 
-/** A directory of the test itself. */
+/** A directory for the test. */
 export function makeDirectory(node: TestNode, name: string): string {
   const path = join(node.directory, name);
   mkdirSync(path, { recursive: true });
@@ -380,7 +380,7 @@ export function makeDirectory(node: TestNode, name: string): string {
 
 export const nanoseconds = (value: Parameters<typeof toBigInt>[0]): bigint => toBigInt(value);
 
-/** The call fails with this code, and its text matches. */
+/** The call fails with this code, and its message matches. */
 export async function refused(call: Promise<unknown>, code: string, text = /./): Promise<void> {
   await assert.rejects(call, (error: unknown) => {
     const { code: got, message } = error as { code: string; message: string };
@@ -390,9 +390,9 @@ export async function refused(call: Promise<unknown>, code: string, text = /./):
   });
 }
 
-/** The last test of a file, and its end: all pods are removed, and nothing of them is left. */
+/** The last test of a file: removes all pods, and checks that nothing is left behind. */
 export function endsClean(node: TestNode): void {
-  test('after the removal of all pods nothing is left', async () => {
+  test('after the removal of all pods nothing is left behind', async () => {
     await node.removePods();
     assert.deepEqual(node.traces(), []);
   });

@@ -1,6 +1,6 @@
-/** Writes archives, honest and hostile ones. */
+/** Writes tar archives, valid and hostile ones. */
 export interface EntrySpec {
-  /** As it stands in the archive: `bin/sh`, `./`, or something hostile. Characters are bytes (latin1). */
+  /** The name in the archive: `bin/sh`, `./`, or something hostile. Characters are bytes (latin1). */
   readonly name: string;
   /** `file` by default, `directory` where the name ends in a slash. */
   readonly type?: 'file' | 'hardlink' | 'symlink' | 'character' | 'block' | 'directory' | 'fifo';
@@ -14,7 +14,7 @@ export interface EntrySpec {
   readonly major?: number;
   readonly minor?: number;
   readonly xattrs?: Readonly<Record<string, Uint8Array>>;
-  /** Another type character than the type's own. */
+  /** Overrides the type character. */
   readonly flag?: string;
 }
 

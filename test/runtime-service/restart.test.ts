@@ -79,7 +79,7 @@ for (const end of ['stop', 'kill'] as const) {
 
     assert.equal((await node.exec(long, ['echo', 'still'])).out, 'still\n');
     await node.client.StartContainer({ containerId: created });
-    await node.heeds(created);
+    await node.handlesSigterm(created);
     await node.stop(created, 60);
     assert.equal((await node.status(created)).exitCode, 0);
     await node.stop(long, 0);
