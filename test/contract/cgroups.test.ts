@@ -1,4 +1,4 @@
-/** Section 10 of the kubelet's contract, where no other suite holds it: the driver, parents, the sandbox's own score. */
+/** Section 10 of the kubelet's contract, as far as other suites do not test it: the driver, parents, the sandbox's own score. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
@@ -7,7 +7,7 @@ import { endsClean, refused, TestNode } from '../harness/pods.ts';
 
 const node = await TestNode.start('cgroups');
 
-test('the driver is told; a parent in the form of the other one, or that leaves its place, is refused', async () => {
+test('the driver is reported; a parent in the form of the other driver, or outside the hierarchy, is refused', async () => {
   assert.equal((await node.client.RuntimeConfig({})).linux?.cgroupDriver, cri.CgroupDriver.CGROUPFS);
   const run = (cgroupParent: string) => {
     const { linux, ...config } = node.podConfig();
@@ -20,7 +20,7 @@ test('the driver is told; a parent in the form of the other one, or that leaves 
   assert.deepEqual(node.groups(), []);
 });
 
-test('the process of the pod is among the last that the kernel kills, as far as the daemon may say so', async () => {
+test('the pause process has the lowest oom_score_adj that the daemon may set', async () => {
   const pod = await node.runPod();
   const reply = await node.client.PodSandboxStatus({ podSandboxId: pod, verbose: true });
   const { pid } = JSON.parse(reply.info['info'] ?? '{}') as { pid: number };
@@ -30,7 +30,7 @@ test('the process of the pod is among the last that the kernel kills, as far as 
   assert.equal(score(pid), mayLower ? -998 : Math.max(-998, score('self')));
 });
 
-test('a container’s group is named by its id; huge pages that the node has not are left out', async () => {
+test('a container’s cgroup is named by its id; huge page sizes that the node lacks are ignored', async () => {
   const hugepageLimits = [
     { pageSize: '2MB', limit: fromBigInt(0n) },
     { pageSize: '7MB', limit: fromBigInt(0n) },

@@ -1,4 +1,4 @@
-/** Section 1 of the kubelet's contract, where no other suite holds it: what a client calls first. */
+/** Section 1 of the kubelet's contract, as far as other suites do not test it: what a client calls first. */
 import assert from 'node:assert/strict';
 import { existsSync, statfsSync } from 'node:fs';
 import test from 'node:test';
@@ -7,7 +7,7 @@ import { endsClean, NODE, refused, TestNode } from '../harness/pods.ts';
 
 const node = await TestNode.start('connection');
 
-test('Version and ImageFsInfo answer, with an image and on an empty store', async () => {
+test('Version and ImageFsInfo succeed, with an image and on an empty store', async () => {
   const version = await node.client.Version({ version: '' });
   assert.deepEqual([version.version, version.runtimeName], ['0.1.0', 'crisp']);
   assert.ok(version.runtimeVersion !== '' && version.runtimeApiVersion === 'v1');
@@ -25,11 +25,11 @@ test('Version and ImageFsInfo answer, with an image and on an empty store', asyn
   assert.ok(toBigInt(full.usedBytes?.value) > 0n && toBigInt(full.inodesUsed?.value) > 0n);
   await node.client.RemoveImage({ image: { image: node.image } });
   assert.deepEqual((await node.client.ListImages({})).images, []);
-  assert.ok((await fsInfo()).usedBytes, 'an empty store has a figure');
+  assert.ok((await fsInfo()).usedBytes, 'an empty store has a usage');
   node.image = await node.addImage('busybox');
 });
 
-test('a pod that is there already is the answer of a retry; another one of its name is refused', async () => {
+test('a retry returns the existing pod; another config with the same name is refused', async () => {
   const config = node.podConfig({}, { network: NODE });
   const { podSandboxId } = await node.client.RunPodSandbox({ config });
   assert.equal((await node.client.RunPodSandbox({ config })).podSandboxId, podSandboxId);

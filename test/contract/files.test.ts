@@ -1,4 +1,4 @@
-/** Section 3 of the kubelet's contract, where no other suite holds it: host name, resolv.conf, the termination message. */
+/** Section 3 of the kubelet's contract, as far as other suites do not test it: host name, resolv.conf, the termination message. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
@@ -9,7 +9,7 @@ import { endsClean, NODE, POD, TestNode } from '../harness/pods.ts';
 
 const node = await TestNode.start('files');
 
-/** What a container in a pod of its own says. */
+/** The output of a container in a new pod. */
 async function inPod(
   changes: cri.PodSandboxConfigInit,
   network: typeof POD | typeof NODE,
@@ -21,7 +21,7 @@ async function inPod(
   return `${out}${err}`;
 }
 
-test('the host name of the config is that of the pod and stands in /etc/hostname', async () => {
+test('the host name of the config is that of the pod and is in /etc/hostname', async () => {
   const script = 'hostname; uname -n; cat /etc/hostname; wc -l </etc/hostname';
   assert.equal(await inPod({ hostname: 'given' }, POD, script), 'given\ngiven\ngiven\n1');
   // What a kubelet without a cluster domain sends for setHostnameAsFQDN.
@@ -30,7 +30,7 @@ test('the host name of the config is that of the pod and stands in /etc/hostname
   assert.equal(await inPod({ hostname: '' }, NODE, 'hostname'), hostname());
 });
 
-test('resolv.conf: what is given in its order, empty for an empty message, the node’s for none', async () => {
+test('resolv.conf: the given entries in order, empty for an empty message, the node’s for none', async () => {
   const dnsConfig = {
     servers: ['10.0.0.1', 'fd00::1'],
     searches: ['a.test', 'b.test'],
@@ -46,13 +46,13 @@ test('resolv.conf: what is given in its order, empty for an empty message, the n
   assert.equal(await inPod({}, NODE, read), own.trimEnd());
 });
 
-test('the files of the pod can be written, but for a container with a read-only root', async () => {
+test('the files of the pod are writable, except in a container with a read-only root', async () => {
   const script = 'echo "# more" >>/etc/resolv.conf && echo written';
   assert.equal(await inPod({ dnsConfig: {} }, POD, script), 'written');
   assert.match(await inPod({ dnsConfig: {} }, POD, script, { readonlyRootfs: true }), /[Rr]ead-only/);
 });
 
-test('a termination message is where the status says that its mount comes from', async () => {
+test('a termination message is in the file that the status names as the source of its mount', async () => {
   const hostPath = join(node.directory, 'termination');
   writeFileSync(hostPath, '');
   const mount = { containerPath: '/dev/termination-log', hostPath };
@@ -63,7 +63,7 @@ test('a termination message is where the status says that its mount comes from',
   });
   const { mounts } = await node.exited(id);
   assert.deepEqual(
-    mounts.map((told) => [told.containerPath, told.hostPath]),
+    mounts.map((echoed) => [echoed.containerPath, echoed.hostPath]),
     [['/dev/termination-log', hostPath]],
   );
   assert.equal(readFileSync(hostPath, 'utf8'), 'why\n');

@@ -1,4 +1,4 @@
-/** Section 7 of the kubelet's contract through the socket: one id everywhere, names, removal, pulls that end early. */
+/** Section 7 of the kubelet's contract through the socket: one id everywhere, names, removal, cancelled pulls. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { toBigInt } from '#api/cri/v1/index.ts';
@@ -49,7 +49,7 @@ test('one id from pull to status, the same from two repositories; every name fin
   await node.remove(id);
 });
 
-test('five removals at once: the image is gone at each return, with all its names; its container runs on', async () => {
+test('five removals at once: the image is removed at each return, with all its names; its container keeps running', async () => {
   const { imageRef } = await pull('mine:v1');
   const pod = await node.runPod();
   const id = await node.run(pod, { image: { image: imageRef }, command: [] });
@@ -67,7 +67,7 @@ test('five removals at once: the image is gone at each return, with all its name
   await node.remove(id);
 });
 
-test('a pull whose client gives up leaves no image, and the next one works', async () => {
+test('a cancelled pull leaves no image, and the next one succeeds', async () => {
   const early = { image: { image: `${host}/mine:v1` } };
   await refused(node.client.PullImage(early, { timeoutMs: 1 }), 'DeadlineExceeded');
   assert.equal(await statusOf(`${host}/mine:v1`), null);
@@ -75,7 +75,7 @@ test('a pull whose client gives up leaves no image, and the next one works', asy
   assert.ok((await idsOf()).includes(imageRef));
 });
 
-test('pulls that cannot be have the code, or the word, that the kubelet knows', async () => {
+test('failing pulls have the code, or the prefix, that the kubelet parses', async () => {
   await refused(pull('nobody/has:it'), 'NotFound', /nobody\/has/);
   const nowhere = { image: { image: '127.0.0.1:1/x:y' } };
   await refused(node.client.PullImage(nowhere), 'RegistryUnavailable', /127\.0\.0\.1:1/);

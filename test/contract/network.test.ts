@@ -1,4 +1,4 @@
-/** Section 9 of the kubelet's contract, where no other suite holds it: a node without a network, ports. */
+/** Section 9 of the kubelet's contract, as far as other suites do not test it: a node without a network, ports. */
 import assert from 'node:assert/strict';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -54,7 +54,7 @@ test('a misspelt plugin: the error names the stage of the network, the log says 
 });
 
 const serving = ['sh', '-c', 'while :; do echo served | nc -l -p 8080; done'];
-const ask = (port: number) =>
+const read = (port: number) =>
   new Promise<string>((resolve) => {
     let text = '';
     const socket = connect(port, '127.0.0.1');
@@ -74,9 +74,9 @@ test('a host port reaches the pod from 127.0.0.1, one number for two protocols; 
   ];
   const pod = await node.runPod({ portMappings }, { network: POD });
   await node.run(pod, { command: serving });
-  await until('the port answers', async () => (await ask(12_800)) === 'served\n');
+  await until('the port serves', async () => (await read(12_800)) === 'served\n');
   await node.client.StopPodSandbox({ podSandboxId: pod });
-  assert.equal(await ask(12_800), '', 'the port is free again');
+  assert.equal(await read(12_800), '', 'the port is free again');
   const run = (hostPort: number) =>
     node.runPod({ portMappings: [{ protocol: TCP, containerPort: 1, hostPort }] }, { network: POD });
   await refused(run(65_536), 'InvalidArgument', /port_mappings\[0\]\.host_port/);

@@ -1,4 +1,4 @@
-/** Section 11 of the kubelet's contract, where no other suite holds it: nothing that takes long holds up what is asked. */
+/** Section 11 of the kubelet's contract, as far as other suites do not test it: slow calls do not delay reads. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { fromBigInt } from '#api/cri/v1/index.ts';
@@ -7,18 +7,18 @@ import { startFront } from '../image-service/front.ts';
 
 const node = await TestNode.start('reads');
 const pod = await node.runPod();
-const stubborn = ['sh', '-c', 'trap "echo asked" TERM; while :; do sleep 0.1; done'];
+const stubborn = ['sh', '-c', 'trap "echo SIGTERM" TERM; while :; do sleep 0.1; done'];
 
-test('a stop that waits, an exec, and a pull from a silent registry hold up no list and no status', async () => {
+test('a waiting stop, an exec, and a pull from a registry that does not reply delay no list and no status', async () => {
   const id = await node.run(pod, { command: stubborn });
   const busy = await node.run(pod);
-  const leave = new AbortController();
+  const cancel = new AbortController();
   await using silent = await startFront(node.registry.url, () => new Promise<boolean>(() => {}));
   const ended: string[] = [];
   const waiting = [
     ['stop', node.client.StopContainer({ containerId: id, timeout: fromBigInt(600n) })],
-    ['exec', node.client.ExecSync({ containerId: busy, cmd: ['sleep', '600'] }, { signal: leave.signal })],
-    ['pull', node.client.PullImage({ image: { image: `${silent.host}/x:y` } }, { signal: leave.signal })],
+    ['exec', node.client.ExecSync({ containerId: busy, cmd: ['sleep', '600'] }, { signal: cancel.signal })],
+    ['pull', node.client.PullImage({ image: { image: `${silent.host}/x:y` } }, { signal: cancel.signal })],
   ] as const;
   const all = waiting.map(([name, call]) =>
     (call as Promise<unknown>).then(
@@ -26,7 +26,7 @@ test('a stop that waits, an exec, and a pull from a silent registry hold up no l
       () => ended.push(`${name} failed`),
     ),
   );
-  await until('the stop has asked', async () => (await node.logLines(id)).length > 0);
+  await until('SIGTERM was sent', async () => (await node.logLines(id)).length > 0);
   for (let round = 0; round < 20; round++) {
     assert.equal((await node.client.ListPodSandbox({})).items.length, 1);
     assert.equal((await node.client.ListContainers({})).containers.length, 2);
@@ -37,14 +37,14 @@ test('a stop that waits, an exec, and a pull from a silent registry hold up no l
     await node.client.Status({});
   }
   assert.deepEqual(ended, [], 'all three still wait');
-  leave.abort();
+  cancel.abort();
   await node.stop(id, 0);
   await Promise.all(all);
   assert.equal((await node.status(id)).state, EXITED);
   await Promise.all([node.remove(id), node.remove(busy)]);
 });
 
-test('the end of a container is seen without a call, and the list says what the status says', async () => {
+test('the exit of a container is detected without a call, and the list agrees with the status', async () => {
   const id = await node.run(pod, { command: ['sh', '-c', 'exit 5'] });
   const found = await until('the list has EXITED', async () => {
     const { containers } = await node.client.ListContainers({ filter: { id, state: { state: EXITED } } });

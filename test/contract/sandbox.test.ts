@@ -1,4 +1,4 @@
-/** Section 2 of the kubelet's contract, where no other suite holds it: what a kubelet sees of its pods. */
+/** Section 2 of the kubelet's contract, as far as other suites do not test it: the statuses of pods. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { cri, toBigInt } from '#api/cri/v1/index.ts';
@@ -12,8 +12,8 @@ async function statusOf(podSandboxId: string): Promise<cri.PodSandboxStatus> {
   assert.ok(status);
   return status;
 }
-/** What makes a kubelet throw a pod away where it changes. */
-const seen = async (podSandboxId: string) => {
+/** The fields whose change makes a kubelet recreate a pod. */
+const observed = async (podSandboxId: string) => {
   const { state, metadata, network, linux, createdAt, labels, annotations, runtimeHandler } =
     await statusOf(podSandboxId);
   const options = linux?.namespaces?.options;
@@ -25,21 +25,21 @@ const seen = async (podSandboxId: string) => {
   return { state, named, modes, addresses, created, labels: { ...labels }, annotations: { ...annotations } };
 };
 
-test('a pod is READY, listed and as it was asked for, and is the same after a restart of the daemon', async () => {
+test('a pod is READY, listed and as requested, and is the same after a restart of the daemon', async () => {
   const labels = { 'io.kubernetes.pod.uid': 'u', app: 'a' };
   const annotations = { 'io.kubernetes.container.hash': 'abc' };
   const config = node.podConfig({ labels, annotations }, { network: POD });
   const { metadata } = config;
-  const asked = { ...config, metadata: { ...metadata, attempt: 3 } };
-  const { podSandboxId } = await node.client.RunPodSandbox({ config: asked, runtimeHandler: 'runc' });
-  const before = await seen(podSandboxId);
+  const requested = { ...config, metadata: { ...metadata, attempt: 3 } };
+  const { podSandboxId } = await node.client.RunPodSandbox({ config: requested, runtimeHandler: 'runc' });
+  const before = await observed(podSandboxId);
   assert.deepEqual(
     [before.state, before.labels, before.annotations, before.named],
     [READY, labels, annotations, [metadata?.name, 'default', metadata?.uid, 3, 'runc']],
   );
   assert.deepEqual(before.modes, [POD, cri.NamespaceMode.CONTAINER, POD]);
   assert.match(before.addresses[0] ?? '', /^10\.234\./);
-  assert.equal(new Set(before.addresses).size, before.addresses.length, 'no address comes twice');
+  assert.equal(new Set(before.addresses).size, before.addresses.length, 'no duplicate addresses');
   assert.ok(before.created > 1_600_000_000_000_000_000n);
   const { items } = await node.client.ListPodSandbox({ filter: { id: podSandboxId } });
   assert.deepEqual(
@@ -47,20 +47,20 @@ test('a pod is READY, listed and as it was asked for, and is the same after a re
     [[READY, before.created, 'runc']],
   );
   await node.restart('kill');
-  assert.deepEqual(await seen(podSandboxId), before);
+  assert.deepEqual(await observed(podSandboxId), before);
   await node.client.StopPodSandbox({ podSandboxId });
   assert.deepEqual(
-    [(await seen(podSandboxId)).state, (await seen(podSandboxId)).created],
+    [(await observed(podSandboxId)).state, (await observed(podSandboxId)).created],
     [NOT_READY, before.created],
   );
 });
 
 test('a pod on the network of the node has no address', async () => {
-  const { addresses, modes } = await seen(await node.runPod({}, { network: NODE }));
+  const { addresses, modes } = await observed(await node.runPod({}, { network: NODE }));
   assert.deepEqual([addresses, modes[0]], [[''], NODE]);
 });
 
-test('a pod whose process dies is NOTREADY without a call, and its status is no error', async () => {
+test('a pod whose pause process dies is NOTREADY without a call, and its status is not an error', async () => {
   const pod = await node.runPod();
   const running = await node.run(pod);
   const reply = await node.client.PodSandboxStatus({ podSandboxId: pod, verbose: true });
@@ -71,7 +71,7 @@ test('a pod whose process dies is NOTREADY without a call, and its status is no 
   assert.equal((await node.status(running)).state, EXITED);
 });
 
-test('RemovePodSandbox of a READY pod ends and removes its containers, and frees its name', async () => {
+test('RemovePodSandbox of a READY pod stops and removes its containers, and frees its name', async () => {
   const config = node.podConfig();
   const { podSandboxId } = await node.client.RunPodSandbox({ config });
   const [running, created] = [await node.run(podSandboxId), await node.create(podSandboxId)];
@@ -82,7 +82,7 @@ test('RemovePodSandbox of a READY pod ends and removes its containers, and frees
   assert.notEqual(again.podSandboxId, podSandboxId);
 });
 
-test('pods that cannot be are refused by the field, and are not listed', async () => {
+test('invalid pods are refused with the name of the field, and are not listed', async () => {
   await node.removePods();
   const run = (changes: cri.PodSandboxConfigInit, more: object = {}) =>
     node.client.RunPodSandbox({ config: node.podConfig(changes), ...more });

@@ -1,4 +1,4 @@
-/** Section 5 of the kubelet's contract, where no other suite holds it: privileged containers, profiles, sysctls. */
+/** Section 5 of the kubelet's contract, as far as other suites do not test it: privileged containers, profiles, sysctls. */
 import assert from 'node:assert/strict';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ const node = await TestNode.start('security');
 const pod = await node.runPod();
 const none = async () => assert.deepEqual((await node.client.ListContainers({})).containers, []);
 
-test('a privileged container has no filter, all devices of the node, and may write to /sys', async () => {
+test('a privileged container has no seccomp filter, all devices of the node, and a writable /sys', async () => {
   const open = await node.runPod({
     linux: { securityContext: { privileged: true, namespaceOptions: { network: NODE } } },
   });
@@ -33,12 +33,12 @@ test('a privileged container has no filter, all devices of the node, and may wri
     assert.equal(await sh(`test -e ${device} && echo there`), 'there\n', device);
   await node.remove(id);
   const plain = node.containerConfig({ security: { privileged: true } });
-  const asked = node.client.CreateContainer({ podSandboxId: pod, config: plain, sandboxConfig: {} });
-  await refused(asked, 'InvalidArgument', /privileged/);
+  const requested = node.client.CreateContainer({ podSandboxId: pod, config: plain, sandboxConfig: {} });
+  await refused(requested, 'InvalidArgument', /privileged/);
   await none();
 });
 
-test('a seccomp profile that is missing, or is none, is refused by its name and leaves nothing', async () => {
+test('a missing or invalid seccomp profile is refused with its name and leaves nothing behind', async () => {
   const before = node.traces();
   const file = join(node.directory, 'profile.json');
   const create = (localhostRef: string) =>
@@ -51,10 +51,10 @@ test('a seccomp profile that is missing, or is none, is refused by its name and 
     await refused(create(file), 'InvalidArgument', /profile\.json/);
   }
   await none();
-  await until('no trace', () => node.traces().every((trace) => before.includes(trace)));
+  await until('no leftovers', () => node.traces().every((trace) => before.includes(trace)));
 });
 
-test('control files that do not limit, and numbers that no kernel takes, are refused by name', async () => {
+test('cgroup files that are not limits, and invalid values, are refused with their names', async () => {
   const before = node.traces();
   const create = (resources: cri.LinuxContainerResourcesInit) => node.create(pod, { resources });
   const long = (value: bigint) => fromBigInt(value);
@@ -66,14 +66,14 @@ test('control files that do not limit, and numbers that no kernel takes, are ref
   const swap = { memoryLimitInBytes: long(64n << 20n), memorySwapLimitInBytes: long(1n << 20n) };
   await refused(create(swap), 'InvalidArgument', /swap/);
   await none();
-  await until('no trace', () => node.traces().every((trace) => before.includes(trace)));
+  await until('no leftovers', () => node.traces().every((trace) => before.includes(trace)));
 });
 
-test('sysctls of namespaces that the pod has not for itself are refused, and no pod is there', async () => {
+test('sysctls of namespaces that the pod shares with the node are refused, and no pod is created', async () => {
   const run = (sysctls: Record<string, string>, namespaceOptions: cri.NamespaceOptionInit) => {
     const { linux, ...config } = node.podConfig();
-    const asked = { ...linux, sysctls, securityContext: { namespaceOptions } };
-    return node.client.RunPodSandbox({ config: { ...config, linux: asked } });
+    const requested = { ...linux, sysctls, securityContext: { namespaceOptions } };
+    return node.client.RunPodSandbox({ config: { ...config, linux: requested } });
   };
   await refused(run({ 'kernel.panic': '1' }, { network: POD }), 'InvalidArgument', /kernel\.panic/);
   await refused(run({ 'net.core.somaxconn': '1' }, { network: NODE }), 'InvalidArgument', /somaxconn/);

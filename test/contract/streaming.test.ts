@@ -1,4 +1,4 @@
-/** Section 8 of the kubelet's contract, where no other suite holds it: what URLs are given for, and what not. */
+/** Section 8 of the kubelet's contract, as far as other suites do not test it: for what URLs are returned. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { fromBigInt } from '#api/cri/v1/index.ts';
@@ -8,10 +8,10 @@ const node = await TestNode.start('urls');
 const pod = await node.runPod();
 const running = await node.run(pod);
 
-test('URLs are absolute, on an address of the node, and each one is another', async () => {
+test('URLs are absolute, on an address of the node, and unique', async () => {
   const { client } = node;
-  const asked = () => client.Exec({ containerId: running, cmd: ['true'], stdout: true });
-  const urls = [await asked(), await asked(), await client.PortForward({ podSandboxId: pod })];
+  const execUrl = () => client.Exec({ containerId: running, cmd: ['true'], stdout: true });
+  const urls = [await execUrl(), await execUrl(), await client.PortForward({ podSandboxId: pod })];
   for (const { url } of urls) {
     const { protocol, hostname, port, pathname } = new URL(url);
     assert.deepEqual([protocol, hostname], ['http:', '127.0.0.1']);
@@ -20,7 +20,7 @@ test('URLs are absolute, on an address of the node, and each one is another', as
   assert.equal(new Set(urls.map(({ url }) => url)).size, 3);
 });
 
-test('sessions with what does not run, or is not ready, are refused', async () => {
+test('sessions with what is not running, or not ready, are refused', async () => {
   const other = await node.runPod();
   const exited = await node.run(other, { command: ['true'] });
   await node.exited(exited);

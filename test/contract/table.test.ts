@@ -1,4 +1,4 @@
-/** docs/contract.md: each test that it names is there, each section has rows, and no test of this folder is left out. */
+/** docs/contract.md: each test that it names exists, each section has rows, and every test of this directory is listed. */
 import assert from 'node:assert/strict';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -32,7 +32,7 @@ test('each section has rows, and so has bad input', () => {
   assert.deepEqual(numbers, [...Array.from({ length: SECTIONS }, (_, n) => `${n + 1}`), 'Bad input']);
 });
 
-test('no test of this folder is left out of the table', () => {
+test('every test of this directory is in the table', () => {
   const listed = new Set(rows.map(({ file, name }) => `${file} ${name}`));
   const here = globSync('test/contract/*.test.ts', { cwd: PROJECT })
     .filter((file) => !file.endsWith('/table.test.ts'))

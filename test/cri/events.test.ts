@@ -12,17 +12,17 @@ const NAMES = new Map([
   [cri.ContainerEventType.CONTAINER_DELETED_EVENT, 'deleted'],
 ]);
 
-interface Listening {
+interface Subscription {
   readonly events: cri.ContainerEventResponse[];
-  /** `created abc…` of one object, so far. */
+  /** The events of one object so far, such as `created`. */
   of(id: string): string[];
   /** How it ended. */
   readonly ended: Promise<unknown>;
   stop(): void;
 }
 
-/** Listens, and resolves when it is heard: a pod is made and removed until an event of it comes. */
-async function listen(): Promise<Listening> {
+/** Resolves when the stream is open: pods are created and removed until an event arrives. */
+async function subscribe(): Promise<Subscription> {
   const events: cri.ContainerEventResponse[] = [];
   const stopping = new AbortController();
   const ended = (async () => {
@@ -46,7 +46,7 @@ async function listen(): Promise<Listening> {
 }
 
 test('each change comes once, in order, with the pod and all its containers as they are then', async () => {
-  const listening = await listen();
+  const subscription = await subscribe();
   const pod = await node.runPod({ labels: { app: 'web' } });
   const id = await node.create(pod);
   await node.client.StartContainer({ containerId: id });
@@ -56,11 +56,11 @@ test('each change comes once, in order, with the pod and all its containers as t
   await node.remove(second);
   await node.client.StopPodSandbox({ podSandboxId: pod });
   await node.client.RemovePodSandbox({ podSandboxId: pod });
-  await until('the last event', () => listening.of(pod).includes('deleted'));
+  await until('the last event', () => subscription.of(pod).includes('deleted'));
   for (const each of [pod, id, second])
-    assert.deepEqual(listening.of(each), ['created', 'started', 'stopped', 'deleted'], each);
+    assert.deepEqual(subscription.of(each), ['created', 'started', 'stopped', 'deleted'], each);
 
-  const own = listening.events.filter(({ podSandboxStatus }) => podSandboxStatus?.id === pod);
+  const own = subscription.events.filter(({ podSandboxStatus }) => podSandboxStatus?.id === pod);
   for (const event of own) {
     assert.ok(toBigInt(event.createdAt) > 0n);
     assert.equal(event.podSandboxStatus?.metadata?.namespace, 'default');
@@ -71,10 +71,10 @@ test('each change comes once, in order, with the pod and all its containers as t
     times,
     times.toSorted((a, b) => Number(a - b)),
   );
-  const at = (name: string, who: string) =>
-    own.find((event) => event.containerId === who && NAMES.get(event.containerEventType) === name);
-  const states = (name: string, who: string) =>
-    new Map(at(name, who)?.containersStatuses.map((status) => [status.id, status.state]));
+  const at = (name: string, object: string) =>
+    own.find((event) => event.containerId === object && NAMES.get(event.containerEventType) === name);
+  const states = (name: string, object: string) =>
+    new Map(at(name, object)?.containersStatuses.map((status) => [status.id, status.state]));
   assert.deepEqual([...states('started', pod)], []);
   assert.equal(at('started', pod)?.podSandboxStatus?.state, cri.PodSandboxState.SANDBOX_READY);
   assert.deepEqual([...states('created', id)], [[id, CREATED]]);
@@ -89,17 +89,17 @@ test('each change comes once, in order, with the pod and all its containers as t
   assert.equal(states('deleted', second).has(second), false);
   assert.equal(at('stopped', pod)?.podSandboxStatus?.state, cri.PodSandboxState.SANDBOX_NOTREADY);
   assert.equal(at('deleted', pod)?.podSandboxStatus?.metadata?.name.startsWith('pod-'), true);
-  listening.stop();
+  subscription.stop();
 });
 
-test('a start that fails is told as an end', async () => {
-  const listening = await listen();
+test('a failed start is a stopped event', async () => {
+  const subscription = await subscribe();
   const pod = await node.runPod();
   const id = await node.create(pod, { command: ['/no/such/program'] });
   await assert.rejects(node.client.StartContainer({ containerId: id }));
-  await until('its end is told', () => listening.of(id).includes('stopped'));
-  assert.deepEqual(listening.of(id), ['created', 'stopped']);
-  listening.stop();
+  await until('the stopped event', () => subscription.of(id).includes('stopped'));
+  assert.deepEqual(subscription.of(id), ['created', 'stopped']);
+  subscription.stop();
 });
 
 test('status of a pod has a time and all its containers', async () => {
@@ -110,14 +110,14 @@ test('status of a pod has a time and all its containers', async () => {
   assert.deepEqual(containersStatuses.map(({ id }) => id).sort(), ids.sort());
 });
 
-test('a listening client does not hold up the end of the daemon, and is told why its stream ends', async () => {
-  const listening = await listen();
+test('an open event stream does not delay the exit of the daemon, and ends with Unavailable', async () => {
+  const subscription = await subscribe();
   await node.restart('stop');
   await refused(
-    listening.ended.then((error) => Promise.reject(error)),
+    subscription.ended.then((error) => Promise.reject(error)),
     'Unavailable',
   );
-  const again = await listen();
+  const again = await subscribe();
   assert.ok(again.events.length > 0);
   again.stop();
 });

@@ -1,4 +1,4 @@
-/** A daemon that cannot serve all that it is told to ends: half of one would be taken for a whole. */
+/** A daemon that cannot serve all that is configured exits: a partial one would be taken for a complete one. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
@@ -8,7 +8,7 @@ import { endsClean, TestNode } from '../harness/pods.ts';
 
 const node = await TestNode.start('failed-start');
 
-test('an address of metrics that is taken already ends the daemon, with its name', async () => {
+test('a metrics address in use is an error that names it, and the daemon exits', async () => {
   const taken = createServer().listen(0, '127.0.0.1');
   await once(taken, 'listening');
   const address = taken.address();

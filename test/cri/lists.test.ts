@@ -1,4 +1,4 @@
-/** Lists and their filters, ids in full and in part, unknown ids by RPC. */
+/** Lists and their filters, full and short ids, unknown ids by RPC. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { cri, fromBigInt } from '#api/cri/v1/index.ts';
@@ -27,19 +27,19 @@ test('without a filter, and with an empty one, all are listed', async () => {
   assert.deepEqual(await containers({ id: '', podSandboxId: '' }), all);
 });
 
-test('by id in full, by a unique beginning, by an unknown or ambiguous one', async () => {
+test('by full id, by a unique prefix, by an unknown or ambiguous one', async () => {
   assert.deepEqual(await containers({ id: running }), [running]);
-  assert.deepEqual(await containers({ id: uniqueStart(running, all) }), [running]);
+  assert.deepEqual(await containers({ id: uniquePrefix(running, all) }), [running]);
   assert.deepEqual(await containers({ id: 'a'.repeat(64) }), []);
   assert.deepEqual(await containers({ id: 'nonsense' }), []);
   assert.deepEqual(await containers({ podSandboxId: one }), [running, created].sort());
   assert.deepEqual(await containers({ podSandboxId: two, id: running }), []);
-  assert.deepEqual(await pods({ id: uniqueStart(one, [one, two]) }), [one]);
+  assert.deepEqual(await pods({ id: uniquePrefix(one, [one, two]) }), [one]);
   assert.deepEqual(await pods({ id: 'b'.repeat(64) }), []);
 });
 
-/** The shortest beginning that no other id has. */
-function uniqueStart(id: string, ids: string[]): string {
+/** The shortest prefix that no other id has. */
+function uniquePrefix(id: string, ids: string[]): string {
   let length = 1;
   while (ids.some((other) => other !== id && other.startsWith(id.slice(0, length)))) length++;
   return id.slice(0, length);
@@ -53,7 +53,7 @@ test('by state, where 0 counts only inside its message', async () => {
   assert.deepEqual(await pods({ state: {} }), [one, two].sort());
 });
 
-test('by labels, whatever they are called', async () => {
+test('by labels, also with keys of Object.prototype', async () => {
   assert.deepEqual(await containers(selector([['app', 'web']])), [running, created].sort());
   for (const [key, value] of [
     ['constructor', 'c'],
@@ -83,7 +83,7 @@ test('labels and annotations are echoed as they were sent', async () => {
   assert.deepEqual(Object.entries(status?.labels ?? {}).sort(), Object.entries(odd).sort());
 });
 
-test('a unique beginning of an id is as good as the id', async () => {
+test('a unique prefix of an id is accepted as the id', async () => {
   const id = await node.run(two);
   const short = id.slice(0, 12);
   assert.equal((await node.status(short)).id, id);
@@ -119,12 +119,12 @@ test('what unknown, empty and ambiguous ids mean to each RPC', async () => {
   assert.deepEqual(await containers({ id: first }), []);
 });
 
-test('a client that gives up while its pod is being made leaves nothing, and a retry succeeds', async () => {
+test('a client that cancels while its pod is being created leaves nothing, and a retry succeeds', async () => {
   const before = node.traces();
   for (const ms of [1, 20, 60]) {
     const config = node.podConfig({}, { network: cri.NamespaceMode.POD });
     await node.client.RunPodSandbox({ config }, { timeoutMs: ms }).catch(() => {});
-    // It comes upon the rollback, upon nothing, or upon a pod that was ready before the client went.
+    // It meets the rollback, nothing, or a pod that was ready before the client cancelled.
     const { podSandboxId } = await node.client.RunPodSandbox({ config });
     await node.client.RemovePodSandbox({ podSandboxId });
   }

@@ -1,4 +1,4 @@
-/** The figures of many pods in one pass of a real daemon, which goes on answering others meanwhile. */
+/** The stats of many pods in one pass of a real daemon, which serves other calls meanwhile. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { endsClean, TestNode } from '../harness/pods.ts';
@@ -17,8 +17,8 @@ test('40 pods with a container each', async () => {
   }
 });
 
-/** Calls that are answered, one after another, until `end`. */
-async function answered(end: Promise<unknown>): Promise<number> {
+/** Number of calls that are answered, one after another, until `end`. */
+async function answeredUntil(end: Promise<unknown>): Promise<number> {
   let ended = false;
   const done = () => {
     ended = true;
@@ -30,9 +30,9 @@ async function answered(end: Promise<unknown>): Promise<number> {
   }
 }
 
-test('each list has all of them, and other calls are answered while it is made', async () => {
+test('each list has all of them, and other calls are answered while it is built', async () => {
   const { client } = node;
-  const asked = {
+  const calls = {
     metrics: async () => {
       const { podMetrics } = await client.ListPodSandboxMetrics({});
       return [
@@ -48,16 +48,16 @@ test('each list has all of them, and other calls are answered while it is made',
       ];
     },
   };
-  for (const [name, ask] of Object.entries(asked)) {
+  for (const [name, call] of Object.entries(calls)) {
     const counts: number[] = [];
     for (let pass = 0; pass < PASSES; pass++) {
-      const lists = ask();
-      counts.push(await answered(lists));
+      const lists = call();
+      counts.push(await answeredUntil(lists));
       const [listedPods, listedContainers] = await lists;
       assert.deepEqual(listedPods?.toSorted(), pods.toSorted());
       assert.deepEqual(listedContainers?.toSorted(), containers.toSorted());
     }
-    // A daemon that did a pass in one turn would answer the call that came before it at most.
+    // A daemon that built a list in one turn would answer at most the call that arrived before it.
     const middle = counts.toSorted((a, b) => a - b)[PASSES >> 1] ?? 0;
     assert.ok(middle >= 2, `${name}: answered meanwhile: ${counts}`);
   }

@@ -41,7 +41,7 @@ const memoryOf = (group: string) =>
 const quotaOf = (group: string) =>
   (cgroups.read(group, isV1 ? 'cpu.cfs_quota_us' : 'cpu.max') ?? 'missing').split(' ')[0];
 
-test('limits of a pod in a group of crisp’s own are put in force, raised, lowered and lifted', async () => {
+test('limits of a pod in a cgroup created by crisp are applied, raised, lowered and removed', async () => {
   const pod = await node.runPod();
   const { cgroup } = await info(pod);
   await node.client.UpdatePodSandboxResources({
@@ -57,13 +57,13 @@ test('limits of a pod in a group of crisp’s own are put in force, raised, lowe
   );
   await node.client.UpdatePodSandboxResources({ podSandboxId: pod, resources: resources(32n * MIB) });
   assert.equal(memoryOf(cgroup), `${48n * MIB}`, 'overhead stays');
-  assert.equal(quotaOf(cgroup), isV1 ? '-1' : 'max', 'a limit that is named no more is lifted');
+  assert.equal(quotaOf(cgroup), isV1 ? '-1' : 'max', 'a limit that is no longer given is removed');
   await node.restart('kill');
   assert.equal((await info(pod)).resources?.memoryLimitBytes, Number(32n * MIB));
   assert.equal(memoryOf(cgroup), `${48n * MIB}`);
 });
 
-test('what a crash left between the record and the group is put in force', async () => {
+test('limits recorded before a crash are applied afterwards', async () => {
   const pod = await node.runPod();
   const { cgroup } = await info(pod);
   await node.client.UpdatePodSandboxResources({ podSandboxId: pod, resources: resources(64n * MIB) });
@@ -74,10 +74,10 @@ test('what a crash left between the record and the group is put in force', async
     const limits = { resources: { ...record.limits.resources, memoryLimitBytes: 96n * MIB } };
     writeFileSync(file, encode({ ...record, limits }));
   });
-  await until('the recorded limit is in force', () => memoryOf(cgroup) === `${96n * MIB}`);
+  await until('the recorded limit is applied', () => memoryOf(cgroup) === `${96n * MIB}`);
 });
 
-test('a group of the kubelet’s is never touched; the limits are shown', async () => {
+test('a cgroup of the kubelet’s is never changed; the limits are reported', async () => {
   const parent = `${node.cgroup}/kubepods/pod1`;
   await cgroups.create(parent);
   const before = memoryOf(parent);
@@ -97,7 +97,7 @@ test('a retry of RunPodSandbox after an update is the same pod', async () => {
   assert.equal((await node.client.RunPodSandbox({ config })).podSandboxId, podSandboxId);
 });
 
-test('what is refused, with nothing changed', async () => {
+test('invalid updates are refused, and nothing changes', async () => {
   const pod = await node.runPod();
   const hold = 'x=$(head -c 20000000 /dev/zero | tr "\\0" x); echo ready; sleep 1000; echo $x';
   const id = await node.run(pod, { command: ['sh', '-c', hold] });
@@ -122,7 +122,7 @@ const send = (podCidr: string) =>
 const confDir = join(node.settings.directory, 'cni/net.d');
 const file = join(confDir, '10-crisp.conflist');
 
-test('a range of pod addresses makes the configuration, anew only where it changes', async () => {
+test('a range of pod addresses writes the configuration, again only when it changes', async () => {
   const list = JSON.parse(readFileSync(file, 'utf8'));
   list.plugins[0].ipam.ranges = '{{ranges}}';
   list.plugins[0].ipam.routes = '{{routes}}';
@@ -147,7 +147,7 @@ test('a range of pod addresses makes the configuration, anew only where it chang
   await send('10.234.7.0/24');
 });
 
-test('what is no range, and a template that is broken, leave the configuration as it is', async () => {
+test('an invalid range or template leaves the configuration unchanged', async () => {
   const before = readFileSync(file, 'utf8');
   await refused(send('10.244.1.0/99'), 'InvalidArgument', /pod_cidr/);
   await refused(send('fd00::/64,fd01::/64'), 'InvalidArgument', /family/);

@@ -1,4 +1,4 @@
-/** Figures of containers and pods, metrics, and the lists that come in several messages. */
+/** Stats of containers and pods, metrics, and streamed lists. */
 import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import test from 'node:test';
@@ -31,7 +31,7 @@ const stats = async (containerId: string): Promise<cri.ContainerStats> => {
   return reply.stats;
 };
 
-test('a container that works: time, memory with what is left of its limit, what it has written', async () => {
+test('a busy container: CPU time, memory with what remains of its limit, its writable layer', async () => {
   const { attributes, cpu, memory, swap, writableLayer } = await until('its layer is measured', async () => {
     const found = await stats(working);
     return number(found.writableLayer?.usedBytes) >= 3_000_000 ? found : undefined;
@@ -53,16 +53,16 @@ test('a container that works: time, memory with what is left of its limit, what 
   assert.ok(number(writableLayer?.inodesUsed) >= 2);
 });
 
-test('pressure is told where the kernel tells it of the container’s group', async () => {
+test('pressure is reported where the kernel reports it for the container’s cgroup', async () => {
   const { cgroup } = await node.facts(working);
   const [file] = globSync([`/sys/fs/cgroup${cgroup}/cpu.pressure`, `/sys/fs/cgroup/*${cgroup}/cpu.pressure`]);
   const { cpu, memory, io } = await stats(working);
   if (!file) return assert.equal(cpu?.psi, null);
-  const told = await until('it has waited for its fifth of a core', async () => {
-    const psi = (await stats(working)).cpu?.psi;
-    return toBigInt(psi?.Some?.Total) > 0n ? psi : undefined;
+  const psi = await until('it has waited for its fifth of a core', async () => {
+    const found = (await stats(working)).cpu?.psi;
+    return toBigInt(found?.Some?.Total) > 0n ? found : undefined;
   });
-  assert.ok(toBigInt(told.Some?.Total) >= toBigInt(told.Full?.Total));
+  assert.ok(toBigInt(psi.Some?.Total) >= toBigInt(psi.Full?.Total));
   assert.ok(memory?.psi && io?.psi);
 });
 
@@ -79,10 +79,10 @@ test('the rate of a container with a fifth of a core is near a fifth of a core, 
   });
   assert.ok(quiet.rate < 0.5e9, `${quiet.rate}`);
   const { memory } = await stats(idle);
-  assert.equal(memory?.availableBytes, null, 'no limit, nothing left of it');
+  assert.equal(memory?.availableBytes, null, 'no limit, nothing available');
 });
 
-test('of one that does not run only its layer is told; an unknown one is NotFound', async () => {
+test('a container that is not running has only stats of its layer; an unknown one is NotFound', async () => {
   for (const id of [created, ended]) {
     const { attributes, cpu, memory, writableLayer } = await stats(id);
     assert.deepEqual([attributes?.id, cpu, memory], [id, null, null]);
@@ -99,7 +99,7 @@ const listed = async (filter?: cri.ContainerStatsFilterInit) =>
     .map(({ attributes }) => attributes?.id)
     .sort();
 
-test('ListContainerStats: all that run, by id, by pod, by labels', async () => {
+test('ListContainerStats: all running ones, by id, by pod, by labels', async () => {
   assert.deepEqual(await listed(), [working, idle, elsewhere].sort());
   assert.deepEqual(await listed({ id: '' }), [working, idle, elsewhere].sort());
   assert.deepEqual(await listed({ id: idle.slice(0, 20) }), [idle]);
@@ -110,7 +110,7 @@ test('ListContainerStats: all that run, by id, by pod, by labels', async () => {
   assert.deepEqual(await listed({ id: 'nonsense' }), []);
 });
 
-test('PodSandboxStats: sums, links of the pod alone, processes, its containers', async () => {
+test('PodSandboxStats: sums, only the interfaces of the pod, processes, its containers', async () => {
   const { stats: found } = await client.PodSandboxStats({ podSandboxId: pod.slice(0, 16) });
   assert.equal(found?.attributes?.id, pod);
   assert.deepEqual({ ...found?.attributes?.annotations }, { note: 'x' });
@@ -128,7 +128,7 @@ test('PodSandboxStats: sums, links of the pod alone, processes, its containers',
   assert.equal(number(onHost.stats?.linux?.process?.processCount), 2);
 });
 
-test('what the pod sends is seen', async () => {
+test('bytes sent by the pod are counted', async () => {
   const sent = async () =>
     number(
       (await client.PodSandboxStats({ podSandboxId: pod })).stats?.linux?.network?.defaultInterface?.txBytes,
@@ -147,30 +147,30 @@ test('ListPodSandboxStats by id and labels', async () => {
   assert.deepEqual(await pods({ id: other, labelSelector: { app: 'web' } }), []);
 });
 
-/** The reference's list: name, tab, what is asked of it. */
+/** The reference list: name, tab, whether a value is required. */
 const names = readFileSync(`${import.meta.dirname}/../fixtures/metric-names.txt`, 'utf8')
   .trim()
   .split('\n')
   .map((line) => line.split('\t') as [string, string]);
 
-/** Why a value may be missing on this node; undefined where it must be there. */
+/** Why a value may be missing on this node; undefined where it is required. */
 async function whyAbsent(): Promise<(name: string) => string | undefined> {
   const { cgroup } = await node.facts(working);
-  const told = (file: string) =>
+  const exists = (file: string) =>
     globSync([`/sys/fs/cgroup${cgroup}/${file}`, `/sys/fs/cgroup/*${cgroup}/${file}`]).length > 0;
   const disks = 'the kernel lists no device before the group has read from or written to one';
   const reasons: [RegExp, string | false][] = [
     [/^container_blkio_device_|^container_fs_(reads|writes)_/, disks],
-    [/^container_hugetlb_usage_bytes$/, !told('hugetlb.*') && 'no hugetlb controller'],
-    [/^container_hugetlb_max_/, !told('hugetlb.*.max_usage_in_bytes') && 'kept by cgroup v1 alone'],
-    [/^container_pressure_cpu_/, !told('cpu.pressure') && 'no PSI of groups (cgroup v1, or psi=0)'],
-    [/^container_pressure_memory_/, !told('memory.pressure') && 'no PSI of groups (cgroup v1, or psi=0)'],
-    [/^container_pressure_io_/, !told('io.pressure') && 'no PSI of groups (cgroup v1, or psi=0)'],
+    [/^container_hugetlb_usage_bytes$/, !exists('hugetlb.*') && 'no hugetlb controller'],
+    [/^container_hugetlb_max_/, !exists('hugetlb.*.max_usage_in_bytes') && 'only in cgroup v1'],
+    [/^container_pressure_cpu_/, !exists('cpu.pressure') && 'no PSI of groups (cgroup v1, or psi=0)'],
+    [/^container_pressure_memory_/, !exists('memory.pressure') && 'no PSI of groups (cgroup v1, or psi=0)'],
+    [/^container_pressure_io_/, !exists('io.pressure') && 'no PSI of groups (cgroup v1, or psi=0)'],
   ];
   return (name) => reasons.find(([pattern]) => pattern.test(name))?.[1] || undefined;
 }
 
-test('metrics: the names of the list and no other; each has a value, or a reason to have none', async () => {
+test('metrics: exactly the names of the list; each has a value, or a known reason to have none', async () => {
   const { descriptors } = await client.ListMetricDescriptors({});
   for (const { help, labelKeys } of descriptors) assert.ok(help !== '' && labelKeys.length > 0);
   const keys = new Map(descriptors.map(({ name, labelKeys }) => [name, labelKeys]));
@@ -186,11 +186,11 @@ test('metrics: the names of the list and no other; each has a value, or a reason
   for (const [name, kind] of names) {
     if (valued.has(name)) continue;
     assert.notEqual(kind, 'required', `value of ${name}`);
-    assert.ok(reason(name), `value of ${name}, which this node can tell`);
+    assert.ok(reason(name), `value of ${name}, which this node can report`);
   }
 });
 
-test('the limit of open files is that of the container’s first process', async () => {
+test('the limit of open files is that of the container’s init process', async () => {
   const { pid } = await node.facts(working);
   const { podMetrics } = await client.ListPodSandboxMetrics({});
   const metrics = podMetrics
@@ -202,7 +202,7 @@ test('the limit of open files is that of the container’s first process', async
   assert.equal(number(found?.value), Number(soft));
 });
 
-test('metrics of a container carry its labels and its limits', async () => {
+test('metrics of a container have its labels and its limits', async () => {
   const { podMetrics } = await client.ListPodSandboxMetrics({});
   const { descriptors } = await client.ListMetricDescriptors({});
   const own = podMetrics.find(({ podSandboxId }) => podSandboxId === pod);
@@ -229,7 +229,7 @@ async function gathered<T>(stream: AsyncIterable<T>): Promise<T[]> {
   return messages;
 }
 
-test('the streams of lists give what the lists give, once', async () => {
+test('the streamed lists have the items of the lists, once', async () => {
   const images = (await gathered(client.StreamImages({}))).flatMap((message) => message.images);
   assert.deepEqual(images, (await client.ListImages({})).images);
   const pods = (await gathered(client.StreamPodSandboxes({}))).flatMap((message) => message.podSandboxes);
@@ -246,7 +246,7 @@ test('the streams of lists give what the lists give, once', async () => {
   assert.deepEqual(metrics.map(({ podSandboxId }) => podSandboxId).sort(), [pod, other].sort());
 });
 
-test('a stream without items is one without messages; a long one has several, and nothing twice', async () => {
+test('an empty stream has no messages; a long one has several, and no item twice', async () => {
   const filter = { id: 'none' };
   assert.deepEqual(await gathered(client.StreamPodSandboxes({ filter })), []);
   assert.deepEqual(await gathered(client.StreamContainers({ filter })), []);
@@ -263,12 +263,12 @@ test('a stream without items is one without messages; a long one has several, an
   for (const id of more) await node.remove(id);
 });
 
-test('figures asked for while containers and pods go away: none fails', async () => {
-  const doomed = await node.runPod();
-  await Promise.all([1, 2, 3].map(() => node.run(doomed, { command: busy })));
-  let going = true;
-  const asking = (async () => {
-    while (going) {
+test('stats requests while containers and pods are removed: none fails', async () => {
+  const removed = await node.runPod();
+  await Promise.all([1, 2, 3].map(() => node.run(removed, { command: busy })));
+  let removing = true;
+  const requests = (async () => {
+    while (removing) {
       await Promise.all([
         client.ListContainerStats({}),
         client.ListPodSandboxStats({}),
@@ -277,14 +277,14 @@ test('figures asked for while containers and pods go away: none fails', async ()
       ]);
     }
   })();
-  await client.StopPodSandbox({ podSandboxId: doomed });
-  await client.RemovePodSandbox({ podSandboxId: doomed });
-  going = false;
-  await asking;
-  assert.deepEqual(await listed({ podSandboxId: doomed }), []);
+  await client.StopPodSandbox({ podSandboxId: removed });
+  await client.RemovePodSandbox({ podSandboxId: removed });
+  removing = false;
+  await requests;
+  assert.deepEqual(await listed({ podSandboxId: removed }), []);
 });
 
-test('after a restart of the daemon the figures are there', async () => {
+test('after a restart of the daemon the stats are available', async () => {
   await node.restart('kill');
   const found = await until('the layer is measured', async () => {
     const { stats: all } = await node.client.ListContainerStats({ filter: { id: working } });

@@ -38,7 +38,7 @@ const node = await TestNode.start('tracing', {
 const TRACE = 'c'.repeat(32);
 const PARENT = 'd'.repeat(16);
 
-/** RunPodSandbox as a client that traces sends it. */
+/** RunPodSandbox with a trace context. */
 async function runTraced(config: cri.PodSandboxConfigInit, flags: string): Promise<string> {
   const client = new Client(`unix:${node.daemon.socket}`, credentials.createInsecure());
   const metadata = new Metadata();
@@ -71,7 +71,7 @@ test('a traced call arrives with its stages; one that is not sampled, and one wi
     [undefined, 2],
   );
   assert.ok(spans.every(({ traceId }) => traceId === TRACE));
-  // One of several that run side by side may lie within another's time, and so below it.
+  // A stage that runs in parallel may be within another's time, and is then its child.
   const stages = spans.filter((span) => !roots.includes(span)).map(({ name }) => name);
   for (const name of ['validate', 'record', 'namespaces', 'cgroup']) assert.ok(stages.includes(name), name);
 });
