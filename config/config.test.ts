@@ -54,7 +54,7 @@ test('root and state are expanded in the defaults of other paths, not in values 
   assert.equal(config.cni.confDir, '/{state}/x');
 });
 
-test('later files win, tables merge, flags win over files', async () => {
+test('later files override earlier ones, tables merge, flags override files', async () => {
   const dropIns = join(directory, 'drop.d');
   mkdirSync(dropIns);
   const main = write(

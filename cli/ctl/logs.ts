@@ -25,7 +25,7 @@ function sinceOf(parsed: Parsed, now: bigint): bigint | undefined {
   return since;
 }
 
-/** Whether the container has ended or is gone. */
+/** Whether the container has exited or was removed. */
 export async function hasEnded(ctl: Ctl, containerId: string): Promise<boolean> {
   try {
     const { status } = await ctl.client.ContainerStatus({ containerId }, ctl.call());

@@ -2,7 +2,7 @@ import type { cri } from '#api/cri/v1/index.ts';
 import type { CriServices } from '../services.ts';
 import { wireContainerStatus } from './wire/container.ts';
 
-/** ContainerStatus: works until the container is removed, also when its image is gone. */
+/** ContainerStatus: works until the container is removed, also when its image was removed. */
 export const containerStatus =
   ({ containers }: CriServices) =>
   async ({ containerId, verbose }: cri.ContainerStatusRequest): Promise<cri.ContainerStatusResponseInit> => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach } from 'node:test';
 import { ctl } from '../../cli/ctl.ts';
-import { TinyRuntime } from './tiny-runtime.ts';
+import { FakeRuntime } from './fake-runtime.ts';
 
 export const directory = mkdtempSync(join(process.env['CRISP_TEST_DIR'] ?? tmpdir(), 'ctl-'));
 const socket = join(directory, 's');
@@ -17,7 +17,7 @@ interface Result {
 }
 
 /** The runtime of this file's tests; emptied before each test. */
-export const runtime = await TinyRuntime.listen(socket);
+export const runtime = await FakeRuntime.listen(socket);
 
 export async function crisp(words: string[], signal = new AbortController().signal): Promise<Result> {
   const result = { code: 0, out: '', err: '' };

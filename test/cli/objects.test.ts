@@ -10,7 +10,7 @@ import { containerFile, crisp, file, lines, ok, podFile, runtime } from './harne
 test('version and info', async () => {
   assert.equal(
     await ok('version'),
-    'Version:  0.1.0\nRuntimeName:  tiny\nRuntimeVersion:  1\nRuntimeApiVersion:  v1\n',
+    'Version:  0.1.0\nRuntimeName:  fake\nRuntimeVersion:  1\nRuntimeApiVersion:  v1\n',
   );
   const info = JSON.parse(await ok('info'));
   assert.deepEqual(info.config, { a: 1 });

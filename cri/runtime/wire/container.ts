@@ -30,7 +30,7 @@ export const wireContainer = (record: ContainerRecord): cri.ContainerInit => ({
   annotations: record.annotations,
 });
 
-/** A container as ContainerStatus shows it; complete also when the image is gone. */
+/** A container as ContainerStatus shows it; complete also when the image was removed. */
 export const wireContainerStatus = (record: ContainerRecord): cri.ContainerStatusInit => ({
   id: record.id,
   metadata: record.metadata,

@@ -50,7 +50,7 @@ function find<T>(map: Map<string, T>, id: string): [string, T] {
 const hasLabels = (labels: Record<string, string>, selector: Record<string, string> | undefined) =>
   Object.entries(selector ?? {}).every(([key, value]) => labels[key] === value);
 
-export class TinyRuntime {
+export class FakeRuntime {
   readonly pods = new Map<string, Pod>();
   readonly containers = new Map<string, Ctr>();
   readonly images = new Map<string, cri.ImageInit>();
@@ -59,8 +59,8 @@ export class TinyRuntime {
   #clock = 1_700_000_000_000_000_000n;
   readonly #server = new Server();
 
-  static async listen(socket: string): Promise<TinyRuntime> {
-    const runtime = new TinyRuntime();
+  static async listen(socket: string): Promise<FakeRuntime> {
+    const runtime = new FakeRuntime();
     runtime.#serve(runtimeServiceDefinition, runtime.#runtimeHandlers());
     runtime.#serve(imageServiceDefinition, runtime.#imageHandlers());
     await new Promise<void>((resolve, reject) => {
@@ -124,7 +124,7 @@ export class TinyRuntime {
     return {
       Version: async () => ({
         version: '0.1.0',
-        runtimeName: 'tiny',
+        runtimeName: 'fake',
         runtimeVersion: '1',
         runtimeApiVersion: 'v1',
       }),
