@@ -35,7 +35,7 @@ export class Starting {
 
   start(id: ContainerId, op: Operation): Promise<void> {
     return op.deadline('start', JOIN_MS, (signal) =>
-      this.#flights.run(id, signal, (shared) => this.#inTurn(id, op.detached('start', shared))),
+      this.#flights.run(id, signal, (shared) => this.#inTurn(id, op.under(shared))),
     );
   }
 
