@@ -124,6 +124,12 @@ function main(): number {
     CRISP_TEST_CGROUP: cgroup,
   };
   const leftovers = [process.execPath, '--test', '--test-reporter=spec', 'test/leftovers.ts'];
+  if (chosen.some(({ files }) => files.some((file) => file.startsWith('test/node/'))))
+    spawnSync(process.execPath, ['test/node/prepare.ts'], {
+      cwd: PROJECT,
+      env: environment,
+      stdio: 'inherit',
+    });
   joinRunCgroup(`${cgroup}-run`);
   const results = chosen.map((suite) => ({ suite, ...runSuite(suite, environment) }));
   leaveRunCgroup(`${cgroup}-run`);
