@@ -17,7 +17,7 @@ import type { RuntimeOptions } from './options.ts';
 import type { Images, Pods, RootFileSystems } from './ports.ts';
 import type { SpecHost } from './spec/index.ts';
 
-export interface Runtime {
+export interface Context {
   readonly options: RuntimeOptions;
   readonly kernel: Kernel;
   readonly log: Log;

@@ -14,7 +14,7 @@ import { type CheckpointRequest, Checkpoints } from './checkpoint/index.ts';
 import type { ContainerConfig } from './config.ts';
 import { type ContainerRecord, imagesOf } from './container.ts';
 import { type ContainerChange, Containers } from './containers.ts';
-import type { Runtime } from './context.ts';
+import type { Context } from './context.ts';
 import { attach } from './exec/attach.ts';
 import { Attachments } from './exec/attachments.ts';
 import type { ClientStreams } from './exec/client-streams.ts';
@@ -50,7 +50,7 @@ export interface RuntimePorts {
 }
 
 export class RuntimeService {
-  readonly #runtime: Runtime;
+  readonly #context: Context;
   readonly #creation: Creation;
   readonly #starting: Starting;
   readonly #stopping: Stopping;
@@ -63,18 +63,18 @@ export class RuntimeService {
   readonly #unfinished: Unfinished;
   readonly #ends: (() => void)[] = [];
 
-  private constructor(runtime: Runtime, unfinished: Unfinished) {
-    this.#runtime = runtime;
+  private constructor(context: Context, unfinished: Unfinished) {
+    this.#context = context;
     this.#unfinished = unfinished;
-    this.#creation = new Creation(runtime);
-    this.#starting = new Starting(runtime);
-    this.#stopping = new Stopping(runtime);
-    this.#cleanups = new Cleanups(runtime, unfinished.removed);
-    this.#removal = new Removal(runtime, this.#stopping, this.#cleanups);
-    this.#checkpoints = new Checkpoints(runtime);
-    this.#exits = new Exits(runtime, this.#cleanups);
-    this.#stats = new Stats(runtime);
-    this.#logs = new Logs(runtime);
+    this.#creation = new Creation(context);
+    this.#starting = new Starting(context);
+    this.#stopping = new Stopping(context);
+    this.#cleanups = new Cleanups(context, unfinished.removed);
+    this.#removal = new Removal(context, this.#stopping, this.#cleanups);
+    this.#checkpoints = new Checkpoints(context);
+    this.#exits = new Exits(context, this.#cleanups);
+    this.#stats = new Stats(context);
+    this.#logs = new Logs(context);
   }
 
   /** Probes the host and reads the records: reads are right from then on. The caller then runs `recover`. */
@@ -94,23 +94,23 @@ export class RuntimeService {
     });
     const host = await readHost(kernel, options, log);
     const definitions = { cdi: new CdiDevices(options.cdiDirs), hooks: new OciHooks(options.hooksDirs) };
-    const runtime: Runtime = {
+    const context: Context = {
       options,
       kernel,
       log,
       containers,
-      leaks: containerLeaks({ kernel, log, options }, () => runtime),
+      leaks: containerLeaks({ kernel, log, options }, () => context),
       attachments: new Attachments(),
       oomKills: new OomKills(kernel.cgroups, () => containers.list()),
       firstSteps,
-      execJobs: new ExecJobs(() => runtime),
+      execJobs: new ExecJobs(() => context),
       handlers,
       host,
       ...definitions,
       ...ports,
     };
-    await runtime.leaks.load();
-    return new RuntimeService(runtime, await loadContainers(runtime));
+    await context.leaks.load();
+    return new RuntimeService(context, await loadContainers(context));
   }
 
   /** Watches for ends of containers, and finishes what the last daemon left unfinished: see `runEach`. */
@@ -118,9 +118,9 @@ export class RuntimeService {
     await runEach(op, {
       'watch exits': () => this.#exits.open(),
       'first figures': () => this.#stats.open(),
-      'finish what was left': () => recoverContainers(this.#runtime, this.#cleanups, this.#unfinished, op),
-      'retry leaks': () => this.#runtime.leaks.begin(),
-      'restore limits': () => void this.#ends.push(keepUnitLimits(this.#runtime)),
+      'finish what was left': () => recoverContainers(this.#context, this.#cleanups, this.#unfinished, op),
+      'retry leaks': () => this.#context.leaks.begin(),
+      'restore limits': () => void this.#ends.push(keepUnitLimits(this.#context)),
     });
   }
 
@@ -146,12 +146,12 @@ export class RuntimeService {
 
   /** See `execSync`; `timeoutMs` 0 is no limit. */
   exec(id: ContainerId, command: readonly string[], timeoutMs: number, op: Operation): Promise<ExecResult> {
-    return execSync(this.#runtime, id, command, timeoutMs, op);
+    return execSync(this.#context, id, command, timeoutMs, op);
   }
 
   /** Throws what `execStream` would throw at once: InvalidArgument, NotFound, FailedPrecondition. */
   checkExec(idOrPrefix: string, command: readonly string[]): ContainerRecord {
-    return checkExec(this.#runtime, idOrPrefix, command);
+    return checkExec(this.#context, idOrPrefix, command);
   }
 
   /** See `execStream`. */
@@ -161,17 +161,17 @@ export class RuntimeService {
     streams: ClientStreams,
     op: Operation,
   ): Promise<number> {
-    return execStream(this.#runtime, id, command, streams, op);
+    return execStream(this.#context, id, command, streams, op);
   }
 
   /** Throws what `attach` would throw at once: NotFound, FailedPrecondition. */
   checkAttach(idOrPrefix: string): ContainerRecord {
-    return runningContainer(this.#runtime, idOrPrefix);
+    return runningContainer(this.#context, idOrPrefix);
   }
 
   /** See `attach`. */
   attach(id: ContainerId, streams: ClientStreams, op: Operation): Promise<void> {
-    return attach(this.#runtime, id, streams, op);
+    return attach(this.#context, id, streams, op);
   }
 
   /** See `Checkpoints`. */
@@ -181,17 +181,17 @@ export class RuntimeService {
 
   /** See `readFiles`. */
   readFiles(id: ContainerId, path: string, op: Operation): AsyncGenerator<Buffer> {
-    return readFiles(this.#runtime, id, path, op);
+    return readFiles(this.#context, id, path, op);
   }
 
   /** See `writeFiles`. */
   writeFiles(id: ContainerId, path: string, archive: AsyncIterable<Buffer>, op: Operation): Promise<void> {
-    return writeFiles(this.#runtime, id, path, archive, op);
+    return writeFiles(this.#context, id, path, archive, op);
   }
 
   /** See `updateResources` in update.ts. */
   updateResources(id: ContainerId, wanted: LinuxResources, op: Operation): Promise<void> {
-    return updateResources(this.#runtime, id, wanted, op);
+    return updateResources(this.#context, id, wanted, op);
   }
 
   /** See `Logs`. */
@@ -211,31 +211,31 @@ export class RuntimeService {
 
   /** A directory on the file system of the writable layers. */
   get storage(): string {
-    return this.#runtime.options.root;
+    return this.#context.options.root;
   }
 
   list(): ContainerRecord[] {
-    return this.#runtime.containers.list().filter(({ state }) => state !== 'creating');
+    return this.#context.containers.list().filter(({ state }) => state !== 'creating');
   }
 
   /** What could not be undone of containers that are gone, the oldest first. From memory. */
   leaks(): readonly Leak[] {
-    return this.#runtime.leaks.list();
+    return this.#context.leaks.list();
   }
 
   /** The images that containers and their image volumes stand on, those that are being made among them. */
   imagesInUse(): string[] {
-    return this.#runtime.containers.list().flatMap(imagesOf);
+    return this.#context.containers.list().flatMap(imagesOf);
   }
 
   /** By full id or unique prefix; throws NotFound. */
   resolve(idOrPrefix: string): ContainerRecord {
-    return this.#runtime.containers.resolve(idOrPrefix);
+    return this.#context.containers.resolve(idOrPrefix);
   }
 
   /** The same, with undefined in the place of NotFound. */
   find(idOrPrefix: string): ContainerRecord | undefined {
-    if (isFullId(idOrPrefix)) return this.#runtime.containers.get(idOrPrefix as ContainerId);
+    if (isFullId(idOrPrefix)) return this.#context.containers.get(idOrPrefix as ContainerId);
     try {
       return this.resolve(idOrPrefix);
     } catch {
@@ -244,7 +244,7 @@ export class RuntimeService {
   }
 
   onChange(listener: ContainerChange): () => void {
-    return this.#runtime.containers.onChange(listener);
+    return this.#context.containers.onChange(listener);
   }
 
   /** Ends all containers of a pod without grace, side by side. Throws the first failure after trying all. */
@@ -266,7 +266,7 @@ export class RuntimeService {
     done: string,
     act: (record: ContainerRecord) => Promise<void>,
   ): Promise<void> {
-    const records = this.#runtime.containers.ofSandbox(sandbox);
+    const records = this.#context.containers.ofSandbox(sandbox);
     const outcomes = await Promise.allSettled(records.map(act));
     const failed = outcomes.filter((outcome) => outcome.status === 'rejected');
     if (failed[0]) {
@@ -288,9 +288,9 @@ export class RuntimeService {
     await this.#starting.close();
     this.#exits.close();
     await this.#cleanups.close();
-    await this.#runtime.execJobs.close();
-    await this.#runtime.leaks.close();
+    await this.#context.execJobs.close();
+    await this.#context.leaks.close();
     await this.#stats.close();
-    await this.#runtime.containers.close();
+    await this.#context.containers.close();
   }
 }

@@ -10,7 +10,7 @@ import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { tarEnd } from '#core/tar/writer.ts';
 import type { ContainerRecord } from '../container.ts';
-import { pathsOf, type Runtime } from '../context.ts';
+import { type Context, pathsOf } from '../context.ts';
 import { undoContainer } from '../lifecycle/undo.ts';
 import { ended } from '../oci-runtime/call-outcome.ts';
 import type { OciRuntime } from '../oci-runtime/cli.ts';
@@ -30,11 +30,11 @@ export interface CheckpointRequest {
 
 /** The checkpoints that run now: one of a container at a time. */
 export class Checkpoints {
-  readonly #runtime: Runtime;
+  readonly #context: Context;
   readonly #running = new Set<ContainerId>();
 
-  constructor(runtime: Runtime) {
-    this.#runtime = runtime;
+  constructor(context: Context) {
+    this.#context = context;
   }
 
   /**
@@ -42,10 +42,10 @@ export class Checkpoints {
    * checkpointed, Unimplemented where its OCI runtime or the node has no CRIU, RuntimeFailed with the end of CRIU's log.
    */
   async checkpoint(id: ContainerId, request: CheckpointRequest, op: Operation): Promise<void> {
-    const record = this.#runtime.containers.resolve(id);
+    const record = this.#context.containers.resolve(id);
     await checkLocation(request.location);
     checkRunning(record);
-    const oci = this.#runtime.handlers.get(record.handler);
+    const oci = this.#context.handlers.get(record.handler);
     await needCriu(oci, 'checkpoint');
     if (this.#running.has(id)) {
       throw new CrispError('FailedPrecondition', `container ${id} is being checkpointed already`, {
@@ -66,7 +66,7 @@ export class Checkpoints {
     { location, timeoutMs }: CheckpointRequest,
     op: Operation,
   ): Promise<void> {
-    const { containers } = this.#runtime;
+    const { containers } = this.#context;
     const directory = join(containers.directory(id), `checkpoint-${randomBytes(4).toString('hex')}`);
     await this.#change(id, (record) => {
       checkRunning(record);
@@ -87,7 +87,7 @@ export class Checkpoints {
   }
 
   async #write(id: ContainerId, directory: string, location: string): Promise<void> {
-    const record = this.#runtime.containers.resolve(id);
+    const record = this.#context.containers.resolve(id);
     const part = `${location}.part`;
     try {
       // Left by a daemon that died, or put there by somebody else: a pipe would not be written to, but waited for.
@@ -112,7 +112,7 @@ export class Checkpoints {
   }
 
   async *#archive(record: ContainerRecord, directory: string): AsyncGenerator<Buffer> {
-    const { options, containers } = this.#runtime;
+    const { options, containers } = this.#context;
     yield textMember('config.dump', JSON.stringify(configDump(record), undefined, 2));
     yield textMember('spec.dump', await readFile(pathsOf(options, record.id).config, 'utf8'));
     const layer = join(directory, 'rootfs-diff.tar');
@@ -132,18 +132,18 @@ export class Checkpoints {
   }
 
   async #change(id: ContainerId, change: (record: ContainerRecord) => ContainerRecord): Promise<void> {
-    const { containers } = this.#runtime;
+    const { containers } = this.#context;
     await containers.exclusive(id, () => containers.update(change(containers.resolve(id))));
   }
 
   /** The same undo as a removal's or a recovery's; a container that was removed meanwhile has it behind it. */
   async #forget(id: ContainerId, directory: string, op: Operation): Promise<void> {
-    const { containers } = this.#runtime;
+    const { containers } = this.#context;
     await containers.exclusive(id, async () => {
       const record = containers.get(id);
       if (!record) return;
       const { left } = await undoContainer(
-        this.#runtime,
+        this.#context,
         record,
         op,
         (intent) => intent.kind === 'checkpoint' && intent.path === directory,

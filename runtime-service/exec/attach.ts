@@ -3,7 +3,7 @@ import { CrispError, describeError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { ContainerRecord } from '../container.ts';
-import { pathsOf, type Runtime } from '../context.ts';
+import { type Context, pathsOf } from '../context.ts';
 import { sendControl } from '../monitor/control.ts';
 import type { ClientStreams } from './client-streams.ts';
 import { feed } from './exec-stream.ts';
@@ -30,19 +30,19 @@ const QUIET_LOOKS = 1;
  * Unavailable, DeadlineExceeded.
  */
 export async function attach(
-  runtime: Runtime,
+  context: Context,
   id: ContainerId,
   streams: ClientStreams,
   op: Operation,
 ): Promise<void> {
-  const record = runningContainer(runtime, id);
-  const socket = await op.stage('connect', () => connect(runtime, record));
+  const record = runningContainer(context, id);
+  const socket = await op.stage('connect', () => connect(context, record));
   const relay = new Relay();
   const ended = Promise.withResolvers<void>();
   const gone = () => ended.reject(op.signal.reason);
   let patience = STALL_MS;
   const look = setInterval(() => refuseStalled(relay, record, patience, ended.reject), LOOK_MS);
-  const forget = runtime.attachments.add(record.id, () => {
+  const forget = context.attachments.add(record.id, () => {
     patience = HURRIED_STALL_MS;
   });
 
@@ -50,7 +50,7 @@ export async function attach(
   if (op.signal.aborted) gone();
   try {
     carryOutput(socket, relay, streams);
-    carryInput(runtime, record, socket, streams);
+    carryInput(context, record, socket, streams);
     socket.once('end', ended.resolve).once('close', ended.resolve);
     await op.stage('attached', () => ended.promise);
     await op.stage('drain', () => relay.drained(QUIET_LOOKS, op.signal));
@@ -62,10 +62,10 @@ export async function attach(
   }
 }
 
-async function connect(runtime: Runtime, record: ContainerRecord): Promise<Duplex> {
+async function connect(context: Context, record: ContainerRecord): Promise<Duplex> {
   try {
-    return await runtime.kernel.streams.connectPackets(
-      `${pathsOf(runtime.options, record.id).bundle}/attach`,
+    return await context.kernel.streams.connectPackets(
+      `${pathsOf(context.options, record.id).bundle}/attach`,
     );
   } catch (error) {
     throw new CrispError('Unavailable', `the monitor of container ${record.id} takes no clients`, {
@@ -84,7 +84,7 @@ function carryOutput(socket: Duplex, relay: Relay, { stdout, stderr }: ClientStr
 }
 
 function carryInput(
-  runtime: Runtime,
+  context: Context,
   record: ContainerRecord,
   socket: Duplex,
   { stdin, onResize }: ClientStreams,
@@ -93,8 +93,8 @@ function carryInput(
   else stdin?.resume();
   if (!record.tty) return;
   onResize((columns, rows) => {
-    sendControl(runtime, record, `1 ${rows} ${columns}\n`).catch((error: unknown) => {
-      runtime.log.warn({ container: record.id, error: describeError(error) }, 'a terminal keeps its size');
+    sendControl(context, record, `1 ${rows} ${columns}\n`).catch((error: unknown) => {
+      context.log.warn({ container: record.id, error: describeError(error) }, 'a terminal keeps its size');
     });
   });
 }

@@ -4,20 +4,20 @@
  * killed at once. A file beside the bundle's others tells the next daemon of each.
  */
 import { Operation } from '#core/operation.ts';
-import type { Runtime } from '../context.ts';
+import type { Context } from '../context.ts';
 import { endExec, type StaleExec } from './stale-execs.ts';
 
 /** Nothing waits for the end of a job: its empty cgroup may stand a little. */
 const LOOK_MS = 1000;
 
 export class ExecJobs {
-  readonly #runtime: () => Runtime;
+  readonly #context: () => Context;
   readonly #waiting = new Map<string, StaleExec>();
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<unknown> = Promise.resolve();
 
-  constructor(runtime: () => Runtime) {
-    this.#runtime = runtime;
+  constructor(context: () => Context) {
+    this.#context = context;
   }
 
   /** Looks after it until nothing of it is left, or its container has ended, whose end takes it along. */
@@ -35,7 +35,7 @@ export class ExecJobs {
   }
 
   #look(): void {
-    const { containers, kernel, log } = this.#runtime();
+    const { containers, kernel, log } = this.#context();
     const due: StaleExec[] = [];
     for (const exec of this.#waiting.values()) {
       const { record, name, hasEnded } = exec;
@@ -46,7 +46,7 @@ export class ExecJobs {
     }
     if (due.length > 0) {
       const op = new Operation('end of a job', { log });
-      const ends = due.map((exec) => endExec(this.#runtime(), exec, op));
+      const ends = due.map((exec) => endExec(this.#context(), exec, op));
       this.#looking = Promise.all([this.#looking, ...ends]);
     }
     if (this.#waiting.size > 0) return;

@@ -7,7 +7,7 @@ import type { Operation } from '#core/operation.ts';
 import type { ExitStatus, SpawnRequest } from '#linux/ports/kernel.ts';
 import type { DetachedCommand, DetachedRequest } from '#linux/ports/streams.ts';
 import type { ContainerRecord } from '../container.ts';
-import { pathsOf, type Runtime } from '../context.ts';
+import { type Context, pathsOf } from '../context.ts';
 import { loggedErrors, type OciRuntime } from '../oci-runtime/cli.ts';
 import { PROGRAM_ENV } from '../oci-runtime/programs.ts';
 import { encodeSpec, type OciProcess, type OciSpec } from '../spec/oci.ts';
@@ -25,7 +25,7 @@ const MOVE_MS = 15;
 
 /** One command in a running container: its files, all on a tmpfs, its child cgroup, the process that attends it. */
 export class ExecSession {
-  readonly #runtime: Runtime;
+  readonly #context: Context;
   readonly #record: ContainerRecord;
   readonly #oci: OciRuntime;
   readonly #name = `exec-${randomBytes(6).toString('hex')}`;
@@ -33,17 +33,17 @@ export class ExecSession {
   /** The runtime's own log: a file, since its standard error is the command's as well. */
   readonly #logFile: string;
 
-  constructor(runtime: Runtime, record: ContainerRecord) {
-    this.#runtime = runtime;
+  constructor(context: Context, record: ContainerRecord) {
+    this.#context = context;
     this.#record = record;
-    this.#oci = runtime.handlers.get(record.handler);
-    const { bundle } = pathsOf(runtime.options, record.id);
+    this.#oci = context.handlers.get(record.handler);
+    const { bundle } = pathsOf(context.options, record.id);
     this.#processFile = `${bundle}/${this.#name}.json`;
     this.#logFile = `${bundle}/${this.#name}.log`;
   }
 
   get #pidFile(): string {
-    return execPidFile(this.#runtime, { record: this.#record, name: this.#name });
+    return execPidFile(this.#context, { record: this.#record, name: this.#name });
   }
 
   get #cgroup(): string {
@@ -56,7 +56,7 @@ export class ExecSession {
     terminal: boolean,
     size?: readonly [number, number],
   ): Promise<void> {
-    const { kernel, options } = this.#runtime;
+    const { kernel, options } = this.#context;
     kernel.cgroups.expectTaskMigration(MOVE_MS);
     const spec = JSON.parse(readFileSync(pathsOf(options, this.#record.id).config, 'utf8')) as OciSpec;
     const process: OciProcess = {
@@ -79,7 +79,7 @@ export class ExecSession {
     terminal: boolean,
     signal: AbortSignal,
   ): Promise<DetachedCommand> {
-    const { kernel, options } = this.#runtime;
+    const { kernel, options } = this.#context;
     const socket = `${this.#name}.sock`;
     const detached = ['--detach', '--pid-file', this.#pidFile];
     if (terminal) detached.push('--console-socket', socket);
@@ -148,7 +148,7 @@ export class ExecSession {
   }
 
   #containerLives(): boolean {
-    const { containers, kernel } = this.#runtime;
+    const { containers, kernel } = this.#context;
     const now = containers.get(this.#record.id);
     return now?.state === 'running' && now.process !== undefined && kernel.processes.alive(now.process);
   }
@@ -159,7 +159,7 @@ export class ExecSession {
    * started from within the container's other groups.
    */
   #groupsToEnter(): string[] {
-    const { cgroups } = this.#runtime.kernel;
+    const { cgroups } = this.#context.kernel;
     if (cgroups.version === 2 || !this.#oci.isCrun) return [];
     return cgroups
       .directories(this.#record.cgroup.path)
@@ -169,7 +169,7 @@ export class ExecSession {
 
   /** v2 has one tree; on v1 the freezer's is the one that kills. */
   #cgroupOption(): string[] {
-    const { version } = this.#runtime.kernel.cgroups;
+    const { version } = this.#context.kernel.cgroups;
     if (version === 2 || this.#oci.isCrun) return ['--cgroup', this.#name];
     return ['--cgroup', `freezer:${this.#name}`];
   }
@@ -179,7 +179,7 @@ export class ExecSession {
    * background run on; else all of it is killed. Returns whether nothing runs that was to be killed. Never throws.
    */
   end(op: Operation, hasEnded: boolean, limitMs?: number): Promise<boolean> {
-    return endExec(this.#runtime, { record: this.#record, name: this.#name, hasEnded }, op, limitMs);
+    return endExec(this.#context, { record: this.#record, name: this.#name, hasEnded }, op, limitMs);
   }
 }
 

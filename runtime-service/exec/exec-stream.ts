@@ -4,7 +4,7 @@ import type { Operation } from '#core/operation.ts';
 import type { Child, ExitStatus } from '#linux/ports/kernel.ts';
 import type { DetachedCommand, DetachedRequest, Terminal } from '#linux/ports/streams.ts';
 import type { ContainerRecord } from '../container.ts';
-import type { Runtime } from '../context.ts';
+import type { Context } from '../context.ts';
 import type { ClientStreams } from './client-streams.ts';
 import { ExecSession } from './exec-session.ts';
 import { checkExec } from './exec-sync.ts';
@@ -29,27 +29,27 @@ export interface StreamedCommand {
  * FailedPrecondition, RuntimeFailed, and the signal's reason.
  */
 export async function execStream(
-  runtime: Runtime,
+  context: Context,
   id: ContainerId,
   { command, tty }: StreamedCommand,
   streams: ClientStreams,
   op: Operation,
 ): Promise<number> {
-  const record = checkExec(runtime, id, command);
-  const session = new ExecSession(runtime, record);
+  const record = checkExec(context, id, command);
+  const session = new ExecSession(context, record);
   let hasEnded = false;
   let ending: Promise<unknown> | undefined;
   const end = () => (ending ??= session.end(op.detached('clean-up'), hasEnded));
   try {
     const size = tty ? await firstSize(streams) : undefined;
     await op.stage('prepare', () => session.prepare(command, tty, size));
-    const attended = await op.deadline('start', runtime.options.timeouts.runtime, (signal) =>
+    const attended = await op.deadline('start', context.options.timeouts.runtime, (signal) =>
       session.start(wishes(streams), tty, signal),
     );
     using io = tty
-      ? terminalIo(await terminal(attended, runtime, op), streams)
+      ? terminalIo(await terminal(attended, context, op), streams)
       : pipeIo(attended.child, streams);
-    const status = await op.stage('command', () => ended(runtime, end, record, attended.child, op.signal));
+    const status = await op.stage('command', () => ended(context, end, record, attended.child, op.signal));
     hasEnded = !op.signal.aborted;
     const failure = await session.failureOf(status);
     void end(); // while the client still takes what the command has said
@@ -64,7 +64,7 @@ export async function execStream(
 
 const terminal = (
   attended: DetachedCommand,
-  { options }: Runtime,
+  { options }: Context,
   op: Operation,
 ): Promise<Terminal | undefined> =>
   op.deadline('terminal', options.timeouts.runtime, (signal) => attended.terminal(signal));
@@ -83,7 +83,7 @@ async function firstSize({ onResize }: ClientStreams): Promise<readonly [number,
 
 /** Waits for the end, which the client's going, the container's end and the daemon's bring about. */
 async function ended(
-  { containers }: Runtime,
+  { containers }: Context,
   end: () => Promise<unknown>,
   record: ContainerRecord,
   child: Child,

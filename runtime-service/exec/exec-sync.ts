@@ -3,7 +3,7 @@ import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { ExitStatus } from '#linux/ports/kernel.ts';
 import type { ContainerRecord } from '../container.ts';
-import type { Runtime } from '../context.ts';
+import type { Context } from '../context.ts';
 import { ExecOutput } from './exec-output.ts';
 import { ExecSession } from './exec-session.ts';
 
@@ -19,15 +19,15 @@ const NO_DEADLINE_MS = 2 ** 31 - 1;
 const KILL_MS = 5000;
 
 /** The container, where a command may be executed in it. Throws InvalidArgument, NotFound, FailedPrecondition. */
-export function checkExec(runtime: Runtime, idOrPrefix: string, command: readonly string[]): ContainerRecord {
+export function checkExec(context: Context, idOrPrefix: string, command: readonly string[]): ContainerRecord {
   if (command.length === 0)
     throw new CrispError('InvalidArgument', 'exec: cmd is empty', { hint: 'name a command' });
-  return runningContainer(runtime, idOrPrefix);
+  return runningContainer(context, idOrPrefix);
 }
 
 /** Throws NotFound, FailedPrecondition. */
-export function runningContainer(runtime: Runtime, idOrPrefix: string): ContainerRecord {
-  const record = runtime.containers.resolve(idOrPrefix);
+export function runningContainer(context: Context, idOrPrefix: string): ContainerRecord {
+  const record = context.containers.resolve(idOrPrefix);
   if (record.state === 'running') return record;
   throw new CrispError('FailedPrecondition', `container ${record.id} is ${record.state}, not running`, {
     hint: 'start it first',
@@ -40,14 +40,14 @@ export function runningContainer(runtime: Runtime, idOrPrefix: string): Containe
  * itself, what it has left in the background runs on, as with CRI-O and containerd.
  */
 export async function execSync(
-  runtime: Runtime,
+  context: Context,
   id: ContainerId,
   command: readonly string[],
   timeoutMs: number,
   op: Operation,
 ): Promise<ExecResult> {
-  const record = checkExec(runtime, id, command);
-  const session = new ExecSession(runtime, record);
+  const record = checkExec(context, id, command);
+  const session = new ExecSession(context, record);
   using output = new ExecOutput();
   const started = performance.now();
   let status: ExitStatus | undefined;

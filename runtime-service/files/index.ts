@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads';
 import { CrispError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import { type Operation, withDeadline } from '#core/operation.ts';
-import type { Runtime } from '../context.ts';
+import type { Context } from '../context.ts';
 import type { FilesAnswer, FilesJob, FilesStep } from './worker.ts';
 
 /** How long one step may take: longer than any disk, since a container may have mounted what never answers. */
@@ -16,12 +16,12 @@ const CLOSE_MS = 2000;
  * FailedPrecondition for one that does not run, DeadlineExceeded where the container's file system does not answer.
  */
 export async function* readFiles(
-  runtime: Runtime,
+  context: Context,
   id: ContainerId,
   path: string,
   op: Operation,
 ): AsyncGenerator<Buffer> {
-  await using thread = new FilesThread(jobOf(runtime, id, path, 'read'), op);
+  await using thread = new FilesThread(jobOf(context, id, path, 'read'), op);
   for (;;) {
     const piece = await thread.ask({ step: 'next' });
     if (!piece) return;
@@ -31,27 +31,27 @@ export async function* readFiles(
 
 /** Writes an archive with one top entry to a path of a running container; see `TreeWriter`. Throws as `readFiles`. */
 export async function writeFiles(
-  runtime: Runtime,
+  context: Context,
   id: ContainerId,
   path: string,
   archive: AsyncIterable<Buffer>,
   op: Operation,
 ): Promise<void> {
-  await using thread = new FilesThread(jobOf(runtime, id, path, 'write'), op);
+  await using thread = new FilesThread(jobOf(context, id, path, 'write'), op);
   await op.stage('write files', async () => {
     for await (const piece of archive) await thread.ask({ step: 'write', piece });
     await thread.ask({ step: 'end' });
   });
 }
 
-function jobOf(runtime: Runtime, id: ContainerId, path: string, act: FilesJob['act']): FilesJob {
-  const record = runtime.containers.resolve(id);
+function jobOf(context: Context, id: ContainerId, path: string, act: FilesJob['act']): FilesJob {
+  const record = context.containers.resolve(id);
   if (record.state !== 'running' || !record.process) {
     throw new CrispError('FailedPrecondition', `container ${record.id} is ${record.state}, not running`, {
       hint: 'start it first',
     });
   }
-  const userNamespace = runtime.pods.get(record.sandboxId)?.userNamespace;
+  const userNamespace = context.pods.get(record.sandboxId)?.userNamespace;
   return { act, path, process: record.process, userNamespace };
 }
 

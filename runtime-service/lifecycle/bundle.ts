@@ -11,7 +11,7 @@ import { applyEdits } from '../cdi/apply.ts';
 import { requestedDevices } from '../cdi/devices.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerRecord } from '../container.ts';
-import { type ContainerPaths, pathsOf, type Runtime } from '../context.ts';
+import { type ContainerPaths, type Context, pathsOf } from '../context.ts';
 import type { HookSubject } from '../hooks/oci-hooks.ts';
 import { checkControlFiles } from '../limits/control-files.ts';
 import { checkCompatible } from '../restore/dump.ts';
@@ -37,55 +37,55 @@ export interface BundleRequest {
 
 /** Makes all and returns the record of the created container, which the caller commits. */
 export async function makeBundle(
-  runtime: Runtime,
+  context: Context,
   request: BundleRequest,
   op: Operation,
 ): Promise<ContainerRecord> {
   const { record, config, pod, image, volumes, checkpoint } = request;
-  const places = pathsOf(runtime.options, record.id);
-  const oci = runtime.handlers.get(record.handler);
-  checkControlFiles(runtime.kernel.cgroups, record.cgroup.path, config.resources);
-  const label = runtime.host.selinux ? selinuxLabels(config.security, pod) : undefined;
-  const idMapTrees = await op.stage('mount sources', () => checkMounts(runtime, oci, pod, config.mounts));
+  const paths = pathsOf(context.options, record.id);
+  const oci = context.handlers.get(record.handler);
+  checkControlFiles(context.kernel.cgroups, record.cgroup.path, config.resources);
+  const label = context.host.selinux ? selinuxLabels(config.security, pod) : undefined;
+  const idMapTrees = await op.stage('mount sources', () => checkMounts(context, oci, pod, config.mounts));
   // In a user namespace the OCI runtime opens the root as the pod's root, whom 0700 keeps out.
   const mode = pod.userNamespace ? 0o711 : 0o700;
-  await op.stage('bundle', () => mkdir(places.bundle, { recursive: true, mode }), 'directory');
-  if (checkpoint) await unpackCheckpoint(runtime, checkpoint, record, op);
+  await op.stage('bundle', () => mkdir(paths.bundle, { recursive: true, mode }), 'directory');
+  if (checkpoint) await unpackCheckpoint(context, checkpoint, record, op);
   await op.stage('rootfs', () =>
-    runtime.rootfs.mount(
+    context.rootfs.mount(
       {
         image: image.id,
-        directory: runtime.containers.directory(record.id),
-        target: places.rootfs,
+        directory: context.containers.directory(record.id),
+        target: paths.rootfs,
         userNamespace: pod.pins.user,
         label: label?.files,
       },
       op,
     ),
   );
-  if (checkpoint) await op.stage('rootfs', () => deleteInRoot(runtime, checkpoint, record), 'deletions');
-  const imageSources = await mountImageVolumes(runtime, volumes, pod, op);
-  await op.stage('mount sources', () => makeMountSources(runtime, config.mounts));
+  if (checkpoint) await op.stage('rootfs', () => deleteInRoot(context, checkpoint, record), 'deletions');
+  const imageSources = await mountImageVolumes(context, volumes, pod, op);
+  await op.stage('mount sources', () => makeMountSources(context, config.mounts));
   const { spec, user, sharedPid } = await op.stage('spec', () =>
-    specOf(runtime, request, { imageSources, idMapTrees, label }),
+    specOf(context, request, { imageSources, idMapTrees, label }),
   );
   if (checkpoint) {
     checkCompatible(checkpoint.dump, spec);
-    await keepCgroups(spec, places);
+    await keepCgroups(spec, paths);
   }
-  await op.stage('CDI devices', async () => applyEdits(spec, await cdiEdits(runtime, config)));
+  await op.stage('CDI devices', async () => applyEdits(spec, await cdiEdits(context, config)));
   await op.stage('mount points', () => checkMountPoints(spec.mounts));
-  await op.stage('hooks', () => runtime.hooks.addTo(spec, hookSubject(config, pod, spec)));
+  await op.stage('hooks', () => context.hooks.addTo(spec, hookSubject(config, pod, spec)));
   await op.stage(
     'rootfs',
-    () => makeDirectoriesInRoot(places, [spec.process.cwd, ...image.config.volumes], pod),
+    () => makeDirectoriesInRoot(paths, [spec.process.cwd, ...image.config.volumes], pod),
     'directories',
   );
-  await op.stage('bundle', () => writeSpec(places, spec));
+  await op.stage('bundle', () => writeSpec(paths, spec));
   return { ...record, state: 'created', user, sharedPid };
 }
 
-const cdiEdits = ({ cdi }: Runtime, { cdiDevices, annotations }: ContainerConfig) =>
+const cdiEdits = ({ cdi }: Context, { cdiDevices, annotations }: ContainerConfig) =>
   cdi.edits(requestedDevices(cdiDevices, annotations));
 
 const hookSubject = (config: ContainerConfig, pod: PodView, { process }: OciSpec): HookSubject => ({
@@ -95,21 +95,21 @@ const hookSubject = (config: ContainerConfig, pod: PodView, { process }: OciSpec
 });
 
 async function specOf(
-  runtime: Runtime,
+  context: Context,
   { record, config, pod, image }: BundleRequest,
   given: Pick<SpecRequest, 'imageSources' | 'idMapTrees' | 'label'>,
 ): ReturnType<typeof makeSpec> {
-  const places = pathsOf(runtime.options, record.id);
-  const oci = runtime.handlers.get(record.handler);
+  const paths = pathsOf(context.options, record.id);
+  const oci = context.handlers.get(record.handler);
   return makeSpec(
     {
       config,
       pod,
       image,
-      userFiles: readUserFiles(places),
-      rootfs: places.rootfs,
+      userFiles: readUserFiles(paths),
+      rootfs: paths.rootfs,
       cgroup: record.cgroup.oci,
-      volumes: config.security.readonlyRootfs ? writableVolumes(image, places, root(pod)) : [],
+      volumes: config.security.readonlyRootfs ? writableVolumes(image, paths, root(pod)) : [],
       ...given,
       targetPid: record.pidTarget?.pid,
       runtime: {
@@ -117,7 +117,7 @@ async function specOf(
         allowedAnnotations: oci.allowedAnnotations,
       },
     },
-    runtime.host,
+    context.host,
   );
 }
 
@@ -128,15 +128,15 @@ function root(pod: PodView): { uid: number; gid: number } {
   return { uid: hostId(pod.userNamespace?.uids), gid: hostId(pod.userNamespace?.gids) };
 }
 
-function readUserFiles(places: ContainerPaths): { passwd: string; group: string } {
-  const read = (path: string) => readInRoot(places.rootfs, path, MAX_USER_FILE)?.toString('utf8') ?? '';
+function readUserFiles(paths: ContainerPaths): { passwd: string; group: string } {
+  const read = (path: string) => readInRoot(paths.rootfs, path, MAX_USER_FILE)?.toString('utf8') ?? '';
   return { passwd: read('etc/passwd'), group: read('etc/group') };
 }
 
-function makeDirectoriesInRoot(places: ContainerPaths, paths: readonly string[], pod: PodView): void {
+function makeDirectoriesInRoot({ rootfs }: ContainerPaths, paths: readonly string[], pod: PodView): void {
   for (const path of paths) {
     try {
-      mkdirInRoot(places.rootfs, path, root(pod));
+      mkdirInRoot(rootfs, path, root(pod));
     } catch (error) {
       // What stands in the image is in its way, or it is no path: nothing of the node is amiss.
       if (!['ENOTDIR', 'ELOOP', 'ENAMETOOLONG'].includes(errnoOf(error) ?? '')) throw error;
@@ -154,17 +154,17 @@ function makeDirectoriesInRoot(places: ContainerPaths, paths: readonly string[],
  */
 function writableVolumes(
   image: ImageForContainer,
-  places: ContainerPaths,
+  { rootfs }: ContainerPaths,
   owner: { uid: number; gid: number },
 ) {
   // The root itself is no volume, whatever the image says: it would lie over all else.
   const paths = image.config.volumes.map(inContainer).filter((path) => path !== '/');
   return paths.map((containerPath) => ({
     containerPath,
-    source: mkdirInRoot(places.rootfs, containerPath, owner),
+    source: mkdirInRoot(rootfs, containerPath, owner),
   }));
 }
 
 /** The bundle is this container's own, on a tmpfs, and nobody reads it before the record says that it is whole. */
-const writeSpec = (places: ContainerPaths, spec: OciSpec): void =>
-  writeFileSync(places.config, encodeSpec(spec), { mode: 0o600, flag: 'wx' });
+const writeSpec = (paths: ContainerPaths, spec: OciSpec): void =>
+  writeFileSync(paths.config, encodeSpec(spec), { mode: 0o600, flag: 'wx' });

@@ -4,12 +4,12 @@ import { Operation } from '#core/operation.ts';
 import { SingleFlight } from '#core/single-flight.ts';
 import { UNDO_TRIES } from '#core/undo.ts';
 import type { ContainerIntent, ContainerRecord } from '../container.ts';
-import type { Runtime } from '../context.ts';
+import type { Context } from '../context.ts';
 import { takeBack } from './removed-container.ts';
 import { ofProcess, undoContainer } from './undo.ts';
 
 export class Cleanups {
-  readonly #runtime: Runtime;
+  readonly #context: Context;
   readonly #ends = new SingleFlight<ContainerId, readonly ContainerIntent[]>();
   readonly #removals = new SingleFlight<ContainerId, void>();
   /** Whose clean-up has not been tried by this daemon yet, or is under way. */
@@ -17,8 +17,8 @@ export class Cleanups {
   readonly #running = new Set<Promise<unknown>>();
 
   /** `removed`: what an earlier daemon has not finished; `resume` goes on with it. */
-  constructor(runtime: Runtime, removed: readonly ContainerRecord[]) {
-    this.#runtime = runtime;
+  constructor(context: Context, removed: readonly ContainerRecord[]) {
+    this.#context = context;
     for (const record of removed) this.#removed.set(record.id, record);
   }
 
@@ -29,14 +29,14 @@ export class Cleanups {
   /** Frees what the process of an ended container had. Not to be awaited in the container's turn: it takes one. */
   ended(record: ContainerRecord): Promise<unknown> {
     return this.#kept(this.#ends.run(record.id, () => this.#end(record))).catch((error: unknown) =>
-      this.#runtime.log.warn({ container: record.id, error: describeError(error) }, 'clean-up failed'),
+      this.#context.log.warn({ container: record.id, error: describeError(error) }, 'clean-up failed'),
     );
   }
 
   async #end(record: ContainerRecord): Promise<readonly ContainerIntent[]> {
-    const { containers, log } = this.#runtime;
+    const { containers, log } = this.#context;
     const op = new Operation('container exit', { log });
-    const { left } = await undoContainer(this.#runtime, record, op, ofProcess);
+    const { left } = await undoContainer(this.#context, record, op, ofProcess);
     await containers.exclusive(record.id, async () => {
       const current = containers.get(record.id);
       if (current?.state !== 'exited') return;
@@ -60,9 +60,9 @@ export class Cleanups {
   }
 
   async #takeBack(record: ContainerRecord): Promise<void> {
-    const op = new Operation('container removal', { log: this.#runtime.log });
+    const op = new Operation('container removal', { log: this.#context.log });
     const left = await this.#ends.get(record.id)?.catch(() => undefined);
-    await takeBack(this.#runtime, left ? { ...record, intents: left } : record, op);
+    await takeBack(this.#context, left ? { ...record, intents: left } : record, op);
     this.#removed.delete(record.id);
   }
 
@@ -71,7 +71,7 @@ export class Cleanups {
    * has failed is given up: then the pod's end waits for it no more.
    */
   async settled(sandbox: SandboxId): Promise<void> {
-    const { leaks } = this.#runtime;
+    const { leaks } = this.#context;
     const own = [...this.#removed.values()].filter(({ sandboxId }) => sandboxId === sandbox);
     await Promise.all(own.map(({ id }) => this.#finish(id)));
     const waiting = () =>

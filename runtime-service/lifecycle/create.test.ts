@@ -9,7 +9,7 @@ import { fakeKernel } from '#linux/fake/index.ts';
 import { configOf, imageWith, podOf } from '#test/fixtures/container-config.ts';
 import { CdiDevices } from '../cdi/devices.ts';
 import { Containers } from '../containers.ts';
-import type { Runtime } from '../context.ts';
+import type { Context } from '../context.ts';
 import { OciHooks } from '../hooks/oci-hooks.ts';
 import type { Handlers } from '../oci-runtime/cli.ts';
 import { Creation } from './create.ts';
@@ -27,7 +27,7 @@ class Bench implements Disposable {
   constructor() {
     const kernel = fakeKernel();
     this.containers = new Containers(join(this.directory, 'containers'), kernel.files, silentLog);
-    const runtime = {
+    const context = {
       options: { state: this.directory, timeouts: { kill: 30_000 } },
       kernel,
       log: silentLog,
@@ -58,7 +58,7 @@ class Bench implements Disposable {
         unmount: async () => {},
       },
     };
-    this.creation = new Creation(runtime as unknown as Runtime);
+    this.creation = new Creation(context as unknown as Context);
   }
 
   create(signal?: AbortSignal, attempt = 0): Promise<ContainerId> {

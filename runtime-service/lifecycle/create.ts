@@ -10,7 +10,7 @@ import type { Operation } from '#core/operation.ts';
 import { SingleFlight } from '#core/single-flight.ts';
 import { type ContainerConfig, validateConfig } from '../config.ts';
 import { type ContainerIntent, type ContainerRecord, containerKey } from '../container.ts';
-import { pathsOf, type Runtime } from '../context.ts';
+import { type Context, pathsOf } from '../context.ts';
 import { type Checkpoint, isArchive, openCheckpoint } from '../restore/index.ts';
 import { makeBundle } from './bundle.ts';
 import { type ImageVolume, imageVolumes } from './image-volumes.ts';
@@ -24,22 +24,22 @@ const START_MS = 40;
 /** CreateContainer: root file system, files, spec and record; no process. A retry joins, or gets the id that exists. */
 export class Creation {
   readonly #flights = new SingleFlight<string, ContainerId>();
-  readonly #runtime: Runtime;
+  readonly #context: Context;
 
-  constructor(runtime: Runtime) {
-    this.#runtime = runtime;
+  constructor(context: Context) {
+    this.#context = context;
   }
 
   async create(sandbox: SandboxId, config: ContainerConfig, op: Operation): Promise<ContainerId> {
     validateConfig(config);
-    this.#runtime.kernel.cgroups.expectTaskMigration(START_MS); // of the start that mostly follows at once
+    this.#context.kernel.cgroups.expectTaskMigration(START_MS); // of the start that mostly follows at once
     const key = containerKey(sandbox, config.metadata);
     const hash = createHash('sha256').update(encode(config)).digest('hex');
     const make = async (): Promise<ContainerId> => {
       await this.#takeBackHalfMade(key, op);
-      const existing = this.#runtime.containers.byKey(key);
+      const existing = this.#context.containers.byKey(key);
       if (existing) return sameOrRefuse(existing, hash);
-      return createContainer(this.#runtime, sandbox, config, hash, op);
+      return createContainer(this.#context, sandbox, config, hash, op);
     };
     for (;;) {
       op.checkpoint();
@@ -55,11 +55,11 @@ export class Creation {
 
   /** No other call makes this name now: one that is half made is left from a daemon that died, or a failed rollback. */
   async #takeBackHalfMade(key: string, op: Operation): Promise<void> {
-    const { containers } = this.#runtime;
+    const { containers } = this.#context;
     const left = containers.byKey(key);
     if (left?.state !== 'creating') return;
     await op.stage('take back', () =>
-      containers.exclusive(left.id, () => recoverContainer(this.#runtime, left.id, op.detached('take back'))),
+      containers.exclusive(left.id, () => recoverContainer(this.#context, left.id, op.detached('take back'))),
     );
   }
 }
@@ -75,38 +75,38 @@ function sameOrRefuse(existing: ContainerRecord, hash: string): ContainerId {
 }
 
 async function createContainer(
-  runtime: Runtime,
+  context: Context,
   sandbox: SandboxId,
   config: ContainerConfig,
   hash: string,
   op: Operation,
 ): Promise<ContainerId> {
-  const pod = readyPod(runtime, sandbox);
+  const pod = readyPod(context, sandbox);
   // Reads tell what is known of the program: here an update of it is noticed, without a wait.
-  void runtime.handlers
+  void context.handlers
     .get(pod.runtimeHandler)
     .features()
     .catch(() => {});
-  const checkpoint = isArchive(config) ? await openCheckpoint(runtime, pod, config.image, op) : undefined;
-  const image = checkpoint?.image ?? wantedImage(runtime, config.image);
+  const checkpoint = isArchive(config) ? await openCheckpoint(context, pod, config.image, op) : undefined;
+  const image = checkpoint?.image ?? wantedImage(context, config.image);
   const id = newContainerId();
-  const volumes = imageVolumes(runtime, id, config.mounts);
-  const record = newRecord(runtime, { id, hash, pod, config, image, volumes, checkpoint });
-  await op.stage('record', () => runtime.containers.create(record));
+  const volumes = imageVolumes(context, id, config.mounts);
+  const record = newRecord(context, { id, hash, pod, config, image, volumes, checkpoint });
+  await op.stage('record', () => context.containers.create(record));
   try {
-    const made = await makeBundle(runtime, { record, config, pod, image, volumes, checkpoint }, op);
+    const made = await makeBundle(context, { record, config, pod, image, volumes, checkpoint }, op);
     op.checkpoint();
-    await op.stage('record', () => runtime.containers.update(made));
+    await op.stage('record', () => context.containers.update(made));
     return record.id;
   } catch (error) {
-    await runtime.containers.markRemoved(record);
-    await takeBack(runtime, record, op.detached('rollback'));
+    await context.containers.markRemoved(record);
+    await takeBack(context, record, op.detached('rollback'));
     throw error;
   }
 }
 
-function readyPod(runtime: Runtime, sandbox: SandboxId): PodView {
-  const pod = runtime.pods.get(sandbox);
+function readyPod(context: Context, sandbox: SandboxId): PodView {
+  const pod = context.pods.get(sandbox);
   if (!pod) throw new CrispError('NotFound', `pod sandbox ${sandbox}: no such sandbox`);
   if (pod.ready) return pod;
   throw new CrispError('FailedPrecondition', `pod sandbox ${sandbox} is not ready`, {
@@ -114,8 +114,8 @@ function readyPod(runtime: Runtime, sandbox: SandboxId): PodView {
   });
 }
 
-function wantedImage(runtime: Runtime, reference: string): ImageForContainer {
-  const image = runtime.images.find(reference);
+function wantedImage(context: Context, reference: string): ImageForContainer {
+  const image = context.images.find(reference);
   if (image) return image;
   throw new CrispError('NotFound', `image ${JSON.stringify(reference)} is not in the store`, {
     hint: 'pull it first, or check its name',
@@ -133,17 +133,17 @@ interface NewContainer {
 }
 
 function newRecord(
-  runtime: Runtime,
+  context: Context,
   { id, hash, pod, config, image, volumes, checkpoint }: NewContainer,
 ): ContainerRecord {
-  const places = pathsOf(runtime.options, id);
-  const target = pidTarget(runtime, pod.id, config);
+  const paths = pathsOf(context.options, id);
+  const target = pidTarget(context, pod.id, config);
   const intents: ContainerIntent[] = [
-    { kind: 'bundle', path: places.bundle },
-    { kind: 'rootfs', target: places.rootfs },
+    { kind: 'bundle', path: paths.bundle },
+    { kind: 'rootfs', target: paths.rootfs },
     ...volumes.map(({ target }) => ({ kind: 'image-volume', target }) as const),
   ];
-  if (checkpoint) intents.push({ kind: 'restore', path: join(runtime.containers.directory(id), 'restore') });
+  if (checkpoint) intents.push({ kind: 'restore', path: join(context.containers.directory(id), 'restore') });
   const logged = config.logPath !== '' && pod.logDirectory !== '';
   return {
     version: 1,
@@ -152,7 +152,7 @@ function newRecord(
     configHash: hash,
     metadata: config.metadata,
     state: 'creating',
-    handler: runtime.handlers.get(pod.runtimeHandler).handler,
+    handler: context.handlers.get(pod.runtimeHandler).handler,
     image: {
       id: image.id,
       name: image.name,
@@ -174,8 +174,8 @@ function newRecord(
     stdinOnce: config.stdinOnce,
     ...(target ? { pidTarget: target } : {}),
     sharedPid: false,
-    cgroup: runtime.pods.containerCgroup(pod.id, id),
-    createdAt: createdAfter(earlierAttempts(runtime, pod, config)),
+    cgroup: context.pods.containerCgroup(pod.id, id),
+    createdAt: createdAfter(earlierAttempts(context, pod, config)),
     startedAt: undefined,
     exit: undefined,
     process: undefined,
@@ -187,9 +187,9 @@ function newRecord(
 const POD_UID = 'io.kubernetes.pod.uid';
 
 /** When the containers of this name were created, those in earlier sandboxes of the pod among them. */
-function earlierAttempts(runtime: Runtime, pod: PodView, config: ContainerConfig): bigint[] {
+function earlierAttempts(context: Context, pod: PodView, config: ContainerConfig): bigint[] {
   const uid = config.labels[POD_UID];
-  return runtime.containers
+  return context.containers
     .list()
     .filter(({ metadata }) => metadata.name === config.metadata.name)
     .filter(({ sandboxId, labels }) => sandboxId === pod.id || (uid && labels[POD_UID] === uid))

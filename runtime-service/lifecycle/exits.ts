@@ -12,7 +12,7 @@ import { Operation } from '#core/operation.ts';
 import type { FileWatch } from '#linux/ports/inotify.ts';
 import type { HeldProcess } from '#linux/ports/kernel.ts';
 import { type ContainerExit, type ContainerRecord, mayRun, nowNanoseconds } from '../container.ts';
-import { pathsOf, type Runtime } from '../context.ts';
+import { type Context, pathsOf } from '../context.ts';
 import type { Cleanups } from './cleanup.ts';
 
 const SWEEP_MS = 2000;
@@ -33,7 +33,7 @@ interface Told {
 }
 
 export class Exits {
-  readonly #runtime: Runtime;
+  readonly #context: Context;
   readonly #directory: string;
   /** Ends that a full disk has refused: their exit files are kept, and they are written when there is room. */
   readonly #unwritten = new Set<ContainerId>();
@@ -48,18 +48,18 @@ export class Exits {
   readonly #settling = new Map<ContainerId, Promise<void>>();
   readonly #cleanups: Pick<Cleanups, 'ended'>;
 
-  constructor(runtime: Runtime, cleanups: Pick<Cleanups, 'ended'>) {
-    this.#runtime = runtime;
+  constructor(context: Context, cleanups: Pick<Cleanups, 'ended'>) {
+    this.#context = context;
     this.#cleanups = cleanups;
-    this.#directory = `${runtime.options.state}/exits`;
+    this.#directory = `${context.options.state}/exits`;
   }
 
   /** Begins to watch; the first sweep tells what ended before. Without inotify it looks at intervals. */
   async open(): Promise<void> {
     this.#timer = setInterval(() => void this.sweep(), SWEEP_MS).unref();
-    for (const record of this.#runtime.containers.list()) this.#runtime.oomKills.expect(record);
-    for (const record of this.#runtime.containers.list()) this.#hold(record.id, record);
-    this.#forgetHeld = this.#runtime.containers.onChange((after, before) => {
+    for (const record of this.#context.containers.list()) this.#context.oomKills.expect(record);
+    for (const record of this.#context.containers.list()) this.#hold(record.id, record);
+    this.#forgetHeld = this.#context.containers.onChange((after, before) => {
       const id = (after ?? before)?.id;
       if (id) this.#hold(id, after);
     });
@@ -79,7 +79,7 @@ export class Exits {
   #hold(id: ContainerId, record: ContainerRecord | undefined): void {
     const held = this.#held.get(id);
     if (record?.state === 'running' && record.process) {
-      const taken = held ?? this.#runtime.kernel.processes.hold(record.process);
+      const taken = held ?? this.#context.kernel.processes.hold(record.process);
       if (taken) this.#held.set(id, taken);
     } else if (held) {
       held[Symbol.dispose]();
@@ -91,12 +91,12 @@ export class Exits {
   #ensureWatch(): void {
     if (this.#watch && !this.#watch.ended) return;
     try {
-      this.#watch = this.#runtime.kernel.inotify.watch('exit files', this.#directory, (_event, name) => {
+      this.#watch = this.#context.kernel.inotify.watch('exit files', this.#directory, (_event, name) => {
         if (name && isFullId(name)) void this.#settle(name as ContainerId);
       });
     } catch (error) {
       this.#watch = undefined; // the directory is missing: the next sweep tries again
-      this.#runtime.log.warn({ error: describeError(error) }, 'exit files are not watched');
+      this.#context.log.warn({ error: describeError(error) }, 'exit files are not watched');
     }
     clearInterval(this.#unwatched);
     if (!this.#watch) this.#unwatched = setInterval(() => void this.#look(), UNWATCHED_MS).unref();
@@ -105,7 +105,7 @@ export class Exits {
   /** The exit files that are there now. */
   async #look(): Promise<Set<string>> {
     const names = new Set(await readdir(this.#directory).catch(() => [] as string[]));
-    for (const { id, state } of this.#runtime.containers.list())
+    for (const { id, state } of this.#context.containers.list())
       if (state === 'running' && names.has(id)) void this.#settle(id);
     return names;
   }
@@ -118,12 +118,12 @@ export class Exits {
     try {
       await this.#sweep();
     } catch (error) {
-      this.#runtime.log.warn({ error: describeError(error) }, 'sweep of exits failed');
+      this.#context.log.warn({ error: describeError(error) }, 'sweep of exits failed');
     }
   }
 
   async #sweep(): Promise<void> {
-    const { containers, kernel } = this.#runtime;
+    const { containers, kernel } = this.#context;
     this.#ensureWatch();
     const told = await this.#look();
     const work: Promise<void>[] = [];
@@ -139,7 +139,7 @@ export class Exits {
   async #vanished(record: ContainerRecord): Promise<void> {
     const since = this.#missingSince.get(record.id) ?? performance.now();
     this.#missingSince.set(record.id, since);
-    const monitored = record.monitor !== undefined && this.#runtime.kernel.processes.alive(record.monitor);
+    const monitored = record.monitor !== undefined && this.#context.kernel.processes.alive(record.monitor);
     if (monitored && performance.now() - since < MONITOR_GRACE_MS) return;
     await this.#settle(record.id);
   }
@@ -152,7 +152,7 @@ export class Exits {
   }
 
   async #settleNow(id: ContainerId): Promise<void> {
-    const { containers, log } = this.#runtime;
+    const { containers, log } = this.#context;
     const known = containers.get(id);
     if (!known || !mayRun(known)) return;
     try {
@@ -176,7 +176,7 @@ export class Exits {
   }
 
   #writeLate(id: ContainerId): Promise<void> {
-    const { containers } = this.#runtime;
+    const { containers } = this.#context;
     return containers.exclusive(id, async () => {
       const record = containers.get(id);
       if (record && !(await containers.settle(record))) return;
@@ -197,7 +197,7 @@ export class Exits {
   }
 
   async #conclude(record: ContainerRecord, op: Operation): Promise<ContainerExit> {
-    const { kernel, options, log } = this.#runtime;
+    const { kernel, options, log } = this.#context;
     const told = (await readExit(pathsOf(options, record.id).exitFile)) ?? (await this.#seen(record.id));
     try {
       // In a shared pid namespace the others outlive the first process; and an exec may still be at work.
@@ -216,7 +216,7 @@ export class Exits {
       );
     }
     const conmonFile = `${pathsOf(options, record.id).bundle}/oom`;
-    return verdict(told, this.#runtime.oomKills.killed(record, told?.code, conmonFile));
+    return verdict(told, this.#context.oomKills.killed(record, told?.code, conmonFile));
   }
 }
 

@@ -8,7 +8,7 @@ import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
 import { pathInRoot } from '#linux/fs/in-root.ts';
 import type { MountRequest } from '../config.ts';
-import { pathsOf, type Runtime } from '../context.ts';
+import { type Context, pathsOf } from '../context.ts';
 
 export interface ImageVolume {
   readonly containerPath: string;
@@ -21,15 +21,15 @@ export interface ImageVolume {
 
 /** The image volumes among the mounts. Throws ImageVolumeMountFailed for an image that is not in the store. */
 export function imageVolumes(
-  runtime: Runtime,
+  context: Context,
   id: ContainerId,
   mounts: readonly MountRequest[],
 ): ImageVolume[] {
-  const { volumes } = pathsOf(runtime.options, id);
+  const { volumes } = pathsOf(context.options, id);
   return mounts
     .filter(({ image }) => image !== '')
     .map((mount, index) => {
-      const image = runtime.images.find(mount.image);
+      const image = context.images.find(mount.image);
       if (!image) throw failed(mount, 'it is not in the store', 'pull it before the container is created');
       const { containerPath, imageSubPath: subPath } = mount;
       return { containerPath, image, subPath, target: join(volumes, `${index}`) };
@@ -41,7 +41,7 @@ export function imageVolumes(
  * ImageVolumeMountFailed; what was mounted is undone by the record's intents.
  */
 export async function mountImageVolumes(
-  runtime: Runtime,
+  context: Context,
   volumes: readonly ImageVolume[],
   pod: PodView,
   op: Operation,
@@ -50,7 +50,7 @@ export async function mountImageVolumes(
   for (const { containerPath, image, subPath, target } of volumes) {
     const named = { containerPath, image: image.name };
     try {
-      await runtime.rootfs.mountVolume({ image: image.id, target, userNamespace: pod.pins.user }, op);
+      await context.rootfs.mountVolume({ image: image.id, target, userNamespace: pod.pins.user }, op);
     } catch (error) {
       throw failed(
         named,

@@ -5,7 +5,7 @@ import { CrispError, errnoOf } from '#core/errors.ts';
 import type { PodView } from '#core/model/pod.ts';
 import type { MountEntry } from '#linux/ports/kernel.ts';
 import type { MountRequest } from '../config.ts';
-import type { Runtime } from '../context.ts';
+import type { Context } from '../context.ts';
 import type { OciRuntime } from '../oci-runtime/cli.ts';
 import { requireIdMaps, requireRecursiveReadOnly } from '../oci-runtime/features.ts';
 import { isWithin } from '../spec/mounts.ts';
@@ -17,7 +17,7 @@ import type { OciMount } from '../spec/oci.ts';
  * mapped mounts whose sources have mounts below them.
  */
 export async function checkMounts(
-  runtime: Runtime,
+  context: Context,
   oci: OciRuntime,
   pod: PodView,
   mounts: readonly MountRequest[],
@@ -38,7 +38,7 @@ export async function checkMounts(
   if (pod.userNamespace) requireIdMaps(oci.handler, features);
   for (const { hostPath, containerPath, image } of mapped) {
     const path = image === '' ? await realpath(hostPath).catch(() => '') : '';
-    const below = path === '' ? [] : runtime.kernel.mounts.below(path);
+    const below = path === '' ? [] : context.kernel.mounts.below(path);
     const lost = below.find(({ target }) => target !== path);
     if (!lost) continue;
     trees.add(containerPath);
@@ -53,11 +53,11 @@ export async function checkMounts(
 }
 
 /** Both peers make a missing source as a directory; the kubelet has made its own before. */
-export async function makeMountSources(runtime: Runtime, mounts: readonly MountRequest[]): Promise<void> {
+export async function makeMountSources(context: Context, mounts: readonly MountRequest[]): Promise<void> {
   for (const { hostPath, image, propagation } of mounts) {
     if (image !== '') continue;
     await makeSource(hostPath);
-    if (propagation !== 'private') await checkPropagation(runtime, hostPath, propagation);
+    if (propagation !== 'private') await checkPropagation(context, hostPath, propagation);
   }
 }
 
@@ -114,7 +114,7 @@ function missing(error: unknown): undefined {
 
 /** From a private mount nothing ever comes: asked for, propagation would fail without a word. */
 async function checkPropagation(
-  { kernel }: Runtime,
+  { kernel }: Context,
   hostPath: string,
   propagation: 'host-to-container' | 'bidirectional',
 ): Promise<void> {

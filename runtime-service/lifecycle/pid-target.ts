@@ -5,16 +5,16 @@ import type { SandboxId } from '#core/ids.ts';
 import type { ProcessRef } from '#linux/ports/kernel.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerRecord } from '../container.ts';
-import type { Runtime } from '../context.ts';
+import type { Context } from '../context.ts';
 
 /** Its first process; undefined where none is named. Throws NotFound, FailedPrecondition. */
 export function pidTarget(
-  runtime: Runtime,
+  context: Context,
   sandbox: SandboxId,
   { security }: ContainerConfig,
 ): ProcessRef | undefined {
   if (security.pid !== 'target') return undefined;
-  const target = runtime.containers.resolve(security.targetId);
+  const target = context.containers.resolve(security.targetId);
   if (target.sandboxId === sandbox && target.state === 'running' && target.process) return target.process;
   throw new CrispError(
     'FailedPrecondition',
@@ -28,7 +28,7 @@ export function pidTarget(
  * the target's number then. Throws FailedPrecondition where that is not, or cannot be shown to be, the target itself.
  */
 export function checkPidTarget(
-  { kernel }: Pick<Runtime, 'kernel'>,
+  { kernel }: Pick<Context, 'kernel'>,
   { pidTarget: target }: Pick<ContainerRecord, 'pidTarget'>,
   container: ProcessRef,
 ): void {

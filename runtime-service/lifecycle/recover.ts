@@ -1,7 +1,7 @@
 import { describeError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from '../container.ts';
-import type { Runtime } from '../context.ts';
+import type { Context } from '../context.ts';
 import { endExec, type StaleExec, staleExecs } from '../exec/stale-execs.ts';
 import type { Cleanups } from './cleanup.ts';
 import { unknownExit } from './exits.ts';
@@ -18,8 +18,8 @@ export interface Unfinished {
 }
 
 /** Reads the records, so that reads are right from then on: what ran when the host went down has ended. */
-export async function loadContainers(runtime: Runtime): Promise<Unfinished> {
-  const { containers, kernel } = runtime;
+export async function loadContainers(context: Context): Promise<Unfinished> {
+  const { containers, kernel } = context;
   const { removing, broken } = await containers.load();
   for (const record of containers.list()) {
     if (record.state !== 'running' || record.process?.bootId === kernel.processes.bootId) continue;
@@ -28,13 +28,13 @@ export async function loadContainers(runtime: Runtime): Promise<Unfinished> {
   const removed: ContainerRecord[] = [];
   const unreadable: string[] = [];
   for (const key of removing) {
-    if (runtime.leaks.get(key)) continue; // its end goes on from there
+    if (context.leaks.get(key)) continue; // its end goes on from there
     const record = await containers.removed(key);
     if (record) removed.push(record);
     else unreadable.push(key);
   }
-  removed.push(...(await takeUpUnreadable(runtime, broken, unreadable)));
-  return { removed, execs: staleExecs(runtime) };
+  removed.push(...(await takeUpUnreadable(context, broken, unreadable)));
+  return { removed, execs: staleExecs(context) };
 }
 
 /**
@@ -43,15 +43,15 @@ export async function loadContainers(runtime: Runtime): Promise<Unfinished> {
  * Never throws: what fails is logged, and its removal tries again.
  */
 export async function recoverContainers(
-  runtime: Runtime,
+  context: Context,
   cleanups: Pick<Cleanups, 'ended' | 'resume'>,
   { execs }: Unfinished,
   op: Operation,
 ): Promise<void> {
-  const { containers, log } = runtime;
+  const { containers, log } = context;
   const heal = async ({ id }: ContainerRecord) => {
     try {
-      await containers.exclusive(id, () => recoverContainer(runtime, id, op));
+      await containers.exclusive(id, () => recoverContainer(context, id, op));
       const ended = containers.get(id);
       if (ended?.state === 'exited' && ended.intents.some(ofProcess)) await cleanups.ended(ended);
     } catch (error) {
@@ -59,7 +59,7 @@ export async function recoverContainers(
     }
   };
   const take = (exec: StaleExec) =>
-    exec.hasEnded ? runtime.execJobs.keep(exec) : endExec(runtime, exec, op);
+    exec.hasEnded ? context.execJobs.keep(exec) : endExec(context, exec, op);
   await Promise.all([...containers.list().map(heal), ...execs.map(take)]);
   await cleanups.resume();
 }
@@ -69,26 +69,26 @@ export async function recoverContainers(
  * daemon is under way on it: also by a retry that comes before the recovery does.
  */
 export async function recoverContainer(
-  runtime: Runtime,
+  context: Context,
   id: ContainerRecord['id'],
   op: Operation,
 ): Promise<void> {
-  const { containers, kernel } = runtime;
-  await finishUpdate(runtime, id, op);
+  const { containers, kernel } = context;
+  await finishUpdate(context, id, op);
   const record = containers.get(id);
   if (!record) return;
   if (record.state === 'running' && record.intents.some(ofCheckpoint)) {
-    const { left } = await undoContainer(runtime, record, op, ofCheckpoint);
+    const { left } = await undoContainer(context, record, op, ofCheckpoint);
     await containers.update({ ...record, intents: left });
   } else if (record.state === 'creating') {
     await containers.markRemoved(record);
-    await takeBack(runtime, record, op);
+    await takeBack(context, record, op);
   } else if (record.state === 'starting') {
-    await interruptedStart(runtime, record, op);
+    await interruptedStart(context, record, op);
   } else if (record.state === 'created' && kernel.mounts.below(rootOf(record)).length === 0) {
     // The host was restarted in between: its bundle lay on a tmpfs and is gone.
     await failStart(
-      runtime,
+      context,
       record,
       record.intents,
       'the node was restarted before the container was started',
@@ -99,18 +99,18 @@ export async function recoverContainer(
 const rootOf = ({ intents }: ContainerRecord): string =>
   intents.find((intent) => intent.kind === 'rootfs')?.target ?? '';
 
-async function interruptedStart(runtime: Runtime, record: ContainerRecord, op: Operation): Promise<void> {
-  const { left } = await undoContainer(runtime, record, op, ofProcess);
-  await failStart(runtime, record, left, 'the daemon ended while the container was being started');
+async function interruptedStart(context: Context, record: ContainerRecord, op: Operation): Promise<void> {
+  const { left } = await undoContainer(context, record, op, ofProcess);
+  await failStart(context, record, left, 'the daemon ended while the container was being started');
 }
 
 const failStart = (
-  runtime: Runtime,
+  context: Context,
   record: ContainerRecord,
   intents: readonly ContainerIntent[],
   message: string,
 ): Promise<unknown> =>
-  runtime.containers.settle({
+  context.containers.settle({
     ...record,
     state: 'exited',
     intents,

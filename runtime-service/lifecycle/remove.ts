@@ -1,7 +1,7 @@
 import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { SingleFlight } from '#core/single-flight.ts';
-import type { Runtime } from '../context.ts';
+import type { Context } from '../context.ts';
 import type { Cleanups } from './cleanup.ts';
 import type { Stopping } from './stop.ts';
 
@@ -14,12 +14,12 @@ const JOIN_MS = 10 * 60_000;
  */
 export class Removal {
   readonly #flights = new SingleFlight<ContainerId, void>();
-  readonly #runtime: Runtime;
+  readonly #context: Context;
   readonly #stopping: Stopping;
   readonly #cleanups: Pick<Cleanups, 'removed'>;
 
-  constructor(runtime: Runtime, stopping: Stopping, cleanups: Pick<Cleanups, 'removed'>) {
-    this.#runtime = runtime;
+  constructor(context: Context, stopping: Stopping, cleanups: Pick<Cleanups, 'removed'>) {
+    this.#context = context;
     this.#stopping = stopping;
     this.#cleanups = cleanups;
   }
@@ -33,11 +33,11 @@ export class Removal {
 
   async #carryOut(id: ContainerId, op: Operation): Promise<void> {
     await this.#stopping.stop(id, 0, op);
-    await this.#runtime.containers.exclusive(id, () => this.#remove(id, op));
+    await this.#context.containers.exclusive(id, () => this.#remove(id, op));
   }
 
   async #remove(id: ContainerId, op: Operation): Promise<void> {
-    const { containers } = this.#runtime;
+    const { containers } = this.#context;
     const record = containers.get(id);
     if (!record) return;
     await op.stage('mark removed', () => containers.markRemoved(record));

@@ -7,7 +7,7 @@ import { type LeakOutcome, Leaks } from '#core/leaks.ts';
 import type { Operation } from '#core/operation.ts';
 import type { ContainerRecord } from '../container.ts';
 import { checkRecord } from '../containers.ts';
-import { pathsOf, type Runtime } from '../context.ts';
+import { type Context, pathsOf } from '../context.ts';
 import { undoContainer } from './undo.ts';
 
 /** A writable layer of millions of files on a slow disk. */
@@ -16,12 +16,12 @@ const DELETE_MS = 10 * 60_000;
 type Outcome = LeakOutcome<ContainerRecord>;
 
 /** Resolves when all is undone and deleted, or listed. Never throws. */
-export async function takeBack(runtime: Runtime, record: ContainerRecord, op: Operation): Promise<void> {
-  const { leaks } = runtime;
+export async function takeBack(context: Context, record: ContainerRecord, op: Operation): Promise<void> {
+  const { leaks } = context;
   const { name } = record.metadata;
   const list = (outcome: Outcome) => leaks.add({ id: record.id, name, tries: 1, ...outcome });
   // Listed before its files go: the record among them is the only other place that knows what is left.
-  const left = await end(runtime, record, op, list);
+  const left = await end(context, record, op, list);
   if (left?.kinds.includes(FILES)) await list(left);
 }
 
@@ -29,30 +29,30 @@ export async function takeBack(runtime: Runtime, record: ContainerRecord, op: Op
 const FILES = 'files';
 
 async function end(
-  runtime: Runtime,
+  context: Context,
   record: ContainerRecord,
   op: Operation,
   onLeft: (outcome: Outcome) => Promise<void>,
 ): Promise<Outcome | undefined> {
-  const { left, errors } = await undoContainer(runtime, record, op);
+  const { left, errors } = await undoContainer(context, record, op);
   const kinds: string[] = left.map(({ kind }) => kind);
   const outcome = { kinds, record: { ...record, intents: left }, error: errors[0] };
   if (left.length > 0) await onLeft(outcome);
   // The writable layer lies below the mounted root.
   if (kinds.includes('rootfs')) return outcome;
   try {
-    await rm(pathsOf(runtime.options, record.id).exitFile, { force: true });
-    await op.deadline('delete', DELETE_MS, () => runtime.containers.purge(record.id));
+    await rm(pathsOf(context.options, record.id).exitFile, { force: true });
+    await op.deadline('delete', DELETE_MS, () => context.containers.purge(record.id));
   } catch (error) {
     return { ...outcome, kinds: [...kinds, FILES], error: outcome.error ?? error };
   }
   return left.length > 0 ? outcome : undefined;
 }
 
-/** The list of leaks of removed containers. `runtime` is asked for at each try. */
+/** The list of leaks of removed containers. `context` is read at each try. */
 export const containerLeaks = (
-  { kernel, log, options }: Pick<Runtime, 'kernel' | 'log' | 'options'>,
-  runtime: () => Runtime,
+  { kernel, log, options }: Pick<Context, 'kernel' | 'log' | 'options'>,
+  context: () => Context,
 ): Leaks<ContainerRecord> =>
   new Leaks<ContainerRecord>({
     object: 'container',
@@ -60,5 +60,5 @@ export const containerLeaks = (
     files: kernel.files,
     log,
     check: (record) => checkRecord(record, record.id),
-    undo: (record, op) => end(runtime(), record, op, async () => {}),
+    undo: (record, op) => end(context(), record, op, async () => {}),
   });

@@ -7,7 +7,7 @@ import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
 import { SharedFlight } from '#core/single-flight.ts';
 import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from '../container.ts';
-import type { Runtime } from '../context.ts';
+import type { Context } from '../context.ts';
 import { startMonitor } from '../monitor/conmon.ts';
 import { restoreDirectory } from '../restore/index.ts';
 import { checkPidTarget } from './pid-target.ts';
@@ -27,10 +27,10 @@ const MOVE_MS = 40;
  */
 export class Starting {
   readonly #flights = new SharedFlight<ContainerId, void>();
-  readonly #runtime: Runtime;
+  readonly #context: Context;
 
-  constructor(runtime: Runtime) {
-    this.#runtime = runtime;
+  constructor(context: Context) {
+    this.#context = context;
   }
 
   start(id: ContainerId, op: Operation): Promise<void> {
@@ -45,12 +45,12 @@ export class Starting {
   }
 
   #inTurn(id: ContainerId, op: Operation): Promise<void> {
-    const { containers } = this.#runtime;
+    const { containers } = this.#context;
     return containers.exclusive(id, async () => {
       // No other call starts it now: a start that an earlier daemon did not finish is a start error first.
       // And limits that it was changing are changed, or set back.
       const { state, update } = containers.get(id) ?? {};
-      if (state === 'starting' || update) await recoverContainer(this.#runtime, id, op.detached('take back'));
+      if (state === 'starting' || update) await recoverContainer(this.#context, id, op.detached('take back'));
       await this.#start(containers.resolve(id), op);
     });
   }
@@ -61,14 +61,14 @@ export class Starting {
         hint: 'a container starts once: create the next attempt',
       });
     }
-    const pod = this.#runtime.pods.get(record.sandboxId);
+    const pod = this.#context.pods.get(record.sandboxId);
     if (!pod?.ready) {
       throw new CrispError('FailedPrecondition', `pod sandbox ${record.sandboxId} is not ready`, {
         hint: 'run a new pod sandbox',
       });
     }
     op.checkpoint();
-    this.#runtime.kernel.cgroups.expectTaskMigration(MOVE_MS);
+    this.#context.kernel.cgroups.expectTaskMigration(MOVE_MS);
     const starting = await this.#intend(record, pod, op);
     try {
       await this.#launch(starting, pod, op);
@@ -86,30 +86,30 @@ export class Starting {
       { kind: 'monitor', cgroup: pod.monitorCgroup },
     ];
     return op.stage('record', () =>
-      this.#runtime.containers.update({ ...record, state: 'starting', intents }),
+      this.#context.containers.update({ ...record, state: 'starting', intents }),
     );
   }
 
   async #launch(record: ContainerRecord, pod: PodView, op: Operation): Promise<void> {
-    const oci = this.#runtime.handlers.get(record.handler);
+    const oci = this.#context.handlers.get(record.handler);
     await op.stage('directories', () =>
       Promise.all([
-        provide(`${this.#runtime.options.state}/oci/${oci.handler}`, 0o700),
+        provide(`${this.#context.options.state}/oci/${oci.handler}`, 0o700),
         record.logPath === '' ? undefined : provideLog(record.logPath),
       ]),
     );
-    this.#runtime.oomKills.expect(record);
-    const { container, monitor } = await startMonitor(this.#runtime, oci, record, pod.monitorCgroup, op);
+    this.#context.oomKills.expect(record);
+    const { container, monitor } = await startMonitor(this.#context, oci, record, pod.monitorCgroup, op);
     op.checkpoint();
-    checkPidTarget(this.#runtime, record, container);
+    checkPidTarget(this.#context, record, container);
     // Restored processes go on at once.
     const restored = restoreDirectory(record) !== undefined;
     if (!restored) {
-      this.#runtime.firstSteps.begin(record.id, container);
+      this.#context.firstSteps.begin(record.id, container);
       await op.stage('OCI start', () => oci.start(record.id, op));
     }
     const running = await op.stage('record', () =>
-      this.#runtime.containers.update({
+      this.#context.containers.update({
         ...record,
         state: 'running',
         startedAt: nowNanoseconds(),
@@ -122,13 +122,13 @@ export class Starting {
 
   /** It runs: CRIU's files, as large as its memory, are of no more use. What fails here a restart of the daemon repeats. */
   async #forgetCheckpoint(record: ContainerRecord, op: Operation): Promise<void> {
-    const { left } = await undoContainer(this.#runtime, record, op.detached('clean-up'), ofCheckpoint);
-    await this.#runtime.containers.settle({ ...record, intents: left });
+    const { left } = await undoContainer(this.#context, record, op.detached('clean-up'), ofCheckpoint);
+    await this.#context.containers.settle({ ...record, intents: left });
   }
 
   async #fail(record: ContainerRecord, error: unknown, op: Operation): Promise<void> {
-    const { left } = await undoContainer(this.#runtime, record, op, ofProcess);
-    await this.#runtime.containers.settle({
+    const { left } = await undoContainer(this.#context, record, op, ofProcess);
+    await this.#context.containers.settle({
       ...record,
       state: 'exited',
       intents: left,

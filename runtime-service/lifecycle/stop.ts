@@ -2,7 +2,7 @@ import { CrispError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import { type Operation, withDeadline } from '#core/operation.ts';
 import { type ContainerRecord, mayRun } from '../container.ts';
-import type { Runtime } from '../context.ts';
+import type { Context } from '../context.ts';
 import { signalNumber } from '../signals.ts';
 
 const SIGTERM = 15;
@@ -23,16 +23,16 @@ interface Running {
 export class Stopping {
   readonly #running = new Map<ContainerId, Running>();
   readonly #closing = new AbortController();
-  readonly #runtime: Runtime;
+  readonly #context: Context;
 
-  constructor(runtime: Runtime) {
-    this.#runtime = runtime;
+  constructor(context: Context) {
+    this.#context = context;
   }
 
   /** `graceMs` 0 kills at once. A container that does not run is stopped already. */
   async stop(id: ContainerId, graceMs: number, op: Operation): Promise<void> {
     const grace = Math.min(graceMs, MAX_GRACE_MS);
-    const known = this.#runtime.containers.get(id);
+    const known = this.#context.containers.get(id);
     if (!known || !mayRun(known)) return;
     const running = this.#running.get(id);
     if (running) running.hasten(grace);
@@ -76,11 +76,11 @@ export class Stopping {
   }
 
   async #carryOut(id: ContainerId, grace: number, due: Promise<void>, op: Operation): Promise<void> {
-    const { containers } = this.#runtime;
+    const { containers } = this.#context;
     // A start under way ends first: there is nothing to signal before it.
     const record = await containers.exclusive(id, async () => containers.get(id));
     if (!record || !mayRun(record)) return;
-    this.#runtime.attachments.hurry(id);
+    this.#context.attachments.hurry(id);
     const ended = this.#ended(id);
     try {
       if (grace > 0) {
@@ -98,17 +98,17 @@ export class Stopping {
     try {
       number = signalNumber(record.stopSignal);
     } catch (error) {
-      this.#runtime.log.warn(
+      this.#context.log.warn(
         { container: record.id, error: String(error) },
         'unknown stop signal; SIGTERM is sent',
       );
     }
-    await this.#runtime.firstSteps.over(record.id);
-    if (record.process) this.#runtime.kernel.processes.signal(record.process, number);
+    await this.#context.firstSteps.over(record.id);
+    if (record.process) this.#context.kernel.processes.signal(record.process, number);
   }
 
   async #kill(record: ContainerRecord, ended: Promise<void>, op: Operation): Promise<void> {
-    const { kernel, options } = this.#runtime;
+    const { kernel, options } = this.#context;
     const { path } = record.cgroup;
     await op.deadline(
       'kill cgroup',
@@ -131,12 +131,12 @@ export class Stopping {
     const { promise, resolve } = Promise.withResolvers<void>();
     let settled = false;
     const look = () => {
-      const record = this.#runtime.containers.get(id);
+      const record = this.#context.containers.get(id);
       if (record && mayRun(record)) return;
       settled = true;
       resolve();
     };
-    const forget = this.#runtime.containers.onChange((after, before) => {
+    const forget = this.#context.containers.onChange((after, before) => {
       if ((after ?? before)?.id === id) look();
     });
     look();

@@ -5,14 +5,14 @@ import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { type UndoTable, undoAll } from '#core/undo.ts';
 import type { ContainerIntent, ContainerRecord } from '../container.ts';
-import { pathsOf, type Runtime } from '../context.ts';
+import { type Context, pathsOf } from '../context.ts';
 
 const SIGKILL = 9;
 
 /** How each effect of a container is taken back; used by rollback, after an exit, by removal and by recovery. */
-export function undoTable(runtime: Runtime, record: ContainerRecord): UndoTable<ContainerIntent> {
-  const { kernel, options } = runtime;
-  const places = pathsOf(options, record.id);
+export function undoTable(context: Context, record: ContainerRecord): UndoTable<ContainerIntent> {
+  const { kernel, options } = context;
+  const paths = pathsOf(options, record.id);
   const within = (what: string, path: string, op: Operation, act: () => Promise<void>): Promise<void> =>
     op.deadline(what, options.timeouts.kill, act, path);
   return {
@@ -38,17 +38,17 @@ export function undoTable(runtime: Runtime, record: ContainerRecord): UndoTable<
         (signal) => kernel.cgroups.kill(record.cgroup.path, signal),
         record.cgroup.path,
       );
-      await forget(runtime, handler, record.id, op);
+      await forget(context, handler, record.id, op);
     },
     monitor: async ({ cgroup }) => {
-      endMonitor(runtime, record, cgroup);
-      await rm(places.exitFile, { force: true });
+      endMonitor(context, record, cgroup);
+      await rm(paths.exitFile, { force: true });
     },
-    rootfs: ({ target }, op) => within('unmount', target, op, () => runtime.rootfs.unmount(target)),
-    'image-volume': ({ target }, op) => within('unmount', target, op, () => runtime.rootfs.unmount(target)),
+    rootfs: ({ target }, op) => within('unmount', target, op, () => context.rootfs.unmount(target)),
+    'image-volume': ({ target }, op) => within('unmount', target, op, () => context.rootfs.unmount(target)),
     // Killed in the middle, the OCI runtime leaves the container frozen.
     checkpoint: async ({ path }, op) => {
-      if (record.state === 'running') await runtime.handlers.get(record.handler).thaw(record.id, op);
+      if (record.state === 'running') await context.handlers.get(record.handler).thaw(record.id, op);
       await within('delete', path, op, () => kernel.files.removeTree(path));
     },
     restore: ({ path }, op) => within('delete', path, op, () => kernel.files.removeTree(path)),
@@ -61,7 +61,7 @@ export function undoTable(runtime: Runtime, record: ContainerRecord): UndoTable<
  * state of the container, as after a reboot, has nothing to forget.
  */
 async function forget(
-  { handlers, options }: Runtime,
+  { handlers, options }: Context,
   handler: string,
   id: ContainerId,
   op: Operation,
@@ -76,14 +76,14 @@ async function forget(
 
 /** Takes back what the record says, all of it or what `only` chooses. Returns what is left to be tried again. */
 export async function undoContainer(
-  runtime: Runtime,
+  context: Context,
   record: ContainerRecord,
   op: Operation,
   only: (intent: ContainerIntent) => boolean = () => true,
 ): Promise<{ left: readonly ContainerIntent[]; errors: readonly unknown[] }> {
   const chosen = record.intents.filter(only);
   const kept = record.intents.filter((intent) => !only(intent));
-  const { left, errors } = await undoAll(chosen, undoTable(runtime, record), op);
+  const { left, errors } = await undoAll(chosen, undoTable(context, record), op);
   if (errors.length > 0) {
     const failed = errors.map(({ intent, error }) => `${intent.kind}: ${describeError(error)}`);
     op.log.warn({ container: record.id, error: failed.join('; ') }, 'a container is not undone in full');
@@ -105,7 +105,7 @@ export const ofCheckpoint = (intent: ContainerIntent): boolean =>
  * start has no record yet. Where it was killed, what it has started (the OCI runtime's hooks) has another parent by now,
  * but still stands in the monitor's session.
  */
-function endMonitor({ kernel, options }: Runtime, record: ContainerRecord, cgroup: string): void {
+function endMonitor({ kernel, options }: Context, record: ContainerRecord, cgroup: string): void {
   if (record.monitor && kernel.processes.alive(record.monitor))
     kernel.processes.signal(record.monitor, SIGKILL);
   const there = kernel.cgroups.processes(cgroup).flatMap((pid) => {

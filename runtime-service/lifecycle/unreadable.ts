@@ -10,7 +10,7 @@ import { type ContainerId, type ImageId, isFullId, type SandboxId } from '#core/
 import type { BrokenRecord } from '#core/record-store.ts';
 import type { ContainerIntent, ContainerRecord } from '../container.ts';
 import { nowNanoseconds } from '../container.ts';
-import { type ContainerPaths, pathsOf, type Runtime } from '../context.ts';
+import { type ContainerPaths, type Context, pathsOf } from '../context.ts';
 import { unknownExit } from './exits.ts';
 
 const NOTHING = {
@@ -31,15 +31,15 @@ const NOTHING = {
  * `retired`: keys of removals that were cut short and whose record cannot be read.
  */
 export async function takeUpUnreadable(
-  runtime: Runtime,
+  context: Context,
   broken: readonly BrokenRecord[],
   retired: readonly string[],
 ): Promise<ContainerRecord[]> {
-  const { containers, log } = runtime;
+  const { containers, log } = context;
   await containers.sweep(retired.filter((key) => !isFullId(key)));
   const found: ContainerRecord[] = retired
     .filter(isFullId)
-    .map((key) => recordOfEvidence(runtime, key as ContainerId));
+    .map((key) => recordOfEvidence(context, key as ContainerId));
   for (const { key, reason, isMissing, isPassing } of broken) {
     if (isPassing || !isFullId(key)) {
       log.error({ container: key, reason }, 'record cannot be read; its directory is left for inspection');
@@ -47,12 +47,12 @@ export async function takeUpUnreadable(
     }
     const id = key as ContainerId;
     try {
-      const record = recordOfEvidence(runtime, id);
+      const record = recordOfEvidence(context, id);
       const kept = await containers.retireUnreadable(id);
       found.push(record);
       const text = 'the record of a container cannot be read: the container is ended by what stands of it';
       // Without a record nothing was promised to anybody: a power cut came before the first write.
-      if (isMissing && !stands(runtime, id)) log.info({ container: id, reason }, text);
+      if (isMissing && !stands(context, id)) log.info({ container: id, reason }, text);
       else log.error({ container: id, reason, kept }, text);
     } catch (error) {
       log.error(
@@ -62,27 +62,27 @@ export async function takeUpUnreadable(
     }
   }
   const known = new Set([...retired, ...broken.map(({ key }) => key)]);
-  return [...found, ...strays(runtime, known)];
+  return [...found, ...strays(context, known)];
 }
 
 /** Bundles that no record names. */
-function strays(runtime: Runtime, known: ReadonlySet<string>): ContainerRecord[] {
-  const { containers, leaks, log, options } = runtime;
+function strays(context: Context, known: ReadonlySet<string>): ContainerRecord[] {
+  const { containers, leaks, log, options } = context;
   return namesIn(`${options.state}/containers`).flatMap((key) => {
     const id = key as ContainerId;
     if (!isFullId(key) || known.has(key) || containers.get(id) || leaks.get(id)) return [];
     log.error({ container: id }, 'a container has no record: it is ended by what stands of it');
-    return [recordOfEvidence(runtime, id)];
+    return [recordOfEvidence(context, id)];
   });
 }
 
-const stands = ({ options }: Runtime, id: ContainerId): boolean => existsSync(pathsOf(options, id).bundle);
+const stands = ({ options }: Context, id: ContainerId): boolean => existsSync(pathsOf(options, id).bundle);
 
 /** Of an ended container, with intents for all that may be there: an undo of what is not is success. */
-function recordOfEvidence(runtime: Runtime, id: ContainerId): ContainerRecord {
-  const { kernel, options, pods } = runtime;
-  const places = pathsOf(options, id);
-  const text = textOf(places.config);
+function recordOfEvidence(context: Context, id: ContainerId): ContainerRecord {
+  const { kernel, options, pods } = context;
+  const paths = pathsOf(options, id);
+  const text = textOf(paths.config);
   const groups = [id, `crisp-${id}.scope`].flatMap((name) => kernel.cgroups.find(name));
   const path = groups[0] ?? `/${id}`;
   const sandboxId = podOf(text, path);
@@ -111,11 +111,11 @@ function recordOfEvidence(runtime: Runtime, id: ContainerId): ContainerRecord {
     startedAt: undefined,
     exit: unknownExit(),
     process: undefined,
-    monitor: monitorOf(runtime, id, places),
+    monitor: monitorOf(context, id, paths),
     intents: [
-      { kind: 'bundle', path: places.bundle },
-      { kind: 'rootfs', target: places.rootfs },
-      ...volumesOf(runtime, places),
+      { kind: 'bundle', path: paths.bundle },
+      { kind: 'rootfs', target: paths.rootfs },
+      ...volumesOf(context, paths),
       ...groups.map((group) => ({ kind: 'cgroup', path: group }) as const),
       ...handlersOf(options.state, id).map((handler) => ({ kind: 'runtime', handler }) as const),
       { kind: 'monitor', cgroup: pods.get(sandboxId)?.monitorCgroup ?? path },
@@ -130,7 +130,7 @@ function podOf(spec: string, cgroup: string): SandboxId {
   return (named ?? above ?? '') as SandboxId;
 }
 
-const volumesOf = ({ kernel }: Runtime, { bundle, volumes }: ContainerPaths): ContainerIntent[] =>
+const volumesOf = ({ kernel }: Context, { bundle, volumes }: ContainerPaths): ContainerIntent[] =>
   kernel.mounts
     .below(bundle)
     .filter(({ target }) => target.startsWith(`${volumes}/`))
@@ -142,7 +142,7 @@ const handlersOf = (state: string, id: ContainerId): string[] =>
 
 /** By its pid file; whoever has that pid now must have the container's id among its arguments. */
 function monitorOf(
-  { kernel }: Runtime,
+  { kernel }: Context,
   id: ContainerId,
   { monitorPidFile }: ContainerPaths,
 ): ContainerRecord['monitor'] {

@@ -10,7 +10,7 @@ import type { ContainerId } from '#core/ids.ts';
 import type { LinuxResources } from '#core/model/resources.ts';
 import type { Operation } from '#core/operation.ts';
 import type { ContainerRecord } from '../container.ts';
-import { pathsOf, type Runtime } from '../context.ts';
+import { type Context, pathsOf } from '../context.ts';
 import { unitAnnotations } from '../spec/annotations.ts';
 import { encodeSpec, type OciSpec, parseSpec } from '../spec/oci.ts';
 import { ociResources } from '../spec/resources.ts';
@@ -30,15 +30,15 @@ import {
  * sense, FailedPrecondition for a memory limit below what is in use and for a container that has ended.
  */
 export async function updateResources(
-  runtime: Runtime,
+  context: Context,
   id: ContainerId,
   wanted: LinuxResources,
   op: Operation,
 ): Promise<void> {
-  const { containers } = runtime;
+  const { containers } = context;
   await containers.exclusive(id, async () => {
     // An update that an earlier daemon did not finish is finished first: this one builds upon its outcome.
-    if (containers.get(id)?.update) await finishUpdate(runtime, id, op.detached('finish update'));
+    if (containers.get(id)?.update) await finishUpdate(context, id, op.detached('finish update'));
     const record = containers.resolve(id);
     if (record.state !== 'created' && record.state !== 'running') {
       throw new CrispError(
@@ -51,93 +51,93 @@ export async function updateResources(
     }
     const resources = mergeResources(record.resources, wanted);
     checkUpdate(resources);
-    ociResources(resources, runtime.host);
+    ociResources(resources, context.host);
     if (record.state === 'running')
-      await op.stage('check use', () => refuseBelowUse(runtime, record, resources));
+      await op.stage('check use', () => refuseBelowUse(context, record, resources));
     op.checkpoint();
     const intended = await op.stage('record', () => containers.update({ ...record, update: resources }));
     // From here on it goes to an end even where the client goes.
-    await carryOut(runtime, intended, resources, op.detached('update'));
+    await carryOut(context, intended, resources, op.detached('update'));
   });
 }
 
 /** Ends what a crash has cut short: forwards where that works, else back. To be called in the container's turn. */
-export async function finishUpdate(runtime: Runtime, id: ContainerId, op: Operation): Promise<void> {
-  const record = runtime.containers.get(id);
+export async function finishUpdate(context: Context, id: ContainerId, op: Operation): Promise<void> {
+  const record = context.containers.get(id);
   if (!record?.update) return;
   try {
     if (record.state === 'created' || record.state === 'running')
-      await carryOut(runtime, record, record.update, op);
-    else await settle(runtime, record, record.resources);
+      await carryOut(context, record, record.update, op);
+    else await settle(context, record, record.resources);
   } catch (error) {
     op.log.warn({ container: id, error: describeError(error) }, 'an update that was cut short is taken back');
   }
 }
 
 async function carryOut(
-  runtime: Runtime,
+  context: Context,
   record: ContainerRecord,
   resources: LinuxResources,
   op: Operation,
 ): Promise<void> {
-  const files = record.state === 'running' ? knownFiles(runtime, record, resources) : [];
+  const files = record.state === 'running' ? knownFiles(context, record, resources) : [];
   if (files instanceof CrispError) {
-    await settle(runtime, record, record.resources);
+    await settle(context, record, record.resources);
     throw files;
   }
   try {
-    await op.stage('apply', () => apply(runtime, record, resources, record.resources, files, op));
+    await op.stage('apply', () => apply(context, record, resources, record.resources, files, op));
   } catch (error) {
     const before = files.map(({ file, before: value }) => ({ file, value }));
     await op
-      .stage('set back', () => apply(runtime, record, record.resources, resources, before, op))
+      .stage('set back', () => apply(context, record, record.resources, resources, before, op))
       .catch((failure: unknown) =>
         op.log.error(
           { container: record.id, error: describeError(failure) },
           'limits could not be set back: they may differ from the record until the next update',
         ),
       );
-    await settle(runtime, record, record.resources);
+    await settle(context, record, record.resources);
     throw error;
   }
-  await op.stage('record', () => settle(runtime, record, resources));
+  await op.stage('record', () => settle(context, record, resources));
 }
 
-async function settle(runtime: Runtime, record: ContainerRecord, resources: LinuxResources): Promise<void> {
-  const { update: _done, ...rest } = runtime.containers.get(record.id) ?? record;
-  await runtime.containers.update({ ...rest, resources });
+async function settle(context: Context, record: ContainerRecord, resources: LinuxResources): Promise<void> {
+  const { update: _done, ...rest } = context.containers.get(record.id) ?? record;
+  await context.containers.update({ ...rest, resources });
 }
 
 /** `before`: what the limits were, so that one that is set no more is taken away. */
 async function apply(
-  runtime: Runtime,
+  context: Context,
   record: ContainerRecord,
   resources: LinuxResources,
   before: LinuxResources,
   files: readonly ControlFile[],
   op: Operation,
 ): Promise<void> {
-  if (record.state === 'created') return rewriteSpec(runtime, record, resources);
-  const document = encodeSpec(updateDocument(resources, before, hostOf(runtime, record)));
-  await runtime.handlers.get(record.handler).update(record.id, document, op);
-  for (const { file, value } of files) await runtime.kernel.cgroups.write(record.cgroup.path, file, value);
+  if (record.state === 'created') return rewriteSpec(context, record, resources);
+  const document = encodeSpec(updateDocument(resources, before, hostOf(context, record)));
+  await context.handlers.get(record.handler).update(record.id, document, op);
+  for (const { file, value } of files) await context.kernel.cgroups.write(record.cgroup.path, file, value);
 }
 
 /** There is no cgroup yet: the limits stand in the bundle, for the start. */
 async function rewriteSpec(
-  runtime: Runtime,
+  context: Context,
   record: ContainerRecord,
   resources: LinuxResources,
 ): Promise<void> {
-  const { config } = pathsOf(runtime.options, record.id);
+  const { config } = pathsOf(context.options, record.id);
   const spec = parseSpec(await readFile(config, 'utf8')) as OciSpec;
   const { memory: _m, cpu: _c, hugepageLimits: _h, unified: _u, ...others } = spec.linux.resources;
-  spec.linux.resources = { ...ociResources(resources, runtime.host), ...others };
-  Object.assign(spec.annotations, unitAnnotations(record.cgroup.oci, resources, runtime.host));
-  await runtime.kernel.files.writeAtomic(config, encodeSpec(spec), { mode: 0o600 });
+  spec.linux.resources = { ...ociResources(resources, context.host), ...others };
+  Object.assign(spec.annotations, unitAnnotations(record.cgroup.oci, resources, context.host));
+  await context.kernel.files.writeAtomic(config, encodeSpec(spec), { mode: 0o600 });
 }
 
-const hostOf = ({ host, handlers }: Runtime, { handler }: ContainerRecord): UpdateHost => ({
+const hostOf = ({ host, handlers }: Context, { handler }: ContainerRecord): UpdateHost => ({
   ...host,
   writesNoQuota: handlers.get(handler).isCrun && host.version === 1,
 });
@@ -146,17 +146,17 @@ type KnownFile = ControlFile & { readonly before: string };
 
 /** The files that are written besides the runtime's update, as they are now; an error where one does not exist. */
 function knownFiles(
-  runtime: Runtime,
+  context: Context,
   record: ContainerRecord,
   resources: LinuxResources,
 ): readonly KnownFile[] | CrispError {
   const known: KnownFile[] = [];
   const wanted = [
-    ...liftedQuota(resources, record.resources, hostOf(runtime, record)),
-    ...controlFiles(resources, runtime.host),
+    ...liftedQuota(resources, record.resources, hostOf(context, record)),
+    ...controlFiles(resources, context.host),
   ];
   for (const { file, value } of wanted) {
-    const before = runtime.kernel.cgroups.read(record.cgroup.path, file);
+    const before = context.kernel.cgroups.read(record.cgroup.path, file);
     if (before === undefined) {
       return new CrispError(
         'InvalidArgument',
@@ -173,14 +173,14 @@ function knownFiles(
 
 /** On version 2 a limit below what cannot be given back would let the OOM killer loose. */
 async function refuseBelowUse(
-  runtime: Runtime,
+  context: Context,
   record: ContainerRecord,
   { memoryLimitBytes, unified }: LinuxResources,
 ): Promise<void> {
   const max = unified['memory.max'] ?? '';
   const limits = [memoryLimitBytes, /^\d{1,18}$/.test(max) ? BigInt(max) : 0n].filter((limit) => limit > 0n);
   if (limits.length === 0) return;
-  const [usage] = await runtime.kernel.usage.groups([record.cgroup.path], 'stats');
+  const [usage] = await context.kernel.usage.groups([record.cgroup.path], 'stats');
   const used = usage?.memory?.workingSet ?? 0n;
   const limit = limits.find((bytes) => bytes < used);
   if (limit === undefined) return;

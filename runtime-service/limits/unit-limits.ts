@@ -4,20 +4,20 @@
  */
 import { describeError, hasCode } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
-import type { Runtime } from '../context.ts';
+import type { Context } from '../context.ts';
 import { isUnit } from '../spec/annotations.ts';
 import { limitFiles } from '../spec/limit-files.ts';
 
 const LISTEN_MS = 60_000;
 
 /** Restores limits after each reload, from now on. Returns the end of it. Where no container is a unit it costs nothing. */
-export function keepUnitLimits(runtime: Runtime): () => void {
-  const { containers, kernel, log } = runtime;
+export function keepUnitLimits(context: Context): () => void {
+  const { containers, kernel, log } = context;
   if (kernel.cgroups.version === 1) return () => {};
   const forget = kernel.systemd.onReload(() => {
-    for (const { id } of runningUnits(runtime)) void restoreLimits(runtime, id);
+    for (const { id } of runningUnits(context)) void restoreLimits(context, id);
   });
-  if (containers.list().length > 0 && runningUnits(runtime).length > 0) {
+  if (containers.list().length > 0 && runningUnits(context).length > 0) {
     // A reload may have been while no daemon ran: what it took is told with the first connection.
     kernel.systemd.listen(AbortSignal.timeout(LISTEN_MS)).catch((error: unknown) => {
       log.warn(
@@ -29,11 +29,11 @@ export function keepUnitLimits(runtime: Runtime): () => void {
   return forget;
 }
 
-const runningUnits = ({ containers }: Runtime) =>
+const runningUnits = ({ containers }: Context) =>
   containers.list().filter(({ state, cgroup }) => state === 'running' && isUnit(cgroup.oci));
 
 /** Never throws: the container runs on, and the log tells what it lacks. */
-async function restoreLimits({ containers, kernel, host, log }: Runtime, id: ContainerId): Promise<void> {
+async function restoreLimits({ containers, kernel, host, log }: Context, id: ContainerId): Promise<void> {
   await containers.exclusive(id, async () => {
     const record = containers.get(id);
     if (record?.state !== 'running') return;

@@ -20,7 +20,7 @@ import type { Operation } from '#core/operation.ts';
 import type { Child, ExitStatus, HeldProcess, ProcessRef } from '#linux/ports/kernel.ts';
 import { criuErrors } from '../checkpoint/criu.ts';
 import type { ContainerRecord } from '../container.ts';
-import { pathsOf, type Runtime } from '../context.ts';
+import { type Context, pathsOf } from '../context.ts';
 import { CRIU_FLAGS, type OciRuntime, runtimeWords } from '../oci-runtime/cli.ts';
 import { findProgram, PROGRAM_ENV } from '../oci-runtime/programs.ts';
 import { RESTORE_MS, requireOwnCgroup, restoreDirectory } from '../restore/index.ts';
@@ -42,18 +42,18 @@ export interface Monitored {
 
 /** Starts conmon and with it the OCI create. Throws RuntimeFailed with the runtime's message, or with how conmon ended. */
 export async function startMonitor(
-  runtime: Runtime,
+  context: Context,
   oci: OciRuntime,
   record: ContainerRecord,
   monitorCgroup: string,
   op: Operation,
 ): Promise<Monitored> {
-  const { processes, cgroups } = runtime.kernel;
+  const { processes, cgroups } = context.kernel;
   const child = await op.stage('spawn monitor', () =>
     processes.spawn({
-      argv: monitorArgs(runtime, oci, record),
+      argv: monitorArgs(context, oci, record),
       env: { ...PROGRAM_ENV, _OCI_SYNCPIPE: String(SYNC_PIPE), _OCI_STARTPIPE: String(START_PIPE) },
-      cwd: pathsOf(runtime.options, record.id).bundle,
+      cwd: pathsOf(context.options, record.id).bundle,
       stdin: 'null',
       stdout: 'null',
       stderr: 'pipe',
@@ -64,20 +64,20 @@ export async function startMonitor(
   const start = child.extra[START_PIPE] as Writable;
   const sync = child.extra[SYNC_PIPE] as Readable;
   const complaints = collect(child);
-  const watched = watch(runtime, record, child);
+  const watched = watch(context, record, child);
   try {
     start.end('\0');
     const restoring = restoreDirectory(record) !== undefined;
     const [act, limit] = restoring
       ? (['restore', RESTORE_MS] as const)
-      : (['create', runtime.options.timeouts.create] as const);
+      : (['create', context.options.timeouts.create] as const);
     const line = await op.deadline(`OCI ${act}`, limit, (signal) => reply(sync, signal));
     if (line === '') throw await silent(watched, complaints());
-    const reasons = restoring ? await criuErrors(restoreLog(runtime, record)) : '';
+    const reasons = restoring ? await criuErrors(restoreLog(context, record)) : '';
     const pid = parseReply(line, complaints(), act, reasons);
-    const container = containerProcess(runtime, pid);
-    if (restoring) requireOwnCgroup(runtime, record, container);
-    return { container, monitor: monitorProcess(runtime, record) };
+    const container = containerProcess(context, pid);
+    if (restoring) requireOwnCgroup(context, record, container);
+    return { container, monitor: monitorProcess(context, record) };
   } finally {
     start.destroy();
     sync.destroy();
@@ -92,10 +92,10 @@ interface Watched {
   readonly held: HeldProcess | undefined;
 }
 
-async function watch(runtime: Runtime, record: ContainerRecord, child: Child): Promise<Watched> {
+async function watch(context: Context, record: ContainerRecord, child: Child): Promise<Watched> {
   const first = await child.exited;
-  const monitor = first.code === 0 ? monitorProcess(runtime, record) : undefined;
-  return { first, held: monitor && runtime.kernel.processes.hold(monitor) };
+  const monitor = first.code === 0 ? monitorProcess(context, record) : undefined;
+  return { first, held: monitor && context.kernel.processes.hold(monitor) };
 }
 
 /** Why there is no reply. By the end of the pipe both processes have ended, or are about to. */
@@ -117,9 +117,9 @@ async function silent(watched: Promise<Watched>, stderr: string): Promise<CrispE
   );
 }
 
-function monitorArgs(runtime: Runtime, oci: OciRuntime, record: ContainerRecord): string[] {
-  const { options } = runtime;
-  const places = pathsOf(options, record.id);
+function monitorArgs(context: Context, oci: OciRuntime, record: ContainerRecord): string[] {
+  const { options } = context;
+  const paths = pathsOf(options, record.id);
   const args = [
     findProgram(options.conmon),
     '--api-version',
@@ -131,8 +131,8 @@ function monitorArgs(runtime: Runtime, oci: OciRuntime, record: ContainerRecord)
     '-n',
     record.metadata.name,
   ];
-  args.push('-r', oci.executable, '-b', places.bundle, '-p', places.pidFile, '-P', places.monitorPidFile);
-  args.push('--exit-dir', `${options.state}/exits`, '--persist-dir', places.bundle, '--full-attach');
+  args.push('-r', oci.executable, '-b', paths.bundle, '-p', paths.pidFile, '-P', paths.monitorPidFile);
+  args.push('--exit-dir', `${options.state}/exits`, '--persist-dir', paths.bundle, '--full-attach');
   args.push('-l', record.logPath === '' ? 'none' : `k8s-file:${record.logPath}`, '--log-level', 'error');
   for (const arg of oci.globalArgs) args.push('--runtime-arg', arg);
   if (isUnit(record.cgroup.oci)) args.push('--systemd-cgroup');
@@ -148,8 +148,8 @@ function monitorArgs(runtime: Runtime, oci: OciRuntime, record: ContainerRecord)
 }
 
 /** conmon has the OCI runtime work in the bundle. */
-const restoreLog = (runtime: Runtime, record: ContainerRecord): string =>
-  join(pathsOf(runtime.options, record.id).bundle, 'restore.log');
+const restoreLog = (context: Context, record: ContainerRecord): string =>
+  join(pathsOf(context.options, record.id).bundle, 'restore.log');
 
 /** What the monitor says on its standard error, so far. */
 function collect(child: Child): () => string {
@@ -197,16 +197,16 @@ export function parseReply(
   throw new CrispError('RuntimeFailed', `OCI ${act}: ${words.join(': ')}`);
 }
 
-function containerProcess(runtime: Runtime, pid: number): ProcessRef {
-  const found = runtime.kernel.processes.reference(pid);
+function containerProcess(context: Context, pid: number): ProcessRef {
+  const found = context.kernel.processes.reference(pid);
   if (found) return found;
   throw new CrispError('RuntimeFailed', `OCI create: the container's process ${pid} ended before its start`);
 }
 
 /** By its pid file, on a tmpfs. */
-function monitorProcess(runtime: Runtime, record: ContainerRecord): ProcessRef | undefined {
-  const pid = Number(readPid(pathsOf(runtime.options, record.id).monitorPidFile));
-  return Number.isInteger(pid) && pid > 1 ? runtime.kernel.processes.reference(pid) : undefined;
+function monitorProcess(context: Context, record: ContainerRecord): ProcessRef | undefined {
+  const pid = Number(readPid(pathsOf(context.options, record.id).monitorPidFile));
+  return Number.isInteger(pid) && pid > 1 ? context.kernel.processes.reference(pid) : undefined;
 }
 
 function readPid(file: string): string {

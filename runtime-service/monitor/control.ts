@@ -2,30 +2,30 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { CrispError } from '#core/errors.ts';
 import type { ContainerRecord } from '../container.ts';
-import { pathsOf, type Runtime } from '../context.ts';
+import { type Context, pathsOf } from '../context.ts';
 
 /** The FIFO from which conmon takes its orders. */
-export const monitorControl = (runtime: Runtime, record: ContainerRecord): string =>
-  `${pathsOf(runtime.options, record.id).bundle}/ctl`;
+export const monitorControl = (context: Context, record: ContainerRecord): string =>
+  `${pathsOf(context.options, record.id).bundle}/ctl`;
 
 /**
  * Writes a line to conmon's control FIFO: `1 ROWS COLUMNS` sets the terminal's size, `2 0 0` reopens the log. conmon
  * acknowledges nothing. Throws Unavailable where no conmon reads it.
  */
-export async function sendControl(runtime: Runtime, record: ContainerRecord, line: string): Promise<void> {
+export async function sendControl(context: Context, record: ContainerRecord, line: string): Promise<void> {
   try {
     // Not blocking: without conmon at the other end of the FIFO the open fails instead of waiting.
-    await using file = await open(monitorControl(runtime, record), constants.O_WRONLY | constants.O_NONBLOCK);
+    await using file = await open(monitorControl(context, record), constants.O_WRONLY | constants.O_NONBLOCK);
     await file.write(line);
   } catch (error) {
-    throw unavailableMonitor(runtime, record, error);
+    throw unavailableMonitor(context, record, error);
   }
 }
 
-export const unavailableMonitor = (runtime: Runtime, record: ContainerRecord, cause?: unknown): CrispError =>
+export const unavailableMonitor = (context: Context, record: ContainerRecord, cause?: unknown): CrispError =>
   new CrispError(
     'Unavailable',
-    `the monitor of container ${record.id} does not take orders (${monitorControl(runtime, record)})`,
+    `the monitor of container ${record.id} does not take orders (${monitorControl(context, record)})`,
     {
       cause,
       hint: 'see whether its conmon was killed; its container goes on without a log',

@@ -13,7 +13,7 @@ import type { Operation } from '#core/operation.ts';
 import { SingleFlight } from '#core/single-flight.ts';
 import { unreadBytes } from '#linux/io/fifo.ts';
 import type { ContainerRecord } from '../container.ts';
-import type { Runtime } from '../context.ts';
+import type { Context } from '../context.ts';
 import { monitorControl, sendControl, unavailableMonitor } from './control.ts';
 
 const REOPEN_MS = 10_000;
@@ -24,16 +24,16 @@ const REOPEN_LINE = '2 0 0\n';
 const QUIET_LOOKS = 2;
 
 export class Logs {
-  readonly #runtime: Runtime;
+  readonly #context: Context;
   readonly #flights = new SingleFlight<ContainerId, void>();
 
-  constructor(runtime: Runtime) {
-    this.#runtime = runtime;
+  constructor(context: Context) {
+    this.#context = context;
   }
 
   /** Calls for one container join. Throws FailedPrecondition where it does not run, Unavailable without a monitor. */
   async reopen(id: ContainerId, op: Operation): Promise<void> {
-    const record = this.#runtime.containers.resolve(id);
+    const record = this.#context.containers.resolve(id);
     if (record.state !== 'running') {
       throw new CrispError(
         'FailedPrecondition',
@@ -62,7 +62,7 @@ export class Logs {
           if (!told) {
             quiet = this.#isOrderWaiting(record) ? 0 : quiet + 1;
             if (quiet >= QUIET_LOOKS) {
-              await sendControl(this.#runtime, record, REOPEN_LINE);
+              await sendControl(this.#context, record, REOPEN_LINE);
               told = true;
             }
           }
@@ -75,16 +75,16 @@ export class Logs {
 
   /** It may also end with the order in its hands. */
   #needMonitor(record: ContainerRecord): void {
-    const { kernel } = this.#runtime;
+    const { kernel } = this.#context;
     if (record.monitor && !kernel.processes.alive(record.monitor))
-      throw unavailableMonitor(this.#runtime, record);
+      throw unavailableMonitor(this.#context, record);
   }
 
   #isOrderWaiting(record: ContainerRecord): boolean {
     try {
-      return unreadBytes(monitorControl(this.#runtime, record)) > 0;
+      return unreadBytes(monitorControl(this.#context, record)) > 0;
     } catch (error) {
-      throw unavailableMonitor(this.#runtime, record, error);
+      throw unavailableMonitor(this.#context, record, error);
     }
   }
 }

@@ -15,7 +15,7 @@ import type { ProcessRef } from '#linux/ports/kernel.ts';
 import { needCriu } from '../checkpoint/criu.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerRecord } from '../container.ts';
-import { type ContainerPaths, pathsOf, type Runtime } from '../context.ts';
+import { type ContainerPaths, type Context, pathsOf } from '../context.ts';
 import type { OciSpec } from '../spec/oci.ts';
 import { type CheckpointArchive, extractArchive, inspectArchive } from './archive.ts';
 import { type Dump, deletedFiles, parseDump } from './dump.ts';
@@ -43,19 +43,19 @@ export const restoreDirectory = ({ intents }: ContainerRecord): string | undefin
  * throw, and NotFound where the image that the container stood on is not in the store.
  */
 export async function openCheckpoint(
-  runtime: Runtime,
+  context: Context,
   pod: PodView,
   path: string,
   op: Operation,
 ): Promise<Checkpoint> {
-  needVersion1(runtime);
-  await needCriu(runtime.handlers.get(pod.runtimeHandler), 'restore');
+  needVersion1(context);
+  await needCriu(context.handlers.get(pod.runtimeHandler), 'restore');
   const archive = await op.deadline('read checkpoint', RESTORE_MS, (signal) => inspectArchive(path, signal));
   const text = (name: 'config.dump' | 'spec.dump') => archive.texts.get(name) ?? '';
   const dump = parseDump(text('config.dump'), text('spec.dump'));
   const deleted = deletedFiles(archive.texts.get('deleted.files'));
   for (const name of dump.images) {
-    const image = runtime.images.find(name);
+    const image = context.images.find(name);
     if (image) return { archive, dump, deleted, image };
   }
   const names = dump.images.map((name) => JSON.stringify(name)).join(' or ');
@@ -69,7 +69,7 @@ export async function openCheckpoint(
 }
 
 /** Seen under systemd with runc 1.1.5: the processes came back outside of the new container's scope, without limits. */
-function needVersion1({ kernel }: Runtime): void {
+function needVersion1({ kernel }: Context): void {
   if (kernel.cgroups.version === 1) return;
   throw new CrispError('Unimplemented', 'restoring containers on a node with cgroup v2 is not built', {
     hint: 'start the container anew from its image',
@@ -78,7 +78,7 @@ function needVersion1({ kernel }: Runtime): void {
 
 /** The parts as files, and the writable layer where the mount of the root file system will find it. */
 export async function unpackCheckpoint(
-  runtime: Runtime,
+  context: Context,
   { archive, image }: Checkpoint,
   record: ContainerRecord,
   op: Operation,
@@ -89,14 +89,14 @@ export async function unpackCheckpoint(
     extractArchive(archive, directory, signal),
   );
   if (layer === undefined) return;
-  const container = runtime.containers.directory(record.id);
-  await runtime.rootfs.restoreLayer({ image: image.id, directory: container, archive: layer }, op);
+  const container = context.containers.directory(record.id);
+  await context.rootfs.restoreLayer({ image: image.id, directory: container, archive: layer }, op);
   await rm(layer, { force: true });
 }
 
 /** Deletes in the mounted root what was deleted before: archives of others name it apart from the layer. */
-export async function deleteInRoot(runtime: Runtime, { deleted }: Checkpoint, record: ContainerRecord) {
-  const { rootfs } = pathsOf(runtime.options, record.id);
+export async function deleteInRoot(context: Context, { deleted }: Checkpoint, record: ContainerRecord) {
+  const { rootfs } = pathsOf(context.options, record.id);
   for (const path of deleted) {
     // The parent is looked up inside the root; the name itself is not followed.
     const parent = pathInRoot(rootfs, dirname(path));
@@ -117,7 +117,7 @@ export async function keepCgroups(spec: OciSpec, { bundle }: ContainerPaths): Pr
 
 /** Throws RuntimeFailed where the process is not in the container's own cgroup, and ends it: no limit would hold it. */
 export function requireOwnCgroup(
-  { kernel }: Runtime,
+  { kernel }: Context,
   { cgroup }: ContainerRecord,
   process: ProcessRef,
 ): void {

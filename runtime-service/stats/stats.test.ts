@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { ContainerRecord } from '../container.ts';
-import type { Runtime } from '../context.ts';
+import type { Context } from '../context.ts';
 import { Stats } from './stats.ts';
 
 const S = 1_000_000_000n;
@@ -13,7 +13,7 @@ test('the rate of a container goes on where the wall clock steps back', async ()
     containers: { onChange() {}, get: () => record, directory: () => '' },
     kernel: { usage: { groups: async () => [group], tree: async () => ({ bytes: 0n, inodes: 0n }) } },
     log: { warn() {} },
-  } as unknown as Runtime);
+  } as unknown as Context);
   const rates: (bigint | undefined)[] = [];
   for (const [at, steady, usage] of [
     [1000n, 10n, 1n],

@@ -5,7 +5,7 @@ import type { ProcessRef } from '#linux/ports/kernel.ts';
 import type { CgroupStats, ProcessStats, UsageDetail } from '#linux/ports/stats.ts';
 import type { ContainerRecord } from '../container.ts';
 import type { Containers } from '../containers.ts';
-import type { Runtime } from '../context.ts';
+import type { Context } from '../context.ts';
 import { type LayerUsage, WritableLayers } from './writable-layers.ts';
 
 /** The file system that holds the writable layers. */
@@ -33,13 +33,13 @@ export interface ContainerUsage {
 }
 
 export class Stats {
-  readonly #runtime: Runtime;
+  readonly #context: Context;
   readonly #layers: WritableLayers;
   readonly #rates = new Rates<ContainerId>();
 
-  constructor(runtime: Runtime) {
-    this.#runtime = runtime;
-    const { containers, kernel, log } = runtime;
+  constructor(context: Context) {
+    this.#context = context;
+    const { containers, kernel, log } = context;
     this.#layers = new WritableLayers(kernel.usage, (id) => upperOf(containers, id), log);
     containers.onChange((after, before) => {
       if (after?.state === 'running' && before?.state !== 'running') this.#layers.measure(after.id);
@@ -49,13 +49,13 @@ export class Stats {
 
   /** The first figures of what runs already, so that the first who asks finds them. */
   open(): void {
-    for (const { id, state } of this.#runtime.containers.list())
+    for (const { id, state } of this.#context.containers.list())
       if (state === 'running') this.#layers.measure(id);
   }
 
   /** Of each record, in order; one whose container ends meanwhile has no group. */
   async of(records: readonly ContainerRecord[], detail: UsageDetail): Promise<ContainerUsage[]> {
-    const { usage } = this.#runtime.kernel;
+    const { usage } = this.#context.kernel;
     const running = records.filter(isRunning);
     const paths = running.map(({ cgroup }) => cgroup.path);
     const [groups, processes, limits] = await Promise.all([
@@ -68,7 +68,7 @@ export class Stats {
       const index = isRunning(record) ? at++ : -1;
       const group = groups[index];
       // One that was removed meanwhile must not be remembered.
-      const known = this.#runtime.containers.get(record.id) !== undefined;
+      const known = this.#context.containers.get(record.id) !== undefined;
       return {
         record,
         group,
@@ -82,8 +82,8 @@ export class Stats {
   }
 
   async storage(): Promise<StorageUsage> {
-    const mountpoint = this.#runtime.options.root;
-    const { total, inodes, inodesFree } = await this.#runtime.kernel.files.statfs(mountpoint);
+    const mountpoint = this.#context.options.root;
+    const { total, inodes, inodesFree } = await this.#context.kernel.files.statfs(mountpoint);
     return { mountpoint, bytes: total, inodes, inodesFree };
   }
 
