@@ -35,7 +35,7 @@ test('what is committed is seen at once, and by the next daemon', async (t) => {
   const containers = new Containers(directory, files, silentLog);
   await containers.load();
   await containers.create(record('a'));
-  await containers.update({ ...record('a'), state: 'running' });
+  await containers.commit({ ...record('a'), state: 'running' });
   assert.equal(containers.get(record('a').id)?.state, 'running');
   assert.equal(containers.byKey(containerKey(POD, { name: 'web', attempt: 0 }))?.id, record('a').id);
   const next = new Containers(directory, files, silentLog);
@@ -83,7 +83,7 @@ test('changes are told with before and after, until the listener leaves', async 
   const told: (string | undefined)[][] = [];
   const leave = containers.onChange((after, before) => told.push([before?.state, after?.state]));
   await containers.create(record('a'));
-  await containers.update({ ...record('a'), state: 'running' });
+  await containers.commit({ ...record('a'), state: 'running' });
   await containers.remove(record('a'));
   leave();
   await containers.create(record('b'));
@@ -106,9 +106,9 @@ test('on a full disk an end is told all the same, another change is not', async 
   const containers = new Containers(await place(t), filling, silentLog);
   await containers.create(record('a'));
   full = true;
-  await assert.rejects(containers.update({ ...record('a'), state: 'running' }), CrispError);
+  await assert.rejects(containers.commit({ ...record('a'), state: 'running' }), CrispError);
   assert.equal(containers.get(record('a').id)?.state, 'created');
-  await containers.settle({ ...record('a'), state: 'exited' });
+  await containers.commitEnd({ ...record('a'), state: 'exited' });
   assert.equal(containers.get(record('a').id)?.state, 'exited');
   await containers.remove(record('a'));
   assert.deepEqual(containers.list(), []);

@@ -15,7 +15,7 @@ export type ContainerChange = (
 /**
  * The committed state of all containers: records on disk, their snapshot in memory. Reads come from memory and never
  * wait. Changes of one container are serialised by `exclusive`; a change is seen once its record is written, but for
- * `publish`, which is for truths that must be told even on a full disk (a container has ended).
+ * `commitEnd` and `publish`, for what must be seen even on a full disk (a container has ended).
  */
 export class Containers {
   readonly #store: RecordStore<ContainerRecord>;
@@ -60,7 +60,7 @@ export class Containers {
     return this.list().filter((record) => record.sandboxId === sandbox);
   }
 
-  /** The container of a full id or a unique prefix; throws NotFound otherwise, saying which. */
+  /** The container of a full id or a unique prefix; throws NotFound otherwise, naming it. */
   resolve(idOrPrefix: string): ContainerRecord {
     const exact = this.#byId.get(idOrPrefix as ContainerId);
     if (exact) return exact;
@@ -99,7 +99,7 @@ export class Containers {
   }
 
   /** Writes, then publishes. `durable` where the change must outlive a power cut. */
-  async update(
+  async commit(
     record: ContainerRecord,
     options: { durable: boolean } = { durable: false },
   ): Promise<ContainerRecord> {
@@ -108,8 +108,11 @@ export class Containers {
     return record;
   }
 
-  /** Publishes even where the disk refuses the record (full): what has happened has happened. Whether it is written. */
-  async settle(record: ContainerRecord): Promise<boolean> {
+  /**
+   * Writes, and publishes also where the write fails (a full disk): an end is true whether or not the disk can hold it.
+   * Durable. Returns whether it is written.
+   */
+  async commitEnd(record: ContainerRecord): Promise<boolean> {
     let written = false;
     try {
       await this.#store.write(record.id, record, { durable: true });
@@ -124,6 +127,7 @@ export class Containers {
     return written;
   }
 
+  /** In memory only. */
   publish(record: ContainerRecord): void {
     const before = this.#byId.get(record.id);
     this.#byId.set(record.id, record);
@@ -146,37 +150,37 @@ export class Containers {
     for (const listener of this.#listeners) listener(undefined, record);
   }
 
-  /** Calls back after each committed change; the returned act ends it. */
+  /** Calls back after each committed change; the returned function ends it. */
   onChange(listener: ContainerChange): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** Fills the memory from disk; records that cannot be read are told and left where they are. */
+  /** Fills the memory from disk; records that cannot be read are returned, and stay where they are. */
   async load(): Promise<Loaded<ContainerRecord>> {
     const loaded = await this.#store.load();
     for (const record of loaded.records.values()) this.publish(record);
     return loaded;
   }
 
-  /** Begins the removal of one whose record cannot be read: where that is kept, if there is one; `purge` is due. */
-  async retireUnreadable(id: ContainerId): Promise<string | undefined> {
+  /** Begins the removal of one whose record cannot be read. Returns the path of its copy, if any; `purge` is due. */
+  async markUnreadableRemoved(id: ContainerId): Promise<string | undefined> {
     const kept = await this.#store.keepUnreadable(id);
     await this.#store.markRemoved(id);
     return kept;
   }
 
-  /** Deletes the files of a retired container. */
+  /** Deletes the files of a container that is marked as removed. */
   purge(id: ContainerId): Promise<void> {
     return this.#store.purge(id);
   }
 
-  /** The record of a retired container; undefined where it cannot be read. */
+  /** The record of a container that is marked as removed; undefined where it cannot be read. */
   removed(key: string): Promise<ContainerRecord | undefined> {
     return this.#store.removed(key);
   }
 
-  /** What the disk does not say yet is written, if it takes it. */
+  /** Writes what is not on the disk yet. Never throws. */
   async close(): Promise<void> {
     try {
       await this.#store.flush();

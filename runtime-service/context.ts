@@ -1,4 +1,4 @@
-/** What every step of a container's life works with: built once by index.ts, handed down, never a global. */
+/** What each act on a container needs: the ports and the state, built once in `service.ts`. */
 
 import type { ContainerId } from '#core/ids.ts';
 import type { Leaks } from '#core/leaks.ts';
@@ -17,6 +17,14 @@ import type { RuntimeOptions } from './options.ts';
 import type { Images, Pods, RootFileSystems } from './ports.ts';
 import type { SpecHost } from './spec/index.ts';
 
+/** The clean-ups that no client waits for. */
+export interface CleanupQueue {
+  /** Frees what the process of an exited container had. Not to be awaited in the container's turn: it takes one. */
+  afterExit(record: ContainerRecord): Promise<unknown>;
+  /** Undoes all effects of a removed container, and deletes its files. What fails is listed as a leak. */
+  afterRemoval(record: ContainerRecord): void;
+}
+
 export interface Context {
   readonly options: RuntimeOptions;
   readonly kernel: Kernel;
@@ -26,8 +34,9 @@ export interface Context {
   readonly leaks: Leaks<ContainerRecord>;
   readonly attachments: Attachments;
   readonly oomKills: OomKills;
-  readonly firstSteps: ExecBarrier;
+  readonly execBarrier: ExecBarrier;
   readonly execJobs: JobKeeper;
+  readonly cleanups: CleanupQueue;
   readonly handlers: Handlers;
   readonly host: SpecHost;
   readonly pods: Pods;
@@ -37,7 +46,7 @@ export interface Context {
   readonly hooks: OciHooks;
 }
 
-/** A container's places outside its record; all under the state directory, gone after a reboot of the host. */
+/** A container's files outside its record's directory; all under the state directory, gone after a reboot of the host. */
 export interface ContainerPaths {
   readonly bundle: string;
   readonly config: string;

@@ -9,6 +9,7 @@ import { runEach } from '#core/steps.ts';
 import { VolatileCopies } from '#core/volatile-copies.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
 import type { UsageDetail } from '#linux/ports/stats.ts';
+import { Calls } from './calls.ts';
 import { CdiDevices } from './cdi/devices.ts';
 import { type CheckpointRequest, Checkpoints } from './checkpoint/index.ts';
 import type { ContainerConfig } from './config.ts';
@@ -25,17 +26,13 @@ import { readFiles, writeFiles } from './files/index.ts';
 import { OciHooks } from './hooks/oci-hooks.ts';
 import { readHost } from './host.ts';
 import { Cleanups } from './lifecycle/cleanup.ts';
-import { Creation } from './lifecycle/create.ts';
 import { ExecBarrier } from './lifecycle/exec-barrier.ts';
 import { Exits } from './lifecycle/exits.ts';
 import { OomKills } from './lifecycle/oom-kills.ts';
 import { loadContainers, recoverContainers, type Unfinished } from './lifecycle/recover.ts';
-import { Removal } from './lifecycle/remove.ts';
 import { containerLeaks } from './lifecycle/removed-container.ts';
-import { Starting } from './lifecycle/start.ts';
-import { Stopping } from './lifecycle/stop.ts';
 import { updateResources } from './lifecycle/update.ts';
-import { keepUnitLimits } from './limits/unit-limits.ts';
+import { restoreUnitLimits } from './limits/unit-limits.ts';
 import { Logs } from './monitor/logs.ts';
 import type { Handlers } from './oci-runtime/cli.ts';
 import { makeBundlesTraversable } from './oci-runtime/traversable.ts';
@@ -51,10 +48,7 @@ export interface RuntimePorts {
 
 export class RuntimeService {
   readonly #context: Context;
-  readonly #creation: Creation;
-  readonly #starting: Starting;
-  readonly #stopping: Stopping;
-  readonly #removal: Removal;
+  readonly #calls: Calls;
   readonly #checkpoints: Checkpoints;
   readonly #exits: Exits;
   readonly #cleanups: Cleanups;
@@ -63,16 +57,13 @@ export class RuntimeService {
   readonly #unfinished: Unfinished;
   readonly #ends: (() => void)[] = [];
 
-  private constructor(context: Context, unfinished: Unfinished) {
+  private constructor(context: Context, cleanups: Cleanups, unfinished: Unfinished) {
     this.#context = context;
     this.#unfinished = unfinished;
-    this.#creation = new Creation(context);
-    this.#starting = new Starting(context);
-    this.#stopping = new Stopping(context);
-    this.#cleanups = new Cleanups(context, unfinished.removed);
-    this.#removal = new Removal(context, this.#stopping, this.#cleanups);
+    this.#cleanups = cleanups;
+    this.#calls = new Calls(context);
     this.#checkpoints = new Checkpoints(context);
-    this.#exits = new Exits(context, this.#cleanups);
+    this.#exits = new Exits(context);
     this.#stats = new Stats(context);
     this.#logs = new Logs(context);
   }
@@ -88,12 +79,13 @@ export class RuntimeService {
     await makeBundlesTraversable(`${options.state}/containers`);
     const volatile = new VolatileCopies(`${options.state}/records/containers`, kernel.processes.bootId);
     const containers = new Containers(`${options.root}/containers`, kernel.files, log, volatile);
-    const firstSteps = new ExecBarrier(kernel.processes);
+    const execBarrier = new ExecBarrier(kernel.processes);
     containers.onChange((after, before) => {
-      if (before && after?.state !== 'starting' && after?.state !== 'running') firstSteps.forget(before.id);
+      if (before && after?.state !== 'starting' && after?.state !== 'running') execBarrier.forget(before.id);
     });
     const host = await readHost(kernel, options, log);
     const definitions = { cdi: new CdiDevices(options.cdiDirs), hooks: new OciHooks(options.hooksDirs) };
+    const cleanups = new Cleanups(() => context);
     const context: Context = {
       options,
       kernel,
@@ -102,46 +94,54 @@ export class RuntimeService {
       leaks: containerLeaks({ kernel, log, options }, () => context),
       attachments: new Attachments(),
       oomKills: new OomKills(kernel.cgroups, () => containers.list()),
-      firstSteps,
+      execBarrier,
       execJobs: new ExecJobs(() => context),
+      cleanups,
       handlers,
       host,
       ...definitions,
       ...ports,
     };
     await context.leaks.load();
-    return new RuntimeService(context, await loadContainers(context));
+    const unfinished = await loadContainers(context);
+    cleanups.load(unfinished.removed);
+    return new RuntimeService(context, cleanups, unfinished);
   }
 
-  /** Watches for ends of containers, and finishes what the last daemon left unfinished: see `runEach`. */
+  /** Watches for exits of containers, and finishes what the last daemon left unfinished: see `runEach`. */
   async recover(op: Operation): Promise<void> {
     await runEach(op, {
       'watch exits': () => this.#exits.open(),
-      'first figures': () => this.#stats.open(),
-      'finish what was left': () => recoverContainers(this.#context, this.#cleanups, this.#unfinished, op),
+      'first stats': () => this.#stats.open(),
+      'recover containers': () => this.#recover(op),
       'retry leaks': () => this.#context.leaks.begin(),
-      'restore limits': () => void this.#ends.push(keepUnitLimits(this.#context)),
+      'restore limits': () => void this.#ends.push(restoreUnitLimits(this.#context)),
     });
   }
 
-  /** See `Creation`. */
+  async #recover(op: Operation): Promise<void> {
+    await recoverContainers(this.#context, this.#unfinished, op);
+    await this.#cleanups.resume();
+  }
+
+  /** See `Calls.create`. */
   create(sandbox: SandboxId, config: ContainerConfig, op: Operation): Promise<ContainerId> {
-    return this.#creation.create(sandbox, config, op);
+    return this.#calls.create(sandbox, config, op);
   }
 
-  /** See `Starting`. */
+  /** See `Calls.start`. */
   start(id: ContainerId, op: Operation): Promise<void> {
-    return this.#starting.start(id, op);
+    return this.#calls.start(id, op);
   }
 
-  /** See `Stopping`; `graceMs` 0 kills at once. */
+  /** See `Calls.stop`; `graceMs` 0 kills at once. */
   stop(id: ContainerId, graceMs: number, op: Operation): Promise<void> {
-    return this.#stopping.stop(id, graceMs, op);
+    return this.#calls.stop(id, graceMs, op);
   }
 
-  /** See `Removal`. */
+  /** See `Calls.remove`. */
   remove(id: ContainerId, op: Operation): Promise<void> {
-    return this.#removal.remove(id, op);
+    return this.#calls.remove(id, op);
   }
 
   /** See `execSync`; `timeoutMs` 0 is no limit. */
@@ -223,7 +223,7 @@ export class RuntimeService {
     return this.#context.leaks.list();
   }
 
-  /** The images that containers and their image volumes stand on, those that are being made among them. */
+  /** The images that containers and their image volumes use, also those of containers that are being created. */
   imagesInUse(): string[] {
     return this.#context.containers.list().flatMap(imagesOf);
   }
@@ -233,7 +233,7 @@ export class RuntimeService {
     return this.#context.containers.resolve(idOrPrefix);
   }
 
-  /** The same, with undefined in the place of NotFound. */
+  /** The same; undefined instead of NotFound. */
   find(idOrPrefix: string): ContainerRecord | undefined {
     if (isFullId(idOrPrefix)) return this.#context.containers.get(idOrPrefix as ContainerId);
     try {
@@ -247,13 +247,13 @@ export class RuntimeService {
     return this.#context.containers.onChange(listener);
   }
 
-  /** Ends all containers of a pod without grace, side by side. Throws the first failure after trying all. */
+  /** Kills all containers of a pod without grace, in parallel. Throws the first failure after trying all. */
   async stopAll(sandbox: SandboxId, op: Operation): Promise<void> {
     await this.#all(sandbox, 'stopped', (record) => this.stop(record.id, 0, op));
   }
 
   /**
-   * Removes all containers of a pod, side by side, and waits until nothing is left of these and of those removed before.
+   * Removes all containers of a pod, in parallel, and waits until nothing is left of these and of those removed before.
    * Throws the first failure after trying all.
    */
   async removeAll(sandbox: SandboxId, op: Operation): Promise<void> {
@@ -275,7 +275,7 @@ export class RuntimeService {
         `${failed.length} of ${records.length} containers could not be ${done}: ${describeError(failed[0].reason)}`,
         {
           cause: failed[0].reason,
-          hint: 'ask again: it goes on where it stopped',
+          hint: 'retry: it goes on where it stopped',
         },
       );
     }
@@ -284,8 +284,7 @@ export class RuntimeService {
   /** Stops watching. Containers run on. */
   async close(): Promise<void> {
     for (const end of this.#ends) end();
-    await this.#stopping.close();
-    await this.#starting.close();
+    await this.#calls.close();
     this.#exits.close();
     await this.#cleanups.close();
     await this.#context.execJobs.close();

@@ -133,7 +133,7 @@ export class Checkpoints {
 
   async #change(id: ContainerId, change: (record: ContainerRecord) => ContainerRecord): Promise<void> {
     const { containers } = this.#context;
-    await containers.exclusive(id, () => containers.update(change(containers.resolve(id))));
+    await containers.exclusive(id, () => containers.commit(change(containers.resolve(id))));
   }
 
   /** The same undo as a removal's or a recovery's; a container that was removed meanwhile has it behind it. */
@@ -148,7 +148,7 @@ export class Checkpoints {
         op,
         (intent) => intent.kind === 'checkpoint' && intent.path === directory,
       );
-      await containers.update({ ...record, intents: left });
+      await containers.commit({ ...record, intents: left });
     });
   }
 }

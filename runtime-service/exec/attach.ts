@@ -14,19 +14,19 @@ import { Relay } from './relay.ts';
 const STDOUT = 2;
 const STDERR = 3;
 /**
- * conmon waits for those who are attached, and the container for conmon: a client that takes nothing for so long is
- * given up, so that it holds up nobody else. While the container is being stopped it has less time.
+ * conmon waits for its clients, and the container for conmon: a client that reads nothing for so long is disconnected, so
+ * that it does not block the container or other clients. While the container is being stopped it has less time.
  */
 const STALL_MS = 2000;
-const HURRIED_STALL_MS = 100;
-const LOOK_MS = 50;
-/** The socket has said all by then. */
-const QUIET_LOOKS = 1;
+const STOPPING_STALL_MS = 100;
+const POLL_MS = 50;
+/** All output has been read from the socket by then. */
+const QUIET_POLLS = 1;
 
 /**
- * Attach: a client's streams on those of a container's first process, through conmon's attach socket; what was said
- * before is not repeated. Resolves when the container has ended and its words were handed over; rejects when the client
- * goes (`op.signal`), which ends the input of a container with stdin_once. Throws NotFound, FailedPrecondition,
+ * Attach: a client's streams on those of a container's first process, through conmon's attach socket; earlier output is
+ * not repeated. Resolves when the container has ended and its output was written to the client; rejects when the client
+ * leaves (`op.signal`), which ends the input of a container with stdin_once. Throws NotFound, FailedPrecondition,
  * Unavailable, DeadlineExceeded.
  */
 export async function attach(
@@ -39,25 +39,25 @@ export async function attach(
   const socket = await op.stage('connect', () => connect(context, record));
   const relay = new Relay();
   const ended = Promise.withResolvers<void>();
-  const gone = () => ended.reject(op.signal.reason);
-  let patience = STALL_MS;
-  const look = setInterval(() => refuseStalled(relay, record, patience, ended.reject), LOOK_MS);
+  const onAbort = () => ended.reject(op.signal.reason);
+  let limitMs = STALL_MS;
+  const timer = setInterval(() => refuseStalled(relay, record, limitMs, ended.reject), POLL_MS);
   const forget = context.attachments.add(record.id, () => {
-    patience = HURRIED_STALL_MS;
+    limitMs = STOPPING_STALL_MS;
   });
 
-  op.signal.addEventListener('abort', gone, { once: true });
-  if (op.signal.aborted) gone();
+  op.signal.addEventListener('abort', onAbort, { once: true });
+  if (op.signal.aborted) onAbort();
   try {
     carryOutput(socket, relay, streams);
     carryInput(context, record, socket, streams);
     socket.once('end', ended.resolve).once('close', ended.resolve);
     await op.stage('attached', () => ended.promise);
-    await op.stage('drain', () => relay.drained(QUIET_LOOKS, op.signal));
+    await op.stage('drain', () => relay.drained(QUIET_POLLS, op.signal));
   } finally {
     forget();
-    clearInterval(look);
-    op.signal.removeEventListener('abort', gone);
+    clearInterval(timer);
+    op.signal.removeEventListener('abort', onAbort);
     socket.destroy();
   }
 }
@@ -68,14 +68,14 @@ async function connect(context: Context, record: ContainerRecord): Promise<Duple
       `${pathsOf(context.options, record.id).bundle}/attach`,
     );
   } catch (error) {
-    throw new CrispError('Unavailable', `the monitor of container ${record.id} takes no clients`, {
+    throw new CrispError('Unavailable', `the monitor of container ${record.id} accepts no clients`, {
       cause: error,
-      hint: 'see whether its conmon was killed; its container goes on without it',
+      hint: 'check whether its conmon was killed; its container runs on without it',
     });
   }
 }
 
-/** One socket carries both outputs; each packet tells whose it is. */
+/** One socket carries both outputs; the first byte of each packet names the stream. */
 function carryOutput(socket: Duplex, relay: Relay, { stdout, stderr }: ClientStreams): void {
   socket.on('data', (packet: Buffer) => {
     const sink = packet[0] === STDOUT ? stdout : packet[0] === STDERR ? stderr : undefined;
@@ -94,7 +94,10 @@ function carryInput(
   if (!record.tty) return;
   onResize((columns, rows) => {
     sendControl(context, record, `1 ${rows} ${columns}\n`).catch((error: unknown) => {
-      context.log.warn({ container: record.id, error: describeError(error) }, 'a terminal keeps its size');
+      context.log.warn(
+        { container: record.id, error: describeError(error) },
+        'the terminal could not be resized',
+      );
     });
   });
 }
@@ -102,15 +105,15 @@ function carryInput(
 function refuseStalled(
   relay: Relay,
   record: ContainerRecord,
-  patience: number,
+  limitMs: number,
   refuse: (reason: CrispError) => void,
 ): void {
-  if (relay.stalledMs < patience) return;
+  if (relay.stalledMs < limitMs) return;
   refuse(
     new CrispError(
       'DeadlineExceeded',
-      `the client of container ${record.id} has taken none of its output for ${patience / 1000} s`,
-      { hint: 'attach again, and read; the log of the container has it all' },
+      `the client of container ${record.id} has read none of its output for ${limitMs / 1000} s`,
+      { hint: 'attach again, and read; the log of the container has all output' },
     ),
   );
 }

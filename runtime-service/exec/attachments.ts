@@ -2,19 +2,19 @@ import type { ContainerId } from '#core/ids.ts';
 
 /** The clients that are attached to containers, so that a stop waits for none of them. */
 export class Attachments {
-  readonly #hurries = new Map<ContainerId, Set<() => void>>();
+  readonly #listeners = new Map<ContainerId, Set<() => void>>();
 
-  /** `hurry` is called when the container is being stopped. The returned act forgets it. */
-  add(id: ContainerId, hurry: () => void): () => void {
-    const hurries = this.#hurries.get(id) ?? new Set();
-    this.#hurries.set(id, hurries.add(hurry));
+  /** `listener` is called when the container is being stopped. The returned function removes it. */
+  add(id: ContainerId, listener: () => void): () => void {
+    const listeners = this.#listeners.get(id) ?? new Set();
+    this.#listeners.set(id, listeners.add(listener));
     return () => {
-      if (hurries.delete(hurry) && hurries.size === 0) this.#hurries.delete(id);
+      if (listeners.delete(listener) && listeners.size === 0) this.#listeners.delete(id);
     };
   }
 
-  /** Has clients of the container given up that do not take what it says. */
-  hurry(id: ContainerId): void {
-    for (const hurry of this.#hurries.get(id) ?? []) hurry();
+  /** Shortens the time after which clients that do not read the container's output are disconnected. */
+  onStopping(id: ContainerId): void {
+    for (const listener of this.#listeners.get(id) ?? []) listener();
   }
 }

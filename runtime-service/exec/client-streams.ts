@@ -1,7 +1,7 @@
-/** A client's side of an exec or attach session, whatever it speaks. */
+/** A client's side of an exec or attach session, in any protocol. */
 import type { Readable, Writable } from 'node:stream';
 
-/** A stream that the client did not ask for is undefined. Nobody here ends a sink: the session's owner does. */
+/** A stream that the client did not request is undefined. Only the session's owner ends a sink. */
 export interface ClientStreams {
   readonly stdin: Readable | undefined;
   readonly stdout: Writable | undefined;

@@ -1,40 +1,40 @@
 /**
- * What commands leave behind in a container when they have ended: jobs in the background, which nothing bounds but the
- * container's own limits, in the command's cgroup, which is removed once they have ended; and commands that could not be
- * killed at once. A file beside the bundle's others tells the next daemon of each.
+ * What remains of commands that have ended: background jobs, which have no limits but the container's, in the command's
+ * cgroup, which is removed once they have ended; and commands that could not be killed at once. A file in the bundle
+ * names each of them for the next daemon.
  */
 import { Operation } from '#core/operation.ts';
 import type { Context } from '../context.ts';
 import { endExec, type StaleExec } from './stale-execs.ts';
 
-/** Nothing waits for the end of a job: its empty cgroup may stand a little. */
-const LOOK_MS = 1000;
+/** Nothing waits for the end of a job: its empty cgroup may exist a little longer. */
+const POLL_MS = 1000;
 
 export class ExecJobs {
   readonly #context: () => Context;
   readonly #waiting = new Map<string, StaleExec>();
   #timer: NodeJS.Timeout | undefined;
-  #looking: Promise<unknown> = Promise.resolve();
+  #ending: Promise<unknown> = Promise.resolve();
 
   constructor(context: () => Context) {
     this.#context = context;
   }
 
-  /** Looks after it until nothing of it is left, or its container has ended, whose end takes it along. */
+  /** Polls until nothing of it is left, or its container has ended, whose clean-up includes it. */
   keep(exec: StaleExec): void {
     this.#waiting.set(exec.name, exec);
-    this.#timer ??= setInterval(() => this.#look(), LOOK_MS).unref();
+    this.#timer ??= setInterval(() => this.#poll(), POLL_MS).unref();
   }
 
-  /** What is under way is waited for; the rest is the next daemon's. */
+  /** Waits for what is being ended; the rest is left to the next daemon. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
     this.#timer = undefined;
     this.#waiting.clear();
-    await this.#looking;
+    await this.#ending;
   }
 
-  #look(): void {
+  #poll(): void {
     const { containers, kernel, log } = this.#context();
     const due: StaleExec[] = [];
     for (const exec of this.#waiting.values()) {
@@ -45,9 +45,9 @@ export class ExecJobs {
       if (runs) due.push(exec);
     }
     if (due.length > 0) {
-      const op = new Operation('end of a job', { log });
+      const op = new Operation('background job exit', { log });
       const ends = due.map((exec) => endExec(this.#context(), exec, op));
-      this.#looking = Promise.all([this.#looking, ...ends]);
+      this.#ending = Promise.all([this.#ending, ...ends]);
     }
     if (this.#waiting.size > 0) return;
     clearInterval(this.#timer);

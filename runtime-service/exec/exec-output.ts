@@ -3,16 +3,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Together below the 16 MiB at which clients refuse a reply (contract, section 1). */
 const LIMIT = (8 << 20) - (16 << 10);
-const LOOK_MS = 20;
+const POLL_MS = 20;
 /**
- * Looks without a byte after which those who still hold the outputs are left alone. They are counted, and no time is
- * measured: between two of them everything that lies in a pipe is read, however busy the daemon is.
+ * Polls without a byte after which the outputs are not waited for any more, although processes still hold them open. They
+ * are counted instead of measuring time: between two of them everything in a pipe is read, however busy the daemon is.
  */
-const QUIET_LOOKS = 5;
-/** One that goes on writing in the background is not waited for. What the command itself has written is read by then. */
-const MOST_LOOKS = 25;
+const QUIET_POLLS = 5;
+/** A background job that goes on writing is not waited for. What the command itself has written is read by then. */
+const MAX_POLLS = 25;
 
-/** Both outputs of a command, the first `LIMIT` bytes of each; the rest is read and dropped, so that nobody is held up. */
+/** Both outputs of a command, the first `LIMIT` bytes of each; the rest is read and dropped, so that no writer blocks. */
 export class ExecOutput implements Disposable {
   readonly #streams: Readable[] = [];
   readonly #parts = new Map<Readable, Buffer[]>();
@@ -35,20 +35,20 @@ export class ExecOutput implements Disposable {
     }
   }
 
-  /** To be called after the end of the command: resolves when all that it has written is here. */
+  /** To be called after the end of the command: resolves when all that it has written is read. */
   async drained(): Promise<void> {
     let quiet = 0;
     const closed = Promise.all(
       this.#streams.map((stream) => stream.closed || new Promise((ok) => stream.once('close', ok))),
     );
-    for (let look = 0; look < MOST_LOOKS && quiet < QUIET_LOOKS && this.#isOpen; look++) {
+    for (let poll = 0; poll < MAX_POLLS && quiet < QUIET_POLLS && this.#isOpen; poll++) {
       const before = this.#reads;
-      await Promise.race([closed, sleep(LOOK_MS)]);
+      await Promise.race([closed, sleep(POLL_MS)]);
       quiet = this.#reads === before ? quiet + 1 : 0;
     }
   }
 
-  /** What has come. */
+  /** What has been read. */
   bytes(): { stdout: Buffer; stderr: Buffer } {
     const [stdout, stderr] = this.#streams.map((stream) => Buffer.concat(this.#parts.get(stream) ?? []));
     return { stdout: stdout ?? Buffer.alloc(0), stderr: stderr ?? Buffer.alloc(0) };

@@ -13,17 +13,17 @@ import { PROGRAM_ENV } from '../oci-runtime/programs.ts';
 import { encodeSpec, type OciProcess, type OciSpec } from '../spec/oci.ts';
 import { endExec, execPidFile } from './stale-execs.ts';
 
-/** What runtimes say when their helper within the container is killed under them. */
-const CUT_OFF =
+/** What OCI runtimes log when their helper process in the container is killed. */
+const HELPER_KILLED =
   /broken pipe|\bEOF\b|signal: killed|no such process|not running|connection reset|nsexec|setns|\/proc\/\d+\/ns/i;
-const CUT_OFF_MS = 2000;
-/** The words are without number: any failure looks twice whether the container lives. */
-const LOOK_TWICE_MS = 100;
-const CUT_OFF_POLL_MS = 10;
+const HELPER_KILLED_MS = 2000;
+/** The messages cannot be listed in full: after any failure it is checked again whether the container runs. */
+const OTHER_FAILURE_MS = 100;
+const DEATH_POLL_MS = 10;
 /** Until the runtime has moved the command. */
 const MOVE_MS = 15;
 
-/** One command in a running container: its files, all on a tmpfs, its child cgroup, the process that attends it. */
+/** One command in a running container: its files, all on a tmpfs, its child cgroup, its exec shim. */
 export class ExecSession {
   readonly #context: Context;
   readonly #record: ContainerRecord;
@@ -71,8 +71,8 @@ export class ExecSession {
   }
 
   /**
-   * Starts the command with a terminal or descriptors of its own. Whatever comes of it, and also where nobody waits for
-   * it any more, `end` ends it. Rejects with the signal's reason where that has come meanwhile.
+   * Starts the command with a terminal or descriptors of its own. Whatever the outcome, also after an abort, `end` is to
+   * be called. Rejects with the signal's reason where that has come meanwhile.
    */
   async start(
     stdio: DetachedRequest['stdio'],
@@ -90,9 +90,9 @@ export class ExecSession {
       terminal: terminal ? socket : undefined,
       stdio,
     };
-    const attended = await this.#unlessEnded(kernel.streams.runDetached(request));
-    if (!signal.aborted) return attended;
-    const { stdin, stdout, stderr, extra } = attended.child;
+    const command = await this.#unlessEnded(kernel.streams.runDetached(request));
+    if (!signal.aborted) return command;
+    const { stdin, stdout, stderr, extra } = command.child;
     for (const stream of [stdin, stdout, stderr, ...Object.values(extra)]) stream?.destroy();
     throw signal.reason;
   }
@@ -103,7 +103,7 @@ export class ExecSession {
     return { argv, env: PROGRAM_ENV, enter: this.#groupsToEnter() };
   }
 
-  /** A runtime's failure to execute is an error; a command's exit code and words, whatever they are, are a result. */
+  /** A runtime's failure to execute is an error; a command's exit code and output, whatever they are, are a result. */
   async failureOf(status: ExitStatus): Promise<CrispError | undefined> {
     if (status.code === 0) return undefined;
     const log = await readFile(this.#logFile, 'utf8').catch(() => '');
@@ -117,7 +117,7 @@ export class ExecSession {
     });
   }
 
-  /** What a container that ends takes away before the runtime begins, its groups first, is no failure of the node. */
+  /** A failure because the container ends, its cgroups first, is not a failure of the node. */
   async #unlessEnded<T>(running: Promise<T>): Promise<T> {
     try {
       return await running;
@@ -137,12 +137,12 @@ export class ExecSession {
     );
   }
 
-  /** A runtime whose helper was killed with the container may say so before the container itself counts as dead. */
+  /** A runtime whose helper was killed with the container may report that before the container's exit is recorded. */
   async #containerEnds(failed: string): Promise<boolean> {
-    const until = performance.now() + (CUT_OFF.test(failed) ? CUT_OFF_MS : LOOK_TWICE_MS);
+    const until = performance.now() + (HELPER_KILLED.test(failed) ? HELPER_KILLED_MS : OTHER_FAILURE_MS);
     while (this.#containerLives()) {
       if (performance.now() >= until) return false;
-      await sleep(CUT_OFF_POLL_MS);
+      await sleep(DEATH_POLL_MS);
     }
     return true;
   }
@@ -175,15 +175,15 @@ export class ExecSession {
   }
 
   /**
-   * Takes back what the session has on the machine. `hasEnded`: the command has ended by itself, and its jobs in the
-   * background run on; else all of it is killed. Returns whether nothing runs that was to be killed. Never throws.
+   * Removes the session's files and cgroup. `hasEnded`: the command has ended by itself, and its background jobs run on;
+   * else all of it is killed. Returns whether all that was to be killed has ended. Never throws.
    */
   end(op: Operation, hasEnded: boolean, limitMs?: number): Promise<boolean> {
     return endExec(this.#context, { record: this.#record, name: this.#name, hasEnded }, op, limitMs);
   }
 }
 
-/** A terminal has a kind: programs without TERM take it for the dumbest. */
+/** Programs that have no TERM treat a terminal as a dumb one. */
 function environment(spec: OciSpec, terminal: boolean): string[] {
   const given = spec.process.env;
   return terminal && !given.some((entry) => entry.startsWith('TERM='))

@@ -10,11 +10,11 @@ import { ExecSession } from './exec-session.ts';
 import { checkExec } from './exec-sync.ts';
 import { Relay } from './relay.ts';
 
-/** How often output is looked after, in vain, after the end of the command, before those who still hold it are left alone. */
-const QUIET_LOOKS = 6;
+/** Polls without output, after the end of the command, until outputs that others hold open are not waited for. */
+const QUIET_POLLS = 6;
 /** How long a terminal's first size is waited for. */
 const FIRST_SIZE_MS = 100;
-/** What a terminal takes for the end of its input. */
+/** Ctrl-D: what a terminal interprets as the end of its input. */
 const END_OF_TRANSMISSION = Buffer.from([4]);
 
 export interface StreamedCommand {
@@ -24,8 +24,8 @@ export interface StreamedCommand {
 
 /**
  * Exec: a command in a running container with a client's streams. Resolves with the exit code when the command has ended
- * and all of its output was handed to the client, however long that takes. When the client goes (`op.signal`) the command is killed with all it has
- * forked; after an end of its own, what it has left in the background runs on. Throws InvalidArgument, NotFound,
+ * and all of its output was written to the client, however long that takes. When the client leaves (`op.signal`) the
+ * command is killed with all it has forked; after an end of its own, its background jobs run on. Throws InvalidArgument, NotFound,
  * FailedPrecondition, RuntimeFailed, and the signal's reason.
  */
 export async function execStream(
@@ -43,33 +43,33 @@ export async function execStream(
   try {
     const size = tty ? await firstSize(streams) : undefined;
     await op.stage('prepare', () => session.prepare(command, tty, size));
-    const attended = await op.deadline('start', context.options.timeouts.runtime, (signal) =>
-      session.start(wishes(streams), tty, signal),
+    const detached = await op.deadline('start', context.options.timeouts.runtime, (signal) =>
+      session.start(stdioOf(streams), tty, signal),
     );
     using io = tty
-      ? terminalIo(await terminal(attended, context, op), streams)
-      : pipeIo(attended.child, streams);
-    const status = await op.stage('command', () => ended(context, end, record, attended.child, op.signal));
+      ? terminalIo(await terminal(detached, context, op), streams)
+      : pipeIo(detached.child, streams);
+    const status = await op.stage('command', () => ended(context, end, record, detached.child, op.signal));
     hasEnded = !op.signal.aborted;
     const failure = await session.failureOf(status);
-    void end(); // while the client still takes what the command has said
-    await op.stage('drain', () => io.relay.drained(QUIET_LOOKS, op.signal));
+    void end(); // while the client still reads the command's output
+    await op.stage('drain', () => io.relay.drained(QUIET_POLLS, op.signal));
     if (failure) throw failure;
     return status.code;
   } finally {
-    // Behind the client's back, who waits for the exit code; it never rejects.
+    // Not awaited: the client waits for the exit code. It never rejects.
     void end();
   }
 }
 
 const terminal = (
-  attended: DetachedCommand,
+  detached: DetachedCommand,
   { options }: Context,
   op: Operation,
 ): Promise<Terminal | undefined> =>
-  op.deadline('terminal', options.timeouts.runtime, (signal) => attended.terminal(signal));
+  op.deadline('terminal', options.timeouts.runtime, (signal) => detached.terminal(signal));
 
-/** Clients tell their terminal's size right away: a command that has it from the start need not draw twice. */
+/** Clients send their terminal's size at once: a command that has it from the start need not draw twice. */
 async function firstSize({ onResize }: ClientStreams): Promise<readonly [number, number] | undefined> {
   const { promise, resolve } = Promise.withResolvers<readonly [number, number] | undefined>();
   const timer = setTimeout(() => resolve(undefined), FIRST_SIZE_MS);
@@ -81,7 +81,7 @@ async function firstSize({ onResize }: ClientStreams): Promise<readonly [number,
   }
 }
 
-/** Waits for the end, which the client's going, the container's end and the daemon's bring about. */
+/** Waits for the command's exit; it is killed when the client leaves, the container ends or the daemon stops. */
 async function ended(
   { containers }: Context,
   end: () => Promise<unknown>,
@@ -103,7 +103,7 @@ async function ended(
   }
 }
 
-const wishes = ({ stdin, stdout, stderr }: ClientStreams): DetachedRequest['stdio'] => ({
+const stdioOf = ({ stdin, stdout, stderr }: ClientStreams): DetachedRequest['stdio'] => ({
   stdin: stdin ? 'pipe' : 'null',
   stdout: stdout ? 'pipe' : 'null',
   stderr: stderr ? 'pipe' : 'null',
@@ -126,7 +126,7 @@ function pipeIo(child: Child, { stdin, stdout, stderr }: ClientStreams): ExecIo 
   };
 }
 
-/** Without a terminal the runtime has failed, which its exit code tells. */
+/** Without a terminal the OCI runtime has failed, which its exit code shows. */
 function terminalIo(terminal: Terminal | undefined, { stdin, stdout, onResize }: ClientStreams): ExecIo {
   const relay = new Relay();
   if (terminal) {

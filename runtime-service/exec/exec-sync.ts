@@ -15,7 +15,7 @@ export interface ExecResult {
 
 const STDIO = { stdin: 'null', stdout: 'pipe', stderr: 'pipe' } as const;
 const NO_DEADLINE_MS = 2 ** 31 - 1;
-/** How long a client whose deadline has passed waits for the end of what is being killed. */
+/** How long a client whose deadline has passed waits for the killed processes to end. */
 const KILL_MS = 5000;
 
 /** The container, where a command may be executed in it. Throws InvalidArgument, NotFound, FailedPrecondition. */
@@ -37,7 +37,7 @@ export function runningContainer(context: Context, idOrPrefix: string): Containe
 /**
  * ExecSync: a command in a running container, with the container's user, groups, capabilities and filters. It runs in
  * a child cgroup of the container's, so that at the deadline all of it is killed, whatever it has forked. When it ends by
- * itself, what it has left in the background runs on, as with CRI-O and containerd.
+ * itself, its background jobs run on, as with CRI-O and containerd.
  */
 export async function execSync(
   context: Context,
@@ -87,8 +87,8 @@ function deadlineExceeded(
     {
       cause,
       hint: isGone
-        ? 'it may have done a part of its work: see whether it may be run again, or raise the timeout'
-        : 'see which processes of it are in state D: a device or a file system hangs',
+        ? 'it may have done a part of its work: check whether it may be run again, or raise the timeout'
+        : 'check which of its processes are in state D: a device or a file system hangs',
     },
   );
 }

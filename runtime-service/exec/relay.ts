@@ -1,10 +1,10 @@
 import type { Readable, Writable } from 'node:stream';
 
-const LOOK_MS = 50;
-/** Ten seconds of a client that takes all: who writes in the background for so long is left alone. */
-const MOST_LOOKS = 200;
+const POLL_MS = 50;
+/** Ten seconds of a client that reads all: a background job that still writes then is not waited for. */
+const MAX_POLLS = 200;
 
-/** Output on its way to a client: as much is read as the client takes. */
+/** Copies output to a client: as much is read as the client takes (backpressure). */
 export class Relay {
   readonly #sources = new Set<Readable>();
   readonly #blocked = new Set<Readable>();
@@ -12,13 +12,13 @@ export class Relay {
   #passed = 0;
   #onIdle: (() => void) | undefined;
 
-  /** Passes on what the source says; where there is no sink, or it has closed, it is read and dropped. */
+  /** Copies the source to the sink; where there is no sink, or it has closed, it is read and dropped. */
   add(source: Readable | undefined, sink: Writable | undefined): void {
     if (!source) return;
     this.#sources.add(source);
     source.on('data', (chunk: Buffer) => this.pass(chunk, source, sink));
-    const over = () => this.#over(source);
-    source.once('end', over).once('close', over);
+    const onEnd = () => this.#removeSource(source);
+    source.once('end', onEnd).once('close', onEnd);
   }
 
   /** One chunk; pauses the source until the client has taken it where that takes time. */
@@ -26,7 +26,7 @@ export class Relay {
     this.#movedAt = performance.now();
     this.#passed++;
     if (!sink || sink.destroyed || sink.writableEnded || sink.write(chunk)) return;
-    if (sink.writableLength === 0) return; // it was more than its mark, and taken all the same
+    if (sink.writableLength === 0) return; // above the high-water mark, but already written
     source.pause();
     this.#blocked.add(source);
     const taken = () => {
@@ -34,41 +34,41 @@ export class Relay {
       this.#blocked.delete(source);
       this.#movedAt = performance.now();
       source.resume();
-      this.#tell();
+      this.#resolveIfIdle();
     };
     sink.once('drain', taken).once('close', taken);
   }
 
-  /** For how long the client has taken nothing though something waits for it, in milliseconds. */
+  /** For how long the client has read nothing although output is pending, in milliseconds. */
   get stalledMs(): number {
     return this.#blocked.size > 0 ? performance.now() - this.#movedAt : 0;
   }
 
   /**
-   * To be called when nothing more is expected: resolves when all has been passed on; also when a source stays open (a
-   * process in the background holds it) but is silent for `quietLooks`, or goes on for ever. A client that takes nothing
-   * is waited for as long as its connection lives; rejects with the signal's reason at its abort.
+   * To be called when no more output is expected: resolves when all has been copied; also when a source stays open (a
+   * background process holds it) but is silent for `quietPolls`, or never ends. A client that reads nothing is waited for
+   * as long as its connection is open; rejects with the signal's reason at its abort.
    */
-  async drained(quietLooks: number, signal: AbortSignal): Promise<void> {
+  async drained(quietPolls: number, signal: AbortSignal): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     let seen = -1;
     let [quiet, all] = [0, 0];
-    // Looks are counted, and no time is measured: between two of them all that lies there is read, however busy we are.
-    const look = setInterval(() => {
+    // Polls are counted instead of measuring time: between two of them all pending output is read, however busy the daemon.
+    const timer = setInterval(() => {
       if (this.#blocked.size > 0) return;
       quiet = seen === this.#passed ? quiet + 1 : 0;
       seen = this.#passed;
-      if (quiet >= quietLooks || ++all >= MOST_LOOKS) resolve();
-    }, LOOK_MS);
+      if (quiet >= quietPolls || ++all >= MAX_POLLS) resolve();
+    }, POLL_MS);
     const onAbort = () => reject(signal.reason);
     signal.addEventListener('abort', onAbort, { once: true });
     this.#onIdle = resolve;
     if (signal.aborted) onAbort();
-    this.#tell();
+    this.#resolveIfIdle();
     try {
       await promise;
     } finally {
-      clearInterval(look);
+      clearInterval(timer);
       signal.removeEventListener('abort', onAbort);
     }
   }
@@ -77,12 +77,12 @@ export class Relay {
     return this.#sources.size === 0 && this.#blocked.size === 0;
   }
 
-  #over(source: Readable): void {
+  #removeSource(source: Readable): void {
     this.#sources.delete(source);
-    this.#tell();
+    this.#resolveIfIdle();
   }
 
-  #tell(): void {
+  #resolveIfIdle(): void {
     if (this.#idle) this.#onIdle?.();
   }
 }

@@ -10,12 +10,12 @@ export type { StaleExec } from './stale-exec.ts';
 
 const SIGTERM = 15;
 const POLL_MS = 5;
-/** What has been killed may stand in its cgroup for so long. */
+/** Processes that have ended may stay in their cgroup for so long. */
 const LEAVE_MS = 20;
 
 /**
- * Found by their process files, which are written before anything else, and which become job files when a command leaves
- * jobs behind. To be called before any exec is served.
+ * Found by their process files, which are written before anything else, and which become job files when a command ends
+ * before its background jobs. To be called before any exec is served.
  */
 export function staleExecs(context: Context): StaleExec[] {
   return context.containers.list().flatMap((record) => {
@@ -35,15 +35,15 @@ function filesOf(directory: string): string[] {
   }
 }
 
-/** Where the OCI runtime writes the pid of a command; it also tells who attends the command. */
+/** Where the OCI runtime writes the pid of a command; it also identifies the command's exec shim. */
 export const execPidFile = ({ options }: Context, { record, name }: Omit<StaleExec, 'hasEnded'>): string =>
   `${pathsOf(options, record.id).bundle}/${name}.pid`;
 
 /**
- * Ends what is left of a command: the OCI runtime that is still at work, the command, all that it has forked; then its
+ * Ends what remains of a command: the OCI runtime that still runs, the command, all that it has forked; then removes its
  * cgroup and the files by which the next daemon would find it. Where it has ended by itself (`hasEnded`) its jobs run on,
- * and `context.execJobs` removes the cgroup after them. What cannot be ended in time is tried again by that, too. Returns
- * whether nothing runs that was to be killed. Never throws.
+ * and `context.execJobs` removes the cgroup after them. What cannot be ended in time is retried by that, too. Returns
+ * whether all that was to be killed has ended. Never throws.
  */
 export async function endExec(
   context: Context,
@@ -55,10 +55,10 @@ export async function endExec(
   const cgroup = `${exec.record.cgroup.path}/${exec.name}`;
   const bundle = `${pathsOf(context.options, exec.record.id).bundle}/${exec.name}`;
   try {
-    const jobs = exec.hasEnded && (await staysBusy(context, cgroup));
+    const jobs = exec.hasEnded && (await hasJobs(context, cgroup));
     if (!jobs) {
       await op.deadline('end exec', limitMs, async (signal) => {
-        if (!exec.hasEnded) await endAttendants(context, execPidFile(context, exec), signal);
+        if (!exec.hasEnded) await endShims(context, execPidFile(context, exec), signal);
         if (kernel.cgroups.processes(cgroup).length > 0) await kernel.cgroups.kill(cgroup, signal);
         await kernel.cgroups.remove(cgroup, signal);
       });
@@ -72,18 +72,18 @@ export async function endExec(
     }
     return true;
   } catch (error) {
-    if (context.containers.get(exec.record.id)?.state !== 'running') return true; // its end has taken all along
+    if (context.containers.get(exec.record.id)?.state !== 'running') return true; // its clean-up includes the command
     log.warn(
       { container: exec.record.id, cgroup, error: describeError(error) },
-      'a command is not ended yet; it is tried again',
+      'exec cleanup incomplete; it is retried',
     );
     context.execJobs.keep(exec);
     return false;
   }
 }
 
-/** Whether somebody is in the group, and not on the way out of it. */
-async function staysBusy({ kernel }: Context, cgroup: string): Promise<boolean> {
+/** Whether processes are in the cgroup that are not just exiting. */
+async function hasJobs({ kernel }: Context, cgroup: string): Promise<boolean> {
   const until = performance.now() + LEAVE_MS;
   while (kernel.cgroups.processes(cgroup).length > 0) {
     if (performance.now() >= until) return true;
@@ -92,8 +92,8 @@ async function staysBusy({ kernel }: Context, cgroup: string): Promise<boolean> 
   return false;
 }
 
-/** A runtime at work has put nothing into the cgroup yet: its attendant ends it, and what it has begun. */
-async function endAttendants({ kernel }: Context, pidFile: string, signal: AbortSignal): Promise<void> {
+/** A running OCI runtime has put nothing into the cgroup yet: its exec shim ends it, and what it has started. */
+async function endShims({ kernel }: Context, pidFile: string, signal: AbortSignal): Promise<void> {
   const found = kernel.streams.attendants(pidFile);
   for (const process of found) kernel.processes.signal(process, SIGTERM);
   const lives = (process: ProcessRef): boolean => kernel.processes.alive(process);

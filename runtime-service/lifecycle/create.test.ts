@@ -7,19 +7,19 @@ import type { ContainerId } from '#core/ids.ts';
 import { Operation, silentLog } from '#core/operation.ts';
 import { fakeKernel } from '#linux/fake/index.ts';
 import { configOf, imageWith, podOf } from '#test/fixtures/container-config.ts';
+import { Calls } from '../calls.ts';
 import { CdiDevices } from '../cdi/devices.ts';
 import { Containers } from '../containers.ts';
 import type { Context } from '../context.ts';
 import { OciHooks } from '../hooks/oci-hooks.ts';
 import type { Handlers } from '../oci-runtime/cli.ts';
-import { Creation } from './create.ts';
 
-/** Creation on real files, where the mount of the root file system takes as long as the test likes. */
+/** Creation on real files; the mount of the root file system takes as long as the test decides. */
 class Bench implements Disposable {
   readonly directory = mkdtempSync(join(tmpdir(), 'crisp-create-'));
   readonly pod = podOf();
   readonly containers: Containers;
-  readonly creation: Creation;
+  readonly calls: Calls;
   /** Called for each mount; resolves when it may be there. */
   mounting: () => Promise<void> = async () => {};
   mounts = 0;
@@ -58,12 +58,12 @@ class Bench implements Disposable {
         unmount: async () => {},
       },
     };
-    this.creation = new Creation(context as unknown as Context);
+    this.calls = new Calls(context as unknown as Context);
   }
 
   create(signal?: AbortSignal, attempt = 0): Promise<ContainerId> {
     const op = new Operation('CreateContainer', signal ? { signal } : {});
-    return this.creation.create(this.pod.id, configOf({ metadata: { name: 'web', attempt } }), op);
+    return this.calls.create(this.pod.id, configOf({ metadata: { name: 'web', attempt } }), op);
   }
 
   [Symbol.dispose](): void {

@@ -1,66 +1,55 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { createdAfter } from '#core/created-at.ts';
-import { CrispError, hasCode } from '#core/errors.ts';
+import { CrispError } from '#core/errors.ts';
 import { type ContainerId, newContainerId, type SandboxId } from '#core/ids.ts';
 import { encode } from '#core/json-record.ts';
 import type { ImageForContainer } from '#core/model/image.ts';
 import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
-import { SingleFlight } from '#core/single-flight.ts';
-import { type ContainerConfig, validateConfig } from '../config.ts';
+import type { ContainerConfig } from '../config.ts';
 import { type ContainerIntent, type ContainerRecord, containerKey } from '../container.ts';
 import { type Context, pathsOf } from '../context.ts';
 import { type Checkpoint, isArchive, openCheckpoint } from '../restore/index.ts';
 import { makeBundle } from './bundle.ts';
 import { type ImageVolume, imageVolumes } from './image-volumes.ts';
 import { pidTarget } from './pid-target.ts';
-import { recoverContainer } from './recover.ts';
-import { takeBack } from './removed-container.ts';
+import { cleanUpRemoved } from './removed-container.ts';
 
-/** From the beginning of a creation to where the runtime moves the process of a start that follows at once. */
-const START_MS = 40;
-
-/** CreateContainer: root file system, files, spec and record; no process. A retry joins, or gets the id that exists. */
-export class Creation {
-  readonly #flights = new SingleFlight<string, ContainerId>();
-  readonly #context: Context;
-
-  constructor(context: Context) {
-    this.#context = context;
-  }
-
-  async create(sandbox: SandboxId, config: ContainerConfig, op: Operation): Promise<ContainerId> {
-    validateConfig(config);
-    this.#context.kernel.cgroups.expectTaskMigration(START_MS); // of the start that mostly follows at once
-    const key = containerKey(sandbox, config.metadata);
-    const hash = createHash('sha256').update(encode(config)).digest('hex');
-    const make = async (): Promise<ContainerId> => {
-      await this.#takeBackHalfMade(key, op);
-      const existing = this.#context.containers.byKey(key);
-      if (existing) return sameOrRefuse(existing, hash);
-      return createContainer(this.#context, sandbox, config, hash, op);
-    };
-    for (;;) {
-      op.checkpoint();
-      const joined = this.#flights.get(key) !== undefined;
-      try {
-        return await this.#flights.run(key, make);
-      } catch (error) {
-        // The first caller has gone, this one has not: it starts anew.
-        if (!joined || !hasCode(error, 'Cancelled') || op.signal.aborted) throw error;
-      }
-    }
-  }
-
-  /** No other call makes this name now: one that is half made is left from a daemon that died, or a failed rollback. */
-  async #takeBackHalfMade(key: string, op: Operation): Promise<void> {
-    const { containers } = this.#context;
-    const left = containers.byKey(key);
-    if (left?.state !== 'creating') return;
-    await op.stage('take back', () =>
-      containers.exclusive(left.id, () => recoverContainer(this.#context, left.id, op.detached('take back'))),
-    );
+/**
+ * CreateContainer: root file system, files, spec and record; no process. A retry of one that is created gets its id.
+ * Throws AlreadyExists where the name is held by another.
+ */
+export async function createContainer(
+  context: Context,
+  sandbox: SandboxId,
+  config: ContainerConfig,
+  op: Operation,
+): Promise<ContainerId> {
+  const hash = createHash('sha256').update(encode(config)).digest('hex');
+  const existing = context.containers.byKey(containerKey(sandbox, config.metadata));
+  if (existing) return sameOrRefuse(existing, hash);
+  const pod = readyPod(context, sandbox);
+  // Reads return the cached features of the program: here an update of it is noticed, without a wait.
+  void context.handlers
+    .get(pod.runtimeHandler)
+    .features()
+    .catch(() => {});
+  const checkpoint = isArchive(config) ? await openCheckpoint(context, pod, config.image, op) : undefined;
+  const image = checkpoint?.image ?? requestedImage(context, config.image);
+  const id = newContainerId();
+  const volumes = imageVolumes(context, id, config.mounts);
+  const record = newRecord(context, { id, hash, pod, config, image, volumes, checkpoint });
+  await op.stage('record', () => context.containers.create(record));
+  try {
+    const made = await makeBundle(context, { record, config, pod, image, volumes, checkpoint }, op);
+    op.checkpoint();
+    await op.stage('record', () => context.containers.commit(made));
+    return record.id;
+  } catch (error) {
+    await context.containers.markRemoved(record);
+    await cleanUpRemoved(context, record, op.detached('rollback'));
+    throw error;
   }
 }
 
@@ -74,37 +63,6 @@ function sameOrRefuse(existing: ContainerRecord, hash: string): ContainerId {
   );
 }
 
-async function createContainer(
-  context: Context,
-  sandbox: SandboxId,
-  config: ContainerConfig,
-  hash: string,
-  op: Operation,
-): Promise<ContainerId> {
-  const pod = readyPod(context, sandbox);
-  // Reads tell what is known of the program: here an update of it is noticed, without a wait.
-  void context.handlers
-    .get(pod.runtimeHandler)
-    .features()
-    .catch(() => {});
-  const checkpoint = isArchive(config) ? await openCheckpoint(context, pod, config.image, op) : undefined;
-  const image = checkpoint?.image ?? wantedImage(context, config.image);
-  const id = newContainerId();
-  const volumes = imageVolumes(context, id, config.mounts);
-  const record = newRecord(context, { id, hash, pod, config, image, volumes, checkpoint });
-  await op.stage('record', () => context.containers.create(record));
-  try {
-    const made = await makeBundle(context, { record, config, pod, image, volumes, checkpoint }, op);
-    op.checkpoint();
-    await op.stage('record', () => context.containers.update(made));
-    return record.id;
-  } catch (error) {
-    await context.containers.markRemoved(record);
-    await takeBack(context, record, op.detached('rollback'));
-    throw error;
-  }
-}
-
 function readyPod(context: Context, sandbox: SandboxId): PodView {
   const pod = context.pods.get(sandbox);
   if (!pod) throw new CrispError('NotFound', `pod sandbox ${sandbox}: no such sandbox`);
@@ -114,7 +72,7 @@ function readyPod(context: Context, sandbox: SandboxId): PodView {
   });
 }
 
-function wantedImage(context: Context, reference: string): ImageForContainer {
+function requestedImage(context: Context, reference: string): ImageForContainer {
   const image = context.images.find(reference);
   if (image) return image;
   throw new CrispError('NotFound', `image ${JSON.stringify(reference)} is not in the store`, {

@@ -20,23 +20,23 @@ function steps(...programs: (string | undefined)[]) {
 test('the OCI runtime is waited for until the user’s program stands in its place', async () => {
   const { looks, first } = steps('/memfd:crun', '/memfd:crun', '/memfd:crun', '/bin/sh');
   first.begin(id, process);
-  await first.over(id);
+  await first.passed(id);
   assert.deepEqual(looks, ['/memfd:crun', '/memfd:crun', '/memfd:crun', '/bin/sh']);
-  await first.over(id);
+  await first.passed(id);
   assert.equal(looks.length, 4, 'it is looked at no more');
 });
 
 test('a process that is gone, and one that another daemon has started, are not waited for', async () => {
   const gone = steps('/runc', undefined);
   gone.first.begin(id, process);
-  await gone.first.over(id);
+  await gone.first.passed(id);
   assert.equal(gone.looks.length, 2);
   const unknown = steps('/runc');
-  await unknown.first.over(id);
+  await unknown.first.passed(id);
   assert.equal(unknown.looks.length, 0);
   const dead = steps(undefined);
   dead.first.begin(id, process);
-  await dead.first.over(id);
+  await dead.first.passed(id);
   assert.equal(dead.looks.length, 1);
 });
 
@@ -44,6 +44,6 @@ test('what is forgotten is not waited for', async () => {
   const { looks, first } = steps('/runc');
   first.begin(id, process);
   first.forget(id);
-  await first.over(id);
+  await first.passed(id);
   assert.equal(looks.length, 1);
 });

@@ -1,18 +1,18 @@
 import { describeError } from '#core/errors.ts';
+import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from '../container.ts';
 import type { Context } from '../context.ts';
 import { endExec, type StaleExec, staleExecs } from '../exec/stale-execs.ts';
-import type { Cleanups } from './cleanup.ts';
 import { unknownExit } from './exits.ts';
-import { takeBack } from './removed-container.ts';
+import { cleanUpRemoved } from './removed-container.ts';
 import { ofCheckpoint, ofProcess, undoContainer } from './undo.ts';
-import { takeUpUnreadable } from './unreadable.ts';
+import { adoptUnreadable } from './unreadable.ts';
 import { finishUpdate } from './update.ts';
 
-/** What an earlier daemon left unfinished besides the states of its records. */
+/** What an earlier daemon left unfinished besides what the states of its records show. */
 export interface Unfinished {
-  /** Containers whose removal was cut short, or whose record cannot be read. */
+  /** Containers whose removal was interrupted, or whose record cannot be read. */
   readonly removed: readonly ContainerRecord[];
   readonly execs: readonly StaleExec[];
 }
@@ -28,65 +28,59 @@ export async function loadContainers(context: Context): Promise<Unfinished> {
   const removed: ContainerRecord[] = [];
   const unreadable: string[] = [];
   for (const key of removing) {
-    if (context.leaks.get(key)) continue; // its end goes on from there
+    if (context.leaks.get(key)) continue; // it is retried from there
     const record = await containers.removed(key);
     if (record) removed.push(record);
     else unreadable.push(key);
   }
-  removed.push(...(await takeUpUnreadable(context, broken, unreadable)));
+  removed.push(...(await adoptUnreadable(context, broken, unreadable)));
   return { removed, execs: staleExecs(context) };
 }
 
 /**
  * Finishes what an earlier daemon left unfinished. Running containers are left as they are: their monitors never
- * stopped. A creation that was cut off is taken back; a start that was cut off is taken back and is a start error.
- * Never throws: what fails is logged, and its removal tries again.
+ * stopped. An interrupted creation is undone; an interrupted start is undone and is a start error. Never throws: what
+ * fails is logged, and the container's removal tries again.
  */
 export async function recoverContainers(
   context: Context,
-  cleanups: Pick<Cleanups, 'ended' | 'resume'>,
   { execs }: Unfinished,
   op: Operation,
 ): Promise<void> {
-  const { containers, log } = context;
-  const heal = async ({ id }: ContainerRecord) => {
+  const { containers, cleanups, log } = context;
+  const recover = async ({ id }: ContainerRecord) => {
     try {
       await containers.exclusive(id, () => recoverContainer(context, id, op));
       const ended = containers.get(id);
-      if (ended?.state === 'exited' && ended.intents.some(ofProcess)) await cleanups.ended(ended);
+      if (ended?.state === 'exited' && ended.intents.some(ofProcess)) await cleanups.afterExit(ended);
     } catch (error) {
       log.error({ container: id, error: describeError(error) }, 'container is not recovered');
     }
   };
-  const take = (exec: StaleExec) =>
+  const recoverExec = (exec: StaleExec) =>
     exec.hasEnded ? context.execJobs.keep(exec) : endExec(context, exec, op);
-  await Promise.all([...containers.list().map(heal), ...execs.map(take)]);
-  await cleanups.resume();
+  await Promise.all([...containers.list().map(recover), ...execs.map(recoverExec)]);
 }
 
 /**
- * Brings one container to a state that stands by itself. To be called in its turn (`exclusive`), when no act of this
- * daemon is under way on it: also by a retry that comes before the recovery does.
+ * Brings one container to a state that needs no running operation. To be called in its turn (`exclusive`), when no
+ * operation of this daemon runs on it: also by a retry that comes before the recovery does.
  */
-export async function recoverContainer(
-  context: Context,
-  id: ContainerRecord['id'],
-  op: Operation,
-): Promise<void> {
+export async function recoverContainer(context: Context, id: ContainerId, op: Operation): Promise<void> {
   const { containers, kernel } = context;
   await finishUpdate(context, id, op);
   const record = containers.get(id);
   if (!record) return;
   if (record.state === 'running' && record.intents.some(ofCheckpoint)) {
     const { left } = await undoContainer(context, record, op, ofCheckpoint);
-    await containers.update({ ...record, intents: left });
+    await containers.commit({ ...record, intents: left });
   } else if (record.state === 'creating') {
     await containers.markRemoved(record);
-    await takeBack(context, record, op);
+    await cleanUpRemoved(context, record, op);
   } else if (record.state === 'starting') {
     await interruptedStart(context, record, op);
   } else if (record.state === 'created' && kernel.mounts.below(rootOf(record)).length === 0) {
-    // The host was restarted in between: its bundle lay on a tmpfs and is gone.
+    // The host was restarted in between: its bundle was on a tmpfs and is gone.
     await failStart(
       context,
       record,
@@ -94,6 +88,27 @@ export async function recoverContainer(
       'the node was restarted before the container was started',
     );
   }
+}
+
+/** A guard of StartContainer: a start or an update that an earlier daemon did not finish is undone or finished first. */
+export async function recoverInterrupted(context: Context, id: ContainerId, op: Operation): Promise<void> {
+  const { state, update } = context.containers.get(id) ?? {};
+  if (state === 'starting' || update) await recoverContainer(context, id, op.detached('recover'));
+}
+
+/**
+ * A guard of CreateContainer: a container of this name that is not created in full was left by a daemon that died or by
+ * a failed rollback, and is removed first. To be called when no other call creates this name.
+ */
+export async function cleanUpIncomplete(context: Context, key: string, op: Operation): Promise<void> {
+  const { containers } = context;
+  const incomplete = containers.byKey(key);
+  if (incomplete?.state !== 'creating') return;
+  await op.stage('clean up', () =>
+    containers.exclusive(incomplete.id, () =>
+      recoverContainer(context, incomplete.id, op.detached('clean up')),
+    ),
+  );
 }
 
 const rootOf = ({ intents }: ContainerRecord): string =>
@@ -110,7 +125,7 @@ const failStart = (
   intents: readonly ContainerIntent[],
   message: string,
 ): Promise<unknown> =>
-  context.containers.settle({
+  context.containers.commitEnd({
     ...record,
     state: 'exited',
     intents,

@@ -1,6 +1,6 @@
 /**
- * The end of a container whose record is retired: no client knows it any more. All its effects are undone and its files
- * deleted. What fails is entered into the list of leaks and is tried again from there, whatever becomes of its pod.
+ * The clean-up of a container whose record is marked as removed: no client sees it any more. All its effects are undone
+ * and its files deleted. What fails is entered into the list of leaks and is retried from there, independent of its pod.
  */
 import { rm } from 'node:fs/promises';
 import { type LeakOutcome, Leaks } from '#core/leaks.ts';
@@ -16,19 +16,23 @@ const DELETE_MS = 10 * 60_000;
 type Outcome = LeakOutcome<ContainerRecord>;
 
 /** Resolves when all is undone and deleted, or listed. Never throws. */
-export async function takeBack(context: Context, record: ContainerRecord, op: Operation): Promise<void> {
+export async function cleanUpRemoved(
+  context: Context,
+  record: ContainerRecord,
+  op: Operation,
+): Promise<void> {
   const { leaks } = context;
   const { name } = record.metadata;
-  const list = (outcome: Outcome) => leaks.add({ id: record.id, name, tries: 1, ...outcome });
-  // Listed before its files go: the record among them is the only other place that knows what is left.
-  const left = await end(context, record, op, list);
-  if (left?.kinds.includes(FILES)) await list(left);
+  const addLeak = (outcome: Outcome) => leaks.add({ id: record.id, name, tries: 1, ...outcome });
+  // Listed before its files are deleted: only the record among them also knows what is left.
+  const left = await undoAndDelete(context, record, op, addLeak);
+  if (left?.kinds.includes(FILES)) await addLeak(left);
 }
 
-/** Files that could not be deleted; the rest of the kinds are those of intents. */
+/** The kind of a leak whose files could not be deleted; the other kinds are those of intents. */
 const FILES = 'files';
 
-async function end(
+async function undoAndDelete(
   context: Context,
   record: ContainerRecord,
   op: Operation,
@@ -60,5 +64,5 @@ export const containerLeaks = (
     files: kernel.files,
     log,
     check: (record) => checkRecord(record, record.id),
-    undo: (record, op) => end(context(), record, op, async () => {}),
+    undo: (record, op) => undoAndDelete(context(), record, op, async () => {}),
   });

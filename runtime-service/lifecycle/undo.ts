@@ -9,14 +9,14 @@ import { type Context, pathsOf } from '../context.ts';
 
 const SIGKILL = 9;
 
-/** How each effect of a container is taken back; used by rollback, after an exit, by removal and by recovery. */
+/** How each effect of a container is undone; used by rollback, after an exit, by removal and by recovery. */
 export function undoTable(context: Context, record: ContainerRecord): UndoTable<ContainerIntent> {
   const { kernel, options } = context;
   const paths = pathsOf(options, record.id);
   const within = (what: string, path: string, op: Operation, act: () => Promise<void>): Promise<void> =>
     op.deadline(what, options.timeouts.kill, act, path);
   return {
-    // The container's own cgroup: monitors stand elsewhere and live to write the exit.
+    // The container's own cgroup: monitors run in another one and live on to write the exit file.
     cgroup: async ({ path }, op) => {
       await op.deadline(
         'kill cgroup',
@@ -38,7 +38,7 @@ export function undoTable(context: Context, record: ContainerRecord): UndoTable<
         (signal) => kernel.cgroups.kill(record.cgroup.path, signal),
         record.cgroup.path,
       );
-      await forget(context, handler, record.id, op);
+      await deleteFromRuntime(context, handler, record.id, op);
     },
     monitor: async ({ cgroup }) => {
       endMonitor(context, record, cgroup);
@@ -57,10 +57,10 @@ export function undoTable(context: Context, record: ContainerRecord): UndoTable<
 }
 
 /**
- * Has the OCI runtime forget the container. One that cannot be asked any more (its handler or program is gone), and has no
- * state of the container, as after a reboot, has nothing to forget.
+ * Has the OCI runtime delete the container. Where that fails (its handler or program is gone) and it has no state of the
+ * container, as after a reboot, there is nothing to delete.
  */
-async function forget(
+async function deleteFromRuntime(
   { handlers, options }: Context,
   handler: string,
   id: ContainerId,
@@ -74,7 +74,7 @@ async function forget(
   }
 }
 
-/** Takes back what the record says, all of it or what `only` chooses. Returns what is left to be tried again. */
+/** Undoes the record's intents, all of them or those that `only` selects. Returns what is left to be retried. */
 export async function undoContainer(
   context: Context,
   record: ContainerRecord,
@@ -86,47 +86,50 @@ export async function undoContainer(
   const { left, errors } = await undoAll(chosen, undoTable(context, record), op);
   if (errors.length > 0) {
     const failed = errors.map(({ intent, error }) => `${intent.kind}: ${describeError(error)}`);
-    op.log.warn({ container: record.id, error: failed.join('; ') }, 'a container is not undone in full');
+    op.log.warn(
+      { container: record.id, error: failed.join('; ') },
+      'some effects of a container are not undone',
+    );
   }
   return { left: [...kept, ...left], errors: errors.map(({ error }) => error) };
 }
 
-/** The effects of a running container, as against those of one that is merely made. */
+/** The effects of a running container that a created one does not have. */
 export const ofProcess = (intent: ContainerIntent): boolean =>
   intent.kind === 'cgroup' || intent.kind === 'runtime' || intent.kind === 'monitor';
 
-/** What a running container has no more use for: a checkpoint that was being made, and the one that it came from. */
+/** What a running container does not need: an unfinished checkpoint, and the one that it was restored from. */
 export const ofCheckpoint = (intent: ContainerIntent): boolean =>
   intent.kind === 'checkpoint' || intent.kind === 'restore';
 
 /**
- * Ends this container's conmon, and an OCI create that it may be waiting for with all that it has started. They are
- * known by the container's id in their arguments, their children by their parents: a monitor that was cut off in its
+ * Kills this container's conmon, and an OCI create that it may be waiting for with all that it has started. They are
+ * found by the container's id in their arguments, their children by their parents: a monitor that was interrupted in its
  * start has no record yet. Where it was killed, what it has started (the OCI runtime's hooks) has another parent by now,
- * but still stands in the monitor's session.
+ * but is still in the monitor's session.
  */
 function endMonitor({ kernel, options }: Context, record: ContainerRecord, cgroup: string): void {
   if (record.monitor && kernel.processes.alive(record.monitor))
     kernel.processes.signal(record.monitor, SIGKILL);
-  const there = kernel.cgroups.processes(cgroup).flatMap((pid) => {
+  const processes = kernel.cgroups.processes(cgroup).flatMap((pid) => {
     const process = kernel.processes.reference(pid);
-    return process ? [{ pid, process, ...kinOf(pid) }] : [];
+    return process ? [{ pid, process, ...parentAndSession(pid) }] : [];
   });
   const monitor = Number(readText(pathsOf(options, record.id).monitorPidFile)) || record.monitor?.pid;
-  const doomed = new Set(
-    there
+  const toKill = new Set(
+    processes
       .filter(({ pid, session }) => session === monitor || argumentsOf(pid).includes(record.id))
       .map(({ pid }) => pid),
   );
   // A set's iteration also visits what is added meanwhile: the children's children.
-  for (const ancestor of doomed) {
-    for (const { pid, parent } of there) if (parent === ancestor) doomed.add(pid);
+  for (const ancestor of toKill) {
+    for (const { pid, parent } of processes) if (parent === ancestor) toKill.add(pid);
   }
-  for (const { pid, process } of there) if (doomed.has(pid)) kernel.processes.signal(process, SIGKILL);
+  for (const { pid, process } of processes) if (toKill.has(pid)) kernel.processes.signal(process, SIGKILL);
 }
 
-/** Fields 4 and 6 of /proc/PID/stat; they stand behind the name, which may hold anything. */
-function kinOf(pid: number): { parent: number; session: number } {
+/** Fields 4 and 6 of /proc/PID/stat; they follow the name, which may contain anything. */
+function parentAndSession(pid: number): { parent: number; session: number } {
   const stat = readText(`/proc/${pid}/stat`);
   const [, parent, , session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return { parent: Number(parent ?? 0), session: Number(session ?? 0) };

@@ -1,7 +1,7 @@
 /**
- * A container whose record cannot be read. Nobody can say any more what it was, and it must not run on unseen: what
- * stands elsewhere (bundle, mounts, the OCI runtime's state, monitor, cgroup) is enough to end it. It is removed, as if
- * its removal had been cut short; the kubelet, which does not find it, makes its next attempt.
+ * A container whose record cannot be read. It is unknown what it was, and it must not run on unlisted: its bundle, mounts,
+ * OCI runtime state, monitor and cgroup are enough to end it. It is removed as if its removal had been interrupted; the
+ * kubelet, which does not find it, creates the next attempt.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
@@ -13,7 +13,7 @@ import { nowNanoseconds } from '../container.ts';
 import { type ContainerPaths, type Context, pathsOf } from '../context.ts';
 import { unknownExit } from './exits.ts';
 
-const NOTHING = {
+const NO_LIMITS = {
   cpuPeriod: 0n,
   cpuQuota: 0n,
   cpuShares: 0n,
@@ -27,19 +27,19 @@ const NOTHING = {
 } as const;
 
 /**
- * Retires what cannot be read, and finds what stands without any record; what each of them leaves is to be taken back.
- * `retired`: keys of removals that were cut short and whose record cannot be read.
+ * Marks what cannot be read as removed, and finds what exists without any record; the effects of both are to be undone.
+ * `removing`: keys of interrupted removals whose record cannot be read.
  */
-export async function takeUpUnreadable(
+export async function adoptUnreadable(
   context: Context,
   broken: readonly BrokenRecord[],
-  retired: readonly string[],
+  removing: readonly string[],
 ): Promise<ContainerRecord[]> {
   const { containers, log } = context;
-  await containers.sweep(retired.filter((key) => !isFullId(key)));
-  const found: ContainerRecord[] = retired
+  await containers.sweep(removing.filter((key) => !isFullId(key)));
+  const found: ContainerRecord[] = removing
     .filter(isFullId)
-    .map((key) => recordOfEvidence(context, key as ContainerId));
+    .map((key) => recordFromTraces(context, key as ContainerId));
   for (const { key, reason, isMissing, isPassing } of broken) {
     if (isPassing || !isFullId(key)) {
       log.error({ container: key, reason }, 'record cannot be read; its directory is left for inspection');
@@ -47,12 +47,13 @@ export async function takeUpUnreadable(
     }
     const id = key as ContainerId;
     try {
-      const record = recordOfEvidence(context, id);
-      const kept = await containers.retireUnreadable(id);
+      const record = recordFromTraces(context, id);
+      const kept = await containers.markUnreadableRemoved(id);
       found.push(record);
-      const text = 'the record of a container cannot be read: the container is ended by what stands of it';
-      // Without a record nothing was promised to anybody: a power cut came before the first write.
-      if (isMissing && !stands(context, id)) log.info({ container: id, reason }, text);
+      const text =
+        'the record of a container cannot be read: the container is ended by its bundle, cgroup and mounts';
+      // Without a record no client got a reply: a power cut came before the first write.
+      if (isMissing && !hasBundle(context, id)) log.info({ container: id, reason }, text);
       else log.error({ container: id, reason, kept }, text);
     } catch (error) {
       log.error(
@@ -61,25 +62,25 @@ export async function takeUpUnreadable(
       );
     }
   }
-  const known = new Set([...retired, ...broken.map(({ key }) => key)]);
-  return [...found, ...strays(context, known)];
+  const known = new Set([...removing, ...broken.map(({ key }) => key)]);
+  return [...found, ...withoutRecord(context, known)];
 }
 
 /** Bundles that no record names. */
-function strays(context: Context, known: ReadonlySet<string>): ContainerRecord[] {
+function withoutRecord(context: Context, known: ReadonlySet<string>): ContainerRecord[] {
   const { containers, leaks, log, options } = context;
   return namesIn(`${options.state}/containers`).flatMap((key) => {
     const id = key as ContainerId;
     if (!isFullId(key) || known.has(key) || containers.get(id) || leaks.get(id)) return [];
-    log.error({ container: id }, 'a container has no record: it is ended by what stands of it');
-    return [recordOfEvidence(context, id)];
+    log.error({ container: id }, 'a container has no record: it is ended by its bundle, cgroup and mounts');
+    return [recordFromTraces(context, id)];
   });
 }
 
-const stands = ({ options }: Context, id: ContainerId): boolean => existsSync(pathsOf(options, id).bundle);
+const hasBundle = ({ options }: Context, id: ContainerId): boolean => existsSync(pathsOf(options, id).bundle);
 
-/** Of an ended container, with intents for all that may be there: an undo of what is not is success. */
-function recordOfEvidence(context: Context, id: ContainerId): ContainerRecord {
+/** Of an exited container, with intents for all effects that may exist: the undo of a missing one is success. */
+function recordFromTraces(context: Context, id: ContainerId): ContainerRecord {
   const { kernel, options, pods } = context;
   const paths = pathsOf(options, id);
   const text = textOf(paths.config);
@@ -99,7 +100,7 @@ function recordOfEvidence(context: Context, id: ContainerId): ContainerRecord {
     annotations: {},
     mounts: [],
     user: { uid: 0, gid: 0, supplementalGroups: [] },
-    resources: NOTHING,
+    resources: NO_LIMITS,
     stopSignal: '',
     logPath: '',
     tty: false,
@@ -123,7 +124,7 @@ function recordOfEvidence(context: Context, id: ContainerId): ContainerRecord {
   };
 }
 
-/** The pod by its pins and files in the spec, or by the place of the cgroup; empty where neither tells. */
+/** The pod by its pins and files in the spec, or by the path of the cgroup; empty where neither names it. */
 function podOf(spec: string, cgroup: string): SandboxId {
   const named = /\/sandboxes\/([0-9a-f]{64})\//.exec(spec)?.[1];
   const above = dirname(cgroup).match(/[0-9a-f]{64}/)?.[0];
@@ -140,7 +141,7 @@ const volumesOf = ({ kernel }: Context, { bundle, volumes }: ContainerPaths): Co
 const handlersOf = (state: string, id: ContainerId): string[] =>
   namesIn(`${state}/oci`).filter((handler) => existsSync(`${state}/oci/${handler}/${id}`));
 
-/** By its pid file; whoever has that pid now must have the container's id among its arguments. */
+/** By its pid file; the process that has this pid now must have the container's id among its arguments. */
 function monitorOf(
   { kernel }: Context,
   id: ContainerId,

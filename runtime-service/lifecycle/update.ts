@@ -1,7 +1,7 @@
 /**
- * UpdateContainerResources: all or nothing, also across a crash. The wanted limits are recorded as an intent, made by the
- * OCI runtime's own update (a systemd scope follows nobody else) and by control files where the runtime has no words,
- * and then become the record's. What fails on the way is set back.
+ * UpdateContainerResources: all or nothing, also across a crash. The requested limits are recorded as an intent, made by the
+ * OCI runtime's own update (only that updates a systemd scope) and by control files where the runtime has no field, and
+ * then become the record's. A failure restores the previous limits.
  */
 
 import { readFile } from 'node:fs/promises';
@@ -32,7 +32,7 @@ import {
 export async function updateResources(
   context: Context,
   id: ContainerId,
-  wanted: LinuxResources,
+  requested: LinuxResources,
   op: Operation,
 ): Promise<void> {
   const { containers } = context;
@@ -49,32 +49,32 @@ export async function updateResources(
         },
       );
     }
-    const resources = mergeResources(record.resources, wanted);
+    const resources = mergeResources(record.resources, requested);
     checkUpdate(resources);
     ociResources(resources, context.host);
     if (record.state === 'running')
-      await op.stage('check use', () => refuseBelowUse(context, record, resources));
+      await op.stage('check use', () => refuseBelowUsage(context, record, resources));
     op.checkpoint();
-    const intended = await op.stage('record', () => containers.update({ ...record, update: resources }));
-    // From here on it goes to an end even where the client goes.
-    await carryOut(context, intended, resources, op.detached('update'));
+    const intended = await op.stage('record', () => containers.commit({ ...record, update: resources }));
+    // From here on it is finished even if the client leaves.
+    await applyUpdate(context, intended, resources, op.detached('update'));
   });
 }
 
-/** Ends what a crash has cut short: forwards where that works, else back. To be called in the container's turn. */
+/** Finishes an update that a crash interrupted, or restores the limits. To be called in the container's turn. */
 export async function finishUpdate(context: Context, id: ContainerId, op: Operation): Promise<void> {
   const record = context.containers.get(id);
   if (!record?.update) return;
   try {
     if (record.state === 'created' || record.state === 'running')
-      await carryOut(context, record, record.update, op);
-    else await settle(context, record, record.resources);
+      await applyUpdate(context, record, record.update, op);
+    else await commitResources(context, record, record.resources);
   } catch (error) {
-    op.log.warn({ container: id, error: describeError(error) }, 'an update that was cut short is taken back');
+    op.log.warn({ container: id, error: describeError(error) }, 'an interrupted update is undone');
   }
 }
 
-async function carryOut(
+async function applyUpdate(
   context: Context,
   record: ContainerRecord,
   resources: LinuxResources,
@@ -82,7 +82,7 @@ async function carryOut(
 ): Promise<void> {
   const files = record.state === 'running' ? knownFiles(context, record, resources) : [];
   if (files instanceof CrispError) {
-    await settle(context, record, record.resources);
+    await commitResources(context, record, record.resources);
     throw files;
   }
   try {
@@ -90,25 +90,29 @@ async function carryOut(
   } catch (error) {
     const before = files.map(({ file, before: value }) => ({ file, value }));
     await op
-      .stage('set back', () => apply(context, record, record.resources, resources, before, op))
+      .stage('restore limits', () => apply(context, record, record.resources, resources, before, op))
       .catch((failure: unknown) =>
         op.log.error(
           { container: record.id, error: describeError(failure) },
-          'limits could not be set back: they may differ from the record until the next update',
+          'limits could not be restored: they may differ from the record until the next update',
         ),
       );
-    await settle(context, record, record.resources);
+    await commitResources(context, record, record.resources);
     throw error;
   }
-  await op.stage('record', () => settle(context, record, resources));
+  await op.stage('record', () => commitResources(context, record, resources));
 }
 
-async function settle(context: Context, record: ContainerRecord, resources: LinuxResources): Promise<void> {
+async function commitResources(
+  context: Context,
+  record: ContainerRecord,
+  resources: LinuxResources,
+): Promise<void> {
   const { update: _done, ...rest } = context.containers.get(record.id) ?? record;
-  await context.containers.update({ ...rest, resources });
+  await context.containers.commit({ ...rest, resources });
 }
 
-/** `before`: what the limits were, so that one that is set no more is taken away. */
+/** `before`: the previous limits, so that one that is no longer set is lifted. */
 async function apply(
   context: Context,
   record: ContainerRecord,
@@ -123,7 +127,7 @@ async function apply(
   for (const { file, value } of files) await context.kernel.cgroups.write(record.cgroup.path, file, value);
 }
 
-/** There is no cgroup yet: the limits stand in the bundle, for the start. */
+/** There is no cgroup yet: the limits are written to the bundle, for the start. */
 async function rewriteSpec(
   context: Context,
   record: ContainerRecord,
@@ -162,7 +166,7 @@ function knownFiles(
         'InvalidArgument',
         `${file}: the cgroup of container ${record.id} has no such file`,
         {
-          hint: 'see which controllers the node has, and what their files are called',
+          hint: 'check which controllers the node has, and the names of their files',
         },
       );
     }
@@ -171,8 +175,8 @@ function knownFiles(
   return known;
 }
 
-/** On version 2 a limit below what cannot be given back would let the OOM killer loose. */
-async function refuseBelowUse(
+/** On version 2 a limit below the memory that cannot be reclaimed makes the OOM killer run. */
+async function refuseBelowUsage(
   context: Context,
   record: ContainerRecord,
   { memoryLimitBytes, unified }: LinuxResources,

@@ -11,7 +11,7 @@ import { limitFiles } from '../spec/limit-files.ts';
 const LISTEN_MS = 60_000;
 
 /** Restores limits after each reload, from now on. Returns the end of it. Where no container is a unit it costs nothing. */
-export function keepUnitLimits(context: Context): () => void {
+export function restoreUnitLimits(context: Context): () => void {
   const { containers, kernel, log } = context;
   if (kernel.cgroups.version === 1) return () => {};
   const forget = kernel.systemd.onReload(() => {

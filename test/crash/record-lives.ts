@@ -120,7 +120,7 @@ const container: Life = {
     const at = (logPath: string) => ({ ...containerRecord, logPath });
     const update = async (version: string) => {
       await permitted.ask(version);
-      await containers.update(at(version));
+      await containers.commit(at(version));
     };
     await containers.load();
     await permitted.ask('creating');
@@ -131,7 +131,7 @@ const container: Life = {
     await update('running');
     await containers.close();
     await permitted.ask('exited');
-    await containers.settle(at('exited'));
+    await containers.commitEnd(at('exited'));
     await permitted.lasts('exited');
     await update('freed');
     await containers.close();

@@ -349,11 +349,9 @@ test('container and conmon are killed while no daemon runs', async () => {
 test('the bundle of a container tells its secrets to root alone', async () => {
   const pod = await node.runPod();
   const id = await node.create(pod, { envs: [{ key: 'TOKEN', value: Buffer.from('hush-hush-41') }] });
-  assert.ok(
-    !readFileSync(join(node.settings.directory, 'root/containers', id, 'record.json'), 'utf8').includes(
-      'hush',
-    ),
-  );
+  const record = join(node.settings.directory, 'root/containers', id, 'record.json');
+  await until('the record is on the disk', () => existsSync(record));
+  assert.ok(!readFileSync(record, 'utf8').includes('hush'));
   assert.ok(!readFileSync(node.daemon.logFile, 'utf8').includes('hush-hush-41'));
   await node.remove(id);
 });

@@ -1,0 +1,126 @@
+/** The calls that change the life of a container: which of them join, and which go on when their client has gone. */
+import { CrispError, hasCode } from '#core/errors.ts';
+import type { ContainerId, SandboxId } from '#core/ids.ts';
+import type { Operation } from '#core/operation.ts';
+import { SharedFlight, SingleFlight } from '#core/single-flight.ts';
+import { type ContainerConfig, validateConfig } from './config.ts';
+import { containerKey, mayRun } from './container.ts';
+import type { Context } from './context.ts';
+import { createContainer } from './lifecycle/create.ts';
+import { Grace, MAX_GRACE_MS } from './lifecycle/grace.ts';
+import { cleanUpIncomplete, recoverInterrupted } from './lifecycle/recover.ts';
+import { removeContainer } from './lifecycle/remove.ts';
+import { startContainer } from './lifecycle/start.ts';
+import { stopContainer } from './lifecycle/stop.ts';
+
+/** A client's wait; each step within has a nearer deadline of its own. */
+const JOIN_MS = 10 * 60_000;
+/** From the beginning of a creation to where the runtime moves the process of a start that follows at once. */
+const START_MS = 40;
+
+interface RunningStop {
+  readonly grace: Grace;
+  readonly done: Promise<void>;
+}
+
+export class Calls {
+  readonly #context: Context;
+  /** By name key. */
+  readonly #creations = new SingleFlight<string, ContainerId>();
+  readonly #starts = new SharedFlight<ContainerId, void>();
+  readonly #stops = new Map<ContainerId, RunningStop>();
+  readonly #removals = new SingleFlight<ContainerId, void>();
+  readonly #closing = new AbortController();
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  /** See `createContainer`. A retry joins, or gets the id that exists. */
+  async create(sandbox: SandboxId, config: ContainerConfig, op: Operation): Promise<ContainerId> {
+    validateConfig(config);
+    this.#context.kernel.cgroups.expectTaskMigration(START_MS); // of the start that mostly follows at once
+    const key = containerKey(sandbox, config.metadata);
+    const create = async (): Promise<ContainerId> => {
+      await cleanUpIncomplete(this.#context, key, op);
+      return createContainer(this.#context, sandbox, config, op);
+    };
+    for (;;) {
+      op.checkpoint();
+      const joined = this.#creations.get(key) !== undefined;
+      try {
+        return await this.#creations.run(key, create);
+      } catch (error) {
+        // The first caller has gone, this one has not: it starts anew.
+        if (!joined || !hasCode(error, 'Cancelled') || op.signal.aborted) throw error;
+      }
+    }
+  }
+
+  /** See `startContainer`. A retry joins, and the start goes on as long as one of its callers waits. */
+  start(id: ContainerId, op: Operation): Promise<void> {
+    return op.deadline('start', JOIN_MS, (signal) =>
+      this.#starts.run(id, signal, (shared) => this.#startInTurn(id, op.under(shared))),
+    );
+  }
+
+  /**
+   * See `stopContainer`. `graceMs` 0 kills at once. A container that does not run is stopped already. A second call
+   * joins: its signal is not sent again, and a shorter grace brings the kill forward (eviction comes with 0).
+   */
+  async stop(id: ContainerId, graceMs: number, op: Operation): Promise<void> {
+    const limit = Math.min(graceMs, MAX_GRACE_MS);
+    const known = this.#context.containers.get(id);
+    if (!known || !mayRun(known)) return;
+    const running = this.#stops.get(id);
+    running?.grace.shorten(limit);
+    // The stop itself goes on when its client leaves. It ends with the daemon.
+    const stop = running ?? this.#beginStop(id, limit, op.detached('stop', this.#closing.signal));
+    await op.deadline('wait for exit', MAX_GRACE_MS, () => stop.done);
+  }
+
+  /**
+   * See `removeContainer`. One that does not exist (any more) is removed already. Throws what keeps it running, or
+   * listed; a retry goes on.
+   */
+  remove(id: ContainerId, op: Operation): Promise<void> {
+    // It goes on when its client leaves: the cancellation of one client is no error of those that joined.
+    const removal = this.#removals.run(id, () => this.#stopAndRemove(id, op.detached('remove')));
+    return op.deadline('remove', JOIN_MS, () => removal);
+  }
+
+  /**
+   * Aborts the stops under way: clients retry at the next daemon, and nothing is killed meanwhile. Starts end with their
+   * callers, and are waited for.
+   */
+  async close(): Promise<void> {
+    this.#closing.abort(
+      new CrispError('Unavailable', 'the daemon is stopping', { hint: 'retry when it runs again' }),
+    );
+    await Promise.allSettled([...this.#stops.values()].map(({ done }) => done));
+    await this.#starts.settled();
+  }
+
+  #startInTurn(id: ContainerId, op: Operation): Promise<void> {
+    return this.#context.containers.exclusive(id, async () => {
+      await recoverInterrupted(this.#context, id, op);
+      await startContainer(this.#context, id, op);
+    });
+  }
+
+  #beginStop(id: ContainerId, graceMs: number, op: Operation): RunningStop {
+    const grace = new Grace(graceMs);
+    const done = stopContainer(this.#context, id, grace, op).finally(() => {
+      grace[Symbol.dispose]();
+      this.#stops.delete(id);
+    });
+    const stop = { grace, done };
+    this.#stops.set(id, stop);
+    return stop;
+  }
+
+  async #stopAndRemove(id: ContainerId, op: Operation): Promise<void> {
+    await this.stop(id, 0, op);
+    await this.#context.containers.exclusive(id, () => removeContainer(this.#context, id, op));
+  }
+}
