@@ -14,8 +14,8 @@ import type { ContainerMetadata, Labels, MountRequest } from './config.ts';
  *         gone          └───────────────┴───────────────────────────────┤
  *                          RemoveContainer from any state: ends what runs, then the record is gone
  *
- * `unknown` is a container whose record says that it ran and of whose end nothing is known (the host rebooted, or
- * monitor and container were both killed): it is shown as exited with code 255 and reason Unknown.
+ * A container whose record is running and whose exit is unknown (the host rebooted, or monitor and container were both
+ * killed) is shown as exited with code 255 and reason Unknown.
  */
 export type ContainerState = 'creating' | 'created' | 'starting' | 'running' | 'exited';
 
@@ -48,12 +48,12 @@ export interface ContainerExit {
   readonly finishedAt: bigint;
 }
 
-/** What is on disk; version 1. Environment and arguments live in the bundle alone: they may hold secrets. */
+/** What is on disk; version 1. Environment and arguments live in the bundle alone: they may contain secrets. */
 export interface ContainerRecord {
   readonly version: 1;
   readonly id: ContainerId;
   readonly sandboxId: SandboxId;
-  /** SHA-256 of the request: tells a retry from another container of the same name. */
+  /** SHA-256 of the request: distinguishes a retry from another container of the same name. */
   readonly configHash: string;
   readonly metadata: ContainerMetadata;
   readonly state: ContainerState;
@@ -76,7 +76,7 @@ export interface ContainerRecord {
   }[];
   readonly user: ContainerUser;
   readonly resources: LinuxResources;
-  /** Limits that are being put in force: an intent, finished or taken back after a crash. */
+  /** Limits that are being put in force: an intent, finished or undone after a crash. */
   readonly update?: LinuxResources;
   readonly stopSignal: string;
   /** Absolute; empty where nothing is logged. */
@@ -103,7 +103,7 @@ export interface ContainerRecord {
 export const containerKey = (sandbox: SandboxId, metadata: ContainerMetadata): string =>
   `${sandbox}/${metadata.name}/${metadata.attempt}`;
 
-/** The images that a container and its image volumes stand on. */
+/** The images that a container and its image volumes use. */
 export const imagesOf = ({ image, volumeImages = [] }: ContainerRecord): ImageId[] => [
   image.id,
   ...volumeImages.map(({ id }) => id),

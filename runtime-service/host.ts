@@ -62,7 +62,7 @@ const LIMIT_NAMES: Readonly<Record<string, string>> = {
   RLIMIT_MEMLOCK: 'Max locked memory',
 };
 
-/** Without CAP_SYS_RESOURCE nobody raises a hard limit: the wanted ones are clamped, which is said once. */
+/** Without CAP_SYS_RESOURCE no hard limit can be raised: the configured ones are clamped, which is logged once. */
 async function allowedRlimits(
   wanted: readonly Rlimit[],
   capabilities: ReadonlySet<string>,
@@ -74,11 +74,11 @@ async function allowedRlimits(
     const name = LIMIT_NAMES[limit.type];
     const hard = name ? new RegExp(`^${name}\\s+\\S+\\s+(\\d+)`, 'm').exec(own)?.[1] : undefined;
     if (hard === undefined || BigInt(hard) >= limit.hard) return limit;
-    const most = BigInt(hard);
+    const max = BigInt(hard);
     log.warn(
       { limit: limit.type, wanted: limit.hard.toString(), allowed: hard },
       "container limit is clamped to the daemon's own",
     );
-    return { type: limit.type, hard: most, soft: limit.soft < most ? limit.soft : most };
+    return { type: limit.type, hard: max, soft: limit.soft < max ? limit.soft : max };
   });
 }

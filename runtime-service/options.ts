@@ -5,7 +5,7 @@ export interface HandlerOptions {
   readonly path: string;
   /** Arguments before the verb. */
   readonly options: readonly string[];
-  /** Beginnings of the keys of the client's annotations that it gets to see; `run.oci.*` never passes. */
+  /** Prefixes of the keys of the client's annotations that it gets; `run.oci.*` never passes. */
   readonly allowedAnnotations: readonly string[];
 }
 
@@ -16,14 +16,14 @@ export interface RuntimeOptions {
   /** Where bundles, exit files and the OCI runtimes' own state live; a tmpfs. */
   readonly state: string;
   readonly conmon: string;
-  /** OCI runtimes by handler's name; the name `''` stands for `defaultHandler`. */
+  /** OCI runtimes by handler's name; the name `''` means `defaultHandler`. */
   readonly handlers: Readonly<Record<string, HandlerOptions>>;
   /** Empty: the first of the handlers that works on this machine. */
   readonly defaultHandler: string;
   readonly rlimits: readonly Rlimit[];
   /** Path of the profile for RuntimeDefault; empty: the built-in one. */
   readonly seccompProfile: string;
-  /** Directories of CDI specs; a later one counts for more. */
+  /** Directories of CDI specs; a later one has precedence. */
   readonly cdiDirs: readonly string[];
   /** Directories of OCI hooks; a file of a later one replaces one of the same name. */
   readonly hooksDirs: readonly string[];

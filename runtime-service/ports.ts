@@ -11,7 +11,7 @@ export interface Pods {
   get(id: SandboxId): PodView | undefined;
   /** A full id from a full id or a unique prefix; undefined where none or several match. */
   resolve(idOrPrefix: string): SandboxId | undefined;
-  /** The container's cgroup: as the OCI runtime wants it in `cgroupsPath`, and as a path below the cgroup root. */
+  /** The container's cgroup: as the OCI runtime takes it in `cgroupsPath`, and as a path below the cgroup root. */
   containerCgroup(pod: SandboxId, container: ContainerId): { readonly oci: string; readonly path: string };
 }
 

@@ -35,7 +35,7 @@ export function signalNumber(name: string): number {
     const number = from + (sign === '-' ? -Number(offset) : Number(offset));
     if (number >= SIGRTMIN && number <= SIGRTMAX) return number;
   }
-  throw new CrispError('InvalidArgument', `signal ${JSON.stringify(name)} is not known`, {
+  throw new CrispError('InvalidArgument', `signal ${JSON.stringify(name)} is unknown`, {
     hint: 'see signal(7)',
   });
 }

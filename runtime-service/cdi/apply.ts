@@ -7,7 +7,7 @@ import type { OciMount, OciSpec } from '../spec/oci.ts';
 import type { SourcedEdits } from './devices.ts';
 import type { CdiDeviceNode, CdiMount } from './spec.ts';
 
-/** Edits a container's specification in place. Throws FailedPrecondition, naming the file, where the host denies what it says. */
+/** Edits a container's specification in place. Throws FailedPrecondition, naming the file, where it does not match the host. */
 export async function applyEdits(spec: OciSpec, all: readonly SourcedEdits[]): Promise<void> {
   for (const { file, env, deviceNodes, mounts, hooks, additionalGids } of all) {
     for (const entry of env) setVariable(spec, entry);
@@ -26,11 +26,11 @@ function setVariable(spec: OciSpec, entry: string): void {
   spec.process.env = [...spec.process.env.filter((other) => !other.startsWith(name)), entry];
 }
 
-/** What the spec says of the node must be what the host has: a lie would give the container another device. */
+/** The spec's device node must match the host's: else the container would get another device. */
 async function deviceOf(file: string, node: CdiDeviceNode, { process }: OciSpec): Promise<OciDevice> {
   const refuse = (why: string, cause?: unknown) =>
     new CrispError('FailedPrecondition', `CDI spec ${file}: device ${node.hostPath} ${why}`, {
-      hint: 'see that the device is there, and make its driver write the spec anew',
+      hint: 'check that the device exists, and have its driver regenerate the spec',
       cause,
     });
   const found = await stat(node.hostPath).catch((error: unknown) => {
@@ -38,7 +38,7 @@ async function deviceOf(file: string, node: CdiDeviceNode, { process }: OciSpec)
   });
   const type = found.isBlockDevice() ? 'b' : found.isCharacterDevice() ? 'c' : found.isFIFO() ? 'p' : '';
   const wanted = node.type === 'u' ? 'c' : node.type;
-  if (type === '') throw refuse('is no device');
+  if (type === '') throw refuse('is not a device');
   if (wanted !== '' && wanted !== type) throw refuse(`is of type ${type}, not ${wanted}`);
   const { major, minor } = deviceNumbers(found.rdev);
   const lies = (said: number | undefined, is: number) => said !== undefined && said !== is;
@@ -78,14 +78,14 @@ const ociMount = ({ hostPath, containerPath, options, type }: CdiMount): OciMoun
   };
 };
 
-/** In the place of another at the same path. */
+/** Replaces another at the same path. */
 function addMount(spec: OciSpec, file: string, mount: OciMount): void {
   if (mount.destination === '/') {
     throw new CrispError(
       'FailedPrecondition',
       `CDI spec ${file}: a mount at / would hide the container's root`,
       {
-        hint: 'make its driver write the spec anew, with a path below /',
+        hint: 'have its driver regenerate the spec, with a path below /',
       },
     );
   }

@@ -42,14 +42,14 @@ const emptySpec = (): OciSpec => ({
 });
 
 const wrong: Readonly<Record<string, readonly [changes: unknown, text: RegExp]>> = {
-  'no object': [[], /is no object/],
+  'no object': [[], /is not an object/],
   'an unknown version': [specOf({ cdiVersion: '2.0.0' }), /cdiVersion is "2\.0\.0"/],
   'no kind': [specOf({ kind: undefined }), /kind is missing/],
   'a kind that is a path': [specOf({ kind: '../../etc/passwd' }), /kind is/],
   'no devices': [specOf({ devices: [] }), /devices is empty/],
   'a device twice': [specOf({ devices: [{ name: 'a' }, { name: 'a' }] }), /names a twice/],
-  'a device that is no object': [specOf({ devices: ['a'] }), /devices\[0\] is no object/],
-  'an unknown field': [specOf({ containerEdits: { privileged: true } }), /privileged is not known/],
+  'a device that is no object': [specOf({ devices: ['a'] }), /devices\[0\] is not an object/],
+  'an unknown field': [specOf({ containerEdits: { privileged: true } }), /privileged is unknown/],
   'a variable without a name': [specOf({ containerEdits: { env: ['=x'] } }), /env has "=x"/],
   'a relative device': [specOf({ containerEdits: { deviceNodes: [{ path: 'dev/x' }] } }), /path is "dev\/x"/],
   'a device path that climbs': [
@@ -75,7 +75,7 @@ const wrong: Readonly<Record<string, readonly [changes: unknown, text: RegExp]>>
   'group 0': [specOf({ containerEdits: { additionalGids: [0] } }), /additionalGids has 0/],
   'what is not built': [
     specOf({ containerEdits: { netDevices: [{}] } }),
-    /netDevices is something that crisp cannot do/,
+    /netDevices is not implemented by crisp/,
   ],
 };
 
@@ -119,11 +119,14 @@ test('a later directory wins, two files of one are a conflict, changes are seen'
   assert.deepEqual(await env(), ['ALL=1', 'DEV=high']);
   await assert.rejects(
     cdi.edits(['vendor.com/net=dev9']),
-    refused('FailedPrecondition', /dev9.*three\.json is no object/),
+    refused('FailedPrecondition', /dev9.*three\.json is not an object/),
   );
   chmodSync(join(high, 'two.yaml'), 0o666);
-  await assert.rejects(cdi.edits(['vendor.com/net=dev1']), refused('FailedPrecondition', /others than root/));
-  await assert.rejects(cdi.edits(['/dev/null']), refused('InvalidArgument', /no qualified name/));
+  await assert.rejects(
+    cdi.edits(['vendor.com/net=dev1']),
+    refused('FailedPrecondition', /users other than root/),
+  );
+  await assert.rejects(cdi.edits(['/dev/null']), refused('InvalidArgument', /not a qualified name/));
   rmSync(high, { recursive: true });
   assert.deepEqual(await env(), ['DEV=0']);
 });
@@ -200,5 +203,5 @@ test('a spec that lies about a device of the node is refused with its file', asy
     lie({ path: '/dev/null', type: 'c', major: 8, minor: 0 }),
     refused('FailedPrecondition', /1:3, not 8:0/),
   );
-  await assert.rejects(lie({ path: '/etc/passwd' }), refused('FailedPrecondition', /no device/));
+  await assert.rejects(lie({ path: '/etc/passwd' }), refused('FailedPrecondition', /is not a device/));
 });

@@ -1,4 +1,4 @@
-/** Which CDI devices a container asks for, and what is edited into it for them. */
+/** Which CDI devices a container requests, and the edits of its specification for them. */
 import { CrispError } from '#core/errors.ts';
 import type { Labels } from '../config.ts';
 import { type Definition, DefinitionFiles } from '../hooks/definition-files.ts';
@@ -30,8 +30,8 @@ export class CdiDevices {
   }
 
   /**
-   * The edits for these devices: of each spec once, then of its devices. Throws InvalidArgument for what is no name,
-   * NotFound for a device that no spec has (telling of the files that cannot be used), FailedPrecondition for one that two
+   * The edits for these devices: of each spec once, then of its devices. Throws InvalidArgument for an invalid name,
+   * NotFound for a device that no spec has (naming the files that cannot be used), FailedPrecondition for one that two
    * files of the same directory claim.
    */
   async edits(names: readonly string[]): Promise<SourcedEdits[]> {
@@ -51,7 +51,7 @@ export class CdiDevices {
   #find(name: string, definitions: readonly Definition<CdiSpec>[]): { spec: CdiSpec; device: CdiEdits } {
     const [, kind, device = ''] = QUALIFIED.exec(name) ?? [];
     if (kind === undefined) {
-      throw new CrispError('InvalidArgument', `CDI device ${JSON.stringify(name)} is no qualified name`, {
+      throw new CrispError('InvalidArgument', `CDI device ${JSON.stringify(name)} is not a qualified name`, {
         hint: 'write vendor/class=name',
       });
     }

@@ -1,6 +1,6 @@
 /**
- * One specification of the Container Device Interface: what a vendor says is to be edited into a container that gets
- * its devices. The file is the vendor's, so all of it is judged; what crisp does not know is refused, not passed over.
+ * One specification of the Container Device Interface: a vendor's edits of containers that get its devices. The file is
+ * the vendor's, so all of it is checked; unknown fields are refused, not ignored.
  */
 import { parse } from 'yaml';
 import { CrispError } from '#core/errors.ts';
@@ -9,7 +9,7 @@ import { type HookStage, hookStages, isHookStage, type OciHook } from '../spec/o
 
 export interface CdiDeviceNode {
   readonly path: string;
-  /** Where it lies on the host; `path` where that is absent. */
+  /** Its path on the host; `path` where that is absent. */
   readonly hostPath: string;
   /** `b`, `c`, `u` or `p`; empty: the host's. */
   readonly type: string;
@@ -58,7 +58,7 @@ export function parseSpec(file: string, text: string): CdiSpec {
   } catch (error) {
     throw new CrispError('FailedPrecondition', `CDI spec ${file} is neither JSON nor YAML`, {
       cause: error,
-      hint: 'mend the file, or remove it',
+      hint: 'fix the file, or remove it',
     });
   }
   const top = new Fields(`CDI spec ${file}`, document);
@@ -81,7 +81,7 @@ function editsOf(owner: Fields): CdiEdits {
   const edits = owner.object('containerEdits');
   edits.only(['env', 'deviceNodes', 'mounts', 'hooks', 'additionalGids', 'netDevices', 'intelRdt']);
   for (const field of ['netDevices', 'intelRdt']) {
-    if (edits.has(field)) throw edits.wrong(field, 'is something that crisp cannot do yet');
+    if (edits.has(field)) throw edits.wrong(field, 'is not implemented by crisp yet');
   }
   const env = edits.texts('env');
   const bad = env.find((entry) => !/^[^=\0]+=[^\0]*$/.test(entry));

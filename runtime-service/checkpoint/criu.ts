@@ -20,12 +20,12 @@ export async function needCriu(oci: OciRuntime, act: 'checkpoint' | 'restore'): 
   } catch (cause) {
     throw new CrispError('Unimplemented', `${oci.handler} ${act}: CRIU is not on this node`, {
       cause,
-      hint: 'install criu, in a version that knows this kernel',
+      hint: 'install criu, in a version that supports this kernel',
     });
   }
 }
 
-/** The last lines of a log in which CRIU says why it failed; empty where it says nothing. */
+/** The last error lines of CRIU's log; empty where there are none. */
 export async function criuErrors(log: string): Promise<string> {
   const text = await readFile(log, 'utf8').catch(() => '');
   const errors = text.split('\n').filter((line) => /Error/.test(line));

@@ -18,7 +18,7 @@ import { criuErrors, needCriu } from './criu.ts';
 import { layerArchive } from './layer-archive.ts';
 import { fileMember, textMember } from './members.ts';
 
-/** Where the client names no limit. */
+/** Where the client sets no limit. */
 const LIMIT_MS = 10 * 60_000;
 
 export interface CheckpointRequest {
@@ -38,7 +38,7 @@ export class Checkpoints {
   }
 
   /**
-   * Throws InvalidArgument for a location that is none, FailedPrecondition for a container that does not run or is being
+   * Throws InvalidArgument for an invalid location, FailedPrecondition for a container that does not run or is being
    * checkpointed, Unimplemented where its OCI runtime or the node has no CRIU, RuntimeFailed with the end of CRIU's log.
    */
   async checkpoint(id: ContainerId, request: CheckpointRequest, op: Operation): Promise<void> {
@@ -54,13 +54,13 @@ export class Checkpoints {
     }
     this.#running.add(id);
     try {
-      await this.#make(record, oci, request, op);
+      await this.#dump(record, oci, request, op);
     } finally {
       this.#running.delete(id);
     }
   }
 
-  async #make(
+  async #dump(
     { id }: ContainerRecord,
     oci: OciRuntime,
     { location, timeoutMs }: CheckpointRequest,
@@ -90,7 +90,7 @@ export class Checkpoints {
     const record = this.#context.containers.resolve(id);
     const part = `${location}.part`;
     try {
-      // Left by a daemon that died, or put there by somebody else: a pipe would not be written to, but waited for.
+      // Left by a daemon that died, or by another program: the open of a pipe would block.
       await rm(part, { force: true });
       const file = await open(part, 'wx', 0o600);
       try {
@@ -136,7 +136,7 @@ export class Checkpoints {
     await containers.exclusive(id, () => containers.commit(change(containers.resolve(id))));
   }
 
-  /** The same undo as a removal's or a recovery's; a container that was removed meanwhile has it behind it. */
+  /** The same undo as a removal's or a recovery's; it is done where the container was removed meanwhile. */
   async #forget(id: ContainerId, directory: string, op: Operation): Promise<void> {
     const { containers } = this.#context;
     await containers.exclusive(id, async () => {
@@ -158,7 +158,7 @@ const OWNER = { mode: 0o600, uid: 0, gid: 0 };
 function checkRunning(record: ContainerRecord): void {
   if (record.state === 'running') return;
   throw new CrispError('FailedPrecondition', `container ${record.id} is ${record.state}, not running`, {
-    hint: 'checkpoint it while it runs',
+    hint: 'checkpoint a running container',
   });
 }
 
@@ -174,11 +174,11 @@ async function checkLocation(location: string): Promise<void> {
     location.includes('\0') ||
     location.split('/').includes('..')
   )
-    throw refuse('is no absolute path of a file');
+    throw refuse('is not an absolute path of a file');
   const directory = await stat(dirname(location)).catch((error: unknown) => {
-    throw refuse('lies in no directory', error);
+    throw refuse('is not in a directory', error);
   });
-  if (!directory.isDirectory()) throw refuse('lies in no directory');
+  if (!directory.isDirectory()) throw refuse('is not in a directory');
 }
 
 /** What CRIU has written, below `checkpoint/` in the archive. */

@@ -1,5 +1,5 @@
 /**
- * The writable layer of a container as an OCI layer: what overlayfs writes down as devices and attributes becomes
+ * The writable layer of a container as an OCI layer: overlayfs's device nodes and attributes become
  * marker files (image-spec, layer.md).
  */
 import { constants } from 'node:fs';
@@ -14,14 +14,14 @@ import { fileMember } from './members.ts';
 
 const WHITEOUT = '.wh.';
 const OPAQUE = '.wh..wh..opq';
-/** Directories within each other: one descriptor is open for each. */
+/** Nested directories: one descriptor is open for each. */
 const MAX_DEPTH = 1000;
 const PATH_MAX = 4096;
 
 /**
- * The pieces of the archive. Devices but whiteouts, pipes and sockets are left out; files that go meanwhile too. The
- * container runs on and may put a link to anywhere in the place of whatever was seen: each thing is held by a descriptor
- * before it is looked at, and what lies below is opened from there. Throws Unimplemented for a layer that is too deep.
+ * The pieces of the archive. Devices but whiteouts, pipes and sockets are left out; also files that are deleted meanwhile. The
+ * container runs on and may replace any file by a link to anywhere: each file is held by a descriptor before it is
+ * examined, and what is below it is opened from there. Throws Unimplemented for a layer that is too deep.
  */
 export async function* layerArchive(upper: string): AsyncGenerator<Buffer> {
   await using top = await open(upper, flags.O_PATH | constants.O_DIRECTORY);
@@ -32,13 +32,9 @@ export async function* layerArchive(upper: string): AsyncGenerator<Buffer> {
 /** Names are texts whose characters are bytes (latin1): they need not be UTF-8. */
 async function* below(directory: FileHandle, prefix: string, depth: number): AsyncGenerator<Buffer> {
   if (depth > MAX_DEPTH) {
-    throw new CrispError(
-      'Unimplemented',
-      `more than ${MAX_DEPTH} directories within each other: ${shown(prefix)}`,
-      {
-        hint: 'delete them in the container',
-      },
-    );
+    throw new CrispError('Unimplemented', `more than ${MAX_DEPTH} nested directories: ${shown(prefix)}`, {
+      hint: 'delete them in the container',
+    });
   }
   if (prefix !== '' && isOpaque(directory)) yield marker(`${prefix}${OPAQUE}`);
   const path = `/proc/self/fd/${directory.fd}`;
@@ -50,7 +46,7 @@ async function* below(directory: FileHandle, prefix: string, depth: number): Asy
   }
 }
 
-/** What stands at a name of an open directory, links included; undefined where it has gone. */
+/** The file with this name in an open directory, links included; undefined where it is deleted. */
 async function hold(path: Buffer): Promise<FileHandle | undefined> {
   try {
     return await open(path, flags.O_PATH | constants.O_NOFOLLOW);
@@ -78,7 +74,7 @@ async function* entry(held: FileHandle, name: string, depth: number): AsyncGener
   }
 }
 
-/** Of a link that is held itself: an empty path means it (readlinkat(2)). */
+/** Of a link that is itself open: the empty path refers to it (readlinkat(2)). */
 function targetOf(link: FileHandle): string {
   const target = Buffer.alloc(PATH_MAX);
   const length = must(readlinkat(link.fd, cName(''), target, target.length), 'read a link of the layer');

@@ -3,7 +3,7 @@ import { type TarMember, tarHeader, tarPadding } from '#core/tar/writer.ts';
 
 const CHUNK = 1 << 20;
 
-/** An open file as a member of an archive; one that grows meanwhile is cut, one that shrinks is filled with zeros. */
+/** An open file as a member of an archive; one that grows meanwhile is truncated, one that shrinks is filled with zeros. */
 export async function* fileMember(
   file: FileHandle,
   member: Omit<TarMember, 'type' | 'size'>,
@@ -19,7 +19,7 @@ export async function* fileMember(
   yield tarPadding(size);
 }
 
-/** A file that is made here, of root's. */
+/** A generated file, owned by root. */
 export function textMember(name: string, text: string): Buffer {
   const bytes = Buffer.from(text);
   const header = tarHeader({

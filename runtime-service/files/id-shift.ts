@@ -39,6 +39,6 @@ function shift(id: number, mappings: readonly IdMapping[] | undefined, from: Sid
   if (!mappings) return id;
   const found = mappings.find((mapping) => id >= mapping[from] && id < mapping[from] + mapping.length);
   if (found) return found[to] + (id - found[from]);
-  // On the way in nobody is the container's own nobody, where it has one.
+  // In writes the overflow id is the container's own nobody, where it has one.
   return to === 'hostId' && id !== NOBODY ? shift(NOBODY, mappings, from, to) : NOBODY;
 }

@@ -6,7 +6,7 @@ import { type Operation, withDeadline } from '#core/operation.ts';
 import type { Context } from '../context.ts';
 import type { FilesAnswer, FilesJob, FilesStep } from './worker.ts';
 
-/** How long one step may take: longer than any disk, since a container may have mounted what never answers. */
+/** How long one step may take: longer than any disk needs, since a container may have mounted a file system that hangs. */
 const STEP_MS = 60_000;
 /** How long the thread has for its clean-up. */
 const CLOSE_MS = 2000;
@@ -55,7 +55,7 @@ function jobOf(context: Context, id: ContainerId, path: string, act: FilesJob['a
   return { act, path, process: record.process, userNamespace };
 }
 
-/** Asks the worker one step after another. */
+/** Sends the steps to the worker, one after another. */
 class FilesThread implements AsyncDisposable {
   readonly #worker: Worker;
   readonly #op: Operation;
@@ -65,7 +65,7 @@ class FilesThread implements AsyncDisposable {
     this.#op = op;
     this.#worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData: job });
     const lose = (cause?: unknown) =>
-      this.#lost.reject(new CrispError('Internal', `the thread of ${op.name} was lost`, { cause }));
+      this.#lost.reject(new CrispError('Internal', `the thread of ${op.name} failed`, { cause }));
     this.#lost.promise.catch(() => {});
     this.#worker.once('error', lose).once('exit', () => lose());
   }
@@ -84,7 +84,7 @@ class FilesThread implements AsyncDisposable {
     return Promise.race([answered, this.#lost.promise]);
   }
 
-  /** A thread that hangs in the container's file system cannot be ended before that answers: it is not waited for. */
+  /** A thread that hangs in the container's file system cannot be ended before that replies: it is not waited for. */
   async [Symbol.asyncDispose](): Promise<void> {
     const { signal } = new AbortController();
     await withDeadline('close the files thread', CLOSE_MS, signal, () =>

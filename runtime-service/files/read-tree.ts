@@ -1,6 +1,6 @@
 /**
  * A file or directory of a container as an archive. Runs in the files thread: all that it opens belongs to the
- * container, which may change it meanwhile, swap links in, or mount what never answers.
+ * container, which may change it meanwhile, swap links in, or mount a file system that hangs.
  */
 import {
   closeSync,
@@ -19,7 +19,7 @@ import { cName, flags, must, O_NOFOLLOW, openBeneath, openInRoot } from '#linux/
 import { namingSync } from '#linux/libc/errno.ts';
 import type { IdShift } from './id-shift.ts';
 
-/** Directories within each other: one descriptor is open for each. */
+/** Nested directories: one descriptor is open for each. */
 const MAX_DEPTH = 200;
 const CHUNK = 256 << 10;
 
@@ -55,7 +55,7 @@ export function lastPart(path: string): string {
   });
 }
 
-/** Reads the target of a link that stands at a path of the root. */
+/** Reads the target of the link at a path of the root. */
 function linkOf(root: number, path: string): () => string {
   const parent = path.replace(/\/+$/, '').split('/').slice(0, -1).join('/') || '/';
   return () => {
@@ -95,13 +95,9 @@ function* readEntry(
 
 function* readDirectory(fd: number, name: string, ids: IdShift, depth: number): Generator<Buffer> {
   if (depth > MAX_DEPTH) {
-    throw new CrispError(
-      'Unimplemented',
-      `more than ${MAX_DEPTH} directories within each other: ${shown(name)}`,
-      {
-        hint: 'copy its parts one by one',
-      },
-    );
+    throw new CrispError('Unimplemented', `more than ${MAX_DEPTH} nested directories: ${shown(name)}`, {
+      hint: 'copy its parts one by one',
+    });
   }
   const names = namingSync(`list ${shown(name)}`, () =>
     readdirSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' }),
@@ -122,7 +118,7 @@ function* readDirectory(fd: number, name: string, ids: IdShift, depth: number): 
 const ENOENT = 2;
 
 function* readFile(path: number, member: Omit<TarMember, 'type'>): Generator<Buffer> {
-  // The same inode again, now for reading: it was seen to be an ordinary file, which no open waits for.
+  // The same inode again, now for reading: it is known to be a regular file, whose open does not block.
   const fd = namingSync(`open ${shown(member.name)}`, () =>
     openSync(`/proc/self/fd/${path}`, constants.O_RDONLY | constants.O_NONBLOCK),
   );

@@ -1,6 +1,6 @@
 /**
  * The thread that reads or writes files of one container, one step for each message: a file system that the container
- * has mounted may block it for ever, so it is nobody else's.
+ * has mounted may block it for ever, so no other work runs on it.
  */
 
 import { closeSync, constants, openSync } from 'node:fs';
@@ -25,7 +25,7 @@ export interface FilesJob {
     | undefined;
 }
 
-/** `next`: the next piece of a read. `write`: a piece of a write. `end`: its end. `close`: clean up, whatever was. */
+/** `next`: the next piece of a read. `write`: a piece of a write. `end`: its end. `close`: clean up, in any state. */
 export type FilesStep =
   | { readonly step: 'next' | 'end' | 'close' }
   | { readonly step: 'write'; readonly piece: Uint8Array };
@@ -57,7 +57,7 @@ function openRoot(): number {
     openSync(`/proc/${process.pid}/root`, flags.O_PATH | constants.O_DIRECTORY),
   );
   stack.defer(() => closeSync(root));
-  // Looked at when the root is open: the number may have become another process's before, but not after.
+  // Checked when the root is open: before, the pid may have become another process's, but not after.
   if (isAlive(process, readBootId())) return root;
   throw new CrispError('FailedPrecondition', 'the container has ended', { hint: 'start it again' });
 }
@@ -81,7 +81,7 @@ function take(step: FilesStep): Uint8Array | undefined {
 function finish(reader: TarReader): void {
   reader.end();
   if (reader.ended) return;
-  throw new CrispError('DataLoss', 'archive: it is cut: the blocks that end it are missing', {
+  throw new CrispError('DataLoss', 'archive is truncated: the blocks that end it are missing', {
     hint: 'copy again; what was written before stays',
   });
 }

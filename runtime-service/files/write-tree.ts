@@ -1,4 +1,4 @@
-/** An archive into a directory of a container. Runs in the files thread; see read-tree.ts for whom it must not trust. */
+/** An archive into a directory of a container. Runs in the files thread; see read-tree.ts for what it must not trust. */
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, writeSync } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
@@ -48,7 +48,7 @@ interface Writing {
 /**
  * Writes the entries of an archive with one top entry. A path that is a directory receives it under its own name, any
  * other path is the name that it gets. A file replaces a file or link by a rename, so a reader sees the old or the new
- * one; a directory that is there is filled and else left as it is. Links in the archive are made, never followed.
+ * one; an existing directory is filled and otherwise unchanged. Links in the archive are made, never followed.
  */
 export class TreeWriter implements TarHandler, Disposable {
   readonly #ids: IdShift;
@@ -106,7 +106,7 @@ export class TreeWriter implements TarHandler, Disposable {
     closeSync(parent);
   }
 
-  /** Deletes a file that is half written. */
+  /** Deletes a file that is not written in full. */
   [Symbol.dispose](): void {
     const writing = this.#writing;
     this.#writing = undefined;
@@ -166,7 +166,7 @@ const temporaryName = (): string => `.crisp-cp-${randomBytes(8).toString('hex')}
 function targetOf(root: number, path: string): Target {
   const how = flags.O_PATH | O_DIRECTORY;
   const bytes = (text: string) => cName(Buffer.from(text).toString('latin1'));
-  if (path.includes('\0')) throw refusedName(path, 'it has a NUL');
+  if (path.includes('\0')) throw refusedName(path, 'it contains a NUL');
   const directory = openInRoot(root, bytes(path), how);
   if (directory >= 0) return { directory, name: undefined };
   if (path.endsWith('/')) must(directory, `open directory ${path} in the container`);
@@ -181,7 +181,7 @@ function targetOf(root: number, path: string): Target {
 function partsOf(name: string): string[] {
   const parts = name.split('/').filter((part) => part !== '' && part !== '.');
   const bad = name.startsWith('/') || name.length > PATH_MAX || name.includes('\0') || parts.includes('..');
-  if (bad || parts.length === 0) throw refusedName(name, 'it must be relative and lead downwards');
+  if (bad || parts.length === 0) throw refusedName(name, 'it must be relative, without ..');
   return parts;
 }
 

@@ -7,11 +7,11 @@ import { openRegular } from '#linux/fs/regular-file.ts';
 const MAX_BYTES = 4 << 20;
 const WRITABLE_BY_ALL = 0o002;
 
-/** One file: what it says, or why it says nothing. */
+/** One file: its definition, or why it cannot be used. */
 export interface Definition<T> {
   readonly file: string;
   readonly name: string;
-  /** Place of its directory: a later one counts for more. */
+  /** Index of its directory: a later one has precedence. */
   readonly priority: number;
   readonly value: T | CrispError;
 }
@@ -23,7 +23,7 @@ interface Cached<T> {
 
 /**
  * Reads the files with one of the endings, and again only those that have changed (inode, size, times). A missing
- * directory is an empty one. A file that cannot be used keeps its error, for whoever needs it.
+ * directory is an empty one. A file that cannot be used keeps its error, for the containers that need it.
  */
 export class DefinitionFiles<T> {
   readonly #directories: readonly string[];
@@ -74,7 +74,7 @@ export class DefinitionFiles<T> {
           ? error
           : new CrispError('FailedPrecondition', `${file} cannot be read: ${describeError(error)}`, {
               cause: error,
-              hint: 'mend the file, or remove it',
+              hint: 'fix the file, or remove it',
             });
       return { identity: '', value };
     }
@@ -93,16 +93,16 @@ async function namesIn(directory: string): Promise<string[]> {
   }
 }
 
-/** What stands here becomes part of containers, with the daemon's rights: it must be root's own. */
+/** These definitions apply to containers with the daemon's rights: the file must be root's own. */
 async function readDefinition(file: string): Promise<string> {
   await using handle = await openRegular(file);
   const refuse = (why: string) =>
     new CrispError('FailedPrecondition', `${file} ${why}`, {
       hint: 'make it a file of root with mode 0644, or remove it',
     });
-  if (!handle) throw refuse('is no regular file');
+  if (!handle) throw refuse('is not a regular file');
   const { mode, size, uid } = await handle.stat();
-  if (uid !== 0 || (mode & WRITABLE_BY_ALL) !== 0) throw refuse('can be written by others than root');
+  if (uid !== 0 || (mode & WRITABLE_BY_ALL) !== 0) throw refuse('is writable by users other than root');
   if (size > MAX_BYTES) throw refuse(`is larger than ${MAX_BYTES} bytes`);
   return await handle.readFile('utf8');
 }

@@ -1,15 +1,15 @@
 import { CrispError } from '#core/errors.ts';
 
-/** An object out of a file that somebody else wrote, read field by field. Each refusal names the file and the field. */
+/** An object in a third party's file, read field by field. Each error names the file and the field. */
 export class Fields {
   readonly #where: string;
   readonly #fields: Readonly<Record<string, unknown>>;
 
-  /** `where` names the file, and the place in it. Throws where the value is no object. */
+  /** `where` names the file, and the place in it. Throws where the value is not an object. */
   constructor(where: string, value: unknown) {
     this.#where = where;
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      throw new CrispError('FailedPrecondition', `${where} is no object`, { hint: HINT });
+      throw new CrispError('FailedPrecondition', `${where} is not an object`, { hint: HINT });
     }
     this.#fields = value as Record<string, unknown>;
   }
@@ -26,13 +26,13 @@ export class Fields {
     return this.has(field) ? this.#fields[field] : undefined;
   }
 
-  /** Refuses any other field: what is not understood must not be passed over. */
+  /** Refuses any other field: what is not understood must not be ignored. */
   only(known: readonly string[]): void {
     const other = Object.keys(this.#fields).find((field) => !known.includes(field));
-    if (other !== undefined) throw this.wrong(other, 'is not known');
+    if (other !== undefined) throw this.wrong(other, 'is unknown');
   }
 
-  /** A text; `otherwise` where it is absent. */
+  /** A string; `otherwise` where it is absent. */
   matching(field: string, pattern: RegExp, otherwise?: string): string {
     const value = this.get(field) ?? otherwise;
     if (typeof value === 'string' && pattern.test(value)) return value;
@@ -46,11 +46,11 @@ export class Fields {
     return value;
   }
 
-  number(field: string, least: number, most: number): number | undefined {
+  number(field: string, min: number, max: number): number | undefined {
     const value = this.get(field);
     if (value === undefined) return undefined;
-    if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most) return value;
-    throw this.wrong(field, `is ${shown(value)}, not a whole number from ${least} to ${most}`);
+    if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value;
+    throw this.wrong(field, `is ${shown(value)}, not a whole number from ${min} to ${max}`);
   }
 
   flag(field: string): boolean | undefined {
@@ -69,18 +69,18 @@ export class Fields {
   texts(field: string): string[] {
     return this.list(field).map((item) => {
       if (typeof item === 'string' && !item.includes('\0')) return item;
-      throw this.wrong(field, `has ${shown(item)}, which is no text`);
+      throw this.wrong(field, `has ${shown(item)}, which is not a string`);
     });
   }
 
-  numbers(field: string, least: number, most: number): number[] {
+  numbers(field: string, min: number, max: number): number[] {
     return this.list(field).map((item) => {
-      if (typeof item === 'number' && Number.isInteger(item) && item >= least && item <= most) return item;
-      throw this.wrong(field, `has ${shown(item)}, not a whole number from ${least} to ${most}`);
+      if (typeof item === 'number' && Number.isInteger(item) && item >= min && item <= max) return item;
+      throw this.wrong(field, `has ${shown(item)}, not a whole number from ${min} to ${max}`);
     });
   }
 
-  /** An object within; one that is absent is empty. */
+  /** A nested object; an absent one is empty. */
   object(field: string): Fields {
     return new Fields(`${this.#where}: ${field}`, this.get(field) ?? {});
   }
@@ -96,5 +96,5 @@ export class Fields {
   }
 }
 
-const HINT = 'mend the file, or remove it';
+const HINT = 'fix the file, or remove it';
 const shown = (value: unknown): string => (JSON.stringify(value) ?? String(value)).slice(0, 100);

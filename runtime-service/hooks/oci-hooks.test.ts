@@ -132,12 +132,12 @@ test('hooks are added by file name in lower case', async () => {
 });
 
 const wrong: Readonly<Record<string, readonly [text: string, why: RegExp]>> = {
-  'no JSON': ['{', /no JSON/],
+  'no JSON': ['{', /not JSON/],
   'another version': [JSON.stringify(hookFile({ version: '2.0.0' })), /version is "2\.0\.0"/],
-  'a bad pattern': [JSON.stringify(hookFile({ when: { commands: ['('] } })), /no regular expression/],
+  'a bad pattern': [JSON.stringify(hookFile({ when: { commands: ['('] } })), /not a regular expression/],
   'an unknown condition': [
     JSON.stringify(hookFile({ when: { always: true, sometimes: 1 } })),
-    /sometimes is not/,
+    /sometimes is unknown/,
   ],
 };
 

@@ -1,8 +1,8 @@
 /**
  * OCI hooks that an operator puts into directories, in the format that podman and CRI-O read: oci-hooks(5), schemas 1.0.0
- * and 0.1.0. A file of a later directory replaces one of the same name. A file that cannot be used stops the creation of
- * the containers that it is for: what it should have done to one may be what keeps that container in bounds. Where not
- * even its conditions can be read, that may be any.
+ * and 0.1.0. A file of a later directory replaces one of the same name. A file that cannot be used fails the creation of
+ * the containers that it applies to: its hook may be what confines them. Where even its conditions cannot be read, it may
+ * apply to any.
  */
 import { accessSync, constants } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
@@ -32,7 +32,7 @@ interface HookFile {
   readonly addition: { readonly hook: OciHook; readonly stages: readonly HookStage[] } | CrispError;
 }
 
-/** What the conditions of hooks look at. */
+/** What the conditions of hooks are matched against. */
 export interface HookSubject {
   readonly annotations: Labels;
   /** The container's program. */
@@ -47,9 +47,9 @@ export async function parseHook(file: string, text: string): Promise<HookFile> {
   try {
     document = JSON.parse(text);
   } catch (error) {
-    throw new CrispError('FailedPrecondition', `hook ${file} is no JSON`, {
+    throw new CrispError('FailedPrecondition', `hook ${file} is not JSON`, {
       cause: error,
-      hint: 'mend the file, or remove it',
+      hint: 'fix the file, or remove it',
     });
   }
   const top = new Fields(`hook ${file}`, document);
@@ -79,7 +79,7 @@ async function patterns(): Promise<Compile> {
       const pattern = RE2JS.compile(String(text));
       return (subject) => pattern.matcher(subject).find();
     } catch {
-      throw fields.wrong(field, `has ${JSON.stringify(text)}, which is no regular expression of RE2`);
+      throw fields.wrong(field, `has ${JSON.stringify(text)}, which is not a regular expression of RE2`);
     }
   };
 }
@@ -165,8 +165,8 @@ export class OciHooks {
   }
 
   /**
-   * Adds the hooks that apply, by file name in lower case. Throws FailedPrecondition for a file that is in force and has
-   * something wrong with it, unless its conditions show that it is for others.
+   * Adds the hooks that apply, by file name in lower case. Throws FailedPrecondition for an invalid file, unless its
+   * conditions show that it does not apply.
    */
   async addTo(spec: OciSpec, subject: HookSubject): Promise<void> {
     const inForce = new Map((await this.#files.read()).map((definition) => [definition.name, definition]));
@@ -187,7 +187,7 @@ function byLowerCase(a: { readonly name: string }, b: { readonly name: string })
   return Buffer.compare(lower(a.name), lower(b.name)) || (a.name < b.name ? -1 : 1);
 }
 
-/** Looked at each time: it may be installed, or removed, without a change of the file that names it. */
+/** Checked each time: it may be installed, or removed, without a change of the file that names it. */
 function needProgram(file: string, path: string): void {
   try {
     accessSync(path, constants.X_OK);

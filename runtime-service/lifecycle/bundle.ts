@@ -1,4 +1,4 @@
-/** The effects of CreateContainer: root file system, volumes, OCI spec. What they are is written down before. */
+/** The effects of CreateContainer: root file system, volumes, OCI spec. The record's intents list them before. */
 
 import { writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
@@ -47,7 +47,7 @@ export async function makeBundle(
   checkControlFiles(context.kernel.cgroups, record.cgroup.path, config.resources);
   const label = context.host.selinux ? selinuxLabels(config.security, pod) : undefined;
   const idMapTrees = await op.stage('mount sources', () => checkMounts(context, oci, pod, config.mounts));
-  // In a user namespace the OCI runtime opens the root as the pod's root, whom 0700 keeps out.
+  // In a user namespace the OCI runtime opens the root as the pod's root, whom 0700 denies.
   const mode = pod.userNamespace ? 0o711 : 0o700;
   await op.stage('bundle', () => mkdir(paths.bundle, { recursive: true, mode }), 'directory');
   if (checkpoint) await unpackCheckpoint(context, checkpoint, record, op);
@@ -138,26 +138,26 @@ function makeDirectoriesInRoot({ rootfs }: ContainerPaths, paths: readonly strin
     try {
       mkdirInRoot(rootfs, path, root(pod));
     } catch (error) {
-      // What stands in the image is in its way, or it is no path: nothing of the node is amiss.
+      // A file of the image is in its place, or it is not a path: the request's or image's error, not the node's.
       if (!['ENOTDIR', 'ELOOP', 'ENAMETOOLONG'].includes(errnoOf(error) ?? '')) throw error;
       throw new CrispError('InvalidArgument', `${path} cannot be a directory of this container`, {
         cause: error,
-        hint: 'give another working_dir, or mend WORKDIR and VOLUME of the image',
+        hint: 'give another working_dir, or fix WORKDIR and VOLUME of the image',
       });
     }
   }
 }
 
 /**
- * The image's VOLUMEs. With a writable root they lie in the container's own layer, which lives and ends with the
- * container as an anonymous volume does; under a read-only root the same directories are bound back writable.
+ * The image's VOLUMEs. With a writable root they are in the container's own layer, which has the lifetime of the
+ * container, as an anonymous volume does; under a read-only root the same directories are bound back writable.
  */
 function writableVolumes(
   image: ImageForContainer,
   { rootfs }: ContainerPaths,
   owner: { uid: number; gid: number },
 ) {
-  // The root itself is no volume, whatever the image says: it would lie over all else.
+  // The root itself cannot be a volume, whatever the image declares: it would hide everything.
   const paths = image.config.volumes.map(inContainer).filter((path) => path !== '/');
   return paths.map((containerPath) => ({
     containerPath,
@@ -165,6 +165,6 @@ function writableVolumes(
   }));
 }
 
-/** The bundle is this container's own, on a tmpfs, and nobody reads it before the record says that it is whole. */
+/** The bundle is this container's own, on a tmpfs, and it is not read before the record is `created`. */
 const writeSpec = (paths: ContainerPaths, spec: OciSpec): void =>
   writeFileSync(paths.config, encodeSpec(spec), { mode: 0o600, flag: 'wx' });

@@ -52,12 +52,7 @@ export async function mountImageVolumes(
     try {
       await context.rootfs.mountVolume({ image: image.id, target, userNamespace: pod.pins.user }, op);
     } catch (error) {
-      throw failed(
-        named,
-        describeError(error),
-        'pull the image again, and look at the log of the daemon',
-        error,
-      );
+      throw failed(named, describeError(error), 'pull the image again, and see the log of the daemon', error);
     }
     const source = subPath === '' ? target : pathInRoot(target, subPath);
     if (source === undefined) {

@@ -1,4 +1,4 @@
-/** The sources of mounts on the host: what the handler and the host cannot give is refused, what is missing is made. */
+/** The sources of mounts on the host: what the handler or the host does not support is refused, what is missing is made. */
 
 import { lstat, mkdir, realpath } from 'node:fs/promises';
 import { CrispError, errnoOf } from '#core/errors.ts';
@@ -65,7 +65,7 @@ async function makeSource(hostPath: string): Promise<void> {
   try {
     await mkdir(hostPath, { recursive: true, mode: 0o755 });
   } catch (error) {
-    // A file, socket or device is a good source as it is; a dangling link is not.
+    // An existing file, socket or device is a valid source; a dangling link is not.
     if (errnoOf(error) === 'EEXIST') return;
     throw new CrispError('InvalidArgument', `mount source ${hostPath} cannot be used or made`, {
       cause: error,
@@ -75,8 +75,8 @@ async function makeSource(hostPath: string): Promise<void> {
 }
 
 /**
- * A mount below a read-only one needs a place there that exists: the OCI runtime cannot make one. Throws InvalidArgument
- * with both. What lies behind a link is the OCI runtime's to judge.
+ * A mount below a read-only one needs an existing mount point there: the OCI runtime cannot make one. Throws InvalidArgument
+ * with both. Targets of links are left to the OCI runtime.
  */
 export async function checkMountPoints(mounts: readonly OciMount[]): Promise<void> {
   for (const { destination } of mounts) {
@@ -112,7 +112,7 @@ function missing(error: unknown): undefined {
   if (!['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) throw error;
 }
 
-/** From a private mount nothing ever comes: asked for, propagation would fail without a word. */
+/** A private mount propagates nothing: the request would silently have no effect. */
 async function checkPropagation(
   { kernel }: Context,
   hostPath: string,
@@ -124,12 +124,12 @@ async function checkPropagation(
   if (has('shared:') || (propagation === 'host-to-container' && has('master:'))) return;
   throw new CrispError(
     'FailedPrecondition',
-    `mount source ${hostPath} asks for ${propagation} propagation, but lies on ${mount?.target ?? '/'}, which is a private mount`,
+    `mount source ${hostPath} requests ${propagation} propagation, but is on ${mount?.target ?? '/'}, which is a private mount`,
     { hint: `make the mount shared on the node: mount --make-rshared ${mount?.target ?? '/'}` },
   );
 }
 
-/** The mount that a path lies on: of those with the longest target the last one, which hides the others. */
+/** The mount that a path is on: of those with the longest target the last one, which hides the others. */
 function mountOf(mounts: readonly MountEntry[], path: string): MountEntry | undefined {
   let found: MountEntry | undefined;
   for (const mount of mounts) {

@@ -1,9 +1,9 @@
 /**
- * Whether the OOM killer has ended something of a container, also where its group is gone by the time one asks: systemd
- * removes an emptied scope, with its counters, at once. There are three witnesses: the group's own counter; the file
- * that conmon writes when it is told in time; and the counter of the slice above, which on cgroup v2 counts what happens
- * below it too (memory.events) and outlives the scope. Kills of the slice that no living group accounts for, and that
- * were not there at the start, are those of a container that was killed and whose group is gone.
+ * Whether the OOM killer has killed a process of a container, also where its cgroup is already gone: systemd removes an
+ * emptied scope, with its counters, at once. There are three sources: the cgroup's own counter; the file that conmon
+ * writes when it is notified in time; and the counter of the parent slice, which on cgroup v2 includes its descendants
+ * (memory.events) and outlives the scope. Kills of the slice that no existing cgroup accounts for, and that were not
+ * counted at the start, are those of a container that was killed and whose cgroup is gone.
  */
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -28,7 +28,7 @@ export class OomKills {
     this.#containers = containers;
   }
 
-  /** To be told before a container is started: what its slice has counted until then is not the container's. */
+  /** To be called before a container is started: what its slice has counted until then is not the container's. */
   expect({ cgroup }: Placed): void {
     const slice = dirname(cgroup.path);
     if (this.#known.has(slice)) return;
@@ -44,7 +44,7 @@ export class OomKills {
     return existsSync(conmonFile) || (isLost && (code ?? KILLED) === KILLED);
   }
 
-  /** Whether its slice has kills that nobody has accounted for yet; they are, from then on. */
+  /** Whether its slice has kills that are not accounted for yet; they are, from then on. */
   #lost({ cgroup }: Placed): boolean {
     const slice = dirname(cgroup.path);
     const known = this.#known.get(slice);
@@ -54,7 +54,7 @@ export class OomKills {
     return now > known;
   }
 
-  /** The slice's kills less those of the groups that are there. */
+  /** The slice's kills less those of the existing cgroups. */
   #unaccounted(slice: string): number {
     let kills = this.#cgroups.oomKills(slice);
     for (const { cgroup } of this.#containers())

@@ -34,7 +34,7 @@ export function checkPidTarget(
 ): void {
   if (!target) return;
   const joined = namespaceOf(container);
-  // The target is looked at last: as long as it lives its number is nobody else's.
+  // The target is checked last: as long as it lives no other process has its pid.
   if (joined !== undefined && joined === namespaceOf(target) && kernel.processes.alive(target)) return;
   throw new CrispError(
     'FailedPrecondition',

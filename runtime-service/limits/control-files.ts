@@ -5,9 +5,9 @@ import type { LinuxResources } from '#core/model/resources.ts';
 import type { Cgroups } from '#linux/ports/kernel.ts';
 
 /**
- * Control files that are named directly, judged before the container has a group: the group above has the same files for
- * each controller that it has. One that it has not yet, as systemd enables them on demand, is the OCI runtime's to judge.
- * Throws InvalidArgument. On version 1 the names are without effect.
+ * Control files that are named directly, checked before the container has a cgroup: the parent cgroup has the same files
+ * for each enabled controller. One that is not enabled yet, as systemd does on demand, is left to the OCI runtime.
+ * Throws InvalidArgument. On version 1 the names have no effect.
  */
 export function checkControlFiles(
   cgroups: Pick<Cgroups, 'version' | 'read' | 'file'>,
@@ -23,7 +23,7 @@ export function checkControlFiles(
     const file = cgroups.file(above, key);
     if (file !== undefined && existsSync(file)) continue;
     throw new CrispError('InvalidArgument', `unified: the cgroups of this node have no file ${key}`, {
-      hint: `see the files in ${above} of the cgroup file system, or drop the key`,
+      hint: `check the files in ${above} of the cgroup file system, or drop the key`,
     });
   }
 }

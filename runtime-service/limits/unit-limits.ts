@@ -1,6 +1,6 @@
 /**
- * systemd's reload writes what it knows of a scope anew, and `memory.oom.group`, sets of processors, and limits that were
- * changed since the container's creation are not of what it knows. So crisp writes the record's limits once more.
+ * systemd's reload rewrites the limits of a scope that it knows, which do not include `memory.oom.group`, cpusets and limits
+ * that were changed since the container's creation. So crisp writes the record's limits again.
  */
 import { describeError, hasCode } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
@@ -10,7 +10,7 @@ import { limitFiles } from '../spec/limit-files.ts';
 
 const LISTEN_MS = 60_000;
 
-/** Restores limits after each reload, from now on. Returns the end of it. Where no container is a unit it costs nothing. */
+/** Restores limits after each reload, from now on, until the returned function is called. Free where no container is a unit. */
 export function restoreUnitLimits(context: Context): () => void {
   const { containers, kernel, log } = context;
   if (kernel.cgroups.version === 1) return () => {};
@@ -18,12 +18,9 @@ export function restoreUnitLimits(context: Context): () => void {
     for (const { id } of runningUnits(context)) void restoreLimits(context, id);
   });
   if (containers.list().length > 0 && runningUnits(context).length > 0) {
-    // A reload may have been while no daemon ran: what it took is told with the first connection.
+    // A reload may have happened while no daemon ran: it is reported with the first connection.
     kernel.systemd.listen(AbortSignal.timeout(LISTEN_MS)).catch((error: unknown) => {
-      log.warn(
-        { error: describeError(error) },
-        'systemd cannot be heard: after its reload limits may be gone',
-      );
+      log.warn({ error: describeError(error) }, 'cannot listen to systemd: limits may be lost at its reload');
     });
   }
   return forget;
@@ -32,7 +29,7 @@ export function restoreUnitLimits(context: Context): () => void {
 const runningUnits = ({ containers }: Context) =>
   containers.list().filter(({ state, cgroup }) => state === 'running' && isUnit(cgroup.oci));
 
-/** Never throws: the container runs on, and the log tells what it lacks. */
+/** Never throws: the container runs on, and the limit that it lacks is logged. */
 async function restoreLimits({ containers, kernel, host, log }: Context, id: ContainerId): Promise<void> {
   await containers.exclusive(id, async () => {
     const record = containers.get(id);
@@ -45,7 +42,7 @@ async function restoreLimits({ containers, kernel, host, log }: Context, id: Con
         if (hasCode(error, 'NotFound')) continue;
         log.warn(
           { container: id, file, value, error: describeError(error) },
-          'a limit is gone since systemd reloaded',
+          'a limit was lost at a reload of systemd and cannot be restored',
         );
       }
     }

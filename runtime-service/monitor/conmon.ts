@@ -30,7 +30,7 @@ import { isUnit } from '../spec/annotations.ts';
 const SYNC_PIPE = 3;
 const START_PIPE = 4;
 const MAX_REPLY = 64 << 10;
-/** How long the end of a monitor may be on its way. */
+/** How long the exit status of a monitor is waited for. */
 const REAP_MS = 1000;
 const REAP_LOOKS = 20;
 const REAP_POLL_MS = 5;
@@ -87,7 +87,7 @@ export async function startMonitor(
 }
 
 interface Watched {
-  /** How the process that was started has ended: conmon leaves it for a child of its own, which goes on. */
+  /** The exit status of the started process: conmon forks, and its child goes on. */
   readonly first: ExitStatus;
   readonly held: HeldProcess | undefined;
 }
@@ -112,7 +112,7 @@ async function silent(watched: Promise<Watched>, stderr: string): Promise<CrispE
     'RuntimeFailed',
     `conmon ended before the container was created (${how})${stderr === '' ? '' : `: ${stderr}`}`,
     {
-      hint: 'the container is not started, and what was begun of it is ended; see who kills conmon (an OOM kill is in the log of the kernel)',
+      hint: 'the container is not started, and its effects are undone; check what kills conmon (an OOM kill is in the kernel log)',
     },
   );
 }
@@ -147,18 +147,18 @@ function monitorArgs(context: Context, oci: OciRuntime, record: ContainerRecord)
   return args;
 }
 
-/** conmon has the OCI runtime work in the bundle. */
+/** conmon runs the OCI runtime in the bundle. */
 const restoreLog = (context: Context, record: ContainerRecord): string =>
   join(pathsOf(context.options, record.id).bundle, 'restore.log');
 
-/** What the monitor says on its standard error, so far. */
+/** The monitor's standard error, so far. */
 function collect(child: Child): () => string {
   const chunks: Buffer[] = [];
   child.stderr?.on('data', (chunk: Buffer) => chunks.length < 64 && chunks.push(chunk));
   return () => Buffer.concat(chunks).toString().trim();
 }
 
-/** What comes out of the sync pipe. */
+/** The output of the sync pipe. */
 async function reply(sync: Readable, signal: AbortSignal): Promise<string> {
   const chunks: Buffer[] = [];
   const onAbort = () => sync.destroy(signal.reason as Error);
@@ -187,8 +187,10 @@ export function parseReply(
   try {
     answer = JSON.parse(line.split('\n')[0] ?? '');
   } catch {
-    const why = stderr.trim() || `it said ${JSON.stringify(line.slice(0, 200))}`;
-    throw new CrispError('RuntimeFailed', `conmon: ${why}`, { hint: 'see the log of the node for conmon' });
+    const why = stderr.trim() || `unexpected reply ${JSON.stringify(line.slice(0, 200))}`;
+    throw new CrispError('RuntimeFailed', `conmon: ${why}`, {
+      hint: 'see the log of conmon in the journal of the node',
+    });
   }
   const data = answer?.data;
   if (typeof data === 'number' && Number.isSafeInteger(data) && data > 0) return data;

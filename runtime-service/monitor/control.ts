@@ -4,7 +4,7 @@ import { CrispError } from '#core/errors.ts';
 import type { ContainerRecord } from '../container.ts';
 import { type Context, pathsOf } from '../context.ts';
 
-/** The FIFO from which conmon takes its orders. */
+/** The FIFO from which conmon reads control lines. */
 export const monitorControl = (context: Context, record: ContainerRecord): string =>
   `${pathsOf(context.options, record.id).bundle}/ctl`;
 
@@ -25,9 +25,9 @@ export async function sendControl(context: Context, record: ContainerRecord, lin
 export const unavailableMonitor = (context: Context, record: ContainerRecord, cause?: unknown): CrispError =>
   new CrispError(
     'Unavailable',
-    `the monitor of container ${record.id} does not take orders (${monitorControl(context, record)})`,
+    `the monitor of container ${record.id} does not read its control FIFO (${monitorControl(context, record)})`,
     {
       cause,
-      hint: 'see whether its conmon was killed; its container goes on without a log',
+      hint: 'check whether its conmon was killed; its container runs on without a log',
     },
   );

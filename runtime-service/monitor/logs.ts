@@ -1,9 +1,9 @@
 /**
- * ReopenContainerLog. conmon writes on to whatever file it has open; told to reopen, it makes a new file and puts it in
- * the place of the old one, whatever lies there, and acknowledges nothing. So an order too many destroys what was written
- * since the one before. Hence: it is told only where the file that it writes to is not in its place, and only when no
- * earlier order, perhaps of a daemon that was killed, is on its way. It is done when the file in the place is the one
- * that conmon has open.
+ * ReopenContainerLog. conmon writes to the file that it has open; at the control line it makes a new file and renames it
+ * to the log's path, replacing any file there, and acknowledges nothing. So one line too many destroys what was written
+ * since the line before. Hence: the line is sent only where the file that it writes to is not at the path, and only when
+ * no earlier line, perhaps of a daemon that was killed, is unread. It is done when the file at the path is the one that
+ * conmon has open.
  */
 import { readdir, stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,7 +20,7 @@ const REOPEN_MS = 10_000;
 const POLL_MS = 5;
 /** conmon's control line: kind 2 is "reopen the logs", the numbers are unused. */
 const REOPEN_LINE = '2 0 0\n';
-/** Looks, one after another, that find no order on its way: between reading one and obeying it conmon does nothing else. */
+/** Consecutive polls without an unread line: between reading a line and acting on it conmon does nothing else. */
 const QUIET_LOOKS = 2;
 
 export class Logs {
@@ -44,7 +44,7 @@ export class Logs {
       );
     }
     if (record.logPath === '') return;
-    // An order cannot be taken back: it goes to its end when its client has gone, and those who joined get that end.
+    // A sent line cannot be revoked: the reopen goes on when its client has left, and those that joined get its result.
     const reopening = this.#flights.run(record.id, () => this.#carryOut(record, op.detached('reopen')));
     await op.deadline('reopen log', REOPEN_MS, () => reopening);
   }
@@ -73,7 +73,7 @@ export class Logs {
     );
   }
 
-  /** It may also end with the order in its hands. */
+  /** conmon may also end after it has read the line. */
   #needMonitor(record: ContainerRecord): void {
     const { kernel } = this.#context;
     if (record.monitor && !kernel.processes.alive(record.monitor))
@@ -89,14 +89,14 @@ export class Logs {
   }
 }
 
-/** Whether the file at the log's path is the one that the monitor writes to; without a known monitor, whether it is there. */
+/** Whether the file at the log's path is the one that the monitor writes to; without a known monitor, whether it exists. */
 async function isInPlace({ logPath, monitor }: ContainerRecord): Promise<boolean> {
   const there = await inodeOf(logPath);
   if (there === undefined || !monitor) return there !== undefined;
   const directory = `/proc/${monitor.pid}/fd`;
   const descriptors = await readdir(directory).catch(() => [] as string[]);
   const open = await Promise.all(descriptors.map((name) => inodeOf(`${directory}/${name}`)));
-  // Of a monitor that has ended nothing is open: the file is then as good as it will be.
+  // A monitor that has ended has no file open, and writes nothing more.
   return descriptors.length === 0 || open.includes(there);
 }
 

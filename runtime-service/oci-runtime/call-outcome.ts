@@ -1,17 +1,17 @@
-/** How a call of an OCI runtime has ended: what its words mean, and that it has ended at all. */
+/** The outcome of a call of an OCI runtime: what its messages mean, and that it has ended at all. */
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** By which crun and runc know a container, in its directory below their root. */
+/** The state files of crun and runc, in a container's directory below their root. */
 const STATE_FILES = ['status', 'state.json'];
 const KNOWN = /^(?:crun|runc)\b/;
 /** How long a program that was killed at its deadline is waited for, before its effects are undone. */
 const KILLED_MS = 2000;
 
 /**
- * Whether a failure means that the runtime does not know the container. crun and runc keep what they know in a directory
- * for each, so the words of a failing hook or program are never taken for that; others are taken at their exact words.
+ * Whether a failure means that the runtime does not know the container. crun and runc keep a state directory
+ * for each, so the message of a failing hook or program is never mistaken for that; of others the exact message counts.
  */
 export function isForgotten(
   { stateRoot, program }: { stateRoot: string; program: string },
@@ -20,8 +20,10 @@ export function isForgotten(
 ): boolean {
   const directory = join(stateRoot, id);
   if (existsSync(directory)) return !STATE_FILES.some((name) => existsSync(join(directory, name)));
-  const words = new RegExp(`(?:^|: )(?:container (?:"?${id}"? )?|Container ID \\(${id}\\) )does not exist$`);
-  return KNOWN.test(basename(program)) || words.test(text);
+  const message = new RegExp(
+    `(?:^|: )(?:container (?:"?${id}"? )?|Container ID \\(${id}\\) )does not exist$`,
+  );
+  return KNOWN.test(basename(program)) || message.test(text);
 }
 
 /** Whether a container could not be resumed because it is not paused, or has ended. */

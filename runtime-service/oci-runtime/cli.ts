@@ -13,7 +13,7 @@ import { RuntimeProgram } from './program-identity.ts';
 import { PROGRAM_ENV } from './programs.ts';
 import { requireTraversable } from './traversable.ts';
 
-/** One OCI runtime by exec: crun, runc or whatever takes the same verbs. Its own state lives under `stateRoot`. */
+/** One OCI runtime by exec: crun, runc or another with the same verbs. Its own state lives under `stateRoot`. */
 export class OciRuntime {
   readonly handler: string;
   readonly #program: RuntimeProgram;
@@ -49,7 +49,7 @@ export class OciRuntime {
     return this.#program.isCrun;
   }
 
-  /** The absolute path to execute. Throws NotFound where the program is not there. */
+  /** The absolute path to execute. Throws NotFound where the program does not exist. */
   get executable(): string {
     return this.#program.executable;
   }
@@ -87,13 +87,13 @@ export class OciRuntime {
     return [this.executable, ...this.globalArgs, `--log=${log}`, '--log-format=json', ...verb];
   }
 
-  /** Lets a created container's process go on; throws RuntimeFailed with the runtime's words. */
+  /** Has a created container execute its program; throws RuntimeFailed with the runtime's message. */
   async start(id: ContainerId, op: Operation): Promise<void> {
     await this.#run(op, 'start', ['start', id]);
   }
 
   /**
-   * Forgets the container, killing what is left of it. One that it does not know is success, and so is a runtime that is
+   * Deletes the container, killing its remaining processes. An unknown one is success, and so is a runtime that is
    * not installed and has left no state.
    */
   async delete(id: ContainerId, op: Operation): Promise<void> {
@@ -113,7 +113,7 @@ export class OciRuntime {
 
   /**
    * Dumps a running container's processes into `checkpoint/` of the directory, CRIU's own files into `work/`; it runs on.
-   * Throws RuntimeFailed with the runtime's words and the reason that CRIU has logged.
+   * Throws RuntimeFailed with the runtime's message and the reason that CRIU has logged.
    */
   async checkpoint(
     id: ContainerId,
@@ -136,13 +136,13 @@ export class OciRuntime {
     );
   }
 
-  /** Lets a frozen container go on; one that is not frozen, or is gone, is success. */
+  /** Thaws a frozen container; one that is not frozen, or is gone, is success. */
   async thaw(id: ContainerId, op: Operation): Promise<void> {
     const isDone = (text: string) => isNotPaused(id, text) || this.#knowsNot(id, text);
     await this.#run(op, 'resume', ['resume', id], { isDone });
   }
 
-  /** What its program can do; asked anew after an update of it. Throws where it cannot be executed. */
+  /** The features of its program; read again after an update of it. Throws where it cannot be executed. */
   features(): Promise<HandlerFeatures> {
     return this.#probe.features();
   }
@@ -182,7 +182,7 @@ const words = (stderr: Buffer): string => runtimeWords(stderr.toString('utf8'));
 
 const ESCAPES: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r' };
 
-/** What a runtime's standard error says, without the dress of its log lines: runc's errors are `level=error msg="…"`. */
+/** The message in a runtime's standard error, without the format of its log lines: runc's errors are `level=error msg="…"`. */
 export function runtimeWords(stderr: string): string {
   const errors = [...stderr.matchAll(/level=(?:error|fatal) msg="((?:[^"\\]|\\.)*)"/g)].map(([, text = '']) =>
     text.replaceAll(/\\(.)/g, (_, letter: string) => ESCAPES[letter] ?? letter),
@@ -198,13 +198,13 @@ export function loggedErrors(log: string): string {
       const { level, msg } = JSON.parse(line) as { level?: unknown; msg?: unknown };
       if (level === 'error' || level === 'fatal') messages.push(String(msg));
     } catch {
-      // Half a line, or nothing.
+      // An incomplete or empty line.
     }
   }
   return messages.join('; ').slice(0, 2000);
 }
 
-/** The table of handlers: which runtime a pod's handler name stands for. */
+/** The table of handlers: which runtime a pod's handler name means. */
 export class Handlers {
   readonly #byName = new Map<string, OciRuntime>();
   readonly defaultName: string;
@@ -216,7 +216,7 @@ export class Handlers {
     this.defaultName = defaultName;
   }
 
-  /** Names other than the empty one, which stands for the default. */
+  /** Names other than the empty one, which means the default. */
   get names(): string[] {
     return [...this.#byName.keys()];
   }
@@ -239,7 +239,7 @@ export class Handlers {
 
   /**
    * Builds the table and picks the default: the configured one, else the first handler whose runtime can run a
-   * container here. crun refuses a hybrid cgroup mount (v1 with cgroup2 beside it), so it is passed over there.
+   * container here. crun refuses a hybrid cgroup mount (v1 with cgroup2 beside it), so it is skipped there.
    */
   static async open(
     options: RuntimeOptions,

@@ -1,6 +1,6 @@
 /**
- * What an OCI runtime's program can do, by asking it. Old ones ignore an id map without a word and leave a volume's
- * files to nobody, so only what is known of this very program counts.
+ * The features of an OCI runtime's program, by its own report. Old ones ignore an id map without an error, and a volume's
+ * files belong to nobody, so only the features of this very program count.
  */
 import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -12,11 +12,11 @@ import { PROGRAM_ENV } from './programs.ts';
 export interface HandlerFeatures {
   /** First line of `--version`. */
   readonly version: string;
-  /** Obeys `uidMappings` and `gidMappings` of mounts. */
+  /** Applies `uidMappings` and `gidMappings` of mounts. */
   readonly idMappedMounts: boolean;
   /** Takes `ridmap`, by which an id map covers the mounts below the source as well. */
   readonly idMapsTrees: boolean;
-  /** Obeys the mount option `rro`. */
+  /** Applies the mount option `rro`. */
   readonly recursiveReadOnly: boolean;
   readonly checkpoint: boolean;
 }
@@ -26,7 +26,7 @@ interface Kept {
   readonly features: HandlerFeatures;
 }
 
-/** The part of the OCI features document that counts here (runtime-spec, features.md); all of it may lie. */
+/** The part of the OCI features document that counts here (runtime-spec, features.md); not trusted. */
 interface Document {
   readonly mountOptions?: unknown;
   readonly linux?: { readonly mountExtensions?: { readonly idmap?: { readonly enabled?: unknown } } };
@@ -34,7 +34,7 @@ interface Document {
 }
 
 /**
- * From the outputs of `features` and `--version`. A crun before `features` (1.8.1 is Debian's) obeys both mappings and
+ * From the outputs of `features` and `--version`. A crun before `features` (1.8.1 is Debian's) applies both mappings and
  * `rro`, but maps the top mount alone and drops those below it; of other runtimes without the sub-command nothing is
  * known.
  */
@@ -96,12 +96,12 @@ export function requireRecursiveReadOnly(handler: string, path: string, features
 }
 
 const LIMIT = 256 << 10;
-/** To be raised when what is read out of the answers changes. */
+/** To be raised when what is parsed out of the output changes. */
 const FORMAT = 2;
 
 /**
- * The features of one program, asked anew when another file stands at its path. The answer is kept in a file too, so
- * that a daemon that starts again on the same programs runs none of them.
+ * The features of one program, read again when another file is at its path. They are cached in a file too, so that a
+ * daemon that restarts with the same programs runs none of them.
  */
 export class FeatureProbe {
   readonly #path: () => string;
@@ -125,7 +125,7 @@ export class FeatureProbe {
     return this.#known;
   }
 
-  /** Throws NotFound where there is no program, RuntimeFailed where it cannot be asked. */
+  /** Throws NotFound where there is no program, RuntimeFailed where it reports none. */
   async features(): Promise<HandlerFeatures> {
     const path = this.#path();
     const { dev, ino, mtimeMs, ctimeMs, size } = await stat(path);
@@ -145,13 +145,13 @@ export class FeatureProbe {
     return answer;
   }
 
-  /** What an earlier daemon was told by this very program. */
+  /** What an earlier daemon read from this very program. */
   async #remembered(identity: string): Promise<HandlerFeatures | undefined> {
     try {
       const kept = JSON.parse(await readFile(this.#memory, 'utf8')) as Kept;
       return kept.identity === identity ? kept.features : undefined;
     } catch {
-      return undefined; // none, or cut short: it is asked
+      return undefined; // none, or truncated: the program is run
     }
   }
 
@@ -164,7 +164,7 @@ export class FeatureProbe {
       });
       await rename(`${this.#memory}.new`, this.#memory);
     } catch {
-      // The next start asks once more.
+      // The next daemon runs the program again.
     }
     return features;
   }

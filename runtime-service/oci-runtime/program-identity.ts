@@ -32,7 +32,7 @@ export class RuntimeProgram {
     return this.#path;
   }
 
-  /** What is to be executed, an absolute path: of the program that stands at `path` now. Throws NotFound. */
+  /** The absolute path to execute: of the program that is at `path` now. Throws NotFound. */
   get executable(): string {
     const { path } = this;
     if (!this.isCrun) return path;
@@ -47,7 +47,7 @@ export class RuntimeProgram {
     return this.#copy ?? path;
   }
 
-  /** Scripts know their place by their path, and a kernel may refuse to execute copies: then the file does it. */
+  /** Scripts depend on their path, and a kernel may refuse to execute copies: then the file itself is executed. */
   #sealed(path: string): string | undefined {
     try {
       const program = readFileSync(path);
@@ -60,4 +60,4 @@ export class RuntimeProgram {
 }
 
 const gone = (path: string): CrispError =>
-  new CrispError('NotFound', `program ${path} is no longer there`, { hint: 'install it again' });
+  new CrispError('NotFound', `program ${path} does not exist any more`, { hint: 'reinstall it' });

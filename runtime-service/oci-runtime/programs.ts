@@ -1,7 +1,7 @@
 import { accessSync, constants } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
 
-/** Where the node's programs are looked for; they see nothing of the daemon's environment but this. */
+/** Where the node's programs are searched; they see nothing of the daemon's environment but this. */
 const DIRECTORIES = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 
 export const PROGRAM_ENV = { PATH: DIRECTORIES.join(':') };

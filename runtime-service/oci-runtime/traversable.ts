@@ -1,6 +1,6 @@
 /**
  * The root of a pod with a user namespace is nobody on the host, and its OCI runtime opens the bundle as that root: each
- * directory on the way must let others pass.
+ * directory of the path needs the x permission for others.
  */
 import { chmod, mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -8,13 +8,13 @@ import { CrispError } from '#core/errors.ts';
 
 const OTHERS_PASS = 0o001;
 
-/** Makes the directory of all bundles, which others may pass through but not list. */
+/** Makes the directory of all bundles, which others may traverse but not list. */
 export async function makeBundlesTraversable(directory: string): Promise<void> {
   await mkdir(directory, { recursive: true, mode: 0o711 });
   await chmod(directory, 0o711);
 }
 
-/** Throws FailedPrecondition with the directory on the way that does not let others pass. */
+/** Throws FailedPrecondition with the directory of the path that others cannot traverse. */
 export async function requireTraversable(directory: string): Promise<void> {
   for (let at = directory; ; at = dirname(at)) {
     const { mode } = await stat(at);

@@ -1,6 +1,6 @@
 /**
- * The archive of a checkpoint on the node: what it says, and its parts as files. It is read twice, as a stream each time:
- * nothing is made before the whole of it has been seen.
+ * The archive of a checkpoint on the node: its documents, and its parts as files. It is read twice, as a stream each time:
+ * nothing is made before all of it has been checked.
  */
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -15,14 +15,14 @@ const CHUNK = 1 << 20;
 
 export interface CheckpointArchive {
   readonly path: string;
-  /** Tells whether another file, or another content, stands at the path since. */
+  /** Tells whether another file, or another content, is at the path since. */
   readonly identity: string;
   readonly texts: ReadonlyMap<TextName, string>;
 }
 
 /**
- * Reads all of it once. Throws NotFound for a missing path, InvalidArgument for what is no such archive or leads out of
- * its directory, DataLoss for one that is cut, Unimplemented for a compressed one.
+ * Reads all of it once. Throws NotFound for a missing path, InvalidArgument for another kind of file or one that leads out of
+ * its directory, DataLoss for a truncated one, Unimplemented for a compressed one.
  */
 export async function inspectArchive(path: string, signal: AbortSignal): Promise<CheckpointArchive> {
   await using file = await openArchive(path);
@@ -33,7 +33,7 @@ export async function inspectArchive(path: string, signal: AbortSignal): Promise
 }
 
 /**
- * Writes CRIU's files to `checkpoint/` of the directory, which is there and empty, and the layer beside it. Tells the
+ * Writes CRIU's files to `checkpoint/` of the directory, which exists and is empty, and the layer beside it. Returns the
  * layer's path, where the archive has one. Throws Aborted where the archive is not the one that was inspected.
  */
 export async function extractArchive(
@@ -56,7 +56,7 @@ export async function extractArchive(
 async function openArchive(path: string): Promise<FileHandle> {
   const file = await naming(`open checkpoint archive ${path}`, () => openRegular(path));
   if (file) return file;
-  throw new CrispError('InvalidArgument', `checkpoint archive ${path} is no file`, {
+  throw new CrispError('InvalidArgument', `checkpoint archive ${path} is not a file`, {
     hint: 'name the file that CheckpointContainer has written',
   });
 }
@@ -86,7 +86,7 @@ async function readAll(
     at += bytesRead;
   }
   reader.end();
-  if (!reader.ended) throw damaged(`${path} is cut: the blocks that end it are missing`);
+  if (!reader.ended) throw damaged(`${path} is truncated: the blocks that end it are missing`);
 }
 
 function refuseCompressed(first: Buffer, path: string): void {
@@ -121,7 +121,7 @@ class TextReader implements TarHandler {
 
 type Step = { readonly open: string } | { readonly write: Uint8Array } | 'close';
 
-/** Notes down what one piece of the archive brings, and writes that when the piece has been read. */
+/** Collects the parts in one piece of the archive, and writes them when the piece has been read. */
 class PartWriter implements TarHandler, AsyncDisposable {
   readonly #directory: string;
   readonly #members = new Members();

@@ -1,13 +1,13 @@
 /**
- * What a checkpoint says of the container that it was made of, and whether the new one is like it where CRIU cannot
- * restore it otherwise: terminal, namespaces, mounts. CRIU's own words for such a mismatch help nobody. Pure.
+ * The description of the container that a checkpoint was made of, and whether the new one matches it where CRIU needs
+ * that: terminal, namespaces, mounts. CRIU's own messages for such a mismatch do not help. Pure.
  */
 import { CrispError } from '#core/errors.ts';
 import { damaged } from '#core/tar/entry.ts';
 import type { OciSpec } from '../spec/oci.ts';
 
 export interface Dump {
-  /** Names of the image that the container stood on, the surest first. */
+  /** Names of the image that the container was made from, the most exact first. */
   readonly images: readonly string[];
   readonly terminal: boolean;
   /** By kind: whether the container had one of its own or joined another's; a kind that was the host's is absent. */
@@ -18,7 +18,7 @@ export interface Dump {
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** From `config.dump` and `spec.dump`, which may say anything. Throws DataLoss where they are no such documents. */
+/** From `config.dump` and `spec.dump`, which are not trusted. Throws DataLoss where they are not such documents. */
 export function parseDump(config: string, spec: string): Dump {
   const { rootfsImageRef, rootfsImageName, rootfsImage } = object('config.dump', config);
   const document = object('spec.dump', spec);
@@ -43,25 +43,25 @@ export function deletedFiles(text: string | undefined): readonly string[] {
     isText(path) && !path.includes('\0') && !/(^|\/)\.{0,2}$/.test(path);
   if (paths === null) return [];
   if (Array.isArray(paths) && paths.every(usable)) return paths.map((path) => `/${path}`);
-  throw damaged('deleted.files is no list of paths');
+  throw damaged('deleted.files is not a list of paths');
 }
 
 /**
- * Throws FailedPrecondition where the new container, in the specification that was made for it, has not what the
+ * Throws FailedPrecondition where the new container, in the specification that was made for it, lacks what the
  * processes had. A terminal's other end is gone with the old container, so there is none to be restored.
  */
 export function checkCompatible(dump: Dump, spec: OciSpec): void {
   if (dump.terminal || spec.process.terminal) {
-    throw unlike('it has a terminal', 'restore containers without a terminal (tty)');
+    throw incompatible('it has a terminal', 'restore containers without a terminal (tty)');
   }
   const now = new Map(spec.linux.namespaces.map(({ type, path }) => [type, path ? 'joined' : 'own']));
   if (dump.namespaces.has('user') || now.has('user')) {
-    throw unlike('it is of a user namespace', 'restore it from and in pods without a user namespace');
+    throw incompatible('it was in a user namespace', 'restore it from and in pods without a user namespace');
   }
   for (const kind of ['pid', 'network', 'ipc', 'uts'] as const) {
     const [before, after] = [dump.namespaces.get(kind) ?? "the node's", now.get(kind) ?? "the node's"];
     if (before === after) continue;
-    throw unlike(
+    throw incompatible(
       `its ${kind} namespace was ${before}, this container's is ${after}`,
       'give pod and container the namespace options that they had',
     );
@@ -69,7 +69,7 @@ export function checkCompatible(dump: Dump, spec: OciSpec): void {
   const binds = new Set(bindsOf(spec.mounts));
   const missing = dump.binds.filter((destination) => !binds.has(destination));
   if (missing.length > 0) {
-    throw unlike(
+    throw incompatible(
       `its mounts ${missing.slice(0, 20).join(', ')} are missing`,
       'add mounts with these container paths to the request',
     );
@@ -81,7 +81,7 @@ const bindsOf = (mounts: readonly { destination?: unknown; type?: unknown }[]): 
     .flatMap(({ destination, type }) => (type === 'bind' && isText(destination) ? [destination] : []))
     .toSorted();
 
-const unlike = (why: string, hint: string): CrispError =>
+const incompatible = (why: string, hint: string): CrispError =>
   new CrispError('FailedPrecondition', `the checkpoint cannot be restored here: ${why}`, { hint });
 
 const isText = (value: unknown): value is string =>

@@ -1,6 +1,6 @@
 /**
  * Restoring: a container whose image is named by the absolute path of a checkpoint's archive gets the image that it
- * stood on, its writable layer, and at its start the processes that CRIU has dumped. All else (mounts, limits, labels,
+ * was made from, its writable layer, and at its start the processes that CRIU has dumped. All else (mounts, limits, labels,
  * security) is the request's, as with any container.
  */
 
@@ -26,7 +26,7 @@ export const RESTORE_MS = 10 * 60_000;
 export interface Checkpoint {
   readonly archive: CheckpointArchive;
   readonly dump: Dump;
-  /** Paths in the root that the container had deleted, as CRI-O and podman write them down. */
+  /** Paths in the root that the container had deleted, as CRI-O and podman record them. */
   readonly deleted: readonly string[];
   readonly image: ImageForContainer;
 }
@@ -34,13 +34,13 @@ export interface Checkpoint {
 /** Whether a request names an archive on the node: no reference of an image begins with a slash. */
 export const isArchive = ({ image }: Pick<ContainerConfig, 'image'>): boolean => image.startsWith('/');
 
-/** Where the parts of the checkpoint lie from the container's creation until it runs; undefined for any other one. */
+/** Where the parts of the checkpoint are from the container's creation until it runs; undefined for any other one. */
 export const restoreDirectory = ({ intents }: ContainerRecord): string | undefined =>
   intents.find((intent) => intent.kind === 'restore')?.path;
 
 /**
- * Judges the whole archive before anything is made. Throws Unimplemented on cgroup v2, what `needCriu` and `inspectArchive`
- * throw, and NotFound where the image that the container stood on is not in the store.
+ * Checks the whole archive before anything is made. Throws Unimplemented on cgroup v2, what `needCriu` and `inspectArchive`
+ * throw, and NotFound where the container's image is not in the store.
  */
 export async function openCheckpoint(
   context: Context,
@@ -71,8 +71,8 @@ export async function openCheckpoint(
 /** Seen under systemd with runc 1.1.5: the processes came back outside of the new container's scope, without limits. */
 function needVersion1({ kernel }: Context): void {
   if (kernel.cgroups.version === 1) return;
-  throw new CrispError('Unimplemented', 'restoring containers on a node with cgroup v2 is not built', {
-    hint: 'start the container anew from its image',
+  throw new CrispError('Unimplemented', 'restoring containers on a node with cgroup v2 is not implemented', {
+    hint: 'create a new container from its image',
   });
 }
 
@@ -105,17 +105,17 @@ export async function deleteInRoot(context: Context, { deleted }: Checkpoint, re
 }
 
 /**
- * CRIU would put the processes back into the cgroups that they had, and on version 2 the OCI runtime does not tell it
- * others: another pod's, or none that exists. Left alone they stay in the new container's, where CRIU itself runs.
+ * CRIU would put the processes back into the cgroups that they had, and on version 2 the OCI runtime passes it no
+ * others: another pod's, or none that exists. Unchanged they stay in the new container's, where CRIU itself runs.
  */
 export async function keepCgroups(spec: OciSpec, { bundle }: ContainerPaths): Promise<void> {
   const file = join(bundle, 'criu.conf');
   await writeFile(file, 'manage-cgroups=ignore\n', { mode: 0o600 });
-  // Both runc and crun hand this file on to CRIU.
+  // Both runc and crun pass this file to CRIU.
   spec.annotations['org.criu.config'] = file;
 }
 
-/** Throws RuntimeFailed where the process is not in the container's own cgroup, and ends it: no limit would hold it. */
+/** Throws RuntimeFailed where the process is not in the container's own cgroup, and kills it: no limit would apply to it. */
 export function requireOwnCgroup(
   { kernel }: Context,
   { cgroup }: ContainerRecord,

@@ -1,4 +1,4 @@
-/** The members of a checkpoint's archive, whose names anybody may have written. Pure. */
+/** The members of a checkpoint's archive, whose names are not trusted. Pure. */
 import { CrispError } from '#core/errors.ts';
 import { damaged, shown, type TarEntry } from '#core/tar/entry.ts';
 
@@ -7,14 +7,14 @@ export const TEXTS = ['config.dump', 'spec.dump', 'deleted.files'] as const;
 export type TextName = (typeof TEXTS)[number];
 /** The writable layer, an archive in the archive. */
 export const LAYER = 'rootfs-diff.tar';
-/** CRIU's files lie flat in one directory; this one it writes in every dump. */
+/** CRIU's files are all in one directory; this one is in every dump. */
 export const IMAGES = 'checkpoint/';
 export const INVENTORY = `${IMAGES}inventory.img`;
 
 /** Bytes of one text: a specification with a large seccomp profile is a tenth of it. */
-const MOST_TEXT = 4 << 20;
-/** Members at all: CRIU writes some files for each process, and two for each thread. */
-const MOST_MEMBERS = 200_000;
+const MAX_TEXT = 4 << 20;
+/** All members: CRIU writes some files for each process, and two for each thread. */
+const MAX_MEMBERS = 200_000;
 
 export interface Member {
   readonly kind: 'text' | 'image' | 'layer' | 'other';
@@ -22,22 +22,22 @@ export interface Member {
   readonly name: string;
 }
 
-/** Tells the members of one archive apart, and refuses what could leave the directory that they are written into. */
+/** Classifies the members of one archive, and refuses what could leave the directory that they are written into. */
 export class Members {
   readonly #seen = new Set<string>();
 
-  /** Throws InvalidArgument for a name that leads elsewhere or comes twice, or a member that is no file where one belongs. */
+  /** Throws InvalidArgument for a name that leads elsewhere or occurs twice, or a member that must be a file and is not. */
   take(entry: TarEntry): Member {
     const name = plainName(entry.name);
-    if (this.#seen.has(name)) throw hostile(entry.name, 'it comes twice');
-    if (this.#seen.size >= MOST_MEMBERS) {
-      throw new CrispError('ResourceExhausted', `checkpoint archive: more than ${MOST_MEMBERS} members`);
+    if (this.#seen.has(name)) throw hostile(entry.name, 'it occurs twice');
+    if (this.#seen.size >= MAX_MEMBERS) {
+      throw new CrispError('ResourceExhausted', `checkpoint archive: more than ${MAX_MEMBERS} members`);
     }
     this.#seen.add(name);
     const kind = kindOf(name);
     if (kind === 'other') return { kind, name };
-    if (entry.type !== 'file') throw hostile(entry.name, `a ${entry.type} where a file belongs`);
-    if (kind === 'text' && entry.size > MOST_TEXT) throw damaged(`${name} of ${entry.size} bytes`);
+    if (entry.type !== 'file') throw hostile(entry.name, `a ${entry.type} instead of a file`);
+    if (kind === 'text' && entry.size > MAX_TEXT) throw damaged(`${name} of ${entry.size} bytes`);
     return { kind, name };
   }
 
@@ -62,7 +62,7 @@ function kindOf(name: string): Member['kind'] {
 function plainName(name: string): string {
   const parts = name.split('/').filter((part) => part !== '' && part !== '.');
   if (name.startsWith('/') || name.includes('\0') || parts.includes('..') || name.length > 4095)
-    throw hostile(name, 'it must be relative and lead downwards');
+    throw hostile(name, 'it must be relative, without ..');
   return parts.join('/');
 }
 

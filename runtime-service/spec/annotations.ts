@@ -4,11 +4,11 @@ import type { Labels } from '../config.ts';
 import { limitFiles } from './limit-files.ts';
 import type { ResourceHost } from './resources.ts';
 
-/** What crun obeys: a client that could set it would replace filters, or run a program of the node as a hook. */
+/** What crun acts on: a client that could set it would replace filters, or run a program of the node as a hook. */
 const COMMANDS = 'run.oci.';
 
 /**
- * The client's annotations that the OCI runtime gets to see: those whose key begins with one of the handler's prefixes,
+ * The client's annotations that the OCI runtime gets: those whose key begins with one of the handler's prefixes,
  * the container's before the pod's. `run.oci.*` never passes, whatever is allowed.
  */
 export function passedAnnotations(
@@ -25,9 +25,9 @@ export function passedAnnotations(
 export const isUnit = (cgroupsPath: string): boolean => !cgroupsPath.startsWith('/');
 
 /**
- * What the OCI runtime is to tell systemd of a container's scope. Limits that systemd does not know it takes back with its
- * next reload: crun 1.8 writes them to the control files alone. That version also puts them on a group of their own below
- * the scope unless told otherwise: they belong on the scope, where the kubelet and `systemd-cgtop` look.
+ * The properties of a container's scope that the OCI runtime passes to systemd. Limits that systemd does not know are reset
+ * by its next reload: crun 1.8 writes them to the control files alone. That version also puts them on a group of their own below
+ * the scope by default: they belong on the scope, where the kubelet and `systemd-cgtop` read them.
  */
 export function unitAnnotations(
   cgroupsPath: string,

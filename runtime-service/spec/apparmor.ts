@@ -1,5 +1,5 @@
 /**
- * AppArmor profiles of containers. RuntimeDefault, and nothing asked for, is crisp's own profile, which is loaded when
+ * AppArmor profiles of containers. RuntimeDefault, also where none is requested, is crisp's own profile, which is loaded when
  * the first container needs it; a named one is the operator's, and must be loaded already.
  */
 import { readFileSync } from 'node:fs';
@@ -17,8 +17,8 @@ const PARSER = 'apparmor_parser';
 /** What the OCI spec is to name. */
 export interface AppArmorProfiles {
   /**
-   * undefined: none, and always so for a privileged container, whatever it asks. Throws FailedPrecondition for a named
-   * profile that is not loaded, and where the default one is asked for and cannot be had.
+   * undefined: none, and always so for a privileged container, whatever it requests. Throws FailedPrecondition for a named
+   * profile that is not loaded, and where the default one is requested and cannot be loaded.
    */
   profileOf(security: SecurityContext): Promise<string | undefined>;
 }
@@ -85,7 +85,7 @@ export class AppArmor implements AppArmorProfiles {
     if (!enabled) {
       throw new CrispError(
         'FailedPrecondition',
-        `AppArmor profile ${name} is asked for, but the kernel has no AppArmor`,
+        `AppArmor profile ${name} is requested, but the kernel has no AppArmor`,
         { hint: 'run the pod on a node with AppArmor, or drop the profile' },
       );
     }
@@ -95,7 +95,7 @@ export class AppArmor implements AppArmorProfiles {
     });
   }
 
-  /** Whether it is there. One that somebody unloaded is loaded again; a failure is said and tried again. */
+  /** Whether it is loaded. One that was unloaded is loaded again; a failure is logged and retried. */
   async #loadDefault(): Promise<boolean> {
     if (loadedProfiles()?.has(DEFAULT_PROFILE)) return true;
     this.#loading ??= this.#load().finally(() => {
@@ -142,6 +142,6 @@ function loadedProfiles(): Set<string> | undefined {
   }
 }
 
-/** Each line is `NAME (MODE)`; a name may hold blanks. */
+/** Each line is `NAME (MODE)`; a name may contain blanks. */
 export const profileNames = (list: string): Set<string> =>
   new Set(list.split('\n').flatMap((line) => /^(.+) \([a-z]+\)$/.exec(line)?.[1] ?? []));

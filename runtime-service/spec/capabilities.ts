@@ -11,7 +11,7 @@ const ALL = (
   .split(' ')
   .map((name) => `CAP_${name}`);
 
-/** What a container has where nothing is asked: the set that users of the field know as Docker's. */
+/** What a container has where nothing is requested: Docker's default set. */
 const DEFAULT = new Set(
   (
     'CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL ' +
@@ -27,9 +27,9 @@ const normalise = (name: string): string => {
 };
 
 /**
- * The capabilities of a container, in the field's order: add ALL, drop ALL, then the single adds, then the single
- * drops. `held` is the daemon's own bounding set: nobody can give what he lacks, so a privileged container or an add
- * of ALL gets what there is, while a single capability that is named and missing is refused.
+ * The capabilities of a container, in the usual order: add ALL, drop ALL, then the single adds, then the single
+ * drops. `held` is the daemon's own bounding set: no process can grant what it lacks, so a privileged container or an add
+ * of ALL gets what is available, while a single capability that is named and missing is refused.
  */
 export function capabilitiesOf(security: SecurityContext, held: ReadonlySet<string>): string[] {
   if (security.privileged) return ALL.filter((name) => held.has(name));
@@ -41,7 +41,7 @@ export function capabilitiesOf(security: SecurityContext, held: ReadonlySet<stri
   for (const name of add) {
     if (name === 'CAP_ALL') continue;
     if (!ALL.includes(name)) {
-      throw new CrispError('InvalidArgument', `capability ${name} is not known`, {
+      throw new CrispError('InvalidArgument', `capability ${name} is unknown`, {
         hint: 'see capabilities(7)',
       });
     }

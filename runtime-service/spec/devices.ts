@@ -21,7 +21,7 @@ const major = (device: number): number => ((device >>> 8) & 0xfff) | ((device / 
 const minor = (device: number): number => (device & 0xff) | ((device >>> 12) & 0xfff00);
 
 /**
- * Device nodes and rules. Unprivileged: nothing but the OCI runtime's standard nodes and what is asked for; mknod is
+ * Device nodes and rules. Unprivileged: nothing but the OCI runtime's standard nodes and the requested ones; mknod is
  * allowed for any device, as in both peers, while access is not. Privileged: all of the host's devices.
  */
 export async function containerDevices(
@@ -66,8 +66,8 @@ async function requestedDevices(request: DeviceRequest): Promise<OciDevice[]> {
       hint: 'name a device that exists on the node',
     });
   }
-  throw new CrispError('InvalidArgument', `device ${request.hostPath} is no device node`, {
-    hint: 'mount ordinary files as mounts',
+  throw new CrispError('InvalidArgument', `device ${request.hostPath} is not a device node`, {
+    hint: 'use mounts for regular files',
   });
 }
 

@@ -19,7 +19,7 @@ import { PROGRAM_ANNOTATION, type SeccompPrograms } from './seccomp-programs.ts'
 import type { SelinuxLabels } from './selinux.ts';
 import { resolveUser, type UserFiles } from './users.ts';
 
-/** What the machine offers and the configuration decides; read once at start. */
+/** What the host supports and the configuration sets; read once at start. */
 export interface SpecHost extends ResourceHost, SeccompHost {
   /** The daemon's own bounding set. */
   readonly capabilities: ReadonlySet<string>;
@@ -128,7 +128,7 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
   return { spec, user, sharedPid: pid !== 'container' };
 }
 
-/** crisp's own come last: no client's can stand in their place. */
+/** crisp's own come last: no client's can replace them. */
 async function ociAnnotations(
   { config, pod, runtime, cgroup }: SpecRequest,
   seccomp: OciSeccomp | undefined,

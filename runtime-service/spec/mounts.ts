@@ -13,7 +13,7 @@ export interface MountContext {
   readonly imageSources: ReadonlyMap<string, string>;
   /** Container paths of id-mapped mounts whose sources have mounts below them. */
   readonly idMapTrees?: ReadonlySet<string>;
-  /** Whether the container stands in the node's cgroup namespace on version 2. */
+  /** Whether the container is in the node's cgroup namespace on version 2. */
   readonly nodeCgroups?: boolean;
 }
 
@@ -23,7 +23,7 @@ export const inContainer = (path: string): string => {
   return clean.length > 1 ? clean.replace(/\/$/, '') : clean;
 };
 
-/** Whether the path is another one's or lies below it; both as `inContainer` writes them. */
+/** Whether the path is the other one or below it; both as `inContainer` writes them. */
 export const isWithin = (path: string, other: string): boolean =>
   path === other || other === '/' || path.startsWith(`${other}/`);
 
@@ -35,8 +35,8 @@ export const byDepth = (mounts: readonly OciMount[]): OciMount[] => {
 
 /**
  * The mounts of a container, sorted so that a parent comes before its children: the kernel's file systems, the pod's
- * files, the image's volumes and the request's own. A requested mount takes the place of any of crisp's at the same path
- * (contract, section 3), and of the kernel's file systems below it: who binds the node's /dev or /sys wants the node's.
+ * files, the image's volumes and the request's own. A requested mount replaces any of crisp's at the same path
+ * (contract, section 3), and of the kernel's file systems below it: a client that binds the node's /dev or /sys wants the node's.
  */
 export function ociMounts(context: MountContext): OciMount[] {
   const { requested } = context;
@@ -168,7 +168,7 @@ function requestedMount(
   };
 }
 
-/** The root's own propagation: it must let through what a mount asks for (mount_namespaces(7)). */
+/** The root's own propagation: it must allow what a mount requests (mount_namespaces(7)). */
 export function rootfsPropagation(requested: readonly MountRequest[]): string | undefined {
   if (requested.some((mount) => mount.propagation === 'bidirectional')) return 'rshared';
   if (requested.some((mount) => mount.propagation === 'host-to-container')) return 'rslave';

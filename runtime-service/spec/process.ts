@@ -34,7 +34,7 @@ export function containerArgs(config: ContainerConfig, image: ImageForContainer)
   return args;
 }
 
-/** The image's variables first, then the request's; PATH, HOME and (with a terminal) TERM where nobody sets them. */
+/** The image's variables first, then the request's; PATH, HOME and (with a terminal) TERM where neither sets them. */
 export function containerEnv(
   config: ContainerConfig,
   image: ImageForContainer,
@@ -72,7 +72,7 @@ export function ociProcess(
     user: { uid: user.uid, gid: user.gid, additionalGids: [...user.supplementalGroups] },
     args: containerArgs(config, image),
     env: containerEnv(config, image, { home: user.home, hostname: facts.hostname }),
-    // An image's may be relative, to its root.
+    // An image's may be relative to its root.
     cwd: config.workingDir || posix.resolve('/', image.config.workingDir),
     capabilities: {
       bounding: capabilities,

@@ -13,7 +13,7 @@ export interface ResourceHost {
 }
 
 /**
- * CRI resources in the OCI's words. Zero means unset. On v2 swap comes through `unified` alone (kubelet); the typed
+ * CRI resources in the OCI's terms. Zero means unset. On v2 swap comes through `unified` alone (kubelet); the typed
  * field is memory plus swap as on v1, and the OCI runtime converts it where swap is counted at all.
  * Throws InvalidArgument for what no kernel can take.
  */
@@ -77,7 +77,7 @@ function checkSigns(wanted: LinuxResources): void {
   }
 }
 
-/** What no node can take is refused also where version 1 leaves the keys without effect. */
+/** What is invalid on every node is refused also on version 1, where the keys have no effect. */
 function checkUnified(key: string, value: string): void {
   // A key is a file's name in the cgroup's directory; the files of `cgroup.` move and kill, they do not limit.
   if (!/^(?!cgroup\.)[a-z0-9_]+(\.[A-Za-z0-9_]+)+$/.test(key)) {

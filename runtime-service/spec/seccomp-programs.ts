@@ -18,7 +18,7 @@ export interface SeccompPrograms {
 }
 
 /** Rules differ by profile and by the capabilities that select them: on most nodes there are two or three sets. */
-const MOST = 32;
+const MAX_PROGRAMS = 32;
 
 /** Compiles each set of rules once and keeps those that were used last. */
 export class SeccompCache implements SeccompPrograms {
@@ -47,7 +47,7 @@ export class SeccompCache implements SeccompPrograms {
       this.#keep(key, program);
       return program;
     } catch (error) {
-      // The OCI runtime has the rules as well, and the last word on them.
+      // The OCI runtime has the rules as well, and decides.
       this.#log.warn({ error: describeError(error) }, 'seccomp rules are left to the OCI runtime to compile');
       // What the rules themselves forbid stays so; a lack of descriptors or memory does not.
       if (hasCode(error, 'InvalidArgument') || hasCode(error, 'Unimplemented')) this.#keep(key, undefined);
@@ -58,13 +58,13 @@ export class SeccompCache implements SeccompPrograms {
   #keep(key: string, program: string | undefined): void {
     this.#programs.set(key, program);
     for (const oldest of this.#programs.keys()) {
-      if (this.#programs.size <= MOST) break;
+      if (this.#programs.size <= MAX_PROGRAMS) break;
       this.#programs.delete(oldest);
     }
   }
 }
 
-/** Where there is no libseccomp: said once, then every filter is left to the OCI runtime. */
+/** Where there is no libseccomp: logged once, then every filter is left to the OCI runtime. */
 export function seccompPrograms(compiler: SeccompCompiler | undefined, log: Log): SeccompPrograms {
   if (compiler) return new SeccompCache(compiler, log);
   log.warn({}, 'libseccomp.so.2 cannot be loaded: crun compiles the filter of each container, some 17 ms');

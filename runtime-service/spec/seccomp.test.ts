@@ -56,8 +56,8 @@ test('a profile that cannot be read or is none is the request’s fault, and nam
     [file('none', '{}'), /defaultAction/],
     [file('calls', '{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": {}}'), /syscalls/],
     [file('rule', '{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [null]}'), /syscalls/],
-    [file('dream', '{"defaultAction": "SCMP_ACT_DREAM"}'), /"SCMP_ACT_DREAM" is no action/],
-    [file('act', '{"defaultAction": "SCMP_ACT_LOG", "syscalls": [{"names": ["a"]}]}'), /no action/],
+    [file('dream', '{"defaultAction": "SCMP_ACT_DREAM"}'), /"SCMP_ACT_DREAM" is not an action/],
+    [file('act', '{"defaultAction": "SCMP_ACT_LOG", "syscalls": [{"names": ["a"]}]}'), /not an action/],
     [file('big', `{"defaultAction": "SCMP_ACT_ERRNO"}${' '.repeat(4 << 20)}`), /larger than/],
   ];
   for (const [path, why] of bad) {

@@ -10,7 +10,7 @@ export interface SeccompHost {
   readonly arch: string;
   /** `6.1.0-…` */
   readonly kernel: string;
-  /** Path of the profile that stands for RuntimeDefault; empty: the built-in one. */
+  /** Path of the profile that RuntimeDefault means; empty: the built-in one. */
   readonly defaultProfile: string;
 }
 
@@ -25,7 +25,7 @@ const ACTIONS = /^SCMP_ACT_(KILL|KILL_PROCESS|KILL_THREAD|TRAP|ERRNO|TRACE|ALLOW
 
 /**
  * The filter of a container, or undefined for none: no profile and Unconfined mean none, and a privileged container
- * has none whatever it asks (contract, section 5). Throws InvalidArgument for a profile that cannot be read.
+ * has none whatever it requests (contract, section 5). Throws InvalidArgument for a profile that cannot be read.
  */
 export async function containerSeccomp(
   security: SecurityContext,
@@ -55,10 +55,10 @@ async function loadProfile(path: string): Promise<SeccompProfile> {
     if (typeof profile?.defaultAction !== 'string') return refuse('has no defaultAction');
     const rules: unknown = profile.syscalls ?? [];
     if (!Array.isArray(rules) || rules.some((rule) => typeof rule !== 'object' || rule === null)) {
-      refuse('its syscalls are no list of rules');
+      refuse('its syscalls are not a list of rules');
     }
     for (const { action } of [{ action: profile.defaultAction }, ...(profile.syscalls ?? [])])
-      if (!ACTIONS.test(action)) refuse(`${JSON.stringify(action)} is no action`);
+      if (!ACTIONS.test(action)) refuse(`${JSON.stringify(action)} is not an action`);
     return profile;
   } catch (error) {
     if (hasCode(error, 'InvalidArgument')) throw error;

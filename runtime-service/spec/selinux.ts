@@ -8,12 +8,12 @@ export interface SelinuxLabels {
   readonly files: string;
 }
 
-const WORD = /^[A-Za-z0-9_.:,-]{1,128}$/;
+const PART = /^[A-Za-z0-9_.:,-]{1,128}$/;
 
 /**
- * The labels of a container on a host with SELinux: what is asked for, and the usual words for what is left out. None
- * where nothing is asked for, for privileged containers, and in pods that share the node's processes or IPC. Throws
- * InvalidArgument for a part that is no word.
+ * The labels of a container on a host with SELinux: the requested parts, and the usual ones for what is left out. None
+ * where nothing is requested, for privileged containers, and in pods that share the node's processes or IPC. Throws
+ * InvalidArgument for an invalid part.
  */
 export function selinuxLabels(
   { selinux, privileged }: SecurityContext,
@@ -21,10 +21,14 @@ export function selinuxLabels(
 ): SelinuxLabels | undefined {
   if (!selinux || privileged || pod.pid === 'node' || pod.ipc === 'node') return undefined;
   for (const [part, value] of Object.entries(selinux)) {
-    if (value === '' || WORD.test(value)) continue;
-    throw new CrispError('InvalidArgument', `selinux_options.${part} ${JSON.stringify(value)} is no word`, {
-      hint: 'give parts such as system_u, system_r, container_t, s0:c1,c2',
-    });
+    if (value === '' || PART.test(value)) continue;
+    throw new CrispError(
+      'InvalidArgument',
+      `selinux_options.${part} ${JSON.stringify(value)} is not a valid part of a label`,
+      {
+        hint: 'give parts such as system_u, system_r, container_t, s0:c1,c2',
+      },
+    );
   }
   const { user, role, type, level } = selinux;
   if (user + role + type + level === '' || type === 'spc_t') return undefined;

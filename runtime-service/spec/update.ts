@@ -1,4 +1,4 @@
-/** How limits change: what a client asks for becomes what is in force, and what the OCI runtime is told. Pure. */
+/** How limits change: the merge of a client's request into those in force, and the OCI runtime's document. Pure. */
 
 import { CrispError } from '#core/errors.ts';
 import type { LinuxResources } from '#core/model/resources.ts';
@@ -10,7 +10,7 @@ const SHARES = 1024n;
 const UNLIMITED = -1n;
 
 /**
- * The limits in force with those asked for on top; 0 and empty mean no change. A memory limit that is raised takes the
+ * The limits in force, overridden by the requested ones; 0 and empty mean no change. A memory limit that is raised takes the
  * limit of memory and swap along where that would fall below it, or was equal to the memory limit: no swap stays no swap.
  */
 export function mergeResources(now: LinuxResources, wanted: LinuxResources): LinuxResources {
@@ -40,20 +40,21 @@ function swapLimit({ memoryLimitBytes, memorySwapLimitBytes }: LinuxResources, l
 
 const LIST = /^(\d+(-\d+)?)(,\d+(-\d+)?)*$/;
 
-/** What is not judged where the limits become the runtime's. Throws InvalidArgument. */
+/** Checks what is not checked where the limits become the runtime's. Throws InvalidArgument. */
 export function checkUpdate({ cpusetCpus, cpusetMems, hugepageLimits }: LinuxResources): void {
   const refuse = (what: string, hint: string): never => {
     throw new CrispError('InvalidArgument', what, { hint });
   };
   for (const [name, list] of Object.entries({ cpuset_cpus: cpusetCpus, cpuset_mems: cpusetMems })) {
-    if (list !== '' && !LIST.test(list)) refuse(`${name} ${JSON.stringify(list)} is no list`, 'write 0-3,8');
+    if (list !== '' && !LIST.test(list))
+      refuse(`${name} ${JSON.stringify(list)} is not a list`, 'write 0-3,8');
   }
   const negative = hugepageLimits.find(({ limit }) => limit < 0n);
   if (negative)
     refuse(`hugepage limit ${negative.limit} of ${negative.pageSize} is negative`, 'use 0 for none');
 }
 
-/** What the runtime's update reads. A limit that `before` had and that is set no more is named as its default. */
+/** What the runtime's update reads. A limit that `before` had and that is no longer set is named as its default. */
 export function updateDocument(
   resources: LinuxResources,
   before: LinuxResources,
@@ -100,7 +101,7 @@ export function controlFiles(resources: LinuxResources, host: ResourceHost): Con
   ];
 }
 
-/** The file of a quota that is no more, where the runtime cannot lift it. */
+/** The file of a quota that is no longer set, where the runtime cannot lift it. */
 export const liftedQuota = (
   resources: LinuxResources,
   before: LinuxResources,

@@ -44,7 +44,7 @@ function account(user: string, files: UserFiles): Account {
   const id = numeric(user);
   for (const [name, , uid, gid, , home] of fields(files.passwd, 4)) {
     const found = uid === undefined ? undefined : numeric(uid);
-    // A number is never taken for a name: an image with a user called `1000` and uid 0 would make root of it.
+    // A number is never treated as a name: an image with a user called `1000` and uid 0 would make root of it.
     if (found === undefined || (id === undefined ? name !== user : found !== id)) continue;
     return { uid: found, gid: numeric(gid ?? '') ?? 0, name, home: home || undefined };
   }
@@ -75,7 +75,7 @@ function* memberships(name: string | undefined, files: UserFiles): Generator<num
 }
 
 /**
- * Resolves user and groups. `imageUser` is the image's `User` (`user[:group]`), used where the request names nobody.
+ * Resolves user and groups. `imageUser` is the image's `User` (`user[:group]`), used where the request names no user.
  * Supplemental groups: the requested ones, with policy Merge also the user's in /etc/group, and always the primary.
  * Throws InvalidArgument for a name that the image does not know.
  */

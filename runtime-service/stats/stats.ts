@@ -1,4 +1,4 @@
-/** What containers use. Reads cgroups in one pass off the main thread; never executes anything, never waits for a walk. */
+/** What containers use. Reads cgroups in one pass off the main thread; never executes anything, never waits for the walk of a directory tree. */
 import type { ContainerId } from '#core/ids.ts';
 import { Rates } from '#core/rate.ts';
 import type { ProcessRef } from '#linux/ports/kernel.ts';
@@ -17,12 +17,12 @@ export interface StorageUsage {
   readonly inodesFree: bigint;
 }
 
-/** A container's figures at one time. */
+/** A container's stats at one time. */
 export interface ContainerUsage {
   readonly record: ContainerRecord;
   /** undefined where it does not run. */
   readonly group: CgroupStats | undefined;
-  /** Mean CPU since the look before, in billionths of a core; undefined at the first look. */
+  /** Mean CPU since the previous sample, in billionths of a core; undefined at the first one. */
   readonly nanoCores: bigint | undefined;
   /** undefined until it has been measured once. */
   readonly layer: LayerUsage | undefined;
@@ -47,7 +47,7 @@ export class Stats {
     });
   }
 
-  /** The first figures of what runs already, so that the first who asks finds them. */
+  /** Samples what runs already, so that the first caller gets rates. */
   open(): void {
     for (const { id, state } of this.#context.containers.list())
       if (state === 'running') this.#layers.measure(id);

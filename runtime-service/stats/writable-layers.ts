@@ -1,13 +1,13 @@
 /**
- * How much each container has written on top of its image. Walking a tree takes as long as it takes, so it is done in
- * the background, one tree after another, and whoever asks gets what the last walk found, with its time.
+ * How much each container has written on top of its image. Walking a tree may take long, so it is done in the
+ * background, one tree after another, and readers get the result of the last walk, with its time.
  */
 import { describeError, hasCode } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import type { Log } from '#core/operation.ts';
 import type { Usage } from '#linux/ports/stats.ts';
 
-/** A figure that is older is measured again when somebody asks for it; what he gets is the older one. */
+/** An older result is measured again when it is read; the reader gets the older one. */
 const FRESH_MS = 10_000;
 /** A walk that took long is not repeated before so many times its own length. */
 const REST = 20;
@@ -74,7 +74,7 @@ export class WritableLayers {
       const started = performance.now();
       try {
         const { bytes, inodes } = await this.#usage.tree(this.#pathOf(id), this.#closing.signal);
-        // Removed meanwhile: nobody would ever forget it.
+        // Removed meanwhile: it would never be forgotten.
         if (!this.#waiting.delete(id)) continue;
         const took = performance.now() - started;
         const at = BigInt(Date.now()) * 1_000_000n;

@@ -91,9 +91,9 @@ test('a handler that cannot restore, a node without CRIU: nothing is read', { sk
 
 test('what is no archive, or is cut, changed or compressed', { skip }, async () => {
   await refused(create(join(archives, 'none.tar')), 'NotFound', /none\.tar/);
-  await refused(create(archives), 'InvalidArgument', /is no file/);
+  await refused(create(archives), 'InvalidArgument', /is not a file/);
   execFileSync('mkfifo', [join(archives, 'pipe')]);
-  await refused(create(join(archives, 'pipe')), 'InvalidArgument', /is no file/);
+  await refused(create(join(archives, 'pipe')), 'InvalidArgument', /is not a file/);
   writeFileSync(join(archives, 'text'), 'no archive'.repeat(1000));
   await refused(create(join(archives, 'text')), 'DataLoss');
   const whole = archive(honest);
@@ -102,7 +102,7 @@ test('what is no archive, or is cut, changed or compressed', { skip }, async () 
     const cut = join(archives, 'cut.tar');
     copyFileSync(whole, cut);
     truncateSync(cut, size);
-    await refused(create(cut), 'DataLoss', /cut|ends within/);
+    await refused(create(cut), 'DataLoss', /truncated|ends within/);
   }
   execFileSync('gzip', ['-k', whole]);
   await refused(create(`${whole}.gz`), 'Unimplemented', /compressed/);
@@ -111,9 +111,9 @@ test('what is no archive, or is cut, changed or compressed', { skip }, async () 
 
 test('members that lead elsewhere, come twice, are too large, or are missing', { skip }, async () => {
   const refusals: [EntrySpec[], string, RegExp][] = [
-    [but({ name: '../escaped', content: 'x' }), 'InvalidArgument', /lead downwards/],
-    [but({ name: 'checkpoint/../../escaped', content: 'x' }), 'InvalidArgument', /lead downwards/],
-    [but({ name: '/escaped', content: 'x' }), 'InvalidArgument', /lead downwards/],
+    [but({ name: '../escaped', content: 'x' }), 'InvalidArgument', /relative, without/],
+    [but({ name: 'checkpoint/../../escaped', content: 'x' }), 'InvalidArgument', /relative, without/],
+    [but({ name: '/escaped', content: 'x' }), 'InvalidArgument', /relative, without/],
     [but({ name: 'checkpoint/deep/er', content: 'x' }), 'InvalidArgument', /CRIU writes no such file/],
     [but({ name: 'checkpoint/x.img', type: 'symlink', link: '/etc/passwd' }), 'InvalidArgument', /symlink/],
     [but({ name: 'rootfs-diff.tar', type: 'hardlink', link: 'spec.dump' }), 'InvalidArgument', /hardlink/],
