@@ -17,7 +17,7 @@ function stand() {
   return { events, lines, counted, exits: () => exits, bugs };
 }
 
-test('a rejection that nobody handles is told with its stack and counted, any number of times', () => {
+test('an unhandled rejection is logged with its stack and counted, any number of times', () => {
   const { events, lines, counted, exits } = stand();
   for (let n = 0; n < 100; n++) events.emit('unhandledRejection', new Error('lost'));
   events.emit('unhandledRejection', undefined);

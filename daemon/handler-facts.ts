@@ -1,7 +1,7 @@
 import type { HandlerFacts } from '#cri/services.ts';
 import type { Handlers } from '#runtime-service/index.ts';
 
-/** From memory: the last answers of the OCI runtimes' programs. The empty name is the default's second entry. */
+/** From memory: the features that the OCI runtimes reported last. The empty name is the default's second entry. */
 export function handlerFacts(handlers: Handlers, idMapping: boolean): HandlerFacts[] {
   return ['', ...handlers.names].map((name) => {
     const features = handlers.get(name).knownFeatures;

@@ -11,9 +11,9 @@ export class Health {
     this.#kernel = kernel;
   }
 
-  /** Stays until the next start: what was left unfinished is tried again then, or by the removal of the object. */
+  /** Stays until the next start: what is incomplete is tried again then, or by the removal of the object. */
   recoveryFailed(error: unknown): void {
-    const hint = 'see the log; mend what it names, then start the daemon again';
+    const hint = 'see the log; correct what it names, then start the daemon again';
     this.#recovery = { reason: 'RecoveryFailed', message: describeError(error), hint, podsFail: false };
   }
 

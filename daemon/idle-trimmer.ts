@@ -1,11 +1,11 @@
 import { describeError } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
 
-/** How long nothing may have changed before it counts as rest, in ms. */
-const REST_MS = 500;
+/** How long nothing may have changed before the node counts as idle, in ms. */
+const IDLE_MS = 500;
 /** By then the threads that pulls have started have ended too, in ms. */
-const DEEP_REST_MS = 15_000;
-/** The calls that make or end something, or open a session; the kubelet's reads and probes never cease. */
+const LONG_IDLE_MS = 15_000;
+/** The calls that make or end something, or open a session; the kubelet's reads and probes are continual. */
 const CHANGES = new Set([
   'RunPodSandbox',
   'StopPodSandbox',
@@ -23,7 +23,7 @@ const CHANGES = new Set([
   'PortForward',
 ]);
 
-/** Does something whenever the changes of the node have come to rest, soon and once more later; first after the start. */
+/** Releases memory when the node is idle: soon after the last change, and once more later; first after the start. */
 export class IdleTrimmer implements Disposable {
   readonly #act: () => Promise<void>;
   readonly #log: Log;
@@ -32,24 +32,24 @@ export class IdleTrimmer implements Disposable {
   constructor(act: () => Promise<void>, log: Log) {
     this.#act = act;
     this.#log = log;
-    this.#wait();
+    this.#restart();
   }
 
-  /** To be told of each call that has ended, by its name. */
+  /** To be called with the name of each call that has ended. */
   ended(name: string): void {
-    if (CHANGES.has(name)) this.#wait();
+    if (CHANGES.has(name)) this.#restart();
   }
 
-  #wait(): void {
+  #restart(): void {
     this[Symbol.dispose]();
-    this.#timers = [REST_MS, DEEP_REST_MS].map((ms) => setTimeout(() => void this.#rest(), ms).unref());
+    this.#timers = [IDLE_MS, LONG_IDLE_MS].map((ms) => setTimeout(() => void this.#trim(), ms).unref());
   }
 
-  async #rest(): Promise<void> {
+  async #trim(): Promise<void> {
     try {
       await this.#act();
     } catch (error) {
-      this.#log.warn({ error: describeError(error) }, 'memory cannot be given back');
+      this.#log.warn({ error: describeError(error) }, 'memory cannot be released');
     }
   }
 

@@ -10,7 +10,7 @@ import type { HandlerOptions, RuntimeOptions } from '#runtime-service/index.ts';
 /** The pause program of the distributed form, and that of bin/setup. */
 const SHIPPED_PAUSE = join(import.meta.dirname, '../pause');
 const BUILT_PAUSE = join(import.meta.dirname, '../linux/shim/build/pause');
-/** Handlers that are there without an entry; a later one is the default only where the earlier does not work. */
+/** Handlers without an entry in the configuration; a later one is the default only where the earlier does not work. */
 const BUILT_IN = ['crun', 'runc'];
 const UNLIMITED = 2n ** 64n - 1n;
 const PLUGIN_ENV = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' };
@@ -69,7 +69,7 @@ function rlimit(name: string, text: string): RuntimeOptions['rlimits'][number] {
   return { type: `RLIMIT_${name.toUpperCase()}`, soft: value(soft), hard: value(hard) };
 }
 
-/** `defaultHandler` is what the runtime service found to work. */
+/** `defaultHandler` is the handler that the runtime service found to work. */
 export function podOptions(
   config: Config,
   driver: 'cgroupfs' | 'systemd',

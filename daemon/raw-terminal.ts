@@ -1,2 +1,2 @@
-/** The command line's one need of the kernel (see linux/io/raw-terminal.ts); it comes to linux/ by no other way. */
+/** All that the command line needs of linux/ (see linux/io/raw-terminal.ts), which it does not import itself. */
 export { rawTerminal } from '#linux/io/raw-terminal.ts';

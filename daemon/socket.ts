@@ -3,18 +3,18 @@ import { connect } from 'node:net';
 import { CrispError, errnoOf } from '#core/errors.ts';
 
 /**
- * Makes room for the socket: one that nobody answers on is left from a daemon that was killed, and is removed. Throws
- * FailedPrecondition where somebody answers, or where the path is no socket.
+ * Frees the path of the socket: one that refuses connections is left from a daemon that was killed, and is removed.
+ * Throws FailedPrecondition where a daemon accepts connections, or where the path is not a socket.
  */
 export async function clearSocket(path: string): Promise<void> {
   const found = await lstat(path).catch(() => undefined);
   if (!found) return;
   if (!found.isSocket()) {
-    throw new CrispError('FailedPrecondition', `${path} exists and is no socket`, {
+    throw new CrispError('FailedPrecondition', `${path} exists and is not a socket`, {
       hint: 'move it away, or set socket',
     });
   }
-  if (await answers(path)) {
+  if (await accepts(path)) {
     throw new CrispError('FailedPrecondition', `another daemon serves ${path}`, {
       hint: 'stop it, or give this one its own socket',
     });
@@ -22,7 +22,7 @@ export async function clearSocket(path: string): Promise<void> {
   await rm(path, { force: true });
 }
 
-function answers(path: string): Promise<boolean> {
+function accepts(path: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const socket = connect(path);
     socket.once('connect', () => {

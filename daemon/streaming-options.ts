@@ -52,7 +52,7 @@ function pem(option: string, path: string): string {
   }
 }
 
-/** What is in the file is looked at now: a server would find it out with its first client, or not at all. */
+/** Parsed now: a server would report it with its first client, or not at all. */
 function parsed<T>(option: string, path: string, parse: () => T): T {
   try {
     return parse();

@@ -1,4 +1,4 @@
-/** What images need to know of their users, declared here and connected in daemon/main.ts. */
+/** What images need to know of their users, declared here and connected in daemon/services.ts. */
 
 export interface LayerUsers {
   /**

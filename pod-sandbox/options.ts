@@ -1,4 +1,4 @@
-/** The plain options of the pod service; daemon/main.ts fills them from the config. Times are milliseconds. */
+/** The plain options of the pod service; daemon/options.ts fills them from the config. Times are milliseconds. */
 import type { CgroupDriverName } from './cgroup/driver.ts';
 
 /**

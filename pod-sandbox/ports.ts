@@ -1,4 +1,4 @@
-/** What pods need of their sibling: the containers that live in them, and who runs those. Connected in daemon/main.ts. */
+/** What pods need of their sibling: the containers that live in them, and who runs those. Connected in daemon/services.ts. */
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 

@@ -1,5 +1,5 @@
 /**
- * What containers need of their siblings, declared here and connected in daemon/main.ts: the sandbox that they live
+ * What containers need of their siblings, declared here and connected in daemon/services.ts: the sandbox that they live
  * in and the image that their root file system is made of.
  */
 import type { ContainerId, ImageId, SandboxId } from '#core/ids.ts';

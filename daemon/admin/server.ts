@@ -120,13 +120,9 @@ function urlOf(request: IncomingMessage): URL {
   const target = request.url ?? '';
   const url = URL.parse(target, 'http://admin');
   if (url) return url;
-  throw new CrispError(
-    'InvalidArgument',
-    `${JSON.stringify(target.slice(0, 200))} is not the path of a request`,
-    {
-      hint: 'see api/admin/contract.ts',
-    },
-  );
+  throw new CrispError('InvalidArgument', `${JSON.stringify(target.slice(0, 200))} is not a request path`, {
+    hint: 'see api/admin/contract.ts',
+  });
 }
 
 async function send(response: ServerResponse, reply: AdminReply, op: Operation): Promise<void> {

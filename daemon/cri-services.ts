@@ -1,0 +1,32 @@
+/** The services and the facts of the node, as the CRI server takes them. */
+import type { Config } from '#config/index.ts';
+import type { Streaming } from '#cri/streaming/index.ts';
+import { handlerFacts } from './handler-facts.ts';
+import type { Health } from './health.ts';
+import type { Services } from './services.ts';
+import { version } from './version.ts';
+
+export const criServices = (
+  config: Config,
+  { images, pods, containers, handlers, driver, idMapping }: Services,
+  streaming: Streaming,
+  health: Health,
+) => ({
+  streaming,
+  images,
+  pods,
+  containers,
+  facts: {
+    version: version(),
+    cgroupDriver: driver,
+    handlers: () => handlerFacts(handlers, idMapping.possible),
+    troubles: () => health.troubles(),
+    pinnedImages: config.image.pinned,
+    config: {
+      rootDir: config.root,
+      stateDir: config.state,
+      cgroupDriver: driver,
+      cniConfDir: config.cni.confDir,
+    },
+  },
+});

@@ -1,0 +1,80 @@
+/** Opens the services in their order and connects their ports. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Config } from '#config/index.ts';
+import { Operation } from '#core/operation.ts';
+import { type ImageService, openImageService } from '#image-service/index.ts';
+import type { Kernel } from '#linux/ports/kernel.ts';
+import { openPodSandboxes, type PodSandboxes } from '#pod-sandbox/index.ts';
+import { Handlers, imagesOf, RuntimeService } from '#runtime-service/index.ts';
+import type { DaemonLog } from '#telemetry/log.ts';
+import { IdMapping } from './id-mapping.ts';
+import { imageOptions, podOptions, runtimeOptions } from './options.ts';
+
+/** statfs(2) type of cgroup2. */
+const CGROUP2_MAGIC = 0x63677270;
+
+export interface Services {
+  readonly images: ImageService;
+  readonly pods: PodSandboxes;
+  readonly containers: RuntimeService;
+  readonly handlers: Handlers;
+  readonly driver: 'cgroupfs' | 'systemd';
+  readonly idMapping: IdMapping;
+}
+
+/** Loads what is on disk: when this returns, reads are right. */
+export async function openServices(config: Config, kernel: Kernel, log: DaemonLog): Promise<Services> {
+  const options = runtimeOptions(config);
+  const driver = cgroupDriver(config, kernel);
+  if (driver === 'cgroupfs') await kernel.cgroups.prepare(config.cgroup.parent);
+  const handlers = await Handlers.open(options, kernel.processes, await hybridCgroups(kernel), log);
+  // The pods need the containers and the containers the pods: each calls the other through its port, once both are open.
+  const late: { containers?: RuntimeService } = {};
+  const idMapping = new IdMapping(kernel, join(config.root, 'images'), join(config.state, 'probe'), log);
+  const containers = (): RuntimeService => late.containers as RuntimeService;
+  const images = openImageService(imageOptions(config), {
+    kernel,
+    log,
+    users: { imagesInUse: () => late.containers?.imagesInUse() ?? [] },
+  });
+  const pods = await openPodSandboxes(podOptions(config, driver, handlers.defaultName), kernel, log, {
+    containers: {
+      stopAll: (pod, op) => containers().stopAll(pod, op),
+      removeAll: (pod, op) => containers().removeAll(pod, op),
+    },
+    handlers: {
+      checkUserNamespace: async (handler) => {
+        await handlers.checkUserNamespace(handler);
+        await idMapping.check();
+      },
+    },
+  });
+  late.containers = await RuntimeService.open(
+    options,
+    kernel,
+    handlers,
+    {
+      pods: pods.pods,
+      images,
+      rootfs: images.rootfs,
+    },
+    log,
+  );
+  late.containers.onChange((after, before) => {
+    if (!after && before) for (const image of imagesOf(before)) images.released(image);
+  });
+  await images.recover(new Operation('recover images', { log }));
+  return { images, pods, containers: late.containers, handlers, driver, idMapping };
+}
+
+/** `auto` is systemd where it is PID 1 (sd_booted(3)), as the kubelet's own default is. */
+const cgroupDriver = ({ cgroup }: Config, { systemd }: Kernel): 'cgroupfs' | 'systemd' =>
+  cgroup.driver === 'auto' ? (systemd.booted ? 'systemd' : 'cgroupfs') : cgroup.driver;
+
+/** v1 hierarchies with a cgroup2 mount beside them, where systemd puts it: crun refuses that. */
+async function hybridCgroups(kernel: Kernel): Promise<boolean> {
+  const path = '/sys/fs/cgroup/unified';
+  if (kernel.cgroups.version === 2 || !existsSync(path)) return false;
+  return (await kernel.files.statfs(path)).type === CGROUP2_MAGIC;
+}
