@@ -1,6 +1,5 @@
 /**
- * What a pod is asked to be, in crisp's own words: `cri/` maps the wire onto these types, `validation.ts` refuses what
- * cannot be made. Everything here is plain data that survives JSON (with bigint, see core/record-store.ts); 64-bit
+ * The configuration of a pod: `cri/` maps the wire onto these types, `validation.ts` refuses what cannot be made. Everything here is plain data that survives JSON (with bigint, see core/record-store.ts); 64-bit
  * numbers of the wire are bigint. Maps from a client are records without a prototype, so that a key such as
  * `__proto__` or `constructor` is only a key.
  */
@@ -24,7 +23,7 @@ export interface PortMapping {
 }
 
 export interface UserNamespace {
-  /** `node`: no user namespace. Only `pod` and `node` are possible. */
+  /** `node`: no user namespace. Only `pod` and `node` are valid. */
   readonly mode: NamespaceMode;
   readonly uids: readonly IdMapping[];
   readonly gids: readonly IdMapping[];
@@ -73,7 +72,7 @@ export interface SandboxConfig {
   readonly linux: SandboxLinux;
 }
 
-/** What a request without a `linux` block means. */
+/** For a request without a `linux` block. */
 export const defaultLinux: SandboxLinux = {
   cgroupParent: '',
   security: {
@@ -92,11 +91,11 @@ export const defaultLinux: SandboxLinux = {
   resources: undefined,
 };
 
-/** Whether both are sandboxes of one pod, of whatever attempt. */
+/** Whether both are sandboxes of one pod, of any attempt. */
 export const samePod = ({ metadata: a }: SandboxConfig, { metadata: b }: SandboxConfig): boolean =>
   a.namespace === b.namespace && a.name === b.name && a.uid === b.uid;
 
-/** Whether both ask for the same pod; the order of map keys does not count. */
+/** Whether both request the same pod; the order of map keys does not count. */
 export const sameConfig = (a: SandboxConfig, b: SandboxConfig): boolean => canonical(a) === canonical(b);
 
 const canonical = (value: unknown): string =>

@@ -1,4 +1,4 @@
-/** What each act on a sandbox needs: the ports and the state, built once in `index.ts`. */
+/** What each verb on a sandbox needs: the ports and the state, built once in `index.ts`. */
 import type { Leaks } from '#core/leaks.ts';
 import type { Log } from '#core/operation.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
@@ -7,7 +7,7 @@ import type { Watches } from './lifecycle/watches.ts';
 import type { ConfDirectory } from './network/cni/conf-directory.ts';
 import type { PodRangesOptions } from './network/cni/pod-ranges.ts';
 import type { Cni } from './network/network.ts';
-import type { Deadlines } from './options.ts';
+import type { CniMode, Deadlines } from './options.ts';
 import type { ContainersOfPod, RuntimeHandlers } from './ports.ts';
 import type { SandboxRecord } from './sandbox.ts';
 import type { Sandboxes } from './sandboxes.ts';
@@ -20,8 +20,7 @@ export interface Context {
   readonly networks: ConfDirectory;
   readonly cni: Cni;
   readonly ranges: PodRangesOptions;
-  /** auto: natively where the configuration allows it. */
-  readonly cniMode: 'auto' | 'exec';
+  readonly cniMode: CniMode;
   readonly containers: ContainersOfPod;
   readonly handlers: RuntimeHandlers;
   readonly watches: Watches;

@@ -1,4 +1,4 @@
-/** The public face of the pod service. Others import nothing else from this room but `config.ts`. */
+/** The public face of the pod service. Others import nothing else from this folder but `config.ts`. */
 import { join } from 'node:path';
 import { CrispError } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
@@ -7,12 +7,12 @@ import type { Kernel } from '#linux/ports/kernel.ts';
 import { openCgroupDriver } from './cgroup/cgroupfs.ts';
 import type { PodCgroup } from './cgroup/driver.ts';
 import type { Context } from './context.ts';
-import { sandboxLeaks } from './lifecycle/give-up.ts';
-import { settleStates } from './lifecycle/recover.ts';
-import { takeUpUnreadable } from './lifecycle/unreadable.ts';
+import { reconcileStates } from './lifecycle/recover.ts';
+import { sandboxLeaks } from './lifecycle/undo-or-leak.ts';
+import { recoverUnreadable } from './lifecycle/unreadable.ts';
 import { Watches } from './lifecycle/watches.ts';
 import { checkSysctls } from './namespaces/sysctls.ts';
-import { NativeNetwork } from './network/bridge/bridge.ts';
+import { BridgeNetwork } from './network/bridge/bridge.ts';
 import { ConfDirectory } from './network/cni/conf-directory.ts';
 import { Cni } from './network/network.ts';
 import { defaultDeadlines, type PodSandboxOptions } from './options.ts';
@@ -29,18 +29,18 @@ export type { SandboxLimits } from './lifecycle/update.ts';
 export type { NetworkStatus } from './network/cni/conf-directory.ts';
 export type { Deadlines, NetworkOptions, PodSandboxOptions, SandboxKind } from './options.ts';
 export type { PodSandboxes, PodViews } from './pod-sandboxes.ts';
-export { ableHandlers, type ContainersOfPod, noContainers, type RuntimeHandlers } from './ports.ts';
+export { allCapableHandlers, type ContainersOfPod, noContainers, type RuntimeHandlers } from './ports.ts';
 export type { EndReason } from './sandbox.ts';
 export type { RunRequest, Sandbox, SandboxEvent, SandboxUsage } from './sandbox-view.ts';
 
 const SHM_BYTES = 64 * 1024 * 1024;
-/** What containerd and CRI-O give their pause processes. */
+/** As containerd and CRI-O set it for their pause processes. */
 const OOM_SCORE_ADJ = -998;
 const MAX_PLUGIN_OUTPUT = 1024 * 1024;
 
 /**
- * Loads the records and looks which pods live; reads are right from then on. The caller then runs `recover` in its own
- * time. Throws InvalidArgument for options that make no sense, FailedPrecondition for a driver that this machine lacks.
+ * Loads the records and checks which pods live; reads are right from then on. The caller then runs `recover`. Throws
+ * InvalidArgument for options that are not valid, FailedPrecondition for a driver that this machine lacks.
  */
 export async function openPodSandboxes(
   options: PodSandboxOptions,
@@ -56,7 +56,7 @@ export async function openPodSandboxes(
     {
       driver: options.cgroupDriver,
       prefix: options.cgroupPrefix,
-      // Its own limit ends first: that error names the unit.
+      // Ends before the stage's deadline: its error names the unit.
       limit: 0.9 * Math.min(deadlines.cgroup, deadlines.undo),
       recorded: () => sandboxes.list().flatMap(recordedCgroup),
     },
@@ -68,7 +68,7 @@ export async function openPodSandboxes(
     maxOutput: network.maxOutput ?? MAX_PLUGIN_OUTPUT,
     addLimit: deadlines.networkAdd,
     delLimit: deadlines.networkDel,
-    native: new NativeNetwork(kernel, network.environment),
+    native: new BridgeNetwork(kernel, network.environment),
   });
   const undoing = { kernel, log, cgroups, cni, deadlines };
   const context: Context = {
@@ -80,7 +80,7 @@ export async function openPodSandboxes(
     cniMode: network.native ?? 'exec',
     containers: ports.containers,
     handlers: ports.handlers,
-    watches: new Watches(kernel.namespaces, log, (id) => service.ended(id)),
+    watches: new Watches(kernel.namespaces, log, (id) => service.pauseExited(id)),
     state: options.state,
     shmBytes: options.shmBytes ?? SHM_BYTES,
     oomScoreAdj: options.oomScoreAdj ?? OOM_SCORE_ADJ,
@@ -93,8 +93,8 @@ export async function openPodSandboxes(
     context.leaks.load(),
     context.networks.refresh(),
   ]);
-  await takeUpUnreadable(context, unreadable);
-  settleStates(context);
+  await recoverUnreadable(context, unreadable);
+  reconcileStates(context);
   return service;
 }
 
@@ -120,7 +120,7 @@ function handlerOf({ handlers, defaultHandler }: PodSandboxOptions, name: string
   if (handler.sandbox !== 'pause') {
     throw new CrispError(
       'Unimplemented',
-      `handler ${wanted} wants sandboxes made by its runtime: that is not built`,
+      `handler ${wanted} requires sandboxes made by its runtime: that is not implemented`,
       {
         hint: `set sandbox = "pause" for the handler, or use another one`,
       },

@@ -23,7 +23,7 @@ test('a record of version 1 is read with the names of today', () => {
   assert.equal(record.config.metadata.name, 'web-0');
 });
 
-test('what is no record of version 1 is refused', () => {
+test('what is not a record of version 1 is refused', () => {
   assert.throws(() => migrateRecord({ version: 0 }), /version 0/);
   assert.throws(() => migrateRecord({ version: 1 }), /config/);
 });

@@ -1,11 +1,11 @@
-/** Records of sandboxes that an older crisp has written, in today's form. */
+/** Migrates sandbox records of older versions of crisp. */
 import { CrispError } from '#core/errors.ts';
 import type { Versioned } from '#core/record-store.ts';
 import { RECORD_VERSION, type SandboxRecord } from './sandbox.ts';
 
 type Fields = Record<string, unknown>;
 
-/** Version 1 named the types of profiles and the memory limits otherwise. Throws DataLoss for what is no such record. */
+/** Version 1 had other names for the types of profiles and the memory limits. Throws DataLoss for any other record. */
 export function migrateRecord(record: Versioned): SandboxRecord {
   if (record.version !== 1)
     throw new CrispError('DataLoss', `records of version ${record.version} are not known`);

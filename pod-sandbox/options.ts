@@ -3,7 +3,7 @@ import type { CgroupDriverName } from './cgroup/driver.ts';
 
 /**
  * Who makes a handler's sandboxes: crisp's own pause process, or the runtime itself (virtual machines). Only `pause`
- * is built; a request for the other is refused with Unimplemented.
+ * is implemented; a request for the other is refused with Unimplemented.
  */
 export type SandboxKind = 'pause' | 'runtime';
 
@@ -20,11 +20,11 @@ export interface Deadlines {
   readonly containers: number;
   /** Each other undo: unmount, unpin, end of the pause process, removal of the cgroup. */
   readonly undo: number;
-  /** A retry's wait for the call that it joined. */
+  /** How long a retry waits for the call that it joined. */
   readonly join: number;
 }
 
-/** The kubelet waits four minutes for RunPodSandbox and two for the rest; all stays well within that. */
+/** The kubelet's timeout is four minutes for RunPodSandbox and two for other calls; all limits are well within that. */
 export const defaultDeadlines: Deadlines = {
   record: 10_000,
   namespaces: 20_000,
@@ -37,6 +37,9 @@ export const defaultDeadlines: Deadlines = {
   join: 230_000,
 };
 
+/** auto: in this process where crisp supports the configuration, with the effects of the plugins; exec: by the plugins. */
+export type CniMode = 'auto' | 'exec';
+
 export interface NetworkOptions {
   /** Directory of CNI configurations; the first by name counts. May be missing. */
   readonly confDir: string;
@@ -46,11 +49,11 @@ export interface NetworkOptions {
   readonly binDirs: readonly string[];
   /** Environment of the plugins besides CNI_*: PATH at least. */
   readonly environment: Readonly<Record<string, string>>;
-  /** auto: what crisp can do itself it does, with the same effects as the plugins; exec where absent: all by plugins. */
-  readonly native?: 'auto' | 'exec';
-  /** Template of the configuration that is made of the node's pod ranges; none where absent or empty. */
+  /** exec where absent. */
+  readonly native?: CniMode;
+  /** Template of the configuration that is made from the node's pod ranges; none where absent or empty. */
   readonly template?: string;
-  /** Bytes that a plugin may print; more is nonsense. */
+  /** Bytes that a plugin may print; more is an error. */
   readonly maxOutput?: number;
 }
 

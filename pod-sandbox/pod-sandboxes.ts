@@ -1,4 +1,4 @@
-/** The face of the pod service: what the daemon and `cri/` call. Opened by `openPodSandboxes` in `index.ts`. */
+/** The interface of the pod service: what the daemon and `cri/` call. Opened by `openPodSandboxes` in `index.ts`. */
 import type { OnReadOpts, Socket } from 'node:net';
 import type { ContainerId, SandboxId } from '#core/ids.ts';
 import type { Leak } from '#core/leaks.ts';
@@ -27,7 +27,7 @@ export interface PodSandboxes {
   run(request: RunRequest, op: Operation): Promise<SandboxId>;
   /**
    * Kills the containers, detaches the network and undoes all else; the record stays. Idempotent in every state; a
-   * sandbox that is being made is cancelled first. An unknown id is success. Goes on when the client has gone.
+   * sandbox that is being made is cancelled first. An unknown id is success. Continues when the client cancels.
    */
   stop(id: SandboxId, op: Operation): Promise<void>;
   /** Stops where needed, removes the containers, then the record; the name is free. An unknown id is success. */
@@ -35,7 +35,7 @@ export interface PodSandboxes {
   /**
    * A connection to a port of the pod's localhost, IPv4 before IPv6; of the node's where the pod is on its network.
    * `onread`: how it is read, in the place of events. Throws NotFound, FailedPrecondition where the pod is not ready,
-   * Unavailable where nobody listens.
+   * Unavailable where the connection is refused.
    */
   connectPort(id: SandboxId, port: number, signal: AbortSignal, onread?: OnReadOpts): Promise<Socket>;
   get(id: SandboxId): Sandbox | undefined;
@@ -45,17 +45,17 @@ export interface PodSandboxes {
   list(): readonly Sandbox[];
   /** See `updateSandbox`. */
   updateResources(id: SandboxId, limits: SandboxLimits, op: Operation): Promise<void>;
-  /** What pods use, in the order of the ids; unknown ids are left out. Off the main thread, by no program. */
+  /** What pods use, in the order of the ids; unknown ids are left out. Read off the main thread, without a program. */
   stats(ids: readonly SandboxId[], detail: UsageDetail): Promise<SandboxUsage[]>;
-  /** Whether pods with a network can be made. From memory; a missing directory watch is made up for in the background. */
+  /** Whether pods with a network can be made. From memory; without a directory watch it is polled in the background. */
   networkStatus(): NetworkStatus;
-  /** See `setPodRanges` in network/pod-ranges.ts. */
+  /** See `setPodRanges` in network/cni/pod-ranges.ts. */
   setPodRanges(text: string, op: Operation): Promise<void>;
   /** What could not be undone of pods that are gone, the oldest first. From memory. */
   leaks(): readonly Leak[];
   /** For runtime-service. */
   readonly pods: PodViews;
-  /** Finishes what the last daemon left unfinished. Reads, run, stop and remove may be called at the same time. */
+  /** Finishes or undoes what the last daemon left incomplete. Reads, run, stop and remove may be called at the same time. */
   recover(op: Operation): Promise<void>;
   /** Called after each committed change, in order. Returns what ends it. */
   onChange(listener: (event: SandboxEvent) => void): () => void;

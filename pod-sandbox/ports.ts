@@ -1,4 +1,4 @@
-/** What pods need of their sibling: the containers that live in them, and who runs those. Connected in daemon/services.ts. */
+/** What pods need of their sibling: the containers that live in them, and the handlers that run those. Connected in daemon/services.ts. */
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 
@@ -14,16 +14,16 @@ export interface ContainersOfPod {
 
 export interface RuntimeHandlers {
   /**
-   * Throws FailedPrecondition where the handler, or this node, cannot give a pod a user namespace of its own. The empty
+   * Throws FailedPrecondition where the handler, or this node, does not support a user namespace for a pod. The empty
    * name is the default handler. May execute the handler's program after an update of it.
    */
   checkUserNamespace(handler: string): Promise<void>;
 }
 
-/** Handlers that can do all: for tests. */
-export const ableHandlers: RuntimeHandlers = { checkUserNamespace: () => Promise.resolve() };
+/** Handlers that support everything: for tests. */
+export const allCapableHandlers: RuntimeHandlers = { checkUserNamespace: () => Promise.resolve() };
 
-/** A pod without containers: for tests and for tools that only look. */
+/** A pod without containers: for tests and for read-only tools. */
 export const noContainers: ContainersOfPod = {
   stopAll: () => Promise.resolve(),
   removeAll: () => Promise.resolve(),

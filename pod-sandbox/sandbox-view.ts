@@ -1,4 +1,4 @@
-/** Sandboxes as clients and siblings see them. */
+/** Sandboxes as clients and the other services see them. */
 import type { SandboxId } from '#core/ids.ts';
 import type { ProcessRef } from '#linux/ports/kernel.ts';
 import type { CgroupStats, LinkStats } from '#linux/ports/stats.ts';
@@ -16,7 +16,7 @@ export interface Sandbox {
   readonly state: 'ready' | 'notReady';
   /** Why it is not ready; undefined while it is ready or being made. */
   readonly reason: EndReason | undefined;
-  /** The reason in words. */
+  /** The reason as text. */
   readonly detail: string;
   /** Nanoseconds since the epoch, above 0. */
   readonly createdAt: bigint;
@@ -28,7 +28,7 @@ export interface Sandbox {
     /** Path of the pinned network namespace; undefined on the node's network. */
     readonly namespace: string | undefined;
   };
-  /** The pause process; undefined where there never was one. */
+  /** The pause process; undefined where none was started. */
   readonly process: ProcessRef | undefined;
   /** The pod's cgroup below the cgroup root. */
   readonly cgroup: string;
@@ -48,12 +48,12 @@ export interface RunRequest {
   readonly runtimeHandler: string;
 }
 
-/** A pod's figures at one time. */
+/** A pod's stats at one time. */
 export interface SandboxUsage {
   readonly sandbox: Sandbox;
   /** Sums over the pod's cgroup; undefined where it has none of its own, or it is gone. */
   readonly group: CgroupStats | undefined;
-  /** Mean CPU since the look before, in billionths of a core; undefined at the first look. */
+  /** Mean CPU since the read before, in billionths of a core; undefined at the first read. */
   readonly nanoCores: bigint | undefined;
   /** The pod's links without loopback, that of its address first; none on the node's network. */
   readonly links: readonly LinkStats[];

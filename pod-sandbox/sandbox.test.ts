@@ -61,7 +61,7 @@ test('undone in reverse, the network goes first, then the process, and the direc
   );
 });
 
-test('a record survives its file, with keys and numbers that are hard on JSON', () => {
+test('a record survives its file, with keys and numbers that JSON alone would change', () => {
   const labels = JSON.parse(
     '{"__proto__": "a", "constructor": "b", "$bigint": "not a number", "$$bigint": "c"}',
   );
@@ -95,7 +95,7 @@ test('clients see a sandbox that is being made as not ready, without a reason', 
   assert.deepEqual([view.ready, view.network, view.pid, view.pins], [false, 'pod', 'pod', { net: '/net' }]);
 });
 
-test('cgroups: the leaves stand beside the containers', () => {
+test('cgroups: the leaves are beside the containers', () => {
   const id = newSandboxId();
   const container: ContainerId = newContainerId();
   const given = cgroups.place(id, '/kubepods/pod1/');
@@ -104,7 +104,7 @@ test('cgroups: the leaves stand beside the containers', () => {
   assert.deepEqual(cgroups.place(id, ''), { parent: `/crisp/${id}`, monitor: `/crisp/${id}/pod`, own: true });
 });
 
-test('the limits of a pod are those of its containers and its overhead, in the words of each cgroup version', () => {
+test('the limits of a pod are those of its containers and its overhead, in the form of each cgroup version', () => {
   const resources = sampleResources({ cpuQuota: 50_000n, cpuShares: 1024n, memoryLimitBytes: 1000n });
   const overhead = sampleResources({ cpuQuota: 10_000n, cpuShares: 2n, memoryLimitBytes: 24n });
   const linux = { ...defaultLinux, resources, overhead };

@@ -25,7 +25,7 @@ import type { Attachment } from './network/cni/attachment.ts';
 /** Older records: `migrate.ts`. */
 export const RECORD_VERSION = 2;
 
-/** `stopped`: asked for; `failed`: could neither be made nor undone in full; `dead`: ended by itself, or a reboot. */
+/** `stopped`: by StopPodSandbox; `failed`: could neither be made nor undone in full; `dead`: ended by itself, or a reboot. */
 export type EndReason = 'stopped' | 'failed' | 'dead';
 
 export type SandboxState =
@@ -74,11 +74,11 @@ export interface SandboxRecord extends Versioned {
   readonly intents: readonly SandboxIntent[];
   /** Times that the intents could not be undone in full; absent: none. */
   readonly undoTries?: number;
-  /** Of the last update; absent: those of `config`, which stays what the pod was asked to be. */
+  /** Of the last update; absent: those of `config`, which stays as requested. */
   readonly limits?: Pick<SandboxLinux, 'overhead' | 'resources'>;
 }
 
-/** What only one sandbox may be called at a time. */
+/** The name that only one sandbox may have at a time. */
 export const nameKey = ({ metadata }: SandboxConfig): string =>
   JSON.stringify([metadata.namespace, metadata.name, metadata.uid, metadata.attempt]);
 
@@ -86,12 +86,12 @@ export const nameKey = ({ metadata }: SandboxConfig): string =>
 export const displayName = ({ metadata }: SandboxConfig): string =>
   `${metadata.namespace}/${metadata.name}, attempt ${metadata.attempt}`;
 
-/** The first twelve digits: enough for people. */
+/** The first twelve digits, for messages. */
 export const shortId = (id: SandboxId): string => id.slice(0, 12);
 
 const notReady = (reason: EndReason, detail: string): SandboxState => ({ name: 'notReady', reason, detail });
 
-/** The pause process is known and placed, but still held. */
+/** The pause process exists, but is still held. */
 export function withProcess(
   record: SandboxRecord,
   process: ProcessRef,
@@ -101,13 +101,13 @@ export function withProcess(
   return { ...record, process, pins, intents: insertProcess(record.intents, process) };
 }
 
-/** All is made. */
+/** Everything is created. */
 export function toReady(record: SandboxRecord, attachment: Attachment | undefined): SandboxRecord {
   mustBe(record, 'creating');
   return { ...record, attachment, state: { name: 'ready' } };
 }
 
-/** The end, from any state. The first reason stays; what was never ready stays failed. */
+/** From any state. The first reason stays; a sandbox that was never ready is `failed`. */
 export function toNotReady(record: SandboxRecord, reason: EndReason, detail: string): SandboxRecord {
   if (record.state.name === 'notReady') return record;
   return { ...record, state: notReady(record.state.name === 'creating' ? 'failed' : reason, detail) };

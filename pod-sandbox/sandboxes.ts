@@ -1,6 +1,6 @@
 /**
  * All sandboxes: their records on disk, and the committed snapshot of them in memory that every read is served from.
- * A change is written first and published after; where the disk is full an end is published all the same.
+ * A change is written first and published after; where the disk is full a not-ready state is published all the same.
  */
 import { join } from 'node:path';
 import { describeError } from '#core/errors.ts';
@@ -50,7 +50,7 @@ export class Sandboxes {
     });
   }
 
-  /** Reads all records; those that cannot be read are given back, and stop nothing. */
+  /** Reads all records; those that cannot be read are returned, and do not fail the load. */
   async load(): Promise<readonly BrokenRecord[]> {
     const { records, broken, removing } = await this.#store.load();
     const unreadable = [...broken];
@@ -62,7 +62,7 @@ export class Sandboxes {
         continue;
       }
       this.#byId.set(record.id, record);
-      this.#claim(record);
+      this.#assignName(record);
     }
     for (const { key, reason, isPassing } of unreadable) {
       if (isPassing || !isFullId(key))
@@ -77,11 +77,11 @@ export class Sandboxes {
     return this.#store.keepUnreadable(id);
   }
 
-  /** Lists a sandbox again, by a record in the place of one that cannot be read. */
-  async takeUp(record: SandboxRecord): Promise<void> {
+  /** Lists a sandbox again, with a reconstructed record in the place of one that cannot be read. */
+  async adopt(record: SandboxRecord): Promise<void> {
     await this.#store.createVolatile(record.id, record);
     this.#byId.set(record.id, record);
-    this.#claim(record);
+    this.#assignName(record);
   }
 
   get(id: SandboxId): SandboxRecord | undefined {
@@ -105,14 +105,14 @@ export class Sandboxes {
     return matches.length === 1 ? matches[0] : undefined;
   }
 
-  /** The first write of a sandbox, for this boot; `persist` makes it last. */
+  /** The first write of a sandbox, to the tmpfs; `persist` writes it to the disk. */
   async create(record: SandboxRecord): Promise<void> {
     await this.#store.createVolatile(record.id, record);
     this.#byName.set(nameKey(record.config), record.id);
     this.#publish(record, 'created');
   }
 
-  /** Brings the sandbox to the disk as it is recorded now; `durable`: so that it outlives a power cut. */
+  /** Writes the current record of the sandbox to the disk; `durable`: so that it outlives a power cut. */
   persist(id: SandboxId, options: { durable: boolean }): Promise<void> {
     return this.#store.persist(id, options);
   }
@@ -123,14 +123,14 @@ export class Sandboxes {
     this.#publish(record, this.#kindOf(record));
   }
 
-  /** In memory only: for an end that is seen again after a restart. */
-  publishEnd(record: SandboxRecord): void {
+  /** In memory only: for a not-ready state that the next daemon detects, too. */
+  publishNotReady(record: SandboxRecord): void {
     this.#publish(record, this.#kindOf(record));
   }
 
-  /** Publishes also where the write fails: an end is true whether or not the disk can hold it. */
-  async commitEnd(record: SandboxRecord): Promise<void> {
-    this.publishEnd(record);
+  /** Publishes also where the write fails: the sandbox is not ready whether or not that can be recorded. */
+  async commitNotReady(record: SandboxRecord): Promise<void> {
+    this.publishNotReady(record);
     try {
       await this.#store.write(record.id, record, { durable: false });
     } catch (error) {
@@ -149,10 +149,10 @@ export class Sandboxes {
     this.#byId.delete(id);
     const key = nameKey(record.config);
     if (this.#byName.get(key) === id) this.#byName.delete(key);
-    this.#tell('removed', record);
+    this.#notify('removed', record);
   }
 
-  /** What the disk does not say yet is written, if it takes it. */
+  /** Writes what is not on the disk yet; a failure is logged. */
   async close(): Promise<void> {
     try {
       await this.#store.flush();
@@ -166,8 +166,8 @@ export class Sandboxes {
     return () => this.#listeners.delete(listener);
   }
 
-  /** At most one sandbox may hold a name: the newest that is ready, else the newest. The others are kept, as ended. */
-  #claim(record: SandboxRecord): void {
+  /** At most one sandbox may hold a name: the newest that is ready, else the newest. The others stay listed as not ready. */
+  #assignName(record: SandboxRecord): void {
     const key = nameKey(record.config);
     const holder = this.byName(key);
     const wins = !holder || record.state.name === 'ready' || holder.state.name !== 'ready';
@@ -190,10 +190,10 @@ export class Sandboxes {
 
   #publish(record: SandboxRecord, kind: ChangeKind | undefined): void {
     this.#byId.set(record.id, record);
-    if (kind) this.#tell(kind, record);
+    if (kind) this.#notify(kind, record);
   }
 
-  #tell(kind: ChangeKind, record: SandboxRecord): void {
+  #notify(kind: ChangeKind, record: SandboxRecord): void {
     for (const listener of this.#listeners) {
       try {
         listener(kind, record);

@@ -1,4 +1,4 @@
-/** The pod service: lets retries join, keeps acts on one sandbox in order, and serves reads from memory. */
+/** The pod service: joins retries to running calls, queues the verbs on one sandbox, and serves reads from memory. */
 import type { OnReadOpts, Socket } from 'node:net';
 import { createdAfter } from '#core/created-at.ts';
 import { CrispError, hasCode } from '#core/errors.ts';
@@ -12,7 +12,7 @@ import type { Context } from './context.ts';
 import { plan } from './lifecycle/plan.ts';
 import { recover } from './lifecycle/recover.ts';
 import { removeSandbox } from './lifecycle/remove.ts';
-import { makeSandbox } from './lifecycle/run.ts';
+import { createSandbox } from './lifecycle/run.ts';
 import { stopSandbox } from './lifecycle/stop.ts';
 import { type SandboxLimits, updateSandbox } from './lifecycle/update.ts';
 import { setPodRanges } from './network/cni/pod-ranges.ts';
@@ -32,17 +32,17 @@ interface Run {
 export class PodService implements PodSandboxes {
   readonly #context: Context;
   readonly #stats: Stats;
-  /** Gives a request's handler its name; throws for an unknown or unbuilt one. */
+  /** Resolves a request's handler; throws for one that is unknown or not implemented. */
   readonly #handlerOf: (name: string) => string;
   /** By name key. */
   readonly #runs = new Map<string, Run>();
-  /** Ends the creation of a sandbox that is to be stopped. */
-  readonly #making = new Map<SandboxId, AbortController>();
-  readonly #acts = new KeyedQueue<SandboxId>();
-  readonly #writes = new KeyedQueue<'ranges'>();
+  /** Cancels the creation of a sandbox that is to be stopped. */
+  readonly #creating = new Map<SandboxId, AbortController>();
+  readonly #queue = new KeyedQueue<SandboxId>();
+  readonly #rangeWrites = new KeyedQueue<'ranges'>();
   readonly #stops = new SingleFlight<SandboxId, void>();
   readonly #removals = new SingleFlight<SandboxId, void>();
-  readonly #settling = new Set<Promise<unknown>>();
+  readonly #pending = new Set<Promise<unknown>>();
 
   constructor(context: Context, handlerOf: (name: string) => string) {
     this.#context = context;
@@ -62,9 +62,9 @@ export class PodService implements PodSandboxes {
     for (;;) {
       op.checkpoint();
       const running = this.#runs.get(key);
-      if (!running) return this.#begin(key, request, op);
+      if (!running) return this.#startRun(key, request, op);
       if (!sameRequest(running.request, request))
-        throw held(request, 'being made with another configuration');
+        throw nameConflict(request, 'being made with another configuration');
       try {
         return await op.deadline(
           'join the running call',
@@ -72,7 +72,7 @@ export class PodService implements PodSandboxes {
           () => running.promise,
         );
       } catch (error) {
-        // The first caller has gone, this one has not: it starts anew.
+        // The first caller has cancelled, this one has not: it starts again.
         if (!hasCode(error, 'Cancelled') || op.signal.aborted) throw error;
       }
     }
@@ -80,17 +80,17 @@ export class PodService implements PodSandboxes {
 
   stop(id: SandboxId, op: Operation): Promise<void> {
     const aborted = new CrispError('Aborted', `sandbox ${shortId(id)} was stopped while it was being made`);
-    this.#making.get(id)?.abort(aborted);
-    return this.#shielded('stop', op, (unending) =>
-      this.#stops.run(id, () => this.#acts.run(id, () => stopSandbox(this.#context, id, unending))),
+    this.#creating.get(id)?.abort(aborted);
+    return this.#uncancelled('stop', op, (uncancelled) =>
+      this.#stops.run(id, () => this.#queue.run(id, () => stopSandbox(this.#context, id, uncancelled))),
     );
   }
 
   remove(id: SandboxId, op: Operation): Promise<void> {
     const aborted = new CrispError('Aborted', `sandbox ${shortId(id)} was removed while it was being made`);
-    this.#making.get(id)?.abort(aborted);
-    return this.#shielded('remove', op, (unending) =>
-      this.#removals.run(id, () => this.#acts.run(id, () => removeSandbox(this.#context, id, unending))),
+    this.#creating.get(id)?.abort(aborted);
+    return this.#uncancelled('remove', op, (uncancelled) =>
+      this.#removals.run(id, () => this.#queue.run(id, () => removeSandbox(this.#context, id, uncancelled))),
     );
   }
 
@@ -112,7 +112,7 @@ export class PodService implements PodSandboxes {
   }
 
   async updateResources(id: SandboxId, limits: SandboxLimits, op: Operation): Promise<void> {
-    await this.#kept(this.#acts.run(id, () => updateSandbox(this.#context, id, limits, op)));
+    await this.#track(this.#queue.run(id, () => updateSandbox(this.#context, id, limits, op)));
   }
 
   stats(ids: readonly SandboxId[], detail: UsageDetail): Promise<SandboxUsage[]> {
@@ -121,7 +121,7 @@ export class PodService implements PodSandboxes {
 
   async setPodRanges(text: string, op: Operation): Promise<void> {
     const { ranges, kernel, networks } = this.#context;
-    await this.#writes.run('ranges', () =>
+    await this.#rangeWrites.run('ranges', () =>
       op.stage('write configuration', () => setPodRanges(ranges, text, kernel.files)),
     );
     await networks.refresh();
@@ -149,7 +149,7 @@ export class PodService implements PodSandboxes {
   }
 
   async recover(op: Operation): Promise<void> {
-    await this.#kept(recover(this.#context, (id, act) => this.#acts.run(id, act), op));
+    await this.#track(recover(this.#context, (id, act) => this.#queue.run(id, act), op));
     this.#context.leaks.begin();
   }
 
@@ -162,38 +162,38 @@ export class PodService implements PodSandboxes {
   async close(): Promise<void> {
     this.#context.networks.close();
     this.#context.watches.close();
-    await Promise.allSettled([...this.#settling, this.#context.leaks.close()]);
+    await Promise.allSettled([...this.#pending, this.#context.leaks.close()]);
     await this.#context.sandboxes.close();
   }
 
-  /** A pause process has ended by itself. */
-  ended(id: SandboxId): void {
+  /** A pause process has exited by itself. */
+  pauseExited(id: SandboxId): void {
     const { sandboxes } = this.#context;
     const mark = async (): Promise<void> => {
       const record = sandboxes.get(id);
       if (record?.state.name !== 'ready') return;
-      await sandboxes.commitEnd(toNotReady(record, 'dead', 'the pause process ended'));
+      await sandboxes.commitNotReady(toNotReady(record, 'dead', 'the pause process ended'));
     };
-    void this.#kept(this.#acts.run(id, mark));
+    void this.#track(this.#queue.run(id, mark));
   }
 
-  #begin(key: string, request: RunRequest, op: Operation): Promise<SandboxId> {
-    const promise = this.#kept(this.#make(key, request, op).finally(() => this.#runs.delete(key)));
+  #startRun(key: string, request: RunRequest, op: Operation): Promise<SandboxId> {
+    const promise = this.#track(this.#create(key, request, op).finally(() => this.#runs.delete(key)));
     this.#runs.set(key, { request, promise });
     return promise;
   }
 
-  async #make(key: string, request: RunRequest, op: Operation): Promise<SandboxId> {
+  async #create(key: string, request: RunRequest, op: Operation): Promise<SandboxId> {
     const { sandboxes, networks, deadlines } = this.#context;
     const holder = sandboxes.byName(key);
     if (holder && isReady(holder)) {
       if (sameRequest(holder, request)) return holder.id;
-      throw held(request, `held by sandbox ${holder.id} with another configuration`);
+      throw nameConflict(request, `held by sandbox ${holder.id} with another configuration`);
     }
     if (holder && holder.state.name === 'notReady' && holder.state.reason !== 'failed') {
-      throw held(request, `held by sandbox ${holder.id}, which has ended (${holder.state.detail})`);
+      throw nameConflict(request, `held by sandbox ${holder.id}, which has ended (${holder.state.detail})`);
     }
-    // Half made, or failed and not undone in full: nobody can use it.
+    // Created in part, or failed and not undone in full: it cannot be used.
     if (holder) await this.remove(holder.id, op);
     const ownNetwork = request.config.linux.security.namespaces.network === 'pod';
     const network = ownNetwork
@@ -203,29 +203,29 @@ export class PodService implements PodSandboxes {
     const createdAt = createdAfter(attempts.map((record) => record.createdAt));
     const id = newSandboxId();
     const stopped = new AbortController();
-    this.#making.set(id, stopped);
+    this.#creating.set(id, stopped);
     const under = op.under(AbortSignal.any([op.signal, stopped.signal]));
     try {
-      await this.#acts.run(id, () =>
-        makeSandbox(this.#context, plan(this.#context, id, request, network, createdAt), under),
+      await this.#queue.run(id, () =>
+        createSandbox(this.#context, plan(this.#context, id, request, network, createdAt), under),
       );
       return id;
     } finally {
-      this.#making.delete(id);
+      this.#creating.delete(id);
     }
   }
 
-  /** The act goes on when the client has gone: half a stop helps nobody. The client waits as long as it likes. */
-  #shielded(name: string, op: Operation, act: (unending: Operation) => Promise<void>): Promise<void> {
-    const running = this.#kept(act(op.under(new AbortController().signal)));
+  /** The verb continues when the client cancels: a partial stop is of no use. The client's wait has its own deadline. */
+  #uncancelled(name: string, op: Operation, act: (uncancelled: Operation) => Promise<void>): Promise<void> {
+    const running = this.#track(act(op.under(new AbortController().signal)));
     return op.deadline(name, this.#context.deadlines.join, () => running);
   }
 
-  /** For `close` to wait for. */
-  #kept<T>(promise: Promise<T>): Promise<T> {
-    const forget = () => void this.#settling.delete(kept);
-    const kept: Promise<void> = promise.then(forget, forget);
-    this.#settling.add(kept);
+  /** `close` waits for it. */
+  #track<T>(promise: Promise<T>): Promise<T> {
+    const forget = () => void this.#pending.delete(tracked);
+    const tracked: Promise<void> = promise.then(forget, forget);
+    this.#pending.add(tracked);
     return promise;
   }
 }
@@ -235,7 +235,7 @@ const isReady = ({ state }: SandboxRecord): boolean => state.name === 'ready';
 const sameRequest = (a: RunRequest, b: RunRequest): boolean =>
   a.runtimeHandler === b.runtimeHandler && sameConfig(a.config, b.config);
 
-const held = ({ config }: RunRequest, how: string): CrispError =>
+const nameConflict = ({ config }: RunRequest, how: string): CrispError =>
   new CrispError('AlreadyExists', `the name ${displayName(config)} is ${how}`, {
     hint: 'remove that sandbox, or use a higher attempt',
   });

@@ -1,4 +1,4 @@
-/** What pods use as a whole: their cgroups, their links as the pause process sees them, how many processes they have. */
+/** Usage of whole pods: their cgroups, their links in the pause process's network namespace, their number of processes. */
 import type { SandboxId } from '#core/ids.ts';
 import { Rates } from '#core/rate.ts';
 import type { CgroupStats, LinkStats, UsageDetail } from '#linux/ports/stats.ts';
@@ -18,7 +18,7 @@ export class Stats {
     });
   }
 
-  /** Of those that are listed, in order; ids that are not known (any more) are left out. */
+  /** In the order of the ids; unknown ids are left out. */
   async of(ids: readonly SandboxId[], detail: UsageDetail): Promise<SandboxUsage[]> {
     const { kernel, sandboxes } = this.#context;
     const records = ids.flatMap((id) => sandboxes.get(id) ?? []);
@@ -34,7 +34,7 @@ export class Stats {
     return records.map((record, index) => {
       const group = groups.get(record.id);
       const isKnown = sandboxes.get(record.id) !== undefined;
-      const [all, leaf] = processes.slice(index * 2, index * 2 + 2).map((figures) => figures.processes);
+      const [all, leaf] = processes.slice(index * 2, index * 2 + 2).map((stats) => stats.processes);
       const pause = record.state.name === 'ready' ? 1 : 0;
       return {
         sandbox: sandboxView(record),
@@ -74,5 +74,5 @@ export class Stats {
   }
 }
 
-/** A pod without a group of its own has but its leaf. */
+/** A pod without a cgroup of its own has only its leaf. */
 const counted = (parent: string, monitor: string): string => (parent === '/' ? monitor : parent);

@@ -1,6 +1,6 @@
 /**
- * Refuses what cannot be made, before anything is written: each error is InvalidArgument, names the field as the wire
- * does, and says what to give instead. Contract sections 2, 3, 5, 9 and 10.
+ * Refuses what cannot be made, before anything is written: each error is InvalidArgument, has the field's name of the
+ * wire, and a hint with the valid values. Contract sections 2, 3, 5, 9 and 10.
  */
 
 import { isIP } from 'node:net';
@@ -13,7 +13,7 @@ import { checkNamespaces } from './namespaces/namespace-rules.ts';
 import { checkSysctls } from './namespaces/sysctls.ts';
 import { bandwidthOf } from './network/cni/bandwidth.ts';
 
-/** Throws InvalidArgument at the first thing that is wrong. */
+/** Throws InvalidArgument for the first field that is not valid. */
 export function validate(config: SandboxConfig, driver: CgroupDriver): void {
   checkMetadata(config.metadata);
   checkHostname(config.hostname);
@@ -28,18 +28,19 @@ export function validate(config: SandboxConfig, driver: CgroupDriver): void {
   checkResources('linux.overhead', config.linux.overhead);
 }
 
-/** InvalidArgument in the one form: `field value reason`. */
+/** InvalidArgument in the form `field value reason`. */
 export const refuse = (field: string, value: unknown, reason: string, hint: string): CrispError =>
   new CrispError('InvalidArgument', `${field} ${JSON.stringify(value)} ${reason}`, { hint });
 
-/** `;` and `=` part the fields of CNI_ARGS, `/` parts paths. */
+/** `;` and `=` separate the fields of CNI_ARGS, `/` those of paths. */
 const NAME = /^[^\s\p{C};=/]{1,253}$/u;
 
 function checkMetadata({ name, namespace, uid, attempt }: SandboxMetadata): void {
   const hint = 'give 1 to 253 printable characters without spaces, / ; and =';
-  if (!NAME.test(name)) throw refuse('metadata.name', name, 'is no name of a pod', hint);
-  if (!NAME.test(namespace)) throw refuse('metadata.namespace', namespace, 'is no name of a namespace', hint);
-  if (uid !== '' && !NAME.test(uid)) throw refuse('metadata.uid', uid, 'is no uid', hint);
+  if (!NAME.test(name)) throw refuse('metadata.name', name, 'is not a valid pod name', hint);
+  if (!NAME.test(namespace))
+    throw refuse('metadata.namespace', namespace, 'is not a valid namespace name', hint);
+  if (uid !== '' && !NAME.test(uid)) throw refuse('metadata.uid', uid, 'is not a valid uid', hint);
   if (!Number.isInteger(attempt) || attempt < 0 || attempt > 0xffff_ffff) {
     throw refuse('metadata.attempt', attempt, 'is out of range', 'give a number from 0 to 4294967295');
   }
@@ -51,7 +52,12 @@ function checkMetadata({ name, namespace, uid, attempt }: SandboxMetadata): void
  */
 function checkHostname(hostname: string): void {
   if (Buffer.byteLength(hostname) <= 64 && /^[^\p{C}\p{Zl}\p{Zp}]*$/u.test(hostname)) return;
-  throw refuse('hostname', hostname, 'is no host name', 'give at most 64 bytes without control characters');
+  throw refuse(
+    'hostname',
+    hostname,
+    'is not a valid host name',
+    'give at most 64 bytes without control characters',
+  );
 }
 
 function checkLogDirectory(directory: string): void {
@@ -59,7 +65,12 @@ function checkLogDirectory(directory: string): void {
   const clean =
     directory.startsWith('/') && !directory.includes('\0') && !directory.split('/').includes('..');
   if (!clean)
-    throw refuse('log_directory', directory, 'is no absolute path', 'give an absolute path without ..');
+    throw refuse(
+      'log_directory',
+      directory,
+      'is not a valid absolute path',
+      'give an absolute path without ..',
+    );
 }
 
 /** One word each: a line break would write further lines into the pod's resolv.conf. */
@@ -77,15 +88,16 @@ function checkPort(port: PortMapping, index: number): void {
   if (!['tcp', 'udp', 'sctp'].includes(protocol)) {
     throw refuse(`${field}.protocol`, protocol, 'is unknown', 'give TCP, UDP or SCTP');
   }
-  if (!isPort(hostPort)) throw refuse(`${field}.host_port`, hostPort, 'is no port', 'give 0 (none) to 65535');
+  if (!isPort(hostPort))
+    throw refuse(`${field}.host_port`, hostPort, 'is not a valid port', 'give 0 (none) to 65535');
   if (!isPort(containerPort) || (hostPort > 0 && containerPort === 0)) {
-    throw refuse(`${field}.container_port`, containerPort, 'is no port', 'give 1 to 65535');
+    throw refuse(`${field}.container_port`, containerPort, 'is not a valid port', 'give 1 to 65535');
   }
   if (hostIp !== '' && isIP(hostIp) === 0) {
     throw refuse(
       `${field}.host_ip`,
       hostIp,
-      'is no IP address',
+      'is not a valid IP address',
       'give an address of the node, or nothing for all',
     );
   }
@@ -100,7 +112,7 @@ export function checkResources(field: string, resources: LinuxResources | undefi
       throw refuse(
         `${field}.unified`,
         name,
-        'is no cgroup file',
+        'is not a cgroup file',
         'give the name of a controller file: memory.high',
       );
     }
@@ -110,6 +122,6 @@ export function checkResources(field: string, resources: LinuxResources | undefi
   for (const name of ['cpusetCpus', 'cpusetMems'] as const) {
     const list = resources?.[name] ?? '';
     if (!/^[0-9,-]*$/.test(list))
-      throw refuse(`${field}.${name}`, list, 'is no list', 'give a list such as 0-3,8');
+      throw refuse(`${field}.${name}`, list, 'is not a valid list', 'give a list such as 0-3,8');
   }
 }

@@ -1,4 +1,4 @@
-/** What others see of a record: clients a `Sandbox`, containers a `PodView`. Pure. */
+/** The views of a record: `Sandbox` for clients, `PodView` for containers. Pure. */
 import type { PodView } from '#core/model/pod.ts';
 import { ownUserNamespace } from './config.ts';
 import { effectiveLinux } from './lifecycle/update.ts';

@@ -8,7 +8,7 @@
  *                             ├─ pod                         pause process and monitors
  *                             └─ <container id>
  *
- * On cgroup v2 no process may stand in a group whose children have controllers: hence the leaves.
+ * On cgroup v2 no process may be in a group whose children have controllers: hence the leaves.
  */
 import { dirname } from 'node:path';
 import { CrispError } from '#core/errors.ts';
@@ -46,7 +46,7 @@ export class CgroupfsDriver implements CgroupDriver {
     if (segments.shift() !== '' || !segments.every((segment) => SEGMENT.test(segment))) {
       throw new CrispError(
         'InvalidArgument',
-        `linux.cgroup_parent ${JSON.stringify(parent)} is no cgroup path`,
+        `linux.cgroup_parent ${JSON.stringify(parent)} is not a cgroup path`,
         {
           hint: 'give an absolute path without . and .. such as /kubepods/burstable/pod1',
         },
@@ -98,7 +98,7 @@ export class CgroupfsDriver implements CgroupDriver {
   }
 
   async remove(cgroup: PodCgroup, signal: AbortSignal): Promise<void> {
-    // By now the containers have ended. One whose record cannot be read has not, and its pod is its last owner.
+    // The containers have ended by now, but for one whose record cannot be read: it is killed with its pod.
     await this.#cgroups.kill(cgroup.own ? cgroup.parent : cgroup.monitor, signal);
     await this.#cgroups.remove(cgroup.monitor, signal);
     if (cgroup.own) await this.#cgroups.remove(cgroup.parent, signal);
@@ -116,11 +116,11 @@ export interface DriverOptions {
   readonly prefix: string;
   /** Limit of one call of systemd, in milliseconds. */
   readonly limit: number;
-  /** The places in all records whose groups may still be there. */
+  /** The cgroups of all records that may still exist. */
   readonly recorded: () => readonly PodCgroup[];
 }
 
-/** The driver of the config. What an earlier daemon made under the other one is still ended in its own form. */
+/** The driver of the config. Pods that an earlier daemon made with the other driver are still removed by that one. */
 export function openCgroupDriver(
   { driver, prefix, limit, recorded }: DriverOptions,
   { cgroups, systemd }: Pick<Kernel, 'cgroups' | 'systemd'>,

@@ -1,4 +1,4 @@
-/** The port of cgroup drivers: where a pod, its pause process and its containers stand, and under which names. */
+/** The port of cgroup drivers: the cgroups of a pod, its pause process and its containers, and their names. */
 import { CrispError } from '#core/errors.ts';
 import type { ContainerId, SandboxId } from '#core/ids.ts';
 import type { Cgroups } from '#linux/ports/kernel.ts';
@@ -7,7 +7,7 @@ import type { SandboxLinux } from '../config.ts';
 
 export type CgroupDriverName = 'cgroupfs' | 'systemd';
 
-/** The places of one pod: plain data, part of the record. Paths are absolute below the cgroup root. */
+/** The cgroups of one pod: plain data, part of the record. Paths are absolute below the cgroup root. */
 export interface PodCgroup {
   readonly parent: string;
   /** The leaf of the pause process and the monitors. */
@@ -21,7 +21,7 @@ export interface PodCgroup {
 export interface PodUnits {
   readonly slice: string;
   readonly scope: string;
-  /** The slices, the outermost first, that are there because of crisp's pods, and so are to be stopped behind the last. */
+  /** The slices, the outermost first, that exist because of crisp's pods: they are stopped after the last one. */
   readonly makes: readonly string[];
 }
 
@@ -31,18 +31,18 @@ export interface CgroupDriver {
   /** Throws InvalidArgument where the text is not a cgroup parent in this driver's form. Empty is fine. */
   checkParent(parent: string): void;
   place(sandbox: SandboxId, parent: string): PodCgroup;
-  /** Where a pod stands whose record cannot be read; undefined where none of its groups is there. */
+  /** The cgroup of a pod whose record cannot be read; undefined where none of its groups exists. */
   find(sandbox: SandboxId): PodCgroup | undefined;
   /**
    * Makes what can be made before there is a process. Throws FailedPrecondition for a limit whose controller this machine
    * does not have.
    */
   create(cgroup: PodCgroup, linux: SandboxLinux): Promise<void>;
-  /** Moves the pause process into the leaf. With it the pod's groups are there, with limits where they are crisp's own. */
+  /** Moves the pause process into the leaf. Afterwards the pod's groups exist, with limits where they are crisp's own. */
   join(cgroup: PodCgroup, linux: SandboxLinux, pid: number, signal: AbortSignal): Promise<void>;
-  /** Control files by which the pause process enters the leaf by itself; undefined: it is to be moved by `join`. */
+  /** The cgroup.procs files by which the pause process joins the leaf itself; undefined: it has to be moved by `join`. */
   joinFiles(cgroup: PodCgroup): readonly string[] | undefined;
-  /** Kills what stands in the leaf and removes it; the same of the parent where it is crisp's own. Missing: success. */
+  /** Kills the processes in the leaf and removes it; the same of the parent where it is crisp's own. Missing: success. */
   remove(cgroup: PodCgroup, signal: AbortSignal): Promise<void>;
   /** The container's group, as `cgroupsPath` of the OCI spec and as a path below the cgroup root. */
   container(cgroup: PodCgroup, container: ContainerId): { readonly oci: string; readonly path: string };
@@ -51,7 +51,7 @@ export interface CgroupDriver {
 export const under = (parent: string, name: string): string =>
   parent === '/' ? `/${name}` : `${parent}/${name}`;
 
-/** Throws FailedPrecondition for the first limit of a controller that is not there. */
+/** Throws FailedPrecondition for the first limit whose controller this machine lacks. */
 export function checkControllers(group: string, limits: readonly Limit[], { controllers }: Cgroups): void {
   for (const { file, value } of limits) {
     const controller = file.split('.')[0] ?? '';

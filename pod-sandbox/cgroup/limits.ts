@@ -24,7 +24,7 @@ export function podLimits({ resources, overhead }: SandboxLinux, version: Cgroup
   return [...limits.filter(({ file }) => !named.has(file)), ...unified];
 }
 
-/** What a file says where nothing is limited. */
+/** The content of a file without a limit. */
 const UNLIMITED: Readonly<Record<string, string>> = {
   'cpu.shares': '1024',
   'cpu.cfs_quota_us': '-1',
@@ -49,7 +49,7 @@ export function changedLimits(
   return [...lifted, ...limits];
 }
 
-/** The limits in the words of v2, which are systemd's on either version; the keys of `unified` are v2's alone. */
+/** The limits in the form of v2, which systemd takes on either version; the keys of `unified` are only for v2. */
 export function sliceLimits(linux: SandboxLinux, version: CgroupVersion): Limit[] {
   const { resources } = linux;
   const typed = version === 1 && resources ? { ...linux, resources: { ...resources, unified: {} } } : linux;

@@ -63,7 +63,7 @@ test('names are those of the slice, whichever way it is written', () => {
   assert.equal(driver.place(sandbox, '').parent, `/crisp.slice/crisp-pod${sandbox}.slice`);
 });
 
-test('a parent in the other form, or not where its slice lies, is refused with the remedy', () => {
+test('a parent in the other form, or not at the path of its slice, is refused with the remedy', () => {
   const { driver } = stand();
   for (const parent of [
     '/kubepods/burstable/pod1',
@@ -129,7 +129,7 @@ test('a slice of its own has the limits and the overhead of the pod, and goes wi
   assert.deepEqual([...kernel.units], []);
 });
 
-test('pods that leave at one time take their slice along, though their records name it still', async () => {
+test('pods that are removed at one time remove their slice, though their records still list it', async () => {
   const { kernel, driver, run } = stand();
   const pods = [await run(''), await run(''), await run('')];
   const stays = await run('');
@@ -153,7 +153,7 @@ test('a shared slice that came with the first pod goes with the last one, in any
   }
 });
 
-test("a slice that a stranger has moved into is no longer crisp's alone", async () => {
+test('a slice with a process of another program is not stopped', async () => {
   const { kernel, run, end } = stand();
   const pod = await run('/test.slice');
   await kernel.cgroups.create('/test.slice/stranger.service');
@@ -171,7 +171,7 @@ test('removal is idempotent, also where nothing was made', async () => {
   await driver.remove(pod, soon());
 });
 
-test('a unit name that is taken is taken over', async () => {
+test('a unit that already has the name is replaced', async () => {
   const { kernel, driver, recorded } = stand();
   const cgroup = driver.place(newSandboxId(), '');
   recorded.push(cgroup);

@@ -1,5 +1,5 @@
 /**
- * The systemd driver. Every group is a unit of systemd's:
+ * The systemd driver. Each cgroup is a systemd unit:
  *
  *   the kubelet's slice   /kubepods.slice/…/kubepods-burstable-pod<uid>.slice   never given a property, never stopped
  *                         ├─ crisp-pod-<sandbox id>.scope                       pause process and monitors, delegated
@@ -8,7 +8,7 @@
  *                         ├─ crisp-pod-<sandbox id>.scope
  *                         └─ crisp-<container id>.scope
  *
- * One call of D-Bus makes scope and slice, and moves the pause process; a second one stops the slices that are there
+ * One call of D-Bus makes scope and slice, and moves the pause process; a second one stops the slices that exist
  * because of crisp. A scope ends by itself when it is empty. Monitors and commands join groups as files, without D-Bus.
  */
 import { basename, dirname } from 'node:path';
@@ -25,8 +25,8 @@ import type { SandboxLinux } from '../config.ts';
 import { type CgroupDriver, checkControllers, type PodCgroup, type PodUnits, under } from './driver.ts';
 import { sliceLimits } from './limits.ts';
 
-/** How long systemd has to see by itself that a scope is empty, in milliseconds. */
-const NOTICE_MS = 2000;
+/** How long systemd has to remove an empty scope by itself, in milliseconds. */
+const REMOVED_MS = 2000;
 const STARTS_AND_STOPS = 'slices';
 
 export interface SystemdDriverOptions {
@@ -36,7 +36,7 @@ export interface SystemdDriverOptions {
   readonly prefix: string;
   /** Limit of one call of systemd, in milliseconds. */
   readonly limit: number;
-  /** The places in all records whose groups may still be there. */
+  /** The cgroups of all records that may still exist. */
   readonly recorded: () => readonly PodCgroup[];
 }
 
@@ -44,10 +44,10 @@ export class SystemdDriver implements CgroupDriver {
   readonly name = 'systemd';
   readonly #options: SystemdDriverOptions;
   readonly #prefix: string;
-  /** A slice's last pod and its next one take turns: a stop would end what is being started. */
-  readonly #turns = new KeyedQueue<string>();
-  /** The leaves of pods whose groups are gone; for a moment their records name them still. */
-  readonly #gone = new Set<string>();
+  /** A slice's last pod and its next one are queued: a stop would kill what is being started. */
+  readonly #queue = new KeyedQueue<string>();
+  /** The leaves of removed groups; for a moment the pods' records still list them. */
+  readonly #removed = new Set<string>();
 
   constructor(options: SystemdDriverOptions) {
     this.#options = options;
@@ -61,7 +61,7 @@ export class SystemdDriver implements CgroupDriver {
     if (name.endsWith('.slice')) {
       throw new CrispError(
         'InvalidArgument',
-        `linux.cgroup_parent ${text} is not the place of a slice ${name}`,
+        `linux.cgroup_parent ${text} is not the path of the slice ${name}`,
         {
           hint: 'give the name alone, or its whole path: /a.slice/a-b.slice; dashes in parts are escaped as _',
         },
@@ -69,7 +69,7 @@ export class SystemdDriver implements CgroupDriver {
     }
     throw new CrispError(
       'InvalidArgument',
-      `linux.cgroup_parent ${text} is no systemd slice; crisp uses systemd`,
+      `linux.cgroup_parent ${text} is not a systemd slice; crisp uses systemd`,
       {
         hint: "set the kubelet's cgroupDriver to systemd, or crisp's cgroup driver to cgroupfs",
       },
@@ -98,7 +98,7 @@ export class SystemdDriver implements CgroupDriver {
     return { parent, monitor: under(parent, scope), own, units };
   }
 
-  /** The slices that are not there, or are there because an earlier pod of crisp made them. */
+  /** The slices that do not exist, or that an earlier pod of crisp made. */
   #makes(slice: string): string[] {
     const { cgroups, recorded } = this.#options;
     const made = new Set(recorded().flatMap(({ units }) => units?.makes ?? []));
@@ -106,7 +106,7 @@ export class SystemdDriver implements CgroupDriver {
   }
 
   async create(cgroup: PodCgroup, linux: SandboxLinux): Promise<void> {
-    // A scope needs a process. What can be wrong with the limits is found before there is one.
+    // A scope needs a process. The limits are checked before there is one.
     const { cgroups } = this.#options;
     if (cgroup.own) checkControllers(unitsOf(cgroup).slice, sliceLimits(linux, cgroups.version), cgroups);
   }
@@ -117,9 +117,9 @@ export class SystemdDriver implements CgroupDriver {
     const limits: UnitLimits = cgroup.own
       ? unitLimits(sliceLimits(linux, cgroups.version), cgroups.version)
       : { properties: [], files: [] };
-    await this.#inTurn(units, () => this.#start(cgroup, units, limits, pid, signal));
+    await this.#inOrder(units, () => this.#start(cgroup, units, limits, pid, signal));
     if (cgroups.version === 1) {
-      // systemd knows neither the freezer nor sets of processors there.
+      // There systemd supports neither freezer nor cpuset.
       await cgroups.create(cgroup.monitor);
       await cgroups.join(cgroup.monitor, pid);
     }
@@ -146,7 +146,7 @@ export class SystemdDriver implements CgroupDriver {
       await start();
     } catch (error) {
       if (!hasCode(error, 'AlreadyExists')) throw error;
-      // The names hold this pod's id: who has them is left from a call whose answer was lost.
+      // The names contain this pod's id: the unit is left from a call whose reply was lost.
       await this.#stop(cgroup.own ? slice : scope, signal);
       await start();
     }
@@ -172,16 +172,16 @@ export class SystemdDriver implements CgroupDriver {
   async remove(cgroup: PodCgroup, signal: AbortSignal): Promise<void> {
     const { cgroups } = this.#options;
     const { scope } = unitsOf(cgroup);
-    // By now the containers have ended. One whose record cannot be read has not, and its pod is its last owner.
+    // The containers have ended by now, but for one whose record cannot be read: it is killed with its pod.
     await cgroups.kill(cgroup.own ? cgroup.parent : cgroup.monitor, signal);
-    if (!(await this.#noticed(cgroup.monitor, signal))) await this.#stop(scope, signal);
+    if (!(await this.#waitUntilRemoved(cgroup.monitor, signal))) await this.#stop(scope, signal);
     await cgroups.remove(cgroup.monitor, signal);
-    await this.#inTurn(unitsOf(cgroup), () => this.#stopSlices(cgroup, signal));
+    await this.#inOrder(unitsOf(cgroup), () => this.#stopSlices(cgroup, signal));
   }
 
-  /** Whether systemd has seen that the scope is empty, and removed its group. */
-  async #noticed(path: string, signal: AbortSignal): Promise<boolean> {
-    const until = performance.now() + NOTICE_MS;
+  /** Whether systemd has removed the empty scope's cgroup by itself. */
+  async #waitUntilRemoved(path: string, signal: AbortSignal): Promise<boolean> {
+    const until = performance.now() + REMOVED_MS;
     for (let pause = 1; this.#options.cgroups.exists(path); pause = Math.min(2 * pause, 50)) {
       if (performance.now() >= until || signal.aborted) return false;
       await sleep(pause);
@@ -189,23 +189,23 @@ export class SystemdDriver implements CgroupDriver {
     return true;
   }
 
-  /** The outermost slice that is there because of crisp and that no other pod needs; those in it go with it. */
+  /** Stops the outermost slice that exists because of crisp and that no other pod needs, with those in it. */
   async #stopSlices(cgroup: PodCgroup, signal: AbortSignal): Promise<void> {
     const { cgroups, recorded } = this.#options;
     const others = recorded();
     const known = new Set(others.map(({ monitor }) => monitor));
-    for (const monitor of this.#gone) if (!known.has(monitor)) this.#gone.delete(monitor);
-    // Of pods that leave at one time each would else spare the slice for the others, and it would stay.
-    this.#gone.add(cgroup.monitor);
+    for (const monitor of this.#removed) if (!known.has(monitor)) this.#removed.delete(monitor);
+    // Otherwise pods that are removed at one time would each keep the slice for the others.
+    this.#removed.add(cgroup.monitor);
     const needed = (slice: string) =>
       others.some(
         ({ units, monitor }) =>
-          units !== undefined && !this.#gone.has(monitor) && sliceChain(units.slice).includes(slice),
+          units !== undefined && !this.#removed.has(monitor) && sliceChain(units.slice).includes(slice),
       );
     const last = unitsOf(cgroup).makes.find((slice) => !needed(slice));
     if (last === undefined || !this.#systemd.booted) return;
     const path = slicePath(last);
-    // Somebody else has moved in meanwhile: it is no longer crisp's alone.
+    // It has other processes meanwhile: it is not crisp's alone.
     if (cgroups.processes(path).length > 0) return;
     await this.#stop(last, signal);
     await cgroups.remove(path, signal);
@@ -220,8 +220,8 @@ export class SystemdDriver implements CgroupDriver {
   }
 
   /** Pods of the kubelet's slices never wait for each other. */
-  #inTurn(units: PodUnits, act: () => Promise<void>): Promise<void> {
-    return units.makes.length === 0 ? act() : this.#turns.run(STARTS_AND_STOPS, act);
+  #inOrder(units: PodUnits, act: () => Promise<void>): Promise<void> {
+    return units.makes.length === 0 ? act() : this.#queue.run(STARTS_AND_STOPS, act);
   }
 
   async #within(
@@ -235,7 +235,7 @@ export class SystemdDriver implements CgroupDriver {
       if (!hasCode(error, 'DeadlineExceeded')) throw error;
       throw new CrispError('DeadlineExceeded', error.message, {
         cause: error,
-        hint: 'see systemctl list-jobs, and systemctl status dbus.service: one of them does not answer; a retry is safe',
+        hint: 'see systemctl list-jobs, and systemctl status dbus.service: one of them does not reply; a retry is safe',
       });
     }
   }

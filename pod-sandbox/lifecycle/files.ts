@@ -18,7 +18,7 @@ export interface SandboxPaths {
   readonly files: SandboxFiles;
 }
 
-/** Where all of a sandbox will lie: known before anything is made. */
+/** The paths of a sandbox, known before anything is made. */
 export function sandboxPaths(state: string, id: SandboxId, config: SandboxConfig): SandboxPaths {
   const directory = join(state, 'sandboxes', id);
   const ownIpc = config.linux.security.namespaces.ipc !== 'node';
@@ -34,7 +34,7 @@ export function sandboxPaths(state: string, id: SandboxId, config: SandboxConfig
 }
 
 /**
- * The name inside. Without one the pod on the node's network has the node's name, and any other a name of its own:
+ * The host name in the pod. Without one the pod on the node's network has the node's name, and any other a name of its own:
  * two machines of one name on a network confuse programs.
  */
 export function effectiveHostname(config: SandboxConfig, id: SandboxId): string {
@@ -42,7 +42,7 @@ export function effectiveHostname(config: SandboxConfig, id: SandboxId): string 
   return config.linux.security.namespaces.network === 'node' ? nodeHostname() : id.slice(0, 12);
 }
 
-/** What resolv.conf holds for a DNS config; undefined DNS config is the node's copy, which is for the caller. */
+/** What resolv.conf holds for a DNS config; for an undefined one the caller copies the node's. */
 export function resolvConf({ servers, searches, options }: DnsConfig): string {
   const lines = [
     ...(searches.length > 0 ? [`search ${searches.join(' ')}`] : []),
@@ -52,7 +52,7 @@ export function resolvConf({ servers, searches, options }: DnsConfig): string {
   return lines.map((line) => `${line}\n`).join('');
 }
 
-/** Makes the directories. Anyone may pass through: runtimes open bind sources as the pod's mapped root. */
+/** Makes the directories. Traversable by all: runtimes open bind sources as the pod's mapped root. */
 export async function makeDirectories({ directory, pins }: SandboxPaths): Promise<void> {
   await mkdir(pins, { recursive: true, mode: 0o711 });
   await mkdir(join(directory, 'shm'), { recursive: true, mode: 0o711 });
@@ -107,7 +107,7 @@ async function nodeResolvConf(path: string): Promise<string> {
       'FailedPrecondition',
       `the node's ${path} cannot be copied: ${describeError(error)}`,
       {
-        hint: 'mend the file, or give the pod a dns_config',
+        hint: 'correct the file, or set dns_config for the pod',
         cause: error,
       },
     );

@@ -1,6 +1,6 @@
 /**
- * What a new daemon does with the records of the last one. A healthy pod costs a look at /proc and at its pin; nothing
- * is run, nothing is written. Whatever was unfinished is undone by the table that run and stop use.
+ * What a new daemon does with the records of the last one. For a healthy pod /proc and its pins are read; nothing is
+ * executed or written. What was incomplete is undone by the table that run and stop use.
  */
 import { describeError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
@@ -12,11 +12,11 @@ import { stopSandbox, undoIntents } from './stop.ts';
 import { isPinned } from './undo.ts';
 import { reapplyLimits } from './update.ts';
 
-/** Undos of different sandboxes at one time: each may run CNI plugins. */
+/** Sandboxes that are recovered at one time: each may run CNI plugins. */
 const AT_ONCE = 4;
 
-/** Synchronous and first of all, so that no read is served a pod that died while no daemon ran. */
-export function settleStates({ sandboxes, watches, kernel, cni }: Context): void {
+/** Synchronous and before any read, so that none returns a pod as ready that died while no daemon ran. */
+export function reconcileStates({ sandboxes, watches, kernel, cni }: Context): void {
   const unfinished = sandboxes
     .list()
     .filter(({ state, intents }) => state.name !== 'ready' && intents.length > 0);
@@ -25,14 +25,14 @@ export function settleStates({ sandboxes, watches, kernel, cni }: Context): void
     if (record.state.name !== 'ready') continue;
     const { process } = record;
     if (process && kernel.processes.alive(process)) watches.start(record.id, process);
-    else sandboxes.publishEnd(toNotReady(record, 'dead', deathOf(record, kernel.processes.bootId)));
+    else sandboxes.publishNotReady(toNotReady(record, 'dead', deathOf(record, kernel.processes.bootId)));
   }
 }
 
 const deathOf = (record: SandboxRecord, bootId: string): string =>
   record.bootId === bootId ? 'the pause process ended while no daemon ran' : 'the node was restarted';
 
-/** `exclusively` keeps other acts on the same sandbox away meanwhile. Never throws: each failure is logged. */
+/** `exclusively` queues other verbs on the same sandbox. Never throws: each failure is logged. */
 export async function recover(
   context: Context,
   exclusively: (id: SandboxId, act: () => Promise<void>) => Promise<void>,
@@ -64,30 +64,30 @@ async function recoverOne(context: Context, id: SandboxId, op: Operation): Promi
   }
   if (record.state.name === 'creating') return undoCreation(context, record, op);
   const { reason } = record.state;
-  // Of one whose record could not be read containers may run.
+  // One whose record could not be read may have running containers.
   if (reason === 'failed') return removeSandbox(context, id, op);
   if (rebooted) return undoIntents(context, record, op);
-  // A stop that was cut short goes on, its containers first. What died is the kubelet's to stop.
+  // An interrupted stop continues, containers first. A pod that died is stopped by the kubelet.
   if (reason === 'stopped' && record.intents.length > 0) return stopSandbox(context, id, op);
-  if (reason === 'dead') await sandboxes.commitEnd(record);
+  if (reason === 'dead') await sandboxes.commitNotReady(record);
 }
 
-/** A pod whose network namespace is no longer pinned cannot take a container any more. */
+/** A pod whose network namespace is no longer pinned cannot run new containers. */
 async function checkPins({ sandboxes, kernel, watches }: Context, record: SandboxRecord): Promise<void> {
   for (const [kind, path] of Object.entries(record.pins)) {
     if (await isPinned(kernel, path)) continue;
     watches.end(record.id);
-    return sandboxes.commitEnd(
+    return sandboxes.commitNotReady(
       toNotReady(record, 'dead', `its ${kind} namespace is no longer pinned at ${path}`),
     );
   }
 }
 
 const undoCreation = (context: Context, record: SandboxRecord, op: Operation): Promise<void> =>
-  vanish(context, toNotReady(record, 'failed', 'the daemon ended while it was being made'), op);
+  removeUndone(context, toNotReady(record, 'failed', 'the daemon ended while it was being made'), op);
 
-/** Nobody was told of a creation that failed: where all can be undone it vanishes, else it stays listed as not ready. */
-async function vanish(context: Context, failed: SandboxRecord, op: Operation): Promise<void> {
+/** No caller has the id of an interrupted creation: if all can be undone it is removed, else it stays listed as not ready. */
+async function removeUndone(context: Context, failed: SandboxRecord, op: Operation): Promise<void> {
   await undoIntents(context, failed, op);
   await context.sandboxes.remove(failed.id);
 }

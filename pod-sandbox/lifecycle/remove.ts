@@ -1,4 +1,4 @@
-/** Removes a sandbox: what is left of it is undone, its containers go, then its record and its name. */
+/** Removes a sandbox: what it still lists is undone, its containers are removed, then its record and its name. */
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Context } from '../context.ts';

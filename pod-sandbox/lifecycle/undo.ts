@@ -35,11 +35,11 @@ function undoTable(context: UndoContext, record: SandboxRecord): UndoTable<Sandb
   };
 }
 
-/** Undone beside the network. The namespaces are pinned until plugins have left them, and the directory holds all else. */
+/** Undone beside the network. Plugins need the pinned namespaces, and the directory contains the pins and files. */
 const BESIDE_NETWORK: ReadonlySet<SandboxIntent['kind']> = new Set(['process', 'cgroup', 'shm']);
 
 /**
- * Undoes the intents in reverse order, what has nothing to do with the network beside it. While the network is to be
+ * Undoes the intents in reverse order, those that the network does not need beside it. While the network is to be
  * tried again its namespace stays pinned: `left` then holds the pins and the directory too. See `undoAll`.
  */
 export async function undoSandbox(
@@ -77,7 +77,7 @@ async function endProcess({ kernel }: UndoContext, process: ProcessRef, signal: 
   await kernel.namespaces.watch(process, signal);
 }
 
-/** The pinned network namespace, or nothing where it is gone: plugins then free what lies outside it. */
+/** The pinned network namespace, or an empty text where it is gone: plugins then free what is outside of it. */
 export async function livingNetns(
   { kernel }: Pick<Context, 'kernel'>,
   record: SandboxRecord,

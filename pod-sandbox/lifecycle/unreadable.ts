@@ -1,7 +1,7 @@
 /**
- * A pod whose record cannot be read. What stands elsewhere (its pins and files, its cgroup, its address by the pod's id)
- * is enough to end it: a record is made of that, of a pod that has failed, and goes the way of all such. Nobody can say
- * any more what the pod was; the kubelet, which does not find it, makes it anew.
+ * A pod whose record cannot be read. Its remains (pins and files, cgroup, its address by the pod's id) are enough to end
+ * it: from them the record of a failed pod is reconstructed, which recovery removes. The pod's configuration is lost; the
+ * kubelet, which does not find the pod, creates it again.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -25,27 +25,28 @@ const KINDS: ReadonlySet<string> = new Set<NamespaceKind>([
   'cgroup',
   'mnt',
 ]);
-/** The undo of a network then also looks for rules of published ports: which ones they are need not be known. */
+/** The undo of a network then also looks for rules of published ports: the ports need not be known. */
 const ANY_PORT = { protocol: 'tcp', containerPort: 1, hostPort: 1, hostIp: '' } as const;
 
-/** Makes records of what cannot be read, and of what stands without any. To be called when all others are loaded. */
-export async function takeUpUnreadable(context: Context, broken: readonly BrokenRecord[]): Promise<void> {
+/** Reconstructs records that cannot be read, and those of directories without one. Called when all others are loaded. */
+export async function recoverUnreadable(context: Context, broken: readonly BrokenRecord[]): Promise<void> {
   const { sandboxes, leaks, state, log } = context;
   const directories = await readdir(join(state, 'sandboxes')).catch((): string[] => []);
   const strays = directories.filter((key) => !sandboxes.get(key as SandboxId));
-  const spared = new Set(broken.filter(({ isPassing }) => isPassing).map(({ key }) => key));
+  const skipped = new Set(broken.filter(({ isPassing }) => isPassing).map(({ key }) => key));
   const reasons = new Map(broken.map((one) => [one.key, one]));
   for (const key of new Set([...reasons.keys(), ...strays])) {
-    // What was given up is in the list of leaks, which tries again.
-    if (!isFullId(key) || spared.has(key) || leaks.get(key)) continue;
+    // What was given up is tried again by the list of leaks.
+    if (!isFullId(key) || skipped.has(key) || leaks.get(key)) continue;
     const id = key as SandboxId;
     const { reason = 'there is none', isMissing = true } = reasons.get(key) ?? {};
     try {
       const kept = await sandboxes.keepUnreadable(id);
-      const record = await recordOfEvidence(context, id, reason);
-      await sandboxes.takeUp(record);
-      const text = 'the record of a sandbox cannot be read: the sandbox is ended by what stands of it';
-      // Without a record nothing was promised to anybody: a power cut came before the first write.
+      const record = await reconstructRecord(context, id, reason);
+      await sandboxes.adopt(record);
+      const text =
+        'the record of a sandbox cannot be read: the sandbox is removed by its remaining files and cgroup';
+      // Without a record no caller had a reply: a power cut came before the first write.
       if (isMissing && !directories.includes(key)) log.info({ sandbox: id, reason }, text);
       else log.error({ sandbox: id, reason, kept }, text);
     } catch (error) {
@@ -57,7 +58,7 @@ export async function takeUpUnreadable(context: Context, broken: readonly Broken
   }
 }
 
-async function recordOfEvidence(context: Context, id: SandboxId, reason: string): Promise<SandboxRecord> {
+async function reconstructRecord(context: Context, id: SandboxId, reason: string): Promise<SandboxRecord> {
   const cgroup = context.cgroups.find(id);
   const pins = await pinsOf(context, id);
   const network = ownNetwork(pins) ? await currentNetwork(context) : undefined;
@@ -76,7 +77,7 @@ async function recordOfEvidence(context: Context, id: SandboxId, reason: string)
   };
 }
 
-/** What is pinned, by kind; undefined where nothing of this boot stands. */
+/** The pins by kind; undefined where there are none of this boot. */
 async function pinsOf({ state }: Context, id: SandboxId): Promise<SandboxRecord['pins'] | undefined> {
   const directory = join(state, 'sandboxes', id, 'ns');
   const kinds = await readdir(directory).catch(() => undefined);
@@ -86,10 +87,10 @@ async function pinsOf({ state }: Context, id: SandboxId): Promise<SandboxRecord[
   );
 }
 
-/** Of a pod of another boot it is not known, and asking for what never was does no harm. */
+/** Not known of a pod of another boot; a DEL without an ADD does no harm. */
 const ownNetwork = (pins: SandboxRecord['pins'] | undefined): boolean => !pins || pins.net !== undefined;
 
-/** The best that is left: pods rarely outlive their network's configuration. */
+/** The best guess: pods rarely outlive their network's configuration. */
 const currentNetwork = ({ networks }: Context): Promise<NetworkConfig | undefined> =>
   networks.current().catch(() => undefined);
 

@@ -1,7 +1,7 @@
 /**
  * UpdatePodSandboxResources: what the containers of a pod may use together, and what the sandbox itself costs. The
- * kubelet asks before it changes its own pod cgroup, and any error makes it refuse the change. A kubelet's cgroup is
- * never touched: the limits are recorded and shown; those of a cgroup of crisp's own are put in force.
+ * kubelet calls it before it changes its own pod cgroup, and refuses the change after any error. A kubelet's cgroup is
+ * never touched: the limits are recorded and shown; those of a cgroup of crisp's own are applied.
  */
 
 import { CrispError, describeError } from '#core/errors.ts';
@@ -30,7 +30,7 @@ export const effectiveLinux = ({
 });
 
 /**
- * All or nothing: what fails on the way is set back. Throws NotFound, InvalidArgument for limits that make no sense,
+ * All or nothing: after a failure the former limits are restored. Throws NotFound, InvalidArgument for limits that are not valid,
  * FailedPrecondition for a pod that is not ready and for a memory limit below what the pod uses.
  */
 export async function updateSandbox(
@@ -57,7 +57,7 @@ export async function updateSandbox(
   const limits = { overhead: wanted.overhead ?? overhead, resources: wanted.resources ?? resources };
   const updated = { ...record, limits };
   if (record.cgroup.own) await op.stage('check use', () => refuseBelowUse(context, updated));
-  // Written first: recovery puts in force what is recorded.
+  // Written first: recovery applies what is recorded.
   await op.stage('record', () => sandboxes.commit(updated, { durable: false }));
   try {
     await op.stage('apply', () => applyLimits(context, record, updated));
@@ -67,19 +67,19 @@ export async function updateSandbox(
   }
 }
 
-/** Puts what is recorded in force again, after a crash in the middle of an update. Failures are logged. */
+/** Applies the recorded limits again, after a crash in the middle of an update. Failures are logged. */
 export async function reapplyLimits(context: Context, id: SandboxId): Promise<void> {
   const record = context.sandboxes.get(id);
   if (!record?.limits || record.state.name !== 'ready') return;
   await applyLimits(context, record, record).catch((error: unknown) =>
     context.log.warn(
       { sandbox: id, error: describeError(error) },
-      'limits of a pod could not be put in force again',
+      'limits of a pod could not be applied again',
     ),
   );
 }
 
-/** Writes the control files of a group of crisp's own; what was written before a failure is set back. */
+/** Writes the control files of a group of crisp's own; after a failure the former values are restored. */
 async function applyLimits(
   { kernel }: Context,
   before: SandboxRecord,

@@ -23,7 +23,7 @@ export class Watches {
     void this.#watch(id, process, controller.signal);
   }
 
-  /** Before crisp ends the process itself. */
+  /** Called before crisp kills the process itself. */
   end(id: SandboxId): void {
     this.#running.get(id)?.abort();
     this.#running.delete(id);

@@ -21,7 +21,7 @@ function mode(field: string, given: NamespaceMode, possible: readonly NamespaceM
   throw refused(`${field} ${given.toUpperCase()} is not possible for a pod`, `give ${words}`);
 }
 
-/** The kubelet gives one mapping of each kind that begins at id 0; the conformance suite wants all else refused. */
+/** The kubelet gives one mapping of each kind that begins at id 0; the conformance suite requires that all else is refused. */
 function checkUser(user: UserNamespace, { network, pid, ipc }: NamespaceOptions): void {
   mode('userns_options.mode', user.mode, ['pod', 'node']);
   if (user.mode === 'node') {

@@ -1,10 +1,10 @@
-/** The namespaces that a pod has for itself, and what their pause process is asked for. */
+/** The namespaces that a pod has for itself, and the request for their pause process. */
 import type { NamespaceKind, PauseRequest } from '#linux/ports/kernel.ts';
 import { ownUserNamespace, type SandboxConfig } from '../config.ts';
 import { applicableSysctls, dottedSysctls } from './sysctls.ts';
 
 /**
- * The pod on the node's network has the node's host name too, unless it asks for another: only then has it a uts
+ * The pod on the node's network has the node's host name too, unless it requests another: only then has it a uts
  * namespace of its own.
  */
 export function namespaceKinds(config: SandboxConfig): NamespaceKind[] {

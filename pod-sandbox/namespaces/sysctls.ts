@@ -9,7 +9,7 @@ import type { NamespaceOptions } from '../config.ts';
 export function dottedName(name: string): string {
   const separator = /[./]/.exec(name)?.[0];
   if (separator !== '/') return name;
-  // In the slash form a dot is part of a name, such as an interface's; in the dotted form a slash stands for it.
+  // In the slash form a dot is part of a name, such as an interface's; in the dotted form a slash replaces it.
   return name.replace(/[./]/g, (character) => (character === '/' ? '.' : '/'));
 }
 
@@ -34,7 +34,7 @@ export function checkSysctls(sysctls: Readonly<Record<string, string>>, namespac
   for (const [name, value] of Object.entries(sysctls)) {
     const dotted = dottedName(name);
     if (!wellFormed(dotted)) {
-      throw refused(name, 'is no sysctl name', 'give a name such as net.core.somaxconn');
+      throw refused(name, 'is not a valid sysctl name', 'give a name such as net.core.somaxconn');
     }
     if (/[\0\n]/.test(value) || value.length > 4096) {
       throw refused(name, 'has a value of several lines or more than 4096 characters', 'give one line');

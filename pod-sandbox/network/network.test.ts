@@ -87,7 +87,7 @@ test('old files: no version, an empty one, 0.1.0 and 0.2.0 are taken', () => {
   assert.deepEqual(versions, ['0.1.0', '0.1.0', '0.1.0', '0.2.0']);
 });
 
-test('an answer in the form of 0.2.0 is taken, and a plugin that wants that form gets it', () => {
+test('a result in the form of 0.2.0 is accepted, and a plugin of that version gets it', () => {
   const text = JSON.stringify({
     ip4: { ip: '10.1.0.5/24', gateway: '10.1.0.1', routes: [{ dst: '0.0.0.0/0' }] },
     ip6: { ip: 'fd00::5/64' },
@@ -119,7 +119,7 @@ test('an answer in the form of 0.2.0 is taken, and a plugin that wants that form
     refuses(() => parseResult(JSON.stringify({ ip4 }), '1.0.0'));
 });
 
-test('nonsense from a plugin is never believed', () => {
+test('invalid output of a plugin is refused', () => {
   for (const text of [
     '',
     'panic: x',
@@ -146,7 +146,7 @@ test('nonsense from a plugin is never believed', () => {
   refuses(() => parseResult('{"ips":[{"address":"10.0.0.1/8","interface":3}]}', '1.0.0'), 'interface');
 });
 
-test("a failed plugin's own words reach the message, in one bounded line", () => {
+test("a failed plugin's own message is in the error, in one bounded line", () => {
   assert.equal(
     pluginMessage('{"code":11,"msg":"try later","details":"busy"}', ''),
     'try later; busy (code 11)',

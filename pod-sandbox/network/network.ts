@@ -1,6 +1,7 @@
 /**
- * Calls CNI plugins, one after another for one pod (CNI specification, section 4) but for those that are of no concern to
- * the others (side-by-side.ts); different pods do not wait for each other. A plugin is a program of the node but its output is believed only as far as `result.ts` can check it.
+ * Calls CNI plugins, one after another for one pod (CNI specification, section 4) but for independent ones
+ * (cni/parallel.ts); different pods do not wait for each other. The output of a plugin is checked by `cni/result.ts`
+ * before it is used.
  */
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
@@ -9,41 +10,42 @@ import { CrispError, describeError, type ErrorDetails, errnoOf, hasCode } from '
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Output, Processes } from '#linux/ports/kernel.ts';
-import { isNative, type NativeNetwork } from './bridge/bridge.ts';
+import type { BridgeNetwork } from './bridge/bridge.ts';
 import type { Attachment } from './cni/attachment.ts';
 import type { NetworkConfig, PluginConfig } from './cni/conflist.ts';
 import { AddTrace, undoPart, wasBegun } from './cni/failed-add.ts';
-import { orphansEnd } from './cni/orphans.ts';
-import { all, eachInTurn, eachOf, groupsOf, runsBeside } from './cni/parallel.ts';
+import { waitForOrphans } from './cni/orphans.ts';
+import { isIndependent, parallelGroups, runAll, runInOrder, settleAll } from './cni/parallel.ts';
 import { type CniResult, parseResult, pluginMessage, podIps } from './cni/result.ts';
+import { isInProcess } from './in-process.ts';
 import { type CniCommand, pluginEnvironment, pluginInput } from './request.ts';
 
 export interface CniOptions {
   readonly binDirs: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
-  /** Bytes of stdout that count as a result; more is nonsense. */
+  /** Bytes of stdout that count as a result; more is an error. */
   readonly maxOutput: number;
   /** Milliseconds for the whole list. */
   readonly addLimit: number;
   readonly delLimit: number;
-  /** Carries out the attachments that are recorded as native. */
-  readonly native: Pick<NativeNetwork, 'attach' | 'detach'>;
+  /** Makes the attachments that are recorded as native. */
+  readonly native: Pick<BridgeNetwork, 'attach' | 'detach'>;
 }
 
-/** Milliseconds within which a killed plugin is gone, or is left to the kernel. */
+/** How long a killed plugin is waited for, in milliseconds. */
 const KILL_GRACE = 5_000;
 /**
- * Milliseconds that a plugin may finish in when the client gives up. One that is killed half way can leave what its
- * own DEL does not mend: the bridge plugin 1.1.1, for one, then fails for the next pods too.
+ * How long a plugin may go on after the client's cancel, in milliseconds. One that is killed before can leave what its
+ * own DEL does not undo: the bridge plugin 1.1.1, for one, then fails for the next pods too.
  */
 const FINISH_GRACE = 3_000;
-/** What execve(2) says of a file that is no program for this machine. */
-const UNRUNNABLE: ReadonlySet<string> = new Set(['ENOENT', 'ENOEXEC', 'EACCES', 'ENOTDIR', 'ELOOP']);
+/** Errors of execve(2) for a file that is not a program for this machine. */
+const EXEC_ERRNOS: ReadonlySet<string> = new Set(['ENOENT', 'ENOEXEC', 'EACCES', 'ENOTDIR', 'ELOOP']);
 
 export class Cni {
   readonly #processes: Processes;
   readonly #options: CniOptions;
-  /** Sandboxes for which plugins of an earlier daemon may still be at work. */
+  /** Sandboxes for which plugins of an earlier daemon may still run. */
   readonly #inherited = new Set<SandboxId>();
 
   constructor(processes: Processes, options: CniOptions) {
@@ -53,8 +55,8 @@ export class Cni {
 
   /**
    * ADD of the whole list; resolves with the attachment to be recorded. Throws NetworkFailed or DeadlineExceeded that
-   * name plugin and network; the caller then owes a `detach` with the trace's progress as `failedAdd`, for plugins before
-   * the failed one have done their work.
+   * name plugin and network; the caller must then `detach` with the trace's progress as `failedAdd`: plugins before the
+   * failed one have succeeded.
    */
   async attach(
     id: SandboxId,
@@ -64,7 +66,8 @@ export class Cni {
     trace = new AddTrace(),
   ): Promise<Attachment> {
     const { native, addLimit } = this.#options;
-    if (isInProcess(attachment)) return native.attach(id, attachment, netns, { op, limit: addLimit }, trace);
+    if (isInProcess(attachment.way, attachment))
+      return native.attach(id, attachment, netns, { op, limit: addLimit }, trace);
     const until = performance.now() + addLimit;
     const { config } = attachment;
     let result: CniResult | undefined;
@@ -73,40 +76,44 @@ export class Cni {
       const { stdout } = await this.#call('ADD', call, op);
       return this.#checked(plugin, attachment, () => parseResult(stdout.toString(), config.cniVersion));
     };
-    for (const group of groupsOf(config.plugins, attachment)) result = (await all(group.map(add))).at(-1);
+    for (const group of parallelGroups(config.plugins, attachment))
+      result = (await settleAll(group.map(add))).at(-1);
     const ips = result ? podIps(result) : [];
     if (!result || ips.length === 0) {
       const hint = 'check the ipam section of the configuration';
-      throw new CrispError('NetworkFailed', `CNI network ${config.name} gave the pod no address`, { hint });
+      throw new CrispError('NetworkFailed', `CNI network ${config.name} assigned the pod no address`, {
+        hint,
+      });
     }
     return { ...attachment, result, ips };
   }
 
-  /** Names the sandboxes that an earlier daemon left unfinished. */
+  /** Sets the sandboxes that an earlier daemon left incomplete. */
   inherit(ids: readonly SandboxId[]): void {
     for (const id of ids) this.#inherited.add(id);
   }
 
   /**
-   * DEL of the whole list in reverse, those that stand aside beside it, with what was recorded at ADD. Each plugin is
-   * asked, also behind one that fails: an address is not to stay in use for the sake of another plugin's failure. Throws
-   * the first failure with the others in its message; may be repeated.
+   * DEL of the whole list in reverse, independent plugins beside it, with what was recorded at ADD. Each plugin is
+   * called, also after one that fails: an address must not stay in use because another plugin has failed. Throws the
+   * first failure with the others in its message; may be repeated.
    */
   async detach(id: SandboxId, attachment: Attachment, netns: string, op: Operation): Promise<void> {
     if (this.#inherited.has(id)) {
       const graces = { finish: FINISH_GRACE, kill: KILL_GRACE };
-      await op.stage('earlier plugins', () => orphansEnd(this.#processes, id, graces, op));
+      await op.stage('earlier plugins', () => waitForOrphans(this.#processes, id, graces, op));
       this.#inherited.delete(id);
     }
     const { native, delLimit } = this.#options;
-    if (isInProcess(attachment)) return native.detach(id, attachment, netns, { op, limit: delLimit });
+    if (isInProcess(attachment.way, attachment))
+      return native.detach(id, attachment, netns, { op, limit: delLimit });
     const until = performance.now() + delLimit;
     const { config, result } = attachment;
-    // One that hangs may use up the time of the list, but not the share of those before it.
+    // One that hangs may use up the time of the list, but each one left to call keeps its share.
     const share = delLimit / config.plugins.length;
     const remove = async (plugin: PluginConfig): Promise<void> => {
       const last = Math.max(until, performance.now() + share);
-      const part = placeOf(config, plugin);
+      const part = partName(config, plugin);
       await undoPart(
         attachment,
         part,
@@ -114,24 +121,24 @@ export class Cni {
         (error) =>
           op.log.info(
             { plugin: plugin.type, error: describeError(error) },
-            'DEL fails as its ADD has failed',
+            'DEL failed as its ADD had; ignored',
           ),
       );
     };
     const reversed = config.plugins
-      .filter((plugin) => wasBegun(attachment, placeOf(config, plugin)))
+      .filter((plugin) => wasBegun(attachment, partName(config, plugin)))
       .reverse();
-    const aside = reversed.filter((plugin) => runsBeside(plugin, attachment));
-    const inTurn = reversed.filter((plugin) => !runsBeside(plugin, attachment));
-    await eachOf([
-      () => eachInTurn(inTurn.map((plugin) => () => remove(plugin))),
-      ...aside.map((plugin) => () => remove(plugin)),
+    const independent = reversed.filter((plugin) => isIndependent(plugin, attachment));
+    const inTurn = reversed.filter((plugin) => !isIndependent(plugin, attachment));
+    await runAll([
+      () => runInOrder(inTurn.map((plugin) => () => remove(plugin))),
+      ...independent.map((plugin) => () => remove(plugin)),
     ]);
   }
 
   async #call(command: CniCommand, call: Call, op: Operation): Promise<Output> {
     const { plugin, attachment, until, trace } = call;
-    const part = placeOf(attachment.config, plugin);
+    const part = partName(attachment.config, plugin);
     const program = await this.#find(plugin, attachment);
     const name = `CNI ${command} ${plugin.type}`;
     let running: Promise<Output> | undefined;
@@ -155,8 +162,8 @@ export class Cni {
       return output;
     } catch (error) {
       // The undo calls the plugin again: this call of it must be over by then.
-      if (running) await settled(running, FINISH_GRACE + KILL_GRACE);
-      if (!UNRUNNABLE.has(errnoOf(error) ?? '')) throw error;
+      if (running) await waitUntilSettled(running, FINISH_GRACE + KILL_GRACE);
+      if (!EXEC_ERRNOS.has(errnoOf(error) ?? '')) throw error;
       trace?.refuse(part);
       throw failed(plugin, attachment, `${program} cannot be executed: ${describeError(error)}`, {
         hint: 'install the plugin for this machine',
@@ -173,7 +180,7 @@ export class Cni {
     if (status.code === 0) return;
     const how = status.signal === undefined ? `exit ${status.code}` : `signal ${status.signal}`;
     const message = pluginMessage(stdout.toString(), stderr.toString());
-    // Without the namespace it will never answer otherwise.
+    // Without the namespace a retry cannot succeed.
     const lasting = command === 'DEL' && netns === '' && status.signal === undefined;
     throw failed(plugin, attachment, `${command}: ${how}: ${message}`, { lasting });
   }
@@ -196,9 +203,6 @@ export class Cni {
     throw failed(plugin, attachment, `it is not in ${binDirs.join(', ')}`, { hint, lasting: true });
   }
 }
-
-/** As recorded; a configuration that this version of crisp knows no longer is the plugins' to undo. */
-const isInProcess = (attachment: Attachment): boolean => attachment.way === 'native' && isNative(attachment);
 
 interface Call {
   readonly id: SandboxId;
@@ -238,10 +242,10 @@ const failed = (
   );
 
 /** The plugin's name as a part of the attachment. */
-const placeOf = ({ plugins }: NetworkConfig, plugin: PluginConfig): string => `${plugins.indexOf(plugin)}`;
+const partName = ({ plugins }: NetworkConfig, plugin: PluginConfig): string => `${plugins.indexOf(plugin)}`;
 
-/** Waits for a promise to settle, whatever its outcome, but no longer than the limit. */
-async function settled(promise: Promise<unknown>, limit: number): Promise<void> {
+/** Waits until a promise has settled, at most for the limit. */
+async function waitUntilSettled(promise: Promise<unknown>, limit: number): Promise<void> {
   const { promise: over, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, limit);
   await Promise.race([

@@ -1,12 +1,13 @@
-/** What a CNI plugin is given: environment, arguments and configuration (CNI specification, sections 2 and 3). */
+/** The input of a CNI plugin: environment, arguments and configuration (CNI specification, sections 2 and 3). */
 import type { SandboxId } from '#core/ids.ts';
 import type { PortMapping, SandboxConfig } from '../config.ts';
-import { isNative } from './bridge/bridge.ts';
+import type { CniMode } from '../options.ts';
 import type { Attachment } from './cni/attachment.ts';
 import { bandwidthOf } from './cni/bandwidth.ts';
 import type { NetworkConfig, PluginConfig } from './cni/conflist.ts';
 import { isOldVersion, toOldForm } from './cni/old-result.ts';
 import { type CniResult, hasResultInDel } from './cni/result.ts';
+import { isInProcess } from './in-process.ts';
 
 export type CniCommand = 'ADD' | 'DEL';
 
@@ -16,7 +17,7 @@ const INTERFACE = 'eth0';
 export function planAttachment(
   config: NetworkConfig,
   sandbox: { readonly id: SandboxId; readonly config: SandboxConfig; readonly cgroup: string },
-  way: 'auto' | 'exec' = 'exec',
+  mode: CniMode = 'exec',
 ): Attachment {
   const capabilities = capabilitiesOf(sandbox.config, sandbox.cgroup);
   return {
@@ -24,7 +25,7 @@ export function planAttachment(
     interfaceName: INTERFACE,
     args: kubernetesArgs(sandbox.id, sandbox.config),
     capabilities,
-    ...(way === 'auto' && isNative({ config, capabilities }) ? { way: 'native' } : {}),
+    ...(isInProcess(mode, { config, capabilities }) ? { way: 'native' } : {}),
     result: undefined,
     ips: [],
   };
@@ -44,7 +45,7 @@ function kubernetesArgs(id: SandboxId, { metadata }: SandboxConfig): string {
     .join(';');
 }
 
-/** All that crisp can give; each plugin gets what it declares. */
+/** All that crisp supports; each plugin gets what it declares. */
 function capabilitiesOf(config: SandboxConfig, cgroup: string): Record<string, unknown> {
   const bandwidth = bandwidthOf(config.annotations);
   const published = portMappings(config.portMappings);
@@ -68,7 +69,7 @@ function portMappings(ports: readonly PortMapping[]): object[] {
   return [...unique.values()];
 }
 
-/** `netns` is empty where the namespace is gone: DEL then frees what lies outside it. */
+/** `netns` is empty where the namespace is gone: DEL then frees what is outside of it. */
 export const pluginEnvironment = (
   command: CniCommand,
   id: SandboxId,

@@ -91,7 +91,7 @@ const sandbox: Life = {
     const at = (hostname: string): SandboxRecord => ({ ...sandboxRecord, hostname });
     const end = async (version: string) => {
       await permitted.ask(version);
-      await sandboxes.commitEnd(at(version));
+      await sandboxes.commitNotReady(at(version));
       await sandboxes.close(); // what is late is written
     };
     await sandboxes.load();

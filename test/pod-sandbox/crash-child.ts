@@ -4,7 +4,7 @@ import { decode } from '#core/json-record.ts';
 import { Operation, silentLog } from '#core/operation.ts';
 import { openKernel } from '#linux/index.ts';
 import {
-  ableHandlers,
+  allCapableHandlers,
   noContainers,
   openPodSandboxes,
   type PodSandboxOptions,
@@ -35,7 +35,7 @@ await kernel.cgroups.create(group);
 await kernel.cgroups.join(group, process.pid);
 const service = await openPodSandboxes(options, kernel, silentLog, {
   containers: noContainers,
-  handlers: ableHandlers,
+  handlers: allCapableHandlers,
 });
 if (dieAfter.endsWith(' ms'))
   setTimeout(() => process.kill(process.pid, 'SIGKILL'), Number.parseInt(dieAfter, 10)).unref();

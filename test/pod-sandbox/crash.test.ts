@@ -5,32 +5,32 @@ import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { encode } from '#core/json-record.ts';
 import type { SandboxConfig } from '#pod-sandbox/index.ts';
-import { Stand } from './stand.ts';
+import { PodsFixture } from './pods-fixture.ts';
 
 const CHILD = fileURLToPath(new URL('crash-child.ts', import.meta.url));
 
-async function daemon(stand: Stand, config: SandboxConfig, dieAfter: string) {
-  const argv = [process.execPath, CHILD, encode({ options: stand.options, config, dieAfter })];
+async function daemon(fixture: PodsFixture, config: SandboxConfig, dieAfter: string) {
+  const argv = [process.execPath, CHILD, encode({ options: fixture.options, config, dieAfter })];
   const env = { PATH: process.env['PATH'] ?? '' };
-  const output = await stand.kernel.processes.run({ argv, env }, AbortSignal.timeout(60_000));
+  const output = await fixture.kernel.processes.run({ argv, env }, AbortSignal.timeout(60_000));
   return { ...output, text: output.stdout.toString() };
 }
 
 /** What a killed daemon had started and not handed over must end by itself: a held pause process at the end of its pipe. */
-async function orphansEnd(stand: Stand, boundary: string): Promise<void> {
-  const group = `${stand.options.cgroupPrefix}/daemon`;
-  for (let tries = 0; stand.kernel.cgroups.processes(group).length > 0; tries++) {
-    assert.ok(tries < 500, `orphans after ${boundary}: ${stand.kernel.cgroups.processes(group)}`);
+async function waitForOrphans(fixture: PodsFixture, boundary: string): Promise<void> {
+  const group = `${fixture.options.cgroupPrefix}/daemon`;
+  for (let tries = 0; fixture.kernel.cgroups.processes(group).length > 0; tries++) {
+    assert.ok(tries < 500, `orphans after ${boundary}: ${fixture.kernel.cgroups.processes(group)}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-  await stand.kernel.cgroups.remove(group, AbortSignal.timeout(10_000));
+  await fixture.kernel.cgroups.remove(group, AbortSignal.timeout(10_000));
 }
 
 test('killed at each stage boundary of run, stop and remove, the next daemon leaves nothing or a pod that is ready', async () => {
-  await using stand = await Stand.make();
-  await stand.useNetwork([{ type: 'portmap', capabilities: { portMappings: true } }]);
+  await using fixture = await PodsFixture.make();
+  await fixture.useNetwork([{ type: 'portmap', capabilities: { portMappings: true } }]);
   const portMappings = [{ protocol: 'tcp' as const, containerPort: 80, hostPort: 12_399, hostIp: '' }];
-  const probe = await daemon(stand, stand.config({ portMappings }), '');
+  const probe = await daemon(fixture, fixture.config({ portMappings }), '');
   assert.equal(probe.status.code, 0, probe.stderr.toString());
   const boundaries: string[] = JSON.parse(probe.text);
   for (const stage of [
@@ -44,31 +44,31 @@ test('killed at each stage boundary of run, stop and remove, the next daemon lea
     assert.ok(boundaries.includes(stage), `${stage} in ${boundaries.join()}`);
   }
   for (const boundary of boundaries) {
-    const config = stand.config({ portMappings });
-    const { status, stderr } = await daemon(stand, config, boundary);
+    const config = fixture.config({ portMappings });
+    const { status, stderr } = await daemon(fixture, config, boundary);
     assert.equal(status.signal, 9, `${boundary}: ${stderr}`);
-    await orphansEnd(stand, boundary);
-    const service = await stand.open();
-    await service.recover(stand.operation());
+    await waitForOrphans(fixture, boundary);
+    const service = await fixture.open();
+    await service.recover(fixture.operation());
     const listed = service.list();
     const made = boundary === 'run ready' || !boundary.startsWith('run');
     assert.ok(listed.length === 0 || made, `${boundary}: ${listed[0]?.detail}`);
     for (const { id, state, process, network } of listed) {
       if (boundary === 'run ready') assert.equal(state, 'ready', boundary);
       if (state === 'ready') {
-        assert.ok(process && stand.kernel.processes.alive(process), boundary);
+        assert.ok(process && fixture.kernel.processes.alive(process), boundary);
         assert.match(
-          await stand.run('nsenter', `--net=${network.namespace}`, 'ip', 'addr'),
+          await fixture.run('nsenter', `--net=${network.namespace}`, 'ip', 'addr'),
           new RegExp(network.ip),
         );
-        assert.equal(await service.run({ config, runtimeHandler: '' }, stand.operation()), id, boundary);
+        assert.equal(await service.run({ config, runtimeHandler: '' }, fixture.operation()), id, boundary);
       }
-      await service.stop(id, stand.operation());
-      await service.remove(id, stand.operation());
+      await service.stop(id, fixture.operation());
+      await service.remove(id, fixture.operation());
     }
     await service.close();
-    assert.deepEqual(await stand.leftovers(), [], boundary);
-    assert.doesNotMatch(await stand.run('iptables-save', '-t', 'nat'), /12399/, boundary);
+    assert.deepEqual(await fixture.leftovers(), [], boundary);
+    assert.doesNotMatch(await fixture.run('iptables-save', '-t', 'nat'), /12399/, boundary);
   }
 });
 
@@ -82,35 +82,35 @@ touch $held
 sed 's/.*"prevResult"://; s/}$//' ${directory}/input`;
 
 test('a plugin that outlives its daemon is waited for before its work is undone', async () => {
-  await using stand = await Stand.make();
-  await stand.plugin('slow', SLOW(stand.directory));
-  await stand.useNetwork([{ type: 'slow' }]);
-  const orders = encode({ options: stand.options, config: stand.config(), dieAfter: '' });
+  await using fixture = await PodsFixture.make();
+  await fixture.plugin('slow', SLOW(fixture.directory));
+  await fixture.useNetwork([{ type: 'slow' }]);
+  const orders = encode({ options: fixture.options, config: fixture.config(), dieAfter: '' });
   const env = { PATH: process.env['PATH'] ?? '' };
-  const child = await stand.kernel.processes.spawn({ argv: [process.execPath, CHILD, orders], env });
-  while (!(await readdir(stand.directory)).includes('started'))
+  const child = await fixture.kernel.processes.spawn({ argv: [process.execPath, CHILD, orders], env });
+  while (!(await readdir(fixture.directory)).includes('started'))
     await new Promise((resolve) => setTimeout(resolve, 20));
-  assert.ok(stand.kernel.processes.signal(child.process, 9));
+  assert.ok(fixture.kernel.processes.signal(child.process, 9));
   await child.exited;
-  const service = await stand.open();
+  const service = await fixture.open();
   assert.equal(service.list().length, 1);
-  await service.recover(stand.operation());
-  await orphansEnd(stand, 'a slow plugin');
-  assert.deepEqual(await readdir(join(stand.directory, 'held')), []);
-  assert.deepEqual([service.list(), await stand.leftovers()], [[], []]);
+  await service.recover(fixture.operation());
+  await waitForOrphans(fixture, 'a slow plugin');
+  assert.deepEqual(await readdir(join(fixture.directory, 'held')), []);
+  assert.deepEqual([service.list(), await fixture.leftovers()], [[], []]);
 });
 
 test('killed at any moment, the next daemon leaves nothing or a pod that is ready', async () => {
-  await using stand = await Stand.make();
+  await using fixture = await PodsFixture.make();
   for (let delay = 0; delay <= 90; delay += 6) {
-    const { status } = await daemon(stand, stand.config(), `${delay} ms`);
-    const service = await stand.open();
-    await service.recover(stand.operation());
-    await orphansEnd(stand, `${delay} ms`);
+    const { status } = await daemon(fixture, fixture.config(), `${delay} ms`);
+    const service = await fixture.open();
+    await service.recover(fixture.operation());
+    await waitForOrphans(fixture, `${delay} ms`);
     const unfinished = service.list().filter(({ state, reason }) => state !== 'ready' && reason === 'failed');
     assert.deepEqual(unfinished, [], `${delay} ms, ${status.code}`);
-    for (const { id } of service.list()) await service.remove(id, stand.operation());
+    for (const { id } of service.list()) await service.remove(id, fixture.operation());
     await service.close();
-    assert.deepEqual(await stand.leftovers(), [], `${delay} ms, ${status.code}`);
+    assert.deepEqual(await fixture.leftovers(), [], `${delay} ms, ${status.code}`);
   }
 });

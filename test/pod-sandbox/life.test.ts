@@ -7,7 +7,7 @@ import { type CrispError, hasCode } from '#core/errors.ts';
 import { newContainerId, newSandboxId } from '#core/ids.ts';
 import { defaultLinux, type SandboxConfig, type SandboxEvent } from '#pod-sandbox/index.ts';
 import { sampleResources } from '../fixtures/sandbox-config.ts';
-import { Stand } from './stand.ts';
+import { PodsFixture } from './pods-fixture.ts';
 
 const { security } = defaultLinux;
 const linuxWith = (namespaces: Partial<typeof security.namespaces>, changes: object = {}) => ({
@@ -23,14 +23,14 @@ const inside = (pins: Readonly<Record<string, string | undefined>>, ...argv: str
 ];
 
 test('a pod runs, is seen as asked for, stops and leaves nothing', async () => {
-  await using stand = await Stand.make();
-  const service = await stand.open();
+  await using fixture = await PodsFixture.make();
+  const service = await fixture.open();
   const events: SandboxEvent['kind'][] = [];
   service.onChange(({ kind }) => events.push(kind));
-  const config = stand.config({
+  const config = fixture.config({
     linux: linuxWith({}, { sysctls: { 'net.ipv4.ip_default_ttl': '77', 'kernel.shm_rmid_forced': '1' } }),
   });
-  const id = await service.run(request(config), stand.operation());
+  const id = await service.run(request(config), fixture.operation());
 
   const sandbox = service.get(id);
   assert.ok(sandbox);
@@ -44,48 +44,53 @@ test('a pod runs, is seen as asked for, stops and leaves nothing', async () => {
   assert.ok(pod?.ready && sandbox.process);
   const { net, uts, ipc, pid } = pod.pins;
   assert.ok(net && uts && ipc && pid);
-  assert.equal((await stand.run(...inside({ uts }, 'hostname'))).trim(), 'inside');
+  assert.equal((await fixture.run(...inside({ uts }, 'hostname'))).trim(), 'inside');
   assert.equal(
-    (await stand.run(...inside({ net }, 'cat', '/proc/sys/net/ipv4/ip_default_ttl'))).trim(),
+    (await fixture.run(...inside({ net }, 'cat', '/proc/sys/net/ipv4/ip_default_ttl'))).trim(),
     '77',
   );
-  assert.equal((await stand.run(...inside({ ipc }, 'cat', '/proc/sys/kernel/shm_rmid_forced'))).trim(), '1');
-  const links = await stand.run(...inside({ net }, 'ip', '-o', 'addr'));
+  assert.equal(
+    (await fixture.run(...inside({ ipc }, 'cat', '/proc/sys/kernel/shm_rmid_forced'))).trim(),
+    '1',
+  );
+  const links = await fixture.run(...inside({ net }, 'ip', '-o', 'addr'));
   assert.ok(links.includes(`${sandbox.network.ip}/24`) && /lo\s+inet 127\.0\.0\.1/.test(links), links);
   assert.equal(await readFile(pod.files.hostname ?? '', 'utf8'), 'inside\n');
   assert.equal(await readFile(pod.files.resolvConf ?? '', 'utf8'), 'search x.test\nnameserver 10.0.0.1\n');
-  const shm = stand.kernel.mounts.below(stand.options.state).find(({ target }) => target === pod.files.shm);
+  const shm = fixture.kernel.mounts
+    .below(fixture.options.state)
+    .find(({ target }) => target === pod.files.shm);
   for (const option of ['nosuid', 'nodev', 'noexec']) assert.ok(shm?.options.includes(option), option);
-  assert.deepEqual(stand.kernel.cgroups.processes(pod.monitorCgroup), [sandbox.process.pid]);
+  assert.deepEqual(fixture.kernel.cgroups.processes(pod.monitorCgroup), [sandbox.process.pid]);
   const container = newContainerId();
   assert.equal(
     service.pods.containerCgroup(id, container).path,
-    `${stand.options.cgroupPrefix}/${id}/${container}`,
+    `${fixture.options.cgroupPrefix}/${id}/${container}`,
   );
 
-  await service.stop(id, stand.operation());
-  await service.stop(id, stand.operation());
+  await service.stop(id, fixture.operation());
+  await service.stop(id, fixture.operation());
   assert.deepEqual([service.get(id)?.state, service.get(id)?.reason], ['notReady', 'stopped']);
-  assert.deepEqual(await stand.leftovers(), [`record ${id}`]);
-  await service.remove(id, stand.operation());
-  await service.remove(id, stand.operation());
-  await service.stop(newSandboxId(), stand.operation());
+  assert.deepEqual(await fixture.leftovers(), [`record ${id}`]);
+  await service.remove(id, fixture.operation());
+  await service.remove(id, fixture.operation());
+  await service.stop(newSandboxId(), fixture.operation());
   assert.equal(service.get(id), undefined);
-  assert.deepEqual(await stand.leftovers(), []);
+  assert.deepEqual(await fixture.leftovers(), []);
   assert.deepEqual(events, ['created', 'ready', 'notReady', 'removed']);
 });
 
 test('a pod on the node network needs no CNI and has no address; one with a network is refused without CNI', async () => {
-  await using stand = await Stand.make();
-  await rm(join(stand.options.network.confDir, '10-test.conflist'));
-  const service = await stand.open();
+  await using fixture = await PodsFixture.make();
+  await rm(join(fixture.options.network.confDir, '10-test.conflist'));
+  const service = await fixture.open();
   assert.equal(service.networkStatus().ready, false);
-  const config = stand.config({
+  const config = fixture.config({
     hostname: '',
     dns: undefined,
     linux: linuxWith({ network: 'node', ipc: 'node', pid: 'node' }),
   });
-  const id = await service.run(request(config), stand.operation());
+  const id = await service.run(request(config), fixture.operation());
   const pod = service.pods.get(id);
   assert.deepEqual(
     [service.get(id)?.state, service.get(id)?.network.ip, pod?.network],
@@ -96,82 +101,82 @@ test('a pod on the node network needs no CNI and has no address; one with a netw
     await readFile(pod?.files.resolvConf ?? '', 'utf8'),
     await readFile('/etc/resolv.conf', 'utf8').catch(() => ''),
   );
-  await assert.rejects(service.run(request(stand.config()), stand.operation()), (error) =>
+  await assert.rejects(service.run(request(fixture.config()), fixture.operation()), (error) =>
     hasCode(error, 'NetworkFailed'),
   );
-  await stand.useNetwork();
-  await service.run(request(stand.config()), stand.operation());
-  for (const { id: other } of service.list()) await service.remove(other, stand.operation());
-  assert.deepEqual(await stand.leftovers(), []);
+  await fixture.useNetwork();
+  await service.run(request(fixture.config()), fixture.operation());
+  for (const { id: other } of service.list()) await service.remove(other, fixture.operation());
+  assert.deepEqual(await fixture.leftovers(), []);
 });
 
 test('host ports are forwarded while the pod runs', async () => {
-  await using stand = await Stand.make();
-  await stand.useNetwork([{ type: 'portmap', capabilities: { portMappings: true } }]);
-  const service = await stand.open();
+  await using fixture = await PodsFixture.make();
+  await fixture.useNetwork([{ type: 'portmap', capabilities: { portMappings: true } }]);
+  const service = await fixture.open();
   const portMappings = [{ protocol: 'tcp' as const, containerPort: 80, hostPort: 12_345, hostIp: '' }];
-  const id = await service.run(request(stand.config({ portMappings })), stand.operation());
-  assert.match(await stand.run('iptables-save', '-t', 'nat'), /12345/);
-  await service.remove(id, stand.operation());
-  assert.doesNotMatch(await stand.run('iptables-save', '-t', 'nat'), /12345/);
-  assert.deepEqual(await stand.leftovers(), []);
+  const id = await service.run(request(fixture.config({ portMappings })), fixture.operation());
+  assert.match(await fixture.run('iptables-save', '-t', 'nat'), /12345/);
+  await service.remove(id, fixture.operation());
+  assert.doesNotMatch(await fixture.run('iptables-save', '-t', 'nat'), /12345/);
+  assert.deepEqual(await fixture.leftovers(), []);
 });
 
 test('retries join and are answered with one id; a name is held until removal', async () => {
-  await using stand = await Stand.make();
-  const service = await stand.open();
-  const config = stand.config();
-  const ids = await Promise.all([1, 2, 3].map(() => service.run(request(config), stand.operation())));
+  await using fixture = await PodsFixture.make();
+  const service = await fixture.open();
+  const config = fixture.config();
+  const ids = await Promise.all([1, 2, 3].map(() => service.run(request(config), fixture.operation())));
   assert.equal(new Set(ids).size, 1);
   const [id] = ids;
   assert.ok(id);
-  assert.equal(await service.run(request(config), stand.operation()), id);
+  assert.equal(await service.run(request(config), fixture.operation()), id);
   assert.equal(service.list().length, 1);
   const other = { ...config, labels: { a: 'c' } };
   const names = (error: CrispError) => error.code === 'AlreadyExists' && error.message.includes(id);
-  await assert.rejects(service.run(request(other), stand.operation()), names);
-  await service.stop(id, stand.operation());
-  await assert.rejects(service.run(request(config), stand.operation()), names);
-  await service.remove(id, stand.operation());
-  const again = await service.run(request(other), stand.operation());
+  await assert.rejects(service.run(request(other), fixture.operation()), names);
+  await service.stop(id, fixture.operation());
+  await assert.rejects(service.run(request(config), fixture.operation()), names);
+  await service.remove(id, fixture.operation());
+  const again = await service.run(request(other), fixture.operation());
   assert.notEqual(again, id);
-  await Promise.all([service.stop(again, stand.operation()), service.remove(again, stand.operation())]);
-  assert.deepEqual(await stand.leftovers(), []);
+  await Promise.all([service.stop(again, fixture.operation()), service.remove(again, fixture.operation())]);
+  assert.deepEqual(await fixture.leftovers(), []);
 });
 
 test('the next sandbox of a pod is created after the last, also where the clock has stepped back', async (t) => {
-  await using stand = await Stand.make();
-  const service = await stand.open();
+  await using fixture = await PodsFixture.make();
+  const service = await fixture.open();
   const config = (attempt: number) => {
-    const made = stand.config({ linux: linuxWith({ network: 'node', ipc: 'node' }) });
+    const made = fixture.config({ linux: linuxWith({ network: 'node', ipc: 'node' }) });
     return { ...made, metadata: { ...made.metadata, attempt } };
   };
-  const first = await service.run(request(config(0)), stand.operation());
-  await service.stop(first, stand.operation());
+  const first = await service.run(request(config(0)), fixture.operation());
+  await service.stop(first, fixture.operation());
   t.mock.timers.enable({ apis: ['Date'], now: Date.now() - 3600_000 });
-  const second = await service.run(request(config(1)), stand.operation());
+  const second = await service.run(request(config(1)), fixture.operation());
   assert.ok((service.get(second)?.createdAt ?? 0n) > (service.get(first)?.createdAt ?? 0n));
 });
 
 test('many pods at once get addresses of their own and leave nothing', async () => {
-  await using stand = await Stand.make();
-  await stand.useNetwork([{ type: 'portmap', capabilities: { portMappings: true } }]);
-  const service = await stand.open();
+  await using fixture = await PodsFixture.make();
+  await fixture.useNetwork([{ type: 'portmap', capabilities: { portMappings: true } }]);
+  const service = await fixture.open();
   const run = (hostPort: number) => {
     const portMappings = [{ protocol: 'tcp' as const, containerPort: 80, hostPort, hostIp: '' }];
-    return service.run(request(stand.config({ portMappings })), stand.operation());
+    return service.run(request(fixture.config({ portMappings })), fixture.operation());
   };
   const ids = await Promise.all(Array.from({ length: 10 }, (_, index) => run(13_000 + index)));
   assert.equal(new Set(service.list().map(({ network }) => network.ip)).size, 10);
-  await Promise.all(ids.map((id) => service.remove(id, stand.operation())));
-  assert.deepEqual(await stand.leftovers(), []);
+  await Promise.all(ids.map((id) => service.remove(id, fixture.operation())));
+  assert.deepEqual(await fixture.leftovers(), []);
 });
 
 test('handlers: the unknown and the unbuilt are refused before anything is made', async () => {
-  await using stand = await Stand.make();
-  const service = await stand.open();
+  await using fixture = await PodsFixture.make();
+  const service = await fixture.open();
   const run = (runtimeHandler: string) =>
-    service.run({ config: stand.config(), runtimeHandler }, stand.operation());
+    service.run({ config: fixture.config(), runtimeHandler }, fixture.operation());
   await assert.rejects(
     run('nope'),
     (error) => hasCode(error, 'InvalidArgument') && error.hint.includes('crun'),
@@ -182,45 +187,45 @@ test('handlers: the unknown and the unbuilt are refused before anything is made'
 });
 
 test("the kubelet's cgroup is used, and neither limited nor removed", async () => {
-  await using stand = await Stand.make();
-  const parent = `${stand.options.cgroupPrefix}/kubepods/pod1`;
-  const service = await stand.open();
+  await using fixture = await PodsFixture.make();
+  const parent = `${fixture.options.cgroupPrefix}/kubepods/pod1`;
+  const service = await fixture.open();
   const id = await service.run(
-    request(stand.config({ linux: { ...defaultLinux, cgroupParent: parent } })),
-    stand.operation(),
+    request(fixture.config({ linux: { ...defaultLinux, cgroupParent: parent } })),
+    fixture.operation(),
   );
   assert.equal(service.pods.get(id)?.monitorCgroup, `${parent}/${id}`);
-  await service.remove(id, stand.operation());
-  assert.ok(stand.kernel.cgroups.exists(parent));
-  assert.ok(!stand.kernel.cgroups.exists(`${parent}/${id}`));
+  await service.remove(id, fixture.operation());
+  assert.ok(fixture.kernel.cgroups.exists(parent));
+  assert.ok(!fixture.kernel.cgroups.exists(`${parent}/${id}`));
 });
 
 test("crisp's own pod cgroup has the pod's limits", async () => {
-  await using stand = await Stand.make();
+  await using fixture = await PodsFixture.make();
   const resources = sampleResources({
     cpuPeriod: 100_000n,
     cpuQuota: 50_000n,
     cpuShares: 512n,
     memoryLimitBytes: 64n << 20n,
   });
-  const service = await stand.open();
+  const service = await fixture.open();
   const id = await service.run(
-    request(stand.config({ linux: { ...defaultLinux, resources } })),
-    stand.operation(),
+    request(fixture.config({ linux: { ...defaultLinux, resources } })),
+    fixture.operation(),
   );
-  const { cgroups } = stand.kernel;
+  const { cgroups } = fixture.kernel;
   const file = cgroups.version === 2 ? 'memory.max' : 'memory.limit_in_bytes';
   assert.equal(cgroups.read(service.get(id)?.cgroup ?? '', file), `${64 << 20}`);
 });
 
 test('a pod with a user namespace owns its network namespace and its files', async () => {
-  await using stand = await Stand.make();
+  await using fixture = await PodsFixture.make();
   const mapping = { containerId: 0, hostId: 300_000, length: 65_536 };
   const user = { mode: 'pod' as const, uids: [mapping], gids: [mapping] };
-  const service = await stand.open();
-  const id = await service.run(request(stand.config({ linux: linuxWith({ user }) })), stand.operation());
+  const service = await fixture.open();
+  const id = await service.run(request(fixture.config({ linux: linuxWith({ user }) })), fixture.operation());
   const { user: userPin, net } = service.pods.get(id)?.pins ?? {};
-  const written = await stand.run(
+  const written = await fixture.run(
     ...inside(
       { user: userPin, net },
       'sh',
@@ -229,6 +234,6 @@ test('a pod with a user namespace owns its network namespace and its files', asy
     ),
   );
   assert.equal(written.trim(), '1');
-  await service.remove(id, stand.operation());
-  assert.deepEqual(await stand.leftovers(), []);
+  await service.remove(id, fixture.operation());
+  assert.deepEqual(await fixture.leftovers(), []);
 });

@@ -8,35 +8,35 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { newSandboxId, type SandboxId } from '#core/ids.ts';
+import { BridgeFixture, type Way } from './bridge-fixture.ts';
 import { nativeCase } from './native-cases.ts';
 import { snapshot } from './native-snapshot.ts';
-import { NativeStand, type Way } from './native-stand.ts';
 
 const CASES = Number(process.env['CRISP_NATIVE_CASES'] ?? 100);
 const FIRST = Number(process.env['CRISP_NATIVE_SEED'] ?? 1);
 
-let stand: NativeStand;
+let fixture: BridgeFixture;
 before(async () => {
-  stand = await NativeStand.make();
+  fixture = await BridgeFixture.make();
 });
-after(() => stand[Symbol.asyncDispose]());
+after(() => fixture[Symbol.asyncDispose]());
 
 /** Makes the network in one way, ends it in another, and tells what was to be seen before and after. */
 async function round(seed: number, ids: readonly SandboxId[], make: Way, end: Way): Promise<object> {
-  const dataDir = join(stand.directory, 'ipam');
+  const dataDir = join(fixture.directory, 'ipam');
   const { conflist, bridge, pods } = nativeCase(seed, dataDir);
-  await using made = stand.network(bridge, dataDir);
-  if (seed % 3 > 0) await stand.others();
-  for (const [n, ports] of pods.entries()) made.pods.push(await stand.add(make, conflist, ids[n], ports));
+  await using made = fixture.network(bridge, dataDir);
+  if (seed % 3 > 0) await fixture.others();
+  for (const [n, ports] of pods.entries()) made.pods.push(await fixture.add(make, conflist, ids[n], ports));
   const place = {
-    kernel: stand.kernel,
+    kernel: fixture.kernel,
     directory: dataDir,
-    pods: made.pods.map(({ netns, attachment }) => ({ netns, link: stand.nodeLink(attachment) })),
+    pods: made.pods.map(({ netns, attachment }) => ({ netns, link: fixture.nodeLink(attachment) })),
   };
   const during = await snapshot(place, true);
-  const results = made.pods.map(({ attachment }, n) => stand.comparable(attachment, n));
-  for (const pod of made.pods) await stand.remove(end, pod);
-  for (const pod of made.pods.slice(0, 1)) await stand.remove(end, pod); // the kubelet repeats itself
+  const results = made.pods.map(({ attachment }, n) => fixture.comparable(attachment, n));
+  for (const pod of made.pods) await fixture.remove(end, pod);
+  for (const pod of made.pods.slice(0, 1)) await fixture.remove(end, pod); // the kubelet repeats itself
   const afterwards = await snapshot(place, false);
   return { results, during, afterwards };
 }
@@ -53,5 +53,5 @@ for (let seed = FIRST; seed < FIRST + CASES; seed++) {
 }
 
 test('rules were written with and without iptables', { skip: CASES < 10 }, () => {
-  assert.ok(stand.direct >= CASES / 4, `${stand.direct} changes in ${CASES} cases`);
+  assert.ok(fixture.direct >= CASES / 4, `${fixture.direct} changes in ${CASES} cases`);
 });

@@ -5,91 +5,91 @@ import test from 'node:test';
 import { newSandboxId } from '#core/ids.ts';
 import { decode, encode } from '#core/json-record.ts';
 import type { PodSandboxes, SandboxConfig, SandboxEvent } from '#pod-sandbox/index.ts';
-import { Stand } from './stand.ts';
+import { PodsFixture } from './pods-fixture.ts';
 
 const request = (config: SandboxConfig) => ({ config, runtimeHandler: '' });
 
 test('the end of the pause process is the end of the sandbox, without a call', async () => {
-  await using stand = await Stand.make();
-  const service = await stand.open();
-  const id = await service.run(request(stand.config()), stand.operation());
+  await using fixture = await PodsFixture.make();
+  const service = await fixture.open();
+  const id = await service.run(request(fixture.config()), fixture.operation());
   const ended = new Promise<SandboxEvent>((resolve) => service.onChange(resolve));
   const { process } = service.get(id) ?? {};
-  assert.ok(process && stand.kernel.processes.signal(process, 9));
+  assert.ok(process && fixture.kernel.processes.signal(process, 9));
   const { kind, sandbox } = await ended;
   assert.deepEqual([kind, sandbox.id, sandbox.state, sandbox.reason], ['notReady', id, 'notReady', 'dead']);
-  await service.stop(id, stand.operation());
-  assert.deepEqual(await stand.leftovers(), [`record ${id}`]);
+  await service.stop(id, fixture.operation());
+  assert.deepEqual(await fixture.leftovers(), [`record ${id}`]);
 });
 
 test('a restart finds the pods as they are, and its watch too', async () => {
-  await using stand = await Stand.make();
-  const first = await stand.open();
-  const id = await first.run(request(stand.config()), stand.operation());
+  await using fixture = await PodsFixture.make();
+  const first = await fixture.open();
+  const id = await first.run(request(fixture.config()), fixture.operation());
   const before = first.get(id);
   const seen = (service: PodSandboxes) => JSON.parse(encode(service.get(id)));
   const same = seen(first);
   await first.close();
-  const second = await stand.open();
+  const second = await fixture.open();
   assert.deepEqual(seen(second), same);
-  await second.recover(stand.operation());
+  await second.recover(fixture.operation());
   assert.deepEqual(seen(second), same);
   const ended = new Promise<SandboxEvent>((resolve) => second.onChange(resolve));
-  assert.ok(before?.process && stand.kernel.processes.signal(before.process, 9));
+  assert.ok(before?.process && fixture.kernel.processes.signal(before.process, 9));
   assert.equal((await ended).sandbox.id, id);
-  await second.remove(id, stand.operation());
-  assert.deepEqual(await stand.leftovers(), []);
+  await second.remove(id, fixture.operation());
+  assert.deepEqual(await fixture.leftovers(), []);
 });
 
 test('a restart sees what ended, or was stopped by half, while no daemon ran', async () => {
-  await using stand = await Stand.make();
-  const first = await stand.open();
-  const run = () => first.run(request(stand.config()), stand.operation());
+  await using fixture = await PodsFixture.make();
+  const first = await fixture.open();
+  const run = () => first.run(request(fixture.config()), fixture.operation());
   const [killed, unpinned, stopped] = [await run(), await run(), await run()];
   const { process } = first.get(killed) ?? {};
   const net = first.get(unpinned)?.network.namespace ?? '';
   await first.close();
-  assert.ok(process && stand.kernel.processes.signal(process, 9));
-  await stand.kernel.namespaces.watch(process, AbortSignal.timeout(10_000));
-  await stand.kernel.mounts.unmount(net);
-  const path = join(stand.options.root, 'sandboxes', stopped, 'record.json');
+  assert.ok(process && fixture.kernel.processes.signal(process, 9));
+  await fixture.kernel.namespaces.watch(process, AbortSignal.timeout(10_000));
+  await fixture.kernel.mounts.unmount(net);
+  const path = join(fixture.options.root, 'sandboxes', stopped, 'record.json');
   const record = decode(await readFile(path, 'utf8')) as object;
   await writeFile(path, encode({ ...record, state: { name: 'notReady', reason: 'stopped', detail: '' } }));
 
   const containersOf: string[] = [];
   const stopAll = async (pod: string) => void containersOf.push(pod);
-  const second = await stand.open({}, { stopAll, removeAll: stopAll });
+  const second = await fixture.open({}, { stopAll, removeAll: stopAll });
   assert.equal(second.get(killed)?.state, 'notReady', 'before recovery');
-  await second.recover(stand.operation());
+  await second.recover(fixture.operation());
   const reasons = [killed, unpinned, stopped].map((id) => second.get(id)?.reason);
   assert.deepEqual([reasons, containersOf], [['dead', 'dead', 'stopped'], [stopped]]);
-  assert.equal(stand.kernel.mounts.below(join(stand.options.state, 'sandboxes', stopped)).length, 0);
-  for (const { id } of second.list()) await second.remove(id, stand.operation());
-  assert.deepEqual(await stand.leftovers(), []);
+  assert.equal(fixture.kernel.mounts.below(join(fixture.options.state, 'sandboxes', stopped)).length, 0);
+  for (const { id } of second.list()) await second.remove(id, fixture.operation());
+  assert.deepEqual(await fixture.leftovers(), []);
 });
 
 test('records that cannot be read, or share a name, stop nothing', async () => {
-  await using stand = await Stand.make();
-  const first = await stand.open();
-  const config = stand.config();
-  const id = await first.run(request(config), stand.operation());
+  await using fixture = await PodsFixture.make();
+  const first = await fixture.open();
+  const config = fixture.config();
+  const id = await first.run(request(config), fixture.operation());
   await first.close();
-  const store = join(stand.options.root, 'sandboxes');
+  const store = join(fixture.options.root, 'sandboxes');
   const record = await readFile(join(store, id, 'record.json'), 'utf8');
   const twin = newSandboxId();
-  for (const name of [twin, 'broken', 'empty']) await stand.run('mkdir', join(store, name));
+  for (const name of [twin, 'broken', 'empty']) await fixture.run('mkdir', join(store, name));
   await writeFile(
     join(store, twin, 'record.json'),
     record.replaceAll(id, twin).replace('"ready"', '"creating"'),
   );
   await writeFile(join(store, 'broken', 'record.json'), record.slice(0, 100));
-  const second = await stand.open();
+  const second = await fixture.open();
   assert.deepEqual(
     [second.get(id)?.state, second.get(twin)?.state, second.get(twin)?.reason],
     ['ready', 'notReady', 'failed'],
   );
-  assert.equal(await second.run(request(config), stand.operation()), id);
-  await second.remove(id, stand.operation());
-  await second.remove(twin, stand.operation());
-  assert.deepEqual(await stand.leftovers(), ['record broken']);
+  assert.equal(await second.run(request(config), fixture.operation()), id);
+  await second.remove(id, fixture.operation());
+  await second.remove(twin, fixture.operation());
+  assert.deepEqual(await fixture.leftovers(), ['record broken']);
 });

@@ -1,12 +1,12 @@
 /**
- * The native way to a bridge network: what the CNI plugins bridge, host-local, portmap and loopback 1.1.1 do, done in
- * this process, with the same files, links, rules and result. Either way undoes what the other has made.
+ * A bridge network made in this process: what the CNI plugins bridge, host-local, portmap and loopback 1.1.1 do, with the
+ * same files, links, rules and result. Crisp undoes what the plugins made, and the plugins what crisp made.
  *
- *   addresses taken ─┬─ links: bridge, pair, routes ─┬─ older UDP flows to published ports forgotten ─ result
+ *   addresses       ─┬─ links: bridge, pair, routes ─┬─ conntrack: older UDP flows to published ports deleted ─ result
  *                    └─ rules of the packet filter ──┘
  *
- * A step that outlives its deadline is no danger to the undo: the addresses' lock, the namespace thread and the packet
- * filter let them through one after another only.
+ * A step that outlives its deadline does not race with the undo: the addresses' lock, the namespace thread and the packet
+ * filter serialize them.
  */
 import { CrispError, describeError, hasCode } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
@@ -16,23 +16,15 @@ import type { Kernel } from '#linux/ports/kernel.ts';
 import type { Attachment } from '../cni/attachment.ts';
 import type { NetworkConfig } from '../cni/conflist.ts';
 import { type AddTrace, undoPart } from '../cni/failed-add.ts';
-import { all, eachInTurn, eachOf } from '../cni/parallel.ts';
+import { runAll, runInOrder, settleAll } from '../cni/parallel.ts';
 import { podIps } from '../cni/result.ts';
 import { PacketFilter } from './firewall.ts';
 import { allocateAddresses, releaseAddresses } from './host-local.ts';
 import type { PodRules } from './masquerade.ts';
-import { type NativePlan, nativePlan } from './plan.ts';
-import { joinRequest, podRules, publishedPorts, resultOf } from './request.ts';
+import { type BridgePlan, bridgePlan } from './plan.ts';
+import { joinRequest, podRules, resultOf } from './request.ts';
 
-/** Whether the attachment can be carried out natively. */
-export const isNative = ({ config, capabilities }: Pick<Attachment, 'config' | 'capabilities'>): boolean =>
-  nativePlan(config) !== undefined &&
-  publishedPorts(capabilities).every(
-    ({ hostIP, protocol }) =>
-      ['tcp', 'udp', 'sctp'].includes(protocol) && (hostIP === undefined || parseIp(hostIP)),
-  );
-
-/** A part of the undo that hangs leaves the others this share of the limit. */
+/** A part of the undo may take this share of the limit, so that one that hangs leaves time for the others. */
 const SHARES = 3;
 
 interface Call {
@@ -41,7 +33,7 @@ interface Call {
   readonly limit: number;
 }
 
-export class NativeNetwork {
+export class BridgeNetwork {
   readonly #kernel: Pick<Kernel, 'links'>;
   readonly #filter: PacketFilter;
 
@@ -53,7 +45,7 @@ export class NativeNetwork {
     this.#filter = new PacketFilter(kernel, environment);
   }
 
-  /** Throws NetworkFailed or ResourceExhausted that name the network; a `detach` is due after a failure. */
+  /** Throws NetworkFailed or ResourceExhausted that name the network; a `detach` must follow a failure. */
   async attach(
     id: SandboxId,
     attachment: Attachment,
@@ -62,52 +54,56 @@ export class NativeNetwork {
     trace: AddTrace,
   ): Promise<Attachment> {
     const { config, interfaceName } = attachment;
-    const plan = planned(config);
+    const plan = requirePlan(config);
     const within = steps(config, call);
-    const taken = await within('CNI addresses', (signal) =>
+    const allocated = await within('CNI addresses', (signal) =>
       allocateAddresses(plan.directory, plan.ranges, { id, interfaceName }, signal),
     );
-    const given = plan.ranges.map((range, n) => ({ range, ip: taken[n] ?? '' }));
-    const rules = podRules(id, attachment, plan, given);
-    const request = joinRequest(plan, given, rules, { netns, interfaceName });
+    const assigned = plan.ranges.map((range, n) => ({ range, ip: allocated[n] ?? '' }));
+    const rules = podRules(id, attachment, plan, assigned);
+    const request = joinRequest(plan, assigned, rules, { netns, interfaceName });
     const [joined] = await together(
       within('CNI links', (signal) => this.#kernel.links.join(request, signal)),
-      within('CNI rules', (signal) => all(rules.map((pod) => this.#addRules(pod, signal, trace)))),
+      within('CNI rules', (signal) => settleAll(rules.map((pod) => this.#addRules(pod, signal, trace)))),
     );
     const udp = udpPorts(rules);
     if (udp.length > 0) {
       const families = plan.ranges.map(({ family }) => family);
       await within('CNI flows', () => this.#kernel.links.forgetUdp(families, udp));
     }
-    const result = resultOf(attachment, plan, given, { joined, netns });
+    const result = resultOf(attachment, plan, assigned, { joined, netns });
     return { ...attachment, result, ips: podIps(result) };
   }
 
   /**
-   * May be repeated. Addresses are given back last, and also where the parts before have failed: see `Cni.detach`. Throws
+   * May be repeated. Addresses are released last, and also where the parts before have failed: see `Cni.detach`. Throws
    * the first failure with the others in its message.
    */
   async detach(id: SandboxId, attachment: Attachment, netns: string, call: Call): Promise<void> {
     const { config, interfaceName, ips, result } = attachment;
-    const plan = planned(config);
+    const plan = requirePlan(config);
     const within = steps(config, call, call.limit / SHARES);
-    const given = plan.ranges.flatMap((range) => {
+    const assigned = plan.ranges.flatMap((range) => {
       const ip = ips.find((text) => parseIp(text)?.family === range.family);
       return result && ip !== undefined ? [{ range, ip }] : [];
     });
-    const rules = podRules(id, attachment, plan, given);
+    const rules = podRules(id, attachment, plan, assigned);
     const removeRules = (pod: PodRules, signal: AbortSignal) =>
       undoPart(
         attachment,
         rulesOf(pod),
         () => this.#filter.remove(pod, signal),
-        (error) => call.op.log.info({ error: describeError(error) }, 'rules that could not be written'),
+        (error) =>
+          call.op.log.info(
+            { error: describeError(error) },
+            'undo of rules that could not be written failed; ignored',
+          ),
       );
-    await eachInTurn([
+    await runInOrder([
       () =>
-        eachOf([
+        runAll([
           () => within('CNI links', () => this.#leave(netns, interfaceName, plan)),
-          () => within('CNI rules', (signal) => eachOf(rules.map((pod) => () => removeRules(pod, signal)))),
+          () => within('CNI rules', (signal) => runAll(rules.map((pod) => () => removeRules(pod, signal)))),
         ]),
       () =>
         within('CNI addresses', (signal) =>
@@ -116,12 +112,12 @@ export class NativeNetwork {
     ]);
   }
 
-  /** Resolves when it is known how pods' rules are written from now on: the first pod of a network begins a trial. */
-  settled(): Promise<void> {
-    return this.#filter.settled();
+  /** Resolves when no probe of iptables is running: the first pod of a network starts one. */
+  waitForProbes(): Promise<void> {
+    return this.#filter.waitForProbes();
   }
 
-  /** All that iptables-restore is given is written, or nothing. */
+  /** iptables-restore writes all of its input or nothing. */
   async #addRules(pod: PodRules, signal: AbortSignal, trace: AddTrace): Promise<void> {
     trace.begin(rulesOf(pod));
     try {
@@ -132,8 +128,8 @@ export class NativeNetwork {
     }
   }
 
-  /** With the namespace its links are gone. */
-  async #leave(netns: string, interfaceName: string, { loopback }: NativePlan): Promise<void> {
+  /** Where the namespace is gone its links are, too. */
+  async #leave(netns: string, interfaceName: string, { loopback }: BridgePlan): Promise<void> {
     if (netns === '') return;
     try {
       await this.#kernel.links.leave({ netns, interfaceName, loopback });
@@ -146,10 +142,10 @@ export class NativeNetwork {
 /** The rules' name as a part of the attachment. */
 const rulesOf = ({ family }: PodRules): string => `rules of IPv${family}`;
 
-function planned(config: NetworkConfig): NativePlan {
-  const plan = nativePlan(config);
+function requirePlan(config: NetworkConfig): BridgePlan {
+  const plan = bridgePlan(config);
   if (plan) return plan;
-  throw new CrispError('Internal', `CNI network ${config.name} has no native way`);
+  throw new CrispError('Internal', `CNI network ${config.name} is not supported in this process`);
 }
 
 const udpPorts = ([first]: readonly PodRules[]): number[] =>

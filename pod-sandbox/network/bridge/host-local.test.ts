@@ -23,7 +23,7 @@ async function stillTaken(
     .sort();
 }
 
-test("a pod's addresses are given back, and no one else's", async () => {
+test("a pod's addresses are released, and no others", async () => {
   const files = {
     '10.0.0.2': `${pod.id}\r\neth0`,
     '10.0.0.3': pod.id,
@@ -34,14 +34,14 @@ test("a pod's addresses are given back, and no one else's", async () => {
   assert.deepEqual(await stillTaken(files, ['10.0.0.2']), ['10.0.0.3', '10.0.0.4', '10.0.0.5']);
 });
 
-test('an address whose file a power cut has emptied is given back', async () => {
+test('an address whose file a power cut has emptied is released', async () => {
   const files = { '10.0.0.2': '', '10.0.0.3': '', '10.0.0.4': 'another', 'last_reserved_ip.0': '' };
   assert.ok(!(await stillTaken(files, ['10.0.0.2'])).includes('10.0.0.2'));
   assert.ok(!(await stillTaken(files, undefined)).includes('10.0.0.3'));
   assert.ok(readdirSync(directory).includes('last_reserved_ip.0'));
 });
 
-test('an address whose file a power cut has emptied is given out again when no other is free', async (t) => {
+test('an address whose file a power cut has emptied is assigned again when no other is free', async (t) => {
   const place = mkdtempSync(join(tmpdir(), 'crisp-addresses-'));
   t.after(() => rmSync(place, { recursive: true }));
   const range = {

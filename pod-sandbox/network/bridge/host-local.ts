@@ -1,6 +1,7 @@
 /**
  * The addresses of a network in the files of the CNI plugin `host-local` 1.1.1, under its lock: a file by the name of
- * each address in use with its owner inside, and the last one given of each range. Crisp and the plugin may take turns.
+ * each address in use with its owner as content, and the last one assigned of each range. Crisp and the plugin can share
+ * the directory.
  */
 import { mkdir, readdir, readFile, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,10 +9,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, errnoOf, hasCode } from '#core/errors.ts';
 import { tryLock } from '#linux/fs/lock.ts';
 import { formatIp, parseIp } from '#linux/net/ip-address.ts';
-import type { NativeRange } from './plan.ts';
+import type { AddressRange } from './plan.ts';
 
-/** Milliseconds between looks at a lock that another holds. */
-const LOOK_AGAIN = 5;
+/** Milliseconds between tries of a lock that is held. */
+const POLL_MS = 5;
 const LOCK = 'lock';
 
 /** A link of a pod. */
@@ -20,26 +21,27 @@ export interface Owner {
   readonly interfaceName: string;
 }
 
-/** Takes the next free address of each range. Throws ResourceExhausted where one has none, or the disk is full. */
+/** Allocates the next free address of each range. Throws ResourceExhausted where one has none, or the disk is full. */
 export async function allocateAddresses(
   directory: string,
-  ranges: readonly NativeRange[],
+  ranges: readonly AddressRange[],
   owner: Owner,
   signal: AbortSignal,
 ): Promise<string[]> {
   using _lock = await lockNew(directory, signal);
   const used = new Set(await readdir(directory));
-  const taken: string[] = [];
+  const allocated: string[] = [];
   for (const [index, range] of ranges.entries()) {
-    const take = () => takeOne(directory, index, range, { used, owner });
-    const address = (await take()) ?? ((await freeEmptied(directory, used)) ? await take() : undefined);
+    const allocate = () => allocateOne(directory, index, range, { used, owner });
+    const address =
+      (await allocate()) ?? ((await freeEmptied(directory, used)) ? await allocate() : undefined);
     if (address === undefined) throw exhausted(directory, range);
-    taken.push(address);
+    allocated.push(address);
   }
-  return taken;
+  return allocated;
 }
 
-/** Under the lock an empty file is nobody's (see below); whose it was is not known any more. Whether one was freed. */
+/** Under the lock an empty file has no owner (see below). Returns whether one was freed. */
 async function freeEmptied(directory: string, used: Set<string>): Promise<boolean> {
   let freed = false;
   for (const name of used) {
@@ -51,7 +53,7 @@ async function freeEmptied(directory: string, used: Set<string>): Promise<boolea
   return freed;
 }
 
-/** Gives the owner's addresses back. `known` are all of them; undefined: they are looked for. */
+/** Releases the owner's addresses. `known` are all of them; undefined: they are searched for. */
 export async function releaseAddresses(
   directory: string,
   known: readonly string[] | undefined,
@@ -64,7 +66,7 @@ export async function releaseAddresses(
     if (!parseIp(name)) continue;
     const path = join(directory, name);
     const content = (await readFile(path, 'utf8').catch(missing))?.trim();
-    // Under the lock an empty file is nobody's: a power cut or a full disk has taken what was to stand in it.
+    // Under the lock an empty file has no owner: a power cut or a full disk has lost its content.
     if (content === '' || content === ownership(owner) || content === owner.id)
       await unlink(path).catch(missing);
   }
@@ -73,10 +75,10 @@ export async function releaseAddresses(
 const ownership = ({ id, interfaceName }: Owner): string => `${id}\r\n${interfaceName}`;
 
 /** undefined where none is free. */
-async function takeOne(
+async function allocateOne(
   directory: string,
   index: number,
-  range: NativeRange,
+  range: AddressRange,
   { used, owner }: { readonly used: ReadonlySet<string>; readonly owner: Owner },
 ): Promise<string | undefined> {
   const marker = join(directory, `last_reserved_ip.${index}`);
@@ -98,16 +100,16 @@ async function takeOne(
   return undefined;
 }
 
-function exhausted(directory: string, range: NativeRange): CrispError {
+function exhausted(directory: string, range: AddressRange): CrispError {
   const [first, end] = [range.first, range.last].map((value) => formatIp({ family: range.family, value }));
   return new CrispError('ResourceExhausted', `no address from ${first} to ${end} is free in ${directory}`, {
     hint: 'remove pods of this node, or give its network a larger subnet',
   });
 }
 
-/** All addresses of the range but the gateway's, beginning behind the one given last. */
+/** All addresses of the range but the gateway's, beginning after the one assigned last. */
 export function* candidates(
-  { first, last, gateway }: NativeRange,
+  { first, last, gateway }: AddressRange,
   after: bigint | undefined,
 ): Generator<bigint> {
   const size = last - first + 1n;
@@ -126,17 +128,17 @@ async function lockNew(directory: string, signal: AbortSignal): Promise<Disposab
   });
   const made = await lockPresent(directory, signal);
   if (made) return made;
-  throw new CrispError('NetworkFailed', `${directory} was removed while an address was being taken`);
+  throw new CrispError('NetworkFailed', `${directory} was removed while an address was being allocated`);
 }
 
-/** undefined where there is no such directory. Waits for other holders as long as the signal lets it. */
+/** undefined where there is no such directory. Waits for other holders until the signal aborts. */
 async function lockPresent(directory: string, signal: AbortSignal): Promise<Disposable | undefined> {
   try {
     for (;;) {
       signal.throwIfAborted();
       const lock = tryLock(join(directory, LOCK), 0o750);
       if (lock) return lock;
-      await sleep(LOOK_AGAIN);
+      await sleep(POLL_MS);
     }
   } catch (error) {
     if (hasCode(error, 'NotFound')) return undefined;

@@ -1,6 +1,6 @@
 /**
- * Writes pods' rules with the node's own iptables, the very programs that the plugins call, so that both write to the
- * same tables. As a rule one call of iptables-restore does all.
+ * Writes pods' rules with the node's own iptables, the programs that the plugins call, so that both write to the same
+ * tables. Usually one call of iptables-restore is enough.
  */
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
@@ -20,11 +20,11 @@ import {
 
 /** Bytes of a listing: tens of thousands of rules. */
 const MAX_LISTING = 64 * 1024 * 1024;
-/** Exit code of iptables where no such rule or chain is there. */
+/** Exit code of iptables where the rule or chain does not exist. */
 const ABSENT = 1;
 const RESTORE = ['--noflush', '--wait'];
 
-/** Its methods throw NetworkFailed with what iptables has said. */
+/** Its methods throw NetworkFailed with the output of iptables. */
 export class Iptables {
   readonly #processes: Processes;
   readonly environment: Readonly<Record<string, string>>;
@@ -43,7 +43,7 @@ export class Iptables {
     if (second.status.code !== 0) throw refused(pod, 'write', second);
   }
 
-  /** What is gone already is success. */
+  /** Missing rules are success. */
   async erase(pod: PodRules, signal: AbortSignal): Promise<void> {
     if (pod.address && (await this.#restore(pod, removal(pod), signal)).status.code === 0) return;
     const listing = await this.#list(pod, [], signal);
@@ -54,7 +54,7 @@ export class Iptables {
     if (output.status.code !== 0) throw refused(pod, 'delete', output);
   }
 
-  /** The call that takes the texts of native-rules.ts. */
+  /** The command line that takes the texts of masquerade.ts as input. */
   async restoring(family: 4 | 6): Promise<readonly string[]> {
     return [await this.#find(`${nameOf(family)}-restore`), ...RESTORE];
   }
@@ -70,7 +70,7 @@ export class Iptables {
 
   #run(pod: PodRules, argv: readonly string[], signal: AbortSignal, input = ''): Promise<Output> {
     signal.throwIfAborted();
-    // The id tells a later daemon whose call this is, should this one be killed meanwhile (orphans.ts).
+    // By the id a later daemon finds this process, if this daemon is killed meanwhile (cni/orphans.ts).
     const env = { ...this.environment, CNI_CONTAINERID: pod.id };
     return this.#processes.run({ argv, env, input, limit: MAX_LISTING }, signal);
   }

@@ -1,7 +1,7 @@
 /**
  * The packet filter's rules of one pod, as the CNI plugins bridge (ipMasq) and portmap 1.1.1 write them: one chain of
- * its own for each, and the jumps there. All texts are input of `iptables-restore --noflush`, which takes them as a
- * whole or not at all.
+ * its own for each, and the jumps there. All texts are input of `iptables-restore --noflush`, which applies all
+ * or nothing.
  */
 import { createHash } from 'node:crypto';
 import { formatIp, parseIp } from '#linux/net/ip-address.ts';
@@ -30,7 +30,7 @@ export interface PodRules {
 const DNAT = 'CNI-HOSTPORT-DNAT';
 const MARK = 'CNI-HOSTPORT-SETMARK';
 const MASQUERADE = 'CNI-HOSTPORT-MASQ';
-/** More ports than this no rule of `multiport` takes. */
+/** The most ports that a rule of `multiport` takes. */
 const MULTIPORT = 15;
 const BIT = '0x2000/0x2000';
 
@@ -40,7 +40,7 @@ interface SharedRule {
   readonly first?: true;
 }
 
-/** What all published ports of a node share: made once, removed never. */
+/** What all published ports of a node share: made once, never removed. */
 const dnatRules: readonly SharedRule[] = [
   { chain: 'PREROUTING', match: `-m addrtype --dst-type LOCAL -j ${DNAT}` },
   { chain: 'OUTPUT', match: `-m addrtype --dst-type LOCAL -j ${DNAT}` },
@@ -70,10 +70,10 @@ export function chainsOf({ network, id }: Pick<PodRules, 'network' | 'id'>): {
   return { masquerade: `CNI-${hash.slice(0, 24)}`, ports: `CNI-DN-${hash.slice(0, 21)}` };
 }
 
-/** Whether there is anything to do. */
+/** Whether the pod has any rules. */
 export const hasRules = ({ masquerade, ports }: PodRules): boolean => masquerade || ports.length > 0;
 
-/** The rules of a pod that is but masqueraded; undefined for one with others, or of which too little is known. */
+/** The rules of a pod with masquerade alone; undefined for one with other rules, or whose address is not known. */
 export function masqueradeOf(pod: PodRules): Masquerade | undefined {
   const { family, address, masquerade, ports } = pod;
   if (!masquerade || ports.length > 0 || !address) return undefined;
@@ -81,7 +81,7 @@ export function masqueradeOf(pod: PodRules): Masquerade | undefined {
   return { family, chain: chainsOf(pod).masquerade, text: label(pod), address: ip, prefixLength };
 }
 
-/** The rules, where those shared are there: it fails as a whole where one is missing. */
+/** The rules, where the shared ones exist: it fails as a whole where one is missing. */
 export const addition = (pod: PodRules): string =>
   batch([
     ...declarations(pod),
@@ -103,7 +103,7 @@ export const additionWith = (
     ...rules(pod),
   ]);
 
-/** Takes all away that `addition` makes; it fails as a whole where a part is missing. */
+/** Removes all that `addition` makes; it fails as a whole where a part is missing. */
 export const removal = (pod: PodRules): string =>
   batch([
     ...declarations(pod), // which empties the chains
@@ -111,7 +111,7 @@ export const removal = (pod: PodRules): string =>
     ...ownChains(pod).map((chain) => `-X ${chain}`),
   ]);
 
-/** Takes away what a listing (`iptables -S`) has of the pod; undefined where it has nothing. */
+/** Removes what a listing (`iptables -S`) has of the pod; undefined where it has nothing. */
 export function removalOf(listing: string, pod: PodRules): string | undefined {
   const lines = listing.split('\n');
   const { masquerade, ports } = chainsOf(pod);
@@ -140,7 +140,7 @@ function rules(pod: PodRules): string[] {
   return [...new Set(all)].map((rule) => `-A ${rule}`);
 }
 
-/** What leaves the pod for elsewhere than its own network gets the node's address. */
+/** Traffic of the pod to other networks than its own gets the node's address. */
 function masqueradeRules(pod: PodRules): string[] {
   if (!pod.masquerade) return [];
   const { masquerade: chain } = chainsOf(pod);

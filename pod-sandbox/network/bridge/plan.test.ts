@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { formatIp, parseIp } from '#linux/net/ip-address.ts';
 import { parseNetworkConfig } from '../cni/conflist.ts';
-import { isNative } from './bridge.ts';
+import { isInProcess } from '../in-process.ts';
 import { candidates } from './host-local.ts';
 import { chainsOf } from './masquerade.ts';
-import { nativePlan } from './plan.ts';
+import { bridgePlan } from './plan.ts';
 
 const IPAM = { type: 'host-local', ranges: [[{ subnet: '10.1.0.0/24' }]], routes: [{ dst: '0.0.0.0/0' }] };
 const PORTMAP = { type: 'portmap', capabilities: { portMappings: true } };
@@ -23,8 +23,8 @@ function config(
   );
 }
 
-test('a plain bridge network is native, with the defaults of the plugins', () => {
-  assert.deepEqual(nativePlan(config()), {
+test('a plain bridge network is made in-process, with the defaults of the plugins', () => {
+  assert.deepEqual(bridgePlan(config()), {
     bridge: 'cni0',
     gateway: false,
     defaultGateway: false,
@@ -38,13 +38,13 @@ test('a plain bridge network is native, with the defaults of the plugins', () =>
     portmap: { snat: true },
   });
   const inOrder = [{ type: 'loopback' }, { type: 'bridge', ipam: IPAM }];
-  assert.equal(nativePlan(config({}, {}, [], { plugins: inOrder }))?.loopback, true);
-  assert.equal(nativePlan(config({}, {}, []))?.portmap, undefined);
+  assert.equal(bridgePlan(config({}, {}, [], { plugins: inOrder }))?.loopback, true);
+  assert.equal(bridgePlan(config({}, {}, []))?.portmap, undefined);
 });
 
-test('what only looks native is for the plugins', () => {
+test('what is not fully supported in-process is left to the plugins', () => {
   const none = (what: string, ...parts: Parameters<typeof config>) =>
-    assert.equal(nativePlan(config(...parts)), undefined, what);
+    assert.equal(bridgePlan(config(...parts)), undefined, what);
   none('unknown key', { whatever: 1 });
   none('a key of the prototype', JSON.parse('{"__proto__": {}, "toString": 1}'));
   for (const keys of [
@@ -106,7 +106,8 @@ test('what only looks native is for the plugins', () => {
 });
 
 test('ports that no rule can be written for are the plugin portmap’s', () => {
-  const native = (port: object) => isNative({ config: config(), capabilities: { portMappings: [port] } });
+  const native = (port: object) =>
+    isInProcess('auto', { config: config(), capabilities: { portMappings: [port] } });
   const port = { hostPort: 1, containerPort: 2, protocol: 'tcp' };
   assert.equal(native(port), true);
   assert.equal(native({ ...port, hostIP: 'fd00::1' }), true);
@@ -115,7 +116,7 @@ test('ports that no rule can be written for are the plugin portmap’s', () => {
   assert.equal(native({ ...port, protocol: 'icmp' }), false);
 });
 
-test('addresses are given round about, the gateway never', () => {
+test('addresses are assigned in turn, the gateway never', () => {
   const range = { family: 4, prefixLength: 29, first: 1n, last: 5n, gateway: 3n } as const;
   const given = (after?: bigint) => [...candidates(range, after)].map(Number);
   assert.deepEqual(given(), [1, 2, 4, 5]);

@@ -1,21 +1,21 @@
 /**
- * Which configurations crisp carries out by itself: bridge with host-local, portmap and loopback, with keys whose whole
- * meaning is carried out here. Anything else, known or not, right or wrong, is the plugins' own.
+ * The configurations that crisp makes in its own process: bridge with host-local, portmap and loopback, with keys that are
+ * fully implemented here. All others, valid or not, are left to the plugins.
  */
 import { formatIp, parseIp, widthOf } from '#linux/net/ip-address.ts';
 import type { NetworkConfig, PluginConfig } from '../cni/conflist.ts';
 
-/** Addresses that host-local gives out of one subnet, as numbers, both ends included. */
-export interface NativeRange {
+/** Addresses that host-local assigns from one subnet, as numbers, both ends included. */
+export interface AddressRange {
   readonly family: 4 | 6;
   readonly prefixLength: number;
   readonly first: bigint;
   readonly last: bigint;
-  /** Never given out. */
+  /** Never assigned. */
   readonly gateway: bigint;
 }
 
-export interface NativeRoute {
+export interface PlannedRoute {
   readonly family: 4 | 6;
   readonly destination: string;
   readonly prefixLength: number;
@@ -23,7 +23,7 @@ export interface NativeRoute {
   readonly gateway: string | undefined;
 }
 
-export interface NativePlan {
+export interface BridgePlan {
   readonly bridge: string;
   readonly gateway: boolean;
   readonly defaultGateway: boolean;
@@ -32,9 +32,9 @@ export interface NativePlan {
   readonly mtu: number;
   /** host-local's directory of this network. */
   readonly directory: string;
-  /** At most one of each family; the place in the list is host-local's number of the range. */
-  readonly ranges: readonly NativeRange[];
-  readonly routes: readonly NativeRoute[];
+  /** At most one of each family; the index in the list is host-local's number of the range. */
+  readonly ranges: readonly AddressRange[];
+  readonly routes: readonly PlannedRoute[];
   readonly loopback: boolean;
   /** undefined: without portmap, or it is not given the ports. */
   readonly portmap: { readonly snat: boolean } | undefined;
@@ -116,18 +116,18 @@ interface BridgeKeys {
 const DATA_DIR = '/var/lib/cni/networks';
 /** Rules carry the name in a comment of 255 bytes, beside an id of 64 digits. */
 const MAX_NAME = 100;
-/** The versions that the plugins 1.1.1 speak: what a later one wants in the result is theirs to say. */
+/** The versions that the plugins 1.1.1 support. */
 const VERSIONS: readonly string[] = ['0.3.0', '0.3.1', '0.4.0', '1.0.0'];
 
 /** undefined: for the plugins. */
-export function nativePlan(config: NetworkConfig): NativePlan | undefined {
+export function bridgePlan(config: NetworkConfig): BridgePlan | undefined {
   const { name, cniVersion, plugins } = config;
   if (!VERSIONS.includes(cniVersion) || name.length > MAX_NAME) return undefined;
   const types = plugins.map(({ type }) => type);
   if (!types.includes('bridge') || new Set(types).size !== types.length) return undefined;
   const known = (plugin: PluginConfig) => Object.hasOwn(forms, plugin.type) && forms[plugin.type]?.(plugin);
   if (!plugins.every(known)) return undefined;
-  // A plugin before the bridge would have its result taken for the whole network's.
+  // The result of a plugin before the bridge would be taken for the whole network's.
   if (types.indexOf('portmap') !== -1 && types.indexOf('portmap') < types.indexOf('bridge')) return undefined;
   const bridge = plugins[types.indexOf('bridge')] as BridgeKeys;
   const portmap = plugins[types.indexOf('portmap')] as
@@ -152,7 +152,7 @@ export function nativePlan(config: NetworkConfig): NativePlan | undefined {
   };
 }
 
-function addressPlan(ipam: IpamKeys): Pick<NativePlan, 'ranges' | 'routes'> | undefined {
+function addressPlan(ipam: IpamKeys): Pick<BridgePlan, 'ranges' | 'routes'> | undefined {
   const { ranges: sets = [], routes = [], dataDir: _, ...own } = ipam;
   const single = own.subnet === undefined ? [] : [own];
   if (single.length === 0 && (own.rangeStart ?? own.rangeEnd ?? own.gateway) !== undefined) return undefined;
@@ -163,11 +163,11 @@ function addressPlan(ipam: IpamKeys): Pick<NativePlan, 'ranges' | 'routes'> | un
   if (ranges.length === 0 || new Set(families).size !== parsedRanges.length) return undefined;
   const whole = parsedRoutes.filter((one) => one !== undefined && families.includes(one.family));
   if (whole.length !== routes.length) return undefined;
-  return { ranges, routes: whole as NativeRoute[] };
+  return { ranges, routes: whole as PlannedRoute[] };
 }
 
-/** undefined where host-local would refuse it, or might see it otherwise. */
-function parseRange({ subnet = '', rangeStart, rangeEnd, gateway }: RangeKeys): NativeRange | undefined {
+/** undefined where host-local would refuse it, or might interpret it differently. */
+function parseRange({ subnet = '', rangeStart, rangeEnd, gateway }: RangeKeys): AddressRange | undefined {
   const net = parseNetwork(subnet);
   if (!net) return undefined;
   const { family, value, prefixLength } = net;
@@ -192,7 +192,7 @@ function parseRoute({
 }: {
   readonly dst?: string;
   readonly gw?: string;
-}): NativeRoute | undefined {
+}): PlannedRoute | undefined {
   const net = parseNetwork(dst);
   const gateway = gw === undefined ? undefined : parseIp(gw);
   if (!net || (gw !== undefined && gateway?.family !== net.family)) return undefined;

@@ -1,15 +1,15 @@
-/** What a native attachment comes to: the links to be joined, the rules to be written, and the result of both. */
+/** The parts of an attachment in this process: the links to create, the rules to write, and the CNI result. */
 import type { SandboxId } from '#core/ids.ts';
 import { formatIp, parseIp } from '#linux/net/ip-address.ts';
 import type { JoinedBridge, JoinRequest } from '#linux/ports/kernel.ts';
 import type { Attachment } from '../cni/attachment.ts';
 import { type CniResult, parseResult } from '../cni/result.ts';
 import type { PodRules, PublishedPort } from './masquerade.ts';
-import type { NativePlan, NativeRange } from './plan.ts';
+import type { AddressRange, BridgePlan } from './plan.ts';
 
 /** An address of the pod. */
-export interface Given {
-  readonly range: NativeRange;
+export interface AssignedAddress {
+  readonly range: AddressRange;
   readonly ip: string;
 }
 
@@ -18,10 +18,10 @@ interface Route {
   readonly gw?: string;
 }
 
-/** The place of the pod's own interface in the result. */
+/** The index of the pod's own interface in the result. */
 const POD_INTERFACE = 2;
 
-const gatewayOf = ({ family, gateway }: NativeRange): string => formatIp({ family, value: gateway });
+const gatewayOf = ({ family, gateway }: AddressRange): string => formatIp({ family, value: gateway });
 
 /** As `request.ts` has planned them. */
 export const publishedPorts = (capabilities: Attachment['capabilities']): readonly PublishedPort[] =>
@@ -31,11 +31,11 @@ export const publishedPorts = (capabilities: Attachment['capabilities']): readon
 export function podRules(
   id: SandboxId,
   { config, capabilities }: Attachment,
-  plan: NativePlan,
-  given: readonly Given[],
+  plan: BridgePlan,
+  assigned: readonly AssignedAddress[],
 ): PodRules[] {
   return plan.ranges.map(({ family, prefixLength }) => {
-    const ip = given.find(({ range }) => range.family === family)?.ip;
+    const ip = assigned.find(({ range }) => range.family === family)?.ip;
     return {
       network: config.name,
       id,
@@ -49,14 +49,14 @@ export function podRules(
 }
 
 export function joinRequest(
-  plan: NativePlan,
-  given: readonly Given[],
+  plan: BridgePlan,
+  assigned: readonly AssignedAddress[],
   rules: readonly PodRules[],
   pod: { readonly netns: string; readonly interfaceName: string },
 ): JoinRequest {
   const { bridge, mtu, hairpin, loopback } = plan;
   const local = rules.find(({ family, ports, snat }) => family === 4 && ports.length > 0 && snat);
-  const bridgeAddresses = given.map(({ range }) => ({
+  const bridgeAddresses = assigned.map(({ range }) => ({
     address: gatewayOf(range),
     prefixLength: range.prefixLength,
   }));
@@ -66,9 +66,9 @@ export function joinRequest(
     mtu,
     hairpin,
     loopback,
-    addresses: given.map(({ range, ip }) => ({ address: ip, prefixLength: range.prefixLength })),
+    addresses: assigned.map(({ range, ip }) => ({ address: ip, prefixLength: range.prefixLength })),
     gateways: plan.gateway ? bridgeAddresses : [],
-    routes: routesOf(plan, given).map((route) => throughGateway(route, given)),
+    routes: routesOf(plan, assigned).map((route) => throughGateway(route, assigned)),
     localnet: local?.address?.ip,
   };
 }
@@ -76,18 +76,18 @@ export function joinRequest(
 /** As the plugin bridge prints it. */
 export function resultOf(
   { config, interfaceName }: Attachment,
-  plan: NativePlan,
-  given: readonly Given[],
+  plan: BridgePlan,
+  assigned: readonly AssignedAddress[],
   { joined, netns }: { readonly joined: JoinedBridge; readonly netns: string },
 ): CniResult {
-  const routes = routesOf(plan, given);
+  const routes = routesOf(plan, assigned);
   const result = {
     interfaces: [
       { name: plan.bridge, mac: joined.bridgeMac },
       { name: joined.nodeName, mac: joined.nodeMac },
       { name: interfaceName, mac: joined.podMac, sandbox: netns },
     ],
-    ips: given.map(({ range, ip }) => ({
+    ips: assigned.map(({ range, ip }) => ({
       interface: POD_INTERFACE,
       address: `${ip}/${range.prefixLength}`,
       gateway: gatewayOf(range),
@@ -99,13 +99,13 @@ export function resultOf(
 }
 
 /** With a default route of each family where the bridge is to be that. */
-function routesOf(plan: NativePlan, given: readonly Given[]): Route[] {
+function routesOf(plan: BridgePlan, assigned: readonly AssignedAddress[]): Route[] {
   const routes = plan.routes.map(({ destination, prefixLength, gateway }) => ({
     dst: `${destination}/${prefixLength}`,
     ...(gateway === undefined ? {} : { gw: gateway }),
   }));
   if (!plan.defaultGateway) return routes;
-  const defaults = given.map(({ range }) => ({
+  const defaults = assigned.map(({ range }) => ({
     dst: range.family === 4 ? '0.0.0.0/0' : '::/0',
     gw: gatewayOf(range),
   }));
@@ -113,8 +113,11 @@ function routesOf(plan: NativePlan, given: readonly Given[]): Route[] {
 }
 
 /** A route without a gateway goes by that of the pod's own address. */
-function throughGateway({ dst, gw }: Route, given: readonly Given[]): JoinRequest['routes'][number] {
+function throughGateway(
+  { dst, gw }: Route,
+  assigned: readonly AssignedAddress[],
+): JoinRequest['routes'][number] {
   const [destination = '', length] = dst.split('/');
-  const own = given.find(({ range }) => range.family === parseIp(destination)?.family);
+  const own = assigned.find(({ range }) => range.family === parseIp(destination)?.family);
   return { destination, prefixLength: Number(length), gateway: gw ?? (own ? gatewayOf(own.range) : '') };
 }

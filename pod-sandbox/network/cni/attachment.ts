@@ -5,11 +5,11 @@
 import type { NetworkConfig } from './conflist.ts';
 import type { CniResult } from './result.ts';
 
-/** How far an ADD has come that failed, by the places in the list of plugins, or the native way's names of its parts. */
+/** Progress of a failed ADD, by the indexes in the list of plugins, or the names of the parts in bridge/. */
 export interface AddProgress {
-  /** What has begun; the rest was never done, and is not undone. */
+  /** The parts that were started; others are not undone. */
   readonly begun: readonly string[];
-  /** What has failed in so many words: it owes nothing that its undo cannot undo. */
+  /** The parts that reported an error; a failure of their undo is ignored. */
   readonly refused: readonly string[];
 }
 
@@ -22,9 +22,9 @@ export interface Attachment {
   readonly args: string;
   /** What the plugins that declare the capability get as `runtimeConfig`. */
   readonly capabilities: Readonly<Record<string, unknown>>;
-  /** Who carries it out, for DEL too; absent: the plugins. */
+  /** native: made in this process, see in-process.ts, also for DEL; absent: by the plugins. */
   readonly way?: 'native';
-  /** Of an ADD that has failed; absent: it has succeeded, or the daemon ended meanwhile and all may be there. */
+  /** Of an ADD that has failed; absent: it has succeeded, or the daemon ended meanwhile and all parts may exist. */
   readonly failedAdd?: AddProgress;
   /** undefined until ADD has succeeded. */
   readonly result: CniResult | undefined;

@@ -1,4 +1,4 @@
-/** The kubelet's bandwidth annotations, as the CNI capability `bandwidth` wants them. */
+/** The kubelet's bandwidth annotations, in the form of the CNI capability `bandwidth`. */
 import { CrispError } from '#core/errors.ts';
 
 /** Bits a second, and bits. */
@@ -12,10 +12,10 @@ export interface Bandwidth {
 /** No limit to a burst: the plugin's largest that every version takes, bits. */
 const BURST = 2 ** 31 - 1;
 /** Kubernetes allows 1k to 1P bits a second. */
-const LEAST = 1e3;
-const MOST = 1e15;
+const MIN_RATE = 1e3;
+const MAX_RATE = 1e15;
 
-/** undefined where the pod asks for none. Throws InvalidArgument where a rate is no quantity in the allowed range. */
+/** undefined where the pod has none. Throws InvalidArgument where a rate is not a quantity in the allowed range. */
 export function bandwidthOf(annotations: Readonly<Record<string, string>>): Bandwidth | undefined {
   const ingressRate = rate(annotations, 'kubernetes.io/ingress-bandwidth');
   const egressRate = rate(annotations, 'kubernetes.io/egress-bandwidth');
@@ -30,16 +30,20 @@ function rate(annotations: Readonly<Record<string, string>>, name: string): numb
   if (!Object.hasOwn(annotations, name)) return undefined;
   const text = annotations[name] ?? '';
   const bits = parseQuantity(text);
-  if (bits !== undefined && bits >= LEAST && bits <= MOST) return bits;
-  throw new CrispError('InvalidArgument', `annotation ${name} ${JSON.stringify(text)} is no bandwidth`, {
-    hint: 'give a quantity from 1k to 1P, such as 10M',
-  });
+  if (bits !== undefined && bits >= MIN_RATE && bits <= MAX_RATE) return bits;
+  throw new CrispError(
+    'InvalidArgument',
+    `annotation ${name} ${JSON.stringify(text)} is not a valid bandwidth`,
+    {
+      hint: 'give a quantity from 1k to 1P, such as 10M',
+    },
+  );
 }
 
 const DECIMAL: Readonly<Record<string, number>> = { m: -3, '': 0, k: 3, M: 6, G: 9, T: 12, P: 15, E: 18 };
 const BINARY = ['Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei'];
 
-/** A Kubernetes quantity, rounded up to a whole number; undefined where it is none. */
+/** A Kubernetes quantity, rounded up to a whole number; undefined where it is not one. */
 export function parseQuantity(text: string): number | undefined {
   const match = /^\+?(\d+(?:\.\d*)?|\.\d+)(?:([eE][+-]?\d{1,2})|([a-zA-Z]{0,2}))$/.exec(text);
   if (!match) return undefined;

@@ -24,7 +24,7 @@ function open(t: TestContext, path: string, network = ''): ConfDirectory {
   return networks;
 }
 
-test('a missing directory is no failure, and is found when it appears', async (t) => {
+test('a missing directory is not a failure, and is found when it appears', async (t) => {
   const path = join(await directory(t), 'net.d');
   const networks = open(t, path);
   await networks.refresh();
@@ -53,7 +53,7 @@ test('the first by name decides, also when it is broken', async (t) => {
   assert.equal((await networks.current()).name, 'b');
 });
 
-test('a change is seen without being asked for', async (t) => {
+test('a change is seen without a call', async (t) => {
   const path = await directory(t);
   const networks = open(t, path);
   await networks.refresh();
@@ -61,7 +61,7 @@ test('a change is seen without being asked for', async (t) => {
   while (!networks.status().ready) await new Promise((resolve) => setTimeout(resolve, 5));
 });
 
-test('what is no regular file is passed over and named, and nothing waits for it', async (t) => {
+test('what is not a regular file is skipped and reported, and nothing waits for it', async (t) => {
   const path = await directory(t);
   await symlink('/nowhere/at/all', join(path, '01-dangling.conflist'));
   await symlink('02-loop.conf', join(path, '02-loop.conf'));
@@ -70,7 +70,7 @@ test('what is no regular file is passed over and named, and nothing waits for it
   const networks = open(t, path);
   await assert.rejects(
     networks.current(),
-    /passed over: 01-dangling.conflist: .*nowhere; 02-loop.conf: .*; 03-directory.conflist: a directory; 04-fifo.conflist: a FIFO/,
+    /skipped: 01-dangling.conflist: .*nowhere; 02-loop.conf: .*; 03-directory.conflist: a directory; 04-fifo.conflist: a FIFO/,
   );
   assert.ok(networks.status().message.includes('04-fifo.conflist'));
   await writeFile(join(path, 'real'), conf('a'));
@@ -94,7 +94,7 @@ test('of a .conf and a .conflist the first by name counts, bytes in order', asyn
   assert.equal((await networks.current()).name, 'upper');
 });
 
-test('a pinned network is found by its name, whatever stands before it', async (t) => {
+test('a pinned network is found by its name, whatever files precede it', async (t) => {
   const path = await directory(t);
   await writeFile(join(path, '01-broken.conflist'), '{');
   await writeFile(join(path, '10-a.conflist'), conf('a'));

@@ -1,6 +1,6 @@
 /**
  * The directory of CNI configurations. The first file by name decides, or the one that has the pinned network. A broken
- * one is not passed over for the next, for that would put pods on another network than the administrator meant.
+ * one is an error and not skipped, for that would put pods on another network than the administrator meant.
  */
 import { basename } from 'node:path';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
@@ -11,15 +11,15 @@ import { type NetworkConfig, parseNetworkConfig } from './conflist.ts';
 
 export interface NetworkStatus {
   readonly ready: boolean;
-  /** Empty when ready; `NetworkPluginNotReady` else: a word for machines. */
+  /** Empty when ready, else `NetworkPluginNotReady`. */
   readonly reason: string;
   readonly message: string;
 }
 
-/** Milliseconds of one look. */
-const LOOK_MS = 10_000;
-/** The longest trust in a watch, in ms: the kernel drops events that it has no room for. */
-const TRUST_MS = 10_000;
+/** Limit of one read, in milliseconds. */
+const READ_LIMIT_MS = 10_000;
+/** How old a read may be although there is a watch, in ms: the kernel drops events when its queue is full. */
+const POLL_MS = 10_000;
 
 type State = { readonly config: NetworkConfig } | { readonly error: CrispError };
 
@@ -28,15 +28,15 @@ export class ConfDirectory {
   readonly #network: string;
   readonly #log: Log;
   #state: State;
-  /** What was passed over at the last look. */
+  /** The files that the last read skipped. */
   #skipped = '';
   /** Of the files that were parsed last. */
   #stamp = '';
   readonly #inotify: Pick<Inotify, 'watch'>;
   #watcher: FileWatch | undefined;
-  #lookedAt = Number.NEGATIVE_INFINITY;
-  #looking: Promise<void> | undefined;
-  /** The look that all wait for who came during the running one. */
+  #readAt = Number.NEGATIVE_INFINITY;
+  #reading: Promise<void> | undefined;
+  /** The read after the running one, for all calls that came meanwhile. */
   #next: Promise<void> | undefined;
   #closed = false;
 
@@ -49,28 +49,28 @@ export class ConfDirectory {
     this.#state = { error: this.#missing() };
   }
 
-  /** The state after the last look; where no watch has told of changes lately, a new look begins in the background. */
+  /** The state after the last read; where that is too old, or there is no watch, a new one begins in the background. */
   status(): NetworkStatus {
-    if (!this.#watcher || performance.now() - this.#lookedAt > TRUST_MS) void this.refresh();
+    if (!this.#watcher || performance.now() - this.#readAt > POLL_MS) void this.refresh();
     if ('config' in this.#state) return { ready: true, reason: '', message: '' };
     const { message, hint } = this.#state.error;
     return { ready: false, reason: 'NetworkPluginNotReady', message: `${message}; ${hint}` };
   }
 
-  /** Today's configuration. Throws NetworkFailed where there is none that can be used. */
+  /** The current configuration. Throws NetworkFailed where there is none that can be used. */
   async current(): Promise<NetworkConfig> {
     await this.refresh();
     if ('error' in this.#state) throw this.#state.error;
     return this.#state.config;
   }
 
-  /** Looks again, after any look that runs already: that one may have read before the change. Never throws. */
+  /** Reads again, after any read that runs already: that one may have read before the change. Never throws. */
   refresh(): Promise<void> {
     if (this.#next) return this.#next;
-    if (!this.#looking) return this.#begin();
-    this.#next = this.#looking.then(() => {
+    if (!this.#reading) return this.#startRead();
+    this.#next = this.#reading.then(() => {
       this.#next = undefined;
-      return this.#begin();
+      return this.#startRead();
     });
     return this.#next;
   }
@@ -81,34 +81,36 @@ export class ConfDirectory {
     this.#watcher = undefined;
   }
 
-  #begin(): Promise<void> {
-    this.#looking = this.#look().finally(() => {
-      this.#looking = undefined;
+  #startRead(): Promise<void> {
+    this.#reading = this.#readWithin().finally(() => {
+      this.#reading = undefined;
     });
-    return this.#looking;
+    return this.#reading;
   }
 
-  /** A file system that does not answer is an error like another. */
-  async #look(): Promise<void> {
+  /** A file system that does not respond is reported as any other error. */
+  async #readWithin(): Promise<void> {
     this.#watch();
-    this.#lookedAt = performance.now();
+    this.#readAt = performance.now();
     try {
-      await withDeadline('read the CNI configuration', LOOK_MS, new AbortController().signal, () =>
+      await withDeadline('read the CNI configuration', READ_LIMIT_MS, new AbortController().signal, () =>
         this.#read(),
       );
     } catch (error) {
-      this.#take('', { error: this.#failure(error) });
+      this.#setState('', { error: this.#failure(error) });
     }
   }
 
   /** Parses only what has changed. */
   async #read(): Promise<void> {
     const { files, skipped } = await listConfFiles(this.#directory, this.#network === '');
-    this.#skip(skipped);
-    if (files.length === 0) return this.#take('', { error: this.#missing() });
+    this.#logSkipped(skipped);
+    if (files.length === 0) return this.#setState('', { error: this.#missing() });
     const stamp = files.map((file) => file.stamp).join('\n');
     if (stamp === this.#stamp) return;
-    this.#take(stamp, { config: this.#network === '' ? await parsed(files[0]) : await this.#named(files) });
+    this.#setState(stamp, {
+      config: this.#network === '' ? await parsed(files[0]) : await this.#named(files),
+    });
   }
 
   /** The network that is pinned by its name; files that cannot be read matter only where no other has it. */
@@ -127,15 +129,18 @@ export class ConfDirectory {
     throw new CrispError('NetworkFailed', message, { hint: 'see cni.network, and the names in the files' });
   }
 
-  #skip(skipped: readonly string[]): void {
+  #logSkipped(skipped: readonly string[]): void {
     const text = skipped.join('; ');
     if (text === this.#skipped) return;
     this.#skipped = text;
     if (text !== '')
-      this.#log.warn({ directory: this.#directory, skipped }, 'no CNI configurations: passed over');
+      this.#log.warn(
+        { directory: this.#directory, skipped },
+        'skipped files that are not CNI configurations',
+      );
   }
 
-  #take(stamp: string, state: State): void {
+  #setState(stamp: string, state: State): void {
     const before = 'error' in this.#state ? this.#state.error.message : this.#state.config.name;
     this.#stamp = stamp;
     this.#state = state;
@@ -146,7 +151,7 @@ export class ConfDirectory {
     }
   }
 
-  /** A directory that is missing, or was replaced, is watched once a later look finds it. */
+  /** A directory that is missing, or was replaced, is watched once a later read finds it. */
   #watch(): void {
     if (this.#watcher || this.#closed) return;
     try {
@@ -156,7 +161,7 @@ export class ConfDirectory {
         void this.refresh();
       });
     } catch {
-      // Missing: `#look` says so.
+      // Missing: `#readWithin` reports it.
     }
   }
 
@@ -166,7 +171,7 @@ export class ConfDirectory {
   }
 
   #missing(): CrispError {
-    const skipped = this.#skipped === '' ? '' : ` (passed over: ${this.#skipped})`;
+    const skipped = this.#skipped === '' ? '' : ` (skipped: ${this.#skipped})`;
     return new CrispError('NetworkFailed', `no CNI configuration in ${this.#directory}${skipped}`, {
       hint: 'install a network add-on, or put a .conflist there',
     });

@@ -1,7 +1,7 @@
 /**
  * The files of the directory of CNI configurations, in the order that counts: by name, `.conflist`, `.conf` and `.json`
- * alike, as the peers do. What is no regular file (a link that leads nowhere, a directory, a FIFO) is passed over and
- * named; nothing here waits for the other end of anything.
+ * alike, as other runtimes do. What is not a regular file (a dangling link, a directory, a FIFO) is skipped and reported;
+ * no open blocks.
  */
 import { constants } from 'node:fs';
 import { open, readdir, stat } from 'node:fs/promises';
@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { CrispError, errnoOf } from '#core/errors.ts';
 
 const ENDINGS = ['.conflist', '.conf', '.json'];
-/** Bytes. No real configuration comes near. */
+/** Bytes, far above any real configuration. */
 const MAX_SIZE = 1024 * 1024;
 
 export interface ConfFile {
@@ -21,7 +21,7 @@ export interface ConfFile {
 
 export interface ConfFiles {
   readonly files: readonly ConfFile[];
-  /** What was passed over, with the reason. */
+  /** The files that were skipped, with the reason. */
   readonly skipped: readonly string[];
 }
 
@@ -32,7 +32,7 @@ export async function listConfFiles(directory: string, first: boolean): Promise<
   const skipped: string[] = [];
   for (const name of names.sort(byBytes)) {
     const path = join(directory, name);
-    const found = await lookAt(path, name);
+    const found = await statConfFile(path, name);
     if (typeof found === 'string') skipped.push(`${name}: ${found}`);
     else files.push(found);
     if (first && files.length > 0) break;
@@ -46,18 +46,18 @@ export async function readConfFile({ path, size }: ConfFile): Promise<string> {
   return readRegular(path);
 }
 
-/** Not even a FIFO that was put in its place meanwhile holds up the open. Throws NetworkFailed for what is no file. */
+/** A FIFO that has replaced the file does not block the open. Throws NetworkFailed for what is not a regular file. */
 export async function readRegular(path: string): Promise<string> {
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    if (!(await file.stat()).isFile()) throw new CrispError('NetworkFailed', `${path} is no regular file`);
+    if (!(await file.stat()).isFile()) throw new CrispError('NetworkFailed', `${path} is not a regular file`);
     return await file.readFile('utf8');
   } finally {
     await file.close();
   }
 }
 
-async function lookAt(path: string, name: string): Promise<ConfFile | string> {
+async function statConfFile(path: string, name: string): Promise<ConfFile | string> {
   try {
     const found = await stat(path, { bigint: true });
     if (found.isDirectory()) return 'a directory';

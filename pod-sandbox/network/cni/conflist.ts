@@ -2,7 +2,7 @@
 import { CrispError } from '#core/errors.ts';
 import { type CniVersion, cniVersions, excerpt } from './result.ts';
 
-/** One plugin's configuration as it stands in the file; `type` is a checked program name. */
+/** One plugin's configuration as in the file; `type` is a checked program name. */
 export interface PluginConfig {
   readonly type: string;
   readonly capabilities?: Readonly<Record<string, unknown>>;
@@ -20,7 +20,7 @@ export interface NetworkConfig {
 
 /** The specification's form of a network name. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
-/** A program's name: no path, so that nothing outside the plugin directories is run. */
+/** A program's name, not a path, so that nothing outside the plugin directories is executed. */
 const TYPE = /^[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}$/;
 
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
@@ -32,9 +32,9 @@ export function parseNetworkConfig(source: string, text: string): NetworkConfig 
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw invalid(source, `is no JSON: ${error instanceof Error ? excerpt(error.message) : ''}`);
+    throw invalid(source, `is not JSON: ${error instanceof Error ? excerpt(error.message) : ''}`);
   }
-  if (!isObject(value)) throw invalid(source, 'is no JSON object');
+  if (!isObject(value)) throw invalid(source, 'is not a JSON object');
   const { name, plugins = [value] } = value;
   if (typeof name !== 'string' || !NAME.test(name)) {
     throw invalid(
@@ -52,10 +52,10 @@ export function parseNetworkConfig(source: string, text: string): NetworkConfig 
   };
 }
 
-/** What a file without a version, or with an empty one, means to the plugins. */
+/** The version of a file without one, or with an empty one, as the plugins take it. */
 const NO_VERSION: CniVersion = '0.1.0';
 
-/** From CNI 1.1 on `cniVersions` lists alternatives; the highest that crisp speaks is chosen. */
+/** From CNI 1.1 on `cniVersions` lists alternatives; the highest that crisp supports is chosen. */
 function versionOf(source: string, value: Readonly<Record<string, unknown>>): CniVersion {
   const { cniVersion, cniVersions: listed } = value;
   const alternatives: readonly unknown[] = Array.isArray(listed) ? listed : [];
@@ -67,7 +67,7 @@ function versionOf(source: string, value: Readonly<Record<string, unknown>>): Cn
 }
 
 function checkPlugin(source: string, plugin: unknown, index: number): PluginConfig {
-  if (!isObject(plugin)) throw invalid(source, `has plugins[${index}] that is no object`);
+  if (!isObject(plugin)) throw invalid(source, `has plugins[${index}] that is not an object`);
   const { type, capabilities } = plugin;
   if (typeof type !== 'string' || !TYPE.test(type)) {
     throw invalid(
@@ -77,7 +77,7 @@ function checkPlugin(source: string, plugin: unknown, index: number): PluginConf
     );
   }
   if (capabilities !== undefined && !isObject(capabilities)) {
-    throw invalid(source, `has plugins[${index}].capabilities that is no object`);
+    throw invalid(source, `has plugins[${index}].capabilities that is not an object`);
   }
   return { ...plugin, type };
 }

@@ -1,13 +1,13 @@
 /**
- * What an ADD that has failed owes. A part that was never begun is not undone; one that has refused in so many words (a
- * plugin that ended with an error, iptables-restore, which writes all or nothing) is undone as well as can be, and its
- * undo's failure counts no more: what cannot be made for a wrong configuration cannot be unmade with it either. One whose
- * outcome is not known (killed, cut off at a deadline) owes its undo in full.
+ * What must be undone after a failed ADD. A part that was not started is not undone. One that reported an error (a plugin
+ * that exited with one, iptables-restore, which writes all or nothing) is undone, and a failure of that undo is ignored:
+ * a wrong configuration fails DEL as it failed ADD. One whose outcome is not known (killed, ended at a deadline) must be
+ * undone in full.
  */
 import { CrispError, hasCode } from '#core/errors.ts';
 import type { AddProgress, Attachment } from './attachment.ts';
 
-/** Writes down how far an ADD comes. */
+/** Records the progress of an ADD. */
 export class AddTrace {
   readonly #begun = new Set<string>();
   readonly #refused = new Set<string>();
@@ -28,7 +28,7 @@ export class AddTrace {
 export const wasBegun = ({ failedAdd }: Attachment, part: string): boolean =>
   failedAdd === undefined || failedAdd.begun.includes(part);
 
-/** Runs the undo of a part. `onTolerated` is called with a failure that does not count. */
+/** Runs the undo of a part. `onTolerated` is called with a failure that is ignored. */
 export async function undoPart<T>(
   { failedAdd }: Attachment,
   part: string,
@@ -44,7 +44,7 @@ export async function undoPart<T>(
 }
 
 /** One error for several: the first, with the others' messages; it is lasting where all are. */
-export function firstOf(errors: readonly unknown[]): unknown {
+export function combinedError(errors: readonly unknown[]): unknown {
   const [first, ...others] = errors;
   if (others.length === 0 || !(first instanceof CrispError)) return first;
   const lasting = errors.every((error) => error instanceof CrispError && error.lasting);

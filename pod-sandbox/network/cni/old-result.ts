@@ -1,6 +1,6 @@
 /**
  * Results in the form of CNI 0.1.0 and 0.2.0: at most one address of each family, `ip4` and `ip6`, each with its gateway and
- * routes. Files without a version mean 0.1.0, and some plugins answer in this form whatever they are asked for.
+ * routes. Files without a version mean 0.1.0, and some plugins reply in this form whatever version is requested.
  */
 type Json = Readonly<Record<string, unknown>>;
 
@@ -11,14 +11,14 @@ const FAMILIES = [
 
 export const isOldVersion = (version: string): boolean => version === '0.1.0' || version === '0.2.0';
 
-/** Whether a plugin's answer has the old form. */
+/** Whether a plugin's result has the old form. */
 export const isOldForm = (result: Json): boolean =>
   !('ips' in result) && FAMILIES.some(([key]) => result[key] !== undefined && result[key] !== null);
 
 const isObject = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** In the form of 0.3.0: `ips` and `routes`. What is no object is passed on as it is, for the check to refuse it. */
+/** In the form of 0.3.0: `ips` and `routes`. What is not an object is passed on as it is, for the check to refuse it. */
 export function fromOldForm(result: Json): Json {
   const ips: unknown[] = [];
   const routes: unknown[] = [];
@@ -39,7 +39,7 @@ export function fromOldForm(result: Json): Json {
   return { ...others, ips, ...(routes.length > 0 ? { routes } : {}) };
 }
 
-/** For a plugin that is asked for the old form: the first address of each family. */
+/** For a plugin of the old version: the first address of each family. */
 export function toOldForm({ cniVersion, ips, routes, dns }: Json): Json {
   const all = Array.isArray(ips) ? ips.filter(isObject) : [];
   const old: Record<string, unknown> = { cniVersion };

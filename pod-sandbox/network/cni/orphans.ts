@@ -1,6 +1,6 @@
 /**
  * Plugins outlive a daemon that is killed. An ADD that is still running would attach what recovery's DEL has just
- * detached, so recovery waits for its end first.
+ * detached, so recovery waits until it has exited.
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,18 +10,17 @@ import type { Operation } from '#core/operation.ts';
 import type { Processes, ProcessRef } from '#linux/ports/kernel.ts';
 
 const SIGKILL = 9;
-/** Milliseconds. */
-const LOOK_AGAIN = 50;
+const POLL_MS = 50;
 
 export interface Graces {
-  /** Milliseconds until what still runs is killed. */
+  /** Milliseconds until running plugins are killed. */
   readonly finish: number;
-  /** Milliseconds until what was killed must be gone. */
+  /** Milliseconds until killed plugins must be gone. */
   readonly kill: number;
 }
 
-/** Resolves when no plugin works for the sandbox any more. Throws DeadlineExceeded where one cannot be ended. */
-export async function orphansEnd(
+/** Resolves when no plugin of the sandbox runs any more. Throws DeadlineExceeded where one cannot be ended. */
+export async function waitForOrphans(
   processes: Processes,
   id: SandboxId,
   { finish, kill }: Graces,
@@ -45,17 +44,17 @@ export async function orphansEnd(
       );
       for (const orphan of orphans) processes.signal(orphan, SIGKILL);
     }
-    await sleep(LOOK_AGAIN);
+    await sleep(POLL_MS);
   }
 }
 
-/** Plugins and what they start are known by the environment that they were given. */
+/** Plugins and their children are recognized by their environment. */
 async function pluginsOf(processes: Processes, id: SandboxId): Promise<ProcessRef[]> {
   const found: ProcessRef[] = [];
   for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name)) continue;
     const process = processes.reference(Number(name));
-    // Ended meanwhile, or a thread of the kernel: nothing to be read.
+    // Ended meanwhile, or a kernel thread: it has no environment.
     const environment = await readFile(`/proc/${name}/environ`, 'latin1').catch(() => '');
     if (process && environment.split('\0').includes(`CNI_CONTAINERID=${id}`)) found.push(process);
   }

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { all, groupsOf } from './parallel.ts';
+import { parallelGroups, settleAll } from './parallel.ts';
 
 const typesOf = (types: string, capabilities = {}): string => {
   const plugins = types.split(' ').map((type) => ({ type }));
-  return groupsOf(plugins, { capabilities })
+  return parallelGroups(plugins, { capabilities })
     .map((group) => group.map(({ type }) => type).join('+'))
     .join(' ');
 };
@@ -22,14 +22,14 @@ test('portmap that publishes ports keeps its turn', () => {
   assert.equal(typesOf('bridge portmap loopback', published), 'bridge portmap loopback');
 });
 
-test('a failure waits for what runs beside it, and the first of the list counts', async () => {
+test('a failure waits for what runs beside it, and the first of the list is thrown', async () => {
   let ended = false;
   const slow = sleep(20).then(() => {
     ended = true;
     throw new Error('slow');
   });
   const fast = Promise.reject(new Error('fast'));
-  await assert.rejects(all([slow, fast]), /slow/);
+  await assert.rejects(settleAll([slow, fast]), /slow/);
   assert.equal(ended, true);
-  assert.deepEqual(await all([Promise.resolve(1), Promise.resolve(2)]), [1, 2]);
+  assert.deepEqual(await settleAll([Promise.resolve(1), Promise.resolve(2)]), [1, 2]);
 });

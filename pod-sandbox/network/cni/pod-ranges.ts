@@ -7,18 +7,18 @@ import { readRegular } from './conf-files.ts';
 import { parseNetworkConfig } from './conflist.ts';
 import { fillTemplate, parseCidrs } from './template.ts';
 
-/** Of its own: other files in the directory are never touched. */
+/** crisp's own file: no other one in the directory is changed. */
 const NAME = '10-crisp.conflist';
 
 export interface PodRangesOptions {
   readonly confDir: string;
-  /** Path of the template; empty: ranges are taken note of, and nothing is written. */
+  /** Path of the template; empty: nothing is written. */
   readonly template: string;
 }
 
 /**
- * Writes the configuration, where it differs from what is there. An empty text says nothing. Throws InvalidArgument for
- * what is no range, FailedPrecondition for a template that makes no configuration; the file before it stays then.
+ * Writes the configuration, where it differs from what is there. An empty text changes nothing. Throws InvalidArgument for
+ * what is not a range, FailedPrecondition for a template that makes no valid configuration; the file then stays as it is.
  */
 export async function setPodRanges(
   { confDir, template }: PodRangesOptions,
@@ -32,9 +32,9 @@ export async function setPodRanges(
   try {
     parseNetworkConfig(path, config);
   } catch (error) {
-    throw new CrispError('FailedPrecondition', `cni.template ${template} makes no CNI configuration`, {
+    throw new CrispError('FailedPrecondition', `cni.template ${template} makes no valid CNI configuration`, {
       cause: error,
-      hint: 'correct the template: it must be a conflist once its words are replaced',
+      hint: 'correct the template: it must be a conflist once its placeholders are replaced',
     });
   }
   if ((await readRegular(path).catch(() => '')) === config) return;

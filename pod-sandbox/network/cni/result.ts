@@ -1,6 +1,6 @@
 /**
- * What CNI plugins print. All of it is hostile: it is bounded, parsed and checked before anything believes it, and
- * kept only as plain JSON to be handed to the next plugin.
+ * The output of CNI plugins. It is untrusted: bounded, parsed and checked before it is used, and kept only as plain JSON
+ * for the next plugin.
  */
 import { isIP } from 'node:net';
 import { CrispError } from '#core/errors.ts';
@@ -13,7 +13,7 @@ export type CniVersion = (typeof cniVersions)[number];
 export const isCniVersion = (text: unknown): text is CniVersion =>
   cniVersions.some((known) => known === text);
 
-/** Whether `prevResult` is part of DEL and CHECK (CNI 0.4.0 brought it). */
+/** Whether `prevResult` is part of DEL and CHECK (since CNI 0.4.0). */
 export const hasResultInDel = (version: CniVersion): boolean => !/^0\.[123]\./.test(version);
 
 type Json = Readonly<Record<string, unknown>>;
@@ -32,21 +32,21 @@ const isObjects = (value: unknown): value is readonly Json[] => Array.isArray(va
 
 /** Parses what ADD printed into the wanted version's form; throws NetworkFailed with the reason, without the culprit. */
 export function parseResult(text: string, wanted: CniVersion): CniResult {
-  if (text.trim() === '') throw nonsense('it printed nothing where a result was due');
+  if (text.trim() === '') throw invalidResult('it printed nothing where a result was due');
   let printed: unknown;
   try {
     printed = JSON.parse(text);
   } catch {
-    throw nonsense(`it printed no JSON: ${excerpt(text)}`);
+    throw invalidResult(`it printed no JSON: ${excerpt(text)}`);
   }
-  if (!isObject(printed)) throw nonsense('it printed JSON that is no object');
+  if (!isObject(printed)) throw invalidResult('it printed JSON that is not an object');
   const value = isOldForm(printed) ? fromOldForm(printed) : printed;
   const version = value['cniVersion'] || wanted;
-  if (!isCniVersion(version)) throw nonsense(`its result has cniVersion ${excerpt(String(version))}`);
+  if (!isCniVersion(version)) throw invalidResult(`its result has cniVersion ${excerpt(String(version))}`);
   const interfaces = value['interfaces'] ?? [];
-  if (!isObjects(interfaces)) throw nonsense('interfaces of its result is no list of objects');
+  if (!isObjects(interfaces)) throw invalidResult('interfaces of its result is not a list of objects');
   const ips = value['ips'] ?? [];
-  if (!isObjects(ips)) throw nonsense('ips of its result is no list of objects');
+  if (!isObjects(ips)) throw invalidResult('ips of its result is not a list of objects');
   const converted = ips.map((ip) => convertIp(ip, interfaces.length, wanted));
   return { ...value, cniVersion: wanted, interfaces, ips: converted };
 }
@@ -56,14 +56,14 @@ function convertIp(ip: Json, interfaces: number, wanted: CniVersion): Json & { r
   const { address, version: _, ...others } = ip;
   const family = typeof address === 'string' ? isCidr(address) : 0;
   if (typeof address !== 'string' || family === 0) {
-    throw nonsense(`its result has the address ${excerpt(JSON.stringify(address) ?? 'undefined')}`);
+    throw invalidResult(`its result has the address ${excerpt(JSON.stringify(address) ?? 'undefined')}`);
   }
   const index = others['interface'];
   if (
     index !== undefined &&
     !(Number.isInteger(index) && Number(index) >= -1 && Number(index) < interfaces)
   ) {
-    throw nonsense(
+    throw invalidResult(
       `its result's address ${address} names interface ${excerpt(String(index))}, which is not there`,
     );
   }
@@ -102,12 +102,12 @@ export function pluginMessage(stdout: string, stderr: string): string {
       return `${excerpt(value['msg'] + details)} (code ${excerpt(String(value['code'] ?? 'none'))})`;
     }
   } catch {
-    // No error object: what it wrote is all there is.
+    // Not an error object: the text itself is used.
   }
   return excerpt(stderr.trim().slice(-1000) || stdout) || 'no message';
 }
 
-/** Hostile text made fit for a message: one line, printable, bounded. */
+/** Untrusted text made fit for a message: one line, printable, bounded. */
 export function excerpt(text: string): string {
   const line = text
     .slice(0, 2000)
@@ -116,4 +116,4 @@ export function excerpt(text: string): string {
   return line.length > 500 ? `${line.slice(0, 500)}…` : line;
 }
 
-const nonsense = (message: string): CrispError => new CrispError('NetworkFailed', message);
+const invalidResult = (message: string): CrispError => new CrispError('NetworkFailed', message);

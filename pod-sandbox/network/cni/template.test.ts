@@ -15,7 +15,7 @@ test('one range, one of each family, none', () => {
   assert.deepEqual(parseCidrs('  '), []);
 });
 
-test('what is no range is refused', () => {
+test('what is not a range is refused', () => {
   const wrong = [
     '10.1.0.0',
     '10.1.0.0/33',
@@ -49,7 +49,7 @@ test('the template’s words become values, whatever else it holds', () => {
   assert.equal(filled.plugins[0].mtu, 1500);
 });
 
-test('a template that is no object is told with its path', () => {
+test('a template that is not an object is an error with its path', () => {
   for (const text of ['', '[]', '"x"', '{'])
     assert.throws(
       () => fillTemplate(text, parseCidrs('10.1.0.0/24'), '/etc/t.json'),

@@ -1,6 +1,6 @@
 /**
  * A CNI configuration made from a template when the node learns its range of pod addresses (UpdateRuntimeConfig). The
- * template is a configuration in JSON in which three texts stand for what is not known before:
+ * template is a configuration in JSON with three placeholders:
  *
  *   "{{subnet}}"  the first range, also inside a longer text
  *   "{{ranges}}"  the value of host-local's `ranges`: one set for each family
@@ -32,7 +32,8 @@ function parseCidr(text: string): Cidr {
   const family = isIP(address);
   const width = WIDTH[family];
   const isLength = /^\d{1,3}$/.test(length) && width !== undefined && Number(length) <= width;
-  if (more.length > 0 || !isLength || address.includes('%')) throw refuse(text, 'is no range of addresses');
+  if (more.length > 0 || !isLength || address.includes('%'))
+    throw refuse(text, 'is not a range of addresses');
   return { family: family as 4 | 6, text: `${address}/${Number(length)}` };
 }
 
@@ -54,7 +55,7 @@ export function fillTemplate(template: string, cidrs: readonly Cidr[], source: s
 }
 
 const broken = (source: string, cause?: unknown): CrispError =>
-  new CrispError('FailedPrecondition', `cni.template ${source} is no JSON object`, {
+  new CrispError('FailedPrecondition', `cni.template ${source} is not a JSON object`, {
     cause,
     hint: 'write a CNI configuration with "{{ranges}}", "{{routes}}" or "{{subnet}}" in it',
   });

@@ -1,6 +1,6 @@
 /**
- * A stand for pods on real parts: its own directories, cgroup prefix, bridge and addresses, inside the private mount
- * and network namespaces that the test runner makes. `leftovers` tells all that a pod could leave behind.
+ * A fixture for pods on real parts: its own directories, cgroup prefix, bridge and addresses, inside the private mount
+ * and network namespaces that the test runner makes. `leftovers` lists all that a pod could leave behind.
  */
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
@@ -9,7 +9,7 @@ import { type Log, Operation, type OperationOptions, silentLog } from '#core/ope
 import { openKernel } from '#linux/index.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
 import {
-  ableHandlers,
+  allCapableHandlers,
   type ContainersOfPod,
   defaultLinux,
   noContainers,
@@ -21,7 +21,7 @@ import {
 
 const PLUGINS = '/usr/lib/cni';
 
-export class Stand implements AsyncDisposable {
+export class PodsFixture implements AsyncDisposable {
   readonly directory: string;
   readonly kernel: Kernel;
   readonly options: PodSandboxOptions;
@@ -47,17 +47,17 @@ export class Stand implements AsyncDisposable {
     };
   }
 
-  static async make(): Promise<Stand> {
+  static async make(): Promise<PodsFixture> {
     const base = process.env['CRISP_TEST_DIR'];
     const cgroup = process.env['CRISP_TEST_CGROUP'];
     if (!base || !cgroup)
       throw new Error('run this through test/run.ts: it makes the namespaces and sets CRISP_TEST_*');
     const directory = await mkdtemp(join(base, 'pods-'));
     const prefix = `${cgroup}/pods-${randomBytes(4).toString('hex')}`;
-    const stand = new Stand(directory, await openKernel({ log: silentLog }), prefix);
+    const fixture = new PodsFixture(directory, await openKernel({ log: silentLog }), prefix);
     for (const name of ['root', 'state', 'net.d', 'plugins']) await mkdir(join(directory, name));
-    await stand.useNetwork();
-    return stand;
+    await fixture.useNetwork();
+    return fixture;
   }
 
   /** Writes the conflist: bridge with host-local, then the given plugins. */
@@ -87,7 +87,7 @@ export class Stand implements AsyncDisposable {
     const options = { ...this.options, ...changes };
     const service = await openPodSandboxes(options, this.kernel, log, {
       containers,
-      handlers: ableHandlers,
+      handlers: allCapableHandlers,
     });
     this.#services.push(service);
     return service;

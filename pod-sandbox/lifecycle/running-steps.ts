@@ -1,10 +1,10 @@
-/** The running steps of one creation. A step may go on after its deadline; what it makes late must still be undone. */
+/** The running steps of one creation. A step may go on after its deadline; what it creates then must be undone, too. */
 import type { Operation } from '#core/operation.ts';
 
-export class Effects {
+export class RunningSteps {
   readonly #running = new Set<Promise<unknown>>();
 
-  /** A stage with a deadline whose step is remembered until it has settled. */
+  /** A stage with a deadline whose step is kept in the set until it has settled. */
   run<T>(op: Operation, name: string, limit: number, step: (signal: AbortSignal) => Promise<T>): Promise<T> {
     return op.deadline(name, limit, (signal) => {
       const promise = step(signal);
@@ -16,7 +16,7 @@ export class Effects {
   }
 
   /** Whether all steps have settled within the limit (milliseconds). */
-  async settled(limit: number): Promise<boolean> {
+  async allEnded(limit: number): Promise<boolean> {
     const { promise: over, resolve } = Promise.withResolvers<boolean>();
     const timer = setTimeout(() => resolve(false), limit);
     const all = Promise.allSettled([...this.#running]).then(() => true);

@@ -1,7 +1,7 @@
 /**
- * The end of every undo of a sandbox: it is undone, or it is tried again, or it is given up, so that no pod stays for ever.
- * Given up in the order that loses least: the network's namespace stays pinned until the network is given up, and what is
- * not given up itself is undone all the same.
+ * The outcome of each undo of a sandbox: it succeeds, or is tried again, or is given up and recorded as a leak, so that
+ * every pod can be removed. The network's namespace stays pinned until the network is given up; what is not given up
+ * itself is undone nevertheless.
  */
 import { CrispError } from '#core/errors.ts';
 import { type LeakOutcome, Leaks } from '#core/leaks.ts';
@@ -14,12 +14,12 @@ import { type UndoContext, undoFailure, undoSandbox } from './undo.ts';
 /** `record`: with the intents that are to be tried again. */
 export interface Undone {
   readonly record: SandboxRecord;
-  /** The error of the first that is to be tried again; undefined: the sandbox's end is complete. */
+  /** The error of the first that is to be tried again; undefined: nothing is left to undo. */
   readonly failure: CrispError | undefined;
 }
 
-/** Undoes the intents; what is given up has been entered into the list of leaks when this resolves. Never throws. */
-export async function undoOrGiveUp(
+/** Undoes the intents; what is given up is in the list of leaks when this resolves. Never throws. */
+export async function undoOrLeak(
   context: Context,
   record: SandboxRecord,
   intents: readonly SandboxIntent[],
@@ -28,7 +28,7 @@ export async function undoOrGiveUp(
   const { undoTries = 0, ...others } = record;
   const tries = undoTries + 1;
   const first = await undoSandbox(context, record, intents, op);
-  const outcome = await undoHeldBack(context, record, first, { tries, op });
+  const outcome = await undoPostponed(context, record, first, { tries, op });
   const lost = outcome.errors.filter(({ error }) => isGivenUp(error, tries));
   const leaked = outcome.left.filter((intent) => lost.some((failure) => failure.intent === intent));
   if (leaked.length > 0) {
@@ -41,8 +41,8 @@ export async function undoOrGiveUp(
   return { record: { ...withIntents(record, again), undoTries: tries }, failure: failureOf(kept, tries) };
 }
 
-/** What was held back for the network's sake goes on once the network is given up. */
-async function undoHeldBack(
+/** What was postponed until the network is undone is undone once the network is given up. */
+async function undoPostponed(
   context: Context,
   record: SandboxRecord,
   outcome: UndoOutcome<SandboxIntent>,

@@ -1,4 +1,4 @@
-/** A stand for one network made in two ways: by the real plugins, and by crisp itself. */
+/** A fixture for one network made in two ways: by the real plugins, and by crisp itself. */
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -9,7 +9,7 @@ import { Operation } from '#core/operation.ts';
 import { openKernel } from '#linux/index.ts';
 import type { Child, Kernel } from '#linux/ports/kernel.ts';
 import type { PortMapping } from '#pod-sandbox/index.ts';
-import { NativeNetwork } from '#pod-sandbox/network/bridge/bridge.ts';
+import { BridgeNetwork } from '#pod-sandbox/network/bridge/bridge.ts';
 import type { Attachment } from '#pod-sandbox/network/cni/attachment.ts';
 import { parseNetworkConfig } from '#pod-sandbox/network/cni/conflist.ts';
 import { Cni } from '#pod-sandbox/network/network.ts';
@@ -26,13 +26,13 @@ export interface Pod {
 
 const LIMIT = 60_000;
 
-export class NativeStand implements AsyncDisposable {
+export class BridgeFixture implements AsyncDisposable {
   readonly kernel: Kernel;
   readonly directory: string;
   readonly cni: Cni;
   /** How often rules were written, or erased, without a program. */
   direct = 0;
-  readonly #native: NativeNetwork[] = [];
+  readonly #native: BridgeNetwork[] = [];
 
   private constructor(kernel: Kernel, directory: string) {
     this.kernel = kernel;
@@ -59,7 +59,7 @@ export class NativeStand implements AsyncDisposable {
   limited(limit: number, path = process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin'): Cni {
     const environment = { PATH: path };
     const { links, processes } = this.kernel;
-    const native = new NativeNetwork({ links, processes, nat: this.#nat() }, environment);
+    const native = new BridgeNetwork({ links, processes, nat: this.#nat() }, environment);
     this.#native.push(native);
     return new Cni(this.kernel.processes, {
       binDirs: ['/usr/lib/cni', '/opt/cni/bin'],
@@ -71,12 +71,12 @@ export class NativeStand implements AsyncDisposable {
     });
   }
 
-  static async make(): Promise<NativeStand> {
+  static async make(): Promise<BridgeFixture> {
     const base = process.env['CRISP_TEST_DIR'];
     if (!base) throw new Error('run this through test/run.ts: it makes the namespaces and sets CRISP_TEST_*');
-    const stand = new NativeStand(await openKernel(), await mkdtemp(join(base, 'native-')));
-    await stand.#reset(); // other tests of this run leave the plugins' shared rules
-    return stand;
+    const fixture = new BridgeFixture(await openKernel(), await mkdtemp(join(base, 'native-')));
+    await fixture.#reset(); // other tests of this run leave the plugins' shared rules
+    return fixture;
   }
 
   plan(way: Way, conflist: object, id: SandboxId, portMappings: readonly PortMapping[]): Attachment {
@@ -97,7 +97,7 @@ export class NativeStand implements AsyncDisposable {
     const netns = await this.namespace(id);
     const planned = this.plan(way, conflist, id, ports);
     const attachment = await this.cni.attach(id, planned, netns, this.operation());
-    for (const native of this.#native) await native.settled();
+    for (const native of this.#native) await native.waitForProbes();
     return { id, netns, attachment };
   }
 
