@@ -1,4 +1,4 @@
-/** A daemon that dies: opens the pod service, runs and removes a pod, and kills itself at the end of a named stage. */
+/** A daemon that is killed: opens the pod service, runs and removes a pod, and kills itself at the end of a named stage. */
 
 import { decode } from '#core/json-record.ts';
 import { Operation, silentLog } from '#core/operation.ts';

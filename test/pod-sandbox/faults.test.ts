@@ -78,7 +78,7 @@ test('a plugin that hangs is ended with all its children at the deadline', async
   assert.deepEqual([service.list(), await fixture.leftovers()], [[], []]);
 });
 
-test('a plugin that hangs in DEL too does not keep the others from giving back', async () => {
+test('a plugin that hangs in DEL too does not keep the others from releasing', async () => {
   await using fixture = await PodsFixture.make();
   await fixture.plugin('hang', 'sleep 1000');
   await fixture.useNetwork([{ type: 'hang' }]);
@@ -107,7 +107,7 @@ test('what DEL cannot undo stays listed as not ready; the next run or removal un
   assert.deepEqual(
     [await fixture.addresses(), await fixture.veths()],
     [[], []],
-    'the bridge gave its part back',
+    'the bridge released its part',
   );
   await assert.rejects(run(), (error) => hasCode(error, 'NetworkFailed'), 'still not undone');
   await fixture.plugin('bad', script('exit 0'));
@@ -170,7 +170,10 @@ test('DEL uses what was recorded at ADD: without the configuration, without the 
     assert.equal((await calls(fixture)).at(-1), 'DEL netns=');
     assert.deepEqual(await fixture.addresses(), []);
     await after.remove(id, fixture.operation());
-    assert.ok(fixture.kernel.processes.signal(bystander.process, 9), 'a pid of another boot is nobody');
+    assert.ok(
+      fixture.kernel.processes.signal(bystander.process, 9),
+      'a pid of another boot is not signalled',
+    );
     await bystander.exited;
     assert.deepEqual(await fixture.leftovers(), []);
   });
@@ -211,7 +214,7 @@ test('cancelled at any moment, a run leaves nothing', async () => {
   }
 });
 
-test('stop and remove of a pod that is being made end the making', async () => {
+test('stop and remove of a pod that is being created cancel the creation', async () => {
   await using fixture = await PodsFixture.make();
   await fixture.plugin('hang', `${LOGGING(fixture)}; [ $CNI_COMMAND = DEL ] && exit 0; exec sleep 1000`);
   await fixture.useNetwork([{ type: 'hang' }]);
@@ -228,7 +231,7 @@ test('stop and remove of a pod that is being made end the making', async () => {
   assert.deepEqual([service.list(), await fixture.leftovers()], [[], []]);
 });
 
-test('a stop goes on when its client has gone, and a second one joins it', async () => {
+test('a stop continues when its client cancels, and a second one joins it', async () => {
   await using fixture = await PodsFixture.make();
   const service = await fixture.open();
   const id = await service.run(request(fixture.config()), fixture.operation());
@@ -241,7 +244,7 @@ test('a stop goes on when its client has gone, and a second one joins it', async
   assert.deepEqual(await fixture.leftovers(), [`record ${id}`]);
 });
 
-test('a retry whose first caller has gone starts anew', async () => {
+test('a retry whose first caller has cancelled starts again', async () => {
   await using fixture = await PodsFixture.make();
   const service = await fixture.open();
   const config = fixture.config();

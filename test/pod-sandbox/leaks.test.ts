@@ -26,7 +26,7 @@ const write = (fixture: PodsFixture, list: object) =>
   writeFile(join(fixture.options.network.confDir, '10-test.conflist'), JSON.stringify(list));
 
 async function settles<T>(what: string, probe: () => T | Promise<T>): Promise<void> {
-  for (let looks = 0; looks < 3000; looks++) {
+  for (let polls = 0; polls < 3000; polls++) {
     if (await probe()) return;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
@@ -105,7 +105,7 @@ for (const [name, list] of mistakes) {
   }
 }
 
-/** A pod whose list ends with a plugin of ours, and a stop of which DEL does what the script says. */
+/** A pod whose list ends with a test plugin, and a stop whose DEL runs the script. */
 async function started(fixture: PodsFixture): Promise<[PodSandboxes, SandboxId]> {
   const pass = `[ "$CNI_COMMAND" = DEL ] || sed 's/.*"prevResult"://; s/}$//'`;
   await fixture.plugin('ours', pass);
@@ -114,7 +114,7 @@ async function started(fixture: PodsFixture): Promise<[PodSandboxes, SandboxId]>
   return [service, await run(service, fixture)];
 }
 
-test('every plugin is asked for DEL, also behind one that fails: the address comes back at once', async () => {
+test('DEL of every plugin is called, also after one that fails: the address is released at once', async () => {
   await using fixture = await PodsFixture.make();
   const [service, id] = await started(fixture);
   await fixture.plugin('ours', 'echo "no way" >&2; exit 4');
@@ -157,7 +157,7 @@ test('the namespace stays pinned until the network is given up; tries and leaks 
   assert.deepEqual(await readdir(join(fixture.options.root, 'leaks/sandboxes')), []);
 });
 
-test('a try that fails is told by its error alone; what is given up is said once', async () => {
+test('a try that fails is only in its error; what is given up is logged once', async () => {
   await using fixture = await PodsFixture.make();
   const warnings: string[] = [];
   const log: Log = { ...silentLog, warn: (_fields, text) => warnings.push(text), child: () => log };
@@ -173,7 +173,7 @@ test('a try that fails is told by its error alone; what is given up is said once
   assert.equal(warnings.length, 1, warnings.join());
 });
 
-test('a plugin that is gone: given up at the first stop, the others are asked', async () => {
+test('a plugin that is gone: given up at the first stop, the others are called', async () => {
   await using fixture = await PodsFixture.make();
   const [service, id] = await started(fixture);
   await rm(join(fixture.directory, 'plugins/ours'));
@@ -235,7 +235,7 @@ test('a daemon that dies before a failed ADD is undone: tried by the next one, t
   if (process) assert.ok(!fixture.kernel.processes.signal(process, 9), 'the pause process has been ended');
 });
 
-test('a failing ADD whose outcome is not known owes its DEL; one that has refused owes nothing', async () => {
+test('a failed ADD whose outcome is not known needs its DEL; after one that reported an error a failed DEL is ignored', async () => {
   await using fixture = await PodsFixture.make();
   await fixture.plugin('dies', 'kill -9 $$');
   await fixture.useNetwork([{ type: 'dies' }]);

@@ -1,4 +1,4 @@
-/** Random networks and pods that crisp can carry out natively; one seed makes one case, always the same. */
+/** Random networks and pods that crisp can make in-process; one seed makes one case, always the same. */
 import { isDeepStrictEqual } from 'node:util';
 import type { PortMapping } from '#pod-sandbox/index.ts';
 

@@ -1,4 +1,4 @@
-/** The native network path when something stands in its way: it fails with a name, and its end leaves nothing. */
+/** Faults of networks made in-process: each error names its cause, and DEL leaves nothing. */
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
@@ -76,7 +76,7 @@ async function emptyPod(): Promise<Omit<Pod, 'attachment'>> {
   return { id, netns: await fixture.namespace(id) };
 }
 
-test('a bridge with another address, and a link that is no bridge', async () => {
+test('a bridge with another address, and a link that is not a bridge', async () => {
   await using _ = fixture.network(BRIDGE, dataDir);
   await fixture.run('sh', '-c', `ip link add ${BRIDGE} type bridge && ip addr add 10.9.9.1/24 dev ${BRIDGE}`);
   await refused(await emptyPod(), conflist(), 'NetworkFailed', BRIDGE, '10.9.9.1/24', '10.88.0.1/24');
@@ -86,7 +86,7 @@ test('a bridge with another address, and a link that is no bridge', async () => 
   assert.deepEqual(await leftovers(), []);
 });
 
-test('a range without a free address, until one is given back', async () => {
+test('a range without a free address, until one is released', async () => {
   await using _ = fixture.network(BRIDGE, dataDir);
   const one = { ranges: [[{ subnet: '10.88.0.0/24', rangeStart: '10.88.0.7', rangeEnd: '10.88.0.7' }]] };
   const first = await fixture.add('native', conflist(one));
@@ -158,7 +158,7 @@ test('an iptables that fails, and one that hangs', async () => {
 });
 
 for (const ports of [[port()], []]) {
-  test(`the end of what is half-made, of what others took away, and of a gone pod, ports: ${ports.length}`, async () => {
+  test(`DEL of an incomplete ADD, of what others removed, and of a gone pod, ports: ${ports.length}`, async () => {
     await using _ = fixture.network(BRIDGE, dataDir);
     await fixture.others();
     const made = async () => fixture.add('native', conflist(), newSandboxId(), ports);
@@ -204,7 +204,7 @@ test('a chain of the pod that an earlier attempt has left, and rules that anothe
   const chain = await fixture.run('iptables', '-t', 'nat', '-S', masquerade);
   assert.equal(chain.match(/^-A/gm)?.length, 2, chain);
   assert.ok(!chain.includes('RETURN'));
-  // kube-proxy and others write whole tables anew: handles change, rules stay.
+  // kube-proxy and others rewrite whole tables: handles change, rules stay.
   await fixture.run(
     'sh',
     '-c',
@@ -244,7 +244,7 @@ test('published ports reach the pod from localhost, also a UDP flow that is olde
   await using _ = fixture.network(BRIDGE, dataDir);
   await fixture.add('native', conflist(), newSandboxId(), [port({ hostPort: 7001 })]); // connections are tracked from now on
   await using client = createSocket('udp4').bind(0, '127.0.0.1');
-  client.on('error', () => {}); // nobody listens yet
+  client.on('error', () => {}); // connection refused at first
   await once(client, 'listening');
   await new Promise((resolve) => client.send('too early', 7777, '127.0.0.1', resolve));
   const pod = await fixture.add('native', conflist(), newSandboxId(), [port(), port({ protocol: 'udp' })]);

@@ -30,7 +30,7 @@ export interface Place {
   readonly pods: readonly { readonly netns: string; readonly link: string | undefined }[];
 }
 
-/** Milliseconds in which the kernel tells the state of a pod's new links. */
+/** Milliseconds within which the kernel reports the state of a pod's new links. */
 const SETTLING = 3_000;
 
 /** `live`: waits until the links of the pods are seen to carry frames. */
@@ -40,7 +40,7 @@ export async function snapshot(place: Place, live: boolean): Promise<Snapshot> {
   const { kernel } = place;
   const pods = place.pods.map(({ netns }) => inside(kernel, plain, netns, live));
   return {
-    node: await look(kernel, NODE, { plain, loose: true }, []),
+    node: await snapshotOf(kernel, NODE, { plain, loose: true }, []),
     pods: await Promise.all(pods),
     files: await filesBelow(place.directory),
   };
@@ -53,7 +53,7 @@ async function inside(
   live: boolean,
 ): Promise<unknown> {
   for (const until = performance.now() + SETTLING; ; ) {
-    const seen = await look(kernel, POD, { plain, loose: !live }, ['nsenter', `--net=${netns}`]);
+    const seen = await snapshotOf(kernel, POD, { plain, loose: !live }, ['nsenter', `--net=${netns}`]);
     if (!live || performance.now() > until || !/"(NO-CARRIER|linkdown)"/.test(JSON.stringify(seen)))
       return seen;
   }
@@ -61,11 +61,11 @@ async function inside(
 
 interface View {
   readonly plain: (text: string) => string;
-  /** Without the state of the carrier, of which the kernel tells late: a bridge's changes with its ports. */
+  /** Without the state of the carrier, which the kernel reports late: a bridge's changes with its ports. */
   readonly loose: boolean;
 }
 
-async function look(
+async function snapshotOf(
   kernel: Kernel,
   commands: readonly string[],
   { plain, loose }: View,

@@ -1,6 +1,6 @@
 /**
  * The native network path beside the real plugins: the same network is made by each in turn, and everything that can be
- * seen of it must be equal, then and after the end, whoever ends it.
+ * seen of it must be equal, then and after the end, whichever removes it.
  *
  *     CRISP_NATIVE_CASES=500 CRISP_NATIVE_SEED=1000 node test/run.ts test/pod-sandbox/native.test.ts
  */
@@ -21,7 +21,7 @@ before(async () => {
 });
 after(() => fixture[Symbol.asyncDispose]());
 
-/** Makes the network in one way, ends it in another, and tells what was to be seen before and after. */
+/** Makes the network in one way, ends it in another, and returns what was observed before and after. */
 async function round(seed: number, ids: readonly SandboxId[], make: Way, end: Way): Promise<object> {
   const dataDir = join(fixture.directory, 'ipam');
   const { conflist, bridge, pods } = nativeCase(seed, dataDir);
@@ -42,7 +42,7 @@ async function round(seed: number, ids: readonly SandboxId[], make: Way, end: Wa
 }
 
 for (let seed = FIRST; seed < FIRST + CASES; seed++) {
-  test(`case ${seed}: made and ended natively or by plugins, it is the same`, async () => {
+  test(`case ${seed}: made and removed in-process or by plugins, it is the same`, async () => {
     const ids = [newSandboxId(), newSandboxId(), newSandboxId()];
     // Every other case is ended by the other way than it was made.
     const crossed = seed % 2 === 0;

@@ -147,7 +147,7 @@ export class PodsFixture implements AsyncDisposable {
     ];
   }
 
-  /** The kernel takes the links of a namespace that nobody holds away in its own time. */
+  /** The kernel removes the links of an unreferenced namespace asynchronously. */
   async #lastingVeths(): Promise<string[]> {
     for (let tries = 0; tries < 100; tries++) {
       if ((await this.veths()).length === 0) return [];
