@@ -32,7 +32,7 @@ export class FakeNamespaces implements Namespaces {
     return {
       process,
       pins,
-      enters: false,
+      joinsCgroups: false,
       release: async () => {},
       abandon: async () => void this.#processes.signal(process, 9),
     };

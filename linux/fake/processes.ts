@@ -66,9 +66,9 @@ export class FakeProcesses implements Processes {
       return stream;
     };
     const extra: Record<number, Readable | PassThrough> = {};
-    for (const [number, wish] of Object.entries(request.extra ?? {})) {
-      if (typeof wish === 'string')
-        extra[Number(number)] = wish === 'read' ? reading(undefined) : new PassThrough().resume();
+    for (const [number, target] of Object.entries(request.extra ?? {})) {
+      if (typeof target === 'string')
+        extra[Number(number)] = target === 'read' ? reading(undefined) : new PassThrough().resume();
     }
     const child: Child = {
       process: entry.process,

@@ -10,7 +10,7 @@ export class FakeStreams implements Streams {
     throw refused(`start ${argv[0]}`, 'ENOENT');
   }
 
-  attendants(): ProcessRef[] {
+  execShims(): ProcessRef[] {
     return [];
   }
 

@@ -44,7 +44,7 @@ export async function mountOverlay(request: Overlay): Promise<void> {
     if (!configure(context, request, names, what)) return await mountInOneString(request, names, what);
     const created = await fsconfigCreate(context);
     if (created.result < 0) {
-      const words = complaint(context);
+      const words = kernelMessages(context);
       // Before Linux 6.5 overlay took its options as one string: an option is only then looked at, without a word.
       if (errnoName(created.errno) === 'EINVAL' && words === '')
         return await mountInOneString(request, names, what);
@@ -67,15 +67,15 @@ function configure(context: number, request: Overlay, names: ShortNames, what: s
   const value = (path: string) => (fits(path) ? path : names.of(path));
   const set = (key: string, text: string) => {
     if (fsconfig(context, SET_STRING, key, text) < 0)
-      throw refused(`${what}: ${key}=${text}`, lastErrno(), complaint(context));
+      throw refused(`${what}: ${key}=${text}`, lastErrno(), kernelMessages(context));
   };
   set('source', 'overlay');
   for (const [index, layer] of request.lower.entries()) {
     if (fsconfig(context, SET_STRING, 'lowerdir+', value(layer)) >= 0) continue;
     const errno = lastErrno();
-    if (index === 0 && errnoName(errno) === 'EINVAL' && /unknown parameter/i.test(complaint(context)))
+    if (index === 0 && errnoName(errno) === 'EINVAL' && /unknown parameter/i.test(kernelMessages(context)))
       return false;
-    throw refused(`${what}: layer ${layer}`, errno, complaint(context));
+    throw refused(`${what}: layer ${layer}`, errno, kernelMessages(context));
   }
   if (request.upper !== undefined) set('upperdir', value(request.upper));
   if (request.work !== undefined) set('workdir', value(request.work));
@@ -84,7 +84,7 @@ function configure(context: number, request: Overlay, names: ShortNames, what: s
     const [key = '', ...rest] = option.split('=');
     if (rest.length > 0) set(key, rest.join('='));
     else if (fsconfig(context, SET_FLAG, key, null) < 0)
-      throw refused(`${what}: ${key}`, lastErrno(), complaint(context));
+      throw refused(`${what}: ${key}`, lastErrno(), kernelMessages(context));
   }
   return true;
 }
@@ -127,7 +127,7 @@ export function quoted(option: string): string {
 }
 
 /** What the kernel says about a refusal: messages wait in the context's own log, one for each read. */
-function complaint(context: number): string {
+function kernelMessages(context: number): string {
   const lines: string[] = [];
   const buffer = Buffer.alloc(1024);
   for (let n = 0; n < 8; n++) {

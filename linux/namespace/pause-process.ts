@@ -1,4 +1,4 @@
-/** The conversation with one pause process; its protocol is told in linux/shim/pause.c. */
+/** Controls one pause process; its protocol is described in linux/shim/pause.c. */
 import { closeSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { CrispError } from '#core/errors.ts';
@@ -9,10 +9,10 @@ import type { OwnedChild, ProcessWatches } from '../process/child.ts';
 import { type SpawnedPause, spawnPause } from './pause-spawn.ts';
 
 const SIGKILL = 9;
-/** The program's steps take about a millisecond each: past this something is badly wrong. */
+/** The program's steps take about a millisecond each. */
 const STEP_MS = 10_000;
-/** How long it may take to notice the end of its start pipe. */
-const LEAVE_MS = 2_000;
+/** How long it may take to exit after the end of its start pipe. */
+const EXIT_MS = 2_000;
 
 export class PauseProcess {
   readonly #status: Socket;
@@ -58,14 +58,14 @@ export class PauseProcess {
     this.#wake();
   }
 
-  /** Waits for a line that begins with the word and returns the rest; undefined is the end of the pipe. */
+  /** The next line; undefined at the end of the pipe. */
   async #next(): Promise<string | undefined> {
     const deadline = AbortSignal.timeout(STEP_MS);
     for (;;) {
       const line = this.#lines.shift();
       if (line !== undefined || this.#ended) return line;
       if (deadline.aborted)
-        throw new CrispError('DeadlineExceeded', `pause process ${this.process.pid} does not answer`);
+        throw new CrispError('DeadlineExceeded', `pause process ${this.process.pid} does not reply`);
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#wake = resolve;
       deadline.addEventListener('abort', () => resolve(), { once: true });
@@ -73,29 +73,32 @@ export class PauseProcess {
     }
   }
 
-  /** Waits until it says the word; returns what follows it on the line. */
-  async expect(word: string): Promise<string> {
+  /** Waits for a line that begins with the keyword; returns the word behind it. */
+  async expect(keyword: string): Promise<string> {
     const line = await this.#next();
     if (line === undefined) {
-      throw new CrispError('Unavailable', `pause process ${this.process.pid} ended before it said "${word}"`);
+      throw new CrispError(
+        'Unavailable',
+        `pause process ${this.process.pid} exited before it reported "${keyword}"`,
+      );
     }
     const [first = '', second = '', ...rest] = line.split(' ');
     if (first === 'error')
       throw refused(`pause process ${this.process.pid}: ${rest.join(' ')}`, Number(second));
-    if (first !== word)
-      throw new CrispError('Internal', `the pause process said "${line}" instead of "${word}"`);
+    if (first !== keyword)
+      throw new CrispError('Internal', `the pause process reported "${line}" instead of "${keyword}"`);
     return second;
   }
 
-  /** The process that holds a new pid namespace is another child of ours: from now on that one counts. */
-  succeed(pid: number): void {
+  /** With a new pid namespace the pause process is another child of ours, PID 1 in there: adopts that one. */
+  replaceProcess(pid: number): void {
     if (pid !== this.process.pid) this.#child = this.#watches.adopt(pid, true);
   }
 
-  /** Lets it take the next step. */
+  /** Starts its next step. */
   proceed(): void {
     if (this.#start === undefined)
-      throw new CrispError('Internal', `pause process ${this.process.pid} was let go already`);
+      throw new CrispError('Internal', `pause process ${this.process.pid} was released already`);
     writeSync(this.#start, '\n');
   }
 
@@ -104,14 +107,14 @@ export class PauseProcess {
     this.#closeStart();
     await this.expect('sealed');
     if ((await this.#next()) !== undefined)
-      throw new CrispError('Internal', 'the pause process went on talking');
+      throw new CrispError('Internal', 'the pause process wrote more after "sealed"');
   }
 
-  /** The end of its start pipe; a process that does not heed it is killed. Resolves when it is reaped. */
+  /** Closes its start pipe, and kills it where it does not exit. Resolves when it is reaped. */
   async abandon(): Promise<void> {
     const held = this.#start !== undefined;
     this.#closeStart();
-    const timer = setTimeout(() => kill(this.process.pid, SIGKILL), held ? LEAVE_MS : 0);
+    const timer = setTimeout(() => kill(this.process.pid, SIGKILL), held ? EXIT_MS : 0);
     const child = this.#child;
     await child.exited;
     clearTimeout(timer);
@@ -123,12 +126,12 @@ export class PauseProcess {
     this.#start = undefined;
   }
 
-  /** The face that the sandbox sees. */
-  held(pins: Partial<Record<NamespaceKind, string>>, enters: boolean): HeldPause {
+  /** What `Namespaces.hold` returns. */
+  toHeldPause(pins: Partial<Record<NamespaceKind, string>>, joinsCgroups: boolean): HeldPause {
     return {
       process: this.process,
       pins,
-      enters,
+      joinsCgroups,
       release: () => this.release(),
       abandon: () => this.abandon(),
     };

@@ -25,7 +25,7 @@ export function checkRequest(request: PauseRequest): void {
   if (Buffer.byteLength(hostname) > HOSTNAME_LIMIT || hostname.includes('\0')) {
     throw new CrispError(
       'InvalidArgument',
-      `host name ${JSON.stringify(hostname)} is longer than ${HOSTNAME_LIMIT} bytes or holds a NUL`,
+      `host name ${JSON.stringify(hostname)} is longer than ${HOSTNAME_LIMIT} bytes or contains a NUL`,
     );
   }
   checkSysctls(request.sysctls, request.kinds);

@@ -1,6 +1,6 @@
 /**
- * Visits to other namespaces by one thread. All is synchronous: whatever ran on libuv's pool would run in the host's
- * namespaces or, worse, give birth to pool threads in the pod's.
+ * setns(2) and unshare(2) by one thread. All is synchronous: what ran on libuv's pool would run in the host's namespaces
+ * or, worse, start pool threads in the pod's.
  */
 import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,45 +19,49 @@ export const cloneFlags: Readonly<Record<NamespaceKind, number>> = {
   net: 0x40000000,
 };
 
-/** The kinds that a thread can change for itself and leave again. */
-const visited = ['net', 'ipc', 'uts', 'pid'] as const;
-export type Visited = (typeof visited)[number];
+/** The kinds that a thread can switch for itself and switch back. */
+const reversibleKinds = ['net', 'ipc', 'uts', 'pid'] as const;
+export type ReversibleKind = (typeof reversibleKinds)[number];
 
-export const isVisited = (kind: NamespaceKind): kind is Visited =>
-  (visited as readonly string[]).includes(kind);
+export const isReversible = (kind: NamespaceKind): kind is ReversibleKind =>
+  (reversibleKinds as readonly string[]).includes(kind);
 
 const MS_BIND = 4096;
 const KEEP = -1;
 
-/** The thread could not return: it must not be used again. */
+/** The thread cannot return to the host's namespaces: it must not be used again. */
 export class NamespaceLost extends Error {}
 
-/** The calling thread, with its way home. To be made while the thread is in the host's namespaces. */
+/** The calling thread, with descriptors of the host's namespaces. To be made while the thread is in these. */
 export class NamespaceThread {
-  readonly #home: ReadonlyMap<Visited, number> = new Map(
-    visited.map((kind) => [kind, openSync(`/proc/thread-self/ns/${kind}`, 'r')]),
+  readonly #hostNamespaces: ReadonlyMap<ReversibleKind, number> = new Map(
+    reversibleKinds.map((kind) => [kind, openSync(`/proc/thread-self/ns/${kind}`, 'r')]),
   );
 
-  /** What it keeps open. */
+  /** The descriptors that it keeps open. */
   get descriptors(): number[] {
-    return [...this.#home.values()];
+    return [...this.#hostNamespaces.values()];
   }
 
   /** Runs the act in new namespaces of these kinds; processes spawned in it stay there, a new pid namespace included. */
-  inNew<T>(kinds: readonly Visited[], act: () => T): T {
+  inNewNamespaces<T>(kinds: readonly ReversibleKind[], act: () => T): T {
     const flags = kinds.reduce((all, kind) => all | cloneFlags[kind], 0);
-    return this.#away(kinds, () => check(unshare(flags), `make the namespaces ${kinds.join(' ')}`), act);
+    return this.#enterAndReturn(
+      kinds,
+      () => check(unshare(flags), `make the namespaces ${kinds.join(' ')}`),
+      act,
+    );
   }
 
   /** Runs the act in namespaces of another process. */
-  inThoseOf<T>(pid: number, kinds: readonly Visited[], act: () => T): T {
+  inNamespacesOf<T>(pid: number, kinds: readonly ReversibleKind[], act: () => T): T {
     const enter = () => {
       for (const kind of kinds) {
         using file = new OpenFile(`/proc/${pid}/ns/${kind}`);
         check(setns(file.fd, cloneFlags[kind]), `enter the ${kind} namespace of process ${pid}`);
       }
     };
-    return this.#away(kinds, enter, act);
+    return this.#enterAndReturn(kinds, enter, act);
   }
 
   /** Runs the act in the network namespace that is pinned at a path. */
@@ -66,33 +70,33 @@ export class NamespaceThread {
       using file = new OpenFile(path);
       check(setns(file.fd, cloneFlags.net), `enter the network namespace ${path}`);
     };
-    return this.#away(['net'], enter, act);
+    return this.#enterAndReturn(['net'], enter, act);
   }
 
-  /** Runs the act with another effective user: the owner of a user namespace, whom some sysctls ask for. */
+  /** Runs the act with another effective user: the owner of a user namespace, whom some sysctls require. */
   asUser<T>(uid: number, act: () => T): T {
     check(setThreadUser(KEEP, uid, KEEP), `become user ${uid}`);
-    const outcome = attempt(act);
+    const result = attempt(act);
     if (setThreadUser(KEEP, 0, KEEP) < 0) throw new NamespaceLost('the thread cannot become root again');
-    return outcome();
+    return result();
   }
 
-  /** Every way out leads home: also after a failure in the middle, also for kinds that were not entered yet. */
-  #away<T>(kinds: readonly Visited[], enter: () => void, act: () => T): T {
-    const outcome = attempt(() => {
+  /** Returns to the host's namespaces in every case: also after a partial failure, also for kinds not entered yet. */
+  #enterAndReturn<T>(kinds: readonly ReversibleKind[], enter: () => void, act: () => T): T {
+    const result = attempt(() => {
       enter();
       return act();
     });
     for (const kind of kinds) {
-      if (setns(this.#home.get(kind) ?? -1, cloneFlags[kind]) < 0) {
+      if (setns(this.#hostNamespaces.get(kind) ?? -1, cloneFlags[kind]) < 0) {
         throw new NamespaceLost(`the thread cannot return to the host's ${kind} namespace`);
       }
     }
-    return outcome();
+    return result();
   }
 }
 
-/** Runs the act and keeps its outcome, value or error, for later. */
+/** Runs the act and keeps its result, value or error, for later. */
 function attempt<T>(act: () => T): () => T {
   try {
     const value = act();

@@ -46,7 +46,7 @@ export function checkSysctls(
   }
 }
 
-/** Sets the keys in the namespaces of the calling thread. Synchronous. `retry` makes a second try at EACCES. */
+/** Sets the keys in the namespaces of the calling thread. Synchronous. `retry` tries again after EACCES. */
 export function writeSysctls(
   sysctls: Readonly<Record<string, string>>,
   retry: (write: () => void) => void = (write) => write(),
@@ -69,7 +69,7 @@ export function writeSysctls(
 function refusedSysctl(key: string, value: string, errno: string): CrispError {
   const what = `set sysctl ${key} to ${JSON.stringify(value)}`;
   if (errno === 'EINVAL') {
-    return new CrispError('InvalidArgument', `${what}: the kernel does not take that value`, { errno });
+    return new CrispError('InvalidArgument', `${what}: the kernel does not accept that value`, { errno });
   }
   if (errno === 'ENOENT') {
     return new CrispError('InvalidArgument', `${what}: this kernel has no such key`, {

@@ -8,7 +8,7 @@ import { checkOutcome, errnoName, refused } from '../libc/errno.ts';
 import { asynchronous, lastErrno, receiveBytes, sendBytes } from '../libc/libc.ts';
 import {
   encodeRequest,
-  errnoOfAnswer,
+  errnoOfReply,
   MSG_TRUNC,
   type NetlinkMessage,
   type NetlinkRequest,
@@ -17,7 +17,7 @@ import {
   NLMSG_ERROR,
   RECEIVE,
 } from './netlink.ts';
-import { Answers, again, whole } from './netlink-dump.ts';
+import { completeDatagram, DumpReplies, mustRetry } from './netlink-dump.ts';
 import { messagesOf } from './netlink-message.ts';
 
 const MSG_DONTWAIT = 0x40;
@@ -44,10 +44,10 @@ export class AsyncNetlink implements Disposable {
     await this.#send(what, Buffer.concat(encoded));
     let refusal = 0;
     // The kernel has answered by the time the call returns: nothing is waited for here.
-    for (let answer = this.#received(what); answer; answer = this.#received(what)) {
-      for (const message of messagesOf(what, answer)) {
+    for (let reply = this.#received(what); reply; reply = this.#received(what)) {
+      for (const message of messagesOf(what, reply)) {
         if (message.type !== NLMSG_ERROR || message.sequence <= before) continue;
-        refusal ||= errnoOfAnswer(message);
+        refusal ||= errnoOfReply(message);
         due.delete(message.sequence);
       }
     }
@@ -58,19 +58,19 @@ export class AsyncNetlink implements Disposable {
   /** All that the request asks for, as of one time: see `Netlink.request`. */
   async dump(what: string, type: number, body: Uint8Array): Promise<NetlinkMessage[]> {
     for (let tries = 1; ; tries++) {
-      const answers = await this.#dumpOnce(what, type, body);
-      if (!again(what, answers, tries)) return answers.messages;
+      const replies = await this.#dumpOnce(what, type, body);
+      if (!mustRetry(what, replies, tries)) return replies.messages;
     }
   }
 
-  async #dumpOnce(what: string, type: number, body: Uint8Array): Promise<Answers> {
+  async #dumpOnce(what: string, type: number, body: Uint8Array): Promise<DumpReplies> {
     const sequence = ++this.#sequence;
-    const answers = new Answers();
+    const replies = new DumpReplies();
     await this.#send(what, encodeRequest(type, NLM_F_DUMP, sequence, body));
     for (;;) {
       const received = await asynchronous(receiveBytes, this.#fd, this.#buffer, RECEIVE, MSG_TRUNC);
-      const datagram = whole(what, this.#buffer, checkOutcome(received, what));
-      if (answers.take(what, datagram, sequence)) return answers;
+      const datagram = completeDatagram(what, this.#buffer, checkOutcome(received, what));
+      if (replies.take(what, datagram, sequence)) return replies;
     }
   }
 
@@ -83,7 +83,7 @@ export class AsyncNetlink implements Disposable {
   /** undefined: there is nothing more. */
   #received(what: string): Buffer | undefined {
     const length = receiveBytes(this.#fd, this.#buffer, RECEIVE, MSG_DONTWAIT | MSG_TRUNC);
-    if (length >= 0) return whole(what, this.#buffer, length);
+    if (length >= 0) return completeDatagram(what, this.#buffer, length);
     const errno = errnoName(lastErrno());
     if (errno === 'EAGAIN') return undefined;
     throw refused(what, errno);

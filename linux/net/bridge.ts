@@ -1,6 +1,6 @@
 /**
  * Joins pods to a bridge of the node, in the order and with the settings of the CNI plugin `bridge` 1.1.1, so that
- * nobody can tell which of the two has done it. Synchronous; for the thread that visits namespaces.
+ * the result is the same. Synchronous; for the namespace worker.
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -11,29 +11,29 @@ import type { JoinedBridge, JoinRequest, LeaveRequest } from '../ports/kernel.ts
 import { formatIp, type IpAddress, parseIp, widthOf } from './ip-address.ts';
 import type { Removable } from './link-removal.ts';
 import { NETLINK_ROUTE, openNetlink } from './netlink.ts';
-import { type FoundLink, LOOPBACK, type Prefixed, RouteSocket } from './rtnetlink.ts';
+import { type FoundLink, LOOPBACK, type Prefixed, RtnetlinkSocket } from './rtnetlink.ts';
 
 /** Whether the pod's port carries frames by now. */
-export interface Carrying {
+export interface PortState {
   readonly carries: boolean;
 }
 
 /** How many random names are tried. */
 const NAMES = 10;
 
-/** Makes what is missing of bridge, pair, addresses and routes. What it leaves at a failure, a leave takes away. */
-export function join(thread: NamespaceThread, request: JoinRequest): JoinedBridge & Carrying {
-  using links = new RouteSocket();
+/** Makes what is missing of bridge, pair, addresses and routes. What it leaves at a failure, `leave` removes. */
+export function join(thread: NamespaceThread, request: JoinRequest): JoinedBridge & PortState {
+  using links = new RtnetlinkSocket();
   const bridge = prepareBridge(links, request);
   const nodeName = addPair(links, request);
   const port = mustFind(links, nodeName);
   links.setUp(port.index);
-  trySetting(`ipv6/conf/${nodeName}/accept_ra`, '0');
+  trySysctl(`ipv6/conf/${nodeName}/accept_ra`, '0');
   links.setMaster(port.index, bridge.index);
   if (request.hairpin) links.setHairpin(port.index, true);
   const podMac = thread.inNetwork(request.netns, () => configurePod(request));
-  giveGateways(links, request);
-  if (request.localnet !== undefined) allowLocalnet(links, parsed(request.localnet));
+  addGateways(links, request);
+  if (request.localnet !== undefined) allowLocalnet(links, requireIp(request.localnet));
   // The bridge takes the lowest address of its ports until it is given one of its own.
   const { mac: bridgeMac } = mustFind(links, request.bridge);
   return { bridgeMac, nodeName, nodeMac: port.mac, podMac, carries: carries(links, nodeName) };
@@ -45,7 +45,7 @@ export function prepareLeave(
   { netns, interfaceName, loopback }: LeaveRequest,
 ): Removable | undefined {
   return thread.inNetwork(netns, () => {
-    using links = new RouteSocket();
+    using links = new RtnetlinkSocket();
     if (loopback) links.setUp(LOOPBACK, false);
     const found = links.find(interfaceName);
     return found && { index: found.index, socket: openNetlink(NETLINK_ROUTE) };
@@ -58,37 +58,37 @@ export const hasLink = (
   { netns, interfaceName }: Pick<LeaveRequest, 'netns' | 'interfaceName'>,
 ): boolean =>
   thread.inNetwork(netns, () => {
-    using links = new RouteSocket();
+    using links = new RtnetlinkSocket();
     return links.find(interfaceName) !== undefined;
   });
 
 /** Whether a link of the node carries frames; false where it is gone. */
 export function carriesFrames(name: string): boolean {
-  using links = new RouteSocket();
+  using links = new RtnetlinkSocket();
   return carries(links, name);
 }
 
-const carries = (links: RouteSocket, name: string): boolean => links.find(name)?.up ?? false;
+const carries = (links: RtnetlinkSocket, name: string): boolean => links.find(name)?.up ?? false;
 
-function prepareBridge(links: RouteSocket, { bridge, mtu }: JoinRequest): FoundLink {
+function prepareBridge(links: RtnetlinkSocket, { bridge, mtu }: JoinRequest): FoundLink {
   let found = links.find(bridge);
   if (!found) {
     links.addBridge(bridge, mtu);
     found = mustFind(links, bridge);
   }
   if (found.kind !== 'bridge') {
-    throw new CrispError('NetworkFailed', `the link ${bridge} is there but is no bridge`, {
+    throw new CrispError('NetworkFailed', `the link ${bridge} exists but is not a bridge`, {
       hint: 'name another bridge in the CNI configuration, or remove that link',
     });
   }
   // Routes are the CNI's: what a router advertises must not add to them.
-  trySetting(`ipv6/conf/${bridge}/accept_ra`, '0');
+  trySysctl(`ipv6/conf/${bridge}/accept_ra`, '0');
   links.setUp(found.index);
   return found;
 }
 
 /** Returns the name of the node's end. */
-function addPair(links: RouteSocket, { netns, interfaceName, mtu }: JoinRequest): string {
+function addPair(links: RtnetlinkSocket, { netns, interfaceName, mtu }: JoinRequest): string {
   using namespace = new OpenFile(netns);
   for (let left = NAMES; ; left--) {
     const name = `veth${randomBytes(4).toString('hex')}`;
@@ -105,20 +105,20 @@ function addPair(links: RouteSocket, { netns, interfaceName, mtu }: JoinRequest)
 
 /** In the pod's namespace. Returns the address of its link. */
 function configurePod({ interfaceName, addresses, routes, loopback }: JoinRequest): string {
-  using links = new RouteSocket();
+  using links = new RtnetlinkSocket();
   if (loopback) links.setUp(LOOPBACK);
   const link = mustFind(links, interfaceName);
-  // Addresses are host-local's to give: the kernel need not look for others that have them.
-  trySetting(`ipv6/conf/${interfaceName}/accept_dad`, '0');
-  trySetting(`ipv4/conf/${interfaceName}/arp_notify`, '1');
+  // Addresses are host-local's to give: the kernel need not probe for duplicates.
+  trySysctl(`ipv6/conf/${interfaceName}/accept_dad`, '0');
+  trySysctl(`ipv4/conf/${interfaceName}/arp_notify`, '1');
   for (const { address, prefixLength } of addresses) {
-    const ip = parsed(address);
+    const ip = requireIp(address);
     if (ip.family === 6) for (const name of ['lo', interfaceName]) allowIpv6(name);
     links.addAddress(link.index, { ip, prefixLength });
   }
   links.setUp(link.index);
   for (const { destination, prefixLength, gateway } of routes) {
-    links.addRoute(link.index, { ip: parsed(destination), prefixLength }, parsed(gateway));
+    links.addRoute(link.index, { ip: requireIp(destination), prefixLength }, requireIp(gateway));
   }
   return link.mac;
 }
@@ -129,9 +129,9 @@ function allowIpv6(name: string): void {
 }
 
 /** Makes the bridge the pods' router. */
-function giveGateways(links: RouteSocket, { bridge, gateways }: JoinRequest): void {
+function addGateways(links: RtnetlinkSocket, { bridge, gateways }: JoinRequest): void {
   for (const { address, prefixLength } of gateways) {
-    const ip = parsed(address);
+    const ip = requireIp(address);
     const { index, mac } = mustFind(links, bridge);
     if (!hasAddress(links.addresses(index), { ip, prefixLength }, bridge)) {
       links.addAddress(index, { ip, prefixLength });
@@ -153,7 +153,7 @@ function hasAddress(present: readonly Prefixed[], wanted: Prefixed, bridge: stri
   const clash = same.find((other) => other.ip.family === 4 || overlap(other, wanted));
   if (!clash) return false;
   const [has, due] = [clash, wanted].map(({ ip, prefixLength }) => `${formatIp(ip)}/${prefixLength}`);
-  throw new CrispError('NetworkFailed', `the bridge ${bridge} has the address ${has} where ${due} is due`, {
+  throw new CrispError('NetworkFailed', `the bridge ${bridge} has the address ${has} instead of ${due}`, {
     hint: 'remove that address, or give this network another bridge',
   });
 }
@@ -164,23 +164,23 @@ function overlap(one: Prefixed, other: Prefixed): boolean {
 }
 
 /** Lets what comes from 127.0.0.0/8 be forwarded to the pod: for host ports on localhost. */
-function allowLocalnet(links: RouteSocket, pod: IpAddress): void {
+function allowLocalnet(links: RtnetlinkSocket, pod: IpAddress): void {
   const index = links.linkTo(pod);
   if (index !== undefined) set(`ipv4/conf/${links.nameOf(index)}/route_localnet`, '1');
 }
 
-function mustFind(links: RouteSocket, name: string): FoundLink {
+function mustFind(links: RtnetlinkSocket, name: string): FoundLink {
   const found = links.find(name);
   if (found) return found;
   throw new CrispError('NetworkFailed', `the link ${name} is gone`, {
-    hint: 'see who else changes the links of this node',
+    hint: 'see which other program changes the links of this node',
   });
 }
 
-function parsed(text: string): IpAddress {
+function requireIp(text: string): IpAddress {
   const ip = parseIp(text);
   if (ip) return ip;
-  throw new CrispError('InvalidArgument', `${JSON.stringify(text)} is no IP address`);
+  throw new CrispError('InvalidArgument', `${JSON.stringify(text)} is not an IP address`);
 }
 
 const path = (key: string): string => `/proc/sys/net/${key}`;
@@ -190,7 +190,7 @@ const set = (key: string, value: string): void =>
   namingSync(`set sysctl ${key} to ${value}`, () => writeFileSync(path(key), value, { flag: 'r+' }));
 
 /** For settings that a kernel may lack. */
-function trySetting(key: string, value: string): void {
+function trySysctl(key: string, value: string): void {
   try {
     set(key, value);
   } catch {

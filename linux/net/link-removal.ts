@@ -1,7 +1,7 @@
 /**
  * Deletes links. The kernel takes a link and its peer out of their namespaces within a millisecond, but returns from the
- * call only when nobody can be reading of them any more, some 15 ms later. Whoever wants the link gone need not wait
- * for that: it goes on in libuv's pool.
+ * call only when no reader can see them any more, some 15 ms later. The caller need not wait for that: it goes on in
+ * libuv's pool.
  */
 import { closeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,12 +9,12 @@ import { CrispError, errnoOf } from '#core/errors.ts';
 import { AsyncNetlink } from './async-netlink.ts';
 import { linkDeletion } from './rtnetlink.ts';
 
-/** How many of the pool's threads may stand in such a wait: the others are for files. */
+/** How many of the pool's threads may wait so: the others are for files. */
 const AT_ONCE = Math.ceil(Number(process.env['UV_THREADPOOL_SIZE'] ?? 4) / 2) || 2;
 /** Milliseconds after which a removal is given up: the kernel is stuck, and with it a thread of the pool. */
 const LIMIT_MS = 30_000;
-/** Milliseconds between looks at a link whose deletion has not begun. */
-const LOOK_AGAIN = 1;
+/** Milliseconds between polls of a link whose deletion has not begun. */
+const POLL_MS = 1;
 
 export interface Removable {
   readonly index: number;
@@ -31,7 +31,7 @@ export class LinkRemoval {
   }
 
   /**
-   * Resolves when the link is gone, which `isThere` tells; one that was gone before is success. Owns the socket. Throws
+   * Resolves when the link is gone (`isThere`); one that was gone before is success. Owns the socket. Throws
    * DeadlineExceeded where the kernel does not delete it, or earlier ones.
    */
   async remove(link: Removable, isThere: () => Promise<boolean>): Promise<void> {
@@ -47,7 +47,7 @@ export class LinkRemoval {
     while (!over) {
       if (!(await isThere())) return;
       if (performance.now() > until) throw stuck(link, this.#limitMs, 'its own deletion');
-      await sleep(LOOK_AGAIN);
+      await sleep(POLL_MS);
     }
     await deletion;
   }
@@ -80,6 +80,6 @@ const stuck = ({ index }: Removable, ms: number, what: string): CrispError =>
     'DeadlineExceeded',
     `delete link ${index}: the kernel has not ended ${what} after ${ms / 1000} s`,
     {
-      hint: 'see the kernel log: a driver, or whoever holds a network namespace, keeps the lock of links',
+      hint: 'see the kernel log: a driver, or a process that holds a network namespace, keeps the lock of links',
     },
   );

@@ -5,21 +5,15 @@
  */
 import { CrispError } from '#core/errors.ts';
 import { refused } from '../libc/errno.ts';
-import {
-  errnoOfAnswer,
-  messagesOf,
-  type NetlinkMessage,
-  NLMSG_DONE,
-  NLMSG_ERROR,
-} from './netlink-message.ts';
+import { errnoOfReply, messagesOf, type NetlinkMessage, NLMSG_DONE, NLMSG_ERROR } from './netlink-message.ts';
 
 const NLMSG_OVERRUN = 4;
 const NLM_F_DUMP_INTR = 0x10;
 /** Dumps take well below a millisecond: that often in a row nothing but an endless stream of changes meets them. */
-const MOST_TRIES = 50;
+const MAX_TRIES = 50;
 
 /** What has been answered so far. */
-export class Answers {
+export class DumpReplies {
   readonly messages: NetlinkMessage[] = [];
   /** Whether what was listed changed meanwhile. */
   interrupted = false;
@@ -36,8 +30,8 @@ export class Answers {
         return true;
       }
       if (message.type !== NLMSG_ERROR) this.messages.push(message);
-      else if (errnoOfAnswer(message) === 0) return true;
-      else throw refused(what, errnoOfAnswer(message));
+      else if (errnoOfReply(message) === 0) return true;
+      else throw refused(what, errnoOfReply(message));
     }
     return false;
   }
@@ -46,20 +40,20 @@ export class Answers {
 /** A dump that fails in its midst says so in the last message; old kernels leave it empty. */
 function checkDone(what: string, message: NetlinkMessage): void {
   if (message.body.length < 4) return;
-  const errno = errnoOfAnswer(message);
+  const errno = errnoOfReply(message);
   if (errno > 0) throw refused(what, errno);
 }
 
 /** The datagram that was received. Throws where it did not fit, for the rest of it is lost. `length` by MSG_TRUNC. */
-export function whole(what: string, buffer: Buffer, length: number): Buffer {
+export function completeDatagram(what: string, buffer: Buffer, length: number): Buffer {
   if (length <= buffer.length) return buffer.subarray(0, length);
   throw new CrispError('Internal', `${what}: an answer of ${length} bytes was cut at ${buffer.length}`);
 }
 
 /** Whether an interrupted dump is to be asked for once more. Throws Aborted where it was asked for often enough. */
-export function again(what: string, answers: Answers, tries: number): boolean {
-  if (!answers.interrupted) return false;
-  if (tries < MOST_TRIES) return true;
+export function mustRetry(what: string, replies: DumpReplies, tries: number): boolean {
+  if (!replies.interrupted) return false;
+  if (tries < MAX_TRIES) return true;
   throw new CrispError('Aborted', `${what}: what is listed has changed during each of ${tries} readings`, {
     hint: 'try again; see who changes the links, addresses or rules of this node without end',
   });

@@ -32,4 +32,4 @@ export function* messagesOf(
 }
 
 /** The errno of a message of type NLMSG_ERROR; 0: an acknowledgement. */
-export const errnoOfAnswer = ({ body }: NetlinkMessage): number => -body.readInt32LE(0);
+export const errnoOfReply = ({ body }: NetlinkMessage): number => -body.readInt32LE(0);

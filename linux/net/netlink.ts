@@ -6,10 +6,10 @@
 import { closeSync } from 'node:fs';
 import { check } from '../libc/errno.ts';
 import { receiveBytes, sendBytes, socket } from '../libc/libc.ts';
-import { Answers, again, whole } from './netlink-dump.ts';
+import { completeDatagram, DumpReplies, mustRetry } from './netlink-dump.ts';
 import { align, HEADER, type NetlinkMessage } from './netlink-message.ts';
 
-export { errnoOfAnswer, type NetlinkMessage, NLMSG_DONE, NLMSG_ERROR } from './netlink-message.ts';
+export { errnoOfReply, type NetlinkMessage, NLMSG_DONE, NLMSG_ERROR } from './netlink-message.ts';
 
 const AF_NETLINK = 16;
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
@@ -120,18 +120,18 @@ export class Netlink implements Disposable {
    */
   request(what: string, type: number, flags: number, body: Uint8Array): NetlinkMessage[] {
     for (let tries = 1; ; tries++) {
-      const answers = this.#ask(what, type, flags, body);
-      if (!again(what, answers, tries)) return answers.messages;
+      const replies = this.#ask(what, type, flags, body);
+      if (!mustRetry(what, replies, tries)) return replies.messages;
     }
   }
 
-  #ask(what: string, type: number, flags: number, body: Uint8Array): Answers {
+  #ask(what: string, type: number, flags: number, body: Uint8Array): DumpReplies {
     const sequence = ++this.#sequence;
-    const answers = new Answers();
+    const replies = new DumpReplies();
     check(this.#transport.send(encodeRequest(type, flags, sequence, body)), what);
     for (;;) {
       const length = check(this.#transport.receive(this.#buffer), what);
-      if (answers.take(what, whole(what, this.#buffer, length), sequence)) return answers;
+      if (replies.take(what, completeDatagram(what, this.#buffer, length), sequence)) return replies;
     }
   }
 

@@ -71,12 +71,12 @@ export interface Prefixed {
   readonly prefixLength: number;
 }
 
-export class RouteSocket implements Disposable {
+export class RtnetlinkSocket implements Disposable {
   readonly #netlink = new Netlink();
 
   /** undefined where there is no link of that name. */
   find(name: string): FoundLink | undefined {
-    const what = `look at the link ${name}`;
+    const what = `get the link ${name}`;
     const query = Buffer.concat([header(0), textAttribute(IFLA.name, name)]);
     const [answer] = this.#missingIsNone(() => this.#netlink.request(what, RTM_GETLINK, NLM_F_ACK, query));
     if (!answer) return undefined;
@@ -183,18 +183,18 @@ export class RouteSocket implements Disposable {
     this.#netlink.request('add a route', RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE, body);
   }
 
-  /** The index of the link by which an address is reached; undefined where no route leads there. */
+  /** The index of the link by which an address is reached; undefined where there is no route. */
   linkTo(ip: IpAddress): number | undefined {
     const head = Buffer.alloc(12);
     head.set([AF[ip.family], widthOf(ip.family)]);
     const body = Buffer.concat([head, attribute(RTA.destination, ipBytes(ip))]);
-    const look = () => this.#netlink.request('look up a route', RTM_GETROUTE, NLM_F_ACK, body);
-    const [answer] = this.#missingIsNone(look);
+    const lookUp = () => this.#netlink.request('look up a route', RTM_GETROUTE, NLM_F_ACK, body);
+    const [answer] = this.#missingIsNone(lookUp);
     return answer && parseAttributes(answer.body, 12).get(RTA.interface)?.readUInt32LE();
   }
 
   nameOf(index: number): string {
-    const [answer] = this.#netlink.request(`look at link ${index}`, RTM_GETLINK, NLM_F_ACK, header(index));
+    const [answer] = this.#netlink.request(`get link ${index}`, RTM_GETLINK, NLM_F_ACK, header(index));
     return textOf(answer && parseAttributes(answer.body, LINK_HEADER).get(IFLA.name));
   }
 
@@ -220,7 +220,7 @@ export class RouteSocket implements Disposable {
   }
 }
 
-/** Takes a link away, and its peer. To be sent by `LinkRemoval`, since it may take long. */
+/** Deletes a link and its peer. To be sent by `LinkRemoval`, since it may take long. */
 export const linkDeletion = (index: number): NetlinkRequest => ({
   type: RTM_DELLINK,
   flags: NLM_F_ACK,

@@ -143,7 +143,7 @@ export interface PauseRequest {
   /** Wanted oom_score_adj; clamped to what is allowed. */
   readonly oomScoreAdj: number;
   /** See `Cgroups.joinFiles`: the groups that it puts itself into when it is released. Not with a user namespace. */
-  readonly enter?: readonly string[];
+  readonly joinFiles?: readonly string[];
 }
 
 /** A pause process that is still held by its start pipe. */
@@ -152,7 +152,7 @@ export interface HeldPause {
   /** Path of each namespace's pin. */
   readonly pins: Readonly<Partial<Record<NamespaceKind, string>>>;
   /** Whether it enters its cgroups by itself; else it is to be moved before its release. */
-  readonly enters: boolean;
+  readonly joinsCgroups: boolean;
   /** Lets it go on, once its cgroup and its record are in place. Resolves when it stands there and has sealed itself. */
   release(): Promise<void>;
   /** Closes the start pipe: it exits. */

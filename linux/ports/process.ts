@@ -22,7 +22,7 @@ export interface SpawnRequest {
   /** More descriptors of the child, by their number in it (3 …): a pipe the parent reads, or one that it writes. */
   readonly extra?: Readonly<Record<number, 'read' | 'write' | { readonly fd: number }>>;
   /** See `Cgroups.joinFiles`: the child puts itself into these groups before the program, an absolute path, begins. */
-  readonly enter?: readonly string[];
+  readonly joinFiles?: readonly string[];
 }
 
 export interface ExitStatus {

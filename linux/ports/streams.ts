@@ -16,7 +16,7 @@ export interface DetachedRequest {
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   /** As in SpawnRequest. */
-  readonly enter?: readonly string[];
+  readonly joinFiles?: readonly string[];
   /** Where it runs, so that names of sockets are short. */
   readonly directory: string;
   /** Where the runtime writes the command's pid. */
@@ -48,7 +48,7 @@ export interface Streams {
    */
   runDetached(request: DetachedRequest): Promise<DetachedCommand>;
   /** Those that attend a command now, of this daemon or an earlier one, by the pid file of their request. */
-  attendants(pidFile: string): ProcessRef[];
+  execShims(pidFile: string): ProcessRef[];
   /**
    * Connects to a unix socket of type SOCK_SEQPACKET. Each packet is one object read, and each chunk that is written is
    * cut into packets of at most 8 KiB. Ending it shuts down the writing side alone.

@@ -1,4 +1,4 @@
-/** Commands that an OCI runtime leaves behind in a container, by the third trade of the pause program (exec.c). */
+/** Commands that an OCI runtime executes detached in a container, under the exec shim (linux/shim/exec.c). */
 import { closeSync, readdirSync, readFileSync } from 'node:fs';
 import { terminalOf } from '../io/terminal.ts';
 import { abandoned } from '../libc/abort.ts';
@@ -8,13 +8,15 @@ import type { Child, Processes, ProcessRef } from '../ports/kernel.ts';
 import type { DetachedCommand, DetachedRequest, Terminal } from '../ports/streams.ts';
 import { referenceOf } from './identity.ts';
 
-const ATTEND = 'attend';
-const TELL = 3;
-const LET_GO = 4;
+const SUBCOMMAND = 'exec-shim';
+/** Its name in shims that an earlier version of crisp has started and that are still running. */
+const FORMER_SUBCOMMAND = 'attend';
+const CONTROL_READ_FD = 3;
+const RELEASE_FD = 4;
 const F_SETFL = 4;
 const O_RDWR = 2;
 const O_NONBLOCK = 0o4000;
-/** Descriptors of one process are few: a longer line is none of ours. */
+/** Descriptor numbers are short: a longer line was not written by the shim. */
 const MAX_LINE = 12;
 
 /** See `Streams.runDetached`. */
@@ -23,24 +25,24 @@ export async function runDetached(
   program: string,
   request: DetachedRequest,
 ): Promise<DetachedCommand> {
-  const { argv, env, enter = [], directory, pidFile, terminal, stdio } = request;
+  const { argv, env, joinFiles = [], directory, pidFile, terminal, stdio } = request;
   const child = await spawn({
-    argv: [program, ATTEND, pidFile, terminal ?? '-', '--', ...argv],
+    argv: [program, SUBCOMMAND, pidFile, terminal ?? '-', '--', ...argv],
     env,
-    enter,
+    joinFiles,
     cwd: directory,
     ...(terminal === undefined ? stdio : { stdin: 'null', stdout: 'null', stderr: 'null' }),
-    ...(terminal === undefined ? {} : { extra: { [TELL]: 'read', [LET_GO]: 'write' } }),
+    ...(terminal === undefined ? {} : { extra: { [CONTROL_READ_FD]: 'read', [RELEASE_FD]: 'write' } }),
   });
   if (terminal === undefined) return { child, terminal: async () => undefined };
-  const told = line(child);
-  return { child, terminal: (signal) => handedOver(child, told, signal) };
+  const number = readDescriptorNumber(child);
+  return { child, terminal: (signal) => receiveTerminal(child, number, signal) };
 }
 
-/** Waits for the terminal, takes it, and lets the child let go of it. */
-async function handedOver(
+/** Waits for the terminal, takes its descriptor, and has the shim close its own. */
+async function receiveTerminal(
   child: Child,
-  told: Promise<number | undefined>,
+  line: Promise<number | undefined>,
   signal: AbortSignal,
 ): Promise<Terminal | undefined> {
   const { promise, reject } = Promise.withResolvers<never>();
@@ -48,24 +50,24 @@ async function handedOver(
   signal.addEventListener('abort', onAbort, { once: true });
   if (signal.aborted) onAbort();
   try {
-    const number = await Promise.race([told, promise]);
-    return number === undefined ? undefined : terminalOf(take(child, number));
+    const number = await Promise.race([line, promise]);
+    return number === undefined ? undefined : terminalOf(takeDescriptor(child, number));
   } finally {
     signal.removeEventListener('abort', onAbort);
-    child.extra[TELL]?.destroy();
-    child.extra[LET_GO]?.destroy();
+    child.extra[CONTROL_READ_FD]?.destroy();
+    child.extra[RELEASE_FD]?.destroy();
   }
 }
 
-/** See `Streams.attendants`. Arguments are looked at, and not what somebody has recorded: there is no gap between. */
-export function attendants(pidFile: string, bootId: string): ProcessRef[] {
+/** See `Streams.execShims`. Found by their arguments, not by a record: a crash between start and record would lose them. */
+export function execShims(pidFile: string, bootId: string): ProcessRef[] {
   return readdirSync('/proc').flatMap((name) => {
     const pid = Number(name);
     if (!Number.isInteger(pid)) return [];
     const found = referenceOf(pid, bootId);
-    const words = argumentsOf(pid);
-    const at = words.indexOf(ATTEND);
-    return found && at > 0 && words[at + 1] === pidFile ? [found] : [];
+    const argv = argumentsOf(pid);
+    const at = argv.findIndex((word) => word === SUBCOMMAND || word === FORMER_SUBCOMMAND);
+    return found && at > 0 && argv[at + 1] === pidFile ? [found] : [];
   });
 }
 
@@ -77,23 +79,23 @@ function argumentsOf(pid: number): string[] {
   }
 }
 
-/** The number of the terminal's descriptor; undefined where the runtime has failed. Listens from now on. */
-async function line(child: Child): Promise<number | undefined> {
+/** The number of the terminal's descriptor; undefined where the runtime has failed. Reads from now on. */
+async function readDescriptorNumber(child: Child): Promise<number | undefined> {
   const { promise, resolve } = Promise.withResolvers<string>();
-  let said = '';
-  const pipe = child.extra[TELL];
+  let output = '';
+  const pipe = child.extra[CONTROL_READ_FD];
   pipe?.on('data', (chunk: Buffer) => {
-    said += chunk.toString('latin1');
-    if (said.includes('\n') || said.length > MAX_LINE) resolve(said);
+    output += chunk.toString('latin1');
+    if (output.includes('\n') || output.length > MAX_LINE) resolve(output);
   });
-  pipe?.once('close', () => resolve(said));
-  if (!pipe || pipe.destroyed) resolve(said);
+  pipe?.once('close', () => resolve(output));
+  if (!pipe || pipe.destroyed) resolve(output);
   const text = await promise;
   return /^\d+\n$/.test(text) ? Number(text) : undefined;
 }
 
 /** A descriptor of our own for what the child has open; it does not block. */
-function take(child: Child, number: number): number {
+function takeDescriptor(child: Child, number: number): number {
   const { pid } = child.process;
   const what = `take the terminal of process ${pid}`;
   const pidfd = check(pidfdOpen(pid), what);

@@ -6,7 +6,7 @@ import { check, errnoName, fromNode } from '../libc/errno.ts';
 import { lastErrno, pidfdOpen, pidfdSendSignal } from '../libc/libc.ts';
 import type { Child, HeldProcess, Processes, ProcessRef, SpawnRequest, StdioIn } from '../ports/kernel.ts';
 import type { KernelLog } from '../ports/log.ts';
-import { begun, entering } from './cgroup-launch.ts';
+import { awaitStart, launchInCgroups } from './cgroup-launch.ts';
 import type { ProcessWatches } from './child.ts';
 import { hold } from './held-process.ts';
 import { isAlive, referenceOf } from './identity.ts';
@@ -25,9 +25,9 @@ export class RealProcesses implements Processes {
   readonly #log: KernelLog;
   readonly #watches: ProcessWatches;
   readonly #launcher: { readonly path: string };
-  #clampTold = false;
+  #clampLogged = false;
 
-  /** `launcher`: the program that enters cgroups for those that it becomes. */
+  /** `launcher`: the pause program, which joins cgroups and then executes the child's program. */
   constructor(watches: ProcessWatches, launcher: { readonly path: string }, log: KernelLog) {
     this.bootId = watches.bootId;
     this.#watches = watches;
@@ -35,22 +35,22 @@ export class RealProcesses implements Processes {
     this.#log = log;
   }
 
-  /** The caller reads or destroys each stream; their errors are silent where nobody listens. */
+  /** The caller reads or destroys each stream; their errors are ignored where no listener is set. */
   async spawn(request: SpawnRequest): Promise<Child> {
     const [program = ''] = request.argv;
-    if (!request.enter?.length) return this.#spawn(request, program);
-    const plan = entering(request, request.enter);
-    return begun(this.#spawn(plan.request, this.#launcher.path), plan.status, program);
+    if (!request.joinFiles?.length) return this.#spawn(request, program);
+    const plan = launchInCgroups(request, request.joinFiles);
+    return awaitStart(this.#spawn(plan.request, this.#launcher.path), plan.status, program);
   }
 
   #spawn(request: SpawnRequest, program: string): Child {
     using plumbing = new Plumbing();
     const stdio = [request.stdin, request.stdout, request.stderr];
-    for (const [number, wish] of stdio.entries()) plumbing.connect(number, wish ?? 'null', number === 0);
-    for (const [number, wish] of Object.entries(request.extra ?? {})) {
+    for (const [number, target] of stdio.entries()) plumbing.connect(number, target ?? 'null', number === 0);
+    for (const [number, target] of Object.entries(request.extra ?? {})) {
       if (Number(number) < 3)
         throw new CrispError('InvalidArgument', `extra descriptor ${number} is below 3`);
-      plumbing.connect(Number(number), typeof wish === 'string' ? 'pipe' : wish, wish === 'write');
+      plumbing.connect(Number(number), typeof target === 'string' ? 'pipe' : target, target === 'write');
     }
     const { argv, env, cwd } = request;
     const pid = spawnProcess({
@@ -113,8 +113,8 @@ export class RealProcesses implements Processes {
 
   setOomScoreAdj(pid: number, wanted: number): number {
     const allowed = Math.min(1000, Math.max(wanted, this.minOomScoreAdj));
-    if (allowed !== wanted && !this.#clampTold) {
-      this.#clampTold = true;
+    if (allowed !== wanted && !this.#clampLogged) {
+      this.#clampLogged = true;
       this.#log.warn({ wanted, set: allowed }, 'oom_score_adj is clamped: the daemon lacks CAP_SYS_RESOURCE');
     }
     try {
@@ -126,7 +126,7 @@ export class RealProcesses implements Processes {
   }
 }
 
-/** Without CAP_SYS_RESOURCE nobody can go below what they were given; that is at most the present value. */
+/** Without CAP_SYS_RESOURCE a process cannot go below oom_score_adj_min; that is at most the present value. */
 function lowestOomScoreAdj(): number {
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0';
   if ((BigInt(`0x${effective}`) >> CAP_SYS_RESOURCE) & 1n) return -1000;
@@ -139,17 +139,17 @@ class Plumbing implements Disposable {
   readonly #childEnds: number[] = [];
   readonly #ofParent = new Map<number, { fd: number; writes: boolean }>();
 
-  connect(number: number, wish: StdioIn, parentWrites: boolean): void {
-    if (wish === 'null') {
+  connect(number: number, target: StdioIn, parentWrites: boolean): void {
+    if (target === 'null') {
       this.ofChild.set(number, 'null');
-    } else if (wish === 'pipe') {
+    } else if (target === 'pipe') {
       const { read, write } = makePipe();
       const [child, parent] = parentWrites ? [read, write] : [write, read];
       this.#childEnds.push(child);
       this.ofChild.set(number, child);
       this.#ofParent.set(number, { fd: parent, writes: parentWrites });
     } else {
-      this.ofChild.set(number, wish.fd);
+      this.ofChild.set(number, target.fd);
     }
   }
 

@@ -1,19 +1,20 @@
 /*
- * The third trade of crisp-pause: it stands by a command that an OCI runtime executes in a container.
+ * The exec shim, a subcommand of crisp-pause: the parent and reaper of a command that an OCI runtime executes in a
+ * container.
  *
- *   crisp-pause attend PIDFILE SOCKET -- RUNTIME ARGUMENT...
+ *   crisp-pause exec-shim PIDFILE SOCKET -- RUNTIME ARGUMENT...
  *
- * The runtime gets its descriptors 0, 1 and 2 as they are and leaves the command behind ("exec --detach"), which thereby
- * has a client's pipes at first hand: nobody copies, and who holds them in the background holds up nobody. The command
- * becomes a child of this program, whose exit code is then the command's, or the runtime's where that fails.
+ * The runtime inherits descriptors 0, 1 and 2 and detaches from the command ("exec --detach"), which thereby has the
+ * client's pipes themselves: nothing copies, and a background process that holds them delays nothing. The command is
+ * reparented to this program (child subreaper), which exits with the command's exit code, or the runtime's where it fails.
  *
- * SOCKET, a name in the working directory or "-", is where the runtime hands over the terminal of the command. It is then
- * told on descriptor 3 as a line with its number, taken by crisp from outside (pidfd_getfd), and let go at the end of
- * descriptor 4.
+ * SOCKET, a name in the working directory or "-", is the console socket on which the runtime sends the command's terminal.
+ * Its descriptor number is then written to descriptor 3 as a line; crisp takes the descriptor (pidfd_getfd) and closes
+ * descriptor 4, upon which it is closed here.
  *
- * At SIGTERM it kills all that it has below it, the runtime at work among them, and ends when nothing of that is left. A
- * runtime that fails leaves nothing behind either. What the command itself has forked has another parent, the first
- * process of the container: that is found by the command's cgroup.
+ * At SIGTERM it kills all its descendants, a running runtime among them, and exits when none is left. After a runtime that
+ * fails it leaves no process either. What the command itself has forked has another parent, the first process of the
+ * container: that is found by the command's cgroup.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -30,7 +31,7 @@
 
 #include "exec.h"
 
-enum { TELL = 3, LET_GO = 4, UNKNOWN = 255, KILLED = 128 + SIGKILL };
+enum { CONTROL_FD = 3, RELEASE_FD = 4, UNKNOWN = 255, KILLED = 128 + SIGKILL };
 
 static int listen_at(const char *name) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -41,7 +42,7 @@ static int listen_at(const char *name) {
   return fd;
 }
 
-/* The runtime has ended by now: what it has sent is there. */
+/* The runtime has exited by now: what it has sent is in the socket's buffer. */
 static int receive_terminal(int listener) {
   int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (fd < 0) return -1;
@@ -59,13 +60,13 @@ static int receive_terminal(int listener) {
   return terminal;
 }
 
-/* Returns when crisp has its own descriptor of the terminal, or has gone. */
+/* Returns when crisp has its own descriptor of the terminal, or has exited. */
 static void hand_over(int terminal) {
   char line[16];
   int length = snprintf(line, sizeof line, "%d\n", terminal);
   char byte;
-  if (write(TELL, line, (size_t)length) == length)
-    while (read(LET_GO, &byte, 1) > 0) continue;
+  if (write(CONTROL_FD, line, (size_t)length) == length)
+    while (read(RELEASE_FD, &byte, 1) > 0) continue;
   close(terminal);
 }
 
@@ -85,18 +86,18 @@ static pid_t read_pid(const char *path) {
   return pid > 0 ? (pid_t)pid : -1;
 }
 
-/* The kernel's list of our children; false where it keeps none (CONFIG_PROC_CHILDREN). */
+/* Reads the kernel's list of our children; returns 0 where it has none (CONFIG_PROC_CHILDREN). */
 static int kill_children(void) {
   char path[64], text[4096];
   snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
   if (read_text(path, text, sizeof text) < 0) return 0;
   char *next = text;
   for (long pid; (pid = strtol(next, &next, 10)) > 0;)
-    if (*next == ' ') kill((pid_t)pid, SIGKILL); /* a number that was cut off has no space behind it */
+    if (*next == ' ') kill((pid_t)pid, SIGKILL); /* a truncated number has no space behind it */
   return 1;
 }
 
-/* Children of those that die become ours, so that it ends when all are gone, however they fork. */
+/* Orphaned descendants become our children, so this ends when all are gone, however they fork. */
 static void kill_all(pid_t runtime, const char *pid_file) {
   for (;;) {
     if (!kill_children()) {
@@ -109,7 +110,7 @@ static void kill_all(pid_t runtime, const char *pid_file) {
   }
 }
 
-/* Waits for one child. False where it is none of ours, or SIGTERM came first. */
+/* Waits for one child. Returns 0 where it is not our child, or SIGTERM came first. */
 static int wait_for(pid_t child, const sigset_t *signals, siginfo_t *info, int *ending) {
   for (;;) {
     info->si_pid = 0;
@@ -122,7 +123,7 @@ static int wait_for(pid_t child, const sigset_t *signals, siginfo_t *info, int *
   }
 }
 
-int attend(char **argv) {
+int run_exec_shim(char **argv) {
   const char *pid_file = argv[0], *socket_name = argv[1];
   char **program = argv + 3;
   int listener = -1, ending = 0;
@@ -136,14 +137,14 @@ int attend(char **argv) {
   pid_t runtime = fork();
   if (runtime < 0) return UNKNOWN;
   if (runtime == 0) {
-    close(TELL);
-    close(LET_GO);
+    close(CONTROL_FD);
+    close(RELEASE_FD);
     sigprocmask(SIG_SETMASK, &none, NULL);
     execv(program[0], program);
     _exit(127);
   }
-  /* The ends of the client's pipes are the command's alone. */
-  for (int fd = 0; fd < TELL; fd++) close(fd);
+  /* Only the command holds the ends of the client's pipes. */
+  for (int fd = 0; fd < CONTROL_FD; fd++) close(fd);
   siginfo_t info;
   if (!wait_for(runtime, &signals, &info, &ending)) {
     kill_all(runtime, pid_file);
@@ -159,10 +160,10 @@ int attend(char **argv) {
     if (terminal >= 0) hand_over(terminal);
     close(listener);
   }
-  close(TELL);
-  close(LET_GO);
+  close(CONTROL_FD);
+  close(RELEASE_FD);
   if (command < 0) return UNKNOWN;
-  /* A runtime that has waited for it itself has kept its exit code, too: then there is no such child. */
+  /* Where the runtime itself has reaped it, the exit code is lost: then there is no such child. */
   if (wait_for(command, &signals, &info, &ending)) return info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
   if (!ending) return UNKNOWN;
   kill_all(0, pid_file);

@@ -1,2 +1,2 @@
 /* PIDFILE SOCKET -- RUNTIME ARGUMENT...; returns the exit code. */
-int attend(char **argv);
+int run_exec_shim(char **argv);

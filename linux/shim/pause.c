@@ -3,27 +3,28 @@
  *
  *   crisp-pause UID GID [FLAGS [FILE...]]
  *
- * Descriptor 0 is the start pipe: crisp writes one byte for each step that may be taken; at its end (crisp gave up, or
- * died) the program exits. Descriptor 1 is the status pipe: one line for each step taken, and for an error.
+ * Descriptor 0 is the start pipe: crisp writes one byte to start each step; at end of file (crisp gave up, or
+ * died) the program exits. Descriptor 1 is the status pipe: one line for each finished step, and for an error.
  *
  *   with FLAGS (CLONE_NEW* in decimal) other than 0: a user namespace is made
- *     says  "user"            and waits: crisp writes the id maps
+ *     writes "user"           and waits: crisp writes the id maps
  *     makes the namespaces of FLAGS, owned by it; for a pid namespace it forks, so that the child is its PID 1
- *   says    "held PID"        and waits: crisp configures and pins the namespaces, records it
- *   enters the cgroups whose control files it was given
- *   seals itself (below), says "sealed", and closes all descriptors
+ *   writes   "held PID"       and waits: crisp configures and pins the namespaces, records it
+ *   joins the cgroups whose control files it was given
+ *   seals itself (below), writes "sealed", and closes all descriptors
  *   errors: "error ERRNO STAGE"
  *
  * Sealed, it has an empty read-only file system of its own as its root, no descriptor, no privilege, and a filter of
  * the five calls that it still makes. It waits for SIGTERM or SIGINT, and reaps what it inherits where it is PID 1.
- * It is not bound to the life of crisp. No stdio: fewer pages are touched, and there is one process for every pod.
+ * It outlives crisp. No stdio: fewer pages are touched, and there is one process for every pod.
  *
- * It has a second trade, for the kernel moves nobody faster than a single thread that moves itself (linux/process/cgroup-launch.ts):
+ * Its second subcommand starts a program in cgroups. A single thread that moves itself is the fastest move between
+ * cgroups (linux/process/cgroup-launch.ts):
  *
- *   crisp-pause enter FD FILE... -- PROGRAM ARGUMENT...
+ *   crisp-pause join-cgroups FD FILE... -- PROGRAM ARGUMENT...
  *
- * enters the cgroups and becomes the program, by its absolute path. Descriptor FD tells an error as above, and is closed
- * in the program: its end without a line is success. A third trade is in exec.c.
+ * joins the cgroups and executes the program, by its absolute path. An error is written to descriptor FD as above; it is
+ * close-on-exec: end of file without a line is success. The third subcommand, exec-shim, is in exec.c.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -51,15 +52,15 @@
 #elif defined(__aarch64__)
 #define ARCH AUDIT_ARCH_AARCH64
 #else
-#error "crisp-pause knows x86_64 and aarch64"
+#error "crisp-pause supports x86_64 and aarch64"
 #endif
 
 #define MAX_LINE 512
 
-/* Where lines are said. */
+/* The status pipe. */
 static int status = STDOUT_FILENO;
 
-/* Appends text, or a number, to a line that has room for both. */
+/* Appends text, or a number, to a line, as far as it fits. */
 static size_t put(char *line, size_t at, const char *text) {
   while (*text != '\0' && at < MAX_LINE - 1) line[at++] = *text++;
   return at;
@@ -74,8 +75,8 @@ static size_t put_number(char *line, size_t at, unsigned long value) {
   return put(line, at, digits + n);
 }
 
-/* One line, one write: crisp reads whole lines. Nobody reading is no error here. */
-static void say(const char *word, const unsigned long *number, const char *rest) {
+/* One line, one write: crisp reads whole lines. A missing reader is not an error here. */
+static void report(const char *word, const unsigned long *number, const char *rest) {
   char line[MAX_LINE];
   size_t at = put(line, 0, word);
   if (number != NULL) at = put_number(line, put(line, at, " "), *number);
@@ -86,7 +87,7 @@ static void say(const char *word, const unsigned long *number, const char *rest)
 
 static void fail(const char *stage) {
   unsigned long error = (unsigned long)errno;
-  say("error", &error, stage);
+  report("error", &error, stage);
   _exit(1);
 }
 
@@ -113,33 +114,33 @@ static unsigned long parse(const char *text) {
   return value;
 }
 
-/* Raw calls: glibc's wrappers look for other threads first. */
-static void become(unsigned long uid, unsigned long gid) {
+/* Raw calls: glibc's wrappers synchronize with other threads first. */
+static void set_ids(unsigned long uid, unsigned long gid) {
   must(syscall(SYS_setgroups, 0, NULL), "drop the groups");
   must(syscall(SYS_setresgid, gid, gid, gid), "set the group id");
   must(syscall(SYS_setresuid, uid, uid, uid), "set the user id");
 }
 
-/* Enters cgroups by their control files (`tasks` on version 1, `cgroup.procs` on 2), in which 0 means the writer. */
-static void enter(char **files) {
+/* Joins cgroups by their control files (`tasks` on version 1, `cgroup.procs` on 2), in which 0 means the writer. */
+static void join_cgroups(char **files) {
   for (; *files != NULL; files++) {
     int fd = open(*files, O_WRONLY | O_CLOEXEC);
     must(fd, *files);
     must(write(fd, "0", 1), *files);
     close(fd);
-    memset(*files, 0, strlen(*files)); /* not for the process list */
+    memset(*files, 0, strlen(*files)); /* keep it out of the process list */
   }
 }
 
-/* The second trade: FD FILE... -- PROGRAM ARGUMENT... */
-static int become_program(char **argv) {
+/* Subcommand join-cgroups: FD FILE... -- PROGRAM ARGUMENT... */
+static int launch_in_cgroups(char **argv) {
   status = (int)parse(argv[0]);
   must(fcntl(status, F_SETFD, FD_CLOEXEC), "keep the status pipe");
   char **end = ++argv;
   while (*end != NULL && strcmp(*end, "--") != 0) end++;
   if (*end == NULL || end[1] == NULL) return 2;
   *end++ = NULL;
-  enter(argv);
+  join_cgroups(argv);
   execv(*end, end);
   fail(*end);
   return 1;
@@ -147,22 +148,22 @@ static int become_program(char **argv) {
 
 static void make_namespaces(unsigned long flags) {
   must(unshare(CLONE_NEWUSER), "make the user namespace");
-  say("user", NULL, NULL);
+  report("user", NULL, NULL);
   await_start();
-  become(0, 0);
+  set_ids(0, 0);
   must(unshare((int)(flags & ~(unsigned long)CLONE_NEWPID)), "make the namespaces");
   if ((flags & CLONE_NEWPID) == 0) return;
-  /* CLONE_PARENT: the child is crisp's own, so that crisp learns of its end and reaps it. */
+  /* CLONE_PARENT: the child is crisp's own, so that crisp is notified of its exit and reaps it. */
   long child = syscall(SYS_clone, CLONE_NEWPID | CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
   must(child, "make the pid namespace");
   if (child > 0) {
     unsigned long pid = (unsigned long)child;
-    say("held", &pid, NULL);
+    report("held", &pid, NULL);
     _exit(0);
   }
 }
 
-/* An empty root: a container that shares the pid namespace finds nothing of the host behind /proc/1/root and cwd. */
+/* An empty root: a container that shares the pid namespace sees nothing of the host in /proc/1/root and cwd. */
 static void leave_host_files(void) {
   must(unshare(CLONE_NEWNS), "make the mount namespace");
   must(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "make all mounts private");
@@ -179,7 +180,7 @@ static void drop_privileges(unsigned long uid, unsigned long gid) {
   must(prctl(PR_SET_SECUREBITS, locked & ~issecure_mask(SECURE_KEEP_CAPS), 0, 0, 0), "lock the secure bits");
   for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
     must(prctl(PR_CAPBSET_DROP, capability, 0, 0, 0), "empty the bounding set");
-  become(uid, gid);
+  set_ids(uid, gid);
   struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
   struct __user_cap_data_struct none[2] = {{0, 0, 0}, {0, 0, 0}};
   must(syscall(SYS_capset, &header, none), "drop the capabilities");
@@ -207,8 +208,8 @@ static void filter_calls(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc > 4 && strcmp(argv[1], "enter") == 0) return become_program(argv + 2);
-  if (argc > 5 && strcmp(argv[1], "attend") == 0) return attend(argv + 2);
+  if (argc > 4 && strcmp(argv[1], "join-cgroups") == 0) return launch_in_cgroups(argv + 2);
+  if (argc > 5 && strcmp(argv[1], "exec-shim") == 0) return run_exec_shim(argv + 2);
   if (argc < 3) return 2;
   unsigned long uid = parse(argv[1]);
   unsigned long gid = parse(argv[2]);
@@ -223,17 +224,17 @@ int main(int argc, char **argv) {
   must(sigprocmask(SIG_BLOCK, &set, NULL), "block the signals");
   unsigned long flags = argc > 3 ? parse(argv[3]) : 0;
   if (flags != 0) make_namespaces(flags);
-  /* Inside a new pid namespace the forking process has told the pid. */
+  /* Inside a new pid namespace the forking process has reported the pid. */
   unsigned long pid = (unsigned long)getpid();
-  if (flags == 0 || pid != 1) say("held", &pid, NULL);
+  if (flags == 0 || pid != 1) report("held", &pid, NULL);
   await_start();
-  if (argc > 4) enter(argv + 4);
+  if (argc > 4) join_cgroups(argv + 4);
   leave_host_files();
   drop_privileges(uid, gid);
   close(STDIN_FILENO);
   close(STDERR_FILENO);
   filter_calls();
-  say("sealed", NULL, NULL);
+  report("sealed", NULL, NULL);
   close(STDOUT_FILENO);
   for (;;) {
     long signal = syscall(SYS_rt_sigtimedwait, &set, NULL, NULL, 8);

@@ -1,31 +1,31 @@
 import type { NamespaceWorker } from './thread.ts';
-import type { Answers, Reading } from './worker.ts';
+import type { Reading, WorkerResults } from './worker.ts';
 
-/** What one message may weigh: some four milliseconds of the thread, which makes pods besides. */
-const MOST = 1024;
+/** The largest weight of one message: some four milliseconds of the thread. */
+const MAX_WEIGHT = 1024;
 
-interface Asked {
+interface PendingRead {
   readonly request: Reading;
   readonly weight: number;
-  readonly resolve: (answer: Answers[Reading['act']]) => void;
+  readonly resolve: (answer: WorkerResults[Reading['act']]) => void;
   readonly reject: (error: unknown) => void;
 }
 
-/** Sends the readings that are asked for in one turn as one message: on a busy machine each one waits for its turn. */
+/** Sends the readings that are pending for in one turn as one message: on a busy machine each one waits for its turn. */
 export class BatchedReadings {
-  readonly #thread: Pick<NamespaceWorker, 'ask'>;
-  readonly #waiting: Asked[] = [];
+  readonly #thread: Pick<NamespaceWorker, 'request'>;
+  readonly #waiting: PendingRead[] = [];
   #sending = false;
 
-  constructor(thread: Pick<NamespaceWorker, 'ask'>) {
+  constructor(thread: Pick<NamespaceWorker, 'request'>) {
     this.#thread = thread;
   }
 
   /** `weight`: how many files it reads, about. */
-  ask<R extends Reading>(request: R, weight: number): Promise<Answers[R['act']]> {
+  request<R extends Reading>(request: R, weight: number): Promise<WorkerResults[R['act']]> {
     return new Promise((resolve, reject) => {
-      const told = resolve as Asked['resolve'];
-      this.#waiting.push({ request, weight, resolve: told, reject });
+      const settle = resolve as PendingRead['resolve'];
+      this.#waiting.push({ request, weight, resolve: settle, reject });
       if (!this.#sending) queueMicrotask(() => void this.#sendAll());
     });
   }
@@ -37,8 +37,8 @@ export class BatchedReadings {
       const batch = this.#next();
       try {
         const requests = batch.map(({ request }) => request);
-        const answers = await this.#thread.ask({ act: 'several', requests });
-        for (const [index, asked] of batch.entries()) asked.resolve(answers[index] ?? []);
+        const results = await this.#thread.request({ act: 'batch', requests });
+        for (const [index, pending] of batch.entries()) pending.resolve(results[index] ?? []);
       } catch (error) {
         for (const { reject } of batch) reject(error);
       }
@@ -46,12 +46,12 @@ export class BatchedReadings {
     this.#sending = false;
   }
 
-  /** The first, and those behind it as long as they weigh little enough together. */
-  #next(): Asked[] {
+  /** The first, and those behind it up to the largest weight. */
+  #next(): PendingRead[] {
     let weight = 0;
-    const end = this.#waiting.findIndex((asked, index) => {
-      weight += asked.weight;
-      return index > 0 && weight > MOST;
+    const end = this.#waiting.findIndex((pending, index) => {
+      weight += pending.weight;
+      return index > 0 && weight > MAX_WEIGHT;
     });
     return this.#waiting.splice(0, end === -1 ? this.#waiting.length : end);
   }

@@ -7,7 +7,7 @@ import { fromNode, naming } from '../libc/errno.ts';
 import { mounts } from '../mount/mounts.ts';
 import { PauseProcess } from '../namespace/pause-process.ts';
 import { checkRequest } from '../namespace/pause-request.ts';
-import { cloneFlags, isVisited } from '../namespace/setns.ts';
+import { cloneFlags, isReversible } from '../namespace/setns.ts';
 import type {
   Cgroups,
   HeldPause,
@@ -28,8 +28,8 @@ import { RealStreams } from './streams.ts';
 import { NamespaceWorker, type ThreadOptions } from './thread.ts';
 import type { Settings } from './worker.ts';
 
-/** The id of a pause process: as far from every real user as 16 bits allow. */
-const NOBODY = 65535;
+/** The uid and gid of a pause process: the largest of 16 bits, which no user has. */
+const PAUSE_ID = 65535;
 type IdMaps = NonNullable<PauseRequest['userNamespace']>;
 const kinds = Object.keys(cloneFlags) as NamespaceKind[];
 
@@ -39,7 +39,7 @@ export interface NamespacesOptions {
   /** Sets a pause's oom_score_adj. */
   readonly setOomScoreAdj: (pid: number, wanted: number) => number;
   readonly spawn: Processes['spawn'];
-  /** Whose usage another thread reads. */
+  /** For the usage readings. */
   readonly cgroups: Cgroups;
   /** Of both threads. */
   readonly threads: Pick<ThreadOptions, 'requestMs' | 'log'>;
@@ -49,20 +49,20 @@ export interface NamespacesOptions {
 export class RealNamespaces implements Namespaces, AsyncDisposable {
   readonly #options: NamespacesOptions;
   readonly #thread: NamespaceWorker;
-  /** What only looks waits for nothing that makes or ends pods, nor keeps it waiting. */
+  /** A thread of their own for reads: they neither wait for the making and ending of pods nor delay it. */
   readonly #reader: NamespaceWorker;
   /** The links of pods, by the thread that makes their namespaces. */
   readonly links: RealPodLinks;
   readonly streams: RealStreams;
 
   readonly usage: RealUsage;
-  /** The pods' rules; the thread tries them out. */
+  /** The pods' rules; the thread runs the comparison with iptables. */
   readonly nat: RealNatRules;
 
   constructor(options: NamespacesOptions) {
     this.#options = options;
     this.#thread = new NamespaceWorker({ ...options.threads, name: 'namespaces' });
-    this.#reader = new NamespaceWorker({ ...options.threads, name: 'figures' });
+    this.#reader = new NamespaceWorker({ ...options.threads, name: 'usage' });
     this.links = new RealPodLinks(this.#thread);
     this.usage = new RealUsage(this.#reader, options.cgroups);
     this.streams = new RealStreams(this.#thread, options.program, options.spawn);
@@ -77,13 +77,13 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
     let pause: PauseProcess | undefined;
     try {
       pause = request.userNamespace ? this.#spawnOwner(request) : await this.#spawnInside(request);
-      if (request.userNamespace) await this.#letItMake(pause, request, request.userNamespace);
+      if (request.userNamespace) await this.#makeInUserNamespace(pause, request, request.userNamespace);
       else await pause.expect('held');
       this.#options.setOomScoreAdj(pause.process.pid, request.oomScoreAdj);
       throwIfAborted(signal, 'hold the namespaces');
       const pinned = request.kinds.map((kind) => [kind, join(request.pins, kind)] as const);
-      const enters = !request.userNamespace && request.enter !== undefined;
-      return pause.held(Object.fromEntries(pinned), enters);
+      const joinsCgroups = !request.userNamespace && request.joinFiles !== undefined;
+      return pause.toHeldPause(Object.fromEntries(pinned), joinsCgroups);
     } catch (error) {
       await pause?.abandon();
       await this.unpin(request.pins).catch(() => {}); // the first error counts; the caller's undo unpins again
@@ -91,20 +91,20 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
     }
   }
 
-  /** The usual way: the thread makes the namespaces, the program is born in them. */
+  /** Without a user namespace: the thread makes the namespaces and spawns the program in them. */
   async #spawnInside(request: PauseRequest): Promise<PauseProcess> {
-    const made = await this.#thread.ask({
+    const made = await this.#thread.request({
       act: 'make',
       settings: settingsOf(request),
       pins: request.pins,
       program: this.#options.program.path,
-      argv: ['crisp-pause', `${NOBODY}`, `${NOBODY}`, '0', ...(request.enter ?? [])],
+      argv: ['crisp-pause', `${PAUSE_ID}`, `${PAUSE_ID}`, '0', ...(request.joinFiles ?? [])],
     });
-    if (!made) throw new CrispError('Internal', 'the namespace thread answered without a process');
+    if (!made) throw new CrispError('Internal', 'the namespace thread replied without a process');
     return new PauseProcess(made, this.#options.watches);
   }
 
-  /** With a user namespace: no thread can make or enter one, so the program makes all namespaces itself. */
+  /** With a user namespace: a thread cannot make or enter one, so the program makes all namespaces itself. */
   #spawnOwner(request: PauseRequest): PauseProcess {
     const { uids = [], gids = [] } = request.userNamespace ?? {};
     const flags = request.kinds
@@ -114,14 +114,14 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
     return PauseProcess.spawn(this.#options.program.path, argv, this.#options.watches);
   }
 
-  /** Maps the ids, lets the program make the namespaces, and sets them up from outside. */
-  async #letItMake(pause: PauseProcess, request: PauseRequest, maps: IdMaps): Promise<void> {
+  /** Maps the ids, has the program make the namespaces, and sets them up from outside. */
+  async #makeInUserNamespace(pause: PauseProcess, request: PauseRequest, maps: IdMaps): Promise<void> {
     await pause.expect('user');
     await writeMap(pause.process.pid, 'gid_map', maps.gids);
     await writeMap(pause.process.pid, 'uid_map', maps.uids);
     pause.proceed();
-    pause.succeed(Number(await pause.expect('held')));
-    await this.#thread.ask({
+    pause.replaceProcess(Number(await pause.expect('held')));
+    await this.#thread.request({
       act: 'adopt',
       settings: settingsOf(request),
       pins: request.pins,
@@ -144,8 +144,8 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
   }
 
   /**
-   * By a pidfd, which tells of the end of any process without polling; nothing has to be kept open in the pause
-   * process, and nothing has to be found again after a restart but the process itself.
+   * By a pidfd, which becomes readable at the exit of any process, without polling; nothing has to be kept open in the
+   * pause process, and after a restart only the process itself has to be found.
    */
   async watch(process: ProcessRef, signal: AbortSignal): Promise<void> {
     const { watches } = this.#options;
@@ -153,7 +153,7 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
   }
 
   async pinEmptyNetwork(path: string): Promise<void> {
-    await this.#thread.ask({ act: 'empty network', path });
+    await this.#thread.request({ act: 'pin empty network', path });
   }
 
   /** Threads that are inside of a system call which does not return. */
@@ -186,12 +186,12 @@ async function unpinFile(path: string): Promise<void> {
 }
 
 function settingsOf(request: PauseRequest): Settings {
-  return { kinds: request.kinds.filter(isVisited), hostname: request.hostname, sysctls: request.sysctls };
+  return { kinds: request.kinds.filter(isReversible), hostname: request.hostname, sysctls: request.sysctls };
 }
 
 /** 65535 where the map has it, else the last id that is mapped. */
 function sealedId(map: readonly IdMapping[]): number {
-  if (map.some(({ containerId, length }) => containerId <= NOBODY && NOBODY < containerId + length))
-    return NOBODY;
+  if (map.some(({ containerId, length }) => containerId <= PAUSE_ID && PAUSE_ID < containerId + length))
+    return PAUSE_ID;
   return Math.max(0, ...map.map(({ containerId, length }) => containerId + length - 1));
 }

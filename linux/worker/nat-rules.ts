@@ -25,15 +25,15 @@ import type { NamespaceWorker } from './thread.ts';
 const SIGKILL = 9;
 /** Changes of the packet filter take milliseconds; past this many the kernel is stuck, and with it a thread of the pool. */
 const LIMIT_MS = 30_000;
-const STUCK_HINT = 'see the kernel log, and who else changes the packet filter of this node';
+const STUCK_HINT = 'see the kernel log, and which other programs change the packet filter of this node';
 
 export class RealNatRules implements NatRules, Disposable {
   readonly #thread: NamespaceWorker;
   readonly #watches: ProcessWatches;
-  /** In the node's own namespace, where the main thread stands. */
+  /** In the node's own namespace, as the main thread. */
   #netlink: AsyncNetlink | undefined;
   #tail: Promise<unknown> = Promise.resolve();
-  /** Whether an act has not returned since its deadline: it keeps its socket, and no other is tried beside it. */
+  /** Whether a change has not returned since its deadline: it keeps its socket, and no other is tried beside it. */
   #stuck = false;
 
   constructor(thread: NamespaceWorker, watches: ProcessWatches) {
@@ -47,7 +47,7 @@ export class RealNatRules implements NatRules, Disposable {
     signal: AbortSignal,
   ): Promise<boolean> {
     throwIfAborted(signal, 'try iptables');
-    const { pid, socket } = await this.#thread.ask({ act: 'spawn apart', request: iptables });
+    const { pid, socket } = await this.#thread.request({ act: 'spawn in namespace', request: iptables });
     using netlink = new AsyncNetlink(socket);
     if (!(await this.#succeeds(pid, signal))) return false;
     const theirs = await contentOf(netlink, rules.family);
@@ -65,7 +65,7 @@ export class RealNatRules implements NatRules, Disposable {
     return this.#onNode((netlink) => remove(netlink, rules));
   }
 
-  /** One after another, on one socket for good: to close one after a deletion takes longer than all the rest. */
+  /** One after another, on one lasting socket: to close one after a deletion takes longer than all the rest. */
   #onNode<T>(act: (netlink: AsyncNetlink) => Promise<T>): Promise<T> {
     const turn = this.#tail.then(async () => {
       if (this.#stuck) {
@@ -100,7 +100,7 @@ export class RealNatRules implements NatRules, Disposable {
     return turn;
   }
 
-  /** A socket is closed when nothing uses it any more: its number could be another's by then. */
+  /** A socket is closed only when nothing uses it any more: its number could be reused. */
   #giveUp(netlink: AsyncNetlink, running: Promise<unknown>): void {
     this.#netlink = undefined;
     void running
@@ -118,7 +118,7 @@ export class RealNatRules implements NatRules, Disposable {
 
   async #succeeds(pid: number, signal: AbortSignal): Promise<boolean> {
     const { exited } = this.#watches.adopt(pid, false);
-    const end = () => void kill(-pid, SIGKILL); // not reaped yet, so the number means it and its kin
+    const end = () => void kill(-pid, SIGKILL); // not reaped yet, so its process group id is not reused
     signal.addEventListener('abort', end, { once: true });
     if (signal.aborted) end();
     const { code } = await exited;
@@ -129,7 +129,7 @@ export class RealNatRules implements NatRules, Disposable {
 }
 
 const add = (netlink: AsyncNetlink, rules: Masquerade): Promise<boolean> =>
-  carriedOut(netlink, `masquerade by chain ${rules.chain}`, addition(rules));
+  succeeds(netlink, `masquerade by chain ${rules.chain}`, addition(rules));
 
 async function remove(
   netlink: AsyncNetlink,
@@ -137,11 +137,11 @@ async function remove(
 ): Promise<boolean> {
   const rules = await netlink.dump('list the rules of POSTROUTING', GET_RULE, ofBaseChain(family));
   const jumps = rules.map(({ body }) => jumpTo(chain, body)).filter((handle) => handle !== undefined);
-  return carriedOut(netlink, `remove chain ${chain}`, removal({ family, chain }, jumps));
+  return succeeds(netlink, `remove chain ${chain}`, removal({ family, chain }, jumps));
 }
 
 /** false where the kernel refuses: it has changed nothing then. */
-async function carriedOut(
+async function succeeds(
   netlink: AsyncNetlink,
   what: string,
   requests: readonly NetlinkRequest[],

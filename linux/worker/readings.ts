@@ -1,6 +1,6 @@
 /**
- * Reads of the thread that visits namespaces: all synchronous, each request short, so that the making of a pod, which
- * the same thread does, never waits long.
+ * Reads of a namespace worker: all synchronous, each request short, so that requests behind it, such as the making of a
+ * pod, never wait long.
  */
 import {
   closeSync,
@@ -17,20 +17,20 @@ import { pidsBelow } from '../cgroup/tree.ts';
 import type { ProcessStats } from '../ports/stats.ts';
 
 /** Bytes of one file; control files are smaller. */
-const MOST = 64 << 10;
-/** Descriptors of one group that are looked at one by one, and processes whose descriptors are counted at all. */
-const MOST_DESCRIPTORS = 4096;
-const MOST_PROCESSES = 1024;
+const MAX_FILE_BYTES = 64 << 10;
+/** Descriptors of one group whose kind is read, and processes whose descriptors are counted at all. */
+const MAX_DESCRIPTORS = 4096;
+const MAX_PROCESSES = 1024;
 /** Milliseconds that one slice of a walk may take, about. */
 const SLICE_MS = 2;
-/** Entries between two looks at the clock. */
+/** Entries between two reads of the clock. */
 const STRIDE = 32;
 /** A deeper directory is not entered: each level keeps a descriptor open. */
-const MOST_LEVELS = 256;
+const MAX_LEVELS = 256;
 
-const buffer = Buffer.allocUnsafe(MOST);
+const buffer = Buffer.allocUnsafe(MAX_FILE_BYTES);
 
-/** The texts in order; whatever cannot be read is undefined. */
+/** The texts in order; undefined for what cannot be read. */
 export const readTexts = (paths: readonly string[]): (string | undefined)[] => paths.map(readText);
 
 /** A control file and the hierarchy that has it; an empty root where none is mounted. */
@@ -43,7 +43,7 @@ export interface GroupFile {
 export function readGroups(files: readonly GroupFile[], groups: readonly string[]): (string | undefined)[] {
   const roots = new Set(files.map(({ root }) => root));
   return groups.flatMap((group) => {
-    // An error costs as much as five reads: a group is looked for once in each hierarchy.
+    // An error costs as much as five reads: a group's existence is checked once in each hierarchy.
     const there = new Set([...roots].filter((root) => root !== '' && existsSync(root + group)));
     return files.map(({ root, name }) => (there.has(root) ? readText(`${root}${group}/${name}`) : undefined));
   });
@@ -57,7 +57,7 @@ function readText(path: string): string | undefined {
     return undefined;
   }
   try {
-    return buffer.toString('latin1', 0, readSync(fd, buffer, 0, MOST, 0));
+    return buffer.toString('latin1', 0, readSync(fd, buffer, 0, MAX_FILE_BYTES, 0));
   } catch {
     return undefined; // ENODEV of a group that is being removed, EOPNOTSUPP of PSI that is switched off
   } finally {
@@ -74,36 +74,36 @@ export function countProcesses(directories: readonly string[], descriptors: bool
     } catch {
       // Gone meanwhile.
     }
-    const figures: Figures = { processes: pids.length, descriptors: 0, sockets: 0, looked: 0 };
+    const counts: Counts = { processes: pids.length, descriptors: 0, sockets: 0, checked: 0 };
     if (descriptors)
-      for (const pid of pids.slice(0, MOST_PROCESSES)) addDescriptors(`/proc/${pid}/fd`, figures);
-    const { looked: _, ...told } = figures;
-    return told;
+      for (const pid of pids.slice(0, MAX_PROCESSES)) addDescriptors(`/proc/${pid}/fd`, counts);
+    const { checked: _, ...stats } = counts;
+    return stats;
   });
 }
 
-interface Figures {
+interface Counts {
   readonly processes: number;
   descriptors: number;
   sockets: number;
-  /** Descriptors that were looked at. */
-  looked: number;
+  /** Descriptors whose kind was read. */
+  checked: number;
 }
 
-function addDescriptors(path: string, figures: Figures): void {
+function addDescriptors(path: string, counts: Counts): void {
   try {
     // Since Linux 6.2 the directory's size is the number of descriptors; before it is 0.
     const count = statSync(path).size;
     let seen = 0;
-    if (figures.looked < MOST_DESCRIPTORS) {
+    if (counts.checked < MAX_DESCRIPTORS) {
       using directory = closing(opendirSync(path));
       for (let entry = directory.readSync(); entry; entry = directory.readSync()) {
         seen++;
-        if (isSocket(`${path}/${entry.name}`)) figures.sockets++;
-        if (++figures.looked >= MOST_DESCRIPTORS) break;
+        if (isSocket(`${path}/${entry.name}`)) counts.sockets++;
+        if (++counts.checked >= MAX_DESCRIPTORS) break;
       }
     }
-    figures.descriptors += Math.max(seen, count);
+    counts.descriptors += Math.max(seen, count);
   } catch {
     // The process has ended.
   }
@@ -129,7 +129,7 @@ interface Level extends Disposable {
   readonly directory: Dir;
 }
 
-/** A walk through one tree that is carried on slice by slice. */
+/** A walk through one tree in slices. */
 export class Walk implements Disposable {
   readonly #levels: Level[] = [];
   readonly #device: number;
@@ -150,7 +150,7 @@ export class Walk implements Disposable {
     const until = performance.now() + SLICE_MS;
     let entries = 0;
     for (let level = this.#levels.at(-1); level; level = this.#levels.at(-1)) {
-      // Node hands names on as bytes where it is asked for them; its types say text.
+      // With the encoding `buffer` Node returns names as bytes; its types declare text.
       const entry = level.directory.readSync();
       if (!entry) {
         level[Symbol.dispose]();
@@ -168,9 +168,9 @@ export class Walk implements Disposable {
       if (stat.dev !== this.#device) return;
       this.#bytes += (stat.blocks * 512) / (stat.isDirectory() ? 1 : stat.nlink);
       this.#inodes += 1 / (stat.isDirectory() ? 1 : stat.nlink);
-      if (stat.isDirectory() && this.#levels.length < MOST_LEVELS) this.#enter(path);
+      if (stat.isDirectory() && this.#levels.length < MAX_LEVELS) this.#enter(path);
     } catch {
-      // Vanished between the listing and the look.
+      // Deleted since the listing.
     }
   }
 

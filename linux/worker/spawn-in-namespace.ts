@@ -33,7 +33,7 @@ export function spawnInNamespace(
     } finally {
       closeSync(write);
     }
-    return thread.inNew(['net'], () => {
+    return thread.inNewNamespaces(['net'], () => {
       const socket = openNetlink(NETLINK_NETFILTER);
       try {
         const descriptors = new Map<number, number | 'null'>([
@@ -49,7 +49,7 @@ export function spawnInNamespace(
       }
     });
   } catch (error) {
-    // The thread did not find its way back: nobody is told of what it made.
+    // The thread cannot return to the host's namespace: its caller gets an error and not the child.
     if (made) discard(made);
     throw error;
   } finally {

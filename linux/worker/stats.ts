@@ -13,21 +13,21 @@ import type { NamespaceWorker } from './thread.ts';
 
 /** Files of one request: some four milliseconds. */
 const BATCH = 1024;
-/** What a group weighs whose processes are counted, and one whose processes are looked into. */
-const COUNTED = 4;
-const LOOKED_INTO = 256;
-/** Times that a walk rests for as long as it worked: it takes a tenth of the thread at most. */
-const REST = 9;
+/** The weight of a group whose processes are counted, and of one whose processes' descriptors are counted, too. */
+const WEIGHT_OF_PROCESSES = 4;
+const WEIGHT_OF_DESCRIPTORS = 256;
+/** A walk pauses for so many times its working time: it takes a tenth of the thread at most. */
+const PAUSE_FACTOR = 9;
 
-/** The real figures, by a thread that only looks. */
+/** The real usage, read by a worker thread. */
 export class RealUsage implements Usage {
-  readonly #thread: Pick<NamespaceWorker, 'ask'>;
+  readonly #thread: Pick<NamespaceWorker, 'request'>;
   readonly #readings: BatchedReadings;
   readonly #cgroups: Cgroups;
   readonly #pageSizes = hugePageSizes();
   #walks = 0;
 
-  constructor(thread: Pick<NamespaceWorker, 'ask'>, cgroups: Cgroups) {
+  constructor(thread: Pick<NamespaceWorker, 'request'>, cgroups: Cgroups) {
     this.#thread = thread;
     this.#readings = new BatchedReadings(thread);
     this.#cgroups = cgroups;
@@ -39,7 +39,7 @@ export class RealUsage implements Usage {
       .map((name) => ({ root: this.#rootOf(name), name }))
       .filter(({ root }) => root !== '');
     return this.#batches(paths.map(safeGroup), files.length, async (groups, weight) => {
-      const texts = await this.#readings.ask({ act: 'read groups', files, groups }, weight);
+      const texts = await this.#readings.request({ act: 'read groups', files, groups }, weight);
       const at = BigInt(Date.now()) * 1_000_000n;
       const steady = process.hrtime.bigint();
       // A batch is parsed in the turn of its answer: all at once they would hold the loop for tens of milliseconds.
@@ -62,7 +62,7 @@ export class RealUsage implements Usage {
     return (await this.#ofProcesses(processes, 'limits')).map((text) => parseOpenFiles(text ?? ''));
   }
 
-  /** A file below /proc/PID of each; undefined where the number is another's by now. */
+  /** A file below /proc/PID of each; undefined where the pid is reused. */
   async #ofProcesses(processes: readonly ProcessRef[], file: string): Promise<(string | undefined)[]> {
     const texts = await this.#texts(
       processes.flatMap(({ pid }) => [`/proc/${pid}/${file}`, `/proc/${pid}/stat`]),
@@ -76,8 +76,11 @@ export class RealUsage implements Usage {
   async processes(paths: readonly string[], descriptors: boolean): Promise<ProcessStats[]> {
     const root = this.#rootOf('cgroup.procs');
     const directories = paths.map((path) => root + safeGroup(path));
-    return this.#batches(directories, descriptors ? LOOKED_INTO : COUNTED, (batch, weight) =>
-      this.#readings.ask({ act: 'count processes', directories: batch, descriptors }, weight),
+    return this.#batches(
+      directories,
+      descriptors ? WEIGHT_OF_DESCRIPTORS : WEIGHT_OF_PROCESSES,
+      (batch, weight) =>
+        this.#readings.request({ act: 'count processes', directories: batch, descriptors }, weight),
     );
   }
 
@@ -88,12 +91,12 @@ export class RealUsage implements Usage {
       for (;;) {
         throwIfAborted(signal, what);
         const started = performance.now();
-        const { bytes, inodes, done } = await this.#thread.ask({ act: 'walk', walk, path });
+        const { bytes, inodes, done } = await this.#thread.request({ act: 'walk', walk, path });
         if (done) return { bytes: BigInt(Math.round(bytes)), inodes: BigInt(Math.round(inodes)) };
-        await sleep(Math.ceil((performance.now() - started) * REST), undefined, { ref: false });
+        await sleep(Math.ceil((performance.now() - started) * PAUSE_FACTOR), undefined, { ref: false });
       }
     } catch (error) {
-      void this.#thread.ask({ act: 'end walk', walk }).catch(() => {});
+      void this.#thread.request({ act: 'close walk', walk }).catch(() => {});
       throw error;
     }
   }
@@ -105,20 +108,20 @@ export class RealUsage implements Usage {
 
   #texts(paths: readonly string[]): Promise<(string | undefined)[]> {
     return this.#batches(paths, 1, (batch, weight) =>
-      this.#readings.ask({ act: 'read', paths: batch }, weight),
+      this.#readings.request({ act: 'read', paths: batch }, weight),
     );
   }
 
-  /** In requests of at most `BATCH`; what others ask of the thread comes between them. */
+  /** In requests of at most `BATCH`; requests of others may come between them. */
   async #batches<T, R>(
     items: readonly T[],
     weight: number,
-    ask: (batch: readonly T[], weight: number) => Promise<readonly R[]>,
+    read: (batch: readonly T[], weight: number) => Promise<readonly R[]>,
   ): Promise<R[]> {
     const size = Math.max(1, Math.floor(BATCH / weight));
     const batches = Array.from({ length: Math.ceil(items.length / size) }, (_, n) =>
       items.slice(n * size, (n + 1) * size),
     );
-    return (await Promise.all(batches.map((batch) => ask(batch, batch.length * weight)))).flat();
+    return (await Promise.all(batches.map((batch) => read(batch, batch.length * weight)))).flat();
   }
 }

@@ -5,17 +5,17 @@ import { connectPackets, connectPort } from '../io/connect.ts';
 import { throwIfAborted } from '../libc/abort.ts';
 import type { Processes, ProcessRef } from '../ports/kernel.ts';
 import type { DetachedCommand, DetachedRequest, Streams } from '../ports/streams.ts';
-import { attendants, runDetached } from '../process/exec-shim.ts';
+import { execShims, runDetached } from '../process/exec-shim.ts';
 import { readBootId } from '../process/identity.ts';
 import type { NamespaceWorker } from './thread.ts';
 
-/** The real streams; sockets inside of pods are made by the thread that visits namespaces. */
+/** The real streams; sockets inside of pods are made by the namespace worker. */
 export class RealStreams implements Streams {
   readonly #thread: NamespaceWorker;
   readonly #program: { readonly path: string };
   readonly #spawn: Processes['spawn'];
 
-  /** `program`: the pause program, for its third trade. */
+  /** `program`: the pause program, which has the exec shim. */
   constructor(thread: NamespaceWorker, program: { readonly path: string }, spawn: Processes['spawn']) {
     this.#thread = thread;
     this.#program = program;
@@ -26,8 +26,8 @@ export class RealStreams implements Streams {
     return runDetached(this.#spawn, this.#program.path, request);
   }
 
-  attendants(pidFile: string): ProcessRef[] {
-    return attendants(pidFile, readBootId());
+  execShims(pidFile: string): ProcessRef[] {
+    return execShims(pidFile, readBootId());
   }
 
   async connectPackets(path: string): Promise<Duplex> {
@@ -43,7 +43,7 @@ export class RealStreams implements Streams {
     throwIfAborted(signal, `connect to port ${port}`);
     if (netns === undefined)
       return connectPort(async (family) => beginConnection(family, port), port, signal, onread);
-    const begin = (family: 4 | 6) => this.#thread.ask({ act: 'connect', netns, family, port });
+    const begin = (family: 4 | 6) => this.#thread.request({ act: 'connect', netns, family, port });
     return connectPort(begin, port, signal, onread);
   }
 }

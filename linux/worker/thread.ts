@@ -1,31 +1,31 @@
 /**
- * The thread for acts that must be synchronous: asked one thing after another, replaced when it is lost, and when it is
- * stuck. A system call that does not return (rtnetlink behind a driver's lock, an unmounted file server) cannot be
- * interrupted, but only its own caller has to wait for it: after the deadline the thread is left to itself, and another
- * one takes what was asked next. Those that are left are counted, and few.
+ * The worker thread for calls that must be synchronous: it takes one request after another, and is replaced when it is
+ * lost or stuck. A system call that does not return (rtnetlink behind a driver's lock, an unmounted file server) cannot be
+ * interrupted, but only its own caller has to wait for it: after the deadline the thread is abandoned, and a new one takes
+ * the next requests. Abandoned threads are counted and limited.
  */
 import { CrispError } from '#core/errors.ts';
 import { within } from '../libc/abort.ts';
 import type { KernelLog } from '../ports/log.ts';
 import type { Trouble } from '../ports/troubles.ts';
-import { discardLate } from './late-answers.ts';
-import type { Answers, WorkerReply, WorkerRequest } from './worker.ts';
+import { discardLateResult } from './late-results.ts';
+import type { WorkerReply, WorkerRequest, WorkerResults } from './worker.ts';
 import { KernelWorker } from './worker-handle.ts';
 
 export interface ThreadOptions {
-  /** What it does, for messages. */
+  /** Its task, for messages. */
   readonly name?: string;
   /** How long one request may take, once the thread has begun with it, in ms. */
   readonly requestMs?: number;
   readonly log?: KernelLog;
 }
 
-/** Acts take milliseconds, and with thousands of links a second or two. */
+/** Requests take milliseconds, and with thousands of links a second or two. */
 const REQUEST_MS = 30_000;
-/** An emulated machine takes half a minute to load the thread's program. */
+/** An emulated machine takes half a minute to load the worker's modules. */
 const START_MS = 120_000;
-/** Threads that may be stuck at one time: each holds a megabyte or more, and a way into the kernel that is blocked. */
-const MOST_STUCK = 4;
+/** Threads that may be stuck at one time: each holds a megabyte or more, and a blocked system call. */
+const MAX_STUCK = 4;
 
 interface Stuck {
   readonly what: string;
@@ -58,11 +58,11 @@ export class NamespaceWorker implements AsyncDisposable {
   }
 
   /**
-   * Throws what the act throws; DeadlineExceeded where it does not end; Unavailable where the same act is stuck already,
-   * where too many are, and where the thread is lost.
+   * Throws what the request throws; DeadlineExceeded where it does not return; Unavailable where the same request is stuck
+   * already, where too many are, and where the thread is lost.
    */
-  ask<R extends WorkerRequest>(request: R): Promise<Answers[R['act']]> {
-    const answer = this.#tail.then(() => this.#askNow(request));
+  request<R extends WorkerRequest>(request: R): Promise<WorkerResults[R['act']]> {
+    const answer = this.#tail.then(() => this.#requestNow(request));
     this.#tail = answer.catch(() => {});
     return answer;
   }
@@ -73,19 +73,19 @@ export class NamespaceWorker implements AsyncDisposable {
       reason: 'KernelCallStuck',
       message: `the kernel does not return from ${this.#list()}`,
       hint: hintFor([...this.#stuck].map(({ worker }) => worker)),
-      podsFail: this.#stuck.size >= MOST_STUCK && this.#name === 'namespaces',
+      podsFail: this.#stuck.size >= MAX_STUCK && this.#name === 'namespaces',
     };
   }
 
-  async #askNow<R extends WorkerRequest>(request: R): Promise<Answers[R['act']]> {
+  async #requestNow<R extends WorkerRequest>(request: R): Promise<WorkerResults[R['act']]> {
     const what = describe(request);
     this.#refuseStuck(what);
     const worker = this.#started();
     worker.hold(true);
     try {
-      const reply = await this.#answered(worker, request, what);
-      if ('value' in reply) return reply.value as Answers[R['act']];
-      if (reply.stranded) this.#worker = undefined;
+      const reply = await this.#reply(worker, request, what);
+      if ('value' in reply) return reply.value as WorkerResults[R['act']];
+      if (reply.threadLost) this.#worker = undefined;
       const { code = 'Internal', message, hint, errno } = reply.error;
       throw new CrispError(code, message, { ...(hint ? { hint } : {}), ...(errno ? { errno } : {}) });
     } finally {
@@ -93,18 +93,18 @@ export class NamespaceWorker implements AsyncDisposable {
     }
   }
 
-  async #answered(worker: KernelWorker, request: WorkerRequest, what: string): Promise<WorkerReply> {
+  async #reply(worker: KernelWorker, request: WorkerRequest, what: string): Promise<WorkerReply> {
     await within(START_MS, worker.ready, () => this.#abandon(worker, undefined, `start for "${what}"`));
-    const reply = worker.ask(request);
+    const reply = worker.request(request);
     return within(this.#requestMs, reply, () => {
       const late = reply.then(async (answer) => {
-        if ('value' in answer) await discardLate(request, answer.value);
+        if ('value' in answer) await discardLateResult(request, answer.value);
       });
       return this.#abandon(worker, late, what);
     });
   }
 
-  /** Leaves the thread to itself. What it answers in the end is undone, for nobody waits for it any more. */
+  /** Abandons the thread. Its late result is undone, since its caller has got an error. */
   #abandon(worker: KernelWorker, late: Promise<void> | undefined, what: string): CrispError {
     const stuck: Stuck = { what, since: performance.now(), worker };
     this.#worker = undefined;
@@ -115,25 +115,25 @@ export class NamespaceWorker implements AsyncDisposable {
     const hint = hintFor([worker]);
     this.#log.warn(
       { error: message, hint, stuck: this.#stuck.size },
-      'a thread is stuck: another takes its place',
+      'a worker thread is stuck and is replaced',
     );
     void Promise.resolve(late ?? worker.ready)
-      .catch((error: unknown) => this.#log.warn({ error: String(error) }, `late end of ${what}`))
+      .catch((error: unknown) => this.#log.warn({ error: String(error) }, `late result of ${what}`))
       .then(() => worker.terminate())
       .finally(() => this.#stuck.delete(stuck));
     return new CrispError('DeadlineExceeded', message, { hint });
   }
 
   #refuseStuck(what: string): void {
-    // Reads of control files are of one kind and many groups: only acts with an object are known again.
+    // Reads of control files are of one kind and many groups: only requests that name an object can be compared.
     const same =
       what.includes(' of ') || what.includes('/')
         ? [...this.#stuck].find((stuck) => stuck.what === what)
         : undefined;
     const refusal = same
-      ? `${what}: the kernel has still not returned from the same act of ${secondsSince(same)} s ago`
+      ? `${what}: the kernel has still not returned from the same request of ${secondsSince(same)} s ago`
       : `${what}: ${this.#stuck.size} threads are stuck: ${this.#list()}`;
-    if (!same && this.#stuck.size < MOST_STUCK) return;
+    if (!same && this.#stuck.size < MAX_STUCK) return;
     throw new CrispError('Unavailable', refusal, {
       hint: hintFor([...this.#stuck].map(({ worker }) => worker)),
     });
@@ -152,7 +152,7 @@ export class NamespaceWorker implements AsyncDisposable {
     return worker;
   }
 
-  /** Threads that are stuck are left: no end but the process's own ends them. */
+  /** Stuck threads remain: only the end of the process ends them. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#tail;
     await this.#worker?.terminate();
@@ -163,16 +163,16 @@ export class NamespaceWorker implements AsyncDisposable {
 const secondsSince = ({ since }: Stuck): string => ((performance.now() - since) / 1000).toFixed(0);
 
 const hintFor = (workers: readonly KernelWorker[]): string =>
-  `see the kernel log, and ${workers.map(({ stackFile }) => stackFile).join(', ')} for what it waits for (a driver's lock, a file server that does not answer); what hangs for good ends with a reboot of the node`;
+  `see the kernel log, and ${workers.map(({ stackFile }) => stackFile).join(', ')} for what it waits for (a driver's lock, a file server that does not answer); a call that never returns ends with a reboot of the node`;
 
-/** The act and its object; acts without an object of their own have none. */
+/** The request's kind and its object, where it has one. */
 function describe(request: WorkerRequest): string {
   const { act } = request;
   switch (act) {
     case 'make':
     case 'adopt':
       return `${act} the namespaces of ${request.pins}`;
-    case 'empty network':
+    case 'pin empty network':
     case 'walk':
       return `${act} ${request.path}`;
     case 'join bridge':
@@ -182,9 +182,9 @@ function describe(request: WorkerRequest): string {
       return `${act}: ${request.interfaceName} of ${request.netns}`;
     case 'connect':
       return `${act}: port ${request.port} of ${request.netns}`;
-    case 'carries':
+    case 'is up':
       return `${act}: ${request.name}`;
-    case 'spawn apart':
+    case 'spawn in namespace':
       return `${act}: ${request.request.argv[0]}`;
     default:
       return act;

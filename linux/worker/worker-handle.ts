@@ -12,7 +12,7 @@ export class KernelWorker {
   #settle: ((reply: WorkerReply) => void) | undefined;
   #fail: ((error: unknown) => void) | undefined;
 
-  /** `onExit`: called when the thread has ended, for whatever reason. */
+  /** `onExit`: called when the thread has ended, for any reason. */
   constructor(onExit: () => void) {
     const { promise, resolve, reject } = Promise.withResolvers<WorkerReady>();
     this.ready = promise;
@@ -30,7 +30,7 @@ export class KernelWorker {
     this.#worker.on('error', lost);
     this.#worker.once('exit', () => {
       lost();
-      // One that never began has opened nothing, or a few descriptors that are lost with it.
+      // One that never reported itself ready has opened nothing, or a few descriptors that are lost with it.
       void promise.then(({ descriptors }) => descriptors.forEach(closeDescriptor)).catch(() => {});
       onExit();
     });
@@ -42,8 +42,8 @@ export class KernelWorker {
     this.#worker.unref();
   }
 
-  /** The answer, however late; rejects with Unavailable where the thread ends instead. */
-  ask(request: WorkerRequest): Promise<WorkerReply> {
+  /** The reply, however late; rejects with Unavailable where the thread ends instead. */
+  request(request: WorkerRequest): Promise<WorkerReply> {
     const { promise, resolve, reject } = Promise.withResolvers<WorkerReply>();
     this.#settle = resolve;
     this.#fail = reject;
@@ -51,13 +51,13 @@ export class KernelWorker {
     return promise;
   }
 
-  /** Keeps the process alive, or no more. */
+  /** Whether it keeps the process alive. */
   hold(on: boolean): void {
     if (on) this.#worker.ref();
     else this.#worker.unref();
   }
 
-  /** The kernel's function in which the thread waits, as far as it is told. */
+  /** The kernel's function in which the thread waits (proc(5), wchan); empty where it is unknown. */
   get waitsIn(): string {
     try {
       return readFileSync(`/proc/self/task/${this.#task}/wchan`, 'latin1');

@@ -1,4 +1,4 @@
-/** The thread that visits namespaces: takes one request, does it with synchronous calls only, answers, waits. */
+/** The namespace worker: takes one request, carries it out with synchronous calls only, replies, waits. */
 
 import { closeSync, readlinkSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
@@ -7,28 +7,28 @@ import { beginConnection, type Family } from '../io/begin-connection.ts';
 import { check } from '../libc/errno.ts';
 import { kill, sethostname, waitpid } from '../libc/libc.ts';
 import { type SpawnedPause, spawnPause } from '../namespace/pause-spawn.ts';
-import { NamespaceLost, NamespaceThread, pinAt, pinFile, type Visited } from '../namespace/setns.ts';
+import { NamespaceLost, NamespaceThread, pinAt, pinFile, type ReversibleKind } from '../namespace/setns.ts';
 import { writeSysctls } from '../namespace/sysctl.ts';
-import { type Carrying, carriesFrames, hasLink, join, prepareLeave } from '../net/bridge.ts';
+import { carriesFrames, hasLink, join, type PortState, prepareLeave } from '../net/bridge.ts';
 import { forgetUdp } from '../net/conntrack.ts';
 import type { Removable } from '../net/link-removal.ts';
-import { LOOPBACK, RouteSocket } from '../net/rtnetlink.ts';
+import { LOOPBACK, RtnetlinkSocket } from '../net/rtnetlink.ts';
 import type { JoinedBridge, JoinRequest, LeaveRequest, NamespaceKind } from '../ports/kernel.ts';
 import type { ProcessStats } from '../ports/stats.ts';
 import { countProcesses, type GroupFile, readGroups, readTexts, Walk, type WalkState } from './readings.ts';
 import { type NamespaceSpawn, type NamespaceSpawnRequest, spawnInNamespace } from './spawn-in-namespace.ts';
 
-/** What the thread says first. */
+/** The thread's first message. */
 export interface WorkerReady {
-  /** Its number among the threads of the process. */
+  /** Its thread id (gettid(2)). */
   readonly task: number;
-  /** What it has open for as long as it lives; nothing closes them with the thread. */
+  /** What it keeps open while it lives; nothing closes them with the thread. */
   readonly descriptors: readonly number[];
 }
 
 /** What is set inside the namespaces, as far as the pod has its own. */
 export interface Settings {
-  readonly kinds: readonly Visited[];
+  readonly kinds: readonly ReversibleKind[];
   readonly hostname: string | undefined;
   readonly sysctls: Readonly<Record<string, string>>;
 }
@@ -51,19 +51,19 @@ export type WorkerRequest =
       readonly pid: number;
       readonly owner: number;
     }
-  | { readonly act: 'empty network'; readonly path: string }
+  | { readonly act: 'pin empty network'; readonly path: string }
   | { readonly act: 'join bridge'; readonly request: JoinRequest }
-  /** The answer is what remains to be removed. */
+  /** The result is what remains to be removed. */
   | { readonly act: 'leave bridge'; readonly request: LeaveRequest }
   | { readonly act: 'has link'; readonly netns: string; readonly interfaceName: string }
-  /** Begins a connection to localhost; the answer is its descriptor. */
+  /** Begins a connection to localhost; the result is its descriptor. */
   | { readonly act: 'connect'; readonly netns: string; readonly family: Family; readonly port: number }
-  | { readonly act: 'spawn apart'; readonly request: NamespaceSpawnRequest }
+  | { readonly act: 'spawn in namespace'; readonly request: NamespaceSpawnRequest }
   /** Whether a link of the node carries frames. */
-  | { readonly act: 'carries'; readonly name: string }
+  | { readonly act: 'is up'; readonly name: string }
   | { readonly act: 'forget udp'; readonly families: readonly (4 | 6)[]; readonly ports: readonly number[] }
   /** Reads that belong together, in one message: waking a thread costs more than most of them. */
-  | { readonly act: 'several'; readonly requests: readonly Reading[] }
+  | { readonly act: 'batch'; readonly requests: readonly Reading[] }
   /** The texts of small files of the kernel. */
   | { readonly act: 'read'; readonly paths: readonly string[] }
   | {
@@ -78,33 +78,33 @@ export type WorkerRequest =
     }
   /** The next slice of a walk through a tree; the first begins it. */
   | { readonly act: 'walk'; readonly walk: number; readonly path: string }
-  | { readonly act: 'end walk'; readonly walk: number };
+  | { readonly act: 'close walk'; readonly walk: number };
 
-/** Requests that only look. */
+/** Requests that only read. */
 export type Reading = Extract<WorkerRequest, { act: 'read' | 'read groups' | 'count processes' }>;
 
-/** What each act answers. */
-export interface Answers {
+/** The result of each request. */
+export interface WorkerResults {
   readonly make: SpawnedPause | undefined;
   readonly adopt: undefined;
-  readonly 'empty network': undefined;
-  readonly 'join bridge': JoinedBridge & Carrying;
+  readonly 'pin empty network': undefined;
+  readonly 'join bridge': JoinedBridge & PortState;
   readonly 'leave bridge': Removable | undefined;
   readonly 'has link': boolean;
-  readonly 'spawn apart': NamespaceSpawn;
+  readonly 'spawn in namespace': NamespaceSpawn;
   readonly connect: number;
-  readonly carries: boolean;
+  readonly 'is up': boolean;
   readonly 'forget udp': undefined;
-  readonly several: readonly Answers[Reading['act']][];
+  readonly batch: readonly WorkerResults[Reading['act']][];
   readonly read: readonly (string | undefined)[];
   readonly 'read groups': readonly (string | undefined)[];
   readonly 'count processes': readonly ProcessStats[];
   readonly walk: WalkState;
-  readonly 'end walk': undefined;
+  readonly 'close walk': undefined;
 }
 
 export type WorkerReply =
-  | { readonly value: Answers[keyof Answers] }
+  | { readonly value: WorkerResults[keyof WorkerResults] }
   | {
       readonly error: {
         code: CrispError['code'] | undefined;
@@ -112,7 +112,7 @@ export type WorkerReply =
         hint: string | undefined;
         errno: string | undefined;
       };
-      readonly stranded: boolean;
+      readonly threadLost: boolean;
     };
 
 const SIGKILL = 9;
@@ -127,7 +127,7 @@ function configure(settings: Settings, owner: number): void {
 }
 
 function bringLoopbackUp(): void {
-  using links = new RouteSocket();
+  using links = new RtnetlinkSocket();
   links.setUp(LOOPBACK);
 }
 
@@ -139,7 +139,7 @@ function make(request: Extract<WorkerRequest, { act: 'make' }>): SpawnedPause | 
   const { settings, pins, program, argv } = request;
   let made: SpawnedPause | undefined;
   try {
-    thread.inNew(settings.kinds, () => {
+    thread.inNewNamespaces(settings.kinds, () => {
       configure(settings, 0);
       made = spawnPause(program, argv);
     });
@@ -158,12 +158,12 @@ function discard(made: SpawnedPause): void {
   waitpid(made.pid, new Int32Array(1), 0);
 }
 
-function answer(request: WorkerRequest): Answers[keyof Answers] {
+function handle(request: WorkerRequest): WorkerResults[keyof WorkerResults] {
   switch (request.act) {
     case 'make':
       return make(request);
     case 'adopt':
-      thread.inThoseOf(
+      thread.inNamespacesOf(
         request.pid,
         request.settings.kinds.filter((kind) => kind !== 'pid'),
         () => {
@@ -172,8 +172,8 @@ function answer(request: WorkerRequest): Answers[keyof Answers] {
       );
       for (const kind of request.pinned) pinAt(request.pins, kind, `/proc/${request.pid}/ns/${kind}`);
       return undefined;
-    case 'empty network':
-      thread.inNew(['net'], () => pinFile(request.path, '/proc/thread-self/ns/net'));
+    case 'pin empty network':
+      thread.inNewNamespaces(['net'], () => pinFile(request.path, '/proc/thread-self/ns/net'));
       return undefined;
     case 'join bridge':
       return join(thread, request.request);
@@ -181,36 +181,36 @@ function answer(request: WorkerRequest): Answers[keyof Answers] {
       return prepareLeave(thread, request.request);
     case 'has link':
       return hasLink(thread, request);
-    case 'spawn apart':
+    case 'spawn in namespace':
       return spawnInNamespace(thread, request.request);
     case 'connect':
       return thread.inNetwork(request.netns, () => beginConnection(request.family, request.port));
-    case 'carries':
+    case 'is up':
       return carriesFrames(request.name);
     case 'forget udp':
       for (const family of request.families) forgetUdp(family, new Set(request.ports));
       return undefined;
-    case 'several':
+    case 'batch':
       return request.requests.map(read);
     case 'read':
     case 'read groups':
     case 'count processes':
       return read(request);
     case 'walk':
-      return walkOn(request.walk, request.path);
-    case 'end walk':
+      return continueWalk(request.walk, request.path);
+    case 'close walk':
       endWalk(request.walk);
       return undefined;
   }
 }
 
-function read(request: Reading): Answers[Reading['act']] {
+function read(request: Reading): WorkerResults[Reading['act']] {
   if (request.act === 'read') return readTexts(request.paths);
   if (request.act === 'read groups') return readGroups(request.files, request.groups);
   return countProcesses(request.directories, request.descriptors);
 }
 
-function walkOn(id: number, path: string): WalkState {
+function continueWalk(id: number, path: string): WalkState {
   const walk = walks.get(id) ?? new Walk(path);
   walks.set(id, walk);
   const state = walk.slice();
@@ -227,13 +227,13 @@ const task = Number(readlinkSync('/proc/thread-self').split('/').at(-1));
 parentPort?.postMessage({ task, descriptors: thread.descriptors } satisfies WorkerReady);
 parentPort?.on('message', (request: WorkerRequest) => {
   try {
-    parentPort?.postMessage({ value: answer(request) } satisfies WorkerReply);
+    parentPort?.postMessage({ value: handle(request) } satisfies WorkerReply);
   } catch (error) {
     const own = error instanceof CrispError ? error : undefined;
     const { code, hint, errno } = own ?? {};
-    const stranded = error instanceof NamespaceLost;
+    const threadLost = error instanceof NamespaceLost;
     const message = own ? own.message : describeError(error);
-    parentPort?.postMessage({ error: { code, message, hint, errno }, stranded } satisfies WorkerReply);
-    if (stranded) process.exit(1); // ends this thread; its namespaces end with it
+    parentPort?.postMessage({ error: { code, message, hint, errno }, threadLost } satisfies WorkerReply);
+    if (threadLost) process.exit(1); // ends this thread; its namespaces end with it
   }
 });

@@ -122,7 +122,7 @@ async function placePause(
 ): Promise<void> {
   const { steps, held } = progress;
   if (!held) return;
-  if (!held.enters) {
+  if (!held.joinsCgroups) {
     await steps.run(op, 'join cgroup', deadlines.cgroup, (signal) =>
       cgroups.join(cgroup, config.linux, held.process.pid, signal),
     );

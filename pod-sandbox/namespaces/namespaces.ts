@@ -39,7 +39,7 @@ export function pauseRequest(
       ...dottedSysctls(config.linux.sysctls),
     },
     oomScoreAdj: place.oomScoreAdj,
-    ...(place.enter && !user ? { enter: place.enter } : {}),
+    ...(place.enter && !user ? { joinFiles: place.enter } : {}),
     ...(kinds.includes('uts') ? { hostname: place.hostname } : {}),
     ...(user ? { userNamespace: { uids: user.uids, gids: user.gids } } : {}),
   };

@@ -97,10 +97,10 @@ export class ExecSession {
     throw signal.reason;
   }
 
-  #plan(how: readonly string[]): Pick<SpawnRequest, 'argv' | 'env' | 'enter'> {
+  #plan(how: readonly string[]): Pick<SpawnRequest, 'argv' | 'env' | 'joinFiles'> {
     const verb = ['exec', ...how, '--process', this.#processFile, ...this.#cgroupOption(), this.#record.id];
     const argv = this.#oci.loggedCommand(this.#logFile, ...verb);
-    return { argv, env: PROGRAM_ENV, enter: this.#groupsToEnter() };
+    return { argv, env: PROGRAM_ENV, joinFiles: this.#groupsToEnter() };
   }
 
   /** A runtime's failure to execute is an error; a command's exit code and output, whatever they are, are a result. */

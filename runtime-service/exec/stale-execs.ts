@@ -94,7 +94,7 @@ async function hasJobs({ kernel }: Context, cgroup: string): Promise<boolean> {
 
 /** A running OCI runtime has put nothing into the cgroup yet: its exec shim ends it, and what it has started. */
 async function endShims({ kernel }: Context, pidFile: string, signal: AbortSignal): Promise<void> {
-  const found = kernel.streams.attendants(pidFile);
+  const found = kernel.streams.execShims(pidFile);
   for (const process of found) kernel.processes.signal(process, SIGTERM);
   const lives = (process: ProcessRef): boolean => kernel.processes.alive(process);
   while (found.some(lives)) {

@@ -58,7 +58,7 @@ export async function startMonitor(
       stdout: 'null',
       stderr: 'pipe',
       extra: { [SYNC_PIPE]: 'read', [START_PIPE]: 'write' },
-      enter: cgroups.joinFiles(monitorCgroup),
+      joinFiles: cgroups.joinFiles(monitorCgroup),
     }),
   );
   const start = child.extra[START_PIPE] as Writable;

@@ -33,18 +33,18 @@ for (const [name, cgroups] of layouts) {
   test(`${name}: a child stands in its groups before its program begins`, async (t) => {
     const path = `${prefix}/enter-${name}`;
     t.after(() => cgroups.remove(path, soon()));
-    const enter = cgroups.joinFiles(path);
+    const joinFiles = cgroups.joinFiles(path);
     const argv = ['/bin/sh', '-c', 'cat /proc/self/cgroup; readlink /proc/self/fd/*'];
-    await assert.rejects(processes.run({ argv, env, enter }, soon()), (error) => {
+    await assert.rejects(processes.run({ argv, env, joinFiles }, soon()), (error) => {
       return hasCode(error, 'NotFound') && error.message.includes(path);
     });
     await cgroups.create(path);
-    const { stdout, stderr } = await processes.run({ argv, env, enter }, soon());
+    const { stdout, stderr } = await processes.run({ argv, env, joinFiles }, soon());
     const lines = stdout.toString().split('\n');
-    assert.equal(lines.filter((line) => line.endsWith(`:${path}`)).length, enter.length);
+    assert.equal(lines.filter((line) => line.endsWith(`:${path}`)).length, joinFiles.length);
     assert.equal(lines.filter((line) => line.startsWith('pipe:')).length, 2, 'the status pipe is closed');
     assert.equal(stderr.toString(), '');
-    await assert.rejects(processes.spawn({ argv: ['/bin/none'], env, enter }), (error) => {
+    await assert.rejects(processes.spawn({ argv: ['/bin/none'], env, joinFiles }), (error) => {
       return hasCode(error, 'NotFound') && error.message.includes('/bin/none');
     });
     await within(() => cgroups.processes(path).length === 0);

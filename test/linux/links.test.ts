@@ -8,7 +8,7 @@ import { openKernel } from '#linux/index.ts';
 import { formatIp } from '#linux/net/ip-address.ts';
 import { LinkRemoval } from '#linux/net/link-removal.ts';
 import { NETLINK_ROUTE, openNetlink } from '#linux/net/netlink.ts';
-import { LOOPBACK, RouteSocket } from '#linux/net/rtnetlink.ts';
+import { LOOPBACK, RtnetlinkSocket } from '#linux/net/rtnetlink.ts';
 import type { JoinRequest, Kernel } from '#linux/ports/kernel.ts';
 
 let kernel: Kernel;
@@ -44,7 +44,7 @@ async function joined(name: string, changes: Partial<JoinRequest> = {}): Promise
 }
 
 test('loopback and its addresses', () => {
-  using links = new RouteSocket();
+  using links = new RtnetlinkSocket();
   assert.equal(links.find('lo')?.index, LOOPBACK);
   const texts = links.addresses(LOOPBACK).map(({ ip, prefixLength }) => `${formatIp(ip)}/${prefixLength}`);
   assert.equal(texts[0], '127.0.0.1/8');

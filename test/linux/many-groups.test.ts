@@ -37,15 +37,15 @@ const spin = (): void => {
 let timer = setImmediate(spin);
 after(() => clearImmediate(timer));
 
-/** Texts that the main thread has looked at, by the turn in which it did. */
-const looked = new Map<number, number>();
-const watched = <T>(answer: T): T => {
-  if (!Array.isArray(answer)) return answer;
-  return new Proxy(answer, {
+/** Texts that the main thread has read, by the turn in which it did. */
+const reads = new Map<number, number>();
+const counted = <T>(result: T): T => {
+  if (!Array.isArray(result)) return result;
+  return new Proxy(result, {
     get(target, key) {
       const item: unknown = Reflect.get(target, key);
-      if (typeof item !== 'string') return watched(item);
-      looked.set(turn, (looked.get(turn) ?? 0) + 1);
+      if (typeof item !== 'string') return counted(item);
+      reads.set(turn, (reads.get(turn) ?? 0) + 1);
       return item;
     },
   }) as T;
@@ -53,19 +53,19 @@ const watched = <T>(answer: T): T => {
 let messages = 0;
 const usage = new RealUsage(
   {
-    ask: async (request) => {
+    request: async (request) => {
       messages++;
-      const answer = await thread.ask(request);
-      // Two answers may come in one turn by chance: what each brings about is to be told apart.
+      const result = await thread.request(request);
+      // Two results may arrive in one turn by chance: their effects must be counted apart.
       await nextTurn();
-      return watched(answer);
+      return counted(result);
     },
   },
   kernel.cgroups,
 );
 
 test('all groups of 250 pods: figures of each, and in each turn of the loop those of one message', async () => {
-  const begun = turn;
+  const firstTurn = turn;
   const [groups, links, limits, processes] = await Promise.all([
     usage.groups(paths, 'metrics'),
     usage.links(Array.from({ length: PODS }, () => child.process)),
@@ -80,8 +80,8 @@ test('all groups of 250 pods: figures of each, and in each turn of the loop thos
   assert.deepEqual(occupied, [`${group}/7`, `${group}/7/ctr`]);
   const least = (groups.length * groupFiles(kernel.cgroups.version, 'metrics').length) / (2 * MESSAGE);
   assert.ok(messages > least, `${messages} messages`);
-  assert.ok(turn - begun >= messages, `${turn - begun} turns for ${messages} messages`);
-  assert.ok(looked.size > least, `texts were looked at in ${looked.size} turns`);
-  const most = Math.max(...looked.values());
+  assert.ok(turn - firstTurn >= messages, `${turn - firstTurn} turns for ${messages} messages`);
+  assert.ok(reads.size > least, `texts were read in ${reads.size} turns`);
+  const most = Math.max(...reads.values());
   assert.ok(most <= MESSAGE, `${most} texts in one turn`);
 });

@@ -120,15 +120,15 @@ test('a pause process enters its cgroups at its release and not before', async (
   const path = `${process.env['CRISP_TEST_CGROUP'] ?? '/crisp-test'}-pause`;
   t.after(() => cgroups.remove(path, soon()));
   await cgroups.create(path);
-  const held = await hold(t, request(scratch(t, mounts), { enter: cgroups.joinFiles(path) }));
-  assert.equal(held.enters, true);
+  const held = await hold(t, request(scratch(t, mounts), { joinFiles: cgroups.joinFiles(path) }));
+  assert.equal(held.joinsCgroups, true);
   assert.deepEqual(cgroups.processes(path), []);
   await held.release();
   const { pid } = held.process;
   assert.deepEqual(cgroups.processes(path), [pid]);
   assert.equal(readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('cgroup'), false);
   await end(held);
-  const missing = { enter: cgroups.joinFiles(`${path}/none`) };
+  const missing = { joinFiles: cgroups.joinFiles(`${path}/none`) };
   const lost = await hold(t, request(scratch(t, mounts), missing));
   await assert.rejects(lost.release(), (error) => hasCode(error, 'NotFound'));
   await lost.abandon();

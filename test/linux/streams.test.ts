@@ -39,10 +39,10 @@ test('a command is attended: its pipes are its own, its exit code arrives, who s
     terminal: undefined,
     stdio: { stdin: 'null', stdout: 'pipe', stderr: 'null' },
   });
-  const said: Buffer[] = [];
-  child.stdout?.on('data', (chunk: Buffer) => said.push(chunk));
+  const output: Buffer[] = [];
+  child.stdout?.on('data', (chunk: Buffer) => output.push(chunk));
   assert.deepEqual(await child.exited, { code: 7, signal: undefined });
-  assert.equal(Buffer.concat(said).toString(), 'out\n');
+  assert.equal(Buffer.concat(output).toString(), 'out\n');
   process.kill(Number(readFileSync(join(directory, 'bg'), 'utf8')));
   child.stdout?.destroy();
 });
@@ -62,7 +62,7 @@ test('a command that its runtime has waited for is an unknown end, not an endles
   process.kill(Number(readFileSync(join(directory, 'bg'), 'utf8')));
 });
 
-test("a runtime's own failure is told by its exit code", async (t) => {
+test("a runtime's own failure is reported by its exit code", async (t) => {
   const kernel = await open(t);
   const { child, terminal } = await kernel.streams.runDetached({
     argv: ['/bin/sh', '-c', 'exit 9'],
@@ -76,13 +76,13 @@ test("a runtime's own failure is told by its exit code", async (t) => {
   assert.equal((await child.exited).code, 9);
 });
 
-test('at SIGTERM all ends that a runtime at work has begun, and who attends is found by the pid file', async (t) => {
+test('at SIGTERM the shim kills all that a running runtime has started, and is found by its pid file', async (t) => {
   const kernel = await open(t);
   const directory = scratch(t);
   const pidFile = join(directory, 'pid');
   const mark = `sleep 88${Math.floor(Math.random() * 1e9)}`;
-  // A child of its own session whose parent has gone, one whose parent waits, and a runtime that heeds no signal.
-  const runtime = `trap '' TERM; (setsid ${mark} & ); sh -c 'trap "" TERM; ${mark}; :' & echo begun; ${mark}; :`;
+  // A child of its own session whose parent has gone, one whose parent waits, and a runtime that ignores SIGTERM.
+  const runtime = `trap '' TERM; (setsid ${mark} & ); sh -c 'trap "" TERM; ${mark}; :' & echo started; ${mark}; :`;
   const { child } = await kernel.streams.runDetached({
     argv: ['/bin/sh', '-c', runtime],
     env: { PATH: '/usr/bin:/bin' },
@@ -93,8 +93,8 @@ test('at SIGTERM all ends that a runtime at work has begun, and who attends is f
   });
   assert.ok(child.stdout);
   await once(child.stdout, 'data');
-  assert.deepEqual(kernel.streams.attendants(pidFile), [child.process]);
-  assert.deepEqual(kernel.streams.attendants(`${pidFile}2`), []);
+  assert.deepEqual(kernel.streams.execShims(pidFile), [child.process]);
+  assert.deepEqual(kernel.streams.execShims(`${pidFile}2`), []);
   kernel.processes.signal(child.process, 15);
   assert.deepEqual(await child.exited, { code: 137, signal: undefined });
   const left = readdirSync('/proc').filter((pid) => {
@@ -105,8 +105,22 @@ test('at SIGTERM all ends that a runtime at work has begun, and who attends is f
     }
   });
   assert.deepEqual(left, []);
-  assert.deepEqual(kernel.streams.attendants(pidFile), []);
+  assert.deepEqual(kernel.streams.execShims(pidFile), []);
   child.stdout.destroy();
+});
+
+test('an exec shim that an earlier version of crisp has started, as "attend", is found too', async (t) => {
+  const kernel = await open(t);
+  const pidFile = join(scratch(t), 'pid');
+  const child = await kernel.processes.spawn({
+    argv: ['/bin/sh', '-c', 'sleep 1000; :', 'attend', pidFile, '-', '--', '/bin/runtime'],
+    env: { PATH: '/usr/bin:/bin' },
+  });
+  t.after(async () => {
+    process.kill(-child.process.pid, 'SIGKILL'); // the shell and its sleep: a session of their own
+    await child.exited;
+  });
+  assert.deepEqual(kernel.streams.execShims(pidFile), [child.process]);
 });
 
 test('a runtime that fails leaves nothing behind', async (t) => {
@@ -119,15 +133,15 @@ test('a runtime that fails leaves nothing behind', async (t) => {
     terminal: undefined,
     stdio: { stdin: 'null', stdout: 'pipe', stderr: 'null' },
   });
-  let said = '';
+  let output = '';
   child.stdout?.on('data', (chunk) => {
-    said += chunk;
+    output += chunk;
   });
   assert.equal((await child.exited).code, 9);
-  assert.equal(kernel.processes.reference(Number(said)), undefined);
+  assert.equal(kernel.processes.reference(Number(output)), undefined);
 });
 
-test('a port of a pod is reached through its namespace, IPv4 before IPv6, and a closed one is told', async (t) => {
+test('a port of a pod is reached through its namespace, IPv4 before IPv6, and a closed one is refused', async (t) => {
   const kernel = await open(t);
   const directory = scratch(t, kernel.mounts);
   const netns = join(directory, 'net');

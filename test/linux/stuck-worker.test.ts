@@ -1,4 +1,4 @@
-/** A system call that does not return: for real, by a FIFO that nobody opens from its other end. */
+/** A system call that does not return: a real one, open(2) of a FIFO whose other end is never opened. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { closeSync, constants, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs';
@@ -28,7 +28,7 @@ function fifo(): string {
   return path;
 }
 
-/** Lets whoever waits at the FIFO go on; until somebody waits there, or has gone, it does nothing. */
+/** Wakes the process that waits in open(2) of the FIFO; without one it does nothing. */
 function release(path: string): void {
   try {
     closeSync(openSync(path, constants.O_RDWR | constants.O_NONBLOCK));
@@ -106,10 +106,10 @@ test('threads that are stuck are few: then acts are refused at once, until one i
 });
 
 test('a read that is stuck keeps no other from being read', async () => {
-  await using reader = new NamespaceWorker({ name: 'figures', requestMs: 500 });
+  await using reader = new NamespaceWorker({ name: 'usage', requestMs: 500 });
   const path = fifo();
-  const stuck = reader.ask({ act: 'read', paths: [path] });
-  const next = reader.ask({ act: 'read', paths: ['/proc/self/stat'] });
+  const stuck = reader.request({ act: 'read', paths: [path] });
+  const next = reader.request({ act: 'read', paths: ['/proc/self/stat'] });
   await assert.rejects(stuck, (error) => hasCode(error, 'DeadlineExceeded'));
   assert.match((await next)[0] ?? '', /^\d+ /);
   assert.deepEqual([reader.stuck, reader.trouble?.podsFail], [1, false]);

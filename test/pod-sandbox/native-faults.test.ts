@@ -82,7 +82,7 @@ test('a bridge with another address, and a link that is not a bridge', async () 
   await refused(await emptyPod(), conflist(), 'NetworkFailed', BRIDGE, '10.9.9.1/24', '10.88.0.1/24');
   assert.deepEqual(await leftovers(), []);
   await fixture.run('sh', '-c', `ip link delete ${BRIDGE} && ip link add ${BRIDGE} type ifb`);
-  await refused(await emptyPod(), conflist(), 'NetworkFailed', BRIDGE, 'no bridge');
+  await refused(await emptyPod(), conflist(), 'NetworkFailed', BRIDGE, 'not a bridge');
   assert.deepEqual(await leftovers(), []);
 });
 
