@@ -4,7 +4,7 @@ const NS_PER_MS = 1_000_000n;
 export const wallClock = (): bigint => BigInt(Date.now()) * NS_PER_MS;
 
 /**
- * The time of creation of what comes after others of the same name: now, and later than theirs (nanoseconds since the
+ * The creation time of an object that follows others of the same name: now, and later than theirs (nanoseconds since the
  * epoch). The wall clock may step back (NTP), and for the kubelet the newest sandbox of a pod is the one that counts.
  */
 export function createdAfter(others: Iterable<bigint>, now = wallClock()): bigint {

@@ -1,6 +1,6 @@
 /**
  * The closed table of errors. Each failure that may reach a client has one of these codes; `cri/errors.ts` is the
- * only place that turns them into gRPC statuses. `hint` is the remedy shown where the thrower has no better one.
+ * only place that turns them into gRPC statuses. `hint` is the default remedy.
  *
  * The kubelet acts upon NOT_FOUND, UNIMPLEMENTED, DEADLINE_EXCEEDED and UNAVAILABLE only, and parses a reason prefix
  * from UNKNOWN: that code is used for nothing else (CRI v1, pkg/kubelet/images and kuberuntime).
@@ -18,16 +18,16 @@ export const errorTable = {
   ResourceExhausted: { grpc: 'RESOURCE_EXHAUSTED', hint: 'free the named resource' },
   Aborted: { grpc: 'ABORTED', hint: 'try again' },
   Cancelled: { grpc: 'CANCELLED', hint: 'the client gave up; a retry starts anew or joins' },
-  DeadlineExceeded: { grpc: 'DEADLINE_EXCEEDED', hint: 'see the named stage, and what holds it up' },
+  DeadlineExceeded: { grpc: 'DEADLINE_EXCEEDED', hint: 'see the named stage, and what delays it' },
   Unavailable: { grpc: 'UNAVAILABLE', hint: 'try again; see the log of the daemon' },
-  Unimplemented: { grpc: 'UNIMPLEMENTED', hint: 'this is not built' },
-  DataLoss: { grpc: 'DATA_LOSS', hint: 'what was read is damaged: make or fetch it anew' },
-  Internal: { grpc: 'INTERNAL', hint: 'this is a defect of crisp: report it with the log of this request' },
+  Unimplemented: { grpc: 'UNIMPLEMENTED', hint: 'this is not implemented' },
+  DataLoss: { grpc: 'DATA_LOSS', hint: 'the data is corrupted: recreate it or pull it again' },
+  Internal: { grpc: 'INTERNAL', hint: 'this is a bug in crisp: report it with the log of this request' },
   /** A program of the node (OCI runtime, conmon, CNI plugin) failed. */
   RuntimeFailed: { grpc: 'INTERNAL', hint: "see the program's own message" },
   NetworkFailed: { grpc: 'INTERNAL', hint: 'check the CNI configuration and its plugins' },
   /** The kernel refused a call. */
-  KernelRefused: { grpc: 'INTERNAL', hint: 'see the kernel log for what the named act met' },
+  KernelRefused: { grpc: 'INTERNAL', hint: 'see the kernel log for the cause' },
   /** Reason prefixes that the kubelet parses; the text must begin with the word. */
   RegistryUnavailable: {
     grpc: 'UNKNOWN',
@@ -54,17 +54,17 @@ export const errorTable = {
 export type ErrorCode = keyof typeof errorTable;
 
 export interface ErrorDetails {
-  /** What lies beneath; its message is appended to the chain. */
+  /** The underlying error; its message is appended. */
   readonly cause?: unknown;
   /** The remedy, in the imperative; the table's where absent. */
   readonly hint?: string;
-  /** The errno's name (`ENOSPC`), where the kernel was the one to refuse. */
+  /** The errno's name (`ENOSPC`), where the kernel refused the call. */
   readonly errno?: string;
-  /** True where no retry can help until a person acts: a program that is missing, a configuration that is wrong. */
+  /** True where a retry cannot help until an operator acts: a program that is missing, a configuration that is wrong. */
   readonly lasting?: boolean;
 }
 
-/** The only error that crisp throws on purpose. `message` names what failed and the culprit; `hint` says what to do. */
+/** The only error that crisp throws on purpose. `message` names what failed and the culprit; `hint` is the remedy. */
 export class CrispError extends Error {
   override readonly name = 'CrispError';
   readonly code: ErrorCode;
@@ -91,6 +91,30 @@ export function errnoOf(error: unknown): string | undefined {
   if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
   return undefined;
 }
+
+/** An error in a form that crosses threads (structured clone). */
+export interface SerializedError {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly hint?: string;
+  readonly errno?: string;
+}
+
+/** For a message to another thread; its causes become part of the message. An error that is not crisp's is Internal. */
+export function serializeError(error: unknown): SerializedError {
+  const own = error instanceof CrispError;
+  const errno = errnoOf(error);
+  return {
+    code: own ? error.code : 'Internal',
+    message: describeError(error),
+    ...(own ? { hint: error.hint } : {}),
+    ...(errno === undefined ? {} : { errno }),
+  };
+}
+
+/** The inverse of `serializeError`. */
+export const deserializeError = ({ code, message, ...details }: SerializedError): CrispError =>
+  new CrispError(code, message, details);
 
 /** The messages of an error and its causes, joined by `: `, without repeats. */
 export function describeError(error: unknown): string {

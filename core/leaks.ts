@@ -1,7 +1,7 @@
 /**
  * The list of leaks: effects that could not be undone while their object (a pod, a container) was being ended. The object
- * is gone for its clients; what it may have left stays here, on the disk, is shown to operators and is tried again in the
- * background until it is undone.
+ * is gone for its clients; its remaining effects are listed here, on the disk, shown to operators, and their undo is retried
+ * in the background until it succeeds.
  */
 import { describeError } from './errors.ts';
 import { type Log, Operation } from './operation.ts';
@@ -20,7 +20,7 @@ export interface LeakRecord<R> extends Versioned {
   readonly version: 1;
   /** Of the pod or container. */
   readonly id: string;
-  /** Its name, for people. */
+  /** Its name, for operators. */
   readonly name: string;
   /** Kinds of the intents that are not undone. */
   readonly kinds: readonly string[];
@@ -30,7 +30,7 @@ export interface LeakRecord<R> extends Versioned {
   readonly since: bigint;
   /** Failed tries, those before it was listed among them. */
   readonly tries: number;
-  /** Whether the object's end waits for it no more (`isGivenUp`). */
+  /** Whether the object's removal no longer waits for it (`isGivenUp`). */
   readonly givenUp: boolean;
   /** The object's own record, whose intents are what is not undone. */
   readonly record: R;
@@ -39,7 +39,7 @@ export interface LeakRecord<R> extends Versioned {
 /** A leak as operators see it. */
 export type Leak = Omit<LeakRecord<unknown>, 'record' | 'version'> & { readonly object: string };
 
-/** What a try has left; undefined where all is undone. */
+/** What a try could not undo; undefined where all is undone. */
 export type LeakOutcome<R> = Pick<LeakRecord<R>, 'kinds' | 'record'> & { readonly error: unknown };
 
 export interface LeaksOptions<R> {
@@ -50,7 +50,7 @@ export interface LeaksOptions<R> {
   readonly log: Log;
   /** Tries once more. May throw. */
   readonly undo: (record: R, op: Operation) => Promise<LeakOutcome<R> | undefined>;
-  /** Throws where the parsed record of the object is none. */
+  /** Throws where the parsed record of the object is malformed. */
   readonly check: (record: R) => void;
 }
 
@@ -84,7 +84,7 @@ export class Leaks<R> {
     });
   }
 
-  /** Reads the list. A record that cannot be read is said in the log and kept. */
+  /** Reads the list. A record that cannot be read is logged and kept. */
   async load(): Promise<void> {
     const { records, broken, removing } = await this.#store.load();
     for (const [id, leak] of records) this.#byId.set(id, leak);
@@ -134,7 +134,7 @@ export class Leaks<R> {
     if (this.#begun) this.#later(id, RETRY_MS);
   }
 
-  /** Tries now what is listed for the object, or joins the try that runs. Never rejects. */
+  /** Retries what is listed for the object, or joins the running try. Never rejects. */
   retry(id: string): Promise<void> {
     return this.#tries.run(id, () => this.#try(id));
   }

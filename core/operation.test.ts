@@ -8,13 +8,13 @@ const never = (): Promise<never> => new Promise(() => {});
 const fails = (error: Error) => () => {
   throw error;
 };
-/** A step that settles only by its signal, and tells with what reason. */
+/** A step that settles only by its signal, with its reason. */
 const untilAbort = (signal: AbortSignal): Promise<never> =>
   new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
 
 test('a stage gives its value and is recorded', async () => {
-  const told: [string, StageRecord][] = [];
-  const op = new Operation('RunPodSandbox', { onStage: (at, stage) => told.push([at.name, stage]) });
+  const recorded: [string, StageRecord][] = [];
+  const op = new Operation('RunPodSandbox', { onStage: (at, stage) => recorded.push([at.name, stage]) });
   assert.match(op.id, /^[0-9a-f]{12}$/);
   assert.equal(await op.stage('one', () => 7), 7);
   await assert.rejects(op.stage('two', fails(new Error('no'))), /no/);
@@ -26,7 +26,7 @@ test('a stage gives its value and is recorded', async () => {
     ],
   );
   assert.ok(op.stages.every(({ started, ended }) => ended >= started && started >= op.started));
-  assert.deepEqual(told, [
+  assert.deepEqual(recorded, [
     ['RunPodSandbox', op.stages[0]],
     ['RunPodSandbox', op.stages[1]],
   ]);
@@ -120,10 +120,10 @@ test('the parent cancels: its own error passes, another reason becomes Cancelled
 });
 
 test('nothing begins under a signal that is aborted', async () => {
-  let begun = false;
+  let started = false;
   const signal = AbortSignal.abort();
   const step = async () => {
-    begun = true;
+    started = true;
   };
   await assert.rejects(withDeadline('x', 1000, signal, step), (error) => hasCode(error, 'Cancelled'));
   const op = new Operation('x', { signal });
@@ -132,7 +132,7 @@ test('nothing begins under a signal that is aborted', async () => {
     () => op.checkpoint(),
     (error) => hasCode(error, 'Cancelled'),
   );
-  assert.equal(begun, false);
+  assert.equal(started, false);
   new Operation('x').checkpoint();
 });
 
@@ -180,7 +180,7 @@ test('a view under another signal shares id, log and stages', async () => {
 
 test('a detached operation outlives the client, tells its stages, and names where it comes from', async () => {
   const client = new AbortController();
-  const told: string[] = [];
+  const recorded: string[] = [];
   const fields: object[] = [];
   const log: Log = {
     ...silentLog,
@@ -192,7 +192,7 @@ test('a detached operation outlives the client, tells its stages, and names wher
   const op = new Operation('RunPodSandbox', {
     log,
     signal: client.signal,
-    onStage: (at, { name }) => told.push(`${at.name}: ${name}`),
+    onStage: (at, { name }) => recorded.push(`${at.name}: ${name}`),
   });
   const undo = op.detached('rollback');
   client.abort();
@@ -204,7 +204,7 @@ test('a detached operation outlives the client, tells its stages, and names wher
     op.stages.map(({ name }) => name),
     ['unmount'],
   );
-  assert.deepEqual(told, ['RunPodSandbox rollback: unmount']);
+  assert.deepEqual(recorded, ['RunPodSandbox rollback: unmount']);
   assert.deepEqual(fields, [
     { op: 'RunPodSandbox', id: op.id },
     { op: 'RunPodSandbox rollback', id: undo.id },

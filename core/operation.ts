@@ -1,11 +1,11 @@
 /**
  * An operation is one piece of work with a name: an RPC, a recovery, a background removal. It carries what each step
- * needs (cancellation, log, stage names) so that every wait has a name and an error can tell where the time went.
+ * needs (cancellation, log, stage names) so that every wait has a name and an error can report where the time went.
  */
 import { randomBytes } from 'node:crypto';
 import { CrispError } from './errors.ts';
 
-/** The log as the services see it (pino's shape): structured fields first, then the message. */
+/** The log of the services (pino's interface): structured fields first, then the message. */
 export interface Log {
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
@@ -24,14 +24,14 @@ export const silentLog: Log = {
 
 /** A finished stage. Times are milliseconds of the monotonic clock (`performance.now()`). */
 export interface StageRecord {
-  /** One of few: names become labels of metrics, so no id, path or digest stands in them. */
+  /** One of few: names become labels of metrics, so they contain no id, path or digest. */
   readonly name: string;
-  /** What it worked on; empty where that is plain. */
+  /** What it worked on; empty where that is obvious. */
   readonly detail: string;
   readonly started: number;
   readonly ended: number;
   readonly failed: boolean;
-  /** What it has thrown. */
+  /** What it threw. */
   readonly error?: unknown;
 }
 
@@ -39,7 +39,7 @@ export interface OperationOptions {
   readonly log?: Log;
   /** Aborted when the client cancels or the daemon ends. */
   readonly signal?: AbortSignal;
-  /** Told of each stage as it ends; feeds the metrics and traces. */
+  /** Called with each stage as it ends; feeds the metrics and traces. */
   readonly onStage?: (operation: Operation, stage: StageRecord) => void;
 }
 
@@ -72,21 +72,21 @@ export class Operation {
     return this.#running.map(({ name, detail, since }) => ({ name, detail, forMs: now - since }));
   }
 
-  /** Runs one named step and records its time. It looks at no signal: undoing needs stages too (see `checkpoint`). */
+  /** Runs one named step and records its time. It checks no signal: undoing needs stages too (see `checkpoint`). */
   async stage<T>(name: string, step: () => Promise<T> | T, detail = ''): Promise<T> {
     const entry = { name, detail, since: performance.now() };
     this.#running.push(entry);
-    let outcome: Pick<StageRecord, 'failed' | 'error'> = { failed: true };
+    let result: Pick<StageRecord, 'failed' | 'error'> = { failed: true };
     try {
       const value = await step();
-      outcome = { failed: false };
+      result = { failed: false };
       return value;
     } catch (error) {
-      outcome = { failed: true, error };
+      result = { failed: true, error };
       throw error;
     } finally {
       this.#running.splice(this.#running.indexOf(entry), 1);
-      const record = { name, detail, started: entry.since, ended: performance.now(), ...outcome };
+      const record = { name, detail, started: entry.since, ended: performance.now(), ...result };
       this.stages.push(record);
       this.#options.onStage?.(this, record);
     }
@@ -104,7 +104,7 @@ export class Operation {
     return (failed.find((stage) => causes.has(stage.error)) ?? failed[0])?.name;
   }
 
-  /** A stage with an end: when `limitMs` passes or the client goes, the step's signal aborts and the error names all. */
+  /** A stage with a deadline: when `limitMs` passes or the client cancels, the step's signal aborts and the error names all. */
   async deadline<T>(
     name: string,
     limitMs: number,
@@ -115,7 +115,7 @@ export class Operation {
     return this.stage(name, () => withDeadline(what, limitMs, this.signal, step), detail);
   }
 
-  /** Throws Cancelled when the client has gone; called between steps that cannot be interrupted. */
+  /** Throws Cancelled when the client has cancelled; called between steps that cannot be interrupted. */
   checkpoint(): void {
     if (this.signal.aborted) throw cancelled(this.name, this.signal.reason);
   }
@@ -126,8 +126,8 @@ export class Operation {
   }
 
   /**
-   * An operation for work that must go on when the client has gone: a rollback, an orderly undo, a transfer that others
-   * wait for too. It ends with `signal` alone. Its stages are this one's as well: they tell what the client waited for.
+   * An operation for work that must continue when the client has cancelled: a rollback, an undo, a shared transfer. It ends
+   * with `signal` alone. Its stages are this one's as well: they are what the client waited for.
    */
   detached(name: string, signal?: AbortSignal): Operation {
     const { log, onStage } = this.#options;
@@ -140,7 +140,7 @@ export class Operation {
   }
 }
 
-/** What setTimeout holds; it takes a longer wait for 1 ms. */
+/** The maximum of setTimeout; it takes a longer wait for 1 ms. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 function cancelled(name: string, reason: unknown): CrispError {
@@ -150,7 +150,7 @@ function cancelled(name: string, reason: unknown): CrispError {
 
 /**
  * Runs `step` with a signal that aborts at the limit or with `parent`. The promise settles at the abort even where the
- * step ignores its signal (the step's own late outcome is then dropped), so no wait is without end. A limit beyond 24
+ * step ignores its signal (the step's own late result is then dropped), so no wait is without end. A limit beyond 24
  * days counts as 24 days.
  */
 export async function withDeadline<T>(

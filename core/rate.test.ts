@@ -4,27 +4,27 @@ import { Rates } from './rate.ts';
 
 const S = 1_000_000_000n;
 
-test('the first look has no rate, the second the mean since the first', () => {
+test('the first sample has no rate, the second the mean since the first', () => {
   const rates = new Rates<string>();
-  assert.equal(rates.look('a', 5n * S, 10n * S), undefined);
-  assert.equal(rates.look('a', 6n * S, 14n * S), S / 4n);
-  assert.equal(rates.look('b', 0n, 14n * S), undefined);
+  assert.equal(rates.sample('a', 5n * S, 10n * S), undefined);
+  assert.equal(rates.sample('a', 6n * S, 14n * S), S / 4n);
+  assert.equal(rates.sample('b', 0n, 14n * S), undefined);
 });
 
-test('looks that come too soon get the rate before them and do not shorten the span', () => {
+test('samples that come too soon get the rate before them and do not shorten the span', () => {
   const rates = new Rates<string>(1000);
-  rates.look('a', 0n, 0n);
-  assert.equal(rates.look('a', S, S / 2n), undefined);
-  assert.equal(rates.look('a', S, S), S);
-  assert.equal(rates.look('a', 9n * S, S + 1n), S);
-  assert.equal(rates.look('a', 9n * S, 3n * S), 4n * S);
+  rates.sample('a', 0n, 0n);
+  assert.equal(rates.sample('a', S, S / 2n), undefined);
+  assert.equal(rates.sample('a', S, S), S);
+  assert.equal(rates.sample('a', 9n * S, S + 1n), S);
+  assert.equal(rates.sample('a', 9n * S, 3n * S), 4n * S);
 });
 
 test('a counter that went back, a clock that did, and a forgotten key begin anew', () => {
   const rates = new Rates<string>();
-  rates.look('a', 10n * S, 0n);
-  assert.equal(rates.look('a', S, S), undefined);
-  assert.equal(rates.look('a', 2n * S, 2n * S), S);
+  rates.sample('a', 10n * S, 0n);
+  assert.equal(rates.sample('a', S, S), undefined);
+  assert.equal(rates.sample('a', 2n * S, 2n * S), S);
   rates.forget('a');
-  assert.equal(rates.look('a', 3n * S, 4n * S), undefined);
+  assert.equal(rates.sample('a', 3n * S, 4n * S), undefined);
 });

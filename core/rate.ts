@@ -1,4 +1,4 @@
-/** A growing counter, such as CPU time, as a mean rate between two looks. */
+/** A growing counter, such as CPU time, as a mean rate between two samples. */
 
 interface Sample {
   readonly count: bigint;
@@ -13,16 +13,16 @@ export class Rates<K> {
   readonly #samples = new Map<K, Sample>();
   readonly #least: bigint;
 
-  /** Two looks nearer than `leastMs` count as one: their difference would be mostly noise. */
+  /** Two samples nearer than `leastMs` count as one: their difference would be mostly noise. */
   constructor(leastMs = 1000) {
     this.#least = BigInt(leastMs) * 1_000_000n;
   }
 
   /**
-   * Notes the counter as it stands at a time (nanoseconds of a clock that never steps) and gives its rate a second since the look before; undefined
-   * at the first look, and after a counter that went back.
+   * Records the counter at a time (nanoseconds of a monotonic clock) and returns its rate per second since the previous
+   * sample; undefined at the first one, and after a counter that went back.
    */
-  look(key: K, count: bigint, at: bigint): bigint | undefined {
+  sample(key: K, count: bigint, at: bigint): bigint | undefined {
     const before = this.#samples.get(key);
     if (before && at - before.at < this.#least && count >= before.count) return before.rate;
     const isOn = before !== undefined && count >= before.count && at > before.at;

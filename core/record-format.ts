@@ -15,7 +15,7 @@ export interface RecordFormat<R extends Versioned> {
   readonly check?: (record: R, key: string) => void;
 }
 
-/** A record of a crisp that is newer than this one: whole, and not for this one to touch. */
+/** A record of a newer version of crisp: intact, and not to be touched by this one. */
 export class NewerRecord extends CrispError {}
 
 /** Throws with the reason where the text is not the key's record in a version that can be read. */

@@ -18,9 +18,9 @@ export interface RecordStoreOptions<R extends Versioned> extends RecordFormat<R>
   readonly files: RecordFiles;
   /** Where changes that need not outlive a power cut are written first; without it all are written to the disk. */
   readonly volatile?: VolatileCopies;
-  /** Told when the disk refuses what is in `volatile`; it is tried again. */
+  /** Called when the disk refuses what is in `volatile`; it is tried again. */
   readonly onLate?: (key: string, error: unknown) => void;
-  /** Told when `volatile` refuses copies, once while it goes on: each change is then a write to the disk. */
+  /** Called when `volatile` refuses copies, once while that lasts: each change is then a write to the disk. */
   readonly onRefused?: (error: unknown) => void;
 }
 
@@ -28,9 +28,9 @@ export interface RecordStoreOptions<R extends Versioned> extends RecordFormat<R>
 export interface BrokenRecord {
   readonly key: string;
   readonly reason: string;
-  /** Whether there is none at all: its first write never came to its end. */
+  /** Whether there is none at all: its first write was never completed. */
   readonly isMissing: boolean;
-  /** Whether it is whole and only this daemon cannot read it: too many open files, or a newer crisp has written it. */
+  /** Whether it is intact and only this daemon cannot read it: too many open files, or written by a newer crisp. */
   readonly isPassing: boolean;
 }
 
@@ -50,8 +50,8 @@ const REMOVING = '.removing';
 /** What `writeAtomic` leaves of a record when it is cut short. */
 const UNFINISHED = /^\.record\.json\.[0-9a-f]+\.tmp$/;
 
-/** A disk with less room, in bytes, takes no new object. */
-const ROOM = 64n << 10n;
+/** On a disk with less free space, in bytes, no new object is made. */
+const MIN_FREE = 64n << 10n;
 
 /**
  * One directory per object, one versioned `record.json` in it; the directory may hold more of the object's files.
@@ -59,7 +59,7 @@ const ROOM = 64n << 10n;
  * `<key>.removing`: that is its intent, it works on a full disk, and what it leaves is swept at the next start. Values of
  * type bigint are written as `{"$bigint": "…"}`, so that nanoseconds survive.
  *
- * With `volatile` a change that is not durable is committed by a copy there, and brought to the disk behind the caller.
+ * With `volatile` a change that is not durable is committed by a copy there, and written to the disk in the background.
  * The copy, where there is one, is never older than the disk's record (see RecordWriter).
  */
 export class RecordStore<R extends Versioned> {
@@ -117,7 +117,7 @@ export class RecordStore<R extends Versioned> {
     return { records, broken, removing };
   }
 
-  /** What the copy says, which is then brought to the disk; where there is none, or no record in it, the disk. */
+  /** The copy's record, which is then written to the disk; where it is missing or malformed, the disk's. */
   #latest(key: string, copies: ReadonlySet<string>): R {
     const text = copies.has(key) ? this.#options.volatile?.read(key) : undefined;
     if (text !== undefined) {
@@ -146,7 +146,7 @@ export class RecordStore<R extends Versioned> {
   /** Makes the object's directory where it is missing, then its record, as `write` does. Throws where the disk is full. */
   async create(key: string, record: R, { durable }: { durable: boolean }): Promise<void> {
     if (!durable && this.#options.volatile) {
-      await this.#needRoom();
+      await this.#requireFreeSpace();
       return this.createVolatile(key, record);
     }
     await this.#options.files.makeDirectory(this.directory(key), 0o700);
@@ -154,7 +154,7 @@ export class RecordStore<R extends Versioned> {
     this.#keys.add(key);
   }
 
-  /** Makes the object as `create` does, but only for the rest of this boot: `persist` is due. */
+  /** Makes the object as `create` does, but only for the rest of this boot: `persist` must follow. */
   async createVolatile(key: string, record: R): Promise<void> {
     if (!this.#options.volatile) return this.create(key, record, { durable: false });
     await this.#options.files.makeDirectory(this.directory(key), 0o700);
@@ -162,22 +162,22 @@ export class RecordStore<R extends Versioned> {
     this.#keys.add(key);
   }
 
-  /** An object of `createVolatile` is to stay. `durable`: it outlives a power cut, as it is now; else the disk has room for it. */
+  /** An object of `createVolatile` is to stay. `durable`: it outlives a power cut, as it is now; else it only checks for free space. */
   persist(key: string, { durable }: { durable: boolean }): Promise<void> {
-    return durable || !this.#options.volatile ? this.#writer.persist(key) : this.#needRoom();
+    return durable || !this.#options.volatile ? this.#writer.persist(key) : this.#requireFreeSpace();
   }
 
-  /** Replaces the record: `durable` on the disk, else by a copy that is brought there behind. A refusal changes nothing. */
+  /** Replaces the record: `durable` on the disk, else by a copy that is written there in the background. A refusal changes nothing. */
   async write(key: string, record: R, { durable }: { durable: boolean }): Promise<void> {
     const isQuick = !durable && this.#options.volatile && this.#keys.has(key);
     const text = encode(record);
     await (isQuick ? this.#writer.quick(key, text) : this.#writer.through(key, text, durable));
   }
 
-  async #needRoom(): Promise<void> {
+  async #requireFreeSpace(): Promise<void> {
     const { directory, files } = this.#options;
     const { available, inodes, inodesFree } = await files.statfs(directory);
-    if (available >= ROOM && (inodes === 0n || inodesFree > 0n)) return;
+    if (available >= MIN_FREE && (inodes === 0n || inodesFree > 0n)) return;
     throw new CrispError('ResourceExhausted', `${directory}: no space left on its file system`, {
       errno: 'ENOSPC',
       hint: 'free space or inodes there',
@@ -203,8 +203,8 @@ export class RecordStore<R extends Versioned> {
   }
 
   /**
-   * Brings to the disk what only the copies say; what the disk refuses stays in them. Throws DeadlineExceeded, with the
-   * same effect, where it does not answer.
+   * Writes to the disk what only the copies have; what the disk refuses stays in them. Throws DeadlineExceeded, with the
+   * same effect, where it does not respond.
    */
   async flush(limitMs = FLUSH_MS): Promise<void> {
     await withDeadline('write records', limitMs, new AbortController().signal, () => this.#writer.flush());
@@ -226,15 +226,15 @@ export class RecordStore<R extends Versioned> {
     });
   }
 
-  async #rename(path: string, doomed: string): Promise<void> {
+  async #rename(path: string, removed: string): Promise<void> {
     const { files } = this.#options;
     try {
-      await files.rename(path, doomed);
+      await files.rename(path, removed);
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return;
-      // The doomed name may be left from an earlier try; sweep it and rename again.
-      await files.removeTree(doomed);
-      await files.rename(path, doomed);
+      // The name may be left from an earlier try; remove it and rename again.
+      await files.removeTree(removed);
+      await files.rename(path, removed);
     }
   }
 
@@ -262,8 +262,8 @@ export class RecordStore<R extends Versioned> {
   }
 
   /**
-   * Takes what stands in the place of a record, of a removed object's too, out of the way: where it is kept to be looked
-   * at, or undefined where there is nothing.
+   * Moves what is in the place of a record, of a removed object's too, away: returns the path where it is kept for
+   * inspection, or undefined where there is nothing.
    */
   keepUnreadable(key: string): Promise<string | undefined> {
     const { directory, files } = this.#options;
@@ -284,7 +284,7 @@ export class RecordStore<R extends Versioned> {
     return files.every((file) => UNFINISHED.test(file));
   }
 
-  /** Synchronous: at the start nobody waits for anything else, and a turn of the thread pool costs ten times the read. */
+  /** Synchronous: at the start no other work waits, and a turn of the thread pool costs ten times the read. */
   #text(directory: string): string {
     return readFileSync(join(this.directory(directory), RECORD), 'utf8');
   }

@@ -2,20 +2,20 @@ import { KeyedQueue } from './single-flight.ts';
 import type { VolatileCopies } from './volatile-copies.ts';
 import { WriteBehind } from './write-behind.ts';
 
-/** Refusals of copies that follow each other within this time are one. */
-const SILENCE_MS = 60_000;
+/** Refusals of copies that follow each other within this time are reported once. */
+const REPORT_INTERVAL_MS = 60_000;
 
 export interface RecordWriterOptions {
   /** Replaces the record on the disk; its data is flushed before it gets its name. */
   readonly put: (key: string, text: string, durable: boolean) => Promise<void>;
   /** The record that is on the disk outlives a power cut. */
   readonly sync: (key: string) => Promise<void>;
-  /** What the disk says. */
+  /** The record on the disk. */
   readonly read: (key: string) => string;
   readonly volatile: VolatileCopies | undefined;
-  /** Told when the disk refuses what is in `volatile`; it is tried again. */
+  /** Called when the disk refuses what is in `volatile`; it is tried again. */
   readonly onLate: (key: string, error: unknown) => void;
-  /** Told when `volatile` refuses a copy, once while it goes on; the change goes to the disk. */
+  /** Called when `volatile` refuses a copy, once while that lasts; the change goes to the disk. */
   readonly onRefused: (error: unknown) => void;
 }
 
@@ -26,35 +26,35 @@ interface Change {
 }
 
 /**
- * The writes of one store. All that touches the disk for a key passes through that key's queue, and what was asked for
- * later is never replaced by what was asked for before, however long the disk takes.
+ * The writes of one store. All disk access for a key passes through that key's queue, and a later change is never replaced
+ * by an earlier one, however long the disk takes.
  *
- * A copy in `volatile` counts for more than the disk, so it must never be older than the disk's record: a durable change
- * that finds a copy replaces it first. Where the copies' file system refuses (it is full), what the copy says is brought
- * to the disk, the copy goes, and only then the change follows: a crash in between finds one of the two.
+ * A copy in `volatile` takes precedence over the disk, so it must never be older than the disk's record: a durable change
+ * that finds a copy replaces it first. Where the copies' file system refuses (it is full), the copy is written to
+ * the disk and removed, and only then the change follows: a crash in between finds one of the two.
  */
 export class RecordWriter {
   readonly #options: RecordWriterOptions;
   readonly #queue = new KeyedQueue<string>();
   readonly #behind: WriteBehind;
-  /** What the copies say and the disk does not say yet. */
+  /** What the copies have and the disk does not have yet. */
   readonly #copies = new Map<string, Change>();
   /** The order of what the disk has. */
   readonly #written = new Map<string, number>();
   #order = 0;
-  #silentUntil = 0;
+  #noReportUntil = 0;
 
   constructor(options: RecordWriterOptions) {
     this.#options = options;
-    this.#behind = new WriteBehind({ write: (key) => this.#bring(key), onError: options.onLate });
+    this.#behind = new WriteBehind({ write: (key) => this.#writeCopy(key), onError: options.onLate });
   }
 
-  /** Runs when all writes of this key that were asked for before have settled. Must not ask for one and wait for it. */
+  /** Runs when all earlier writes of this key have settled. Must not request one and wait for it. */
   inTurn<T>(key: string, act: () => Promise<T>): Promise<T> {
     return this.#queue.run(key, act);
   }
 
-  /** Commits by a copy that is brought to the disk behind. Where copies are refused it is a write to the disk. */
+  /** Commits by a copy that is written to the disk in the background. Where copies are refused it is a write to the disk. */
   async quick(key: string, text: string): Promise<void> {
     const change = this.#next(text);
     if (this.#copy(key, change)) this.#behind.later(key);
@@ -67,7 +67,7 @@ export class RecordWriter {
     return this.#queue.run(key, () => this.#overtake(key, change, durable));
   }
 
-  /** Brings to the disk what is recorded now, so that it outlives a power cut. */
+  /** Writes to the disk what is recorded now, so that it outlives a power cut. */
   persist(key: string): Promise<void> {
     const { order } = this.#next('');
     return this.#queue.run(key, async () => {
@@ -77,7 +77,7 @@ export class RecordWriter {
     });
   }
 
-  /** A copy that an earlier daemon has left: it is brought to the disk behind. */
+  /** A copy that an earlier daemon has left: it is written to the disk in the background. */
   adopt(key: string, text: string): void {
     this.#copies.set(key, this.#next(text));
     this.#behind.later(key);
@@ -90,7 +90,7 @@ export class RecordWriter {
     this.#written.delete(key);
   }
 
-  /** Brings to the disk what only the copies say. What the disk refuses stays in them. */
+  /** Writes to the disk what only the copies have. What the disk refuses stays in them. */
   flush(): Promise<void> {
     return this.#behind.flush();
   }
@@ -106,8 +106,8 @@ export class RecordWriter {
       volatile?.write(key, change.text);
     } catch (error) {
       const now = performance.now();
-      if (now >= this.#silentUntil) onRefused(error);
-      this.#silentUntil = now + SILENCE_MS;
+      if (now >= this.#noReportUntil) onRefused(error);
+      this.#noReportUntil = now + REPORT_INTERVAL_MS;
       return false;
     }
     this.#copies.set(key, change);
@@ -121,7 +121,7 @@ export class RecordWriter {
       this.#options.volatile?.remove(key);
     } catch (error) {
       this.#options.onLate(key, error);
-      this.#behind.again(key);
+      this.#behind.retryLater(key);
       return;
     }
     this.#copies.delete(key);
@@ -130,7 +130,7 @@ export class RecordWriter {
 
   async #put(key: string, { text, order }: Change, durable: boolean): Promise<void> {
     if (order < (this.#written.get(key) ?? 0)) {
-      // What the disk has was asked for later.
+      // The disk has a later change.
       if (durable) await this.#options.sync(key);
       return;
     }
@@ -154,7 +154,7 @@ export class RecordWriter {
   /** The disk has refused the change that was copied. */
   #restore(key: string, refused: Change, before: Change): void {
     if (this.#copies.get(key) !== refused) return;
-    // Where not even this is taken, the disk gets it all the same as soon as it can.
+    // Where even this copy is refused, the record is still written to the disk as soon as possible.
     this.#copy(key, before);
     this.#copies.set(key, before);
     this.#behind.later(key);
@@ -169,7 +169,7 @@ export class RecordWriter {
     await this.#put(key, change, durable);
   }
 
-  async #bring(key: string): Promise<void> {
+  async #writeCopy(key: string): Promise<void> {
     await this.#queue.run(key, async () => {
       const copy = this.#copies.get(key);
       if (!copy) return;

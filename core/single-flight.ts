@@ -1,13 +1,13 @@
 import { CrispError } from './errors.ts';
 
 /**
- * Retries join: of all calls with one key only the first runs, the others wait for its outcome, its error included.
- * The entry is gone before the outcome is delivered, so it cannot outlive its owner.
+ * Retries join: of all calls with one key only the first runs, the others wait for its result, its error included.
+ * The entry is removed before the result is delivered, so it cannot outlive its owner.
  */
 export class SingleFlight<K, V> {
   readonly #running = new Map<K, Promise<V>>();
 
-  /** The outcome of the running call with this key, or of `start()` where none runs. */
+  /** The result of the running call with this key, or of `start()` where none runs. */
   run(key: K, start: () => Promise<V>): Promise<V> {
     const running = this.#running.get(key);
     if (running) return running;
@@ -33,8 +33,8 @@ interface Shared<V> {
 }
 
 /**
- * The same for work that can be called off: it belongs to none of those who wait for it. Each waits with a signal of its
- * own, and when the last one has left the work is aborted; who comes then waits until that is over, and starts anew.
+ * The same for work that can be aborted: it belongs to none of its waiters. Each waits with a signal of its own, and when
+ * the last one has left the work is aborted; a caller after that waits until it has ended, and starts anew.
  */
 export class SharedFlight<K, V> {
   readonly #running = new Map<K, Shared<V>>();
@@ -68,16 +68,15 @@ export class SharedFlight<K, V> {
       return await Promise.race([work.promise, left]);
     } finally {
       work.waiters--;
-      // No harm where the work is done.
-      if (work.waiters === 0)
-        work.controller.abort(new CrispError('Cancelled', 'nobody waits for it any more'));
+      // Without effect where the work is done.
+      if (work.waiters === 0) work.controller.abort(new CrispError('Cancelled', 'all callers have given up'));
     }
   }
 
   #start(key: K, start: (signal: AbortSignal) => Promise<V>): Shared<V> {
     const controller = new AbortController();
     const promise = start(controller.signal).finally(() => this.#running.delete(key));
-    promise.catch(() => {}); // told to the waiters, of whom there may be none left
+    promise.catch(() => {}); // delivered to the waiters, if any are left
     const work = { controller, promise, waiters: 0 };
     this.#running.set(key, work);
     return work;

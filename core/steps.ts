@@ -3,7 +3,7 @@ import type { Operation } from './operation.ts';
 
 /**
  * Runs steps that do not depend on each other's success, one after another: a failure is logged with the step's name
- * and keeps none of the others from running. Throws Internal at the end, with all that failed, where anything did.
+ * and does not prevent the others. Throws Internal at the end, with all that failed, where anything did.
  */
 export async function runEach(
   op: Operation,
@@ -15,7 +15,7 @@ export async function runEach(
       await op.stage(name, step);
     } catch (error) {
       failures.push({ name, error });
-      op.log.error({ step: name, error: describeError(error) }, 'a step has failed; the others go on');
+      op.log.error({ step: name, error: describeError(error) }, 'a step has failed; the others continue');
     }
   }
   const [first] = failures;
@@ -23,6 +23,6 @@ export async function runEach(
   const text = failures.map(({ name, error }) => `${name}: ${describeError(error)}`).join('; ');
   throw new CrispError('Internal', `${op.name}: ${text}`, {
     cause: first.error,
-    hint: 'mend what is named, then start the daemon again',
+    hint: 'fix the named causes, then restart the daemon',
   });
 }

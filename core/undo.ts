@@ -8,7 +8,7 @@
 import { CrispError } from './errors.ts';
 import type { Operation } from './operation.ts';
 
-/** One recorded intent; `kind` chooses its undo, the rest says what to undo. Must survive JSON. */
+/** One recorded intent; `kind` chooses its undo, the rest identifies what to undo. Must survive JSON. */
 export interface Intent {
   readonly kind: string;
 }
@@ -18,17 +18,17 @@ export type UndoTable<I extends Intent> = {
 };
 
 export interface UndoOutcome<I> {
-  /** What could not be undone, in the order of the record; empty when all is gone. */
+  /** What could not be undone, in the order of the record; empty when all is undone. */
   readonly left: readonly I[];
   readonly errors: readonly { intent: I; error: unknown }[];
 }
 
-/** Failed undos of one object after which what may still heal is given up as well. */
+/** Failed undos of one object after which even a transient failure is given up. */
 export const UNDO_TRIES = 3;
 
 /**
- * Whether an undo that has failed so often is given up: it goes to the list of leaks (`leaks.ts`), and who waits for the
- * end of the object waits no longer. What cannot heal by itself is given up at once; what was cancelled, never.
+ * Whether an undo that has failed so often is given up: it goes to the list of leaks (`leaks.ts`), and callers
+ * that wait for the object's end wait no longer. A lasting failure is given up at once; a cancelled undo, never.
  */
 export function isGivenUp(error: unknown, tries: number): boolean {
   if (!(error instanceof CrispError)) return tries >= UNDO_TRIES;
@@ -36,7 +36,7 @@ export function isGivenUp(error: unknown, tries: number): boolean {
   return error.lasting || error.code === 'NotFound' || tries >= UNDO_TRIES;
 }
 
-/** Undoes in reverse order, goes on past failures, and returns what is left, for the caller to tell. Never throws. */
+/** Undoes in reverse order, continues after failures, and returns what is left. Never throws. */
 export async function undoAll<I extends Intent>(
   intents: readonly I[],
   table: UndoTable<I>,

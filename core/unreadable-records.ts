@@ -3,14 +3,14 @@ import { dirname, join } from 'node:path';
 import { errnoOf } from './errors.ts';
 import type { RecordFiles } from './record-files.ts';
 
-/** The newest are kept. */
-const MOST = 20;
+/** So many of the newest are kept. */
+const MAX_KEPT = 20;
 /** Bytes of each that are kept. */
 const SIZE = 1 << 20;
 
 /**
- * Moves what cannot be read as a record to where a person can look at it; `name` is its place there. The path of it, or
- * undefined where there is nothing. Older ones go.
+ * Moves an unreadable record to `directory` for inspection by an operator; returns its path, which ends with `name`, or
+ * undefined where there is nothing. The oldest are removed.
  */
 export async function keepUnreadable(
   files: Pick<RecordFiles, 'makeDirectory' | 'rename' | 'removeTree'>,
@@ -24,13 +24,13 @@ export async function keepUnreadable(
     await files.rename(path, kept);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
-    // Where a directory should be is a file: that is what cannot be read.
+    // A file is in the place of a directory: that is what cannot be read.
     if (errnoOf(error) === 'ENOTDIR') return keepUnreadable(files, dirname(path), directory, name);
     throw error;
   }
   const stats = await lstat(kept);
   if (stats.isFile() && stats.size > SIZE) await truncate(kept, SIZE);
-  const oldest = (await readdir(directory)).sort(byTime).slice(0, -MOST);
+  const oldest = (await readdir(directory)).sort(byTime).slice(0, -MAX_KEPT);
   for (const old of oldest) await files.removeTree(join(directory, old));
   return kept;
 }

@@ -23,7 +23,7 @@ const pod = (name: string): Pod => ({ version: 1, name });
 const LATER = { durable: false };
 const NOW = { durable: true };
 
-/** A disk that may be full, or slow: each write waits for the gate that stood when it came. */
+/** A disk that may be full, or slow: each write waits for the gate of the time when it began. */
 function disk() {
   const state = {
     isFull: false,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 /**
  * Records that are newer than the disk's, on a file system that ends with the boot: what happens to a pod between two
  * points of no return (it starts, it runs) need not wait for a disk. Everything here is synchronous, since a tmpfs
- * answers at once: a record takes 0.05 ms, where the disk's journal takes one and the thread pool four turns.
+ * does not block: a record takes 0.05 ms, where the disk's journal takes one and the thread pool four turns.
  */
 export class VolatileCopies {
   readonly #parent: string;
@@ -16,7 +16,7 @@ export class VolatileCopies {
     this.#boot = bootId;
   }
 
-  /** The keys that have a copy. What other boots have left, on a disk, is older than the records there: it goes. */
+  /** The keys that have a copy. What other boots have left, on a disk, is older than the records there: it is removed. */
   open(): string[] {
     mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
     for (const entry of readdirSync(this.#parent)) {
@@ -33,7 +33,7 @@ export class VolatileCopies {
     }
   }
 
-  /** Atomic for whoever reads after a crash of the daemon. Throws where the file system refuses it: the former stays. */
+  /** Atomic for readers after a crash of the daemon. Throws where the file system refuses it: the former stays. */
   write(key: string, text: string): void {
     const temporary = join(this.#directory, '.next');
     try {

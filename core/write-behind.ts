@@ -1,18 +1,18 @@
 /** Long enough that the changes of one start are one write. */
 const DELAY_MS = 250;
-/** A disk that refuses is asked again after this. */
-const AGAIN_MS = 10_000;
+/** A refused write is retried after this. */
+const RETRY_MS = 10_000;
 /** Each write waits for the disk in a thread of the pool, which has eight for two stores and all else. */
 const AT_ONCE = 2;
 
 export interface WriteBehindOptions {
   /** Writes the key's newest text; one call per key at a time. */
   readonly write: (key: string) => Promise<void>;
-  /** Told of what `write` throws; it is called again later. */
+  /** Called with what `write` throws; it is retried later. */
   readonly onError: (key: string, error: unknown) => void;
 }
 
-/** Has keys written somewhat later, few at a time. */
+/** Writes keys in the background after a short delay, few at a time. */
 export class WriteBehind {
   readonly #options: WriteBehindOptions;
   readonly #timers = new Map<string, NodeJS.Timeout>();
@@ -26,17 +26,17 @@ export class WriteBehind {
 
   later(key: string, delay = DELAY_MS): void {
     if (this.#timers.has(key) || this.#due.has(key)) return;
-    const ring = () => {
+    const onTimer = () => {
       this.#timers.delete(key);
       this.#due.add(key);
       this.#work();
     };
-    this.#timers.set(key, setTimeout(ring, delay).unref());
+    this.#timers.set(key, setTimeout(onTimer, delay).unref());
   }
 
-  /** Once more, when what was in the way may have gone. */
-  again(key: string): void {
-    this.later(key, AGAIN_MS);
+  /** Schedules a retry. */
+  retryLater(key: string): void {
+    this.later(key, RETRY_MS);
   }
 
   /** Nothing is left to be written for this key. */
@@ -46,7 +46,7 @@ export class WriteBehind {
     this.#due.delete(key);
   }
 
-  /** Writes now all that waits; what is refused is told to `onError` and stays waiting. */
+  /** Writes now all that waits; what is refused is passed to `onError` and stays pending. */
   async flush(): Promise<void> {
     for (const [key, timer] of this.#timers) {
       clearTimeout(timer);
@@ -71,7 +71,7 @@ export class WriteBehind {
       await this.#options.write(key);
     } catch (error) {
       this.#options.onError(key, error);
-      this.again(key);
+      this.retryLater(key);
     } finally {
       this.#running.delete(key);
       this.#work();

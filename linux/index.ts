@@ -1,4 +1,4 @@
-/** The kernel's real face. */
+/** The real kernel. */
 import { readFile, stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { CrispError } from '#core/errors.ts';
@@ -76,11 +76,11 @@ export async function openKernel(options: KernelOptions = {}): Promise<Kernel> {
 }
 
 /**
- * The threads of libuv's pool are born with the first work given to them, into the namespaces of whichever thread gives
+ * The threads of libuv's pool are started with the first work given to them, in the namespaces of the thread that gives
  * it, and stay there. So the first work is given here, by the main thread: to node:fs and to koffi.
  */
 async function warmUpThreadPool(): Promise<void> {
-  await naming('look at /', () => stat('/'));
+  await naming('stat /', () => stat('/'));
   await asynchronous(umount2, '', 0);
 }
 

@@ -37,7 +37,7 @@ test('a stat line is read behind the last parenthesis', () => {
   fc.assert(
     fc.property(name, (command) => {
       const stat = parseStat(`7 (${command}) ${fields.join(' ')}`);
-      assert.deepEqual(stat, { state: 'S', parent: 1, startTime: '19', exitCode: 49 });
+      assert.deepEqual(stat, { state: 'S', parent: 1, session: 3, startTime: '19', exitCode: 49 });
     }),
   );
   assert.equal(parseStat(''), undefined);

@@ -40,7 +40,7 @@ export class Stats {
         sandbox: sandboxView(record),
         group,
         nanoCores:
-          isKnown && group?.cpu ? this.#rates.look(record.id, group.cpu.usage, group.steady) : undefined,
+          isKnown && group?.cpu ? this.#rates.sample(record.id, group.cpu.usage, group.steady) : undefined,
         links: links.get(record.id) ?? [],
         processes: Math.max(0, (all ?? 0) - (leaf ?? 0)) + pause,
         at,

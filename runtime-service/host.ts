@@ -1,7 +1,8 @@
 import { existsSync, globSync } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import type { Log } from '#core/operation.ts';
+import { hugePageSizes } from '#linux/cgroup/huge-pages.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
 import { openSeccomp } from '#linux/process/seccomp.ts';
 import type { RuntimeOptions } from './options.ts';
@@ -21,7 +22,7 @@ export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log
     version,
     controllers,
     swap: countsSwap(version),
-    hugepageSizes: await hugepageSizes(),
+    hugepageSizes: new Set(hugePageSizes()),
     arch: process.arch,
     kernel: release(),
     defaultProfile: options.seccompProfile,
@@ -39,20 +40,6 @@ const countsSwap = (version: number): boolean =>
   globSync(
     version === 2 ? '/sys/fs/cgroup/*/memory.swap.max' : '/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes',
   ).length > 0;
-
-/** `2MB` from `hugepages-2048kB`, as CRI writes sizes. */
-async function hugepageSizes(): Promise<Set<string>> {
-  const names = await readdir('/sys/kernel/mm/hugepages').catch(() => [] as string[]);
-  const sizes = new Set<string>();
-  for (const name of names) {
-    const kilobytes = Number(/^hugepages-(\d+)kB$/.exec(name)?.[1]);
-    if (!kilobytes) continue;
-    if (kilobytes % (1 << 20) === 0) sizes.add(`${kilobytes >> 20}GB`);
-    else if (kilobytes % 1024 === 0) sizes.add(`${kilobytes >> 10}MB`);
-    else sizes.add(`${kilobytes}KB`);
-  }
-  return sizes;
-}
 
 const LIMIT_NAMES: Readonly<Record<string, string>> = {
   RLIMIT_NOFILE: 'Max open files',

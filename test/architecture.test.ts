@@ -71,6 +71,7 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
 };
 /** Besides the ports: what needs no kernel object (errors, formats), and what a thread of a service calls by itself. */
 const FACE_OF_LINUX = [
+  'cgroup/huge-pages',
   'fs/at-syscalls',
   'fs/descriptors-below',
   'fs/files',

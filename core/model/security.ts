@@ -1,6 +1,6 @@
 /** Parts of CRI's security contexts that pods and containers share. */
 
-/** All that the wire can say; which mode is possible for which namespace is for each service to judge. */
+/** All modes of the CRI message; which mode is possible for which namespace is for each service to judge. */
 export type NamespaceMode = 'pod' | 'container' | 'node' | 'target';
 
 /** A range of ids of a user namespace. */

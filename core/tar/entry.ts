@@ -5,7 +5,7 @@ export type EntryType = 'file' | 'hardlink' | 'symlink' | 'character' | 'block' 
 /** One entry of an archive. Names are texts whose characters are bytes (latin1): they need not be UTF-8. */
 export interface TarEntry {
   readonly type: EntryType;
-  /** As it stands in the archive. */
+  /** As it is in the archive. */
   readonly name: string;
   /** Target of a link. */
   readonly link: string;

@@ -2,7 +2,7 @@ import { damaged, type EntryType } from './entry.ts';
 
 export const BLOCK = 512;
 
-/** A header block as it stands in the archive (POSIX ustar; GNU's base-256 numbers). */
+/** A header block as it is in the archive (POSIX ustar; GNU's base-256 numbers). */
 export interface Header {
   /** The type's character; `\0` reads as `0`. */
   readonly flag: string;
@@ -81,7 +81,7 @@ function number(block: Buffer, at: number, length: number, field: string): numbe
   } else {
     const digits = text(block, at, length).trim();
     if (digits === '') return 0;
-    if (!/^[0-7]+$/.test(digits)) throw damaged(`the ${field} of a header is no number`);
+    if (!/^[0-7]+$/.test(digits)) throw damaged(`the ${field} of a header is not a number`);
     value = Number.parseInt(digits, 8);
   }
   if (!Number.isSafeInteger(value) || (value < 0 && field !== 'mtime')) {

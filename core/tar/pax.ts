@@ -1,6 +1,6 @@
 import { damaged, shown, unsupported } from './entry.ts';
 
-/** What pax records say of the next entry (POSIX.1-2001, pax Interchange Format). */
+/** The pax records of the next entry (POSIX.1-2001, pax Interchange Format). */
 export interface PaxFields {
   path?: string;
   linkpath?: string;
@@ -54,14 +54,14 @@ function set(fields: PaxFields, key: string, value: Buffer): void {
 
 function whole(key: string, text: string): number {
   const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
-  if (!Number.isSafeInteger(value)) throw damaged(`pax ${key} is no number: ${shown(text)}`);
+  if (!Number.isSafeInteger(value)) throw damaged(`pax ${key} is not a number: ${shown(text)}`);
   return value;
 }
 
 /** Decimal seconds, perhaps negative and with a fraction, as nanoseconds; further digits are dropped. */
 function nanoseconds(text: string): bigint {
   const match = /^(-?)(\d{1,12})(?:\.(\d*))?$/.exec(text);
-  if (!match) throw damaged(`pax mtime is no time: ${shown(text)}`);
+  if (!match) throw damaged(`pax mtime is not a time: ${shown(text)}`);
   const [, sign, seconds = '0', fraction = ''] = match;
   const value = BigInt(seconds) * 1_000_000_000n + BigInt(fraction.slice(0, 9).padEnd(9, '0'));
   return sign === '-' ? -value : value;

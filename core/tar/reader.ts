@@ -54,7 +54,7 @@ export class TarReader {
     return this.#state.at === 'end';
   }
 
-  /** Says that nothing follows. Throws DataLoss where the archive ends in the middle of an entry. */
+  /** Ends the input. Throws DataLoss where the archive ends in the middle of an entry. */
   end(): void {
     // Two zero blocks end an archive; writers that leave them out end it between entries.
     const pending = this.#longName !== undefined || this.#longLink !== undefined || this.#pax !== undefined;
@@ -112,7 +112,7 @@ export class TarReader {
   #entry(header: Header): TarEntry {
     const pax = { ...this.#global, ...this.#pax };
     const name = pax.path ?? this.#longName ?? header.name;
-    // Before POSIX a name that ends in a slash was how a directory was told from a file.
+    // Before POSIX a directory was marked by a slash at the end of its name.
     const old = header.flag === '0' && name.endsWith('/');
     const size = pax.size ?? header.size;
     if (old && size > 0) throw damaged(`directory ${shown(name)} with content`);

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import { CrispError, describeError } from '#core/errors.ts';
+import { CrispError, describeError, deserializeError } from '#core/errors.ts';
 import { closeDescriptorsBelow } from '#linux/fs/descriptors-below.ts';
 import type { Completion } from './complete.ts';
 import type { LayerReport } from './layer-writer.ts';
@@ -135,10 +135,7 @@ function abandon(job: Job): void {
 function deliver(answer: Answer, waiting: Waiting): void {
   if (answer.ok) waiting.resolve(answer.value);
   else if (waiting.signal.aborted) waiting.reject(waiting.signal.reason);
-  else {
-    const { code, message, ...details } = answer.failure;
-    waiting.reject(new CrispError(code, message, details));
-  }
+  else waiting.reject(deserializeError(answer.failure));
 }
 
 const broken = (why: unknown): CrispError =>

@@ -1,6 +1,6 @@
 /** The thread that unpacks layers. It is niced: a pull must not slow down what runs on the node. */
 import { parentPort } from 'node:worker_threads';
-import { CrispError, describeError, type ErrorCode, errnoOf } from '#core/errors.ts';
+import { type SerializedError, serializeError } from '#core/errors.ts';
 import { niceThread } from '#linux/fs/at-syscalls.ts';
 import { fromNode } from '#linux/libc/errno.ts';
 import { type Completion, completeLayer } from './complete.ts';
@@ -18,17 +18,9 @@ export type Job =
 
 export type Order = { readonly kind: 'run'; readonly job: Job } | { readonly kind: 'cancel' };
 
-/** An error in a form that crosses threads. */
-export interface Failure {
-  readonly code: ErrorCode;
-  readonly message: string;
-  readonly hint?: string;
-  readonly errno?: string;
-}
-
 export type Answer =
   | { readonly ok: true; readonly value: LayerReport | Completion }
-  | { readonly ok: false; readonly failure: Failure };
+  | { readonly ok: false; readonly failure: SerializedError };
 
 const NICE = 10;
 const port = parentPort;
@@ -47,17 +39,6 @@ async function run(job: Job): Promise<Answer> {
     const { directory, lower, report } = job;
     return { ok: true, value: await completeLayer(directory, lower, report, running.signal) };
   } catch (error) {
-    return { ok: false, failure: failureOf(fromNode(error, 'unpack a layer')) };
+    return { ok: false, failure: serializeError(fromNode(error, 'unpack a layer')) };
   }
-}
-
-function failureOf(error: unknown): Failure {
-  const errno = errnoOf(error);
-  const own = error instanceof CrispError;
-  return {
-    code: own ? error.code : 'Internal',
-    message: describeError(error),
-    ...(own ? { hint: error.hint } : {}),
-    ...(errno === undefined ? {} : { errno }),
-  };
 }

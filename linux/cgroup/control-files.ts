@@ -1,4 +1,4 @@
-/** The control files of a group's usage and what they say, in both versions of cgroups. Pure. */
+/** The control files of a group's usage and their contents, in both versions of cgroups. Pure. */
 
 import type { CgroupVersion } from '../ports/kernel.ts';
 import type {
@@ -93,7 +93,7 @@ export function parseGroup(
   };
 }
 
-/** `max` and what is no number are undefined. */
+/** `max` and what is not a number are undefined. */
 function number(text: string | undefined): bigint | undefined {
   const digits = text?.trim() ?? '';
   return /^\d+$/.test(digits) ? BigInt(digits) : undefined;
@@ -206,7 +206,7 @@ export function parsePressure(text: string | undefined): PressurePair | undefine
     return { avg10, avg60, avg300, total: BigInt(found[4] ?? '0') };
   };
   const some = line('some');
-  // Of the CPU older kernels tell `some` alone.
+  // For the CPU older kernels write `some` alone.
   return some && { some, full: line('full') ?? { avg10: 0, avg60: 0, avg300: 0, total: 0n } };
 }
 
@@ -230,7 +230,7 @@ function devicesV1(texts: Texts): DeviceStats[] {
   }));
 }
 
-/** Lines `8:0 rbytes=1 wbytes=2 rios=3 wios=4 …`; a device without figures has a line without pairs. */
+/** Lines `8:0 rbytes=1 wbytes=2 rios=3 wios=4 …`; a device without statistics has a line without pairs. */
 function devicesV2(text = ''): DeviceStats[] {
   return [...text.matchAll(/^(\d+:\d+)( .*=.*)$/gm)].map(([, device = '', pairs = '']) => {
     const of = (name: string): bigint => BigInt(new RegExp(` ${name}=(\\d+)(?: |$)`).exec(pairs)?.[1] ?? '0');

@@ -1,7 +1,7 @@
 /**
- * Handing controllers down in cgroup v2. A group that hands any to its children may hold no process itself, unless it is
- * the root of the machine ("no internal processes", cgroup-v2.rst). In a container the root of the cgroup namespace is a
- * group like any other, and all of the container's processes stand in it: what is ours there is moved into a leaf.
+ * Enabling controllers for child groups in cgroup v2 (cgroup.subtree_control). A group that enables any may have no
+ * processes itself, unless it is the root of the machine ("no internal processes", cgroup-v2.rst). In a container the root
+ * of the cgroup namespace is a group like any other, with all of the container's processes: they are moved into a leaf.
  */
 import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
@@ -10,12 +10,12 @@ import { CrispError, errnoOf } from '#core/errors.ts';
 import { fromNode } from '../libc/errno.ts';
 import { isMissing, readControl, writeControl } from './tree.ts';
 
-/** The controllers that crisp hands down to pods and containers. */
+/** The controllers that crisp enables for pods and containers. */
 const wanted = new Set(['cpuset', 'cpu', 'io', 'memory', 'pids', 'hugetlb', 'rdma', 'misc']);
 /** The leaf's name: what kind and Docker-in-Docker call theirs. */
 const LEAF = 'init';
-/** Looks at a group whose processes are moved: they fork meanwhile. */
-const MOST_ROUNDS = 20;
+/** Passes over a group whose processes are moved: they fork meanwhile. */
+const MAX_PASSES = 20;
 
 export const words = (text: string | undefined): string[] =>
   (text ?? '').split(/\s+/).filter((word) => word !== '');
@@ -29,11 +29,11 @@ export function missingBelow(directory: string): string[] {
 }
 
 /**
- * Enables in a group's children what the group itself has, one controller at a time: one that the kernel refuses takes
- * none of the others with it. Returns those that were refused, with the errno. Throws FailedPrecondition where none can
- * be enabled for processes stand in the group, or where it is threaded. `leaf`: processes of the group may be moved.
+ * Enables in a group's children what the group itself has, one controller at a time: one that the kernel refuses does
+ * not affect the others. Returns those that were refused, with the errno. Throws FailedPrecondition where none can be
+ * enabled because processes are in the group, or where it is threaded. `leaf`: processes of the group may be moved.
  */
-export async function handDown(directory: string, leaf: boolean): Promise<Map<string, string>> {
+export async function enableForChildren(directory: string, leaf: boolean): Promise<Map<string, string>> {
   const refusals = new Map<string, string>();
   for (const name of missingBelow(directory)) {
     const errno = (await enable(directory, name)) ?? '';
@@ -64,7 +64,7 @@ async function enable(directory: string, name: string): Promise<string | undefin
 
 /**
  * Whether a mount of cgroup2 shows the root of this process's cgroup namespace, and that is not the machine's own root:
- * then the group was delegated to the container that we are in (cgroup_namespaces(7)). `root` is the mount's root as the
+ * then the group was delegated to the container in which crisp runs (cgroup_namespaces(7)). `root` is the mount's root as the
  * mount table has it.
  */
 export const isDelegatedRoot = (directory: string, root: string): boolean =>
@@ -75,11 +75,11 @@ async function emptyInto(directory: string, leaf: string): Promise<void> {
   await mkdir(leaf, { mode: 0o755 }).catch((error: unknown) => {
     if (errnoOf(error) !== 'EEXIST') throw fromNode(error, `make cgroup ${leaf}`);
   });
-  for (let round = 0; round < MOST_ROUNDS; round++) {
+  for (let pass = 0; pass < MAX_PASSES; pass++) {
     const pids = pidsIn(directory);
     if (pids.length === 0) return;
     for (const pid of pids) {
-      // One that has ended meanwhile needs no place; one that may not be moved is named by the caller.
+      // One that has exited meanwhile is skipped; one that may not be moved is named by the caller.
       await writeControl(join(leaf, 'cgroup.procs'), `${pid}`).catch(() => {});
     }
   }
@@ -96,10 +96,10 @@ function occupied(directory: string, controller: string): CrispError {
     .slice(0, 10)
     .map((pid) => `${pid} ${commandOf(pid)}`);
   const who = names.length > 0 ? names.join(', ') : 'one outside of this pid namespace';
-  const message = `cgroup ${directory}: ${controller} cannot be handed down: processes stand in the group itself (${who})`;
+  const message = `cgroup ${directory}: ${controller} cannot be enabled for children: processes are in the group itself (${who})`;
   return new CrispError('FailedPrecondition', message, {
     errno: 'EBUSY',
-    hint: 'move them into a group below it, or set cgroup.parent to a group that holds no processes',
+    hint: 'move them into a group below it, or set cgroup.parent to a group without processes',
   });
 }
 
@@ -114,7 +114,7 @@ function commandOf(pid: number): string {
 /** Such a group, and all below it, takes threads but no processes that are under a limit of memory. */
 export function threaded(directory: string): CrispError {
   const type = readControl(join(directory, 'cgroup.type')) ?? 'unknown';
-  const message = `cgroup ${directory} is threaded (cgroup.type "${type}"): pods cannot stand below it`;
+  const message = `cgroup ${directory} is threaded (cgroup.type "${type}"): pods cannot be below it`;
   return new CrispError('FailedPrecondition', message, {
     errno: 'EOPNOTSUPP',
     hint: 'set cgroup.parent to a group whose cgroup.type is domain, or start the daemon outside of the threaded tree',

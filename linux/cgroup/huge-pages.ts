@@ -1,4 +1,4 @@
-/** Huge pages of a group: sizes as the kernel names them in its control files, `2MB`. */
+/** Huge pages of a group: sizes as the kernel's control files and CRI name them, `2MB`. */
 import { readdirSync } from 'node:fs';
 import type { CgroupVersion } from '../ports/kernel.ts';
 import type { HugePageStats } from '../ports/stats.ts';

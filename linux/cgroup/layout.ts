@@ -31,7 +31,7 @@ export function readLayout(mounts: readonly MountEntry[]): CgroupLayout {
   const hierarchies: Hierarchy[] = [];
   const seen = new Set<string>();
   let unified: Hierarchy | undefined;
-  // Of several places of one hierarchy the first is taken.
+  // A hierarchy may be mounted at several paths: the first is used.
   for (const mount of visible(mounts)) {
     if (mount.type === 'cgroup2') unified ??= { root: mount.target, controllers: [], unified: true };
     if (mount.type !== 'cgroup' || seen.has(mount.device)) continue;

@@ -1,16 +1,16 @@
 /**
  * Moves of processes between cgroups are made under a lock that every fork and exit takes as a reader. It costs readers
- * nothing, and its first writer in turn a grace period of RCU, 5 to 13 ms; who comes within the next one pays nothing.
- * OCI runtimes move what they start, so crisp lets the grace period pass beside work that comes before: it moves itself
- * to where it is, which changes nothing and takes the lock.
+ * nothing, and its first writer a grace period of RCU, 5 to 13 ms; a writer within the next one pays nothing. OCI runtimes
+ * move what they start, so crisp takes the lock earlier, in parallel with other work: it moves itself to its own cgroup,
+ * which changes nothing.
  */
 import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Nearer than any grace period: the lock is never let go of in between. */
-const AGAIN_MS = 4;
+/** Shorter than any grace period: the lock is never released in between. */
+const INTERVAL_MS = 4;
 
 export class TaskMigration {
   readonly #root: string;
@@ -24,10 +24,10 @@ export class TaskMigration {
     this.#controller = controller;
   }
 
-  /** Keeps the lock warm for so many milliseconds from now, on libuv's pool. That it cannot is no harm. */
+  /** Keeps the lock warm for so many milliseconds from now, on libuv's pool. Failures are ignored. */
   expect(forMs: number): void {
     this.#until = Math.max(this.#until, performance.now() + forMs);
-    // Looked up anew: on v2 the daemon may have been moved into a leaf since.
+    // Read anew: on v2 the daemon may have been moved into a leaf since.
     const file = this.#running ? undefined : ownGroup(this.#root, this.#controller);
     if (file !== undefined) void this.#keepWarm(file);
   }
@@ -37,17 +37,17 @@ export class TaskMigration {
     try {
       while (performance.now() < this.#until) {
         await writeFile(file, `${process.pid}`, { flag: 'r+' });
-        await sleep(AGAIN_MS, undefined, { ref: false });
+        await sleep(INTERVAL_MS, undefined, { ref: false });
       }
     } catch {
-      this.#until = 0; // a group that is gone, or not for the daemon
+      this.#until = 0; // a group that is gone, or not writable for the daemon
     } finally {
       this.#running = false;
     }
   }
 }
 
-/** The control file of the daemon's own group, where it can be told. */
+/** The control file of the daemon's own group; undefined where the group is outside of the mounted hierarchy. */
 function ownGroup(root: string, controller: string): string | undefined {
   const lines = readFileSync('/proc/self/cgroup', 'utf8').split('\n');
   for (const line of lines) {

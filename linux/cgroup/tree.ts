@@ -21,7 +21,7 @@ export function safeGroup(path: string): string {
   return path;
 }
 
-/** A control file's name without any way out of its directory. */
+/** A control file's name that cannot lead out of its directory. */
 export function safeFile(file: string): string {
   if (/^[a-zA-Z0-9_][a-zA-Z0-9_.-]*$/.test(file)) return file;
   throw new CrispError('InvalidArgument', `${JSON.stringify(file)} is not the name of a control file`);
@@ -78,7 +78,7 @@ export function pidsBelow(directory: string): number[] {
   const pids = new Set<number>();
   for (const group of groupsBelow(directory)) {
     for (const line of (readControl(join(group, 'cgroup.procs')) ?? '').split('\n')) {
-      // 0 stands for a process outside of this pid namespace: kill(0) would be our own group.
+      // 0 is a process outside of this pid namespace: kill(0) would be our own group.
       if (Number(line) > 0) pids.add(Number(line));
     }
   }
@@ -90,15 +90,19 @@ export function signalPids(pids: readonly number[], signal: number): void {
   for (const pid of pids) sendSignal(pid, signal);
 }
 
-/** The daemon must not be told to kill itself by a wrong path. */
+/** A wrong path must not make the daemon kill itself. */
 export function refuseOwnCgroup(path: string, pids: readonly number[]): void {
   if (!pids.includes(process.pid)) return;
-  throw new CrispError('FailedPrecondition', `cgroup ${path} holds the daemon itself (pid ${process.pid})`, {
-    hint: 'start the daemon outside of the cgroups that it manages',
-  });
+  throw new CrispError(
+    'FailedPrecondition',
+    `cgroup ${path} contains the daemon itself (pid ${process.pid})`,
+    {
+      hint: 'start the daemon outside of the cgroups that it manages',
+    },
+  );
 }
 
-/** A pause between tries that grows from 1 to 50 ms. Throws the deadline's error, naming what is in the way. */
+/** A pause between tries that grows from 1 to 50 ms. Throws the deadline's error, naming what remains. */
 export async function pauseBeforeRetry(
   attempt: number,
   signal: AbortSignal,
@@ -109,11 +113,11 @@ export async function pauseBeforeRetry(
   const code = signal.reason instanceof CrispError ? signal.reason.code : 'Aborted';
   throw new CrispError(code, what(), {
     cause: signal.reason,
-    hint: 'see which processes hold the group: one in state D waits for a disk or a network file system',
+    hint: 'see which processes are in the group: one in state D waits for a disk or a network file system',
   });
 }
 
-/** Removes a directory's group and those below it, the lowest first; waits while processes are still leaving. */
+/** Removes a directory's group and those below it, the lowest first; waits while processes are still exiting. */
 export async function removeGroup(directory: string, signal: AbortSignal): Promise<void> {
   for (let attempt = 0; ; attempt++) {
     const busy = await tryRemove(directory);

@@ -28,8 +28,8 @@ import {
 const SIGKILL = 9;
 /** The controllers that limit or kill a pod; a group is made in their hierarchies alone, as each one costs calls. */
 const used = new Set(['memory', 'cpu', 'cpuacct', 'cpuset', 'pids', 'freezer', 'hugetlb']);
-/** Looks at freezer.state before processes are killed although not all are frozen. */
-const FREEZE_LOOKS = 20;
+/** Reads of freezer.state before processes are killed although not all are frozen. */
+const MAX_FREEZE_POLLS = 20;
 
 export class CgroupsV1 implements Cgroups {
   readonly version = 1;
@@ -40,7 +40,7 @@ export class CgroupsV1 implements Cgroups {
   readonly #freezer: Hierarchy | undefined;
   /** The cgroup2 tree beside them. */
   readonly #unified: Hierarchy | undefined;
-  /** The hierarchy that says which processes are in a group. */
+  /** The hierarchy whose cgroup.procs is read. */
   readonly #primary: Hierarchy;
   readonly #moves: TaskMigration;
 
@@ -101,12 +101,12 @@ export class CgroupsV1 implements Cgroups {
       const pids = this.processes(path);
       if (pids.length === 0) return;
       refuseOwnCgroup(path, pids);
-      // The first tries come while the killed are still leaving: to freeze again would only hold them up.
+      // In the first tries the killed processes are still exiting: to freeze again would only delay them.
       if (attempt % 8 === 0) await this.#killOnce(path);
       await pauseBeforeRetry(
         attempt % 8,
         signal,
-        () => `kill cgroup ${path}: processes ${pids.join(' ')} are left`,
+        () => `kill cgroup ${path}: processes ${pids.join(' ')} remain`,
       );
     }
   }
@@ -117,7 +117,7 @@ export class CgroupsV1 implements Cgroups {
     const state = join(directory, 'freezer.state');
     try {
       await writeControl(state, 'FROZEN');
-      for (let n = 0; n < FREEZE_LOOKS && readControl(state) === 'FREEZING'; n++)
+      for (let n = 0; n < MAX_FREEZE_POLLS && readControl(state) === 'FREEZING'; n++)
         await writeControl(state, 'FROZEN');
       signalPids(this.processes(path), SIGKILL);
     } catch (error) {
@@ -166,7 +166,7 @@ export class CgroupsV1 implements Cgroups {
     safeFile(file);
     const controller = file.split('.')[0] ?? '';
     const isOfAll = controller === 'cgroup' || controller === 'tasks';
-    // Pressure is told by version 2 alone, also beside version 1.
+    // Only version 2 has PSI files, also beside version 1.
     const hierarchy = file.endsWith('.pressure')
       ? this.#unified
       : isOfAll

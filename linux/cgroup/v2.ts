@@ -8,7 +8,7 @@ import { fromNode } from '../libc/errno.ts';
 import type { Inotify } from '../ports/inotify.ts';
 import type { Cgroups } from '../ports/kernel.ts';
 import type { Trouble } from '../ports/troubles.ts';
-import { handDown, threaded, words } from './delegation.ts';
+import { enableForChildren, threaded, words } from './delegation.ts';
 import { TaskMigration } from './task-migration.ts';
 import {
   groupsNamed,
@@ -25,12 +25,12 @@ import {
 } from './tree.ts';
 
 const SIGKILL = 9;
-/** The longest trust in inotify: after it the group is looked at again. */
-const LOOK_AGAIN_MS = 200;
+/** The poll interval besides inotify. */
+const WATCHED_POLL_MS = 200;
 /** The same where there is no inotify. */
-const UNWATCHED_MS = 10;
-/** How long the verdict that no pod can be made stands before it is tried again, in ms. */
-const CHECK_AGAIN_MS = 5000;
+const UNWATCHED_POLL_MS = 10;
+/** The interval at which `prepare` is retried while no pod can be made, in ms. */
+const RETRY_MS = 5000;
 
 export interface CgroupsV2Options {
   readonly inotify?: Pick<Inotify, 'watch' | 'forget'>;
@@ -44,7 +44,7 @@ export class CgroupsV2 implements Cgroups {
   readonly #controllers: Set<string>;
   readonly #root: string;
   readonly #options: CgroupsV2Options;
-  /** Controllers that cannot be handed down, with where and why. */
+  /** Controllers that cannot be enabled for children, with group and errno. */
   readonly #refused = new Map<string, string>();
   /** Why no pod can be made. */
   #failure: unknown;
@@ -73,18 +73,18 @@ export class CgroupsV2 implements Cgroups {
   async create(path: string): Promise<void> {
     let at = this.#root;
     for (const part of safeGroup(path).split('/').slice(1)) {
-      await this.#handDown(at);
+      await this.#enableForChildren(at);
       at = join(at, part);
       await makeGroup(at);
     }
   }
 
-  async #handDown(directory: string): Promise<void> {
+  async #enableForChildren(directory: string): Promise<void> {
     const ours = directory === this.#root && this.#options.delegated === true;
-    for (const [name, errno] of await handDown(directory, ours)) {
+    for (const [name, errno] of await enableForChildren(directory, ours)) {
       if (this.#refused.has(name)) continue;
       this.#refused.set(name, `${name} in ${directory}: ${errno}`);
-      // A limit of it is then refused with its name, in the place of a control file that is not there.
+      // A limit of it is then refused with its name, instead of an error about a missing control file.
       if (directory === this.#root || directory === join(this.#root, this.#prepared))
         this.#controllers.delete(name);
     }
@@ -95,7 +95,7 @@ export class CgroupsV2 implements Cgroups {
     this.#checkedAt = performance.now();
     try {
       await this.create(path);
-      await this.#handDown(this.#at(path));
+      await this.#enableForChildren(this.#at(path));
       this.#failure = undefined;
     } catch (error) {
       this.#failure = error;
@@ -104,14 +104,14 @@ export class CgroupsV2 implements Cgroups {
 
   get trouble(): Trouble | undefined {
     if (this.#failure !== undefined) {
-      if (performance.now() - this.#checkedAt > CHECK_AGAIN_MS) void this.prepare(this.#prepared);
+      if (performance.now() - this.#checkedAt > RETRY_MS) void this.prepare(this.#prepared);
       const hint = this.#failure instanceof CrispError ? this.#failure.hint : 'see the log of the daemon';
       return { reason: 'CgroupsUnusable', message: describeError(this.#failure), hint, podsFail: true };
     }
     if (this.#refused.size === 0) return undefined;
-    const message = `controllers of cgroups cannot be handed down, their limits are refused: ${[...this.#refused.values()].join(', ')}`;
+    const message = `cgroup controllers cannot be enabled for children, their limits are refused: ${[...this.#refused.values()].join(', ')}`;
     const hint =
-      'see the kernel log; for cpu: no process with a real-time policy may stand outside of the root; then start the daemon again';
+      'see the kernel log; for cpu: no process with a real-time policy may be outside of the root group; then restart the daemon';
     return { reason: 'CgroupControllersMissing', message, hint, podsFail: false };
   }
 
@@ -142,7 +142,7 @@ export class CgroupsV2 implements Cgroups {
       await killOnce(directory);
       if (await emptied(directory, this.#inotify, signal)) return;
       await pauseBeforeRetry(attempt, signal, () => {
-        return `kill cgroup ${path}: processes ${pidsBelow(directory).join(' ')} are left`;
+        return `kill cgroup ${path}: processes ${pidsBelow(directory).join(' ')} remain`;
       });
     }
   }
@@ -198,7 +198,7 @@ async function makeGroup(directory: string): Promise<void> {
     if (errnoOf(error) === 'EEXIST') return;
     throw fromNode(error, `make cgroup ${directory}`);
   }
-  // What is born below a threaded group can hold no process.
+  // A group made below a threaded one cannot contain processes.
   if (readControl(join(directory, 'cgroup.type')) === 'domain invalid') throw threaded(dirname(directory));
 }
 
@@ -218,7 +218,7 @@ async function killOnce(directory: string): Promise<void> {
   }
 }
 
-/** Waits for the group to become empty; false where the time to look again has come. */
+/** Waits for the group to become empty; false after one poll interval. */
 async function emptied(
   directory: string,
   inotify: Pick<Inotify, 'watch' | 'forget'>,
@@ -227,13 +227,13 @@ async function emptied(
   if (!populated(directory)) return true;
   const { promise, resolve } = Promise.withResolvers<void>();
   try {
-    // The watch stands before the second look, so that no change falls between.
+    // The watch is set before the second read, so that no change is missed in between.
     using watch = inotify.watch(
       'cgroups',
       join(directory, 'cgroup.events'),
       () => !populated(directory) && resolve(),
     );
-    const pause = watch ? LOOK_AGAIN_MS : UNWATCHED_MS;
+    const pause = watch ? WATCHED_POLL_MS : UNWATCHED_POLL_MS;
     if (populated(directory))
       await Promise.race([promise, sleep(pause, undefined, { signal }).catch(() => {})]);
   } catch (error) {

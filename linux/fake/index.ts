@@ -1,5 +1,5 @@
 /**
- * A kernel for faults that cannot be had for real: mounts, cgroups, processes and namespaces are kept in memory, files
+ * A kernel for faults that cannot be provoked for real: mounts, cgroups, processes and namespaces are kept in memory, files
  * are real ones. Any method can be made to fail or to take its time. It passes the contract suite of the real one.
  */
 
@@ -49,8 +49,8 @@ export class Faults {
     this.#faults.set(method, faults);
   }
 
-  /** Notes the call and does what was asked for it. */
-  meet(method: MethodName): unknown {
+  /** Records the call and applies the fault that was set for it. */
+  apply(method: MethodName): unknown {
     this.calls.push(method);
     const fault = this.#faults.get(method)?.find(({ left }) => left > 0);
     if (!fault) return undefined;
@@ -82,14 +82,14 @@ export function fakeKernel(options: FakeOptions = {}): FakeKernel {
   return {
     faults,
     units: systemd.units,
-    files: meeting('files', files, faults),
-    mounts: meeting('mounts', mounts, faults),
-    namespaces: meeting('namespaces', namespaces, faults),
-    processes: meeting('processes', processes, faults),
-    cgroups: meeting('cgroups', cgroups, faults),
+    files: withFaults('files', files, faults),
+    mounts: withFaults('mounts', mounts, faults),
+    namespaces: withFaults('namespaces', namespaces, faults),
+    processes: withFaults('processes', processes, faults),
+    cgroups: withFaults('cgroups', cgroups, faults),
     links: new FakePodLinks(),
     nat: new FakeNatRules(),
-    systemd: meeting('systemd', systemd, faults),
+    systemd: withFaults('systemd', systemd, faults),
     usage: new FakeUsage(cgroups),
     streams: new FakeStreams(),
     inotify: new RealInotify({ warn() {} }),
@@ -98,15 +98,15 @@ export function fakeKernel(options: FakeOptions = {}): FakeKernel {
   };
 }
 
-/** The part, with each call of a method meeting the faults first. */
-function meeting<P extends Part>(part: P, target: Kernel[P], faults: Faults): Kernel[P] {
+/** The part, with the faults applied to each call of a method first. */
+function withFaults<P extends Part>(part: P, target: Kernel[P], faults: Faults): Kernel[P] {
   return new Proxy(target, {
     get(_target, name) {
       const value: unknown = Reflect.get(target, name, target);
       if (typeof value !== 'function') return value;
       return (...args: unknown[]) => {
         const before = faultOf(
-          () => faults.meet(`${part}.${String(name)}` as MethodName),
+          () => faults.apply(`${part}.${String(name)}` as MethodName),
           isSync(part, String(name)),
         );
         const act = () => Reflect.apply(value, target, args) as unknown;
@@ -117,10 +117,10 @@ function meeting<P extends Part>(part: P, target: Kernel[P], faults: Faults): Ke
 }
 
 /** A failure of an asynchronous method arrives as a rejection. */
-function faultOf(meet: () => unknown, sync: boolean): unknown {
-  if (sync) return meet();
+function faultOf(apply: () => unknown, sync: boolean): unknown {
+  if (sync) return apply();
   try {
-    return meet();
+    return apply();
   } catch (error) {
     return Promise.reject(error);
   }

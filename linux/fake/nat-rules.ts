@@ -1,6 +1,6 @@
 import type { Masquerade, NatRules } from '../ports/kernel.ts';
 
-/** Chains in memory. No iptables writes there. */
+/** Chains in memory, which no iptables writes to. */
 export class FakeNatRules implements NatRules {
   readonly chains = new Map<string, Masquerade>();
 

@@ -12,7 +12,7 @@ import type {
 } from '../ports/kernel.ts';
 import { run } from '../process/run.ts';
 
-/** What a program says and how it ends; undefined: it says nothing and runs until it is killed. */
+/** What a program writes and how it ends; undefined: it writes nothing and runs until it is killed. */
 export type FakeProgram = (request: SpawnRequest) => (Partial<Output> & { status: ExitStatus }) | undefined;
 
 interface Entry {

@@ -2,7 +2,7 @@ import { groupFiles, parseGroup } from '../cgroup/control-files.ts';
 import type { Cgroups } from '../ports/kernel.ts';
 import type { CgroupStats, LinkStats, ProcessStats, TreeUsage, Usage, UsageDetail } from '../ports/stats.ts';
 
-/** Figures of what the fake cgroups hold; no links, and trees that use nothing. */
+/** Statistics of the fake cgroups' control files; no links, and trees that use nothing. */
 export class FakeUsage implements Usage {
   readonly #cgroups: Cgroups;
 

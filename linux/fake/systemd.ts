@@ -53,7 +53,7 @@ export class FakeSystemd implements SystemdUnits {
 
   async listen(): Promise<void> {}
 
-  /** What `systemctl daemon-reload` makes crisp hear. */
+  /** The signal that `systemctl daemon-reload` causes. */
   reload(): void {
     for (const listener of this.#listeners) listener();
   }

@@ -1,7 +1,7 @@
 /**
  * Synchronous calls on open directories, for the threads that unpack layers: each costs 0.3 µs and blocks its thread,
  * so none is for the main thread. Every call returns what C returns, or the negative errno; `must` turns that into an
- * error. Names are bytes that end in NUL (`cName`): what stands in an archive need not be UTF-8.
+ * error. Names are bytes that end in NUL (`cName`): names in an archive need not be UTF-8.
  */
 import { readSync } from 'node:fs';
 import koffi, { type KoffiFunc } from 'koffi';
@@ -46,7 +46,7 @@ export const flags = {
   RESOLVE_IN_ROOT: 0x10,
 } as const;
 
-// The kernel gives O_DIRECTORY and O_NOFOLLOW other bits on Arm.
+// O_DIRECTORY and O_NOFOLLOW have other bits on Arm.
 export const O_DIRECTORY = process.arch === 'arm64' ? 0o40000 : flags.O_DIRECTORY;
 export const O_NOFOLLOW = process.arch === 'arm64' ? 0o100000 : flags.O_NOFOLLOW;
 
@@ -148,7 +148,7 @@ const setpriority = bind<[which: number, who: number, value: number]>(
   'int setpriority(int which, unsigned int who, int value)',
 );
 
-/** Lowers this thread's share of the processor (not the process's). Refusal is no harm. */
+/** Lowers this thread's share of the processor (not the process's). Refusal is ignored. */
 export function niceThread(value: number): void {
   const PRIO_PROCESS = 0;
   setpriority(PRIO_PROCESS, 0, value); // Linux applies `who` 0 to the calling thread

@@ -18,13 +18,13 @@ export type FileStep =
   | { readonly kind: 'write'; readonly path: string; readonly data: string | Uint8Array }
   | { readonly kind: 'rename'; readonly path: string; readonly to: string };
 
-/** Carries out a step; a test may note it, or end the world behind it. */
+/** Carries out a step; a test may record it, or simulate a power cut behind it. */
 export type CarryOut = <T>(step: FileStep, act: () => Promise<T>) => Promise<T>;
 
-const plainly: CarryOut = (_step, act) => act();
+const carryOutDirectly: CarryOut = (_step, act) => act();
 
-/** The real files; `carryOut` meets each change that outlives the daemon. */
-export function makeFiles(carryOut: CarryOut = plainly): Files {
+/** The real files; `carryOut` is called with each change that outlives the daemon. */
+export function makeFiles(carryOut: CarryOut = carryOutDirectly): Files {
   const syncDirectory = (path: string): Promise<void> =>
     naming(`sync directory ${path}`, () =>
       carryOut({ kind: 'sync directory', path }, () => syncOneDirectory(path)),
@@ -37,7 +37,7 @@ export function makeFiles(carryOut: CarryOut = plainly): Files {
         try {
           try {
             await carryOut({ kind: 'write', path: temporary, data }, () => file.writeFile(data));
-            // Always: XFS journals the rename with anybody's fsync, and a cut then leaves the name without the data.
+            // Always: XFS journals the rename with any process's fsync, and a cut then leaves the name without the data.
             await carryOut({ kind: 'flush', path: temporary }, () => file.datasync());
           } finally {
             await file.close();
@@ -88,5 +88,5 @@ async function syncFilesystem(path: string): Promise<void> {
   }
 }
 
-/** Needs no set-up: every method stands alone. */
+/** Stateless: needs no set-up. */
 export const files: Files = makeFiles();

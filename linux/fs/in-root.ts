@@ -1,5 +1,5 @@
 /**
- * Files inside a root that somebody else has filled (an image): every path is resolved as if the root were `/`, by
+ * Files inside an untrusted root (an image): every path is resolved as if the root were `/`, by
  * the kernel itself (openat2(2) with RESOLVE_IN_ROOT, Linux 5.6), so that no link in it leads outside.
  */
 import { closeSync, constants, fchownSync, fstatSync, mkdirSync, openSync, readlinkSync } from 'node:fs';
@@ -17,7 +17,7 @@ function openInside(rootFd: number, path: string, flags: number): number {
   return check(openat2(rootFd, path, how), `open ${path} inside the root`);
 }
 
-/** O_PATH; undefined where there is nothing. Other refusals (too many open files) must not look like a missing file. */
+/** O_PATH; undefined where there is nothing. Other refusals (too many open files) must not be taken for a missing file. */
 function find(rootFd: number, path: string): number | undefined {
   try {
     return openInside(rootFd, path, O_PATH);
@@ -46,7 +46,7 @@ export function readInRoot(root: string, path: string, limit: number): Buffer | 
     const holder = find(rootFd, path);
     if (holder === undefined) return undefined;
     const refuse = (why: string) =>
-      new CrispError('InvalidArgument', `/${path} inside the root ${why}`, { hint: 'mend the image' });
+      new CrispError('InvalidArgument', `/${path} inside the root ${why}`, { hint: 'fix the image' });
     let fd: number | undefined;
     try {
       fd = openHeldSync(holder);
@@ -82,7 +82,7 @@ const LINK_LIMIT = 40;
 /**
  * Makes a directory and its parents inside the root (0755, owned by `owner`), and returns its real path on the host.
  * One that exists is left as it is; of a link that leads to nothing inside the root, what it leads to is made. Throws
- * where a part of the path is no directory.
+ * where a part of the path is not a directory.
  */
 export function mkdirInRoot(root: string, path: string, owner: { uid: number; gid: number }): string {
   return withRoot(root, (rootFd) => {
@@ -104,7 +104,7 @@ export function mkdirInRoot(root: string, path: string, owner: { uid: number; gi
 /** Through /proc/self/fd a directory is the one that was opened, whatever its path has become since. */
 const held = (fd: number): string => `/proc/self/fd/${fd}`;
 
-/** As far as it goes without a link that leads to nothing: `link` is then the path to go on with, from the root. */
+/** As far as it goes without a dangling link: `link` is then the path to continue with, from the root. */
 function descend(
   rootFd: number,
   path: string,
@@ -112,7 +112,7 @@ function descend(
 ): { at: number; link?: string } {
   let at = openInside(rootFd, '.', constants.O_DIRECTORY | O_PATH);
   let walked = '';
-  // Never upwards: `a/../../b` means `/a/b` to nobody, so it is not followed.
+  // Never upwards: `..` is dropped.
   const parts = path.split('/').filter((name) => !['', '.', '..'].includes(name));
   try {
     for (const [index, part] of parts.entries()) {
@@ -134,7 +134,7 @@ function descend(
   }
 }
 
-/** The directory, or the target of the link that stands in its place and leads to nothing. */
+/** The directory, or the target of a dangling link in its place. */
 function openOrMake(
   rootFd: number,
   parent: number,

@@ -1,7 +1,7 @@
 /**
- * Watches of files and directories. inotify tells of a change at once, but its instances and watches are counted per
+ * Watches of files and directories. inotify reports a change at once, but its instances and watches are counted per
  * user, and root's are shared by all that runs on the node: 128 instances are the default of many distributions. So no
- * caller depends on a watch: each of them also looks at intervals, and oftener while it has no watch.
+ * caller depends on a watch: each of them also polls, and more often while it has no watch.
  */
 import { readFileSync, watch } from 'node:fs';
 import { errnoOf } from '#core/errors.ts';
@@ -10,14 +10,14 @@ import type { FileWatch, Inotify } from '../ports/inotify.ts';
 import type { KernelLog } from '../ports/log.ts';
 import type { Trouble } from '../ports/troubles.ts';
 
-/** Milliseconds within which a second loss of inotify is not worth another warning. */
+/** Milliseconds between two warnings about inotify. */
 const WARN_AGAIN_MS = 600_000;
 
 type Limit = 'instances' | 'watches' | 'files' | 'memory';
 
 export class RealInotify implements Inotify {
   readonly #log: KernelLog;
-  /** What is looked at without a watch, by the watcher's name. */
+  /** What is polled for want of a watch, by the watcher's name. */
   readonly #without = new Map<string, Limit>();
   #warned = Number.NEGATIVE_INFINITY;
 

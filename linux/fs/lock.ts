@@ -8,7 +8,7 @@ const LOCK_NB = 4;
 const EAGAIN = 11;
 
 /**
- * Holds a directory for this process: a lock on `<directory>/lock`, which the kernel releases when the process ends,
+ * Locks a directory for this process: a lock on `<directory>/lock`, which the kernel releases when the process ends,
  * however it ends. Throws FailedPrecondition naming the holder's pid where another process has it.
  */
 export function lockDirectory(directory: string): Disposable {

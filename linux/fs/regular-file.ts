@@ -1,7 +1,7 @@
 /**
- * Files at paths that others may fill. To open is to act: a device can start a watchdog, rewind a tape or raise a line,
- * a pipe waits for its other side. So the inode is held first (O_PATH opens nothing), looked at, and only what is a
- * regular file is opened, through the descriptor that holds it: what its name leads to meanwhile does not count.
+ * Files at untrusted paths. Opening has effects: a device can start a watchdog, rewind a tape or raise a line, a pipe
+ * waits for its other side. So the inode is held first (O_PATH opens nothing), checked, and only a regular file is opened,
+ * through the descriptor that holds it: its name may meanwhile lead elsewhere.
  */
 import { closeSync, constants, fstatSync, openSync, type PathLike, readSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
@@ -40,7 +40,7 @@ export function openHeldSync(holder: number): number | undefined {
 const CHUNK = 64 << 10;
 
 /**
- * The whole of a regular file of at most `limit` bytes. Throws FailedPrecondition, which says what it is instead, and
+ * The whole of a regular file of at most `limit` bytes. Throws FailedPrecondition for any other, and
  * Node's errors (ENOENT).
  */
 export async function readRegular(path: string, limit: number): Promise<Buffer> {

@@ -1,4 +1,4 @@
-/** The thread of one large deletion: answers with the errno's name, or nothing, and ends. */
+/** The thread of one large deletion: replies with the errno's name, or an empty text, and ends. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { errnoOf } from '#core/errors.ts';
 import { removeTreeSync } from './remove-tree.ts';

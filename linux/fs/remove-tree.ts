@@ -1,6 +1,6 @@
 /**
  * Deletion of a directory tree. What the main thread can do in a few asynchronous calls it does so; a larger tree goes
- * to a worker thread that ends with it, so that a deleted image costs no lasting memory and no time of the daemon.
+ * to a worker thread that ends with it, so that a deleted image costs the daemon no lasting memory and no time.
  *
  * Directory entries are bytes, not text: a layer may hold names that are not UTF-8.
  */
@@ -70,7 +70,7 @@ async function removeInWorker(path: string): Promise<void> {
   worker.once('message', resolve);
   worker.once('error', reject);
   worker.once('exit', () =>
-    reject(new CrispError('Internal', `remove ${path}: the worker ended without a word`)),
+    reject(new CrispError('Internal', `remove ${path}: the worker exited without a reply`)),
   );
   const failure = await promise;
   if (failure !== '') throw refused(`remove ${path}`, failure);

@@ -20,7 +20,7 @@ function localhost(family: Family, port: number): Buffer {
 
 /**
  * Begins a connection to localhost in the network namespace of the calling thread and returns its descriptor, which
- * does not block. For the thread that visits namespaces, too: a socket stays where it was made.
+ * does not block. For the namespace worker, too: a socket stays in the namespace where it was made.
  */
 export function beginConnection(family: Family, port: number): number {
   const what = `connect to port ${port} of localhost, IPv${family}`;

@@ -45,7 +45,7 @@ export function connectPackets(path: string): Duplex {
   }
 }
 
-/** IPv4, then IPv6; `begin` makes the socket where it is to be. */
+/** IPv4, then IPv6; `begin` makes the socket in the network namespace. */
 export async function connectPort(
   begin: (family: Family) => Promise<number>,
   port: number,
@@ -62,12 +62,12 @@ export async function connectPort(
       refusals.push(describeError(error));
     }
   }
-  throw new CrispError('Unavailable', `nobody answers on port ${port}: ${refusals.join('; ')}`, {
-    hint: 'see whether the program listens on this port of localhost, inside the pod',
+  throw new CrispError('Unavailable', `connection to port ${port} refused: ${refusals.join('; ')}`, {
+    hint: 'check that the program listens on this port of localhost, inside the pod',
   });
 }
 
-/** Waits until the connection stands, then owns the descriptor as a socket. */
+/** Waits until the connection is established, then owns the descriptor as a socket. */
 async function established(
   fd: number,
   what: string,

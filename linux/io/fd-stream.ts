@@ -1,6 +1,6 @@
 /**
  * A Node stream over a descriptor that node:net does not take: a terminal's master, a SEQPACKET socket. The descriptor
- * does not block; the event loop tells when it is ready, and each read or write is one system call on the main thread.
+ * does not block; the event loop polls it, and each read or write is one system call on the main thread.
  */
 import { closeSync } from 'node:fs';
 import { Duplex } from 'node:stream';
@@ -17,7 +17,7 @@ import {
 const SHUT_WR = 1;
 /** Reads at one wake-up, so that one stream does not hold up the others. */
 const BURST = 16;
-/** What the other side is waited for in packets: some 128 KiB. */
+/** Packets that are buffered: some 128 KiB. */
 const PACKETS_AHEAD = 16;
 
 export interface DescriptorKind {
@@ -61,7 +61,7 @@ export class DescriptorStream extends Duplex {
       closeSync(fd);
       throw error;
     }
-    this.on('error', () => {}); // without a listener an error would end the daemon; whoever uses it sees the close
+    this.on('error', () => {}); // without a listener an error would end the daemon; users see the close
   }
 
   override _read(): void {
@@ -76,7 +76,7 @@ export class DescriptorStream extends Duplex {
   }
 
   override _final(done: () => void): void {
-    // A peer that has gone already is no error.
+    // A peer that has closed already is not an error.
     if (this.#kind.shutdown && !this.destroyed) shutdownSocket(this.fd, SHUT_WR);
     done();
   }
@@ -92,8 +92,8 @@ export class DescriptorStream extends Duplex {
 
   #wait(): void {
     if (this.destroyed) return;
-    const wish = { readable: this.#reading, writable: this.#writing !== undefined };
-    if (wish.readable || wish.writable) this.#watch.start(wish);
+    const events = { readable: this.#reading, writable: this.#writing !== undefined };
+    if (events.readable || events.writable) this.#watch.start(events);
     else this.#watch.stop();
   }
 

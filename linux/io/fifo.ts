@@ -5,11 +5,11 @@ import { control } from '../libc/libc.ts';
 const FIONREAD = 0x541b;
 
 /**
- * The bytes that have been written to a FIFO and not been read yet. Throws where nobody has it open for reading (ENXIO),
- * or it is missing.
+ * The bytes that have been written to a FIFO and not been read yet. Throws where it is not open for reading (ENXIO),
+ * or missing.
  */
 export function unreadBytes(path: string): number {
-  const what = `look into the FIFO ${path}`;
+  const what = `read the fill level of the FIFO ${path}`;
   const fd = namingSync(what, () => openSync(path, constants.O_WRONLY | constants.O_NONBLOCK));
   try {
     const count = new Uint8Array(4);

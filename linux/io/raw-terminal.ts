@@ -1,4 +1,4 @@
-/** A terminal of this process as a mere line for bytes, for sessions whose other end has a terminal of its own. */
+/** Raw mode of a terminal of this process, for sessions whose other end has a terminal of its own. */
 import { check } from '../libc/errno.ts';
 import { control } from '../libc/libc.ts';
 
@@ -17,8 +17,8 @@ const CS8 = 0o60;
 const [VTIME, VMIN] = [5, 6] as const;
 
 /**
- * Nothing is echoed, turned into signals or translated, on the way in and on the way out, until it is disposed of.
- * (Node's own raw mode goes on turning line feeds into two characters.) Throws KernelRefused where fd is no terminal.
+ * Input and output are neither echoed, turned into signals nor translated, until it is disposed of.
+ * (Node's own raw mode goes on turning line feeds into two characters.) Throws KernelRefused where fd is not a terminal.
  */
 export function rawTerminal(fd: number): Disposable {
   const before = Buffer.alloc(TERMIOS_BYTES + 8);

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError } from '#core/errors.ts';
 
-/** The error of work that was given up: the signal's own where it is crisp's, which names stage and limit. */
+/** The error of work that was abandoned: the signal's own where it is crisp's, which names stage and limit. */
 export function abandoned(what: string, signal: AbortSignal): CrispError {
   if (signal.reason instanceof CrispError) return signal.reason;
   return new CrispError('Cancelled', `${what}: given up by the caller`, { cause: signal.reason });
@@ -12,7 +12,7 @@ export function throwIfAborted(signal: AbortSignal, what: string): void {
   if (signal.aborted) throw abandoned(what, signal);
 }
 
-/** The step's outcome, or, when so many ms have passed before, the error of `late`; the step itself goes on. */
+/** The step's result, or, when so many ms have passed before, the error of `late`; the step itself continues. */
 export async function within<T>(limitMs: number, step: Promise<T>, late: () => CrispError): Promise<T> {
   const over = new AbortController();
   try {
@@ -26,7 +26,7 @@ export async function within<T>(limitMs: number, step: Promise<T>, late: () => C
   }
 }
 
-/** The outcome of work that others wait for too: the abort ends this wait, and not the work. */
+/** The result of shared work: the abort ends this wait, and not the work. */
 export async function joined<T>(work: Promise<T>, what: string, signal: AbortSignal): Promise<T> {
   throwIfAborted(signal, what);
   const { promise, reject } = Promise.withResolvers<never>();

@@ -1,7 +1,7 @@
 /**
- * The C library as it is loaded. A function that it lacks is found out when it is bound, which is when the program loads,
- * where an error would say nothing to whoever installed crisp on an old distribution. So a missing one is remembered, and
- * `checkLibrary` tells of all of them at the start.
+ * The C library as it is loaded. A missing function is detected when it is bound, which is when the program loads, where
+ * an error would not help an operator who installed crisp on an old distribution. So a missing one is remembered, and
+ * `checkLibrary` reports all of them at the start.
  */
 import koffi, { type KoffiFunc } from 'koffi';
 import { CrispError } from '#core/errors.ts';
@@ -23,7 +23,7 @@ export function bind<F extends (...args: never[]) => number>(definition: string)
   return Object.assign(absent, { async: absent }) as unknown as Bound<F>;
 }
 
-/** The same, undefined where the library has no such function and its caller knows another way. */
+/** The same, undefined where the library has no such function, for callers with a fallback. */
 export function optional<F extends (...args: never[]) => number>(definition: string): Bound<F> | undefined {
   try {
     return library.func(definition) as unknown as Bound<F>;

@@ -1,4 +1,4 @@
-/** The kernel's refusals become errors here and nowhere else. */
+/** The only place where errnos become errors. */
 import { constants } from 'node:os';
 import { CrispError, type ErrorCode, errnoOf } from '#core/errors.ts';
 import { lastErrno, type Outcome } from './libc.ts';
@@ -23,40 +23,40 @@ const NOT_OFFERED =
 
 const hints: Readonly<Record<string, string>> = {
   ENOENT: 'check that the named path exists',
-  ESRCH: 'the process has ended; nothing is to be done for it',
+  ESRCH: 'the process has ended; nothing needs to be done',
   ENOSPC:
-    'free space or inodes on the file system, or raise the limit that is met (user.max_*_namespaces, fs.mount-max)',
+    'free space or inodes on the file system, or raise the limit that was reached (user.max_*_namespaces, fs.mount-max)',
   EDQUOT: 'free space within the quota, or raise it',
   EMFILE: 'raise the limit of open files of the daemon (LimitNOFILE)',
   ENFILE: 'raise fs.file-max of the node',
   ENOMEM: 'free memory of the node, or raise the memory limit of the daemon',
   EAGAIN:
-    'a limit of processes or memory is met, or it is busy for a moment: try again, or raise pids.max and TasksMax',
-  EBUSY: 'it is in use: see what has it mounted, open or as its cgroup, end that, and try again',
+    'a limit of processes or memory is reached, or it is temporarily busy: try again, or raise pids.max and TasksMax',
+  EBUSY: 'it is in use: find what has it mounted, open or as its cgroup, end that, and try again',
   EINVAL:
-    'this kernel or file system does not take it in this form: see the kernel log, and the versions that crisp asks for',
+    'this kernel or file system does not accept these arguments: see the kernel log, and the versions that crisp requires',
   ENOTSUP: NOT_OFFERED,
   EOPNOTSUPP: NOT_OFFERED,
   ENODEV: 'the kernel has no such file system or device: load its module',
-  ENXIO: 'nothing is at the other side: see whether the program that should be there runs',
-  EEXIST: 'something stands there already: move it away',
-  ENOTEMPTY: 'something stands in there still: move it away',
-  ENOTDIR: 'a part of the path is no directory: correct the path, or move away what stands there',
-  EISDIR: 'a directory stands where a file belongs: move it away',
-  ELOOP: 'links on the way lead in a circle, or a link stands where none may: correct the path',
+  ENXIO: 'the other side is not open: check that its program runs',
+  EEXIST: 'the path exists already: move it away',
+  ENOTEMPTY: 'the directory is not empty: move its entries away',
+  ENOTDIR: 'a part of the path is not a directory: correct the path, or move that part away',
+  EISDIR: 'a directory is in the place of a file: move it away',
+  ELOOP: 'symbolic links form a loop, or a link is where none is allowed: correct the path',
   ENAMETOOLONG: 'use a shorter path or name',
-  EXDEV: 'it crosses a mount: take that mount away, or name paths of one file system',
-  ETXTBSY: 'the program is being written: try again when that is done',
+  EXDEV: 'it crosses a mount: unmount that, or use paths on one file system',
+  ETXTBSY: 'the program is open for writing: try again when it is closed',
   EFBIG: 'the file is larger than the file system or a limit (RLIMIT_FSIZE) allows',
-  ECONNREFUSED: 'nothing listens there: start the program that should',
-  ETIMEDOUT: 'the other side does not answer: see whether it runs and can be reached',
+  ECONNREFUSED: 'connection refused: start the program that should listen there',
+  ETIMEDOUT: 'the other side does not reply: check that it runs and can be reached',
   ESTALE: 'the network file system has lost it: mount it again',
   ENOTCONN: 'the program behind the file system or socket has ended: start it, or mount it again',
   EPERM:
-    'run the daemon as root with all capabilities; an immutable file or a security module refuses with it, too',
-  EACCES: 'check the rights on the path, and what a security module forbids',
+    'run the daemon as root with all capabilities; an immutable file or a security module can be the cause, too',
+  EACCES: 'check the permissions of the path, and what a security module denies',
   EROFS: 'the file system is read-only: see the kernel log, or choose another directory',
-  ENOSYS: 'this kernel lacks the call: use a newer one',
+  ENOSYS: 'this kernel lacks the system call: use a newer one',
   EIO: 'see the kernel log: a disk may be failing',
 };
 

@@ -1,7 +1,7 @@
 /**
  * The C library and the system calls that crisp makes, bound once through koffi. Each binding returns what C returns;
  * `errno.ts` turns a failure into an error. System calls above 423 have one number on x86_64 and aarch64 and are
- * called by number, so that an older C library without a wrapper is no hindrance.
+ * called by number, so that an older C library without a wrapper suffices.
  *
  * A synchronous call costs 0.3 µs, an asynchronous one (libuv's pool) 60 µs: asynchronous are those that may block.
  */
@@ -229,14 +229,14 @@ export const watchDescriptor = (fd: number, ready: () => void): DescriptorWatch 
   const handle = koffi.node.poll(fd, {}, ready);
   handle.stop();
   return {
-    start: (wish) => handle.start(wish, ready),
+    start: (events) => handle.start(events, ready),
     stop: () => handle.stop(),
     close: () => handle.close(),
   };
 };
 
 export interface DescriptorWatch {
-  start(wish: { readonly readable: boolean; readonly writable: boolean }): void;
+  start(events: { readonly readable: boolean; readonly writable: boolean }): void;
   stop(): void;
   /** To be called before the descriptor is closed. */
   close(): void;

@@ -7,7 +7,7 @@ const unquote = (text: string): string =>
     ? text.replace(/\\([0-7]{3})/g, (_all, octal) => String.fromCharCode(Number.parseInt(octal, 8)))
     : text;
 
-/** One line of mountinfo (proc(5)); undefined for a line that is none. */
+/** One line of mountinfo (proc(5)); undefined for a malformed line. */
 export function parseMount(line: string): MountEntry | undefined {
   const fields = line.split(' ');
   const dash = fields.indexOf('-', 6);

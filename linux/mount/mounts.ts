@@ -1,6 +1,6 @@
 /**
  * Mounts through the mount API of Linux 5.2 and later: a mount is made and given all its attributes while it is still
- * attached nowhere, so that nobody ever sees it half made. What may wait for the disk or for other mounts runs on
+ * attached nowhere, so that it is never visible incomplete. What may wait for the disk or for other mounts runs on
  * libuv's pool, in the mount namespace of the main thread.
  */
 import { closeSync } from 'node:fs';
@@ -35,7 +35,7 @@ const OPEN_TREE_CLONE = 1;
 const OPEN_TREE_CLOEXEC = 0o2000000;
 const MNT_DETACH = 2;
 const UMOUNT_NOFOLLOW = 8;
-/** More mounts than this on one path are not crisp's doing. */
+/** More mounts than this on one path are not made by crisp. */
 const STACKED = 64;
 const EINVAL = 22;
 const ENOENT = 2;
@@ -67,7 +67,7 @@ function mapOwners(fd: number, userNamespace: string, recursive: boolean, what: 
 }
 
 /**
- * The readonly attribute covers the mount itself and not those below it, as CRI wants it; propagation covers the tree
+ * The readonly attribute covers the mount itself and not those below it, as CRI defines it; propagation covers the tree
  * where its name begins with r. The target's last component is not followed where it is a link.
  */
 async function bind(request: Parameters<Mounts['bind']>[0]): Promise<void> {
@@ -97,7 +97,7 @@ async function tmpfs(request: Parameters<Mounts['tmpfs']>[0]): Promise<void> {
   checkOutcome(outcome, `mount tmpfs at ${target}`);
 }
 
-/** Takes away all that is mounted on the path itself, the topmost first. */
+/** Removes all that is mounted on the path itself, the topmost first. */
 async function unmount(target: string): Promise<void> {
   for (let n = 0; n < STACKED; n++) {
     let outcome = await asynchronous(umount2, target, UMOUNT_NOFOLLOW);
@@ -107,7 +107,7 @@ async function unmount(target: string): Promise<void> {
   }
 }
 
-/** The kernel refuses an overlay of a single layer with nothing above it: such a one is a read-only bind mount. */
+/** The kernel refuses an overlay of a single layer without an upper one: instead it is a read-only bind mount. */
 async function overlay(request: Parameters<Mounts['overlay']>[0]): Promise<void> {
   const [only, ...others] = request.lower;
   if (only === undefined || others.length > 0 || request.upper !== undefined) return mountOverlay(request);

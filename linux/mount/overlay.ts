@@ -44,11 +44,11 @@ export async function mountOverlay(request: Overlay): Promise<void> {
     if (!configure(context, request, names, what)) return await mountInOneString(request, names, what);
     const created = await fsconfigCreate(context);
     if (created.result < 0) {
-      const words = kernelMessages(context);
-      // Before Linux 6.5 overlay took its options as one string: an option is only then looked at, without a word.
-      if (errnoName(created.errno) === 'EINVAL' && words === '')
+      const messages = kernelMessages(context);
+      // Before Linux 6.5 overlay took its options as one string: options are only parsed then, without a message.
+      if (errnoName(created.errno) === 'EINVAL' && messages === '')
         return await mountInOneString(request, names, what);
-      throw refused(what, created.errno, words);
+      throw refused(what, created.errno, messages);
     }
     const attributes = request.upper === undefined ? MOUNT_ATTR_RDONLY : 0;
     const fd = check(fsmount(context, FSMOUNT_CLOEXEC, attributes), what);
@@ -92,7 +92,7 @@ function configure(context: number, request: Overlay, names: ShortNames, what: s
 /** Whether the kernel takes the path as it is: short, and without the characters that overlay gives a meaning. */
 const fits = (path: string): boolean => Buffer.byteLength(path) <= VALUE_LIMIT && !/[\\:,]/.test(path);
 
-/** The way of mount(2). Each layer is a short name of about 18 bytes: room for some 200. */
+/** By mount(2). Each layer is a short name of about 18 bytes: some 200 fit. */
 async function mountInOneString(request: Overlay, names: ShortNames, what: string): Promise<void> {
   const options = [`lowerdir=${request.lower.map((layer) => names.of(layer)).join(':')}`];
   if (request.upper !== undefined) options.push(`upperdir=${names.of(request.upper)}`);
@@ -113,7 +113,7 @@ async function mountInOneString(request: Overlay, names: ShortNames, what: strin
 }
 
 /**
- * An option of mount(2)'s one string. A comma ends it there unless it stands in quotes, which the kernel takes away for
+ * An option of mount(2)'s one string. A comma ends it there unless it is in quotes, which the kernel removes for
  * the labels of security modules (selinux_sb_eat_lsm_opts): `context="…:s0:c1,c2"`. fsconfig(2) takes values as they are.
  */
 export function quoted(option: string): string {
@@ -121,12 +121,12 @@ export function quoted(option: string): string {
   const value = option.slice(at + 1);
   if (at < 0 || !/[,"]/.test(value)) return option;
   if (!value.includes('"')) return `${option.slice(0, at)}="${value}"`;
-  throw new CrispError('InvalidArgument', `mount option ${option} holds a quotation mark`, {
+  throw new CrispError('InvalidArgument', `mount option ${option} contains a quotation mark`, {
     hint: 'give a label without one',
   });
 }
 
-/** What the kernel says about a refusal: messages wait in the context's own log, one for each read. */
+/** The kernel's messages about a refusal: the context has its own log, one message for each read. */
 function kernelMessages(context: number): string {
   const lines: string[] = [];
   const buffer = Buffer.alloc(1024);

@@ -14,7 +14,7 @@ export function namespaceOfSysctl(path: string): NamespaceKind | undefined {
 
 /**
  * The path below /proc/sys of a key. As in sysctl(8), the first separator decides: in `net.ipv4.conf.eth0/100.mtu` the
- * dots separate and a slash stands for a dot; in `net/ipv4/conf/eth0.100/mtu` the other way round.
+ * dots separate and a slash means a dot; in `net/ipv4/conf/eth0.100/mtu` the other way round.
  */
 export function sysctlPath(key: string): string {
   const slashes = /^[^./]*\//.test(key);

@@ -1,6 +1,6 @@
 /**
  * Netlink for requests that the kernel may keep waiting (for other changes, for the end of readers): they are sent from
- * libuv's pool. The socket means the network namespace that it was opened in.
+ * libuv's pool. The socket belongs to the network namespace that it was opened in.
  */
 import { close } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
@@ -43,7 +43,7 @@ export class AsyncNetlink implements Disposable {
     });
     await this.#send(what, Buffer.concat(encoded));
     let refusal = 0;
-    // The kernel has answered by the time the call returns: nothing is waited for here.
+    // The kernel has replied by the time the call returns: nothing is waited for here.
     for (let reply = this.#received(what); reply; reply = this.#received(what)) {
       for (const message of messagesOf(what, reply)) {
         if (message.type !== NLMSG_ERROR || message.sequence <= before) continue;
@@ -52,10 +52,10 @@ export class AsyncNetlink implements Disposable {
       }
     }
     if (refusal !== 0) throw refused(what, refusal);
-    if (due.size > 0) throw new CrispError('Internal', `${what}: the kernel has answered only in part`);
+    if (due.size > 0) throw new CrispError('Internal', `${what}: the kernel has acknowledged only a part`);
   }
 
-  /** All that the request asks for, as of one time: see `Netlink.request`. */
+  /** All entries of a dump, as of one time: see `Netlink.request`. */
   async dump(what: string, type: number, body: Uint8Array): Promise<NetlinkMessage[]> {
     for (let tries = 1; ; tries++) {
       const replies = await this.#dumpOnce(what, type, body);

@@ -9,7 +9,7 @@ export interface IpAddress {
 /** Bits of an address. */
 export const widthOf = (family: 4 | 6): 32 | 128 => (family === 4 ? 32 : 128);
 
-/** undefined where the text is no address. */
+/** undefined where the text is not an address. */
 export function parseIp(text: string): IpAddress | undefined {
   const family = isIP(text);
   if (family === 4) {

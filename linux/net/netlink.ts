@@ -1,6 +1,6 @@
 /**
  * Just enough netlink: requests with attributes, acknowledged or dumped, over a socket that lives for one use. All
- * calls are synchronous (waiting-netlink.ts has the others): the socket belongs to the network namespace of the thread
+ * calls are synchronous (async-netlink.ts has the others): the socket belongs to the network namespace of the thread
  * that opens it.
  */
 import { closeSync } from 'node:fs';
@@ -23,7 +23,7 @@ export const NLM_F_CREATE = 0x400;
 export const NLM_F_APPEND = 0x800;
 /** The kernel's dumps come in pieces of at most 32 KiB. */
 export const RECEIVE = 1 << 16;
-/** recv(2) tells how long the datagram was, also where it did not fit. */
+/** recv(2) returns the datagram's full length, also where it did not fit. */
 export const MSG_TRUNC = 0x20;
 
 export interface NetlinkRequest {
@@ -85,11 +85,11 @@ export function encodeRequest(type: number, flags: number, sequence: number, bod
   return bytes;
 }
 
-/** Opens a socket in the network namespace of the calling thread; it stays there, whoever uses it. */
+/** Opens a socket in the network namespace of the calling thread; it stays there, whichever thread uses it. */
 export const openNetlink = (protocol: number): number =>
   check(socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), 'open a netlink socket');
 
-/** How a socket is spoken to; each returns what the system call does. */
+/** The calls on a socket; each returns what the system call does. */
 export interface NetlinkTransport {
   send(bytes: Uint8Array): number;
   receive(buffer: Buffer): number;
@@ -116,7 +116,7 @@ export class Netlink implements Disposable {
 
   /**
    * Sends one request; returns what was dumped (with NLM_F_DUMP) or nothing (NLM_F_ACK). `what` names it in errors. A dump
-   * that was interrupted by changes is asked for again; throws Aborted where that does not end.
+   * that was interrupted by changes is requested again; throws Aborted where that does not end.
    */
   request(what: string, type: number, flags: number, body: Uint8Array): NetlinkMessage[] {
     for (let tries = 1; ; tries++) {

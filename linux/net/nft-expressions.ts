@@ -11,7 +11,7 @@ const VERDICT_CODE = 1;
 const VERDICT_CHAIN = 2;
 const REGISTER = 1;
 const NETWORK_HEADER = 1;
-/** Where source and destination stand in the header of each family. */
+/** The offsets of source and destination in the header of each family. */
 const OFFSET = { 4: { source: 12, destination: 16 }, 6: { source: 8, destination: 24 } };
 const COMMENT_BYTES = 256;
 /** The settings of MASQUERADE: no ports and no flags; IPv4 counts its ranges. */

@@ -91,7 +91,7 @@ export function removal({ family, chain }: Chain, jumps: readonly Buffer[]): Net
 
 /** Of a dump of all rules, or all chains, of the table. */
 export const ofTable = (family: 4 | 6): Buffer => body(family, []);
-/** Of a dump of the rules among which the jumps to pods' chains stand. */
+/** For a dump of the rules that include the jumps to pods' chains. */
 export const ofBaseChain = (family: 4 | 6): Buffer => body(family, [textAttribute(RULE.chain, BASE_CHAIN)]);
 
 /** The handle of a dumped rule that jumps to the chain; undefined for others. */
@@ -101,12 +101,12 @@ export function jumpTo(chain: string, rule: Buffer): Buffer | undefined {
   return elements.some(([, element]) => jumpOf(element) === chain) ? found.get(RULE.handle) : undefined;
 }
 
-/** The chain that a dumped rule stands in. */
+/** The chain of a dumped rule. */
 export const chainOf = (rule: Buffer): string => textOf(parseAttributes(rule, HEADER).get(RULE.chain));
 
-/** All that a dumped rule says but its numbers. */
+/** All attributes of a dumped rule but its handles. */
 export const contentOfRule = (rule: Buffer): string => content(rule, [RULE.handle, RULE.position]);
-/** All that a dumped chain says but its number. */
+/** All attributes of a dumped chain but its handle. */
 export const contentOfChain = (chain: Buffer): string => content(chain, [CHAIN.handle]);
 
 function content(object: Buffer, numbers: readonly number[]): string {

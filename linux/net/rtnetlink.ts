@@ -52,7 +52,7 @@ const OPER_UP = 6;
 const MAIN_TABLE = 254;
 const PROTO_BOOT = 3;
 const UNICAST = 1;
-/** The index of the loopback that every network namespace is born with. */
+/** The index of the loopback that every new network namespace has. */
 export const LOOPBACK = 1;
 
 export interface FoundLink {

@@ -1,6 +1,6 @@
 /**
- * All that crisp asks of the kernel, as one interface. `linux/` holds the real one (koffi, `openKernel()`), and a fake
- * one for faults that cannot be had for real; both pass the same contract suite.
+ * All that crisp uses of the kernel, as one interface. `linux/` has the real one (koffi, `openKernel()`), and a fake
+ * one for faults that cannot be provoked for real; both pass the same contract suite.
  *
  * Words: a *process reference* is a pid that counts only with its boot id and start time, so that a recycled pid is
  * never touched. A *cgroup path* is absolute below the cgroup root (`/crisp/pod-1/ctr`) and means the same group in
@@ -51,7 +51,7 @@ export interface Files {
     options?: { mode?: number; durable?: boolean },
   ): Promise<void>;
   syncDirectory(path: string): Promise<void>;
-  /** rename(2), with Node's own errors. Only what has been flushed may get a name that is believed. */
+  /** rename(2), with Node's own errors. Only what has been flushed may be renamed to a name that is read after a power cut. */
   rename(path: string, to: string): Promise<void>;
   /** Makes it with its parents, with Node's own errors; the uppermost that is new, undefined where it was there. */
   makeDirectory(path: string, mode?: number): Promise<string | undefined>;
@@ -97,7 +97,7 @@ export interface Mounts {
     volatile?: boolean;
   }): Promise<void>;
   /**
-   * A bind mount; `readonly` is a second step, as the kernel wants it. `idMap`, the pin of a user namespace, shows the
+   * A bind mount; `readonly` is a second step, as the kernel requires. `idMap`, the pin of a user namespace, shows the
    * files' owners as that namespace numbers them; FailedPrecondition where the file system cannot (overlay, NFS, …).
    */
   bind(mount: {
@@ -142,7 +142,7 @@ export interface PauseRequest {
   readonly userNamespace?: { readonly uids: readonly IdMapping[]; readonly gids: readonly IdMapping[] };
   /** Wanted oom_score_adj; clamped to what is allowed. */
   readonly oomScoreAdj: number;
-  /** See `Cgroups.joinFiles`: the groups that it puts itself into when it is released. Not with a user namespace. */
+  /** See `Cgroups.joinFiles`: the groups that it joins when it is released. Not with a user namespace. */
   readonly joinFiles?: readonly string[];
 }
 
@@ -151,9 +151,9 @@ export interface HeldPause {
   readonly process: ProcessRef;
   /** Path of each namespace's pin. */
   readonly pins: Readonly<Partial<Record<NamespaceKind, string>>>;
-  /** Whether it enters its cgroups by itself; else it is to be moved before its release. */
+  /** Whether it joins its cgroups itself; else it is to be moved before its release. */
   readonly joinsCgroups: boolean;
-  /** Lets it go on, once its cgroup and its record are in place. Resolves when it stands there and has sealed itself. */
+  /** Lets it continue, once its cgroup and its record are in place. Resolves when it is in the cgroup and sealed. */
   release(): Promise<void>;
   /** Closes the start pipe: it exits. */
   abandon(): Promise<void>;
@@ -165,7 +165,7 @@ export interface Namespaces {
   /** Unmounts and deletes the pins in the directory. Missing ones are success. */
   unpin(pins: string): Promise<void>;
   /**
-   * Resolves when the process has ended (a pidfd tells); works for one that an earlier daemon made. Rejects at the abort.
+   * Resolves when the process has ended (pidfd); works for one that an earlier daemon made. Rejects at the abort.
    */
   watch(process: ProcessRef, signal: AbortSignal): Promise<void>;
   /** Makes an empty, pinned network namespace (for CNI DEL after a reboot, and for tests). */
@@ -178,7 +178,7 @@ export interface Output {
   readonly stderr: Buffer;
 }
 
-/** A process of whatever parent whose end is to be known. */
+/** A process, of any parent, whose exit status is needed. */
 export interface HeldProcess extends Disposable {
   /** How it has ended; undefined while it lives. */
   status(): ExitStatus | undefined;
@@ -187,7 +187,7 @@ export interface HeldProcess extends Disposable {
 export interface Processes {
   /**
    * posix_spawn: signals and mask reset, own session, no descriptor beyond those named, soft limit of files 1024. With
-   * `enter` it resolves when the program begins, and throws where a group or the program is refused.
+   * `joinFiles` it resolves when the program begins, and throws where a group or the program is refused.
    */
   spawn(request: SpawnRequest): Promise<Child>;
   /** Spawns, feeds `input`, collects at most `limit` bytes of each stream (the rest is dropped), SIGKILLs at abort. */
@@ -196,7 +196,7 @@ export interface Processes {
     signal: AbortSignal,
   ): Promise<Output>;
   /**
-   * A copy of a program that nobody can change, to be executed by its path until the daemon ends; undefined where this
+   * An immutable copy of a program (sealed memfd), to be executed by its path until the daemon ends; undefined where this
    * node must execute programs from their files. Throws KernelRefused where the kernel executes no such copies.
    */
   seal(name: string, program: Uint8Array): { readonly path: string } | undefined;
@@ -210,7 +210,7 @@ export interface Processes {
   executable(process: ProcessRef): string | undefined;
   /** Sends a signal through a pidfd after checking identity; false where the process is gone. */
   signal(process: ProcessRef, signal: number): boolean;
-  /** Wanted adjustment, clamped to what the daemon may set; the clamp is said once in the log. Returns what is set. */
+  /** Wanted adjustment, clamped to what the daemon may set; the clamp is logged once. Returns what is set. */
   setOomScoreAdj(pid: number, wanted: number): number;
   /** The lowest oom_score_adj that this daemon may give a child. */
   readonly minOomScoreAdj: number;
@@ -225,9 +225,9 @@ export interface Cgroups {
   readonly controllers: ReadonlySet<string>;
   /** Makes the group with its parents, on v2 with their controllers; FailedPrecondition: see cgroup-delegation.ts. */
   create(path: string): Promise<void>;
-  /** On v2: makes the group of pods and hands its controllers down. Never throws: what is in the way is `trouble`. */
+  /** On v2: makes the group of pods and enables its controllers for them. Never throws: failures are in `trouble`. */
   prepare(path: string): Promise<void>;
-  /** What is wrong with the groups; what keeps pods from being made is tried again, at intervals, by the asking. */
+  /** What is wrong with the groups. While no pod can be made, reading it retries `prepare` at intervals. */
   readonly trouble: Trouble | undefined;
   /**
    * Makes a bare group below one that may hold processes: no controllers are enabled for it, it serves to name and kill
@@ -235,34 +235,34 @@ export interface Cgroups {
    */
   createChild(path: string): Promise<void>;
   /**
-   * Moves a process in. From outside that waits for grace periods of RCU: up to 12 ms on v1. What crisp starts itself
-   * enters by its own hand.
+   * Moves a process in. From outside that waits for grace periods of RCU: up to 12 ms on v1. What crisp starts
+   * joins by itself (`joinFiles`).
    */
   join(path: string, pid: number): Promise<void>;
   /**
-   * Said before an OCI runtime moves a process, within so many milliseconds: takes the wait for the kernel's lock off it.
+   * To be called before an OCI runtime moves a process, within so many milliseconds: saves it the wait for the kernel's lock.
    */
   expectTaskMigration(forMs: number): void;
-  /** The control files of a group made by `create`, whether or not it is there yet, that a thread enters it by. */
+  /** The control files by which a thread joins a group made by `create`, whether or not it exists yet. */
   joinFiles(path: string): string[];
   /** The pids in the group and below it. Missing: none. */
   processes(path: string): number[];
   /**
    * Kills all in it and below: cgroup.kill on v2, freeze-kill-thaw on v1. Resolves when it is empty; rejects at the abort
-   * (with the code of its reason), naming who is left. Refuses a group that holds the daemon.
+   * (with the code of its reason), naming the remaining processes. Refuses a group that contains the daemon.
    */
   kill(path: string, signal: AbortSignal): Promise<void>;
   /** Sends a signal to each process of the group and below, once. */
   signalAll(path: string, signal: number): void;
   /** Removes the group and those below, in every hierarchy. Missing: success. Busy: retried until the abort. */
   remove(path: string, signal: AbortSignal): Promise<void>;
-  /** Where a control file lies, whether or not it is there; undefined where its controller is not mounted. */
+  /** The path of a control file, whether or not it exists; undefined where its controller is not mounted. */
   file(path: string, name: string): string | undefined;
   /** Content of a control file, trimmed; undefined where it is missing. On v1 the file's prefix names the hierarchy. */
   read(path: string, file: string): string | undefined;
   write(path: string, file: string, value: string): Promise<void>;
   exists(path: string): boolean;
-  /** The groups of this name, wherever they are. Walks all groups: not for what is asked often. */
+  /** The groups of this name in the whole tree. Walks all groups: not for frequent use. */
   find(name: string): string[];
   /** The group's directories: one on v2, on v1 one in each hierarchy that has the group. Missing: none. */
   directories(path: string): string[];

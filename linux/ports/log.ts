@@ -1,4 +1,4 @@
-/** What the kernel's parts say in the log (a part of core's Log). */
+/** The log of the kernel's parts (a part of core's Log). */
 export interface KernelLog {
   warn(fields: object, message: string): void;
 }

@@ -1,6 +1,6 @@
 /** The NAT rules of pods, as `Kernel.nat` offers them. */
 
-/** What leaves a pod for elsewhere than its own network gets the node's address. */
+/** Packets that leave the pod's own network get the node's address. */
 export interface Masquerade {
   readonly family: 4 | 6;
   /** The pod's own chain in the table nat. */
@@ -16,8 +16,8 @@ export interface Masquerade {
 /** Pods' rules in nf_tables, as iptables 1.8.9 writes them there. All or nothing, and off the main thread. */
 export interface NatRules {
   /**
-   * Whether the node's own iptables writes the same: it is run in a network namespace of its own, where crisp takes its
-   * rules away, makes them anew and compares the kernel's account of both.
+   * Whether the node's own iptables writes the same: it is run in a network namespace of its own, where crisp removes its
+   * rules, writes them anew and compares the kernel's dumps of both.
    */
   matchesIptables(
     iptables: {
@@ -28,8 +28,8 @@ export interface NatRules {
     rules: Masquerade,
     signal: AbortSignal,
   ): Promise<boolean>;
-  /** false: nothing is changed, since the chain is there already or those of the node are not. */
+  /** false: nothing is changed, since the chain exists already or the node's base chains do not. */
   add(rules: Masquerade): Promise<boolean>;
-  /** The chain and the jumps there. false: nothing is changed, since a part is missing or stands elsewhere. */
+  /** The chain and the jumps there. false: nothing is changed, since a part is missing or elsewhere. */
   remove(rules: Pick<Masquerade, 'family' | 'chain'>): Promise<boolean>;
 }

@@ -39,7 +39,7 @@ export interface JoinedBridge {
 export interface PodLinks {
   /**
    * Makes the bridge where it is missing, and a veth pair with its addresses and routes; resolves when the port carries
-   * frames. Throws NetworkFailed where the bridge's name or addresses are taken. After a failure `leave` is due.
+   * frames. Throws NetworkFailed where the bridge's name or addresses are taken. After a failure `leave` must be called.
    */
   join(request: JoinRequest, signal: AbortSignal): Promise<JoinedBridge>;
   /** Deletes the pair. One that is gone is success; a namespace that is gone is NotFound. The bridge stays. */

@@ -1,4 +1,4 @@
-/** Processes as the ports name them. */
+/** Types of processes that the ports share. */
 import type { Duplex, Readable, Writable } from 'node:stream';
 
 export interface ProcessRef {
@@ -21,7 +21,7 @@ export interface SpawnRequest {
   readonly stderr?: StdioIn;
   /** More descriptors of the child, by their number in it (3 …): a pipe the parent reads, or one that it writes. */
   readonly extra?: Readonly<Record<number, 'read' | 'write' | { readonly fd: number }>>;
-  /** See `Cgroups.joinFiles`: the child puts itself into these groups before the program, an absolute path, begins. */
+  /** See `Cgroups.joinFiles`: the child joins these groups before the program, an absolute path, is executed. */
   readonly joinFiles?: readonly string[];
 }
 

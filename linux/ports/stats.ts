@@ -1,8 +1,8 @@
 /**
  * What groups, network namespaces, processes and trees use, as the kernel counts it. All is read off the main thread,
- * many files in one go: on it, five hundred small reads cost 2 ms at a stretch, and five times that through libuv's pool.
+ * many files in one request: on it, five hundred small reads cost 2 ms at a stretch, and five times that through libuv's pool.
  *
- * A figure that the kernel does not give (a controller that is not mounted, PSI switched off) is undefined.
+ * A value that the kernel does not report (a controller that is not mounted, PSI switched off) is undefined.
  */
 import type { ProcessRef } from './process.ts';
 
@@ -110,7 +110,7 @@ export interface LinkCounters {
 export interface ProcessStats {
   /** Processes of the group and below. */
   readonly processes: number;
-  /** Open descriptors of all of them; 0 where they were not asked for. */
+  /** Open descriptors of all of them; 0 where they were not requested. */
   readonly descriptors: number;
   /** Those of the descriptors that are sockets. */
   readonly sockets: number;
@@ -122,7 +122,7 @@ export interface TreeUsage {
   readonly inodes: bigint;
 }
 
-/** `metrics` reads what only Prometheus' names ask for, too: twice as many files. */
+/** `metrics` also reads what only the Prometheus metrics need: twice as many files. */
 export type UsageDetail = 'stats' | 'metrics';
 
 export interface Usage {
@@ -132,7 +132,7 @@ export interface Usage {
   links(processes: readonly ProcessRef[]): Promise<readonly (readonly LinkStats[])[]>;
   /** The soft limit of open files of each process; undefined: none, or the process is gone. */
   openFiles(processes: readonly ProcessRef[]): Promise<readonly (bigint | undefined)[]>;
-  /** Of each cgroup, in order. `descriptors` looks into 1024 processes of each, and tells sockets among the first 4096. */
+  /** Of each cgroup, in order. `descriptors` counts those of 1024 processes of each, and sockets among the first 4096. */
   processes(paths: readonly string[], descriptors: boolean): Promise<readonly ProcessStats[]>;
   /**
    * Walks a tree in slices of a few milliseconds with rests between them. Follows no link, enters no other file system;

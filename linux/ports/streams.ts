@@ -29,13 +29,13 @@ export interface DetachedRequest {
 
 export interface DetachedCommand {
   /**
-   * Ends with the command, with its exit code, or with the runtime's where that fails. At SIGTERM it kills the runtime at
-   * work and the command, and ends with 137 when both are gone; what the command has forked is found by its cgroup.
+   * The exec shim: exits with the command's exit code, or the runtime's where that fails. At SIGTERM it kills the running
+   * runtime and the command, and exits with 137 when both are gone; what the command has forked is found by its cgroup.
    */
   readonly child: Child;
   /**
-   * The terminal, once the runtime has handed it over; undefined where none was asked for, and where the runtime has
-   * failed. To be called once. Rejects at the abort: then the command has lost its terminal, and is to be ended.
+   * The terminal, once the runtime has handed it over; undefined where none was requested, and where the runtime has
+   * failed. To be called once. Rejects at the abort: then the command has lost its terminal, and must be killed.
    */
   terminal(signal: AbortSignal): Promise<Terminal | undefined>;
 }
@@ -43,11 +43,11 @@ export interface DetachedCommand {
 export interface Streams {
   /**
    * Executes a command in a container: its descriptors are the client's pipes themselves, or its terminal's master is
-   * handed over. Resolves when the runtime has begun, within seconds and without a signal: the caller always learns of
-   * the child that it has to end. With a terminal the caller destroys its stream.
+   * handed over. Resolves when the runtime has begun, within seconds, and takes no signal: the caller always gets the
+   * child that it has to end. With a terminal the caller destroys its stream.
    */
   runDetached(request: DetachedRequest): Promise<DetachedCommand>;
-  /** Those that attend a command now, of this daemon or an earlier one, by the pid file of their request. */
+  /** The running exec shims, of this daemon or an earlier one, by the pid file of their request. */
   execShims(pidFile: string): ProcessRef[];
   /**
    * Connects to a unix socket of type SOCK_SEQPACKET. Each packet is one object read, and each chunk that is written is
@@ -56,8 +56,8 @@ export interface Streams {
   connectPackets(path: string): Promise<Duplex>;
   /**
    * Connects to a TCP port of localhost, IPv4 first, then IPv6; `netns` is the path of a pinned network namespace,
-   * undefined the daemon's own. Half-open is allowed. `onread`: how it is read, in the place of events. Throws
-   * Unavailable where nobody listens.
+   * undefined the daemon's own. Half-open is allowed. `onread`: a read buffer in place of events. Throws
+   * Unavailable where the connection is refused.
    */
   connectPort(
     netns: string | undefined,

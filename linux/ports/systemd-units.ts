@@ -1,4 +1,4 @@
-/** What crisp asks of systemd: scopes for processes that exist, with slices where they are new, and their end. */
+/** What crisp uses of systemd: scopes for existing processes, new slices along with them, and stopping of units. */
 
 /** A value that carries its own type. */
 export interface Variant {
@@ -32,20 +32,20 @@ export interface SystemdUnits {
   /** Whether systemd runs this machine (sd_booted(3)). */
   readonly booted: boolean;
   /**
-   * Makes a delegated scope and moves the processes in, with one call. Resolves when they stand there.
+   * Makes a delegated scope and moves the processes in, with one call. Resolves when they are in it.
    * Throws AlreadyExists where a unit of one of the names is loaded, NotFound where a process has ended, Unavailable where
-   * D-Bus or systemd do not answer, RuntimeFailed where systemd refuses, naming unit and properties. At the abort: its
-   * reason; whether the scope comes to be is open then.
+   * D-Bus or systemd do not reply, RuntimeFailed where systemd refuses, naming unit and properties. At the abort: its
+   * reason; the scope may still be started then.
    */
   startScope(request: ScopeRequest, signal: AbortSignal): Promise<void>;
-  /** Stops a unit with all that it holds. One that is not loaded is success. Resolves when systemd has done it. */
+  /** Stops a unit with all its processes. One that is not loaded is success. Resolves when systemd has done it. */
   stop(unit: string, signal: AbortSignal): Promise<void>;
   /**
-   * Tells when systemd has reloaded its units (`systemctl daemon-reload`, done by every installed package with a service):
-   * it then writes all that it thinks it knows of a group anew. Also told when systemd can be heard again after a time
-   * in which it could not. Returns the end of the telling.
+   * Calls the listener when systemd has reloaded its units (`systemctl daemon-reload`, done by every installed package with
+   * a service): it then writes its own settings to the control files again. Also called after each (re)connection, since
+   * reloads may have been missed. Returns a function that removes the listener.
    */
   onReload(listener: () => void): () => void;
-  /** Begins to hear reloads, where no unit was asked for yet. Throws as `startScope` does. */
+  /** Connects in order to receive reloads, where no unit was requested yet. Throws as `startScope` does. */
   listen(signal: AbortSignal): Promise<void>;
 }

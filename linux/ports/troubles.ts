@@ -1,6 +1,6 @@
-/** Something that is wrong with the node and that operators should hear of while the daemon serves all the same. */
+/** A problem of the node that operators should be notified of while the daemon keeps serving. */
 export interface Trouble {
-  /** A word for machines, as the reasons of conditions in Kubernetes are: `InotifyExhausted`. */
+  /** CamelCase, as the reasons of conditions in Kubernetes are: `InotifyExhausted`. */
   readonly reason: string;
   /** What is wrong, with the culprit and the values. */
   readonly message: string;

@@ -14,7 +14,7 @@ const SIGKILL = 9;
 /** It takes half a millisecond: past this the group is frozen. */
 const JOIN_MS = 10_000;
 
-/** The request that does it, and the number of the status pipe in the child. */
+/** The request that joins the groups first, and the number of the status pipe in the child. */
 export function launchInCgroups(
   request: SpawnRequest,
   groups: readonly string[],

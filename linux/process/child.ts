@@ -1,5 +1,5 @@
 /**
- * Waiting for processes by pidfd: it becomes readable when the process ends, for children and for strangers alike,
+ * Waiting for processes by pidfd: it becomes readable when the process ends, for children and others alike,
  * costs nothing meanwhile, and touches no other child of this process (never waitpid(-1), no SIGCHLD handler).
  */
 import { closeSync } from 'node:fs';
@@ -17,7 +17,7 @@ export interface OwnedChild {
   readonly exited: Promise<ExitStatus>;
 }
 
-/** What waitpid(2) says about an ended child. */
+/** The status of an ended child, from that of waitpid(2). */
 export function decodeStatus(status: number): ExitStatus {
   const signal = status & 0x7f;
   return signal === 0 ? { code: (status >> 8) & 0xff, signal: undefined } : { code: 128 + signal, signal };
@@ -29,11 +29,11 @@ function reap(pid: number): ExitStatus | undefined {
   const result = waitpid(pid, status, WNOHANG);
   if (result === 0) return undefined;
   if (result === pid) return decodeStatus(status[0] ?? 0);
-  // Not ours any more: somebody else has reaped it, its code is lost.
+  // Not our child any more: it was reaped elsewhere, its code is lost.
   return errnoName(lastErrno()) === 'ECHILD' ? { code: 255, signal: undefined } : undefined;
 }
 
-/** Of a child that was just spawned. Where that cannot be learned (no descriptor is free) it is ended and reaped. */
+/** Of a child that was just spawned. Where that cannot be read (no descriptor is free) it is killed and reaped. */
 function identified(pid: number): { readonly pidfd: number; readonly startTime: string } {
   let pidfd = -1;
   try {
@@ -61,12 +61,12 @@ export class ProcessWatches implements Disposable {
 
   constructor(bootId: string) {
     this.bootId = bootId;
-    // A watch that fires while Node takes itself apart would abort the daemon.
+    // A watch that fires during Node's own shutdown would abort the daemon.
     process.on('exit', this.#onExit);
   }
 
   /**
-   * Takes charge of a child that was just spawned: reads its identity and reaps it. One in the background does not keep
+   * Takes ownership of a child that was just spawned: reads its identity and reaps it. One in the background does not keep
    * the event loop alive.
    */
   adopt(pid: number, background: boolean): OwnedChild {
@@ -96,7 +96,7 @@ export class ProcessWatches implements Disposable {
       if (errnoName(lastErrno()) === 'ESRCH') return;
       check(pidfd, what);
     }
-    // Looked at after the open: from then on the pidfd means the one process, whatever becomes of its number.
+    // Checked after the open: from then on the pidfd refers to the one process, even if its pid is reused.
     let alive = false;
     try {
       alive = isAlive(process, this.bootId);
@@ -140,7 +140,7 @@ export class ProcessWatches implements Disposable {
     for (const stop of [...watches]) stop();
   }
 
-  /** Ends the watches in the background; children that somebody waits for are still reaped. */
+  /** Ends the watches in the background; children with a waiter are still reaped. */
   [Symbol.dispose](): void {
     this.#stop(this.#background);
     if (this.#all.size === 0) process.off('exit', this.#onExit);

@@ -1,6 +1,6 @@
 /**
- * The end of a process that is another's child: a pidfd outlives the process, and since Linux 6.15 it tells the exit
- * code to whoever holds it (PIDFD_GET_INFO with PIDFD_INFO_EXIT, include/uapi/linux/pidfd.h).
+ * The end of a process that is another's child: a pidfd outlives the process, and since Linux 6.15 its holders
+ * can read the exit code (PIDFD_GET_INFO with PIDFD_INFO_EXIT, include/uapi/linux/pidfd.h).
  */
 import { closeSync } from 'node:fs';
 import { control, pidfdOpen } from '../libc/libc.ts';
@@ -18,18 +18,18 @@ const EXIT_CODE_AT = 60;
 export function hold(process: ProcessRef, bootId: string): HeldProcess | undefined {
   const pidfd = pidfdOpen(process.pid);
   if (pidfd < 0) return undefined;
-  // Looked at after the open: from then on the pidfd means the one process. One without answers is of no use.
-  if (!isAlive(process, bootId) || ask(pidfd) === undefined) {
+  // Checked after the open: from then on the pidfd refers to the one process. Older kernels have no such request.
+  if (!isAlive(process, bootId) || readInfo(pidfd) === undefined) {
     closeSync(pidfd);
     return undefined;
   }
   let open = true;
   return {
     status: () => {
-      const info = open ? ask(pidfd) : undefined;
+      const info = open ? readInfo(pidfd) : undefined;
       if (info && (info.readBigUInt64LE(0) & PIDFD_INFO_EXIT) !== 0n)
         return decodeStatus(info.readInt32LE(EXIT_CODE_AT));
-      // Its parent may take its time: until then it is a zombie.
+      // Until its parent reaps it, it is a zombie.
       const stat = readStat(process.pid);
       return stat?.state === 'Z' && stat.startTime === process.startTime
         ? decodeStatus(stat.exitCode)
@@ -42,8 +42,8 @@ export function hold(process: ProcessRef, bootId: string): HeldProcess | undefin
   };
 }
 
-/** The kernel's answer; undefined where it knows no such question. */
-function ask(pidfd: number): Buffer | undefined {
+/** The struct pidfd_info; undefined where the kernel does not support the request. */
+function readInfo(pidfd: number): Buffer | undefined {
   const info = Buffer.alloc(INFO_BYTES);
   info.writeBigUInt64LE(PIDFD_INFO_EXIT, 0);
   return control(pidfd, PIDFD_GET_INFO, info) === 0 ? info : undefined;

@@ -1,4 +1,4 @@
-/** A pid is recycled sooner or later: only with the boot and its start time does it name one process. */
+/** Pids are reused: only with the boot id and the start time does one identify a process. */
 import { readFileSync } from 'node:fs';
 import { errnoOf } from '#core/errors.ts';
 import { fromNode } from '../libc/errno.ts';
@@ -8,8 +8,9 @@ export interface ProcessStat {
   /** One letter of proc(5); Z is a process that has ended and waits to be reaped. */
   readonly state: string;
   readonly parent: number;
+  readonly session: number;
   readonly startTime: string;
-  /** Of a zombie: its end as waitpid(2) will tell it. */
+  /** Of a zombie: its wait status, as waitpid(2) will return it. */
   readonly exitCode: number;
 }
 
@@ -29,10 +30,16 @@ export function readStat(pid: number): ProcessStat | undefined {
 /** The name in parentheses may hold anything, parentheses and newlines included: fields are counted after the last. */
 export function parseStat(text: string): ProcessStat | undefined {
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  const [state, parent] = fields;
+  const [state, parent, , session] = fields;
   const startTime = fields[19];
   if (!state || !parent || !startTime) return undefined;
-  return { state, parent: Number(parent), startTime, exitCode: Number(fields[49] ?? 0) };
+  return {
+    state,
+    parent: Number(parent),
+    session: Number(session ?? 0),
+    startTime,
+    exitCode: Number(fields[49] ?? 0),
+  };
 }
 
 /** The boot's random id. */

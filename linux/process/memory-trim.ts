@@ -1,4 +1,4 @@
-/** Memory that is not needed any more, given back to the machine. */
+/** Returns memory that is not needed any more to the kernel. */
 import { readFile } from 'node:fs/promises';
 import { naming } from '../libc/errno.ts';
 import { asynchronous, madvise, mallocTrim } from '../libc/libc.ts';
@@ -11,8 +11,8 @@ interface Mapping {
 }
 
 /**
- * Returns what the C library keeps of freed memory, and lets go of the pages of Node's program, most of which its start
- * alone has needed: those that are used come back from the page cache, sixteen at a time. Nothing of it blocks the
+ * Returns what the C library keeps of freed memory, and drops the pages of Node's program, most of which only its start
+ * has needed: those that are used come back from the page cache, sixteen at a time. Nothing of it blocks the
  * caller's thread for more than a few microseconds.
  */
 export async function releaseMemory(): Promise<void> {
@@ -23,8 +23,8 @@ export async function releaseMemory(): Promise<void> {
 }
 
 /**
- * The mappings of a program that nobody can write to and nobody has: what is in them is in the file. The table of
- * relocations, which the loader writes before it takes the right to write away, is not among them.
+ * The mappings of a program that are not writable and were not written: their contents are in the file. The table of
+ * relocations, which the loader writes before it removes the write permission, is not among them.
  */
 export function unwritten(smaps: string, program: string): Mapping[] {
   const found: Mapping[] = [];

@@ -7,7 +7,7 @@ import type { Output, Processes, SpawnRequest } from '../ports/kernel.ts';
 const SIGKILL = 9;
 /** Output kept of each stream where the caller names no limit. */
 const LIMIT = 1 << 20;
-/** A grandchild may hold the pipes open after the end of the program: what it says later is not waited for. */
+/** A grandchild may hold the pipes open after the program's exit: its later output is not waited for. */
 const LINGER_MS = 500;
 
 interface Collected {
@@ -15,7 +15,7 @@ interface Collected {
   readonly ended: Promise<void>;
 }
 
-/** Keeps the first `limit` bytes and goes on reading, so that the writer never blocks. */
+/** Keeps the first `limit` bytes and keeps reading, so that the writer never blocks. */
 function collect(stream: Readable | undefined, limit: number): Collected {
   const chunks: Buffer[] = [];
   let kept = 0;
@@ -48,7 +48,7 @@ export async function run(
   });
   const out = collect(child.stdout, limit);
   const err = collect(child.stderr, limit);
-  // The child leads its own group (a session of its own) and is not reaped yet, so the number means it and its kin.
+  // The child leads its own group (a session of its own) and is not reaped yet, so the group id is not reused.
   const onAbort = () => void kill(-child.process.pid, SIGKILL);
   signal.addEventListener('abort', onAbort, { once: true });
   child.stdin?.end(input);

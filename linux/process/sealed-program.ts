@@ -10,8 +10,8 @@ const F_ADD_SEALS = 1033;
 const ALL_SEALS = 0b1111;
 
 /**
- * A program in a sealed memory file. What is executed from there leads, by its /proc/PID/exe, to nothing of the host,
- * and nobody can change it.
+ * A program in a sealed memory file. The /proc/PID/exe of its processes leads to nothing of the host, and it
+ * cannot be changed.
  */
 export class SealedProgram implements Disposable {
   readonly #fd: number;
@@ -38,7 +38,7 @@ export class SealedProgram implements Disposable {
   }
 }
 
-/** Since Linux 6.3 a memory file says whether it may be executed; earlier kernels do not know the flag. */
+/** Since Linux 6.3 a flag permits a memory file to be executed; earlier kernels do not know it. */
 function makeMemoryFile(name: string): number {
   const fd = memfdCreate(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
   if (fd >= 0) return fd;

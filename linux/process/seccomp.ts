@@ -4,7 +4,7 @@
  *
  * What a filter means follows the OCI runtimes' reading of `linux.seccomp` (runtime-spec, config-linux.md): a rule with
  * the default's own action adds nothing, an errno where none is given is EPERM, calls that libseccomp does not know are
- * left out, the conditions of a rule hold together unless two of them look at the same argument: then each alone does.
+ * left out, the conditions of a rule hold together unless two of them test the same argument: then each alone does.
  */
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -29,7 +29,7 @@ export interface FilterRule {
   readonly args?: readonly FilterCondition[];
 }
 
-/** A filter in the OCI's words. */
+/** A filter as `linux.seccomp` has it. */
 export interface SeccompFilter {
   readonly defaultAction: string;
   readonly defaultErrnoRet?: number;
@@ -41,7 +41,7 @@ export interface SeccompFilter {
 export interface SeccompCompiler {
   /**
    * The filter as an array of `struct sock_filter` in the machine's byte order (seccomp(2)). Takes some 20 ms, in
-   * slices between which the main thread is free. Throws InvalidArgument for what is no filter, Unimplemented for one
+   * slices between which the main thread is free. Throws InvalidArgument for what is not a filter, Unimplemented for one
    * that needs a listener, KernelRefused where libseccomp refuses.
    */
   compile(filter: SeccompFilter): Promise<Buffer>;
@@ -89,7 +89,7 @@ const COMPARISONS: ReadonlyMap<string, number> = new Map(
 );
 
 /**
- * SCMP_FLTATR_CTL_OPTIMIZE: a tree of comparisons in the place of a list of hundreds. The kernel walks it for each call,
+ * SCMP_FLTATR_CTL_OPTIMIZE: a tree of comparisons instead of a list of hundreds. The kernel walks it for each call,
  * and once for every number of a call when the filter is set.
  */
 const OPTIMIZE = 8;

@@ -1,6 +1,6 @@
 /**
- * Processes are made by posix_spawn: libuv's fork grows slower with the daemon's memory, and lets go of neither the
- * signal mask of the thread nor of descriptors that some library opened without O_CLOEXEC.
+ * Processes are made by posix_spawn: libuv's fork grows slower with the daemon's memory, and the child inherits
+ * the thread's signal mask and descriptors that some library opened without O_CLOEXEC.
  */
 import { closeSync, existsSync, readdirSync } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
@@ -27,7 +27,7 @@ const O_RDWR = 2;
 /** The soft limit of files that programs expect; Node raises its own to the hard one. */
 const CHILD_FILES = 1024n;
 /** Below this many open files the daemon can itself live with the child's limit for the time of one spawn. */
-const ROOM = 900;
+const MAX_OPEN_FILES = 900;
 
 /** A descriptor of the parent, or /dev/null. */
 export type ChildDescriptor = number | 'null';
@@ -83,8 +83,8 @@ export function spawnProcess(
 
 /**
  * A C library before glibc 2.34 closes no descriptors from a number on: those that are open now are named one by one.
- * What another thread opens meanwhile without O_CLOEXEC slips through; Node and crisp open nothing so. To close what is
- * not open any more is no error there (spawni.c).
+ * What another thread opens meanwhile without O_CLOEXEC slips through; Node and crisp open nothing so. Closing a
+ * descriptor that is not open is not an error there (spawni.c).
  */
 function closeAbove(
   actions: Uint8Array,
@@ -162,7 +162,8 @@ class ChildFileLimit implements Disposable {
     const { read, write } = makePipe();
     closeSync(read);
     closeSync(write);
-    this.#lowered = soft > CHILD_FILES && write < ROOM && setrlimit(RLIMIT_NOFILE, this.#child) === 0;
+    this.#lowered =
+      soft > CHILD_FILES && write < MAX_OPEN_FILES && setrlimit(RLIMIT_NOFILE, this.#child) === 0;
   }
 
   settle(pid: number): void {
@@ -174,7 +175,7 @@ class ChildFileLimit implements Disposable {
   }
 }
 
-/** C ends a text at its first NUL: such a text would not arrive whole. */
+/** C ends a string at its first NUL: such a text would arrive truncated. */
 function refuseNul(plan: SpawnPlan, what: string): void {
   const texts = [
     plan.program,

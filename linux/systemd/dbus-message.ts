@@ -7,7 +7,7 @@ const FIELDS = ['', 'path', 'interface', 'member', 'error', 'replyTo', 'destinat
 const FIELD_TYPES = ['', 'o', 's', 's', 's', 'u', 's', 's'] as const;
 const SIGNATURE_FIELD = 8;
 const FIXED = 16;
-/** The specification allows 2^27; a peer that sends more than this has lost its way. */
+/** The specification allows 2^27; a peer that sends more than this is broken. */
 const MAX_MESSAGE = 4 << 20;
 
 export interface Message {
@@ -51,7 +51,7 @@ export function encodeMessage(message: Message): Buffer {
   return Buffer.concat([head.bytes(), body.bytes()]);
 }
 
-/** The length of the message at the beginning of the bytes, undefined where too few are there to tell. */
+/** The length of the message at the beginning of the bytes, undefined where the header is incomplete. */
 export function messageLength(bytes: Buffer): number | undefined {
   if (bytes.length < FIXED) return undefined;
   const little = isLittle(bytes);
@@ -68,7 +68,7 @@ function isLittle(bytes: Buffer): boolean {
   return order === 'l';
 }
 
-/** Reads one whole message. Throws Internal where it is none; fields that are not known are passed over. */
+/** Reads one complete message. Throws Internal where it is malformed; unknown fields are skipped. */
 export function decodeMessage(bytes: Buffer): Message {
   const reader = new ValueReader(bytes, isLittle(bytes));
   const [, type, , , , serial, fields] = reader.get('(yyyyuua(yv))') as readonly DBusValue[];

@@ -10,7 +10,7 @@ import type { DBusValue, Variant } from '../ports/systemd-units.ts';
 
 export type { DBusValue, Variant } from '../ports/systemd-units.ts';
 
-/** The specification allows 2^26; nothing that crisp asks of systemd comes near this. */
+/** The specification allows 2^26; no message between crisp and systemd comes near this. */
 const MAX_ARRAY = 1 << 20;
 const MAX_DEPTH = 32;
 
@@ -27,7 +27,7 @@ export const malformed = (what: string): CrispError =>
     hint: 'report it with the versions of dbus and systemd',
   });
 
-/** Splits a signature into its complete types: `sa(sv)u` into `s`, `a(sv)`, `u`. Throws where it is none. */
+/** Splits a signature into its complete types: `sa(sv)u` into `s`, `a(sv)`, `u`. Throws where it is malformed. */
 export function completeTypes(signature: string): string[] {
   const types: string[] = [];
   for (let at = 0; at < signature.length; ) {
@@ -74,7 +74,7 @@ export class ValueWriter {
     this.#reserve(-this.#length & (to - 1));
   }
 
-  /** Room for `size` zero bytes; where they begin. */
+  /** Appends `size` zero bytes; returns their offset. */
   #reserve(size: number): number {
     const at = this.#length;
     this.#length += size;
@@ -146,7 +146,7 @@ export class ValueWriter {
 }
 
 const misfit = (type: string, value: unknown): CrispError =>
-  malformed(`${String(value).slice(0, 80)} is no value of type ${type || 'none'}`);
+  malformed(`${String(value).slice(0, 80)} is not a value of type ${type || 'none'}`);
 
 /** Reads values; never beyond its bytes, never deeper than the specification allows. */
 export class ValueReader {
@@ -225,7 +225,7 @@ export class ValueReader {
         return this.#text(this.#bytes.readUInt8(this.#take(1)));
       case 'v': {
         const inner = this.#text(this.#bytes.readUInt8(this.#take(1)));
-        if (completeTypes(inner).length !== 1) throw malformed('a variant of no single type');
+        if (completeTypes(inner).length !== 1) throw malformed('a variant without a single type');
         return { type: inner, value: this.get(inner, depth + 1) };
       }
       case 'a':

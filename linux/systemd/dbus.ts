@@ -1,6 +1,6 @@
 /**
- * A connection to a D-Bus: SASL EXTERNAL as whoever runs the daemon, method calls, signals. A client of our own, for
- * the packages of the registry that can do the same hold 14-19 MB and load in 50-67 ms, this one 4 ms.
+ * A connection to a D-Bus: SASL EXTERNAL as the daemon's user, method calls, signals. A client of our own, because
+ * the npm packages that can do the same take 14-19 MB and load in 50-67 ms, this one 4 ms.
  */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
@@ -20,7 +20,7 @@ export interface MethodCall {
   readonly body: readonly DBusValue[];
 }
 
-/** What the other side answers; its refusal is an answer too, for its caller to judge. */
+/** A method's reply; an error is a reply too, for the caller to handle. */
 export type Reply =
   | { readonly ok: true; readonly body: readonly DBusValue[] }
   | { readonly ok: false; readonly error: string; readonly text: string };
@@ -55,8 +55,8 @@ export class DBusConnection implements Disposable {
   }
 
   /**
-   * Connects to the bus at a socket and says Hello. `on.close` is told once, whatever ended it.
-   * Throws Unavailable where nobody answers, PermissionDenied where the bus does not want this user.
+   * Connects to the bus at a socket and calls Hello. `on.close` is called once, whatever the reason.
+   * Throws Unavailable where the bus does not reply, PermissionDenied where it refuses this user.
    */
   static async open(
     path: string,
@@ -95,7 +95,7 @@ export class DBusConnection implements Disposable {
     return this.#failure !== undefined;
   }
 
-  /** Calls a method and waits for its answer. Rejects with Unavailable when the bus goes, or at the abort. */
+  /** Calls a method and waits for its reply. Rejects with Unavailable when the bus goes, or at the abort. */
   async call(method: MethodCall, signal: AbortSignal): Promise<Reply> {
     const what = `D-Bus call ${method.member}`;
     throwIfAborted(signal, what);
@@ -104,15 +104,15 @@ export class DBusConnection implements Disposable {
     const serial = this.#serial;
     const bytes = encodeMessage({ ...method, type: 'call', serial });
     const { promise, resolve, reject } = Promise.withResolvers<Reply>();
-    const give = () => reject(abandoned(what, signal));
-    signal.addEventListener('abort', give, { once: true });
+    const onAbort = () => reject(abandoned(what, signal));
+    signal.addEventListener('abort', onAbort, { once: true });
     this.#waiting.set(serial, { resolve, reject });
     using _awake = this.hold();
     try {
       this.#socket.write(bytes);
       return await promise;
     } finally {
-      signal.removeEventListener('abort', give);
+      signal.removeEventListener('abort', onAbort);
       this.#waiting.delete(serial);
     }
   }
@@ -150,8 +150,8 @@ export class DBusConnection implements Disposable {
     if (message.type === 'return') waiting?.resolve({ ok: true, body: message.body });
     if (message.type === 'error') {
       const [text] = message.body;
-      const said = typeof text === 'string' ? text.slice(0, 1000) : '';
-      waiting?.resolve({ ok: false, error: message.error ?? 'an error without a name', text: said });
+      const detail = typeof text === 'string' ? text.slice(0, 1000) : '';
+      waiting?.resolve({ ok: false, error: message.error ?? 'an error without a name', text: detail });
     }
   }
 
@@ -169,7 +169,7 @@ export class DBusConnection implements Disposable {
 }
 
 const gone = (why: string, path = ''): CrispError =>
-  new CrispError('Unavailable', `the D-Bus${path === '' ? '' : ` at ${path}`} does not answer: ${why}`, {
+  new CrispError('Unavailable', `the D-Bus${path === '' ? '' : ` at ${path}`} does not reply: ${why}`, {
     hint: 'see systemctl status dbus.service dbus.socket',
   });
 
@@ -177,16 +177,16 @@ const gone = (why: string, path = ''): CrispError =>
 async function authenticate(socket: Socket): Promise<void> {
   const user = Buffer.from(`${process.getuid?.() ?? 0}`).toString('hex');
   socket.write(`\0AUTH EXTERNAL ${user}\r\n`);
-  let answer = '';
-  while (!answer.includes('\r\n')) {
+  let reply = '';
+  while (!reply.includes('\r\n')) {
     const bytes = socket.read() as Buffer | null;
-    if (bytes) answer += bytes.toString('latin1');
+    if (bytes) reply += bytes.toString('latin1');
     else if (socket.readableEnded) throw gone('it closed the connection');
     else await Promise.race([once(socket, 'readable'), once(socket, 'end')]);
-    if (answer.length > MAX_GREETING) throw malformed('an endless greeting');
+    if (reply.length > MAX_GREETING) throw malformed('an endless greeting');
   }
-  if (!/^OK [0-9a-f]*\r\n$/.test(answer)) {
-    throw new CrispError('PermissionDenied', `the D-Bus refuses this user: ${answer.slice(0, 200).trim()}`, {
+  if (!/^OK [0-9a-f]*\r\n$/.test(reply)) {
+    throw new CrispError('PermissionDenied', `the D-Bus refuses this user: ${reply.slice(0, 200).trim()}`, {
       hint: 'run the daemon as root',
     });
   }

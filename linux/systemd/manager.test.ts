@@ -234,7 +234,7 @@ test('a systemd that never greets is an error of its own, and the next call conn
   const { systemd, greet } = await slowBus(t, 200);
   await assert.rejects(systemd.startScope(request, soon()), (error) => {
     assert.ok(hasCode(error, 'Unavailable'));
-    assert.match(`${error.message} ${error.cause}`, /has not answered/);
+    assert.match(`${error.message} ${error.cause}`, /has not replied/);
     return true;
   });
   greet();

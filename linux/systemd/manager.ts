@@ -1,6 +1,6 @@
 /**
  * systemd over the system bus. The connection is made at the first call and made again when it is gone. Two signals are
- * heard: JobRemoved tells how each job ended, Reloading when all units have been read anew.
+ * received: JobRemoved with the result of each job, Reloading when all units have been reloaded.
  */
 import { existsSync } from 'node:fs';
 import { CrispError, hasCode } from '#core/errors.ts';
@@ -17,12 +17,12 @@ const MANAGER = `${SYSTEMD}.Manager`;
 const signalRule = (member: string): string =>
   `type='signal',sender='${SYSTEMD}',path='${OBJECT}',interface='${MANAGER}',member='${member}'`;
 
-/** How long the bus and systemd may take to greet, in ms: for whoever waits, each with a limit of their own besides. */
+/** How long the connection to the bus and systemd may take, in ms; each caller has a limit of its own besides. */
 const OPEN_MS = 30_000;
 
 const systemdMethod = { destination: SYSTEMD, path: OBJECT, interface: MANAGER };
 
-/** The errors of systemd and the bus that say more than "no". */
+/** The errors of systemd and the bus that have a code of crisp. */
 const codes = {
   [`${SYSTEMD}.UnitExists`]: 'AlreadyExists',
   [`${SYSTEMD}.NoSuchUnit`]: 'NotFound',
@@ -95,14 +95,14 @@ export class Systemd implements SystemdUnits, Disposable {
   }
 
   async listen(signal: AbortSignal): Promise<void> {
-    await this.#connected('hear of reloads', signal);
+    await this.#connected('subscribe to reloads', signal);
   }
 
-  #tellReload(): void {
+  #notifyReload(): void {
     for (const listener of this.#listeners) listener();
   }
 
-  /** Calls a method that answers with a job, and waits for the job's end. */
+  /** Calls a method that returns a job, and waits for the job's end. */
   async #job(
     unit: string,
     what: string,
@@ -120,7 +120,7 @@ export class Systemd implements SystemdUnits, Disposable {
       const result = await this.#result(watch, job, bus, what, signal);
       if (result !== 'done') throw failed(what, unit, result);
     } catch (error) {
-      throw hasCode(error, 'Unavailable') ? unanswered(what, error) : error;
+      throw hasCode(error, 'Unavailable') ? noReply(what, error) : error;
     } finally {
       watches.delete(watch);
       if (watches.size === 0) this.#watches.delete(unit);
@@ -135,24 +135,24 @@ export class Systemd implements SystemdUnits, Disposable {
     signal: AbortSignal,
   ): Promise<string> {
     const { promise, resolve, reject } = Promise.withResolvers<string>();
-    const look = () => {
+    const check = () => {
       const result = watch.ended.get(job);
       if (result !== undefined) resolve(result);
       else if (bus.closed) reject(new CrispError('Unavailable', 'the D-Bus was closed'));
     };
-    const give = () => reject(abandoned(what, signal));
-    signal.addEventListener('abort', give, { once: true });
-    watch.wake = look;
-    if (signal.aborted) give();
-    look();
+    const onAbort = () => reject(abandoned(what, signal));
+    signal.addEventListener('abort', onAbort, { once: true });
+    watch.wake = check;
+    if (signal.aborted) onAbort();
+    check();
     try {
       return await promise;
     } finally {
-      signal.removeEventListener('abort', give);
+      signal.removeEventListener('abort', onAbort);
     }
   }
 
-  /** The connection, made once for all that wait for it: whoever gives up, the first among them, ends no other's wait. */
+  /** The connection, made once for all callers: one that gives up, even the first, does not abort the others' wait. */
   async #connected(what: string, signal: AbortSignal): Promise<DBusConnection> {
     if (!this.booted) {
       throw new CrispError('FailedPrecondition', `${what}: systemd is not PID 1 of this machine`, {
@@ -170,7 +170,7 @@ export class Systemd implements SystemdUnits, Disposable {
       controller.abort(
         new CrispError(
           'Unavailable',
-          `the D-Bus at ${this.#socket} has not answered for ${this.#openMs / 1000} s`,
+          `the D-Bus at ${this.#socket} has not replied for ${this.#openMs / 1000} s`,
           {
             hint: 'see systemctl status dbus.service; systemd itself may hang: systemctl is-system-running',
           },
@@ -212,7 +212,7 @@ export class Systemd implements SystemdUnits, Disposable {
     try {
       const replies = await Promise.all(calls.map((call) => bus.call(call, signal)));
       for (const [index, reply] of replies.entries()) accepted(reply, calls[index]?.member ?? '');
-      this.#tellReload();
+      this.#notifyReload();
       return bus;
     } catch (error) {
       bus[Symbol.dispose]();
@@ -221,8 +221,8 @@ export class Systemd implements SystemdUnits, Disposable {
   }
 
   #onSignal({ member, signature, body }: Message): void {
-    // Told with `true` when it begins and with `false` when it is done.
-    if (member === 'Reloading' && signature === 'b' && body[0] === false) this.#tellReload();
+    // Sent with `true` when it begins and with `false` when it is done.
+    if (member === 'Reloading' && signature === 'b' && body[0] === false) this.#notifyReload();
     if (member !== 'JobRemoved' || signature !== 'uoss') return;
     const [, job, unit, result] = body as [number, string, string, string];
     for (const watch of this.#watches.get(unit) ?? []) {
@@ -255,7 +255,7 @@ function accepted(reply: Reply, what: string): readonly DBusValue[] {
   if (reply.ok) return reply.body;
   const code = Object.hasOwn(codes, reply.error) ? codes[reply.error as keyof typeof codes] : 'RuntimeFailed';
   throw new CrispError(code, `systemd: ${what}: ${reply.error}: ${reply.text}`, {
-    hint: 'see journalctl -u init.scope for its own words; correct the named property or free the unit name',
+    hint: 'see its messages: journalctl -u init.scope; correct the named property or free the unit name',
   });
 }
 
@@ -264,7 +264,7 @@ const failed = (what: string, unit: string, result: string): CrispError =>
     hint: `see systemctl status '${unit}' and systemctl list-jobs`,
   });
 
-const unanswered = (what: string, error: CrispError): CrispError =>
+const noReply = (what: string, error: CrispError): CrispError =>
   new CrispError('Unavailable', `systemd: ${what}`, {
     cause: error,
     hint: 'start dbus.service, or set the cgroup driver of crisp and of the kubelet to cgroupfs',

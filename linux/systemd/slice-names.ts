@@ -1,6 +1,6 @@
 /**
  * Names of systemd's slices (systemd.slice(5), systemd.unit(5)). The dashes of a name are its place in the tree:
- * `a-b.slice` lies in `a.slice`, at `/a.slice/a-b.slice` below the cgroup root; `-.slice` is the root itself.
+ * `a-b.slice` is in `a.slice`, at `/a.slice/a-b.slice` below the cgroup root; `-.slice` is the root itself.
  */
 const MAX_NAME = 255;
 const ENDING = '.slice';

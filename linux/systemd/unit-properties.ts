@@ -1,4 +1,4 @@
-/** Limits in the words of cgroup v2's control files, and systemd's for the same (systemd.resource-control(5)). */
+/** Limits as cgroup v2 control files, and the systemd properties for the same (systemd.resource-control(5)). */
 import type { UnitProperty } from '../ports/systemd-units.ts';
 
 /** A control file of a cgroup and its value. */
@@ -15,7 +15,7 @@ export interface UnitLimits {
 
 const INFINITY = 2n ** 64n - 1n;
 const MICROSECONDS = 1_000_000n;
-/** A processor or memory node beyond this is a slip of the pen. */
+/** A processor or memory node beyond this is taken for a typing error. */
 const MAX_BIT = 8191;
 
 const numbers: Readonly<Record<string, string>> = {
@@ -33,7 +33,7 @@ const sets: Readonly<Record<string, string>> = {
   'cpuset.mems': 'AllowedMemoryNodes',
 };
 
-/** Shares of 2 … 262144 onto weights of 1 … 10000, in the linear way of the kubelet and the OCI runtimes. */
+/** Shares of 2 … 262144 onto weights of 1 … 10000, linearly, as the kubelet and the OCI runtimes do. */
 export function cpuWeight(shares: bigint): bigint {
   const bounded = shares < 2n ? 2n : shares > 262_144n ? 262_144n : shares;
   return 1n + ((bounded - 2n) * 9999n) / 262_142n;
@@ -71,7 +71,7 @@ function quota(value: string): UnitProperty[] | undefined {
   ];
 }
 
-/** `0-3,8`: bit n of byte n / 8. undefined where it is no such list: the kernel then says so. */
+/** `0-3,8`: bit n of byte n / 8. undefined where it is not such a list: the kernel then refuses it. */
 function bitmap(name: string, list: string): UnitProperty[] | undefined {
   const bytes: number[] = [];
   for (const part of list.split(',')) {

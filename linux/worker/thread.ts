@@ -4,7 +4,7 @@
  * interrupted, but only its own caller has to wait for it: after the deadline the thread is abandoned, and a new one takes
  * the next requests. Abandoned threads are counted and limited.
  */
-import { CrispError } from '#core/errors.ts';
+import { CrispError, deserializeError } from '#core/errors.ts';
 import { within } from '../libc/abort.ts';
 import type { KernelLog } from '../ports/log.ts';
 import type { Trouble } from '../ports/troubles.ts';
@@ -86,8 +86,7 @@ export class NamespaceWorker implements AsyncDisposable {
       const reply = await this.#reply(worker, request, what);
       if ('value' in reply) return reply.value as WorkerResults[R['act']];
       if (reply.threadLost) this.#worker = undefined;
-      const { code = 'Internal', message, hint, errno } = reply.error;
-      throw new CrispError(code, message, { ...(hint ? { hint } : {}), ...(errno ? { errno } : {}) });
+      throw deserializeError(reply.error);
     } finally {
       worker.hold(false);
     }

@@ -2,7 +2,7 @@
 
 import { closeSync, readlinkSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
-import { CrispError, describeError } from '#core/errors.ts';
+import { type SerializedError, serializeError } from '#core/errors.ts';
 import { beginConnection, type Family } from '../io/begin-connection.ts';
 import { check } from '../libc/errno.ts';
 import { kill, sethostname, waitpid } from '../libc/libc.ts';
@@ -106,12 +106,7 @@ export interface WorkerResults {
 export type WorkerReply =
   | { readonly value: WorkerResults[keyof WorkerResults] }
   | {
-      readonly error: {
-        code: CrispError['code'] | undefined;
-        message: string;
-        hint: string | undefined;
-        errno: string | undefined;
-      };
+      readonly error: SerializedError;
       readonly threadLost: boolean;
     };
 
@@ -229,11 +224,8 @@ parentPort?.on('message', (request: WorkerRequest) => {
   try {
     parentPort?.postMessage({ value: handle(request) } satisfies WorkerReply);
   } catch (error) {
-    const own = error instanceof CrispError ? error : undefined;
-    const { code, hint, errno } = own ?? {};
     const threadLost = error instanceof NamespaceLost;
-    const message = own ? own.message : describeError(error);
-    parentPort?.postMessage({ error: { code, message, hint, errno }, threadLost } satisfies WorkerReply);
+    parentPort?.postMessage({ error: serializeError(error), threadLost } satisfies WorkerReply);
     if (threadLost) process.exit(1); // ends this thread; its namespaces end with it
   }
 });

@@ -1,6 +1,6 @@
 /** Files of running containers, in and out, as archives; nothing is executed in the container. */
 import { Worker } from 'node:worker_threads';
-import { CrispError } from '#core/errors.ts';
+import { CrispError, deserializeError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import { type Operation, withDeadline } from '#core/operation.ts';
 import type { Context } from '../context.ts';
@@ -74,8 +74,7 @@ class FilesThread implements AsyncDisposable {
     const name = `${this.#op.name}: wait for the files of the container`;
     const answer = await withDeadline(name, STEP_MS, this.#op.signal, () => this.#exchange(step));
     if (answer.ok) return answer.piece;
-    const { code, message, hint, errno } = answer.failure;
-    throw new CrispError(code, message, { ...(hint ? { hint } : {}), ...(errno ? { errno } : {}) });
+    throw deserializeError(answer.failure);
   }
 
   #exchange(step: FilesStep): Promise<FilesAnswer> {

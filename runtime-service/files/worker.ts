@@ -5,7 +5,7 @@
 
 import { closeSync, constants, openSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
-import { CrispError, describeError, type ErrorCode, errnoOf } from '#core/errors.ts';
+import { CrispError, type SerializedError, serializeError } from '#core/errors.ts';
 import type { IdMapping } from '#core/model/security.ts';
 import { TarReader } from '#core/tar/reader.ts';
 import { flags } from '#linux/fs/at-syscalls.ts';
@@ -34,12 +34,7 @@ export type FilesAnswer =
   | { readonly ok: true; readonly piece: Uint8Array | undefined }
   | {
       readonly ok: false;
-      readonly failure: {
-        readonly code: ErrorCode;
-        readonly message: string;
-        readonly hint?: string;
-        readonly errno?: string;
-      };
+      readonly failure: SerializedError;
     };
 
 /** Pieces are joined up to this size: a message costs more than a small file. */
@@ -101,18 +96,7 @@ function answer(step: FilesStep): FilesAnswer {
   try {
     return { ok: true, piece: take(step) };
   } catch (thrown) {
-    const error = fromNode(thrown, `${job.act} files of a container`);
-    const own = error instanceof CrispError;
-    const errno = errnoOf(error);
-    return {
-      ok: false,
-      failure: {
-        code: own ? error.code : 'Internal',
-        message: describeError(error),
-        ...(own ? { hint: error.hint } : {}),
-        ...(errno === undefined ? {} : { errno }),
-      },
-    };
+    return { ok: false, failure: serializeError(fromNode(thrown, `${job.act} files of a container`)) };
   }
 }
 

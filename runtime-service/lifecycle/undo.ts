@@ -4,6 +4,7 @@ import { describeError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { type UndoTable, undoAll } from '#core/undo.ts';
+import { parseStat } from '#linux/process/identity.ts';
 import type { ContainerIntent, ContainerRecord } from '../container.ts';
 import { type Context, pathsOf } from '../context.ts';
 
@@ -128,11 +129,10 @@ function endMonitor({ kernel, options }: Context, record: ContainerRecord, cgrou
   for (const { pid, process } of processes) if (toKill.has(pid)) kernel.processes.signal(process, SIGKILL);
 }
 
-/** Fields 4 and 6 of /proc/PID/stat; they follow the name, which may contain anything. */
+/** 0 where the process is gone. */
 function parentAndSession(pid: number): { parent: number; session: number } {
-  const stat = readText(`/proc/${pid}/stat`);
-  const [, parent, , session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return { parent: Number(parent ?? 0), session: Number(session ?? 0) };
+  const { parent = 0, session = 0 } = parseStat(readText(`/proc/${pid}/stat`)) ?? {};
+  return { parent, session };
 }
 
 const argumentsOf = (pid: number): string[] => readText(`/proc/${pid}/cmdline`).split('\0');

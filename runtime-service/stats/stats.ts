@@ -73,7 +73,7 @@ export class Stats {
         record,
         group,
         nanoCores:
-          known && group?.cpu ? this.#rates.look(record.id, group.cpu.usage, group.steady) : undefined,
+          known && group?.cpu ? this.#rates.sample(record.id, group.cpu.usage, group.steady) : undefined,
         layer: known ? this.#layers.get(record.id) : undefined,
         processes: processes[index],
         maxOpenFiles: limits[index],

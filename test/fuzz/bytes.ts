@@ -1,4 +1,4 @@
-/** Arbitrary bytes that come near what HTTP/1 and HTTP/2 servers expect, in pieces as they are sent. */
+/** Arbitrary bytes that resemble valid HTTP/1 and HTTP/2 requests, in pieces as they are sent. */
 import fc from 'fast-check';
 
 const pieces = (text: fc.Arbitrary<Uint8Array>) => fc.array(text, { minLength: 1, maxLength: 4 });

@@ -1,6 +1,5 @@
 /**
- * What nobody sends on purpose, on each socket of one daemon: it answers, refuses or closes, serves on, and keeps no
- * descriptor. Which bytes: FC_SEED and the counterexample that fast-check prints; how often: FC_RUNS.
+ * Malformed input on each socket of one daemon: it replies, refuses or closes, keeps serving, and leaks no descriptor. Which bytes: FC_SEED and the counterexample that fast-check prints; how often: FC_RUNS.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -29,7 +28,7 @@ const RUNS = {
   ...(process.env['FC_SEED'] ? { seed: Number(process.env['FC_SEED']) } : {}),
 };
 
-/** Sends all pieces and waits until the other side has closed, or has had time enough to fall over. */
+/** Sends all pieces and waits until the other side has closed, or has had time enough to crash. */
 async function send(to: NetConnectOpts, pieces: readonly Uint8Array[], finish: boolean): Promise<void> {
   const connection = connect(to);
   const closed = new Promise<void>((resolve) => connection.once('close', () => resolve()));
@@ -44,7 +43,7 @@ async function send(to: NetConnectOpts, pieces: readonly Uint8Array[], finish: b
   await closed;
 }
 
-async function answers(
+async function statusOf(
   options: { socketPath?: string; host?: string; port?: number },
   path: string,
 ): Promise<number> {
@@ -62,12 +61,12 @@ const defects = () =>
     .split('\n')
     .filter((line) => /"msg":"(bug|defect)/.test(line));
 
-/** The daemon lives, each of its sockets serves, no descriptor is left open, and nothing was met that is a bug. */
+/** The daemon lives, each of its sockets serves, no descriptor is left open, and no bug was logged. */
 async function unharmed(before: number): Promise<void> {
   await node.client.Version({});
-  assert.equal(await answers({ socketPath: admin.path }, '/nothing'), 404);
-  assert.equal(await answers(metrics, '/healthz'), 200);
-  assert.equal(await answers(streaming, '/exec/none'), 404);
+  assert.equal(await statusOf({ socketPath: admin.path }, '/nothing'), 404);
+  assert.equal(await statusOf(metrics, '/healthz'), 200);
+  assert.equal(await statusOf(streaming, '/exec/none'), 404);
   await until('descriptors are as before', () => descriptors() <= before + 2);
   assert.deepEqual(defects(), []);
   assert.equal((await node.exec(container, ['echo', 'lives'])).out, 'lives\n');

@@ -21,7 +21,7 @@ if (layouts.get('own')?.version === 1 && existsSync('/sys/fs/cgroup/unified/cgro
   layouts.set('unified', new CgroupsV2('/sys/fs/cgroup/unified'));
 }
 
-/** A shell that stands in the group before it starts its children. */
+/** A shell that is in the group before it starts its children. */
 async function family(cgroups: Cgroups, path: string, script: string): Promise<Child> {
   const child = await processes.spawn({ argv: ['sh', '-c', `read go; ${script}`], env, stdin: 'pipe' });
   await cgroups.join(path, child.process.pid);

@@ -1,4 +1,4 @@
-/** Stands in the root of a cgroup namespace of its own, and makes groups there. Prints what came of it. */
+/** Runs in the root of a cgroup namespace of its own, and makes groups there. Prints the results. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeError, errnoOf } from '#core/errors.ts';

@@ -1,6 +1,6 @@
 /**
  * cgroup v2 as a container has it, where the machine has a cgroup2 tree with a controller: the daemon's group is the root
- * of its cgroup namespace, and processes stand in that group itself.
+ * of its cgroup namespace, and processes are in that group itself.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -58,7 +58,7 @@ test('processes of a group that is not ours stay: the error and Status name them
 }, async () => {
   const seen = await inContainer('foreign', 'foreign');
   assert.equal(seen.error.errno, 'EBUSY');
-  assert.match(seen.error.message, /processes stand in the group itself \(.*\d+ sleep/);
+  assert.match(seen.error.message, /processes are in the group itself \(.*\d+ sleep/);
   assert.deepEqual([seen.trouble.reason, seen.trouble.podsFail], ['CgroupsUnusable', true]);
   assert.match(seen.trouble.hint, /cgroup\.parent/);
   assert.ok(seen.left >= 2);

@@ -71,7 +71,7 @@ for (const [name, act] of Object.entries(acts)) {
 process.stdout.write(`${JSON.stringify(leaks)}\n`);
 process.exit(0);
 
-/** Streams close in a later turn; a child that was told to end is reaped when it has. */
+/** Streams close in a later turn; a killed child is reaped after its exit. */
 async function settled(): Promise<void> {
   let last = -1;
   for (let n = 0; n < 300 && (children() !== '' || open() !== last); n++) {

@@ -1,6 +1,6 @@
 /**
  * A daemon of a test: holds a pod's namespaces in the directory of its first argument, and with `release` lets the pause
- * process go; says its reference; then waits to be killed.
+ * process go; prints its reference; then waits to be killed.
  */
 import { openKernel } from '#linux/index.ts';
 

@@ -11,7 +11,7 @@ import { openRegular, readRegular } from '#linux/fs/regular-file.ts';
 import { scratch } from './scratch.ts';
 
 /**
- * A pipe whose other side waits to write 1 for the first that opens it, then 2 for the second, and so on. Whoever opens
+ * A pipe whose other side waits to write 1 for the first that opens it, then 2 for the second, and so on. A process that opens
  * and closes it without reading loses what was meant for them.
  */
 async function watchedPipe(t: TestContext, path: string): Promise<{ first: () => Promise<string> }> {
@@ -45,7 +45,7 @@ test('what is no regular file inside a root is not opened, and refused by name',
   }
   for (const path of ['etc', 'etc/none', 'etc/passwd/x'])
     assert.equal(readInRoot(root, path, 100), undefined, path);
-  await sleep(20); // whoever was woken by an open has found by now that nobody reads
+  await sleep(20); // a writer that was woken by an open has found by now that there is no reader
   assert.equal(await pipe.first(), '1');
 });
 

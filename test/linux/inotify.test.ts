@@ -5,16 +5,16 @@ import { join } from 'node:path';
 import test from 'node:test';
 
 const module = join(import.meta.dirname, '../../linux/fs/inotify.ts');
-/** Watches three times: without room, with room, and what is missing. Prints what came of it. */
+/** Watches three times: at the limit, below it, and a missing path. Prints the results. */
 const program = `
 import { writeFileSync } from 'node:fs';
 import { RealInotify as Inotify } from ${JSON.stringify(module)};
 const warnings = [];
 const inotify = new Inotify({ warn: (fields, message) => warnings.push({ ...fields, message }) });
-const look = () => inotify.watch('test', '/tmp', () => {}) !== undefined;
-const seen = { refused: [look(), look()], trouble: inotify.trouble };
+const tryWatch = () => inotify.watch('test', '/tmp', () => {}) !== undefined;
+const seen = { refused: [tryWatch(), tryWatch()], trouble: inotify.trouble };
 writeFileSync(process.argv[1], '100');
-seen.allowed = look();
+seen.allowed = tryWatch();
 seen.after = inotify.trouble ?? 'none';
 try { inotify.watch('missing', '/tmp/crisp-is-not-there', () => {}); } catch (error) { seen.missing = error.code; }
 console.log(JSON.stringify({ ...seen, warnings }));
@@ -26,8 +26,8 @@ for (const limit of ['instances', 'watches'] as const) {
     const setting = `/proc/sys/user/max_inotify_${limit}`;
     const shell = `echo 0 > ${setting} && exec "$@"`;
     const node = [process.execPath, '--input-type=module', '-e', program, setting];
-    const words = ['--user', '--map-root-user', 'sh', '-c', shell, 'sh', ...node];
-    const { stdout, stderr, status } = spawnSync('unshare', words, { encoding: 'utf8' });
+    const argv = ['--user', '--map-root-user', 'sh', '-c', shell, 'sh', ...node];
+    const { stdout, stderr, status } = spawnSync('unshare', argv, { encoding: 'utf8' });
     assert.equal(status, 0, stderr);
     const seen = JSON.parse(stdout);
     assert.deepEqual(seen.refused, [false, false]);

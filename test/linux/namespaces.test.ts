@@ -153,11 +153,11 @@ test('a container that shares the pid namespace sees nothing of the host through
   assert.match(privileged[5] ?? '', /No such file/, 'not even a program to run in its mount namespace');
   assert.equal(privileged[6], 'crisp-pause 65535 65535 0');
   const drop = 'setpriv --bounding-set -all --inh-caps -all';
-  const look = 'for way in root/ cwd/ exe fd/; do ls /proc/1/$way 2>&1; done; true';
+  const listing = 'for way in root/ cwd/ exe fd/; do ls /proc/1/$way 2>&1; done; true';
   const plain = inside(
     held,
     ['pid'],
-    `unshare -m sh -c 'mount -t proc proc /proc; exec ${drop} sh -c "$0"' '${look}'`,
+    `unshare -m sh -c 'mount -t proc proc /proc; exec ${drop} sh -c "$0"' '${listing}'`,
   );
   const lines = plain.trim().split('\n');
   assert.ok(lines.length === 3 && lines.every((line) => line.endsWith('Permission denied')), plain);

@@ -29,7 +29,7 @@ const pod = (changes: Partial<Masquerade> = {}): Masquerade => ({
 });
 const pod6 = (prefixLength: number) => pod({ family: 6, address: 'fd00:66::9', prefixLength });
 
-/** What the rules are to be, in the words of iptables. */
+/** The expected rules, as iptables writes them. */
 function rulesOf({ family, chain, text, address, prefixLength }: Masquerade): string {
   const note = `-m comment --comment "${text.replaceAll('"', '\\"')}"`;
   return `*nat
@@ -47,7 +47,7 @@ const restore = (family: 4 | 6, input: string) =>
 const saved = (family: 4 | 6 = 4): string =>
   execFileSync(program(family, 'save'), ['-t', 'nat'], { env, encoding: 'utf8' }).replace(/^#.*\n/gm, '');
 const ruleset = (): string => execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8' });
-/** The chains of the node, as the first rule of anybody makes them. */
+/** The base chains of the node, as the first rule of any program makes them. */
 const prepare = (family: 4 | 6) =>
   restore(
     family,

@@ -185,11 +185,11 @@ test('the end of a process is told to whoever holds it, though another is its pa
       extra: { 3: 'write' },
     });
     assert.ok(parent.stdout);
-    const [said] = await once(parent.stdout, 'data');
-    const child = processes.reference(Number(said));
+    const [output] = await once(parent.stdout, 'data');
+    const child = processes.reference(Number(output));
     assert.ok(child);
     using held = processes.hold(child);
-    if (!held) return t.skip('this kernel does not tell');
+    if (!held) return t.skip('this kernel does not report exit codes by pidfd');
     assert.equal(held.status(), undefined);
     (parent.extra[3] as Writable).end('\n');
     while (!held.status()) await new Promise((resolve) => setTimeout(resolve, 5));

@@ -33,7 +33,7 @@ function release(path: string): void {
   try {
     closeSync(openSync(path, constants.O_RDWR | constants.O_NONBLOCK));
   } catch (error) {
-    // It went on already: its pin lies on the FIFO, or was taken away with it.
+    // It went on already: its pin is mounted on the FIFO, or was removed with it.
     if (!['EPERM', 'ENOENT', 'EACCES'].includes(errnoOf(error) ?? '')) throw error;
   }
 }
@@ -121,8 +121,8 @@ test('a read that is stuck keeps no other from being read', async () => {
 
 test('a daemon with a stuck thread ends all the same', () => {
   const path = fifo();
-  const words = [join(import.meta.dirname, 'stuck-child.ts'), path];
-  const { status, stderr } = spawnSync(process.execPath, words, {
+  const argv = [join(import.meta.dirname, 'stuck-child.ts'), path];
+  const { status, stderr } = spawnSync(process.execPath, argv, {
     encoding: 'utf8',
     timeout: 60_000,
     killSignal: 'SIGKILL',

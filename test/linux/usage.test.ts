@@ -57,15 +57,15 @@ test('many groups in one pass keep their order', async () => {
 });
 
 test('links of a process; a recycled pid has none', async () => {
-  const [own, stranger] = await kernel.usage.links([child.process, { ...child.process, startTime: '1' }]);
+  const [own, other] = await kernel.usage.links([child.process, { ...child.process, startTime: '1' }]);
   assert.ok(own?.some(({ name }) => name === 'lo'));
-  assert.deepEqual(stranger, []);
+  assert.deepEqual(other, []);
 });
 
 test('the limit of open files of a process; a recycled pid has none', async () => {
-  const [own, stranger] = await kernel.usage.openFiles([child.process, { ...child.process, startTime: '1' }]);
+  const [own, other] = await kernel.usage.openFiles([child.process, { ...child.process, startTime: '1' }]);
   assert.ok((own ?? 0n) > 0n);
-  assert.equal(stranger, undefined);
+  assert.equal(other, undefined);
 });
 
 test('processes of groups, with their descriptors', async () => {

@@ -13,7 +13,7 @@ import { lockDirectory } from '#linux/fs/lock.ts';
 
 const HERE = import.meta.dirname;
 const BUILD_MS = 10 * 60_000;
-/** What is asked of the machine, as program and Debian package. */
+/** The programs that the tests require, with their Debian packages. */
 const PROGRAMS = {
   'qemu-system-x86_64': 'qemu-system-x86',
   mmdebstrap: 'mmdebstrap',
@@ -102,8 +102,8 @@ function stage(
     killSignal: 'SIGKILL',
   });
   if (status !== 0) {
-    const told = `${stdout ?? ''}${stderr ?? ''}`.slice(-4000);
-    throw new Error(`${script} ${args.join(' ')}: ${error?.message ?? `exit code ${status}`}\n${told}`);
+    const output = `${stdout ?? ''}${stderr ?? ''}`.slice(-4000);
+    throw new Error(`${script} ${args.join(' ')}: ${error?.message ?? `exit code ${status}`}\n${output}`);
   }
   for (const entry of readdirSync(cache))
     if (entry.startsWith(`${name}-`) && entry !== basename(half))

@@ -1,4 +1,4 @@
-/** The systemd driver on cgroup v2: where pods stand, their limits as the kernel has them, and that all of it goes. */
+/** The systemd driver on cgroup v2: the cgroups of pods, their limits as the kernel has them, and that all are removed. */
 import assert from 'node:assert/strict';
 import test, { after } from 'node:test';
 import { cri, fromBigInt, RpcError } from '#api/cri/v1/index.ts';
@@ -172,7 +172,7 @@ else {
   });
 }
 
-/** Where the container's first process stands. */
+/** The cgroup of the container's first process. */
 async function scopeOf(node: VirtualNode, container: string): Promise<string> {
   return node.sh(`sed -n 's/^0:://p' /proc/${await node.pid(container)}/cgroup`);
 }

@@ -7,7 +7,7 @@ import { stopwatch, until, VirtualNode } from './virtual-node.ts';
 
 const MIB = 1n << 20n;
 const FILES = ['cpu.weight', 'cpu.max', 'memory.max', 'memory.high', 'memory.swap.max', 'pids.max'];
-/** Holds some 20 MB, and says so. */
+/** Allocates some 20 MB, and reports it. */
 const HOLDING = 'x=$(head -c 20000000 /dev/zero | tr "\\0" x); echo ready; sleep 100000; echo $x';
 const HOST = 300_000;
 const ids = [{ containerId: 0, hostId: HOST, length: 65_536 }];
@@ -168,8 +168,8 @@ else {
     await updatePod(kubelets, 128n * MIB);
     assert.deepEqual(await filesOf(cgroupParent), before);
     const reply = await node.client.PodSandboxStatus({ podSandboxId: kubelets, verbose: true });
-    const told = JSON.parse(reply.info['info'] ?? '{}') as { resources?: { memoryLimitBytes?: number } };
-    assert.equal(told.resources?.memoryLimitBytes, Number(128n * MIB));
+    const info = JSON.parse(reply.info['info'] ?? '{}') as { resources?: { memoryLimitBytes?: number } };
+    assert.equal(info.resources?.memoryLimitBytes, Number(128n * MIB));
     timer('limits of pods');
   });
 

@@ -9,7 +9,7 @@ import { startRegistry } from '../image-service/registry.ts';
 const PROJECT = join(import.meta.dirname, '../..');
 const MIB = 1 << 20;
 
-/** Where the machine's registry answers. */
+/** The address of the machine's registry. */
 export const REGISTRY = '127.0.0.1:5000';
 
 function run(command: string, args: readonly string[]): void {

@@ -1,4 +1,4 @@
-/** What a kubelet with the systemd driver does before it asks for a pod: the slices, and the numbers it asks for. */
+/** What a kubelet with the systemd driver does before it requests a pod: the slices, and the resources it requests. */
 import type { cri } from '#api/cri/v1/index.ts';
 import { fromBigInt } from '#api/cri/v1/index.ts';
 
@@ -62,7 +62,7 @@ const shares = (milli: number): number => Math.max(2, Math.floor((milli * 1024) 
 export const weight = (milli: number): number => 1 + Math.floor(((shares(milli) - 2) * 9999) / 262_142);
 const quota = (milli: number): number => (milli * PERIOD) / 1000;
 
-/** What the kubelet asks of CRI for the container. */
+/** The kubelet's request for the container. */
 export function containerResources(pod: QosPod): cri.LinuxContainerResourcesInit {
   const { milliCpuLimit: limit, memoryLimit } = pod;
   return {

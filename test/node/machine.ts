@@ -80,7 +80,7 @@ export class Machine implements AsyncDisposable {
     return join(this.#settings.directory, 'console.log');
   }
 
-  /** What the kernel and systemd said since the last boot. */
+  /** The messages of the kernel and systemd since the last boot. */
   console(): string {
     return existsSync(this.#console) ? readFileSync(this.#console, 'utf8') : '';
   }
@@ -98,17 +98,17 @@ export class Machine implements AsyncDisposable {
     });
     this.#qemu = qemu;
     this.#ended = once(qemu, 'exit');
-    let said = '';
+    let output = '';
     qemu.stderr?.setEncoding('utf8').on('data', (text) => {
-      said += text;
+      output += text;
     });
     const failed = (why: string): Error =>
-      new Error(`the machine does not come up: ${why}\n${said}\n${this.console().slice(-3000)}`);
-    // What is sent before the machine has a network is lost; a slow machine must be given longer and longer to answer.
+      new Error(`the machine does not come up: ${why}\n${output}\n${this.console().slice(-3000)}`);
+    // What is sent before the machine has a network is lost; a slow machine is given longer and longer to reply.
     let patience = 3000;
     for (const limit = Date.now() + BOOT_MS; ; await sleep(200)) {
-      const asked = this.#exchange('systemctl is-system-running --wait', patience);
-      const state = await asked.catch(() => undefined);
+      const reply = this.#exchange('systemctl is-system-running --wait', patience);
+      const state = await reply.catch(() => undefined);
       patience *= 2;
       if (state?.code === 0) return (performance.now() - started) / 1000;
       if (state) {
@@ -129,14 +129,14 @@ export class Machine implements AsyncDisposable {
       ['-nodefaults', '-no-reboot', '-display', 'none', '-serial', `file:${this.#console}`],
       ['-kernel', image.kernel, '-initrd', image.initrd, '-append', KERNEL_LINE],
       ['-netdev', `user,id=net,restrict=on,${forward}`, '-device', 'virtio-net-pci,netdev=net,romfile='],
-      // The machine's own page cache is what a power cut loses; qemu's writes stand in this host's.
+      // The machine's own page cache is what a power cut loses; qemu's writes are in this host's.
       ['-drive', `file=${this.#disk},if=virtio,format=raw,cache=unsafe`],
       ['-drive', `file=${archive},if=virtio,format=raw,readonly=on`],
       ['-drive', `file=${this.#spare},if=virtio,format=raw,cache=unsafe`],
     ].flat();
   }
 
-  /** Runs a bash script as root. What it leaves in the background lives on. Rejects where the machine does not answer. */
+  /** Runs a bash script as root. Its background processes keep running. Rejects where the machine does not reply. */
   async run(script: string, timeoutMs = RUN_MS): Promise<Finished> {
     if (!this.isOn) throw new Error('the machine is off');
     return this.#exchange(script, timeoutMs);
@@ -150,13 +150,13 @@ export class Machine implements AsyncDisposable {
   }
 
   async #exchange(script: string, timeoutMs: number): Promise<Finished> {
-    const word = randomBytes(12).toString('hex');
+    const marker = randomBytes(12).toString('hex');
     const socket = connect(this.#agentPort, '127.0.0.1');
     const timer = setTimeout(() => socket.destroy(new Error(`no end after ${timeoutMs} ms`)), timeoutMs);
     try {
       const bytes = Buffer.from(script);
-      socket.write(Buffer.concat([Buffer.from(`${word} ${bytes.length}\n`), bytes]));
-      return await answer(socket, word);
+      socket.write(Buffer.concat([Buffer.from(`${marker} ${bytes.length}\n`), bytes]));
+      return await readReply(socket, marker);
     } catch (error) {
       throw new Error(`a script in the machine: ${(error as Error).message}\n${script}`);
     } finally {
@@ -174,7 +174,7 @@ export class Machine implements AsyncDisposable {
 
   /** Shuts down in order. */
   async off(): Promise<void> {
-    // The answer may be lost on the way down.
+    // The reply may be lost during the shutdown.
     await this.run('systemctl poweroff --no-block').catch(() => {});
     const limit = new AbortController();
     const late = sleep(OFF_MS, 'late', { signal: limit.signal }).catch(() => {});
@@ -190,15 +190,15 @@ export class Machine implements AsyncDisposable {
   }
 }
 
-/** Reads up to the line that ends an answer: the word and the exit code. */
-async function answer(socket: Socket, word: string): Promise<Finished> {
-  const end = new RegExp(`\\n${word} (\\d+)\\n`);
+/** Reads up to the line that ends a reply: the marker and the exit code. */
+async function readReply(socket: Socket, marker: string): Promise<Finished> {
+  const end = new RegExp(`\\n${marker} (\\d+)\\n`);
   let text = '';
   socket.setEncoding('utf8');
   for await (const piece of socket as AsyncIterable<string>) {
     text += piece;
     const found = end.exec(text.slice(-(piece.length + 64)));
-    if (found) return { code: Number(found[1]), output: text.slice(0, text.lastIndexOf(`\n${word} `)) };
+    if (found) return { code: Number(found[1]), output: text.slice(0, text.lastIndexOf(`\n${marker} `)) };
   }
   throw new Error('the connection ended before the script');
 }

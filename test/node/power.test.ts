@@ -1,4 +1,4 @@
-/** What reboots and power cuts leave: what is listed is whole, what died is told so, and all of it can be removed. */
+/** After reboots and power cuts: what is listed is complete, what died is reported so, and all of it can be removed. */
 import assert from 'node:assert/strict';
 import test, { after } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,14 +7,14 @@ import { obstacle } from './cache.ts';
 import { REGISTRY } from './kit.ts';
 import { EXITED, NOT_READY, RUNNING, until, VirtualNode } from './virtual-node.ts';
 
-/** What crisp's root lies on; the machine's own disk is ext4. */
+/** The file systems of crisp's root; the machine's own disk is ext4. */
 const DISKS = (process.env['CRISP_NODE_DISKS'] ?? 'ext4,xfs,btrfs').split(',') as (
   | 'ext4'
   | 'xfs'
   | 'btrfs'
 )[];
 const CHECK_SUMS =
-  'cd /; md5sum -c sums >tmp/told; code=$?; grep -v ": OK$" tmp/told; test $code = 0 && test $(wc -l <sums) -gt 600';
+  'cd /; md5sum -c sums >tmp/checked; code=$?; grep -v ": OK$" tmp/checked; test $code = 0 && test $(wc -l <sums) -gt 600';
 /** The record of a layer is synced with its image: the one of a pull that never ended may be torn, and is left out. */
 const UNFINISHED_LAYER =
   /"key":"(chain|damaged)-[0-9a-f]+".*"msg":"a record of images cannot be read; it is left out"/;
@@ -48,7 +48,7 @@ else {
     );
     const lost = await node.status(running);
     assert.equal(lost.state, EXITED);
-    // systemd ends scopes on the way down: whether the daemon still hears of it is a matter of chance.
+    // systemd ends scopes during the shutdown: whether the daemon still notices is a matter of chance.
     const ends = ['255 Unknown', '143 Error', '137 Error'];
     assert.ok(ends.includes(`${lost.exitCode} ${lost.reason}`), `${lost.exitCode} ${lost.reason}`);
     assert.equal((await node.status(ended)).exitCode, 3);
@@ -72,7 +72,7 @@ else {
         const copies = await node.lines('find /run/crisp/records -type f');
         return copies.length === 0;
       });
-      // Of somebody else's file: with it goes the journal, of all that has been done before.
+      // Of another program's file: with it the whole journal is flushed.
       await node.sh('echo x >/var/lib/crisp/stranger; sync /var/lib/crisp/stranger');
       await node.powerCut();
       const { items } = await node.client.ListPodSandbox({});
@@ -150,7 +150,7 @@ async function cutAmid(node: VirtualNode, round: number, delay: number): Promise
   return done;
 }
 
-/** Every pod that was answered for is there (of containers nothing outlives their pod); what is listed says that it is dead. */
+/** Every acknowledged pod is there (containers do not outlive their pod); what is listed is reported as dead. */
 async function checkRecords(node: VirtualNode, done: readonly string[]): Promise<void> {
   const pods = (await node.client.ListPodSandbox({})).items;
   const containers = (await node.client.ListContainers({})).containers;
@@ -158,7 +158,7 @@ async function checkRecords(node: VirtualNode, done: readonly string[]): Promise
   for (const { id } of containers) {
     const { state, exitCode, reason } = await node.status(id);
     assert.notEqual(state, RUNNING, `container ${id}`);
-    // One whose start was under way, or that ran: its end was seen by nobody.
+    // One whose start was under way, or that ran: its exit was not observed.
     const ends = ['128 StartError', '255 Unknown'];
     if (state === EXITED) assert.ok(ends.includes(`${exitCode} ${reason}`), `${exitCode} ${reason}`);
   }

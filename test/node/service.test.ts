@@ -5,7 +5,7 @@ import { obstacle } from './cache.ts';
 import { REGISTRY } from './kit.ts';
 import { READY, RUNNING, stopwatch, until, VirtualNode } from './virtual-node.ts';
 
-/** Writes a number a line; ends with 7 when told to. */
+/** Writes a number a line; exits with 7 when /end exists. */
 const COUNTING = 'n=0; while [ ! -e /end ]; do n=$((n+1)); echo $n; sleep 0.2; done; exit 7';
 /** Every file but those of the running system, of the tests, and crisp's configuration, which the tests write. */
 const FILES =

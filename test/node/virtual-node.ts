@@ -112,7 +112,7 @@ export class VirtualNode implements AsyncDisposable {
       assert.notEqual(output.trim(), 'failed', await this.log());
       return output.trim() === 'active';
     });
-    await until('crisp answers', () =>
+    await until('crisp replies', () =>
       this.client.Version({}, { timeoutMs: 10_000 }).then(
         () => true,
         () => false,
@@ -120,7 +120,7 @@ export class VirtualNode implements AsyncDisposable {
     );
   }
 
-  /** The power is taken away, and comes back. */
+  /** A power cut, and the power's return. */
   async powerCut(): Promise<void> {
     await this.machine.cut();
     await this.up();
