@@ -15,51 +15,60 @@ import { Endpoints } from './registry/endpoints.ts';
 import { RootFileSystems } from './rootfs.ts';
 import type { ImageFsUsage, ImageService, ImageServicePorts } from './service.ts';
 import { ContentStore } from './store/content-store.ts';
-import { Collector } from './store/garbage-collector.ts';
+import { GarbageCollector } from './store/garbage-collector.ts';
 import { ImageStore } from './store/images.ts';
 import { LayerStore } from './store/layer-store.ts';
 import { Leases } from './store/leases.ts';
 import { Staging } from './store/staging.ts';
 import { UnpackPool } from './unpack/unpack-pool.ts';
 
-/** Puts the parts together. Touches nothing before `recover`. */
+/** Wires up the image service. Reads and writes no file before `recover`. */
 export function openImageService(options: ImageServiceOptions, ports: ImageServicePorts): ImageService {
   const { kernel, users, log } = ports;
   const { root } = options;
   const { files, mounts } = kernel;
-  const staging = new Staging(join(root, 'staging'), files, () => collector.again());
-  const isNamed = (name: string): boolean => images.isNamed(name) || collector.isSpared(name);
+  const staging = new Staging(join(root, 'staging'), files, () => collector.retryLater());
+  const isNamed = (name: string): boolean => images.isNamed(name) || collector.isRetained(name);
   const content = new ContentStore(join(root, 'content'), staging, files, isNamed);
   const layers = new LayerStore(join(root, 'layers'), staging, files, isNamed);
   const images: ImageStore = new ImageStore(join(root, 'images'), join(root, 'retired'), files);
   const empty = join(root, 'empty');
   const leases = new Leases();
-  const collector: Collector = new Collector({ content, images, layers, leases, staging, users, log });
+  const collector: GarbageCollector = new GarbageCollector({
+    content,
+    images,
+    layers,
+    leases,
+    staging,
+    users,
+    log,
+  });
   const endpoints = new Endpoints(options);
   const pool = new UnpackPool(options.unpackWorkers, options.workerIdleMs);
-  const making = { content, images, layers: new Layers(options, content, layers, pool), leases, files };
+  const shared = { content, images, layers: new Layers(options, content, layers, pool), leases, files };
   const puller = new Puller(options, {
-    ...making,
+    ...shared,
     endpoints,
-    failed: (keepMs) => collector.later(keepMs),
+    failed: (keepMs) => collector.schedule(keepMs),
   });
 
   return {
     recover: (op) => recover({ empty, staging, content, layers, images, collector, users }, op),
     pull: ({ reference, auth }, op) => puller.pull(reference, auth, op),
     import: (request, op) =>
-      importImages(request, { ...making, staging, failed: () => collector.later(0) }, options, op),
+      importImages(request, { ...shared, staging, failed: () => collector.schedule(0) }, options, op),
     export: (references, op) => exportImages(references, { content, images, leases }, op),
     list: () => images.list(),
     status: (reference) => images.find(reference),
     find: (reference) => found(images.find(reference)),
     async remove(reference, op) {
       const id = await op.stage('remove', () => images.remove(reference));
-      if (id !== undefined) collector.later(0);
+      if (id !== undefined) collector.schedule(0);
     },
     released(id) {
-      // One without a record has been in the way of every collection (`Collector`).
-      if (!images.record(id) || images.retired().some((record) => record.id === id)) collector.later(0);
+      // An image without a record has blocked every collection (`GarbageCollector`).
+      if (!images.record(id) || images.removedInUse().some((record) => record.id === id))
+        collector.schedule(0);
     },
     fsInfo: () => usageOf(root, content, layers),
     rootfs: new RootFileSystems(images, layers, mounts, new LayerRestoring(options, pool, files), empty),
@@ -79,18 +88,18 @@ interface Stores {
   readonly content: ContentStore;
   readonly layers: LayerStore;
   readonly images: ImageStore;
-  readonly collector: Collector;
+  readonly collector: GarbageCollector;
   readonly users: LayerUsers;
 }
 
 /**
- * Learns what is on the disk. What no record names is not trusted, since only an image's commit writes files through:
- * it is deleted, as is what a crash left half made. Containers' layers are named by the records of retired images.
+ * Loads the stores from the disk. What no record names is not trusted, since only an image's commit syncs files: it is
+ * deleted, like what a crash left incomplete. Layers of containers are named by the records of removed images in use.
  */
 async function recover(stores: Stores, op: Operation): Promise<void> {
   const { empty, staging, content, layers, images, collector, users } = stores;
   await naming(`make ${empty}`, () => mkdir(empty, { recursive: true, mode: 0o755 }));
-  const left = await staging.open();
+  const leftovers = await staging.open();
   await op.stage('content', () => content.load());
   const { broken, removing } = await op.stage('layers', () => layers.load());
   const usable = (layerKeys: readonly string[]) => layerKeys.every((key) => layers.get(key));
@@ -100,19 +109,19 @@ async function recover(stores: Stores, op: Operation): Promise<void> {
     op.log.warn({ image: id, missing }, 'an image lacks layers; it is hidden until it is pulled again');
   }
   for (const { key, reason } of [...loaded.broken, ...broken]) {
-    op.log.warn({ key, reason }, 'a record of images cannot be read; it is left out');
+    op.log.warn({ key, reason }, 'an image or layer record is unreadable; it is skipped');
   }
   const inUse = [...users.imagesInUse()].length > 0;
-  collector.spare(loaded.unusable);
-  // Renames come first and are begun here; the deletions go on behind.
+  collector.retain(loaded.unusable);
+  // The renames are started here, first; the deletions continue in the background.
   collector.inBackground([
-    ...left.map((path) => staging.remove(path)),
-    ...broken.map(({ key }) => (inUse ? layers.setAside(key) : layers.remove(key))),
+    ...leftovers.map((path) => staging.remove(path)),
+    ...broken.map(({ key }) => (inUse ? layers.quarantine(key) : layers.remove(key))),
     layers.sweep(removing),
   ]);
-  collector.distrust();
-  // An image that was removed before the last daemon ended, and that no container stands on, goes behind as well.
-  collector.later(0);
+  collector.dropUnreferenced();
+  // An image that was removed before the last daemon ended, and that no container uses, is deleted in the background, too.
+  collector.schedule(0);
 }
 
 function found(image: Image | undefined): ImageForContainer | undefined {

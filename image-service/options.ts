@@ -1,20 +1,20 @@
-/** One place to ask for the content of a registry host, in the order of the table. */
+/** One endpoint for the content of a registry host, in the order of the table. */
 export interface EndpointOptions {
   /** `https://mirror.example:5000` or `http://127.0.0.1:5000`, optionally with a path that goes before `/v2`. */
   readonly url: string;
   /** Certificate authorities in PEM, beside the well-known ones. */
   readonly ca?: string;
-  /** Takes any certificate: for tests in closed rooms. */
+  /** Accepts any certificate: for isolated tests. */
   readonly insecureSkipVerify?: boolean;
 }
 
-/** What an archive may grow to; past a limit the pull fails with ResourceExhausted and leaves nothing. */
+/** Limits of an unpacked archive; beyond one the pull fails with ResourceExhausted and leaves nothing. */
 export interface UnpackLimits {
   /** Unpacked bytes of one layer. */
   readonly layerBytes: number;
   /** Entries of one layer. */
   readonly layerEntries: number;
-  /** Unpacked bytes per compressed byte, looked at once a layer is past `ratioFrom` unpacked bytes. */
+  /** Unpacked bytes per compressed byte, checked once a layer is beyond `ratioFrom` unpacked bytes. */
   readonly ratio: number;
   readonly ratioFrom: number;
 }
@@ -40,13 +40,13 @@ export interface ImageServiceOptions {
   readonly connectMs: number;
   /** Tries per request and endpoint: the first and its retries. At least 1. */
   readonly attempts: number;
-  /** Longest wait between two tries that a `Retry-After` may ask for, in ms. */
+  /** Longest wait between two tries that a `Retry-After` may request, in ms. */
   readonly retryWaitMs: number;
   /** Limit of unpacking one layer, its wait for a worker included, in ms. */
   readonly unpackMs: number;
-  /** Limit of writing an image's files through to the disk, in ms. */
+  /** Limit of syncing an image's files to the disk, in ms. */
   readonly commitMs: number;
-  /** How long the finished blobs and layers of a failed pull wait for its retry, in ms. */
+  /** How long the finished blobs and layers of a failed pull are kept for its retry, in ms. */
   readonly keepUnfinishedMs: number;
   readonly limits: UnpackLimits;
 }

@@ -9,7 +9,7 @@ import type { LayerRestoring } from './pull/layer-restoring.ts';
 import type { ImageStore } from './store/images.ts';
 import type { LayerStore } from './store/layer-store.ts';
 
-/** Root file systems of containers: an overlay of the image's layers under a directory of the container's own. */
+/** Root file systems of containers: an overlay of the image's layers under a writable directory of the container. */
 export class RootFileSystems {
   readonly #images: ImageStore;
   readonly #layers: LayerStore;
@@ -42,13 +42,13 @@ export class RootFileSystems {
       if (this.#isMounted(root.target)) return;
       const upper = join(root.directory, 'upper');
       const work = join(root.directory, 'work');
-      await this.#over(root, layers, async (lower) => {
+      await this.#mountOverlay(root, layers, async (lower) => {
         await naming(`make the directories of ${root.target}`, async () => {
           for (const path of [upper, work, root.target]) await mkdir(path, { recursive: true });
-          await this.#likeTop(upper, lower[0] ?? this.#empty);
+          await this.#copyRootAttributes(upper, lower[0] ?? this.#empty);
         });
         const options = root.label === undefined ? [] : [`context=${root.label}`];
-        // No container starts on its layer again after a power cut: nobody needs to sync the disk for it.
+        // No container starts on its layer again after a power cut: its data needs no sync.
         await this.#mounts.overlay({ target: root.target, lower, upper, work, options, volatile: true });
       });
     });
@@ -70,11 +70,13 @@ export class RootFileSystems {
     await op.stage('mount image volume', async () => {
       if (this.#isMounted(volume.target)) return;
       await naming(`make ${volume.target}`, () => mkdir(volume.target, { recursive: true }));
-      await this.#over(volume, layers, (lower) => this.#mounts.overlay({ target: volume.target, lower }));
+      await this.#mountOverlay(volume, layers, (lower) =>
+        this.#mounts.overlay({ target: volume.target, lower }),
+      );
     });
   }
 
-  /** Unmounts, with the view of the layers that a crash may have left; what is not mounted is success. */
+  /** Unmounts, also the id-mapped view of the layers that a crash may have left; what is not mounted is success. */
   async unmount(target: string): Promise<void> {
     await this.#mounts.unmount(target);
     await this.#mounts.unmount(viewOf(target));
@@ -87,17 +89,16 @@ export class RootFileSystems {
   #layersOf(image: ImageId): readonly string[] {
     const record = this.#images.record(image);
     if (record) return record.layers;
-    throw new CrispError('NotFound', `root file system of image ${image}: the image is not here`, {
+    throw new CrispError('NotFound', `root file system of image ${image}: the image is not in the store`, {
       hint: 'pull the image again',
     });
   }
 
   /**
-   * Mounts with the layers as they are or, for a user namespace, in a view of all layers in which owners are numbered as
-   * that namespace does. An overlay keeps what it stands on for itself, so the view goes at once; it is read-only, since
-   * what lies below it is every image's.
+   * Mounts with the layers as they are or, for a user namespace, in an id-mapped view of all layers. An overlay holds its lower
+   * layers itself, so the view is unmounted at once; it is read-only, since the layers below it are shared by all images.
    */
-  async #over(
+  async #mountOverlay(
     { target, userNamespace }: RootRequest,
     layers: readonly string[],
     mount: (lower: readonly string[]) => Promise<void>,
@@ -118,20 +119,20 @@ export class RootFileSystems {
     }
   }
 
-  /** Of a merged directory overlayfs shows the attributes of the top one, and the top of the root is the upper. */
-  async #likeTop(upper: string, top: string): Promise<void> {
+  /** overlayfs shows the attributes of the topmost directory, which for the root is `upper`. */
+  async #copyRootAttributes(upper: string, top: string): Promise<void> {
     const { mode, uid, gid } = await stat(top);
     await chown(upper, uid, gid);
     await chmod(upper, mode & 0o7777);
   }
 }
 
-/** What is mounted where, and the pin of the user namespace that numbers its owners. */
+/** What is mounted where, and the pinned user namespace whose id mapping applies. */
 interface RootRequest {
   readonly image: ImageId;
   readonly target: string;
   readonly userNamespace?: string | undefined;
 }
 
-/** Beside the target; undone with it. */
+/** Beside the target; unmounted with it. */
 const viewOf = (target: string): string => `${target}-layers`;

@@ -41,11 +41,11 @@ export interface ImageRootFileSystems {
 }
 
 export interface ImageService {
-  /** Reads the records, publishes the images and sweeps what a crash left. Before it, the service knows no image. */
+  /** Reads the records, publishes the images and deletes leftovers of a crash. Before that, no image is known. */
   recover(op: Operation): Promise<void>;
   /**
-   * Pulls by tag or digest and gives the image's id. Always asks the registry with the given credentials. Retries
-   * join; a client's cancellation stops the transfer where nobody else waits, and leaves no visible image.
+   * Pulls by tag or digest and returns the image. Always queries the registry with the given credentials. Retries
+   * join; a client's cancellation stops the transfer if no other caller waits, and leaves no visible image.
    */
   pull(request: { reference: string; auth?: RegistryAuth }, op: Operation): Promise<Image>;
   /** Imports the images of an archive of docker or OCI, all or none; see `importImages`. */
@@ -56,16 +56,16 @@ export interface ImageService {
   list(): readonly Image[];
   /** By id, unique short id (3 characters or more), tag or digest. From memory; undefined where there is none. */
   status(reference: string): Image | undefined;
-  /** The same for a container's creation. */
+  /** The same, as CreateContainer needs it. */
   find(reference: string): ImageForContainer | undefined;
-  /** Removes the image and all its names, given any of them. Unknown is success. Files go later. */
+  /** Removes the image and all its names, given any of them. Unknown is success. Files are deleted in the background. */
   remove(reference: string, op: Operation): Promise<void>;
-  /** A container that stood on the image is gone: the files of one that was removed meanwhile go too. */
+  /** A container that used the image is gone: if the image was removed meanwhile, its files are deleted. */
   released(id: ImageId): void;
   /** From memory: never waits. */
   fsInfo(): ImageFsUsage;
   readonly rootfs: ImageRootFileSystems;
-  /** The pulls that run now. */
+  /** The pulls in progress. */
   pulls(): readonly PullProgress[];
   /** Deletes what no image, container or pull needs. Runs by itself after removals and failed pulls. */
   collect(): Promise<void>;
@@ -73,7 +73,7 @@ export interface ImageService {
   close(): Promise<void>;
 }
 
-/** What the service works with besides its options. */
+/** The dependencies of the service. */
 export interface ImageServicePorts {
   readonly kernel: Pick<Kernel, 'files' | 'mounts'>;
   readonly users: LayerUsers;

@@ -32,15 +32,15 @@ type Platform = ImageServiceOptions['platform'];
 type Json = Readonly<Record<string, unknown>>;
 
 const DOCUMENT_LIMIT = 4 << 20;
-const MOST_IMAGES = 1000;
-const DEPTH = 4;
+const MAX_IMAGES = 1000;
+const MAX_DEPTH = 4;
 const OCI = 'application/vnd.oci.image';
 const INDEX_TYPE = `${OCI}.index.v1+json`;
 const SUFFIXES = { gzip: '+gzip', zstd: '+zstd', none: '' } as const;
-/** Names that containerd and OCI tools give a manifest of an index; the first is always a name in full. */
+/** Names that containerd and OCI tools give a manifest of an index; the first is always a full name. */
 const NAMES = ['io.containerd.image.name', 'org.opencontainers.image.ref.name'];
 
-/** The images of the archive for this machine. Throws InvalidArgument where it is of no known form. */
+/** The images of the archive for this machine. Throws InvalidArgument for an unknown format. */
 export async function imagesOf(spool: Spool, platform: Platform): Promise<readonly ArchivedImage[]> {
   const index = await spool.small('index.json', DOCUMENT_LIMIT);
   if (index) return ociImages(spool, index, platform);
@@ -56,7 +56,8 @@ export async function imagesOf(spool: Spool, platform: Platform): Promise<readon
 async function ociImages(spool: Spool, bytes: Buffer, platform: Platform): Promise<ArchivedImage[]> {
   const index = parseManifest(bytes, INDEX_TYPE, 'index.json');
   const list = readJson(bytes, 'index.json')['manifests'];
-  if (index.kind !== 'index' || !Array.isArray(list)) throw malformedImage('index.json', 'it is no index');
+  if (index.kind !== 'index' || !Array.isArray(list))
+    throw malformedImage('index.json', 'it is not an index');
   const named = new Map<string, { name: Reference | undefined; choices: PlatformDescriptor[] }>();
   for (const [at, descriptor] of index.manifests.entries()) {
     const name = nameOf(list[at]);
@@ -75,7 +76,7 @@ async function ociImages(spool: Spool, bytes: Buffer, platform: Platform): Promi
       digests: name ? [`${name.repository}@${chosen.digest}`] : [],
     });
   }
-  return joined(images);
+  return mergeNames(images);
 }
 
 function nameOf(descriptor: unknown): Reference | undefined {
@@ -83,12 +84,12 @@ function nameOf(descriptor: unknown): Reference | undefined {
     isObject(descriptor) && isObject(descriptor['annotations']) ? descriptor['annotations'] : {};
   for (const key of NAMES) {
     const text = annotations[key];
-    // A tag alone names no repository.
+    // A tag alone does not name a repository.
     if (typeof text !== 'string' || !/[/:@]/.test(text)) continue;
     try {
       return parseReference(text);
     } catch {
-      // Any text may stand there: the image is then one without a name.
+      // Any text is allowed here: the image then has no name.
     }
   }
   return undefined;
@@ -101,7 +102,7 @@ async function ociImage(
 ): Promise<Pick<ArchivedImage, 'documents' | 'manifest' | 'blobs'>> {
   const documents: { digest: Digest; bytes: Buffer }[] = [];
   let next = top;
-  for (let depth = 0; depth < DEPTH; depth++) {
+  for (let depth = 0; depth < MAX_DEPTH; depth++) {
     const what = `manifest ${next.digest}`;
     blobOf(spool, next);
     const bytes = (await spool.small(nameOfBlob(next.digest), DOCUMENT_LIMIT)) ?? Buffer.alloc(0);
@@ -114,7 +115,7 @@ async function ociImage(
     }
     next = choosePlatform(manifest.manifests, platform, what);
   }
-  throw malformedImage('index.json', `more than ${DEPTH} indexes within each other`);
+  throw malformedImage('index.json', `more than ${MAX_DEPTH} indexes within each other`);
 }
 
 const nameOfBlob = (digest: Digest): string => `blobs/sha256/${digest.slice('sha256:'.length)}`;
@@ -122,15 +123,15 @@ const nameOfBlob = (digest: Digest): string => `blobs/sha256/${digest.slice('sha
 function blobOf(spool: Spool, { digest, size }: Descriptor): SpooledFile {
   const file = spool.file(nameOfBlob(digest));
   if (!file) throw incomplete(`it lacks blob ${digest}`);
-  // A link may have brought another file under this name.
+  // A link of the archive may lead from this name to another file.
   if (file.digest !== digest || file.size !== size) {
-    throw malformedImage('image archive', `blob ${digest} has not the digest and size that its image names`);
+    throw malformedImage('image archive', `blob ${digest} does not have the digest and size in its manifest`);
   }
   return file;
 }
 
 const incomplete = (why: string): CrispError =>
-  new CrispError('DataLoss', `image archive: ${why}`, { hint: 'the archive is incomplete: make it anew' });
+  new CrispError('DataLoss', `image archive: ${why}`, { hint: 'the archive is incomplete: create it again' });
 
 async function dockerImages(spool: Spool, bytes: Buffer): Promise<ArchivedImage[]> {
   let list: unknown;
@@ -139,13 +140,13 @@ async function dockerImages(spool: Spool, bytes: Buffer): Promise<ArchivedImage[
   } catch {
     // Refused below.
   }
-  if (!Array.isArray(list) || list.length === 0 || list.length > MOST_IMAGES) {
-    throw malformedImage('manifest.json', `it is no list of 1 to ${MOST_IMAGES} images`);
+  if (!Array.isArray(list) || list.length === 0 || list.length > MAX_IMAGES) {
+    throw malformedImage('manifest.json', `it is not a list of 1 to ${MAX_IMAGES} images`);
   }
-  return joined(list.map((item: unknown) => dockerImage(spool, isObject(item) ? item : {})));
+  return mergeNames(list.map((item: unknown) => dockerImage(spool, isObject(item) ? item : {})));
 }
 
-/** docker's own manifest has no digests, so one of OCI is written for it: what a later export needs. */
+/** docker's own manifest has no digests, so an OCI manifest is generated: a later export needs it. */
 function dockerImage(spool: Spool, item: Json): ArchivedImage {
   const config = fileOf(spool, item['Config'], 'Config');
   const names = texts(item['Layers'], 'Layers');
@@ -164,28 +165,30 @@ function dockerImage(spool: Spool, item: Json): ArchivedImage {
   const bytes = Buffer.from(JSON.stringify(written));
   const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
   const manifest = parseManifest(bytes, written.mediaType, 'manifest.json');
-  if (manifest.kind !== 'image' || !isDigest(digest)) throw malformedImage('manifest.json', 'it is no image');
+  if (manifest.kind !== 'image' || !isDigest(digest))
+    throw malformedImage('manifest.json', 'it is not an image');
   const blobs = new Map([config, ...layers].map((file) => [file.digest, file]));
   return { tags, digests: [], documents: [{ digest, bytes }], manifest, blobs };
 }
 
 function fileOf(spool: Spool, name: unknown, what: string): SpooledFile {
-  if (typeof name !== 'string' || name === '') throw malformedImage('manifest.json', `${what} is no name`);
+  if (typeof name !== 'string' || name === '')
+    throw malformedImage('manifest.json', `${what} is not a valid name`);
   const file = spool.file(Buffer.from(name).toString('latin1'));
-  if (!file) throw incomplete(`manifest.json names ${shown(name)}, which is not there`);
+  if (!file) throw incomplete(`manifest.json names ${shown(name)}, which is missing`);
   return file;
 }
 
 function texts(value: unknown, field: string): readonly string[] {
   if (value === undefined || value === null) return [];
   if (!Array.isArray(value) || value.some((item) => typeof item !== 'string')) {
-    throw malformedImage('manifest.json', `${field} is no list of names`);
+    throw malformedImage('manifest.json', `${field} is not a list of names`);
   }
   return value;
 }
 
-/** One image under several names comes several times. */
-function joined(images: readonly ArchivedImage[]): ArchivedImage[] {
+/** An image with several names is listed once for each. */
+function mergeNames(images: readonly ArchivedImage[]): ArchivedImage[] {
   const byConfig = new Map<Digest, ArchivedImage>();
   for (const image of images) {
     const known = byConfig.get(image.manifest.config.digest);

@@ -11,8 +11,8 @@ const CHUNK = 1 << 20;
 const MAGIC = 4;
 
 /**
- * The archive's bytes without its own compression (gzip, zstd or none, told by the first bytes). Throws DataLoss where
- * the stream is cut or damaged, ResourceExhausted where it grows beyond the limits.
+ * The archive's bytes without its own compression (gzip, zstd or none, detected by the first bytes). Throws DataLoss where
+ * the stream is truncated or damaged, ResourceExhausted where it grows beyond the limits.
  */
 export async function* expanded(
   source: AsyncIterable<Buffer>,
@@ -24,7 +24,7 @@ export async function* expanded(
   const counted = count(source, (bytes) => {
     received += bytes;
   });
-  const [first, rest] = await begin(counted);
+  const [first, rest] = await peek(counted);
   for await (const piece of decompressed(first, rest, signal)) {
     produced += piece.length;
     const bomb = produced > limits.ratioFrom && produced > received * limits.ratio;
@@ -45,7 +45,7 @@ async function* count(source: AsyncIterable<Buffer>, add: (bytes: number) => voi
 }
 
 /** The first bytes, and all bytes including them. */
-async function begin(source: AsyncGenerator<Buffer>): Promise<[Buffer, AsyncGenerator<Buffer>]> {
+async function peek(source: AsyncGenerator<Buffer>): Promise<[Buffer, AsyncGenerator<Buffer>]> {
   const pieces: Buffer[] = [];
   let length = 0;
   while (length < MAGIC) {
@@ -74,7 +74,7 @@ async function* decompressed(
   }
   const frames = compression === 'zstd' ? new ZstdFrames() : undefined;
   const through = frames ? createZstdDecompress({ chunkSize: CHUNK }) : createGunzip({ chunkSize: CHUNK });
-  const feeding = pipeline(Readable.from(frames ? cut(source, frames) : source), through, { signal });
+  const feeding = pipeline(Readable.from(frames ? splitFrames(source, frames) : source), through, { signal });
   feeding.catch(() => {}); // its error comes out of `through` as well
   try {
     for await (const piece of through) yield piece as Buffer;
@@ -82,9 +82,9 @@ async function* decompressed(
   } catch (error) {
     throw zlibError(error, compression);
   }
-  if (frames && !frames.complete) throw damaged('the zstd stream is cut');
+  if (frames && !frames.complete) throw damaged('the zstd stream is truncated');
 }
 
-async function* cut(source: AsyncIterable<Buffer>, frames: ZstdFrames): AsyncGenerator<Buffer> {
+async function* splitFrames(source: AsyncIterable<Buffer>, frames: ZstdFrames): AsyncGenerator<Buffer> {
   for await (const chunk of source) yield* frames.push(chunk);
 }

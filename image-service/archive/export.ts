@@ -41,7 +41,7 @@ export async function* exportImages(
   op: Operation,
 ): AsyncGenerator<Buffer> {
   if (references.length === 0) {
-    throw new CrispError('InvalidArgument', 'image export: no image is named', { hint: 'name one or more' });
+    throw new CrispError('InvalidArgument', 'image export: no image was named', { hint: 'name one or more' });
   }
   const named = namesByImage(references, parts.images);
   using _blobs = parts.leases.hold([...named.keys()].flatMap((image) => image.record.blobs));

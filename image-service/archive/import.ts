@@ -26,20 +26,20 @@ export interface ImportParts {
   readonly leases: Leases;
   readonly staging: Staging;
   readonly files: Files;
-  /** Told when an import has failed: what it left is of no use. */
+  /** Called when an import has failed: its leftovers are not needed. */
   readonly failed: () => void;
 }
 
 export interface ImportRequest {
   /** The archive, compressed or not. */
   readonly source: AsyncIterable<Buffer>;
-  /** Name of the one image, in the place of those in the archive. */
+  /** Name of the one image, instead of those in the archive. */
   readonly name?: string;
 }
 
 /**
  * Imports the images of an archive. All of it is received and every layer unpacked before the first image is visible.
- * Throws DataLoss for a cut or damaged archive, InvalidArgument for a hostile one or a wrong name.
+ * Throws DataLoss for a truncated or damaged archive, InvalidArgument for a hostile one or a wrong name.
  */
 export async function importImages(
   { source, name }: ImportRequest,
@@ -49,13 +49,9 @@ export async function importImages(
 ): Promise<readonly Image[]> {
   const wanted = name === undefined ? undefined : parseReference(name);
   if (wanted && wanted.tag === undefined) {
-    throw new CrispError(
-      'InvalidArgument',
-      `image import: ${wanted.text} has a digest in the place of a tag`,
-      {
-        hint: 'name it repository:tag',
-      },
-    );
+    throw new CrispError('InvalidArgument', `image import: ${wanted.text} has a digest instead of a tag`, {
+      hint: 'name it repository:tag',
+    });
   }
   try {
     const expandedSource = expanded(source, options.limits, op.signal);
@@ -133,11 +129,11 @@ function planOf(image: ArchivedImage, diffIds: readonly string[], op: Operation)
     chainId: chain[index] ?? '',
     meter: meter.layer(blob.digest, blob.size),
   }));
-  return { client: nowhere, op, layers };
+  return { client: noRegistry, op, layers };
 }
 
-/** All blobs are in the store before a layer is made; one that is damaged there cannot be had from elsewhere. */
-const nowhere: LayerPlan['client'] = {
+/** All blobs are in the store before a layer is made; one that is damaged there cannot be fetched again. */
+const noRegistry: LayerPlan['client'] = {
   blob({ digest }) {
     return Promise.reject(
       new CrispError('Unavailable', `blob ${digest} was lost while it was imported`, {
@@ -147,12 +143,12 @@ const nowhere: LayerPlan['client'] = {
   },
 };
 
-/** The parts that read registries' images speak of them, and of pushing them again. */
+/** The parsers are shared with pulls: their messages name layers and the remedy to push the image again. */
 function ofArchive(error: unknown): unknown {
   if (!(error instanceof CrispError)) return error;
   const ofLayer = /^(layer )?archive: /.test(error.message);
   if (!ofLayer && error.code !== 'DataLoss') return error;
   const message = `image archive: ${error.message.replace(/^((layer|image) )?archive: /, '')}`;
-  const hint = 'make the archive anew, and see that it was copied in full';
+  const hint = 'create the archive again, and check that it was copied completely';
   return new CrispError(error.code, message, { cause: error.cause, hint });
 }

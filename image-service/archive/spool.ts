@@ -8,7 +8,7 @@ import type { Staging } from '../store/staging.ts';
 import { damaged, hostile, shown, type TarEntry, type TarHandler } from '../unpack/entry.ts';
 import { partsOf } from '../unpack/names.ts';
 
-/** A file of the archive on its way into the store. */
+/** A file of the archive that is being imported into the store. */
 export interface SpooledFile {
   readonly path: string;
   readonly size: number;
@@ -19,7 +19,7 @@ export interface SpooledFile {
 
 /** Entries of one archive: images of hundreds of layers have a few thousand. */
 const MAX_ENTRIES = 50_000;
-/** Links that a name may lead through. */
+/** Links that a name may pass through. */
 const MAX_LINKS = 8;
 const BLOB = /^blobs\/sha256\/([0-9a-f]{64})$/;
 
@@ -38,8 +38,8 @@ interface OpenFile {
 
 /**
  * An archive's files in the staging directory, each with its digest. What an archive names (`manifest.json`,
- * `index.json`) stands at any place in it, so all is taken in before anything is looked at. Deleted at the end of the
- * scope, but for what the store has adopted.
+ * `index.json`) may be at any position, so all of it is received before anything is read. Deleted at the end of the
+ * scope, except for what the store has adopted.
  */
 export class Spool implements AsyncDisposable, TarHandler {
   readonly #directory: string;
@@ -48,7 +48,7 @@ export class Spool implements AsyncDisposable, TarHandler {
   /** Where a link of the archive points, within the archive. */
   readonly #links = new Map<string, string>();
   #entries = 0;
-  #made = 0;
+  #created = 0;
   #name = '';
   #tasks: Task[] = [];
   #open: OpenFile | undefined;
@@ -59,13 +59,13 @@ export class Spool implements AsyncDisposable, TarHandler {
   }
 
   /**
-   * Takes in the whole archive. Throws DataLoss where it is cut or damaged or a blob has not the digest of its name,
+   * Receives the whole archive. Throws DataLoss where it is truncated or damaged or a blob does not have the digest of its name,
    * InvalidArgument where an entry's name or link leads outside or an entry is neither file, directory nor link.
    */
   static async read(source: AsyncIterable<Buffer>, staging: Staging, signal: AbortSignal): Promise<Spool> {
     const spool = new Spool(staging);
     try {
-      await naming(`make ${spool.#directory}`, () => mkdir(spool.#directory, { mode: 0o700 }));
+      await naming(`create ${spool.#directory}`, () => mkdir(spool.#directory, { mode: 0o700 }));
       const reader = new TarReader(spool);
       for await (const piece of source) {
         signal.throwIfAborted();
@@ -73,8 +73,8 @@ export class Spool implements AsyncDisposable, TarHandler {
         await spool.#work();
       }
       reader.end();
-      // Every tool that makes image archives ends them; between two entries this alone tells that one is cut.
-      if (!reader.ended) throw damaged('it is cut: the blocks that end an archive are missing');
+      // Every tool that makes image archives ends them; between two entries nothing else shows that one is truncated.
+      if (!reader.ended) throw damaged('it is truncated: the blocks that end an archive are missing');
       return spool;
     } catch (error) {
       await spool[Symbol.asyncDispose]();
@@ -101,7 +101,7 @@ export class Spool implements AsyncDisposable, TarHandler {
     return this.bytes(file);
   }
 
-  /** The bytes of a file whose size the caller has looked at. */
+  /** The bytes of a file whose size the caller has checked. */
   bytes(file: SpooledFile): Promise<Buffer> {
     return naming(`read ${file.path}`, () => readFile(file.path));
   }
@@ -122,14 +122,14 @@ export class Spool implements AsyncDisposable, TarHandler {
     const name = partsOf(entry.name, 'name').join('/');
     if (entry.type === 'directory') return;
     if (name === '' || this.#files.has(name) || this.#links.has(name)) {
-      throw hostile(`an entry comes twice or has no name: ${shown(entry.name)}`);
+      throw hostile(`an entry is duplicate or has no name: ${shown(entry.name)}`);
     }
     if (entry.type === 'symlink') this.#links.set(name, within(entry.link, name.split('/').slice(0, -1)));
     else if (entry.type === 'hardlink') this.#links.set(name, within(entry.link, []));
     else if (entry.type !== 'file') throw hostile(`a ${entry.type} device or pipe: ${shown(entry.name)}`);
     else {
       this.#name = name;
-      // Known from here on, so that a second entry of this name is seen; the rest is filled in when it ends.
+      // Known from here on, so that a second entry of this name is detected; the rest is filled in when it ends.
       this.#files.set(name, { path: '', size: 0, digest: '' as Digest, head: Buffer.alloc(0) });
       this.#tasks.push({ act: 'open', name });
     }
@@ -144,7 +144,7 @@ export class Spool implements AsyncDisposable, TarHandler {
     this.#name = '';
   }
 
-  /** Does what the piece that was just parsed asked for: the pieces stay valid until the next one is read. */
+  /** Runs the tasks of the piece that was just parsed: the pieces stay valid until the next one is read. */
   async #work(): Promise<void> {
     const tasks = this.#tasks;
     this.#tasks = [];
@@ -156,8 +156,8 @@ export class Spool implements AsyncDisposable, TarHandler {
   }
 
   async #begin(name: string): Promise<void> {
-    const path = join(this.#directory, String(this.#made++));
-    const file = await naming(`make ${path} for ${shown(name)}`, () => open(path, 'wx', 0o600));
+    const path = join(this.#directory, String(this.#created++));
+    const file = await naming(`create ${path} for ${shown(name)}`, () => open(path, 'wx', 0o600));
     this.#open = { path, file, hash: createHash('sha256'), size: 0, head: Buffer.alloc(0) };
   }
 

@@ -11,14 +11,14 @@ export interface ParsedConfig {
   readonly config: ImageConfig;
 }
 
-/** Reads a config. Throws DataLoss where a field that matters has another type than it must have. */
+/** Reads a config. Throws DataLoss where a field that is used has the wrong type. */
 export function parseConfig(bytes: Uint8Array, what: string): ParsedConfig {
   const json = readJson(bytes, what);
   const rootfs = isObject(json['rootfs']) ? json['rootfs'] : {};
   const diffIds = texts(rootfs['diff_ids'], 'rootfs.diff_ids', what);
   const wrong = diffIds.find((id) => !isDigest(id));
   if (wrong !== undefined)
-    throw malformedImage(what, `a diff id is not of the sha256 kind: ${wrong.slice(0, 100)}`);
+    throw malformedImage(what, `a diff id is not a sha256 digest: ${wrong.slice(0, 100)}`);
   const inner = isObject(json['config']) ? json['config'] : {};
   return {
     platform: {
@@ -39,7 +39,7 @@ export function parseConfig(bytes: Uint8Array, what: string): ParsedConfig {
   };
 }
 
-/** The chain id of each layer: what it is called together with all below it (OCI image-spec, config.md). */
+/** The chain id of each layer: the identity of the layer together with all below it (OCI image-spec, config.md). */
 export function chainIds(diffIds: readonly string[]): string[] {
   const chain: string[] = [];
   for (const diffId of diffIds) {
@@ -52,13 +52,14 @@ export function chainIds(diffIds: readonly string[]): string[] {
 
 function text(value: unknown, field: string, what: string): string {
   if (value === undefined || value === null) return '';
-  if (typeof value !== 'string' || value.includes('\0')) throw malformedImage(what, `${field} is no text`);
+  if (typeof value !== 'string' || value.includes('\0'))
+    throw malformedImage(what, `${field} is not a string`);
   return value;
 }
 
 function texts(value: unknown, field: string, what: string): readonly string[] {
   if (value === undefined || value === null) return [];
-  if (!Array.isArray(value)) throw malformedImage(what, `${field} is no list`);
+  if (!Array.isArray(value)) throw malformedImage(what, `${field} is not a list`);
   return value.map((item) => text(item, field, what));
 }
 

@@ -7,7 +7,7 @@ export interface ImageConfig extends ContainerImageConfig {
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** A tag and when it was last pulled: where two records claim one tag after a crash, the later has it. */
+/** A tag and when it was last pulled: where two records have the same tag after a crash, the later one owns it. */
 export interface Tag {
   /** `docker.io/library/busybox:latest`. */
   readonly name: string;
@@ -15,15 +15,15 @@ export interface Tag {
   readonly at: bigint;
 }
 
-/** The record of an image. Its presence means: every layer and blob that it names is on the disk, written through. */
+/** The record of an image. Its presence means: every layer and blob that it names is on the disk and synced. */
 export interface ImageRecord extends Versioned {
   readonly id: ImageId;
   readonly tags: readonly Tag[];
-  /** `repository@sha256:…` of what the registry served: the index where there was one. */
+  /** `repository@sha256:…` of what the registry served: of the index if there was one. */
   readonly digests: readonly string[];
   /** Keys of the layer store, from the bottom to the top. */
   readonly layers: readonly string[];
-  /** Its blobs in the store: indexes, manifests, config, and those of its layers that had to be fetched. */
+  /** Its blobs in the store: indexes, manifests, config, and those of its fetched layers. */
   readonly blobs: readonly Digest[];
   /** Bytes on the disk: the blobs and the unpacked layers. */
   readonly size: number;

@@ -42,7 +42,7 @@ const LAYER_LIMIT = 500;
 const CONFIG_LIMIT = 8 << 20;
 const INDEX_LIMIT = 1000;
 
-/** What a registry said that makes no image. `what` names the content. */
+/** Content of a registry that is not a valid image. `what` names the content. */
 export const malformedImage = (what: string, why: string): CrispError =>
   new CrispError('DataLoss', `${what}: ${why}`, { hint: 'build and push the image again' });
 
@@ -66,21 +66,21 @@ export const isObject = (value: unknown): value is Readonly<Record<string, unkno
 
 /**
  * Reads a manifest or index of OCI or docker schema 2. `served` is the media type that came with it; its own field
- * counts first. Throws DataLoss where it is malformed, Unimplemented where crisp does not run such a thing.
+ * counts first. Throws DataLoss where it is malformed, Unimplemented where crisp does not support the type.
  */
 export function parseManifest(bytes: Uint8Array, served: string, what: string): Manifest {
   const json = readJson(bytes, what);
   if (json['schemaVersion'] === 1 || 'fsLayers' in json) {
     throw refusedImage(
       what,
-      'docker schema 1, which nothing verifies',
-      'push the image again with a tool of this decade',
+      'docker schema 1, which cannot be verified',
+      'push the image again with a current tool',
     );
   }
   if (json['schemaVersion'] !== 2) throw malformedImage(what, 'schemaVersion is not 2');
   const own = typeof json['mediaType'] === 'string' ? json['mediaType'] : undefined;
   const type = own ?? (INDEX_TYPES.has(served) || MANIFEST_TYPES.has(served) ? served : undefined);
-  // An image disguised as an index by its type was an attack once (CVE-2021-41190): one may not have both.
+  // An image disguised as an index by its type is an attack (CVE-2021-41190): a document may not be both.
   if ('manifests' in json && ('layers' in json || 'config' in json)) {
     throw malformedImage(what, 'it is both an index and a manifest');
   }
@@ -91,7 +91,7 @@ export function parseManifest(bytes: Uint8Array, served: string, what: string): 
   throw refusedImage(
     what,
     `media type ${JSON.stringify(own ?? served)}`,
-    'only images of OCI and docker schema 2 are run',
+    'only OCI and docker schema 2 images are supported',
   );
 }
 
@@ -124,7 +124,7 @@ function parseImage(json: Readonly<Record<string, unknown>>, what: string): Mani
   const list = json['layers'];
   if (!Array.isArray(list)) throw malformedImage(what, 'it has no list of layers');
   if (list.length > LAYER_LIMIT)
-    throw malformedImage(what, `${list.length} layers; overlayfs takes ${LAYER_LIMIT}`);
+    throw malformedImage(what, `${list.length} layers; overlayfs supports ${LAYER_LIMIT}`);
   return {
     kind: 'image',
     config,
@@ -139,7 +139,7 @@ function parseLayer(item: unknown, what: string): Descriptor {
   if (foreign || urls) {
     throw refusedImage(
       what,
-      'its content lies outside the registry',
+      'its content is outside of the registry',
       'push the layer itself (foreign layers are not fetched)',
     );
   }
@@ -147,7 +147,7 @@ function parseLayer(item: unknown, what: string): Descriptor {
     throw refusedImage(
       what,
       `media type ${JSON.stringify(layer.mediaType)}`,
-      'layers are tar, plain or packed by gzip or zstd',
+      'layers must be tar, uncompressed or compressed by gzip or zstd',
     );
   }
   return layer;
@@ -158,13 +158,10 @@ function parseDescriptor(item: unknown, what: string): Descriptor {
   const { mediaType, digest, size } = item;
   if (typeof mediaType !== 'string') throw malformedImage(what, 'it has no media type');
   if (typeof digest !== 'string' || !isDigest(digest)) {
-    throw malformedImage(
-      what,
-      `its digest is not of the sha256 kind: ${JSON.stringify(digest)?.slice(0, 100)}`,
-    );
+    throw malformedImage(what, `its digest is not a sha256 digest: ${JSON.stringify(digest)?.slice(0, 100)}`);
   }
   if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) {
-    throw malformedImage(what, `its size is no number: ${JSON.stringify(size)?.slice(0, 100)}`);
+    throw malformedImage(what, `its size is not a number: ${JSON.stringify(size)?.slice(0, 100)}`);
   }
   return { mediaType, digest, size };
 }

@@ -5,8 +5,8 @@ import type { PlatformDescriptor } from './manifest.ts';
 type Platform = ImageServiceOptions['platform'];
 
 /**
- * The variants that a machine of this architecture runs, the best first; '' is an entry without one. Of amd64 only the
- * baseline is taken: an image for v3 needs a processor that the node may not be.
+ * The variants that this architecture runs, best first; '' is an entry without one. Of amd64 only the
+ * baseline is taken: an image for v3 needs a processor that the node may not have.
  */
 function variantsOf({ architecture, variant }: Platform): readonly string[] {
   if (variant !== undefined) return [variant, ''];
@@ -15,7 +15,7 @@ function variantsOf({ architecture, variant }: Platform): readonly string[] {
   return [''];
 }
 
-/** The manifest of an index that this machine runs. Throws FailedPrecondition, naming what there is. */
+/** The manifest of an index for this machine. Throws FailedPrecondition with the platforms that are available. */
 export function choosePlatform(
   manifests: readonly PlatformDescriptor[],
   wanted: Platform,
@@ -28,7 +28,7 @@ export function choosePlatform(
     if (match) return match;
   }
   const [only] = manifests;
-  // An index of one entry that says nothing of platforms: its config tells.
+  // An index of one entry without a platform: its config has it.
   if (only && manifests.length === 1 && !only.platform) return only;
   const offered = manifests.map(({ platform }) => (platform ? nameOf(platform) : 'no platform')).slice(0, 20);
   throw wrongPlatform(what, offered.join(', ') || 'nothing', wanted);

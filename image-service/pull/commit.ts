@@ -1,4 +1,4 @@
-/** The end of a pull or an import: from what was got to the record that makes the image. */
+/** The end of a pull or an import: from the fetched content to the record that makes the image visible. */
 import { CrispError } from '#core/errors.ts';
 import type { Digest, ImageId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
@@ -23,20 +23,20 @@ export interface Obtained {
   readonly layers: readonly LayerRecord[];
 }
 
-/** All layers at once; where one fails the others are ended before the error goes on. */
+/** All layers at once; if one fails the others are cancelled before the error is thrown. */
 export async function obtainAll(
   layers: Layers,
   plan: LayerPlan,
   signal: AbortSignal,
 ): Promise<LayerRecord[]> {
-  const ending = new AbortController();
-  const either = AbortSignal.any([signal, ending.signal]);
-  const works = plan.layers.map((_, index) => layers.obtain(plan, index, either));
+  const cancelling = new AbortController();
+  const combined = AbortSignal.any([signal, cancelling.signal]);
+  const running = plan.layers.map((_, index) => layers.obtain(plan, index, combined));
   try {
-    return await Promise.all(works);
+    return await Promise.all(running);
   } catch (error) {
-    ending.abort(new CrispError('Cancelled', 'another layer of the image failed', { cause: error }));
-    await Promise.allSettled(works);
+    cancelling.abort(new CrispError('Cancelled', 'another layer of the image failed', { cause: error }));
+    await Promise.allSettled(running);
     throw error;
   }
 }
@@ -48,7 +48,7 @@ export function recordOf(obtained: Obtained, content: ContentStore): ImageRecord
   const blobs = new Map([manifest.config, ...manifest.layers].map(({ digest, size }) => [digest, size]));
   const compressedSize = [...blobs.values()].reduce((sum, size) => sum + size, 0);
   for (const { digest, bytes } of documents) blobs.set(digest, bytes.length);
-  // A layer that was there already needed no blob: the store has it not where its image had been removed.
+  // A layer that was there already needed no blob: the store may lack it if its image was removed.
   for (const digest of [...blobs.keys()]) if (!content.has(digest)) blobs.delete(digest);
   const blobBytes = [...blobs.values()].reduce((sum, size) => sum + size, 0);
   return {
@@ -66,7 +66,7 @@ export function recordOf(obtained: Obtained, content: ContentStore): ImageRecord
   };
 }
 
-/** Writes all that is new through to the disk, then the record, which makes the image. */
+/** Syncs all that is new to the disk, then writes the record, which makes the image visible. */
 export async function commitImage(
   parts: { readonly files: Files; readonly images: ImageStore },
   options: { readonly root: string; readonly commitMs: number },
@@ -74,9 +74,9 @@ export async function commitImage(
   op: Operation,
 ): Promise<Image> {
   const known = parts.images.find(record.id)?.record;
-  const covered = (mine: readonly string[], theirs: readonly string[] = []) =>
-    mine.every((name) => theirs.includes(name));
-  if (!covered(record.layers, known?.layers) || !covered(record.blobs, known?.blobs)) {
+  const includesAll = (names: readonly string[], persisted: readonly string[] = []) =>
+    names.every((name) => persisted.includes(name));
+  if (!includesAll(record.layers, known?.layers) || !includesAll(record.blobs, known?.blobs)) {
     await op.deadline('sync', options.commitMs, () => parts.files.syncFilesystem(options.root));
   }
   op.checkpoint();

@@ -6,9 +6,9 @@ import type { Files } from '#linux/ports/kernel.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import type { LayerReport } from '../unpack/layer-writer.ts';
 import type { UnpackPool } from '../unpack/unpack-pool.ts';
-import { REDIRECT_ROUNDS, tellDropped } from './obtain-layers.ts';
+import { logDropped, REDIRECT_ROUNDS } from './obtain-layers.ts';
 
-/** Unpacks writable layers of containers, by the threads and under the limits that layers of images have. */
+/** Unpacks writable layers of containers, by the threads and within the limits of image layers. */
 export class LayerRestoring {
   readonly #options: Pick<ImageServiceOptions, 'unpackMs' | 'limits'>;
   readonly #pool: UnpackPool;
@@ -31,7 +31,7 @@ export class LayerRestoring {
   ): Promise<void> {
     const { archive, directory, lower } = layer;
     const { limits, unpackMs } = this.#options;
-    const { size: compressedSize } = await naming(`look at ${archive}`, () => stat(archive));
+    const { size: compressedSize } = await naming(`stat ${archive}`, () => stat(archive));
     let redirects: LayerReport['links'] = [];
     for (let round = 0; round < REDIRECT_ROUNDS; round++) {
       await this.#files.removeTree(directory);
@@ -39,14 +39,14 @@ export class LayerRestoring {
       const request = { archive, compressedSize, directory, diffId: undefined, limits, redirects };
       const completion = await op.deadline('unpack layer', unpackMs, async (signal) => {
         const report = await this.#pool.unpack(request, signal);
-        if (round === 0) tellDropped(op, archive, report);
+        if (round === 0) logDropped(op, archive, report);
         return this.#pool.complete(directory, lower, report, signal);
       });
       if (completion.redirects.length === 0) return;
       redirects = [...redirects, ...completion.redirects];
     }
-    throw new CrispError('DataLoss', `${archive}: it writes through too many links of the layers below`, {
-      hint: 'make the checkpoint anew',
+    throw new CrispError('DataLoss', `${archive}: it writes through too many symlinks of the layers below`, {
+      hint: 'create the checkpoint again',
     });
   }
 }

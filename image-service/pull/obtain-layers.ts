@@ -4,7 +4,7 @@ import { type Descriptor, malformedImage } from '../image/manifest.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import type { BlobSink } from '../registry/transfer.ts';
-import { Slots } from '../slots.ts';
+import { Semaphore } from '../semaphore.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import {
   chainKey,
@@ -20,7 +20,7 @@ import type { UnpackPool } from '../unpack/unpack-pool.ts';
 import type { LayerMeter } from './progress.ts';
 import { SharedWork } from './shared-work.ts';
 
-/** Links of lower layers that one layer may write through before it is held for a trick. */
+/** Symlinks of lower layers that one layer may write through before it is refused as hostile. */
 export const REDIRECT_ROUNDS = 16;
 
 /** The layers of one pull, from the bottom to the top. */
@@ -47,7 +47,7 @@ export class Layers {
   readonly #content: ContentStore;
   readonly #store: LayerStore;
   readonly #pool: UnpackPool;
-  readonly #slots: Slots;
+  readonly #semaphore: Semaphore;
   readonly #blobs = new SharedWork<void>();
   readonly #layers = new SharedWork<LayerRecord>();
 
@@ -56,28 +56,28 @@ export class Layers {
     this.#content = content;
     this.#store = store;
     this.#pool = pool;
-    this.#slots = new Slots(options.parallelDownloads);
+    this.#semaphore = new Semaphore(options.parallelDownloads);
   }
 
-  /** The plan's layer of this index. Leaves nothing but finished blobs and layers where it fails or is aborted. */
+  /** The plan's layer of this index. If it fails or is aborted, only finished blobs and layers remain. */
   async obtain(plan: LayerPlan, index: number, signal: AbortSignal): Promise<LayerRecord> {
-    const layer = layerOf(plan, index);
+    const layer = layerAt(plan, index);
     const known = this.#store.find(layer.diffId, layer.chainId);
     const record =
-      known ?? (await this.#layers.run(layer.chainId, signal, (shared) => this.#make(plan, index, shared)));
+      known ?? (await this.#layers.run(layer.chainId, signal, (shared) => this.#create(plan, index, shared)));
     layer.meter.done = layer.blob.size;
     layer.meter.state = 'done';
     return record;
   }
 
-  async #make(plan: LayerPlan, index: number, signal: AbortSignal): Promise<LayerRecord> {
-    const { blob, meter } = layerOf(plan, index);
+  async #create(plan: LayerPlan, index: number, signal: AbortSignal): Promise<LayerRecord> {
+    const { blob, meter } = layerAt(plan, index);
     await this.#fetch(plan, blob, meter, signal);
     meter.state = 'unpacking';
     try {
       return await plan.op.stage('unpack', () => this.#unpack(plan, index, signal), `layer ${index}`);
     } catch (error) {
-      // The blob itself may have been damaged on the disk: the next pull gets it anew.
+      // The blob itself may have been damaged on the disk: the next pull fetches it again.
       if (hasCode(error, 'DataLoss')) await this.#content.remove(blob.digest);
       throw error;
     }
@@ -91,7 +91,7 @@ export class Layers {
     try {
       await this.#blobs.run(blob.digest, signal, start);
     } catch (error) {
-      // Another pull's credentials were refused; ours may do.
+      // The credentials of another pull were refused; those of this one may be accepted.
       const refused = (['Unauthenticated', 'PermissionDenied', 'NotFound'] as const).some((code) =>
         hasCode(error, code),
       );
@@ -106,7 +106,7 @@ export class Layers {
     meter: LayerMeter,
     signal: AbortSignal,
   ): Promise<void> {
-    using _slot = await this.#slots.take(signal);
+    using _permit = await this.#semaphore.acquire(signal);
     meter.state = 'fetching';
     await using ingest = await this.#content.ingest(blob);
     await client.blob(blob, metered(ingest, meter), signal);
@@ -115,12 +115,12 @@ export class Layers {
   }
 
   async #unpack(plan: LayerPlan, index: number, signal: AbortSignal): Promise<LayerRecord> {
-    const { blob, diffId, chainId } = layerOf(plan, index);
+    const { blob, diffId, chainId } = layerAt(plan, index);
     let redirects: LayerReport['links'] = [];
     for (let round = 0; round < REDIRECT_ROUNDS; round++) {
       await using staged = await this.#store.stage();
       const report = await this.#write(blob, diffId, staged, redirects, signal);
-      if (round === 0) tellDropped(plan.op, blob.digest, report);
+      if (round === 0) logDropped(plan.op, blob.digest, report);
       const record = { diffId, rootOpaque: report.rootOpaque };
       if (isComplete(report) && redirects.length === 0) {
         const { bytes, inodes } = report;
@@ -140,7 +140,7 @@ export class Layers {
     }
     throw malformedImage(
       `layer ${index} (${blob.digest})`,
-      'it writes through too many links of the layers below',
+      'it writes through too many symlinks of the layers below',
     );
   }
 
@@ -159,25 +159,25 @@ export class Layers {
     );
   }
 
-  /** The layers below, from the top to the bottom. This work waits for them as any pull would, with its own signal. */
+  /** The layers below, from the top to the bottom. Waits for them like any pull, with its own signal. */
   async #below(plan: LayerPlan, index: number, signal: AbortSignal): Promise<string[]> {
     const below = plan.layers.slice(0, index).map((_, at) => this.obtain(plan, at, signal));
     return this.#store.stack((await Promise.all(below)).map(({ key }) => key));
   }
 }
 
-/** Warns of the extended attributes that the files of a layer do without. */
-export function tellDropped({ log }: Operation, layer: string, { dropped }: LayerReport): void {
+/** Warns of the extended attributes that were not set on the files of a layer. */
+export function logDropped({ log }: Operation, layer: string, { dropped }: LayerReport): void {
   if (dropped.length === 0) return;
   const attributes = dropped.map(({ name, path, files }) => ({
     name: shown(name),
     path: shown(path),
     files,
   }));
-  log.warn({ layer, attributes }, 'extended attributes of a layer are left out');
+  log.warn({ layer, attributes }, 'extended attributes of a layer are dropped');
 }
 
-function layerOf(plan: LayerPlan, index: number): LayerPlan['layers'][number] {
+function layerAt(plan: LayerPlan, index: number): LayerPlan['layers'][number] {
   const layer = plan.layers[index];
   if (!layer) throw malformedImage('image', `it has no layer ${index}`);
   return layer;

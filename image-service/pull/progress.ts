@@ -10,23 +10,23 @@ export interface LayerProgress {
   readonly state: LayerState;
 }
 
-/** One pull as a status shows it. */
+/** One pull in progress, as reported to clients. */
 export interface PullProgress {
   readonly reference: string;
   /** Milliseconds of the monotonic clock. */
   readonly started: number;
-  /** What it does now. */
+  /** The current stage. */
   readonly stage: string;
   readonly layers: readonly LayerProgress[];
 }
 
-/** The live figures of one layer of one pull; written by who works, read by who asks. */
+/** The live progress of one layer of one pull. */
 export interface LayerMeter {
   done: number;
   state: LayerState;
 }
 
-/** The live figures of a pull. */
+/** The live progress of a pull. */
 export class PullMeter {
   readonly reference: string;
   readonly started: number = performance.now();

@@ -31,11 +31,11 @@ export interface PullParts {
   readonly leases: Leases;
   readonly endpoints: Endpoints;
   readonly files: Files;
-  /** Told when a pull has failed, with how long its finished parts are worth keeping, in ms. */
+  /** Called when a pull has failed, with how long its finished parts are kept, in ms. */
   readonly failed: (keepMs: number) => void;
 }
 
-/** Pulls images. Pulls of one name with the same credentials are one. */
+/** Pulls images. Pulls of one name with the same credentials are joined. */
 export class Puller {
   readonly #options: ImageServiceOptions;
   readonly #parts: PullParts;
@@ -47,7 +47,7 @@ export class Puller {
     this.#parts = parts;
   }
 
-  /** The pulls that run now. */
+  /** The pulls in progress. */
   progress(): readonly PullProgress[] {
     return [...this.#meters].map((meter) => meter.snapshot());
   }
@@ -55,7 +55,7 @@ export class Puller {
   /** See `ImageService.pull`. */
   async pull(text: string, auth: RegistryAuth | undefined, op: Operation): Promise<Image> {
     const reference = parseReference(text);
-    if (auth) credentialOf(auth); // malformed ones are the caller's error, not a late surprise
+    if (auth) credentialOf(auth); // malformed ones are refused at once, as InvalidArgument
     op.checkpoint();
     const start = (signal: AbortSignal) => this.#run(reference, auth, op.detached('transfer', signal));
     return op.stage('pull', async () => {
@@ -74,7 +74,7 @@ export class Puller {
     try {
       return await this.#fetch(reference, auth, op, meter);
     } catch (error) {
-      // On a full disk what is kept would only keep it full.
+      // On a full disk nothing is kept.
       this.#parts.failed(hasCode(error, 'ResourceExhausted') ? 0 : this.#options.keepUnfinishedMs);
       throw error;
     } finally {

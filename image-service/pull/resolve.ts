@@ -10,17 +10,17 @@ import type { BlobSink } from '../registry/transfer.ts';
 import type { ContentStore } from '../store/content-store.ts';
 
 /** Indexes within indexes that are followed. */
-const DEPTH = 4;
+const MAX_DEPTH = 4;
 
 export interface Resolved {
-  /** Of what the name stands for: the index where there is one. */
+  /** The digest that the name resolves to: of the index if there is one. */
   readonly target: Digest;
   /** The indexes and the manifest, as served. */
   readonly documents: readonly { readonly digest: Digest; readonly bytes: Buffer }[];
   readonly manifest: Extract<Manifest, { kind: 'image' }>;
 }
 
-/** From a name to the manifest that this machine runs. Always asks the registry: that is also the check of access. */
+/** Resolves a name to the manifest for this machine. Always queries the registry: that is also the access check. */
 export async function resolve(
   client: RegistryClient,
   reference: Reference,
@@ -30,7 +30,7 @@ export async function resolve(
   const documents: { digest: Digest; bytes: Buffer }[] = [];
   let next: string = reference.digest ?? reference.tag ?? 'latest';
   let target: Digest | undefined;
-  for (let depth = 0; depth < DEPTH; depth++) {
+  for (let depth = 0; depth < MAX_DEPTH; depth++) {
     const fetched = await client.manifest(next, signal);
     const what = `manifest ${fetched.digest} of ${reference.repository}`;
     target ??= fetched.digest;
@@ -39,7 +39,7 @@ export async function resolve(
     if (manifest.kind === 'image') return { target, documents, manifest };
     next = choosePlatform(manifest.manifests, platform, what).digest;
   }
-  throw malformedImage(reference.text, `more than ${DEPTH} indexes within each other`);
+  throw malformedImage(reference.text, `more than ${MAX_DEPTH} indexes within each other`);
 }
 
 /** The image's config, from the store or the registry, checked against the manifest and this machine. */

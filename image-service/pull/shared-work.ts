@@ -7,8 +7,8 @@ interface Running<V> {
 }
 
 /**
- * Work that several callers wait for and that any of them may leave: each waits with a signal of its own, and only
- * when the last one has left is the work itself aborted. Who comes after that starts it anew.
+ * Work that several callers wait for and that each of them may abort for itself: each waits with its own signal, and the
+ * work is aborted when the last one has left. A later call starts it again.
  */
 export class SharedWork<V> {
   readonly #running = new Map<string, Running<V>>();
@@ -30,7 +30,7 @@ export class SharedWork<V> {
       return await Promise.race([work.promise, left.promise]);
     } finally {
       signal.removeEventListener('abort', leave);
-      if (--work.waiters === 0) this.#abandon(key, work);
+      if (--work.waiters === 0) this.#release(key, work);
     }
   }
 
@@ -39,15 +39,15 @@ export class SharedWork<V> {
     const promise = start(controller.signal).finally(() => {
       if (this.#running.get(key)?.controller === controller) this.#running.delete(key);
     });
-    promise.catch(() => {}); // told to the waiters, of whom there may be none left
+    promise.catch(() => {}); // reported to the waiters, of which none may be left
     const work = { controller, promise, waiters: 0 };
     this.#running.set(key, work);
     return work;
   }
 
-  #abandon(key: string, work: Running<V>): void {
+  #release(key: string, work: Running<V>): void {
     if (this.#running.get(key) === work) this.#running.delete(key);
-    // No harm where the work is done.
-    work.controller.abort(new CrispError('Cancelled', 'nobody waits for it any more'));
+    // Without effect if the work is done.
+    work.controller.abort(new CrispError('Cancelled', 'all callers have cancelled'));
   }
 }

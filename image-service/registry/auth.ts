@@ -6,33 +6,33 @@ import { RegistryFailure } from './failure.ts';
 import { discard, exchange, failureOf, readBody } from './http.ts';
 
 const TOKEN_LIMIT = 1 << 20;
-/** What a token without `expires_in` lasts (distribution's token specification), in s. */
+/** Lifetime of a token without `expires_in` (distribution's token specification), in s. */
 const TOKEN_SECONDS = 60;
 /** A token is renewed this much before its end, in ms. */
 const MARGIN_MS = 5_000;
 
-interface Known {
+interface Authorization {
   readonly header: string;
   /** Of `performance.now()`. */
   readonly expires: number;
 }
 
 /**
- * The logins of one pull, by endpoint. Tokens live as long as the pull and no longer: the next pull's credentials are
- * asked anew, since the kubelet uses pulls to learn whether they still are good.
+ * Authorization of the requests of one pull, by endpoint. Tokens live no longer than the pull: the next pull's credentials
+ * are verified again, since the kubelet uses pulls to check whether they are still valid.
  */
-export class Logins {
+export class Authorizer {
   readonly #credentials: CredentialSource;
   readonly #noByteMs: number;
-  readonly #known = new Map<string, Known>();
-  readonly #flights = new SingleFlight<string, Known>();
+  readonly #known = new Map<string, Authorization>();
+  readonly #flights = new SingleFlight<string, Authorization>();
 
   constructor(credentials: CredentialSource, noByteMs: number) {
     this.#credentials = credentials;
     this.#noByteMs = noByteMs;
   }
 
-  /** What to send now; undefined where nothing is known yet. */
+  /** The header to send now; undefined where none is known yet. */
   header(endpoint: Endpoint, scope: string): string | undefined {
     const known = this.#known.get(keyOf(endpoint, scope));
     if (known && known.expires > performance.now()) return known.header;
@@ -41,10 +41,10 @@ export class Logins {
   }
 
   /**
-   * Answers the challenge of a 401. `sent` is what that request carried: false where nothing better can be had.
+   * Handles the challenge of a 401. `sent` is the header of that request. False if there is no other one to try.
    * Throws RegistryFailure where the token server refuses.
    */
-  async answer(
+  async handleChallenge(
     endpoint: Endpoint,
     scope: string,
     challenge: string | undefined,
@@ -74,29 +74,29 @@ export class Logins {
     challenge: Challenge,
     scope: string,
     credential: Credential | undefined,
-  ): Promise<Known> {
-    // All transfers of the pull wait for it, so the end of one of them is none of its business; it is short anyway.
+  ): Promise<Authorization> {
+    // Shared by all transfers of the pull, so not aborted with one of them; it is short anyway.
     const signal = AbortSignal.timeout(this.#noByteMs);
     const url = realmOf(challenge, endpoint);
-    const ask = { what: `token for ${scope} from ${url.origin}`, noByteMs: this.#noByteMs };
+    const context = { what: `token for ${scope} from ${url.origin}`, noByteMs: this.#noByteMs };
     const fields = new URLSearchParams({ scope });
     const service = challenge.parameters.get('service');
     if (service) fields.set('service', service);
     const response =
       credential?.kind === 'refresh'
-        ? await exchange(endpoint, url, refreshRequest(fields, credential.token), ask, signal)
-        : await exchange(endpoint, withFields(url, fields), plainRequest(credential), ask, signal);
+        ? await exchange(endpoint, url, refreshRequest(fields, credential.token), context, signal)
+        : await exchange(endpoint, withFields(url, fields), plainRequest(credential), context, signal);
     if (response.statusCode !== 200) {
       if (response.statusCode >= 300 && response.statusCode < 400) {
         await discard(response);
         throw new RegistryFailure(
           'FailedPrecondition',
-          `${ask.what}: a redirect, which credentials do not follow`,
+          `${context.what}: a redirect; credentials are not sent to another address`,
         );
       }
-      throw await failureOf(response, ask.what);
+      throw await failureOf(response, context.what);
     }
-    return readToken(await readBody(response, TOKEN_LIMIT, ask, signal), ask.what);
+    return readToken(await readBody(response, TOKEN_LIMIT, context, signal), context.what);
   }
 }
 
@@ -105,17 +105,17 @@ const keyOf = (endpoint: Endpoint, scope: string): string => `${endpoint.url} ${
 const basic = (username: string, password: string): string =>
   `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
 
-/** The token server that the endpoint names. The endpoint may not send credentials down from https to http. */
+/** The token server that the endpoint names. The endpoint may not downgrade credentials from https to http. */
 function realmOf(challenge: Challenge, endpoint: Endpoint): URL {
   const url = URL.parse(challenge.parameters.get('realm') ?? '');
   const what = `login at ${endpoint.url}`;
   if (!url || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
-    throw new RegistryFailure('FailedPrecondition', `${what}: it names no token server that can be asked`);
+    throw new RegistryFailure('FailedPrecondition', `${what}: it names no valid token server`);
   }
   if (url.protocol === 'http:' && endpoint.url.startsWith('https:')) {
     throw new RegistryFailure(
       'FailedPrecondition',
-      `${what}: it wants the login sent to http://${url.host}`,
+      `${what}: it requires the login to be sent to http://${url.host}`,
       {
         hint: 'the registry must name a token server with https',
       },
@@ -150,18 +150,18 @@ function refreshRequest(
   };
 }
 
-function readToken(body: Buffer, what: string): Known {
-  let answer: { token?: unknown; access_token?: unknown; expires_in?: unknown } | null = null;
+function readToken(body: Buffer, what: string): Authorization {
+  let reply: { token?: unknown; access_token?: unknown; expires_in?: unknown } | null = null;
   try {
-    answer = JSON.parse(body.toString('utf8'));
+    reply = JSON.parse(body.toString('utf8'));
   } catch {
     // The parser's message would quote the token.
   }
-  const token = answer?.token ?? answer?.access_token;
+  const token = reply?.token ?? reply?.access_token;
   if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token)) {
-    throw new RegistryFailure('FailedPrecondition', `${what}: the answer holds no token`);
+    throw new RegistryFailure('FailedPrecondition', `${what}: the response has no token`);
   }
-  const seconds = typeof answer?.expires_in === 'number' ? answer.expires_in : TOKEN_SECONDS;
+  const seconds = typeof reply?.expires_in === 'number' ? reply.expires_in : TOKEN_SECONDS;
   const life = Math.max(seconds * 1000 - MARGIN_MS, seconds * 500);
   return { header: `Bearer ${token}`, expires: performance.now() + life };
 }

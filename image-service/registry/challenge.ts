@@ -9,7 +9,7 @@ const TOKEN = /[!#$%&'*+.^_`|~0-9A-Za-z-]+/y;
 const QUOTED = /"((?:[^"\\]|\\.)*)"/y;
 const LIMIT = 8192;
 
-/** Reads all challenges of one header value; stops quietly where it is malformed, keeping what came before. */
+/** Reads all challenges of one header value; stops without an error where it is malformed, and keeps what came before. */
 export function parseChallenges(header: string): Challenge[] {
   const text = header.slice(0, LIMIT);
   const found: { scheme: string; parameters: Map<string, string> }[] = [];

@@ -4,14 +4,14 @@ import { CrispError } from '#core/errors.ts';
 import { type Digest, isDigest } from '#core/ids.ts';
 import type { Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
-import { Logins } from './auth.ts';
+import { Authorizer } from './auth.ts';
 import type { CredentialSource } from './credentials.ts';
 import type { Endpoint } from './endpoints.ts';
 import { RegistryFailure } from './failure.ts';
 import { discard, failureOf, get, header, type Response, readBody } from './http.ts';
 import { type BlobSink, receive } from './transfer.ts';
 
-/** What distribution asks registries to accept at least. */
+/** The least that registries must accept (distribution-spec). */
 const MANIFEST_LIMIT = 4 << 20;
 const ACCEPT = [
   'application/vnd.oci.image.index.v1+json',
@@ -19,8 +19,8 @@ const ACCEPT = [
   'application/vnd.docker.distribution.manifest.list.v2+json',
   'application/vnd.docker.distribution.manifest.v2+json',
 ].join(', ');
-const FIRST_WAIT_MS = 200;
-/** Tries without this much progress count; a long transfer over a bad line may be resumed many times. */
+const FIRST_BACKOFF_MS = 200;
+/** Only tries with less progress than this count; a long transfer over a bad line may be resumed many times. */
 const PROGRESS = 1 << 20;
 
 export interface FetchedManifest {
@@ -31,12 +31,12 @@ export interface FetchedManifest {
 
 type ClientOptions = Pick<ImageServiceOptions, 'noByteMs' | 'attempts' | 'retryWaitMs'>;
 
-/** The conversation of one pull with the endpoints of one repository. */
+/** The requests of one pull to the endpoints of one repository. */
 export class RegistryClient {
   readonly #options: ClientOptions;
   readonly #repository: Pick<Reference, 'path' | 'repository'>;
   #endpoints: readonly Endpoint[];
-  readonly #logins: Logins;
+  readonly #authorizer: Authorizer;
 
   constructor(
     options: ClientOptions,
@@ -47,23 +47,23 @@ export class RegistryClient {
     this.#options = options;
     this.#repository = repository;
     this.#endpoints = endpoints;
-    this.#logins = new Logins(credentials, options.noByteMs);
+    this.#authorizer = new Authorizer(credentials, options.noByteMs);
   }
 
   /** A manifest or index by tag or digest, its bytes verified where the digest is known. */
   manifest(tagOrDigest: string, signal: AbortSignal): Promise<FetchedManifest> {
     const stage = `manifest ${tagOrDigest} of ${this.#repository.repository}`;
-    return this.#anywhere(stage, signal, async (endpoint, what) => {
+    return this.#tryEndpoints(stage, signal, async (endpoint, what) => {
       const path = `manifests/${tagOrDigest}`;
       const response = await this.#get(endpoint, path, { accept: ACCEPT }, what, signal);
       if (response.statusCode !== 200) throw await failureOf(response, what);
-      const ask = { what, noByteMs: this.#options.noByteMs };
-      const bytes = await readBody(response, MANIFEST_LIMIT, ask, signal);
+      const context = { what, noByteMs: this.#options.noByteMs };
+      const bytes = await readBody(response, MANIFEST_LIMIT, context, signal);
       const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
       const claimed = isDigest(tagOrDigest) ? tagOrDigest : header(response, 'docker-content-digest');
       if (!isDigest(digest) || (claimed?.startsWith('sha256:') && claimed !== digest)) {
         throw new RegistryFailure('DataLoss', `${what}: its digest is ${digest}, not ${claimed}`, {
-          hint: 'the endpoint sends other content than it says: check the mirror or proxy',
+          hint: 'the endpoint sends other content than announced: check the mirror or proxy',
         });
       }
       const mediaType = (header(response, 'content-type') ?? '').split(';')[0]?.trim() ?? '';
@@ -71,26 +71,26 @@ export class RegistryClient {
     });
   }
 
-  /** Transfers a blob into the sink, resuming where it broke off. The sink verifies. */
+  /** Transfers a blob into the sink, resuming where it was interrupted. The sink verifies. */
   blob(blob: { digest: Digest; size: number }, sink: BlobSink, signal: AbortSignal): Promise<void> {
     const stage = `blob ${blob.digest} of ${this.#repository.repository}`;
-    return this.#anywhere(
+    return this.#tryEndpoints(
       stage,
       signal,
       async (endpoint, what) => {
-        const ask = { what, noByteMs: this.#options.noByteMs, size: blob.size };
+        const context = { what, noByteMs: this.#options.noByteMs, size: blob.size };
         const request = (from: number) => {
           const headers: Record<string, string> = from > 0 ? { range: `bytes=${from}-` } : {};
           return this.#get(endpoint, `blobs/${blob.digest}`, headers, what, signal);
         };
-        await receive(request, sink, ask, signal);
+        await receive(request, sink, context, signal);
       },
       () => sink.received,
     );
   }
 
-  /** Tries one endpoint after another, each as often as its failures are transient. */
-  async #anywhere<T>(
+  /** Tries one endpoint after another, retrying transient failures of each. */
+  async #tryEndpoints<T>(
     stage: string,
     signal: AbortSignal,
     act: (endpoint: Endpoint, what: string) => Promise<T>,
@@ -99,12 +99,12 @@ export class RegistryClient {
     const failures: RegistryFailure[] = [];
     for (const endpoint of this.#endpoints) {
       try {
-        const value = await this.#persist(
+        const value = await this.#retry(
           () => act(endpoint, `${stage} from ${endpoint.url}`),
           progress,
           signal,
         );
-        // Who had the first content has the rest, most likely.
+        // The endpoint that had the first content most likely has the rest.
         this.#endpoints = [endpoint, ...this.#endpoints.filter((other) => other !== endpoint)];
         return value;
       } catch (error) {
@@ -112,10 +112,10 @@ export class RegistryClient {
         failures.push(error);
       }
     }
-    throw conclude(stage, failures);
+    throw combineFailures(stage, failures);
   }
 
-  async #persist<T>(act: () => Promise<T>, progress: () => number, signal: AbortSignal): Promise<T> {
+  async #retry<T>(act: () => Promise<T>, progress: () => number, signal: AbortSignal): Promise<T> {
     for (let attempt = 1, reached = progress(); ; attempt++) {
       try {
         return await act();
@@ -125,14 +125,14 @@ export class RegistryClient {
         if (progress() >= reached + PROGRESS) attempt = 1;
         reached = progress();
         if (attempt >= this.#options.attempts) throw error;
-        const backoff = FIRST_WAIT_MS * 2 ** (attempt - 1) * (0.75 + Math.random() / 2);
+        const backoff = FIRST_BACKOFF_MS * 2 ** (attempt - 1) * (0.75 + Math.random() / 2);
         const wait = Math.min(error.retryAfterMs ?? backoff, this.#options.retryWaitMs);
         await sleep(wait, undefined, { signal }).catch(() => Promise.reject(signal.reason));
       }
     }
   }
 
-  /** A GET with the login that is known, and once more with the one that the endpoint asks for. */
+  /** A GET with the known authorization, repeated with the one that the endpoint requires. */
   async #get(
     endpoint: Endpoint,
     path: string,
@@ -143,22 +143,23 @@ export class RegistryClient {
     const scope = `repository:${this.#repository.path}:pull`;
     const url = `${endpoint.url}/v2/${this.#repository.path}/${path}`;
     for (let tries = 1; ; tries++) {
-      const authorization = this.#logins.header(endpoint, scope);
-      const ask = { url, headers, authorization, what, noByteMs: this.#options.noByteMs };
-      const response = await get(endpoint, ask, signal);
+      const authorization = this.#authorizer.header(endpoint, scope);
+      const context = { url, headers, authorization, what, noByteMs: this.#options.noByteMs };
+      const response = await get(endpoint, context, signal);
       if (response.statusCode !== 401 || tries > 2) return response;
       const challenge = header(response, 'www-authenticate');
-      if (!(await this.#logins.answer(endpoint, scope, challenge, authorization))) return response;
+      if (!(await this.#authorizer.handleChallenge(endpoint, scope, challenge, authorization)))
+        return response;
       await discard(response);
     }
   }
 }
 
 /**
- * What the failures of all endpoints come to. RegistryUnavailable, which the kubelet reads as "the registry is down",
- * only where every one was; else the last that had a real answer.
+ * One error for the failures of all endpoints. RegistryUnavailable, which the kubelet treats as "the registry is down",
+ * only if all of them were unavailable; else the last failure of another kind.
  */
-function conclude(stage: string, failures: readonly RegistryFailure[]): CrispError {
+function combineFailures(stage: string, failures: readonly RegistryFailure[]): CrispError {
   const last = failures.findLast(({ code }) => code !== 'RegistryUnavailable') ?? failures.at(-1);
   if (!last) {
     return new CrispError('FailedPrecondition', `${stage}: the registry has no endpoint`, {

@@ -6,12 +6,12 @@ import { addAbortSignal } from 'node:stream';
 const IDLE_MS = 4000;
 
 export interface ConnectionOptions {
-  /** The most at once to one host. */
+  /** Maximum number of connections to one host. */
   readonly limit: number;
   readonly connectMs: number;
-  /** How long the other side may be silent, in ms. */
+  /** How long the peer may send nothing, in ms. */
   readonly noByteMs: number;
-  /** Certificate authorities in PEM, in the place of the well-known ones. */
+  /** Certificate authorities in PEM, instead of the well-known ones. */
   readonly ca: readonly string[] | undefined;
   readonly insecureSkipVerify: boolean;
 }
@@ -22,14 +22,14 @@ export interface HttpRequestInit {
   readonly body?: string;
 }
 
-/** The head of an answer, and its body, which is to be read or let go of. */
+/** The head of a response, and its body, which must be read or discarded. */
 export interface Response {
   readonly statusCode: number;
   readonly headers: IncomingMessage['headers'];
   readonly body: AsyncIterable<Buffer>;
 }
 
-/** The other side has said nothing for too long. */
+/** The peer has sent nothing for too long. */
 export class IdleTimeoutError extends Error {
   readonly code: 'CONNECT_TIMEOUT' | 'HEAD_TIMEOUT' | 'BODY_TIMEOUT';
 
@@ -39,7 +39,7 @@ export class IdleTimeoutError extends Error {
   }
 }
 
-/** The connections to one endpoint and to where it leads, kept for the next request. */
+/** The connections to one endpoint and its redirect targets, kept alive for the next request. */
 export class Connections implements Disposable {
   readonly #options: ConnectionOptions;
   readonly #plain: PlainAgent;
@@ -56,7 +56,7 @@ export class Connections implements Disposable {
     });
   }
 
-  /** Asks and waits for the head. Rejects with IdleTimeoutError, an AbortError or an error of the socket. */
+  /** Sends a request and waits for the response head. Rejects with IdleTimeoutError, an AbortError or an error of the socket. */
   async request(
     url: URL,
     { method = 'GET', headers, body }: HttpRequestInit,
@@ -82,7 +82,7 @@ export class Connections implements Disposable {
     request.once('response', resolve).on('error', reject).end(body);
     try {
       const message = await promise;
-      message.on('error', () => {}); // told through the iterator
+      message.on('error', () => {}); // reported by the iterator
       addAbortSignal(signal, message);
       const pieces = piecesOf(message, this.#options.noByteMs);
       return { statusCode: message.statusCode ?? 0, headers: message.headers, body: pieces };
@@ -97,15 +97,15 @@ export class Connections implements Disposable {
   }
 }
 
-/** The time counts while the next piece is waited for, not while the reader is at work. */
+/** The timeout covers only the wait for the next piece, not the work of the reader. */
 async function* piecesOf(message: IncomingMessage, noByteMs: number): AsyncGenerator<Buffer> {
-  const silent = () => message.destroy(new IdleTimeoutError('BODY_TIMEOUT'));
-  let timer = setTimeout(silent, noByteMs);
+  const onTimeout = () => message.destroy(new IdleTimeoutError('BODY_TIMEOUT'));
+  let timer = setTimeout(onTimeout, noByteMs);
   try {
     for await (const piece of message as AsyncIterable<Buffer>) {
       clearTimeout(timer);
       yield piece;
-      timer = setTimeout(silent, noByteMs);
+      timer = setTimeout(onTimeout, noByteMs);
     }
   } finally {
     clearTimeout(timer);

@@ -20,7 +20,7 @@ test('the forms of AuthConfig', () => {
   assert.equal(credentialOf({ username: '', auth: '', identityToken: '', registryToken: '' }), undefined);
 });
 
-test('malformed ones are refused without a word of the secret', () => {
+test('malformed ones are refused without disclosing the secret', () => {
   const wrong: RegistryAuth[] = [
     { auth: 'hunter2!' },
     { auth: encoded('hunter2') },
@@ -34,7 +34,7 @@ test('malformed ones are refused without a word of the secret', () => {
   }
 });
 
-test('a host gets what is for it', () => {
+test('a host gets only its own credentials', () => {
   const file = new Map<string, RegistryAuth>([['mirror:5000', { username: 'm', password: 'm' }]]);
   const caller = { username: 'u', password: 'p' };
   const free = credentialSource('reg:5000', caller, file);

@@ -6,7 +6,7 @@ import { CrispError, errnoOf } from '#core/errors.ts';
 export interface RegistryAuth {
   readonly username?: string;
   readonly password?: string;
-  /** Base64 of `user:password`, perhaps with trailing NULs. */
+  /** Base64 of `user:password`, possibly with trailing NULs. */
   readonly auth?: string;
   /** The only host that they are for; the image's own registry where absent. */
   readonly serverAddress?: string;
@@ -67,12 +67,16 @@ function badAuth(why: string): CrispError {
   });
 }
 
-/** A header's value cannot hold control characters; what has them is no token, and must not reach an error text. */
+/** A header's value cannot hold control characters; a value with them is not a token, and must not be part of an error message. */
 function printable(token: string, field: string): string {
   if (/^[\x21-\x7e]+$/.test(token)) return token;
-  throw new CrispError('InvalidArgument', `credentials: field ${field} has characters that no token has`, {
-    hint: 'check the pull secret',
-  });
+  throw new CrispError(
+    'InvalidArgument',
+    `credentials: field ${field} has characters that are not valid in a token`,
+    {
+      hint: 'check the pull secret',
+    },
+  );
 }
 
 /** The `auths` of a docker config file, by host. A missing file has none. Throws FailedPrecondition where unreadable. */
@@ -96,15 +100,14 @@ export async function readAuthFile(path: string): Promise<ReadonlyMap<string, Re
     // A parser's message quotes the text: it may hold secrets.
     const why = errnoOf(error) ?? 'it is not the JSON of a docker config file';
     throw new CrispError('FailedPrecondition', `auth file ${path}: ${why}`, {
-      hint: 'mend or remove the file',
+      hint: 'fix or remove the file',
     });
   }
   return found;
 }
 
 /**
- * Who gets what: the caller's credentials go to the host they are for and to no other, a mirror's own come from the
- * auth file.
+ * The credentials for each host: the caller's are sent only to the host they are for, a mirror's come from the auth file.
  */
 export function credentialSource(
   registry: string,
@@ -121,7 +124,7 @@ export function credentialSource(
   };
 }
 
-/** Tells callers apart without holding on to their secrets. */
+/** Identifies callers without keeping their secrets. */
 export function identityOf(auth: RegistryAuth | undefined): string {
   if (!auth) return '';
   const { username, password, auth: pair, serverAddress, identityToken, registryToken } = auth;

@@ -3,15 +3,15 @@ import { CrispError } from '#core/errors.ts';
 import type { EndpointOptions, ImageServiceOptions } from '../options.ts';
 import { Connections } from './connections.ts';
 
-/** An endpoint that can be asked. */
+/** A resolved endpoint. */
 export interface Endpoint {
   /** Without a slash at its end. */
   readonly url: string;
   readonly origin: string;
   readonly host: string;
-  /** The connections, also those to where it redirects and to its token server. */
+  /** The connections, also those to redirect targets and to its token server. */
   readonly connections: Connections;
-  /** Host name under which credentials are looked for: docker.io for its registry-1. */
+  /** Host name under which credentials are looked up: docker.io for its registry-1. */
   readonly credentialHost: string;
 }
 
@@ -29,7 +29,7 @@ export class Endpoints implements Disposable {
     this.#options = options;
   }
 
-  /** Mirrors in the order of the table; the host itself where the table has nothing on it. Throws FailedPrecondition. */
+  /** Mirrors in the order of the table; the host itself where the table has no entry. Throws FailedPrecondition. */
   of(host: string): Endpoint[] {
     const listed = this.#options.registries[host];
     return (listed ?? [{ url: defaultUrl(host) }]).map((entry) => this.#endpoint(entry, host));
@@ -52,9 +52,9 @@ export class Endpoints implements Disposable {
     ) {
       throw new CrispError(
         'FailedPrecondition',
-        `registry ${registry}: ${JSON.stringify(withoutLogin(entry.url))} is no endpoint`,
+        `registry ${registry}: ${JSON.stringify(withoutLogin(entry.url))} is not a valid endpoint`,
         {
-          hint: 'write http:// or https://, a host, perhaps a port and a path, and no credentials',
+          hint: 'write http:// or https://, a host, optionally a port and a path, and no credentials',
         },
       );
     }
@@ -86,10 +86,10 @@ export class Endpoints implements Disposable {
   }
 }
 
-/** An address as it may be shown: a password in it is nobody's to read. */
+/** An address without its password, for messages. */
 const withoutLogin = (address: string): string => address.replace(/^([a-z]+:\/\/)?.*@/i, '$1');
 
-/** A loopback registry speaks http unless the table says otherwise: nothing of it leaves the machine. */
+/** A loopback registry is accessed by http unless configured otherwise: its traffic does not leave the machine. */
 function defaultUrl(host: string): string {
   if (host === 'docker.io') return 'https://registry-1.docker.io';
   const loopback = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/.test(host);

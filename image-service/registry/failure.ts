@@ -1,12 +1,12 @@
 import { CrispError, type ErrorCode, errnoOf } from '#core/errors.ts';
 
-/** What went wrong at one endpoint, before it is known whether another one helps. */
+/** A failure at one endpoint; another endpoint may still succeed. */
 export class RegistryFailure extends Error {
   readonly code: ErrorCode;
   readonly hint: string | undefined;
   /** Whether the same request may succeed a little later. */
   readonly transient: boolean;
-  /** What `Retry-After` asked for, in ms. */
+  /** The wait of `Retry-After`, in ms. */
   readonly retryAfterMs: number | undefined;
 
   constructor(
@@ -26,16 +26,16 @@ export class RegistryFailure extends Error {
   }
 }
 
-/** What a status says. `what` names stage and endpoint: `manifest of x from https://y`. */
+/** The failure of a response status. `what` names stage and endpoint: `manifest of x from https://y`. */
 export function failureOfStatus(
   status: number,
   what: string,
   retryAfter: string | undefined,
 ): RegistryFailure {
-  const message = `${what}: the registry answered ${status}`;
+  const message = `${what}: the registry replied ${status}`;
   if (status === 401) {
     return new RegistryFailure('Unauthenticated', message, {
-      hint: 'check the pull secret: the registry wants a login',
+      hint: 'check the pull secret: the registry requires a login',
     });
   }
   if (status === 403) {
@@ -45,7 +45,7 @@ export function failureOfStatus(
   }
   if (status === 404) {
     return new RegistryFailure('NotFound', message, {
-      hint: 'check the name and the tag; a private image may hide so',
+      hint: 'check the name and the tag; private images may be reported as missing',
     });
   }
   if (status === 429 || status >= 500) {
@@ -60,15 +60,15 @@ export function failureOfStatus(
     });
   }
   return new RegistryFailure('FailedPrecondition', message, {
-    hint: 'check that this is a registry of the OCI kind',
+    hint: 'check that this is an OCI registry',
   });
 }
 
-/** The same for the target of a redirect, which no login of the registry is for: a better one would not help. */
+/** The same for the target of a redirect, where the registry's credentials do not apply: others would not help. */
 export function failureElsewhere(failure: RegistryFailure): RegistryFailure {
   if (failure.code !== 'Unauthenticated' && failure.code !== 'PermissionDenied') return failure;
   return new RegistryFailure('FailedPrecondition', failure.message, {
-    hint: 'let the registry redirect to signed addresses, or serve its blobs itself: logins do not follow redirects',
+    hint: 'let the registry redirect to signed addresses, or serve its blobs itself: credentials are not sent to redirect targets',
   });
 }
 
@@ -82,7 +82,7 @@ function readRetryAfter(value: string | undefined): number | undefined {
 
 const TLS = /CERT|SSL|TLS|SELF_SIGNED|UNABLE_TO/;
 
-/** What an error of the connection says. `received` counts the bytes of this transfer so far. */
+/** The failure of a connection error. `received` counts the bytes of this transfer so far. */
 export function failureOfConnection(
   error: unknown,
   what: string,
@@ -91,7 +91,7 @@ export function failureOfConnection(
 ): RegistryFailure {
   const code = errnoOf(error) ?? (error instanceof Error ? error.name : 'error');
   if (code === 'BODY_TIMEOUT' || code === 'HEAD_TIMEOUT') {
-    const phase = code === 'BODY_TIMEOUT' ? 'in the body' : 'before the answer';
+    const phase = code === 'BODY_TIMEOUT' ? 'in the body' : 'before the response';
     const text = `${what}: no byte for ${noByteMs / 1000} s ${phase}, after ${received} bytes`;
     return new RegistryFailure('RegistryUnavailable', text, {
       hint: 'check the network to the registry',

@@ -13,7 +13,7 @@ const FOLLOWED = new Set([301, 302, 303, 307, 308]);
 export interface HttpRequest {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** Sent to the endpoint's own origin until it redirects elsewhere, and to nobody from then on. */
+  /** Sent to the endpoint's own origin until it redirects elsewhere, and never again after that. */
   readonly authorization: string | undefined;
   /** Stage, content and endpoint, for errors. */
   readonly what: string;
@@ -22,56 +22,58 @@ export interface HttpRequest {
 
 /**
  * Makes a GET and follows redirects, at most five and never from https to http. A 401 that this returns is the
- * endpoint's own: the challenge of another origin is never answered, as the login is not that origin's. Once a redirect
- * has left the endpoint, what comes back to it comes without the login (Fetch Standard, HTTP-redirect fetch): its address
- * is another's choice. Throws RegistryFailure.
+ * endpoint's own: the challenge of another origin is never handled, as the credentials are not for that origin. Once a
+ * redirect has left the endpoint, requests redirected back to it are sent without the credentials (Fetch Standard,
+ * HTTP-redirect fetch): another host has chosen their address. Throws RegistryFailure.
  */
-export async function get(endpoint: Endpoint, ask: HttpRequest, signal: AbortSignal): Promise<Response> {
-  let url = new URL(ask.url);
+export async function get(endpoint: Endpoint, request: HttpRequest, signal: AbortSignal): Promise<Response> {
+  let url = new URL(request.url);
   let own = true;
   for (let hops = 0; ; hops++) {
     own &&= url.origin === endpoint.origin;
     const headers =
-      own && ask.authorization ? { ...ask.headers, authorization: ask.authorization } : ask.headers;
-    const response = await exchange(endpoint, url, { headers }, ask, signal);
+      own && request.authorization
+        ? { ...request.headers, authorization: request.authorization }
+        : request.headers;
+    const response = await exchange(endpoint, url, { headers }, request, signal);
     if (!FOLLOWED.has(response.statusCode)) {
       if (own || response.statusCode < 400 || response.statusCode === UNSATISFIABLE) return response;
-      throw failureElsewhere(await failureOf(response, `${ask.what}, redirected to ${url.origin}`));
+      throw failureElsewhere(await failureOf(response, `${request.what}, redirected to ${url.origin}`));
     }
     await discard(response);
     const next = URL.parse(header(response, 'location') ?? '', url.href);
     if (!next || !/^https?:$/.test(next.protocol)) {
-      throw new RegistryFailure('FailedPrecondition', `${ask.what}: a redirect to nowhere`);
+      throw new RegistryFailure('FailedPrecondition', `${request.what}: a redirect without a valid location`);
     }
     if (url.protocol === 'https:' && next.protocol === 'http:') {
       throw new RegistryFailure(
         'FailedPrecondition',
-        `${ask.what}: a redirect from https down to http://${next.host}`,
+        `${request.what}: a redirect from https down to http://${next.host}`,
       );
     }
     if (hops === REDIRECTS)
-      throw new RegistryFailure('FailedPrecondition', `${ask.what}: more than ${REDIRECTS} redirects`);
+      throw new RegistryFailure('FailedPrecondition', `${request.what}: more than ${REDIRECTS} redirects`);
     next.username = '';
     next.password = '';
     url = next;
   }
 }
 
-/** One request and the head of its answer. Throws RegistryFailure; the signal's reason where that is aborted. */
+/** One request and its response head. Throws RegistryFailure; the signal's reason where that is aborted. */
 export async function exchange(
   endpoint: Endpoint,
   url: URL,
-  question: HttpRequestInit,
-  ask: Pick<HttpRequest, 'what' | 'noByteMs'>,
+  init: HttpRequestInit,
+  context: Pick<HttpRequest, 'what' | 'noByteMs'>,
   signal: AbortSignal,
 ): Promise<Response> {
   try {
-    // An encoded body would not have the digest that it is to have.
-    const headers = { 'user-agent': 'crisp', 'accept-encoding': 'identity', ...question.headers };
-    return await endpoint.connections.request(url, { ...question, headers }, signal);
+    // An encoded body would not have the expected digest.
+    const headers = { 'user-agent': 'crisp', 'accept-encoding': 'identity', ...init.headers };
+    return await endpoint.connections.request(url, { ...init, headers }, signal);
   } catch (error) {
     if (signal.aborted) throw signal.reason;
-    throw failureOfConnection(error, ask.what, 0, ask.noByteMs);
+    throw failureOfConnection(error, context.what, 0, context.noByteMs);
   }
 }
 
@@ -79,7 +81,7 @@ export async function exchange(
 export async function readBody(
   response: Response,
   limit: number,
-  ask: Pick<HttpRequest, 'what' | 'noByteMs'>,
+  context: Pick<HttpRequest, 'what' | 'noByteMs'>,
   signal: AbortSignal,
 ): Promise<Buffer> {
   const pieces: Buffer[] = [];
@@ -90,7 +92,7 @@ export async function readBody(
       if (length > limit) {
         throw new RegistryFailure(
           'FailedPrecondition',
-          `${ask.what}: the answer has more than ${limit} bytes`,
+          `${context.what}: the response has more than ${limit} bytes`,
         );
       }
       pieces.push(piece);
@@ -98,12 +100,12 @@ export async function readBody(
   } catch (error) {
     if (error instanceof RegistryFailure) throw error;
     if (signal.aborted) throw signal.reason;
-    throw failureOfConnection(error, ask.what, length, ask.noByteMs);
+    throw failureOfConnection(error, context.what, length, context.noByteMs);
   }
   return Buffer.concat(pieces);
 }
 
-/** The failure that an answer's status means, with the code that the registry gives in its body. */
+/** The failure for a response's status, with the code that the registry gives in its body. */
 export async function failureOf(response: Response, what: string): Promise<RegistryFailure> {
   const failure = failureOfStatus(response.statusCode, what, header(response, 'retry-after'));
   const code = await errorCode(response).catch(() => undefined);
@@ -116,7 +118,7 @@ export async function failureOf(response: Response, what: string): Promise<Regis
   });
 }
 
-/** `MANIFEST_UNKNOWN` and its kin (distribution-spec, error codes); free text of a registry is not repeated. */
+/** `MANIFEST_UNKNOWN` and others (distribution-spec, error codes); free text of a registry is not repeated. */
 async function errorCode(response: Response): Promise<string | undefined> {
   let text = '';
   for await (const piece of response.body) {
@@ -126,7 +128,7 @@ async function errorCode(response: Response): Promise<string | undefined> {
   return /"code"\s*:\s*"([A-Z_]{2,40})"/.exec(text)?.[1];
 }
 
-/** Lets go of a body that nobody reads, so that the connection can be used again. */
+/** Discards an unread body, so that the connection can be used again. */
 export async function discard(response: Response): Promise<void> {
   let length = 0;
   try {
@@ -135,7 +137,7 @@ export async function discard(response: Response): Promise<void> {
       if (length > ERROR_TEXT) break; // ends the connection, which costs less than the rest
     }
   } catch {
-    // Nobody wanted it.
+    // The body is not needed.
   }
 }
 

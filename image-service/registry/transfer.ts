@@ -3,35 +3,35 @@ import { discard, failureOf, header, type Response } from './http.ts';
 
 /** Where the bytes of a blob go. */
 export interface BlobSink {
-  /** Bytes that have been written, in order, from the blob's begin. */
+  /** Bytes that have been written, in order, from the start of the blob. */
   readonly received: number;
   write(piece: Buffer): Promise<void>;
-  /** Forgets all bytes: the next ones are the blob's first. */
+  /** Drops all bytes: the next ones are the blob's first. */
   restart(): Promise<void>;
-  /** Whether the bytes have the digest that they are to have. */
+  /** Whether the bytes have the expected digest. */
   verify(): boolean;
 }
 
-/** Receives one blob by one request that goes on where the sink stands. Throws RegistryFailure. */
+/** Receives one blob by one request that continues where the sink is. Throws RegistryFailure. */
 export async function receive(
   request: (from: number) => Promise<Response>,
   sink: BlobSink,
-  ask: { readonly what: string; readonly noByteMs: number; readonly size: number },
+  context: { readonly what: string; readonly noByteMs: number; readonly size: number },
   signal: AbortSignal,
 ): Promise<void> {
-  if (sink.received < ask.size || ask.size === 0) {
+  if (sink.received < context.size || context.size === 0) {
     const response = await request(sink.received);
-    await align(response, sink, ask.what);
-    await copy(response, sink, ask, signal);
+    await align(response, sink, context.what);
+    await copy(response, sink, context, signal);
   }
   if (sink.verify()) return;
   await sink.restart();
-  throw new RegistryFailure('DataLoss', `${ask.what}: the bytes do not have this digest`, {
-    hint: 'the endpoint sends other content than it says: check the mirror or proxy',
+  throw new RegistryFailure('DataLoss', `${context.what}: the bytes do not have this digest`, {
+    hint: 'the endpoint sends other content than announced: check the mirror or proxy',
   });
 }
 
-/** Brings the sink to where the answer begins. */
+/** Resets the sink if the response does not start at its position. */
 async function align(response: Response, sink: BlobSink, what: string): Promise<void> {
   if (response.statusCode === 200) {
     if (sink.received > 0) await sink.restart();
@@ -52,7 +52,7 @@ async function align(response: Response, sink: BlobSink, what: string): Promise<
 async function copy(
   response: Response,
   sink: BlobSink,
-  ask: { readonly what: string; readonly noByteMs: number; readonly size: number },
+  context: { readonly what: string; readonly noByteMs: number; readonly size: number },
   signal: AbortSignal,
 ): Promise<void> {
   const pieces = response.body[Symbol.asyncIterator]();
@@ -60,28 +60,28 @@ async function copy(
     for (;;) {
       const next = await pieces.next().catch((error) => {
         if (signal.aborted) throw signal.reason;
-        throw failureOfConnection(error, ask.what, sink.received, ask.noByteMs);
+        throw failureOfConnection(error, context.what, sink.received, context.noByteMs);
       });
       if (next.done) break;
-      if (sink.received + next.value.length > ask.size) {
+      if (sink.received + next.value.length > context.size) {
         await sink.restart();
         throw new RegistryFailure(
           'DataLoss',
-          `${ask.what}: more than the ${ask.size} bytes of its manifest`,
+          `${context.what}: more than the ${context.size} bytes of its manifest`,
           {
-            hint: 'the endpoint sends other content than it says: check the mirror or proxy',
+            hint: 'the endpoint sends other content than announced: check the mirror or proxy',
           },
         );
       }
       await sink.write(next.value);
     }
   } finally {
-    await pieces.return?.(); // ends the transfer where it is not at its end
+    await pieces.return?.(); // aborts the transfer unless it is complete
   }
-  if (sink.received < ask.size) {
+  if (sink.received < context.size) {
     throw new RegistryFailure(
       'RegistryUnavailable',
-      `${ask.what}: it ended after ${sink.received} of ${ask.size} bytes`,
+      `${context.what}: it ended after ${sink.received} of ${context.size} bytes`,
       {
         hint: 'check the network to the registry',
         transient: true,

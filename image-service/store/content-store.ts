@@ -9,7 +9,7 @@ import { Ingest } from './ingest.ts';
 import type { Staging } from './staging.ts';
 
 /**
- * Blobs by digest in the form of an OCI image layout. Their bytes are written through to the disk by the commit of
+ * Blobs by digest in the form of an OCI image layout. Their bytes are synced to the disk by the commit of
  * the first image that names them; a blob that no image names is not trusted at the next start.
  */
 export class ContentStore {
@@ -18,10 +18,10 @@ export class ContentStore {
   readonly #files: Files;
   readonly #isNamed: (digest: Digest) => boolean;
   readonly #sizes = new Map<Digest, number>();
-  readonly #leaving = new Map<Digest, Promise<void>>();
+  readonly #deleting = new Map<Digest, Promise<void>>();
   #bytes = 0;
 
-  /** `isNamed`: whether a record on the disk names this blob already, and so believes in whatever has its name. */
+  /** `isNamed`: whether a record on the disk already names this blob: then it must be synced before it gets its name. */
   constructor(
     directory: string,
     staging: Staging,
@@ -34,7 +34,7 @@ export class ContentStore {
     this.#isNamed = isNamed;
   }
 
-  /** Makes the layout where it is missing and learns which blobs there are. */
+  /** Creates the layout if it is missing and lists the blobs. */
   async load(): Promise<void> {
     const blobs = join(this.#directory, 'blobs', 'sha256');
     await naming(`make ${blobs}`, () => mkdir(blobs, { recursive: true, mode: 0o700 }));
@@ -58,7 +58,7 @@ export class ContentStore {
     return join(this.#directory, 'blobs', 'sha256', digest.slice('sha256:'.length));
   }
 
-  /** A place for the bytes of a blob that is being transferred. */
+  /** Starts the transfer of a blob. */
   ingest(blob: { digest: Digest; size: number }): Promise<Ingest> {
     return Ingest.open(this.#staging, blob.digest, (path, size) => this.#adopt(path, blob.digest, size));
   }
@@ -71,7 +71,7 @@ export class ContentStore {
     await ingest.commit();
   }
 
-  /** Moves a file of the staging directory into the store; the caller has checked its digest. A known blob stays. */
+  /** Moves a file of the staging directory into the store; the caller has checked its digest. A blob that is already there is kept. */
   async adopt(path: string, digest: Digest, size: number): Promise<void> {
     if (this.has(digest)) await this.#staging.discard(path);
     else await this.#adopt(path, digest, size);
@@ -82,7 +82,7 @@ export class ContentStore {
     return this.#sizes.get(digest);
   }
 
-  /** The bytes of a small blob; undefined where it is missing or damaged, which is mended by fetching it again. */
+  /** The bytes of a small blob; undefined where it is missing or damaged: then it is to be fetched again. */
   async read(digest: Digest): Promise<Buffer | undefined> {
     if (!this.has(digest)) return undefined;
     try {
@@ -95,19 +95,19 @@ export class ContentStore {
     return undefined;
   }
 
-  /** Missing is success. A blob of the same digest that comes meanwhile takes its place when the old one is gone. */
+  /** Missing is success. A blob of the same digest that is stored meanwhile waits until the old one is deleted. */
   async remove(digest: Digest): Promise<void> {
     this.#bytes -= this.#sizes.get(digest) ?? 0;
     this.#sizes.delete(digest);
-    const leaving = naming(`remove blob ${digest}`, () => unlink(this.path(digest)))
+    const deletion = naming(`remove blob ${digest}`, () => unlink(this.path(digest)))
       .catch((error) => {
         if (errnoOf(error) !== 'ENOENT') throw error;
       })
       .finally(() => {
-        if (this.#leaving.get(digest) === leaving) this.#leaving.delete(digest);
+        if (this.#deleting.get(digest) === deletion) this.#deleting.delete(digest);
       });
-    this.#leaving.set(digest, leaving);
-    await leaving;
+    this.#deleting.set(digest, deletion);
+    await deletion;
   }
 
   get usage(): { readonly bytes: number; readonly inodes: number } {
@@ -115,7 +115,7 @@ export class ContentStore {
   }
 
   async #adopt(path: string, digest: Digest, size: number): Promise<void> {
-    await this.#leaving.get(digest)?.catch(() => {});
+    await this.#deleting.get(digest)?.catch(() => {});
     if (this.#isNamed(digest)) await this.#files.syncFilesystem(path);
     await naming(`store blob ${digest}`, () => this.#files.rename(path, this.path(digest)));
     if (!this.has(digest)) this.#add(digest, size);

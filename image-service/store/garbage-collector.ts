@@ -9,7 +9,7 @@ import type { LayerStore } from './layer-store.ts';
 import type { Leases } from './leases.ts';
 import type { Staging } from './staging.ts';
 
-/** When a run is tried again that could not delete all (a full disk, no descriptors), in ms. */
+/** When an incomplete run is retried (a full disk, no descriptors), in ms. */
 const RETRY_MS = 30_000;
 
 export interface CollectorParts {
@@ -23,32 +23,32 @@ export interface CollectorParts {
 }
 
 /** Deletes the files that no image, no container and no pull needs. One run at a time. */
-export class Collector implements AsyncDisposable {
+export class GarbageCollector implements AsyncDisposable {
   readonly #parts: CollectorParts;
   #running: Promise<void> = Promise.resolve();
   readonly #timers = new Set<NodeJS.Timeout>();
-  /** Whether a run is to come because one has failed. */
-  #again = false;
+  /** Whether a retry is scheduled. */
+  #retryScheduled = false;
   #closed = false;
-  /** Records that wait for their image's next pull: what they name and is there is not fetched twice. */
-  #waiting: readonly ImageRecord[] = [];
+  /** Records that cannot be used until their image's next pull: what they name and is present is not fetched twice. */
+  #retained: readonly ImageRecord[] = [];
 
   constructor(parts: CollectorParts) {
     this.#parts = parts;
   }
 
-  /** Spares what these records name. */
-  spare(records: readonly ImageRecord[]): void {
-    this.#waiting = records;
+  /** Keeps what these records name. */
+  retain(records: readonly ImageRecord[]): void {
+    this.#retained = records;
   }
 
-  /** Whether a spared record names this layer or blob. */
-  isSpared(name: string): boolean {
-    return this.#waiting.some(({ layers, blobs }) => [...layers, ...blobs].includes(name));
+  /** Whether a retained record names this layer or blob. */
+  isRetained(name: string): boolean {
+    return this.#retained.some(({ layers, blobs }) => [...layers, ...blobs].includes(name));
   }
 
   /** Runs after the delay, in ms. */
-  later(delay: number): void {
+  schedule(delay: number): void {
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
       void this.collect();
@@ -57,16 +57,16 @@ export class Collector implements AsyncDisposable {
     this.#timers.add(timer);
   }
 
-  /** Runs after a while: something could not be deleted. */
-  again(): void {
-    if (this.#again || this.#closed) return;
-    this.#again = true;
-    this.later(RETRY_MS);
+  /** Schedules a retry: something could not be deleted. */
+  retryLater(): void {
+    if (this.#retryScheduled || this.#closed) return;
+    this.#retryScheduled = true;
+    this.schedule(RETRY_MS);
   }
 
-  /** Runs when the present run has ended. Never rejects: what could not be deleted is tried again after a while. */
+  /** Runs when the current run has ended. Never rejects: what could not be deleted is retried later. */
   collect(): Promise<void> {
-    this.#running = this.#running.then(() => this.#run()).catch((error) => this.#complain(error));
+    this.#running = this.#running.then(() => this.#run()).catch((error) => this.#logError(error));
     return this.#running;
   }
 
@@ -77,38 +77,38 @@ export class Collector implements AsyncDisposable {
   }
 
   /**
-   * Begins to delete what no record names, removed images of containers included among the records. For the start:
-   * the users must know by then which images are in use. What is doomed is unknown to the stores when this returns.
+   * Starts to delete what no record names; removed images in use count as records. For the start of the daemon: the users
+   * must know by then which images are in use. The stores no longer list what is being deleted when this returns.
    */
-  distrust(): void {
+  dropUnreferenced(): void {
     this.inBackground(this.#deletions());
   }
 
-  /** Work whose end nobody waits for but the end of the service. */
+  /** Work that only the shutdown of the service waits for. */
   inBackground(work: readonly Promise<void>[]): void {
     const before = this.#running;
     this.#running = this.#settle(work).then(() => before);
   }
 
   async #run(): Promise<void> {
-    this.#again = false;
+    this.#retryScheduled = false;
     const { images, users } = this.#parts;
     const isFree = (id: ImageId) => ![...users.imagesInUse()].includes(id);
-    // A container may take any of them while the one before is dropped: each is looked at in its turn.
-    for (const { id } of images.retired()) await this.#settle([images.dropRetired(id, isFree)]);
+    // A container may start to use any of them while another is purged: each is checked in turn.
+    for (const { id } of images.removedInUse()) await this.#settle([images.purge(id, isFree)]);
     await this.#settle(this.#deletions());
   }
 
-  /** Decided and begun without a pause in between: no pull can lay its hand on what is about to go. */
+  /** Decided and started synchronously: no pull can start to use what is being deleted. */
   #deletions(): Promise<void>[] {
     const { content, images, layers, leases, staging } = this.#parts;
-    const alive = [...images.list().map(({ record }) => record), ...this.#waiting];
+    const alive = [...images.list().map(({ record }) => record), ...this.#retained];
     const blobs = new Set<string>(alive.flatMap((record) => record.blobs));
-    const keys = new Set([...alive, ...images.retired()].flatMap((record) => record.layers));
-    const unnamed = layers.keys().filter((key) => !keys.has(key) && !leases.has(key));
+    const keys = new Set([...alive, ...images.removedInUse()].flatMap((record) => record.layers));
+    const unreferenced = layers.keys().filter((key) => !keys.has(key) && !leases.has(key));
     return [
-      ...staging.left().map((path) => staging.remove(path)),
-      ...(this.#knowsAllUsed() ? unnamed.map((key) => layers.remove(key)) : []),
+      ...staging.leftovers().map((path) => staging.remove(path)),
+      ...(this.#hasRecordsOfAllUsed() ? unreferenced.map((key) => layers.remove(key)) : []),
       ...content
         .digests()
         .filter((one) => !blobs.has(one) && !leases.has(one))
@@ -117,13 +117,13 @@ export class Collector implements AsyncDisposable {
   }
 
   /**
-   * Whether the record of each image that a container stands on is there. Where one was lost (a damaged disk) nobody
-   * knows which layers are that container's root: none is deleted until the image is pulled again or the container gone.
+   * Whether there is a record of each image that a container uses. If one was lost (a damaged disk) it is unknown which
+   * layers are that container's root: none is deleted until the image is pulled again or the container is removed.
    */
-  #knowsAllUsed(): boolean {
+  #hasRecordsOfAllUsed(): boolean {
     const { images, users, log } = this.#parts;
-    const waiting = new Set<string>(this.#waiting.map(({ id }) => id));
-    const lost = [...users.imagesInUse()].find((id) => !images.record(id as ImageId) && !waiting.has(id));
+    const retained = new Set<string>(this.#retained.map(({ id }) => id));
+    const lost = [...users.imagesInUse()].find((id) => !images.record(id as ImageId) && !retained.has(id));
     if (lost !== undefined)
       log.warn({ image: lost }, 'the record of an image in use is lost; layers are kept');
     return lost === undefined;
@@ -131,15 +131,15 @@ export class Collector implements AsyncDisposable {
 
   async #settle(work: readonly Promise<void>[]): Promise<void> {
     for (const outcome of await Promise.allSettled(work)) {
-      if (outcome.status === 'rejected') this.#complain(outcome.reason);
+      if (outcome.status === 'rejected') this.#logError(outcome.reason);
     }
   }
 
-  #complain(error: unknown): void {
+  #logError(error: unknown): void {
     this.#parts.log.warn(
       { error: describeError(error) },
-      'could not delete files of images; it will be tried again',
+      'could not delete files of images; will be retried',
     );
-    this.again();
+    this.retryLater();
   }
 }

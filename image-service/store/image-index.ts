@@ -1,10 +1,10 @@
 import type { Image } from '../image/image.ts';
 import { parseReference, type Reference } from '../image/reference.ts';
 
-/** Shorter prefixes of ids are more likely names. */
+/** Shorter strings are treated as names, not as prefixes of ids. */
 const SHORTEST_ID = 3;
 
-/** Looks images up by every form of reference. Made anew at each change, never changed. */
+/** Looks images up by every form of reference. Immutable: rebuilt at each change. */
 export class ImageIndex {
   readonly images: readonly Image[];
   readonly #byId = new Map<string, Image>();
@@ -29,7 +29,7 @@ export class ImageIndex {
     try {
       reference = parseReference(text);
     } catch {
-      return undefined; // no name: perhaps an id
+      return undefined; // not a name: possibly an id
     }
     return this.#byName.get(reference.text);
   }

@@ -10,46 +10,46 @@ import { ImageIndex } from './image-index.ts';
 const keyOf = (id: ImageId): string => id.slice('sha256:'.length);
 
 /**
- * The images' records and what is published of them: a snapshot in memory that readers take without waiting. A removed
- * image's record moves to `retired`, where it keeps the layers of containers that still stand on them.
+ * The images' records and what is published of them: a snapshot in memory that readers get without waiting. A removed
+ * image's record moves to the directory `retired`, where it keeps the layers of containers that still use them.
  */
 export class ImageStore {
   readonly #store: RecordStore<ImageRecord>;
-  readonly #retiredStore: RecordStore<ImageRecord>;
-  readonly #retiredDirectory: string;
+  readonly #removedStore: RecordStore<ImageRecord>;
+  readonly #removedDirectory: string;
   readonly #files: Files;
   readonly #records = new Map<ImageId, ImageRecord>();
-  readonly #retired = new Map<ImageId, ImageRecord>();
+  readonly #removed = new Map<ImageId, ImageRecord>();
   readonly #queue = new KeyedQueue<'records'>();
   #index = new ImageIndex([]);
 
-  constructor(directory: string, retiredDirectory: string, files: Files) {
+  constructor(directory: string, removedDirectory: string, files: Files) {
     const common = { version: IMAGE_RECORD_VERSION, check: checkRecord, files };
     this.#store = new RecordStore<ImageRecord>({ directory, ...common });
-    this.#retiredStore = new RecordStore<ImageRecord>({ directory: retiredDirectory, ...common });
-    this.#retiredDirectory = retiredDirectory;
+    this.#removedStore = new RecordStore<ImageRecord>({ directory: removedDirectory, ...common });
+    this.#removedDirectory = removedDirectory;
     this.#files = files;
   }
 
-  /** Reads the records and publishes those that `usable` accepts; the others wait for their image's next pull. */
+  /** Reads the records and publishes those that `usable` accepts; the others are kept for their image's next pull. */
   async load(usable: (record: ImageRecord) => boolean): Promise<{
     unusable: readonly ImageRecord[];
     broken: readonly BrokenRecord[];
   }> {
     const { records, broken } = await this.#store.load();
-    const retired = await this.#retiredStore.load();
-    await setAside(this.#store, broken);
-    await setAside(this.#retiredStore, retired.broken);
-    await this.#retiredStore.sweep(retired.removing);
-    for (const record of retired.records.values()) this.#retired.set(record.id, record);
+    const removed = await this.#removedStore.load();
+    await quarantine(this.#store, broken);
+    await quarantine(this.#removedStore, removed.broken);
+    await this.#removedStore.sweep(removed.removing);
+    for (const record of removed.records.values()) this.#removed.set(record.id, record);
     const unusable: ImageRecord[] = [];
     for (const record of records.values()) {
       if (usable(record)) this.#records.set(record.id, record);
       else unusable.push(record);
     }
-    this.#settleTags();
+    this.#resolveTagConflicts();
     this.#publish();
-    return { unusable, broken: [...broken, ...retired.broken] };
+    return { unusable, broken: [...broken, ...removed.broken] };
   }
 
   /** All images, as published last. */
@@ -64,23 +64,24 @@ export class ImageStore {
 
   /** Also one that was removed but whose files are still there. */
   record(id: ImageId): ImageRecord | undefined {
-    return this.#records.get(id) ?? this.#retired.get(id);
+    return this.#records.get(id) ?? this.#removed.get(id);
   }
 
   /** Whether an image's record names this layer or blob. */
   isNamed(name: string): boolean {
     const names = ({ layers, blobs }: ImageRecord) =>
       layers.includes(name) || blobs.some((blob) => blob === name);
-    return [...this.#records.values(), ...this.#retired.values()].some(names);
+    return [...this.#records.values(), ...this.#removed.values()].some(names);
   }
 
-  retired(): readonly ImageRecord[] {
-    return [...this.#retired.values()];
+  /** Images that were removed, but whose layers a container may still use. */
+  removedInUse(): readonly ImageRecord[] {
+    return [...this.#removed.values()];
   }
 
   /**
-   * Writes the record through to the disk and publishes it: new names join those that the image has, and a tag leaves
-   * the image that had it before. The new owner is written first; a crash in between is settled by the tags' times.
+   * Writes the record durably and publishes it: new names are added to those of the image, and a tag is removed from the
+   * image that had it before. The new owner is written first; after a crash in between the tags' times decide.
    */
   put(record: ImageRecord): Promise<Image> {
     return this.#queue.run('records', async () => {
@@ -99,54 +100,54 @@ export class ImageStore {
     });
   }
 
-  /** Removes the image that the reference means, with all its names, by one rename. Unknown is success (undefined). */
+  /** Removes the image that the reference names, with all its names, by one rename. Unknown is success (undefined). */
   remove(reference: string): Promise<ImageId | undefined> {
     return this.#queue.run('records', async () => {
       const record = this.find(reference)?.record;
       if (!record) return undefined;
       const key = keyOf(record.id);
-      await naming(`remove image ${record.id}`, () => this.#retire(key));
+      await naming(`remove image ${record.id}`, () => this.#markRemoved(key));
       this.#records.delete(record.id);
-      this.#retired.set(record.id, record);
+      this.#removed.set(record.id, record);
       this.#publish();
       return record.id;
     });
   }
 
   /**
-   * Forgets a removed image for good, unless it is used. That is asked and acted upon in one step: a container that is
-   * known by then keeps it, one that comes later finds no such image.
+   * Deletes a removed image for good, unless it is in use. Check and deletion are one step: a container that is known by
+   * then keeps it, one that is created later finds no such image.
    */
-  dropRetired(id: ImageId, isFree: (id: ImageId) => boolean): Promise<void> {
+  purge(id: ImageId, isFree: (id: ImageId) => boolean): Promise<void> {
     return this.#queue.run('records', async () => {
-      const record = this.#retired.get(id);
+      const record = this.#removed.get(id);
       if (!record || !isFree(id)) return;
-      this.#retired.delete(id);
+      this.#removed.delete(id);
       try {
-        await this.#retiredStore.remove(keyOf(id));
+        await this.#removedStore.remove(keyOf(id));
       } catch (error) {
-        this.#retired.set(id, record); // to be tried again
+        this.#removed.set(id, record); // to be retried
         throw error;
       }
     });
   }
 
-  async #retire(key: string): Promise<void> {
-    const target = this.#retiredStore.directory(key);
+  async #markRemoved(key: string): Promise<void> {
+    const target = this.#removedStore.directory(key);
     try {
       await this.#files.rename(this.#store.directory(key), target);
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') {
-        await this.#files.makeDirectory(this.#retiredDirectory, 0o700);
+        await this.#files.makeDirectory(this.#removedDirectory, 0o700);
       } else if (['ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '')) {
-        await this.#retiredStore.remove(key); // of an earlier life of the same image
+        await this.#removedStore.remove(key); // from an earlier removal of the same image
       } else throw error;
       await this.#files.rename(this.#store.directory(key), target);
     }
   }
 
-  /** Of two records with one tag the later has it. */
-  #settleTags(): void {
+  /** If two records have the same tag, the later one keeps it. */
+  #resolveTagConflicts(): void {
     const owners = new Map<string, { id: ImageId; at: bigint }>();
     for (const { id, tags } of this.#records.values()) {
       for (const { name, at } of tags) {
@@ -165,8 +166,8 @@ export class ImageStore {
   }
 }
 
-/** The image is pulled again when it is wanted; which layers it had nobody knows. */
-async function setAside(store: RecordStore<ImageRecord>, broken: readonly BrokenRecord[]): Promise<void> {
+/** Unreadable records are moved away: the image is pulled again when it is needed. */
+async function quarantine(store: RecordStore<ImageRecord>, broken: readonly BrokenRecord[]): Promise<void> {
   for (const { key, isPassing } of broken) {
     if (isPassing || !isDigest(`sha256:${key}`)) continue;
     await store.keepUnreadable(key);
@@ -182,7 +183,7 @@ function checkRecord(record: ImageRecord, key: string): void {
   if (id !== `sha256:${key}`) throw damaged(`it is the record of image ${id}`);
 }
 
-/** The record with the names of both; all else is the later's. */
+/** The record with the names of both; all other fields are those of the later one. */
 function merge(known: ImageRecord | undefined, record: ImageRecord): ImageRecord {
   if (record.id === known?.id) {
     const names = new Set(record.tags.map((tag) => tag.name));
@@ -194,7 +195,7 @@ function merge(known: ImageRecord | undefined, record: ImageRecord): ImageRecord
       pulled: known.pulled,
     };
   }
-  if (known) throw new CrispError('Internal', `records of ${known.id} and ${record.id} cannot be one`);
+  if (known) throw new CrispError('Internal', `records of ${known.id} and ${record.id} cannot be merged`);
   return record;
 }
 

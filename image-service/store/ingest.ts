@@ -6,10 +6,10 @@ import { naming } from '#linux/libc/errno.ts';
 import type { BlobSink } from '../registry/transfer.ts';
 import type { Staging } from './staging.ts';
 
-/** Network pieces are small; the disk gets them in portions of this size. */
+/** Network reads are small; writes to the disk are batched to this size. */
 const PORTION = 1 << 20;
 
-/** A blob on its way: each byte is hashed as it comes. What is not committed is deleted at the end of the scope. */
+/** A blob in transfer: each byte is hashed as it arrives. It is deleted at the end of the scope unless committed. */
 export class Ingest implements BlobSink, AsyncDisposable {
   readonly #digest: Digest;
   readonly #path: string;
@@ -71,12 +71,12 @@ export class Ingest implements BlobSink, AsyncDisposable {
     return `sha256:${this.#hash.copy().digest('hex')}` === this.#digest;
   }
 
-  /** Moves the verified blob into the store. Throws DataLoss where the bytes are not what they should be. */
+  /** Moves the verified blob into the store. Throws DataLoss where the bytes do not have the digest. */
   async commit(): Promise<void> {
     await this.#flush();
     if (!this.verify())
       throw new CrispError('DataLoss', `blob ${this.#digest}: the bytes do not have this digest`, {
-        hint: 'fetch it again; if that does not help, what stands on the way or at the source is damaged',
+        hint: 'fetch it again; if that does not help, a proxy or the registry serves damaged content',
       });
     await this.#adopt(this.#path, this.#written);
     this.#committed = true;

@@ -8,7 +8,7 @@ import { naming } from '#linux/libc/errno.ts';
 import type { Files } from '#linux/ports/kernel.ts';
 import type { Staging } from './staging.ts';
 
-/** The record of a layer. A layer exists when its directory has one: it is written last and moved with the rest. */
+/** The record of a layer. A layer exists when its directory has one: it is written last and renamed into place with the rest. */
 export interface LayerRecord extends Versioned {
   readonly key: string;
   readonly diffId: string;
@@ -23,12 +23,12 @@ export interface LayerRecord extends Versioned {
 
 const VERSION = 1;
 
-/** A layer that stands by itself is known by its diff id, whatever it lies upon. */
+/** A self-contained layer has its diff id as key, whatever is below it. */
 export const diffKey = (diffId: string): string => `diff-${diffId.slice('sha256:'.length)}`;
-/** One that was completed against the layers below is known by its chain id, and means something above those only. */
+/** A layer that was completed against the layers below has its chain id as key: it is valid only on top of those. */
 export const chainKey = (chainId: string): string => `chain-${chainId.slice('sha256:'.length)}`;
 
-/** A directory in which a layer is made; deleted at the end of its scope unless it became a layer. */
+/** A directory in which a layer is created; deleted at the end of its scope unless it was committed. */
 export interface StagedLayer extends AsyncDisposable {
   /** Holds `fs`. */
   readonly path: string;
@@ -44,11 +44,11 @@ export class LayerStore {
   readonly #isNamed: (key: string) => boolean;
   readonly #store: RecordStore<LayerRecord>;
   readonly #records = new Map<string, LayerRecord>();
-  readonly #leaving = new Map<string, Promise<void>>();
+  readonly #deleting = new Map<string, Promise<void>>();
   #bytes = 0;
   #inodes = 0;
 
-  /** `isNamed`: whether a record on the disk names this layer already, and so believes in whatever has its name. */
+  /** `isNamed`: whether a record on the disk already names this layer: then it must be synced before it gets its name. */
   constructor(
     directory: string,
     staging: Staging,
@@ -62,7 +62,7 @@ export class LayerStore {
     this.#store = new RecordStore<LayerRecord>({ directory, version: VERSION, check: checkRecord, files });
   }
 
-  /** Reads the records; gives the keys of directories that are no layers and of removals that were cut short. */
+  /** Reads the records; returns the keys of directories that are not valid layers and of interrupted removals. */
   async load(): Promise<Pick<Loaded<LayerRecord>, 'broken' | 'removing'>> {
     const { records, broken, removing } = await this.#store.load();
     for (const [key, record] of records) this.#add(key, record);
@@ -99,7 +99,7 @@ export class LayerStore {
   stack(keys: readonly string[], base = this.#directory): string[] {
     const lower = new Set<string>();
     for (const key of keys.toReversed()) {
-      // A layer that comes twice hides itself below; overlayfs refuses the same directory twice.
+      // overlayfs refuses the same directory twice; a repeated layer is hidden by its upper occurrence.
       lower.add(join(base, key, 'fs'));
       if (this.#records.get(key)?.rootOpaque) break;
     }
@@ -121,11 +121,11 @@ export class LayerStore {
     return { path, fs, [Symbol.asyncDispose]: () => this.#staging.discard(path) };
   }
 
-  /** Makes the staged directory a layer. Where one with this key came first, that one stays. */
+  /** Commits the staged directory as a layer. A layer with this key that is already there is kept. */
   async commit(staged: StagedLayer, record: Omit<LayerRecord, 'version' | 'created'>): Promise<LayerRecord> {
     const full = { version: VERSION, created: BigInt(Date.now()) * 1_000_000n, ...record };
     const place = join(staged.path, 'record.json');
-    // Not flushed, as all of the layer is not: it is believed only where an image's record names it, and that comes behind a sync.
+    // Not synced, like the rest of the layer: it is trusted only if an image's record names it, which is written after a sync.
     await naming(`write ${place}`, () => writeFile(place, encode(full), { mode: 0o600 }));
     if (this.#isNamed(record.key)) await this.#files.syncFilesystem(staged.path);
     const known = this.#records.get(record.key);
@@ -138,8 +138,8 @@ export class LayerStore {
   }
 
   /**
-   * Renames the layer away at once, then deletes its files. Missing is success. The new name is nobody else's, so that
-   * a layer that is made, removed and made again never meets its own remains.
+   * Renames the layer away at once, then deletes its files. Missing is success. The new name is unique, so that
+   * a layer that is created, removed and created again never collides with its leftovers.
    */
   async remove(key: string): Promise<void> {
     const record = this.#records.get(key);
@@ -150,16 +150,16 @@ export class LayerStore {
   }
 
   /**
-   * Takes a directory without a valid record out of the way of a new layer of its name, and keeps its files: they may be
-   * the root of a container that runs. A later start finds it again by its new name.
+   * Renames a directory without a valid record, so that a new layer can have its name, and keeps its files: they may be
+   * the root of a running container. A later start finds it again by its new name.
    */
-  async setAside(key: string): Promise<void> {
+  async quarantine(key: string): Promise<void> {
     if (!/^(diff|chain)-/.test(key)) return;
-    const aside = join(this.#directory, `damaged-${randomBytes(8).toString('hex')}`);
-    await naming(`set layer ${key} aside`, () => this.#files.rename(join(this.#directory, key), aside));
+    const target = join(this.#directory, `damaged-${randomBytes(8).toString('hex')}`);
+    await naming(`quarantine layer ${key}`, () => this.#files.rename(join(this.#directory, key), target));
   }
 
-  /** Deletes what removals left. */
+  /** Deletes leftovers of removals. */
   sweep(keys: readonly string[]): Promise<void> {
     return this.#store.sweep(keys);
   }
@@ -169,33 +169,33 @@ export class LayerStore {
   }
 
   async #move(path: string, key: string): Promise<void> {
-    // A removal that was begun before must not take what comes now.
-    await this.#leaving.get(key)?.catch(() => {});
+    // A removal that is in progress must not delete the new layer.
+    await this.#deleting.get(key)?.catch(() => {});
     try {
       await this.#files.rename(path, join(this.#directory, key));
     } catch (error) {
       if (!['ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '') || this.#records.has(key))
-        return ignoreTaken(error);
-      // A directory without a valid record is no layer.
+        return ignoreExisting(error);
+      // A directory without a valid record is not a layer.
       await this.#discard(key);
       await this.#files.rename(path, join(this.#directory, key));
     }
   }
 
   async #discard(key: string): Promise<void> {
-    const doomed = this.#staging.path('layer');
+    const toDelete = this.#staging.path('layer');
     const renamed = naming(`remove layer ${key}`, () =>
-      this.#files.rename(join(this.#directory, key), doomed),
+      this.#files.rename(join(this.#directory, key), toDelete),
     ).catch((error) => {
       if (errnoOf(error) !== 'ENOENT') throw error;
     });
-    this.#leaving.set(key, renamed);
+    this.#deleting.set(key, renamed);
     try {
       await renamed;
     } finally {
-      if (this.#leaving.get(key) === renamed) this.#leaving.delete(key);
+      if (this.#deleting.get(key) === renamed) this.#deleting.delete(key);
     }
-    await this.#staging.remove(doomed);
+    await this.#staging.remove(toDelete);
   }
 
   #add(key: string, record: LayerRecord): void {
@@ -211,7 +211,7 @@ function checkRecord({ key, rootOpaque, bytes, inodes }: LayerRecord, directory:
   if (key !== directory) throw damaged(`it is the record of layer ${key}`);
 }
 
-function ignoreTaken(error: unknown): void {
+function ignoreExisting(error: unknown): void {
   if (!['ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '')) throw error;
 }
 

@@ -1,4 +1,4 @@
-/** What pulls in progress need though no record names it yet: the collector leaves it alone. */
+/** What pulls in progress need before a record names it: the garbage collector keeps it. */
 export class Leases {
   readonly #held = new Map<string, number>();
 

@@ -4,9 +4,9 @@ import { files } from '#linux/fs/files.ts';
 import { refused } from '#linux/libc/errno.ts';
 import { Staging } from './staging.ts';
 
-test('what cannot be deleted is kept in mind, told of, and hides no error', async () => {
+test('what cannot be deleted is remembered and reported, and hides no error', async () => {
   let refuses = true;
-  let told = 0;
+  let reported = 0;
   const staging = new Staging(
     '/staging',
     {
@@ -15,26 +15,26 @@ test('what cannot be deleted is kept in mind, told of, and hides no error', asyn
         if (refuses) throw refused('remove', 'EMFILE');
       },
     },
-    () => told++,
+    () => reported++,
   );
   await staging.discard('/staging/layer-1');
   await assert.rejects(staging.remove('/staging/layer-2'), /EMFILE/);
-  assert.deepEqual(staging.left(), ['/staging/layer-1', '/staging/layer-2']);
-  assert.equal(told, 2);
+  assert.deepEqual(staging.leftovers(), ['/staging/layer-1', '/staging/layer-2']);
+  assert.equal(reported, 2);
   refuses = false;
-  for (const path of staging.left()) await staging.remove(path);
-  assert.deepEqual(staging.left(), []);
+  for (const path of staging.leftovers()) await staging.remove(path);
+  assert.deepEqual(staging.leftovers(), []);
 });
 
 test('few trees are deleted at once: each takes a thread and descriptors', async () => {
   let running = 0;
-  let most = 0;
+  let peak = 0;
   const staging = new Staging(
     '/staging',
     {
       ...files,
       async removeTree() {
-        most = Math.max(most, ++running);
+        peak = Math.max(peak, ++running);
         await new Promise(setImmediate);
         running--;
       },
@@ -42,5 +42,5 @@ test('few trees are deleted at once: each takes a thread and descriptors', async
     () => {},
   );
   await Promise.all(Array.from({ length: 40 }, (_, n) => staging.remove(`/staging/layer-${n}`)));
-  assert.equal(most, 2);
+  assert.equal(peak, 2);
 });

@@ -3,58 +3,58 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { naming } from '#linux/libc/errno.ts';
 import type { Files } from '#linux/ports/kernel.ts';
-import { Slots } from '../slots.ts';
+import { Semaphore } from '../semaphore.ts';
 
 /** Trees that are deleted at once: each large one takes a thread. */
 const DELETIONS = 2;
 
-/** Where blobs and layers are made; on the file system of the stores, so that a rename moves them there. */
+/** Where blobs and layers are created; on the file system of the stores, so that a rename moves them there. */
 export class Staging {
   readonly #directory: string;
   readonly #files: Files;
-  readonly #slots = new Slots(DELETIONS);
-  readonly #left = new Set<string>();
+  readonly #semaphore = new Semaphore(DELETIONS);
+  readonly #leftovers = new Set<string>();
 
   readonly #failed: () => void;
 
-  /** `failed`: told when something could not be deleted. */
+  /** `failed`: called when something could not be deleted. */
   constructor(directory: string, files: Files, failed: () => void) {
     this.#directory = directory;
     this.#files = files;
     this.#failed = failed;
   }
 
-  /** Makes the directory and gives what an earlier process left in it. */
+  /** Creates the directory and returns the leftovers of an earlier process. */
   async open(): Promise<string[]> {
     await naming(`make ${this.#directory}`, () => mkdir(this.#directory, { recursive: true, mode: 0o700 }));
     return (await readdir(this.#directory)).map((name) => join(this.#directory, name));
   }
 
-  /** A path that nothing has yet. */
+  /** A path that does not exist yet. */
   path(kind: 'blob' | 'layer' | 'archive'): string {
     return join(this.#directory, `${kind}-${randomBytes(8).toString('hex')}`);
   }
 
-  /** Deletes what is left at a path; off the main thread, missing is success. What cannot be deleted is `left`. */
+  /** Deletes a path, off the main thread; missing is success. What cannot be deleted is in `leftovers()`. */
   async remove(path: string): Promise<void> {
-    using _slot = await this.#slots.take();
-    this.#left.delete(path);
+    using _permit = await this.#semaphore.acquire();
+    this.#leftovers.delete(path);
     try {
       await this.#files.removeTree(path);
     } catch (error) {
-      this.#left.add(path);
+      this.#leftovers.add(path);
       this.#failed();
       throw error;
     }
   }
 
-  /** The same at the end of a scope: the error that ended it is the one to tell, and the collector tries again. */
+  /** The same at the end of a scope: the error that ended it is the one to report, and the garbage collector retries. */
   async discard(path: string): Promise<void> {
     await this.remove(path).catch(() => {});
   }
 
   /** What could not be deleted. */
-  left(): readonly string[] {
-    return [...this.#left];
+  leftovers(): readonly string[] {
+    return [...this.#leftovers];
   }
 }

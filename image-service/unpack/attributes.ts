@@ -28,7 +28,7 @@ export function timesOf(mtime: bigint): BigInt64Array {
 }
 
 const SETGID = 0o2000;
-/** As the kernel tells it: process.umask() sets the mask of all threads for a moment, to learn what it was. */
+/** From the kernel: process.umask() sets the mask of all threads for a moment, to read it. */
 const UMASK = umaskOf(readFileSync('/proc/self/status', 'latin1'));
 
 function umaskOf(status: string): number {
@@ -36,17 +36,17 @@ function umaskOf(status: string): number {
   return digits === undefined ? 0o777 : Number.parseInt(digits, 8); // unknown: each file is given its mode afterwards
 }
 
-/** The mode with which a file can be made, so that nothing is left to do for most: no setuid bits, none of the umask. */
+/** The mode with which a file can be made, so that most need no further call: no setuid bits, none of the umask. */
 export function creationMode(mode: number): number {
   return (mode & ~0o777) === 0 && (mode & UMASK) === 0 ? mode : 0o600;
 }
 
-/** A directory gets its setgid bit last: what is made in it before would inherit its group. */
+/** A directory gets its setgid bit last: what is created in it before would inherit its group. */
 export const withoutSetgid = (mode: number): number => mode & ~SETGID;
 export const hasSetgid = (mode: number): boolean => (mode & SETGID) !== 0;
 
 /**
- * Applies owner, mode, xattrs and time to an open file that root has made with the mode `made`. The order matters:
+ * Applies owner, mode, xattrs and time to an open file that root has created with the mode `made`. The order matters:
  * chown clears setuid bits and security.capability, a write clears both too.
  */
 export function applyOpen(fd: number, entry: Attributes, xattrs: Xattrs, made?: number): void {
@@ -57,7 +57,7 @@ export function applyOpen(fd: number, entry: Attributes, xattrs: Xattrs, made?: 
   must(futimens(fd, timesOf(entry.mtime)), what);
 }
 
-/** The same for what cannot be opened: links, devices, pipes; and for directories, whose times come last. */
+/** The same for what cannot be opened: symlinks, devices, FIFOs; and for directories, whose times come last. */
 export function applyAt(
   at: Directory,
   base: string,

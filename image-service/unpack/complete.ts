@@ -2,26 +2,26 @@ import { fstatSync } from 'node:fs';
 import { cName, must, utimensat } from '#linux/fs/at-syscalls.ts';
 import { copyAttributes, copyUp, link, timesOfStat } from './copy-up.ts';
 import { hostile, shown } from './entry.ts';
+import { EventLoopYield } from './event-loop-yield.ts';
 import { type Directory, LayerTree } from './layer-tree.ts';
 import type { LayerReport } from './layer-writer.ts';
 import { LowerView } from './lower-view.ts';
-import { Pace } from './pace.ts';
 
-/** What the completion came to: done, or paths that are links below, so that the layer is to be unpacked again. */
+/** The result of a completion: done, or paths that are symlinks below, so that the layer must be unpacked again. */
 export interface Completion {
-  /** By path: the target of the link that the lower layers have where this layer named a directory in passing. */
+  /** By path: the target of the symlink that the lower layers have where this layer implies a directory. */
   readonly redirects: readonly (readonly [string, string])[];
   readonly bytes: number;
   readonly inodes: number;
 }
 
-/** Whether the layer stands by itself: overlayfs takes the attributes of a merged directory from its top layer. */
+/** Whether the layer is self-contained: overlayfs takes the attributes of a merged directory from its top layer. */
 export const isComplete = (report: LayerReport): boolean =>
   report.rootDeclared && report.implied.length === 0 && report.links.length === 0;
 
 /**
  * Completes a layer against its chain: `lower` are directories from the top to the bottom, none for the lowest layer.
- * Directories that came without an entry get the attributes that they have below, hard links their target.
+ * Directories that came without an entry get the attributes that they have below, and hard links get their target.
  */
 export async function completeLayer(
   directory: string,
@@ -30,34 +30,34 @@ export async function completeLayer(
   signal: AbortSignal,
 ): Promise<Completion> {
   using tree = new LayerTree(directory);
-  const pace = new Pace(signal);
+  const loop = new EventLoopYield(signal);
   const view = new LowerView(lower);
-  const redirects = await findRedirects(view, report.implied, pace);
+  const redirects = await findRedirects(view, report.implied, loop);
   if (redirects.length > 0) return { redirects, bytes: 0, inodes: 0 };
   const added = { bytes: 0, inodes: 0 };
   for (const [path, target] of report.links) {
-    await pace.step();
+    await loop.yieldIfDue();
     makeLink(tree, view, path, target, added);
   }
-  // The links' own parents, made just now, come from below too.
+  // The links' parents, created just now, get the attributes from below, too.
   for (const path of [...new Set([...report.implied, ...tree.implied()])].reverse()) {
-    await pace.step();
+    await loop.yieldIfDue();
     inherit(tree, view, path);
   }
   if (!report.rootDeclared) inheritRoot(tree, view);
   return { redirects, ...added };
 }
 
-/** What is implied comes after what lies above it: below a link that was found nothing is looked for. */
+/** Implied paths come after their parents: below a symlink that was found nothing is searched. */
 async function findRedirects(
   view: LowerView,
   implied: readonly string[],
-  pace: Pace,
+  loop: EventLoopYield,
 ): Promise<[string, string][]> {
   const found = new Map<string, string>();
   const below = new Set<string>();
   for (const path of implied) {
-    await pace.step();
+    await loop.yieldIfDue();
     const above = path.slice(0, Math.max(0, path.lastIndexOf('/')));
     if (found.has(above) || below.has(above)) {
       below.add(path);
@@ -94,7 +94,7 @@ function makeLink(
   keepTimes(at, () => link(home, base, at, split(path).base));
 }
 
-/** The directory's own time was set when the archive was through. */
+/** The directory's own time was set at the end of the archive. */
 function keepTimes(at: Directory, act: () => void): void {
   const before = fstatSync(at.fd);
   act();

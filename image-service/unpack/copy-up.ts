@@ -19,14 +19,14 @@ import type { LowerEntry } from './lower-view.ts';
 
 const XATTR_LIMIT = 65536;
 
-/** Copies a file, link, device or pipe of a lower layer, with all its attributes. */
+/** Copies a file, symlink, device or FIFO of a lower layer, with all its attributes. */
 export function copyUp(from: LowerEntry, at: Directory, base: string, target: () => string): void {
   const { stat } = from;
   const name = cName(base);
   const what = `copy up ${shown(from.path)}`;
   if (stat.isDirectory()) throw hostile(`a hard link to the directory ${shown(from.path)}`);
   if (stat.isFile()) {
-    copyFileSync(from.location, place(at, base), constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    copyFileSync(from.location, procPath(at, base), constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
   } else if (stat.isSymbolicLink()) {
     must(symlinkat(cName(target()), at.fd, name), what);
   } else {
@@ -35,24 +35,24 @@ export function copyUp(from: LowerEntry, at: Directory, base: string, target: ()
   copyAttributes(from, at, base);
 }
 
-/** Gives `base` in `at` owner, mode, xattrs and times of what lies below. */
+/** Gives `base` in `at` owner, mode, xattrs and times of the lower entry. */
 export function copyAttributes(from: LowerEntry, at: Directory, base: string): void {
   const name = cName(base);
   const what = `copy attributes of ${shown(from.path)}`;
   const { uid, gid, mode } = from.stat;
   must(fchownat(at.fd, name, uid, gid, flags.AT_SYMLINK_NOFOLLOW), what);
   if (!from.stat.isSymbolicLink()) must(fchmodat(at.fd, name, mode & 0o7777, 0), what);
-  copyXattrs(from.location, Buffer.concat([place(at, base), Buffer.from([0])]), what);
+  copyXattrs(from.location, Buffer.concat([procPath(at, base), Buffer.from([0])]), what);
   must(utimensat(at.fd, name, timesOfStat(from.stat), flags.AT_SYMLINK_NOFOLLOW), what);
 }
 
-/** A further name for what stands in the layer already. */
+/** Another name for an existing file of the layer. */
 export function link(from: Directory, fromBase: string, to: Directory, base: string): void {
   const what = `link ${shown(fromBase)} to ${shown(base)}`;
   must(linkat(from.fd, cName(fromBase), to.fd, cName(base), 0), what);
 }
 
-const place = (at: Directory, base: string): Buffer =>
+const procPath = (at: Directory, base: string): Buffer =>
   Buffer.from(`/proc/self/fd/${at.fd}/${base}`, 'latin1');
 
 /** Access and modification time for utimensat, both the modification time. */

@@ -11,7 +11,7 @@ const CHUNK = 1 << 20;
 
 export type Compression = 'gzip' | 'zstd' | 'none';
 
-/** By the first bytes: media types lie often enough, magic numbers do not. */
+/** By the first bytes: media types are often wrong, magic numbers are not. */
 export function compressionOf(first: Uint8Array): Compression {
   const word = first.length < 4 ? 0 : Buffer.from(first.subarray(0, 4)).readUInt32LE(0);
   if ((word & 0xffff) === 0x8b1f) return 'gzip';
@@ -19,7 +19,7 @@ export function compressionOf(first: Uint8Array): Compression {
   return 'none';
 }
 
-/** Reads the file, decompresses it and hands each piece to `sink`, which works synchronously. */
+/** Reads the file, decompresses it and passes each piece to `sink`, which works synchronously. */
 export async function decompress(
   fd: number,
   sink: (piece: Buffer) => void,
@@ -30,7 +30,7 @@ export async function decompress(
   const compression = compressionOf(first);
   if (compression === 'none') return plain(fd, sink, signal);
   const frames = compression === 'zstd' ? new ZstdFrames() : undefined;
-  const source = Readable.from(frames ? cut(chunks(fd), frames) : chunks(fd), { highWaterMark: 2 });
+  const source = Readable.from(frames ? splitFrames(chunks(fd), frames) : chunks(fd), { highWaterMark: 2 });
   const through = frames ? createZstdDecompress({ chunkSize: CHUNK }) : createGunzip({ chunkSize: CHUNK });
   try {
     await pipeline(
@@ -44,13 +44,13 @@ export async function decompress(
   } catch (error) {
     throw zlibError(error, compression);
   }
-  if (frames && !frames.complete) throw damaged('the zstd stream is cut');
+  if (frames && !frames.complete) throw damaged('the zstd stream is truncated');
 }
 
 async function plain(fd: number, sink: (piece: Buffer) => void, signal: AbortSignal): Promise<void> {
   for (const chunk of chunks(fd)) {
     sink(chunk);
-    // The loop must turn, so that a cancellation is heard.
+    // Lets the event loop run, so that a cancellation is received.
     await new Promise(setImmediate);
     signal.throwIfAborted();
   }
@@ -66,15 +66,15 @@ function* chunks(fd: number): Generator<Buffer> {
   }
 }
 
-function* cut(source: Iterable<Buffer>, frames: ZstdFrames): Generator<Buffer> {
+function* splitFrames(source: Iterable<Buffer>, frames: ZstdFrames): Generator<Buffer> {
   for (const chunk of source) yield* frames.push(chunk);
 }
 
-/** What a decompressor's error says of its input. */
+/** The error for the input of a decompressor. */
 export function zlibError(error: unknown, compression: Compression): unknown {
   const code = errnoOf(error) ?? '';
   if (error instanceof CrispError) return error;
-  if (code === 'Z_BUF_ERROR') return damaged(`the ${compression} stream is cut`);
+  if (code === 'Z_BUF_ERROR') return damaged(`the ${compression} stream is truncated`);
   if (code.startsWith('Z_') || code.startsWith('ZSTD_')) {
     const message = error instanceof Error ? error.message : code;
     return damaged(`the ${compression} stream is damaged: ${message}`);

@@ -9,7 +9,7 @@ export {
   unsupported,
 } from '#core/tar/entry.ts';
 
-/** An archive that asks for what no honest one asks. */
+/** An archive with content that no legitimate archive has. */
 export const hostile = (why: string): CrispError =>
   new CrispError('InvalidArgument', `layer archive: ${why}`, {
     hint: 'do not use this image, or rebuild it with a tool that writes relative names inside the layer',

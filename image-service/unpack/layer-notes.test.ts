@@ -2,21 +2,21 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { LayerNotes } from './layer-notes.ts';
 
-test('what is dropped takes along all below it, and nothing beside it', () => {
+test('dropping a path drops all below it, and nothing beside it', () => {
   const notes = new LayerNotes();
   for (const path of ['', 'a', 'a/b', 'a/b/c', 'ab', 'a.b/c']) notes.at(path).mtime = 1n;
   notes.drop('a');
-  const left = () => [...notes].filter(([, { mtime }]) => mtime !== undefined).map(([path]) => path);
-  assert.deepEqual(left().sort(), ['', 'a.b/c', 'ab']);
+  const remaining = () => [...notes].filter(([, { mtime }]) => mtime !== undefined).map(([path]) => path);
+  assert.deepEqual(remaining().sort(), ['', 'a.b/c', 'ab']);
   assert.equal(notes.find('a/b'), undefined);
   notes.at('a/b/c').mtime = 2n;
   assert.deepEqual(
-    left().filter((path) => path.startsWith('a/')),
+    remaining().filter((path) => path.startsWith('a/')),
     ['a/b/c'],
   );
   notes.drop('not/there');
   notes.drop('');
-  assert.deepEqual(left(), []);
+  assert.deepEqual(remaining(), []);
 });
 
 test('each path comes after those above it, in whatever order they were noted', () => {
@@ -29,7 +29,7 @@ test('each path comes after those above it, in whatever order they were noted', 
   }
 });
 
-// With a look at every note for each drop this takes hours.
+// If each drop checked every note this would take hours.
 test('a hundred thousand directories are dropped one by one, and one of the greatest depth', () => {
   const notes = new LayerNotes();
   for (let n = 0; n < 100_000; n++) notes.at(`d${n}/in`).mtime = 1n;

@@ -1,12 +1,12 @@
-/** What is to be remembered of one path of a layer until its archive is through. */
+/** What is kept about one path of a layer until the end of its archive. */
 export interface Note {
-  /** Modification time of a directory, set when nothing more is written into it. */
+  /** Modification time of a directory, set after the last write into it. */
   mtime?: bigint;
   /** The whole mode of a directory that gets its setgid bit last. */
   setgid?: number;
   /** Whether it is a directory that came without an entry of its own. */
   implied?: boolean;
-  /** The target of a hard link to what is not in this layer, and its place among the links of the archive. */
+  /** The target of a hard link to what is not in this layer, and its position among the links of the archive. */
   link?: { readonly target: string; readonly order: number };
 }
 
@@ -16,16 +16,16 @@ interface Node {
 }
 
 /**
- * The notes of a layer's paths as a tree: a directory that is replaced takes all that was noted below it along in one
- * step, and a note costs the memory of its name, not of its path. Paths are without links; '' is the root.
+ * The notes of a layer's paths as a tree: replacing a directory drops all notes below it in one
+ * step, and a note costs the memory of its name, not of its path. Paths have no symlinks; '' is the root.
  */
 export class LayerNotes {
   #top: Node = { note: {} };
 
-  /** The note of this path, made where there is none. */
+  /** The note of this path, created if there is none. */
   at(path: string): Note {
     let node = this.#top;
-    for (const part of partsOf(path)) {
+    for (const part of components(path)) {
       node.children ??= new Map();
       let next = node.children.get(part);
       if (!next) {
@@ -38,12 +38,12 @@ export class LayerNotes {
   }
 
   find(path: string): Note | undefined {
-    return this.#node(partsOf(path))?.note;
+    return this.#node(components(path))?.note;
   }
 
-  /** Forgets the path and all below it. */
+  /** Drops the path and all below it. */
   drop(path: string): void {
-    const parts = partsOf(path);
+    const parts = components(path);
     const last = parts.pop();
     if (last === undefined) this.#top = { note: {} };
     else this.#node(parts)?.children?.delete(last);
@@ -66,4 +66,4 @@ export class LayerNotes {
   }
 }
 
-const partsOf = (path: string): string[] => (path === '' ? [] : path.split('/'));
+const components = (path: string): string[] => (path === '' ? [] : path.split('/'));

@@ -4,7 +4,7 @@ import type { UnpackLimits } from '../options.ts';
 /** Of the paths of directories without an entry: a few megabytes where a tool writes no entry at all. */
 const IMPLIED_BYTES = 64 << 20;
 
-/** Counts what a layer makes: one name in an archive may stand for two thousand directories. */
+/** Counts what a layer creates: one name in an archive may imply two thousand directories. */
 export class LayerSize {
   readonly #limits: Pick<UnpackLimits, 'layerEntries'>;
   #entries = 0;
@@ -19,11 +19,11 @@ export class LayerSize {
     const { layerEntries } = this.#limits;
     if (++this.#entries <= layerEntries) return;
     throw new CrispError('ResourceExhausted', `layer archive: more than ${layerEntries} entries`, {
-      hint: 'raise the limit of entries in a layer, if the image is to be trusted',
+      hint: 'raise the limit of entries in a layer, if the image is trusted',
     });
   }
 
-  /** Counts a directory that no entry brings like one that an entry does; its path is kept in memory. */
+  /** Counts a directory without an entry like one with an entry; its path is kept in memory. */
   implied(path: string): void {
     this.entry();
     this.#impliedBytes += path.length;

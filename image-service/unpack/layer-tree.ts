@@ -14,11 +14,11 @@ import {
 } from '#linux/fs/at-syscalls.ts';
 import { removeTreeSync } from '#linux/fs/remove-tree.ts';
 import { hostile, shown } from './entry.ts';
+import { join, LayerCursor, statAt } from './layer-cursor.ts';
 import { LayerNotes } from './layer-notes.ts';
-import { join, lookAt, Place } from './layer-place.ts';
 import { isWhiteout, setOpaque } from './whiteout.ts';
 
-export { join } from './layer-place.ts';
+export { join } from './layer-cursor.ts';
 
 const AT_FDCWD = -100;
 const OPEN_LIMIT = 128;
@@ -31,21 +31,20 @@ export interface Directory {
 }
 
 export interface LayerTreeOptions {
-  /** Links that stand in the lower layers where this layer names a directory only in passing. */
+  /** Symlinks of the lower layers at paths where this layer only implies a directory. */
   readonly redirects?: ReadonlyMap<string, string>;
-  /** Told of each directory that is made because an entry below it came without one of its own; may refuse. */
+  /** Called for each directory that is created because an entry below it came without its own entry; may throw. */
   readonly implies?: (path: string) => void;
 }
 
 /**
- * The directory that a layer is unpacked into, and the only way to a path in it. Directories are opened by openat2
- * with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS, so the kernel itself keeps a hostile archive inside; where a link
- * stands on the way the kernel follows it with RESOLVE_IN_ROOT. Where something is missing the way is gone here, step by
- * step.
+ * The directory that a layer is unpacked into, and the only access to a path in it. Directories are opened by openat2
+ * with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS, so the kernel itself keeps a hostile archive inside; where a path has a
+ * symlink the kernel follows it with RESOLVE_IN_ROOT. Where something is missing the path is walked here, step by step.
  */
 export class LayerTree implements Disposable {
   readonly root: number;
-  /** What was noted of paths; the notes of what is replaced go with it. */
+  /** The notes of paths; those of replaced entries are dropped. */
   readonly notes = new LayerNotes();
   readonly #options: LayerTreeOptions;
   readonly #open = new Map<string, Directory>();
@@ -61,15 +60,15 @@ export class LayerTree implements Disposable {
     close(this.root);
   }
 
-  /** Directories that were made because an entry below them came without one of their own, parents first. */
+  /** Directories that were created because an entry below them came without their own entry, parents first. */
   implied(): string[] {
     return [...this.notes].filter(([, { implied }]) => implied).map(([path]) => path);
   }
 
-  /** The directory at these parts; makes those that are missing. Throws InvalidArgument where a file is in the way. */
+  /** The directory at these parts; creates those that are missing. Throws InvalidArgument where a file blocks the path. */
   directory(parts: readonly string[]): Directory {
     const found = this.#lookup(parts, true);
-    if (!found) throw hostile(`no directory can be made at ${shown(parts.join('/'))}`);
+    if (!found) throw hostile(`a directory cannot be created at ${shown(parts.join('/'))}`);
     return found;
   }
 
@@ -78,12 +77,12 @@ export class LayerTree implements Disposable {
     return this.#lookup(parts, false);
   }
 
-  /** What stands at the name, links not followed. */
+  /** The entry of the name, symlinks not followed. */
   stat(at: Directory, name: CName): Stats | undefined {
-    return lookAt(at, name);
+    return statAt(at, name);
   }
 
-  /** Takes away what stands at the name, a whole tree too. Open directories but `at` are forgotten where it matters. */
+  /** Removes the entry of the name, also a whole tree. Cached open directories other than `at` are closed if necessary. */
   remove(at: Directory, name: CName, base: string): void {
     const stat = this.stat(at, name);
     if (!stat) return;
@@ -97,10 +96,10 @@ export class LayerTree implements Disposable {
     this.forget(at);
   }
 
-  /** Closes the open directories but the one in use: paths may mean something else from now on. */
-  forget(but?: Directory): void {
+  /** Closes the cached directories except the one in use: paths may have changed. */
+  forget(except?: Directory): void {
     for (const [key, directory] of this.#open) {
-      if (directory === but) continue;
+      if (directory === except) continue;
       close(directory.fd);
       this.#open.delete(key);
     }
@@ -138,7 +137,7 @@ export class LayerTree implements Disposable {
     return fd < 0 ? undefined : { fd, path };
   }
 
-  /** By way of links that stand in this layer; the path without them is the kernel's own. */
+  /** Through symlinks of this layer; the kernel gives the path without them. */
   #linked(key: string): Directory | undefined {
     const fd = openInRoot(this.root, cName(key), flags.O_PATH | O_DIRECTORY);
     if (fd < 0) return undefined;
@@ -147,15 +146,15 @@ export class LayerTree implements Disposable {
       if (full === root) return { fd, path: '' };
       if (full?.startsWith(`${root}/`)) return { fd, path: full.slice((root?.length ?? 0) + 1) };
     } catch {
-      // Too long for the kernel to name: it is found by its steps.
+      // The path is too long for readlink: it is walked.
     }
     close(fd);
     return undefined;
   }
 
-  /** Goes part by part, follows links inside the root, makes what is missing. */
+  /** Walks the components, follows symlinks inside the root, creates what is missing. */
   #walked(parts: readonly string[], make: boolean): Directory | undefined {
-    using here = new Place(this.root);
+    using here = new LayerCursor(this.root);
     const todo = [...parts].reverse();
     let links = 0;
     while (todo.length > 0) {
@@ -165,10 +164,10 @@ export class LayerTree implements Disposable {
         here.up();
         continue;
       }
-      const stat = lookAt(here, cName(part));
+      const stat = statAt(here, cName(part));
       const target = this.#targetAt(here, part, stat);
       if (target !== undefined) {
-        if (++links > LINK_LIMIT) throw hostile(`too many links on the way to ${shown(parts.join('/'))}`);
+        if (++links > LINK_LIMIT) throw hostile(`too many symlinks in ${shown(parts.join('/'))}`);
         if (target.startsWith('/')) here.top();
         todo.push(...target.split('/').reverse());
         continue;
@@ -176,7 +175,7 @@ export class LayerTree implements Disposable {
       if (!stat?.isDirectory()) {
         const isFile = stat && !isWhiteout(stat);
         const path = join(here.path, part);
-        if (isFile) throw hostile(`a file is in the way of ${shown(parts.join('/'))}: ${shown(path)}`);
+        if (isFile) throw hostile(`a file blocks the path ${shown(parts.join('/'))}: ${shown(path)}`);
         if (!make) return undefined;
         this.#imply(here, part, stat !== undefined);
       }
@@ -186,15 +185,15 @@ export class LayerTree implements Disposable {
     return { fd, path: here.path };
   }
 
-  #targetAt(here: Place, part: string, stat: Stats | undefined): string | undefined {
+  #targetAt(here: LayerCursor, part: string, stat: Stats | undefined): string | undefined {
     if (!stat) return this.#options.redirects?.get(join(here.path, part));
     return stat.isSymbolicLink() ? here.linkAt(part) : undefined;
   }
 
   #imply(at: Directory, part: string, whiteout: boolean): void {
     const path = join(at.path, part);
-    // Nothing stands there yet, but the file that is to be linked will.
-    if (this.notes.find(path)?.link) throw hostile(`a hard link is in the way: ${shown(path)}`);
+    // Nothing is there yet, but a hard link will be created there.
+    if (this.notes.find(path)?.link) throw hostile(`a hard link blocks the path: ${shown(path)}`);
     this.#options.implies?.(path);
     const name = cName(part);
     if (whiteout) must(unlinkat(at.fd, name, 0), `replace whiteout ${shown(path)}`);

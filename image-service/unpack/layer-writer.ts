@@ -31,7 +31,7 @@ const S_IFBLK = 0o060000;
 const S_IFIFO = 0o010000;
 const BLOCK = 4096;
 
-/** What an archive did and did not bring. Paths are byte strings (latin1) without links. */
+/** What an archive contained and lacked. Paths are byte strings (latin1) without symlinks. */
 export interface LayerReport {
   /** Whether the archive has an entry for its root. */
   readonly rootDeclared: boolean;
@@ -44,7 +44,7 @@ export interface LayerReport {
   /** Bytes on the disk, in whole blocks. */
   readonly bytes: number;
   readonly inodes: number;
-  /** Extended attributes that the files do without. */
+  /** Extended attributes that were not set. */
   readonly dropped: readonly DroppedAttribute[];
 }
 
@@ -78,7 +78,7 @@ export class LayerWriter implements TarHandler, Disposable {
     const base = parts.pop();
     if (base === undefined) this.#root(entry);
     else if (base.startsWith(WHITEOUT_PREFIX)) this.#whiteout(this.#tree.directory(parts), base);
-    else this.#make(this.#tree.directory(parts), base, entry);
+    else this.#create(this.#tree.directory(parts), base, entry);
   }
 
   data(piece: Uint8Array): void {
@@ -100,7 +100,7 @@ export class LayerWriter implements TarHandler, Disposable {
     this.#bytes += Math.ceil(file.entry.size / BLOCK) * BLOCK;
   }
 
-  /** After the last entry: sets the times of directories and tells what is to be completed. */
+  /** After the last entry: sets the times of directories and returns what is to be completed. */
   finish(): LayerReport {
     const links: { path: string; target: string; order: number }[] = [];
     for (const [path, { mtime, setgid, link }] of this.#tree.notes) {
@@ -125,11 +125,11 @@ export class LayerWriter implements TarHandler, Disposable {
     };
   }
 
-  #make(at: Directory, base: string, entry: TarEntry): void {
+  #create(at: Directory, base: string, entry: TarEntry): void {
     const known = this.#tree.notes.find(join(at.path, base));
     if (known) delete known.link;
     if (entry.type !== 'hardlink') this.#inodes++;
-    if (entry.type === 'file') this.#create(at, base, entry);
+    if (entry.type === 'file') this.#createFile(at, base, entry);
     else if (entry.type === 'directory') this.#directory(at, base, entry);
     else if (entry.type === 'hardlink') this.#hardLink(at, base, entry);
     else if (entry.type === 'symlink') this.#symlink(at, base, entry);
@@ -137,13 +137,13 @@ export class LayerWriter implements TarHandler, Disposable {
   }
 
   #root(entry: TarEntry): void {
-    if (entry.type !== 'directory') throw hostile(`the root is to be a ${entry.type}`);
+    if (entry.type !== 'directory') throw hostile(`the entry of the root is a ${entry.type}`);
     applyOpen(this.#tree.root, { ...entry, mode: withoutSetgid(entry.mode) }, this.#xattrs);
     this.#defer('', entry);
     this.#rootDeclared = true;
   }
 
-  /** What of a directory's entry is set when nothing more is written into it. */
+  /** Remembers the attributes of a directory that are set after the last write into it. */
   #defer(path: string, { mode, mtime }: TarEntry): void {
     const note = this.#tree.notes.at(path);
     note.mtime = mtime;
@@ -152,8 +152,13 @@ export class LayerWriter implements TarHandler, Disposable {
     else delete note.setgid;
   }
 
-  #create(at: Directory, base: string, entry: TarEntry): void {
-    const fd = this.#fresh(at, base, (name) => openat(at.fd, name, CREATE, creationMode(entry.mode)), entry);
+  #createFile(at: Directory, base: string, entry: TarEntry): void {
+    const fd = this.#createNew(
+      at,
+      base,
+      (name) => openat(at.fd, name, CREATE, creationMode(entry.mode)),
+      entry,
+    );
     this.#file = { fd, entry };
   }
 
@@ -161,14 +166,14 @@ export class LayerWriter implements TarHandler, Disposable {
     if (entry.link === '' || entry.link.length > 4095) {
       throw hostile(`symbolic link ${shown(entry.name)} with a target of ${entry.link.length} bytes`);
     }
-    this.#fresh(at, base, (name) => symlinkat(cName(entry.link), at.fd, name), entry);
+    this.#createNew(at, base, (name) => symlinkat(cName(entry.link), at.fd, name), entry);
     applyAt(at, base, entry, 'link', this.#xattrs);
   }
 
   #special(at: Directory, base: string, entry: TarEntry): void {
     const type = entry.type === 'character' ? S_IFCHR : entry.type === 'block' ? S_IFBLK : S_IFIFO;
     const device = makeDevice(entry.major, entry.minor);
-    this.#fresh(at, base, (name) => mknodat(at.fd, name, type | 0o600, device), entry);
+    this.#createNew(at, base, (name) => mknodat(at.fd, name, type | 0o600, device), entry);
     applyAt(at, base, entry, 'special', this.#xattrs);
   }
 
@@ -181,7 +186,7 @@ export class LayerWriter implements TarHandler, Disposable {
       if (!stat?.isDirectory()) {
         this.#tree.remove(at, name, base);
         must(mkdirat(at.fd, name, 0o700), `make directory ${shown(entry.name)}`);
-        // What was deleted before must not shine through the new directory.
+        // The lower directory that was deleted must stay hidden.
         if (stat && isWhiteout(stat)) setOpaque(at, base);
       }
     } else must(made, `make directory ${shown(entry.name)}`);
@@ -203,10 +208,10 @@ export class LayerWriter implements TarHandler, Disposable {
       return;
     }
     if (stat.isDirectory() || isWhiteout(stat)) {
-      throw hostile(`hard link ${shown(entry.name)} to ${shown(entry.link)}, which is no file`);
+      throw hostile(`hard link ${shown(entry.name)} to ${shown(entry.link)}, which is not a file`);
     }
     if (from.path === at.path && targetBase === base) return;
-    this.#fresh(at, base, (name) => linkat(from.fd, cName(targetBase), at.fd, name, 0), entry);
+    this.#createNew(at, base, (name) => linkat(from.fd, cName(targetBase), at.fd, name, 0), entry);
   }
 
   #whiteout(at: Directory, base: string): void {
@@ -214,7 +219,7 @@ export class LayerWriter implements TarHandler, Disposable {
     if (whiteout.kind === 'delete') this.#delete(at, whiteout.name);
     if (whiteout.kind !== 'opaque') return;
     if (at.path !== '') setOpaque(at, '.');
-    else this.#rootOpaque = true; // overlayfs knows no opaque root: the layers below are left out of the mount
+    else this.#rootOpaque = true; // overlayfs has no opaque root: the layers below are omitted from the mount
   }
 
   #delete(at: Directory, base: string): void {
@@ -225,12 +230,12 @@ export class LayerWriter implements TarHandler, Disposable {
       this.#inodes++;
       return;
     }
-    // Deletions concern the layers below only: what this layer brings stays, alone.
+    // Deletions concern the layers below only: what this layer contains stays, and hides what is below.
     if (this.#tree.stat(at, name)?.isDirectory()) setOpaque(at, base);
   }
 
-  /** Makes an entry; what an earlier entry of that name left is replaced. */
-  #fresh(at: Directory, base: string, make: (name: Uint8Array) => number, entry: TarEntry): number {
+  /** Creates an entry; an earlier entry of that name is replaced. */
+  #createNew(at: Directory, base: string, make: (name: Uint8Array) => number, entry: TarEntry): number {
     const name = cName(base);
     const made = make(name);
     if (made !== EEXIST) return must(made, `make ${entry.type} ${shown(entry.name)}`);

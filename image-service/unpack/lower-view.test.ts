@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { LowerView } from './lower-view.ts';
 
-test('paths are found through links of any layer, in any order of questions', () => {
+test('paths are found through symlinks of any layer, in any order of lookups', () => {
   const base = mkdtempSync(join(tmpdir(), 'lower-'));
   try {
     const [top, bottom] = [join(base, 'top'), join(base, 'bottom')];
@@ -15,7 +15,7 @@ test('paths are found through links of any layer, in any order of questions', ()
     symlinkSync('../lib/deep/..', join(bottom, 'opt/back'));
     writeFileSync(join(bottom, 'usr/lib/deep/so'), '');
     writeFileSync(join(top, 'usr/lib/new'), '');
-    const questions: [string, string | undefined][] = [
+    const lookups: [string, string | undefined][] = [
       ['lib', 'lib'],
       ['lib/new', 'usr/lib/new'],
       ['lib/deep/so', 'usr/lib/deep/so'],
@@ -27,7 +27,7 @@ test('paths are found through links of any layer, in any order of questions', ()
       ['', ''],
       [`${'x/'.repeat(2040)}y`, undefined],
     ];
-    for (const order of [questions, questions.toReversed()]) {
+    for (const order of [lookups, lookups.toReversed()]) {
       const view = new LowerView([top, bottom]);
       for (const [path, found] of [...order, ...order]) assert.equal(view.find(path)?.path, found, path);
     }

@@ -5,15 +5,15 @@ import { hostile, shown } from './entry.ts';
 import { isWhiteout } from './whiteout.ts';
 
 const LINK_LIMIT = 40;
-/** Directories that are kept in mind. */
-const KEPT = 4096;
+/** Directories that are cached. */
+const MAX_CACHED = 4096;
 const OPAQUE = cName('trusted.overlay.opaque');
 
-/** Something in the layers below. */
+/** An entry of the layers below. */
 export interface LowerEntry {
-  /** Its path in the merged view, without links on the way. */
+  /** Its path in the merged view, without symlinks. */
   readonly path: string;
-  /** Where it lies on the disk. Bytes, as all paths here. */
+  /** Its path on the disk. Bytes, like all paths here. */
   readonly location: Buffer;
   readonly stat: Stats;
 }
@@ -25,10 +25,10 @@ interface Merged {
   readonly above: Merged | undefined;
 }
 
-/** The layers below, seen as overlayfs merges them. `layers` are directories from the top to the bottom. */
+/** The layers below as overlayfs merges them. `layers` are directories from the top to the bottom. */
 export class LowerView {
   readonly #top: Merged;
-  /** By path as it was asked for: mostly the next question is of the same directory or the one below. */
+  /** By requested path: the next lookup mostly concerns the same directory or the one below. */
   readonly #directories = new Map<string, Merged>();
 
   constructor(layers: readonly string[]) {
@@ -36,36 +36,36 @@ export class LowerView {
     this.#top = { path: '', layers: bytes, above: undefined };
   }
 
-  /** What stands at the path. Links on the way are followed inside the view, one at the end is not. */
+  /** The entry at the path. Symlinks are followed inside the view, except as the last component. */
   find(path: string): LowerEntry | undefined {
     const slash = path.lastIndexOf('/');
     const [above, base] = [path.slice(0, Math.max(0, slash)), path.slice(slash + 1)];
     const from = slash < 0 ? this.#top : this.#directory(above, path);
-    const found = from && this.#go(from, base, path);
-    if (found?.directory) this.#keep(path, found.directory);
+    const found = from && this.#resolve(from, base, path);
+    if (found?.directory) this.#cache(path, found.directory);
     return found?.entry;
   }
 
   #directory(path: string, what: string): Merged | undefined {
     const known = this.#directories.get(path);
     if (known) return known;
-    // The slash: here a link at the end is followed too.
-    const found = this.#go(this.#top, `${path}/`, what)?.directory;
-    if (found) this.#keep(path, found);
+    // The trailing slash: here a symlink at the end is followed, too.
+    const found = this.#resolve(this.#top, `${path}/`, what)?.directory;
+    if (found) this.#cache(path, found);
     return found;
   }
 
-  /** Follows the way from a directory. `directory` is what was found, where it is one. */
-  #go(
+  /** Resolves a path from a directory. `directory` is set if the result is one. */
+  #resolve(
     from: Merged,
-    way: string,
+    path: string,
     what: string,
   ): { entry: LowerEntry | undefined; directory?: Merged } | undefined {
-    const todo = way.split('/').reverse();
+    const todo = path.split('/').reverse();
     let here = from;
     for (let links = 0; ; ) {
       const part = todo.pop();
-      if (part === undefined) return { entry: this.#itself(here), directory: here };
+      if (part === undefined) return { entry: this.#entryOf(here), directory: here };
       if (part === '' || part === '.') continue;
       if (part === '..') {
         here = here.above ?? here;
@@ -75,7 +75,7 @@ export class LowerView {
       if (!found) return undefined;
       if (todo.length === 0 && !found.entry.stat.isDirectory()) return { entry: found.entry };
       if (found.entry.stat.isSymbolicLink()) {
-        if (++links > LINK_LIMIT) throw hostile(`too many links on the way to ${shown(what)}`);
+        if (++links > LINK_LIMIT) throw hostile(`too many symlinks in ${shown(what)}`);
         const target = readlinkSync(found.entry.location, 'latin1');
         if (target.startsWith('/')) here = this.#top;
         todo.push(...target.split('/').reverse());
@@ -86,24 +86,24 @@ export class LowerView {
     }
   }
 
-  #keep(path: string, directory: Merged): void {
-    if (this.#directories.size >= KEPT) this.#directories.clear();
+  #cache(path: string, directory: Merged): void {
+    if (this.#directories.size >= MAX_CACHED) this.#directories.clear();
     this.#directories.set(path, directory);
   }
 
-  /** The target of a link that `find` gave. */
+  /** The target of a symlink that `find` returned. */
   target(entry: LowerEntry): string {
     return readlinkSync(entry.location, 'latin1');
   }
 
-  #itself(here: Merged): LowerEntry | undefined {
+  #entryOf(here: Merged): LowerEntry | undefined {
     const top = here.layers[0];
     if (top === undefined) return undefined;
-    const location = place(top, here.path);
+    const location = pathIn(top, here.path);
     return { path: here.path, location, stat: lstatSync(location) };
   }
 
-  /** The child as the uppermost layer has it, and the layers that merge into it where it is a directory. */
+  /** The child as the topmost layer has it, and the layers that merge into it where it is a directory. */
   #child(
     parent: { path: string; layers: readonly string[] },
     part: string,
@@ -112,8 +112,8 @@ export class LowerView {
     const merged: string[] = [];
     let top: LowerEntry | undefined;
     for (const layer of parent.layers) {
-      const location = place(layer, path);
-      const stat = lookAt(location);
+      const location = pathIn(layer, path);
+      const stat = lstatIfPresent(location);
       if (!stat) continue;
       if (isWhiteout(stat)) break;
       if (!stat.isDirectory()) {
@@ -128,13 +128,13 @@ export class LowerView {
   }
 }
 
-const place = (layer: string, path: string): Buffer => Buffer.from(`${layer}/${path}`, 'latin1');
+const pathIn = (layer: string, path: string): Buffer => Buffer.from(`${layer}/${path}`, 'latin1');
 
-function lookAt(location: Buffer): Stats | undefined {
+function lstatIfPresent(location: Buffer): Stats | undefined {
   try {
     return lstatSync(location);
   } catch (error) {
-    // What has too long a path is nobody's: no container could name it either.
+    // Too long a path: no container could use it either.
     if (['ENOENT', 'ENOTDIR', 'ENAMETOOLONG'].includes(errnoOf(error) ?? '')) return undefined;
     throw error;
   }

@@ -4,8 +4,8 @@ const NAME_MAX = 255;
 const PATH_MAX = 4095;
 
 /**
- * The parts of a name from an archive; none for the layer's root (`./`, and `/` as kaniko writes it). Names must be
- * relative and stay below the root by their letters alone; links on the way are another matter (`LayerTree`).
+ * The components of a name from an archive; none for the layer's root (`./`, and `/` as kaniko writes it). Names must be
+ * relative and stay below the root lexically; symlinks are resolved elsewhere (`LayerTree`).
  */
 export function partsOf(name: string, what: string): string[] {
   if (name.length > PATH_MAX) throw hostile(`${what} of ${name.length} bytes: ${shown(name)}`);
@@ -13,7 +13,8 @@ export function partsOf(name: string, what: string): string[] {
   for (const part of name.split('/')) {
     if (part === '' || part === '.') continue;
     if (part === '..') throw hostile(`${what} leads upwards: ${shown(name)}`);
-    if (part.length > NAME_MAX) throw hostile(`${what} with a part of ${part.length} bytes: ${shown(name)}`);
+    if (part.length > NAME_MAX)
+      throw hostile(`${what} with a component of ${part.length} bytes: ${shown(name)}`);
     if (part.includes('\0')) throw hostile(`${what} has a NUL: ${shown(name)}`);
     parts.push(part);
   }

@@ -13,13 +13,13 @@ export interface UnpackRequest {
   readonly compressedSize: number;
   /** Directory to unpack into; exists and is empty. */
   readonly directory: string;
-  /** `sha256:…` that the unpacked archive must have; undefined where nobody has promised one. */
+  /** `sha256:…` that the unpacked archive must have; undefined if none is known. */
   readonly diffId: string | undefined;
   readonly limits: UnpackLimits;
   readonly redirects: readonly (readonly [string, string])[];
 }
 
-/** Unpacks one layer on this thread and verifies its diff id. What it leaves after an error is to be deleted. */
+/** Unpacks one layer on this thread and verifies its diff id. The caller deletes the directory after an error. */
 export async function unpackLayer(request: UnpackRequest, signal: AbortSignal): Promise<LayerReport> {
   const { archive, directory, diffId, limits } = request;
   const hash = createHash('sha256');
@@ -27,11 +27,11 @@ export async function unpackLayer(request: UnpackRequest, signal: AbortSignal): 
   try {
     using writer = new LayerWriter(directory, limits, new Map(request.redirects));
     const reader = new TarReader(writer);
-    const meter = new Meter(limits, request.compressedSize);
+    const size = new SizeLimit(limits, request.compressedSize);
     await decompress(
       fd,
       (piece) => {
-        meter.add(piece.length);
+        size.add(piece.length);
         hash.update(piece);
         reader.write(piece);
       },
@@ -42,9 +42,9 @@ export async function unpackLayer(request: UnpackRequest, signal: AbortSignal): 
     if (diffId !== undefined && found !== diffId) {
       throw new CrispError(
         'DataLoss',
-        `layer archive: its diff id is ${found}, the image's config says ${diffId}`,
+        `layer archive: its diff id is ${found}, not ${diffId} as in the image's config`,
         {
-          hint: 'build and push the image again: its config and its layers do not belong together',
+          hint: 'build and push the image again: its config and its layers do not match',
         },
       );
     }
@@ -54,8 +54,8 @@ export async function unpackLayer(request: UnpackRequest, signal: AbortSignal): 
   }
 }
 
-/** Stops a bomb while it goes off. */
-class Meter {
+/** Stops a decompression bomb during unpacking. */
+class SizeLimit {
   readonly #limits: UnpackLimits;
   readonly #compressed: number;
   #bytes = 0;
@@ -73,7 +73,7 @@ class Meter {
         'ResourceExhausted',
         `layer archive: it unpacks to more than ${layerBytes} bytes`,
         {
-          hint: "raise the limit of a layer's unpacked bytes, if the image is to be trusted",
+          hint: "raise the limit of a layer's unpacked bytes, if the image is trusted",
         },
       );
     }
@@ -81,7 +81,7 @@ class Meter {
       throw new CrispError(
         'ResourceExhausted',
         `layer archive: ${this.#compressed} bytes unpack to more than ${ratio} times as many`,
-        { hint: 'raise the limit of the unpack ratio, if the image is to be trusted' },
+        { hint: 'raise the limit of the unpack ratio, if the image is trusted' },
       );
     }
   }

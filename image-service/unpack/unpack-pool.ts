@@ -4,23 +4,23 @@ import { closeDescriptorsBelow } from '#linux/fs/descriptors-below.ts';
 import type { Completion } from './complete.ts';
 import type { LayerReport } from './layer-writer.ts';
 import type { UnpackRequest } from './unpack-layer.ts';
-import type { Answer, Job, Order } from './worker.ts';
+import type { Job, WorkerReply, WorkerRequest } from './worker.ts';
 
-interface Waiting {
+interface QueuedJob {
   readonly job: Job;
   readonly signal: AbortSignal;
   readonly resolve: (value: LayerReport | Completion) => void;
   readonly reject: (error: unknown) => void;
 }
 
-/** A cancelled worker that does not answer within this time is ended, in ms. */
+/** A cancelled worker that does not reply within this time is terminated, in ms. */
 const CANCEL_MS = 5_000;
 
-/** Workers that unpack layers: made when there is work, ended when there was none for a while. */
+/** Workers that unpack layers: started on demand, terminated after an idle time. */
 export class UnpackPool implements AsyncDisposable {
   readonly #limit: number;
   readonly #idleMs: number;
-  readonly #queue: Waiting[] = [];
+  readonly #queue: QueuedJob[] = [];
   readonly #idle = new Map<Worker, NodeJS.Timeout>();
   readonly #busy = new Set<Worker>();
 
@@ -29,7 +29,7 @@ export class UnpackPool implements AsyncDisposable {
     this.#idleMs = idleMs;
   }
 
-  /** Unpacks and verifies; see `unpackLayer`. An abort leaves a directory that is to be deleted. */
+  /** Unpacks and verifies; see `unpackLayer`. The caller deletes the directory after an abort. */
   async unpack(request: UnpackRequest, signal: AbortSignal): Promise<LayerReport> {
     return (await this.#run({ kind: 'unpack', request }, signal)) as LayerReport;
   }
@@ -53,70 +53,70 @@ export class UnpackPool implements AsyncDisposable {
 
   #run(job: Job, signal: AbortSignal): Promise<LayerReport | Completion> {
     const { promise, resolve, reject } = Promise.withResolvers<LayerReport | Completion>();
-    const waiting: Waiting = { job, signal, resolve, reject };
+    const queued: QueuedJob = { job, signal, resolve, reject };
     if (signal.aborted) reject(signal.reason);
-    else this.#queue.push(waiting);
-    signal.addEventListener('abort', () => this.#withdraw(waiting), { once: true });
+    else this.#queue.push(queued);
+    signal.addEventListener('abort', () => this.#dequeue(queued), { once: true });
     this.#next();
     return promise;
   }
 
-  #withdraw(waiting: Waiting): void {
-    const at = this.#queue.indexOf(waiting);
+  #dequeue(queued: QueuedJob): void {
+    const at = this.#queue.indexOf(queued);
     if (at < 0) return;
     this.#queue.splice(at, 1);
-    waiting.reject(waiting.signal.reason);
+    queued.reject(queued.signal.reason);
   }
 
   #next(): void {
     const worker = this.#idle.keys().next().value;
     if (this.#queue.length === 0 || (!worker && this.#busy.size >= this.#limit)) return;
-    const waiting = this.#queue.shift();
-    if (waiting) this.#give(worker ?? this.#hire(), waiting);
+    const queued = this.#queue.shift();
+    if (queued) this.#assign(worker ?? this.#spawn(), queued);
   }
 
-  #give(worker: Worker, waiting: Waiting): void {
+  #assign(worker: Worker, queued: QueuedJob): void {
     clearTimeout(this.#idle.get(worker));
     this.#idle.delete(worker);
     this.#busy.add(worker);
-    let late: NodeJS.Timeout | undefined;
+    let killTimer: NodeJS.Timeout | undefined;
     const cancel = () => {
-      worker.postMessage({ kind: 'cancel' } satisfies Order);
-      late = setTimeout(() => void worker.terminate(), CANCEL_MS);
+      worker.postMessage({ kind: 'cancel' } satisfies WorkerRequest);
+      killTimer = setTimeout(() => void worker.terminate(), CANCEL_MS);
     };
-    let failure: unknown = 'it ended';
-    const answered = (answer: Answer) => settle(() => deliver(answer, waiting), true);
+    let failure: unknown = 'it exited';
+    const replied = (reply: WorkerReply) => settle(() => deliver(reply, queued), true);
     const failed = (error: unknown) => {
-      failure = error; // the end follows
+      failure = error; // the exit event follows
     };
     const ended = () => {
-      abandon(waiting.job);
-      settle(() => waiting.reject(waiting.signal.reason ?? broken(failure)), false);
+      closeLeakedDescriptors(queued.job);
+      settle(() => queued.reject(queued.signal.reason ?? workerDied(failure)), false);
     };
     const settle = (outcome: () => void, reusable: boolean) => {
-      clearTimeout(late);
-      waiting.signal.removeEventListener('abort', cancel);
-      // One by one: the worker's own machinery listens too.
-      worker.off('message', answered).off('error', failed).off('exit', ended);
+      clearTimeout(killTimer);
+      queued.signal.removeEventListener('abort', cancel);
+      // One by one: Node has its own listeners on the worker.
+      worker.off('message', replied).off('error', failed).off('exit', ended);
       this.#busy.delete(worker);
-      if (reusable) this.#rest(worker);
+      if (reusable) this.#park(worker);
       outcome();
       this.#next();
     };
-    worker.on('message', answered).on('error', failed).on('exit', ended);
-    waiting.signal.addEventListener('abort', cancel, { once: true });
+    worker.on('message', replied).on('error', failed).on('exit', ended);
+    queued.signal.addEventListener('abort', cancel, { once: true });
     worker.ref();
-    worker.postMessage({ kind: 'run', job: waiting.job } satisfies Order);
+    worker.postMessage({ kind: 'run', job: queued.job } satisfies WorkerRequest);
   }
 
-  #hire(): Worker {
+  #spawn(): Worker {
     const worker = new Worker(new URL('./worker.ts', import.meta.url));
-    // One that breaks down while idle is not given work again; without a listener the daemon would end with it.
+    // A worker that fails while idle gets no more jobs; without a listener its error would end the daemon.
     worker.on('error', () => this.#idle.delete(worker));
     return worker;
   }
 
-  #rest(worker: Worker): void {
+  #park(worker: Worker): void {
     worker.unref();
     const timer = setTimeout(() => {
       this.#idle.delete(worker);
@@ -127,16 +127,16 @@ export class UnpackPool implements AsyncDisposable {
   }
 }
 
-/** A thread that was ended in the midst of its work leaves descriptors, which hold the files that are to be deleted. */
-function abandon(job: Job): void {
+/** A thread that was terminated during its work leaks descriptors, which keep the files that are to be deleted. */
+function closeLeakedDescriptors(job: Job): void {
   closeDescriptorsBelow(job.kind === 'unpack' ? job.request.directory : job.directory);
 }
 
-function deliver(answer: Answer, waiting: Waiting): void {
-  if (answer.ok) waiting.resolve(answer.value);
-  else if (waiting.signal.aborted) waiting.reject(waiting.signal.reason);
-  else waiting.reject(deserializeError(answer.failure));
+function deliver(reply: WorkerReply, queued: QueuedJob): void {
+  if (reply.ok) queued.resolve(reply.value);
+  else if (queued.signal.aborted) queued.reject(queued.signal.reason);
+  else queued.reject(deserializeError(reply.failure));
 }
 
-const broken = (why: unknown): CrispError =>
-  new CrispError('Internal', `the unpack worker broke down: ${describeError(why)}`);
+const workerDied = (why: unknown): CrispError =>
+  new CrispError('Internal', `the unpack worker failed: ${describeError(why)}`);

@@ -1,4 +1,4 @@
-/** How a layer's deletions are told to overlayfs (Documentation/filesystems/overlayfs.rst). */
+/** How a layer's deletions are represented for overlayfs (Documentation/filesystems/overlayfs.rst). */
 import type { Stats } from 'node:fs';
 import { cName, lsetxattr, must } from '#linux/fs/at-syscalls.ts';
 import { hostile, shown } from './entry.ts';
@@ -19,7 +19,7 @@ export type Whiteout =
   | { readonly kind: 'opaque' }
   | { readonly kind: 'ignored' };
 
-/** What a base name says: a deletion of `name`, an opaque directory, or something of aufs that means nothing here. */
+/** The meaning of a base name: a deletion of `name`, an opaque directory, or an aufs marker that is ignored. */
 export function readWhiteout(base: string): Whiteout {
   if (base === OPAQUE_MARKER) return { kind: 'opaque' };
   if (base.startsWith(AUFS_PREFIX)) return { kind: 'ignored' };

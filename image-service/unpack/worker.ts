@@ -1,4 +1,4 @@
-/** The thread that unpacks layers. It is niced: a pull must not slow down what runs on the node. */
+/** The thread that unpacks layers. It is niced: a pull must not slow down the workloads of the node. */
 import { parentPort } from 'node:worker_threads';
 import { type SerializedError, serializeError } from '#core/errors.ts';
 import { niceThread } from '#linux/fs/at-syscalls.ts';
@@ -16,9 +16,9 @@ export type Job =
       readonly report: LayerReport;
     };
 
-export type Order = { readonly kind: 'run'; readonly job: Job } | { readonly kind: 'cancel' };
+export type WorkerRequest = { readonly kind: 'run'; readonly job: Job } | { readonly kind: 'cancel' };
 
-export type Answer =
+export type WorkerReply =
   | { readonly ok: true; readonly value: LayerReport | Completion }
   | { readonly ok: false; readonly failure: SerializedError };
 
@@ -27,12 +27,12 @@ const port = parentPort;
 niceThread(NICE);
 
 let running: AbortController | undefined;
-port?.on('message', (order: Order) => {
-  if (order.kind === 'cancel') running?.abort();
-  else void run(order.job).then((answer) => port.postMessage(answer));
+port?.on('message', (request: WorkerRequest) => {
+  if (request.kind === 'cancel') running?.abort();
+  else void run(request.job).then((reply) => port.postMessage(reply));
 });
 
-async function run(job: Job): Promise<Answer> {
+async function run(job: Job): Promise<WorkerReply> {
   running = new AbortController();
   try {
     if (job.kind === 'unpack') return { ok: true, value: await unpackLayer(job.request, running.signal) };

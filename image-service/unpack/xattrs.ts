@@ -1,19 +1,19 @@
-/** Which extended attributes of an archive a layer gets (xattr(7)). */
+/** Which extended attributes of an archive are set on a layer (xattr(7)). */
 import { CrispError } from '#core/errors.ts';
 import { type CName, cName, must } from '#linux/fs/at-syscalls.ts';
 import { hostile, shown, type TarEntry } from './entry.ts';
 
 const [EPERM, EINVAL, ENOTSUP] = [-1, -22, -95];
 const NAME_MAX = 255;
-/** Names that a report has at most. */
-const MOST = 16;
+/** Maximum number of names in a report. */
+const MAX_REPORTED = 16;
 
-/** What images bring: file capabilities, IMA's signatures, access lists, and what programs keep for themselves. */
+/** What images may contain: file capabilities, IMA signatures, ACLs, and attributes of programs. */
 const KEPT = /^(user\..|security\.(capability|ima)$|system\.posix_acl_(access|default)$)/;
-/** Labels of the machine that built the image: the node's own policy labels its containers. */
+/** Labels of the build machine: the node's own policy labels its containers. */
 const LABELS = /^security\.(selinux|apparmor|SMACK64.*|evm)$/;
 
-/** An attribute that a layer's files do without. */
+/** An attribute that was not set on files of a layer. */
 export interface DroppedAttribute {
   readonly name: string;
   /** The first file that has it in the archive, as a byte string. */
@@ -21,13 +21,13 @@ export interface DroppedAttribute {
   readonly files: number;
 }
 
-/** Sets the attributes of a layer's files and keeps account of those that are left out. */
+/** Sets the attributes of a layer's files and counts those that are dropped. */
 export class Xattrs {
   readonly #dropped = new Map<string, { path: string; files: number }>();
 
   /**
-   * `set` returns what C returns. Throws InvalidArgument for overlayfs's own language, in which an archive could hide or
-   * redirect what lies below.
+   * `set` returns what C returns. Throws InvalidArgument for overlayfs's own attributes, by which an archive could hide or
+   * redirect entries of lower layers.
    */
   apply(
     entry: Pick<TarEntry, 'name' | 'xattrs'>,
@@ -42,19 +42,21 @@ export class Xattrs {
         continue;
       }
       const result = set(cName(name), value);
-      if (isRefusedKind(result, name)) this.#drop(name, entry.name);
+      if (isUnsupported(result, name)) this.#drop(name, entry.name);
       else must(result, `${what}: ${shown(name)} of ${value.length} bytes`);
     }
   }
 
   dropped(): DroppedAttribute[] {
-    return [...this.#dropped].slice(0, MOST).map(([name, { path, files }]) => ({ name, path, files }));
+    return [...this.#dropped]
+      .slice(0, MAX_REPORTED)
+      .map(([name, { path, files }]) => ({ name, path, files }));
   }
 
   #drop(name: string, path: string): void {
     const known = this.#dropped.get(name);
     if (known) known.files++;
-    else if (this.#dropped.size <= MOST) this.#dropped.set(name, { path, files: 1 });
+    else if (this.#dropped.size <= MAX_REPORTED) this.#dropped.set(name, { path, files: 1 });
   }
 }
 
@@ -73,10 +75,10 @@ function check(name: string, path: string): void {
 }
 
 /**
- * A file system without such attributes keeps none, user.* does not exist on links and devices, and a kernel may take no
- * signature or none of this form.
+ * The file system may not support them, user.* does not exist on symlinks and devices, and a kernel may accept no
+ * signatures or not this form.
  */
-const isRefusedKind = (result: number, name: string): boolean =>
+const isUnsupported = (result: number, name: string): boolean =>
   result === ENOTSUP ||
   (result === EPERM && (name.startsWith('user.') || name === 'security.ima')) ||
   (result === EINVAL && name === 'security.ima');

@@ -21,7 +21,7 @@ const part = fc.oneof(
   fc.record({ skip: fc.uint8Array({ maxLength: 300 }), kind: fc.integer({ min: 0, max: 15 }) }),
 );
 
-test('however a stream is cut, its frames come whole and apart', () => {
+test('however a stream is split into chunks, its frames are passed on whole and separately', () => {
   fc.assert(
     fc.property(
       fc.array(part, { maxLength: 5 }),
@@ -62,12 +62,12 @@ test('however a stream is cut, its frames come whole and apart', () => {
   );
 });
 
-test('a cut stream is not complete, nonsense is refused', () => {
+test('a truncated stream is not complete, other data is refused', () => {
   const frame = zstdCompressSync(Buffer.from('some text'));
   for (let length = 1; length < frame.length; length++) {
     const walker = new ZstdFrames();
     walker.push(frame.subarray(0, length));
-    assert.equal(walker.complete, false, `cut at ${length}`);
+    assert.equal(walker.complete, false, `truncated at ${length}`);
   }
   assert.throws(
     () => new ZstdFrames().push(Buffer.from('no zstd at all')),

@@ -8,34 +8,34 @@ const RESERVED = 3;
 type Part = 'magic' | 'descriptor' | 'header' | 'block header' | 'block' | 'checksum' | 'skip size' | 'skip';
 
 /**
- * Cuts a zstd stream at the ends of its frames (RFC 8878) and drops skippable frames. Node's decompressor stops after
+ * Splits a zstd stream at the ends of its frames (RFC 8878) and drops skippable frames. Node's decompressor stops after
  * the first frame, mostly without an error, unless each frame begins in a chunk of its own.
  */
 export class ZstdFrames {
   #part: Part = 'magic';
-  /** Bytes of the present part still to come. */
-  #left = 4;
+  /** Remaining bytes of the current part. */
+  #remaining = 4;
   readonly #seen = Buffer.alloc(8);
   #filled = 0;
   #checksum = false;
   #last = false;
 
-  /** The pieces of this chunk to hand on, each within one frame. Throws DataLoss where the stream is damaged. */
+  /** The pieces of this chunk to pass on, each within one frame. Throws DataLoss where the stream is damaged. */
   push(chunk: Buffer): Buffer[] {
     const pieces: Buffer[] = [];
     let from = 0;
     let at = 0;
     while (at < chunk.length) {
       const part = this.#part;
-      const count = Math.min(this.#left, chunk.length - at);
+      const count = Math.min(this.#remaining, chunk.length - at);
       if (isFixed(part)) this.#filled += chunk.copy(this.#seen, this.#filled, at, at + count);
       at += count;
-      this.#left -= count;
-      if (this.#left > 0) break;
+      this.#remaining -= count;
+      if (this.#remaining > 0) break;
       const inside = part !== 'magic' && part !== 'skip' && part !== 'skip size';
       this.#next();
       if (part === 'magic' && this.#part === 'descriptor') {
-        // Held back until it was known to be no skippable frame.
+        // Held back until it is known that this is not a skippable frame.
         pieces.push(Buffer.from(this.#seen.subarray(0, 4)));
       } else if (inside && this.#part === 'magic') {
         pieces.push(chunk.subarray(from, at));
@@ -58,8 +58,8 @@ export class ZstdFrames {
 
   #enter(part: Part, length: number): void {
     this.#part = part;
-    this.#left = length;
-    // A part of no bytes is over as it begins.
+    this.#remaining = length;
+    // An empty part ends at once.
     if (length === 0) this.#next();
   }
 

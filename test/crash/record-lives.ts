@@ -157,7 +157,7 @@ const image: Life = {
     await permitted.lasts('a:1,a:2');
     await permitted.ask(ABSENT);
     const id = await images.remove('a:1');
-    if (id) await images.dropRetired(id, () => true);
+    if (id) await images.purge(id, () => true);
   },
   look: (root, state) =>
     read<ImageRecord>(join(root, 'images'), state, ({ tags }) => tags.map(({ name }) => name).join()),

@@ -57,7 +57,7 @@ const spec: fc.Arbitrary<EntrySpec> = fc.record({
   }),
 });
 
-test('what was written is read, however it is cut', () => {
+test('what was written is read, in chunks of any size', () => {
   fc.assert(
     fc.property(fc.array(spec, { maxLength: 6 }), fc.integer({ min: 1, max: 2000 }), (specs, cut) => {
       const entries = read(makeTar(specs), cut);
@@ -130,7 +130,7 @@ test('a size beyond 8 GiB is read in both forms', () => {
   assert.deepEqual(sizes, [size, size]);
 });
 
-test('a damaged archive is told', () => {
+test('a damaged archive is reported', () => {
   const archive = makeTar([{ name: 'a', content: 'x'.repeat(700) }, { name: 'b' }]);
   for (const at of [100, 511, 513, 1000, 1700]) refused(archive.subarray(0, at), 'DataLoss');
   const flipped = Buffer.from(archive);

@@ -1,4 +1,4 @@
-/** Connections to registries: TLS with its authorities, silence before the answer, the next request on the same line. */
+/** Connections to registries: TLS with its authorities, silence before the response, the next request on the same connection. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -50,7 +50,7 @@ async function pull(endpoint: EndpointOptions): Promise<unknown> {
   return await pulled.service.pull({ reference: 'registry.test/app:v1' }, operation('pull'));
 }
 
-test('a certificate counts with its authority, or where none is asked for', async () => {
+test('a certificate is accepted with its authority, or without verification', async () => {
   await using server = await listening(
     createServer({ key, cert }, (_, res) => void res.writeHead(404).end()),
   );
@@ -60,16 +60,16 @@ test('a certificate counts with its authority, or where none is asked for', asyn
   await fails(pull({ url, insecureSkipVerify: true }), 'NotFound', url);
 });
 
-test('a registry without TLS is told from one that is not there', async () => {
+test('a registry without TLS is distinguished from a missing one', async () => {
   await using server = await listening(createPlain((_, res) => void res.writeHead(404).end()));
   const url = `https://127.0.0.1:${server.port}`;
   await fails(pull({ url }), 'RegistryUnavailable', url);
 });
 
-test('a registry that does not answer is given up with its name', async () => {
+test('a registry that does not reply times out, with its name', async () => {
   await using server = await listening(createPlain(() => {}));
   const url = `http://127.0.0.1:${server.port}`;
-  await fails(pull({ url }), 'RegistryUnavailable', url, 'no byte for 0.3 s before the answer');
+  await fails(pull({ url }), 'RegistryUnavailable', url, 'no byte for 0.3 s before the response');
 });
 
 test('requests one after another go over one connection', async () => {

@@ -1,16 +1,16 @@
 /**
  * A process that pulls and removes without end, to be killed: `crash-victim.ts ROOT HOST`. It writes a byte as each
- * stage ends, at once, so that its killer knows where it stands however slow the machine is.
+ * stage ends, at once, so that the test knows its progress however slow the machine is.
  */
 import { writeSync } from 'node:fs';
 import { Operation } from '#core/operation.ts';
 import { startService } from './service.ts';
 
 const [, , root = '', host = ''] = process.argv;
-const told = (name: string): Operation => new Operation(name, { onStage: () => void writeSync(1, '.') });
+const traced = (name: string): Operation => new Operation(name, { onStage: () => void writeSync(1, '.') });
 const { service } = await startService(root);
 for (let n = 0; ; n++) {
   const names = [0, 1, 2].map((index) => `${host}/app${(index + n) % 3}:v1`);
-  await Promise.all(names.map((reference) => service.pull({ reference }, told('pull'))));
-  await service.remove(names[n % 2] ?? '', told('remove'));
+  await Promise.all(names.map((reference) => service.pull({ reference }, traced('pull'))));
+  await service.remove(names[n % 2] ?? '', traced('remove'));
 }

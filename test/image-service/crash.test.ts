@@ -11,7 +11,7 @@ import { startRegistry } from './registry.ts';
 import { operation, startService, testDirectory } from './service.ts';
 
 const ROUNDS = 20;
-/** Ends of stages that a victim may live through: the first three pulls, a removal, and pulls of what is there have less. */
+/** Number of ended stages before the kill: the first three pulls, a removal, and pulls of present images have fewer. */
 const STAGES = 60;
 const seed = Number(process.env['CRISP_TEST_SEED'] ?? Date.now() % 1_000_000);
 

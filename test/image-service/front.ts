@@ -9,14 +9,14 @@ export interface Exchange {
   readonly range: string | undefined;
 }
 
-/** Answers a request itself (true), or lets it through to the registry (false). */
+/** Replies to a request itself (true), or passes it on to the registry (false). */
 export type Rule = (
   req: IncomingMessage,
   res: ServerResponse,
   forward: (edit?: Edit) => void,
 ) => boolean | Promise<boolean>;
-/** Writes the registry's answer in another way than it came. */
-export type Edit = (answer: IncomingMessage, res: ServerResponse) => void;
+/** Writes a changed form of the registry's response. */
+export type Edit = (reply: IncomingMessage, res: ServerResponse) => void;
 
 export interface Front extends AsyncDisposable {
   readonly host: string;
@@ -56,10 +56,10 @@ function pass(registry: string, req: IncomingMessage, res: ServerResponse, edit?
   const onward = request(
     new URL(req.url ?? '/', registry),
     { method: req.method ?? 'GET', headers: { ...req.headers } },
-    (answer) => {
-      if (edit) return edit(answer, res);
-      res.writeHead(answer.statusCode ?? 502, answer.headers);
-      answer.pipe(res);
+    (reply) => {
+      if (edit) return edit(reply, res);
+      res.writeHead(reply.statusCode ?? 502, reply.headers);
+      reply.pipe(res);
     },
   );
   onward.on('error', () => res.destroy());

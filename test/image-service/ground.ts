@@ -27,7 +27,7 @@ export async function ground(): Promise<Ground> {
 export const small = (content: string, more: Parameters<typeof buildImage>[0]['config'] = {}): BuiltImage =>
   buildImage({ layers: [{ entries: [{ name: './' }, { name: 'file', content }] }], config: more });
 
-/** What lies in the store: layers and blobs. */
+/** The content of the stores: layers and blobs. */
 export const stored = (root: string) => ({
   layers: readdirSync(join(root, 'layers')).filter((name) => !name.endsWith('.removing')),
   blobs: readdirSync(join(root, 'content/blobs/sha256')),

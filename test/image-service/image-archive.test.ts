@@ -1,4 +1,4 @@
-/** Archives of images: from and to skopeo, and what hostile, cut and wrong ones come to. */
+/** Archives of images: from and to skopeo, and refusals of hostile, truncated and invalid ones. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createReadStream, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -64,7 +64,7 @@ async function exported(at: Place, ...references: string[]): Promise<Buffer> {
   return Buffer.concat(pieces);
 }
 
-/** Nothing is visible, and after the sweep nothing is kept. */
+/** Nothing is visible, and after a collection nothing is kept. */
 async function nothingIn(at: Place): Promise<void> {
   assert.deepEqual(at.service.list(), []);
   await at.service.collect();
@@ -125,7 +125,7 @@ test('what is exported skopeo reads, in both forms, with the blobs byte for byte
     const bytes = await exported(at, 'registry.example/app:v1');
     writeFileSync(file, bytes);
     assert.ok((await exported(at, imported?.id ?? '')).equals(bytes), 'the same again');
-    // skopeo looks at the names of OCI's own media types alone.
+    // skopeo checks only the names of OCI media types.
     const name = format === 'oci' ? ':registry.example/app:v1' : '';
     skopeo('copy', `oci-archive:${file}${name}`, `dir:${join(at.path, 'dir')}`);
     for (const { digest, bytes: blob } of [built.config, ...built.layers]) {
@@ -142,7 +142,7 @@ test('what is exported skopeo reads, in both forms, with the blobs byte for byte
   }
 });
 
-test('several images and names in one archive; what they share stands in it once', async () => {
+test('several images and names in one archive; what they share is in it once', async () => {
   await using at = await place();
   const [one, two] = [image('one'), image('two')];
   for (const [name, built] of [
@@ -220,7 +220,7 @@ function archive(changes: (files: Map<string, EntrySpec>) => void = () => {}): B
 }
 const layerName = `blobs/sha256/${good.layers[1]?.digest.slice(7)}`;
 
-test('hostile archives are refused, and nothing of them stays', async () => {
+test('hostile archives are refused, and leave nothing behind', async () => {
   await using at = await place();
   const entry = (spec: EntrySpec) => archive((files) => files.set('hostile', spec));
   const hostile: readonly [EntrySpec, RegExp][] = [
@@ -232,7 +232,7 @@ test('hostile archives are refused, and nothing of them stays', async () => {
     [{ name: 'link', type: 'hardlink', link: '../etc/passwd' }, /leads outside/],
     [{ name: 'pipe', type: 'fifo' }, /device or pipe/],
     [{ name: 'device', type: 'block', major: 8 }, /device or pipe/],
-    [{ name: 'index.json', content: '{}' }, /comes twice/],
+    [{ name: 'index.json', content: '{}' }, /is duplicate/],
   ];
   for (const [spec, text] of hostile) await refused(at, entry(spec), 'InvalidArgument', text);
   const loop = archive((files) => {
@@ -244,16 +244,16 @@ test('hostile archives are refused, and nothing of them stays', async () => {
   const swapped = archive((files) => {
     files.set(layerName, { name: layerName, type: 'symlink', link: good.config.digest.slice(7) });
   });
-  await refused(at, swapped, 'DataLoss', /has not the digest/);
+  await refused(at, swapped, 'DataLoss', /does not have the digest/);
 });
 
-test('cut, damaged and incomplete archives are refused, and nothing of them stays', async () => {
+test('truncated, damaged and incomplete archives are refused, and leave nothing behind', async () => {
   await using at = await place();
   const whole = archive();
   for (const part of [0.1, 0.5, 0.9])
-    await refused(at, whole.subarray(0, whole.length * part), 'DataLoss', /ends within|is cut/);
+    await refused(at, whole.subarray(0, whole.length * part), 'DataLoss', /ends within|is truncated/);
   const packed = gzipSync(whole);
-  await refused(at, packed.subarray(0, packed.length - 20), 'DataLoss', /cut/);
+  await refused(at, packed.subarray(0, packed.length - 20), 'DataLoss', /truncated/);
   await refused(
     at,
     archive((files) => files.delete(layerName)),
@@ -269,14 +269,14 @@ test('cut, damaged and incomplete archives are refused, and nothing of them stay
     /neither index.json/,
   );
   await refused(at, Buffer.from('no archive at all'.repeat(100)), 'DataLoss', /image archive/);
-  await refused(at, Buffer.alloc(0), 'DataLoss', /is cut/);
+  await refused(at, Buffer.alloc(0), 'DataLoss', /is truncated/);
   const huge = archive((files) =>
     files.set('index.json', { name: 'index.json', content: Buffer.alloc((4 << 20) + 1, ' ') }),
   );
   await refused(at, huge, 'DataLoss', /more than 4194304/);
   const docker = (value: unknown) => makeTar([{ name: 'manifest.json', content: JSON.stringify(value) }]);
   await refused(at, docker([]), 'DataLoss', /list of 1 to/);
-  await refused(at, docker([{ Config: 'x', Layers: [] }]), 'DataLoss', /not there/);
+  await refused(at, docker([{ Config: 'x', Layers: [] }]), 'DataLoss', /is missing/);
   await refused(at, docker([{ Config: '../x', Layers: [] }]), 'InvalidArgument', /leads upwards/);
   assert.equal((await importBytes(at, whole)).length, 1, 'the whole one is good');
 });
@@ -300,7 +300,7 @@ test('a layer that is not what the config says: nothing is visible, of no image 
   await refused(at, bytes, 'DataLoss', /diff id/);
 });
 
-test('an export of what is not there, or is damaged, is refused', async () => {
+test('an export of a missing or damaged image is refused', async () => {
   await using at = await place();
   await importBytes(at, archive());
   const failing = (...references: string[]) => exported(at, ...references);
@@ -316,7 +316,7 @@ test('an export of what is not there, or is damaged, is refused', async () => {
   );
 });
 
-test('a disk that is full: told, nothing is visible, and nothing keeps it full', async () => {
+test('a full disk: reported, nothing is visible, and nothing is kept', async () => {
   using directory = testDirectory();
   const disk = join(directory.path, 'disk');
   mkdirSync(disk);

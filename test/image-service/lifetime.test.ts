@@ -1,4 +1,4 @@
-/** The life of images' files: removal, containers that stay, full disks, broken stores. */
+/** The lifetime of images' files: removal, containers that remain, full disks, damaged stores. */
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { buildImage, type EntrySpec, pushImage } from '../harness/images.ts';
 import { type Ground, ground, small, stored } from './ground.ts';
 import { kernel, operation, startService } from './service.ts';
 
-test('a removed image is gone at once, its layers when nobody stands on them', async () => {
+test('a removed image is gone at once, its layers when no container uses them', async () => {
   await using at = await ground();
   const built = small('content');
   for (const tag of ['a', 'b']) await pushImage(at.registry.url, 'app', tag, built);
@@ -53,7 +53,7 @@ test('a removed image is gone at once, its layers when nobody stands on them', a
   assert.equal(later.service.fsInfo().usedBytes, 0n);
 });
 
-/** Two pulled images; `look` is called whenever the collector asks which images are in use. */
+/** Two pulled images; `look` is called whenever the garbage collector reads which images are in use. */
 async function removedImages(at: Ground, look: (inUse: Set<string>, ids: readonly string[]) => void) {
   const built = ['one', 'two'].map((content) => small(content));
   for (const [n, image] of built.entries()) await pushImage(at.registry.url, `app${n}`, 'v1', image);
@@ -74,7 +74,7 @@ async function removedImages(at: Ground, look: (inUse: Set<string>, ids: readonl
 
 type MountedImage = Parameters<Awaited<ReturnType<typeof startService>>['service']['rootfs']['mount']>[0];
 
-test('a container that comes while its image goes: it has all of it or none, and the rest is collected', async () => {
+test('a container created while its image is removed: it has all of it or none, and the rest is collected', async () => {
   await using at = await ground();
   let removed = false;
   // The record of the container is published between two steps of the collector.
@@ -91,14 +91,14 @@ test('a container that comes while its image goes: it has all of it or none, and
   mkdirSync(directory);
   const root = { image: ids[0] as MountedImage['image'], directory, target: join(directory, 'rootfs') };
   await assert.rejects(service.rootfs.mount(root, operation('mount')), (error) => hasCode(error, 'NotFound'));
-  // The creation is rolled back; nobody else asks for a collection.
+  // The creation is rolled back; nothing else starts a collection.
   inUse.clear();
   service.released(root.image);
   for (let n = 0; n < 500 && stored(at.root).layers.length > 0; n++) await sleep(20);
   assert.deepEqual(stored(at.root), { layers: [], blobs: [], staging: [] });
 });
 
-test('an image that a container took meanwhile keeps its record, and others go', async () => {
+test('an image that a container uses meanwhile keeps its record, others are deleted', async () => {
   await using at = await ground();
   let removed = false;
   const { opened, inUse, ids, remove } = await removedImages(at, (used, [, second = '']) => {
@@ -154,7 +154,7 @@ test('images of odd layers mount: none, the same twice, an opaque root', async (
   }
 });
 
-test('a full disk: the pull says so and leaves nothing, removal succeeds', async () => {
+test('a full disk: the pull reports it and leaves nothing, removal succeeds', async () => {
   await using at = await ground();
   const disk = join(at.directory, 'disk');
   mkdirSync(disk);
@@ -199,7 +199,7 @@ test('a full disk: the pull says so and leaves nothing, removal succeeds', async
   }
 });
 
-test('a failed unpack whose directory cannot be deleted: its own error is told, and the directory goes later', async () => {
+test('a failed unpack whose directory cannot be deleted: its own error is reported, and the directory is deleted later', async () => {
   await using at = await ground();
   const layers = [{ entries: [{ name: './' }] }];
   const wrong = buildImage({ layers, diffIds: [`sha256:${'0'.repeat(64)}`] });
@@ -222,7 +222,7 @@ test('a failed unpack whose directory cannot be deleted: its own error is told, 
   assert.deepEqual(stored(at.root).staging, []);
 });
 
-test('the store opens whatever is broken in it, and mends what is pulled again', async () => {
+test('the store opens with any damage, and pulling again repairs it', async () => {
   await using at = await ground();
   const images = ['a', 'b', 'c'].map((name) => small(name));
   for (const [n, image] of images.entries()) await pushImage(at.registry.url, `app${n}`, 'v1', image);

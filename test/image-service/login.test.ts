@@ -1,4 +1,4 @@
-/** Mirrors and logins: who is asked, and what is never sent to whom. */
+/** Mirrors and credentials: which hosts get requests, and which credentials are never sent. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import test from 'node:test';
@@ -8,7 +8,7 @@ import { startRegistry } from './registry.ts';
 import { answer, fails, image, isBlob, scene } from './scene.ts';
 import { operation, startService, testDirectory } from './service.ts';
 
-test('mirrors are asked in order, the last one has the word', async () => {
+test('mirrors are asked in order, the last one decides', async () => {
   await using at = await scene();
   await using first = await startFront(at.registry, answer(404));
   await using second = await startFront(at.registry, answer(503));
@@ -55,7 +55,7 @@ test('a login of the registry itself', async () => {
   );
   const auth = `${Buffer.from('user:secret').toString('base64')}`;
   const pulled = await pull({ auth });
-  // The image is here now; a pull is still a question to the registry.
+  // The image is here now; a pull still queries the registry.
   await fails(pull(), 'Unauthenticated');
   assert.equal(
     ((await pull({ username: 'user', password: 'secret' })) as { id: string }).id,
@@ -115,7 +115,7 @@ test('credentials do not follow a redirect', async () => {
   await fails(at.pull(), 'FailedPrecondition', 'redirect');
 });
 
-/** A server that answers each request with this challenge, and notes what is sent to it. */
+/** A server that answers each request with this challenge, and records what is sent to it. */
 const challenging = (at: { registry: string }, challenge: () => string) =>
   startFront(at.registry, (req, res, forward) =>
     answer(401, { 'www-authenticate': challenge() })(req, res, forward),
@@ -128,7 +128,7 @@ const forms = {
   none: undefined,
 };
 
-test("a redirect's target that asks for a login gets none, in whatever form the registry has one", async () => {
+test("a redirect's target that requires a login gets none, whatever the form of the registry's credentials", async () => {
   await using at = await scene();
   let realm = '';
   await using thief = await startFront(at.registry, async (req, res) => {
@@ -169,7 +169,7 @@ test("a redirect's target that asks for a login gets none, in whatever form the 
   for (const { authorization } of elsewhere.seen) assert.equal(authorization, undefined);
 });
 
-test('a redirect that comes back to the registry comes without its login', async () => {
+test('a redirect back to the registry is followed without its login', async () => {
   await using at = await scene();
   const paths: string[] = [];
   await using elsewhere = await startFront(at.registry, (_, res) => {
@@ -189,7 +189,7 @@ test('a redirect that comes back to the registry comes without its login', async
   assert.deepEqual(paths, ['-']);
 });
 
-test('the target of a redirect that refuses is named, and is not taken for the registry', async () => {
+test('a refusal by the target of a redirect names the target, not the registry', async () => {
   await using at = await scene();
   await using elsewhere = await startFront(at.registry, answer(403));
   at.front.rule = (req, res) => {
@@ -203,7 +203,7 @@ test('the target of a redirect that refuses is named, and is not taken for the r
   await fails(at.pull(), 'NotFound', at.front.url, elsewhere.url);
 });
 
-test('a token server answers by itself: it is not followed, and what it is told stays with it', async () => {
+test('redirects and challenges of a token server are not followed, and its credentials stay with it', async () => {
   await using at = await scene();
   await using other = await startFront(at.registry, answer(200));
   await using tokens = await startFront(at.registry, answer(307, { location: `${other.url}/token` }));
@@ -211,7 +211,7 @@ test('a token server answers by itself: it is not followed, and what it is told 
   for (const auth of [forms.basic, forms.refresh])
     await fails(at.pull(auth), 'FailedPrecondition', tokens.url, 'redirect');
   assert.deepEqual(other.seen, []);
-  // A challenge of the token server is answered neither by it nor by anybody that it names.
+  // A challenge of the token server is handled neither by it nor by a host that it names.
   tokens.rule = answer(401, { 'www-authenticate': `Bearer realm="${other.url}/token"` });
   await fails(at.pull(forms.basic), 'Unauthenticated', tokens.url);
   assert.deepEqual(other.seen, []);

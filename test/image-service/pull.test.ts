@@ -162,7 +162,7 @@ test('ten pulls at once are one transfer; two images share their layers', async 
   assert.deepEqual(opened.service.pulls(), []);
 });
 
-test('who cancels leaves; the transfer ends with the last', async () => {
+test('a cancelled caller returns at once; the transfer ends with the last caller', async () => {
   await using at = await ground();
   const held: (() => void)[] = [];
   await using front = await startFront(at.registry.url, async (req) => {
@@ -195,7 +195,7 @@ test('who cancels leaves; the transfer ends with the last', async () => {
   await assert.rejects(pull(aborted), (error) => hasCode(error, 'Cancelled'));
 });
 
-test('an image with attributes of another machine: pulled, and the log tells what is left out', async () => {
+test('an image with attributes of another machine: pulled, and the log names what is dropped', async () => {
   await using at = await ground();
   const xattrs = { 'trusted.foo': Buffer.from('v'), 'security.selinux': Buffer.from('v') };
   const marked = buildImage({ layers: [{ entries: [{ name: './' }, { name: 'f', content: 'x', xattrs }] }] });

@@ -1,4 +1,4 @@
-/** Pulls over bad lines and from bad servers: what a client is told. */
+/** Pulls over bad connections and from bad servers: the errors that clients get. */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -34,7 +34,7 @@ test('a registry that is not there is unavailable', async () => {
   await fails(gone, 'RegistryUnavailable', '127.0.0.1:1', 'ECONNREFUSED');
 });
 
-test('passing trouble is passed over, Retry-After included', async () => {
+test('transient failures are retried, Retry-After included', async () => {
   let troubles = 0;
   await using at = await scene(
     (req, res, forward) =>
@@ -44,7 +44,7 @@ test('passing trouble is passed over, Retry-After included', async () => {
   assert.equal(at.pulled.service.list().length, 1);
 });
 
-test('a transfer that breaks off is resumed where it stood', async () => {
+test('an interrupted transfer is resumed at its position', async () => {
   const broken = new Set<string>();
   await using at = await scene((req, _res, forward) => {
     if (!isBlob(req.url) || broken.has(req.url ?? '')) return false;
@@ -71,7 +71,7 @@ test('a transfer that breaks off is resumed where it stood', async () => {
   }
 });
 
-test('a server that ignores ranges is taken from the start', async () => {
+test('a transfer from a server that ignores ranges restarts', async () => {
   let first = true;
   await using at = await scene((req, _res, forward) => {
     delete req.headers.range;
@@ -86,7 +86,7 @@ test('a server that ignores ranges is taken from the start', async () => {
   await at.pull();
 });
 
-test('lies are found and leave nothing', async () => {
+test('wrong content is detected and leaves nothing', async () => {
   await using at = await scene();
   const lie =
     (edit: (bytes: Buffer) => Buffer, about: (url: string | undefined) => boolean): Rule =>
@@ -122,7 +122,7 @@ test('lies are found and leave nothing', async () => {
   await at.pull();
 });
 
-test('a line that falls silent is given up with its name', async () => {
+test('a stalled transfer times out, with the name of its host', async () => {
   await using at = await scene((req, _res, forward) => {
     if (!isBlob(req.url)) return false;
     forward((answered, res) => {
@@ -149,7 +149,7 @@ test('a manifest without end is refused', async () => {
   await fails(at.pull(), 'FailedPrecondition', 'more than 4194304 bytes');
 });
 
-test('what is no image for this machine is refused by its name', async () => {
+test('what is not an image for this machine is refused by its name', async () => {
   await using at = await scene();
   const media = 'application/vnd.oci.image.manifest.v1+json';
   const cases: [object, ErrorCode, string][] = [

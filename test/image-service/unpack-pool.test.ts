@@ -1,4 +1,4 @@
-/** The threads that unpack: what is left of one that is ended in the midst of its work. */
+/** The threads that unpack: leftovers of one that is terminated during its work. */
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readlinkSync, realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ const openBelow = (directory: string): string[] =>
     }
   });
 
-/** Begins to unpack a large layer; resolves when the thread is in the midst of it. */
+/** Starts to unpack a large layer; resolves when the thread is unpacking. */
 async function midway(base: string, pool: UnpackPool, signal: AbortSignal) {
   const files = Array.from({ length: 3000 }, (_, n) => ({
     name: `d${n % 300}/f${n}`,
@@ -39,7 +39,7 @@ async function midway(base: string, pool: UnpackPool, signal: AbortSignal) {
   return { done, directory, archive };
 }
 
-test('a thread that is ended leaves no descriptor open', async () => {
+test('a terminated thread leaves no descriptor open', async () => {
   using base = testDirectory();
   const pool = new UnpackPool(1, 1000);
   const { done, directory, archive } = await midway(base.path, pool, new AbortController().signal);
@@ -49,7 +49,7 @@ test('a thread that is ended leaves no descriptor open', async () => {
   assert.deepEqual(openBelow(archive), []);
 });
 
-test('a cancelled unpack ends by itself, and its thread works on', async () => {
+test('a cancelled unpack ends by itself, and its thread is reused', async () => {
   using base = testDirectory();
   await using pool = new UnpackPool(1, 1000);
   const cancel = new AbortController();

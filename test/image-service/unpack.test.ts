@@ -1,4 +1,4 @@
-/** Layers on a real disk: what they become for overlayfs, and that no archive gets out. */
+/** Layers on a real disk: their form for overlayfs, and that no archive escapes. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {
@@ -36,7 +36,7 @@ async function refuses(entries: readonly EntrySpec[], code: ErrorCode, limits = 
 const directoryCount = (path: string): number =>
   readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isDirectory()).length;
 
-test('names that lead out are refused', async () => {
+test('names that lead outside are refused', async () => {
   for (const name of [
     '../x',
     'a/../../x',
@@ -52,7 +52,7 @@ test('names that lead out are refused', async () => {
   }
 });
 
-test('hard links that lead out are refused', async () => {
+test('hard links that lead outside are refused', async () => {
   for (const link of ['../outside/victim', '/etc/passwd', '', '.', 'not/there', 'd']) {
     await refuses([{ name: './' }, { name: 'd/' }, { name: 'x', type: 'hardlink', link }], 'InvalidArgument');
   }
@@ -83,7 +83,7 @@ test('a path through a link stays inside the layer', async () => {
   await refuses([{ name: 'file', content: 'x' }, { name: 'file/x' }], 'InvalidArgument');
 });
 
-test('the language of overlayfs is not for archives', async () => {
+test('attributes of overlayfs are refused in archives', async () => {
   for (const name of ['trusted.overlay.opaque', 'trusted.overlay.redirect']) {
     for (const entry of [{ name: 'd/' }, { name: 'f' }, { name: 'l', type: 'symlink', link: 'x' } as const])
       await refuses([{ ...entry, xattrs: { [name]: Buffer.from('y') } }], 'InvalidArgument');
@@ -217,7 +217,7 @@ test('a later entry replaces an earlier one of any kind', async () => {
   );
 });
 
-test('what is noted of a directory goes with it when a file takes its place', async () => {
+test('the notes of a directory are dropped when a file replaces it', async () => {
   using directory = testDirectory();
   const { directory: layer, report } = await unpack(directory.path, [
     { name: './' },
@@ -238,7 +238,7 @@ test('what is noted of a directory goes with it when a file takes its place', as
   );
 });
 
-test('a directory of the greatest depth is made and taken away, with few descriptors', async () => {
+test('a directory of the greatest depth is created and removed, with few descriptors', async () => {
   using directory = testDirectory();
   const deep = 'd/'.repeat(1900);
   const { directory: layer } = await unpack(directory.path, [
@@ -251,18 +251,18 @@ test('a directory of the greatest depth is made and taken away, with few descrip
   assert.ok(directoryCount(layer) === 1);
 });
 
-test('directories that no entry brings count as entries do', async () => {
+test('directories without an entry count as entries', async () => {
   await refuses([{ name: `${'d/'.repeat(100)}file` }], 'ResourceExhausted', { layerEntries: 50 });
 });
 
-test('a hard link that is to be completed is in the way of a directory', async () => {
+test('a hard link that is to be completed blocks a directory', async () => {
   await refuses(
     [{ name: './' }, { name: 'x', type: 'hardlink', link: 'below' }, { name: 'x/in' }],
     'InvalidArgument',
   );
 });
 
-test('attributes that are not for this node are left out, and told of', async () => {
+test('attributes that are not for this node are dropped and reported', async () => {
   using base = testDirectory();
   const value = Buffer.from('v');
   const { directory, report } = await unpack(base.path, [
@@ -304,9 +304,9 @@ test('attributes that are not for this node are left out, and told of', async ()
   );
 });
 
-test('a file system that has no such attributes: they are left out, file capabilities too, and told of', async () => {
+test('a file system without such attributes: they are dropped and reported, file capabilities too', async () => {
   using base = testDirectory();
-  // ramfs keeps no extended attributes at all.
+  // ramfs supports no extended attributes at all.
   const place = join(base.path, 'plain');
   mkdirSync(place);
   execFileSync('mount', ['-t', 'ramfs', 'none', place]);
@@ -324,7 +324,7 @@ test('a file system that has no such attributes: they are left out, file capabil
   }
 });
 
-test('an attribute that does not fit is refused by its name, and kinds without end are not all told of', async () => {
+test('an attribute that does not fit is refused by its name, and of very many kinds only some are reported', async () => {
   await refuses(
     [{ name: 'f', xattrs: { [`user.${'n'.repeat(300)}`]: Buffer.from('v') } }],
     'InvalidArgument',

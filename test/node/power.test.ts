@@ -15,9 +15,9 @@ const DISKS = (process.env['CRISP_NODE_DISKS'] ?? 'ext4,xfs,btrfs').split(',') a
 )[];
 const CHECK_SUMS =
   'cd /; md5sum -c sums >tmp/checked; code=$?; grep -v ": OK$" tmp/checked; test $code = 0 && test $(wc -l <sums) -gt 600';
-/** The record of a layer is synced with its image: the one of a pull that never ended may be torn, and is left out. */
+/** The record of a layer is synced with its image: the one of a pull that never ended may be torn, and is skipped. */
 const UNFINISHED_LAYER =
-  /"key":"(chain|damaged)-[0-9a-f]+".*"msg":"a record of images cannot be read; it is left out"/;
+  /"key":"(chain|damaged)-[0-9a-f]+".*"msg":"an image or layer record is unreadable; it is skipped"/;
 const why = obstacle();
 if (why) console.log(`# SKIPPED: no virtual machine here: ${why}`);
 

@@ -1,8 +1,8 @@
-/** A turn of synchronous work, in ms: so long a cancellation may wait to be heard. */
+/** A turn of synchronous work, in ms: the longest time until a cancellation is received. */
 const TURN_MS = 50;
 
-/** Lets a thread that works synchronously hear messages now and then. */
-export class Pace {
+/** Lets a thread that works synchronously receive messages now and then. */
+export class EventLoopYield {
   readonly #signal: AbortSignal;
   #until = performance.now() + TURN_MS;
 
@@ -10,8 +10,8 @@ export class Pace {
     this.#signal = signal;
   }
 
-  /** Between two steps of the work. Throws the signal's reason at its abort. */
-  async step(): Promise<void> {
+  /** To be called between two steps of the work. Throws the signal's reason at its abort. */
+  async yieldIfDue(): Promise<void> {
     if (performance.now() < this.#until) return;
     await new Promise(setImmediate);
     this.#signal.throwIfAborted();

@@ -18,11 +18,11 @@ const STEP = flags.O_PATH | O_DIRECTORY | O_NOFOLLOW | flags.O_CLOEXEC;
 
 export const join = (path: string, part: string): string => (path === '' ? part : `${path}/${part}`);
 
-/** What stands at a name, links not followed; undefined where there is nothing. */
-export function lookAt(at: { readonly fd: number; readonly path: string }, name: CName): Stats | undefined {
+/** The entry of a name, symlinks not followed; undefined where there is nothing. */
+export function statAt(at: { readonly fd: number; readonly path: string }, name: CName): Stats | undefined {
   const fd = openat(at.fd, name, flags.O_PATH | O_NOFOLLOW | flags.O_CLOEXEC, 0);
   if (fd === ENOENT) return undefined;
-  must(fd, `look at an entry of ${shown(at.path)}`);
+  must(fd, `stat an entry of ${shown(at.path)}`);
   try {
     return fstatSync(fd);
   } finally {
@@ -31,10 +31,10 @@ export function lookAt(at: { readonly fd: number; readonly path: string }, name:
 }
 
 /**
- * A place in a layer that goes down by one part at a time, so that a way of n parts costs n steps. `path` is without
- * links; '' is the root.
+ * A position in a layer that descends by one component at a time, so that a path of n components costs n steps. `path` has
+ * no symlinks; '' is the root.
  */
-export class Place implements Disposable {
+export class LayerCursor implements Disposable {
   readonly #root: number;
   #fd: number;
   #path = '';
@@ -56,7 +56,7 @@ export class Place implements Disposable {
     this.#move(this.#root, '');
   }
 
-  /** Goes into a directory that stands here. */
+  /** Enters a directory of this one. */
   down(part: string): void {
     const path = join(this.#path, part);
     this.#move(must(openat(this.#fd, cName(part), STEP, 0), `open ${shown(path)} in the layer`), path);
@@ -77,7 +77,7 @@ export class Place implements Disposable {
     this.#move(this.#root, '');
   }
 
-  /** The target of a link that stands here. */
+  /** The target of a symlink of this directory. */
   linkAt(part: string): string {
     const buffer = Buffer.alloc(4096);
     const what = `read link ${shown(join(this.#path, part))}`;

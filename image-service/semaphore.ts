@@ -1,5 +1,5 @@
-/** A limit on how much of something goes on at once. A slot is given back at the end of its scope, whatever happens. */
-export class Slots {
+/** A limit on how much of something goes on at once. A permit is released at the end of its scope. */
+export class Semaphore {
   #free: number;
   readonly #waiting: (() => void)[] = [];
 
@@ -7,8 +7,8 @@ export class Slots {
     this.#free = Math.max(1, count);
   }
 
-  /** Waits for a slot, in the order of the calls. Rejects with the signal's reason at its abort. */
-  async take(signal?: AbortSignal): Promise<Disposable> {
+  /** Waits for a permit, in the order of the calls. Rejects with the signal's reason at its abort. */
+  async acquire(signal?: AbortSignal): Promise<Disposable> {
     signal?.throwIfAborted();
     if (this.#free > 0) this.#free--;
     else await this.#wait(signal);
@@ -26,16 +26,16 @@ export class Slots {
 
   #wait(signal: AbortSignal | undefined): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const give = () => {
-      signal?.removeEventListener('abort', leave);
+    const grant = () => {
+      signal?.removeEventListener('abort', cancel);
       resolve();
     };
-    const leave = () => {
-      this.#waiting.splice(this.#waiting.indexOf(give), 1);
+    const cancel = () => {
+      this.#waiting.splice(this.#waiting.indexOf(grant), 1);
       reject(signal?.reason);
     };
-    signal?.addEventListener('abort', leave, { once: true });
-    this.#waiting.push(give);
+    signal?.addEventListener('abort', cancel, { once: true });
+    this.#waiting.push(grant);
     return promise;
   }
 }
