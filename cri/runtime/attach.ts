@@ -6,7 +6,7 @@ import { checkedStreamFlags } from './wire/stream-flags.ts';
 export const attach =
   ({ containers, streaming }: CriServices) =>
   async (request: cri.AttachRequest): Promise<cri.AttachResponseInit> => {
-    const wanted = checkedStreamFlags('Attach', request);
+    const requested = checkedStreamFlags('Attach', request);
     const { id } = containers.checkAttach(request.containerId);
-    return { url: await streaming.url({ kind: 'attach', container: id, wanted }) };
+    return { url: await streaming.url({ kind: 'attach', container: id, requested }) };
   };

@@ -6,7 +6,7 @@ import { checkedStreamFlags } from './wire/stream-flags.ts';
 export const exec =
   ({ containers, streaming }: CriServices) =>
   async (request: cri.ExecRequest): Promise<cri.ExecResponseInit> => {
-    const wanted = checkedStreamFlags('Exec', request);
+    const requested = checkedStreamFlags('Exec', request);
     const { id } = containers.checkExec(request.containerId, request.cmd);
-    return { url: await streaming.url({ kind: 'exec', container: id, command: request.cmd, wanted }) };
+    return { url: await streaming.url({ kind: 'exec', container: id, command: request.cmd, requested }) };
   };

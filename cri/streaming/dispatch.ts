@@ -14,7 +14,7 @@ export interface StreamingServices {
   readonly pods: PodPorts;
 }
 
-/** Carries out one session; resolves at its end, throws what cut it short. */
+/** Serves one session; resolves at its end, throws the error that aborted it. */
 export async function serveSession(
   { containers, pods }: StreamingServices,
   session: StreamingSession,
@@ -22,13 +22,13 @@ export async function serveSession(
   op: Operation,
 ): Promise<void> {
   if (session.kind === 'portforward') return serveForward(pods, session, connection, op);
-  const { wanted } = session;
+  const { requested } = session;
   const { transport, protocol } = connection;
   const remote =
     transport === 'websocket'
-      ? openWebSocketCommand(connection.socket, protocol, wanted)
+      ? openWebSocketCommand(connection.socket, protocol, requested)
       : await op.stage('streams', () =>
-          openSpdyCommand(connection.stream, connection.head, protocol, wanted, op.signal),
+          openSpdyCommand(connection.stream, connection.head, protocol, requested, op.signal),
         );
   await runCommand(containers, session, remote, op);
 }

@@ -1,4 +1,4 @@
-/** Streaming: one-shot URLs for exec, attach and port-forward, and the server behind them, started when first asked for. */
+/** Streaming: one-shot URLs for exec, attach and port-forward, and the server behind them, started at the first request. */
 import { CrispError, describeError, type ErrorCode } from '#core/errors.ts';
 import { Operation, type StageRecord } from '#core/operation.ts';
 import type { PodSandboxes } from '#pod-sandbox/index.ts';
@@ -16,7 +16,7 @@ export interface StreamingOptions extends ListenOptions {
   };
 }
 
-/** Tells which pods have ended. */
+/** Notifies of pods that have ended. */
 export interface PodChanges {
   readonly pods: Pick<PodSandboxes, 'onChange'>;
 }
@@ -27,14 +27,14 @@ export class Streaming {
   readonly #services: StreamingServices & PodChanges;
   readonly #options: StreamingOptions;
   readonly #running = new Map<AbortController, StreamingSession>();
-  readonly #forget: () => void;
+  readonly #unsubscribe: () => void;
   #server: Promise<StreamingServer> | undefined;
 
   constructor(services: StreamingServices & PodChanges, options: StreamingOptions) {
     this.#services = services;
     this.#options = options;
-    this.#forget = services.pods.onChange(({ kind, sandbox }) => {
-      if (kind === 'notReady' || kind === 'removed') this.#cutForwards(sandbox.id);
+    this.#unsubscribe = services.pods.onChange(({ kind, sandbox }) => {
+      if (kind === 'notReady' || kind === 'removed') this.#abortForwards(sandbox.id);
     });
   }
 
@@ -45,18 +45,18 @@ export class Streaming {
     try {
       return (await server).url(session);
     } catch (error) {
-      // Where it does not listen the next call tries again; by now one that waited beside this may have begun that.
+      // If it does not listen the next call tries again; a concurrent call may have started that already.
       const full = error instanceof CrispError && error.code === 'ResourceExhausted';
       if (!full && this.#server === server) this.#server = undefined;
       throw error;
     }
   }
 
-  /** Ends all sessions; unused URLs are void. */
+  /** Ends all sessions; unused URLs are invalid. */
   async close(): Promise<void> {
-    this.#forget();
+    this.#unsubscribe();
     const reason = new CrispError('Unavailable', 'the daemon is stopping', {
-      hint: 'begin a new session later',
+      hint: 'start a new session later',
     });
     for (const controller of this.#running.keys()) controller.abort(reason);
     await (await this.#server?.catch(() => undefined))?.close();
@@ -94,8 +94,8 @@ export class Streaming {
     }
   }
 
-  /** A pod that is no longer ready has no ports; exec and attach end with their containers. */
-  #cutForwards(sandbox: string): void {
+  /** Aborts port forwards of a pod that is no longer ready; exec and attach end with their containers. */
+  #abortForwards(sandbox: string): void {
     const reason = new CrispError('FailedPrecondition', 'the pod has ended', {
       hint: 'forward to another pod',
     });

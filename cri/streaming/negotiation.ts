@@ -1,10 +1,10 @@
-/** How a client asks for a session, and which of the protocols that it offers is chosen. */
+/** Which transport a client requests for a session, and which of the offered protocols is chosen. */
 import type { IncomingMessage } from 'node:http';
 
 export type SessionKind = 'exec' | 'attach' | 'portforward';
 export type Transport = 'spdy' | 'websocket';
 
-/** Why a request is not a session, as its answer. */
+/** Why a request is not a session, as its HTTP response. */
 export class Refusal extends Error {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -22,28 +22,28 @@ const channels = ['v4.channel.k8s.io', 'v4.base64.channel.k8s.io', 'channel.k8s.
 
 /** SPDY in WebSocket messages. */
 export const TUNNEL = 'SPDY/3.1+portforward.k8s.io';
-/** Over SPDY the first version of remote command has the name that needs none. */
+/** Over SPDY the first version of remote command has the name of the unversioned one. */
 const protocols: Readonly<Record<Transport, Readonly<Record<SessionKind, readonly string[]>>>> = {
   spdy: { exec: remoteCommand, attach: remoteCommand, portforward: ['portforward.k8s.io'] },
   websocket: {
     exec: ['v5.channel.k8s.io', ...channels],
     attach: ['v5.channel.k8s.io', ...channels],
-    // Nobody but crisp's own client asks for version 5 here, which can tell of the end of one side.
+    // Only crisp's own client requests version 5 here, which can signal a half-close.
     portforward: [TUNNEL, 'v5.channel.k8s.io', ...channels],
   },
 };
 
-/** The transport that the request asks for. Throws a Refusal of 400. */
+/** The transport that the request names. Throws a Refusal of 400. */
 export function transportOf(request: IncomingMessage): Transport {
   const { connection = '', upgrade = '' } = request.headers;
-  const wanted = upgrade.toLowerCase();
+  const requested = upgrade.toLowerCase();
   if (/\bupgrade\b/i.test(connection)) {
-    if (wanted === 'spdy/3.1' && request.method === 'POST') return 'spdy';
-    if (wanted === 'websocket' && request.method === 'GET') return 'websocket';
+    if (requested === 'spdy/3.1' && request.method === 'POST') return 'spdy';
+    if (requested === 'websocket' && request.method === 'GET') return 'websocket';
   }
   throw new Refusal(
     400,
-    'unable to upgrade: this needs POST with "Upgrade: SPDY/3.1" or GET with "Upgrade: websocket"',
+    'unable to upgrade: this requires POST with "Upgrade: SPDY/3.1" or GET with "Upgrade: websocket"',
   );
 }
 

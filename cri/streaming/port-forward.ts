@@ -13,10 +13,10 @@ export type ForwardSession = Extract<StreamingSession, { kind: 'portforward' }>;
 export interface ForwardedConnection {
   readonly port: number;
   readonly input: Readable;
-  /** Hands the input to the sink, whose end is the input's. */
+  /** Pipes the input into the sink, and ends it with the input. */
   readonly feed: (sink: Writable) => void;
   readonly output: Writable;
-  /** Ends it; a failure is told to the client in words. */
+  /** Ends it; a failure is reported to the client as text. */
   readonly end: (failure: string | undefined) => void;
 }
 
@@ -26,8 +26,8 @@ const CONNECT_MS = 30_000;
 const LINGER_MS = 10_000;
 
 /**
- * Joins a client's connection with a port of the pod until the pod's side has ended or the client has gone. Half-closing
- * passes both ways. Never rejects: what fails is told to the client and logged.
+ * Connects a client's connection with a port of the pod until the pod's side has ended or the client has disconnected.
+ * Half-closes are passed on both ways. Never rejects: failures are reported to the client and logged.
  */
 export async function forward(
   pods: PodPorts,
@@ -51,7 +51,7 @@ export async function forward(
     socket = await pods.connectPort(session.sandbox, port, limit, onread);
   } catch (error) {
     const why = describeError(error);
-    op.log.info({ port, error: why }, 'a port cannot be reached');
+    op.log.info({ port, error: why }, 'cannot connect to a port of the pod');
     end(`error forwarding port ${port} to pod ${session.sandbox.slice(0, 13)}: ${why}`);
     return;
   }
@@ -59,32 +59,32 @@ export async function forward(
   end(undefined);
 }
 
-/** Settles when all that the pod has said is on its way to the client, or one of them has gone. */
+/** Settles when all output of the pod is written to the client, or one side is closed. */
 function join(
   socket: Socket,
   { input, output, feed }: ForwardedConnection,
   signal: AbortSignal,
 ): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
-  const cut = () => socket.destroy();
-  signal.addEventListener('abort', cut, { once: true });
+  const destroy = () => socket.destroy();
+  signal.addEventListener('abort', destroy, { once: true });
   feed(socket);
   socket.once('end', () => {
     resolve();
-    setTimeout(cut, LINGER_MS).unref();
+    setTimeout(destroy, LINGER_MS).unref();
   });
   socket.once('close', () => {
-    signal.removeEventListener('abort', cut);
+    signal.removeEventListener('abort', destroy);
     input.unpipe(socket);
     if (!input.destroyed) input.on('data', () => {}).resume();
     resolve();
   });
-  input.once('error', cut);
+  input.once('error', destroy);
   output.once('close', () => {
-    if (!output.writableFinished) cut();
+    if (!output.writableFinished) destroy();
   });
   input.once('close', () => {
-    if (!input.readableEnded) cut();
+    if (!input.readableEnded) destroy();
   });
   return promise;
 }

@@ -1,4 +1,4 @@
-/** Connections that lend what they read: nothing that is kept changes under its keeper. */
+/** Connections with a reused read buffer: a buffer that was kept is never written again. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, request } from 'node:http';
@@ -7,7 +7,7 @@ import { type Duplex, Writable } from 'node:stream';
 import test from 'node:test';
 import { BufferedSocket, takeReads, writeReusedBuffer } from './read-buffer.ts';
 
-/** A connection after its upgrade: the server's side as the test takes it over, and the client's. */
+/** A connection after its upgrade: the server's side taken over by the test, and the client's. */
 async function upgraded(): Promise<{
   old: Socket;
   server: Duplex;
@@ -40,7 +40,7 @@ async function upgraded(): Promise<{
   return { old, server, client, end };
 }
 
-test('reads lend one buffer, again and again, until somebody keeps it', async () => {
+test('reads reuse one buffer until it is kept', async () => {
   const { server, client, end } = await upgraded();
   assert.ok(server instanceof BufferedSocket);
   const buffers = new Set<ArrayBufferLike>();
@@ -61,7 +61,7 @@ test('reads lend one buffer, again and again, until somebody keeps it', async ()
   await end();
 });
 
-test('both sockets of a connection end with it, and its end is told', async () => {
+test('both sockets of a connection end with it, and its end is reported', async () => {
   const { old, server, client, end } = await upgraded();
   takeReads(server, () => false);
   client.end();
@@ -78,7 +78,7 @@ test('a socket without a handle is left as it is', async () => {
   await end();
 });
 
-test('what a sink does not take at once is kept; what would wait behind it is copied', () => {
+test('what a sink does not take at once is kept; what would queue behind it is copied', () => {
   const done: (() => void)[] = [];
   const chunks: Buffer[] = [];
   const sink = new Writable({
@@ -97,22 +97,22 @@ test('what a sink does not take at once is kept; what would wait behind it is co
   assert.equal(writeReusedBuffer(quick, first), false);
 });
 
-test('a client that takes nothing gets all the same what was meant for it', async () => {
+test('a client that pauses its reads still gets all bytes, unchanged', async () => {
   const { server, client, end } = await upgraded();
   client.pause();
-  let lent = Buffer.alloc(64 << 10);
+  let reused = Buffer.alloc(64 << 10);
   const sent: Buffer[] = [];
   for (let n = 0; n < 200; n++) {
-    lent.fill(n);
-    sent.push(Buffer.from(lent));
-    if (writeReusedBuffer(server as Socket, lent)) lent = Buffer.alloc(lent.length);
+    reused.fill(n);
+    sent.push(Buffer.from(reused));
+    if (writeReusedBuffer(server as Socket, reused)) reused = Buffer.alloc(reused.length);
   }
   const got: Buffer[] = [];
   let size = 0;
   client.on('data', (bytes: Buffer) => {
     got.push(bytes);
     size += bytes.length;
-    if (size === 200 * lent.length) client.emit('all');
+    if (size === 200 * reused.length) client.emit('all');
   });
   await once(client.resume(), 'all');
   assert.ok(Buffer.concat(got).equals(Buffer.concat(sent)));

@@ -1,6 +1,6 @@
 /**
- * Reads of a socket into one buffer that is used again and again. A new one for each read is what streams do by
- * themselves; it costs more than the way of the bytes does, for it keeps the garbage collector busy with the whole heap.
+ * Reads of a socket into one reused buffer. By default streams allocate a buffer for each read; that costs more than
+ * forwarding the bytes, for it keeps the garbage collector busy with the whole heap.
  */
 import { type OnReadOpts, Socket } from 'node:net';
 import type { Duplex, Writable } from 'node:stream';
@@ -8,8 +8,8 @@ import type { Duplex, Writable } from 'node:stream';
 const BUFFER_BYTES = 128 << 10;
 
 /**
- * Takes bytes that are its own during the call alone; whoever needs them for longer copies them, or returns true: then
- * the buffer is its own from now on, and the next read gets another.
+ * Receives bytes that are valid only during the call. To keep them, copy them or return true: then the buffer belongs to
+ * the callee, and the next read gets another one.
  */
 export type ReadCallback = (bytes: Buffer) => boolean;
 
@@ -29,59 +29,59 @@ export function reusedBufferReads(take: ReadCallback): OnReadOpts {
 }
 
 /**
- * Writes borrowed bytes; true where they are kept, since the sink has not taken all of them at once. Where something
- * waits before them already, they are copied: few bytes must not hold many large buffers.
+ * Writes bytes of a reused buffer; true if they are kept, since the sink has not taken all of them at once. If the sink
+ * has queued bytes already, they are copied: few bytes must not retain many large buffers.
  */
 export function writeReusedBuffer(sink: Writable, bytes: Buffer): boolean {
-  const waits = sink.writableLength > 0;
-  sink.write(waits ? Buffer.from(bytes) : bytes);
-  return !waits && sink.writableLength > 0;
+  const queued = sink.writableLength > 0;
+  sink.write(queued ? Buffer.from(bytes) : bytes);
+  return !queued && sink.writableLength > 0;
 }
 
-/** Hands on what comes, lent where the connection lends; returns how to drop what still comes. */
+/** Passes on what is read, in a reused buffer if the connection has one; returns a function that drops later reads. */
 export function takeReads(source: Duplex, take: ReadCallback): () => void {
   if (source instanceof BufferedSocket) {
-    source.lendTo(take);
-    return () => source.lendTo(() => false);
+    source.readInto(take);
+    return () => source.readInto(() => false);
   }
   source.on('data', take);
   return () => source.off('data', take);
 }
 
-/** A connection that lends what it reads; nothing comes by events. It is paused and resumed as any other. */
+/** A connection with a reused read buffer; it emits no data events. It is paused and resumed like any other. */
 export class BufferedSocket extends Socket {
-  readonly #borrower: { take: ReadCallback };
+  readonly #consumer: { take: ReadCallback };
 
   private constructor(handle: object) {
-    const borrower: { take: ReadCallback } = { take: () => true };
-    const onread = reusedBufferReads((bytes) => borrower.take(bytes));
+    const consumer: { take: ReadCallback } = { take: () => true };
+    const onread = reusedBufferReads((bytes) => consumer.take(bytes));
     super({ handle, allowHalfOpen: true, onread } as ConstructorParameters<typeof Socket>[0]);
-    this.#borrower = borrower;
+    this.#consumer = consumer;
     this.pause();
   }
 
-  /** From now on it is read. */
-  lendTo(take: ReadCallback): void {
-    this.#borrower.take = take;
+  /** Starts reading into the callback. */
+  readInto(take: ReadCallback): void {
+    this.#consumer.take = take;
     this.resume();
   }
 
   /**
-   * The connection of a socket on which nothing has come but what was read already. The old socket goes when this one
-   * does, and this one with the old. Node's sockets cannot be told later how to read, but their handles pass on, as they
-   * do between the processes of a cluster; where there is no such handle (TLS) the socket is returned as it is.
+   * The connection of a socket without unread data. The old socket closes with this one, and this one
+   * with the old. The read mode of a Node socket cannot be changed later, but its handle can be moved to another socket, as
+   * between the processes of a cluster; where there is no such handle (TLS) the socket is returned as it is.
    */
   static of(socket: Duplex): Duplex {
     const { _handle: handle } = socket as { _handle?: { useUserBuffer?: unknown } | null };
     if (!(socket instanceof Socket) || socket.constructor !== Socket) return socket;
     if (!handle || typeof handle.useUserBuffer !== 'function' || socket.readableLength > 0) return socket;
-    const lending = new BufferedSocket(handle);
+    const buffered = new BufferedSocket(handle);
     Object.assign(socket, { _handle: null });
-    lending.setTimeout(socket.timeout ?? 0, () => socket.emit('timeout'));
+    buffered.setTimeout(socket.timeout ?? 0, () => socket.emit('timeout'));
     socket.setTimeout(0);
-    lending.on('error', () => {}); // the close that follows tells whoever uses it
-    lending.once('close', () => socket.destroy());
-    socket.once('close', () => lending.destroy());
-    return lending;
+    buffered.on('error', () => {}); // the close event that follows reports it
+    buffered.once('close', () => socket.destroy());
+    socket.once('close', () => buffered.destroy());
+    return buffered;
   }
 }

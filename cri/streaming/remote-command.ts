@@ -1,10 +1,10 @@
-/** An exec or attach session as both transports give it. */
+/** An exec or attach session, independent of the transport. */
 import { finished, type Readable, type Writable } from 'node:stream';
 import type { ClientStreams } from '#runtime-service/index.ts';
 import type { Outcome } from './remote-status.ts';
 
-/** Which streams the client asked for. */
-export interface Wanted {
+/** Which streams the client requested. */
+export interface RequestedStreams {
   readonly stdin: boolean;
   readonly stdout: boolean;
   readonly stderr: boolean;
@@ -13,18 +13,18 @@ export interface Wanted {
 
 export interface RemoteCommand {
   readonly streams: ClientStreams;
-  /** Settles when the connection is over, with the reason where it was not in order. Never rejects. */
-  readonly gone: Promise<string | undefined>;
-  /** The order that clients rely on: outputs end, then comes the status, then the connection ends. Never rejects. */
+  /** Settles when the connection is over, with the reason if that was not orderly. Never rejects. */
+  readonly closed: Promise<string | undefined>;
+  /** In the order that clients rely on: the outputs end, the status is sent, the connection ends. Never rejects. */
   finish(outcome: Outcome): Promise<void>;
   destroy(): void;
 }
 
 /**
- * Ends a sink and waits until what was written is on its way, or the sink is gone with the connection: a client that
- * takes nothing is waited for as long as it is there, or its end would be told before the last bytes.
+ * Ends a sink and waits until everything is written, or the connection is closed: a client that does not read is waited
+ * for as long as it is connected, or the end would overtake the last bytes.
  */
-export function ended(sink: Writable | undefined, last?: string): Promise<void> {
+export function endStream(sink: Writable | undefined, last?: string): Promise<void> {
   if (!sink || sink.destroyed) return Promise.resolve();
   return new Promise((resolve) => {
     finished(sink, { readable: false }, () => resolve());
@@ -32,7 +32,7 @@ export function ended(sink: Writable | undefined, last?: string): Promise<void> 
   });
 }
 
-/** Reads and drops the rest of an input that nobody wants any more. */
-export function drop(source: Readable | undefined): void {
+/** Reads and drops the rest of an input that is no longer needed. */
+export function discardInput(source: Readable | undefined): void {
   if (source && !source.destroyed) source.on('data', () => {}).resume();
 }

@@ -1,4 +1,4 @@
-/** What a session tells its client at the end, on the error stream. */
+/** The status of a session, sent to its client at the end on the error stream. */
 
 export type Outcome = { readonly exitCode: number } | { readonly failure: string };
 

@@ -1,4 +1,4 @@
-/** The listener of streaming sessions: judges each request, and hands its connection to the session of its token. */
+/** The listener of streaming sessions: checks each request, and passes its connection to the session of its token. */
 import { once } from 'node:events';
 import {
   createServer,
@@ -28,10 +28,10 @@ export interface StreamingTls {
 }
 
 export interface ListenOptions {
-  /** `host:port`, as in URLs; port 0 is any that is free. */
+  /** `host:port`, as in URLs; port 0 picks a free one. */
   readonly address: string;
   readonly tls?: StreamingTls;
-  /** A connection on which nothing moves for so long is closed, in ms. */
+  /** A connection that is idle for so long is closed, in ms. */
   readonly idleMs: number;
   readonly log: Log;
 }
@@ -41,7 +41,7 @@ export type Connection =
   | { readonly transport: 'spdy'; readonly stream: Duplex; readonly head: Buffer; readonly protocol: string }
   | { readonly transport: 'websocket'; readonly socket: WebSocket; readonly protocol: string };
 
-const MOST_CONNECTIONS = 4096;
+const MAX_CONNECTIONS = 4096;
 const MAX_HEADERS = 16 << 10;
 const HEADERS_MS = 10_000;
 const KEEP_ALIVE_MS = 30_000;
@@ -73,7 +73,7 @@ export class StreamingServer {
             : {}),
         })
       : createServer(limits);
-    this.#server.maxConnections = MOST_CONNECTIONS;
+    this.#server.maxConnections = MAX_CONNECTIONS;
     this.#server.on('connection', (socket) => this.#watch(socket));
     // An accept that fails (no descriptor is left) must not end the daemon: the client tries again.
     this.#server.on('error', (error) =>
@@ -95,9 +95,9 @@ export class StreamingServer {
       server.#server.listen({ host, port: Number(port) });
       await once(server.#server, 'listening');
     } catch (error) {
-      throw new CrispError('Unavailable', `streaming: ${options.address} cannot be bound`, {
+      throw new CrispError('Unavailable', `streaming: cannot bind ${options.address}`, {
         cause: error,
-        hint: 'see who listens there, or set [streaming] address',
+        hint: 'check which process listens there, or set [streaming] address',
       });
     }
     const bound = server.#server.address();
@@ -111,7 +111,7 @@ export class StreamingServer {
     return `${this.#base}/${session.kind}/${this.#tokens.issue(session)}`;
   }
 
-  /** Takes no more connections and cuts those that are left. */
+  /** Accepts no more connections and closes those that are left. */
   async close(): Promise<void> {
     const closed = once(this.#server, 'close');
     this.#server.close();
@@ -126,23 +126,23 @@ export class StreamingServer {
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
   }
 
-  /** The session of the request's token, which is void afterwards, and how it is to be spoken. Throws a Refusal. */
-  #judge(request: IncomingMessage) {
+  /** The session of the request's token, which is invalid afterwards, and its protocol. Throws a Refusal. */
+  #authorize(request: IncomingMessage) {
     const [, kind, token = ''] =
       /^\/(exec|attach|portforward)\/([\w-]{1,64})(?:\?|$)/.exec(request.url ?? '') ?? [];
     const session = kind === undefined ? undefined : this.#tokens.redeem(token);
     if (!session || session.kind !== kind) {
-      const why = 'unknown, used, older than a minute, or given by an earlier run of the daemon';
-      throw new Refusal(404, `this session is not to be had: its token is ${why}; ask for a new one`);
+      const why = 'unknown, used, older than a minute, or issued before the daemon was restarted';
+      throw new Refusal(404, `session not available: its token is ${why}; request a new one`);
     }
     const transport = transportOf(request);
     return { session, transport, protocol: protocolOf(request, transport, session.kind) };
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    socket.on('error', () => {}); // the close that follows tells whoever uses it
+    socket.on('error', () => {}); // the close event that follows reports it
     try {
-      const { session, transport, protocol } = this.#judge(request);
+      const { session, transport, protocol } = this.#authorize(request);
       this.#limitIdle(request.socket);
       if (transport === 'spdy') {
         socket.write(
@@ -159,14 +159,14 @@ export class StreamingServer {
       const lines = Object.entries({ ...headers, Connection: 'close', 'Content-Type': 'text/plain' });
       const text = lines.map(([name, value]) => `${name}: ${value}\r\n`).join('');
       const length = Buffer.byteLength(message) + 1;
-      const answer = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${text}Content-Length: ${length}\r\n\r\n${message}\n`;
-      socket.end(answer, () => socket.destroy());
+      const response = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${text}Content-Length: ${length}\r\n\r\n${message}\n`;
+      socket.end(response, () => socket.destroy());
     }
   }
 
   #refuse(request: IncomingMessage, response: ServerResponse): void {
     try {
-      this.#judge(request);
+      this.#authorize(request);
     } catch (error) {
       const { status, message, headers } = this.#refusal(request, error);
       response.writeHead(status, { ...headers, connection: 'close', 'content-type': 'text/plain' });
@@ -176,9 +176,9 @@ export class StreamingServer {
     response.writeHead(400, { connection: 'close' }).end();
   }
 
-  /** Never with the token: a request may be refused for its protocol and be tried again with another. */
+  /** Logged without the token: a request refused for its protocol may be retried with another. */
   #refusal(request: IncomingMessage, error: unknown): Refusal {
-    const refusal = error instanceof Refusal ? error : new Refusal(500, 'the request could not be judged');
+    const refusal = error instanceof Refusal ? error : new Refusal(500, 'the request could not be checked');
     const peer = request.socket.remoteAddress;
     this.#options.log.info(
       { status: refusal.status, peer, why: refusal.message },

@@ -3,7 +3,7 @@ import test from 'node:test';
 import fc from 'fast-check';
 import { TerminalSizes } from './terminal-size.ts';
 
-test('sizes come through whatever lies around them, and in whatever pieces they come', () => {
+test('sizes are found among other bytes, and in chunks of any size', () => {
   const size = fc.record({
     Width: fc.integer({ min: 1, max: 65_535 }),
     Height: fc.integer({ min: 1, max: 65_535 }),
@@ -24,9 +24,9 @@ test('sizes come through whatever lies around them, and in whatever pieces they 
   );
 });
 
-test('zeros and nonsense change nothing; the latest is told to who comes later', () => {
+test('zeros and invalid sizes change nothing; a late listener gets the latest size', () => {
   const sizes = new TerminalSizes();
-  const nonsense = [
+  const invalid = [
     '{"Width":0,"Height":0}',
     '{"Width":1e9,"Height":5}',
     '{}',
@@ -36,7 +36,7 @@ test('zeros and nonsense change nothing; the latest is told to who comes later',
     'null}',
   ];
   sizes.feed('{"Width":80,"Height":24}');
-  for (const text of nonsense) sizes.feed(text);
+  for (const text of invalid) sizes.feed(text);
   const seen: number[] = [];
   sizes.onResize((columns, rows) => seen.push(columns, rows));
   assert.deepEqual(seen, [80, 24]);

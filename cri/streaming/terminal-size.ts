@@ -1,16 +1,16 @@
 import type { Readable } from 'node:stream';
 
-/** Nobody sends more for one size. */
+/** No client sends more for one size. */
 const MAX_BYTES = 1024;
 const MAX_CELLS = 65_535;
 
-/** The sizes in a stream of JSON objects `{"Width": 80, "Height": 24}`; zeros and nonsense are passed over. */
+/** The sizes in a stream of JSON objects `{"Width": 80, "Height": 24}`; zeros and invalid sizes are ignored. */
 export class TerminalSizes {
   #rest = '';
   #latest: readonly [number, number] | undefined;
   #listener: ((columns: number, rows: number) => void) | undefined;
 
-  /** Takes all sizes of a stream. */
+  /** Reads all sizes of a stream. */
   follow(stream: Readable): void {
     stream.on('data', (chunk: Buffer) => this.feed(chunk.toString('latin1')));
   }
@@ -22,7 +22,7 @@ export class TerminalSizes {
     for (const part of parts) this.#one(`${part}}`);
   }
 
-  /** Calls back with the latest size, where one is known, and with each that comes. */
+  /** Calls back with the latest size, if there is one, and with each later one. */
   onResize(listener: (columns: number, rows: number) => void): void {
     this.#listener = listener;
     if (this.#latest) listener(...this.#latest);

@@ -11,7 +11,7 @@ test('a token opens its session once', () => {
   assert.equal(tokens.redeem(''), undefined);
 });
 
-test('it is void after a minute, and makes room for others', () => {
+test('it expires after a minute, and frees its slot', () => {
   let now = 0;
   const tokens = new Tokens<number>(() => now);
   const first = tokens.issue(0);

@@ -1,4 +1,4 @@
-/** Answers as an API server does for one pod, and forwards upgraded connections to the URLs that crisp gives. */
+/** Replies like an API server for one pod, and forwards upgraded connections to the URLs that crisp gives. */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { connect } from 'node:net';
@@ -14,13 +14,13 @@ export interface FrontedPod {
 
 export interface Front extends AsyncDisposable {
   readonly url: string;
-  /** The upgrades that clients asked for: `POST exec SPDY/3.1`, with the protocols that they offered. */
+  /** The upgrades that clients requested: `POST exec SPDY/3.1`, with the protocols that they offered. */
   readonly upgrades: string[];
 }
 
 /**
  * The pods by their names, all in the namespace `default`, each with the container `main`. `withhold` is a protocol that
- * crisp does not get to see, as with an older server in between.
+ * is hidden from crisp, as with an older server in between.
  */
 export async function startFront(
   client: CriClient,

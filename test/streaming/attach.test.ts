@@ -1,15 +1,15 @@
-/** Attach through conmon: fan-out, input and its end, terminals, and clients that harm nobody but themselves. */
+/** Attach through conmon: fan-out, input and its end, terminals, and clients that affect only themselves. */
 import assert from 'node:assert/strict';
 import { statSync } from 'node:fs';
 import test from 'node:test';
 import { endsClean, RUNNING, refused, TestNode, until } from '../harness/pods.ts';
-import { openSpdy, openWebSocket, type Wishes } from './sessions.ts';
+import { openSpdy, openWebSocket, type StreamFlags } from './sessions.ts';
 import { SpdyClient } from './spdy-client.ts';
 
 const node = await TestNode.start('stream-attach');
 const pod = await node.runPod();
-const all: Wishes = { stdin: true, stdout: true, stderr: true };
-const url = async (containerId: string, wishes: Wishes): Promise<string> => {
+const all: StreamFlags = { stdin: true, stdout: true, stderr: true };
+const url = async (containerId: string, wishes: StreamFlags): Promise<string> => {
   const flags = { stdin: false, stdout: false, stderr: false, tty: false, ...wishes };
   return (await node.client.Attach({ containerId, ...flags })).url;
 };
@@ -23,7 +23,7 @@ for (const [name, open, halfClose] of [
   ['WebSocket v5', openWebSocket('v5.channel.k8s.io'), true],
   ['WebSocket v4', openWebSocket('v4.channel.k8s.io'), false],
 ] as const) {
-  test(`${name}: a shell is spoken to, and with stdin_once it ends with its client`, async () => {
+  test(`${name}: a shell replies to its input, and with stdin_once it ends with its client`, async () => {
     const id = await node.run(pod, { command: ['sh'], stdin: true, stdinOnce: true });
     const session = await open(await url(id, all), all);
     await session.write('echo hello; echo oops >&2\n');
@@ -65,7 +65,7 @@ test('every client sees the whole output', async () => {
     openWebSocket('v5.channel.k8s.io')(await url(id, { stdout: true, stderr: true }), {}),
     openWebSocket('v4.channel.k8s.io')(await url(id, { stdout: true }), {}),
   ]);
-  // conmon does not tell when it has taken a client: each has heard an answer.
+  // conmon does not report when it has accepted a client: each has received a reply.
   await until('all are attached', async () => {
     await clients[0].write('ping\n');
     return clients.every((client) => client.stdout().includes('ping\n'));
@@ -80,7 +80,7 @@ test('every client sees the whole output', async () => {
   await node.remove(id);
 });
 
-test('a terminal gets its size from whoever is attached', async () => {
+test('a terminal gets its size from any attached client', async () => {
   const script = 'trap "stty size; exit 0" WINCH; while :; do echo ready; sleep 0.05; done';
   const id = await node.run(pod, { command: sh(script), stdin: true, tty: true });
   const wishes = { stdin: true, stdout: true, tty: true };
@@ -92,7 +92,7 @@ test('a terminal gets its size from whoever is attached', async () => {
 });
 
 /** A client that counts what comes and keeps nothing. */
-async function counting(id: string, wishes: Wishes): Promise<SpdyClient> {
+async function counting(id: string, wishes: StreamFlags): Promise<SpdyClient> {
   const client = await SpdyClient.open(await url(id, wishes), 'v4.channel.k8s.io');
   client.onData = () => {};
   for (const type of ['error', 'stdin', 'stdout', 'stderr'] as const) {
@@ -102,7 +102,7 @@ async function counting(id: string, wishes: Wishes): Promise<SpdyClient> {
   return client;
 }
 
-test('a client that reads nothing holds up neither the container nor other clients nor a stop', async () => {
+test('a client that reads nothing blocks neither the container nor other clients nor a stop', async () => {
   const id = await node.run(pod, { command: flood, stdin: true });
   const deaf = await counting(id, all);
   const other = await counting(id, { stdout: true });
@@ -124,7 +124,7 @@ test('a client that reads nothing holds up neither the container nor other clien
   await node.remove(id);
 });
 
-test('requests that make no sense are refused at once', async () => {
+test('invalid requests are refused at once', async () => {
   const id = await node.create(pod);
   await refused(url(id, { stdout: true }), 'FailedPrecondition', /not running/);
   await refused(url('feedfeed', { stdout: true }), 'NotFound');

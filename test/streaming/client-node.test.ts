@@ -68,14 +68,14 @@ test('exec: outputs, input with its end where the protocol has one, and the stat
   if (socket.readyState !== socket.CLOSED) await once(socket as never, 'close');
 });
 
-test('exec over version 4: the input has no end, the command has', async () => {
+test('exec over version 4: the input has no end, but the command ends', async () => {
   const { out, err, input, status } = await exec(older.url, 'read line; echo "got $line"; exit 5');
   input.write('word\n');
   const { details } = await status;
   assert.deepEqual([out(), err(), details?.causes?.[0]?.message], ['got word\n', '', '5']);
 });
 
-test('attach: what is typed is answered', async () => {
+test('attach: input gets its reply', async () => {
   const [out, input] = [sink(), new PassThrough()];
   const socket = await new Attach(config).attach('default', 'cat', 'main', out.stream, null, input, false);
   input.write('word\n');

@@ -7,7 +7,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import test from 'node:test';
 import { endsClean, POD, processesWith, TestNode, until } from '../harness/pods.ts';
 import { echoIn } from './in-pod.ts';
-import { openSpdy, openWebSocket, type Wishes } from './sessions.ts';
+import { openSpdy, openWebSocket, type StreamFlags } from './sessions.ts';
 import { SpdyClient } from './spdy-client.ts';
 
 const hidden = 'umount -l /sys/fs/cgroup/unified && exec "$@"';
@@ -18,16 +18,16 @@ const node = await TestNode.start('stream-crun', {
 });
 const pod = await node.runPod({}, { network: POD });
 const id = await node.run(pod);
-const all: Wishes = { stdin: true, stdout: true, stderr: true };
-const terminal: Wishes = { stdin: true, stdout: true, tty: true };
-const flagsOf = (wishes: Wishes) => ({
+const all: StreamFlags = { stdin: true, stdout: true, stderr: true };
+const terminal: StreamFlags = { stdin: true, stdout: true, tty: true };
+const flagsOf = (wishes: StreamFlags) => ({
   stdin: false,
   stdout: false,
   stderr: false,
   tty: false,
   ...wishes,
 });
-const exec = async (script: string, wishes: Wishes): Promise<string> =>
+const exec = async (script: string, wishes: StreamFlags): Promise<string> =>
   (await node.client.Exec({ containerId: id, cmd: ['sh', '-c', script], ...flagsOf(wishes) })).url;
 
 test('crun is the runtime of these sessions', () => {
@@ -83,7 +83,7 @@ for (const [name, open] of [
   });
 }
 
-test('what cannot be executed is told', async () => {
+test('what cannot be executed is reported', async () => {
   const { url } = await node.client.Exec({
     containerId: id,
     cmd: ['/no/such/program'],

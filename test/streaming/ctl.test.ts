@@ -67,7 +67,7 @@ test('exec -it under a terminal: its size, as it changes, and the terminal as it
   assert.deepEqual(lines.slice(-4), ['22 77', 'code 4', lines[1], '']);
 });
 
-test('attach -i: what is typed is answered, and the end of the container is the end', async () => {
+test('attach -i: input gets its reply, and the end of the container ends the session', async () => {
   const shell = await node.run(pod, { command: ['sh'], stdin: true, stdinOnce: true });
   const child = ctl('attach', '-i', shell);
   const said = saying(child);
@@ -105,7 +105,7 @@ test('port-forward: several connections, a closed port, an interrupt', async () 
   await said.ended;
 });
 
-test('port-forward: the end of what a client sends reaches the pod, whose answer still comes', async () => {
+test('port-forward: the end of what a client sends reaches the pod, whose reply still arrives', async () => {
   const answers = `require('node:net').createServer({ allowHalfOpen: true }, (socket) => {
     let size = 0;
     socket.on('data', (bytes) => { size += bytes.length; }).on('end', () => socket.end('all of ' + size));

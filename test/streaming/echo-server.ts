@@ -1,4 +1,4 @@
-/** Run inside a pod's network: sends back what comes. Arguments: host, port. Says `ready` on its standard output. */
+/** Run inside a pod's network: echoes its input. Arguments: host, port. Prints `ready` on its standard output. */
 import { createServer } from 'node:net';
 
 const [host, port] = process.argv.slice(2);

@@ -1,18 +1,18 @@
-/** Exec with streams over both transports: output, input and its end, exit codes, terminals, and who dies when. */
+/** Exec with streams over both transports: output, input and its end, exit codes, terminals, and which processes end when. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { endsClean, processesWith, RUNNING, refused, TestNode, until } from '../harness/pods.ts';
-import { openSpdy, openWebSocket, type Wishes } from './sessions.ts';
+import { openSpdy, openWebSocket, type StreamFlags } from './sessions.ts';
 
 const node = await TestNode.start('stream-exec');
 const pod = await node.runPod();
 const id = await node.run(pod);
-const url = async (cmd: string[], wishes: Wishes, containerId = id): Promise<string> => {
+const url = async (cmd: string[], wishes: StreamFlags, containerId = id): Promise<string> => {
   const flags = { stdin: false, stdout: true, stderr: !wishes.tty, tty: false, ...wishes };
   return (await node.client.Exec({ containerId, cmd, ...flags })).url;
 };
 const sh = (script: string) => ['sh', '-c', script];
-const all: Wishes = { stdin: true, stdout: true, stderr: true };
+const all: StreamFlags = { stdin: true, stdout: true, stderr: true };
 
 for (const [name, open, halfClose] of [
   ['SPDY', openSpdy, true],
@@ -88,7 +88,7 @@ for (const [name, open, halfClose] of [
     await until('both are gone', () => processesWith(`sleep ${mark}`).length === 0);
   });
 
-  test(`${name}: what cannot be executed is told`, async () => {
+  test(`${name}: what cannot be executed is reported`, async () => {
     const session = await open(await url(['/no/such/program'], all), all);
     const { status } = await session.ended();
     assert.equal(status.status, 'Failure');
@@ -97,7 +97,7 @@ for (const [name, open, halfClose] of [
   });
 }
 
-test('the oldest WebSocket form tells an exit code in words', async () => {
+test('the oldest WebSocket protocol reports an exit code as text', async () => {
   const session = await openWebSocket('')(await url(sh('echo hi; exit 9'), all), all);
   const { stdout, status } = await session.ended();
   assert.equal(stdout, 'hi\n');
@@ -132,7 +132,7 @@ test('a stop of the container ends its sessions, read or unread, and waits for n
   await deaf.close();
 });
 
-test('requests that make no sense are refused at once', async () => {
+test('invalid requests are refused at once', async () => {
   const none = { stdin: false, stdout: false, stderr: false, tty: false };
   const exec = (changes: object) =>
     node.client.Exec({ containerId: id, cmd: ['true'], ...none, stdout: true, ...changes });

@@ -1,4 +1,4 @@
-/** What no client in its senses does: each ends as a status or a closed connection, and the next session works. */
+/** Hostile requests: each ends with a status or a closed connection, and the next session works. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -9,13 +9,13 @@ import { WebSocket } from 'ws';
 import * as frames from '#cri/streaming/spdy/frames.ts';
 import { endsClean, TestNode, until } from '../harness/pods.ts';
 import { asInstalled } from './as-installed.ts';
-import { openSpdy, type Wishes } from './sessions.ts';
+import { openSpdy, type StreamFlags } from './sessions.ts';
 import { type ClientStream, SpdyClient, spdyHeaders, upgrade, webSocketHeaders } from './spdy-client.ts';
 
 const node = await TestNode.start('stream-hostile', asInstalled);
 const pod = await node.runPod();
 const id = await node.run(pod);
-const all: Wishes = { stdin: true, stdout: true, stderr: true };
+const all: StreamFlags = { stdin: true, stdout: true, stderr: true };
 const url = async (cmd = ['cat']): Promise<string> =>
   (await node.client.Exec({ containerId: id, cmd, stdin: true, stdout: true, stderr: true })).url;
 const descriptors = () => readdirSync(`/proc/${node.daemon.pid}/fd`).length;
@@ -45,7 +45,7 @@ async function raw(bytes: Buffer | string): Promise<string> {
   return said;
 }
 
-test('garbage on the port is answered with 400 or a closed connection', async () => {
+test('garbage on the port gets 400 or a closed connection', async () => {
   assert.match(await raw('garbage\r\n\r\n'), /^HTTP\/1.1 400/);
   assert.match(await raw(Buffer.concat([randomBytes(4096), Buffer.from('\r\n\r\n')])), /^(HTTP\/1.1 400|$)/);
   assert.match(await raw(`GET / HTTP/1.1\r\nHost: x\r\nX: ${'y'.repeat(100_000)}\r\n\r\n`), /^HTTP\/1.1 431/);
@@ -66,7 +66,7 @@ test('unknown, used and foreign tokens are 404, and so is any other path', async
   ]) {
     const { status, body } = await upgrade(wrong, spdyHeaders('v4.channel.k8s.io'));
     assert.equal(status, 404, wrong);
-    assert.match(body, /ask for a new one/);
+    assert.match(body, /request a new one/);
   }
 });
 
@@ -170,7 +170,7 @@ test('pings are answered, and a flood of them from a client that does not read i
   const start = rss();
   for (let n = 0; n < 1500; n++) client.socket.write(many); // 90 MB
   await new Promise((resolve) => setTimeout(resolve, 1500));
-  // Seven and a half million answers that are kept are more than a gigabyte; what is not collected yet was 9 MB at most.
+  // Seven and a half million answers that were kept would be more than a gigabyte; uncollected garbage was 9 MB at most.
   assert.ok(rss() - start < 40_000, `${start} kB, then ${rss()} kB`);
   await client.close();
 });
@@ -214,7 +214,7 @@ test('streams that do not come are waited for, for half a minute', async () => {
   await until('the log says it', () => logged(/did not open its streams error, stdout, stderr/));
 });
 
-test('a new run of the daemon knows no token of the last one', async () => {
+test('tokens are unknown after a restart of the daemon', async () => {
   const old = await url();
   await node.restart('stop');
   const { pathname } = new URL(old);
@@ -223,11 +223,11 @@ test('a new run of the daemon knows no token of the last one', async () => {
     spdyHeaders('v4.channel.k8s.io'),
   );
   assert.equal(status, 404);
-  assert.match(body, /earlier run of the daemon/);
+  assert.match(body, /issued before the daemon was restarted/);
   await works();
 });
 
-test('nothing of all this stays open', async () => {
+test('none of these sessions stays open', async () => {
   await until('the descriptors are as few as before', () => descriptors() <= before + 2);
 });
 

@@ -9,7 +9,7 @@ export function echoIn(node: TestNode, pod: string, host: string, port: number):
   return serveIn(node, pod, [join(import.meta.dirname, 'echo-server.ts'), host, String(port)]);
 }
 
-/** A program of Node in the network of a pod, which says something when it serves. */
+/** A program of Node in the network of a pod, which prints something when it serves. */
 export async function serveIn(node: TestNode, pod: string, argv: readonly string[]): Promise<void> {
   const { info } = await node.client.PodSandboxStatus({ podSandboxId: pod, verbose: true });
   const { pid } = JSON.parse(info['info'] ?? '{}') as { pid: number };

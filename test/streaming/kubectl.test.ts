@@ -65,7 +65,7 @@ for (const [way, more] of [
   ['as it likes', {}],
   ['SPDY', { KUBECTL_REMOTE_COMMAND_WEBSOCKETS: 'false' }],
 ] as const) {
-  test(`${way}: exec: outputs, and the exit code as kubectl tells it`, async () => {
+  test(`${way}: exec: outputs, and the exit code as kubectl reports it`, async () => {
     const { code, out, err } = await kubectl([
       'exec',
       'web',
@@ -136,7 +136,7 @@ function tarOf(text: string): Buffer {
   return Buffer.concat([header, Buffer.alloc(512, text.padEnd(512, '\0')), Buffer.alloc(1024)]);
 }
 
-test('attach -i speaks with the container until kubectl goes', async () => {
+test('attach -i talks to the container until kubectl ends', async () => {
   const child = spawn('kubectl', [...flags, 'attach', '-i', 'cat'], { env: environment });
   child.stdin.write('word\n');
   let out = '';
@@ -169,7 +169,7 @@ test('port-forward: several connections', async () => {
   child.kill();
 });
 
-test('which ways were taken', (t) => {
+test('which protocols were used', (t) => {
   t.diagnostic([...new Set(front.upgrades)].join('; '));
   assert.ok(front.upgrades.length > 0);
 });

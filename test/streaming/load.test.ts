@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { endsClean, POD, TestNode, until } from '../harness/pods.ts';
 import { asInstalled } from './as-installed.ts';
 import { echoIn } from './in-pod.ts';
-import { openSpdy, openWebSocket, type Wishes } from './sessions.ts';
+import { openSpdy, openWebSocket, type StreamFlags } from './sessions.ts';
 import { type ClientStream, SpdyClient } from './spdy-client.ts';
 
 const BYTES = 1 << 30;
@@ -20,15 +20,15 @@ const node = await TestNode.start('stream-load', asInstalled);
 const pod = await node.runPod({}, { network: POD });
 const id = await node.run(pod);
 await echoIn(node, pod, '127.0.0.1', 8080);
-const all: Wishes = { stdin: true, stdout: true, stderr: true };
+const all: StreamFlags = { stdin: true, stdout: true, stderr: true };
 const execUrl = async (cmd: string[]): Promise<string> =>
   (await node.client.Exec({ containerId: id, cmd, stdin: true, stdout: true, stderr: true })).url;
 const rss = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${node.daemon.pid}/status`, 'utf8'))?.[1]);
 const descriptors = () => readdirSync(`/proc/${node.daemon.pid}/fd`).length;
 
-/** Sends a gigabyte, compares what comes back with it, and gives the most memory that the daemon took meanwhile. */
+/** Sends a gigabyte, compares what comes back with it, and returns the peak memory of the daemon meanwhile. */
 async function roundTrip(client: SpdyClient, stream: ClientStream): Promise<number> {
-  // Of a length that no chunk is a multiple of: a piece that is lost or doubled does not go unseen.
+  // Of a length that no chunk is a multiple of: a piece that is lost or doubled is detected.
   const pattern = randomBytes(CHUNK + 17);
   const twice = Buffer.concat([pattern, pattern]);
   let at = 0;
@@ -78,7 +78,7 @@ test('a gigabyte through port-forward is the same, in bounded memory', async () 
   assert.ok(peak < start + ROOM, `${start} kB, at most ${peak} kB`);
 });
 
-test('a client that does not read is waited for: nothing piles up', async () => {
+test('a client that does not read is waited for: nothing is buffered without bound', async () => {
   const client = await SpdyClient.open(await execUrl(['cat', '/dev/zero']), 'v4.channel.k8s.io');
   for (const streamType of ['error', 'stdin', 'stdout', 'stderr']) await client.stream({ streamType });
   await client.until('it has begun', () => client.received > 0);
@@ -89,7 +89,7 @@ test('a client that does not read is waited for: nothing piles up', async () => 
   await client.close();
 });
 
-test(`after ${SESSIONS} sessions, half of whose clients vanish at some point, all is as it was`, async () => {
+test(`after ${SESSIONS} sessions, half of whose clients vanish at some point, all resources are as before`, async () => {
   const session = async (open: typeof openSpdy, vanishAfter: number | undefined): Promise<void> => {
     const one = await open(await execUrl(['sh', '-c', 'echo begun; cat; echo over']), all);
     if (vanishAfter !== undefined) {
@@ -125,13 +125,13 @@ test(`after ${SESSIONS} sessions, half of whose clients vanish at some point, al
     await new Promise((resolve) => setTimeout(resolve, 2500));
     return [descriptors(), children(), rss()];
   };
-  await run(SESSIONS / 10); // what is loaded and compiled by then stays
+  await run(SESSIONS / 10); // modules and compiled code loaded by then stay in memory
   const [files, processes, memory] = await settled();
   await run(SESSIONS);
   await until('no session is left open', () => descriptors() <= files + 2);
   const [, processesAfter, memoryAfter] = await settled();
   assert.equal(processesAfter, processes);
-  // Memory is given back half a second after the last call; what is left of a session must be less than 25 KiB.
+  // Memory is released half a second after the last call; what is left of a session must be less than 25 KiB.
   assert.ok(memoryAfter < memory + 25 * SESSIONS, `${memory} kB, then ${memoryAfter} kB`);
 });
 

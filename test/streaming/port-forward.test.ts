@@ -47,7 +47,7 @@ for (const [name, connect] of [
     await client.close();
   });
 
-  test(`${name}: a port where nobody listens is told on its error stream, and the session goes on`, async () => {
+  test(`${name}: a refused connection is reported on its error stream, and the session continues`, async () => {
     const client = await connect(await url());
     const closed = await open(client, 9);
     await client.until('the error', () => closed.error.ended);
@@ -123,7 +123,7 @@ test('a pod on the network of the node has its ports', async () => {
   await client.close();
 });
 
-test('streams that make no sense are reset, the others of the session live on', async () => {
+test('invalid streams are reset, the others of the session continue', async () => {
   const client = await SpdyClient.open(await url(), 'portforward.k8s.io');
   const wrong = [
     await client.stream({ streamType: 'other', port: '8080', requestID: 'a' }),
@@ -153,7 +153,7 @@ test('the end of the pod ends the session', async () => {
   await refused(url(other), 'FailedPrecondition', /not ready/);
 });
 
-test('requests that make no sense are refused at once', async () => {
+test('invalid requests are refused at once', async () => {
   await refused(url('feedfeed'), 'NotFound');
   await refused(url(pod, [0]), 'InvalidArgument', /port 0/);
   await refused(url(pod, [70_000]), 'InvalidArgument', /port 70000/);

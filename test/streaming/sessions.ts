@@ -1,9 +1,9 @@
-/** Exec and attach sessions of tests over either transport, with one face. */
+/** Exec and attach sessions of tests over either transport, with one interface. */
 import { once } from 'node:events';
 import { WebSocket } from 'ws';
 import { type ClientStream, SpdyClient } from './spdy-client.ts';
 
-export interface Wishes {
+export interface StreamFlags {
   readonly stdin?: boolean;
   readonly stdout?: boolean;
   readonly stderr?: boolean;
@@ -30,14 +30,14 @@ export interface TestSession {
   until(what: string, condition: () => boolean): Promise<void>;
   /** Waits for the end of the connection. */
   ended(): Promise<Ended>;
-  /** Takes nothing from the connection any more, until it is resumed. */
+  /** Stops reading from the connection, until it is resumed. */
   pause(): void;
   resume(): void;
-  /** Cuts the connection. */
+  /** Destroys the connection. */
   vanish(): void;
 }
 
-export type Open = (url: string, wishes: Wishes) => Promise<TestSession>;
+export type Open = (url: string, flags: StreamFlags) => Promise<TestSession>;
 
 function result(stdout: string, stderr: string, error: string): Ended {
   const status = error === '' ? {} : JSON.parse(error);
@@ -46,13 +46,13 @@ function result(stdout: string, stderr: string, error: string): Ended {
   return { stdout, stderr, status, exitCode };
 }
 
-export const openSpdy: Open = async (url, wishes) => {
+export const openSpdy: Open = async (url, flags) => {
   const client = await SpdyClient.open(url, 'v4.channel.k8s.io');
   const opened: Partial<Record<string, ClientStream>> = {};
   for (const type of ['error', 'stdin', 'stdout', 'stderr'] as const) {
-    if (type === 'error' || wishes[type]) opened[type] = await client.stream({ streamType: type });
+    if (type === 'error' || flags[type]) opened[type] = await client.stream({ streamType: type });
   }
-  if (wishes.tty) opened['resize'] = await client.stream({ streamType: 'resize' });
+  if (flags.tty) opened['resize'] = await client.stream({ streamType: 'resize' });
   const text = (type: string) => opened[type]?.text ?? '';
   return {
     stdout: () => text('stdout'),
@@ -79,16 +79,16 @@ export const openWebSocket =
     const base64 = protocol.includes('base64');
     const texts: Buffer[][] = [[], [], [], [], []];
     let closed = false;
-    let look = () => {};
+    let check = () => {};
     socket.on('message', (data: Buffer) => {
       const channel = base64 ? (data[0] ?? 0) - 0x30 : (data[0] ?? 0);
       texts[channel]?.push(base64 ? Buffer.from(data.toString('latin1', 1), 'base64') : data.subarray(1));
-      look();
+      check();
     });
     socket.on('error', () => {});
     socket.on('close', () => {
       closed = true;
-      look();
+      check();
     });
     await once(socket, 'open');
     const text = (channel: number) => Buffer.concat(texts[channel] ?? []).toString();
@@ -102,12 +102,12 @@ export const openWebSocket =
     const until = (what: string, condition: () => boolean): Promise<void> =>
       new Promise((resolve, reject) => {
         const timer = setTimeout(() => reject(new Error(`${what}: not within 30 s`)), 30_000);
-        look = () => {
+        check = () => {
           if (!condition()) return;
           clearTimeout(timer);
           resolve();
         };
-        look();
+        check();
       });
     return {
       stdout: () => text(1),

@@ -47,7 +47,7 @@ export const webSocketHeaders = (): Record<string, string> => ({
   'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
 });
 
-/** What a client shows of itself over TLS, in PEM. */
+/** The client certificate over TLS, in PEM. */
 export interface ClientIdentity {
   readonly cert: string;
   readonly key: string;
@@ -105,7 +105,7 @@ export class ClientStream {
     return Buffer.concat(this.chunks).toString();
   }
 
-  /** Resolves when the bytes are on their way. */
+  /** Resolves when the bytes are written. */
   write(bytes: string | Uint8Array): Promise<void> {
     const data = Buffer.from(bytes);
     return this.#client.send(Buffer.concat([frames.dataHeader(this.id, data.length, false), data]));
@@ -128,9 +128,9 @@ export class SpdyClient {
   readonly pongs: number[] = [];
   goAway: number | undefined;
   closed = false;
-  /** Bytes of data that came. */
+  /** Bytes of received data. */
   received = 0;
-  /** Called with each piece of data, in the place of keeping it. */
+  /** Called with each piece of data, instead of keeping it. */
   onData: ((stream: ClientStream, bytes: Buffer) => void) | undefined;
   readonly #deflate: Deflate = createDeflate({ dictionary: headerDictionary });
   readonly #waiting = new Set<() => void>();
@@ -168,7 +168,7 @@ export class SpdyClient {
     });
   }
 
-  /** Streams are opened one after another, whoever asks at the same time: their headers are one packed whole. */
+  /** Streams are opened one after another, also by concurrent callers: their headers are one compression stream. */
   stream(headers: Readonly<Record<string, string>>, options: { fin?: boolean } = {}): Promise<ClientStream> {
     const opened = this.#tail.then(() => this.#open(headers, options));
     this.#tail = opened.catch(() => {});
@@ -186,7 +186,7 @@ export class SpdyClient {
     return stream;
   }
 
-  /** A packed header block; to be sent in the order of packing. */
+  /** A compressed header block; to be sent in the order of compression. */
   async pack(headers: Readonly<Record<string, string>>): Promise<Buffer> {
     const chunks: Buffer[] = [];
     const take = (chunk: Buffer) => chunks.push(chunk);
@@ -197,7 +197,7 @@ export class SpdyClient {
     return Buffer.concat(chunks);
   }
 
-  /** Waits until the condition holds; looks whenever something has come. */
+  /** Waits until the condition holds; checks whenever data was received. */
   async until(what: string, condition: () => boolean, limit = DEADLINE): Promise<void> {
     if (condition()) return;
     const done = Promise.withResolvers<void>();

@@ -1,20 +1,20 @@
-/** The last bytes of a command reach a client that takes nothing for a while after the command's end. */
+/** The last bytes of a command reach a client that reads nothing for a while after the command's end. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as frames from '#cri/streaming/spdy/frames.ts';
 import { endsClean, TestNode, until } from '../harness/pods.ts';
-import { type Ended, openSpdy, openWebSocket, type Wishes } from './sessions.ts';
+import { type Ended, openSpdy, openWebSocket, type StreamFlags } from './sessions.ts';
 import { SpdyClient } from './spdy-client.ts';
 
-/** Longer than any patience of a server that waits by the clock: 10 seconds it was. */
+/** Longer than a timeout of the server: it was 10 seconds once. */
 const PAUSE_MS = 13_000;
 const node = await TestNode.start('stream-tail');
 const pod = await node.runPod();
 const id = await node.run(pod);
 
-const url = async (script: string, { stdin = false, tty = false }: Wishes): Promise<string> => {
+const url = async (script: string, { stdin = false, tty = false }: StreamFlags): Promise<string> => {
   const wishes = { stdin, stdout: true, stderr: !tty, tty };
   return (await node.client.Exec({ containerId: id, cmd: ['sh', '-c', script], ...wishes })).url;
 };
@@ -34,7 +34,7 @@ const flood = (name: string): string => `
   wait
   touch /tmp/${name}.ended`;
 
-/** All that was written has come, then success. */
+/** All output was received, then success. */
 async function whole(name: string, ended: Ended): Promise<void> {
   const written = Number(await inside(`wc -l < /tmp/${name}.count`));
   assert.ok(written > 10, `${written} blocks`);
@@ -85,7 +85,7 @@ test('spdy with a window of 100 bytes: nothing is lost, and the status is true',
   assert.match(error.text, /"Success"/);
 });
 
-test('spdy with a peer that counts its streams, and not the session: all of 2 MB come', async () => {
+test('spdy with a peer that tracks windows of streams, but not of the session: all of 2 MB arrive', async () => {
   const client = await SpdyClient.open(await url('head -c 2000000 /dev/zero', {}), 'v4.channel.k8s.io');
   const window = frames.words(1, frames.SETTING_INITIAL_WINDOW, 30_000);
   await client.send(frames.controlFrame(frames.SETTINGS, 0, window));
@@ -101,7 +101,7 @@ test('spdy with a peer that counts its streams, and not the session: all of 2 MB
   assert.match(status, /"Success"/);
 });
 
-test('a client that has gone is waited for no longer', async () => {
+test('a client that has disconnected is waited for no longer', async () => {
   const wishes = { stdout: true, stderr: true };
   for (const [name, open] of [
     ['gone-spdy', openSpdy],
@@ -113,7 +113,7 @@ test('a client that has gone is waited for no longer', async () => {
     session.vanish();
   }
   const log = () => readFileSync(node.daemon.logFile, 'utf8');
-  await until('both sessions have ended', () => (log().match(/the client has gone/g) ?? []).length >= 2);
+  await until('both sessions have ended', () => (log().match(/the client disconnected/g) ?? []).length >= 2);
 });
 
 endsClean(node);

@@ -13,7 +13,7 @@ import { endsClean, makeDirectory, POD, TestNode } from '../harness/pods.ts';
 import { startFront } from './api-front.ts';
 import { type MadeCertificate, makeCertificate } from './certificates.ts';
 import { echoIn } from './in-pod.ts';
-import { openSpdy, openWebSocket, type Wishes } from './sessions.ts';
+import { openSpdy, openWebSocket, type StreamFlags } from './sessions.ts';
 import { SpdyClient, spdyHeaders, upgrade } from './spdy-client.ts';
 
 const streamingOf = (options: Readonly<Record<string, string>>): string =>
@@ -34,7 +34,7 @@ const { cert, key, certFile, keyFile } = server;
 setDefaultCACertificates([...getCACertificates(), cert]);
 const pod = await node.runPod({}, { network: POD });
 const id = await node.run(pod);
-const all: Wishes = { stdin: true, stdout: true, stderr: true };
+const all: StreamFlags = { stdin: true, stdout: true, stderr: true };
 const url = async (cmd = ['cat']): Promise<string> =>
   (await node.client.Exec({ containerId: id, cmd, stdin: true, stdout: true, stderr: true })).url;
 
@@ -55,7 +55,7 @@ for (const [name, open] of [
   });
 }
 
-test('the JavaScript client of Kubernetes, through an API server that goes on in TLS', async () => {
+test('the JavaScript client of Kubernetes, through an API server that connects by TLS', async () => {
   const front = await startFront(node.client, { web: { pod, container: id, tty: false } });
   after(() => front[Symbol.asyncDispose]());
   const config = new KubeConfig();
@@ -87,7 +87,7 @@ test('port-forward: a megabyte there and back', async () => {
   await client.close();
 });
 
-test('who speaks no TLS is cut off, and who does not trust the certificate goes', async () => {
+test('a client without TLS is disconnected, and one that does not trust the certificate disconnects', async () => {
   const plain = (await url()).replace('https:', 'http:');
   await assert.rejects(upgrade(plain, spdyHeaders('v4.channel.k8s.io')));
   const stranger = new WebSocket((await url()).replace('https:', 'wss:'), ['v5.channel.k8s.io'], {
@@ -97,7 +97,7 @@ test('who speaks no TLS is cut off, and who does not trust the certificate goes'
   assert.match(error.code ?? '', /CERT|SELF_SIGNED/);
 });
 
-test('where clients need a certificate, those without one get no session', async () => {
+test('where a client certificate is required, clients without one get no session', async () => {
   const extra = streamingOf({
     tls_cert_file: certFile,
     tls_key_file: keyFile,
@@ -153,7 +153,7 @@ for (const [what, options, words] of [
     /tls_client_ca_file: .*empty\.pem does not hold a certificate/,
   ],
 ] as const) {
-  test(`the daemon does not start with ${what}, and says why`, async () => {
+  test(`the daemon does not start with ${what}, and logs the reason`, async () => {
     const settings = { ...node.settings, extra: streamingOf(options) };
     await node.restart('stop', () =>
       assert.rejects(startDaemon(settings), (error: Error) => {

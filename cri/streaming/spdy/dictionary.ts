@@ -1,4 +1,4 @@
-/** The dictionary that both ends of SPDY/3 begin their header compression with (section 2.6.10.1): words, then a tail. */
+/** The dictionary that both ends of SPDY/3 begin their header compression with (section 2.6.10.1): words, then a suffix. */
 
 const words = [
   'options head post put delete trace accept accept-charset accept-encoding accept-language accept-ranges age allow',
@@ -10,7 +10,7 @@ const words = [
 ].flatMap((line) => line.split(' '));
 words.push('200 OK', 'version', 'HTTP/1.1', 'url', 'public', 'set-cookie', 'keep-alive', 'origin');
 
-const tail = [
+const suffix = [
   '100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505',
   '203 Non-Authoritative Information204 No Content301 Moved Permanently400 Bad Request401 Unauthorized',
   '403 Forbidden404 Not Found500 Internal Server Error501 Not Implemented503 Service Unavailable',
@@ -28,5 +28,5 @@ function lengthBefore(word: string): Buffer {
 
 export const headerDictionary: Buffer = Buffer.concat([
   ...words.map(lengthBefore),
-  Buffer.from(tail, 'latin1'),
+  Buffer.from(suffix, 'latin1'),
 ]);

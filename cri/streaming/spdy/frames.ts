@@ -1,4 +1,4 @@
-/** Frames of SPDY/3.1 as bytes. A data frame's payload is passed on as it arrives, a control frame is taken whole. */
+/** Frames of SPDY/3.1 as bytes. A data frame's payload is passed on as it arrives, a control frame as a whole. */
 import { SpdyProtocolError } from './headers.ts';
 
 export const SYN_STREAM = 1;
@@ -18,11 +18,11 @@ export const RST = { protocolError: 1, refused: 3, cancel: 5, internalError: 6, 
 /** Status codes of GOAWAY. */
 export const GOAWAY_STATUS = { ok: 0, protocolError: 1 } as const;
 
-/** Number of the setting in which a peer tells how much it takes before it says more. */
+/** Number of the setting of the bytes that a peer accepts before a WINDOW_UPDATE. */
 export const SETTING_INITIAL_WINDOW = 7;
 export const INITIAL_WINDOW = 64 << 10;
 
-/** The least bytes of each type's payload. */
+/** Minimum payload bytes of each type. */
 export const MINIMUM_BYTES: Readonly<Record<number, number>> = {
   [SYN_STREAM]: 10,
   [SYN_REPLY]: 4,
@@ -34,7 +34,7 @@ export const MINIMUM_BYTES: Readonly<Record<number, number>> = {
 };
 
 const VERSION = 3;
-/** A control frame carries packed headers at most: far beyond what any client sends. */
+/** A control frame has at most compressed headers: far beyond what any client sends. */
 const MAX_CONTROL_BYTES = 32 << 10;
 const HEADER_BYTES = 8;
 const MAX_DATA_BYTES = 0xff_ffff;
@@ -54,7 +54,7 @@ export interface DataPiece {
   readonly fin: boolean;
 }
 
-/** Cuts a byte stream into frames. Of the bytes given it keeps none: pieces of data frames alone lie within them. */
+/** Splits a byte stream into frames. It keeps none of the given bytes: only pieces of data frames refer to them. */
 export class FrameReader {
   #header: Buffer = Buffer.alloc(0);
   #control: { type: number; flags: number; chunks: Buffer[]; left: number } | undefined;
@@ -98,7 +98,7 @@ export class FrameReader {
     }
     const version = (first >>> 16) & 0x7fff;
     if (version !== VERSION)
-      throw new SpdyProtocolError(`a frame of version ${version} where 3 was agreed on`);
+      throw new SpdyProtocolError(`a frame of version ${version} where 3 was negotiated`);
     if (left > MAX_CONTROL_BYTES) throw new SpdyProtocolError(`a control frame of ${left} bytes`);
     this.#control = { type: first & 0xffff, flags, chunks: [], left };
     if (left === 0) yield this.#complete();
@@ -135,10 +135,10 @@ export function words(...values: readonly number[]): Buffer {
   return bytes;
 }
 
-/** The initial windows that a frame of settings sets: one at most, of a peer in its senses. Throws SpdyProtocolError. */
+/** The initial windows that a SETTINGS frame sets: at most one, of a valid peer. Throws SpdyProtocolError. */
 export function* initialWindows(payload: Buffer): Generator<number> {
   const end = 4 + 8 * payload.readUInt32BE(0);
-  if (payload.length < end) throw new SpdyProtocolError('a frame of settings is cut short');
+  if (payload.length < end) throw new SpdyProtocolError('a SETTINGS frame is truncated');
   for (let at = 4; at < end; at += 8) {
     if ((payload.readUInt32BE(at) & 0xff_ffff) === SETTING_INITIAL_WINDOW)
       yield payload.readUInt32BE(at + 4) & 0x7fff_ffff;

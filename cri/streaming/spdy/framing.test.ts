@@ -1,4 +1,4 @@
-/** The framing of SPDY against what it should give and against what nobody should send. */
+/** The framing of SPDY, with valid and with hostile frames. */
 import assert from 'node:assert/strict';
 import { duplexPair } from 'node:stream';
 import test from 'node:test';
@@ -10,7 +10,7 @@ import * as frames from './frames.ts';
 import { encodeHeaders, HeaderDeflater, HeaderInflater, parseHeaders } from './headers.ts';
 import { SpdySession } from './session.ts';
 
-/** Any bytes cut anywhere. */
+/** The bytes, split anywhere. */
 function* pieces(bytes: Buffer, cuts: readonly number[]): Generator<Buffer> {
   const at = [0, ...cuts.map((cut) => cut % (bytes.length + 1)).sort((a, b) => a - b), bytes.length];
   for (let n = 1; n < at.length; n++) yield bytes.subarray(at[n - 1], at[n]);
@@ -45,7 +45,7 @@ test('what is packed in stored blocks is unpacked by zlib, block after block', (
   );
 });
 
-test('blocks of one session are read in their order, and headers come back as they were', async () => {
+test('blocks of one session are read in their order, and headers are read back unchanged', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(headers, { minLength: 1, maxLength: 5 }), async (many) => {
       using inflater = new HeaderInflater();
@@ -102,9 +102,9 @@ test('frames are found however their bytes arrive', () => {
             if (open && last && one.kind === 'data') last.bytes.push(bytes);
             else found.push({ key, bytes: [bytes], fin: false });
             const at = found.at(-1);
-            const wanted = given[found.length - 1];
+            const requested = given[found.length - 1];
             const got = at?.bytes.reduce((sum, part) => sum + part.length, 0) ?? 0;
-            open = one.kind === 'data' && got < (wanted?.payload.length ?? 0);
+            open = one.kind === 'data' && got < (requested?.payload.length ?? 0);
             if (at && one.kind === 'data') at.fin = one.fin;
           }
         }
@@ -121,7 +121,7 @@ test('frames are found however their bytes arrive', () => {
   );
 });
 
-/** A session that echoes each stream; its end, in whatever way, is waited for. */
+/** A session that echoes each stream; waits for its end, orderly or not. */
 async function feed(parts: Iterable<Buffer>): Promise<{ reason: string | undefined; answered: number }> {
   const [near, far] = duplexPair();
   let answered = 0;
@@ -164,7 +164,7 @@ test('a session survives any bytes: it ends, with a reason or without', async ()
   );
 });
 
-test('a session survives any order of frames about streams that are there', async () => {
+test('a session survives any order of frames about existing streams', async () => {
   const opening = fc.constantFrom(1, 3, 5, 7, 9).map((id) => ({ open: id }));
   const about = fc.record({
     type: fc.constantFrom(3, 4, 6, 7, 8, 9, 2),
@@ -201,7 +201,7 @@ interface Peer {
   settled(bytes: number): Promise<void>;
 }
 
-/** A peer that has opened one stream, on which crisp has 1 MiB to send; `window`: what its SETTINGS say, if any come. */
+/** A peer that has opened one stream, on which crisp has 1 MiB to send; `window`: the window of its SETTINGS, if any. */
 function peerOf(window: number | undefined): Peer {
   const [near, far] = duplexPair();
   let data = 0;
@@ -224,7 +224,7 @@ function peerOf(window: number | undefined): Peer {
     widen: (stream, bytes) =>
       far.write(frames.controlFrame(frames.WINDOW_UPDATE, 0, frames.words(stream, bytes))),
     settled: async (bytes) => {
-      // Headers are unpacked in a thread of the pool, which takes what it takes.
+      // Headers are decompressed in a thread of the pool, which may be slow.
       for (let n = 0; n < 2000 && data < bytes; n++) await new Promise((resolve) => setTimeout(resolve, 5));
       for (let n = 0; n < 20; n++) await turn();
       assert.equal(data, bytes);

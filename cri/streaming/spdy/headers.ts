@@ -4,14 +4,14 @@ import { headerDictionary } from './dictionary.ts';
 
 export type SpdyHeaders = ReadonlyMap<string, string>;
 
-/** What one block may unpack to; clients send a few hundred bytes. */
+/** Maximum decompressed size of one block; clients send a few hundred bytes. */
 export const MAX_HEADER_BYTES = 32 << 10;
 const MAX_HEADERS = 64;
 
-/** The peer breaks the protocol: the session cannot go on. */
+/** The peer violates the protocol: the session cannot continue. */
 export class SpdyProtocolError extends Error {}
 
-/** Unpacks the blocks of one session, in their order. */
+/** Decompresses the blocks of one session, in their order. */
 export class HeaderInflater implements Disposable {
   readonly #inflate: Inflate;
   readonly #chunks: Buffer[] = [];
@@ -37,7 +37,7 @@ export class HeaderInflater implements Disposable {
     this.#inflate.on('close', () => this.#failed?.(new Error('the session has ended')));
   }
 
-  /** One block; throws SpdyProtocolError for one that is broken or too large. To be called one after another. */
+  /** One block; throws SpdyProtocolError for one that is malformed or too large. Calls must not overlap. */
   async read(block: Buffer): Promise<SpdyHeaders> {
     this.#size = 0;
     this.#chunks.length = 0;
@@ -50,7 +50,7 @@ export class HeaderInflater implements Disposable {
         );
       this.#inflate.write(block, (error) => {
         if (error) return this.#failed?.(error);
-        while (this.#inflate.read() !== null); // what was not told yet is told by this
+        while (this.#inflate.read() !== null); // emits the remaining data events
         resolve();
       });
     });
@@ -63,18 +63,18 @@ export class HeaderInflater implements Disposable {
   }
 }
 
-/** Names become lower case; several values of one name stay separated by NUL, as they came. */
+/** Names become lower case; several values of one name stay separated by NUL. */
 export function parseHeaders(bytes: Buffer): SpdyHeaders {
   const headers = new Map<string, string>();
   let at = 0;
   const number = (): number => {
-    if (at + 4 > bytes.length) throw new SpdyProtocolError('a header block is cut short');
+    if (at + 4 > bytes.length) throw new SpdyProtocolError('a header block is truncated');
     at += 4;
     return bytes.readUInt32BE(at - 4);
   };
   const text = (): string => {
     const length = number();
-    if (at + length > bytes.length) throw new SpdyProtocolError('a header block is cut short');
+    if (at + length > bytes.length) throw new SpdyProtocolError('a header block is truncated');
     at += length;
     return bytes.toString('latin1', at - length, at);
   };
@@ -89,9 +89,8 @@ const ZLIB_HEADER = Buffer.from([0x78, 0x01]);
 const EMPTY_BLOCK = Buffer.from([0, 0, 0, 0xff, 0xff]);
 
 /**
- * Packs blocks as deflate's stored blocks: crisp answers with next to no headers, so there is nothing to gain from
- * compression, and what is not compressed tells nobody anything (CRIME). An empty block behind each is the flush that
- * readers wait for.
+ * Writes deflate's stored blocks: crisp sends hardly any headers, so compression would gain nothing, and without it sizes
+ * disclose nothing (CRIME). The empty block behind each is the flush that readers wait for.
  */
 export class HeaderDeflater {
   #begun = false;

@@ -2,9 +2,9 @@ import type { Duplex } from 'node:stream';
 import { takeReads } from '../read-buffer.ts';
 
 /**
- * Hands on what comes, `head` first, until its end; at once, in the call that brings it, but while `take` needs time
- * nothing more is read. `take` answers with a promise of that, or whether it has kept bytes that may be lent. Rejects with
- * what it throws, and with the connection's error.
+ * Passes on what is read, `head` first, until the end; synchronously, but while the promise of `take` is pending nothing
+ * more is read. `take` returns such a promise, or whether it has kept bytes of a reused buffer. Rejects with what it
+ * throws, and with the connection's error.
  */
 export function readAll(
   transport: Duplex,
@@ -21,11 +21,11 @@ export function readAll(
     isTaking = true;
     try {
       for (let bytes = waiting.shift(); bytes; bytes = waiting.shift()) {
-        const answer = take(bytes);
-        kept ||= answer === true;
-        if (typeof answer === 'boolean') continue;
+        const result = take(bytes);
+        kept ||= result === true;
+        if (typeof result === 'boolean') continue;
         transport.pause();
-        await answer;
+        await result;
         transport.resume();
       }
     } catch (error) {
@@ -39,7 +39,7 @@ export function readAll(
     kept = false;
     waiting.push(bytes);
     void proceed();
-    return kept || isTaking; // the rest of what takes time is still looked at
+    return kept || isTaking; // a pending promise still refers to the rest
   };
   const over = (): void => {
     isOver = true;

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { CrispError } from '#core/errors.ts';
 import { withDeadline } from '#core/operation.ts';
-import { drop, ended, type RemoteCommand, type Wanted } from '../remote-command.ts';
+import { discardInput, endStream, type RemoteCommand, type RequestedStreams } from '../remote-command.ts';
 import { type Outcome, statusDocument, statusText } from '../remote-status.ts';
 import { TerminalSizes } from '../terminal-size.ts';
 import { RST } from './frames.ts';
@@ -11,13 +11,13 @@ import type { SpdyStream } from './stream.ts';
 /** How long a client may take to open its streams. */
 const STREAMS_MS = 30_000;
 /** A session has five at most; more than these are refused. */
-const MOST_STREAMS = 8;
+const MAX_STREAMS = 8;
 
 /** The protocol's version, 1 to 4. */
 const versionOf = (protocol: string): number => Number(/^v(\d)\./.exec(protocol)?.[1] ?? 1);
 
 /** Names of the streams that the client has to open: `streamType` in their headers. */
-function expected({ stdin, stdout, stderr, tty }: Wanted, version: number): Set<string> {
+function expected({ stdin, stdout, stderr, tty }: RequestedStreams, version: number): Set<string> {
   const names: [string, boolean][] = [
     ['error', true],
     ['stdin', stdin],
@@ -25,26 +25,26 @@ function expected({ stdin, stdout, stderr, tty }: Wanted, version: number): Set<
     ['stderr', stderr],
     ['resize', tty && version >= 3],
   ];
-  return new Set(names.filter(([, wanted]) => wanted).map(([name]) => name));
+  return new Set(names.filter(([, requested]) => requested).map(([name]) => name));
 }
 
 /**
- * Takes a connection as an exec or attach session; resolves when the client has opened its streams. Throws
- * InvalidArgument for a stream that it must not open, DeadlineExceeded with those that are missing after 30 s, Cancelled.
+ * Opens an exec or attach session on a connection; resolves when the client has opened its streams. Throws
+ * InvalidArgument for an unexpected stream, DeadlineExceeded with those that are missing after 30 s, Cancelled.
  */
 export async function openSpdyCommand(
   transport: Duplex,
   head: Buffer,
   protocol: string,
-  wanted: Wanted,
+  requested: RequestedStreams,
   signal: AbortSignal,
 ): Promise<RemoteCommand> {
   const version = versionOf(protocol);
-  const missing = expected(wanted, version);
+  const missing = expected(requested, version);
   const opened = new Map<string, SpdyStream>();
   const complete = Promise.withResolvers<void>();
   const session = new SpdySession(transport, head, {
-    maxStreams: MOST_STREAMS,
+    maxStreams: MAX_STREAMS,
     onStream: (stream) => {
       const name = stream.headers.get('streamtype') ?? '';
       if (!missing.delete(name)) {
@@ -56,7 +56,7 @@ export async function openSpdyCommand(
       if (missing.size === 0) complete.resolve();
     },
   });
-  void session.ended.then((reason) => complete.reject(goneBefore(reason)));
+  void session.ended.then((reason) => complete.reject(disconnectedBefore(reason)));
   try {
     await withDeadline('wait for the streams', STREAMS_MS, signal, () => complete.promise);
   } catch (error) {
@@ -75,16 +75,16 @@ const unexpected = (name: string): CrispError =>
     'InvalidArgument',
     `the client opened a stream of type ${JSON.stringify(name.slice(0, 40))}`,
     {
-      hint: 'open each stream that was asked for once',
+      hint: 'open each requested stream once',
     },
   );
 
-const goneBefore = (reason = 'it closed the connection'): CrispError =>
-  new CrispError('Cancelled', `the client has gone before its streams were open: ${reason}`);
+const disconnectedBefore = (reason = 'it closed the connection'): CrispError =>
+  new CrispError('Cancelled', `the client disconnected before its streams were open: ${reason}`);
 
 class SpdyCommand implements RemoteCommand {
   readonly streams: RemoteCommand['streams'];
-  readonly gone: Promise<string | undefined>;
+  readonly closed: Promise<string | undefined>;
   readonly #session: SpdySession;
   readonly #opened: ReadonlyMap<string, SpdyStream>;
   readonly #version: number;
@@ -93,12 +93,12 @@ class SpdyCommand implements RemoteCommand {
     this.#session = session;
     this.#opened = opened;
     this.#version = version;
-    this.gone = session.ended;
+    this.closed = session.ended;
     const sizes = new TerminalSizes();
     const resize = opened.get('resize');
     if (resize) sizes.follow(resize);
-    // Clients close their half of what they only read: that has to be taken note of.
-    for (const name of ['error', 'stdout', 'stderr']) drop(opened.get(name));
+    // Clients half-close the streams that they only read: that must be read, too.
+    for (const name of ['error', 'stdout', 'stderr']) discardInput(opened.get(name));
     this.streams = {
       stdin: opened.get('stdin'),
       stdout: opened.get('stdout'),
@@ -109,10 +109,10 @@ class SpdyCommand implements RemoteCommand {
 
   async finish(outcome: Outcome): Promise<void> {
     const { stdin, stdout, stderr } = this.streams;
-    drop(stdin);
-    await Promise.all([ended(stdout), ended(stderr)]);
+    discardInput(stdin);
+    await Promise.all([endStream(stdout), endStream(stderr)]);
     const status = this.#version >= 4 ? statusDocument(outcome) : statusText(outcome);
-    await ended(this.#opened.get('error'), status);
+    await endStream(this.#opened.get('error'), status);
     await this.#session.close();
   }
 

@@ -1,11 +1,11 @@
 /**
- * One SPDY/3.1 connection, seen from the server, over any byte stream. The framing is our own: the one library there is
- * for Node (spdy-transport) was left in 2018 with readable-stream 3 and its own idea of flow control, and what
- * Kubernetes speaks is a small part of the specification.
+ * One SPDY/3.1 connection, seen from the server, over any byte stream. The framing is implemented here: the only
+ * library for Node (spdy-transport) is unmaintained since 2018, with readable-stream 3 and different flow control, and
+ * Kubernetes uses a small part of the specification.
  *
- * Flow control: Kubernetes' own clients count no windows, neither ours nor theirs. So crisp tells what it has taken, as
- * it should, and counts what it sends only where the peer shows, by SETTINGS or WINDOW_UPDATE, that it counts too; some
- * (of SPDY/3) count their streams, and no session.
+ * Flow control: Kubernetes' own clients track no windows, neither ours nor theirs. So crisp sends WINDOW_UPDATEs, as
+ * it should, and limits what it sends only if the peer shows, by SETTINGS or WINDOW_UPDATE, that it tracks them, too; some
+ * (of SPDY/3) track windows of streams, but not of the session.
  * For the others TCP is the window: while a stream takes no more, nothing is read from the connection.
  */
 import type { Duplex } from 'node:stream';
@@ -19,14 +19,14 @@ import { SpdyStream, type StreamOwner } from './stream.ts';
 export interface SpdySessionOptions {
   /** Streams that may be open at once; more are refused. */
   readonly maxStreams: number;
-  /** Called with each new stream, which is answered already. */
+  /** Called with each new stream, after its SYN_REPLY. */
   readonly onStream: (stream: SpdyStream) => void;
 }
 
-/** How long the peer may take to close after it was told of the end. */
+/** How long the peer may take to close after the GOAWAY. */
 const CLOSE_MS = 3000;
-/** Answers (to pings, to refused streams) that may wait for a peer that does not read. */
-const MAX_ANSWERS = 256 << 10;
+/** Maximum bytes of replies (to pings, to refused streams) that are queued for a peer that does not read. */
+const MAX_QUEUED_REPLIES = 256 << 10;
 
 export class SpdySession implements StreamOwner {
   readonly #transport: Duplex;
@@ -36,33 +36,33 @@ export class SpdySession implements StreamOwner {
   readonly #inflater = new HeaderInflater();
   readonly #deflater = new HeaderDeflater();
   #lastStream = 0;
-  #counts = false;
+  #peerTracksWindows = false;
   #window = frames.INITIAL_WINDOW;
-  /** What was sent on each stream and is not told to be taken: of a peer that counts its streams, and not the session. */
-  #owed: Map<number, number> | undefined = new Map();
+  /** Bytes sent on each stream and not acknowledged by a WINDOW_UPDATE, for a peer that tracks streams but not the session. */
+  #unacknowledged: Map<number, number> | undefined = new Map();
   #initialWindow = frames.INITIAL_WINDOW;
-  #taken = 0;
-  /** Bytes of answers that the peer has not taken. */
-  #answers = 0;
+  #consumed = 0;
+  /** Bytes of replies that the peer has not read. */
+  #queuedReplies = 0;
   #closing = false;
-  /** Whether what is read lies in a buffer that is used again, and whether somebody has kept bytes of the last read. */
-  readonly #lent: boolean;
+  /** Whether reads use a reused buffer, and whether bytes of the last read were kept. */
+  readonly #reusedBuffer: boolean;
   #kept = false;
-  #onRoom: (() => void) | undefined;
-  /** Settles when the connection is over, with the reason where it was not in order. Never rejects. */
+  #onUnblocked: (() => void) | undefined;
+  /** Settles when the connection is over, with the reason if that was not orderly. Never rejects. */
   readonly ended: Promise<string | undefined>;
 
   /** `head`: what came with the upgrade. */
   constructor(transport: Duplex, head: Buffer, options: SpdySessionOptions) {
     this.#transport = transport;
     this.#options = options;
-    this.#lent = transport instanceof BufferedSocket;
+    this.#reusedBuffer = transport instanceof BufferedSocket;
     transport.on('error', () => {});
-    transport.once('close', () => this.#onRoom?.());
+    transport.once('close', () => this.#onUnblocked?.());
     this.ended = this.#serve(head);
   }
 
-  /** Tells the peer of an orderly end, and, once all that was written is on its way, waits a little for it to close. */
+  /** Sends GOAWAY and, once everything is written, waits a little for the peer to close. */
   async close(): Promise<void> {
     if (this.#closing) return;
     this.#closing = true;
@@ -86,68 +86,70 @@ export class SpdySession implements StreamOwner {
       const reader = new frames.FrameReader();
       await readAll(this.#transport, head, (bytes) => {
         this.#kept = false;
-        return this.#take(reader.read(bytes));
+        return this.#process(reader.read(bytes));
       });
     } catch (error) {
       reason = describeError(error);
       if (error instanceof SpdyProtocolError) this.#goAway(frames.GOAWAY_STATUS.protocolError);
     } finally {
       this.#closing = true;
-      for (const stream of this.#streams.values()) stream.cut(frames.RST.cancel);
+      for (const stream of this.#streams.values()) stream.abort(frames.RST.cancel);
       this.#inflater[Symbol.dispose]();
-      this.#leave();
+      this.#endTransport();
     }
     return reason;
   }
 
-  /** What was written may still go out. */
-  #leave(): void {
-    const cut = () => this.#transport.destroy();
-    const timer = setTimeout(cut, CLOSE_MS);
-    this.#transport.once('close', () => clearTimeout(timer)).end(cut);
+  /** Ends the transport; queued writes are still sent. */
+  #endTransport(): void {
+    const destroy = () => this.#transport.destroy();
+    const timer = setTimeout(destroy, CLOSE_MS);
+    this.#transport.once('close', () => clearTimeout(timer)).end(destroy);
   }
 
-  /** The frames up to the first that takes time; then a promise of the rest, else whether bytes of them are kept. */
-  #take(found: Generator<frames.ControlFrame | frames.DataPiece>): Promise<void> | boolean {
+  /** Processes frames up to the first asynchronous one; returns a promise of the rest, else whether bytes were kept. */
+  #process(found: Generator<frames.ControlFrame | frames.DataPiece>): Promise<void> | boolean {
     for (let step = found.next(); !step.done; step = found.next()) {
       const frame = step.value;
       if (frame.kind === 'data') this.#data(frame);
       else {
         const later = this.#control(frame);
-        if (later) return later.then(() => this.#rest(found));
+        if (later) return later.then(() => this.#processRest(found));
       }
     }
-    return this.#isBlocked ? this.#untilRoom() : this.#kept;
+    return this.#isBlocked ? this.#untilUnblocked() : this.#kept;
   }
 
-  async #rest(found: Generator<frames.ControlFrame | frames.DataPiece>): Promise<void> {
-    await this.#take(found);
+  async #processRest(found: Generator<frames.ControlFrame | frames.DataPiece>): Promise<void> {
+    await this.#process(found);
   }
 
   get #isBlocked(): boolean {
-    return (this.#congested.size > 0 || this.#answers > MAX_ANSWERS) && !this.#transport.destroyed;
+    return (
+      (this.#congested.size > 0 || this.#queuedReplies > MAX_QUEUED_REPLIES) && !this.#transport.destroyed
+    );
   }
 
-  async #untilRoom(): Promise<void> {
+  async #untilUnblocked(): Promise<void> {
     while (this.#isBlocked) {
       const { promise, resolve } = Promise.withResolvers<void>();
-      this.#onRoom = resolve;
+      this.#onUnblocked = resolve;
       await promise;
     }
   }
 
   #data({ stream, bytes, fin }: frames.DataPiece): void {
     const known = this.#streams.get(stream);
-    if (known) this.#kept = known.receive(bytes, fin, this.#lent) || this.#kept;
+    if (known) this.#kept = known.receive(bytes, fin, this.#reusedBuffer) || this.#kept;
     else if (stream === 0 || stream > this.#lastStream)
       throw new SpdyProtocolError(`data for stream ${stream}`);
-    this.#taken += bytes.length;
-    if (this.#taken < frames.INITIAL_WINDOW / 2) return;
-    this.#send(frames.controlFrame(frames.WINDOW_UPDATE, 0, frames.words(0, this.#taken)));
-    this.#taken = 0;
+    this.#consumed += bytes.length;
+    if (this.#consumed < frames.INITIAL_WINDOW / 2) return;
+    this.#send(frames.controlFrame(frames.WINDOW_UPDATE, 0, frames.words(0, this.#consumed)));
+    this.#consumed = 0;
   }
 
-  /** A promise where the frame has packed headers, whose unpacking takes time. */
+  /** A promise if the frame has headers, whose decompression is asynchronous. */
   #control({ type, flags, payload }: frames.ControlFrame): Promise<void> | undefined {
     const needed = frames.MINIMUM_BYTES[type] ?? 0;
     if (payload.length < needed)
@@ -157,15 +159,15 @@ export class SpdySession implements StreamOwner {
         return this.#open(payload.readUInt32BE(0) & 0x7fff_ffff, flags, payload.subarray(10));
       case frames.SYN_REPLY:
       case frames.HEADERS:
-        return this.#passOver(flags, payload);
+        return this.#skipHeaders(flags, payload);
       case frames.RST_STREAM:
-        this.#streams.get(payload.readUInt32BE(0))?.cut(payload.readUInt32BE(4));
+        this.#streams.get(payload.readUInt32BE(0))?.abort(payload.readUInt32BE(4));
         break;
       case frames.SETTINGS:
         this.#settings(payload);
         break;
       case frames.PING:
-        // Odd numbers are the peer's own pings, even ones answers to ours, of which there are none.
+        // Odd numbers are the peer's own pings, even ones replies to ours, of which there are none.
         if (payload.readUInt32BE(0) % 2 === 1)
           this.#send(frames.controlFrame(type, 0, payload.subarray(0, 4)));
         break;
@@ -175,8 +177,8 @@ export class SpdySession implements StreamOwner {
     return undefined;
   }
 
-  /** Nothing in these headers is of use, but each block is a part of the packed whole. */
-  async #passOver(flags: number, payload: Buffer): Promise<void> {
+  /** These headers are not used, but each block is part of the compression stream. */
+  async #skipHeaders(flags: number, payload: Buffer): Promise<void> {
     await this.#inflater.read(payload.subarray(4));
     const stream = this.#streams.get(payload.readUInt32BE(0));
     if (flags & frames.FLAG_FIN) stream?.receive(Buffer.alloc(0), true);
@@ -198,62 +200,62 @@ export class SpdySession implements StreamOwner {
 
   #settings(payload: Buffer): void {
     for (const value of frames.initialWindows(payload)) {
-      this.#counts = true;
+      this.#peerTracksWindows = true;
       for (const stream of this.#streams.values()) stream.widen(value - this.#initialWindow);
       this.#initialWindow = value;
     }
   }
 
   #widen(id: number, bytes: number): void {
-    this.#counts = true;
+    this.#peerTracksWindows = true;
     if (id !== 0) {
       const stream = this.#streams.get(id);
-      if (stream) this.#paid(id, bytes);
+      if (stream) this.#acknowledge(id, bytes);
       if (stream && !stream.widen(bytes)) stream.reset(frames.RST.protocolError);
       return;
     }
-    this.#owed = undefined;
+    this.#unacknowledged = undefined;
     this.#window += bytes;
     if (this.#window >= 2 ** 31) throw new SpdyProtocolError('the window of the session is beyond 2 GiB');
     for (const stream of this.#streams.values()) stream.proceed();
   }
 
   /**
-   * As long as the peer has told nothing of the session, and of no stream more than was sent, what it has taken of the
-   * streams is taken of the session: one that counted the session would have said so before it was used up.
+   * As long as the peer has sent no WINDOW_UPDATE for the session, and for no stream more than was sent, acknowledged bytes
+   * of streams count for the session as well: a peer that tracks the session would have sent one before it was used up.
    */
-  #paid(id: number, bytes: number): void {
-    const owed = this.#owed?.get(id) ?? 0;
-    if (bytes > owed) this.#owed = undefined;
-    this.#owed?.set(id, owed - bytes);
-    this.#relieve();
+  #acknowledge(id: number, bytes: number): void {
+    const pending = this.#unacknowledged?.get(id) ?? 0;
+    if (bytes > pending) this.#unacknowledged = undefined;
+    this.#unacknowledged?.set(id, pending - bytes);
+    this.#refillWindow();
   }
 
-  #relieve(): void {
-    if (!this.#owed || this.#window > 0) return;
-    this.#window = frames.INITIAL_WINDOW - this.#owed.values().reduce((sum, one) => sum + one, 0);
+  #refillWindow(): void {
+    if (!this.#unacknowledged || this.#window > 0) return;
+    this.#window = frames.INITIAL_WINDOW - this.#unacknowledged.values().reduce((sum, one) => sum + one, 0);
     for (const stream of this.#streams.values()) stream.proceed();
   }
 
   sendData(stream: number, bytes: Buffer, fin: boolean, done: () => void): void {
     this.#window -= bytes.length;
-    this.#owed?.set(stream, (this.#owed.get(stream) ?? 0) + bytes.length);
+    this.#unacknowledged?.set(stream, (this.#unacknowledged.get(stream) ?? 0) + bytes.length);
     if (this.#transport.destroyed || this.#transport.writableEnded) {
       done();
       return;
     }
-    let told = false;
-    const tell = (): void => {
-      if (!told) done();
-      told = true;
+    let reported = false;
+    const report = (): void => {
+      if (!reported) done();
+      reported = true;
     };
     const header = frames.dataHeader(stream, bytes.length, fin);
     this.#transport.cork();
-    this.#transport.write(header, bytes.length === 0 ? tell : undefined);
-    if (bytes.length > 0) this.#transport.write(bytes, tell);
+    this.#transport.write(header, bytes.length === 0 ? report : undefined);
+    if (bytes.length > 0) this.#transport.write(bytes, report);
     this.#transport.uncork();
-    // What the kernel has taken is told before any event tells it: its buffer may be used again.
-    if (this.#transport.writableLength === 0) tell();
+    // What the kernel has taken is reported at once, before the write callback: its buffer may be reused.
+    if (this.#transport.writableLength === 0) report();
   }
 
   sendReset(stream: number, status: number): void {
@@ -264,20 +266,20 @@ export class SpdySession implements StreamOwner {
     if (stream !== 0) this.#send(frames.controlFrame(frames.WINDOW_UPDATE, 0, frames.words(stream, bytes)));
   }
 
-  budget(): number | undefined {
-    return this.#counts ? this.#window : undefined;
+  sessionWindow(): number | undefined {
+    return this.#peerTracksWindows ? this.#window : undefined;
   }
 
-  congested(stream: SpdyStream, yes: boolean): void {
-    if (yes) this.#congested.add(stream);
-    else if (this.#congested.delete(stream) && this.#congested.size === 0) this.#onRoom?.();
+  setCongested(stream: SpdyStream, congested: boolean): void {
+    if (congested) this.#congested.add(stream);
+    else if (this.#congested.delete(stream) && this.#congested.size === 0) this.#onUnblocked?.();
   }
 
-  forget(stream: SpdyStream): void {
+  removeStream(stream: SpdyStream): void {
     this.#streams.delete(stream.id);
-    this.congested(stream, false);
-    this.#owed?.delete(stream.id);
-    this.#relieve();
+    this.setCongested(stream, false);
+    this.#unacknowledged?.delete(stream.id);
+    this.#refillWindow();
   }
 
   #goAway(status: number): void {
@@ -286,10 +288,10 @@ export class SpdySession implements StreamOwner {
 
   #send(frame: Buffer): void {
     if (this.#transport.destroyed || this.#transport.writableEnded) return;
-    this.#answers += frame.length;
+    this.#queuedReplies += frame.length;
     this.#transport.write(frame, () => {
-      this.#answers -= frame.length;
-      if (this.#answers <= MAX_ANSWERS) this.#onRoom?.();
+      this.#queuedReplies -= frame.length;
+      if (this.#queuedReplies <= MAX_QUEUED_REPLIES) this.#onUnblocked?.();
     });
   }
 }

@@ -3,23 +3,23 @@ import { writeReusedBuffer } from '../read-buffer.ts';
 import { INITIAL_WINDOW, RST } from './frames.ts';
 import type { SpdyHeaders } from './headers.ts';
 
-/** What is read ahead of whoever takes it. */
+/** Bytes that are buffered ahead of the reader. */
 const READ_AHEAD = 256 << 10;
-/** A peer is told of what was taken when that much has come together. */
-const TELL_BYTES = INITIAL_WINDOW / 2;
+/** A WINDOW_UPDATE is sent for each so many bytes. */
+const WINDOW_UPDATE_BYTES = INITIAL_WINDOW / 2;
 const MAX_FRAME = 64 << 10;
 
-/** The session, as its streams see it. */
+/** The session, as used by its streams. */
 export interface StreamOwner {
   sendData(stream: number, bytes: Buffer, fin: boolean, done: () => void): void;
   sendReset(stream: number, status: number): void;
-  /** That many bytes of the stream were taken. */
+  /** Sends a WINDOW_UPDATE for so many consumed bytes of the stream. */
   sendWindow(stream: number, bytes: number): void;
-  /** How much may be sent now, in all; undefined where the peer keeps no count. */
-  budget(): number | undefined;
-  /** The stream takes no more, or again. */
-  congested(stream: SpdyStream, yes: boolean): void;
-  forget(stream: SpdyStream): void;
+  /** The window of the session, in bytes; undefined if the peer does not track windows. */
+  sessionWindow(): number | undefined;
+  /** Whether the stream takes no more data. */
+  setCongested(stream: SpdyStream, congested: boolean): void;
+  removeStream(stream: SpdyStream): void;
 }
 
 interface Sending {
@@ -34,7 +34,7 @@ export class SpdyStream extends Duplex {
   readonly #owner: StreamOwner;
   #sending: Sending | undefined;
   #window: number;
-  #taken = 0;
+  #consumed = 0;
   #ended = { here: false, there: false };
   #sink: Writable | undefined;
 
@@ -44,40 +44,40 @@ export class SpdyStream extends Duplex {
     this.headers = headers;
     this.#window = window;
     this.#owner = owner;
-    this.on('error', () => {}); // the close that follows tells whoever uses it
+    this.on('error', () => {}); // the close event that follows reports it
   }
 
-  /** Bytes from the peer, which may be lent (see ReadCallback): whether they were kept. */
-  receive(bytes: Buffer, fin: boolean, lent = false): boolean {
+  /** Bytes from the peer, possibly in a reused buffer (see ReadCallback); returns whether they were kept. */
+  receive(bytes: Buffer, fin: boolean, reused = false): boolean {
     if (this.#ended.there || this.destroyed) return false;
     let kept = false;
     if (bytes.length > 0) {
-      this.#taken += bytes.length;
-      if (this.#sink) kept = this.#hand(this.#sink, bytes);
-      else if (!this.push(lent ? Buffer.from(bytes) : bytes)) this.#owner.congested(this, true);
-      else this.#tell();
+      this.#consumed += bytes.length;
+      if (this.#sink) kept = this.#forward(this.#sink, bytes);
+      else if (!this.push(reused ? Buffer.from(bytes) : bytes)) this.#owner.setCongested(this, true);
+      else this.#updateWindow();
     }
     if (fin) this.#finish();
     return kept;
   }
 
   /**
-   * Hands all that the peer sends to the sink, as piping does, but with no stop on the way: what the sink takes at once
-   * is never copied. It ends the sink; a sink that has closed takes nothing, and the rest is dropped.
+   * Pipes all that the peer sends into the sink, but without a buffer in between: what the sink takes at once is never
+   * copied. It ends the sink; if the sink is closed, the rest is dropped.
    */
-  handTo(sink: Writable): void {
+  forwardTo(sink: Writable): void {
     for (let bytes = this.read(); bytes !== null; bytes = this.read()) sink.write(bytes);
     this.#sink = sink;
-    sink.on('drain', () => this.#room()).once('close', () => this.#room());
+    sink.on('drain', () => this.#onDrain()).once('close', () => this.#onDrain());
     if (this.#ended.there) sink.end();
-    this.resume(); // it ends by itself when the peer has
+    this.resume(); // it ends when the peer ends it
   }
 
-  #hand(sink: Writable, bytes: Buffer): boolean {
+  #forward(sink: Writable, bytes: Buffer): boolean {
     const isOpen = !sink.destroyed && !sink.writableEnded;
     const kept = isOpen && writeReusedBuffer(sink, bytes);
-    if (isOpen && sink.writableLength > READ_AHEAD) this.#owner.congested(this, true);
-    else this.#tell();
+    if (isOpen && sink.writableLength > READ_AHEAD) this.#owner.setCongested(this, true);
+    else this.#updateWindow();
     return kept;
   }
 
@@ -85,28 +85,28 @@ export class SpdyStream extends Duplex {
     this.#ended.there = true;
     this.#sink?.end();
     this.push(null);
-    this.#owner.congested(this, false);
+    this.#owner.setCongested(this, false);
   }
 
-  #room(): void {
-    this.#owner.congested(this, false);
-    this.#tell();
+  #onDrain(): void {
+    this.#owner.setCongested(this, false);
+    this.#updateWindow();
   }
 
-  /** The peer has ended the stream in disorder. */
-  cut(status: number): void {
+  /** The peer has reset the stream. */
+  abort(status: number): void {
     this.#ended = { here: true, there: true };
     this.destroy(new Error(`the client has reset the stream (status ${status})`));
   }
 
-  /** The peer takes more. False where that is more than the protocol allows. */
+  /** Widens the send window. False if it exceeds what the protocol allows. */
   widen(bytes: number): boolean {
     this.#window += bytes;
     this.proceed();
     return this.#window < 2 ** 31;
   }
 
-  /** Ends it in disorder, with a status of RST_STREAM. */
+  /** Resets the stream, with a status of RST_STREAM. */
   reset(status: number): void {
     if (this.destroyed) return;
     this.#owner.sendReset(this.id, status);
@@ -115,7 +115,7 @@ export class SpdyStream extends Duplex {
   }
 
   override _read(): void {
-    if (!this.#sink) this.#room();
+    if (!this.#sink) this.#onDrain();
   }
 
   override _write(bytes: Buffer, _encoding: string, done: () => void): void {
@@ -131,7 +131,7 @@ export class SpdyStream extends Duplex {
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     if (!(this.#ended.here && this.#ended.there)) this.#owner.sendReset(this.id, RST.cancel);
     this.#ended = { here: true, there: true };
-    this.#owner.forget(this);
+    this.#owner.removeStream(this);
     const sending = this.#sending;
     this.#sending = undefined;
     done(error);
@@ -141,10 +141,10 @@ export class SpdyStream extends Duplex {
   /** Sends what the windows allow. */
   proceed(): void {
     for (let sending = this.#sending; sending && !this.destroyed; sending = this.#sending) {
-      const session = this.#owner.budget();
-      const room = session === undefined ? MAX_FRAME : Math.min(this.#window, session, MAX_FRAME);
-      if (room <= 0 && sending.bytes.length > 0) return;
-      const piece = sending.bytes.subarray(0, room);
+      const session = this.#owner.sessionWindow();
+      const limit = session === undefined ? MAX_FRAME : Math.min(this.#window, session, MAX_FRAME);
+      if (limit <= 0 && sending.bytes.length > 0) return;
+      const piece = sending.bytes.subarray(0, limit);
       this.#window -= piece.length;
       sending.bytes = sending.bytes.subarray(piece.length);
       const { done } = sending;
@@ -154,9 +154,9 @@ export class SpdyStream extends Duplex {
     }
   }
 
-  #tell(): void {
-    if (this.#taken < TELL_BYTES) return;
-    this.#owner.sendWindow(this.id, this.#taken);
-    this.#taken = 0;
+  #updateWindow(): void {
+    if (this.#consumed < WINDOW_UPDATE_BYTES) return;
+    this.#owner.sendWindow(this.id, this.#consumed);
+    this.#consumed = 0;
   }
 }

@@ -1,4 +1,4 @@
-/** The channel protocols against what they should give and against what nobody should send. */
+/** The channel protocols, with valid and with hostile messages. */
 import assert from 'node:assert/strict';
 import { type Duplex, duplexPair } from 'node:stream';
 import test from 'node:test';
@@ -57,7 +57,7 @@ for (const protocol of ['v5.channel.k8s.io', 'v4.channel.k8s.io', 'v4.base64.cha
   });
 }
 
-test('any bytes in the place of frames are survived', async () => {
+test('any bytes instead of frames are survived', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(fc.uint8Array({ maxLength: 100 }), { maxLength: 10 }), async (parts) => {
       const [near, far] = duplexPair();

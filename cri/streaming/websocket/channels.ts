@@ -1,6 +1,6 @@
 /**
  * The channel protocols of Kubernetes over WebSocket: the first byte of each message is the number of a channel, or in
- * the base64 forms a digit in front of base64. Version 5 adds the message 255, N: the client's side of channel N is over.
+ * the base64 forms a digit in front of base64. Version 5 adds the message 255, N: the client has closed its side of channel N.
  */
 import { Readable, Writable } from 'node:stream';
 import type { WebSocket } from 'ws';
@@ -8,17 +8,17 @@ import type { WebSocket } from 'ws';
 const CLOSE = 255;
 const DIGIT_ZERO = 0x30;
 
-/** Which of the protocols is spoken; '' is the oldest. */
+/** The protocol in use; '' is the oldest. */
 const isBase64 = (protocol: string): boolean => protocol.includes('base64');
 const hasClose = (protocol: string): boolean => protocol.startsWith('v5.');
 
-/** One connection that is many channels. */
+/** The channels of one connection. */
 export class Channels {
   readonly #socket: WebSocket;
   readonly #base64: boolean;
   readonly #sources = new Map<number, ChannelSource>();
   readonly #congested = new Set<ChannelSource>();
-  /** Settles when the connection is over, with the reason where it was not in order. */
+  /** Settles when the connection is over, with the reason if that was not orderly. */
   readonly ended: Promise<string | undefined>;
 
   constructor(socket: WebSocket, protocol: string) {
@@ -31,7 +31,7 @@ export class Channels {
     socket.on('message', (data: Buffer) => this.#receive(data, hasClose(protocol)));
     this.ended = new Promise((resolve) => {
       socket.once('close', (code) => {
-        for (const source of this.#sources.values()) source.over();
+        for (const source of this.#sources.values()) source.finish();
         resolve(
           reason ??
             (code === 1000 || code === 1005 ? undefined : `the connection was closed with code ${code}`),
@@ -40,7 +40,7 @@ export class Channels {
     });
   }
 
-  /** What the client sends on a channel. Channels that nobody reads are dropped. */
+  /** What the client sends on a channel. Data of channels without a source is dropped. */
   source(channel: number): Readable {
     const source = new ChannelSource((congested) => this.#congest(source, congested));
     this.#sources.set(channel, source);
@@ -58,11 +58,11 @@ export class Channels {
     const message = this.#base64
       ? `${channel}${bytes.toString('base64')}`
       : Buffer.concat([Buffer.of(channel), bytes], bytes.length + 1);
-    // A connection that is over takes nothing; whoever writes learns of it by `ended`.
+    // A closed connection takes nothing; writers are notified by `ended`.
     this.#socket.send(message, { binary: !this.#base64 }, () => done());
   }
 
-  /** An orderly end. Resolves when the client has agreed, or has had its time. */
+  /** An orderly close. Resolves when the client has replied, or at the timeout. */
   async close(): Promise<void> {
     this.#congested.clear();
     this.#socket.resume();
@@ -78,7 +78,7 @@ export class Channels {
     const first = data[0];
     if (first === undefined) return;
     if (hasClose && first === CLOSE) {
-      this.#sources.get(data[1] ?? CLOSE)?.over();
+      this.#sources.get(data[1] ?? CLOSE)?.finish();
       return;
     }
     const channel = this.#base64 ? first - DIGIT_ZERO : first;
@@ -98,7 +98,7 @@ export class Channels {
 
 class ChannelSource extends Readable {
   readonly #onCongested: (congested: boolean) => void;
-  #over = false;
+  #ended = false;
 
   constructor(onCongested: (congested: boolean) => void) {
     super({ highWaterMark: 256 << 10 });
@@ -106,13 +106,13 @@ class ChannelSource extends Readable {
   }
 
   receive(bytes: Buffer): void {
-    if (this.#over || this.destroyed || bytes.length === 0) return;
+    if (this.#ended || this.destroyed || bytes.length === 0) return;
     if (!this.push(bytes)) this.#onCongested(true);
   }
 
-  over(): void {
-    if (this.#over) return;
-    this.#over = true;
+  finish(): void {
+    if (this.#ended) return;
+    this.#ended = true;
     this.push(null);
     this.#onCongested(false);
   }

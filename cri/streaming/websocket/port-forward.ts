@@ -5,12 +5,9 @@ import type { Operation } from '#core/operation.ts';
 import { type ForwardSession, forward, type PodPorts } from '../port-forward.ts';
 import { Channels } from './channels.ts';
 
-/** Channels have one byte, two of them for each port. */
-export const MOST_PORTS = 127;
-
 /**
  * The channel form of port-forward: one connection for each port of the request, on two channels, data and errors; each
- * begins with its port in two bytes, low one first. Resolves when all are over, or the client has gone.
+ * begins with its port in two bytes, low byte first. Resolves when all are over, or the client has disconnected.
  */
 export async function serveChannelForward(
   socket: WebSocket,
@@ -20,9 +17,11 @@ export async function serveChannelForward(
   op: Operation,
 ): Promise<void> {
   const channels = new Channels(socket, protocol);
-  const gone = new AbortController();
-  const reason = channels.ended.finally(() => gone.abort(new CrispError('Cancelled', 'the client has gone')));
-  const under = op.under(AbortSignal.any([op.signal, gone.signal]));
+  const disconnected = new AbortController();
+  const reason = channels.ended.finally(() =>
+    disconnected.abort(new CrispError('Cancelled', 'the client disconnected')),
+  );
+  const under = op.under(AbortSignal.any([op.signal, disconnected.signal]));
   const connections = session.ports.map(async (port, n) => {
     const number = Buffer.alloc(2);
     number.writeUInt16LE(port);
@@ -39,5 +38,5 @@ export async function serveChannelForward(
   await Promise.all(connections);
   await channels.close();
   const why = await reason;
-  if (why !== undefined) throw new CrispError('Cancelled', `the client has gone: ${why}`);
+  if (why !== undefined) throw new CrispError('Cancelled', `the client disconnected: ${why}`);
 }

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 
-/** Clients send at most what one read of their input gives; the library of Kubernetes takes 32 MiB. */
+/** Clients send at most one read of their input; Kubernetes' library accepts 32 MiB. */
 const MAX_MESSAGE = 16 << 20;
 
 /** Answers upgrades to WebSocket; the protocol was chosen before. */
@@ -23,7 +23,7 @@ export class WebSocketUpgrades {
     });
   }
 
-  /** Answers 101, or with a status of its own where the request is no WebSocket handshake: then nothing is called. */
+  /** Answers 101, or with a status of its own where the request is no WebSocket handshake: then `ready` is not called. */
   accept(
     request: IncomingMessage,
     socket: Duplex,
@@ -32,7 +32,7 @@ export class WebSocketUpgrades {
     ready: (socket: WebSocket) => void,
   ): void {
     this.#chosen.set(request, protocol);
-    // ws takes tokens alone for names of protocols, and SPDY/3.1+portforward.k8s.io is none: it does not get to see them.
+    // ws accepts only tokens as protocol names, and SPDY/3.1+portforward.k8s.io is not one: the header is hidden from it.
     delete request.headers['sec-websocket-protocol'];
     this.#server.handleUpgrade(request, socket, head, ready);
   }
