@@ -1,6 +1,6 @@
 /**
  * The last test of a run: no process, mount, network namespace, cgroup, link or packet filter rule is left. Runs in
- * the machine's own namespaces; what another run makes at the same time is told apart by the run's own names.
+ * the machine's own namespaces; objects of concurrent runs are distinguished by the run's own names.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -10,7 +10,7 @@ import test from 'node:test';
 
 const prefix = process.env['CRISP_TEST_CGROUP'] ?? '';
 const directory = process.env['CRISP_TEST_DIR'] ?? '';
-/** As test/harness/daemon.ts names them; others use the machine at the same time, further runs of these tests among them. */
+/** As test/harness/daemon.ts names them; other users and other runs of these tests use the machine at the same time. */
 const tag = basename(directory).slice(-6);
 const ownBridge = new RegExp(`^crispt\\d+${tag}$`);
 const ownNetwork = new RegExp(`crisp-test-\\d+-${tag}\\b`);
@@ -18,7 +18,7 @@ const ownNetwork = new RegExp(`crisp-test-\\d+-${tag}\\b`);
 const output = (program: string, args: string[]): string =>
   spawnSync(program, args, { encoding: 'utf8' }).stdout ?? '';
 
-/** The run's bridges and what hangs on them. */
+/** The run's bridges and the links attached to them. */
 const links = (): string[] =>
   readdirSync('/sys/class/net').filter((name) => [name, masterOf(name)].some((one) => ownBridge.test(one)));
 
@@ -72,7 +72,7 @@ function removeOwnGroups(prefix: string): void {
   for (const tree of cgroupTrees(`${prefix}-run`)) rmdirSync(tree);
 }
 
-test('no process of the run lives', () => {
+test('no process of the run is left', () => {
   const inGroups = cgroupTrees(prefix).flatMap(processesIn);
   const ofDirectory = pids()
     .filter((pid) => pid !== String(process.pid) && commandOf(pid).includes(directory))
@@ -115,7 +115,7 @@ test('no link and no packet filter rule of the run is left in the namespace of t
   assert.deepEqual(rules(), []);
 });
 
-test('no file of the run lies outside of its directory', () => {
+test('no file of the run is outside of its directory', () => {
   const strays = ['/run/crisp', '/var/lib/crisp', '/var/lib/cni', '/var/run/crun', '/run/runc']
     .filter((path) => existsSync(path))
     .flatMap((path) => globSync(`${path}/**/*`).filter((file) => file.includes(basename(directory))));

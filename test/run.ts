@@ -1,7 +1,6 @@
 /**
- * Runs the tests. Everything happens in a mount and a network namespace of this run alone and below a cgroup prefix of
- * its own, so that runs side by side never meet. Afterwards `leftovers.ts`, outside of these namespaces, looks for what
- * the run has left behind.
+ * Runs the tests. Each run has its own mount and network namespace and its own cgroup prefix, so that concurrent runs do not
+ * interfere. Afterwards `leftovers.ts`, outside of these namespaces, checks what the run has left behind.
  *
  *     node test/run.ts              all suites
  *     node test/run.ts unit         the tests beside the sources
@@ -12,7 +11,7 @@ import { chmodSync, existsSync, globSync, mkdirSync, mkdtempSync, rmSync, writeF
 import { join } from 'node:path';
 
 const PROJECT = join(import.meta.dirname, '..');
-const ROOMS = [
+const FOLDERS = [
   'bench',
   'api',
   'cli',
@@ -27,7 +26,7 @@ const ROOMS = [
   'telemetry',
 ];
 const SUITE_LIMIT_MS = 20 * 60_000;
-/** The virtual node is emulated: it feels more than others do what else the machine has to do. */
+/** The virtual node is emulated: it is slowed down more than others by load on the machine. */
 const NODE_LIMIT_MS = 45 * 60_000;
 
 interface Suite {
@@ -36,7 +35,7 @@ interface Suite {
 }
 
 function suites(wanted: readonly string[]): Suite[] {
-  const beside = ROOMS.flatMap((room) => globSync(`${room}/**/*.test.ts`, { cwd: PROJECT })).sort();
+  const beside = FOLDERS.flatMap((folder) => globSync(`${folder}/**/*.test.ts`, { cwd: PROJECT })).sort();
   const all: Suite[] = [{ name: 'unit', files: beside }];
   for (const folder of globSync('test/*/', { cwd: PROJECT }).sort()) {
     const files = globSync(`${folder}/**/*.test.ts`, { cwd: PROJECT }).sort();
@@ -58,7 +57,7 @@ export function cgroupDirectories(path: string): string[] {
   return roots.map((root) => root + path);
 }
 
-/** Joins a cgroup of this run: whatever a test spawns stands in it, or is moved below the prefix by crisp. */
+/** Joins a cgroup of this run: processes of tests are in it, or are moved below the prefix by crisp. */
 function joinRunCgroup(path: string): void {
   for (const directory of cgroupDirectories(path)) {
     if (/\/(cpuset)\//.test(`${directory}/`)) continue; // needs its cpus first; not needed to find processes
@@ -115,7 +114,7 @@ function main(): number {
     return 2;
   }
   const directory = mkdtempSync(join(process.env['TMPDIR'] ?? '/var/tmp', 'crisp-test-'));
-  chmodSync(directory, 0o711); // the roots of pods with a user namespace pass through it
+  chmodSync(directory, 0o711); // the roots of pods with a user namespace traverse it
   const cgroup = `/crisp-test-${process.pid}`;
   const environment = {
     ...process.env,
