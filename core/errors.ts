@@ -126,3 +126,6 @@ export function describeError(error: unknown): string {
   }
   return parts.join(': ');
 }
+
+/** The code of the table, for replies and metrics; an error that crisp did not throw itself is a bug. */
+export const codeOf = (error: unknown): ErrorCode => (error instanceof CrispError ? error.code : 'Internal');

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { status } from '@grpc/grpc-js';
-import { CrispError, type ErrorCode, errorTable } from '#core/errors.ts';
+import { CrispError, codeOf, type ErrorCode, errorTable } from '#core/errors.ts';
 import { Operation } from '#core/operation.ts';
-import { codeOf, rpcStatus } from './errors.ts';
+import { rpcStatus } from './errors.ts';
 
 const codes = Object.keys(errorTable) as ErrorCode[];
 const of = (error: unknown) => rpcStatus(error, new Operation('StopContainer'));

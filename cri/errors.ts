@@ -1,6 +1,6 @@
 /** Maps errors of the services to gRPC statuses; nothing else does. */
 import { status } from '@grpc/grpc-js';
-import { CrispError, describeError, type ErrorCode, errorTable } from '#core/errors.ts';
+import { CrispError, codeOf, describeError, errorTable } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 
 /** The message is sent in headers, which clients limit to 8 KiB or more. */
@@ -10,9 +10,6 @@ export interface RpcStatus {
   readonly code: status;
   readonly details: string;
 }
-
-/** The code of the table, for metrics; an error that crisp did not throw itself is a bug. */
-export const codeOf = (error: unknown): ErrorCode => (error instanceof CrispError ? error.code : 'Internal');
 
 /**
  * The status of a failed operation: what failed, the stage and the time spent, the remedy. UNKNOWN is sent only with the

@@ -20,10 +20,10 @@ import {
   type MethodTypes,
   runtimeServiceDefinition,
 } from '#api/cri/v1/index.ts';
-import { CrispError, describeError, type ErrorCode } from '#core/errors.ts';
+import { CrispError, codeOf, describeError, type ErrorCode } from '#core/errors.ts';
 import { type Log, Operation, type StageRecord } from '#core/operation.ts';
 import { encodeReply } from './batches.ts';
-import { codeOf, rpcStatus } from './errors.ts';
+import { rpcStatus } from './errors.ts';
 import { ContainerEvents } from './events.ts';
 import { imageHandlers } from './image/index.ts';
 import { runtimeHandlers } from './runtime/index.ts';

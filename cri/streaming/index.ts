@@ -1,5 +1,5 @@
 /** Streaming: one-shot URLs for exec, attach and port-forward, and the server behind them, started at the first request. */
-import { CrispError, describeError, type ErrorCode } from '#core/errors.ts';
+import { CrispError, codeOf, describeError, type ErrorCode } from '#core/errors.ts';
 import { Operation, type StageRecord } from '#core/operation.ts';
 import type { PodSandboxes } from '#pod-sandbox/index.ts';
 import type { serveSession as ServeSession, StreamingServices } from './dispatch.ts';
@@ -106,7 +106,7 @@ export class Streaming {
 
   #ended(op: Operation, error: unknown): void {
     const ms = performance.now() - op.started;
-    const code = error === undefined ? undefined : error instanceof CrispError ? error.code : 'Internal';
+    const code = error === undefined ? undefined : codeOf(error);
     this.#options.observer.operation(op.name, ms / 1000, code);
     const fields = { ms: Math.round(ms * 10) / 10 };
     if (error === undefined) {

@@ -20,7 +20,7 @@ export interface ForwardedConnection {
   readonly end: (failure: string | undefined) => void;
 }
 
-/** How long a connection may take to be made. */
+/** Timeout for connecting to the port. */
 const CONNECT_MS = 30_000;
 /** How long a client may still send after the pod's side has ended, before the connection is closed. */
 const LINGER_MS = 10_000;

@@ -1,5 +1,5 @@
 import type { AdminFailure } from '#api/admin/contract.ts';
-import { CrispError, describeError, type ErrorCode, errorTable } from '#core/errors.ts';
+import { CrispError, codeOf, describeError, type ErrorCode, errorTable } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 
 const STATUSES: Readonly<Partial<Record<ErrorCode, number>>> = {
@@ -15,8 +15,6 @@ const STATUSES: Readonly<Partial<Record<ErrorCode, number>>> = {
 };
 /** Trailers count among the headers, which a client limits to 16 KiB. */
 const MAX_MESSAGE = 2000;
-
-export const codeOf = (error: unknown): ErrorCode => (error instanceof CrispError ? error.code : 'Internal');
 
 /** The error for the client: what failed, in which stage, and the remedy. */
 export function failureOf(error: unknown, op: Operation): AdminFailure {

@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import { chmod } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { ARCHIVE_TYPE, encodeFailure, FAILURE_TRAILER } from '#api/admin/contract.ts';
-import { CrispError, describeError } from '#core/errors.ts';
+import { CrispError, codeOf, describeError } from '#core/errors.ts';
 import { type Log, Operation } from '#core/operation.ts';
 import type { CallObserver } from '#cri/server.ts';
-import { codeOf, failureOf, statusOf } from './failure.ts';
+import { failureOf, statusOf } from './failure.ts';
 import { type AdminReply, type AdminServices, routeOf } from './routes.ts';
 
 export interface AdminServerOptions {

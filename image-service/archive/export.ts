@@ -31,7 +31,7 @@ const nameOf = (digest: Digest): string => `blobs/sha256/${hexOf(digest)}`;
 
 /**
  * The images as one archive that is an OCI layout and, by its manifest.json, also what `docker load` takes. Blobs are
- * those that were pulled, byte for byte, each checked against its digest as it goes out; the archive of the same images
+ * those that were pulled, byte for byte, each checked against its digest while it is sent; the archive of the same images
  * is the same archive. Throws before the first piece: NotFound for an unknown image, FailedPrecondition for one whose
  * blobs are not in the store; DataLoss, in the midst, where a blob is damaged.
  */

@@ -2,13 +2,13 @@ import { CrispError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Files } from '#linux/ports/kernel.ts';
 import type { Image } from '../image/image.ts';
-import { chainIds, parseConfig } from '../image/image-config.ts';
+import { parseConfig } from '../image/image-config.ts';
 import { malformedImage } from '../image/manifest.ts';
 import { checkPlatform } from '../image/platform.ts';
 import { parseReference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import { commitImage, type Obtained, obtainAll, recordOf } from '../pull/commit.ts';
-import type { LayerPlan, Layers } from '../pull/obtain-layers.ts';
+import { type LayerPlan, type Layers, layerPlan } from '../pull/obtain-layers.ts';
 import { PullMeter } from '../pull/progress.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import type { ImageStore } from '../store/images.ts';
@@ -90,7 +90,13 @@ async function importAll(
   const plans = parsed.map(({ image, config }) => ({
     image,
     config,
-    plan: planOf(image, config.diffIds, op),
+    plan: layerPlan(
+      noRegistry,
+      op,
+      image.manifest,
+      config.diffIds,
+      new PullMeter(image.tags[0] ?? image.manifest.config.digest),
+    ),
   }));
   using _layers = leases.hold(
     plans.flatMap(({ plan }) =>
@@ -118,18 +124,6 @@ async function configOf({ manifest, blobs }: ArchivedImage, spool: Spool, { plat
     throw malformedImage(what, `it names ${parsed.diffIds.length} layers, the archive ${layers.length}`);
   }
   return parsed;
-}
-
-function planOf(image: ArchivedImage, diffIds: readonly string[], op: Operation): LayerPlan {
-  const meter = new PullMeter(image.tags[0] ?? image.manifest.config.digest);
-  const chain = chainIds(diffIds);
-  const layers = image.manifest.layers.map((blob, index) => ({
-    blob,
-    diffId: diffIds[index] ?? '',
-    chainId: chain[index] ?? '',
-    meter: meter.layer(blob.digest, blob.size),
-  }));
-  return { client: noRegistry, op, layers };
 }
 
 /** All blobs are in the store before a layer is made; one that is damaged there cannot be fetched again. */

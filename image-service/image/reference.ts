@@ -10,7 +10,7 @@ export interface Reference {
   readonly path: string;
   /** `host/path`. */
   readonly repository: string;
-  /** Absent where a digest was given: the digest alone says what is meant. */
+  /** Absent where a digest was given: the digest alone identifies the image. */
   readonly tag: string | undefined;
   readonly digest: Digest | undefined;
   /** `host/path:tag` or `host/path@digest`. */

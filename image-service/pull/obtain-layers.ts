@@ -1,5 +1,6 @@
 import { hasCode } from '#core/errors.ts';
 import { type Operation, withDeadline } from '#core/operation.ts';
+import { chainIds } from '../image/image-config.ts';
 import { type Descriptor, malformedImage } from '../image/manifest.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import type { RegistryClient } from '../registry/client.ts';
@@ -17,7 +18,7 @@ import { isComplete } from '../unpack/complete.ts';
 import { shown } from '../unpack/entry.ts';
 import type { LayerReport } from '../unpack/layer-writer.ts';
 import type { UnpackPool } from '../unpack/unpack-pool.ts';
-import type { LayerMeter } from './progress.ts';
+import type { LayerMeter, PullMeter } from './progress.ts';
 import { SharedWork } from './shared-work.ts';
 
 /** Symlinks of lower layers that one layer may write through before it is refused as hostile. */
@@ -34,6 +35,24 @@ export interface LayerPlan {
     readonly chainId: string;
     readonly meter: LayerMeter;
   }[];
+}
+
+/** The plan for the layers of a manifest, whose config has as many diff ids as it has layers. */
+export function layerPlan(
+  client: LayerPlan['client'],
+  op: Operation,
+  manifest: { readonly layers: readonly Descriptor[] },
+  diffIds: readonly string[],
+  meter: PullMeter,
+): LayerPlan {
+  const chain = chainIds(diffIds);
+  const layers = manifest.layers.map((blob, index) => ({
+    blob,
+    diffId: diffIds[index] ?? '',
+    chainId: chain[index] ?? '',
+    meter: meter.layer(blob.digest, blob.size),
+  }));
+  return { client, op, layers };
 }
 
 type LayerOptions = Pick<ImageServiceOptions, 'parallelDownloads' | 'unpackMs' | 'limits'>;

@@ -2,7 +2,6 @@ import { hasCode } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Files } from '#linux/ports/kernel.ts';
 import type { Image } from '../image/image.ts';
-import { chainIds, type ParsedConfig } from '../image/image-config.ts';
 import { parseReference, type Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import { RegistryClient } from '../registry/client.ts';
@@ -19,9 +18,9 @@ import type { ImageStore } from '../store/images.ts';
 import { chainKey, diffKey } from '../store/layer-store.ts';
 import type { Leases } from '../store/leases.ts';
 import { commitImage, obtainAll, recordOf } from './commit.ts';
-import type { LayerPlan, Layers } from './obtain-layers.ts';
+import { type Layers, layerPlan } from './obtain-layers.ts';
 import { PullMeter, type PullProgress } from './progress.ts';
-import { fetchConfig, type Resolved, resolve } from './resolve.ts';
+import { fetchConfig, resolve } from './resolve.ts';
 import { SharedWork } from './shared-work.ts';
 
 export interface PullParts {
@@ -99,7 +98,7 @@ export class Puller {
     const config = await op.stage('config', () =>
       fetchConfig(client, content, resolved, platform, op.signal),
     );
-    const plan = planOf(client, op, resolved, config, meter);
+    const plan = layerPlan(client, op, manifest, config.diffIds, meter);
     using _layers = leases.hold(
       plan.layers.flatMap((layer) => [diffKey(layer.diffId), chainKey(layer.chainId)]),
     );
@@ -125,21 +124,4 @@ export class Puller {
       credentials,
     );
   }
-}
-
-function planOf(
-  client: RegistryClient,
-  op: Operation,
-  { manifest }: Resolved,
-  { diffIds }: ParsedConfig,
-  meter: PullMeter,
-): LayerPlan {
-  const chain = chainIds(diffIds);
-  const layers = manifest.layers.map((blob, index) => ({
-    blob,
-    diffId: diffIds[index] ?? '',
-    chainId: chain[index] ?? '',
-    meter: meter.layer(blob.digest, blob.size),
-  }));
-  return { client, op, layers };
 }

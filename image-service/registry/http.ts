@@ -6,7 +6,7 @@ export type { Response } from './connections.ts';
 
 const REDIRECTS = 5;
 const ERROR_TEXT = 8192;
-/** A range past the end: the transfer begins anew. */
+/** A range beyond the end: the transfer restarts. */
 const UNSATISFIABLE = 416;
 const FOLLOWED = new Set([301, 302, 303, 307, 308]);
 

@@ -64,7 +64,7 @@ function check(name: string, path: string): void {
   if (name.startsWith('trusted.overlay.')) {
     const why = `layer archive: ${shown(path)} has the attribute ${shown(name)}, which is overlayfs's own`;
     throw new CrispError('InvalidArgument', why, {
-      hint: "rebuild the image without it: it comes from a copy of a layer as it lies on a container host's disk",
+      hint: "rebuild the image without it: it comes from a copy of a layer from a container host's disk",
     });
   }
   if (name.includes('\0') || name.length > NAME_MAX) {

@@ -145,7 +145,7 @@ export function* initialWindows(payload: Buffer): Generator<number> {
   }
 }
 
-/** What goes before the payload of a data frame of up to 16 MiB - 1. */
+/** The header of a data frame with a payload of up to 16 MiB - 1. */
 export function dataHeader(stream: number, length: number, fin: boolean): Buffer {
   const header = Buffer.alloc(HEADER_BYTES);
   header.writeUInt32BE(stream, 0);
