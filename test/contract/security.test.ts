@@ -39,7 +39,7 @@ test('a privileged container has no seccomp filter, all devices of the node, and
 });
 
 test('a missing or invalid seccomp profile is refused with its name and leaves nothing behind', async () => {
-  const before = node.traces();
+  const before = node.leftovers();
   const file = join(node.directory, 'profile.json');
   const create = (localhostRef: string) =>
     node.create(pod, { security: { seccomp: { profileType: Localhost, localhostRef } } });
@@ -51,11 +51,11 @@ test('a missing or invalid seccomp profile is refused with its name and leaves n
     await refused(create(file), 'InvalidArgument', /profile\.json/);
   }
   await none();
-  await until('no leftovers', () => node.traces().every((trace) => before.includes(trace)));
+  await until('no leftovers', () => node.leftovers().every((leftover) => before.includes(leftover)));
 });
 
 test('cgroup files that are not limits, and invalid values, are refused with their names', async () => {
-  const before = node.traces();
+  const before = node.leftovers();
   const create = (resources: cri.LinuxContainerResourcesInit) => node.create(pod, { resources });
   const long = (value: bigint) => fromBigInt(value);
   await refused(create({ unified: { 'cgroup.kill': '1' } }), 'InvalidArgument', /cgroup\.kill/);
@@ -66,7 +66,7 @@ test('cgroup files that are not limits, and invalid values, are refused with the
   const swap = { memoryLimitInBytes: long(64n << 20n), memorySwapLimitInBytes: long(1n << 20n) };
   await refused(create(swap), 'InvalidArgument', /swap/);
   await none();
-  await until('no leftovers', () => node.traces().every((trace) => before.includes(trace)));
+  await until('no leftovers', () => node.leftovers().every((leftover) => before.includes(leftover)));
 });
 
 test('sysctls of namespaces that the pod shares with the node are refused, and no pod is created', async () => {

@@ -120,7 +120,7 @@ test('what unknown, empty and ambiguous ids mean to each RPC', async () => {
 });
 
 test('a client that cancels while its pod is being created leaves nothing, and a retry succeeds', async () => {
-  const before = node.traces();
+  const before = node.leftovers();
   for (const ms of [1, 20, 60]) {
     const config = node.podConfig({}, { network: cri.NamespaceMode.POD });
     await node.client.RunPodSandbox({ config }, { timeoutMs: ms }).catch(() => {});
@@ -128,7 +128,7 @@ test('a client that cancels while its pod is being created leaves nothing, and a
     const { podSandboxId } = await node.client.RunPodSandbox({ config });
     await node.client.RemovePodSandbox({ podSandboxId });
   }
-  assert.deepEqual(node.traces(), before);
+  assert.deepEqual(node.leftovers(), before);
 });
 
 endsClean(node);

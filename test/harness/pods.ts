@@ -278,7 +278,7 @@ export class TestNode implements AsyncDisposable {
   }
 
   /** All that pods may leave behind: mounts, processes, cgroups, records, addresses, packet filter rules. */
-  traces(): string[] {
+  leftovers(): string[] {
     const { directory } = this.#settings;
     const list = (path: string) =>
       existsSync(path) ? readdirSync(path).map((name) => join(path, name)) : [];
@@ -394,7 +394,7 @@ export async function refused(call: Promise<unknown>, code: string, text = /./):
 export function endsClean(node: TestNode): void {
   test('after the removal of all pods nothing is left behind', async () => {
     await node.removePods();
-    assert.deepEqual(node.traces(), []);
+    assert.deepEqual(node.leftovers(), []);
   });
   after(() => node[Symbol.asyncDispose]());
 }

@@ -107,7 +107,7 @@ test('a runtime that is not installed', async () => {
 });
 
 test('what a removed container leaves behind is told by the removal of its pod, and tried again', async () => {
-  const before = node.traces();
+  const before = node.leftovers();
   const pod = await podWith('clinging');
   const config = node.containerConfig();
   const request = { podSandboxId: pod, config, sandboxConfig: {} };
@@ -127,7 +127,7 @@ test('what a removed container leaves behind is told by the removal of its pod, 
   rmSync(mark);
   await node.client.RemovePodSandbox({ podSandboxId: pod });
   assert.deepEqual(
-    node.traces().filter((trace) => !before.includes(trace)),
+    node.leftovers().filter((leftover) => !before.includes(leftover)),
     [],
   );
 });

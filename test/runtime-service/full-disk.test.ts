@@ -67,12 +67,12 @@ test('on a full disk all that stops and removes succeeds', async () => {
   assert.deepEqual((await node.client.ListContainers({})).containers, []);
   assert.deepEqual((await node.client.ListPodSandbox({})).items, []);
   empty();
-  assert.deepEqual(node.traces(), []);
+  assert.deepEqual(node.leftovers(), []);
 });
 
 test('on a full disk RunPodSandbox and CreateContainer are ResourceExhausted, in clear words, and leave nothing', async () => {
   const pod = await node.runPod();
-  const before = node.traces();
+  const before = node.leftovers();
   fill(root);
   const config = node.podConfig();
   const container = node.containerConfig();
@@ -90,7 +90,7 @@ test('on a full disk RunPodSandbox and CreateContainer are ResourceExhausted, in
   );
   assert.deepEqual((await node.client.ListContainers({})).containers, []);
   empty();
-  assert.deepEqual(node.traces(), before);
+  assert.deepEqual(node.leftovers(), before);
   // The names are free, and the retry finds room.
   await node.client.RunPodSandbox({ config });
   const { containerId } = await create();
@@ -109,7 +109,7 @@ test('with the tmpfs of the state full as well, all that stops and removes succe
   await node.client.StopPodSandbox({ podSandboxId: pod });
   await node.client.RemovePodSandbox({ podSandboxId: pod });
   empty();
-  assert.deepEqual(node.traces(), []);
+  assert.deepEqual(node.leftovers(), []);
 });
 
 test('with the tmpfs of the state full the code of a container is still its own, where the kernel tells it', async () => {
@@ -148,7 +148,7 @@ test('with the tmpfs of the state full alone, what is recorded is on the disk at
   assert.match(readFileSync(node.daemon.logFile, 'utf8'), /the state directory refuses copies of records/);
   await node.client.RemovePodSandbox({ podSandboxId: pod });
   empty();
-  assert.deepEqual(node.traces(), []);
+  assert.deepEqual(node.leftovers(), []);
 });
 
 test('a container that ends on a full disk is EXITED with its code, also after a restart', async () => {

@@ -69,10 +69,10 @@ async function ends({ pod, id }: { pod: string; id: string }): Promise<void> {
   assert.deepEqual([processesWith(id), node.groups().filter((group) => group.includes(id))], [[], []]);
 }
 
-const before = node.traces();
+const before = node.leftovers();
 const left = () =>
   node
-    .traces()
+    .leftovers()
     .filter((trace) => !before.includes(trace))
     .map((trace) => basename(trace));
 const leakOf = async (of: string) => (await leaks()).find(({ id }) => id === of);

@@ -178,7 +178,7 @@ test('RemoveContainer while the container is being started', async () => {
 });
 
 test('a client that gives up a start or a creation leaves nothing half made', async () => {
-  const before = node.traces();
+  const before = node.leftovers();
   for (const timeoutMs of [1, 5, 15, 30]) {
     const config = node.containerConfig();
     const request = { podSandboxId: pod, config, sandboxConfig: {} };
@@ -189,7 +189,7 @@ test('a client that gives up a start or a creation leaves nothing half made', as
     assert.ok([CREATED, RUNNING].includes(state) || exitCode === 128, `${state}, ${exitCode}`);
     await node.remove(containerId);
   }
-  await until('nothing is left', () => node.traces().every((trace) => before.includes(trace)));
+  await until('nothing is left', () => node.leftovers().every((leftover) => before.includes(leftover)));
 });
 
 test('large requests are taken', async () => {

@@ -34,7 +34,7 @@ for (const end of ['stop', 'kill'] as const) {
       node.create(pod, { command: polite }),
     ]);
     const facts = await node.facts(long);
-    const seen = node.traces().join('\n');
+    const seen = node.leftovers().join('\n');
     for (const kind of [
       /^mount .*ns\/net/m,
       /rootfs/,
@@ -44,7 +44,7 @@ for (const end of ['stop', 'kill'] as const) {
       /-j CNI-/,
       /sandboxes/,
     ]) {
-      assert.match(seen, kind, 'traces() must see what it looks for');
+      assert.match(seen, kind, 'leftovers() must see what it looks for');
     }
     const log = await node.logPath(long);
     const lines = () => readFileSync(log, 'utf8').split('\n').length;
@@ -86,7 +86,7 @@ for (const end of ['stop', 'kill'] as const) {
     assert.equal((await node.status(long)).exitCode, 137);
     await node.client.StopPodSandbox({ podSandboxId: pod });
     await node.client.RemovePodSandbox({ podSandboxId: pod });
-    assert.deepEqual(node.traces(), []);
+    assert.deepEqual(node.leftovers(), []);
   });
 }
 
@@ -173,18 +173,18 @@ test('a creation that was cut off by SIGKILL is gone, and its name free', async 
 });
 
 test('removals that are cut off by SIGKILL are finished by the next daemon', async () => {
-  const before = node.traces();
+  const before = node.leftovers();
   const pod = await node.runPod();
   const ids = await Promise.all(Array.from({ length: 4 }, () => node.run(pod, { command: busy })));
   await Promise.all(ids.map((id) => node.remove(id)));
   await node.restart('kill');
   const { containers } = await node.client.ListContainers({ filter: { podSandboxId: pod } });
   assert.deepEqual(containers, []);
-  const left = () => node.traces().filter((trace) => ids.some((id) => trace.includes(id)));
+  const left = () => node.leftovers().filter((leftover) => ids.some((id) => leftover.includes(id)));
   await until('nothing of the containers is left', () => left().length === 0);
   await node.client.RemovePodSandbox({ podSandboxId: pod });
   // The daemon may still be trying out id maps behind its first answers.
-  await until('nothing new is left', () => node.traces().every((trace) => before.includes(trace)));
+  await until('nothing new is left', () => node.leftovers().every((leftover) => before.includes(leftover)));
 });
 
 test('a start that was cut off by SIGKILL leaves a container that runs or has failed, and no stray process', async () => {
@@ -201,7 +201,7 @@ test('a start that was cut off by SIGKILL leaves a container that runs or has fa
     }).catch(() => node.status(id));
     if (state === EXITED) assert.equal(exitCode, 128);
     await node.remove(id);
-    await until('nothing of it is left', () => !node.traces().some((trace) => trace.includes(id)));
+    await until('nothing of it is left', () => !node.leftovers().some((leftover) => leftover.includes(id)));
   }
   await node.client.RemovePodSandbox({ podSandboxId: pod });
 });
@@ -210,7 +210,7 @@ test('a command whose daemon was killed is ended by the next one; its container 
   const pod = await node.runPod();
   const id = await node.run(pod);
   const call = node.exec(id, ['sh', '-c', 'trap "" TERM; sleep 1000 & sleep 1000'], 0).catch(() => {});
-  const execs = () => node.traces().filter((trace) => trace.includes(id) && /exec-/.test(trace));
+  const execs = () => node.leftovers().filter((leftover) => leftover.includes(id) && /exec-/.test(leftover));
   await until('the command runs', () => execs().some((trace) => trace.startsWith('cgroup')));
   await node.restart('kill');
   await call;

@@ -69,7 +69,7 @@ const archive = (entries: readonly EntrySpec[]): string => {
 };
 const create = (path: string, changes: object = {}, where = pod) =>
   node.create(where, { image: { image: path }, ...changes });
-const traces = () =>
+const leftovers = () =>
   ['root/containers', 'state/containers'].flatMap((path) =>
     readdirSync(join(node.settings.directory, path)).filter((name) => /^[0-9a-f]{64}$/.test(name)),
   );
@@ -79,14 +79,14 @@ const skip = v2 && 'refused on cgroup v2';
 
 test('on cgroup v2 it is refused at once', { skip: !v2 && 'this is cgroup v1' }, async () => {
   await refused(create(archive(honest)), 'Unimplemented', /cgroup v2/);
-  assert.deepEqual(traces(), []);
+  assert.deepEqual(leftovers(), []);
 });
 
 test('a handler that cannot restore, a node without CRIU: nothing is read', { skip }, async () => {
   const nowhere = join(archives, 'nowhere.tar');
   await refused(create(nowhere, {}, await podOf('cannot')), 'Unimplemented', /cannot restore containers/);
   await refused(create(nowhere, {}, await podOf('without')), 'Unimplemented', /CRIU is not on this node/);
-  assert.deepEqual(traces(), []);
+  assert.deepEqual(leftovers(), []);
 });
 
 test('what is no archive, or is cut, changed or compressed', { skip }, async () => {
@@ -106,7 +106,7 @@ test('what is no archive, or is cut, changed or compressed', { skip }, async () 
   }
   execFileSync('gzip', ['-k', whole]);
   await refused(create(`${whole}.gz`), 'Unimplemented', /compressed/);
-  assert.deepEqual(traces(), []);
+  assert.deepEqual(leftovers(), []);
 });
 
 test('members that lead elsewhere, come twice, are too large, or are missing', { skip }, async () => {
@@ -129,7 +129,7 @@ test('members that lead elsewhere, come twice, are too large, or are missing', {
     [but({ name: 'config.dump', content: '{}' }), 'NotFound', /unnamed/],
   ];
   for (const [entries, code, text] of refusals) await refused(create(archive(entries)), code, text);
-  assert.deepEqual(traces(), []);
+  assert.deepEqual(leftovers(), []);
 });
 
 test('a layer that leaves its root, or is damaged, takes all back', { skip }, async () => {
@@ -140,7 +140,7 @@ test('a layer that leaves its root, or is damaged, takes all back', { skip }, as
   ];
   for (const [content, code] of layers)
     await refused(create(archive(but({ name: 'rootfs-diff.tar', content }))), code);
-  await until('all is taken back', () => traces().length === 0);
+  await until('all is taken back', () => leftovers().length === 0);
   assert.ok(!existsSync(join(node.settings.directory, 'root/escaped')));
 });
 
@@ -163,7 +163,7 @@ test('a specification of another kind of container: terminal, namespaces, user n
   ];
   for (const [path, text] of refusals) await refused(create(path), 'FailedPrecondition', text);
   await refused(create(archive(honest), { tty: true }), 'FailedPrecondition', /terminal/);
-  await until('all is taken back', () => traces().length === 0);
+  await until('all is taken back', () => leftovers().length === 0);
 });
 
 test('an honest one: the files, the image, and the order to restore', { skip }, async () => {
