@@ -1,4 +1,4 @@
-import { groupFiles, parseGroup } from '../cgroup/control-files.ts';
+import { groupFiles, parseGroup } from '../cgroup/stats.ts';
 import type { Cgroups } from '../ports/kernel.ts';
 import type { CgroupStats, LinkStats, ProcessStats, TreeUsage, Usage, UsageDetail } from '../ports/stats.ts';
 

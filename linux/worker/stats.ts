@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { groupFiles, parseGroup } from '../cgroup/control-files.ts';
 import { hugePageSizes } from '../cgroup/huge-pages.ts';
+import { groupFiles, parseGroup } from '../cgroup/stats.ts';
 import { safeGroup } from '../cgroup/tree.ts';
 import { throwIfAborted } from '../libc/abort.ts';
 import { parseLinks } from '../net/link-stats.ts';

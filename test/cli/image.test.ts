@@ -58,7 +58,7 @@ test('a truncated archive, a missing one, a directory, an unknown image: clear e
     [
       ['import', file('cut.tar')],
       1,
-      /image archive: it ends within an entry(.|\n)*hint: make the archive anew/,
+      /image archive: it ends within an entry(.|\n)*hint: create the archive again, and check that it was copied completely/,
     ],
     [['import', file('missing.tar')], 1, /missing.tar.*ENOENT/],
     [['import', localDirectory], 1, /it is a directory/],
@@ -149,7 +149,7 @@ test('unknown requests are refused', async () => {
   };
   assert.match(await answer('GET /v1/images HTTP/1.1'), /^HTTP\/1.1 404 (.|\r|\n)*"code":"NotFound"/);
   assert.match(await answer('DELETE /v1/images/import HTTP/1.1'), /^HTTP\/1.1 404/);
-  assert.match(await answer('GET /v1/images/export HTTP/1.1'), /^HTTP\/1.1 400(.|\r|\n)*no image is named/);
+  assert.match(await answer('GET /v1/images/export HTTP/1.1'), /^HTTP\/1.1 400(.|\r|\n)*no image was named/);
 });
 
 endsClean(node);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test, { after } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { groupFiles } from '#linux/cgroup/control-files.ts';
+import { groupFiles } from '#linux/cgroup/stats.ts';
 import { openKernel } from '#linux/index.ts';
 import { RealUsage } from '#linux/worker/stats.ts';
 import { NamespaceWorker } from '#linux/worker/thread.ts';

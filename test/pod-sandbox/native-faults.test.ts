@@ -10,7 +10,7 @@ import { CrispError } from '#core/errors.ts';
 import { newSandboxId } from '#core/ids.ts';
 import type { Child } from '#linux/ports/kernel.ts';
 import type { PortMapping } from '#pod-sandbox/index.ts';
-import { chainsOf } from '#pod-sandbox/network/bridge/masquerade.ts';
+import { chainsOf } from '#pod-sandbox/network/bridge/nat-rules.ts';
 import { BridgeFixture, type Pod } from './bridge-fixture.ts';
 
 const BRIDGE = 'faults0';

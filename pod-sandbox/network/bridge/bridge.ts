@@ -20,7 +20,7 @@ import { runAll, runInOrder, settleAll } from '../cni/parallel.ts';
 import { podIps } from '../cni/result.ts';
 import { PacketFilter } from './firewall.ts';
 import { allocateAddresses, releaseAddresses } from './host-local.ts';
-import type { PodRules } from './masquerade.ts';
+import type { PodRules } from './nat-rules.ts';
 import { type BridgePlan, bridgePlan } from './plan.ts';
 import { joinRequest, podRules, resultOf } from './request.ts';
 

@@ -4,7 +4,7 @@
  */
 import type { Kernel } from '#linux/ports/kernel.ts';
 import { Iptables } from './iptables.ts';
-import { addition, hasRules, masqueradeOf, type PodRules } from './masquerade.ts';
+import { addition, hasRules, masqueradeOf, type PodRules } from './nat-rules.ts';
 
 /** Milliseconds for a probe of iptables. */
 const PROBE_LIMIT = 10_000;

@@ -16,7 +16,7 @@ import {
   removalOf,
   sharedChains,
   sharedRules,
-} from './masquerade.ts';
+} from './nat-rules.ts';
 
 /** Bytes of a listing: tens of thousands of rules. */
 const MAX_LISTING = 64 * 1024 * 1024;
@@ -54,7 +54,7 @@ export class Iptables {
     if (output.status.code !== 0) throw refused(pod, 'delete', output);
   }
 
-  /** The command line that takes the texts of masquerade.ts as input. */
+  /** The command line that takes the texts of nat-rules.ts as input. */
   async restoring(family: 4 | 6): Promise<readonly string[]> {
     return [await this.#find(`${nameOf(family)}-restore`), ...RESTORE];
   }

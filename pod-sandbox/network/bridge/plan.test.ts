@@ -4,7 +4,7 @@ import { formatIp, parseIp } from '#linux/net/ip-address.ts';
 import { parseNetworkConfig } from '../cni/conflist.ts';
 import { isInProcess } from '../in-process.ts';
 import { candidates } from './host-local.ts';
-import { chainsOf } from './masquerade.ts';
+import { chainsOf } from './nat-rules.ts';
 import { bridgePlan } from './plan.ts';
 
 const IPAM = { type: 'host-local', ranges: [[{ subnet: '10.1.0.0/24' }]], routes: [{ dst: '0.0.0.0/0' }] };

@@ -4,7 +4,7 @@ import { formatIp, parseIp } from '#linux/net/ip-address.ts';
 import type { JoinedBridge, JoinRequest } from '#linux/ports/kernel.ts';
 import type { Attachment } from '../cni/attachment.ts';
 import { type CniResult, parseResult } from '../cni/result.ts';
-import type { PodRules, PublishedPort } from './masquerade.ts';
+import type { PodRules, PublishedPort } from './nat-rules.ts';
 import type { AddressRange, BridgePlan } from './plan.ts';
 
 /** An address of the pod. */

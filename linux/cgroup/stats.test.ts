@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { parseLinks } from '../net/link-stats.ts';
 import { parseOpenFiles } from '../process/rlimits.ts';
-import { groupFiles, parseGroup, parsePressure } from './control-files.ts';
 import { hugePageSizes } from './huge-pages.ts';
+import { groupFiles, parseGroup, parsePressure } from './stats.ts';
 
 const V1 = {
   'cpuacct.usage': '1234567890123456789\n',
