@@ -6,7 +6,7 @@ import { SharedFlight, SingleFlight } from '#core/single-flight.ts';
 import { type ContainerConfig, validateConfig } from './config.ts';
 import { containerKey, mayRun } from './container.ts';
 import type { Context } from './context.ts';
-import { createContainer } from './lifecycle/create.ts';
+import { configHash, createContainer } from './lifecycle/create.ts';
 import { Grace, MAX_GRACE_MS } from './lifecycle/grace.ts';
 import { cleanUpIncomplete, recoverInterrupted } from './lifecycle/recover.ts';
 import { removeContainer } from './lifecycle/remove.ts';
@@ -27,6 +27,8 @@ export class Calls {
   readonly #context: Context;
   /** By name key. */
   readonly #creations = new SingleFlight<string, ContainerId>();
+  /** The hash of the configuration of each running creation, by name key. */
+  readonly #creating = new Map<string, string>();
   readonly #starts = new SharedFlight<ContainerId, void>();
   readonly #stops = new Map<ContainerId, RunningStop>();
   readonly #removals = new SingleFlight<ContainerId, void>();
@@ -41,15 +43,18 @@ export class Calls {
     validateConfig(config);
     this.#context.kernel.cgroups.expectTaskMigration(START_MS); // of the start that mostly follows at once
     const key = containerKey(sandbox, config.metadata);
+    const hash = configHash(config);
     const create = async (): Promise<ContainerId> => {
+      this.#creating.set(key, hash);
       await cleanUpIncomplete(this.#context, key, op);
-      return createContainer(this.#context, sandbox, config, op);
+      return createContainer(this.#context, { sandbox, config, hash }, op);
     };
     for (;;) {
       op.checkpoint();
       const joined = this.#creations.get(key) !== undefined;
+      if (joined && this.#creating.get(key) !== hash) throw beingCreated(config);
       try {
-        return await this.#creations.run(key, create);
+        return await this.#creations.run(key, () => create().finally(() => this.#creating.delete(key)));
       } catch (error) {
         // The first caller has gone, this one has not: it starts anew.
         if (!joined || !hasCode(error, 'Cancelled') || op.signal.aborted) throw error;
@@ -124,3 +129,10 @@ export class Calls {
     await this.#context.containers.exclusive(id, () => removeContainer(this.#context, id, op));
   }
 }
+
+const beingCreated = ({ metadata: { name, attempt } }: ContainerConfig): CrispError =>
+  new CrispError(
+    'AlreadyExists',
+    `container ${name} attempt ${attempt} of this pod is being created with another configuration`,
+    { hint: 'wait for that call, or create the next attempt' },
+  );

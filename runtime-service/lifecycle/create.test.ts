@@ -79,6 +79,24 @@ test('retries that come at once join, a later one gets the same id', async () =>
   assert.equal(bench.mounts, 1);
 });
 
+test('another configuration under the name of a running creation is refused, and does not get its id', async () => {
+  using bench = new Bench();
+  const reached = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<void>();
+  bench.mounting = () => {
+    reached.resolve();
+    return gate.promise;
+  };
+  const first = bench.create();
+  await reached.promise;
+  const op = new Operation('CreateContainer', {});
+  const other = configOf({ metadata: { name: 'web', attempt: 0 }, command: ['other'] });
+  await assert.rejects(bench.calls.create(bench.pod.id, other, op), { code: 'AlreadyExists' });
+  gate.resolve();
+  await first;
+  assert.equal(bench.mounts, 1);
+});
+
 test('a retry starts anew when the client that it joined has gone', async () => {
   using bench = new Bench();
   const reached = Promise.withResolvers<void>();

@@ -16,17 +16,26 @@ import { type ImageVolume, imageVolumes } from './image-volumes.ts';
 import { pidTarget } from './pid-target.ts';
 import { cleanUpRemoved } from './removed-container.ts';
 
+export interface CreateRequest {
+  readonly sandbox: SandboxId;
+  readonly config: ContainerConfig;
+  /** See `configHash`. */
+  readonly hash: string;
+}
+
+/** Two requests of one name are the same one, retried, where this is equal. */
+export const configHash = (config: ContainerConfig): string =>
+  createHash('sha256').update(encode(config)).digest('hex');
+
 /**
  * CreateContainer: root file system, files, spec and record; no process. A retry of one that is created gets its id.
  * Throws AlreadyExists where the name is held by another.
  */
 export async function createContainer(
   context: Context,
-  sandbox: SandboxId,
-  config: ContainerConfig,
+  { sandbox, config, hash }: CreateRequest,
   op: Operation,
 ): Promise<ContainerId> {
-  const hash = createHash('sha256').update(encode(config)).digest('hex');
   const existing = context.containers.byKey(containerKey(sandbox, config.metadata));
   if (existing) return sameOrRefuse(existing, hash);
   const pod = readyPod(context, sandbox);
