@@ -15,3 +15,17 @@ export interface LinuxResources {
   /** cgroup v2 files by name; they win over the typed fields. */
   readonly unified: Readonly<Record<string, string>>;
 }
+
+/** Resources of which nothing is set: no limits. */
+export const noResources: LinuxResources = {
+  cpuPeriod: 0n,
+  cpuQuota: 0n,
+  cpuShares: 0n,
+  memoryLimitBytes: 0n,
+  memorySwapLimitBytes: 0n,
+  oomScoreAdj: 0n,
+  cpusetCpus: '',
+  cpusetMems: '',
+  hugepageLimits: [],
+  unified: {},
+};

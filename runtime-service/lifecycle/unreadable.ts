@@ -7,24 +7,12 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { describeError } from '#core/errors.ts';
 import { type ContainerId, type ImageId, isFullId, type SandboxId } from '#core/ids.ts';
+import { noResources } from '#core/model/resources.ts';
 import type { BrokenRecord } from '#core/record-store.ts';
 import type { ContainerIntent, ContainerRecord } from '../container.ts';
 import { nowNanoseconds } from '../container.ts';
 import { type ContainerPaths, type Context, pathsOf } from '../context.ts';
 import { unknownExit } from './exits.ts';
-
-const NO_LIMITS = {
-  cpuPeriod: 0n,
-  cpuQuota: 0n,
-  cpuShares: 0n,
-  memoryLimitBytes: 0n,
-  oomScoreAdj: 0n,
-  cpusetCpus: '',
-  cpusetMems: '',
-  hugepageLimits: [],
-  unified: {},
-  memorySwapLimitBytes: 0n,
-} as const;
 
 /**
  * Marks what cannot be read as removed, and finds what exists without any record; the effects of both are to be undone.
@@ -100,7 +88,7 @@ function recordFromTraces(context: Context, id: ContainerId): ContainerRecord {
     annotations: {},
     mounts: [],
     user: { uid: 0, gid: 0, supplementalGroups: [] },
-    resources: NO_LIMITS,
+    resources: noResources,
     stopSignal: '',
     logPath: '',
     tty: false,

@@ -1,25 +1,12 @@
 /** CRI ContainerConfig → the runtime service's type. */
 import { cri, toBigInt } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
-import type { LinuxResources } from '#core/model/resources.ts';
+import { noResources } from '#core/model/resources.ts';
 import type { SecurityProfile } from '#core/model/security.ts';
 import type { ContainerConfig, MountRequest, SecurityContext } from '#runtime-service/index.ts';
 import { groupsPolicy, namespaceMode, propagation } from './enums.ts';
 import { linuxResources } from './resources.ts';
 import { idMappings, securityProfile, selinuxOptions } from './security.ts';
-
-const NO_RESOURCES: LinuxResources = {
-  cpuPeriod: 0n,
-  cpuQuota: 0n,
-  cpuShares: 0n,
-  memoryLimitBytes: 0n,
-  oomScoreAdj: 0n,
-  cpusetCpus: '',
-  cpusetMems: '',
-  hugepageLimits: [],
-  unified: {},
-  memorySwapLimitBytes: 0n,
-};
 
 /** The defaults of a container without a security context (contract: no `linux` block means the defaults). */
 const NO_SECURITY: SecurityContext = {
@@ -71,7 +58,7 @@ export function containerConfig(config: cri.ContainerConfig | null): ContainerCo
     stdin: config.stdin,
     stdinOnce: config.stdinOnce,
     tty: config.tty,
-    resources: linux?.resources ? linuxResources(linux.resources) : NO_RESOURCES,
+    resources: linux?.resources ? linuxResources(linux.resources) : noResources,
     security: linux?.securityContext ? security(linux.securityContext) : NO_SECURITY,
     stopSignal: stopSignal(config.stopSignal),
   };
