@@ -45,7 +45,8 @@ test('a removed image is gone at once, its layers when no container uses them', 
   await later.service.rootfs.unmount(root.target);
   inUse.clear();
   later.service.released(image);
-  for (let n = 0; n < 200 && stored(at.root).layers.length > 0; n++) await sleep(20);
+  const isEmpty = () => Object.values(stored(at.root)).every((names) => names.length === 0);
+  for (let n = 0; n < 3000 && !isEmpty(); n++) await sleep(20);
   assert.deepEqual(stored(at.root), { layers: [], blobs: [], staging: [] });
   await assert.rejects(later.service.rootfs.mount(root, operation('mount')), (error) =>
     hasCode(error, 'NotFound'),
