@@ -113,11 +113,12 @@ test('an exec shim that an earlier version of crisp has started, as "attend", is
   const kernel = await open(t);
   const pidFile = join(scratch(t), 'pid');
   const child = await kernel.processes.spawn({
-    argv: ['/bin/sh', '-c', 'sleep 1000; :', 'attend', pidFile, '-', '--', '/bin/runtime'],
+    argv: ['/bin/sh', '-c', 'read line; :', 'attend', pidFile, '-', '--', '/bin/runtime'],
     env: { PATH: '/usr/bin:/bin' },
+    stdin: 'pipe', // the shell reads by itself: a child would have the same arguments until its exec
   });
   t.after(async () => {
-    process.kill(-child.process.pid, 'SIGKILL'); // the shell and its sleep: a session of their own
+    process.kill(-child.process.pid, 'SIGKILL'); // a session of its own
     await child.exited;
   });
   assert.deepEqual(kernel.streams.execShims(pidFile), [child.process]);
