@@ -89,7 +89,7 @@ test('what cannot be checkpointed is refused', async () => {
   await refused(checkpoint('0'.repeat(64), join(archives, 'x.tar')), 'NotFound');
   await node.client.StartContainer({ containerId: id });
   await refused(checkpoint(id, 'x.tar'), 'InvalidArgument', /absolute/);
-  await refused(checkpoint(id, join(archives, 'none/x.tar')), 'InvalidArgument', /no directory/);
+  await refused(checkpoint(id, join(archives, 'none/x.tar')), 'InvalidArgument', /is not in a directory/);
   await refused(checkpoint(id, `${archives}/../x.tar`), 'InvalidArgument', /absolute/);
   await refused(checkpoint(id, join(archives, 'x.tar'), -1n), 'InvalidArgument', /negative/);
   assert.deepEqual(
