@@ -134,6 +134,7 @@ test('with the tmpfs of the state full the code of a container is still its own,
   const { exitCode, reason } = await node.status(ends);
   assert.deepEqual([exitCode, reason], kernelTells ? [6, 'Error'] : [255, 'Unknown']);
   await Promise.all([node.remove(killed), node.remove(ends)]);
+  await node.client.RemovePodSandbox({ podSandboxId: pod });
 });
 
 test('with the tmpfs of the state full alone, what is recorded is on the disk at once', async () => {
