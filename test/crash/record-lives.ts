@@ -16,7 +16,7 @@ import { Staging } from '#image-service/store/staging.ts';
 import { files as realFiles } from '#linux/fs/files.ts';
 import type { Files } from '#linux/ports/kernel.ts';
 import { defaultLinux } from '#pod-sandbox/config.ts';
-import type { SandboxRecord } from '#pod-sandbox/sandbox.ts';
+import { RECORD_VERSION, type SandboxRecord } from '#pod-sandbox/sandbox.ts';
 import { Sandboxes } from '#pod-sandbox/sandboxes.ts';
 import type { ContainerRecord } from '#runtime-service/container.ts';
 import { Containers } from '#runtime-service/containers.ts';
@@ -75,9 +75,10 @@ async function read<R extends Versioned>(
   directory: string,
   state: string,
   versionOf: (record: R) => string,
+  format = 1,
 ): Promise<string> {
   const volatile = copies(state, 'boot-2');
-  const store = new RecordStore<R>({ directory, version: 1, files: realFiles, volatile });
+  const store = new RecordStore<R>({ directory, version: format, files: realFiles, volatile });
   const { records, broken } = await store.load();
   const unreadable = broken.filter(({ isMissing }) => !isMissing);
   if (unreadable.length > 0) return `UNREADABLE: ${unreadable.map(({ reason }) => reason)}`;
@@ -109,7 +110,8 @@ const sandbox: Life = {
     await permitted.ask(ABSENT);
     await sandboxes.remove(ID as SandboxId);
   },
-  look: (root, state) => read<SandboxRecord>(join(root, 'sandboxes'), state, ({ hostname }) => hostname),
+  look: (root, state) =>
+    read<SandboxRecord>(join(root, 'sandboxes'), state, ({ hostname }) => hostname, RECORD_VERSION),
 };
 
 const container: Life = {
@@ -249,7 +251,7 @@ interface Entry extends Versioned {
 export const LIVES: readonly Life[] = [sandbox, container, image, layer, listed, single];
 
 const sandboxRecord: SandboxRecord = {
-  version: 2,
+  version: RECORD_VERSION,
   id: ID as SandboxId,
   config: {
     metadata: { name: 'pod', uid: 'uid', namespace: 'default', attempt: 0 },
