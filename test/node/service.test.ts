@@ -76,7 +76,7 @@ else {
     assert.equal(names[0], `${REGISTRY}/busybox:latest`);
     const other = await node.machine.run('kit/kind/ctr --namespace=k8s.io containers ls');
     assert.equal(other.code, 1);
-    assert.match(other.output, /'--namespace=k8s.io containers ls' is containerd's/);
+    assert.match(other.output, /'--namespace=k8s.io containers ls' is not supported/);
     timer('kind load');
   });
 
