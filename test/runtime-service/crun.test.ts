@@ -3,7 +3,7 @@
  * which the daemon stands in a mount namespace of its own.
  */
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import test from 'node:test';
 import { cri, fromBigInt } from '#api/cri/v1/index.ts';
 import {
@@ -123,6 +123,8 @@ test('seccomp, capabilities and users as with runc', async () => {
   } as cri.LinuxContainerSecurityContextInit;
   const id = await node.run(pod, { security });
   const { pid } = await node.facts(id);
+  // The start returns when crun has been told to go on; the filter is set right before the exec of the program.
+  await until('the program is executed', () => readlinkSync(`/proc/${pid}/exe`).endsWith('/busybox'));
   for (const text of [
     readFileSync(`/proc/${pid}/status`, 'utf8'),
     (await node.exec(id, ['cat', '/proc/self/status'])).out,
