@@ -10,7 +10,7 @@ import test, { after } from 'node:test';
 import { inspect } from 'node:util';
 import { cri } from '#api/cri/v1/index.ts';
 import { busyboxImage } from '../harness/images.ts';
-import { endsClean, TestNode } from '../harness/pods.ts';
+import { endsClean, TestNode, until } from '../harness/pods.ts';
 import { type Call, constants, verdict } from './filter-verdict.ts';
 
 const hidden = 'umount -l /sys/fs/cgroup/unified && exec "$@"';
@@ -224,7 +224,7 @@ test('the filter is on: mode 2, for init and exec', async () => {
   for (const handler of HANDLERS) {
     const id = await start(handler, DEFAULT);
     const { pid } = await node.facts(id);
-    assert.match(readFileSync(`/proc/${pid}/status`, 'utf8'), /Seccomp:\t2/, handler);
+    await until('the filter is set', () => /Seccomp:\t2/.test(readFileSync(`/proc/${pid}/status`, 'utf8')));
     assert.match((await node.exec(id, ['cat', '/proc/self/status'])).out, /Seccomp:\t2/, handler);
     await node.remove(id);
   }
