@@ -66,6 +66,17 @@ class Bench implements Disposable {
     return this.calls.create(this.pod.id, configOf({ metadata: { name: 'web', attempt } }), op);
   }
 
+  /** The next mounts wait for `release`; `reached` resolves when one of them does. */
+  holdMount(): { reached: Promise<void>; release: () => void } {
+    const reached = Promise.withResolvers<void>();
+    const gate = Promise.withResolvers<void>();
+    this.mounting = () => {
+      reached.resolve();
+      return gate.promise;
+    };
+    return { reached: reached.promise, release: gate.resolve };
+  }
+
   [Symbol.dispose](): void {
     rmSync(this.directory, { recursive: true, force: true });
   }
@@ -81,36 +92,26 @@ test('retries that come at once join, a later one gets the same id', async () =>
 
 test('another configuration under the name of a running creation is refused, and does not get its id', async () => {
   using bench = new Bench();
-  const reached = Promise.withResolvers<void>();
-  const gate = Promise.withResolvers<void>();
-  bench.mounting = () => {
-    reached.resolve();
-    return gate.promise;
-  };
+  const { reached, release } = bench.holdMount();
   const first = bench.create();
-  await reached.promise;
+  await reached;
   const op = new Operation('CreateContainer', {});
   const other = configOf({ metadata: { name: 'web', attempt: 0 }, command: ['other'] });
   await assert.rejects(bench.calls.create(bench.pod.id, other, op), { code: 'AlreadyExists' });
-  gate.resolve();
+  release();
   await first;
   assert.equal(bench.mounts, 1);
 });
 
 test('a retry starts anew when the client that it joined has gone', async () => {
   using bench = new Bench();
-  const reached = Promise.withResolvers<void>();
-  const gate = Promise.withResolvers<void>();
-  bench.mounting = () => {
-    reached.resolve();
-    return gate.promise;
-  };
+  const { reached, release } = bench.holdMount();
   const client = new AbortController();
   const first = bench.create(client.signal);
-  await reached.promise;
+  await reached;
   const second = bench.create();
   client.abort();
-  gate.resolve();
+  release();
   await assert.rejects(first, { code: 'Cancelled' });
   const id = await second;
   assert.equal(bench.mounts, 2);
