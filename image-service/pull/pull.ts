@@ -117,11 +117,6 @@ export class Puller {
     const { authFile } = this.#options;
     const file = authFile === undefined ? new Map() : await readAuthFile(authFile);
     const credentials = credentialSource(reference.host, auth, file);
-    return new RegistryClient(
-      this.#options,
-      reference,
-      this.#parts.endpoints.of(reference.host),
-      credentials,
-    );
+    return new RegistryClient(this.#options, reference, this.#parts.endpoints.of(reference), credentials);
   }
 }

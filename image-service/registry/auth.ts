@@ -1,9 +1,9 @@
 import { SingleFlight } from '#core/single-flight.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 import type { Credential, CredentialSource } from './credentials.ts';
-import type { Endpoint } from './endpoints.ts';
+import type { Endpoint } from './endpoint.ts';
+import { discard, exchange, failureOf, readBody } from './exchange.ts';
 import { RegistryFailure } from './failure.ts';
-import { discard, exchange, failureOf, readBody } from './http.ts';
 
 const TOKEN_LIMIT = 1 << 20;
 /** Lifetime of a token without `expires_in` (distribution's token specification), in s. */

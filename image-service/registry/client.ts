@@ -6,9 +6,10 @@ import type { Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import { Authorizer } from './auth.ts';
 import type { CredentialSource } from './credentials.ts';
-import type { Endpoint } from './endpoints.ts';
+import type { Endpoint } from './endpoint.ts';
+import { discard, failureOf, header, type Response, readBody } from './exchange.ts';
 import { RegistryFailure } from './failure.ts';
-import { discard, failureOf, get, header, type Response, readBody } from './http.ts';
+import { get } from './redirects.ts';
 import { type BlobSink, receive } from './transfer.ts';
 
 /** The least that registries must accept (distribution-spec). */
@@ -140,8 +141,8 @@ export class RegistryClient {
     what: string,
     signal: AbortSignal,
   ): Promise<Response> {
-    const scope = `repository:${this.#repository.path}:pull`;
-    const url = `${endpoint.url}/v2/${this.#repository.path}/${path}`;
+    const scope = `repository:${endpoint.repository}:pull`;
+    const url = `${endpoint.base}/${endpoint.repository}/${path}`;
     for (let tries = 1; ; tries++) {
       const authorization = this.#authorizer.header(endpoint, scope);
       const context = { url, headers, authorization, what, noByteMs: this.#options.noByteMs };

@@ -1,19 +1,9 @@
 import tls from 'node:tls';
 import { CrispError } from '#core/errors.ts';
+import type { Reference } from '../image/reference.ts';
 import type { EndpointOptions, ImageServiceOptions } from '../options.ts';
 import { Connections } from './connections.ts';
-
-/** A resolved endpoint. */
-export interface Endpoint {
-  /** Without a slash at its end. */
-  readonly url: string;
-  readonly origin: string;
-  readonly host: string;
-  /** The connections, also those to redirect targets and to its token server. */
-  readonly connections: Connections;
-  /** Host name under which credentials are looked up: docker.io for its registry-1. */
-  readonly credentialHost: string;
-}
+import type { Endpoint } from './endpoint.ts';
 
 type EndpointsOptions = Pick<
   ImageServiceOptions,
@@ -30,9 +20,13 @@ export class Endpoints implements Disposable {
   }
 
   /** Mirrors in the order of the table; the host itself where the table has no entry. Throws FailedPrecondition. */
-  of(host: string): Endpoint[] {
+  of({ host, path }: Pick<Reference, 'host' | 'path'>): Endpoint[] {
     const listed = this.#options.registries[host];
-    return (listed ?? [{ url: defaultUrl(host) }]).map((entry) => this.#endpoint(entry, host));
+    return (listed ?? [{ url: defaultUrl(host) }]).map((entry) => ({
+      ...this.#endpoint(entry, host),
+      repository: path,
+      source: listed ? `image.registries.${JSON.stringify(host)}` : 'default',
+    }));
   }
 
   [Symbol.dispose](): void {
@@ -40,7 +34,7 @@ export class Endpoints implements Disposable {
     this.#connections.clear();
   }
 
-  #endpoint(entry: EndpointOptions, registry: string): Endpoint {
+  #endpoint(entry: EndpointOptions, registry: string): Omit<Endpoint, 'repository' | 'source'> {
     const url = URL.parse(entry.url);
     if (
       !url ||
@@ -65,6 +59,11 @@ export class Endpoints implements Disposable {
       url: url.origin + path,
       origin: url.origin,
       host,
+      base: `${url.origin + path}/v2`,
+      namespace: undefined,
+      resolves: true,
+      serves: true,
+      headers: {},
       credentialHost,
       connections: this.#connect(entry),
     };

@@ -1,4 +1,4 @@
-import { CrispError, type ErrorCode, errnoOf } from '#core/errors.ts';
+import { CrispError, type ErrorCode } from '#core/errors.ts';
 
 /** A failure at one endpoint; another endpoint may still succeed. */
 export class RegistryFailure extends Error {
@@ -78,34 +78,4 @@ function readRetryAfter(value: string | undefined): number | undefined {
   if (/^\d{1,9}$/.test(value.trim())) return Number(value) * 1000;
   const date = Date.parse(value);
   return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
-}
-
-const TLS = /CERT|SSL|TLS|SELF_SIGNED|UNABLE_TO/;
-
-/** The failure of a connection error. `received` counts the bytes of this transfer so far. */
-export function failureOfConnection(
-  error: unknown,
-  what: string,
-  received: number,
-  noByteMs: number,
-): RegistryFailure {
-  const code = errnoOf(error) ?? (error instanceof Error ? error.name : 'error');
-  if (code === 'BODY_TIMEOUT' || code === 'HEAD_TIMEOUT') {
-    const phase = code === 'BODY_TIMEOUT' ? 'in the body' : 'before the response';
-    const text = `${what}: no byte for ${noByteMs / 1000} s ${phase}, after ${received} bytes`;
-    return new RegistryFailure('RegistryUnavailable', text, {
-      hint: 'check the network to the registry',
-      transient: true,
-    });
-  }
-  if (TLS.test(code)) {
-    return new RegistryFailure('RegistryUnavailable', `${what}: TLS: ${code}`, {
-      hint: "give the registry's certificate authority in the config, or an http:// endpoint if it has no TLS",
-    });
-  }
-  const text = `${what}: ${code}${received > 0 ? ` after ${received} bytes` : ''}`;
-  return new RegistryFailure('RegistryUnavailable', text, {
-    hint: 'check that the registry runs and can be reached from this node',
-    transient: true,
-  });
 }

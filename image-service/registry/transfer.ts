@@ -1,5 +1,6 @@
-import { failureOfConnection, RegistryFailure } from './failure.ts';
-import { discard, failureOf, header, type Response } from './http.ts';
+import { failureOfConnection } from './connection-failure.ts';
+import { discard, failureOf, header, type Response } from './exchange.ts';
+import { RegistryFailure } from './failure.ts';
 
 /** Where the bytes of a blob go. */
 export interface BlobSink {
