@@ -5,13 +5,13 @@ import type { Operation } from '#core/operation.ts';
 import { naming } from '#linux/libc/errno.ts';
 import { exportImages } from './archive/export.ts';
 import { importImages } from './archive/import.ts';
+import { Downloads } from './download/downloads.ts';
 import type { Image } from './image/image.ts';
 import type { ImageServiceOptions } from './options.ts';
 import type { LayerUsers } from './ports.ts';
 import { LayerRestoring } from './pull/layer-restoring.ts';
 import { Layers } from './pull/obtain-layers.ts';
 import { Puller } from './pull/pull.ts';
-import { Endpoints } from './registry/endpoints.ts';
 import { RootFileSystems } from './rootfs.ts';
 import type { ImageFsUsage, ImageService, ImageServicePorts } from './service.ts';
 import { ContentStore } from './store/content-store.ts';
@@ -43,12 +43,12 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
     users,
     log,
   });
-  const endpoints = new Endpoints(options);
+  const sources = new Downloads(options);
   const pool = new UnpackPool(options.unpackWorkers, options.workerIdleMs);
   const shared = { content, images, layers: new Layers(options, content, layers, pool), leases, files };
   const puller = new Puller(options, {
     ...shared,
-    endpoints,
+    sources,
     failed: (keepMs) => collector.schedule(keepMs),
   });
 
@@ -77,7 +77,7 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
     async close() {
       await collector[Symbol.asyncDispose]();
       await pool[Symbol.asyncDispose]();
-      endpoints[Symbol.dispose]();
+      await sources[Symbol.asyncDispose]();
     },
   };
 }

@@ -32,7 +32,7 @@ export interface ImageServiceOptions {
   readonly parallelDownloads: number;
   /** Unpack workers at once, 1 or 2. */
   readonly unpackWorkers: number;
-  /** How long an idle unpack worker stays, in ms. */
+  /** How long an idle worker, of downloads or of unpacking, stays, in ms. */
   readonly workerIdleMs: number;
   /** A transfer in which no byte arrives for this long has failed, in ms. */
   readonly noByteMs: number;

@@ -60,6 +60,7 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   'pod-sandbox/namespaces': ['pod-sandbox'],
   'image-service/image': ['image-service'],
   'image-service/registry': ['image-service', 'image-service/image'],
+  'image-service/download': ['image-service', 'image-service/image', 'image-service/registry'],
   'image-service/unpack': ['image-service'],
   'image-service/store': ['image-service', 'image-service/image', 'image-service/registry'],
   'runtime-service/oci-runtime': ['runtime-service'],

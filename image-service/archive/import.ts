@@ -127,8 +127,8 @@ async function configOf({ manifest, blobs }: ArchivedImage, spool: Spool, { plat
 }
 
 /** All blobs are in the store before a layer is made; one that is damaged there cannot be fetched again. */
-const noRegistry: LayerPlan['client'] = {
-  blob({ digest }) {
+const noRegistry: LayerPlan['source'] = {
+  file({ digest }) {
     return Promise.reject(
       new CrispError('Unavailable', `blob ${digest} was lost while it was imported`, {
         hint: 'import again',

@@ -3,8 +3,6 @@ import { type Operation, withDeadline } from '#core/operation.ts';
 import { chainIds } from '../image/image-config.ts';
 import { type Descriptor, malformedImage } from '../image/manifest.ts';
 import type { ImageServiceOptions } from '../options.ts';
-import type { RegistryClient } from '../registry/client.ts';
-import type { BlobSink } from '../registry/transfer.ts';
 import { Semaphore } from '../semaphore.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import {
@@ -20,6 +18,7 @@ import type { LayerReport } from '../unpack/layer-writer.ts';
 import type { UnpackPool } from '../unpack/unpack-pool.ts';
 import type { LayerMeter, PullMeter } from './progress.ts';
 import { SharedWork } from './shared-work.ts';
+import type { ImageSource } from './source.ts';
 
 /** Symlinks of lower layers that one layer may write through before it is refused as hostile. */
 export const REDIRECT_ROUNDS = 16;
@@ -27,7 +26,7 @@ export const REDIRECT_ROUNDS = 16;
 /** The layers of one pull, from the bottom to the top. */
 export interface LayerPlan {
   /** Where blobs that are not in the store come from. */
-  readonly client: Pick<RegistryClient, 'blob'>;
+  readonly source: Pick<ImageSource, 'file'>;
   readonly op: Operation;
   readonly layers: readonly {
     readonly blob: Descriptor;
@@ -39,7 +38,7 @@ export interface LayerPlan {
 
 /** The plan for the layers of a manifest, whose config has as many diff ids as it has layers. */
 export function layerPlan(
-  client: LayerPlan['client'],
+  source: LayerPlan['source'],
   op: Operation,
   manifest: { readonly layers: readonly Descriptor[] },
   diffIds: readonly string[],
@@ -52,7 +51,7 @@ export function layerPlan(
     chainId: chain[index] ?? '',
     meter: meter.layer(blob.digest, blob.size),
   }));
-  return { client, op, layers };
+  return { source, op, layers };
 }
 
 type LayerOptions = Pick<ImageServiceOptions, 'parallelDownloads' | 'unpackMs' | 'limits'>;
@@ -105,22 +104,12 @@ export class Layers {
   async #fetch(plan: LayerPlan, blob: Descriptor, meter: LayerMeter, signal: AbortSignal): Promise<void> {
     if (this.#content.has(blob.digest)) return;
     const start = (shared: AbortSignal) =>
-      plan.op.stage('fetch', () => this.#transfer(plan.client, blob, meter, shared), blob.digest);
-    const joined = this.#blobs.joins(blob.digest);
-    try {
-      await this.#blobs.run(blob.digest, signal, start);
-    } catch (error) {
-      // The credentials of another pull were refused; those of this one may be accepted.
-      const refused = (['Unauthenticated', 'PermissionDenied', 'NotFound'] as const).some((code) =>
-        hasCode(error, code),
-      );
-      if (!joined || !refused || signal.aborted) throw error;
-      await this.#blobs.run(blob.digest, signal, start);
-    }
+      plan.op.stage('fetch', () => this.#transfer(plan.source, blob, meter, shared), blob.digest);
+    await this.#blobs.runAuthorized(blob.digest, signal, start);
   }
 
   async #transfer(
-    client: LayerPlan['client'],
+    source: LayerPlan['source'],
     blob: Descriptor,
     meter: LayerMeter,
     signal: AbortSignal,
@@ -128,7 +117,10 @@ export class Layers {
     using _permit = await this.#semaphore.acquire(signal);
     meter.state = 'fetching';
     await using ingest = await this.#content.ingest(blob);
-    await client.blob(blob, metered(ingest, meter), signal);
+    const progress = (received: number) => {
+      meter.done = received;
+    };
+    await source.file(blob, ingest.path, progress, signal);
     signal.throwIfAborted();
     await ingest.commit();
   }
@@ -200,22 +192,4 @@ function layerAt(plan: LayerPlan, index: number): LayerPlan['layers'][number] {
   const layer = plan.layers[index];
   if (!layer) throw malformedImage('image', `it has no layer ${index}`);
   return layer;
-}
-
-/** Counts what the sink receives. */
-function metered(sink: BlobSink, meter: LayerMeter): BlobSink {
-  return {
-    get received() {
-      return sink.received;
-    },
-    async write(piece) {
-      await sink.write(piece);
-      meter.done = sink.received;
-    },
-    async restart() {
-      await sink.restart();
-      meter.done = 0;
-    },
-    verify: () => sink.verify(),
-  };
 }

@@ -4,15 +4,7 @@ import type { Files } from '#linux/ports/kernel.ts';
 import type { Image } from '../image/image.ts';
 import { parseReference, type Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
-import { RegistryClient } from '../registry/client.ts';
-import {
-  credentialOf,
-  credentialSource,
-  identityOf,
-  type RegistryAuth,
-  readAuthFile,
-} from '../registry/credentials.ts';
-import type { Endpoints } from '../registry/endpoints.ts';
+import { credentialOf, identityOf, type RegistryAuth } from '../registry/credentials.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import type { ImageStore } from '../store/images.ts';
 import { chainKey, diffKey } from '../store/layer-store.ts';
@@ -22,13 +14,14 @@ import { type Layers, layerPlan } from './obtain-layers.ts';
 import { PullMeter, type PullProgress } from './progress.ts';
 import { fetchConfig, resolve } from './resolve.ts';
 import { SharedWork } from './shared-work.ts';
+import type { ImageSource, ImageSources } from './source.ts';
 
 export interface PullParts {
   readonly content: ContentStore;
   readonly images: ImageStore;
   readonly layers: Layers;
   readonly leases: Leases;
-  readonly endpoints: Endpoints;
+  readonly sources: ImageSources;
   readonly files: Files;
   /** Called when a pull has failed, with how long its finished parts are kept, in ms. */
   readonly failed: (keepMs: number) => void;
@@ -39,6 +32,7 @@ export class Puller {
   readonly #options: ImageServiceOptions;
   readonly #parts: PullParts;
   readonly #pulls = new SharedWork<Image>();
+  readonly #configs = new SharedWork<Buffer>();
   readonly #meters = new Set<PullMeter>();
 
   constructor(options: ImageServiceOptions, parts: PullParts) {
@@ -89,16 +83,18 @@ export class Puller {
   ): Promise<Image> {
     const { content, leases } = this.#parts;
     const { platform } = this.#options;
-    const client = await this.#client(reference, auth);
-    const resolved = await op.stage('resolve', () => resolve(client, reference, platform, op.signal));
+    using source = this.#parts.sources.open(reference, auth);
+    const resolved = await op.stage('resolve', () => resolve(source, reference, platform, op.signal));
     const { documents, manifest, target } = resolved;
     const blobs = [...documents, manifest.config, ...manifest.layers];
     using _blobs = leases.hold(blobs.map(({ digest }) => digest));
     meter.stage = 'config';
+    const bytes: ImageSource['bytes'] = (blob, signal) =>
+      this.#configs.runAuthorized(blob.digest, signal, (shared) => source.bytes(blob, shared));
     const config = await op.stage('config', () =>
-      fetchConfig(client, content, resolved, platform, op.signal),
+      fetchConfig({ bytes }, content, resolved, platform, op.signal),
     );
-    const plan = layerPlan(client, op, manifest, config.diffIds, meter);
+    const plan = layerPlan(source, op, manifest, config.diffIds, meter);
     using _layers = leases.hold(
       plan.layers.flatMap((layer) => [diffKey(layer.diffId), chainKey(layer.chainId)]),
     );
@@ -111,12 +107,5 @@ export class Puller {
     const digests = [`${reference.repository}@${target}`];
     const record = recordOf({ tags, digests, documents, manifest, config, layers }, content);
     return await commitImage(this.#parts, this.#options, record, op);
-  }
-
-  async #client(reference: Reference, auth: RegistryAuth | undefined): Promise<RegistryClient> {
-    const { authFile } = this.#options;
-    const file = authFile === undefined ? new Map() : await readAuthFile(authFile);
-    const credentials = credentialSource(reference.host, auth, file);
-    return new RegistryClient(this.#options, reference, this.#parts.endpoints.of(reference), credentials);
   }
 }

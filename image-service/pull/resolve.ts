@@ -1,13 +1,11 @@
-import { createHash } from 'node:crypto';
 import type { Digest } from '#core/ids.ts';
 import { type ParsedConfig, parseConfig } from '../image/image-config.ts';
-import { type Descriptor, type Manifest, malformedImage, parseManifest } from '../image/manifest.ts';
+import { type Manifest, malformedImage, parseManifest } from '../image/manifest.ts';
 import { checkPlatform, choosePlatform } from '../image/platform.ts';
 import type { Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
-import type { RegistryClient } from '../registry/client.ts';
-import type { BlobSink } from '../registry/transfer.ts';
 import type { ContentStore } from '../store/content-store.ts';
+import type { ImageSource } from './source.ts';
 
 /** Indexes within indexes that are followed. */
 const MAX_DEPTH = 4;
@@ -22,7 +20,7 @@ export interface Resolved {
 
 /** Resolves a name to the manifest for this machine. Always queries the registry: that is also the access check. */
 export async function resolve(
-  client: RegistryClient,
+  source: Pick<ImageSource, 'manifest'>,
   reference: Reference,
   platform: ImageServiceOptions['platform'],
   signal: AbortSignal,
@@ -31,7 +29,7 @@ export async function resolve(
   let next: string = reference.digest ?? reference.tag ?? 'latest';
   let target: Digest | undefined;
   for (let depth = 0; depth < MAX_DEPTH; depth++) {
-    const fetched = await client.manifest(next, signal);
+    const fetched = await source.manifest(next, signal);
     const what = `manifest ${fetched.digest} of ${reference.repository}`;
     target ??= fetched.digest;
     documents.push({ digest: fetched.digest, bytes: fetched.bytes });
@@ -44,7 +42,7 @@ export async function resolve(
 
 /** The image's config, from the store or the registry, checked against the manifest and this machine. */
 export async function fetchConfig(
-  client: RegistryClient,
+  source: Pick<ImageSource, 'bytes'>,
   content: ContentStore,
   { manifest }: Resolved,
   platform: ImageServiceOptions['platform'],
@@ -54,9 +52,7 @@ export async function fetchConfig(
   const what = `config ${config.digest}`;
   let bytes = await content.read(config.digest);
   if (!bytes) {
-    const sink = new MemorySink(config);
-    await client.blob(config, sink, signal);
-    bytes = sink.bytes;
+    bytes = await source.bytes(config, signal);
     await content.put(config.digest, bytes);
   }
   const parsed = parseConfig(bytes, what);
@@ -65,33 +61,4 @@ export async function fetchConfig(
     throw malformedImage(what, `it names ${parsed.diffIds.length} layers, the manifest ${layers.length}`);
   }
   return parsed;
-}
-
-/** A small blob in memory; the manifest's size, limited before, is its bound. */
-class MemorySink implements BlobSink {
-  readonly #blob: Descriptor;
-  #pieces: Buffer[] = [];
-  received = 0;
-
-  constructor(blob: Descriptor) {
-    this.#blob = blob;
-  }
-
-  get bytes(): Buffer {
-    return Buffer.concat(this.#pieces);
-  }
-
-  async write(piece: Buffer): Promise<void> {
-    this.#pieces.push(piece);
-    this.received += piece.length;
-  }
-
-  async restart(): Promise<void> {
-    this.#pieces = [];
-    this.received = 0;
-  }
-
-  verify(): boolean {
-    return `sha256:${createHash('sha256').update(this.bytes).digest('hex')}` === this.#blob.digest;
-  }
 }

@@ -1,4 +1,7 @@
-import { CrispError } from '#core/errors.ts';
+import { CrispError, type ErrorCode, hasCode } from '#core/errors.ts';
+
+/** What a registry replies to credentials that may not read the repository. */
+const REFUSALS: readonly ErrorCode[] = ['Unauthenticated', 'PermissionDenied', 'NotFound'];
 
 interface Running<V> {
   readonly controller: AbortController;
@@ -31,6 +34,24 @@ export class SharedWork<V> {
     } finally {
       signal.removeEventListener('abort', leave);
       if (--work.waiters === 0) this.#release(key, work);
+    }
+  }
+
+  /**
+   * The same for work that needs a caller's credentials: those of another pull may be refused where this one's are
+   * accepted, so a call that had joined then starts or joins once more.
+   */
+  async runAuthorized(
+    key: string,
+    signal: AbortSignal,
+    start: (signal: AbortSignal) => Promise<V>,
+  ): Promise<V> {
+    const joined = this.joins(key);
+    try {
+      return await this.run(key, signal, start);
+    } catch (error) {
+      if (!joined || signal.aborted || !REFUSALS.some((code) => hasCode(error, code))) throw error;
+      return await this.run(key, signal, start);
     }
   }
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, stat, unlink } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf } from '#core/errors.ts';
 import { type Digest, isDigest } from '#core/ids.ts';
@@ -58,16 +58,16 @@ export class ContentStore {
     return join(this.#directory, 'blobs', 'sha256', digest.slice('sha256:'.length));
   }
 
-  /** Starts the transfer of a blob. */
+  /** A file for a blob that is to be transferred; its commit stores it. */
   ingest(blob: { digest: Digest; size: number }): Promise<Ingest> {
-    return Ingest.open(this.#staging, blob.digest, (path, size) => this.#adopt(path, blob.digest, size));
+    return Ingest.open(this.#staging, (path) => this.#adopt(path, blob.digest, blob.size));
   }
 
   /** Stores a small blob whose digest the caller has checked. */
   async put(digest: Digest, bytes: Uint8Array): Promise<void> {
     if (this.has(digest)) return;
     await using ingest = await this.ingest({ digest, size: bytes.length });
-    await ingest.write(Buffer.from(bytes));
+    await naming(`write blob ${digest}`, () => writeFile(ingest.path, bytes));
     await ingest.commit();
   }
 

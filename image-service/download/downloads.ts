@@ -1,0 +1,79 @@
+import { Worker } from 'node:worker_threads';
+import type { Reference } from '../image/reference.ts';
+import type { RegistryAuth } from '../registry/credentials.ts';
+import type { DownloadOptions } from './messages.ts';
+import { DownloadSession } from './session.ts';
+import { DownloadThread } from './thread.ts';
+
+type StartThread = (ended: (thread: DownloadThread) => void) => DownloadThread;
+
+/** The worker's heap, in MB. The bytes of blobs are outside of it, a megabyte for each transfer. */
+const HEAP = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 4 };
+
+/**
+ * Access to registries, by a worker thread that starts with the first pull and ends when none has run for a while: an
+ * idle daemon has neither its heap nor its connections.
+ */
+export class Downloads implements AsyncDisposable {
+  readonly #options: DownloadOptions;
+  #thread: DownloadThread | undefined;
+  #idle: NodeJS.Timeout | undefined;
+  /** Open sessions and running calls. */
+  #users = 0;
+  #sessions = 0;
+  readonly #start: StartThread;
+
+  /** `start`: starts the thread; another one in tests of its failure. */
+  constructor(
+    options: DownloadOptions,
+    start: StartThread = (ended) => new DownloadThread(startWorker(this.#options), ended),
+  ) {
+    // Not all the options that it may be given: each one here crosses to the thread.
+    const { registries, authFile, parallelDownloads } = options;
+    const { noByteMs, connectMs, attempts, retryWaitMs, workerIdleMs } = options;
+    const limits = { noByteMs, connectMs, attempts, retryWaitMs, workerIdleMs };
+    this.#options = { registries, authFile, parallelDownloads, ...limits };
+    this.#start = start;
+  }
+
+  /** A session for the repository of the reference, with the caller's credentials. Errors are those of its first call. */
+  open(reference: Reference, auth: RegistryAuth | undefined): DownloadSession {
+    const session = ++this.#sessions;
+    return new DownloadSession(() => this.#use(), {
+      open: (thread) => thread.post({ kind: 'open', session, reference, auth }),
+      close: (thread) => thread.post({ kind: 'close', session }),
+      call: (thread, call, progress, signal) => thread.call(session, call, progress, signal),
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearTimeout(this.#idle);
+    await this.#thread?.end();
+  }
+
+  /** The thread, started where there is none, for as long as the scope lasts. */
+  #use(): Disposable & { readonly thread: DownloadThread } {
+    clearTimeout(this.#idle);
+    this.#users++;
+    const ended = (thread: DownloadThread) => {
+      if (this.#thread === thread) this.#thread = undefined;
+    };
+    this.#thread ??= this.#start(ended);
+    return { thread: this.#thread, [Symbol.dispose]: () => this.#leave() };
+  }
+
+  #leave(): void {
+    if (--this.#users > 0) return;
+    this.#idle = setTimeout(() => {
+      const thread = this.#thread;
+      this.#thread = undefined;
+      void thread?.end();
+    }, this.#options.workerIdleMs);
+    this.#idle.unref();
+  }
+}
+
+function startWorker(options: DownloadOptions): Worker {
+  const worker = new URL('./worker.ts', import.meta.url);
+  return new Worker(worker, { workerData: options, resourceLimits: HEAP });
+}

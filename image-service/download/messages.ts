@@ -1,0 +1,58 @@
+/** The messages between the main thread and the download worker. Structured clones: plain data only. */
+import type { SerializedError } from '#core/errors.ts';
+import type { Digest } from '#core/ids.ts';
+import type { Reference } from '../image/reference.ts';
+import type { ImageServiceOptions } from '../options.ts';
+import type { FetchedManifest } from '../registry/client.ts';
+import type { RegistryAuth } from '../registry/credentials.ts';
+
+/** What the worker is started with. */
+export type DownloadOptions = Pick<
+  ImageServiceOptions,
+  | 'registries'
+  | 'authFile'
+  | 'parallelDownloads'
+  | 'noByteMs'
+  | 'connectMs'
+  | 'attempts'
+  | 'retryWaitMs'
+  | 'workerIdleMs'
+>;
+
+export interface BlobIdentity {
+  readonly digest: Digest;
+  readonly size: number;
+}
+
+/** What a session can be asked. Results are small; the bytes of layers go to a file. */
+export interface Calls {
+  manifest: { readonly request: { readonly tagOrDigest: string }; readonly result: FetchedManifest };
+  bytes: { readonly request: { readonly blob: BlobIdentity }; readonly result: Uint8Array };
+  /** The file exists and is empty. */
+  file: {
+    readonly request: { readonly blob: BlobIdentity; readonly path: string };
+    readonly result: undefined;
+  };
+}
+
+export type Act = keyof Calls;
+export type Call = { [A in Act]: { readonly act: A } & Calls[A]['request'] }[Act];
+
+export type WorkerRequest =
+  | {
+      readonly kind: 'open';
+      readonly session: number;
+      readonly reference: Reference;
+      readonly auth: RegistryAuth | undefined;
+    }
+  | { readonly kind: 'close'; readonly session: number }
+  | { readonly kind: 'call'; readonly id: number; readonly session: number; readonly call: Call }
+  | { readonly kind: 'cancel'; readonly id: number }
+  | { readonly kind: 'ping' };
+
+export type WorkerReply =
+  | { readonly kind: 'done'; readonly id: number; readonly value: Calls[Act]['result'] }
+  | { readonly kind: 'failed'; readonly id: number; readonly failure: SerializedError }
+  /** Bytes of the blob so far; fewer than before where the transfer has restarted. */
+  | { readonly kind: 'progress'; readonly id: number; readonly received: number }
+  | { readonly kind: 'pong' };

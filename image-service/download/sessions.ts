@@ -1,0 +1,57 @@
+import type { Reference } from '../image/reference.ts';
+import { RegistryClient } from '../registry/client.ts';
+import { credentialSource, type RegistryAuth, readAuthFile } from '../registry/credentials.ts';
+import { Endpoints } from '../registry/endpoints.ts';
+import { BlobBytes, BlobFile } from './blob-sinks.ts';
+import type { Call, Calls, DownloadOptions } from './messages.ts';
+
+/** The pulls that the download worker serves, each with its own client: endpoints and credentials are read anew. */
+export class Sessions {
+  readonly #options: DownloadOptions;
+  readonly #endpoints: Endpoints;
+  readonly #clients = new Map<number, Promise<RegistryClient>>();
+
+  constructor(options: DownloadOptions) {
+    this.#options = options;
+    this.#endpoints = new Endpoints(options);
+  }
+
+  open(session: number, reference: Reference, auth: RegistryAuth | undefined): void {
+    const client = this.#open(reference, auth);
+    client.catch(() => {}); // reported by each call
+    this.#clients.set(session, client);
+  }
+
+  close(session: number): void {
+    this.#clients.delete(session);
+  }
+
+  /** Throws what the client throws; the reason of the signal at its abort. */
+  async perform(
+    session: number,
+    call: Call,
+    progress: (received: number) => void,
+    signal: AbortSignal,
+  ): Promise<Calls[Call['act']]['result']> {
+    const client = await this.#clients.get(session);
+    if (!client) throw new Error(`download worker: session ${session} is not open`);
+    signal.throwIfAborted();
+    if (call.act === 'manifest') return client.manifest(call.tagOrDigest, signal);
+    if (call.act === 'bytes') {
+      const sink = new BlobBytes(call.blob.digest);
+      await client.blob(call.blob, sink, signal);
+      return sink.bytes;
+    }
+    await using file = await BlobFile.open(call.blob.digest, call.path, progress);
+    await client.blob(call.blob, file, signal);
+    await file.flush();
+    return undefined;
+  }
+
+  async #open(reference: Reference, auth: RegistryAuth | undefined): Promise<RegistryClient> {
+    const { authFile } = this.#options;
+    const file = authFile === undefined ? new Map() : await readAuthFile(authFile);
+    const credentials = credentialSource(reference.host, auth, file);
+    return new RegistryClient(this.#options, reference, this.#endpoints.of(reference), credentials);
+  }
+}
