@@ -1,5 +1,5 @@
 /** The configuration as the plain options of each service. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '#config/index.ts';
 import { CrispError } from '#core/errors.ts';
@@ -150,18 +150,7 @@ function endpointOptions(scheme: string, host: string, entry: Registry): Endpoin
   const address = host === 'docker.io' ? 'registry-1.docker.io' : host;
   return {
     url: `${scheme}://${address}`,
-    ...(entry.caFile === '' ? {} : { ca: authorities(entry.caFile) }),
+    ...(entry.caFile === '' ? {} : { caFile: entry.caFile }),
     ...(entry.skipVerify ? { insecureSkipVerify: true } : {}),
   };
-}
-
-function authorities(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new CrispError('InvalidArgument', `image.registries: ca_file ${path} cannot be read`, {
-      cause: error,
-      hint: 'name a readable PEM file',
-    });
-  }
 }

@@ -2,8 +2,8 @@
 export interface EndpointOptions {
   /** `https://mirror.example:5000` or `http://127.0.0.1:5000`, optionally with a path that goes before `/v2`. */
   readonly url: string;
-  /** Certificate authorities in PEM, beside the well-known ones. */
-  readonly ca?: string;
+  /** PEM file of certificate authorities, beside those of the system; read at each pull. */
+  readonly caFile?: string;
   /** Accepts any certificate: for isolated tests. */
   readonly insecureSkipVerify?: boolean;
 }

@@ -2,6 +2,8 @@ import type { Reference } from '../image/reference.ts';
 import { RegistryClient } from '../registry/client.ts';
 import { credentialSource, type RegistryAuth, readAuthFile } from '../registry/credentials.ts';
 import { Endpoints } from '../registry/endpoints.ts';
+import { Connections } from '../registry/http/connections.ts';
+import { Transport } from '../registry/http/transport.ts';
 import { BlobBytes, BlobFile } from './blob-sinks.ts';
 import type { Call, Calls, DownloadOptions } from './messages.ts';
 
@@ -9,11 +11,14 @@ import type { Call, Calls, DownloadOptions } from './messages.ts';
 export class Sessions {
   readonly #options: DownloadOptions;
   readonly #endpoints: Endpoints;
+  readonly #connections: Connections;
   readonly #clients = new Map<number, Promise<RegistryClient>>();
 
   constructor(options: DownloadOptions) {
     this.#options = options;
     this.#endpoints = new Endpoints(options);
+    const { parallelDownloads, connectMs, noByteMs } = options;
+    this.#connections = new Connections({ connections: parallelDownloads + 2, connectMs, noByteMs });
   }
 
   open(session: number, reference: Reference, auth: RegistryAuth | undefined): void {
@@ -52,6 +57,13 @@ export class Sessions {
     const { authFile } = this.#options;
     const file = authFile === undefined ? new Map() : await readAuthFile(authFile);
     const credentials = credentialSource(reference.host, auth, file);
-    return new RegistryClient(this.#options, reference, this.#endpoints.of(reference), credentials);
+    const { noByteMs } = this.#options;
+    const transport = new Transport({
+      connections: this.#connections,
+      noByteMs,
+      trustOf: (host) => this.#endpoints.trustOf(host),
+    });
+    const endpoints = this.#endpoints.of(reference);
+    return new RegistryClient(this.#options, transport, reference, endpoints, credentials);
   }
 }

@@ -4,6 +4,7 @@ import type { Credential, CredentialSource } from './credentials.ts';
 import type { Endpoint } from './endpoint.ts';
 import { discard, exchange, failureOf, readBody } from './exchange.ts';
 import { RegistryFailure } from './failure.ts';
+import type { Transport } from './http/transport.ts';
 
 const TOKEN_LIMIT = 1 << 20;
 /** Lifetime of a token without `expires_in` (distribution's token specification), in s. */
@@ -23,13 +24,13 @@ interface Authorization {
  */
 export class Authorizer {
   readonly #credentials: CredentialSource;
-  readonly #noByteMs: number;
+  readonly #transport: Transport;
   readonly #known = new Map<string, Authorization>();
   readonly #flights = new SingleFlight<string, Authorization>();
 
-  constructor(credentials: CredentialSource, noByteMs: number) {
+  constructor(credentials: CredentialSource, transport: Transport) {
     this.#credentials = credentials;
-    this.#noByteMs = noByteMs;
+    this.#transport = transport;
   }
 
   /** The header to send now; undefined where none is known yet. */
@@ -76,9 +77,9 @@ export class Authorizer {
     credential: Credential | undefined,
   ): Promise<Authorization> {
     // Shared by all transfers of the pull, so not aborted with one of them; it is short anyway.
-    const signal = AbortSignal.timeout(this.#noByteMs);
+    const signal = AbortSignal.timeout(this.#transport.noByteMs);
     const url = realmOf(challenge, endpoint);
-    const context = { what: `token for ${scope} from ${url.origin}`, noByteMs: this.#noByteMs };
+    const context = { what: `token for ${scope} from ${url.origin}`, transport: this.#transport };
     const fields = new URLSearchParams({ scope });
     const service = challenge.parameters.get('service');
     if (service) fields.set('service', service);

@@ -9,6 +9,7 @@ import type { CredentialSource } from './credentials.ts';
 import type { Endpoint } from './endpoint.ts';
 import { discard, failureOf, header, type Response, readBody } from './exchange.ts';
 import { RegistryFailure } from './failure.ts';
+import type { Transport } from './http/transport.ts';
 import { get } from './redirects.ts';
 import { type BlobSink, receive } from './transfer.ts';
 
@@ -30,25 +31,28 @@ export interface FetchedManifest {
   readonly mediaType: string;
 }
 
-type ClientOptions = Pick<ImageServiceOptions, 'noByteMs' | 'attempts' | 'retryWaitMs'>;
+type ClientOptions = Pick<ImageServiceOptions, 'attempts' | 'retryWaitMs'>;
 
 /** The requests of one pull to the endpoints of one repository. */
 export class RegistryClient {
   readonly #options: ClientOptions;
+  readonly #transport: Transport;
   readonly #repository: Pick<Reference, 'path' | 'repository'>;
   #endpoints: readonly Endpoint[];
   readonly #authorizer: Authorizer;
 
   constructor(
     options: ClientOptions,
+    transport: Transport,
     repository: Pick<Reference, 'path' | 'repository'>,
     endpoints: readonly Endpoint[],
     credentials: CredentialSource,
   ) {
     this.#options = options;
+    this.#transport = transport;
     this.#repository = repository;
     this.#endpoints = endpoints;
-    this.#authorizer = new Authorizer(credentials, options.noByteMs);
+    this.#authorizer = new Authorizer(credentials, transport);
   }
 
   /** A manifest or index by tag or digest, its bytes verified where the digest is known. */
@@ -58,7 +62,7 @@ export class RegistryClient {
       const path = `manifests/${tagOrDigest}`;
       const response = await this.#get(endpoint, path, { accept: ACCEPT }, what, signal);
       if (response.statusCode !== 200) throw await failureOf(response, what);
-      const context = { what, noByteMs: this.#options.noByteMs };
+      const context = { what, transport: this.#transport };
       const bytes = await readBody(response, MANIFEST_LIMIT, context, signal);
       const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
       const claimed = isDigest(tagOrDigest) ? tagOrDigest : header(response, 'docker-content-digest');
@@ -79,7 +83,7 @@ export class RegistryClient {
       stage,
       signal,
       async (endpoint, what) => {
-        const context = { what, noByteMs: this.#options.noByteMs, size: blob.size };
+        const context = { what, transport: this.#transport, size: blob.size };
         const request = (from: number) => {
           const headers: Record<string, string> = from > 0 ? { range: `bytes=${from}-` } : {};
           return this.#get(endpoint, `blobs/${blob.digest}`, headers, what, signal);
@@ -145,7 +149,7 @@ export class RegistryClient {
     const url = `${endpoint.base}/${endpoint.repository}/${path}`;
     for (let tries = 1; ; tries++) {
       const authorization = this.#authorizer.header(endpoint, scope);
-      const context = { url, headers, authorization, what, noByteMs: this.#options.noByteMs };
+      const context = { url, headers, authorization, what, transport: this.#transport };
       const response = await get(endpoint, context, signal);
       if (response.statusCode !== 401 || tries > 2) return response;
       const challenge = header(response, 'www-authenticate');

@@ -1,4 +1,4 @@
-import type { Connections } from './connections.ts';
+import type { HostTrust } from './http/trust.ts';
 
 /**
  * Where a pull asks for the content of one repository. An endpoint that serves a mirror or a proxy has its own path and name
@@ -24,8 +24,8 @@ export interface Endpoint {
   readonly headers: Readonly<Record<string, string>>;
   /** What it is configured by: `/etc/containerd/certs.d/docker.io/hosts.toml:3`, or `default`. */
   readonly source: string;
-  /** The connections, also those to redirect targets and to its token server. */
-  readonly connections: Connections;
+  /** How its certificate is verified; redirect targets and token servers have their own. */
+  readonly trust: HostTrust;
   /** Host name under which credentials are looked up: docker.io for its registry-1. */
   readonly credentialHost: string;
 }

@@ -1,19 +1,14 @@
-import tls from 'node:tls';
 import { CrispError } from '#core/errors.ts';
 import type { Reference } from '../image/reference.ts';
 import type { EndpointOptions, ImageServiceOptions } from '../options.ts';
-import { Connections } from './connections.ts';
 import type { Endpoint } from './endpoint.ts';
+import { type HostTrust, systemTrust } from './http/trust.ts';
 
-type EndpointsOptions = Pick<
-  ImageServiceOptions,
-  'registries' | 'noByteMs' | 'connectMs' | 'parallelDownloads'
->;
+type EndpointsOptions = Pick<ImageServiceOptions, 'registries'>;
 
-/** The endpoints of each registry host, their connections kept for the next pull. */
-export class Endpoints implements Disposable {
+/** The endpoints of each registry host, and the trust of every host. */
+export class Endpoints {
   readonly #options: EndpointsOptions;
-  readonly #connections = new Map<string, Connections>();
 
   constructor(options: EndpointsOptions) {
     this.#options = options;
@@ -29,9 +24,10 @@ export class Endpoints implements Disposable {
     }));
   }
 
-  [Symbol.dispose](): void {
-    for (const connections of this.#connections.values()) connections[Symbol.dispose]();
-    this.#connections.clear();
+  /** The trust of a host that a redirect or a challenge names: that of its own entry. */
+  trustOf(host: string): HostTrust {
+    const own = this.#options.registries[nameOf(host)]?.find(({ url }) => URL.parse(url)?.host === host);
+    return own ? trustOf(own) : systemTrust;
   }
 
   #endpoint(entry: EndpointOptions, registry: string): Omit<Endpoint, 'repository' | 'source'> {
@@ -54,7 +50,6 @@ export class Endpoints implements Disposable {
     }
     const path = url.pathname.replace(/\/+$/, '').replace(/\/v2$/, '');
     const host = url.host.toLowerCase();
-    const credentialHost = host === 'registry-1.docker.io' ? 'docker.io' : host;
     return {
       url: url.origin + path,
       origin: url.origin,
@@ -64,26 +59,20 @@ export class Endpoints implements Disposable {
       resolves: true,
       serves: true,
       headers: {},
-      credentialHost,
-      connections: this.#connect(entry),
+      credentialHost: nameOf(host),
+      trust: trustOf(entry),
     };
   }
-
-  #connect(entry: EndpointOptions): Connections {
-    const key = JSON.stringify([entry.url, entry.ca ?? '', entry.insecureSkipVerify ?? false]);
-    const known = this.#connections.get(key);
-    if (known) return known;
-    const connections = new Connections({
-      limit: this.#options.parallelDownloads + 2,
-      connectMs: this.#options.connectMs,
-      noByteMs: this.#options.noByteMs,
-      ca: entry.ca === undefined ? undefined : [...tls.rootCertificates, entry.ca],
-      insecureSkipVerify: entry.insecureSkipVerify ?? false,
-    });
-    this.#connections.set(key, connections);
-    return connections;
-  }
 }
+
+/** The registry's name, where it differs from its host's. */
+const nameOf = (host: string): string => (host === 'registry-1.docker.io' ? 'docker.io' : host);
+
+const trustOf = ({ caFile, insecureSkipVerify }: EndpointOptions): HostTrust => ({
+  ...systemTrust,
+  caFiles: caFile === undefined ? [] : [caFile],
+  skipVerify: insecureSkipVerify ?? false,
+});
 
 /** An address without its password, for messages. */
 const withoutLogin = (address: string): string => address.replace(/^([a-z]+:\/\/)?.*@/i, '$1');

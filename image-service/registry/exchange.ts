@@ -1,9 +1,10 @@
+import { CrispError } from '#core/errors.ts';
 import { failureOfConnection } from './connection-failure.ts';
-import type { HttpRequestInit, Response } from './connections.ts';
 import type { Endpoint } from './endpoint.ts';
 import { failureOfStatus, RegistryFailure } from './failure.ts';
+import type { HttpRequestInit, Response, Transport } from './http/transport.ts';
 
-export type { Response } from './connections.ts';
+export type { Response } from './http/transport.ts';
 
 const ERROR_TEXT = 8192;
 
@@ -14,24 +15,29 @@ export interface HttpRequest {
   readonly authorization: string | undefined;
   /** Stage, content and endpoint, for errors. */
   readonly what: string;
-  readonly noByteMs: number;
+  readonly transport: Transport;
 }
+
+/** What a request is for, and what it goes by. */
+export type HttpContext = Pick<HttpRequest, 'what' | 'transport'>;
 
 /** One request and its response head. Throws RegistryFailure; the signal's reason where that is aborted. */
 export async function exchange(
-  endpoint: Endpoint,
+  endpoint: Pick<Endpoint, 'host' | 'trust'>,
   url: URL,
   init: HttpRequestInit,
-  context: Pick<HttpRequest, 'what' | 'noByteMs'>,
+  context: HttpContext,
   signal: AbortSignal,
 ): Promise<Response> {
   try {
     // An encoded body would not have the expected digest.
     const headers = { 'user-agent': 'crisp', 'accept-encoding': 'identity', ...init.headers };
-    return await endpoint.connections.request(url, { ...init, headers }, signal);
+    return await context.transport.request(url, { ...init, headers }, endpoint, signal);
   } catch (error) {
     if (signal.aborted) throw signal.reason;
-    throw failureOfConnection(error, context.what, 0, context.noByteMs);
+    if (error instanceof CrispError)
+      throw new RegistryFailure(error.code, error.message, { hint: error.hint });
+    throw failureOfConnection(error, context.what, 0, context.transport.noByteMs);
   }
 }
 
@@ -39,7 +45,7 @@ export async function exchange(
 export async function readBody(
   response: Response,
   limit: number,
-  context: Pick<HttpRequest, 'what' | 'noByteMs'>,
+  context: HttpContext,
   signal: AbortSignal,
 ): Promise<Buffer> {
   const pieces: Buffer[] = [];
@@ -58,7 +64,7 @@ export async function readBody(
   } catch (error) {
     if (error instanceof RegistryFailure) throw error;
     if (signal.aborted) throw signal.reason;
-    throw failureOfConnection(error, context.what, length, context.noByteMs);
+    throw failureOfConnection(error, context.what, length, context.transport.noByteMs);
   }
   return Buffer.concat(pieces);
 }
@@ -101,5 +107,5 @@ export async function discard(response: Response): Promise<void> {
 
 export function header(response: Response, name: string): string | undefined {
   const value = response.headers[name];
-  return Array.isArray(value) ? value.join(', ') : value;
+  return typeof value === 'object' ? value.join(', ') : value;
 }

@@ -1,5 +1,5 @@
 import { failureOfConnection } from './connection-failure.ts';
-import { discard, failureOf, header, type Response } from './exchange.ts';
+import { discard, failureOf, type HttpContext, header, type Response } from './exchange.ts';
 import { RegistryFailure } from './failure.ts';
 
 /** Where the bytes of a blob go. */
@@ -17,7 +17,7 @@ export interface BlobSink {
 export async function receive(
   request: (from: number) => Promise<Response>,
   sink: BlobSink,
-  context: { readonly what: string; readonly noByteMs: number; readonly size: number },
+  context: HttpContext & { readonly size: number },
   signal: AbortSignal,
 ): Promise<void> {
   if (sink.received < context.size || context.size === 0) {
@@ -53,7 +53,7 @@ async function align(response: Response, sink: BlobSink, what: string): Promise<
 async function copy(
   response: Response,
   sink: BlobSink,
-  context: { readonly what: string; readonly noByteMs: number; readonly size: number },
+  context: HttpContext & { readonly size: number },
   signal: AbortSignal,
 ): Promise<void> {
   const pieces = response.body[Symbol.asyncIterator]();
@@ -61,7 +61,7 @@ async function copy(
     for (;;) {
       const next = await pieces.next().catch((error) => {
         if (signal.aborted) throw signal.reason;
-        throw failureOfConnection(error, context.what, sink.received, context.noByteMs);
+        throw failureOfConnection(error, context.what, sink.received, context.transport.noByteMs);
       });
       if (next.done) break;
       if (sink.received + next.value.length > context.size) {

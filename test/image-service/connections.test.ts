@@ -56,7 +56,7 @@ test('a certificate is accepted with its authority, or without verification', as
   );
   const url = `https://127.0.0.1:${server.port}`;
   await fails(pull({ url }), 'RegistryUnavailable', url, 'TLS: ', 'SELF_SIGNED');
-  await fails(pull({ url, ca: cert }), 'NotFound', url);
+  await fails(pull({ url, caFile: certFile }), 'NotFound', url);
   await fails(pull({ url, insecureSkipVerify: true }), 'NotFound', url);
 });
 
