@@ -189,10 +189,10 @@ export class Spool implements AsyncDisposable, TarHandler {
   }
 }
 
-/** A link's target as a name of the archive. Throws InvalidArgument where it leads outside. */
+/** A link's target as a name of the archive, whose top is `/`. Throws InvalidArgument where it leads outside. */
 function within(link: string, directory: readonly string[]): string {
-  const parts = [...directory];
-  if (link === '' || link.startsWith('/')) throw hostile(`a link to ${shown(link)}`);
+  if (link === '') throw hostile('a link without a target');
+  const parts = link.startsWith('/') ? [] : [...directory];
   for (const part of link.split('/')) {
     if (part === '' || part === '.') continue;
     if (part !== '..') parts.push(part);

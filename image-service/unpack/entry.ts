@@ -12,5 +12,5 @@ export {
 /** An archive with content that no legitimate archive has. */
 export const hostile = (why: string): CrispError =>
   new CrispError('InvalidArgument', `layer archive: ${why}`, {
-    hint: 'do not use this image, or rebuild it with a tool that writes relative names inside the layer',
+    hint: 'do not use this image, or rebuild it with a tool that writes only names inside of the layer',
   });

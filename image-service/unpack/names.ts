@@ -4,8 +4,9 @@ const NAME_MAX = 255;
 const PATH_MAX = 4095;
 
 /**
- * The components of a name from an archive; none for the layer's root (`./`, and `/` as kaniko writes it). Names must be
- * relative and stay below the root lexically; symlinks are resolved elsewhere (`LayerTree`).
+ * The components of a name from an archive; none for its root (`./`, `/`). An absolute name is taken below the root, as
+ * `tar` does without `-P`: Bazel, kaniko and `tar -P` write such names. No name may lead upwards; symlinks are resolved
+ * elsewhere (`LayerTree`). Throws InvalidArgument.
  */
 export function partsOf(name: string, what: string): string[] {
   if (name.length > PATH_MAX) throw hostile(`${what} of ${name.length} bytes: ${shown(name)}`);
@@ -18,7 +19,6 @@ export function partsOf(name: string, what: string): string[] {
     if (part.includes('\0')) throw hostile(`${what} has a NUL: ${shown(name)}`);
     parts.push(part);
   }
-  if (name.startsWith('/') && parts.length > 0) throw hostile(`${what} is absolute: ${shown(name)}`);
   if (name === '') throw hostile(`${what} is empty`);
   return parts;
 }

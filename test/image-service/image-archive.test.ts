@@ -225,9 +225,9 @@ test('hostile archives are refused, and leave nothing behind', async () => {
   const entry = (spec: EntrySpec) => archive((files) => files.set('hostile', spec));
   const hostile: readonly [EntrySpec, RegExp][] = [
     [{ name: '../outside', content: 'x' }, /leads upwards/],
-    [{ name: '/etc/outside', content: 'x' }, /absolute/],
+    [{ name: '/../outside', content: 'x' }, /leads upwards/],
     [{ name: 'a/../../outside', content: 'x' }, /leads upwards/],
-    [{ name: 'link', type: 'symlink', link: '/etc/passwd' }, /a link to/],
+    [{ name: 'link', type: 'symlink', link: '' }, /without a target/],
     [{ name: 'link', type: 'symlink', link: '../etc/passwd' }, /leads outside/],
     [{ name: 'link', type: 'hardlink', link: '../etc/passwd' }, /leads outside/],
     [{ name: 'pipe', type: 'fifo' }, /device or pipe/],

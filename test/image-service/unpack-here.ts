@@ -8,14 +8,14 @@ import { digestOf, type EntrySpec, type LayerSpec, makeTar, pack } from '../harn
 
 export const never = new AbortController().signal;
 
-/** Unpacks on this thread into a new directory, against the lower ones as a pull would. */
+/** Unpacks an archive, or one of these entries, on this thread into a new directory, against the lower ones as a pull would. */
 export async function unpack(
   base: string,
-  entries: readonly EntrySpec[],
+  entries: readonly EntrySpec[] | Buffer,
   lower: readonly string[] = [],
   more: { compression?: LayerSpec['compression']; limits?: Partial<typeof defaultImageOptions.limits> } = {},
 ): Promise<{ directory: string; report: LayerReport }> {
-  const tar = makeTar(entries);
+  const tar = Buffer.isBuffer(entries) ? entries : makeTar(entries);
   const bytes = pack(tar, more.compression ?? 'none');
   const archive = join(base, 'archive');
   writeFileSync(archive, bytes);

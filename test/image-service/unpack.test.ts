@@ -41,8 +41,8 @@ test('names that lead outside are refused', async () => {
     '../x',
     'a/../../x',
     'a/../b',
-    '/etc/x',
-    '//x',
+    '/../x',
+    '/..',
     '..',
     'a/..',
     `${'d'.repeat(256)}/x`,
@@ -53,7 +53,7 @@ test('names that lead outside are refused', async () => {
 });
 
 test('hard links that lead outside are refused', async () => {
-  for (const link of ['../outside/victim', '/etc/passwd', '', '.', 'not/there', 'd']) {
+  for (const link of ['../outside/victim', '/../outside/victim', '/etc/passwd', '', '.', 'not/there', 'd']) {
     await refuses([{ name: './' }, { name: 'd/' }, { name: 'x', type: 'hardlink', link }], 'InvalidArgument');
   }
 });
