@@ -6,6 +6,7 @@ import type { Files } from '#linux/ports/kernel.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import type { LayerReport } from '../unpack/layer-writer.ts';
 import type { UnpackPool } from '../unpack/unpack-pool.ts';
+import { deadlineToEnd } from './deadline-to-end.ts';
 import { logDropped, REDIRECT_ROUNDS } from './obtain-layers.ts';
 
 /** Unpacks writable layers of containers, by the threads and within the limits of image layers. */
@@ -37,11 +38,14 @@ export class LayerRestoring {
       await this.#files.removeTree(directory);
       await naming(`make ${directory}`, () => mkdir(directory, { recursive: true }));
       const request = { archive, compressedSize, directory, diffId: undefined, limits, redirects };
-      const completion = await op.deadline('unpack layer', unpackMs, async (signal) => {
+      const run = async (signal: AbortSignal) => {
         const report = await this.#pool.unpack(request, signal);
         if (round === 0) logDropped(op, archive, report);
         return this.#pool.complete(directory, lower, report, signal);
-      });
+      };
+      const completion = await op.stage('unpack layer', () =>
+        deadlineToEnd(`unpack ${archive}`, unpackMs, op.signal, run),
+      );
       if (completion.redirects.length === 0) return;
       redirects = [...redirects, ...completion.redirects];
     }

@@ -1,5 +1,5 @@
 import { hasCode } from '#core/errors.ts';
-import { type Operation, withDeadline } from '#core/operation.ts';
+import type { Operation } from '#core/operation.ts';
 import { chainIds } from '../image/image-config.ts';
 import { type Descriptor, malformedImage } from '../image/manifest.ts';
 import type { ImageServiceOptions } from '../options.ts';
@@ -16,6 +16,7 @@ import { isComplete } from '../unpack/complete.ts';
 import { shown } from '../unpack/entry.ts';
 import type { LayerReport } from '../unpack/layer-writer.ts';
 import type { UnpackPool } from '../unpack/unpack-pool.ts';
+import { deadlineToEnd } from './deadline-to-end.ts';
 import type { LayerMeter, PullMeter } from './progress.ts';
 import { SharedWork } from './shared-work.ts';
 import type { ImageSource } from './source.ts';
@@ -66,8 +67,8 @@ export class Layers {
   readonly #store: LayerStore;
   readonly #pool: UnpackPool;
   readonly #semaphore: Semaphore;
-  readonly #blobs = new SharedWork<void>();
-  readonly #layers = new SharedWork<LayerRecord>();
+  readonly #blobs = new SharedWork<void>({ untilEnd: true });
+  readonly #layers = new SharedWork<LayerRecord>({ untilEnd: true });
 
   constructor(options: LayerOptions, content: ContentStore, store: LayerStore, pool: UnpackPool) {
     this.#options = options;
@@ -77,7 +78,7 @@ export class Layers {
     this.#semaphore = new Semaphore(options.parallelDownloads);
   }
 
-  /** The plan's layer of this index. If it fails or is aborted, only finished blobs and layers remain. */
+  /** The plan's layer of this index. If it fails or is aborted, only finished blobs and layers remain when this settles. */
   async obtain(plan: LayerPlan, index: number, signal: AbortSignal): Promise<LayerRecord> {
     const layer = layerAt(plan, index);
     const known = this.#store.find(layer.diffId, layer.chainId);
@@ -139,7 +140,7 @@ export class Layers {
       }
       const lower = await this.#below(plan, index, signal);
       const what = `complete ${blob.digest}`;
-      const completion = await withDeadline(what, this.#options.unpackMs, signal, (limited) =>
+      const completion = await deadlineToEnd(what, this.#options.unpackMs, signal, (limited) =>
         this.#pool.complete(staged.fs, lower, report, limited),
       );
       if (completion.redirects.length === 0) {
@@ -165,7 +166,7 @@ export class Layers {
     const { limits, unpackMs } = this.#options;
     const archive = this.#content.path(blob.digest);
     const request = { archive, compressedSize: blob.size, directory: staged.fs, diffId, limits, redirects };
-    return withDeadline(`unpack ${blob.digest}`, unpackMs, signal, (limited) =>
+    return deadlineToEnd(`unpack ${blob.digest}`, unpackMs, signal, (limited) =>
       this.#pool.unpack(request, limited),
     );
   }

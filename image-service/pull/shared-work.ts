@@ -15,6 +15,12 @@ interface Running<V> {
  */
 export class SharedWork<V> {
   readonly #running = new Map<string, Running<V>>();
+  readonly #untilEnd: boolean;
+
+  /** `untilEnd`: the last caller to leave waits until the aborted work has ended, so that no file of it remains. */
+  constructor(options: { readonly untilEnd?: boolean } = {}) {
+    this.#untilEnd = options.untilEnd ?? false;
+  }
 
   /** Whether a call with this key would join. */
   joins(key: string): boolean {
@@ -33,7 +39,10 @@ export class SharedWork<V> {
       return await Promise.race([work.promise, left.promise]);
     } finally {
       signal.removeEventListener('abort', leave);
-      if (--work.waiters === 0) this.#release(key, work);
+      if (--work.waiters === 0) {
+        this.#release(key, work);
+        if (this.#untilEnd) await work.promise.catch(() => {});
+      }
     }
   }
 

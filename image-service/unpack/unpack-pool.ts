@@ -13,7 +13,7 @@ interface QueuedJob {
   readonly reject: (error: unknown) => void;
 }
 
-/** A cancelled worker that does not reply within this time is terminated, in ms. */
+/** A cancelled worker that does not reply within this time is terminated, and abandoned after as long again, in ms. */
 const CANCEL_MS = 5_000;
 
 /** Workers that unpack layers: started on demand, terminated after an idle time. */
@@ -29,7 +29,10 @@ export class UnpackPool implements AsyncDisposable {
     this.#idleMs = idleMs;
   }
 
-  /** Unpacks and verifies; see `unpackLayer`. The caller deletes the directory after an abort. */
+  /**
+   * Unpacks and verifies; see `unpackLayer`. After an abort it settles when the thread has ended its work, within ten seconds;
+   * the caller deletes the directory.
+   */
   async unpack(request: UnpackRequest, signal: AbortSignal): Promise<LayerReport> {
     return (await this.#run({ kind: 'unpack', request }, signal)) as LayerReport;
   }
@@ -82,7 +85,12 @@ export class UnpackPool implements AsyncDisposable {
     let killTimer: NodeJS.Timeout | undefined;
     const cancel = () => {
       worker.postMessage({ kind: 'cancel' } satisfies WorkerRequest);
-      killTimer = setTimeout(() => void worker.terminate(), CANCEL_MS);
+      killTimer = setTimeout(terminate, CANCEL_MS);
+    };
+    const terminate = () => {
+      void worker.terminate();
+      // A thread in a system call that does not return (a dead network disk) does not end.
+      killTimer = setTimeout(() => settle(() => queued.reject(queued.signal.reason), false), CANCEL_MS);
     };
     let failure: unknown = 'it exited';
     const replied = (reply: WorkerReply) => settle(() => deliver(reply, queued), true);
