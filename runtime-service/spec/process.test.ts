@@ -18,6 +18,19 @@ test('command and args: the table of Kubernetes', () => {
   assert.deepEqual(args([''], []), [''], 'an empty word is a word');
 });
 
+test('an entry point of one empty word is none', () => {
+  const args = (command: string[], given: string[], entrypoint: string[], cmd: string[]) =>
+    containerArgs(configOf({ command, args: given }), imageWith({ entrypoint, cmd }));
+  assert.deepEqual(args([], [], [''], ['cmd', '-c']), ['cmd', '-c']);
+  assert.deepEqual(args([], ['a'], [''], ['cmd']), ['a']);
+  assert.deepEqual(args(['run'], ['a'], [''], ['cmd']), ['run', 'a']);
+  assert.throws(
+    () => args([], [], [''], []),
+    (error) => hasCode(error, 'InvalidArgument'),
+  );
+  assert.deepEqual(args([], [], ['', 'x'], ['cmd']), ['', 'x', 'cmd'], 'only this form is none');
+});
+
 test('nothing to run is refused and names container and image', () => {
   assert.throws(
     () => containerArgs(configOf(), imageWith({ entrypoint: [], cmd: [] })),

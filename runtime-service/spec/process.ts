@@ -14,12 +14,16 @@ export interface Rlimit {
 
 const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
+/** `ENTRYPOINT [""]` is how a Dockerfile drops the entry point of the image that it builds upon. */
+const entrypointOf = ({ config: { entrypoint } }: ImageForContainer): readonly string[] =>
+  entrypoint.length === 1 && entrypoint[0] === '' ? [] : entrypoint;
+
 /**
  * Command and arguments by Kubernetes' table: `command` replaces ENTRYPOINT and drops CMD, `args` replaces CMD, both
  * empty is ENTRYPOINT followed by CMD. Throws InvalidArgument where nothing is left to run.
  */
 export function containerArgs(config: ContainerConfig, image: ImageForContainer): string[] {
-  const command = config.command.length > 0 ? config.command : image.config.entrypoint;
+  const command = config.command.length > 0 ? config.command : entrypointOf(image);
   const inherited = config.command.length > 0 ? [] : image.config.cmd;
   const args = [...command, ...(config.args.length > 0 ? config.args : inherited)];
   if (args.length === 0) {
