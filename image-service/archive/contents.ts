@@ -2,14 +2,13 @@
 import { createHash } from 'node:crypto';
 import { CrispError } from '#core/errors.ts';
 import { type Digest, isDigest } from '#core/ids.ts';
+import type { IndexEntry } from '../image/index-entries.ts';
 import {
   type Descriptor,
   isObject,
   type Manifest,
   malformedImage,
-  type PlatformDescriptor,
   parseManifest,
-  readJson,
 } from '../image/manifest.ts';
 import { choosePlatform } from '../image/platform.ts';
 import { parseReference, type Reference } from '../image/reference.ts';
@@ -55,15 +54,15 @@ export async function imagesOf(spool: Spool, platform: Platform): Promise<readon
 
 async function ociImages(spool: Spool, bytes: Buffer, platform: Platform): Promise<ArchivedImage[]> {
   const index = parseManifest(bytes, INDEX_TYPE, 'index.json');
-  const list = readJson(bytes, 'index.json')['manifests'];
-  if (index.kind !== 'index' || !Array.isArray(list))
-    throw malformedImage('index.json', 'it is not an index');
-  const named = new Map<string, { name: Reference | undefined; choices: PlatformDescriptor[] }>();
-  for (const [at, descriptor] of index.manifests.entries()) {
-    const name = nameOf(list[at]);
+  if (index.kind !== 'index') throw malformedImage('index.json', 'it is not an index');
+  const named = new Map<string, { name: Reference | undefined; choices: IndexEntry[] }>();
+  // A name without any image (an attestation's) is none; of an archive without any, all entries are reported.
+  const usable = index.manifests.filter((entry) => entry.usable);
+  for (const entry of usable.length > 0 ? usable : index.manifests) {
+    const name = nameOf(entry.item);
     const key = name?.text ?? '';
     const group = named.get(key) ?? { name, choices: [] };
-    group.choices.push(descriptor);
+    group.choices.push(entry);
     named.set(key, group);
   }
   const images: ArchivedImage[] = [];

@@ -4,12 +4,12 @@ import type { Files } from '#linux/ports/kernel.ts';
 import type { Image } from '../image/image.ts';
 import { parseConfig } from '../image/image-config.ts';
 import { malformedImage } from '../image/manifest.ts';
-import { checkPlatform } from '../image/platform.ts';
 import { parseReference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import { commitImage, type Obtained, obtainAll, recordOf } from '../pull/commit.ts';
 import { type LayerPlan, type Layers, layerPlan } from '../pull/obtain-layers.ts';
 import { PullMeter } from '../pull/progress.ts';
+import { warnForeign } from '../pull/resolve.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import type { ImageStore } from '../store/images.ts';
 import { chainKey, diffKey } from '../store/layer-store.ts';
@@ -85,7 +85,7 @@ async function importAll(
   const documents = found.flatMap((image) => image.documents);
   using _blobs = leases.hold([...blobs.keys(), ...documents.map(({ digest }) => digest)]);
   const parsed = [];
-  for (const image of found) parsed.push({ image, config: await configOf(image, spool, options) });
+  for (const image of found) parsed.push({ image, config: await configOf(image, spool, options, op) });
   for (const [digest, { path, size }] of blobs) await content.adopt(path, digest, size);
   const plans = parsed.map(({ image, config }) => ({
     image,
@@ -114,12 +114,17 @@ async function importAll(
   return images;
 }
 
-async function configOf({ manifest, blobs }: ArchivedImage, spool: Spool, { platform }: ImageServiceOptions) {
+async function configOf(
+  { manifest, blobs }: ArchivedImage,
+  spool: Spool,
+  { platform }: ImageServiceOptions,
+  op: Operation,
+) {
   const { config, layers } = manifest;
   const what = `config ${config.digest}`;
   const file = blobs.get(config.digest);
   const parsed = parseConfig(file ? await spool.bytes(file) : Buffer.alloc(0), what);
-  checkPlatform(parsed.platform, platform, what);
+  warnForeign(parsed, config.digest, platform, op);
   if (parsed.diffIds.length !== layers.length) {
     throw malformedImage(what, `it names ${parsed.diffIds.length} layers, the archive ${layers.length}`);
   }

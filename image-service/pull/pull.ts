@@ -91,9 +91,7 @@ export class Puller {
     meter.stage = 'config';
     const bytes: ImageSource['bytes'] = (blob, signal) =>
       this.#configs.runAuthorized(blob.digest, signal, (shared) => source.bytes(blob, shared));
-    const config = await op.stage('config', () =>
-      fetchConfig({ bytes }, content, resolved, platform, op.signal),
-    );
+    const config = await op.stage('config', () => fetchConfig({ bytes }, content, resolved, platform, op));
     const plan = layerPlan(source, op, manifest, config.diffIds, meter);
     using _layers = leases.hold(
       plan.layers.flatMap((layer) => [diffKey(layer.diffId), chainKey(layer.chainId)]),

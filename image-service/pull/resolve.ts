@@ -1,7 +1,8 @@
 import type { Digest } from '#core/ids.ts';
+import type { Operation } from '#core/operation.ts';
 import { type ParsedConfig, parseConfig } from '../image/image-config.ts';
 import { type Manifest, malformedImage, parseManifest } from '../image/manifest.ts';
-import { checkPlatform, choosePlatform } from '../image/platform.ts';
+import { choosePlatform, isForeign } from '../image/platform.ts';
 import type { Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import type { ContentStore } from '../store/content-store.ts';
@@ -40,25 +41,39 @@ export async function resolve(
   throw malformedImage(reference.text, `more than ${MAX_DEPTH} indexes within each other`);
 }
 
-/** The image's config, from the store or the registry, checked against the manifest and this machine. */
+/**
+ * The image's config, from the store or the registry, checked against the manifest. One for another machine is logged and
+ * taken: the name, or the index, has decided, and cross-built images often name the machine of their build.
+ */
 export async function fetchConfig(
   source: Pick<ImageSource, 'bytes'>,
   content: ContentStore,
   { manifest }: Resolved,
   platform: ImageServiceOptions['platform'],
-  signal: AbortSignal,
+  op: Operation,
 ): Promise<ParsedConfig> {
   const { config, layers } = manifest;
   const what = `config ${config.digest}`;
   let bytes = await content.read(config.digest);
   if (!bytes) {
-    bytes = await source.bytes(config, signal);
+    bytes = await source.bytes(config, op.signal);
     await content.put(config.digest, bytes);
   }
   const parsed = parseConfig(bytes, what);
-  checkPlatform(parsed.platform, platform, what);
+  warnForeign(parsed, config.digest, platform, op);
   if (parsed.diffIds.length !== layers.length) {
     throw malformedImage(what, `it names ${parsed.diffIds.length} layers, the manifest ${layers.length}`);
   }
   return parsed;
+}
+
+/** Logs that an image says it is for another machine. */
+export function warnForeign(
+  { platform: image }: ParsedConfig,
+  config: Digest,
+  node: ImageServiceOptions['platform'],
+  { log }: Operation,
+): void {
+  if (isForeign(image, node))
+    log.warn({ image: config, platform: image, node }, 'the config of an image is for another platform');
 }
