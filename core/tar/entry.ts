@@ -13,7 +13,7 @@ export interface TarEntry {
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
-  /** Bytes of content that follow; 0 for all but files. */
+  /** Bytes of content that follow, those of holes among them; 0 for all but files. */
   readonly size: number;
   /** Nanoseconds since the epoch. */
   readonly mtime: bigint;
@@ -27,6 +27,8 @@ export interface TarEntry {
 export interface TarHandler {
   entry(entry: TarEntry): void;
   data(piece: Uint8Array): void;
+  /** Bytes of zeros that the archive does not have. A reader whose handler lacks this refuses files with holes. */
+  hole?(length: number): void;
   /** After the last piece of each entry, also of those without content. */
   entryEnd(): void;
 }

@@ -12,6 +12,8 @@ export interface Header {
   readonly uid: number;
   readonly gid: number;
   readonly size: number;
+  /** Bytes of the whole file, of a sparse one in GNU's old form. */
+  readonly realSize: number | undefined;
   /** Whole seconds. */
   readonly mtime: number;
   readonly major: number;
@@ -21,6 +23,7 @@ export interface Header {
 export const entryTypes: Readonly<Record<string, EntryType>> = {
   '0': 'file',
   '7': 'file', // contiguous: an ordinary file everywhere
+  S: 'file', // sparse, in GNU's old form
   '1': 'hardlink',
   '2': 'symlink',
   '3': 'character',
@@ -48,6 +51,7 @@ export function readHeader(block: Buffer): Header {
     uid: number(block, 108, 8, 'uid'),
     gid: number(block, 116, 8, 'gid'),
     size: number(block, 124, 12, 'size'),
+    realSize: flag === 'S' ? number(block, 483, 12, 'real size') : undefined,
     mtime: number(block, 136, 12, 'mtime'),
     major: flag === '3' || flag === '4' ? number(block, 329, 8, 'major') : 0,
     minor: flag === '3' || flag === '4' ? number(block, 337, 8, 'minor') : 0,
@@ -71,7 +75,8 @@ function text(block: Buffer, at: number, length: number): string {
   return block.toString('latin1', at, end < 0 || end > at + length ? at + length : end);
 }
 
-function number(block: Buffer, at: number, length: number, field: string): number {
+/** Reads a field: octal digits, or GNU's base 256. Throws DataLoss. */
+export function number(block: Buffer, at: number, length: number, field: string): number {
   const first = block[at] ?? 0;
   let value = 0;
   if (first & 0x80) {

@@ -1,4 +1,15 @@
-import { damaged, shown, unsupported } from './entry.ts';
+import { damaged, shown } from './entry.ts';
+
+/** The records of a file with holes (GNU's forms 0.0, 0.1 and 1.0). */
+export interface SparseFields {
+  major: number;
+  /** The file's own name: that of the entry is made up in the forms 0.1 and 1.0. */
+  name?: string;
+  /** Bytes of the whole file. */
+  size?: number;
+  /** Offsets and lengths in turn, as written, where they are in the records (0.0 and 0.1). */
+  readonly pairs: string[];
+}
 
 /** The pax records of the next entry (POSIX.1-2001, pax Interchange Format). */
 export interface PaxFields {
@@ -9,9 +20,11 @@ export interface PaxFields {
   gid?: number;
   mtime?: bigint;
   xattrs: Map<string, Uint8Array>;
+  sparse?: SparseFields;
 }
 
 const XATTR = 'SCHILY.xattr.';
+const SPARSE = 'GNU.sparse.';
 
 /** Reads `<length> <key>=<value>\n` records. Later ones win; an empty value takes a field back. */
 export function readPax(body: Uint8Array): PaxFields {
@@ -37,8 +50,12 @@ function set(fields: PaxFields, key: string, value: Buffer): void {
     fields.xattrs.set(key.slice(XATTR.length), Buffer.from(value));
     return;
   }
-  if (key.startsWith('GNU.sparse.')) throw unsupported('sparse files');
   const text = value.toString('latin1');
+  if (key.startsWith(SPARSE)) {
+    fields.sparse ??= { major: 0, pairs: [] };
+    setSparse(fields.sparse, key.slice(SPARSE.length), text);
+    return;
+  }
   if (key === 'path' || key === 'linkpath') {
     if (text.includes('\0')) throw damaged(`a name with a NUL: ${shown(text)}`);
     if (text === '') delete fields[key];
@@ -50,6 +67,16 @@ function set(fields: PaxFields, key: string, value: Buffer): void {
     if (text === '') delete fields.mtime;
     else fields.mtime = nanoseconds(text);
   }
+}
+
+function setSparse(fields: SparseFields, key: string, text: string): void {
+  if (key === 'name') {
+    if (text.includes('\0')) throw damaged(`a name with a NUL: ${shown(text)}`);
+    fields.name = text;
+  } else if (key === 'size' || key === 'realsize') fields.size = whole(key, text);
+  else if (key === 'offset' || key === 'numbytes') fields.pairs.push(text);
+  else if (key === 'map') fields.pairs.push(...(text === '' ? [] : text.split(',')));
+  else if (key === 'major') fields.major = whole(key, text);
 }
 
 function whole(key: string, text: string): number {

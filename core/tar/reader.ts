@@ -1,6 +1,7 @@
-import { damaged, shown, type TarEntry, type TarHandler, unsupported } from './entry.ts';
-import { BLOCK, entryTypes, type Header, isZero, readHeader } from './header.ts';
-import { type PaxFields, readPax } from './pax.ts';
+import { damaged, shown, type TarHandler, unsupported } from './entry.ts';
+import { ExtendedHeaders, type Member } from './extended.ts';
+import { BLOCK, type Header, isZero, number, readHeader } from './header.ts';
+import { checkMap, LinesMap, type MapReader, OldGnuMap, recordsMap, SparseContent } from './sparse.ts';
 
 /** Bytes that one long name or one set of pax records may have: xattrs are 64 KiB at most each. */
 const EXTENSION_LIMIT = 1 << 20;
@@ -14,13 +15,14 @@ type State =
       filled: number;
       padding: number;
     }
-  | { readonly at: 'content'; left: number; padding: number }
+  | { readonly at: 'map'; readonly map: MapReader; readonly member: Member }
+  | { readonly at: 'content'; readonly sparse: SparseContent | undefined; left: number; padding: number }
   | { readonly at: 'padding'; left: number }
   | { readonly at: 'end' };
 
 /**
- * Reads an archive that is pushed to it in pieces of any size: ustar, GNU long names, pax. It calls its handler in
- * step, so what a piece holds has been handled when `write` returns. Sparse files are refused.
+ * Reads an archive that is pushed to it in pieces of any size: V7, ustar, GNU, pax, with sparse files of each form. It calls
+ * its handler in step, so what a piece holds has been handled when `write` returns.
  */
 export class TarReader {
   readonly #handler: TarHandler;
@@ -28,10 +30,8 @@ export class TarReader {
   readonly #block = Buffer.alloc(BLOCK);
   #filled = 0;
   #zeros = 0;
-  #longName: string | undefined;
-  #longLink: string | undefined;
-  #pax: PaxFields | undefined;
-  #global: PaxFields | undefined;
+  readonly #extended = new ExtendedHeaders();
+  #last: string | undefined;
 
   constructor(handler: TarHandler) {
     this.#handler = handler;
@@ -45,6 +45,7 @@ export class TarReader {
       if (state.at === 'end') return; // what follows the end is padding of the writer's blocks
       if (state.at === 'header') at = this.#takeHeader(piece, at);
       else if (state.at === 'extension') at = this.#takeExtension(piece, at, state);
+      else if (state.at === 'map') at = this.#takeMap(piece, at, state);
       else at = this.#takeContent(piece, at, state);
     }
   }
@@ -54,13 +55,18 @@ export class TarReader {
     return this.#state.at === 'end';
   }
 
+  /** The name of the last member whose header was read, for messages. */
+  get last(): string | undefined {
+    return this.#last;
+  }
+
   /** Ends the input. Throws DataLoss where the archive ends in the middle of an entry. */
   end(): void {
     // Two zero blocks end an archive; writers that leave them out end it between entries.
-    const pending = this.#longName !== undefined || this.#longLink !== undefined || this.#pax !== undefined;
     if (this.#state.at === 'end') return;
     if (this.#state.at === 'padding') return;
-    if (this.#state.at !== 'header' || this.#filled > 0 || pending) throw damaged('it ends within an entry');
+    if (this.#state.at !== 'header' || this.#filled > 0 || this.#extended.pending)
+      throw damaged('it ends within an entry');
   }
 
   #takeHeader(piece: Buffer, at: number): number {
@@ -82,11 +88,11 @@ export class TarReader {
       return next;
     }
     this.#zeros = 0;
-    this.#begin(readHeader(block));
+    this.#begin(readHeader(block), block);
     return next;
   }
 
-  #begin(header: Header): void {
+  #begin(header: Header, block: Buffer): void {
     const { flag } = header;
     if (flag === 'L' || flag === 'K' || flag === 'x' || flag === 'g') {
       if (header.size > EXTENSION_LIMIT) throw damaged(`an extended header of ${header.size} bytes`);
@@ -95,43 +101,45 @@ export class TarReader {
       this.#state = { at: 'extension', flag, body, filled: 0, padding: padding(header.size) };
       return;
     }
-    if (flag === 'S') throw unsupported(`sparse file ${shown(header.name)}`);
-    const entry = this.#entry(header);
-    this.#longName = undefined;
-    this.#longLink = undefined;
-    this.#pax = undefined;
+    const member = this.#extended.member(header);
+    const { entry, stored } = member;
+    this.#last = entry.name;
+    const map = mapOf(header, block, member);
+    if (map && !this.#handler.hole) throw unsupported(`sparse file ${shown(entry.name)}`);
     this.#handler.entry(entry);
-    if (entry.size === 0) {
-      this.#handler.entryEnd();
-      this.#state = { at: 'header' };
-      return;
-    }
-    this.#state = { at: 'content', left: entry.size, padding: padding(entry.size) };
+    if (!map) this.#startContent(stored, stored);
+    else if (map.done) this.#startSparse(map, member);
+    else this.#state = { at: 'map', map, member };
   }
 
-  #entry(header: Header): TarEntry {
-    const pax = { ...this.#global, ...this.#pax };
-    const name = pax.path ?? this.#longName ?? header.name;
-    // Before POSIX a directory was marked by a slash at the end of its name.
-    const old = header.flag === '0' && name.endsWith('/');
-    const size = pax.size ?? header.size;
-    if (old && size > 0) throw damaged(`directory ${shown(name)} with content`);
-    const type = old ? 'directory' : entryTypes[header.flag];
-    if (!type) throw unsupported(`entry ${shown(name)} of type ${shown(header.flag)}`);
-    return {
-      type,
-      name,
-      link: pax.linkpath ?? this.#longLink ?? header.link,
-      mode: header.mode,
-      uid: pax.uid ?? header.uid,
-      gid: pax.gid ?? header.gid,
-      // Only files have content: other types may carry a size that nothing follows (a hard link's).
-      size: type === 'file' ? size : 0,
-      mtime: pax.mtime ?? BigInt(header.mtime) * 1_000_000_000n,
-      major: header.major,
-      minor: header.minor,
-      xattrs: this.#pax?.xattrs ?? new Map(),
-    };
+  /** `left`: bytes of data that follow, of `stored` bytes in the archive. */
+  #startContent(left: number, stored: number, sparse?: SparseContent): void {
+    if (left > 0) {
+      this.#state = { at: 'content', sparse, left, padding: padding(stored) };
+      return;
+    }
+    sparse?.end();
+    this.#handler.entryEnd();
+    this.#state = { at: 'header' };
+  }
+
+  /** After the map of a sparse file. */
+  #startSparse(map: MapReader, { entry, stored }: Member): void {
+    const left = map instanceof LinesMap ? stored - map.taken : stored;
+    const whole = { pairs: map.pairs, size: entry.size };
+    checkMap(whole, left, entry.name);
+    const { data, hole } = this.#handler;
+    const sink = { data: data.bind(this.#handler), hole: (hole ?? (() => {})).bind(this.#handler) };
+    this.#startContent(left, stored, new SparseContent(whole, sink));
+  }
+
+  #takeMap(piece: Buffer, at: number, { map, member }: Extract<State, { at: 'map' }>): number {
+    const next = map.take(piece, at);
+    // Lines of a map are part of the content, and end in it.
+    if (map instanceof LinesMap && map.taken > member.stored)
+      throw damaged(`sparse file ${shown(member.entry.name)}: its map is cut`);
+    if (map.done) this.#startSparse(map, member);
+    return next;
   }
 
   #takeExtension(piece: Buffer, at: number, state: Extract<State, { at: 'extension' }>): number {
@@ -140,30 +148,32 @@ export class TarReader {
     piece.copy(body, state.filled, at, at + count);
     state.filled += count;
     if (state.filled < body.length) return at + count;
-    if (state.flag === 'L') this.#longName = cString(body);
-    else if (state.flag === 'K') this.#longLink = cString(body);
-    else if (state.flag === 'x') this.#pax = readPax(body);
-    else this.#global = readPax(body);
+    this.#extended.add(state.flag, body);
     this.#state = state.padding > 0 ? { at: 'padding', left: state.padding } : { at: 'header' };
     return at + count;
   }
 
   #takeContent(piece: Buffer, at: number, state: Extract<State, { at: 'content' | 'padding' }>): number {
     const count = Math.min(state.left, piece.length - at);
-    if (state.at === 'content') this.#handler.data(piece.subarray(at, at + count));
     state.left -= count;
-    if (state.left === 0) {
-      if (state.at === 'content') this.#handler.entryEnd();
-      const follows = state.at === 'content' && state.padding > 0;
-      this.#state = follows ? { at: 'padding', left: state.padding } : { at: 'header' };
+    if (state.at === 'content') (state.sparse ?? this.#handler).data(piece.subarray(at, at + count));
+    if (state.left > 0) return at + count;
+    if (state.at === 'content') {
+      state.sparse?.end();
+      this.#handler.entryEnd();
     }
+    const follows = state.at === 'content' && state.padding > 0;
+    this.#state = follows ? { at: 'padding', left: state.padding } : { at: 'header' };
     return at + count;
   }
 }
 
-const padding = (size: number): number => (BLOCK - (size % BLOCK)) % BLOCK;
-
-function cString(body: Buffer): string {
-  const end = body.indexOf(0);
-  return body.toString('latin1', 0, end < 0 ? body.length : end);
+/** The map of a sparse file, of whatever form; undefined for any other member. */
+function mapOf({ flag }: Header, block: Buffer, { entry, sparse }: Member): MapReader | undefined {
+  if (flag === 'S') return new OldGnuMap(block, entry.name, (of, at) => number(of, at, 12, 'sparse map'));
+  if (!sparse) return undefined;
+  if (sparse.major > 1) throw unsupported(`sparse file ${shown(entry.name)} of version ${sparse.major}`);
+  return sparse.major === 1 ? new LinesMap(entry.name) : recordsMap(sparse.pairs, entry.name);
 }
+
+const padding = (size: number): number => (BLOCK - (size % BLOCK)) % BLOCK;

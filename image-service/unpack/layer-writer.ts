@@ -1,6 +1,4 @@
-import { writeSync } from 'node:fs';
 import {
-  close,
   cName,
   fchmodat,
   flags,
@@ -14,10 +12,10 @@ import {
   symlinkat,
   utimensat,
 } from '#linux/fs/at-syscalls.ts';
-import { fromNode } from '#linux/libc/errno.ts';
 import type { UnpackLimits } from '../options.ts';
 import { applyAt, applyOpen, creationMode, hasSetgid, timesOf, withoutSetgid } from './attributes.ts';
 import { hostile, shown, type TarEntry, type TarHandler } from './entry.ts';
+import { LayerFile } from './layer-file.ts';
 import { LayerSize } from './layer-size.ts';
 import { type Directory, join, LayerTree } from './layer-tree.ts';
 import { partsOf } from './names.ts';
@@ -54,7 +52,7 @@ export class LayerWriter implements TarHandler, Disposable {
   readonly #size: LayerSize;
   readonly #xattrs = new Xattrs();
   #links = 0;
-  #file: { fd: number; entry: TarEntry } | undefined;
+  #file: LayerFile | undefined;
   #rootDeclared = false;
   #rootOpaque = false;
   #bytes = BLOCK;
@@ -67,7 +65,7 @@ export class LayerWriter implements TarHandler, Disposable {
   }
 
   [Symbol.dispose](): void {
-    if (this.#file) close(this.#file.fd);
+    this.#file?.close();
     this.#file = undefined;
     this.#tree[Symbol.dispose]();
   }
@@ -82,22 +80,18 @@ export class LayerWriter implements TarHandler, Disposable {
   }
 
   data(piece: Uint8Array): void {
-    const file = this.#file;
-    if (!file) return;
-    try {
-      for (let at = 0; at < piece.length; ) at += writeSync(file.fd, piece, at, piece.length - at);
-    } catch (error) {
-      throw fromNode(error, `write ${shown(file.entry.name)} of a layer`);
-    }
+    this.#file?.write(piece);
+  }
+
+  hole(length: number): void {
+    this.#file?.hole(length);
   }
 
   entryEnd(): void {
     const file = this.#file;
     if (!file) return;
-    applyOpen(file.fd, file.entry, this.#xattrs, creationMode(file.entry.mode));
+    this.#bytes += file.end(this.#xattrs);
     this.#file = undefined;
-    close(file.fd);
-    this.#bytes += Math.ceil(file.entry.size / BLOCK) * BLOCK;
   }
 
   /** After the last entry: sets the times of directories and returns what is to be completed. */
@@ -159,7 +153,7 @@ export class LayerWriter implements TarHandler, Disposable {
       (name) => openat(at.fd, name, CREATE, creationMode(entry.mode)),
       entry,
     );
-    this.#file = { fd, entry };
+    this.#file = new LayerFile(fd, entry);
   }
 
   #symlink(at: Directory, base: string, entry: TarEntry): void {
