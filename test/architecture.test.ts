@@ -90,6 +90,7 @@ const FACE_OF_LINUX = [
   'libc/errno',
   'net/ip-address',
   'process/identity',
+  'process/program',
   'process/seccomp',
   'systemd/slice-names',
   'systemd/unit-properties',

@@ -51,6 +51,7 @@ export async function run(
   // The child leads its own group (a session of its own) and is not reaped yet, so the group id is not reused.
   const onAbort = () => void kill(-child.process.pid, SIGKILL);
   signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort(); // while it was started
   child.stdin?.end(input);
   try {
     const status = await child.exited;
