@@ -340,8 +340,8 @@ export class TestNode implements AsyncDisposable {
   }
 }
 
-/** Reads a file that may be removed at any time. */
-function readIfPresent(path: string): string {
+/** Reads a file that may be removed at any time, or is not there yet; then an empty text. */
+export function readIfPresent(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch {
