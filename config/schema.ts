@@ -193,6 +193,13 @@ export const schema = section('', {
       { min: 1, max: 100_000_000 },
       'A layer with more files is refused.',
     ),
+    policy_file: optionalPath(
+      'Signature policy (containers-policy.json(5)); empty: /etc/containers/policy.json if it exists.',
+    ),
+    policy_registries_dir: path(
+      '/etc/containers/registries.d',
+      'Where signatures are: directory of containers-registries.d(5).',
+    ),
     pull_stall_timeout: duration('60s', stage, 'A transfer that receives nothing for this time is retried.'),
     concurrent_layers: integer(3, { min: 1, max: 16 }, 'Layers of one image fetched at the same time.'),
     unpack_workers: integer(2, { min: 1, max: 2 }, 'Threads that unpack layers.'),

@@ -3,7 +3,12 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '#config/index.ts';
 import { CrispError } from '#core/errors.ts';
-import { defaultImageOptions, type EndpointOptions, type ImageServiceOptions } from '#image-service/index.ts';
+import {
+  defaultImageOptions,
+  type EndpointOptions,
+  type ImageServiceOptions,
+  type TrustOptions,
+} from '#image-service/index.ts';
 import type { PodSandboxOptions } from '#pod-sandbox/index.ts';
 import type { HandlerOptions, RuntimeOptions } from '#runtime-service/index.ts';
 
@@ -120,6 +125,7 @@ export function imageOptions(config: Config): ImageServiceOptions {
     parallelDownloads: config.image.concurrentLayers,
     unpackWorkers: config.image.unpackWorkers,
     noByteMs: config.image.pullStallTimeout,
+    trust: trustOptions(config),
     limits: {
       ...defaultImageOptions.limits,
       layerBytes: config.image.maxLayerSize,
@@ -127,6 +133,15 @@ export function imageOptions(config: Config): ImageServiceOptions {
     },
   };
 }
+
+/** The peers' own policy file, for nodes that have one. */
+const DEFAULT_POLICY = '/etc/containers/policy.json';
+
+/** A file that the operator names must exist: without it no image is pulled. */
+const trustOptions = ({ image }: Config): TrustOptions => ({
+  policy: { path: image.policyFile || DEFAULT_POLICY, required: image.policyFile !== '' },
+  registriesDir: image.policyRegistriesDir,
+});
 
 function registries(config: Config): Record<string, readonly EndpointOptions[]> {
   const table: Record<string, readonly EndpointOptions[]> = Object.create(null);

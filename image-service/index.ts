@@ -7,6 +7,7 @@ export {
   defaultImageOptions,
   type EndpointOptions,
   type ImageServiceOptions,
+  type TrustOptions,
   type UnpackLimits,
 } from './options.ts';
 export { type LayerUsers, noLayerUsers } from './ports.ts';

@@ -19,6 +19,17 @@ export interface UnpackLimits {
   readonly ratioFrom: number;
 }
 
+/** What images are trusted. */
+export interface TrustOptions {
+  /**
+   * Signature policy in the format of containers-policy.json(5), read at each pull. Where a file that is not `required` is
+   * missing, or without one, every image is accepted.
+   */
+  readonly policy: { readonly path: string; readonly required: boolean } | undefined;
+  /** Directory of containers-registries.d(5), which says where signatures are; may be missing. */
+  readonly registriesDir: string;
+}
+
 export interface ImageServiceOptions {
   /** Directory of everything that belongs to images: `content/`, `layers/`, `images/`, `retired/`, `staging/`. */
   readonly root: string;
@@ -49,6 +60,7 @@ export interface ImageServiceOptions {
   /** How long the finished blobs and layers of a failed pull are kept for its retry, in ms. */
   readonly keepUnfinishedMs: number;
   readonly limits: UnpackLimits;
+  readonly trust: TrustOptions;
 }
 
 const GiB = 1024 ** 3;
@@ -69,4 +81,5 @@ export const defaultImageOptions: Omit<ImageServiceOptions, 'root'> = {
   commitMs: 10 * 60_000,
   keepUnfinishedMs: 10 * 60_000,
   limits: { layerBytes: 128 * GiB, layerEntries: 4_000_000, ratio: 1500, ratioFrom: GiB },
+  trust: { policy: undefined, registriesDir: '/etc/containers/registries.d' },
 };

@@ -59,6 +59,7 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   'pod-sandbox/cgroup': ['pod-sandbox'],
   'pod-sandbox/namespaces': ['pod-sandbox'],
   'image-service/image': ['image-service'],
+  'image-service/policy': ['image-service', 'image-service/image'],
   'image-service/registry': ['image-service', 'image-service/image', 'image-service/registry/http'],
   'image-service/registry/http': ['image-service'],
   'image-service/download': [

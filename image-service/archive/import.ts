@@ -6,6 +6,7 @@ import { parseConfig } from '../image/image-config.ts';
 import { malformedImage } from '../image/manifest.ts';
 import { parseReference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
+import { checkArchive } from '../policy/trust-policy.ts';
 import { commitImage, type Obtained, obtainAll, recordOf } from '../pull/commit.ts';
 import { type LayerPlan, type Layers, layerPlan } from '../pull/obtain-layers.ts';
 import { PullMeter } from '../pull/progress.ts';
@@ -56,6 +57,9 @@ export async function importImages(
   try {
     const expandedSource = expanded(source, options.limits, op.signal);
     await using spool = await op.stage('receive', () => Spool.read(expandedSource, parts.staging, op.signal));
+    // As containers-transports(5) calls the formats.
+    const transport = spool.file('index.json') ? 'oci-archive' : 'docker-archive';
+    await op.stage('verify', () => checkArchive(options.trust, transport));
     const found = await imagesOf(spool, options.platform);
     return await importAll(wanted ? [renamed(found, wanted.text)] : found, spool, parts, options, op);
   } catch (error) {

@@ -9,6 +9,7 @@ import type { ContentStore } from '../store/content-store.ts';
 import type { ImageStore } from '../store/images.ts';
 import { chainKey, diffKey } from '../store/layer-store.ts';
 import type { Leases } from '../store/leases.ts';
+import { checkTrust } from './check-trust.ts';
 import { commitImage, obtainAll, recordOf } from './commit.ts';
 import { type Layers, layerPlan } from './obtain-layers.ts';
 import { PullMeter, type PullProgress } from './progress.ts';
@@ -86,6 +87,8 @@ export class Puller {
     using source = this.#parts.sources.open(reference, auth);
     const resolved = await op.stage('resolve', () => resolve(source, reference, platform, op.signal));
     const { documents, manifest, target } = resolved;
+    meter.stage = 'verify';
+    await op.stage('verify', () => checkTrust(this.#options.trust, reference, resolved, source, op));
     const blobs = [...documents, manifest.config, ...manifest.layers];
     using _blobs = leases.hold(blobs.map(({ digest }) => digest));
     meter.stage = 'config';
