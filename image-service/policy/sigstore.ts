@@ -1,13 +1,16 @@
 /** The requirement `sigstoreSigned`: whether one of an image's signatures satisfies it. */
-import type { KeyObject } from 'node:crypto';
+import type { KeyObject, X509Certificate } from 'node:crypto';
 import { hasCode } from '#core/errors.ts';
 import { decodeBase64 } from './base64.ts';
+import { hasNameConstraints, parseCertificates } from './certificates.ts';
 import { isSignedBy, loadKeys, loadMaterial } from './keys.ts';
 import type { Named } from './named.ts';
 import { parsePayload } from './payload.ts';
-import type { SigstoreSigned } from './policy.ts';
+import type { Material, SigstoreSigned } from './policy.ts';
+import { policyError } from './read-policy.ts';
 import { rejected, type Signature } from './signature.ts';
 import { matchesIdentity } from './signed-identity.ts';
+import type { SignedPayload } from './transparency-log.ts';
 
 const SIGNATURE = 'dev.cosignproject.cosign/signature';
 const SHOWN_REASONS = 3;
@@ -17,8 +20,8 @@ interface Trust {
   readonly requirement: SigstoreSigned;
   readonly keys: readonly KeyObject[];
   readonly rekorKeys: readonly KeyObject[];
-  /** Certificates in PEM, of a requirement by Fulcio. */
-  readonly ca: string;
+  /** Of a requirement by Fulcio. */
+  readonly ca: readonly X509Certificate[];
 }
 
 /** Throws SignatureValidationFailed where no signature is accepted, FailedPrecondition where a key cannot be loaded. */
@@ -31,8 +34,8 @@ export async function requireSignature(
   const trust: Trust = {
     requirement,
     keys: signer.type === 'keys' ? await loadKeys(signer.keys, where) : [],
-    rekorKeys: await loadKeys(requirement.rekorKeys, where),
-    ca: signer.type === 'fulcio' ? (await loadMaterial(signer.ca, where)).toString('latin1') : '',
+    rekorKeys: await loadRekorKeys(requirement),
+    ca: signer.type === 'fulcio' ? await loadAuthorities(signer.ca, where) : [],
   };
   const reasons = new Map<string, string>();
   for (const signature of signatures) {
@@ -72,17 +75,45 @@ async function verifySignature(trust: Trust, pulled: Named, signature: Signature
   );
 }
 
-export interface SignedPayload {
-  readonly bytes: Buffer;
-  readonly payload: Buffer;
-  readonly annotations: ReadonlyMap<string, string>;
-}
-
 async function verifySigner(trust: Trust, signed: SignedPayload): Promise<void> {
-  const { signer } = trust.requirement;
-  if (signer.type === 'fulcio' || trust.rekorKeys.length > 0) {
-    throw rejected('not supported');
+  const { rekorKeys, requirement } = trust;
+  if (requirement.signer.type === 'fulcio') {
+    const { verifyFulcio } = await import('./transparency-log.ts');
+    return verifyFulcio(signed, trust.ca, rekorKeys, requirement.signer);
   }
+  if (rekorKeys.length > 0) return verifyLogged(trust, signed);
   if (!trust.keys.some((key) => isSignedBy(key, signed.payload, signed.bytes)))
     throw rejected('no trusted key has signed it');
+}
+
+/** A signature by one of several keys: its entry names the one. */
+async function verifyLogged({ keys, rekorKeys }: Trust, signed: SignedPayload): Promise<void> {
+  const { verifyKeyLogged } = await import('./transparency-log.ts');
+  let last: unknown;
+  for (const key of keys) {
+    try {
+      return verifyKeyLogged(signed, key, rekorKeys);
+    } catch (error) {
+      last = error;
+    }
+  }
+  throw last;
+}
+
+async function loadRekorKeys({ rekorKeys, where }: SigstoreSigned): Promise<readonly KeyObject[]> {
+  const keys = await loadKeys(rekorKeys, where);
+  for (const { asymmetricKeyType } of keys) {
+    if (asymmetricKeyType !== 'ec') throw policyError(`${where}: a Rekor public key is not an ECDSA key`);
+  }
+  return keys;
+}
+
+async function loadAuthorities(ca: Material, where: string): Promise<readonly X509Certificate[]> {
+  const what = `${where}: fulcio: ${'path' in ca ? ca.path : 'caData'}`;
+  const certificates = parseCertificates((await loadMaterial(ca, where)).toString('latin1'));
+  if (!certificates || certificates.length === 0)
+    throw policyError(`${what} has no valid certificates in PEM`);
+  if (certificates.some(hasNameConstraints))
+    throw policyError(`${what}: a CA has name constraints, which are not supported`);
+  return certificates;
 }
