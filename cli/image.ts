@@ -6,34 +6,11 @@ import { basename, dirname, join } from 'node:path';
 import { EXPORT_PATH, IMPORT_PATH, type ImportedImage } from '#api/admin/contract.ts';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
 import { receiveArchive, receiveJson } from './admin-client.ts';
-import {
-  type Command,
-  commandHelp,
-  commandList,
-  type Flag,
-  findCommand,
-  parse,
-  UsageError,
-} from './command.ts';
+import { type Command, commandHelp, commandList, findCommand, parse, UsageError } from './command.ts';
 import type { Terminal } from './ctl/context.ts';
 import { progress } from './ctl/progress.ts';
 import { bytes } from './format.ts';
-
-interface ImageContext {
-  readonly terminal: Terminal;
-  readonly signal: AbortSignal;
-  /** The admin socket, from this configuration file where one is given. */
-  socket(configFile: string | undefined): Promise<string>;
-}
-
-const flags: Record<string, Flag> = {
-  'admin-socket': {
-    type: 'string',
-    value: 'SOCKET',
-    doc: 'Admin socket of the daemon; default: from the configuration',
-  },
-  config: { type: 'string', short: 'c', value: 'FILE', doc: 'Configuration file of the daemon' },
-};
+import { adminFlags, adminSocketOf, type ImageContext } from './image/context.ts';
 
 const importImages: Command<ImageContext> = {
   name: 'import',
@@ -46,13 +23,14 @@ const importImages: Command<ImageContext> = {
       value: 'NAME',
       doc: 'Name of the image, if the archive has only one',
     },
-    ...flags,
+    ...adminFlags,
   },
   arity: [1, 1],
-  async run({ terminal, signal, socket }, parsed) {
+  async run(context, parsed) {
+    const { terminal, signal } = context;
     const [file = '-'] = parsed.args;
     if (file === '-' && process.stdin.isTTY) throw new UsageError('crisp image import: - is a terminal');
-    const path = parsed.text('admin-socket') ?? (await socket(parsed.text('config')));
+    const path = await adminSocketOf(context, parsed);
     const body =
       file === '-' ? process.stdin : createReadStream(await fileOf(file), { highWaterMark: 1 << 20 });
     let sent = 0;
@@ -90,14 +68,15 @@ const exportImages: Command<ImageContext> = {
   summary: 'Write images to an archive that is an OCI layout and that docker load reads',
   flags: {
     output: { type: 'string', short: 'o', value: 'FILE', doc: 'Output file; - is the standard output' },
-    ...flags,
+    ...adminFlags,
   },
   arity: [1, Infinity],
-  async run({ terminal, signal, socket }, parsed) {
+  async run(context, parsed) {
+    const { terminal, signal } = context;
     const file = parsed.text('output');
     if (!file) throw new UsageError('crisp image export: --output is missing', 'name a file, or -');
     if (file === '-' && process.stdout.isTTY) throw new UsageError('crisp image export: - is a terminal');
-    const path = parsed.text('admin-socket') ?? (await socket(parsed.text('config')));
+    const path = await adminSocketOf(context, parsed);
     const query = parsed.args.map((name) => ['ref', name] as const);
     const pieces = receiveArchive(path, { method: 'GET', path: EXPORT_PATH, query, signal });
     if (file === '-') for await (const piece of pieces) terminal.out(piece);
