@@ -6,8 +6,8 @@ import test, { after } from 'node:test';
 import fc from 'fast-check';
 import { parse, stringify } from 'smol-toml';
 import { CrispError } from '#core/errors.ts';
+import { joinPath, locateKeys } from '#core/toml/locate.ts';
 import { describeConfig, loadConfig } from './index.ts';
-import { joinPath, locateKeys } from './locate.ts';
 import { distance, nearest } from './nearest.ts';
 import { formatDuration, formatSize, parseDuration, parseSize } from './units.ts';
 

@@ -1,7 +1,7 @@
 /** `crisp config`: the effective configuration as TOML that can be used as a file. */
 
+import { joinPath } from '#core/toml/locate.ts';
 import { build, type LoadedConfig, namesIn, type Setting } from './load.ts';
-import { joinPath } from './locate.ts';
 import { camel, type Node, type Option, type Section, type Table } from './option.ts';
 import { schema } from './schema.ts';
 

@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse as parseToml, TomlError } from 'smol-toml';
 import { CrispError, errnoOf } from '#core/errors.ts';
-import { joinPath, locateKeys } from './locate.ts';
+import { joinPath, locateKeys } from '#core/toml/locate.ts';
 import { nearest } from './nearest.ts';
 import { camel, type Node, type Option, type Section } from './option.ts';
 import { type Config, schema } from './schema.ts';

@@ -31,8 +31,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   cli: ['daemon', 'api', 'config'],
 };
 const EVERYBODYS = ['core/errors.ts', 'core/ids.ts'];
-/** The format of archives: pure, and spoken by the services and the command line alike. */
-const FORMATS = /^core\/tar\//;
+/** The formats of archives and of configuration files: pure, and spoken by the services and the command line alike. */
+const FORMATS = /^core\/(tar|toml)\//;
 /** Only linux/ touches the kernel; tests drive programs as they like. */
 const KERNEL = /^(koffi|(node:)?child_process)$/;
 
@@ -53,6 +53,7 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   ),
   'core/model': ['core'],
   'core/tar': ['core'],
+  'core/toml': ['core'],
   'pod-sandbox/network/cni': ['pod-sandbox'],
   'pod-sandbox/network/bridge': ['pod-sandbox', 'pod-sandbox/network/cni'],
   'pod-sandbox/network': ['pod-sandbox', 'pod-sandbox/network/bridge', 'pod-sandbox/network/cni'],
@@ -60,9 +61,20 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   'pod-sandbox/namespaces': ['pod-sandbox'],
   'image-service/image': ['image-service'],
   'image-service/policy': ['image-service', 'image-service/image'],
-  'image-service/registry': ['image-service', 'image-service/image', 'image-service/registry/http'],
+  'image-service/registry': [
+    'image-service',
+    'image-service/image',
+    'image-service/registry/config',
+    'image-service/registry/http',
+  ],
   'image-service/registry/http': ['image-service'],
   'image-service/download': [
+    'image-service',
+    'image-service/image',
+    'image-service/registry',
+    'image-service/registry/http',
+  ],
+  'image-service/registry/config': [
     'image-service',
     'image-service/image',
     'image-service/registry',
@@ -143,7 +155,7 @@ test('errors and ids import nothing of the project', () => {
   assert.deepEqual(wrong, []);
 });
 
-test('the format of archives stands on the errors alone', () => {
+test('the formats of archives and of TOML stand on the errors alone', () => {
   const wrong = imports().filter(
     ({ file, target }) => FORMATS.test(file) && !isTest(file) && !/^(\.\/|\.\.\/errors\.ts$)/.test(target),
   );
