@@ -1,0 +1,58 @@
+import type { Endpoint } from '../endpoint.ts';
+import { type ApiAddress, apiHost, credentialHost, splitApiPath } from './address.ts';
+
+/** What is trusted of an endpoint, beside the system's authorities and the certificate directories of its host. */
+export interface ConfiguredTrust {
+  /** PEM files of authorities; absolute paths. */
+  readonly caFiles: readonly string[];
+  /** PEM files of client certificates and their keys, which may be in the same file. */
+  readonly clientCertificates: readonly { readonly certFile: string; readonly keyFile: string }[];
+  readonly skipVerify: boolean;
+}
+
+export const NO_TRUST: ConfiguredTrust = { caFiles: [], clientCertificates: [], skipVerify: false };
+
+/** An endpoint as plain data. */
+export interface ConfiguredEndpoint extends Omit<Endpoint, 'connections'> {
+  readonly trust: ConfiguredTrust;
+  /** Limit of establishing a connection, in ms; undefined where the files set none. */
+  readonly dialTimeoutMs: number | undefined;
+}
+
+interface Settings {
+  /** The registry of the image. */
+  readonly registry: string;
+  /** The repository at that registry, or the one that the files put in its place. */
+  readonly path: string;
+  readonly source: string;
+  readonly namespace?: string | undefined;
+  readonly resolves?: boolean;
+  readonly serves?: boolean;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly trust?: ConfiguredTrust;
+  readonly dialTimeoutMs?: number | undefined;
+}
+
+/** The endpoint at an address whose path is that of the API, possibly with the beginning of the repository's name behind it. */
+export function endpointAt(address: ApiAddress, settings: Settings): ConfiguredEndpoint {
+  const { api, prefix } = splitApiPath(address.path);
+  return {
+    url: address.origin + address.path.replace(/\/v2$/, ''),
+    origin: address.origin,
+    host: address.host,
+    base: address.origin + api,
+    repository: prefix === '' ? settings.path : `${prefix}/${settings.path}`,
+    namespace: settings.namespace,
+    resolves: settings.resolves ?? true,
+    serves: settings.serves ?? true,
+    headers: settings.headers ?? {},
+    source: settings.source,
+    credentialHost: credentialHost(address.host),
+    trust: settings.trust ?? NO_TRUST,
+    dialTimeoutMs: settings.dialTimeoutMs,
+  };
+}
+
+/** The registry that a mirror is asked for by `?ns=`: undefined where the host is that registry itself. */
+export const namespaceFor = (registry: string, host: string): string | undefined =>
+  apiHost(registry).replace(/:443$/, '') === host.replace(/:443$/, '') ? undefined : registry;
