@@ -1,0 +1,55 @@
+/** Which hosts.toml counts for a registry host. */
+import { stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { errnoOf } from '#core/errors.ts';
+import type { ConfiguredEndpoint } from './configured-endpoint.ts';
+import { fault } from './fault.ts';
+import { FileCache } from './file-cache.ts';
+import { endpointsOfHosts, type HostEntry, parseHostsToml } from './hosts-toml.ts';
+
+/**
+ * Directories such as /etc/containerd/certs.d. In each, in order, the first of `host_port_`, `host:port` and `_default` that exists
+ * is the host's; if that has no hosts.toml, only certificates, there is no configuration of endpoints.
+ */
+export class HostDirectories {
+  readonly #roots: readonly string[];
+  readonly #files = new FileCache<readonly HostEntry[]>((text, path) =>
+    text.trim() === '' ? [] : parseHostsToml(text, dirname(path)),
+  );
+
+  constructor(roots: readonly string[]) {
+    this.#roots = roots;
+  }
+
+  /** Undefined where no file counts for the host. Throws FailedPrecondition with file and line. */
+  async endpoints(host: string, path: string): Promise<readonly ConfiguredEndpoint[] | undefined> {
+    const directory = await this.#directory(host);
+    if (directory === undefined) return undefined;
+    const entries = await this.#files.read(join(directory, 'hosts.toml'));
+    return entries && entries.length > 0 ? endpointsOfHosts(entries, host, path) : undefined;
+  }
+
+  async #directory(host: string): Promise<string | undefined> {
+    const colon = host.lastIndexOf(':');
+    const withPort = colon > 0 && !host.endsWith(']');
+    const names = [
+      ...(withPort ? [`${host.slice(0, colon)}_${host.slice(colon + 1)}_`] : []),
+      host,
+      '_default',
+    ];
+    for (const path of this.#roots.flatMap((root) => names.map((name) => join(root, name)))) {
+      if (await exists(path)) return path;
+    }
+    return undefined;
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return false;
+    throw fault(path, `it cannot be read (${errnoOf(error)})`);
+  }
+}
