@@ -75,11 +75,11 @@ const commands: readonly Command<Invocation>[] = [
     flags: configFlags,
     arity: [0, 0],
     async run(_invocation, parsed) {
-      const { config } = await load(parsed);
+      const loaded = await load(parsed);
       const { serve } = await import('#daemon/main.ts');
       // bin/crisp sets a compile cache; a daemon that is killed would not write it on exit.
       setTimeout(flushCompileCache, FLUSH_MS).unref();
-      await serve(config);
+      await serve(loaded);
       return 0;
     },
   },

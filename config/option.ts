@@ -84,8 +84,8 @@ export const path = (fallback: string, doc: string): Option<string> =>
   text(fallback, doc, { pattern: /^\//, expected: 'an absolute path' });
 
 /** An absolute path, or nothing. */
-export const optionalPath = (doc: string): Option<string> =>
-  text('', doc, { pattern: /^(\/|$)/, expected: 'an absolute path, or ""' });
+export const optionalPath = (doc: string, fallback = ''): Option<string> =>
+  text(fallback, doc, { pattern: /^(\/|$)/, expected: 'an absolute path, or ""' });
 
 export function choice<const C extends string>(choices: readonly C[], fallback: C, doc: string): Option<C> {
   const expected = `one of ${choices.map(quote).join(', ')}`;

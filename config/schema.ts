@@ -45,8 +45,11 @@ const handler = section('A runtime handler: pods name it in runtime_handler (Run
   ),
 });
 
-const registry = section('A registry, by host or host:port.', {
-  mirrors: list([], 'Endpoints tried in order before the registry itself: host, host:port or URL.'),
+const registry = section('A registry, by host, host:port or *.domain.', {
+  mirrors: list(
+    [],
+    'Endpoints tried in order before the registry itself: host[:port][/path] as in names of images, or a URL.',
+  ),
   insecure: flag(false, 'Use plain HTTP.'),
   skip_verify: flag(false, 'Do not verify the TLS certificate.'),
   ca_file: optionalPath('PEM file of the CAs to trust for this registry.'),
@@ -181,7 +184,20 @@ export const schema = section('', {
     default_profile: optionalPath('JSON profile of RuntimeDefault; empty: the built-in one.'),
   }),
   image: section('Images and registries.', {
-    registries: table('Registries by host or host:port.', registry),
+    registries: table(
+      'Registries by host, host:port or *.domain. Other configuration of a host that is listed here is not used.',
+      registry,
+    ),
+    hosts_dirs: list(
+      ['/etc/containerd/certs.d', '/etc/docker/certs.d'],
+      'Directories with HOST/hosts.toml, in the format of containerd; read at each pull.',
+      path('', ''),
+    ),
+    registries_conf: optionalPath(
+      'Registries in the format of containers-registries.conf(5), read at each pull. Where this is not set, CONTAINERS_REGISTRIES_CONF is.',
+      '/etc/containers/registries.conf',
+    ),
+    registries_conf_dir: optionalPath('Directory of its drop-in files.', '/etc/containers/registries.conf.d'),
     auth_file: optionalPath("Registry credentials in the format of docker's config.json."),
     max_layer_size: size(
       '64GiB',

@@ -4,7 +4,7 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { Config } from '#config/index.ts';
+import type { LoadedConfig } from '#config/index.ts';
 import { CriServer } from '#cri/server.ts';
 import { Streaming } from '#cri/streaming/index.ts';
 import { lockDirectory } from '#linux/fs/lock.ts';
@@ -37,11 +37,12 @@ import { version } from './version.ts';
 const CLOSE_MS = 20_000;
 
 /** Serves until SIGTERM or SIGINT; resolves when all is closed. Pods and containers run on. */
-export async function serve(config: Config): Promise<void> {
-  const log = openLog({ level: config.log.level, format: config.log.format });
+export async function serve(loaded: LoadedConfig): Promise<void> {
+  const { level, format } = loaded.config.log;
+  const log = openLog({ level, format });
   let stuck = 0;
   try {
-    stuck = await run(config, log);
+    stuck = await run(loaded, log);
   } finally {
     await log.close();
   }
@@ -49,7 +50,7 @@ export async function serve(config: Config): Promise<void> {
 }
 
 /** Resolves to the number of threads that do not end. */
-async function run(given: Config, log: DaemonLog): Promise<number> {
+async function run({ config: given, settings }: LoadedConfig, log: DaemonLog): Promise<number> {
   const started = performance.now();
   const stop = stopSignal(log);
   const manager = new ServiceManager(process.env, log);
@@ -69,7 +70,7 @@ async function run(given: Config, log: DaemonLog): Promise<number> {
   const sessions = streamingOptions(config, log, calls); // what it refuses is refused before anything runs
   const kernel = await openKernel({ pauseProgram: pauseProgram(config), log });
   await checkStateDirectory(config.state, kernel, log);
-  const services = await openServices(config, kernel, log);
+  const services = await openServices(config, settings, kernel, log);
   const health = new Health(kernel);
   registerGauges(metrics, services, health);
   const streaming = new Streaming(services, sessions);

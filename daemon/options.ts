@@ -1,12 +1,12 @@
 /** The configuration as the plain options of each service. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '#config/index.ts';
+import type { Config, LoadedConfig } from '#config/index.ts';
 import { CrispError } from '#core/errors.ts';
 import {
   defaultImageOptions,
-  type EndpointOptions,
   type ImageServiceOptions,
+  ownTable,
   type TrustOptions,
 } from '#image-service/index.ts';
 import type { PodSandboxOptions } from '#pod-sandbox/index.ts';
@@ -111,12 +111,24 @@ export function podOptions(
   };
 }
 
-export function imageOptions(config: Config): ImageServiceOptions {
+/** `settings` has the origins of values, for messages. */
+export function imageOptions(
+  config: Config,
+  settings: LoadedConfig['settings'] = new Map(),
+  environment: NodeJS.ProcessEnv = process.env,
+): ImageServiceOptions {
+  const origin = (...keys: readonly string[]) => settings.get(['image', ...keys].join('\0'))?.origin;
   const [os, architecture, variant] = config.image.platform.split('/');
   return {
     ...defaultImageOptions,
     root: join(config.root, 'images'),
-    registries: registries(config),
+    registries: ownTable(config.image.registries, (key, option) => {
+      const entry = `image.registries.${JSON.stringify(key)}`;
+      const own = option && origin('registries', key, option);
+      return own ?? origin('registries', key) ?? entry;
+    }),
+    hostsDirectories: config.image.hostsDirs,
+    registriesConf: registriesConf(config, origin('registries_conf') !== undefined, environment),
     authFile: config.image.authFile || undefined,
     platform:
       os && architecture
@@ -143,29 +155,13 @@ const trustOptions = ({ image }: Config): TrustOptions => ({
   registriesDir: image.policyRegistriesDir,
 });
 
-function registries(config: Config): Record<string, readonly EndpointOptions[]> {
-  const table: Record<string, readonly EndpointOptions[]> = Object.create(null);
-  for (const [host, entry] of Object.entries(config.image.registries)) {
-    table[host] = [...entry.mirrors, host].map((address) => endpoint(address, entry, config));
-  }
-  return table;
-}
-
-type Registry = Config['image']['registries'][string];
-
-/** An endpoint has the settings of its own entry where it has one, else those of the entry that names it. */
-function endpoint(address: string, named: Registry, config: Config): EndpointOptions {
-  const bare = address.replace(/^https?:\/\//, '');
-  const own = config.image.registries[bare] ?? named;
-  const scheme = /^(https?):/.exec(address)?.[1] ?? (own.insecure ? 'http' : 'https');
-  return endpointOptions(scheme, bare, own);
-}
-
-function endpointOptions(scheme: string, host: string, entry: Registry): EndpointOptions {
-  const address = host === 'docker.io' ? 'registry-1.docker.io' : host;
-  return {
-    url: `${scheme}://${address}`,
-    ...(entry.caFile === '' ? {} : { caFile: entry.caFile }),
-    ...(entry.skipVerify ? { insecureSkipVerify: true } : {}),
-  };
+/** The file that the operator names, in the configuration or as other programs do, must exist; the usual one need not. */
+function registriesConf(
+  config: Config,
+  isSet: boolean,
+  environment: NodeJS.ProcessEnv,
+): ImageServiceOptions['registriesConf'] {
+  const named = isSet ? undefined : environment['CONTAINERS_REGISTRIES_CONF'];
+  const path = named || config.image.registriesConf;
+  return { path, required: isSet || Boolean(named), dropIns: config.image.registriesConfDir };
 }

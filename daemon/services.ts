@@ -1,7 +1,7 @@
 /** Opens the services in their order and connects their ports. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '#config/index.ts';
+import type { Config, LoadedConfig } from '#config/index.ts';
 import { Operation } from '#core/operation.ts';
 import { type ImageService, openImageService } from '#image-service/index.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
@@ -24,7 +24,12 @@ export interface Services {
 }
 
 /** Loads what is on disk: when this returns, reads are right. */
-export async function openServices(config: Config, kernel: Kernel, log: DaemonLog): Promise<Services> {
+export async function openServices(
+  config: Config,
+  settings: LoadedConfig['settings'],
+  kernel: Kernel,
+  log: DaemonLog,
+): Promise<Services> {
   const options = runtimeOptions(config);
   const driver = cgroupDriver(config, kernel);
   if (driver === 'cgroupfs') await kernel.cgroups.prepare(config.cgroup.parent);
@@ -33,7 +38,7 @@ export async function openServices(config: Config, kernel: Kernel, log: DaemonLo
   const late: { containers?: RuntimeService } = {};
   const idMapping = new IdMapping(kernel, join(config.root, 'images'), join(config.state, 'probe'), log);
   const containers = (): RuntimeService => late.containers as RuntimeService;
-  const images = openImageService(imageOptions(config), {
+  const images = openImageService(imageOptions(config, settings), {
     kernel,
     log,
     users: { imagesInUse: () => late.containers?.imagesInUse() ?? [] },

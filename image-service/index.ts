@@ -7,11 +7,13 @@ export {
   defaultImageOptions,
   type EndpointOptions,
   type ImageServiceOptions,
+  type RegistryOptions,
   type TrustOptions,
   type UnpackLimits,
 } from './options.ts';
 export { type LayerUsers, noLayerUsers } from './ports.ts';
 export type { LayerProgress, PullProgress } from './pull/progress.ts';
+export { ownTable } from './registry/config/own-table.ts';
 export type { RegistryAuth } from './registry/credentials.ts';
 export type {
   ImageFsUsage,

@@ -1,11 +1,27 @@
+/** An entry of `[image.registries]` as the operator writes it. */
+export interface RegistryOptions {
+  /** In the order in which they are asked, before the registry itself. */
+  readonly mirrors: readonly string[];
+  /** Asked by http. */
+  readonly insecure: boolean;
+  readonly skipVerify: boolean;
+  /** PEM file of authorities; empty: none. */
+  readonly caFile: string;
+}
+
 /** One endpoint for the content of a registry host, in the order of the table. */
 export interface EndpointOptions {
-  /** `https://mirror.example:5000` or `http://127.0.0.1:5000`, optionally with a path that goes before `/v2`. */
+  /**
+   * `https://mirror.example:5000`, or with a path: up to `/v2`, which is added where no part of it is `v2`, and the beginning of
+   * the repository's name behind it. In an entry `*.example.com`, `https://*.example.com` is the registry itself.
+   */
   readonly url: string;
   /** PEM file of certificate authorities, beside those of the system; read at each pull. */
   readonly caFile?: string;
   /** Accepts any certificate: for isolated tests. */
   readonly insecureSkipVerify?: boolean;
+  /** Where it is configured: `/etc/crisp/crisp.toml:12`. */
+  readonly source?: string;
 }
 
 /** Limits of an unpacked archive; beyond one the pull fails with ResourceExhausted and leaves nothing. */
@@ -33,8 +49,19 @@ export interface TrustOptions {
 export interface ImageServiceOptions {
   /** Directory of everything that belongs to images: `content/`, `layers/`, `images/`, `retired/`, `staging/`. */
   readonly root: string;
-  /** Endpoints by registry host (`docker.io`, `localhost:5000`); the host itself where it has no entry. */
+  /** Endpoints by registry host (`docker.io`, `localhost:5000`, `*.example.com`), as `ownTable` returns them. */
   readonly registries: Readonly<Record<string, readonly EndpointOptions[]>>;
+  /** Directories with `<host>/hosts.toml`, for hosts without an entry in `registries`. */
+  readonly hostsDirectories: readonly string[];
+  /** registries.conf, for hosts that are in neither, and for names without a host. */
+  readonly registriesConf: {
+    /** Empty: none. */
+    readonly path: string;
+    /** Whether its absence is an error. */
+    readonly required: boolean;
+    /** Directory of drop-in files; empty: none. */
+    readonly dropIns: string;
+  };
   /** A docker `config.json` whose `auths` give credentials by host; read at each pull. */
   readonly authFile: string | undefined;
   /** Which image of an index is taken: OCI names, such as `{ os: 'linux', architecture: 'arm64' }`. */
@@ -68,6 +95,8 @@ const GiB = 1024 ** 3;
 /** The defaults of all but the root. */
 export const defaultImageOptions: Omit<ImageServiceOptions, 'root'> = {
   registries: {},
+  hostsDirectories: [],
+  registriesConf: { path: '', required: false, dropIns: '' },
   authFile: undefined,
   platform: { os: 'linux', architecture: process.arch === 'x64' ? 'amd64' : process.arch },
   parallelDownloads: 4,

@@ -10,6 +10,8 @@ import type { RegistryAuth } from '../registry/credentials.ts';
 export type DownloadOptions = Pick<
   ImageServiceOptions,
   | 'registries'
+  | 'hostsDirectories'
+  | 'registriesConf'
   | 'authFile'
   | 'parallelDownloads'
   | 'noByteMs'

@@ -63,7 +63,7 @@ export class Sessions {
       noByteMs,
       trustOf: (host) => this.#endpoints.trustOf(host),
     });
-    const endpoints = this.#endpoints.of(reference);
+    const endpoints = await this.#endpoints.of(reference);
     return new RegistryClient(this.#options, transport, reference, endpoints, credentials);
   }
 }

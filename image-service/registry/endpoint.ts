@@ -26,6 +26,8 @@ export interface Endpoint {
   readonly source: string;
   /** How its certificate is verified; redirect targets and token servers have their own. */
   readonly trust: HostTrust;
+  /** Limit of establishing a connection, in ms; undefined: that of the options. */
+  readonly dialTimeoutMs: number | undefined;
   /** Host name under which credentials are looked up: docker.io for its registry-1. */
   readonly credentialHost: string;
 }

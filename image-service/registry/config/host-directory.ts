@@ -1,8 +1,9 @@
 /** Which hosts.toml counts for a registry host. */
+
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf } from '#core/errors.ts';
-import type { ConfiguredEndpoint } from './configured-endpoint.ts';
+import type { Endpoint } from '../endpoint.ts';
 import { fault } from './fault.ts';
 import { FileCache } from './file-cache.ts';
 import { endpointsOfHosts, type HostEntry, parseHostsToml } from './hosts-toml.ts';
@@ -22,7 +23,7 @@ export class HostDirectories {
   }
 
   /** Undefined where no file counts for the host. Throws FailedPrecondition with file and line. */
-  async endpoints(host: string, path: string): Promise<readonly ConfiguredEndpoint[] | undefined> {
+  async endpoints(host: string, path: string): Promise<readonly Endpoint[] | undefined> {
     const directory = await this.#directory(host);
     if (directory === undefined) return undefined;
     const entries = await this.#files.read(join(directory, 'hosts.toml'));

@@ -1,5 +1,8 @@
 /** containerd's hosts.toml: the endpoints of one registry host. */
+
 import { isAbsolute, join } from 'node:path';
+import type { Endpoint } from '../endpoint.ts';
+import { type HostTrust, systemTrust } from '../http/trust.ts';
 import {
   type ApiAddress,
   apiHost,
@@ -8,13 +11,7 @@ import {
   parseAddress,
   withoutLogin,
 } from './address.ts';
-import {
-  type ConfiguredEndpoint,
-  type ConfiguredTrust,
-  endpointAt,
-  NO_TRUST,
-  namespaceFor,
-} from './configured-endpoint.ts';
+import { endpointAt, namespaceFor } from './endpoint-at.ts';
 import { fault, shown } from './fault.ts';
 import { headersOf } from './headers.ts';
 import { TomlTable } from './toml-file.ts';
@@ -25,7 +22,7 @@ export interface HostEntry {
   readonly address: ApiAddress | undefined;
   readonly pull: boolean;
   readonly resolve: boolean;
-  readonly trust: ConfiguredTrust | undefined;
+  readonly trust: HostTrust | undefined;
   readonly headers: Readonly<Record<string, string>>;
   readonly dialTimeoutMs: number | undefined;
   readonly source: string;
@@ -60,18 +57,15 @@ export function parseHostsToml(text: string, directory: string): readonly HostEn
 }
 
 /** The endpoints for an image of the registry `registry` (as in the reference). */
-export function endpointsOfHosts(
-  entries: readonly HostEntry[],
-  registry: string,
-  path: string,
-): ConfiguredEndpoint[] {
+export function endpointsOfHosts(entries: readonly HostEntry[], registry: string, path: string): Endpoint[] {
   return entries.map((entry) => {
     const own = entry.address === undefined;
     const host = apiHost(registry);
     const scheme = defaultScheme(registry);
     const address = entry.address ?? { origin: `${scheme}://${host}`, host, path: '/v2' };
     const { source, headers, dialTimeoutMs } = entry;
-    const trust = entry.trust ?? (own && isLoopback(registry) ? { ...NO_TRUST, skipVerify: true } : NO_TRUST);
+    const trust =
+      entry.trust ?? (own && isLoopback(registry) ? { ...systemTrust, skipVerify: true } : systemTrust);
     return endpointAt(address, {
       registry,
       path,

@@ -1,8 +1,10 @@
 /** From a reference to its endpoints, by all files that configure registries. */
+
 import type { Reference } from '../../image/reference.ts';
 import type { ImageServiceOptions } from '../../options.ts';
+import type { Endpoint } from '../endpoint.ts';
 import { apiHost, defaultScheme } from './address.ts';
-import { type ConfiguredEndpoint, endpointAt } from './configured-endpoint.ts';
+import { endpointAt } from './endpoint-at.ts';
 import { HostDirectories } from './host-directory.ts';
 import { endpointsOfTable } from './own-table.ts';
 import { RegistriesFiles } from './registries-files.ts';
@@ -33,7 +35,7 @@ export class RegistryConfig {
    * In the order in which they are asked; at least one. Throws FailedPrecondition, with file and line, where the
    * configuration of this image is faulty, and PermissionDenied where its registry is blocked.
    */
-  async endpoints(reference: Pick<Reference, 'host' | 'path' | 'digest'>): Promise<ConfiguredEndpoint[]> {
+  async endpoints(reference: Pick<Reference, 'host' | 'path' | 'digest'>): Promise<Endpoint[]> {
     const { host, path } = reference;
     const found =
       endpointsOfTable(this.#table, reference) ??
@@ -43,7 +45,7 @@ export class RegistryConfig {
   }
 }
 
-function itself(host: string, path: string): ConfiguredEndpoint {
+function itself(host: string, path: string): Endpoint {
   const api = apiHost(host);
   const address = { origin: `${defaultScheme(host)}://${api}`, host: api, path: '/v2' };
   return endpointAt(address, { registry: host, path, source: 'default' });

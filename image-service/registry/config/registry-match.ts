@@ -1,8 +1,11 @@
 /** What registries.conf makes of a reference: the endpoints in order. */
+
 import { CrispError, describeError } from '#core/errors.ts';
 import { parseReference, type Reference } from '../../image/reference.ts';
+import type { Endpoint } from '../endpoint.ts';
+import { systemTrust } from '../http/trust.ts';
 import { apiHost, isQualifying } from './address.ts';
-import { type ConfiguredEndpoint, endpointAt, NO_TRUST } from './configured-endpoint.ts';
+import { endpointAt } from './endpoint-at.ts';
 import { fault } from './fault.ts';
 import type { RegistriesConf } from './registries-conf.ts';
 import { type RegistryEntry, unwrap } from './registry-entry.ts';
@@ -30,7 +33,7 @@ function entryFor(conf: RegistriesConf, name: string): { prefix: string; entry: 
 type Wanted = Pick<Reference, 'host' | 'path' | 'digest'>;
 
 /** Undefined where no entry matches. Throws FailedPrecondition with file and line; PermissionDenied where it is blocked. */
-export function endpointsOfConf(conf: RegistriesConf, wanted: Wanted): ConfiguredEndpoint[] | undefined {
+export function endpointsOfConf(conf: RegistriesConf, wanted: Wanted): Endpoint[] | undefined {
   const name = `${wanted.host}/${wanted.path}`;
   const found = entryFor(conf, name);
   if (!found) return undefined;
@@ -70,12 +73,12 @@ function endpointsAt(
   { host, path }: Pick<Reference, 'host' | 'path'>,
   insecure: boolean,
   source: string,
-): ConfiguredEndpoint[] {
+): Endpoint[] {
   const api = apiHost(host);
   const at = (scheme: string, skipVerify: boolean) =>
     endpointAt(
       { origin: `${scheme}://${api}`, host: api, path: '/v2' },
-      { registry: host, path, source, trust: { ...NO_TRUST, skipVerify } },
+      { registry: host, path, source, trust: { ...systemTrust, skipVerify } },
     );
   return insecure ? [at('https', true), at('http', false)] : [at('https', false)];
 }

@@ -1,23 +1,6 @@
 import type { Endpoint } from '../endpoint.ts';
+import { type HostTrust, systemTrust } from '../http/trust.ts';
 import { type ApiAddress, apiHost, credentialHost, splitApiPath } from './address.ts';
-
-/** What is trusted of an endpoint, beside the system's authorities and the certificate directories of its host. */
-export interface ConfiguredTrust {
-  /** PEM files of authorities; absolute paths. */
-  readonly caFiles: readonly string[];
-  /** PEM files of client certificates and their keys, which may be in the same file. */
-  readonly clientCertificates: readonly { readonly certFile: string; readonly keyFile: string }[];
-  readonly skipVerify: boolean;
-}
-
-export const NO_TRUST: ConfiguredTrust = { caFiles: [], clientCertificates: [], skipVerify: false };
-
-/** An endpoint as plain data. */
-export interface ConfiguredEndpoint extends Omit<Endpoint, 'connections'> {
-  readonly trust: ConfiguredTrust;
-  /** Limit of establishing a connection, in ms; undefined where the files set none. */
-  readonly dialTimeoutMs: number | undefined;
-}
 
 interface Settings {
   /** The registry of the image. */
@@ -29,12 +12,12 @@ interface Settings {
   readonly resolves?: boolean;
   readonly serves?: boolean;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly trust?: ConfiguredTrust;
+  readonly trust?: HostTrust;
   readonly dialTimeoutMs?: number | undefined;
 }
 
 /** The endpoint at an address whose path is that of the API, possibly with the beginning of the repository's name behind it. */
-export function endpointAt(address: ApiAddress, settings: Settings): ConfiguredEndpoint {
+export function endpointAt(address: ApiAddress, settings: Settings): Endpoint {
   const { api, prefix } = splitApiPath(address.path);
   return {
     url: address.origin + address.path.replace(/\/v2$/, ''),
@@ -48,7 +31,7 @@ export function endpointAt(address: ApiAddress, settings: Settings): ConfiguredE
     headers: settings.headers ?? {},
     source: settings.source,
     credentialHost: credentialHost(address.host),
-    trust: settings.trust ?? NO_TRUST,
+    trust: settings.trust ?? systemTrust,
     dialTimeoutMs: settings.dialTimeoutMs,
   };
 }
