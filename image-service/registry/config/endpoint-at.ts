@@ -38,4 +38,4 @@ export function endpointAt(address: ApiAddress, settings: Settings): Endpoint {
 
 /** The registry that a mirror is asked for by `?ns=`: undefined where the host is that registry itself. */
 export const namespaceFor = (registry: string, host: string): string | undefined =>
-  apiHost(registry).replace(/:443$/, '') === host.replace(/:443$/, '') ? undefined : registry;
+  [registry, apiHost(registry)].some((own) => own.replace(/:443$/, '') === host) ? undefined : registry;

@@ -38,7 +38,6 @@ export function endpointsOfConf(conf: RegistriesConf, wanted: Wanted): Endpoint[
   const found = entryFor(conf, name);
   if (!found) return undefined;
   const { prefix, entry } = found;
-  if (entry.blocked) throw blocked(name, entry.source);
   const mirrors = entry.mirrors.filter(
     ({ pull }) => pull === 'all' || (pull === 'digest-only') === (wanted.digest !== undefined),
   );
@@ -47,8 +46,12 @@ export function endpointsOfConf(conf: RegistriesConf, wanted: Wanted): Endpoint[
     one,
     target: one.location === '' ? wanted : targetOf(one.location + rest, one.source),
   }));
-  const allowed = rewritten.filter(({ target }) => !blockerOf(conf, target));
-  if (allowed.length === 0) throw blocked(name, blockerOf(conf, rewritten[0]?.target ?? wanted) ?? '');
+  // A registry that is blocked itself may have mirrors that are not.
+  const blockers = rewritten.map(({ one, target }) =>
+    one === entry && entry.blocked ? entry.source : blockerOf(conf, target),
+  );
+  const allowed = rewritten.filter((_, index) => blockers[index] === undefined);
+  if (allowed.length === 0) throw blocked(name, blockers.at(-1) ?? entry.source);
   return allowed.flatMap(({ one, target }) => endpointsAt(target, one.insecure, one.source));
 }
 
