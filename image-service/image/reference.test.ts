@@ -17,7 +17,7 @@ test('short names are completed', () => {
     ['localhost:5000/app', 'localhost:5000/app:latest'],
     ['localhost:5000/a/b/c:T-1', 'localhost:5000/a/b/c:T-1'],
     ['[::1]:5000/app', '[::1]:5000/app:latest'],
-    ['REG/app', 'reg/app:latest'],
+    ['REG/app', 'REG/app:latest'],
     ['Reg.Example/a__b-c.d', 'reg.example/a__b-c.d:latest'],
     [`busybox@${DIGEST}`, `docker.io/library/busybox@${DIGEST}`],
     [`q.io/a:v1@${DIGEST}`, `q.io/a@${DIGEST}`],
@@ -48,6 +48,9 @@ test('malformed names are refused with a reason', () => {
     `a@sha512:${'0'.repeat(128)}`,
     'x.y:99999/a',
     'x.y:port/a',
+    'x.1/a',
+    '1.2.3.999/a',
+    '[1]/a',
     'a'.repeat(300),
     `a:${'t'.repeat(129)}`,
     '0'.repeat(64),
@@ -69,7 +72,7 @@ test('malformed names are refused with a reason', () => {
 });
 
 test('a completed name means itself', () => {
-  for (const text of ['busybox', 'a.b:1/c:d', `x/y@${DIGEST}`]) {
+  for (const text of ['busybox', 'a.b:1/c:d', 'Reg/app', `x/y@${DIGEST}`]) {
     const { text: full } = parseReference(text);
     assert.equal(parseReference(full).text, full);
   }

@@ -4,7 +4,7 @@ import { isDigest } from '#core/ids.ts';
 
 /** An image's name in full. */
 export interface Reference {
-  /** `docker.io`, `localhost:5000`, `[::1]:5000`: as written, lower case. */
+  /** `docker.io`, `localhost:5000`, `[::1]:5000`: as written, lower case where it has a dot or a port. */
   readonly host: string;
   /** `library/busybox`. */
   readonly path: string;
@@ -76,10 +76,13 @@ function splitHost(name: string, text: string): { host: string; path: string } {
   const first = slash < 0 ? '' : name.slice(0, slash);
   const isHost = first === 'localhost' || /[.:[\]]/.test(first) || /[A-Z]/.test(first);
   if (slash < 0 || !isHost) return { host: DEFAULT_HOST, path: slash < 0 ? `library/${name}` : name };
-  if (!HOST.test(first)) throw malformed(text, `not a valid host: ${first}`);
+  // URL has the rules of addresses: `a.1` and `[1]` are none.
+  if (!HOST.test(first) || !URL.canParse(`https://${first.replace(/:\d+$/, '')}`))
+    throw malformed(text, `not a valid host: ${first}`);
   const port = /:(\d+)$/.exec(first)?.[1];
   if (port !== undefined && Number(port) > 65535) throw malformed(text, `not a valid port: ${port}`);
-  const host = first.toLowerCase();
+  // A host that only its upper case makes one would be a path in lower case.
+  const host = /^[^.:[]+$/.test(first) && first !== 'localhost' ? first : first.toLowerCase();
   const path = name.slice(slash + 1);
   if (host !== DEFAULT_HOST && host !== 'index.docker.io') return { host, path };
   return { host: DEFAULT_HOST, path: path.includes('/') ? path : `library/${path}` };

@@ -14,7 +14,8 @@ const MAX_HOST = 300;
 /** `host` or `host:port`, the port in its range. */
 export function isHost(text: string): boolean {
   const port = text.length <= MAX_HOST ? HOST.exec(text) : null;
-  return port !== null && Number(port[1] ?? 1) >= 1 && Number(port[1] ?? 1) <= 65_535;
+  if (port === null || Number(port[1] ?? 1) < 1 || Number(port[1] ?? 1) > 65_535) return false;
+  return URL.canParse(`https://${text}`); // `a.1` is no name, and not an address either
 }
 
 /** Whether an image reference can begin with this host: a first part without dot and port is a path on Docker Hub. */
