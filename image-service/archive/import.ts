@@ -146,12 +146,18 @@ const noRegistry: LayerPlan['source'] = {
   },
 };
 
-/** The parsers are shared with pulls: their messages name layers and the remedy to push the image again. */
+/** The parsers are shared with pulls: for damage they name the remedy to push the image again. */
 function ofArchive(error: unknown): unknown {
   if (!(error instanceof CrispError)) return error;
-  const ofLayer = /^(layer )?archive: /.test(error.message);
-  if (!ofLayer && error.code !== 'DataLoss') return error;
-  const message = `image archive: ${error.message.replace(/^((layer|image) )?archive: /, '')}`;
-  const hint = 'create the archive again, and check that it was copied completely';
-  return new CrispError(error.code, message, { cause: error.cause, hint });
+  const { code, message, hint, cause } = error;
+  const ofContent = /^((layer )?archive: |image .*: layer \d)/.test(message);
+  if (!ofContent && code !== 'DataLoss') return error;
+  return new CrispError(
+    code,
+    `image archive: ${message.replace(/^(((layer|image) )?archive: |image )/, '')}`,
+    {
+      cause,
+      hint: code === 'DataLoss' ? 'create the archive again, and check that it was copied completely' : hint,
+    },
+  );
 }

@@ -9,6 +9,7 @@ import type { Manifest } from '../image/manifest.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import type { ImageStore } from '../store/images.ts';
 import type { LayerRecord } from '../store/layer-store.ts';
+import { inImage } from './layer-failure.ts';
 import type { LayerPlan, Layers } from './obtain-layers.ts';
 
 export interface Obtained {
@@ -37,7 +38,7 @@ export async function obtainAll(
   } catch (error) {
     cancelling.abort(new CrispError('Cancelled', 'another layer of the image failed', { cause: error }));
     await Promise.allSettled(running);
-    throw error;
+    throw inImage(error, plan.image);
   }
 }
 

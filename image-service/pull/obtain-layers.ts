@@ -3,7 +3,6 @@ import type { Operation } from '#core/operation.ts';
 import { chainIds } from '../image/image-config.ts';
 import { type Descriptor, malformedImage } from '../image/manifest.ts';
 import type { ImageServiceOptions } from '../options.ts';
-import { Semaphore } from '../semaphore.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import {
   chainKey,
@@ -17,18 +16,18 @@ import { shown } from '../unpack/entry.ts';
 import type { LayerReport } from '../unpack/layer-writer.ts';
 import type { UnpackPool } from '../unpack/unpack-pool.ts';
 import { deadlineToEnd } from './deadline-to-end.ts';
+import { type BlobSource, Blobs } from './fetch-blobs.ts';
+import { inLayer } from './layer-failure.ts';
 import type { LayerMeter, PullMeter } from './progress.ts';
 import { SharedWork } from './shared-work.ts';
-import type { ImageSource } from './source.ts';
 
 /** Symlinks of lower layers that one layer may write through before it is refused as hostile. */
 export const REDIRECT_ROUNDS = 16;
 
 /** The layers of one pull, from the bottom to the top. */
-export interface LayerPlan {
-  /** Where blobs that are not in the store come from. */
-  readonly source: Pick<ImageSource, 'file'>;
-  readonly op: Operation;
+export interface LayerPlan extends BlobSource {
+  /** For messages. */
+  readonly image: string;
   readonly layers: readonly {
     readonly blob: Descriptor;
     readonly diffId: string;
@@ -52,7 +51,7 @@ export function layerPlan(
     chainId: chain[index] ?? '',
     meter: meter.layer(blob.digest, blob.size),
   }));
-  return { source, op, layers };
+  return { image: meter.reference, source, op, layers };
 }
 
 type LayerOptions = Pick<ImageServiceOptions, 'parallelDownloads' | 'unpackMs' | 'limits'>;
@@ -66,16 +65,21 @@ export class Layers {
   readonly #content: ContentStore;
   readonly #store: LayerStore;
   readonly #pool: UnpackPool;
-  readonly #semaphore: Semaphore;
-  readonly #blobs = new SharedWork<void>({ untilEnd: true });
+  readonly #blobs: Blobs;
   readonly #layers = new SharedWork<LayerRecord>({ untilEnd: true });
 
-  constructor(options: LayerOptions, content: ContentStore, store: LayerStore, pool: UnpackPool) {
+  constructor(
+    options: LayerOptions,
+    content: ContentStore,
+    store: LayerStore,
+    pool: UnpackPool,
+    blobs = new Blobs(options, content),
+  ) {
     this.#options = options;
     this.#content = content;
     this.#store = store;
     this.#pool = pool;
-    this.#semaphore = new Semaphore(options.parallelDownloads);
+    this.#blobs = blobs;
   }
 
   /** The plan's layer of this index. If it fails or is aborted, only finished blobs and layers remain when this settles. */
@@ -91,7 +95,7 @@ export class Layers {
 
   async #create(plan: LayerPlan, index: number, signal: AbortSignal): Promise<LayerRecord> {
     const { blob, meter } = layerAt(plan, index);
-    await this.#fetch(plan, blob, meter, signal);
+    await this.#blobs.fetch(plan, blob, meter, signal);
     meter.state = 'unpacking';
     try {
       return await plan.op.stage('unpack', () => this.#unpack(plan, index, signal), `layer ${index}`);
@@ -102,36 +106,14 @@ export class Layers {
     }
   }
 
-  async #fetch(plan: LayerPlan, blob: Descriptor, meter: LayerMeter, signal: AbortSignal): Promise<void> {
-    if (this.#content.has(blob.digest)) return;
-    const start = (shared: AbortSignal) =>
-      plan.op.stage('fetch', () => this.#transfer(plan.source, blob, meter, shared), blob.digest);
-    await this.#blobs.runAuthorized(blob.digest, signal, start);
-  }
-
-  async #transfer(
-    source: LayerPlan['source'],
-    blob: Descriptor,
-    meter: LayerMeter,
-    signal: AbortSignal,
-  ): Promise<void> {
-    using _permit = await this.#semaphore.acquire(signal);
-    meter.state = 'fetching';
-    await using ingest = await this.#content.ingest(blob);
-    const progress = (received: number) => {
-      meter.done = received;
-    };
-    await source.file(blob, ingest.path, progress, signal);
-    signal.throwIfAborted();
-    await ingest.commit();
-  }
-
   async #unpack(plan: LayerPlan, index: number, signal: AbortSignal): Promise<LayerRecord> {
     const { blob, diffId, chainId } = layerAt(plan, index);
     let redirects: LayerReport['links'] = [];
     for (let round = 0; round < REDIRECT_ROUNDS; round++) {
       await using staged = await this.#store.stage();
-      const report = await this.#write(blob, diffId, staged, redirects, signal);
+      const report = await this.#write(blob, diffId, staged, redirects, signal).catch((error) => {
+        throw inLayer(error, index, blob.digest);
+      });
       if (round === 0) logDropped(plan.op, blob.digest, report);
       const record = { diffId, rootOpaque: report.rootOpaque };
       if (isComplete(report) && redirects.length === 0) {
@@ -142,7 +124,9 @@ export class Layers {
       const what = `complete ${blob.digest}`;
       const completion = await deadlineToEnd(what, this.#options.unpackMs, signal, (limited) =>
         this.#pool.complete(staged.fs, lower, report, limited),
-      );
+      ).catch((error) => {
+        throw inLayer(error, index, blob.digest);
+      });
       if (completion.redirects.length === 0) {
         const bytes = report.bytes + completion.bytes;
         const inodes = report.inodes + completion.inodes;

@@ -5,6 +5,7 @@ import { TarReader } from '#core/tar/reader.ts';
 import { namingSync } from '#linux/libc/errno.ts';
 import type { UnpackLimits } from '../options.ts';
 import { decompress } from './decompress.ts';
+import { shown } from './entry.ts';
 import { type LayerReport, LayerWriter } from './layer-writer.ts';
 
 export interface UnpackRequest {
@@ -28,16 +29,20 @@ export async function unpackLayer(request: UnpackRequest, signal: AbortSignal): 
     using writer = new LayerWriter(directory, limits, new Map(request.redirects));
     const reader = new TarReader(writer);
     const size = new SizeLimit(limits, request.compressedSize);
-    await decompress(
-      fd,
-      (piece) => {
-        size.add(piece.length);
-        hash.update(piece);
-        reader.write(piece);
-      },
-      signal,
-    );
-    reader.end();
+    try {
+      await decompress(
+        fd,
+        (piece) => {
+          size.add(piece.length);
+          hash.update(piece);
+          reader.write(piece);
+        },
+        signal,
+      );
+      reader.end();
+    } catch (error) {
+      throw atMember(error, reader.last);
+    }
     const found = `sha256:${hash.digest('hex')}`;
     if (diffId !== undefined && found !== diffId) {
       throw new CrispError(
@@ -52,6 +57,18 @@ export async function unpackLayer(request: UnpackRequest, signal: AbortSignal): 
   } finally {
     closeSync(fd);
   }
+}
+
+/** Adds the place to an error of a stream that is damaged or too large. */
+function atMember(error: unknown, last: string | undefined): unknown {
+  const { code, message, hint } = error instanceof CrispError ? error : {};
+  if ((code !== 'DataLoss' && code !== 'ResourceExhausted') || last === undefined || message === undefined)
+    return error;
+  if (message.includes(shown(last))) return error;
+  return new CrispError(code, `${message}; the last member that was read is ${shown(last)}`, {
+    ...(hint === undefined ? {} : { hint }),
+    cause: error instanceof Error ? error.cause : undefined,
+  });
 }
 
 /** Stops a decompression bomb during unpacking. */
