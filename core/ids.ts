@@ -7,7 +7,7 @@ type Brand<T, B extends string> = T & { readonly [brand]: B };
 export type SandboxId = Brand<string, 'SandboxId'>;
 /** 64 lowercase hex digits. */
 export type ContainerId = Brand<string, 'ContainerId'>;
-/** `sha256:<64 hex>` of the image's config: what CRI calls the image id. */
+/** `sha256:<64 hex>` of the image's config, of an artifact's manifest: what CRI calls the image id. */
 export type ImageId = Brand<string, 'ImageId'>;
 /** `<algorithm>:<hex>` of some content. */
 export type Digest = Brand<string, 'Digest'>;

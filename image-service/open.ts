@@ -9,7 +9,9 @@ import { Downloads } from './download/downloads.ts';
 import type { Image } from './image/image.ts';
 import type { ImageServiceOptions } from './options.ts';
 import type { LayerUsers } from './ports.ts';
+import { Blobs } from './pull/fetch-blobs.ts';
 import { LayerRestoring } from './pull/layer-restoring.ts';
+import { Artifacts } from './pull/obtain-artifact.ts';
 import { Layers } from './pull/obtain-layers.ts';
 import { Puller } from './pull/pull.ts';
 import { RootFileSystems } from './rootfs.ts';
@@ -45,7 +47,15 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
   });
   const sources = new Downloads(options);
   const pool = new UnpackPool(options.unpackWorkers, options.workerIdleMs);
-  const shared = { content, images, layers: new Layers(options, content, layers, pool), leases, files };
+  const blobs = new Blobs(options, content);
+  const shared = {
+    content,
+    images,
+    layers: new Layers(options, content, layers, pool, blobs),
+    artifacts: new Artifacts(options, content, layers, pool, blobs),
+    leases,
+    files,
+  };
   const puller = new Puller(options, {
     ...shared,
     sources,
@@ -128,7 +138,14 @@ function found(image: Image | undefined): ImageForContainer | undefined {
   if (!image) return undefined;
   const { id, repoTags, repoDigests, record } = image;
   const digest = repoDigests[0];
-  return { id, name: repoTags[0] ?? digest ?? id, reference: digest ?? id, config: record.config };
+  const { artifactType } = record;
+  return {
+    id,
+    name: repoTags[0] ?? digest ?? id,
+    reference: digest ?? id,
+    config: record.config,
+    ...(artifactType === undefined ? {} : { artifactType }),
+  };
 }
 
 function usageOf(root: string, content: ContentStore, layers: LayerStore): ImageFsUsage {

@@ -19,4 +19,6 @@ export interface ImageForContainer {
   /** `repo@sha256:…` where known, else the id: what users see as imageID. */
   readonly reference: string;
   readonly config: ImageConfig;
+  /** The type of an artifact: it can be mounted as a volume, and no container can run from it. Absent for an image. */
+  readonly artifactType?: string;
 }

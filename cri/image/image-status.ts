@@ -14,7 +14,7 @@ export const imageStatus =
     }
     const image = images.status(spec.image);
     if (!image) return {};
-    const { config, layers, platform } = image.record;
-    const info = verbose ? { info: JSON.stringify({ config, layers, platform }) } : {};
+    const { config, layers, platform, artifactType } = image.record;
+    const info = verbose ? { info: JSON.stringify({ config, layers, platform, artifactType }) } : {};
     return { image: wireImage(image, facts.pinnedImages), info };
   };

@@ -4,8 +4,9 @@ import { CrispError } from '#core/errors.ts';
 import type { Digest } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { tarEnd, tarHeader, tarPadding } from '#core/tar/writer.ts';
+import type { ArtifactManifest } from '../image/artifact.ts';
 import type { Image } from '../image/image.ts';
-import { type Descriptor, type Manifest, parseManifest } from '../image/manifest.ts';
+import { type Descriptor, type ImageManifest, type Manifest, parseManifest } from '../image/manifest.ts';
 import { parseReference } from '../image/reference.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import type { ImageStore } from '../store/images.ts';
@@ -20,7 +21,7 @@ interface ExportParts {
 interface Exported {
   readonly names: readonly string[];
   readonly descriptor: Descriptor;
-  readonly manifest: Extract<Manifest, { kind: 'image' }>;
+  readonly manifest: ImageManifest | ArtifactManifest;
 }
 
 const MANIFEST_LIMIT = 4 << 20;
@@ -61,7 +62,8 @@ export async function* exportImages(
   }
   yield* fileOf('oci-layout', { imageLayoutVersion: '1.0.0' });
   yield* fileOf('index.json', indexOf(exported));
-  yield* fileOf('manifest.json', dockerManifest(exported));
+  const docker = dockerManifest(exported);
+  if (docker.length > 0) yield* fileOf('manifest.json', docker);
   for (const name of ['blobs/', 'blobs/sha256/'])
     yield tarHeader({ ...member(name, 0), type: 'directory', mode: 0o755 });
   for (const blob of blobs) yield* blobOf(blob, parts.content, op.signal);
@@ -98,10 +100,10 @@ function fullName(reference: string): string | undefined {
 async function describe(image: Image, names: readonly string[], content: ContentStore): Promise<Exported> {
   for (const digest of image.record.blobs.toReversed()) {
     const size = content.size(digest) ?? Infinity;
-    if ((digest as string) === image.id || size > MANIFEST_LIMIT) continue;
+    if (size > MANIFEST_LIMIT) continue;
     const bytes = await content.read(digest);
     const parsed = bytes && manifestOf(bytes, digest);
-    if (parsed?.kind !== 'image' || (parsed.config.digest as string) !== image.id) continue;
+    if (!parsed || parsed.kind === 'index' || !identifies(parsed, digest, image)) continue;
     const { mediaType = MANIFEST_TYPE } = JSON.parse(bytes?.toString('utf8') ?? '{}') as {
       mediaType?: string;
     };
@@ -115,6 +117,9 @@ async function describe(image: Image, names: readonly string[], content: Content
     },
   );
 }
+
+const identifies = (manifest: ImageManifest | ArtifactManifest, digest: Digest, { id }: Image): boolean =>
+  (manifest.kind === 'artifact' ? digest : manifest.config.digest) === (id as string);
 
 function manifestOf(bytes: Buffer, digest: Digest): Manifest | undefined {
   if (bytes[0] !== 0x7b) return undefined; // a layer
@@ -138,12 +143,19 @@ const indexOf = (exported: readonly Exported[]): object => ({
   ),
 });
 
-const dockerManifest = (exported: readonly Exported[]): object =>
-  exported.map(({ names, manifest }) => ({
-    Config: nameOf(manifest.config.digest),
-    RepoTags: names,
-    Layers: manifest.layers.map(({ digest }) => nameOf(digest)),
-  }));
+const dockerManifest = (exported: readonly Exported[]): readonly object[] =>
+  exported.flatMap(({ names, manifest: { kind, config, layers } }) =>
+    // docker knows no artifacts.
+    kind === 'artifact'
+      ? []
+      : [
+          {
+            Config: nameOf(config.digest),
+            RepoTags: names,
+            Layers: layers.map(({ digest }) => nameOf(digest)),
+          },
+        ],
+  );
 
 const member = (name: string, size: number) =>
   ({ type: 'file', name, mode: 0o644, uid: 0, gid: 0, size, mtime: 0 }) as const;

@@ -2,28 +2,27 @@ import { CrispError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Files } from '#linux/ports/kernel.ts';
 import type { Image } from '../image/image.ts';
-import { parseConfig } from '../image/image-config.ts';
-import { malformedImage } from '../image/manifest.ts';
 import { parseReference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import { checkArchive } from '../policy/trust-policy.ts';
-import { commitImage, type Obtained, obtainAll, recordOf } from '../pull/commit.ts';
-import { type LayerPlan, type Layers, layerPlan } from '../pull/obtain-layers.ts';
-import { PullMeter } from '../pull/progress.ts';
-import { warnForeign } from '../pull/resolve.ts';
+import { commitImage } from '../pull/commit.ts';
+import type { Artifacts } from '../pull/obtain-artifact.ts';
+import type { Layers } from '../pull/obtain-layers.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import type { ImageStore } from '../store/images.ts';
-import { chainKey, diffKey } from '../store/layer-store.ts';
 import type { Leases } from '../store/leases.ts';
 import type { Staging } from '../store/staging.ts';
-import { type ArchivedImage, imagesOf } from './contents.ts';
+import type { ArchivedImage } from './archived-image.ts';
+import { imagesOf } from './contents.ts';
 import { expanded } from './expand.ts';
+import { planImport } from './plan-import.ts';
 import { Spool } from './spool.ts';
 
 export interface ImportParts {
   readonly content: ContentStore;
   readonly images: ImageStore;
   readonly layers: Layers;
+  readonly artifacts: Artifacts;
   readonly leases: Leases;
   readonly staging: Staging;
   readonly files: Files;
@@ -88,63 +87,17 @@ async function importAll(
   const blobs = new Map(found.flatMap((image) => [...image.blobs]));
   const documents = found.flatMap((image) => image.documents);
   using _blobs = leases.hold([...blobs.keys(), ...documents.map(({ digest }) => digest)]);
-  const parsed = [];
-  for (const image of found) parsed.push({ image, config: await configOf(image, spool, options, op) });
+  const planned = [];
+  for (const image of found) planned.push(await planImport(image, spool, parts, options, op));
   for (const [digest, { path, size }] of blobs) await content.adopt(path, digest, size);
-  const plans = parsed.map(({ image, config }) => ({
-    image,
-    config,
-    plan: layerPlan(
-      noRegistry,
-      op,
-      image.manifest,
-      config.diffIds,
-      new PullMeter(image.tags[0] ?? image.manifest.config.digest),
-    ),
-  }));
-  using _layers = leases.hold(
-    plans.flatMap(({ plan }) =>
-      plan.layers.flatMap(({ diffId, chainId }) => [diffKey(diffId), chainKey(chainId)]),
-    ),
-  );
-  const obtained: Obtained[] = [];
-  for (const { image, config, plan } of plans) {
-    const layers = await op.stage('layers', () => obtainAll(parts.layers, plan, op.signal));
-    obtained.push({ ...image, config, layers });
-  }
+  using _layers = leases.hold(planned.flatMap(({ layers }) => layers));
+  const records = [];
+  for (const plan of planned) records.push(await op.stage('layers', plan.obtain));
   for (const { digest, bytes } of documents) await content.put(digest, bytes);
   const images: Image[] = [];
-  for (const one of obtained) images.push(await commitImage(parts, options, recordOf(one, content), op));
+  for (const record of records) images.push(await commitImage(parts, options, record, op));
   return images;
 }
-
-async function configOf(
-  { manifest, blobs }: ArchivedImage,
-  spool: Spool,
-  { platform }: ImageServiceOptions,
-  op: Operation,
-) {
-  const { config, layers } = manifest;
-  const what = `config ${config.digest}`;
-  const file = blobs.get(config.digest);
-  const parsed = parseConfig(file ? await spool.bytes(file) : Buffer.alloc(0), what);
-  warnForeign(parsed, config.digest, platform, op);
-  if (parsed.diffIds.length !== layers.length) {
-    throw malformedImage(what, `it names ${parsed.diffIds.length} layers, the archive ${layers.length}`);
-  }
-  return parsed;
-}
-
-/** All blobs are in the store before a layer is made; one that is damaged there cannot be fetched again. */
-const noRegistry: LayerPlan['source'] = {
-  file({ digest }) {
-    return Promise.reject(
-      new CrispError('Unavailable', `blob ${digest} was lost while it was imported`, {
-        hint: 'import again',
-      }),
-    );
-  },
-};
 
 /** The parsers are shared with pulls: for damage they name the remedy to push the image again. */
 function ofArchive(error: unknown): unknown {

@@ -39,6 +39,9 @@ export function parseConfig(bytes: Uint8Array, what: string): ParsedConfig {
   };
 }
 
+/** Of what has no config: an artifact. */
+export const emptyConfig: ParsedConfig = parseConfig(Buffer.from('{}'), 'no config');
+
 /** The chain id of each layer: the identity of the layer together with all below it (OCI image-spec, config.md). */
 export function chainIds(diffIds: readonly string[]): string[] {
   const chain: string[] = [];

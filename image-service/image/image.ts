@@ -30,6 +30,8 @@ export interface ImageRecord extends Versioned {
   /** Bytes that were to be transferred: config and compressed layers. */
   readonly compressedSize: number;
   readonly platform: { readonly os: string; readonly architecture: string };
+  /** The type of an artifact, whose id is the digest of its manifest; absent in the record of an image. */
+  readonly artifactType?: string;
   /** When it was first pulled, nanoseconds since the epoch. */
   readonly pulled: bigint;
   readonly config: ImageConfig;

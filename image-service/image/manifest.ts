@@ -1,3 +1,4 @@
+import { type ArtifactManifest, parseArtifact } from './artifact.ts';
 import {
   type Descriptor,
   isObject,
@@ -17,7 +18,10 @@ export interface ImageManifest {
   readonly layers: readonly Descriptor[];
 }
 
-export type Manifest = { readonly kind: 'index'; readonly manifests: readonly IndexEntry[] } | ImageManifest;
+export type Manifest =
+  | { readonly kind: 'index'; readonly manifests: readonly IndexEntry[] }
+  | ImageManifest
+  | ArtifactManifest;
 
 const CONFIG_TYPES = new Set([
   'application/vnd.oci.image.config.v1+json',
@@ -57,7 +61,7 @@ export function parseManifest(bytes: Uint8Array, served: string, what: string): 
   if (INDEX_TYPES.has(type ?? '') || (type === undefined && 'manifests' in json))
     return { kind: 'index', manifests: parseIndex(json, what) };
   if (MANIFEST_TYPES.has(type ?? '') || (type === undefined && 'config' in json))
-    return parseImage(json, what);
+    return parseContent(json, what);
   throw refusedImage(
     what,
     `media type ${JSON.stringify(own ?? served)}`,
@@ -65,12 +69,20 @@ export function parseManifest(bytes: Uint8Array, served: string, what: string): 
   );
 }
 
-function parseImage(json: Json, what: string): ImageManifest {
+function parseContent(json: Json, what: string): ImageManifest | ArtifactManifest {
   const config = parseDescriptor(json['config'], `${what}: config`);
-  if (!CONFIG_TYPES.has(config.mediaType)) {
-    const why = `an artifact of type ${JSON.stringify(config.mediaType)}, not an image`;
-    throw refusedImage(what, why, 'name a container image');
-  }
+  return isArtifact(json, config) ? parseArtifact(json, config, what) : parseImage(json, config, what);
+}
+
+/** By its config. One with a type of its own and an image's config is an image as long as its layers are an image's. */
+function isArtifact(json: Json, config: Descriptor): boolean {
+  if (!CONFIG_TYPES.has(config.mediaType)) return true;
+  const { artifactType, layers } = json;
+  if (typeof artifactType !== 'string' || artifactType === '' || !Array.isArray(layers)) return false;
+  return layers.some((layer) => !(isObject(layer) && LAYER_TYPES.has(String(layer['mediaType']))));
+}
+
+function parseImage(json: Json, config: Descriptor, what: string): ImageManifest {
   if (config.size > CONFIG_LIMIT) throw malformedImage(what, `a config of ${config.size} bytes`);
   const list = json['layers'];
   if (!Array.isArray(list)) throw malformedImage(what, 'it has no list of layers');

@@ -3,25 +3,33 @@ import { CrispError } from '#core/errors.ts';
 import type { Digest, ImageId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Files } from '#linux/ports/kernel.ts';
+import type { ArtifactManifest } from '../image/artifact.ts';
 import { IMAGE_RECORD_VERSION, type Image, type ImageRecord } from '../image/image.ts';
-import type { ParsedConfig } from '../image/image-config.ts';
-import type { Manifest } from '../image/manifest.ts';
+import { emptyConfig, type ParsedConfig } from '../image/image-config.ts';
+import type { ImageManifest } from '../image/manifest.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import type { ImageStore } from '../store/images.ts';
 import type { LayerRecord } from '../store/layer-store.ts';
 import { inImage } from './layer-failure.ts';
 import type { LayerPlan, Layers } from './obtain-layers.ts';
 
-export interface Obtained {
+interface Found {
   /** Full names with tags. */
   readonly tags: readonly string[];
   /** `repository@digest`. */
   readonly digests: readonly string[];
   /** The indexes and the manifest. */
   readonly documents: readonly { readonly digest: Digest; readonly bytes: Buffer }[];
-  readonly manifest: Extract<Manifest, { kind: 'image' }>;
-  readonly config: ParsedConfig;
   readonly layers: readonly LayerRecord[];
+}
+
+export interface Obtained extends Found {
+  readonly manifest: ImageManifest;
+  readonly config: ParsedConfig;
+}
+
+export interface ObtainedArtifact extends Found {
+  readonly manifest: ArtifactManifest;
 }
 
 /** All layers at once; if one fails the others are cancelled before the error is thrown. */
@@ -44,7 +52,26 @@ export async function obtainAll(
 
 /** The record of an image whose parts are in the stores. */
 export function recordOf(obtained: Obtained, content: ContentStore): ImageRecord {
-  const { manifest, documents, config, layers } = obtained;
+  const { manifest, config } = obtained;
+  const id = manifest.config.digest as string as ImageId;
+  return { id, platform: config.platform, config: config.config, ...commonOf(obtained, content) };
+}
+
+/** The record of an artifact whose parts are in the stores; `digest` is that of its manifest. */
+export function artifactRecord(
+  obtained: ObtainedArtifact,
+  digest: Digest,
+  content: ContentStore,
+): ImageRecord {
+  const id = digest as string as ImageId;
+  const { platform, config } = emptyConfig;
+  return { id, platform, config, artifactType: obtained.manifest.type, ...commonOf(obtained, content) };
+}
+
+function commonOf(
+  { manifest, documents, layers, tags, digests }: Obtained | ObtainedArtifact,
+  content: ContentStore,
+) {
   const now = BigInt(Date.now()) * 1_000_000n;
   const blobs = new Map([manifest.config, ...manifest.layers].map(({ digest, size }) => [digest, size]));
   const compressedSize = [...blobs.values()].reduce((sum, size) => sum + size, 0);
@@ -54,16 +81,13 @@ export function recordOf(obtained: Obtained, content: ContentStore): ImageRecord
   const blobBytes = [...blobs.values()].reduce((sum, size) => sum + size, 0);
   return {
     version: IMAGE_RECORD_VERSION,
-    id: manifest.config.digest as string as ImageId,
-    tags: obtained.tags.map((name) => ({ name, at: now })),
-    digests: obtained.digests,
+    tags: tags.map((name) => ({ name, at: now })),
+    digests,
     layers: layers.map(({ key }) => key),
     blobs: [...blobs.keys()],
     size: blobBytes + layers.reduce((sum, { bytes }) => sum + bytes, 0),
     compressedSize,
-    platform: config.platform,
     pulled: now,
-    config: config.config,
   };
 }
 

@@ -16,7 +16,7 @@ import { shown } from '../unpack/entry.ts';
 import type { LayerReport } from '../unpack/layer-writer.ts';
 import type { UnpackPool } from '../unpack/unpack-pool.ts';
 import { deadlineToEnd } from './deadline-to-end.ts';
-import { type BlobSource, Blobs } from './fetch-blobs.ts';
+import type { BlobSource, Blobs } from './fetch-blobs.ts';
 import { inLayer } from './layer-failure.ts';
 import type { LayerMeter, PullMeter } from './progress.ts';
 import { SharedWork } from './shared-work.ts';
@@ -54,7 +54,7 @@ export function layerPlan(
   return { image: meter.reference, source, op, layers };
 }
 
-type LayerOptions = Pick<ImageServiceOptions, 'parallelDownloads' | 'unpackMs' | 'limits'>;
+type LayerOptions = Pick<ImageServiceOptions, 'unpackMs' | 'limits'>;
 
 /**
  * Gets layers: blob from the registry, unpacked, in the store. All layers of an image are got at once and each blob and
@@ -73,7 +73,7 @@ export class Layers {
     content: ContentStore,
     store: LayerStore,
     pool: UnpackPool,
-    blobs = new Blobs(options, content),
+    blobs: Blobs,
   ) {
     this.#options = options;
     this.#content = content;

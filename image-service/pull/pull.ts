@@ -11,8 +11,10 @@ import { chainKey, diffKey } from '../store/layer-store.ts';
 import type { Leases } from '../store/leases.ts';
 import { checkTrust } from './check-trust.ts';
 import { commitImage, obtainAll, recordOf } from './commit.ts';
+import type { Artifacts } from './obtain-artifact.ts';
 import { type Layers, layerPlan } from './obtain-layers.ts';
 import { PullMeter, type PullProgress } from './progress.ts';
+import { pullArtifact } from './pull-artifact.ts';
 import { fetchConfig, resolve } from './resolve.ts';
 import { SharedWork } from './shared-work.ts';
 import type { ImageSource, ImageSources } from './source.ts';
@@ -21,6 +23,7 @@ export interface PullParts {
   readonly content: ContentStore;
   readonly images: ImageStore;
   readonly layers: Layers;
+  readonly artifacts: Artifacts;
   readonly leases: Leases;
   readonly sources: ImageSources;
   readonly files: Files;
@@ -89,12 +92,17 @@ export class Puller {
     const { documents, manifest, target } = resolved;
     meter.stage = 'verify';
     await op.stage('verify', () => checkTrust(this.#options.trust, reference, resolved, source, op));
+    if (manifest.kind === 'artifact') {
+      const found = { source, reference, resolved, manifest, meter };
+      // Awaited here: the source is closed at the end of this scope.
+      return await pullArtifact(this.#parts, this.#options, found, op);
+    }
     const blobs = [...documents, manifest.config, ...manifest.layers];
     using _blobs = leases.hold(blobs.map(({ digest }) => digest));
     meter.stage = 'config';
     const bytes: ImageSource['bytes'] = (blob, signal) =>
       this.#configs.runAuthorized(blob.digest, signal, (shared) => source.bytes(blob, shared));
-    const config = await op.stage('config', () => fetchConfig({ bytes }, content, resolved, platform, op));
+    const config = await op.stage('config', () => fetchConfig({ bytes }, content, manifest, platform, op));
     const plan = layerPlan(source, op, manifest, config.diffIds, meter);
     using _layers = leases.hold(
       plan.layers.flatMap((layer) => [diffKey(layer.diffId), chainKey(layer.chainId)]),

@@ -1,7 +1,8 @@
 import type { Digest } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
+import type { ArtifactManifest } from '../image/artifact.ts';
 import { type ParsedConfig, parseConfig } from '../image/image-config.ts';
-import { type Manifest, malformedImage, parseManifest } from '../image/manifest.ts';
+import { type ImageManifest, malformedImage, parseManifest } from '../image/manifest.ts';
 import { choosePlatform, isForeign } from '../image/platform.ts';
 import type { Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
@@ -16,7 +17,7 @@ export interface Resolved {
   readonly target: Digest;
   /** The indexes and the manifest, as served. */
   readonly documents: readonly { readonly digest: Digest; readonly bytes: Buffer }[];
-  readonly manifest: Extract<Manifest, { kind: 'image' }>;
+  readonly manifest: ImageManifest | ArtifactManifest;
 }
 
 /** Resolves a name to the manifest for this machine. Always queries the registry: that is also the access check. */
@@ -35,7 +36,7 @@ export async function resolve(
     target ??= fetched.digest;
     documents.push({ digest: fetched.digest, bytes: fetched.bytes });
     const manifest = parseManifest(fetched.bytes, fetched.mediaType, what);
-    if (manifest.kind === 'image') return { target, documents, manifest };
+    if (manifest.kind !== 'index') return { target, documents, manifest };
     next = choosePlatform(manifest.manifests, platform, what).digest;
   }
   throw malformedImage(reference.text, `more than ${MAX_DEPTH} indexes within each other`);
@@ -48,11 +49,10 @@ export async function resolve(
 export async function fetchConfig(
   source: Pick<ImageSource, 'bytes'>,
   content: ContentStore,
-  { manifest }: Resolved,
+  { config, layers }: ImageManifest,
   platform: ImageServiceOptions['platform'],
   op: Operation,
 ): Promise<ParsedConfig> {
-  const { config, layers } = manifest;
   const what = `config ${config.digest}`;
   let bytes = await content.read(config.digest);
   if (!bytes) {

@@ -1,32 +1,21 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CrispError, errnoOf } from '#core/errors.ts';
+import { errnoOf } from '#core/errors.ts';
 import { encode } from '#core/json-record.ts';
-import { type Loaded, RecordStore, type Versioned } from '#core/record-store.ts';
+import { type Loaded, RecordStore } from '#core/record-store.ts';
 import { naming } from '#linux/libc/errno.ts';
 import type { Files } from '#linux/ports/kernel.ts';
+import {
+  chainKey,
+  checkLayerRecord,
+  diffKey,
+  LAYER_RECORD_VERSION,
+  type LayerRecord,
+} from './layer-record.ts';
 import type { Staging } from './staging.ts';
 
-/** The record of a layer. A layer exists when its directory has one: it is written last and renamed into place with the rest. */
-export interface LayerRecord extends Versioned {
-  readonly key: string;
-  readonly diffId: string;
-  /** Whether the layers below it are hidden. */
-  readonly rootOpaque: boolean;
-  /** Bytes and inodes on the disk. */
-  readonly bytes: number;
-  readonly inodes: number;
-  /** Nanoseconds since the epoch. */
-  readonly created: bigint;
-}
-
-const VERSION = 1;
-
-/** A self-contained layer has its diff id as key, whatever is below it. */
-export const diffKey = (diffId: string): string => `diff-${diffId.slice('sha256:'.length)}`;
-/** A layer that was completed against the layers below has its chain id as key: it is valid only on top of those. */
-export const chainKey = (chainId: string): string => `chain-${chainId.slice('sha256:'.length)}`;
+export { artifactKey, chainKey, diffKey, type LayerRecord } from './layer-record.ts';
 
 /** A directory in which a layer is created; deleted at the end of its scope unless it was committed. */
 export interface StagedLayer extends AsyncDisposable {
@@ -59,7 +48,12 @@ export class LayerStore {
     this.#staging = staging;
     this.#files = files;
     this.#isNamed = isNamed;
-    this.#store = new RecordStore<LayerRecord>({ directory, version: VERSION, check: checkRecord, files });
+    this.#store = new RecordStore<LayerRecord>({
+      directory,
+      version: LAYER_RECORD_VERSION,
+      check: checkLayerRecord,
+      files,
+    });
   }
 
   /** Reads the records; returns the keys of directories that are not valid layers and of interrupted removals. */
@@ -123,7 +117,7 @@ export class LayerStore {
 
   /** Commits the staged directory as a layer. A layer with this key that is already there is kept. */
   async commit(staged: StagedLayer, record: Omit<LayerRecord, 'version' | 'created'>): Promise<LayerRecord> {
-    const full = { version: VERSION, created: BigInt(Date.now()) * 1_000_000n, ...record };
+    const full = { version: LAYER_RECORD_VERSION, created: BigInt(Date.now()) * 1_000_000n, ...record };
     const place = join(staged.path, 'record.json');
     // Not synced, like the rest of the layer: it is trusted only if an image's record names it, which is written after a sync.
     await naming(`write ${place}`, () => writeFile(place, encode(full), { mode: 0o600 }));
@@ -154,7 +148,7 @@ export class LayerStore {
    * the root of a running container. A later start finds it again by its new name.
    */
   async quarantine(key: string): Promise<void> {
-    if (!/^(diff|chain)-/.test(key)) return;
+    if (!/^(diff|chain|artifact)-/.test(key)) return;
     const target = join(this.#directory, `damaged-${randomBytes(8).toString('hex')}`);
     await naming(`quarantine layer ${key}`, () => this.#files.rename(join(this.#directory, key), target));
   }
@@ -205,15 +199,6 @@ export class LayerStore {
   }
 }
 
-function checkRecord({ key, rootOpaque, bytes, inodes }: LayerRecord, directory: string): void {
-  const whole = typeof rootOpaque === 'boolean' && Number.isFinite(bytes) && Number.isFinite(inodes);
-  if (!whole) throw damaged('the record of the layer lacks fields of version 1');
-  if (key !== directory) throw damaged(`it is the record of layer ${key}`);
-}
-
 function ignoreExisting(error: unknown): void {
   if (!['ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '')) throw error;
 }
-
-const damaged = (why: string): CrispError =>
-  new CrispError('DataLoss', why, { hint: 'pull the image again' });

@@ -5,6 +5,7 @@ import { TarReader } from '#core/tar/reader.ts';
 import { namingSync } from '#linux/libc/errno.ts';
 import type { UnpackLimits } from '../options.ts';
 import { decompress } from './decompress.ts';
+import { DirectoryGuard } from './directory-guard.ts';
 import { shown } from './entry.ts';
 import { type LayerReport, LayerWriter } from './layer-writer.ts';
 
@@ -18,6 +19,8 @@ export interface UnpackRequest {
   readonly diffId: string | undefined;
   readonly limits: UnpackLimits;
   readonly redirects: readonly (readonly [string, string])[];
+  /** All entries must be below these parts (bytes as characters): a packed directory of an artifact. */
+  readonly below?: readonly string[];
 }
 
 /** Unpacks one layer on this thread and verifies its diff id. The caller deletes the directory after an error. */
@@ -27,7 +30,8 @@ export async function unpackLayer(request: UnpackRequest, signal: AbortSignal): 
   const fd = namingSync(`open ${archive}`, () => openSync(archive, 'r'));
   try {
     using writer = new LayerWriter(directory, limits, new Map(request.redirects));
-    const reader = new TarReader(writer);
+    const { below } = request;
+    const reader = new TarReader(below ? new DirectoryGuard(writer, below) : writer);
     const size = new SizeLimit(limits, request.compressedSize);
     try {
       await decompress(

@@ -83,6 +83,12 @@ function readyPod(context: Context, sandbox: SandboxId): PodView {
 
 function requestedImage(context: Context, reference: string): ImageForContainer {
   const image = context.images.find(reference);
+  if (image?.artifactType !== undefined) {
+    const why = `is an artifact of type ${JSON.stringify(image.artifactType)}, not an image`;
+    throw new CrispError('FailedPrecondition', `image ${JSON.stringify(reference)} ${why}`, {
+      hint: 'name a container image; mount an artifact as an image volume',
+    });
+  }
   if (image) return image;
   throw new CrispError('NotFound', `image ${JSON.stringify(reference)} is not in the store`, {
     hint: 'pull it first, or check its name',

@@ -10,7 +10,8 @@ const [, , root = '', host = ''] = process.argv;
 const traced = (name: string): Operation => new Operation(name, { onStage: () => void writeSync(1, '.') });
 const { service } = await startService(root);
 for (let n = 0; ; n++) {
-  const names = [0, 1, 2].map((index) => `${host}/app${(index + n) % 3}:v1`);
+  const apps = [0, 1, 2].map((index) => `${host}/app${(index + n) % 3}:v1`);
+  const names = [...apps.slice(0, n % 3), `${host}/artifact:v1`, ...apps.slice(n % 3)];
   await Promise.all(names.map((reference) => service.pull({ reference }, traced('pull'))));
-  await service.remove(names[n % 2] ?? '', traced('remove'));
+  await service.remove(names[n % 3] ?? '', traced('remove'));
 }

@@ -6,6 +6,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
+import { encode } from '#core/json-record.ts';
+import type { Image } from '#image-service/index.ts';
+import { buildArtifact } from '../harness/artifacts.ts';
 import { buildImage, digestOf, type EntrySpec, pushImage } from '../harness/images.ts';
 import { startRegistry } from './registry.ts';
 import { operation, startService, testDirectory } from './service.ts';
@@ -44,6 +47,17 @@ async function reached(victim: ChildProcess, stages: number, turns: number): Pro
 const files = (name: string): EntrySpec[] =>
   Array.from({ length: 60 }, (_, n) => ({ name: `${name}-${n}`, content: `${name}${n}`.repeat(2000) }));
 
+/** The files of the artifact: each is a blob, and each blob's transfer a stage. */
+const parts = files('part').slice(0, 3);
+
+function blobsAreWhole(root: string, { id, record }: Image, round: number): void {
+  for (const digest of record.blobs) {
+    const file = join(root, 'content/blobs/sha256', digest.slice(7));
+    assert.ok(existsSync(file), `round ${round}: blob ${digest} of ${id}: ${encode(record)}`);
+    assert.equal(digestOf(readFileSync(file)), digest);
+  }
+}
+
 test(`killed at ${ROUNDS} instants, seed ${seed}`, async () => {
   using directory = testDirectory();
   await using registry = await startRegistry(join(directory.path, 'registry'));
@@ -53,6 +67,10 @@ test(`killed at ${ROUNDS} instants, seed ${seed}`, async () => {
     const layers = [{ entries: [{ name: './' }, ...files('base')] }, { entries: files(`app${n}`) }];
     await pushImage(registry.url, `app${n}`, 'v1', buildImage({ layers, config: { User: `${n}` } }));
   }
+  const artifact = buildArtifact({
+    files: parts.map(({ name, content = '' }) => ({ title: `parts/${name}`, content })),
+  });
+  await pushImage(registry.url, 'artifact', 'v1', artifact);
   const random = randomOf(seed);
   let listed = 0;
   for (let round = 0; round < ROUNDS; round++) {
@@ -68,6 +86,13 @@ test(`killed at ${ROUNDS} instants, seed ${seed}`, async () => {
     await using opened = await startService(root);
     for (const image of opened.service.list()) {
       listed++;
+      blobsAreWhole(root, image, round);
+      if (image.record.artifactType !== undefined) {
+        const directory = join(root, 'layers', image.record.layers[0] ?? '', 'fs/parts');
+        for (const { name, content } of parts)
+          assert.equal(readFileSync(join(directory, name), 'utf8'), content);
+        continue;
+      }
       assert.equal(image.record.layers.length, 2);
       const [base = '', app = ''] = image.record.layers.map((key) => join(root, 'layers', key, 'fs'));
       const names = [...readdirSync(base), ...readdirSync(app)];
@@ -79,11 +104,6 @@ test(`killed at ${ROUNDS} instants, seed ${seed}`, async () => {
         for (const { name, content } of files(prefix))
           assert.equal(readFileSync(join(layer, name), 'utf8'), content);
       }
-      for (const digest of image.record.blobs) {
-        const what = `round ${round}: blob ${digest} of ${JSON.stringify(image.record, (_k, v) => (typeof v === 'bigint' ? String(v) : v))}`;
-        assert.ok(existsSync(join(root, 'content/blobs/sha256', digest.slice(7))), what);
-        assert.equal(digestOf(readFileSync(join(root, 'content/blobs/sha256', digest.slice(7)))), digest);
-      }
     }
     await opened.service.collect();
     assert.deepEqual(readdirSync(join(root, 'staging')), [], `round ${round}`);
@@ -92,7 +112,8 @@ test(`killed at ${ROUNDS} instants, seed ${seed}`, async () => {
     if (round === ROUNDS - 1) {
       for (const n of [0, 1, 2])
         await opened.service.pull({ reference: `${registry.host}/app${n}:v1` }, operation('pull'));
-      assert.equal(opened.service.list().length, 3);
+      await opened.service.pull({ reference: `${registry.host}/artifact:v1` }, operation('pull'));
+      assert.equal(opened.service.list().length, 4);
     }
   }
   assert.ok(listed > 0, 'no kill came late enough to leave an image');

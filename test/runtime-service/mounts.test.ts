@@ -5,6 +5,7 @@ import { existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from '
 import { join } from 'node:path';
 import test from 'node:test';
 import { cri } from '#api/cri/v1/index.ts';
+import { buildArtifact } from '../harness/artifacts.ts';
 import { buildImage } from '../harness/images.ts';
 import { endsClean, makeDirectory, refused, TestNode, until } from '../harness/pods.ts';
 
@@ -224,6 +225,57 @@ test('an image volume: its files, or a part of them, read-only, and the image is
   await node.remove(id);
   const missing = at('/v', { image: { image: node.image }, imageSubPath: 'no/such' });
   await refused(node.create(pod, { mounts: [missing] }), 'ImageVolumeMountFailed', /no sub path "no\/such"/);
+});
+
+test('an artifact as an image volume: its files, a directory or a file of them; no container runs from it', async () => {
+  const artifact = await node.addImage(
+    'artifact',
+    buildArtifact({
+      artifactType: 'application/vnd.example.model',
+      files: [
+        { title: 'weights', content: 'weights\n' },
+        { title: 'config/a.json', content: '{"a":1}\n' },
+      ],
+    }),
+  );
+  const at = (containerPath: string, more: cri.MountInit = {}) => ({
+    containerPath,
+    readonly: true,
+    image: { image: artifact },
+    ...more,
+  });
+  const mounts = [
+    at('/m'),
+    at('/part', { imageSubPath: 'config' }),
+    at('/file', { imageSubPath: 'weights' }),
+  ];
+  const id = await node.run(pod, { mounts });
+  const { out } = await node.exec(id, [
+    'sh',
+    '-c',
+    'cat /m/weights /part/a.json /file; touch /m/x 2>&1; touch /part/x 2>&1',
+  ]);
+  assert.match(out, /^weights\n{"a":1}\nweights\n.*Read-only.*\n.*Read-only/);
+  const { images } = await node.client.ListImages({ filter: { image: { image: artifact } } });
+  const [listed] = images;
+  assert.match(listed?.repoDigests[0] ?? '', new RegExp(`@${listed?.id}$`));
+  await node.client.RemoveImage({ image: { image: artifact } });
+  await node.restart('kill');
+  assert.equal((await node.exec(id, ['cat', '/m/weights'])).out, 'weights\n');
+  await node.remove(id);
+  const again = await node.addImage('artifact', buildArtifact({ files: [{ title: 'f', content: 'f' }] }));
+  await refused(
+    node.create(pod, { image: { image: again } }),
+    'FailedPrecondition',
+    /artifact of type "application\/vnd.oci.empty/,
+  );
+  const missing = at('/v', { image: { image: again }, imageSubPath: '../etc' });
+  await refused(node.create(pod, { mounts: [missing] }), 'InvalidArgument', /leaves the image/);
+  await refused(
+    node.create(pod, { mounts: [{ ...missing, imageSubPath: 'no' }] }),
+    'ImageVolumeMountFailed',
+    /no sub path "no"/,
+  );
 });
 
 test('bad mounts are refused and leave nothing', async () => {

@@ -1,0 +1,169 @@
+import { chmod, copyFile, link, mkdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { CrispError, errnoOf, hasCode } from '#core/errors.ts';
+import type { Digest } from '#core/ids.ts';
+import { naming } from '#linux/libc/errno.ts';
+import type { ArtifactLayer, ArtifactManifest } from '../image/artifact.ts';
+import type { Descriptor } from '../image/manifest.ts';
+import type { ImageServiceOptions } from '../options.ts';
+import type { ContentStore } from '../store/content-store.ts';
+import { artifactKey, type LayerRecord, type LayerStore, type StagedLayer } from '../store/layer-store.ts';
+import type { UnpackPool } from '../unpack/unpack-pool.ts';
+import { deadlineToEnd } from './deadline-to-end.ts';
+import type { BlobSource, Blobs } from './fetch-blobs.ts';
+import { inImage, inLayer } from './layer-failure.ts';
+import type { PullMeter } from './progress.ts';
+import { SharedWork } from './shared-work.ts';
+
+export interface ArtifactPlan extends BlobSource {
+  /** Of the manifest. */
+  readonly digest: Digest;
+  readonly manifest: ArtifactManifest;
+  readonly meter: PullMeter;
+}
+
+interface Size {
+  bytes: number;
+  inodes: number;
+}
+
+const BLOCK = 4096;
+
+/** Gets the files of artifacts as one directory, which is mounted like the layer of an image. */
+export class Artifacts {
+  readonly #options: Pick<ImageServiceOptions, 'unpackMs' | 'limits'>;
+  readonly #content: ContentStore;
+  readonly #store: LayerStore;
+  readonly #pool: UnpackPool;
+  readonly #blobs: Blobs;
+  readonly #running = new SharedWork<LayerRecord>({ untilEnd: true });
+
+  constructor(
+    options: Pick<ImageServiceOptions, 'unpackMs' | 'limits'>,
+    content: ContentStore,
+    store: LayerStore,
+    pool: UnpackPool,
+    blobs: Blobs,
+  ) {
+    this.#options = options;
+    this.#content = content;
+    this.#store = store;
+    this.#pool = pool;
+    this.#blobs = blobs;
+  }
+
+  /** The directory of the artifact. If it fails or is aborted, only finished blobs remain when this settles. */
+  async obtain(plan: ArtifactPlan): Promise<LayerRecord> {
+    const known = this.#store.get(artifactKey(plan.digest));
+    if (known) return known;
+    try {
+      return await this.#running.run(plan.digest, plan.op.signal, (signal) => this.#create(plan, signal));
+    } catch (error) {
+      throw inImage(error, plan.meter.reference);
+    }
+  }
+
+  async #create(plan: ArtifactPlan, signal: AbortSignal): Promise<LayerRecord> {
+    await this.#fetchAll(plan, signal);
+    await using staged = await this.#store.stage();
+    const directories = directoriesOf(plan.manifest.layers);
+    const size: Size = { bytes: directories * BLOCK, inodes: directories };
+    await plan.op.stage('unpack', () => this.#write(plan, staged, size, signal));
+    const key = artifactKey(plan.digest);
+    return await this.#store.commit(staged, { key, diffId: plan.digest, rootOpaque: false, ...size });
+  }
+
+  /** All blobs at once; if one fails the others are cancelled before the error is thrown. */
+  async #fetchAll(plan: ArtifactPlan, signal: AbortSignal): Promise<void> {
+    const { config, layers } = plan.manifest;
+    const cancelling = new AbortController();
+    const combined = AbortSignal.any([signal, cancelling.signal]);
+    const blobs = new Map<string, Descriptor>([config, ...layers].map((blob) => [blob.digest, blob]));
+    const running = [...blobs.values()].map(async (blob) => {
+      const meter = plan.meter.layer(blob.digest, blob.size);
+      await this.#blobs.fetch(plan, blob, meter, combined);
+      meter.done = blob.size;
+      meter.state = 'done';
+    });
+    try {
+      await Promise.all(running);
+    } catch (error) {
+      cancelling.abort(new CrispError('Cancelled', 'another blob of the artifact failed', { cause: error }));
+      await Promise.allSettled(running);
+      throw error;
+    }
+  }
+
+  /** The files before the archives: those may contain links, through which no file may be written. */
+  async #write(plan: ArtifactPlan, staged: StagedLayer, size: Size, signal: AbortSignal): Promise<void> {
+    const named = [...plan.manifest.layers.entries()].filter(([, { path }]) => path !== undefined);
+    for (const [, layer] of named.filter(([, { unpack }]) => !unpack)) {
+      signal.throwIfAborted();
+      await this.#place(layer, staged, size);
+    }
+    for (const [index, layer] of named.filter(([, { unpack }]) => unpack))
+      await this.#unpack(layer, index, staged, size, signal);
+    const unnamed = plan.manifest.layers.length - named.length;
+    if (unnamed > 0)
+      plan.op.log.warn(
+        { artifact: plan.digest, unnamed },
+        'blobs of an artifact without a name are no files of it',
+      );
+  }
+
+  /** Gives the blob its name, as a further link: its bytes, whose digest was checked, are on the disk once. */
+  async #place(layer: ArtifactLayer, staged: StagedLayer, size: Size): Promise<void> {
+    const target = join(staged.fs, ...(layer.path ?? []));
+    const blob = this.#content.path(layer.digest);
+    await naming(`write ${target}`, async () => {
+      await mkdir(dirname(target), { recursive: true, mode: 0o755 });
+      try {
+        await link(blob, target);
+      } catch (error) {
+        if (!['EMLINK', 'EPERM', 'EXDEV'].includes(errnoOf(error) ?? '')) throw error;
+        await copyFile(blob, target);
+        size.bytes += Math.ceil(layer.size / BLOCK) * BLOCK;
+        size.inodes++;
+      }
+      await chmod(target, 0o644);
+    });
+  }
+
+  async #unpack(
+    layer: ArtifactLayer,
+    index: number,
+    staged: StagedLayer,
+    size: Size,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { limits, unpackMs } = this.#options;
+    const request = {
+      archive: this.#content.path(layer.digest),
+      compressedSize: layer.size,
+      directory: staged.fs,
+      diffId: layer.unpackedDigest,
+      limits,
+      redirects: [],
+      below: (layer.path ?? []).map((part) => Buffer.from(part).toString('latin1')),
+    };
+    try {
+      await deadlineToEnd(`unpack ${layer.digest}`, unpackMs, signal, async (limited) => {
+        const report = await this.#pool.unpack(request, limited);
+        // Nothing is below: a hard link to a file that the archive lacks is refused.
+        await this.#pool.complete(staged.fs, [], report, limited);
+        size.bytes += report.bytes;
+        size.inodes += report.inodes;
+      });
+    } catch (error) {
+      // The blob itself may have been damaged on the disk: the next pull fetches it again.
+      if (hasCode(error, 'DataLoss')) await this.#content.remove(layer.digest);
+      throw inLayer(error, index, layer.digest);
+    }
+  }
+}
+
+/** The directories of these files, the topmost one among them. */
+function directoriesOf(layers: readonly ArtifactLayer[]): number {
+  const paths = layers.flatMap(({ path = [] }) => path.map((_, count) => path.slice(0, count).join('/')));
+  return new Set(['', ...paths]).size;
+}

@@ -1,0 +1,58 @@
+import type { Operation } from '#core/operation.ts';
+import type { Files } from '#linux/ports/kernel.ts';
+import type { ArtifactManifest } from '../image/artifact.ts';
+import type { Image } from '../image/image.ts';
+import type { Reference } from '../image/reference.ts';
+import type { ImageServiceOptions } from '../options.ts';
+import type { ContentStore } from '../store/content-store.ts';
+import type { ImageStore } from '../store/images.ts';
+import { artifactKey } from '../store/layer-store.ts';
+import type { Leases } from '../store/leases.ts';
+import { artifactRecord, commitImage } from './commit.ts';
+import type { BlobSource } from './fetch-blobs.ts';
+import type { Artifacts } from './obtain-artifact.ts';
+import type { PullMeter } from './progress.ts';
+import type { Resolved } from './resolve.ts';
+
+interface Parts {
+  readonly artifacts: Artifacts;
+  readonly content: ContentStore;
+  readonly files: Files;
+  readonly images: ImageStore;
+  readonly leases: Leases;
+}
+
+/** The rest of a pull whose name is that of an artifact. */
+export async function pullArtifact(
+  parts: Parts,
+  options: Pick<ImageServiceOptions, 'root' | 'commitMs'>,
+  pull: {
+    readonly source: BlobSource['source'];
+    readonly reference: Reference;
+    readonly resolved: Resolved;
+    readonly manifest: ArtifactManifest;
+    readonly meter: PullMeter;
+  },
+  op: Operation,
+): Promise<Image> {
+  const { source, reference, resolved, manifest, meter } = pull;
+  const { documents, target } = resolved;
+  const digest = documents.at(-1)?.digest ?? target;
+  const blobs = [...documents, manifest.config, ...manifest.layers];
+  using _held = parts.leases.hold([artifactKey(digest), ...blobs.map((blob) => blob.digest)]);
+  meter.stage = 'layers';
+  const layer = await op.stage('layers', () =>
+    parts.artifacts.obtain({ source, op, digest, manifest, meter }),
+  );
+  for (const { digest, bytes } of documents) await parts.content.put(digest, bytes);
+  meter.stage = 'commit';
+  const tags = reference.tag === undefined ? [] : [reference.text];
+  const digests = [`${reference.repository}@${target}`];
+  const record = artifactRecord(
+    { tags, digests, documents, manifest, layers: [layer] },
+    digest,
+    parts.content,
+  );
+  // Awaited here: the leases must outlive the commit.
+  return await commitImage(parts, options, record, op);
+}
