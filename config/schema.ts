@@ -216,6 +216,16 @@ export const schema = section('', {
       '/etc/containers/registries.d',
       'Where signatures are: directory of containers-registries.d(5).',
     ),
+    verifier_dir: path(
+      '/opt/containerd/image-verifier/bin',
+      'Directory of image verifiers: each of its programs must accept an image (containerd).',
+    ),
+    max_verifiers: integer(
+      10,
+      { min: -1, max: 1000 },
+      'Verifiers that are called, the first by their names; -1: all.',
+    ),
+    verifier_timeout: duration('10s', stage, 'How long one image verifier may run.'),
     pull_stall_timeout: duration('60s', stage, 'A transfer that receives nothing for this time is retried.'),
     concurrent_layers: integer(3, { min: 1, max: 16 }, 'Layers of one image fetched at the same time.'),
     unpack_workers: integer(2, { min: 1, max: 2 }, 'Threads that unpack layers.'),

@@ -153,6 +153,7 @@ const DEFAULT_POLICY = '/etc/containers/policy.json';
 const trustOptions = ({ image }: Config): TrustOptions => ({
   policy: { path: image.policyFile || DEFAULT_POLICY, required: image.policyFile !== '' },
   registriesDir: image.policyRegistriesDir,
+  verifiers: { dir: image.verifierDir, max: image.maxVerifiers, timeoutMs: image.verifierTimeout },
 });
 
 /** The file that the operator names, in the configuration or as other programs do, must exist; the usual one need not. */

@@ -35,6 +35,16 @@ export interface UnpackLimits {
   readonly ratioFrom: number;
 }
 
+/** Programs that decide whether an image may be pulled. */
+export interface VerifierOptions {
+  /** Each of its files is such a program; may be missing. */
+  readonly dir: string;
+  /** How many of them are called, the first by their names; all where it is negative. */
+  readonly max: number;
+  /** How long each may run, in ms. */
+  readonly timeoutMs: number;
+}
+
 /** What images are trusted. */
 export interface TrustOptions {
   /**
@@ -44,6 +54,8 @@ export interface TrustOptions {
   readonly policy: { readonly path: string; readonly required: boolean } | undefined;
   /** Directory of containers-registries.d(5), which says where signatures are; may be missing. */
   readonly registriesDir: string;
+  /** Absent: none are called. */
+  readonly verifiers?: VerifierOptions;
 }
 
 export interface ImageServiceOptions {
