@@ -1,11 +1,22 @@
 /** Section 7 of the kubelet's contract through the socket: one id everywhere, names, removal, cancelled pulls. */
 import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'node:test';
 import { toBigInt } from '#api/cri/v1/index.ts';
 import { busyboxImage, pushImage } from '../harness/images.ts';
 import { endsClean, RUNNING, refused, TestNode } from '../harness/pods.ts';
 
-const node = await TestNode.start('images');
+const ACCEPT = '{"default": [{"type": "insecureAcceptAnything"}]}';
+let policyFile = '';
+const node = await TestNode.start('images', {
+  configure: (directory) => {
+    mkdirSync(directory, { recursive: true });
+    policyFile = join(directory, 'policy.json');
+    writeFileSync(policyFile, ACCEPT);
+    return `[image]\npolicy_file = ${JSON.stringify(policyFile)}`;
+  },
+});
 const { host, url } = node.registry;
 const built = busyboxImage({ config: { Cmd: ['sleep', '1000'], User: '1003:1004', Labels: { of: 'mine' } } });
 const push = (name: string, tag: string) => pushImage(url, name, tag, built);
@@ -87,6 +98,21 @@ test('failing pulls have the code, or the prefix, that the kubelet parses', asyn
     'InvalidArgument',
     /auth/,
   );
+});
+
+test('an image that the signature policy refuses has the prefix that the kubelet parses, a broken policy has not', async () => {
+  await push('mine', 'v1');
+  writeFileSync(policyFile, ACCEPT.replace('insecureAcceptAnything', 'reject'));
+  // UNKNOWN, and the message begins with the word: the code of this client is read from both.
+  await refused(
+    pull('mine:v1'),
+    'SignatureValidationFailed',
+    /^SignatureValidationFailed: image \S+\/mine:v1 is refused by/,
+  );
+  writeFileSync(policyFile, '{');
+  await refused(pull('mine:v1'), 'FailedPrecondition', /policy\.json: not valid JSON/);
+  writeFileSync(policyFile, ACCEPT);
+  await pull('mine:v1');
 });
 
 endsClean(node);
