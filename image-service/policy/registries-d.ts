@@ -1,6 +1,7 @@
-/** Where the signatures of an image are: containers-registries.d(5), read when a policy needs signatures. */
+/** Where the signatures of an image are: containers-registries.d(5), read, and imported, when a policy needs signatures. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parse } from 'yaml';
 import { errnoOf } from '#core/errors.ts';
 import { readRegular } from '#linux/fs/regular-file.ts';
 import { policyError } from './read-policy.ts';
@@ -45,7 +46,7 @@ export async function readSignatureLocations(directory: string): Promise<Signatu
       throw policyError(`${file} cannot be read`, error);
     });
     if (!bytes) continue;
-    for (const [scope, namespace] of await parseLocations(bytes.toString('utf8'), file)) {
+    for (const [scope, namespace] of parseLocations(bytes.toString('utf8'), file)) {
       const known = merged.get(scope);
       const name = scope === '' ? 'default-docker' : `docker ${JSON.stringify(scope)}`;
       if (known) throw policyError(`${name} is in both ${known.file} and ${file}`);
@@ -69,8 +70,7 @@ async function filesOf(directory: string): Promise<string[]> {
 }
 
 /** Reads one file. Unknown keys are ignored, as the peers do. */
-export async function parseLocations(text: string, file: string): Promise<SignatureLocations> {
-  const { parse } = await import('yaml');
+export function parseLocations(text: string, file: string): SignatureLocations {
   let value: unknown;
   try {
     value = parse(text, { logLevel: 'error', maxAliasCount: 100 });

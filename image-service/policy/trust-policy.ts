@@ -5,7 +5,6 @@ import type { Reference } from '../image/reference.ts';
 import type { TrustOptions } from '../options.ts';
 import { type Requirement, requirementsFor } from './policy.ts';
 import { readPolicyFile } from './read-policy.ts';
-import { locationOf, readSignatureLocations } from './registries-d.ts';
 import { scopesOf } from './scopes.ts';
 import type { Signature } from './signature.ts';
 import { collectSignatures, type SignatureSource } from './signatures.ts';
@@ -39,6 +38,7 @@ export async function checkImage(
   for (const requirement of requirementsFor(policy, 'docker', scopes)) {
     await refusing(requirement, `image ${reference.text}`, async () => {
       if (requirement.type !== 'sigstoreSigned') return refuseOther(requirement);
+      const { locationOf, readSignatureLocations } = await import('./registries-d.ts');
       const location = locationOf(await readSignatureLocations(registriesDir), scopes);
       signatures ??= await collectSignatures({ path: reference.path, digests }, location, source, signal);
       const hint = location.attachments ? undefined : attachmentsOff(registriesDir);
