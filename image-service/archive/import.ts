@@ -91,9 +91,10 @@ async function importAll(
   for (const image of found) planned.push(await planImport(image, spool, parts, options, op));
   for (const [digest, { path, size }] of blobs) await content.adopt(path, digest, size);
   using _layers = leases.hold(planned.flatMap(({ layers }) => layers));
+  // A record names what is in the store, so its documents are there first.
+  for (const { digest, bytes } of documents) await content.put(digest, bytes);
   const records = [];
   for (const plan of planned) records.push(await op.stage('layers', plan.obtain));
-  for (const { digest, bytes } of documents) await content.put(digest, bytes);
   const images: Image[] = [];
   for (const record of records) images.push(await commitImage(parts, options, record, op));
   return images;

@@ -334,6 +334,7 @@ test('an artifact is exported and imported as an OCI archive', async () => {
   const [found] = await here.opened.service.import({ source: Readable.from([archive]) }, operation('import'));
   assert.deepEqual([found?.id, found?.repoTags], [image.id, [name]]);
   assert.equal((await volume(here, image.id))['config/tokens.json'], '{}');
+  assert.equal(encode(found?.record.blobs.toSorted()), encode(image.record.blobs.toSorted()));
   const bytes = archive.subarray(0, archive.length - 2048);
   await assert.rejects(
     here.opened.service.import({ source: Readable.from([bytes]) }, operation('import')),
