@@ -198,6 +198,11 @@ export const schema = section('', {
       '/etc/containers/registries.conf',
     ),
     registries_conf_dir: optionalPath('Directory of its drop-in files.', '/etc/containers/registries.conf.d'),
+    proxy: section('The proxies for registries; each setting goes before that of the environment.', {
+      http: text('', 'For http URLs; empty: HTTP_PROXY, http_proxy.'),
+      https: text('', 'For https URLs; empty: HTTPS_PROXY, https_proxy.'),
+      no_proxy: list([], 'Hosts asked without a proxy, as in NO_PROXY; empty: NO_PROXY, no_proxy.'),
+    }),
     auth_file: optionalPath("Registry credentials in the format of docker's config.json."),
     max_layer_size: size(
       '64GiB',

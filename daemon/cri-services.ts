@@ -1,8 +1,10 @@
 /** The services and the facts of the node, as the CRI server takes them. */
 import type { Config } from '#config/index.ts';
 import type { Streaming } from '#cri/streaming/index.ts';
+import { shownProxies } from '#image-service/index.ts';
 import { handlerFacts } from './handler-facts.ts';
 import type { Health } from './health.ts';
+import { proxies } from './options.ts';
 import type { Services } from './services.ts';
 import { version } from './version.ts';
 
@@ -27,6 +29,7 @@ export const criServices = (
       stateDir: config.state,
       cgroupDriver: driver,
       cniConfDir: config.cni.confDir,
+      imageProxy: shownProxies(proxies(config)),
     },
   },
 });

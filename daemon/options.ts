@@ -7,6 +7,9 @@ import {
   defaultImageOptions,
   type ImageServiceOptions,
   ownTable,
+  type ProxyOptions,
+  parseProxy,
+  proxyOptions,
   type TrustOptions,
 } from '#image-service/index.ts';
 import type { PodSandboxOptions } from '#pod-sandbox/index.ts';
@@ -130,6 +133,7 @@ export function imageOptions(
     hostsDirectories: config.image.hostsDirs,
     registriesConf: registriesConf(config, origin('registries_conf') !== undefined, environment),
     authFile: config.image.authFile || undefined,
+    proxy: proxies(config),
     platform:
       os && architecture
         ? { os, architecture, ...(variant ? { variant } : {}) }
@@ -144,6 +148,14 @@ export function imageOptions(
       layerEntries: config.image.maxLayerEntries,
     },
   };
+}
+
+/** A malformed setting of the configuration is refused at the start; one of the environment by the pulls that need it. */
+export function proxies(config: Config): ProxyOptions {
+  const options = proxyOptions(config.image.proxy, process.env);
+  for (const setting of [options.http, options.https])
+    if (setting?.source.startsWith('image.')) parseProxy(setting);
+  return options;
 }
 
 /** The peers' own policy file, for nodes that have one. */

@@ -15,6 +15,8 @@ export { type LayerUsers, noLayerUsers } from './ports.ts';
 export type { LayerProgress, PullProgress } from './pull/progress.ts';
 export { ownTable } from './registry/config/own-table.ts';
 export type { RegistryAuth } from './registry/credentials.ts';
+export { type ProxyOptions, parseProxy, shownProxies } from './registry/http/proxies.ts';
+export { proxyOptions } from './registry/http/proxy-settings.ts';
 export type {
   ImageFsUsage,
   ImageRootFileSystems,

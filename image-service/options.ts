@@ -1,3 +1,5 @@
+import type { ProxyOptions } from './registry/http/proxies.ts';
+
 /** An entry of `[image.registries]` as the operator writes it. */
 export interface RegistryOptions {
   /** In the order in which they are asked, before the registry itself. */
@@ -76,6 +78,8 @@ export interface ImageServiceOptions {
   };
   /** A docker `config.json` whose `auths` give credentials by host; read at each pull. */
   readonly authFile: string | undefined;
+  /** The proxies for registries, token servers and what they redirect to. May hold passwords. */
+  readonly proxy: ProxyOptions;
   /** Which image of an index is taken: OCI names, such as `{ os: 'linux', architecture: 'arm64' }`. */
   readonly platform: { readonly os: string; readonly architecture: string; readonly variant?: string };
   /** Blobs in transfer at once, over all pulls. At least 1. */
@@ -110,6 +114,7 @@ export const defaultImageOptions: Omit<ImageServiceOptions, 'root'> = {
   hostsDirectories: [],
   registriesConf: { path: '', required: false, dropIns: '' },
   authFile: undefined,
+  proxy: {},
   platform: { os: 'linux', architecture: process.arch === 'x64' ? 'amd64' : process.arch },
   parallelDownloads: 4,
   unpackWorkers: 2,

@@ -3,6 +3,7 @@ import { RegistryClient } from '../registry/client.ts';
 import { credentialSource, type RegistryAuth, readAuthFile } from '../registry/credentials.ts';
 import { Endpoints } from '../registry/endpoints.ts';
 import { Connections } from '../registry/http/connections.ts';
+import { Proxies } from '../registry/http/proxies.ts';
 import { Transport } from '../registry/http/transport.ts';
 import { BlobBytes, BlobFile } from './blob-sinks.ts';
 import type { Call, Calls, DownloadOptions } from './messages.ts';
@@ -12,13 +13,15 @@ export class Sessions {
   readonly #options: DownloadOptions;
   readonly #endpoints: Endpoints;
   readonly #connections: Connections;
+  readonly #proxies: Proxies;
   readonly #clients = new Map<number, Promise<RegistryClient>>();
 
   constructor(options: DownloadOptions) {
     this.#options = options;
     this.#endpoints = new Endpoints(options);
-    const { parallelDownloads, connectMs, noByteMs } = options;
-    this.#connections = new Connections({ connections: parallelDownloads + 2, connectMs, noByteMs });
+    const { parallelDownloads, connectMs } = options;
+    this.#connections = new Connections({ connections: parallelDownloads + 2, connectMs });
+    this.#proxies = new Proxies(options.proxy);
   }
 
   open(session: number, reference: Reference, auth: RegistryAuth | undefined): void {
@@ -61,6 +64,7 @@ export class Sessions {
     const transport = new Transport({
       connections: this.#connections,
       noByteMs,
+      proxies: this.#proxies,
       trustOf: (host) => this.#endpoints.trustOf(host),
     });
     const endpoints = await this.#endpoints.of(reference);

@@ -1,5 +1,6 @@
 import { errnoOf } from '#core/errors.ts';
 import { RegistryFailure } from './failure.ts';
+import { ProxyError } from './http/proxy-error.ts';
 import { TlsError } from './http/tls-connector.ts';
 
 /** undici's codes, in words; others are the kernel's or the resolver's, and shown as they are. */
@@ -15,6 +16,7 @@ export function failureOfConnection(
   received: number,
   noByteMs: number,
 ): RegistryFailure {
+  if (error instanceof ProxyError) return failureOfProxy(error, what);
   const code = errnoOf(error) ?? (error instanceof Error ? error.name : 'error');
   if (code === 'UND_ERR_BODY_TIMEOUT' || code === 'UND_ERR_HEADERS_TIMEOUT') {
     const phase = code === 'UND_ERR_BODY_TIMEOUT' ? 'in the body' : 'before the response';
@@ -33,5 +35,34 @@ export function failureOfConnection(
   return new RegistryFailure('RegistryUnavailable', text, {
     hint: 'check that the registry runs and can be reached from this node',
     transient: true,
+  });
+}
+
+function failureOfProxy({ proxy, target, status, cause }: ProxyError, what: string): RegistryFailure {
+  const [host] = /^.*(?=:\d+$)/.exec(target) ?? [target];
+  const about = `${what}: proxy ${proxy.name} (of ${proxy.source})`;
+  if (status === undefined) {
+    const code = errnoOf(cause) ?? (cause instanceof Error ? cause.name : 'error');
+    const refused = code.startsWith('UND_ERR_SOCKS5') && cause instanceof Error;
+    const why = refused ? `${cause.message}, asked for ${target}` : (WORDS[code] ?? code);
+    return new RegistryFailure('RegistryUnavailable', `${about}: ${why}`, {
+      hint: `check that ${proxy.source} names a proxy that runs and that can be reached from this node; name ${host} in NO_PROXY if it needs none`,
+      transient: !refused && !(cause instanceof TlsError),
+    });
+  }
+  const text = `${about} replied ${status}, asked for ${target}`;
+  if (status === 407) {
+    return new RegistryFailure('RegistryUnavailable', text, {
+      hint: proxy.login
+        ? `it refuses the user or the password of ${proxy.source}: correct them, escaped as in a URL`
+        : `it requires a login: write user:password@ before the host in ${proxy.source}`,
+    });
+  }
+  const transient = status === 429 || status >= 500;
+  return new RegistryFailure('RegistryUnavailable', text, {
+    hint: transient
+      ? `the proxy does not reach ${host}: check its own log, or name ${host} in NO_PROXY if it is reached without it`
+      : `let the proxy permit CONNECT to ${target}, or name ${host} in NO_PROXY if it is reached without it`,
+    transient,
   });
 }

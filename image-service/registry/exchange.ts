@@ -71,7 +71,8 @@ export async function readBody(
 
 /** The failure for a response's status, with the code that the registry gives in its body. */
 export async function failureOf(response: Response, what: string): Promise<RegistryFailure> {
-  const failure = failureOfStatus(response.statusCode, what, header(response, 'retry-after'));
+  const through = response.proxy === undefined ? '' : `, through the proxy ${response.proxy}`;
+  const failure = failureOfStatus(response.statusCode, what + through, header(response, 'retry-after'));
   const code = await errorCode(response).catch(() => undefined);
   if (code === undefined) return failure;
   const { hint, transient, retryAfterMs } = failure;

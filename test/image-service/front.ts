@@ -1,6 +1,7 @@
 /** An HTTP front before a registry that does what networks and bad servers do. */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
+import { createServer as createTls, type ServerOptions } from 'node:https';
 
 export interface Exchange {
   readonly method: string;
@@ -26,23 +27,29 @@ export interface Front extends AsyncDisposable {
   rule: Rule | undefined;
 }
 
-/** Starts a front before `registry` (`http://host:port`). */
-export async function startFront(registry: string, rule?: Rule, address = '127.0.0.1'): Promise<Front> {
+/** Starts a front before `registry` (`http://host:port`), with a certificate where `tls` has one. */
+export async function startFront(
+  registry: string,
+  rule?: Rule,
+  address = '127.0.0.1',
+  tls?: ServerOptions,
+): Promise<Front> {
   const seen: Exchange[] = [];
   const front = { rule };
-  const server = createServer(async (req, res) => {
+  const serve = async (req: IncomingMessage, res: ServerResponse) => {
     const { authorization, range } = req.headers;
     seen.push({ method: req.method ?? '', url: req.url ?? '', authorization, range });
     const forward = (edit?: Edit) => pass(registry, req, res, edit);
     if (!(await front.rule?.(req, res, forward))) forward();
-  });
+  };
+  const server = tls ? createTls(tls, serve) : createServer(serve);
   server.listen(0, address);
   await once(server, 'listening');
   const bound = server.address();
   const host = `${address}:${typeof bound === 'object' && bound ? bound.port : 0}`;
   return Object.assign(front, {
     host,
-    url: `http://${host}`,
+    url: `${tls ? 'https' : 'http'}://${host}`,
     seen,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();

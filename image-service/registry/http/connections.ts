@@ -1,10 +1,12 @@
-import { Agent, type Dispatcher } from 'undici';
-import { tlsConnector } from './tls-connector.ts';
+import { Agent, type Dispatcher, Pool, Socks5ProxyAgent } from 'undici';
+import type { ProxyServer } from './proxies.ts';
+import { proxyConnector, tlsConnector } from './tls-connector.ts';
 import type { TlsSettings } from './tls-settings.ts';
+import { Tunnels } from './tunnel.ts';
 
 /** Idle connections are kept this long, in ms; servers close theirs a little later. */
 const IDLE_MS = 4000;
-/** Sets of connections that are kept: one for each kind of TLS settings in use. */
+/** Sets of connections that are kept: one for each proxy and each kind of TLS settings in use. */
 const MAX_KEPT = 32;
 
 export interface ConnectionLimits {
@@ -12,48 +14,73 @@ export interface ConnectionLimits {
   readonly connections: number;
   /** Limit of establishing a connection, TLS included, in ms. */
   readonly connectMs: number;
-  /** How long the peer may send nothing, in ms. */
-  readonly noByteMs: number;
+}
+
+/** How a host is reached. */
+export interface Route {
+  readonly secure: boolean;
+  readonly tls: TlsSettings;
+  /** The proxy and how its own certificate is verified. */
+  readonly proxy: (ProxyServer & { readonly tls: TlsSettings }) | undefined;
+}
+
+interface Kept {
+  readonly dispatcher: Dispatcher;
+  readonly tunnels?: Tunnels;
 }
 
 /** The connections of all pulls, kept alive for the next request. */
 export class Connections implements AsyncDisposable {
   readonly #limits: ConnectionLimits;
   /** The least recently used first. */
-  readonly #kept = new Map<string, Dispatcher>();
+  readonly #kept = new Map<string, Kept>();
 
   constructor(limits: ConnectionLimits) {
     this.#limits = limits;
   }
 
-  /** Connections with these settings. */
-  with(tls: TlsSettings): Dispatcher {
-    const kept = this.#kept.get(tls.key) ?? this.#open(tls);
-    this.#kept.delete(tls.key);
-    this.#kept.set(tls.key, kept);
-    const [oldest] = this.#kept;
-    if (oldest && this.#kept.size > MAX_KEPT) {
-      this.#kept.delete(oldest[0]);
-      void oldest[1].close(); // once its requests have ended
-    }
-    return kept;
+  /** Connections by this route; to the proxy itself where plain http goes through one. */
+  by(route: Route): Dispatcher {
+    const { proxy, secure, tls } = route;
+    const through = proxy ? `${proxy.origin} ${proxy.tls.key}` : 'direct';
+    const key = secure || !proxy ? `${through} ${tls.key}` : through;
+    const kept = this.#kept.get(key) ?? this.#open(route);
+    this.#kept.delete(key);
+    this.#kept.set(key, kept);
+    this.#closeOldest();
+    return kept.dispatcher;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     const kept = [...this.#kept.values()];
     this.#kept.clear();
-    await Promise.all(kept.map((dispatcher) => dispatcher.destroy()));
+    await Promise.all(
+      kept.flatMap(({ dispatcher, tunnels }) => [dispatcher.destroy(), tunnels?.[Symbol.asyncDispose]()]),
+    );
   }
 
-  #open(tls: TlsSettings): Dispatcher {
-    const { connections, connectMs, noByteMs } = this.#limits;
-    return new Agent({
-      connections,
-      keepAliveTimeout: IDLE_MS,
-      keepAliveMaxTimeout: IDLE_MS,
-      headersTimeout: noByteMs,
-      bodyTimeout: noByteMs,
-      connect: tlsConnector(tls, connectMs),
-    });
+  #open({ secure, tls, proxy }: Route): Kept {
+    const { connections, connectMs } = this.#limits;
+    const kept = { connections, keepAliveTimeout: IDLE_MS, keepAliveMaxTimeout: IDLE_MS };
+    const connect = tlsConnector(tls, connectMs);
+    if (!proxy) return { dispatcher: new Agent({ ...kept, connect }) };
+    const toProxy = proxyConnector(proxy.tls, connectMs);
+    if (proxy.protocol === 'socks5:') {
+      const requestTls = { timeout: connectMs, ...tls.options };
+      const connectTimeout = connectMs;
+      const options = { ...kept, ...proxy.login, connect: toProxy, connectTimeout, requestTls };
+      return { dispatcher: new Socks5ProxyAgent(proxy.origin, options) };
+    }
+    if (!secure) return { dispatcher: new Pool(proxy.origin, { ...kept, connect: toProxy }) };
+    const tunnels = new Tunnels(proxy, toProxy, connectMs);
+    return { dispatcher: new Agent({ ...kept, connect: tunnels.connector(connect) }), tunnels };
+  }
+
+  #closeOldest(): void {
+    const [oldest] = this.#kept;
+    if (!oldest || this.#kept.size <= MAX_KEPT) return;
+    const [key, { dispatcher, tunnels }] = oldest;
+    this.#kept.delete(key);
+    void dispatcher.close().then(() => tunnels?.[Symbol.asyncDispose]()); // once its requests have ended
   }
 }

@@ -19,16 +19,18 @@ export class TlsError extends Error {
   }
 }
 
-const TLS = /CERT|SSL|TLS|SELF_SIGNED|UNABLE_TO|^EPROTO$|CA_LOOP|CHAIN/;
+/** Of the errors that OpenSSL and Node's verification have. */
+export const TLS_CODE = /CERT|SSL|TLS|SELF_SIGNED|UNABLE_TO|^EPROTO$|CA_LOOP|CHAIN/;
+
+/** The same to a proxy: its certificate is for its own name, not for that of the host that a request is for. */
+export function proxyConnector(tls: TlsSettings, connectMs: number): buildConnector.connector {
+  const connect = tlsConnector(tls, connectMs);
+  return ({ servername: _, ...options }, callback) => connect(options, callback);
+}
 
 /** Makes connections with these settings. Failures of TLS are TlsErrors that hold the server's certificate. */
 export function tlsConnector(tls: TlsSettings, connectMs: number): buildConnector.connector {
-  const connect = buildConnector({
-    timeout: connectMs,
-    allowH2: false,
-    rejectUnauthorized: tls.rejectUnauthorized,
-    ...(tls.secureContext ? { secureContext: tls.secureContext } : {}),
-  });
+  const connect = buildConnector({ timeout: connectMs, allowH2: false, ...tls.options });
   return (options, callback) => {
     let certificate: PeerCertificate | undefined;
     const finish: buildConnector.Callback = (error, socket) => {
@@ -49,5 +51,5 @@ export function tlsConnector(tls: TlsSettings, connectMs: number): buildConnecto
 
 function named(error: Error, server: string, certificate: PeerCertificate | undefined): Error {
   const code = 'code' in error ? String(error.code) : '';
-  return TLS.test(code) ? new TlsError(code, server, certificate, error) : error;
+  return TLS_CODE.test(code) ? new TlsError(code, server, certificate, error) : error;
 }

@@ -7,8 +7,7 @@ import type { HostTrust } from './trust.ts';
 export interface TlsSettings {
   /** Equal for equal settings. */
   readonly key: string;
-  readonly secureContext: SecureContext | undefined;
-  readonly rejectUnauthorized: boolean;
+  readonly options: { readonly rejectUnauthorized: boolean; readonly secureContext?: SecureContext };
 }
 
 /** Reads the files that the trust names. */
@@ -17,6 +16,8 @@ export function tlsSettings(trust: HostTrust): TlsSettings {
   const key = createHash('sha256')
     .update(JSON.stringify([ca, trust.skipVerify]))
     .digest('hex');
-  const secureContext = ca.length > 0 ? createSecureContext({ ca: [...rootCertificates, ...ca] }) : undefined;
-  return { key, secureContext, rejectUnauthorized: !trust.skipVerify };
+  const rejectUnauthorized = !trust.skipVerify;
+  if (ca.length === 0) return { key, options: { rejectUnauthorized } };
+  const secureContext = createSecureContext({ ca: [...rootCertificates, ...ca] });
+  return { key, options: { rejectUnauthorized, secureContext } };
 }

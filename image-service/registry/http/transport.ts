@@ -1,6 +1,12 @@
-import type { Connections } from './connections.ts';
+import type { Dispatcher } from 'undici';
+import { errnoOf } from '#core/errors.ts';
+import type { Connections, Route } from './connections.ts';
+import type { Proxies, ProxyServer } from './proxies.ts';
+import { ProxyError } from './proxy-error.ts';
+import { TLS_CODE, TlsError } from './tls-connector.ts';
 import { type TlsSettings, tlsSettings } from './tls-settings.ts';
 import { type HostTrust, systemTrust } from './trust.ts';
+import { proxyHeaders } from './tunnel.ts';
 
 export interface HttpRequestInit {
   readonly method?: 'GET' | 'HEAD' | 'POST';
@@ -13,6 +19,8 @@ export interface Response {
   readonly statusCode: number;
   readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>;
   readonly body: AsyncIterable<Buffer>;
+  /** `host:port` of the proxy that passed a plain http response on, or has made it. */
+  readonly proxy: string | undefined;
 }
 
 /** What a server that is asked is trusted by: its own endpoint's entry, where it is one. */
@@ -25,55 +33,101 @@ export interface Origin {
 export interface TransportOptions {
   readonly connections: Connections;
   readonly noByteMs: number;
-  /** The trust of a host that is not an endpoint: a token server, the target of a redirect. */
+  readonly proxies: Proxies;
+  /** The trust of a host that is not an endpoint: a token server, the target of a redirect, a proxy. */
   readonly trustOf: (host: string) => HostTrust;
 }
 
-/** The HTTP requests of one pull. Each goes by the trust of the host that it is for, whoever has named that. */
+const PROXY_LOGIN_REQUIRED = 407;
+
+/**
+ * The HTTP requests of one pull. Each goes by the proxy and the trust of the host that it is for, whoever has named that.
+ */
 export class Transport {
   /** How long a peer may send nothing, in ms. */
   readonly noByteMs: number;
-  readonly #connections: Connections;
-  readonly #trustOf: (host: string) => HostTrust;
+  readonly #options: TransportOptions;
   readonly #settings = new Map<HostTrust, TlsSettings>();
 
-  constructor({ connections, noByteMs, trustOf }: TransportOptions) {
-    this.noByteMs = noByteMs;
-    this.#connections = connections;
-    this.#trustOf = trustOf;
+  constructor(options: TransportOptions) {
+    this.noByteMs = options.noByteMs;
+    this.#options = options;
   }
 
-  /** Sends a request and waits for the response head. Rejects with an AbortError or an error of the connection. */
-  async request(
+  /**
+   * Sends a request and waits for the response head. Rejects with a ProxyError, a TlsError, an error of the connection or
+   * an AbortError; with FailedPrecondition where a setting or a file that the request needs is wrong.
+   */
+  async request(url: URL, init: HttpRequestInit, endpoint: Origin, signal: AbortSignal): Promise<Response> {
+    const route = this.#route(url, endpoint);
+    const { proxy, secure } = route;
+    try {
+      const { statusCode, headers, body } = await this.#send(url, init, route, signal);
+      body.on('error', () => {}); // reported by the iterator
+      if (proxy && statusCode === PROXY_LOGIN_REQUIRED) {
+        body.destroy();
+        throw new ProxyError(proxy, addressOf(url), statusCode);
+      }
+      return { statusCode, headers, body, proxy: secure ? undefined : proxy?.name };
+    } catch (error) {
+      throw proxy ? ofProxy(error, proxy, route, url) : error;
+    }
+  }
+
+  #send(
     url: URL,
     { method = 'GET', headers, body }: HttpRequestInit,
-    endpoint: Origin,
+    route: Route,
     signal: AbortSignal,
-  ): Promise<Response> {
-    const dispatcher = this.#connections.with(this.#tls(url, endpoint));
-    const { origin, pathname, search } = url;
-    const response = await dispatcher.request({
-      origin,
-      path: `${pathname}${search}`,
+  ): Promise<Dispatcher.ResponseData> {
+    const forward = isForwarded(route) ? route.proxy : undefined;
+    const path = `${url.pathname}${url.search}`;
+    return this.#options.connections.by(route).request({
+      origin: forward?.origin ?? url.origin,
+      path: forward ? url.origin + path : path,
       method,
-      headers: { ...headers },
+      headers: forward ? { ...headers, host: url.host, ...proxyHeaders(forward) } : { ...headers },
       signal,
+      headersTimeout: this.noByteMs,
+      bodyTimeout: this.noByteMs,
       ...(body === undefined ? {} : { body }),
     });
-    response.body.on('error', () => {}); // reported by the iterator
-    return response;
   }
 
-  /** Files are read at the first request of a pull, not at each. */
-  #tls(url: URL, endpoint: Origin): TlsSettings {
-    const trust =
-      url.protocol === 'http:'
-        ? systemTrust
-        : url.host === endpoint.host
-          ? endpoint.trust
-          : this.#trustOf(url.host);
-    const settings = this.#settings.get(trust) ?? tlsSettings(trust);
-    this.#settings.set(trust, settings);
+  #route(url: URL, endpoint: Origin): Route {
+    const { proxies, trustOf } = this.#options;
+    const secure = url.protocol === 'https:';
+    const trust = url.host === endpoint.host ? endpoint.trust : trustOf(url.host);
+    const proxy = proxies.of(url);
+    const proxyTrust = proxy?.protocol === 'https:' ? trustOf(proxy.name) : systemTrust;
+    const proxyTls = this.#tls(proxyTrust, proxy?.protocol === 'https:');
+    return { secure, tls: this.#tls(trust, secure), proxy: proxy && { ...proxy, tls: proxyTls } };
+  }
+
+  /** Files are read at the first request of a pull, not at each, and never for plain http. */
+  #tls(trust: HostTrust, secure: boolean): TlsSettings {
+    const used = secure ? trust : systemTrust;
+    const settings = this.#settings.get(used) ?? tlsSettings(used);
+    this.#settings.set(used, settings);
     return settings;
   }
+}
+
+/** Plain http is sent to an HTTP proxy in the absolute form; all else passes through a tunnel. */
+const isForwarded = ({ proxy, secure }: Route): boolean =>
+  !secure && proxy?.protocol.startsWith('http') === true;
+
+const addressOf = ({ hostname, port, protocol }: URL): string =>
+  `${hostname}:${port || (protocol === 'https:' ? 443 : 80)}`;
+
+/** What has failed in the proxy's part of the way; the host's own failures are passed on. */
+function ofProxy(error: unknown, proxy: ProxyServer, route: Route, url: URL): unknown {
+  if (error instanceof ProxyError) return error;
+  const code = errnoOf(error) ?? '';
+  const socks = proxy.protocol === 'socks5:';
+  // undici makes the connections through SOCKS5 itself: a failure of TLS there is the host's.
+  if (socks && TLS_CODE.test(code)) return new TlsError(code, addressOf(url), undefined, error);
+  const ofConnection = error instanceof TlsError || /^E(?!RR_)[A-Z_]+$|SOCKS5|CONNECT_TIMEOUT/.test(code);
+  const whole = socks || isForwarded(route);
+  return whole && ofConnection ? new ProxyError(proxy, addressOf(url), undefined, error) : error;
 }
