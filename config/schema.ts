@@ -203,6 +203,11 @@ export const schema = section('', {
       https: text('', 'For https URLs; empty: HTTPS_PROXY, https_proxy.'),
       no_proxy: list([], 'Hosts asked without a proxy, as in NO_PROXY; empty: NO_PROXY, no_proxy.'),
     }),
+    certs_dirs: list(
+      ['/etc/containers/certs.d', '/etc/docker/certs.d', '/etc/containerd/certs.d'],
+      "Directories with HOST/*.crt (authorities), *.cert and *.key (a client's certificate); read at each pull.",
+      path('', ''),
+    ),
     auth_file: optionalPath("Registry credentials in the format of docker's config.json."),
     max_layer_size: size(
       '64GiB',

@@ -133,6 +133,7 @@ export function imageOptions(
     hostsDirectories: config.image.hostsDirs,
     registriesConf: registriesConf(config, origin('registries_conf') !== undefined, environment),
     authFile: config.image.authFile || undefined,
+    certificateDirectories: config.image.certsDirs,
     proxy: proxies(config),
     platform:
       os && architecture

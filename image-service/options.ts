@@ -78,6 +78,8 @@ export interface ImageServiceOptions {
   };
   /** A docker `config.json` whose `auths` give credentials by host; read at each pull. */
   readonly authFile: string | undefined;
+  /** Directories with `<host>/*.crt`, `*.cert` and `*.key`, as docker, podman and containerd have them; read at each pull. */
+  readonly certificateDirectories: readonly string[];
   /** The proxies for registries, token servers and what they redirect to. May hold passwords. */
   readonly proxy: ProxyOptions;
   /** Which image of an index is taken: OCI names, such as `{ os: 'linux', architecture: 'arm64' }`. */
@@ -114,6 +116,7 @@ export const defaultImageOptions: Omit<ImageServiceOptions, 'root'> = {
   hostsDirectories: [],
   registriesConf: { path: '', required: false, dropIns: '' },
   authFile: undefined,
+  certificateDirectories: [],
   proxy: {},
   platform: { os: 'linux', architecture: process.arch === 'x64' ? 'amd64' : process.arch },
   parallelDownloads: 4,

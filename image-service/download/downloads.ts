@@ -29,11 +29,12 @@ export class Downloads implements AsyncDisposable {
     start: StartThread = (ended) => new DownloadThread(startWorker(this.#options), ended),
   ) {
     // Not all the options that it may be given: each one here crosses to the thread.
-    const { registries, hostsDirectories, registriesConf, authFile, proxy, parallelDownloads } = options;
+    const { registries, hostsDirectories, registriesConf, certificateDirectories } = options;
+    const { authFile, proxy, parallelDownloads } = options;
     const { noByteMs, connectMs, attempts, retryWaitMs, workerIdleMs } = options;
     const limits = { noByteMs, connectMs, attempts, retryWaitMs, workerIdleMs };
-    const configured = { registries, hostsDirectories, registriesConf, authFile, proxy };
-    this.#options = { ...configured, parallelDownloads, ...limits };
+    const network = { certificateDirectories, proxy, parallelDownloads };
+    this.#options = { registries, hostsDirectories, registriesConf, authFile, ...network, ...limits };
     this.#start = start;
   }
 

@@ -13,6 +13,7 @@ export type DownloadOptions = Pick<
   | 'hostsDirectories'
   | 'registriesConf'
   | 'authFile'
+  | 'certificateDirectories'
   | 'proxy'
   | 'parallelDownloads'
   | 'noByteMs'

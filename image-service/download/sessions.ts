@@ -4,6 +4,7 @@ import { credentialSource, type RegistryAuth, readAuthFile } from '../registry/c
 import { Endpoints } from '../registry/endpoints.ts';
 import { Connections } from '../registry/http/connections.ts';
 import { Proxies } from '../registry/http/proxies.ts';
+import { Trust } from '../registry/http/tls-settings.ts';
 import { Transport } from '../registry/http/transport.ts';
 import { BlobBytes, BlobFile } from './blob-sinks.ts';
 import type { Call, Calls, DownloadOptions } from './messages.ts';
@@ -14,6 +15,7 @@ export class Sessions {
   readonly #endpoints: Endpoints;
   readonly #connections: Connections;
   readonly #proxies: Proxies;
+  readonly #trust: Trust;
   readonly #clients = new Map<number, Promise<RegistryClient>>();
 
   constructor(options: DownloadOptions) {
@@ -22,6 +24,7 @@ export class Sessions {
     const { parallelDownloads, connectMs } = options;
     this.#connections = new Connections({ connections: parallelDownloads + 2, connectMs });
     this.#proxies = new Proxies(options.proxy);
+    this.#trust = new Trust({ directories: options.certificateDirectories, env: process.env });
   }
 
   open(session: number, reference: Reference, auth: RegistryAuth | undefined): void {
@@ -65,6 +68,7 @@ export class Sessions {
       connections: this.#connections,
       noByteMs,
       proxies: this.#proxies,
+      trust: this.#trust,
       trustOf: (host) => this.#endpoints.trustOf(host),
     });
     const endpoints = await this.#endpoints.of(reference);

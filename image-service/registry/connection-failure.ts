@@ -2,6 +2,7 @@ import { errnoOf } from '#core/errors.ts';
 import { RegistryFailure } from './failure.ts';
 import { ProxyError } from './http/proxy-error.ts';
 import { TlsError } from './http/tls-connector.ts';
+import { failureOfTls } from './tls-failure.ts';
 
 /** undici's codes, in words; others are the kernel's or the resolver's, and shown as they are. */
 const WORDS: Readonly<Record<string, string>> = {
@@ -26,9 +27,10 @@ export function failureOfConnection(
       transient: true,
     });
   }
-  if (error instanceof TlsError) {
-    return new RegistryFailure('RegistryUnavailable', `${what}: TLS: ${code}`, {
-      hint: "give the registry's certificate authority in the config, or an http:// endpoint if it has no TLS",
+  if (error instanceof TlsError) return failureOfTls(error, what);
+  if (code.startsWith('HPE_')) {
+    return new RegistryFailure('RegistryUnavailable', `${what}: the response is not HTTP (${code})`, {
+      hint: 'check host and port; a server with TLS must not be configured as insecure or by http://',
     });
   }
   const text = `${what}: ${WORDS[code] ?? code}${received > 0 ? ` after ${received} bytes` : ''}`;
@@ -41,13 +43,14 @@ export function failureOfConnection(
 function failureOfProxy({ proxy, target, status, cause }: ProxyError, what: string): RegistryFailure {
   const [host] = /^.*(?=:\d+$)/.exec(target) ?? [target];
   const about = `${what}: proxy ${proxy.name} (of ${proxy.source})`;
+  if (cause instanceof TlsError) return failureOfTls(cause, about);
   if (status === undefined) {
     const code = errnoOf(cause) ?? (cause instanceof Error ? cause.name : 'error');
     const refused = code.startsWith('UND_ERR_SOCKS5') && cause instanceof Error;
     const why = refused ? `${cause.message}, asked for ${target}` : (WORDS[code] ?? code);
     return new RegistryFailure('RegistryUnavailable', `${about}: ${why}`, {
       hint: `check that ${proxy.source} names a proxy that runs and that can be reached from this node; name ${host} in NO_PROXY if it needs none`,
-      transient: !refused && !(cause instanceof TlsError),
+      transient: !refused,
     });
   }
   const text = `${about} replied ${status}, asked for ${target}`;

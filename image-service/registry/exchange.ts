@@ -73,10 +73,13 @@ export async function readBody(
 export async function failureOf(response: Response, what: string): Promise<RegistryFailure> {
   const through = response.proxy === undefined ? '' : `, through the proxy ${response.proxy}`;
   const failure = failureOfStatus(response.statusCode, what + through, header(response, 'retry-after'));
-  const code = await errorCode(response).catch(() => undefined);
-  if (code === undefined) return failure;
-  const { hint, transient, retryAfterMs } = failure;
-  return new RegistryFailure(failure.code, `${failure.message} ${code}`, {
+  const text = await errorText(response).catch(() => '');
+  const code = ERROR_CODE.exec(text)?.[1];
+  const known = SERVER_TEXTS.find(([, pattern]) => pattern.test(text));
+  if (code === undefined && !known) return failure;
+  const { transient, retryAfterMs } = failure;
+  const hint = known?.[2] ?? failure.hint;
+  return new RegistryFailure(failure.code, `${failure.message} ${code ?? known?.[0]}`, {
     transient,
     ...(hint === undefined ? {} : { hint }),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
@@ -84,13 +87,28 @@ export async function failureOf(response: Response, what: string): Promise<Regis
 }
 
 /** `MANIFEST_UNKNOWN` and others (distribution-spec, error codes); free text of a registry is not repeated. */
-async function errorCode(response: Response): Promise<string | undefined> {
+const ERROR_CODE = /"code"\s*:\s*"([A-Z_]{2,40})"/;
+/** What nginx and Go's servers reply with 400 where TLS is used otherwise than they require. */
+const SERVER_TEXTS: readonly (readonly [what: string, text: RegExp, hint: string])[] = [
+  [
+    "(a client's certificate is required)",
+    /No required SSL certificate was sent|SSL certificate error/,
+    'put client.cert and client.key, issued by an authority that the server trusts, into /etc/docker/certs.d/HOST/',
+  ],
+  [
+    '(it requires TLS)',
+    /(HTTP request was sent to HTTPS port|HTTP request to an HTTPS server)/i,
+    'ask it by https: remove insecure or http:// from its entry',
+  ],
+];
+
+async function errorText(response: Response): Promise<string> {
   let text = '';
   for await (const piece of response.body) {
     text += piece.toString('latin1');
     if (text.length > ERROR_TEXT) break;
   }
-  return /"code"\s*:\s*"([A-Z_]{2,40})"/.exec(text)?.[1];
+  return text;
 }
 
 /** Discards an unread body, so that the connection can be used again. */

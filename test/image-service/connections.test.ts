@@ -1,8 +1,7 @@
-/** Connections to registries: TLS with its authorities, silence before the response, the next request on the same connection. */
+/** Connections to registries: certificates that are refused, silence before the response, the next request on the same connection. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer as createPlain, type Server } from 'node:http';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -11,25 +10,26 @@ import test, { after } from 'node:test';
 import type { EndpointOptions } from '#image-service/index.ts';
 import { fails } from './scene.ts';
 import { operation, startService } from './service.ts';
+import { makeAuthority, type Pair } from './tls.ts';
 
 const directory = mkdtempSync(join(process.env['CRISP_TEST_DIR'] ?? '/var/tmp', 'connections-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
+const authority = makeAuthority(directory, 'corp');
+const good = authority.issue('good', ['IP:127.0.0.1']);
 
-const [keyFile, certFile] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
-const made = spawnSync('openssl', [
-  ...'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=registry'.split(
-    ' ',
-  ),
-  ...['-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', keyFile, '-out', certFile],
-]);
-assert.equal(made.status, 0, String(made.stderr));
-const [key, cert] = [readFileSync(keyFile, 'utf8'), readFileSync(certFile, 'utf8')];
+interface Listening extends AsyncDisposable {
+  readonly port: number;
+  /** Number of connections so far. */
+  readonly connections: () => number;
+}
 
-async function listening(server: Server): Promise<AsyncDisposable & { port: number }> {
-  server.listen(0, '127.0.0.1');
+async function listening(server: Server): Promise<Listening> {
+  let connections = 0;
+  server.on('connection', () => connections++).listen(0, '127.0.0.1');
   await once(server, 'listening');
   return {
     port: (server.address() as AddressInfo).port,
+    connections: () => connections,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       server.close();
@@ -38,32 +38,98 @@ async function listening(server: Server): Promise<AsyncDisposable & { port: numb
   };
 }
 
+const secure = ({ cert, key }: Pair) =>
+  listening(createServer({ key, cert }, (_, res) => void res.writeHead(404).end()));
+
 let count = 0;
 
 /** Pulls from a registry host whose one endpoint is this. */
-async function pull(endpoint: EndpointOptions): Promise<unknown> {
+async function pull(endpoint: EndpointOptions, attempts = 1): Promise<unknown> {
   await using pulled = await startService(join(directory, `service-${count++}`), {
     registries: { 'registry.test': [endpoint] },
     noByteMs: 300,
-    attempts: 1,
+    attempts,
   });
   return await pulled.service.pull({ reference: 'registry.test/app:v1' }, operation('pull'));
 }
 
 test('a certificate is accepted with its authority, or without verification', async () => {
-  await using server = await listening(
-    createServer({ key, cert }, (_, res) => void res.writeHead(404).end()),
-  );
+  await using server = await secure(good);
   const url = `https://127.0.0.1:${server.port}`;
-  await fails(pull({ url }), 'RegistryUnavailable', url, 'TLS: ', 'SELF_SIGNED');
-  await fails(pull({ url, caFile: certFile }), 'NotFound', url);
+  await fails(
+    pull({ url }),
+    'RegistryUnavailable',
+    url,
+    'unknown authority',
+    'CN=good',
+    'issued by O=Test, CN=corp',
+  );
+  await fails(pull({ url, caFile: authority.certFile }), 'NotFound', url);
   await fails(pull({ url, insecureSkipVerify: true }), 'NotFound', url);
 });
 
-test('a registry without TLS is distinguished from a missing one', async () => {
-  await using server = await listening(createPlain((_, res) => void res.writeHead(404).end()));
-  const url = `https://127.0.0.1:${server.port}`;
-  await fails(pull({ url }), 'RegistryUnavailable', url);
+test('a refused certificate: the host, what the certificate says, the remedy, and one try', async () => {
+  const self = makeAuthority(directory, 'self');
+  for (const [pair, address, words, hint] of [
+    [
+      authority.issue('expired', ['IP:127.0.0.1'], -1),
+      '127.0.0.1',
+      ['has expired', 'CN=expired', 'valid from 20'],
+      'renew',
+    ],
+    [
+      authority.issue('other', ['DNS:other.test', 'IP:127.0.0.2']),
+      '127.0.0.1',
+      ['not for this name', 'DNS:other.test, IP:127.0.0.2'],
+      'names of its certificate',
+    ],
+    [
+      authority.issue('nameless', []),
+      'localhost',
+      ['not for this name', 'CN=nameless'],
+      'names of its certificate',
+    ],
+    [self, '127.0.0.1', ['unknown authority', 'issued by O=Test, CN=self'], 'update-ca-certificates'],
+  ] as const) {
+    await using server = await secure(pair);
+    const host = `${address}:${server.port}`;
+    const pulled = pull({ url: `https://${host}`, caFile: authority.certFile }, 3);
+    const error = await fails(pulled, 'RegistryUnavailable', `TLS with ${host}`, ...words);
+    assert.ok(error.hint.includes(hint), error.hint);
+    assert.equal(server.connections(), 1);
+  }
+});
+
+test('http to a server with TLS, and https to one without, are told apart', async () => {
+  await using plain = await listening(createPlain((_, res) => void res.writeHead(404).end()));
+  const wrong = pull({ url: `https://127.0.0.1:${plain.port}` }, 3);
+  const error = await fails(
+    wrong,
+    'RegistryUnavailable',
+    `TLS with 127.0.0.1:${plain.port}`,
+    'does not use TLS',
+  );
+  assert.match(error.hint, /insecure = true/);
+  assert.equal(plain.connections(), 1);
+  await using tls = await secure(good);
+  const other = pull({ url: `http://127.0.0.1:${tls.port}` });
+  await fails(other, 'RegistryUnavailable', `http://127.0.0.1:${tls.port}`);
+});
+
+test('a server that asks for TLS in words', async () => {
+  for (const text of [
+    'Client sent an HTTP request to an HTTPS server.\n',
+    '<h1>400 The plain HTTP request was sent to HTTPS port</h1>',
+  ]) {
+    await using server = await listening(createPlain((_, res) => void res.writeHead(400).end(text)));
+    const error = await fails(
+      pull({ url: `http://127.0.0.1:${server.port}` }),
+      'FailedPrecondition',
+      '400',
+      'requires TLS',
+    );
+    assert.match(error.hint, /https/);
+  }
 });
 
 test('a registry that does not reply times out, with its name', async () => {
@@ -72,18 +138,21 @@ test('a registry that does not reply times out, with its name', async () => {
   await fails(pull({ url }), 'RegistryUnavailable', url, 'no byte for 0.3 s before the response');
 });
 
-test('requests one after another go over one connection', async () => {
-  const server = createPlain((req, res) => {
+test('requests one after another go over one connection, with TLS, too', async () => {
+  const reply: Parameters<typeof createPlain>[1] = (req, res) => {
     if (req.url?.includes('manifests')) res.writeHead(200, { 'content-type': 'text/plain' }).end('{}');
     else res.writeHead(404).end();
-  });
-  let connections = 0;
-  server.on('connection', () => connections++);
-  await using open = await listening(server);
+  };
+  await using plain = await listening(createPlain(reply));
+  await using tls = await listening(createServer({ key: good.key, cert: good.cert }, reply));
   await using pulled = await startService(join(directory, 'kept'), {
-    registries: { 'registry.test': [{ url: `http://127.0.0.1:${open.port}` }] },
+    registries: {
+      'plain.test': [{ url: `http://127.0.0.1:${plain.port}` }],
+      'secure.test': [{ url: `https://127.0.0.1:${tls.port}`, caFile: authority.certFile }],
+    },
   });
-  for (let n = 0; n < 3; n++)
-    await assert.rejects(pulled.service.pull({ reference: 'registry.test/app:v1' }, operation('pull')));
-  assert.equal(connections, 1);
+  for (const host of ['plain.test', 'secure.test'])
+    for (let n = 0; n < 3; n++)
+      await assert.rejects(pulled.service.pull({ reference: `${host}/app:v1` }, operation('pull')));
+  assert.deepEqual([plain.connections(), tls.connections()], [1, 1]);
 });

@@ -1,6 +1,6 @@
 /** An HTTP front before a registry that does what networks and bad servers do. */
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTls, type ServerOptions } from 'node:https';
 
 export interface Exchange {
@@ -25,6 +25,7 @@ export interface Front extends AsyncDisposable {
   /** All requests so far. */
   readonly seen: Exchange[];
   rule: Rule | undefined;
+  readonly server: Server;
 }
 
 /** Starts a front before `registry` (`http://host:port`), with a certificate where `tls` has one. */
@@ -51,6 +52,7 @@ export async function startFront(
     host,
     url: `${tls ? 'https' : 'http'}://${host}`,
     seen,
+    server,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       server.close();

@@ -13,13 +13,31 @@ export interface Pair {
 
 export interface Authority extends Pair {
   /** A certificate for these names (`IP:127.0.0.1`, `DNS:registry.test`), valid for this many days; negative: expired. */
-  issue(name: string, names: readonly string[], days?: number): Pair;
+  issue(name: string, names: readonly string[], days?: number, constraints?: string): Pair;
 }
 
 const KEY = '-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'.split(' ');
 
-export function makeAuthority(directory: string, name: string): Authority {
-  const own = pathsIn(directory, name);
+/** A root, or the authority that `given` is. */
+export function makeAuthority(directory: string, name: string, given?: Pair): Authority {
+  const own = given ?? pathsIn(directory, name);
+  if (!given) makeRoot(own, name);
+  return {
+    ...read(own),
+    issue(subject, names, days = 2, constraints = 'CA:FALSE') {
+      const made = pathsIn(directory, `${name}-${subject}`);
+      const [request, extensions] = [`${made.certFile}.csr`, `${made.certFile}.ext`];
+      openssl('req', '-new', ...KEY, '-subj', `/CN=${subject}`, '-keyout', made.keyFile, '-out', request);
+      const alternative = names.length > 0 ? `subjectAltName=${names.join(',')}\n` : '';
+      writeFileSync(extensions, `${alternative}basicConstraints=${constraints}\n`);
+      const signing = ['-CA', own.certFile, '-CAkey', own.keyFile, '-CAcreateserial', '-days', `${days}`];
+      openssl('x509', '-req', '-in', request, ...signing, '-extfile', extensions, '-out', made.certFile);
+      return read(made);
+    },
+  };
+}
+
+function makeRoot(own: { certFile: string; keyFile: string }, name: string): void {
   openssl(
     'req',
     '-x509',
@@ -33,21 +51,6 @@ export function makeAuthority(directory: string, name: string): Authority {
     '-out',
     own.certFile,
   );
-  return {
-    ...read(own),
-    issue(subject, names, days = 2) {
-      const made = pathsIn(directory, `${name}-${subject}`);
-      const [request, extensions] = [`${made.certFile}.csr`, `${made.certFile}.ext`];
-      openssl('req', '-new', ...KEY, '-subj', `/CN=${subject}`, '-keyout', made.keyFile, '-out', request);
-      writeFileSync(
-        extensions,
-        names.length > 0 ? `subjectAltName=${names.join(',')}\n` : 'basicConstraints=CA:FALSE\n',
-      );
-      const signing = ['-CA', own.certFile, '-CAkey', own.keyFile, '-CAcreateserial', '-days', `${days}`];
-      openssl('x509', '-req', '-in', request, ...signing, '-extfile', extensions, '-out', made.certFile);
-      return read(made);
-    },
-  };
 }
 
 function pathsIn(directory: string, name: string): { certFile: string; keyFile: string } {

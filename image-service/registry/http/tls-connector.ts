@@ -11,11 +11,23 @@ export class TlsError extends Error {
   /** What the server has shown, where it came to that. */
   readonly certificate: PeerCertificate | undefined;
 
-  constructor(code: string, server: string, certificate: PeerCertificate | undefined, cause: unknown) {
-    super(code, { cause });
+  /** Where the authorities come from that the server was verified by; empty where that is not known. */
+  readonly authorities: string;
+
+  constructor(
+    code: string,
+    server: string,
+    more: {
+      readonly certificate?: PeerCertificate | undefined;
+      readonly authorities?: string;
+      readonly cause: unknown;
+    },
+  ) {
+    super(code, { cause: more.cause });
     this.code = code;
     this.server = server;
-    this.certificate = certificate;
+    this.certificate = more.certificate;
+    this.authorities = more.authorities ?? '';
   }
 }
 
@@ -33,9 +45,17 @@ export function tlsConnector(tls: TlsSettings, connectMs: number): buildConnecto
   const connect = buildConnector({ timeout: connectMs, allowH2: false, ...tls.options });
   return (options, callback) => {
     let certificate: PeerCertificate | undefined;
+    const named = (error: Error): Error => {
+      const code = 'code' in error ? String(error.code) : '';
+      const more = { certificate, authorities: tls.authorities, cause: error };
+      const server = `${options.hostname}:${options.port || 443}`;
+      return TLS_CODE.test(code) ? new TlsError(code, server, more) : error;
+    };
     const finish: buildConnector.Callback = (error, socket) => {
-      if (error === null) callback(null, socket);
-      else callback(named(error, `${options.hostname}:${options.port || 443}`, certificate), null);
+      if (error !== null) return callback(named(error), null);
+      // With TLS 1.3 a client's certificate is refused only now; undici would report the end of the connection instead.
+      socket.once('error', (failure) => socket.destroy(named(failure)));
+      callback(null, socket);
     };
     // The types do not have it, but the client cancels by the socket that the connector returns.
     const socket: unknown = connect(options, finish);
@@ -47,9 +67,4 @@ export function tlsConnector(tls: TlsSettings, connectMs: number): buildConnecto
     }
     return socket as undefined;
   };
-}
-
-function named(error: Error, server: string, certificate: PeerCertificate | undefined): Error {
-  const code = 'code' in error ? String(error.code) : '';
-  return TLS_CODE.test(code) ? new TlsError(code, server, certificate, error) : error;
 }

@@ -4,8 +4,8 @@ import type { Connections, Route } from './connections.ts';
 import type { Proxies, ProxyServer } from './proxies.ts';
 import { ProxyError } from './proxy-error.ts';
 import { TLS_CODE, TlsError } from './tls-connector.ts';
-import { type TlsSettings, tlsSettings } from './tls-settings.ts';
-import { type HostTrust, systemTrust } from './trust.ts';
+import { noTls, type TlsSettings, type Trust } from './tls-settings.ts';
+import type { HostTrust } from './trust.ts';
 import { proxyHeaders } from './tunnel.ts';
 
 export interface HttpRequestInit {
@@ -34,6 +34,7 @@ export interface TransportOptions {
   readonly connections: Connections;
   readonly noByteMs: number;
   readonly proxies: Proxies;
+  readonly trust: Trust;
   /** The trust of a host that is not an endpoint: a token server, the target of a redirect, a proxy. */
   readonly trustOf: (host: string) => HostTrust;
 }
@@ -47,7 +48,7 @@ export class Transport {
   /** How long a peer may send nothing, in ms. */
   readonly noByteMs: number;
   readonly #options: TransportOptions;
-  readonly #settings = new Map<HostTrust, TlsSettings>();
+  readonly #settings = new Map<HostTrust, Map<string, TlsSettings>>();
 
   constructor(options: TransportOptions) {
     this.noByteMs = options.noByteMs;
@@ -70,7 +71,8 @@ export class Transport {
       }
       return { statusCode, headers, body, proxy: secure ? undefined : proxy?.name };
     } catch (error) {
-      throw proxy ? ofProxy(error, proxy, route, url) : error;
+      const named = ofTls(error, url);
+      throw proxy ? ofProxy(named, proxy, route, url) : named;
     }
   }
 
@@ -99,16 +101,16 @@ export class Transport {
     const secure = url.protocol === 'https:';
     const trust = url.host === endpoint.host ? endpoint.trust : trustOf(url.host);
     const proxy = proxies.of(url);
-    const proxyTrust = proxy?.protocol === 'https:' ? trustOf(proxy.name) : systemTrust;
-    const proxyTls = this.#tls(proxyTrust, proxy?.protocol === 'https:');
-    return { secure, tls: this.#tls(trust, secure), proxy: proxy && { ...proxy, tls: proxyTls } };
+    const proxyTls = proxy?.protocol === 'https:' ? this.#tls(proxy.name, trustOf(proxy.name)) : noTls;
+    const tls = secure ? this.#tls(url.host, trust) : noTls;
+    return { secure, tls, proxy: proxy && { ...proxy, tls: proxyTls } };
   }
 
-  /** Files are read at the first request of a pull, not at each, and never for plain http. */
-  #tls(trust: HostTrust, secure: boolean): TlsSettings {
-    const used = secure ? trust : systemTrust;
-    const settings = this.#settings.get(used) ?? tlsSettings(used);
-    this.#settings.set(used, settings);
+  /** Files are read at the first request of a pull to a host, not at each. */
+  #tls(host: string, trust: HostTrust): TlsSettings {
+    const hosts = this.#settings.get(trust) ?? new Map<string, TlsSettings>();
+    const settings = hosts.get(host) ?? this.#options.trust.of(host, trust);
+    this.#settings.set(trust, hosts.set(host, settings));
     return settings;
   }
 }
@@ -120,14 +122,22 @@ const isForwarded = ({ proxy, secure }: Route): boolean =>
 const addressOf = ({ hostname, port, protocol }: URL): string =>
   `${hostname}:${port || (protocol === 'https:' ? 443 : 80)}`;
 
+/**
+ * A server refuses a client's certificate only after the handshake, and connections through SOCKS5 are made by undici.
+ */
+function ofTls(error: unknown, url: URL): unknown {
+  const code = errnoOf(error) ?? '';
+  const own = error instanceof TlsError || error instanceof ProxyError;
+  return !own && TLS_CODE.test(code) ? new TlsError(code, addressOf(url), { cause: error }) : error;
+}
+
 /** What has failed in the proxy's part of the way; the host's own failures are passed on. */
 function ofProxy(error: unknown, proxy: ProxyServer, route: Route, url: URL): unknown {
   if (error instanceof ProxyError) return error;
   const code = errnoOf(error) ?? '';
-  const socks = proxy.protocol === 'socks5:';
-  // undici makes the connections through SOCKS5 itself: a failure of TLS there is the host's.
-  if (socks && TLS_CODE.test(code)) return new TlsError(code, addressOf(url), undefined, error);
-  const ofConnection = error instanceof TlsError || /^E(?!RR_)[A-Z_]+$|SOCKS5|CONNECT_TIMEOUT/.test(code);
-  const whole = socks || isForwarded(route);
-  return whole && ofConnection ? new ProxyError(proxy, addressOf(url), undefined, error) : error;
+  const forwarded = isForwarded(route);
+  const ofTheWay = /^E(?!RR_)[A-Z_]+$|SOCKS5|CONNECT_TIMEOUT/.test(code) && !(error instanceof TlsError);
+  const ofItsTls = error instanceof TlsError && forwarded;
+  const whole = proxy.protocol === 'socks5:' || forwarded;
+  return ofItsTls || (whole && ofTheWay) ? new ProxyError(proxy, addressOf(url), undefined, error) : error;
 }
