@@ -23,7 +23,7 @@ export type HttpContext = Pick<HttpRequest, 'what' | 'transport'>;
 
 /** One request and its response head. Throws RegistryFailure; the signal's reason where that is aborted. */
 export async function exchange(
-  endpoint: Pick<Endpoint, 'host' | 'trust'>,
+  endpoint: Pick<Endpoint, 'host' | 'trust' | 'dialTimeoutMs'>,
   url: URL,
   init: HttpRequestInit,
   context: HttpContext,

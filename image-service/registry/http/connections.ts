@@ -20,6 +20,8 @@ export interface ConnectionLimits {
 export interface Route {
   readonly secure: boolean;
   readonly tls: TlsSettings;
+  /** Instead of that of the limits. */
+  readonly connectMs: number | undefined;
   /** The proxy and how its own certificate is verified. */
   readonly proxy: (ProxyServer & { readonly tls: TlsSettings }) | undefined;
 }
@@ -41,9 +43,10 @@ export class Connections implements AsyncDisposable {
 
   /** Connections by this route; to the proxy itself where plain http goes through one. */
   by(route: Route): Dispatcher {
-    const { proxy, secure, tls } = route;
+    const { proxy, secure, tls, connectMs } = route;
     const through = proxy ? `${proxy.origin} ${proxy.tls.key}` : 'direct';
-    const key = secure || !proxy ? `${through} ${tls.key}` : through;
+    const to = secure || !proxy ? tls.key : 'forward';
+    const key = [through, to, connectMs ?? ''].join(' ');
     const kept = this.#kept.get(key) ?? this.#open(route);
     this.#kept.delete(key);
     this.#kept.set(key, kept);
@@ -59,8 +62,8 @@ export class Connections implements AsyncDisposable {
     );
   }
 
-  #open({ secure, tls, proxy }: Route): Kept {
-    const { connections, connectMs } = this.#limits;
+  #open({ secure, tls, proxy, connectMs = this.#limits.connectMs }: Route): Kept {
+    const { connections } = this.#limits;
     const kept = { connections, keepAliveTimeout: IDLE_MS, keepAliveMaxTimeout: IDLE_MS };
     const connect = tlsConnector(tls, connectMs);
     if (!proxy) return { dispatcher: new Agent({ ...kept, connect }) };

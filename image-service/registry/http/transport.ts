@@ -28,6 +28,8 @@ export interface Origin {
   /** `host` or `host:port`, lower case. */
   readonly host: string;
   readonly trust: HostTrust;
+  /** Limit of establishing a connection, in ms; undefined: the usual one. */
+  readonly dialTimeoutMs: number | undefined;
 }
 
 export interface TransportOptions {
@@ -99,11 +101,13 @@ export class Transport {
   #route(url: URL, endpoint: Origin): Route {
     const { proxies, trustOf } = this.#options;
     const secure = url.protocol === 'https:';
-    const trust = url.host === endpoint.host ? endpoint.trust : trustOf(url.host);
+    const own = url.host === endpoint.host;
+    const trust = own ? endpoint.trust : trustOf(url.host);
+    const connectMs = own ? endpoint.dialTimeoutMs : undefined;
     const proxy = proxies.of(url);
     const proxyTls = proxy?.protocol === 'https:' ? this.#tls(proxy.name, trustOf(proxy.name)) : noTls;
     const tls = secure ? this.#tls(url.host, trust) : noTls;
-    return { secure, tls, proxy: proxy && { ...proxy, tls: proxyTls } };
+    return { secure, tls, connectMs, proxy: proxy && { ...proxy, tls: proxyTls } };
   }
 
   /** Files are read at the first request of a pull to a host, not at each. */
