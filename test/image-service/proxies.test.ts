@@ -143,7 +143,7 @@ test('a proxy with TLS is verified by the trust of its own host', async () => {
     at.pull('registry.test', env),
     'RegistryUnavailable',
     `proxy ${proxy.host}`,
-    'UNABLE_TO_VERIFY',
+    'unknown authority',
   );
 });
 

@@ -19,10 +19,12 @@ after(() => directory[Symbol.dispose]());
 const registry = await startRegistry(join(directory.path, 'registry'));
 after(() => registry[Symbol.asyncDispose]());
 await pushImage(registry.url, 'app', 'v1', image);
-afterEach(() => {
+const unset = () => {
   delete process.env['SSL_CERT_FILE'];
   delete process.env['SSL_CERT_DIR'];
-});
+};
+unset();
+afterEach(unset);
 
 let count = 0;
 const fresh = (name: string): string => join(directory.path, `${name}${count++}`);
