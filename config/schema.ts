@@ -237,6 +237,11 @@ export const schema = section('', {
     ),
     verifier_timeout: duration('10s', stage, 'How long one image verifier may run.'),
     pull_stall_timeout: duration('60s', stage, 'A transfer that receives nothing for this time is retried.'),
+    pull_min_rate: size(
+      '1KiB',
+      { min: '0', max: '1GiB' },
+      'A transfer that receives less per second, over a minute, is retried or continued elsewhere; 0: no limit.',
+    ),
     concurrent_layers: integer(3, { min: 1, max: 16 }, 'Layers of one image fetched at the same time.'),
     unpack_workers: integer(2, { min: 1, max: 2 }, 'Threads that unpack layers.'),
     pinned: list([], 'References of images that clients should not garbage collect.'),

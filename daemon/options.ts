@@ -142,6 +142,7 @@ export function imageOptions(
     parallelDownloads: config.image.concurrentLayers,
     unpackWorkers: config.image.unpackWorkers,
     noByteMs: config.image.pullStallTimeout,
+    minRate: config.image.pullMinRate,
     trust: trustOptions(config),
     limits: {
       ...defaultImageOptions.limits,

@@ -98,6 +98,11 @@ export interface ImageServiceOptions {
   readonly attempts: number;
   /** Longest wait between two tries that a `Retry-After` may request, in ms. */
   readonly retryWaitMs: number;
+  /** How long an endpoint's reply is waited for before the next endpoint is asked as well, in ms. */
+  readonly nextEndpointMs: number;
+  /** The least that a transfer must receive over `minRateMs`, in bytes per second; 0: anything. */
+  readonly minRate: number;
+  readonly minRateMs: number;
   /** Limit of unpacking one layer, its wait for a worker included, in ms. */
   readonly unpackMs: number;
   /** Limit of syncing an image's files to the disk, in ms. */
@@ -126,6 +131,9 @@ export const defaultImageOptions: Omit<ImageServiceOptions, 'root'> = {
   connectMs: 15_000,
   attempts: 5,
   retryWaitMs: 30_000,
+  nextEndpointMs: 750,
+  minRate: 1024,
+  minRateMs: 60_000,
   unpackMs: 30 * 60_000,
   commitMs: 10 * 60_000,
   keepUnfinishedMs: 10 * 60_000,

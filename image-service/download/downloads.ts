@@ -32,9 +32,12 @@ export class Downloads implements AsyncDisposable {
     const { registries, hostsDirectories, registriesConf, certificateDirectories } = options;
     const { authFile, proxy, parallelDownloads } = options;
     const { noByteMs, connectMs, attempts, retryWaitMs, workerIdleMs } = options;
+    const { nextEndpointMs, minRate, minRateMs } = options;
     const limits = { noByteMs, connectMs, attempts, retryWaitMs, workerIdleMs };
+    const failover = { nextEndpointMs, minRate, minRateMs };
     const network = { certificateDirectories, proxy, parallelDownloads };
-    this.#options = { registries, hostsDirectories, registriesConf, authFile, ...network, ...limits };
+    const configured = { registries, hostsDirectories, registriesConf, authFile };
+    this.#options = { ...configured, ...network, ...limits, ...failover };
     this.#start = start;
   }
 
@@ -77,5 +80,5 @@ export class Downloads implements AsyncDisposable {
 
 function startWorker(options: DownloadOptions): Worker {
   const worker = new URL('./worker.ts', import.meta.url);
-  return new Worker(worker, { workerData: options, resourceLimits: HEAP });
+  return new Worker(worker, { workerData: options, resourceLimits: HEAP, trackUnmanagedFds: false });
 }

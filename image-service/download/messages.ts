@@ -20,6 +20,9 @@ export type DownloadOptions = Pick<
   | 'connectMs'
   | 'attempts'
   | 'retryWaitMs'
+  | 'nextEndpointMs'
+  | 'minRate'
+  | 'minRateMs'
   | 'workerIdleMs'
 >;
 

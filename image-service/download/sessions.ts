@@ -1,6 +1,7 @@
 import type { Reference } from '../image/reference.ts';
 import { RegistryClient } from '../registry/client.ts';
 import { credentialSource, type RegistryAuth, readAuthFile } from '../registry/credentials.ts';
+import { EndpointHealth } from '../registry/endpoint-health.ts';
 import { Endpoints } from '../registry/endpoints.ts';
 import { Connections } from '../registry/http/connections.ts';
 import { Proxies } from '../registry/http/proxies.ts';
@@ -16,6 +17,7 @@ export class Sessions {
   readonly #connections: Connections;
   readonly #proxies: Proxies;
   readonly #trust: Trust;
+  readonly #health = new EndpointHealth();
   readonly #clients = new Map<number, Promise<RegistryClient>>();
 
   constructor(options: DownloadOptions) {
@@ -72,6 +74,8 @@ export class Sessions {
       trustOf: (host) => this.#endpoints.trustOf(host),
     });
     const endpoints = await this.#endpoints.of(reference);
-    return new RegistryClient(this.#options, transport, reference, endpoints, credentials);
+    const health = this.#health;
+    const parts = { transport, repository: reference, endpoints, credentials, health };
+    return new RegistryClient(this.#options, parts);
   }
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError } from '#core/errors.ts';
 import { failureOfConnection } from './connection-failure.ts';
 import type { Endpoint } from './endpoint.ts';
@@ -7,6 +8,8 @@ import type { HttpRequestInit, Response, Transport } from './http/transport.ts';
 export type { Response } from './http/transport.ts';
 
 const ERROR_TEXT = 8192;
+/** How long the text of an error is waited for, in ms: the next endpoint is to be asked. */
+const IGNORED_AFTER = [500, undefined, { ref: false }] as const;
 
 export interface HttpRequest {
   readonly url: string;
@@ -73,9 +76,9 @@ export async function readBody(
 export async function failureOf(response: Response, what: string): Promise<RegistryFailure> {
   const through = response.proxy === undefined ? '' : `, through the proxy ${response.proxy}`;
   const failure = failureOfStatus(response.statusCode, what + through, header(response, 'retry-after'));
-  const text = await errorText(response).catch(() => '');
-  const code = ERROR_CODE.exec(text)?.[1];
-  const known = SERVER_TEXTS.find(([, pattern]) => pattern.test(text));
+  const text = await Promise.race([errorText(response).catch(() => ''), sleep(...IGNORED_AFTER)]);
+  const code = ERROR_CODE.exec(text ?? '')?.[1];
+  const known = SERVER_TEXTS.find(([, pattern]) => pattern.test(text ?? ''));
   if (code === undefined && !known) return failure;
   const { transient, retryAfterMs } = failure;
   const hint = known?.[2] ?? failure.hint;
@@ -111,8 +114,11 @@ async function errorText(response: Response): Promise<string> {
   return text;
 }
 
-/** Discards an unread body, so that the connection can be used again. */
-export async function discard(response: Response): Promise<void> {
+/** Discards an unread body, so that the connection can be used again. One that does not arrive is not waited for. */
+export const discard = (response: Response): Promise<void> =>
+  Promise.race([readAway(response), sleep(...IGNORED_AFTER)]);
+
+async function readAway(response: Response): Promise<void> {
   let length = 0;
   try {
     for await (const piece of response.body) {

@@ -1,4 +1,5 @@
 import { CrispError, type ErrorCode } from '#core/errors.ts';
+import { formatWait, readRetryAfter } from './retry-after.ts';
 
 /** A failure at one endpoint; another endpoint may still succeed. */
 export class RegistryFailure extends Error {
@@ -19,6 +20,12 @@ export class RegistryFailure extends Error {
     this.hint = more.hint;
     this.transient = more.transient ?? false;
     this.retryAfterMs = more.retryAfterMs;
+  }
+
+  /** The same failure, where another try may have another outcome. */
+  retriable(): RegistryFailure {
+    const hint = this.hint === undefined ? {} : { hint: this.hint };
+    return new RegistryFailure(this.code, this.message, { ...hint, transient: true });
   }
 
   toError(): CrispError {
@@ -50,7 +57,8 @@ export function failureOfStatus(
   }
   if (status === 429 || status >= 500) {
     const wait = readRetryAfter(retryAfter);
-    return new RegistryFailure('RegistryUnavailable', message, {
+    const until = wait === undefined ? '' : ` and requests to wait ${formatWait(wait)}`;
+    return new RegistryFailure('RegistryUnavailable', message + until, {
       hint:
         status === 429
           ? 'the registry limits the rate of pulls: wait, log in or use a mirror'
@@ -70,12 +78,4 @@ export function failureElsewhere(failure: RegistryFailure): RegistryFailure {
   return new RegistryFailure('FailedPrecondition', failure.message, {
     hint: 'let the registry redirect to signed addresses, or serve its blobs itself: credentials are not sent to redirect targets',
   });
-}
-
-/** Seconds or a date, as ms from now. */
-function readRetryAfter(value: string | undefined): number | undefined {
-  if (value === undefined) return undefined;
-  if (/^\d{1,9}$/.test(value.trim())) return Number(value) * 1000;
-  const date = Date.parse(value);
-  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
 }

@@ -1,5 +1,5 @@
 import { failureOfConnection } from './connection-failure.ts';
-import { discard, failureOf, type HttpContext, header, type Response } from './exchange.ts';
+import { discard, type HttpContext, header, type Response } from './exchange.ts';
 import { RegistryFailure } from './failure.ts';
 
 /** Where the bytes of a blob go. */
@@ -13,80 +13,149 @@ export interface BlobSink {
   verify(): boolean;
 }
 
-/** Receives one blob by one request that continues where the sink is. Throws RegistryFailure. */
+export interface TransferContext extends HttpContext {
+  /** Of the blob, by its descriptor. */
+  readonly size: number;
+  /** The least that may arrive within `minRateMs` of waiting for the endpoint, in bytes per second; 0: anything. */
+  readonly minRate: number;
+  readonly minRateMs: number;
+}
+
+/**
+ * Receives what a response has of a blob, to its end, and verifies it. `from`: the position that was requested. Bytes of a
+ * transfer that merely broke off stay in the sink; of wrong content none do. Throws RegistryFailure.
+ */
 export async function receive(
-  request: (from: number) => Promise<Response>,
+  response: Response,
+  from: number,
   sink: BlobSink,
-  context: HttpContext & { readonly size: number },
+  context: TransferContext,
   signal: AbortSignal,
 ): Promise<void> {
-  if (sink.received < context.size || context.size === 0) {
-    const response = await request(sink.received);
-    await align(response, sink, context.what);
-    await copy(response, sink, context, signal);
-  }
-  if (sink.verify()) return;
+  await align(response, from, sink, context);
+  await copy(response, sink, context, signal);
+  if (!sink.verify()) throw await wrongContent(sink, `${context.what}: the bytes do not have this digest`);
+}
+
+async function wrongContent(sink: BlobSink, message: string): Promise<RegistryFailure> {
   await sink.restart();
-  throw new RegistryFailure('DataLoss', `${context.what}: the bytes do not have this digest`, {
+  return new RegistryFailure('DataLoss', message, {
     hint: 'the endpoint sends other content than announced: check the mirror or proxy',
   });
 }
 
-/** Resets the sink if the response does not start at its position. */
-async function align(response: Response, sink: BlobSink, what: string): Promise<void> {
+/** Restarts the sink if the response does not begin at its position. */
+async function align(
+  response: Response,
+  from: number,
+  sink: BlobSink,
+  { what, size }: TransferContext,
+): Promise<void> {
   if (response.statusCode === 200) {
     if (sink.received > 0) await sink.restart();
-    return;
-  }
-  const start = /^bytes (\d+)-/.exec(header(response, 'content-range') ?? '')?.[1];
-  if (response.statusCode === 206 && Number(start) === sink.received) return;
-  if (response.statusCode === 206 || response.statusCode === 416) {
+    const length = contentLength(response);
+    if (length === undefined || length === size) return;
     await discard(response);
-    await sink.restart();
-    throw new RegistryFailure('RegistryUnavailable', `${what}: the registry cannot resume the transfer`, {
-      transient: true,
-    });
+    const than = length > size ? `more than the ${size}` : `fewer than the ${size}`;
+    throw await wrongContent(sink, `${what}: ${length} bytes, ${than} bytes of its manifest`);
   }
-  throw await failureOf(response, what);
+  const range = readContentRange(header(response, 'content-range'));
+  if (response.statusCode === 206 && range && range.start === from && from === sink.received) {
+    if (range.total === undefined || range.total === size) return;
+    await discard(response);
+    throw await wrongContent(sink, `${what}: a part of ${range.total} bytes, its manifest has ${size}`);
+  }
+  await discard(response);
+  await sink.restart();
+  throw new RegistryFailure('RegistryUnavailable', `${what}: the registry cannot resume the transfer`, {
+    transient: true,
+  });
 }
 
 async function copy(
   response: Response,
   sink: BlobSink,
-  context: HttpContext & { readonly size: number },
+  context: TransferContext,
   signal: AbortSignal,
 ): Promise<void> {
   const pieces = response.body[Symbol.asyncIterator]();
+  const rate = new RateFloor(context);
   try {
     for (;;) {
+      const waiting = performance.now();
       const next = await pieces.next().catch((error) => {
         if (signal.aborted) throw signal.reason;
+        // All is there, only the end of the response is missing.
+        if (sink.received === context.size && context.size > 0) return { done: true } as const;
         throw failureOfConnection(error, context.what, sink.received, context.transport.noByteMs);
       });
       if (next.done) break;
       if (sink.received + next.value.length > context.size) {
-        await sink.restart();
-        throw new RegistryFailure(
-          'DataLoss',
+        throw await wrongContent(
+          sink,
           `${context.what}: more than the ${context.size} bytes of its manifest`,
-          {
-            hint: 'the endpoint sends other content than announced: check the mirror or proxy',
-          },
         );
       }
+      rate.add(next.value.length, performance.now() - waiting);
       await sink.write(next.value);
     }
   } finally {
     await pieces.return?.(); // aborts the transfer unless it is complete
   }
-  if (sink.received < context.size) {
-    throw new RegistryFailure(
-      'RegistryUnavailable',
-      `${context.what}: it ended after ${sink.received} of ${context.size} bytes`,
-      {
-        hint: 'check the network to the registry',
+  if (sink.received === context.size) return;
+  const message = `${context.what}: it ended after ${sink.received} of ${context.size} bytes`;
+  // A response that is complete by its own account has other content; else the connection may have broken.
+  if (isDelimited(response)) throw await wrongContent(sink, message);
+  throw new RegistryFailure('RegistryUnavailable', message, {
+    hint: 'check the network to the registry',
+    transient: true,
+  });
+}
+
+/** The floor of a transfer's rate: what sends a few bytes each minute would not be noticed by the limit of silence. */
+class RateFloor {
+  readonly #context: TransferContext;
+  #bytes = 0;
+  #waited = 0;
+
+  constructor(context: TransferContext) {
+    this.#context = context;
+  }
+
+  /** Adds a piece and the time that it took, in ms. Throws RegistryFailure at the end of a window with too few bytes. */
+  add(bytes: number, ms: number): void {
+    const { what, minRate, minRateMs } = this.#context;
+    this.#bytes += bytes;
+    this.#waited += ms;
+    if (this.#waited < minRateMs) return;
+    const rate = (this.#bytes * 1000) / this.#waited;
+    if (rate < minRate) {
+      const text = `${what}: ${Math.floor(rate)} bytes per second in ${Math.round(this.#waited / 1000)} s`;
+      throw new RegistryFailure('RegistryUnavailable', text, {
+        hint: 'check the network to the registry; image.pull_min_rate is the least that is waited for',
         transient: true,
-      },
-    );
+      });
+    }
+    this.#bytes = 0;
+    this.#waited = 0;
   }
 }
+
+/** `bytes 100-199/200`, also with an unknown total; undefined where it is malformed (RFC 9110, 14.4). */
+export function readContentRange(
+  value: string | undefined,
+): { readonly start: number; readonly total: number | undefined } | undefined {
+  const match = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15}|\*)$/i.exec(value?.trim() ?? '');
+  if (!match || Number(match[1]) > Number(match[2])) return undefined;
+  const total = match[3] === '*' ? undefined : Number(match[3]);
+  return total !== undefined && total <= Number(match[2]) ? undefined : { start: Number(match[1]), total };
+}
+
+function contentLength(response: Response): number | undefined {
+  const value = header(response, 'content-length');
+  return value !== undefined && /^\d{1,15}$/.test(value) ? Number(value) : undefined;
+}
+
+/** Whether the end of the body is known by more than the end of the connection. */
+const isDelimited = (response: Response): boolean =>
+  header(response, 'content-length') !== undefined || header(response, 'transfer-encoding') !== undefined;
