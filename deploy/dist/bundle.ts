@@ -42,7 +42,7 @@ export async function bundle(project: string): Promise<Bundle> {
     minifyWhitespace: true,
     legalComments: 'none',
     banner: { js: REQUIRE },
-    plugins: [workersBeside(project), koffiBeside, leftOut, required],
+    plugins: [workersBeside(project), koffiBeside, leftOut, partOfUndici(project), required],
     write: false,
     metafile: true,
     logLevel: 'warning',
@@ -99,6 +99,27 @@ const leftOut: Plugin = {
     build.onLoad({ filter: /.*/, namespace: 'left-out' }, () => ({ contents: 'module.exports = {};' }));
   },
 };
+
+/** What crisp uses of undici; its index loads fetch, WebSocket, caches and mocks as well. */
+const UNDICI = `
+  Object.assign(require('./lib/dispatcher/dispatcher').prototype, require('./lib/api'));
+  module.exports = {
+    Agent: require('./lib/dispatcher/agent'),
+    Pool: require('./lib/dispatcher/pool'),
+    Socks5ProxyAgent: require('./lib/dispatcher/socks5-proxy-agent'),
+    buildConnector: require('./lib/core/connect'),
+  };`;
+
+const partOfUndici = (project: string): Plugin => ({
+  name: 'part of undici',
+  setup(build) {
+    build.onResolve({ filter: /^undici$/ }, () => ({ path: 'undici', namespace: 'part-of-undici' }));
+    build.onLoad({ filter: /.*/, namespace: 'part-of-undici' }, () => ({
+      contents: UNDICI,
+      resolveDir: join(project, 'node_modules/undici'),
+    }));
+  },
+});
 
 /** An import of these reads every export, and some exports load megabytes when read: http has a WebSocket. */
 const required: Plugin = {
