@@ -99,7 +99,7 @@ test('plain http goes in the absolute form', async () => {
   await using at = await scene();
   await using proxy = await startProxy(OUTSIDE, at.hosts, { login: 'user:p@ss' });
   await at.pull('registry.test:80', { HTTP_PROXY: `http://user:p%40ss@${proxy.host}` });
-  assert.equal(proxy.seen[0], 'GET http://registry.test/v2/app/manifests/v1');
+  assert.equal(proxy.seen[0], 'GET http://registry.test/v2/app/manifests/v1?ns=plain.test');
   assert.ok(proxy.seen.every((line) => line.startsWith('GET http://registry.test/v2/app/')));
   assert.ok(at.plain.seen.length > 0);
 });
@@ -138,7 +138,7 @@ test('a proxy with TLS is verified by the trust of its own host', async () => {
   await at.pull('registry.test', env, { registries: trusted });
   await at.pull('registry.test:80', env, { registries: trusted });
   assert.ok(proxy.seen.includes('CONNECT registry.test:443'));
-  assert.ok(proxy.seen.includes('GET http://registry.test/v2/app/manifests/v1'));
+  assert.ok(proxy.seen.includes('GET http://registry.test/v2/app/manifests/v1?ns=plain.test'));
   await fails(
     at.pull('registry.test', env),
     'RegistryUnavailable',
