@@ -7,6 +7,7 @@ import { exportImages } from './archive/export.ts';
 import { importImages } from './archive/import.ts';
 import { Downloads } from './download/downloads.ts';
 import type { Image } from './image/image.ts';
+import { ImageNames } from './names.ts';
 import type { ImageServiceOptions } from './options.ts';
 import type { LayerUsers } from './ports.ts';
 import { Blobs } from './pull/fetch-blobs.ts';
@@ -36,6 +37,8 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
   const images: ImageStore = new ImageStore(join(root, 'images'), join(root, 'retired'), files);
   const empty = join(root, 'empty');
   const leases = new Leases();
+  const names = new ImageNames(options);
+  const full = (reference: string): string => names.full(reference, (text) => images.find(text));
   const collector: GarbageCollector = new GarbageCollector({
     content,
     images,
@@ -63,16 +66,19 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
   });
 
   return {
-    recover: (op) => recover({ empty, staging, content, layers, images, collector, users }, op),
-    pull: ({ reference, auth }, op) => puller.pull(reference, auth, op),
+    async recover(op) {
+      await names.load(op);
+      await recover({ empty, staging, content, layers, images, collector, users }, op);
+    },
+    pull: ({ reference, auth }, op) => names.pull(reference, (text) => puller.pull(text, auth, op)),
     import: (request, op) =>
       importImages(request, { ...shared, staging, failed: () => collector.schedule(0) }, options, op),
-    export: (references, op) => exportImages(references, { content, images, leases }, op),
+    export: (references, op) => exportImages(references.map(full), { content, images, leases }, op),
     list: () => images.list(),
-    status: (reference) => images.find(reference),
-    find: (reference) => found(images.find(reference)),
+    status: (reference) => images.find(full(reference)),
+    find: (reference) => found(images.find(full(reference))),
     async remove(reference, op) {
-      const id = await op.stage('remove', () => images.remove(reference));
+      const id = await op.stage('remove', () => images.remove(full(reference)));
       if (id !== undefined) collector.schedule(0);
     },
     released(id) {

@@ -24,6 +24,7 @@ const NAME_LIMIT = 255;
 const HOST =
   /^(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?$/;
 const COMPONENT = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
+const ID = /^[0-9a-f]{64}$/;
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 
 function malformed(text: string, why: string): CrispError {
@@ -39,7 +40,7 @@ function malformed(text: string, why: string): CrispError {
  */
 export function parseReference(text: string): Reference {
   if (text === '') throw malformed(text, 'it is empty');
-  if (/^[0-9a-f]{64}$/.test(text)) throw malformed(text, 'it is an id, not a name');
+  if (ID.test(text)) throw malformed(text, 'it is an id, not a name');
   const { name, tag, digest } = split(text);
   const { host, path } = splitHost(name, text);
   for (const component of path.split('/')) {
@@ -61,6 +62,20 @@ export function parseReference(text: string): Reference {
   return { host, path, repository, tag: chosen, digest: undefined, text: `${repository}:${chosen}` };
 }
 
+/**
+ * The parts of a name without a host: `busybox` and `:1`. Undefined for what has a host, and for an id.
+ */
+export function shortNameOf(text: string): { readonly name: string; readonly suffix: string } | undefined {
+  const { name } = split(text);
+  const first = name.split('/')[0] ?? '';
+  if (name === '' || ID.test(text) || (name.includes('/') && isHostPart(first))) return undefined;
+  return { name, suffix: text.slice(name.length) };
+}
+
+/** Whether a name's first part, before a slash, is a host and not a path of Docker Hub. */
+const isHostPart = (first: string): boolean =>
+  first === 'localhost' || /[.:[\]]/.test(first) || /[A-Z]/.test(first);
+
 function split(text: string): { name: string; tag: string | undefined; digest: string | undefined } {
   const at = text.indexOf('@');
   const digest = at < 0 ? undefined : text.slice(at + 1);
@@ -74,8 +89,8 @@ function split(text: string): { name: string; tag: string | undefined; digest: s
 function splitHost(name: string, text: string): { host: string; path: string } {
   const slash = name.indexOf('/');
   const first = slash < 0 ? '' : name.slice(0, slash);
-  const isHost = first === 'localhost' || /[.:[\]]/.test(first) || /[A-Z]/.test(first);
-  if (slash < 0 || !isHost) return { host: DEFAULT_HOST, path: slash < 0 ? `library/${name}` : name };
+  if (slash < 0 || !isHostPart(first))
+    return { host: DEFAULT_HOST, path: slash < 0 ? `library/${name}` : name };
   // URL has the rules of addresses: `a.1` and `[1]` are none.
   if (!HOST.test(first) || !URL.canParse(`https://${first.replace(/:\d+$/, '')}`))
     throw malformed(text, `not a valid host: ${first}`);

@@ -11,10 +11,9 @@ export interface RegistriesConf {
   /** By prefix, its host in lower case: `docker.io`, `example.com/team`, `*.example.com`. */
   readonly registries: ReadonlyMap<string, Checked<RegistryEntry>>;
   /** Hosts for names without one; undefined where the file does not set them. */
-  readonly search: Checked<readonly string[]> | undefined;
+  readonly search: { readonly hosts: Checked<readonly string[]>; readonly source: string } | undefined;
   readonly shortNameMode: Checked<ShortNameMode> | undefined;
   readonly aliases: ReadonlyMap<string, Alias>;
-  readonly path: string;
 }
 
 export type ShortNameMode = 'permissive' | 'enforcing' | 'disabled';
@@ -38,11 +37,17 @@ export function parseRegistriesConf(text: string, path: string, dropIn: boolean)
   const mode = file.has('short-name-mode') && file.raw('short-name-mode') !== '';
   return {
     registries: version1 ? registriesOfVersion1(file) : registriesOf(file),
-    search: searchKey ? check(() => searchHosts(file, version1)) : undefined,
+    search: searchKey ? searchOf(file, version1) : undefined,
     shortNameMode: mode ? check(() => modeOf(file)) : undefined,
     aliases: aliasesOf(file),
-    path,
   };
+}
+
+function searchOf(file: TomlTable, version1: boolean): RegistriesConf['search'] {
+  const source = version1
+    ? file.at('registries', 'search', 'registries')
+    : file.at('unqualified-search-registries');
+  return { hosts: check(() => searchHosts(file, version1)), source };
 }
 
 function searchHosts(file: TomlTable, version1: boolean): readonly string[] {

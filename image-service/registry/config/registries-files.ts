@@ -36,7 +36,7 @@ export class RegistriesFiles {
       const dropIn = await this.#dropIns.read(file);
       if (dropIn) found.push(dropIn);
     }
-    return found.reduce(merged, NONE);
+    return found.reduce(merged, NO_REGISTRIES);
   }
 
   async #dropInPaths(): Promise<string[]> {
@@ -55,12 +55,12 @@ export class RegistriesFiles {
   }
 }
 
-const NONE: RegistriesConf = {
+/** No file. */
+export const NO_REGISTRIES: RegistriesConf = {
   registries: new Map(),
   search: undefined,
   shortNameMode: undefined,
   aliases: new Map(),
-  path: '',
 };
 
 /** A later file replaces entries of the same prefix, aliases of the same name, and the values that it sets. */
@@ -70,6 +70,5 @@ function merged(before: RegistriesConf, after: RegistriesConf): RegistriesConf {
     search: after.search ?? before.search,
     shortNameMode: after.shortNameMode ?? before.shortNameMode,
     aliases: new Map([...before.aliases, ...after.aliases]),
-    path: after.search ? after.path : before.path,
   };
 }

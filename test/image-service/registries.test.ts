@@ -1,0 +1,84 @@
+/** Registry configuration on a real registry: files that are read at each pull, names without a host, mirrors under a path. */
+import assert from 'node:assert/strict';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { pushImage } from '../harness/images.ts';
+import { ground, small } from './ground.ts';
+import { fails } from './scene.ts';
+import { operation, startService } from './service.ts';
+
+async function scene() {
+  await using stack = new AsyncDisposableStack();
+  const at = stack.use(await ground());
+  const path = join(at.directory, 'registries.conf');
+  const hosts = join(at.directory, 'certs.d');
+  const dropIns = join(at.directory, 'registries.conf.d');
+  writeFileSync(path, '');
+  const { service } = stack.use(
+    await startService(at.root, {
+      attempts: 1,
+      hostsDirectories: [hosts],
+      registriesConf: { path, required: true, dropIns },
+    }),
+  );
+  const owned = stack.move();
+  return {
+    ...at,
+    service,
+    conf: (text: string) => writeFileSync(path, text),
+    hosts: (host: string, text: string) => {
+      mkdirSync(join(hosts, host), { recursive: true });
+      writeFileSync(join(hosts, host, 'hosts.toml'), text);
+    },
+    forget: (host: string) => rmSync(join(hosts, host), { recursive: true }),
+    pull: (reference: string) => service.pull({ reference }, operation('pull')),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+test('a name without a host is pulled by alias and search, and found by the same name', async () => {
+  await using at = await scene();
+  const { host } = at.registry;
+  await pushImage(at.registry.url, 'team/app', 'v1', small('aliased'));
+  await pushImage(at.registry.url, 'tool', 'v1', small('searched'));
+  at.conf(`unqualified-search-registries = ["127.0.0.1:1", "${host}"]
+[aliases]
+"app" = "${host}/team/app"
+[[registry]]
+location = "${host}"
+insecure = true
+`);
+  const aliased = await at.pull('app:v1');
+  assert.deepEqual(aliased.repoTags, [`${host}/team/app:v1`]);
+  const searched = await at.pull('tool:v1');
+  assert.deepEqual(searched.repoTags, [`${host}/tool:v1`]);
+  assert.equal(at.service.status('app:v1')?.id, aliased.id);
+  assert.equal(at.service.status('tool:v1')?.id, searched.id);
+  assert.equal(at.service.status(aliased.id.slice(7, 19))?.id, aliased.id);
+  assert.equal(at.service.status('app:v2'), undefined);
+  await at.service.remove('tool:v1', operation('remove'));
+  assert.equal(at.service.status(searched.id), undefined);
+});
+
+test('a change of a file counts at the next pull, and a broken one stops its own host alone', async () => {
+  await using at = await scene();
+  const { host, url } = at.registry;
+  await pushImage(at.registry.url, 'proxy/library/app', 'v1', small('content'));
+  at.hosts('reg.example', `server = "${url}/v2/proxy"\noverride_path = true\n`);
+  await at.pull('reg.example/library/app:v1');
+  at.hosts('reg.example', 'server = [\n');
+  await fails(at.pull('reg.example/library/app:v1'), 'FailedPrecondition', 'reg.example/hosts.toml:');
+  await at.pull(`${host}/proxy/library/app:v1`);
+  at.conf('[[registry]]\nlocation = "a.example"\nblocked = true\n[[registry]]\nprefix = "b.example"\n');
+  await at.pull(`${host}/proxy/library/app:v1`);
+  await fails(at.pull('a.example/app'), 'PermissionDenied', 'registries.conf:1');
+  await fails(at.pull('b.example/app'), 'FailedPrecondition', 'registries.conf:4');
+  at.conf('[[registry]');
+  await fails(at.pull(`${host}/proxy/library/app:v1`), 'FailedPrecondition', 'registries.conf:1');
+  at.hosts('reg.example', `[host."${url}/v2/proxy"]\noverride_path = true\n`);
+  await at.pull('reg.example/library/app:v1');
+  at.forget('reg.example');
+  at.conf(`[[registry]]\nprefix = "reg.example"\nlocation = "${host}/proxy"\ninsecure = true\n`);
+  await at.pull('reg.example/library/app:v1');
+});
