@@ -1,4 +1,4 @@
-/** `crisp image`: import and export of image archives, for nodes without a registry. */
+/** `crisp image`: import and export of image archives, for nodes without a registry, and how images are pulled. */
 import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open, rename, stat, unlink } from 'node:fs/promises';
@@ -11,6 +11,7 @@ import type { Terminal } from './ctl/context.ts';
 import { progress } from './ctl/progress.ts';
 import { bytes } from './format.ts';
 import { adminFlags, adminSocketOf, type ImageContext } from './image/context.ts';
+import { explainImage } from './image/explain.ts';
 
 const importImages: Command<ImageContext> = {
   name: 'import',
@@ -119,7 +120,7 @@ async function writeAtomically(
   }
 }
 
-const commands: readonly Command<ImageContext>[] = [importImages, exportImages];
+const commands: readonly Command<ImageContext>[] = [importImages, exportImages, explainImage];
 
 /** Runs `crisp image` with the rest of the command line; resolves to the exit code. */
 export async function image(words: readonly string[], context: ImageContext): Promise<number> {

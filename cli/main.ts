@@ -107,7 +107,7 @@ const commands: readonly Command<Invocation>[] = [
   },
   {
     name: 'image',
-    usage: 'import FILE | export IMAGE... --output FILE',
+    usage: 'import FILE | export IMAGE... --output FILE | explain IMAGE',
     summary: 'Import and export image archives',
     flags: {},
     arity: [0, Infinity],

@@ -2,6 +2,7 @@
 export type { ImportRequest } from './archive/import.ts';
 export type { Image, ImageConfig, ImageRecord } from './image/image.ts';
 export { parseReference, type Reference } from './image/reference.ts';
+export type { ImageExplanation } from './names.ts';
 export { openImageService } from './open.ts';
 export {
   defaultImageOptions,

@@ -1,11 +1,12 @@
 import { CrispError, describeError, type ErrorCode } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Image } from './image/image.ts';
-import { shortNameOf } from './image/reference.ts';
+import { type Reference, shortNameOf } from './image/reference.ts';
 import type { ImageServiceOptions } from './options.ts';
 import type { RegistriesConf } from './registry/config/registries-conf.ts';
 import { NO_REGISTRIES, RegistriesFiles } from './registry/config/registries-files.ts';
 import { type Candidate, candidatesFor } from './registry/config/short-names.ts';
+import type { ExplainedEndpoint } from './registry/explain.ts';
 
 /** After these the name is looked for at the next host. */
 const ELSEWHERE: readonly ErrorCode[] = [
@@ -14,6 +15,15 @@ const ELSEWHERE: readonly ErrorCode[] = [
   'Unauthenticated',
   'PermissionDenied',
 ];
+
+/** How an image would be pulled. */
+export interface ImageExplanation {
+  /** In full. */
+  readonly reference: string;
+  /** `file:line` of what has completed the name; undefined where it was complete, or is Docker Hub's. */
+  readonly completedBy: string | undefined;
+  readonly endpoints: readonly ExplainedEndpoint[];
+}
 
 type Find = (text: string) => Image | undefined;
 
@@ -62,6 +72,21 @@ export class ImageNames {
     throw new CrispError(code, failures.map(({ message }) => message).join('; '), { hint });
   }
 
+  /** Explains each image that the name may mean. */
+  async explain(
+    text: string,
+    endpointsOf: (reference: Reference) => Promise<readonly ExplainedEndpoint[]>,
+  ): Promise<ImageExplanation[]> {
+    const candidates = await this.candidates(text);
+    return Promise.all(
+      candidates.map(async ({ reference, source }) => ({
+        reference: reference.text,
+        completedBy: source,
+        endpoints: await endpointsOf(reference),
+      })),
+    );
+  }
+
   /** The full name, or the id, of the image that a client's name means, by the files as they were read last. */
   full(text: string, find: Find): string {
     let candidates: readonly Candidate[];
@@ -75,6 +100,7 @@ export class ImageNames {
     // An id; a name that the files complete otherwise is not that of Docker Hub.
     const other = find(text);
     const isId = other?.id.slice('sha256:'.length).startsWith(text.replace(/^sha256:/, ''));
-    return isId ? text : (candidates[0]?.reference.text ?? text);
+    const [first] = candidates;
+    return isId || first?.source === undefined ? text : first.reference.text;
   }
 }

@@ -74,6 +74,11 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
     import: (request, op) =>
       importImages(request, { ...shared, staging, failed: () => collector.schedule(0) }, options, op),
     export: (references, op) => exportImages(references.map(full), { content, images, leases }, op),
+    explain: ({ reference, ping }, op) =>
+      names.explain(reference, async (one) => {
+        using session = sources.open(one, undefined);
+        return await session.explain(ping, op.signal);
+      }),
     list: () => images.list(),
     status: (reference) => images.find(full(reference)),
     find: (reference) => found(images.find(full(reference))),

@@ -4,6 +4,7 @@ import type { Log, Operation } from '#core/operation.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
 import type { ImportRequest } from './archive/import.ts';
 import type { Image } from './image/image.ts';
+import type { ImageExplanation } from './names.ts';
 import type { LayerUsers } from './ports.ts';
 import type { PullProgress } from './pull/progress.ts';
 import type { RegistryAuth } from './registry/credentials.ts';
@@ -52,6 +53,8 @@ export interface ImageService {
   import(request: ImportRequest, op: Operation): Promise<readonly Image[]>;
   /** The images as an archive of both docker and OCI, in pieces; see `exportImages`. */
   export(references: readonly string[], op: Operation): AsyncGenerator<Buffer>;
+  /** What a pull of the name would ask, one entry for each image that it may mean. `ping`: asks the endpoints, too. */
+  explain(request: { reference: string; ping: boolean }, op: Operation): Promise<readonly ImageExplanation[]>;
   /** All images, from memory. */
   list(): readonly Image[];
   /** By id, unique short id (3 characters or more), tag or digest. From memory; undefined where there is none. */

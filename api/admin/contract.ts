@@ -6,6 +6,7 @@
  * |---|---|---|
  * | POST /v1/images/import?name=NAME | docker or OCI archive, compressed or not | `{"images": ImportedImage[]}` |
  * | GET /v1/images/export?ref=IMAGE&ref=… | – | archive in both formats |
+ * | GET /v1/images/explain?ref=IMAGE[&ping=1] | – | `{"images": ExplainedImage[]}` |
  * | GET /v1/containers/ID/files?path=PATH | – | archive of a file or of a directory tree |
  * | PUT /v1/containers/ID/files?path=PATH | such an archive | `{}` |
  *
@@ -15,6 +16,7 @@
 import type { ErrorCode } from '#core/errors.ts';
 
 export const IMPORT_PATH = '/v1/images/import';
+export const EXPLAIN_PATH = '/v1/images/explain';
 export const EXPORT_PATH = '/v1/images/export';
 /** `id` is the full id of a container. */
 export const filesPath = (id: string): string => `/v1/containers/${encodeURIComponent(id)}/files`;
@@ -31,6 +33,47 @@ export interface ImportedImage {
   /** `sha256:…` */
   readonly id: string;
   readonly tags: readonly string[];
+}
+
+/** How an image would be pulled. */
+export interface ExplainedImage {
+  readonly reference: string;
+  /** `file:line` of what has completed the name. */
+  readonly completedBy?: string | undefined;
+  /** In the order in which they would be asked. */
+  readonly endpoints: readonly ExplainedEndpoint[];
+}
+
+export interface ExplainedEndpoint {
+  /** Of the manifest. */
+  readonly url: string;
+  /** `file:line`, or `default`. */
+  readonly source: string;
+  /** Whether tags may be asked there. */
+  readonly resolves: boolean;
+  /** Whether manifests by digest and blobs may be asked there. */
+  readonly serves: boolean;
+  readonly scope: string;
+  /** File and key; absent: none of the node. */
+  readonly credentials?: string | undefined;
+  readonly proxy?: string | undefined;
+  readonly trust: {
+    readonly caFiles: readonly string[];
+    readonly clientCertificates: readonly { readonly certFile: string; readonly keyFile: string }[];
+    readonly skipVerify: boolean;
+  };
+  /** Names of headers. */
+  readonly headers: readonly string[];
+  readonly dialTimeoutMs?: number | undefined;
+  /** What the root of its API answered; absent unless asked for. */
+  readonly answer?:
+    | {
+        readonly ms: number;
+        readonly status?: number | undefined;
+        readonly login?: string | undefined;
+        readonly error?: string | undefined;
+      }
+    | undefined;
 }
 
 /** A failure as a header's value: header values are ASCII. */

@@ -1,5 +1,12 @@
 /** The routes of the admin socket. */
-import { EXPORT_PATH, FILES_PATTERN, IMPORT_PATH, type ImportedImage } from '#api/admin/contract.ts';
+import {
+  EXPLAIN_PATH,
+  EXPORT_PATH,
+  type ExplainedImage,
+  FILES_PATTERN,
+  IMPORT_PATH,
+  type ImportedImage,
+} from '#api/admin/contract.ts';
 import { CrispError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
@@ -7,7 +14,7 @@ import type { ImageService } from '#image-service/index.ts';
 import type { RuntimeService } from '#runtime-service/index.ts';
 
 export interface AdminServices {
-  readonly images: Pick<ImageService, 'import' | 'export'>;
+  readonly images: Pick<ImageService, 'import' | 'export' | 'explain'>;
   readonly containers: Pick<RuntimeService, 'readFiles' | 'writeFiles'>;
 }
 
@@ -41,6 +48,15 @@ const exportRoute: AdminRoute = {
   },
 };
 
+const explainRoute: AdminRoute = {
+  name: 'ExplainImage',
+  async run({ images }, { query }, op) {
+    const request = { reference: query.get('ref') ?? '', ping: query.get('ping') === '1' };
+    const explained: readonly ExplainedImage[] = await images.explain(request, op);
+    return { json: { images: explained } };
+  },
+};
+
 const readRoute = (id: ContainerId): AdminRoute => ({
   name: 'ReadFiles',
   async run({ containers }, { query }, op) {
@@ -66,6 +82,7 @@ function pathOf(query: URLSearchParams): string {
 export function routeOf(method: string, path: string): AdminRoute {
   if (method === 'POST' && path === IMPORT_PATH) return importRoute;
   if (method === 'GET' && path === EXPORT_PATH) return exportRoute;
+  if (method === 'GET' && path === EXPLAIN_PATH) return explainRoute;
   const id = FILES_PATTERN.exec(path)?.[1] as ContainerId | undefined;
   if (id !== undefined && method === 'GET') return readRoute(id);
   if (id !== undefined && method === 'PUT') return writeRoute(id);

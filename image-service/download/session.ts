@@ -1,4 +1,5 @@
 import type { FetchedManifest } from '../registry/client.ts';
+import type { ExplainedEndpoint } from '../registry/explain.ts';
 import type { Act, BlobIdentity, Call, Calls } from './messages.ts';
 import type { DownloadThread } from './thread.ts';
 
@@ -41,6 +42,11 @@ export class DownloadSession implements Disposable {
   /** The bytes of a small blob, whose size the caller has limited. Throws as `RegistryClient.blob`. */
   async bytes(blob: BlobIdentity, signal: AbortSignal): Promise<Buffer> {
     return asBuffer(await this.#call('bytes', { blob: identity(blob) }, signal));
+  }
+
+  /** How the registry would be asked. Throws FailedPrecondition where its configuration is faulty. */
+  explain(ping: boolean, signal: AbortSignal): Promise<readonly ExplainedEndpoint[]> {
+    return this.#call('explain', { ping }, signal);
   }
 
   /**

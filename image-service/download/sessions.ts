@@ -1,8 +1,10 @@
 import type { Reference } from '../image/reference.ts';
 import { RegistryClient } from '../registry/client.ts';
 import { credentialSource, type RegistryAuth, readAuthFile } from '../registry/credentials.ts';
+import type { Endpoint } from '../registry/endpoint.ts';
 import { EndpointHealth } from '../registry/endpoint-health.ts';
 import { Endpoints } from '../registry/endpoints.ts';
+import { type ExplainedEndpoint, explainEndpoints } from '../registry/explain.ts';
 import { Connections } from '../registry/http/connections.ts';
 import { Proxies } from '../registry/http/proxies.ts';
 import { Trust } from '../registry/http/tls-settings.ts';
@@ -19,6 +21,7 @@ export class Sessions {
   readonly #trust: Trust;
   readonly #health = new EndpointHealth();
   readonly #clients = new Map<number, Promise<RegistryClient>>();
+  readonly #references = new Map<number, Reference>();
 
   constructor(options: DownloadOptions) {
     this.#options = options;
@@ -33,10 +36,12 @@ export class Sessions {
     const client = this.#open(reference, auth);
     client.catch(() => {}); // reported by each call
     this.#clients.set(session, client);
+    this.#references.set(session, reference);
   }
 
   close(session: number): void {
     this.#clients.delete(session);
+    this.#references.delete(session);
   }
 
   /** Throws what the client throws; the reason of the signal at its abort. */
@@ -46,9 +51,10 @@ export class Sessions {
     progress: (received: number) => void,
     signal: AbortSignal,
   ): Promise<Calls[Call['act']]['result']> {
-    const client = await this.#clients.get(session);
-    if (!client) throw new Error(`download worker: session ${session} is not open`);
+    const [client, reference] = [await this.#clients.get(session), this.#references.get(session)];
+    if (!client || !reference) throw new Error(`download worker: session ${session} is not open`);
     signal.throwIfAborted();
+    if (call.act === 'explain') return this.#explain(reference, call.ping, signal);
     if (call.act === 'manifest') return client.manifest(call.tagOrDigest, signal);
     if (call.act === 'bytes') {
       const sink = new BlobBytes(call.blob.digest);
@@ -61,21 +67,42 @@ export class Sessions {
     return undefined;
   }
 
+  async #explain(
+    reference: Reference,
+    ping: boolean,
+    signal: AbortSignal,
+  ): Promise<readonly ExplainedEndpoint[]> {
+    const { authFile } = this.#options;
+    const logins = authFile === undefined ? new Map() : await readAuthFile(authFile);
+    const parts = {
+      credentials: ({ credentialHost }: Endpoint) =>
+        logins.has(credentialHost) ? `${authFile}: ${credentialHost}` : undefined,
+      proxies: this.#proxies,
+      trust: this.#trust,
+      directories: this.#options.certificateDirectories,
+      transport: this.#transport(),
+    };
+    return explainEndpoints(reference, await this.#endpoints.of(reference), parts, { ping, signal });
+  }
+
   async #open(reference: Reference, auth: RegistryAuth | undefined): Promise<RegistryClient> {
     const { authFile } = this.#options;
     const file = authFile === undefined ? new Map() : await readAuthFile(authFile);
     const credentials = credentialSource(reference.host, auth, file);
+    const endpoints = await this.#endpoints.of(reference);
+    const health = this.#health;
+    const parts = { transport: this.#transport(), repository: reference, endpoints, credentials, health };
+    return new RegistryClient(this.#options, parts);
+  }
+
+  #transport(): Transport {
     const { noByteMs } = this.#options;
-    const transport = new Transport({
+    return new Transport({
       connections: this.#connections,
       noByteMs,
       proxies: this.#proxies,
       trust: this.#trust,
       trustOf: (host) => this.#endpoints.trustOf(host),
     });
-    const endpoints = await this.#endpoints.of(reference);
-    const health = this.#health;
-    const parts = { transport, repository: reference, endpoints, credentials, health };
-    return new RegistryClient(this.#options, parts);
   }
 }

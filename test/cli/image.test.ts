@@ -50,6 +50,25 @@ test('export to a file and to a pipe gives the same bytes; import reads both', a
   assert.deepEqual(temporary(), []);
 });
 
+test('explain shows the endpoints of the daemon, in text and JSON, and what they answer', () => {
+  const text = crisp(['explain', 'docker.io/library/busybox:1']).out.toString();
+  assert.match(
+    text,
+    /^docker.io\/library\/busybox:1\n\n1\. https:\/\/registry-1\.docker\.io\/v2\/library\/busybox\/manifests\/1\n/,
+  );
+  assert.match(text, /\n {3}from {10}default\n/);
+  const run = crisp(['explain', tagged, '--ping', '--json']);
+  assert.deepEqual([run.code, run.err], [0, '']);
+  const [image] = JSON.parse(run.out.toString()).images;
+  const [endpoint] = image.endpoints;
+  assert.equal(endpoint.url, `http://${node.registry.host}/v2/busybox/manifests/latest`);
+  assert.match(endpoint.source, /crisp\.toml:\d+$/);
+  assert.equal(endpoint.answer.status, 200);
+  const wrong = crisp(['explain', 'UPPER']);
+  assert.equal(wrong.code, 1);
+  assert.match(wrong.err, /must be in lower case/);
+});
+
 test('a truncated archive, a missing one, a directory, an unknown image: clear errors, and no file', async () => {
   const whole = readFileSync(file('one.tar'));
   writeFileSync(file('cut.tar'), whole.subarray(0, whole.length / 2));

@@ -82,3 +82,36 @@ test('a change of a file counts at the next pull, and a broken one stops its own
   at.conf(`[[registry]]\nprefix = "reg.example"\nlocation = "${host}/proxy"\ninsecure = true\n`);
   await at.pull('reg.example/library/app:v1');
 });
+
+test('explain names the endpoints, their sources and answers, and the fault of a file', async () => {
+  await using at = await scene();
+  const { host, url } = at.registry;
+  at.conf(`[aliases]\n"app" = "reg.example/team/app"\n`);
+  at.hosts(
+    'reg.example',
+    `server = "${url}"\n[host."http://127.0.0.1:1"]\ncapabilities = ["pull"]\n[host."http://127.0.0.1:1".header]\nx-key = "secret"\n`,
+  );
+  const explain = (reference: string, ping = false) =>
+    at.service.explain({ reference, ping }, operation('explain'));
+  const [image, ...others] = await explain('app:v1', true);
+  assert.deepEqual(others, []);
+  assert.ok(image);
+  assert.ok(image.completedBy?.endsWith('registries.conf:2'), image.completedBy);
+  assert.equal(image.reference, 'reg.example/team/app:v1');
+  const [mirror, server] = image.endpoints;
+  assert.ok(mirror && server);
+  assert.deepEqual(
+    [mirror.url, mirror.resolves, mirror.headers, mirror.answer?.status],
+    ['http://127.0.0.1:1/v2/team/app/manifests/v1?ns=reg.example', false, ['x-key'], undefined],
+  );
+  assert.match(mirror.answer?.error ?? '', /refused/i);
+  assert.ok(mirror.source.endsWith('reg.example/hosts.toml:2'), mirror.source);
+  assert.deepEqual(
+    [server.url, server.answer?.status],
+    [`${url}/v2/team/app/manifests/v1?ns=reg.example`, 200],
+  );
+  assert.ok(!JSON.stringify(image).includes('secret'));
+  at.hosts('reg.example', 'server = 1');
+  await fails(explain('app:v1'), 'FailedPrecondition', 'reg.example/hosts.toml:1');
+  assert.equal((await explain(`${host}/x`))[0]?.endpoints[0]?.source, 'default');
+});
