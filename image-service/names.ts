@@ -6,7 +6,7 @@ import type { ImageServiceOptions } from './options.ts';
 import type { RegistriesConf } from './registry/config/registries-conf.ts';
 import { NO_REGISTRIES, RegistriesFiles } from './registry/config/registries-files.ts';
 import { type Candidate, candidatesFor } from './registry/config/short-names.ts';
-import type { ExplainedEndpoint } from './registry/explain.ts';
+import type { ExplainedPull } from './registry/explain.ts';
 
 /** After these the name is looked for at the next host. */
 const ELSEWHERE: readonly ErrorCode[] = [
@@ -17,12 +17,11 @@ const ELSEWHERE: readonly ErrorCode[] = [
 ];
 
 /** How an image would be pulled. */
-export interface ImageExplanation {
+export interface ImageExplanation extends ExplainedPull {
   /** In full. */
   readonly reference: string;
   /** `file:line` of what has completed the name; undefined where it was complete, or is Docker Hub's. */
   readonly completedBy: string | undefined;
-  readonly endpoints: readonly ExplainedEndpoint[];
 }
 
 type Find = (text: string) => Image | undefined;
@@ -75,14 +74,14 @@ export class ImageNames {
   /** Explains each image that the name may mean. */
   async explain(
     text: string,
-    endpointsOf: (reference: Reference) => Promise<readonly ExplainedEndpoint[]>,
+    explained: (reference: Reference) => Promise<ExplainedPull>,
   ): Promise<ImageExplanation[]> {
     const candidates = await this.candidates(text);
     return Promise.all(
       candidates.map(async ({ reference, source }) => ({
         reference: reference.text,
         completedBy: source,
-        endpoints: await endpointsOf(reference),
+        ...(await explained(reference)),
       })),
     );
   }

@@ -42,6 +42,8 @@ export interface ExplainedImage {
   readonly completedBy?: string | undefined;
   /** In the order in which they would be asked. */
   readonly endpoints: readonly ExplainedEndpoint[];
+  /** `file:line` of what configures the registry, too, and does not count. */
+  readonly unused: readonly string[];
 }
 
 export interface ExplainedEndpoint {

@@ -35,6 +35,7 @@ test('each endpoint has its settings with their sources', () => {
         answer: { ms: 3, error: 'refused\u001b[31m' },
       },
     ],
+    unused: ['/etc/containers/registries.conf:12'],
   });
   assert.equal(
     text,
@@ -60,6 +61,8 @@ test('each endpoint has its settings with their sources', () => {
    credentials   none of the node; those of the pod
    proxy         none
    answer        refused\\x1b[31m (3 ms)
+
+Not used: /etc/containers/registries.conf:12
 `,
   );
 });

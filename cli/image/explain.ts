@@ -30,7 +30,7 @@ export const explainImage: Command<ImageContext> = {
 };
 
 /** The lines of one image: its endpoints numbered, the settings of each below. */
-export function textOf({ reference, completedBy, endpoints }: ExplainedImage): string {
+export function textOf({ reference, completedBy, endpoints, unused }: ExplainedImage): string {
   const lines = [printable(reference)];
   if (completedBy !== undefined) lines.push(`   completed by  ${printable(completedBy)}`);
   for (const [index, endpoint] of endpoints.entries()) {
@@ -38,6 +38,7 @@ export function textOf({ reference, completedBy, endpoints }: ExplainedImage): s
     for (const [name, value] of rows(endpoint))
       if (value !== undefined) lines.push(`   ${name.padEnd(13)} ${printable(value)}`);
   }
+  if (unused.length > 0) lines.push('', `Not used: ${unused.map(printable).join(', ')}`);
   return `${lines.join('\n')}\n`;
 }
 

@@ -5,7 +5,7 @@ import type { Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import type { FetchedManifest } from '../registry/client.ts';
 import type { RegistryAuth } from '../registry/credentials.ts';
-import type { ExplainedEndpoint } from '../registry/explain.ts';
+import type { ExplainedPull } from '../registry/explain.ts';
 
 /** What the worker is started with. */
 export type DownloadOptions = Pick<
@@ -36,7 +36,7 @@ export interface BlobIdentity {
 export interface Calls {
   manifest: { readonly request: { readonly tagOrDigest: string }; readonly result: FetchedManifest };
   bytes: { readonly request: { readonly blob: BlobIdentity }; readonly result: Uint8Array };
-  explain: { readonly request: { readonly ping: boolean }; readonly result: readonly ExplainedEndpoint[] };
+  explain: { readonly request: { readonly ping: boolean }; readonly result: ExplainedPull };
   /** The file exists and is empty. */
   file: {
     readonly request: { readonly blob: BlobIdentity; readonly path: string };

@@ -1,5 +1,5 @@
 import type { FetchedManifest } from '../registry/client.ts';
-import type { ExplainedEndpoint } from '../registry/explain.ts';
+import type { ExplainedPull } from '../registry/explain.ts';
 import type { Act, BlobIdentity, Call, Calls } from './messages.ts';
 import type { DownloadThread } from './thread.ts';
 
@@ -45,7 +45,7 @@ export class DownloadSession implements Disposable {
   }
 
   /** How the registry would be asked. Throws FailedPrecondition where its configuration is faulty. */
-  explain(ping: boolean, signal: AbortSignal): Promise<readonly ExplainedEndpoint[]> {
+  explain(ping: boolean, signal: AbortSignal): Promise<ExplainedPull> {
     return this.#call('explain', { ping }, signal);
   }
 

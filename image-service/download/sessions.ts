@@ -4,7 +4,7 @@ import { credentialSource, type RegistryAuth, readAuthFile } from '../registry/c
 import type { Endpoint } from '../registry/endpoint.ts';
 import { EndpointHealth } from '../registry/endpoint-health.ts';
 import { Endpoints } from '../registry/endpoints.ts';
-import { type ExplainedEndpoint, explainEndpoints } from '../registry/explain.ts';
+import { type ExplainedPull, explainEndpoints } from '../registry/explain.ts';
 import { Connections } from '../registry/http/connections.ts';
 import { Proxies } from '../registry/http/proxies.ts';
 import { Trust } from '../registry/http/tls-settings.ts';
@@ -67,11 +67,7 @@ export class Sessions {
     return undefined;
   }
 
-  async #explain(
-    reference: Reference,
-    ping: boolean,
-    signal: AbortSignal,
-  ): Promise<readonly ExplainedEndpoint[]> {
+  async #explain(reference: Reference, ping: boolean, signal: AbortSignal): Promise<ExplainedPull> {
     const { authFile } = this.#options;
     const logins = authFile === undefined ? new Map() : await readAuthFile(authFile);
     const parts = {
@@ -82,7 +78,11 @@ export class Sessions {
       directories: this.#options.certificateDirectories,
       transport: this.#transport(),
     };
-    return explainEndpoints(reference, await this.#endpoints.of(reference), parts, { ping, signal });
+    const found = await this.#endpoints.of(reference);
+    return {
+      endpoints: await explainEndpoints(reference, found, parts, { ping, signal }),
+      unused: await this.#endpoints.unused(reference),
+    };
   }
 
   async #open(reference: Reference, auth: RegistryAuth | undefined): Promise<RegistryClient> {

@@ -19,10 +19,18 @@ export class Endpoints {
     return this.#config.endpoints(reference);
   }
 
-  /** The trust of a host that a redirect or a challenge names: that of its own entry. */
+  /** The places that have something for the reference, too, and do not count. */
+  unused(reference: Pick<Reference, 'host' | 'path' | 'digest'>): Promise<string[]> {
+    return this.#config.unused(reference);
+  }
+
+  /**
+   * The trust of a host that a redirect or a challenge names: that of its own entry in the table, else in its own hosts.toml.
+   * Throws FailedPrecondition where that file is faulty.
+   */
   trustOf(host: string): HostTrust {
     const found = ownEntry(this.#options.registries, host)?.[1];
     const own = found?.find(({ url }) => URL.parse(url)?.host === host);
-    return own ? hostTrust(own) : systemTrust;
+    return own ? hostTrust(own) : (this.#config.trustOf(host) ?? systemTrust);
   }
 }

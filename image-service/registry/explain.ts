@@ -33,6 +33,13 @@ export interface ExplainedEndpoint {
   readonly answer: PingAnswer | undefined;
 }
 
+export interface ExplainedPull {
+  /** In the order in which they are asked. */
+  readonly endpoints: readonly ExplainedEndpoint[];
+  /** Places that configure the registry, too, and do not count: `file:line`. */
+  readonly unused: readonly string[];
+}
+
 export interface PingAnswer {
   readonly ms: number;
   /** HTTP status; undefined where there is no answer. */

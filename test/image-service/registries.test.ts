@@ -86,7 +86,7 @@ test('a change of a file counts at the next pull, and a broken one stops its own
 test('explain names the endpoints, their sources and answers, and the fault of a file', async () => {
   await using at = await scene();
   const { host, url } = at.registry;
-  at.conf(`[aliases]\n"app" = "reg.example/team/app"\n`);
+  at.conf(`[aliases]\n"app" = "reg.example/team/app"\n[[registry]]\nlocation = "reg.example"\n`);
   at.hosts(
     'reg.example',
     `server = "${url}"\n[host."http://127.0.0.1:1"]\ncapabilities = ["pull"]\n[host."http://127.0.0.1:1".header]\nx-key = "secret"\n`,
@@ -98,6 +98,7 @@ test('explain names the endpoints, their sources and answers, and the fault of a
   assert.ok(image);
   assert.ok(image.completedBy?.endsWith('registries.conf:2'), image.completedBy);
   assert.equal(image.reference, 'reg.example/team/app:v1');
+  assert.match(image.unused.join(), /registries\.conf:3$/);
   const [mirror, server] = image.endpoints;
   assert.ok(mirror && server);
   assert.deepEqual(

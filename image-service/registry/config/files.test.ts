@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import test from 'node:test';
 import { parseReference } from '../../image/reference.ts';
+import { HostDirectories } from './host-directory.ts';
 import { RegistryConfig } from './registry-config.ts';
 
 function scene(required = false) {
@@ -96,4 +97,21 @@ test('what is not a readable file of a sensible size is a fault of its host, and
       new RegExp(`first/${name}\\.example/hosts\\.toml: it is`),
     );
   assert.equal(await at.origins('a.example/x'), 'a.example');
+});
+
+test('the own file of a token server or redirect target has its trust', () => {
+  using at = scene();
+  const trustOf = (host: string) => new HostDirectories([join(at.directory, 'first')]).trustOf(host);
+  at.write('first/_default/hosts.toml', 'ca = "/d.pem"');
+  assert.equal(trustOf('auth.example'), undefined);
+  at.write('first/auth.example/hosts.toml', '[host."https://auth.example"]\nca = "/a.pem"\n');
+  assert.deepEqual(trustOf('auth.example')?.caFiles, ['/a.pem']);
+  at.write('first/auth.example_5000_/hosts.toml', 'ca = "b.pem"');
+  assert.deepEqual(trustOf('auth.example:5000')?.caFiles, [
+    join(at.directory, 'first/auth.example_5000_/b.pem'),
+  ]);
+  at.write('first/auth.example/hosts.toml', 'ca = 1');
+  assert.throws(() => trustOf('auth.example'), /auth\.example\/hosts\.toml:1: /);
+  for (const host of ['..', '../first/auth.example', 'none.example', ''])
+    assert.equal(trustOf(host), undefined);
 });

@@ -1,9 +1,12 @@
 /** Which hosts.toml counts for a registry host. */
 
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf } from '#core/errors.ts';
 import type { Endpoint } from '../endpoint.ts';
+import type { HostTrust } from '../http/trust.ts';
+import { isHost } from './address.ts';
 import { fault } from './fault.ts';
 import { FileCache } from './file-cache.ts';
 import { endpointsOfHosts, type HostEntry, parseHostsToml } from './hosts-toml.ts';
@@ -30,19 +33,31 @@ export class HostDirectories {
     return entries && entries.length > 0 ? endpointsOfHosts(entries, host, path) : undefined;
   }
 
+  /** The trust of a host that its own file names; undefined where that does not. Throws FailedPrecondition. */
+  trustOf(host: string): HostTrust | undefined {
+    const names = namesOf(host);
+    const directory = this.#roots.flatMap((root) => names.map((name) => join(root, name))).find(existsSync);
+    const path = join(directory ?? '', 'hosts.toml');
+    if (directory === undefined || !statSync(path, { throwIfNoEntry: false })?.isFile()) return undefined;
+    const entries = parseHostsToml(readFileSync(path, 'utf8'), directory);
+    return entries.find(({ address }) => address === undefined || address.host === host)?.trust;
+  }
+
   async #directory(host: string): Promise<string | undefined> {
-    const colon = host.lastIndexOf(':');
-    const withPort = colon > 0 && !host.endsWith(']');
-    const names = [
-      ...(withPort ? [`${host.slice(0, colon)}_${host.slice(colon + 1)}_`] : []),
-      host,
-      '_default',
-    ];
+    const names = [...namesOf(host), '_default'];
     for (const path of this.#roots.flatMap((root) => names.map((name) => join(root, name)))) {
       if (await exists(path)) return path;
     }
     return undefined;
   }
+}
+
+/** The names of a host's directory: `host_port_` before `host:port`. A host comes from a redirect, too: it must not be a path. */
+function namesOf(host: string): readonly string[] {
+  if (!isHost(host)) return [];
+  const colon = host.lastIndexOf(':');
+  const hasPort = colon > 0 && !host.endsWith(']');
+  return hasPort ? [`${host.slice(0, colon)}_${host.slice(colon + 1)}_`, host] : [host];
 }
 
 async function exists(path: string): Promise<boolean> {
