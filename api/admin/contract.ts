@@ -59,11 +59,11 @@ export interface ExplainedEndpoint {
   /** File and key; absent: none of the node. */
   readonly credentials?: string | undefined;
   readonly proxy?: string | undefined;
-  readonly trust: {
-    readonly caFiles: readonly string[];
-    readonly clientCertificates: readonly { readonly certFile: string; readonly keyFile: string }[];
-    readonly skipVerify: boolean;
-  };
+  /** Files of authorities, or the fault of one; absent by http. */
+  readonly authorities?: string | undefined;
+  readonly skipVerify: boolean;
+  /** Files of client certificates. */
+  readonly clientCertificates: readonly string[];
   /** Names of headers. */
   readonly headers: readonly string[];
   readonly dialTimeoutMs?: number | undefined;

@@ -15,11 +15,9 @@ test('each endpoint has its settings with their sources', () => {
         scope: 'repository:proxy/centos/centos:pull',
         credentials: '/etc/crisp/auth.json: harbor.example',
         proxy: 'proxy.example:3128 (HTTPS_PROXY)',
-        trust: {
-          caFiles: ['/etc/ca.pem'],
-          clientCertificates: [{ certFile: '/etc/c.cert', keyFile: '/etc/c.key' }],
-          skipVerify: false,
-        },
+        authorities: '/etc/ssl/certs/ca-certificates.crt, /etc/ca.pem',
+        skipVerify: false,
+        clientCertificates: ['/etc/c.cert'],
         headers: ['x-meta'],
         dialTimeoutMs: 200,
         answer: { ms: 12, status: 401, login: 'bearer https://harbor.example/service/token' },
@@ -30,7 +28,8 @@ test('each endpoint has its settings with their sources', () => {
         resolves: true,
         serves: true,
         scope: 'repository:centos/centos:pull',
-        trust: { caFiles: [], clientCertificates: [], skipVerify: true },
+        skipVerify: true,
+        clientCertificates: [],
         headers: [],
         answer: { ms: 3, error: 'refused\u001b[31m' },
       },
@@ -48,7 +47,7 @@ test('each endpoint has its settings with their sources', () => {
    scope         repository:proxy/centos/centos:pull
    credentials   /etc/crisp/auth.json: harbor.example
    proxy         proxy.example:3128 (HTTPS_PROXY)
-   authorities   the system's, /etc/ca.pem
+   authorities   /etc/ssl/certs/ca-certificates.crt, /etc/ca.pem
    certificate   /etc/c.cert
    headers       x-meta
    dial timeout  200 ms

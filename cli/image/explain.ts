@@ -44,16 +44,18 @@ export function textOf({ reference, completedBy, endpoints, unused }: ExplainedI
 
 type Row = readonly [name: string, value: string | undefined];
 
-function rows({ trust, ...endpoint }: ExplainedEndpoint): readonly Row[] {
-  const secure = endpoint.url.startsWith('https:');
+function rows(endpoint: ExplainedEndpoint): readonly Row[] {
   return [
     ['from', endpoint.source],
     ['asked for', askedFor(endpoint)],
     ['scope', endpoint.scope],
     ['credentials', endpoint.credentials ?? 'none of the node; those of the pod'],
     ['proxy', endpoint.proxy ?? 'none'],
-    ['authorities', secure ? authorities(trust) : undefined],
-    ...trust.clientCertificates.map(({ certFile }): Row => ['certificate', certFile]),
+    [
+      'authorities',
+      endpoint.skipVerify && endpoint.authorities ? 'any certificate is accepted' : endpoint.authorities,
+    ],
+    ...endpoint.clientCertificates.map((file): Row => ['certificate', file]),
     ['headers', endpoint.headers.join(', ') || undefined],
     ['dial timeout', endpoint.dialTimeoutMs === undefined ? undefined : `${endpoint.dialTimeoutMs} ms`],
     ['answer', answerOf(endpoint.answer)],
@@ -64,11 +66,6 @@ function askedFor({ resolves, serves }: Pick<ExplainedEndpoint, 'resolves' | 'se
   if (resolves && serves) return 'tags, digests, blobs';
   if (resolves) return 'tags';
   return serves ? 'digests, blobs' : 'nothing';
-}
-
-function authorities({ caFiles, skipVerify }: ExplainedEndpoint['trust']): string {
-  if (skipVerify) return 'any certificate is accepted';
-  return ["the system's", ...caFiles].join(', ');
 }
 
 function answerOf(answer: ExplainedEndpoint['answer']): string | undefined {

@@ -5,8 +5,10 @@ import { parseChallenges } from './challenge.ts';
 import type { Endpoint } from './endpoint.ts';
 import { mayAsk, requestUrl } from './endpoint-url.ts';
 import { discard, exchange, header } from './exchange.ts';
+import { trustInDirectories } from './http/certificate-directories.ts';
+import type { Proxies } from './http/proxies.ts';
+import type { Trust } from './http/tls-settings.ts';
 import type { Transport } from './http/transport.ts';
-import type { HostTrust } from './http/trust.ts';
 
 /** Limit of the answer to a ping, in ms. */
 const PING_MS = 10_000;
@@ -24,9 +26,14 @@ export interface ExplainedEndpoint {
   readonly scope: string;
   /** File and key of the credentials; undefined: anonymous, or those of the pod. */
   readonly credentials: string | undefined;
-  /** Address and setting; undefined: none. */
+  /** Address and setting, or the setting's fault; undefined: none. */
   readonly proxy: string | undefined;
-  readonly trust: HostTrust;
+  /** The files of authorities, or the fault of one; undefined by http. */
+  readonly authorities: string | undefined;
+  /** Accepts any certificate. */
+  readonly skipVerify: boolean;
+  /** The files of client certificates. */
+  readonly clientCertificates: readonly string[];
   /** The names of configured headers, whose values may be secrets. */
   readonly headers: readonly string[];
   readonly dialTimeoutMs: number | undefined;
@@ -52,9 +59,10 @@ export interface PingAnswer {
 /** What knows how requests are made. */
 export interface ExplainParts {
   credentials(endpoint: Endpoint): string | undefined;
-  proxy(url: URL): string | undefined;
-  /** That of the endpoint, with what directories of certificates add. */
-  trust(endpoint: Endpoint): HostTrust;
+  readonly proxies: Proxies;
+  readonly trust: Trust;
+  /** Directories of certificates. */
+  readonly directories: readonly string[];
   readonly transport: Transport;
 }
 
@@ -73,13 +81,44 @@ export function explainEndpoints(
       serves: endpoint.serves,
       scope: `repository:${endpoint.repository}:pull`,
       credentials: parts.credentials(endpoint),
-      proxy: parts.proxy(new URL(endpoint.origin)),
-      trust: parts.trust(endpoint),
+      proxy: orFault(() => proxyOf(endpoint, parts.proxies)),
+      ...trustOf(endpoint, parts),
       headers: Object.keys(endpoint.headers),
       dialTimeoutMs: endpoint.dialTimeoutMs,
       answer: ping ? await answerOf(endpoint, parts.transport, signal) : undefined,
     })),
   );
+}
+
+function proxyOf({ origin }: Endpoint, proxies: Proxies): string | undefined {
+  const proxy = proxies.of(new URL(origin));
+  return proxy && `${proxy.name} (${proxy.source})`;
+}
+
+function trustOf(
+  { origin, host, trust }: Endpoint,
+  parts: ExplainParts,
+): Pick<ExplainedEndpoint, 'authorities' | 'skipVerify' | 'clientCertificates'> {
+  const { skipVerify } = trust;
+  if (origin.startsWith('http:')) return { authorities: undefined, skipVerify, clientCertificates: [] };
+  const authorities = orFault(() => parts.trust.of(host, trust).authorities);
+  let { clientCertificates } = trust;
+  orFault(() => {
+    clientCertificates = [
+      ...clientCertificates,
+      ...trustInDirectories(parts.directories, host).clientCertificates,
+    ];
+  });
+  return { authorities, skipVerify, clientCertificates: clientCertificates.map(({ certFile }) => certFile) };
+}
+
+/** The message of a fault in its place. */
+function orFault<T>(act: () => T): T | string {
+  try {
+    return act();
+  } catch (error) {
+    return describeError(error);
+  }
 }
 
 /** Asks the root of the API, without credentials. */

@@ -1,5 +1,6 @@
 import type { Authorizer } from './auth.ts';
 import type { Endpoint } from './endpoint.ts';
+import { requestUrl } from './endpoint-url.ts';
 import { discard, header, type Response } from './exchange.ts';
 import type { Transport } from './http/transport.ts';
 import { follow } from './redirects.ts';
@@ -29,8 +30,7 @@ export class ContentRequests {
   /** Sends it with the known authorization, and again with the one that the endpoint requires. Throws RegistryFailure. */
   async send(endpoint: Endpoint, query: ContentQuery, signal: AbortSignal): Promise<Response> {
     const scope = `repository:${endpoint.repository}:pull`;
-    const url = new URL(`${endpoint.base}/${endpoint.repository}/${query.path}`);
-    if (endpoint.namespace !== undefined) url.searchParams.set('ns', endpoint.namespace);
+    const url = new URL(requestUrl(endpoint, query.path));
     const headers = { ...query.headers };
     for (let tries = 1; ; tries++) {
       const authorization = this.#authorizer.header(endpoint, scope);
