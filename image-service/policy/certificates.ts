@@ -3,8 +3,8 @@ import { X509Certificate } from 'node:crypto';
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;
 /** Certificates in one text. */
 const LIMIT = 100;
-/** Intermediate certificates of one signature; Fulcio's chains have one. */
-const MAX_INTERMEDIATES = 8;
+/** Intermediate certificates, of a policy and one signature; Fulcio's chains have one. */
+const MAX_INTERMEDIATES = 16;
 const CODE_SIGNING = '1.3.6.1.5.5.7.3.3';
 const ANY_USAGE = '2.5.29.37.0';
 /** The object identifier 2.5.29.30 in DER. */

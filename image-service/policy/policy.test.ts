@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'node:test';
 import fc from 'fast-check';
 import { CrispError, hasCode } from '#core/errors.ts';
@@ -6,6 +8,7 @@ import { parseReference } from '../image/reference.ts';
 import { parseNamed } from './named.ts';
 import { requirementsFor, type SignedIdentity } from './policy.ts';
 import { parsePolicy } from './read-policy.ts';
+import { locationOf, parseLocations } from './registries-d.ts';
 import { scopesOf } from './scopes.ts';
 import { matchesIdentity } from './signed-identity.ts';
 
@@ -249,6 +252,19 @@ test('identities of signatures', () => {
       /prefix: not a valid host/,
       prefix,
     );
+});
+
+test('the examples of docs/operators.md can be read', () => {
+  const text = readFileSync(join(import.meta.dirname, '../../docs/operators.md'), 'utf8');
+  const example = (language: string, word: string) => {
+    const blocks = [...text.matchAll(new RegExp(`\`\`\`${language}\n([^\`]*)\`\`\``, 'g'))];
+    return blocks.map(([, block = '']) => block).find((block) => block.includes(word)) ?? assert.fail(word);
+  };
+  const policy = parsePolicy(example('json', 'sigstoreSigned'), 'P');
+  const image = parseReference('registry.example.com/app:v1');
+  assert.equal(requirementsFor(policy, 'docker', scopesOf(image))[0]?.type, 'sigstoreSigned');
+  const locations = parseLocations(example('yaml', 'use-sigstore-attachments'), 'F');
+  assert.ok(locationOf(locations, scopesOf(image)).attachments);
 });
 
 test('any text is a policy or an error that names the file; damage never accepts what the policy rejects', () => {

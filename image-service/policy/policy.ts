@@ -9,7 +9,7 @@ export type SignedIdentity =
   | { readonly type: 'exactReference' | 'exactRepository'; readonly reference: string }
   | { readonly type: 'remapIdentity'; readonly prefix: string; readonly signedPrefix: string };
 
-/** A signature by one of the keys, or by a short-lived certificate of a Fulcio CA. */
+/** A signature by one of the keys, by a short-lived certificate of a Fulcio CA, or by a certificate of another CA. */
 export interface SigstoreSigned {
   readonly type: 'sigstoreSigned';
   readonly where: string;
@@ -20,6 +20,14 @@ export interface SigstoreSigned {
         readonly ca: Material;
         readonly oidcIssuer: string;
         readonly subjectEmail: string;
+      }
+    | {
+        readonly type: 'pki';
+        readonly ca: Material;
+        readonly intermediates: Material | undefined;
+        /** At least one of both. */
+        readonly subjectEmail: string | undefined;
+        readonly subjectHostname: string | undefined;
       };
   /** Keys of the transparency log; where there are any, an entry of it is required. */
   readonly rekorKeys: readonly Material[];

@@ -52,16 +52,14 @@ function readSigstore(place: JsonPlace): Requirement {
   const identityPlace = fields.get('signedIdentity');
   const identity = identityPlace ? readIdentity(identityPlace) : { type: 'matchRepoDigestOrExact' as const };
   const pki = fields.get('pki');
-  if (pki) {
-    if (rekorKeys.length > 0) place.fail('pki excludes a Rekor public key');
-    checkPki(pki);
-    return { type: 'unsupported', what: 'sigstoreSigned by pki', where };
-  }
+  if (pki && rekorKeys.length > 0) place.fail('pki excludes a Rekor public key');
   const fulcio = fields.get('fulcio');
   if (fulcio && rekorKeys.length === 0) place.fail('fulcio requires a Rekor public key');
   const signer: SigstoreSigned['signer'] = fulcio
     ? readFulcio(fulcio)
-    : { type: 'keys', keys: readMaterial(place, fields, KEYS) };
+    : pki
+      ? readPki(pki)
+      : { type: 'keys', keys: readMaterial(place, fields, KEYS) };
   return { type: 'sigstoreSigned', where, signer, rekorKeys, identity };
 }
 
@@ -74,15 +72,20 @@ function readFulcio(place: JsonPlace): SigstoreSigned['signer'] {
   return { type: 'fulcio', ca, oidcIssuer, subjectEmail };
 }
 
-function checkPki(place: JsonPlace): void {
+function readPki(place: JsonPlace): SigstoreSigned['signer'] {
   const roots = ['caRootsPath', 'caRootsData'];
-  const intermediates = ['caIntermediatesPath', 'caIntermediatesData'];
+  const others = ['caIntermediatesPath', 'caIntermediatesData'];
   const subjects = ['subjectEmail', 'subjectHostname'];
-  const fields = place.fields([...roots, ...intermediates, ...subjects]);
-  if (readMaterial(place, fields, roots).length === 0) place.fail(`one of ${roots.join(', ')} is required`);
-  readMaterial(place, fields, intermediates);
-  for (const key of subjects) if (fields.has(key)) filled(place, fields, key);
-  if (!subjects.some((key) => fields.has(key))) place.fail(`one of ${subjects.join(', ')} is required`);
+  const fields = place.fields([...roots, ...others, ...subjects]);
+  const [ca] = readMaterial(place, fields, roots);
+  if (!ca) return place.fail(`one of ${roots.join(', ')} is required`);
+  const [intermediates] = readMaterial(place, fields, others);
+  const [subjectEmail, subjectHostname] = subjects.map((key) =>
+    fields.has(key) ? filled(place, fields, key) : undefined,
+  );
+  if (subjectEmail === undefined && subjectHostname === undefined)
+    return place.fail(`one of ${subjects.join(', ')} is required`);
+  return { type: 'pki', ca, intermediates, subjectEmail, subjectHostname };
 }
 
 function filled(place: JsonPlace, fields: Fields, key: string): string {

@@ -10,7 +10,7 @@ import type { Material, SigstoreSigned } from './policy.ts';
 import { policyError } from './read-policy.ts';
 import { rejected, type Signature } from './signature.ts';
 import { matchesIdentity } from './signed-identity.ts';
-import type { SignedPayload } from './transparency-log.ts';
+import type { SignedPayload } from './sigstore-entity.ts';
 
 const SIGNATURE = 'dev.cosignproject.cosign/signature';
 const SHOWN_REASONS = 3;
@@ -20,8 +20,9 @@ interface Trust {
   readonly requirement: SigstoreSigned;
   readonly keys: readonly KeyObject[];
   readonly rekorKeys: readonly KeyObject[];
-  /** Of a requirement by Fulcio. */
+  /** Of a requirement by certificates. */
   readonly ca: readonly X509Certificate[];
+  readonly intermediates: readonly X509Certificate[];
 }
 
 /** Throws SignatureValidationFailed where no signature is accepted, FailedPrecondition where a key cannot be loaded. */
@@ -35,7 +36,11 @@ export async function requireSignature(
     requirement,
     keys: signer.type === 'keys' ? await loadKeys(signer.keys, where) : [],
     rekorKeys: await loadRekorKeys(requirement),
-    ca: signer.type === 'fulcio' ? await loadAuthorities(signer.ca, where) : [],
+    ca: signer.type === 'keys' ? [] : await loadCertificates(signer.ca, where),
+    intermediates:
+      signer.type === 'pki' && signer.intermediates
+        ? await loadCertificates(signer.intermediates, where)
+        : [],
   };
   const reasons = new Map<string, string>();
   for (const signature of signatures) {
@@ -77,9 +82,12 @@ async function verifySignature(trust: Trust, pulled: Named, signature: Signature
 
 async function verifySigner(trust: Trust, signed: SignedPayload): Promise<void> {
   const { rekorKeys, requirement } = trust;
-  if (requirement.signer.type === 'fulcio') {
-    const { verifyFulcio } = await import('./transparency-log.ts');
-    return verifyFulcio(signed, trust.ca, rekorKeys, requirement.signer);
+  const { signer } = requirement;
+  if (signer.type !== 'keys') {
+    const { verifyFulcio, verifyPki } = await import('./signer-certificate.ts');
+    if (signer.type === 'fulcio') verifyFulcio(signed, trust.ca, rekorKeys, signer);
+    else verifyPki(signed, trust.ca, trust.intermediates, signer);
+    return;
   }
   if (rekorKeys.length > 0) return verifyLogged(trust, signed);
   if (!trust.keys.some((key) => isSignedBy(key, signed.payload, signed.bytes)))
@@ -108,8 +116,8 @@ async function loadRekorKeys({ rekorKeys, where }: SigstoreSigned): Promise<read
   return keys;
 }
 
-async function loadAuthorities(ca: Material, where: string): Promise<readonly X509Certificate[]> {
-  const what = `${where}: fulcio: ${'path' in ca ? ca.path : 'caData'}`;
+async function loadCertificates(ca: Material, where: string): Promise<readonly X509Certificate[]> {
+  const what = `${where}: ${'path' in ca ? ca.path : 'the data of its CA'}`;
   const certificates = parseCertificates((await loadMaterial(ca, where)).toString('latin1'));
   if (!certificates || certificates.length === 0)
     throw policyError(`${what} has no valid certificates in PEM`);

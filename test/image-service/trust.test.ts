@@ -71,10 +71,6 @@ test('what is not supported is refused by name where it applies, and nowhere els
       { type: 'signedBaseLayer', baseLayerIdentity: { type: 'matchExact' } },
       'signedBaseLayer is not supported',
     ],
-    [
-      { type: 'sigstoreSigned', pki: { caRootsData: keyData, subjectEmail: 'a@b' } },
-      'by pki is not supported',
-    ],
   ] as const;
   for (const [requirement, why] of wellFormed) {
     at.policy({ default: [requirement] });
