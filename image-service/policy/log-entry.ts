@@ -20,8 +20,12 @@ export interface LogEntry {
 /** The one type of entry that cosign makes for images. */
 export const ENTRY_TYPE = { kind: 'hashedrekord', version: '0.0.1' };
 
+/** In bytes; an entry has some 4000. */
+const LIMIT = 256 << 10;
+
 /** Reads the annotation `dev.sigstore.cosign/bundle`. Nothing of it is verified. Throws SignatureValidationFailed. */
 export function parseLogEntry(text: string): LogEntry {
+  if (text.length > LIMIT) throw rejected(`log entry: it has more than ${LIMIT} bytes`);
   const top = readStrictJson(text, 'log entry', (why) => rejected(why));
   const { SignedEntryTimestamp, Payload } = top.exactly('SignedEntryTimestamp', 'Payload');
   const { body, integratedTime, logIndex, logID } = Payload.exactly(

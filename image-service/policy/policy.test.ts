@@ -91,6 +91,11 @@ test('a policy that is not valid is an error with file, line and path', () => {
     /default\[0\]\.type: the key is given twice/,
   );
   assert.match(refusal('[]'), /must be an object/);
+  assert.match(refusal('['.repeat(1 << 20) + ']'.repeat(1 << 20)), /more than 32 levels/);
+  assert.match(
+    refusal(`{"default": ${'{"a":'.repeat(1 << 18)}1${'}'.repeat(1 << 18)}}`),
+    /more than 32 levels/,
+  );
   assert.match(refused({}), /default is missing/);
   assert.match(refused({ default: null }), /P:1: default: it must be a list/);
   assert.match(refused({ default: [] }), /the list of requirements is empty/);

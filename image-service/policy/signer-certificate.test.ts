@@ -208,6 +208,9 @@ test('refused: a log entry of another signature, payload, key or kind', async ()
   const text = logEntry(log.privateKey, entry);
   await refused(fulcio(), withEntry(text.replace('"logIndex":42', '"logIndex":43')), /inclusion promise/);
   await refused(fulcio(), withEntry(text.replace('"Payload"', '"payload"')), /unknown key/);
+  await refused(fulcio(), withEntry(text + ' '.repeat(1 << 20)), /more than 262144 bytes/);
+  await refused(fulcio(), withEntry('['.repeat(1 << 16)), /not valid JSON/);
+  await refused(fulcio(), withEntry(`${'['.repeat(1 << 16)}${']'.repeat(1 << 16)}`), /levels/);
   await refused(fulcio(), withEntry(text.replace('{"Sig', '{"Payload":{},"Sig')), /given twice/);
   await refused(fulcio(), { payload, annotations: { ...good.annotations, [bundle]: '{}' } }, /missing/);
   const { [bundle]: _without, ...annotations } = good.annotations;

@@ -29,7 +29,7 @@ interface Subject {
   readonly subjectHostname?: string | undefined;
 }
 
-/** Verifies a signature by a certificate of Fulcio. Throws SignatureValidationFailed. */
+/** Verifies a signature by a certificate of Fulcio. Throws SignatureValidationFailed, and errors of the library. */
 export function verifyFulcio(
   signed: SignedPayload,
   trusted: readonly X509Certificate[],
@@ -47,7 +47,7 @@ export function verifyFulcio(
   checkSubject(leaf, wanted);
 }
 
-/** Verifies a signature by a certificate of a CA, which is valid now. Throws SignatureValidationFailed. */
+/** Verifies a signature by a certificate of a CA, which is valid now. Throws as `verifyFulcio`. */
 export function verifyPki(
   signed: SignedPayload,
   trusted: readonly X509Certificate[],

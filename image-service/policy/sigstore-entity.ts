@@ -2,7 +2,6 @@
 import type { KeyObject, X509Certificate } from 'node:crypto';
 import { createHash } from 'node:crypto';
 import { type SignedEntity, type TrustMaterial, toTrustMaterial, Verifier } from '@sigstore/verify';
-import { describeError } from '#core/errors.ts';
 import { isSignedBy } from './keys.ts';
 import { ENTRY_TYPE, type LogEntry } from './log-entry.ts';
 import { rejected } from './signature.ts';
@@ -33,7 +32,7 @@ interface Thresholds {
   readonly timestampThreshold: number;
 }
 
-/** Returns the OIDC issuer of the signer's certificate. Throws SignatureValidationFailed. */
+/** Returns the OIDC issuer of the signer's certificate. Throws the library's errors. */
 export function verifyEntity(
   entity: SignedEntity,
   material: TrustMaterial,
@@ -41,11 +40,7 @@ export function verifyEntity(
 ): string | undefined {
   // As the peers: no certificate transparency, for whose logs a policy has no keys.
   const verifier = new Verifier(material, { ...thresholds, ctlogThreshold: 0 });
-  try {
-    return verifier.verify(entity).identity?.extensions?.issuer;
-  } catch (error) {
-    throw rejected(describeError(error));
-  }
+  return verifier.verify(entity).identity?.extensions?.issuer;
 }
 
 /** The signature, and the entry of a log if it has one. */

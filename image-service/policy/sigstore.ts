@@ -1,6 +1,6 @@
 /** The requirement `sigstoreSigned`: whether one of an image's signatures satisfies it. */
 import type { KeyObject, X509Certificate } from 'node:crypto';
-import { hasCode } from '#core/errors.ts';
+import { CrispError, describeError, hasCode } from '#core/errors.ts';
 import { decodeBase64 } from './base64.ts';
 import { hasNameConstraints, parseCertificates } from './certificates.ts';
 import { isSignedBy, loadKeys, loadMaterial } from './keys.ts';
@@ -80,7 +80,16 @@ async function verifySignature(trust: Trust, pulled: Named, signature: Signature
   );
 }
 
+/** The library throws errors of many kinds for what is malformed or does not verify. */
 async function verifySigner(trust: Trust, signed: SignedPayload): Promise<void> {
+  try {
+    await verifyBySigner(trust, signed);
+  } catch (error) {
+    throw error instanceof CrispError ? error : rejected(describeError(error));
+  }
+}
+
+async function verifyBySigner(trust: Trust, signed: SignedPayload): Promise<void> {
   const { rekorKeys, requirement } = trust;
   const { signer } = requirement;
   if (signer.type !== 'keys') {

@@ -3,6 +3,9 @@
  * two readers must never see different content in one document.
  */
 
+/** Paths of deeper places would take the square of a document's size. */
+const MAX_DEPTH = 32;
+
 /** The value at one place of a document, whose checks throw the error of its reader. */
 export class JsonPlace {
   readonly value: unknown;
@@ -81,8 +84,9 @@ export function readStrictJson(text: string, name: string, error: (message: stri
   } catch (reason) {
     throw error(`${name}: not valid JSON: ${reason instanceof Error ? reason.message : String(reason)}`);
   }
-  const { lines, duplicate } = scan(text);
+  const { lines, duplicate, tooDeep } = scan(text);
   const document = { name, lines, error };
+  if (tooDeep) throw error(`${name}: more than ${MAX_DEPTH} levels of lists and objects`);
   if (duplicate !== undefined) new JsonPlace(undefined, duplicate, document).fail('the key is given twice');
   return new JsonPlace(value, '', document);
 }
@@ -101,7 +105,11 @@ interface Level {
 }
 
 /** The line of each place of valid JSON, and the path of the last key that an object has twice. */
-function scan(text: string): { lines: Map<string, number>; duplicate: string | undefined } {
+function scan(text: string): {
+  lines: Map<string, number>;
+  duplicate: string | undefined;
+  tooDeep: boolean;
+} {
   const lines = new Map<string, number>();
   const levels: Level[] = [];
   let line = 1;
@@ -138,11 +146,12 @@ function scan(text: string): { lines: Map<string, number>; duplicate: string | u
     if (character === '{' || character === '[') {
       const keys = character === '{' ? new Set<string>() : undefined;
       levels.push({ path: here(), keys, key: '', index: 0 });
+      if (levels.length > MAX_DEPTH) return { lines, duplicate, tooDeep: true };
       keyNext = keys !== undefined;
     }
     at = end;
   }
-  return { lines, duplicate };
+  return { lines, duplicate, tooDeep: false };
 }
 
 /** The index of the closing quote. */

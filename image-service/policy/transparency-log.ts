@@ -11,7 +11,7 @@ import {
   verifyEntity,
 } from './sigstore-entity.ts';
 
-/** Whether this key made the signature and one of the logs recorded it. Throws SignatureValidationFailed where not. */
+/** Whether this key made the signature and one of the logs recorded it. Throws where not, also errors of the library. */
 export function verifyKeyLogged(signed: SignedPayload, key: KeyObject, logs: readonly KeyObject[]): void {
   const entry = parseLogEntry(annotation(signed, ENTRY));
   if (!key.export({ type: 'spki', format: 'der' }).equals(entry.signer))
