@@ -1,4 +1,4 @@
-/** What @sigstore/verify is given of a signature, and what it has to trust. The library takes 10 MB: imported on demand. */
+/** What @sigstore/verify is given of a signature, and what it has to trust. The library takes some megabytes: imported on demand. */
 import type { KeyObject, X509Certificate } from 'node:crypto';
 import { createHash } from 'node:crypto';
 import { type SignedEntity, type TrustMaterial, toTrustMaterial, Verifier } from '@sigstore/verify';

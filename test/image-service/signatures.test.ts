@@ -8,7 +8,8 @@ import { buildIndex, busyboxImage, pushManifest } from '../harness/images.ts';
 import { payloadOf, pushSignatures, SIMPLE_SIGNING, signedBy } from '../harness/signatures.ts';
 import type { Rule } from './front.ts';
 import { answer, fails } from './scene.ts';
-import { foreign, image, keys, other, pem, place, push, signed } from './trust-scene.ts';
+import { operation, startService } from './service.ts';
+import { ACCEPT, foreign, image, keys, other, pem, place, push, REJECT, signed } from './trust-scene.ts';
 
 test('signatures by ECDSA, RSA and Ed25519 keys; by another key, or for another image, they are refused', async () => {
   await using at = await place();
@@ -170,6 +171,36 @@ test('attachments of other types are no signatures', async () => {
   );
   await fails(at.pull('app:v1'), 'SignatureValidationFailed', '.sig', 'media type');
   assert.equal(SIMPLE_SIGNING, 'application/vnd.dev.cosign.simplesigning.v1+json');
+});
+
+test('behind mirrors the name of the pod counts, and the next one is asked where a mirror has no signature', async () => {
+  await using at = await place();
+  await push(at, 'bare:v1');
+  await push(at, 'app:v1');
+  const registries = {
+    'reg.example': ['bare', 'app'].map((name) => ({ url: `${at.front.url}/${at.own(name)}-mirror` })),
+  };
+  at.front.rule = (req) => {
+    req.url = (req.url ?? '').replace(/^\/([\w/]+)-mirror\/v2\/team\/app\//, '/v2/$1/');
+    return false;
+  };
+  const policy = { path: at.policyFile, required: true };
+  const trust = { policy, registriesDir: join(at.directory, 'registries.d') };
+  await using mirrored = await startService(join(at.directory, 'mirrored'), { registries, trust });
+  const pull = () => mirrored.service.pull({ reference: 'reg.example/team/app:v1' }, operation('pull'));
+  at.policy({ default: [REJECT], transports: { docker: { [at.host]: [ACCEPT] } } });
+  await fails(pull(), 'SignatureValidationFailed', 'reg.example/team/app:v1');
+  const keyData = Buffer.from(pem(keys.ec.publicKey)).toString('base64');
+  at.policy({
+    default: [REJECT],
+    transports: { docker: { 'reg.example/team': [{ type: 'sigstoreSigned', keyData }] } },
+  });
+  await fails(pull(), 'SignatureValidationFailed', 'none was found');
+  const payload = payloadOf(image.manifest.digest, 'reg.example/team/app:v1');
+  await pushSignatures(at.registry, at.own('app'), image.manifest.digest, [
+    signedBy(keys.ec.privateKey, payload),
+  ]);
+  await pull();
 });
 
 test('signatures in files of the lookaside', async () => {
