@@ -31,10 +31,10 @@ export const sameName = (one: Named, other: Named): boolean =>
 export function isPrefix(text: string): boolean {
   if (text.length > 255) return false;
   const [host = '', ...path] = text.split('/');
-  const [, labels = '', port] = /^(\[[0-9a-fA-F:]+\]|[^:]*)(?::(\d+))?$/.exec(host) ?? [];
+  const [, labels = ''] = /^(\[[0-9a-fA-F:]+\]|[^:]*)(?::\d+)?$/.exec(host) ?? [];
   const hostIsValid =
     /^\[[0-9a-fA-F:]+\]$/.test(labels) ||
     labels.split('.').every((label) => /^[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?$/.test(label));
   const pathIsValid = path.every((part) => /^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$/.test(part));
-  return hostIsValid && (port === undefined || Number(port) <= 65535) && pathIsValid;
+  return hostIsValid && pathIsValid;
 }

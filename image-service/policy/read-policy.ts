@@ -46,8 +46,9 @@ function readScopes(transport: string, place: JsonPlace): ReadonlyMap<string, re
 
 /** Of the transports that crisp has no images of only the scopes of paths are checked. */
 function checkScope(transport: string, scope: string, place: JsonPlace): void {
-  if (transport === 'docker-archive') place.fail('docker-archive has no scope but ""');
-  if (!['dir', 'oci', 'oci-archive'].includes(transport)) return;
+  if (transport === 'docker-archive' || transport === 'tarball')
+    place.fail(`${transport} has no scope but ""`);
+  if (!['dir', 'oci', 'oci-archive', 'sif'].includes(transport)) return;
   const clean = !scope.includes('//') && !/(^|\/)\.\.?(\/|$)/.test(scope) && !scope.endsWith('/');
   if (!scope.startsWith('/') || !clean) place.fail('a scope must be an absolute path in its shortest form');
 }

@@ -103,8 +103,8 @@ function readMaterial(place: JsonPlace, fields: Fields, keys: readonly string[])
   const values = key.endsWith('s') ? field.items() : [field];
   if (values.length === 0) field.fail('the list is empty');
   return values.map((value) => {
-    if (value.text() === '') value.fail('it is empty');
-    if (!/Datas?$/.test(key)) return { path: value.text() };
-    return { data: decodeBase64(value.text()) ?? value.fail('it is not base64') };
+    // Empty data can be read, and fails as a key where it applies.
+    if (/Datas?$/.test(key)) return { data: decodeBase64(value.text()) ?? value.fail('it is not base64') };
+    return value.text() === '' ? value.fail('it is empty') : { path: value.text() };
   });
 }

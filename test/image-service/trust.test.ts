@@ -79,7 +79,7 @@ test('what is not supported is refused by name where it applies, and nowhere els
     await at.pull('app:v1');
   }
   for (const [data, why] of [
-    ['', 'it is empty'],
+    ['', 'not a public key in PEM'],
     ['AAAA', 'not a public key in PEM'],
     [
       Buffer.from(keys.ec.privateKey.export({ type: 'pkcs8', format: 'pem' })).toString('base64'),
