@@ -72,7 +72,7 @@ test('empty files and entries are no settings', async () => {
     'a.yaml': '',
     'b.yaml': '# nothing\n',
     'c.yaml': 'docker:\n',
-    'd.yaml': 'docker:\n  r.io:\n',
+    'd.yaml': 'docker:\n  r.io:\n  "": {use-sigstore-attachments: true}\n',
   };
   assert.deepEqual(await locate(files, 'r.io/a'), {
     attachments: false,

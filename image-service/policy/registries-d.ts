@@ -82,8 +82,10 @@ export function parseLocations(text: string, file: string): SignatureLocations {
   const fallback = fields.get('default-docker');
   if (fallback !== undefined && fallback !== null)
     namespaces.set('', namespaceOf(fallback, file, 'default-docker'));
-  for (const [scope, entry] of mapping(fields.get('docker'), file, 'docker'))
-    namespaces.set(scope, namespaceOf(entry, file, `docker ${JSON.stringify(scope)}`));
+  for (const [scope, entry] of mapping(fields.get('docker'), file, 'docker')) {
+    const namespace = namespaceOf(entry, file, `docker ${JSON.stringify(scope)}`);
+    if (scope !== '') namespaces.set(scope, namespace); // the empty one matches no image
+  }
   return namespaces;
 }
 
