@@ -101,6 +101,11 @@ export class TarReader {
       this.#state = { at: 'extension', flag, body, filled: 0, padding: padding(header.size) };
       return;
     }
+    // A label of the whole archive: GNU tar's --label.
+    if (flag === 'V') {
+      this.#skip(header.size);
+      return;
+    }
     const member = this.#extended.member(header);
     const { entry, stored } = member;
     this.#last = entry.name;
@@ -110,6 +115,10 @@ export class TarReader {
     if (!map) this.#startContent(stored, stored);
     else if (map.done) this.#startSparse(map, member);
     else this.#state = { at: 'map', map, member };
+  }
+
+  #skip(size: number): void {
+    if (size > 0) this.#state = { at: 'padding', left: size + padding(size) };
   }
 
   /** `left`: bytes of data that follow, of `stored` bytes in the archive. */

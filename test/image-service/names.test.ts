@@ -116,6 +116,31 @@ test('names and targets that lead outside stay refused', async () => {
   assert.equal(existsSync(join(directory.path, 'escaped')), false);
 });
 
+test('the layer of a checkpoint with absolute names', async () => {
+  await using at = await ground();
+  await using opened = await startService(at.root);
+  const image = buildImage({
+    layers: [{ entries: [{ name: './' }, { name: 'usr/base', content: 'base' }] }],
+  });
+  await pushImage(at.registry.url, 'app', 'v1', image);
+  const { id } = await opened.service.pull({ reference: `${at.registry.host}/app:v1` }, operation('pull'));
+  const archive = join(at.directory, 'layer.tar');
+  const restore = async (entries: readonly EntrySpec[]): Promise<string> => {
+    writeFileSync(archive, makeTar(entries));
+    const directory = join(at.directory, 'container');
+    await opened.service.rootfs.restoreLayer({ image: id, directory, archive }, operation('restore'));
+    return join(directory, 'upper');
+  };
+  const link = { name: '/usr/again', type: 'hardlink', link: '/usr/base' } as const;
+  const upper = await restore([{ name: '/usr/own', content: 'own' }, { name: '//var//.wh.x' }, link]);
+  assert.equal(readFileSync(join(upper, 'usr/own'), 'utf8'), 'own');
+  assert.equal(inode(upper, 'usr/again'), inode(upper, 'usr/base'));
+  assert.ok(lstatSync(join(upper, 'var/x')).isCharacterDevice());
+  await assert.rejects(restore([{ name: '/../up', content: 'x' }]), (error) =>
+    hasCode(error, 'InvalidArgument'),
+  );
+});
+
 test('an archive of images with absolute names, also of its links', async () => {
   await using at = await ground();
   await using opened = await startService(at.root);

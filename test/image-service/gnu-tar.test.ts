@@ -1,0 +1,271 @@
+/** Trees of every kind, packed by GNU tar with every kind of option: unpacked as a layer they equal what GNU tar extracts. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  closeSync,
+  ftruncateSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { gzipSync } from 'node:zlib';
+import fc from 'fast-check';
+import { CrispError } from '#core/errors.ts';
+import { testDirectory } from './service.ts';
+import { unpack } from './unpack-here.ts';
+
+interface Node {
+  readonly name: string;
+  readonly kind: 'file' | 'sparse' | 'directory' | 'symlink' | 'hardlink' | 'fifo';
+  readonly mode: number;
+  /** Seconds since the epoch. */
+  readonly mtime: number;
+  readonly content: string;
+  readonly size: number;
+  readonly target: string;
+}
+
+const word = fc.oneof(
+  fc.constantFrom(
+    'a',
+    'b',
+    'space here',
+    'new\nline',
+    'ümläut',
+    '\\back',
+    '.hidden',
+    '-dash',
+    'x'.repeat(120),
+  ),
+  fc
+    .string({ minLength: 1, maxLength: 12 })
+    .filter((text) => /^[^/\0]+$/.test(text) && !/^\.{1,2}$/.test(text)),
+);
+const node: fc.Arbitrary<Node> = fc.record({
+  name: fc
+    .array(
+      word.filter((text) => !text.startsWith('.wh.')),
+      { minLength: 1, maxLength: 4 },
+    )
+    .map((parts) => parts.join('/')),
+  kind: fc.constantFrom('file', 'sparse', 'directory', 'symlink', 'hardlink', 'fifo'),
+  mode: fc.integer({ min: 0, max: 0o7777 }),
+  mtime: fc.integer({ min: -1_000_000_000, max: 4_000_000_000 }),
+  content: fc.string({ maxLength: 1000 }),
+  size: fc.nat(2_000_000),
+  target: fc.string({ minLength: 1, maxLength: 150 }).filter((text) => !text.includes('\0')),
+});
+
+/** Makes the tree; what does not fit (a file where a directory is) is left out. */
+function plant(root: string, nodes: readonly Node[]): void {
+  const files: string[] = [];
+  for (const one of nodes) {
+    const path = join(root, one.name);
+    try {
+      if (lstatSync(path, { throwIfNoEntry: false })) continue;
+      mkdirSync(join(path, '..'), { recursive: true });
+      make(path, one, files);
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code ?? '';
+      if (!['EEXIST', 'ENOTDIR', 'ENOENT', 'ENAMETOOLONG', 'EISDIR', 'EINVAL'].includes(code)) throw error;
+    }
+  }
+}
+
+function make(path: string, { kind, mode, mtime, content, size, target }: Node, files: string[]): void {
+  if (kind === 'symlink') symlinkSync(target, path);
+  if (kind === 'hardlink') linkSync(files[size % Math.max(1, files.length)] ?? path, path);
+  if (kind === 'symlink' || kind === 'hardlink') return;
+  if (kind === 'directory') mkdirSync(path);
+  else if (kind === 'fifo') execFileSync('mkfifo', ['--', path], { stdio: 'ignore' });
+  else {
+    writeFileSync(path, content, { flag: 'wx' });
+    files.push(path);
+    if (kind === 'sparse') {
+      const fd = openSync(path, 'r+');
+      ftruncateSync(fd, 65_536 + size);
+      writeSync(fd, 'in the middle', 32_768 + Math.floor(size / 2));
+      closeSync(fd);
+    }
+  }
+  chmodSync(path, mode);
+  utimesSync(path, mtime, mtime);
+}
+
+/** Everything that tar carries, of all but the top: names, kinds, modes, owners, sizes, links, whole seconds; and which names share a file. */
+function listing(path: string): string {
+  const format = '%P\\0%y %m %U:%G %s %T@ %n\\0%l\\0\\0';
+  const text = execFileSync('find', ['.', '-mindepth', '1', '-printf', format], {
+    cwd: path,
+    encoding: 'latin1',
+    maxBuffer: 1 << 26,
+  });
+  return text
+    .split('\0\0')
+    .map((line) => line.replace(/\0d (\S+) (\S+) \d+ (\S+) \d+/, '\0d $1 $2 - $3').replace(/\.0+ /, ' '))
+    .sort()
+    .join('\n');
+}
+
+/** The content of all files. */
+const sums = (path: string): string =>
+  execFileSync('sh', ['-c', 'find . -type f -print0 | sort -z | xargs -0 -r sha256sum -z --'], {
+    cwd: path,
+    encoding: 'latin1',
+    maxBuffer: 1 << 26,
+  });
+
+const FORMATS = ['gnu', 'oldgnu', 'posix', 'ustar', 'v7'] as const;
+const MORE: readonly (readonly string[])[] = [
+  [],
+  ['-S'],
+  ['-S', '--sparse-version=0.0'],
+  ['-S', '--sparse-version=0.1'],
+  ['-S', '--sparse-version=1.0'],
+  ['--hard-dereference'],
+  ['--blocking-factor=1'],
+  ['--blocking-factor=333'],
+  ['--sort=name', '--owner=big:3000000', '--group=other:2999999', '--numeric-owner'],
+  ['--xattrs', '--acls'],
+  ['--label=a volume'],
+  ['--transform=s,^\\./,/,', '-P'],
+  ['--transform=s,^\\./,.//./,'],
+];
+
+test('what GNU tar packs is unpacked as GNU tar does it', async () => {
+  using directory = testDirectory();
+  const [from, theirs, base] = ['from', 'theirs', 'layers'].map((name) => join(directory.path, name)) as [
+    string,
+    string,
+    string,
+  ];
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(node, { minLength: 1, maxLength: 8 }),
+      fc.constantFrom(...FORMATS),
+      fc.constantFrom(...MORE),
+      fc.boolean(),
+      async (nodes, format, more, zipped) => {
+        for (const path of [from, theirs, base]) {
+          rmSync(path, { recursive: true, force: true });
+          mkdirSync(path);
+        }
+        plant(from, nodes);
+        // The old formats leave out what they cannot hold, with an error.
+        const tar = packed(from, [`--format=${format}`, ...more]);
+        fc.pre(tar.length > 0); // some options do not go together
+        const archive = join(directory.path, 'archive.tar');
+        writeFileSync(archive, tar);
+        execFileSync('tar', ['-C', theirs, '--numeric-owner', '-xpf', archive], { stdio: 'ignore' });
+        const { directory: ours } = await unpack(base, tar, [], { compression: zipped ? 'gzip' : 'none' });
+        assert.equal(listing(ours), listing(theirs));
+        assert.equal(sums(ours), sums(theirs));
+      },
+    ),
+    { numRuns: 25 },
+  );
+});
+
+function packed(from: string, options: readonly string[]): Buffer {
+  const script = 'tar -C "$0" "$@" -cf - . 2>/dev/null || [ $? -eq 2 ]';
+  return execFileSync('sh', ['-c', script, from, ...options], { maxBuffer: 1 << 28 });
+}
+
+test('a changed archive is unpacked or refused, and nothing is written outside of the layer', async () => {
+  using directory = testDirectory();
+  const from = join(directory.path, 'from');
+  const base = join(directory.path, 'layers');
+  mkdirSync(join(from, 'd'), { recursive: true });
+  mkdirSync(base);
+  writeFileSync(join(from, 'd/file'), 'content'.repeat(200));
+  symlinkSync('../../../../../..', join(from, 'd/up'));
+  linkSync(join(from, 'd/file'), join(from, 'linked'));
+  mkdirSync(join(from, 'n'.repeat(120)));
+  const archives = FORMATS.map((format) => packed(from, [`--format=${format}`]));
+  const before = readdirSync(directory.path).sort();
+  const top = readdirSync('/').sort();
+  const text = fc.constantFrom(
+    '../x',
+    '/x',
+    'd/up/x',
+    'd/up/../x',
+    '..',
+    '',
+    'd',
+    './',
+    'd/file/x',
+    '.wh.d',
+    'd/.wh..wh..opq',
+  );
+  const change = fc.oneof(
+    fc.record({ at: fc.nat(9000), bytes: fc.uint8Array({ minLength: 1, maxLength: 4 }) }),
+    // A name, a link's target, a type or a size of a header.
+    fc.record({
+      at: fc.tuple(fc.nat(16), fc.constantFrom(0, 157, 345)).map(([block, field]) => block * 512 + field),
+      bytes: text.map((name) => Buffer.from(`${name}\0`)),
+    }),
+    fc.record({
+      at: fc.nat(16).map((block) => block * 512 + 156),
+      bytes: fc
+        .constantFrom('0', '1', '2', '5', '6', 'L', 'K', 'x', 'g', 'S', 'V')
+        .map((flag) => Buffer.from(flag)),
+    }),
+    fc.record({
+      at: fc.nat(16).map((block) => block * 512 + 124),
+      bytes: fc
+        .constantFrom(
+          '00000000010\0',
+          '77777777777\0',
+          '\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff',
+          '-0000000001\0',
+        )
+        .map((size) => Buffer.from(size, 'latin1')),
+    }),
+  );
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom(...archives),
+      fc.array(change, { minLength: 1, maxLength: 5 }),
+      fc.boolean(),
+      async (archive, changes, fixed) => {
+        const bytes = Buffer.from(archive);
+        for (const { at, bytes: written } of changes)
+          bytes.set(written.subarray(0, Math.max(0, bytes.length - at)), Math.min(at, bytes.length));
+        if (fixed) fixSums(bytes);
+        await unpack(base, bytes).catch((error) =>
+          assert.ok(error instanceof CrispError && error.hint !== '', String(error)),
+        );
+        assert.deepEqual(readdirSync(directory.path).sort(), before);
+      },
+    ),
+    { numRuns: 300 },
+  );
+  assert.deepEqual(readdirSync('/').sort(), top);
+  const layer = await unpack(base, gzipSync(archives[0] ?? Buffer.alloc(0)).subarray(0, 0)).catch(
+    () => undefined,
+  );
+  assert.ok(layer === undefined || readdirSync(layer.directory).length === 0);
+  assert.equal(readFileSync(join(from, 'd/file'), 'utf8'), 'content'.repeat(200));
+});
+
+/** Makes the checksums of all blocks that look like headers right again, so that changes come further. */
+function fixSums(bytes: Buffer): void {
+  for (let at = 0; at + 512 <= bytes.length; at += 512) {
+    const block = bytes.subarray(at, at + 512);
+    if (!/^\d{6}\0 $/.test(block.toString('latin1', 148, 156))) continue;
+    block.fill(' ', 148, 156);
+    const sum = block.reduce((total, byte) => total + byte, 0);
+    block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+  }
+}
