@@ -1,4 +1,4 @@
-import type { NamespaceWorker } from './thread.ts';
+import type { ReadThread } from './read-thread.ts';
 import type { Reading, WorkerResults } from './worker.ts';
 
 /** The largest weight of one message: some four milliseconds of the thread. */
@@ -13,11 +13,11 @@ interface PendingRead {
 
 /** Sends the readings that are pending for in one turn as one message: on a busy machine each one waits for its turn. */
 export class BatchedReadings {
-  readonly #thread: Pick<NamespaceWorker, 'request'>;
+  readonly #thread: Pick<ReadThread, 'request'>;
   readonly #waiting: PendingRead[] = [];
   #sending = false;
 
-  constructor(thread: Pick<NamespaceWorker, 'request'>) {
+  constructor(thread: Pick<ReadThread, 'request'>) {
     this.#thread = thread;
   }
 

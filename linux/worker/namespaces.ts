@@ -21,11 +21,13 @@ import type {
 import type { Trouble } from '../ports/troubles.ts';
 import type { ProcessWatches } from '../process/child.ts';
 import type { SealedProgram } from '../process/sealed-program.ts';
+import type { ThreadOptions } from './deadlines.ts';
 import { RealNatRules } from './nat-rules.ts';
 import { RealPodLinks } from './pod-links.ts';
+import { ReadThread } from './read-thread.ts';
 import { RealUsage } from './stats.ts';
 import { RealStreams } from './streams.ts';
-import { NamespaceWorker, type ThreadOptions } from './thread.ts';
+import { NamespaceWorker } from './thread.ts';
 import type { Settings } from './worker.ts';
 
 /** The uid and gid of a pause process: the largest of 16 bits, which no user has. */
@@ -49,8 +51,8 @@ export interface NamespacesOptions {
 export class RealNamespaces implements Namespaces, AsyncDisposable {
   readonly #options: NamespacesOptions;
   readonly #thread: NamespaceWorker;
-  /** A thread of their own for reads: they neither wait for the making and ending of pods nor delay it. */
-  readonly #reader: NamespaceWorker;
+  /** Reads never wait behind a stuck request, nor does one behind a stuck read. */
+  readonly #reader: ReadThread;
   /** The links of pods, by the thread that makes their namespaces. */
   readonly links: RealPodLinks;
   readonly streams: RealStreams;
@@ -62,7 +64,7 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
   constructor(options: NamespacesOptions) {
     this.#options = options;
     this.#thread = new NamespaceWorker({ ...options.threads, name: 'namespaces' });
-    this.#reader = new NamespaceWorker({ ...options.threads, name: 'usage' });
+    this.#reader = new ReadThread(this.#thread, options.threads);
     this.links = new RealPodLinks(this.#thread);
     this.usage = new RealUsage(this.#reader, options.cgroups);
     this.streams = new RealStreams(this.#thread, options.program, options.spawn);
@@ -158,16 +160,19 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
 
   /** Threads that are inside of a system call which does not return. */
   get stuck(): number {
-    return this.#thread.stuck + this.#reader.stuck;
+    return this.#thread.deadlines.stuck + this.#reader.deadlines.stuck;
   }
 
   troubles(): readonly Trouble[] {
-    return [this.#thread.trouble, this.#reader.trouble].filter((trouble) => trouble !== undefined);
+    return [this.#thread, this.#reader]
+      .map(({ deadlines }) => deadlines.trouble)
+      .filter((trouble) => trouble !== undefined);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.nat[Symbol.dispose]();
-    await Promise.all([this.#thread[Symbol.asyncDispose](), this.#reader[Symbol.asyncDispose]()]);
+    await this.#reader[Symbol.asyncDispose]();
+    await this.#thread[Symbol.asyncDispose]();
   }
 }
 

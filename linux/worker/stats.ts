@@ -9,7 +9,7 @@ import type { CgroupStats, LinkStats, ProcessStats, TreeUsage, Usage, UsageDetai
 import { parseStat } from '../process/identity.ts';
 import { parseOpenFiles } from '../process/rlimits.ts';
 import { BatchedReadings } from './batched-readings.ts';
-import type { NamespaceWorker } from './thread.ts';
+import type { ReadThread } from './read-thread.ts';
 
 /** Files of one request: some four milliseconds. */
 const BATCH = 1024;
@@ -21,13 +21,13 @@ const PAUSE_FACTOR = 9;
 
 /** The real usage, read by a worker thread. */
 export class RealUsage implements Usage {
-  readonly #thread: Pick<NamespaceWorker, 'request'>;
+  readonly #thread: Pick<ReadThread, 'request'>;
   readonly #readings: BatchedReadings;
   readonly #cgroups: Cgroups;
   readonly #pageSizes = hugePageSizes();
   #walks = 0;
 
-  constructor(thread: Pick<NamespaceWorker, 'request'>, cgroups: Cgroups) {
+  constructor(thread: Pick<ReadThread, 'request'>, cgroups: Cgroups) {
     this.#thread = thread;
     this.#readings = new BatchedReadings(thread);
     this.#cgroups = cgroups;

@@ -8,12 +8,13 @@ export class KernelWorker {
   readonly #worker: Worker;
   /** Rejects where the thread is lost before it could begin. */
   readonly ready: Promise<WorkerReady>;
+  /** False once it has ended, or is abandoned: then it takes no more requests. */
+  isUsable = true;
   #task: number | undefined;
   #settle: ((reply: WorkerReply) => void) | undefined;
   #fail: ((error: unknown) => void) | undefined;
 
-  /** `onExit`: called when the thread has ended, for any reason. */
-  constructor(onExit: () => void) {
+  constructor() {
     const { promise, resolve, reject } = Promise.withResolvers<WorkerReady>();
     this.ready = promise;
     promise.catch(() => {});
@@ -29,10 +30,10 @@ export class KernelWorker {
     };
     this.#worker.on('error', lost);
     this.#worker.once('exit', () => {
+      this.isUsable = false;
       lost();
       // One that never reported itself ready has opened nothing, or a few descriptors that are lost with it.
       void promise.then(({ descriptors }) => descriptors.forEach(closeDescriptor)).catch(() => {});
-      onExit();
     });
     this.#worker.once('message', (first: WorkerReady) => {
       this.#task = first.task;

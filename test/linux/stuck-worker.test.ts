@@ -9,7 +9,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, hasCode } from '#core/errors.ts';
 import { openKernel } from '#linux/index.ts';
 import type { ProcessRef } from '#linux/ports/kernel.ts';
-import { NamespaceWorker } from '#linux/worker/thread.ts';
 
 const warnings: string[] = [];
 const kernel = await openKernel({
@@ -103,20 +102,6 @@ test('threads that are stuck are few: then acts are refused at once, until one i
   await released();
   await makesPods();
   await until('no descriptor of a thread is left', () => readdirSync('/proc/self/fd').length <= descriptors);
-});
-
-test('a read that is stuck keeps no other from being read', async () => {
-  await using reader = new NamespaceWorker({ name: 'usage', requestMs: 500 });
-  const path = fifo();
-  const stuck = reader.request({ act: 'read', paths: [path] });
-  const next = reader.request({ act: 'read', paths: ['/proc/self/stat'] });
-  await assert.rejects(stuck, (error) => hasCode(error, 'DeadlineExceeded'));
-  assert.match((await next)[0] ?? '', /^\d+ /);
-  assert.deepEqual([reader.stuck, reader.trouble?.podsFail], [1, false]);
-  await until('it is free', () => {
-    release(path);
-    return reader.stuck === 0;
-  });
 });
 
 test('a daemon with a stuck thread ends all the same', () => {
