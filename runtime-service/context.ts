@@ -8,7 +8,6 @@ import type { CdiDevices } from './cdi/devices.ts';
 import type { ContainerRecord } from './container.ts';
 import type { Containers } from './containers.ts';
 import type { Attachments } from './exec/attachments.ts';
-import type { JobKeeper } from './exec/stale-exec.ts';
 import type { OciHooks } from './hooks/oci-hooks.ts';
 import type { ExecBarrier } from './lifecycle/exec-barrier.ts';
 import type { OomKills } from './lifecycle/oom-kills.ts';
@@ -23,6 +22,21 @@ export interface CleanupQueue {
   afterExit(record: ContainerRecord): Promise<unknown>;
   /** Undoes all effects of a removed container, and deletes its files. What fails is listed as a leak. */
   afterRemoval(record: ContainerRecord): void;
+}
+
+/** A command, by its cgroup and files; a stale one is an earlier daemon's. */
+export interface StaleExec {
+  readonly record: ContainerRecord;
+  /** Of its child cgroup and of its files in the bundle. */
+  readonly name: string;
+  /** It has ended by itself, and its background jobs run on. */
+  readonly hasEnded: boolean;
+}
+
+/** Commands that have ended but whose background jobs run: their cgroups are removed when these have ended. */
+export interface JobKeeper {
+  keep(exec: StaleExec): void;
+  close(): Promise<void>;
 }
 
 export interface Context {

@@ -19,7 +19,7 @@ import type { Context } from './context.ts';
 import { attach } from './exec/attach.ts';
 import { Attachments } from './exec/attachments.ts';
 import type { ClientStreams } from './exec/client-streams.ts';
-import { ExecJobs } from './exec/exec-jobs.ts';
+import { ExecJobs } from './exec/exec-cleanup.ts';
 import { execStream, type StreamedCommand } from './exec/exec-stream.ts';
 import { checkExec, type ExecResult, execSync, runningContainer } from './exec/exec-sync.ts';
 import { readFiles, writeFiles } from './files/index.ts';

@@ -11,7 +11,7 @@ import { type Context, pathsOf } from '../context.ts';
 import { loggedErrors, type OciRuntime } from '../oci-runtime/cli.ts';
 import { PROGRAM_ENV } from '../oci-runtime/programs.ts';
 import { encodeSpec, type OciProcess, type OciSpec } from '../spec/oci.ts';
-import { endExec, execPidFile } from './stale-execs.ts';
+import { endExec, execPidFile } from './exec-cleanup.ts';
 
 /** What OCI runtimes log when their helper process in the container is killed. */
 const HELPER_KILLED =

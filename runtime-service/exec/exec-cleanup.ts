@@ -1,17 +1,17 @@
+/** The end of commands: what an earlier daemon or a command has left in a container is ended, or removed once it has ended. */
 import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '#core/errors.ts';
-import type { Operation } from '#core/operation.ts';
+import { Operation } from '#core/operation.ts';
 import type { ProcessRef } from '#linux/ports/kernel.ts';
-import { type Context, pathsOf } from '../context.ts';
-import type { StaleExec } from './stale-exec.ts';
-
-export type { StaleExec } from './stale-exec.ts';
+import { type Context, pathsOf, type StaleExec } from '../context.ts';
 
 const SIGTERM = 15;
 const POLL_MS = 5;
 /** Processes that have ended may stay in their cgroup for so long. */
 const LEAVE_MS = 20;
+/** Nothing waits for the end of a job: its empty cgroup may exist a little longer. */
+const JOB_POLL_MS = 1000;
 
 /**
  * Found by their process files, which are written before anything else, and which become job files when a command ends
@@ -100,5 +100,55 @@ async function endShims({ kernel }: Context, pidFile: string, signal: AbortSigna
   while (found.some(lives)) {
     signal.throwIfAborted();
     await sleep(POLL_MS);
+  }
+}
+
+/**
+ * Background jobs of commands that have ended: they have no limits but the container's, and run in the command's cgroup,
+ * which is removed once they have ended; and commands that could not be killed at once. A file in the bundle names each
+ * of them for the next daemon.
+ */
+export class ExecJobs {
+  readonly #context: () => Context;
+  readonly #waiting = new Map<string, StaleExec>();
+  #timer: NodeJS.Timeout | undefined;
+  #ending: Promise<unknown> = Promise.resolve();
+
+  constructor(context: () => Context) {
+    this.#context = context;
+  }
+
+  /** Polls until nothing of it is left, or its container has ended, whose clean-up includes it. */
+  keep(exec: StaleExec): void {
+    this.#waiting.set(exec.name, exec);
+    this.#timer ??= setInterval(() => this.#poll(), JOB_POLL_MS).unref();
+  }
+
+  /** Waits for what is being ended; the rest is left to the next daemon. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    this.#waiting.clear();
+    await this.#ending;
+  }
+
+  #poll(): void {
+    const { containers, kernel, log } = this.#context();
+    const due: StaleExec[] = [];
+    for (const exec of this.#waiting.values()) {
+      const { record, name, hasEnded } = exec;
+      const runs = containers.get(record.id)?.state === 'running';
+      if (runs && hasEnded && kernel.cgroups.processes(`${record.cgroup.path}/${name}`).length > 0) continue;
+      this.#waiting.delete(name);
+      if (runs) due.push(exec);
+    }
+    if (due.length > 0) {
+      const op = new Operation('background job exit', { log });
+      const ends = due.map((exec) => endExec(this.#context(), exec, op));
+      this.#ending = Promise.all([this.#ending, ...ends]);
+    }
+    if (this.#waiting.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
   }
 }
