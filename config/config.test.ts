@@ -48,6 +48,16 @@ test('without files the defaults apply', async () => {
   assert.deepEqual(Object.keys(config.runtime.handlers), []);
 });
 
+test('a URL with a login is refused, and the login is in no message', async () => {
+  const [refused] = await problems('[tracing]\nendpoint = "https://user:hu/sh@collector:4318/x"');
+  assert.match(refused ?? '', /^FILE:2: tracing\.endpoint must be a URL without user and password/);
+  assert.match(refused ?? '', /not "https:\/\/\*\*\*@collector:4318\/x"$/);
+  for (const wrong of ['http://h:99999', 'http://', 'ftp://h', 'http://h x', 'h:4318', 'http://user@h'])
+    assert.equal((await problems(`[tracing]\nendpoint = "${wrong}"`)).length, 1, wrong);
+  for (const right of ['', 'http://127.0.0.1:4318', 'https://h/a?b=c@d', 'http://[::1]:4318/'])
+    assert.equal((await load(`[tracing]\nendpoint = "${right}"`)).config.tracing.endpoint, right);
+});
+
 test('root and state are expanded in the defaults of other paths, not in values that the user set', async () => {
   const { config } = await load('state = "/tmp/s"\n[cni]\nconf_dir = "/{state}/x"', { root: ['/tmp/r'] });
   assert.equal(config.socket, '/tmp/s/crisp.sock');

@@ -43,8 +43,10 @@ interface Walk {
 const isTable = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);
 
+/** A refused value, for a message: without the login of a URL. */
 const show = (value: unknown): string => {
-  const text = typeof value === 'bigint' ? String(value) : (JSON.stringify(value) ?? String(value));
+  const json = typeof value === 'bigint' ? String(value) : (JSON.stringify(value) ?? String(value));
+  const text = json.replaceAll(/:\/\/[^\s,]*@/g, '://***@');
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 };
 

@@ -79,6 +79,19 @@ export function text(
   return { node: 'option', doc, fallback, expected, parse, fromFlag: lastText, toToml: quote };
 }
 
+/** An http or https URL, or nothing. One with a login is refused: a URL is printed and logged, and fetch refuses it, too. */
+export function url(doc: string, example: string): Option<string> {
+  const expected = `a URL without user and password such as ${quote(example)}, or ""`;
+  const isValid = (value: string): boolean => {
+    if (!/^https?:\/\/\S+$/.test(value) || !URL.canParse(value)) return false;
+    const { username, password } = new URL(value);
+    return username === '' && password === '';
+  };
+  const parse = (value: unknown): string | undefined =>
+    typeof value === 'string' && (value === '' || isValid(value)) ? value : undefined;
+  return { ...text('', doc), expected, parse };
+}
+
 /** An absolute path. */
 export const path = (fallback: string, doc: string): Option<string> =>
   text(fallback, doc, { pattern: /^\//, expected: 'an absolute path' });

@@ -18,6 +18,7 @@ import {
   size,
   table,
   text,
+  url,
 } from './option.ts';
 
 const PORT = '(\\d{1,4}|[1-5]\\d{4}|6[0-4]\\d{3}|65[0-4]\\d{2}|655[0-2]\\d|6553[0-5])';
@@ -99,10 +100,10 @@ export const schema = section('', {
     ),
   }),
   tracing: section('OpenTelemetry traces of calls and their stages.', {
-    endpoint: text('', 'Collector for OTLP over HTTP, such as "http://127.0.0.1:4318"; empty: none.', {
-      pattern: /^(https?:\/\/[^\s/]+(\/\S*)?)?$/,
-      expected: 'a URL such as "http://127.0.0.1:4318", or ""',
-    }),
+    endpoint: url(
+      'Collector for OTLP over HTTP, such as "http://127.0.0.1:4318"; empty: none.',
+      'http://127.0.0.1:4318',
+    ),
     samples_per_million: integer(
       0,
       { min: 0, max: 1_000_000 },
