@@ -1,6 +1,7 @@
 /** The CRI server on a real socket with the generated client, and fakes of the three services. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import test, { after, before } from 'node:test';
@@ -197,6 +198,24 @@ test('the socket has the requested mode', () => {
   const found = statSync(shared.socket);
   assert.ok(found.isSocket());
   assert.equal(found.mode & 0o777, 0o660);
+});
+
+test('what a daemon has left that was killed while it bound the socket is removed, and nothing else', async () => {
+  const socket = join(directory, 'left.sock');
+  const left = join(directory, '.left.sock');
+  mkdirSync(left);
+  const code = `require('node:net').createServer().listen(${JSON.stringify(join(left, 's'))}, () => process.kill(process.pid, 9))`;
+  assert.equal(spawnSync(process.execPath, ['-e', code]).signal, 'SIGKILL');
+  assert.ok(statSync(join(left, 's')).isSocket());
+  const acts: (() => Promise<void>)[] = [];
+  await open({ after: (act) => void acts.push(act) }, noWait, { socket });
+  assert.deepEqual([existsSync(left), statSync(socket).isSocket()], [false, true]);
+  for (const act of acts) await act();
+
+  mkdirSync(join(left, 'other'), { recursive: true });
+  await assert.rejects(open({ after: async () => {} }, noWait, { socket }), /left\.sock cannot be bound/);
+  assert.ok(existsSync(join(left, 'other')));
+  rmSync(left, { recursive: true });
 });
 
 test('while the socket is bound the mask of the process stays, and nothing is left beside it', async () => {

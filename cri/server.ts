@@ -2,8 +2,7 @@
  * Serves both CRI services on a unix socket. Each RPC gets an operation with its id, the client's
  * cancellation as an AbortSignal, a service's error as a status, metrics and one log line.
  */
-import { chmod, mkdtemp, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { rm } from 'node:fs/promises';
 import {
   Metadata,
   Server,
@@ -23,6 +22,7 @@ import {
 import { CrispError, codeOf, describeError, type ErrorCode } from '#core/errors.ts';
 import { type Log, Operation, type StageRecord } from '#core/operation.ts';
 import { encodeReply } from './batches.ts';
+import { bindSocket } from './bind-socket.ts';
 import { rpcStatus } from './errors.ts';
 import { ContainerEvents } from './events.ts';
 import { imageHandlers } from './image/index.ts';
@@ -108,27 +108,20 @@ export class CriServer {
 
   async #bind(): Promise<void> {
     const { socket, mode } = this.#options;
-    // Until the chmod only root may connect: it is bound in a directory that only root may enter, then moved.
-    // (A umask of the process would also apply to what others create meanwhile.)
-    let directory: string | undefined;
-    try {
-      directory = await mkdtemp(`${dirname(socket)}/.`);
-      const made = join(directory, 's');
-      await new Promise<void>((resolve, reject) => {
-        this.#server.bindAsync(`unix://${made}`, ServerCredentials.createInsecure(), (error) =>
+    const bind = (path: string) =>
+      new Promise<void>((resolve, reject) => {
+        this.#server.bindAsync(`unix://${path}`, ServerCredentials.createInsecure(), (error) =>
           error ? reject(error) : resolve(),
         );
       });
-      await chmod(made, mode);
-      await rename(made, socket);
+    try {
+      await bindSocket(socket, mode, bind);
     } catch (error) {
       this.#server.forceShutdown();
       throw new CrispError('Unavailable', `the socket ${socket} cannot be bound`, {
         cause: error,
         hint: 'check that its directory exists and that no other daemon uses it',
       });
-    } finally {
-      if (directory !== undefined) await rm(directory, { recursive: true, force: true });
     }
   }
 
