@@ -66,7 +66,7 @@ test('a leak is on the disk, is tried again with what is left of it, and goes wh
   assert.deepEqual([second.list(), await readdir(join(at, 'leaks'))], [[], []]);
 });
 
-test('those of an earlier daemon are tried once the next one begins, without being asked for', async (t) => {
+test('leaks of an earlier daemon are retried once the next one begins, without a request', async (t) => {
   const at = await directory(t);
   const first = open(t, at, async () => assert.fail('not yet'));
   await first.load();

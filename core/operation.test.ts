@@ -178,7 +178,7 @@ test('a view under another signal shares id, log and stages', async () => {
   );
 });
 
-test('a detached operation outlives the client, tells its stages, and names where it comes from', async () => {
+test('a detached operation outlives the client, reports its stages, and names where it comes from', async () => {
   const client = new AbortController();
   const recorded: string[] = [];
   const fields: object[] = [];

@@ -130,7 +130,7 @@ test('removal takes the whole directory and is idempotent', async (t) => {
   assert.equal((await pods.load()).records.get('a')?.name, 'again');
 });
 
-test('a removal that a crash cut short is told and swept, and does not hinder the next', async (t) => {
+test('an interrupted removal is reported and swept, and does not hinder the next', async (t) => {
   const { pods, directory } = await store(t);
   await mkdir(join(directory, 'a.removing/rest'), { recursive: true });
   await pods.create('a', pod('a'), { durable: false });

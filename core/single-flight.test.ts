@@ -22,7 +22,7 @@ test('calls with one key join, others do not', async () => {
   assert.equal(flight.size, 0);
 });
 
-test('a failure is everybody’s, and the next call starts anew', async () => {
+test('all callers get a failure, and the next call starts anew', async () => {
   const flight = new SingleFlight<string, string>();
   const gate = Promise.withResolvers<string>();
   const failing = [flight.run('a', () => gate.promise), flight.run('a', async () => 'unused')];

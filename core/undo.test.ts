@@ -50,7 +50,7 @@ test('a failure stops nothing; what is left keeps its order and its error', asyn
   assert.deepEqual(again.log, ['/c', '/a']);
 });
 
-test('an intent of a later version, which has no undo here, is left and tells so', async () => {
+test('an intent of a later version, which has no undo here, is kept and reported', async () => {
   const { table } = recording(new Set());
   const strange = { kind: 'teleport' } as unknown as Step;
   const { left, errors } = await undoAll([mount('/a'), strange], table, new Operation('stop'));

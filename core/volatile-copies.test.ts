@@ -135,7 +135,7 @@ test('a change that comes while a durable one is being written stays the newest'
   assert.equal(onDisk('a').name, 'newest');
 });
 
-test('on a full disk changes are kept and told, a durable one is refused and changes nothing', async (t) => {
+test('on a full disk changes are kept and published, a durable one is refused and changes nothing', async (t) => {
   const { open, onDisk, loaded, late, state } = ground(t);
   const store = open();
   await store.load();
@@ -167,7 +167,7 @@ test('a copy that is cut short, of another boot, or of nothing does not count', 
   assert.deepEqual(await loaded('boot-2'), { a: 'disk' });
 });
 
-test('a removal keeps what only the copy says until its end', async (t) => {
+test('a removal keeps what only the copy has until its end', async (t) => {
   const { open, copied, directory } = ground(t);
   const store = open();
   await store.load();
@@ -277,7 +277,7 @@ test('a settlement that the disk takes slowly does not land on a later change, n
   assert.deepEqual([readdirSync(directory), await loaded()], [[], {}]);
 });
 
-test('any calls at once on one object: the disk ends with the last that was asked for', async (t) => {
+test('concurrent calls on one object: the disk ends with the last requested one', async (t) => {
   const { open, onDisk, loaded, copied, state } = ground(t);
   const chances = (n: number) => Math.floor(Math.random() * n);
   for (let round = 0; round < 30; round++) {
@@ -305,7 +305,7 @@ test('any calls at once on one object: the disk ends with the last that was aske
   }
 });
 
-test('where copies are refused changes go to the disk, which is told once', async (t) => {
+test('where copies are refused changes go to the disk, which is reported once', async (t) => {
   const { open, onDisk, copied, state, refused, loaded } = ground(t);
   const store = open();
   await store.load();

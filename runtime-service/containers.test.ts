@@ -78,23 +78,23 @@ test('removal frees the name and keeps it for who has taken it since', async (t)
   await containers.remove(young);
 });
 
-test('changes are told with before and after, until the listener leaves', async (t) => {
+test('changes are reported with before and after, until the listener is removed', async (t) => {
   const containers = new Containers(await place(t), files, silentLog);
-  const told: (string | undefined)[][] = [];
-  const leave = containers.onChange((after, before) => told.push([before?.state, after?.state]));
+  const reported: (string | undefined)[][] = [];
+  const leave = containers.onChange((after, before) => reported.push([before?.state, after?.state]));
   await containers.create(record('a'));
   await containers.commit({ ...record('a'), state: 'running' });
   await containers.remove(record('a'));
   leave();
   await containers.create(record('b'));
-  assert.deepEqual(told, [
+  assert.deepEqual(reported, [
     [undefined, 'created'],
     ['created', 'running'],
     ['created', undefined],
   ]);
 });
 
-test('on a full disk an end is told all the same, another change is not', async (t) => {
+test('on a full disk an exit is published all the same, another change is not', async (t) => {
   let full = false;
   const filling: Files = {
     ...files,

@@ -59,7 +59,7 @@ export async function listenMetrics(options: ListenerOptions): Promise<MetricsLi
   const colon = options.address.lastIndexOf(':');
   const host = options.address.slice(0, colon).replaceAll(/[[\]]/g, '');
   await new Promise<void>((resolve, reject) => {
-    // Stays: later it is told of accepts that fail, of which the scraper hears by itself.
+    // Stays: later it is called for accepts that fail, which the scraper notices by itself.
     server.on('error', (error) => {
       const message = `metrics: cannot listen on ${options.address} (${errnoOf(error)})`;
       reject(

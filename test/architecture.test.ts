@@ -1,4 +1,4 @@
-/** The arrows of the house: which room may import which. */
+/** The layers: which folder may import which. */
 import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -6,7 +6,7 @@ import test from 'node:test';
 
 const PROJECT = join(import.meta.dirname, '..');
 
-/** What each room may import besides itself; core/errors.ts and core/ids.ts are everybody's. */
+/** What each top folder may import besides itself, and `COMMON`. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   api: [],
   linux: [],
@@ -30,13 +30,14 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   cli: ['daemon', 'api', 'config'],
 };
-const EVERYBODYS = ['core/errors.ts', 'core/ids.ts'];
-/** The formats of archives and of configuration files: pure, and spoken by the services and the command line alike. */
+/** Import nothing, and may be imported by all. */
+const COMMON = ['core/errors.ts', 'core/ids.ts'];
+/** The formats of archives and of configuration files: pure, and used by the services and the command line. */
 const FORMATS = /^core\/(tar|toml)\//;
 /** Only linux/ touches the kernel; tests drive programs as they like. */
 const KERNEL = /^(koffi|(node:)?child_process)$/;
 
-/** Which folders of its own room a folder may import. */
+/** Which folders of its own top folder a folder may import. */
 const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   'linux/ports': [],
   'linux/libc': [],
@@ -111,37 +112,37 @@ const FACE_OF_LINUX = [
 
 interface Import {
   readonly file: string;
-  readonly room: string;
+  readonly top: string;
   readonly target: string;
 }
 
 function imports(): Import[] {
-  const files = Object.keys(MAY_IMPORT).flatMap((room) =>
-    globSync(`${room}/**/*.ts`, { cwd: PROJECT }).map((file) => ({ room, file })),
+  const files = Object.keys(MAY_IMPORT).flatMap((top) =>
+    globSync(`${top}/**/*.ts`, { cwd: PROJECT }).map((file) => ({ top, file })),
   );
-  return files.flatMap(({ room, file }) => {
+  return files.flatMap(({ top, file }) => {
     const text = readFileSync(join(PROJECT, file), 'utf8');
     const found = text.matchAll(
       /(?:^|\s)(?:import|export)\b[^'";]*?from\s*['"]([^'"]+)['"]|import\(\s*['"]([^'"]+)['"]\s*\)|^import\s+['"]([^'"]+)['"]/gm,
     );
-    return [...found].map((match) => ({ file, room, target: (match[1] ?? match[2] ?? match[3]) as string }));
+    return [...found].map((match) => ({ file, top, target: (match[1] ?? match[2] ?? match[3]) as string }));
   });
 }
 
 const isTest = (file: string): boolean => file.endsWith('.test.ts');
 
 test('imports go only down', () => {
-  const wrong = imports().filter(({ file, room, target }) => {
+  const wrong = imports().filter(({ file, top, target }) => {
     if (!target.startsWith('#')) return false;
     const path = target.slice(1);
     const [to = ''] = path.split('/');
-    if (to === room || EVERYBODYS.includes(path) || FORMATS.test(path)) return false;
-    return !(MAY_IMPORT[room]?.includes(to) || isTest(file));
+    if (to === top || COMMON.includes(path) || FORMATS.test(path)) return false;
+    return !(MAY_IMPORT[top]?.includes(to) || isTest(file));
   });
   assert.deepEqual(wrong, []);
 });
 
-test('relative imports stay in their room', () => {
+test('relative imports stay in their top folder', () => {
   const wrong = imports().filter(({ file, target }) => {
     if (!target.startsWith('.')) return false;
     const depth = file.split('/').length - 2;
@@ -151,7 +152,7 @@ test('relative imports stay in their room', () => {
 });
 
 test('errors and ids import nothing of the project', () => {
-  const wrong = imports().filter(({ file, target }) => EVERYBODYS.includes(file) && /^[#.]/.test(target));
+  const wrong = imports().filter(({ file, target }) => COMMON.includes(file) && /^[#.]/.test(target));
   assert.deepEqual(wrong, []);
 });
 
@@ -164,12 +165,12 @@ test('the formats of archives and of TOML stand on the errors alone', () => {
 
 test('core imports nothing of linux', () => {
   const wrong = imports().filter(
-    ({ file, room, target }) => room === 'core' && target.startsWith('#linux') && !isTest(file),
+    ({ file, top, target }) => top === 'core' && target.startsWith('#linux') && !isTest(file),
   );
   assert.deepEqual(wrong, []);
 });
 
-test('the folders of a room import only what stands below them', () => {
+test('the folders of a top folder import only what is below them', () => {
   const wrong = imports().filter(({ file, target }) => {
     if (!/^[#.]/.test(target)) return false;
     const path = target.startsWith('#') ? target.slice(1) : join(dirname(file), target);
@@ -187,9 +188,9 @@ test('the folders of a room import only what stands below them', () => {
 });
 
 test('others see the ports of linux, and what their own threads need without a kernel', () => {
-  const wrong = imports().filter(({ file, room, target }) => {
+  const wrong = imports().filter(({ file, top, target }) => {
     const path = target.slice(1);
-    if (!target.startsWith('#linux/') || room === 'linux' || room === 'daemon' || isTest(file)) return false;
+    if (!target.startsWith('#linux/') || top === 'linux' || top === 'daemon' || isTest(file)) return false;
     return !path.startsWith('linux/ports/') && !FACE_OF_LINUX.includes(path);
   });
   assert.deepEqual(wrong, []);
@@ -216,22 +217,22 @@ test('no file imports itself by way of others', () => {
 
 test('the daemon uses the admin part of api alone: CRI is cri/', () => {
   const wrong = imports().filter(
-    ({ file, room, target }) =>
-      room === 'daemon' && target.startsWith('#api') && !target.startsWith('#api/admin/') && !isTest(file),
+    ({ file, top, target }) =>
+      top === 'daemon' && target.startsWith('#api') && !target.startsWith('#api/admin/') && !isTest(file),
   );
   assert.deepEqual(wrong, []);
 });
 
 test('only linux/ touches the kernel', () => {
   const wrong = imports().filter(
-    ({ file, room, target }) =>
-      room !== 'linux' && KERNEL.test(target) && !isTest(file) && file !== 'api/generate.ts',
+    ({ file, top, target }) =>
+      top !== 'linux' && KERNEL.test(target) && !isTest(file) && file !== 'api/generate.ts',
   );
   assert.deepEqual(wrong, []);
 });
 
 test('there is no default export, no utils and no file beyond two screens', () => {
-  const files = Object.keys(MAY_IMPORT).flatMap((room) => globSync(`${room}/**/*.ts`, { cwd: PROJECT }));
+  const files = Object.keys(MAY_IMPORT).flatMap((top) => globSync(`${top}/**/*.ts`, { cwd: PROJECT }));
   const sources = files.filter((file) => !file.includes('/generated/') && !isTest(file));
   assert.deepEqual(
     sources.filter((file) => /(^|\/)(utils?|helpers?|common|misc|lib)(\.ts|\/)/.test(file)),
@@ -241,11 +242,11 @@ test('there is no default export, no utils and no file beyond two screens', () =
   assert.deepEqual(long, []);
 });
 
-test('every room is described in ARCHITECTURE.md', () => {
+test('every top folder is described in ARCHITECTURE.md', () => {
   const text = readFileSync(join(PROJECT, 'ARCHITECTURE.md'), 'utf8');
-  const rooms = [...Object.keys(MAY_IMPORT), 'deploy', 'test', 'docs'];
+  const folders = [...Object.keys(MAY_IMPORT), 'deploy', 'test', 'docs'];
   assert.deepEqual(
-    rooms.filter((room) => !text.includes(`${room}/`)),
+    folders.filter((top) => !text.includes(`${top}/`)),
     [],
   );
 });

@@ -1,4 +1,4 @@
-/** Types and lint: what `npm run check` says of the whole tree. */
+/** Types and lint: `npm run check` for the whole tree. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';

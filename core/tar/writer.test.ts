@@ -48,10 +48,10 @@ test('what is written is read as it was: short and long names, large ids, links,
       [type, name, mode, uid, gid, size, link, BigInt(Math.max(0, mtime)) * 1_000_000_000n],
     );
   }
-  assert.equal(read(archive).ended, false, 'an archive without its end tells so');
+  assert.equal(read(archive).ended, false, 'an archive without its end is reported');
 });
 
-test('a size beyond eleven octal digits stands in a pax record', () => {
+test('a size beyond eleven octal digits is in a pax record', () => {
   const header = tarHeader(member({ size: 2 ** 33 }));
   const entries: TarEntry[] = [];
   const reader = new TarReader({ entry: (entry) => entries.push(entry), data() {}, entryEnd() {} });

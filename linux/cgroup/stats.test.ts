@@ -78,7 +78,7 @@ test('metrics read what stats read, and more', () => {
   }
 });
 
-test('pressure: both lines, or some alone; a file that says something else is none', () => {
+test('pressure: both lines, or some alone; a file with other contents is none', () => {
   const some = 'some avg10=1.50 avg60=0.25 avg300=0.00 total=123456789012\n';
   assert.deepEqual(parsePressure(some)?.some, { avg10: 1.5, avg60: 0.25, avg300: 0, total: 123456789012n });
   assert.equal(parsePressure(some)?.full.total, 0n);

@@ -50,7 +50,7 @@ test('a full queue is refused at once', () => {
   );
 });
 
-test('where nobody listens the path is named', () => {
+test('where no socket listens the path is named', () => {
   assert.throws(
     () => sendDatagram(join(directory, 'none'), Buffer.from('x')),
     (error) =>

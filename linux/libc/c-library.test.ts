@@ -11,7 +11,7 @@ import { fcntl, waitpid } from './libc.ts';
 const F_DUPFD = 0;
 const FIRST = 50;
 
-test('a function that the C library lacks is told of at the start, with the remedy', () => {
+test('a function that the C library lacks is reported at the start, with the remedy', () => {
   assert.doesNotThrow(checkLibrary, 'this machine has all');
   assert.equal(optional('int crisp_has_no_such(int one)'), undefined);
   const absent = bind<(one: number) => number>('int crisp_has_no_such(int one)');

@@ -47,7 +47,7 @@ const errno = (value: number) => {
 };
 const done: Message = [NLMSG_DONE, MULTI, ''];
 
-test('a dump that changes interrupted is asked for again: only one that is whole counts', () => {
+test('a dump that changes interrupted is requested again: only a complete one counts', () => {
   const early = kernel(
     [[[LINK, MULTI | INTERRUPTED, 'aaaa']], [done]],
     [
@@ -63,7 +63,7 @@ test('a dump that changes interrupted is asked for again: only one that is whole
   assert.equal(early.requests(), 3);
 });
 
-test('changes without end are an error that says so, and no endless loop', () => {
+test('endless changes are an error that names them, and no endless loop', () => {
   const endless = kernel([[[LINK, MULTI | INTERRUPTED, 'aaaa'], done]]);
   assert.throws(
     () => list(endless),

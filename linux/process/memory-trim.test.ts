@@ -7,7 +7,7 @@ import { releaseMemory, unwritten } from './memory-trim.ts';
 const mapping = (range: string, rights: string, path: string, anonymous: number): string =>
   `${range} ${rights} 00000000 fe:00 123                        ${path}\nSize:   8 kB\nAnonymous:   ${anonymous} kB\nVmFlags: rd\n`;
 
-test('only what nobody has written to, of this program', () => {
+test('only mappings of this program that were not written to', () => {
   const smaps = [
     mapping('00400000-00402000', 'r--p', '/opt/node', 0),
     mapping('00402000-00405000', 'r-xp', '/opt/node', 0),

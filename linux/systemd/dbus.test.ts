@@ -100,7 +100,7 @@ const call: Message = {
   body: ['a.scope', 'replace'],
 };
 
-test('a message keeps its fields and tells its length', () => {
+test('a message keeps its fields and has its length', () => {
   const bytes = encodeMessage(call);
   assert.equal(messageLength(bytes), bytes.length);
   assert.equal(messageLength(bytes.subarray(0, 15)), undefined);

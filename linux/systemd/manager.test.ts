@@ -208,7 +208,7 @@ test('a bus that is silent is left at the abort, with its reason', async (t) => 
   }
 });
 
-/** A bus whose greeting of systemd waits until it is told. */
+/** A bus whose call to systemd blocks until it is released. */
 async function slowBus(t: TestContext, openMs?: number) {
   const gate = Promise.withResolvers<void>();
   const state = await bus(t, (call, peer) => {
@@ -257,20 +257,20 @@ test('a peer that talks nonsense ends the connection, not the daemon', async (t)
   await assert.rejects(systemd.stop('a.slice', soon()), CrispError);
 });
 
-test('reloads are told, and that systemd can be heard again', async (t) => {
+test('reloads are reported, and that systemd can be reached again', async (t) => {
   const { systemd } = await bus(t, (call, peer) => {
     peer.signal('Reloading', 'b', [true]);
     peer.signal('Reloading', 'b', [false]);
     peer.reply(call, 'o', [JOB]);
     done(call, peer);
   });
-  let told = 0;
-  const forget = systemd.onReload(() => told++);
+  let reported = 0;
+  const forget = systemd.onReload(() => reported++);
   await systemd.listen(soon());
-  assert.equal(told, 1);
+  assert.equal(reported, 1);
   await systemd.stop('a.slice', soon());
-  assert.equal(told, 2);
+  assert.equal(reported, 2);
   forget();
   await systemd.stop('a.slice', soon());
-  assert.equal(told, 2);
+  assert.equal(reported, 2);
 });

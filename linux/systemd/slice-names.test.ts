@@ -6,7 +6,7 @@ import { isSliceName, sliceChain, sliceOf, sliceOfPath, slicePath, sliceWithin }
 const part = fc.stringMatching(/^[A-Za-z0-9:_.]{1,12}$/);
 const name = fc.array(part, { minLength: 1, maxLength: 5 }).map((parts) => `${parts.join('-')}.slice`);
 
-test('a slice lies where its dashes say', () => {
+test('the dashes of a slice’s name are its path', () => {
   assert.equal(
     slicePath('kubepods-burstable-pod1.slice'),
     '/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice',
@@ -27,7 +27,7 @@ test('name, name with a slash and expanded path mean the same slice', () => {
   );
 });
 
-test('a path that is not where its last slice lies is no parent', () => {
+test('a path that is not that of its last slice is not a parent', () => {
   fc.assert(
     fc.property(name, part, (slice, other) => {
       fc.pre(slicePath(slice) !== `/${other}.slice/${slice}`);

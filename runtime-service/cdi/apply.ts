@@ -41,9 +41,9 @@ async function deviceOf(file: string, node: CdiDeviceNode, { process }: OciSpec)
   if (type === '') throw refuse('is not a device');
   if (wanted !== '' && wanted !== type) throw refuse(`is of type ${type}, not ${wanted}`);
   const { major, minor } = deviceNumbers(found.rdev);
-  const lies = (said: number | undefined, is: number) => said !== undefined && said !== is;
-  const told = node.major !== undefined && node.major !== 0;
-  if (type !== 'p' && told && (lies(node.major, major) || lies(node.minor, minor))) {
+  const differs = (given: number | undefined, is: number) => given !== undefined && given !== is;
+  const isGiven = node.major !== undefined && node.major !== 0;
+  if (type !== 'p' && isGiven && (differs(node.major, major) || differs(node.minor, minor))) {
     throw refuse(`is ${major}:${minor}, not ${node.major}:${node.minor ?? 0}`);
   }
   const { uid, gid } = process.user;

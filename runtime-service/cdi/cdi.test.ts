@@ -164,7 +164,7 @@ test('edits: variables replaced, devices with their rules, mounts, hooks with a 
   assert.deepEqual(spec.process.user.additionalGids, [44]);
 });
 
-test('a mount of a vendor hides nothing that lies below it, and never the root', async () => {
+test('a mount of a vendor hides nothing below it, and never the root', async () => {
   const edited = async (...mounts: object[]) => {
     const spec = emptySpec();
     spec.mounts = ['/etc/resolv.conf', '/usr/lib/vendor/mine'].map((destination) => ({ destination }));
@@ -183,7 +183,7 @@ test('a mount of a vendor hides nothing that lies below it, and never the root',
   await assert.rejects(edited(at('/./')), refused('FailedPrecondition', /\/f: a mount at \//));
 });
 
-test('a spec that lies about a device of the node is refused with its file', async () => {
+test('a spec that contradicts a device of the node is refused with its file', async () => {
   const lie = (node: object) =>
     applyEdits(emptySpec(), [
       {

@@ -8,7 +8,7 @@ test('without a user namespace ids are the same', () => {
   assert.deepEqual(ids.toContainer({ uid: 5, gid: 6 }), { uid: 5, gid: 6 });
 });
 
-test('ids are shifted by their mapping, both ways; what has none is nobody', () => {
+test('ids are shifted by their mapping, both ways; one without a mapping is the overflow id', () => {
   const map = [{ containerId: 0, hostId: 100_000, length: 65_536 }];
   const ids = new IdShift({ uids: map, gids: [{ containerId: 10, hostId: 7, length: 1 }] });
   assert.deepEqual(ids.toHost({ uid: 0, gid: 10 }), { uid: 100_000, gid: 7 });

@@ -6,7 +6,7 @@ import { ExecBarrier } from './exec-barrier.ts';
 const id = 'ab'.repeat(32) as ContainerId;
 const process = { pid: 7, startTime: '1', bootId: 'b' };
 
-/** A process whose program is told from a list, one at each look. */
+/** A process whose program is the next of a list at each poll. */
 function steps(...programs: (string | undefined)[]) {
   const looks: (string | undefined)[] = [];
   const executable = () => {
@@ -17,7 +17,7 @@ function steps(...programs: (string | undefined)[]) {
   return { looks, first: new ExecBarrier({ executable }) };
 }
 
-test('the OCI runtime is waited for until the user’s program stands in its place', async () => {
+test('the start waits until the OCI runtime has executed the user’s program', async () => {
   const { looks, first } = steps('/memfd:crun', '/memfd:crun', '/memfd:crun', '/bin/sh');
   first.begin(id, process);
   await first.passed(id);

@@ -3,20 +3,20 @@ import test from 'node:test';
 import { nowNanoseconds } from '../container.ts';
 import { exitFrom, unknownExit } from './exits.ts';
 
-const told = (code: number) => ({ code, finishedAt: 1_700_000_000_123_456_789n });
+const report = (code: number) => ({ code, finishedAt: 1_700_000_000_123_456_789n });
 
-test('the code makes the reason, and the witness the time', () => {
-  assert.deepEqual(exitFrom(told(0), false), { ...told(0), reason: 'Completed', message: '' });
+test('the code makes the reason, and the source of truth the time', () => {
+  assert.deepEqual(exitFrom(report(0), false), { ...report(0), reason: 'Completed', message: '' });
   for (const code of [1, 137, 255])
-    assert.deepEqual(exitFrom(told(code), false), { ...told(code), reason: 'Error', message: '' });
+    assert.deepEqual(exitFrom(report(code), false), { ...report(code), reason: 'Error', message: '' });
 });
 
 test('an OOM kill is the reason whatever the code: a child of the first process may have been the victim', () => {
-  assert.deepEqual(exitFrom(told(137), true), { ...told(137), reason: 'OOMKilled', message: '' });
-  assert.deepEqual(exitFrom(told(0), true), { ...told(0), reason: 'OOMKilled', message: '' });
+  assert.deepEqual(exitFrom(report(137), true), { ...report(137), reason: 'OOMKilled', message: '' });
+  assert.deepEqual(exitFrom(report(0), true), { ...report(0), reason: 'OOMKilled', message: '' });
 });
 
-test('without a witness an OOM kill is 137, else nothing is known; the end has a time either way', () => {
+test('without an exit report an OOM kill is 137, else the code is unknown; there is a time either way', () => {
   const before = nowNanoseconds();
   const killed = exitFrom(undefined, true);
   const unknown = exitFrom(undefined, false);

@@ -21,7 +21,7 @@ function scene(version: 1 | 2, counters: Map<string, number>, names: readonly st
   return new OomKills(cgroups, () => names.map(record));
 }
 
-test('a scope that systemd has removed with its counter is told of by its slice, once', () => {
+test('an OOM kill in a scope that systemd has removed with its counter is counted by its slice, once', () => {
   const counters = new Map([
     [SLICE, 3],
     [`${SLICE}/a.scope`, 0],
@@ -37,7 +37,7 @@ test('a scope that systemd has removed with its counter is told of by its slice,
   assert.equal(kills.killed(record('b'), 137, NO_FILE), false, 'the kills were those of the other');
 });
 
-test('what the slice had counted before, what a living group accounts for, and another code are no witness', () => {
+test('what the slice had counted before, what a living group accounts for, and another code are no OOM kill', () => {
   const counters = new Map([
     [SLICE, 7],
     [`${SLICE}/a.scope`, 0],

@@ -24,11 +24,11 @@ test('a failure carries the runtime’s own words, else those of stderr', () => 
     failure('{"data": -1, "message": "exec: no such file\\n"}\n', 'noise'),
     'OCI create: exec: no such file',
   );
-  assert.equal(failure('{"data": -1}', ' said on stderr\n'), 'OCI create: said on stderr');
+  assert.equal(failure('{"data": -1}', ' from stderr\n'), 'OCI create: from stderr');
   assert.equal(failure('{"data": -1, "message": {"x": 1}}'), 'OCI create: no message');
 });
 
-test('nonsense is told as such', () => {
+test('an invalid message is reported as such', () => {
   assert.match(failure('nonsense', 'cannot open /x'), /^conmon: cannot open \/x$/);
   assert.match(failure('Segmentation fault'), /unexpected reply "Segmentation fault"/);
   assert.ok(failure('x'.repeat(100_000)).length < 400);

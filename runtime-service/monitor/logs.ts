@@ -56,14 +56,14 @@ export class Logs {
       REOPEN_MS,
       async (signal) => {
         let quiet = 0;
-        let told = false;
+        let isReported = false;
         while (!signal.aborted && !(await isInPlace(record))) {
           this.#needMonitor(record);
-          if (!told) {
+          if (!isReported) {
             quiet = this.#isOrderWaiting(record) ? 0 : quiet + 1;
             if (quiet >= QUIET_LOOKS) {
               await sendControl(this.#context, record, REOPEN_LINE);
-              told = true;
+              isReported = true;
             }
           }
           await sleep(POLL_MS);

@@ -50,7 +50,7 @@ test('a container that is not paused needs no resume', () => {
     assert.equal(isNotPaused(id, words), false, words);
 });
 
-test('work whose deadline has passed is waited for, its late failure is nobody’s', async () => {
+test('work whose deadline has passed is waited for, its late failure is dropped', async () => {
   const work = Promise.withResolvers<string>();
   let over = false;
   const call = ended<string>((run) =>

@@ -22,7 +22,7 @@ test('crun before `features` maps single mounts', () => {
   assert.equal(featuresOf(undefined, debianCrun.replace('+EBPF', '+EBPF +CRIU')).checkpoint, true);
 });
 
-test('old runc tells of rro and of no id maps, newer ones of both', () => {
+test('old runc reports rro and no id maps, newer ones both', () => {
   const old = {
     mountOptions: ['ro', 'rro'],
     annotations: { 'org.opencontainers.runc.checkpoint.enabled': 'true' },
@@ -34,7 +34,7 @@ test('old runc tells of rro and of no id maps, newer ones of both', () => {
   assert.deepEqual([newer.idMappedMounts, newer.idMapsTrees], [true, true]);
 });
 
-test('a document that lies about its types offers nothing', () => {
+test('a document with wrong types offers nothing', () => {
   for (const text of [
     'null',
     '7',
@@ -60,7 +60,7 @@ test('what a handler lacks is refused with its version and a remedy', () => {
   );
 });
 
-test('a program is asked once, and again when another one stands at its path', async () => {
+test('a program is executed once for its features, and again when another one is at its path', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'crisp-features-'));
   const path = join(directory, 'runtime');
   writeFileSync(path, 'one');
@@ -89,7 +89,7 @@ test('a program is asked once, and again when another one stands at its path', a
   await probe.features();
   assert.equal(runs, 6);
   assert.deepEqual(await open().features(), probe.known);
-  assert.equal(runs, 6, 'a new daemon knows what the last one was told');
+  assert.equal(runs, 6, 'a new daemon has the features that the last one read');
   writeFileSync(memory, '{"identity":');
   await open().features();
   assert.equal(runs, 8, 'what is damaged is asked anew');

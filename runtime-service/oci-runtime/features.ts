@@ -1,6 +1,6 @@
 /**
  * The features of an OCI runtime's program, by its own report. Old ones ignore an id map without an error, and a volume's
- * files belong to nobody, so only the features of this very program count.
+ * files belong to no handler, so only the features of this very program count.
  */
 import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';

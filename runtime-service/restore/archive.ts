@@ -15,7 +15,7 @@ const CHUNK = 1 << 20;
 
 export interface CheckpointArchive {
   readonly path: string;
-  /** Tells whether another file, or another content, is at the path since. */
+  /** Whether another file, or another content, is at the path since. */
   readonly identity: string;
   readonly texts: ReadonlyMap<TextName, string>;
 }

@@ -17,7 +17,7 @@ const dump = parseDump(
   JSON.stringify(spec),
 );
 
-test('what a dump says, the image by its id first', () => {
+test('the contents of a dump, the image by its id first', () => {
   assert.deepEqual(dump.images, ['a', 'b']);
   assert.deepEqual(dump.binds, ['/data']);
   assert.equal(dump.namespaces.get('network'), 'joined');

@@ -80,7 +80,7 @@ test('an unknown one is refused when added, and without effect when dropped', ()
   assert.deepEqual(of({ dropCapabilities: ['FLY'] }), DEFAULT);
 });
 
-test('nobody gives what he lacks: defaults, ALL and privileged shrink, a named one is refused', () => {
+test('crisp grants no capability that it lacks: defaults, ALL and privileged shrink, a named one is refused', () => {
   const held = new Set([...ALL].filter((name) => name !== 'CAP_SYS_RESOURCE' && name !== 'CAP_MKNOD'));
   assert.deepEqual(
     of({}, held),

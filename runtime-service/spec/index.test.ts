@@ -96,7 +96,7 @@ test('a typical container of a Kubernetes pod', async () => {
   assert.equal(JSON.parse(text).ociVersion, '1.0.2');
 });
 
-test('what is not asked for is not in the spec', async () => {
+test('what is not requested is not in the spec', async () => {
   const { spec } = await make();
   assert.deepEqual(spec.linux.maskedPaths, []);
   for (const key of ['seccomp', 'uidMappings', 'rootfsPropagation']) assert.ok(!(key in spec.linux), key);
@@ -146,7 +146,7 @@ test('user namespace: the pod’s mappings, and its pin', async () => {
   assert.ok(spec.linux.namespaces.some(({ type, path }) => type === 'user' && path === '/u'));
 });
 
-test('a shared pid namespace is told: the rest must be killed when the first process ends', async () => {
+test('a shared pid namespace is recorded: the rest must be killed when the first process ends', async () => {
   const pod = podOf({ pid: 'pod', pins: { pid: '/p' } });
   assert.equal((await make({ pod })).sharedPid, true);
   assert.equal((await make({ pod, config: secured({ pid: 'container' }) })).sharedPid, false);
@@ -154,7 +154,7 @@ test('a shared pid namespace is told: the rest must be killed when the first pro
   assert.equal(target.sharedPid, true);
 });
 
-test('devices: those asked for, with their numbers; what is none is refused', async () => {
+test('devices: those requested, with their numbers; what is none is refused', async () => {
   const devices = [{ containerPath: '/dev/nothing', hostPath: '/dev/null', permissions: 'r' }];
   const { spec } = await make({ config: configOf({ devices }) });
   const device = spec.linux.devices?.[0];
@@ -205,7 +205,7 @@ test('annotations: none of the client’s but by the handler’s list, and run.o
   assert.deepEqual(await passed(['']), {}, 'an empty prefix is no prefix');
 });
 
-test('a compiled filter stands beside the rules, where the runtime takes one, and is crisp’s own', async () => {
+test('a compiled filter is beside the rules, where the runtime takes one, and is crisp’s own', async () => {
   const seccomp = { type: 'RuntimeDefault', localhostRef: '' } as const;
   const config = configOf({
     security: securityOf({ seccomp }),

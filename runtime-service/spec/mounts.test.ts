@@ -116,7 +116,7 @@ test('a parent comes before its children, volumes of the image among them; else 
   assert.deepEqual(mine, ['/z', '/a', '/a/volume', '/a/b', '/a/b/c']);
 });
 
-test('a volume over a directory of the pod’s files does not hide them; over the kernel’s it is what was asked for', () => {
+test('a volume over a directory of the pod’s files does not hide them; over the kernel’s it is as requested', () => {
   const order = targets(
     of({ requested: ['/etc', '/dev', '/sys'].map((containerPath) => mountOf({ containerPath })) }),
   );
@@ -143,7 +143,7 @@ test('an image volume is bound from where it was mounted; id mappings come along
   assert.equal(mapped && 'gidMappings' in mapped, false);
 });
 
-test('the root lets through what a mount asks for', () => {
+test('the root’s propagation allows what a mount requests', () => {
   const wide = mountOf({ propagation: 'bidirectional' });
   const down = mountOf({ propagation: 'host-to-container' });
   assert.equal(rootfsPropagation([mountOf()]), undefined);

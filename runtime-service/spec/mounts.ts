@@ -36,7 +36,7 @@ export const byDepth = (mounts: readonly OciMount[]): OciMount[] => {
 /**
  * The mounts of a container, sorted so that a parent comes before its children: the kernel's file systems, the pod's
  * files, the image's volumes and the request's own. A requested mount replaces any of crisp's at the same path
- * (contract, section 3), and of the kernel's file systems below it: a client that binds the node's /dev or /sys wants the node's.
+ * (contract, section 3), and of the kernel's file systems below it: a client that binds the node's /dev or /sys needs the node's.
  */
 export function ociMounts(context: MountContext): OciMount[] {
   const { requested } = context;

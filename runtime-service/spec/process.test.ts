@@ -81,7 +81,7 @@ test('each variable comes once, the last of the request counts', () => {
   );
 });
 
-test('a terminal brings TERM, unless somebody sets it', () => {
+test('a terminal sets TERM, unless it is set', () => {
   assert.ok(env({ tty: true }).includes('TERM=xterm'));
   assert.ok(!env({}).some((entry) => entry.startsWith('TERM=')));
   assert.ok(env({ tty: true }, ['TERM=dumb']).includes('TERM=dumb'));

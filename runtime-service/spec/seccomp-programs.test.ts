@@ -22,8 +22,8 @@ function counting(act: (rules: OciSeccomp) => Promise<Buffer>): {
   return { compiler: { compile }, calls: () => calls };
 }
 const warnings = (): [Log, string[]] => {
-  const said: string[] = [];
-  return [{ ...silentLog, warn: (_, message) => said.push(message) }, said];
+  const logged: string[] = [];
+  return [{ ...silentLog, warn: (_, message) => logged.push(message) }, logged];
 };
 const errnoOf = (given: OciSeccomp): number => given.syscalls?.[0]?.errnoRet ?? 0;
 
@@ -48,22 +48,22 @@ test('the sets that were used last are kept, a fixed number of them', async () =
   assert.equal(calls(), 41, 'the second one had gone');
 });
 
-test('where nothing can be compiled the rules are left to the runtime, and it is said', async () => {
+test('where nothing can be compiled the rules are left to the runtime, and it is logged', async () => {
   for (const [code, again] of [
     ['Unimplemented', 1],
     ['InvalidArgument', 1],
     ['ResourceExhausted', 2],
   ] as const) {
-    const [log, said] = warnings();
+    const [log, logged] = warnings();
     const { compiler, calls } = counting(() => Promise.reject(new CrispError(code, 'no')));
     const cache = new SeccompCache(compiler, log);
     assert.deepEqual([await cache.program(rules(1)), await cache.program(rules(1))], [undefined, undefined]);
-    assert.deepEqual([calls(), said.length], [again, again], code);
+    assert.deepEqual([calls(), logged.length], [again, again], code);
   }
-  const [log, said] = warnings();
+  const [log, logged] = warnings();
   const none = seccompPrograms(undefined, log);
   assert.deepEqual([await none.program(rules(1)), await none.program(rules(2))], [undefined, undefined]);
-  assert.equal(said.length, 1);
+  assert.equal(logged.length, 1);
 });
 
 const compiler = openSeccomp();

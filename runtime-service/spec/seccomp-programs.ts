@@ -11,7 +11,7 @@ import { encodeSpec, type OciSeccomp } from './oci.ts';
  */
 export const PROGRAM_ANNOTATION = 'run.oci.seccomp_bpf_data';
 
-/** Ready filters, as the spec wants them. */
+/** Compiled filters, as the spec needs them. */
 export interface SeccompPrograms {
   /** base64 of the program; undefined where there is none, and the OCI runtime is to compile the rules. */
   program(rules: OciSeccomp): Promise<string | undefined>;

@@ -79,7 +79,7 @@ test('limits that no group can have are refused by name', () => {
   checkUpdate(full);
 });
 
-test('a limit that is set no more is told to the runtime as its default', () => {
+test('a limit that is no longer set is passed to the runtime as its default', () => {
   assert.deepEqual(updateDocument(resourcesOf(), full, host(1)), {
     memory: { limit: -1n, swap: -1n },
     cpu: { shares: 1024n, period: 100_000n, quota: -1n },

@@ -31,7 +31,7 @@ const resolve = (changes: Parameters<typeof securityOf>[0] = {}, imageUser = '',
 const refused = (act: () => unknown, text: RegExp) =>
   assert.throws(act, (error) => hasCode(error, 'InvalidArgument') && text.test(error.message));
 
-test('nobody is named: root', () => {
+test('without a user: root', () => {
   assert.deepEqual(resolve(), { uid: 0, gid: 0, supplementalGroups: [0], home: '/root' });
   assert.deepEqual(resolve({}, '', EMPTY), { uid: 0, gid: 0, supplementalGroups: [0], home: '/root' });
 });
@@ -66,7 +66,7 @@ test('a number is a uid and never the name of an account: an image must not make
   assert.equal(resolve({}, 'app:4343', { ...FILES, group }).gid, 4343);
 });
 
-test('the image’s user holds where the request names nobody', () => {
+test('the image’s user applies where the request names none', () => {
   assert.deepEqual(resolve({ supplementalGroupsPolicy: 'Strict' }, 'app'), {
     uid: 1000,
     gid: 1234,

@@ -12,7 +12,7 @@ interface Walk {
   end(outcome: TreeUsage | Error): void;
 }
 
-/** Walks that end when the test says so. */
+/** Walks that end when the test ends them. */
 function stand() {
   const walks: Walk[] = [];
   const warned: object[] = [];
@@ -48,7 +48,7 @@ test('nothing is known before the first walk; what is fresh is not measured agai
   await layers.close();
 });
 
-test('one tree is walked after another, each once however often it is asked for', async () => {
+test('one tree is walked after another, each once however often it is requested', async () => {
   const { walks, layers } = stand();
   const ids = [newContainerId(), newContainerId()] as const;
   for (let n = 0; n < 3; n++) for (const id of ids) layers.measure(id);
@@ -78,7 +78,7 @@ test('one that is removed during its walk is not remembered, nor one that cannot
   await turn();
   assert.equal(warned.length, 1);
   assert.equal(layers.get(broken), undefined);
-  assert.equal(walks.length, 3, 'it is tried again when somebody asks');
+  assert.equal(walks.length, 3, 'it is retried with the next request');
   await layers.close();
 });
 

@@ -32,7 +32,7 @@ test('without a CNI configuration: NetworkReady is false, the daemon starts, pod
   assert.match(status?.network?.ip ?? '', /^10\.234\./);
 });
 
-test('a misspelt plugin: the error names the stage of the network, the log says it once, no pod is left behind', async () => {
+test('a misspelt plugin: the error names the stage of the network, it is logged once, no pod remains', async () => {
   const right = readFileSync(file, 'utf8');
   writeFileSync(file, right.replace('"bridge"', '"brigde"'));
   const config = node.podConfig({}, { network: POD });
@@ -42,10 +42,12 @@ test('a misspelt plugin: the error names the stage of the network, the log says 
     'Internal',
     /brigde.*\(RunPodSandbox, stage network, after/,
   );
-  const warnings = await until('the log says it', () => {
+  const warnings = await until('it is logged', () => {
     const lines = readFileSync(node.daemon.logFile, 'utf8').split('\n');
-    const told = lines.filter((line) => line.includes('brigde') && /"level":"?(warn|error|40|50)/.test(line));
-    return told.some((line) => line.includes('"failed"')) ? told : undefined;
+    const reported = lines.filter(
+      (line) => line.includes('brigde') && /"level":"?(warn|error|40|50)/.test(line),
+    );
+    return reported.some((line) => line.includes('"failed"')) ? reported : undefined;
   });
   assert.equal(warnings.length, 1, warnings.join('\n'));
   assert.equal((await node.client.ListPodSandbox({})).items.length, before);

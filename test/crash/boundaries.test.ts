@@ -49,7 +49,7 @@ after(async () => {
   await stand[Symbol.asyncDispose]();
 });
 
-/** The way without a kill, each step told apart by what the log has after it. */
+/** The way without a kill, each step identified by what the log has after it. */
 test('the way passes boundaries in each of its calls', async () => {
   const log = join(stand.directory, '../boundaries');
   writeFileSync(log, '');
@@ -126,7 +126,7 @@ async function throughKill(
   const containers = [...way.containers];
   const own = await untouched(step, way);
   await cutOff(step, boundary, way);
-  // The way knows what it was told before.
+  // The way has what was reported before.
   way.pod = pod;
   for (const [name, id] of containers) way.containers.set(name, id);
   await stand.start();
@@ -148,14 +148,14 @@ test('killed at each boundary of PullImage, the next daemon pulls the image and 
 
 for (const step of STEPS.slice(1, -1)) {
   test(`killed at each boundary of ${step.name}, what ran runs on, the call succeeds, nothing is left`, async () => {
-    const bystander = new Way(stand, 0);
+    const untouched = new Way(stand, 0);
     await stand.startIfDead();
-    await bystander.pull();
-    await bystander.runPod();
-    await bystander.create('main');
-    await bystander.start('main');
-    const pod = await knownPod(stand, bystander.pod ?? '');
-    const container = await knownContainer(stand, pod.id, bystander.containers.get('main') ?? '');
+    await untouched.pull();
+    await untouched.runPod();
+    await untouched.create('main');
+    await untouched.start('main');
+    const pod = await knownPod(stand, untouched.pod ?? '');
+    const container = await knownContainer(stand, pod.id, untouched.containers.get('main') ?? '');
     for (const boundary of chosen(step)) {
       await throughKill(step, boundary, { pods: [pod], containers: [container] });
       await removeAll(stand, new Set([pod.id]));
@@ -177,7 +177,7 @@ test('killed at each boundary of RemoveImage, the image is gone with its files',
 
 /** The recovery of a pod and a container that were both cut off dies as well, at each of its own boundaries. */
 test('killed at each boundary of a recovery, the next one finishes it', async () => {
-  // Plugins: their network is in the records before it is there, and must be taken back by a plugin as well.
+  // Plugins: their network is in the records before it is there, and must be undone by a plugin as well.
   await stand.startIfDead();
   await stand.daemon.stop();
   await stand.start({}, 'exec');
@@ -187,7 +187,7 @@ test('killed at each boundary of a recovery, the next one finishes it', async ()
     const way = new Way(stand, 1);
     await way.runPod();
     await way.create('a');
-    // The other pod is half made when the daemon dies, whoever is the faster.
+    // The other pod is incomplete when the daemon dies, whichever is faster.
     const held = stand.hold('RunPodSandbox: CNI ADD bridge, after');
     const other = new Way(stand, 2).runPod().catch(() => {});
     await held;

@@ -1,5 +1,5 @@
 /**
- * What a power cut or a bad disk makes of the records: the daemon serves all the same, says what it leaves aside, keeps
+ * What a power cut or a bad disk makes of the records: the daemon serves all the same, logs what it sets aside, keeps
  * what is whole, and new pods work.
  */
 import assert from 'node:assert/strict';
@@ -126,11 +126,11 @@ for (const [store, damage] of [
     rmSync(join(stand.directory, 'state/records'), { recursive: true });
     const before = readFileSync(stand.daemon.logFile, 'utf8').length;
     await stand.start();
-    const said = readFileSync(stand.daemon.logFile, 'utf8').slice(before);
+    const output = readFileSync(stand.daemon.logFile, 'utf8').slice(before);
     const key = record.split('/').at(-2) ?? '';
     assert.ok(
-      said.split('\n').some((line) => line.includes(key) && /"level":("warn"|"error"|[45]0)/.test(line)),
-      said,
+      output.split('\n').some((line) => line.includes(key) && /"level":("warn"|"error"|[45]0)/.test(line)),
+      output,
     );
     const next = await running(stand, 1);
     await next.exec('a');
@@ -160,7 +160,7 @@ for (const network of ['auto', 'exec'] as const) {
     ['of another shape', damages['of another shape']],
     ['gone', wholeGone],
   ] as const) {
-    test(`a pod whose record is ${how} (network ${network}) is ended with all that stands of it, and its name is free`, async () => {
+    test(`a pod whose record is ${how} (network ${network}) is ended with all that remains of it, and its name is free`, async () => {
       await using stand = await CrashStand.make(SUBNET);
       await stand.start({}, network);
       const first = await running(stand, 0);
@@ -186,7 +186,7 @@ for (const [how, damage] of [
   ['truncated', damages.truncated],
   ['gone', wholeGone],
 ] as const) {
-  test(`a container whose record is ${how} is ended with all that stands of it; its pod and its name can be used`, async () => {
+  test(`a container whose record is ${how} is ended with all that remains of it; its pod and its name can be used`, async () => {
     await using stand = await CrashStand.make(SUBNET);
     await stand.start();
     const way = await running(stand, 0);
@@ -207,7 +207,7 @@ for (const [how, damage] of [
   });
 }
 
-test('what cannot be read is kept for a person to look at, and the log names it', async () => {
+test('what cannot be read is kept for inspection, and the log names it', async () => {
   await using stand = await CrashStand.make(SUBNET);
   await stand.start();
   await running(stand, 0);

@@ -29,27 +29,27 @@ const EARLY_SPAN_MS = 700;
 /** A new pod is made after each of so many kills. */
 const EVERY = 5;
 
-/** What one client has been told and has not asked to end. */
-interface Told {
+/** What was reported to one client, whose end it has not requested. */
+interface Reported {
   pod: KnownPod | undefined;
   container: KnownContainer | undefined;
 }
 
-async function walk(stand: CrashStand, slot: number, told: Told): Promise<void> {
+async function walk(stand: CrashStand, slot: number, reported: Reported): Promise<void> {
   const way = new Way(stand, slot);
   await way.pull();
   await way.runPod();
-  told.pod = await knownPod(stand, way.pod ?? '');
+  reported.pod = await knownPod(stand, way.pod ?? '');
   await way.create('a');
   await way.start('a');
-  told.container = await knownContainer(stand, told.pod.id, way.containers.get('a') ?? '');
+  reported.container = await knownContainer(stand, reported.pod.id, way.containers.get('a') ?? '');
   await way.create('b');
   await way.start('b');
   await way.exec('a');
-  told.container = undefined;
+  reported.container = undefined;
   await way.stop('a');
   await way.remove('a');
-  told.pod = undefined;
+  reported.pod = undefined;
   await way.stopPod();
   await way.removePod();
   if (slot === 0) await way.removeImage();
@@ -85,8 +85,8 @@ test(`killed at ${KILLS} random instants, the next daemon shows what was reporte
     const delay = 1 + chances.below(SPAN_MS);
     const early = chances.next() < EARLY ? 1 + chances.below(EARLY_SPAN_MS) : 0;
     const where = `kill ${kill}, after ${delay} ms, then ${early} ms of a start (seed ${chances.seed})`;
-    const told: Told[] = [0, 1].map(() => ({ pod: undefined, container: undefined }));
-    const walks = told.map((one, slot) => walk(stand, slot, one).catch((error: unknown) => error));
+    const reported: Reported[] = [0, 1].map(() => ({ pod: undefined, container: undefined }));
+    const walks = reported.map((one, slot) => walk(stand, slot, one).catch((error: unknown) => error));
     await sleep(delay);
     // The clients stay connected: they see what clients see.
     process.kill(stand.daemon.pid, 'SIGKILL');
@@ -96,8 +96,8 @@ test(`killed at ${KILLS} random instants, the next daemon shows what was reporte
     stand.daemon.client.close();
     if (early > 0) await dieEarly(stand, early);
     await stand.start();
-    const pods = told.flatMap(({ pod }) => pod ?? []);
-    const containers = told.flatMap(({ container }) => container ?? []);
+    const pods = reported.flatMap(({ pod }) => pod ?? []);
+    const containers = reported.flatMap(({ container }) => container ?? []);
     await runOn(stand, pods, containers, where);
     await unfinishedSettles(stand, where);
     await runOn(stand, pods, containers, where);

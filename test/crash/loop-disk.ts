@@ -75,7 +75,7 @@ export class LoopDisk {
     run('sync', '--file-system', this.root);
   }
 
-  /** Somebody else's file is made to last: with it goes the journal, of all that has been done before. */
+  /** A file of another process is made durable: with it goes the journal, of all that has been done before. */
   strangersSync(): void {
     const file = openSync(join(this.root, 'stranger'), 'a');
     writeSync(file, 'x');

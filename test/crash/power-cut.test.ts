@@ -19,7 +19,7 @@ after(() => {
   spawnSync('umount', ['-l', disks]);
   rmSync(base, { recursive: true, force: true });
 });
-/** On a tmpfs: a machine's own disk takes its time for each fsync of a disk that lies on it. */
+/** On a tmpfs: a machine's own disk takes its time for each fsync of a disk in a file on it. */
 const disks = join(base, 'disks');
 mkdirSync(disks);
 spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=4g', 'disks', disks]);
@@ -64,12 +64,12 @@ async function onModel(life: Life, order: Order): Promise<void> {
   const root = mkdtempSync(join(base, 'model-'));
   const disk = new UnsyncedDisk(root);
   let steps = 0;
-  let said = '';
+  let last = '';
   let states = 0;
   await carryOut(life, root, {
     step(step) {
       steps++;
-      said = `${step.kind} ${step.path.slice(root.length)}`;
+      last = `${step.kind} ${step.path.slice(root.length)}`;
       disk.apply(step);
     },
     async look(permitted) {
@@ -77,7 +77,7 @@ async function onModel(life: Life, order: Order): Promise<void> {
       for (const state of disk.states(order, place)) {
         states++;
         const found = await life.look(state, base).catch((error: unknown) => `ERROR ${error}`);
-        judge(found, permitted, `${life.name}, ${order}, behind step ${steps} (${said})`);
+        judge(found, permitted, `${life.name}, ${order}, behind step ${steps} (${last})`);
         rmSync(state, { recursive: true });
       }
     },

@@ -1,8 +1,8 @@
 /**
- * Loaded into a daemon before its own code (`node --import`): makes it die where a test wants it to, without any hook in
- * the product. It wraps `Operation.stage`, and looks at each boundary whether the file $CRISP_CRASH_AT names it; then
+ * Loaded into a daemon before its own code (`node --import`): makes it die where a test requires it, without any hook in
+ * the product. It wraps `Operation.stage`, and checks at each boundary whether the file $CRISP_CRASH_AT names it; then
  * it removes the file and kills its own process. $CRISP_CRASH_LOG collects the boundaries that are passed. As long as the
- * file `$CRISP_CRASH_AT-hold` names a boundary, whatever comes there waits, and `$CRISP_CRASH_AT-held` tells of it.
+ * file `$CRISP_CRASH_AT-hold` names a boundary, whatever comes there waits, and `$CRISP_CRASH_AT-held` shows it.
  *
  * A boundary is written `<operation>: <stage>, before` or `…, after`.
  */

@@ -1,5 +1,5 @@
 /**
- * The lives of crisp's records, each carried out by the store that has it in the product: what is asked for when, and
+ * The lives of crisp's records, each carried out by the store that has it in the product: what is requested when, and
  * what a client may rely on from when on. After a power cut anywhere in it the next daemon must find one of the
  * versions that are permitted there.
  */
@@ -70,7 +70,7 @@ export interface Life {
 const copies = (state: string, boot: string): VolatileCopies =>
   new VolatileCopies(mkdtempSync(`${state}/`), boot);
 
-/** What the next daemon's store reads; anything but a record or none at all is told as it is. */
+/** What the next daemon's store reads; anything but a record or none at all is reported as it is. */
 async function read<R extends Versioned>(
   directory: string,
   state: string,

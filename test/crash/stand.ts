@@ -123,7 +123,7 @@ export class CrashStand implements AsyncDisposable {
     await this.start();
   }
 
-  /** Resolves when the present daemon has said that it has finished what the last one left, or has died. */
+  /** Resolves when the present daemon has logged that it has recovered, or has died. */
   async recovered(): Promise<void> {
     const { pid, logFile } = this.daemon;
     const over = () =>

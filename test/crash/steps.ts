@@ -12,7 +12,7 @@ export interface Step {
   /** Of what was ready and running before. */
   readonly keeps: 'nothing' | 'pod' | 'containers';
   readonly call: (way: Way) => Promise<void>;
-  /** The call once more on the next daemon; asserts that it gets what it asks for. */
+  /** The call once more on the next daemon; asserts that it gets what it requests. */
   readonly again: (way: Way, stand: CrashStand) => Promise<void>;
 }
 

@@ -1,4 +1,4 @@
-/** The demo's way as steps that can be cut off and asked again, and what clients have been told on it. */
+/** The demo's way as steps that can be interrupted and retried, and what was reported to clients. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -127,7 +127,7 @@ export class Way {
   }
 }
 
-/** What a client is told of a ready pod now. */
+/** What is reported of a ready pod now. */
 export async function knownPod({ daemon }: CrashStand, id: string): Promise<KnownPod> {
   const { status } = await daemon.client.PodSandboxStatus({ podSandboxId: id });
   assert.equal(status?.state, cri.PodSandboxState.SANDBOX_READY);
@@ -135,7 +135,7 @@ export async function knownPod({ daemon }: CrashStand, id: string): Promise<Know
   return { id, ip: status.network?.ip ?? '' };
 }
 
-/** What a client is told of a running container now, and which processes it has. */
+/** What is reported of a running container now, and which processes it has. */
 export async function knownContainer(stand: CrashStand, pod: string, id: string): Promise<KnownContainer> {
   const { status } = await stand.daemon.client.ContainerStatus({ containerId: id });
   assert.equal(status?.state, cri.ContainerState.CONTAINER_RUNNING);
@@ -163,9 +163,9 @@ export async function runOn(
     const listed = listedContainers.find(({ id }) => id === container.id);
     assert.equal(listed?.state, cri.ContainerState.CONTAINER_RUNNING, `${where}: container ${container.id}`);
     assert.equal(listed.podSandboxId, container.pod, where);
-    const { pids, ...told } = await knownContainer(stand, container.pod, container.id);
-    const { pids: before, ...toldBefore } = container;
-    assert.deepEqual(told, toldBefore, where);
+    const { pids, ...reported } = await knownContainer(stand, container.pod, container.id);
+    const { pids: before, ...reportedBefore } = container;
+    assert.deepEqual(reported, reportedBefore, where);
     // A shell forks: what was there must be there.
     assert.deepEqual(
       before.filter((pid) => !pids.includes(pid)),

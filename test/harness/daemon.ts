@@ -58,7 +58,7 @@ export const runTag = basename(process.env['CRISP_TEST_DIR'] ?? '').slice(-6);
 /** The bridge of a subnet; at most the 15 bytes that the kernel takes. */
 export const bridgeOf = (subnet: number): string => `crispt${subnet}${runTag}`;
 
-/** The name of a subnet's network, as it stands in the comments of packet filter rules. */
+/** The name of a subnet's network, as it is in the comments of packet filter rules. */
 export const networkOf = (subnet: number): string =>
   `crisp-test-${subnet}${runTag === '' ? '' : `-${runTag}`}`;
 

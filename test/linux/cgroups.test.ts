@@ -30,7 +30,7 @@ async function family(cgroups: Cgroups, path: string, script: string): Promise<C
 }
 
 for (const [name, cgroups] of layouts) {
-  test(`${name}: a child stands in its groups before its program begins`, async (t) => {
+  test(`${name}: a child is in its groups before its program begins`, async (t) => {
     const path = `${prefix}/enter-${name}`;
     t.after(() => cgroups.remove(path, soon()));
     const joinFiles = cgroups.joinFiles(path);

@@ -11,7 +11,7 @@ contract('real', await openKernel());
 contract('fake v2', fakeKernel());
 contract('fake v1', fakeKernel({ cgroupVersion: 1 }));
 
-test('a fake kernel fails and waits as it is told', async (t) => {
+test('a fake kernel fails and waits as it is set up', async (t) => {
   const root = scratch(t);
   const { faults, files, mounts, cgroups, processes } = fakeKernel({
     program: () => ({ status: { code: 3, signal: undefined }, stdout: Buffer.from('out') }),

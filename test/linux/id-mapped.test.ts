@@ -12,7 +12,7 @@ after(() => kernel.close());
 const { mounts, namespaces, processes } = kernel;
 const ids = [{ containerId: 0, hostId: 400_000, length: 1000 }];
 
-test('owners are shown as the namespace numbers them, below too where it is recursive; others are nobody', async (t) => {
+test('owners are shown as the namespace numbers them, below too where it is recursive; others have the overflow id', async (t) => {
   const root = scratch(t, mounts);
   const at = (...path: string[]) => join(root, ...path);
   for (const path of ['pins', 'source', 'source/below', 'mapped', 'lower', 'overlay', 'refused'])

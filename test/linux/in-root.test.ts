@@ -83,7 +83,7 @@ test('a file of an image is read whole or refused, not cut', (t) => {
   );
 });
 
-test('a refusal that says nothing of the file does not make it a missing one', (t) => {
+test('a refusal that is not about the file does not make it a missing one', (t) => {
   const root = scratch(t);
   assert.throws(() => readInRoot(root, 'x'.repeat(300), 100), /ENAMETOOLONG/);
 });

@@ -22,7 +22,7 @@ process.exit(0);
 `;
 
 for (const limit of ['instances', 'watches'] as const) {
-  test(`no ${limit} are left to the user: no watch, one warning that names the limit, and a watch when there is room`, () => {
+  test(`no ${limit} are left to the user: no watch, one warning that names the limit, and a watch when there are some again`, () => {
     const setting = `/proc/sys/user/max_inotify_${limit}`;
     const shell = `echo 0 > ${setting} && exec "$@"`;
     const node = [process.execPath, '--input-type=module', '-e', program, setting];

@@ -1,4 +1,4 @@
-/** The figures of 250 pods with a container each, in one pass: what of it the main thread does in one turn of its loop. */
+/** The stats of 250 pods with a container each, in one pass: what of it the main thread does in one turn of its loop. */
 import assert from 'node:assert/strict';
 import test, { after } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -64,7 +64,7 @@ const usage = new RealUsage(
   kernel.cgroups,
 );
 
-test('all groups of 250 pods: figures of each, and in each turn of the loop those of one message', async () => {
+test('all groups of 250 pods: stats of each, and in each turn of the loop those of one message', async () => {
   const firstTurn = turn;
   const [groups, links, limits, processes] = await Promise.all([
     usage.groups(paths, 'metrics'),

@@ -69,7 +69,7 @@ test('the node’s iptables writes as crisp does, and crisp leaves the node’s 
   assert.equal(ruleset(), '');
 });
 
-test('an iptables that writes otherwise is found out', async () => {
+test('an iptables that writes different rules is detected', async () => {
   const directory = mkdtempSync(join(process.env['CRISP_TEST_DIR'] ?? '/var/tmp', 'nat-'));
   const script = (text: string): string[] => {
     const path = join(directory, 'iptables');

@@ -172,7 +172,7 @@ test('a daemon that ends while its children end does so in good order', async ()
   assert.deepEqual(await once(daemon, 'exit'), [7, null]);
 });
 
-test('the end of a process is told to whoever holds it, though another is its parent', async (t) => {
+test('the end of a process is reported to its holder, though another process is its parent', async (t) => {
   // The shell in between is the parent of what is held, and reaps one of the two.
   for (const [script, status] of [
     ['sh -c "read line; exit 7" <&3 & echo $!; wait', { code: 7, signal: undefined }],

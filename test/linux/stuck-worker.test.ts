@@ -65,7 +65,7 @@ async function makesPods(): Promise<void> {
 }
 const reads = async () => assert.equal((await kernel.usage.openFiles([self])).length, 1);
 
-test('a stuck act ends with an error that names it; pods are made by another thread, and figures are read meanwhile', async () => {
+test('a stuck act ends with an error that names it; pods are made by another thread, and stats are read meanwhile', async () => {
   const path = fifo();
   const stuck = kernel.namespaces.pinEmptyNetwork(path);
   await Promise.all([

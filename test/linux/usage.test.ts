@@ -1,4 +1,4 @@
-/** Figures of real groups, links and trees. */
+/** Stats of real groups, links and trees. */
 import assert from 'node:assert/strict';
 import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -16,7 +16,7 @@ else {
   after(() => node[Symbol.asyncDispose]());
   const timer = stopwatch('cgroups');
 
-  test('the driver is that of systemd, and the kubelet is told so', async () => {
+  test('the cgroup driver is systemd, and RuntimeConfig reports it', async () => {
     const { linux } = await node.client.RuntimeConfig({});
     assert.equal(linux?.cgroupDriver, cri.CgroupDriver.SYSTEMD);
     await node.pull('busybox');
@@ -121,7 +121,7 @@ else {
     timer('removal');
   });
 
-  test('an OOM kill is told as such', async (t) => {
+  test('an OOM kill is reported as OOMKilled', async (t) => {
     t.after(() => node.removePods());
     const pod = await node.runPod();
     const id = await node.run(pod, {

@@ -29,7 +29,7 @@ else {
   /** How long a pull takes here and now, in ms: instants mean the same on a slow machine. */
   let pullMs = 0;
 
-  test('a reboot: pods are NOTREADY, exits are kept, addresses are given back, removal works', async () => {
+  test('a reboot: pods are NOTREADY, exits are kept, addresses are released, removal works', async () => {
     await node.pull('busybox');
     const started = performance.now();
     await node.pull('large-0');
@@ -61,7 +61,7 @@ else {
   });
 
   for (const [round, disk] of DISKS.entries()) {
-    test(`power cut on ${disk}: pods that were stopped and exits that were told are kept, behind a stranger’s fsync too`, async () => {
+    test(`power cut on ${disk}: pods that were stopped and exits that were reported are kept, also with an fsync of another process`, async () => {
       await node.up();
       await useDisk(node, disk);
       const ids = [await node.runPod(), await node.runPod(), await node.runPod()];
@@ -87,7 +87,7 @@ else {
       assert.deepEqual(await node.leftovers(), []);
     });
 
-    test(`power cut on ${disk} amid pulls and pod starts: nothing lies, all can be removed`, async (t) => {
+    test(`power cut on ${disk} amid pulls and pod starts: no record is wrong, all can be removed`, async (t) => {
       await node.up();
       const delay = Math.round(pullMs * (0.1 + 3 * chances.next()));
       const done = await cutAmid(node, round, delay);

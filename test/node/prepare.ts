@@ -1,6 +1,6 @@
 /**
  * Builds the virtual node's disk before its suite begins: the packages come over the network, which the suites' own
- * network namespace does not have. Quick where the disk is there. What fails here is told by the suite as well.
+ * network namespace does not have. Quick where the disk is there. What fails here fails in the suite as well.
  */
 import { describeError } from '#core/errors.ts';
 import { nodeImage, obstacle } from './cache.ts';

@@ -20,7 +20,7 @@ else {
   const timer = stopwatch('service');
   const mainPid = () => node.sh('systemctl show -P MainPID crisp');
 
-  test('the script installs; the unit is active when the daemon has said READY', async () => {
+  test('the script installs; the unit is active when the daemon has notified READY', async () => {
     await node.sh(`${FILES} >before`);
     await node.sh('crisp/install');
     const status = await node.sh('systemctl status --no-pager crisp');
@@ -117,7 +117,7 @@ else {
     timer('stopped, started, killed');
   });
 
-  test('an upgrade keeps the pods; one that does not start is taken back', async () => {
+  test('an upgrade keeps the pods; one that does not start is rolled back', async () => {
     const pod = (await node.client.ListPodSandbox({})).items[0]?.id ?? '';
     const id = await node.run(pod);
     const pid = await node.pid(id);

@@ -38,7 +38,7 @@ test('a plugin that fails, prints nonsense, too much or nothing, or is not there
     ['nonsense', 'echo hello', ['no JSON', 'hello']],
     ['silence', 'true', ['printed nothing']],
     ['megabytes', 'head -c 3000000 /dev/zero', ['more than']],
-    ['lies', `echo '{"cniVersion":"1.0.0","ips":[{"address":"not one"}]}'`, ['address']],
+    ['invalid', `echo '{"cniVersion":"1.0.0","ips":[{"address":"not one"}]}'`, ['address']],
     ['dies', 'kill -9 $$', ['signal 9']],
   ];
   for (const [name, script, words] of cases) {
@@ -149,10 +149,10 @@ test('DEL uses what was recorded at ADD: without the configuration, without the 
     const [service, id] = await started(fixture);
     const { process, createdAt } = service.get(id) ?? {};
     await service.close();
-    // The record of another boot, whose pid now belongs to a bystander.
+    // The record of another boot, whose pid now belongs to an unrelated process.
     const path = join(fixture.options.root, 'sandboxes', id, 'record.json');
-    const bystander = await fixture.kernel.processes.spawn({ argv: ['sleep', '1000'], env: {} });
-    const { pid, startTime } = bystander.process;
+    const unrelated = await fixture.kernel.processes.spawn({ argv: ['sleep', '1000'], env: {} });
+    const { pid, startTime } = unrelated.process;
     const recorded = (await readFile(path, 'utf8'))
       .replaceAll(fixture.kernel.processes.bootId, 'another-boot')
       .replaceAll(
@@ -171,10 +171,10 @@ test('DEL uses what was recorded at ADD: without the configuration, without the 
     assert.deepEqual(await fixture.addresses(), []);
     await after.remove(id, fixture.operation());
     assert.ok(
-      fixture.kernel.processes.signal(bystander.process, 9),
+      fixture.kernel.processes.signal(unrelated.process, 9),
       'a pid of another boot is not signalled',
     );
-    await bystander.exited;
+    await unrelated.exited;
     assert.deepEqual(await fixture.leftovers(), []);
   });
 });

@@ -80,7 +80,7 @@ const mistakes: readonly [string, (fixture: PodsFixture) => object][] = [
 
 for (const [name, list] of mistakes) {
   for (const way of ['auto', 'exec'] as const) {
-    for (const after of ['as it is', 'mended', 'restarted'] as const) {
+    for (const after of ['as it is', 'fixed', 'restarted'] as const) {
       test(`${name}, network ${way}, file ${after}: the run fails, stop and remove succeed, nothing is left`, async () => {
         await using fixture = await PodsFixture.make();
         const changes = { network: { ...fixture.options.network, native: way } };
@@ -88,7 +88,7 @@ for (const [name, list] of mistakes) {
         let service = await fixture.open(changes);
         await assert.rejects(run(service, fixture), (error) => error instanceof CrispError);
         const left = service.list().map(({ id }) => id);
-        if (after === 'mended') await fixture.useNetwork();
+        if (after === 'fixed') await fixture.useNetwork();
         if (after === 'restarted') {
           await service.close();
           service = await fixture.open(changes);

@@ -22,7 +22,7 @@ const inside = (pins: Readonly<Record<string, string | undefined>>, ...argv: str
   ...argv,
 ];
 
-test('a pod runs, is seen as asked for, stops and leaves nothing', async () => {
+test('a pod runs, its status is as requested, it stops and leaves nothing', async () => {
   await using fixture = await PodsFixture.make();
   const service = await fixture.open();
   const events: SandboxEvent['kind'][] = [];

@@ -99,7 +99,7 @@ test('what cannot be checkpointed is refused', async () => {
   await node.remove(id);
 });
 
-test('without CRIU the node says so', {
+test('without CRIU the error names it', {
   skip: spawnSync('criu', ['--version']).status === 0 && 'CRIU is installed',
 }, async () => {
   const plain = await node.runPod();

@@ -1,6 +1,6 @@
 /**
  * The same with crun, where it works on this machine: on cgroup v2, or on v1 with the cgroup2 tree out of its sight, for
- * which the daemon stands in a mount namespace of its own.
+ * which the daemon is in a mount namespace of its own.
  */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
@@ -49,7 +49,7 @@ test('stop, kill, start error', async () => {
   await Promise.all([id, other, missing].map((container) => node.remove(container)));
 });
 
-test("an exec'd process stands in the container's cgroup in every hierarchy, and has its limits", async () => {
+test("an exec'd process is in the container's cgroup in every hierarchy, and has its limits", async () => {
   const id = await node.run(pod, { resources: { memoryLimitInBytes: fromBigInt(BigInt(64 * MIB)) } });
   const { cgroup, pid } = await node.facts(id);
   const lines = (await node.exec(id, ['cat', '/proc/self/cgroup'])).out.trim().split('\n');
@@ -123,7 +123,7 @@ test('seccomp, capabilities and users as with runc', async () => {
   } as cri.LinuxContainerSecurityContextInit;
   const id = await node.run(pod, { security });
   const { pid } = await node.facts(id);
-  // The start returns when crun has been told to go on; the filter is set right before the exec of the program.
+  // The start returns when crun has been released; the filter is set right before the exec of the program.
   await until('the program is executed', () => readlinkSync(`/proc/${pid}/exe`).endsWith('/busybox'));
   for (const text of [
     readFileSync(`/proc/${pid}/status`, 'utf8'),

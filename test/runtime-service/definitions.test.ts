@@ -64,7 +64,7 @@ test('CDI devices by field and by annotation: nodes that can be read, variables,
   await node.remove(id);
 });
 
-test('CDI devices that nobody has, that are no names, or whose spec lies are refused and leave nothing', async () => {
+test('CDI devices that are unknown, have invalid names, or have a wrong spec are refused and leave nothing', async () => {
   const create = (name: string) => node.create(pod, { CDIDevices: [{ name }] });
   await refused(create('vendor.example/zero=three'), 'NotFound', /vendor\.example\/zero=three/);
   await refused(create('/dev/zero'), 'InvalidArgument', /vendor\/class=name/);
@@ -95,19 +95,19 @@ const hook = (name: string, script: string, more: object = {}) => {
 };
 
 test('hooks run at their stages for the containers that they are for', async () => {
-  const told = join(node.directory, 'told');
-  hook('tell', `echo "$HOOK $1 $(cat | tr ',' '\\n' | grep -c '"id"')" >> ${told}`, {
+  const output = join(node.directory, 'output');
+  hook('record', `echo "$HOOK $1 $(cat | tr ',' '\\n' | grep -c '"id"')" >> ${output}`, {
     stages: ['createRuntime', 'poststop'],
     when: { annotations: { '^example/hook$': '^yes$' } },
   });
   const plain = await node.run(pod);
-  assert.ok(!existsSync(told));
+  assert.ok(!existsSync(output));
   const id = await node.run(pod, { annotations: { 'example/hook': 'yes' } });
-  assert.equal(readFileSync(told, 'utf8'), 'set argument 1\n');
+  assert.equal(readFileSync(output, 'utf8'), 'set argument 1\n');
   await Promise.all([node.remove(id), node.remove(plain)]);
-  // A removal is answered before all of it is taken back.
-  await until('poststop has run', () => readFileSync(told, 'utf8') === 'set argument 1\nset argument 1\n');
-  rmSync(inHooks('tell.json'));
+  // A removal is answered before all of it is undone.
+  await until('poststop has run', () => readFileSync(output, 'utf8') === 'set argument 1\nset argument 1\n');
+  rmSync(inHooks('record.json'));
 });
 
 test('a hook that fails or hangs is the error of the start, and leaves no trace', async () => {
@@ -138,7 +138,7 @@ test('a hook file that cannot be used stops creation by its name', async () => {
   await empty();
 });
 
-test('an AppArmor profile that cannot be had is refused by its name, in both fields; the default asks for nothing', async () => {
+test('an AppArmor profile that is not available is refused by its name, in both fields; the default needs none', async () => {
   const create = (security: cri.LinuxContainerSecurityContextInit) => node.create(pod, { security });
   const localhost = { profileType: 2, localhostRef: 'localhost/no-such-profile' };
   await refused(create({ apparmor: localhost }), 'FailedPrecondition', /no-such-profile/);

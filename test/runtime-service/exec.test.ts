@@ -183,7 +183,7 @@ test('a command whose container is stopped ends with it', async () => {
   await node.remove(other);
 });
 
-test('a command that meets the end of its container has a result, or is told that the container has ended', async () => {
+test('a command that meets the end of its container has a result, or the error that the container has ended', async () => {
   for (const ms of [0, 10, 20, 30]) {
     const other = await node.run(pod);
     const calls = [1, 2].map(() =>

@@ -106,7 +106,7 @@ test('a runtime that is not installed', async () => {
   await failsToStart(await podWith('missing'), 'NotFound', /no.such.runtime/);
 });
 
-test('what a removed container leaves behind is told by the removal of its pod, and tried again', async () => {
+test('what a removed container leaves behind is reported by the removal of its pod, and retried', async () => {
   const before = node.leftovers();
   const pod = await podWith('clinging');
   const config = node.containerConfig();
@@ -218,7 +218,7 @@ for (const [name, program, what] of [
   });
 }
 
-test('a start that two have asked for is called off by the going of both alone', async () => {
+test('a start that two callers have joined is cancelled only when both have disconnected', async () => {
   const pod = await podWith('waiting');
   const begun = async (containerId: string) => {
     const clients = [new AbortController(), new AbortController()] as const;
@@ -236,7 +236,7 @@ test('a start that two have asked for is called off by the going of both alone',
   const abandoned = await begun(one);
   abandoned.leave();
   await refused(abandoned.second, 'Cancelled');
-  await until('it is taken back', async () => (await node.status(one)).state === EXITED);
+  await until('it is undone', async () => (await node.status(one)).state === EXITED);
   assert.equal((await node.status(one)).reason, 'StartError');
   await until('nothing of it is left', () => processesWith(one).length === 0);
 
@@ -276,10 +276,10 @@ test('a command whose cgroup cannot be made leaves no file behind', async () => 
 });
 
 const [major = 0, minor = 0] = release().split('.').map(Number);
-/** A pidfd tells how its process has ended, whoever its parent is. */
-const kernelTells = major > 6 || (major === 6 && minor >= 15);
+/** A pidfd has the exit status of its process, whatever its parent is. */
+const kernelReports = major > 6 || (major === 6 && minor >= 15);
 /** The end of a container that was killed without a monitor. */
-const KILLED = kernelTells ? [137, 'Error'] : [255, 'Unknown'];
+const KILLED = kernelReports ? [137, 'Error'] : [255, 'Unknown'];
 
 async function monitorOf(id: string): Promise<number> {
   const found = processesWith(id).filter((line) => /^\d+ \S*conmon /.test(line));
@@ -287,14 +287,14 @@ async function monitorOf(id: string): Promise<number> {
   return Number(found[0]?.split(' ')[0]);
 }
 
-test('conmon is killed while it creates a container: the error tells of that, by its signal where the kernel tells it', async () => {
+test('conmon is killed while it creates a container: the error names it, with the signal where the kernel reports it', async () => {
   const pod = await podWith('hanging');
   const containerId = await node.create(pod);
   const call = node.client.StartContainer({ containerId });
   call.catch(() => {});
   await until('the runtime hangs', () => processesWith(`sleep 7654${process.pid}`).length > 0);
   process.kill(await monitorOf(containerId), 'SIGKILL');
-  const how = kernelTells ? 'killed by SIGKILL' : 'killed, or it crashed';
+  const how = kernelReports ? 'killed by SIGKILL' : 'killed, or it crashed';
   await refused(call, 'Internal', new RegExp(`conmon ended before the container was created \\(${how}\\)`));
   await call.catch(({ message }) => assert.doesNotMatch(message, /JSON/));
   const { state, exitCode, reason } = await node.status(containerId);
@@ -314,7 +314,7 @@ test('conmon is killed: the container is watched on, and its end is noticed', as
   process.kill((await node.facts(id)).pid, 'SIGKILL');
   const { exitCode, reason, message, finishedAt } = await node.exited(id);
   assert.deepEqual([exitCode, reason], KILLED);
-  assert.ok(kernelTells || message !== '');
+  assert.ok(kernelReports || message !== '');
   assert.ok(nanoseconds(finishedAt) > 0n);
   await node.remove(id);
 });
@@ -346,7 +346,7 @@ test('container and conmon are killed while no daemon runs', async () => {
   await node.remove(id);
 });
 
-test('the bundle of a container tells its secrets to root alone', async () => {
+test('the bundle of a container is readable by root alone', async () => {
   const pod = await node.runPod();
   const id = await node.create(pod, { envs: [{ key: 'TOKEN', value: Buffer.from('hush-hush-41') }] });
   const record = join(node.settings.directory, 'root/containers', id, 'record.json');

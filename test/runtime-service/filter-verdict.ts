@@ -1,4 +1,4 @@
-/** What a seccomp filter says of a call: the classic BPF of seccomp(2), as far as filters use it. */
+/** The verdict of a seccomp filter on a call: the classic BPF of seccomp(2), as far as filters use it. */
 
 export interface Call {
   readonly nr: number;
@@ -27,7 +27,7 @@ function instructionsOf(program: Buffer): Instruction[] {
 function word({ nr, arch, args }: Call, offset: number): number {
   if (offset === 0) return nr;
   if (offset === 4) return arch;
-  if (offset < 16) return 0; // the instruction pointer, which no filter looks at
+  if (offset < 16) return 0; // the instruction pointer, which no filter reads
   const value = args[(offset - 16) >> 3] ?? 0n;
   return Number(BigInt.asUintN(32, offset % 8 === 0 ? value : value >> 32n));
 }

@@ -17,8 +17,8 @@ const node = await TestNode.start('full', {
   },
 });
 const [major = 0, minor = 0] = release().split('.').map(Number);
-/** A pidfd tells how its process has ended, whoever its parent is. */
-const kernelTells = major > 6 || (major === 6 && minor >= 15);
+/** A pidfd has the exit status of its process, whatever its parent is. */
+const kernelReports = major > 6 || (major === 6 && minor >= 15);
 const root = join(node.settings.directory, 'root');
 const state = join(node.settings.directory, 'state');
 
@@ -91,7 +91,7 @@ test('on a full disk RunPodSandbox and CreateContainer are ResourceExhausted, in
   assert.deepEqual((await node.client.ListContainers({})).containers, []);
   empty();
   assert.deepEqual(node.leftovers(), before);
-  // The names are free, and the retry finds room.
+  // The names are free, and the retry finds space.
   await node.client.RunPodSandbox({ config });
   const { containerId } = await create();
   await node.client.StartContainer({ containerId });
@@ -112,7 +112,7 @@ test('with the tmpfs of the state full as well, all that stops and removes succe
   assert.deepEqual(node.leftovers(), []);
 });
 
-test('with the tmpfs of the state full the code of a container is still its own, where the kernel tells it', async () => {
+test('with the tmpfs of the state full the code of a container is still its own, where the kernel reports it', async () => {
   const pod = await node.runPod();
   const [killed, ends] = [
     await node.run(pod),
@@ -126,13 +126,13 @@ test('with the tmpfs of the state full the code of a container is still its own,
   process.kill(pid, 'SIGKILL');
   await node.exited(killed);
   empty();
-  assert.equal((await node.status(killed)).exitCode, kernelTells ? 137 : 255);
+  assert.equal((await node.status(killed)).exitCode, kernelReports ? 137 : 255);
   fill(state);
   writeFileSync(`/proc/${(await node.facts(ends)).pid}/root/dev/shm/go`, '');
   await node.exited(ends);
   empty();
   const { exitCode, reason } = await node.status(ends);
-  assert.deepEqual([exitCode, reason], kernelTells ? [6, 'Error'] : [255, 'Unknown']);
+  assert.deepEqual([exitCode, reason], kernelReports ? [6, 'Error'] : [255, 'Unknown']);
   await Promise.all([node.remove(killed), node.remove(ends)]);
   await node.client.RemovePodSandbox({ podSandboxId: pod });
 });
@@ -165,7 +165,7 @@ test('a container that ends on a full disk is EXITED with its code, also after a
   await node.remove(id);
 });
 
-test('the end of a container is written when there is room again', async () => {
+test('the exit of a container is written when there is space again', async () => {
   const pod = await node.runPod();
   const early = await node.run(pod);
   await node.recorded();

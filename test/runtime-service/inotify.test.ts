@@ -1,4 +1,4 @@
-/** A node whose inotify is used up by other programs: the daemon looks at intervals, and says so. */
+/** A node whose inotify is used up by other programs: the daemon polls, and reports it. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -30,7 +30,7 @@ const recoveries = () => lines(/"msg":"recovered"/).length;
 for (const limit of ['instances', 'watches']) {
   const sysctl = `fs.inotify.max_user_${limit}`;
 
-  test(`no ${limit} are left: ends are seen, stops succeed, recovery goes on, Status tells of it`, async () => {
+  test(`no ${limit} are left: exits are seen, stops succeed, recovery goes on, Status reports it`, async () => {
     writeFileSync(usedUp, limit);
     const before = warnings().length;
     await node.restart('kill');
@@ -68,9 +68,9 @@ test('a change of the CNI configuration is found all the same', async () => {
   await until('NetworkReady is true', ready);
 });
 
-test('when there is room again, the daemon watches again and Status is quiet', async () => {
+test('with free instances again the daemon watches again, and Status reports nothing', async () => {
   rmSync(usedUp);
-  await until('nothing is told', async () => (await runtimeReady()).message === '');
+  await until('nothing is reported', async () => (await runtimeReady()).message === '');
   const pod = await node.runPod({}, { network: NODE });
   assert.equal((await node.exited(await node.run(pod, { command: ['sh', '-c', 'exit 8'] }))).exitCode, 8);
 });

@@ -80,7 +80,7 @@ const nothingLeft = () => until('nothing is left', () => left().length === 0);
 const leakOf = async (of: string) => (await leaks()).find(({ id }) => id === of);
 const undone = (id: string) => until('the leak is undone', async () => !(await leakOf(id)));
 
-test('a runtime whose delete fails for good: listed, told by the metric, undone once it can be', async () => {
+test('a runtime whose delete fails for good: listed, counted by the metric, undone once it can be', async () => {
   const one = await running('clinging');
   writeFileSync(mark, '');
   await ends(one);

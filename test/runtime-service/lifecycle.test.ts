@@ -44,7 +44,7 @@ test('a container goes from CREATED over RUNNING to EXITED, with times in nanose
   await refused(node.status(id), 'NotFound');
 });
 
-test('the status tells what was asked for, and the image', async () => {
+test('the status has what was requested, and the image', async () => {
   const config = node.containerConfig({
     labels: { constructor: 'x', ['__proto__']: 'y', app: 'web' },
     annotations: { 'io.kubernetes.container.hash': 'abc' },
@@ -73,8 +73,8 @@ for (const [script, code, reason] of [
   test(`sh -c "${script}" ends with ${code} and ${reason}`, async () => {
     // A pid namespace's first process is shielded from its own signals: the shell is its child.
     const id = await node.run(pod, { command: ['sh', '-c', `sh -c '${script}'; exit $?`] });
-    const { exitCode, reason: told } = await node.exited(id);
-    assert.deepEqual([exitCode, told], [code, reason]);
+    const { exitCode, reason: reported } = await node.exited(id);
+    assert.deepEqual([exitCode, reported], [code, reason]);
     await node.remove(id);
   });
 }
@@ -159,7 +159,7 @@ test('RemoveContainer ends a running one, frees its name and keeps its log', asy
   await until('the log has its line', async () => (await node.logLines(id)).length > 0);
   await Promise.all([node.remove(id), node.remove(id)]);
   assert.ok(!existsSync(`/proc/${pid}/ns`));
-  await until('its effects are taken back behind the reply', () => processesWith(id).length === 0);
+  await until('its effects are undone after the reply', () => processesWith(id).length === 0);
   assert.ok(existsSync(log));
   await node.remove(id);
   await node.remove('0'.repeat(64));

@@ -45,15 +45,19 @@ test('memory, cpu and cpuset are in the control files and in the status', async 
       };
   for (const [file, value] of Object.entries(wanted)) assert.equal(control(cgroup, file), value, file);
   assert.equal(readFileSync(`/proc/${pid}/oom_score_adj`, 'utf8').trim(), '321');
-  const told = (await node.status(id)).resources?.linux;
-  assert.ok(told);
+  const reported = (await node.status(id)).resources?.linux;
+  assert.ok(reported);
   assert.deepEqual(
-    [told.memoryLimitInBytes, told.cpuShares, told.cpuQuota, told.cpuPeriod, told.oomScoreAdj].map(
-      nanoseconds,
-    ),
+    [
+      reported.memoryLimitInBytes,
+      reported.cpuShares,
+      reported.cpuQuota,
+      reported.cpuPeriod,
+      reported.oomScoreAdj,
+    ].map(nanoseconds),
     [BigInt(64 * MIB), 512n, 50_000n, 100_000n, 321n],
   );
-  assert.deepEqual([told.cpusetCpus, told.cpusetMems], ['0', '0']);
+  assert.deepEqual([reported.cpusetCpus, reported.cpusetMems], ['0', '0']);
   await node.remove(id);
 });
 
@@ -70,7 +74,7 @@ test('a score that the daemon may not give is clamped to what it may', async () 
   await node.remove(id);
 });
 
-test("every process of the container, exec's too, stands in its cgroup in every hierarchy", async () => {
+test("every process of the container, exec's too, is in its cgroup in every hierarchy", async () => {
   const id = await node.run(pod, { resources: { memoryLimitInBytes: long(64 * MIB) } });
   const { cgroup } = await node.facts(id);
   const lines = (await node.exec(id, ['cat', '/proc/self/cgroup'])).out.trim().split('\n');

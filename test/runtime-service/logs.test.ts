@@ -9,7 +9,7 @@ import { busy, EXITED, endsClean, processesWith, refused, TestNode, until } from
 
 const node = await TestNode.start('logs');
 const pod = await node.runPod();
-/** Ticks twice in a tenth of a second until it is told to end. */
+/** Ticks twice in a tenth of a second until it is signalled. */
 const ticking = ['sh', '-c', 'n=0; while :; do echo tick $n; n=$((n+1)); sleep 0.05; done'];
 const RECORD = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(Z|[+-]\d\d:\d\d) (stdout|stderr) ([FP]) (.*)$/s;
 
@@ -116,7 +116,7 @@ test('rotation: the new file is there on return, and no line is lost or doubled'
   await node.remove(id);
 });
 
-/** Some 220 lines a second; told to end, it says how many there were. */
+/** Some 220 lines a second; at SIGTERM it prints how many there were. */
 const counting = [
   'sh',
   '-c',
@@ -161,7 +161,7 @@ test('ten rotations at 200 lines a second are byte-equal, with the daemon killed
   await node.remove(id);
 });
 
-test('a file that somebody else has put in the place of the log is no log', async () => {
+test('a file that another process has put in the place of the log is not written to', async () => {
   const id = await node.run(pod, { command: ticking });
   const path = await node.logPath(id);
   await until('the log has lines', () => records(path).length > 2);
@@ -254,7 +254,7 @@ test('the log of an exited or merely created container is not reopened, and no f
   await Promise.all([node.remove(id), node.remove(created)]);
 });
 
-test('a pipe in the place of a log is not opened: the start fails and says so', async () => {
+test('a pipe in the place of a log is not opened: the start fails and names it', async () => {
   const id = await node.create(pod);
   const path = await node.logPath(id);
   mkdirSync(dirname(path), { recursive: true });

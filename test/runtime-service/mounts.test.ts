@@ -1,4 +1,4 @@
-/** Mounts that the client asks for. */
+/** Mounts that the client requests. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -31,7 +31,7 @@ const on = (containerPath: string, hostPath = data, more: cri.MountInit = {}) =>
   ...more,
 });
 
-test('bind mounts are writable or read-only, and the status echoes exactly what was asked for', async () => {
+test('bind mounts are writable or read-only, and the status has exactly what was requested', async () => {
   const link = join(node.directory, 'link');
   symlinkSync('data', link);
   const mounts = [
@@ -46,7 +46,7 @@ test('bind mounts are writable or read-only, and the status echoes exactly what 
   assert.equal(out, 'new\nhost\nhost\n');
   assert.equal(err.match(/ead-only/g)?.length, 2, err);
   assert.equal(readFileSync(join(data, 'made'), 'utf8'), 'new\n');
-  const told = (await node.status(id)).mounts.map((mount) => ({
+  const reported = (await node.status(id)).mounts.map((mount) => ({
     containerPath: mount.containerPath,
     hostPath: mount.hostPath,
     readonly: mount.readonly,
@@ -55,7 +55,7 @@ test('bind mounts are writable or read-only, and the status echoes exactly what 
   }));
   const defaults = { readonly: false, selinuxRelabel: false, propagation: PROPAGATION_PRIVATE };
   assert.deepEqual(
-    told,
+    reported,
     mounts.map((mount) => ({ ...defaults, ...mount })),
   );
   await node.remove(id);
@@ -176,8 +176,8 @@ test('a handler without recursive read-only mounts is refused with the word that
   const mounts = [on('/x', data, { readonly: true, recursiveReadOnly: true })];
   await refused(node.create(podSandboxId, { mounts }), 'RroUnsupported', /^RROUnsupported/);
   const { runtimeHandlers } = await node.client.Status({});
-  const told = runtimeHandlers.find(({ name }) => name === 'old')?.features;
-  assert.deepEqual([told?.recursiveReadOnlyMounts, told?.userNamespaces], [false, false]);
+  const reported = runtimeHandlers.find(({ name }) => name === 'old')?.features;
+  assert.deepEqual([reported?.recursiveReadOnlyMounts, reported?.userNamespaces], [false, false]);
 });
 
 test('an image volume: its files, or a part of them, read-only, and the image is in use', async () => {
@@ -204,12 +204,12 @@ test('an image volume: its files, or a part of them, read-only, and the image is
     'cat /v/top /part/only /file; touch /v/x 2>&1; touch /part/x 2>&1',
   ]);
   assert.match(out, /^top\nof the volume\nof the volume\n.*Read-only.*\n.*Read-only/);
-  const told = (await node.status(id)).mounts.map((mount) => [
+  const reported = (await node.status(id)).mounts.map((mount) => [
     mount.image?.image,
     mount.imageSubPath,
     mount.hostPath,
   ]);
-  assert.deepEqual(told, [
+  assert.deepEqual(reported, [
     [volume, '', ''],
     [volume, 'etc', ''],
     [volume, 'etc/only', ''],

@@ -24,7 +24,7 @@ const inPod = { namespaceOptions: { pid: POD } };
 const namespaceOf = (pid: number | string) => readlinkSync(`/proc/${pid}/ns/pid`);
 const host = namespaceOf('self');
 
-test('POD: all containers and the pause process share one namespace, in which nobody of them is 1', async () => {
+test('POD: all containers and the pause process share one namespace, in which no container has pid 1', async () => {
   const [one, two] = await Promise.all([
     node.run(shared, { security: inPod }),
     node.run(shared, { security: inPod }),
@@ -98,7 +98,7 @@ for (const [name, capabilities] of [
     );
     assert.ok(['-', '/'].includes(seen['root'] ?? ''), out);
     assert.ok(['-', '/'].includes(seen['cwd'] ?? ''), out);
-    // The root is the empty directory in which the pause process stands; its program is not in it.
+    // The root is the empty directory in which the pause process is; its program is not in it.
     assert.deepEqual(
       [seen['list'], seen['cwdlist'], seen['passwd'], seen['up'], seen['environ']],
       ['', '', '', '', ''],
@@ -111,7 +111,7 @@ for (const [name, capabilities] of [
         .every((target) => /^(\/dev\/null|\/null|-)$/.test(target)),
       out,
     );
-    // Its program is a sealed copy in memory, no file of the host: its bytes are no secret, but nobody changes them.
+    // Its program is a sealed copy in memory, no file of the host: its bytes are no secret, but nothing can change them.
     assert.match(seen['exe'] ?? '', /^(-|\/memfd:crisp-pause \(deleted\))$/);
     assert.notEqual((await node.exec(id, ['sh', '-c', ': >> /proc/1/exe'])).code, 0);
     await node.remove(id);

@@ -13,7 +13,7 @@ const node = await TestNode.start('process');
 const pod = await node.runPod();
 const passwd = 'root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home:/bin/sh\nnogroup:x:7:99::/:/bin/sh\n';
 const group = 'root:x:0:\nalice:x:1000:\nextra:x:50000:alice,root\nother:x:50001:bob\n';
-/** Says its effective user: busybox itself gives up what the setuid bit has given it. */
+/** Prints its effective user: busybox itself gives up what the setuid bit has given it. */
 function whoAmI(): Buffer {
   const program = join(process.env['CRISP_TEST_DIR'] ?? tmpdir(), 'who');
   const source =
@@ -126,8 +126,8 @@ for (const [name, security, groups] of [
     assert.deepEqual([exec['Uid'], exec['Gid'], sorted(exec['Groups'] ?? '')], [Uid, Gid, sorted(Groups)]);
     const linux = (await node.status(id)).user?.linux;
     assert.ok(linux);
-    const told = linux.supplementalGroups.map(nanoseconds).join(',');
-    assert.equal(`uid=${nanoseconds(linux.uid)} gid=${nanoseconds(linux.gid)} groups=${told}`, groups);
+    const reported = linux.supplementalGroups.map(nanoseconds).join(',');
+    assert.equal(`uid=${nanoseconds(linux.uid)} gid=${nanoseconds(linux.gid)} groups=${reported}`, groups);
     await node.remove(id);
   });
 }

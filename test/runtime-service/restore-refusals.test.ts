@@ -1,4 +1,4 @@
-/** Archives of checkpoints that are refused, and what conmon and the OCI runtime are asked for one that is not. No CRIU. */
+/** Archives of checkpoints that are refused, and the calls of conmon and the OCI runtime for one that is not. No CRIU. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
@@ -132,7 +132,7 @@ test('members that lead elsewhere, come twice, are too large, or are missing', {
   assert.deepEqual(leftovers(), []);
 });
 
-test('a layer that leaves its root, or is damaged, takes all back', { skip }, async () => {
+test('a layer that leaves its root, or is damaged, undoes all', { skip }, async () => {
   const layers: [Buffer, string][] = [
     [makeTar([{ name: '../../../../escaped', content: 'x' }]), 'InvalidArgument'],
     [makeTar([{ name: 'a', type: 'hardlink', link: '../../../../../etc/passwd' }]), 'InvalidArgument'],
@@ -140,7 +140,7 @@ test('a layer that leaves its root, or is damaged, takes all back', { skip }, as
   ];
   for (const [content, code] of layers)
     await refused(create(archive(but({ name: 'rootfs-diff.tar', content }))), code);
-  await until('all is taken back', () => leftovers().length === 0);
+  await until('all is undone', () => leftovers().length === 0);
   assert.ok(!existsSync(join(node.settings.directory, 'root/escaped')));
 });
 
@@ -163,10 +163,10 @@ test('a specification of another kind of container: terminal, namespaces, user n
   ];
   for (const [path, text] of refusals) await refused(create(path), 'FailedPrecondition', text);
   await refused(create(archive(honest), { tty: true }), 'FailedPrecondition', /terminal/);
-  await until('all is taken back', () => leftovers().length === 0);
+  await until('all is undone', () => leftovers().length === 0);
 });
 
-test('an honest one: the files, the image, and the order to restore', { skip }, async () => {
+test('a valid one: the files, the image, and the call that restores', { skip }, async () => {
   const path = archive(honest);
   const id = await create(path, { command: ['sleep', '1000'] });
   const directory = join(node.settings.directory, 'root/containers', id);

@@ -96,7 +96,7 @@ test('one that is removed before its start leaves nothing', { skip }, async () =
   await until('it is gone', () => !existsSync(join(parts(id), '..')));
 });
 
-test('what the container has not as it was is refused, and leaves nothing', { skip }, async () => {
+test('a restore into a different container is refused, and leaves nothing', { skip }, async () => {
   const pod = await newPod();
   const create = (changes: object) => node.create(pod, { ...restored, ...changes });
   await refused(create({ mounts: [] }), 'FailedPrecondition', /mounts \/mounted are missing/);

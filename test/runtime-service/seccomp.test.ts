@@ -199,7 +199,7 @@ function* calls(programs: readonly Buffer[]): Generator<Call> {
   }
 }
 
-test('the program says of every call what crun makes of the rules itself', async () => {
+test('the program has for every call the verdict of crun’s own program', async () => {
   for (const security of [
     DEFAULT,
     { ...DEFAULT, capabilities: { addCapabilities: ['SYS_ADMIN', 'NET_ADMIN'] } },
@@ -209,9 +209,9 @@ test('the program says of every call what crun makes of the rules itself', async
     const reference = readFileSync(stateOf('rules', made, 'seccomp.bpf'));
     const seen = new Set<number>();
     for (const call of calls([program, reference])) {
-      const said = verdict(program, call);
-      seen.add(said);
-      if (said !== verdict(reference, call)) assert.fail(`verdicts differ: ${inspect(call)}`);
+      const actual = verdict(program, call);
+      seen.add(actual);
+      if (actual !== verdict(reference, call)) assert.fail(`verdicts differ: ${inspect(call)}`);
     }
     assert.ok(seen.size >= 3, 'allowed, refused and killed');
     assert.ok(specOf(given).linux.seccomp, 'the rules stay in the spec');

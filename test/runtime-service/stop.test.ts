@@ -9,7 +9,7 @@ const node = await TestNode.start('stop');
 const pod = await node.runPod();
 const stubborn = ['sh', '-c', 'trap "echo heard" TERM; echo ready; while :; do sleep 0.05; done'];
 
-/** Runs a script that says `ready` when its traps are set. */
+/** Runs a script that prints `ready` when its traps are set. */
 async function ready(changes: Parameters<typeof node.run>[1]): Promise<string> {
   const id = await node.run(pod, changes);
   await until('the traps are set', async () =>
@@ -24,7 +24,7 @@ const trapping = (signal: string, code: number) => [
   `trap "exit ${code}" ${signal}; echo ready; while :; do sleep 0.05; done`,
 ];
 
-test('SIGTERM is sent first, and the exit code of whoever honours it is kept', async () => {
+test('SIGTERM is sent first, and the exit code of a process that handles it is kept', async () => {
   const id = await ready({ command: trapping('TERM', 7) });
   await node.stop(id, 60);
   const { state, exitCode, reason } = await node.status(id);
@@ -63,7 +63,7 @@ test("the image's StopSignal is used, and the config's wins over it", async () =
   await Promise.all([node.remove(id), node.remove(other)]);
 });
 
-test('a second call with timeout 0 hastens the first, and the signal is sent once', async () => {
+test('a second call with timeout 0 shortens the first, and the signal is sent once', async () => {
   const id = await ready({ command: stubborn });
   const first = node.stop(id, 600);
   await until('the signal has come', async () =>

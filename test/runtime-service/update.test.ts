@@ -22,7 +22,7 @@ const linux = (limits: Limits, more: cri.LinuxContainerResourcesInit = {}) => ({
 const update = (id: string, limits: Limits, more: cri.LinuxContainerResourcesInit = {}) =>
   node.client.UpdateContainerResources({ containerId: id, linux: linux(limits, more) });
 
-/** What the cgroup itself says: shares or weight, quota, memory limit. */
+/** What the cgroup itself has: shares or weight, quota, memory limit. */
 async function inForce(id: string): Promise<{ cpu: string; quota: string; memory: string }> {
   const { cgroup } = await node.facts(id);
   const read = (v1: string, v2: string) => cgroups.read(cgroup, isV1 ? v1 : v2) ?? '';
@@ -105,7 +105,7 @@ test('a limit below what is used is refused, and nothing changes', async () => {
   await node.remove(id);
 });
 
-test('what the runtime refuses in the middle is set back in full', async () => {
+test('what the runtime refuses in the middle is reverted in full', async () => {
   const id = await node.run(pod, { command: busy, resources: linux(start) });
   const before = [await inForce(id), await shown(id)];
   const asked = update(id, { memoryLimitInBytes: 96n * MIB, cpuShares: 2048n }, { cpusetCpus: '4000' });
@@ -152,11 +152,11 @@ test('many updates at once end with one of them, whole', async () => {
   await node.remove(id);
 });
 
-test('an update that a crash has cut short is finished, of what runs and of what is made', async () => {
+test('an interrupted update is finished, of running and of created containers', async () => {
   const running = await node.run(pod, { command: busy, resources: linux(start) });
   const made = await node.create(pod, { command: busy, resources: linux(start) });
   const gone = await node.run(pod, { command: busy, resources: linux(start) });
-  const { cgroup: doomed } = await node.facts(gone);
+  const { cgroup: killed } = await node.facts(gone);
   await node.recorded();
   await node.restart('kill', async () => {
     for (const id of [running, made, gone]) {
@@ -165,7 +165,7 @@ test('an update that a crash has cut short is finished, of what runs and of what
       const intended = { ...record.resources, memoryLimitBytes: 80n * MIB };
       writeFileSync(file, encode({ ...record, update: intended }));
     }
-    for (const pid of node.processesIn(doomed)) process.kill(pid, 'SIGKILL');
+    for (const pid of node.processesIn(killed)) process.kill(pid, 'SIGKILL');
   });
   await node.exited(gone);
   await node.client.StartContainer({ containerId: made });

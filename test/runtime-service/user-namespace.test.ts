@@ -24,7 +24,7 @@ const HOST = 200_000;
 const ids = [{ containerId: 0, hostId: HOST, length: 65_536 }];
 const userns = (changes: cri.UserNamespaceInit = {}) => ({ mode: POD, uids: ids, gids: ids, ...changes });
 
-/** The pod's root is nobody on the host: all on the way to the daemon's state lets it pass. */
+/** The pod's root is an unprivileged user of the host: all on the way to the daemon's state lets it pass. */
 const passable: NonNullable<Settings['prepare']> = (directory) => {
   chmodSync(dirname(directory), 0o711);
   chmodSync(dirname(dirname(directory)), 0o711);
@@ -41,7 +41,7 @@ const pod = await node.runPod({}, { network: POD, pid: CONTAINER, usernsOptions:
 const shared = await node.runPod({}, { network: POD, pid: POD, usernsOptions: userns() });
 const sh = (id: string, script: string): Promise<Result> => node.exec(id, ['sh', '-c', script]);
 
-test('ids are mapped, root of the pod is nobody on the host', async () => {
+test('ids are mapped, root of the pod is an unprivileged user of the host', async () => {
   const id = await node.run(pod);
   const { out, err } = await sh(
     id,
@@ -113,9 +113,9 @@ test("id-mapped mounts: the host's owners are the pod's, in both directions", as
   );
   assert.deepEqual([out, err], ['0\n65534\nhost\n', '']);
   assert.equal(lstatSync(join(data, 'new')).uid, 0);
-  const told = (await node.status(id)).mounts[0];
+  const reported = (await node.status(id)).mounts[0];
   assert.deepEqual(
-    told?.uidMappings.map(({ hostId, length }) => [hostId, length]),
+    reported?.uidMappings.map(({ hostId, length }) => [hostId, length]),
     [[HOST, 65_536]],
   );
   await node.remove(id);
@@ -180,7 +180,7 @@ test('the refusals of the contract: modes, several mappings, no root, namespaces
   await refused(run({}, { pid: NODE }), 'InvalidArgument', /pid NODE/);
 });
 
-test('a handler that ignores id maps is refused, and the status says which', async () => {
+test('a handler that ignores id maps is refused, and Status shows which ones do', async () => {
   const config = node.podConfig({}, { network: POD, usernsOptions: userns() });
   await refused(
     node.client.RunPodSandbox({ config, runtimeHandler: 'runc' }),

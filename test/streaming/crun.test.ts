@@ -1,6 +1,6 @@
 /**
  * Sessions with crun, where it works on this machine: on cgroup v2, or on v1 with the cgroup2 tree out of its sight, for
- * which the daemon stands in a mount namespace of its own.
+ * which the daemon is in a mount namespace of its own.
  */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';

@@ -41,11 +41,11 @@ test('exec: outputs apart, the exit code, what cannot be executed', async () => 
 
 test('exec -i: three megabytes through cat, and the end of the input', async () => {
   const child = ctl('exec', '-i', id, 'cat');
-  const said = saying(child);
+  const output = saying(child);
   const bytes = randomBytes(3 << 20);
   child.stdin?.end(bytes);
-  assert.equal(await said.ended, 0, said.err());
-  assert.ok(said.out().equals(bytes));
+  assert.equal(await output.ended, 0, output.err());
+  assert.ok(output.out().equals(bytes));
 });
 
 test('exec -it under a terminal: its size, as it changes, and the terminal as it was afterwards', async () => {
@@ -58,11 +58,11 @@ test('exec -it under a terminal: its size, as it changes, and the terminal as it
     `tty; stty cols 101 rows 31; stty -a | md5sum; ${words}; echo "code $?"; stty cols 101 rows 31; stty -a | md5sum`,
   );
   const child = spawn('script', ['-qec', `sh ${file}`, '/dev/null']);
-  const said = saying(child);
-  const text = () => said.out().toString();
+  const output = saying(child);
+  const text = () => output.out().toString();
   await until('the first size is there', () => text().includes('\r\n31 101\r\n'));
   spawnSync('stty', ['-F', text().split('\r\n')[0] ?? '', 'cols', '77', 'rows', '22']);
-  await said.ended;
+  await output.ended;
   const lines = text().split('\r\n');
   assert.deepEqual(lines.slice(-4), ['22 77', 'code 4', lines[1], '']);
 });
@@ -70,20 +70,20 @@ test('exec -it under a terminal: its size, as it changes, and the terminal as it
 test('attach -i: input gets its reply, and the end of the container ends the session', async () => {
   const shell = await node.run(pod, { command: ['sh'], stdin: true, stdinOnce: true });
   const child = ctl('attach', '-i', shell);
-  const said = saying(child);
+  const output = saying(child);
   child.stdin?.write('echo hello\n');
-  await until('the answer', () => said.out().toString() === 'hello\n');
+  await until('the answer', () => output.out().toString() === 'hello\n');
   child.stdin?.end();
-  assert.equal(await said.ended, 0, said.err());
+  assert.equal(await output.ended, 0, output.err());
   await node.remove(shell);
 });
 
 test('port-forward: several connections, a closed port, an interrupt', async () => {
   const child = ctl('port-forward', pod, ':8080', ':9');
   after(() => child.kill('SIGKILL'));
-  const said = saying(child);
+  const output = saying(child);
   const port = (remote: number) =>
-    new RegExp(`127\\.0\\.0\\.1:(\\d+) -> ${remote}\\n`).exec(said.out().toString())?.[1];
+    new RegExp(`127\\.0\\.0\\.1:(\\d+) -> ${remote}\\n`).exec(output.out().toString())?.[1];
   const open = Number(await until('the port', () => port(8080)));
   const answers = Array.from({ length: 10 }, async (_, n) => {
     const socket = connect(open, '127.0.0.1');
@@ -100,9 +100,9 @@ test('port-forward: several connections, a closed port, an interrupt', async () 
     Array.from({ length: 10 }, (_, n) => `connection ${n}`),
   );
   connect(Number(await until('the other port', () => port(9))), '127.0.0.1').on('error', () => {});
-  await until('the refusal', () => /error forwarding port 9 .*ECONNREFUSED/.test(said.err()));
+  await until('the refusal', () => /error forwarding port 9 .*ECONNREFUSED/.test(output.err()));
   child.kill('SIGINT');
-  await said.ended;
+  await output.ended;
 });
 
 test('port-forward: the end of what a client sends reaches the pod, whose reply still arrives', async () => {
@@ -113,15 +113,15 @@ test('port-forward: the end of what a client sends reaches the pod, whose reply 
   await serveIn(node, pod, ['-e', answers]);
   const child = ctl('port-forward', pod, ':8090');
   after(() => child.kill('SIGKILL'));
-  const said = saying(child);
-  const port = await until('the port', () => /:(\d+) -> 8090\n/.exec(said.out().toString())?.[1]);
+  const output = saying(child);
+  const port = await until('the port', () => /:(\d+) -> 8090\n/.exec(output.out().toString())?.[1]);
   const socket = connect({ port: Number(port), host: '127.0.0.1', allowHalfOpen: true });
   socket.end(Buffer.alloc(3_000_000));
   let text = '';
   for await (const chunk of socket) text += chunk;
-  assert.equal(text, 'all of 3000000', said.err());
+  assert.equal(text, 'all of 3000000', output.err());
   child.kill('SIGINT');
-  await said.ended;
+  await output.ended;
 });
 
 endsClean(node);

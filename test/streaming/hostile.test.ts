@@ -35,14 +35,14 @@ async function raw(bytes: Buffer | string): Promise<string> {
   const { hostname, port } = new URL(await url());
   const socket = connect(Number(port), hostname);
   socket.on('error', () => {});
-  let said = '';
+  let output = '';
   socket.on('data', (chunk: Buffer) => {
-    said += chunk.toString('latin1');
+    output += chunk.toString('latin1');
   });
   const closed = new Promise((resolve) => socket.once('close', resolve));
   socket.write(bytes);
   await closed;
-  return said;
+  return output;
 }
 
 test('garbage on the port gets 400 or a closed connection', async () => {
@@ -211,7 +211,7 @@ test('streams that do not come are waited for, for half a minute', async () => {
   const client = await SpdyClient.open(await url(), 'v4.channel.k8s.io');
   await client.stream({ streamType: 'stdin' });
   await client.until('the connection is closed', () => client.closed, 40_000);
-  await until('the log says it', () => logged(/did not open its streams error, stdout, stderr/));
+  await until('it is logged', () => logged(/did not open its streams error, stdout, stderr/));
 });
 
 test('tokens are unknown after a restart of the daemon', async () => {
