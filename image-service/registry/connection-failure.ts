@@ -40,7 +40,8 @@ export function failureOfConnection(
   });
 }
 
-function failureOfProxy({ proxy, target, status, cause }: ProxyError, what: string): RegistryFailure {
+function failureOfProxy(error: ProxyError, what: string): RegistryFailure {
+  const { proxy, target, status, cause } = error;
   const [host] = /^.*(?=:\d+$)/.exec(target) ?? [target];
   const about = `${what}: proxy ${proxy.name} (of ${proxy.source})`;
   if (cause instanceof TlsError) return failureOfTls(cause, about);
@@ -56,9 +57,7 @@ function failureOfProxy({ proxy, target, status, cause }: ProxyError, what: stri
   const text = `${about} replied ${status}, asked for ${target}`;
   if (status === 407) {
     return new RegistryFailure('RegistryUnavailable', text, {
-      hint: proxy.login
-        ? `it refuses the user or the password of ${proxy.source}: correct them, escaped as in a URL`
-        : `it requires a login: write user:password@ before the host in ${proxy.source}`,
+      hint: hintOfLogin(error),
     });
   }
   const transient = status === 429 || status >= 500;
@@ -68,4 +67,13 @@ function failureOfProxy({ proxy, target, status, cause }: ProxyError, what: stri
       : `let the proxy permit CONNECT to ${target}, or name ${host} in NO_PROXY if it is reached without it`,
     transient,
   });
+}
+
+function hintOfLogin({ proxy, logins }: ProxyError): string {
+  if (logins.length > 0 && !logins.some((login) => /^basic$/i.test(login))) {
+    return `it offers only ${logins.join(', ')}, and crisp logs in by Basic: have the proxy offer that, or use a local proxy that logs in to it`;
+  }
+  return proxy.login
+    ? `it refuses the user or the password of ${proxy.source}: correct them, escaped as in a URL`
+    : `it requires a login: write user:password@ before the host in ${proxy.source}`;
 }

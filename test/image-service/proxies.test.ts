@@ -124,6 +124,17 @@ test('a proxy with a login: sent to it alone; without it, or wrong, the error na
   }
 });
 
+test('a proxy that offers no login by Basic is named with what it offers', async () => {
+  await using at = await scene();
+  await using proxy = await startProxy(OUTSIDE, at.hosts, { login: 'user:hunter2', scheme: 'NTLM' });
+  for (const host of ['registry.test', 'registry.test:80']) {
+    const address = `http://user:hunter3@${proxy.host}`;
+    const pull = at.pull(host, { HTTPS_PROXY: address, HTTP_PROXY: address });
+    const error = await fails(pull, 'RegistryUnavailable', `proxy ${proxy.host}`, '407');
+    assert.match(error.hint, /offers only NTLM/);
+  }
+});
+
 test('a proxy with TLS is verified by the trust of its own host', async () => {
   await using at = await scene();
   const other = makeAuthority(join(at.directory, 'tls'), 'other');

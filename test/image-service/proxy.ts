@@ -19,9 +19,10 @@ export interface TestProxy extends AsyncDisposable {
 export async function startProxy(
   address: string,
   hosts: Readonly<Record<string, number>>,
-  options: { readonly login?: string; readonly tls?: Pair } = {},
+  options: { readonly login?: string; readonly scheme?: string; readonly tls?: Pair } = {},
 ): Promise<TestProxy> {
   const proxy: Pick<TestProxy, 'seen' | 'logins' | 'refusal'> = { seen: [], logins: [], refusal: undefined };
+  const scheme = `${options.scheme ?? 'Basic'} realm="corp"`;
   const wanted = options.login && `Basic ${Buffer.from(options.login).toString('base64')}`;
   const statusFor = (req: IncomingMessage): number | undefined => {
     const login = req.headers['proxy-authorization'];
@@ -33,7 +34,7 @@ export async function startProxy(
     const url = new URL(req.url ?? '');
     const port = hosts[`${url.hostname}:${url.port || 80}`];
     const status = statusFor(req) ?? (port === undefined ? 502 : undefined);
-    if (status !== undefined) return void res.writeHead(status).end();
+    if (status !== undefined) return void res.writeHead(status, { 'proxy-authenticate': scheme }).end();
     const { 'proxy-authorization': _, ...headers } = req.headers;
     const path = `${url.pathname}${url.search}`;
     const onward = request({ host: address, port, path, method: req.method, headers }, (reply) => {
@@ -49,7 +50,9 @@ export async function startProxy(
     const status = statusFor(req) ?? (port === undefined ? 502 : undefined);
     client.on('error', () => {});
     if (status !== undefined || port === undefined)
-      return void client.end(`HTTP/1.1 ${status} Refused\r\ncontent-length: 0\r\n\r\n`);
+      return void client.end(
+        `HTTP/1.1 ${status} Refused\r\nproxy-authenticate: ${scheme}\r\ncontent-length: 0\r\n\r\n`,
+      );
     const server = connect(port, address, () => {
       client.write('HTTP/1.1 200 Connection established\r\n\r\n');
       client.pipe(server).pipe(client);

@@ -6,7 +6,7 @@ import { CrispError } from '#core/errors.ts';
 import type { PemFile, PemFiles } from './pem-files.ts';
 
 /** Where systems have their authorities, as Go's crypto/x509 looks for them: the first file that there is, */
-const FILES = [
+const FILES: readonly string[] = [
   '/etc/ssl/certs/ca-certificates.crt',
   '/etc/pki/tls/certs/ca-bundle.crt',
   '/etc/ssl/ca-bundle.pem',
@@ -15,7 +15,7 @@ const FILES = [
   '/etc/ssl/cert.pem',
 ];
 /** and each of the directories. */
-const DIRECTORIES = ['/etc/ssl/certs', '/etc/pki/tls/certs'];
+const DIRECTORIES: readonly string[] = ['/etc/ssl/certs', '/etc/pki/tls/certs'];
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -33,7 +33,11 @@ export interface SystemStore {
  * directories; Node's own authorities are taken where the system has none. Throws FailedPrecondition where these variables
  * lead to no certificate at all: more must not be trusted than they say.
  */
-export function systemStore(files: PemFiles, env: Environment): SystemStore {
+export function systemStore(
+  files: PemFiles,
+  env: Environment,
+  places = { files: FILES, directories: DIRECTORIES },
+): SystemStore {
   const { SSL_CERT_FILE: bundle = '', SSL_CERT_DIR: list = '' } = env;
   const found = new Map<string, PemFile>();
   const add = (path: string): boolean => {
@@ -42,8 +46,8 @@ export function systemStore(files: PemFiles, env: Environment): SystemStore {
     found.set(file.hash, file);
     return true;
   };
-  const file = (bundle === '' ? FILES : [bundle]).find(add);
-  const directories = (list === '' ? DIRECTORIES : list.split(':')).filter(
+  const file = (bundle === '' ? places.files : [bundle]).find(add);
+  const directories = (list === '' ? places.directories : list.split(':')).filter(
     (directory) => filesOf(directory).filter(add).length > 0,
   );
   const sources = [...(file === undefined ? [] : [file]), ...directories];

@@ -3,7 +3,7 @@ import { createSecureContext, type SecureContext } from 'node:tls';
 import { CrispError } from '#core/errors.ts';
 import { trustInDirectories } from './certificate-directories.ts';
 import { type PemFile, PemFiles } from './pem-files.ts';
-import { systemStore } from './system-store.ts';
+import { type SystemStore, systemStore } from './system-store.ts';
 import type { HostTrust } from './trust.ts';
 
 /** How the connections to a host verify it, in a form for TLS. */
@@ -24,6 +24,9 @@ export interface TrustOptions {
   /** Of the daemon: SSL_CERT_FILE, SSL_CERT_DIR. */
   readonly env: Readonly<Record<string, string | undefined>>;
 }
+
+/** Where nothing is verified. */
+const noStore: SystemStore = { certificates: () => [], hash: '', source: '' };
 
 /** Contexts that are kept: parsing a system's authorities takes ten milliseconds. */
 const MAX_KEPT = 32;
@@ -52,7 +55,7 @@ export class Trust {
     const caFiles = [...new Set([...entry.caFiles, ...more.caFiles])];
     const own = caFiles.map((path) => this.#authorities(path));
     const pairs = [...entry.clientCertificates, ...more.clientCertificates].map((pair) => this.#pair(pair));
-    const system = systemStore(this.#files, this.#options.env);
+    const system = entry.skipVerify ? noStore : systemStore(this.#files, this.#options.env);
     const parts = [own, pairs.flatMap(({ cert, key }) => [cert, key])].map((files) =>
       files.map(({ hash }) => hash),
     );

@@ -69,7 +69,7 @@ export class Transport {
       body.on('error', () => {}); // reported by the iterator
       if (proxy && statusCode === PROXY_LOGIN_REQUIRED) {
         body.destroy();
-        throw new ProxyError(proxy, addressOf(url), statusCode);
+        throw new ProxyError(proxy, addressOf(url), { status: statusCode, headers });
       }
       return { statusCode, headers, body, proxy: secure ? undefined : proxy?.name };
     } catch (error) {
@@ -143,5 +143,5 @@ function ofProxy(error: unknown, proxy: ProxyServer, route: Route, url: URL): un
   const ofTheWay = /^E(?!RR_)[A-Z_]+$|SOCKS5|CONNECT_TIMEOUT/.test(code) && !(error instanceof TlsError);
   const ofItsTls = error instanceof TlsError && forwarded;
   const whole = proxy.protocol === 'socks5:' || forwarded;
-  return ofItsTls || (whole && ofTheWay) ? new ProxyError(proxy, addressOf(url), undefined, error) : error;
+  return ofItsTls || (whole && ofTheWay) ? new ProxyError(proxy, addressOf(url), { cause: error }) : error;
 }

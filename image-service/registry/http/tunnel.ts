@@ -34,12 +34,13 @@ export class Tunnels implements AsyncDisposable {
     const headers = { host: target, ...proxyHeaders(this.#proxy) };
     const signal = AbortSignal.timeout(2 * this.#connectMs); // to connect, and to be answered
     const reply = await this.#pool.connect({ path: target, headers, signal }).catch((error: unknown) => {
-      throw new ProxyError(this.#proxy, target, undefined, error);
+      throw new ProxyError(this.#proxy, target, { cause: error });
     });
     const socket = reply.socket as Socket;
     if (reply.statusCode === 200) return socket;
     socket.on('error', () => {}).destroy();
-    throw new ProxyError(this.#proxy, target, reply.statusCode);
+    const { statusCode: status, headers: answered } = reply;
+    throw new ProxyError(this.#proxy, target, { status, headers: answered });
   }
 }
 
