@@ -72,6 +72,20 @@ test('a cancelled pull, and one whose layer reaches its deadline', async () => {
   assert.deepEqual(staged(at), []);
 });
 
+test('a thread that ends during its work', async () => {
+  await using at = await ground();
+  const image = buildImage({ layers: [{ entries: [{ name: './' }, ...many('one', 8_000)] }] });
+  await pushImage(at.registry.url, 'app', 'v1', image);
+  await using opened = await startService(at.root);
+  const pull = opened.service.pull({ reference: `${at.registry.host}/app:v1` }, operation('pull'));
+  pull.catch(() => {});
+  await unpacking(at);
+  // The end of the service terminates its threads.
+  await opened.service.close();
+  await assert.rejects(pull);
+  assert.deepEqual(staged(at), []);
+});
+
 test('an import with a broken layer', async () => {
   await using at = await ground();
   await using opened = await startService(at.root);

@@ -1,107 +1,16 @@
 /** Trees of every kind, packed by GNU tar with every kind of option: unpacked as a layer they equal what GNU tar extracts. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import {
-  chmodSync,
-  closeSync,
-  ftruncateSync,
-  linkSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  utimesSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { linkSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { CrispError } from '#core/errors.ts';
+import { fixSums } from '../harness/tar.ts';
+import { plant, treeNode } from './random-tree.ts';
 import { testDirectory } from './service.ts';
 import { unpack } from './unpack-here.ts';
-
-interface Node {
-  readonly name: string;
-  readonly kind: 'file' | 'sparse' | 'directory' | 'symlink' | 'hardlink' | 'fifo';
-  readonly mode: number;
-  /** Seconds since the epoch. */
-  readonly mtime: number;
-  readonly content: string;
-  readonly size: number;
-  readonly target: string;
-}
-
-const word = fc.oneof(
-  fc.constantFrom(
-    'a',
-    'b',
-    'space here',
-    'new\nline',
-    'ümläut',
-    '\\back',
-    '.hidden',
-    '-dash',
-    'x'.repeat(120),
-  ),
-  fc
-    .string({ minLength: 1, maxLength: 12 })
-    .filter((text) => /^[^/\0]+$/.test(text) && !/^\.{1,2}$/.test(text)),
-);
-const node: fc.Arbitrary<Node> = fc.record({
-  name: fc
-    .array(
-      word.filter((text) => !text.startsWith('.wh.')),
-      { minLength: 1, maxLength: 4 },
-    )
-    .map((parts) => parts.join('/')),
-  kind: fc.constantFrom('file', 'sparse', 'directory', 'symlink', 'hardlink', 'fifo'),
-  mode: fc.integer({ min: 0, max: 0o7777 }),
-  mtime: fc.integer({ min: -1_000_000_000, max: 4_000_000_000 }),
-  content: fc.string({ maxLength: 1000 }),
-  size: fc.nat(2_000_000),
-  target: fc.string({ minLength: 1, maxLength: 150 }).filter((text) => !text.includes('\0')),
-});
-
-/** Makes the tree; what does not fit (a file where a directory is) is left out. */
-function plant(root: string, nodes: readonly Node[]): void {
-  const files: string[] = [];
-  for (const one of nodes) {
-    const path = join(root, one.name);
-    try {
-      if (lstatSync(path, { throwIfNoEntry: false })) continue;
-      mkdirSync(join(path, '..'), { recursive: true });
-      make(path, one, files);
-    } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code ?? '';
-      if (!['EEXIST', 'ENOTDIR', 'ENOENT', 'ENAMETOOLONG', 'EISDIR', 'EINVAL'].includes(code)) throw error;
-    }
-  }
-}
-
-function make(path: string, { kind, mode, mtime, content, size, target }: Node, files: string[]): void {
-  if (kind === 'symlink') symlinkSync(target, path);
-  if (kind === 'hardlink') linkSync(files[size % Math.max(1, files.length)] ?? path, path);
-  if (kind === 'symlink' || kind === 'hardlink') return;
-  if (kind === 'directory') mkdirSync(path);
-  else if (kind === 'fifo') execFileSync('mkfifo', ['--', path], { stdio: 'ignore' });
-  else {
-    writeFileSync(path, content, { flag: 'wx' });
-    files.push(path);
-    if (kind === 'sparse') {
-      const fd = openSync(path, 'r+');
-      ftruncateSync(fd, 65_536 + size);
-      writeSync(fd, 'in the middle', 32_768 + Math.floor(size / 2));
-      closeSync(fd);
-    }
-  }
-  chmodSync(path, mode);
-  utimesSync(path, mtime, mtime);
-}
 
 /** Everything that tar carries, of all but the top: names, kinds, modes, owners, sizes, links, whole seconds; and which names share a file. */
 function listing(path: string): string {
@@ -152,7 +61,7 @@ test('what GNU tar packs is unpacked as GNU tar does it', async () => {
   ];
   await fc.assert(
     fc.asyncProperty(
-      fc.array(node, { minLength: 1, maxLength: 8 }),
+      fc.array(treeNode, { minLength: 1, maxLength: 8 }),
       fc.constantFrom(...FORMATS),
       fc.constantFrom(...MORE),
       fc.boolean(),
@@ -258,14 +167,3 @@ test('a changed archive is unpacked or refused, and nothing is written outside o
   assert.ok(layer === undefined || readdirSync(layer.directory).length === 0);
   assert.equal(readFileSync(join(from, 'd/file'), 'utf8'), 'content'.repeat(200));
 });
-
-/** Makes the checksums of all blocks that look like headers right again, so that changes come further. */
-function fixSums(bytes: Buffer): void {
-  for (let at = 0; at + 512 <= bytes.length; at += 512) {
-    const block = bytes.subarray(at, at + 512);
-    if (!/^\d{6}\0 $/.test(block.toString('latin1', 148, 156))) continue;
-    block.fill(' ', 148, 156);
-    const sum = block.reduce((total, byte) => total + byte, 0);
-    block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
-  }
-}

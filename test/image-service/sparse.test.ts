@@ -18,6 +18,7 @@ import test from 'node:test';
 import fc from 'fast-check';
 import { CrispError, hasCode } from '#core/errors.ts';
 import { headerBlock, makeTar, paxRecord } from '../harness/images.ts';
+import { fixSums } from '../harness/tar.ts';
 import { testDirectory } from './service.ts';
 import { unpack } from './unpack-here.ts';
 
@@ -181,17 +182,6 @@ test('a changed sparse archive is unpacked or refused, and nothing leaves the la
     { numRuns: 150 },
   );
 });
-
-/** Makes the checksums of all blocks that look like headers right again, so that changes come further. */
-function fixSums(bytes: Buffer): void {
-  for (let at = 0; at + 512 <= bytes.length; at += 512) {
-    const block = bytes.subarray(at, at + 512);
-    if (block.toString('latin1', 257, 262) !== 'ustar') continue;
-    block.fill(' ', 148, 156);
-    const sum = block.reduce((total, byte) => total + byte, 0);
-    block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
-  }
-}
 
 test('old archives and odd headers: V7, times before 1970, global records, other charsets', async () => {
   using directory = testDirectory();
