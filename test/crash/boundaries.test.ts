@@ -136,7 +136,7 @@ async function throughKill(
   });
 }
 
-test('killed at each boundary of PullImage, the next daemon pulls the image and keeps no half of one', async () => {
+test('killed at each boundary of PullImage, the next daemon pulls the image and keeps no incomplete one', async () => {
   const step = stepOf('PullImage');
   await stand.start();
   for (const boundary of chosen(step)) {
@@ -166,7 +166,7 @@ for (const step of STEPS.slice(1, -1)) {
   });
 }
 
-test('killed at each boundary of RemoveImage, the image is gone with its files', async () => {
+test('killed at each boundary of RemoveImage, the image is removed with its files', async () => {
   const step = stepOf('RemoveImage');
   await stand.startIfDead();
   for (const boundary of boundaries.get(step.name) ?? []) {

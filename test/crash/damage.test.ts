@@ -221,7 +221,7 @@ test('what cannot be read is kept for inspection, and the log names it', async (
   await removeAll(stand);
 });
 
-test('a pod whose container cannot be read any more stops and goes with all of its processes', async () => {
+test('a pod whose container cannot be read any more stops and is removed with all of its processes', async () => {
   await using stand = await CrashStand.make(SUBNET);
   await stand.start();
   const way = await running(stand, 0);

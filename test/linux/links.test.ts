@@ -52,7 +52,7 @@ test('loopback and its addresses', () => {
   if (existsSync(inet6) && readFileSync(inet6, 'utf8') !== '') assert.ok(texts.includes('::1/128'));
 });
 
-test('pods that leave a bridge together are all gone when their calls end; a repeated leave is success', async (t) => {
+test('pods that leave a bridge together are all removed when their calls end; a repeated leave is success', async (t) => {
   t.after(() => ip('link', 'delete', 'links0'));
   const requests = await Promise.all(Array.from({ length: 6 }, (_, n) => joined(`pod${n}`)));
   assert.equal(veths().length, 6);
@@ -76,7 +76,7 @@ test('pods that leave a bridge together are all gone when their calls end; a rep
   );
 });
 
-test('a link that cannot be deleted is an error, one that is gone is none', async () => {
+test('a link that cannot be deleted is an error, a missing one is none', async () => {
   const removal = new LinkRemoval();
   const remove = (index: number, isThere: boolean) =>
     removal.remove({ index, socket: openNetlink(NETLINK_ROUTE) }, async () => isThere);

@@ -80,7 +80,7 @@ test('run feeds input, caps output, reports codes and signals', async () => {
   assert.deepEqual(shot.status, { code: 143, signal: 15 });
 });
 
-test('run ends at the abort with its kin, and does not wait for a grandchild that holds the pipes', async () => {
+test('run ends at the abort with its process group, and does not wait for a grandchild that holds the pipes', async () => {
   const abort = new AbortController();
   const long = `1000.${process.pid}`; // no other run's
   const script = `sleep ${long} & wait`;

@@ -24,7 +24,7 @@ async function text(stream: Duplex): Promise<string> {
   return Buffer.concat(chunks).toString();
 }
 
-test('a command is attended: its pipes are its own, its exit code arrives, who stays in the background does not matter', async (t) => {
+test('a detached command: its pipes are its own, its exit code arrives, whatever stays in the background', async (t) => {
   const kernel = await open(t);
   const directory = scratch(t);
   const pidFile = join(directory, 'pid');

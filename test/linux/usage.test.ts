@@ -30,7 +30,7 @@ after(async () => {
   await kernel.close();
 });
 
-test('a group that has worked shows it, one that has not shows nothing, one that is gone is undefined', async () => {
+test('a group that has used CPU and memory shows it, an idle one shows none, a removed one is undefined', async () => {
   const paths = [`${group}/busy`, `${group}/idle`, `${group}/none`, group];
   for (const detail of ['stats', 'metrics'] as const) {
     const [busy, idle, none, both] = await kernel.usage.groups(paths, detail);

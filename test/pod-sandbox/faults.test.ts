@@ -31,7 +31,7 @@ async function fails(
   });
 }
 
-test('a plugin that fails, prints nonsense, too much or nothing, or is not there: named, and nothing is left', async (t) => {
+test('a plugin that fails, prints invalid output, too much or nothing, or is missing: named, and nothing remains', async (t) => {
   const cases: [string, string, string[]][] = [
     ['fails', `echo '{"code":7,"msg":"no such vlan"}'; exit 1`, ['no such vlan', 'code 7', 'exit 1']],
     ['complains', 'echo "what a day" >&2; exit 3', ['what a day', 'exit 3']],
@@ -124,7 +124,7 @@ test('DEL uses what was recorded at ADD: without the configuration, without the 
     await rm(join(fixture.options.network.confDir, '10-test.conflist'));
     return [service, id];
   };
-  await t.test('configuration gone', async () => {
+  await t.test('without the configuration', async () => {
     await using fixture = await PodsFixture.make();
     const [service, id] = await started(fixture);
     const net = service.get(id)?.network.namespace;
@@ -135,7 +135,7 @@ test('DEL uses what was recorded at ADD: without the configuration, without the 
     assert.equal(prevResult.ips.length, 2);
     assert.deepEqual(await fixture.leftovers(), []);
   });
-  await t.test('namespace gone', async () => {
+  await t.test('without the namespace', async () => {
     await using fixture = await PodsFixture.make();
     const [service, id] = await started(fixture);
     const net = service.get(id)?.network.namespace ?? '';

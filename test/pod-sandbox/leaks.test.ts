@@ -173,7 +173,7 @@ test('a try that fails is only in its error; what is given up is logged once', a
   assert.equal(warnings.length, 1, warnings.join());
 });
 
-test('a plugin that is gone: given up at the first stop, the others are called', async () => {
+test('a plugin that is missing: given up at the first stop, the others are called', async () => {
   await using fixture = await PodsFixture.make();
   const [service, id] = await started(fixture);
   await rm(join(fixture.directory, 'plugins/ours'));
@@ -183,7 +183,7 @@ test('a plugin that is gone: given up at the first stop, the others are called',
   assert.match(service.leaks()[0]?.error ?? '', /ours.*it is not in/);
 });
 
-test('a plugin that hangs in DEL: cut off at its deadline, given up at the third stop', async () => {
+test('a plugin that hangs in DEL: killed at its deadline, given up at the third stop', async () => {
   await using fixture = await PodsFixture.make();
   const [first, id] = await started(fixture);
   await first.close();
@@ -198,7 +198,7 @@ test('a plugin that hangs in DEL: cut off at its deadline, given up at the third
   await fixture.plugin('ours', 'exit 0');
 });
 
-test('after a reboot DEL fails without the namespace: tried, then gone', async () => {
+test('after a reboot DEL fails without the namespace: tried, then given up', async () => {
   await using fixture = await PodsFixture.make();
   const [first, id] = await started(fixture);
   await fixture.plugin('ours', '[ -n "$CNI_NETNS" ] || { echo "netns is empty" >&2; exit 1; }');
@@ -216,7 +216,7 @@ test('after a reboot DEL fails without the namespace: tried, then gone', async (
   if (process) fixture.kernel.processes.signal(process, 9);
 });
 
-test('a daemon that dies before a failed ADD is undone: tried by the next one, then gone', async () => {
+test('a daemon that dies before a failed ADD is undone: tried by the next one, then given up', async () => {
   await using fixture = await PodsFixture.make();
   const [first, id] = await started(fixture);
   const { process } = first.get(id) ?? {};
@@ -252,7 +252,7 @@ test('a failed ADD whose outcome is not known needs its DEL; after one that repo
   );
 });
 
-test('crisp’s own network: iptables is gone, the pod goes, its address comes back, its rules are listed', async () => {
+test('crisp’s own network: without iptables the pod is removed, its address is released, its rules are leaks', async () => {
   await using fixture = await PodsFixture.make();
   await fixture.useNetwork([{ type: 'portmap', capabilities: { portMappings: true } }]);
   const native = { ...fixture.options.network, native: 'auto' as const };
@@ -278,7 +278,7 @@ test('crisp’s own network: iptables is gone, the pod goes, its address comes b
   assert.ok(!(await fixture.run('iptables-save')).includes('7653'));
 });
 
-test('a directory with a foreign mount: given up at the third stop, and undone once it is free', async () => {
+test('a directory with another program’s mount: given up at the third stop, and undone once it is unmounted', async () => {
   await using fixture = await PodsFixture.make();
   const service = await fixture.open();
   const id = await run(service, fixture);

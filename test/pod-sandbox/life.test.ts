@@ -172,7 +172,7 @@ test('many pods at once get addresses of their own and leave nothing', async () 
   assert.deepEqual(await fixture.leftovers(), []);
 });
 
-test('handlers: the unknown and the unbuilt are refused before anything is made', async () => {
+test('handlers: unknown and incomplete ones are refused before anything is created', async () => {
   await using fixture = await PodsFixture.make();
   const service = await fixture.open();
   const run = (runtimeHandler: string) =>

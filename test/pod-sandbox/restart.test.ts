@@ -41,7 +41,7 @@ test('a restart finds the pods as they are, and its watch too', async () => {
   assert.deepEqual(await fixture.leftovers(), []);
 });
 
-test('a restart sees what ended, or was stopped by half, while no daemon ran', async () => {
+test('a restart finds what ended, or was interrupted in its stop, while no daemon ran', async () => {
   await using fixture = await PodsFixture.make();
   const first = await fixture.open();
   const run = () => first.run(request(fixture.config()), fixture.operation());

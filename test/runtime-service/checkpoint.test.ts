@@ -54,7 +54,7 @@ test('an archive of processes, specification and writable layer; the container r
   await node.remove(id);
 });
 
-test('a second checkpoint of the same container, and one that is cut off, are refused and leave nothing', {
+test('a second checkpoint of the same container, and one that is interrupted, are refused and leave nothing', {
   skip: !works && 'no CRIU that works',
 }, async () => {
   const id = await node.run(pod);

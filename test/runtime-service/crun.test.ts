@@ -69,7 +69,7 @@ test("an exec'd process is in the container's cgroup in every hierarchy, and has
   await node.remove(id);
 });
 
-test('exec: results, words, errors, and the deadline that leaves no process', async () => {
+test('exec: results, output, errors, and the deadline that leaves no process', async () => {
   const id = await node.run(pod);
   assert.deepEqual(await node.exec(id, ['sh', '-c', 'echo out; echo "exec failed: no" >&2; exit 1']), {
     code: 1,

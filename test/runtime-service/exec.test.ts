@@ -40,7 +40,7 @@ test('stdout and stderr come apart, and empty where nothing was written', async 
   });
 });
 
-test("a command's own words are no failure of the runtime", async () => {
+test("a command's own output is no failure of the runtime", async () => {
   for (const text of [
     'exec failed: mine',
     'x: executable file not found in $PATH',
@@ -74,7 +74,7 @@ test('stdin is empty; the command runs with the environment of the container', a
   assert.deepEqual(await sh('cat; echo $PATH'), { code: 0, out: '/bin\n', err: '' });
 });
 
-test('at the deadline all of the command is killed, however it hides, and the container runs on', async () => {
+test('at the deadline all processes of the command are killed, in other sessions too, and the container keeps running', async () => {
   const hidden = `trap "" TERM HUP INT; (setsid sleep 4321${process.pid} &) ; setsid sh -c "sleep 4321${process.pid} & sleep 4321${process.pid}" & sleep 4321${process.pid}`;
   const call = sh(hidden, 1);
   await refused(call, 'DeadlineExceeded', /did not end within 1 s and was killed/);

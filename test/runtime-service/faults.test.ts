@@ -89,11 +89,11 @@ async function failsToStart(pod: string, code: string, words: RegExp): Promise<v
   await node.remove(id);
 }
 
-test('a runtime that fails at create: its words are the error', async () => {
+test('a runtime that fails at create: its message is the error', async () => {
   await failsToStart(await podWith('failing'), 'Internal', /the moon is full/);
 });
 
-test('a runtime that fails at start: its words are the error', async () => {
+test('a runtime that fails at start: its message is the error', async () => {
   await failsToStart(await podWith('nostart'), 'Internal', /will not start/);
 });
 

@@ -70,7 +70,7 @@ test('on a full disk all that stops and removes succeeds', async () => {
   assert.deepEqual(node.leftovers(), []);
 });
 
-test('on a full disk RunPodSandbox and CreateContainer are ResourceExhausted, in clear words, and leave nothing', async () => {
+test('on a full disk RunPodSandbox and CreateContainer are ResourceExhausted with the reason, and leave nothing', async () => {
   const pod = await node.runPod();
   const before = node.leftovers();
   fill(root);

@@ -101,7 +101,7 @@ test('a runtime whose delete fails for good: listed, counted by the metric, undo
   await nothingLeft();
 });
 
-test('the program of the runtime is deleted: the pod goes, and its state once the program is back', async () => {
+test('the program of the runtime is deleted: the pod is removed, and its state once the program is back', async () => {
   const one = await running('going');
   rmSync(place('going'));
   await ends(one);
@@ -113,7 +113,7 @@ test('the program of the runtime is deleted: the pod goes, and its state once th
   await nothingLeft();
 });
 
-test('a handler that is no longer configured: the pod goes, and its state once the handler is back', async () => {
+test('a handler that is no longer configured: the pod is removed, and its state once the handler is back', async () => {
   const one = await running('leaving');
   withHandlers('clinging', 'going');
   await node.restart('stop');
@@ -126,7 +126,7 @@ test('a handler that is no longer configured: the pod goes, and its state once t
   await nothingLeft();
 });
 
-test('after a reboot a handler that is gone has nothing to forget', async () => {
+test('after a reboot a handler that is missing has no state to delete', async () => {
   const one = await running('leaving');
   withHandlers('clinging', 'going');
   await node.restart('stop', async () => {
@@ -145,7 +145,7 @@ test('after a reboot a handler that is gone has nothing to forget', async () => 
   await node.restart('stop');
 });
 
-test('files that cannot be deleted: the pod goes, the files when they can', async () => {
+test('files that cannot be deleted: the pod is removed, the files when they can be', async () => {
   const one = await running('');
   const path = join(node.settings.directory, 'root/containers', one.id, 'upper/kept');
   writeFileSync(path, '');
@@ -163,7 +163,7 @@ test('files that cannot be deleted: the pod goes, the files when they can', asyn
   await nothingLeft();
 });
 
-test('a bundle with a foreign mount: the pod goes, the bundle when it can', async () => {
+test('a bundle with another program’s mount: the pod is removed, the bundle when it can be', async () => {
   const { pod, id } = await running('');
   const held = join(node.settings.directory, 'state/containers', id, 'held');
   mkdirSync(held);

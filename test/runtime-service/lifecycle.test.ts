@@ -22,7 +22,7 @@ const pod = await node.runPod();
 const now = () => BigInt(Date.now()) * 1_000_000n;
 const SECOND = 1_000_000_000n;
 
-test('a container goes from CREATED over RUNNING to EXITED, with times in nanoseconds', async () => {
+test('a container changes from CREATED over RUNNING to EXITED, with times in nanoseconds', async () => {
   const began = now();
   const id = await node.create(pod, { command: ['sh', '-c', 'sleep 0.2'] });
   const created = await node.status(id);
@@ -177,7 +177,7 @@ test('RemoveContainer while the container is being started', async () => {
   }
 });
 
-test('a client that gives up a start or a creation leaves nothing half made', async () => {
+test('a client that cancels a start or a creation leaves nothing incomplete', async () => {
   const before = node.leftovers();
   for (const timeoutMs of [1, 5, 15, 30]) {
     const config = node.containerConfig();
@@ -201,7 +201,7 @@ test('large requests are taken', async () => {
   await node.remove(id);
 });
 
-test('files that a container writes are its own, and go with it', async () => {
+test('files that a container writes are its own, and are removed with it', async () => {
   const first = await node.run(pod, { command: ['sh', '-c', 'echo x > /new; rm /bin/seq; sleep 1000'] });
   const second = await node.run(pod);
   await until('the file is written', async () => (await node.exec(first, ['test', '-e', '/new'])).code === 0);
@@ -210,7 +210,7 @@ test('files that a container writes are its own, and go with it', async () => {
   await Promise.all([node.remove(first), node.remove(second)]);
 });
 
-test('the image may be gone while its container is there', async () => {
+test('the image may be removed while its container exists', async () => {
   const gone = `${node.registry.host}/gone`;
   const { busyboxImage } = await import('../harness/images.ts');
   const image = await node.addImage(
@@ -225,7 +225,7 @@ test('the image may be gone while its container is there', async () => {
   await node.remove(id);
 });
 
-test('bad requests change nothing', async () => {
+test('invalid requests change nothing', async () => {
   const create = (config: object) =>
     node.client.CreateContainer({ podSandboxId: pod, config, sandboxConfig: {} });
   const { containers: before } = await node.client.ListContainers({});
@@ -279,7 +279,7 @@ test('a container without command is refused, naming the image', async () => {
   await refused(node.create(pod, { image: { image }, command: [] }), 'InvalidArgument', /no command/);
 });
 
-test('a log directory that is missing is made', async () => {
+test('a missing log directory is created', async () => {
   const logs = join(node.directory, 'deep/er/logs');
   mkdirSync(join(node.directory, 'deep'));
   writeFileSync(join(node.directory, 'deep/file'), '');

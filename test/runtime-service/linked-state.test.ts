@@ -17,7 +17,7 @@ const node = await TestNode.start('linked', {
   },
 });
 
-test('containers start where root and state lie behind links, and the next daemon knows them', async () => {
+test('containers start where root and state are symlinks, and the next daemon finds them', async () => {
   const pod = await node.runPod();
   const id = await node.run(pod, { command: busy });
   assert.equal((await node.exec(id, ['echo', 'here'])).out, 'here\n');

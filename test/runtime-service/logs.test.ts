@@ -209,7 +209,7 @@ test('without its monitor a log that was moved cannot be reopened; no file is ma
   await node.remove(id);
 });
 
-test('a monitor that dies with the order in its hands is Unavailable, and no file is made', async () => {
+test('a monitor that dies with a control message in hand is Unavailable, and no file is created', async () => {
   const id = await node.run(pod, { command: ticking });
   const path = await node.logPath(id);
   await until('the log has lines', () => records(path).length > 2);
@@ -228,7 +228,7 @@ test('a monitor that dies with the order in its hands is Unavailable, and no fil
   await node.remove(id);
 });
 
-test('without a rename nothing happens to the file; a file that vanished is made anew', async () => {
+test('without a rename nothing happens to the file; a missing file is created again', async () => {
   const id = await node.run(pod, { command: ticking });
   const path = await node.logPath(id);
   await until('the log has lines', () => records(path).length > 2);

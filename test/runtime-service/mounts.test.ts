@@ -109,7 +109,7 @@ test('/dev/shm is the same for all containers of a pod', async () => {
   await Promise.all([node.remove(one), node.remove(two)]);
 });
 
-test('propagation: private sees nothing new, host-to-container sees it, bidirectional gives it back', async () => {
+test('propagation: private sees nothing new, host-to-container sees it, bidirectional propagates to the host', async () => {
   const root = makeDirectory(node, 'shared');
   execFileSync('mount', ['-t', 'tmpfs', 'shared', root]);
   execFileSync('mount', ['--make-rshared', root]);
@@ -170,7 +170,7 @@ test('read-only covers the top mount alone, recursive read-only all of them', as
   execFileSync('umount', [join(root, 'below')]);
 });
 
-test('a handler without recursive read-only mounts is refused with the word that the kubelet knows', async () => {
+test('a handler without recursive read-only mounts is refused with the reason that the kubelet knows', async () => {
   const config = node.podConfig();
   const { podSandboxId } = await node.client.RunPodSandbox({ config, runtimeHandler: 'old' });
   const mounts = [on('/x', data, { readonly: true, recursiveReadOnly: true })];
@@ -278,7 +278,7 @@ test('an artifact as an image volume: its files, a directory or a file of them; 
   );
 });
 
-test('bad mounts are refused and leave nothing', async () => {
+test('invalid mounts are refused and leave nothing', async () => {
   const create = (mount: cri.MountInit) => node.create(pod, { mounts: [mount] });
   await refused(create(on('', data)), 'InvalidArgument', /container_path/);
   await refused(create(on('/x', 'relative')), 'InvalidArgument', /host_path/);

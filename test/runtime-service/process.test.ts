@@ -54,7 +54,7 @@ for (const [command, args, want] of [
   [['echo', 'K'], [], 'K'],
   [['echo', 'K'], ['A'], 'K A'],
 ] as const) {
-  test(`command [${command}] and args [${args}] with ENTRYPOINT and CMD say ${want}`, async () => {
+  test(`command [${command}] and args [${args}] with ENTRYPOINT and CMD print ${want}`, async () => {
     assert.equal((await node.output(pod, [...command], { image, args: [...args] })).out, want);
   });
 }

@@ -156,7 +156,7 @@ test('the socket that a killed daemon leaves is replaced; a file in its place is
   });
 });
 
-test('a creation that was cut off by SIGKILL is gone, and its name free', async () => {
+test('a creation that was interrupted by SIGKILL is undone, and its name is free', async () => {
   const pod = await node.runPod();
   const config = node.containerConfig();
   const call = node.client.CreateContainer({ podSandboxId: pod, config, sandboxConfig: {} });
@@ -172,7 +172,7 @@ test('a creation that was cut off by SIGKILL is gone, and its name free', async 
   await node.client.RemovePodSandbox({ podSandboxId: pod });
 });
 
-test('removals that are cut off by SIGKILL are finished by the next daemon', async () => {
+test('removals that are interrupted by SIGKILL are finished by the next daemon', async () => {
   const before = node.leftovers();
   const pod = await node.runPod();
   const ids = await Promise.all(Array.from({ length: 4 }, () => node.run(pod, { command: busy })));
@@ -187,7 +187,7 @@ test('removals that are cut off by SIGKILL are finished by the next daemon', asy
   await until('nothing new is left', () => node.leftovers().every((leftover) => before.includes(leftover)));
 });
 
-test('a start that was cut off by SIGKILL leaves a container that runs or has failed, and no stray process', async () => {
+test('a start that was interrupted by SIGKILL leaves a container that runs or has failed, and no stray process', async () => {
   const pod = await node.runPod();
   for (const ms of [5, 20, 45]) {
     const id = await node.create(pod);

@@ -89,7 +89,7 @@ test('a handler that cannot restore, a node without CRIU: nothing is read', { sk
   assert.deepEqual(leftovers(), []);
 });
 
-test('what is no archive, or is cut, changed or compressed', { skip }, async () => {
+test('what is not an archive, or is truncated, changed or compressed', { skip }, async () => {
   await refused(create(join(archives, 'none.tar')), 'NotFound', /none\.tar/);
   await refused(create(archives), 'InvalidArgument', /is not a file/);
   execFileSync('mkfifo', [join(archives, 'pipe')]);

@@ -127,7 +127,7 @@ test('in pods with a network and processes of their own', { skip }, async () => 
   assert.match(processes, /sh -c i=0/);
 });
 
-test('a dump that CRIU does not take is the error of the start, with its words', { skip }, async () => {
+test('a dump that CRIU refuses is the error of the start, with its message', { skip }, async () => {
   const broken = join(archives, 'broken.tar');
   const directory = makeDirectory(node, 'broken');
   execFileSync('tar', ['-xf', location, '-C', directory]);

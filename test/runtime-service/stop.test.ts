@@ -83,7 +83,7 @@ test('a second call with a longer grace does not delay the first', async () => {
   await node.remove(id);
 });
 
-test('a stop goes on when its client has gone', async () => {
+test('a stop continues when its client has disconnected', async () => {
   const id = await ready({ command: stubborn });
   const client = new AbortController();
   const call = node.client.StopContainer(

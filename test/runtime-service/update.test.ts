@@ -117,7 +117,7 @@ test('what the runtime refuses in the middle is reverted in full', async () => {
   await node.remove(id);
 });
 
-test('bad requests are refused by name', async () => {
+test('invalid requests are refused by name', async () => {
   const id = await node.run(pod, { command: busy, resources: linux(start) });
   await refused(update(id, { cpuQuota: -5n }), 'InvalidArgument', /cpu_quota/);
   await refused(update(id, {}, { cpusetCpus: 'all' }), 'InvalidArgument', /cpuset_cpus/);

@@ -104,7 +104,7 @@ test('the oldest WebSocket protocol reports an exit code as text', async () => {
   assert.match(status.message ?? '', /exit code 9/);
 });
 
-test('what a command leaves in the background runs on, and goes with its container', async () => {
+test('what a command leaves in the background keeps running, and ends with its container', async () => {
   const other = await node.run(pod);
   const mark = `87${Math.floor(Math.random() * 1e9)}`;
   const session = await openSpdy(await url(sh(`sleep ${mark} & echo started`), all, other), all);
