@@ -16,7 +16,7 @@ function leaksInfo(pods: CriServices['pods'], containers: CriServices['container
 
 /**
  * Status: the runtime is ready unless no pod can be made; the network is when a CNI configuration can be used. What is
- * wrong without keeping pods from being made stands beside a ready runtime, where the kubelet takes no action upon it.
+ * wrong without keeping pods from being made is reported beside a ready runtime, where the kubelet takes no action upon it.
  */
 export const status =
   ({ pods, containers, facts }: CriServices) =>

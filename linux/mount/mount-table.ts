@@ -36,7 +36,7 @@ export function readMounts(): MountEntry[] {
   return mounts;
 }
 
-/** Those whose target is the path or lies below it. */
+/** Those whose target is the path or is below it. */
 export function mountsBelow(path: string): MountEntry[] {
   const prefix = path.endsWith('/') ? path : `${path}/`;
   return readMounts().filter(({ target }) => target === path || target.startsWith(prefix));

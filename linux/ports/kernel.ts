@@ -117,7 +117,7 @@ export interface Mounts {
   }): Promise<void>;
   /** Unmounts off the main thread, lazily where busy. What is not mounted, or is missing, is success. */
   unmount(target: string): Promise<void>;
-  /** The mounts of crisp's own mount namespace whose target is the path or lies below it. */
+  /** The mounts of crisp's own mount namespace whose target is the path or is below it. */
   below(path: string): MountEntry[];
 }
 

@@ -53,7 +53,7 @@ export function checkSysctls(sysctls: Readonly<Record<string, string>>, namespac
   }
 }
 
-/** Parts of letters, digits, `_`, `-`, and a slash that stands for a dot; never empty, never `..` as a path. */
+/** Parts of letters, digits, `_`, `-`, and a slash in the place of a dot; never empty, never `..` as a path. */
 const wellFormed = (dotted: string): boolean =>
   dotted.length <= 255 &&
   dotted.includes('.') &&

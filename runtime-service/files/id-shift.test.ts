@@ -17,7 +17,7 @@ test('ids are shifted by their mapping, both ways; one without a mapping is the 
   assert.deepEqual(
     ids.toHost({ uid: 70_000, gid: 10 }),
     { uid: 165_534, gid: 7 },
-    "the container's own nobody",
+    "the container's own overflow id",
   );
   assert.deepEqual(ids.toHost({ uid: 1, gid: 11 }), { uid: 100_001, gid: 65_534 });
 });

@@ -6,7 +6,7 @@ export interface Owner {
 }
 
 /** What the kernel shows where an id has no counterpart. */
-const NOBODY = 65534;
+const OVERFLOW_ID = 65534;
 
 /** Ids of the node and of a container; the same where the pod has no user namespace. */
 export class IdShift {
@@ -39,6 +39,6 @@ function shift(id: number, mappings: readonly IdMapping[] | undefined, from: Sid
   if (!mappings) return id;
   const found = mappings.find((mapping) => id >= mapping[from] && id < mapping[from] + mapping.length);
   if (found) return found[to] + (id - found[from]);
-  // In writes the overflow id is the container's own nobody, where it has one.
-  return to === 'hostId' && id !== NOBODY ? shift(NOBODY, mappings, from, to) : NOBODY;
+  // In writes the overflow id is the container's own, where that is mapped.
+  return to === 'hostId' && id !== OVERFLOW_ID ? shift(OVERFLOW_ID, mappings, from, to) : OVERFLOW_ID;
 }

@@ -42,7 +42,7 @@ async function undoAndDelete(
   const kinds: string[] = left.map(({ kind }) => kind);
   const outcome = { kinds, record: { ...record, intents: left }, error: errors[0] };
   if (left.length > 0) await onLeft(outcome);
-  // The writable layer lies below the mounted root.
+  // The writable layer is below the mounted root.
   if (kinds.includes('rootfs')) return outcome;
   try {
     await rm(pathsOf(context.options, record.id).exitFile, { force: true });

@@ -1,6 +1,6 @@
 /**
- * The root of a pod with a user namespace is nobody on the host, and its OCI runtime opens the bundle as that root: each
- * directory of the path needs the x permission for others.
+ * The root of a pod with a user namespace is an unprivileged user of the host, and its OCI runtime opens the bundle as
+ * that root: each directory of the path needs the x permission for others.
  */
 import { chmod, mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';

@@ -1,6 +1,6 @@
 /**
  * The daemon is killed at each stage boundary of the demo's way. After each kill a new one serves: what ran runs on,
- * what was half made is gone or can be removed, the same call succeeds, and at the end nothing is left.
+ * what was incomplete is undone or can be removed, the same call succeeds, and at the end nothing is left.
  */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';

@@ -73,7 +73,7 @@ test('all groups of 250 pods: stats of each, and in each turn of the loop those 
     usage.processes(paths, true),
   ]);
   assert.equal(groups.length, 2 * PODS);
-  assert.ok(groups.every((figures) => figures?.memory !== undefined || figures?.cpu !== undefined));
+  assert.ok(groups.every((stats) => stats?.memory !== undefined || stats?.cpu !== undefined));
   assert.ok(links.every((found) => found.some(({ name }) => name === 'lo')));
   assert.ok(limits.every((limit) => limit !== undefined));
   const occupied = processes.flatMap(({ processes: count }, at) => (count > 0 ? [paths[at]] : []));

@@ -52,7 +52,7 @@ else {
     const ends = ['255 Unknown', '143 Error', '137 Error'];
     assert.ok(ends.includes(`${lost.exitCode} ${lost.reason}`), `${lost.exitCode} ${lost.reason}`);
     assert.equal((await node.status(ended)).exitCode, 3);
-    await until('the addresses are given back', async () => (await addresses(node)).length === 0);
+    await until('the addresses are released', async () => (await addresses(node)).length === 0);
     await node.removePods();
     assert.deepEqual(await node.leftovers(), []);
     const pod = await node.runPod();
@@ -83,7 +83,7 @@ else {
       assert.equal((await node.status(ended)).exitCode, 3);
       await checkRecords(node, [], [ended]);
       await node.removePods();
-      await until('the addresses are given back', async () => (await addresses(node)).length === 0);
+      await until('the addresses are released', async () => (await addresses(node)).length === 0);
       assert.deepEqual(await node.leftovers(), []);
     });
 

@@ -177,7 +177,7 @@ test('TARGET: where another process has the number of the target by then, its na
   await Promise.all([target, stranger, id].map((container) => node.remove(container)));
 });
 
-test("the pause process: in the pod's cgroup, nobody, without rights, with a filter", async () => {
+test("the pause process: in the pod's cgroup, as uid 65535, without capabilities, with a filter", async () => {
   const pauses = node
     .processesIn(node.cgroup)
     .filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('pause'));

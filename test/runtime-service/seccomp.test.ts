@@ -1,5 +1,5 @@
 /**
- * One filter, three ways: crun with the compiled program, crun with the rules, runc with the rules. The daemon stands
+ * One filter, three ways: crun with the compiled program, crun with the rules, runc with the rules. The daemon is
  * in a mount namespace in which crun works (see crun.test.ts); runc works there too.
  */
 import assert from 'node:assert/strict';
