@@ -46,41 +46,50 @@ await stat('/'); // starts the thread pool
 const tasks = () => readdirSync('/proc/self/task').length;
 const READ = { act: 'read', paths: ['/proc/self/stat'] } as const;
 
-test('reads share the thread of the other requests; while one is stuck there is a second, until it is not needed', async () => {
-  await using thread = new NamespaceWorker({ requestMs: 10_000 });
-  await using reader = new ReadThread(thread, { loanMs: 200, keepMs: 500, requestMs: 10_000 });
-  const path = fifo();
-  const read = async () => assert.match((await reader.request(READ))[0] ?? '', /^\d+ /);
+test('reads share the thread of the other requests', async () => {
+  await using thread = new NamespaceWorker();
+  await using reader = new ReadThread(thread, { loanMs: 60_000 });
   await thread.request(READ);
   const alone = tasks();
-  await Promise.all([read(), read(), thread.request(READ)]);
-  assert.equal(tasks(), alone, 'no second thread');
+  await Promise.all([reader.request(READ), thread.request(READ), reader.request(READ)]);
+  assert.equal(tasks(), alone);
+});
 
+test('while a read is stuck the other requests have a thread of their own, until it ends', async () => {
+  await using thread = new NamespaceWorker({ requestMs: 60_000 });
+  await using reader = new ReadThread(thread, { loanMs: 200, keepMs: 10, requestMs: 60_000 });
+  const path = fifo();
+  await thread.request(READ);
+  const alone = tasks();
   const stuck = reader.request({ act: 'read', paths: [path] });
   await thread.request(READ); // possibly before the other
   await thread.request(READ);
   assert.equal(tasks(), alone + 1);
-  await until('the read is free', () => {
+  await until('the read is free, and its thread has ended', () => {
     release(path);
     return tasks() === alone;
   });
   assert.equal((await stuck).length, 1);
-  await read();
+});
 
-  const other = thread.request({ act: 'read', paths: [path] });
-  await read();
-  assert.equal(tasks(), alone + 1);
-  await until('its thread is free, and the second has ended', () => {
+test('while another request is stuck reads have a thread of their own, until it is not needed', async () => {
+  await using thread = new NamespaceWorker({ requestMs: 60_000 });
+  await using reader = new ReadThread(thread, { loanMs: 200, keepMs: 10, requestMs: 60_000 });
+  const path = fifo();
+  await thread.request(READ);
+  const alone = tasks();
+  const stuck = thread.request({ act: 'read', paths: [path] });
+  assert.match((await reader.request(READ))[0] ?? '', /^\d+ /);
+  await until('the request is free, and the second thread has ended', () => {
     release(path);
     return tasks() === alone;
   });
-  await Promise.all([other, read()]);
-  assert.equal(tasks(), alone);
+  assert.equal((await stuck).length, 1);
 });
 
 test('a walk that changes threads begins anew and leaves no directory open', async () => {
-  await using thread = new NamespaceWorker({ requestMs: 10_000 });
-  await using reader = new ReadThread(thread, { loanMs: 100, keepMs: 100, requestMs: 10_000 });
+  await using thread = new NamespaceWorker({ requestMs: 60_000 });
+  await using reader = new ReadThread(thread, { loanMs: 2000, keepMs: 100, requestMs: 60_000 });
   const path = fifo();
   const tree = join(import.meta.dirname, '../../node_modules'); // takes many slices
   const slice = (walk: number) => reader.request({ act: 'walk', walk, path: tree });
