@@ -209,7 +209,12 @@ export const schema = section('', {
       "Directories with HOST/*.crt (authorities), *.cert and *.key (a client's certificate); read at each pull.",
       path('', ''),
     ),
-    auth_file: optionalPath("Registry credentials in the format of docker's config.json."),
+    auth_file: optionalPath("Registry credentials in the format of docker's config.json or of auth.json."),
+    auth_files: list(
+      [],
+      'More files of the same kind, in order; the first that has credentials for an image counts.',
+      path('', ''),
+    ),
     max_layer_size: size(
       '64GiB',
       { min: '1MiB', max: '1024TiB' },

@@ -132,7 +132,7 @@ export function imageOptions(
     }),
     hostsDirectories: config.image.hostsDirs,
     registriesConf: registriesConf(config, origin('registries_conf') !== undefined, environment),
-    authFile: config.image.authFile || undefined,
+    authFiles: [config.image.authFile, ...config.image.authFiles].filter((file) => file !== ''),
     certificateDirectories: config.image.certsDirs,
     proxy: proxies(config),
     platform:

@@ -76,12 +76,12 @@ export interface ImageServiceOptions {
     /** Directory of drop-in files; empty: none. */
     readonly dropIns: string;
   };
-  /** A docker `config.json` whose `auths` give credentials by host; read at each pull. */
-  readonly authFile: string | undefined;
   /** Directories with `<host>/*.crt`, `*.cert` and `*.key`, as docker, podman and containerd have them; read at each pull. */
   readonly certificateDirectories: readonly string[];
   /** The proxies for registries, token servers and what they redirect to. May hold passwords. */
   readonly proxy: ProxyOptions;
+  /** Files with credentials, as docker and containers-auth.json(5) write them; read at each pull, the first that has one counts. */
+  readonly authFiles: readonly string[];
   /** Which image of an index is taken: OCI names, such as `{ os: 'linux', architecture: 'arm64' }`. */
   readonly platform: { readonly os: string; readonly architecture: string; readonly variant?: string };
   /** Blobs in transfer at once, over all pulls. At least 1. */
@@ -120,9 +120,9 @@ export const defaultImageOptions: Omit<ImageServiceOptions, 'root'> = {
   registries: {},
   hostsDirectories: [],
   registriesConf: { path: '', required: false, dropIns: '' },
-  authFile: undefined,
   certificateDirectories: [],
   proxy: {},
+  authFiles: [],
   platform: { os: 'linux', architecture: process.arch === 'x64' ? 'amd64' : process.arch },
   parallelDownloads: 4,
   unpackWorkers: 2,

@@ -66,13 +66,20 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
     'image-service',
     'image-service/image',
     'image-service/registry/config',
+    'image-service/registry/credentials',
     'image-service/registry/http',
+  ],
+  'image-service/registry/credentials': [
+    'image-service/image',
+    'image-service/registry',
+    'image-service/registry/config',
   ],
   'image-service/registry/http': ['image-service'],
   'image-service/download': [
     'image-service',
     'image-service/image',
     'image-service/registry',
+    'image-service/registry/credentials',
     'image-service/registry/http',
   ],
   'image-service/registry/config': [

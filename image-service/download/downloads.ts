@@ -30,13 +30,13 @@ export class Downloads implements AsyncDisposable {
   ) {
     // Not all the options that it may be given: each one here crosses to the thread.
     const { registries, hostsDirectories, registriesConf, certificateDirectories } = options;
-    const { authFile, proxy, parallelDownloads } = options;
+    const { authFiles, proxy, parallelDownloads } = options;
     const { noByteMs, connectMs, attempts, retryWaitMs, workerIdleMs } = options;
     const { nextEndpointMs, minRate, minRateMs } = options;
     const limits = { noByteMs, connectMs, attempts, retryWaitMs, workerIdleMs };
     const failover = { nextEndpointMs, minRate, minRateMs };
     const network = { certificateDirectories, proxy, parallelDownloads };
-    const configured = { registries, hostsDirectories, registriesConf, authFile };
+    const configured = { registries, hostsDirectories, registriesConf, authFiles };
     this.#options = { ...configured, ...network, ...limits, ...failover };
     this.#start = start;
   }

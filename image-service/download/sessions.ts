@@ -1,6 +1,7 @@
 import type { Reference } from '../image/reference.ts';
 import { RegistryClient } from '../registry/client.ts';
-import { credentialSource, type RegistryAuth, readAuthFile } from '../registry/credentials.ts';
+import { type CredentialSource, credentialSource } from '../registry/credentials/source.ts';
+import type { RegistryAuth } from '../registry/credentials.ts';
 import type { Endpoint } from '../registry/endpoint.ts';
 import { EndpointHealth } from '../registry/endpoint-health.ts';
 import { Endpoints } from '../registry/endpoints.ts';
@@ -68,11 +69,10 @@ export class Sessions {
   }
 
   async #explain(reference: Reference, ping: boolean, signal: AbortSignal): Promise<ExplainedPull> {
-    const { authFile } = this.#options;
-    const logins = authFile === undefined ? new Map() : await readAuthFile(authFile);
+    const { authFiles: files } = this.#options;
+    const credentials = credentialSource({ registry: reference.host, caller: undefined, files });
     const parts = {
-      credentials: ({ credentialHost }: Endpoint) =>
-        logins.has(credentialHost) ? `${authFile}: ${credentialHost}` : undefined,
+      credentials: (endpoint: Endpoint) => namedCredentials(credentials, endpoint),
       proxies: this.#proxies,
       trust: this.#trust,
       directories: this.#options.certificateDirectories,
@@ -86,9 +86,8 @@ export class Sessions {
   }
 
   async #open(reference: Reference, auth: RegistryAuth | undefined): Promise<RegistryClient> {
-    const { authFile } = this.#options;
-    const file = authFile === undefined ? new Map() : await readAuthFile(authFile);
-    const credentials = credentialSource(reference.host, auth, file);
+    const { authFiles: files } = this.#options;
+    const credentials = credentialSource({ registry: reference.host, caller: auth, files });
     const endpoints = await this.#endpoints.of(reference);
     const health = this.#health;
     const parts = { transport: this.#transport(), repository: reference, endpoints, credentials, health };
@@ -105,4 +104,15 @@ export class Sessions {
       trustOf: (host) => this.#endpoints.trustOf(host),
     });
   }
+}
+
+/** Where the credentials for an endpoint come from; else why those that are configured are not used. */
+async function namedCredentials(
+  credentials: CredentialSource,
+  endpoint: Endpoint,
+): Promise<string | undefined> {
+  const { origin, credentialHost: host, repository } = endpoint;
+  const secure = origin.startsWith('https:');
+  const { source, problems } = await credentials({ host, secure, repository });
+  return source ?? (problems.join('; ') || undefined);
 }

@@ -1,16 +1,27 @@
 import { SingleFlight } from '#core/single-flight.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
-import type { Credential, CredentialSource } from './credentials.ts';
+import type { CredentialLookup, CredentialSource } from './credentials/source.ts';
+import type { Credential } from './credentials.ts';
 import type { Endpoint } from './endpoint.ts';
-import { discard, exchange, failureOf, readBody } from './exchange.ts';
 import { RegistryFailure } from './failure.ts';
 import type { Transport } from './http/transport.ts';
+import { basic, requestToken } from './tokens.ts';
 
-const TOKEN_LIMIT = 1 << 20;
-/** Lifetime of a token without `expires_in` (distribution's token specification), in s. */
-const TOKEN_SECONDS = 60;
-/** A token is renewed this much before its end, in ms. */
-const MARGIN_MS = 5_000;
+/** Who requires a login: an endpoint, or the target of one of its redirects. */
+export interface Party {
+  readonly origin: string;
+  /** Under which its credentials are looked up. */
+  readonly credentialHost: string;
+  readonly repository: string | undefined;
+  /** The scope of a token where a challenge names none; empty: none. */
+  readonly scope: string;
+  readonly via: Endpoint;
+}
+
+/** What came of a challenge: another header to try, or why there is none. */
+export type ChallengeOutcome =
+  | { readonly retry: true }
+  | { readonly retry: false; readonly reasons: readonly string[] };
 
 interface Authorization {
   readonly header: string;
@@ -19,8 +30,9 @@ interface Authorization {
 }
 
 /**
- * Authorization of the requests of one pull, by endpoint. Tokens live no longer than the pull: the next pull's credentials
- * are verified again, since the kubelet uses pulls to check whether they are still valid.
+ * Authorization of the requests of one pull, by origin: what one origin has required is never sent to another. Tokens live no
+ * longer than the pull: the next pull's credentials are verified again, since the kubelet uses pulls to check whether they
+ * are still valid.
  */
 export class Authorizer {
   readonly #credentials: CredentialSource;
@@ -34,135 +46,88 @@ export class Authorizer {
   }
 
   /** The header to send now; undefined where none is known yet. */
-  header(endpoint: Endpoint, scope: string): string | undefined {
-    const known = this.#known.get(keyOf(endpoint, scope));
+  async header(party: Party): Promise<string | undefined> {
+    const known = this.#known.get(keyOf(party));
     if (known && known.expires > performance.now()) return known.header;
-    const credential = this.#credentials(endpoint.credentialHost);
+    const { credential } = await this.#lookup(party);
     return credential?.kind === 'bearer' ? `Bearer ${credential.token}` : undefined;
   }
 
   /**
-   * Handles the challenge of a 401. `sent` is the header of that request. False if there is no other one to try.
-   * Throws RegistryFailure where the token server refuses.
+   * Handles the challenge of a 401, by all that it offers. `sent` is the header of that request. Throws RegistryFailure where
+   * the token servers fail; its message names the 401, too.
    */
   async handleChallenge(
-    endpoint: Endpoint,
-    scope: string,
+    party: Party,
     challenge: string | undefined,
     sent: string | undefined,
-  ): Promise<boolean> {
+    what: string,
+  ): Promise<ChallengeOutcome> {
+    const { credential, source, problems } = await this.#lookup(party);
+    const known = this.#known.get(keyOf(party));
+    if (known && known.header !== sent && known.expires > performance.now()) return { retry: true };
     const challenges = parseChallenges(challenge ?? '');
-    const credential = this.#credentials(endpoint.credentialHost);
-    const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
-    const key = keyOf(endpoint, scope);
-    const known = this.#known.get(key);
-    if (known && known.header !== sent && known.expires > performance.now()) return true;
-    if (bearer && credential?.kind !== 'bearer') {
-      const token = await this.#flights.run(key, () => this.#token(endpoint, bearer, scope, credential));
-      this.#known.set(key, token);
-      return token.header !== sent;
+    const failures: RegistryFailure[] = [];
+    const bearers =
+      credential?.kind === 'bearer' ? [] : challenges.filter(({ scheme }) => scheme === 'bearer');
+    for (const bearer of bearers) {
+      try {
+        const token = await this.#token(party, bearer, credential);
+        if (token.header !== sent) return { retry: true };
+      } catch (error) {
+        if (!(error instanceof RegistryFailure)) throw error;
+        failures.push(error);
+      }
     }
-    if (challenges.some(({ scheme }) => scheme === 'basic') && credential?.kind === 'basic') {
+    if (credential?.kind === 'basic' && challenges.some(({ scheme }) => scheme === 'basic')) {
       const header = basic(credential.username, credential.password);
-      this.#known.set(key, { header, expires: Number.POSITIVE_INFINITY });
-      return header !== sent;
+      this.#known.set(keyOf(party), { header, expires: Number.POSITIVE_INFINITY });
+      if (header !== sent) return { retry: true };
     }
-    return false;
+    const reasons = [...problems, ...(source === undefined ? [] : [`with the credentials of ${source}`])];
+    const [failure] = failures;
+    if (failure) throw refusal(failure, what).because(...reasons);
+    return { retry: false, reasons: [...reasons, ...unhandled(challenge, challenges)] };
+  }
+
+  #lookup({ origin, credentialHost: host, repository }: Party): Promise<CredentialLookup> {
+    return this.#credentials({ host, secure: origin.startsWith('https:'), repository });
   }
 
   async #token(
-    endpoint: Endpoint,
+    party: Party,
     challenge: Challenge,
-    scope: string,
     credential: Credential | undefined,
   ): Promise<Authorization> {
-    // Shared by all transfers of the pull, so not aborted with one of them; it is short anyway.
-    const signal = AbortSignal.timeout(this.#transport.noByteMs);
-    const url = realmOf(challenge, endpoint);
-    const context = { what: `token for ${scope} from ${url.origin}`, transport: this.#transport };
-    const fields = new URLSearchParams({ scope });
-    const service = challenge.parameters.get('service');
-    if (service) fields.set('service', service);
-    const response =
-      credential?.kind === 'refresh'
-        ? await exchange(endpoint, url, refreshRequest(fields, credential.token), context, signal)
-        : await exchange(endpoint, withFields(url, fields), plainRequest(credential), context, signal);
-    if (response.statusCode !== 200) {
-      if (response.statusCode >= 300 && response.statusCode < 400) {
-        await discard(response);
-        throw new RegistryFailure(
-          'FailedPrecondition',
-          `${context.what}: a redirect; credentials are not sent to another address`,
-        );
-      }
-      throw await failureOf(response, context.what);
-    }
-    return readToken(await readBody(response, TOKEN_LIMIT, context, signal), context.what);
+    const { origin, scope, via } = party;
+    const realm = challenge.parameters.get('realm') ?? '';
+    const token = await this.#flights.run(`${keyOf(party)} ${realm}`, async () => {
+      const reply = await requestToken({ origin, challenge, scope, credential, via }, this.#transport);
+      return { header: `Bearer ${reply.token}`, expires: performance.now() + reply.lifeMs };
+    });
+    this.#known.set(keyOf(party), token);
+    return token;
   }
 }
 
-const keyOf = (endpoint: Endpoint, scope: string): string => `${endpoint.url} ${scope}`;
+const keyOf = ({ origin, repository, via }: Party): string => `${origin} ${via.base} ${repository ?? ''}`;
 
-const basic = (username: string, password: string): string =>
-  `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
-
-/** The token server that the endpoint names. The endpoint may not downgrade credentials from https to http. */
-function realmOf(challenge: Challenge, endpoint: Endpoint): URL {
-  const url = URL.parse(challenge.parameters.get('realm') ?? '');
-  const what = `login at ${endpoint.url}`;
-  if (!url || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
-    throw new RegistryFailure('FailedPrecondition', `${what}: it names no valid token server`);
-  }
-  if (url.protocol === 'http:' && endpoint.url.startsWith('https:')) {
-    throw new RegistryFailure(
-      'FailedPrecondition',
-      `${what}: it requires the login to be sent to http://${url.host}`,
-      {
-        hint: 'the registry must name a token server with https',
-      },
-    );
-  }
-  return url;
+/** The failure of a token server as that of the request that needs its token. */
+function refusal(failure: RegistryFailure, what: string): RegistryFailure {
+  const { hint, transient, retryAfterMs } = failure;
+  const kept = ['RegistryUnavailable', 'PermissionDenied'].includes(failure.code);
+  const code = kept ? failure.code : 'Unauthenticated';
+  return new RegistryFailure(code, `${what}: the registry replied 401, and requires a ${failure.message}`, {
+    transient,
+    ...(hint === undefined ? {} : { hint }),
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+  });
 }
 
-function withFields(url: URL, fields: URLSearchParams): URL {
-  const full = new URL(url);
-  for (const [key, value] of fields) full.searchParams.set(key, value);
-  return full;
-}
-
-function plainRequest(credential: Credential | undefined): { headers: Record<string, string> } {
-  if (credential?.kind !== 'basic') return { headers: {} };
-  return { headers: { authorization: basic(credential.username, credential.password) } };
-}
-
-function refreshRequest(
-  fields: URLSearchParams,
-  token: string,
-): { method: 'POST'; headers: Record<string, string>; body: string } {
-  const form = new URLSearchParams(fields);
-  form.set('grant_type', 'refresh_token');
-  form.set('client_id', 'crisp');
-  form.set('refresh_token', token);
-  return {
-    method: 'POST',
-    headers: { 'content-type': 'application/x-www-form-urlencoded' },
-    body: form.toString(),
-  };
-}
-
-function readToken(body: Buffer, what: string): Authorization {
-  let reply: { token?: unknown; access_token?: unknown; expires_in?: unknown } | null = null;
-  try {
-    reply = JSON.parse(body.toString('utf8'));
-  } catch {
-    // The parser's message would quote the token.
-  }
-  const token = reply?.token ?? reply?.access_token;
-  if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token)) {
-    throw new RegistryFailure('FailedPrecondition', `${what}: the response has no token`);
-  }
-  const seconds = typeof reply?.expires_in === 'number' ? reply.expires_in : TOKEN_SECONDS;
-  const life = Math.max(seconds * 1000 - MARGIN_MS, seconds * 500);
-  return { header: `Bearer ${token}`, expires: performance.now() + life };
+/** Why a challenge cannot be handled; none where it merely requires a login that is missing. */
+function unhandled(challenge: string | undefined, challenges: readonly Challenge[]): string[] {
+  if (challenge === undefined) return ['it names no way to log in'];
+  if (challenges.some(({ scheme }) => scheme === 'bearer' || scheme === 'basic')) return [];
+  const schemes = challenges.map(({ scheme }) => scheme).join(', ');
+  return [`its ways to log in are not supported: ${JSON.stringify(schemes.slice(0, 100))}`];
 }

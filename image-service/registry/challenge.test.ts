@@ -33,6 +33,16 @@ test('challenges as registries send them', () => {
   ]);
 });
 
+test('challenges as registries should not send them', () => {
+  assert.deepEqual(plain('Bearer realm=https://auth.example:5001/token?a=b,service=x'), [
+    ['bearer', { realm: 'https://auth.example:5001/token?a=b', service: 'x' }],
+  ]);
+  assert.deepEqual(plain('Bearer realm="https://a/token";service="x" scope="s"'), [
+    ['bearer', { realm: 'https://a/token', service: 'x', scope: 's' }],
+  ]);
+  assert.deepEqual(plain('Negotiate YII==, ,Bearer realm="x"').at(-1), ['bearer', { realm: 'x' }]);
+});
+
 test('malformed challenges are dropped without an error', () => {
   assert.deepEqual(plain('Bearer realm="unclosed'), [['bearer', {}]]);
   assert.deepEqual(plain('=x'), []);

@@ -6,6 +6,8 @@ export interface Challenge {
 }
 
 const TOKEN = /[!#$%&'*+.^_`|~0-9A-Za-z-]+/y;
+/** Unquoted values of some registries have more than a token may: `realm=https://auth.example/token`. */
+const BARE = /[^\s,;"]+/y;
 const QUOTED = /"((?:[^"\\]|\\.)*)"/y;
 const LIMIT = 8192;
 
@@ -21,7 +23,7 @@ export function parseChallenges(header: string): Challenge[] {
     return result;
   };
   for (;;) {
-    match(/[\s,]*/y);
+    match(/[\s,;]*/y);
     const word = match(TOKEN)?.[0];
     if (word === undefined) return found;
     if (!match(/\s*=\s*/y)) {
@@ -29,9 +31,10 @@ export function parseChallenges(header: string): Challenge[] {
       continue;
     }
     const quoted = match(QUOTED);
-    const value = quoted ? (quoted[1] ?? '').replace(/\\(.)/g, '$1') : match(TOKEN)?.[0];
+    const value = quoted ? (quoted[1] ?? '').replace(/\\(.)/g, '$1') : match(BARE)?.[0];
     const challenge = found.at(-1);
-    if (value === undefined || !challenge) return found;
-    challenge.parameters.set(word.toLowerCase(), value);
+    if (!challenge) return found;
+    // Without a value it is the padding of a token (`Negotiate YII=`), or the text ends within quotes.
+    if (value !== undefined) challenge.parameters.set(word.toLowerCase(), value);
   }
 }

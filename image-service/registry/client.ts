@@ -4,7 +4,7 @@ import { isDigest } from '#core/ids.ts';
 import type { Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import { Authorizer } from './auth.ts';
-import type { CredentialSource } from './credentials.ts';
+import type { CredentialSource } from './credentials/source.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { EndpointHealth } from './endpoint-health.ts';
 import { failureOf, header, type Response, readBody } from './exchange.ts';

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import fc from 'fast-check';
 import { hasCode } from '#core/errors.ts';
-import { credentialOf, credentialSource, hostOfAddress, type RegistryAuth } from './credentials.ts';
+import { credentialOf, hostOfAddress, type RegistryAuth } from './credentials.ts';
 
 const encoded = (text: string) => Buffer.from(text).toString('base64');
 
@@ -34,21 +35,54 @@ test('malformed ones are refused without disclosing the secret', () => {
   }
 });
 
-test('a host gets only its own credentials', () => {
-  const file = new Map<string, RegistryAuth>([['mirror:5000', { username: 'm', password: 'm' }]]);
-  const caller = { username: 'u', password: 'p' };
-  const free = credentialSource('reg:5000', caller, file);
-  assert.equal(free('reg:5000')?.kind, 'basic');
-  assert.deepEqual(free('mirror:5000'), { kind: 'basic', username: 'm', password: 'm' });
-  assert.equal(free('reg:5001'), undefined);
-  const bound = credentialSource('reg:5000', { ...caller, serverAddress: 'https://other/v2/' }, file);
-  assert.equal(bound('reg:5000'), undefined);
-  assert.equal(bound('other')?.kind, 'basic');
-  const hub = credentialSource(
-    'docker.io',
-    { ...caller, serverAddress: 'https://index.docker.io/v1/' },
-    file,
+test('auth in the forms that tools write', () => {
+  const long = 'u:'.padEnd(120, 'p');
+  const wrapped = encoded(long).replace(/(.{76})/g, '$1\n');
+  const pair = { kind: 'basic', username: 'u', password: long.slice(2) };
+  assert.match(wrapped, /\n/);
+  assert.deepEqual(credentialOf({ auth: wrapped }), pair);
+  assert.deepEqual(credentialOf({ auth: `${wrapped.replaceAll('\n', '\r\n')}\r\n` }), pair);
+  assert.deepEqual(credentialOf({ auth: `${encoded(long)}\0\n` }), pair);
+  assert.deepEqual(credentialOf({ auth: encoded(`${long}\n`) }), pair);
+  const odd = 'u:??>>~~';
+  const urlSafe = Buffer.from(odd).toString('base64url');
+  assert.match(urlSafe, /[-_]/);
+  assert.deepEqual(credentialOf({ auth: urlSafe }), { kind: 'basic', username: 'u', password: '??>>~~' });
+});
+
+test('any AuthConfig is read or refused by name, without its secret', () => {
+  const text = fc.oneof(fc.string(), fc.base64String(), fc.constant(''));
+  const record = fc.record(
+    { username: text, password: text, auth: text, identityToken: text, registryToken: text },
+    { requiredKeys: [] },
   );
-  assert.equal(hub('docker.io')?.kind, 'basic');
-  assert.equal(hostOfAddress('HTTPS://Reg.Example:1/x'), 'reg.example:1');
+  fc.assert(
+    fc.property(record, (auth) => {
+      try {
+        const credential = credentialOf(auth as RegistryAuth);
+        return credential === undefined || typeof credential.kind === 'string';
+      } catch (error) {
+        const secrets = [auth.auth, auth.registryToken].filter((one) => (one ?? '').length > 12);
+        return (
+          hasCode(error, 'InvalidArgument') && secrets.every((one) => !error.message.includes(one ?? ''))
+        );
+      }
+    }),
+  );
+});
+
+test('hosts of server addresses', () => {
+  for (const [address, host] of [
+    ['HTTPS://Reg.Example:1/x', 'reg.example:1'],
+    ['reg.example:443', 'reg.example'],
+    ['https://reg.example:443/v2/', 'reg.example'],
+    ['http://reg.example:80', 'reg.example'],
+    ['reg.example:80', 'reg.example:80'],
+    ['https://index.docker.io/v1/', 'docker.io'],
+    ['registry-1.docker.io', 'docker.io'],
+    ['https://user:secret@reg.example/', 'reg.example'],
+    ['[::1]:5000', '[::1]:5000'],
+    [' reg.example\n', 'reg.example'],
+  ] as const)
+    assert.equal(hostOfAddress(address), host);
 });

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { CrispError, errnoOf } from '#core/errors.ts';
+import { CrispError } from '#core/errors.ts';
+import { lookupHost } from './config/address.ts';
 
 /** Credentials as CRI's AuthConfig carries them; empty strings mean absent. */
 export interface RegistryAuth {
   readonly username?: string;
   readonly password?: string;
-  /** Base64 of `user:password`, possibly with trailing NULs. */
+  /** Base64 of `user:password`, also url-safe, wrapped, or with trailing NULs or newlines. */
   readonly auth?: string;
   /** The only host that they are for; the image's own registry where absent. */
   readonly serverAddress?: string;
@@ -21,21 +21,14 @@ export type Credential =
   | { readonly kind: 'refresh'; readonly token: string; readonly username: string }
   | { readonly kind: 'bearer'; readonly token: string };
 
-/** Which credential a host gets; undefined means anonymous. */
-export type CredentialSource = (host: string) => Credential | undefined;
-
-const HUB_NAMES = new Set([
-  'docker.io',
-  'index.docker.io',
-  'registry-1.docker.io',
-  'registry.hub.docker.com',
-]);
-
-/** The host that a server address or the key of an auth file means: `https://index.docker.io/v1/` is docker.io. */
+/**
+ * The host that a server address or the key of an auth file means: without scheme, path and default port, in lower case;
+ * `https://index.docker.io/v1/` is docker.io.
+ */
 export function hostOfAddress(address: string): string {
-  const bare = address.trim().replace(/^[a-z]+:\/\//i, '');
-  const host = (bare.split('/')[0] ?? '').toLowerCase();
-  return HUB_NAMES.has(host) ? 'docker.io' : host;
+  const [, scheme = '', bare = ''] = /^(?:([a-z][a-z0-9+.-]*):\/\/)?(.*)$/is.exec(address.trim()) ?? [];
+  const host = (bare.split('/')[0] ?? '').replace(/^.*@/, '').toLowerCase();
+  return lookupHost(scheme.toLowerCase() === 'http' ? host.replace(/:80$/, '') : host);
 }
 
 /** Reads the forms of AuthConfig. Undefined where it holds nothing. Throws InvalidArgument where `auth` is malformed. */
@@ -54,8 +47,12 @@ export function credentialOf(auth: RegistryAuth): Credential | undefined {
 
 function decodePair(auth: string | undefined): { username: string; password: string } | undefined {
   if (!auth) return undefined;
-  if (!/^[A-Za-z0-9+/_-]+={0,2}\s*$/.test(auth)) throw badAuth('it is not base64');
-  const text = Buffer.from(auth, 'base64').toString('utf8').replace(/\0+$/, '');
+  // Tools wrap it at 76 columns, and pad what they encode.
+  const joined = auth.replace(/[\s\0]+/g, '');
+  if (!/^[A-Za-z0-9+/_-]+={0,2}$/.test(joined)) throw badAuth('it is not base64');
+  const text = Buffer.from(joined, 'base64')
+    .toString('utf8')
+    .replace(/[\0\r\n]+$/, '');
   const colon = text.indexOf(':');
   if (colon < 1) throw badAuth('decoded, it is not user:password');
   return { username: text.slice(0, colon), password: text.slice(colon + 1) };
@@ -77,51 +74,6 @@ function printable(token: string, field: string): string {
       hint: 'check the pull secret',
     },
   );
-}
-
-/** The `auths` of a docker config file, by host. A missing file has none. Throws FailedPrecondition where unreadable. */
-export async function readAuthFile(path: string): Promise<ReadonlyMap<string, RegistryAuth>> {
-  const found = new Map<string, RegistryAuth>();
-  try {
-    const { auths } = JSON.parse(await readFile(path, 'utf8')) as {
-      auths?: Record<string, Record<string, string>>;
-    };
-    for (const [address, entry] of Object.entries(auths ?? {})) {
-      found.set(hostOfAddress(address), {
-        ...(entry['auth'] ? { auth: entry['auth'] } : {}),
-        ...(entry['username'] ? { username: entry['username'] } : {}),
-        ...(entry['password'] ? { password: entry['password'] } : {}),
-        ...(entry['identitytoken'] ? { identityToken: entry['identitytoken'] } : {}),
-        ...(entry['registrytoken'] ? { registryToken: entry['registrytoken'] } : {}),
-      });
-    }
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return found;
-    // A parser's message quotes the text: it may hold secrets.
-    const why = errnoOf(error) ?? 'it is not the JSON of a docker config file';
-    throw new CrispError('FailedPrecondition', `auth file ${path}: ${why}`, {
-      hint: 'fix or remove the file',
-    });
-  }
-  return found;
-}
-
-/**
- * The credentials for each host: the caller's are sent only to the host they are for, a mirror's come from the auth file.
- */
-export function credentialSource(
-  registry: string,
-  caller: RegistryAuth | undefined,
-  file: ReadonlyMap<string, RegistryAuth>,
-): CredentialSource {
-  const own = caller ? credentialOf(caller) : undefined;
-  const owner = caller?.serverAddress ? hostOfAddress(caller.serverAddress) : hostOfAddress(registry);
-  return (host) => {
-    const asked = hostOfAddress(host);
-    if (own && asked === owner) return own;
-    const entry = file.get(asked);
-    return entry ? credentialOf(entry) : undefined;
-  };
 }
 
 /** Identifies callers without keeping their secrets. */

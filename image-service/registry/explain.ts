@@ -58,7 +58,7 @@ export interface PingAnswer {
 
 /** What knows how requests are made. */
 export interface ExplainParts {
-  credentials(endpoint: Endpoint): string | undefined;
+  credentials(endpoint: Endpoint): Promise<string | undefined>;
   readonly proxies: Proxies;
   readonly trust: Trust;
   /** Directories of certificates. */
@@ -80,7 +80,7 @@ export function explainEndpoints(
       resolves: mayAsk(endpoint, 'manifests/latest'),
       serves: endpoint.serves,
       scope: `repository:${endpoint.repository}:pull`,
-      credentials: parts.credentials(endpoint),
+      credentials: await parts.credentials(endpoint),
       proxy: orFault(() => proxyOf(endpoint, parts.proxies)),
       ...trustOf(endpoint, parts),
       headers: Object.keys(endpoint.headers),

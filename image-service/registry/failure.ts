@@ -28,6 +28,16 @@ export class RegistryFailure extends Error {
     return new RegistryFailure(this.code, this.message, { ...hint, transient: true });
   }
 
+  /** The same failure with a further explanation. */
+  because(...reasons: readonly string[]): RegistryFailure {
+    const { hint, transient, retryAfterMs } = this;
+    return new RegistryFailure(this.code, [this.message, ...reasons].join('; '), {
+      transient,
+      ...(hint === undefined ? {} : { hint }),
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    });
+  }
+
   toError(): CrispError {
     return new CrispError(this.code, this.message, this.hint === undefined ? {} : { hint: this.hint });
   }

@@ -1,3 +1,5 @@
+import type { Authorizer } from './auth.ts';
+import { credentialHost } from './config/address.ts';
 import type { Endpoint } from './endpoint.ts';
 import { discard, exchange, failureOf, type HttpRequest, header, type Response } from './exchange.ts';
 import { failureElsewhere, RegistryFailure } from './failure.ts';
@@ -15,14 +17,15 @@ export interface FollowedRequest extends Omit<HttpRequest, 'url'> {
 }
 
 /**
- * Makes a request and follows redirects, at most five. A 401 that this returns is the endpoint's own: the challenge of
- * another origin is never handled, as the credentials are not for that origin. Once a redirect has left the endpoint,
- * requests redirected back to it are sent without the credentials and its configured headers (Fetch Standard,
- * HTTP-redirect fetch): another host has chosen their address. Throws RegistryFailure.
+ * Makes a request and follows redirects, at most five. A 401 that this returns is the endpoint's own: one of another origin is
+ * answered as that origin requires, by its own credentials or anonymously, and never by those of the endpoint. Once a
+ * redirect has left the endpoint, requests redirected back to it are sent without the credentials and its configured
+ * headers (Fetch Standard, HTTP-redirect fetch): another host has chosen their address. Throws RegistryFailure.
  */
 export async function follow(
   endpoint: Endpoint,
   request: FollowedRequest,
+  authorizer: Authorizer,
   signal: AbortSignal,
 ): Promise<Response> {
   const { method = 'GET' } = request;
@@ -31,10 +34,12 @@ export async function follow(
   for (let hops = 0; ; hops++) {
     own &&= url.origin === endpoint.origin;
     const headers = own ? ownHeaders(endpoint, request) : request.headers;
-    const response = await exchange(endpoint, url, { method, headers }, request, signal);
+    const response = own
+      ? await exchange(endpoint, url, { method, headers }, request, signal)
+      : await exchangeElsewhere(endpoint, url, request, authorizer, signal);
     if (!FOLLOWED.has(response.statusCode)) {
       if (own || response.statusCode < 400 || response.statusCode === UNSATISFIABLE) return response;
-      throw failureElsewhere(await failureOf(response, `${request.what}, redirected to ${url.origin}`));
+      throw failureElsewhere(await failureOf(response, elsewhere(request, url)));
     }
     await discard(response);
     const next = locationOf(response, url, request);
@@ -42,6 +47,40 @@ export async function follow(
       throw new RegistryFailure('FailedPrecondition', `${request.what}: more than ${REDIRECTS} redirects`);
     url = next;
   }
+}
+
+const elsewhere = ({ what }: FollowedRequest, { origin }: URL): string => `${what}, redirected to ${origin}`;
+
+/** A request to the target of a redirect: without a login, and once more with the one that it requires itself. */
+async function exchangeElsewhere(
+  endpoint: Endpoint,
+  url: URL,
+  request: FollowedRequest,
+  authorizer: Authorizer,
+  signal: AbortSignal,
+): Promise<Response> {
+  const { method = 'GET', headers } = request;
+  const response = await exchange(endpoint, url, { method, headers }, request, signal);
+  if (response.statusCode !== 401 || url.origin === endpoint.origin) return response;
+  const { origin, host } = url;
+  const party = {
+    origin,
+    credentialHost: credentialHost(host),
+    repository: undefined,
+    scope: '',
+    via: endpoint,
+  };
+  const challenge = header(response, 'www-authenticate');
+  try {
+    const outcome = await authorizer.handleChallenge(party, challenge, undefined, elsewhere(request, url));
+    if (!outcome.retry) return response;
+  } catch (error) {
+    throw error instanceof RegistryFailure ? failureElsewhere(error) : error;
+  }
+  await discard(response);
+  const authorization = await authorizer.header(party);
+  const authorized = { ...headers, ...(authorization === undefined ? {} : { authorization }) };
+  return exchange(endpoint, url, { method, headers: authorized }, request, signal);
 }
 
 const ownHeaders = (endpoint: Endpoint, request: FollowedRequest): Record<string, string> => ({

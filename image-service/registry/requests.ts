@@ -1,7 +1,7 @@
-import type { Authorizer } from './auth.ts';
+import type { Authorizer, Party } from './auth.ts';
 import type { Endpoint } from './endpoint.ts';
 import { requestUrl } from './endpoint-url.ts';
-import { discard, header, type Response } from './exchange.ts';
+import { discard, exchange, failureOf, header, type Response } from './exchange.ts';
 import type { Transport } from './http/transport.ts';
 import { follow } from './redirects.ts';
 
@@ -21,6 +21,8 @@ export interface ContentQuery {
 export class ContentRequests {
   readonly #transport: Transport;
   readonly #authorizer: Authorizer;
+  /** The challenges at `/v2/` of endpoints that make none at the content itself. */
+  readonly #challenges = new Map<Endpoint, Promise<string | undefined>>();
 
   constructor(transport: Transport, authorizer: Authorizer) {
     this.#transport = transport;
@@ -29,18 +31,55 @@ export class ContentRequests {
 
   /** Sends it with the known authorization, and again with the one that the endpoint requires. Throws RegistryFailure. */
   async send(endpoint: Endpoint, query: ContentQuery, signal: AbortSignal): Promise<Response> {
-    const scope = `repository:${endpoint.repository}:pull`;
+    const party = partyOf(endpoint);
     const url = new URL(requestUrl(endpoint, query.path));
-    const headers = { ...query.headers };
+    const request = { ...query, url, transport: this.#transport };
     for (let tries = 1; ; tries++) {
-      const authorization = this.#authorizer.header(endpoint, scope);
-      const request = { ...query, headers, url, authorization, transport: this.#transport };
-      const response = await follow(endpoint, request, signal);
-      if (response.statusCode !== 401 || tries > 2) return response;
-      const challenge = header(response, 'www-authenticate');
-      if (!(await this.#authorizer.handleChallenge(endpoint, scope, challenge, authorization)))
-        return response;
+      const authorization = await this.#authorizer.header(party);
+      const response = await follow(endpoint, { ...request, authorization }, this.#authorizer, signal);
+      const isRefused = [401, 403, 404].includes(response.statusCode);
+      if (!isRefused || (response.statusCode !== 401 && authorization !== undefined)) return response;
+      if (tries > 2) return response;
+      const challenge = await this.#challengeOf(endpoint, response, query.what, signal);
+      if (challenge === undefined && response.statusCode !== 401) return response;
+      const outcome = await this.#authorizer.handleChallenge(party, challenge, authorization, query.what);
+      if (!outcome.retry) {
+        if (outcome.reasons.length === 0) return response;
+        throw (await failureOf(response, query.what)).because(...outcome.reasons);
+      }
       await discard(response);
     }
   }
+
+  /** That of the response, or, as some registries make it only there, that of `/v2/`; undefined where neither has one. */
+  async #challengeOf(
+    endpoint: Endpoint,
+    response: Response,
+    what: string,
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    const own = response.statusCode === 401 ? header(response, 'www-authenticate') : undefined;
+    if (own !== undefined) return own;
+    const known = this.#challenges.get(endpoint) ?? this.#ask(endpoint, what, signal);
+    this.#challenges.set(endpoint, known);
+    return known;
+  }
+
+  async #ask(endpoint: Endpoint, what: string, signal: AbortSignal): Promise<string | undefined> {
+    const context = { what, transport: this.#transport };
+    try {
+      const url = new URL(`${endpoint.base}/`);
+      const response = await exchange(endpoint, url, { headers: endpoint.headers }, context, signal);
+      await discard(response);
+      return response.statusCode === 401 ? header(response, 'www-authenticate') : undefined;
+    } catch {
+      signal.throwIfAborted();
+      return undefined; // the reply that is there says more
+    }
+  }
 }
+
+const partyOf = (endpoint: Endpoint): Party => {
+  const { origin, credentialHost, repository } = endpoint;
+  return { origin, credentialHost, repository, scope: `repository:${repository}:pull`, via: endpoint };
+};

@@ -1,9 +1,10 @@
 /** Mirrors and credentials: which hosts get requests, and which credentials are never sent. */
 import assert from 'node:assert/strict';
+import type { IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import test from 'node:test';
 import { pushImage } from '../harness/images.ts';
-import { startFront } from './front.ts';
+import { type Rule, startFront } from './front.ts';
 import { startRegistry } from './registry.ts';
 import { answer, fails, image, isBlob, scene } from './scene.ts';
 import { operation, startService, testDirectory } from './service.ts';
@@ -128,11 +129,13 @@ const forms = {
   none: undefined,
 };
 
-test("a redirect's target that requires a login gets none, whatever the form of the registry's credentials", async () => {
+test("a redirect's target that requires a login is asked anonymously, whatever the form of the registry's credentials", async () => {
   await using at = await scene();
   let realm = '';
   await using thief = await startFront(at.registry, async (req, res) => {
-    for await (const _ of req);
+    let text = `${req.url}`;
+    for await (const piece of req) text += piece;
+    assert.doesNotMatch(text, /secret/);
     res.writeHead(200).end(JSON.stringify({ token: 'stolen' }));
     return true;
   });
@@ -156,17 +159,15 @@ test("a redirect's target that requires a login gets none, whatever the form of 
     for (const [form, auth] of Object.entries(forms)) {
       const pull = at.pull(auth);
       await pull.catch(() => {});
-      assert.deepEqual(
-        thief.seen.map(({ authorization }) => authorization),
-        [],
-        form,
-      );
+      for (const { method, authorization } of thief.seen)
+        assert.deepEqual([method, authorization], ['GET', undefined], form);
       const error = await fails(pull, 'FailedPrecondition', elsewhere.url, '401');
       assert.ok(!`${error.message} ${error.hint}`.includes('secret'), form);
       assert.match(error.hint, /redirect/, form);
     }
   assert.ok(elsewhere.seen.length > 0);
-  for (const { authorization } of elsewhere.seen) assert.equal(authorization, undefined);
+  for (const { authorization } of elsewhere.seen)
+    assert.ok(authorization === undefined || authorization === 'Bearer stolen', authorization);
 });
 
 test('a redirect back to the registry is followed without its login', async () => {
@@ -203,18 +204,48 @@ test('a refusal by the target of a redirect names the target, not the registry',
   await fails(at.pull(), 'NotFound', at.front.url, elsewhere.url);
 });
 
-test('redirects and challenges of a token server are not followed, and its credentials stay with it', async () => {
+test('redirects of a token server are followed, with the login within its origin alone', async () => {
   await using at = await scene();
-  await using other = await startFront(at.registry, answer(200));
-  await using tokens = await startFront(at.registry, answer(307, { location: `${other.url}/token` }));
-  at.front.rule = answer(401, { 'www-authenticate': `Bearer realm="${tokens.url}/token"` });
-  for (const auth of [forms.basic, forms.refresh])
-    await fails(at.pull(auth), 'FailedPrecondition', tokens.url, 'redirect');
-  assert.deepEqual(other.seen, []);
+  const asked: string[] = [];
+  const token: Rule = async (req, res) => {
+    let body = '';
+    for await (const piece of req) body += piece;
+    asked.push(`${req.method} ${req.headers.authorization ?? '-'} ${req.url} ${body}`);
+    res.writeHead(200).end(JSON.stringify({ token: 'good' }));
+    return true;
+  };
+  await using other = await startFront(at.registry, token);
+  await using tokens = await startFront(at.registry, (req, res, forward) =>
+    req.url?.startsWith('/moved')
+      ? token(req, res, forward)
+      : answer(307, { location: target(req) })(req, res, forward),
+  );
+  let target = (_: IncomingMessage) => '';
+  at.front.rule = (req, res) => {
+    delete req.headers.range;
+    if (req.headers.authorization === 'Bearer good') return false;
+    res.writeHead(401, { 'www-authenticate': `Bearer realm="${tokens.url}/token"` }).end();
+    return true;
+  };
+  target = (req) => `/moved${req.url}`;
+  await at.pull(forms.basic);
+  await at.pull(forms.refresh);
+  assert.match(asked[0] ?? '', /^GET Basic .* \/moved\/token\?scope=/);
+  assert.match(asked[1] ?? '', /^POST - .*refresh_token=secret-refresh/);
+  asked.length = 0;
+  target = (req) => `${other.url}${req.url}`;
+  await at.pull(forms.basic);
+  await at.pull(forms.refresh);
+  assert.equal(asked.length, 2);
+  for (const line of asked) assert.match(line, /^GET - \/token.*scope=repository%3Aapp%3Apull/);
+  assert.ok(!asked.join().includes('secret'));
+  tokens.rule = (req, res, forward) => answer(302, { location: req.url ?? '' })(req, res, forward);
+  await fails(at.pull(forms.basic), 'Unauthenticated', tokens.url, 'redirects', '401');
   // A challenge of the token server is handled neither by it nor by a host that it names.
+  asked.length = 0;
   tokens.rule = answer(401, { 'www-authenticate': `Bearer realm="${other.url}/token"` });
   await fails(at.pull(forms.basic), 'Unauthenticated', tokens.url);
-  assert.deepEqual(other.seen, []);
+  assert.deepEqual(asked, []);
 });
 
 test('an address with a password is refused without repeating it', async () => {
