@@ -3,7 +3,7 @@ import type { SerializedError } from '#core/errors.ts';
 import type { Digest } from '#core/ids.ts';
 import type { Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
-import type { FetchedManifest } from '../registry/client.ts';
+import type { CurrentManifest, FetchedManifest } from '../registry/client.ts';
 import type { RegistryAuth } from '../registry/credentials.ts';
 import type { ExplainedPull } from '../registry/explain.ts';
 
@@ -35,6 +35,10 @@ export interface BlobIdentity {
 /** What a session can be asked. Results are small; the bytes of layers go to a file. */
 export interface Calls {
   manifest: { readonly request: { readonly tagOrDigest: string }; readonly result: FetchedManifest };
+  current: {
+    readonly request: { readonly tagOrDigest: string };
+    readonly result: CurrentManifest | undefined;
+  };
   bytes: { readonly request: { readonly blob: BlobIdentity }; readonly result: Uint8Array };
   explain: { readonly request: { readonly ping: boolean }; readonly result: ExplainedPull };
   /** The file exists and is empty. */

@@ -1,4 +1,4 @@
-import type { FetchedManifest } from '../registry/client.ts';
+import type { CurrentManifest, FetchedManifest } from '../registry/client.ts';
 import type { ExplainedPull } from '../registry/explain.ts';
 import type { Act, BlobIdentity, Call, Calls } from './messages.ts';
 import type { DownloadThread } from './thread.ts';
@@ -37,6 +37,11 @@ export class DownloadSession implements Disposable {
   async manifest(tagOrDigest: string, signal: AbortSignal): Promise<FetchedManifest> {
     const { bytes, ...rest } = await this.#call('manifest', { tagOrDigest }, signal);
     return { ...rest, bytes: asBuffer(bytes) };
+  }
+
+  /** See `RegistryClient.current`. */
+  current(tagOrDigest: string, signal: AbortSignal): Promise<CurrentManifest | undefined> {
+    return this.#call('current', { tagOrDigest }, signal);
   }
 
   /** The bytes of a small blob, whose size the caller has limited. Throws as `RegistryClient.blob`. */

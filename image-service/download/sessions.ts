@@ -57,6 +57,7 @@ export class Sessions {
     signal.throwIfAborted();
     if (call.act === 'explain') return this.#explain(reference, call.ping, signal);
     if (call.act === 'manifest') return client.manifest(call.tagOrDigest, signal);
+    if (call.act === 'current') return client.current(call.tagOrDigest, signal);
     if (call.act === 'bytes') {
       const sink = new BlobBytes(call.blob.digest);
       await client.blob(call.blob, sink, signal);

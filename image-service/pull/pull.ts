@@ -18,6 +18,7 @@ import { pullArtifact } from './pull-artifact.ts';
 import { fetchConfig, resolve } from './resolve.ts';
 import { SharedWork } from './shared-work.ts';
 import type { ImageSource, ImageSources } from './source.ts';
+import { StoredManifests } from './stored-manifests.ts';
 
 export interface PullParts {
   readonly content: ContentStore;
@@ -88,7 +89,9 @@ export class Puller {
     const { content, leases } = this.#parts;
     const { platform } = this.#options;
     using source = this.#parts.sources.open(reference, auth);
-    const resolved = await op.stage('resolve', () => resolve(source, reference, platform, op.signal));
+    const isPresent = this.#parts.images.find(reference.text) !== undefined;
+    const manifests = isPresent ? new StoredManifests(source, content) : source;
+    const resolved = await op.stage('resolve', () => resolve(manifests, reference, platform, op.signal));
     const { documents, manifest, target } = resolved;
     meter.stage = 'verify';
     await op.stage('verify', () => checkTrust(this.#options.trust, reference, resolved, source, op));

@@ -1,12 +1,17 @@
 import type { Descriptor } from '../image/manifest.ts';
 import type { Reference } from '../image/reference.ts';
-import type { FetchedManifest } from '../registry/client.ts';
+import type { CurrentManifest, FetchedManifest } from '../registry/client.ts';
 import type { RegistryAuth } from '../registry/credentials.ts';
 
 /** What a pull reads from a registry: one repository, with one caller's credentials. Throws CrispError. */
 export interface ImageSource {
   /** A manifest or index by tag or digest, its bytes verified where the digest is known. */
   manifest(tagOrDigest: string, signal: AbortSignal): Promise<FetchedManifest>;
+  /**
+   * The digest and media type that a tag has now, without its content; undefined where the registry does not say. Throws
+   * what `manifest` throws where the registry refuses.
+   */
+  current(tagOrDigest: string, signal: AbortSignal): Promise<CurrentManifest | undefined>;
   /** The verified bytes of a small blob, whose size the caller has limited. */
   bytes(blob: Pick<Descriptor, 'digest' | 'size'>, signal: AbortSignal): Promise<Buffer>;
   /** Writes a verified blob to an empty file. `progress` gets its bytes so far; fewer than before after a restart. */

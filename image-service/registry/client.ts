@@ -7,7 +7,7 @@ import { Authorizer } from './auth.ts';
 import type { CredentialSource } from './credentials/source.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { EndpointHealth } from './endpoint-health.ts';
-import { failureOf, header, type Response, readBody } from './exchange.ts';
+import { discard, failureOf, header, type Response, readBody } from './exchange.ts';
 import { type ContentRequest, failover } from './failover.ts';
 import { RegistryFailure } from './failure.ts';
 import type { Transport } from './http/transport.ts';
@@ -34,6 +34,12 @@ export type ClientOptions = Pick<
   ImageServiceOptions,
   'attempts' | 'retryWaitMs' | 'nextEndpointMs' | 'minRate' | 'minRateMs'
 >;
+
+/** What a registry says of a manifest without its content. */
+export interface CurrentManifest {
+  readonly digest: Digest;
+  readonly mediaType: string;
+}
 
 /** What a client is made of, besides its options. */
 export interface ClientParts {
@@ -74,6 +80,35 @@ export class RegistryClient {
           return response;
         },
         take: (_, response, what, aborted) => this.#takeManifest(tagOrDigest, response, what, aborted),
+      },
+      signal,
+    );
+  }
+
+  /**
+   * The digest and the media type that a tag or digest has now, by HEAD: registries limit the rate of GETs. Undefined where
+   * the endpoint does not say. Throws CrispError.
+   */
+  current(tagOrDigest: string, signal: AbortSignal): Promise<CurrentManifest | undefined> {
+    const head = { path: `manifests/${tagOrDigest}`, method: 'HEAD', headers: { accept: ACCEPT } } as const;
+    return this.#failover(
+      isDigest(tagOrDigest) ? 'serves' : 'resolves',
+      {
+        stage: `manifest ${tagOrDigest} of ${this.#parts.repository.repository}`,
+        kind: 'manifests',
+        open: async (endpoint, what, aborted) => {
+          const response = await this.#requests.send(endpoint, { ...head, what, verified: true }, aborted);
+          if (isRefusal(response.statusCode)) throw await failureOf(response, what);
+          return response;
+        },
+        take: async (_, response) => {
+          await discard(response);
+          const digest = header(response, 'docker-content-digest');
+          const isOther = isDigest(tagOrDigest) && digest !== tagOrDigest;
+          if (response.statusCode !== 200 || digest === undefined || !isDigest(digest) || isOther)
+            return undefined;
+          return { digest, mediaType: mediaTypeOf(response) };
+        },
       },
       signal,
     );
@@ -149,7 +184,7 @@ export class RegistryClient {
   ): Promise<FetchedManifest> {
     const context = { what, transport: this.#parts.transport };
     const bytes = await readBody(response, MANIFEST_LIMIT, context, signal);
-    const mediaType = (header(response, 'content-type') ?? '').split(';')[0]?.trim() ?? '';
+    const mediaType = mediaTypeOf(response);
     refuseOtherDocument(bytes, mediaType, what);
     const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
     const claimed = isDigest(tagOrDigest) ? tagOrDigest : header(response, 'docker-content-digest');
@@ -161,3 +196,10 @@ export class RegistryClient {
     return { bytes, digest, mediaType };
   }
 }
+
+const mediaTypeOf = (response: Response): string =>
+  (header(response, 'content-type') ?? '').split(';')[0]?.trim() ?? '';
+
+/** Other statuses of a HEAD, 405 and 501 among them, say nothing of a GET. */
+const isRefusal = (status: number): boolean =>
+  [401, 403, 404, 429].includes(status) || (status >= 500 && status !== 501);
