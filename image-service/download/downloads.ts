@@ -1,7 +1,8 @@
 import { Worker } from 'node:worker_threads';
 import type { Reference } from '../image/reference.ts';
 import type { RegistryAuth } from '../registry/credentials.ts';
-import type { DownloadOptions } from './messages.ts';
+import type { FailedEndpoints } from '../registry/endpoint-health.ts';
+import type { DownloadOptions, WorkerReply, WorkerStart } from './messages.ts';
 import { DownloadSession } from './session.ts';
 import { DownloadThread } from './thread.ts';
 
@@ -17,6 +18,8 @@ const HEAP = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 4 };
 export class Downloads implements AsyncDisposable {
   readonly #options: DownloadOptions;
   #thread: DownloadThread | undefined;
+  /** What the workers have found out about endpoints. */
+  #failed: FailedEndpoints = [];
   #idle: NodeJS.Timeout | undefined;
   /** Open sessions and running calls. */
   #users = 0;
@@ -26,7 +29,7 @@ export class Downloads implements AsyncDisposable {
   /** `start`: starts the thread; another one in tests of its failure. */
   constructor(
     options: DownloadOptions,
-    start: StartThread = (ended) => new DownloadThread(startWorker(this.#options), ended),
+    start: StartThread = (ended) => new DownloadThread(this.#startWorker(), ended),
   ) {
     // Not all the options that it may be given: each one here crosses to the thread.
     const { registries, hostsDirectories, registriesConf, certificateDirectories } = options;
@@ -76,9 +79,13 @@ export class Downloads implements AsyncDisposable {
     }, this.#options.workerIdleMs);
     this.#idle.unref();
   }
-}
 
-function startWorker(options: DownloadOptions): Worker {
-  const worker = new URL('./worker.ts', import.meta.url);
-  return new Worker(worker, { workerData: options, resourceLimits: HEAP, trackUnmanagedFds: false });
+  #startWorker(): Worker {
+    const workerData: WorkerStart = { options: this.#options, failed: this.#failed };
+    const limits = { resourceLimits: HEAP, trackUnmanagedFds: false };
+    const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData, ...limits });
+    return worker.on('message', (reply: WorkerReply) => {
+      if (reply.kind === 'health') this.#failed = reply.failed;
+    });
+  }
 }

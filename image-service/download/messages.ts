@@ -5,6 +5,7 @@ import type { Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import type { CurrentManifest, FetchedManifest } from '../registry/client.ts';
 import type { RegistryAuth } from '../registry/credentials.ts';
+import type { FailedEndpoints } from '../registry/endpoint-health.ts';
 import type { ExplainedPull } from '../registry/explain.ts';
 
 /** What the worker is started with. */
@@ -26,6 +27,12 @@ export type DownloadOptions = Pick<
   | 'minRateMs'
   | 'workerIdleMs'
 >;
+
+/** The data of the worker. */
+export interface WorkerStart {
+  readonly options: DownloadOptions;
+  readonly failed: FailedEndpoints;
+}
 
 export interface BlobIdentity {
   readonly digest: Digest;
@@ -68,4 +75,6 @@ export type WorkerReply =
   | { readonly kind: 'failed'; readonly id: number; readonly failure: SerializedError }
   /** Bytes of the blob so far; fewer than before where the transfer has restarted. */
   | { readonly kind: 'progress'; readonly id: number; readonly received: number }
+  /** At each change, for the next worker. */
+  | { readonly kind: 'health'; readonly failed: FailedEndpoints }
   | { readonly kind: 'pong' };

@@ -3,7 +3,7 @@ import { RegistryClient } from '../registry/client.ts';
 import { type CredentialSource, credentialSource } from '../registry/credentials/source.ts';
 import type { RegistryAuth } from '../registry/credentials.ts';
 import type { Endpoint } from '../registry/endpoint.ts';
-import { EndpointHealth } from '../registry/endpoint-health.ts';
+import type { EndpointHealth } from '../registry/endpoint-health.ts';
 import { Endpoints } from '../registry/endpoints.ts';
 import { type ExplainedPull, explainEndpoints } from '../registry/explain.ts';
 import { Connections } from '../registry/http/connections.ts';
@@ -20,12 +20,13 @@ export class Sessions {
   readonly #connections: Connections;
   readonly #proxies: Proxies;
   readonly #trust: Trust;
-  readonly #health = new EndpointHealth();
+  readonly #health: EndpointHealth;
   readonly #clients = new Map<number, Promise<RegistryClient>>();
   readonly #references = new Map<number, Reference>();
 
-  constructor(options: DownloadOptions) {
+  constructor(options: DownloadOptions, health: EndpointHealth) {
     this.#options = options;
+    this.#health = health;
     this.#endpoints = new Endpoints(options);
     const { parallelDownloads, connectMs } = options;
     this.#connections = new Connections({ connections: parallelDownloads + 2, connectMs });

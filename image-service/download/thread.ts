@@ -87,7 +87,7 @@ export class DownloadThread {
 
   #receive(reply: WorkerReply): void {
     this.#unanswered = 0;
-    if (reply.kind === 'pong') return;
+    if (reply.kind === 'pong' || reply.kind === 'health') return;
     const pending = this.#pending.get(reply.id); // undefined where its caller has left
     if (reply.kind === 'progress') pending?.progress(reply.received);
     else if (reply.kind === 'done') pending?.settle({ value: reply.value });

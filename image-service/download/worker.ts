@@ -6,16 +6,19 @@ import { setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { serializeError } from '#core/errors.ts';
 import { fromNode } from '#linux/libc/errno.ts';
-import type { Call, WorkerReply, WorkerRequest } from './messages.ts';
+import { EndpointHealth } from '../registry/endpoint-health.ts';
+import type { Call, WorkerReply, WorkerRequest, WorkerStart } from './messages.ts';
 import { Sessions } from './sessions.ts';
 
 const NICE = 10;
 const port = parentPort;
 setPriority(NICE); // on Linux of the calling thread alone
 
-const sessions = new Sessions(workerData);
-const running = new Map<number, AbortController>();
 const reply = (message: WorkerReply): void => port?.postMessage(message);
+const { options, failed: known }: WorkerStart = workerData;
+const health = new EndpointHealth({ known, changed: (failed) => reply({ kind: 'health', failed }) });
+const sessions = new Sessions(options, health);
+const running = new Map<number, AbortController>();
 
 port?.on('message', (request: WorkerRequest) => {
   if (request.kind === 'open') sessions.open(request.session, request.reference, request.auth);

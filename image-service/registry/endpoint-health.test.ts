@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { EndpointHealth } from './endpoint-health.ts';
+import { EndpointHealth, type FailedEndpoints } from './endpoint-health.ts';
 
 const [a, b, c] = ['a', 'b', 'c'].map((base) => ({ base })) as [
   { base: string },
@@ -10,7 +10,7 @@ const [a, b, c] = ['a', 'b', 'c'].map((base) => ({ base })) as [
 
 test('an endpoint that failed is asked last for a while', () => {
   let now = 1000;
-  const health = new EndpointHealth(() => now);
+  const health = new EndpointHealth({ now: () => now });
   health.failed(a, 'blobs');
   assert.deepEqual(health.order([a, b, c], 'blobs'), [b, c, a]);
   assert.deepEqual(health.order([a, b, c], 'manifests'), [a, b, c], 'its manifests did not fail');
@@ -26,9 +26,18 @@ test('an endpoint that failed is asked last for a while', () => {
 });
 
 test('the memory is bounded', () => {
-  const health = new EndpointHealth(() => 0);
+  const health = new EndpointHealth({ now: () => 0 });
   health.failed(a, 'blobs');
   for (let n = 0; n < 1024; n++) health.failed({ base: `n${n}` }, 'blobs');
   assert.deepEqual(health.order([a, b], 'blobs'), [a, b]);
   assert.deepEqual(health.order([{ base: 'n1023' }, b], 'blobs')[0], b);
+});
+
+test('another thread knows what one has found out', () => {
+  let known: FailedEndpoints = [];
+  const health = new EndpointHealth({ changed: (failed) => (known = failed) });
+  health.failed(a, 'blobs');
+  assert.deepEqual(new EndpointHealth({ known }).order([a, b], 'blobs'), [b, a]);
+  health.succeeded(a, 'blobs');
+  assert.deepEqual(new EndpointHealth({ known }).order([a, b], 'blobs'), [a, b]);
 });

@@ -10,15 +10,31 @@ const MAX_AWAY_MS = 600_000;
 /** Endpoints remembered; beyond it the oldest are forgotten. */
 const LIMIT = 1024;
 
+/** Endpoints that failed, the oldest first: base and kind, and until when they are asked last, in ms of the monotonic clock. */
+export type FailedEndpoints = readonly (readonly [key: string, until: number])[];
+
+/** The monotonic clock, in ms: it is the same in all threads. */
+const monotonic = (): number => Number(process.hrtime.bigint() / 1_000_000n);
+
+export interface HealthOptions {
+  /** What another thread has found out. */
+  readonly known?: FailedEndpoints;
+  /** Called with all that is known, at each change. */
+  readonly changed?: (failed: FailedEndpoints) => void;
+  /** A clock in ms that never goes back. */
+  readonly now?: () => number;
+}
+
 /** Which endpoints failed lately, over all pulls. They are asked after the others, and never left out. */
 export class EndpointHealth {
   readonly #now: () => number;
-  /** By base and kind, the oldest first: until when, by the clock of `now`. */
-  readonly #away = new Map<string, number>();
+  readonly #changed: (failed: FailedEndpoints) => void;
+  readonly #away: Map<string, number>;
 
-  /** `now`: a clock in ms that never goes back. */
-  constructor(now: () => number = () => performance.now()) {
+  constructor({ known = [], changed = () => {}, now = monotonic }: HealthOptions = {}) {
     this.#now = now;
+    this.#changed = changed;
+    this.#away = new Map(known);
   }
 
   failed(endpoint: Pick<Endpoint, 'base'>, kind: ContentKind, retryAfterMs = 0): void {
@@ -27,10 +43,11 @@ export class EndpointHealth {
     this.#away.set(key, this.#now() + Math.min(Math.max(AWAY_MS, retryAfterMs), MAX_AWAY_MS));
     const [oldest] = this.#away.keys();
     if (this.#away.size > LIMIT && oldest !== undefined) this.#away.delete(oldest);
+    this.#changed([...this.#away]);
   }
 
   succeeded(endpoint: Pick<Endpoint, 'base'>, kind: ContentKind): void {
-    this.#away.delete(keyOf(endpoint, kind));
+    if (this.#away.delete(keyOf(endpoint, kind))) this.#changed([...this.#away]);
   }
 
   /** The endpoints in their order, those that failed lately last. */

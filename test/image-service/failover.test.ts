@@ -175,7 +175,7 @@ test('bytes of a transfer that broke off are continued elsewhere, wrong ones are
   assert.deepEqual(ranges(third, large), ['-'], 'from its first byte');
 });
 
-test('an endpoint that failed is asked last by the next pulls', async () => {
+test('an endpoint that failed is asked last by the next pulls, also by another worker', async () => {
   await using at = await scene();
   await using first = await startFront(at.registry, answer(503));
   await using missing = await startFront(at.registry, answer(404));
