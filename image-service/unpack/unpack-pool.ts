@@ -23,6 +23,7 @@ export class UnpackPool implements AsyncDisposable {
   readonly #queue: QueuedJob[] = [];
   readonly #idle = new Map<Worker, NodeJS.Timeout>();
   readonly #busy = new Set<Worker>();
+  #closed = false;
 
   constructor(limit: number, idleMs: number) {
     this.#limit = limit;
@@ -47,7 +48,10 @@ export class UnpackPool implements AsyncDisposable {
     return (await this.#run({ kind: 'complete', directory, lower, report }, signal)) as Completion;
   }
 
+  /** Ends the threads; running and later jobs fail. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    for (const queued of [...this.#queue]) this.#dequeue(queued, closed());
     const workers = [...this.#idle.keys(), ...this.#busy];
     for (const timer of this.#idle.values()) clearTimeout(timer);
     this.#idle.clear();
@@ -58,17 +62,18 @@ export class UnpackPool implements AsyncDisposable {
     const { promise, resolve, reject } = Promise.withResolvers<LayerReport | Completion>();
     const queued: QueuedJob = { job, signal, resolve, reject };
     if (signal.aborted) reject(signal.reason);
+    else if (this.#closed) reject(closed());
     else this.#queue.push(queued);
-    signal.addEventListener('abort', () => this.#dequeue(queued), { once: true });
+    signal.addEventListener('abort', () => this.#dequeue(queued, signal.reason), { once: true });
     this.#next();
     return promise;
   }
 
-  #dequeue(queued: QueuedJob): void {
+  #dequeue(queued: QueuedJob, reason: unknown): void {
     const at = this.#queue.indexOf(queued);
     if (at < 0) return;
     this.#queue.splice(at, 1);
-    queued.reject(queued.signal.reason);
+    queued.reject(reason);
   }
 
   #next(): void {
@@ -145,6 +150,9 @@ function deliver(reply: WorkerReply, queued: QueuedJob): void {
   else if (queued.signal.aborted) queued.reject(queued.signal.reason);
   else queued.reject(deserializeError(reply.failure));
 }
+
+const closed = (): CrispError =>
+  new CrispError('Unavailable', 'the image service is closed', { hint: 'try again when crisp runs again' });
 
 const workerDied = (why: unknown): CrispError =>
   new CrispError('Internal', `the unpack worker failed: ${describeError(why)}`);

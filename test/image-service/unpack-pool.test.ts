@@ -69,3 +69,25 @@ test('a cancelled unpack ends by itself, and its thread is reused', async () => 
   const completion = await pool.complete(directory, [], report, new AbortController().signal);
   assert.deepEqual(completion.redirects, []);
 });
+
+test('a closed pool starts no thread: what waits and what comes later fails', async () => {
+  using base = testDirectory();
+  const pool = new UnpackPool(1, 1000);
+  const never = new AbortController().signal;
+  const { done, directory } = await midway(base.path, pool, never);
+  const report = {
+    rootDeclared: true,
+    rootOpaque: false,
+    implied: [],
+    links: [],
+    bytes: 0,
+    inodes: 0,
+    dropped: [],
+  };
+  const waiting = pool.complete(directory, [], report, never);
+  waiting.catch(() => {});
+  await pool[Symbol.asyncDispose]();
+  await assert.rejects(done, (error) => hasCode(error, 'Internal'));
+  await assert.rejects(waiting, (error) => hasCode(error, 'Unavailable'));
+  await assert.rejects(pool.complete(directory, [], report, never), (error) => hasCode(error, 'Unavailable'));
+});
