@@ -12,7 +12,13 @@ export {
   type TrustOptions,
   type UnpackLimits,
 } from './options.ts';
-export { type LayerUsers, noLayerUsers } from './ports.ts';
+export {
+  type LayerUsers,
+  noLayerUsers,
+  noPullObserver,
+  type PullObserver,
+  type PullResult,
+} from './ports.ts';
 export type { LayerProgress, PullProgress } from './pull/progress.ts';
 export { ownTable } from './registry/config/own-table.ts';
 export type { RegistryAuth } from './registry/credentials.ts';

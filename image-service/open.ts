@@ -10,6 +10,8 @@ import type { Image } from './image/image.ts';
 import { ImageNames } from './names.ts';
 import type { ImageServiceOptions } from './options.ts';
 import type { LayerUsers } from './ports.ts';
+import { noPullObserver } from './ports.ts';
+import { Activity } from './pull/activity.ts';
 import { Blobs } from './pull/fetch-blobs.ts';
 import { LayerRestoring } from './pull/layer-restoring.ts';
 import { Artifacts } from './pull/obtain-artifact.ts';
@@ -50,11 +52,13 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
   });
   const sources = new Downloads(options);
   const pool = new UnpackPool(options.unpackWorkers, options.workerIdleMs);
+  const observer = ports.pulls ?? noPullObserver;
+  const activity = new Activity((ms) => observer.unpacked(ms));
   const blobs = new Blobs(options, content);
   const shared = {
     content,
     images,
-    layers: new Layers(options, content, layers, pool, blobs),
+    layers: new Layers(options, content, layers, pool, blobs, activity),
     artifacts: new Artifacts(options, content, layers, pool, blobs),
     leases,
     files,
@@ -62,6 +66,8 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
   const puller = new Puller(options, {
     ...shared,
     sources,
+    activity,
+    observer,
     failed: (keepMs) => collector.schedule(keepMs),
   });
 
@@ -93,7 +99,7 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
     },
     fsInfo: () => usageOf(root, content, layers),
     rootfs: new RootFileSystems(images, layers, mounts, new LayerRestoring(options, pool, files), empty),
-    pulls: () => puller.progress(),
+    pulls: (reference) => puller.progress(reference),
     collect: () => collector.collect(),
     async close() {
       await collector[Symbol.asyncDispose]();

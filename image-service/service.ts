@@ -5,7 +5,7 @@ import type { Kernel } from '#linux/ports/kernel.ts';
 import type { ImportRequest } from './archive/import.ts';
 import type { Image } from './image/image.ts';
 import type { ImageExplanation } from './names.ts';
-import type { LayerUsers } from './ports.ts';
+import type { LayerUsers, PullObserver } from './ports.ts';
 import type { PullProgress } from './pull/progress.ts';
 import type { RegistryAuth } from './registry/credentials.ts';
 
@@ -68,8 +68,8 @@ export interface ImageService {
   /** From memory: never waits. */
   fsInfo(): ImageFsUsage;
   readonly rootfs: ImageRootFileSystems;
-  /** The pulls in progress. */
-  pulls(): readonly PullProgress[];
+  /** The pulls in progress; of one image where it is named, as in `pull`. Throws InvalidArgument. */
+  pulls(reference?: string): readonly PullProgress[];
   /** Deletes what no image, container or pull needs. Runs by itself after removals and failed pulls. */
   collect(): Promise<void>;
   /** Ends the workers and connections. */
@@ -81,4 +81,6 @@ export interface ImageServicePorts {
   readonly kernel: Pick<Kernel, 'files' | 'mounts'>;
   readonly users: LayerUsers;
   readonly log: Log;
+  /** Nothing is measured where it is absent. */
+  readonly pulls?: PullObserver;
 }

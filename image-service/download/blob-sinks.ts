@@ -20,7 +20,7 @@ export class BlobFile implements BlobSink, AsyncDisposable {
   #filled = 0;
   #written = 0;
   #hash: Hash = createHash('sha256');
-  #reported = performance.now();
+  #report: NodeJS.Timeout | undefined;
 
   private constructor(digest: Digest, path: string, file: FileHandle, progress: (received: number) => void) {
     this.#digest = digest;
@@ -47,10 +47,11 @@ export class BlobFile implements BlobSink, AsyncDisposable {
       at += count;
       if (this.#filled === PORTION) await this.flush();
     }
-    const now = performance.now();
-    if (now - this.#reported < PROGRESS_MS) return;
-    this.#reported = now;
-    this.#progress(this.received);
+    // A timer, so that the last bytes before a stall are reported, too.
+    this.#report ??= setTimeout(() => {
+      this.#report = undefined;
+      this.#progress(this.received);
+    }, PROGRESS_MS);
   }
 
   async restart(): Promise<void> {
@@ -78,6 +79,7 @@ export class BlobFile implements BlobSink, AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    clearTimeout(this.#report);
     await this.#file.close();
   }
 }

@@ -3,10 +3,11 @@ import type { SerializedError } from '#core/errors.ts';
 import type { Digest } from '#core/ids.ts';
 import type { Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
-import type { CurrentManifest, FetchedManifest } from '../registry/client.ts';
+import type { CurrentManifest, FetchedManifest, ServedBy } from '../registry/client.ts';
 import type { RegistryAuth } from '../registry/credentials.ts';
 import type { FailedEndpoints } from '../registry/endpoint-health.ts';
 import type { ExplainedPull } from '../registry/explain.ts';
+import type { Served } from '../registry/served.ts';
 
 /** What the worker is started with. */
 export type DownloadOptions = Pick<
@@ -41,17 +42,23 @@ export interface BlobIdentity {
 
 /** What a session can be asked. Results are small; the bytes of layers go to a file. */
 export interface Calls {
-  manifest: { readonly request: { readonly tagOrDigest: string }; readonly result: FetchedManifest };
+  manifest: {
+    readonly request: { readonly tagOrDigest: string };
+    readonly result: ServedBy<FetchedManifest>;
+  };
   current: {
     readonly request: { readonly tagOrDigest: string };
-    readonly result: CurrentManifest | undefined;
+    readonly result: ServedBy<CurrentManifest> | undefined;
   };
-  bytes: { readonly request: { readonly blob: BlobIdentity }; readonly result: Uint8Array };
+  bytes: {
+    readonly request: { readonly blob: BlobIdentity };
+    readonly result: { readonly bytes: Uint8Array; readonly served: Served };
+  };
   explain: { readonly request: { readonly ping: boolean }; readonly result: ExplainedPull };
   /** The file exists and is empty. */
   file: {
     readonly request: { readonly blob: BlobIdentity; readonly path: string };
-    readonly result: undefined;
+    readonly result: Served;
   };
 }
 

@@ -1,5 +1,6 @@
-import type { CurrentManifest, FetchedManifest } from '../registry/client.ts';
+import type { CurrentManifest, FetchedManifest, ServedBy } from '../registry/client.ts';
 import type { ExplainedPull } from '../registry/explain.ts';
+import type { Served } from '../registry/served.ts';
 import type { Act, BlobIdentity, Call, Calls } from './messages.ts';
 import type { DownloadThread } from './thread.ts';
 
@@ -34,19 +35,20 @@ export class DownloadSession implements Disposable {
   }
 
   /** See `RegistryClient.manifest`. */
-  async manifest(tagOrDigest: string, signal: AbortSignal): Promise<FetchedManifest> {
+  async manifest(tagOrDigest: string, signal: AbortSignal): Promise<ServedBy<FetchedManifest>> {
     const { bytes, ...rest } = await this.#call('manifest', { tagOrDigest }, signal);
     return { ...rest, bytes: asBuffer(bytes) };
   }
 
   /** See `RegistryClient.current`. */
-  current(tagOrDigest: string, signal: AbortSignal): Promise<CurrentManifest | undefined> {
+  current(tagOrDigest: string, signal: AbortSignal): Promise<ServedBy<CurrentManifest> | undefined> {
     return this.#call('current', { tagOrDigest }, signal);
   }
 
   /** The bytes of a small blob, whose size the caller has limited. Throws as `RegistryClient.blob`. */
-  async bytes(blob: BlobIdentity, signal: AbortSignal): Promise<Buffer> {
-    return asBuffer(await this.#call('bytes', { blob: identity(blob) }, signal));
+  async bytes(blob: BlobIdentity, signal: AbortSignal): Promise<{ bytes: Buffer; served: Served }> {
+    const { bytes, served } = await this.#call('bytes', { blob: identity(blob) }, signal);
+    return { bytes: asBuffer(bytes), served };
   }
 
   /** How the registry would be asked. Throws FailedPrecondition where its configuration is faulty. */
@@ -63,8 +65,8 @@ export class DownloadSession implements Disposable {
     path: string,
     progress: (received: number) => void,
     signal: AbortSignal,
-  ): Promise<void> {
-    await this.#call('file', { blob: identity(blob), path }, signal, progress);
+  ): Promise<Served> {
+    return this.#call('file', { blob: identity(blob), path }, signal, progress);
   }
 
   [Symbol.dispose](): void {

@@ -61,13 +61,13 @@ export class Sessions {
     if (call.act === 'current') return client.current(call.tagOrDigest, signal);
     if (call.act === 'bytes') {
       const sink = new BlobBytes(call.blob.digest);
-      await client.blob(call.blob, sink, signal);
-      return sink.bytes;
+      const served = await client.blob(call.blob, sink, signal);
+      return { bytes: sink.bytes, served };
     }
     await using file = await BlobFile.open(call.blob.digest, call.path, progress);
-    await client.blob(call.blob, file, signal);
+    const served = await client.blob(call.blob, file, signal);
     await file.flush();
-    return undefined;
+    return served;
   }
 
   async #explain(reference: Reference, ping: boolean, signal: AbortSignal): Promise<ExplainedPull> {

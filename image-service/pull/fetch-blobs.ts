@@ -3,7 +3,6 @@ import type { Descriptor } from '../image/manifest.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import { Semaphore } from '../semaphore.ts';
 import type { ContentStore } from '../store/content-store.ts';
-import type { LayerMeter } from './progress.ts';
 import { SharedWork } from './shared-work.ts';
 import type { ImageSource } from './source.ts';
 
@@ -25,26 +24,17 @@ export class Blobs {
   }
 
   /** Nothing is done for a blob that is in the store. A failed or aborted transfer leaves nothing. */
-  async fetch(from: BlobSource, blob: Descriptor, meter: LayerMeter, signal: AbortSignal): Promise<void> {
+  async fetch(from: BlobSource, blob: Descriptor, signal: AbortSignal): Promise<void> {
     if (this.#content.has(blob.digest)) return;
     const start = (shared: AbortSignal) =>
-      from.op.stage('fetch', () => this.#transfer(from.source, blob, meter, shared), blob.digest);
+      from.op.stage('fetch', () => this.#transfer(from.source, blob, shared), blob.digest);
     await this.#running.runAuthorized(blob.digest, signal, start);
   }
 
-  async #transfer(
-    source: BlobSource['source'],
-    blob: Descriptor,
-    meter: LayerMeter,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #transfer(source: BlobSource['source'], blob: Descriptor, signal: AbortSignal): Promise<void> {
     using _permit = await this.#semaphore.acquire(signal);
-    meter.state = 'fetching';
     await using ingest = await this.#content.ingest(blob);
-    const progress = (received: number) => {
-      meter.done = received;
-    };
-    await source.file(blob, ingest.path, progress, signal);
+    await source.file(blob, ingest.path, signal);
     signal.throwIfAborted();
     await ingest.commit();
   }

@@ -54,10 +54,13 @@ export class Artifacts {
 
   /** The directory of the artifact. If it fails or is aborted, only finished blobs remain when this settles. */
   async obtain(plan: ArtifactPlan): Promise<LayerRecord> {
-    const known = this.#store.get(artifactKey(plan.digest));
-    if (known) return known;
+    for (const { digest, size } of plan.manifest.layers) plan.meter.layer(digest, size, plan.digest);
     try {
-      return await this.#running.run(plan.digest, plan.op.signal, (signal) => this.#create(plan, signal));
+      const record =
+        this.#store.get(artifactKey(plan.digest)) ??
+        (await this.#running.run(plan.digest, plan.op.signal, (signal) => this.#create(plan, signal)));
+      for (const layer of plan.meter.layers) layer.finished = true;
+      return record;
     } catch (error) {
       throw inImage(error, plan.meter.reference);
     }
@@ -79,12 +82,7 @@ export class Artifacts {
     const cancelling = new AbortController();
     const combined = AbortSignal.any([signal, cancelling.signal]);
     const blobs = new Map<string, Descriptor>([config, ...layers].map((blob) => [blob.digest, blob]));
-    const running = [...blobs.values()].map(async (blob) => {
-      const meter = plan.meter.layer(blob.digest, blob.size);
-      await this.#blobs.fetch(plan, blob, meter, combined);
-      meter.done = blob.size;
-      meter.state = 'done';
-    });
+    const running = [...blobs.values()].map((blob) => this.#blobs.fetch(plan, blob, combined));
     try {
       await Promise.all(running);
     } catch (error) {

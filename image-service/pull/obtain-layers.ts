@@ -15,6 +15,7 @@ import { isComplete } from '../unpack/complete.ts';
 import { shown } from '../unpack/entry.ts';
 import type { LayerReport } from '../unpack/layer-writer.ts';
 import type { UnpackPool } from '../unpack/unpack-pool.ts';
+import type { Activity } from './activity.ts';
 import { deadlineToEnd } from './deadline-to-end.ts';
 import type { BlobSource, Blobs } from './fetch-blobs.ts';
 import { inLayer } from './layer-failure.ts';
@@ -49,7 +50,7 @@ export function layerPlan(
     blob,
     diffId: diffIds[index] ?? '',
     chainId: chain[index] ?? '',
-    meter: meter.layer(blob.digest, blob.size),
+    meter: meter.layer(blob.digest, blob.size, chain[index] ?? ''),
   }));
   return { image: meter.reference, source, op, layers };
 }
@@ -66,6 +67,7 @@ export class Layers {
   readonly #store: LayerStore;
   readonly #pool: UnpackPool;
   readonly #blobs: Blobs;
+  readonly #activity: Activity;
   readonly #layers = new SharedWork<LayerRecord>({ untilEnd: true });
 
   constructor(
@@ -74,12 +76,14 @@ export class Layers {
     store: LayerStore,
     pool: UnpackPool,
     blobs: Blobs,
+    activity: Activity,
   ) {
     this.#options = options;
     this.#content = content;
     this.#store = store;
     this.#pool = pool;
     this.#blobs = blobs;
+    this.#activity = activity;
   }
 
   /** The plan's layer of this index. If it fails or is aborted, only finished blobs and layers remain when this settles. */
@@ -88,15 +92,14 @@ export class Layers {
     const known = this.#store.find(layer.diffId, layer.chainId);
     const record =
       known ?? (await this.#layers.run(layer.chainId, signal, (shared) => this.#create(plan, index, shared)));
-    layer.meter.done = layer.blob.size;
-    layer.meter.state = 'done';
+    layer.meter.finished = true;
     return record;
   }
 
   async #create(plan: LayerPlan, index: number, signal: AbortSignal): Promise<LayerRecord> {
-    const { blob, meter } = layerAt(plan, index);
-    await this.#blobs.fetch(plan, blob, meter, signal);
-    meter.state = 'unpacking';
+    const { blob, chainId } = layerAt(plan, index);
+    await this.#blobs.fetch(plan, blob, signal);
+    using _unpacking = this.#activity.unpack(chainId);
     try {
       return await plan.op.stage('unpack', () => this.#unpack(plan, index, signal), `layer ${index}`);
     } catch (error) {

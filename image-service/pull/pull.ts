@@ -1,22 +1,27 @@
 import { hasCode } from '#core/errors.ts';
-import type { Operation } from '#core/operation.ts';
+import type { Digest } from '#core/ids.ts';
+import type { Log, Operation } from '#core/operation.ts';
 import type { Files } from '#linux/ports/kernel.ts';
 import type { Image } from '../image/image.ts';
 import { parseReference, type Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
+import type { PullObserver } from '../ports.ts';
 import { credentialOf, identityOf, type RegistryAuth } from '../registry/credentials.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import type { ImageStore } from '../store/images.ts';
 import { chainKey, diffKey } from '../store/layer-store.ts';
 import type { Leases } from '../store/leases.ts';
+import type { Activity } from './activity.ts';
 import { checkTrust } from './check-trust.ts';
 import { commitImage, obtainAll, recordOf } from './commit.ts';
+import { metered } from './metered-source.ts';
 import type { Artifacts } from './obtain-artifact.ts';
 import { type Layers, layerPlan } from './obtain-layers.ts';
 import { PullMeter, type PullProgress } from './progress.ts';
 import { pullArtifact } from './pull-artifact.ts';
+import { type EndedPull, reportFailed, reportPulled } from './report.ts';
 import { fetchConfig, resolve } from './resolve.ts';
-import { SharedWork } from './shared-work.ts';
+import { type Callers, SharedWork } from './shared-work.ts';
 import type { ImageSource, ImageSources } from './source.ts';
 import { StoredManifests } from './stored-manifests.ts';
 
@@ -28,6 +33,8 @@ export interface PullParts {
   readonly leases: Leases;
   readonly sources: ImageSources;
   readonly files: Files;
+  readonly activity: Activity;
+  readonly observer: PullObserver;
   /** Called when a pull has failed, with how long its finished parts are kept, in ms. */
   readonly failed: (keepMs: number) => void;
 }
@@ -45,9 +52,12 @@ export class Puller {
     this.#parts = parts;
   }
 
-  /** The pulls in progress. */
-  progress(): readonly PullProgress[] {
-    return [...this.#meters].map((meter) => meter.snapshot());
+  /** See `ImageService.pulls`. */
+  progress(text?: string): readonly PullProgress[] {
+    const { activity, content } = this.#parts;
+    const wanted = text === undefined ? undefined : parseReference(text).text;
+    const meters = [...this.#meters].filter(({ reference }) => reference === (wanted ?? reference));
+    return meters.map((meter) => meter.snapshot(activity, (digest) => content.has(digest)));
   }
 
   /** See `ImageService.pull`. */
@@ -55,7 +65,8 @@ export class Puller {
     const reference = parseReference(text);
     if (auth) credentialOf(auth); // malformed ones are refused at once, as InvalidArgument
     op.checkpoint();
-    const start = (signal: AbortSignal) => this.#run(reference, auth, op.detached('transfer', signal));
+    const start = (signal: AbortSignal, callers: Callers) =>
+      this.#run(reference, auth, op.detached('transfer', signal), { log: op.log, callers });
     return op.stage('pull', async () => {
       try {
         return await this.#pulls.run(`${reference.text} ${identityOf(auth)}`, op.signal, start);
@@ -66,12 +77,24 @@ export class Puller {
     });
   }
 
-  async #run(reference: Reference, auth: RegistryAuth | undefined, op: Operation): Promise<Image> {
-    const meter = new PullMeter(reference.text);
+  async #run(
+    reference: Reference,
+    auth: RegistryAuth | undefined,
+    op: Operation,
+    { log, callers }: { readonly log: Log; readonly callers: Callers },
+  ): Promise<Image> {
+    const { observer } = this.#parts;
+    const meter = new PullMeter(reference.text, callers, ({ kind, configured }, bytes) =>
+      observer.fetched({ registry: reference.host, configured, kind }, bytes),
+    );
+    const ended: EndedPull = { meter, stages: op.stages, log, observer };
     this.#meters.add(meter);
     try {
-      return await this.#fetch(reference, auth, op, meter);
+      const { image, target } = await this.#fetch(reference, auth, op, meter);
+      reportPulled(ended, image, target);
+      return image;
     } catch (error) {
+      reportFailed(ended, error);
       // On a full disk nothing is kept.
       this.#parts.failed(hasCode(error, 'ResourceExhausted') ? 0 : this.#options.keepUnfinishedMs);
       throw error;
@@ -85,10 +108,10 @@ export class Puller {
     auth: RegistryAuth | undefined,
     op: Operation,
     meter: PullMeter,
-  ): Promise<Image> {
+  ): Promise<{ readonly image: Image; readonly target: Digest }> {
     const { content, leases } = this.#parts;
     const { platform } = this.#options;
-    using source = this.#parts.sources.open(reference, auth);
+    using source = metered(this.#parts.sources.open(reference, auth), meter, this.#parts.activity);
     const isPresent = this.#parts.images.find(reference.text) !== undefined;
     const manifests = isPresent ? new StoredManifests(source, content) : source;
     const resolved = await op.stage('resolve', () => resolve(manifests, reference, platform, op.signal));
@@ -98,7 +121,7 @@ export class Puller {
     if (manifest.kind === 'artifact') {
       const found = { source, reference, resolved, manifest, meter };
       // Awaited here: the source is closed at the end of this scope.
-      return await pullArtifact(this.#parts, this.#options, found, op);
+      return { image: await pullArtifact(this.#parts, this.#options, found, op), target };
     }
     const blobs = [...documents, manifest.config, ...manifest.layers];
     using _blobs = leases.hold(blobs.map(({ digest }) => digest));
@@ -118,6 +141,6 @@ export class Puller {
     const tags = reference.tag === undefined ? [] : [reference.text];
     const digests = [`${reference.repository}@${target}`];
     const record = recordOf({ tags, digests, documents, manifest, config, layers }, content);
-    return await commitImage(this.#parts, this.#options, record, op);
+    return { image: await commitImage(this.#parts, this.#options, record, op), target };
   }
 }

@@ -3,11 +3,20 @@ import { CrispError, type ErrorCode, hasCode } from '#core/errors.ts';
 /** What a registry replies to credentials that may not read the repository. */
 const REFUSALS: readonly ErrorCode[] = ['Unauthenticated', 'PermissionDenied', 'NotFound'];
 
+/** The calls of one work, as they are now. */
+export interface Callers {
+  readonly waiting: number;
+  /** Those that have left, too. */
+  readonly total: number;
+}
+
 interface Running<V> {
   readonly controller: AbortController;
   readonly promise: Promise<V>;
-  waiters: number;
+  readonly callers: { waiting: number; total: number };
 }
+
+type Start<V> = (signal: AbortSignal, callers: Callers) => Promise<V>;
 
 /**
  * Work that several callers wait for and that each of them may abort for itself: each waits with its own signal, and the
@@ -28,10 +37,11 @@ export class SharedWork<V> {
   }
 
   /** Joins the running work, or starts it. Rejects with the signal's reason at its abort. */
-  async run(key: string, signal: AbortSignal, start: (signal: AbortSignal) => Promise<V>): Promise<V> {
+  async run(key: string, signal: AbortSignal, start: Start<V>): Promise<V> {
     signal.throwIfAborted();
     const work = this.#running.get(key) ?? this.#start(key, start);
-    work.waiters++;
+    work.callers.waiting++;
+    work.callers.total++;
     const left = Promise.withResolvers<never>();
     const leave = () => left.reject(signal.reason);
     signal.addEventListener('abort', leave, { once: true });
@@ -39,7 +49,7 @@ export class SharedWork<V> {
       return await Promise.race([work.promise, left.promise]);
     } finally {
       signal.removeEventListener('abort', leave);
-      if (--work.waiters === 0) {
+      if (--work.callers.waiting === 0) {
         this.#release(key, work);
         if (this.#untilEnd) await work.promise.catch(() => {});
       }
@@ -50,11 +60,7 @@ export class SharedWork<V> {
    * The same for work that needs a caller's credentials: those of another pull may be refused where this one's are
    * accepted, so a call that had joined then starts or joins once more.
    */
-  async runAuthorized(
-    key: string,
-    signal: AbortSignal,
-    start: (signal: AbortSignal) => Promise<V>,
-  ): Promise<V> {
+  async runAuthorized(key: string, signal: AbortSignal, start: Start<V>): Promise<V> {
     const joined = this.joins(key);
     try {
       return await this.run(key, signal, start);
@@ -64,13 +70,14 @@ export class SharedWork<V> {
     }
   }
 
-  #start(key: string, start: (signal: AbortSignal) => Promise<V>): Running<V> {
+  #start(key: string, start: Start<V>): Running<V> {
     const controller = new AbortController();
-    const promise = start(controller.signal).finally(() => {
+    const callers = { waiting: 0, total: 0 };
+    const promise = start(controller.signal, callers).finally(() => {
       if (this.#running.get(key)?.controller === controller) this.#running.delete(key);
     });
     promise.catch(() => {}); // reported to the waiters, of which none may be left
-    const work = { controller, promise, waiters: 0 };
+    const work = { controller, promise, callers };
     this.#running.set(key, work);
     return work;
   }

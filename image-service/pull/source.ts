@@ -1,29 +1,41 @@
 import type { Descriptor } from '../image/manifest.ts';
 import type { Reference } from '../image/reference.ts';
-import type { CurrentManifest, FetchedManifest } from '../registry/client.ts';
+import type { CurrentManifest, FetchedManifest, ServedBy } from '../registry/client.ts';
 import type { RegistryAuth } from '../registry/credentials.ts';
+import type { Served } from '../registry/served.ts';
 
-/** What a pull reads from a registry: one repository, with one caller's credentials. Throws CrispError. */
-export interface ImageSource {
+/** What is read from a registry: one repository, with one caller's credentials. Throws CrispError. */
+export interface RegistrySource {
   /** A manifest or index by tag or digest, its bytes verified where the digest is known. */
-  manifest(tagOrDigest: string, signal: AbortSignal): Promise<FetchedManifest>;
+  manifest(tagOrDigest: string, signal: AbortSignal): Promise<ServedBy<FetchedManifest>>;
   /**
    * The digest and media type that a tag has now, without its content; undefined where the registry does not say. Throws
    * what `manifest` throws where the registry refuses.
    */
-  current(tagOrDigest: string, signal: AbortSignal): Promise<CurrentManifest | undefined>;
+  current(tagOrDigest: string, signal: AbortSignal): Promise<ServedBy<CurrentManifest> | undefined>;
   /** The verified bytes of a small blob, whose size the caller has limited. */
-  bytes(blob: Pick<Descriptor, 'digest' | 'size'>, signal: AbortSignal): Promise<Buffer>;
+  bytes(
+    blob: Pick<Descriptor, 'digest' | 'size'>,
+    signal: AbortSignal,
+  ): Promise<{ bytes: Buffer; served: Served }>;
   /** Writes a verified blob to an empty file. `progress` gets its bytes so far; fewer than before after a restart. */
   file(
     blob: Pick<Descriptor, 'digest' | 'size'>,
     path: string,
     progress: (received: number) => void,
     signal: AbortSignal,
-  ): Promise<void>;
+  ): Promise<Served>;
+}
+
+/** The same, as a pull reads it: who has served it is noted by its meter. */
+export interface ImageSource {
+  manifest(tagOrDigest: string, signal: AbortSignal): Promise<FetchedManifest>;
+  current(tagOrDigest: string, signal: AbortSignal): Promise<CurrentManifest | undefined>;
+  bytes(blob: Pick<Descriptor, 'digest' | 'size'>, signal: AbortSignal): Promise<Buffer>;
+  file(blob: Pick<Descriptor, 'digest' | 'size'>, path: string, signal: AbortSignal): Promise<void>;
 }
 
 /** Opens sources. One may be used after its disposal, by a transfer that another pull still waits for. */
 export interface ImageSources {
-  open(reference: Reference, auth: RegistryAuth | undefined): ImageSource & Disposable;
+  open(reference: Reference, auth: RegistryAuth | undefined): RegistrySource & Disposable;
 }

@@ -13,6 +13,7 @@ import { RegistryFailure } from './failure.ts';
 import type { Transport } from './http/transport.ts';
 import { refuseOtherDocument } from './manifest-document.ts';
 import { ContentRequests } from './requests.ts';
+import { type Served, servedBy } from './served.ts';
 import { type BlobSink, receive } from './transfer.ts';
 
 /** The least that registries must accept (distribution-spec). */
@@ -29,6 +30,8 @@ export interface FetchedManifest {
   readonly digest: Digest;
   readonly mediaType: string;
 }
+
+export type ServedBy<T> = T & { readonly served: Served };
 
 export type ClientOptions = Pick<
   ImageServiceOptions,
@@ -66,9 +69,9 @@ export class RegistryClient {
   }
 
   /** A manifest or index by tag or digest, its bytes verified where the digest is known. Throws CrispError. */
-  manifest(tagOrDigest: string, signal: AbortSignal): Promise<FetchedManifest> {
+  async manifest(tagOrDigest: string, signal: AbortSignal): Promise<ServedBy<FetchedManifest>> {
     const byDigest = isDigest(tagOrDigest);
-    return this.#failover(
+    const { value, served } = await this.#failover(
       byDigest ? 'serves' : 'resolves',
       {
         stage: `manifest ${tagOrDigest} of ${this.#parts.repository.repository}`,
@@ -83,15 +86,16 @@ export class RegistryClient {
       },
       signal,
     );
+    return { ...value, served };
   }
 
   /**
    * The digest and the media type that a tag or digest has now, by HEAD: registries limit the rate of GETs. Undefined where
    * the endpoint does not say. Throws CrispError.
    */
-  current(tagOrDigest: string, signal: AbortSignal): Promise<CurrentManifest | undefined> {
+  async current(tagOrDigest: string, signal: AbortSignal): Promise<ServedBy<CurrentManifest> | undefined> {
     const head = { path: `manifests/${tagOrDigest}`, method: 'HEAD', headers: { accept: ACCEPT } } as const;
-    return this.#failover(
+    const { value, served } = await this.#failover(
       isDigest(tagOrDigest) ? 'serves' : 'resolves',
       {
         stage: `manifest ${tagOrDigest} of ${this.#parts.repository.repository}`,
@@ -101,7 +105,7 @@ export class RegistryClient {
           if (isRefusal(response.statusCode)) throw await failureOf(response, what);
           return response;
         },
-        take: async (_, response) => {
+        take: async (_, response): Promise<CurrentManifest | undefined> => {
           await discard(response);
           const digest = header(response, 'docker-content-digest');
           const isOther = isDigest(tagOrDigest) && digest !== tagOrDigest;
@@ -112,13 +116,14 @@ export class RegistryClient {
       },
       signal,
     );
+    return value && { ...value, served };
   }
 
   /**
    * Transfers a blob into the sink. Where an endpoint breaks off the next one continues; where the bytes turn out to be
    * wrong it begins anew. The sink verifies. Throws CrispError.
    */
-  blob(blob: { digest: Digest; size: number }, sink: BlobSink, signal: AbortSignal): Promise<void> {
+  async blob(blob: { digest: Digest; size: number }, sink: BlobSink, signal: AbortSignal): Promise<Served> {
     /** Those whose bytes are in the sink. */
     const sources = new Set<Endpoint>();
     let mixable = true;
@@ -126,7 +131,7 @@ export class RegistryClient {
       const own = [...sources].every((source) => source === endpoint);
       return mixable || own ? sink.received : 0;
     };
-    return this.#failover(
+    const { served } = await this.#failover(
       'serves',
       {
         stage: `blob ${blob.digest} of ${this.#parts.repository.repository}`,
@@ -161,19 +166,21 @@ export class RegistryClient {
       },
       signal,
     );
+    return served;
   }
 
   async #failover<T>(
     capability: 'resolves' | 'serves',
     request: ContentRequest<T>,
     signal: AbortSignal,
-  ): Promise<T> {
+  ): Promise<{ readonly value: T; readonly served: Served }> {
     const capable = this.#parts.endpoints.filter((endpoint) => endpoint[capability]);
     const first = capable.filter((endpoint) => endpoint === this.#preferred);
     const endpoints = [...first, ...capable.filter((endpoint) => !first.includes(endpoint))];
-    const served = await failover(endpoints, request, this.#options, this.#parts.health, signal);
-    this.#preferred = served.endpoint;
-    return served.value;
+    const { health, repository } = this.#parts;
+    const { value, endpoint, failed } = await failover(endpoints, request, this.#options, health, signal);
+    this.#preferred = endpoint;
+    return { value, served: servedBy(endpoint, repository.repository, failed) };
   }
 
   async #takeManifest(

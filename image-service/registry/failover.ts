@@ -5,6 +5,7 @@ import type { ContentKind, EndpointHealth } from './endpoint-health.ts';
 import type { Response } from './exchange.ts';
 import { RegistryFailure } from './failure.ts';
 import { Heads } from './heads.ts';
+import { type FailedEndpoint, failedEndpoint } from './served.ts';
 
 const FIRST_BACKOFF_MS = 200;
 /** Only tries with less progress than this count; a long transfer over a bad line may be resumed many times. */
@@ -45,7 +46,7 @@ interface Tries {
 /**
  * Requests one piece of content of the endpoints in their order. Whatever the failure of one, the next is asked at once;
  * only when all have failed those whose failure may pass are asked again, after their `Retry-After` or a doubling wait.
- * Returns the content and the endpoint that served it. Throws the failures of all as one error.
+ * Returns the content, the endpoint that served it and those that did not. Throws the failures of all as one error.
  */
 export async function failover<T>(
   endpoints: readonly Endpoint[],
@@ -53,10 +54,11 @@ export async function failover<T>(
   options: FailoverOptions,
   health: EndpointHealth,
   signal: AbortSignal,
-): Promise<{ readonly value: T; readonly endpoint: Endpoint }> {
+): Promise<{ readonly value: T; readonly endpoint: Endpoint; readonly failed: readonly FailedEndpoint[] }> {
   const all = endpoints.map((endpoint): Tries => {
     return { endpoint, count: 0, notBefore: 0, failure: undefined, done: false };
   });
+  const mute = new Set<Endpoint>();
   let reached = request.progress?.() ?? 0;
   const fail = (endpoint: Endpoint, failure: RegistryFailure): void => {
     const tries = all.find((one) => one.endpoint === endpoint);
@@ -82,8 +84,8 @@ export async function failover<T>(
       due.map(({ endpoint }) => endpoint),
       request.kind,
     );
-    const served = await round(order, request, { fail, health, ...options }, signal);
-    if (served) return served;
+    const served = await round(order, request, { fail, mute, health, ...options }, signal);
+    if (served) return { ...served, failed: causes(all, served.endpoint, mute, request, options) };
   }
 }
 
@@ -91,13 +93,32 @@ interface RoundContext {
   readonly nextEndpointMs: number;
   readonly health: EndpointHealth;
   fail(endpoint: Endpoint, failure: RegistryFailure): void;
+  /** Gets those whose reply was not waited for. */
+  readonly mute: Set<Endpoint>;
+}
+
+/** Why the others have not served it. */
+function causes(
+  all: readonly Tries[],
+  served: Endpoint,
+  mute: ReadonlySet<Endpoint>,
+  { stage }: Pick<ContentRequest<unknown>, 'stage'>,
+  { nextEndpointMs }: FailoverOptions,
+): FailedEndpoint[] {
+  return all.flatMap(({ endpoint, failure }) => {
+    if (endpoint === served) return [];
+    if (failure) return [failedEndpoint(endpoint, `${stage} from ${endpoint.url}`, failure.message)];
+    return mute.has(endpoint)
+      ? [{ endpoint: endpoint.url, cause: `no reply within ${nextEndpointMs / 1000} s` }]
+      : [];
+  });
 }
 
 /** Asks each endpoint once. Undefined where all have failed. */
 async function round<T>(
   endpoints: readonly Endpoint[],
   request: ContentRequest<T>,
-  { fail, health, nextEndpointMs }: RoundContext,
+  { fail, health, mute, nextEndpointMs }: RoundContext,
   signal: AbortSignal,
 ): Promise<{ value: T; endpoint: Endpoint } | undefined> {
   const nameOf = ({ url }: Endpoint): string => `${request.stage} from ${url}`;
@@ -109,7 +130,10 @@ async function round<T>(
     if (!head) return undefined;
     const { endpoint, response } = head;
     // What has not replied in its time has failed, though it may be asked again.
-    for (const mute of heads.putBack()) health.failed(mute, request.kind);
+    for (const late of heads.putBack()) {
+      mute.add(late);
+      health.failed(late, request.kind);
+    }
     try {
       const value = await request.take(endpoint, response, nameOf(endpoint), head.signal);
       health.succeeded(endpoint, request.kind);

@@ -131,7 +131,7 @@ test('a cancelled transfer stops in the worker; others go on, also after their s
   await closed.promise;
   held.resolve();
   await kept;
-  assert.equal((await session.bytes(blob, never)).length, blob.size);
+  assert.equal((await session.bytes(blob, never)).bytes.length, blob.size);
   const missing = session.file(blob, join(directory.path, 'deleted'), () => {}, never);
   await assert.rejects(missing, (error) => hasCode(error, 'NotFound') || /ENOENT/.test(String(error)));
 });

@@ -2,12 +2,13 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Operation, silentLog } from '#core/operation.ts';
-import type { LayerUsers } from '#image-service/index.ts';
+import type { LayerUsers, PullObserver } from '#image-service/index.ts';
 import {
   defaultImageOptions,
   type ImageService,
   type ImageServiceOptions,
   noLayerUsers,
+  noPullObserver,
   openImageService,
 } from '#image-service/index.ts';
 import { files } from '#linux/fs/files.ts';
@@ -35,6 +36,7 @@ export async function startService(
   options: Partial<ImageServiceOptions> = {},
   users: LayerUsers = noLayerUsers,
   parts: Pick<Kernel, 'files' | 'mounts'> = kernel,
+  pulls: PullObserver = noPullObserver,
 ): Promise<TestService> {
   const service = openImageService(
     {
@@ -46,7 +48,7 @@ export async function startService(
       ...options,
       root,
     },
-    { kernel: parts, users, log: silentLog },
+    { kernel: parts, users, log: silentLog, pulls },
   );
   await service.recover(operation('recover'));
   return { service, root, [Symbol.asyncDispose]: () => service.close() };
