@@ -82,7 +82,7 @@ const flags: Record<string, Flag> = {
   'admin-socket': {
     type: 'string',
     value: 'SOCKET',
-    doc: 'Admin socket of crisp, for cp; default: admin.sock beside the runtime endpoint',
+    doc: 'Admin socket of crisp, for cp and the bars of pulls; default: admin.sock beside the runtime endpoint',
   },
   timeout: { type: 'string', short: 't', value: 'DURATION', doc: 'Timeout of each call; default 2m' },
   help: { type: 'boolean', short: 'h', doc: 'Show this help' },

@@ -1,4 +1,4 @@
-/** `crisp image`: import and export of image archives, for nodes without a registry, and how images are pulled. */
+/** `crisp image`: import and export of image archives, for nodes without a registry, how images are pulled, and the pulls that run. */
 import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open, rename, stat, unlink } from 'node:fs/promises';
@@ -12,6 +12,7 @@ import { progress } from './ctl/progress.ts';
 import { bytes } from './format.ts';
 import { adminFlags, adminSocketOf, type ImageContext } from './image/context.ts';
 import { explainImage } from './image/explain.ts';
+import { pulls } from './image/pulls.ts';
 
 const importImages: Command<ImageContext> = {
   name: 'import',
@@ -120,7 +121,7 @@ async function writeAtomically(
   }
 }
 
-const commands: readonly Command<ImageContext>[] = [importImages, exportImages, explainImage];
+const commands: readonly Command<ImageContext>[] = [importImages, exportImages, explainImage, pulls];
 
 /** Runs `crisp image` with the rest of the command line; resolves to the exit code. */
 export async function image(words: readonly string[], context: ImageContext): Promise<number> {

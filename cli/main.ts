@@ -15,6 +15,7 @@ import {
   UsageError,
 } from './command.ts';
 import type { Terminal } from './ctl/context.ts';
+import { sizeOf } from './live-region.ts';
 import { traceFlags } from './trace-flags.ts';
 
 const CONFIG = '/etc/crisp/crisp.toml';
@@ -107,8 +108,8 @@ const commands: readonly Command<Invocation>[] = [
   },
   {
     name: 'image',
-    usage: 'import FILE | export IMAGE... --output FILE | explain IMAGE',
-    summary: 'Import and export image archives',
+    usage: 'import FILE | export IMAGE... --output FILE | explain IMAGE | pulls [--watch]',
+    summary: 'Import and export image archives, explain pulls, show those that run',
     flags: {},
     arity: [0, Infinity],
     async run({ terminal, signal }, parsed) {
@@ -200,6 +201,7 @@ if (import.meta.main) {
     out: (text) => write(1, text),
     err: (text) => write(2, text),
     interactive: process.stderr.isTTY === true,
+    size: () => sizeOf(process.stderr),
   };
   try {
     process.exitCode = await main(words, { terminal, signal: interrupt.signal });

@@ -53,6 +53,11 @@ export class ImageNames {
     return candidatesFor(this.#conf, text);
   }
 
+  /** The full names that a name may mean by the files as they were read last. Throws InvalidArgument. */
+  meanings(text: string): string[] {
+    return candidatesFor(this.#conf, text).map(({ reference }) => reference.text);
+  }
+
   /** Pulls the first that a registry has. Throws the failures of all. */
   async pull(text: string, pull: (text: string) => Promise<Image>): Promise<Image> {
     const failures: CrispError[] = [];

@@ -99,7 +99,7 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
     },
     fsInfo: () => usageOf(root, content, layers),
     rootfs: new RootFileSystems(images, layers, mounts, new LayerRestoring(options, pool, files), empty),
-    pulls: (reference) => puller.progress(reference),
+    pulls: (reference) => puller.progress(reference === undefined ? undefined : names.meanings(reference)),
     collect: () => collector.collect(),
     async close() {
       await collector[Symbol.asyncDispose]();

@@ -7,6 +7,7 @@
  * | POST /v1/images/import?name=NAME | docker or OCI archive, compressed or not | `{"images": ImportedImage[]}` |
  * | GET /v1/images/export?ref=IMAGE&ref=… | – | archive in both formats |
  * | GET /v1/images/explain?ref=IMAGE[&ping=1] | – | `{"images": ExplainedImage[]}` |
+ * | GET /v1/pulls?ref=IMAGE | – | `{"pulls": RunningPull[]}`, of this image where one is named |
  * | GET /v1/containers/ID/files?path=PATH | – | archive of a file or of a directory tree |
  * | PUT /v1/containers/ID/files?path=PATH | such an archive | `{}` |
  *
@@ -18,6 +19,7 @@ import type { ErrorCode } from '#core/errors.ts';
 export const IMPORT_PATH = '/v1/images/import';
 export const EXPLAIN_PATH = '/v1/images/explain';
 export const EXPORT_PATH = '/v1/images/export';
+export const PULLS_PATH = '/v1/pulls';
 /** `id` is the full id of a container. */
 export const filesPath = (id: string): string => `/v1/containers/${encodeURIComponent(id)}/files`;
 export const FILES_PATTERN = /^\/v1\/containers\/([0-9a-f]{64})\/files$/;
@@ -76,6 +78,29 @@ export interface ExplainedEndpoint {
         readonly error?: string | undefined;
       }
     | undefined;
+}
+
+/** A pull that the daemon runs now. */
+export interface RunningPull {
+  /** The full name. */
+  readonly reference: string;
+  /** `resolve`, `fetch`, `unpack`, `commit`, or what else it does. */
+  readonly stage: string;
+  readonly elapsedMs: number;
+  /** The endpoint that has served the last content; absent before the first. */
+  readonly endpoint?: string | undefined;
+  /** The calls that wait for it. */
+  readonly callers: number;
+  /** Over the last five seconds. */
+  readonly bytesPerSecond: number;
+  /** From the bottom to the top; none until the manifest is known. */
+  readonly layers: readonly {
+    readonly digest: string;
+    /** Compressed bytes. */
+    readonly total: number;
+    readonly done: number;
+    readonly state: 'waiting' | 'fetching' | 'unpacking' | 'done';
+  }[];
 }
 
 /** A failure as a header's value: header values are ASCII. */

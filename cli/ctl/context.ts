@@ -11,7 +11,17 @@ export interface Terminal {
   err(text: string | Uint8Array): void;
   /** Whether the standard error is a terminal, so that a line can be redrawn. */
   readonly interactive: boolean;
+  /** Size of that terminal, as it is now. */
+  readonly size?: () => TerminalSize;
 }
+
+export interface TerminalSize {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+/** Of a terminal that does not know its own. */
+export const DEFAULT_SIZE: TerminalSize = { columns: 80, rows: 24 };
 
 export interface Ctl {
   readonly client: CriClient;

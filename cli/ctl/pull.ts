@@ -1,10 +1,9 @@
 /** `crisp ctl pull`, and the pull that other commands begin with. */
-import { type cri, toBigInt } from '#api/cri/v1/index.ts';
+import type { cri } from '#api/cri/v1/index.ts';
 import { type Command, type Flag, type Parsed, UsageError } from '../command.ts';
 import { readMessage } from '../documents.ts';
-import { bytes } from '../format.ts';
 import { type Ctl, labelsOf } from './context.ts';
-import { progress } from './progress.ts';
+import { pullProgress } from './pull-progress.ts';
 
 export const credentialFlags: Record<string, Flag> = {
   creds: {
@@ -30,26 +29,9 @@ export function authOf(parsed: Parsed): cri.AuthConfigInit | undefined {
   return { username, password };
 }
 
-/** Bytes used by the image store; undefined where the runtime does not report it. */
-async function storedBytes(ctl: Ctl): Promise<bigint | undefined> {
-  const reply = await ctl.client.ImageFsInfo({}, ctl.call()).catch(() => undefined);
-  const used = reply?.imageFilesystems[0]?.usedBytes;
-  return used ? toBigInt(used.value) : undefined;
-}
-
-/**
- * Pulls and resolves to the image's id. CRI reports no progress of a pull, so the progress line shows
- * the elapsed time, and by how much the runtime's image store has grown.
- */
+/** Pulls and resolves to the image's id; an interactive terminal shows the progress. */
 export async function pullImage(ctl: Ctl, request: cri.PullImageRequestInit): Promise<string> {
-  const before = ctl.terminal.interactive ? await storedBytes(ctl) : undefined;
-  const measure = async (): Promise<string> => {
-    const now = before === undefined ? undefined : await storedBytes(ctl);
-    return now !== undefined && before !== undefined && now > before
-      ? `store grew by ${bytes(now - before)}`
-      : '';
-  };
-  using _line = progress(ctl.terminal, `pulling ${request.image?.image ?? ''}`, measure);
+  using _lines = await pullProgress(ctl, request.image?.image ?? '');
   const { imageRef } = await ctl.client.PullImage(request, { ...ctl.call(), timeoutMs: Infinity });
   return imageRef;
 }

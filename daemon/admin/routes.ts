@@ -6,6 +6,8 @@ import {
   FILES_PATTERN,
   IMPORT_PATH,
   type ImportedImage,
+  PULLS_PATH,
+  type RunningPull,
 } from '#api/admin/contract.ts';
 import { CrispError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
@@ -14,7 +16,7 @@ import type { ImageService } from '#image-service/index.ts';
 import type { RuntimeService } from '#runtime-service/index.ts';
 
 export interface AdminServices {
-  readonly images: Pick<ImageService, 'import' | 'export' | 'explain'>;
+  readonly images: Pick<ImageService, 'import' | 'export' | 'explain' | 'pulls'>;
   readonly containers: Pick<RuntimeService, 'readFiles' | 'writeFiles'>;
 }
 
@@ -29,6 +31,8 @@ export type AdminReply = { readonly json: object } | { readonly pieces: AsyncGen
 export interface AdminRoute {
   /** Name of the operation, as in logs and metrics. */
   readonly name: string;
+  /** Not logged where it succeeds: it is polled. */
+  readonly quiet?: true;
   run(services: AdminServices, request: AdminRequest, op: Operation): Promise<AdminReply>;
 }
 
@@ -54,6 +58,22 @@ const explainRoute: AdminRoute = {
     const request = { reference: query.get('ref') ?? '', ping: query.get('ping') === '1' };
     const explained: readonly ExplainedImage[] = await images.explain(request, op);
     return { json: { images: explained } };
+  },
+};
+
+const pullsRoute: AdminRoute = {
+  name: 'ListPulls',
+  quiet: true,
+  async run({ images }, { query }) {
+    const wanted = query.get('ref');
+    const pulls: RunningPull[] = images
+      .pulls(wanted ?? undefined)
+      .map(({ bytesPerSecond, elapsedMs, ...pull }) => ({
+        ...pull,
+        elapsedMs: Math.round(elapsedMs),
+        bytesPerSecond: Math.round(bytesPerSecond),
+      }));
+    return { json: { pulls } };
   },
 };
 
@@ -83,6 +103,7 @@ export function routeOf(method: string, path: string): AdminRoute {
   if (method === 'POST' && path === IMPORT_PATH) return importRoute;
   if (method === 'GET' && path === EXPORT_PATH) return exportRoute;
   if (method === 'GET' && path === EXPLAIN_PATH) return explainRoute;
+  if (method === 'GET' && path === PULLS_PATH) return pullsRoute;
   const id = FILES_PATTERN.exec(path)?.[1] as ContainerId | undefined;
   if (id !== undefined && method === 'GET') return readRoute(id);
   if (id !== undefined && method === 'PUT') return writeRoute(id);

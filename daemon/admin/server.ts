@@ -84,20 +84,22 @@ export class AdminServer {
         controller.abort(new CrispError('Cancelled', 'the client closed the connection'));
     });
     response.on('error', () => {}); // handled by the close event that follows
+    let isQuiet = false;
     let op = new Operation('AdminRequest', { log, signal: controller.signal });
     try {
       const url = urlOf(request);
       const route = routeOf(request.method ?? '', url.pathname);
+      isQuiet = route.quiet ?? false;
       const onStage: CallObserver['stage'] = (one, stage) => observer.stage(one, stage);
       op = new Operation(route.name, { log, signal: controller.signal, onStage });
       // Left open after an error, so that the client, which is still sending, can read the response.
       const body: AsyncIterable<Buffer> = request.iterator({ destroyOnReturn: false });
       await send(response, await route.run(this.#services, { query: url.searchParams, body }, op), op);
-      this.#ended(op, undefined);
+      this.#ended(op, undefined, isQuiet);
     } catch (thrown) {
       // The abort reason is more specific than the error of the wait that was aborted.
       const error = controller.signal.aborted ? controller.signal.reason : thrown;
-      this.#ended(op, error);
+      this.#ended(op, error, isQuiet);
       sendFailure(response, error, op);
     } finally {
       this.#running.delete(controller);
@@ -105,12 +107,12 @@ export class AdminServer {
     }
   }
 
-  #ended(op: Operation, error: unknown): void {
+  #ended(op: Operation, error: unknown, isQuiet: boolean): void {
     const ms = performance.now() - op.started;
     const code = error === undefined ? undefined : codeOf(error);
     this.#options.observer.operation(op.name, ms / 1000, code);
     const fields = { ms: Math.round(ms * 10) / 10 };
-    if (error === undefined) op.log.info(fields, 'done');
+    if (error === undefined) op.log[isQuiet ? 'debug' : 'info'](fields, 'done');
     else op.log.warn({ ...fields, code, error: describeError(error) }, 'failed');
   }
 }

@@ -52,11 +52,10 @@ export class Puller {
     this.#parts = parts;
   }
 
-  /** See `ImageService.pulls`. */
-  progress(text?: string): readonly PullProgress[] {
+  /** The pulls in progress, or those of them that have one of these full names. */
+  progress(names?: readonly string[]): readonly PullProgress[] {
     const { activity, content } = this.#parts;
-    const wanted = text === undefined ? undefined : parseReference(text).text;
-    const meters = [...this.#meters].filter(({ reference }) => reference === (wanted ?? reference));
+    const meters = [...this.#meters].filter(({ reference }) => names?.includes(reference) ?? true);
     return meters.map((meter) => meter.snapshot(activity, (digest) => content.has(digest)));
   }
 
