@@ -1,3 +1,4 @@
+import type { ImageService } from '#image-service/index.ts';
 import type { PodSandboxes } from '#pod-sandbox/index.ts';
 import type { RuntimeService } from '#runtime-service/index.ts';
 import type { Metrics } from '#telemetry/metrics.ts';
@@ -6,10 +7,15 @@ import type { Health } from './health.ts';
 interface Counted {
   readonly pods: Pick<PodSandboxes, 'list' | 'leaks'>;
   readonly containers: Pick<RuntimeService, 'list' | 'leaks'>;
+  readonly images: Pick<ImageService, 'pulls'>;
 }
 
 /** What is counted at each scrape, from memory. */
-export function registerGauges(metrics: Metrics, { pods, containers }: Counted, health: Health): void {
+export function registerGauges(
+  metrics: Metrics,
+  { pods, containers, images }: Counted,
+  health: Health,
+): void {
   const count = (states: Iterable<string>) => {
     const counts = new Map<string, number>();
     for (const state of states) counts.set(state, (counts.get(state) ?? 0) + 1);
@@ -26,6 +32,12 @@ export function registerGauges(metrics: Metrics, { pods, containers }: Counted, 
     help: 'Containers by state',
     labels: ['state'],
     collect: () => count(containers.list().map(({ state }) => state)),
+  });
+  metrics.gauge({
+    name: 'crisp_pulls_in_progress',
+    help: 'Pulls that run now; several calls may wait for one',
+    labels: [],
+    collect: () => [{ labels: {}, value: images.pulls().length }],
   });
   metrics.gauge({
     name: 'crisp_leaks',

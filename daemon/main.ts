@@ -70,7 +70,7 @@ async function run({ config: given, settings }: LoadedConfig, log: DaemonLog): P
   const sessions = streamingOptions(config, log, calls); // what it refuses is refused before anything runs
   const kernel = await openKernel({ pauseProgram: pauseProgram(config), log });
   await checkStateDirectory(config.state, kernel, log);
-  const services = await openServices(config, settings, kernel, log);
+  const services = await openServices(config, settings, kernel, log, metrics);
   const health = new Health(kernel);
   registerGauges(metrics, services, health);
   const streaming = new Streaming(services, sessions);

@@ -8,8 +8,10 @@ import type { Kernel } from '#linux/ports/kernel.ts';
 import { openPodSandboxes, type PodSandboxes } from '#pod-sandbox/index.ts';
 import { Handlers, imagesOf, RuntimeService } from '#runtime-service/index.ts';
 import type { DaemonLog } from '#telemetry/log.ts';
+import type { Metrics } from '#telemetry/metrics.ts';
 import { IdMapping } from './id-mapping.ts';
 import { imageOptions, podOptions, runtimeOptions } from './options.ts';
+import { pullMetrics } from './pull-metrics.ts';
 
 /** statfs(2) type of cgroup2. */
 const CGROUP2_MAGIC = 0x63677270;
@@ -29,6 +31,7 @@ export async function openServices(
   settings: LoadedConfig['settings'],
   kernel: Kernel,
   log: DaemonLog,
+  metrics: Metrics,
 ): Promise<Services> {
   const options = runtimeOptions(config);
   const driver = cgroupDriver(config, kernel);
@@ -41,6 +44,7 @@ export async function openServices(
   const images = openImageService(imageOptions(config, settings), {
     kernel,
     log,
+    pulls: pullMetrics(metrics),
     users: { imagesInUse: () => late.containers?.imagesInUse() ?? [] },
   });
   const pods = await openPodSandboxes(podOptions(config, driver, handlers.defaultName), kernel, log, {

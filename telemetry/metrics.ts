@@ -10,10 +10,14 @@ export interface Sample {
   readonly value: number;
 }
 
-export interface GaugeDefinition {
+/** Label values must be few: names and codes, never ids, paths or what users choose. */
+interface Definition<L extends string> {
   readonly name: string;
   readonly help: string;
-  readonly labels: readonly string[];
+  readonly labels: readonly L[];
+}
+
+export interface GaugeDefinition extends Definition<string> {
   /** Called at each scrape; must not block. */
   readonly collect: () => Iterable<Sample> | Promise<Iterable<Sample>>;
 }
@@ -109,6 +113,21 @@ export class Metrics {
         for (const { labels: values, value } of samples) this.set({ ...values }, value);
       },
     });
+  }
+
+  /** A counter; returns what adds to it. */
+  counter<L extends string>(definition: Definition<L>): (labels: Record<L, string>, value: number) => void {
+    const { name, help, labels } = definition;
+    const counter = new Counter({ name, help, labelNames: [...labels], registers: [this.#registry] });
+    return (values, value) => counter.inc(values, value);
+  }
+
+  /** A histogram of durations in seconds; returns what observes one, given in ms. */
+  durations<L extends string>(definition: Definition<L>): (labels: Record<L, string>, ms: number) => void {
+    const { name, help, labels } = definition;
+    const more = { buckets: SECONDS, registers: [this.#registry] };
+    const histogram = new Histogram({ name, help, labelNames: [...labels], ...more });
+    return (values, ms) => histogram.observe(values, ms / 1000);
   }
 
   /** All metrics in the text format of Prometheus. */

@@ -56,6 +56,8 @@ export class FakeRuntime {
   readonly images = new Map<string, cri.ImageInit>();
   /** Requests as received, by RPC. */
   readonly requests: [string, object][] = [];
+  /** PullImage waits for it. */
+  pulling: Promise<void> | undefined;
   #clock = 1_700_000_000_000_000_000n;
   readonly #server = new Server();
 
@@ -245,6 +247,7 @@ export class FakeRuntime {
       }),
       ImageStatus: async ({ image }) => ({ image: this.#image(image?.image ?? '') ?? null }),
       PullImage: async ({ image, auth }) => {
+        await this.pulling;
         if (image?.image.startsWith('private/') && auth?.password !== 'p:w')
           throw new RpcFailure(status.UNAUTHENTICATED, 'log in');
         return { imageRef: this.#image(image?.image ?? '')?.id ?? this.addImage(image?.image ?? '') };

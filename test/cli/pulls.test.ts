@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
@@ -10,10 +11,12 @@ import type { RunningPull } from '#api/admin/contract.ts';
 import { buildImage, pushImage } from '../harness/images.ts';
 import { endsClean, TestNode, until } from '../harness/pods.ts';
 import { startFront } from '../image-service/front.ts';
+import { freePort } from '../image-service/registry.ts';
 import { isBlob } from '../image-service/scene.ts';
 
 const MAIN = join(import.meta.dirname, '../../cli/main.ts');
-const node = await TestNode.start('pulls');
+const METRICS = `127.0.0.1:${await freePort()}`;
+const node = await TestNode.start('pulls', { metrics: METRICS });
 const front = await startFront(node.registry.url);
 after(() => front[Symbol.asyncDispose]());
 const admin = ['--admin-socket', join(node.settings.directory, 'state/admin.sock')];
@@ -73,6 +76,7 @@ async function pulls(): Promise<readonly RunningPull[]> {
   assert.equal(await run.ended, 0, run.err);
   return JSON.parse(run.out) as RunningPull[];
 }
+const metrics = async (): Promise<string> => (await fetch(`http://${METRICS}/metrics`)).text();
 const allHalf = (list: readonly RunningPull[]): boolean =>
   list.length > 0 &&
   list.every(({ layers }) => layers.length > 0 && layers.every(({ done }) => done >= SIZE / 2));
@@ -96,6 +100,7 @@ test('crisp image pulls: layers in transfer, also those that another pull has be
     endpoint: front.url,
   });
   assert.partialDeepStrictEqual(two, { reference: names[1], stage: 'fetch', callers: 2 });
+  assert.match(await metrics(), /^crisp_pulls_in_progress 2$/m);
   assert.deepEqual(one?.layers[0], two?.layers[0]);
   assert.ok(one?.layers.every(({ state, done, total }) => state === 'fetching' && done < total));
   const table = crisp('image', 'pulls', ...admin);
@@ -145,6 +150,30 @@ test('crisp ctl pull: bars on a terminal, none in a pipe', async () => {
     terminal.out.endsWith(`\u001b[JImage is up to date for ${image.config.digest}\r\n`),
     'it is erased',
   );
+});
+
+test('metrics: bytes by registry, of which only configured ones are named; layers; outcomes; no poll in the log', async () => {
+  await assert.rejects(node.client.PullImage({ image: { image: `${front.host}/none:v1` } }));
+  const text = await metrics();
+  const lines = text.split('\n');
+  const value = (name: string) =>
+    Number(
+      lines
+        .find((line) => line.startsWith(`${name} `))
+        ?.split(' ')
+        .at(-1),
+    );
+  assert.ok(value('crisp_pull_bytes_total{registry="other",endpoint="registry"}') > 6 * SIZE);
+  assert.ok(value(`crisp_pull_bytes_total{registry="${node.registry.host}",endpoint="registry"}`) > 0);
+  assert.equal(value('crisp_pull_layers_total{source="fetched"}'), 7, "the node's own image has one");
+  assert.equal(value('crisp_pull_layers_total{source="shared"}'), 1);
+  assert.equal(value('crisp_pull_seconds_count{outcome="ok",endpoint="registry"}'), 5);
+  assert.equal(value('crisp_pull_seconds_count{outcome="NotFound",endpoint="none"}'), 1);
+  assert.equal(value('crisp_unpack_seconds_count'), 7);
+  assert.match(text, /^crisp_pulls_in_progress 0$/m);
+  const log = readFileSync(node.daemon.logFile, 'utf8');
+  assert.equal(log.match(/"level":"info".*"image pulled"/g)?.length, 5);
+  assert.doesNotMatch(log, /"level":"info".*ListPulls/);
 });
 
 endsClean(node);
