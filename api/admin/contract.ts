@@ -84,7 +84,7 @@ export interface ExplainedEndpoint {
 export interface RunningPull {
   /** The full name. */
   readonly reference: string;
-  /** `resolve`, `fetch`, `unpack`, `commit`, or what else it does. */
+  /** `resolve`, `verify`, `fetch`, `unpack`, `commit`. */
   readonly stage: string;
   readonly elapsedMs: number;
   /** The endpoint that has served the last content; absent before the first. */
