@@ -6,7 +6,14 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
-import { type cri, runtimeServiceDefinition } from '#api/cri/v1/index.ts';
+import {
+  type cri,
+  imageServiceDefinition,
+  type Method,
+  type MethodTypes,
+  runtimeServiceDefinition,
+} from '#api/cri/v1/index.ts';
+import { buildImage, pushImage } from '../harness/images.ts';
 import { endsClean, TestNode, until } from '../harness/pods.ts';
 
 interface Span {
@@ -38,23 +45,28 @@ const node = await TestNode.start('tracing', {
 const TRACE = 'c'.repeat(32);
 const PARENT = 'd'.repeat(16);
 
-/** RunPodSandbox with a trace context. */
-async function runTraced(config: cri.PodSandboxConfigInit, flags: string): Promise<string> {
+/** A call with a trace context. */
+async function traced<M extends MethodTypes>(
+  method: Method<M>,
+  request: M['requestInit'],
+  flags: string,
+): Promise<M['response'] | undefined> {
   const client = new Client(`unix:${node.daemon.socket}`, credentials.createInsecure());
   const metadata = new Metadata();
   metadata.set('traceparent', `00-${TRACE}-${PARENT}-${flags}`);
-  const { path, requestSerialize, responseDeserialize } = runtimeServiceDefinition.RunPodSandbox;
+  const { path, requestSerialize, responseDeserialize } = method;
   try {
     return await new Promise((resolve, reject) => {
-      const done = (error: Error | null, reply?: cri.RunPodSandboxResponse) =>
-        error ? reject(error) : resolve(reply?.podSandboxId ?? '');
-      const request = { config };
+      const done = (error: Error | null, reply?: M['response']) => (error ? reject(error) : resolve(reply));
       client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, metadata, done);
     });
   } finally {
     client.close();
   }
 }
+
+const runTraced = (config: cri.PodSandboxConfigInit, flags: string) =>
+  traced(runtimeServiceDefinition.RunPodSandbox, { config }, flags);
 
 test('a traced call arrives with its stages; one that is not sampled, and one without a context, do not', async () => {
   await runTraced(node.podConfig(), '00');
@@ -74,6 +86,20 @@ test('a traced call arrives with its stages; one that is not sampled, and one wi
   // A stage that runs in parallel may be within another's time, and is then its child.
   const stages = spans.filter((span) => !roots.includes(span)).map(({ name }) => name);
   for (const name of ['validate', 'record', 'namespaces', 'cgroup']) assert.ok(stages.includes(name), name);
+});
+
+test('the spans of a pull: its stages, fetching and unpacking within the layers', async () => {
+  await pushImage(node.registry.url, 'traced', 'v1', buildImage({ layers: [{ entries: [{ name: './' }] }] }));
+  const image = { image: `${node.registry.host}/traced:v1` };
+  await traced(imageServiceDefinition.PullImage, { image }, '01');
+  const root = await until('it arrives', () => spans.find(({ name }) => name.endsWith('/PullImage')));
+  const pathOf = (span: Span): string => {
+    const parent = spans.find(({ spanId }) => spanId === span.parentSpanId);
+    return parent && span !== root ? `${pathOf(parent)}/${span.name}` : '';
+  };
+  const within = spans.slice(spans.indexOf(root) + 1).map(pathOf);
+  for (const stage of ['resolve', 'verify', 'config', 'layers', 'layers/fetch', 'layers/unpack', 'commit'])
+    assert.ok(within.includes(`/pull/${stage}`), `${stage}: ${within}`);
 });
 
 endsClean(node);
