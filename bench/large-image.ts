@@ -120,14 +120,19 @@ async function packLayer(directory: string, index: number, files: readonly strin
   return layer;
 }
 
-function describeImage(layers: readonly PackedLayer[], compression: Compression): BuiltImage {
+const describeImage = (layers: readonly PackedLayer[], compression: Compression): BuiltImage =>
+  imageOf(
+    layers.map((layer) => layer.blobs[compression]),
+    layers.map(({ diffId }) => diffId),
+  );
+
+function imageOf(blobs: readonly Blob[], diffIds: readonly string[]): BuiltImage {
   const platform = { os: 'linux', architecture: process.arch === 'x64' ? 'amd64' : process.arch };
   const config = jsonBlob('application/vnd.oci.image.config.v1+json', {
     ...platform,
     config: { Cmd: ['sh'] },
-    rootfs: { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) },
+    rootfs: { type: 'layers', diff_ids: diffIds },
   });
-  const blobs = layers.map((layer) => layer.blobs[compression]);
   const mediaType = 'application/vnd.oci.image.manifest.v1+json';
   const manifest = jsonBlob(mediaType, {
     schemaVersion: 2,
@@ -149,6 +154,13 @@ export async function buildLargeImage(directory: string): Promise<LargeImage> {
     entries: chosen.reduce((sum, files) => sum + files.length, 0),
     images: { gzip: describeImage(layers, 'gzip'), zstd: describeImage(layers, 'zstd') },
   };
+}
+
+/** The image with one more layer on top, the only one of `own`. */
+export function withLayer(image: BuiltImage, own: BuiltImage): BuiltImage {
+  const diffIdsOf = ({ config }: BuiltImage): string[] =>
+    (JSON.parse(config.bytes.toString()) as { rootfs: { diff_ids: string[] } }).rootfs.diff_ids;
+  return imageOf([...image.layers, ...own.layers], [...diffIdsOf(image), ...diffIdsOf(own)]);
 }
 
 /** Compiles the program of containerd's sandbox image. Throws Internal with the compiler's output. */

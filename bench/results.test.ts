@@ -29,6 +29,19 @@ test('the target of a row depends on the network mode', () => {
   assert.deepEqual(verdict(row({}), 'exec'), { target: 0.5, met: true });
 });
 
+test('a limit is of crisp alone, in the unit of the row, with any runtime', () => {
+  const slow = row({
+    name: 'first answer, refused',
+    runtime: 'runc',
+    crisp: { p50: 1200, p90: 1200 },
+    ratio: 0.1,
+  });
+  assert.deepEqual(verdict(slow, 'exec'), { target: 1000, met: false });
+  assert.match(table(results([slow]), 'runc'), /≤ 1000\.0 ms MISSED/);
+  const growth = row({ name: 'RSS growth@10 pulls', peer: null, ratio: null, crisp: { p50: -1, p90: 2 } });
+  assert.deepEqual(verdict(growth, 'native'), { target: 5, met: true });
+});
+
 test('rows of runc, without a peer or without a target have no verdict', () => {
   assert.equal(verdict(row({ runtime: 'runc' }), 'exec'), undefined);
   assert.equal(verdict(row({ ratio: null, peer: null }), 'exec'), undefined);

@@ -7,10 +7,12 @@ import { join } from 'node:path';
 import { describeError } from '#core/errors.ts';
 import { buildImage, busyboxImage, pushImage } from '../test/harness/images.ts';
 import { startRegistry } from '../test/image-service/registry.ts';
+import { concurrentPulls, pushSharedTags } from './concurrent-pulls.ts';
 import { assertSameNetwork } from './conflist.ts';
 import { cycle } from './cycle.ts';
 import { density } from './density.ts';
 import { buildLargeImage, compilePause } from './large-image.ts';
+import { createBlackHole, firstAnswers } from './mirrors.ts';
 import type { BenchOptions, OciRuntime } from './options.ts';
 import { Pods } from './pods.ts';
 import { profile } from './profile.ts';
@@ -59,6 +61,7 @@ async function ensureImages(registry: string, directory: string, isLarge: boolea
     const packed = images[compression].layers.reduce((sum, layer) => sum + layer.bytes.length, 0);
     log(`image ${compression}: ${packed >> 20} MiB of ${bytes >> 20} MiB, ${count} entries, 5 layers`);
   }
+  await pushSharedTags(registry, images.gzip);
 }
 
 async function eachRound(
@@ -114,6 +117,25 @@ async function pulls(
   }
 }
 
+/** Samples of pulls at once and of mirrors that are down: each takes up to half a minute of rest or of a peer's timeout. */
+const MAX_LONG_ROUNDS = 5;
+
+async function pullsUnderway(
+  environment: BenchEnvironment,
+  names: readonly SideName[],
+  count: number,
+  samples: Samples,
+): Promise<void> {
+  log(`${environment.runtime}: ${count} rounds of ten pulls at once, and of mirrors that are down`);
+  createBlackHole();
+  for (let round = 0; round < count; round++) {
+    for (const name of inOrder(names, round)) {
+      await concurrentPulls(environment, name, samples);
+      await firstAnswers(environment, name, samples);
+    }
+  }
+}
+
 async function measure(job: Job): Promise<Row[]> {
   const { options, runtime, directory, cgroup } = job;
   await using registry = await startRegistry(join(directory, 'registry'));
@@ -133,7 +155,10 @@ async function measure(job: Job): Promise<Row[]> {
   const samples = new Samples();
   const names: SideName[] = options.peer === 'none' ? ['crisp'] : ['crisp', 'containerd'];
   await calls(environment, names, options, samples);
-  if (runtime === options.runtimes.at(-1)) await pulls(environment, names, options.pulls, samples);
+  if (runtime === options.runtimes.at(-1) && options.pulls > 0) {
+    await pulls(environment, names, options.pulls, samples);
+    await pullsUnderway(environment, names, Math.min(options.pulls, MAX_LONG_ROUNDS), samples);
+  }
   return samples.rows(runtime);
 }
 

@@ -20,6 +20,10 @@ export interface BenchEnvironment {
   readonly cgroup: string;
   /** `127.0.0.1:port` of the registry, which uses plain HTTP. */
   readonly registry: string;
+  /** Address of crisp's metrics; not served where it is absent. */
+  readonly metrics?: string;
+  /** Endpoints of `MIRRORED`, in their order. */
+  readonly mirrors?: readonly string[];
 }
 
 export interface Side {
@@ -32,6 +36,9 @@ export interface Side {
   /** The monitor processes of its containers. */
   monitors(): number[];
 }
+
+/** A registry that exists only as mirrors. */
+export const MIRRORED = 'mirrored.test';
 
 /** A tmpfs in the bench's mount namespace, for the state that does not survive a reboot. */
 const RUN = '/run';
@@ -92,7 +99,8 @@ export async function startCrisp(
     directory,
     state: join(RUN, name),
     cgroup: `${environment.cgroup}/crisp`,
-    registries: { [environment.registry]: [] },
+    registries: { [environment.registry]: [], [MIRRORED]: environment.mirrors ?? [] },
+    ...(environment.metrics === undefined ? {} : { metrics: environment.metrics }),
     runtime: environment.runtime,
     logLevel: 'info',
   });
@@ -143,6 +151,8 @@ BinaryName = ${quoted(environment.runtime)}
 SystemdCgroup = false
 [${cri}.registry.mirrors.${quoted(environment.registry)}]
 endpoint = [${quoted(`http://${environment.registry}`)}]
+[${cri}.registry.mirrors.${quoted(MIRRORED)}]
+endpoint = ${JSON.stringify(environment.mirrors ?? [])}
 `;
 }
 
@@ -179,7 +189,11 @@ export function startSide(environment: BenchEnvironment, side: SideName, name: s
 }
 
 /** A size of /proc/PID/FILE in MiB. Throws Internal where the process or the line is missing. */
-export function memoryOf(pid: number, file: 'status' | 'smaps_rollup', key: 'VmRSS' | 'Pss'): number {
+export function memoryOf(
+  pid: number,
+  file: 'status' | 'smaps_rollup',
+  key: 'VmRSS' | 'VmHWM' | 'Pss',
+): number {
   const match = new RegExp(`^${key}:\\s+(\\d+) kB`, 'm').exec(readFileSync(`/proc/${pid}/${file}`, 'utf8'));
   if (match) return Number(match[1]) / 1024;
   throw new CrispError('Internal', `/proc/${pid}/${file} has no ${key}`, { hint: 'has the process ended?' });

@@ -3,7 +3,7 @@ import type { Digest } from '#core/ids.ts';
 /** How far the rate of a transfer looks back, in ms. */
 const WINDOW_MS = 5_000;
 
-/** A blob in transfer, as its reports tell. Times are milliseconds of the monotonic clock. */
+/** A blob in transfer, by its reports of progress. Times are milliseconds of the monotonic clock. */
 export class Transfer implements Disposable {
   received = 0;
   readonly #ended: () => void;
