@@ -125,9 +125,9 @@ export class Puller {
     const blobs = [...documents, manifest.config, ...manifest.layers];
     using _blobs = leases.hold(blobs.map(({ digest }) => digest));
     meter.stage = 'config';
-    const bytes: ImageSource['bytes'] = (blob, signal) =>
-      this.#configs.runAuthorized(blob.digest, signal, (shared) => source.bytes(blob, shared));
-    const config = await op.stage('config', () => fetchConfig({ bytes }, content, manifest, platform, op));
+    const config = await op.stage('config', () =>
+      fetchConfig({ bytes: this.#shared(source) }, content, manifest, platform, op),
+    );
     const plan = layerPlan(source, op, manifest, config.diffIds, meter);
     using _layers = leases.hold(
       plan.layers.flatMap((layer) => [diffKey(layer.diffId), chainKey(layer.chainId)]),
@@ -141,5 +141,19 @@ export class Puller {
     const digests = [`${reference.repository}@${target}`];
     const record = recordOf({ tags, digests, documents, manifest, config, layers }, content);
     return { image: await commitImage(this.#parts, this.#options, record, op), target };
+  }
+
+  /** Fetches the config of an image once over all pulls: it is in the store before the next one looks. */
+  #shared(source: ImageSource): ImageSource['bytes'] {
+    const { content } = this.#parts;
+    const start = async (blob: Parameters<ImageSource['bytes']>[0], signal: AbortSignal) => {
+      const stored = await content.read(blob.digest);
+      if (stored) return stored;
+      const bytes = await source.bytes(blob, signal);
+      await content.put(blob.digest, bytes);
+      return bytes;
+    };
+    return (blob, signal) =>
+      this.#configs.runAuthorized(blob.digest, signal, (shared) => start(blob, shared));
   }
 }
