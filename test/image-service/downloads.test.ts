@@ -18,6 +18,8 @@ import { fails, image, isBlob } from './scene.ts';
 import { operation, startService, testDirectory } from './service.ts';
 
 const never = new AbortController().signal;
+const startWorker = (options: typeof defaultImageOptions): Worker =>
+  new Worker(new URL('../../image-service/download/worker.ts', import.meta.url), { workerData: options });
 const threads = () => readdirSync('/proc/self/task').length;
 const openFiles = () =>
   readdirSync('/proc/self/fd').flatMap((fd) => {
@@ -39,17 +41,29 @@ async function registryWithFront(directory: string): Promise<AsyncDisposable & {
   return { front, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
-test('the worker starts with the first pull and ends when none has run for a while', async () => {
+test('the worker starts with the first session and ends when there has been none for a while', async () => {
   using directory = testDirectory();
   await using at = await registryWithFront(directory.path);
-  await using opened = await startService(join(directory.path, 'images'), { workerIdleMs: 50 });
+  const options = { ...defaultImageOptions, workerIdleMs: 50 };
   const before = threads();
-  const pull = () => opened.service.pull({ reference: `${at.front.host}/app:v1` }, operation('pull'));
-  for (let n = 0; n < 2; n++) {
-    const pulled = pull();
-    assert.ok(threads() > before);
-    await pulled;
-    while (threads() > before) await sleep(10);
+  let started = 0;
+  let ended = Promise.withResolvers<void>();
+  await using downloads = new Downloads(options, (gone) => {
+    started++;
+    return new DownloadThread(startWorker(options), (thread) => {
+      gone(thread);
+      ended.resolve();
+    });
+  });
+  assert.equal(threads(), before);
+  for (const count of [1, 2]) {
+    for (let n = 0; n < 3; n++) {
+      using session = downloads.open(parseReference(`${at.front.host}/app:v1`), undefined);
+      await session.manifest('v1', never);
+    }
+    assert.ok(started >= count);
+    await ended.promise;
+    ended = Promise.withResolvers<void>();
   }
 });
 
@@ -73,12 +87,8 @@ test('the death of the worker fails its calls by name, and the next call starts 
   await using at = await registryWithFront(directory.path);
   at.front.rule = (req) => isBlob(req.url); // never answered
   const started: DownloadThread[] = [];
-  const worker = () =>
-    new Worker(new URL('../../image-service/download/worker.ts', import.meta.url), {
-      workerData: defaultImageOptions,
-    });
   await using downloads = new Downloads(defaultImageOptions, (ended) => {
-    const thread = new DownloadThread(worker(), ended);
+    const thread = new DownloadThread(startWorker(defaultImageOptions), ended);
     started.push(thread);
     return thread;
   });
