@@ -168,5 +168,11 @@ test('any index has an image for this machine or is refused with an error', () =
       const once = normalPlatform({ os, architecture, variant });
       assert.deepEqual(normalPlatform(once), once);
     }),
+    {
+      examples: [
+        ['linux', '__proto__', ''],
+        ['linux', 'constructor', ''],
+      ],
+    },
   );
 });

@@ -6,27 +6,29 @@ import type { EntryPlatform, IndexEntry } from './index-entries.ts';
 type Platform = ImageServiceOptions['platform'];
 
 /** Other names that tools write for an architecture: those of the kernel, of Debian, of older Go; with their variant. */
-const ALIASES: Readonly<Record<string, readonly [architecture: string, variant: string]>> = {
-  x86_64: ['amd64', ''],
-  'x86-64': ['amd64', ''],
-  x64: ['amd64', ''],
-  i386: ['386', ''],
-  i486: ['386', ''],
-  i586: ['386', ''],
-  i686: ['386', ''],
-  aarch64: ['arm64', ''],
-  armv8l: ['arm64', ''],
-  armhf: ['arm', 'v7'],
-  armv7l: ['arm', 'v7'],
-  armel: ['arm', 'v6'],
-  armv6l: ['arm', 'v6'],
-  ppc64el: ['ppc64le', ''],
-};
+const ALIASES: ReadonlyMap<string, readonly [architecture: string, variant: string]> = new Map(
+  Object.entries({
+    x86_64: ['amd64', ''],
+    'x86-64': ['amd64', ''],
+    x64: ['amd64', ''],
+    i386: ['386', ''],
+    i486: ['386', ''],
+    i586: ['386', ''],
+    i686: ['386', ''],
+    aarch64: ['arm64', ''],
+    armv8l: ['arm64', ''],
+    armhf: ['arm', 'v7'],
+    armv7l: ['arm', 'v7'],
+    armel: ['arm', 'v6'],
+    armv6l: ['arm', 'v6'],
+    ppc64el: ['ppc64le', ''],
+  } as const),
+);
 
 /** The OCI names: lower case, no aliases, `v8` of arm64 and `v1` of amd64 left out as the default that they are. */
 export function normalPlatform(given: { os: string; architecture: string; variant?: string }): EntryPlatform {
   const written = given.architecture.toLowerCase();
-  const [architecture, implied] = ALIASES[written] ?? [written, ''];
+  const [architecture, implied] = ALIASES.get(written) ?? [written, ''];
   const variant = (given.variant ?? '').toLowerCase().replace(/^(?=\d)/, 'v');
   const isDefault =
     (architecture === 'arm64' && (variant === 'v8' || variant === 'v8.0')) ||
