@@ -1,6 +1,6 @@
 /** Programs that keep credentials (docker-credential-helpers): `docker-credential-NAME get`, the server on standard input. */
 import { describeError } from '#core/errors.ts';
-import { type ProgramRequest, runProgram } from '#linux/process/program.ts';
+import type { ProgramRequest, runProgram } from '#linux/process/program.ts';
 import { isObject } from '../../image/manifest.ts';
 import { type Credential, credentialOf } from '../credentials.ts';
 
@@ -11,6 +11,9 @@ const DEADLINE_MS = 30_000;
 const NOT_FOUND = /credentials not found/i;
 
 export type RunProgram = typeof runProgram;
+
+/** Loaded when the first helper is run: few nodes have one. */
+const programs = async (): Promise<RunProgram> => (await import('#linux/process/program.ts')).runProgram;
 
 /** The key under which docker keeps the credentials of a host. */
 const serverOf = (host: string): string => (host === 'docker.io' ? 'https://index.docker.io/v1/' : host);
@@ -23,7 +26,7 @@ export async function askHelper(
   name: string,
   host: string,
   signal: AbortSignal,
-  run: RunProgram = runProgram,
+  run?: RunProgram,
 ): Promise<Credential | string | undefined> {
   const program = `docker-credential-${name}`;
   const env = Object.fromEntries(Object.entries(process.env).filter(([, value]) => value !== undefined));
@@ -35,7 +38,7 @@ export async function askHelper(
     deadlineMs: DEADLINE_MS,
   };
   try {
-    const { status, stdout } = await run(request, signal);
+    const { status, stdout } = await (run ?? (await programs()))(request, signal);
     const text = stdout.toString('utf8');
     if (status.code !== 0)
       return NOT_FOUND.test(text) ? undefined : `${program} exited with ${status.code} for ${host}`;
