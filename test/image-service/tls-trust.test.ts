@@ -137,6 +137,28 @@ test('a token server is trusted by its own entry', async () => {
   await fails(without.pull(server), 'RegistryUnavailable', `TLS with ${tokens.host}`, 'unknown authority');
 });
 
+test('the authorities of a registry are those of the token server and the store that it names', async () => {
+  const company = authority('company');
+  await using server = await serving(company);
+  await using tokens = await serving(company);
+  await using store = await serving(company);
+  tokens.rule = (_req, res) => {
+    res.writeHead(200, { 'content-type': 'application/json' }).end('{"token":"t"}');
+    return true;
+  };
+  server.rule = (req, res) => {
+    if (req.headers.authorization !== 'Bearer t')
+      res.writeHead(401, { 'www-authenticate': `Bearer realm="${tokens.url}/token"` }).end();
+    else if (isBlob(req.url)) res.writeHead(307, { location: `${store.url}${req.url}` }).end();
+    else return false;
+    return true;
+  };
+  const own = { [server.host]: [{ url: server.url, caFile: company.certFile }] };
+  await using opened = await service([], { registries: own });
+  await opened.pull(server);
+  assert.ok(tokens.seen.length > 0 && store.seen.length > 0);
+});
+
 test('an authority that is not a root, in a ca_file', async () => {
   const root = authority('root');
   const below = root.issue('below', ['DNS:below.test'], 2, 'CA:TRUE');

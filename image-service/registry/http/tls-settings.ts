@@ -76,6 +76,11 @@ export class Trust {
     return settings;
   }
 
+  /** The files of a host's authorities beside those of the system: of its entry, and of its directories. */
+  authoritiesOf(host: string, entry: HostTrust): readonly string[] {
+    return [...entry.caFiles, ...trustInDirectories(this.#options.directories, host).caFiles];
+  }
+
   #keep(settings: TlsSettings): void {
     this.#kept.set(settings.key, settings);
     const [oldest] = this.#kept.keys();

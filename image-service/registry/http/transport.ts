@@ -51,6 +51,8 @@ export class Transport {
   readonly noByteMs: number;
   readonly #options: TransportOptions;
   readonly #settings = new Map<HostTrust, Map<string, TlsSettings>>();
+  /** By the endpoint and the host that it names. */
+  readonly #named = new Map<string, HostTrust>();
 
   constructor(options: TransportOptions) {
     this.noByteMs = options.noByteMs;
@@ -102,12 +104,29 @@ export class Transport {
     const { proxies, trustOf } = this.#options;
     const secure = url.protocol === 'https:';
     const own = url.host === endpoint.host;
-    const trust = own ? endpoint.trust : trustOf(url.host);
+    const trust = own ? endpoint.trust : this.#elsewhere(url.host, endpoint);
     const connectMs = own ? endpoint.dialTimeoutMs : undefined;
     const proxy = proxies.of(url);
     const proxyTls = proxy?.protocol === 'https:' ? this.#tls(proxy.name, trustOf(proxy.name)) : noTls;
     const tls = secure ? this.#tls(url.host, trust) : noTls;
     return { secure, tls, connectMs, proxy: proxy && { ...proxy, tls: proxyTls } };
+  }
+
+  /**
+   * The trust of a host that an endpoint names, a token server or a redirect's target: its own, and the authorities of the
+   * endpoint, which are those of the same company for most (a GitLab and its registry). The peers do the same; they go on
+   * with the client certificates, and without verification, which is not done here.
+   */
+  #elsewhere(host: string, endpoint: Origin): HostTrust {
+    const key = `${endpoint.host} ${host}`;
+    const known = this.#named.get(key);
+    if (known) return known;
+    const { trust, trustOf } = this.#options;
+    const own = trustOf(host);
+    const caFiles = [...own.caFiles, ...trust.authoritiesOf(endpoint.host, endpoint.trust)];
+    const named = { ...own, caFiles };
+    this.#named.set(key, named);
+    return named;
   }
 
   /** Files are read at the first request of a pull to a host, not at each. */
