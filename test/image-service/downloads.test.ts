@@ -19,7 +19,9 @@ import { operation, startService, testDirectory } from './service.ts';
 
 const never = new AbortController().signal;
 const startWorker = (options: typeof defaultImageOptions): Worker =>
-  new Worker(new URL('../../image-service/download/worker.ts', import.meta.url), { workerData: { options, failed: [] } });
+  new Worker(new URL('../../image-service/download/worker.ts', import.meta.url), {
+    workerData: { options, failed: [] },
+  });
 const threads = () => readdirSync('/proc/self/task').length;
 const openFiles = () =>
   readdirSync('/proc/self/fd').flatMap((fd) => {
