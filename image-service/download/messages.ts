@@ -3,11 +3,11 @@ import type { SerializedError } from '#core/errors.ts';
 import type { Digest } from '#core/ids.ts';
 import type { Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
-import type { CurrentManifest, FetchedManifest, ServedBy } from '../registry/client.ts';
 import type { RegistryAuth } from '../registry/credentials.ts';
 import type { FailedEndpoints } from '../registry/endpoint-health.ts';
 import type { ExplainedPull } from '../registry/explain.ts';
-import type { Served } from '../registry/served.ts';
+import type { CurrentManifest, FetchedManifest } from '../registry/manifest-document.ts';
+import type { Served, ServedBy } from '../registry/served.ts';
 
 /** What the worker is started with. */
 export type DownloadOptions = Pick<

@@ -1,6 +1,6 @@
-import type { CurrentManifest, FetchedManifest, ServedBy } from '../registry/client.ts';
 import type { ExplainedPull } from '../registry/explain.ts';
-import type { Served } from '../registry/served.ts';
+import type { CurrentManifest, FetchedManifest } from '../registry/manifest-document.ts';
+import type { Served, ServedBy } from '../registry/served.ts';
 import type { Act, BlobIdentity, Call, Calls } from './messages.ts';
 import type { DownloadThread } from './thread.ts';
 

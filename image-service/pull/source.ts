@@ -1,8 +1,8 @@
 import type { Descriptor } from '../image/manifest.ts';
 import type { Reference } from '../image/reference.ts';
-import type { CurrentManifest, FetchedManifest, ServedBy } from '../registry/client.ts';
 import type { RegistryAuth } from '../registry/credentials.ts';
-import type { Served } from '../registry/served.ts';
+import type { CurrentManifest, FetchedManifest } from '../registry/manifest-document.ts';
+import type { Served, ServedBy } from '../registry/served.ts';
 
 /** What is read from a registry: one repository, with one caller's credentials. Throws CrispError. */
 export interface RegistrySource {

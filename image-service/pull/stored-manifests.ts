@@ -1,5 +1,5 @@
 import { isDigest } from '#core/ids.ts';
-import type { FetchedManifest } from '../registry/client.ts';
+import type { FetchedManifest } from '../registry/manifest-document.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import type { ImageSource } from './source.ts';
 

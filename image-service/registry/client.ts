@@ -1,23 +1,24 @@
-import { createHash } from 'node:crypto';
-import type { Digest } from '#core/ids.ts';
-import { isDigest } from '#core/ids.ts';
+import { type Digest, isDigest } from '#core/ids.ts';
 import type { Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import { Authorizer } from './auth.ts';
 import type { CredentialSource } from './credentials/source.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { EndpointHealth } from './endpoint-health.ts';
-import { discard, failureOf, header, type Response, readBody } from './exchange.ts';
+import { discard, failureOf, header } from './exchange.ts';
 import { type ContentRequest, failover } from './failover.ts';
 import { RegistryFailure } from './failure.ts';
 import type { Transport } from './http/transport.ts';
-import { refuseOtherDocument } from './manifest-document.ts';
+import {
+  type CurrentManifest,
+  type FetchedManifest,
+  mediaTypeOf,
+  readManifest,
+} from './manifest-document.ts';
 import { ContentRequests } from './requests.ts';
-import { type Served, servedBy } from './served.ts';
+import { type Served, type ServedBy, servedBy } from './served.ts';
 import { type BlobSink, receive } from './transfer.ts';
 
-/** The least that registries must accept (distribution-spec). */
-const MANIFEST_LIMIT = 4 << 20;
 const ACCEPT = [
   'application/vnd.oci.image.index.v1+json',
   'application/vnd.oci.image.manifest.v1+json',
@@ -25,24 +26,10 @@ const ACCEPT = [
   'application/vnd.docker.distribution.manifest.v2+json',
 ].join(', ');
 
-export interface FetchedManifest {
-  readonly bytes: Buffer;
-  readonly digest: Digest;
-  readonly mediaType: string;
-}
-
-export type ServedBy<T> = T & { readonly served: Served };
-
 export type ClientOptions = Pick<
   ImageServiceOptions,
   'attempts' | 'retryWaitMs' | 'nextEndpointMs' | 'minRate' | 'minRateMs'
 >;
-
-/** What a registry says of a manifest without its content. */
-export interface CurrentManifest {
-  readonly digest: Digest;
-  readonly mediaType: string;
-}
 
 /** What a client is made of, besides its options. */
 export interface ClientParts {
@@ -82,7 +69,8 @@ export class RegistryClient {
           if (response.statusCode !== 200) throw await failureOf(response, what);
           return response;
         },
-        take: (_, response, what, aborted) => this.#takeManifest(tagOrDigest, response, what, aborted),
+        take: (_, response, what, aborted) =>
+          readManifest(tagOrDigest, response, { what, transport: this.#parts.transport }, aborted),
       },
       signal,
     );
@@ -182,30 +170,7 @@ export class RegistryClient {
     this.#preferred = endpoint;
     return { value, served: servedBy(endpoint, repository.repository, failed) };
   }
-
-  async #takeManifest(
-    tagOrDigest: string,
-    response: Response,
-    what: string,
-    signal: AbortSignal,
-  ): Promise<FetchedManifest> {
-    const context = { what, transport: this.#parts.transport };
-    const bytes = await readBody(response, MANIFEST_LIMIT, context, signal);
-    const mediaType = mediaTypeOf(response);
-    refuseOtherDocument(bytes, mediaType, what);
-    const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
-    const claimed = isDigest(tagOrDigest) ? tagOrDigest : header(response, 'docker-content-digest');
-    if (!isDigest(digest) || (claimed?.startsWith('sha256:') && claimed !== digest)) {
-      throw new RegistryFailure('DataLoss', `${what}: its digest is ${digest}, not ${claimed}`, {
-        hint: 'the endpoint sends other content than announced: check the mirror or proxy',
-      });
-    }
-    return { bytes, digest, mediaType };
-  }
 }
-
-const mediaTypeOf = (response: Response): string =>
-  (header(response, 'content-type') ?? '').split(';')[0]?.trim() ?? '';
 
 /** Other statuses of a HEAD, 405 and 501 among them, say nothing of a GET. */
 const isRefusal = (status: number): boolean =>

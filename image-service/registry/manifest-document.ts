@@ -1,5 +1,9 @@
+import { createHash } from 'node:crypto';
+import { type Digest, isDigest } from '#core/ids.ts';
 import { isObject } from '../image/manifest.ts';
+import { header, type Response, readBody } from './exchange.ts';
 import { RegistryFailure } from './failure.ts';
+import type { Transport } from './http/transport.ts';
 
 /**
  * Refuses what is evidently not a manifest or index: the page of a proxy's login, an error in JSON. A manifest that is
@@ -26,3 +30,42 @@ export function refuseOtherDocument(bytes: Uint8Array, mediaType: string, what: 
     },
   );
 }
+
+/** The least that registries must accept (distribution-spec). */
+const MANIFEST_LIMIT = 4 << 20;
+
+export interface FetchedManifest {
+  readonly bytes: Buffer;
+  readonly digest: Digest;
+  readonly mediaType: string;
+}
+
+/** What a registry says of a manifest without its content. */
+export interface CurrentManifest {
+  readonly digest: Digest;
+  readonly mediaType: string;
+}
+
+/** The document of a response, verified where its digest is known. Throws RegistryFailure. */
+export async function readManifest(
+  tagOrDigest: string,
+  response: Response,
+  context: { readonly what: string; readonly transport: Transport },
+  signal: AbortSignal,
+): Promise<FetchedManifest> {
+  const { what } = context;
+  const bytes = await readBody(response, MANIFEST_LIMIT, context, signal);
+  const mediaType = mediaTypeOf(response);
+  refuseOtherDocument(bytes, mediaType, what);
+  const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+  const claimed = isDigest(tagOrDigest) ? tagOrDigest : header(response, 'docker-content-digest');
+  if (!isDigest(digest) || (claimed?.startsWith('sha256:') && claimed !== digest)) {
+    throw new RegistryFailure('DataLoss', `${what}: its digest is ${digest}, not ${claimed}`, {
+      hint: 'the endpoint sends other content than announced: check the mirror or proxy',
+    });
+  }
+  return { bytes, digest, mediaType };
+}
+
+export const mediaTypeOf = (response: Response): string =>
+  (header(response, 'content-type') ?? '').split(';')[0]?.trim() ?? '';

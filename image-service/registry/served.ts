@@ -19,6 +19,9 @@ export interface Served {
   readonly failed: readonly FailedEndpoint[];
 }
 
+/** Content, with who has served it. */
+export type ServedBy<T> = T & { readonly served: Served };
+
 /** `repository` is the one of the reference, with its host. */
 export function servedBy(endpoint: Endpoint, repository: string, failed: readonly FailedEndpoint[]): Served {
   const own = endpoint.namespace === undefined && repository.startsWith(`${endpoint.credentialHost}/`);
