@@ -28,3 +28,16 @@ test('what cannot be read is moved away, cut, and bounded in number', async (t) 
   assert.equal(texts.length, 20);
   assert.ok(texts.includes('29') && !texts.includes('0'));
 });
+
+test('what is moved in the same millisecond has a place of its own each', async (t) => {
+  const place = mkdtempSync(join(tmpdir(), 'crisp-unreadable-'));
+  t.after(() => rmSync(place, { recursive: true }));
+  t.mock.timers.enable({ apis: ['Date'], now: 1_000 });
+  const kept = join(place, 'kept');
+  writeFileSync(join(place, 'file'), 'first');
+  mkdirSync(join(place, 'pods/directory'), { recursive: true });
+  await keepUnreadable(files, join(place, 'file'), kept, 'a');
+  await keepUnreadable(files, join(place, 'pods/directory'), kept, 'a');
+  assert.equal(readdirSync(kept).length, 2);
+  assert.deepEqual(readdirSync(place).sort(), ['kept', 'pods'], 'the directory above stays');
+});

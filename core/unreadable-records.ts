@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { lstat, readdir, truncate } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errnoOf } from './errors.ts';
@@ -19,7 +20,8 @@ export async function keepUnreadable(
   name: string,
 ): Promise<string | undefined> {
   await files.makeDirectory(directory, 0o700);
-  const kept = join(directory, `${Date.now()}-${name.slice(-200)}`);
+  // Two of one millisecond have names of their own: a directory renamed to the name of a file is refused with ENOTDIR.
+  const kept = join(directory, `${Date.now()}-${randomBytes(4).toString('hex')}-${name.slice(-200)}`);
   try {
     await files.rename(path, kept);
   } catch (error) {
