@@ -131,7 +131,7 @@ export const defaultImageOptions: Omit<ImageServiceOptions, 'root'> = {
   connectMs: 15_000,
   attempts: 5,
   retryWaitMs: 30_000,
-  nextEndpointMs: 750,
+  nextEndpointMs: 500,
   minRate: 1024,
   minRateMs: 60_000,
   unpackMs: 30 * 60_000,
