@@ -98,8 +98,10 @@ export interface ImageServiceOptions {
   readonly attempts: number;
   /** Longest wait between two tries that a `Retry-After` may request, in ms. */
   readonly retryWaitMs: number;
-  /** How long an endpoint's reply is waited for before the next endpoint is asked as well, in ms. */
+  /** How long a connection to an endpoint is waited for before the next endpoint is asked as well, in ms. */
   readonly nextEndpointMs: number;
+  /** The same for the reply of an endpoint to which there is a connection, since its request. */
+  readonly slowEndpointMs: number;
   /** The least that a transfer must receive over `minRateMs`, in bytes per second; 0: anything. */
   readonly minRate: number;
   readonly minRateMs: number;
@@ -132,6 +134,7 @@ export const defaultImageOptions: Omit<ImageServiceOptions, 'root'> = {
   attempts: 5,
   retryWaitMs: 30_000,
   nextEndpointMs: 500,
+  slowEndpointMs: 2_500,
   minRate: 1024,
   minRateMs: 60_000,
   unpackMs: 30 * 60_000,

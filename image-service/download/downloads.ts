@@ -35,9 +35,9 @@ export class Downloads implements AsyncDisposable {
     const { registries, hostsDirectories, registriesConf, certificateDirectories } = options;
     const { authFiles, proxy, parallelDownloads } = options;
     const { noByteMs, connectMs, attempts, retryWaitMs, workerIdleMs } = options;
-    const { nextEndpointMs, minRate, minRateMs } = options;
+    const { nextEndpointMs, slowEndpointMs, minRate, minRateMs } = options;
     const limits = { noByteMs, connectMs, attempts, retryWaitMs, workerIdleMs };
-    const failover = { nextEndpointMs, minRate, minRateMs };
+    const failover = { nextEndpointMs, slowEndpointMs, minRate, minRateMs };
     const network = { certificateDirectories, proxy, parallelDownloads };
     const configured = { registries, hostsDirectories, registriesConf, authFiles };
     this.#options = { ...configured, ...network, ...limits, ...failover };

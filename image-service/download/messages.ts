@@ -24,6 +24,7 @@ export type DownloadOptions = Pick<
   | 'attempts'
   | 'retryWaitMs'
   | 'nextEndpointMs'
+  | 'slowEndpointMs'
   | 'minRate'
   | 'minRateMs'
   | 'workerIdleMs'

@@ -28,7 +28,7 @@ const ACCEPT = [
 
 export type ClientOptions = Pick<
   ImageServiceOptions,
-  'attempts' | 'retryWaitMs' | 'nextEndpointMs' | 'minRate' | 'minRateMs'
+  'attempts' | 'retryWaitMs' | 'nextEndpointMs' | 'slowEndpointMs' | 'minRate' | 'minRateMs'
 >;
 
 /** What a client is made of, besides its options. */
@@ -166,9 +166,18 @@ export class RegistryClient {
     const first = capable.filter((endpoint) => endpoint === this.#preferred);
     const endpoints = [...first, ...capable.filter((endpoint) => !first.includes(endpoint))];
     const { health, repository } = this.#parts;
-    const { value, endpoint, failed } = await failover(endpoints, request, this.#options, health, signal);
+    const options = { ...this.#options, patienceMs: (endpoint: Endpoint) => this.#patienceMs(endpoint) };
+    const { value, endpoint, failed } = await failover(endpoints, request, options, health, signal);
     this.#preferred = endpoint;
     return { value, served: servedBy(endpoint, repository.repository, failed) };
+  }
+
+  /** A cache that gets the content itself takes seconds: an endpoint to which there is a connection is not down. */
+  #patienceMs(endpoint: Endpoint): number {
+    const { nextEndpointMs, slowEndpointMs } = this.#options;
+    return this.#parts.transport.isConnected(new URL(endpoint.base), endpoint)
+      ? slowEndpointMs
+      : nextEndpointMs;
   }
 }
 

@@ -29,8 +29,8 @@ export interface FailoverOptions {
   readonly attempts: number;
   /** Longest wait between two tries, in ms. */
   readonly retryWaitMs: number;
-  /** How long the head of a response is waited for before the next endpoint is asked as well, in ms. */
-  readonly nextEndpointMs: number;
+  /** How long an endpoint's reply is waited for before the next endpoint is asked as well, in ms. */
+  readonly patienceMs: (endpoint: Endpoint) => number;
 }
 
 /** The tries at one endpoint. */
@@ -84,13 +84,14 @@ export async function failover<T>(
       due.map(({ endpoint }) => endpoint),
       request.kind,
     );
-    const served = await round(order, request, { fail, mute, health, ...options }, signal);
+    const { patienceMs } = options;
+    const served = await round(order, request, { fail, mute, health, patienceMs }, signal);
     if (served) return { ...served, failed: causes(all, served.endpoint, mute, request, options) };
   }
 }
 
 interface RoundContext {
-  readonly nextEndpointMs: number;
+  readonly patienceMs: (endpoint: Endpoint) => number;
   readonly health: EndpointHealth;
   fail(endpoint: Endpoint, failure: RegistryFailure): void;
   /** Gets those whose reply was not waited for. */
@@ -103,13 +104,13 @@ function causes(
   served: Endpoint,
   mute: ReadonlySet<Endpoint>,
   { stage }: Pick<ContentRequest<unknown>, 'stage'>,
-  { nextEndpointMs }: FailoverOptions,
+  { patienceMs }: FailoverOptions,
 ): FailedEndpoint[] {
   return all.flatMap(({ endpoint, failure }) => {
     if (endpoint === served) return [];
     if (failure) return [failedEndpoint(endpoint, `${stage} from ${endpoint.url}`, failure.message)];
     return mute.has(endpoint)
-      ? [{ endpoint: endpoint.url, cause: `no reply within ${nextEndpointMs / 1000} s` }]
+      ? [{ endpoint: endpoint.url, cause: `no reply within ${patienceMs(endpoint) / 1000} s` }]
       : [];
   });
 }
@@ -118,11 +119,11 @@ function causes(
 async function round<T>(
   endpoints: readonly Endpoint[],
   request: ContentRequest<T>,
-  { fail, health, mute, nextEndpointMs }: RoundContext,
+  { fail, health, mute, patienceMs }: RoundContext,
   signal: AbortSignal,
 ): Promise<{ value: T; endpoint: Endpoint } | undefined> {
   const nameOf = ({ url }: Endpoint): string => `${request.stage} from ${url}`;
-  using heads = new Heads(endpoints, nextEndpointMs, signal, (endpoint, aborted) =>
+  using heads = new Heads(endpoints, patienceMs, signal, (endpoint, aborted) =>
     request.open(endpoint, nameOf(endpoint), aborted),
   );
   for (;;) {

@@ -34,20 +34,21 @@ interface Attempt {
  * when it has sent no head for a while.
  */
 export class Heads implements Disposable {
-  readonly #nextMs: number;
+  readonly #patienceMs: (endpoint: Endpoint) => number;
   readonly #signal: AbortSignal;
   readonly #open: (endpoint: Endpoint, signal: AbortSignal) => Promise<Response>;
   readonly #queue: Endpoint[];
   readonly #running = new Set<Attempt>();
 
+  /** `patienceMs`: how long the head of an endpoint is waited for, in ms, as far as is known when it is called. */
   constructor(
     endpoints: readonly Endpoint[],
-    nextMs: number,
+    patienceMs: (endpoint: Endpoint) => number,
     signal: AbortSignal,
     open: (endpoint: Endpoint, signal: AbortSignal) => Promise<Response>,
   ) {
     this.#queue = [...endpoints];
-    this.#nextMs = nextMs;
+    this.#patienceMs = patienceMs;
     this.#signal = signal;
     this.#open = open;
   }
@@ -81,8 +82,7 @@ export class Heads implements Disposable {
     const given = [...this.#running];
     this.#abort();
     this.#queue.unshift(...given.map(({ endpoint }) => endpoint));
-    const since = performance.now() - this.#nextMs;
-    return given.filter(({ started }) => started <= since).map(({ endpoint }) => endpoint);
+    return given.filter((attempt) => this.#leftMs(attempt) <= 0).map(({ endpoint }) => endpoint);
   }
 
   [Symbol.dispose](): void {
@@ -110,13 +110,19 @@ export class Heads implements Disposable {
   /** The first attempt to end; undefined where none has in its time and there is another endpoint. */
   async #settled(): Promise<Awaited<Attempt['outcome']> | undefined> {
     const outcomes = [...this.#running].map(({ outcome }) => outcome);
-    if (this.#queue.length === 0) return Promise.race(outcomes);
-    const over = new AbortController();
-    const timer = sleep(this.#nextMs, undefined, { signal: over.signal }).catch(() => undefined);
-    try {
-      return await Promise.race([...outcomes, timer]);
-    } finally {
-      over.abort();
+    const newest = [...this.#running].at(-1);
+    if (this.#queue.length === 0 || !newest) return Promise.race(outcomes);
+    // Read again after each wait: an endpoint that has been connected meanwhile is waited for longer.
+    for (let left = this.#leftMs(newest); left > 0; left = this.#leftMs(newest)) {
+      const over = new AbortController();
+      const timer = sleep(left, undefined, { signal: over.signal }).catch(() => undefined);
+      const settled = await Promise.race([...outcomes, timer]).finally(() => over.abort());
+      if (settled) return settled;
     }
+    return undefined;
+  }
+
+  #leftMs({ started, endpoint }: Attempt): number {
+    return Math.ceil(started + this.#patienceMs(endpoint) - performance.now());
   }
 }

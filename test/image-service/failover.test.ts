@@ -6,6 +6,7 @@ import type { ServerResponse } from 'node:http';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import test from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Front, type Rule, startFront } from './front.ts';
 import { answer, fails, isBlob, type Scene, scene } from './scene.ts';
 import { operation, startService, type TestService } from './service.ts';
@@ -23,6 +24,7 @@ const serviceOf = (at: Scene, urls: readonly string[], more = {}): Promise<TestS
     noByteMs: HOUR,
     connectMs: HOUR,
     nextEndpointMs: 50,
+    slowEndpointMs: 50,
     ...more,
   });
 const pull = ({ service }: TestService, reference = 'reg.example/app:v1') =>
@@ -161,7 +163,10 @@ test('bytes of a transfer that broke off are continued elsewhere, wrong ones are
       breaks((bytes) => bytes),
     );
     await using second = await startFront(at.registry, remember);
-    await using service = await serviceOf(at, [first.url, second.url], { nextEndpointMs: HOUR });
+    await using service = await serviceOf(at, [first.url, second.url], {
+      nextEndpointMs: HOUR,
+      slowEndpointMs: HOUR,
+    });
     await pull(service);
     assert.match(ranges(second, large).join(), /^bytes=[1-9]\d+-$/);
   }
@@ -169,10 +174,23 @@ test('bytes of a transfer that broke off are continued elsewhere, wrong ones are
   await using second = await startFront(at.registry, remember);
   await using third = await startFront(at.registry, remember);
   const urls = [liar, second, third].map(({ url }) => url);
-  await using service = await serviceOf(at, urls, { nextEndpointMs: HOUR });
+  await using service = await serviceOf(at, urls, { nextEndpointMs: HOUR, slowEndpointMs: HOUR });
   await pull(service);
   assert.match(ranges(second, large).join(), /^bytes=[1-9]\d+-$/);
   assert.deepEqual(ranges(third, large), ['-'], 'from its first byte');
+});
+
+test('a mirror that takes its time to reply, as a cache does that is empty yet, is not overtaken', async () => {
+  await using at = await scene();
+  await using cache = await startFront(at.registry, async (req) => {
+    if (!isBlob(req.url)) await sleep(3_000);
+    return false;
+  });
+  await using upstream = await startFront(at.registry);
+  const patience = { nextEndpointMs: 1_500, slowEndpointMs: HOUR };
+  await using service = await serviceOf(at, [cache.url, upstream.url], patience);
+  await pull(service);
+  assert.deepEqual(upstream.seen, []);
 });
 
 test('an endpoint that failed is asked last by the next pulls, also by another worker', async () => {
@@ -234,7 +252,14 @@ test('a transfer below the least rate is continued elsewhere', async () => {
       timers.add(setInterval(() => res.write(bytes.subarray(sent, ++sent)), 20));
     }),
   );
-  const rate = { minRate: 10_000, minRateMs: 200, attempts: 2, retryWaitMs: 1, nextEndpointMs: HOUR };
+  const rate = {
+    minRate: 10_000,
+    minRateMs: 200,
+    attempts: 2,
+    retryWaitMs: 1,
+    nextEndpointMs: HOUR,
+    slowEndpointMs: HOUR,
+  };
   try {
     await using alone = await serviceOf(at, [slow.url], rate);
     await fails(pull(alone), 'RegistryUnavailable', slow.url, 'bytes per second');

@@ -36,6 +36,8 @@ export class Connections implements AsyncDisposable {
   readonly #limits: ConnectionLimits;
   /** The least recently used first. */
   readonly #kept = new Map<string, Kept>();
+  /** How many there are, by origin. */
+  readonly #open = new Map<string, number>();
 
   constructor(limits: ConnectionLimits) {
     this.#limits = limits;
@@ -47,7 +49,7 @@ export class Connections implements AsyncDisposable {
     const through = proxy ? `${proxy.origin} ${proxy.tls.key}` : 'direct';
     const to = secure || !proxy ? tls.key : 'forward';
     const key = [through, to, connectMs ?? ''].join(' ');
-    const kept = this.#kept.get(key) ?? this.#open(route);
+    const kept = this.#kept.get(key) ?? this.#counted(this.#connect(route));
     this.#kept.delete(key);
     this.#kept.set(key, kept);
     this.#closeOldest();
@@ -62,7 +64,22 @@ export class Connections implements AsyncDisposable {
     );
   }
 
-  #open({ secure, tls, proxy, connectMs = this.#limits.connectMs }: Route): Kept {
+  /** Whether there is a connection to this origin, established by whatever route. */
+  isConnected(origin: string): boolean {
+    return (this.#open.get(origin) ?? 0) > 0;
+  }
+
+  #counted(kept: Kept): Kept {
+    const add = (origin: URL, change: number): void => {
+      const count = (this.#open.get(origin.origin) ?? 0) + change;
+      if (count > 0) this.#open.set(origin.origin, count);
+      else this.#open.delete(origin.origin);
+    };
+    kept.dispatcher.on('connect', (origin) => add(origin, 1)).on('disconnect', (origin) => add(origin, -1));
+    return kept;
+  }
+
+  #connect({ secure, tls, proxy, connectMs = this.#limits.connectMs }: Route): Kept {
     const { connections } = this.#limits;
     const kept = { connections, keepAliveTimeout: IDLE_MS, keepAliveMaxTimeout: IDLE_MS };
     const connect = tlsConnector(tls, connectMs);

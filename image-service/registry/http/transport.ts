@@ -80,6 +80,13 @@ export class Transport {
     }
   }
 
+  /** Whether there is a connection for requests to this URL; to the proxy that passes them on, where that is plain http. */
+  isConnected(url: URL, endpoint: Origin): boolean {
+    const route = this.#route(url, endpoint);
+    const origin = isForwarded(route) ? route.proxy?.origin : url.origin;
+    return this.#options.connections.isConnected(origin ?? url.origin);
+  }
+
   #send(
     url: URL,
     { method = 'GET', headers, body }: HttpRequestInit,
