@@ -109,6 +109,25 @@ export function writeConfig(settings: DaemonSettings): { file: string; socket: s
   return { file, socket };
 }
 
+/** Flags that keep the machine's own configuration of registries out, where the settings have none of their own. */
+function isolation(settings: DaemonSettings): string[] {
+  const none = join(settings.directory, 'none');
+  const policy = join(settings.directory, 'policy.json');
+  if (!existsSync(policy)) writeFileSync(policy, '{"default":[{"type":"insecureAcceptAnything"}]}');
+  const options = {
+    hosts_dirs: none,
+    registries_conf: '',
+    registries_conf_dir: '',
+    certs_dirs: none,
+    policy_file: policy,
+    verifier_dir: none,
+  };
+  const own = `${settings.head ?? ''} ${settings.extra ?? ''}`;
+  return Object.entries(options).flatMap(([name, value]) =>
+    own.includes(name) ? [] : [`--image-${name.replaceAll('_', '-')}=${value}`],
+  );
+}
+
 /** Starts a daemon and waits until it serves. Throws with its log where it exits instead. */
 export async function startDaemon(settings: DaemonSettings): Promise<TestDaemon> {
   const { file, socket } = writeConfig(settings);
@@ -116,6 +135,7 @@ export async function startDaemon(settings: DaemonSettings): Promise<TestDaemon>
   if (!existsSync(confDir)) writeConflist(confDir, settings.subnet ?? 1);
   const logFile = join(settings.directory, 'daemon.log');
   const serve = [process.execPath, join(PROJECT, 'cli/main.ts'), 'serve', '--config', file];
+  serve.push(...isolation(settings));
   const [program = '', ...args] = [...(settings.wrapper ?? []), ...serve];
   const child = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
