@@ -252,7 +252,7 @@ test('a file that cannot be used is an error of its own host, before any request
     [der, 'holds no certificate'],
     [broken, 'malformed'],
     [fresh('missing'), 'ENOENT'],
-    [directory.path, 'EISDIR'],
+    [directory.path, 'not a regular file'],
   ] as const) {
     const registries = {
       [server.host]: [{ url: server.url, caFile }],

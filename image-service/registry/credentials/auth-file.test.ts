@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'node:test';
 import fc from 'fast-check';
-import { parseAuthFile, readEntry, scopesOf } from './auth-file.ts';
+import { parseAuthFile, readAuthFile, readEntry, scopesOf } from './auth-file.ts';
 
 const encoded = (text: string) => Buffer.from(text).toString('base64');
 
@@ -48,6 +52,24 @@ test('a malformed file or entry says why, without its text', () => {
     assert.doesNotMatch(String(problem), /hunter2/);
   }
   assert.equal(readEntry({ scope: 'h', source: '', value: {} }), undefined);
+});
+
+test('what is not a regular file is not waited for, and says so', { timeout: 60_000 }, async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'auth-file-'));
+  try {
+    const [fifo, loop] = [join(directory, 'fifo'), join(directory, 'loop')];
+    assert.equal(spawnSync('mkfifo', [fifo]).status, 0);
+    symlinkSync(loop, loop);
+    for (const path of [fifo, '/dev/zero', directory]) {
+      const { problems, entries } = await readAuthFile(path);
+      assert.deepEqual(problems, [`auth file ${path}: it is not a regular file`]);
+      assert.deepEqual(entries, []);
+    }
+    assert.deepEqual((await readAuthFile(loop)).problems, [`auth file ${loop}: ELOOP`]);
+    assert.deepEqual((await readAuthFile(join(directory, 'missing'))).problems, []);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });
 
 test('any text is read', () => {

@@ -1,6 +1,6 @@
 /** Files with credentials by host: docker's config.json and the auth.json of containers-auth.json(5). */
-import { open } from 'node:fs/promises';
 import { describeError, errnoOf } from '#core/errors.ts';
+import { openRegular } from '#linux/fs/regular-file.ts';
 import { isObject } from '../../image/manifest.ts';
 import { withoutLogin } from '../config/address.ts';
 import type { Credential } from '../credentials.ts';
@@ -41,7 +41,8 @@ export async function readAuthFile(path: string): Promise<AuthFile> {
 }
 
 async function readBounded(path: string): Promise<string> {
-  await using file = await open(path, 'r');
+  await using file = await openRegular(path); // a fifo is not waited for
+  if (!file) throw new Error('it is not a regular file');
   const buffer = Buffer.alloc(LIMIT + 1);
   let length = 0;
   for (let read = 1; read > 0 && length <= LIMIT; length += read)

@@ -21,7 +21,10 @@ export class PemFiles {
   /** Throws FailedPrecondition where it cannot be read; `what` names its use. */
   read(path: string, what: string): PemFile {
     try {
-      const { mtimeNs, ctimeNs, ino, size } = statSync(path, { bigint: true });
+      const stat = statSync(path, { bigint: true });
+      // A fifo would be waited for, and a device has no end.
+      if (!stat.isFile()) throw new CrispError('FailedPrecondition', 'it is not a regular file');
+      const { mtimeNs, ctimeNs, ino, size } = stat;
       const version = [mtimeNs, ctimeNs, ino, size].join();
       const known = this.#known.get(path);
       if (known?.version === version) return known.file;

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -64,4 +65,23 @@ test('the hash changes with the certificates, and only with them', () => {
   assert.notEqual(hash(), first);
   writeFileSync(path, one);
   assert.equal(hash(), first);
+});
+
+test('what is not a regular file is not waited for', { timeout: 60_000 }, () => {
+  const directory = join(root, 'pipes');
+  mkdirSync(directory);
+  const fifo = join(directory, 'fifo');
+  assert.equal(spawnSync('mkfifo', [fifo]).status, 0);
+  symlinkSync('/dev/zero', join(directory, 'zero.pem'));
+  symlinkSync(fifo, join(directory, 'fifo.pem'));
+  writeFileSync(join(directory, 'one.pem'), one);
+  assert.deepEqual(
+    found({ SSL_CERT_FILE: fifo, SSL_CERT_DIR: directory }, { files: [], directories: [] }).names,
+    [one],
+  );
+  for (const path of [fifo, '/dev/zero', directory])
+    assert.throws(
+      () => new PemFiles().read(path, 'CA file'),
+      new RegExp(`CA file ${path}: it is not a regular file`),
+    );
 });
