@@ -1,4 +1,4 @@
-import { constants, copyFileSync, type Stats } from 'node:fs';
+import type { Stats } from 'node:fs';
 import {
   cName,
   fchmodat,
@@ -13,6 +13,7 @@ import {
   symlinkat,
   utimensat,
 } from '#linux/fs/at-syscalls.ts';
+import { copyContent } from './copy-content.ts';
 import { hostile, shown } from './entry.ts';
 import type { Directory } from './layer-tree.ts';
 import type { LowerEntry } from './lower-view.ts';
@@ -26,7 +27,7 @@ export function copyUp(from: LowerEntry, at: Directory, base: string, target: ()
   const what = `copy up ${shown(from.path)}`;
   if (stat.isDirectory()) throw hostile(`a hard link to the directory ${shown(from.path)}`);
   if (stat.isFile()) {
-    copyFileSync(from.location, procPath(at, base), constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    copyContent(from.location, procPath(at, base), stat);
   } else if (stat.isSymbolicLink()) {
     must(symlinkat(cName(target()), at.fd, name), what);
   } else {

@@ -40,6 +40,8 @@ export const flags = {
   O_PATH: 0o10000000,
   AT_SYMLINK_NOFOLLOW: 0x100,
   AT_REMOVEDIR: 0x200,
+  SEEK_DATA: 3,
+  SEEK_HOLE: 4,
   RESOLVE_NO_MAGICLINKS: 0x02,
   RESOLVE_NO_SYMLINKS: 0x04,
   RESOLVE_BENEATH: 0x08,
@@ -135,6 +137,10 @@ export const lgetxattr = bind<[path: CName, name: CName, value: Uint8Array, size
 );
 export const llistxattr = bind<[path: CName, list: Uint8Array, size: number]>(
   'long llistxattr(const uint8_t *path, uint8_t *list, size_t size)',
+);
+/** The next offset with data, or the next hole (lseek(2)); ENXIO where there is none before the end. */
+export const seekFile = bind<[fd: number, offset: number, whence: number]>(
+  'int64_t lseek(int fd, int64_t offset, int whence)',
 );
 export const close = bind<[fd: number]>('int close(int fd)');
 
