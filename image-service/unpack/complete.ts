@@ -3,9 +3,10 @@ import { cName, must, utimensat } from '#linux/fs/at-syscalls.ts';
 import { copyAttributes, copyUp, link, timesOfStat } from './copy-up.ts';
 import { hostile, shown } from './entry.ts';
 import { EventLoopYield } from './event-loop-yield.ts';
-import { type Directory, LayerTree } from './layer-tree.ts';
+import { type Directory, join, LayerTree } from './layer-tree.ts';
 import type { LayerReport } from './layer-writer.ts';
 import { LowerView } from './lower-view.ts';
+import { isOpaque, isWhiteout } from './whiteout.ts';
 
 /** The result of a completion: done, or paths that are symlinks below, so that the layer must be unpacked again. */
 export interface Completion {
@@ -34,10 +35,10 @@ export async function completeLayer(
   const view = new LowerView(lower);
   const redirects = await findRedirects(view, report.implied, loop);
   if (redirects.length > 0) return { redirects, bytes: 0, inodes: 0 };
-  const added = { bytes: 0, inodes: 0 };
+  const links = new LinkMaker(tree, view, report.rootOpaque);
   for (const [path, target] of report.links) {
     await loop.yieldIfDue();
-    makeLink(tree, view, path, target, added);
+    links.make(path, target);
   }
   // The links' parents, created just now, get the attributes from below, too.
   for (const path of [...new Set([...report.implied, ...tree.implied()])].reverse()) {
@@ -45,7 +46,7 @@ export async function completeLayer(
     inherit(tree, view, path);
   }
   if (!report.rootDeclared) inheritRoot(tree, view);
-  return { redirects, ...added };
+  return { redirects, bytes: links.bytes, inodes: links.inodes };
 }
 
 /** Implied paths come after their parents: below a symlink that was found nothing is searched. */
@@ -69,29 +70,73 @@ async function findRedirects(
   return [...found];
 }
 
-function makeLink(
-  tree: LayerTree,
-  view: LowerView,
-  path: string,
-  target: string,
-  added: { bytes: number; inodes: number },
-): void {
-  const at = parentOf(tree, path);
-  const local = tree.existing(split(target).parts);
-  if (local && tree.stat(local, cName(split(target).base))) {
-    keepTimes(at, () => link(local, split(target).base, at, split(path).base));
-    return;
+/** Hard links in their order, each to what its target was at that place of the archive. */
+class LinkMaker {
+  readonly #tree: LayerTree;
+  readonly #view: LowerView;
+  readonly #rootOpaque: boolean;
+  /** What this has made, by path; all else in the layer came with the archive, after the link. */
+  readonly #made = new Set<string>();
+  /** Where the content of a lower entry is that this layer hides, by the path of the entry. */
+  readonly #copies = new Map<string, string>();
+  bytes = 0;
+  inodes = 0;
+
+  constructor(tree: LayerTree, view: LowerView, rootOpaque: boolean) {
+    this.#tree = tree;
+    this.#view = view;
+    this.#rootOpaque = rootOpaque;
   }
-  const entry = view.find(target);
-  if (!entry) throw hostile(`hard link ${shown(path)} to ${shown(target)}, which no layer has`);
-  const home = parentOf(tree, entry.path);
-  const { base } = split(entry.path);
-  if (!tree.stat(home, cName(base))) {
-    keepTimes(home, () => copyUp(entry, home, base, () => view.target(entry)));
-    added.inodes++;
-    added.bytes += entry.stat.blocks * 512;
+
+  make(path: string, target: string): void {
+    const found = this.#found(target) ?? this.#fromBelow(path, target);
+    if (found !== path) {
+      const at = parentOf(this.#tree, path);
+      const from = parentOf(this.#tree, found);
+      keepTimes(at, () => link(from, split(found).base, at, split(path).base));
+    }
+    this.#made.add(path);
   }
-  keepTimes(at, () => link(home, base, at, split(path).base));
+
+  /** The target, where this has made it. */
+  #found(target: string): string | undefined {
+    if (this.#made.has(target)) return target;
+    const entry = this.#view.find(target);
+    if (entry) return this.#made.has(entry.path) ? entry.path : this.#copies.get(entry.path);
+    // No layer has it, but the archive does, after the link.
+    const { parts, base } = split(target);
+    const local = this.#tree.existing(parts);
+    const stat = local && this.#tree.stat(local, cName(base));
+    return local && stat && !isWhiteout(stat) ? join(local.path, base) : undefined;
+  }
+
+  /** Copies the target to its own path, or to that of the link where its own would make visible what this layer hides. */
+  #fromBelow(path: string, target: string): string {
+    const entry = this.#view.find(target);
+    if (!entry) throw hostile(`hard link ${shown(path)} to ${shown(target)}, which no layer has`);
+    const place = this.#hides(entry.path) ? path : entry.path;
+    if (place === path) this.#copies.set(entry.path, path);
+    const home = parentOf(this.#tree, place);
+    keepTimes(home, () => copyUp(entry, home, split(place).base, () => this.#view.target(entry)));
+    this.#made.add(place);
+    this.inodes++;
+    this.bytes += entry.stat.blocks * 512;
+    return place;
+  }
+
+  /** Whether the layer has deleted or replaced what lies below at this path, or a directory above it. */
+  #hides(path: string): boolean {
+    if (this.#rootOpaque) return true;
+    const parts = path.split('/');
+    for (const [at, part] of parts.entries()) {
+      const directory = this.#tree.existing(parts.slice(0, at));
+      const stat = directory && this.#tree.stat(directory, cName(part));
+      if (!directory || !stat) return false;
+      if (!stat.isDirectory()) return true;
+      if (isOpaque(cName(`/proc/self/fd/${directory.fd}/${part}`))) return true;
+    }
+    return true;
+  }
 }
 
 /** The directory's own time was set at the end of the archive. */

@@ -217,6 +217,8 @@ export class LayerWriter implements TarHandler, Disposable {
   }
 
   #delete(at: Directory, base: string): void {
+    // A hard link that is made later stays, like all that this layer contains.
+    if (this.#tree.notes.find(join(at.path, base))?.link) return;
     const name = cName(base);
     const made = mknodat(at.fd, name, S_IFCHR, 0n);
     if (made !== EEXIST) {

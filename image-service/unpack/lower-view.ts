@@ -1,13 +1,11 @@
 import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { errnoOf } from '#core/errors.ts';
-import { cName, lgetxattr } from '#linux/fs/at-syscalls.ts';
 import { hostile, shown } from './entry.ts';
-import { isWhiteout } from './whiteout.ts';
+import { isOpaque, isWhiteout } from './whiteout.ts';
 
 const LINK_LIMIT = 40;
 /** Directories that are cached. */
 const MAX_CACHED = 4096;
-const OPAQUE = cName('trusted.overlay.opaque');
 
 /** An entry of the layers below. */
 export interface LowerEntry {
@@ -122,7 +120,7 @@ export class LowerView {
       }
       top ??= { path, location, stat };
       merged.push(layer);
-      if (isOpaque(location)) break;
+      if (isOpaque(Buffer.concat([location, Buffer.from([0])]))) break;
     }
     return top && { entry: top, layers: merged };
   }
@@ -138,10 +136,4 @@ function lstatIfPresent(location: Buffer): Stats | undefined {
     if (['ENOENT', 'ENOTDIR', 'ENAMETOOLONG'].includes(errnoOf(error) ?? '')) return undefined;
     throw error;
   }
-}
-
-function isOpaque(location: Buffer): boolean {
-  const value = Buffer.alloc(8);
-  const length = lgetxattr(Buffer.concat([location, Buffer.from([0])]), OPAQUE, value, value.length);
-  return length === 1 && value[0] === 0x79;
 }

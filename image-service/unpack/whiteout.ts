@@ -1,6 +1,6 @@
 /** How a layer's deletions are represented for overlayfs (Documentation/filesystems/overlayfs.rst). */
 import type { Stats } from 'node:fs';
-import { cName, lsetxattr, must } from '#linux/fs/at-syscalls.ts';
+import { type CName, cName, lgetxattr, lsetxattr, must } from '#linux/fs/at-syscalls.ts';
 import { hostile, shown } from './entry.ts';
 
 /** The prefix that marks a deletion in an archive (OCI image-spec, layer.md). */
@@ -32,4 +32,10 @@ export function readWhiteout(base: string): Whiteout {
 export function setOpaque(at: { readonly fd: number; readonly path: string }, base: string): void {
   const path = cName(`/proc/self/fd/${at.fd}/${base}`);
   must(lsetxattr(path, OPAQUE, YES, YES.length, 0), `mark ${shown(base)} in ${shown(at.path)} opaque`);
+}
+
+/** Whether the directory hides what lower layers have in it. */
+export function isOpaque(path: CName): boolean {
+  const value = Buffer.alloc(8);
+  return lgetxattr(path, OPAQUE, value, value.length) === 1 && value[0] === YES[0];
 }

@@ -1,9 +1,21 @@
 /** Hard links to what lower layers have. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { closeSync, ftruncateSync, mkdirSync, openSync, readSync, statSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  ftruncateSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
+import type { EntrySpec } from '../harness/images.ts';
 import { testDirectory } from './service.ts';
 import { unpack } from './unpack-here.ts';
 
@@ -38,4 +50,45 @@ test('a hard link to a file with holes of a lower layer copies its data alone', 
   at(0, 'first');
   at(GiB, 'second');
   at(GiB - 3, '\0\0\0sec');
+});
+
+test('a hard link has what its target was at its place of the archive, and brings nothing back', async () => {
+  using directory = testDirectory();
+  const lower = await unpack(directory.path, [
+    { name: './' },
+    { name: 'd/' },
+    { name: 'd/old', content: 'old' },
+    { name: 'old', content: 'old' },
+  ]);
+  const link = (name: string, target: string) => ({ name, type: 'hardlink', link: target }) as const;
+  const cases: readonly [EntrySpec[], Record<string, string>][] = [
+    [[link('new', 'old'), { name: '.wh.old' }], { new: 'old', old: 'whiteout' }],
+    [[link('new', 'old'), { name: 'old', content: 'other' }], { new: 'old', old: 'other' }],
+    [[link('new', 'd/old'), { name: '.wh.d' }], { new: 'old', d: 'whiteout' }],
+    [[link('new', 'd/old'), { name: 'd/' }, { name: '.wh.d' }], { new: 'old', d: '' }],
+    [[link('new', 'd/old'), { name: 'd', content: 'file' }], { new: 'old', d: 'file' }],
+    [
+      [link('a', 'd/old'), link('b', 'd/old'), link('c', 'a'), { name: '.wh.d' }],
+      { a: 'old', b: 'old', c: 'old' },
+    ],
+    [[link('new', 'old'), { name: '.wh..wh..opq' }], { new: 'old' }],
+    // A link that replaces what is below: the whiteout of its name may come before or after it.
+    [[link('d/old', 'old'), { name: 'd/.wh.old' }], { 'd/old': 'old', old: 'old' }],
+    [[{ name: 'd/.wh.old' }, link('d/old', 'old')], { 'd/old': 'old', old: 'old' }],
+    [[link('new', 'later'), { name: 'later', content: 'later' }], { new: 'later', later: 'later' }],
+  ];
+  for (const [n, [entries, wanted]] of cases.entries()) {
+    const { directory: layer } = await unpack(
+      directory.path,
+      [{ name: './' }, ...entries],
+      [lower.directory],
+    );
+    for (const [path, content] of Object.entries(wanted)) {
+      const stat = lstatSync(join(layer, path));
+      if (content === 'whiteout') assert.ok(stat.isCharacterDevice(), `${n} ${path}`);
+      else if (content === '') assert.deepEqual(readdirSync(join(layer, path)), [], `${n} ${path}`);
+      else assert.equal(readFileSync(join(layer, path), 'utf8'), content, `${n} ${path}`);
+    }
+    if ('c' in wanted) assert.equal(statSync(join(layer, 'a')).nlink, 3);
+  }
 });
