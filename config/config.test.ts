@@ -184,6 +184,22 @@ test('annotations that configure crun cannot be allowed', async () => {
   assert.deepEqual(config.runtime.handlers['k']?.allowedAnnotations, ['io.kata.', 'run.ocicle']);
 });
 
+test('the printed configuration has no password of a proxy', async () => {
+  for (const address of [
+    'http://user:hunter2@proxy:3128',
+    'user:hunter2@proxy:3128',
+    'http://u:hunter2@@p:1',
+  ]) {
+    const text = describeConfig(await load(`[image.proxy]\nhttps = "${address}"`));
+    assert.doesNotMatch(text, /hunter2/);
+    assert.match(text, /# https = "(http:\/\/)?u(ser)?:\*\*\*@p/);
+  }
+  assert.match(
+    describeConfig(await load('[image.proxy]\nhttps = "http://proxy:1"')),
+    /\nhttps = "http:\/\/proxy:1"/,
+  );
+});
+
 test('the printed configuration loads to the same values and names their origins', async () => {
   const first = await load(
     '[runtime.handlers.kata]\npath = "/k"\noptions = { "a.b" = "c" }\n[image.registries."docker.io"]\nmirrors = ["m\\"x"]',

@@ -16,8 +16,15 @@ function writeOption(option: Option<unknown>, keys: readonly string[], value: un
   const origin = to.settings.get(joinPath(keys))?.origin;
   const name = bare(keys.at(-1) ?? '');
   to.lines.push(`# ${option.doc} (${option.expected}${origin ? `; set by ${origin}` : ''})`);
-  to.lines.push(`${origin ? '' : '# '}${name} = ${option.toToml(value)}`);
+  const text = option.toToml(value);
+  const shown = withoutPassword(text);
+  if (shown !== text) to.lines.push('# The password is not printed: the line as it is here cannot be used.');
+  to.lines.push(`${origin && shown === text ? '' : '# '}${name} = ${shown}`);
 }
+
+/** The password of a proxy's address, which may have no scheme. */
+const withoutPassword = (text: string): string =>
+  text.replace(/^("(?:[a-z0-9+.-]+:\/\/)?[^@"/]*?:)[^"]*(@[^@"]*")$/i, '$1***$2');
 
 function writeTable(
   table: Table,
