@@ -242,5 +242,6 @@ function drained(
     };
     call.on('drain', done);
     signal.addEventListener('abort', done);
+    if (signal.aborted) done();
   });
 }

@@ -99,6 +99,7 @@ async function forward(ctl: Ctl, pod: string, port: number, socket: Socket): Pro
     session.terminate();
   };
   ctl.signal.addEventListener('abort', stop, { once: true });
+  if (ctl.signal.aborted) stop();
   socket.once('end', () => {
     if (session.protocol === PROTOCOLS[0]) session.send(Buffer.of(CLOSE, DATA), () => {});
     else setTimeout(stop, LINGER_MS).unref(); // v4 has no half-close: the pod gets this time to send the rest

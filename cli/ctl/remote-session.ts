@@ -52,6 +52,7 @@ export async function joinSession(
   using _screen = options.tty ? await forwardTerminal(socket) : undefined;
   const stop = () => socket.terminate();
   signal.addEventListener('abort', stop, { once: true });
+  if (signal.aborted) stop();
   socket.resume();
   await ended;
   signal.removeEventListener('abort', stop);
@@ -68,6 +69,7 @@ export async function connectWebSocket(
   const socket = new WebSocket(url.replace(/^http/, 'ws'), protocols, { perMessageDeflate: false });
   const stop = () => socket.terminate();
   signal.addEventListener('abort', stop, { once: true });
+  if (signal.aborted) stop();
   socket.once('open', () => socket.pause());
   try {
     await once(socket, 'open');

@@ -84,6 +84,7 @@ async function attach(ctl: Ctl, containerId: string): Promise<number> {
     });
   };
   ctl.signal.addEventListener('abort', stop);
+  if (ctl.signal.aborted) stop(); // since the start of the container
   try {
     const untilEnd = { ...ctl, call: () => ({}) };
     const options = { finished: () => hasEnded(untilEnd, containerId), signal: finished.signal };

@@ -68,6 +68,7 @@ function join(
   const { promise, resolve } = Promise.withResolvers<void>();
   const destroy = () => socket.destroy();
   signal.addEventListener('abort', destroy, { once: true });
+  if (signal.aborted) destroy();
   feed(socket);
   socket.once('end', () => {
     resolve();

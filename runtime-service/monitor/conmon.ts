@@ -163,6 +163,7 @@ async function reply(sync: Readable, signal: AbortSignal): Promise<string> {
   const chunks: Buffer[] = [];
   const onAbort = () => sync.destroy(signal.reason as Error);
   signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort();
   try {
     let size = 0;
     for await (const chunk of sync as AsyncIterable<Buffer>) {

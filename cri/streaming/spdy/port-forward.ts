@@ -37,6 +37,7 @@ export async function servePortForward(
   });
   const stop = () => void spdy.close();
   op.signal.addEventListener('abort', stop, { once: true });
+  if (op.signal.aborted) stop();
   const reason = await spdy.ended;
   op.signal.removeEventListener('abort', stop);
   for (const { timer } of pending.values()) clearTimeout(timer);
