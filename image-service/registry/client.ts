@@ -70,7 +70,12 @@ export class RegistryClient {
           return response;
         },
         take: (_, response, what, aborted) =>
-          readManifest(tagOrDigest, response, { what, transport: this.#parts.transport }, aborted),
+          readManifest(
+            tagOrDigest,
+            response,
+            { what, transport: this.#parts.transport, ...this.#options },
+            aborted,
+          ),
       },
       signal,
     );

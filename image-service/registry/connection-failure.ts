@@ -2,12 +2,16 @@ import { errnoOf } from '#core/errors.ts';
 import { RegistryFailure } from './failure.ts';
 import { ProxyError } from './http/proxy-error.ts';
 import { TlsError } from './http/tls-connector.ts';
+import { TOO_MANY_INFORMATIONAL } from './http/transport.ts';
 import { failureOfTls } from './tls-failure.ts';
 
 /** undici's codes, in words; others are the kernel's or the resolver's, and shown as they are. */
 const WORDS: Readonly<Record<string, string>> = {
   UND_ERR_CONNECT_TIMEOUT: 'CONNECT_TIMEOUT',
   UND_ERR_SOCKET: 'the connection was closed',
+  UND_ERR_HEADERS_OVERFLOW: 'the head of the response is too large',
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the body has another length than its head says',
+  [TOO_MANY_INFORMATIONAL]: 'too many informational responses (1xx) before the response',
 };
 
 /** The failure of a connection error. `received` counts the bytes of this transfer so far. */
@@ -28,8 +32,9 @@ export function failureOfConnection(
     });
   }
   if (error instanceof TlsError) return failureOfTls(error, what);
-  if (code.startsWith('HPE_')) {
-    return new RegistryFailure('RegistryUnavailable', `${what}: the response is not HTTP (${code})`, {
+  // undici means to give it a code, but looks that up in the wrong direction.
+  if (code === 'HTTPParserError' || code.startsWith('HPE_')) {
+    return new RegistryFailure('RegistryUnavailable', `${what}: the response is not HTTP`, {
       hint: 'check host and port; a server with TLS must not be configured as insecure or by http://',
     });
   }

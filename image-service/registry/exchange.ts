@@ -4,6 +4,7 @@ import { failureOfConnection } from './connection-failure.ts';
 import type { Endpoint } from './endpoint.ts';
 import { failureOfStatus, RegistryFailure } from './failure.ts';
 import type { HttpRequestInit, Response, Transport } from './http/transport.ts';
+import { RateFloor, type RateLimits } from './rate-floor.ts';
 
 export type { Response } from './http/transport.ts';
 
@@ -44,22 +45,27 @@ export async function exchange(
   }
 }
 
-/** The whole body, of at most `limit` bytes. Throws RegistryFailure. */
+/** The whole body, of at most `limit` bytes, at the least rate of the context. Throws RegistryFailure. */
 export async function readBody(
   response: Response,
   limit: number,
-  context: HttpContext,
+  context: HttpContext & RateLimits,
   signal: AbortSignal,
 ): Promise<Buffer> {
   const pieces: Buffer[] = [];
   let length = 0;
+  const rate = new RateFloor(context.what, context);
+  let waiting = performance.now();
   try {
     for await (const piece of response.body) {
+      rate.add(piece.length, performance.now() - waiting);
+      waiting = performance.now();
       length += piece.length;
       if (length > limit) {
         throw new RegistryFailure(
           'FailedPrecondition',
           `${context.what}: the response has more than ${limit} bytes`,
+          { hint: 'check what answers at this address' },
         );
       }
       pieces.push(piece);
@@ -128,6 +134,12 @@ async function readAway(response: Response): Promise<void> {
   } catch {
     // The body is not needed.
   }
+}
+
+/** Where a redirect leads, from the URL that replied; null where it names no valid place. */
+export function locationOf(response: Response, from: URL): URL | null {
+  const location = header(response, 'location');
+  return location === undefined ? null : URL.parse(location, from.href);
 }
 
 export function header(response: Response, name: string): string | undefined {

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { type Digest, isDigest } from '#core/ids.ts';
 import { isObject } from '../image/manifest.ts';
-import { header, type Response, readBody } from './exchange.ts';
+import { type HttpContext, header, type Response, readBody } from './exchange.ts';
 import { RegistryFailure } from './failure.ts';
-import type { Transport } from './http/transport.ts';
+import type { RateLimits } from './rate-floor.ts';
 
 /**
  * Refuses what is evidently not a manifest or index: the page of a proxy's login, an error in JSON. A manifest that is
@@ -50,7 +50,7 @@ export interface CurrentManifest {
 export async function readManifest(
   tagOrDigest: string,
   response: Response,
-  context: { readonly what: string; readonly transport: Transport },
+  context: HttpContext & RateLimits,
   signal: AbortSignal,
 ): Promise<FetchedManifest> {
   const { what } = context;
@@ -60,7 +60,7 @@ export async function readManifest(
   const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
   const claimed = isDigest(tagOrDigest) ? tagOrDigest : header(response, 'docker-content-digest');
   if (!isDigest(digest) || (claimed?.startsWith('sha256:') && claimed !== digest)) {
-    throw new RegistryFailure('DataLoss', `${what}: its digest is ${digest}, not ${claimed}`, {
+    throw new RegistryFailure('DataLoss', `${what}: its digest is ${digest}, not ${claimed?.slice(0, 100)}`, {
       hint: 'the endpoint sends other content than announced: check the mirror or proxy',
     });
   }

@@ -1,7 +1,15 @@
 import type { Authorizer } from './auth.ts';
 import { credentialHost } from './config/address.ts';
 import type { Endpoint } from './endpoint.ts';
-import { discard, exchange, failureOf, type HttpRequest, header, type Response } from './exchange.ts';
+import {
+  discard,
+  exchange,
+  failureOf,
+  type HttpRequest,
+  header,
+  locationOf,
+  type Response,
+} from './exchange.ts';
 import { failureElsewhere, RegistryFailure } from './failure.ts';
 
 const REDIRECTS = 5;
@@ -42,9 +50,8 @@ export async function follow(
       throw failureElsewhere(await failureOf(response, elsewhere(request, url)));
     }
     await discard(response);
-    const next = locationOf(response, url, request);
-    if (hops === REDIRECTS)
-      throw new RegistryFailure('FailedPrecondition', `${request.what}: more than ${REDIRECTS} redirects`);
+    const next = targetOf(response, url, request);
+    if (hops === REDIRECTS) throw badRedirect(`${request.what}: more than ${REDIRECTS} redirects`);
     url = next;
   }
 }
@@ -60,7 +67,9 @@ async function exchangeElsewhere(
   signal: AbortSignal,
 ): Promise<Response> {
   const { method = 'GET', headers } = request;
-  const response = await exchange(endpoint, url, { method, headers }, request, signal);
+  const what = elsewhere(request, url);
+  const context = { ...request, what };
+  const response = await exchange(endpoint, url, { method, headers }, context, signal);
   if (response.statusCode !== 401 || url.origin === endpoint.origin) return response;
   const { origin, host } = url;
   const party = {
@@ -72,7 +81,7 @@ async function exchangeElsewhere(
   };
   const challenge = header(response, 'www-authenticate');
   try {
-    const outcome = await authorizer.handleChallenge(party, challenge, undefined, elsewhere(request, url));
+    const outcome = await authorizer.handleChallenge(party, challenge, undefined, what);
     if (!outcome.retry) return response;
   } catch (error) {
     throw error instanceof RegistryFailure ? failureElsewhere(error) : error;
@@ -80,8 +89,13 @@ async function exchangeElsewhere(
   await discard(response);
   const authorization = await authorizer.header(party);
   const authorized = { ...headers, ...(authorization === undefined ? {} : { authorization }) };
-  return exchange(endpoint, url, { method, headers: authorized }, request, signal);
+  return exchange(endpoint, url, { method, headers: authorized }, context, signal);
 }
+
+const badRedirect = (message: string): RegistryFailure =>
+  new RegistryFailure('FailedPrecondition', message, {
+    hint: 'check that this is an OCI registry, and what it redirects to',
+  });
 
 const ownHeaders = (endpoint: Endpoint, request: FollowedRequest): Record<string, string> => ({
   ...request.headers,
@@ -90,10 +104,10 @@ const ownHeaders = (endpoint: Endpoint, request: FollowedRequest): Record<string
 });
 
 /** Where a redirect leads: to http or https, and to http only where that is as safe. Throws RegistryFailure. */
-function locationOf(response: Response, from: URL, { what, verified }: FollowedRequest): URL {
-  const next = URL.parse(header(response, 'location') ?? '', from.href);
+function targetOf(response: Response, from: URL, { what, verified }: FollowedRequest): URL {
+  const next = locationOf(response, from);
   if (!next || !/^https?:$/.test(next.protocol))
-    throw new RegistryFailure('FailedPrecondition', `${what}: a redirect without a valid location`);
+    throw badRedirect(`${what}: a redirect without a valid location`);
   if (from.protocol === 'https:' && next.protocol === 'http:' && !verified) {
     throw new RegistryFailure(
       'FailedPrecondition',

@@ -1,7 +1,7 @@
 import type { Challenge } from './challenge.ts';
 import type { Credential } from './credentials.ts';
 import type { Endpoint } from './endpoint.ts';
-import { discard, exchange, failureOf, header, type Response, readBody } from './exchange.ts';
+import { discard, exchange, failureOf, locationOf, type Response, readBody } from './exchange.ts';
 import { RegistryFailure } from './failure.ts';
 import type { HttpRequestInit, Transport } from './http/transport.ts';
 import { mayLogin, type TokenServer, tokenServers } from './realm.ts';
@@ -10,6 +10,8 @@ import { readTokenReply, type Token } from './token-reply.ts';
 const REPLY_LIMIT = 1 << 20;
 const REDIRECTS = 5;
 const MAX_SCOPES = 16;
+/** The whole exchange has a deadline. */
+const anyRate = { minRate: 0, minRateMs: Number.POSITIVE_INFINITY };
 
 export interface TokenRequest {
   /** Who has made the challenge. */
@@ -51,7 +53,10 @@ async function askServer(server: TokenServer, request: TokenRequest, transport: 
     const forms = formsOf(request.credential).slice(0, server.login ? undefined : 1);
     const response = await askInTurn(forms, (form) => askAs(form, server, request, context, signal));
     if (response.statusCode !== 200) throw await failureOf(response, context.what);
-    return readTokenReply(await readBody(response, REPLY_LIMIT, context, signal), context.what);
+    return readTokenReply(
+      await readBody(response, REPLY_LIMIT, { ...context, ...anyRate }, signal),
+      context.what,
+    );
   } catch (error) {
     if (!signal.aborted) throw error;
     const text = `${context.what}: no token within ${transport.noByteMs / 1000} s`;
@@ -123,7 +128,7 @@ async function askAs(
     const { statusCode } = response;
     if (![301, 302, 303, 307, 308].includes(statusCode)) return response;
     await discard(response);
-    const next = URL.parse(header(response, 'location') ?? '', url.href);
+    const next = locationOf(response, url);
     if (!next || !/^https?:$/.test(next.protocol) || hops === REDIRECTS) {
       const why =
         hops === REDIRECTS ? `more than ${REDIRECTS} redirects` : 'a redirect without a valid location';

@@ -1,6 +1,7 @@
 import { failureOfConnection } from './connection-failure.ts';
 import { discard, type HttpContext, header, type Response } from './exchange.ts';
 import { RegistryFailure } from './failure.ts';
+import { RateFloor, type RateLimits } from './rate-floor.ts';
 
 /** Where the bytes of a blob go. */
 export interface BlobSink {
@@ -13,12 +14,9 @@ export interface BlobSink {
   verify(): boolean;
 }
 
-export interface TransferContext extends HttpContext {
+export interface TransferContext extends HttpContext, RateLimits {
   /** Of the blob, by its descriptor. */
   readonly size: number;
-  /** The least that may arrive within `minRateMs` of waiting for the endpoint, in bytes per second; 0: anything. */
-  readonly minRate: number;
-  readonly minRateMs: number;
 }
 
 /**
@@ -79,7 +77,7 @@ async function copy(
   signal: AbortSignal,
 ): Promise<void> {
   const pieces = response.body[Symbol.asyncIterator]();
-  const rate = new RateFloor(context);
+  const rate = new RateFloor(context.what, context);
   try {
     for (;;) {
       const waiting = performance.now();
@@ -110,35 +108,6 @@ async function copy(
     hint: 'check the network to the registry',
     transient: true,
   });
-}
-
-/** The floor of a transfer's rate: what sends a few bytes each minute would not be noticed by the limit of silence. */
-class RateFloor {
-  readonly #context: TransferContext;
-  #bytes = 0;
-  #waited = 0;
-
-  constructor(context: TransferContext) {
-    this.#context = context;
-  }
-
-  /** Adds a piece and the time that it took, in ms. Throws RegistryFailure at the end of a window with too few bytes. */
-  add(bytes: number, ms: number): void {
-    const { what, minRate, minRateMs } = this.#context;
-    this.#bytes += bytes;
-    this.#waited += ms;
-    if (this.#waited < minRateMs) return;
-    const rate = (this.#bytes * 1000) / this.#waited;
-    if (rate < minRate) {
-      const text = `${what}: ${Math.floor(rate)} bytes per second in ${Math.round(this.#waited / 1000)} s`;
-      throw new RegistryFailure('RegistryUnavailable', text, {
-        hint: 'check the network to the registry; image.pull_min_rate is the least that is waited for',
-        transient: true,
-      });
-    }
-    this.#bytes = 0;
-    this.#waited = 0;
-  }
 }
 
 /** `bytes 100-199/200`, also with an unknown total; undefined where it is malformed (RFC 9110, 14.4). */

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer as createPlain, type Server } from 'node:http';
 import { createServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
 import type { EndpointOptions } from '#image-service/index.ts';
@@ -19,6 +19,7 @@ const good = authority.issue('good', ['IP:127.0.0.1']);
 
 interface Listening extends AsyncDisposable {
   readonly port: number;
+  readonly server: Server;
   /** Number of connections so far. */
   readonly connections: () => number;
 }
@@ -29,6 +30,7 @@ async function listening(server: Server): Promise<Listening> {
   await once(server, 'listening');
   return {
     port: (server.address() as AddressInfo).port,
+    server,
     connections: () => connections,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
@@ -114,6 +116,44 @@ test('http to a server with TLS, and https to one without, are told apart', asyn
   await using tls = await secure(good);
   const other = pull({ url: `http://127.0.0.1:${tls.port}` });
   await fails(other, 'RegistryUnavailable', `http://127.0.0.1:${tls.port}`);
+});
+
+test('what does not reply by HTTP is named as that, and not asked again', async () => {
+  for (const reply of [Buffer.from('15030300020246', 'hex'), 'SSH-2.0-OpenSSH_9.2\r\n', 'hello']) {
+    await using server = await listening(createPlain());
+    let asked = 0;
+    server.server.removeAllListeners('connection').on('connection', (socket: Socket) => {
+      asked++;
+      socket.on('error', () => {}).once('data', () => socket.end(reply));
+    });
+    const url = `http://127.0.0.1:${server.port}`;
+    const error = await fails(pull({ url }, 3), 'RegistryUnavailable', url, 'the response is not HTTP');
+    assert.match(error.hint, /http:\/\//);
+    assert.equal(asked, 1);
+  }
+});
+
+test('informational responses are skipped, and end where they do not', async () => {
+  await using server = await listening(createPlain());
+  const sockets = new Set<Socket>();
+  let endless = true;
+  server.server.removeAllListeners('connection').on('connection', (socket: Socket) => {
+    sockets.add(socket.on('error', () => {}));
+    socket.once('data', () => {
+      const hint = 'HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n';
+      if (!endless) {
+        socket.end(`${hint}${hint}HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n`);
+        return;
+      }
+      const timer = setInterval(() => socket.write(hint), 20);
+      socket.once('close', () => clearInterval(timer));
+    });
+  });
+  const url = `http://127.0.0.1:${server.port}`;
+  await fails(pull({ url }, 2), 'RegistryUnavailable', url, 'informational responses');
+  endless = false;
+  await fails(pull({ url }), 'NotFound', url);
+  for (const socket of sockets) socket.destroy();
 });
 
 test('a server that asks for TLS in words', async () => {

@@ -240,6 +240,25 @@ test('all are asked round by round, and the error lists each with its own cause'
   assert.match(refused.message, /\(RegistryUnavailable\).*\(PermissionDenied\).*\(RegistryUnavailable\)/);
 });
 
+test('a manifest below the least rate is taken elsewhere', async () => {
+  await using at = await scene();
+  const timers = new Set<NodeJS.Timeout>();
+  await using slow = await startFront(at.registry, (_, res) => {
+    res.writeHead(200, { 'content-type': 'application/vnd.oci.image.manifest.v1+json' });
+    timers.add(setInterval(() => res.write(' '), 20));
+    return true;
+  });
+  const rate = { minRate: 10_000, minRateMs: 200, attempts: 2, retryWaitMs: 1, nextEndpointMs: HOUR };
+  try {
+    await using alone = await serviceOf(at, [slow.url], rate);
+    await fails(pull(alone), 'RegistryUnavailable', 'manifest', slow.url, 'bytes per second');
+    await using service = await serviceOf(at, [slow.url, at.front.url], rate);
+    await pull(service);
+  } finally {
+    for (const timer of timers) clearInterval(timer);
+  }
+});
+
 test('a transfer below the least rate is continued elsewhere', async () => {
   await using at = await scene();
   const timers = new Set<NodeJS.Timeout>();

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { pushImage } from '../harness/images.ts';
 import { type Rule, startFront } from './front.ts';
-import { startRegistry } from './registry.ts';
+import { freePort, startRegistry } from './registry.ts';
 import { answer, fails, image, isBlob, scene } from './scene.ts';
 import { operation, startService, testDirectory } from './service.ts';
 
@@ -111,9 +111,12 @@ test('credentials do not follow a redirect', async () => {
   assert.ok(elsewhere.seen.length > 0);
   for (const { authorization } of elsewhere.seen) assert.equal(authorization, undefined);
   at.front.rule = (req, res, forward) => answer(302, { location: req.url ?? '/' })(req, res, forward);
-  await fails(at.pull(), 'FailedPrecondition', 'redirects');
-  at.front.rule = answer(302, { location: 'file:///etc/passwd' });
-  await fails(at.pull(), 'FailedPrecondition', 'redirect');
+  await fails(at.pull(), 'FailedPrecondition', 'more than 5 redirects');
+  for (const headers of [{ location: 'file:///etc/passwd' }, { location: 'http://[::1' }, {}]) {
+    at.front.rule = answer(302, headers as Record<string, string>);
+    const error = await fails(at.pull(), 'FailedPrecondition', 'a redirect without a valid location');
+    assert.match(error.hint, /registry/);
+  }
 });
 
 /** A server that answers each request with this challenge, and records what is sent to it. */
@@ -202,6 +205,18 @@ test('a refusal by the target of a redirect names the target, not the registry',
   assert.ok(!error.message.includes('secret'), 'a signed address is as good as a password');
   elsewhere.rule = answer(404);
   await fails(at.pull(), 'NotFound', at.front.url, elsewhere.url);
+});
+
+test('a target of a redirect that cannot be reached is named, not the registry alone', async () => {
+  await using at = await scene();
+  const gone = `http://127.0.0.1:${await freePort()}`;
+  at.front.rule = (req, res) => {
+    if (!isBlob(req.url)) return false;
+    res.writeHead(307, { location: `${gone}/x?signature=secret` }).end();
+    return true;
+  };
+  const error = await fails(at.pull(), 'RegistryUnavailable', at.front.url, gone, 'ECONNREFUSED');
+  assert.ok(!error.message.includes('secret'), 'a signed address is as good as a password');
 });
 
 test('redirects of a token server are followed, with the login within its origin alone', async () => {

@@ -42,6 +42,10 @@ export interface TransportOptions {
 }
 
 const PROXY_LOGIN_REQUIRED = 407;
+/** Responses with a status 1xx before the response itself: each of them begins the wait for its head anew. */
+const MAX_INFORMATIONAL = 10;
+/** The code of the error where there are more. */
+export const TOO_MANY_INFORMATIONAL = 'ERR_TOO_MANY_INFORMATIONAL';
 
 /**
  * The HTTP requests of one pull. Each goes by the proxy and the trust of the host that it is for, whoever has named that.
@@ -95,6 +99,7 @@ export class Transport {
   ): Promise<Dispatcher.ResponseData> {
     const forward = isForwarded(route) ? route.proxy : undefined;
     const path = `${url.pathname}${url.search}`;
+    let informational = 0;
     return this.#options.connections.by(route).request({
       origin: forward?.origin ?? url.origin,
       path: forward ? url.origin + path : path,
@@ -103,6 +108,12 @@ export class Transport {
       signal,
       headersTimeout: this.noByteMs,
       bodyTimeout: this.noByteMs,
+      onInfo() {
+        if (++informational > MAX_INFORMATIONAL)
+          throw Object.assign(new Error('too many informational responses'), {
+            code: TOO_MANY_INFORMATIONAL,
+          });
+      },
       ...(body === undefined ? {} : { body }),
     });
   }
