@@ -1,4 +1,5 @@
 import { SingleFlight } from '#core/single-flight.ts';
+import { joined } from '#linux/libc/abort.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 import type { CredentialLookup, CredentialSource } from './credentials/source.ts';
 import type { Credential } from './credentials.ts';
@@ -55,9 +56,20 @@ export class Authorizer {
 
   /**
    * Handles the challenge of a 401, by all that it offers. `sent` is the header of that request. Throws RegistryFailure where
-   * the token servers fail; its message names the 401, too.
+   * the token servers fail; its message names the 401, too. An abort ends this wait, and not the request for the token, which
+   * other transfers may wait for.
    */
-  async handleChallenge(
+  handleChallenge(
+    party: Party,
+    challenge: string | undefined,
+    sent: string | undefined,
+    what: string,
+    signal: AbortSignal,
+  ): Promise<ChallengeOutcome> {
+    return joined(this.#handle(party, challenge, sent, what), what, signal);
+  }
+
+  async #handle(
     party: Party,
     challenge: string | undefined,
     sent: string | undefined,

@@ -81,7 +81,7 @@ async function exchangeElsewhere(
   };
   const challenge = header(response, 'www-authenticate');
   try {
-    const outcome = await authorizer.handleChallenge(party, challenge, undefined, what);
+    const outcome = await authorizer.handleChallenge(party, challenge, undefined, what, signal);
     if (!outcome.retry) return response;
   } catch (error) {
     throw error instanceof RegistryFailure ? failureElsewhere(error) : error;

@@ -42,7 +42,13 @@ export class ContentRequests {
       if (tries > 2) return response;
       const challenge = await this.#challengeOf(endpoint, response, query.what, signal);
       if (challenge === undefined && response.statusCode !== 401) return response;
-      const outcome = await this.#authorizer.handleChallenge(party, challenge, authorization, query.what);
+      const outcome = await this.#authorizer.handleChallenge(
+        party,
+        challenge,
+        authorization,
+        query.what,
+        signal,
+      );
       if (!outcome.retry) {
         if (outcome.reasons.length === 0) return response;
         throw (await failureOf(response, query.what)).because(...outcome.reasons);

@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { hasCode } from '#core/errors.ts';
+import { Authorizer } from './auth.ts';
+import type { Transport } from './http/transport.ts';
+import { systemTrust } from './http/trust.ts';
+import { ContentRequests } from './requests.ts';
+
+test('an abort ends the wait for a token, which other requests may share', { timeout: 60_000 }, async () => {
+  const origin = 'https://reg.example';
+  const asked = Promise.withResolvers<void>();
+  // A registry that requires a token, and a token server that does not reply before its own deadline.
+  const transport = {
+    noByteMs: 3_600_000,
+    request: async (url: URL) => {
+      if (url.pathname === '/token') {
+        asked.resolve();
+        return new Promise(() => {});
+      }
+      const headers = { 'www-authenticate': `Bearer realm="${origin}/token"` };
+      return { statusCode: 401, headers, body: (async function* () {})(), proxy: undefined };
+    },
+  } as unknown as Transport;
+  const authorizer = new Authorizer(
+    async () => ({ credential: undefined, source: undefined, problems: [] }),
+    transport,
+  );
+  const endpoint = {
+    url: origin,
+    base: `${origin}/v2`,
+    origin,
+    host: 'reg.example',
+    repository: 'app',
+    credentialHost: 'reg.example',
+    trust: systemTrust,
+    headers: {},
+    namespace: undefined,
+    dialTimeoutMs: undefined,
+    resolves: true,
+    serves: true,
+    source: 'default',
+  };
+  const cancel = new AbortController();
+  const query = { path: 'manifests/v1', headers: {}, what: 'manifest v1', verified: false };
+  const sent = new ContentRequests(transport, authorizer).send(endpoint, query, cancel.signal);
+  await asked.promise;
+  cancel.abort();
+  await assert.rejects(sent, (error) => hasCode(error, 'Cancelled'));
+});
