@@ -68,6 +68,19 @@ client = "c.pem"
   );
 });
 
+test('headers of the connection are not for a configuration', () => {
+  const [endpoint] = read(`
+[header]
+  Host = "other.example"
+  Content-Length = "5"
+  Transfer-Encoding = "chunked"
+  Connection = "x"
+  Expect = "100-continue"
+  Authorization = "Bearer t"
+`);
+  assert.deepEqual({ ...endpoint?.headers }, { authorization: 'Bearer t' });
+});
+
 test('what is wrong is named with its line, and secrets are not shown', () => {
   for (const [text, ...parts] of [
     ['\n[host."https://a"]\ncapabilities = ["run"]', 'hosts.toml:3', 'run'],
