@@ -75,7 +75,7 @@ function setSparse(fields: SparseFields, key: string, text: string): void {
     fields.name = text;
   } else if (key === 'size' || key === 'realsize') fields.size = whole(key, text);
   else if (key === 'offset' || key === 'numbytes') fields.pairs.push(text);
-  else if (key === 'map') fields.pairs.push(...(text === '' ? [] : text.split(',')));
+  else if (key === 'map') for (const item of text === '' ? [] : text.split(',')) fields.pairs.push(item);
   else if (key === 'major') fields.major = whole(key, text);
 }
 

@@ -141,6 +141,8 @@ test('a map that does not fit its file is refused with the name of the member', 
     member(form1('100'), '1'.repeat(600)),
     member(form1('100'), '3\n0\n1\n'),
     member([...form1('100').slice(2), ['GNU.sparse.major', '2']], lines('0\n')),
+    member(map('0,'.repeat(520_000)), 'abc'),
+    member(map(Array.from({ length: 200_000 }, () => '0,0').join(',')), 'abc'),
   ];
   for (const [n, bytes] of cases.entries()) {
     await assert.rejects(
