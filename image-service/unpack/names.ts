@@ -1,4 +1,5 @@
 import { hostile, shown } from './entry.ts';
+import { WHITEOUT_PREFIX } from './whiteout.ts';
 
 const NAME_MAX = 255;
 const PATH_MAX = 4095;
@@ -14,11 +15,17 @@ export function partsOf(name: string, what: string): string[] {
   for (const part of name.split('/')) {
     if (part === '' || part === '.') continue;
     if (part === '..') throw hostile(`${what} leads upwards: ${shown(name)}`);
-    if (part.length > NAME_MAX)
-      throw hostile(`${what} with a component of ${part.length} bytes: ${shown(name)}`);
     if (part.includes('\0')) throw hostile(`${what} has a NUL: ${shown(name)}`);
     parts.push(part);
   }
   if (name === '') throw hostile(`${what} is empty`);
+  const long = parts.find(
+    (part, at) => part.length > NAME_MAX && !(at === parts.length - 1 && isWhiteout(part)),
+  );
+  if (long !== undefined) throw hostile(`${what} with a component of ${long.length} bytes: ${shown(name)}`);
   return parts;
 }
+
+/** A whiteout may be of a name that itself has the greatest length. */
+const isWhiteout = (part: string): boolean =>
+  part.startsWith(WHITEOUT_PREFIX) && part.length <= WHITEOUT_PREFIX.length + NAME_MAX;

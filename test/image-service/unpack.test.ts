@@ -217,6 +217,22 @@ test('a later entry replaces an earlier one of any kind', async () => {
   );
 });
 
+test('names of the greatest length, and whiteouts of them', async () => {
+  using directory = testDirectory();
+  const long = 'n'.repeat(255);
+  const { directory: layer } = await unpack(directory.path, [
+    { name: './' },
+    { name: `.wh.${long}` },
+    { name: `d/.wh.${long}` },
+    { name: `e/${long}`, content: 'kept' },
+    { name: `e/.wh.${long}` },
+  ]);
+  for (const path of [long, `d/${long}`]) assert.ok(lstatSync(join(layer, path)).isCharacterDevice());
+  assert.equal(readFileSync(join(layer, 'e', long), 'utf8'), 'kept');
+  for (const name of [`n${long}`, `.wh.n${long}`, `.wh.${long}/file`])
+    await refuses([{ name }], 'InvalidArgument');
+});
+
 test('the notes of a directory are dropped when a file replaces it', async () => {
   using directory = testDirectory();
   const { directory: layer, report } = await unpack(directory.path, [
