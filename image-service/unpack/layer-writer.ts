@@ -180,8 +180,8 @@ export class LayerWriter implements TarHandler, Disposable {
       if (!stat?.isDirectory()) {
         this.#tree.remove(at, name, base);
         must(mkdirat(at.fd, name, 0o700), `make directory ${shown(entry.name)}`);
-        // The lower directory that was deleted must stay hidden.
-        if (stat && isWhiteout(stat)) setOpaque(at, base);
+        // A whiteout, or another entry of this name, has deleted the lower directory: it must stay hidden.
+        if (stat) setOpaque(at, base);
       }
     } else must(made, `make directory ${shown(entry.name)}`);
     applyAt(at, base, { ...entry, mode: withoutSetgid(entry.mode) }, 'directory', this.#xattrs);

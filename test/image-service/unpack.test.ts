@@ -14,6 +14,8 @@ import {
 import { join } from 'node:path';
 import test from 'node:test';
 import { type ErrorCode, hasCode } from '#core/errors.ts';
+import { isOpaque } from '#image-service/unpack/whiteout.ts';
+import { cName } from '#linux/fs/at-syscalls.ts';
 import type { EntrySpec } from '../harness/images.ts';
 import { testDirectory } from './service.ts';
 
@@ -205,7 +207,12 @@ test('a later entry replaces an earlier one of any kind', async () => {
     { name: 'd/', mode: 0o700 },
     { name: 'd/kept', content: 'k' },
     { name: 'd/', mode: 0o711 },
+    { name: 'was', content: 'a file' },
+    { name: 'was/' },
   ]);
+  // The file has replaced whatever a lower layer has here; the directory must not show it again.
+  assert.ok(isOpaque(cName(join(layer, 'was'))));
+  assert.ok(!isOpaque(cName(join(layer, 'd'))));
   assert.equal(readFileSync(join(layer, 'a'), 'utf8'), 'a file now');
   assert.equal(readFileSync(join(layer, 'x'), 'utf8'), 'new');
   assert.equal(readFileSync(join(layer, 'y'), 'utf8'), 'old');
