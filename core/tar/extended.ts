@@ -2,6 +2,9 @@ import { damaged, shown, type TarEntry, unsupported } from './entry.ts';
 import { entryTypes, type Header } from './header.ts';
 import { type PaxFields, readPax, type SparseFields } from './pax.ts';
 
+/** The kernel's ids have 32 bits; a larger one would be taken modulo that, 2^32 for root. */
+const MOST_ID = 0xffffffff;
+
 /** What the headers say of a member. */
 export interface Member {
   readonly entry: TarEntry;
@@ -54,6 +57,7 @@ export class ExtendedHeaders {
     const stored = type === 'file' ? size : 0;
     const { mode, major, minor } = header;
     const [uid, gid] = [pax.uid ?? header.uid, pax.gid ?? header.gid];
+    if (uid > MOST_ID || gid > MOST_ID) throw damaged(`entry ${shown(name)} of owner ${uid}:${gid}`);
     const mtime = pax.mtime ?? BigInt(header.mtime) * 1_000_000_000n;
     const whole = type === 'file' ? (sparse?.size ?? header.realSize ?? stored) : 0;
     const entry = { type, name, link, mode, uid, gid, size: whole, mtime, major, minor, xattrs };

@@ -150,6 +150,8 @@ test('a damaged archive is reported', () => {
     refused(Buffer.concat([pax(body), archive]), 'DataLoss');
   }
   refused(Buffer.concat([headerBlock({ name: 'x' }, 'x', 8 << 20), archive]), 'DataLoss');
+  for (const body of ['18 uid=4294967296\n', '18 gid=8589934592\n'])
+    refused(Buffer.concat([pax(body), archive]), 'DataLoss');
 });
 
 test('what is not supported is named', () => {
