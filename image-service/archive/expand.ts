@@ -3,12 +3,11 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { CrispError } from '#core/errors.ts';
 import type { UnpackLimits } from '../options.ts';
-import { compressionOf, zlibError } from '../unpack/decompress.ts';
+import { compressionOf, MAGIC_LENGTH, refuseOtherCompression, zlibError } from '../unpack/decompress.ts';
 import { damaged } from '../unpack/entry.ts';
 import { ZstdFrames } from '../unpack/zstd.ts';
 
 const CHUNK = 1 << 20;
-const MAGIC = 4;
 
 /**
  * The archive's bytes without its own compression (gzip, zstd or none, detected by the first bytes). Throws DataLoss where
@@ -48,7 +47,7 @@ async function* count(source: AsyncIterable<Buffer>, add: (bytes: number) => voi
 async function peek(source: AsyncGenerator<Buffer>): Promise<[Buffer, AsyncGenerator<Buffer>]> {
   const pieces: Buffer[] = [];
   let length = 0;
-  while (length < MAGIC) {
+  while (length < MAGIC_LENGTH) {
     const { value, done } = await source.next();
     if (done) break;
     pieces.push(value);
@@ -59,7 +58,7 @@ async function peek(source: AsyncGenerator<Buffer>): Promise<[Buffer, AsyncGener
     if (first.length > 0) yield first;
     yield* source;
   }
-  return [first.subarray(0, MAGIC), all()];
+  return [first.subarray(0, MAGIC_LENGTH), all()];
 }
 
 async function* decompressed(
@@ -68,6 +67,7 @@ async function* decompressed(
   signal: AbortSignal,
 ): AsyncGenerator<Buffer> {
   const compression = compressionOf(first);
+  refuseOtherCompression(first);
   if (compression === 'none') {
     yield* source;
     return;

@@ -19,15 +19,38 @@ export function compressionOf(first: Uint8Array): Compression {
   return 'none';
 }
 
+/** Bytes that tell what an archive is compressed by. */
+export const MAGIC_LENGTH = 10;
+
+/** Throws Unimplemented for a compression that is known but not read: as a tar it would only be called damaged. */
+export function refuseOtherCompression(first: Uint8Array): void {
+  const text = Buffer.from(first).toString('latin1');
+  // bzip2 by its whole magic: a name in an uncompressed archive may begin with `BZh`.
+  const name = text.startsWith('\xfd7zXZ\0')
+    ? 'xz'
+    : /^BZh[1-9]1AY&SY/.test(text)
+      ? 'bzip2'
+      : text.startsWith('\x04\x22\x4d\x18')
+        ? 'lz4'
+        : undefined;
+  if (name !== undefined) throw refusedCompression(`it is compressed by ${name}`);
+}
+
+const refusedCompression = (why: string): CrispError =>
+  new CrispError('Unimplemented', `archive: ${why}`, {
+    hint: 'compress it by gzip, or by zstd without a dictionary and with at most --long=27',
+  });
+
 /** Reads the file, decompresses it and passes each piece to `sink`, which works synchronously. */
 export async function decompress(
   fd: number,
   sink: (piece: Buffer) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const first = Buffer.alloc(4);
+  const first = Buffer.alloc(MAGIC_LENGTH);
   readFully(fd, first, 0);
   const compression = compressionOf(first);
+  refuseOtherCompression(first);
   if (compression === 'none') return plain(fd, sink, signal);
   const frames = compression === 'zstd' ? new ZstdFrames() : undefined;
   const source = Readable.from(frames ? splitFrames(chunks(fd), frames) : chunks(fd), { highWaterMark: 2 });
@@ -74,6 +97,10 @@ function* splitFrames(source: Iterable<Buffer>, frames: ZstdFrames): Generator<B
 export function zlibError(error: unknown, compression: Compression): unknown {
   const code = errnoOf(error) ?? '';
   if (error instanceof CrispError) return error;
+  if (code === 'ZSTD_error_frameParameter_windowTooLarge')
+    return refusedCompression('it is compressed by zstd with a window of more than 128 MiB');
+  if (code === 'ZSTD_error_dictionary_wrong')
+    return refusedCompression('it is compressed by zstd with a dictionary');
   if (code === 'Z_BUF_ERROR') return damaged(`the ${compression} stream is truncated`);
   if (code.startsWith('Z_') || code.startsWith('ZSTD_')) {
     const message = error instanceof Error ? error.message : code;

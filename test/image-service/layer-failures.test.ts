@@ -1,5 +1,6 @@
 /** What an error of a layer names: image, layer, member, remedy. And layers of formats with a table of contents. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -48,6 +49,9 @@ const cut = whole.subarray(0, 4096);
 const member = (spec: Parameters<typeof headerBlock>[0], flag = '0') =>
   makeTar([...files, { ...spec, flag }]);
 
+const compressed = (program: string, ...args: string[]) =>
+  execFileSync(program, [...args, '-c'], { input: whole, stdio: ['pipe', 'pipe', 'ignore'] });
+
 const cases: readonly (readonly [name: string, BuiltImage, RegExp, RegExp])[] = [
   ['hostile name', imageOf(member({ name: '../up' })), /leads upwards: "..\/up"/, /do not use this image/],
   ['odd type', imageOf(member({ name: 'odd' }, 'Q')), /"odd" of type "Q"/, /without it/],
@@ -59,6 +63,14 @@ const cases: readonly (readonly [name: string, BuiltImage, RegExp, RegExp])[] = 
     /push/,
   ],
   ['damaged zstd', imageOf(zstdCompressSync(whole).subarray(0, 40), whole), /zstd stream is/, /push/],
+  ['xz', imageOf(compressed('xz'), whole), /it is compressed by xz/, /by gzip, or by zstd/],
+  ['bzip2', imageOf(compressed('bzip2'), whole), /it is compressed by bzip2/, /by gzip, or by zstd/],
+  [
+    'zstd window',
+    imageOf(compressed('zstd', '--long=28'), whole),
+    /window of more than 128 MiB/,
+    /--long=27/,
+  ],
   ['wrong diff id', imageOf(whole, cut), /its diff id is sha256:/, /config and its layers do not match/],
   [
     'hard link to nothing',
