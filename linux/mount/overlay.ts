@@ -25,6 +25,11 @@ const MS_RDONLY = 1;
 /** fsconfig(2) takes values of up to 255 bytes, mount(2) one page for all options. */
 const VALUE_LIMIT = 255;
 const PAGE = 4095;
+/**
+ * Bytes of lower layers in the mount's line of /proc/self/mountinfo. Readers in Go, the OCI runtime among them, refuse
+ * lines of 64 KiB, so that one such mount would keep all containers of the node from starting.
+ */
+const LINE_LIMIT = 32 << 10;
 
 /**
  * Mounts an overlay. Linux 6.7 and later take each lower layer by itself (`lowerdir+`), so that their number has no
@@ -64,7 +69,8 @@ export async function mountOverlay(request: Overlay): Promise<void> {
 
 /** Sets all parameters; false where the kernel does not know `lowerdir+`. */
 function configure(context: number, request: Overlay, names: ShortNames, what: string): boolean {
-  const value = (path: string) => (fits(path) ? path : names.of(path));
+  const isLong = request.lower.reduce((sum, path) => sum + Buffer.byteLength(path) + 1, 0) > LINE_LIMIT;
+  const value = (path: string) => (fits(path) && !isLong ? path : names.of(path));
   const set = (key: string, text: string) => {
     if (fsconfig(context, SET_STRING, key, text) < 0)
       throw refused(`${what}: ${key}=${text}`, lastErrno(), kernelMessages(context));

@@ -39,6 +39,23 @@ test('an overlay of 130 layers with long names, odd characters, an upper layer a
   );
 });
 
+test('the line of an overlay of 500 layers in mountinfo is one that every program reads', async (t) => {
+  const [major = 0, minor = 0] = release().split('.').map(Number);
+  if (major * 100 + minor < 607) return t.skip('needs lowerdir+ of Linux 6.7');
+  const root = scratch(t, mounts);
+  const lower = Array.from({ length: 500 }, (_, n) => join(root, `${n}-${'x'.repeat(130)}`));
+  for (const [n, layer] of lower.entries()) {
+    mkdirSync(layer);
+    writeFileSync(join(layer, `file-${n}`), '');
+  }
+  mkdirSync(join(root, 'target'));
+  await mounts.overlay({ target: join(root, 'target'), lower });
+  assert.equal(readdirSync(join(root, 'target')).length, 500);
+  const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  const line = lines.find((one) => one.includes(` ${root}/target `)) ?? '';
+  assert.ok(line !== '' && line.length < 1 << 16, `${line.length} bytes`);
+});
+
 test('a volatile overlay is one where the kernel can, and its trees are removed like others', async (t) => {
   const root = scratch(t, mounts);
   for (const name of ['a', 'upper', 'work', 'target']) mkdirSync(join(root, name));
