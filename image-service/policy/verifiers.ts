@@ -12,8 +12,8 @@ import type { Descriptor } from '../image/manifest.ts';
 import type { VerifierOptions } from '../options.ts';
 import { rejected } from './signature.ts';
 
-/** Of standard output; what is shown of it is far less. */
-const OUTPUT_LIMIT = 1 << 20;
+/** Kept of standard output, as by containerd; the rest is read and dropped. What is shown of it is far less. */
+const OUTPUT_LIMIT = 32 << 10;
 const SHOWN = 1024;
 const DESCRIPTOR_TYPE = 'application/vnd.oci.descriptor.v1+json';
 
@@ -74,6 +74,8 @@ async function callVerifier(
     env: environment(),
     limit: OUTPUT_LIMIT,
     deadlineMs: timeoutMs,
+    endsGroup: true,
+    truncates: true,
   };
   const { status, stdout, stderr } = await runProgram(request, signal).catch((error: unknown) => {
     if (signal.aborted || (error instanceof CrispError && error.code === 'DeadlineExceeded')) throw error;

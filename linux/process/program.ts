@@ -16,6 +16,10 @@ export interface ProgramRequest {
   readonly limit: number;
   /** How long it may run, in ms. */
   readonly deadlineMs: number;
+  /** Whether what it leaves running in its process group is ended with it. */
+  readonly endsGroup?: boolean;
+  /** Whether output beyond the limit is dropped instead of an error. */
+  readonly truncates?: boolean;
 }
 
 /**
@@ -26,7 +30,7 @@ export interface ProgramRequest {
  * No message has a part of its input or its output: they may be secrets.
  */
 export async function runProgram(request: ProgramRequest, signal: AbortSignal): Promise<Output> {
-  const { argv, input, env, limit, deadlineMs } = request;
+  const { argv, input, env, limit, deadlineMs, endsGroup = false, truncates = false } = request;
   const name = argv[0] ?? '';
   const late = new AbortController();
   const timer = setTimeout(
@@ -42,8 +46,10 @@ export async function runProgram(request: ProgramRequest, signal: AbortSignal): 
     using watches = new ProcessWatches(readBootId());
     const processes = new RealProcesses(watches, { path: '' }, { warn() {} });
     const both = AbortSignal.any([signal, late.signal]);
-    const output = await run(processes, { argv, input, env, limit: limit + 1 }, both);
-    if (output.stdout.length <= limit) return { ...output, stderr: output.stderr.subarray(0, limit) };
+    const output = await run(processes, { argv, input, env, limit: limit + 1, endsGroup }, both);
+    const { stdout, stderr } = output;
+    if (truncates || stdout.length <= limit)
+      return { ...output, stdout: stdout.subarray(0, limit), stderr: stderr.subarray(0, limit) };
     throw new CrispError('ResourceExhausted', `${name}: it writes more than ${limit} bytes`, {
       hint: 'check that this program speaks the protocol that it is configured for',
     });

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { throwIfAborted } from '../libc/abort.ts';
@@ -31,13 +32,24 @@ function collect(stream: Readable | undefined, limit: number): Collected {
   return { bytes: () => Buffer.concat(chunks), ended };
 }
 
-/** `Processes.run`: see there. At the abort the program's whole process group gets SIGKILL, and it is reaped. */
+/**
+ * Ends what a program that has exited has left in its group. The group's number is not given to another process while it
+ * has members; where a process has the number there are none.
+ */
+function endGroup(leader: number): void {
+  if (!existsSync(`/proc/${leader}`)) kill(-leader, SIGKILL);
+}
+
+/**
+ * `Processes.run`: see there. At the abort the program's whole process group gets SIGKILL, and it is reaped. `endsGroup`:
+ * the processes that it leaves in its group get SIGKILL, too.
+ */
 export async function run(
   processes: Pick<Processes, 'spawn'>,
-  request: SpawnRequest & { input?: string | Uint8Array; limit?: number },
+  request: SpawnRequest & { input?: string | Uint8Array; limit?: number; endsGroup?: boolean },
   signal: AbortSignal,
 ): Promise<Output> {
-  const { input, limit = LIMIT, ...rest } = request;
+  const { input, limit = LIMIT, endsGroup = false, ...rest } = request;
   const name = request.argv[0] ?? '';
   throwIfAborted(signal, name);
   const child = await processes.spawn({
@@ -56,6 +68,7 @@ export async function run(
   try {
     const status = await child.exited;
     signal.removeEventListener('abort', onAbort);
+    if (endsGroup) endGroup(child.process.pid);
     await Promise.race([Promise.all([out.ended, err.ended]), sleep(LINGER_MS, undefined, { ref: false })]);
     throwIfAborted(signal, name);
     return { status, stdout: out.bytes(), stderr: err.bytes() };

@@ -4,6 +4,7 @@ import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:
 import { join } from 'node:path';
 import test from 'node:test';
 import { buildIndex, pushManifest } from '../harness/images.ts';
+import { within } from '../linux/observe.ts';
 import { fails } from './scene.ts';
 import { testDirectory } from './service.ts';
 import { ACCEPT, blobs, image, type Place, place, push, REJECT } from './trust-scene.ts';
@@ -133,3 +134,26 @@ test('a verifier that cannot be run, dies or does not end stops the pull', async
   writeFileSync(dir, '');
   await fails(at.pull('app:v1'), 'FailedPrecondition', dir, 'cannot be read');
 });
+
+test('a verifier may write much, and leaves no process', async () => {
+  await using scene = await verifiers();
+  const { at, dir, log } = scene;
+  scene.add('much', 'head -c 3000000 /dev/zero | tr "\\0" x');
+  await at.pull('app:v1');
+  scene.add('much', 'head -c 3000000 /dev/zero | tr "\\0" x; exit 1');
+  await fails(at.pull('app:v1'), 'SignatureValidationFailed', join(dir, 'much'), 'xxxx');
+  scene.remove('much');
+  scene.add('leaves', `sleep 1000 & echo $! > ${log}.pid`);
+  await at.pull('app:v1');
+  const pid = Number(readFileSync(`${log}.pid`, 'utf8'));
+  await within(() => isGone(pid));
+});
+
+/** Whether the process has ended, reaped or not. */
+function isGone(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.startsWith('Z') ?? true;
+  } catch {
+    return true;
+  }
+}
