@@ -1,5 +1,4 @@
 /** The end of a pull or an import: from the fetched content to the record that makes the image visible. */
-import { CrispError } from '#core/errors.ts';
 import type { Digest, ImageId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Files } from '#linux/ports/kernel.ts';
@@ -10,6 +9,7 @@ import type { ImageManifest } from '../image/manifest.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import type { ImageStore } from '../store/images.ts';
 import type { LayerRecord } from '../store/layer-store.ts';
+import { allOrNone } from './all-or-none.ts';
 import { inImage } from './layer-failure.ts';
 import type { LayerPlan, Layers } from './obtain-layers.ts';
 
@@ -38,14 +38,10 @@ export async function obtainAll(
   plan: LayerPlan,
   signal: AbortSignal,
 ): Promise<LayerRecord[]> {
-  const cancelling = new AbortController();
-  const combined = AbortSignal.any([signal, cancelling.signal]);
-  const running = plan.layers.map((_, index) => layers.obtain(plan, index, combined));
+  const steps = plan.layers.map((_, index) => (shared: AbortSignal) => layers.obtain(plan, index, shared));
   try {
-    return await Promise.all(running);
+    return await allOrNone(signal, steps);
   } catch (error) {
-    cancelling.abort(new CrispError('Cancelled', 'another layer of the image failed', { cause: error }));
-    await Promise.allSettled(running);
     throw inImage(error, plan.image);
   }
 }

@@ -16,6 +16,7 @@ import { shown } from '../unpack/entry.ts';
 import type { LayerReport } from '../unpack/layer-writer.ts';
 import type { UnpackPool } from '../unpack/unpack-pool.ts';
 import type { Activity } from './activity.ts';
+import { allOrNone } from './all-or-none.ts';
 import { deadlineToEnd } from './deadline-to-end.ts';
 import type { BlobSource, Blobs } from './fetch-blobs.ts';
 import { inLayer } from './layer-failure.ts';
@@ -160,8 +161,9 @@ export class Layers {
 
   /** The layers below, from the top to the bottom. Waits for them like any pull, with its own signal. */
   async #below(plan: LayerPlan, index: number, signal: AbortSignal): Promise<string[]> {
-    const below = plan.layers.slice(0, index).map((_, at) => this.obtain(plan, at, signal));
-    return this.#store.stack((await Promise.all(below)).map(({ key }) => key));
+    const lower = plan.layers.slice(0, index);
+    const steps = lower.map((_, at) => (shared: AbortSignal) => this.obtain(plan, at, shared));
+    return this.#store.stack((await allOrNone(signal, steps)).map(({ key }) => key));
   }
 }
 

@@ -49,6 +49,25 @@ test('a broken second layer after many files', async () => {
   }
 });
 
+test('a broken layer while one below it is unpacked, for which one above it waits', async () => {
+  await using at = await ground();
+  await using opened = await startService(at.root, { unpackWorkers: 3 });
+  // Their parents are not in them: what is above waits for what is below.
+  const image = buildImage({
+    layers: [
+      { entries: many('one', 10_000) },
+      { entries: [...many('two', 1_000), broken] },
+      { entries: many('three', 10) },
+    ],
+  });
+  await pushImage(at.registry.url, 'app', 'v1', image);
+  const reference = `${at.registry.host}/app:v1`;
+  for (let n = 0; n < 2; n++) {
+    await assert.rejects(opened.service.pull({ reference }, operation('pull')), /layer 1 /);
+    assert.deepEqual(staged(at), []);
+  }
+});
+
 test('a cancelled pull, and one whose layer reaches its deadline', async () => {
   await using at = await ground();
   const image = buildImage({ layers: [{ entries: [{ name: './' }, ...many('one', 8_000)] }] });
