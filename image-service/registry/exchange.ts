@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError } from '#core/errors.ts';
 import { failureOfConnection } from './connection-failure.ts';
+import { decodedBody, encodingOf } from './content-encoding.ts';
 import type { Endpoint } from './endpoint.ts';
 import { failureOfStatus, RegistryFailure } from './failure.ts';
 import type { HttpRequestInit, Response, Transport } from './http/transport.ts';
@@ -56,8 +57,10 @@ export async function readBody(
   let length = 0;
   const rate = new RateFloor(context.what, context);
   let waiting = performance.now();
+  const encoding = encodingOf(response);
+  const body = encoding === undefined ? response.body : decodedBody(response, encoding, context.what);
   try {
-    for await (const piece of response.body) {
+    for await (const piece of body) {
       rate.add(piece.length, performance.now() - waiting);
       waiting = performance.now();
       length += piece.length;

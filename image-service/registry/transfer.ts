@@ -1,4 +1,5 @@
 import { failureOfConnection } from './connection-failure.ts';
+import { decodedBody, encodingOf } from './content-encoding.ts';
 import { discard, type HttpContext, header, type Response } from './exchange.ts';
 import { RegistryFailure } from './failure.ts';
 import { RateFloor, type RateLimits } from './rate-floor.ts';
@@ -30,9 +31,16 @@ export async function receive(
   context: TransferContext,
   signal: AbortSignal,
 ): Promise<void> {
-  await align(response, from, sink, context);
-  await copy(response, sink, context, signal);
+  const encoding = encodedAs(response, context.size);
+  await align(response, from, encoding, sink, context);
+  await copy(response, encoding, sink, context, signal);
   if (!sink.verify()) throw await wrongContent(sink, `${context.what}: the bytes do not have this digest`);
+}
+
+/** The encoding of a blob's bytes. What has the blob's size is the blob: some stores call a compressed layer encoded. */
+function encodedAs(response: Response, size: number): string | undefined {
+  const isWhole = response.statusCode === 200 && contentLength(response) === size;
+  return isWhole ? undefined : encodingOf(response);
 }
 
 async function wrongContent(sink: BlobSink, message: string): Promise<RegistryFailure> {
@@ -46,19 +54,22 @@ async function wrongContent(sink: BlobSink, message: string): Promise<RegistryFa
 async function align(
   response: Response,
   from: number,
+  encoding: string | undefined,
   sink: BlobSink,
   { what, size }: TransferContext,
 ): Promise<void> {
   if (response.statusCode === 200) {
     if (sink.received > 0) await sink.restart();
     const length = contentLength(response);
-    if (length === undefined || length === size) return;
+    if (length === undefined || length === size || encoding !== undefined) return;
     await discard(response);
     const than = length > size ? `more than the ${size}` : `fewer than the ${size}`;
     throw await wrongContent(sink, `${what}: ${length} bytes, ${than} bytes of its manifest`);
   }
   const range = readContentRange(header(response, 'content-range'));
-  if (response.statusCode === 206 && range && range.start === from && from === sink.received) {
+  // A range of an encoded body is not one of the blob.
+  const isPart = response.statusCode === 206 && encoding === undefined;
+  if (isPart && range && range.start === from && from === sink.received) {
     if (range.total === undefined || range.total === size) return;
     await discard(response);
     throw await wrongContent(sink, `${what}: a part of ${range.total} bytes, its manifest has ${size}`);
@@ -72,11 +83,13 @@ async function align(
 
 async function copy(
   response: Response,
+  encoding: string | undefined,
   sink: BlobSink,
   context: TransferContext,
   signal: AbortSignal,
 ): Promise<void> {
-  const pieces = response.body[Symbol.asyncIterator]();
+  const body = encoding === undefined ? response.body : decodedBody(response, encoding, context.what);
+  const pieces = body[Symbol.asyncIterator]();
   const rate = new RateFloor(context.what, context);
   try {
     for (;;) {
@@ -85,6 +98,7 @@ async function copy(
         if (signal.aborted) throw signal.reason;
         // All is there, only the end of the response is missing.
         if (sink.received === context.size && context.size > 0) return { done: true } as const;
+        if (error instanceof RegistryFailure) throw error;
         throw failureOfConnection(error, context.what, sink.received, context.transport.noByteMs);
       });
       if (next.done) break;
