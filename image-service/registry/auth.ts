@@ -1,5 +1,4 @@
 import { SingleFlight } from '#core/single-flight.ts';
-import { joined } from '#linux/libc/abort.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 import type { CredentialLookup, CredentialSource } from './credentials/source.ts';
 import type { Credential } from './credentials.ts';
@@ -59,14 +58,22 @@ export class Authorizer {
    * the token servers fail; its message names the 401, too. An abort ends this wait, and not the request for the token, which
    * other transfers may wait for.
    */
-  handleChallenge(
+  async handleChallenge(
     party: Party,
     challenge: string | undefined,
     sent: string | undefined,
     what: string,
     signal: AbortSignal,
   ): Promise<ChallengeOutcome> {
-    return joined(this.#handle(party, challenge, sent, what), what, signal);
+    signal.throwIfAborted();
+    const left = Promise.withResolvers<never>();
+    const leave = () => left.reject(signal.reason);
+    signal.addEventListener('abort', leave, { once: true });
+    try {
+      return await Promise.race([this.#handle(party, challenge, sent, what), left.promise]);
+    } finally {
+      signal.removeEventListener('abort', leave);
+    }
   }
 
   async #handle(

@@ -1,8 +1,8 @@
 import { pipeline, Readable, type Transform } from 'node:stream';
 import { createGunzip, createInflate, createZstdDecompress } from 'node:zlib';
 import { errnoOf } from '#core/errors.ts';
-import type { Response } from './exchange.ts';
 import { RegistryFailure } from './failure.ts';
+import type { Response } from './http/transport.ts';
 
 const DECODERS: Readonly<Record<string, () => Transform>> = {
   gzip: createGunzip,
