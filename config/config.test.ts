@@ -200,6 +200,16 @@ test('the printed configuration has no password of a proxy', async () => {
   );
 });
 
+test('the printed configuration has no password of a mirror, which is refused later', async () => {
+  const text = describeConfig(
+    await load(
+      '[image.registries."a.example"]\nmirrors = ["b.example", "https://user:hunter2@c.example/v2", "d:1/x"]',
+    ),
+  );
+  assert.doesNotMatch(text, /hunter2/);
+  assert.match(text, /mirrors = \["b.example", "https:\/\/user:\*\*\*@c.example\/v2", "d:1\/x"\]/);
+});
+
 test('the printed configuration loads to the same values and names their origins', async () => {
   const first = await load(
     '[runtime.handlers.kata]\npath = "/k"\noptions = { "a.b" = "c" }\n[image.registries."docker.io"]\nmirrors = ["m\\"x"]',

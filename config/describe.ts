@@ -22,9 +22,11 @@ function writeOption(option: Option<unknown>, keys: readonly string[], value: un
   to.lines.push(`${origin && shown === text ? '' : '# '}${name} = ${shown}`);
 }
 
-/** The password of a proxy's address, which may have no scheme. */
+/** The password of a proxy's address, which may have no scheme, and of URLs in a list. */
 const withoutPassword = (text: string): string =>
-  text.replace(/^("(?:[a-z0-9+.-]+:\/\/)?[^@"/]*?:)[^"]*(@[^@"]*")$/i, '$1***$2');
+  text
+    .replace(/^("(?:[a-z0-9+.-]+:\/\/)?[^@"/]*?:)[^"]*(@[^@"]*")$/i, '$1***$2')
+    .replaceAll(/(:\/\/[^\s"@/:]*:)[^\s"]*(@[^@"]*")/g, '$1***$2');
 
 function writeTable(
   table: Table,

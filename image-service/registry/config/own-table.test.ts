@@ -86,6 +86,8 @@ test('keys and mirrors that match nothing are refused with their lines', () => {
     [{ '*.example:5000': entry() }, 'crisp.toml:1'],
     [{ 'a.example:99999': entry() }, 'crisp.toml:1'],
     [{ 'ftp://a.example': entry() }, 'crisp.toml:1'],
+    [{ 'user:secret@a.example': entry() }, 'crisp.toml:1', '"a.example"'],
+    [{ 'https://user:secret@a.example': entry() }, 'crisp.toml:1', '"https://a.example"'],
     [{ 'docker.io': entry(), 'index.docker.io': entry() }, 'crisp.toml:11', 'docker.io', 'crisp.toml:1'],
     [{ 'a.example': entry({ mirrors: ['*.b'] }) }, 'crisp.toml:2', '*.b'],
     [{ 'a.example': entry({ mirrors: ['ftp://b'] }) }, 'crisp.toml:2'],

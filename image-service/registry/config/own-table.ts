@@ -32,7 +32,9 @@ export function ownTable(
     const host = hostOfKey(key);
     const other = host === undefined ? undefined : entries.get(host);
     if (host === undefined) {
-      problems.push(`${at(key)}: image.registries.${shown(key)}: not a host of an image reference`);
+      problems.push(
+        `${at(key)}: image.registries.${shown(withoutLogin(key))}: not a host of an image reference`,
+      );
     } else if (other) {
       problems.push(
         `${at(key)}: image.registries.${shown(key)}: the same host as ${shown(other.key)} at ${at(other.key)}`,
