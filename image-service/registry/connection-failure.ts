@@ -9,6 +9,9 @@ import { failureOfTls } from './tls-failure.ts';
 const WORDS: Readonly<Record<string, string>> = {
   UND_ERR_CONNECT_TIMEOUT: 'CONNECT_TIMEOUT',
   UND_ERR_SOCKET: 'the connection was closed',
+  UND_ERR_HEADERS_TIMEOUT: 'no reply in time',
+  // undici means to give it a code, but looks that up in the wrong direction.
+  HTTPParserError: 'the response is not HTTP',
   UND_ERR_HEADERS_OVERFLOW: 'the head of the response is too large',
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the body has another length than its head says',
   [TOO_MANY_INFORMATIONAL]: 'too many informational responses (1xx) before the response',
@@ -32,7 +35,6 @@ export function failureOfConnection(
     });
   }
   if (error instanceof TlsError) return failureOfTls(error, what);
-  // undici means to give it a code, but looks that up in the wrong direction.
   if (code === 'HTTPParserError' || code.startsWith('HPE_')) {
     return new RegistryFailure('RegistryUnavailable', `${what}: the response is not HTTP`, {
       hint: 'check host and port; a server with TLS must not be configured as insecure or by http://',

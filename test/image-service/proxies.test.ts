@@ -1,6 +1,8 @@
 /** Pulls through proxies: who is asked through which, logins, and what the errors name. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import test from 'node:test';
 import { type ImageServiceOptions, proxyOptions } from '#image-service/index.ts';
@@ -234,6 +236,46 @@ test('what the proxy refuses, and a proxy that is not there, are errors that nam
   );
   await at.pull(at.plain.host, { HTTPS_PROXY: 'ftp://x:hunter2@y' });
 });
+
+test('what a proxy does to a request by plain http is reported as its own', async () => {
+  await using at = await scene();
+  for (const [reply, word] of [
+    [(socket: Socket) => socket.end('SSH-2.0-OpenSSH_9.2\r\n'), 'the response is not HTTP'],
+    [(socket: Socket) => socket.destroy(), ''],
+    [() => {}, 'no reply'],
+  ] as const) {
+    await using proxy = await listening((socket) => void socket.once('data', () => reply(socket)));
+    const env = { HTTP_PROXY: `http://user:hunter2@${proxy.host}` };
+    const error = await fails(
+      at.pull('registry.test:80', env, { noByteMs: 300 }),
+      'RegistryUnavailable',
+      `proxy ${proxy.host} (of HTTP_PROXY)`,
+      word,
+    );
+    assert.doesNotMatch(`${error.message} ${error.hint}`, /hunter2/);
+    assert.match(error.hint, /HTTP_PROXY/);
+  }
+});
+
+/** A server that does with each connection what the test says. */
+async function listening(
+  act: (socket: Socket) => void,
+): Promise<AsyncDisposable & { readonly host: string }> {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket.on('error', () => {}));
+    act(socket);
+  }).listen(0, OUTSIDE);
+  await once(server, 'listening');
+  return {
+    host: `${OUTSIDE}:${(server.address() as AddressInfo).port}`,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
 
 test('a SOCKS5 proxy, with and without a login', async () => {
   await using at = await scene();

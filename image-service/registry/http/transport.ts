@@ -176,9 +176,8 @@ function ofTls(error: unknown, url: URL): unknown {
 function ofProxy(error: unknown, proxy: ProxyServer, route: Route, url: URL): unknown {
   if (error instanceof ProxyError) return error;
   const code = errnoOf(error) ?? '';
-  const forwarded = isForwarded(route);
-  const ofTheWay = /^E(?!RR_)[A-Z_]+$|SOCKS5|CONNECT_TIMEOUT/.test(code) && !(error instanceof TlsError);
-  const ofItsTls = error instanceof TlsError && forwarded;
-  const whole = proxy.protocol === 'socks5:' || forwarded;
-  return ofItsTls || (whole && ofTheWay) ? new ProxyError(proxy, addressOf(url), { cause: error }) : error;
+  const isSocks = proxy.protocol === 'socks5:' && !(error instanceof TlsError);
+  const ofTheWay = isSocks && /^E(?!RR_)[A-Z_]+$|SOCKS5|CONNECT_TIMEOUT/.test(code);
+  // All that a forwarded request gets is the proxy's reply.
+  return isForwarded(route) || ofTheWay ? new ProxyError(proxy, addressOf(url), { cause: error }) : error;
 }
