@@ -1,10 +1,11 @@
 /** Which files count, and that they are read anew when they have changed. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import test from 'node:test';
+import { hasCode } from '#core/errors.ts';
 import { parseReference } from '../../image/reference.ts';
 import { HostDirectories } from './host-directory.ts';
 import { RegistryConfig } from './registry-config.ts';
@@ -112,6 +113,18 @@ test('the own file of a token server or redirect target has its trust', () => {
   ]);
   at.write('first/auth.example/hosts.toml', 'ca = 1');
   assert.throws(() => trustOf('auth.example'), /auth\.example\/hosts\.toml:1: /);
+  mkdirSync(join(at.directory, 'first/loop.example'));
+  symlinkSync('hosts.toml', join(at.directory, 'first/loop.example/hosts.toml'));
+  mkdirSync(join(at.directory, 'first/fifo.example'));
+  spawnSync('mkfifo', [join(at.directory, 'first/fifo.example/hosts.toml')]);
+  at.write('first/large.example/hosts.toml', '#'.repeat(2 << 20));
+  for (const name of ['loop', 'fifo', 'large']) {
+    const wanted = new RegExp(`first/${name}\\.example/hosts\\.toml: it (is|cannot)`);
+    assert.throws(
+      () => trustOf(`${name}.example`),
+      (error) => hasCode(error, 'FailedPrecondition') && wanted.test(error.message),
+    );
+  }
   for (const host of ['..', '../first/auth.example', 'none.example', ''])
     assert.equal(trustOf(host), undefined);
 });

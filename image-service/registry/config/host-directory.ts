@@ -3,13 +3,14 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { errnoOf } from '#core/errors.ts';
+import { CrispError, errnoOf } from '#core/errors.ts';
 import type { Endpoint } from '../endpoint.ts';
 import type { HostTrust } from '../http/trust.ts';
 import { isHost } from './address.ts';
 import { fault } from './fault.ts';
 import { FileCache } from './file-cache.ts';
 import { endpointsOfHosts, type HostEntry, parseHostsToml } from './hosts-toml.ts';
+import { FILE_LIMIT } from './toml-file.ts';
 
 /**
  * Directories such as /etc/containerd/certs.d. In each, in order, the first of `host_port_`, `host:port` and `_default` that exists
@@ -38,8 +39,9 @@ export class HostDirectories {
     const names = namesOf(host);
     const directory = this.#roots.flatMap((root) => names.map((name) => join(root, name))).find(existsSync);
     const path = join(directory ?? '', 'hosts.toml');
-    if (directory === undefined || !statSync(path, { throwIfNoEntry: false })?.isFile()) return undefined;
-    const entries = parseHostsToml(readFileSync(path, 'utf8'), directory);
+    const text = directory === undefined ? undefined : readNow(path);
+    if (directory === undefined || text === undefined) return undefined;
+    const entries = parseHostsToml(text, directory);
     return entries.find(({ address }) => address === undefined || address.host === host)?.trust;
   }
 
@@ -58,6 +60,20 @@ function namesOf(host: string): readonly string[] {
   const colon = host.lastIndexOf(':');
   const hasPort = colon > 0 && !host.endsWith(']');
   return hasPort ? [`${host.slice(0, colon)}_${host.slice(colon + 1)}_`, host] : [host];
+}
+
+/** The text of a file; undefined where there is none. Throws FailedPrecondition. */
+function readNow(path: string): string | undefined {
+  try {
+    const stat = statSync(path);
+    if (!stat.isFile()) throw fault(path, 'it is not a regular file');
+    if (stat.size > FILE_LIMIT) throw fault(path, `it is larger than ${FILE_LIMIT} bytes`);
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if (error instanceof CrispError) throw error;
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;
+    throw fault(path, `it cannot be read (${errnoOf(error)})`);
+  }
 }
 
 async function exists(path: string): Promise<boolean> {
