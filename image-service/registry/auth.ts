@@ -133,7 +133,12 @@ const keyOf = ({ origin, repository, via }: Party): string => `${origin} ${via.b
 
 /** The failure of a token server as that of the request that needs its token. */
 function refusal(failure: RegistryFailure, what: string): RegistryFailure {
-  const { hint, transient, retryAfterMs } = failure;
+  const { transient, retryAfterMs } = failure;
+  // The remedy for a missing image is not that for a missing token server.
+  const hint =
+    failure.code === 'NotFound'
+      ? "check the token server, and the realm of the registry's challenge"
+      : failure.hint;
   const kept = ['RegistryUnavailable', 'PermissionDenied'].includes(failure.code);
   const code = kept ? failure.code : 'Unauthenticated';
   return new RegistryFailure(code, `${what}: the registry replied 401, and requires a ${failure.message}`, {

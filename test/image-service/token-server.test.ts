@@ -77,6 +77,14 @@ test('tokens of every legal form, and those that are not', async () => {
   }
 });
 
+test('a token server that is not where the challenge says is what the remedy names', async () => {
+  await using at = await scene();
+  await using tokens = await startFront(at.registry, answer(404));
+  at.front.rule = guarded(() => `Bearer realm="${tokens.url}/token"`);
+  const error = await fails(at.pull(), 'Unauthenticated', `${tokens.url}/token`, '404');
+  assert.match(error.hint, /token server/);
+});
+
 test('a token server that knows only one form of a login', async () => {
   await using at = await scene();
   let refused = 'GET';
