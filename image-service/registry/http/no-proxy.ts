@@ -28,6 +28,10 @@ const LOOPBACK = new BlockList();
 LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4');
 LOOPBACK.addAddress('::1', 'ipv6');
 
+/** Where IPv6 has the addresses of IPv4. */
+const MAPPED = new BlockList();
+MAPPED.addSubnet('::ffff:0:0', 96, 'ipv6');
+
 const isLocal = ({ host }: Address): boolean => host === 'localhost' || contains(LOOPBACK, host);
 
 function ruleOf(entry: string): Rule | undefined {
@@ -54,7 +58,9 @@ function cidrRule(network: string, bits: string): Rule | undefined {
   if (!family || !/^\d{1,3}$/.test(bits) || Number(bits) > limit) return undefined;
   const subnet = new BlockList();
   subnet.addSubnet(network, Number(bits), family);
-  return ({ host }) => contains(subnet, host);
+  // Node finds addresses of IPv4 also in networks such as ::/0, Go in those that are theirs alone.
+  const ofIPv4 = family === 'ipv4' || (contains(MAPPED, network) && Number(bits) >= 96);
+  return ({ host }) => contains(subnet, host) && contains(MAPPED, host) === ofIPv4;
 }
 
 /** `host:port` and `[address]:port`; an IPv6 address without brackets has no port. */
