@@ -1,3 +1,4 @@
+import { lstat } from 'node:fs/promises';
 import { CrispError, errnoOf } from '#core/errors.ts';
 import { readRegular } from '#linux/fs/regular-file.ts';
 import type { TrustOptions } from '../options.ts';
@@ -12,6 +13,16 @@ const HINT = 'correct the signature policy (containers-policy.json(5)); until th
 export const policyError = (message: string, cause?: unknown): CrispError =>
   new CrispError('FailedPrecondition', `signature policy: ${message}`, { cause, hint: HINT, lasting: true });
 
+/** Whether the directory has this entry, be it a link that leads nowhere. */
+export async function isPresent(path: string): Promise<boolean> {
+  try {
+    await lstat(path);
+    return true;
+  } catch (error) {
+    return errnoOf(error) !== 'ENOENT';
+  }
+}
+
 /** Reads the file; undefined where it may be missing and is. Throws FailedPrecondition with file, line and path. */
 export async function readPolicyFile({
   path,
@@ -21,7 +32,8 @@ export async function readPolicyFile({
   try {
     bytes = await readRegular(path, LIMIT);
   } catch (error) {
-    if (!required && errnoOf(error) === 'ENOENT') return undefined;
+    // A symbolic link that leads nowhere is not a missing file: whoever made it wanted a policy.
+    if (!required && errnoOf(error) === 'ENOENT' && !(await isPresent(path))) return undefined;
     throw policyError(`${path} cannot be read`, error);
   }
   return parsePolicy(bytes.toString('utf8'), path);

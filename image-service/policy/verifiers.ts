@@ -10,6 +10,7 @@ import type { Log } from '#core/operation.ts';
 import { runProgram } from '#linux/process/program.ts';
 import type { Descriptor } from '../image/manifest.ts';
 import type { VerifierOptions } from '../options.ts';
+import { isPresent } from './read-policy.ts';
 import { rejected } from './signature.ts';
 
 /** Kept of standard output, as by containerd; the rest is read and dropped. What is shown of it is far less. */
@@ -46,12 +47,12 @@ export async function callVerifiers(
   }
 }
 
-/** A directory that is missing is one without verifiers. */
+/** A directory that is missing is one without verifiers; a link that leads nowhere is an error. */
 async function namesIn(dir: string): Promise<string[]> {
   try {
     return (await readdir(dir)).sort();
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
+    if (errnoOf(error) === 'ENOENT' && !(await isPresent(dir))) return [];
     throw new CrispError('FailedPrecondition', `image verifiers: ${dir} cannot be read`, {
       cause: error,
       hint: 'correct image.verifier_dir, or the rights of that directory',

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
-import { createReadStream, rmSync } from 'node:fs';
+import { createReadStream, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { writeLayout } from '../harness/images.ts';
@@ -60,7 +60,11 @@ test('without a policy file where it may be missing every image is accepted', as
   await using free = await startService(join(at.directory, 'free'), { trust });
   await free.service.pull({ reference: `${at.host}/app:v1` }, operation('pull'));
   assert.ok(!at.front.seen.some(({ url }) => url.includes('.sig')));
+  symlinkSync('nowhere', at.policyFile);
+  const broken = free.service.pull({ reference: `${at.host}/app:v1` }, operation('pull'));
+  await fails(broken, 'FailedPrecondition', at.policyFile, 'cannot be read');
 });
+
 test('what is not supported is refused by name where it applies, and nowhere else', async () => {
   await using at = await place();
   await push(at, 'app:v1');

@@ -1,6 +1,6 @@
 /** Verifier programs of the node, as containerd calls them. */
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { buildIndex, pushManifest } from '../harness/images.ts';
@@ -131,6 +131,9 @@ test('a verifier that cannot be run, dies or does not end stops the pull', async
   assert.deepEqual(at.pulled.service.list(), []);
   await at.pull('app:v1');
   rmSync(dir, { recursive: true });
+  symlinkSync('nowhere', dir);
+  await fails(at.pull('app:v1'), 'FailedPrecondition', dir, 'cannot be read');
+  rmSync(dir);
   writeFileSync(dir, '');
   await fails(at.pull('app:v1'), 'FailedPrecondition', dir, 'cannot be read');
 });
