@@ -1,6 +1,13 @@
 import { CrispError } from '#core/errors.ts';
 import { type Digest, isDigest } from '#core/ids.ts';
-import { type Descriptor, isObject, type Json, malformedImage, parseDescriptor } from './descriptor.ts';
+import {
+  type Descriptor,
+  isObject,
+  type Json,
+  malformedImage,
+  parseDescriptor,
+  refusedImage,
+} from './descriptor.ts';
 
 /** A blob of an artifact. */
 export interface ArtifactLayer extends Descriptor {
@@ -38,7 +45,11 @@ export function parseArtifact(json: Json, config: Descriptor, what: string): Art
   const list = json['layers'];
   if (!Array.isArray(list)) throw malformedImage(what, 'it has no list of layers');
   if (list.length > LAYER_LIMIT)
-    throw malformedImage(what, `${list.length} layers; ${LAYER_LIMIT} are the most of an artifact`);
+    throw refusedImage(
+      what,
+      `${list.length} layers; ${LAYER_LIMIT} are the most of an artifact`,
+      'push its files as packed directories, or as several artifacts',
+    );
   const layers = list.map((item, index) => parseLayer(item, `${what}: layer ${index}`));
   checkNames(layers, what);
   return { kind: 'artifact', type, config, layers };

@@ -25,6 +25,13 @@ test('by its config a manifest is an image or an artifact', () => {
   assert.equal(kindOf(empty, [blob(TAR)]), 'artifact');
   assert.equal(kindOf('application/vnd.docker.container.image.v1+json', []), 'image');
   assert.throws(() => kindOf(CONFIG, [titled('a')]), /a layer of media type "text\/plain"/);
+  // Old images of docker have other types of config; an artifact with such a one is of OCI.
+  const docker = 'application/vnd.docker.distribution.manifest.v2+json';
+  const layers = [blob('application/vnd.docker.image.rootfs.diff.tar.gzip')];
+  for (const type of ['application/octet-stream', 'application/json', 'text/html', '']) {
+    assert.equal(parse({ mediaType: docker, config: blob(type), layers }).kind, 'image', type);
+    assert.equal(parse({ mediaType: MANIFEST, config: blob(type), layers }).kind, 'artifact', type);
+  }
   const manifest = parse({ config: blob(empty), layers: [titled('a//b/./c'), blob(TAR)] });
   assert.ok(manifest.kind === 'artifact');
   assert.deepEqual(
@@ -59,6 +66,11 @@ test('what is refused is named', () => {
     [{ config: blob(CONFIG), layers: [], manifests: [] }, 'DataLoss', /both/],
     [{ config: blob(CONFIG, { size: 1 << 30 }), layers: [] }, 'DataLoss', /a config of/],
     [{ config: blob('x/y'), layers: [titled('../a')] }, 'InvalidArgument', /layer 0: .*leads upwards/],
+    [
+      { config: blob('x/y'), layers: Array.from({ length: 5001 }, () => blob(TAR)) },
+      'Unimplemented',
+      /5001 layers/,
+    ],
     [{ config: blob('x/y'), layers: {} }, 'DataLoss', /no list of layers/],
   ] as const)
     assert.throws(

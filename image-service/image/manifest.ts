@@ -27,6 +27,9 @@ const CONFIG_TYPES = new Set([
   'application/vnd.oci.image.config.v1+json',
   'application/vnd.docker.container.image.v1+json',
 ]);
+/** What docker's own images of 2016 and 2017 have instead (github.com/docker/distribution/issues/1621). */
+const OLD_CONFIG_TYPES = new Set(['application/octet-stream', 'application/json', 'text/html', '']);
+const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json';
 const LAYER_TYPES = new Set([
   'application/vnd.oci.image.layer.v1.tar',
   'application/vnd.oci.image.layer.v1.tar+gzip',
@@ -76,8 +79,9 @@ function parseContent(json: Json, what: string): ImageManifest | ArtifactManifes
 
 /** By its config. One with a type of its own and an image's config is an image as long as its layers are an image's. */
 function isArtifact(json: Json, config: Descriptor): boolean {
+  const { artifactType, layers, mediaType } = json;
+  if (mediaType === DOCKER_MANIFEST && OLD_CONFIG_TYPES.has(config.mediaType)) return false;
   if (!CONFIG_TYPES.has(config.mediaType)) return true;
-  const { artifactType, layers } = json;
   if (typeof artifactType !== 'string' || artifactType === '' || !Array.isArray(layers)) return false;
   return layers.some((layer) => !(isObject(layer) && LAYER_TYPES.has(String(layer['mediaType']))));
 }
