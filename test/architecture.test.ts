@@ -123,7 +123,8 @@ interface Import {
   readonly target: string;
 }
 
-function imports(): Import[] {
+/** With `lazy` also what `import()` loads when it is needed. Types are not loaded, but are a dependency as well. */
+function imports(lazy = true): Import[] {
   const files = Object.keys(MAY_IMPORT).flatMap((top) =>
     globSync(`${top}/**/*.ts`, { cwd: PROJECT }).map((file) => ({ top, file })),
   );
@@ -132,7 +133,10 @@ function imports(): Import[] {
     const found = text.matchAll(
       /(?:^|\s)(?:import|export)\b[^'";]*?from\s*['"]([^'"]+)['"]|import\(\s*['"]([^'"]+)['"]\s*\)|^import\s+['"]([^'"]+)['"]/gm,
     );
-    return [...found].map((match) => ({ file, top, target: (match[1] ?? match[2] ?? match[3]) as string }));
+    const wanted = [...found].filter(
+      (match) => lazy || (match[2] === undefined && !/^\s*(import|export) type\b/.test(match[0])),
+    );
+    return wanted.map((match) => ({ file, top, target: (match[1] ?? match[2] ?? match[3]) as string }));
   });
 }
 
@@ -220,6 +224,20 @@ test('no file imports itself by way of others', () => {
   };
   for (const file of graph.keys()) visit(file, []);
   assert.deepEqual(circles, []);
+});
+
+test('the daemon starts without what only pulls need: HTTP clients and verifiers of signatures', () => {
+  const reached = new Set<string>(['daemon/main.ts']);
+  const atStart = imports(false);
+  for (const file of reached)
+    for (const { target } of atStart.filter((one) => one.file === file))
+      if (target.startsWith('#')) reached.add(target.slice(1));
+      else reached.add(target.startsWith('.') ? join(dirname(file), target) : target);
+  assert.ok(reached.has('image-service/open.ts') && reached.has('pino'));
+  assert.deepEqual(
+    [...reached].filter((name) => /^(undici|@sigstore\/|image-service\/registry\/client\.ts)/.test(name)),
+    [],
+  );
 });
 
 test('the daemon uses the admin part of api alone: CRI is cri/', () => {
