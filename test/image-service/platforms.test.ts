@@ -15,6 +15,7 @@ import {
   pushImage,
   pushManifest,
 } from '../harness/images.ts';
+import { startFront } from './front.ts';
 import { type Ground, ground } from './ground.ts';
 import { kernel, operation, startService, type TestService } from './service.ts';
 
@@ -124,6 +125,36 @@ test('nested indexes, attestations beside the image, entries without platform', 
   ] as const) {
     const image = await where.opened.service.pull({ reference: `${host}/app:${tag}` }, operation('pull'));
     assert.equal(image.id, wanted.config.digest, tag);
+  }
+});
+
+test('an index with entries that registries do not take: what is chosen is pulled, the others are not asked for', async () => {
+  await using where = await place();
+  const mine = built(here);
+  await pushImage(where.at.registry.url, 'app', 'v1', mine);
+  const platform = { os: 'linux', architecture: here };
+  const chosen = { ...descriptor(mine.manifest), platform };
+  const absent = (letter: string) => `sha256:${letter.repeat(64)}`;
+  let manifests: readonly unknown[] = [];
+  await using front = await startFront(where.at.registry.url, (req, res) => {
+    if (!req.url?.endsWith('/manifests/index')) return false;
+    res.writeHead(200, { 'content-type': INDEX }).end(JSON.stringify({ schemaVersion: 2, manifests }));
+    return true;
+  });
+  for (const others of [
+    [{ ...chosen, digest: `sha512:${'a'.repeat(128)}`, platform: { os: 'linux', architecture: other } }],
+    [{ ...chosen, digest: absent('b'), mediaType: 'application/vnd.example.unknown.v1+json' }],
+    [{ ...chosen, digest: absent('c'), mediaType: 'application/vnd.docker.distribution.manifest.v1+json' }],
+    [{ ...chosen, digest: absent('d'), platform: { os: 'unknown', architecture: 'unknown' } }, null, 7],
+    [{ ...descriptor(mine.manifest), digest: absent('e'), platform: undefined }],
+  ]) {
+    manifests = [...others, chosen];
+    front.seen.length = 0;
+    const reference = `${front.host}/app:index`;
+    const image = await where.opened.service.pull({ reference }, operation('pull'));
+    assert.equal(image.id, mine.config.digest, JSON.stringify(others));
+    for (const { url } of front.seen)
+      assert.doesNotMatch(url, /sha512|sha256:(b+|c+|d+|e+)$/, JSON.stringify(others));
   }
 });
 

@@ -1,12 +1,15 @@
 /** Registry configuration on a real registry: files that are read at each pull, names without a host, mirrors under a path. */
 import assert from 'node:assert/strict';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
+import { ownTable, proxyOptions } from '#image-service/index.ts';
 import { pushImage } from '../harness/images.ts';
+import { startFront } from './front.ts';
 import { ground, small } from './ground.ts';
-import { fails } from './scene.ts';
+import { answer, fails } from './scene.ts';
 import { operation, startService } from './service.ts';
+import { makeAuthority } from './tls.ts';
 
 async function scene() {
   await using stack = new AsyncDisposableStack();
@@ -115,4 +118,57 @@ test('explain names the endpoints, their sources and answers, and the fault of a
   at.hosts('reg.example', 'server = 1');
   await fails(explain('app:v1'), 'FailedPrecondition', 'reg.example/hosts.toml:1');
   assert.equal((await explain(`${host}/x`))[0]?.endpoints[0]?.source, 'default');
+});
+
+test('explain names credentials, proxy, authorities and the realm of each endpoint, and no secret', async () => {
+  await using at = await ground();
+  await using front = await startFront(
+    at.registry.url,
+    answer(401, {
+      'www-authenticate': 'Bearer realm="https://auth.example/token?account=hunter2",service="s"',
+    }),
+  );
+  const authFile = join(at.directory, 'auth.json');
+  const auth = Buffer.from('user:hunter2').toString('base64');
+  writeFileSync(authFile, JSON.stringify({ auths: { 'reg.example': {}, 'reg.example/team': { auth } } }));
+  const certificates = join(at.directory, 'certs.d');
+  mkdirSync(join(certificates, 'reg.example'), { recursive: true });
+  const { cert, certFile, keyFile } = makeAuthority(join(at.directory, 'tls'), 'corp');
+  writeFileSync(join(certificates, 'reg.example/ca.crt'), cert);
+  const client = join(certificates, 'reg.example/client');
+  copyFileSync(certFile, `${client}.cert`);
+  copyFileSync(keyFile, `${client}.key`);
+  const table = { mirrors: [front.url], insecure: false, skipVerify: false, caFile: '' };
+  await using opened = await startService(at.root, {
+    registries: ownTable({ 'reg.example': table }, () => 'crisp.toml:7'),
+    authFiles: [authFile],
+    certificateDirectories: [certificates],
+    proxy: proxyOptions(
+      { http: '', https: '', noProxy: [] },
+      { HTTPS_PROXY: 'http://user:hunter2@proxy.example:3128' },
+    ),
+  });
+  const explain = (ping: boolean) =>
+    opened.service.explain({ reference: 'reg.example/team/app:v1', ping }, operation('explain'));
+  const [mirror, registry] = (await explain(false))[0]?.endpoints ?? [];
+  assert.ok(mirror && registry);
+  assert.deepEqual(
+    [mirror.source, mirror.credentials, mirror.proxy, mirror.authorities],
+    ['crisp.toml:7', undefined, undefined, undefined],
+  );
+  assert.equal(registry.scope, 'repository:team/app:pull');
+  assert.equal(registry.credentials, `${authFile}, entry "reg.example/team"`);
+  assert.equal(registry.proxy, 'proxy.example:3128 (HTTPS_PROXY)');
+  assert.ok(registry.authorities?.includes(join(certificates, 'reg.example/ca.crt')), registry.authorities);
+  assert.deepEqual(registry.clientCertificates, [`${client}.cert`]);
+  const pinged = (await explain(true))[0]?.endpoints ?? [];
+  assert.deepEqual(
+    [pinged[0]?.answer?.status, pinged[0]?.answer?.login],
+    [401, 'bearer https://auth.example/token'],
+  );
+  assert.match(pinged[1]?.answer?.error ?? '', /proxy proxy\.example:3128/);
+  assert.doesNotMatch(JSON.stringify(pinged), /hunter2/);
+  writeFileSync(join(certificates, 'reg.example/ca.crt'), 'none');
+  const faulty = (await explain(false))[0]?.endpoints[1];
+  assert.match(faulty?.authorities ?? '', /reg\.example\/ca\.crt/);
 });
