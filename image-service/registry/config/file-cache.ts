@@ -1,4 +1,4 @@
-import { constants, open } from 'node:fs/promises';
+import { constants, lstat, open } from 'node:fs/promises';
 import { CrispError, errnoOf } from '#core/errors.ts';
 import { fault } from './fault.ts';
 import { FILE_LIMIT } from './toml-file.ts';
@@ -25,6 +25,8 @@ export class FileCache<T> {
       found = await this.#load(path);
     } catch (error) {
       this.#known.delete(path);
+      // What it would say is not known: it may block a registry, or name its mirrors.
+      if (errnoOf(error) === 'ENOENT' && (await isLink(path))) throw fault(path, 'it is a link to nothing');
       if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;
       if (error instanceof CrispError) throw error;
       throw fault(path, `it cannot be read (${errnoOf(error)})`);
@@ -51,3 +53,6 @@ export class FileCache<T> {
     }
   }
 }
+
+const isLink = async (path: string): Promise<boolean> =>
+  (await lstat(path).catch(() => undefined))?.isSymbolicLink() ?? false;

@@ -60,6 +60,18 @@ test('a file that the operator has named must exist', async () => {
   assert.equal(await at.origins('own.example/x'), 'mirror.own');
 });
 
+test('a link to nothing is not taken for a missing file', async () => {
+  using at = scene();
+  for (const name of ['registries.conf', 'registries.conf.d/10.conf', 'first/a.example/hosts.toml']) {
+    at.write(name, '');
+    at.remove(name);
+    symlinkSync('/nowhere', join(at.directory, name));
+    await assert.rejects(at.origins('a.example/x'), /: it is a link to nothing/);
+    assert.equal(await at.origins('own.example/x'), 'mirror.own');
+    at.remove(name);
+  }
+});
+
 test('the first directory of a host counts, by its names in order, then _default', async () => {
   using at = scene();
   at.write('second/a.example_5000_/hosts.toml', 'server = "https://s"');
