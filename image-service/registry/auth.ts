@@ -45,11 +45,11 @@ export class Authorizer {
     this.#transport = transport;
   }
 
-  /** The header to send now; undefined where none is known yet. */
-  async header(party: Party): Promise<string | undefined> {
+  /** The header to send now; undefined where none is known yet. An abort ends this wait, and not a credential helper. */
+  async header(party: Party, signal: AbortSignal): Promise<string | undefined> {
     const known = this.#known.get(keyOf(party));
     if (known && known.expires > performance.now()) return known.header;
-    const { credential } = await this.#lookup(party);
+    const { credential } = await unlessAborted(this.#lookup(party), signal);
     return credential?.kind === 'bearer' ? `Bearer ${credential.token}` : undefined;
   }
 
@@ -58,22 +58,14 @@ export class Authorizer {
    * the token servers fail; its message names the 401, too. An abort ends this wait, and not the request for the token, which
    * other transfers may wait for.
    */
-  async handleChallenge(
+  handleChallenge(
     party: Party,
     challenge: string | undefined,
     sent: string | undefined,
     what: string,
     signal: AbortSignal,
   ): Promise<ChallengeOutcome> {
-    signal.throwIfAborted();
-    const left = Promise.withResolvers<never>();
-    const leave = () => left.reject(signal.reason);
-    signal.addEventListener('abort', leave, { once: true });
-    try {
-      return await Promise.race([this.#handle(party, challenge, sent, what), left.promise]);
-    } finally {
-      signal.removeEventListener('abort', leave);
-    }
+    return unlessAborted(this.#handle(party, challenge, sent, what), signal);
   }
 
   async #handle(
@@ -126,6 +118,19 @@ export class Authorizer {
     });
     this.#known.set(keyOf(party), token);
     return token;
+  }
+}
+
+/** The result of work that is shared, so that the abort of one wait does not end it. Throws the signal's reason. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const left = Promise.withResolvers<never>();
+  const leave = () => left.reject(signal.reason);
+  if (signal.aborted) leave();
+  signal.addEventListener('abort', leave, { once: true });
+  try {
+    return await Promise.race([left.promise, work]);
+  } finally {
+    signal.removeEventListener('abort', leave);
   }
 }
 

@@ -87,7 +87,7 @@ async function exchangeElsewhere(
     throw error instanceof RegistryFailure ? failureElsewhere(error) : error;
   }
   await discard(response);
-  const authorization = await authorizer.header(party);
+  const authorization = await authorizer.header(party, signal);
   const authorized = { ...headers, ...(authorization === undefined ? {} : { authorization }) };
   return exchange(endpoint, url, { method, headers: authorized }, context, signal);
 }

@@ -35,7 +35,7 @@ export class ContentRequests {
     const url = new URL(requestUrl(endpoint, query.path));
     const request = { ...query, url, transport: this.#transport };
     for (let tries = 1; ; tries++) {
-      const authorization = await this.#authorizer.header(party);
+      const authorization = await this.#authorizer.header(party, signal);
       const response = await follow(endpoint, { ...request, authorization }, this.#authorizer, signal);
       const isRefused = [401, 403, 404].includes(response.statusCode);
       if (!isRefused || (response.statusCode !== 401 && authorization !== undefined)) return response;
