@@ -15,6 +15,7 @@ import {
   mediaTypeOf,
   readManifest,
 } from './manifest-document.ts';
+import { type Capability, PreferredEndpoint } from './preferred-endpoint.ts';
 import { ContentRequests } from './requests.ts';
 import { type Served, type ServedBy, servedBy } from './served.ts';
 import { type BlobSink, receive } from './transfer.ts';
@@ -45,8 +46,7 @@ export class RegistryClient {
   readonly #options: ClientOptions;
   readonly #parts: ClientParts;
   readonly #requests: ContentRequests;
-  /** The endpoint that had the first content most likely has the rest. */
-  #preferred: Endpoint | undefined;
+  readonly #preferred = new PreferredEndpoint();
 
   constructor(options: ClientOptions, parts: ClientParts) {
     this.#options = options;
@@ -163,17 +163,15 @@ export class RegistryClient {
   }
 
   async #failover<T>(
-    capability: 'resolves' | 'serves',
+    capability: Capability,
     request: ContentRequest<T>,
     signal: AbortSignal,
   ): Promise<{ readonly value: T; readonly served: Served }> {
-    const capable = this.#parts.endpoints.filter((endpoint) => endpoint[capability]);
-    const first = capable.filter((endpoint) => endpoint === this.#preferred);
-    const endpoints = [...first, ...capable.filter((endpoint) => !first.includes(endpoint))];
+    const endpoints = this.#preferred.order(this.#parts.endpoints, capability);
     const { health, repository } = this.#parts;
     const options = { ...this.#options, patienceMs: (endpoint: Endpoint) => this.#patienceMs(endpoint) };
     const { value, endpoint, failed } = await failover(endpoints, request, options, health, signal);
-    this.#preferred = endpoint;
+    this.#preferred.served(endpoint, capability);
     return { value, served: servedBy(endpoint, repository.repository, failed) };
   }
 
