@@ -9,7 +9,7 @@ import type { RateLimits } from './rate-floor.ts';
  * Refuses what is evidently not a manifest or index: the page of a proxy's login, an error in JSON. A manifest that is
  * malformed or not supported is not refused here, since no other endpoint would have a better one. Throws RegistryFailure.
  */
-export function refuseOtherDocument(bytes: Uint8Array, mediaType: string, what: string): void {
+function refuseOtherDocument(bytes: Uint8Array, mediaType: string, what: string): void {
   let json: unknown;
   try {
     json = JSON.parse(Buffer.from(bytes).toString('utf8'));

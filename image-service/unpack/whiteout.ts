@@ -5,7 +5,7 @@ import { hostile, shown } from './entry.ts';
 
 /** The prefix that marks a deletion in an archive (OCI image-spec, layer.md). */
 export const WHITEOUT_PREFIX = '.wh.';
-export const OPAQUE_MARKER = '.wh..wh..opq';
+const OPAQUE_MARKER = '.wh..wh..opq';
 const AUFS_PREFIX = '.wh..wh.';
 
 const OPAQUE = cName('trusted.overlay.opaque');

@@ -11,7 +11,7 @@ import type { RegistriesConf } from './registries-conf.ts';
 import { type RegistryEntry, unwrap } from './registry-entry.ts';
 
 /** Length of the part of `name` (`host/path`) that a prefix matches, at the end of a host, a port or a path; -1 for none. */
-export function matchLength(name: string, prefix: string): number {
+function matchLength(name: string, prefix: string): number {
   const fixed = prefix.startsWith('*.') ? prefix.slice(1) : prefix;
   const start = fixed === prefix ? 0 : name.indexOf(fixed);
   if (start < 0 || !name.startsWith(fixed, start) || name.slice(0, start).includes('/')) return -1;
