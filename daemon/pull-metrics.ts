@@ -7,7 +7,7 @@ const MAX_HOSTS = 32;
 const OTHER = 'other';
 
 /**
- * The label of a registry host: its name if the node's configuration names it, else `other`. Whoever may create pods
+ * The label of a registry host: its name if the node's configuration names it, else `other`. Who may create pods
  * chooses the hosts of images, so their names must not become series without bound.
  */
 export function hostLabels(max = MAX_HOSTS): (host: string, configured: boolean) => string {

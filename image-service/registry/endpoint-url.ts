@@ -1,6 +1,6 @@
 import type { Endpoint } from './endpoint.ts';
 
-/** `manifests/<tag or digest>` or `blobs/<digest>` of the endpoint's repository; a mirror is told for which registry. */
+/** `manifests/<tag or digest>` or `blobs/<digest>` of the endpoint's repository; a mirror gets the registry as `ns`. */
 export function requestUrl(
   { base, repository, namespace }: Pick<Endpoint, 'base' | 'repository' | 'namespace'>,
   content: string,

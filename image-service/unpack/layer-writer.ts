@@ -33,7 +33,7 @@ const BLOCK = 4096;
 export interface LayerReport {
   /** Whether the archive has an entry for its root. */
   readonly rootDeclared: boolean;
-  /** Whether the layer hides all that lies below it. */
+  /** Whether the layer hides all that is below it. */
   readonly rootOpaque: boolean;
   /** Directories without an entry of their own, parents first. */
   readonly implied: readonly string[];

@@ -48,7 +48,7 @@ const MAX_INFORMATIONAL = 10;
 export const TOO_MANY_INFORMATIONAL = 'ERR_TOO_MANY_INFORMATIONAL';
 
 /**
- * The HTTP requests of one pull. Each goes by the proxy and the trust of the host that it is for, whoever has named that.
+ * The HTTP requests of one pull. Each goes by the proxy and the trust of the host that it is for, also where a redirect or a challenge names that host.
  */
 export class Transport {
   /** How long a peer may send nothing, in ms. */
