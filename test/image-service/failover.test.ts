@@ -183,11 +183,11 @@ test('bytes of a transfer that broke off are continued elsewhere, wrong ones are
 test('a mirror that takes its time to reply, as a cache does that is empty yet, is not overtaken', async () => {
   await using at = await scene();
   await using cache = await startFront(at.registry, async (req) => {
-    if (!isBlob(req.url)) await sleep(3_000);
+    if (!isBlob(req.url)) await sleep(6_000);
     return false;
   });
   await using upstream = await startFront(at.registry);
-  const patience = { nextEndpointMs: 1_500, slowEndpointMs: HOUR };
+  const patience = { nextEndpointMs: 4_000, slowEndpointMs: HOUR };
   await using service = await serviceOf(at, [cache.url, upstream.url], patience);
   await pull(service);
   assert.deepEqual(upstream.seen, []);
@@ -197,7 +197,8 @@ test('an endpoint that failed is asked last by the next pulls, also by another w
   await using at = await scene();
   await using first = await startFront(at.registry, answer(503));
   await using missing = await startFront(at.registry, answer(404));
-  await using service = await serviceOf(at, [first.url, missing.url, at.front.url]);
+  const urls = [first.url, missing.url, at.front.url];
+  await using service = await serviceOf(at, urls, { nextEndpointMs: HOUR, slowEndpointMs: HOUR });
   await pull(service);
   const before = first.seen.length;
   await pull(service, 'reg.example/app:v1');

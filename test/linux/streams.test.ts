@@ -113,14 +113,17 @@ test('an exec shim that an earlier version of crisp has started, as "attend", is
   const kernel = await open(t);
   const pidFile = join(scratch(t), 'pid');
   const child = await kernel.processes.spawn({
-    argv: ['/bin/sh', '-c', 'read line; :', 'attend', pidFile, '-', '--', '/bin/runtime'],
+    argv: ['/bin/sh', '-c', 'echo started; read line; :', 'attend', pidFile, '-', '--', '/bin/runtime'],
     env: { PATH: '/usr/bin:/bin' },
     stdin: 'pipe', // the shell reads by itself: a child would have the same arguments until its exec
+    stdout: 'pipe',
   });
   t.after(async () => {
     process.kill(-child.process.pid, 'SIGKILL'); // a session of its own
     await child.exited;
   });
+  assert.ok(child.stdout);
+  await once(child.stdout, 'data'); // until its exec it has the arguments of what has spawned it
   assert.deepEqual(kernel.streams.execShims(pidFile), [child.process]);
 });
 
