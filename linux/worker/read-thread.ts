@@ -4,7 +4,7 @@ import type { WorkerRequest, WorkerResults } from './worker.ts';
 import { KernelWorker } from './worker-handle.ts';
 
 /** How long a read waits for the other requests, and these for a read, before a second thread is started, in ms. */
-const LOAN_MS = 1_000;
+const LOAN_MS = 3_000;
 /** How long an own thread is kept, in ms. */
 const KEEP_MS = 60_000;
 
