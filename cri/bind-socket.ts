@@ -14,7 +14,7 @@ export async function bindSocket(
   mode: number,
   bind: (path: string) => Promise<void>,
 ): Promise<void> {
-  const directory = join(dirname(path), `.${basename(path)}`);
+  const directory = join(dirname(path), directoryName(basename(path)));
   await removeDirectory(directory);
   await mkdir(directory, { mode: 0o700 });
   try {
@@ -26,6 +26,9 @@ export async function bindSocket(
     await removeDirectory(directory);
   }
 }
+
+/** The socket's path in it is not longer than its final one, which may have all the bytes that the kernel takes (107). */
+const directoryName = (socket: string): string => `.${socket.length > 4 ? socket.slice(0, -3) : socket}`;
 
 /** Only what is made above: any other content is an error, and so is later what is not a directory. */
 async function removeDirectory(directory: string): Promise<void> {

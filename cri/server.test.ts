@@ -202,7 +202,7 @@ test('the socket has the requested mode', () => {
 
 test('what a daemon has left that was killed while it bound the socket is removed, and nothing else', async () => {
   const socket = join(directory, 'left.sock');
-  const left = join(directory, '.left.sock');
+  const left = join(directory, '.left.s');
   mkdirSync(left);
   const code = `require('node:net').createServer().listen(${JSON.stringify(join(left, 's'))}, () => process.kill(process.pid, 9))`;
   assert.equal(spawnSync(process.execPath, ['-e', code]).signal, 'SIGKILL');
@@ -216,6 +216,15 @@ test('what a daemon has left that was killed while it bound the socket is remove
   await assert.rejects(open({ after: async () => {} }, noWait, { socket }), /left\.sock cannot be bound/);
   assert.ok(existsSync(join(left, 'other')));
   rmSync(left, { recursive: true });
+});
+
+test('a path of as many bytes as the kernel takes can be bound', async () => {
+  const socket = join(directory, 'x'.repeat(107 - directory.length - 1));
+  assert.equal(socket.length, 107);
+  const acts: (() => Promise<void>)[] = [];
+  await open({ after: (act) => void acts.push(act) }, noWait, { socket });
+  assert.ok(statSync(socket).isSocket());
+  for (const act of acts) await act();
 });
 
 test('while the socket is bound the mask of the process stays, and nothing is left beside it', async () => {
