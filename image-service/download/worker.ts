@@ -10,7 +10,8 @@ import { EndpointHealth } from '../registry/endpoint-health.ts';
 import type { Call, WorkerReply, WorkerRequest, WorkerStart } from './messages.ts';
 import { Sessions } from './sessions.ts';
 
-const NICE = 10;
+/** The least: it counts among the daemon's own threads; beside pods their cgroups' weights do. */
+const NICE = 19;
 const port = parentPort;
 setPriority(NICE); // on Linux of the calling thread alone
 

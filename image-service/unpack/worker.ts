@@ -22,7 +22,8 @@ export type WorkerReply =
   | { readonly ok: true; readonly value: LayerReport | Completion }
   | { readonly ok: false; readonly failure: SerializedError };
 
-const NICE = 10;
+/** The least: it counts among the daemon's own threads; beside pods their cgroups' weights do. */
+const NICE = 19;
 const port = parentPort;
 niceThread(NICE);
 
