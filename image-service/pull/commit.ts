@@ -40,7 +40,7 @@ export async function obtainAll(
 ): Promise<LayerRecord[]> {
   const steps = plan.layers.map((_, index) => (shared: AbortSignal) => layers.obtain(plan, index, shared));
   try {
-    return await allOrNone(signal, steps);
+    return await allOrNone('layer of the image', signal, steps);
   } catch (error) {
     throw inImage(error, plan.image);
   }

@@ -1,6 +1,6 @@
 import { chmod, copyFile, link, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { CrispError, errnoOf, hasCode } from '#core/errors.ts';
+import { errnoOf, hasCode } from '#core/errors.ts';
 import type { Digest } from '#core/ids.ts';
 import { naming } from '#linux/libc/errno.ts';
 import type { ArtifactLayer, ArtifactManifest } from '../image/artifact.ts';
@@ -9,6 +9,7 @@ import type { ImageServiceOptions } from '../options.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import { artifactKey, type LayerRecord, type LayerStore, type StagedLayer } from '../store/layer-store.ts';
 import type { UnpackPool } from '../unpack/unpack-pool.ts';
+import { allOrNone } from './all-or-none.ts';
 import { deadlineToEnd } from './deadline-to-end.ts';
 import type { BlobSource, Blobs } from './fetch-blobs.ts';
 import { inImage, inLayer } from './layer-failure.ts';
@@ -76,20 +77,11 @@ export class Artifacts {
     return await this.#store.commit(staged, { key, diffId: plan.digest, rootOpaque: false, ...size });
   }
 
-  /** All blobs at once; if one fails the others are cancelled before the error is thrown. */
   async #fetchAll(plan: ArtifactPlan, signal: AbortSignal): Promise<void> {
     const { config, layers } = plan.manifest;
-    const cancelling = new AbortController();
-    const combined = AbortSignal.any([signal, cancelling.signal]);
     const blobs = new Map<string, Descriptor>([config, ...layers].map((blob) => [blob.digest, blob]));
-    const running = [...blobs.values()].map((blob) => this.#blobs.fetch(plan, blob, combined));
-    try {
-      await Promise.all(running);
-    } catch (error) {
-      cancelling.abort(new CrispError('Cancelled', 'another blob of the artifact failed', { cause: error }));
-      await Promise.allSettled(running);
-      throw error;
-    }
+    const fetch = (blob: Descriptor) => (shared: AbortSignal) => this.#blobs.fetch(plan, blob, shared);
+    await allOrNone('blob of the artifact', signal, [...blobs.values()].map(fetch));
   }
 
   /** The files before the archives: those may contain links, through which no file may be written. */

@@ -163,7 +163,7 @@ export class Layers {
   async #below(plan: LayerPlan, index: number, signal: AbortSignal): Promise<string[]> {
     const lower = plan.layers.slice(0, index);
     const steps = lower.map((_, at) => (shared: AbortSignal) => this.obtain(plan, at, shared));
-    return this.#store.stack((await allOrNone(signal, steps)).map(({ key }) => key));
+    return this.#store.stack((await allOrNone('layer of the image', signal, steps)).map(({ key }) => key));
   }
 }
 

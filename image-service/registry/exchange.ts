@@ -139,10 +139,17 @@ async function readAway(response: Response): Promise<void> {
   }
 }
 
-/** Where a redirect leads, from the URL that replied; null where it names no valid place. */
-export function locationOf(response: Response, from: URL): URL | null {
+/** The statuses whose `Location` is followed. */
+export const isRedirect = (status: number): boolean => [301, 302, 303, 307, 308].includes(status);
+
+/** Where a redirect leads, by http or https and without a login; undefined where it has no such location. */
+export function locationOf(response: Response, from: URL): URL | undefined {
   const location = header(response, 'location');
-  return location === undefined ? null : URL.parse(location, from.href);
+  const url = location === undefined ? null : URL.parse(location, from.href);
+  if (!url || !/^https?:$/.test(url.protocol)) return undefined;
+  url.username = '';
+  url.password = '';
+  return url;
 }
 
 export function header(response: Response, name: string): string | undefined {

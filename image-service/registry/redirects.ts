@@ -7,6 +7,7 @@ import {
   failureOf,
   type HttpRequest,
   header,
+  isRedirect,
   locationOf,
   type Response,
 } from './exchange.ts';
@@ -15,7 +16,6 @@ import { failureElsewhere, RegistryFailure } from './failure.ts';
 const REDIRECTS = 5;
 /** A range beyond the end: the transfer restarts. */
 const UNSATISFIABLE = 416;
-const FOLLOWED = new Set([301, 302, 303, 307, 308]);
 
 export interface FollowedRequest extends Omit<HttpRequest, 'url'> {
   readonly url: URL;
@@ -45,7 +45,7 @@ export async function follow(
     const response = own
       ? await exchange(endpoint, url, { method, headers }, request, signal)
       : await exchangeElsewhere(endpoint, url, request, authorizer, signal);
-    if (!FOLLOWED.has(response.statusCode)) {
+    if (!isRedirect(response.statusCode)) {
       if (own || response.statusCode < 400 || response.statusCode === UNSATISFIABLE) return response;
       throw failureElsewhere(await failureOf(response, elsewhere(request, url)));
     }
@@ -106,8 +106,7 @@ const ownHeaders = (endpoint: Endpoint, request: FollowedRequest): Record<string
 /** Where a redirect leads: to http or https, and to http only where that is as safe. Throws RegistryFailure. */
 function targetOf(response: Response, from: URL, { what, verified }: FollowedRequest): URL {
   const next = locationOf(response, from);
-  if (!next || !/^https?:$/.test(next.protocol))
-    throw badRedirect(`${what}: a redirect without a valid location`);
+  if (!next) throw badRedirect(`${what}: a redirect without a valid location`);
   if (from.protocol === 'https:' && next.protocol === 'http:' && !verified) {
     throw new RegistryFailure(
       'FailedPrecondition',
@@ -115,7 +114,5 @@ function targetOf(response: Response, from: URL, { what, verified }: FollowedReq
       { hint: 'pull by digest, which verifies the content, or let the registry redirect to https' },
     );
   }
-  next.username = '';
-  next.password = '';
   return next;
 }

@@ -1,7 +1,7 @@
 import type { Challenge } from './challenge.ts';
 import type { Credential } from './credentials.ts';
 import type { Endpoint } from './endpoint.ts';
-import { discard, exchange, failureOf, locationOf, type Response, readBody } from './exchange.ts';
+import { discard, exchange, failureOf, isRedirect, locationOf, type Response, readBody } from './exchange.ts';
 import { RegistryFailure } from './failure.ts';
 import type { HttpRequestInit, Transport } from './http/transport.ts';
 import { mayLogin, type TokenServer, tokenServers } from './realm.ts';
@@ -126,18 +126,16 @@ async function askAs(
     left ||= url.origin !== start.url.origin && url.hostname !== host;
     const response = await exchangeWith(left || !mayLogin(url, start, request.origin) ? plain : used);
     const { statusCode } = response;
-    if (![301, 302, 303, 307, 308].includes(statusCode)) return response;
+    if (!isRedirect(statusCode)) return response;
     await discard(response);
     const next = locationOf(response, url);
-    if (!next || !/^https?:$/.test(next.protocol) || hops === REDIRECTS) {
+    if (!next || hops === REDIRECTS) {
       const why =
         hops === REDIRECTS ? `more than ${REDIRECTS} redirects` : 'a redirect without a valid location';
       throw new RegistryFailure('FailedPrecondition', `${context.what}: ${why}`, {
         hint: 'check the token server',
       });
     }
-    next.username = '';
-    next.password = '';
     if (used.kind === 'post' && statusCode < 307) used = plain; // such a redirect is a GET, without the form
     url = next;
   }

@@ -39,6 +39,17 @@ async function midway(base: string, pool: UnpackPool, signal: AbortSignal) {
   return { done, directory, archive };
 }
 
+/** Of a layer that is complete. */
+const report = {
+  rootDeclared: true,
+  rootOpaque: false,
+  implied: [],
+  links: [],
+  bytes: 0,
+  inodes: 0,
+  dropped: [],
+};
+
 test('a terminated thread leaves no descriptor open', async () => {
   using base = testDirectory();
   const pool = new UnpackPool(1, 1000);
@@ -57,15 +68,6 @@ test('a cancelled unpack ends by itself, and its thread is reused', async () => 
   cancel.abort(new CrispError('Cancelled', 'not wanted'));
   await assert.rejects(done, (error) => hasCode(error, 'Cancelled'));
   assert.deepEqual(openBelow(directory), []);
-  const report = {
-    rootDeclared: true,
-    rootOpaque: false,
-    implied: [],
-    links: [],
-    bytes: 0,
-    inodes: 0,
-    dropped: [],
-  };
   const completion = await pool.complete(directory, [], report, new AbortController().signal);
   assert.deepEqual(completion.redirects, []);
 });
@@ -75,15 +77,6 @@ test('a closed pool starts no thread: what waits and what comes later fails', as
   const pool = new UnpackPool(1, 1000);
   const never = new AbortController().signal;
   const { done, directory } = await midway(base.path, pool, never);
-  const report = {
-    rootDeclared: true,
-    rootOpaque: false,
-    implied: [],
-    links: [],
-    bytes: 0,
-    inodes: 0,
-    dropped: [],
-  };
   const waiting = pool.complete(directory, [], report, never);
   waiting.catch(() => {});
   await pool[Symbol.asyncDispose]();
