@@ -249,6 +249,12 @@ export const schema = section('', {
       'A transfer that receives less per second, over a minute, is retried or continued elsewhere; 0: no limit.',
     ),
     concurrent_layers: integer(3, { min: 1, max: 16 }, 'Layers of one image fetched at the same time.'),
+    layers: choice(
+      ['auto', 'erofs', 'directory'],
+      'auto',
+      'The form of new layers: EROFS images, mounted by the kernel, or directories; auto: EROFS where this node can mount it.',
+    ),
+    keep_blobs: flag(false, 'Keep the compressed blobs of layers, which only `crisp image export` needs.'),
     unpack_workers: integer(2, { min: 1, max: 2 }, 'Threads that unpack layers.'),
     pinned: list([], 'References of images that clients should not garbage collect.'),
     platform: text(

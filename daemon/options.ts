@@ -125,6 +125,9 @@ export function imageOptions(
   return {
     ...defaultImageOptions,
     root: join(config.root, 'images'),
+    state: join(config.state, 'images'),
+    layers: config.image.layers,
+    keepBlobs: config.image.keepBlobs,
     registries: ownTable(config.image.registries, (key, option) => {
       const entry = `image.registries.${JSON.stringify(key)}`;
       const own = option && origin('registries', key, option);

@@ -84,6 +84,12 @@ export interface ImageServiceOptions {
   readonly authFiles: readonly string[];
   /** Which image of an index is taken: OCI names, such as `{ os: 'linux', architecture: 'arm64' }`. */
   readonly platform: { readonly os: string; readonly architecture: string; readonly variant?: string };
+  /** The form of new layers; `auto`: EROFS images where a probe at the start can mount one, else directories. */
+  readonly layers: 'auto' | 'erofs' | 'directory';
+  /** Whether the compressed blobs of layers stay in the store, for export. */
+  readonly keepBlobs: boolean;
+  /** Directory of what is gone after a reboot: layers' mounts. */
+  readonly state: string;
   /** Blobs in transfer at once, over all pulls. At least 1. */
   readonly parallelDownloads: number;
   /** Unpack workers at once, 1 or 2. */
@@ -117,8 +123,10 @@ export interface ImageServiceOptions {
 
 const GiB = 1024 ** 3;
 
-/** The defaults of all but the root. */
-export const defaultImageOptions: Omit<ImageServiceOptions, 'root'> = {
+/** The defaults of all but the directories. */
+export const defaultImageOptions: Omit<ImageServiceOptions, 'root' | 'state'> = {
+  layers: 'auto',
+  keepBlobs: false,
   registries: {},
   hostsDirectories: [],
   registriesConf: { path: '', required: false, dropIns: '' },

@@ -1,5 +1,22 @@
 import { CrispError } from '#core/errors.ts';
+import type { Digest } from '#core/ids.ts';
 import type { Versioned } from '#core/record-store.ts';
+
+/** A layer's EROFS image as it was written. */
+export interface LayerImage {
+  /** `sha256:…` of the bytes from the second block (of 4096) to the end, then of the first block, which is written last. */
+  readonly digest: Digest;
+  /** Size of the file. */
+  readonly bytes: number;
+}
+
+/**
+ * How this node keeps new layers: as EROFS images, mounted from their files or through loop devices, or as directories,
+ * and why.
+ */
+export type LayerForm =
+  | { readonly form: 'erofs'; readonly by: 'file' | 'loop' }
+  | { readonly form: 'directory'; readonly reason: string };
 
 /** The record of a layer. A layer exists when its directory has one: it is written last and renamed into place with the rest. */
 export interface LayerRecord extends Versioned {
@@ -11,6 +28,8 @@ export interface LayerRecord extends Versioned {
   /** Bytes and inodes on the disk. */
   readonly bytes: number;
   readonly inodes: number;
+  /** The EROFS image that holds the files; absent: they are a directory. */
+  readonly image?: LayerImage;
   /** Nanoseconds since the epoch. */
   readonly created: bigint;
 }

@@ -15,14 +15,23 @@ import {
 } from './layer-record.ts';
 import type { Staging } from './staging.ts';
 
-export { artifactKey, chainKey, diffKey, type LayerRecord } from './layer-record.ts';
+export {
+  artifactKey,
+  chainKey,
+  diffKey,
+  type LayerForm,
+  type LayerImage,
+  type LayerRecord,
+} from './layer-record.ts';
 
 /** A directory in which a layer is created; deleted at the end of its scope unless it was committed. */
 export interface StagedLayer extends AsyncDisposable {
   /** Holds `fs`. */
   readonly path: string;
-  /** Where the files go. */
+  /** Where the files go, a directory that exists. */
   readonly fs: string;
+  /** Where an EROFS image goes instead; does not exist. */
+  readonly image: string;
 }
 
 /** Unpacked layers: `<key>/{fs,record.json}`. */
@@ -100,6 +109,11 @@ export class LayerStore {
     return [...lower];
   }
 
+  /** The same, once those of them that are EROFS images are mounted. */
+  async mounted(keys: readonly string[]): Promise<string[]> {
+    return this.stack(keys);
+  }
+
   async stage(): Promise<StagedLayer> {
     const path = this.#staging.path('layer');
     const fs = join(path, 'fs');
@@ -112,7 +126,12 @@ export class LayerStore {
       await this.#staging.discard(path);
       throw error;
     }
-    return { path, fs, [Symbol.asyncDispose]: () => this.#staging.discard(path) };
+    return {
+      path,
+      fs,
+      image: join(path, 'layer.erofs'),
+      [Symbol.asyncDispose]: () => this.#staging.discard(path),
+    };
   }
 
   /** Commits the staged directory as a layer. A layer with this key that is already there is kept. */

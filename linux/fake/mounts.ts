@@ -33,6 +33,11 @@ export class FakeMounts implements Mounts {
     this.#add(request.target, 'bind', request.source, request.readonly ? 'ro' : 'rw', shared);
   }
 
+  async erofs({ image, target }: Parameters<Mounts['erofs']>[0]): Promise<void> {
+    if (!existsSync(image)) throw refused(`mount erofs ${image} at ${target}`, 'ENOENT');
+    this.#add(target, 'erofs', image, 'ro');
+  }
+
   async tmpfs(request: Parameters<Mounts['tmpfs']>[0]): Promise<void> {
     this.#add(request.target, 'tmpfs', 'tmpfs', 'rw');
   }

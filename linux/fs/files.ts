@@ -51,6 +51,8 @@ export function makeFiles(carryOut: CarryOut = carryOutDirectly): Files {
       if (durable) await syncDirectory(dirname(path));
     },
     syncDirectory,
+    syncFile: (path) =>
+      naming(`flush ${path}`, () => carryOut({ kind: 'flush', path }, () => flushOneFile(path))),
     syncFilesystem: (path) => carryOut({ kind: 'sync file system', path }, () => syncFilesystem(path)),
     rename: (path, to) => carryOut({ kind: 'rename', path, to }, () => rename(path, to)),
     makeDirectory: (path, mode = 0o755) =>
@@ -76,6 +78,15 @@ async function syncOneDirectory(path: string): Promise<void> {
     await directory.sync();
   } finally {
     await directory.close();
+  }
+}
+
+async function flushOneFile(path: string): Promise<void> {
+  const file = await open(path, constants.O_RDONLY);
+  try {
+    await file.datasync();
+  } finally {
+    await file.close();
   }
 }
 

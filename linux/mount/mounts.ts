@@ -20,6 +20,7 @@ import {
 } from '../libc/libc.ts';
 import { OpenFile } from '../namespace/setns.ts';
 import type { Mounts, Propagation } from '../ports/kernel.ts';
+import { mountErofs } from './erofs.ts';
 import { mountsBelow } from './mount-table.ts';
 import { mountOverlay } from './overlay.ts';
 
@@ -115,4 +116,4 @@ async function overlay(request: Parameters<Mounts['overlay']>[0]): Promise<void>
 }
 
 /** The real mounts. */
-export const mounts: Mounts = { overlay, bind, tmpfs, unmount, below: mountsBelow };
+export const mounts: Mounts = { overlay, bind, erofs: mountErofs, tmpfs, unmount, below: mountsBelow };

@@ -51,6 +51,8 @@ export interface Files {
     options?: { mode?: number; durable?: boolean },
   ): Promise<void>;
   syncDirectory(path: string): Promise<void>;
+  /** fdatasync(2) of a file that another thread has written. Off the main thread. */
+  syncFile(path: string): Promise<void>;
   /** rename(2), with Node's own errors. Only what has been flushed may be renamed to a name that is read after a power cut. */
   rename(path: string, to: string): Promise<void>;
   /** Makes it with its parents, with Node's own errors; the uppermost that is new, undefined where it was there. */
@@ -108,6 +110,11 @@ export interface Mounts {
     propagation?: Propagation;
     idMap?: string;
   }): Promise<void>;
+  /**
+   * Mounts an EROFS image, a file, read-only; its data is read without a second copy in the page cache where the kernel can.
+   * `by`: from the file itself (Linux 6.12 and later), or through a loop device that is released with the mount.
+   */
+  erofs(mount: { image: string; target: string; by: 'file' | 'loop' }): Promise<void>;
   tmpfs(mount: {
     target: string;
     bytes?: number;

@@ -47,6 +47,7 @@ export async function startService(
       connectMs: 1_000,
       ...options,
       root,
+      state: join(root, 'state'),
     },
     { kernel: parts, users, log: silentLog, pulls },
   );
