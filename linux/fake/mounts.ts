@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
 import { refused } from '../libc/errno.ts';
+import { checkErofsImage } from '../mount/erofs-superblock.ts';
 import type { MountEntry, Mounts } from '../ports/kernel.ts';
 
 /** Mounts in memory. Targets and sources must exist on the disk, as for the real ones. */
@@ -33,9 +34,10 @@ export class FakeMounts implements Mounts {
     this.#add(request.target, 'bind', request.source, request.readonly ? 'ro' : 'rw', shared);
   }
 
-  async erofs({ image, target }: Parameters<Mounts['erofs']>[0]): Promise<void> {
-    if (!existsSync(image)) throw refused(`mount erofs ${image} at ${target}`, 'ENOENT');
-    this.#add(target, 'erofs', image, 'ro');
+  /** The image is read from the disk and checked as the real one. */
+  async erofs({ image, target, by }: Parameters<Mounts['erofs']>[0]): Promise<void> {
+    await checkErofsImage(image, `mount erofs ${image} at ${target}`);
+    this.#add(target, 'erofs', by === 'file' ? image : `/dev/loop${this.#nextId}`, 'ro');
   }
 
   async tmpfs(request: Parameters<Mounts['tmpfs']>[0]): Promise<void> {

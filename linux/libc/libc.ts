@@ -20,6 +20,10 @@ export const mount = bind<
 export const umount2 = bind<(target: Text, flags: number) => number>(
   'int umount2(const char *target, int flags)',
 );
+/** `device` as makedev(3) packs it. */
+export const mknod = bind<(path: Text, mode: number, device: number) => number>(
+  'int mknod(const char *path, unsigned int mode, unsigned long device)',
+);
 export const syncfs = bind<(fd: number) => number>('int syncfs(int fd)');
 export const unshare = bind<(flags: number) => number>('int unshare(int flags)');
 export const setns = bind<(fd: number, kind: number) => number>('int setns(int fd, int kind)');
@@ -141,6 +145,10 @@ const call3 = bind<(n: number, a: number, b: number, c: number) => number>(
 const callPath = bind<(n: number, fd: number, path: Text, flags: number) => number>(
   'long syscall(long n, long fd, const char *path, long flags)',
 );
+/** ioctl(2) with a number, or none, as its argument. */
+export const controlNumber = bind<(fd: number, request: number, argument: number) => number>(
+  'int ioctl(int fd, unsigned long request, long argument)',
+);
 const callText = bind<(n: number, text: Text, flags: number) => number>(
   'long syscall(long n, const char *text, long flags)',
 );
@@ -157,6 +165,9 @@ const moveMountCall = bind<
 export const moveMount = (fd: number, target: Text): Promise<Outcome> =>
   asynchronous(moveMountCall, 429, fd, '', AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH);
 export const fsopen = (type: Text, flags: number): number => callText(430, type, flags);
+/** The same off the main thread, for a type whose module the kernel may have to load. */
+export const fsopenAsync = (type: Text, flags: number): Promise<Outcome> =>
+  asynchronous(callText, 430, type, flags);
 const fsconfigCall = bind<
   (n: number, fd: number, command: number, key: Text | null, value: Text | null, aux: number) => number
 >('long syscall(long n, long fd, long command, const char *key, const char *value, long aux)');

@@ -1,25 +1,44 @@
 import { closeSync } from 'node:fs';
-import { check, checkOutcome, refused } from '../libc/errno.ts';
-import { fsconfig, fsconfigCreate, fsmount, fsopen, moveMount } from '../libc/libc.ts';
+import { CrispError } from '#core/errors.ts';
+import { check, checkOutcome, errnoName, refused } from '../libc/errno.ts';
+import { fsconfig, fsconfigCreate, fsmount, fsopenAsync, lastErrno, moveMount } from '../libc/libc.ts';
 import type { Mounts } from '../ports/kernel.ts';
+import { checkErofsImage } from './erofs-superblock.ts';
+import { kernelMessages } from './file-system-context.ts';
+import { LoopDevice } from './loop.ts';
+import { ShortNames } from './short-names.ts';
 
 const FSOPEN_CLOEXEC = 1;
 const FSMOUNT_CLOEXEC = 1;
 const SET_FLAG = 0;
 const SET_STRING = 1;
 const MOUNT_ATTR_RDONLY = 1;
+/** fsconfig(2) takes values of up to 255 bytes. */
+const VALUE_LIMIT = 255;
 
 /** Mounts an EROFS image; see `Mounts.erofs`. */
-export async function mountErofs(request: Parameters<Mounts['erofs']>[0]): Promise<void> {
-  const { image, target } = request;
+export async function mountErofs({ image, target, by }: Parameters<Mounts['erofs']>[0]): Promise<void> {
   const what = `mount erofs ${image} at ${target}`;
-  const context = check(fsopen('erofs', FSOPEN_CLOEXEC), what);
+  await checkErofsImage(image, what);
+  if (by === 'loop') {
+    await using device = await LoopDevice.attach(image, what);
+    return await attach(device.path, target, false, what);
+  }
+  using names = new ShortNames();
+  await attach(Buffer.byteLength(image) > VALUE_LIMIT ? names.of(image) : image, target, true, what);
+}
+
+async function attach(source: string, target: string, fromFile: boolean, what: string): Promise<void> {
+  const opened = await fsopenAsync('erofs', FSOPEN_CLOEXEC);
+  if (opened.result < 0) throw explained(what, opened.errno);
+  const context = opened.result;
   try {
-    check(fsconfig(context, SET_STRING, 'source', image), what);
-    // Unknown before Linux 6.13, and refused where the file system has no direct IO: then it is cached twice.
-    fsconfig(context, SET_FLAG, 'directio', null);
+    set(context, SET_STRING, 'source', source, what);
+    set(context, SET_FLAG, 'ro', null, what);
+    // Data is read past the page cache of the file, where the kernel knows this (6.13) and the file system can.
+    if (fromFile && fsconfig(context, SET_FLAG, 'directio', null) < 0) kernelMessages(context);
     const created = await fsconfigCreate(context);
-    if (created.result < 0) throw refused(what, created.errno);
+    if (created.result < 0) throw explained(what, created.errno, kernelMessages(context));
     const fd = check(fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY), what);
     try {
       checkOutcome(await moveMount(fd, target), what);
@@ -29,4 +48,24 @@ export async function mountErofs(request: Parameters<Mounts['erofs']>[0]): Promi
   } finally {
     closeSync(context);
   }
+}
+
+function set(context: number, command: number, key: string, value: string | null, what: string): void {
+  if (fsconfig(context, command, key, value) < 0)
+    throw refused(`${what}: ${key}`, lastErrno(), kernelMessages(context));
+}
+
+const hints: Readonly<Record<string, string>> = {
+  ENODEV: 'load the kernel module erofs, or use a kernel that has it',
+  ENOSYS: 'use Linux 5.2 or later',
+  ENOTBLK: 'use Linux 6.12 or later with CONFIG_EROFS_FS_BACKED_BY_FILE, or mount through a loop device',
+};
+
+/** FailedPrecondition where this kernel can never do it, else its refusal. */
+function explained(what: string, errno: number, messages = ''): CrispError {
+  const name = errnoName(errno);
+  const hint = hints[name];
+  if (hint === undefined) return refused(what, errno, messages);
+  const detail = messages === '' ? '' : ` (${messages})`;
+  return new CrispError('FailedPrecondition', `${what}: ${name}${detail}`, { errno: name, hint });
 }

@@ -5,7 +5,7 @@
  */
 import { closeSync } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
-import { check, checkOutcome, errnoName } from '../libc/errno.ts';
+import { check, checkOutcome, errnoName, refused } from '../libc/errno.ts';
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,
@@ -42,7 +42,9 @@ const EINVAL = 22;
 const ENOENT = 2;
 const EBUSY = 16;
 
-const propagationFlag: Readonly<Record<Propagation, bigint>> = {
+const MS_UNBINDABLE = 1 << 17;
+
+const propagationFlag: Readonly<Record<Exclude<Propagation, 'unbindable'>, bigint>> = {
   private: MS_PRIVATE,
   rslave: MS_SLAVE,
   rshared: MS_SHARED,
@@ -79,13 +81,22 @@ async function bind(request: Parameters<Mounts['bind']>[0]): Promise<void> {
   try {
     if (idMap !== undefined) mapOwners(fd, idMap, recursive, what);
     if (readonly) attributes(fd, MOUNT_ATTR_RDONLY, 0n, false, `${what}: read-only`);
-    if (propagation) {
+    if (propagation && propagation !== 'unbindable') {
       attributes(fd, 0n, propagationFlag[propagation], propagation !== 'private', `${what}: ${propagation}`);
     }
     checkOutcome(await moveMount(fd, target), what);
   } finally {
     closeSync(fd);
   }
+  if (propagation === 'unbindable') await makeUnbindable(target, what);
+}
+
+/** Only once it is in its place: the kernel moves no unbindable mount below a shared one. */
+async function makeUnbindable(target: string, what: string): Promise<void> {
+  const outcome = await asynchronous(mount, null, target, null, MS_UNBINDABLE, null);
+  if (outcome.result >= 0) return;
+  await unmount(target);
+  throw refused(`${what}: unbindable`, outcome.errno);
 }
 
 async function tmpfs(request: Parameters<Mounts['tmpfs']>[0]): Promise<void> {

@@ -1,4 +1,4 @@
-import { closeSync, readSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
 import { check, checkOutcome, errnoName, refused } from '../libc/errno.ts';
 import {
@@ -12,6 +12,7 @@ import {
   moveMount,
 } from '../libc/libc.ts';
 import type { Mounts } from '../ports/kernel.ts';
+import { kernelMessages } from './file-system-context.ts';
 import { ShortNames } from './short-names.ts';
 
 type Overlay = Parameters<Mounts['overlay']>[0];
@@ -130,18 +131,4 @@ export function quoted(option: string): string {
   throw new CrispError('InvalidArgument', `mount option ${option} contains a quotation mark`, {
     hint: 'give a label without one',
   });
-}
-
-/** The kernel's messages about a refusal: the context has its own log, one message for each read. */
-function kernelMessages(context: number): string {
-  const lines: string[] = [];
-  const buffer = Buffer.alloc(1024);
-  for (let n = 0; n < 8; n++) {
-    try {
-      lines.push(buffer.toString('utf8', 2, readSync(context, buffer)).trim());
-    } catch {
-      break; // ENODATA: no more
-    }
-  }
-  return lines.join('; ');
 }

@@ -72,7 +72,8 @@ export interface Files {
   }>;
 }
 
-export type Propagation = 'private' | 'rslave' | 'rshared';
+/** `unbindable`: private, and not part of recursive binds of the mounts above it. */
+export type Propagation = 'private' | 'rslave' | 'rshared' | 'unbindable';
 
 export interface MountEntry {
   readonly id: number;
@@ -112,7 +113,9 @@ export interface Mounts {
   }): Promise<void>;
   /**
    * Mounts an EROFS image, a file, read-only; its data is read without a second copy in the page cache where the kernel can.
-   * `by`: from the file itself (Linux 6.12 and later), or through a loop device that is released with the mount.
+   * `by`: from the file itself (Linux 6.12 and later), or through a loop device that is released with the mount. Nothing
+   * keeps a second mount from the same target. DataLoss: no such image, or not the whole of one; FailedPrecondition:
+   * this kernel does not mount them in this way; ResourceExhausted: no loop device is free.
    */
   erofs(mount: { image: string; target: string; by: 'file' | 'loop' }): Promise<void>;
   tmpfs(mount: {

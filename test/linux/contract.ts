@@ -1,12 +1,13 @@
 /** What every kernel does, the real one and the fake one. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { type ErrorCode, hasCode } from '#core/errors.ts';
 import type { Kernel, PauseRequest } from '#linux/ports/kernel.ts';
+import { probeImage } from '../../image-service/store/probe-image.ts';
 import { scratch } from './scratch.ts';
 
 const env = { PATH: '/usr/bin:/bin' };
@@ -64,6 +65,42 @@ export function contract(name: string, kernel: Kernel): void {
     await assert.rejects(mounts.overlay({ target: at('merged'), lower: [] }), code('InvalidArgument'));
     assert.deepEqual(targets(), []);
   });
+
+  for (const by of ['file', 'loop'] as const) {
+    test(`${name}: EROFS images by ${by}`, async (t) => {
+      const root = scratch(t, mounts);
+      const at = (path: string) => join(root, path);
+      for (const path of ['one', 'two', 'upper', 'work', 'merged']) mkdirSync(at(path));
+      writeFileSync(at('image'), probeImage('name', 'content'));
+      await mounts.erofs({ image: at('image'), target: at('one'), by });
+      await mounts.erofs({ image: at('image'), target: at('two'), by });
+      const found = mounts.below(root);
+      assert.deepEqual(
+        found.map(({ target, type }) => [target, type]),
+        [at('one'), at('two')].map((target) => [target, 'erofs']),
+      );
+      for (const { source, options } of found) {
+        assert.match(source, by === 'file' ? /\/image$/ : /^\/dev\/loop\d+$/);
+        assert.ok(options.split(',').includes('ro'));
+      }
+      const [upper, work, lower] = [at('upper'), at('work'), [at('one'), at('two')]];
+      await mounts.overlay({ target: at('merged'), lower, upper, work });
+      for (const path of ['one', 'two', 'one', 'merged']) await mounts.unmount(at(path));
+      assert.deepEqual(mounts.below(root), []);
+
+      const refuses = async (image: string, wanted: ErrorCode, target = at('one')) =>
+        assert.rejects(mounts.erofs({ image: at(image), target, by }), code(wanted));
+      writeFileSync(at('other'), 'x'.repeat(8192));
+      truncateSync(at('image'), 4095);
+      await refuses('image', 'DataLoss');
+      await refuses('other', 'DataLoss');
+      await refuses('upper', 'DataLoss');
+      await refuses('missing', 'NotFound');
+      writeFileSync(at('image'), probeImage('name', 'content'));
+      await refuses('image', 'NotFound', at('missing'));
+      assert.deepEqual(mounts.below(root), []);
+    });
+  }
 
   test(`${name}: processes`, async () => {
     const child = await sleeper();
