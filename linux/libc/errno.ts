@@ -3,7 +3,8 @@ import { constants } from 'node:os';
 import { CrispError, type ErrorCode, errnoOf } from '#core/errors.ts';
 import { lastErrno, type Outcome } from './libc.ts';
 
-const names = new Map<number, string>();
+/** Node lacks the first. */
+const names = new Map<number, string>([[15, 'ENOTBLK']]);
 for (const [name, value] of Object.entries(constants.errno)) if (!names.has(value)) names.set(value, name);
 
 /** The errno's name; `EAGAIN` for 11, `E4095` for one without a name. */

@@ -4,7 +4,7 @@ import { chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSyn
 import { join } from 'node:path';
 import test, { after } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { hasCode } from '#core/errors.ts';
+import { CrispError, hasCode } from '#core/errors.ts';
 import { openKernel } from '#linux/index.ts';
 import { probeImage } from '../../image-service/store/probe-image.ts';
 import { scratch } from './scratch.ts';
@@ -118,5 +118,28 @@ test('a loop device: read-only, past the page cache, of as many at once as are w
       mounts.erofs({ image: at('strange'), target: at('target-0'), by }),
       code('KernelRefused'),
     );
+  await released(root);
+});
+
+test('a file that this kernel cannot mount by itself: the other way is named', async (t) => {
+  const root = scratch(t, mounts);
+  const at = (path: string) => join(root, path);
+  for (const path of ['lower', 'upper', 'work', 'merged', 'target']) mkdirSync(at(path));
+  // Files of an overlay are refused since Linux 6.18; before, and where no kernel mounts from files, it is the same error.
+  await mounts.overlay({ target: at('merged'), lower: [at('lower')], upper: at('upper'), work: at('work') });
+  writeFileSync(at('merged/image'), probeImage('name', 'content'));
+  const mounting = mounts.erofs({ image: at('merged/image'), target: at('target'), by: 'file' });
+  const refusal = await mounting.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  if (refusal !== undefined) {
+    assert.ok(code('FailedPrecondition')(refusal) && refusal instanceof CrispError);
+    assert.match(`${refusal.message} ${refusal.hint}`, /ENOTBLK .*loop device/);
+  }
+  await mounts.unmount(at('target'));
+  await mounts.erofs({ image: at('merged/image'), target: at('target'), by: 'loop' });
+  assert.equal(readFileSync(at('target/name'), 'utf8'), 'content');
+  await mounts.unmount(at('target'));
   await released(root);
 });
