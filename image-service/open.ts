@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Digest } from '#core/ids.ts';
 import type { ImageForContainer } from '#core/model/image.ts';
 import type { Operation } from '#core/operation.ts';
 import { naming } from '#linux/libc/errno.ts';
@@ -58,13 +59,18 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
   const shared = {
     content,
     images,
+    store: layers,
+    committed(digests: readonly Digest[]) {
+      if (digests.some((digest) => content.has(digest) && !isNamed(digest))) collector.schedule(0);
+    },
     layers: new Layers(options, content, layers, pool, blobs, activity),
-    artifacts: new Artifacts(options, content, layers, pool, blobs),
+    artifacts: new Artifacts(options, content, layers, pool, blobs, files),
     leases,
     files,
   };
   const puller = new Puller(options, {
     ...shared,
+    blobs,
     sources,
     activity,
     observer,
@@ -138,12 +144,14 @@ async function recover(stores: Stores, op: Operation): Promise<void> {
   for (const { key, reason } of [...loaded.broken, ...broken]) {
     op.log.warn({ key, reason }, 'an image or layer record is unreadable; it is skipped');
   }
+  // What is intact, and only this daemon cannot read, is kept.
+  const invalid = broken.filter(({ isPassing }) => !isPassing);
   const inUse = [...users.imagesInUse()].length > 0;
   collector.retain(loaded.unusable);
   // The renames are started here, first; the deletions continue in the background.
   collector.inBackground([
     ...leftovers.map((path) => staging.remove(path)),
-    ...broken.map(({ key }) => (inUse ? layers.quarantine(key) : layers.remove(key))),
+    ...invalid.map(({ key }) => (inUse ? layers.quarantine(key) : layers.remove(key))),
     layers.sweep(removing),
   ]);
   collector.dropUnreferenced();

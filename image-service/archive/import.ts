@@ -1,15 +1,12 @@
 import { CrispError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
-import type { Files } from '#linux/ports/kernel.ts';
 import type { Image } from '../image/image.ts';
 import { parseReference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import { checkArchive } from '../policy/trust-policy.ts';
-import { commitImage } from '../pull/commit.ts';
+import { type CommitParts, commitImage } from '../pull/commit.ts';
 import type { Artifacts } from '../pull/obtain-artifact.ts';
 import type { Layers } from '../pull/obtain-layers.ts';
-import type { ContentStore } from '../store/content-store.ts';
-import type { ImageStore } from '../store/images.ts';
 import type { Leases } from '../store/leases.ts';
 import type { Staging } from '../store/staging.ts';
 import type { ArchivedImage } from './archived-image.ts';
@@ -18,14 +15,11 @@ import { expanded } from './expand.ts';
 import { planImport } from './plan-import.ts';
 import { Spool } from './spool.ts';
 
-export interface ImportParts {
-  readonly content: ContentStore;
-  readonly images: ImageStore;
+export interface ImportParts extends CommitParts {
   readonly layers: Layers;
   readonly artifacts: Artifacts;
   readonly leases: Leases;
   readonly staging: Staging;
-  readonly files: Files;
   /** Called when an import has failed: its leftovers are not needed. */
   readonly failed: () => void;
 }
@@ -93,10 +87,12 @@ async function importAll(
   using _layers = leases.hold(planned.flatMap(({ layers }) => layers));
   // A record names what is in the store, so its documents are there first.
   for (const { digest, bytes } of documents) await content.put(digest, bytes);
-  const records = [];
-  for (const plan of planned) records.push(await op.stage('layers', plan.obtain));
+  const obtained = [];
+  for (const { manifest, obtain } of planned)
+    obtained.push({ manifest, record: await op.stage('layers', obtain) });
   const images: Image[] = [];
-  for (const record of records) images.push(await commitImage(parts, options, record, op));
+  for (const { record, manifest } of obtained)
+    images.push(await commitImage(parts, options, record, manifest, op));
   return images;
 }
 

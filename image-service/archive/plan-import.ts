@@ -4,24 +4,27 @@ import type { ImageRecord } from '../image/image.ts';
 import { type ParsedConfig, parseConfig } from '../image/image-config.ts';
 import { type ImageManifest, malformedImage } from '../image/manifest.ts';
 import type { ImageServiceOptions } from '../options.ts';
-import { artifactRecord, obtainAll, recordOf } from '../pull/commit.ts';
+import { artifactRecord, isKept, obtainAll, recordOf } from '../pull/commit.ts';
 import type { Artifacts } from '../pull/obtain-artifact.ts';
 import { type LayerPlan, type Layers, layerPlan } from '../pull/obtain-layers.ts';
 import { PullMeter } from '../pull/progress.ts';
 import { warnForeign } from '../pull/resolve.ts';
 import type { ContentStore } from '../store/content-store.ts';
+import type { ImageStore } from '../store/images.ts';
 import { artifactKey, chainKey, diffKey } from '../store/layer-store.ts';
 import { type ArchivedImage, idOf } from './archived-image.ts';
 import type { Spool } from './spool.ts';
 
 interface Parts {
   readonly content: ContentStore;
+  readonly images: ImageStore;
   readonly layers: Layers;
   readonly artifacts: Artifacts;
 }
 
 /** What is left to do for an image of an archive, once its blobs are in the store. */
 export interface PlannedImport {
+  readonly manifest: ArchivedImage['manifest'];
   /** Keys of the layers that it may use or make. */
   readonly layers: readonly string[];
   obtain(): Promise<ImageRecord>;
@@ -32,7 +35,7 @@ export async function planImport(
   image: ArchivedImage,
   spool: Spool,
   parts: Parts,
-  { platform }: Pick<ImageServiceOptions, 'platform'>,
+  options: Pick<ImageServiceOptions, 'platform' | 'keepBlobs'>,
   op: Operation,
 ): Promise<PlannedImport> {
   const { manifest, tags } = image;
@@ -44,16 +47,17 @@ export async function planImport(
       const layers = [await parts.artifacts.obtain(plan)];
       return artifactRecord({ ...image, manifest, layers }, digest, parts.content);
     };
-    return { layers: [artifactKey(digest)], obtain };
+    return { manifest, layers: [artifactKey(digest)], obtain };
   }
   const config = await configOf(manifest, image, spool);
-  warnForeign(config, digest, platform, op);
+  warnForeign(config, digest, options.platform, op);
   const plan = layerPlan(noRegistry, op, manifest, config.diffIds, meter);
   return {
+    manifest,
     layers: plan.layers.flatMap(({ diffId, chainId }) => [diffKey(diffId), chainKey(chainId)]),
     async obtain() {
-      const layers = await obtainAll(parts.layers, plan, op.signal);
-      return recordOf({ ...image, manifest, config, layers }, parts.content);
+      const layers = await obtainAll(parts.layers, plan, undefined, op.signal);
+      return recordOf({ ...image, manifest, config, layers }, parts.content, isKept(options, parts.images));
     },
   };
 }

@@ -6,10 +6,12 @@ import type { ArtifactManifest } from '../image/artifact.ts';
 import { IMAGE_RECORD_VERSION, type Image, type ImageRecord } from '../image/image.ts';
 import { emptyConfig, type ParsedConfig } from '../image/image-config.ts';
 import type { ImageManifest } from '../image/manifest.ts';
+import type { ImageServiceOptions } from '../options.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import type { ImageStore } from '../store/images.ts';
-import type { LayerRecord } from '../store/layer-store.ts';
+import type { LayerRecord, LayerStore } from '../store/layer-store.ts';
 import { allOrNone } from './all-or-none.ts';
+import type { Blobs } from './fetch-blobs.ts';
 import { inImage } from './layer-failure.ts';
 import type { LayerPlan, Layers } from './obtain-layers.ts';
 
@@ -32,13 +34,21 @@ export interface ObtainedArtifact extends Found {
   readonly manifest: ArtifactManifest;
 }
 
-/** All layers at once; if one fails the others are cancelled before the error is thrown. */
+/**
+ * All layers at once; if one fails the others are cancelled before the error is thrown. `kept`: gets their blobs, too,
+ * where they are not in the store.
+ */
 export async function obtainAll(
   layers: Layers,
   plan: LayerPlan,
+  kept: Blobs | undefined,
   signal: AbortSignal,
 ): Promise<LayerRecord[]> {
-  const steps = plan.layers.map((_, index) => (shared: AbortSignal) => layers.obtain(plan, index, shared));
+  const steps = plan.layers.map(({ blob }, index) => async (shared: AbortSignal) => {
+    const layer = await layers.obtain(plan, index, shared);
+    await kept?.fetch(plan, blob, shared);
+    return layer;
+  });
   try {
     return await allOrNone('layer of the image', signal, steps);
   } catch (error) {
@@ -46,12 +56,25 @@ export async function obtainAll(
   }
 }
 
-/** The record of an image whose parts are in the stores. */
-export function recordOf(obtained: Obtained, content: ContentStore): ImageRecord {
+/**
+ * The record of an image whose parts are in the stores. `isKept`: whether the blob of a layer is to stay in the store, if it is
+ * there: its layer does not need it any more.
+ */
+export function recordOf(
+  obtained: Obtained,
+  content: ContentStore,
+  isKept: (blob: Digest) => boolean,
+): ImageRecord {
   const { manifest, config } = obtained;
   const id = manifest.config.digest as string as ImageId;
-  return { id, platform: config.platform, config: config.config, ...commonOf(obtained, content) };
+  return { id, platform: config.platform, config: config.config, ...commonOf(obtained, content, isKept) };
 }
+
+/** Blobs of layers stay where the operator wants it, and where an image that has them already stays whole by that. */
+export const isKept =
+  ({ keepBlobs }: Pick<ImageServiceOptions, 'keepBlobs'>, images: ImageStore) =>
+  (blob: Digest): boolean =>
+    keepBlobs || images.isNamed(blob);
 
 /** The record of an artifact whose parts are in the stores; `digest` is that of its manifest. */
 export function artifactRecord(
@@ -61,18 +84,24 @@ export function artifactRecord(
 ): ImageRecord {
   const id = digest as string as ImageId;
   const { platform, config } = emptyConfig;
-  return { id, platform, config, artifactType: obtained.manifest.type, ...commonOf(obtained, content) };
+  // Its files are links to its blobs.
+  const common = commonOf(obtained, content, () => true);
+  return { id, platform, config, artifactType: obtained.manifest.type, ...common };
 }
 
 function commonOf(
   { manifest, documents, layers, tags, digests }: Obtained | ObtainedArtifact,
   content: ContentStore,
+  isKept: (blob: Digest) => boolean,
 ) {
   const now = BigInt(Date.now()) * 1_000_000n;
-  const blobs = new Map([manifest.config, ...manifest.layers].map(({ digest, size }) => [digest, size]));
-  const compressedSize = [...blobs.values()].reduce((sum, size) => sum + size, 0);
+  const fetched = new Map([manifest.config, ...manifest.layers].map(({ digest, size }) => [digest, size]));
+  const compressedSize = [...fetched.values()].reduce((sum, size) => sum + size, 0);
+  const blobs = new Map(manifest.layers.map(({ digest, size }) => [digest, size]));
+  for (const digest of [...blobs.keys()]) if (!isKept(digest)) blobs.delete(digest);
+  blobs.set(manifest.config.digest, manifest.config.size);
   for (const { digest, bytes } of documents) blobs.set(digest, bytes.length);
-  // A layer that was there already needed no blob: the store may lack it if its image was removed.
+  // A layer that was there already needed no blob.
   for (const digest of [...blobs.keys()]) if (!content.has(digest)) blobs.delete(digest);
   const blobBytes = [...blobs.values()].reduce((sum, size) => sum + size, 0);
   return {
@@ -87,19 +116,38 @@ function commonOf(
   };
 }
 
-/** Syncs all that is new to the disk, then writes the record, which makes the image visible. */
+export interface CommitParts {
+  readonly content: ContentStore;
+  readonly files: Files;
+  readonly images: ImageStore;
+  readonly store: LayerStore;
+  /** Called with the image's blobs once it is visible: those that no record names are no longer needed. */
+  readonly committed: (blobs: readonly Digest[]) => void;
+}
+
+/**
+ * Makes all that the record names durable, then writes the record, which makes the image visible: an image that is listed
+ * is whole also after a power cut. Each blob is flushed by itself (fdatasync), then their directory once; layers that are
+ * EROFS images were made durable in the same way when they were stored. Only a new layer in a directory, whose files were
+ * not flushed one by one, takes a syncfs of the whole file system.
+ */
 export async function commitImage(
-  parts: { readonly files: Files; readonly images: ImageStore },
+  parts: CommitParts,
   options: { readonly root: string; readonly commitMs: number },
   record: ImageRecord,
+  manifest: ImageManifest | ArtifactManifest,
   op: Operation,
 ): Promise<Image> {
-  const known = parts.images.find(record.id)?.record;
-  const includesAll = (names: readonly string[], persisted: readonly string[] = []) =>
-    names.every((name) => persisted.includes(name));
-  if (!includesAll(record.layers, known?.layers) || !includesAll(record.blobs, known?.blobs)) {
-    await op.deadline('sync', options.commitMs, () => parts.files.syncFilesystem(options.root));
+  const { content, files, images, store } = parts;
+  const takesAll = store.isUnsynced(record.layers);
+  if (takesAll || content.isUnsynced(record.blobs)) {
+    await op.deadline('sync', options.commitMs, async () => {
+      if (takesAll) await files.syncFilesystem(options.root);
+      await content.persist(record.blobs);
+    });
   }
   op.checkpoint();
-  return op.stage('commit', () => parts.images.put(record));
+  const image = await op.stage('commit', () => images.put(record));
+  parts.committed(manifest.layers.map(({ digest }) => digest));
+  return image;
 }

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { errnoOf, hasCode } from '#core/errors.ts';
 import type { Digest } from '#core/ids.ts';
 import { naming } from '#linux/libc/errno.ts';
+import type { Files } from '#linux/ports/kernel.ts';
 import type { ArtifactLayer, ArtifactManifest } from '../image/artifact.ts';
 import type { Descriptor } from '../image/manifest.ts';
 import type { ImageServiceOptions } from '../options.ts';
@@ -37,6 +38,7 @@ export class Artifacts {
   readonly #store: LayerStore;
   readonly #pool: UnpackPool;
   readonly #blobs: Blobs;
+  readonly #files: Pick<Files, 'syncFile' | 'syncDirectory'>;
   readonly #running = new SharedWork<LayerRecord>({ untilEnd: true });
 
   constructor(
@@ -45,12 +47,14 @@ export class Artifacts {
     store: LayerStore,
     pool: UnpackPool,
     blobs: Blobs,
+    files: Pick<Files, 'syncFile' | 'syncDirectory'>,
   ) {
     this.#options = options;
     this.#content = content;
     this.#store = store;
     this.#pool = pool;
     this.#blobs = blobs;
+    this.#files = files;
   }
 
   /** The directory of the artifact. If it fails or is aborted, only finished blobs remain when this settles. */
@@ -69,12 +73,26 @@ export class Artifacts {
 
   async #create(plan: ArtifactPlan, signal: AbortSignal): Promise<LayerRecord> {
     await this.#fetchAll(plan, signal);
-    await using staged = await this.#store.stage();
-    const directories = directoriesOf(plan.manifest.layers);
+    // Links to blobs: one copy on the disk, which no image could have.
+    await using staged = await this.#store.stage('directory');
+    const directories = directoriesOf(plan.manifest.layers).length;
     const size: Size = { bytes: directories * BLOCK, inodes: directories };
     await plan.op.stage('unpack', () => this.#write(plan, staged, size, signal));
-    const key = artifactKey(plan.digest);
-    return await this.#store.commit(staged, { key, diffId: plan.digest, rootOpaque: false, ...size });
+    const flushed = await plan.op.stage('sync', () => this.#flush(plan.manifest, staged));
+    const layer = { key: artifactKey(plan.digest), diffId: plan.digest, rootOpaque: false, ...size };
+    return await this.#store.commit(staged, layer, { flushed });
+  }
+
+  /** Flushes the files one by one, and says so; the many files of an archive are left to a sync of the whole file system. */
+  async #flush({ layers }: ArtifactManifest, staged: StagedLayer): Promise<boolean> {
+    const named = layers.filter(({ path }) => path !== undefined);
+    if (named.some(({ unpack }) => unpack)) return false;
+    await this.#content.persist(named.map(({ digest }) => digest));
+    // A file that is a copy of its blob is a file of its own.
+    for (const path of new Set(named.map(({ path = [] }) => join(staged.fs, ...path))))
+      await this.#files.syncFile(path);
+    for (const path of directoriesOf(layers)) await this.#files.syncDirectory(join(staged.fs, path));
+    return true;
   }
 
   async #fetchAll(plan: ArtifactPlan, signal: AbortSignal): Promise<void> {
@@ -152,8 +170,8 @@ export class Artifacts {
   }
 }
 
-/** The directories of these files, the topmost one among them. */
-function directoriesOf(layers: readonly ArtifactLayer[]): number {
+/** The directories of these files, those below before those above; the last is the topmost one. */
+function directoriesOf(layers: readonly ArtifactLayer[]): string[] {
   const paths = layers.flatMap(({ path = [] }) => path.map((_, count) => path.slice(0, count).join('/')));
-  return new Set(['', ...paths]).size;
+  return [...new Set(['', ...paths])].sort().reverse();
 }

@@ -1,24 +1,18 @@
 import type { Operation } from '#core/operation.ts';
-import type { Files } from '#linux/ports/kernel.ts';
 import type { ArtifactManifest } from '../image/artifact.ts';
 import type { Image } from '../image/image.ts';
 import type { Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
-import type { ContentStore } from '../store/content-store.ts';
-import type { ImageStore } from '../store/images.ts';
 import { artifactKey } from '../store/layer-store.ts';
 import type { Leases } from '../store/leases.ts';
-import { artifactRecord, commitImage } from './commit.ts';
+import { artifactRecord, type CommitParts, commitImage } from './commit.ts';
 import type { BlobSource } from './fetch-blobs.ts';
 import type { Artifacts } from './obtain-artifact.ts';
 import type { PullMeter } from './progress.ts';
 import type { Resolved } from './resolve.ts';
 
-interface Parts {
+interface Parts extends CommitParts {
   readonly artifacts: Artifacts;
-  readonly content: ContentStore;
-  readonly files: Files;
-  readonly images: ImageStore;
   readonly leases: Leases;
 }
 
@@ -54,5 +48,5 @@ export async function pullArtifact(
     parts.content,
   );
   // Awaited here: the leases must outlive the commit.
-  return await commitImage(parts, options, record, op);
+  return await commitImage(parts, options, record, manifest, op);
 }

@@ -1,19 +1,17 @@
 import { hasCode } from '#core/errors.ts';
 import type { Digest } from '#core/ids.ts';
 import type { Log, Operation } from '#core/operation.ts';
-import type { Files } from '#linux/ports/kernel.ts';
 import type { Image } from '../image/image.ts';
 import { parseReference, type Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import type { PullObserver } from '../ports.ts';
 import { credentialOf, identityOf, type RegistryAuth } from '../registry/credentials.ts';
-import type { ContentStore } from '../store/content-store.ts';
-import type { ImageStore } from '../store/images.ts';
 import { chainKey, diffKey } from '../store/layer-store.ts';
 import type { Leases } from '../store/leases.ts';
 import type { Activity } from './activity.ts';
 import { checkTrust } from './check-trust.ts';
-import { commitImage, obtainAll, recordOf } from './commit.ts';
+import { type CommitParts, commitImage, isKept, obtainAll, recordOf } from './commit.ts';
+import type { Blobs } from './fetch-blobs.ts';
 import { metered } from './metered-source.ts';
 import type { Artifacts } from './obtain-artifact.ts';
 import { type Layers, layerPlan } from './obtain-layers.ts';
@@ -25,14 +23,12 @@ import { type Callers, SharedWork } from './shared-work.ts';
 import type { ImageSource, ImageSources } from './source.ts';
 import { StoredManifests } from './stored-manifests.ts';
 
-export interface PullParts {
-  readonly content: ContentStore;
-  readonly images: ImageStore;
+export interface PullParts extends CommitParts {
   readonly layers: Layers;
+  readonly blobs: Blobs;
   readonly artifacts: Artifacts;
   readonly leases: Leases;
   readonly sources: ImageSources;
-  readonly files: Files;
   readonly activity: Activity;
   readonly observer: PullObserver;
   /** Called when a pull has failed, with how long its finished parts are kept, in ms. */
@@ -108,10 +104,10 @@ export class Puller {
     op: Operation,
     meter: PullMeter,
   ): Promise<{ readonly image: Image; readonly target: Digest }> {
-    const { content, leases } = this.#parts;
-    const { platform } = this.#options;
+    const { content, images, leases } = this.#parts;
+    const { platform, keepBlobs } = this.#options;
     using source = metered(this.#parts.sources.open(reference, auth), meter, this.#parts.activity);
-    const isPresent = this.#parts.images.find(reference.text) !== undefined;
+    const isPresent = images.find(reference.text) !== undefined;
     const manifests = isPresent ? new StoredManifests(source, content) : source;
     const resolved = await op.stage('resolve', () => resolve(manifests, reference, platform, op.signal));
     const { documents, manifest, target } = resolved;
@@ -133,14 +129,16 @@ export class Puller {
       plan.layers.flatMap((layer) => [diffKey(layer.diffId), chainKey(layer.chainId)]),
     );
     meter.stage = 'layers';
-    const layers = await op.stage('layers', () => obtainAll(this.#parts.layers, plan, op.signal));
+    const kept = keepBlobs ? this.#parts.blobs : undefined;
+    const layers = await op.stage('layers', () => obtainAll(this.#parts.layers, plan, kept, op.signal));
     for (const { digest, bytes } of documents) await content.put(digest, bytes);
     meter.stage = 'commit';
     // Awaited here: the leases must outlive the commit.
     const tags = reference.tag === undefined ? [] : [reference.text];
     const digests = [`${reference.repository}@${target}`];
-    const record = recordOf({ tags, digests, documents, manifest, config, layers }, content);
-    return { image: await commitImage(this.#parts, this.#options, record, op), target };
+    const obtained = { tags, digests, documents, manifest, config, layers };
+    const record = recordOf(obtained, content, isKept(this.#options, images));
+    return { image: await commitImage(this.#parts, this.#options, record, manifest, op), target };
   }
 
   /** Fetches the config of an image once over all pulls: it is in the store before the next one looks. */

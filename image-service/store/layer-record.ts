@@ -1,5 +1,5 @@
 import { CrispError } from '#core/errors.ts';
-import type { Digest } from '#core/ids.ts';
+import { type Digest, isDigest } from '#core/ids.ts';
 import type { Versioned } from '#core/record-store.ts';
 
 /** A layer's EROFS image as it was written. */
@@ -34,7 +34,17 @@ export interface LayerRecord extends Versioned {
   readonly created: bigint;
 }
 
-export const LAYER_RECORD_VERSION = 1;
+/** What a layer that is to be stored brings along. */
+export type NewLayer = Omit<LayerRecord, 'version' | 'created'>;
+
+/** The newest version that is read and written. */
+export const LAYER_RECORD_VERSION = 2;
+/** Layers in directories still get the first version: an earlier crisp, which reads no other, goes on using them. */
+const DIRECTORY_VERSION = 1;
+
+const BLOCK = 4096;
+/** Of a layer that is an image: its directory, its record and the image. */
+const IMAGE_INODES = 3;
 
 /** A self-contained layer has its diff id as key, whatever is below it. */
 export const diffKey = (diffId: string): string => `diff-${diffId.slice('sha256:'.length)}`;
@@ -43,12 +53,41 @@ export const chainKey = (chainId: string): string => `chain-${chainId.slice('sha
 /** The files of an artifact have its manifest's digest as key. */
 export const artifactKey = (manifest: string): string => `artifact-${manifest.slice('sha256:'.length)}`;
 
-/** Throws DataLoss where the record is not whole, or not that of the directory. */
-export function checkLayerRecord({ key, rootOpaque, bytes, inodes }: LayerRecord, directory: string): void {
-  const whole = typeof rootOpaque === 'boolean' && Number.isFinite(bytes) && Number.isFinite(inodes);
-  if (!whole) throw damaged('the record of the layer lacks fields of version 1');
-  if (key !== directory) throw damaged(`it is the record of layer ${key}`);
+/** The record of a new layer. What an image takes on the disk is the image's own size, whatever it holds. */
+export function layerRecordOf(layer: NewLayer): LayerRecord {
+  const created = BigInt(Date.now()) * 1_000_000n;
+  const { image } = layer;
+  if (!image) return { version: DIRECTORY_VERSION, created, ...layer };
+  const bytes = Math.ceil(image.bytes / BLOCK) * BLOCK;
+  return { version: LAYER_RECORD_VERSION, created, ...layer, bytes, inodes: IMAGE_INODES };
 }
 
-const damaged = (why: string): CrispError =>
+/** Records of version 1 are read as they are: an image came with version 2. */
+export const migrateLayerRecord = (record: Versioned): LayerRecord => record as LayerRecord;
+
+/** Throws DataLoss where the record is not whole, or not that of the directory. */
+export function checkLayerRecord(record: LayerRecord, directory: string): void {
+  const { version, key, rootOpaque, bytes, inodes, image } = record;
+  const whole = typeof rootOpaque === 'boolean' && isSize(bytes) && isSize(inodes);
+  if (!whole) throw damaged(`the record of the layer lacks fields of version ${version}`);
+  if (key !== directory) throw damaged(`it is the record of layer ${key}`);
+  if ((image !== undefined) !== (version === LAYER_RECORD_VERSION)) {
+    throw damaged(`a record of version ${version} ${image ? 'has' : 'lacks'} an image`);
+  }
+  if (image) checkImage(image);
+}
+
+function checkImage({ digest, bytes }: Partial<LayerImage>): void {
+  if (typeof digest !== 'string' || !isDigest(digest)) {
+    throw damaged(`the digest of the layer's image is ${JSON.stringify(digest)}`);
+  }
+  if (!isSize(bytes) || bytes < BLOCK) {
+    throw damaged(`the size of the layer's image is ${JSON.stringify(bytes)}`);
+  }
+}
+
+const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+
+/** A layer that cannot be used as it is on the disk. */
+export const damaged = (why: string): CrispError =>
   new CrispError('DataLoss', why, { hint: 'pull the image again' });

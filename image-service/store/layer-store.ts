@@ -1,18 +1,25 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf } from '#core/errors.ts';
-import { encode } from '#core/json-record.ts';
 import { type Loaded, RecordStore } from '#core/record-store.ts';
+import { KeyedQueue } from '#core/single-flight.ts';
 import { naming } from '#linux/libc/errno.ts';
 import type { Files } from '#linux/ports/kernel.ts';
+import { DirectorySync } from './directory-sync.ts';
 import {
   chainKey,
   checkLayerRecord,
+  damaged,
   diffKey,
   LAYER_RECORD_VERSION,
+  type LayerForm,
   type LayerRecord,
+  layerRecordOf,
+  migrateLayerRecord,
+  type NewLayer,
 } from './layer-record.ts';
+import { IMAGE_NAME, type StagedLayer, stageLayer, writeLayerRecord } from './staged-layer.ts';
 import type { Staging } from './staging.ts';
 
 export {
@@ -22,19 +29,13 @@ export {
   type LayerForm,
   type LayerImage,
   type LayerRecord,
+  type NewLayer,
 } from './layer-record.ts';
+export type { StagedLayer } from './staged-layer.ts';
 
-/** A directory in which a layer is created; deleted at the end of its scope unless it was committed. */
-export interface StagedLayer extends AsyncDisposable {
-  /** Holds `fs`. */
-  readonly path: string;
-  /** Where the files go, a directory that exists. */
-  readonly fs: string;
-  /** Where an EROFS image goes instead; does not exist. */
-  readonly image: string;
-}
+const NO_FORM: LayerForm = { form: 'directory', reason: 'the kernel has not been tried yet' };
 
-/** Unpacked layers: `<key>/{fs,record.json}`. */
+/** Layers: `<key>/{layer.erofs,record.json}` or, in the form of a directory, `<key>/{fs,record.json}`. */
 export class LayerStore {
   readonly #directory: string;
   readonly #staging: Staging;
@@ -42,7 +43,14 @@ export class LayerStore {
   readonly #isNamed: (key: string) => boolean;
   readonly #store: RecordStore<LayerRecord>;
   readonly #records = new Map<string, LayerRecord>();
-  readonly #deleting = new Map<string, Promise<void>>();
+  /** Layers in directories that this process has made durable by themselves. */
+  readonly #durable = new Set<string>();
+  /** Directories of layers whose records only this daemon cannot read: of a newer crisp. */
+  readonly #intact = new Set<string>();
+  /** Changes of the name of one layer never overlap. */
+  readonly #names = new KeyedQueue<string>();
+  readonly #sync: DirectorySync;
+  #form = NO_FORM;
   #bytes = 0;
   #inodes = 0;
 
@@ -57,10 +65,12 @@ export class LayerStore {
     this.#staging = staging;
     this.#files = files;
     this.#isNamed = isNamed;
+    this.#sync = new DirectorySync(directory, files);
     this.#store = new RecordStore<LayerRecord>({
       directory,
       version: LAYER_RECORD_VERSION,
-      check: checkLayerRecord,
+      migrate: migrateLayerRecord,
+      check: (record, key) => this.#check(record, key),
       files,
     });
   }
@@ -68,17 +78,27 @@ export class LayerStore {
   /** Reads the records; returns the keys of directories that are not valid layers and of interrupted removals. */
   async load(): Promise<Pick<Loaded<LayerRecord>, 'broken' | 'removing'>> {
     const { records, broken, removing } = await this.#store.load();
+    for (const { key, isPassing } of broken) if (isPassing) this.#intact.add(key);
     for (const [key, record] of records) this.#add(key, record);
     return { broken, removing };
+  }
+
+  /** The form of new layers; known once the service has recovered. */
+  get form(): LayerForm {
+    return this.#form;
+  }
+
+  set form(form: LayerForm) {
+    this.#form = form;
   }
 
   get(key: string): LayerRecord | undefined {
     return this.#records.get(key);
   }
 
-  /** The layer of this diff on top of this chain, in either form. */
+  /** The layer of this diff on top of this chain, self-contained or completed. */
   find(diffId: string, chainId: string): LayerRecord | undefined {
-    return this.#records.get(diffKey(diffId)) ?? this.#records.get(chainKey(chainId));
+    return this.get(diffKey(diffId)) ?? this.get(chainKey(chainId));
   }
 
   keys(): string[] {
@@ -114,40 +134,38 @@ export class LayerStore {
     return this.stack(keys);
   }
 
-  async stage(): Promise<StagedLayer> {
-    const path = this.#staging.path('layer');
-    const fs = join(path, 'fs');
-    try {
-      await naming(`make ${fs}`, async () => {
-        await mkdir(path, { mode: 0o700 });
-        await mkdir(fs, { mode: 0o755 });
-      });
-    } catch (error) {
-      await this.#staging.discard(path);
-      throw error;
-    }
-    return {
-      path,
-      fs,
-      image: join(path, 'layer.erofs'),
-      [Symbol.asyncDispose]: () => this.#staging.discard(path),
-    };
+  /** A place for a new layer, in the form of new layers where none is given. */
+  stage(form = this.#form.form): Promise<StagedLayer> {
+    return stageLayer(this.#staging, form);
   }
 
-  /** Commits the staged directory as a layer. A layer with this key that is already there is kept. */
-  async commit(staged: StagedLayer, record: Omit<LayerRecord, 'version' | 'created'>): Promise<LayerRecord> {
-    const full = { version: LAYER_RECORD_VERSION, created: BigInt(Date.now()) * 1_000_000n, ...record };
-    const place = join(staged.path, 'record.json');
-    // Not synced, like the rest of the layer: it is trusted only if an image's record names it, which is written after a sync.
-    await naming(`write ${place}`, () => writeFile(place, encode(full), { mode: 0o600 }));
-    if (this.#isNamed(record.key)) await this.#files.syncFilesystem(staged.path);
-    const known = this.#records.get(record.key);
-    if (known) return known;
-    await naming(`store layer ${record.key}`, () => this.#move(staged.path, record.key));
-    const other = this.#records.get(record.key);
-    if (other) return other;
-    this.#add(record.key, full);
-    return full;
+  /**
+   * Commits the staged directory as a layer. A layer with this key that is already there is kept. One that is an EROFS image
+   * outlives a power cut when this has resolved: image, record and names are flushed, nothing else of the disk. So does one
+   * in a directory of which all is `flushed`; of others `isUnsynced` tells. The sizes of an image are its file's.
+   */
+  async commit(staged: StagedLayer, layer: NewLayer, { flushed = false } = {}): Promise<LayerRecord> {
+    const record = layerRecordOf(layer);
+    const { key } = record;
+    const byFile = record.image !== undefined || flushed;
+    const isNamed = this.#isNamed(key);
+    await writeLayerRecord(staged, record, this.#files, byFile);
+    if (isNamed && !byFile) await this.#files.syncFilesystem(staged.path);
+    return this.#names.run(key, async () => {
+      const known = this.get(key);
+      if (known) return known;
+      await naming(`store layer ${key}`, () => this.#move(staged.path, key));
+      // Published once its name is durable: an image that finds it may rely on that.
+      if (byFile || isNamed) await this.#sync.sync();
+      if (byFile || isNamed) this.#durable.add(key);
+      this.#add(key, record);
+      return record;
+    });
+  }
+
+  /** Whether a power cut may still take one of these layers, until its file system is synced. */
+  isUnsynced(keys: readonly string[]): boolean {
+    return keys.some((key) => !this.get(key)?.image && !this.#durable.has(key) && !this.#isNamed(key));
   }
 
   /**
@@ -157,9 +175,11 @@ export class LayerStore {
   async remove(key: string): Promise<void> {
     const record = this.#records.get(key);
     this.#records.delete(key);
+    this.#durable.delete(key);
     this.#bytes -= record?.bytes ?? 0;
     this.#inodes -= record?.inodes ?? 0;
-    await this.#discard(key);
+    const renamed = await this.#names.run(key, () => this.#renameAway(key));
+    await this.#staging.remove(renamed);
   }
 
   /**
@@ -168,8 +188,7 @@ export class LayerStore {
    */
   async quarantine(key: string): Promise<void> {
     if (!/^(diff|chain|artifact)-/.test(key)) return;
-    const target = join(this.#directory, `damaged-${randomBytes(8).toString('hex')}`);
-    await naming(`quarantine layer ${key}`, () => this.#files.rename(join(this.#directory, key), target));
+    await this.#names.run(key, () => this.#setAside(key));
   }
 
   /** Deletes leftovers of removals. */
@@ -182,33 +201,31 @@ export class LayerStore {
   }
 
   async #move(path: string, key: string): Promise<void> {
-    // A removal that is in progress must not delete the new layer.
-    await this.#deleting.get(key)?.catch(() => {});
     try {
       await this.#files.rename(path, join(this.#directory, key));
     } catch (error) {
-      if (!['ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '') || this.#records.has(key))
-        return ignoreExisting(error);
+      if (!['ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '')) throw error;
+      if (this.#intact.delete(key)) await this.#setAside(key);
       // A directory without a valid record is not a layer.
-      await this.#discard(key);
+      else await this.#staging.remove(await this.#renameAway(key));
       await this.#files.rename(path, join(this.#directory, key));
     }
   }
 
-  async #discard(key: string): Promise<void> {
-    const toDelete = this.#staging.path('layer');
-    const renamed = naming(`remove layer ${key}`, () =>
-      this.#files.rename(join(this.#directory, key), toDelete),
-    ).catch((error) => {
-      if (errnoOf(error) !== 'ENOENT') throw error;
-    });
-    this.#deleting.set(key, renamed);
-    try {
-      await renamed;
-    } finally {
-      if (this.#deleting.get(key) === renamed) this.#deleting.delete(key);
-    }
-    await this.#staging.remove(toDelete);
+  #setAside(key: string): Promise<void> {
+    const target = join(this.#directory, `damaged-${randomBytes(8).toString('hex')}`);
+    return naming(`quarantine layer ${key}`, () => this.#files.rename(join(this.#directory, key), target));
+  }
+
+  /** The path where the layer now is; missing is success. */
+  async #renameAway(key: string): Promise<string> {
+    const target = this.#staging.path('layer');
+    await naming(`remove layer ${key}`, () => this.#files.rename(join(this.#directory, key), target)).catch(
+      (error) => {
+        if (errnoOf(error) !== 'ENOENT') throw error;
+      },
+    );
+    return target;
   }
 
   #add(key: string, record: LayerRecord): void {
@@ -216,8 +233,17 @@ export class LayerStore {
     this.#bytes += record.bytes;
     this.#inodes += record.inodes;
   }
-}
 
-function ignoreExisting(error: unknown): void {
-  if (!['ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '')) throw error;
+  /** Throws DataLoss where the record, or the image that it names, is not whole. */
+  #check(record: LayerRecord, key: string): void {
+    checkLayerRecord(record, key);
+    if (!record.image) return;
+    const size = statSync(join(this.#directory, key, IMAGE_NAME), { throwIfNoEntry: false })?.size;
+    if (size === record.image.bytes) return;
+    throw damaged(
+      size === undefined
+        ? `the layer's image is missing`
+        : `the layer's image has ${size} bytes, not ${record.image.bytes}`,
+    );
+  }
 }

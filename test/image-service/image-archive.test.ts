@@ -41,7 +41,7 @@ interface Place extends AsyncDisposable {
 
 async function place(): Promise<Place> {
   const directory = testDirectory();
-  const opened: TestService = await startService(join(directory.path, 'images'));
+  const opened: TestService = await startService(join(directory.path, 'images'), { keepBlobs: true });
   return {
     path: directory.path,
     service: opened.service,
