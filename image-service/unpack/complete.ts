@@ -1,9 +1,10 @@
 import { fstatSync } from 'node:fs';
 import { copyAttributes } from './copy-up.ts';
+import { DirectoryLinks, parentOf } from './directory-links.ts';
 import { EventLoopYield } from './event-loop-yield.ts';
 import { type Directory, LayerTree } from './layer-tree.ts';
 import type { LayerReport } from './layer-writer.ts';
-import { LinkMaker, parentOf, split } from './link-maker.ts';
+import { LinkMaker, split } from './link-maker.ts';
 import { LowerView } from './lower-view.ts';
 
 /** The result of a completion: done, or paths that are symlinks below, so that the layer must be unpacked again. */
@@ -33,10 +34,10 @@ export async function completeLayer(
   const view = new LowerView(lower);
   const redirects = await findRedirects(view, report.implied, loop);
   if (redirects.length > 0) return { redirects, bytes: 0, inodes: 0 };
-  const links = new LinkMaker(tree, view, report.rootOpaque);
+  const links = new LinkMaker(new DirectoryLinks(tree), view, report.rootOpaque);
   for (const [path, target] of report.links) {
     await loop.yieldIfDue();
-    links.make(path, target);
+    await links.make(path, target);
   }
   // The links' parents, created just now, get the attributes from below, too.
   for (const path of [...new Set([...report.implied, ...tree.implied()])].reverse()) {
@@ -48,7 +49,7 @@ export async function completeLayer(
 }
 
 /** Implied paths come after their parents: below a symlink that was found nothing is searched. */
-async function findRedirects(
+export async function findRedirects(
   view: LowerView,
   implied: readonly string[],
   loop: EventLoopYield,

@@ -1,14 +1,26 @@
-import { fstatSync } from 'node:fs';
-import { cName, must, utimensat } from '#linux/fs/at-syscalls.ts';
-import { copyUp, link, timesOfStat } from './copy-up.ts';
 import { hostile, shown } from './entry.ts';
-import { type Directory, join, type LayerTree } from './layer-tree.ts';
-import type { LowerView } from './lower-view.ts';
-import { isOpaque, isWhiteout } from './whiteout.ts';
+import type { LowerEntry, LowerView } from './lower-view.ts';
+
+/** What a layer has at a path. */
+export interface FoundInLayer {
+  /** Without symlinks. */
+  readonly path: string;
+  /** `opaque`: a directory that hides what lower layers have in it. */
+  readonly kind: 'directory' | 'opaque' | 'whiteout' | 'other';
+}
+
+/** The layer that gets links: a directory or an image. Symlinks of the layer are followed, but not as the last component. */
+export interface LayerOfLinks {
+  find(path: string): FoundInLayer | undefined;
+  /** Gives what is at `from` a further name. */
+  link(from: string, to: string): void;
+  /** Copies a file, symlink, device or FIFO of a lower layer to a place; returns its bytes on the disk. */
+  copy(entry: LowerEntry, place: string, target: () => string): number | Promise<number>;
+}
 
 /** Hard links in their order, each to what its target was at that place of the archive. */
 export class LinkMaker {
-  readonly #tree: LayerTree;
+  readonly #layer: LayerOfLinks;
   readonly #view: LowerView;
   readonly #rootOpaque: boolean;
   /** What this has made, by path; all else in the layer came with the archive, after the link. */
@@ -20,19 +32,15 @@ export class LinkMaker {
   bytes = 0;
   inodes = 0;
 
-  constructor(tree: LayerTree, view: LowerView, rootOpaque: boolean) {
-    this.#tree = tree;
+  constructor(layer: LayerOfLinks, view: LowerView, rootOpaque: boolean) {
+    this.#layer = layer;
     this.#view = view;
     this.#rootOpaque = rootOpaque;
   }
 
-  make(path: string, target: string): void {
-    const found = this.#found(target) ?? this.#fromBelow(path, target);
-    if (found !== path) {
-      const at = parentOf(this.#tree, path);
-      const from = parentOf(this.#tree, found);
-      keepTimes(at, () => link(from, split(found).base, at, split(path).base));
-    }
+  async make(path: string, target: string): Promise<void> {
+    const found = this.#found(target) ?? (await this.#fromBelow(path, target));
+    if (found !== path) this.#layer.link(found, path);
     this.#made.add(path);
   }
 
@@ -42,64 +50,40 @@ export class LinkMaker {
     const entry = this.#view.find(target);
     if (entry) return this.#made.has(entry.path) ? entry.path : this.#copies.get(entry.path);
     // No layer has it, but the archive does, after the link.
-    const { parts, base } = split(target);
-    const local = this.#tree.existing(parts);
-    const stat = local && this.#tree.stat(local, cName(base));
-    return local && stat && !isWhiteout(stat) ? join(local.path, base) : undefined;
+    const local = this.#layer.find(target);
+    return local && local.kind !== 'whiteout' ? local.path : undefined;
   }
 
   /** Copies the target to its own path, or to that of the link where its own would make visible what this layer hides. */
-  #fromBelow(path: string, target: string): string {
+  async #fromBelow(path: string, target: string): Promise<string> {
     const entry = this.#view.find(target);
     if (!entry) throw hostile(`hard link ${shown(path)} to ${shown(target)}, which no layer has`);
     const place = this.#hides(entry.path) ? path : entry.path;
     if (place === path) this.#copies.set(entry.path, path);
-    const home = parentOf(this.#tree, place);
-    keepTimes(home, () => copyUp(entry, home, split(place).base, () => this.#view.target(entry)));
-    this.#made.add(place);
+    this.bytes += await this.#layer.copy(entry, place, () => this.#view.target(entry));
     this.inodes++;
-    this.bytes += entry.stat.blocks * 512;
+    this.#made.add(place);
     return place;
   }
 
   /** Whether the layer has deleted or replaced what lies below at this path, or a directory above it. */
   #hides(path: string): boolean {
-    const { parts, base } = split(path);
-    if (this.#hidesBelow(parts)) return true;
-    const directory = this.#tree.existing(parts);
-    return directory !== undefined && this.#tree.stat(directory, cName(base)) !== undefined;
+    return this.#hidesBelow(split(path).parts) || this.#layer.find(path) !== undefined;
   }
 
   /** The same of all that is in this directory; links, and what is made for them, change nothing of it. */
   #hidesBelow(parts: readonly string[]): boolean {
-    const base = parts.at(-1);
-    if (base === undefined) return this.#rootOpaque;
+    if (parts.length === 0) return this.#rootOpaque;
     const path = parts.join('/');
     const known = this.#hidden.get(path);
     if (known !== undefined) return known;
-    const above = parts.slice(0, -1);
-    const hidden = this.#hidesBelow(above) || this.#replaces(above, base);
+    const found = this.#hidesBelow(parts.slice(0, -1)) ? undefined : this.#layer.find(path);
+    const hidden =
+      this.#hidesBelow(parts.slice(0, -1)) || (found !== undefined && found.kind !== 'directory');
     this.#hidden.set(path, hidden);
     return hidden;
   }
-
-  #replaces(above: readonly string[], base: string): boolean {
-    const directory = this.#tree.existing(above);
-    const stat = directory && this.#tree.stat(directory, cName(base));
-    if (!directory || !stat) return false;
-    return !stat.isDirectory() || isOpaque(cName(`/proc/self/fd/${directory.fd}/${base}`));
-  }
 }
-
-/** The directory's own time was set at the end of the archive. */
-function keepTimes(at: Directory, act: () => void): void {
-  const before = fstatSync(at.fd);
-  act();
-  must(utimensat(at.fd, cName('.'), timesOfStat(before), 0), `set time of ${shown(at.path)}`);
-}
-
-/** The directory of a path of the layer. */
-export const parentOf = (tree: LayerTree, path: string): Directory => tree.directory(split(path).parts);
 
 /** The components of the directory of a path, and its last one. */
 export function split(path: string): { parts: string[]; base: string } {

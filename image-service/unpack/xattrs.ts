@@ -38,11 +38,11 @@ export class Xattrs {
       check(name, entry.name);
       if (LABELS.test(name)) continue;
       if (!KEPT.test(name)) {
-        this.#drop(name, entry.name);
+        this.drop(name, entry.name);
         continue;
       }
       const result = set(cName(name), value);
-      if (isUnsupported(result, name)) this.#drop(name, entry.name);
+      if (isUnsupported(result, name)) this.drop(name, entry.name);
       else must(result, `${what}: ${shown(name)} of ${value.length} bytes`);
     }
   }
@@ -53,7 +53,8 @@ export class Xattrs {
       .map(([name, { path, files }]) => ({ name, path, files }));
   }
 
-  #drop(name: string, path: string): void {
+  /** Counts an attribute that was not set on the file. */
+  drop(name: string, path: string): void {
     const known = this.#dropped.get(name);
     if (known) known.files++;
     else if (this.#dropped.size <= MAX_REPORTED) this.#dropped.set(name, { path, files: 1 });

@@ -170,3 +170,13 @@ export function readFully(fd: number, buffer: Uint8Array, position: number): num
   }
   return at;
 }
+
+const syncFileRange = bind<[fd: number, offset: number, length: number, syncFlags: number]>(
+  'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',
+);
+
+/** Has the kernel start to write a part of a file to the disk, without waiting for it. Refusal is ignored: a sync follows. */
+export function startWriteback(fd: number, offset: number, length: number): void {
+  const SYNC_FILE_RANGE_WRITE = 2;
+  syncFileRange(fd, offset, length, SYNC_FILE_RANGE_WRITE);
+}
