@@ -7,7 +7,7 @@ import type { Health } from './health.ts';
 interface Counted {
   readonly pods: Pick<PodSandboxes, 'list' | 'leaks'>;
   readonly containers: Pick<RuntimeService, 'list' | 'leaks'>;
-  readonly images: Pick<ImageService, 'pulls'>;
+  readonly images: Pick<ImageService, 'pulls' | 'layers'>;
 }
 
 /** What is counted at each scrape, from memory. */
@@ -38,6 +38,13 @@ export function registerGauges(
     help: 'Pulls that run now; several calls may wait for one',
     labels: [],
     collect: () => [{ labels: {}, value: images.pulls().length }],
+  });
+  metrics.gauge({
+    name: 'crisp_layers',
+    help: 'Layers of images by the form in which they are kept',
+    labels: ['form'],
+    collect: () =>
+      Object.entries(images.layers().stored).map(([form, value]) => ({ labels: { form }, value })),
   });
   metrics.gauge({
     name: 'crisp_leaks',

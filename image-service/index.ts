@@ -29,4 +29,6 @@ export type {
   ImageRootFileSystems,
   ImageService,
   ImageServicePorts,
+  LayerFacts,
 } from './service.ts';
+export type { LayerForm } from './store/layer-record.ts';

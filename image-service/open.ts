@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Digest } from '#core/ids.ts';
+import type { Digest, ImageId } from '#core/ids.ts';
 import type { ImageForContainer } from '#core/model/image.ts';
 import type { Operation } from '#core/operation.ts';
 import { naming } from '#linux/libc/errno.ts';
@@ -23,7 +23,9 @@ import type { ImageFsUsage, ImageService, ImageServicePorts } from './service.ts
 import { ContentStore } from './store/content-store.ts';
 import { GarbageCollector } from './store/garbage-collector.ts';
 import { ImageStore } from './store/images.ts';
-import { LayerStore } from './store/layer-store.ts';
+import { probeLayerForm } from './store/layer-form.ts';
+import { LayerMounts } from './store/layer-mounts.ts';
+import { type LayerForm, LayerStore } from './store/layer-store.ts';
 import { Leases } from './store/leases.ts';
 import { Staging } from './store/staging.ts';
 import { UnpackPool } from './unpack/unpack-pool.ts';
@@ -36,7 +38,16 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
   const staging = new Staging(join(root, 'staging'), files, () => collector.retryLater());
   const isNamed = (name: string): boolean => images.isNamed(name) || collector.isRetained(name);
   const content = new ContentStore(join(root, 'content'), staging, files, isNamed);
-  const layers = new LayerStore(join(root, 'layers'), staging, files, isNamed);
+  const layerMounts: LayerMounts = new LayerMounts({
+    mounts,
+    log,
+    directory: join(options.state, 'layers'),
+    form: () => layers.form,
+  });
+  const layers = new LayerStore(join(root, 'layers'), staging, files, isNamed, {
+    mounts: layerMounts,
+    lost: (key) => collector.retain(images.hide((record) => record.layers.includes(key))),
+  });
   const images: ImageStore = new ImageStore(join(root, 'images'), join(root, 'retired'), files);
   const empty = join(root, 'empty');
   const leases = new Leases();
@@ -80,12 +91,13 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
   return {
     async recover(op) {
       await names.load(op);
-      await recover({ empty, staging, content, layers, images, collector, users }, op);
+      const probe = () => probeLayerForm(options, { mounts, files }, op);
+      await recover({ empty, staging, content, layers, probe, images, collector, users }, op);
     },
     pull: ({ reference, auth }, op) => names.pull(reference, (text) => puller.pull(text, auth, op)),
     import: (request, op) =>
       importImages(request, { ...shared, staging, failed: () => collector.schedule(0) }, options, op),
-    export: (references, op) => exportImages(references.map(full), { content, images, leases }, op),
+    export: (references, op) => exportImages(references.map(full), { content, images, leases }, options, op),
     explain: ({ reference, ping }, op) =>
       names.explain(reference, async (one) => {
         using session = sources.open(one, undefined);
@@ -104,13 +116,17 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
         collector.schedule(0);
     },
     fsInfo: () => usageOf(root, content, layers),
+    layers: () => ({ form: layers.form, stored: layers.counts }),
     rootfs: new RootFileSystems(images, layers, mounts, new LayerRestoring(options, pool, files), empty),
     pulls: (reference) => puller.progress(reference === undefined ? undefined : names.meanings(reference)),
     collect: () => collector.collect(),
     async close() {
+      // Containers run on: their layers stay mounted for the next daemon.
+      const used = [...users.imagesInUse()].flatMap((id) => images.record(id as ImageId)?.layers ?? []);
       await collector[Symbol.asyncDispose]();
       await pool[Symbol.asyncDispose]();
       await sources[Symbol.asyncDispose]();
+      await layerMounts.close((key) => used.includes(key));
     },
   };
 }
@@ -120,6 +136,7 @@ interface Stores {
   readonly staging: Staging;
   readonly content: ContentStore;
   readonly layers: LayerStore;
+  readonly probe: () => Promise<LayerForm>;
   readonly images: ImageStore;
   readonly collector: GarbageCollector;
   readonly users: LayerUsers;
@@ -130,11 +147,19 @@ interface Stores {
  * deleted, like what a crash left incomplete. Layers of containers are named by the records of removed images in use.
  */
 async function recover(stores: Stores, op: Operation): Promise<void> {
-  const { empty, staging, content, layers, images, collector, users } = stores;
+  const { empty, staging, content, layers, probe, images, collector, users } = stores;
   await naming(`make ${empty}`, () => mkdir(empty, { recursive: true, mode: 0o755 }));
   const leftovers = await staging.open();
   await op.stage('content', () => content.load());
   const { broken, removing } = await op.stage('layers', () => layers.load());
+  const form = await probe();
+  const refusal = await op.stage('layer mounts', () => layers.recoverMounts(form));
+  if (refusal !== undefined) {
+    op.log.warn(
+      { layers: layers.counts.erofs, refusal },
+      'this node cannot mount layers that are EROFS images',
+    );
+  }
   const usable = (layerKeys: readonly string[]) => layerKeys.every((key) => layers.get(key));
   const loaded = await op.stage('images', () => images.load((record) => usable(record.layers)));
   for (const { id, layers: keys } of loaded.unusable) {
@@ -151,7 +176,10 @@ async function recover(stores: Stores, op: Operation): Promise<void> {
   // The renames are started here, first; the deletions continue in the background.
   collector.inBackground([
     ...leftovers.map((path) => staging.remove(path)),
-    ...invalid.map(({ key }) => (inUse ? layers.quarantine(key) : layers.remove(key))),
+    ...invalid.map(async ({ key }) => {
+      if (inUse) await layers.quarantine(key);
+      else await layers.remove(key);
+    }),
     layers.sweep(removing),
   ]);
   collector.dropUnreferenced();

@@ -8,6 +8,7 @@ import type { ImageExplanation } from './names.ts';
 import type { LayerUsers, PullObserver } from './ports.ts';
 import type { PullProgress } from './pull/progress.ts';
 import type { RegistryAuth } from './registry/credentials.ts';
+import type { LayerForm } from './store/layer-record.ts';
 
 /** Use of the file system that holds the images. */
 export interface ImageFsUsage {
@@ -16,6 +17,11 @@ export interface ImageFsUsage {
   readonly mountpoint: string;
   readonly usedBytes: bigint;
   readonly inodesUsed: bigint;
+}
+
+export interface LayerFacts {
+  readonly form: LayerForm;
+  readonly stored: Readonly<Record<LayerForm['form'], number>>;
 }
 
 export interface ImageRootFileSystems {
@@ -67,6 +73,8 @@ export interface ImageService {
   released(id: ImageId): void;
   /** From memory: never waits. */
   fsInfo(): ImageFsUsage;
+  /** How new layers are kept, and how many of each form there are. From memory; after `recover`. */
+  layers(): LayerFacts;
   readonly rootfs: ImageRootFileSystems;
   /** The pulls in progress; of one image where it is named, as in `pull`. Throws InvalidArgument. */
   pulls(reference?: string): readonly PullProgress[];

@@ -1,4 +1,5 @@
 import type { cri } from '#api/cri/v1/index.ts';
+import type { LayerFacts } from '#image-service/index.ts';
 import type { CriServices, TroubleFacts } from '../services.ts';
 
 /** A reply shows at most this many; it always gives the total. */
@@ -14,12 +15,15 @@ function leaksInfo(pods: CriServices['pods'], containers: CriServices['container
   return JSON.stringify({ count: all.length, items });
 }
 
+/** `{"form":"erofs","by":"file","stored":{"erofs":12,"directory":3}}`; of directories the reason. */
+const layersInfo = ({ form, stored }: LayerFacts): string => JSON.stringify({ ...form, stored });
+
 /**
  * Status: the runtime is ready unless no pod can be made; the network is when a CNI configuration can be used. What is
  * wrong without keeping pods from being made is reported beside a ready runtime, where the kubelet takes no action upon it.
  */
 export const status =
-  ({ pods, containers, facts }: CriServices) =>
+  ({ pods, containers, images, facts }: CriServices) =>
   async ({ verbose }: cri.StatusRequest): Promise<cri.StatusResponseInit> => {
     const network = pods.networkStatus();
     const troubles = facts.troubles();
@@ -37,6 +41,7 @@ export const status =
             config: JSON.stringify(facts.config),
             troubles: JSON.stringify(troubles),
             leaks: leaksInfo(pods, containers),
+            layers: layersInfo(images.layers()),
           }
         : {},
     };

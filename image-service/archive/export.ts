@@ -8,6 +8,7 @@ import type { ArtifactManifest } from '../image/artifact.ts';
 import type { Image } from '../image/image.ts';
 import { type Descriptor, type ImageManifest, type Manifest, parseManifest } from '../image/manifest.ts';
 import { parseReference } from '../image/reference.ts';
+import type { ImageServiceOptions } from '../options.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import type { ImageStore } from '../store/images.ts';
 import type { Leases } from '../store/leases.ts';
@@ -34,11 +35,12 @@ const nameOf = (digest: Digest): string => `blobs/sha256/${hexOf(digest)}`;
  * The images as one archive that is an OCI layout and, by its manifest.json, also what `docker load` takes. Blobs are
  * those that were pulled, byte for byte, each checked against its digest while it is sent; the archive of the same images
  * is the same archive. Throws before the first piece: NotFound for an unknown image, FailedPrecondition for one whose
- * blobs are not in the store; DataLoss, in the midst, where a blob is damaged.
+ * blobs are not in the store, with how to get them; DataLoss, in the midst, where a blob is damaged.
  */
 export async function* exportImages(
   references: readonly string[],
   parts: ExportParts,
+  options: Pick<ImageServiceOptions, 'keepBlobs'>,
   op: Operation,
 ): AsyncGenerator<Buffer> {
   if (references.length === 0) {
@@ -54,12 +56,8 @@ export async function* exportImages(
     ...manifest.layers,
   ]);
   const blobs = [...new Map(wanted.map((blob) => [blob.digest, blob])).values()];
-  const missing = blobs.find(({ digest }) => !parts.content.has(digest));
-  if (missing) {
-    throw new CrispError('FailedPrecondition', `image export: blob ${missing.digest} is not in the store`, {
-      hint: 'its layer came with another image, unpacked: remove both images, then pull this one again',
-    });
-  }
+  const missing = blobs.filter(({ digest }) => !parts.content.has(digest));
+  if (missing.length > 0) throw incomplete(missing, references, options);
   yield* fileOf('oci-layout', { imageLayoutVersion: '1.0.0' });
   yield* fileOf('index.json', indexOf(exported));
   const docker = dockerManifest(exported);
@@ -68,6 +66,26 @@ export async function* exportImages(
     yield tarHeader({ ...member(name, 0), type: 'directory', mode: 0o755 });
   for (const blob of blobs) yield* blobOf(blob, parts.content, op.signal);
   yield tarEnd();
+}
+
+/** Layers are kept unpacked: their blobs are there only where that was wanted when they were pulled. */
+function incomplete(
+  missing: readonly Descriptor[],
+  references: readonly string[],
+  { keepBlobs }: Pick<ImageServiceOptions, 'keepBlobs'>,
+): CrispError {
+  const size = missing.reduce((sum, blob) => sum + blob.size, 0);
+  const [first] = missing;
+  const what =
+    missing.length === 1 ? `blob ${first?.digest}` : `${missing.length} blobs, the first ${first?.digest},`;
+  const setting = keepBlobs ? '' : 'set image.keep_blobs = true, restart crisp, then ';
+  return new CrispError(
+    'FailedPrecondition',
+    `image export: ${what} of ${references.join(', ')} ${missing.length === 1 ? 'is' : 'are'} not in the store (${size} bytes)`,
+    {
+      hint: `${setting}pull ${references.length === 1 ? 'it' : 'them'} again, or import the archive again: blobs that are missing are then added`,
+    },
+  );
 }
 
 /** An image named by a tag is exported under this tag, one that is named otherwise under all that it has. */

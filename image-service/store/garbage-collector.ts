@@ -37,9 +37,9 @@ export class GarbageCollector implements AsyncDisposable {
     this.#parts = parts;
   }
 
-  /** Keeps what these records name. */
+  /** Keeps what these records name, too, until their images are pulled again. */
   retain(records: readonly ImageRecord[]): void {
-    this.#retained = records;
+    this.#retained = [...this.#retained, ...records];
   }
 
   /** Whether a retained record names this layer or blob. */
@@ -102,12 +102,14 @@ export class GarbageCollector implements AsyncDisposable {
   /** Decided and started synchronously: no pull can start to use what is being deleted. */
   #deletions(): Promise<void>[] {
     const { content, images, layers, leases, staging } = this.#parts;
+    this.#retained = this.#retained.filter(({ id }) => !images.find(id));
     const alive = [...images.list().map(({ record }) => record), ...this.#retained];
     const blobs = new Set<string>(alive.flatMap((record) => record.blobs));
     const keys = new Set([...alive, ...images.removedInUse()].flatMap((record) => record.layers));
     const unreferenced = layers.keys().filter((key) => !keys.has(key) && !leases.has(key));
     return [
       ...staging.leftovers().map((path) => staging.remove(path)),
+      ...layers.releaseRemoved(),
       ...(this.#hasRecordsOfAllUsed() ? unreferenced.map((key) => layers.remove(key)) : []),
       ...content
         .digests()

@@ -62,6 +62,17 @@ export class ImageStore {
     return this.#index.find(reference);
   }
 
+  /**
+   * Hides the images that can no longer be used until they are pulled again, and returns their records, which stay on the
+   * disk.
+   */
+  hide(isUnusable: (record: ImageRecord) => boolean): readonly ImageRecord[] {
+    const hidden = [...this.#records.values()].filter(isUnusable);
+    for (const { id } of hidden) this.#records.delete(id);
+    this.#publish();
+    return hidden;
+  }
+
   /** Also one that was removed but whose files are still there. */
   record(id: ImageId): ImageRecord | undefined {
     return this.#records.get(id) ?? this.#removed.get(id);

@@ -1,17 +1,12 @@
-import { randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { errnoOf } from '#core/errors.ts';
 import { type Loaded, RecordStore } from '#core/record-store.ts';
-import { KeyedQueue } from '#core/single-flight.ts';
-import { naming } from '#linux/libc/errno.ts';
 import type { Files } from '#linux/ports/kernel.ts';
-import { DirectorySync } from './directory-sync.ts';
+import { LayerDirectories } from './layer-directories.ts';
+import { LayerIndex } from './layer-index.ts';
 import {
-  chainKey,
   checkLayerRecord,
   damaged,
-  diffKey,
   LAYER_RECORD_VERSION,
   type LayerForm,
   type LayerRecord,
@@ -19,7 +14,8 @@ import {
   migrateLayerRecord,
   type NewLayer,
 } from './layer-record.ts';
-import { IMAGE_NAME, type StagedLayer, stageLayer, writeLayerRecord } from './staged-layer.ts';
+import { type LayerImages, LayerStacks } from './layer-stacks.ts';
+import { FILES_NAME, IMAGE_NAME, type StagedLayer, stageLayer, writeLayerRecord } from './staged-layer.ts';
 import type { Staging } from './staging.ts';
 
 export {
@@ -33,26 +29,19 @@ export {
 } from './layer-record.ts';
 export type { StagedLayer } from './staged-layer.ts';
 
-const NO_FORM: LayerForm = { form: 'directory', reason: 'the kernel has not been tried yet' };
-
 /** Layers: `<key>/{layer.erofs,record.json}` or, in the form of a directory, `<key>/{fs,record.json}`. */
 export class LayerStore {
-  readonly #directory: string;
   readonly #staging: Staging;
   readonly #files: Files;
   readonly #isNamed: (key: string) => boolean;
+  readonly #images: LayerImages | undefined;
+  readonly #directories: LayerDirectories;
   readonly #store: RecordStore<LayerRecord>;
-  readonly #records = new Map<string, LayerRecord>();
+  readonly #index = new LayerIndex();
+  readonly #stacks: LayerStacks;
   /** Layers in directories that this process has made durable by themselves. */
   readonly #durable = new Set<string>();
-  /** Directories of layers whose records only this daemon cannot read: of a newer crisp. */
-  readonly #intact = new Set<string>();
-  /** Changes of the name of one layer never overlap. */
-  readonly #names = new KeyedQueue<string>();
-  readonly #sync: DirectorySync;
-  #form = NO_FORM;
-  #bytes = 0;
-  #inodes = 0;
+  #form: LayerForm = { form: 'directory', reason: 'the kernel has not been tried yet' };
 
   /** `isNamed`: whether a record on the disk already names this layer: then it must be synced before it gets its name. */
   constructor(
@@ -60,12 +49,14 @@ export class LayerStore {
     staging: Staging,
     files: Files,
     isNamed: (key: string) => boolean = () => false,
+    images?: LayerImages,
   ) {
-    this.#directory = directory;
     this.#staging = staging;
     this.#files = files;
     this.#isNamed = isNamed;
-    this.#sync = new DirectorySync(directory, files);
+    this.#images = images;
+    this.#directories = new LayerDirectories(directory, staging, files);
+    this.#stacks = new LayerStacks(this.#index, this.#directories, images);
     this.#store = new RecordStore<LayerRecord>({
       directory,
       version: LAYER_RECORD_VERSION,
@@ -78,9 +69,20 @@ export class LayerStore {
   /** Reads the records; returns the keys of directories that are not valid layers and of interrupted removals. */
   async load(): Promise<Pick<Loaded<LayerRecord>, 'broken' | 'removing'>> {
     const { records, broken, removing } = await this.#store.load();
-    for (const { key, isPassing } of broken) if (isPassing) this.#intact.add(key);
-    for (const [key, record] of records) this.#add(key, record);
+    for (const { key, isPassing } of broken) if (isPassing) this.#directories.keep(key);
+    for (const record of records.values()) this.#index.add(record);
     return { broken, removing };
+  }
+
+  /**
+   * Takes over the mounts of an earlier daemon, and how new layers are kept. Returns why those of before that are EROFS images
+   * cannot be mounted: they are then missing until their images are pulled again.
+   */
+  async recoverMounts(form: LayerForm): Promise<string | undefined> {
+    this.#form = form;
+    const refusal = await this.#stacks.recover(form);
+    this.#index.canMount = refusal === undefined;
+    return refusal;
   }
 
   /** The form of new layers; known once the service has recovered. */
@@ -88,77 +90,104 @@ export class LayerStore {
     return this.#form;
   }
 
-  set form(form: LayerForm) {
-    this.#form = form;
-  }
-
+  /** Undefined also for an image that this node cannot mount. */
   get(key: string): LayerRecord | undefined {
-    return this.#records.get(key);
+    return this.#index.get(key);
   }
 
-  /** The layer of this diff on top of this chain, self-contained or completed. */
+  /** The layer, unless its files are known to be damaged: then a pull makes it anew. */
+  sound(key: string): LayerRecord | undefined {
+    return this.#index.sound(key);
+  }
+
+  /** The layer of this diff on top of this chain, self-contained or completed; none whose files are known to be damaged. */
   find(diffId: string, chainId: string): LayerRecord | undefined {
-    return this.get(diffKey(diffId)) ?? this.get(chainKey(chainId));
+    return this.#index.find(diffId, chainId);
+  }
+
+  /**
+   * The files of this layer are damaged. What uses it goes on with it, as it is, until a pull has made the layer anew: the
+   * new one then takes its place.
+   */
+  suspect(key: string): void {
+    this.#index.suspect(key);
   }
 
   keys(): string[] {
-    return [...this.#records.keys()];
+    return this.#index.all().map(({ key }) => key);
   }
 
-  /** Directory of a layer's files. */
+  /** How many layers there are of each form. */
+  get counts(): Readonly<Record<LayerForm['form'], number>> {
+    return this.#index.counts;
+  }
+
+  get usage(): { readonly bytes: number; readonly inodes: number } {
+    return this.#index.usage;
+  }
+
+  /** Directory of the files of a layer in that form. */
   fs(key: string): string {
-    return join(this.#directory, key, 'fs');
+    return this.#directories.path(key, FILES_NAME);
+  }
+
+  /** The EROFS image of a layer that has one. */
+  image(key: string): string {
+    return this.#directories.path(key, IMAGE_NAME);
   }
 
   /** Holds all layers. */
   get directory(): string {
-    return this.#directory;
+    return this.#directories.path('');
   }
 
   /**
    * Directories for an overlay, from the top to the bottom, of layers named from the bottom to the top. `base` is another
    * view of the directory of all layers.
    */
-  stack(keys: readonly string[], base = this.#directory): string[] {
+  stack(keys: readonly string[], base = this.directory): string[] {
     const lower = new Set<string>();
     for (const key of keys.toReversed()) {
-      // overlayfs refuses the same directory twice; a repeated layer is hidden by its upper occurrence.
-      lower.add(join(base, key, 'fs'));
-      if (this.#records.get(key)?.rootOpaque) break;
+      lower.add(join(base, key, FILES_NAME));
+      if (this.get(key)?.rootOpaque) break;
     }
     return [...lower];
   }
 
-  /** The same, once those of them that are EROFS images are mounted. */
-  async mounted(keys: readonly string[]): Promise<string[]> {
-    return this.stack(keys);
+  /**
+   * Directories for an overlay, from the top to the bottom, of layers named from the bottom to the top, once those of them that
+   * are EROFS images are mounted. Throws DataLoss where one is missing or is not what was written: the next pull of its image
+   * makes it anew.
+   */
+  mounted(keys: readonly string[]): Promise<string[]> {
+    return this.#stacks.directories(keys);
   }
 
-  /** A place for a new layer, in the form of new layers where none is given. */
-  stage(form = this.#form.form): Promise<StagedLayer> {
+  /** A place for a new layer of this form, which of an image's layers is that of `form`. */
+  stage(form: LayerForm['form'] = 'directory'): Promise<StagedLayer> {
     return stageLayer(this.#staging, form);
   }
 
   /**
-   * Commits the staged directory as a layer. A layer with this key that is already there is kept. One that is an EROFS image
-   * outlives a power cut when this has resolved: image, record and names are flushed, nothing else of the disk. So does one
-   * in a directory of which all is `flushed`; of others `isUnsynced` tells. The sizes of an image are its file's.
+   * Commits the staged directory as a layer. A layer with this key that is already there is kept, unless it is damaged. One
+   * that is an EROFS image outlives a power cut when this has resolved: image, record and names are flushed, nothing else of the
+   * disk. So does one in a directory of which all is `flushed`; of others `isUnsynced` tells. The sizes of an image are its file's.
    */
   async commit(staged: StagedLayer, layer: NewLayer, { flushed = false } = {}): Promise<LayerRecord> {
     const record = layerRecordOf(layer);
     const { key } = record;
     const byFile = record.image !== undefined || flushed;
-    const isNamed = this.#isNamed(key);
+    const isSynced = byFile || this.#isNamed(key);
     await writeLayerRecord(staged, record, this.#files, byFile);
-    if (isNamed && !byFile) await this.#files.syncFilesystem(staged.path);
-    return this.#names.run(key, async () => {
-      const known = this.get(key);
+    if (isSynced && !byFile) await this.#files.syncFilesystem(staged.path);
+    return this.#directories.inTurn(key, async () => {
+      const known = this.sound(key);
       if (known) return known;
-      await naming(`store layer ${key}`, () => this.#move(staged.path, key));
+      await this.#place(staged.path, key);
       // Published once its name is durable: an image that finds it may rely on that.
-      if (byFile || isNamed) await this.#sync.sync();
-      if (byFile || isNamed) this.#durable.add(key);
-      this.#add(key, record);
+      if (isSynced) await this.#directories.sync();
+      if (isSynced) this.#durable.add(key);
+      this.#index.add(record);
       return record;
     });
   }
@@ -169,26 +198,24 @@ export class LayerStore {
   }
 
   /**
-   * Renames the layer away at once, then deletes its files. Missing is success. The new name is unique, so that
-   * a layer that is created, removed and created again never collides with its leftovers.
+   * The layer is gone at once, its name and files after it. Missing is success. The space of an image that is still below a
+   * container's overlay is free when that is unmounted.
    */
   async remove(key: string): Promise<void> {
-    const record = this.#records.get(key);
-    this.#records.delete(key);
-    this.#durable.delete(key);
-    this.#bytes -= record?.bytes ?? 0;
-    this.#inodes -= record?.inodes ?? 0;
-    const renamed = await this.#names.run(key, () => this.#renameAway(key));
-    await this.#staging.remove(renamed);
+    this.#drop(key);
+    await this.#directories.remove(key, async () => this.#images?.mounts.release(key));
   }
 
-  /**
-   * Renames a directory without a valid record, so that a new layer can have its name, and keeps its files: they may be
-   * the root of a running container. A later start finds it again by its new name.
-   */
-  async quarantine(key: string): Promise<void> {
-    if (!/^(diff|chain|artifact)-/.test(key)) return;
-    await this.#names.run(key, () => this.#setAside(key));
+  /** See `LayerDirectories.quarantine`. */
+  quarantine(key: string): Promise<string | undefined> {
+    return this.#directories.quarantine(key);
+  }
+
+  /** Unmounts what is left of removed layers whose unmount has failed. */
+  releaseRemoved(): Promise<void>[] {
+    const mounts = this.#images?.mounts;
+    const removed = mounts?.mounted.filter((key) => !this.#index.stored(key)) ?? [];
+    return removed.map(async (key) => mounts?.release(key));
   }
 
   /** Deletes leftovers of removals. */
@@ -196,54 +223,27 @@ export class LayerStore {
     return this.#store.sweep(keys);
   }
 
-  get usage(): { readonly bytes: number; readonly inodes: number } {
-    return { bytes: this.#bytes, inodes: this.#inodes };
+  /** Instead of a damaged one: an image that still is below a container's overlay may be deleted, a directory not. */
+  async #place(path: string, key: string): Promise<void> {
+    const old = this.#index.stored(key);
+    if (!old) return this.#directories.place(path, key);
+    const place = await this.#directories.replace(path, key);
+    this.#drop(key);
+    if (old.image && place !== undefined) await this.#staging.discard(place);
   }
 
-  async #move(path: string, key: string): Promise<void> {
-    try {
-      await this.#files.rename(path, join(this.#directory, key));
-    } catch (error) {
-      if (!['ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '')) throw error;
-      if (this.#intact.delete(key)) await this.#setAside(key);
-      // A directory without a valid record is not a layer.
-      else await this.#staging.remove(await this.#renameAway(key));
-      await this.#files.rename(path, join(this.#directory, key));
-    }
-  }
-
-  #setAside(key: string): Promise<void> {
-    const target = join(this.#directory, `damaged-${randomBytes(8).toString('hex')}`);
-    return naming(`quarantine layer ${key}`, () => this.#files.rename(join(this.#directory, key), target));
-  }
-
-  /** The path where the layer now is; missing is success. */
-  async #renameAway(key: string): Promise<string> {
-    const target = this.#staging.path('layer');
-    await naming(`remove layer ${key}`, () => this.#files.rename(join(this.#directory, key), target)).catch(
-      (error) => {
-        if (errnoOf(error) !== 'ENOENT') throw error;
-      },
-    );
-    return target;
-  }
-
-  #add(key: string, record: LayerRecord): void {
-    this.#records.set(key, record);
-    this.#bytes += record.bytes;
-    this.#inodes += record.inodes;
+  #drop(key: string): void {
+    this.#index.drop(key);
+    this.#durable.delete(key);
   }
 
   /** Throws DataLoss where the record, or the image that it names, is not whole. */
   #check(record: LayerRecord, key: string): void {
     checkLayerRecord(record, key);
-    if (!record.image) return;
-    const size = statSync(join(this.#directory, key, IMAGE_NAME), { throwIfNoEntry: false })?.size;
-    if (size === record.image.bytes) return;
-    throw damaged(
-      size === undefined
-        ? `the layer's image is missing`
-        : `the layer's image has ${size} bytes, not ${record.image.bytes}`,
-    );
+    const image = this.#stacks.imageOf(record);
+    if (!image) return;
+    const size = statSync(image.path, { throwIfNoEntry: false })?.size;
+    if (size === undefined) throw damaged(`the layer's image is missing`);
+    if (size !== image.bytes) throw damaged(`the layer's image has ${size} bytes, not ${image.bytes}`);
   }
 }

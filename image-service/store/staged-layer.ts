@@ -6,6 +6,8 @@ import type { Files } from '#linux/ports/kernel.ts';
 import type { LayerForm, LayerRecord } from './layer-record.ts';
 import type { Staging } from './staging.ts';
 
+/** Names in a layer's directory: of its files, or of their image. */
+export const FILES_NAME = 'fs';
 export const IMAGE_NAME = 'layer.erofs';
 const RECORD_NAME = 'record.json';
 
@@ -23,7 +25,7 @@ export interface StagedLayer extends AsyncDisposable {
 /** Makes the directory in which a layer of this form is created. */
 export async function stageLayer(staging: Staging, form: LayerForm['form']): Promise<StagedLayer> {
   const path = staging.path('layer');
-  const fs = join(path, 'fs');
+  const fs = join(path, FILES_NAME);
   try {
     await naming(`make ${path}`, async () => {
       await mkdir(path, { mode: 0o700 });

@@ -1,0 +1,86 @@
+import { CrispError, describeError, hasCode } from '#core/errors.ts';
+import type { LayerDirectories } from './layer-directories.ts';
+import type { LayerIndex } from './layer-index.ts';
+import type { ImageFile, LayerMounts } from './layer-mounts.ts';
+import { damaged, type LayerForm, type LayerRecord } from './layer-record.ts';
+import { FILES_NAME, IMAGE_NAME } from './staged-layer.ts';
+
+/** What is needed for layers that are EROFS images; without it such layers cannot be used. */
+export interface LayerImages {
+  readonly mounts: Pick<LayerMounts, 'ensure' | 'release' | 'mounted' | 'recover'>;
+  /** The image of this layer is missing or is not the one that was written: its images are to be pulled again. */
+  readonly lost: (key: string) => void;
+}
+
+/** Layers as directories for overlays, whatever their form. */
+export class LayerStacks {
+  readonly #index: LayerIndex;
+  readonly #directories: LayerDirectories;
+  readonly #images: LayerImages | undefined;
+
+  constructor(index: LayerIndex, directories: LayerDirectories, images: LayerImages | undefined) {
+    this.#index = index;
+    this.#directories = directories;
+    this.#images = images;
+  }
+
+  /**
+   * Takes over the mounts of an earlier daemon. Returns why layers that are images cannot be mounted where new ones are
+   * directories; undefined where they can, or there are none.
+   */
+  async recover({ form }: LayerForm): Promise<string | undefined> {
+    const files = this.#index.all().flatMap((record): [string, ImageFile][] => {
+      const file = this.imageOf(record);
+      return file ? [[record.key, file]] : [];
+    });
+    await this.#images?.mounts.recover(new Map(files));
+    return form === 'directory' ? this.#refusal(files) : undefined;
+  }
+
+  /** See `LayerStore.mounted`. */
+  async directories(keys: readonly string[]): Promise<string[]> {
+    const shown: LayerRecord[] = [];
+    // overlayfs refuses the same directory twice; a repeated layer is hidden by its upper occurrence.
+    for (const key of new Set(keys.toReversed())) {
+      const record = this.#index.get(key);
+      if (!record) throw damaged(`layer ${key} is missing`);
+      shown.push(record);
+      if (record.rootOpaque) break;
+    }
+    return Promise.all(shown.map((record) => this.#directoryOf(record)));
+  }
+
+  imageOf({ key, image }: LayerRecord): ImageFile | undefined {
+    return image && { path: this.#directories.path(key, IMAGE_NAME), bytes: image.bytes };
+  }
+
+  async #directoryOf(record: LayerRecord): Promise<string> {
+    const { key } = record;
+    const image = this.imageOf(record);
+    if (!image) return this.#directories.path(key, FILES_NAME);
+    if (!this.#images) throw new CrispError('Internal', `layer ${key} cannot be mounted`);
+    try {
+      return await this.#images.mounts.ensure(key, image);
+    } catch (error) {
+      if (hasCode(error, 'DataLoss') && this.#index.stored(key) === record) {
+        this.#index.suspect(key);
+        this.#images.lost(key);
+      }
+      throw error;
+    }
+  }
+
+  /** What the kernel replies to the mount of the first image that is whole. */
+  async #refusal(files: readonly [string, ImageFile][]): Promise<string | undefined> {
+    for (const [key, image] of files) {
+      try {
+        await this.#images?.mounts.ensure(key, image);
+        return undefined;
+      } catch (error) {
+        if (hasCode(error, 'FailedPrecondition')) return describeError(error);
+        if (!hasCode(error, 'DataLoss')) return undefined;
+      }
+    }
+    return undefined;
+  }
+}
