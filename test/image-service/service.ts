@@ -1,5 +1,6 @@
 /** A service on a directory of its own, and a place for each test. */
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Operation, silentLog } from '#core/operation.ts';
 import type { LayerUsers, PullObserver } from '#image-service/index.ts';
@@ -22,8 +23,22 @@ export function testDirectory(): Disposable & { readonly path: string } {
   const base = process.env['CRISP_TEST_DIR'] ?? '/tmp';
   mkdirSync(base, { recursive: true });
   const path = mkdtempSync(join(base, 'image-'));
-  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+  return { path, [Symbol.dispose]: () => removeWithMounts(path) };
 }
+
+/** Removes a directory in which layers may be mounted. */
+export function removeWithMounts(path: string): void {
+  for (const mount of mountsBelow(path)) execFileSync('umount', ['--lazy', mount]);
+  rmSync(path, { recursive: true, force: true });
+}
+
+/** Mounts below a directory, the last one first. */
+const mountsBelow = (path: string): string[] =>
+  readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '')
+    .filter((mount) => mount.startsWith(`${path}/`))
+    .reverse();
 
 export interface TestService extends AsyncDisposable {
   readonly service: ImageService;
