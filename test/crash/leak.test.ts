@@ -46,7 +46,8 @@ function footprint(pid: number): Footprint {
     zombies: children.filter(({ state }) => state === 'Z').map(({ child, name }) => `${child} ${name}`),
     children: children.length,
     // The ids of mounts count up; what is mounted where is the same.
-    mounts: readFileSync(`/proc/${pid}/mountinfo`, 'utf8')
+    mounts: readFileSync(`/proc/${pid}/mountinfo`)
+      .toString()
       .split('\n')
       .map((line) => line.split(' ').slice(2).join(' ')),
   };

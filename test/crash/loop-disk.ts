@@ -113,7 +113,8 @@ export class LoopDisk {
 
   /** Of the loop device: writes completed, and sectors. */
   #writes(): string {
-    const line = readFileSync('/proc/self/mountinfo', 'utf8')
+    const line = readFileSync('/proc/self/mountinfo')
+      .toString()
       .split('\n')
       .find((mount) => mount.split(' ')[4] === this.root);
     const device = line?.split(' - ')[1]?.split(' ')[1] ?? '';

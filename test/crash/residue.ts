@@ -61,7 +61,8 @@ export function commandOf(pid: number): string {
 
 /** The hierarchies that are mounted. */
 export const cgroupRoots = (): string[] =>
-  readFileSync('/proc/self/mountinfo', 'utf8')
+  readFileSync('/proc/self/mountinfo')
+    .toString()
     .split('\n')
     .flatMap((line) => {
       const [before = '', after = ''] = line.split(' - ');

@@ -19,7 +19,7 @@ export function countLeftovers(directory: string, cgroup: string, ipam: string):
   ]);
   return {
     processes: new Set(processes.flatMap((file) => lines(readFileSync(file, 'utf8')))).size,
-    mounts: lines(readFileSync('/proc/self/mountinfo', 'utf8')).filter((line) => line.includes(directory))
+    mounts: lines(readFileSync('/proc/self/mountinfo').toString()).filter((line) => line.includes(directory))
       .length,
     cgroups: groups.length,
     veths: readdirSync('/sys/class/net').filter((name) => name.startsWith('veth')).length,

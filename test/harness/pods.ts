@@ -282,7 +282,7 @@ export class TestNode implements AsyncDisposable {
     const { directory } = this.#settings;
     const list = (path: string) =>
       existsSync(path) ? readdirSync(path).map((name) => join(path, name)) : [];
-    const mounts = readFileSync(`/proc/${this.#daemon.pid}/mountinfo`, 'utf8').split('\n');
+    const mounts = readFileSync(`/proc/${this.#daemon.pid}/mountinfo`).toString().split('\n');
     const rules = ['-t nat -S', '-t filter -S'].flatMap((args) =>
       spawnSync('iptables', args.split(' '), { encoding: 'utf8' }).stdout.split('\n'),
     );
@@ -332,7 +332,7 @@ export class TestNode implements AsyncDisposable {
     // The daemon has removed its own cgroup; the parent that the test files of a run share is removed by the last one.
     const shared = dirname(this.cgroup);
     for (const path of globSync([`/sys/fs/cgroup${shared}`, `/sys/fs/cgroup/*${shared}`])) removeGroup(path);
-    for (const line of readFileSync('/proc/self/mountinfo', 'utf8').split('\n').toReversed()) {
+    for (const line of readFileSync('/proc/self/mountinfo').toString().split('\n').toReversed()) {
       const target = line.split(' ')[4] ?? '';
       if (target.startsWith(`${this.directory}/`)) spawnSync('umount', ['-l', target]);
     }

@@ -51,7 +51,7 @@ test('the line of an overlay of 500 layers in mountinfo is one that every progra
   mkdirSync(join(root, 'target'));
   await mounts.overlay({ target: join(root, 'target'), lower });
   assert.equal(readdirSync(join(root, 'target')).length, 500);
-  const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  const lines = readFileSync('/proc/self/mountinfo').toString().split('\n');
   const line = lines.find((one) => one.includes(` ${root}/target `)) ?? '';
   assert.ok(line !== '' && line.length < 1 << 16, `${line.length} bytes`);
 });

@@ -65,7 +65,7 @@ function assertSealed(process: ProcessRef, id: number): void {
   assert.deepEqual(readdirSync(`/proc/${pid}/fd`), []);
   assert.deepEqual(readdirSync(`/proc/${pid}/root/`), []);
   assert.throws(() => mkdirSync(`/proc/${pid}/root/x`), { code: 'EROFS' });
-  const mountinfo = readFileSync(`/proc/${pid}/mountinfo`, 'utf8').trim().split('\n');
+  const mountinfo = readFileSync(`/proc/${pid}/mountinfo`).toString().trim().split('\n');
   assert.equal(mountinfo.length, 1);
   assert.match(mountinfo[0] ?? '', / \/ ro,nosuid,nodev,noexec,\S* - tmpfs /);
   assert.equal(readlinkSync(`/proc/${pid}/exe`), '/memfd:crisp-pause (deleted)');
