@@ -5,24 +5,25 @@ import type { ImageId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { naming } from '#linux/libc/errno.ts';
 import type { Mounts } from '#linux/ports/kernel.ts';
+import { withIdMapped } from './id-mapped-layers.ts';
 import type { LayerRestoring } from './pull/layer-restoring.ts';
 import type { ImageStore } from './store/images.ts';
 import type { LayerStore } from './store/layer-store.ts';
 
 /** Root file systems of containers: an overlay of the image's layers under a writable directory of the container. */
 export class RootFileSystems {
-  readonly #images: ImageStore;
-  readonly #layers: LayerStore;
+  readonly #images: Pick<ImageStore, 'record'>;
+  readonly #layers: Pick<LayerStore, 'mounted' | 'directory'>;
   readonly #mounts: Mounts;
-  readonly #restoring: LayerRestoring;
+  readonly #restoring: Pick<LayerRestoring, 'unpack'>;
   /** An empty directory: the one layer of an image that has none. */
   readonly #empty: string;
 
   constructor(
-    images: ImageStore,
-    layers: LayerStore,
+    images: Pick<ImageStore, 'record'>,
+    layers: Pick<LayerStore, 'mounted' | 'directory'>,
     mounts: Mounts,
-    restoring: LayerRestoring,
+    restoring: Pick<LayerRestoring, 'unpack'>,
     empty: string,
   ) {
     this.#images = images;
@@ -59,7 +60,7 @@ export class RootFileSystems {
     layer: { readonly image: ImageId; readonly directory: string; readonly archive: string },
     op: Operation,
   ): Promise<void> {
-    const lower = this.#layers.stack(this.#layersOf(layer.image));
+    const lower = await this.#layers.mounted(this.#layersOf(layer.image));
     const directory = join(layer.directory, 'upper');
     await this.#restoring.unpack({ archive: layer.archive, directory, lower }, op);
   }
@@ -76,7 +77,7 @@ export class RootFileSystems {
     });
   }
 
-  /** Unmounts, also the id-mapped view of the layers that a crash may have left; what is not mounted is success. */
+  /** Unmounts, also the id-mapped layers that a crash may have left; what is not mounted is success. */
   async unmount(target: string): Promise<void> {
     await this.#mounts.unmount(target);
     await this.#mounts.unmount(viewOf(target));
@@ -94,29 +95,17 @@ export class RootFileSystems {
     });
   }
 
-  /**
-   * Mounts with the layers as they are or, for a user namespace, in an id-mapped view of all layers. An overlay holds its lower
-   * layers itself, so the view is unmounted at once; it is read-only, since the layers below it are shared by all images.
-   */
+  /** Mounts with the layers as they are or, for a user namespace, id-mapped. An overlay holds its lower layers itself. */
   async #mountOverlay(
     { target, userNamespace }: RootRequest,
     layers: readonly string[],
     mount: (lower: readonly string[]) => Promise<void>,
   ): Promise<void> {
-    const stack = (base?: string) => {
-      const directories = this.#layers.stack(layers, base);
-      return directories.length > 0 ? directories : [this.#empty];
-    };
-    if (userNamespace === undefined) return mount(stack());
-    const view = viewOf(target);
-    await naming(`make ${view}`, () => mkdir(view, { recursive: true }));
-    const source = this.#layers.directory;
-    await this.#mounts.bind({ source, target: view, readonly: true, idMap: userNamespace });
-    try {
-      await mount(stack(view));
-    } finally {
-      await this.#mounts.unmount(view);
-    }
+    const mounted = await this.#layers.mounted(layers);
+    const lower = mounted.length > 0 ? mounted : [this.#empty];
+    if (userNamespace === undefined) return mount(lower);
+    const view = { path: viewOf(target), idMap: userNamespace, common: this.#layers.directory };
+    await withIdMapped(this.#mounts, view, lower, mount);
   }
 
   /** overlayfs shows the attributes of the topmost directory, which for the root is `upper`. */

@@ -6,10 +6,14 @@ import type { Log } from '#core/operation.ts';
 import { KeyedQueue, SingleFlight } from '#core/single-flight.ts';
 import { naming } from '#linux/libc/errno.ts';
 import type { Mounts } from '#linux/ports/kernel.ts';
+import { Semaphore } from '../semaphore.ts';
 import type { LayerForm } from './layer-record.ts';
 
 /** Hex digits of a mount point's name: with 500 of them an overlay's line in mountinfo stays below `LINE_LIMIT`. */
 const NAME_DIGITS = 24;
+
+/** Mounts at once: each takes a thread of libuv's pool, which has four, and calls of the kernel that wait are limited, too. */
+const PARALLEL = 3;
 
 /** A layer's image on the disk. */
 export interface ImageFile {
@@ -44,6 +48,7 @@ export class LayerMounts {
   readonly #mounted = new Map<string, MountedLayer>();
   readonly #mounting = new SingleFlight<string, string>();
   readonly #queue = new KeyedQueue<string>();
+  readonly #semaphore = new Semaphore(PARALLEL);
 
   constructor(parts: LayerMountsParts) {
     this.#parts = parts;
@@ -99,6 +104,7 @@ export class LayerMounts {
   }
 
   async #ensure(key: string, image: ImageFile): Promise<string> {
+    using _permit = await this.#semaphore.acquire();
     const { mounts, directory, log } = this.#parts;
     const target = await this.#target(key, image);
     const known = this.#mounted.get(key);
