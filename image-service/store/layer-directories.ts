@@ -74,14 +74,14 @@ export class LayerDirectories {
 
   /**
    * Renames the directory away, then deletes its files. Missing is success. The new name is unique, so that
-   * a layer that is created, removed and created again never collides with its leftovers. `released`: called in between.
+   * a layer that is created, removed and created again never collides with its leftovers. `release` is called in between.
    */
-  async remove(key: string, released: () => Promise<void>): Promise<void> {
+  async remove(key: string, isTree: boolean, release: () => Promise<void>): Promise<void> {
     const path = await this.#queue.run(key, () => this.#takeAway(key));
     try {
-      await released();
+      await release();
     } finally {
-      await this.#staging.remove(path);
+      await this.#staging.remove(path, { isTree });
     }
   }
 

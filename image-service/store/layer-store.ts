@@ -202,8 +202,9 @@ export class LayerStore {
    * container's overlay is free when that is unmounted.
    */
   async remove(key: string): Promise<void> {
+    const isTree = !this.#index.stored(key)?.image;
     this.#drop(key);
-    await this.#directories.remove(key, async () => this.#images?.mounts.release(key));
+    await this.#directories.remove(key, isTree, async () => this.#images?.mounts.release(key));
   }
 
   /** See `LayerDirectories.quarantine`. */

@@ -44,3 +44,16 @@ test('few trees are deleted at once: each takes a thread and descriptors', async
   await Promise.all(Array.from({ length: 40 }, (_, n) => staging.remove(`/staging/layer-${n}`)));
   assert.equal(peak, 2);
 });
+
+test('a single file does not wait for trees', async () => {
+  const trees = Promise.withResolvers<void>();
+  const staging = new Staging(
+    '/staging',
+    { ...files, removeTree: (path) => (path.includes('tree') ? trees.promise : Promise.resolve()) },
+    () => {},
+  );
+  const removals = [1, 2, 3].map((n) => staging.remove(`/staging/tree-${n}`));
+  await staging.remove('/staging/image', { isTree: false });
+  trees.resolve();
+  await Promise.all(removals);
+});

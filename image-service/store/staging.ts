@@ -6,13 +6,16 @@ import type { Files } from '#linux/ports/kernel.ts';
 import { Semaphore } from '../semaphore.ts';
 
 /** Trees that are deleted at once: each large one takes a thread. */
-const DELETIONS = 2;
+const TREES = 2;
+/** The same of single files in a directory: they do not wait for trees. */
+const FILES = 8;
 
 /** Where blobs and layers are created; on the file system of the stores, so that a rename moves them there. */
 export class Staging {
   readonly #directory: string;
   readonly #files: Files;
-  readonly #semaphore = new Semaphore(DELETIONS);
+  readonly #trees = new Semaphore(TREES);
+  readonly #single = new Semaphore(FILES);
   readonly #leftovers = new Set<string>();
 
   readonly #failed: () => void;
@@ -35,9 +38,9 @@ export class Staging {
     return join(this.#directory, `${kind}-${randomBytes(8).toString('hex')}`);
   }
 
-  /** Deletes a path, off the main thread; missing is success. What cannot be deleted is in `leftovers()`. */
-  async remove(path: string): Promise<void> {
-    using _permit = await this.#semaphore.acquire();
+  /** Deletes a path, off the main thread; missing is success. What cannot be deleted is in `leftovers()`. `isTree`: of many files. */
+  async remove(path: string, { isTree = true } = {}): Promise<void> {
+    using _permit = await (isTree ? this.#trees : this.#single).acquire();
     this.#leftovers.delete(path);
     try {
       await this.#files.removeTree(path);
