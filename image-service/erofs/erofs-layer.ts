@@ -4,7 +4,7 @@ import type { LayerImage } from '../store/layer-record.ts';
 import type { Completion } from '../unpack/complete.ts';
 import { hostile, shown, type TarEntry, type TarHandler } from '../unpack/entry.ts';
 import { LayerSize } from '../unpack/layer-size.ts';
-import type { LayerReport } from '../unpack/layer-writer.ts';
+import { type LayerReport, replacesTarget } from '../unpack/layer-writer.ts';
 import { partsOf } from '../unpack/names.ts';
 import { readWhiteout, WHITEOUT_PREFIX } from '../unpack/whiteout.ts';
 import { Xattrs } from '../unpack/xattrs.ts';
@@ -15,7 +15,7 @@ import { LayerPaths, pathOf } from './paths.ts';
 import { type DirectoryId, kinds, type Node, ROOT } from './tree.ts';
 import { selectXattrs } from './xattr-policy.ts';
 
-const [ENOENT, EINVAL] = [2, 22];
+const EINVAL = 22;
 /** What the kernel's device numbers of 32 bits hold. */
 const [MOST_MAJOR, MOST_MINOR] = [0xfff, 0xfffff];
 /** Without an entry there is no time: the same archive gives the same bytes. */
@@ -203,7 +203,7 @@ export class ErofsLayer implements TarHandler, Disposable {
     if (names.kind(found) === kinds.directory || names.kind(found) === kinds.whiteout)
       throw hostile(`hard link ${shown(entry.name)} to ${shown(entry.link)}, which is not a file`);
     if (found === node) return;
-    if (this.#isIn(from, node)) throw refused(`make hardlink ${shown(entry.name)}`, ENOENT);
+    if (this.#isIn(from, node)) throw replacesTarget(entry);
     this.#release(node);
     this.#builder.link(at, base, found);
   }

@@ -1,3 +1,4 @@
+import type { CrispError } from '#core/errors.ts';
 import {
   cName,
   fchmodat,
@@ -205,6 +206,8 @@ export class LayerWriter implements TarHandler, Disposable {
       throw hostile(`hard link ${shown(entry.name)} to ${shown(entry.link)}, which is not a file`);
     }
     if (from.path === at.path && targetBase === base) return;
+    const path = join(at.path, base);
+    if (from.path === path || from.path.startsWith(`${path}/`)) throw replacesTarget(entry);
     this.#createNew(at, base, (name) => linkat(from.fd, cName(targetBase), at.fd, name, 0), entry);
   }
 
@@ -239,3 +242,7 @@ export class LayerWriter implements TarHandler, Disposable {
     return must(make(name), `make ${entry.type} ${shown(entry.name)}`);
   }
 }
+
+/** A hard link in the place of a directory, to a file in it. */
+export const replacesTarget = ({ name, link }: TarEntry): CrispError =>
+  hostile(`hard link ${shown(name)} to ${shown(link)}, which it would replace`);
