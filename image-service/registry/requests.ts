@@ -66,9 +66,20 @@ export class ContentRequests {
   ): Promise<string | undefined> {
     const own = response.statusCode === 401 ? header(response, 'www-authenticate') : undefined;
     if (own !== undefined) return own;
-    const known = this.#challenges.get(endpoint) ?? this.#ask(endpoint, what, signal);
-    this.#challenges.set(endpoint, known);
-    return known;
+    const known = this.#challenges.get(endpoint);
+    if (known) {
+      try {
+        return await known;
+      } catch {
+        signal.throwIfAborted(); // else only the request that had asked was given up
+      }
+    }
+    const asking = this.#ask(endpoint, what, signal);
+    this.#challenges.set(endpoint, asking);
+    asking.catch(() => {
+      if (this.#challenges.get(endpoint) === asking) this.#challenges.delete(endpoint);
+    });
+    return asking;
   }
 
   async #ask(endpoint: Endpoint, what: string, signal: AbortSignal): Promise<string | undefined> {
