@@ -129,7 +129,7 @@ test('wrong types and ranges are refused, all in one error', async () => {
     'timeout = "0s"',
     'bin_dirs = ["/a", 3]',
     '[image]',
-    'unpack_workers = 3',
+    'unpack_workers = 17',
     'max_layer_size = "many"',
     'sync = "yes"',
     'registries = 1',
@@ -149,7 +149,7 @@ test('wrong types and ranges are refused, all in one error', async () => {
     'FILE:6: cni.timeout must be a duration such as "30s" or "2m", from "1s" to "1h", not "0s"',
   );
   assert.deepEqual(await problems('', { 'image-unpack-workers': ['x'] }), [
-    '--image-unpack-workers: image.unpack_workers must be a whole number from 1 to 2, not "x"',
+    '--image-unpack-workers: image.unpack_workers must be a whole number from 1 to 16, not "x"',
   ]);
 });
 

@@ -248,14 +248,18 @@ export const schema = section('', {
       { min: '0', max: '1GiB' },
       'A transfer that receives less per second, over a minute, is retried or continued elsewhere; 0: no limit.',
     ),
-    concurrent_layers: integer(3, { min: 1, max: 16 }, 'Layers of one image fetched at the same time.'),
+    concurrent_layers: integer(3, { min: 1, max: 16 }, 'Layers fetched at the same time, over all pulls.'),
     layers: choice(
       ['auto', 'erofs', 'directory'],
       'auto',
       'The form of new layers: EROFS images, mounted by the kernel, or directories; auto: EROFS where this node can mount it.',
     ),
     keep_blobs: flag(false, 'Keep the compressed blobs of layers, which only `crisp image export` needs.'),
-    unpack_workers: integer(2, { min: 1, max: 2 }, 'Threads that unpack layers.'),
+    unpack_workers: integer(
+      4,
+      { min: 1, max: 16 },
+      'Threads that unpack layers, over all pulls; each takes one layer while it arrives.',
+    ),
     pinned: list([], 'References of images that clients should not garbage collect.'),
     platform: text(
       '',

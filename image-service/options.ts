@@ -92,7 +92,10 @@ export interface ImageServiceOptions {
   readonly state: string;
   /** Blobs in transfer at once, over all pulls. At least 1. */
   readonly parallelDownloads: number;
-  /** Unpack workers at once, 1 or 2. */
+  /**
+   * Threads that unpack layers at once, over all pulls, each while its layer arrives. As many more may hold a finished
+   * image that waits for the layers below.
+   */
   readonly unpackWorkers: number;
   /** How long an idle worker, of downloads or of unpacking, stays, in ms. */
   readonly workerIdleMs: number;
@@ -135,7 +138,7 @@ export const defaultImageOptions: Omit<ImageServiceOptions, 'root' | 'state'> = 
   authFiles: [],
   platform: { os: 'linux', architecture: process.arch === 'x64' ? 'amd64' : process.arch },
   parallelDownloads: 4,
-  unpackWorkers: 2,
+  unpackWorkers: 4,
   workerIdleMs: 10_000,
   noByteMs: 60_000,
   connectMs: 15_000,

@@ -88,7 +88,7 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
     'image-service/registry',
     'image-service/registry/http',
   ],
-  'image-service/unpack': ['image-service'],
+  'image-service/unpack': ['image-service', 'image-service/erofs'],
   'image-service/erofs': ['image-service', 'image-service/store', 'image-service/unpack'],
   'image-service/store': ['image-service', 'image-service/image', 'image-service/registry'],
   'runtime-service/oci-runtime': ['runtime-service'],

@@ -1,10 +1,11 @@
 import { CrispError } from '#core/errors.ts';
+import type { Digest } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Image } from '../image/image.ts';
 import { parseReference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import { checkArchive } from '../policy/trust-policy.ts';
-import { type CommitParts, commitImage } from '../pull/commit.ts';
+import { type CommitParts, commitImage, isKept } from '../pull/commit.ts';
 import type { Artifacts } from '../pull/obtain-artifact.ts';
 import type { Layers } from '../pull/obtain-layers.ts';
 import type { Leases } from '../store/leases.ts';
@@ -83,7 +84,11 @@ async function importAll(
   using _blobs = leases.hold([...blobs.keys(), ...documents.map(({ digest }) => digest)]);
   const planned = [];
   for (const image of found) planned.push(await planImport(image, spool, parts, options, op));
-  for (const [digest, { path, size }] of blobs) await content.adopt(path, digest, size);
+  // Layers are unpacked from the spool: their blobs are kept only where that is wanted.
+  const stays = isKept(options, parts.images);
+  const needed = new Set(found.flatMap(blobsOf));
+  for (const [digest, { path, size }] of blobs)
+    if (stays(digest) || needed.has(digest)) await content.adopt(path, digest, size);
   using _layers = leases.hold(planned.flatMap(({ layers }) => layers));
   // A record names what is in the store, so its documents are there first.
   for (const { digest, bytes } of documents) await content.put(digest, bytes);
@@ -95,6 +100,10 @@ async function importAll(
     images.push(await commitImage(parts, options, record, manifest, op));
   return images;
 }
+
+/** The blobs that are kept in any case: an artifact's are its files. */
+const blobsOf = ({ manifest, blobs }: ArchivedImage): Digest[] =>
+  manifest.kind === 'image' ? [manifest.config.digest] : [...blobs.keys()];
 
 /** The parsers are shared with pulls: for damage they name the remedy to push the image again. */
 function ofArchive(error: unknown): unknown {

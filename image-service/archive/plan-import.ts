@@ -2,7 +2,7 @@ import { CrispError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { ImageRecord } from '../image/image.ts';
 import { type ParsedConfig, parseConfig } from '../image/image-config.ts';
-import { type ImageManifest, malformedImage } from '../image/manifest.ts';
+import { type Descriptor, type ImageManifest, malformedImage } from '../image/manifest.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import { artifactRecord, isKept, obtainAll, recordOf } from '../pull/commit.ts';
 import type { Artifacts } from '../pull/obtain-artifact.ts';
@@ -51,7 +51,8 @@ export async function planImport(
   }
   const config = await configOf(manifest, image, spool);
   warnForeign(config, digest, options.platform, op);
-  const plan = layerPlan(noRegistry, op, manifest, config.diffIds, meter);
+  const fileOf = ({ digest }: Descriptor) => image.blobs.get(digest)?.path;
+  const plan = layerPlan(noRegistry, op, manifest, config.diffIds, meter, fileOf);
   return {
     manifest,
     layers: plan.layers.flatMap(({ diffId, chainId }) => [diffKey(diffId), chainKey(chainId)]),
@@ -76,13 +77,11 @@ async function configOf(
   return parsed;
 }
 
-/** All blobs are in the store before a layer is made; one that is damaged there cannot be fetched again. */
-const noRegistry: LayerPlan['source'] = {
-  file({ digest }) {
-    return Promise.reject(
-      new CrispError('Unavailable', `blob ${digest} was lost while it was imported`, {
-        hint: 'import again',
-      }),
-    );
-  },
-};
+/** All blobs are files before a layer is made; one that is damaged cannot be fetched again. */
+const lost = ({ digest }: Pick<Descriptor, 'digest'>): Promise<never> =>
+  Promise.reject(
+    new CrispError('Unavailable', `blob ${digest} was lost while it was imported`, {
+      hint: 'import again',
+    }),
+  );
+const noRegistry: LayerPlan['source'] = { file: lost, stream: lost };

@@ -1,6 +1,7 @@
 /** The messages between the main thread and the download worker. Structured clones: plain data only. */
 import type { SerializedError } from '#core/errors.ts';
 import type { Digest } from '#core/ids.ts';
+import type { RingMemory } from '../byte-ring.ts';
 import type { Reference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import type { RegistryAuth } from '../registry/credentials.ts';
@@ -41,7 +42,7 @@ export interface BlobIdentity {
   readonly size: number;
 }
 
-/** What a session can be asked. Results are small; the bytes of layers go to a file. */
+/** What a session can be asked. Results are small; the bytes of layers go to a file or to another thread. */
 export interface Calls {
   manifest: {
     readonly request: { readonly tagOrDigest: string };
@@ -59,6 +60,15 @@ export interface Calls {
   /** The file exists and is empty. */
   file: {
     readonly request: { readonly blob: BlobIdentity; readonly path: string };
+    readonly result: Served;
+  };
+  /** The memory leads to the thread that unpacks the blob; the file, where there is one, exists and is empty. */
+  stream: {
+    readonly request: {
+      readonly blob: BlobIdentity;
+      readonly to: RingMemory;
+      readonly path: string | undefined;
+    };
     readonly result: Served;
   };
 }

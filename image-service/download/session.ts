@@ -1,3 +1,4 @@
+import type { RingMemory } from '../byte-ring.ts';
 import type { ExplainedPull } from '../registry/explain.ts';
 import type { CurrentManifest, FetchedManifest } from '../registry/manifest-document.ts';
 import type { Served, ServedBy } from '../registry/served.ts';
@@ -67,6 +68,19 @@ export class DownloadSession implements Disposable {
     signal: AbortSignal,
   ): Promise<Served> {
     return this.#call('file', { blob: identity(blob), path }, signal, progress);
+  }
+
+  /**
+   * Sends a blob to the thread that reads from `to`, which gets its end only when it is verified; also to an empty file,
+   * where `path` is given. `progress` gets its bytes so far. Throws as `RegistryClient.blob`.
+   */
+  async stream(
+    blob: BlobIdentity,
+    { to, path }: { readonly to: RingMemory; readonly path: string | undefined },
+    progress: (received: number) => void,
+    signal: AbortSignal,
+  ): Promise<Served> {
+    return this.#call('stream', { blob: identity(blob), to, path }, signal, progress);
   }
 
   [Symbol.dispose](): void {

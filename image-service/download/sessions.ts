@@ -10,7 +10,9 @@ import { Connections } from '../registry/http/connections.ts';
 import { Proxies } from '../registry/http/proxies.ts';
 import { Trust } from '../registry/http/tls-settings.ts';
 import { Transport } from '../registry/http/transport.ts';
+import type { Served } from '../registry/served.ts';
 import { BlobBytes, BlobFile } from './blob-sinks.ts';
+import { BlobStream } from './blob-stream.ts';
 import type { Call, Calls, DownloadOptions } from './messages.ts';
 
 /** The pulls that the download worker serves, each with its own client: endpoints and credentials are read anew. */
@@ -64,9 +66,24 @@ export class Sessions {
       const served = await client.blob(call.blob, sink, signal);
       return { bytes: sink.bytes, served };
     }
+    if (call.act === 'stream') return this.#stream(client, call, progress, signal);
     await using file = await BlobFile.open(call.blob.digest, call.path, progress);
     const served = await client.blob(call.blob, file, signal);
     await file.flush();
+    return served;
+  }
+
+  async #stream(
+    client: RegistryClient,
+    { blob, to, path }: Extract<Call, { act: 'stream' }>,
+    progress: (received: number) => void,
+    signal: AbortSignal,
+  ): Promise<Served> {
+    await using stack = new AsyncDisposableStack();
+    const file = path === undefined ? undefined : stack.use(await BlobFile.open(blob.digest, path, () => {}));
+    const sink = stack.use(new BlobStream(blob.digest, to, { file, progress, signal }));
+    const served = await client.blob(blob, sink, signal);
+    await sink.complete();
     return served;
   }
 

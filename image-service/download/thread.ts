@@ -126,7 +126,8 @@ export class DownloadThread {
       },
     );
     for (const { call, settle } of [...this.#pending.values()]) {
-      if (call.act === 'file') closeDescriptorsBelow(call.path);
+      if ((call.act === 'file' || call.act === 'stream') && call.path !== undefined)
+        closeDescriptorsBelow(call.path);
       settle({ error });
     }
   }

@@ -36,6 +36,14 @@ export class Transfer implements Disposable {
   }
 }
 
+/** One layer while it is unpacked. */
+export interface Unpacking extends Disposable {
+  /** A thread has begun. */
+  start(): void;
+  /** It has waited so long for bytes, in ms: that is the network's time. */
+  waited(ms: number): void;
+}
+
 /**
  * The blobs in transfer and the layers that are unpacked, over all pulls: a pull shows the progress of a transfer that it
  * has joined as that of its own.
@@ -59,14 +67,22 @@ export class Activity {
     return transfer;
   }
 
-  /** Shows a layer as being unpacked until the end of the scope. */
-  unpack(chainId: string): Disposable {
-    const started = performance.now();
-    this.#unpacking.add(chainId);
+  /** Shows a layer as being unpacked from the start to the end of the scope; without a start nothing. */
+  unpack(chainId: string): Unpacking {
+    let started: number | undefined;
+    let waited = 0;
     return {
+      start: () => {
+        started ??= performance.now();
+        this.#unpacking.add(chainId);
+      },
+      waited: (ms) => {
+        waited += ms;
+      },
       [Symbol.dispose]: () => {
+        if (started === undefined) return;
         this.#unpacking.delete(chainId);
-        this.#unpacked(performance.now() - started);
+        this.#unpacked(Math.max(0, performance.now() - started - waited));
       },
     };
   }

@@ -8,7 +8,7 @@ import type { ImageSource } from './source.ts';
 
 /** Where blobs that are not in the store come from, for one pull. */
 export interface BlobSource {
-  readonly source: Pick<ImageSource, 'file'>;
+  readonly source: Pick<ImageSource, 'file' | 'stream'>;
   readonly op: Operation;
 }
 
@@ -31,8 +31,13 @@ export class Blobs {
     await this.#running.runAuthorized(blob.digest, signal, start);
   }
 
+  /** Waits until a further blob may be transferred. */
+  permit(signal: AbortSignal): Promise<Disposable> {
+    return this.#semaphore.acquire(signal);
+  }
+
   async #transfer(source: BlobSource['source'], blob: Descriptor, signal: AbortSignal): Promise<void> {
-    using _permit = await this.#semaphore.acquire(signal);
+    using _permit = await this.permit(signal);
     await using ingest = await this.#content.ingest(blob);
     await source.file(blob, ingest.path, signal);
     signal.throwIfAborted();

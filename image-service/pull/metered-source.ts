@@ -29,6 +29,15 @@ export function metered(
       const served = await source.file(blob, path, (received) => transfer.report(received), signal);
       meter.served(served, blob.size, blob.digest);
     },
+    async stream(blob, to, progressed, signal) {
+      using transfer = activity.transfer(blob.digest);
+      const progress = (received: number): void => {
+        transfer.report(received);
+        progressed();
+      };
+      const served = await source.stream(blob, to, progress, signal);
+      meter.served(served, blob.size, blob.digest);
+    },
     [Symbol.dispose]: () => source[Symbol.dispose](),
   };
 }

@@ -124,9 +124,10 @@ function progressOf(
   isStored: (digest: Digest) => boolean,
 ): LayerProgress {
   if (finished) return { digest, total, done: total, state: 'done' };
-  if (activity.isUnpacking(chainId)) return { digest, total, done: total, state: 'unpacking' };
+  // A layer is unpacked while it arrives; what is shown is what takes the time.
   const transfer = activity.transferOf(digest);
   if (transfer) return { digest, total, done: Math.min(transfer.received, total), state: 'fetching' };
+  if (activity.isUnpacking(chainId)) return { digest, total, done: total, state: 'unpacking' };
   return { digest, total, done: isStored(digest) ? total : 0, state: 'waiting' };
 }
 

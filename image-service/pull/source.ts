@@ -1,3 +1,4 @@
+import type { RingMemory } from '../byte-ring.ts';
 import type { Descriptor } from '../image/manifest.ts';
 import type { Reference } from '../image/reference.ts';
 import type { RegistryAuth } from '../registry/credentials.ts';
@@ -25,6 +26,21 @@ export interface RegistrySource {
     progress: (received: number) => void,
     signal: AbortSignal,
   ): Promise<Served>;
+  /**
+   * Sends a blob to the thread that reads from `to`, which gets its end only when it is verified; also to an empty file,
+   * where `path` is given. `progress` as that of `file`.
+   */
+  stream(
+    blob: Pick<Descriptor, 'digest' | 'size'>,
+    to: StreamTarget,
+    progress: (received: number) => void,
+    signal: AbortSignal,
+  ): Promise<Served>;
+}
+
+export interface StreamTarget {
+  readonly to: RingMemory;
+  readonly path: string | undefined;
 }
 
 /** The same, as a pull reads it: who has served it is noted by its meter. */
@@ -33,6 +49,13 @@ export interface ImageSource {
   current(tagOrDigest: string, signal: AbortSignal): Promise<CurrentManifest | undefined>;
   bytes(blob: Pick<Descriptor, 'digest' | 'size'>, signal: AbortSignal): Promise<Buffer>;
   file(blob: Pick<Descriptor, 'digest' | 'size'>, path: string, signal: AbortSignal): Promise<void>;
+  /** `progressed` is called a few times a second while bytes arrive. */
+  stream(
+    blob: Pick<Descriptor, 'digest' | 'size'>,
+    to: StreamTarget,
+    progressed: () => void,
+    signal: AbortSignal,
+  ): Promise<void>;
 }
 
 /** Opens sources. One may be used after its disposal, by a transfer that another pull still waits for. */

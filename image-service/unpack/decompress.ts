@@ -1,8 +1,7 @@
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import type { Transform } from 'node:stream';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { CrispError, errnoOf } from '#core/errors.ts';
-import { readFully } from '#linux/fs/at-syscalls.ts';
+import type { ByteSource } from '../byte-source.ts';
 import { damaged } from './entry.ts';
 import { ZstdFrames } from './zstd.ts';
 
@@ -41,56 +40,74 @@ const refusedCompression = (why: string): CrispError =>
     hint: 'compress it by gzip, or by zstd without a dictionary and with at most --long=27',
   });
 
-/** Reads the file, decompresses it and passes each piece to `sink`, which works synchronously. */
+/**
+ * Decompresses the source to its end and passes each piece to `sink`, which works synchronously. What follows the end of
+ * a gzip stream is read and ignored. Throws what the source and the sink throw.
+ */
 export async function decompress(
-  fd: number,
+  source: ByteSource,
   sink: (piece: Buffer) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const first = Buffer.alloc(MAGIC_LENGTH);
-  readFully(fd, first, 0);
+  const first = await source.peek(MAGIC_LENGTH, signal);
   const compression = compressionOf(first);
   refuseOtherCompression(first);
-  if (compression === 'none') return plain(fd, sink, signal);
+  if (compression === 'none') return plain(source, sink, signal);
   const frames = compression === 'zstd' ? new ZstdFrames() : undefined;
-  const source = Readable.from(frames ? splitFrames(chunks(fd), frames) : chunks(fd), { highWaterMark: 2 });
   const through = frames ? createZstdDecompress({ chunkSize: CHUNK }) : createGunzip({ chunkSize: CHUNK });
+  const stop = new AbortController();
+  const feeding = feed(source, through, frames, AbortSignal.any([signal, stop.signal]));
+  feeding.catch((error) => through.destroy(error));
   try {
-    await pipeline(
-      source,
-      through,
-      async (pieces: AsyncIterable<Buffer>) => {
-        for await (const piece of pieces) sink(piece);
-      },
-      { signal },
-    );
+    for await (const piece of through) sink(piece);
+    await feeding;
   } catch (error) {
+    stop.abort(error);
+    // The source must not be read by two.
+    await feeding.catch(() => {});
     throw zlibError(error, compression);
   }
   if (frames && !frames.complete) throw damaged('the zstd stream is truncated');
 }
 
-async function plain(fd: number, sink: (piece: Buffer) => void, signal: AbortSignal): Promise<void> {
-  for (const chunk of chunks(fd)) {
-    sink(chunk);
+/** Writes the source into the decompressor: the next piece is taken when the last one has been decompressed. */
+async function feed(
+  source: ByteSource,
+  through: Transform,
+  frames: ZstdFrames | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  let ended = false;
+  const over = new Promise<void>((resolve) => {
+    const end = () => {
+      ended = true;
+      resolve();
+    };
+    through.once('end', end).once('close', end).once('error', end);
+  });
+  for (;;) {
+    const piece = await source.next(signal);
+    if (!piece) break;
+    for (const part of frames ? frames.push(piece) : [piece]) {
+      // A decompressor that has ended never says that it has taken what it ignores.
+      if (!ended) await Promise.race([written(through, part), over]);
+    }
+    signal.throwIfAborted();
+  }
+  through.end();
+}
+
+/** Resolves also after an error, which comes out of `through` as well. */
+const written = (through: Transform, part: Buffer): Promise<void> =>
+  new Promise((resolve) => through.write(part, () => resolve()));
+
+async function plain(source: ByteSource, sink: (piece: Buffer) => void, signal: AbortSignal): Promise<void> {
+  for (let piece = await source.next(signal); piece; piece = await source.next(signal)) {
+    sink(piece);
     // Lets the event loop run, so that a cancellation is received.
     await new Promise(setImmediate);
     signal.throwIfAborted();
   }
-}
-
-function* chunks(fd: number): Generator<Buffer> {
-  for (let at = 0; ; ) {
-    const chunk = Buffer.allocUnsafe(CHUNK / 4);
-    const read = readFully(fd, chunk, at);
-    if (read > 0) yield chunk.subarray(0, read);
-    if (read < chunk.length) return;
-    at += read;
-  }
-}
-
-function* splitFrames(source: Iterable<Buffer>, frames: ZstdFrames): Generator<Buffer> {
-  for (const chunk of source) yield* frames.push(chunk);
 }
 
 /** The error for the input of a decompressor. */

@@ -1,17 +1,20 @@
 import { createHash } from 'node:crypto';
-import { closeSync, openSync } from 'node:fs';
-import { CrispError } from '#core/errors.ts';
+import { mkdirSync } from 'node:fs';
+import { CrispError, errnoOf } from '#core/errors.ts';
 import { TarReader } from '#core/tar/reader.ts';
-import { namingSync } from '#linux/libc/errno.ts';
+import { removeTreeSync } from '#linux/fs/remove-tree.ts';
+import { type RingMemory, RingReader } from '../byte-ring.ts';
+import { type ByteSource, Restarted } from '../byte-source.ts';
 import type { UnpackLimits } from '../options.ts';
+import { ArchiveFile } from './archive-file.ts';
 import { decompress } from './decompress.ts';
 import { DirectoryGuard } from './directory-guard.ts';
-import { shown } from './entry.ts';
+import { shown, type TarHandler } from './entry.ts';
 import { type LayerReport, LayerWriter } from './layer-writer.ts';
 
 export interface UnpackRequest {
-  /** The compressed archive, a file. */
-  readonly archive: string;
+  /** The compressed archive: a file, or the memory through which another thread sends it. */
+  readonly archive: string | RingMemory;
   readonly compressedSize: number;
   /** Directory to unpack into; exists and is empty. */
   readonly directory: string;
@@ -23,44 +26,93 @@ export interface UnpackRequest {
   readonly below?: readonly string[];
 }
 
-/** Unpacks one layer on this thread and verifies its diff id. The caller deletes the directory after an error. */
+/**
+ * Unpacks one layer on this thread and verifies its diff id; of a stream also the blob is verified at the end. Where the
+ * stream begins anew so does the directory. The caller deletes the directory after an error.
+ */
 export async function unpackLayer(request: UnpackRequest, signal: AbortSignal): Promise<LayerReport> {
-  const { archive, directory, diffId, limits } = request;
-  const hash = createHash('sha256');
-  const fd = namingSync(`open ${archive}`, () => openSync(archive, 'r'));
-  try {
-    using writer = new LayerWriter(directory, limits, new Map(request.redirects));
-    const { below } = request;
-    const reader = new TarReader(below ? new DirectoryGuard(writer, below) : writer);
-    const size = new SizeLimit(limits, request.compressedSize);
+  const { archive, directory } = request;
+  using source = openSource(archive);
+  return await fromSource(
+    source,
+    signal,
+    () => write(request, source, signal),
+    () => {
+      removeTreeSync(directory);
+      mkdirSync(directory, { mode: 0o755 });
+    },
+  );
+}
+
+/** The source of an archive: a file, or what another thread sends. */
+export const openSource = (archive: UnpackRequest['archive']): ByteSource & Disposable =>
+  typeof archive === 'string' ? new ArchiveFile(archive) : new RingReader(archive);
+
+/**
+ * Takes an archive from its source by `take`; `discard` drops what that has made of bytes that turn out to be wrong. An
+ * error of the content is one of the archive only if its bytes are the right ones, which is known at their end.
+ */
+export async function fromSource<T>(
+  source: ByteSource,
+  signal: AbortSignal,
+  take: () => Promise<T>,
+  discard: () => void,
+): Promise<T> {
+  for (;;) {
+    source.begin();
     try {
-      await decompress(
-        fd,
-        (piece) => {
-          size.add(piece.length);
-          hash.update(piece);
-          reader.write(piece);
-        },
-        signal,
-      );
-      reader.end();
+      return await take().catch(async (error) => {
+        if (isOfContent(error)) while (await source.next(signal)) {}
+        throw error;
+      });
     } catch (error) {
-      throw atMember(error, reader.last);
+      if (!(error instanceof Restarted)) throw error;
     }
-    const found = `sha256:${hash.digest('hex')}`;
-    if (diffId !== undefined && found !== diffId) {
-      throw new CrispError(
-        'DataLoss',
-        `layer archive: its diff id is ${found}, not ${diffId} as in the image's config`,
-        {
-          hint: 'build and push the image again: its config and its layers do not match',
-        },
-      );
-    }
-    return writer.finish();
-  } finally {
-    closeSync(fd);
+    discard();
   }
+}
+
+/** What the node lacks, whatever the bytes are. */
+const OF_NODE = ['ENOSPC', 'EDQUOT', 'EIO', 'EROFS', 'EMFILE', 'ENFILE', 'ENOMEM'];
+
+/** Whether other bytes may have another outcome. */
+const isOfContent = (error: unknown): boolean =>
+  error instanceof CrispError && error.code !== 'Cancelled' && !OF_NODE.includes(errnoOf(error) ?? '');
+
+async function write(request: UnpackRequest, source: ByteSource, signal: AbortSignal): Promise<LayerReport> {
+  const { below, directory, limits } = request;
+  using writer = new LayerWriter(directory, limits, new Map(request.redirects));
+  await readArchive(below ? new DirectoryGuard(writer, below) : writer, request, source, signal);
+  return writer.finish();
+}
+
+/** Reads the archive into the handler and verifies its diff id. */
+export async function readArchive(
+  handler: TarHandler,
+  { diffId, limits, compressedSize }: Pick<UnpackRequest, 'diffId' | 'limits' | 'compressedSize'>,
+  source: ByteSource,
+  signal: AbortSignal,
+): Promise<void> {
+  const hash = createHash('sha256');
+  const reader = new TarReader(handler);
+  const size = new SizeLimit(limits, compressedSize);
+  const take = (piece: Buffer): void => {
+    size.add(piece.length);
+    hash.update(piece);
+    reader.write(piece);
+  };
+  try {
+    await decompress(source, take, signal);
+    reader.end();
+  } catch (error) {
+    throw atMember(error, reader.last);
+  }
+  const found = `sha256:${hash.digest('hex')}`;
+  if (diffId === undefined || found === diffId) return;
+  const message = `layer archive: its diff id is ${found}, not ${diffId} as in the image's config`;
+  throw new CrispError('DataLoss', message, {
+    hint: 'build and push the image again: its config and its layers do not match',
+  });
 }
 
 /** Adds the place to an error of a stream that is damaged or too large. */

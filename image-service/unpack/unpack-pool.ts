@@ -4,14 +4,22 @@ import { closeDescriptorsBelow } from '#linux/fs/descriptors-below.ts';
 import type { Completion } from './complete.ts';
 import type { LayerReport } from './layer-writer.ts';
 import type { UnpackRequest } from './unpack-layer.ts';
-import type { Job, WorkerReply, WorkerRequest } from './worker.ts';
+import type { Job, JobResult, WorkerReply, WorkerRequest } from './worker.ts';
+import type { ImageRequest, WrittenLayer } from './write-image.ts';
 
 interface QueuedJob {
   readonly job: Job;
   readonly signal: AbortSignal;
-  readonly resolve: (value: LayerReport | Completion) => void;
+  readonly started: () => void;
+  readonly below: Below;
+  readonly resolve: (value: JobResult) => void;
   readonly reject: (error: unknown) => void;
 }
+
+/** Gets the directories of the layers below one, from the top to the bottom. */
+export type Below = (signal: AbortSignal) => Promise<readonly string[]>;
+
+const nothingBelow: Below = () => Promise.resolve([]);
 
 /** A cancelled worker that does not reply within this time is terminated, and abandoned after as long again, in ms. */
 const CANCEL_MS = 5_000;
@@ -23,6 +31,8 @@ export class UnpackPool implements AsyncDisposable {
   readonly #queue: QueuedJob[] = [];
   readonly #idle = new Map<Worker, NodeJS.Timeout>();
   readonly #busy = new Set<Worker>();
+  /** Those whose image waits for the layers below: they take no job's place, so those layers can be written. */
+  readonly #waiting = new Set<Worker>();
   #closed = false;
 
   constructor(limit: number, idleMs: number) {
@@ -32,10 +42,23 @@ export class UnpackPool implements AsyncDisposable {
 
   /**
    * Unpacks and verifies; see `unpackLayer`. After an abort it settles when the thread has ended its work, within ten seconds;
-   * the caller deletes the directory.
+   * the caller deletes the directory. `started`: called when a thread begins.
    */
-  async unpack(request: UnpackRequest, signal: AbortSignal): Promise<LayerReport> {
-    return (await this.#run({ kind: 'unpack', request }, signal)) as LayerReport;
+  async unpack(request: UnpackRequest, signal: AbortSignal, started = () => {}): Promise<LayerReport> {
+    return (await this.#run({ kind: 'unpack', request }, signal, { started })) as LayerReport;
+  }
+
+  /**
+   * Writes an EROFS image; see `writeImage`, also for the outcome without one. At most as many images wait for layers below
+   * as there are workers.
+   */
+  async writeImage(
+    request: ImageRequest,
+    below: Below,
+    signal: AbortSignal,
+    started = () => {},
+  ): Promise<WrittenLayer> {
+    return (await this.#run({ kind: 'image', request }, signal, { started, below })) as WrittenLayer;
   }
 
   /** See `completeLayer`. */
@@ -52,15 +75,19 @@ export class UnpackPool implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     for (const queued of [...this.#queue]) this.#dequeue(queued, closed());
-    const workers = [...this.#idle.keys(), ...this.#busy];
+    const workers = [...this.#idle.keys(), ...this.#busy, ...this.#waiting];
     for (const timer of this.#idle.values()) clearTimeout(timer);
     this.#idle.clear();
     await Promise.all(workers.map((worker) => worker.terminate()));
   }
 
-  #run(job: Job, signal: AbortSignal): Promise<LayerReport | Completion> {
-    const { promise, resolve, reject } = Promise.withResolvers<LayerReport | Completion>();
-    const queued: QueuedJob = { job, signal, resolve, reject };
+  #run(
+    job: Job,
+    signal: AbortSignal,
+    { started = () => {}, below = nothingBelow }: Partial<Pick<QueuedJob, 'started' | 'below'>> = {},
+  ): Promise<JobResult> {
+    const { promise, resolve, reject } = Promise.withResolvers<JobResult>();
+    const queued: QueuedJob = { job, signal, started, below, resolve, reject };
     if (signal.aborted) reject(signal.reason);
     else if (this.#closed) reject(closed());
     else this.#queue.push(queued);
@@ -98,7 +125,16 @@ export class UnpackPool implements AsyncDisposable {
       killTimer = setTimeout(() => settle(() => queued.reject(queued.signal.reason), false), CANCEL_MS);
     };
     let failure: unknown = 'it exited';
-    const replied = (reply: WorkerReply) => settle(() => deliver(reply, queued), true);
+    /** Why the layers below could not be got. */
+    let lost: { readonly error: unknown } | undefined;
+    const replied = (reply: WorkerReply) => {
+      if (reply.ok !== undefined) settle(() => deliver(reply, queued, lost), true);
+      else
+        this.#answer(worker, queued).catch((error) => {
+          lost ??= { error };
+          worker.postMessage({ kind: 'cancel' } satisfies WorkerRequest);
+        });
+    };
     const failed = (error: unknown) => {
       failure = error; // the exit event follows
     };
@@ -112,6 +148,7 @@ export class UnpackPool implements AsyncDisposable {
       // One by one: Node has its own listeners on the worker.
       worker.off('message', replied).off('error', failed).off('exit', ended);
       this.#busy.delete(worker);
+      this.#waiting.delete(worker);
       if (reusable) this.#park(worker);
       outcome();
       this.#next();
@@ -119,7 +156,20 @@ export class UnpackPool implements AsyncDisposable {
     worker.on('message', replied).on('error', failed).on('exit', ended);
     queued.signal.addEventListener('abort', cancel, { once: true });
     worker.ref();
+    queued.started();
     worker.postMessage({ kind: 'run', job: queued.job } satisfies WorkerRequest);
+  }
+
+  /** Gives a worker the layers below. Meanwhile another job may run, unless too many wait already. */
+  async #answer(worker: Worker, { below, signal }: QueuedJob): Promise<void> {
+    let directories: readonly string[] | undefined;
+    if (this.#waiting.size < this.#limit) {
+      this.#busy.delete(worker);
+      this.#waiting.add(worker);
+      this.#next();
+      directories = await below(signal);
+    }
+    worker.postMessage({ kind: 'below', directories } satisfies WorkerRequest);
   }
 
   #spawn(): Worker {
@@ -130,6 +180,10 @@ export class UnpackPool implements AsyncDisposable {
   }
 
   #park(worker: Worker): void {
+    if (this.#busy.size + this.#idle.size >= this.#limit) {
+      void worker.terminate(); // one more has taken its place while it waited
+      return;
+    }
     worker.unref();
     const timer = setTimeout(() => {
       this.#idle.delete(worker);
@@ -142,12 +196,18 @@ export class UnpackPool implements AsyncDisposable {
 
 /** A thread that was terminated during its work leaks descriptors, which keep the files that are to be deleted. */
 function closeLeakedDescriptors(job: Job): void {
-  closeDescriptorsBelow(job.kind === 'unpack' ? job.request.directory : job.directory);
+  if (job.kind === 'image') closeDescriptorsBelow(job.request.image);
+  else closeDescriptorsBelow(job.kind === 'unpack' ? job.request.directory : job.directory);
 }
 
-function deliver(reply: WorkerReply, queued: QueuedJob): void {
+function deliver(
+  reply: Exclude<WorkerReply, { ok: undefined }>,
+  queued: QueuedJob,
+  lost: { readonly error: unknown } | undefined,
+): void {
   if (reply.ok) queued.resolve(reply.value);
   else if (queued.signal.aborted) queued.reject(queued.signal.reason);
+  else if (lost) queued.reject(lost.error);
   else queued.reject(deserializeError(reply.failure));
 }
 
