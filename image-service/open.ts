@@ -36,7 +36,7 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
   const { root } = options;
   const { files, mounts } = kernel;
   const staging = new Staging(join(root, 'staging'), files, () => collector.retryLater());
-  const isNamed = (name: string): boolean => images.isNamed(name) || collector.isRetained(name);
+  const isNamed = (name: string): boolean => images.isNamed(name);
   const content = new ContentStore(join(root, 'content'), staging, files, isNamed);
   const layerMounts: LayerMounts = new LayerMounts({
     mounts,
@@ -46,7 +46,7 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
   });
   const layers = new LayerStore(join(root, 'layers'), staging, files, isNamed, {
     mounts: layerMounts,
-    lost: (key) => collector.retain(images.hide((record) => record.layers.includes(key))),
+    lost: (key) => images.hide((record) => record.layers.includes(key)),
   });
   const images: ImageStore = new ImageStore(join(root, 'images'), join(root, 'retired'), files);
   const empty = join(root, 'empty');
@@ -162,7 +162,7 @@ async function recover(stores: Stores, op: Operation): Promise<void> {
   }
   const usable = (layerKeys: readonly string[]) => layerKeys.every((key) => layers.get(key));
   const loaded = await op.stage('images', () => images.load((record) => usable(record.layers)));
-  for (const { id, layers: keys } of loaded.unusable) {
+  for (const { id, layers: keys } of images.hidden()) {
     const missing = keys.filter((key) => !layers.get(key));
     op.log.warn({ image: id, missing }, 'an image lacks layers; it is hidden until it is pulled again');
   }
@@ -172,7 +172,6 @@ async function recover(stores: Stores, op: Operation): Promise<void> {
   // What is intact, and only this daemon cannot read, is kept.
   const invalid = broken.filter(({ isPassing }) => !isPassing);
   const inUse = [...users.imagesInUse()].length > 0;
-  collector.retain(loaded.unusable);
   // The renames are started here, first; the deletions continue in the background.
   collector.inBackground([
     ...leftovers.map((path) => staging.remove(path)),

@@ -1,7 +1,6 @@
 import { describeError } from '#core/errors.ts';
 import type { ImageId } from '#core/ids.ts';
 import type { Log } from '#core/operation.ts';
-import type { ImageRecord } from '../image/image.ts';
 import type { LayerUsers } from '../ports.ts';
 import type { ContentStore } from './content-store.ts';
 import type { ImageStore } from './images.ts';
@@ -30,21 +29,9 @@ export class GarbageCollector implements AsyncDisposable {
   /** Whether a retry is scheduled. */
   #retryScheduled = false;
   #closed = false;
-  /** Records that cannot be used until their image's next pull: what they name and is present is not fetched twice. */
-  #retained: readonly ImageRecord[] = [];
 
   constructor(parts: CollectorParts) {
     this.#parts = parts;
-  }
-
-  /** Keeps what these records name, too, until their images are pulled again. */
-  retain(records: readonly ImageRecord[]): void {
-    this.#retained = [...this.#retained, ...records];
-  }
-
-  /** Whether a retained record names this layer or blob. */
-  isRetained(name: string): boolean {
-    return this.#retained.some(({ layers, blobs }) => [...layers, ...blobs].includes(name));
   }
 
   /** Runs after the delay, in ms. */
@@ -102,8 +89,7 @@ export class GarbageCollector implements AsyncDisposable {
   /** Decided and started synchronously: no pull can start to use what is being deleted. */
   #deletions(): Promise<void>[] {
     const { content, images, layers, leases, staging } = this.#parts;
-    this.#retained = this.#retained.filter(({ id }) => !images.find(id));
-    const alive = [...images.list().map(({ record }) => record), ...this.#retained];
+    const alive = [...images.list().map(({ record }) => record), ...images.hidden()];
     const blobs = new Set<string>(alive.flatMap((record) => record.blobs));
     const keys = new Set([...alive, ...images.removedInUse()].flatMap((record) => record.layers));
     const unreferenced = layers.keys().filter((key) => !keys.has(key) && !leases.has(key));
@@ -124,8 +110,8 @@ export class GarbageCollector implements AsyncDisposable {
    */
   #hasRecordsOfAllUsed(): boolean {
     const { images, users, log } = this.#parts;
-    const retained = new Set<string>(this.#retained.map(({ id }) => id));
-    const lost = [...users.imagesInUse()].find((id) => !images.record(id as ImageId) && !retained.has(id));
+    const hidden = new Set<string>(images.hidden().map(({ id }) => id));
+    const lost = [...users.imagesInUse()].find((id) => !images.record(id as ImageId) && !hidden.has(id));
     if (lost !== undefined)
       log.warn({ image: lost }, 'the record of an image in use is lost; layers are kept');
     return lost === undefined;

@@ -20,6 +20,8 @@ export class ImageStore {
   readonly #files: Files;
   readonly #records = new Map<ImageId, ImageRecord>();
   readonly #removed = new Map<ImageId, ImageRecord>();
+  /** Those that cannot be used until they are pulled again. */
+  readonly #hidden = new Map<ImageId, ImageRecord>();
   readonly #queue = new KeyedQueue<'records'>();
   #index = new ImageIndex([]);
 
@@ -31,25 +33,21 @@ export class ImageStore {
     this.#files = files;
   }
 
-  /** Reads the records and publishes those that `usable` accepts; the others are kept for their image's next pull. */
-  async load(usable: (record: ImageRecord) => boolean): Promise<{
-    unusable: readonly ImageRecord[];
-    broken: readonly BrokenRecord[];
-  }> {
+  /** Reads the records and publishes those that `usable` accepts; the others are hidden, and kept for their image's next pull. */
+  async load(
+    usable: (record: ImageRecord) => boolean,
+  ): Promise<{ readonly broken: readonly BrokenRecord[] }> {
     const { records, broken } = await this.#store.load();
     const removed = await this.#removedStore.load();
     await quarantine(this.#store, broken);
     await quarantine(this.#removedStore, removed.broken);
     await this.#removedStore.sweep(removed.removing);
     for (const record of removed.records.values()) this.#removed.set(record.id, record);
-    const unusable: ImageRecord[] = [];
-    for (const record of records.values()) {
-      if (usable(record)) this.#records.set(record.id, record);
-      else unusable.push(record);
-    }
+    for (const record of records.values())
+      (usable(record) ? this.#records : this.#hidden).set(record.id, record);
     this.#resolveTagConflicts();
     this.#publish();
-    return { unusable, broken: [...broken, ...removed.broken] };
+    return { broken: [...broken, ...removed.broken] };
   }
 
   /** All images, as published last. */
@@ -62,15 +60,18 @@ export class ImageStore {
     return this.#index.find(reference);
   }
 
-  /**
-   * Hides the images that can no longer be used until they are pulled again, and returns their records, which stay on the
-   * disk.
-   */
-  hide(isUnusable: (record: ImageRecord) => boolean): readonly ImageRecord[] {
-    const hidden = [...this.#records.values()].filter(isUnusable);
-    for (const { id } of hidden) this.#records.delete(id);
+  /** Hides the images that can no longer be used. */
+  hide(isUnusable: (record: ImageRecord) => boolean): void {
+    for (const record of [...this.#records.values()].filter(isUnusable)) {
+      this.#records.delete(record.id);
+      this.#hidden.set(record.id, record);
+    }
     this.#publish();
-    return hidden;
+  }
+
+  /** Images that are on the disk and cannot be used until they are pulled again: what they have is not fetched twice. */
+  hidden(): readonly ImageRecord[] {
+    return [...this.#hidden.values()];
   }
 
   /** Also one that was removed but whose files are still there. */
@@ -82,7 +83,7 @@ export class ImageStore {
   isNamed(name: string): boolean {
     const names = ({ layers, blobs }: ImageRecord) =>
       layers.includes(name) || blobs.some((blob) => blob === name);
-    return [...this.#records.values(), ...this.#removed.values()].some(names);
+    return [this.#records, this.#hidden, this.#removed].some((records) => records.values().some(names));
   }
 
   /** Images that were removed, but whose layers a container may still use. */
@@ -96,8 +97,9 @@ export class ImageStore {
    */
   put(record: ImageRecord): Promise<Image> {
     return this.#queue.run('records', async () => {
-      const merged = merge(this.#records.get(record.id), record);
+      const merged = merge(this.#records.get(record.id) ?? this.#hiddenWithOwnTags(record.id), record);
       await this.#store.create(keyOf(record.id), merged, { durable: true });
+      this.#hidden.delete(record.id);
       this.#records.set(record.id, merged);
       const names = new Set(record.tags.map((tag) => tag.name));
       for (const other of [...this.#records.values()]) {
@@ -111,14 +113,16 @@ export class ImageStore {
     });
   }
 
-  /** Removes the image that the reference names, with all its names, by one rename. Unknown is success (undefined). */
+  /** Removes the image that the reference names, with all its names, by one rename; a hidden one, too. Unknown is success (undefined). */
   remove(reference: string): Promise<ImageId | undefined> {
     return this.#queue.run('records', async () => {
-      const record = this.find(reference)?.record;
+      const hidden = () => new ImageIndex(this.hidden().map(imageOf)).find(reference);
+      const record = (this.find(reference) ?? hidden())?.record;
       if (!record) return undefined;
       const key = keyOf(record.id);
       await naming(`remove image ${record.id}`, () => this.#markRemoved(key));
       this.#records.delete(record.id);
+      this.#hidden.delete(record.id);
       this.#removed.set(record.id, record);
       this.#publish();
       return record.id;
@@ -141,6 +145,12 @@ export class ImageStore {
         throw error;
       }
     });
+  }
+
+  /** Other images may have got tags of a hidden one meanwhile. */
+  #hiddenWithOwnTags(id: ImageId): ImageRecord | undefined {
+    const record = this.#hidden.get(id);
+    return record && { ...record, tags: record.tags.filter(({ name }) => !this.find(name)) };
   }
 
   async #markRemoved(key: string): Promise<void> {

@@ -64,4 +64,12 @@ test('Status shows the proxies in force and their settings, and no password is l
   assert.doesNotMatch(readFileSync(node.daemon.logFile, 'utf8'), /hunter/);
 });
 
+test('Status shows how layers are kept, and how many of each form there are', async () => {
+  const { info } = await node.client.Status({ verbose: true });
+  const { form, by, reason, stored } = JSON.parse(info['layers'] ?? '{}');
+  if (form === 'erofs') assert.match(by, /^(file|loop)$/);
+  else assert.equal(typeof reason, 'string');
+  assert.equal(stored.erofs + stored.directory, 1);
+});
+
 endsClean(node);

@@ -116,6 +116,28 @@ test('a node that can no longer mount them: their images are hidden, and pulled 
   assert.deepEqual(stored(at.root), { layers: [], blobs: [], staging: [] }, 'nothing is retained any longer');
 });
 
+test('a hidden image keeps its names for its next pull, and can be removed by them', async () => {
+  await using at = await ground();
+  const name = await storeWith(at, 'all');
+  await pushImage(at.registry.url, 'app', 'v2', app);
+  const second = name.replace('v1', 'v2');
+  {
+    await using opened = await startService(at.root);
+    await opened.service.pull({ reference: second }, operation('pull'));
+  }
+  {
+    await using opened = await startService(at.root, {}, undefined, { ...kernel, mounts: noErofs });
+    const image = await opened.service.pull({ reference: name }, operation('pull'));
+    assert.deepEqual(image.repoTags.toSorted(), [name, second]);
+  }
+  turnIntoImages(join(at.root, 'layers'));
+  await using opened = await startService(at.root, {}, undefined, { ...kernel, mounts: noErofs });
+  assert.deepEqual(opened.service.list(), []);
+  await opened.service.remove(second, operation('remove'));
+  await opened.service.collect();
+  assert.deepEqual(stored(at.root), { layers: [], blobs: [], staging: [] });
+});
+
 test('image.layers = "erofs" on a node that cannot is refused at the start, with the remedy', async () => {
   await using at = await ground();
   const starting = startService(at.root, { layers: 'erofs' }, undefined, { ...kernel, mounts: noErofs });
