@@ -1,5 +1,5 @@
 /**
- * The last test of a run: no process, mount, network namespace, cgroup, link or packet filter rule is left. Runs in
+ * The last test of a run: no process, mount, loop device, network namespace, cgroup, link or packet filter rule is left. Runs in
  * the machine's own namespaces; objects of concurrent runs are distinguished by the run's own names.
  */
 import assert from 'node:assert/strict';
@@ -7,6 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, globSync, readdirSync, readFileSync, readlinkSync, rmdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import test from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 const prefix = process.env['CRISP_TEST_CGROUP'] ?? '';
 const directory = process.env['CRISP_TEST_DIR'] ?? '';
@@ -38,6 +39,14 @@ const rules = (): string[] =>
 
 function cgroupTrees(prefix: string): string[] {
   return globSync([`/sys/fs/cgroup${prefix}*`, `/sys/fs/cgroup/*${prefix}*`]);
+}
+
+function contentOf(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').trim();
+  } catch {
+    return '';
+  }
 }
 
 function processesIn(tree: string): string[] {
@@ -100,6 +109,17 @@ test('no mount of the run is left, in any mount namespace', () => {
       .filter((line) => line.includes(directory)),
   );
   assert.deepEqual(left, []);
+});
+
+/** The kernel frees a loop device behind the last who has it open, which may be udev, so it is waited for. */
+test('no loop device of the run is left', async () => {
+  const devices = (): string[] =>
+    globSync('/sys/block/loop*/loop/backing_file').flatMap((file) => {
+      const backing = contentOf(file);
+      return backing.includes(directory) ? [`${file} ${backing}`] : [];
+    });
+  for (let n = 0; n < 50 && devices().length > 0; n++) await sleep(100);
+  assert.deepEqual(devices(), []);
 });
 
 test('no network namespace of the run is named', () => {

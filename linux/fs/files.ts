@@ -6,6 +6,7 @@ import { checkOutcome, naming } from '../libc/errno.ts';
 import { asynchronous, syncfs } from '../libc/libc.ts';
 import type { Files } from '../ports/kernel.ts';
 import { removeTree } from './remove-tree.ts';
+import { sealFile } from './verity.ts';
 
 /** One change of a file system: a power cut may fall between any two of them. */
 export type FileStep =
@@ -53,6 +54,8 @@ export function makeFiles(carryOut: CarryOut = carryOutDirectly): Files {
     syncDirectory,
     syncFile: (path) =>
       naming(`flush ${path}`, () => carryOut({ kind: 'flush', path }, () => flushOneFile(path))),
+    // Content and name stay as they are: no step of its own.
+    sealFile,
     syncFilesystem: (path) => carryOut({ kind: 'sync file system', path }, () => syncFilesystem(path)),
     rename: (path, to) => carryOut({ kind: 'rename', path, to }, () => rename(path, to)),
     makeDirectory: (path, mode = 0o755) =>

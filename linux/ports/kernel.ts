@@ -53,6 +53,12 @@ export interface Files {
   syncDirectory(path: string): Promise<void>;
   /** fdatasync(2) of a file that another thread has written. Off the main thread. */
   syncFile(path: string): Promise<void>;
+  /**
+   * fs-verity (SHA-256): from here on nothing can write to the file, and what the disk returns otherwise than it was written is
+   * EIO. False where the file system has none. The kernel reads the whole file: for worker threads. The file must be flushed,
+   * and open for writing nowhere (KernelRefused, ETXTBSY). Sealed already: true.
+   */
+  sealFile(path: string): Promise<boolean>;
   /** rename(2), with Node's own errors. Only what has been flushed may be renamed to a name that is read after a power cut. */
   rename(path: string, to: string): Promise<void>;
   /** Makes it with its parents, with Node's own errors; the uppermost that is new, undefined where it was there. */
