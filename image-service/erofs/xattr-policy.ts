@@ -9,8 +9,9 @@ const [EPERM, EACCES, EINVAL, ENOTSUP] = [-1, -13, -22, -95] as const;
 const SETGID = 0o2000;
 /** listxattr(2) returns no more bytes of names. */
 const MOST_NAMES = 65_536;
+const EFFECTIVE = 1;
+/** Bytes by revision; the kernel sets no older one. */
 const CAPABILITY_FORMS: ReadonlyMap<number, number> = new Map([
-  [1, 12],
   [2, 20],
   [3, 24],
 ]);
@@ -82,8 +83,13 @@ class XattrSet implements SelectedXattrs {
   }
 }
 
-/** Whether the length is that of the revision (Linux, include/uapi/linux/capability.h). */
+/**
+ * Whether the length is that of the revision, and no other bit than that of the effective flag is set beside it (Linux,
+ * include/uapi/linux/capability.h and security/commoncap.c). Nothing is looked at in an empty value.
+ */
 function isCapability(value: Uint8Array): boolean {
-  const revision = value.length < 4 ? 0 : (value[3] as number);
-  return revision >= 2 && CAPABILITY_FORMS.get(revision) === value.length;
+  if (value.length === 0) return true;
+  const [flags = 0, second, third, revision = 0] = value;
+  if ((flags & ~EFFECTIVE) !== 0 || second !== 0 || third !== 0) return false;
+  return CAPABILITY_FORMS.get(revision) === value.length;
 }

@@ -51,7 +51,9 @@ export class LinkMaker {
     if (entry) return this.#made.has(entry.path) ? entry.path : this.#copies.get(entry.path);
     // No layer has it, but the archive does, after the link.
     const local = this.#layer.find(target);
-    return local && local.kind !== 'whiteout' ? local.path : undefined;
+    if (!local || local.kind === 'whiteout') return undefined;
+    if (local.kind !== 'other') throw hostile(`a hard link to the directory ${shown(target)}`);
+    return local.path;
   }
 
   /** Copies the target to its own path, or to that of the link where its own would make visible what this layer hides. */
