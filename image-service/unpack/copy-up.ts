@@ -1,4 +1,4 @@
-import type { Stats } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import {
   cName,
   fchmodat,
@@ -13,6 +13,7 @@ import {
   symlinkat,
   utimensat,
 } from '#linux/fs/at-syscalls.ts';
+import { timesOf } from './attributes.ts';
 import { copyContent } from './copy-content.ts';
 import { hostile, shown } from './entry.ts';
 import type { Directory } from './layer-tree.ts';
@@ -44,7 +45,15 @@ export function copyAttributes(from: LowerEntry, at: Directory, base: string): v
   must(fchownat(at.fd, name, uid, gid, flags.AT_SYMLINK_NOFOLLOW), what);
   if (!from.stat.isSymbolicLink()) must(fchmodat(at.fd, name, mode & 0o7777, 0), what);
   copyXattrs(from.location, Buffer.concat([procPath(at, base), Buffer.from([0])]), what);
-  must(utimensat(at.fd, name, timesOfStat(from.stat), flags.AT_SYMLINK_NOFOLLOW), what);
+  must(
+    utimensat(
+      at.fd,
+      name,
+      timesOf(lstatSync(from.location, { bigint: true }).mtimeNs),
+      flags.AT_SYMLINK_NOFOLLOW,
+    ),
+    what,
+  );
 }
 
 /** Another name for an existing file of the layer. */
@@ -55,15 +64,6 @@ export function link(from: Directory, fromBase: string, to: Directory, base: str
 
 const procPath = (at: Directory, base: string): Buffer =>
   Buffer.from(`/proc/self/fd/${at.fd}/${base}`, 'latin1');
-
-/** Access and modification time for utimensat, both the modification time. */
-export function timesOfStat(stat: Stats): BigInt64Array {
-  // Whole microseconds are all that a double of milliseconds holds.
-  const micros = BigInt(Math.round(stat.mtimeMs * 1000));
-  const rest = ((micros % 1_000_000n) + 1_000_000n) % 1_000_000n;
-  const seconds = (micros - rest) / 1_000_000n;
-  return new BigInt64Array([seconds, rest * 1000n, seconds, rest * 1000n]);
-}
 
 function copyXattrs(from: Buffer, to: Buffer, what: string): void {
   const source = Buffer.concat([from, Buffer.from([0])]);

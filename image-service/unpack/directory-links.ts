@@ -1,6 +1,7 @@
 import { fstatSync } from 'node:fs';
 import { cName, must, utimensat } from '#linux/fs/at-syscalls.ts';
-import { copyUp, link, timesOfStat } from './copy-up.ts';
+import { timesOf } from './attributes.ts';
+import { copyUp, link } from './copy-up.ts';
 import { shown } from './entry.ts';
 import { type Directory, join, type LayerTree } from './layer-tree.ts';
 import { type FoundInLayer, type LayerOfLinks, split } from './link-maker.ts';
@@ -42,9 +43,9 @@ export class DirectoryLinks implements LayerOfLinks {
 
 /** The directory's own time was set at the end of the archive. */
 function keepTimes(at: Directory, act: () => void): void {
-  const before = fstatSync(at.fd);
+  const { mtimeNs } = fstatSync(at.fd, { bigint: true });
   act();
-  must(utimensat(at.fd, cName('.'), timesOfStat(before), 0), `set time of ${shown(at.path)}`);
+  must(utimensat(at.fd, cName('.'), timesOf(mtimeNs), 0), `set time of ${shown(at.path)}`);
 }
 
 /** The directory of a path of the layer. */
