@@ -1,7 +1,7 @@
 import { HoleBudget } from './chunked-content.ts';
 import { Directories } from './directories.ts';
 import { DirectoryTable } from './directory-table.ts';
-import { type Content, EMPTY, FileContent, SHORT_TAIL } from './file-content.ts';
+import { type Content, EMPTY, FileContent } from './file-content.ts';
 import { BLOCK, INODE_SIZE, layouts, SLOT, types } from './format.ts';
 import { ImageFile } from './image-file.ts';
 import { type Attributes, putInode, readShape } from './inode.ts';
@@ -64,8 +64,7 @@ export class ImageBuilder implements Disposable {
   /** Begins a file of this size. Nothing else may be made before its end. */
   openFile(size: number, xattrs: Iterable<Buffer>): OpenFile {
     const body = this.#xattrs.body(xattrs);
-    const content = new FileContent(this.image, size, this.#tail, SHORT_TAIL, this.#holes);
-    return { content, xattrs: body };
+    return { content: new FileContent(this.image, size, this.#tail, this.#holes), xattrs: body };
   }
 
   /** Ends a file and writes its inode. */
@@ -78,7 +77,7 @@ export class ImageBuilder implements Disposable {
   symlink(target: string, attributes: Attributes, xattrs: Iterable<Buffer>): Place {
     const bytes = Buffer.from(target, 'latin1');
     const body = this.#xattrs.body(xattrs);
-    const content = new FileContent(this.image, bytes.length, this.#tail, BLOCK, this.#holes);
+    const content = new FileContent(this.image, bytes.length, this.#tail, this.#holes);
     content.write(bytes);
     return this.#inode('symlink', attributes, content.end(BLOCK - INODE_SIZE - body.bytes), body);
   }

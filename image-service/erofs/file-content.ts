@@ -2,14 +2,9 @@ import { ChunkedContent, type HoleBudget } from './chunked-content.ts';
 import { BLOCK, layouts, roundUp } from './format.ts';
 import type { ImageFile } from './image-file.ts';
 
-/** Files of up to this size are written with their holes. */
-const SMALL = 64 << 10;
-const ZEROS = Buffer.alloc(SMALL);
-/**
- * The longest tail (the last, partial block) that a regular file has behind its inode. EROFS reads metadata block by block,
- * without readahead: with long tails a block has two inodes and a cold `find -ls` takes three times that of a directory.
- */
-export const SHORT_TAIL = 192;
+/** Files of up to this size have their last, partial block behind the inode; it would be a read of its own for larger ones. */
+const MOST_INLINE = 64 << 10;
+const ZEROS = Buffer.alloc(MOST_INLINE);
 
 /** Where the content of a file is. */
 export interface Content {
@@ -39,12 +34,12 @@ export class FileContent {
   #position = 0;
   #chunked: ChunkedContent | undefined;
 
-  /** `tail` is a block of memory that is this file's until its end; `longest`, in bytes, what of it may follow the inode. */
-  constructor(image: ImageFile, size: number, tail: Buffer, longest: number, budget: HoleBudget) {
+  /** `tail` is a block of memory that is this file's until its end. */
+  constructor(image: ImageFile, size: number, tail: Buffer, budget: HoleBudget) {
     this.#image = image;
     this.#budget = budget;
     this.#size = size;
-    this.#whole = size % BLOCK <= longest ? size - (size % BLOCK) : size;
+    this.#whole = size <= MOST_INLINE ? size - (size % BLOCK) : size;
     this.#tail = tail;
     this.#start = image.position / BLOCK;
   }
@@ -67,8 +62,7 @@ export class FileContent {
   }
 
   hole(length: number): void {
-    // Also in a tail that follows the inode.
-    if (this.#size <= SMALL || this.#filled > 0) {
+    if (this.#size <= MOST_INLINE) {
       this.write(ZEROS.subarray(0, length));
       return;
     }
