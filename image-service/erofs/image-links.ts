@@ -8,7 +8,7 @@ import type { LowerEntry } from '../unpack/lower-view.ts';
 import type { ImageBuilder, InodeKind } from './builder.ts';
 import { lowerAttributes, lowerXattrs } from './lower-entry.ts';
 import { type LayerPaths, pathOf } from './paths.ts';
-import { kinds } from './tree.ts';
+import { type DirectoryId, kinds } from './tree.ts';
 
 const PIECE = 1 << 20;
 const ZEROS = Buffer.alloc(PIECE);
@@ -45,7 +45,13 @@ export class ImageLinks implements LayerOfLinks {
     const [source, target] = [split(from), split(to)];
     const node = names.find(this.#paths.directory(source.parts), source.base);
     const home = this.#paths.directory(target.parts);
+    this.#release(home, target.base);
     this.#builder.link(home, target.base, node);
+  }
+
+  #release(home: DirectoryId, name: string): void {
+    const node = this.#builder.names.find(home, name);
+    if (node !== 0) this.#builder.release(node, () => {});
   }
 
   /** Copies a file, symlink, device or FIFO of a lower layer, with all its attributes. */
@@ -53,6 +59,7 @@ export class ImageLinks implements LayerOfLinks {
     const before = this.#builder.image.position;
     const { parts, base } = split(place);
     const home = this.#paths.directory(parts);
+    this.#release(home, base);
     const stat = lstatSync(entry.location, { bigint: true });
     const attributes = lowerAttributes(stat);
     const xattrs = lowerXattrs(entry.location, entry.path).values();

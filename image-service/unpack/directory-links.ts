@@ -31,12 +31,20 @@ export class DirectoryLinks implements LayerOfLinks {
   link(from: string, to: string): void {
     const at = parentOf(this.#tree, to);
     const home = parentOf(this.#tree, from);
-    keepTimes(at, () => link(home, split(from).base, at, split(to).base));
+    const { base } = split(to);
+    keepTimes(at, () => {
+      this.#tree.remove(at, cName(base), base);
+      link(home, split(from).base, at, base);
+    });
   }
 
   copy(entry: LowerEntry, place: string, target: () => string): number {
     const home = parentOf(this.#tree, place);
-    keepTimes(home, () => copyUp(entry, home, split(place).base, target));
+    const { base } = split(place);
+    keepTimes(home, () => {
+      this.#tree.remove(home, cName(base), base);
+      copyUp(entry, home, base, target);
+    });
     return entry.stat.blocks * 512;
   }
 }

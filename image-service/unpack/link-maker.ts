@@ -12,9 +12,9 @@ export interface FoundInLayer {
 /** The layer that gets links: a directory or an image. Symlinks of the layer are followed, but not as the last component. */
 export interface LayerOfLinks {
   find(path: string): FoundInLayer | undefined;
-  /** Gives what is at `from` a further name. */
+  /** Gives what is at `from` a further name; what an earlier link has brought there is replaced. */
   link(from: string, to: string): void;
-  /** Copies a file, symlink, device or FIFO of a lower layer to a place; returns its bytes on the disk. */
+  /** Copies a file, symlink, device or FIFO of a lower layer to a place, the same way; returns its bytes on the disk. */
   copy(entry: LowerEntry, place: string, target: () => string): number | Promise<number>;
 }
 

@@ -93,3 +93,26 @@ test('a hard link has what its target was at its place of the archive, and bring
     if ('c' in wanted) assert.equal(statSync(join(layer, 'a')).nlink, 3);
   }
 });
+
+test('a hard link takes the place of what an earlier one has brought there', async () => {
+  using directory = testDirectory();
+  const lower = await unpack(directory.path, [
+    { name: './' },
+    { name: 'one', content: '1' },
+    { name: 'two', content: '2' },
+    { name: 'd/' },
+  ]);
+  const link = (name: string, target: string) => ({ name, type: 'hardlink', link: target }) as const;
+  const { directory: layer } = await unpack(
+    directory.path,
+    [{ name: './' }, link('first', 'one'), link('one', 'two')],
+    [lower.directory],
+  );
+  const contents = ['first', 'one', 'two'].map((name) => readFileSync(join(layer, name), 'utf8'));
+  assert.deepEqual(contents, ['1', '2', '2']);
+  assert.deepEqual([lstatSync(join(layer, 'first')).nlink, lstatSync(join(layer, 'one')).nlink], [1, 2]);
+  await assert.rejects(
+    unpack(directory.path, [{ name: './' }, link('x', 'later'), { name: 'later/' }], [lower.directory]),
+    /a hard link to the directory/,
+  );
+});
