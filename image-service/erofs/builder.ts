@@ -64,7 +64,7 @@ export class ImageBuilder implements Disposable {
   /** Begins a file of this size. Nothing else may be made before its end. */
   openFile(size: number, xattrs: Iterable<Buffer>): OpenFile {
     const body = this.#xattrs.body(xattrs);
-    return { content: new FileContent(this.image, size, this.#tail, this.#holes), xattrs: body };
+    return { content: new FileContent(this.image, size, undefined, this.#holes), xattrs: body };
   }
 
   /** Ends a file and writes its inode. */

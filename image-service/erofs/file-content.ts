@@ -2,9 +2,9 @@ import { ChunkedContent, type HoleBudget } from './chunked-content.ts';
 import { BLOCK, layouts, roundUp } from './format.ts';
 import type { ImageFile } from './image-file.ts';
 
-/** Files of up to this size have their last, partial block behind the inode; it would be a read of its own for larger ones. */
-const MOST_INLINE = 64 << 10;
-const ZEROS = Buffer.alloc(MOST_INLINE);
+/** Files of up to this size have zeros instead of holes: a map of chunks would save nothing. */
+const MOST_WITHOUT_HOLES = 64 << 10;
+const ZEROS = Buffer.alloc(MOST_WITHOUT_HOLES);
 
 /** Where the content of a file is. */
 export interface Content {
@@ -19,9 +19,15 @@ export interface Content {
 }
 
 const NOTHING = new Uint8Array(0);
+const NO_TAIL = Buffer.alloc(0);
 export const EMPTY: Content = { layout: layouts.plain, size: 0, where: 0, tail: NOTHING };
 
-/** The content of one file while it streams into the image: whole blocks at once, the rest of a small file at its end. */
+/**
+ * The content of one file while it streams into the image. The last, partial block of a regular file has a block of its own: behind
+ * the inode it would leave room for two inodes in a block instead of sixty, and the kernel reads inodes block by block, without
+ * readahead (measured: `find -ls` of 32 000 files 12 341 reads instead of 712). The target of a symlink is behind its inode, which
+ * is read for it anyway.
+ */
 export class FileContent {
   readonly #image: ImageFile;
   readonly #budget: HoleBudget;
@@ -34,13 +40,13 @@ export class FileContent {
   #position = 0;
   #chunked: ChunkedContent | undefined;
 
-  /** `tail` is a block of memory that is this file's until its end. */
-  constructor(image: ImageFile, size: number, tail: Buffer, budget: HoleBudget) {
+  /** `tail` is a block of memory that is this file's until its end, for what is to be behind the inode, if anything is. */
+  constructor(image: ImageFile, size: number, tail: Buffer | undefined, budget: HoleBudget) {
     this.#image = image;
     this.#budget = budget;
     this.#size = size;
-    this.#whole = size <= MOST_INLINE ? size - (size % BLOCK) : size;
-    this.#tail = tail;
+    this.#whole = tail ? size - (size % BLOCK) : size;
+    this.#tail = tail ?? NO_TAIL;
     this.#start = image.position / BLOCK;
   }
 
@@ -62,7 +68,7 @@ export class FileContent {
   }
 
   hole(length: number): void {
-    if (this.#size <= MOST_INLINE) {
+    if (this.#size <= MOST_WITHOUT_HOLES) {
       this.write(ZEROS.subarray(0, length));
       return;
     }
