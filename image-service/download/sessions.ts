@@ -10,10 +10,14 @@ import { Connections } from '../registry/http/connections.ts';
 import { Proxies } from '../registry/http/proxies.ts';
 import { Trust } from '../registry/http/tls-settings.ts';
 import { Transport } from '../registry/http/transport.ts';
+import { PartBudget } from '../registry/parts.ts';
 import type { Served } from '../registry/served.ts';
 import { BlobBytes, BlobFile } from './blob-sinks.ts';
 import { BlobStream } from './blob-stream.ts';
 import type { Call, Calls, DownloadOptions } from './messages.ts';
+
+/** Connections to one host beside those of the transfers: of manifests and of parts of large blobs. */
+const MORE = 8;
 
 /** The pulls that the download worker serves, each with its own client: endpoints and credentials are read anew. */
 export class Sessions {
@@ -23,15 +27,17 @@ export class Sessions {
   readonly #proxies: Proxies;
   readonly #trust: Trust;
   readonly #health: EndpointHealth;
+  readonly #partBudget: PartBudget;
   readonly #clients = new Map<number, Promise<RegistryClient>>();
   readonly #references = new Map<number, Reference>();
 
-  constructor(options: DownloadOptions, health: EndpointHealth) {
+  constructor(options: DownloadOptions, health: EndpointHealth, partBudget = new PartBudget()) {
+    this.#partBudget = partBudget;
     this.#options = options;
     this.#health = health;
     this.#endpoints = new Endpoints(options);
     const { parallelDownloads, connectMs } = options;
-    this.#connections = new Connections({ connections: parallelDownloads + 2, connectMs });
+    this.#connections = new Connections({ connections: parallelDownloads + MORE, connectMs });
     this.#proxies = new Proxies(options.proxy);
     this.#trust = new Trust({ directories: options.certificateDirectories, env: process.env });
   }
@@ -110,7 +116,7 @@ export class Sessions {
     const endpoints = await this.#endpoints.of(reference);
     const health = this.#health;
     const parts = { transport: this.#transport(), repository: reference, endpoints, credentials, health };
-    return new RegistryClient(this.#options, parts);
+    return new RegistryClient(this.#options, { ...parts, partBudget: this.#partBudget });
   }
 
   #transport(): Transport {

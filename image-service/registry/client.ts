@@ -15,10 +15,11 @@ import {
   mediaTypeOf,
   readManifest,
 } from './manifest-document.ts';
+import type { PartBudget } from './parts.ts';
 import { type Capability, PreferredEndpoint } from './preferred-endpoint.ts';
 import { ContentRequests } from './requests.ts';
 import { type Served, type ServedBy, servedBy } from './served.ts';
-import { type BlobSink, receive } from './transfer.ts';
+import { type BlobSink, receive, receivePart } from './transfer.ts';
 
 const ACCEPT = [
   'application/vnd.oci.image.index.v1+json',
@@ -39,6 +40,8 @@ export interface ClientParts {
   readonly endpoints: readonly Endpoint[];
   readonly credentials: CredentialSource;
   readonly health: EndpointHealth;
+  /** What parts of blobs may be in memory; absent: blobs come by one connection. */
+  readonly partBudget?: PartBudget;
 }
 
 /** The requests of one pull to the endpoints of one repository. */
@@ -120,6 +123,8 @@ export class RegistryClient {
     /** Those whose bytes are in the sink. */
     const sources = new Set<Endpoint>();
     let mixable = true;
+    /** Those from which parts have failed, or of which the parts were perhaps wrong. */
+    const single = new Set<Endpoint>();
     const start = (endpoint: Endpoint): number => {
       const own = [...sources].every((source) => source === endpoint);
       return mixable || own ? sink.received : 0;
@@ -140,18 +145,26 @@ export class RegistryClient {
         },
         take: async (endpoint, response, what, aborted) => {
           const { transport } = this.#parts;
-          const context = { what, transport, size: blob.size, ...this.#options };
+          let inParts = false;
+          const part = (start: number, end: number, ending: AbortSignal): Promise<Buffer> => {
+            inParts = true;
+            return this.#part(endpoint, blob, { from: start, to: end }, what, ending);
+          };
+          const { partBudget: budget } = this.#parts;
+          const parts = budget && !single.has(endpoint) ? { fetch: part, budget } : undefined;
+          const context = { what, transport, size: blob.size, parts, ...this.#options };
           const from = start(endpoint);
           if (from === 0) sources.clear();
           sources.add(endpoint);
           try {
             await receive(response, from, sink, context, aborted);
           } catch (error) {
-            if (!(error instanceof RegistryFailure) || error.code !== 'DataLoss' || sources.size < 2)
-              throw error;
+            if (!(error instanceof RegistryFailure)) throw error;
+            if (inParts) single.add(endpoint);
             // Which of them has sent wrong bytes is not known: from now on each sends all.
-            mixable = false;
-            throw error.retriable();
+            const isMixed = error.code === 'DataLoss' && sources.size > 1;
+            if (isMixed) mixable = false;
+            throw isMixed || inParts ? error.retriable() : error;
           } finally {
             if (sink.received === 0) sources.clear();
           }
@@ -160,6 +173,22 @@ export class RegistryClient {
       signal,
     );
     return served;
+  }
+
+  /** The bytes of a blob from `from` to before `to`. */
+  async #part(
+    endpoint: Endpoint,
+    { digest, size }: { digest: Digest; size: number },
+    range: { readonly from: number; readonly to: number },
+    what: string,
+    signal: AbortSignal,
+  ): Promise<Buffer> {
+    const headers = { range: `bytes=${range.from}-${range.to - 1}` };
+    const request = { path: `blobs/${digest}`, headers, what, verified: true };
+    const response = await this.#requests.send(endpoint, request, signal);
+    const context = { what, transport: this.#parts.transport, size, ...this.#options };
+    if (response.statusCode === 206) return receivePart(response, range, context, signal);
+    throw await failureOf(response, what);
   }
 
   async #failover<T>(

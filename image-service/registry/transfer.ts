@@ -1,7 +1,8 @@
 import { failureOfConnection } from './connection-failure.ts';
 import { decodedBody, encodingOf } from './content-encoding.ts';
-import { discard, type HttpContext, header, type Response } from './exchange.ts';
+import { discard, type HttpContext, header, type Response, readBody } from './exchange.ts';
 import { RegistryFailure } from './failure.ts';
+import { type PartSource, PartsAhead, SlowTransfer } from './parts.ts';
 import { RateFloor, type RateLimits } from './rate-floor.ts';
 
 /** Where the bytes of a blob go. */
@@ -18,6 +19,8 @@ export interface BlobSink {
 export interface TransferContext extends HttpContext, RateLimits {
   /** Of the blob, by its descriptor. */
   readonly size: number;
+  /** Where the rest of a large blob may come from in parts; undefined: not from this endpoint. */
+  readonly parts?: PartSource | undefined;
 }
 
 /**
@@ -91,8 +94,16 @@ async function copy(
   const body = encoding === undefined ? response.body : decodedBody(response, encoding, context.what);
   const pieces = body[Symbol.asyncIterator]();
   const rate = new RateFloor(context.what, context);
+  const slow =
+    context.parts && hasRanges(response, encoding)
+      ? new SlowTransfer(context.parts.budget.limits)
+      : undefined;
+  /** The bytes behind `until` come in parts. */
+  let until = context.size;
+  using stack = new DisposableStack();
+  let ahead: PartsAhead | undefined;
   try {
-    for (;;) {
+    while (sink.received < until || ahead === undefined) {
       const waiting = performance.now();
       const next = await pieces.next().catch((error) => {
         if (signal.aborted) throw signal.reason;
@@ -108,12 +119,18 @@ async function copy(
           `${context.what}: more than the ${context.size} bytes of its manifest`,
         );
       }
-      rate.add(next.value.length, performance.now() - waiting);
-      await sink.write(next.value);
+      const waited = performance.now() - waiting;
+      rate.add(next.value.length, waited);
+      await sink.write(next.value.subarray(0, until - sink.received));
+      if (ahead || !slow?.isSlow(waited, context.size - sink.received) || !context.parts) continue;
+      const from = sink.received + context.parts.budget.limits.part;
+      const parts = stack.use(new PartsAhead(context.parts, from, context.size, signal));
+      if (parts.started) [ahead, until] = [parts, from];
     }
   } finally {
     await pieces.return?.(); // aborts the transfer unless it is complete
   }
+  if (ahead && sink.received === until) for await (const part of ahead) await sink.write(part);
   if (sink.received === context.size) return;
   const message = `${context.what}: it ended after ${sink.received} of ${context.size} bytes`;
   // A response that is complete by its own account has other content; else the connection may have broken.
@@ -122,6 +139,32 @@ async function copy(
     hint: 'check the network to the registry',
     transient: true,
   });
+}
+
+/** Whether parts of this body can be asked for. */
+const hasRanges = (response: Response, encoding: string | undefined): boolean =>
+  encoding === undefined &&
+  (response.statusCode === 206 || /^\s*bytes\s*$/i.test(header(response, 'accept-ranges') ?? ''));
+
+/** A response that is exactly the bytes from `from` to before `to`. Throws RegistryFailure. */
+export async function receivePart(
+  response: Response,
+  { from, to }: { readonly from: number; readonly to: number },
+  context: TransferContext,
+  signal: AbortSignal,
+): Promise<Buffer> {
+  const range = readContentRange(header(response, 'content-range'));
+  const isPart = response.statusCode === 206 && encodingOf(response) === undefined && range?.start === from;
+  if (!isPart || (range.total !== undefined && range.total !== context.size)) {
+    await discard(response);
+    throw new RegistryFailure('RegistryUnavailable', `${context.what}: the registry sends no part of it`, {
+      transient: true,
+    });
+  }
+  const bytes = await readBody(response, to - from, context, signal);
+  if (bytes.length === to - from) return bytes;
+  const message = `${context.what}: a part ended after ${bytes.length} of ${to - from} bytes`;
+  throw new RegistryFailure('RegistryUnavailable', message, { transient: true });
 }
 
 /** `bytes 100-199/200`, also with an unknown total; undefined where it is malformed (RFC 9110, 14.4). */
