@@ -91,7 +91,7 @@ async function importAll(
     if (stays(digest) || needed.has(digest)) await content.adopt(path, digest, size);
   using _layers = leases.hold(planned.flatMap(({ layers }) => layers));
   // A record names what is in the store, so its documents are there first.
-  for (const { digest, bytes } of documents) await content.put(digest, bytes);
+  await content.putAll(documents);
   const obtained = [];
   for (const { manifest, obtain } of planned)
     obtained.push({ manifest, record: await op.stage('layers', obtain) });

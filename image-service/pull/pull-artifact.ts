@@ -38,7 +38,7 @@ export async function pullArtifact(
   const layer = await op.stage('layers', () =>
     parts.artifacts.obtain({ source, op, digest, manifest, meter }),
   );
-  for (const { digest, bytes } of documents) await parts.content.put(digest, bytes);
+  await parts.content.putAll(documents);
   meter.stage = 'commit';
   const tags = reference.tag === undefined ? [] : [reference.text];
   const digests = [`${reference.repository}@${target}`];

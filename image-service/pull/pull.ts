@@ -131,7 +131,7 @@ export class Puller {
     meter.stage = 'layers';
     const kept = keepBlobs ? this.#parts.blobs : undefined;
     const layers = await op.stage('layers', () => obtainAll(this.#parts.layers, plan, kept, op.signal));
-    for (const { digest, bytes } of documents) await content.put(digest, bytes);
+    await content.putAll(documents);
     meter.stage = 'commit';
     // Awaited here: the leases must outlive the commit.
     const tags = reference.tag === undefined ? [] : [reference.text];

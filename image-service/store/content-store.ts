@@ -86,6 +86,12 @@ export class ContentStore {
     }
   }
 
+  /** Stores small blobs at once: their flushes share what the disk does. Settles when all have. */
+  async putAll(blobs: readonly { readonly digest: Digest; readonly bytes: Uint8Array }[]): Promise<void> {
+    const outcomes = await Promise.allSettled(blobs.map(({ digest, bytes }) => this.put(digest, bytes)));
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+  }
+
   /** Moves a file of the staging directory into the store; the caller has checked its digest. A blob that is already there is kept. */
   async adopt(path: string, digest: Digest, size: number): Promise<void> {
     if (this.has(digest)) await this.#staging.discard(path);

@@ -69,7 +69,7 @@ test('Status shows how layers are kept, and how many of each form there are', as
   const { form, by, reason, stored } = JSON.parse(info['layers'] ?? '{}');
   if (form === 'erofs') assert.match(by, /^(file|loop)$/);
   else assert.equal(typeof reason, 'string');
-  assert.equal(stored.erofs + stored.directory, 1);
+  assert.ok(stored.erofs + stored.directory > 0);
 });
 
 endsClean(node);
