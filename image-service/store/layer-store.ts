@@ -1,5 +1,4 @@
 import { statSync } from 'node:fs';
-import { join } from 'node:path';
 import { type Loaded, RecordStore } from '#core/record-store.ts';
 import type { Files } from '#linux/ports/kernel.ts';
 import { LayerDirectories } from './layer-directories.ts';
@@ -139,19 +138,6 @@ export class LayerStore {
   /** Holds all layers. */
   get directory(): string {
     return this.#directories.path('');
-  }
-
-  /**
-   * Directories for an overlay, from the top to the bottom, of layers named from the bottom to the top. `base` is another
-   * view of the directory of all layers.
-   */
-  stack(keys: readonly string[], base = this.directory): string[] {
-    const lower = new Set<string>();
-    for (const key of keys.toReversed()) {
-      lower.add(join(base, key, FILES_NAME));
-      if (this.get(key)?.rootOpaque) break;
-    }
-    return [...lower];
   }
 
   /**

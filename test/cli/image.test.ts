@@ -9,7 +9,8 @@ import test from 'node:test';
 import { endsClean, TestNode, until } from '../harness/pods.ts';
 
 const MAIN = join(import.meta.dirname, '../../cli/main.ts');
-const node = await TestNode.start('image');
+// An export needs the blobs of layers.
+const node = await TestNode.start('image', { extra: '[image]\nkeep_blobs = true' });
 const socket = join(node.settings.directory, 'state/admin.sock');
 const localDirectory = join(node.directory, 'local');
 mkdirSync(localDirectory);

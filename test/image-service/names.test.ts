@@ -28,7 +28,7 @@ const inode = (...path: string[]): number => lstatSync(join(...path)).ino;
 
 test('absolute names are below the root of the layer, whatever its compression and format', async () => {
   await using at = await ground();
-  await using opened = await startService(at.root);
+  await using opened = await startService(at.root, { layers: 'directory' });
   for (const compression of ['none', 'gzip', 'zstd'] as const) {
     for (const format of ['oci', 'docker'] as const) {
       if (format === 'docker' && compression === 'zstd') continue;

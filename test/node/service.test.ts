@@ -60,8 +60,14 @@ else {
   });
 
   test('what `kind load` calls on a node brings images to crisp', async () => {
+    // An export needs the blobs of layers.
+    await node.sh("printf '[image]\\nkeep_blobs = true\\n' >/etc/crisp/crisp.toml.d/60-blobs.toml");
+    await node.sh('systemctl restart crisp');
+    await node.serving();
     const id = await node.pull('busybox');
     await node.sh(`crisp image export ${REGISTRY}/busybox -o busybox.tar`);
+    await node.sh('rm /etc/crisp/crisp.toml.d/60-blobs.toml; systemctl restart crisp');
+    await node.serving();
     await node.client.RemoveImage({ image: { image: id } });
     assert.match(await node.sh('kit/kind/containerd config dump'), /^snapshotter = "overlayfs"$/m);
     await node.sh(
