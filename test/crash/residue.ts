@@ -79,6 +79,9 @@ export interface ContainerPaths {
   readonly rules: readonly string[];
 }
 
+/** Layers stay mounted without pods, and go with their images or the daemon. */
+const layerMounts = (directory: string): string => join(directory, 'state/images/layers');
+
 export function residueOfPods({ kernel, directory, podGroup, rules }: ContainerPaths): string[] {
   const files = ['root/sandboxes', 'root/containers', 'state/sandboxes', 'state/containers', 'state/exits'];
   return [
@@ -86,7 +89,10 @@ export function residueOfPods({ kernel, directory, podGroup, rules }: ContainerP
     ...cgroupRoots()
       .flatMap((root) => globSync(`${root}${podGroup}/*/`))
       .map((path) => `cgroup ${path}`),
-    ...kernel.mounts.below(directory).map(({ target }) => `mount ${target}`),
+    ...kernel.mounts
+      .below(directory)
+      .filter(({ target }) => !target.startsWith(layerMounts(directory)))
+      .map(({ target }) => `mount ${target}`),
     ...files.flatMap((path) => listOf(join(directory, path)).map((name) => `file ${path}/${name}`)),
     ...globSync(join(directory, 'state/oci/*/*')).map((path) => `state of the OCI runtime ${path}`),
     ...globSync(join(directory, 'cni/ipam/*/10.*')).map((path) => `address ${path}`),

@@ -19,8 +19,9 @@ export function countLeftovers(directory: string, cgroup: string, ipam: string):
   ]);
   return {
     processes: new Set(processes.flatMap((file) => lines(readFileSync(file, 'utf8')))).size,
-    mounts: lines(readFileSync('/proc/self/mountinfo').toString()).filter((line) => line.includes(directory))
-      .length,
+    mounts: lines(readFileSync('/proc/self/mountinfo').toString()).filter(
+      (line) => line.includes(directory) && !line.includes(`${directory}/state/images/layers`),
+    ).length,
     cgroups: groups.length,
     veths: readdirSync('/sys/class/net').filter((name) => name.startsWith('veth')).length,
     addresses: globSync(`${ipam}/*/*`).filter((file) => /\/[\d.]+$/.test(file)).length,

@@ -277,7 +277,7 @@ export class TestNode implements AsyncDisposable {
     }
   }
 
-  /** All that pods may leave behind: mounts, processes, cgroups, records, addresses, packet filter rules. */
+  /** All that pods may leave behind (layers of images may stay mounted without them): mounts, processes, cgroups, records, addresses, packet filter rules. */
   leftovers(): string[] {
     const { directory } = this.#settings;
     const list = (path: string) =>
@@ -289,6 +289,7 @@ export class TestNode implements AsyncDisposable {
     return [
       ...mounts
         .filter((line) => line.includes(`${directory}/`) && !line.includes(' tmpfs test-disk '))
+        .filter((line) => !line.includes(`${directory}/state/images/layers`))
         .map((line) => `mount ${line}`),
       ...processesWith(directory).filter((line) => !line.startsWith(`${this.#daemon.pid} `)),
       ...this.groups().map((group) => `cgroup ${group}`),

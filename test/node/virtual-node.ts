@@ -218,7 +218,7 @@ export class VirtualNode implements AsyncDisposable {
   /** All that pods may leave behind in the machine, one in a line. */
   leftovers(): Promise<string[]> {
     return this.lines(`
-      grep -E ' (/run|/var/lib)/crisp/' /proc/self/mountinfo || true
+      grep -E ' (/run|/var/lib)/crisp/' /proc/self/mountinfo | grep -v ' /run/crisp/images/layers' || true
       ls -d /run/crisp/{sandboxes,containers,exits}/* /var/lib/crisp/{sandboxes,containers}/* /run/crisp/oci/*/* 2>/dev/null || true
       find /sys/fs/cgroup -type d | grep -E '[0-9a-f]{64}|kubepods|/crisp/|/crisp.*\\.slice' || true
       systemctl list-units --all --plain --no-legend '*.scope' '*.slice' | grep -E '[0-9a-f]{64}|kubepods|^crisp' || true
