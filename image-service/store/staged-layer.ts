@@ -59,7 +59,10 @@ export async function writeLayerRecord(
     // Not flushed, like the files: the layer is trusted only if an image's record names it, which is written after a sync.
     return naming(`write ${place}`, () => writeFile(place, encode(record), { mode: 0o600 }));
   }
-  if (record.image) await files.syncFile(staged.image);
+  if (record.image) {
+    await files.syncFile(staged.image);
+    await files.sealFile(staged.image);
+  }
   await files.writeAtomic(place, encode(record), { mode: 0o600 });
   await files.syncDirectory(staged.path);
 }
