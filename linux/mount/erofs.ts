@@ -3,6 +3,7 @@ import { CrispError } from '#core/errors.ts';
 import { check, checkOutcome, errnoName, refused } from '../libc/errno.ts';
 import { fsconfig, fsconfigCreate, fsmount, fsopenAsync, lastErrno, moveMount } from '../libc/libc.ts';
 import type { Mounts } from '../ports/kernel.ts';
+import { backingDevices, readAheadAs } from './erofs-readahead.ts';
 import { checkErofsImage } from './erofs-superblock.ts';
 import { kernelMessages } from './file-system-context.ts';
 import { LoopDevice } from './loop.ts';
@@ -25,7 +26,9 @@ export async function mountErofs({ image, target, by }: Parameters<Mounts['erofs
     return await attach(device.path, target, false, what);
   }
   using names = new ShortNames();
+  const before = await backingDevices();
   await attach(Buffer.byteLength(image) > VALUE_LIMIT ? names.of(image) : image, target, true, what);
+  await readAheadAs(image, before);
 }
 
 async function attach(source: string, target: string, fromFile: boolean, what: string): Promise<void> {

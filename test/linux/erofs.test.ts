@@ -1,7 +1,16 @@
 /** EROFS images: what is read through them, id-mapped, below an overlay, and the loop devices of those that need one. */
 import assert from 'node:assert/strict';
-import { chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { execFileSync } from 'node:child_process';
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, join } from 'node:path';
 import test, { after } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { CrispError, hasCode } from '#core/errors.ts';
@@ -87,6 +96,28 @@ for (const by of ['file', 'loop'] as const) {
     await released(root);
   });
 }
+
+test('by file: a mount reads ahead as far as the disk that the image is on', async (t) => {
+  const root = scratch(t, mounts);
+  const at = (path: string) => join(root, path);
+  const disk = execFileSync('findmnt', ['-n', '-o', 'SOURCE', '-T', root], { encoding: 'utf8' }).trim();
+  const queues = ['queue', '../queue'].map(
+    (queue) => `/sys/class/block/${basename(disk)}/${queue}/read_ahead_kb`,
+  );
+  const queue = queues.find((file) => existsSync(file));
+  if (queue === undefined) return t.skip(`${disk} has no queue`);
+  const devices = () => readdirSync('/sys/class/bdi').filter((name) => name.startsWith('erofs-'));
+  const before = devices();
+  mkdirSync(at('target'));
+  writeFileSync(at('image'), probeImage('name', 'content'));
+  await mounts.erofs({ image: at('image'), target: at('target'), by: 'file' });
+  // Other processes of the machine may mount images at the same time.
+  const own = devices().filter((name) => !before.includes(name));
+  const ahead = own.map((name) => Number(readFileSync(`/sys/class/bdi/${name}/read_ahead_kb`, 'utf8')));
+  const wanted = Math.max(128, Number(readFileSync(queue, 'utf8')));
+  assert.ok(ahead.includes(wanted), `${ahead} KiB, not ${wanted}`);
+  await mounts.unmount(at('target'));
+});
 
 test('a loop device: read-only, past the page cache, of as many at once as are wanted, and given back where the mount fails', async (t) => {
   const root = scratch(t, mounts);
