@@ -10,8 +10,9 @@ import { type BuiltImage, buildImage, pushImage } from '../test/harness/images.t
 import { freePort } from '../test/image-service/registry.ts';
 import { freshDisk } from './fresh-disk.ts';
 import { withLayer } from './large-image.ts';
+import { memoryOf } from './memory.ts';
 import type { Server } from './server.ts';
-import { type BenchEnvironment, memoryOf, type Side, startSide } from './sides.ts';
+import { type BenchEnvironment, type Side, startSide } from './sides.ts';
 import { quantile, type Samples, type SideName } from './statistics.ts';
 
 const TAGS = 10;

@@ -2,8 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type CriClient, cri } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
+import { memoryOf } from './memory.ts';
 import { inParallel, type Pods, removePod } from './pods.ts';
-import { memoryOf, type Side } from './sides.ts';
+import type { Side } from './sides.ts';
 import type { Samples } from './statistics.ts';
 
 const PODS = 24;

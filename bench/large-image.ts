@@ -10,7 +10,7 @@ import {
   statSync,
   unlinkSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { zstdCompressSync } from 'node:zlib';
 import { CrispError } from '#core/errors.ts';
 import { type Blob, type BuiltImage, descriptor, digestOf, jsonBlob } from '../test/harness/images.ts';
@@ -30,24 +30,30 @@ export interface LargeImage {
   readonly images: Readonly<Record<Compression, BuiltImage>>;
 }
 
-/** Paths with their parents before them. */
-function* walk(directory: string): Generator<{ path: string; bytes: number }> {
+interface WalkedPath {
+  readonly path: string;
+  readonly bytes: number;
+  readonly isFile: boolean;
+}
+
+/** Paths with their parents before them, without files of more bytes than `largest`. */
+export function* walk(directory: string, largest = LARGEST_FILE): Generator<WalkedPath> {
   for (const entry of readdirSync(directory, { withFileTypes: true }).sort((a, b) =>
     a.name < b.name ? -1 : 1,
   )) {
     const path = join(directory, entry.name);
     if (entry.isDirectory()) {
-      yield { path, bytes: 0 };
-      yield* walk(path);
-    } else if (entry.isSymbolicLink()) yield { path, bytes: 0 };
+      yield { path, bytes: 0, isFile: false };
+      yield* walk(path, largest);
+    } else if (entry.isSymbolicLink()) yield { path, bytes: 0, isFile: false };
     else if (entry.isFile()) {
       const { size } = lstatSync(path);
-      if (size <= LARGEST_FILE) yield { path, bytes: size };
+      if (size <= largest) yield { path, bytes: size, isFile: true };
     }
   }
 }
 
-function* paths(): Generator<{ path: string; bytes: number }> {
+function* paths(): Generator<Omit<WalkedPath, 'isFile'>> {
   for (const tree of TREES) {
     yield { path: tree, bytes: 0 };
     yield* walk(tree);
@@ -97,23 +103,32 @@ async function sha256(file: string): Promise<string> {
   return `sha256:${hash.digest('hex')}`;
 }
 
-interface PackedLayer {
+export interface PackedLayer {
   readonly diffId: string;
   readonly bytes: number;
   readonly blobs: Readonly<Record<Compression, Blob>>;
 }
 
-async function packLayer(directory: string, index: number, files: readonly string[]): Promise<PackedLayer> {
+export const layerBlob = (compression: Compression, bytes: Buffer): Blob => ({
+  mediaType: `${LAYER_TYPE}+${compression}`,
+  digest: digestOf(bytes),
+  bytes,
+});
+
+/** Archives absolute paths, with `root` as the root of the layer, and packs the archive both ways. */
+export async function packLayer(
+  directory: string,
+  index: number,
+  files: readonly string[],
+  root = '/',
+): Promise<PackedLayer> {
   const tar = join(directory, `${index}.tar`);
-  const list = ['tar', '-c', '-C', '/', '--no-recursion', '--null', '--numeric-owner', '-T', '-'];
-  run(list, files.map((path) => path.slice(1)).join('\0'), tar);
+  const list = ['tar', '-c', '-C', root, '--no-recursion', '--null', '--numeric-owner', '-T', '-'];
+  run(list, files.map((path) => relative(root, path)).join('\0'), tar);
   run(['gzip', '-6', '-n', '-c', tar], undefined, `${tar}.gz`);
-  const blob = (compression: Compression, bytes: Buffer): Blob => {
-    return { mediaType: `${LAYER_TYPE}+${compression}`, digest: digestOf(bytes), bytes };
-  };
   const blobs = {
-    gzip: blob('gzip', readFileSync(`${tar}.gz`)),
-    zstd: blob('zstd', zstdCompressSync(readFileSync(tar))),
+    gzip: layerBlob('gzip', readFileSync(`${tar}.gz`)),
+    zstd: layerBlob('zstd', zstdCompressSync(readFileSync(tar))),
   };
   const layer = { diffId: await sha256(tar), bytes: statSync(tar).size, blobs };
   for (const file of [tar, `${tar}.gz`]) unlinkSync(file);
@@ -126,7 +141,7 @@ const describeImage = (layers: readonly PackedLayer[], compression: Compression)
     layers.map(({ diffId }) => diffId),
   );
 
-function imageOf(blobs: readonly Blob[], diffIds: readonly string[]): BuiltImage {
+export function imageOf(blobs: readonly Blob[], diffIds: readonly string[]): BuiltImage {
   const platform = { os: 'linux', architecture: process.arch === 'x64' ? 'amd64' : process.arch };
   const config = jsonBlob('application/vnd.oci.image.config.v1+json', {
     ...platform,
@@ -163,10 +178,10 @@ export function withLayer(image: BuiltImage, own: BuiltImage): BuiltImage {
   return imageOf([...image.layers, ...own.layers], [...diffIdsOf(image), ...diffIdsOf(own)]);
 }
 
-/** Compiles the program of containerd's sandbox image. Throws Internal with the compiler's output. */
-export function compilePause(directory: string): Buffer {
+/** Compiles a program of this folder, without libraries. Throws Internal with the compiler's output. */
+export function compile(directory: string, name: 'pause' | 'feel'): Buffer {
   mkdirSync(directory, { recursive: true });
-  const [source, program] = [join(import.meta.dirname, 'pause.c'), join(directory, 'pause')];
+  const [source, program] = [join(import.meta.dirname, `${name}.c`), join(directory, name)];
   const { status, stderr } = spawnSync('gcc', ['-Os', '-static', '-o', program, source], {
     encoding: 'utf8',
   });

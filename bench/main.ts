@@ -2,7 +2,7 @@
  * `npm run bench`: crisp compared with Debian's containerd at the same time on the same machine. This file prepares, creates
  * the namespaces, collects the rows and cleans up; rounds.ts measures.
  */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import {
   existsSync,
   globSync,
@@ -18,68 +18,16 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, describeError } from '#core/errors.ts';
 import { chart } from './chart.ts';
-import { type BenchOptions, type OciRuntime, parseOptions } from './options.ts';
+import { feelTable } from './feel-results.ts';
+import { type BenchOptions, type OciRuntime, PARTS, parseOptions } from './options.ts';
+import { buildCrisp, ensureContainerd, erofsSnapshotter, PATH, versions } from './programs.ts';
 import { machine, type Results, table } from './results.ts';
-import type { Job } from './rounds.ts';
-import type { Row } from './statistics.ts';
+import type { Job, Measured } from './rounds.ts';
 
 const RESULTS = join(import.meta.dirname, 'results');
 /** Where containerd's CNI library caches results; the path cannot be configured. */
 const CNI_CACHE = '/var/lib/cni';
 const HYBRID = '/sys/fs/cgroup/unified';
-const PATH = `${process.env['PATH']}:/usr/sbin:/sbin`;
-
-/** Installs it where it is missing. Throws Unavailable where that fails. */
-function ensureContainerd(): void {
-  const found = () => spawnSync('containerd', ['--version'], { env: { ...process.env, PATH } }).status === 0;
-  if (found()) return;
-  console.log('bench: installing containerd, the peer');
-  const apt = (...args: string[]) =>
-    spawnSync('apt-get', args, {
-      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
-      encoding: 'utf8',
-    });
-  const install = () => apt('install', '-y', '-qq', '--no-install-recommends', 'containerd');
-  if (install().status === 0 && found()) return;
-  apt('update', '-qq');
-  const { stderr } = install();
-  if (found()) return;
-  throw new CrispError('Unavailable', `containerd cannot be installed: ${stderr?.trim().slice(-400)}`, {
-    hint: 'install it yourself, or run with --only crisp',
-  });
-}
-
-/** Builds the release tree; returns the path of its program. Throws Internal where that fails. */
-function buildCrisp(directory: string): string {
-  const builder = join(import.meta.dirname, '../deploy/dist/main.ts');
-  const { status, stdout, stderr } = spawnSync(
-    process.execPath,
-    [builder, '--tree-only', '--output', directory],
-    { encoding: 'utf8' },
-  );
-  if (status === 0) return join(stdout.trim(), 'bin/crisp');
-  throw new CrispError('Internal', `crisp cannot be built: ${stderr.trim()}`, { hint: 'run npm run dist' });
-}
-
-const versionOf = (program: string, ...args: string[]): string =>
-  (spawnSync(program, args, { env: { ...process.env, PATH }, encoding: 'utf8' }).stdout ?? '').split(
-    '\n',
-  )[0] ?? '';
-
-function versions({ peer }: BenchOptions): Record<string, string> {
-  const crisp = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8')) as {
-    version: string;
-  };
-  const commit = versionOf('git', '-C', import.meta.dirname, 'rev-parse', '--short', 'HEAD');
-  return {
-    crisp: `${crisp.version} ${commit}`.trim(),
-    node: process.version,
-    ...(peer === 'containerd' ? { containerd: versionOf('containerd', '--version') } : {}),
-    runc: versionOf('runc', '--version'),
-    crun: versionOf('crun', '--version'),
-    conmon: versionOf('conmon', '--version'),
-  };
-}
 
 /**
  * The shell is PID 1 of the pid namespace: it reaps orphans of monitors and shims. What the bench creates ends with
@@ -100,7 +48,7 @@ const UNSHARE = '--mount --net --ipc --pid --fork --mount-proc --kill-child --pr
   ' ',
 );
 
-async function runRounds(job: Job): Promise<Row[]> {
+async function runRounds(job: Job): Promise<Measured> {
   const cache = join(job.directory, 'cni-cache');
   mkdirSync(cache, { recursive: true });
   mkdirSync(join(job.directory, job.runtime), { recursive: true });
@@ -115,7 +63,7 @@ async function runRounds(job: Job): Promise<Row[]> {
   const argv = [...UNSHARE, 'sh', '-c', script(job.runtime), 'sh', cache, ...rounds];
   const child = spawn('unshare', argv, { stdio: 'inherit', env: { ...process.env, PATH } });
   const code = await new Promise<number | null>((resolve) => child.once('exit', resolve));
-  if (code === 0) return JSON.parse(readFileSync(job.output, 'utf8')) as Row[];
+  if (code === 0) return JSON.parse(readFileSync(job.output, 'utf8')) as Measured;
   throw new CrispError('Internal', `the rounds with ${job.runtime} exited with ${code}`, {
     hint: 'see the lines above',
   });
@@ -143,13 +91,17 @@ function write(results: Results): void {
   mkdirSync(RESULTS, { recursive: true });
   writeFileSync(join(RESULTS, `${name}.json`), `${JSON.stringify(results, undefined, 2)}\n`);
   writeFileSync(join(RESULTS, `${name}.svg`), chart(results));
+  console.log(`\nbench: ${join(RESULTS, `${name}.json`)} and ${name}.svg beside it`);
+}
+
+function print(results: Results): void {
   console.log(`\n${results.machine}\n${results.date}, load ${results.load.toFixed(1)} at the start`);
   for (const runtime of ['runc', 'crun'] as const) {
     if (results.rows.some((row) => row.runtime === runtime)) {
       console.log(`\n${runtime}\n${table(results, runtime)}`);
     }
   }
-  console.log(`\nbench: ${join(RESULTS, `${name}.json`)} and ${name}.svg beside it`);
+  if (results.feel.length > 0) console.log(`\n${feelTable(results.feel)}`);
 }
 
 async function bench(options: BenchOptions): Promise<void> {
@@ -162,30 +114,28 @@ async function bench(options: BenchOptions): Promise<void> {
   const [load = 0] = loadavg();
   const date = new Date().toISOString();
   const measured = versions(options); // before the commit may change
-  const rows: Row[] = [];
+  const rows: Measured['rows'][number][] = [];
+  const feel: Measured['feel'][number][] = [];
   try {
     const crisp = buildCrisp(directory);
     for (const runtime of options.runtimes) {
       const output = join(directory, `${runtime}.json`);
-      rows.push(
-        ...(await runRounds({
-          options,
-          runtime,
-          crisp,
-          directory,
-          cgroup,
-          output,
-          profileDirectory: RESULTS,
-        })),
-      );
+      const job = { options, runtime, crisp, directory, cgroup, output, profileDirectory: RESULTS };
+      const felt = await runRounds(job);
+      rows.push(...felt.rows);
+      feel.push(...felt.feel);
     }
   } finally {
     await cleanUp(directory, cgroup);
     if (!hadCache) rmSync(CNI_CACHE, { recursive: true, force: true });
   }
-  if (rows.length === 0) return;
-  const { quick, network } = options;
-  write({ machine: machine(), date, versions: measured, quick, load, network, rows });
+  if (rows.length + feel.length === 0) return;
+  const { quick, network, parts, layers } = options;
+  const results = { machine: machine(), date, versions: measured, quick, load, network, rows, feel };
+  print(results);
+  if (measured['containerd'] !== undefined)
+    console.log(`\nbench: ${erofsSnapshotter(measured['containerd'])}`);
+  if (parts.length === PARTS.length && layers === 'auto') write(results); // a part alone would replace all rows
 }
 
 try {

@@ -24,6 +24,16 @@ test('pulls may be 0, rounds may not', () => {
   assert.throws(() => parseOptions(['--rounds', '0']), /from 1 to 9999/);
 });
 
+test('all parts are measured unless some are chosen', () => {
+  assert.deepEqual(parseOptions([]).parts, ['calls', 'pulls', 'many-files', 'feel']);
+  assert.deepEqual(parseOptions(['--part', 'many-files', '--part', 'feel']).parts, ['many-files', 'feel']);
+});
+
+test('crisp chooses the form of its layers unless it is given', () => {
+  assert.equal(parseOptions([]).layers, 'auto');
+  assert.equal(parseOptions(['--layers', 'directory']).layers, 'directory');
+});
+
 test('invalid options are refused with the usage', () => {
   const invalid = [
     ['--peer', 'cri-o'],
@@ -33,6 +43,8 @@ test('invalid options are refused with the usage', () => {
     ['--network', 'auto'],
     ['--rounds', '0'],
     ['--rounds', 'many'],
+    ['--part', 'pods'],
+    ['--layers', 'squashfs'],
     ['--slow'],
   ];
   for (const args of invalid)

@@ -4,6 +4,12 @@ import { CrispError } from '#core/errors.ts';
 
 export type OciRuntime = 'runc' | 'crun';
 export type Network = 'exec' | 'native';
+/** The value of crisp's option image.layers. */
+export type LayerForms = 'auto' | 'erofs' | 'directory';
+
+/** What can be measured: calls of pods, pulls of large images, pulls of many files, the accesses of containers to their files. */
+export const PARTS = ['calls', 'pulls', 'many-files', 'feel'] as const;
+export type Part = (typeof PARTS)[number];
 
 export interface BenchOptions {
   /** Whether Debian's containerd is measured, too. */
@@ -20,6 +26,10 @@ export interface BenchOptions {
   readonly restartsPerRound: number;
   /** Pulls of each compression, in the last set of rounds only: they do not involve the OCI runtime. May be 0. */
   readonly pulls: number;
+  /** All of them unless some are chosen. */
+  readonly parts: readonly Part[];
+  /** The form of crisp's layers in all parts but `feel`, which compares the forms. */
+  readonly layers: LayerForms;
   /** CPU profile of crisp's daemon and a waterfall of stages instead of rows. */
   readonly profile: boolean;
   /** Few samples: to check that it works, not for reliable numbers. */
@@ -27,7 +37,7 @@ export interface BenchOptions {
 }
 
 const USAGE = `usage: npm run bench -- [--peer containerd|none] [--only crisp] [--network exec|native] [--runtime runc|crun] [--rounds N] [--pulls N]
-                        [--quick] [--profile]`;
+                        [--part calls|pulls|many-files|feel]... [--layers auto|erofs|directory] [--quick] [--profile]`;
 
 const refuse = (message: string): CrispError =>
   new CrispError('InvalidArgument', `bench: ${message}`, { hint: USAGE });
@@ -56,6 +66,8 @@ function parseWords(args: readonly string[]) {
         runtime: { type: 'string' },
         rounds: { type: 'string' },
         pulls: { type: 'string' },
+        part: { type: 'string', multiple: true },
+        layers: { type: 'string' },
         quick: { type: 'boolean', default: false },
         profile: { type: 'boolean', default: false },
       },
@@ -82,6 +94,8 @@ export function parseOptions(args: readonly string[]): BenchOptions {
     podsPerRound: quick ? 3 : 6,
     restartsPerRound: quick ? 1 : 5,
     pulls: count('pulls', given.pulls, quick ? 1 : 30, 0),
+    parts: given.part === undefined ? PARTS : given.part.map((part) => oneOf('part', part, PARTS)),
+    layers: oneOf('layers', given.layers ?? 'auto', ['auto', 'erofs', 'directory']),
     profile,
     quick,
   };

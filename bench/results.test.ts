@@ -22,6 +22,7 @@ const results = (rows: Row[]): Results => ({
   load: 0,
   network: 'exec',
   rows,
+  feel: [],
 });
 
 test('the target of a row depends on the network mode', () => {

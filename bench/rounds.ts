@@ -5,18 +5,20 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeError } from '#core/errors.ts';
-import { buildImage, busyboxImage, pushImage } from '../test/harness/images.ts';
 import { startRegistry } from '../test/image-service/registry.ts';
-import { concurrentPulls, pushSharedTags } from './concurrent-pulls.ts';
+import { concurrentPulls } from './concurrent-pulls.ts';
 import { assertSameNetwork } from './conflist.ts';
 import { cycle } from './cycle.ts';
 import { density } from './density.ts';
-import { buildLargeImage, compilePause } from './large-image.ts';
+import { feel } from './feel.ts';
+import type { FeelRow } from './feel-results.ts';
+import { manyFilesPulls, pushManyFiles } from './many-files-pulls.ts';
 import { createBlackHole, firstAnswers } from './mirrors.ts';
-import type { BenchOptions, OciRuntime } from './options.ts';
+import type { BenchOptions, OciRuntime, Part } from './options.ts';
 import { Pods } from './pods.ts';
 import { profile } from './profile.ts';
 import { pull } from './pulls.ts';
+import { ensureImages } from './push-images.ts';
 import { type BenchEnvironment, type Side, startSide } from './sides.ts';
 import { type Row, Samples, type SideName } from './statistics.ts';
 import { streaming } from './streaming.ts';
@@ -37,6 +39,12 @@ export interface Job {
   readonly profileDirectory: string;
 }
 
+/** What main.ts reads. */
+export interface Measured {
+  readonly rows: readonly Row[];
+  readonly feel: readonly FeelRow[];
+}
+
 /** Samples of the stats for each of the other rounds: both sides run, and samples alternate. */
 const SAMPLES_PER_ROUND = 5;
 
@@ -45,24 +53,6 @@ const log = (text: string): void => console.log(`bench: ${text}`);
 /** Every other round begins with the other side, so that after-effects of a round affect both alike. */
 const inOrder = <T>(sides: readonly T[], round: number): readonly T[] =>
   round % 2 === 0 ? sides : sides.toReversed();
-
-/** Pushes the images, unless an earlier set of rounds has already done so. */
-async function ensureImages(registry: string, directory: string, isLarge: boolean): Promise<void> {
-  const known = await fetch(`${registry}/v2/bench/large/tags/list`);
-  if (known.ok) return;
-  await pushImage(registry, 'bench/busybox', '1', busyboxImage());
-  const entries = [{ name: 'pause', content: compilePause(directory), mode: 0o755 }];
-  const pause = buildImage({ layers: [{ entries }], config: { Entrypoint: ['/pause'] } });
-  await pushImage(registry, 'bench/pause', '1', pause);
-  if (!isLarge) return;
-  const { bytes, entries: count, images } = await buildLargeImage(join(directory, 'pack'));
-  for (const compression of ['gzip', 'zstd'] as const) {
-    await pushImage(registry, 'bench/large', compression, images[compression]);
-    const packed = images[compression].layers.reduce((sum, layer) => sum + layer.bytes.length, 0);
-    log(`image ${compression}: ${packed >> 20} MiB of ${bytes >> 20} MiB, ${count} entries, 5 layers`);
-  }
-  await pushSharedTags(registry, images.gzip);
-}
 
 async function eachRound(
   sides: readonly Side[],
@@ -136,30 +126,54 @@ async function pullsUnderway(
   }
 }
 
-async function measure(job: Job): Promise<Row[]> {
+/** The part takes a minute for each side and round. */
+const MAX_MANY_FILES_ROUNDS = 5;
+
+async function manyFiles(
+  environment: BenchEnvironment,
+  names: readonly SideName[],
+  count: number,
+  samples: Samples,
+): Promise<void> {
+  log(await pushManyFiles(`http://${environment.registry}`));
+  log(`${environment.runtime}: ${count} rounds of pulls of many files into empty stores`);
+  for (let round = 0; round < count; round++)
+    for (const name of inOrder(names, round)) await manyFilesPulls(environment, name, samples);
+}
+
+async function measure(job: Job): Promise<Measured> {
   const { options, runtime, directory, cgroup } = job;
+  const { parts, pulls: count } = options;
+  const isPulling = (part: Part): boolean => parts.includes(part) && count > 0;
   await using registry = await startRegistry(join(directory, 'registry'));
   const environment: BenchEnvironment = {
     runtime,
     network: options.network,
+    layers: options.layers,
     crisp: job.crisp,
     directory: join(directory, runtime),
     cgroup,
     registry: registry.host,
   };
-  await ensureImages(registry.url, directory, !options.profile && options.pulls > 0);
+  await ensureImages(registry.url, directory, !options.profile && isPulling('pulls'), log);
   if (options.profile) {
     await profile(environment, job.profileDirectory, options);
-    return [];
+    return { rows: [], feel: [] };
   }
   const samples = new Samples();
   const names: SideName[] = options.peer === 'none' ? ['crisp'] : ['crisp', 'containerd'];
-  await calls(environment, names, options, samples);
-  if (runtime === options.runtimes.at(-1) && options.pulls > 0) {
-    await pulls(environment, names, options.pulls, samples);
-    await pullsUnderway(environment, names, Math.min(options.pulls, MAX_LONG_ROUNDS), samples);
+  if (parts.includes('calls')) await calls(environment, names, options, samples);
+  if (runtime !== options.runtimes.at(-1)) return { rows: samples.rows(runtime), feel: [] };
+  if (isPulling('pulls')) {
+    await pulls(environment, names, count, samples);
+    await pullsUnderway(environment, names, Math.min(count, MAX_LONG_ROUNDS), samples);
   }
-  return samples.rows(runtime);
+  if (isPulling('many-files'))
+    await manyFiles(environment, names, Math.min(count, MAX_MANY_FILES_ROUNDS), samples);
+  const felt = parts.includes('feel')
+    ? await feel(environment, Math.min(options.rounds, MAX_LONG_ROUNDS), log)
+    : undefined;
+  return { rows: samples.rows(runtime), feel: felt?.rows() ?? [] };
 }
 
 const job = JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')) as Job;

@@ -1,10 +1,9 @@
 /** The two sides of the comparison, crisp and containerd: configuration, start, measurements. */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CrispError } from '#core/errors.ts';
 import { writeConfig } from '../test/harness/daemon.ts';
 import { assertNetworkInUse, writeConflist } from './conflist.ts';
-import type { Network, OciRuntime } from './options.ts';
+import type { LayerForms, Network, OciRuntime } from './options.ts';
 import { Server, type ServerProgram } from './server.ts';
 import type { SideName } from './statistics.ts';
 
@@ -18,6 +17,8 @@ export interface BenchEnvironment {
   readonly directory: string;
   /** Absolute below the cgroup root; the pods' cgroups of both sides are below it. */
   readonly cgroup: string;
+  /** The form of crisp's layers. */
+  readonly layers: LayerForms;
   /** `127.0.0.1:port` of the registry, which uses plain HTTP. */
   readonly registry: string;
   /** Address of crisp's metrics; not served where it is absent. */
@@ -103,6 +104,7 @@ export async function startCrisp(
     ...(environment.metrics === undefined ? {} : { metrics: environment.metrics }),
     runtime: environment.runtime,
     logLevel: 'info',
+    extra: `[image]\nlayers = ${quoted(environment.layers)}`,
   });
   const confDir = join(directory, 'cni/net.d');
   writeConflist(confDir, 'crisp', join(directory, 'addresses'));
@@ -186,15 +188,4 @@ export async function startContainerd(environment: BenchEnvironment, name: strin
 
 export function startSide(environment: BenchEnvironment, side: SideName, name: string): Promise<Side> {
   return side === 'crisp' ? startCrisp(environment, name) : startContainerd(environment, name);
-}
-
-/** A size of /proc/PID/FILE in MiB. Throws Internal where the process or the line is missing. */
-export function memoryOf(
-  pid: number,
-  file: 'status' | 'smaps_rollup',
-  key: 'VmRSS' | 'VmHWM' | 'Pss',
-): number {
-  const match = new RegExp(`^${key}:\\s+(\\d+) kB`, 'm').exec(readFileSync(`/proc/${pid}/${file}`, 'utf8'));
-  if (match) return Number(match[1]) / 1024;
-  throw new CrispError('Internal', `/proc/${pid}/${file} has no ${key}`, { hint: 'has the process ended?' });
 }
