@@ -316,9 +316,10 @@ test('durations and sizes are parsed as they were printed', () => {
   fc.assert(fc.property(fc.nat(), (bytes) => assert.equal(parseSize(formatSize(bytes)), bytes)));
   assert.equal(parseDuration('1h30m'), 5_400_000);
   assert.equal(parseDuration('1.5s'), 1500);
+  assert.equal(parseDuration('7d'), 604_800_000);
   assert.equal(parseSize('4MiB'), 4_194_304);
   assert.equal(parseSize('10 GB'), 1e10);
-  for (const text of ['', '5', 's', '-1s', '1 s', '1d']) assert.equal(parseDuration(text), undefined, text);
+  for (const text of ['', '5', 's', '-1s', '1 s', '1w']) assert.equal(parseDuration(text), undefined, text);
   for (const text of ['', '-1', '1 m', 'MiB', '1e3']) assert.equal(parseSize(text), undefined, text);
 });
 

@@ -255,6 +255,11 @@ export const schema = section('', {
       'The form of new layers: EROFS images, mounted by the kernel, or directories; auto: EROFS where this node can mount it.',
     ),
     keep_blobs: flag(false, 'Keep the compressed blobs of layers, which only `crisp image export` needs.'),
+    verify_interval: duration(
+      '0s',
+      { min: '0s', max: '365d' },
+      'The images on the disk are compared with their digests once in this time, slowly and in the background, such as "7d"; "0s": never.',
+    ),
     unpack_workers: integer(
       4,
       { min: 1, max: 16 },

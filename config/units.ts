@@ -1,6 +1,12 @@
 /** Human-readable durations and sizes. */
 
-const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+const DURATION_UNITS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
 const SIZE_UNITS: Readonly<Record<string, number>> = {
   B: 1,
   KiB: 2 ** 10,
@@ -13,11 +19,11 @@ const SIZE_UNITS: Readonly<Record<string, number>> = {
   TB: 1e12,
 };
 
-/** "250ms", "30s", "2m", "1h30m" in milliseconds; undefined where the text is none of these. */
+/** "250ms", "30s", "2m", "1h30m", "7d" in milliseconds; undefined where the text is none of these. */
 export function parseDuration(text: string): number | undefined {
-  if (!/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) return undefined;
+  if (!/^(\d+(\.\d+)?(ms|s|m|h|d))+$/.test(text)) return undefined;
   let total = 0;
-  for (const [, number, , unit] of text.matchAll(/(\d+(\.\d+)?)(ms|s|m|h)/g)) {
+  for (const [, number, , unit] of text.matchAll(/(\d+(\.\d+)?)(ms|s|m|h|d)/g)) {
     total += Number(number) * (DURATION_UNITS[unit ?? ''] ?? Number.NaN);
   }
   return Number.isSafeInteger(Math.round(total)) ? Math.round(total) : undefined;
@@ -25,7 +31,8 @@ export function parseDuration(text: string): number | undefined {
 
 /** Milliseconds in the largest unit that divides them. */
 export function formatDuration(ms: number): string {
-  const unit = ['h', 'm', 's'].find((name) => ms !== 0 && ms % (DURATION_UNITS[name] ?? 1) === 0) ?? 'ms';
+  const unit =
+    ['d', 'h', 'm', 's'].find((name) => ms !== 0 && ms % (DURATION_UNITS[name] ?? 1) === 0) ?? 'ms';
   return `${ms / (DURATION_UNITS[unit] ?? 1)}${unit}`;
 }
 

@@ -4,11 +4,11 @@ import type { Trouble } from '#linux/ports/troubles.ts';
 
 /** What is wrong with the node and the daemon: for Status, `crisp ctl info`, /healthz and the metrics. From memory. */
 export class Health {
-  readonly #kernel: Pick<Kernel, 'troubles'>;
+  readonly #parts: readonly Pick<Kernel, 'troubles'>[];
   #recovery: Trouble | undefined;
 
-  constructor(kernel: Pick<Kernel, 'troubles'>) {
-    this.#kernel = kernel;
+  constructor(...parts: readonly Pick<Kernel, 'troubles'>[]) {
+    this.#parts = parts;
   }
 
   /** Stays until the next start: what is incomplete is tried again then, or by the removal of the object. */
@@ -19,7 +19,10 @@ export class Health {
 
   /** The worst first. */
   troubles(): readonly Trouble[] {
-    const all = [...this.#kernel.troubles(), ...(this.#recovery ? [this.#recovery] : [])];
+    const all = [
+      ...this.#parts.flatMap((part) => part.troubles()),
+      ...(this.#recovery ? [this.#recovery] : []),
+    ];
     return all.sort((one, other) => Number(other.podsFail) - Number(one.podsFail));
   }
 

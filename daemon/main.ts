@@ -71,7 +71,7 @@ async function run({ config: given, settings }: LoadedConfig, log: DaemonLog): P
   const kernel = await openKernel({ pauseProgram: pauseProgram(config), log });
   await checkStateDirectory(config.state, kernel, log);
   const services = await openServices(config, settings, kernel, log, metrics);
-  const health = new Health(kernel);
+  const health = new Health(kernel, services.images);
   registerGauges(metrics, services, health);
   const streaming = new Streaming(services, sessions);
   const server = await CriServer.listen(criServices(config, services, streaming, health), {

@@ -128,6 +128,7 @@ export function imageOptions(
     state: join(config.state, 'images'),
     layers: config.image.layers,
     keepBlobs: config.image.keepBlobs,
+    verifyIntervalMs: config.image.verifyInterval,
     registries: ownTable(config.image.registries, (key, option) => {
       const entry = `image.registries.${JSON.stringify(key)}`;
       const own = option && origin('registries', key, option);

@@ -9,6 +9,7 @@ import { openPodSandboxes, type PodSandboxes } from '#pod-sandbox/index.ts';
 import { Handlers, imagesOf, RuntimeService } from '#runtime-service/index.ts';
 import type { DaemonLog } from '#telemetry/log.ts';
 import type { Metrics } from '#telemetry/metrics.ts';
+import { checkMetrics } from './check-metrics.ts';
 import { IdMapping } from './id-mapping.ts';
 import { imageOptions, podOptions, runtimeOptions } from './options.ts';
 import { pullMetrics } from './pull-metrics.ts';
@@ -45,6 +46,7 @@ export async function openServices(
     kernel,
     log,
     pulls: pullMetrics(metrics),
+    checks: checkMetrics(metrics),
     users: { imagesInUse: () => late.containers?.imagesInUse() ?? [] },
   });
   const pods = await openPodSandboxes(podOptions(config, driver, handlers.defaultName), kernel, log, {

@@ -1,5 +1,8 @@
 /** The public face of the image service: what cri/image and the daemon call. */
 export type { ImportRequest } from './archive/import.ts';
+export type { CheckEvent } from './check/check.ts';
+export { describeObject, type Finding } from './check/findings.ts';
+export { bytesToRead, type CheckedObject, nameOf } from './check/objects.ts';
 export type { Image, ImageConfig, ImageRecord } from './image/image.ts';
 export { parseReference, type Reference } from './image/reference.ts';
 export type { ImageExplanation } from './names.ts';
@@ -13,7 +16,9 @@ export {
   type UnpackLimits,
 } from './options.ts';
 export {
+  type CheckObserver,
   type LayerUsers,
+  noCheckObserver,
   noLayerUsers,
   noPullObserver,
   type PullObserver,
@@ -31,4 +36,5 @@ export type {
   ImageServicePorts,
   LayerFacts,
 } from './service.ts';
+export { probeLayerForm } from './store/layer-form.ts';
 export type { LayerForm } from './store/layer-record.ts';

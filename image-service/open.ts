@@ -6,12 +6,14 @@ import type { Operation } from '#core/operation.ts';
 import { naming } from '#linux/libc/errno.ts';
 import { exportImages } from './archive/export.ts';
 import { importImages } from './archive/import.ts';
+import { ImageChecks } from './check/check.ts';
+import { CheckRounds } from './check/rounds.ts';
 import { Downloads } from './download/downloads.ts';
 import type { Image } from './image/image.ts';
 import { ImageNames } from './names.ts';
 import type { ImageServiceOptions } from './options.ts';
 import type { LayerUsers } from './ports.ts';
-import { noPullObserver } from './ports.ts';
+import { noCheckObserver, noPullObserver } from './ports.ts';
 import { Activity } from './pull/activity.ts';
 import { Blobs } from './pull/fetch-blobs.ts';
 import { LayerRestoring } from './pull/layer-restoring.ts';
@@ -88,13 +90,31 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
     failed: (keepMs) => collector.schedule(keepMs),
   });
 
+  const checks = new ImageChecks({
+    content,
+    layers,
+    images,
+    keepBlobs: options.keepBlobs,
+    observer: ports.checks ?? noCheckObserver,
+    pull: (reference, op) => puller.pull(reference, undefined, op),
+    remove: async (id) => {
+      if ((await images.remove(id)) !== undefined) collector.schedule(0);
+    },
+  });
+  const rounds = new CheckRounds(checks, options.verifyIntervalMs, log);
+
   return {
     async recover(op) {
       await names.load(op);
       const probe = () => probeLayerForm(options, { mounts, files }, op);
       await recover({ empty, staging, content, layers, probe, images, collector, users }, op);
+      rounds.start();
     },
-    pull: ({ reference, auth }, op) => names.pull(reference, (text) => puller.pull(text, auth, op)),
+    async pull({ reference, auth }, op) {
+      const image = await names.pull(reference, (text) => puller.pull(text, auth, op));
+      checks.pulled(image.id);
+      return image;
+    },
     import: (request, op) =>
       importImages(request, { ...shared, staging, failed: () => collector.schedule(0) }, options, op),
     export: (references, op) => exportImages(references.map(full), { content, images, leases }, options, op),
@@ -108,7 +128,9 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
     find: (reference) => found(images.find(full(reference))),
     async remove(reference, op) {
       const id = await op.stage('remove', () => images.remove(full(reference)));
-      if (id !== undefined) collector.schedule(0);
+      if (id === undefined) return;
+      checks.removed(id);
+      collector.schedule(0);
     },
     released(id) {
       // An image without a record has blocked every collection (`GarbageCollector`).
@@ -119,8 +141,11 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
     layers: () => ({ form: layers.form, stored: layers.counts }),
     rootfs: new RootFileSystems(images, layers, mounts, new LayerRestoring(options, pool, files), empty),
     pulls: (reference) => puller.progress(reference === undefined ? undefined : names.meanings(reference)),
+    check: (request, op) => checks.run(request, op),
+    troubles: checks.troubles,
     collect: () => collector.collect(),
     async close() {
+      await rounds[Symbol.asyncDispose]();
       // Containers run on: their layers stay mounted for the next daemon.
       const used = [...users.imagesInUse()].flatMap((id) => images.record(id as ImageId)?.layers ?? []);
       await collector[Symbol.asyncDispose]();

@@ -88,6 +88,8 @@ export interface ImageServiceOptions {
   readonly layers: 'auto' | 'erofs' | 'directory';
   /** Whether the compressed blobs of layers stay in the store, for export. */
   readonly keepBlobs: boolean;
+  /** How long a round of verification in the background takes, in ms; 0: none. */
+  readonly verifyIntervalMs: number;
   /** Directory of what is gone after a reboot: layers' mounts. */
   readonly state: string;
   /** Blobs in transfer at once, over all pulls. At least 1. */
@@ -130,6 +132,7 @@ const GiB = 1024 ** 3;
 export const defaultImageOptions: Omit<ImageServiceOptions, 'root' | 'state'> = {
   layers: 'auto',
   keepBlobs: false,
+  verifyIntervalMs: 0,
   registries: {},
   hostsDirectories: [],
   registriesConf: { path: '', required: false, dropIns: '' },

@@ -44,3 +44,14 @@ export interface PullObserver {
 
 /** Nothing is measured. */
 export const noPullObserver: PullObserver = { fetched() {}, unpacked() {}, pulled() {} };
+
+/** Gets what checks of what is on the disk come to. */
+export interface CheckObserver {
+  /** Something was found to be damaged, by whichever check. */
+  damaged(kind: 'layer' | 'blob' | 'image'): void;
+  /** Bytes were read and compared. */
+  verified(bytes: number): void;
+}
+
+/** Nothing is measured. */
+export const noCheckObserver: CheckObserver = { damaged() {}, verified() {} };

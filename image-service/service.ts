@@ -2,10 +2,12 @@ import type { ImageId } from '#core/ids.ts';
 import type { ImageForContainer } from '#core/model/image.ts';
 import type { Log, Operation } from '#core/operation.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
+import type { Trouble } from '#linux/ports/troubles.ts';
 import type { ImportRequest } from './archive/import.ts';
+import type { CheckEvent } from './check/check.ts';
 import type { Image } from './image/image.ts';
 import type { ImageExplanation } from './names.ts';
-import type { LayerUsers, PullObserver } from './ports.ts';
+import type { CheckObserver, LayerUsers, PullObserver } from './ports.ts';
 import type { PullProgress } from './pull/progress.ts';
 import type { RegistryAuth } from './registry/credentials.ts';
 import type { LayerForm } from './store/layer-record.ts';
@@ -78,6 +80,10 @@ export interface ImageService {
   readonly rootfs: ImageRootFileSystems;
   /** The pulls in progress; of one image where it is named, as in `pull`. Throws InvalidArgument. */
   pulls(reference?: string): readonly PullProgress[];
+  /** Compares what is on the disk with what the records promise, and repairs it; see `ImageChecks.run`. */
+  check(request: { readonly repair: boolean }, op: Operation): AsyncGenerator<CheckEvent>;
+  /** What checks have found, while it lasts. From memory. */
+  troubles(): readonly Trouble[];
   /** Deletes what no image, container or pull needs. Runs by itself after removals and failed pulls. */
   collect(): Promise<void>;
   /** Ends the workers and connections. */
@@ -91,4 +97,5 @@ export interface ImageServicePorts {
   readonly log: Log;
   /** Nothing is measured where it is absent. */
   readonly pulls?: PullObserver;
+  readonly checks?: CheckObserver;
 }

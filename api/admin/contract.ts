@@ -8,10 +8,11 @@
  * | GET /v1/images/export?ref=IMAGE&ref=… | – | archive in both formats |
  * | GET /v1/images/explain?ref=IMAGE[&ping=1] | – | `{"images": ExplainedImage[]}` |
  * | GET /v1/pulls?ref=IMAGE | – | `{"pulls": RunningPull[]}`, of this image where one is named |
+ * | POST /v1/images/check[?repair=1] | – | lines of JSON, each a `CheckLine` |
  * | GET /v1/containers/ID/files?path=PATH | – | archive of a file or of a directory tree |
  * | PUT /v1/containers/ID/files?path=PATH | such an archive | `{}` |
  *
- * An error is an HTTP error status with an `AdminFailure` as its body. One that occurs after the archive has begun is sent in
+ * An error is an HTTP error status with an `AdminFailure` as its body. One that occurs after the archive, or the first line, is sent in
  * the trailer `FAILURE_TRAILER`, an encoded `AdminFailure`; a truncated reply lacks the last chunk.
  */
 import type { ErrorCode } from '#core/errors.ts';
@@ -20,11 +21,14 @@ export const IMPORT_PATH = '/v1/images/import';
 export const EXPLAIN_PATH = '/v1/images/explain';
 export const EXPORT_PATH = '/v1/images/export';
 export const PULLS_PATH = '/v1/pulls';
+export const CHECK_PATH = '/v1/images/check';
 /** `id` is the full id of a container. */
 export const filesPath = (id: string): string => `/v1/containers/${encodeURIComponent(id)}/files`;
 export const FILES_PATTERN = /^\/v1\/containers\/([0-9a-f]{64})\/files$/;
 
 export const ARCHIVE_TYPE = 'application/x-tar';
+/** One JSON document on each line. */
+export const LINES_TYPE = 'application/x-ndjson';
 export const FAILURE_TRAILER = 'crisp-failure';
 
 export interface AdminFailure {
@@ -102,6 +106,53 @@ export interface RunningPull {
     readonly state: 'waiting' | 'fetching' | 'unpacking' | 'done';
   }[];
 }
+
+/** What of an image is checked. */
+export interface CheckedPart {
+  readonly kind: 'layer' | 'blob' | 'image';
+  /** A layer's key in the store, a blob's digest, an image's id. */
+  readonly name: string;
+  /** The images that need it: a tag of each, else a digest, else the id. */
+  readonly images: readonly string[];
+}
+
+/**
+ * A line of a check of images: the plan; then progress (at intervals) and findings; with `repair` a line before and after each
+ * repair; the end. A reply without the end is truncated.
+ */
+export type CheckLine =
+  | { readonly kind: 'plan'; readonly objects: number; readonly bytes: number }
+  | {
+      readonly kind: 'progress';
+      readonly part: CheckedPart;
+      /** Objects and bytes that have been checked. */
+      readonly objects: number;
+      readonly bytes: number;
+    }
+  | {
+      readonly kind: 'finding';
+      readonly part: CheckedPart;
+      readonly fault: 'missing' | 'size' | 'digest' | 'unreadable' | 'tree' | 'incomplete';
+      readonly message: string;
+    }
+  | { readonly kind: 'repairing'; readonly part: CheckedPart }
+  | {
+      readonly kind: 'repair';
+      readonly part: CheckedPart;
+      readonly repaired: boolean;
+      readonly message: string;
+      /** The remedy where it could not be repaired. */
+      readonly hint?: string;
+    }
+  | {
+      readonly kind: 'end';
+      readonly layers: number;
+      readonly blobs: number;
+      readonly images: number;
+      readonly bytes: number;
+      readonly findings: number;
+      readonly repaired: number;
+    };
 
 /** A failure as a header's value: header values are ASCII. */
 export const encodeFailure = (failure: AdminFailure): string =>

@@ -1,5 +1,6 @@
 /** The routes of the admin socket. */
 import {
+  CHECK_PATH,
   EXPLAIN_PATH,
   EXPORT_PATH,
   type ExplainedImage,
@@ -14,9 +15,10 @@ import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { ImageService } from '#image-service/index.ts';
 import type { RuntimeService } from '#runtime-service/index.ts';
+import { checkLines } from './check-lines.ts';
 
 export interface AdminServices {
-  readonly images: Pick<ImageService, 'import' | 'export' | 'explain' | 'pulls'>;
+  readonly images: Pick<ImageService, 'import' | 'export' | 'explain' | 'pulls' | 'check'>;
   readonly containers: Pick<RuntimeService, 'readFiles' | 'writeFiles'>;
 }
 
@@ -25,8 +27,11 @@ export interface AdminRequest {
   readonly body: AsyncIterable<Buffer>;
 }
 
-/** A value is the reply as JSON; pieces are an archive. */
-export type AdminReply = { readonly json: object } | { readonly pieces: AsyncGenerator<Buffer> };
+/** A value is the reply as JSON, lines are one value each; pieces are an archive. */
+export type AdminReply =
+  | { readonly json: object }
+  | { readonly lines: AsyncGenerator<object> }
+  | { readonly pieces: AsyncGenerator<Buffer> };
 
 export interface AdminRoute {
   /** Name of the operation, as in logs and metrics. */
@@ -77,6 +82,13 @@ const pullsRoute: AdminRoute = {
   },
 };
 
+const checkRoute: AdminRoute = {
+  name: 'CheckImages',
+  async run({ images }, { query }, op) {
+    return { lines: checkLines(images.check({ repair: query.get('repair') === '1' }, op)) };
+  },
+};
+
 const readRoute = (id: ContainerId): AdminRoute => ({
   name: 'ReadFiles',
   async run({ containers }, { query }, op) {
@@ -104,6 +116,7 @@ export function routeOf(method: string, path: string): AdminRoute {
   if (method === 'GET' && path === EXPORT_PATH) return exportRoute;
   if (method === 'GET' && path === EXPLAIN_PATH) return explainRoute;
   if (method === 'GET' && path === PULLS_PATH) return pullsRoute;
+  if (method === 'POST' && path === CHECK_PATH) return checkRoute;
   const id = FILES_PATTERN.exec(path)?.[1] as ContainerId | undefined;
   if (id !== undefined && method === 'GET') return readRoute(id);
   if (id !== undefined && method === 'PUT') return writeRoute(id);

@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { chmod } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { ARCHIVE_TYPE, encodeFailure, FAILURE_TRAILER } from '#api/admin/contract.ts';
+import { ARCHIVE_TYPE, encodeFailure, FAILURE_TRAILER, LINES_TYPE } from '#api/admin/contract.ts';
 import { CrispError, codeOf, describeError } from '#core/errors.ts';
 import { type Log, Operation } from '#core/operation.ts';
 import type { CallObserver } from '#cri/server.ts';
@@ -132,15 +132,20 @@ async function send(response: ServerResponse, reply: AdminReply, op: Operation):
     response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(reply.json));
     return;
   }
-  for await (const piece of reply.pieces) {
+  const type = 'lines' in reply ? LINES_TYPE : ARCHIVE_TYPE;
+  for await (const piece of 'lines' in reply ? encoded(reply.lines) : reply.pieces) {
     op.checkpoint();
     // With the first piece: an error before it is sent as an HTTP status.
     if (!response.headersSent) {
-      response.writeHead(200, { 'content-type': ARCHIVE_TYPE, trailer: FAILURE_TRAILER });
+      response.writeHead(200, { 'content-type': type, trailer: FAILURE_TRAILER });
     }
     if (!response.write(piece)) await once(response, 'drain', { signal: op.signal });
   }
   response.end();
+}
+
+async function* encoded(lines: AsyncGenerator<object>): AsyncGenerator<string> {
+  for await (const line of lines) yield `${JSON.stringify(line)}\n`;
 }
 
 function sendFailure(response: ServerResponse, error: unknown, op: Operation): void {

@@ -62,7 +62,7 @@ export class Artifacts {
     for (const { digest, size } of plan.manifest.layers) plan.meter.layer(digest, size, plan.digest);
     try {
       const record =
-        this.#store.get(artifactKey(plan.digest)) ??
+        this.#store.sound(artifactKey(plan.digest)) ??
         (await this.#running.run(plan.digest, plan.op.signal, (signal) => this.#create(plan, signal)));
       for (const layer of plan.meter.layers) layer.finished = true;
       return record;

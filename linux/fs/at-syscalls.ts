@@ -160,6 +160,24 @@ export function niceThread(value: number): void {
   setpriority(PRIO_PROCESS, 0, value); // Linux applies `who` 0 to the calling thread
 }
 
+const getdentsCall = bind<[n: number, fd: number, entries: Uint8Array, size: number]>(
+  'long syscall(long n, long fd, uint8_t *entries, unsigned long size)',
+);
+/** getdents64(2): records of linux_dirent64; the type of an entry is the byte at offset 18. */
+export const getdents = (fd: number, entries: Uint8Array): number =>
+  getdentsCall(process.arch === 'arm64' ? 61 : 217, fd, entries, entries.length);
+
+const ioprioSet = bind<[n: number, which: number, who: number, priority: number]>(
+  'long syscall(long n, long which, long who, long priority)',
+);
+
+/** This thread's reads and writes wait for those of all others (ioprio_set(2), class idle). Refusal is ignored. */
+export function idleDiskThread(): void {
+  const IOPRIO_WHO_PROCESS = 1;
+  const IDLE = 3 << 13;
+  ioprioSet(process.arch === 'arm64' ? 30 : 251, IOPRIO_WHO_PROCESS, 0, IDLE);
+}
+
 /** Fills the buffer from a file's position; fewer bytes only at its end. */
 export function readFully(fd: number, buffer: Uint8Array, position: number): number {
   let at = 0;

@@ -3,11 +3,12 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Operation, silentLog } from '#core/operation.ts';
-import type { LayerUsers, PullObserver } from '#image-service/index.ts';
+import type { CheckObserver, LayerUsers, PullObserver } from '#image-service/index.ts';
 import {
   defaultImageOptions,
   type ImageService,
   type ImageServiceOptions,
+  noCheckObserver,
   noLayerUsers,
   noPullObserver,
   openImageService,
@@ -52,6 +53,7 @@ export async function startService(
   users: LayerUsers = noLayerUsers,
   parts: Pick<Kernel, 'files' | 'mounts'> = kernel,
   pulls: PullObserver = noPullObserver,
+  checks: CheckObserver = noCheckObserver,
 ): Promise<TestService> {
   const service = openImageService(
     {
@@ -64,7 +66,7 @@ export async function startService(
       root,
       state: join(root, 'state'),
     },
-    { kernel: parts, users, log: silentLog, pulls },
+    { kernel: parts, users, log: silentLog, pulls, checks },
   );
   await service.recover(operation('recover'));
   return { service, root, [Symbol.asyncDispose]: () => service.close() };
