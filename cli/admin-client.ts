@@ -1,6 +1,7 @@
 /** A client of api/admin/contract.ts. */
 import { type IncomingMessage, request } from 'node:http';
 import type { Readable } from 'node:stream';
+import { StringDecoder } from 'node:string_decoder';
 import { decodeFailure, FAILURE_TRAILER } from '#api/admin/contract.ts';
 import { CrispError, describeError, type ErrorCode, errnoOf, errorTable } from '#core/errors.ts';
 
@@ -20,13 +21,26 @@ export async function* receiveArchive(socket: string, call: AdminCall): AsyncGen
   try {
     for await (const piece of reply) yield piece as Buffer;
   } catch (error) {
-    throw new CrispError('Unavailable', 'the connection to the daemon closed before the end of the archive', {
+    if (call.signal.aborted) throw new CrispError('Cancelled', 'interrupted', { cause: error });
+    throw new CrispError('Unavailable', 'the connection to the daemon closed before the end of its reply', {
       cause: error,
       hint: 'retry; see the log of the daemon',
     });
   }
   const failure = reply.trailers[FAILURE_TRAILER];
   if (failure !== undefined) throw failureOf(decodeFailure(failure));
+}
+
+/** The values of a reply of lines, as they come. Throws as `receiveArchive`. */
+export async function* receiveLines(socket: string, call: AdminCall): AsyncGenerator<unknown> {
+  let rest = '';
+  const decoder = new StringDecoder('utf8');
+  for await (const piece of receiveArchive(socket, call)) {
+    const lines = (rest + decoder.write(piece)).split('\n');
+    rest = lines.pop() ?? '';
+    if (rest.length > MAX_JSON) break;
+    for (const line of lines) yield JSON.parse(line);
+  }
 }
 
 /** The reply as JSON. */

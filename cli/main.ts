@@ -1,9 +1,10 @@
-/** The command line: `crisp serve | config | ctl | image | trace | version | help`. */
+/** The command line: `crisp serve | config | check | ctl | image | trace | version | help`. */
 import { readFileSync, writeSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { join } from 'node:path';
 import { describeConfig, flaggedOptions, type LoadedConfig, loadConfig } from '#config/index.ts';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
+import { checkFlags } from './check-flags.ts';
 import {
   type Command,
   commandHelp,
@@ -93,6 +94,17 @@ const commands: readonly Command<Invocation>[] = [
     async run({ terminal }, parsed) {
       terminal.out(describeConfig(await load(parsed)));
       return 0;
+    },
+  },
+  {
+    name: 'check',
+    usage: '[--images [--repair]] [--output json] [OPTION...]',
+    summary: 'Check whether this node can run crisp; with --images, what is on the disk, and repair it',
+    flags: { ...checkFlags, ...configFlags },
+    arity: [0, 0],
+    async run({ terminal, signal }, parsed) {
+      const { check } = await import('./check.ts');
+      return check(parsed, { terminal, signal, config: (await load(parsed)).config });
     },
   },
   {

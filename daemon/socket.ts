@@ -22,7 +22,8 @@ export async function clearSocket(path: string): Promise<void> {
   await rm(path, { force: true });
 }
 
-function accepts(path: string): Promise<boolean> {
+/** Whether a process accepts connections there. Throws other errnos than those of a socket that nobody serves. */
+export function accepts(path: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const socket = connect(path);
     socket.once('connect', () => {

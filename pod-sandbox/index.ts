@@ -26,7 +26,8 @@ export type { CgroupStats, LinkStats, PressurePair } from '#linux/ports/stats.ts
 export type { CgroupDriverName } from './cgroup/driver.ts';
 export * from './config.ts';
 export type { SandboxLimits } from './lifecycle/update.ts';
-export type { NetworkStatus } from './network/cni/conf-directory.ts';
+export { ConfDirectory, type NetworkStatus } from './network/cni/conf-directory.ts';
+export type { NetworkConfig } from './network/cni/conflist.ts';
 export type { Deadlines, NetworkOptions, PodSandboxOptions, SandboxKind } from './options.ts';
 export type { PodSandboxes, PodViews } from './pod-sandboxes.ts';
 export { allCapableHandlers, type ContainersOfPod, noContainers, type RuntimeHandlers } from './ports.ts';

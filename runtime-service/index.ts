@@ -11,6 +11,8 @@ export type { ClientStreams } from './exec/client-streams.ts';
 export type { StreamedCommand } from './exec/exec-stream.ts';
 export type { ExecResult } from './exec/exec-sync.ts';
 export { Handlers } from './oci-runtime/cli.ts';
+export { featuresOf, type HandlerFeatures } from './oci-runtime/features.ts';
+export { findProgram, PROGRAM_ENV } from './oci-runtime/programs.ts';
 export type { HandlerOptions, RuntimeOptions } from './options.ts';
 export type { Images, Pods, RootFileSystems } from './ports.ts';
 export { type RuntimePorts, RuntimeService } from './service.ts';

@@ -1,0 +1,101 @@
+/** The network of pods, and what listens where. */
+import { parse as parseYaml } from 'yaml';
+import { CrispError, describeError } from '#core/errors.ts';
+import type { Node } from '#daemon/preflight/node.ts';
+import { installing, packages } from './distribution.ts';
+import { distribution } from './programs.ts';
+import { type Check, failure, ok, type Result, warning } from './result.ts';
+
+/** Made by crisp itself where it can. */
+const NATIVE = new Set(['bridge', 'host-local', 'portmap', 'loopback']);
+const KUBELET = '/var/lib/kubelet';
+
+export const networkChecks: readonly Check[] = [
+  { id: 'cni', run: cni },
+  {
+    id: 'iptables',
+    async run(node, signal) {
+      try {
+        const { path, version } = await node.program('iptables', signal);
+        return ok(`${path}, ${version}`);
+      } catch (error) {
+        return warning(
+          `${describeError(error)}: masquerading and host ports of the bridge network need it`,
+          installing(packages.iptables, distribution(node)),
+        );
+      }
+    },
+  },
+  { id: 'socket', run: (node) => socket(node, 'socket', node.config.socket) },
+  { id: 'admin-socket', run: (node) => socket(node, 'admin_socket', node.config.adminSocket) },
+  { id: 'kubelet', run: kubelet },
+];
+
+async function cni(node: Node): Promise<Result> {
+  const { confDir, binDirs } = node.config.cni;
+  try {
+    const { name, cniVersion, plugins, source } = await node.network();
+    const types = plugins
+      .flatMap((plugin) => [plugin.type, ipamOf(plugin['ipam'])])
+      .filter((type) => type !== '');
+    const missing = types.filter((type) => !binDirs.some((directory) => node.exists(`${directory}/${type}`)));
+    const found = `network ${name} of ${source}, CNI ${cniVersion}, plugins ${types.join(' ')}`;
+    if (missing.length === 0) return ok(found);
+    const remedy = `${installing(packages.plugins, distribution(node))}; or add their directory to cni.bin_dirs`;
+    const lacks = `${found}; not in ${binDirs.join(':')}: ${missing.join(' ')}`;
+    const isNative = node.config.cni.native === 'auto' && types.every((type) => NATIVE.has(type));
+    return isNative ? warning(`${lacks} (crisp makes this network itself)`, remedy) : failure(lacks, remedy);
+  } catch (error) {
+    const remedy = error instanceof CrispError ? error.hint : `put a CNI configuration into ${confDir}`;
+    const found = describeError(error);
+    // Network add-ons write one when the node has joined the cluster; the daemon serves without it.
+    if (!/^no CNI configuration in/.test(found)) return failure(found, remedy);
+    return warning(`${found}: the node is NotReady until there is one`, remedy);
+  }
+}
+
+const ipamOf = (ipam: unknown): string =>
+  typeof ipam === 'object' && ipam !== null && 'type' in ipam && typeof ipam.type === 'string'
+    ? ipam.type
+    : '';
+
+async function socket(node: Node, key: string, path: string): Promise<Result> {
+  const state = await node.socket(path);
+  const pid = node.daemon;
+  if (state === 'served' && pid === undefined)
+    return failure(`${path} is served by another program`, `stop it, or set ${key}`);
+  if (state === 'served') return ok(`${path}, served by the daemon (pid ${pid})`);
+  if (state === 'not a socket')
+    return failure(`${path} exists and is not a socket`, `move it away, or set ${key}`);
+  if (pid !== undefined)
+    return failure(`${path} is not served, but a daemon runs (pid ${pid})`, 'see its log, or restart it');
+  return ok(`${path} is free`);
+}
+
+/** The endpoint in the texts of the kubelet's configuration and of kubeadm's flags, which go before; undefined: neither has one. */
+export function endpointOf(configuration: string | undefined, flags: string | undefined): string | undefined {
+  const flag = /--container-runtime-endpoint[= ]([^\s"']+)/.exec(flags ?? '')?.[1];
+  if (flag !== undefined) return flag;
+  const document: unknown = configuration === undefined ? undefined : parseYaml(configuration);
+  if (typeof document !== 'object' || document === null || !('containerRuntimeEndpoint' in document))
+    return undefined;
+  const { containerRuntimeEndpoint: endpoint } = document;
+  return typeof endpoint === 'string' && endpoint !== '' ? endpoint : undefined;
+}
+
+function kubelet(node: Node): Result {
+  const configuration = node.text(`${KUBELET}/config.yaml`);
+  const flags = node.text(`${KUBELET}/kubeadm-flags.env`);
+  if (configuration === undefined && flags === undefined) return ok(`no configuration in ${KUBELET}`);
+  const wanted = `unix://${node.config.socket}`;
+  const remedy = `set containerRuntimeEndpoint: ${wanted} in ${KUBELET}/config.yaml, and restart the kubelet`;
+  let endpoint: string | undefined;
+  try {
+    endpoint = endpointOf(configuration, flags);
+  } catch (error) {
+    return warning(`${KUBELET}/config.yaml cannot be read: ${describeError(error)}`, 'correct the file');
+  }
+  if (endpoint === undefined) return warning('the kubelet names no container runtime endpoint', remedy);
+  const isThis = endpoint.replace(/^unix:(\/\/)?/, '') === node.config.socket;
+  return isThis ? ok(`uses ${endpoint}`) : warning(`the kubelet uses ${endpoint}`, remedy);
+}

@@ -1,0 +1,78 @@
+/** The node's programs that crisp runs. */
+import { describeError, hasCode } from '#core/errors.ts';
+import { type Distribution, distributionOf, installing, packages } from './distribution.ts';
+import { type Check, failure, ok, warning } from './result.ts';
+
+/** Of what this node is, for the names of packages. */
+export const distribution = (node: { text(path: string): string | undefined }): Distribution | undefined =>
+  distributionOf(node.text('/etc/os-release') ?? '');
+
+export const programChecks: readonly Check[] = [
+  {
+    id: 'oci-runtime',
+    async run(node, signal) {
+      const all = await node.runtimes(signal);
+      const texts = all.map(({ handler, found }) =>
+        'error' in found
+          ? `${handler}: ${found.error}`
+          : `${handler} (${found.path}, ${found.features.version}${found.features.idMappedMounts ? '' : ', no user namespaces'})`,
+      );
+      const works = all.filter(({ found }) => !('error' in found));
+      const broken = all.filter(({ isConfigured, found }) => isConfigured && 'error' in found);
+      const remedy = `${installing(packages.runtime, distribution(node))}; or set path of the handler under [runtime.handlers]`;
+      if (works.length === 0 || broken.length > 0) return failure(texts.join('; '), remedy);
+      const shown = texts.filter((_, index) => !('error' in (all[index]?.found ?? { error: '' })));
+      return ok(shown.join(', '));
+    },
+  },
+  {
+    id: 'conmon',
+    async run(node, signal) {
+      try {
+        const { path, version } = await node.program(node.config.conmon.path, signal);
+        return ok(`${path}, ${version}`);
+      } catch (error) {
+        const how = installing(packages.conmon, distribution(node));
+        const isSet = node.config.conmon.path !== 'conmon';
+        return failure(
+          describeError(error),
+          isSet ? `correct conmon.path, or ${how}` : `${how}; or set conmon.path`,
+        );
+      }
+    },
+  },
+  {
+    id: 'pause',
+    run(node) {
+      const path = node.pauseProgram;
+      if (node.exists(path)) return ok(path);
+      const remedy =
+        node.config.pause.path === '' ? 'install crisp again' : 'correct pause.path, or leave it out';
+      return failure(`${path} does not exist`, remedy);
+    },
+  },
+  {
+    id: 'apparmor',
+    async run(node, signal) {
+      if (!/^Y/.test(node.text('/sys/module/apparmor/parameters/enabled') ?? '')) return ok('not enabled');
+      try {
+        const { path } = await node.program('apparmor_parser', signal);
+        return ok(`enabled, ${path}`);
+      } catch (error) {
+        if (!hasCode(error, 'NotFound')) return ok(`enabled; ${describeError(error)}`);
+        return warning(
+          'enabled, without apparmor_parser: containers run unconfined, and pods that request RuntimeDefault are refused',
+          installing(packages.apparmor, distribution(node)),
+        );
+      }
+    },
+  },
+  {
+    id: 'selinux',
+    run(node) {
+      const mode = node.text('/sys/fs/selinux/enforce');
+      if (mode === undefined) return ok('not enabled');
+      return ok(mode === '1' ? 'enforcing' : 'permissive');
+    },
+  },
+];

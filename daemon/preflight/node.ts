@@ -1,0 +1,172 @@
+/** The node as `crisp check` looks at it: each question by itself, so that one that fails leaves the others their answers. */
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { release } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { Config } from '#config/index.ts';
+import { Operation, silentLog } from '#core/operation.ts';
+import { type LayerForm, probeLayerForm } from '#image-service/index.ts';
+import { openCgroups } from '#linux/cgroup/open.ts';
+import { files } from '#linux/fs/files.ts';
+import { openKernel } from '#linux/index.ts';
+import { readMounts } from '#linux/mount/mount-table.ts';
+import { mounts } from '#linux/mount/mounts.ts';
+import type { Cgroups, MountEntry } from '#linux/ports/kernel.ts';
+import { openSeccomp } from '#linux/process/seccomp.ts';
+import { ConfDirectory, type NetworkConfig } from '#pod-sandbox/index.ts';
+import { IdMapping } from '../id-mapping.ts';
+import { imageOptions, pauseProgram } from '../options.ts';
+import { type DiskFeatures, diskFeatures } from './disk-features.ts';
+import { type FoundRuntime, foundRuntimes, programVersion } from './runtimes.ts';
+import { type SocketState, socketState } from './socket-state.ts';
+
+export type { DiskFeatures } from './disk-features.ts';
+export type { FoundRuntime } from './runtimes.ts';
+export type { SocketState } from './socket-state.ts';
+
+/** A node, with places below the root and state directories for probes; nothing of them is left at the end of the scope. */
+export class Node implements AsyncDisposable {
+  readonly config: Config;
+  readonly release = release();
+  #places: Promise<{ readonly disk: string; readonly memory: string }> | undefined;
+
+  constructor(config: Config) {
+    this.config = config;
+  }
+
+  /** The text of a file, trimmed; undefined where it cannot be read. */
+  text(path: string): string | undefined {
+    try {
+      return readFileSync(path, 'utf8').trim();
+    } catch {
+      return undefined;
+    }
+  }
+
+  exists(path: string): boolean {
+    return existsSync(path);
+  }
+
+  /** What will hold the path: itself, or the nearest directory above it that exists. */
+  existing(path: string): string {
+    return existsSync(path) || path === '/' ? path : this.existing(dirname(path));
+  }
+
+  async statfs(path: string): ReturnType<typeof files.statfs> {
+    return await files.statfs(this.existing(path));
+  }
+
+  /** The mount that holds the path. */
+  mountOf(path: string): MountEntry | undefined {
+    const at = this.existing(path);
+    const isAbove = ({ target }: MountEntry) =>
+      at === target || at.startsWith(target === '/' ? '/' : `${target}/`);
+    return readMounts()
+      .filter(isAbove)
+      .reduce<MountEntry | undefined>(
+        (best, one) => (best && best.target.length > one.target.length ? best : one),
+        undefined,
+      );
+  }
+
+  /** Throws FailedPrecondition where no hierarchy is mounted. */
+  cgroups(): Pick<Cgroups, 'version' | 'controllers' | 'file' | 'directories'> {
+    return openCgroups();
+  }
+
+  get isSystemd(): boolean {
+    return existsSync('/run/systemd/system');
+  }
+
+  get hasSeccompLibrary(): boolean {
+    return openSeccomp() !== undefined;
+  }
+
+  /** The pid of the daemon that holds the root directory; undefined where none does. */
+  get daemon(): number | undefined {
+    const pid = Number(this.text(join(this.config.root, 'lock')));
+    return Number.isInteger(pid) && pid > 0 && existsSync(`/proc/${pid}`) ? pid : undefined;
+  }
+
+  /** Mounts an overlay of `layers` lower layers with its writable layer on the disk of the root directory. Throws. */
+  async tryOverlay(layers: number): Promise<void> {
+    const { disk } = await this.#place();
+    const at = await mkdtemp(join(disk, 'overlay-'));
+    const [upper, work, target] = [join(at, 'upper'), join(at, 'work'), join(at, 'merged')];
+    const lower = Array.from({ length: layers }, (_, n) => join(at, `${n}`));
+    for (const path of [upper, work, target, ...lower]) await mkdir(path);
+    try {
+      await mounts.overlay({ target, lower, upper, work });
+    } finally {
+      await mounts.unmount(target);
+      await rm(at, { recursive: true, force: true });
+    }
+  }
+
+  /** Which form new layers get, by a trial; throws where the configuration demands what is not possible. */
+  async layerForm(): Promise<LayerForm> {
+    const { disk, memory } = await this.#place();
+    const options = { ...imageOptions(this.config), root: disk, state: memory };
+    return await probeLayerForm(options, { mounts, files }, new Operation('check', { log: silentLog }));
+  }
+
+  /** Why pods cannot have user namespaces on this node; undefined where they can. */
+  async whyNoIdMapping(): Promise<string | undefined> {
+    const { disk, memory } = await this.#place();
+    const kernel = await openKernel({ pauseProgram: pauseProgram(this.config) });
+    try {
+      await using mapping = new IdMapping(kernel, disk, join(memory, 'mapping'), silentLog);
+      return await mapping.probe();
+    } finally {
+      await kernel.close();
+    }
+  }
+
+  /** What the file system of the root directory can do. */
+  async disk(): Promise<DiskFeatures> {
+    return diskFeatures((await this.#place()).disk);
+  }
+
+  /** The OCI runtimes of the configuration, and the two that need none. */
+  runtimes(signal: AbortSignal): Promise<readonly FoundRuntime[]> {
+    return foundRuntimes(this.config, signal);
+  }
+
+  /** Path and the first line of `--version` of a program of the node. Throws NotFound, or with what it says. */
+  program(name: string, signal: AbortSignal): Promise<{ readonly path: string; readonly version: string }> {
+    return programVersion(name, signal);
+  }
+
+  get pauseProgram(): string {
+    return pauseProgram(this.config);
+  }
+
+  /** The network that pods get. Throws NetworkFailed as RunPodSandbox would. */
+  async network(): Promise<NetworkConfig> {
+    const { confDir, network } = this.config.cni;
+    const unwatched = { watch: () => undefined as never };
+    const networks = new ConfDirectory(confDir, silentLog, unwatched, network);
+    try {
+      return await networks.current();
+    } finally {
+      networks.close();
+    }
+  }
+
+  socket(path: string): Promise<SocketState> {
+    return socketState(path);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const places = await this.#places?.catch(() => undefined);
+    for (const path of Object.values(places ?? {})) await files.removeTree(path);
+  }
+
+  #place(): Promise<{ readonly disk: string; readonly memory: string }> {
+    this.#places ??= (async () => ({
+      disk: await mkdtemp(join(this.existing(this.config.root), '.crisp-check-')),
+      memory: await mkdtemp(join(this.existing(this.config.state), '.crisp-check-')),
+    }))();
+    return this.#places;
+  }
+}
