@@ -2,12 +2,13 @@ import { HoleBudget } from './chunked-content.ts';
 import { Directories } from './directories.ts';
 import { DirectoryTable } from './directory-table.ts';
 import { type Content, EMPTY, FileContent } from './file-content.ts';
-import { BLOCK, INODE_SIZE, layouts, SLOT, types } from './format.ts';
+import { BLOCK, INODE_SIZE, SLOT, types } from './format.ts';
 import { ImageFile } from './image-file.ts';
-import { type Attributes, putInode, readShape } from './inode.ts';
+import { type Attributes, putInode } from './inode.ts';
 import { Links } from './links.ts';
 import { Metadata, type Place } from './metadata.ts';
-import { putSuperblock, ROOT_OFFSET } from './superblock.ts';
+import { putSuperblock, ROOT_OFFSET, uuidOf } from './superblock.ts';
+import { SymlinkTargets } from './symlink-targets.ts';
 import { type DirectoryId, kinds, LayerNames, type Node, ROOT } from './tree.ts';
 import { putXattrs, type XattrBody, XattrTable } from './xattr-table.ts';
 
@@ -19,9 +20,6 @@ export interface OpenFile {
   readonly content: FileContent;
   readonly xattrs: XattrBody;
 }
-
-/** Targets of symlinks that are remembered. */
-const MOST_TARGETS = 1024;
 
 /**
  * An image that grows: names in memory, content and inodes in its file. It knows nothing of archives: what replaces what, and what
@@ -36,7 +34,7 @@ export class ImageBuilder implements Disposable {
   readonly #links: Links;
   readonly #holes = new HoleBudget();
   readonly #tail = Buffer.alloc(BLOCK);
-  readonly #targets = new Map<Place, string>();
+  readonly #targets: SymlinkTargets;
   #ino = 1;
   #chunked = false;
   /** Inodes beside directories that a name leads to. */
@@ -48,6 +46,7 @@ export class ImageBuilder implements Disposable {
     this.#metadata = new Metadata(this.image);
     this.#xattrs = new XattrTable(this.image, this.#metadata);
     this.#links = new Links(this.image, this.#metadata);
+    this.#targets = new SymlinkTargets(this.image, this.#metadata);
     this.directories = new DirectoryTable(this.#xattrs);
     this.directories.set(ROOT, { mode: 0o755, uid: 0, gid: 0, mtime: 0n });
   }
@@ -131,16 +130,7 @@ export class ImageBuilder implements Disposable {
 
   /** The target of a symlink. */
   target(node: Node): string {
-    const place = this.names.value(node);
-    const known = this.#targets.get(place);
-    if (known !== undefined) return known;
-    const at = this.#metadata.offsetInImage(place);
-    const { layout, size, where, xattrBytes } = readShape(this.image.read(at, INODE_SIZE));
-    const from = layout === layouts.inline ? at + INODE_SIZE + xattrBytes : where * BLOCK;
-    const target = this.image.read(from, size).toString('latin1');
-    if (this.#targets.size >= MOST_TARGETS) this.#targets.clear();
-    this.#targets.set(place, target);
-    return target;
+    return this.#targets.of(this.names.value(node));
   }
 
   /** Writes directories and superblock. Nothing can be added afterwards. */
@@ -215,12 +205,4 @@ export class ImageBuilder implements Disposable {
 function* concat(head: Buffer, rest: Iterable<Buffer>): Generator<Buffer> {
   yield head;
   yield* rest;
-}
-
-/** A UUID of version 8 from the content, since the same layer always gives the same bytes. */
-function uuidOf(digest: Buffer): Buffer {
-  const uuid = Buffer.from(digest.subarray(0, 16));
-  uuid.writeUInt8(((uuid[6] as number) & 0x0f) | 0x80, 6);
-  uuid.writeUInt8(((uuid[8] as number) & 0x3f) | 0x80, 8);
-  return uuid;
 }

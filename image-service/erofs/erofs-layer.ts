@@ -10,14 +10,12 @@ import { readWhiteout, WHITEOUT_PREFIX } from '../unpack/whiteout.ts';
 import { Xattrs } from '../unpack/xattrs.ts';
 import { ImageBuilder, type OpenFile } from './builder.ts';
 import { completeImage } from './complete-image.ts';
-import type { Attributes } from './inode.ts';
+import { type Attributes, encodeDevice } from './inode.ts';
 import { LayerPaths, pathOf } from './paths.ts';
 import { type DirectoryId, kinds, type Node, ROOT } from './tree.ts';
 import { selectXattrs } from './xattr-policy.ts';
 
 const EINVAL = 22;
-/** What the kernel's device numbers of 32 bits hold. */
-const [MOST_MAJOR, MOST_MINOR] = [0xfff, 0xfffff];
 /** Without an entry there is no time: the same archive gives the same bytes. */
 const UNDECLARED: Attributes = { mode: 0o755, uid: 0, gid: 0, mtime: 0n };
 const WHITEOUT: Attributes = { mode: 0, uid: 0, gid: 0, mtime: 0n };
@@ -149,10 +147,10 @@ export class ErofsLayer implements TarHandler, Disposable {
   #special(at: DirectoryId, base: string, node: Node, entry: TarEntry): void {
     const { type, major, minor } = entry;
     if (type !== 'character' && type !== 'block' && type !== 'fifo') throw new TypeError(type);
-    if (major > MOST_MAJOR || minor > MOST_MINOR) throw refused(`make ${type} ${shown(entry.name)}`, EINVAL);
+    const device = type === 'fifo' ? 0 : encodeDevice(major, minor);
+    if (device === undefined) throw refused(`make ${type} ${shown(entry.name)}`, EINVAL);
     this.#release(node);
     const { entries, mode } = selectXattrs(entry, this.#xattrs);
-    const device = type === 'fifo' ? 0 : encodeDevice(major, minor);
     const place = this.#builder.special(type, device, { ...entry, mode }, entries.values());
     const kind = type === 'character' && device === 0 ? kinds.whiteout : kinds[type];
     this.#builder.put(at, base, kind, place);
@@ -256,7 +254,3 @@ export class ErofsLayer implements TarHandler, Disposable {
     return false;
   }
 }
-
-/** Linux's form of a device number of 32 bits. */
-const encodeDevice = (major: number, minor: number): number =>
-  ((minor & 0xff) | (major << 8) | ((minor & 0xfff00) << 12)) >>> 0;

@@ -6,6 +6,7 @@ import type { EventLoopYield } from '../unpack/event-loop-yield.ts';
 import { type FoundInLayer, type LayerOfLinks, split } from '../unpack/link-maker.ts';
 import type { LowerEntry } from '../unpack/lower-view.ts';
 import type { ImageBuilder, InodeKind } from './builder.ts';
+import { encodeDevice } from './inode.ts';
 import { lowerAttributes, lowerXattrs } from './lower-entry.ts';
 import { type LayerPaths, pathOf } from './paths.ts';
 import { type DirectoryId, kinds } from './tree.ts';
@@ -119,9 +120,6 @@ export class ImageLinks implements LayerOfLinks {
   }
 }
 
-/** A device number of user space in Linux's form of 32 bits. */
-function deviceOf(rdev: bigint): number {
-  const major = Number((rdev >> 8n) & 0xfffn);
-  const minor = Number((rdev & 0xffn) | ((rdev >> 12n) & 0xfff00n));
-  return ((minor & 0xff) | (major << 8) | ((minor & 0xfff00) << 12)) >>> 0;
-}
+/** From a device number of user space. */
+const deviceOf = (rdev: bigint): number =>
+  encodeDevice(Number((rdev >> 8n) & 0xfffn), Number((rdev & 0xffn) | ((rdev >> 12n) & 0xfff00n))) ?? 0;

@@ -79,3 +79,9 @@ export function readShape(bytes: Buffer, at = 0): InodeShape {
     xattrBytes: count === 0 ? 0 : XATTR_HEADER + (count - 1) * 4,
   };
 }
+
+/** Linux's device number of 32 bits, twelve of them of the major number; undefined where it has no room. */
+export const encodeDevice = (major: number, minor: number): number | undefined =>
+  major > 0xfff || minor > 0xfffff
+    ? undefined
+    : ((minor & 0xff) | (major << 8) | ((minor & 0xfff00) << 12)) >>> 0;

@@ -49,3 +49,11 @@ export function crc32c(bytes: Uint8Array): number {
   }
   return crc >>> 0;
 }
+
+/** A UUID of version 8 from the content, since the same layer always gives the same bytes. */
+export function uuidOf(digest: Buffer): Buffer {
+  const uuid = Buffer.from(digest.subarray(0, 16));
+  uuid.writeUInt8(((uuid[6] as number) & 0x0f) | 0x80, 6);
+  uuid.writeUInt8(((uuid[8] as number) & 0x3f) | 0x80, 8);
+  return uuid;
+}
