@@ -48,7 +48,14 @@ test('a pull shows the transfers and layers of all pulls that it waits for', () 
   }
   stored.add(blob);
   {
-    using _unpacking = activity.unpack('chain');
+    using unpacking = activity.unpack('chain');
+    assert.deepEqual(shown(one), ['unpack', 'waiting 100']);
+    unpacking.start();
+    {
+      using transfer = activity.transfer(blob);
+      transfer.report(60);
+      assert.deepEqual(shown(one), ['fetch', 'fetching 60'], 'it is unpacked while it arrives');
+    }
     assert.deepEqual(shown(one), ['unpack', 'unpacking 100']);
     assert.deepEqual(shown(two), ['fetch', 'unpacking 100', 'waiting 0']);
   }

@@ -8,7 +8,7 @@ import { startService } from './service.ts';
 
 const [, , root = '', host = ''] = process.argv;
 const traced = (name: string): Operation => new Operation(name, { onStage: () => void writeSync(1, '.') });
-const { service } = await startService(root);
+const { service } = await startService(root, { layers: 'directory' });
 for (let n = 0; ; n++) {
   const apps = [0, 1, 2].map((index) => `${host}/app${(index + n) % 3}:v1`);
   const names = [...apps.slice(0, n % 3), `${host}/artifact:v1`, ...apps.slice(n % 3)];
