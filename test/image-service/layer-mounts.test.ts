@@ -81,6 +81,21 @@ for (const by of ['file', 'loop'] as const) {
   });
 }
 
+test('200 layers in use at once by loop: the devices beyond those of the start are made, and all are given back', async (t) => {
+  const { mounts } = real;
+  const { image, directory, targets } = place(t, mounts);
+  const layers = open(directory, mounts, { form: 'erofs', by: 'loop' });
+  const names = Array.from({ length: 200 }, (_, n) => `layer-${n}`);
+  const paths = await Promise.all(names.map((name) => layers.ensure(name, image(name))));
+  for (const [n, path] of paths.entries())
+    assert.equal(readFileSync(join(path, 'name'), 'utf8'), names[n], 'no device is taken twice');
+  const sources = mounts.below(directory).flatMap(({ type, source }) => (type === 'erofs' ? [source] : []));
+  assert.equal(new Set(sources).size, 200);
+  await layers.close(() => false);
+  assert.deepEqual(targets(), []);
+  // test/leftovers.ts looks for the devices behind the run.
+});
+
 test('a mount outlives its image for those who have it, and another file in its place gets a mount of its own', async (t) => {
   const { mounts } = real;
   const { root, image, directory, targets } = place(t, mounts);
