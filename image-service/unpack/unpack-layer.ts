@@ -115,8 +115,9 @@ export async function readArchive(
   });
 }
 
-/** Adds the place to an error of a stream that is damaged or too large. */
+/** Adds the place to an error of a stream that is damaged or too large; what the kernel refuses has nothing to do with it. */
 function atMember(error: unknown, last: string | undefined): unknown {
+  if (errnoOf(error) !== undefined) return error;
   const { code, message, hint } = error instanceof CrispError ? error : {};
   if ((code !== 'DataLoss' && code !== 'ResourceExhausted') || last === undefined || message === undefined)
     return error;
