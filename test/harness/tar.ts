@@ -14,6 +14,11 @@ export interface EntrySpec {
   readonly major?: number;
   readonly minor?: number;
   readonly xattrs?: Readonly<Record<string, Uint8Array>>;
+  /** A file with holes instead of `content`: its size and its pieces of data, by their offsets. */
+  readonly sparse?: {
+    readonly size: number;
+    readonly pieces: readonly (readonly [offset: number, data: Uint8Array])[];
+  };
   /** Overrides the type character. */
   readonly flag?: string;
 }
@@ -28,6 +33,9 @@ const TYPES = {
   fifo: '6',
 } as const;
 const NANO = 1_000_000_000n;
+/** What the octal fields of ustar hold. */
+const MOST_SECONDS = 0o77777777777n;
+const MOST_ID = 0o7777777;
 
 /** An archive of the entries, ustar with pax records where ustar is too small. */
 export function makeTar(entries: readonly EntrySpec[]): Buffer {
@@ -36,15 +44,19 @@ export function makeTar(entries: readonly EntrySpec[]): Buffer {
 
 function entryBlocks(entry: EntrySpec): Buffer[] {
   const type = entry.type ?? (entry.name.endsWith('/') ? 'directory' : 'file');
-  const content = type === 'file' ? Buffer.from(entry.content ?? '') : Buffer.alloc(0);
+  const content = type === 'file' ? contentOf(entry) : Buffer.alloc(0);
   const records: Buffer[] = [];
+  const record = (key: string, value: string | number) =>
+    records.push(paxRecord(key, Buffer.from(`${value}`)));
   if (entry.name.length > 100) records.push(paxRecord('path', Buffer.from(entry.name, 'latin1')));
   if ((entry.link ?? '').length > 100)
     records.push(paxRecord('linkpath', Buffer.from(entry.link ?? '', 'latin1')));
   const mtime = entry.mtime ?? 0n;
-  if (mtime % NANO !== 0n) {
-    const fraction = (mtime % NANO).toString().padStart(9, '0');
-    records.push(paxRecord('mtime', Buffer.from(`${mtime / NANO}.${fraction}`)));
+  if (mtime % NANO !== 0n || mtime < 0n || mtime / NANO > MOST_SECONDS) record('mtime', decimal(mtime));
+  for (const id of ['uid', 'gid'] as const) if ((entry[id] ?? 0) > MOST_ID) record(id, entry[id] ?? 0);
+  if (entry.sparse) {
+    record('GNU.sparse.size', entry.sparse.size);
+    record('GNU.sparse.map', entry.sparse.pieces.flatMap(([at, data]) => [at, data.length]).join());
   }
   for (const [name, value] of Object.entries(entry.xattrs ?? {})) {
     records.push(paxRecord(`SCHILY.xattr.${name}`, Buffer.from(value)));
@@ -53,6 +65,15 @@ function entryBlocks(entry: EntrySpec): Buffer[] {
   const extended =
     pax.length === 0 ? [] : [headerBlock({ name: 'PaxHeaders/0', flag: 'x' }, 'x', pax.length), padded(pax)];
   return [...extended, headerBlock(entry, entry.flag ?? TYPES[type], content.length), padded(content)];
+}
+
+const contentOf = ({ content, sparse }: EntrySpec): Buffer =>
+  sparse ? Buffer.concat(sparse.pieces.map(([, data]) => data)) : Buffer.from(content ?? '');
+
+/** Seconds with their fraction; `-0.5` is half a second before the epoch. */
+function decimal(nanos: bigint): string {
+  const size = nanos < 0n ? -nanos : nanos;
+  return `${nanos < 0n ? '-' : ''}${size / NANO}.${(size % NANO).toString().padStart(9, '0')}`;
 }
 
 export function paxRecord(key: string, value: Buffer): Buffer {
@@ -68,10 +89,11 @@ export function headerBlock(entry: EntrySpec, flag: string, size: number): Buffe
   const mode = entry.mode ?? (flag === '5' ? 0o755 : 0o644);
   block.write(entry.name.slice(0, 100), 0, 'latin1');
   block.write(octal(mode, 8), 100);
-  block.write(octal(entry.uid ?? 0, 8), 108);
-  block.write(octal(entry.gid ?? 0, 8), 116);
+  block.write(octal(Math.min(entry.uid ?? 0, MOST_ID), 8), 108);
+  block.write(octal(Math.min(entry.gid ?? 0, MOST_ID), 8), 116);
   block.write(octal(size, 12), 124);
-  block.write(octal(Number((entry.mtime ?? 0n) / NANO), 12), 136);
+  const seconds = (entry.mtime ?? 0n) / NANO;
+  block.write(octal(seconds < 0n || seconds > MOST_SECONDS ? 0 : Number(seconds), 12), 136);
   block.fill(' ', 148, 156);
   block.write(flag, 156, 'latin1');
   block.write((entry.link ?? '').slice(0, 100), 157, 'latin1');

@@ -1,0 +1,48 @@
+/** Random archives as layers: mounted, an EROFS image shows what the directory has, alone and below an overlay. */
+import test from 'node:test';
+import fc from 'fast-check';
+import type { EntrySpec } from '../../harness/tar.ts';
+import { anyArchive, anyMember } from './archives.ts';
+import { Ground } from './forms.ts';
+import { type BothForms, holdsFor, inBothForms, nothing, timeless } from './layers.ts';
+import { assertSameTree, type SeenTree, seeTree } from './tree-view.ts';
+
+test('an archive at random gives an image that shows what the directory has', async () => {
+  await using ground = await Ground.make();
+  const piece = fc.constantFrom(1, 511, 512, 4096, 65_536);
+  await holdsFor(fc.tuple(anyArchive, piece), 60, async ([members, size]) => {
+    await inBothForms(ground, members, nothing, size);
+    await ground.clear();
+  });
+});
+
+/** Fewer members: most of them meet what is below. */
+const layer: fc.Arbitrary<EntrySpec[]> = fc.array(anyMember, { maxLength: 12, size: 'max' });
+
+test('layers at random merge to the same tree in either form, and mixed', async () => {
+  await using ground = await Ground.make();
+  const stack = fc.array(layer, { minLength: 2, maxLength: 4, size: 'max' });
+  await holdsFor(fc.tuple(stack, fc.nat(15)), 30, async ([archives, mix]) => {
+    const layers: BothForms[] = [];
+    for (const members of archives) {
+      layers.unshift(
+        await inBothForms(ground, members, {
+          directories: layers.map(({ directory }) => directory),
+          mounted: layers.map(({ mounted }) => mounted),
+        }),
+      );
+    }
+    // As `LayerStore.stack`: what is below a layer with an opaque root is omitted.
+    const bottom = layers.findIndex(({ image }) => image.report.rootOpaque);
+    const visible = bottom < 0 ? layers : layers.slice(0, bottom + 1);
+    const merged = async (choose: (layer: BothForms, at: number) => string) =>
+      seeTree(await ground.overlay(visible.map(choose)));
+    const expected = await merged(({ directory }) => directory);
+    const same = (actual: SeenTree, what: string) =>
+      assertSameTree(timeless(actual, expected), timeless(expected, expected), what);
+    same(await merged(({ mounted }) => mounted), 'images');
+    const mixed = (one: BothForms, at: number) => (mix & (1 << at) ? one.mounted : one.directory);
+    same(await merged(mixed), 'images and directories');
+    await ground.clear();
+  });
+});
