@@ -20,6 +20,7 @@ import { RECORD_VERSION, type SandboxRecord } from '#pod-sandbox/sandbox.ts';
 import { Sandboxes } from '#pod-sandbox/sandboxes.ts';
 import type { ContainerRecord } from '#runtime-service/container.ts';
 import { Containers } from '#runtime-service/containers.ts';
+import { describeImage } from '../image-service/erofs-store.ts';
 
 export const ABSENT = 'absent';
 const ID = 'ab'.repeat(32);
@@ -201,6 +202,53 @@ const layer: Life = {
   },
 };
 
+/**
+ * A layer that is an EROFS image is made durable by its own file. Its bytes are those that its record promises; of one that is found
+ * damaged the next daemon finds the old or the new one, or none.
+ */
+const layerImage: Life = {
+  name: 'layer image',
+  async live({ files, root, permitted }) {
+    const images = imageStore(root, files);
+    const staging = new Staging(join(root, 'staging'), files, () => {});
+    const layers = new LayerStore(join(root, 'layers'), staging, files, (name) => images.isNamed(name));
+    await staging.open();
+    await layers.load();
+    await images.load(() => true);
+    const commit = async (version: string) => {
+      await using staged = await layers.stage('erofs');
+      writeFileSync(staged.image, `${version}\n`.repeat(3000));
+      const image = describeImage(staged.image);
+      await layers.commit(staged, { ...layerRecord, bytes: image.bytes, image });
+    };
+    await commit('one');
+    await permitted.ask('one');
+    await images.put(imageRecord('a:1'));
+    await permitted.lasts('one');
+    await permitted.ask(ABSENT);
+    await layers.remove('diff-1');
+    await permitted.ask('two');
+    await commit('two');
+    await permitted.lasts('two');
+    layers.suspect('diff-1');
+    await permitted.ask(ABSENT);
+    await permitted.ask('three');
+    await commit('three');
+    await permitted.lasts('three');
+  },
+  async look(root, state) {
+    const images = imageStore(root, realFiles);
+    const layers = new LayerStore(join(root, 'layers'), new Staging(state, realFiles, () => {}), realFiles);
+    await layers.load();
+    const { broken } = await images.load((record) => record.layers.every((key) => layers.get(key)));
+    if (broken.some(({ isMissing }) => !isMissing)) return 'UNREADABLE image';
+    if (images.list().length === 0) return ABSENT;
+    const path = layers.image('diff-1');
+    if (describeImage(path).digest !== layers.get('diff-1')?.image?.digest) return 'TORN';
+    return readFileSync(path, 'utf8').split('\n')[0] ?? '';
+  },
+};
+
 /** Files that stand alone, such as the configuration made of the node's pod ranges. */
 const single: Life = {
   name: 'single file',
@@ -248,7 +296,7 @@ interface Entry extends Versioned {
   readonly text: string;
 }
 
-export const LIVES: readonly Life[] = [sandbox, container, image, layer, listed, single];
+export const LIVES: readonly Life[] = [sandbox, container, image, layer, layerImage, listed, single];
 
 const sandboxRecord: SandboxRecord = {
   version: RECORD_VERSION,

@@ -53,9 +53,13 @@ export class UnsyncedDisk {
   /** To be called when the step has been carried out. */
   apply(step: FileStep): void {
     const { kind, path } = step;
-    if (kind === 'create') this.#change(this.#newFile(''), path);
+    if (kind === 'create') this.#change(this.#newFile(), path);
     if (kind === 'write') this.#fileAt(path).data = Buffer.from(step.data);
-    if (kind === 'flush') this.#fileAt(path).isFlushed = true;
+    if (kind === 'flush') {
+      // An image that was written beside the steps.
+      if (!this.#find(path)) this.#change(this.#takeIn(path), path);
+      this.#fileAt(path).isFlushed = true;
+    }
     if (kind === 'make directory') this.#makeDirectories(path);
     if (kind === 'rename') this.#rename(path, step.to);
     if (kind === 'remove tree' && this.#find(path)) this.#change(undefined, path);
@@ -100,8 +104,8 @@ export class UnsyncedDisk {
     return { of: this.#top, entries: (directory) => views.get(directory) ?? new Map() };
   }
 
-  #newFile(text: string): FileNode {
-    const file: FileNode = { data: Buffer.from(text), isFlushed: false };
+  #newFile(data = Buffer.alloc(0)): FileNode {
+    const file: FileNode = { data, isFlushed: false };
     this.#files.push(file);
     return file;
   }
@@ -156,7 +160,7 @@ export class UnsyncedDisk {
   }
 
   #takeIn(path: string): Node {
-    if (!statSync(path).isDirectory()) return this.#newFile(readFileSync(path, 'utf8'));
+    if (!statSync(path).isDirectory()) return this.#newFile(readFileSync(path));
     const names = readdirSync(path);
     const directory: DirectoryNode = { entries: new Map() };
     for (const name of names) this.#record([{ directory, name, node: this.#takeIn(join(path, name)) }]);
