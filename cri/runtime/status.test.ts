@@ -7,10 +7,16 @@ async function runtimeReady(...troubles: TroubleFacts[]) {
   const facts = { troubles: () => troubles, handlers: () => [], config: {} };
   const pods = { networkStatus: () => ({ ready: true, reason: '', message: '' }), leaks: () => [] };
   const containers = { leaks: () => [] };
-  const answer = status({ pods, containers, facts } as unknown as CriServices);
+  const layers = {
+    form: { form: 'directory', reason: 'by loop: refused' },
+    stored: { erofs: 1, directory: 2 },
+  };
+  const images = { layers: () => layers };
+  const answer = status({ pods, containers, images, facts } as unknown as CriServices);
   const reply = await answer({ verbose: true } as Parameters<typeof answer>[0]);
   const [condition] = reply.status?.conditions ?? [];
-  return { condition, troubles: JSON.parse(reply.info?.['troubles'] ?? '') };
+  const info = (key: string) => JSON.parse(reply.info?.[key] ?? '');
+  return { condition, troubles: info('troubles'), layers: info('layers') };
 }
 const trouble = (reason: string, podsFail: boolean): TroubleFacts => ({
   reason,
@@ -35,4 +41,10 @@ test('it is not ready where no pod can be made, with reason and remedy', async (
   );
   assert.deepEqual([condition?.status, condition?.reason], [false, 'CgroupsUnusable']);
   assert.match(condition?.message ?? '', /^CgroupsUnusable happened; do this\n/);
+});
+
+test('the form of new layers is told with its reason, and how many of either form are stored', async () => {
+  const { layers } = await runtimeReady();
+  const stored = { erofs: 1, directory: 2 };
+  assert.deepEqual(layers, { form: 'directory', reason: 'by loop: refused', stored });
 });
