@@ -32,8 +32,13 @@ import { testDirectory } from './service.ts';
 const { limits } = defaultImageOptions;
 const BLOCK = 4096;
 
-/** Writes an archive as an image, checks it with fsck.erofs and its digest, and mounts it. */
-async function imageOf(base: string, name: string, write: Buffer | ((layer: ErofsLayer) => void)) {
+/** Writes an archive as an image, checks its digest and, unless it would take minutes, all of it with fsck.erofs, and mounts it. */
+async function imageOf(
+  base: string,
+  name: string,
+  write: Buffer | ((layer: ErofsLayer) => void),
+  { fsck = true } = {},
+) {
   const image = join(base, `${name}.erofs`);
   using layer = new ErofsLayer(image, limits);
   if (Buffer.isBuffer(write)) {
@@ -47,7 +52,7 @@ async function imageOf(base: string, name: string, write: Buffer | ((layer: Erof
   const digest = createHash('sha256').update(bytes.subarray(BLOCK)).update(bytes.subarray(0, BLOCK));
   assert.equal(result.digest, `sha256:${digest.digest('hex')}`);
   assert.equal(result.bytes, bytes.length);
-  agreed(image);
+  if (fsck) agreed(image);
   const target = join(base, name);
   mkdirSync(target);
   await mountErofs({ image, target, by: 'file' });
@@ -351,15 +356,6 @@ test('70 000 names of one file, 100 000 files of one directory, ids of 32 bits, 
 });
 
 test('a file of terabytes with holes costs little, and its data is where it was', async () => {
-  using directory = testDirectory();
-  const TiB = 2 ** 40;
-  const pieces = [
-    [0, 'first'],
-    [5 * 2 ** 30 + 77, 'five'],
-    [TiB - 3, 'end of one'],
-    [3 * TiB + 4095, 'across'],
-    [7 * TiB, 'last'],
-  ] as const;
   const write = (
     layer: ErofsLayer,
     name: string,
@@ -377,40 +373,55 @@ test('a file of terabytes with holes costs little, and its data is where it was'
     layer.entryEnd();
   };
   const dense = Array.from({ length: 5000 }, (_, n) => [n * 20_000 + 5, `piece ${n}`] as const);
-  const { target, result } = await imageOf(directory.path, 'holes', (layer) => {
-    write(layer, 'sparse', 8 * TiB + 1, pieces);
-    write(layer, 'empty', 16 * TiB, []);
-    write(layer, 'small', 65_536, [[100, 'in a small one']]);
-    write(layer, 'dense', 100_000_000, dense);
-    layer.entry(entry('linked', { type: 'hardlink', link: 'sparse' }));
-    layer.entryEnd();
-  });
-  assert.ok(result.bytes < 200 << 20, `${result.bytes} bytes`);
-  const read = (name: string, offset: number, length: number) => {
-    const fd = openSync(join(target, name), 'r');
-    const bytes = Buffer.alloc(length);
-    readSync(fd, bytes, 0, length, offset);
-    closeSync(fd);
-    return bytes.toString('latin1');
-  };
-  for (const name of ['sparse', 'linked']) {
-    assert.equal(statSync(join(target, name)).size, 8 * TiB + 1);
-    for (const [offset, text] of pieces) {
-      const before = Math.min(offset, 5000);
-      const wanted = `${'\0'.repeat(before)}${text}${'\0'.repeat(5000)}`;
-      assert.equal(read(name, offset - before, wanted.length), wanted, String(offset));
+  // fsck.erofs reads a block for each entry of a map, of which a file of terabytes has millions; the kernel only where it reads.
+  for (const [unit, fsck] of [
+    [2 ** 30, true],
+    [2 ** 40, false],
+  ] as const) {
+    using directory = testDirectory();
+    const pieces = [
+      [0, 'first'],
+      [5 * (unit / 1024) + 77, 'five'],
+      [unit - 3, 'end of one'],
+      [3 * unit + 4095, 'across'],
+      [7 * unit, 'last'],
+    ] as const;
+    const content = (layer: ErofsLayer) => {
+      write(layer, 'sparse', 8 * unit + 1, pieces);
+      write(layer, 'empty', 16 * unit, []);
+      write(layer, 'small', 65_536, [[100, 'in a small one']]);
+      write(layer, 'dense', 100_000_000, dense);
+      layer.entry(entry('linked', { type: 'hardlink', link: 'sparse' }));
+      layer.entryEnd();
+    };
+    const { target, result } = await imageOf(directory.path, 'holes', content, { fsck });
+    assert.ok(result.bytes < 200 << 20, `${result.bytes} bytes`);
+    const read = (name: string, offset: number, length: number) => {
+      const fd = openSync(join(target, name), 'r');
+      const bytes = Buffer.alloc(length);
+      readSync(fd, bytes, 0, length, offset);
+      closeSync(fd);
+      return bytes.toString('latin1');
+    };
+    for (const name of ['sparse', 'linked']) {
+      assert.equal(statSync(join(target, name)).size, 8 * unit + 1);
+      for (const [offset, text] of pieces) {
+        const before = Math.min(offset, 5000);
+        const wanted = `${'\0'.repeat(before)}${text}${'\0'.repeat(5000)}`;
+        assert.equal(read(name, offset - before, wanted.length), wanted, String(offset));
+      }
+      assert.equal(read(name, 8 * unit, 1), '\0');
     }
-    assert.equal(read(name, 8 * TiB, 1), '\0');
+    assert.equal(read('empty', 9 * unit, 3), '\0\0\0');
+    const wanted = Buffer.alloc(100_000_000);
+    for (const [offset, text] of dense) wanted.write(text, offset);
+    assert.ok(readFileSync(join(target, 'dense')).equals(wanted));
+    assert.equal(read('small', 98, 16), '\0\0in a small one');
+    const { stdout } = spawnSync('dump.erofs', ['-s', join(directory.path, 'holes.erofs')], {
+      encoding: 'utf8',
+    });
+    assert.match(stdout, /chunked_file/);
   }
-  assert.equal(read('empty', 9 * TiB, 3), '\0\0\0');
-  const wanted = Buffer.alloc(100_000_000);
-  for (const [offset, text] of dense) wanted.write(text, offset);
-  assert.ok(readFileSync(join(target, 'dense')).equals(wanted));
-  assert.equal(read('small', 98, 16), '\0\0in a small one');
-  const { stdout } = spawnSync('dump.erofs', ['-s', join(directory.path, 'holes.erofs')], {
-    encoding: 'utf8',
-  });
-  assert.match(stdout, /chunked_file/);
 });
 
 test('holes that would cost more than the archive is worth are refused', () => {
