@@ -68,7 +68,10 @@ function imagesAreWhole(root: string, { id, record }: Image, round: number): voi
   }
 }
 
-test(`killed at ${ROUNDS} instants, seed ${seed}`, async () => {
+for (const layers of ['auto', 'directory'] as const)
+  test(`killed at ${ROUNDS} instants, layers in the form "${layers}", seed ${seed}`, () => killed(layers));
+
+async function killed(form: 'auto' | 'directory'): Promise<void> {
   using directory = testDirectory();
   await using registry = await startRegistry(join(directory.path, 'registry'));
   const root = join(directory.path, 'images');
@@ -86,14 +89,14 @@ test(`killed at ${ROUNDS} instants, seed ${seed}`, async () => {
   for (let round = 0; round < ROUNDS; round++) {
     const victim = spawn(
       process.execPath,
-      [join(import.meta.dirname, 'crash-victim.ts'), root, registry.host],
+      [join(import.meta.dirname, 'crash-victim.ts'), root, registry.host, form],
       { stdio: ['ignore', 'pipe', 'inherit'] },
     );
     const ended = once(victim, 'exit');
     await reached(victim, stageOf(round, random()), Math.floor(random() * 2000));
     victim.kill('SIGKILL');
     await ended;
-    await using opened = await startService(root, { layers: 'directory' });
+    await using opened = await startService(root, { layers: form });
     for (const image of opened.service.list()) {
       listed++;
       blobsAreWhole(root, image, round);
@@ -125,4 +128,4 @@ test(`killed at ${ROUNDS} instants, seed ${seed}`, async () => {
     }
   }
   assert.ok(listed > 0, 'no kill came late enough to leave an image');
-});
+}

@@ -46,7 +46,8 @@ export async function startRegistry(directory: string, options: RegistryOptions 
     `version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: ${directory}/data}}\nhttp: {addr: '${host}'${secure}}\n${auth}`,
   );
   const child = spawn('docker-registry', ['serve', join(directory, 'config.yml')], { stdio: 'ignore' });
-  process.once('exit', () => child.kill('SIGKILL'));
+  const orphaned = (): void => void child.kill('SIGKILL');
+  process.once('exit', orphaned);
   await answers(port, child);
   return {
     host,
@@ -55,6 +56,7 @@ export async function startRegistry(directory: string, options: RegistryOptions 
       const ended = once(child, 'exit');
       child.kill('SIGKILL');
       await ended;
+      process.removeListener('exit', orphaned);
     },
   };
 }
