@@ -33,10 +33,11 @@ export const {
   CONTAINER_EXITED: EXITED,
 } = cri.ContainerState;
 
-const WAIT_MS = 30_000;
+/** On a machine that is busy with other runs a command alone may take half a minute to start. */
+const WAIT_MS = 120_000;
 const BRIDGE_SUBNET = 7;
 
-/** Waits until `probe` returns a truthy value; fails with the name after half a minute. */
+/** Waits until `probe` returns a truthy value; fails with the name after two minutes. */
 export async function until<T>(what: string, probe: () => T | Promise<T>): Promise<NonNullable<T>> {
   for (const limit = Date.now() + WAIT_MS; Date.now() < limit; await sleep(10)) {
     const found = await probe();
