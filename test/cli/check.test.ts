@@ -171,14 +171,14 @@ test('invalid command lines are exit code 2; who is not root is told so', async 
   assert.match(stderr, /needs root/);
 });
 
-/** The path of the largest layer image, or of a large file in a layer's directory. */
-function layerFile(): string {
+/** The largest image of a layer; where layers are directories, of whose files no digest is recorded, the largest blob. */
+function checkedFile(): string {
   const files = globSync(join(directory, 'root/images/layers/*/layer.erofs'));
   const blobs = globSync(join(directory, 'root/images/content/blobs/sha256/*'));
   const [largest] = [...(files.length > 0 ? files : blobs)].sort(
     (a, b) => statSync(b).size - statSync(a).size,
   );
-  return largest ?? assert.fail('there is no layer');
+  return largest ?? assert.fail('nothing is stored');
 }
 
 function flip(path: string): void {
@@ -194,7 +194,7 @@ test('images: whole, damaged, repaired while a container runs on them', async ()
   assert.match(whole.out, /^ok +\d+ layers, \d+ blobs, 1 images, .* compared with their digests\n$/);
   const pod = await node.runPod();
   const container = await node.run(pod);
-  flip(layerFile());
+  flip(checkedFile());
   const damaged = await crisp('--images', '--output', 'json', ...admin);
   assert.equal(damaged.code, 1, damaged.err);
   const document = JSON.parse(damaged.out);
