@@ -107,7 +107,22 @@ export function residueOfPods({ kernel, directory, podGroup, rules }: ContainerP
 export const residueOfPulls = (directory: string): string[] =>
   listOf(join(directory, 'root/images/staging')).map((name) => `unfinished ${name}`);
 
-export const residueOfImages = (directory: string): string[] =>
-  ['layers', 'images', 'retired', 'content/blobs/sha256'].flatMap((place) =>
-    listOf(join(directory, 'root/images', place)).map((name) => `file ${place}/${name}`),
-  );
+/** Files and mounts of images and their layers. */
+export function residueOfImages({
+  kernel,
+  directory,
+}: Pick<ContainerPaths, 'kernel' | 'directory'>): string[] {
+  const places = ['layers', 'images', 'retired', 'content/blobs/sha256'];
+  const mounts = layerMounts(directory);
+  return [
+    ...places.flatMap((place) =>
+      listOf(join(directory, 'root/images', place)).map((name) => `file ${place}/${name}`),
+    ),
+    // That of the directory on itself is the daemon's.
+    ...listOf(mounts).map((name) => `mount point of a layer ${name}`),
+    ...kernel.mounts
+      .below(mounts)
+      .filter(({ target }) => target !== mounts)
+      .map(({ target }) => `mount of a layer ${target}`),
+  ];
+}

@@ -180,7 +180,7 @@ export class CrashStand implements AsyncDisposable {
       ...this.#orphans(),
       ...residueOfPods({ kernel, directory, podGroup, rules: this.#rules }),
       ...residueOfPulls(directory),
-      ...(images ? residueOfImages(directory) : []),
+      ...(images ? residueOfImages({ kernel, directory }) : []),
     ]);
   }
 
