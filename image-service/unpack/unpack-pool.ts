@@ -127,12 +127,17 @@ export class UnpackPool implements AsyncDisposable {
     let failure: unknown = 'it exited';
     /** Why the layers below could not be got. */
     let lost: { readonly error: unknown } | undefined;
+    let over = false;
+    // What comes after the job's end must not reach the job that the thread has by then.
+    const tell = (request: WorkerRequest) => {
+      if (!over) worker.postMessage(request);
+    };
     const replied = (reply: WorkerReply) => {
       if (reply.ok !== undefined) settle(() => deliver(reply, queued, lost), true);
       else
-        this.#answer(worker, queued).catch((error) => {
+        this.#answer(worker, queued, tell).catch((error) => {
           lost ??= { error };
-          worker.postMessage({ kind: 'cancel' } satisfies WorkerRequest);
+          tell({ kind: 'cancel' });
         });
     };
     const failed = (error: unknown) => {
@@ -143,6 +148,7 @@ export class UnpackPool implements AsyncDisposable {
       settle(() => queued.reject(queued.signal.reason ?? workerDied(failure)), false);
     };
     const settle = (outcome: () => void, reusable: boolean) => {
+      over = true;
       clearTimeout(killTimer);
       queued.signal.removeEventListener('abort', cancel);
       // One by one: Node has its own listeners on the worker.
@@ -161,7 +167,11 @@ export class UnpackPool implements AsyncDisposable {
   }
 
   /** Gives a worker the layers below. Meanwhile another job may run, unless too many wait already. */
-  async #answer(worker: Worker, { below, signal }: QueuedJob): Promise<void> {
+  async #answer(
+    worker: Worker,
+    { below, signal }: QueuedJob,
+    tell: (request: WorkerRequest) => void,
+  ): Promise<void> {
     let directories: readonly string[] | undefined;
     if (this.#waiting.size < this.#limit) {
       this.#busy.delete(worker);
@@ -169,7 +179,7 @@ export class UnpackPool implements AsyncDisposable {
       this.#next();
       directories = await below(signal);
     }
-    worker.postMessage({ kind: 'below', directories } satisfies WorkerRequest);
+    tell({ kind: 'below', directories });
   }
 
   #spawn(): Worker {

@@ -1,12 +1,12 @@
 /** The threads that unpack: leftovers of one that is terminated during its work. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, readlinkSync, realpathSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readlinkSync, realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, hasCode } from '#core/errors.ts';
 import { defaultImageOptions } from '#image-service/index.ts';
-import { UnpackPool } from '#image-service/unpack/unpack-pool.ts';
+import { type Below, UnpackPool } from '#image-service/unpack/unpack-pool.ts';
 import { makeTar } from '../harness/tar.ts';
 import { testDirectory } from './service.ts';
 
@@ -84,3 +84,49 @@ test('a closed pool starts no thread: what waits and what comes later fails', as
   await assert.rejects(waiting, (error) => hasCode(error, 'Unavailable'));
   await assert.rejects(pool.complete(directory, [], report, never), (error) => hasCode(error, 'Unavailable'));
 });
+
+for (const late of ['found', 'lost'] as const) {
+  test(`layers below that are ${late} after their layer was given up reach no other layer`, async () => {
+    using base = testDirectory();
+    await using pool = new UnpackPool(1, 1000);
+    const archive = join(base.path, 'archive');
+    // Its root comes from the layers below.
+    writeFileSync(archive, makeTar([{ name: 'file', content: 'x' }]));
+    const [first, second] = ['first', 'second'].map((name, n) => {
+      mkdirSync(join(base.path, name));
+      chmodSync(join(base.path, name), 0o700 + n);
+      return [join(base.path, name)];
+    });
+    let images = 0;
+    const write = (below: Below, signal = new AbortController().signal) => {
+      const image = join(base.path, `image-${images++}`);
+      const { limits } = defaultImageOptions;
+      const about = { compressedSize: 1 << 20, diffId: undefined, limits, redirects: [], lower: undefined };
+      return pool.writeImage({ ...about, archive, image }, below, signal);
+    };
+    const expected = await write(async () => second ?? []);
+    /** Layers below that are awaited, and then given. */
+    const layers = () => {
+      const asked = Promise.withResolvers<void>();
+      const given = Promise.withResolvers<readonly string[]>();
+      const below: Below = () => {
+        asked.resolve();
+        return given.promise;
+      };
+      return { asked: asked.promise, given, below };
+    };
+    const [one, two] = [layers(), layers()];
+    const cancel = new AbortController();
+    const abandoned = write(one.below, cancel.signal);
+    await one.asked;
+    cancel.abort(new CrispError('Cancelled', 'not wanted'));
+    await assert.rejects(abandoned, (error) => hasCode(error, 'Cancelled'));
+    const written = write(two.below);
+    await two.asked;
+    if (late === 'found') one.given.resolve(first ?? []);
+    else one.given.reject(new CrispError('Cancelled', 'all callers have cancelled'));
+    await new Promise(setImmediate);
+    two.given.resolve(second ?? []);
+    assert.deepEqual(await written, expected);
+  });
+}
