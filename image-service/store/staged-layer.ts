@@ -40,7 +40,8 @@ export async function stageLayer(staging: Staging, form: LayerForm['form']): Pro
     form,
     fs,
     image: join(path, IMAGE_NAME),
-    [Symbol.asyncDispose]: () => staging.discard(path),
+    // Also once it was committed: the end of a pull waits for no large trees that are being deleted.
+    [Symbol.asyncDispose]: () => staging.discard(path, { isTree: form === 'directory' }),
   };
 }
 

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'node:test';
 import { files } from '#linux/fs/files.ts';
 import { refused } from '#linux/libc/errno.ts';
+import { stageLayer } from './staged-layer.ts';
 import { Staging } from './staging.ts';
 
 test('what cannot be deleted is remembered and reported, and hides no error', async () => {
@@ -56,4 +60,21 @@ test('a single file does not wait for trees', async () => {
   await staging.remove('/staging/image', { isTree: false });
   trees.resolve();
   await Promise.all(removals);
+});
+
+test('the end of a layer that is an image waits for no trees that are being deleted', async () => {
+  const base = mkdtempSync(join(process.env['CRISP_TEST_DIR'] ?? tmpdir(), 'staging-'));
+  try {
+    const trees = Promise.withResolvers<void>();
+    const removeTree = (path: string) => (path.includes('tree') ? trees.promise : files.removeTree(path));
+    const staging = new Staging(base, { ...files, removeTree }, () => {});
+    const removals = [1, 2].map((n) => staging.remove(join(base, `tree-${n}`)));
+    {
+      await using _staged = await stageLayer(staging, 'erofs');
+    }
+    trees.resolve();
+    await Promise.all(removals);
+  } finally {
+    rmSync(base, { recursive: true });
+  }
 });

@@ -52,8 +52,8 @@ export class Staging {
   }
 
   /** The same at the end of a scope: the error that ended it is the one to report, and the garbage collector retries. */
-  async discard(path: string): Promise<void> {
-    await this.remove(path).catch(() => {});
+  async discard(path: string, of: { readonly isTree?: boolean } = {}): Promise<void> {
+    await this.remove(path, of).catch(() => {});
   }
 
   /** What could not be deleted. */
