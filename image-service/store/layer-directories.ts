@@ -53,10 +53,13 @@ export class LayerDirectories {
   }
 
   /**
-   * Gives a staged directory the name of a damaged layer, in its turn, and quarantines that; the path where it now is. In
-   * between the layer is missing: a start then hides its images until they are pulled again.
+   * Gives a staged directory the name of a damaged layer, in its turn, and quarantines that; the path where it now is. Only
+   * where the file system cannot exchange names is the layer missing in between: a start then hides its images until they are
+   * pulled again.
    */
   async replace(path: string, key: string): Promise<string | undefined> {
+    const aside = await this.#exchange(path, key);
+    if (aside !== undefined) return aside;
     const old = await this.#setAside(key);
     try {
       await this.place(path, key);
@@ -93,12 +96,32 @@ export class LayerDirectories {
     return LAYER.test(key) ? this.#queue.run(key, () => this.#setAside(key)) : undefined;
   }
 
+  /** Where what had the name now is; undefined, with nothing changed, where it is missing or names cannot be exchanged. */
+  async #exchange(path: string, key: string): Promise<string | undefined> {
+    // Under its later name first: in staging, the next start would delete what a container may still have as its root.
+    const aside = this.#asideOf();
+    await naming(`store layer ${key}`, () => this.#files.rename(path, aside));
+    let isExchanged = false;
+    try {
+      isExchanged = await this.#files.exchange(aside, this.path(key));
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    } finally {
+      if (!isExchanged) await naming(`stage layer ${key}`, () => this.#files.rename(aside, path));
+    }
+    return isExchanged ? aside : undefined;
+  }
+
+  #asideOf(): string {
+    return this.path(`damaged-${randomBytes(8).toString('hex')}`);
+  }
+
   #give(path: string, key: string): Promise<void> {
     return naming(`store layer ${key}`, () => this.#files.rename(path, this.path(key)));
   }
 
   async #setAside(key: string): Promise<string | undefined> {
-    const target = this.path(`damaged-${randomBytes(8).toString('hex')}`);
+    const target = this.#asideOf();
     try {
       await naming(`quarantine layer ${key}`, () => this.#files.rename(this.path(key), target));
     } catch (error) {

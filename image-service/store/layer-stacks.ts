@@ -62,7 +62,11 @@ export class LayerStacks {
     try {
       return await this.#images.mounts.ensure(key, image);
     } catch (error) {
-      if (hasCode(error, 'DataLoss') && this.#index.stored(key) === record) {
+      if (!hasCode(error, 'DataLoss')) throw error;
+      // It may just have been replaced: what was found is then of the former one, or of none.
+      const now = await this.#directories.inTurn(key, async () => this.#index.get(key));
+      if (now && now !== record) return await this.#directoryOf(now);
+      if (now) {
         this.#index.suspect(key);
         this.#images.lost(key);
       }

@@ -169,11 +169,14 @@ export class LayerStore {
     return this.#directories.inTurn(key, async () => {
       const known = this.sound(key);
       if (known) return known;
-      await this.#place(staged.path, key);
+      const old = this.#index.stored(key);
+      const aside = await this.#place(staged.path, record);
       // Published once its name is durable: an image that finds it may rely on that.
       if (isSynced) await this.#directories.sync();
       if (isSynced) this.#durable.add(key);
       this.#index.add(record);
+      // An image that still is below a container's overlay may be deleted, a directory not.
+      if (old?.image && aside !== undefined) await this.#staging.discard(aside, { isTree: false });
       return record;
     });
   }
@@ -210,13 +213,19 @@ export class LayerStore {
     return this.#store.sweep(keys);
   }
 
-  /** Instead of a damaged one: an image that still is below a container's overlay may be deleted, a directory not. */
-  async #place(path: string, key: string): Promise<void> {
-    const old = this.#index.stored(key);
-    if (!old) return this.#directories.place(path, key);
-    const place = await this.#directories.replace(path, key);
+  /** Gives the staged layer its name; instead of a damaged one, of which the path is returned where it now is. */
+  async #place(path: string, record: LayerRecord): Promise<string | undefined> {
+    const { key } = record;
+    if (!this.#index.stored(key)) {
+      await this.#directories.place(path, key);
+      return undefined;
+    }
+    const aside = await this.#directories.replace(path, key);
     this.#drop(key);
-    if (old.image && place !== undefined) await this.#staging.discard(place);
+    // What uses the layer has the new one from here on; a pull waits until its name is durable.
+    this.#index.add(record);
+    this.#index.suspect(key);
+    return aside;
   }
 
   #drop(key: string): void {

@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { mkdir, open, rename, statfs, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { checkOutcome, naming } from '../libc/errno.ts';
-import { asynchronous, syncfs } from '../libc/libc.ts';
+import { checkOutcome, errnoName, naming } from '../libc/errno.ts';
+import { asynchronous, exchangeNames, syncfs } from '../libc/libc.ts';
 import type { Files } from '../ports/kernel.ts';
 import { removeTree } from './remove-tree.ts';
 import { sealFile } from './verity.ts';
@@ -17,7 +17,7 @@ export type FileStep =
   /** All names in the directory, or all on the file system, outlive a power cut from here on. */
   | { readonly kind: 'sync directory' | 'sync file system'; readonly path: string }
   | { readonly kind: 'write'; readonly path: string; readonly data: string | Uint8Array }
-  | { readonly kind: 'rename'; readonly path: string; readonly to: string };
+  | { readonly kind: 'rename' | 'exchange'; readonly path: string; readonly to: string };
 
 /** Carries out a step; a test may record it, or simulate a power cut behind it. */
 export type CarryOut = <T>(step: FileStep, act: () => Promise<T>) => Promise<T>;
@@ -58,6 +58,7 @@ export function makeFiles(carryOut: CarryOut = carryOutDirectly): Files {
     sealFile,
     syncFilesystem: (path) => carryOut({ kind: 'sync file system', path }, () => syncFilesystem(path)),
     rename: (path, to) => carryOut({ kind: 'rename', path, to }, () => rename(path, to)),
+    exchange: (path, to) => carryOut({ kind: 'exchange', path, to }, () => exchange(path, to)),
     makeDirectory: (path, mode = 0o755) =>
       carryOut({ kind: 'make directory', path }, () => mkdir(path, { recursive: true, mode })),
     removeTree: (path) => carryOut({ kind: 'remove tree', path }, () => removeTree(path)),
@@ -91,6 +92,16 @@ async function flushOneFile(path: string): Promise<void> {
   } finally {
     await file.close();
   }
+}
+
+/** What the kernel and file systems reply to a flag of renameat2(2) that they do not know. */
+const UNKNOWN_FLAG = ['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'];
+
+async function exchange(path: string, to: string): Promise<boolean> {
+  const outcome = await exchangeNames(path, to);
+  if (outcome.result < 0 && UNKNOWN_FLAG.includes(errnoName(outcome.errno))) return false;
+  checkOutcome(outcome, `exchange ${path} and ${to}`);
+  return true;
 }
 
 async function syncFilesystem(path: string): Promise<void> {

@@ -164,6 +164,20 @@ const moveMountCall = bind<
 /** move_mount(2) of the mount that `fd` holds, onto a path. Asynchronous: it may wait for other mounts. */
 export const moveMount = (fd: number, target: Text): Promise<Outcome> =>
   asynchronous(moveMountCall, 429, fd, '', AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH);
+const exchangeCall = bind<
+  (n: number, from: number, path: Text, to: number, target: Text, flags: number) => number
+>('long syscall(long n, long from, const char *path, long to, const char *target, unsigned int flags)');
+/** renameat2(2) with RENAME_EXCHANGE. */
+export const exchangeNames = (path: Text, to: Text): Promise<Outcome> =>
+  asynchronous(
+    exchangeCall,
+    process.arch === 'arm64' ? 276 : 316,
+    AT_FDCWD,
+    path,
+    AT_FDCWD,
+    to,
+    RENAME_EXCHANGE,
+  );
 export const fsopen = (type: Text, flags: number): number => callText(430, type, flags);
 /** The same off the main thread, for a type whose module the kernel may have to load. */
 export const fsopenAsync = (type: Text, flags: number): Promise<Outcome> =>
@@ -204,6 +218,7 @@ export const AT_RECURSIVE = 0x8000;
 export const O_CLOEXEC = 0o2000000;
 export const O_PATH = 0o10000000;
 const MOVE_MOUNT_F_EMPTY_PATH = 4;
+const RENAME_EXCHANGE = 2;
 const FSCONFIG_CMD_CREATE = 6;
 
 /** The errno of this thread's last synchronous call. */

@@ -61,6 +61,11 @@ export interface Files {
   sealFile(path: string): Promise<boolean>;
   /** rename(2), with Node's own errors. Only what has been flushed may be renamed to a name that is read after a power cut. */
   rename(path: string, to: string): Promise<void>;
+  /**
+   * Gives each of two names what the other one has, in one step (renameat2(2), RENAME_EXCHANGE). False, with nothing changed,
+   * where the file system cannot. The same must be flushed as for `rename`.
+   */
+  exchange(path: string, to: string): Promise<boolean>;
   /** Makes it with its parents, with Node's own errors; the uppermost that is new, undefined where it was there. */
   makeDirectory(path: string, mode?: number): Promise<string | undefined>;
   /** syncfs(2) of the file system that holds the path. Off the main thread. */

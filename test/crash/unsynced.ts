@@ -62,6 +62,7 @@ export class UnsyncedDisk {
     }
     if (kind === 'make directory') this.#makeDirectories(path);
     if (kind === 'rename') this.#rename(path, step.to);
+    if (kind === 'exchange') this.#exchange(path, step.to);
     if (kind === 'remove tree' && this.#find(path)) this.#change(undefined, path);
     if (kind === 'sync directory') this.#sync(this.#find(path));
     if (kind !== 'sync file system') return;
@@ -156,6 +157,16 @@ export class UnsyncedDisk {
     this.#record([
       ...(source?.entries ? [{ directory: source, name: basename(from) }] : []),
       { directory: this.#directoryOf(to), name: basename(to), node },
+    ]);
+  }
+
+  /** One change: no cut leaves one of the names alone with what the other had. */
+  #exchange(one: string, other: string): void {
+    const [first, second] = [one, other].map((path) => this.#find(path));
+    if (!first || !second) throw new Error(`the model lacks ${first ? other : one}`);
+    this.#record([
+      { directory: this.#directoryOf(one), name: basename(one), node: second },
+      { directory: this.#directoryOf(other), name: basename(other), node: first },
     ]);
   }
 

@@ -273,6 +273,47 @@ test('a damaged directory is replaced by a new layer, and kept: a container may 
   assert.deepEqual(store.usage, { bytes: 8192, inodes: 2 });
 });
 
+for (const canExchange of [true, false]) {
+  const where = canExchange ? '' : ', also where the disk cannot exchange names';
+  test(`while a damaged layer is replaced, containers get the one or the other${where}`, async () => {
+    await using at = place();
+    const before = await at.open();
+    const { key } = await at.image(before, 'one', 'damaged');
+    /** What was found when a step had been carried out. */
+    const found: Promise<string[]>[] = [];
+    const seen: string[][] = [];
+    let isReplacing = false;
+    const files = {
+      ...makeFiles(async (_step, act) => {
+        const result = await act();
+        if (!isReplacing) return result;
+        seen.push(readdirSync(at.layers));
+        found.push(store.mounted([key]));
+        found.at(-1)?.catch(() => {});
+        return result;
+      }),
+      ...(canExchange ? {} : { exchange: async () => false }),
+    };
+    const staging = new Staging(join(at.root, 'staging'), files, () => {});
+    const form: LayerForm = { form: 'erofs', by: 'file' };
+    const directory = join(at.root, 'state');
+    const of = new LayerMounts({ mounts, log: silentLog, directory, form: () => form });
+    const images = { mounts: of, lost: (name: string) => at.lost.push(name) };
+    const store: LayerStore = new LayerStore(at.layers, staging, files, () => true, images);
+    await store.load();
+    await store.recoverMounts(form);
+    store.suspect(key);
+    isReplacing = true;
+    const record = await at.image(store, 'one', 'other content');
+    isReplacing = false;
+    for (const directories of await Promise.all(found)) assert.equal(directories.length, 1);
+    assert.deepEqual([at.lost, store.sound(key), readdirSync(at.layers)], [[], record, [key]]);
+    if (canExchange) for (const names of seen) assert.ok(names.includes(key), names.join(' '));
+    const [mounted = ''] = await store.mounted([key]);
+    assert.equal(readFileSync(join(mounted, 'one'), 'utf8'), 'other content');
+  });
+}
+
 test('what a newer crisp has written stays until its layer is made anew, and is then set aside', async () => {
   await using at = place();
   const record = await at.image(await at.open(), 'one', 'content');

@@ -27,6 +27,14 @@ export function contract(name: string, kernel: Kernel): void {
     await assert.rejects(files.writeAtomic(join(root, 'none', 'file'), ''), code('NotFound'));
     await files.rename(join(root, 'file'), join(root, 'moved'));
     await assert.rejects(files.rename(join(root, 'file'), join(root, 'x')), /ENOENT/);
+    await files.writeAtomic(join(root, 'other'), 'other');
+    assert.equal(await files.exchange(join(root, 'moved'), join(root, 'other')), true);
+    assert.deepEqual(
+      ['moved', 'other'].map((name) => readFileSync(join(root, name), 'utf8')),
+      ['other', 'text'],
+    );
+    await assert.rejects(files.exchange(join(root, 'moved'), join(root, 'none')), code('NotFound'));
+    await files.removeTree(join(root, 'other'));
     assert.equal(await files.makeDirectory(join(root, 'one/two')), join(root, 'one'));
     assert.equal(await files.makeDirectory(join(root, 'one/two')), undefined);
     for (const name of ['moved', 'moved', 'one']) await files.removeTree(join(root, name));
