@@ -13,7 +13,7 @@ import type { LayerStore } from './store/layer-store.ts';
 /** Root file systems of containers: an overlay of the image's layers under a writable directory of the container. */
 export class RootFileSystems {
   readonly #images: Pick<ImageStore, 'record'>;
-  readonly #layers: Pick<LayerStore, 'mounted' | 'directory'>;
+  readonly #layers: Pick<LayerStore, 'mounted' | 'hold' | 'directory'>;
   readonly #mounts: Mounts;
   readonly #restoring: Pick<LayerRestoring, 'unpack'>;
   /** An empty directory: the one layer of an image that has none. */
@@ -21,7 +21,7 @@ export class RootFileSystems {
 
   constructor(
     images: Pick<ImageStore, 'record'>,
-    layers: Pick<LayerStore, 'mounted' | 'directory'>,
+    layers: Pick<LayerStore, 'mounted' | 'hold' | 'directory'>,
     mounts: Mounts,
     restoring: Pick<LayerRestoring, 'unpack'>,
     empty: string,
@@ -60,7 +60,9 @@ export class RootFileSystems {
     layer: { readonly image: ImageId; readonly directory: string; readonly archive: string },
     op: Operation,
   ): Promise<void> {
-    const lower = await this.#layers.mounted(this.#layersOf(layer.image));
+    const layers = this.#layersOf(layer.image);
+    using _held = this.#layers.hold(layers);
+    const lower = await this.#layers.mounted(layers);
     const directory = join(layer.directory, 'upper');
     await this.#restoring.unpack({ archive: layer.archive, directory, lower }, op);
   }
@@ -101,9 +103,10 @@ export class RootFileSystems {
     layers: readonly string[],
     mount: (lower: readonly string[]) => Promise<void>,
   ): Promise<void> {
+    using _held = this.#layers.hold(layers);
     const mounted = await this.#layers.mounted(layers);
     const lower = mounted.length > 0 ? mounted : [this.#empty];
-    if (userNamespace === undefined) return mount(lower);
+    if (userNamespace === undefined) return await mount(lower);
     const view = { path: viewOf(target), idMap: userNamespace, common: this.#layers.directory };
     await withIdMapped(this.#mounts, view, lower, mount);
   }

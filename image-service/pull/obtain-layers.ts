@@ -1,3 +1,4 @@
+import { CrispError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import { chainIds } from '../image/image-config.ts';
 import type { Descriptor } from '../image/manifest.ts';
@@ -86,10 +87,11 @@ export class Layers {
       resolve();
     };
     using unpacking = this.#activity.unpack(chainId);
+    using held = new DisposableStack();
     try {
       const below = (limited: AbortSignal) => {
         independent(); // what is below may be a layer of the same diff id
-        return this.#below(plan, index, limited);
+        return this.#below(plan, index, limited, held);
       };
       return await this.#writing.write(plan, index, { below, unpacking }, signal);
     } finally {
@@ -98,10 +100,19 @@ export class Layers {
   }
 
   /** The layers below, from the top to the bottom. Waits for them like any pull, with its own signal. */
-  async #below(plan: LayerPlan, index: number, signal: AbortSignal): Promise<string[]> {
+  async #below(
+    plan: LayerPlan,
+    index: number,
+    signal: AbortSignal,
+    held: DisposableStack,
+  ): Promise<string[]> {
     const lower = plan.layers.slice(0, index);
     const steps = lower.map((_, at) => (shared: AbortSignal) => this.obtain(plan, at, shared));
-    return this.#store.mounted((await allOrNone('layer of the image', signal, steps)).map(({ key }) => key));
+    const keys = (await allOrNone('layer of the image', signal, steps)).map(({ key }) => key);
+    signal.throwIfAborted();
+    if (held.disposed) throw new CrispError('Cancelled', 'the layer is written no more');
+    held.use(this.#store.hold(keys));
+    return this.#store.mounted(keys);
   }
 }
 

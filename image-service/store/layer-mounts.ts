@@ -12,7 +12,7 @@ import type { LayerForm } from './layer-record.ts';
 /** Hex digits of a mount point's name: with 500 of them an overlay's line in mountinfo stays below `LINE_LIMIT`. */
 const NAME_DIGITS = 24;
 
-/** Mounts at once: each takes a thread of libuv's pool, which has four, and calls of the kernel that wait are limited, too. */
+/** Mounts at once: each takes a thread of libuv's pool (eight, bin/crisp), and a dead disk is not to take them all. */
 const PARALLEL = 3;
 
 /** A layer's image on the disk. */
@@ -46,6 +46,10 @@ export interface LayerMountsParts {
 export class LayerMounts {
   readonly #parts: LayerMountsParts;
   readonly #mounted = new Map<string, MountedLayer>();
+  /** By layer: mounts that are to go when nothing holds the layer. */
+  readonly #retired = new Map<string, Set<string>>();
+  /** By layer: how many hold it. */
+  readonly #holds = new Map<string, number>();
   readonly #mounting = new SingleFlight<string, string>();
   readonly #queue = new KeyedQueue<string>();
   readonly #semaphore = new Semaphore(PARALLEL);
@@ -79,13 +83,26 @@ export class LayerMounts {
     return this.#mounting.run(key, () => this.#queue.run(key, () => this.#ensure(key, image)));
   }
 
-  /** Unmounts the layer; an overlay that has it below keeps the files until it is unmounted itself. */
+  /**
+   * Until the end of the scope no mount of these layers goes, not the one of a file that is replaced or removed either. To be
+   * taken before `ensure`, for as long as its directories are used by their paths: one that is just being unmounted would be
+   * an empty layer.
+   */
+  hold(keys: readonly string[]): Disposable {
+    for (const key of keys) this.#holds.set(key, (this.#holds.get(key) ?? 0) + 1);
+    const left = [...keys];
+    return {
+      [Symbol.dispose]: () => {
+        for (const key of left.splice(0)) this.#leave(key);
+      },
+    };
+  }
+
+  /** Unmounts the layer once nothing holds it; an overlay that has it below keeps the files until it is unmounted itself. */
   release(key: string): Promise<void> {
     return this.#queue.run(key, async () => {
-      const known = this.#mounted.get(key);
-      if (known === undefined) return;
-      await this.#unmount(known.target);
-      this.#mounted.delete(key);
+      this.#retire(key);
+      await this.#clear(key);
     });
   }
 
@@ -100,7 +117,7 @@ export class LayerMounts {
 
   /** The layers that are mounted. */
   get mounted(): readonly string[] {
-    return [...this.#mounted.keys()];
+    return [...new Set([...this.#mounted.keys(), ...this.#retired.keys()])];
   }
 
   async #ensure(key: string, image: ImageFile): Promise<string> {
@@ -110,10 +127,10 @@ export class LayerMounts {
     const known = this.#mounted.get(key);
     // Also a known one is checked: were it unmounted by someone else, an overlay would take the empty directory.
     if (known?.target === target && (await deviceOf(target)) === known.device) return target;
-    if (known) {
-      await this.#unmount(known.target);
-      this.#mounted.delete(key);
-    }
+    if (known?.target === target) await this.#unmount(target);
+    else this.#retire(key);
+    this.#mounted.delete(key);
+    await this.#clear(key);
     if (!mounts.below(target).some((mount) => mount.target === target && mount.type === 'erofs')) {
       await this.#queue.run('', () => this.#prepare());
       await naming(`make ${target}`, () => mkdir(target, { recursive: true, mode: 0o700 }));
@@ -131,7 +148,35 @@ export class LayerMounts {
 
   async #add(key: string, target: string): Promise<void> {
     const device = await deviceOf(target);
-    if (device !== undefined) this.#mounted.set(key, { target, device });
+    if (device === undefined) return;
+    this.#mounted.set(key, { target, device });
+    this.#retired.get(key)?.delete(target);
+  }
+
+  #leave(key: string): void {
+    const holds = (this.#holds.get(key) ?? 1) - 1;
+    if (holds > 0) this.#holds.set(key, holds);
+    else this.#holds.delete(key);
+    if (holds > 0 || !this.#retired.has(key)) return;
+    void this.#queue.run(key, () => this.#clear(key)).catch((error) => this.#warn(key, error));
+  }
+
+  #retire(key: string): void {
+    const known = this.#mounted.get(key);
+    if (known === undefined) return;
+    this.#mounted.delete(key);
+    this.#retired.set(key, (this.#retired.get(key) ?? new Set()).add(known.target));
+  }
+
+  /** Unmounts what is to go. What fails is tried again the next time. */
+  async #clear(key: string): Promise<void> {
+    const retired = this.#retired.get(key);
+    for (const target of [...(retired ?? [])]) {
+      if (this.#holds.has(key)) return;
+      await this.#unmount(target);
+      retired?.delete(target);
+    }
+    this.#retired.delete(key);
   }
 
   async #mount(image: string, target: string): Promise<void> {

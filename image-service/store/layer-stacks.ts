@@ -7,7 +7,7 @@ import { FILES_NAME, IMAGE_NAME } from './staged-layer.ts';
 
 /** What is needed for layers that are EROFS images; without it such layers cannot be used. */
 export interface LayerImages {
-  readonly mounts: Pick<LayerMounts, 'ensure' | 'release' | 'mounted' | 'recover'>;
+  readonly mounts: Pick<LayerMounts, 'ensure' | 'hold' | 'release' | 'mounted' | 'recover'>;
   /** The image of this layer is missing or is not the one that was written: its images are to be pulled again. */
   readonly lost: (key: string) => void;
 }

@@ -143,10 +143,15 @@ export class LayerStore {
   /**
    * Directories for an overlay, from the top to the bottom, of layers named from the bottom to the top, once those of them that
    * are EROFS images are mounted. Throws DataLoss where one is missing or is not what was written: the next pull of its image
-   * makes it anew.
+   * makes it anew. `hold` them for as long as the paths are used.
    */
   mounted(keys: readonly string[]): Promise<string[]> {
     return this.#stacks.directories(keys);
+  }
+
+  /** What is mounted of these layers stays so until the end of the scope; see `LayerMounts.hold`. */
+  hold(keys: readonly string[]): Disposable {
+    return this.#images?.mounts.hold(keys) ?? { [Symbol.dispose]() {} };
   }
 
   /** A place for a new layer of this form, which of an image's layers is that of `form`. */
@@ -221,6 +226,8 @@ export class LayerStore {
       return undefined;
     }
     const aside = await this.#directories.replace(path, key);
+    // Else the space of the former image would not be free. What fails is tried again at the next mount.
+    await this.#images?.mounts.release(key).catch(() => {});
     this.#drop(key);
     // What uses the layer has the new one from here on; a pull waits until its name is durable.
     this.#index.add(record);

@@ -162,8 +162,8 @@ export class UnsyncedDisk {
 
   /** One change: no cut leaves one of the names alone with what the other had. */
   #exchange(one: string, other: string): void {
-    const [first, second] = [one, other].map((path) => this.#find(path));
-    if (!first || !second) throw new Error(`the model lacks ${first ? other : one}`);
+    const first = this.#find(one) ?? this.#takeIn(other);
+    const second = this.#find(other) ?? this.#takeIn(one);
     this.#record([
       { directory: this.#directoryOf(one), name: basename(one), node: second },
       { directory: this.#directoryOf(other), name: basename(other), node: first },

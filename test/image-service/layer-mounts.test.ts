@@ -118,6 +118,36 @@ test('a mount outlives its image for those who have it, and another file in its 
   assert.deepEqual([next.mounted, targets()], [[], []], 'nor is a stale one found again');
 });
 
+test('while a container is created, the mounts that it uses stay, also those of a layer that is replaced or removed', async (t) => {
+  const { mounts } = real;
+  const { root, image, directory, targets, names } = place(t, mounts);
+  const layers = open(directory, mounts);
+  const file = { path: join(root, 'one'), bytes: 4096 };
+  const creation = layers.hold(['key']);
+  const first = await layers.ensure('key', image('one'));
+  renameSync(image('replaced').path, file.path);
+  const second = await layers.ensure('key', file);
+  const content = (target: string) => readFileSync(join(target, 'name'), 'utf8');
+  assert.deepEqual([content(first), content(second)], ['one', 'replaced']);
+  const other = layers.hold(['key']);
+  creation[Symbol.dispose]();
+  creation[Symbol.dispose]();
+  await layers.release('key');
+  assert.deepEqual([content(first), content(second)], ['one', 'replaced'], 'another holds it');
+  assert.deepEqual(layers.mounted, ['key']);
+  other[Symbol.dispose]();
+  await layers.release('key');
+  assert.deepEqual([targets(), names(), layers.mounted], [[], [], []]);
+  // One that is used again meanwhile is not unmounted by those who had it before.
+  using _again = layers.hold(['key']);
+  await layers.ensure('key', file);
+  await layers.release('key');
+  const third = await layers.ensure('key', file);
+  _again[Symbol.dispose]();
+  assert.equal(await layers.ensure('key', file), third);
+  assert.equal(content(third), 'replaced');
+});
+
 test('a mount that someone else has removed is made again', async (t) => {
   const { mounts } = real;
   const { image, directory } = place(t, mounts);
