@@ -20,7 +20,8 @@ export function countLeftovers(directory: string, cgroup: string, ipam: string):
   return {
     processes: new Set(processes.flatMap((file) => lines(readFileSync(file, 'utf8')))).size,
     mounts: lines(readFileSync('/proc/self/mountinfo').toString()).filter(
-      (line) => line.includes(directory) && !line.includes(`${directory}/state/images/layers`),
+      // Layers stay mounted; the leading space is that of the mount point, as an overlay's line names its layers, too.
+      (line) => line.includes(directory) && !line.includes(` ${directory}/state/images/layers`),
     ).length,
     cgroups: groups.length,
     veths: readdirSync('/sys/class/net').filter((name) => name.startsWith('veth')).length,

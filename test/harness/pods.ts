@@ -290,7 +290,8 @@ export class TestNode implements AsyncDisposable {
     return [
       ...mounts
         .filter((line) => line.includes(`${directory}/`) && !line.includes(' tmpfs test-disk '))
-        .filter((line) => !line.includes(`${directory}/state/images/layers`))
+        // By the mount point: an overlay's line names its layers, too. The state may be elsewhere, behind a link.
+        .filter((line) => !line.split(' ')[4]?.includes('/state/images/layers'))
         .map((line) => `mount ${line}`),
       ...processesWith(directory).filter((line) => !line.startsWith(`${this.#daemon.pid} `)),
       ...this.groups().map((group) => `cgroup ${group}`),
