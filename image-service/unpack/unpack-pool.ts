@@ -50,7 +50,7 @@ export class UnpackPool implements AsyncDisposable {
 
   /**
    * Writes an EROFS image; see `writeImage`, also for the outcome without one. At most as many images wait for layers below
-   * as there are workers.
+   * as there are workers. `below` is aborted when the thread no longer waits for it, and has settled when this settles.
    */
   async writeImage(
     request: ImageRequest,
@@ -127,15 +127,17 @@ export class UnpackPool implements AsyncDisposable {
     let failure: unknown = 'it exited';
     /** Why the layers below could not be got. */
     let lost: { readonly error: unknown } | undefined;
-    let over = false;
+    const over = new AbortController();
+    const waiting = AbortSignal.any([queued.signal, over.signal]);
+    let answered: Promise<void> = Promise.resolve();
     // What comes after the job's end must not reach the job that the thread has by then.
     const tell = (request: WorkerRequest) => {
-      if (!over) worker.postMessage(request);
+      if (!over.signal.aborted) worker.postMessage(request);
     };
     const replied = (reply: WorkerReply) => {
       if (reply.ok !== undefined) settle(() => deliver(reply, queued, lost), true);
       else
-        this.#answer(worker, queued, tell).catch((error) => {
+        answered = this.#answer(worker, () => queued.below(waiting), tell).catch((error) => {
           lost ??= { error };
           tell({ kind: 'cancel' });
         });
@@ -148,7 +150,7 @@ export class UnpackPool implements AsyncDisposable {
       settle(() => queued.reject(queued.signal.reason ?? workerDied(failure)), false);
     };
     const settle = (outcome: () => void, reusable: boolean) => {
-      over = true;
+      over.abort(new CrispError('Cancelled', 'the layer above has ended'));
       clearTimeout(killTimer);
       queued.signal.removeEventListener('abort', cancel);
       // One by one: Node has its own listeners on the worker.
@@ -156,7 +158,8 @@ export class UnpackPool implements AsyncDisposable {
       this.#busy.delete(worker);
       this.#waiting.delete(worker);
       if (reusable) this.#park(worker);
-      outcome();
+      // What it waited for may still be ending because this has left it, and leaves no file when it has.
+      void answered.then(outcome);
       this.#next();
     };
     worker.on('message', replied).on('error', failed).on('exit', ended);
@@ -169,7 +172,7 @@ export class UnpackPool implements AsyncDisposable {
   /** Gives a worker the layers below. Meanwhile another job may run, unless too many wait already. */
   async #answer(
     worker: Worker,
-    { below, signal }: QueuedJob,
+    below: () => ReturnType<Below>,
     tell: (request: WorkerRequest) => void,
   ): Promise<void> {
     let directories: readonly string[] | undefined;
@@ -177,7 +180,7 @@ export class UnpackPool implements AsyncDisposable {
       this.#busy.delete(worker);
       this.#waiting.add(worker);
       this.#next();
-      directories = await below(signal);
+      directories = await below();
     }
     tell({ kind: 'below', directories });
   }
