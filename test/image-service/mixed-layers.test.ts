@@ -67,7 +67,7 @@ function store(
   const restored: { directory: string; lower: readonly string[] }[] = [];
   const rootfs = new RootFileSystems(
     { record: () => ({ layers: keys }) as unknown as ImageRecord },
-    { mounted, directory: at('layers') },
+    { mounted, hold: (layers) => layerMounts.hold(layers), directory: at('layers') },
     mounts,
     {
       async unpack(layer) {
