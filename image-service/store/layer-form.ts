@@ -1,6 +1,6 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CrispError, describeError, hasCode } from '#core/errors.ts';
+import { CrispError, describeError, errnoOf, hasCode } from '#core/errors.ts';
 import { type Operation, withDeadline } from '#core/operation.ts';
 import { naming } from '#linux/libc/errno.ts';
 import type { Files, Mounts } from '#linux/ports/kernel.ts';
@@ -10,6 +10,17 @@ import { probeImage } from './probe-image.ts';
 
 /** How long one way of mounting may take to be tried, in ms: the kernel may have to load modules for it. */
 const PROBE_MS = 20_000;
+/**
+ * How images may be mounted, the best first. A kernel that mounts from files and knows no direct IO of them keeps all that is read
+ * twice in the page cache, which a loop device does not.
+ */
+const WAYS = [
+  { name: 'file', by: 'file', direct: true },
+  { name: 'loop', by: 'loop', direct: false },
+  { name: 'file, through the page cache', by: 'file', direct: false },
+] as const;
+type Way = (typeof WAYS)[number];
+
 const NAME = 'probe';
 const CONTENT = 'the layers of this node can be EROFS images\n';
 
@@ -34,7 +45,7 @@ class Place {
    * Mounts a tiny image, and an overlay of it whose writable layer is where those of containers are: on a disk that is itself an
    * overlay the kernel may refuse either. Reads through both and writes, so that the file is copied up.
    */
-  async attempt(by: 'file' | 'loop'): Promise<void> {
+  async attempt({ by, direct }: Way): Promise<void> {
     const { mounts } = this.#parts;
     const image = join(this.#disk, 'image');
     const [upper, work] = [join(this.#disk, 'upper'), join(this.#disk, 'work')];
@@ -43,7 +54,7 @@ class Place {
       for (const path of [upper, work, layer, merged]) await mkdir(path, { recursive: true, mode: 0o700 });
       await writeFile(image, probeImage(NAME, CONTENT), { mode: 0o600 });
     });
-    await mounts.erofs({ image, target: layer, by });
+    await mounts.erofs({ image, target: layer, by, direct });
     await mounts.overlay({ target: merged, lower: [layer], upper, work });
     await naming(`read an EROFS image by ${by}`, async () => {
       for (const path of [layer, merged]) {
@@ -80,10 +91,14 @@ export async function probeLayerForm(
       return { form: 'directory', reason: 'image.layers = "directory"' };
     }
     const reasons: string[] = [];
-    for (const by of ['file', 'loop'] as const) {
-      const refusal = await tryInOne(places, by, op);
-      if (refusal === undefined) return { form: 'erofs', by };
-      reasons.push(`by ${by}: ${describeError(refusal)}`);
+    let isDirect = true;
+    for (const way of WAYS) {
+      if (way.by === 'file' && !way.direct && isDirect) continue; // tried already
+      const refusal = await tryInOne(places, way, op);
+      if (refusal === undefined) return { form: 'erofs', by: way.by };
+      if (way.direct && hasCode(refusal, 'FailedPrecondition') && errnoOf(refusal) === 'EINVAL')
+        isDirect = false;
+      reasons.push(`by ${way.name}: ${describeError(refusal)}`);
     }
     return { form: 'directory', reason: reasons.join('; ') };
   });
@@ -101,23 +116,23 @@ export async function probeLayerForm(
   return form;
 }
 
-async function tryInOne(places: readonly Place[], by: 'file' | 'loop', op: Operation): Promise<unknown> {
+async function tryInOne(places: readonly Place[], way: Way, op: Operation): Promise<unknown> {
   let refusal: unknown;
   for (const place of places) {
-    refusal = await tryIt(place, by, op);
+    refusal = await tryIt(place, way, op);
     if (!hasCode(refusal, 'ResourceExhausted')) break;
   }
   return refusal;
 }
 
 /** What it has failed with. What cannot be undone makes the attempt fail as well: layers would not be unmounted either. */
-async function tryIt(place: Place, by: 'file' | 'loop', op: Operation): Promise<unknown> {
+async function tryIt(place: Place, way: Way, op: Operation): Promise<unknown> {
   const never = new AbortController().signal;
   const clear = () => withDeadline('clear the probe of EROFS', PROBE_MS, never, () => place.clear());
   try {
     await clear();
     try {
-      await op.deadline('mount an EROFS image', PROBE_MS, () => place.attempt(by), by);
+      await op.deadline('mount an EROFS image', PROBE_MS, () => place.attempt(way), way.name);
     } finally {
       await clear();
     }

@@ -18,20 +18,24 @@ const MOUNT_ATTR_RDONLY = 1;
 const VALUE_LIMIT = 255;
 
 /** Mounts an EROFS image; see `Mounts.erofs`. */
-export async function mountErofs({ image, target, by }: Parameters<Mounts['erofs']>[0]): Promise<void> {
+export async function mountErofs(request: Parameters<Mounts['erofs']>[0]): Promise<void> {
+  const { image, target, by, direct = false } = request;
   const what = `mount erofs ${image} at ${target}`;
   await checkErofsImage(image, what);
   if (by === 'loop') {
     await using device = await LoopDevice.attach(image, what);
-    return await attach(device.path, target, false, what);
+    return await attach(device.path, target, 'as a disk', what);
   }
   using names = new ShortNames();
   const before = await backingDevices();
-  await attach(Buffer.byteLength(image) > VALUE_LIMIT ? names.of(image) : image, target, true, what);
+  const source = Buffer.byteLength(image) > VALUE_LIMIT ? names.of(image) : image;
+  await attach(source, target, direct ? 'directly' : 'directly if possible', what);
   await readAheadAs(image, before);
 }
 
-async function attach(source: string, target: string, fromFile: boolean, what: string): Promise<void> {
+type Reading = 'as a disk' | 'directly' | 'directly if possible';
+
+async function attach(source: string, target: string, reading: Reading, what: string): Promise<void> {
   const opened = await fsopenAsync('erofs', FSOPEN_CLOEXEC);
   if (opened.result < 0) throw explained(what, opened.errno);
   const context = opened.result;
@@ -39,7 +43,12 @@ async function attach(source: string, target: string, fromFile: boolean, what: s
     set(context, SET_STRING, 'source', source, what);
     set(context, SET_FLAG, 'ro', null, what);
     // Data is read past the page cache of the file, where the kernel knows this (6.13) and the file system can.
-    if (fromFile && fsconfig(context, SET_FLAG, 'directio', null) < 0) kernelMessages(context);
+    if (reading !== 'as a disk' && fsconfig(context, SET_FLAG, 'directio', null) < 0) {
+      const errno = errnoName(lastErrno());
+      const messages = kernelMessages(context);
+      if (reading === 'directly')
+        throw cannotReadDirectly(`${what}: directio: ${errno} (${messages})`, errno);
+    }
     const created = await fsconfigCreate(context);
     if (created.result < 0) throw explained(what, created.errno, kernelMessages(context));
     const fd = check(fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY), what);
@@ -52,6 +61,12 @@ async function attach(source: string, target: string, fromFile: boolean, what: s
     closeSync(context);
   }
 }
+
+const cannotReadDirectly = (message: string, errno: string): CrispError =>
+  new CrispError('FailedPrecondition', message, {
+    errno,
+    hint: 'use a later kernel, or mount through a loop device: else the page cache holds files twice',
+  });
 
 function set(context: number, command: number, key: string, value: string | null, what: string): void {
   if (fsconfig(context, command, key, value) < 0)

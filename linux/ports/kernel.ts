@@ -126,9 +126,10 @@ export interface Mounts {
    * Mounts an EROFS image, a file, read-only; its data is read without a second copy in the page cache where the kernel can.
    * `by`: from the file itself (Linux 6.12 and later), or through a loop device that is released with the mount. Nothing
    * keeps a second mount from the same target. DataLoss: no such image, or not the whole of one; FailedPrecondition:
-   * this kernel does not mount them in this way; ResourceExhausted: no loop device is free.
+   * this kernel does not mount them in this way; ResourceExhausted: no loop device is free. `direct`: from the file itself only
+   * where the kernel can read past the file's page cache, else FailedPrecondition with EINVAL.
    */
-  erofs(mount: { image: string; target: string; by: 'file' | 'loop' }): Promise<void>;
+  erofs(mount: { image: string; target: string; by: 'file' | 'loop'; direct?: boolean }): Promise<void>;
   tmpfs(mount: {
     target: string;
     bytes?: number;

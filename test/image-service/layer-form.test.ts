@@ -63,6 +63,30 @@ test('from files where the kernel can, else through loop devices, else directori
   assert.deepEqual(left(), []);
 });
 
+test('where the kernel reads files only through the page cache, loop devices are better, and files better than directories', async (t) => {
+  const { root, state, left } = place(t, real.mounts);
+  const tried: string[] = [];
+  const probe = (refusesLoop: boolean) => {
+    const mounts: Mounts = {
+      ...real.mounts,
+      async erofs(request) {
+        tried.push(`${request.by} ${request.direct}`);
+        if (request.direct)
+          throw new CrispError('FailedPrecondition', 'directio: EINVAL', { errno: 'EINVAL' });
+        if (request.by === 'loop' && refusesLoop) throw new CrispError('KernelRefused', 'no loop device');
+        await real.mounts.erofs(request);
+      },
+    };
+    const parts = { mounts, files: real.files };
+    return probeLayerForm({ layers: 'auto', root, state }, parts, new Operation('probe'));
+  };
+  assert.deepEqual(await probe(false), { form: 'erofs', by: 'loop' });
+  assert.deepEqual(await probe(true), { form: 'erofs', by: 'file' });
+  const [first, second, third] = ['file true', 'loop false', 'file false'];
+  assert.deepEqual(tried, [first, second, first, second, third]);
+  assert.deepEqual(left(), []);
+});
+
 test('what a crash has left of a probe is removed by the next, also where it does not mount', async (t) => {
   const { mounts, files } = real;
   const { root, state, left } = place(t, mounts);
