@@ -1,3 +1,5 @@
+import { CrispError } from '#core/errors.ts';
+import { shown } from '../unpack/entry.ts';
 import type { DirectoryTable } from './directory-table.ts';
 import { type Dirent, DirentBlocks, putDirents } from './dirents.ts';
 import { BLOCK, INODE_SIZE, layouts, roundUp, SLOT, types } from './format.ts';
@@ -7,7 +9,7 @@ import type { Metadata } from './metadata.ts';
 import { PlacePlan } from './packer.ts';
 import { ROOT_OFFSET } from './superblock.ts';
 import { type DirectoryId, kinds, type LayerNames, type Node, ROOT } from './tree.ts';
-import { bodyOf, putXattrs, type XattrBody, type XattrTable } from './xattr-table.ts';
+import { bodyOf, MOST_BODY, putXattrs, type XattrBody, type XattrTable } from './xattr-table.ts';
 
 /** What directories are written from. */
 export interface DirectorySource {
@@ -99,7 +101,10 @@ export class Directories {
     return id === ROOT ? ROOT_OFFSET / SLOT : this.#base + (this.#slots[id] as number);
   }
 
-  /** Those that cannot be shared follow the inode; behind the root's there is only the rest of the first block. */
+  /**
+   * Those that cannot be shared follow the inode; behind the root's there is only the rest of the first block. Throws
+   * ResourceExhausted where there is too little room.
+   */
   #xattrsOf(id: DirectoryId): XattrBody {
     const { table, xattrs } = this.#source;
     const shared: number[] = [];
@@ -110,7 +115,9 @@ export class Directories {
       else shared.push(word);
     }
     const body = bodyOf(shared, own);
-    return id === ROOT && ROOT_OFFSET + INODE_SIZE + body.bytes > BLOCK ? bodyOf(shared, []) : body;
+    const room = id === ROOT ? BLOCK - ROOT_OFFSET - INODE_SIZE : MOST_BODY;
+    if (own.length > 0 && body.bytes > room) throw tooFar(this.#source.names.path(id), body.bytes, room);
+    return body;
   }
 
   #dirents(at: number, begin: number, end: number): Dirent[] {
@@ -231,3 +238,12 @@ export class Directories {
     putDirents(metadata.bytes, offset + rest, dirents);
   }
 }
+
+/** The format refers to attributes that are elsewhere in an image only in its first 16 GiB. */
+const tooFar = (path: string, bytes: number, room: number): CrispError =>
+  new CrispError(
+    'ResourceExhausted',
+    `layer archive: extended attributes of ${path === '' ? 'its root directory' : shown(path)}, ${bytes} bytes, come after 16 GiB, ` +
+      `where there is room for ${room}`,
+    { hint: 'build the image so that the entries of its directories come before those of large files' },
+  );

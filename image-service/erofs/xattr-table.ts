@@ -9,7 +9,7 @@ const MOST_SHARED = 255;
 /** The longest value: its length has sixteen bits. */
 export const MOST_VALUE = 65_535;
 /** The most bytes of the attributes of one inode: their number of words has sixteen bits. */
-const MOST_BODY = HEADER + 4 * (0xffff - 1);
+export const MOST_BODY = HEADER + 4 * (0xffff - 1);
 /** The offset of a shared attribute, in words, has 32 bits. */
 const MOST_OFFSET = 4 * 2 ** 32;
 /** What is remembered, so that it can be shared when it comes again. */
