@@ -133,8 +133,8 @@ export class ImageBuilder implements Disposable {
     return this.#targets.of(this.names.value(node));
   }
 
-  /** Writes directories and superblock. Nothing can be added afterwards. */
-  finish(): { digest: Buffer; bytes: number; inodes: number } {
+  /** Writes directories and superblock. Yields now and then. Nothing can be added afterwards. */
+  *finish(): Generator<void, { digest: Buffer; bytes: number; inodes: number }> {
     const { inodes } = this;
     this.#links.write();
     this.#metadata.close();
@@ -148,7 +148,7 @@ export class ImageBuilder implements Disposable {
       nidOf: (node) => this.#metadata.offsetInImage(this.#links.final(this.names.value(node))) / SLOT,
       nextIno: () => this.#ino++,
     });
-    directories.write(first);
+    yield* directories.write(first);
     putSuperblock(first, {
       rootNid: ROOT_OFFSET / SLOT,
       inodes,

@@ -76,15 +76,19 @@ export class Directories {
     this.#places = new Uint32Array(directories);
   }
 
-  /** Puts the root's inode into the first block. Returns the number of directories. */
-  write(first: Buffer): number {
-    this.#place();
+  /** Puts the root's inode into the first block. Yields between two directories: there may be millions. */
+  *write(first: Buffer): Generator<void, void> {
+    yield* this.#place();
     const { image, metadata } = this.#source;
     let block = image.position / BLOCK;
     this.#base = block * (BLOCK / SLOT) + this.#blocks * (BLOCK / SLOT);
     const buffer = Buffer.alloc(BLOCK);
-    for (let at = 0; at < this.#count; at++) this.#writeBlocks(at, buffer);
     for (let at = 0; at < this.#count; at++) {
+      yield;
+      this.#writeBlocks(at, buffer);
+    }
+    for (let at = 0; at < this.#count; at++) {
+      yield;
       this.#writeInode(at, block, first);
       block += this.#blocksOf(at);
     }
@@ -94,7 +98,6 @@ export class Directories {
       if (slot !== this.#nidOf(this.#ids[at] as DirectoryId))
         throw new Error('a directory is not where its nid says');
     }
-    return this.#count;
   }
 
   #nidOf(id: DirectoryId): number {
@@ -133,11 +136,12 @@ export class Directories {
     });
   }
 
-  #place(): void {
+  *#place(): Generator<void, void> {
     const { names } = this.#source;
     const plan = new PlacePlan();
     const todo: DirectoryId[] = [ROOT];
     for (let id = todo.pop(); id !== undefined; id = todo.pop()) {
+      yield;
       const at = this.#count++;
       this.#ids[at] = id;
       this.#collect(id);

@@ -3,6 +3,7 @@ import type { UnpackLimits } from '../options.ts';
 import type { LayerImage } from '../store/layer-record.ts';
 import type { Completion } from '../unpack/complete.ts';
 import { hostile, shown, type TarEntry, type TarHandler } from '../unpack/entry.ts';
+import { EventLoopYield } from '../unpack/event-loop-yield.ts';
 import { LayerSize } from '../unpack/layer-size.ts';
 import { type LayerReport, replacesTarget } from '../unpack/layer-writer.ts';
 import { partsOf } from '../unpack/names.ts';
@@ -108,9 +109,23 @@ export class ErofsLayer implements TarHandler, Disposable {
   }
 
   /** Writes what is known at the end only. The image is not synced. */
-  finish(): LayerImage & { readonly inodes: number } {
-    const { digest, bytes, inodes } = this.#builder.finish();
-    return { digest: `sha256:${digest.toString('hex')}` as LayerImage['digest'], bytes, inodes };
+  finish(): FinishedImage {
+    const steps = this.#builder.finish();
+    for (;;) {
+      const step = steps.next();
+      if (step.done) return finished(step.value);
+    }
+  }
+
+  /** The same in turns: of many directories it takes long. Throws the signal's reason at its abort. */
+  async finishInTurns(signal: AbortSignal): Promise<FinishedImage> {
+    const loop = new EventLoopYield(signal);
+    const steps = this.#builder.finish();
+    for (;;) {
+      await loop.yieldIfDue();
+      const step = steps.next();
+      if (step.done) return finished(step.value);
+    }
   }
 
   #root(entry: TarEntry): void {
@@ -254,3 +269,17 @@ export class ErofsLayer implements TarHandler, Disposable {
     return false;
   }
 }
+
+export type FinishedImage = LayerImage & { readonly inodes: number };
+
+const finished = ({
+  digest,
+  ...sizes
+}: {
+  digest: Buffer;
+  bytes: number;
+  inodes: number;
+}): FinishedImage => ({
+  digest: `sha256:${digest.toString('hex')}` as LayerImage['digest'],
+  ...sizes,
+});

@@ -1,2 +1,2 @@
 /** Layers as EROFS images: one file that the kernel mounts, written while its archive streams in. */
-export { ErofsLayer } from './erofs-layer.ts';
+export { ErofsLayer, type FinishedImage } from './erofs-layer.ts';

@@ -1,5 +1,5 @@
 import { rmSync } from 'node:fs';
-import { ErofsLayer } from '../erofs/index.ts';
+import { ErofsLayer, type FinishedImage } from '../erofs/index.ts';
 import { isComplete } from './complete.ts';
 import type { LayerReport } from './layer-writer.ts';
 import { fromSource, openSource, readArchive, type UnpackRequest } from './unpack-layer.ts';
@@ -16,7 +16,7 @@ export interface WrittenLayer {
   /** Whether it was completed against the layers below. */
   readonly completed: boolean;
   /** Undefined where the layer must be written again: see `redirects`. */
-  readonly image: ReturnType<ErofsLayer['finish']> | undefined;
+  readonly image: FinishedImage | undefined;
   /** See `Completion`; none where the layers below were needed and could not be waited for. */
   readonly redirects: LayerReport['links'];
 }
@@ -49,11 +49,11 @@ export async function writeImage(
     const layer = await fromSource(source, signal, read, discard);
     const report = layer.report();
     if (isComplete(report) && redirects.size === 0)
-      return { report, completed: false, image: layer.finish(), redirects: [] };
+      return { report, completed: false, image: await layer.finishInTurns(signal), redirects: [] };
     const directories = lower ?? (await below());
     const completion = directories && (await layer.complete(directories, signal));
     if (completion?.redirects.length === 0)
-      return { report, completed: true, image: layer.finish(), redirects: [] };
+      return { report, completed: true, image: await layer.finishInTurns(signal), redirects: [] };
     discard();
     return { report, completed: false, image: undefined, redirects: completion?.redirects ?? [] };
   } finally {
