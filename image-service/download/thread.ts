@@ -6,9 +6,14 @@ import type { Call, WorkerReply, WorkerRequest } from './messages.ts';
 /** A cancelled call that does not end within this time is left alone, in ms. */
 const CANCEL_MS = 5_000;
 /** How often a thread with calls is asked whether it is alive, in ms. */
-const PING_MS = 10_000;
-/** After so many questions without any message the thread is terminated. */
-const MUTE = 2;
+const PING_MS = 30_000;
+/**
+ * After so many questions without any message, five minutes, the thread is terminated. Silence alone does not tell a thread that
+ * hangs from one that gets no CPU time: it is niced, and on a busy or emulated machine its mere start takes more than half a minute.
+ * The end of the first kind may be late; that of the second would fail pulls because the node is busy. A caller that does not want
+ * to wait cancels its call, which does not need the thread.
+ */
+const MUTE = 10;
 
 interface Pending {
   readonly call: Call;
