@@ -137,7 +137,7 @@ test('a pod whose pause process died while no daemon ran is NOTREADY, with its c
 
 test('a second daemon on the same root is refused, the first serves on', async () => {
   const serve = ['cli/main.ts', 'serve', '--config', join(node.settings.directory, 'crisp.toml')];
-  const second = spawnSync(process.execPath, serve, { encoding: 'utf8', timeout: 20_000 });
+  const second = spawnSync(process.execPath, serve, { encoding: 'utf8', timeout: 300_000 });
   assert.ok(second.status !== null && second.status > 0, `status ${second.status}`);
   assert.match(second.stderr, /lock|other daemon|already|in use/i);
   assert.equal((await node.client.Version({})).version, '0.1.0');
