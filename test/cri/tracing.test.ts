@@ -88,7 +88,7 @@ test('a traced call arrives with its stages; one that is not sampled, and one wi
   for (const name of ['validate', 'record', 'namespaces', 'cgroup']) assert.ok(stages.includes(name), name);
 });
 
-test('the spans of a pull: its stages, fetching and unpacking within the layers', async () => {
+test('the spans of a pull: its stages, each layer fetched while it is unpacked', async () => {
   await pushImage(node.registry.url, 'traced', 'v1', buildImage({ layers: [{ entries: [{ name: './' }] }] }));
   const image = { image: `${node.registry.host}/traced:v1` };
   await traced(imageServiceDefinition.PullImage, { image }, '01');
@@ -98,7 +98,15 @@ test('the spans of a pull: its stages, fetching and unpacking within the layers'
     return parent && span !== root ? `${pathOf(parent)}/${span.name}` : '';
   };
   const within = spans.slice(spans.indexOf(root) + 1).map(pathOf);
-  for (const stage of ['resolve', 'verify', 'config', 'layers', 'layers/fetch', 'layers/unpack', 'commit'])
+  for (const stage of [
+    'resolve',
+    'verify',
+    'config',
+    'layers',
+    'layers/unpack',
+    'layers/unpack/fetch',
+    'commit',
+  ])
     assert.ok(within.includes(`/pull/${stage}`), `${stage}: ${within}`);
 });
 
