@@ -43,7 +43,7 @@ export class RootFileSystems {
       if (this.#isMounted(root.target)) return;
       const upper = join(root.directory, 'upper');
       const work = join(root.directory, 'work');
-      await this.#mountOverlay(root, layers, async (lower) => {
+      await this.#mountOverlay(root, layers, op, async (lower) => {
         await naming(`make the directories of ${root.target}`, async () => {
           for (const path of [upper, work, root.target]) await mkdir(path, { recursive: true });
           await this.#copyRootAttributes(upper, lower[0] ?? this.#empty);
@@ -62,7 +62,7 @@ export class RootFileSystems {
   ): Promise<void> {
     const layers = this.#layersOf(layer.image);
     using _held = this.#layers.hold(layers);
-    const lower = await this.#layers.mounted(layers);
+    const lower = await this.#layers.mounted(layers, op.signal);
     const directory = join(layer.directory, 'upper');
     await this.#restoring.unpack({ archive: layer.archive, directory, lower }, op);
   }
@@ -73,7 +73,7 @@ export class RootFileSystems {
     await op.stage('mount image volume', async () => {
       if (this.#isMounted(volume.target)) return;
       await naming(`make ${volume.target}`, () => mkdir(volume.target, { recursive: true }));
-      await this.#mountOverlay(volume, layers, (lower) =>
+      await this.#mountOverlay(volume, layers, op, (lower) =>
         this.#mounts.overlay({ target: volume.target, lower }),
       );
     });
@@ -101,10 +101,11 @@ export class RootFileSystems {
   async #mountOverlay(
     { target, userNamespace }: RootRequest,
     layers: readonly string[],
+    op: Operation,
     mount: (lower: readonly string[]) => Promise<void>,
   ): Promise<void> {
     using _held = this.#layers.hold(layers);
-    const mounted = await this.#layers.mounted(layers);
+    const mounted = await this.#layers.mounted(layers, op.signal);
     const lower = mounted.length > 0 ? mounted : [this.#empty];
     if (userNamespace === undefined) return await mount(lower);
     const view = { path: viewOf(target), idMap: userNamespace, common: this.#layers.directory };

@@ -112,7 +112,7 @@ export class Layers {
     signal.throwIfAborted();
     if (held.disposed) throw new CrispError('Cancelled', 'the layer is written no more');
     held.use(this.#store.hold(keys));
-    return this.#store.mounted(keys);
+    return this.#store.mounted(keys, signal);
   }
 }
 

@@ -1,9 +1,13 @@
 import { CrispError, describeError, hasCode } from '#core/errors.ts';
+import { withDeadline } from '#core/operation.ts';
 import type { LayerDirectories } from './layer-directories.ts';
 import type { LayerIndex } from './layer-index.ts';
 import type { ImageFile, LayerMounts } from './layer-mounts.ts';
 import { damaged, type LayerForm, type LayerRecord } from './layer-record.ts';
 import { FILES_NAME, IMAGE_NAME } from './staged-layer.ts';
+
+/** How long the layers of a container may take to be mounted, in ms: a disk that has died never replies. */
+const MOUNT_MS = 120_000;
 
 /** What is needed for layers that are EROFS images; without it such layers cannot be used. */
 export interface LayerImages {
@@ -38,7 +42,7 @@ export class LayerStacks {
   }
 
   /** See `LayerStore.mounted`. */
-  async directories(keys: readonly string[]): Promise<string[]> {
+  async directories(keys: readonly string[], signal: AbortSignal): Promise<string[]> {
     const shown: LayerRecord[] = [];
     // overlayfs refuses the same directory twice; a repeated layer is hidden by its upper occurrence.
     for (const key of new Set(keys.toReversed())) {
@@ -47,7 +51,8 @@ export class LayerStacks {
       shown.push(record);
       if (record.rootOpaque) break;
     }
-    return Promise.all(shown.map((record) => this.#directoryOf(record)));
+    const all = () => Promise.all(shown.map((record) => this.#directoryOf(record)));
+    return withDeadline('mount the layers', MOUNT_MS, signal, all);
   }
 
   imageOf({ key, image }: LayerRecord): ImageFile | undefined {

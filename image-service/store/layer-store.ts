@@ -143,10 +143,11 @@ export class LayerStore {
   /**
    * Directories for an overlay, from the top to the bottom, of layers named from the bottom to the top, once those of them that
    * are EROFS images are mounted. Throws DataLoss where one is missing or is not what was written: the next pull of its image
-   * makes it anew. `hold` them for as long as the paths are used.
+   * makes it anew; DeadlineExceeded where the disk does not reply; at the abort Cancelled. `hold` them for as long as the paths
+   * are used.
    */
-  mounted(keys: readonly string[]): Promise<string[]> {
-    return this.#stacks.directories(keys);
+  mounted(keys: readonly string[], signal = new AbortController().signal): Promise<string[]> {
+    return this.#stacks.directories(keys, signal);
   }
 
   /** What is mounted of these layers stays so until the end of the scope; see `LayerMounts.hold`. */

@@ -273,6 +273,34 @@ test('a damaged directory is replaced by a new layer, and kept: a container may 
   assert.deepEqual(store.usage, { bytes: 8192, inodes: 2 });
 });
 
+test('a container whose layers a dead disk does not mount is given up at its cancellation', async () => {
+  await using at = place();
+  const { key } = await at.image(await at.open(), 'one', 'content');
+  const begun = Promise.withResolvers<void>();
+  const never: Promise<string> = new Promise(() => {});
+  const dead = {
+    ...{ hold: () => ({ [Symbol.dispose]() {} }), release: async () => {}, recover: async () => {} },
+    mounted: [],
+    ensure: () => {
+      begun.resolve();
+      return never;
+    },
+  };
+  const staging = new Staging(join(at.root, 'staging'), makeFiles(), () => {});
+  const images = { mounts: dead, lost: (name: string) => at.lost.push(name) };
+  const store = new LayerStore(at.layers, staging, makeFiles(), () => true, images);
+  await store.load();
+  const cancel = new AbortController();
+  const mounting = store.mounted([key], cancel.signal);
+  await begun.promise;
+  cancel.abort();
+  await assert.rejects(
+    mounting,
+    (error) => hasCode(error, 'Cancelled') && /mount the layers/.test(error.message),
+  );
+  assert.deepEqual(at.lost, []);
+});
+
 for (const canExchange of [true, false]) {
   const where = canExchange ? '' : ', also where the disk cannot exchange names';
   test(`while a damaged layer is replaced, containers get the one or the other${where}`, async () => {
