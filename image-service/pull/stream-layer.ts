@@ -3,19 +3,20 @@ import { clearRing, type RingMemory, ringMemory, waitedMs } from '../byte-ring.t
 import type { Descriptor } from '../image/manifest.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import type { ContentStore } from '../store/content-store.ts';
+import type { Archive } from '../unpack/unpack-pool.ts';
 import type { Unpacking } from './activity.ts';
 import type { Progress } from './deadline-to-end.ts';
 import type { BlobSource, Blobs } from './fetch-blobs.ts';
 
 /** What takes an archive, a file or a stream, in a thread. `started`: called when it has one. */
-export type Take<T> = (archive: string | RingMemory, signal: AbortSignal, started: () => void) => Promise<T>;
+export type Take<T> = (archive: Archive, signal: AbortSignal, started: () => void) => Promise<T>;
 
 /** Windows that are kept for the next stream. */
 const KEPT = 2;
 
 /**
  * Streams the blobs of layers from the thread that downloads to the threads that unpack. A transfer begins when there is a
- * thread that takes it, so no connection is held by what waits.
+ * thread that takes it, so what waits holds neither a connection nor a window of memory.
  */
 export class LayerStreams {
   readonly #keepBlobs: boolean;
@@ -43,7 +44,11 @@ export class LayerStreams {
     const file = this.#content.has(blob.digest) ? this.#content.path(blob.digest) : blob.file;
     if (file !== undefined) return take(file, signal, () => unpacking.start());
     await using kept = this.#keepBlobs ? await this.#content.ingest(blob) : undefined;
-    const to = this.#free.pop() ?? ringMemory();
+    let memory: RingMemory | undefined;
+    const to = (): RingMemory => {
+      memory ??= this.#free.pop() ?? ringMemory();
+      return memory;
+    };
     const stop = new AbortController();
     const both = AbortSignal.any([signal, stop.signal]);
     const started = Promise.withResolvers<void>();
@@ -54,7 +59,7 @@ export class LayerStreams {
     const transfer = async (): Promise<void> => {
       await Promise.race([started.promise, taking]);
       using _permit = await this.#blobs.permit(both);
-      const send = () => from.source.stream(blob, { to, path: kept?.path }, progress.progressed, both);
+      const send = () => from.source.stream(blob, { to: to(), path: kept?.path }, progress.progressed, both);
       await from.op.stage('fetch', send, blob.digest);
     };
     const sending = transfer();
@@ -62,8 +67,8 @@ export class LayerStreams {
       const [taken] = await Promise.all([taking, sending]);
       signal.throwIfAborted();
       await kept?.commit();
-      unpacking.waited(waitedMs(to));
-      this.#keep(to);
+      unpacking.waited(waitedMs(to()));
+      this.#keep(to());
       return taken;
     } catch (error) {
       stop.abort(new CrispError('Cancelled', 'the other half of the layer failed', { cause: error }));

@@ -1,6 +1,5 @@
 import { hasCode } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
-import type { RingMemory } from '../byte-ring.ts';
 import { malformedImage } from '../image/manifest.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import type { ContentStore } from '../store/content-store.ts';
@@ -14,7 +13,7 @@ import {
 import { isComplete } from '../unpack/complete.ts';
 import { shown } from '../unpack/entry.ts';
 import type { LayerReport } from '../unpack/layer-writer.ts';
-import type { Below, UnpackPool } from '../unpack/unpack-pool.ts';
+import type { Archive, Below, UnpackPool } from '../unpack/unpack-pool.ts';
 import type { WrittenLayer } from '../unpack/write-image.ts';
 import type { Unpacking } from './activity.ts';
 import { deadlineOfProgress, deadlineToEnd, type Progress } from './deadline-to-end.ts';
@@ -179,7 +178,7 @@ export class LayerWriting {
     return await this.#store.commit(staged, { ...record, key: chainKey(chainId), bytes, inodes });
   }
 
-  #request({ plan, index, redirects }: Round, archive: string | RingMemory) {
+  #request({ plan, index, redirects }: Round, archive: Archive) {
     const { blob, diffId } = layerAt(plan, index);
     return { archive, compressedSize: blob.size, diffId, limits: this.#options.limits, redirects };
   }
@@ -188,7 +187,7 @@ export class LayerWriting {
   #archive<T>(
     { plan, index, unpacking }: Round,
     signal: AbortSignal,
-    take: (archive: string | RingMemory, by: Taking) => Promise<T>,
+    take: (archive: Archive, by: Taking) => Promise<T>,
   ): Promise<T> {
     const { blob, archive: file } = layerAt(plan, index);
     return deadlineOfProgress(

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { CrispError, describeError, deserializeError } from '#core/errors.ts';
 import { closeDescriptorsBelow } from '#linux/fs/descriptors-below.ts';
+import type { RingMemory } from '../byte-ring.ts';
 import type { Completion } from './complete.ts';
 import type { LayerReport } from './layer-writer.ts';
 import type { UnpackRequest } from './unpack-layer.ts';
@@ -8,7 +9,8 @@ import type { Job, JobResult, WorkerReply, WorkerRequest } from './worker.ts';
 import type { ImageRequest, WrittenLayer } from './write-image.ts';
 
 interface QueuedJob {
-  readonly job: Job;
+  /** Called when a thread begins. */
+  readonly job: () => Job;
   readonly signal: AbortSignal;
   readonly started: () => void;
   readonly below: Below;
@@ -18,6 +20,14 @@ interface QueuedJob {
 
 /** Gets the directories of the layers below one, from the top to the bottom. */
 export type Below = (signal: AbortSignal) => Promise<readonly string[]>;
+
+/** A request that waits for a thread: the memory that its archive comes through is made when one begins. */
+export type Queued<R extends { readonly archive: unknown }> = Omit<R, 'archive'> & {
+  readonly archive: Archive;
+};
+
+/** A file, or what makes the memory of a stream. */
+export type Archive = string | (() => RingMemory);
 
 const nothingBelow: Below = () => Promise.resolve([]);
 
@@ -44,8 +54,13 @@ export class UnpackPool implements AsyncDisposable {
    * Unpacks and verifies; see `unpackLayer`. After an abort it settles when the thread has ended its work, within ten seconds;
    * the caller deletes the directory. `started`: called when a thread begins.
    */
-  async unpack(request: UnpackRequest, signal: AbortSignal, started = () => {}): Promise<LayerReport> {
-    return (await this.#run({ kind: 'unpack', request }, signal, { started })) as LayerReport;
+  async unpack(
+    request: Queued<UnpackRequest>,
+    signal: AbortSignal,
+    started = () => {},
+  ): Promise<LayerReport> {
+    const job = (): Job => ({ kind: 'unpack', request: withArchive(request) });
+    return (await this.#run(job, signal, { started })) as LayerReport;
   }
 
   /**
@@ -53,12 +68,13 @@ export class UnpackPool implements AsyncDisposable {
    * as there are workers. `below` is aborted when the thread no longer waits for it, and has settled when this settles.
    */
   async writeImage(
-    request: ImageRequest,
+    request: Queued<ImageRequest>,
     below: Below,
     signal: AbortSignal,
     started = () => {},
   ): Promise<WrittenLayer> {
-    return (await this.#run({ kind: 'image', request }, signal, { started, below })) as WrittenLayer;
+    const job = (): Job => ({ kind: 'image', request: withArchive(request) });
+    return (await this.#run(job, signal, { started, below })) as WrittenLayer;
   }
 
   /** See `completeLayer`. */
@@ -68,7 +84,7 @@ export class UnpackPool implements AsyncDisposable {
     report: LayerReport,
     signal: AbortSignal,
   ): Promise<Completion> {
-    return (await this.#run({ kind: 'complete', directory, lower, report }, signal)) as Completion;
+    return (await this.#run(() => ({ kind: 'complete', directory, lower, report }), signal)) as Completion;
   }
 
   /** Ends the threads; running and later jobs fail. */
@@ -82,7 +98,7 @@ export class UnpackPool implements AsyncDisposable {
   }
 
   #run(
-    job: Job,
+    job: () => Job,
     signal: AbortSignal,
     { started = () => {}, below = nothingBelow }: Partial<Pick<QueuedJob, 'started' | 'below'>> = {},
   ): Promise<JobResult> {
@@ -124,6 +140,7 @@ export class UnpackPool implements AsyncDisposable {
       // A thread in a system call that does not return (a dead network disk) does not end.
       killTimer = setTimeout(() => settle(() => queued.reject(queued.signal.reason), false), CANCEL_MS);
     };
+    const job = queued.job();
     let failure: unknown = 'it exited';
     /** Why the layers below could not be got. */
     let lost: { readonly error: unknown } | undefined;
@@ -146,7 +163,7 @@ export class UnpackPool implements AsyncDisposable {
       failure = error; // the exit event follows
     };
     const ended = () => {
-      closeLeakedDescriptors(queued.job);
+      closeLeakedDescriptors(job);
       settle(() => queued.reject(queued.signal.reason ?? workerDied(failure)), false);
     };
     const settle = (outcome: () => void, reusable: boolean) => {
@@ -166,7 +183,7 @@ export class UnpackPool implements AsyncDisposable {
     queued.signal.addEventListener('abort', cancel, { once: true });
     worker.ref();
     queued.started();
-    worker.postMessage({ kind: 'run', job: queued.job } satisfies WorkerRequest);
+    worker.postMessage({ kind: 'run', job } satisfies WorkerRequest);
   }
 
   /** Gives a worker the layers below. Meanwhile another job may run, unless too many wait already. */
@@ -206,6 +223,11 @@ export class UnpackPool implements AsyncDisposable {
     this.#idle.set(worker, timer);
   }
 }
+
+const withArchive = <R extends Queued<{ readonly archive: unknown }>>(request: R) => ({
+  ...request,
+  archive: typeof request.archive === 'string' ? request.archive : request.archive(),
+});
 
 /** A thread that was terminated during its work leaks descriptors, which keep the files that are to be deleted. */
 function closeLeakedDescriptors(job: Job): void {

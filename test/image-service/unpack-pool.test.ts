@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, hasCode } from '#core/errors.ts';
+import { ringMemory } from '#image-service/byte-ring.ts';
 import { defaultImageOptions } from '#image-service/index.ts';
 import { type Below, UnpackPool } from '#image-service/unpack/unpack-pool.ts';
 import { makeTar } from '../harness/tar.ts';
@@ -163,3 +164,31 @@ for (const late of ['found', 'lost'] as const) {
     assert.deepEqual(await written, expected);
   });
 }
+
+test('what waits for a thread has no window of memory yet', async () => {
+  using base = testDirectory();
+  await using pool = new UnpackPool(1, 1000);
+  const { limits } = defaultImageOptions;
+  const begun: string[] = [];
+  const start = (name: string) => {
+    const directory = join(base.path, name);
+    mkdirSync(directory);
+    const archive = () => {
+      begun.push(name);
+      return ringMemory(1 << 16); // no byte ever arrives
+    };
+    const request = { archive, compressedSize: 1, directory, diffId: undefined, limits, redirects: [] };
+    const cancel = new AbortController();
+    const done = assert.rejects(pool.unpack(request, cancel.signal), (error) => hasCode(error, 'Cancelled'));
+    return { done, cancel: () => cancel.abort(new CrispError('Cancelled', 'not wanted')) };
+  };
+  const [one, two, three] = [start('one'), start('two'), start('three')];
+  assert.deepEqual(begun, ['one']);
+  three.cancel();
+  await three.done;
+  one.cancel();
+  await one.done;
+  assert.deepEqual(begun, ['one', 'two']);
+  two.cancel();
+  await two.done;
+});
