@@ -77,9 +77,15 @@ function probe(): Buffer {
   assert.equal(status, 0, stderr);
   return readFileSync(program);
 }
+const probeProgram = probe();
+/** Whether this machine makes calls of i386 at all: some processors and kernels answer `int 0x80` with SIGSEGV. */
+const hasI386 = spawnSync(join(scratch, 'probe'), ['i386:20:0:0'], { encoding: 'utf8' }).stdout.endsWith(
+  ' ok\n',
+);
+if (!hasI386) console.log('# this machine makes no calls of i386: their verdicts are not looked at');
 const image = await node.addImage(
   'probe',
-  busyboxImage({ layers: [{ entries: [{ name: 'bin/probe', content: probe(), mode: 0o755 }] }] }),
+  busyboxImage({ layers: [{ entries: [{ name: 'bin/probe', content: probeProgram, mode: 0o755 }] }] }),
 );
 const pods = new Map<string, string>();
 for (const runtimeHandler of HANDLERS) {
@@ -97,26 +103,31 @@ const stateOf = (handler: string, id: string, name: string): string =>
 const specOf = (id: string): { annotations: Record<string, string>; linux: { seccomp?: object } } =>
   JSON.parse(readFileSync(join(node.settings.directory, 'state/containers', id, 'config.json'), 'utf8'));
 
+const isMade = (call: string): boolean => hasI386 || !call.startsWith('i386:');
+
 /** What the calls give under each handler, to the first process and to one that is executed later. */
 async function verdicts(security: Security, calls: readonly string[]): Promise<Map<string, string>> {
   const all = new Map<string, string>();
+  const made = calls.filter(isMade);
   for (const handler of HANDLERS) {
     const command = [
       'sh',
       '-c',
-      `probe ${calls.join(' ')} > /tmp/verdicts; mv /tmp/verdicts /tmp/done; exec sleep 1000`,
+      `probe ${made.join(' ')} > /tmp/verdicts; mv /tmp/verdicts /tmp/done; exec sleep 1000`,
     ];
     const id = await start(handler, security, { command });
     const wait = 'while ! test -e /tmp/done; do sleep 0.05; done; cat /tmp/done';
     all.set(`${handler} init`, (await node.exec(id, ['sh', '-c', wait])).out);
-    all.set(`${handler} exec`, (await node.exec(id, ['probe', ...calls])).out);
+    all.set(`${handler} exec`, (await node.exec(id, ['probe', ...made])).out);
     await node.remove(id);
   }
   return all;
 }
 
 function sameEverywhere(all: Map<string, string>, wanted: Readonly<Record<string, string>>): void {
-  const expected = Object.entries(wanted).map(([call, verdict]) => `${call} ${verdict}\n`);
+  const expected = Object.entries(wanted)
+    .filter(([call]) => isMade(call))
+    .map(([call, verdict]) => `${call} ${verdict}\n`);
   for (const [where, found] of all) assert.equal(found, expected.join(''), where);
 }
 
