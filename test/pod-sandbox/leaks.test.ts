@@ -188,7 +188,7 @@ test('a plugin that hangs in DEL: killed at its deadline, given up at the third 
   const [first, id] = await started(fixture);
   await first.close();
   await fixture.plugin('ours', 'exec sleep 1000');
-  const service = await fixture.open({ ...exec(fixture), deadlines: { networkDel: 300 } });
+  const service = await fixture.open({ ...exec(fixture), deadlines: { networkDel: 5000 } });
   await service.recover(fixture.operation());
   await assert.rejects(service.stop(id, fixture.operation()), /CNI DEL ours: no end/);
   await assert.rejects(service.stop(id, fixture.operation()), /try 2 of 3/);
