@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -61,10 +61,21 @@ export class Machine implements AsyncDisposable {
       { encoding: 'utf8' },
     );
     if (status !== 0) throw new Error(`cannot copy the disk: ${stderr}`);
+    // A run of another recipe deletes this one's image, and the machine boots again.
+    copyFileSync(settings.image.kernel, machine.#kernel);
+    copyFileSync(settings.image.initrd, machine.#initrd);
     writeFileSync(machine.#spare, '');
     truncateSync(machine.#spare, SPARE_BYTES);
     await machine.boot();
     return machine;
+  }
+
+  get #kernel(): string {
+    return join(this.#settings.directory, 'vmlinuz');
+  }
+
+  get #initrd(): string {
+    return join(this.#settings.directory, 'initrd.img');
   }
 
   get #disk(): string {
@@ -121,13 +132,13 @@ export class Machine implements AsyncDisposable {
   }
 
   #arguments(): string[] {
-    const { image, archive } = this.#settings;
+    const { archive } = this.#settings;
     const forward = `hostfwd=tcp:127.0.0.1:${this.#agentPort}-:${AGENT},hostfwd=tcp:127.0.0.1:${this.criPort}-:${CRI}`;
     const accelerator = process.env['CRISP_NODE_ACCEL'] ?? 'tcg,thread=multi';
     return [
       ['-M', 'q35', '-accel', accelerator, '-cpu', 'max', '-smp', '2', '-m', String(MEMORY_MB)],
       ['-nodefaults', '-no-reboot', '-display', 'none', '-serial', `file:${this.#console}`],
-      ['-kernel', image.kernel, '-initrd', image.initrd, '-append', KERNEL_LINE],
+      ['-kernel', this.#kernel, '-initrd', this.#initrd, '-append', KERNEL_LINE],
       ['-netdev', `user,id=net,restrict=on,${forward}`, '-device', 'virtio-net-pci,netdev=net,romfile='],
       // The machine's own page cache is what a power cut loses; qemu's writes are in this host's.
       ['-drive', `file=${this.#disk},if=virtio,format=raw,cache=unsafe`],
