@@ -41,7 +41,7 @@ function largeImage() {
  * Layers of the image `deep`: more than the 8 loop devices of a machine that boots. At a load of 20 of the host a pull of 40 takes
  * five minutes; of 200, the most that one overlay takes before Linux 6.7, about, it was not through in ten.
  */
-export const DEEP = Number(process.env['CRISP_NODE_LAYERS'] ?? 40);
+export const DEEP = Number(process.env['CRISP_NODE_LAYERS'] ?? 12);
 
 /**
  * Each layer adds a file of its own, and writes its number into one that all have. None has an entry of the root, as with most
