@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Kernel } from '#linux/ports/kernel.ts';
 
-const WAIT_MS = 30_000;
+/** A busy machine needs more than half a minute to undo what a killed daemon has left. */
+const WAIT_MS = 120_000;
 
 /** Waits until nothing is found any more; throws with what is found at the end. */
 export async function untilNone(what: string, find: () => string[]): Promise<void> {
