@@ -1,8 +1,8 @@
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { cName, getdents, lsetxattr, must } from '#linux/fs/at-syscalls.ts';
+import { hasVerity } from '#linux/fs/verity.ts';
 import { errnoName, namingSync } from '#linux/libc/errno.ts';
-import { control, lastErrno } from '#linux/libc/libc.ts';
 
 export interface DiskFeatures {
   /** Why `trusted.*` attributes, in which overlayfs keeps its own, cannot be set; undefined where they can. */
@@ -15,8 +15,6 @@ export interface DiskFeatures {
 
 const DIRENT_TYPE = 18;
 const DT_UNKNOWN = 0;
-/** FS_IOC_MEASURE_VERITY. */
-const MEASURE_VERITY = 0xc0046686;
 
 /** Tries them in a directory, which gets a file. */
 export function diskFeatures(directory: string): DiskFeatures {
@@ -41,18 +39,6 @@ function hasEntryTypes(directory: string): boolean {
     const entries = Buffer.alloc(4096);
     must(getdents(fd, entries), `read ${directory}`);
     return entries[DIRENT_TYPE] !== DT_UNKNOWN;
-  } finally {
-    closeSync(fd);
-  }
-}
-
-/** The digest of a file that has none is ENODATA where the file system could have one. */
-function hasVerity(path: string): boolean {
-  const fd = openSync(path, 'r');
-  try {
-    const request = Buffer.alloc(68);
-    request.writeUInt16LE(64, 2);
-    return control(fd, MEASURE_VERITY, request) < 0 && errnoName(lastErrno()) === 'ENODATA';
   } finally {
     closeSync(fd);
   }

@@ -1,21 +1,20 @@
 import { closeSync } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
-import { check, checkOutcome, errnoName, refused } from '../libc/errno.ts';
-import { fsconfig, fsconfigCreate, fsmount, fsopenAsync, lastErrno, moveMount } from '../libc/libc.ts';
+import { errnoName, refused } from '../libc/errno.ts';
+import { fsconfig, fsconfigCreate, fsopenAsync, lastErrno } from '../libc/libc.ts';
 import type { Mounts } from '../ports/kernel.ts';
 import { backingDevices, readAheadAs } from './erofs-readahead.ts';
 import { checkErofsImage } from './erofs-superblock.ts';
-import { kernelMessages } from './file-system-context.ts';
+import {
+  attach,
+  FSOPEN_CLOEXEC,
+  kernelMessages,
+  SET_FLAG,
+  SET_STRING,
+  VALUE_LIMIT,
+} from './file-system-context.ts';
 import { LoopDevice } from './loop.ts';
 import { ShortNames } from './short-names.ts';
-
-const FSOPEN_CLOEXEC = 1;
-const FSMOUNT_CLOEXEC = 1;
-const SET_FLAG = 0;
-const SET_STRING = 1;
-const MOUNT_ATTR_RDONLY = 1;
-/** fsconfig(2) takes values of up to 255 bytes. */
-const VALUE_LIMIT = 255;
 
 /** Mounts an EROFS image; see `Mounts.erofs`. */
 export async function mountErofs(request: Parameters<Mounts['erofs']>[0]): Promise<void> {
@@ -24,18 +23,18 @@ export async function mountErofs(request: Parameters<Mounts['erofs']>[0]): Promi
   await checkErofsImage(image, what);
   if (by === 'loop') {
     await using device = await LoopDevice.attach(image, what);
-    return await attach(device.path, target, 'as a disk', what);
+    return await mountFrom(device.path, target, 'as a disk', what);
   }
   using names = new ShortNames();
   const before = await backingDevices();
   const source = Buffer.byteLength(image) > VALUE_LIMIT ? names.of(image) : image;
-  await attach(source, target, direct ? 'directly' : 'directly if possible', what);
+  await mountFrom(source, target, direct ? 'directly' : 'directly if possible', what);
   await readAheadAs(image, before);
 }
 
 type Reading = 'as a disk' | 'directly' | 'directly if possible';
 
-async function attach(source: string, target: string, reading: Reading, what: string): Promise<void> {
+async function mountFrom(source: string, target: string, reading: Reading, what: string): Promise<void> {
   const opened = await fsopenAsync('erofs', FSOPEN_CLOEXEC);
   if (opened.result < 0) throw explained(what, opened.errno);
   const context = opened.result;
@@ -51,12 +50,7 @@ async function attach(source: string, target: string, reading: Reading, what: st
     }
     const created = await fsconfigCreate(context);
     if (created.result < 0) throw explained(what, created.errno, kernelMessages(context));
-    const fd = check(fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY), what);
-    try {
-      checkOutcome(await moveMount(fd, target), what);
-    } finally {
-      closeSync(fd);
-    }
+    await attach(context, target, true, what);
   } finally {
     closeSync(context);
   }

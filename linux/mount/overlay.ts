@@ -1,30 +1,22 @@
 import { closeSync } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
 import { check, checkOutcome, errnoName, refused } from '../libc/errno.ts';
-import {
-  asynchronous,
-  fsconfig,
-  fsconfigCreate,
-  fsmount,
-  fsopen,
-  lastErrno,
-  mount,
-  moveMount,
-} from '../libc/libc.ts';
+import { asynchronous, fsconfig, fsconfigCreate, fsopen, lastErrno, mount } from '../libc/libc.ts';
 import type { Mounts } from '../ports/kernel.ts';
-import { kernelMessages } from './file-system-context.ts';
+import {
+  attach,
+  FSOPEN_CLOEXEC,
+  kernelMessages,
+  SET_FLAG,
+  SET_STRING,
+  VALUE_LIMIT,
+} from './file-system-context.ts';
 import { ShortNames } from './short-names.ts';
 
 type Overlay = Parameters<Mounts['overlay']>[0];
 
-const FSOPEN_CLOEXEC = 1;
-const FSMOUNT_CLOEXEC = 1;
-const SET_FLAG = 0;
-const SET_STRING = 1;
-const MOUNT_ATTR_RDONLY = 1;
 const MS_RDONLY = 1;
-/** fsconfig(2) takes values of up to 255 bytes, mount(2) one page for all options. */
-const VALUE_LIMIT = 255;
+/** mount(2) takes one page for all options. */
 const PAGE = 4095;
 /**
  * Bytes of lower layers in the mount's line of /proc/self/mountinfo. Readers in Go, the OCI runtime among them, refuse
@@ -56,13 +48,7 @@ export async function mountOverlay(request: Overlay): Promise<void> {
         return await mountInOneString(request, names, what);
       throw refused(what, created.errno, messages);
     }
-    const attributes = request.upper === undefined ? MOUNT_ATTR_RDONLY : 0;
-    const fd = check(fsmount(context, FSMOUNT_CLOEXEC, attributes), what);
-    try {
-      checkOutcome(await moveMount(fd, request.target), what);
-    } finally {
-      closeSync(fd);
-    }
+    await attach(context, request.target, request.upper === undefined, what);
   } finally {
     closeSync(context);
   }
