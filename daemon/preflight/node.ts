@@ -16,13 +16,13 @@ import { openSeccomp } from '#linux/process/seccomp.ts';
 import { ConfDirectory, type NetworkConfig } from '#pod-sandbox/index.ts';
 import { IdMapping } from '../id-mapping.ts';
 import { imageOptions, pauseProgram } from '../options.ts';
+import { type SocketState, socketState } from '../socket.ts';
 import { type DiskFeatures, diskFeatures } from './disk-features.ts';
 import { type FoundRuntime, foundRuntimes, programVersion } from './runtimes.ts';
-import { type SocketState, socketState } from './socket-state.ts';
 
+export type { SocketState } from '../socket.ts';
 export type { DiskFeatures } from './disk-features.ts';
 export type { FoundRuntime } from './runtimes.ts';
-export type { SocketState } from './socket-state.ts';
 
 /** A node, with places below the root and state directories for probes; nothing of them is left at the end of the scope. */
 export class Node implements AsyncDisposable {
