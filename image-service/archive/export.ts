@@ -6,7 +6,7 @@ import type { Operation } from '#core/operation.ts';
 import { tarEnd, tarHeader, tarPadding } from '#core/tar/writer.ts';
 import type { ArtifactManifest } from '../image/artifact.ts';
 import type { Image } from '../image/image.ts';
-import { type Descriptor, type ImageManifest, type Manifest, parseManifest } from '../image/manifest.ts';
+import { type Descriptor, type ImageManifest, MANIFEST_LIMIT, manifestIn } from '../image/manifest.ts';
 import { parseReference } from '../image/reference.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import type { ContentStore } from '../store/content-store.ts';
@@ -25,7 +25,6 @@ interface Exported {
   readonly manifest: ImageManifest | ArtifactManifest;
 }
 
-const MANIFEST_LIMIT = 4 << 20;
 const MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json';
 const CHUNK = 1 << 20;
 const hexOf = (digest: Digest): string => digest.slice('sha256:'.length);
@@ -120,7 +119,7 @@ async function describe(image: Image, names: readonly string[], content: Content
     const size = content.size(digest) ?? Infinity;
     if (size > MANIFEST_LIMIT) continue;
     const bytes = await content.read(digest);
-    const parsed = bytes && manifestOf(bytes, digest);
+    const parsed = bytes && manifestIn(bytes, digest);
     if (!parsed || parsed.kind === 'index' || !identifies(parsed, digest, image)) continue;
     const { mediaType = MANIFEST_TYPE } = JSON.parse(bytes?.toString('utf8') ?? '{}') as {
       mediaType?: string;
@@ -138,15 +137,6 @@ async function describe(image: Image, names: readonly string[], content: Content
 
 const identifies = (manifest: ImageManifest | ArtifactManifest, digest: Digest, { id }: Image): boolean =>
   (manifest.kind === 'artifact' ? digest : manifest.config.digest) === (id as string);
-
-function manifestOf(bytes: Buffer, digest: Digest): Manifest | undefined {
-  if (bytes[0] !== 0x7b) return undefined; // a layer
-  try {
-    return parseManifest(bytes, '', digest);
-  } catch {
-    return undefined;
-  }
-}
 
 const indexOf = (exported: readonly Exported[]): object => ({
   schemaVersion: 2,

@@ -1,11 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import type { Digest } from '#core/ids.ts';
 import type { ImageRecord } from '../image/image.ts';
-import { parseManifest } from '../image/manifest.ts';
+import { MANIFEST_LIMIT, manifestIn } from '../image/manifest.ts';
 import type { ContentStore } from '../store/content-store.ts';
-
-const MANIFEST_LIMIT = 4 << 20;
-const BRACE = 0x7b;
 
 /** The key of the layer whose archive this blob is; undefined where it is another part of the image, or that is not known. */
 export async function layerOfBlob(
@@ -17,18 +14,10 @@ export async function layerOfBlob(
     if (candidate === digest || (content.size(candidate) ?? Infinity) > MANIFEST_LIMIT) continue;
     // Not by the store, which deletes a damaged blob that it reads: here it is still to be reported.
     const bytes = await readFile(content.path(candidate)).catch(() => undefined);
-    const archives = bytes?.[0] === BRACE ? layersOf(bytes) : [];
-    const index = archives.indexOf(digest);
+    const manifest = bytes && manifestIn(bytes, candidate);
+    if (!manifest || manifest.kind === 'index') continue;
+    const index = manifest.layers.findIndex((layer) => layer.digest === digest);
     if (index >= 0) return layers[index];
   }
   return undefined;
-}
-
-function layersOf(bytes: Buffer): readonly string[] {
-  try {
-    const manifest = parseManifest(bytes, '', 'manifest');
-    return manifest.kind === 'index' ? [] : manifest.layers.map(({ digest }) => digest);
-  } catch {
-    return []; // a config, or a layer
-  }
 }

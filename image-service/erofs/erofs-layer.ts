@@ -1,6 +1,6 @@
+import type { Digest } from '#core/ids.ts';
 import { refused } from '#linux/libc/errno.ts';
 import type { UnpackLimits } from '../options.ts';
-import type { LayerImage } from '../store/layer-record.ts';
 import type { Completion } from '../unpack/complete.ts';
 import { hostile, shown, type TarEntry, type TarHandler } from '../unpack/entry.ts';
 import { EventLoopYield } from '../unpack/event-loop-yield.ts';
@@ -270,7 +270,12 @@ export class ErofsLayer implements TarHandler, Disposable {
   }
 }
 
-export type FinishedImage = LayerImage & { readonly inodes: number };
+/** What an image has come to; for the digest see `LayerImage`. */
+export interface FinishedImage {
+  readonly digest: Digest;
+  readonly bytes: number;
+  readonly inodes: number;
+}
 
 const finished = ({
   digest,
@@ -280,6 +285,6 @@ const finished = ({
   bytes: number;
   inodes: number;
 }): FinishedImage => ({
-  digest: `sha256:${digest.toString('hex')}` as LayerImage['digest'],
+  digest: `sha256:${digest.toString('hex')}` as Digest,
   ...sizes,
 });

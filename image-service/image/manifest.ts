@@ -1,3 +1,4 @@
+import type { Digest } from '#core/ids.ts';
 import { type ArtifactManifest, parseArtifact } from './artifact.ts';
 import {
   type Descriptor,
@@ -122,4 +123,17 @@ function refusedLayer(type: string, what: string): Error {
   }
   const hint = 'layers must be tar, uncompressed or compressed by gzip or zstd';
   return refusedImage(what, `a layer of media type ${shown}`, hint);
+}
+
+/** Bytes that a manifest may have: the least that registries must accept (distribution-spec). */
+export const MANIFEST_LIMIT = 4 << 20;
+
+/** The manifest or index that the bytes of a blob are; undefined where they are a config, a layer, or damaged. */
+export function manifestIn(bytes: Buffer, digest: Digest): Manifest | undefined {
+  if (bytes[0] !== 0x7b) return undefined; // a layer
+  try {
+    return parseManifest(bytes, '', digest);
+  } catch {
+    return undefined;
+  }
 }

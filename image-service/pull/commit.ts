@@ -97,12 +97,14 @@ function commonOf(
   const now = BigInt(Date.now()) * 1_000_000n;
   const fetched = new Map([manifest.config, ...manifest.layers].map(({ digest, size }) => [digest, size]));
   const compressedSize = [...fetched.values()].reduce((sum, size) => sum + size, 0);
-  const blobs = new Map(manifest.layers.map(({ digest, size }) => [digest, size]));
-  for (const digest of [...blobs.keys()]) if (!isKept(digest)) blobs.delete(digest);
-  blobs.set(manifest.config.digest, manifest.config.size);
-  for (const { digest, bytes } of documents) blobs.set(digest, bytes.length);
+  const parts = [
+    ...manifest.layers.filter(({ digest }) => isKept(digest)),
+    manifest.config,
+    ...documents.map(({ digest, bytes }) => ({ digest, size: bytes.length })),
+  ];
   // A layer that was there already needed no blob.
-  for (const digest of [...blobs.keys()]) if (!content.has(digest)) blobs.delete(digest);
+  const inStore = parts.filter(({ digest }) => content.has(digest));
+  const blobs = new Map(inStore.map(({ digest, size }) => [digest, size]));
   const blobBytes = [...blobs.values()].reduce((sum, size) => sum + size, 0);
   return {
     version: IMAGE_RECORD_VERSION,

@@ -1,5 +1,6 @@
 import { CrispError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
+import { unlessAborted } from '#core/single-flight.ts';
 import { chainIds } from '../image/image-config.ts';
 import type { Descriptor } from '../image/manifest.ts';
 import type { ImageServiceOptions } from '../options.ts';
@@ -76,7 +77,7 @@ export class Layers {
   async #create(plan: LayerPlan, index: number, signal: AbortSignal): Promise<LayerRecord> {
     const { diffId, chainId } = layerAt(plan, index);
     for (let other = this.#diffs.get(diffId); other; other = this.#diffs.get(diffId)) {
-      await settledOrAborted(other, signal);
+      await unlessAborted(other, signal);
       const known = this.#store.find(diffId, chainId);
       if (known) return known;
     }
@@ -114,15 +115,4 @@ export class Layers {
     held.use(this.#store.hold(keys));
     return this.#store.mounted(keys, signal);
   }
-}
-
-/** Resolves with the promise, which never rejects. Throws the signal's reason at its abort. */
-async function settledOrAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  const { promise: aborted, resolve } = Promise.withResolvers<void>();
-  const abort = (): void => resolve();
-  signal.addEventListener('abort', abort, { once: true });
-  await Promise.race([promise, aborted]);
-  signal.removeEventListener('abort', abort);
-  signal.throwIfAborted();
 }

@@ -1,4 +1,4 @@
-import { SingleFlight } from '#core/single-flight.ts';
+import { SingleFlight, unlessAborted } from '#core/single-flight.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 import type { CredentialLookup, CredentialSource } from './credentials/source.ts';
 import type { Credential } from './credentials.ts';
@@ -118,19 +118,6 @@ export class Authorizer {
     });
     this.#known.set(keyOf(party), token);
     return token;
-  }
-}
-
-/** The result of work that is shared, so that the abort of one wait does not end it. Throws the signal's reason. */
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const left = Promise.withResolvers<never>();
-  const leave = () => left.reject(signal.reason);
-  if (signal.aborted) leave();
-  signal.addEventListener('abort', leave, { once: true });
-  try {
-    return await Promise.race([left.promise, work]);
-  } finally {
-    signal.removeEventListener('abort', leave);
   }
 }
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type Digest, isDigest } from '#core/ids.ts';
-import { isObject } from '../image/manifest.ts';
+import { isObject, MANIFEST_LIMIT } from '../image/manifest.ts';
 import { type HttpContext, header, type Response, readBody } from './exchange.ts';
 import { RegistryFailure } from './failure.ts';
 import type { RateLimits } from './rate-floor.ts';
@@ -30,9 +30,6 @@ function refuseOtherDocument(bytes: Uint8Array, mediaType: string, what: string)
     },
   );
 }
-
-/** The least that registries must accept (distribution-spec). */
-const MANIFEST_LIMIT = 4 << 20;
 
 export interface FetchedManifest {
   readonly bytes: Buffer;

@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CrispError, describeError, errnoOf, hasCode } from '#core/errors.ts';
+import { describeError, errnoOf, hasCode } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
 import { KeyedQueue, SingleFlight } from '#core/single-flight.ts';
 import { naming } from '#linux/libc/errno.ts';
 import type { Mounts } from '#linux/ports/kernel.ts';
 import { Semaphore } from '../semaphore.ts';
-import type { LayerForm } from './layer-record.ts';
+import { damaged, type LayerForm } from './layer-record.ts';
 
 /** Hex digits of a mount point's name: with 500 of them an overlay's line in mountinfo stays below `LINE_LIMIT`. */
 const NAME_DIGITS = 24;
@@ -235,6 +235,3 @@ export class LayerMounts {
 async function deviceOf(path: string): Promise<number | undefined> {
   return (await stat(path).catch(() => undefined))?.dev;
 }
-
-const damaged = (message: string): CrispError =>
-  new CrispError('DataLoss', message, { hint: 'pull the image again' });

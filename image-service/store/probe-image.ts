@@ -1,57 +1,31 @@
-/** An EROFS image of one block with one small file, for the probe (Linux, Documentation/filesystems/erofs.rst). */
+import { putDirents } from '../erofs/dirents.ts';
+import { BLOCK, INODE_SIZE, layouts, SLOT, types } from '../erofs/format.ts';
+import { putInode } from '../erofs/inode.ts';
 
-const BLOCK_BITS = 12;
 const SUPERBLOCK = 1024;
 const MAGIC = 0xe0f5e1e2;
-/** An inode's number is its place in units of 32 bytes. */
-const UNIT = 32;
+const BLOCK_BITS = 12;
 const ROOT = 1152;
 const FILE = 1344;
-const INODE_BYTES = 64;
-const DIRENT_BYTES = 12;
-/** The extended form, its data behind it. */
-const EXTENDED_INLINE = 1 | (2 << 1);
-const FILE_TYPE = { regular: 1, directory: 2 };
 
-/** The image with the file `name` of this content, both short. */
+/** An EROFS image of one block with the file `name` of this content, both short: what the probe needs, and no more features. */
 export function probeImage(name: string, content: string): Buffer {
-  const image = Buffer.alloc(1 << BLOCK_BITS);
+  const image = Buffer.alloc(BLOCK);
   image.writeUInt32LE(MAGIC, SUPERBLOCK);
   image.writeUInt8(BLOCK_BITS, SUPERBLOCK + 12);
-  image.writeUInt16LE(ROOT / UNIT, SUPERBLOCK + 14);
+  image.writeUInt16LE(ROOT / SLOT, SUPERBLOCK + 14);
   image.writeBigUInt64LE(2n, SUPERBLOCK + 16); // inodes
   image.writeUInt32LE(1, SUPERBLOCK + 36); // blocks
-  const entries = directory([
-    ['.', ROOT, FILE_TYPE.directory],
-    ['..', ROOT, FILE_TYPE.directory],
-    [name, FILE, FILE_TYPE.regular],
+  const [root, file] = [ROOT / SLOT, FILE / SLOT];
+  const size = putDirents(image, ROOT + INODE_SIZE, [
+    { name: Buffer.from('.'), nid: root, type: types.directory.dirent },
+    { name: Buffer.from('..'), nid: root, type: types.directory.dirent },
+    { name: Buffer.from(name), nid: file, type: types.file.dirent },
   ]);
-  inode(image, ROOT, 0o040755, 2, entries);
-  inode(image, FILE, 0o100644, 1, Buffer.from(content));
+  const owner = { uid: 0, gid: 0, mtime: 0n, layout: layouts.inline, where: 0, xattrBytes: 0 };
+  const directory = { mode: 0o755, type: types.directory.mode, ino: root, nlink: 2 };
+  putInode(image, ROOT, { ...owner, ...directory, size });
+  const length = image.write(content, FILE + INODE_SIZE);
+  putInode(image, FILE, { ...owner, mode: 0o644, type: types.file.mode, ino: file, nlink: 1, size: length });
   return image;
-}
-
-function inode(image: Buffer, at: number, mode: number, links: number, data: Buffer): void {
-  image.writeUInt16LE(EXTENDED_INLINE, at);
-  image.writeUInt16LE(mode, at + 4);
-  image.writeBigUInt64LE(BigInt(data.length), at + 8);
-  image.writeUInt32LE(at / UNIT, at + 20);
-  image.writeUInt32LE(links, at + 44);
-  data.copy(image, at + INODE_BYTES);
-}
-
-/** Entries in the order of their names' bytes: first all heads, then all names. */
-function directory(entries: readonly (readonly [name: string, inode: number, type: number])[]): Buffer {
-  const heads = Buffer.alloc(DIRENT_BYTES * entries.length);
-  const names: Buffer[] = [];
-  let place = heads.length;
-  for (const [index, [name, target, type]] of entries.entries()) {
-    heads.writeBigUInt64LE(BigInt(target / UNIT), index * DIRENT_BYTES);
-    heads.writeUInt16LE(place, index * DIRENT_BYTES + 8);
-    heads.writeUInt8(type, index * DIRENT_BYTES + 10);
-    const bytes = Buffer.from(name);
-    names.push(bytes);
-    place += bytes.length;
-  }
-  return Buffer.concat([heads, ...names]);
 }

@@ -79,9 +79,8 @@ export class LinkMaker {
     const path = parts.join('/');
     const known = this.#hidden.get(path);
     if (known !== undefined) return known;
-    const found = this.#hidesBelow(parts.slice(0, -1)) ? undefined : this.#layer.find(path);
     const hidden =
-      this.#hidesBelow(parts.slice(0, -1)) || (found !== undefined && found.kind !== 'directory');
+      this.#hidesBelow(parts.slice(0, -1)) || (this.#layer.find(path)?.kind ?? 'directory') !== 'directory';
     this.#hidden.set(path, hidden);
     return hidden;
   }
