@@ -19,8 +19,6 @@ export async function completeImage(
 ): Promise<Completion> {
   const loop = new EventLoopYield(signal);
   const view = new LowerView(lower);
-  const redirects = await findRedirects(view, report.implied, loop);
-  if (redirects.length > 0) return { redirects, bytes: 0, inodes: 0 };
   const before = { bytes: builder.image.position, inodes: builder.inodes };
   const implied: DirectoryId[] = [];
   const paths = new LayerPaths(builder.names, {
@@ -34,6 +32,8 @@ export async function completeImage(
     },
   });
   const links = new LinkMaker(new ImageLinks(builder, paths, loop), view, report.rootOpaque);
+  const redirects = await findRedirects(view, report.implied, links, loop);
+  if (redirects.length > 0) return { redirects, bytes: 0, inodes: 0 };
   for (const [path, target] of report.links) {
     await loop.yieldIfDue();
     await links.make(path, target);

@@ -32,9 +32,9 @@ export async function completeLayer(
   using tree = new LayerTree(directory);
   const loop = new EventLoopYield(signal);
   const view = new LowerView(lower);
-  const redirects = await findRedirects(view, report.implied, loop);
-  if (redirects.length > 0) return { redirects, bytes: 0, inodes: 0 };
   const links = new LinkMaker(new DirectoryLinks(tree), view, report.rootOpaque);
+  const redirects = await findRedirects(view, report.implied, links, loop);
+  if (redirects.length > 0) return { redirects, bytes: 0, inodes: 0 };
   for (const [path, target] of report.links) {
     await loop.yieldIfDue();
     await links.make(path, target);
@@ -48,10 +48,14 @@ export async function completeLayer(
   return { redirects, bytes: links.bytes, inodes: links.inodes };
 }
 
-/** Implied paths come after their parents: below a symlink that was found nothing is searched. */
+/**
+ * Implied paths come after their parents: below a symlink that was found nothing is searched. One that the layer itself hides
+ * is none of its paths.
+ */
 export async function findRedirects(
   view: LowerView,
   implied: readonly string[],
+  links: Pick<LinkMaker, 'hidesBelow'>,
   loop: EventLoopYield,
 ): Promise<[string, string][]> {
   const found = new Map<string, string>();
@@ -64,7 +68,8 @@ export async function findRedirects(
       continue;
     }
     const entry = view.find(path);
-    if (entry?.stat.isSymbolicLink()) found.set(path, view.target(entry));
+    if (entry?.stat.isSymbolicLink() && !links.hidesBelow(path.split('/')))
+      found.set(path, view.target(entry));
   }
   return [...found];
 }

@@ -70,17 +70,20 @@ export class LinkMaker {
 
   /** Whether the layer has deleted or replaced what lies below at this path, or a directory above it. */
   #hides(path: string): boolean {
-    return this.#hidesBelow(split(path).parts) || this.#layer.find(path) !== undefined;
+    return this.hidesBelow(split(path).parts) || this.#layer.find(path) !== undefined;
   }
 
-  /** The same of all that is in this directory; links, and what is made for them, change nothing of it. */
-  #hidesBelow(parts: readonly string[]): boolean {
+  /**
+   * Whether the layer hides all that lies below at this directory and in it; links, and what is made for them, change nothing
+   * of it.
+   */
+  hidesBelow(parts: readonly string[]): boolean {
     if (parts.length === 0) return this.#rootOpaque;
     const path = parts.join('/');
     const known = this.#hidden.get(path);
     if (known !== undefined) return known;
     const hidden =
-      this.#hidesBelow(parts.slice(0, -1)) || (this.#layer.find(path)?.kind ?? 'directory') !== 'directory';
+      this.hidesBelow(parts.slice(0, -1)) || (this.#layer.find(path)?.kind ?? 'directory') !== 'directory';
     this.#hidden.set(path, hidden);
     return hidden;
   }
