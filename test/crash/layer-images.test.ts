@@ -45,6 +45,8 @@ async function judge(root: string, where: string): Promise<void> {
     const { service } = opened;
     assertWhole(root, service);
     assertMountedOnce(root);
+    // As a container does from its own record, which has the intent of this mount.
+    await service.rootfs.unmount(join(root, 'target'));
     for (const { id } of service.list()) assertSameTree(await ground.look(service, id), expected, where);
     assertSameTree(await ground.pull(service), expected, where);
     assertWhole(root, service);
