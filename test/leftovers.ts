@@ -9,6 +9,7 @@ import { basename, dirname, join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+/** Of the groups of all suites. */
 const prefix = process.env['CRISP_TEST_CGROUP'] ?? '';
 const directory = process.env['CRISP_TEST_DIR'] ?? '';
 /** As test/harness/daemon.ts names them; other users and other runs of these tests use the machine at the same time. */
@@ -78,7 +79,7 @@ function namesIn(pid: string, file: string): string {
 
 /** Removes the empty groups that the runner itself made. */
 function removeOwnGroups(prefix: string): void {
-  for (const tree of cgroupTrees(`${prefix}-run`)) rmdirSync(tree);
+  for (const tree of cgroupTrees(`${prefix}run`)) rmdirSync(tree);
 }
 
 test('no process of the run is left', () => {

@@ -1,14 +1,16 @@
 /**
- * Runs the tests. Each run has its own mount and network namespace and its own cgroup prefix, so that concurrent runs do not
- * interfere. Afterwards `leftovers.ts`, outside of these namespaces, checks what the run has left behind.
+ * Runs the tests, two suites at a time. Each suite has its own mount and network namespace and its own cgroup prefix, so that
+ * neither suites nor concurrent runs interfere. Afterwards `leftovers.ts`, outside of these namespaces, checks what the run has left behind.
  *
  *     node test/run.ts              all suites
  *     node test/run.ts unit         the tests beside the sources
  *     node test/run.ts SUITE...     folders below test/, or single files
  */
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, existsSync, globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { isOfNode, type Outcome, runSuite, type Suite, summaryOf } from './harness/suites.ts';
 
 const PROJECT = join(import.meta.dirname, '..');
 const FOLDERS = [
@@ -25,15 +27,12 @@ const FOLDERS = [
   'runtime-service',
   'telemetry',
 ];
-/** The crash suite takes ten minutes on a quiet machine, twice that beside a second run. */
-const SUITE_LIMIT_MS = 40 * 60_000;
-/** The virtual node is emulated: it is slowed down more than others by load on the machine. */
-const NODE_LIMIT_MS = 45 * 60_000;
-
-interface Suite {
-  readonly name: string;
-  readonly files: readonly string[];
-}
+/** These begin first, so that no lane is alone with a long one at the end. */
+const LONGEST = ['node', 'crash', 'image-service', 'runtime-service'];
+/** A test mostly waits for one process at a time. */
+const LANES = 2;
+/** Of the failures that are printed once more at the end. */
+const SUMMARY_LINES = 60;
 
 function suites(wanted: readonly string[]): Suite[] {
   const beside = FOLDERS.flatMap((folder) => globSync(`${folder}/**/*.test.ts`, { cwd: PROJECT })).sort();
@@ -78,37 +77,46 @@ function leaveRunCgroup(path: string): void {
   }
 }
 
-function runSuite(suite: Suite, environment: NodeJS.ProcessEnv): { failed: boolean; seconds: number } {
-  console.log(`\n# suite ${suite.name}: ${suite.files.length} files`);
-  const started = performance.now();
-  const concurrency = suite.name === 'unit' ? 2 : 1;
-  const isNode = suite.files.some((file) => file.startsWith('test/node/'));
-  const timeout = isNode ? NODE_LIMIT_MS : SUITE_LIMIT_MS;
-  const { status, error } = spawnSync(
-    'unshare',
-    [
-      '--mount',
-      '--net',
-      '--propagation',
-      'private',
-      '--',
-      'sh',
-      '-c',
-      'ip link set lo up && exec "$@"',
-      'sh',
-      process.execPath,
-      '--test',
-      `--test-concurrency=${concurrency}`,
-      '--test-reporter=spec',
-      ...suite.files,
-    ],
-    { cwd: PROJECT, stdio: 'inherit', env: environment, timeout, killSignal: 'SIGKILL' },
-  );
-  if (error) console.error(`run: suite ${suite.name}: ${error.message}`);
-  return { failed: status !== 0, seconds: (performance.now() - started) / 1000 };
+const rank = ({ name }: Suite): number => (LONGEST.includes(name) ? LONGEST.indexOf(name) : LONGEST.length);
+
+/** Builds the disk of the virtual node: it needs the network, which a suite does not have. */
+async function prepareNode(environment: NodeJS.ProcessEnv): Promise<void> {
+  const prepare = spawn(process.execPath, ['test/node/prepare.ts'], {
+    cwd: PROJECT,
+    env: environment,
+    stdio: 'inherit',
+  });
+  await once(prepare, 'exit');
 }
 
-function main(): number {
+const byName = ({ suite: one }: Outcome, { suite: other }: Outcome): number =>
+  one.name.localeCompare(other.name);
+
+/** Runs the suites in lanes side by side. What a suite prints comes whole, at its end. */
+async function runSuites(
+  chosen: readonly Suite[],
+  settings: { readonly environment: NodeJS.ProcessEnv; readonly directory: string; readonly cgroup: string },
+): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  const waiting = chosen.toSorted((one, other) => rank(one) - rank(other)).values();
+  const live = chosen.length === 1;
+  const { directory } = settings;
+  const lane = async (): Promise<void> => {
+    for (const suite of waiting) {
+      const environment = { ...settings.environment, CRISP_TEST_CGROUP: `${settings.cgroup}-${suite.name}` };
+      console.log(`\n# suite ${suite.name}: ${suite.files.length} files${live ? '' : ', begins'}`);
+      if (isOfNode(suite)) await prepareNode(environment);
+      const outcome = await runSuite(suite, { environment, directory, live });
+      outcomes.push(outcome);
+      if (live) continue;
+      process.stdout.write(`\n# suite ${suite.name}: ${suite.files.length} files\n${outcome.output}`);
+    }
+  };
+  await Promise.all(Array.from({ length: LANES }, lane));
+  return outcomes;
+}
+
+async function main(): Promise<number> {
   const chosen = suites(process.argv.slice(2));
   if (chosen.length === 0) {
     console.error('run: no such suite');
@@ -116,39 +124,33 @@ function main(): number {
   }
   const directory = mkdtempSync(join(process.env['TMPDIR'] ?? '/var/tmp', 'crisp-test-'));
   chmodSync(directory, 0o711); // the roots of pods with a user namespace traverse it
+  const reports = mkdtempSync(join(dirname(directory), 'crisp-reports-'));
+  // Each suite has a group of its own: its last user removes it.
   const cgroup = `/crisp-test-${process.pid}`;
   const environment = {
     ...process.env,
     PATH: `${join(PROJECT, 'node_modules/.bin')}:${process.env['PATH']}:/usr/sbin:/sbin`,
     CRISP_TEST_DIR: directory,
-    CRISP_TEST_CGROUP: cgroup,
+    CRISP_TEST_CGROUP: `${cgroup}-`,
   };
-  const leftovers = [process.execPath, '--test', '--test-reporter=spec', 'test/leftovers.ts'];
-  if (chosen.some(({ files }) => files.some((file) => file.startsWith('test/node/'))))
-    spawnSync(process.execPath, ['test/node/prepare.ts'], {
-      cwd: PROJECT,
-      env: environment,
-      stdio: 'inherit',
-    });
   joinRunCgroup(`${cgroup}-run`);
-  const results = chosen.map((suite) => ({ suite, ...runSuite(suite, environment) }));
+  const outcomes = await runSuites(chosen, { environment, directory: reports, cgroup });
   leaveRunCgroup(`${cgroup}-run`);
   console.log('\n# what the run has left behind');
-  const check = spawnSync(leftovers[0] as string, leftovers.slice(1), {
-    cwd: PROJECT,
-    stdio: 'inherit',
-    env: environment,
-  });
-  rmSync(directory, { recursive: true, force: true });
+  const leftovers = { name: 'leftovers', files: ['test/leftovers.ts'] };
+  const check = await runSuite(leftovers, { environment, directory: reports, live: true, outside: true });
+  for (const path of [directory, reports]) rmSync(path, { recursive: true, force: true });
   console.log('\n# suites');
-  for (const { suite, seconds, failed } of results) {
+  for (const { suite, seconds, failed } of outcomes.toSorted(byName)) {
     console.log(
       `#   ${suite.name.padEnd(20)} ${seconds.toFixed(1).padStart(7)} s  ${failed ? 'FAILED' : 'passed'}`,
     );
   }
-  const failed = results.filter((result) => result.failed).length + (check.status === 0 ? 0 : 1);
-  console.log(`suites: ${results.length + 1 - failed} passed, ${failed} failed`);
+  const all = [...outcomes, check];
+  const failed = all.filter((outcome) => outcome.failed).length;
+  console.log(`suites: ${all.length - failed} passed, ${failed} failed`);
+  for (const line of summaryOf(all, SUMMARY_LINES)) console.log(line);
   return failed === 0 ? 0 : 1;
 }
 
-process.exitCode = main();
+process.exitCode = await main();

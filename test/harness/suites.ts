@@ -1,0 +1,109 @@
+/** Suites of tests as processes in namespaces of their own, and what has failed in them. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Failure, Report } from './failure-reporter.ts';
+
+const PROJECT = join(import.meta.dirname, '../..');
+const REPORTER = join(import.meta.dirname, 'failure-reporter.ts');
+/** The crash suite takes six minutes on a quiet machine, several times that beside other runs. */
+const SUITE_LIMIT_MS = 40 * 60_000;
+/** The virtual node is emulated: it is slowed down more than others by load on the machine. */
+const NODE_LIMIT_MS = 45 * 60_000;
+
+export interface Suite {
+  readonly name: string;
+  readonly files: readonly string[];
+}
+
+export interface Outcome {
+  readonly suite: Suite;
+  readonly seconds: number;
+  readonly failed: boolean;
+  readonly failures: readonly Failure[];
+  /** All that it has printed; nothing where it has printed to this process's own output. */
+  readonly output: string;
+}
+
+export interface SuiteSettings {
+  readonly environment: NodeJS.ProcessEnv;
+  /** For the files of the outcome; not the one by whose name the run's processes are looked for. */
+  readonly directory: string;
+  /** Whether the output goes straight to that of this process: of one suite at a time. */
+  readonly live: boolean;
+  /** In this process's own namespaces. */
+  readonly outside?: boolean;
+}
+
+const ISOLATED = ['unshare', '--mount', '--net', '--propagation', 'private', '--'];
+const WITH_LOOPBACK = ['sh', '-c', 'ip link set lo up && exec "$@"', 'sh'];
+
+export const isOfNode = ({ files }: Suite): boolean => files.some((file) => file.startsWith('test/node/'));
+
+export async function runSuite(suite: Suite, settings: SuiteSettings): Promise<Outcome> {
+  const started = performance.now();
+  const reports = join(settings.directory, `${suite.name}.reports`);
+  const log = join(settings.directory, `${suite.name}.log`);
+  const [program = '', ...args] = [
+    ...(settings.outside ? [] : [...ISOLATED, ...WITH_LOOPBACK]),
+    process.execPath,
+    '--test',
+    `--test-concurrency=${suite.name === 'unit' ? 2 : 1}`,
+    '--test-reporter=spec',
+    '--test-reporter-destination=stdout',
+    `--test-reporter=${REPORTER}`,
+    `--test-reporter-destination=${reports}`,
+    ...suite.files,
+  ];
+  const output = settings.live ? 'inherit' : openSync(log, 'w');
+  const child = spawn(program, args, {
+    cwd: PROJECT,
+    stdio: ['ignore', output, output],
+    env: settings.environment,
+    timeout: isOfNode(suite) ? NODE_LIMIT_MS : SUITE_LIMIT_MS,
+    killSignal: 'SIGKILL',
+  });
+  const [code, signal] = await once(child, 'exit').catch((error: Error) => [1, error.message]);
+  if (typeof output === 'number') closeSync(output);
+  const failed = code !== 0;
+  return {
+    suite,
+    seconds: (performance.now() - started) / 1000,
+    failed,
+    failures: failed
+      ? failuresIn(reports, `suite ${suite.name}: ${signal ?? `exit code ${code}`}`, signal)
+      : [],
+    output: settings.live ? '' : readFileSync(log, 'utf8'),
+  };
+}
+
+/** What a reporter has written; where the runner itself was ended, or no test has failed, also what ran last. */
+function failuresIn(path: string, end: string, signal: string | null): Failure[] {
+  const lines = existsSync(path) ? readFileSync(path, 'utf8').split('\n').filter(Boolean) : [];
+  const failures: Failure[] = [];
+  const running = new Set<string>();
+  let last = '';
+  for (const line of lines) {
+    const report = JSON.parse(line) as Report;
+    if ('failure' in report) failures.push(report.failure);
+    if ('begun' in report) running.add(report.begun);
+    if ('ended' in report) running.delete(report.ended);
+    if ('file' in report) last = report.file;
+  }
+  if (failures.length > 0 && signal === null) return failures;
+  return [...failures, { name: end, lines: [`in ${last}`, ...running] }];
+}
+
+/** The failures of all suites in so many lines; each has the same share. */
+export function summaryOf(outcomes: readonly Outcome[], limit: number): string[] {
+  const failures = outcomes.flatMap(({ failures }) => failures);
+  const shown = failures.slice(0, Math.floor(limit / 3));
+  const share = Math.max(2, Math.floor(limit / Math.max(1, shown.length)) - 1);
+  const lines = shown.flatMap(({ name, lines }) => [
+    `# ✖ ${name}`,
+    ...lines.slice(0, share).map((line) => `#     ${line.slice(0, 400)}`),
+  ]);
+  if (shown.length < failures.length) lines.push(`# … and ${failures.length - shown.length} more`);
+  return lines;
+}
