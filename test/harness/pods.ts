@@ -22,6 +22,7 @@ import { type CriClient, cri, fromBigInt, toBigInt } from '#api/cri/v1/index.ts'
 import { type Registry, startRegistry } from '../image-service/registry.ts';
 import { bridgeOf, type DaemonSettings, startDaemon, type TestDaemon } from './daemon.ts';
 import { type BuiltImage, busyboxImage, pushImage } from './images.ts';
+import { endProcesses } from './processes.ts';
 
 export const NODE = cri.NamespaceMode.NODE;
 export const POD = cri.NamespaceMode.POD;
@@ -324,7 +325,7 @@ export class TestNode implements AsyncDisposable {
     // After a failed test something may remain: it must not outlive the test file.
     await until('the processes of the pods are gone', () => {
       const pids = this.processesIn(this.cgroup);
-      for (const pid of pids) process.kill(pid, 'SIGKILL');
+      endProcesses(pids);
       return pids.length === 0;
     }).catch(() => {});
     for (const group of this.groups().toReversed()) removeGroup(group);

@@ -8,6 +8,7 @@ import type { Duplex } from 'node:stream';
 import test, { type TestContext } from 'node:test';
 import { openKernel } from '#linux/index.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
+import { endProcesses } from '../harness/processes.ts';
 import { scratch } from './scratch.ts';
 
 const DEADLINE = 10_000;
@@ -119,7 +120,7 @@ test('an exec shim that an earlier version of crisp has started, as "attend", is
     stdout: 'pipe',
   });
   t.after(async () => {
-    process.kill(-child.process.pid, 'SIGKILL'); // a session of its own
+    endProcesses([-child.process.pid]); // a session of its own
     await child.exited;
   });
   assert.ok(child.stdout);

@@ -6,6 +6,7 @@ import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fromBigInt } from '#api/cri/v1/index.ts';
 import { endsClean, processesWith, RUNNING, refused, TestNode, until } from '../harness/pods.ts';
+import { endProcesses } from '../harness/processes.ts';
 
 const node = await TestNode.start('exec');
 const pod = await node.runPod();
@@ -110,7 +111,7 @@ for (const [what, script] of [
     assert.ok(processesWith(mark).length >= 2, 'a restart is none of their concern');
     await until('no job is at work', () => {
       const lines = processesWith(mark);
-      for (const line of lines) process.kill(Number(line.split(' ')[0]), 'SIGKILL');
+      endProcesses(lines.map((line) => Number(line.split(' ')[0])));
       return lines.length === 0;
     });
     await until('their groups are gone', () => execGroups().length === 0);

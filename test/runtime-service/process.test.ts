@@ -288,9 +288,11 @@ test('limits, signals and descriptors of conmon, of the first process and of exe
     assert.deepEqual([SigBlk, SigIgn], [none, none]);
   }
   assert.deepEqual(readdirSync(`/proc/${pid}/fd`).sort(), ['0', '1', '2']);
-  const sleeping = node.exec(id, ['sleep', '77']);
+  // Other runs on this machine have commands of their own.
+  const command = `sleep 77${process.pid}`;
+  const sleeping = node.exec(id, command.split(' '));
   const [line = ''] = await until('the command runs', () => {
-    const found = processesWith('sleep 77').filter((entry) => /^\d+ sleep 77$/.test(entry));
+    const found = processesWith(command).filter((entry) => new RegExp(`^\\d+ ${command}$`).test(entry));
     return found.length > 0 ? found : undefined;
   });
   const execed = line.split(' ')[0];

@@ -7,6 +7,7 @@ import { type cri, fromBigInt, toBigInt } from '#api/cri/v1/index.ts';
 import { decode, encode } from '#core/json-record.ts';
 import { openCgroups } from '#linux/cgroup/open.ts';
 import { busy, endsClean, refused, TestNode } from '../harness/pods.ts';
+import { endProcesses } from '../harness/processes.ts';
 
 const node = await TestNode.start('update');
 const pod = await node.runPod();
@@ -165,7 +166,7 @@ test('an interrupted update is finished, of running and of created containers', 
       const intended = { ...record.resources, memoryLimitBytes: 80n * MIB };
       writeFileSync(file, encode({ ...record, update: intended }));
     }
-    for (const pid of node.processesIn(killed)) process.kill(pid, 'SIGKILL');
+    endProcesses(node.processesIn(killed)); // with the first the others may be gone
   });
   await node.exited(gone);
   await node.client.StartContainer({ containerId: made });
