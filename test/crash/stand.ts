@@ -105,7 +105,6 @@ export class CrashStand implements AsyncDisposable {
       registries: { [this.#registry.host]: [] },
       environment: {
         NODE_OPTIONS: `--import=${PRELOAD}`,
-        NODE_COMPILE_CACHE: join(this.#base, 'compiled'),
         CRISP_CRASH_AT: this.#crashAt,
         CRISP_CRASH_GROUPS: groups.filter((path) => existsSync(path)).join(':'),
         ...environment,
