@@ -30,6 +30,7 @@ import { LayerMounts } from './store/layer-mounts.ts';
 import { type LayerForm, LayerStore } from './store/layer-store.ts';
 import { Leases } from './store/leases.ts';
 import { Staging } from './store/staging.ts';
+import { unfinishedLayers } from './store/unfinished-layers.ts';
 import { UnpackPool } from './unpack/unpack-pool.ts';
 
 /** Wires up the image service. Reads and writes no file before `recover`. */
@@ -107,7 +108,11 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
     async recover(op) {
       await names.load(op);
       const probe = () => probeLayerForm(options, { mounts, files }, op);
-      await recover({ empty, staging, content, layers, probe, images, collector, users }, op);
+      const { keepUnfinishedMs } = options;
+      await recover(
+        { empty, staging, content, layers, probe, images, collector, users, keepUnfinishedMs },
+        op,
+      );
       rounds.start();
     },
     async pull({ reference, auth }, op) {
@@ -128,8 +133,8 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
     find: (reference) => found(images.find(full(reference))),
     async remove(reference, op) {
       const id = await op.stage('remove', () => images.remove(full(reference)));
-      if (id === undefined) return;
-      checks.removed(id);
+      if (id !== undefined) checks.removed(id);
+      // Also where there is none: what an unfinished pull of it has left goes.
       collector.schedule(0);
     },
     released(id) {
@@ -165,14 +170,16 @@ interface Stores {
   readonly images: ImageStore;
   readonly collector: GarbageCollector;
   readonly users: LayerUsers;
+  readonly keepUnfinishedMs: number;
 }
 
 /**
  * Loads the stores from the disk. What no record names is not trusted, since only an image's commit syncs files: it is
- * deleted, like what a crash left incomplete. Layers of containers are named by the records of removed images in use.
+ * deleted, like what a crash left incomplete, but for `unfinishedLayers`. Layers of containers are named by the records of
+ * removed images in use.
  */
 async function recover(stores: Stores, op: Operation): Promise<void> {
-  const { empty, staging, content, layers, probe, images, collector, users } = stores;
+  const { empty, staging, content, layers, probe, images, collector, users, keepUnfinishedMs } = stores;
   await naming(`make ${empty}`, () => mkdir(empty, { recursive: true, mode: 0o755 }));
   const leftovers = await staging.open();
   await op.stage('content', () => content.load());
@@ -206,9 +213,7 @@ async function recover(stores: Stores, op: Operation): Promise<void> {
     }),
     layers.sweep(removing),
   ]);
-  collector.dropUnreferenced();
-  // An image that was removed before the last daemon ended, and that no container uses, is deleted in the background, too.
-  collector.schedule(0);
+  collector.dropUnreferenced(unfinishedLayers(layers), keepUnfinishedMs);
 }
 
 function found(image: Image | undefined): ImageForContainer | undefined {

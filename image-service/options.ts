@@ -120,7 +120,10 @@ export interface ImageServiceOptions {
   readonly unpackMs: number;
   /** Limit of syncing an image's files to the disk, in ms. */
   readonly commitMs: number;
-  /** How long the finished blobs and layers of a failed pull are kept for its retry, in ms. */
+  /**
+   * How long the finished blobs and layers of a failed pull are kept for its retry, and the durable layers of one that the end
+   * of the daemon has cut short, in ms.
+   */
   readonly keepUnfinishedMs: number;
   readonly limits: UnpackLimits;
   readonly trust: TrustOptions;

@@ -11,6 +11,10 @@ import type { Staging } from './staging.ts';
 /** When an incomplete run is retried (a full disk, no descriptors), in ms. */
 const RETRY_MS = 30_000;
 
+/** What a run leaves where it is, by the keys of layers. */
+type Kept = (layer: string) => boolean;
+const nothing: Kept = () => false;
+
 export interface CollectorParts {
   readonly content: ContentStore;
   readonly images: ImageStore;
@@ -35,10 +39,10 @@ export class GarbageCollector implements AsyncDisposable {
   }
 
   /** Runs after the delay, in ms. */
-  schedule(delay: number): void {
+  schedule(delay: number, isKept = nothing): void {
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
-      void this.collect();
+      void this.collect(isKept);
     }, delay);
     timer.unref();
     this.#timers.add(timer);
@@ -52,8 +56,8 @@ export class GarbageCollector implements AsyncDisposable {
   }
 
   /** Runs when the current run has ended. Never rejects: what could not be deleted is retried later. */
-  collect(): Promise<void> {
-    this.#running = this.#running.then(() => this.#run()).catch((error) => this.#logError(error));
+  collect(isKept = nothing): Promise<void> {
+    this.#running = this.#running.then(() => this.#run(isKept)).catch((error) => this.#logError(error));
     return this.#running;
   }
 
@@ -65,10 +69,14 @@ export class GarbageCollector implements AsyncDisposable {
 
   /**
    * Starts to delete what no record names; removed images in use count as records. For the start of the daemon: the users
-   * must know by then which images are in use. The stores no longer list what is being deleted when this returns.
+   * must know by then which images are in use. The stores no longer list what is being deleted when this returns. Layers that
+   * `isKept` stay for the retry of a pull that was cut short, until the next run, which begins after `keepMs` at the latest.
    */
-  dropUnreferenced(): void {
-    this.inBackground(this.#deletions());
+  dropUnreferenced(isKept: Kept, keepMs: number): void {
+    this.inBackground(this.#deletions(isKept));
+    // An image that was removed before the last daemon ended, and that no container uses, is deleted in the background, too.
+    this.schedule(0, isKept);
+    this.schedule(keepMs);
   }
 
   /** Work that only the shutdown of the service waits for. */
@@ -77,22 +85,22 @@ export class GarbageCollector implements AsyncDisposable {
     this.#running = this.#settle(work).then(() => before);
   }
 
-  async #run(): Promise<void> {
+  async #run(isKept: Kept): Promise<void> {
     this.#retryScheduled = false;
     const { images, users } = this.#parts;
     const isFree = (id: ImageId) => ![...users.imagesInUse()].includes(id);
     // A container may start to use any of them while another is purged: each is checked in turn.
     for (const { id } of images.removedInUse()) await this.#settle([images.purge(id, isFree)]);
-    await this.#settle(this.#deletions());
+    await this.#settle(this.#deletions(isKept));
   }
 
   /** Decided and started synchronously: no pull can start to use what is being deleted. */
-  #deletions(): Promise<void>[] {
+  #deletions(isKept: Kept): Promise<void>[] {
     const { content, images, layers, leases, staging } = this.#parts;
     const alive = [...images.list().map(({ record }) => record), ...images.hidden()];
     const blobs = new Set<string>(alive.flatMap((record) => record.blobs));
     const keys = new Set([...alive, ...images.removedInUse()].flatMap((record) => record.layers));
-    const unreferenced = layers.keys().filter((key) => !keys.has(key) && !leases.has(key));
+    const unreferenced = layers.keys().filter((key) => !keys.has(key) && !leases.has(key) && !isKept(key));
     return [
       ...staging.leftovers().map((path) => staging.remove(path)),
       ...layers.releaseRemoved(),
