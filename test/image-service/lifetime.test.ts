@@ -95,7 +95,8 @@ test('a container created while its image is removed: it has all of it or none, 
   // The creation is rolled back; nothing else starts a collection.
   inUse.clear();
   service.released(root.image);
-  for (let n = 0; n < 500 && stored(at.root).layers.length > 0; n++) await sleep(20);
+  const left = () => [...stored(at.root).layers, ...stored(at.root).staging];
+  for (let n = 0; n < 500 && left().length > 0; n++) await sleep(20);
   assert.deepEqual(stored(at.root), { layers: [], blobs: [], staging: [] });
 });
 
