@@ -1,8 +1,9 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { describeError } from '#core/errors.ts';
 import type { Digest, ImageId } from '#core/ids.ts';
 import type { ImageForContainer } from '#core/model/image.ts';
-import type { Operation } from '#core/operation.ts';
+import { Operation } from '#core/operation.ts';
 import { naming } from '#linux/libc/errno.ts';
 import { exportImages } from './archive/export.ts';
 import { importImages } from './archive/import.ts';
@@ -49,7 +50,15 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
   });
   const layers = new LayerStore(join(root, 'layers'), staging, files, isNamed, {
     mounts: layerMounts,
-    lost: (key) => images.hide((record) => record.layers.includes(key)),
+    examine: async (key, signal) =>
+      (await checks.refused(key, new Operation('ExamineLayer', { log, signal })))?.message,
+    lost(key, error) {
+      log.error(
+        { layer: key, error: describeError(error) },
+        'its images are hidden until they are pulled again',
+      );
+      images.hide((record) => record.layers.includes(key));
+    },
   });
   const images: ImageStore = new ImageStore(join(root, 'images'), join(root, 'retired'), files);
   const empty = join(root, 'empty');
@@ -91,7 +100,7 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
     failed: (keepMs) => collector.schedule(keepMs),
   });
 
-  const checks = new ImageChecks({
+  const checks: ImageChecks = new ImageChecks({
     content,
     layers,
     images,

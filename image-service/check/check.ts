@@ -120,6 +120,24 @@ export class ImageChecks {
     }
   }
 
+  /** Checks a layer that the kernel refuses to mount, before everything else; undefined: it is what was written. */
+  async refused(key: string, op: Operation): Promise<Finding | undefined> {
+    const record = this.#parts.layers.get(key);
+    if (!record) return undefined;
+    // A layer that no image names yet is among those below one that is being written.
+    const known = checkedObjects(this.#parts).find(({ kind, name }) => kind === 'layer' && name === key);
+    const object: CheckedObject = known ?? { kind: 'layer', name: key, record, images: [] };
+    this.#foreground++;
+    this.#background?.abort();
+    try {
+      await using thread = new CheckThread();
+      const settings = { bytesPerSecond: Infinity, progress: () => {}, signal: op.signal };
+      return await this.#verify(object, thread, settings, op);
+    } finally {
+      this.#foreground--;
+    }
+  }
+
   async *#watched(
     object: CheckedObject,
     thread: CheckThread,
