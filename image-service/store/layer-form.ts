@@ -107,7 +107,7 @@ export async function probeLayerForm(
       'FailedPrecondition',
       `image.layers = "erofs", which this node cannot: ${form.reason}`,
       {
-        hint: 'set image.layers = "auto", or load the kernel modules erofs and loop',
+        hint: 'set image.layers = "auto", or load the kernel modules erofs and loop, and free loop devices (losetup --list)',
         lasting: true,
       },
     );

@@ -38,25 +38,28 @@ export class LoopDevice implements AsyncDisposable {
     await using backing = await naming(`${what}: open ${file}`, () => open(file, 'r'));
     await using controlDevice = await openControl(what);
     for (let n = 0; n < TRIES; n++) {
-      const index = checkOutcome(
-        await asynchronous(controlNumber, controlDevice.fd, LOOP_CTL_GET_FREE, 0),
-        `${what}: get a free loop device`,
-      );
+      const free = await asynchronous(controlNumber, controlDevice.fd, LOOP_CTL_GET_FREE, 0);
+      if (free.result < 0 && errnoName(free.errno) === 'ENOSPC')
+        throw noneFree(`${what}: no free loop device: the kernel makes no more`, 'ENOSPC');
+      const index = checkOutcome(free, `${what}: get a free loop device`);
       const device = await openDevice(index, what);
       if (device && (await taken(device, backing.fd, what)))
         return new LoopDevice(`/dev/loop${index}`, device);
       await sleep(PAUSE_MS * Math.random() * Math.min(n, 8));
     }
-    throw new CrispError('ResourceExhausted', `${what}: no free loop device: each of ${TRIES} was taken`, {
-      errno: 'EBUSY',
-      hint: 'free loop devices (losetup --list shows them), and try again',
-    });
+    throw noneFree(`${what}: no free loop device: each of ${TRIES} was taken`, 'EBUSY');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#device.close();
   }
 }
+
+const noneFree = (message: string, errno: string): CrispError =>
+  new CrispError('ResourceExhausted', message, {
+    errno,
+    hint: 'free loop devices (losetup --list shows them), and try again',
+  });
 
 /** Opening its node loads the module, also where the node was made by hand. */
 async function openControl(what: string): Promise<FileHandle> {

@@ -114,6 +114,31 @@ test('what a crash has left of a probe is removed by the next, also where it doe
   assert.deepEqual(left(), []);
 });
 
+test('where all loop devices are taken, or none can be made, layers are directories, and "erofs" says what to do', async (t) => {
+  const { mounts, files, faults } = fakeKernel();
+  const { root, state, left } = place(t, mounts);
+  const missing = new CrispError('FailedPrecondition', 'not from files: ENOTBLK', { errno: 'ENOTBLK' });
+  const taken = new CrispError('ResourceExhausted', 'no free loop device: each of 64 was taken', {
+    errno: 'EBUSY',
+  });
+  const probe = (layers: 'auto' | 'erofs') => {
+    // From files once; through loop devices with the image on the disk, and with the one in memory.
+    for (const error of [missing, taken, taken]) faults.fail('mounts.erofs', error);
+    return probeLayerForm({ layers, root, state }, { mounts, files }, new Operation('probe'));
+  };
+  const form = await probe('auto');
+  assert.ok(form.form === 'directory');
+  assert.match(form.reason, /by file: .*ENOTBLK; by loop: .*no free loop device/);
+  await assert.rejects(
+    probe('erofs'),
+    (error) =>
+      hasCode(error, 'FailedPrecondition') &&
+      /image\.layers = "erofs".*no free loop device/.test(error.message) &&
+      /free loop devices \(losetup --list\)/.test(error.hint),
+  );
+  assert.deepEqual(left(), []);
+});
+
 test('a full disk does not decide, an overlay that is refused does', async (t) => {
   const { mounts, files, faults } = fakeKernel();
   const { root, state, left } = place(t, mounts);
