@@ -1,5 +1,5 @@
 /**
- * The daemon is killed at each stage boundary of the demo's way. After each kill a new one serves: what ran runs on,
+ * The daemon is killed at a sample of the stage boundaries of the demo's way. After each kill a new one serves: what ran runs on,
  * what was incomplete is undone or can be removed, the same call succeeds, and at the end nothing is left.
  */
 import assert from 'node:assert/strict';
@@ -9,7 +9,7 @@ import test, { after, before } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cri } from '#api/cri/v1/index.ts';
 import { hasCode } from '#core/errors.ts';
-import { Chances } from './seed.ts';
+import { Chances, SHARE } from './seed.ts';
 import { CrashStand } from './stand.ts';
 import { STEPS, type Step, stateOf, stepOf } from './steps.ts';
 import {
@@ -25,9 +25,9 @@ import {
 const SUBNET = 71;
 /** How long the daemon may take to come to a boundary behind the answer; only one that does not come costs it. */
 const ORDER_MS = 60_000;
-/** The share of boundaries that are tried again in another call. */
+/** Of those that are tried at all, the boundaries that are tried again in another call. */
 const AGAIN = 0.2;
-/** The share of a recovery's boundaries that are tried; another seed has others. */
+/** The same of a recovery's boundaries: each takes two pods and three daemons. */
 const HALF = 0.5;
 
 interface Whole {
@@ -93,12 +93,20 @@ async function cutOff(step: Step, boundary: string, way: Way): Promise<void> {
   stand.daemon.client.close();
 }
 
-/** Of boundaries that an earlier call has passed as well, some, and one at least. */
+/** So that an error says which kill it is of. */
+const killedAt = (
+  { name }: { readonly name: string },
+  boundary: string,
+  act: () => Promise<void>,
+): Promise<void> => chances.at(`${name}: killed at "${boundary}"`, act);
+
+/** A sample of a call's boundaries; a smaller one of those that an earlier call has passed as well. */
 function chosen({ name }: Step): readonly string[] {
   const all = boundaries.get(name) ?? [];
-  const some = all.filter((boundary) => !covered.has(boundary) || chances.next() < AGAIN);
+  const known = all.filter((boundary) => covered.has(boundary));
+  const fresh = all.filter((boundary) => !covered.has(boundary));
   for (const boundary of all) covered.add(boundary);
-  return some.length > 0 ? some : all.slice(chances.below(all.length)).slice(0, 1);
+  return [...chances.sample(fresh), ...chances.sample(known, SHARE * AGAIN)];
 }
 
 /** All that has been reported ready and running, and that the step leaves so. */
@@ -119,7 +127,6 @@ async function throughKill(
   boundary: string,
   others: Whole = { pods: [], containers: [] },
 ): Promise<void> {
-  const where = `${step.name}: killed at ${boundary}`;
   const way = new Way(stand, 1);
   for (const need of step.needs) await stepOf(need).call(way);
   const { pod } = way;
@@ -130,24 +137,24 @@ async function throughKill(
   way.pod = pod;
   for (const [name, id] of containers) way.containers.set(name, id);
   await stand.start();
-  await runOn(stand, [...others.pods, ...own.pods], [...others.containers, ...own.containers], where);
-  await step.again(way, stand).catch((error: unknown) => {
-    throw new Error(`${where}: ${error}`, { cause: error });
-  });
+  await runOn(stand, [...others.pods, ...own.pods], [...others.containers, ...own.containers], 'as before');
+  await step.again(way, stand);
 }
 
-test('killed at each boundary of PullImage, the next daemon pulls the image and keeps no incomplete one', async () => {
+test('killed at boundaries of PullImage, the next daemon pulls the image and keeps no incomplete one', async () => {
   const step = stepOf('PullImage');
   await stand.start();
   for (const boundary of chosen(step)) {
-    await throughKill(step, boundary);
-    await stand.daemon.client.RemoveImage({ image: { image: stand.image } });
-    await stand.nothingLeft(boundary, { images: true });
+    await killedAt(step, boundary, async () => {
+      await throughKill(step, boundary);
+      await stand.daemon.client.RemoveImage({ image: { image: stand.image } });
+      await stand.nothingLeft('the pull', { images: true });
+    });
   }
 });
 
 for (const step of STEPS.slice(1, -1)) {
-  test(`killed at each boundary of ${step.name}, what ran runs on, the call succeeds, nothing is left`, async () => {
+  test(`killed at boundaries of ${step.name}, what ran runs on, the call succeeds, nothing is left`, async () => {
     const untouched = new Way(stand, 0);
     await stand.startIfDead();
     await untouched.pull();
@@ -157,8 +164,10 @@ for (const step of STEPS.slice(1, -1)) {
     const pod = await knownPod(stand, untouched.pod ?? '');
     const container = await knownContainer(stand, pod.id, untouched.containers.get('main') ?? '');
     for (const boundary of chosen(step)) {
-      await throughKill(step, boundary, { pods: [pod], containers: [container] });
-      await removeAll(stand, new Set([pod.id]));
+      await killedAt(step, boundary, async () => {
+        await throughKill(step, boundary, { pods: [pod], containers: [container] });
+        await removeAll(stand, new Set([pod.id]));
+      });
     }
     await runOn(stand, [pod], [container], step.name);
     await removeAll(stand);
@@ -170,13 +179,15 @@ test('killed at each boundary of RemoveImage, the image is removed with its file
   const step = stepOf('RemoveImage');
   await stand.startIfDead();
   for (const boundary of boundaries.get(step.name) ?? []) {
-    await throughKill(step, boundary);
-    await stand.nothingLeft(boundary, { images: true });
+    await killedAt(step, boundary, async () => {
+      await throughKill(step, boundary);
+      await stand.nothingLeft('the removal', { images: true });
+    });
   }
 });
 
-/** The recovery of a pod and a container that were both cut off dies as well, at each of its own boundaries. */
-test('killed at each boundary of a recovery, the next one finishes it', async () => {
+/** The recovery of a pod and a container that were both cut off dies as well, at its own boundaries. */
+test('killed at boundaries of a recovery, the next one finishes it', async () => {
   // Plugins: their network is in the records before it is there, and must be undone by a plugin as well.
   await stand.startIfDead();
   await stand.daemon.stop();
@@ -208,29 +219,32 @@ test('killed at each boundary of a recovery, the next one finishes it', async ()
     passed.some((boundary) => boundary.startsWith('recover containers: undo')),
     passed.join('\n'),
   );
-  for (const boundary of passed.filter(() => chances.next() < HALF)) {
-    await cutTwo();
-    stand.arm(boundary);
-    // It may die before it serves, or soon after.
-    await stand.start().catch((error: unknown) => assert.match(String(error), /137/));
-    await stand.recovered();
-    // What one recovery had to wait for, another may find done.
-    if (!stand.disarm()) await stand.start();
-    await stand.recovered();
-    const { items } = await stand.daemon.client.ListPodSandbox({});
-    // The pod that was being made has vanished, or had just become ready.
-    const states = items.map(({ state }) => state);
-    assert.ok(states.length > 0 && states.length < 3, `${boundary}: ${states}`);
-    assert.ok(
-      states.every((state) => state === cri.PodSandboxState.SANDBOX_READY),
-      `${boundary}: ${states}`,
-    );
-    const { containers } = await stand.daemon.client.ListContainers({});
-    assert.ok(
-      containers.every(({ state }) => state === cri.ContainerState.CONTAINER_EXITED),
-      boundary,
-    );
-    await removeAll(stand);
-    await stand.nothingLeft(boundary, { images: false });
+  for (const boundary of chances.sample(passed, SHARE * HALF)) {
+    await killedAt({ name: 'recovery' }, boundary, async () => {
+      await cutTwo();
+      await recoverThroughKill(boundary);
+    });
   }
 });
+
+async function recoverThroughKill(boundary: string): Promise<void> {
+  stand.arm(boundary);
+  // It may die before it serves, or soon after.
+  await stand.start().catch((error: unknown) => assert.match(String(error), /137/));
+  await stand.recovered();
+  // What one recovery had to wait for, another may find done.
+  if (!stand.disarm()) await stand.start();
+  await stand.recovered();
+  const { items } = await stand.daemon.client.ListPodSandbox({});
+  // The pod that was being made has vanished, or had just become ready.
+  const states = items.map(({ state }) => state);
+  assert.ok(states.length > 0 && states.length < 3, `${states}`);
+  assert.ok(
+    states.every((state) => state === cri.PodSandboxState.SANDBOX_READY),
+    `${states}`,
+  );
+  const { containers } = await stand.daemon.client.ListContainers({});
+  assert.ok(containers.every(({ state }) => state === cri.ContainerState.CONTAINER_EXITED));
+  await removeAll(stand);
+  await stand.nothingLeft('the recovery', { images: false });
+}

@@ -16,12 +16,12 @@ import {
 import { dirname, join } from 'node:path';
 import test from 'node:test';
 import fc from 'fast-check';
-import { Chances } from './seed.ts';
+import { Chances, rounds } from './seed.ts';
 import { CrashStand } from './stand.ts';
 import { knownContainer, knownPod, removeAll, runOn, Way } from './way.ts';
 
 const SUBNET = 73;
-const RUNS = 10;
+const RUNS = rounds(10);
 const STORES = ['sandboxes', 'containers', 'images/images', 'images/layers'] as const;
 
 const damages = {

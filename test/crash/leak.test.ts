@@ -3,13 +3,14 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import test, { type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { rounds } from './seed.ts';
 import { CrashStand } from './stand.ts';
 import { Way } from './way.ts';
 
 const SUBNET = 74;
-const PODS = 30;
-const EXECS = 1000;
-/** What a heap may grow by before it is collected: less than 32 KiB for a command, were it lost. */
+const PODS = rounds(50);
+const EXECS = rounds(1000);
+/** What a heap may grow by before it is collected: about 100 KiB for a command, were it lost. */
 const GROWTH_BYTES = 32 << 20;
 const SETTLE_MS = 20_000;
 
