@@ -8,13 +8,16 @@ import test from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { encode } from '#core/json-record.ts';
 import type { Image } from '#image-service/index.ts';
+import { rounds } from '../crash/seed.ts';
 import { buildArtifact } from '../harness/artifacts.ts';
 import { buildImage, digestOf, type EntrySpec, pushImage } from '../harness/images.ts';
 import { describeImage, recordIn } from './erofs-store.ts';
 import { startRegistry } from './registry.ts';
 import { operation, startService, testDirectory } from './service.ts';
 
-const ROUNDS = 20;
+const ROUNDS = rounds(26);
+/** Has no divisor in common with them. */
+const STRIDE = ROUNDS % 7 === 0 ? 5 : 7;
 /** Number of ended stages before the kill: the first three pulls, a removal, and pulls of present images have fewer. */
 const STAGES = 60;
 const seed = Number(process.env['CRISP_TEST_SEED'] ?? Date.now() % 1_000_000);
@@ -30,7 +33,7 @@ function randomOf(start: number): () => number {
 
 /** One in each of as many equal parts as there are rounds, so that some come late; the parts in a mixed order. */
 const stageOf = (round: number, random: number): number =>
-  1 + Math.floor((((round * 7) % ROUNDS) + random) * (STAGES / ROUNDS));
+  1 + Math.floor((((round * STRIDE) % ROUNDS) + random) * (STAGES / ROUNDS));
 
 /** Resolves when that many stages of the victim have ended, and a few turns of this process's loop later. */
 async function reached(victim: ChildProcess, stages: number, turns: number): Promise<void> {

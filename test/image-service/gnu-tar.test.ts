@@ -7,6 +7,7 @@ import test from 'node:test';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { CrispError } from '#core/errors.ts';
+import { rounds } from '../crash/seed.ts';
 import { fixSums } from '../harness/tar.ts';
 import { plant, treeNode } from './random-tree.ts';
 import { removeWithMounts, testDirectory } from './service.ts';
@@ -85,7 +86,7 @@ test('what GNU tar packs is unpacked as GNU tar does it', async () => {
         assert.equal(sums(ours), sums(theirs));
       },
     ),
-    { numRuns: 25 },
+    { numRuns: rounds(40) },
   );
 });
 
@@ -161,7 +162,7 @@ test('a changed archive is unpacked or refused, and nothing is written outside o
         assert.deepEqual(readdirSync(directory.path).sort(), before);
       },
     ),
-    { numRuns: 300 },
+    { numRuns: rounds(300) },
   );
   assert.deepEqual(readdirSync('/').sort(), top);
   const layer = await unpack(base, gzipSync(archives[0] ?? Buffer.alloc(0)).subarray(0, 0)).catch(

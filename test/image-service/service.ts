@@ -60,8 +60,9 @@ export async function startService(
       ...defaultImageOptions,
       attempts: 3,
       retryWaitMs: 50,
-      noByteMs: 2_000,
-      connectMs: 1_000,
+      // What is starved is not broken: a test of silence has limits of its own.
+      noByteMs: 60_000,
+      connectMs: 30_000,
       ...options,
       root,
       state: join(root, 'state'),

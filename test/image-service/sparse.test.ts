@@ -17,6 +17,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import fc from 'fast-check';
 import { CrispError, hasCode } from '#core/errors.ts';
+import { rounds } from '../crash/seed.ts';
 import { headerBlock, makeTar, paxRecord } from '../harness/images.ts';
 import { fixSums } from '../harness/tar.ts';
 import { testDirectory } from './service.ts';
@@ -185,7 +186,7 @@ test('a changed sparse archive is unpacked or refused, and nothing leaves the la
       fixSums(bytes);
       await unpack(base, bytes).catch((error) => assert.ok(error instanceof CrispError, String(error)));
     }),
-    { numRuns: 150 },
+    { numRuns: rounds(150) },
   );
 });
 

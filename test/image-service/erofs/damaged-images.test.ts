@@ -6,13 +6,14 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { rounds } from '../../crash/seed.ts';
 import { type EntrySpec, makeTar } from '../../harness/tar.ts';
 import { accessList, bytesOf } from './archives.ts';
 import { Ground } from './forms.ts';
 import { seed } from './layers.ts';
 
 const PROGRAM = join(import.meta.dirname, 'damaged-images.ts');
-const COUNT = 120;
+const COUNT = rounds(120);
 /** Far beyond what the slowest machine needs. */
 const LIMIT_MS = 300_000;
 

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import fc from 'fast-check';
+import { rounds } from '../../crash/seed.ts';
 import type { EntrySpec } from '../../harness/tar.ts';
 import { anyArchive, anyMember } from './archives.ts';
 import { Ground } from './forms.ts';
@@ -13,7 +14,7 @@ import { assertSameTree, type SeenTree, seeTree } from './tree-view.ts';
 test('an archive at random gives an image that shows what the directory has', async () => {
   await using ground = await Ground.make();
   const piece = fc.constantFrom(1, 511, 512, 4096, 65_536);
-  await holdsFor(fc.tuple(anyArchive, piece), 60, async ([members, size]) => {
+  await holdsFor(fc.tuple(anyArchive, piece), rounds(80), async ([members, size]) => {
     await inBothForms(ground, members, nothing, size);
     await ground.clear();
   });
@@ -25,7 +26,7 @@ const layer: fc.Arbitrary<EntrySpec[]> = fc.array(anyMember, { maxLength: 12, si
 test('layers at random merge to the same tree in either form, and mixed', async () => {
   await using ground = await Ground.make();
   const stack = fc.array(layer, { minLength: 2, maxLength: 4, size: 'max' });
-  await holdsFor(fc.tuple(stack, fc.nat(15)), 30, async ([archives, mix]) => {
+  await holdsFor(fc.tuple(stack, fc.nat(15)), rounds(40), async ([archives, mix]) => {
     const layers: BothForms[] = [];
     for (const members of archives) {
       layers.unshift(
