@@ -67,6 +67,9 @@ export const schema = section('', {
   socket: path('{state}/crisp.sock', 'The socket on which CRI is served.'),
   admin_socket: path('{state}/admin.sock', 'The socket of `crisp image` and `crisp ctl cp`, for root only.'),
   socket_mode: mode(0o660, 'Permissions of the socket; its owner is root.'),
+  containerd_socket: optionalPath(
+    'Where cAdvisor\'s calls to containerd are answered as well, such as "/run/containerd/containerd.sock", which the kubelet asks by default; empty: on `socket` alone.',
+  ),
   log: section("The daemon's own log, on standard error.", {
     level: choice(['debug', 'info', 'warn', 'error'], 'info', 'Lowest level that is written.'),
     format: choice(['json', 'text'], 'json', 'One JSON object per line, or human-readable text.'),

@@ -13,6 +13,7 @@ import {
   type sendUnaryData,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
+import { containerdDefinition } from '#api/containerd/services.ts';
 import {
   imageServiceDefinition,
   type Method,
@@ -23,6 +24,7 @@ import { CrispError, codeOf, describeError, type ErrorCode } from '#core/errors.
 import { type Log, Operation, type StageRecord } from '#core/operation.ts';
 import { encodeReply } from './batches.ts';
 import { bindSocket } from './bind-socket.ts';
+import { containerdHandlers } from './containerd/index.ts';
 import { rpcStatus } from './errors.ts';
 import { ContainerEvents } from './events.ts';
 import { imageHandlers } from './image/index.ts';
@@ -59,10 +61,10 @@ export class CriServer {
   readonly #server: Server;
   readonly #options: CriServerOptions;
   readonly #traces: Traces;
-  readonly #events: ContainerEvents;
+  readonly #events: ContainerEvents | undefined;
   readonly #operations = new Map<Operation, AbortController>();
 
-  private constructor(options: CriServerOptions, traces: Traces, events: ContainerEvents) {
+  private constructor(options: CriServerOptions, traces: Traces, events?: ContainerEvents) {
     this.#options = options;
     this.#traces = traces;
     this.#events = events;
@@ -73,7 +75,7 @@ export class CriServer {
     });
   }
 
-  /** Binds and serves. Throws Unavailable where the socket cannot be bound. */
+  /** Binds and serves CRI, and what cAdvisor asks. Throws Unavailable where the socket cannot be bound. */
   static async listen(services: CriServices, options: CriServerOptions): Promise<CriServer> {
     const traces = tracesOf(services);
     const events = new ContainerEvents(services);
@@ -81,6 +83,15 @@ export class CriServer {
     const runtime = runtimeHandlers(services, traces, events);
     server.#add(runtimeServiceDefinition as unknown as Record<string, AnyMethod>, runtime);
     server.#add(imageServiceDefinition as unknown as Record<string, AnyMethod>, imageHandlers(services));
+    server.#addContainerd(services);
+    await server.#bind();
+    return server;
+  }
+
+  /** Serves nothing but what cAdvisor asks of containerd. Throws Unavailable where the socket cannot be bound. */
+  static async listenContainerd(services: CriServices, options: CriServerOptions): Promise<CriServer> {
+    const server = new CriServer(options, tracesOf(services));
+    server.#addContainerd(services);
     await server.#bind();
     return server;
   }
@@ -92,7 +103,7 @@ export class CriServer {
 
   /** Accepts no new call, lets running ones end until `closeMs`, then cancels the rest. Streams of events end at once. */
   async close(): Promise<void> {
-    this.#events.close();
+    this.#events?.close();
     const ended = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
     await rm(this.#options.socket, { force: true }); // the server knows it by the path that it was bound at
     const timer = setTimeout(() => {
@@ -104,6 +115,11 @@ export class CriServer {
     }, this.#options.closeMs);
     await ended;
     clearTimeout(timer);
+  }
+
+  #addContainerd(services: CriServices): void {
+    const handlers = containerdHandlers(services) as unknown as Record<string, AnyHandler>;
+    this.#add(containerdDefinition as unknown as Record<string, AnyMethod>, handlers);
   }
 
   async #bind(): Promise<void> {

@@ -16,6 +16,7 @@ import { Metrics } from '#telemetry/metrics.ts';
 import { listenMetrics } from '#telemetry/metrics-listener.ts';
 import { AdminServer } from './admin/server.ts';
 import { Bugs } from './bugs.ts';
+import { listenAsContainerd } from './containerd-socket.ts';
 import { criServices } from './cri-services.ts';
 import { openDirectories } from './directories.ts';
 import { registerGauges } from './gauges.ts';
@@ -74,19 +75,15 @@ async function run({ config: given, settings }: LoadedConfig, log: DaemonLog): P
   const health = new Health(kernel, services.images);
   registerGauges(metrics, services, health);
   const streaming = new Streaming(services, sessions);
-  const server = await CriServer.listen(criServices(config, services, streaming, health), {
-    socket: config.socket,
-    mode: config.socketMode,
-    log,
-    observer: calls,
-    closeMs: CLOSE_MS,
-  });
-  const admin = await AdminServer.listen(services, {
-    socket: config.adminSocket,
-    log,
-    observer: calls,
-    closeMs: CLOSE_MS,
-  });
+  const served = criServices(config, services, streaming, health);
+  const serving = { log, observer: calls, closeMs: CLOSE_MS };
+  const mode = config.socketMode;
+  // First: whoever waits for CRI finds it there.
+  const containerd = config.containerdSocket
+    ? await listenAsContainerd(served, { socket: config.containerdSocket, mode, ...serving })
+    : undefined;
+  const server = await CriServer.listen(served, { socket: config.socket, mode, ...serving });
+  const admin = await AdminServer.listen(services, { socket: config.adminSocket, ...serving });
   const listener = config.metrics.address
     ? await listenMetrics({ address: config.metrics.address, metrics, health: health.unable })
     : undefined;
@@ -105,7 +102,7 @@ async function run({ config: given, settings }: LoadedConfig, log: DaemonLog): P
   await stop;
   log.info({}, 'stopping: running calls may end, pods and containers run on');
   await manager.stopping();
-  await Promise.all([server.close(), admin.close(), streaming.close()]);
+  await Promise.all([server.close(), containerd?.close(), admin.close(), streaming.close()]);
   await recovered;
   await listener?.[Symbol.asyncDispose]();
   await Promise.all([services.containers.close(), services.pods.close(), services.images.close()]);
