@@ -180,8 +180,10 @@ export const schema = section('', {
   container: section('Defaults of containers.', {
     rlimits: table('rlimits of containers, by name without RLIMIT_.', rlimit, { nofile: '1024:524288' }),
     default_sysctls: table(
-      'Set in each pod that does not set them itself; keys in dotted form.',
+      'Set in each pod that does not set them itself, where it has the namespace for itself; keys in dotted form.',
       text('', 'Value of the sysctl.'),
+      // As containerd 2 and Docker: without capabilities, port 80 can be served and ping works.
+      { 'net.ipv4.ip_unprivileged_port_start': '0', 'net.ipv4.ping_group_range': '0 2147483647' },
     ),
   }),
   seccomp: section('System call filters.', {

@@ -1,7 +1,7 @@
 /** The namespaces that a pod has for itself, and the request for their pause process. */
 import type { NamespaceKind, PauseRequest } from '#linux/ports/kernel.ts';
 import { ownUserNamespace, type SandboxConfig } from '../config.ts';
-import { applicableSysctls, dottedSysctls } from './sysctls.ts';
+import { applicableSysctls, dottedSysctls, nodeSysctls } from './sysctls.ts';
 
 /**
  * The pod on the node's network has the node's host name too, unless it requests another: only then has it a uts
@@ -31,13 +31,14 @@ export function pauseRequest(
 ): PauseRequest {
   const kinds = namespaceKinds(config);
   const user = ownUserNamespace(config);
+  const sysctls = {
+    ...applicableSysctls(place.defaultSysctls, config.linux.security.namespaces),
+    ...dottedSysctls(config.linux.sysctls),
+  };
   return {
     kinds,
     pins: place.pins,
-    sysctls: {
-      ...applicableSysctls(place.defaultSysctls, config.linux.security.namespaces),
-      ...dottedSysctls(config.linux.sysctls),
-    },
+    sysctls: user ? nodeSysctls(sysctls, user.gids) : sysctls,
     oomScoreAdj: place.oomScoreAdj,
     ...(place.enter && !user ? { joinFiles: place.enter } : {}),
     ...(kinds.includes('uts') ? { hostname: place.hostname } : {}),

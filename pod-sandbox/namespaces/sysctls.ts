@@ -3,6 +3,7 @@
  * itself; any other would change the node.
  */
 import { CrispError } from '#core/errors.ts';
+import type { IdMapping } from '#core/model/security.ts';
 import type { NamespaceOptions } from '../config.ts';
 
 /** Names are accepted in both forms, `net.ipv4.ip_forward` and `net/ipv4/ip_forward`; this gives the dotted one. */
@@ -28,6 +29,31 @@ export const applicableSysctls = (
       return scope !== undefined && namespaces[scope] !== 'node';
     }),
   );
+
+/** Whose groups may open ping sockets (icmp(7)): the kernel takes the ids of the user namespace of who writes them. */
+const PING_GROUPS = 'net.ipv4.ping_group_range';
+
+/**
+ * Sysctls, in dotted form, as they are written from the node's user namespace, for a pod with these group ids: it means its own
+ * ones. A range of groups ends at the last one that is mapped with its first; one that begins elsewhere is for nobody.
+ */
+export function nodeSysctls(
+  sysctls: Readonly<Record<string, string>>,
+  gids: readonly IdMapping[],
+): Record<string, string> {
+  const range = sysctls[PING_GROUPS];
+  return range === undefined ? sysctls : { ...sysctls, [PING_GROUPS]: nodeGroups(range, gids) };
+}
+
+function nodeGroups(range: string, gids: readonly IdMapping[]): string {
+  const [first = 0, last = first] = range.trim().split(/\s+/).map(Number);
+  const mapping = gids.find(
+    ({ containerId, length }) => first >= containerId && first < containerId + length,
+  );
+  if (!mapping || first > last) return '1 0'; // the kernel's own default
+  const { containerId, hostId, length } = mapping;
+  return [first, Math.min(last, containerId + length - 1)].map((gid) => hostId + gid - containerId).join(' ');
+}
 
 /** Throws InvalidArgument with the name and the reason. */
 export function checkSysctls(sysctls: Readonly<Record<string, string>>, namespaces: NamespaceOptions): void {

@@ -89,4 +89,23 @@ test('sysctls of the pod are set before its containers start', async () => {
   assert.equal((await node.output(own, read)).out, '1\n100');
 });
 
+test('without a capability, a pod serves port 80 and may ping, unless its own sysctls say otherwise', async () => {
+  const script =
+    'grep ^CapEff: /proc/self/status; cat /proc/sys/net/ipv4/ping_group_range; timeout 1 nc -l -p 80; echo $?';
+  const changes = {
+    security: { runAsUser: { value: fromBigInt(1000n) }, capabilities: { dropCapabilities: ['ALL'] } },
+  };
+  const run = async (sysctls: Record<string, string>) => {
+    const { linux, ...config } = node.podConfig({}, { network: POD });
+    const own = await node.runPod({ ...config, linux: { ...linux, sysctls } });
+    return (await node.output(own, ['sh', '-c', script], changes)).out.split('\n');
+  };
+  assert.deepEqual(await run({}), ['CapEff:\t0000000000000000', '0\t2147483647', '143']); // ended by timeout: it listened
+  const [, ...refusals] = await run({
+    'net.ipv4.ip_unprivileged_port_start': '1024',
+    'net.ipv4.ping_group_range': '1 0',
+  });
+  assert.deepEqual(refusals, ['1\t0', '1']);
+});
+
 endsClean(node);

@@ -56,6 +56,13 @@ test('ids are mapped, root of the pod is an unprivileged user of the host', asyn
   await node.remove(id);
 });
 
+test('every group of the pod may ping', async () => {
+  const id = await node.run(pod);
+  const { out } = await sh(id, 'cat /proc/sys/net/ipv4/ping_group_range');
+  assert.deepEqual(out.trim().split(/\s+/), ['0', '65535']);
+  await node.remove(id);
+});
+
 test('the root file system belongs to the pod: its root may change all of it, and the layers stay as they were', async () => {
   const id = await node.run(pod);
   const script =
