@@ -97,7 +97,7 @@ async function podStatus(podSandboxId: string): Promise<cri.PodSandboxStatus> {
 }
 
 test('a stop that waits does not keep the daemon from ending, and does not kill behind the next one', {
-  timeout: 60_000,
+  timeout: 300_000,
 }, async () => {
   const pod = await node.runPod();
   const id = await node.run(pod, {

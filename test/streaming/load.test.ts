@@ -10,10 +10,12 @@ import { echoIn } from './in-pod.ts';
 import { openSpdy, openWebSocket, type StreamFlags } from './sessions.ts';
 import { type ClientStream, SpdyClient } from './spdy-client.ts';
 
-const BYTES = 1 << 30;
+/** 1024 for a deep run; several times the margin. */
+const MIB = Number(process.env['CRISP_TEST_MIB'] ?? 384);
+const BYTES = MIB << 20;
 const CHUNK = 256 << 10;
-const SESSIONS = 1000;
-/** What a transfer may cost in memory, in kB: buffers of a few streams, and garbage not yet collected. */
+const SESSIONS = Number(process.env['CRISP_TEST_SESSIONS'] ?? 400);
+/** What a transfer may cost in memory, in kB: buffers of a few streams, and garbage not yet collected; less than half of its bytes. */
 const MARGIN = 120_000;
 
 const node = await TestNode.start('stream-load', asInstalled);
@@ -26,7 +28,7 @@ const execUrl = async (cmd: string[]): Promise<string> =>
 const rss = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${node.daemon.pid}/status`, 'utf8'))?.[1]);
 const descriptors = () => readdirSync(`/proc/${node.daemon.pid}/fd`).length;
 
-/** Sends a gigabyte, compares what comes back with it, and returns the peak memory of the daemon meanwhile. */
+/** Sends all bytes, compares what comes back with it, and returns the peak memory of the daemon meanwhile. */
 async function roundTrip(client: SpdyClient, stream: ClientStream): Promise<number> {
   // Of a length that no chunk is a multiple of: a piece that is lost or doubled is detected.
   const pattern = randomBytes(CHUNK + 17);
@@ -49,12 +51,12 @@ async function roundTrip(client: SpdyClient, stream: ClientStream): Promise<numb
     if (sent % (64 * CHUNK) === 0) peak = Math.max(peak, rss());
   }
   await stream.end();
-  await client.until('all is back', () => at >= BYTES, 120_000);
+  await client.until('all is back', () => at >= BYTES, 300_000);
   assert.equal(at, BYTES);
   return peak;
 }
 
-test('a gigabyte through exec, from input to output, is the same, in bounded memory', async () => {
+test(`${MIB} MiB through exec, from input to output, are the same, in bounded memory`, async () => {
   const start = rss();
   const client = await SpdyClient.open(await execUrl(['cat']), 'v4.channel.k8s.io');
   await client.stream({ streamType: 'error' });
@@ -66,7 +68,7 @@ test('a gigabyte through exec, from input to output, is the same, in bounded mem
   assert.ok(peak < start + MARGIN, `${start} kB, at most ${peak} kB`);
 });
 
-test('a gigabyte through port-forward is the same, in bounded memory', async () => {
+test(`${MIB} MiB through port-forward are the same, in bounded memory`, async () => {
   const start = rss();
   const { url } = await node.client.PortForward({ podSandboxId: pod, port: [] });
   const client = await SpdyClient.open(url, 'portforward.k8s.io');
@@ -131,8 +133,8 @@ test(`after ${SESSIONS} sessions, half of whose clients vanish at some point, al
   await until('no session is left open', () => descriptors() <= files + 2);
   const [, processesAfter, memoryAfter] = await settled();
   assert.equal(processesAfter, processes);
-  // Memory is released half a second after the last call; what is left of a session must be less than 25 KiB.
-  assert.ok(memoryAfter < memory + 25 * SESSIONS, `${memory} kB, then ${memoryAfter} kB`);
+  // Memory is released half a second after the last call; what is left of a session must be less than 60 KiB.
+  assert.ok(memoryAfter < memory + 60 * SESSIONS, `${memory} kB, then ${memoryAfter} kB`);
 });
 
 endsClean(node);

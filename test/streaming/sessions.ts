@@ -3,6 +3,9 @@ import { once } from 'node:events';
 import { WebSocket } from 'ws';
 import { type ClientStream, SpdyClient } from './spdy-client.ts';
 
+/** A busy machine takes its time. */
+const WAIT_MS = 120_000;
+
 export interface StreamFlags {
   readonly stdin?: boolean;
   readonly stdout?: boolean;
@@ -101,7 +104,7 @@ export const openWebSocket =
       });
     const until = (what: string, condition: () => boolean): Promise<void> =>
       new Promise((resolve, reject) => {
-        const timer = setTimeout(() => reject(new Error(`${what}: not within 30 s`)), 30_000);
+        const timer = setTimeout(() => reject(new Error(`${what}: not within ${WAIT_MS} ms`)), WAIT_MS);
         check = () => {
           if (!condition()) return;
           clearTimeout(timer);

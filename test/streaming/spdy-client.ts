@@ -11,7 +11,7 @@ import { headerDictionary } from '#cri/streaming/spdy/dictionary.ts';
 import * as frames from '#cri/streaming/spdy/frames.ts';
 import { encodeHeaders } from '#cri/streaming/spdy/headers.ts';
 
-const DEADLINE = 30_000;
+const DEADLINE = 120_000;
 
 export interface Upgraded {
   readonly status: number;

@@ -1,7 +1,7 @@
 /** The last bytes of a command reach a client that reads nothing for a while after the command's end. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import test from 'node:test';
+import test, { describe } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as frames from '#cri/streaming/spdy/frames.ts';
 import { endsClean, TestNode, until } from '../harness/pods.ts';
@@ -50,39 +50,42 @@ const cases = [
   ['v5-tty', openWebSocket('v5.channel.k8s.io'), true],
 ] as const;
 
-for (const [name, open, tty] of cases) {
-  test(`${name}: nothing is lost, and the status is true`, async () => {
-    const wishes = { stdout: true, stderr: !tty, tty };
-    const session = await open(await url(flood(name), wishes), wishes);
-    session.pause();
-    await until('the command has ended', async () => (await inside(`ls /tmp/${name}.ended`)) !== '');
-    await sleep(PAUSE_MS);
-    session.resume();
-    await whole(name, await session.ended());
-  });
-}
+// Side by side: one pause is enough for all.
+describe('a client that pauses', { concurrency: true }, () => {
+  for (const [name, open, tty] of cases) {
+    test(`${name}: nothing is lost, and the status is true`, async () => {
+      const wishes = { stdout: true, stderr: !tty, tty };
+      const session = await open(await url(flood(name), wishes), wishes);
+      session.pause();
+      await until('the command has ended', async () => (await inside(`ls /tmp/${name}.ended`)) !== '');
+      await sleep(PAUSE_MS);
+      session.resume();
+      await whole(name, await session.ended());
+    });
+  }
 
-test('spdy with a window of 100 bytes: nothing is lost, and the status is true', async () => {
-  const client = await SpdyClient.open(
-    await url('head -c 1000 /dev/zero; touch /tmp/window.ended', {}),
-    'v4.channel.k8s.io',
-  );
-  const window = frames.words(1, frames.SETTING_INITIAL_WINDOW, 100);
-  await client.send(frames.controlFrame(frames.SETTINGS, 0, window));
-  const [error, stdout] = [
-    await client.stream({ streamType: 'error' }),
-    await client.stream({ streamType: 'stdout' }),
-  ];
-  await client.stream({ streamType: 'stderr' });
-  await client.until('the first bytes', () => stdout.text.length === 100);
-  await until('the command has ended', async () => (await inside('ls /tmp/window.ended')) !== '');
-  await sleep(PAUSE_MS);
-  assert.equal(error.text, '', 'the status comes last');
-  for (const stream of [error, stdout])
-    await client.send(frames.controlFrame(frames.WINDOW_UPDATE, 0, frames.words(stream.id, 10_000)));
-  await client.until('the connection ends', () => client.closed);
-  assert.equal(stdout.text.length, 1000);
-  assert.match(error.text, /"Success"/);
+  test('spdy with a window of 100 bytes: nothing is lost, and the status is true', async () => {
+    const client = await SpdyClient.open(
+      await url('head -c 1000 /dev/zero; touch /tmp/window.ended', {}),
+      'v4.channel.k8s.io',
+    );
+    const window = frames.words(1, frames.SETTING_INITIAL_WINDOW, 100);
+    await client.send(frames.controlFrame(frames.SETTINGS, 0, window));
+    const [error, stdout] = [
+      await client.stream({ streamType: 'error' }),
+      await client.stream({ streamType: 'stdout' }),
+    ];
+    await client.stream({ streamType: 'stderr' });
+    await client.until('the first bytes', () => stdout.text.length === 100);
+    await until('the command has ended', async () => (await inside('ls /tmp/window.ended')) !== '');
+    await sleep(PAUSE_MS);
+    assert.equal(error.text, '', 'the status comes last');
+    for (const stream of [error, stdout])
+      await client.send(frames.controlFrame(frames.WINDOW_UPDATE, 0, frames.words(stream.id, 10_000)));
+    await client.until('the connection ends', () => client.closed);
+    assert.equal(stdout.text.length, 1000);
+    assert.match(error.text, /"Success"/);
+  });
 });
 
 test('spdy with a peer that tracks windows of streams, but not of the session: all of 2 MB arrive', async () => {
