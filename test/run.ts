@@ -10,7 +10,14 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { isOfNode, type Outcome, runSuite, type Suite, summaryOf } from './harness/suites.ts';
+import {
+  isOfNode,
+  type Outcome,
+  runSuite,
+  type Suite,
+  type SuiteSettings,
+  summaryOf,
+} from './harness/suites.ts';
 
 const PROJECT = join(import.meta.dirname, '..');
 const FOLDERS = [
@@ -95,18 +102,19 @@ const byName = ({ suite: one }: Outcome, { suite: other }: Outcome): number =>
 /** Runs the suites in lanes side by side. What a suite prints comes whole, at its end. */
 async function runSuites(
   chosen: readonly Suite[],
-  settings: { readonly environment: NodeJS.ProcessEnv; readonly directory: string; readonly cgroup: string },
+  settings: Pick<SuiteSettings, 'environment' | 'directory' | 'stop'> & { readonly cgroup: string },
 ): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
   const waiting = chosen.toSorted((one, other) => rank(one) - rank(other)).values();
   const live = chosen.length === 1;
-  const { directory } = settings;
+  const { directory, stop } = settings;
   const lane = async (): Promise<void> => {
     for (const suite of waiting) {
+      if (stop.aborted) return;
       const environment = { ...settings.environment, CRISP_TEST_CGROUP: `${settings.cgroup}-${suite.name}` };
       console.log(`\n# suite ${suite.name}: ${suite.files.length} files${live ? '' : ', begins'}`);
       if (isOfNode(suite)) await prepareNode(environment);
-      const outcome = await runSuite(suite, { environment, directory, live });
+      const outcome = await runSuite(suite, { environment, directory, live, stop });
       outcomes.push(outcome);
       if (live) continue;
       process.stdout.write(`\n# suite ${suite.name}: ${suite.files.length} files\n${outcome.output}`);
@@ -136,11 +144,15 @@ async function main(): Promise<number> {
     NODE_COMPILE_CACHE: join(reports, 'compiled'),
   };
   joinRunCgroup(`${cgroup}-run`);
-  const outcomes = await runSuites(chosen, { environment, directory: reports, cgroup });
+  const interrupted = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort());
+  const settings = { environment, directory: reports, stop: interrupted.signal };
+  const outcomes = await runSuites(chosen, { ...settings, cgroup });
   leaveRunCgroup(`${cgroup}-run`);
   console.log('\n# what the run has left behind');
   const leftovers = { name: 'leftovers', files: ['test/leftovers.ts'] };
-  const check = await runSuite(leftovers, { environment, directory: reports, live: true, outside: true });
+  const { signal: stop } = new AbortController();
+  const check = await runSuite(leftovers, { ...settings, stop, live: true, outside: true });
   for (const path of [directory, reports]) rmSync(path, { recursive: true, force: true });
   console.log('\n# suites');
   for (const { suite, seconds, failed } of outcomes.toSorted(byName)) {

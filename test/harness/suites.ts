@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Failure, Report } from './failure-reporter.ts';
+import { endProcesses } from './processes.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
 const REPORTER = join(import.meta.dirname, 'failure-reporter.ts');
@@ -32,6 +33,8 @@ export interface SuiteSettings {
   readonly directory: string;
   /** Whether the output goes straight to that of this process: of one suite at a time. */
   readonly live: boolean;
+  /** Aborted where the run is interrupted: ends the suite. */
+  readonly stop: AbortSignal;
   /** In this process's own namespaces. */
   readonly outside?: boolean;
 }
@@ -61,10 +64,14 @@ export async function runSuite(suite: Suite, settings: SuiteSettings): Promise<O
     cwd: PROJECT,
     stdio: ['ignore', output, output],
     env: settings.environment,
-    timeout: isOfNode(suite) ? NODE_LIMIT_MS : SUITE_LIMIT_MS,
-    killSignal: 'SIGKILL',
+    detached: true, // a group of its own, which is ended as a whole: the processes of its files outlive the runner
   });
+  const kill = (): void => endProcesses(child.pid ? [-child.pid] : []);
+  const limit = setTimeout(kill, isOfNode(suite) ? NODE_LIMIT_MS : SUITE_LIMIT_MS);
+  settings.stop.addEventListener('abort', kill);
   const [code, signal] = await once(child, 'exit').catch((error: Error) => [1, error.message]);
+  clearTimeout(limit);
+  settings.stop.removeEventListener('abort', kill);
   if (typeof output === 'number') closeSync(output);
   const failed = code !== 0;
   return {
