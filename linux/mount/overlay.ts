@@ -54,29 +54,34 @@ export async function mountOverlay(request: Overlay): Promise<void> {
   }
 }
 
+/**
+ * How kernels before 6.7 refuse `lowerdir+`: those that parse parameters do not know it, and those before 6.5 only collect them, and
+ * notice that they are more than a page (fs/fs_context.c).
+ */
+const TAKES_ONE_STRING = /unknown parameter|legacy: cumulative options too large/i;
+
 /** Sets all parameters; false where the kernel does not know `lowerdir+`. */
 function configure(context: number, request: Overlay, names: ShortNames, what: string): boolean {
   const isLong = request.lower.reduce((sum, path) => sum + Buffer.byteLength(path) + 1, 0) > LINE_LIMIT;
   const value = (path: string) => (fits(path) && !isLong ? path : names.of(path));
-  const set = (key: string, text: string) => {
-    if (fsconfig(context, SET_STRING, key, text) < 0)
-      throw refused(`${what}: ${key}=${text}`, lastErrno(), kernelMessages(context));
-  };
-  set('source', 'overlay');
-  for (const [index, layer] of request.lower.entries()) {
-    if (fsconfig(context, SET_STRING, 'lowerdir+', value(layer)) >= 0) continue;
+  const set = (key: string, text: string, shown = `${key}=${text}`) => {
+    if (fsconfig(context, SET_STRING, key, text) >= 0) return true;
     const errno = lastErrno();
-    if (index === 0 && errnoName(errno) === 'EINVAL' && /unknown parameter/i.test(kernelMessages(context)))
-      return false;
-    throw refused(`${what}: layer ${layer}`, errno, kernelMessages(context));
-  }
-  if (request.upper !== undefined) set('upperdir', value(request.upper));
-  if (request.work !== undefined) set('workdir', value(request.work));
+    const messages = kernelMessages(context);
+    if (errnoName(errno) === 'EINVAL' && TAKES_ONE_STRING.test(messages)) return false;
+    throw refused(`${what}: ${shown}`, errno, messages);
+  };
+  const { lower, upper, work, options = [] } = request;
+  if (!set('source', 'overlay')) return false;
+  for (const layer of lower) if (!set('lowerdir+', value(layer), `layer ${layer}`)) return false;
+  if (upper !== undefined && !set('upperdir', value(upper))) return false;
+  if (work !== undefined && !set('workdir', value(work))) return false;
   if (request.volatile) fsconfig(context, SET_FLAG, 'volatile', null);
-  for (const option of request.options ?? []) {
+  for (const option of options) {
     const [key = '', ...rest] = option.split('=');
-    if (rest.length > 0) set(key, rest.join('='));
-    else if (fsconfig(context, SET_FLAG, key, null) < 0)
+    if (rest.length > 0) {
+      if (!set(key, rest.join('='))) return false;
+    } else if (fsconfig(context, SET_FLAG, key, null) < 0)
       throw refused(`${what}: ${key}`, lastErrno(), kernelMessages(context));
   }
   return true;
