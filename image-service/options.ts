@@ -95,8 +95,8 @@ export interface ImageServiceOptions {
   /** Blobs in transfer at once, over all pulls. At least 1. */
   readonly parallelDownloads: number;
   /**
-   * Threads that unpack layers at once, over all pulls, each while its layer arrives. As many more may hold a finished
-   * image that waits for the layers below.
+   * Threads that unpack layers at once, over all pulls, each while its layer arrives. Images that wait for the layers below them
+   * take none of their places.
    */
   readonly unpackWorkers: number;
   /** How long an idle worker, of downloads or of unpacking, stays, in ms. */

@@ -1,8 +1,9 @@
-import { chmod, chown, mkdir, stat } from 'node:fs/promises';
+import { mkdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CrispError } from '#core/errors.ts';
+import { CrispError, errnoOf } from '#core/errors.ts';
 import type { ImageId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
+import { copyAttributes } from '#linux/fs/copy-attributes.ts';
 import { naming } from '#linux/libc/errno.ts';
 import type { Mounts } from '#linux/ports/kernel.ts';
 import { withIdMapped } from './id-mapped-layers.ts';
@@ -10,10 +11,18 @@ import type { LayerRestoring } from './pull/layer-restoring.ts';
 import type { ImageStore } from './store/images.ts';
 import type { LayerStore } from './store/layer-store.ts';
 
+type LayersForMounts = Pick<LayerStore, 'mounted' | 'rootOf' | 'hold' | 'directory'>;
+
+/** Directories for an overlay, from the top to the bottom, and the one whose attributes the root has. */
+interface Lower {
+  readonly directories: readonly string[];
+  readonly root: string;
+}
+
 /** Root file systems of containers: an overlay of the image's layers under a writable directory of the container. */
 export class RootFileSystems {
   readonly #images: Pick<ImageStore, 'record'>;
-  readonly #layers: Pick<LayerStore, 'mounted' | 'hold' | 'directory'>;
+  readonly #layers: LayersForMounts;
   readonly #mounts: Mounts;
   readonly #restoring: Pick<LayerRestoring, 'unpack'>;
   /** An empty directory: the one layer of an image that has none. */
@@ -21,7 +30,7 @@ export class RootFileSystems {
 
   constructor(
     images: Pick<ImageStore, 'record'>,
-    layers: Pick<LayerStore, 'mounted' | 'hold' | 'directory'>,
+    layers: LayersForMounts,
     mounts: Mounts,
     restoring: Pick<LayerRestoring, 'unpack'>,
     empty: string,
@@ -43,11 +52,12 @@ export class RootFileSystems {
       if (this.#isMounted(root.target)) return;
       const upper = join(root.directory, 'upper');
       const work = join(root.directory, 'work');
-      await this.#mountOverlay(root, layers, op, async (lower) => {
+      await this.#mountOverlay(root, layers, op, async ({ directories: lower, root: top }) => {
         await naming(`make the directories of ${root.target}`, async () => {
           for (const path of [upper, work, root.target]) await mkdir(path, { recursive: true });
-          await this.#copyRootAttributes(upper, lower[0] ?? this.#empty);
         });
+        // overlayfs shows the attributes of the topmost directory.
+        await copyAttributes(top, upper);
         const options = root.label === undefined ? [] : [`context=${root.label}`];
         // No container starts on its layer again after a power cut: its data needs no sync.
         await this.#mounts.overlay({ target: root.target, lower, upper, work, options, volatile: true });
@@ -73,9 +83,10 @@ export class RootFileSystems {
     await op.stage('mount image volume', async () => {
       if (this.#isMounted(volume.target)) return;
       await naming(`make ${volume.target}`, () => mkdir(volume.target, { recursive: true }));
-      await this.#mountOverlay(volume, layers, op, (lower) =>
-        this.#mounts.overlay({ target: volume.target, lower }),
-      );
+      await this.#mountOverlay(volume, layers, op, async ({ directories, root }) => {
+        const top = directories[0] === root ? [] : [await this.#rootAbove(volume.target, root)];
+        await this.#mounts.overlay({ target: volume.target, lower: [...top, ...directories] });
+      });
     });
   }
 
@@ -83,6 +94,9 @@ export class RootFileSystems {
   async unmount(target: string): Promise<void> {
     await this.#mounts.unmount(target);
     await this.#mounts.unmount(viewOf(target));
+    await naming(`remove ${rootAboveOf(target)}`, () => rmdir(rootAboveOf(target))).catch((error) => {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    });
   }
 
   #isMounted(path: string): boolean {
@@ -102,21 +116,35 @@ export class RootFileSystems {
     { target, userNamespace }: RootRequest,
     layers: readonly string[],
     op: Operation,
-    mount: (lower: readonly string[]) => Promise<void>,
+    mount: (lower: Lower) => Promise<void>,
   ): Promise<void> {
     using _held = this.#layers.hold(layers);
-    const mounted = await this.#layers.mounted(layers, op.signal);
-    const lower = mounted.length > 0 ? mounted : [this.#empty];
-    if (userNamespace === undefined) return await mount(lower);
+    const { directories, root } = await this.#lower(layers, op.signal);
+    if (userNamespace === undefined) return await mount({ directories, root });
     const view = { path: viewOf(target), idMap: userNamespace, common: this.#layers.directory };
-    await withIdMapped(this.#mounts, view, lower, mount);
+    // The layer that declares the root may be hidden.
+    const all = directories.includes(root) ? directories : [...directories, root];
+    await withIdMapped(this.#mounts, view, all, (mapped) => {
+      const top = mapped[all.indexOf(root)] ?? this.#empty;
+      return mount({ directories: mapped.slice(0, directories.length), root: top });
+    });
   }
 
-  /** overlayfs shows the attributes of the topmost directory, which for the root is `upper`. */
-  async #copyRootAttributes(upper: string, top: string): Promise<void> {
-    const { mode, uid, gid } = await stat(top);
-    await chown(upper, uid, gid);
-    await chmod(upper, mode & 0o7777);
+  async #lower(layers: readonly string[], signal: AbortSignal): Promise<Lower> {
+    const mounted = await this.#layers.mounted(layers, signal);
+    const directories = mounted.length > 0 ? mounted : [this.#empty];
+    const declaring = this.#layers.rootOf(layers);
+    // Where none declares it, all have the default.
+    const [root] = declaring === undefined ? directories : await this.#layers.mounted([declaring], signal);
+    return { directories, root: root ?? this.#empty };
+  }
+
+  /** A directory for the top of a mount that has no writable one. */
+  async #rootAbove(target: string, root: string): Promise<string> {
+    const path = rootAboveOf(target);
+    await naming(`make ${path}`, () => mkdir(path, { recursive: true }));
+    await copyAttributes(root, path);
+    return path;
   }
 }
 
@@ -126,6 +154,9 @@ interface RootRequest {
   readonly target: string;
   readonly userNamespace?: string | undefined;
 }
+
+/** Beside the target; goes with it. */
+const rootAboveOf = (target: string): string => `${target}-root`;
 
 /** Beside the target; unmounted with it. */
 const viewOf = (target: string): string => `${target}-layers`;

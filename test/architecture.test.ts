@@ -108,6 +108,7 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
 const FACE_OF_LINUX = [
   'cgroup/huge-pages',
   'fs/at-syscalls',
+  'fs/copy-attributes',
   'fs/descriptors-below',
   'fs/files',
   'fs/in-root',

@@ -8,7 +8,7 @@ import type { ImageBuilder } from './builder.ts';
 import { ImageLinks } from './image-links.ts';
 import { lowerAttributes, lowerXattrs } from './lower-entry.ts';
 import { LayerPaths } from './paths.ts';
-import { type DirectoryId, ROOT } from './tree.ts';
+import type { DirectoryId } from './tree.ts';
 
 /** Completes a layer against its chain: `completeLayer` for an image that is still open. */
 export async function completeImage(
@@ -45,8 +45,6 @@ export async function completeImage(
     const entry = view.find(builder.names.path(directory));
     if (entry) inherit(builder, directory, entry);
   }
-  const root = report.rootDeclared ? undefined : view.find('');
-  if (root) inherit(builder, ROOT, root);
   return { redirects, bytes: builder.image.position - before.bytes, inodes: builder.inodes - before.inodes };
 }
 

@@ -17,6 +17,9 @@ import { type DirectoryId, kinds, type Node, ROOT } from './tree.ts';
 import { selectXattrs } from './xattr-policy.ts';
 
 const EINVAL = 22;
+/** Memory of an open image: its buffers, and the most that an entry takes (a directory with attributes). */
+const BUFFERS = 5 << 18;
+const ENTRY_BYTES = 256;
 /** Without an entry there is no time: the same archive gives the same bytes. */
 const UNDECLARED: Attributes = { mode: 0o755, uid: 0, gid: 0, mtime: 0n };
 const WHITEOUT: Attributes = { mode: 0, uid: 0, gid: 0, mtime: 0n };
@@ -108,17 +111,13 @@ export class ErofsLayer implements TarHandler, Disposable {
     return completeImage(this.#builder, lower, this.report(), signal);
   }
 
-  /** Writes what is known at the end only. The image is not synced. */
-  finish(): FinishedImage {
-    const steps = this.#builder.finish();
-    for (;;) {
-      const step = steps.next();
-      if (step.done) return finished(step.value);
-    }
+  /** Bytes of memory that the layer takes until it is finished, at most. */
+  get held(): number {
+    return BUFFERS + this.#size.entries * ENTRY_BYTES;
   }
 
-  /** The same in turns: of many directories it takes long. Throws the signal's reason at its abort. */
-  async finishInTurns(signal: AbortSignal): Promise<FinishedImage> {
+  /** Writes what is known at the end only, in turns: of many directories it takes long. The image is not synced. */
+  async finish(signal: AbortSignal): Promise<FinishedImage> {
     const loop = new EventLoopYield(signal);
     const steps = this.#builder.finish();
     for (;;) {

@@ -1,4 +1,3 @@
-import { CrispError } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import { unlessAborted } from '#core/single-flight.ts';
 import { chainIds } from '../image/image-config.ts';
@@ -8,9 +7,9 @@ import type { ContentStore } from '../store/content-store.ts';
 import type { LayerRecord, LayerStore } from '../store/layer-store.ts';
 import type { UnpackPool } from '../unpack/unpack-pool.ts';
 import type { Activity } from './activity.ts';
-import { allOrNone } from './all-or-none.ts';
 import type { Blobs } from './fetch-blobs.ts';
 import { type LayerPlan, layerAt } from './layer-plan.ts';
+import { LowerLayers } from './lower-layers.ts';
 import type { PullMeter } from './progress.ts';
 import { SharedWork } from './shared-work.ts';
 import { LayerWriting } from './write-layer.ts';
@@ -50,6 +49,8 @@ export class Layers {
   readonly #layers = new SharedWork<LayerRecord>({ untilEnd: true });
   /** Until when a layer of this diff id is written: most can be used on top of any chain. */
   readonly #diffs = new Map<string, Promise<void>>();
+  /** Of plans of which a layer is written, and by how many. */
+  readonly #lower = new Map<LayerPlan, { readonly layers: LowerLayers; users: number }>();
 
   constructor(
     options: LayerOptions,
@@ -88,11 +89,11 @@ export class Layers {
       resolve();
     };
     using unpacking = this.#activity.unpack(chainId);
-    using held = new DisposableStack();
+    using lower = this.#lowerOf(plan);
     try {
       const below = (limited: AbortSignal) => {
         independent(); // what is below may be a layer of the same diff id
-        return this.#below(plan, index, limited, held);
+        return lower.layers.directories(index, limited);
       };
       return await this.#writing.write(plan, index, { below, unpacking }, signal);
     } finally {
@@ -100,19 +101,22 @@ export class Layers {
     }
   }
 
-  /** The layers below, from the top to the bottom. Waits for them like any pull, with its own signal. */
-  async #below(
-    plan: LayerPlan,
-    index: number,
-    signal: AbortSignal,
-    held: DisposableStack,
-  ): Promise<string[]> {
-    const lower = plan.layers.slice(0, index);
-    const steps = lower.map((_, at) => (shared: AbortSignal) => this.obtain(plan, at, shared));
-    const keys = (await allOrNone('layer of the image', signal, steps)).map(({ key }) => key);
-    signal.throwIfAborted();
-    if (held.disposed) throw new CrispError('Cancelled', 'the layer is written no more');
-    held.use(this.#store.hold(keys));
-    return this.#store.mounted(keys, signal);
+  /** The plan's layers for those above them, which wait for them like any pull, each with its own signal. */
+  #lowerOf(plan: LayerPlan): Disposable & { readonly layers: LowerLayers } {
+    const known = this.#lower.get(plan);
+    const shared = known ?? {
+      layers: new LowerLayers((index, signal) => this.obtain(plan, index, signal), this.#store),
+      users: 0,
+    };
+    if (!known) this.#lower.set(plan, shared);
+    shared.users++;
+    return {
+      layers: shared.layers,
+      [Symbol.dispose]: () => {
+        if (--shared.users > 0) return;
+        this.#lower.delete(plan);
+        shared.layers[Symbol.dispose]();
+      },
+    };
   }
 }

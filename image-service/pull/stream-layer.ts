@@ -8,8 +8,16 @@ import type { Unpacking } from './activity.ts';
 import type { Progress } from './deadline-to-end.ts';
 import type { BlobSource, Blobs } from './fetch-blobs.ts';
 
-/** What takes an archive, a file or a stream, in a thread. `started`: called when it has one. */
-export type Take<T> = (archive: Archive, signal: AbortSignal, started: () => void) => Promise<T>;
+/**
+ * What takes an archive, a file or a stream, in a thread. `started`: called when it has one; `read`: where it goes on with what it
+ * has read, so that the window is free for another stream.
+ */
+export type Take<T> = (
+  archive: Archive,
+  signal: AbortSignal,
+  started: () => void,
+  read: () => void,
+) => Promise<T>;
 
 /** Windows that are kept for the next stream. */
 const KEPT = 2;
@@ -42,7 +50,13 @@ export class LayerStreams {
     signal: AbortSignal,
   ): Promise<T> {
     const file = this.#content.has(blob.digest) ? this.#content.path(blob.digest) : blob.file;
-    if (file !== undefined) return take(file, signal, () => unpacking.start());
+    if (file !== undefined)
+      return take(
+        file,
+        signal,
+        () => unpacking.start(),
+        () => {},
+      );
     await using kept = this.#keepBlobs ? await this.#content.ingest(blob) : undefined;
     let memory: RingMemory | undefined;
     const to = (): RingMemory => {
@@ -52,10 +66,17 @@ export class LayerStreams {
     const stop = new AbortController();
     const both = AbortSignal.any([signal, stop.signal]);
     const started = Promise.withResolvers<void>();
-    const taking = take(to, both, () => {
+    const start = (): void => {
       unpacking.start();
       started.resolve();
-    });
+    };
+    const free = (): void => {
+      if (memory === undefined) return;
+      unpacking.waited(waitedMs(memory));
+      this.#keep(memory);
+      memory = undefined;
+    };
+    const taking = take(to, both, start, () => void sending.then(free, () => {}));
     const transfer = async (): Promise<void> => {
       await Promise.race([started.promise, taking]);
       using _permit = await this.#blobs.permit(both);
@@ -67,8 +88,7 @@ export class LayerStreams {
       const [taken] = await Promise.all([taking, sending]);
       signal.throwIfAborted();
       await kept?.commit();
-      unpacking.waited(waitedMs(to()));
-      this.#keep(to());
+      free();
       return taken;
     } catch (error) {
       stop.abort(new CrispError('Cancelled', 'the other half of the layer failed', { cause: error }));

@@ -3,18 +3,11 @@ import type { Operation } from '#core/operation.ts';
 import { malformedImage } from '../image/manifest.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import type { ContentStore } from '../store/content-store.ts';
-import {
-  chainKey,
-  diffKey,
-  type LayerRecord,
-  type LayerStore,
-  type StagedLayer,
-} from '../store/layer-store.ts';
+import type { LayerRecord, LayerStore, StagedLayer } from '../store/layer-store.ts';
 import { isComplete } from '../unpack/complete.ts';
 import { shown } from '../unpack/entry.ts';
 import type { LayerReport } from '../unpack/layer-writer.ts';
 import type { Archive, Below, UnpackPool } from '../unpack/unpack-pool.ts';
-import type { WrittenLayer } from '../unpack/write-image.ts';
 import type { Unpacking } from './activity.ts';
 import { deadlineOfProgress, deadlineToEnd, type Progress } from './deadline-to-end.ts';
 import type { Blobs } from './fetch-blobs.ts';
@@ -45,6 +38,8 @@ interface Round extends Surroundings {
 interface Taking {
   readonly limited: AbortSignal;
   readonly started: () => void;
+  /** To be called where the archive is read and its layer waits for others. */
+  readonly read: () => void;
   readonly progress: Progress;
 }
 
@@ -116,44 +111,35 @@ export class LayerWriting {
 
   async #image(to: Round, signal: AbortSignal): Promise<LayerRecord | { readonly redirects: Links }> {
     const { plan, index, redirects, staged } = to;
-    const { blob, diffId, chainId } = layerAt(plan, index);
-    let lower: readonly string[] | undefined;
-    for (;;) {
-      /** Why a layer below was not got: its error names that one. */
-      let lost: unknown;
-      const known = lower;
-      const written: WrittenLayer = await this.#archive(
-        to,
-        signal,
-        (archive, { limited, started, progress }) => {
-          const below: Below = (waiting) =>
-            progress.waiting(to.below(waiting)).catch((error) => {
-              lost = error;
-              throw error;
-            });
-          const request = { ...this.#request(to, archive), image: staged.image, lower: known };
-          return this.#pool.writeImage(request, below, limited, started).catch((error) => {
-            throw error === lost ? error : inLayer(error, index, blob.digest);
-          });
-        },
-      );
-      const { report, image, completed } = written;
-      if (redirects.length === 0 && lower === undefined) logDropped(plan.op, blob.digest, report);
-      if (image) {
-        const key = completed ? chainKey(chainId) : diffKey(diffId);
-        const { digest, bytes, inodes } = image;
-        const layer = { diffId, key, rootOpaque: report.rootOpaque, image: { digest, bytes }, bytes, inodes };
-        return await this.#store.commit(staged, layer);
-      }
-      if (written.redirects.length > 0) return written;
-      // Too many images wait for others already: this one is written anew when it need not wait.
-      lower = await to.below(signal);
-    }
+    const { blob } = layerAt(plan, index);
+    /** Why a layer below was not got: its error names that one. */
+    let lost: unknown;
+    const written = await this.#archive(to, signal, (archive, { limited, started, read, progress }) => {
+      const below: Below = (waiting) => {
+        read();
+        return progress.waiting(to.below(waiting)).catch((error) => {
+          lost = error;
+          throw error;
+        });
+      };
+      const request = { ...this.#request(to, archive), image: staged.image };
+      return this.#pool.writeImage(request, below, limited, started).catch((error) => {
+        throw error === lost ? error : inLayer(error, index, blob.digest);
+      });
+    });
+    // Of a thread that had to be ended it is written anew.
+    if (!written) return { redirects: [] };
+    const { report, image, completed } = written;
+    if (redirects.length === 0) logDropped(plan.op, blob.digest, report);
+    if (!image) return written;
+    const { digest, bytes, inodes } = image;
+    const layer = { ...this.#recordOf(to, report, !completed), image: { digest, bytes }, bytes, inodes };
+    return await this.#store.commit(staged, layer);
   }
 
   async #directory(to: Round, signal: AbortSignal): Promise<LayerRecord | { readonly redirects: Links }> {
     const { plan, index, redirects, staged } = to;
-    const { blob, diffId, chainId } = layerAt(plan, index);
+    const { blob } = layerAt(plan, index);
     const named = (error: unknown): never => {
       throw inLayer(error, index, blob.digest);
     };
@@ -163,10 +149,9 @@ export class LayerWriting {
         .catch(named),
     );
     if (redirects.length === 0) logDropped(plan.op, blob.digest, report);
-    const record = { diffId, rootOpaque: report.rootOpaque };
     if (isComplete(report) && redirects.length === 0) {
       const { bytes, inodes } = report;
-      return await this.#store.commit(staged, { ...record, key: diffKey(diffId), bytes, inodes });
+      return await this.#store.commit(staged, { ...this.#recordOf(to, report, true), bytes, inodes });
     }
     const lower = await to.below(signal);
     const complete = (limited: AbortSignal) => this.#pool.complete(staged.fs, lower, report, limited);
@@ -175,7 +160,13 @@ export class LayerWriting {
     if (completion.redirects.length > 0) return completion;
     const bytes = report.bytes + completion.bytes;
     const inodes = report.inodes + completion.inodes;
-    return await this.#store.commit(staged, { ...record, key: chainKey(chainId), bytes, inodes });
+    return await this.#store.commit(staged, { ...this.#recordOf(to, report, false), bytes, inodes });
+  }
+
+  #recordOf({ plan, index }: Round, { rootOpaque, rootDeclared }: LayerReport, isSelfContained: boolean) {
+    const { diffId, chainId } = layerAt(plan, index);
+    const key = this.#store.keyOf(diffId, chainId, isSelfContained);
+    return { key, diffId, rootOpaque, ...(rootDeclared ? {} : { rootDeclared }) };
   }
 
   #request({ plan, index, redirects }: Round, archive: Archive) {
@@ -198,7 +189,7 @@ export class LayerWriting {
         this.#streams.take(
           plan,
           { ...blob, file },
-          (archive, both, started) => take(archive, { limited: both, started, progress }),
+          (archive, both, started, read) => take(archive, { limited: both, started, read, progress }),
           { unpacking, progress },
           limited,
         ),

@@ -20,9 +20,25 @@ export class LayerIndex {
     return this.#suspects.has(key) ? undefined : this.get(key);
   }
 
-  /** The layer of this diff on top of this chain, self-contained or completed; none whose files are known to be damaged. */
+  /**
+   * The layer of this diff on top of this chain, completed or self-contained; none whose files are known to be damaged. There may
+   * be both: the one of the chain is then what containers of its images have, and its images keep it.
+   */
   find(diffId: string, chainId: string): LayerRecord | undefined {
-    return this.sound(diffKey(diffId)) ?? this.sound(chainKey(chainId));
+    const chain = chainKey(chainId);
+    if (this.#suspects.has(chain)) return undefined;
+    return this.sound(chain) ?? this.sound(diffKey(diffId));
+  }
+
+  /** The key of a new layer. One that is self-contained also replaces a damaged one that was completed against its chain. */
+  keyOf(diffId: string, chainId: string, isSelfContained: boolean): string {
+    const chain = chainKey(chainId);
+    return isSelfContained && !this.#suspects.has(chain) ? diffKey(diffId) : chain;
+  }
+
+  /** Of layers from the bottom to the top the one that the root has its attributes of: the topmost that declares them. */
+  rootOf(keys: readonly string[]): string | undefined {
+    return keys.findLast((key) => this.#records.get(key)?.rootDeclared !== false);
   }
 
   suspect(key: string): void {

@@ -25,6 +25,11 @@ export interface LayerRecord extends Versioned {
   readonly diffId: string;
   /** Whether the layers below it are hidden. */
   readonly rootOpaque: boolean;
+  /**
+   * False: its root has the attributes that the layers below give it, which a mount of the layers sees to. Absent: it has its own
+   * or, before version 3, those of the layers below that it was completed with.
+   */
+  readonly rootDeclared?: false;
   /** Bytes and inodes on the disk. */
   readonly bytes: number;
   readonly inodes: number;
@@ -38,9 +43,9 @@ export interface LayerRecord extends Versioned {
 export type NewLayer = Omit<LayerRecord, 'version' | 'created'>;
 
 /** The newest version that is read and written. */
-export const LAYER_RECORD_VERSION = 2;
-/** Layers in directories still get the first version: an earlier crisp, which reads no other, goes on using them. */
-const DIRECTORY_VERSION = 1;
+export const LAYER_RECORD_VERSION = 3;
+/** Each layer gets the least that says all of it: an earlier crisp, which reads no later one, goes on using it. */
+const versions = { directory: 1, image: 2, rootUndeclared: 3 } as const;
 
 const BLOCK = 4096;
 /** Of a layer that is an image: its directory, its record and the image. */
@@ -57,22 +62,32 @@ export const artifactKey = (manifest: string): string => `artifact-${manifest.sl
 export function layerRecordOf(layer: NewLayer): LayerRecord {
   const created = BigInt(Date.now()) * 1_000_000n;
   const { image } = layer;
-  if (!image) return { version: DIRECTORY_VERSION, created, ...layer };
+  const version = versionOf(layer);
+  if (!image) return { version, created, ...layer };
   const bytes = Math.ceil(image.bytes / BLOCK) * BLOCK;
-  return { version: LAYER_RECORD_VERSION, created, ...layer, bytes, inodes: IMAGE_INODES };
+  return { version, created, ...layer, bytes, inodes: IMAGE_INODES };
 }
 
-/** Records of version 1 are read as they are: an image came with version 2. */
+function versionOf({ image, rootDeclared }: Pick<LayerRecord, 'image' | 'rootDeclared'>): number {
+  if (rootDeclared === false) return versions.rootUndeclared;
+  return image ? versions.image : versions.directory;
+}
+
+/** Records of earlier versions are read as they are: an image came with version 2, a root without an entry with version 3. */
 export const migrateLayerRecord = (record: Versioned): LayerRecord => record as LayerRecord;
 
 /** Throws DataLoss where the record is not whole, or not that of the directory. */
 export function checkLayerRecord(record: LayerRecord, directory: string): void {
-  const { version, key, rootOpaque, bytes, inodes, image } = record;
-  const whole = typeof rootOpaque === 'boolean' && isSize(bytes) && isSize(inodes);
+  const { version, key, rootOpaque, rootDeclared, bytes, inodes, image } = record;
+  const hasRoot = rootDeclared === undefined || rootDeclared === false;
+  const whole = typeof rootOpaque === 'boolean' && hasRoot && isSize(bytes) && isSize(inodes);
   if (!whole) throw damaged(`the record of the layer lacks fields of version ${version}`);
   if (key !== directory) throw damaged(`it is the record of layer ${key}`);
-  if ((image !== undefined) !== (version === LAYER_RECORD_VERSION)) {
-    throw damaged(`a record of version ${version} ${image ? 'has' : 'lacks'} an image`);
+  if (versionOf(record) !== version) {
+    const has = (what: unknown) => (what === undefined ? 'lacks' : 'has');
+    throw damaged(
+      `a record of version ${version} ${has(image)} an image and ${has(rootDeclared)} rootDeclared`,
+    );
   }
   if (image) checkImage(image);
 }

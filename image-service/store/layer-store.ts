@@ -99,9 +99,19 @@ export class LayerStore {
     return this.#index.sound(key);
   }
 
-  /** The layer of this diff on top of this chain, self-contained or completed; none whose files are known to be damaged. */
+  /** See `LayerIndex.find`. */
   find(diffId: string, chainId: string): LayerRecord | undefined {
     return this.#index.find(diffId, chainId);
+  }
+
+  /** See `LayerIndex.keyOf`. */
+  keyOf(diffId: string, chainId: string, isSelfContained: boolean): string {
+    return this.#index.keyOf(diffId, chainId, isSelfContained);
+  }
+
+  /** See `LayerIndex.rootOf`. Undefined: none of them does. */
+  rootOf(keys: readonly string[]): string | undefined {
+    return this.#index.rootOf(keys);
   }
 
   /**

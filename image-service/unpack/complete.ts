@@ -1,8 +1,7 @@
-import { fstatSync } from 'node:fs';
 import { copyAttributes } from './copy-up.ts';
 import { DirectoryLinks, parentOf } from './directory-links.ts';
 import { EventLoopYield } from './event-loop-yield.ts';
-import { type Directory, LayerTree } from './layer-tree.ts';
+import { LayerTree } from './layer-tree.ts';
 import type { LayerReport } from './layer-writer.ts';
 import { LinkMaker, split } from './link-maker.ts';
 import { LowerView } from './lower-view.ts';
@@ -15,9 +14,12 @@ export interface Completion {
   readonly inodes: number;
 }
 
-/** Whether the layer is self-contained: overlayfs takes the attributes of a merged directory from its top layer. */
+/**
+ * Whether the layer is self-contained: overlayfs takes the attributes of a merged directory from its top layer. Those of the
+ * root are found when layers are mounted (`RootFileSystems`), so that no layer waits for others because it lacks these alone.
+ */
 export const isComplete = (report: LayerReport): boolean =>
-  report.rootDeclared && report.implied.length === 0 && report.links.length === 0;
+  report.implied.length === 0 && report.links.length === 0;
 
 /**
  * Completes a layer against its chain: `lower` are directories from the top to the bottom, none for the lowest layer.
@@ -44,7 +46,6 @@ export async function completeLayer(
     await loop.yieldIfDue();
     inherit(tree, view, path);
   }
-  if (!report.rootDeclared) inheritRoot(tree, view);
   return { redirects, bytes: links.bytes, inodes: links.inodes };
 }
 
@@ -77,10 +78,4 @@ export async function findRedirects(
 function inherit(tree: LayerTree, view: LowerView, path: string): void {
   const entry = view.find(path);
   if (entry?.stat.isDirectory()) copyAttributes(entry, parentOf(tree, path), split(path).base);
-}
-
-function inheritRoot(tree: LayerTree, view: LowerView): void {
-  const root = view.find('');
-  const itself: Directory = { fd: tree.root, path: '' };
-  if (root && fstatSync(tree.root).isDirectory()) copyAttributes(root, itself, '.');
 }

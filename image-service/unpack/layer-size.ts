@@ -14,6 +14,11 @@ export class LayerSize {
     this.#limits = limits;
   }
 
+  /** How many there were. */
+  get entries(): number {
+    return this.#entries;
+  }
+
   /** Throws ResourceExhausted past the limit of entries. */
   entry(): void {
     const { layerEntries } = this.#limits;

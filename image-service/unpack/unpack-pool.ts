@@ -1,25 +1,13 @@
-import { Worker } from 'node:worker_threads';
-import { CrispError, describeError, deserializeError } from '#core/errors.ts';
-import { closeDescriptorsBelow } from '#linux/fs/descriptors-below.ts';
+import { CrispError } from '#core/errors.ts';
 import type { RingMemory } from '../byte-ring.ts';
 import type { Completion } from './complete.ts';
 import type { LayerReport } from './layer-writer.ts';
 import type { UnpackRequest } from './unpack-layer.ts';
-import type { Job, JobResult, WorkerReply, WorkerRequest } from './worker.ts';
+import { type Below, type ThreadJob, UnpackThread } from './unpack-thread.ts';
+import type { Job, JobResult } from './worker.ts';
 import type { ImageRequest, WrittenLayer } from './write-image.ts';
 
-interface QueuedJob {
-  /** Called when a thread begins. */
-  readonly job: () => Job;
-  readonly signal: AbortSignal;
-  readonly started: () => void;
-  readonly below: Below;
-  readonly resolve: (value: JobResult) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-/** Gets the directories of the layers below one, from the top to the bottom. */
-export type Below = (signal: AbortSignal) => Promise<readonly string[]>;
+export type { Below } from './unpack-thread.ts';
 
 /** A request that waits for a thread: the memory that its archive comes through is made when one begins. */
 export type Queued<R extends { readonly archive: unknown }> = Omit<R, 'archive'> & {
@@ -31,23 +19,24 @@ export type Archive = string | (() => RingMemory);
 
 const nothingBelow: Below = () => Promise.resolve([]);
 
-/** A cancelled worker that does not reply within this time is terminated, and abandoned after as long again, in ms. */
-const CANCEL_MS = 5_000;
+/** Bytes of memory of images that wait for layers below, beyond which no more layers are begun while one is written. */
+const HELD = 512 << 20;
 
 /** Workers that unpack layers: started on demand, terminated after an idle time. */
 export class UnpackPool implements AsyncDisposable {
   readonly #limit: number;
   readonly #idleMs: number;
-  readonly #queue: QueuedJob[] = [];
-  readonly #idle = new Map<Worker, NodeJS.Timeout>();
-  readonly #busy = new Set<Worker>();
-  /** Those whose image waits for the layers below: they take no job's place, so those layers can be written. */
-  readonly #waiting = new Set<Worker>();
+  readonly #held: number;
+  /** In the order of the calls: of an image the lower layers come before those that may wait for them. */
+  readonly #queue: ThreadJob[] = [];
+  readonly #threads = new Map<UnpackThread, NodeJS.Timeout | undefined>();
   #closed = false;
 
-  constructor(limit: number, idleMs: number) {
+  /** `limit`: jobs at once, beside the images that wait; `held`: see `HELD`. */
+  constructor(limit: number, idleMs: number, held = HELD) {
     this.#limit = limit;
     this.#idleMs = idleMs;
+    this.#held = held;
   }
 
   /**
@@ -60,21 +49,22 @@ export class UnpackPool implements AsyncDisposable {
     started = () => {},
   ): Promise<LayerReport> {
     const job = (): Job => ({ kind: 'unpack', request: withArchive(request) });
-    return (await this.#run(job, signal, { started })) as LayerReport;
+    return whole((await this.#run(job, signal, { started })) as LayerReport | undefined);
   }
 
   /**
-   * Writes an EROFS image; see `writeImage`, also for the outcome without one. At most as many images wait for layers below
-   * as there are workers. `below` is aborted when the thread no longer waits for it, and has settled when this settles.
+   * Writes an EROFS image; see `writeImage`, also for the outcome without one. While it waits for the layers below, of which it
+   * has been read to the end, it takes no other's place. `below` is aborted when the image no longer waits for it, and has
+   * settled when this settles. Undefined: the image is lost, as its thread had to be ended because of another one.
    */
   async writeImage(
     request: Queued<ImageRequest>,
     below: Below,
     signal: AbortSignal,
     started = () => {},
-  ): Promise<WrittenLayer> {
+  ): Promise<WrittenLayer | undefined> {
     const job = (): Job => ({ kind: 'image', request: withArchive(request) });
-    return (await this.#run(job, signal, { started, below })) as WrittenLayer;
+    return (await this.#run(job, signal, { started, below })) as WrittenLayer | undefined;
   }
 
   /** See `completeLayer`. */
@@ -84,26 +74,25 @@ export class UnpackPool implements AsyncDisposable {
     report: LayerReport,
     signal: AbortSignal,
   ): Promise<Completion> {
-    return (await this.#run(() => ({ kind: 'complete', directory, lower, report }), signal)) as Completion;
+    const job = (): Job => ({ kind: 'complete', directory, lower, report });
+    return whole((await this.#run(job, signal)) as Completion | undefined);
   }
 
   /** Ends the threads; running and later jobs fail. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     for (const queued of [...this.#queue]) this.#dequeue(queued, closed());
-    const workers = [...this.#idle.keys(), ...this.#busy, ...this.#waiting];
-    for (const timer of this.#idle.values()) clearTimeout(timer);
-    this.#idle.clear();
-    await Promise.all(workers.map((worker) => worker.terminate()));
+    for (const timer of this.#threads.values()) clearTimeout(timer);
+    await Promise.all([...this.#threads.keys()].map((thread) => thread.end()));
   }
 
   #run(
     job: () => Job,
     signal: AbortSignal,
-    { started = () => {}, below = nothingBelow }: Partial<Pick<QueuedJob, 'started' | 'below'>> = {},
-  ): Promise<JobResult> {
-    const { promise, resolve, reject } = Promise.withResolvers<JobResult>();
-    const queued: QueuedJob = { job, signal, started, below, resolve, reject };
+    { started = () => {}, below = nothingBelow }: Partial<Pick<ThreadJob, 'started' | 'below'>> = {},
+  ): Promise<JobResult | undefined> {
+    const { promise, resolve, reject } = Promise.withResolvers<JobResult | undefined>();
+    const queued: ThreadJob = { job, signal, started, below, resolve, reject };
     if (signal.aborted) reject(signal.reason);
     else if (this.#closed) reject(closed());
     else this.#queue.push(queued);
@@ -112,7 +101,7 @@ export class UnpackPool implements AsyncDisposable {
     return promise;
   }
 
-  #dequeue(queued: QueuedJob, reason: unknown): void {
+  #dequeue(queued: ThreadJob, reason: unknown): void {
     const at = this.#queue.indexOf(queued);
     if (at < 0) return;
     this.#queue.splice(at, 1);
@@ -120,107 +109,50 @@ export class UnpackPool implements AsyncDisposable {
   }
 
   #next(): void {
-    const worker = this.#idle.keys().next().value;
-    if (this.#queue.length === 0 || (!worker && this.#busy.size >= this.#limit)) return;
-    const queued = this.#queue.shift();
-    if (queued) this.#assign(worker ?? this.#spawn(), queued);
-  }
-
-  #assign(worker: Worker, queued: QueuedJob): void {
-    clearTimeout(this.#idle.get(worker));
-    this.#idle.delete(worker);
-    this.#busy.add(worker);
-    let killTimer: NodeJS.Timeout | undefined;
-    const cancel = () => {
-      worker.postMessage({ kind: 'cancel' } satisfies WorkerRequest);
-      killTimer = setTimeout(terminate, CANCEL_MS);
-    };
-    const terminate = () => {
-      void worker.terminate();
-      // A thread in a system call that does not return (a dead network disk) does not end.
-      killTimer = setTimeout(() => settle(() => queued.reject(queued.signal.reason), false), CANCEL_MS);
-    };
-    const job = queued.job();
-    let failure: unknown = 'it exited';
-    /** Why the layers below could not be got. */
-    let lost: { readonly error: unknown } | undefined;
-    const over = new AbortController();
-    const waiting = AbortSignal.any([queued.signal, over.signal]);
-    let answered: Promise<void> = Promise.resolve();
-    // What comes after the job's end must not reach the job that the thread has by then.
-    const tell = (request: WorkerRequest) => {
-      if (!over.signal.aborted) worker.postMessage(request);
-    };
-    const replied = (reply: WorkerReply) => {
-      if (reply.ok !== undefined) settle(() => deliver(reply, queued, lost), true);
-      else
-        answered = this.#answer(worker, () => queued.below(waiting), tell).catch((error) => {
-          lost ??= { error };
-          tell({ kind: 'cancel' });
-        });
-    };
-    const failed = (error: unknown) => {
-      failure = error; // the exit event follows
-    };
-    const ended = () => {
-      closeLeakedDescriptors(job);
-      settle(() => queued.reject(queued.signal.reason ?? workerDied(failure)), false);
-    };
-    const settle = (outcome: () => void, reusable: boolean) => {
-      over.abort(new CrispError('Cancelled', 'the layer above has ended'));
-      clearTimeout(killTimer);
-      queued.signal.removeEventListener('abort', cancel);
-      // One by one: Node has its own listeners on the worker.
-      worker.off('message', replied).off('error', failed).off('exit', ended);
-      this.#busy.delete(worker);
-      this.#waiting.delete(worker);
-      if (reusable) this.#park(worker);
-      // What it waited for may still be ending because this has left it, and leaves no file when it has.
-      void answered.then(outcome);
-      this.#next();
-    };
-    worker.on('message', replied).on('error', failed).on('exit', ended);
-    queued.signal.addEventListener('abort', cancel, { once: true });
-    worker.ref();
-    queued.started();
-    worker.postMessage({ kind: 'run', job } satisfies WorkerRequest);
-  }
-
-  /** Gives a worker the layers below. Meanwhile another job may run, unless too many wait already. */
-  async #answer(
-    worker: Worker,
-    below: () => ReturnType<Below>,
-    tell: (request: WorkerRequest) => void,
-  ): Promise<void> {
-    let directories: readonly string[] | undefined;
-    if (this.#waiting.size < this.#limit) {
-      this.#busy.delete(worker);
-      this.#waiting.add(worker);
-      this.#next();
-      directories = await below();
+    for (;;) {
+      const thread = this.#queue.length > 0 && !this.#isFull() && this.#free();
+      const queued = thread ? this.#queue.shift() : undefined;
+      if (!thread || !queued) return;
+      clearTimeout(this.#threads.get(thread));
+      this.#threads.set(thread, undefined);
+      thread.run(queued);
     }
-    tell({ kind: 'below', directories });
   }
 
-  #spawn(): Worker {
-    const worker = new Worker(new URL('./worker.ts', import.meta.url));
-    // A worker that fails while idle gets no more jobs; without a listener its error would end the daemon.
-    worker.on('error', () => this.#idle.delete(worker));
-    return worker;
+  /**
+   * Whether enough images wait. What they wait for has begun before them, or waits itself; where it has not, since another image
+   * brought it along, it is begun when nothing is written any more.
+   */
+  #isFull(): boolean {
+    const threads = [...this.#threads.keys()];
+    const held = threads.reduce((sum, thread) => sum + thread.held, 0);
+    return held >= this.#held && threads.some(({ isBusy }) => isBusy);
   }
 
-  #park(worker: Worker): void {
-    if (this.#busy.size + this.#idle.size >= this.#limit) {
-      void worker.terminate(); // one more has taken its place while it waited
-      return;
-    }
-    worker.unref();
+  /** One that holds no image of others, if there is. */
+  #free(): UnpackThread | undefined {
+    const free = [...this.#threads.keys()].filter(({ isBusy }) => !isBusy);
+    const idle = free.find(({ isIdle }) => isIdle);
+    if (idle || this.#threads.size >= this.#limit) return idle ?? free[0];
+    const thread: UnpackThread = new UnpackThread(() => this.#changed(thread));
+    this.#threads.set(thread, undefined);
+    return thread;
+  }
+
+  #changed(thread: UnpackThread): void {
+    if (thread.hasEnded) this.#threads.delete(thread);
+    else if (thread.isIdle && !this.#closed) this.#park(thread);
+    this.#next();
+  }
+
+  #park(thread: UnpackThread): void {
     const timer = setTimeout(() => {
-      this.#idle.delete(worker);
-      void worker.terminate();
+      this.#threads.delete(thread);
+      void thread.end();
     }, this.#idleMs);
     timer.unref();
-    this.#idle.set(worker, timer);
+    clearTimeout(this.#threads.get(thread));
+    this.#threads.set(thread, timer);
   }
 }
 
@@ -229,25 +161,13 @@ const withArchive = <R extends Queued<{ readonly archive: unknown }>>(request: R
   archive: typeof request.archive === 'string' ? request.archive : request.archive(),
 });
 
-/** A thread that was terminated during its work leaks descriptors, which keep the files that are to be deleted. */
-function closeLeakedDescriptors(job: Job): void {
-  if (job.kind === 'image') closeDescriptorsBelow(job.request.image);
-  else closeDescriptorsBelow(job.kind === 'unpack' ? job.request.directory : job.directory);
-}
-
-function deliver(
-  reply: Exclude<WorkerReply, { ok: undefined }>,
-  queued: QueuedJob,
-  lost: { readonly error: unknown } | undefined,
-): void {
-  if (reply.ok) queued.resolve(reply.value);
-  else if (queued.signal.aborted) queued.reject(queued.signal.reason);
-  else if (lost) queued.reject(lost.error);
-  else queued.reject(deserializeError(reply.failure));
+/** The result of a job that cannot be done again as it is. */
+function whole<T>(result: T | undefined): T {
+  if (result !== undefined) return result;
+  throw new CrispError('Unavailable', 'the thread of the layer had to be ended because of another layer', {
+    hint: 'try again',
+  });
 }
 
 const closed = (): CrispError =>
   new CrispError('Unavailable', 'the image service is closed', { hint: 'try again when crisp runs again' });
-
-const workerDied = (why: unknown): CrispError =>
-  new CrispError('Internal', `the unpack worker failed: ${describeError(why)}`);

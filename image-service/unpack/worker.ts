@@ -1,4 +1,7 @@
-/** The thread that unpacks layers. It is niced: a pull must not slow down the workloads of the node. */
+/**
+ * A thread that unpacks layers: one at a time, and beside it the images that wait for the layers below them. It is niced: a pull
+ * must not slow down the workloads of the node.
+ */
 import { parentPort } from 'node:worker_threads';
 import { type SerializedError, serializeError } from '#core/errors.ts';
 import { niceThread } from '#linux/fs/at-syscalls.ts';
@@ -18,59 +21,74 @@ export type Job =
     }
   | { readonly kind: 'image'; readonly request: ImageRequest };
 
-export type WorkerRequest =
+/** `id`: of the job. */
+export type WorkerRequest = { readonly id: number } & (
   | { readonly kind: 'run'; readonly job: Job }
   | { readonly kind: 'cancel' }
-  /** The directories that a job needs; undefined: they are not to be waited for. */
-  | { readonly kind: 'below'; readonly directories: readonly string[] | undefined };
+  /** The directories of the layers below, which the job waits for. */
+  | { readonly kind: 'below'; readonly directories: readonly string[] }
+);
 
 export type JobResult = LayerReport | Completion | WrittenLayer;
 
-export type WorkerReply =
+export type WorkerReply = { readonly id: number } & (
   | { readonly ok: true; readonly value: JobResult }
   | { readonly ok: false; readonly failure: SerializedError }
-  /** The job goes on when it gets the directories of the layers below. */
-  | { readonly ok: undefined };
+  /** The job goes on when it gets the directories of the layers below; until then it takes so many bytes of memory. */
+  | { readonly ok: undefined; readonly held: number }
+);
+
+interface Running {
+  readonly controller: AbortController;
+  answer?: (directories: readonly string[]) => void;
+}
 
 /** The least: it counts among the daemon's own threads; beside pods their cgroups' weights do. */
 const NICE = 19;
 const port = parentPort;
 niceThread(NICE);
 
-let running: AbortController | undefined;
-let answer: ((directories: readonly string[] | undefined) => void) | undefined;
+const jobs = new Map<number, Running>();
 port?.on('message', (request: WorkerRequest) => {
-  if (request.kind === 'cancel') running?.abort();
-  else if (request.kind === 'below') answer?.(request.directories);
-  else void run(request.job).then((reply) => port.postMessage(reply));
+  if (request.kind === 'cancel') jobs.get(request.id)?.controller.abort();
+  else if (request.kind === 'below') jobs.get(request.id)?.answer?.(request.directories);
+  else void run(request.id, request.job);
 });
 
-async function run(job: Job): Promise<WorkerReply> {
-  running = new AbortController();
+async function run(id: number, job: Job): Promise<void> {
+  const running: Running = { controller: new AbortController() };
+  jobs.set(id, running);
+  const reply = (what: { ok: true; value: JobResult } | { ok: false; failure: SerializedError }): void => {
+    jobs.delete(id);
+    port?.postMessage({ id, ...what } satisfies WorkerReply);
+  };
   try {
-    if (job.kind === 'unpack') return { ok: true, value: await unpackLayer(job.request, running.signal) };
-    if (job.kind === 'image')
-      return { ok: true, value: await writeImage(job.request, below, running.signal) };
-    const { directory, lower, report } = job;
-    return { ok: true, value: await completeLayer(directory, lower, report, running.signal) };
+    reply({ ok: true, value: await carryOut(id, job, running) });
   } catch (error) {
-    return { ok: false, failure: serializeError(fromNode(error, 'unpack a layer')) };
+    reply({ ok: false, failure: serializeError(fromNode(error, 'unpack a layer')) });
   }
 }
 
+function carryOut(id: number, job: Job, running: Running): Promise<JobResult> {
+  const { signal } = running.controller;
+  if (job.kind === 'unpack') return unpackLayer(job.request, signal);
+  if (job.kind === 'image') return writeImage(job.request, (held) => below(id, running, held), signal);
+  return completeLayer(job.directory, job.lower, job.report, signal);
+}
+
 /** Asks for the layers below. Throws the signal's reason where the job is cancelled meanwhile. */
-async function below(): Promise<readonly string[] | undefined> {
-  const signal = running?.signal;
-  const { promise, resolve, reject } = Promise.withResolvers<readonly string[] | undefined>();
-  const cancel = () => reject(signal?.reason);
-  answer = resolve;
-  signal?.addEventListener('abort', cancel, { once: true });
-  if (signal?.aborted) cancel();
-  port?.postMessage({ ok: undefined } satisfies WorkerReply);
+async function below(id: number, running: Running, held: number): Promise<readonly string[]> {
+  const { signal } = running.controller;
+  const { promise, resolve, reject } = Promise.withResolvers<readonly string[]>();
+  const cancel = () => reject(signal.reason);
+  running.answer = resolve;
+  signal.addEventListener('abort', cancel, { once: true });
+  if (signal.aborted) cancel();
+  port?.postMessage({ id, ok: undefined, held } satisfies WorkerReply);
   try {
     return await promise;
   } finally {
-    answer = undefined;
-    signal?.removeEventListener('abort', cancel);
+    delete running.answer;
+    signal.removeEventListener('abort', cancel);
   }
 }

@@ -79,8 +79,9 @@ async function killed(form: 'auto' | 'directory'): Promise<void> {
   await using registry = await startRegistry(join(directory.path, 'registry'));
   const root = join(directory.path, 'images');
   for (const n of [0, 1, 2]) {
-    // The second layer omits its root: it is completed against the first, which all three share.
-    const layers = [{ entries: [{ name: './' }, ...files('base')] }, { entries: files(`app${n}`) }];
+    // The second layer writes into a directory of the first, which all three share: it is completed against that.
+    const base = [{ name: './' }, { name: 'files/', mode: 0o711 }, ...files('base')];
+    const layers = [{ entries: base }, { entries: files(`files/app${n}`) }];
     await pushImage(registry.url, `app${n}`, 'v1', buildImage({ layers, config: { User: `${n}` } }));
   }
   const artifact = buildArtifact({
@@ -107,11 +108,11 @@ async function killed(form: 'auto' | 'directory'): Promise<void> {
       const isArtifact = image.record.artifactType !== undefined;
       const wanted = isArtifact
         ? parts.map((part) => ({ ...part, name: `parts/${part.name}` }))
-        : [...files('base'), ...files(`app${image.record.config.user}`)];
+        : [...files('base'), ...files(`files/app${image.record.config.user}`)];
       const target = join(directory.path, 'volume');
       await opened.service.rootfs.mountVolume({ image: image.id, target }, operation('mount'));
       try {
-        const names = readdirSync(target, { recursive: true }).length - (isArtifact ? 1 : 0);
+        const names = readdirSync(target, { recursive: true }).length - 1; // the directory
         assert.equal(names, wanted.length, `round ${round}: ${image.id} is not whole`);
         for (const { name, content } of wanted)
           assert.equal(readFileSync(join(target, name), 'utf8'), content);

@@ -30,6 +30,7 @@ import { type EntrySpec, makeTar } from '../harness/images.ts';
 import { testDirectory } from './service.ts';
 
 const { limits } = defaultImageOptions;
+const never = new AbortController().signal;
 const BLOCK = 4096;
 
 /** Writes an archive as an image, checks its digest and, unless it would take minutes, all of it with fsck.erofs, and mounts it. */
@@ -47,7 +48,7 @@ async function imageOf(
     reader.end();
   } else write(layer);
   const report = layer.report();
-  const result = layer.finish();
+  const result = await layer.finish(never);
   const bytes = readFileSync(image);
   const digest = createHash('sha256').update(bytes.subarray(BLOCK)).update(bytes.subarray(0, BLOCK));
   assert.equal(result.digest, `sha256:${digest.digest('hex')}`);
@@ -511,7 +512,7 @@ test('a lower file with holes on a mounted image is copied without them', async 
   const { bytes, inodes } = await layer.complete([lower.target], new AbortController().signal);
   assert.ok(bytes < 8 << 20, `${bytes}`);
   assert.equal(inodes, 1);
-  layer.finish();
+  await layer.finish(never);
   agreed(image);
 });
 

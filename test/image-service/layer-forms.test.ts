@@ -191,7 +191,7 @@ test('what a newer crisp has written stays on the disk, and its image is hidden'
   const layers = join(at.root, 'layers');
   const [newer = ''] = readdirSync(layers).filter((key) => recordIn(join(layers, key)).image);
   const path = join(layers, newer, 'record.json');
-  const text = readFileSync(path, 'utf8').replace('"version":2', '"version":3');
+  const text = readFileSync(path, 'utf8').replace('"version":2', '"version":4');
   writeFileSync(path, text);
   await using opened = await startService(at.root);
   assert.deepEqual(opened.service.list(), []);

@@ -4,7 +4,6 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   statSync,
@@ -22,10 +21,10 @@ import { RootFileSystems } from '../../image-service/rootfs.ts';
 import { LayerMounts } from '../../image-service/store/layer-mounts.ts';
 import { probeImage } from '../../image-service/store/probe-image.ts';
 import { scratch } from '../linux/scratch.ts';
+import { userNamespace } from './user-namespace.ts';
 
 const kernel = await openKernel();
 after(() => kernel.close());
-const ids = [{ containerId: 0, hostId: 400_000, length: 1000 }];
 const image = `sha256:${'1'.repeat(64)}` as ImageId;
 const op = () => new Operation('test');
 
@@ -67,7 +66,12 @@ function store(
   const restored: { directory: string; lower: readonly string[] }[] = [];
   const rootfs = new RootFileSystems(
     { record: () => ({ layers: keys }) as unknown as ImageRecord },
-    { mounted, hold: (layers) => layerMounts.hold(layers), directory: at('layers') },
+    {
+      mounted,
+      rootOf: (layers) => layers.at(-1),
+      hold: (layers) => layerMounts.hold(layers),
+      directory: at('layers'),
+    },
     mounts,
     {
       async unpack(layer) {
@@ -80,20 +84,6 @@ function store(
   /** All mounts but those of the layers. */
   const others = () => kernel.mounts.below(root).filter(({ target }) => !target.startsWith(at('state')));
   return { root, at, rootfs, names, restored, layerMounts, others };
-}
-
-async function userNamespace(t: TestContext): Promise<string> {
-  const pins = mkdtempSync(join(scratch(t, kernel.mounts), 'pins-'));
-  const wanted = { kinds: ['user', 'uts'], pins, sysctls: {}, oomScoreAdj: 0 } as const;
-  const held = await kernel.namespaces.hold(
-    { ...wanted, userNamespace: { uids: ids, gids: ids } },
-    AbortSignal.timeout(60_000),
-  );
-  t.after(async () => {
-    await held.abandon();
-    await kernel.namespaces.unpin(pins);
-  });
-  return held.pins.user ?? '';
 }
 
 test('a root file system, an image volume and a restored layer over both forms', async (t) => {
@@ -123,7 +113,7 @@ test('a root file system, an image volume and a restored layer over both forms',
 
 test('in a user namespace all files have its ids, and no view of a layer is left', async (t) => {
   const { at, rootfs, names, others } = store(t, 6);
-  const pin = await userNamespace(t);
+  const pin = await userNamespace(t, kernel);
   const container = { image, directory: at('container'), target: at('rootfs'), userNamespace: pin };
   await rootfs.mount(container, op());
   assert.deepEqual(readdirSync(at('rootfs')).sort(), [...names, 'same']);
@@ -144,7 +134,7 @@ test('in a user namespace all files have its ids, and no view of a layer is left
 
 test('one layer that is an image is a volume by itself, also in a user namespace', async (t) => {
   const { at, rootfs, others } = store(t, 1, kernel.mounts, () => true);
-  const pin = await userNamespace(t);
+  const pin = await userNamespace(t, kernel);
   await rootfs.mountVolume({ image, target: at('plain') }, op());
   await rootfs.mountVolume({ image, target: at('mapped'), userNamespace: pin }, op());
   assert.deepEqual([statSync(at('plain/file-0')).uid, statSync(at('mapped/file-0')).uid], [0, 400_000]);
@@ -160,7 +150,7 @@ test('what fails or crashes amid a mount in a user namespace leaves no view behi
     unmount: (target) => (crash ? Promise.resolve() : kernel.mounts.unmount(target)),
   };
   const { at, rootfs, others } = store(t, 4, failing);
-  const pin = await userNamespace(t);
+  const pin = await userNamespace(t, kernel);
   const container = { image, directory: at('container'), target: at('rootfs'), userNamespace: pin };
   await assert.rejects(rootfs.mount(container, op()), /no overlay/);
   assert.deepEqual(others(), []);
@@ -174,7 +164,7 @@ test('what fails or crashes amid a mount in a user namespace leaves no view behi
 
 test('500 layers that are images: mounted, in a user namespace too, in lines that every program reads', async (t) => {
   const { at, rootfs, names, layerMounts, others } = store(t, 500, kernel.mounts, () => true);
-  const pin = await userNamespace(t);
+  const pin = await userNamespace(t, kernel);
   await rootfs.mount({ image, directory: at('one'), target: at('plain') }, op());
   await rootfs.mount({ image, directory: at('two'), target: at('mapped'), userNamespace: pin }, op());
   for (const path of ['plain', 'mapped']) assert.equal(readdirSync(at(path)).length, names.length);

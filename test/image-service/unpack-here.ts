@@ -91,7 +91,7 @@ async function writeImage({ directory, tar, limits, redirects, lower }: Request)
     const { redirects: found } = await layer.complete(lower, never);
     if (found.length > 0) return { report, found };
   }
-  layer.finish();
+  await layer.finish(never);
   await mountErofs({ image, target: directory, by: 'file' });
   return { report, found: [] };
 }

@@ -1,5 +1,6 @@
-/** The threads that unpack: leftovers of one that is terminated during its work. */
+/** The threads that unpack: what they hold for layers that wait, and what one leaves that is terminated during its work. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, readlinkSync, realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
@@ -90,7 +91,7 @@ test('an image that waits for the layers below ends when these have, and its thr
     return below.promise;
   };
   let isOver = false;
-  const writing = pool.writeImage({ ...request, lower: undefined }, ask, cancel.signal).finally(() => {
+  const writing = pool.writeImage(request, ask, cancel.signal).finally(() => {
     isOver = true;
   });
   writing.catch(() => {});
@@ -122,18 +123,18 @@ for (const late of ['found', 'lost'] as const) {
     using base = testDirectory();
     await using pool = new UnpackPool(1, 1000);
     const archive = join(base.path, 'archive');
-    // Its root comes from the layers below.
-    writeFileSync(archive, makeTar([{ name: 'file', content: 'x' }]));
+    // Its directory comes from the layers below.
+    writeFileSync(archive, makeTar([{ name: 'd/file', content: 'x' }]));
     const [first, second] = ['first', 'second'].map((name, n) => {
-      mkdirSync(join(base.path, name));
-      chmodSync(join(base.path, name), 0o700 + n);
+      mkdirSync(join(base.path, name, 'd'), { recursive: true });
+      chmodSync(join(base.path, name, 'd'), 0o700 + n);
       return [join(base.path, name)];
     });
     let images = 0;
     const write = (below: Below, signal = new AbortController().signal) => {
       const image = join(base.path, `image-${images++}`);
       const { limits } = defaultImageOptions;
-      const about = { compressedSize: 1 << 20, diffId: undefined, limits, redirects: [], lower: undefined };
+      const about = { compressedSize: 1 << 20, diffId: undefined, limits, redirects: [] };
       return pool.writeImage({ ...about, archive, image }, below, signal);
     };
     const expected = await write(async () => second ?? []);
@@ -191,4 +192,89 @@ test('what waits for a thread has no window of memory yet', async () => {
   assert.deepEqual(begun, ['one', 'two']);
   two.cancel();
   await two.done;
+});
+
+/** Writes an image that waits for the layers below it, until `given`. */
+function waiting(base: string, pool: UnpackPool, name: string) {
+  const archive = join(base, `${name}.tar`);
+  writeFileSync(archive, makeTar([{ name: 'd/file', content: name }]));
+  const { limits } = defaultImageOptions;
+  const image = join(base, `${name}.erofs`);
+  const request = { archive, image, compressedSize: 1 << 20, diffId: undefined, limits, redirects: [] };
+  const asked = Promise.withResolvers<void>();
+  const given = Promise.withResolvers<readonly string[]>();
+  const below: Below = () => {
+    asked.resolve();
+    return given.promise;
+  };
+  const written = pool.writeImage(request, below, new AbortController().signal);
+  return { asked: asked.promise, given, written };
+}
+
+/** A job that does not end by itself: no byte of its archive ever arrives. Calls when it begins. */
+function endless(base: string, pool: UnpackPool, name: string, begins: (name: string) => void) {
+  const directory = join(base, name);
+  mkdirSync(directory);
+  const archive = () => {
+    begins(name);
+    return ringMemory(1 << 16);
+  };
+  const { limits } = defaultImageOptions;
+  const request = { archive, compressedSize: 1, directory, diffId: undefined, limits, redirects: [] };
+  const cancel = new AbortController();
+  const done = assert.rejects(pool.unpack(request, cancel.signal), (error) => hasCode(error, 'Cancelled'));
+  return { done, cancel: () => cancel.abort(new CrispError('Cancelled', 'not wanted')) };
+}
+
+test('any number of images waits beside the jobs of the threads, up to a limit of memory', async () => {
+  using base = testDirectory();
+  const begun: string[] = [];
+  for (const [held, expected] of [
+    [1 << 30, ['one', 'two']],
+    [1, ['one']],
+  ] as const) {
+    await using pool = new UnpackPool(2, 1000, held);
+    begun.length = 0;
+    const images = [];
+    for (let n = 0; n < 8; n++) {
+      const image = waiting(base.path, pool, `image-${held}-${n}`);
+      await image.asked;
+      images.push(image);
+    }
+    const [one, two] = ['one', 'two'].map((name) =>
+      endless(base.path, pool, `${name}-${held}`, () => begun.push(name)),
+    );
+    assert.deepEqual(begun, expected, 'beyond it only what runs alone');
+    one?.cancel();
+    await one?.done;
+    assert.deepEqual(begun, ['one', 'two']);
+    for (const { given } of images) given.resolve([]);
+    for (const { written } of images) assert.equal((await written)?.completed, true);
+    two?.cancel();
+    await two?.done;
+  }
+});
+
+test('a thread that does not end its job is given up with it; an image that it holds is to be written again', async () => {
+  using base = testDirectory();
+  await using pool = new UnpackPool(1, 1000);
+  const image = waiting(base.path, pool, 'image');
+  await image.asked;
+  const archive = join(base.path, 'fifo');
+  execFileSync('mkfifo', [archive]); // opened for reading it blocks the thread
+  const directory = join(base.path, 'stuck');
+  mkdirSync(directory);
+  const { limits } = defaultImageOptions;
+  const request = { archive, compressedSize: 1, directory, diffId: undefined, limits, redirects: [] };
+  const cancel = new AbortController();
+  const stuck = pool.unpack(request, cancel.signal);
+  stuck.catch(() => {});
+  cancel.abort(new CrispError('Cancelled', 'not wanted'));
+  await assert.rejects(stuck, (error) => hasCode(error, 'Cancelled'));
+  image.given.resolve([]);
+  assert.equal(await image.written, undefined);
+  const again = waiting(base.path, pool, 'again');
+  again.given.resolve([]);
+  assert.equal((await again.written)?.completed, true, 'another thread has taken its place');
+  writeFileSync(archive, ''); // lets the thread end
 });

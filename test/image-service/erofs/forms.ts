@@ -115,7 +115,7 @@ export async function writeImage(
           continue;
         }
       }
-      const written = await wholly(async () => layer.finish());
+      const written = await wholly(async () => layer.finish(never));
       return { path, report, written };
     } catch (error) {
       rmSync(path, { force: true });

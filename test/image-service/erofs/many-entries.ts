@@ -41,6 +41,6 @@ for (let n = 0; n < Number(count); n++) {
   layer.entryEnd();
 }
 const { rootDeclared, implied } = layer.report();
-const written = layer.finish();
+const written = await layer.finish(new AbortController().signal);
 const peak = process.resourceUsage().maxRSS;
 console.log(JSON.stringify({ before, peak, ...written, rootDeclared, implied: implied.length }));
