@@ -7,7 +7,8 @@ import type { ImageServiceOptions } from '../options.ts';
 import type { LayerReport } from '../unpack/layer-writer.ts';
 import type { UnpackPool } from '../unpack/unpack-pool.ts';
 import { deadlineToEnd } from './deadline-to-end.ts';
-import { logDropped, REDIRECT_ROUNDS } from './write-layer.ts';
+import { logDropped } from './log-dropped.ts';
+import { REDIRECT_ROUNDS } from './write-layer.ts';
 
 /** Unpacks writable layers of containers, by the threads and within the limits of image layers. */
 export class LayerRestoring {

@@ -1,11 +1,9 @@
 import { hasCode } from '#core/errors.ts';
-import type { Operation } from '#core/operation.ts';
 import { malformedImage } from '../image/manifest.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import type { LayerRecord, LayerStore, StagedLayer } from '../store/layer-store.ts';
 import { isComplete } from '../unpack/complete.ts';
-import { shown } from '../unpack/entry.ts';
 import type { LayerReport } from '../unpack/layer-writer.ts';
 import type { Archive, Below, UnpackPool } from '../unpack/unpack-pool.ts';
 import type { Unpacking } from './activity.ts';
@@ -13,6 +11,7 @@ import { deadlineOfProgress, deadlineToEnd, type Progress } from './deadline-to-
 import type { Blobs } from './fetch-blobs.ts';
 import { inLayer } from './layer-failure.ts';
 import { type LayerPlan, layerAt } from './layer-plan.ts';
+import { logDropped } from './log-dropped.ts';
 import { LayerStreams } from './stream-layer.ts';
 
 /** Symlinks of lower layers that one layer may write through before it is refused as hostile. */
@@ -195,15 +194,4 @@ export class LayerWriting {
         ),
     );
   }
-}
-
-/** Warns of the extended attributes that were not set on the files of a layer. */
-export function logDropped({ log }: Operation, layer: string, { dropped }: LayerReport): void {
-  if (dropped.length === 0) return;
-  const attributes = dropped.map(({ name, path, files }) => ({
-    name: shown(name),
-    path: shown(path),
-    files,
-  }));
-  log.warn({ layer, attributes }, 'extended attributes of a layer are dropped');
 }

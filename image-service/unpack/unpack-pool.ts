@@ -2,12 +2,13 @@ import { CrispError } from '#core/errors.ts';
 import type { RingMemory } from '../byte-ring.ts';
 import type { Completion } from './complete.ts';
 import type { LayerReport } from './layer-writer.ts';
+import type { Below, ThreadJob } from './running-job.ts';
 import type { UnpackRequest } from './unpack-layer.ts';
-import { type Below, type ThreadJob, UnpackThread } from './unpack-thread.ts';
+import { UnpackThread } from './unpack-thread.ts';
 import type { Job, JobResult } from './worker.ts';
 import type { ImageRequest, WrittenLayer } from './write-image.ts';
 
-export type { Below } from './unpack-thread.ts';
+export type { Below } from './running-job.ts';
 
 /** A request that waits for a thread: the memory that its archive comes through is made when one begins. */
 export type Queued<R extends { readonly archive: unknown }> = Omit<R, 'archive'> & {
