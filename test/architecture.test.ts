@@ -117,6 +117,7 @@ const FACE_OF_LINUX = [
   'fs/remove-tree',
   'fs/uncached-file',
   'io/fifo',
+  'libc/decompress',
   'libc/errno',
   'net/ip-address',
   'process/identity',

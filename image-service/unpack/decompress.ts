@@ -1,12 +1,10 @@
-import type { Transform } from 'node:stream';
-import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { CrispError, errnoOf } from '#core/errors.ts';
+import { type Decompressor, GzipDecompressor, ZstdDecompressor } from '#linux/libc/decompress.ts';
 import type { ByteSource } from '../byte-source.ts';
 import { damaged } from './entry.ts';
-import { ZstdFrames } from './zstd.ts';
 
-/** Larger chunks than zlib's default of 16 KiB nearly double its speed. */
-const CHUNK = 1 << 20;
+/** What is decompressed at once: while the sink works on one piece the next one is made. */
+const CHUNK = 512 << 10;
 
 export type Compression = 'gzip' | 'zstd' | 'none';
 
@@ -41,65 +39,58 @@ const refusedCompression = (why: string): CrispError =>
   });
 
 /**
- * Decompresses the source to its end and passes each piece to `sink`, which works synchronously. What follows the end of
- * a gzip stream is read and ignored. Throws what the source and the sink throw.
+ * Decompresses the source to its end and passes each piece to `sink`, which works synchronously, while the next one is made; its
+ * memory is used anew when `sink` returns. What follows the end of a gzip stream is read and ignored. `isVerified`: the caller
+ * compares a digest of what comes out, so the sums in a gzip stream need not be. Throws what the source and the sink throw.
  */
 export async function decompress(
   source: ByteSource,
   sink: (piece: Buffer) => void,
-  signal: AbortSignal,
+  { isVerified, signal }: { readonly isVerified: boolean; readonly signal: AbortSignal },
 ): Promise<void> {
   const first = await source.peek(MAGIC_LENGTH, signal);
   const compression = compressionOf(first);
   refuseOtherCompression(first);
   if (compression === 'none') return plain(source, sink, signal);
-  const frames = compression === 'zstd' ? new ZstdFrames() : undefined;
-  const through = frames ? createZstdDecompress({ chunkSize: CHUNK }) : createGunzip({ chunkSize: CHUNK });
-  const stop = new AbortController();
-  const feeding = feed(source, through, frames, AbortSignal.any([signal, stop.signal]));
-  feeding.catch((error) => through.destroy(error));
+  using through =
+    compression === 'zstd' ? new ZstdDecompressor() : new GzipDecompressor({ checks: !isVerified });
+  const [one, other] = [Buffer.allocUnsafeSlow(CHUNK), Buffer.allocUnsafeSlow(CHUNK)];
+  let ahead = fill(one, source, through, signal);
   try {
-    for await (const piece of through) sink(piece);
-    await feeding;
+    for (let turn = 0; ; turn++) {
+      const piece = await ahead;
+      if (piece.length === 0) break;
+      ahead = fill(turn % 2 === 0 ? other : one, source, through, signal);
+      sink(piece);
+    }
   } catch (error) {
-    stop.abort(error);
-    // The source must not be read by two.
-    await feeding.catch(() => {});
     throw zlibError(error, compression);
+  } finally {
+    // The library must have left the memory, and the source must not be read by two.
+    await ahead.catch(() => {});
   }
-  if (frames && !frames.complete) throw damaged('the zstd stream is truncated');
+  if (!through.isComplete) throw damaged(`the ${compression} stream is truncated`);
 }
 
-/** Writes the source into the decompressor: the next piece is taken when the last one has been decompressed. */
-async function feed(
+/** The next bytes, in the buffer; none only at the end. */
+async function fill(
+  buffer: Buffer,
   source: ByteSource,
-  through: Transform,
-  frames: ZstdFrames | undefined,
+  through: Decompressor,
   signal: AbortSignal,
-): Promise<void> {
-  let ended = false;
-  const over = new Promise<void>((resolve) => {
-    const end = () => {
-      ended = true;
-      resolve();
-    };
-    through.once('end', end).once('close', end).once('error', end);
-  });
-  for (;;) {
-    const piece = await source.next(signal);
-    if (!piece) break;
-    for (const part of frames ? frames.push(piece) : [piece]) {
-      // A decompressor that has ended never says that it has taken what it ignores.
-      if (!ended) await Promise.race([written(through, part), over]);
+): Promise<Buffer> {
+  let filled = 0;
+  while (filled < buffer.length) {
+    if (through.isHungry) {
+      const piece = await source.next(signal);
+      if (!piece) break;
+      through.feed(piece);
     }
+    filled += await through.fill(buffer.subarray(filled));
     signal.throwIfAborted();
   }
-  through.end();
+  return buffer.subarray(0, filled);
 }
-
-/** Resolves also after an error, which comes out of `through` as well. */
-const written = (through: Transform, part: Buffer): Promise<void> =>
-  new Promise((resolve) => through.write(part, () => resolve()));
 
 async function plain(source: ByteSource, sink: (piece: Buffer) => void, signal: AbortSignal): Promise<void> {
   for (let piece = await source.next(signal); piece; piece = await source.next(signal)) {

@@ -102,7 +102,7 @@ export async function readArchive(
     reader.write(piece);
   };
   try {
-    await decompress(source, take, signal);
+    await decompress(source, take, { isVerified: diffId !== undefined, signal });
     reader.end();
   } catch (error) {
     throw atMember(error, reader.last);
