@@ -5,6 +5,8 @@ import { type PaxFields, readPax, type SparseFields } from './pax.ts';
 /** The kernel's ids have 32 bits; a larger one would be taken modulo that, 2^32 for root. */
 const MOST_ID = 0xffffffff;
 
+const NO_XATTRS: ReadonlyMap<string, Uint8Array> = new Map();
+
 /** What the headers say of a member. */
 export interface Member {
   readonly entry: TarEntry;
@@ -40,10 +42,10 @@ export class ExtendedHeaders {
   /** The member of this header; what came before it is used up. */
   member(header: Header): Member {
     const sparse = this.#pax?.sparse;
-    const pax = { ...this.#global, ...this.#pax };
+    const pax = this.#pax ? { ...this.#global, ...this.#pax } : this.#global;
     const name = sparse?.name ?? pax.path ?? this.#longName ?? header.name;
     const link = pax.linkpath ?? this.#longLink ?? header.link;
-    const xattrs = this.#pax?.xattrs ?? new Map();
+    const xattrs = this.#pax?.xattrs ?? NO_XATTRS;
     this.#longName = undefined;
     this.#longLink = undefined;
     this.#pax = undefined;

@@ -1,6 +1,8 @@
 import { damaged, type EntryType } from './entry.ts';
 
 export const BLOCK = 512;
+/** The letters of `ustar`. */
+const [USTA, R] = [0x75737461, 0x72];
 
 /** A header block as it is in the archive (POSIX ustar; GNU's base-256 numbers). */
 export interface Header {
@@ -38,8 +40,8 @@ export const isZero = (block: Buffer): boolean => block.every((byte) => byte ===
 /** Reads a header block after checking its sum. Throws DataLoss. */
 export function readHeader(block: Buffer): Header {
   verifySum(block);
-  const ustar = block.toString('latin1', 257, 262) === 'ustar';
-  const posix = ustar && block[262] === 0;
+  // `ustar`, and the NUL that POSIX wants behind it.
+  const posix = block.readUInt32BE(257) === USTA && block[261] === R && block[262] === 0;
   const prefix = posix ? text(block, 345, 155) : '';
   const name = text(block, 0, 100);
   const flag = String.fromCharCode(block[156] || 0x30);
@@ -59,18 +61,26 @@ export function readHeader(block: Buffer): Header {
 }
 
 function verifySum(block: Buffer): void {
-  let unsigned = 0;
-  let signed = 0; // what some old writers stored
+  let sum = 0;
+  let high = 0; // bytes above 127
   for (let at = 0; at < BLOCK; at++) {
-    const byte = at >= 148 && at < 156 ? 0x20 : (block[at] ?? 0);
-    unsigned += byte;
-    signed += byte > 127 ? byte - 256 : byte;
+    const byte = block[at] as number;
+    sum += byte;
+    high += byte >> 7;
+  }
+  // The sum's own field counts as spaces.
+  for (let at = 148; at < 156; at++) {
+    const byte = block[at] as number;
+    sum += 0x20 - byte;
+    high -= byte >> 7;
   }
   const stored = number(block, 148, 8, 'checksum');
-  if (stored !== unsigned && stored !== signed) throw damaged('the checksum of a header does not match');
+  // Some old writers have summed signed bytes.
+  if (stored !== sum && stored !== sum - 256 * high) throw damaged('the checksum of a header does not match');
 }
 
 function text(block: Buffer, at: number, length: number): string {
+  if (block[at] === 0) return '';
   const end = block.indexOf(0, at);
   return block.toString('latin1', at, end < 0 || end > at + length ? at + length : end);
 }
@@ -84,6 +94,8 @@ export function number(block: Buffer, at: number, length: number, field: string)
     value = first & 0x40 ? (first & 0x7f) - 0x80 : first & 0x7f;
     for (let n = 1; n < length; n++) value = value * 256 + (block[at + n] ?? 0);
   } else {
+    const usual = octal(block, at, at + length);
+    if (usual !== undefined) return usual;
     const digits = text(block, at, length).trim();
     if (digits === '') return 0;
     if (!/^[0-7]+$/.test(digits)) throw damaged(`the ${field} of a header is not a number`);
@@ -93,4 +105,18 @@ export function number(block: Buffer, at: number, length: number, field: string)
     throw damaged(`the ${field} of a header is out of range`);
   }
   return value;
+}
+
+/** What nearly all fields are: digits up to a NUL, a space or the end, without an object for each; undefined for any other form. */
+function octal(block: Buffer, from: number, end: number): number | undefined {
+  let value = 0;
+  let at = from;
+  for (; at < end; at++) {
+    const digit = (block[at] as number) - 0x30;
+    if (digit < 0 || digit > 7) break;
+    value = value * 8 + digit;
+  }
+  const isEnd =
+    at === end || block[at] === 0 || (block[at] === 0x20 && (at + 1 === end || block[at + 1] === 0));
+  return at > from && isEnd ? value : undefined;
 }

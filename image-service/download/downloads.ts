@@ -8,12 +8,8 @@ import { DownloadThread } from './thread.ts';
 
 type StartThread = (ended: (thread: DownloadThread) => void) => DownloadThread;
 
-/**
- * The worker's heap, in MB; it takes a dozen. Each piece that a socket brings is memory of its own: a small young generation frees it
- * early at little cost. Below 2 GiB of old one V8 lets the heap with these pieces grow by a few megabytes only until it marks all of
- * it again (measured: 25 times in a blob of 200 MB, at more processor time than the transfer itself).
- */
-const HEAP = { maxOldGenerationSizeMb: 2048, maxYoungGenerationSizeMb: 3 };
+/** The worker's heap, in MB. The bytes of blobs are outside of it, a megabyte for each transfer. */
+const HEAP = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 4 };
 
 /**
  * Access to registries, by a worker thread that starts with the first pull and ends when none has run for a while: an
