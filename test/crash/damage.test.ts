@@ -16,12 +16,13 @@ import {
 import { dirname, join } from 'node:path';
 import test from 'node:test';
 import fc from 'fast-check';
-import { Chances, rounds } from './seed.ts';
+import { Chances, rounds, SHARE } from './seed.ts';
 import { CrashStand } from './stand.ts';
 import { knownContainer, knownPod, removeAll, runOn, Way } from './way.ts';
 
 const SUBNET = 73;
 const RUNS = rounds(10);
+const chances = new Chances();
 const STORES = ['sandboxes', 'containers', 'images/images', 'images/layers'] as const;
 
 const damages = {
@@ -75,7 +76,7 @@ function recordsOf(stand: CrashStand, store: string, spared: readonly string[]):
 }
 
 test('with damaged records the daemon serves, keeps what is whole, and makes new pods', async () => {
-  const { seed } = new Chances();
+  const { seed } = chances;
   await using stand = await CrashStand.make(SUBNET);
   const property = fc.asyncProperty(
     fc.array(anyDamage, { minLength: 1, maxLength: 3 }),
@@ -154,32 +155,39 @@ async function afterDamage(
   await stand.recovered();
 }
 
-for (const network of ['auto', 'exec'] as const) {
-  for (const [how, damage] of [
-    ['emptied', damages.emptied],
-    ['of another shape', damages['of another shape']],
-    ['gone', wholeGone],
-  ] as const) {
-    test(`a pod whose record is ${how} (network ${network}) is ended with all that remains of it, and its name is free`, async () => {
-      await using stand = await CrashStand.make(SUBNET);
-      await stand.start({}, network);
-      const first = await running(stand, 0);
-      await first.stopPod();
-      await first.removePod();
-      stand.rememberRules();
-      const way = await running(stand, 0);
-      await afterDamage(stand, 'sandboxes', damage);
-      const { client } = stand.daemon;
-      assert.deepEqual((await client.ListPodSandbox({})).items, []);
-      assert.deepEqual((await client.ListContainers({})).containers, []);
-      await stand.nothingLeft(how, { images: false });
-      const before = way.pod;
-      await way.runPod(); // the same name and attempt
-      assert.notEqual(way.pod, before);
-      await removeAll(stand);
-      await stand.nothingLeft(how, { images: false });
-    });
-  }
+const losses = [
+  ['emptied', damages.emptied],
+  ['of another shape', damages['of another shape']],
+  ['gone', wholeGone],
+] as const;
+const network = chances.next() < 0.5 ? 'auto' : 'exec';
+const other = network === 'auto' ? 'exec' : 'auto';
+/** Each loss with one network; with both in a deep run. */
+const combined = [
+  ...losses.map((loss, at) => [at === 1 ? other : network, ...loss] as const),
+  ...(SHARE < 1 ? [] : losses.map((loss, at) => [at === 1 ? network : other, ...loss] as const)),
+];
+
+for (const [network, how, damage] of combined) {
+  test(`a pod whose record is ${how} (network ${network}) is ended with all that remains of it, and its name is free`, async () => {
+    await using stand = await CrashStand.make(SUBNET);
+    await stand.start({}, network);
+    const first = await running(stand, 0);
+    await first.stopPod();
+    await first.removePod();
+    stand.rememberRules();
+    const way = await running(stand, 0);
+    await afterDamage(stand, 'sandboxes', damage);
+    const { client } = stand.daemon;
+    assert.deepEqual((await client.ListPodSandbox({})).items, []);
+    assert.deepEqual((await client.ListContainers({})).containers, []);
+    await stand.nothingLeft(how, { images: false });
+    const before = way.pod;
+    await way.runPod(); // the same name and attempt
+    assert.notEqual(way.pod, before);
+    await removeAll(stand);
+    await stand.nothingLeft(how, { images: false });
+  });
 }
 
 for (const [how, damage] of [

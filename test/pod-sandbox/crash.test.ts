@@ -5,6 +5,7 @@ import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { encode } from '#core/json-record.ts';
 import type { SandboxConfig } from '#pod-sandbox/index.ts';
+import { Chances } from '../crash/seed.ts';
 import { PodsFixture } from './pods-fixture.ts';
 
 const CHILD = fileURLToPath(new URL('crash-child.ts', import.meta.url));
@@ -20,13 +21,13 @@ async function daemon(fixture: PodsFixture, config: SandboxConfig, dieAfter: str
 async function waitForOrphans(fixture: PodsFixture, boundary: string): Promise<void> {
   const group = `${fixture.options.cgroupPrefix}/daemon`;
   for (let tries = 0; fixture.kernel.cgroups.processes(group).length > 0; tries++) {
-    assert.ok(tries < 500, `orphans after ${boundary}: ${fixture.kernel.cgroups.processes(group)}`);
+    assert.ok(tries < 12_000, `orphans after ${boundary}: ${fixture.kernel.cgroups.processes(group)}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   await fixture.kernel.cgroups.remove(group, AbortSignal.timeout(10_000));
 }
 
-test('killed at each stage boundary of run, stop and remove, the next daemon leaves nothing or a pod that is ready', async () => {
+test('killed at stage boundaries of run, stop and remove, the next daemon leaves nothing or a pod that is ready', async () => {
   await using fixture = await PodsFixture.make();
   await fixture.useNetwork([{ type: 'portmap', capabilities: { portMappings: true } }]);
   const portMappings = [{ protocol: 'tcp' as const, containerPort: 80, hostPort: 12_399, hostIp: '' }];
@@ -43,34 +44,42 @@ test('killed at each stage boundary of run, stop and remove, the next daemon lea
   ]) {
     assert.ok(boundaries.includes(stage), `${stage} in ${boundaries.join()}`);
   }
-  for (const boundary of boundaries) {
-    const config = fixture.config({ portMappings });
-    const { status, stderr } = await daemon(fixture, config, boundary);
-    assert.equal(status.signal, 9, `${boundary}: ${stderr}`);
-    await waitForOrphans(fixture, boundary);
-    const service = await fixture.open();
-    await service.recover(fixture.operation());
-    const listed = service.list();
-    const made = boundary === 'run ready' || !boundary.startsWith('run');
-    assert.ok(listed.length === 0 || made, `${boundary}: ${listed[0]?.detail}`);
-    for (const { id, state, process, network } of listed) {
-      if (boundary === 'run ready') assert.equal(state, 'ready', boundary);
-      if (state === 'ready') {
-        assert.ok(process && fixture.kernel.processes.alive(process), boundary);
-        assert.match(
-          await fixture.run('nsenter', `--net=${network.namespace}`, 'ip', 'addr'),
-          new RegExp(network.ip),
-        );
-        assert.equal(await service.run({ config, runtimeHandler: '' }, fixture.operation()), id, boundary);
-      }
-      await service.stop(id, fixture.operation());
-      await service.remove(id, fixture.operation());
-    }
-    await service.close();
-    assert.deepEqual(await fixture.leftovers(), [], boundary);
-    assert.doesNotMatch(await fixture.run('iptables-save', '-t', 'nat'), /12399/, boundary);
-  }
+  const chances = new Chances();
+  for (const boundary of chances.sample(boundaries))
+    await chances.at(`killed at "${boundary}"`, () => killedAt(fixture, boundary, portMappings));
 });
+
+async function killedAt(
+  fixture: PodsFixture,
+  boundary: string,
+  portMappings: SandboxConfig['portMappings'],
+): Promise<void> {
+  const config = fixture.config({ portMappings });
+  const { status, stderr } = await daemon(fixture, config, boundary);
+  assert.equal(status.signal, 9, String(stderr));
+  await waitForOrphans(fixture, boundary);
+  const service = await fixture.open();
+  await service.recover(fixture.operation());
+  const listed = service.list();
+  const made = boundary === 'run ready' || !boundary.startsWith('run');
+  assert.ok(listed.length === 0 || made, listed[0]?.detail);
+  for (const { id, state, process, network } of listed) {
+    if (boundary === 'run ready') assert.equal(state, 'ready');
+    if (state === 'ready') {
+      assert.ok(process && fixture.kernel.processes.alive(process));
+      assert.match(
+        await fixture.run('nsenter', `--net=${network.namespace}`, 'ip', 'addr'),
+        new RegExp(network.ip),
+      );
+      assert.equal(await service.run({ config, runtimeHandler: '' }, fixture.operation()), id);
+    }
+    await service.stop(id, fixture.operation());
+    await service.remove(id, fixture.operation());
+  }
+  await service.close();
+  assert.deepEqual(await fixture.leftovers(), []);
+  assert.doesNotMatch(await fixture.run('iptables-save', '-t', 'nat'), /12399/);
+}
 
 /** Attaches late: what it holds appears at the end of a slow ADD. */
 const SLOW = (directory: string): string => `
@@ -102,7 +111,9 @@ test('a plugin that outlives its daemon is waited for before its work is undone'
 
 test('killed at any moment, the next daemon leaves nothing or a pod that is ready', async () => {
   await using fixture = await PodsFixture.make();
-  for (let delay = 0; delay <= 90; delay += 6) {
+  const chances = new Chances();
+  const delays = Array.from({ length: 31 }, (_, n) => n * 3);
+  for (const delay of chances.sample(delays)) {
     const { status } = await daemon(fixture, fixture.config(), `${delay} ms`);
     const service = await fixture.open();
     await service.recover(fixture.operation());

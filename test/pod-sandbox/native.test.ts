@@ -8,12 +8,17 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { newSandboxId, type SandboxId } from '#core/ids.ts';
+import { Chances, rounds } from '../crash/seed.ts';
 import { BridgeFixture, type Way } from './bridge-fixture.ts';
 import { nativeCase } from './native-cases.ts';
 import { snapshot } from './native-snapshot.ts';
 
-const CASES = Number(process.env['CRISP_NATIVE_CASES'] ?? 100);
-const FIRST = Number(process.env['CRISP_NATIVE_SEED'] ?? 1);
+const ALL = 100;
+const CASES = Number(process.env['CRISP_NATIVE_CASES'] ?? rounds(ALL));
+/** Another run has others of the same hundred. */
+const FIRST = Number(
+  process.env['CRISP_NATIVE_SEED'] ?? 1 + new Chances().below(Math.max(1, ALL - CASES + 1)),
+);
 
 let fixture: BridgeFixture;
 before(async () => {
@@ -53,5 +58,5 @@ for (let seed = FIRST; seed < FIRST + CASES; seed++) {
 }
 
 test('rules were written with and without iptables', { skip: CASES < 10 }, () => {
-  assert.ok(fixture.direct >= CASES / 4, `${fixture.direct} changes in ${CASES} cases`);
+  assert.ok(fixture.direct >= CASES / 10, `${fixture.direct} changes in ${CASES} cases`);
 });
