@@ -1,4 +1,4 @@
-/** The command line: `crisp serve | config | check | ctl | image | trace | version | help`. */
+/** The command line: `crisp serve | config | check | status | ctl | image | trace | version | help`. */
 import { readFileSync, writeSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { join } from 'node:path';
@@ -17,6 +17,7 @@ import {
 } from './command.ts';
 import type { Terminal } from './ctl/context.ts';
 import { sizeOf } from './live-region.ts';
+import { statusFlags } from './status-flags.ts';
 import { traceFlags } from './trace-flags.ts';
 
 const CONFIG = '/etc/crisp/crisp.toml';
@@ -132,6 +133,18 @@ const commands: readonly Command<Invocation>[] = [
         return config.adminSocket;
       };
       return image(parsed.args, { terminal, signal, socket });
+    },
+  },
+  {
+    name: 'status',
+    usage: '[--output json] [OPTION...]',
+    summary:
+      'Show what the daemon is and does now: readiness, calls and pulls in progress, pods, leaks, memory',
+    flags: { ...statusFlags, ...configFlags },
+    arity: [0, 0],
+    async run({ terminal, signal }, parsed) {
+      const { status } = await import('./status.ts');
+      return status(parsed, { terminal, signal, socket: (await load(parsed)).config.adminSocket });
     },
   },
   {

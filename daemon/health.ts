@@ -6,6 +6,7 @@ import type { Trouble } from '#linux/ports/troubles.ts';
 export class Health {
   readonly #parts: readonly Pick<Kernel, 'troubles'>[];
   #recovery: Trouble | undefined;
+  #recovered = false;
 
   constructor(...parts: readonly Pick<Kernel, 'troubles'>[]) {
     this.#parts = parts;
@@ -15,6 +16,17 @@ export class Health {
   recoveryFailed(error: unknown): void {
     const hint = 'see the log; correct what it names, then start the daemon again';
     this.#recovery = { reason: 'RecoveryFailed', message: describeError(error), hint, podsFail: false };
+  }
+
+  /** What the last daemon left has been finished or undone, as far as it can be. */
+  recovered(): void {
+    this.#recovered = true;
+  }
+
+  /** Why the node should get no pods, yet or any more; undefined where it may. */
+  unready(network: { readonly ready: boolean; readonly message: string }): string | undefined {
+    if (!this.#recovered) return 'recovery of what the last daemon has left is not finished';
+    return this.unable() ?? (network.ready ? undefined : network.message);
   }
 
   /** The worst first. */

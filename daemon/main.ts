@@ -13,7 +13,6 @@ import { exitNow } from '#linux/process/exit.ts';
 import { releaseMemory } from '#linux/process/memory-trim.ts';
 import { type DaemonLog, openLog } from '#telemetry/log.ts';
 import { Metrics } from '#telemetry/metrics.ts';
-import { listenMetrics } from '#telemetry/metrics-listener.ts';
 import { AdminServer } from './admin/server.ts';
 import { Bugs } from './bugs.ts';
 import { listenAsContainerd } from './containerd-socket.ts';
@@ -22,6 +21,7 @@ import { openDirectories } from './directories.ts';
 import { registerGauges } from './gauges.ts';
 import { Health } from './health.ts';
 import { IdleTrimmer } from './idle-trimmer.ts';
+import { openMonitoring } from './monitoring.ts';
 import { ServiceManager } from './notify.ts';
 import { observer, openTracing } from './observer.ts';
 import { pauseProgram } from './options.ts';
@@ -30,6 +30,7 @@ import { removeRootCgroup } from './root-cgroup.ts';
 import { openServices } from './services.ts';
 import { clearSocket } from './socket.ts';
 import { checkStateDirectory } from './state-directory.ts';
+import { daemonStatus } from './status.ts';
 import { stopSignal } from './stop-signal.ts';
 import { streamingOptions } from './streaming-options.ts';
 import { version } from './version.ts';
@@ -51,7 +52,8 @@ export async function serve(loaded: LoadedConfig): Promise<void> {
 }
 
 /** Resolves to the number of threads that do not end. */
-async function run({ config: given, settings }: LoadedConfig, log: DaemonLog): Promise<number> {
+async function run(loaded: LoadedConfig, log: DaemonLog): Promise<number> {
+  const { config: given, settings } = loaded;
   const started = performance.now();
   const stop = stopSignal(log);
   const manager = new ServiceManager(process.env, log);
@@ -83,10 +85,9 @@ async function run({ config: given, settings }: LoadedConfig, log: DaemonLog): P
     ? await listenAsContainerd(served, { socket: config.containerdSocket, mode, ...serving })
     : undefined;
   const server = await CriServer.listen(served, { socket: config.socket, mode, ...serving });
-  const admin = await AdminServer.listen(services, { socket: config.adminSocket, ...serving });
-  const listener = config.metrics.address
-    ? await listenMetrics({ address: config.metrics.address, metrics, health: health.unable })
-    : undefined;
+  const status = () => daemonStatus({ loaded, services, health, operations: () => server.operations });
+  const admin = await AdminServer.listen({ ...services, status }, { socket: config.adminSocket, ...serving });
+  const monitoring = await openMonitoring({ config, kernel, metrics, health, manager, status, log });
   const exit = () => {
     log.flush();
     exitNow(1);
@@ -102,9 +103,9 @@ async function run({ config: given, settings }: LoadedConfig, log: DaemonLog): P
   await stop;
   log.info({}, 'stopping: running calls may end, pods and containers run on');
   await manager.stopping();
+  await monitoring[Symbol.asyncDispose]();
   await Promise.all([server.close(), containerd?.close(), admin.close(), streaming.close()]);
   await recovered;
-  await listener?.[Symbol.asyncDispose]();
   await Promise.all([services.containers.close(), services.pods.close(), services.images.close()]);
   await services.idMapping[Symbol.asyncDispose]();
   await removeRootCgroup(config, kernel, services);

@@ -17,16 +17,24 @@ interface Log {
 export class ServiceManager {
   readonly #address: string | undefined;
   readonly #log: Log;
+  /** The interval in which it wants to hear of the daemon (sd_watchdog_enabled(3)), in ms; undefined where it does not. */
+  readonly watchdogMs: number | undefined;
 
   /** `environment` is the daemon's own. */
   constructor(environment: NodeJS.ProcessEnv, log: Log) {
     this.#address = environment['NOTIFY_SOCKET'] || undefined;
     this.#log = log;
+    this.watchdogMs = this.#address === undefined ? undefined : watchdogMs(environment);
   }
 
   /** Requests are answered. */
   ready(status: string): Promise<void> {
     return this.#notify('READY=1', `STATUS=${status}`);
+  }
+
+  /** The daemon is alive: the watchdog's interval begins anew. */
+  alive(): Promise<void> {
+    return this.#notify('WATCHDOG=1');
   }
 
   /** The daemon is stopping. */
@@ -51,4 +59,10 @@ export class ServiceManager {
       }
     }
   }
+}
+
+/** WATCHDOG_PID: the variables may be inherited from a service that started the daemon. */
+function watchdogMs({ WATCHDOG_USEC: usec, WATCHDOG_PID: pid }: NodeJS.ProcessEnv): number | undefined {
+  const interval = Number(usec) / 1000;
+  return interval > 0 && (pid === undefined || Number(pid) === process.pid) ? interval : undefined;
 }

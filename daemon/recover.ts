@@ -20,5 +20,7 @@ export async function recover({ pods, containers }: Services, health: Health, lo
       { error: describeError(error) },
       'recovery failed in part; what is left is undone when it is stopped',
     );
+  } finally {
+    health.recovered();
   }
 }

@@ -1,4 +1,4 @@
-/** Serves /metrics and /healthz over HTTP; anything else is 404. */
+/** Serves /metrics, and the state of the daemon at /livez, /readyz and /healthz, over HTTP; anything else is 404. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
@@ -12,8 +12,8 @@ export interface ListenerOptions {
   /** `127.0.0.1:9090`, `[::1]:9090`; port 0: any free one. */
   readonly address: string;
   readonly metrics: MetricsSource;
-  /** Undefined when healthy, else the problem: then /healthz returns 503. */
-  readonly health: () => string | undefined;
+  /** What is asked by its path, such as `/healthz`: undefined when all is well, else the problem, and the reply is 503. */
+  readonly health: Readonly<Record<string, () => Promise<string | undefined>>>;
 }
 
 export interface MetricsListener extends AsyncDisposable {
@@ -27,8 +27,10 @@ async function answer(request: IncomingMessage, options: ListenerOptions): Promi
   if (request.method !== 'GET' && request.method !== 'HEAD') return [405, text, 'only GET\n'];
   const path = request.url?.split('?')[0];
   if (path === '/metrics') return [200, options.metrics.contentType, await options.metrics.text()];
-  if (path !== '/healthz') return [404, text, 'not found: only /metrics and /healthz exist\n'];
-  const problem = options.health();
+  const health = path !== undefined && Object.hasOwn(options.health, path) ? options.health[path] : undefined;
+  if (!health)
+    return [404, text, `not found: only ${['/metrics', ...Object.keys(options.health)].join(', ')} exist\n`];
+  const problem = await health();
   return problem === undefined ? [200, text, 'ok\n'] : [503, text, `${problem}\n`];
 }
 

@@ -112,7 +112,11 @@ test('operations, errors, stages and gauges are exposed', async () => {
 test('the listener serves metrics and health, and nothing else', async () => {
   let problem: string | undefined;
   const metrics = new Metrics({ version: '1' });
-  await using listener = await listenMetrics({ address: '127.0.0.1:0', metrics, health: () => problem });
+  await using listener = await listenMetrics({
+    address: '127.0.0.1:0',
+    metrics,
+    health: { '/healthz': async () => problem, '/readyz': async () => 'not yet' },
+  });
   const get = async (path: string, method = 'GET'): Promise<[number, string]> => {
     const response = await fetch(`http://${listener.address}${path}`, { method });
     return [response.status, await response.text()];
@@ -123,10 +127,12 @@ test('the listener serves metrics and health, and nothing else', async () => {
   assert.deepEqual(await get('/healthz'), [200, 'ok\n']);
   problem = 'recovery is in progress';
   assert.deepEqual(await get('/healthz'), [503, 'recovery is in progress\n']);
+  assert.deepEqual(await get('/readyz'), [503, 'not yet\n']);
   assert.equal((await get('/'))[0], 404);
+  assert.equal((await get('/constructor'))[0], 404);
   assert.equal((await get('/metrics', 'POST'))[0], 405);
   assert.deepEqual(await get('/metrics', 'HEAD'), [200, '']);
-  const taken = listenMetrics({ address: listener.address, metrics, health: () => undefined });
+  const taken = listenMetrics({ address: listener.address, metrics, health: {} });
   await assert.rejects(
     taken,
     (error) => error instanceof CrispError && /cannot listen on .*EADDRINUSE/.test(error.message),
@@ -139,7 +145,7 @@ test('the listener serves metrics and health, and nothing else', async () => {
 test('an address that is in use, or not of this machine, is an error', async () => {
   const metrics = new Metrics({ version: '1' });
   await assert.rejects(
-    listenMetrics({ address: '203.0.113.1:1', metrics, health: () => undefined }),
+    listenMetrics({ address: '203.0.113.1:1', metrics, health: {} }),
     /cannot listen on 203/,
   );
   metrics.close();

@@ -7,6 +7,7 @@
  * | POST /v1/images/import?name=NAME | docker or OCI archive, compressed or not | `{"images": ImportedImage[]}` |
  * | GET /v1/images/export?ref=IMAGE&ref=… | – | archive in both formats |
  * | GET /v1/images/explain?ref=IMAGE[&ping=1] | – | `{"images": ExplainedImage[]}` |
+ * | GET /v1/status | – | `DaemonStatus` |
  * | GET /v1/pulls?ref=IMAGE | – | `{"pulls": RunningPull[]}`, of this image where one is named |
  * | POST /v1/images/check[?repair=1] | – | lines of JSON, each a `CheckLine` |
  * | GET /v1/containers/ID/files?path=PATH | – | archive of a file or of a directory tree |
@@ -20,6 +21,7 @@ import type { ErrorCode } from '#core/errors.ts';
 export const IMPORT_PATH = '/v1/images/import';
 export const EXPLAIN_PATH = '/v1/images/explain';
 export const EXPORT_PATH = '/v1/images/export';
+export const STATUS_PATH = '/v1/status';
 export const PULLS_PATH = '/v1/pulls';
 export const CHECK_PATH = '/v1/images/check';
 /** `id` is the full id of a container. */
@@ -82,6 +84,53 @@ export interface ExplainedEndpoint {
         readonly error?: string | undefined;
       }
     | undefined;
+}
+
+/** What the daemon is and does now. Without secrets. */
+export interface DaemonStatus {
+  readonly version: string;
+  readonly pid: number;
+  /** ISO 8601, UTC. */
+  readonly startedAt: string;
+  readonly uptimeSeconds: number;
+  /** Why the node should get no pods; absent where it may. */
+  readonly unready?: string | undefined;
+  /** What is wrong with the node or the daemon, the worst first. */
+  readonly troubles: readonly { readonly reason: string; readonly message: string; readonly hint: string }[];
+  readonly configuration: {
+    /** The files that were read, in order. */
+    readonly files: readonly string[];
+    /** The options that are set, by their keys, and where (`file:line`); their values may be secret. */
+    readonly set: readonly { readonly key: string; readonly origin: string }[];
+    readonly root: string;
+    readonly state: string;
+    readonly cgroupDriver: string;
+    readonly defaultHandler: string;
+    readonly handlers: readonly string[];
+    /** The form of new layers, and why; see `image.layers`. */
+    readonly layers: string;
+  };
+  /** Calls that are answered now, the oldest first. */
+  readonly operations: readonly RunningOperation[];
+  readonly pulls: readonly RunningPull[];
+  /** How many there are in each state. */
+  readonly pods: Readonly<Record<string, number>>;
+  readonly containers: Readonly<Record<string, number>>;
+  readonly images: number;
+  /** Layers by their form. */
+  readonly layers: Readonly<Record<string, number>>;
+  /** What could not be undone; see `crisp ctl info`. */
+  readonly leaks: readonly { readonly object: string; readonly name: string; readonly error: string }[];
+  readonly memory: { readonly rssBytes: number; readonly heapBytes: number };
+}
+
+export interface RunningOperation {
+  /** As in the log. */
+  readonly id: string;
+  readonly name: string;
+  readonly seconds: number;
+  /** What runs, the outermost first. */
+  readonly stages: readonly { readonly name: string; readonly detail: string; readonly seconds: number }[];
 }
 
 /** A pull that the daemon runs now. */

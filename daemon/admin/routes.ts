@@ -1,6 +1,7 @@
 /** The routes of the admin socket. */
 import {
   CHECK_PATH,
+  type DaemonStatus,
   EXPLAIN_PATH,
   EXPORT_PATH,
   type ExplainedImage,
@@ -9,6 +10,7 @@ import {
   type ImportedImage,
   PULLS_PATH,
   type RunningPull,
+  STATUS_PATH,
 } from '#api/admin/contract.ts';
 import { CrispError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
@@ -20,6 +22,7 @@ import { checkLines } from './check-lines.ts';
 export interface AdminServices {
   readonly images: Pick<ImageService, 'import' | 'export' | 'explain' | 'pulls' | 'check'>;
   readonly containers: Pick<RuntimeService, 'readFiles' | 'writeFiles'>;
+  readonly status: () => DaemonStatus;
 }
 
 export interface AdminRequest {
@@ -66,19 +69,30 @@ const explainRoute: AdminRoute = {
   },
 };
 
+/** The pulls in progress; of one image where it is named. */
+export const runningPulls = (
+  images: Pick<ImageService, 'pulls'>,
+  reference?: string,
+): readonly RunningPull[] =>
+  images.pulls(reference).map(({ bytesPerSecond, elapsedMs, ...pull }) => ({
+    ...pull,
+    elapsedMs: Math.round(elapsedMs),
+    bytesPerSecond: Math.round(bytesPerSecond),
+  }));
+
 const pullsRoute: AdminRoute = {
   name: 'ListPulls',
   quiet: true,
   async run({ images }, { query }) {
-    const wanted = query.get('ref');
-    const pulls: RunningPull[] = images
-      .pulls(wanted ?? undefined)
-      .map(({ bytesPerSecond, elapsedMs, ...pull }) => ({
-        ...pull,
-        elapsedMs: Math.round(elapsedMs),
-        bytesPerSecond: Math.round(bytesPerSecond),
-      }));
-    return { json: { pulls } };
+    return { json: { pulls: runningPulls(images, query.get('ref') ?? undefined) } };
+  },
+};
+
+const statusRoute: AdminRoute = {
+  name: 'DaemonStatus',
+  quiet: true,
+  async run({ status }) {
+    return { json: status() };
   },
 };
 
@@ -116,6 +130,7 @@ export function routeOf(method: string, path: string): AdminRoute {
   if (method === 'GET' && path === EXPORT_PATH) return exportRoute;
   if (method === 'GET' && path === EXPLAIN_PATH) return explainRoute;
   if (method === 'GET' && path === PULLS_PATH) return pullsRoute;
+  if (method === 'GET' && path === STATUS_PATH) return statusRoute;
   if (method === 'POST' && path === CHECK_PATH) return checkRoute;
   const id = FILES_PATTERN.exec(path)?.[1] as ContainerId | undefined;
   if (id !== undefined && method === 'GET') return readRoute(id);

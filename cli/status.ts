@@ -1,0 +1,102 @@
+/** `crisp status`: what the daemon is and does now. */
+import { type DaemonStatus, STATUS_PATH } from '#api/admin/contract.ts';
+import { CrispError } from '#core/errors.ts';
+import { receiveJson } from './admin-client.ts';
+import { type Parsed, UsageError } from './command.ts';
+import type { Terminal } from './ctl/context.ts';
+import { bytes, printable } from './format.ts';
+import { duration, pullsTable } from './running-pulls.ts';
+import { renderTable } from './table.ts';
+
+export interface StatusContext {
+  readonly terminal: Terminal;
+  readonly signal: AbortSignal;
+  /** The admin socket of the configuration. */
+  readonly socket: string;
+}
+
+/** Resolves to the exit code: 0 where the node can have pods, 1 where not. Throws Unavailable where no daemon answers. */
+export async function status(parsed: Parsed, { terminal, signal, socket }: StatusContext): Promise<number> {
+  const output = parsed.text('output') ?? 'text';
+  if (output !== 'text' && output !== 'json')
+    throw new UsageError(`--output must be text or json, not '${output}'`, 'see `crisp status --help`');
+  const found = await ask(socket, signal);
+  terminal.out(output === 'json' ? `${JSON.stringify(found, undefined, 2)}\n` : statusText(found));
+  return found.unready === undefined ? 0 : 1;
+}
+
+async function ask(socket: string, signal: AbortSignal): Promise<DaemonStatus> {
+  const reply = (await receiveJson(socket, {
+    method: 'GET',
+    path: STATUS_PATH,
+    query: [],
+    signal,
+  })) as DaemonStatus;
+  if (reply.configuration !== undefined && reply.memory !== undefined) return reply;
+  throw new CrispError('FailedPrecondition', `${socket} returned no status`, {
+    hint: 'check that this is the admin_socket of crisp',
+  });
+}
+
+const size = (count: number): string => bytes(BigInt(Math.round(count)));
+const counts = (table: Readonly<Record<string, number>>): string =>
+  Object.entries(table)
+    .map(([name, count]) => `${count} ${name}`)
+    .join(', ') || 'none';
+
+/** The text form: a line for each fact, then tables of what there is. */
+export function statusText(status: DaemonStatus): string {
+  const { configuration } = status;
+  const origins = configuration.set.map(({ key, origin }) => `${key} (${origin})`);
+  const facts: [string, string][] = [
+    [
+      'Daemon',
+      `crisp ${status.version}, pid ${status.pid}, since ${status.startedAt} (${duration(status.uptimeSeconds * 1000)})`,
+    ],
+    ['Ready', status.unready === undefined ? 'yes' : `no: ${status.unready}`],
+    ...status.troubles.map(({ reason, message, hint }): [string, string] => [
+      'Trouble',
+      `${reason}: ${message}; ${hint}`,
+    ]),
+    ['Pods', counts(status.pods)],
+    ['Containers', counts(status.containers)],
+    ['Images', `${status.images}, layers: ${counts(status.layers)}`],
+    ['New layers', configuration.layers],
+    ['Memory', `${size(status.memory.rssBytes)} resident, ${size(status.memory.heapBytes)} heap`],
+    ['Handlers', `${configuration.handlers.join(', ')}; default ${configuration.defaultHandler}`],
+    ['Cgroups', configuration.cgroupDriver],
+    ['Directories', `${configuration.root}, ${configuration.state}`],
+    ['Configuration', configuration.files.join(', ') || 'no file: the defaults'],
+    ...(origins.length > 0 ? [['Options set', origins.join(', ')] as [string, string]] : []),
+    ...status.leaks.map(({ object, name, error }): [string, string] => [
+      'Leak',
+      `${object} ${name}: ${error}`,
+    ]),
+  ];
+  const width = Math.max(...facts.map(([name]) => name.length));
+  const lines = facts.map(([name, text]) => `${`${name}:`.padEnd(width + 2)}${printable(text)}\n`);
+  const tables = [
+    ...(status.operations.length > 0 ? [operationsTable(status.operations)] : []),
+    ...(status.pulls.length > 0 ? [pullsTable(status.pulls)] : []),
+  ];
+  return [lines.join(''), ...tables].join('\n');
+}
+
+const operationsTable = (operations: DaemonStatus['operations']): string =>
+  renderTable(
+    [
+      ['OPERATION', ({ name }) => name],
+      ['ID', ({ id }) => id],
+      ['AGE', (operation) => duration(operation.seconds * 1000)],
+      [
+        'STAGE',
+        ({ stages }) =>
+          stages
+            .map(
+              ({ name, detail, seconds }) => `${name}${detail && ` ${detail}`} ${duration(seconds * 1000)}`,
+            )
+            .join(' > ') || '-',
+      ],
+    ],
+    operations,
+  );

@@ -1,0 +1,50 @@
+/** How others learn of the daemon's state: metrics and health over HTTP, the watchdog, and the log at SIGUSR1. */
+import type { DaemonStatus } from '#api/admin/contract.ts';
+import type { Config } from '#config/index.ts';
+import type { Log } from '#core/operation.ts';
+import type { Kernel } from '#linux/ports/kernel.ts';
+import type { Metrics } from '#telemetry/metrics.ts';
+import { listenMetrics } from '#telemetry/metrics-listener.ts';
+import type { Health } from './health.ts';
+import { Liveness } from './liveness.ts';
+import type { ServiceManager } from './notify.ts';
+import { Watchdog } from './watchdog.ts';
+
+export interface MonitoringParts {
+  readonly config: Config;
+  readonly kernel: Pick<Kernel, 'files'>;
+  readonly metrics: Metrics;
+  readonly health: Health;
+  readonly manager: ServiceManager;
+  readonly status: () => DaemonStatus;
+  readonly log: Log;
+}
+
+/** Runs until it is disposed. Throws FailedPrecondition where the address of the metrics cannot be bound. */
+export async function openMonitoring(parts: MonitoringParts): Promise<AsyncDisposable> {
+  const { config, kernel, metrics, health, manager, status, log } = parts;
+  const { socket, root } = config;
+  const liveness = new Liveness({ socket, root, files: kernel.files });
+  const report = () => log.info({ status: status() }, 'SIGUSR1: the state of the daemon');
+  process.on('SIGUSR1', report);
+  const watchdog = new Watchdog(manager, () => liveness.curable(), log);
+  const listener = config.metrics.address
+    ? await listenMetrics({
+        address: config.metrics.address,
+        metrics,
+        health: {
+          '/livez': () => liveness.problem(),
+          '/readyz': async () => status().unready ?? (await liveness.problem()),
+          '/healthz': async () => health.unable() ?? (await liveness.problem()),
+        },
+      })
+    : undefined;
+  return {
+    async [Symbol.asyncDispose]() {
+      watchdog[Symbol.dispose]();
+      liveness[Symbol.dispose]();
+      await listener?.close();
+      process.off('SIGUSR1', report);
+    },
+  };
+}
