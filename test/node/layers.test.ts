@@ -6,14 +6,11 @@ import assert from 'node:assert/strict';
 import test, { after } from 'node:test';
 import { obstacle } from './cache.ts';
 import { DEEP, REGISTRY } from './kit.ts';
+import { LAYERS, layerDevices, layerMounts, removeImages } from './layer-state.ts';
 import { RUNNING, stopwatch, until, VirtualNode } from './virtual-node.ts';
 
-const LAYERS = '/var/lib/crisp/images/layers';
-/** `device file`, for each loop device that shows a layer. */
-const DEVICES = `for file in /sys/block/loop*/loop/backing_file; do
-  if [ -e "$file" ]; then device=\${file#/sys/block/}; echo "/dev/\${device%%/*} $(cat "$file")"; fi
-done | grep -F ${LAYERS} || true`;
-const MOUNTS = `grep -F ' /run/crisp/images/layers/' /proc/self/mountinfo || true`;
+/** More than fit into the options of one overlay by their paths: a page before Linux 6.7. */
+const MANY = 80;
 const VERITY_FLAG = 0x100000;
 const READ_FLAGS = `python3 -c 'import array, fcntl, sys
 for path in sys.argv[1:]:
@@ -28,18 +25,23 @@ if (why) console.log(`# SKIPPED: no virtual machine here: ${why}`);
 
 if (why) test('layers', { skip: why });
 else {
-  const node = await VirtualNode.installed('layers');
+  const node = await VirtualNode.start('layers');
   after(() => node[Symbol.asyncDispose]());
+  // A number for those that there are at first, and no limit.
+  await node.sh('modprobe loop max_loop=1; crisp/install');
   const timer = stopwatch('layers');
   const deep = { image: `${REGISTRY}/deep` };
   const check = (id: string) => node.exec(id, ['sh', '-c', CHECK], 300);
+  const layers = async () => {
+    const { info } = await node.client.Status({ verbose: true });
+    return JSON.parse(info['layers'] ?? '{}');
+  };
   let pod = '';
   let running = '';
 
   test('the probe at the start takes loop devices and leaves none', async () => {
     await node.serving();
-    const { info } = await node.client.Status({ verbose: true });
-    const { form, by, stored } = JSON.parse(info['layers'] ?? '{}');
+    const { form, by, stored } = await layers();
     assert.deepEqual([form, by, stored], ['erofs', 'loop', { erofs: 0, directory: 0 }], await node.log());
     assert.deepEqual(
       await node.lines('grep -r . /sys/block/loop*/loop/backing_file 2>/dev/null || true'),
@@ -51,19 +53,31 @@ else {
     );
   });
 
+  test(`${MANY} layers: a loop device each, one overlay of them, and all devices are given back`, async () => {
+    const found = await node.sh(
+      `unshare --mount crisp/lib/node sources/test/node/many-layers.ts ${MANY} /var/lib/many-layers`,
+    );
+    assert.deepEqual(JSON.parse(found), { shown: MANY, devices: MANY, left: 0 });
+    await until('the devices are free', async () => {
+      const busy = await node.lines('ls /sys/block/loop*/loop/backing_file 2>/dev/null || true');
+      return busy.length === 0;
+    });
+    timer(`${MANY} layers`);
+  });
+
   test(`${DEEP} layers in use: a loop device each, for all containers; their images are sealed`, async () => {
-    await node.pull('deep');
-    timer('pulled');
+    await node.pull('deep', 40 * 60_000);
+    timer(`${DEEP} layers pulled`);
     pod = await node.runPod();
     running = await node.run(pod, deep);
     timer('container started');
     assert.equal(await check(running), WHOLE);
-    const devices = await node.lines(DEVICES);
+    const devices = await layerDevices(node);
     assert.equal(devices.length, DEEP);
-    assert.equal((await node.lines(MOUNTS)).length, DEEP);
+    assert.equal((await layerMounts(node)).length, DEEP);
     const second = await node.run(pod, deep);
     assert.equal(await check(second), WHOLE);
-    assert.deepEqual(await node.lines(DEVICES), devices, 'both containers have the same');
+    assert.deepEqual(await layerDevices(node), devices, 'both containers have the same');
     const flags = await node.lines(`${READ_FLAGS} ${LAYERS}/*/layer.erofs`);
     assert.equal(flags.filter((line) => (Number(line) & VERITY_FLAG) !== 0).length, DEEP);
     const write = await node.machine.run(`for file in ${LAYERS}/*/layer.erofs; do echo x >>$file; done`);
@@ -72,7 +86,7 @@ else {
   });
 
   test('a daemon that is killed, or starts anew, finds them and mounts none twice', async () => {
-    const devices = await node.lines(DEVICES);
+    const devices = await layerDevices(node);
     for (const how of ['kill -KILL $(systemctl show -P MainPID crisp)', 'systemctl restart crisp']) {
       const before = await node.sh('systemctl show -P MainPID crisp');
       await node.sh(how);
@@ -85,9 +99,16 @@ else {
       assert.equal(await check(running), WHOLE);
       const third = await node.run(pod, deep);
       assert.equal(await check(third), WHOLE);
-      assert.deepEqual(await node.lines(DEVICES), devices);
-      assert.equal((await node.lines(MOUNTS)).length, DEEP);
+      assert.deepEqual(await layerDevices(node), devices);
+      assert.equal((await layerMounts(node)).length, DEEP);
     }
     timer('killed and restarted');
+  });
+
+  test('with the pod and the image go all mounts and loop devices', async () => {
+    await node.removePods();
+    await removeImages(node);
+    assert.deepEqual(await node.leftovers(), []);
+    timer('removed');
   });
 }

@@ -34,8 +34,8 @@ export interface MachineSettings {
   readonly image: NodeImage;
   /** Holds the disk and the console's log. */
   readonly directory: string;
-  /** A second disk, read-only: a tar archive, for `tar -xf /dev/vdb`. */
-  readonly archive: string;
+  /** A second disk, `/dev/vdb`: what the machine writes there is gone when it is switched off. */
+  readonly kit: string;
 }
 
 export class Machine implements AsyncDisposable {
@@ -132,7 +132,7 @@ export class Machine implements AsyncDisposable {
   }
 
   #arguments(): string[] {
-    const { archive } = this.#settings;
+    const { kit } = this.#settings;
     const forward = `hostfwd=tcp:127.0.0.1:${this.#agentPort}-:${AGENT},hostfwd=tcp:127.0.0.1:${this.criPort}-:${CRI}`;
     const accelerator = process.env['CRISP_NODE_ACCEL'] ?? 'tcg,thread=multi';
     return [
@@ -142,7 +142,7 @@ export class Machine implements AsyncDisposable {
       ['-netdev', `user,id=net,restrict=on,${forward}`, '-device', 'virtio-net-pci,netdev=net,romfile='],
       // The machine's own page cache is what a power cut loses; qemu's writes are in this host's.
       ['-drive', `file=${this.#disk},if=virtio,format=raw,cache=unsafe`],
-      ['-drive', `file=${archive},if=virtio,format=raw,readonly=on`],
+      ['-drive', `file=${kit},if=virtio,format=raw,snapshot=on`],
       ['-drive', `file=${this.#spare},if=virtio,format=raw,cache=unsafe`],
     ].flat();
   }

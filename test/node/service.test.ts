@@ -69,18 +69,18 @@ else {
     await node.sh('rm /etc/crisp/crisp.toml.d/60-blobs.toml; systemctl restart crisp');
     await node.serving();
     await node.client.RemoveImage({ image: { image: id } });
-    assert.match(await node.sh('kit/kind/containerd config dump'), /^snapshotter = "overlayfs"$/m);
+    assert.match(await node.sh('kind/containerd config dump'), /^snapshotter = "overlayfs"$/m);
     await node.sh(
-      'kit/kind/ctr --namespace=k8s.io images import --all-platforms --digests --snapshotter=overlayfs - <busybox.tar',
+      'kind/ctr --namespace=k8s.io images import --all-platforms --digests --snapshotter=overlayfs - <busybox.tar',
     );
     const { images } = await node.client.ListImages({});
     assert.deepEqual(
       images.map((image) => image.id),
       [id],
     );
-    const names = await node.lines('kit/kind/ctr -n k8s.io images ls -q');
+    const names = await node.lines('kind/ctr -n k8s.io images ls -q');
     assert.equal(names[0], `${REGISTRY}/busybox:latest`);
-    const other = await node.machine.run('kit/kind/ctr --namespace=k8s.io containers ls');
+    const other = await node.machine.run('kind/ctr --namespace=k8s.io containers ls');
     assert.equal(other.code, 1);
     assert.match(other.output, /'--namespace=k8s.io containers ls' is not supported/);
     timer('kind load');

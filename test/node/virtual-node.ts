@@ -52,7 +52,7 @@ export class VirtualNode implements AsyncDisposable {
     this.#directory = directory;
   }
 
-  /** Boots a fresh machine and unpacks the kit in it; crisp is not installed yet. */
+  /** Boots a fresh machine and mounts the kit in it; crisp is not installed yet. */
   static async start(name: string): Promise<VirtualNode> {
     const base = process.env['CRISP_TEST_DIR'];
     if (!base) throw new Error('run this through test/run.ts: it sets CRISP_TEST_DIR');
@@ -61,20 +61,20 @@ export class VirtualNode implements AsyncDisposable {
     const directory = mkdtempSync(join(base, `${name}-`));
     // One for all files of a run.
     const shared = join(base, 'node-kit');
-    const kit = join(shared, 'kit.tar');
+    const kit = join(shared, 'kit.img');
     if (!existsSync(kit)) {
       rmSync(shared, { recursive: true, force: true });
       mkdirSync(shared);
       await makeKit(shared);
       timer('image and kit made');
     }
-    const machine = await Machine.start({ image, directory, archive: kit });
+    const machine = await Machine.start({ image, directory, kit });
     timer('booted');
     const node = new VirtualNode(machine, directory);
-    await node.sh(`mkdir kit && tar -xf /dev/vdb -C kit && mv kit/registry /srv/registry && systemctl start node-registry
-      mkdir crisp && tar -xzf kit/crisp.tar.gz --strip-components=1 -C crisp
+    // In the home of the scripts, until the machine is switched off; the registry's files are needed after that, too.
+    await node.sh(`mount /dev/vdb /root && cp -R /root/registry /srv/registry && systemctl start node-registry
       ${CONFIGURE}`);
-    timer('kit unpacked');
+    timer('kit there');
     return node;
   }
 
@@ -142,9 +142,9 @@ export class VirtualNode implements AsyncDisposable {
     return this.sh('journalctl -b -u crisp -o cat --no-pager | tail -n 40');
   }
 
-  async pull(name: string): Promise<string> {
+  async pull(name: string, timeoutMs = WAIT_MS): Promise<string> {
     const image = { image: `${REGISTRY}/${name}` };
-    return (await this.client.PullImage({ image }, { timeoutMs: WAIT_MS })).imageRef;
+    return (await this.client.PullImage({ image }, { timeoutMs })).imageRef;
   }
 
   async runPod(changes: PodChanges = {}): Promise<string> {
