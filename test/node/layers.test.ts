@@ -11,6 +11,8 @@ import { RUNNING, stopwatch, until, VirtualNode } from './virtual-node.ts';
 
 /** More than fit into the options of one overlay by their paths: a page before Linux 6.7. */
 const MANY = 80;
+/** What modprobe(8) does instead of loading modules. */
+const MODULES = '/etc/modprobe.d/node-test.conf';
 const VERITY_FLAG = 0x100000;
 const READ_FLAGS = `python3 -c 'import array, fcntl, sys
 for path in sys.argv[1:]:
@@ -110,5 +112,40 @@ else {
     await removeImages(node);
     assert.deepEqual(await node.leftovers(), []);
     timer('removed');
+  });
+
+  test('without the modules new layers are directories, with the reason, and what is there is pulled again', async () => {
+    const id = await node.pull('busybox');
+    await node.sh(`systemctl stop crisp; modprobe -r erofs loop
+      printf 'install %s /bin/false\\n' erofs loop >${MODULES}; systemctl start crisp`);
+    await node.serving();
+    const { form, reason, stored } = await layers();
+    assert.deepEqual([form, stored], ['directory', { erofs: 1, directory: 0 }]);
+    assert.match(reason, /by file: .*ENODEV.*by loop: .*\/dev\/loop-control/);
+    assert.deepEqual((await node.client.ListImages({})).images, []);
+    const log = await node.sh('journalctl -b -u crisp -o cat --no-pager | tail -n 40');
+    assert.match(log, /"form":"directory","reason":".*ENODEV.*"the form of new layers"/);
+    assert.match(log, /"layers":1,.*"this node cannot mount layers that are EROFS images"/);
+    assert.match(await node.sh('crisp ctl info'), /ENODEV/);
+    assert.equal(await node.pull('busybox'), id);
+    assert.deepEqual((await layers()).stored, { erofs: 0, directory: 1 });
+    const container = await node.run(await node.runPod());
+    assert.equal(await node.exec(container, ['echo', 'hello']), 'hello\n');
+    await node.removePods();
+    timer('in directories');
+  });
+
+  test('where images are demanded, the daemon says what the node lacks, and ends', async () => {
+    await node.sh(`systemctl stop crisp; printf 'install loop /bin/false\\n' >${MODULES}
+      printf '[image]\\nlayers = "erofs"\\n' >/etc/crisp/crisp.toml.d/60-layers.toml`);
+    const { code, output } = await node.machine.run('timeout 300 crisp serve');
+    assert.equal(code, 1, output);
+    assert.match(
+      output,
+      /image\.layers = .*erofs.*, which this node cannot: by file: .*; by loop: .*loop-control/,
+    );
+    assert.match(output, /set image\.layers = .*auto.*, or load the kernel modules erofs and loop/);
+    assert.deepEqual(await node.leftovers(), []);
+    timer('refused');
   });
 }
