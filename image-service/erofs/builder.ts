@@ -134,7 +134,7 @@ export class ImageBuilder implements Disposable {
   }
 
   /** Writes directories and superblock. Yields now and then. Nothing can be added afterwards. */
-  *finish(): Generator<void, { digest: Buffer; bytes: number; inodes: number }> {
+  async *finish(): AsyncGenerator<void, { digest: Buffer; bytes: number; inodes: number }> {
     const { inodes } = this;
     this.#links.write();
     this.#metadata.close();
@@ -148,15 +148,15 @@ export class ImageBuilder implements Disposable {
       nidOf: (node) => this.#metadata.offsetInImage(this.#links.final(this.names.value(node))) / SLOT,
       nextIno: () => this.#ino++,
     });
-    yield* directories.write(first);
+    for (const _ of directories.write(first)) yield;
     putSuperblock(first, {
       rootNid: ROOT_OFFSET / SLOT,
       inodes,
       blocks: this.image.position / BLOCK,
-      uuid: uuidOf(this.image.digestSoFar()),
+      uuid: uuidOf(await this.image.digestSoFar()),
       chunked: this.#chunked,
     });
-    return { ...this.image.finish(first), inodes };
+    return { ...(await this.image.finish(first)), inodes };
   }
 
   #set(directory: DirectoryId, name: string, kind: number, value: number): void {

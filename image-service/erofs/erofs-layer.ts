@@ -18,7 +18,7 @@ import { selectXattrs } from './xattr-policy.ts';
 
 const EINVAL = 22;
 /** Memory of an open image: its buffers, and the most that an entry takes (a directory with attributes). */
-const BUFFERS = 5 << 18;
+const BUFFERS = 9 << 18;
 const ENTRY_BYTES = 256;
 /** Without an entry there is no time: the same archive gives the same bytes. */
 const UNDECLARED: Attributes = { mode: 0o755, uid: 0, gid: 0, mtime: 0n };
@@ -111,6 +111,11 @@ export class ErofsLayer implements TarHandler, Disposable {
     return completeImage(this.#builder, lower, this.report(), signal);
   }
 
+  /** Settles when the next piece of the archive may come: see `ImageFile.ready`. */
+  ready(): Promise<void> {
+    return this.#builder.image.ready();
+  }
+
   /** Bytes of memory that the layer takes until it is finished, at most. */
   get held(): number {
     return BUFFERS + this.#size.entries * ENTRY_BYTES;
@@ -122,7 +127,7 @@ export class ErofsLayer implements TarHandler, Disposable {
     const steps = this.#builder.finish();
     for (;;) {
       await loop.yieldIfDue();
-      const step = steps.next();
+      const step = await steps.next();
       if (step.done) return finished(step.value);
     }
   }

@@ -1,8 +1,8 @@
-import { createHash, type Hash } from 'node:crypto';
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
 import { readFully, startWriteback } from '#linux/fs/at-syscalls.ts';
 import { fromNode, namingSync } from '#linux/libc/errno.ts';
+import { Sha256 } from '#linux/libc/sha256.ts';
 import { BLOCK, MOST_BLOCKS, roundUp } from './format.ts';
 
 /** Bytes of one write: fewer cost more calls, more cost cache misses. */
@@ -13,14 +13,19 @@ const CREATE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constan
 const ZEROS = Buffer.alloc(1 << 16);
 
 /**
- * The file of an image. All but its first block is appended and hashed on the way; what is appended never changes. The
- * kernel starts early to write it to the disk, so that a sync at the end is short.
+ * The file of an image. All but its first block is appended, and hashed on the way in another thread; what is appended never
+ * changes. The kernel starts early to write it to the disk, so that a sync at the end is short.
  */
 export class ImageFile implements Disposable {
   readonly #path: string;
   #fd: number;
-  readonly #hash: Hash = createHash('sha256');
-  readonly #buffer = Buffer.allocUnsafeSlow(BUFFER);
+  readonly #hash = new Sha256();
+  #buffer = Buffer.allocUnsafeSlow(BUFFER);
+  /** In the place of a buffer that is being hashed; used while `#hashing` is settled. */
+  #spare = Buffer.allocUnsafeSlow(BUFFER);
+  #hashing: Promise<void> | undefined;
+  /** Bytes of the file that the hash has, or is being given. */
+  #hashed = BLOCK;
   #filled = 0;
   /** Bytes of the file before the buffer. */
   #written = BLOCK;
@@ -72,28 +77,50 @@ export class ImageFile implements Disposable {
     if (position + length > this.#written) this.#flush();
     const bytes = Buffer.allocUnsafe(length);
     const count = this.#naming(() => readFully(this.#fd, bytes, position));
-    if (count !== length) throw new CrispError('DataLoss', `${this.#path} is shorter than what was written`);
+    if (count !== length) throw this.#shortened();
     return bytes;
   }
 
+  /** Settles when all that was written is hashed: what was written faster is read again. To be called between pieces. */
+  async ready(): Promise<void> {
+    await this.#hashing;
+    while (this.#hashed < this.#written) {
+      const bytes = this.#spare.subarray(0, Math.min(BUFFER, this.#written - this.#hashed));
+      const count = this.#naming(() => readFully(this.#fd, bytes, this.#hashed));
+      if (count !== bytes.length) throw this.#shortened();
+      this.#hashed += count;
+      await this.#hash.add(bytes);
+    }
+  }
+
   /** SHA-256 of what was appended so far. */
-  digestSoFar(): Buffer {
+  async digestSoFar(): Promise<Buffer> {
     this.#flush();
-    return this.#hash.copy().digest();
+    await this.ready();
+    return this.#hash.digest();
   }
 
   /** Writes the first block, and returns the digest of all with the first block last. */
-  finish(first: Uint8Array): { digest: Buffer; bytes: number } {
+  async finish(first: Uint8Array): Promise<{ digest: Buffer; bytes: number }> {
     this.#flush();
+    await this.ready();
     this.#naming(() => writeFully(this.#fd, first, 0));
-    return { digest: this.#hash.update(first).digest(), bytes: this.#written };
+    await this.#hash.add(first);
+    return { digest: this.#hash.digest(), bytes: this.#written };
   }
 
   #flush(): void {
     if (this.#filled === 0) return;
     const bytes = this.#buffer.subarray(0, this.#filled);
     this.#filled = 0;
+    const isNext = this.#hashed === this.#written && this.#hashing === undefined;
     this.#write(bytes);
+    if (!isNext) return;
+    [this.#buffer, this.#spare] = [this.#spare, this.#buffer];
+    this.#hashed = this.#written;
+    this.#hashing = this.#hash.add(bytes).then(() => {
+      this.#hashing = undefined;
+    });
   }
 
   #write(bytes: Uint8Array): void {
@@ -103,11 +130,14 @@ export class ImageFile implements Disposable {
       });
     }
     this.#naming(() => writeFully(this.#fd, bytes, this.#written));
-    this.#hash.update(bytes);
     this.#written += bytes.length;
     if (this.#written - this.#writeback < WRITEBACK) return;
     startWriteback(this.#fd, this.#writeback, this.#written - this.#writeback);
     this.#writeback = this.#written;
+  }
+
+  #shortened(): CrispError {
+    return new CrispError('DataLoss', `${this.#path} is shorter than what was written`);
   }
 
   #naming<T>(act: () => T): T {

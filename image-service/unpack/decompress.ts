@@ -39,13 +39,13 @@ const refusedCompression = (why: string): CrispError =>
   });
 
 /**
- * Decompresses the source to its end and passes each piece to `sink`, which works synchronously, while the next one is made; its
- * memory is used anew when `sink` returns. What follows the end of a gzip stream is read and ignored. `isVerified`: the caller
+ * Decompresses the source to its end and passes each piece to `sink` while the next one is made; its memory is used anew when
+ * what `sink` returns has settled. What follows the end of a gzip stream is read and ignored. `isVerified`: the caller
  * compares a digest of what comes out, so the sums in a gzip stream need not be. Throws what the source and the sink throw.
  */
 export async function decompress(
   source: ByteSource,
-  sink: (piece: Buffer) => void,
+  sink: (piece: Buffer) => Promise<unknown>,
   { isVerified, signal }: { readonly isVerified: boolean; readonly signal: AbortSignal },
 ): Promise<void> {
   const first = await source.peek(MAGIC_LENGTH, signal);
@@ -56,18 +56,21 @@ export async function decompress(
     compression === 'zstd' ? new ZstdDecompressor() : new GzipDecompressor({ checks: !isVerified });
   const [one, other] = [Buffer.allocUnsafeSlow(CHUNK), Buffer.allocUnsafeSlow(CHUNK)];
   let ahead = fill(one, source, through, signal);
+  let used: Promise<unknown> = Promise.resolve();
   try {
     for (let turn = 0; ; turn++) {
       const piece = await ahead;
+      await used;
       if (piece.length === 0) break;
       ahead = fill(turn % 2 === 0 ? other : one, source, through, signal);
-      sink(piece);
+      used = sink(piece);
+      used.catch(() => {}); // awaited below, but later
     }
   } catch (error) {
     throw zlibError(error, compression);
   } finally {
-    // The library must have left the memory, and the source must not be read by two.
-    await ahead.catch(() => {});
+    // The libraries must have left the memory, and the source must not be read by two.
+    await Promise.allSettled([ahead, used]);
   }
   if (!through.isComplete) throw damaged(`the ${compression} stream is truncated`);
 }
@@ -92,9 +95,13 @@ async function fill(
   return buffer.subarray(0, filled);
 }
 
-async function plain(source: ByteSource, sink: (piece: Buffer) => void, signal: AbortSignal): Promise<void> {
+async function plain(
+  source: ByteSource,
+  sink: (piece: Buffer) => Promise<unknown>,
+  signal: AbortSignal,
+): Promise<void> {
   for (let piece = await source.next(signal); piece; piece = await source.next(signal)) {
-    sink(piece);
+    await sink(piece);
     // Lets the event loop run, so that a cancellation is received.
     await new Promise(setImmediate);
     signal.throwIfAborted();

@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { CrispError, errnoOf } from '#core/errors.ts';
 import { TarReader } from '#core/tar/reader.ts';
 import { removeTreeSync } from '#linux/fs/remove-tree.ts';
+import { Sha256 } from '#linux/libc/sha256.ts';
 import { type RingMemory, RingReader } from '../byte-ring.ts';
 import { type ByteSource, Restarted } from '../byte-source.ts';
 import type { UnpackLimits } from '../options.ts';
@@ -86,20 +86,25 @@ async function write(request: UnpackRequest, source: ByteSource, signal: AbortSi
   return writer.finish();
 }
 
-/** Reads the archive into the handler and verifies its diff id. */
+/** Reads the archive into the handler, which takes the next piece when it is `ready`, and verifies its diff id. */
 export async function readArchive(
-  handler: TarHandler,
+  handler: TarHandler & { readonly ready?: () => Promise<void> },
   { diffId, limits, compressedSize }: Pick<UnpackRequest, 'diffId' | 'limits' | 'compressedSize'>,
   source: ByteSource,
   signal: AbortSignal,
 ): Promise<void> {
-  const hash = createHash('sha256');
+  const hash = new Sha256();
   const reader = new TarReader(handler);
   const size = new SizeLimit(limits, compressedSize);
-  const take = (piece: Buffer): void => {
+  const take = (piece: Buffer): Promise<unknown> => {
     size.add(piece.length);
-    hash.update(piece);
-    reader.write(piece);
+    const hashed = hash.add(piece); // while this thread reads it
+    try {
+      reader.write(piece);
+    } catch (error) {
+      return hashed.then(() => Promise.reject(error));
+    }
+    return handler.ready ? Promise.all([hashed, handler.ready()]) : hashed;
   };
   try {
     await decompress(source, take, { isVerified: diffId !== undefined, signal });
@@ -107,7 +112,7 @@ export async function readArchive(
   } catch (error) {
     throw atMember(error, reader.last);
   }
-  const found = `sha256:${hash.digest('hex')}`;
+  const found = `sha256:${hash.digest().toString('hex')}`;
   if (diffId === undefined || found === diffId) return;
   const message = `layer archive: its diff id is ${found}, not ${diffId} as in the image's config`;
   throw new CrispError('DataLoss', message, {
