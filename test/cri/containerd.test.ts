@@ -76,6 +76,17 @@ function ask(socket: string, call: keyof typeof CALLS, request: object): Promise
   }).finally(() => client.close());
 }
 
+/** The reply to these bytes, as it comes. */
+function raw(socket: string, path: string, request: Buffer): Promise<object> {
+  const client = new Client(`unix://${socket}`, credentials.createInsecure());
+  const as = (bytes: Buffer) => bytes;
+  return new Promise<object>((resolve, reject) => {
+    client.makeUnaryRequest(path, as, as, request, (error, reply) =>
+      error ? reject(error) : resolve(reply ?? {}),
+    );
+  }).finally(() => client.close());
+}
+
 const refused = (call: Promise<object>, code: status, message: RegExp) =>
   assert.rejects(call, (error: ServiceError) => error.code === code && message.test(error.details));
 
@@ -167,34 +178,18 @@ test('what is not there, and what is no request', async () => {
   await refused(ask(socket, 'container', { id: pod.slice(0, 12) }), status.NOT_FOUND, /no such container/);
   await refused(ask(socket, 'container', {}), status.NOT_FOUND, /no such container/);
   await refused(ask(socket, 'task', { container_id: '../..' }), status.NOT_FOUND, /no such container/);
-  const client = new Client(`unix://${socket}`, credentials.createInsecure());
-  const malformed = new Promise<object>((resolve, reject) =>
-    client.makeUnaryRequest(
-      '/containerd.services.containers.v1.Containers/Get',
-      (bytes: Buffer) => bytes,
-      (bytes: Buffer) => bytes,
-      Buffer.from([0x0a, 0x7f, 0x61]),
-      (error, reply) => (error ? reject(error) : resolve(reply ?? {})),
-    ),
+  const malformed = raw(
+    socket,
+    '/containerd.services.containers.v1.Containers/Get',
+    Buffer.from([0x0a, 0x7f, 0x61]),
   );
   await refused(malformed, status.INVALID_ARGUMENT, /malformed request/);
-  client.close();
 });
 
 test("a second socket answers cAdvisor, and nothing else; another daemon's is left alone", async () => {
   assert.match((await ask(second, 'version', {})).version, /^crisp /);
-  const client = new Client(`unix://${second}`, credentials.createInsecure());
-  const cri = new Promise<object>((resolve, reject) =>
-    client.makeUnaryRequest(
-      '/runtime.v1.RuntimeService/Version',
-      (bytes: Buffer) => bytes,
-      (bytes: Buffer) => bytes,
-      Buffer.alloc(0),
-      (error, reply) => (error ? reject(error) : resolve(reply ?? {})),
-    ),
-  );
+  const cri = raw(second, '/runtime.v1.RuntimeService/Version', Buffer.alloc(0));
   await refused(cri, status.UNIMPLEMENTED, /./);
-  client.close();
 
   let other = createServer();
   await node.restart('kill', async () => {
