@@ -119,6 +119,7 @@ const FACE_OF_LINUX = [
   'io/fifo',
   'libc/decompress',
   'libc/errno',
+  'libc/sha256',
   'net/ip-address',
   'process/identity',
   'process/program',

@@ -6,6 +6,7 @@
 import { readSync } from 'node:fs';
 import koffi, { type KoffiFunc } from 'koffi';
 import { refused } from '../libc/errno.ts';
+import { EAGAIN, retried } from '../libc/openat2-retry.ts';
 
 const libc = koffi.load(null);
 
@@ -52,9 +53,14 @@ export const flags = {
 export const O_DIRECTORY = process.arch === 'arm64' ? 0o40000 : flags.O_DIRECTORY;
 export const O_NOFOLLOW = process.arch === 'arm64' ? 0o100000 : flags.O_NOFOLLOW;
 
-const openat2Call = bind<[number, number, CName, BigUint64Array, number]>(
+const openat2 = bind<[number, number, CName, BigUint64Array, number]>(
   'long syscall(long n, long fd, const uint8_t *path, const uint64_t *how, size_t size)',
 );
+const openat2Call = (...call: Parameters<typeof openat2>): number =>
+  retried(
+    () => openat2(...call),
+    (result) => result === -EAGAIN,
+  );
 const how = (openFlags: number, resolve: number): BigUint64Array =>
   new BigUint64Array([BigInt(openFlags | flags.O_CLOEXEC), 0n, BigInt(resolve)]);
 const beneath = how(flags.O_PATH | O_DIRECTORY, flags.RESOLVE_BENEATH | flags.RESOLVE_NO_SYMLINKS);

@@ -5,8 +5,10 @@
  *
  * A synchronous call costs 0.3 µs, an asynchronous one (libuv's pool) 60 µs: asynchronous are those that may block.
  */
+
 import koffi from 'koffi';
 import { bind, optional } from './c-library.ts';
+import { EAGAIN, retried } from './openat2-retry.ts';
 
 /** A path or text for C. */
 type Text = string;
@@ -204,7 +206,10 @@ const openat2Call = bind<(n: number, fd: number, path: Text, how: BigUint64Array
 );
 /** `how` is flags, mode, resolve. */
 export const openat2 = (directory: number, path: Text, how: BigUint64Array): number =>
-  openat2Call(437, directory, path, how, how.byteLength);
+  retried(
+    () => openat2Call(437, directory, path, how, how.byteLength),
+    (result) => result < 0 && lastErrno() === EAGAIN,
+  );
 const mountSetattrCall = bind<
   (n: number, fd: number, path: Text, flags: number, attributes: BigUint64Array, size: number) => number
 >('long syscall(long n, long fd, const char *path, long flags, const uint64_t *attributes, size_t size)');
