@@ -10,28 +10,32 @@ interface Counted {
   readonly images: Pick<ImageService, 'pulls' | 'layers'>;
 }
 
+/** How many there are in each state. */
+export function countStates(objects: readonly { readonly state: string }[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { state } of objects) counts[state] = (counts[state] ?? 0) + 1;
+  return counts;
+}
+
 /** What is counted at each scrape, from memory. */
 export function registerGauges(
   metrics: Metrics,
   { pods, containers, images }: Counted,
   health: Health,
 ): void {
-  const count = (states: Iterable<string>) => {
-    const counts = new Map<string, number>();
-    for (const state of states) counts.set(state, (counts.get(state) ?? 0) + 1);
-    return [...counts].map(([state, value]) => ({ labels: { state }, value }));
-  };
+  const count = (objects: readonly { readonly state: string }[]) =>
+    Object.entries(countStates(objects)).map(([state, value]) => ({ labels: { state }, value }));
   metrics.gauge({
     name: 'crisp_pod_sandboxes',
     help: 'Pod sandboxes by state',
     labels: ['state'],
-    collect: () => count(pods.list().map(({ state }) => state)),
+    collect: () => count(pods.list()),
   });
   metrics.gauge({
     name: 'crisp_containers',
     help: 'Containers by state',
     labels: ['state'],
-    collect: () => count(containers.list().map(({ state }) => state)),
+    collect: () => count(containers.list()),
   });
   metrics.gauge({
     name: 'crisp_pulls_in_progress',

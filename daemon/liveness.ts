@@ -15,7 +15,7 @@ interface Check {
   readonly name: string;
   /** Whether a new start of the daemon could mend it: only then may the service manager end it. */
   readonly restartHelps: boolean;
-  readonly ask: () => Promise<unknown>;
+  readonly ask: (signal: AbortSignal) => Promise<unknown>;
 }
 
 export interface LivenessParts {
@@ -32,13 +32,13 @@ export class Liveness implements Disposable {
   readonly #answerMs: number;
 
   constructor({ socket, root, files, answerMs = ANSWER_MS }: LivenessParts) {
-    this.#probe = socketProbe(socket, answerMs);
+    this.#probe = socketProbe(socket);
     this.#answerMs = answerMs;
     this.#checks = [
       {
         name: `the socket ${socket}`,
         restartHelps: true,
-        ask: () => this.#probe.ask(),
+        ask: (signal) => this.#probe.ask(signal),
       },
       // In a thread of libuv's pool; a disk that does not answer is none the better for a restart.
       { name: `the file system of ${root}`, restartHelps: false, ask: () => files.statfs(root) },

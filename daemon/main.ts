@@ -85,9 +85,11 @@ async function run(loaded: LoadedConfig, log: DaemonLog): Promise<number> {
     ? await listenAsContainerd(served, { socket: config.containerdSocket, mode, ...serving })
     : undefined;
   const server = await CriServer.listen(served, { socket: config.socket, mode, ...serving });
-  const status = () => daemonStatus({ loaded, services, health, operations: () => server.operations });
+  const unready = () => health.unready(services.pods.networkStatus());
+  const operations = () => server.operations;
+  const status = () => daemonStatus({ loaded, services, health, unready, operations });
   const admin = await AdminServer.listen({ ...services, status }, { socket: config.adminSocket, ...serving });
-  const monitoring = await openMonitoring({ config, kernel, metrics, health, manager, status, log });
+  const monitoring = await openMonitoring({ config, kernel, metrics, health, manager, status, unready, log });
   const exit = () => {
     log.flush();
     exitNow(1);

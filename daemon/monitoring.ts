@@ -17,12 +17,14 @@ export interface MonitoringParts {
   readonly health: Health;
   readonly manager: ServiceManager;
   readonly status: () => DaemonStatus;
+  /** Why the node should get no pods; undefined where it may. */
+  readonly unready: () => string | undefined;
   readonly log: Log;
 }
 
 /** Runs until it is disposed. Throws FailedPrecondition where the address of the metrics cannot be bound. */
 export async function openMonitoring(parts: MonitoringParts): Promise<AsyncDisposable> {
-  const { config, kernel, metrics, health, manager, status, log } = parts;
+  const { config, kernel, metrics, health, manager, status, unready, log } = parts;
   const { socket, root } = config;
   const liveness = new Liveness({ socket, root, files: kernel.files });
   const report = () => log.info({ status: status() }, 'SIGUSR1: the state of the daemon');
@@ -34,7 +36,7 @@ export async function openMonitoring(parts: MonitoringParts): Promise<AsyncDispo
         metrics,
         health: {
           '/livez': () => liveness.problem(),
-          '/readyz': async () => status().unready ?? (await liveness.problem()),
+          '/readyz': async () => unready() ?? (await liveness.problem()),
           '/healthz': async () => health.unable() ?? (await liveness.problem()),
         },
       })

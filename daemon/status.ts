@@ -3,6 +3,7 @@ import type { DaemonStatus, RunningOperation } from '#api/admin/contract.ts';
 import type { LoadedConfig } from '#config/index.ts';
 import type { Operation } from '#core/operation.ts';
 import { runningPulls } from './admin/routes.ts';
+import { countStates } from './gauges.ts';
 import type { Health } from './health.ts';
 import type { Services } from './services.ts';
 import { version } from './version.ts';
@@ -11,17 +12,12 @@ export interface StatusParts {
   readonly loaded: LoadedConfig;
   readonly services: Services;
   readonly health: Health;
+  readonly unready: () => string | undefined;
   /** The calls that are answered now. */
   readonly operations: () => readonly Operation[];
 }
 
 const seconds = (ms: number): number => Math.round(ms) / 1000;
-
-const countBy = (states: readonly string[]): Record<string, number> => {
-  const counts: Record<string, number> = {};
-  for (const state of states) counts[state] = (counts[state] ?? 0) + 1;
-  return counts;
-};
 
 const runningOperation = ({ id, name, started, running }: Operation): RunningOperation => ({
   id,
@@ -57,7 +53,7 @@ export function daemonStatus(parts: StatusParts): DaemonStatus {
     pid: process.pid,
     startedAt: new Date(Date.now() - uptime * 1000).toISOString(),
     uptimeSeconds: seconds(uptime * 1000),
-    unready: parts.health.unready(pods.networkStatus()),
+    unready: parts.unready(),
     troubles: parts.health.troubles().map(({ reason, message, hint }) => ({ reason, message, hint })),
     configuration: configuration(parts),
     operations: parts
@@ -65,8 +61,8 @@ export function daemonStatus(parts: StatusParts): DaemonStatus {
       .map(runningOperation)
       .sort((one, other) => other.seconds - one.seconds),
     pulls: runningPulls(images),
-    pods: countBy(pods.list().map(({ state }) => state)),
-    containers: countBy(containers.list().map(({ state }) => state)),
+    pods: countStates(pods.list()),
+    containers: countStates(containers.list()),
     images: images.list().length,
     layers: images.layers().stored,
     leaks: [...pods.leaks(), ...containers.leaks()].map(({ object, name, error }) => ({
