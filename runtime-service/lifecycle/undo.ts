@@ -1,14 +1,11 @@
-import { readFileSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { describeError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { type UndoTable, undoAll } from '#core/undo.ts';
-import { parseStat } from '#linux/process/identity.ts';
 import type { ContainerIntent, ContainerRecord } from '../container.ts';
 import { type Context, pathsOf } from '../context.ts';
-
-const SIGKILL = 9;
+import { endMonitor } from '../monitor/end.ts';
 
 /** How each effect of a container is undone; used by rollback, after an exit, by removal and by recovery. */
 export function undoTable(context: Context, record: ContainerRecord): UndoTable<ContainerIntent> {
@@ -41,8 +38,13 @@ export function undoTable(context: Context, record: ContainerRecord): UndoTable<
       );
       await deleteFromRuntime(context, handler, record.id, op);
     },
-    monitor: async ({ cgroup }) => {
-      endMonitor(context, record, cgroup);
+    monitor: async ({ cgroup }, op) => {
+      await op.deadline(
+        'kill monitor',
+        options.timeouts.kill,
+        (signal) => endMonitor(context, record, cgroup, signal),
+        cgroup,
+      );
       await rm(paths.exitFile, { force: true });
     },
     rootfs: ({ target }, op) => within('unmount', target, op, () => context.rootfs.unmount(target)),
@@ -102,46 +104,3 @@ export const ofProcess = (intent: ContainerIntent): boolean =>
 /** What a running container does not need: an unfinished checkpoint, and the one that it was restored from. */
 export const ofCheckpoint = (intent: ContainerIntent): boolean =>
   intent.kind === 'checkpoint' || intent.kind === 'restore';
-
-/**
- * Kills this container's conmon, and an OCI create that it may be waiting for with all that it has started. They are
- * found by the container's id in their arguments, their children by their parents: a monitor that was interrupted in its
- * start has no record yet. Where it was killed, what it has started (the OCI runtime's hooks) has another parent by now,
- * but is still in the monitor's session.
- */
-function endMonitor({ kernel, options }: Context, record: ContainerRecord, cgroup: string): void {
-  if (record.monitor && kernel.processes.alive(record.monitor))
-    kernel.processes.signal(record.monitor, SIGKILL);
-  const processes = kernel.cgroups.processes(cgroup).flatMap((pid) => {
-    const process = kernel.processes.reference(pid);
-    return process ? [{ pid, process, ...parentAndSession(pid) }] : [];
-  });
-  const monitor = Number(readText(pathsOf(options, record.id).monitorPidFile)) || record.monitor?.pid;
-  const toKill = new Set(
-    processes
-      .filter(({ pid, session }) => session === monitor || argumentsOf(pid).includes(record.id))
-      .map(({ pid }) => pid),
-  );
-  // A set's iteration also visits what is added meanwhile: the children's children.
-  for (const ancestor of toKill) {
-    for (const { pid, parent } of processes) if (parent === ancestor) toKill.add(pid);
-  }
-  for (const { pid, process } of processes) if (toKill.has(pid)) kernel.processes.signal(process, SIGKILL);
-}
-
-/** 0 where the process is gone. */
-function parentAndSession(pid: number): { parent: number; session: number } {
-  const { parent = 0, session = 0 } = parseStat(readText(`/proc/${pid}/stat`)) ?? {};
-  return { parent, session };
-}
-
-const argumentsOf = (pid: number): string[] => readText(`/proc/${pid}/cmdline`).split('\0');
-
-/** Empty where it is gone. */
-function readText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
-}
