@@ -2,10 +2,8 @@
 
 import { joinPath } from '#core/toml/locate.ts';
 import { build, type LoadedConfig, namesIn, type Setting } from './load.ts';
-import { camel, type Node, type Option, type Section, type Table } from './option.ts';
+import { bareKey, camel, type Node, type Option, type Section, type Table } from './option.ts';
 import { schema } from './schema.ts';
-
-const bare = (key: string): string => (/^[A-Za-z0-9_-]+$/.test(key) ? key : JSON.stringify(key));
 
 interface Writer {
   readonly lines: string[];
@@ -14,7 +12,7 @@ interface Writer {
 
 function writeOption(option: Option<unknown>, keys: readonly string[], value: unknown, to: Writer): void {
   const origin = to.settings.get(joinPath(keys))?.origin;
-  const name = bare(keys.at(-1) ?? '');
+  const name = bareKey(keys.at(-1) ?? '');
   to.lines.push(`# ${option.doc} (${option.expected}${origin ? `; set by ${origin}` : ''})`);
   const text = option.toToml(value);
   const shown = withoutPassword(text);
@@ -36,7 +34,7 @@ function writeTable(
 ): void {
   const names = [...new Set([...Object.keys(table.fallback), ...namesIn(keys, to.settings)])];
   to.lines.push('', `# ${table.doc}`);
-  const header = keys.map(bare).join('.');
+  const header = keys.map(bareKey).join('.');
   if (table.entry.node === 'section') {
     if (names.length === 0) writeExample(table.entry, [...keys, 'NAME'], to);
     for (const name of names) writeSection(table.entry, [...keys, name], value[name], to);
@@ -59,7 +57,7 @@ function writeSection(section: Section, keys: readonly string[], value: unknown,
   const children = Object.entries(section.shape);
   const childOf = (key: string) => (value as Record<string, unknown>)[camel(key)];
   if (keys.length > 0)
-    to.lines.push('', ...(section.doc ? [`# ${section.doc}`] : []), `[${keys.map(bare).join('.')}]`);
+    to.lines.push('', ...(section.doc ? [`# ${section.doc}`] : []), `[${keys.map(bareKey).join('.')}]`);
   for (const [key, child] of children)
     if (child.node === 'option') writeOption(child, [...keys, key], childOf(key), to);
   for (const [key, child] of children) {

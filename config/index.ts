@@ -2,5 +2,8 @@
 export { describeConfig } from './describe.ts';
 export { type ConfigSources, flaggedOptions, type LoadedConfig, loadConfig, type Setting } from './load.ts';
 export { nearest } from './nearest.ts';
+export { bareKey } from './option.ts';
 export type { Config } from './schema.ts';
+export { type Assignment, fallbackAt, optionAt, settingsText } from './settings-text.ts';
+export { isTable, parseTomlFile, type TomlFile } from './toml-file.ts';
 export { parseDuration, parseSize } from './units.ts';

@@ -1,12 +1,12 @@
 /** Loads files and flags into a checked configuration, with the origin of each value. */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parse as parseToml, TomlError } from 'smol-toml';
-import { CrispError, errnoOf } from '#core/errors.ts';
-import { joinPath, locateKeys } from '#core/toml/locate.ts';
+import { CrispError, errnoOf, hasCode } from '#core/errors.ts';
+import { joinPath } from '#core/toml/locate.ts';
 import { nearest } from './nearest.ts';
 import { camel, type Node, type Option, type Section } from './option.ts';
 import { type Config, schema } from './schema.ts';
+import { isTable, parseTomlFile } from './toml-file.ts';
 
 export interface ConfigSources {
   /** Read in order; a later one overrides an earlier one. A missing file is skipped. */
@@ -39,9 +39,6 @@ interface Walk {
   /** The location of a key, for messages. */
   readonly originOf: (keys: readonly string[]) => string;
 }
-
-const isTable = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);
 
 /** A refused value, for a message: without the login of a URL. */
 const show = (value: unknown): string => {
@@ -90,20 +87,11 @@ async function readFileOf(file: string, required: boolean, to: Walk): Promise<bo
     return false;
   }
   try {
-    const raw = parseToml(text);
-    const lines = locateKeys(text);
-    const originOf = (keys: readonly string[]): string => {
-      for (let length = keys.length; length > 0; length--) {
-        const line = lines.get(joinPath(keys.slice(0, length)));
-        if (line !== undefined) return `${file}:${line}`;
-      }
-      return file;
-    };
+    const { raw, originOf } = parseTomlFile(text, file);
     walk(schema, raw, [], { ...to, originOf });
   } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
-    const reason = error.message.split('\n')[0]?.replace('Invalid TOML document: ', '');
-    to.problems.push(`${file}:${error.line}: not TOML: ${reason}`);
+    if (!hasCode(error, 'InvalidArgument')) throw error;
+    to.problems.push(error.message);
   }
   return true;
 }

@@ -53,6 +53,9 @@ export type Infer<N> =
 export const camel = (name: string): string =>
   name.replaceAll(/_(.)/g, (_, letter: string) => letter.toUpperCase());
 
+/** A key as TOML writes it. */
+export const bareKey = (key: string): string => (/^[A-Za-z0-9_-]+$/.test(key) ? key : quote(key));
+
 /** The last one given, unchanged. */
 const lastText = (texts: readonly string[]): unknown => texts.at(-1);
 
