@@ -25,7 +25,8 @@ async function run(...words: string[]): Promise<{ code: number; out: string }> {
 }
 
 test('every command has help, and a missing command is an error', async () => {
-  assert.match((await run('help')).out, /serve {4}Serve CRI/);
+  assert.match((await run('help')).out, /serve {10}Serve CRI/);
+  assert.match((await run('help', 'config', 'import')).out, /Usage: crisp config import /);
   assert.match((await run('config', '--help')).out, /--log-level VALUE/);
   assert.match((await run('help', 'serve')).out, /Usage: crisp serve/);
   assert.match((await run('ctl', 'run', '-h')).out, /--rm/);

@@ -1,4 +1,4 @@
-/** The command line: `crisp serve | config | check | status | ctl | image | trace | version | help`. */
+/** The command line: `crisp serve | config | config import | check | status | ctl | image | trace | version | help`. */
 import { readFileSync, writeSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { join } from 'node:path';
@@ -16,6 +16,7 @@ import {
   UsageError,
 } from './command.ts';
 import type { Terminal } from './ctl/context.ts';
+import { importFlags } from './import-flags.ts';
 import { sizeOf } from './live-region.ts';
 import { statusFlags } from './status-flags.ts';
 import { traceFlags } from './trace-flags.ts';
@@ -95,6 +96,17 @@ const commands: readonly Command<Invocation>[] = [
     async run({ terminal }, parsed) {
       terminal.out(describeConfig(await load(parsed)));
       return 0;
+    },
+  },
+  {
+    name: 'config import',
+    usage: 'crio|containerd [FILE...]',
+    summary: 'Print the configuration of CRI-O or containerd as that of crisp; nothing is written',
+    flags: importFlags,
+    arity: [1, Infinity],
+    async run({ terminal }, parsed) {
+      const { importConfig } = await import('./import.ts');
+      return importConfig(parsed, terminal);
     },
   },
   {
@@ -183,10 +195,18 @@ const help = (): string =>
     '',
   ].join('\n');
 
+/** The name of a command may be two words. */
+function splitName([first, second, ...rest]: readonly string[]): [name: string | undefined, args: string[]] {
+  const both = `${first} ${second}`;
+  if (commands.some(({ name }) => name === both)) return [both, rest];
+  return [first, second === undefined ? rest : [second, ...rest]];
+}
+
 /** Runs one command line; resolves to the exit code: 0, 1 for a failure, 2 for an invalid command line. */
 export async function main(words: readonly string[], invocation: Invocation): Promise<number> {
   const { terminal } = invocation;
-  const [name, ...args] = words[0] === 'help' && words[1] !== undefined ? [words[1], '--help'] : words;
+  const isHelp = words[0] === 'help' && words[1] !== undefined;
+  const [name, args] = splitName(isHelp ? [...words.slice(1), '--help'] : words);
   if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
     terminal.out(help());
     return name === undefined ? 2 : 0;

@@ -1,0 +1,165 @@
+/** Options of containerd's CRI plugin for pods and containers, and of its server. */
+import { directories, directory, listenAddress, onlyIf } from '../convert.ts';
+import { type Convert, lacks, maps, moot, type PeerOption, under } from '../option.ts';
+import { CRI, RUNTIME } from './names.ts';
+
+const IN_RUNTIME = ['plugins', RUNTIME];
+const SERVER = ['plugins', CRI];
+const LABELS =
+  'containers get the SELinux labels that CRI requests, where the host has SELinux: there are no labels of categories for others, and volumes are not relabelled';
+const ON_REQUEST = 'stats are read from the cgroups on request';
+
+/** A sysctl that is set in pods with their own network, or left as the kernel has it. */
+const sysctl =
+  (name: string, on: string, off: string): Convert =>
+  (value) => ({ set: [[['container', 'default_sysctls', name], value === true ? on : off]] });
+
+const cdi: Convert = (value) =>
+  value === true
+    ? { same: 'CDI is always on' }
+    : { set: [[['cdi', 'dirs'], []]], note: 'without directories no device is known' };
+
+const cni: readonly PeerOption[] = [
+  maps('bin_dirs', ['/opt/cni/bin'], 'cni.bin_dirs', {
+    convert: directories(['/opt/cni/bin'], 'the same here, and /usr/lib/cni', 'cni', 'bin_dirs'),
+  }),
+  maps('bin_dir', '', 'cni.bin_dirs', {
+    note: 'deprecated in containerd',
+    convert: (value, around) =>
+      value === ''
+        ? { same: 'bin_dirs counts' }
+        : directories(
+            ['/opt/cni/bin'],
+            'the same here, and /usr/lib/cni',
+            'cni',
+            'bin_dirs',
+          )([value], around),
+  }),
+  maps('conf_dir', '/etc/cni/net.d', 'cni.conf_dir', { convert: directory('cni', 'conf_dir') }),
+  lacks('max_conf_num', 1, 'one network is used: for several use a plugin that calls others (Multus)'),
+  moot('setup_serially', false, 'there is one network'),
+  maps('conf_template', '', 'cni.template', {
+    note: 'the placeholders are others',
+    convert: (value) =>
+      value === ''
+        ? { same: 'none' }
+        : {
+            cannot:
+              'choose cni.template: "{{ranges}}", "{{routes}}" and "{{subnet}}" are what Go\'s .PodCIDRRanges, .Routes and .PodCIDR are; docs/operators.md, Limits',
+          },
+  }),
+  lacks('ip_pref', '', "the first address of the CNI result is the pod's main one", {
+    convert: (value) =>
+      value === 'cni'
+        ? { same: 'the order of the CNI result counts' }
+        : { cannot: 'the order of the CNI result counts: let the plugin return this family first' },
+    differs: 'the first address of the CNI result is the main one, of whatever family',
+  }),
+  moot('use_internal_loopback', false, 'crisp brings the loopback interface up itself'),
+];
+
+export const runtimeOptions: readonly PeerOption[] = under(IN_RUNTIME, [
+  lacks('enable_selinux', false, LABELS),
+  lacks('selinux_category_range', 1024, LABELS),
+  lacks('max_container_log_line_size', 16_384, 'conmon decides where it splits long lines'),
+  lacks('disable_cgroup', false, 'cgroups are required'),
+  lacks(
+    'disable_apparmor',
+    false,
+    'AppArmor is used where the kernel has it and apparmor_parser is installed',
+  ),
+  moot('restrict_oom_score_adj', false, 'what the daemon may not lower is raised to what it may, and logged'),
+  lacks('disable_proc_mount', false, 'procMount of the pod is always followed'),
+  lacks(
+    'unset_seccomp_profile',
+    '',
+    'without a profile in the request there is none: set seccompDefault in the kubelet',
+  ),
+  lacks(
+    'tolerate_missing_hugetlb_controller',
+    true,
+    'limits of huge pages are skipped where the controller is missing',
+  ),
+  moot('disable_hugetlb_controller', true, 'limits of huge pages are applied where the controller is'),
+  lacks(
+    'device_ownership_from_security_context',
+    false,
+    'devices keep the owner that they have on the node: change that by a udev rule, or add the group in supplementalGroups',
+  ),
+  lacks(
+    'ignore_image_defined_volumes',
+    false,
+    "volumes of an image are directories of the container's own layer, writable also under a read-only root",
+  ),
+  moot('netns_mounts_under_state_dir', false, 'namespaces are always pinned in the state directory'),
+  maps('enable_unprivileged_ports', true, 'container.default_sysctls.*', {
+    convert: sysctl('net.ipv4.ip_unprivileged_port_start', '0', '1024'),
+    note: 'net.ipv4.ip_unprivileged_port_start',
+  }),
+  maps('enable_unprivileged_icmp', true, 'container.default_sysctls.*', {
+    convert: sysctl('net.ipv4.ping_group_range', '0 2147483647', '1 0'),
+    note: 'net.ipv4.ping_group_range',
+  }),
+  maps('enable_cdi', true, 'cdi.dirs', { convert: cdi, note: 'false: an empty list' }),
+  maps('cdi_spec_dirs', ['/etc/cdi', '/var/run/cdi'], 'cdi.dirs', {
+    convert: onlyIf(
+      ({ get }) => get(...IN_RUNTIME, 'enable_cdi') !== false,
+      'not in use: enable_cdi is off',
+      (value) => ({ set: [[['cdi', 'dirs'], value]] }),
+    ),
+  }),
+  moot(
+    'drain_exec_sync_io_timeout',
+    '0s',
+    'what a command of ExecSync leaves running does not delay its result',
+  ),
+  moot('ignore_deprecation_warnings', [], 'there are no such warnings'),
+  moot('stats_collect_period', '1s', ON_REQUEST),
+  moot('stats_retention_period', '2m', ON_REQUEST),
+  lacks(
+    'enable_criu',
+    true,
+    "containers can be checkpointed where CRIU works: switch it off by the kubelet's gate ContainerCheckpoint",
+  ),
+  moot('systemd_cgroup', false, 'without effect in containerd: SystemdCgroup of the runtimes counts'),
+  ...under(['cni'], cni),
+]);
+
+const key = (name: string, to: string): PeerOption =>
+  maps(`x509_key_pair_streaming.${name}`, '', to, {
+    convert: onlyIf(
+      ({ get }) => get(...SERVER, 'enable_tls_streaming') === true,
+      'not in use: enable_tls_streaming is off',
+      (value) => ({
+        set: [[to.split('.'), value]],
+        note: 'read when crisp starts: restart it after a renewal',
+      }),
+    ),
+  });
+
+export const criServerOptions: readonly PeerOption[] = under(SERVER, [
+  lacks('disable_tcp_service', true, 'CRI is served on a unix socket alone'),
+  maps('stream_server_address', '127.0.0.1', 'streaming.address', {
+    convert: (value, { get }) => ({
+      set: [[['streaming', 'address'], listenAddress(value, get(...SERVER, 'stream_server_port'))]],
+    }),
+  }),
+  maps('stream_server_port', '0', 'streaming.address', {
+    convert: (value, { get }) => ({
+      set: [[['streaming', 'address'], listenAddress(get(...SERVER, 'stream_server_address'), value)]],
+    }),
+  }),
+  maps('stream_idle_timeout', '4h0m0s', 'streaming.idle_timeout'),
+  maps('enable_tls_streaming', false, 'streaming.tls_cert_file', {
+    note: 'sessions are encrypted where a certificate is set',
+    convert: (value, { get }) =>
+      value === true && get(...SERVER, 'x509_key_pair_streaming', 'tls_cert_file') === ''
+        ? {
+            cannot:
+              'crisp makes no certificate itself: set streaming.tls_cert_file and streaming.tls_key_file',
+          }
+        : { same: 'sessions are encrypted where streaming.tls_cert_file is set' },
+  }),
+  key('tls_cert_file', 'streaming.tls_cert_file'),
+  key('tls_key_file', 'streaming.tls_key_file'),
+]);

@@ -1,0 +1,126 @@
+/** Options of CRI-O: [crio.runtime], what each container gets, and [crio.checkpoint_restore]. */
+import { lacks, maps, type PeerOption, type Result, under } from '../option.ts';
+
+const USERNS = 'a pod gets a user namespace by hostUsers: false; the kubelet assigns its ids';
+const DEVICES = 'write a CDI spec for the device (cdi.dirs), or use a device plugin';
+const CAPABILITIES = [
+  'CHOWN',
+  'DAC_OVERRIDE',
+  'FSETID',
+  'FOWNER',
+  'SETGID',
+  'SETUID',
+  'SETPCAP',
+  'NET_BIND_SERVICE',
+  'KILL',
+];
+
+/** `nofile=1024:2048`, of which the hard limit may be missing. */
+function ulimits(value: unknown): Result {
+  const entries = (value as readonly unknown[]).map((entry) =>
+    /^([a-z]+)=(-?\d+)(?::(-?\d+))?$/.exec(String(entry)),
+  );
+  const wrong = (value as readonly unknown[]).filter((_, index) => !entries[index]);
+  if (wrong.length > 0) return { cannot: `not in the form name=soft:hard: ${JSON.stringify(wrong)}` };
+  if (entries.length === 0) return { cannot: '' };
+  const limit = (text: string) => (text.startsWith('-') ? 'unlimited' : text);
+  return {
+    set: entries.map((match) => {
+      const [, name = '', soft = '', hard = soft] = match ?? [];
+      return [['container', 'rlimits', name], `${limit(soft)}:${limit(hard)}`];
+    }),
+  };
+}
+
+/** `net.ipv4.ping_group_range = 0 2147483647`, as CRI-O splits it. */
+function sysctls(value: unknown): Result {
+  const entries = (value as readonly unknown[]).map((entry) => {
+    const [name = '', ...rest] = String(entry).split('=');
+    return [name.trim().replaceAll('/', '.'), rest.join('=').trim().replaceAll(/\s+/g, ' ')] as const;
+  });
+  if (entries.length === 0) return { cannot: '' };
+  return { set: entries.map(([name, text]) => [['container', 'default_sysctls', name], text]) };
+}
+
+const options: readonly PeerOption[] = [
+  maps('default_ulimits', [], 'container.rlimits', {
+    convert: ulimits,
+    note: 'one setting for each limit',
+    differs: "containers get nofile = 1024:524288 where nothing else is set, and not the daemon's own limits",
+  }),
+  maps('default_sysctls', [], 'container.default_sysctls', {
+    convert: sysctls,
+    note: 'one setting for each sysctl; the two that crisp sets by default stay',
+    differs:
+      'pods with their own network may serve ports below 1024 and ping without capabilities: container.default_sysctls has the two sysctls to set otherwise',
+  }),
+  lacks(
+    'default_capabilities',
+    CAPABILITIES,
+    'containers get the fourteen capabilities of containerd and Docker: drop them in the pod (securityContext.capabilities)',
+    {
+      differs:
+        'containers get the fourteen capabilities of containerd and Docker: beside the nine of CRI-O also MKNOD, NET_RAW, SETFCAP, SYS_CHROOT and AUDIT_WRITE; pods drop them in securityContext.capabilities',
+    },
+  ),
+  lacks(
+    'add_inheritable_capabilities',
+    false,
+    'the inheritable set is always empty (CVE-2022-24769): use file capabilities',
+  ),
+  lacks('default_env', [], 'set the variables in the pod, or by a CDI spec or an OCI hook'),
+  lacks('min_injected_gomaxprocs', 0, 'set GOMAXPROCS in the pod; Go 1.25 reads the CPU limit itself'),
+  lacks(
+    'allowed_devices',
+    ['/dev/fuse', '/dev/net/tun'],
+    `the annotation devices.crio.io is not read: ${DEVICES}`,
+    {
+      differs: `the annotation devices.crio.io is not read: ${DEVICES}`,
+    },
+  ),
+  lacks('additional_devices', [], DEVICES),
+  lacks(
+    'device_ownership_from_security_context',
+    false,
+    'devices keep the owner that they have on the node: change that by a udev rule, or add the group in supplementalGroups',
+  ),
+  lacks('privileged_seccomp_profile', '', 'a privileged container has no seccomp profile'),
+  lacks('default_mounts', undefined, 'deprecated in CRI-O; use volumes, a CDI spec or an OCI hook'),
+  lacks(
+    'default_mounts_file',
+    '',
+    'no mount is added to containers, also not those of /etc/containers/mounts.conf: use volumes, a CDI spec or an OCI hook',
+    {
+      differs:
+        'the mounts of /etc/containers/mounts.conf and /usr/share/containers/mounts.conf are not added',
+    },
+  ),
+  lacks(
+    'absent_mount_sources_to_reject',
+    [],
+    'a missing source of a mount is made as a directory: use hostPath volumes with a type',
+  ),
+  lacks('pids_limit', -1, "set podPidsLimit in the kubelet's configuration"),
+  lacks('log_size_max', -1, "set containerLogMaxSize in the kubelet's configuration"),
+  lacks('read_only', false, 'set readOnlyRootFilesystem in the pods, by an admission policy'),
+  lacks('timezone', '', 'set TZ in the pod, or mount the file /etc/localtime'),
+  lacks('uid_mappings', '', USERNS),
+  lacks('gid_mappings', '', USERNS),
+  lacks('minimum_mappable_uid', -1, USERNS),
+  lacks('minimum_mappable_gid', -1, USERNS),
+];
+
+export const containerOptions = [
+  ...under(['crio', 'runtime'], options),
+  ...under(
+    ['crio', 'checkpoint_restore'],
+    [
+      lacks(
+        'container_level_enabled',
+        'checkpoint_restore',
+        "containers can be checkpointed where CRIU works: switch it off by the kubelet's gate ContainerCheckpoint",
+        { differs: 'checkpoints work as in CRI-O; a container is restored on nodes with cgroup v1 only' },
+      ),
+    ],
+  ),
+];

@@ -1,0 +1,119 @@
+/** Options of CRI-O: [crio.metrics], [crio.tracing], [crio.stats], [crio.nri]. */
+import { listenAddress, onlyIf } from '../convert.ts';
+import { lacks, maps, moot, type Result, under } from '../option.ts';
+
+const METRICS = ['crio', 'metrics'];
+const TRACING = ['crio', 'tracing'];
+const COLLECTORS = [
+  'image_pulls_layer_size',
+  'containers_events_dropped_total',
+  'containers_oom_total',
+  'processes_defunct',
+  'operations_total',
+  'operations_latency_seconds',
+  'operations_latency_seconds_total',
+  'operations_errors_total',
+  'image_pulls_bytes_total',
+  'image_pulls_skipped_bytes_total',
+  'image_pulls_failure_total',
+  'image_pulls_success_total',
+  'image_layer_reuse_total',
+  'containers_oom_count_total',
+  'containers_seccomp_notifier_count_total',
+  'resources_stalled_at_stage',
+  'containers_stopped_monitor_count',
+  'default_runtime',
+];
+const PLAIN =
+  '/metrics is served by http: keep it on the loopback address, behind a proxy with TLS if it must leave the node';
+
+const metered = (value: (around: { get(...keys: readonly string[]): unknown }) => Result) =>
+  onlyIf(
+    ({ get }) => get(...METRICS, 'enable_metrics') === true,
+    'not in use: enable_metrics is off',
+    (_value, around) => value(around),
+  );
+const address = metered(({ get }) => {
+  const [host, port] = [get(...METRICS, 'metrics_host'), get(...METRICS, 'metrics_port')];
+  return { set: [[['metrics', 'address'], listenAddress(host || '127.0.0.1', port)]] };
+});
+
+export const metricsOptions = under(METRICS, [
+  maps('enable_metrics', false, 'metrics.address', { convert: address }),
+  maps('metrics_host', '127.0.0.1', 'metrics.address', { convert: address }),
+  maps('metrics_port', 9090, 'metrics.address', { convert: address }),
+  lacks('metrics_collectors', COLLECTORS, 'all metrics of crisp are always served, under their own names', {
+    differs: 'metrics have other names: see docs/operators.md, Metrics',
+  }),
+  lacks('metrics_socket', '', 'metrics are served by TCP alone: set metrics.address to a loopback address'),
+  lacks('metrics_cert', '', PLAIN),
+  lacks('metrics_key', '', PLAIN),
+]);
+
+export const tracingOptions = under(TRACING, [
+  maps('enable_tracing', false, 'tracing.endpoint', {
+    note: 'crisp sends OTLP by HTTP, usually port 4318 of the collector',
+    convert: (value, { get }) =>
+      value === true
+        ? {
+            cannot: `crisp sends OTLP by HTTP, and not by gRPC to ${get(...TRACING, 'tracing_endpoint')}: set tracing.endpoint to the collector's HTTP receiver, such as "http://127.0.0.1:4318"`,
+          }
+        : { same: 'off' },
+  }),
+  maps('tracing_endpoint', '127.0.0.1:4317', 'tracing.endpoint', {
+    note: 'by hand: crisp sends OTLP by HTTP',
+    convert: onlyIf(
+      ({ get }) => get(...TRACING, 'enable_tracing') === true,
+      'not in use: enable_tracing is off',
+      () => ({ cannot: 'that is the gRPC receiver: name the one for HTTP in tracing.endpoint' }),
+    ),
+  }),
+  maps('tracing_sampling_rate_per_million', 0, 'tracing.samples_per_million', {
+    convert: onlyIf(
+      ({ get }) => get(...TRACING, 'enable_tracing') === true,
+      'not in use: enable_tracing is off',
+      (value) => ({ set: [[['tracing', 'samples_per_million'], value]] }),
+    ),
+  }),
+]);
+
+const ON_REQUEST = 'stats are read from the cgroups on request';
+
+export const statsOptions = under(
+  ['crio', 'stats'],
+  [
+    moot('stats_collection_period', 0, ON_REQUEST),
+    moot('collection_period', 0, ON_REQUEST),
+    moot('included_pod_metrics', [], 'ListPodSandboxMetrics always has all metrics'),
+  ],
+);
+
+const NRI = 'there is no NRI: use OCI hooks or CDI for what such plugins do, or keep these nodes on CRI-O';
+
+export const nriOptions = under(
+  ['crio', 'nri'],
+  [
+    lacks('enable_nri', true, NRI, {
+      convert: (value) => (value === false ? { same: 'there is no NRI' } : { cannot: NRI }),
+      differs: 'there is no NRI: its plugins are not called',
+    }),
+    ...(
+      [
+        ['nri_listen', '/var/run/nri/nri.sock'],
+        ['nri_plugin_dir', '/opt/nri/plugins'],
+        ['nri_plugin_config_dir', '/etc/nri/conf.d'],
+        ['nri_plugin_registration_timeout', '5s'],
+        ['nri_plugin_request_timeout', '2s'],
+        ['nri_disable_connections', false],
+        ['default_validator.nri_enable_default_validator', false],
+        ['default_validator.nri_validator_reject_oci_hook_adjustment', false],
+        ['default_validator.nri_validator_reject_runtime_default_seccomp_adjustment', false],
+        ['default_validator.nri_validator_reject_unconfined_seccomp_adjustment', false],
+        ['default_validator.nri_validator_reject_custom_seccomp_adjustment', false],
+        ['default_validator.nri_validator_reject_namespace_adjustment', false],
+        ['default_validator.nri_validator_required_plugins', []],
+        ['default_validator.nri_validator_tolerate_missing_plugins_annotation', ''],
+      ] as const
+    ).map(([key, fallback]) => lacks(key, fallback, NRI)),
+  ],
+);
