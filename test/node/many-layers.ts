@@ -31,9 +31,15 @@ const devices = new Set(
 );
 const target = at('merged');
 await mounts.overlay({ target, lower, upper: at('upper'), work: at('work'), volatile: true });
+const isVolatile = /\bvolatile\b/.test(mounts.below(target)[0]?.options ?? '');
 const shown = readdirSync(target).filter((name) => readFileSync(join(target, name), 'utf8') === name);
 await mounts.unmount(target);
 await layers.close(() => false);
 console.log(
-  JSON.stringify({ shown: shown.length, devices: devices.size, left: mounts.below(directory).length }),
+  JSON.stringify({
+    shown: shown.length,
+    isVolatile,
+    devices: devices.size,
+    left: mounts.below(directory).length,
+  }),
 );
