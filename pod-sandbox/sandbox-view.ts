@@ -27,6 +27,8 @@ export interface Sandbox {
     readonly additionalIps: readonly string[];
     /** Path of the pinned network namespace; undefined on the node's network. */
     readonly namespace: string | undefined;
+    /** What the plugins have reported; undefined where it has no network of its own, or its ADD has not succeeded. */
+    readonly result: object | undefined;
   };
   /** The pause process; undefined where none was started. */
   readonly process: ProcessRef | undefined;

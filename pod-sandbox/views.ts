@@ -17,7 +17,7 @@ export function sandboxView(record: SandboxRecord): Sandbox {
     reason: state.name === 'notReady' ? state.reason : undefined,
     detail: state.name === 'notReady' ? state.detail : '',
     createdAt: record.createdAt,
-    network: { ip, additionalIps, namespace: record.pins.net },
+    network: { ip, additionalIps, namespace: record.pins.net, result: attachment?.result },
     process: record.process,
     cgroup: record.cgroup.parent,
     limits: limitsOf(record),

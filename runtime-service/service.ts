@@ -1,5 +1,4 @@
 /** The runtime service: containers from creation to removal. */
-
 import { CrispError, describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
 import type { Leak } from '#core/leaks.ts';
@@ -38,6 +37,7 @@ import type { Handlers } from './oci-runtime/cli.ts';
 import { makeBundlesTraversable } from './oci-runtime/traversable.ts';
 import type { RuntimeOptions } from './options.ts';
 import type { Images, Pods, RootFileSystems } from './ports.ts';
+import { storedSpec } from './spec/stored.ts';
 import { type ContainerUsage, Stats, type StorageUsage } from './stats/stats.ts';
 
 export interface RuntimePorts {
@@ -122,6 +122,11 @@ export class RuntimeService {
   async #recover(op: Operation): Promise<void> {
     await recoverContainers(this.#context, this.#unfinished, op);
     await this.#cleanups.resume();
+  }
+
+  /** See `storedSpec`. */
+  spec(id: ContainerId): Promise<object | undefined> {
+    return storedSpec(this.#context, id);
   }
 
   /** See `Calls.create`. */

@@ -1,4 +1,5 @@
 import type { cri } from '#api/cri/v1/index.ts';
+import type { ContainerRecord } from '#runtime-service/index.ts';
 import type { CriServices } from '../services.ts';
 import { wireContainerStatus } from './wire/container.ts';
 
@@ -7,11 +8,18 @@ export const containerStatus =
   ({ containers }: CriServices) =>
   async ({ containerId, verbose }: cri.ContainerStatusRequest): Promise<cri.ContainerStatusResponseInit> => {
     const record = containers.resolve(containerId);
-    const info = JSON.stringify({
-      sandboxID: record.sandboxId,
-      pid: record.process?.pid ?? 0,
-      runtimeHandler: record.handler,
-      cgroup: record.cgroup.path,
-    });
-    return { status: wireContainerStatus(record), info: verbose ? { info } : {} };
+    return {
+      status: wireContainerStatus(record),
+      info: verbose ? { info: await verboseInfo(containers, record) } : {},
+    };
   };
+
+/** By the names that the peers' replies have, which scripts around crictl read. */
+const verboseInfo = async (containers: CriServices['containers'], record: ContainerRecord): Promise<string> =>
+  JSON.stringify({
+    sandboxID: record.sandboxId,
+    pid: record.process?.pid ?? 0,
+    runtimeHandler: record.handler,
+    cgroup: record.cgroup.path,
+    runtimeSpec: await containers.spec(record.id),
+  });

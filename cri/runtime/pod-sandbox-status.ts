@@ -33,6 +33,7 @@ const verboseInfo = (sandbox: Sandbox): string =>
     cgroup: sandbox.cgroup,
     networkNamespace: sandbox.network.namespace,
     runtimeHandler: sandbox.runtimeHandler,
+    cniResult: sandbox.network.result,
     ...readable(sandbox.limits),
   });
 

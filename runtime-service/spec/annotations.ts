@@ -1,6 +1,8 @@
+import type { ImageForContainer } from '#core/model/image.ts';
+import type { PodView } from '#core/model/pod.ts';
 import type { LinuxResources } from '#core/model/resources.ts';
 import { unitLimits } from '#linux/systemd/unit-properties.ts';
-import type { Labels } from '../config.ts';
+import type { ContainerConfig, Labels } from '../config.ts';
 import { limitFiles } from './limit-files.ts';
 import type { ResourceHost } from './resources.ts';
 
@@ -19,6 +21,26 @@ export function passedAnnotations(
   const passes = ([key]: [string, string]): boolean =>
     !key.startsWith(COMMANDS) && allowed.some((prefix) => prefix !== '' && key.startsWith(prefix));
   return Object.fromEntries([...Object.entries(pod), ...Object.entries(container)].filter(passes));
+}
+
+/**
+ * Which container of which pod it is, by the keys that containerd's CRI plugin gives (pkg/cri/annotations): OCI runtimes of
+ * virtual machines, OCI hooks and monitoring agents read them.
+ */
+export function identityAnnotations(
+  pod: PodView,
+  { metadata, userSpecifiedImage }: Pick<ContainerConfig, 'metadata' | 'userSpecifiedImage'>,
+  image: Pick<ImageForContainer, 'name'>,
+): Record<string, string> {
+  return {
+    'io.kubernetes.cri.container-type': 'container',
+    'io.kubernetes.cri.container-name': metadata.name,
+    'io.kubernetes.cri.image-name': userSpecifiedImage || image.name,
+    'io.kubernetes.cri.sandbox-id': pod.id,
+    'io.kubernetes.cri.sandbox-name': pod.metadata.name,
+    'io.kubernetes.cri.sandbox-namespace': pod.metadata.namespace,
+    'io.kubernetes.cri.sandbox-uid': pod.metadata.uid,
+  };
 }
 
 /** Whether a container's `cgroupsPath` is systemd's `slice:prefix:name`, and no path. */

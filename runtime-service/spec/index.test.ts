@@ -172,6 +172,31 @@ test('devices: those requested, with their numbers; what is none is refused', as
   }
 });
 
+/** The annotations of a spec that do not say which container it is. */
+const others = (annotations: Readonly<Record<string, string>>) =>
+  Object.fromEntries(Object.entries(annotations).filter(([key]) => !key.startsWith('io.kubernetes.cri.')));
+
+test('annotations say which container of which pod it is, whatever the client says', async () => {
+  const pod = podOf();
+  const { spec } = await make({
+    pod,
+    config: configOf({
+      annotations: { 'io.kubernetes.cri.sandbox-id': 'hostile' },
+      userSpecifiedImage: 'web',
+    }),
+    runtime: { seccompPrograms: false, allowedAnnotations: ['io.kubernetes.cri.'] },
+  });
+  assert.deepEqual(spec.annotations, {
+    'io.kubernetes.cri.container-type': 'container',
+    'io.kubernetes.cri.container-name': 'web',
+    'io.kubernetes.cri.image-name': 'web',
+    'io.kubernetes.cri.sandbox-id': pod.id,
+    'io.kubernetes.cri.sandbox-name': pod.metadata.name,
+    'io.kubernetes.cri.sandbox-namespace': pod.metadata.namespace,
+    'io.kubernetes.cri.sandbox-uid': pod.metadata.uid,
+  });
+});
+
 test('annotations: none of the client’s but by the handler’s list, and run.oci.* never', async () => {
   const annotations = {
     'io.katacontainers.config.x': 'container',
@@ -180,14 +205,11 @@ test('annotations: none of the client’s but by the handler’s list, and run.o
     'run.other': 'x',
   };
   const pod = podOf({ annotations: { 'io.katacontainers.config.x': 'pod', 'io.katacontainers.y': 'pod' } });
-  const passed = async (allowedAnnotations: string[]) =>
-    (
-      await make({
-        pod,
-        config: configOf({ annotations }),
-        runtime: { seccompPrograms: true, allowedAnnotations },
-      })
-    ).spec.annotations;
+  const passed = async (allowedAnnotations: string[]) => {
+    const runtime = { seccompPrograms: true, allowedAnnotations };
+    const { spec } = await make({ pod, config: configOf({ annotations }), runtime });
+    return others(spec.annotations);
+  };
   assert.deepEqual(await passed([]), {});
   assert.deepEqual(await passed(['io.kata']), {
     'io.katacontainers.config.x': 'container',
@@ -213,12 +235,15 @@ test('a compiled filter is beside the rules, where the runtime takes one, and is
   });
   const runtime = { seccompPrograms: true, allowedAnnotations: ['run.'] };
   const { spec } = await make({ config, runtime });
-  assert.deepEqual(spec.annotations, { 'run.oci.seccomp_bpf_data': 'program of SCMP_ACT_ERRNO' });
+  assert.deepEqual(others(spec.annotations), { 'run.oci.seccomp_bpf_data': 'program of SCMP_ACT_ERRNO' });
   assert.ok((spec.linux.seccomp?.syscalls ?? []).length > 0, 'the rules stay');
   const without = { program: async () => undefined };
-  assert.deepEqual((await make({ config, runtime }, { seccompPrograms: without })).spec.annotations, {});
+  assert.deepEqual(
+    others((await make({ config, runtime }, { seccompPrograms: without })).spec.annotations),
+    {},
+  );
   const other = { ...runtime, seccompPrograms: false };
-  assert.deepEqual((await make({ config, runtime: other })).spec.annotations, {});
+  assert.deepEqual(others((await make({ config, runtime: other })).spec.annotations), {});
   const unconfined = configOf({ security: securityOf() });
-  assert.deepEqual((await make({ config: unconfined, runtime })).spec.annotations, {});
+  assert.deepEqual(others((await make({ config: unconfined, runtime })).spec.annotations), {});
 });

@@ -5,7 +5,7 @@ import type { ImageForContainer } from '#core/model/image.ts';
 import type { PodView } from '#core/model/pod.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerUser } from '../container.ts';
-import { passedAnnotations, unitAnnotations } from './annotations.ts';
+import { identityAnnotations, passedAnnotations, unitAnnotations } from './annotations.ts';
 import type { AppArmorProfiles } from './apparmor.ts';
 import { capabilitiesOf } from './capabilities.ts';
 import { containerDevices } from './devices.ts';
@@ -130,12 +130,13 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
 
 /** crisp's own come last: no client's can replace them. */
 async function ociAnnotations(
-  { config, pod, runtime, cgroup }: SpecRequest,
+  { config, pod, image, runtime, cgroup }: SpecRequest,
   seccomp: OciSeccomp | undefined,
   host: SpecHost,
 ): Promise<Record<string, string>> {
   const passed = {
     ...passedAnnotations(pod.annotations, config.annotations, runtime.allowedAnnotations),
+    ...identityAnnotations(pod, config, image),
     ...unitAnnotations(cgroup, config.resources, host),
   };
   const program =
