@@ -1,5 +1,5 @@
 /** Memory of a daemon and the processes that it starts, sampled while something runs. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError } from '#core/errors.ts';
 
@@ -23,13 +23,22 @@ export interface Memory {
 /** Between two samples; reading a PSS walks the page tables of the process. */
 const INTERVAL_MS = 200;
 
-/** The process and what it started, from /proc/PID/task/TID/children. */
-function tree(pid: number): number[] {
+/** The process and what it and its threads have started: the kernel lists children with the thread that forked. */
+export function processTree(pid: number): number[] {
   try {
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
-    return [pid, ...children.split(' ').filter(Boolean).map(Number).flatMap(tree)];
+    const threads = readdirSync(`/proc/${pid}/task`);
+    return [pid, ...threads.flatMap((thread) => childrenOf(pid, thread)).flatMap(processTree)];
   } catch {
     return [];
+  }
+}
+
+function childrenOf(pid: number, thread: string): number[] {
+  try {
+    const children = readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').trim();
+    return children.split(' ').filter(Boolean).map(Number);
+  } catch {
+    return []; // the thread has ended
   }
 }
 
@@ -37,7 +46,7 @@ function tree(pid: number): number[] {
 export function memoryOfTree(pid: number): Memory {
   let rss = 0;
   let pss = 0;
-  for (const member of tree(pid)) {
+  for (const member of processTree(pid)) {
     try {
       const own = memoryOf(member, 'smaps_rollup', 'Pss');
       rss += memoryOf(member, 'status', 'VmRSS');
