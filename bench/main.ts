@@ -20,7 +20,16 @@ import { CrispError, describeError } from '#core/errors.ts';
 import { chart } from './chart.ts';
 import { feelTable } from './feel-results.ts';
 import { type BenchOptions, type OciRuntime, PARTS, parseOptions } from './options.ts';
-import { buildCrisp, ensureContainerd, erofsSnapshotter, PATH, versions } from './programs.ts';
+import {
+  aboutSnapshotter,
+  assertErofsSnapshotter,
+  buildCrisp,
+  containerdVersion,
+  ensureContainerd,
+  mkfsErofsHelp,
+  PATH,
+  versions,
+} from './programs.ts';
 import { machine, type Results, table } from './results.ts';
 import type { Job, Measured } from './rounds.ts';
 
@@ -107,6 +116,7 @@ function print(results: Results): void {
 async function bench(options: BenchOptions): Promise<void> {
   if (process.getuid?.() !== 0) throw new CrispError('PermissionDenied', 'the bench must be run as root');
   if (options.peer === 'containerd') ensureContainerd();
+  if (options.snapshotter === 'erofs') assertErofsSnapshotter(containerdVersion(), mkfsErofsHelp());
   const directory = mkdtempSync(join(process.env['TMPDIR'] ?? '/var/tmp', 'crisp-bench-'));
   const cgroup = `/crisp-bench-${process.pid}`;
   const hadCache = existsSync(CNI_CACHE);
@@ -130,12 +140,13 @@ async function bench(options: BenchOptions): Promise<void> {
     if (!hadCache) rmSync(CNI_CACHE, { recursive: true, force: true });
   }
   if (rows.length + feel.length === 0) return;
-  const { quick, network, parts, layers } = options;
+  const { quick, network, parts, layers, snapshotter } = options;
   const results = { machine: machine(), date, versions: measured, quick, load, network, rows, feel };
   print(results);
   if (measured['containerd'] !== undefined)
-    console.log(`\nbench: ${erofsSnapshotter(measured['containerd'])}`);
-  if (parts.length === PARTS.length && layers === 'auto') write(results); // a part alone would replace all rows
+    console.log(`\nbench: ${aboutSnapshotter(measured['containerd'], snapshotter)}`);
+  // A part alone would replace all rows.
+  if (parts.length === PARTS.length && layers === 'auto' && snapshotter === 'overlayfs') write(results);
 }
 
 try {

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { CrispError } from '#core/errors.ts';
 import { startFront } from '../test/image-service/front.ts';
 import { freePort } from '../test/image-service/registry.ts';
-import { type BenchEnvironment, MIRRORED, startSide } from './sides.ts';
+import { MIRRORED } from './containerd-config.ts';
+import { type BenchEnvironment, startSide } from './sides.ts';
 import type { RowName, Samples, SideName } from './statistics.ts';
 
 const PULL_MS = 300_000;

@@ -34,6 +34,11 @@ test('crisp chooses the form of its layers unless it is given', () => {
   assert.equal(parseOptions(['--layers', 'directory']).layers, 'directory');
 });
 
+test('the peer has overlayfs unless its snapshotter is given', () => {
+  assert.equal(parseOptions([]).snapshotter, 'overlayfs');
+  assert.equal(parseOptions(['--snapshotter', 'erofs']).snapshotter, 'erofs');
+});
+
 test('invalid options are refused with the usage', () => {
   const invalid = [
     ['--peer', 'cri-o'],
@@ -45,6 +50,8 @@ test('invalid options are refused with the usage', () => {
     ['--rounds', 'many'],
     ['--part', 'pods'],
     ['--layers', 'squashfs'],
+    ['--snapshotter', 'btrfs'],
+    ['--only', 'crisp', '--snapshotter', 'erofs'],
     ['--slow'],
   ];
   for (const args of invalid)

@@ -6,6 +6,8 @@ export type OciRuntime = 'runc' | 'crun';
 export type Network = 'exec' | 'native';
 /** The value of crisp's option image.layers. */
 export type LayerForms = 'auto' | 'erofs' | 'directory';
+/** A snapshotter of containerd. */
+export type Snapshotter = 'overlayfs' | 'erofs';
 
 /** What can be measured: calls of pods, pulls of large images, pulls of many files, the accesses of containers to their files. */
 export const PARTS = ['calls', 'pulls', 'many-files', 'feel'] as const;
@@ -30,6 +32,8 @@ export interface BenchOptions {
   readonly parts: readonly Part[];
   /** The form of crisp's layers in all parts but `feel`, which compares the forms. */
   readonly layers: LayerForms;
+  /** Of the peer; the one for EROFS needs containerd 2.1 and erofs-utils 1.8.2. */
+  readonly snapshotter: Snapshotter;
   /** CPU profile of crisp's daemon and a waterfall of stages instead of rows. */
   readonly profile: boolean;
   /** Few samples: to check that it works, not for reliable numbers. */
@@ -37,7 +41,8 @@ export interface BenchOptions {
 }
 
 const USAGE = `usage: npm run bench -- [--peer containerd|none] [--only crisp] [--network exec|native] [--runtime runc|crun] [--rounds N] [--pulls N]
-                        [--part calls|pulls|many-files|feel]... [--layers auto|erofs|directory] [--quick] [--profile]`;
+                        [--part calls|pulls|many-files|feel]... [--layers auto|erofs|directory] [--snapshotter overlayfs|erofs]
+                        [--quick] [--profile]`;
 
 const refuse = (message: string): CrispError =>
   new CrispError('InvalidArgument', `bench: ${message}`, { hint: USAGE });
@@ -68,6 +73,7 @@ function parseWords(args: readonly string[]) {
         pulls: { type: 'string' },
         part: { type: 'string', multiple: true },
         layers: { type: 'string' },
+        snapshotter: { type: 'string' },
         quick: { type: 'boolean', default: false },
         profile: { type: 'boolean', default: false },
       },
@@ -84,6 +90,9 @@ export function parseOptions(args: readonly string[]): BenchOptions {
   const alone = given.only !== undefined || given.profile;
   const peer = oneOf('peer', given.peer ?? (alone ? 'none' : 'containerd'), ['containerd', 'none']);
   if (alone && peer !== 'none') throw refuse('--only crisp and --profile measure only crisp: omit --peer');
+  const snapshotter = oneOf('snapshotter', given.snapshotter ?? 'overlayfs', ['overlayfs', 'erofs']);
+  if (peer === 'none' && given.snapshotter !== undefined)
+    throw refuse("--snapshotter is the peer's: omit it");
   const { quick, profile } = given;
   return {
     peer,
@@ -96,6 +105,7 @@ export function parseOptions(args: readonly string[]): BenchOptions {
     pulls: count('pulls', given.pulls, quick ? 1 : 30, 0),
     parts: given.part === undefined ? PARTS : given.part.map((part) => oneOf('part', part, PARTS)),
     layers: oneOf('layers', given.layers ?? 'auto', ['auto', 'erofs', 'directory']),
+    snapshotter,
     profile,
     quick,
   };

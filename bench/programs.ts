@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CrispError } from '#core/errors.ts';
-import type { BenchOptions } from './options.ts';
+import type { BenchOptions, Snapshotter } from './options.ts';
 
 /** Where the programs of the node are searched for, too. */
 export const PATH = `${process.env['PATH']}:/usr/sbin:/sbin`;
@@ -53,24 +53,61 @@ export function versions({ peer }: BenchOptions): Record<string, string> {
   return {
     crisp: `${crisp.version} ${commit}`.trim(),
     node: process.version,
-    ...(peer === 'containerd' ? { containerd: versionOf('containerd', '--version') } : {}),
+    ...(peer === 'containerd' ? { containerd: containerdVersion() } : {}),
     runc: versionOf('runc', '--version'),
     crun: versionOf('crun', '--version'),
     conmon: versionOf('conmon', '--version'),
   };
 }
 
+export const containerdVersion = (): string => versionOf('containerd', '--version');
+
 /** The first release of containerd with the EROFS snapshotter. */
 const EROFS_SNAPSHOTTER = [2, 1] as const;
 
-/** One line about the peer's own EROFS: which rows the output does not have, and why. `version` is what containerd prints. */
-export function erofsSnapshotter(version: string): string {
+/** Major and minor number of what containerd prints. */
+function release(version: string): readonly [number, number] | undefined {
   const found = / v?(\d+)\.(\d+)/.exec(version);
-  if (!found) return `the EROFS snapshotter of containerd is not measured: no version in '${version}'`;
-  const [major, minor] = [Number(found[1]), Number(found[2])];
+  return found ? [Number(found[1]), Number(found[2])] : undefined;
+}
+
+/** Whether a containerd that prints this version has the EROFS snapshotter; the same releases know version 3 of the configuration. */
+export function hasErofsSnapshotter(version: string): boolean {
+  const [major, minor] = release(version) ?? [0, 0];
   const [first, second] = EROFS_SNAPSHOTTER;
-  const has = major > first || (major === first && minor >= second);
-  return has
-    ? `containerd ${major}.${minor} is measured with overlayfs alone, without its EROFS snapshotter`
-    : `containerd ${major}.${minor} has no EROFS snapshotter (from ${first}.${second} on): no rows beside it`;
+  return major > first || (major === first && minor >= second);
+}
+
+/** Throws FailedPrecondition where the peer's EROFS snapshotter cannot be measured: containerd would unpack in another way. */
+export function assertErofsSnapshotter(version: string, mkfsHelp: string): void {
+  const [first, second] = EROFS_SNAPSHOTTER;
+  if (!hasErofsSnapshotter(version))
+    throw new CrispError('FailedPrecondition', `'${version}' has no EROFS snapshotter`, {
+      hint: `put containerd ${first}.${second} or later first in PATH, or omit --snapshotter`,
+    });
+  if (mkfsHelp.includes('--tar=') && mkfsHelp.includes('--sort=')) return;
+  throw new CrispError(
+    'FailedPrecondition',
+    'mkfs.erofs is missing or does not convert archives in their order',
+    {
+      hint: 'put erofs-utils 1.8.2 or later first in PATH, or omit --snapshotter',
+    },
+  );
+}
+
+export function mkfsErofsHelp(): string {
+  return (
+    spawnSync('mkfs.erofs', ['--help'], { env: { ...process.env, PATH }, encoding: 'utf8' }).stdout ?? ''
+  );
+}
+
+/** One line about the peer's snapshotter: what the rows are beside. `version` is what containerd prints. */
+export function aboutSnapshotter(version: string, snapshotter: Snapshotter): string {
+  const found = release(version);
+  if (!found) return `the snapshotter of containerd is ${snapshotter}; no version in '${version}'`;
+  const name = `containerd ${found.join('.')}`;
+  if (snapshotter === 'erofs') return `${name} is measured with its EROFS snapshotter`;
+  return hasErofsSnapshotter(version)
+    ? `${name} is measured with overlayfs alone; --snapshotter erofs measures its EROFS snapshotter`
+    : `${name} has no EROFS snapshotter (from ${EROFS_SNAPSHOTTER.join('.')} on): no rows beside it`;
 }

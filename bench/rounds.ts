@@ -150,6 +150,7 @@ async function measure(job: Job): Promise<Measured> {
     runtime,
     network: options.network,
     layers: options.layers,
+    snapshotter: options.snapshotter,
     crisp: job.crisp,
     directory: join(directory, runtime),
     cgroup,

@@ -55,6 +55,7 @@ export class Server {
         // After a failed first call a gRPC channel backs off for a second.
         client ??= await connected(program.socket, child);
         if (await ready(client)) return new Server(child, client, performance.now() - started);
+        last = undefined;
       } catch (error) {
         last = error;
       }

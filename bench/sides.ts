@@ -1,9 +1,11 @@
 /** The two sides of the comparison, crisp and containerd: configuration, start, measurements. */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeConfig } from '../test/harness/daemon.ts';
 import { assertNetworkInUse, writeConflist } from './conflist.ts';
-import type { LayerForms, Network, OciRuntime } from './options.ts';
+import { MIRRORED, writeContainerdConfig } from './containerd-config.ts';
+import type { LayerForms, Network, OciRuntime, Snapshotter } from './options.ts';
+import { containerdVersion } from './programs.ts';
 import { Server, type ServerProgram } from './server.ts';
 import type { SideName } from './statistics.ts';
 
@@ -19,6 +21,8 @@ export interface BenchEnvironment {
   readonly cgroup: string;
   /** The form of crisp's layers. */
   readonly layers: LayerForms;
+  /** Of the peer. */
+  readonly snapshotter: Snapshotter;
   /** `127.0.0.1:port` of the registry, which uses plain HTTP. */
   readonly registry: string;
   /** Address of crisp's metrics; not served where it is absent. */
@@ -37,9 +41,6 @@ export interface Side {
   /** The monitor processes of its containers. */
   monitors(): number[];
 }
-
-/** A registry that exists only as mirrors. */
-export const MIRRORED = 'mirrored.test';
 
 /** A tmpfs in the bench's mount namespace, for the state that does not survive a reboot. */
 const RUN = '/run';
@@ -123,40 +124,13 @@ export async function startCrisp(
 
 const quoted = (text: string): string => JSON.stringify(text);
 
-/** containerd's configuration, version 2; the machine may not allow it to lower oom_score_adj. */
-function containerdConfig(
-  environment: BenchEnvironment,
-  directory: string,
-  state: string,
-  confDir: string,
-): string {
-  const cri = 'plugins."io.containerd.grpc.v1.cri"';
-  return `version = 2
-root = ${quoted(join(directory, 'root'))}
-state = ${quoted(state)}
-[grpc]
-address = ${quoted(join(state, 'containerd.sock'))}
-[plugins."io.containerd.internal.v1.opt"]
-path = ${quoted(join(directory, 'opt'))}
-[${cri}]
-sandbox_image = ${quoted(`${environment.registry}/bench/pause:1`)}
-restrict_oom_score_adj = true
-[${cri}.cni]
-bin_dir = "/usr/lib/cni"
-conf_dir = ${quoted(confDir)}
-[${cri}.containerd]
-default_runtime_name = ${quoted(environment.runtime)}
-[${cri}.containerd.runtimes.${environment.runtime}]
-runtime_type = "io.containerd.runc.v2"
-[${cri}.containerd.runtimes.${environment.runtime}.options]
-BinaryName = ${quoted(environment.runtime)}
-SystemdCgroup = false
-[${cri}.registry.mirrors.${quoted(environment.registry)}]
-endpoint = [${quoted(`http://${environment.registry}`)}]
-[${cri}.registry.mirrors.${quoted(MIRRORED)}]
-endpoint = ${JSON.stringify(environment.mirrors ?? [])}
-`;
-}
+/** containerd 2 has more conditions, such as that its configuration has nothing deprecated. */
+export const isReady = (
+  conditions: readonly { readonly type: string; readonly status: boolean }[] = [],
+): boolean =>
+  ['RuntimeReady', 'NetworkReady'].every((type) =>
+    conditions.some((condition) => condition.type === type && condition.status),
+  );
 
 /** Throws Unavailable where it does not start, FailedPrecondition where it does not use the network that is measured. */
 export async function startContainerd(environment: BenchEnvironment, name: string): Promise<Side> {
@@ -165,17 +139,15 @@ export async function startContainerd(environment: BenchEnvironment, name: strin
   const confDir = join(directory, 'cni/net.d');
   mkdirSync(directory, { recursive: true });
   writeConflist(confDir, 'containerd', join(directory, 'addresses'));
-  const file = join(directory, 'config.toml');
-  writeFileSync(file, containerdConfig(environment, directory, state, confDir));
+  const file = writeContainerdConfig(environment, { directory, state, confDir }, containerdVersion());
   const program = {
     argv: ['containerd', '--config', file, '--log-level', 'warn'],
     socket: join(state, 'containerd.sock'),
     logFile: join(directory, 'daemon.log'),
   };
-  const server = await Server.start(program, async (client) => {
-    const { status } = await client.Status({});
-    return status?.conditions.every((condition) => condition.status) ?? false;
-  });
+  const server = await Server.start(program, async (client) =>
+    isReady((await client.Status({})).status?.conditions),
+  );
   const { info } = await server.client.Status({ verbose: true });
   try {
     assertNetworkInUse(confDir, info);
