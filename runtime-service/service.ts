@@ -125,9 +125,7 @@ export class RuntimeService {
   }
 
   /** See `storedSpec`. */
-  spec(id: ContainerId): Promise<object | undefined> {
-    return storedSpec(this.#context, id);
-  }
+  readonly spec = (id: ContainerId): Promise<object | undefined> => storedSpec(this.#context, id);
 
   /** See `Calls.create`. */
   create(sandbox: SandboxId, config: ContainerConfig, op: Operation): Promise<ContainerId> {
