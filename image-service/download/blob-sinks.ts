@@ -99,7 +99,7 @@ export class BlobBytes implements BlobSink {
   }
 
   async write(piece: Buffer): Promise<void> {
-    this.#pieces.push(piece);
+    this.#pieces.push(Buffer.from(piece));
     this.received += piece.length;
   }
 

@@ -22,6 +22,11 @@ export function encodingOf({ headers }: Pick<Response, 'headers'>): string | und
   return Object.hasOwn(DECODERS, name) ? name : undefined;
 }
 
+/** A stream keeps more than one piece. */
+async function* copied(body: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  for await (const piece of body) yield Buffer.from(piece);
+}
+
 /** The body without its encoding. What cannot be decoded is a RegistryFailure; errors of the connection are passed on. */
 export async function* decodedBody(
   { body }: Pick<Response, 'body'>,
@@ -31,7 +36,7 @@ export async function* decodedBody(
   const decoder = DECODERS[encoding]?.();
   if (!decoder) return yield* body;
   // Ends the transfer, too, when this generator is left. The iterator below reports errors.
-  pipeline(Readable.from(body), decoder, () => {});
+  pipeline(Readable.from(copied(body)), decoder, () => {});
   try {
     yield* decoder;
   } catch (error) {

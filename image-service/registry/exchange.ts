@@ -71,7 +71,7 @@ export async function readBody(
           { hint: 'check what answers at this address' },
         );
       }
-      pieces.push(piece);
+      pieces.push(Buffer.from(piece)); // its own memory is used again
     }
   } catch (error) {
     if (error instanceof RegistryFailure) throw error;

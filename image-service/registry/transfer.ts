@@ -9,6 +9,7 @@ import { RateFloor, type RateLimits } from './rate-floor.ts';
 export interface BlobSink {
   /** Bytes that have been written, in order, from the start of the blob. */
   readonly received: number;
+  /** The piece is valid until this resolves. */
   write(piece: Buffer): Promise<void>;
   /** Drops all bytes: the next ones are the blob's first. */
   restart(): Promise<void>;

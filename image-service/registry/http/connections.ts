@@ -1,5 +1,6 @@
 import { Agent, type Dispatcher, Pool, Socks5ProxyAgent } from 'undici';
 import type { ProxyServer } from './proxies.ts';
+import { ReadBuffer } from './read-buffer.ts';
 import { proxyConnector, tlsConnector } from './tls-connector.ts';
 import type { TlsSettings } from './tls-settings.ts';
 import { Tunnels } from './tunnel.ts';
@@ -33,6 +34,8 @@ interface Kept {
 
 /** The connections of all pulls, kept alive for the next request. */
 export class Connections implements AsyncDisposable {
+  /** What the connections read into where the client reads by itself: not those to a proxy before their tunnel is there. */
+  readonly reads = new ReadBuffer();
   readonly #limits: ConnectionLimits;
   /** The least recently used first. */
   readonly #kept = new Map<string, Kept>();
@@ -82,8 +85,12 @@ export class Connections implements AsyncDisposable {
   #connect({ secure, tls, proxy, connectMs = this.#limits.connectMs }: Route): Kept {
     const { connections } = this.#limits;
     const kept = { connections, keepAliveTimeout: IDLE_MS, keepAliveMaxTimeout: IDLE_MS };
-    const connect = tlsConnector(tls, connectMs);
+    const connect = tlsConnector(tls, connectMs, this.reads);
     if (!proxy) return { dispatcher: new Agent({ ...kept, connect }) };
+    if (!secure && proxy.protocol !== 'socks5:') {
+      const forward = proxyConnector(proxy.tls, connectMs, this.reads);
+      return { dispatcher: new Pool(proxy.origin, { ...kept, connect: forward }) };
+    }
     const toProxy = proxyConnector(proxy.tls, connectMs);
     if (proxy.protocol === 'socks5:') {
       const requestTls = { timeout: connectMs, ...tls.options };
@@ -91,7 +98,6 @@ export class Connections implements AsyncDisposable {
       const options = { ...kept, ...proxy.login, connect: toProxy, connectTimeout, requestTls };
       return { dispatcher: new Socks5ProxyAgent(proxy.origin, options) };
     }
-    if (!secure) return { dispatcher: new Pool(proxy.origin, { ...kept, connect: toProxy }) };
     const tunnels = new Tunnels(proxy, toProxy, connectMs);
     return { dispatcher: new Agent({ ...kept, connect: tunnels.connector(connect) }), tunnels };
   }

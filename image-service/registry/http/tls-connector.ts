@@ -1,5 +1,7 @@
+import { Socket } from 'node:net';
 import { type PeerCertificate, TLSSocket } from 'node:tls';
 import { buildConnector } from 'undici';
+import type { ReadBuffer } from './read-buffer.ts';
 import type { TlsSettings } from './tls-settings.ts';
 
 /** A TLS handshake that was refused: by the certificate of the server, or by one of both sides. */
@@ -35,14 +37,26 @@ export class TlsError extends Error {
 export const TLS_CODE = /CERT|SSL|TLS|SELF_SIGNED|UNABLE_TO|^EPROTO$|CA_LOOP|CHAIN/;
 
 /** The same to a proxy: its certificate is for its own name, not for that of the host that a request is for. */
-export function proxyConnector(tls: TlsSettings, connectMs: number): buildConnector.connector {
-  const connect = tlsConnector(tls, connectMs);
+export function proxyConnector(
+  tls: TlsSettings,
+  connectMs: number,
+  reads?: ReadBuffer,
+): buildConnector.connector {
+  const connect = tlsConnector(tls, connectMs, reads);
   return ({ servername: _, ...options }, callback) => connect(options, callback);
 }
 
-/** Makes connections with these settings. Failures of TLS are TlsErrors that hold the server's certificate. */
-export function tlsConnector(tls: TlsSettings, connectMs: number): buildConnector.connector {
-  const connect = buildConnector({ timeout: connectMs, allowH2: false, ...tls.options });
+/**
+ * Makes connections with these settings. Failures of TLS are TlsErrors that hold the server's certificate. `reads`: what the connections
+ * read into, unless it is another connection that they go over; only for a client that reads by `read()`.
+ */
+export function tlsConnector(
+  tls: TlsSettings,
+  connectMs: number,
+  reads?: ReadBuffer,
+): buildConnector.connector {
+  const onread = reads === undefined ? {} : { onread: reads.onread };
+  const connect = buildConnector({ timeout: connectMs, allowH2: false, ...tls.options, ...onread });
   return (options, callback) => {
     let certificate: PeerCertificate | undefined;
     const named = (error: Error): Error => {
@@ -59,6 +73,7 @@ export function tlsConnector(tls: TlsSettings, connectMs: number): buildConnecto
     };
     // The types do not have it, but the client cancels by the socket that the connector returns.
     const socket: unknown = connect(options, finish);
+    if (socket instanceof Socket && !options.httpSocket) reads?.attach(socket);
     if (socket instanceof TLSSocket) {
       // Before Node verifies: after a refusal the certificate cannot be read any more.
       socket.prependOnceListener('secure', () => {

@@ -3,6 +3,7 @@ import { errnoOf } from '#core/errors.ts';
 import type { Connections, Route } from './connections.ts';
 import type { Proxies, ProxyServer } from './proxies.ts';
 import { ProxyError } from './proxy-error.ts';
+import { ResponseBody } from './response-body.ts';
 import { TLS_CODE, TlsError } from './tls-connector.ts';
 import { noTls, type TlsSettings, type Trust } from './tls-settings.ts';
 import type { HostTrust } from './trust.ts';
@@ -14,7 +15,7 @@ export interface HttpRequestInit {
   readonly body?: string;
 }
 
-/** The head of a response, and its body, which must be read or discarded. */
+/** The head of a response, and its body, which must be read or discarded. A piece of that is valid until the next one is requested. */
 export interface Response {
   readonly statusCode: number;
   readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>;
@@ -31,6 +32,8 @@ export interface Origin {
   /** Limit of establishing a connection, in ms; undefined: the usual one. */
   readonly dialTimeoutMs: number | undefined;
 }
+
+type Head = Pick<Response, 'statusCode' | 'headers'> & { readonly body: ResponseBody };
 
 export interface TransportOptions {
   readonly connections: Connections;
@@ -72,7 +75,6 @@ export class Transport {
     const { proxy, secure } = route;
     try {
       const { statusCode, headers, body } = await this.#send(url, init, route, signal);
-      body.on('error', () => {}); // reported by the iterator
       if (proxy && statusCode === PROXY_LOGIN_REQUIRED) {
         body.destroy();
         throw new ProxyError(proxy, addressOf(url), { status: statusCode, headers });
@@ -96,11 +98,12 @@ export class Transport {
     { method = 'GET', headers, body }: HttpRequestInit,
     route: Route,
     signal: AbortSignal,
-  ): Promise<Dispatcher.ResponseData> {
+  ): Promise<Head> {
+    const { connections } = this.#options;
     const forward = isForwarded(route) ? route.proxy : undefined;
     const path = `${url.pathname}${url.search}`;
     let informational = 0;
-    return this.#options.connections.by(route).request({
+    const request = {
       origin: forward?.origin ?? url.origin,
       path: forward ? url.origin + path : path,
       method,
@@ -115,6 +118,17 @@ export class Transport {
           });
       },
       ...(body === undefined ? {} : { body }),
+    };
+    return new Promise((resolve, reject) => {
+      const answered: Dispatcher.StreamFactory = ({ statusCode, headers: fields }) => {
+        const length = announcedLength(fields);
+        const content = new ResponseBody(length);
+        if (length !== undefined) connections.reads.lend(content);
+        resolve({ statusCode, headers: fields, body: content });
+        return content;
+      };
+      // What fails behind the head is reported by the body.
+      connections.by(route).stream(request, answered).catch(reject);
     });
   }
 
@@ -159,6 +173,12 @@ export class Transport {
 /** Plain http is sent to an HTTP proxy in the absolute form; all else passes through a tunnel. */
 const isForwarded = ({ proxy, secure }: Route): boolean =>
   !secure && proxy?.protocol.startsWith('http') === true;
+
+/** Bytes of a body whose end is known by that. */
+function announcedLength(headers: Response['headers']): number | undefined {
+  const length = Number(headers['content-length'] ?? Number.NaN);
+  return headers['transfer-encoding'] === undefined && Number.isSafeInteger(length) ? length : undefined;
+}
 
 const addressOf = ({ hostname, port, protocol }: URL): string =>
   `${hostname}:${port || (protocol === 'https:' ? 443 : 80)}`;
