@@ -59,11 +59,21 @@ export class ResponseBody extends Writable implements AsyncIterable<Buffer> {
         if (this.#filled > 0) yield this.#take();
         else if (this.errored) throw this.errored;
         else if (this.writableEnded || this.destroyed) return;
-        else await new Promise<void>((resolve) => (this.#wake = resolve));
+        else await this.#woken();
       }
     } finally {
       if (!this.writableEnded) this.destroy();
     }
+  }
+
+  /** Settles in a later turn of the event loop than the next byte comes: TLS brings 16 KiB at once, and several times in a turn. */
+  #woken(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = () => {
+        this.#wake = () => {};
+        setImmediate(resolve);
+      };
+    });
   }
 
   #take(): Buffer {
@@ -76,4 +86,12 @@ export class ResponseBody extends Writable implements AsyncIterable<Buffer> {
     }
     return piece;
   }
+}
+
+/** Bytes of a body whose end is known by that. */
+export function announcedLength(
+  headers: Readonly<Record<string, string | readonly string[] | undefined>>,
+): number | undefined {
+  const length = Number(headers['content-length'] ?? Number.NaN);
+  return headers['transfer-encoding'] === undefined && Number.isSafeInteger(length) ? length : undefined;
 }

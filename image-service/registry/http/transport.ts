@@ -3,7 +3,7 @@ import { errnoOf } from '#core/errors.ts';
 import type { Connections, Route } from './connections.ts';
 import type { Proxies, ProxyServer } from './proxies.ts';
 import { ProxyError } from './proxy-error.ts';
-import { ResponseBody } from './response-body.ts';
+import { announcedLength, ResponseBody } from './response-body.ts';
 import { TLS_CODE, TlsError } from './tls-connector.ts';
 import { noTls, type TlsSettings, type Trust } from './tls-settings.ts';
 import type { HostTrust } from './trust.ts';
@@ -173,12 +173,6 @@ export class Transport {
 /** Plain http is sent to an HTTP proxy in the absolute form; all else passes through a tunnel. */
 const isForwarded = ({ proxy, secure }: Route): boolean =>
   !secure && proxy?.protocol.startsWith('http') === true;
-
-/** Bytes of a body whose end is known by that. */
-function announcedLength(headers: Response['headers']): number | undefined {
-  const length = Number(headers['content-length'] ?? Number.NaN);
-  return headers['transfer-encoding'] === undefined && Number.isSafeInteger(length) ? length : undefined;
-}
 
 const addressOf = ({ hostname, port, protocol }: URL): string =>
   `${hostname}:${port || (protocol === 'https:' ? 443 : 80)}`;
