@@ -40,10 +40,10 @@ test('a restart discards what was sent, read or not, and the memory can be used 
   for (const read of [false, true]) {
     const [writer, reader] = [new RingWriter(memory), new RingReader(memory)];
     await writer.write(pattern(1000), never);
-    if (read) await reader.next(never);
+    if (read) assert.ok(reader.next(never) instanceof Buffer); // without a promise: it is there
     const restarted = writer.restart(never);
-    await assert.rejects(reader.next(never), Restarted);
-    await assert.rejects(reader.next(never), Restarted);
+    await assert.rejects(async () => reader.next(never), Restarted);
+    await assert.rejects(async () => reader.next(never), Restarted);
     reader.begin();
     await restarted;
     const again = pattern(5000, 7);
@@ -58,7 +58,7 @@ test('both sides wait until their signal is aborted', async () => {
   const memory = ringMemory(64);
   const [writer, reader] = [new RingWriter(memory), new RingReader(memory)];
   const cancel = new AbortController();
-  const reading = reader.next(cancel.signal);
+  const reading = Promise.resolve(reader.next(cancel.signal));
   cancel.abort(new Error('enough'));
   await assert.rejects(reading, /enough/);
   const stop = new AbortController();

@@ -8,7 +8,7 @@ import { type ByteSource, Restarted } from './byte-source.ts';
 const WINDOW = 4 << 20;
 const HEADER = 64;
 /** The most that the reader takes at once, so that the window is refilled while it works. */
-const PIECE = 256 << 10;
+const PIECE = 1 << 20;
 
 /** The cells of the header, 32 bits each. */
 const WRITTEN = 0; // bytes, modulo 2^32
@@ -155,9 +155,15 @@ export class RingReader implements ByteSource, Disposable {
     return first;
   }
 
-  async next(signal: AbortSignal): Promise<Buffer | undefined> {
+  next(signal: AbortSignal): Promise<Buffer | undefined> | Buffer | undefined {
     this.#release();
-    const available = await this.#available(1, signal);
+    const available = this.#availableNow(1);
+    if (available === undefined) return this.#available(1, signal).then((count) => this.#take(count));
+    signal.throwIfAborted();
+    return this.#take(available);
+  }
+
+  #take(available: number): Buffer | undefined {
     if (available === 0) return undefined;
     const { bytes } = this.#ring;
     const start = this.#read % bytes.length;
@@ -177,14 +183,20 @@ export class RingReader implements ByteSource, Disposable {
     this.#ring.act(READER_ACTS);
   }
 
-  /** Bytes to be read: at least so many, or all that are left. */
+  /** Bytes to be read: at least so many, or all that are left; undefined where they are still to come. */
+  #availableNow(least: number): number | undefined {
+    if (this.#ring.load(ROUND) !== this.#ring.load(ROUND_READ)) throw new Restarted();
+    const complete = this.#ring.load(COMPLETE) === 1;
+    const available = (this.#ring.load(WRITTEN) - this.#read) >>> 0;
+    return available >= least || complete ? available : undefined;
+  }
+
+  /** As `#availableNow`, when they have come. */
   async #available(least: number, signal: AbortSignal): Promise<number> {
     for (;;) {
       const seen = this.#ring.load(WRITER_ACTS);
-      if (this.#ring.load(ROUND) !== this.#ring.load(ROUND_READ)) throw new Restarted();
-      const complete = this.#ring.load(COMPLETE) === 1;
-      const available = (this.#ring.load(WRITTEN) - this.#read) >>> 0;
-      if (available >= least || complete) return available;
+      const available = this.#availableNow(least);
+      if (available !== undefined) return available;
       const since = performance.now();
       await this.#ring.changed(WRITER_ACTS, seen, signal);
       Atomics.add(this.#ring.cells, WAITED, Math.round(performance.now() - since));

@@ -18,7 +18,7 @@ import { selectXattrs } from './xattr-policy.ts';
 
 const EINVAL = 22;
 /** Memory of an open image: its buffers, and the most that an entry takes (a directory with attributes). */
-const BUFFERS = 9 << 18;
+const BUFFERS = 13 << 18;
 const ENTRY_BYTES = 256;
 /** Without an entry there is no time: the same archive gives the same bytes. */
 const UNDECLARED: Attributes = { mode: 0o755, uid: 0, gid: 0, mtime: 0n };

@@ -7,6 +7,8 @@ import { BLOCK, MOST_BLOCKS, roundUp } from './format.ts';
 
 /** Bytes of one write: fewer cost more calls, more cost cache misses. */
 const BUFFER = 1 << 20;
+/** Buffers that may be hashed while another one is filled. */
+const SPARE = 2;
 /** Bytes after which the kernel is asked to write what it has. */
 const WRITEBACK = 8 << 20;
 const CREATE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
@@ -20,10 +22,11 @@ export class ImageFile implements Disposable {
   readonly #path: string;
   #fd: number;
   readonly #hash = new Sha256();
-  #buffer = Buffer.allocUnsafeSlow(BUFFER);
-  /** In the place of a buffer that is being hashed; used while `#hashing` is settled. */
-  #spare = Buffer.allocUnsafeSlow(BUFFER);
-  #hashing: Promise<void> | undefined;
+  #buffer: Buffer = Buffer.allocUnsafeSlow(BUFFER);
+  /** In the place of those that are being hashed. */
+  readonly #spare: Buffer[] = Array.from({ length: SPARE }, () => Buffer.allocUnsafeSlow(BUFFER));
+  /** One for each buffer that is being hashed, the oldest first. */
+  readonly #hashing: Promise<void>[] = [];
   /** Bytes of the file that the hash has, or is being given. */
   #hashed = BLOCK;
   #filled = 0;
@@ -81,11 +84,18 @@ export class ImageFile implements Disposable {
     return bytes;
   }
 
-  /** Settles when all that was written is hashed: what was written faster is read again. To be called between pieces. */
+  /** Settles when more may be appended without being read again for its hash. To be called between pieces. */
   async ready(): Promise<void> {
-    await this.#hashing;
-    while (this.#hashed < this.#written) {
-      const bytes = this.#spare.subarray(0, Math.min(BUFFER, this.#written - this.#hashed));
+    if (this.#hashed < this.#written) await this.#allHashed();
+    else if (this.#spare.length === 0) await this.#hashing[0];
+  }
+
+  /** Settles when all that was written is hashed: what was written faster is read again. */
+  async #allHashed(): Promise<void> {
+    await Promise.all(this.#hashing);
+    const [spare] = this.#spare;
+    while (spare && this.#hashed < this.#written) {
+      const bytes = spare.subarray(0, Math.min(BUFFER, this.#written - this.#hashed));
       const count = this.#naming(() => readFully(this.#fd, bytes, this.#hashed));
       if (count !== bytes.length) throw this.#shortened();
       this.#hashed += count;
@@ -96,14 +106,14 @@ export class ImageFile implements Disposable {
   /** SHA-256 of what was appended so far. */
   async digestSoFar(): Promise<Buffer> {
     this.#flush();
-    await this.ready();
+    await this.#allHashed();
     return this.#hash.digest();
   }
 
   /** Writes the first block, and returns the digest of all with the first block last. */
   async finish(first: Uint8Array): Promise<{ digest: Buffer; bytes: number }> {
     this.#flush();
-    await this.ready();
+    await this.#allHashed();
     this.#naming(() => writeFully(this.#fd, first, 0));
     await this.#hash.add(first);
     return { digest: this.#hash.digest(), bytes: this.#written };
@@ -113,14 +123,19 @@ export class ImageFile implements Disposable {
     if (this.#filled === 0) return;
     const bytes = this.#buffer.subarray(0, this.#filled);
     this.#filled = 0;
-    const isNext = this.#hashed === this.#written && this.#hashing === undefined;
+    const isNext = this.#hashed === this.#written;
     this.#write(bytes);
-    if (!isNext) return;
-    [this.#buffer, this.#spare] = [this.#spare, this.#buffer];
+    const spare = isNext ? this.#spare.pop() : undefined;
+    if (!spare) return;
+    const hashed = this.#buffer;
+    this.#buffer = spare;
     this.#hashed = this.#written;
-    this.#hashing = this.#hash.add(bytes).then(() => {
-      this.#hashing = undefined;
-    });
+    this.#hashing.push(
+      this.#hash.add(bytes).then(() => {
+        this.#spare.push(hashed);
+        void this.#hashing.shift();
+      }),
+    );
   }
 
   #write(bytes: Uint8Array): void {

@@ -24,7 +24,7 @@ export class ArchiveFile implements ByteSource, Disposable {
     return first.subarray(0, readFully(this.#fd, first, 0));
   }
 
-  async next(signal: AbortSignal): Promise<Buffer | undefined> {
+  next(signal: AbortSignal): Buffer | undefined {
     signal.throwIfAborted();
     const read = readFully(this.#fd, this.#piece, this.#at);
     this.#at += read;

@@ -3,8 +3,18 @@ import { type Decompressor, GzipDecompressor, ZstdDecompressor } from '#linux/li
 import type { ByteSource } from '../byte-source.ts';
 import { damaged } from './entry.ts';
 
-/** What is decompressed at once: while the sink works on one piece the next one is made. */
+/** What is decompressed at once. */
 const CHUNK = 512 << 10;
+/** While the sink works on one piece and another thread still reads the one before, the next one is made. */
+const BUFFERS = 3;
+
+/** What becomes of a piece. */
+export interface Taken {
+  /** Settles when the next piece may come. */
+  readonly ready: Promise<unknown>;
+  /** Settles when the memory of this one may be used anew. */
+  readonly used: Promise<unknown>;
+}
 
 export type Compression = 'gzip' | 'zstd' | 'none';
 
@@ -39,13 +49,12 @@ const refusedCompression = (why: string): CrispError =>
   });
 
 /**
- * Decompresses the source to its end and passes each piece to `sink` while the next one is made; its memory is used anew when
- * what `sink` returns has settled. What follows the end of a gzip stream is read and ignored. `isVerified`: the caller
+ * Decompresses the source to its end and passes each piece to `sink` while the next one is made. What follows the end of a gzip stream is read and ignored. `isVerified`: the caller
  * compares a digest of what comes out, so the sums in a gzip stream need not be. Throws what the source and the sink throw.
  */
 export async function decompress(
   source: ByteSource,
-  sink: (piece: Buffer) => Promise<unknown>,
+  sink: (piece: Buffer) => Taken,
   { isVerified, signal }: { readonly isVerified: boolean; readonly signal: AbortSignal },
 ): Promise<void> {
   const first = await source.peek(MAGIC_LENGTH, signal);
@@ -54,28 +63,47 @@ export async function decompress(
   if (compression === 'none') return plain(source, sink, signal);
   using through =
     compression === 'zstd' ? new ZstdDecompressor() : new GzipDecompressor({ checks: !isVerified });
-  const [one, other] = [Buffer.allocUnsafeSlow(CHUNK), Buffer.allocUnsafeSlow(CHUNK)];
-  let ahead = fill(one, source, through, signal);
-  let used: Promise<unknown> = Promise.resolve();
+  const turns = Array.from({ length: BUFFERS }, () => new Turn());
+  const turnOf = (piece: number): Turn => turns[piece % BUFFERS] as Turn;
+  const begin = (n: number): Promise<Buffer> => {
+    const filling = fill(turnOf(n).buffer, source, through, signal);
+    filling.catch(() => {}); // awaited below, but later
+    return filling;
+  };
+  let ahead = begin(0);
   try {
-    for (let turn = 0; ; turn++) {
+    for (let n = 0; ; n++) {
       const piece = await ahead;
-      await used;
+      await turnOf(n + 1).taken.used;
+      if (piece.length > 0) ahead = begin(n + 1);
+      await turnOf(n - 1 + BUFFERS).taken.ready;
       if (piece.length === 0) break;
-      ahead = fill(turn % 2 === 0 ? other : one, source, through, signal);
-      used = sink(piece);
-      used.catch(() => {}); // awaited below, but later
+      turnOf(n).take(sink(piece));
     }
+    await Promise.all(turns.map(({ taken }) => taken.used));
   } catch (error) {
     throw zlibError(error, compression);
   } finally {
     // The libraries must have left the memory, and the source must not be read by two.
-    await Promise.allSettled([ahead, used]);
+    await Promise.allSettled([ahead, ...turns.flatMap(({ taken }) => [taken.ready, taken.used])]);
   }
   if (!through.isComplete) throw damaged(`the ${compression} stream is truncated`);
 }
 
-/** The next bytes, in the buffer; none only at the end. */
+/** A buffer, and what has become of the piece that was in it. */
+class Turn {
+  readonly buffer = Buffer.allocUnsafeSlow(CHUNK);
+  taken: Taken = { ready: Promise.resolve(), used: Promise.resolve() };
+
+  take(taken: Taken): void {
+    this.taken = taken;
+    // Awaited later.
+    taken.ready.catch(() => {});
+    taken.used.catch(() => {});
+  }
+}
+
+/** The next bytes, in the buffer; none only at the end. With bytes at hand the library has begun when this returns its promise. */
 async function fill(
   buffer: Buffer,
   source: ByteSource,
@@ -85,7 +113,8 @@ async function fill(
   let filled = 0;
   while (filled < buffer.length) {
     if (through.isHungry) {
-      const piece = await source.next(signal);
+      const next = source.next(signal);
+      const piece = next instanceof Promise ? await next : next;
       if (!piece) break;
       through.feed(piece);
     }
@@ -95,13 +124,10 @@ async function fill(
   return buffer.subarray(0, filled);
 }
 
-async function plain(
-  source: ByteSource,
-  sink: (piece: Buffer) => Promise<unknown>,
-  signal: AbortSignal,
-): Promise<void> {
+async function plain(source: ByteSource, sink: (piece: Buffer) => Taken, signal: AbortSignal): Promise<void> {
   for (let piece = await source.next(signal); piece; piece = await source.next(signal)) {
-    await sink(piece);
+    const { ready, used } = sink(piece);
+    await Promise.all([ready, used]);
     // Lets the event loop run, so that a cancellation is received.
     await new Promise(setImmediate);
     signal.throwIfAborted();

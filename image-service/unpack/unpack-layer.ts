@@ -7,7 +7,7 @@ import { type RingMemory, RingReader } from '../byte-ring.ts';
 import { type ByteSource, Restarted } from '../byte-source.ts';
 import type { UnpackLimits } from '../options.ts';
 import { ArchiveFile } from './archive-file.ts';
-import { decompress } from './decompress.ts';
+import { decompress, type Taken } from './decompress.ts';
 import { DirectoryGuard } from './directory-guard.ts';
 import { shown, type TarHandler } from './entry.ts';
 import { type LayerReport, LayerWriter } from './layer-writer.ts';
@@ -96,15 +96,15 @@ export async function readArchive(
   const hash = new Sha256();
   const reader = new TarReader(handler);
   const size = new SizeLimit(limits, compressedSize);
-  const take = (piece: Buffer): Promise<unknown> => {
+  const take = (piece: Buffer): Taken => {
     size.add(piece.length);
-    const hashed = hash.add(piece); // while this thread reads it
+    const used = hash.add(piece); // while this thread reads it
     try {
       reader.write(piece);
     } catch (error) {
-      return hashed.then(() => Promise.reject(error));
+      return { ready: Promise.reject(error), used };
     }
-    return handler.ready ? Promise.all([hashed, handler.ready()]) : hashed;
+    return { ready: handler.ready?.() ?? Promise.resolve(), used };
   };
   try {
     await decompress(source, take, { isVerified: diffId !== undefined, signal });

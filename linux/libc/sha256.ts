@@ -29,8 +29,9 @@ export class Sha256 {
 
   /** Adds bytes, whose memory must stay as it is until this settles. It never rejects. */
   add(bytes: Uint8Array): Promise<void> {
-    this.#pending++;
-    this.#added = this.#added.then(() => this.#update(bytes));
+    const isFirst = this.#pending++ === 0;
+    // At once, where it can: the caller may be busy for a while before promises get their turn.
+    this.#added = isFirst ? this.#update(bytes) : this.#added.then(() => this.#update(bytes));
     return this.#added;
   }
 
