@@ -5,6 +5,7 @@ import { checkImages } from './check/images.ts';
 import { checkNode } from './check/node.ts';
 import { type Parsed, UsageError } from './command.ts';
 import type { Terminal } from './ctl/context.ts';
+import { outputOf, TEXT_OR_JSON } from './output.ts';
 
 export interface CheckContext {
   readonly terminal: Terminal;
@@ -15,15 +16,16 @@ export interface CheckContext {
 
 /** Runs the command; resolves to the exit code: 0 all is well (warnings are), 1 something is not. */
 export async function check(parsed: Parsed, { terminal, signal, config }: CheckContext): Promise<number> {
-  const output = parsed.text('output') ?? 'text';
-  if (output !== 'text' && output !== 'json')
-    throw new UsageError(`--output must be text or json, not '${output}'`, 'see `crisp check --help`');
+  const output = outputOf(parsed, TEXT_OR_JSON);
   const images = parsed.has('images');
   if (parsed.has('repair') && !images)
     throw new UsageError('crisp check: --repair is for --images', 'run `crisp check --images --repair`');
   if (images) {
-    const socket = parsed.text('admin-socket') ?? config.adminSocket;
-    return await checkImages({ socket, repair: parsed.has('repair'), output }, terminal, signal);
+    return await checkImages(
+      { socket: config.adminSocket, repair: parsed.has('repair'), output },
+      terminal,
+      signal,
+    );
   }
   if (process.getuid?.() !== 0) {
     throw new CrispError(

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { type Flag, findCommand, parse, splitAtArgument, UsageError } from './command.ts';
+import { type Flag, parse, splitAtArgument, UsageError } from './command.ts';
+import { findCommand } from './help.ts';
+import { outputFlag } from './output.ts';
 
 const flags: Record<string, Flag> = {
   all: { type: 'boolean', short: 'a', doc: '' },
-  name: { type: 'string', short: 'n', doc: '' },
+  name: { type: 'string', short: 'n', value: 'NAME', doc: '' },
+  ...outputFlag(['text', 'json']),
   label: { type: 'string', multiple: true, doc: '' },
 };
 const shape = { flags, arity: [0, 2] as const };
@@ -39,8 +42,13 @@ test('mistakes are usage errors with a suggestion', () => {
   const cases: [string[], RegExp][] = [
     [['--nmae', 'x'], /unknown option --nmae \(did you mean --name\?\)/],
     [['--zzzzzz'], /unknown option --zzzzzz$/],
-    [['--name'], /--name/],
-    [['--all=x'], /--all/],
+    [['--name'], /^crisp x: --name requires a value \(NAME\)$/],
+    [
+      ['-n', '-5'],
+      /^crisp x: --name requires a value \(NAME\); write --name=NAME for one that begins with -$/,
+    ],
+    [['--all=x'], /^crisp x: --all takes no value$/],
+    [['-o', 'xml'], /^crisp x: --output must be one of text, json, not 'xml'$/],
     [['a', 'b', 'c'], /unexpected argument 'c'/],
     [['-n', 'a', '-n', 'b'], /--name is given 2 times/],
   ];
@@ -51,7 +59,10 @@ test('mistakes are usage errors with a suggestion', () => {
       String(reason),
     );
   }
-  assert.throws(() => parse('x', [], { flags, arity: [1, 1] }), /too few arguments/);
+  assert.throws(() => parse('x', [], { flags, arity: [1, 1], usage: 'POD' }), {
+    message: 'crisp x: too few arguments',
+    hint: 'usage: crisp x POD; see `crisp x --help`',
+  });
   const command = {
     name: 'inspect',
     usage: '',

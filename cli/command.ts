@@ -1,4 +1,4 @@
-/** Declaration of a command: options, help and action. Help and errors come from the same declaration. */
+/** Declaration of a command: options, exit codes and action. Help, documents, completions and errors come from it. */
 import { parseArgs } from 'node:util';
 import { nearest } from '#config/index.ts';
 import { CrispError } from '#core/errors.ts';
@@ -8,10 +8,15 @@ export interface Flag {
   readonly short?: string;
   /** May be given several times. */
   readonly multiple?: boolean;
-  /** What the value is, in help. */
+  /** What the value is, in help: a placeholder, see `usage`. */
   readonly value?: string;
+  /** The only values that are valid. */
+  readonly choices?: readonly string[];
   readonly doc: string;
 }
+
+/** An exit code, or a name for several, and what it means. */
+export type ExitCode = readonly [code: string, meaning: string];
 
 /** A `parse`d command line. */
 export interface Parsed {
@@ -25,7 +30,10 @@ export interface Parsed {
 export interface Command<C> {
   readonly name: string;
   readonly aliases?: readonly string[];
-  /** The arguments as help shows them: `CONTAINER COMMAND [ARG...]`. */
+  /**
+   * The arguments as help shows them: `CONTAINER COMMAND [ARG...]`. Completions follow it: words in small letters are
+   * literal, those in capitals name what the argument is (cli/completion/candidates.ts).
+   */
   readonly usage: string;
   readonly summary: string;
   readonly flags: Readonly<Record<string, Flag>>;
@@ -33,13 +41,20 @@ export interface Command<C> {
   readonly arity: readonly [number, number];
   /** Flags end at the first argument, since what follows is a command of the container. */
   readonly greedy?: boolean;
+  /** Where they differ from the usual ones. */
+  readonly exits?: readonly ExitCode[];
+  /** The commands below this one, which then only dispatches; loaded when they are needed. */
+  readonly commands?: () => Promise<readonly Command<never>[]>;
   /** Resolves to the exit code. */
   run(context: C, parsed: Parsed): Promise<number>;
 }
 
+/** Replaced by the help of the command that has failed. */
+export const GENERAL_HINT = 'see `crisp help`';
+
 /** An invalid command line; exit code 2. */
 export class UsageError extends CrispError {
-  constructor(message: string, hint = 'see `crisp help`') {
+  constructor(message: string, hint = GENERAL_HINT) {
     super('InvalidArgument', message, { hint });
   }
 }
@@ -67,19 +82,42 @@ export function splitAtArgument(
   return [words.slice(0, at), words.slice(at)];
 }
 
+/** The messages of `parseArgs` in the words of the other errors. */
 function explain(error: unknown, flags: Readonly<Record<string, Flag>>): string {
   const message = error instanceof Error ? error.message : String(error);
   const unknown = /^Unknown option '(-[^']*)'/.exec(message)?.[1];
-  if (unknown === undefined) return message.split('. ')[0] ?? message;
-  const meant = nearest(unknown.replace(/^-+/, ''), Object.keys(flags));
-  return `unknown option ${unknown}${meant ? ` (did you mean --${meant}?)` : ''}`;
+  if (unknown !== undefined) {
+    const meant = nearest(unknown.replace(/^-+/, ''), Object.keys(flags));
+    return `unknown option ${unknown}${meant ? ` (did you mean --${meant}?)` : ''}`;
+  }
+  const [, given = '', problem] =
+    /^Option '(?:-\w, )?--?([a-z-]+)[^']*' (argument missing|argument is ambiguous|does not take)/.exec(
+      message,
+    ) ?? [];
+  const found = Object.entries(flags).find(([name, { short }]) => name === given || short === given);
+  if (!found) return message.split('\n')[0] ?? message;
+  const [name, { value = 'VALUE' }] = found;
+  if (problem === 'does not take') return `--${name} takes no value`;
+  const dash = problem === 'argument missing' ? '' : `; write --${name}=${value} for one that begins with -`;
+  return `--${name} requires a value (${value})${dash}`;
 }
+
+function problemOf(
+  { type, multiple, choices }: Flag,
+  given: readonly (string | boolean)[],
+): string | undefined {
+  if (type === 'string' && !multiple && given.length > 1) return `is given ${given.length} times`;
+  const wrong = given.find((value) => choices && !choices.includes(String(value)));
+  return wrong === undefined ? undefined : `must be one of ${choices?.join(', ')}, not '${wrong}'`;
+}
+
+type CommandLine = Pick<Command<never>, 'flags' | 'arity' | 'greedy'> & { readonly usage?: string };
 
 /** Parses words by the flags. Throws UsageError. */
 export function parse(
   name: string,
   words: readonly string[],
-  { flags, arity, greedy = false }: Pick<Command<never>, 'flags' | 'arity' | 'greedy'>,
+  { flags, arity, greedy = false, usage = '' }: CommandLine,
 ): Parsed {
   const hint = `see \`crisp ${name} --help\``;
   const [own, rest] = greedy ? splitAtArgument(words, flags) : [[...words], []];
@@ -98,51 +136,19 @@ export function parse(
   } catch (error) {
     throw new UsageError(`crisp ${name}: ${explain(error, flags)}`, hint);
   }
-  for (const [flag, given] of Object.entries(values)) {
-    const tooMany =
-      given !== undefined && given.length > 1 && flags[flag]?.type === 'string' && !flags[flag]?.multiple;
-    if (tooMany) throw new UsageError(`crisp ${name}: --${flag} is given ${given.length} times`, hint);
+  for (const [flag, given = []] of Object.entries(values)) {
+    const problem = flags[flag] && problemOf(flags[flag], given);
+    if (problem) throw new UsageError(`crisp ${name}: --${flag} ${problem}`, hint);
   }
   const [min, max] = arity;
-  if (args.length < min) throw new UsageError(`crisp ${name}: too few arguments`, hint);
-  if (args.length > max) throw new UsageError(`crisp ${name}: unexpected argument '${args[max]}'`, hint);
+  const right = usage === '' ? hint : `usage: crisp ${name} ${usage}; ${hint}`;
+  if (args.length < min) throw new UsageError(`crisp ${name}: too few arguments`, right);
+  if (args.length > max) throw new UsageError(`crisp ${name}: unexpected argument '${args[max]}'`, right);
   const all = (flag: string): string[] => (values[flag] ?? []).map(String);
-  return { args, all, text: (flag) => all(flag).at(-1), has: (flag) => (values[flag]?.length ?? 0) > 0 };
-}
-
-/** The flags as lines of help. */
-export function flagHelp(flags: Readonly<Record<string, Flag>>): string[] {
-  const rows = Object.entries(flags).map(([name, { type, short, value, doc }]) => {
-    const left = `${short ? `-${short}, ` : '    '}--${name}${type === 'string' ? ` ${value ?? 'VALUE'}` : ''}`;
-    return [left, doc] as const;
-  });
-  const width = Math.min(38, Math.max(0, ...rows.map(([left]) => left.length)));
-  return rows.map(([left, doc]) => `  ${left.padEnd(width)}  ${doc}`);
-}
-
-/** The help of one command. */
-export function commandHelp(prefix: string, command: Command<never>): string {
-  const lines = [`Usage: ${prefix} ${command.name} ${command.usage}`.trimEnd(), '', command.summary];
-  const flags = flagHelp(command.flags);
-  return `${[...lines, ...(flags.length > 0 ? ['', 'Options:', ...flags] : [])].join('\n')}\n`;
-}
-
-/** The command of that name or alias. Throws UsageError with the nearest name. */
-export function findCommand<C>(prefix: string, commands: readonly Command<C>[], name: string): Command<C> {
-  const found = commands.find((command) => command.name === name || command.aliases?.includes(name));
-  if (found) return found;
-  const meant = nearest(
-    name,
-    commands.map((command) => command.name),
-  );
-  throw new UsageError(
-    `${prefix}: unknown command '${name}'${meant ? ` (did you mean ${meant}?)` : ''}`,
-    `see \`${prefix} help\``,
-  );
-}
-
-/** The list of commands for help. */
-export function commandList(commands: readonly Pick<Command<never>, 'name' | 'summary'>[]): string[] {
-  const width = Math.max(...commands.map(({ name }) => name.length));
-  return commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`);
+  return {
+    args,
+    all,
+    text: (flag) => all(flag).at(-1),
+    has: (flag) => (values[flag]?.length ?? 0) > 0,
+  };
 }

@@ -2,17 +2,7 @@
 import { dirname, join } from 'node:path';
 import { connectCri } from '#api/cri/v1/index.ts';
 import { parseDuration } from '#config/index.ts';
-import {
-  type Command,
-  commandHelp,
-  commandList,
-  type Flag,
-  findCommand,
-  flagHelp,
-  parse,
-  splitAtArgument,
-  UsageError,
-} from './command.ts';
+import { type Command, type Parsed, parse, splitAtArgument, UsageError } from './command.ts';
 import { checkpoint } from './ctl/checkpoint.ts';
 import { create, inspect, rm, start, stop } from './ctl/containers.ts';
 import type { Ctl, Terminal } from './ctl/context.ts';
@@ -29,8 +19,8 @@ import { run } from './ctl/run.ts';
 import { info, version } from './ctl/runtime.ts';
 import { metricsp, stats, statsp } from './ctl/stats.ts';
 import { runtimeConfig, update } from './ctl/update.ts';
-
-const DEFAULT_ENDPOINT = 'unix:///run/crisp/crisp.sock';
+import { ctlFlags, DEFAULT_ENDPOINT } from './ctl-flags.ts';
+import { commandList, findCommand, flagHelp, runCommand } from './help.ts';
 
 export const ctlCommands: readonly Command<Ctl>[] = [
   run,
@@ -66,28 +56,6 @@ export const ctlCommands: readonly Command<Ctl>[] = [
   runtimeConfig,
 ];
 
-const flags: Record<string, Flag> = {
-  'runtime-endpoint': {
-    type: 'string',
-    short: 'r',
-    value: 'SOCKET',
-    doc: `CRI socket of the runtime; default ${DEFAULT_ENDPOINT}`,
-  },
-  'image-endpoint': {
-    type: 'string',
-    short: 'i',
-    value: 'SOCKET',
-    doc: 'CRI socket of the image service; default: the same',
-  },
-  'admin-socket': {
-    type: 'string',
-    value: 'SOCKET',
-    doc: 'Admin socket of crisp, for cp and the bars of pulls; default: admin.sock beside the runtime endpoint',
-  },
-  timeout: { type: 'string', short: 't', value: 'DURATION', doc: 'Timeout of each call; default 2m' },
-  help: { type: 'boolean', short: 'h', doc: 'Show this help' },
-};
-
 function help(): string {
   const lines = [
     'Usage: crisp ctl [OPTION...] COMMAND [ARG...]',
@@ -98,7 +66,7 @@ function help(): string {
     ...commandList(ctlCommands),
     '',
     'Options:',
-    ...flagHelp(flags),
+    ...flagHelp(ctlFlags),
     '',
     'Environment: CONTAINER_RUNTIME_ENDPOINT, IMAGE_SERVICE_ENDPOINT, CRISP_ADMIN_SOCKET',
   ];
@@ -119,7 +87,7 @@ export function socketPath(endpoint: string): string {
 
 function limitOf(text: string): number {
   const limit = parseDuration(/^\d+$/.test(text) ? `${text}s` : text);
-  if (!limit) throw new UsageError(`--timeout must be a duration such as 30s, not '${text}'`);
+  if (!limit) throw new UsageError(`crisp ctl: --timeout must be a duration such as 30s, not '${text}'`);
   return limit;
 }
 
@@ -129,33 +97,38 @@ export async function ctl(
   terminal: Terminal,
   signal: AbortSignal,
 ): Promise<number> {
-  const [own, rest] = splitAtArgument(words, flags);
-  const parsed = parse('ctl', own, { flags, arity: [0, 0] });
+  const [own, rest] = splitAtArgument(words, ctlFlags);
+  const parsed = parse('ctl', own, { flags: ctlFlags, arity: [0, 0] });
   const [name, ...args] = rest[0] === 'help' ? [rest[1] ?? 'help', '--help'] : rest;
   if (name === undefined || name === 'help' || parsed.has('help')) {
     terminal.out(help());
     return name === undefined && !parsed.has('help') ? 2 : 0;
   }
   const command = findCommand('crisp ctl', ctlCommands, name);
-  const [before] = splitAtArgument(args, command.flags);
-  if ((command.greedy ? before : args).some((word) => word === '--help' || word === '-h')) {
-    terminal.out(commandHelp('crisp ctl', command));
-    return 0;
-  }
-  const line = parse(`ctl ${command.name}`, args, command);
+  return runCommand(`ctl ${command.name}`, command, args, {
+    out: terminal.out,
+    run: (line) => withClient(parsed, { terminal, signal }, (context) => command.run(context, line)),
+  });
+}
+
+/** Runs with a client of the endpoints that flags or the environment name. Throws UsageError where they are invalid. */
+async function withClient(
+  parsed: Parsed,
+  { terminal, signal }: Pick<Ctl, 'terminal' | 'signal'>,
+  run: (context: Ctl) => Promise<number>,
+): Promise<number> {
   const runtime =
     parsed.text('runtime-endpoint') ?? (process.env['CONTAINER_RUNTIME_ENDPOINT'] || DEFAULT_ENDPOINT);
   const image = parsed.text('image-endpoint') ?? (process.env['IMAGE_SERVICE_ENDPOINT'] || runtime);
   const limit = limitOf(parsed.text('timeout') ?? '2m');
   using client = connectCri(socketPath(runtime), { imageSocket: socketPath(image), maxReceive: -1 });
   const beside = join(dirname(socketPath(runtime)), 'admin.sock');
-  const context: Ctl = {
+  return await run({
     client,
     adminSocket: parsed.text('admin-socket') ?? (process.env['CRISP_ADMIN_SOCKET'] || beside),
     terminal,
     signal,
     call: (extraMs = 0) => ({ signal, timeoutMs: limit + extraMs }),
     now: () => BigInt(Date.now()) * 1_000_000n,
-  };
-  return await command.run(context, line);
+  });
 }

@@ -6,13 +6,15 @@ import { basename, dirname, join } from 'node:path';
 import { EXPORT_PATH, IMPORT_PATH, type ImportedImage } from '#api/admin/contract.ts';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
 import { receiveArchive, receiveJson } from './admin-client.ts';
-import { type Command, commandHelp, commandList, findCommand, parse, UsageError } from './command.ts';
+import { type Command, UsageError } from './command.ts';
 import type { Terminal } from './ctl/context.ts';
 import { progress } from './ctl/progress.ts';
 import { bytes } from './format.ts';
+import { commandList, findCommand, runCommand } from './help.ts';
 import { adminFlags, adminSocketOf, type ImageContext } from './image/context.ts';
 import { explainImage } from './image/explain.ts';
 import { pulls } from './image/pulls.ts';
+import { jsonText, outputFlag, outputOf, TEXT_OR_JSON } from './output.ts';
 
 const importImages: Command<ImageContext> = {
   name: 'import',
@@ -25,11 +27,13 @@ const importImages: Command<ImageContext> = {
       value: 'NAME',
       doc: 'Name of the image, if the archive has only one',
     },
+    ...outputFlag(TEXT_OR_JSON),
     ...adminFlags,
   },
   arity: [1, 1],
   async run(context, parsed) {
     const { terminal, signal } = context;
+    const format = outputOf(parsed, TEXT_OR_JSON);
     const [file = '-'] = parsed.args;
     if (file === '-' && process.stdin.isTTY) throw new UsageError('crisp image import: - is a terminal');
     const path = await adminSocketOf(context, parsed);
@@ -45,8 +49,10 @@ const importImages: Command<ImageContext> = {
     const query = name === undefined ? [] : [['name', name] as const];
     const reply = await receiveJson(path, { method: 'POST', path: IMPORT_PATH, query, body, signal });
     const { images } = reply as { images: readonly ImportedImage[] };
-    for (const { id, tags } of images)
-      terminal.out(`Imported ${tags.length > 0 ? tags.join(', ') : 'without a name'} (${id})\n`);
+    if (format === 'json') terminal.out(jsonText({ images }));
+    else
+      for (const { id, tags } of images)
+        terminal.out(`Imported ${tags.length > 0 ? tags.join(', ') : 'without a name'} (${id})\n`);
     return 0;
   },
 };
@@ -121,20 +127,24 @@ async function writeAtomically(
   }
 }
 
-const commands: readonly Command<ImageContext>[] = [importImages, exportImages, explainImage, pulls];
+export const imageCommands: readonly Command<ImageContext>[] = [
+  importImages,
+  exportImages,
+  explainImage,
+  pulls,
+];
 
 /** Runs `crisp image` with the rest of the command line; resolves to the exit code. */
 export async function image(words: readonly string[], context: ImageContext): Promise<number> {
   const [name, ...args] = words[0] === 'help' && words[1] !== undefined ? [words[1], '--help'] : words;
   if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
-    const lines = ['Usage: crisp image COMMAND [ARG...]', '', 'Commands:', ...commandList(commands), ''];
+    const lines = ['Usage: crisp image COMMAND [ARG...]', '', 'Commands:', ...commandList(imageCommands), ''];
     context.terminal.out(lines.join('\n'));
     return name === undefined ? 2 : 0;
   }
-  const command = findCommand('crisp image', commands, name);
-  if (args.includes('--help') || args.includes('-h')) {
-    context.terminal.out(commandHelp('crisp image', command));
-    return 0;
-  }
-  return command.run(context, parse(`image ${command.name}`, args, command));
+  const command = findCommand('crisp image', imageCommands, name);
+  return runCommand(`image ${command.name}`, command, args, {
+    out: context.terminal.out,
+    run: (parsed) => command.run(context, parsed),
+  });
 }

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
+import type { ConfigDocument } from '#config/index.ts';
 import { CrispError } from '#core/errors.ts';
 import { UsageError } from './command.ts';
 import { progress, progressLine } from './ctl/progress.ts';
@@ -27,7 +28,7 @@ async function run(...words: string[]): Promise<{ code: number; out: string }> {
 test('every command has help, and a missing command is an error', async () => {
   assert.match((await run('help')).out, /serve {10}Serve CRI/);
   assert.match((await run('help', 'config', 'import')).out, /Usage: crisp config import /);
-  assert.match((await run('config', '--help')).out, /--log-level VALUE/);
+  assert.match((await run('config', '--help')).out, /--log-level debug\|info\|warn\|error/);
   assert.match((await run('help', 'serve')).out, /Usage: crisp serve/);
   assert.match((await run('ctl', 'run', '-h')).out, /--rm/);
   assert.equal((await run()).code, 2);
@@ -46,6 +47,28 @@ test('config prints the result of files, drop-ins and flags', async () => {
     run('config', '-c', file, '--log-level', 'a', '--log-level', 'b'),
     /--log-level is given 2 times/,
   );
+});
+
+test('config as JSON has each option with its value, type and origin, and no password', async () => {
+  const file = join(directory, 'j.toml');
+  writeFileSync(file, '[image.proxy]\nhttp = "http://u:secret@p:1"\n[runtime.handlers.kata]\npath = "/k"\n');
+  const { out } = await run('config', '-c', file, '-o', 'json', '--cni-timeout', '2m');
+  const { files, options } = JSON.parse(out) as ConfigDocument;
+  const of = (key: string) => options.find((option) => option.key === key);
+  assert.deepEqual(files, [file]);
+  assert.deepEqual(of('cni.timeout'), {
+    key: 'cni.timeout',
+    value: '2m',
+    default: '90s',
+    origin: '--cni-timeout',
+    type: 'duration',
+    doc: 'Timeout of a whole ADD or DEL. The kubelet waits four minutes for a pod.',
+  });
+  assert.equal(of('image.proxy.http')?.value, 'http://u:***@p:1');
+  assert.deepEqual([of('image.unpack_workers')?.value, of('image.unpack_workers')?.origin], [4, null]);
+  assert.equal(of('runtime.handlers.kata.path')?.origin, `${file}:4`);
+  assert.deepEqual(of('container.rlimits.nofile')?.default, '1024:524288');
+  assert.doesNotMatch(out, /secret/);
 });
 
 test('serve refuses a configuration that has a typo', async () => {

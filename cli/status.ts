@@ -2,9 +2,10 @@
 import { type DaemonStatus, STATUS_PATH } from '#api/admin/contract.ts';
 import { CrispError } from '#core/errors.ts';
 import { receiveJson } from './admin-client.ts';
-import { type Parsed, UsageError } from './command.ts';
+import type { Parsed } from './command.ts';
 import type { Terminal } from './ctl/context.ts';
 import { bytes, printable } from './format.ts';
+import { jsonText, outputOf, TEXT_OR_JSON } from './output.ts';
 import { duration, pullsTable } from './running-pulls.ts';
 import { renderTable } from './table.ts';
 
@@ -17,11 +18,9 @@ export interface StatusContext {
 
 /** Resolves to the exit code: 0 where the node can have pods, 1 where not. Throws Unavailable where no daemon answers. */
 export async function status(parsed: Parsed, { terminal, signal, socket }: StatusContext): Promise<number> {
-  const output = parsed.text('output') ?? 'text';
-  if (output !== 'text' && output !== 'json')
-    throw new UsageError(`--output must be text or json, not '${output}'`, 'see `crisp status --help`');
+  const output = outputOf(parsed, TEXT_OR_JSON);
   const found = await ask(socket, signal);
-  terminal.out(output === 'json' ? `${JSON.stringify(found, undefined, 2)}\n` : statusText(found));
+  terminal.out(output === 'json' ? jsonText(found) : statusText(found));
   return found.unready === undefined ? 0 : 1;
 }
 

@@ -5,7 +5,8 @@ import { CrispError } from '#core/errors.ts';
 import type { Parsed } from './command.ts';
 import { pick, type Terminal } from './ctl/context.ts';
 import { socketPath } from './ctl.ts';
-import { TRACE_ENDPOINT } from './trace-flags.ts';
+import { DEFAULT_ENDPOINT } from './ctl-flags.ts';
+import { jsonText, outputOf, TEXT_OR_JSON } from './output.ts';
 import { type Stage, type Step, waterfallSvg, waterfallText } from './waterfall.ts';
 
 interface Trace {
@@ -63,8 +64,9 @@ export async function podSteps(client: CriClient, podSandboxId: string): Promise
 
 /** Prints the waterfall of a pod, found by id, id prefix, or name. */
 export async function trace(parsed: Parsed, terminal: Terminal): Promise<number> {
+  const format = outputOf(parsed, TEXT_OR_JSON);
   const endpoint =
-    parsed.text('runtime-endpoint') ?? (process.env['CONTAINER_RUNTIME_ENDPOINT'] || TRACE_ENDPOINT);
+    parsed.text('runtime-endpoint') ?? (process.env['CONTAINER_RUNTIME_ENDPOINT'] || DEFAULT_ENDPOINT);
   using client = connectCri(socketPath(endpoint), { maxReceive: -1 });
   const { items } = await client.ListPodSandbox({});
   const wanted = parsed.args[0] ?? '';
@@ -75,7 +77,7 @@ export async function trace(parsed: Parsed, terminal: Terminal): Promise<number>
       hint: 'traces are lost when the daemon restarts, and the oldest are dropped',
     });
   }
-  terminal.out(waterfallText(steps));
+  terminal.out(format === 'json' ? jsonText({ pod: pod.id, operations: steps }) : waterfallText(steps));
   const file = parsed.text('svg');
   if (file !== undefined)
     writeSvg(file, waterfallSvg(`${pod.metadata?.name ?? ''} ${pod.id.slice(0, 13)}`, steps));

@@ -21,7 +21,7 @@ function writeOption(option: Option<unknown>, keys: readonly string[], value: un
 }
 
 /** The password of a proxy's address, which may have no scheme, and of URLs in a list. */
-const withoutPassword = (text: string): string =>
+export const withoutPassword = (text: string): string =>
   text
     .replace(/^("(?:[a-z0-9+.-]+:\/\/)?[^@"/]*?:)[^"]*(@[^@"]*")$/i, '$1***$2')
     .replaceAll(/(:\/\/[^\s"@/:]*:)[^\s"]*(@[^@"]*")/g, '$1***$2');

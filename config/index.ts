@@ -1,8 +1,10 @@
 /** The configuration: `loadConfig` reads and checks it, `describeConfig` prints it, `schema.ts` has every option. */
 export { describeConfig } from './describe.ts';
+export { type ConfigDocument, configDocument } from './document.ts';
 export { type ConfigSources, flaggedOptions, type LoadedConfig, loadConfig, type Setting } from './load.ts';
 export { nearest } from './nearest.ts';
-export { bareKey } from './option.ts';
+export { bareKey, type Kind } from './option.ts';
+export { configReference, dotted, type OptionFacts, type SectionFacts } from './reference.ts';
 export type { Config } from './schema.ts';
 export { type Assignment, fallbackAt, optionAt, settingsText } from './settings-text.ts';
 export { isTable, parseTomlFile, type TomlFile } from './toml-file.ts';

@@ -4,8 +4,28 @@
  */
 import { formatDuration, formatSize, parseDuration, parseSize } from './units.ts';
 
+/** What a value is, for the reference. */
+export interface Kind {
+  readonly name:
+    | 'string'
+    | 'path'
+    | 'URL'
+    | 'choice'
+    | 'whole number'
+    | 'boolean'
+    | 'duration'
+    | 'size'
+    | 'permissions'
+    | 'list of strings'
+    | 'list of paths';
+  /** Least and greatest value, as TOML has them. */
+  readonly range?: { readonly min: string; readonly max: string };
+  readonly choices?: readonly string[];
+}
+
 export interface Option<T> {
   readonly node: 'option';
+  readonly kind: Kind;
   readonly doc: string;
   /** Text defaults may contain `{root}` and `{state}`. */
   readonly fallback: T;
@@ -72,14 +92,15 @@ const quote = (text: string): string => JSON.stringify(text).replaceAll('\u007f'
 export function text(
   fallback: string,
   doc: string,
-  rule: { pattern?: RegExp; expected?: string } = {},
+  rule: { pattern?: RegExp; expected?: string; kind?: Kind['name'] } = {},
 ): Option<string> {
+  const kind: Kind = { name: rule.kind ?? 'string' };
   const expected = rule.expected ?? 'a string';
   const parse = (value: unknown): string | undefined => {
     if (typeof value !== 'string' || value.includes('\0')) return undefined;
     return rule.pattern && !rule.pattern.test(value) ? undefined : value;
   };
-  return { node: 'option', doc, fallback, expected, parse, fromFlag: lastText, toToml: quote };
+  return { node: 'option', kind, doc, fallback, expected, parse, fromFlag: lastText, toToml: quote };
 }
 
 /** An http or https URL, or nothing. One with a login is refused: a URL is printed and logged, and fetch refuses it, too. */
@@ -92,21 +113,22 @@ export function url(doc: string, example: string): Option<string> {
   };
   const parse = (value: unknown): string | undefined =>
     typeof value === 'string' && (value === '' || isValid(value)) ? value : undefined;
-  return { ...text('', doc), expected, parse };
+  return { ...text('', doc, { kind: 'URL' }), expected, parse };
 }
 
 /** An absolute path. */
 export const path = (fallback: string, doc: string): Option<string> =>
-  text(fallback, doc, { pattern: /^\//, expected: 'an absolute path' });
+  text(fallback, doc, { pattern: /^\//, expected: 'an absolute path', kind: 'path' });
 
 /** An absolute path, or nothing. */
 export const optionalPath = (doc: string, fallback = ''): Option<string> =>
-  text(fallback, doc, { pattern: /^(\/|$)/, expected: 'an absolute path, or ""' });
+  text(fallback, doc, { pattern: /^(\/|$)/, expected: 'an absolute path, or ""', kind: 'path' });
 
 export function choice<const C extends string>(choices: readonly C[], fallback: C, doc: string): Option<C> {
   const expected = `one of ${choices.map(quote).join(', ')}`;
   const parse = (value: unknown): C | undefined => choices.find((item) => item === value);
-  return { node: 'option', doc, fallback, expected, parse, fromFlag: lastText, toToml: quote };
+  const kind: Kind = { name: 'choice', choices };
+  return { node: 'option', kind, doc, fallback, expected, parse, fromFlag: lastText, toToml: quote };
 }
 
 export function integer(fallback: number, range: { min: number; max: number }, doc: string): Option<number> {
@@ -115,13 +137,15 @@ export function integer(fallback: number, range: { min: number; max: number }, d
     const isWhole = typeof value === 'number' && Number.isInteger(value);
     return isWhole && value >= range.min && value <= range.max ? value : undefined;
   };
-  return { node: 'option', doc, fallback, expected, parse, fromFlag: lastLiteral, toToml: String };
+  const kind: Kind = { name: 'whole number', range: { min: String(range.min), max: String(range.max) } };
+  return { node: 'option', kind, doc, fallback, expected, parse, fromFlag: lastLiteral, toToml: String };
 }
 
 export function flag(fallback: boolean, doc: string): Option<boolean> {
   const expected = 'true or false';
   const parse = (value: unknown): boolean | undefined => (typeof value === 'boolean' ? value : undefined);
-  return { node: 'option', doc, fallback, expected, parse, fromFlag: lastLiteral, toToml: String };
+  const kind: Kind = { name: 'boolean', choices: ['true', 'false'] };
+  return { node: 'option', kind, doc, fallback, expected, parse, fromFlag: lastLiteral, toToml: String };
 }
 
 /** "30s"; milliseconds when loaded. */
@@ -133,7 +157,8 @@ export function duration(fallback: string, range: { min: string; max: string }, 
     return parsed >= ms(range.min) && parsed <= ms(range.max) ? parsed : undefined;
   };
   const toToml = (value: number): string => quote(formatDuration(value));
-  return { node: 'option', doc, fallback: ms(fallback), expected, parse, fromFlag: lastText, toToml };
+  const kind: Kind = { name: 'duration', range };
+  return { node: 'option', kind, doc, fallback: ms(fallback), expected, parse, fromFlag: lastText, toToml };
 }
 
 /** "4MiB" or a number of bytes; bytes when loaded. */
@@ -146,7 +171,17 @@ export function size(fallback: string, range: { min: string; max: string }, doc:
     return parsed >= bytes(range.min) && parsed <= bytes(range.max) ? parsed : undefined;
   };
   const toToml = (value: number): string => quote(formatSize(value));
-  return { node: 'option', doc, fallback: bytes(fallback), expected, parse, fromFlag: lastText, toToml };
+  const kind: Kind = { name: 'size', range };
+  return {
+    node: 'option',
+    kind,
+    doc,
+    fallback: bytes(fallback),
+    expected,
+    parse,
+    fromFlag: lastText,
+    toToml,
+  };
 }
 
 /** File permissions as "0660"; a number when loaded. */
@@ -155,7 +190,8 @@ export function mode(fallback: number, doc: string): Option<number> {
   const parse = (value: unknown): number | undefined =>
     typeof value === 'string' && /^0?[0-7]{3}$/.test(value) ? Number.parseInt(value, 8) : undefined;
   const toToml = (value: number): string => quote(`0${value.toString(8).padStart(3, '0')}`);
-  return { node: 'option', doc, fallback, expected, parse, fromFlag: lastText, toToml };
+  const kind: Kind = { name: 'permissions', range: { min: '0000', max: '0777' } };
+  return { node: 'option', kind, doc, fallback, expected, parse, fromFlag: lastText, toToml };
 }
 
 /** A list of strings; as a flag separated by commas, or given several times. */
@@ -173,7 +209,8 @@ export function list(
   const fromFlag = (texts: readonly string[]) =>
     texts.flatMap((value) => (value === '' ? [] : value.split(',')));
   const toToml = (value: readonly string[]): string => `[${value.map(quote).join(', ')}]`;
-  return { node: 'option', doc, fallback, expected, parse, fromFlag, toToml };
+  const kind: Kind = { name: item.kind.name === 'path' ? 'list of paths' : 'list of strings' };
+  return { node: 'option', kind, doc, fallback, expected, parse, fromFlag, toToml };
 }
 
 export const section = <const S extends Shape>(doc: string, shape: S) =>

@@ -2,7 +2,8 @@
 import { cri } from '#api/cri/v1/index.ts';
 import { type Command, UsageError } from '../command.ts';
 import { readMessage, renderDocument } from '../documents.ts';
-import { type Ctl, forEachTarget, outputFlag, outputOf, pick, secondsOf } from './context.ts';
+import { outputFlag, outputOf } from '../output.ts';
+import { type Ctl, DOCUMENT_FORMATS, forEachTarget, pick, secondsOf, TARGET_EXITS } from './context.ts';
 import { authOf, credentialFlags, pullImage } from './pull.ts';
 import { statusDocument } from './status-document.ts';
 
@@ -33,6 +34,7 @@ export const start: Command<Ctl> = {
   summary: 'Start containers',
   flags: {},
   arity: [1, Infinity],
+  exits: TARGET_EXITS,
   run: (ctl, parsed) =>
     forEachTarget(ctl, parsed.args, async (containerId) => {
       await ctl.client.StartContainer({ containerId }, ctl.call());
@@ -53,6 +55,7 @@ export const stop: Command<Ctl> = {
     },
   },
   arity: [1, Infinity],
+  exits: TARGET_EXITS,
   async run(ctl, parsed) {
     const timeout = secondsOf(parsed, 'timeout', 0);
     const { containers } = await ctl.client.ListContainers({}, ctl.call());
@@ -76,6 +79,7 @@ export const rm: Command<Ctl> = {
     force: { type: 'boolean', short: 'f', doc: 'Kill running containers' },
   },
   arity: [0, Infinity],
+  exits: TARGET_EXITS,
   async run(ctl, parsed) {
     const { containers } = await ctl.client.ListContainers({}, ctl.call());
     if (!parsed.has('all') && parsed.args.length === 0)
@@ -96,10 +100,11 @@ export const inspect: Command<Ctl> = {
   name: 'inspect',
   usage: 'CONTAINER [CONTAINER...]',
   summary: 'Show the status of containers',
-  flags: { ...outputFlag('json|yaml') },
+  flags: { ...outputFlag(DOCUMENT_FORMATS) },
   arity: [1, Infinity],
+  exits: TARGET_EXITS,
   async run(ctl, parsed) {
-    const format = outputOf(parsed, ['json', 'yaml']);
+    const format = outputOf(parsed, DOCUMENT_FORMATS);
     return forEachTarget(ctl, parsed.args, async (containerId) => {
       const { status, info } = await ctl.client.ContainerStatus({ containerId, verbose: true }, ctl.call());
       if (!status) return undefined;

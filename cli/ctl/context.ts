@@ -4,6 +4,8 @@ import { parseDuration } from '#config/index.ts';
 import { CrispError } from '#core/errors.ts';
 import { type Flag, type Parsed, UsageError } from '../command.ts';
 import { renderDocument } from '../documents.ts';
+import { exitCodes } from '../help.ts';
+import { outputOf } from '../output.ts';
 import { type Column, renderTable } from '../table.ts';
 
 export interface Terminal {
@@ -36,23 +38,24 @@ export interface Ctl {
   now(): bigint;
 }
 
-export const outputFlag = (formats: string): Record<string, Flag> => ({
-  output: { type: 'string', short: 'o', value: formats, doc: 'Output format' },
-});
+/** Of commands that use `forEachTarget`. */
+export const TARGET_EXITS = exitCodes([['1', 'one or more of them failed; the others were processed']]);
+
+/** Of commands that run one in a container and wait for it. */
+export const COMMAND_EXITS = exitCodes([['other', 'the exit code of the command in the container']]);
+/** Of commands that go on until they are interrupted. */
+export const FOLLOWING_EXITS = exitCodes([['0', 'success, also when interrupted']]);
+
+/** Of the commands that print lists. */
+export const LIST_FORMATS = ['table', 'json', 'yaml'] as const;
+/** Of the commands that print documents. */
+export const DOCUMENT_FORMATS = ['json', 'yaml'] as const;
+
 export const quietFlag: Record<string, Flag> = { quiet: { type: 'boolean', short: 'q', doc: 'Ids only' } };
 export const noTruncFlag: Record<string, Flag> = { 'no-trunc': { type: 'boolean', doc: 'Ids in full' } };
 export const labelFlag: Record<string, Flag> = {
   label: { type: 'string', multiple: true, value: 'KEY=VALUE', doc: 'Only those with this label' },
 };
-
-/** The requested output format. Throws UsageError for one that is not supported. */
-export function outputOf<F extends string>(parsed: Parsed, formats: readonly F[]): F {
-  const wanted = parsed.text('output') ?? formats[0];
-  const found = formats.find((format) => format === wanted);
-  if (found === undefined)
-    throw new UsageError(`--output must be one of ${formats.join(', ')}, not '${wanted}'`);
-  return found;
-}
 
 /** Labels of `--label KEY=VALUE` flags. */
 export function labelsOf(parsed: Parsed, flag = 'label'): Record<string, string> {
@@ -95,7 +98,7 @@ export function printList<T>(
     document: () => unknown;
   },
 ): void {
-  const format = outputOf(parsed, ['table', 'json', 'yaml']);
+  const format = outputOf(parsed, LIST_FORMATS);
   if (parsed.has('quiet')) ctl.terminal.out(list.items.map((item) => `${list.quiet(item)}\n`).join(''));
   else if (format === 'table') ctl.terminal.out(renderTable(list.columns, list.items));
   else ctl.terminal.out(renderDocument(list.document(), format));

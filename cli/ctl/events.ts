@@ -2,7 +2,8 @@
 import { cri, toBigInt, toJson } from '#api/cri/v1/index.ts';
 import type { Command } from '../command.ts';
 import { printable, shortId, timestamp } from '../format.ts';
-import { type Ctl, noTruncFlag, outputFlag, outputOf } from './context.ts';
+import { outputFlag, outputOf, TEXT_OR_JSON } from '../output.ts';
+import { type Ctl, FOLLOWING_EXITS, noTruncFlag } from './context.ts';
 
 const nameOf = (type: number): string =>
   cri.ContainerEventType[type]?.replace(/^CONTAINER_(.*)_EVENT$/, '$1').toLowerCase() ?? `type ${type}`;
@@ -27,10 +28,11 @@ export const events: Command<Ctl> = {
   name: 'events',
   usage: '',
   summary: 'Follow the events of pods and containers until interrupted',
-  flags: { ...noTruncFlag, ...outputFlag('text|json') },
+  flags: { ...noTruncFlag, ...outputFlag(TEXT_OR_JSON) },
   arity: [0, 0],
+  exits: FOLLOWING_EXITS,
   async run(ctl, parsed) {
-    const format = outputOf(parsed, ['text', 'json']);
+    const format = outputOf(parsed, TEXT_OR_JSON);
     const short = parsed.has('no-trunc') ? (id: string) => id : shortId;
     try {
       for await (const event of ctl.client.GetContainerEvents({}, { signal: ctl.signal })) {

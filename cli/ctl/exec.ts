@@ -1,7 +1,7 @@
 /** `crisp ctl exec`: a command in a running container, with its streams or (-s) without. */
 import { cri } from '#api/cri/v1/index.ts';
 import type { Command, Flag, Parsed } from '../command.ts';
-import { type Ctl, secondsOf } from './context.ts';
+import { COMMAND_EXITS, type Ctl, secondsOf } from './context.ts';
 import { joinSession, type SessionOptions, streamsOf } from './remote-session.ts';
 
 export const streamFlags: Record<string, Flag> = {
@@ -16,7 +16,7 @@ export const sessionOptions = (parsed: Parsed): SessionOptions => ({
 
 export const exec: Command<Ctl> = {
   name: 'exec',
-  usage: '[-i] [-t] | --sync CONTAINER COMMAND [ARG...]',
+  usage: '[-i] [-t] [--sync] CONTAINER COMMAND [ARG...]',
   summary: 'Run a command in a container; exits with its code',
   flags: {
     ...streamFlags,
@@ -24,6 +24,7 @@ export const exec: Command<Ctl> = {
     timeout: { type: 'string', value: 'SECONDS', doc: 'With -s: kill the command after this time; 0: never' },
   },
   arity: [2, Infinity],
+  exits: COMMAND_EXITS,
   greedy: true,
   async run(ctl, parsed) {
     const [containerId = '', ...cmd] = parsed.args;

@@ -4,15 +4,17 @@ import { CrispError } from '#core/errors.ts';
 import { type Command, UsageError } from '../command.ts';
 import { renderDocument } from '../documents.ts';
 import { bytes, shortId } from '../format.ts';
+import { outputFlag, outputOf } from '../output.ts';
 import type { Column } from '../table.ts';
 import {
   type Ctl,
+  DOCUMENT_FORMATS,
   forEachTarget,
+  LIST_FORMATS,
   noTruncFlag,
-  outputFlag,
-  outputOf,
   printList,
   quietFlag,
+  TARGET_EXITS,
 } from './context.ts';
 import { statusDocument } from './status-document.ts';
 
@@ -57,7 +59,7 @@ export const images: Command<Ctl> = {
     verbose: { type: 'boolean', short: 'v', doc: 'All details of each image' },
     digests: { type: 'boolean', doc: 'Show digests' },
     ...noTruncFlag,
-    ...outputFlag('table|json|yaml'),
+    ...outputFlag(LIST_FORMATS),
   },
   arity: [0, 1],
   async run(ctl, parsed) {
@@ -96,10 +98,11 @@ export const inspecti: Command<Ctl> = {
   name: 'inspecti',
   usage: 'IMAGE [IMAGE...]',
   summary: 'Show the status of images',
-  flags: { ...outputFlag('json|yaml') },
+  flags: { ...outputFlag(DOCUMENT_FORMATS) },
   arity: [1, Infinity],
+  exits: TARGET_EXITS,
   async run(ctl, parsed) {
-    const format = outputOf(parsed, ['json', 'yaml']);
+    const format = outputOf(parsed, DOCUMENT_FORMATS);
     return forEachTarget(ctl, parsed.args, async (name) => {
       const { image, info } = await ctl.client.ImageStatus(
         { image: { image: name }, verbose: true },
@@ -132,6 +135,7 @@ export const rmi: Command<Ctl> = {
     prune: { type: 'boolean', short: 'q', doc: 'All images that no container uses and that are not pinned' },
   },
   arity: [0, Infinity],
+  exits: TARGET_EXITS,
   async run(ctl, parsed) {
     if (parsed.has('all') && parsed.has('prune'))
       throw new UsageError('crisp ctl rmi: --all and --prune exclude each other');
@@ -152,14 +156,16 @@ export const rmi: Command<Ctl> = {
   },
 };
 
+const USAGE_FORMATS = ['json', 'yaml', 'table'] as const;
+
 export const imagefsinfo: Command<Ctl> = {
   name: 'imagefsinfo',
   usage: '',
   summary: 'Show the disk usage of images and containers',
-  flags: { ...outputFlag('json|yaml|table') },
+  flags: { ...outputFlag(USAGE_FORMATS) },
   arity: [0, 0],
   async run(ctl, parsed) {
-    const format = outputOf(parsed, ['json', 'yaml', 'table']);
+    const format = outputOf(parsed, USAGE_FORMATS);
     const reply = await ctl.client.ImageFsInfo({}, ctl.call());
     if (format !== 'table') {
       ctl.terminal.out(renderDocument({ status: toJson('ImageFsInfoResponse', reply) }, format));

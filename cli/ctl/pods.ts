@@ -3,18 +3,20 @@ import { cri, toBigInt, toJson } from '#api/cri/v1/index.ts';
 import { type Command, type Parsed, UsageError } from '../command.ts';
 import { readMessage, renderDocument } from '../documents.ts';
 import { age, shortId } from '../format.ts';
+import { outputFlag, outputOf } from '../output.ts';
 import {
   type Ctl,
+  DOCUMENT_FORMATS,
   forEachTarget,
+  LIST_FORMATS,
   labelFlag,
   labelsOf,
   noTruncFlag,
-  outputFlag,
-  outputOf,
   patternOf,
   pick,
   printList,
   quietFlag,
+  TARGET_EXITS,
 } from './context.ts';
 import { statusDocument } from './status-document.ts';
 
@@ -61,7 +63,7 @@ export const pods: Command<Ctl> = {
   usage: '',
   summary: 'List pods',
   flags: {
-    id: { type: 'string', doc: 'Only the pod of this id' },
+    id: { type: 'string', value: 'POD', doc: 'Only the pod of this id' },
     name: { type: 'string', value: 'REGEX', doc: 'Only pods whose name matches' },
     namespace: { type: 'string', value: 'REGEX', doc: 'Only pods whose namespace matches' },
     state: { type: 'string', short: 's', value: 'ready|notready', doc: 'Only pods in this state' },
@@ -70,7 +72,7 @@ export const pods: Command<Ctl> = {
     ...quietFlag,
     ...noTruncFlag,
     verbose: { type: 'boolean', short: 'v', doc: 'Everything, as YAML' },
-    ...outputFlag('table|json|yaml'),
+    ...outputFlag(LIST_FORMATS),
   },
   arity: [0, 0],
   async run(ctl, parsed) {
@@ -112,10 +114,11 @@ export const inspectp: Command<Ctl> = {
   name: 'inspectp',
   usage: 'POD [POD...]',
   summary: 'Show the status of pods',
-  flags: { ...outputFlag('json|yaml') },
+  flags: { ...outputFlag(DOCUMENT_FORMATS) },
   arity: [1, Infinity],
+  exits: TARGET_EXITS,
   async run(ctl, parsed) {
-    const format = outputOf(parsed, ['json', 'yaml']);
+    const format = outputOf(parsed, DOCUMENT_FORMATS);
     return forEachTarget(ctl, parsed.args, async (podSandboxId) => {
       const { status, info } = await ctl.client.PodSandboxStatus({ podSandboxId, verbose: true }, ctl.call());
       if (!status) return undefined;
@@ -130,6 +133,7 @@ export const stopp: Command<Ctl> = {
   summary: 'Stop pods with their containers',
   flags: {},
   arity: [1, Infinity],
+  exits: TARGET_EXITS,
   async run(ctl, parsed) {
     const { items } = await ctl.client.ListPodSandbox({}, ctl.call());
     return forEachTarget(ctl, parsed.args, async (target) => {
@@ -148,6 +152,7 @@ export const rmp: Command<Ctl> = {
     force: { type: 'boolean', short: 'f', doc: 'Stop pods that are ready' },
   },
   arity: [0, Infinity],
+  exits: TARGET_EXITS,
   async run(ctl, parsed) {
     const { items } = await ctl.client.ListPodSandbox({}, ctl.call());
     if (!parsed.has('all') && parsed.args.length === 0)

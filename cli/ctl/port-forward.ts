@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { CrispError, describeError } from '#core/errors.ts';
 import { type Command, UsageError } from '../command.ts';
-import type { Ctl } from './context.ts';
+import { type Ctl, FOLLOWING_EXITS } from './context.ts';
 import { connectWebSocket } from './remote-session.ts';
 
 const DATA = 0;
@@ -37,6 +37,7 @@ export const portForward: Command<Ctl> = {
   summary: "Forward ports of this machine's localhost to ports of a pod, until interrupted",
   flags: {},
   arity: [2, Infinity],
+  exits: FOLLOWING_EXITS,
   async run(ctl, { args: [pod = '', ...ports] }) {
     const servers: Server[] = [];
     try {

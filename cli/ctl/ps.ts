@@ -2,12 +2,13 @@
 import { cri, toBigInt, toJson } from '#api/cri/v1/index.ts';
 import { type Command, type Parsed, UsageError } from '../command.ts';
 import { age, shortId } from '../format.ts';
+import { outputFlag } from '../output.ts';
 import {
   type Ctl,
+  LIST_FORMATS,
   labelFlag,
   labelsOf,
   noTruncFlag,
-  outputFlag,
   patternOf,
   printList,
   quietFlag,
@@ -65,17 +66,22 @@ export const ps: Command<Ctl> = {
   summary: 'List containers; without flags only running ones',
   flags: {
     all: { type: 'boolean', short: 'a', doc: 'Containers in all states' },
-    id: { type: 'string', doc: 'Only the container of this id' },
-    pod: { type: 'string', short: 'p', doc: 'Only containers of this pod' },
+    id: { type: 'string', value: 'CONTAINER', doc: 'Only the container of this id' },
+    pod: { type: 'string', short: 'p', value: 'POD', doc: 'Only containers of this pod' },
     name: { type: 'string', value: 'REGEX', doc: 'Only containers whose name matches' },
-    state: { type: 'string', short: 's', value: 'STATE', doc: 'created, running, exited or unknown' },
-    image: { type: 'string', doc: 'Only containers of this image' },
+    state: {
+      type: 'string',
+      short: 's',
+      value: 'created|running|exited|unknown',
+      doc: 'Only containers in this state',
+    },
+    image: { type: 'string', value: 'IMAGE', doc: 'Only containers of this image' },
     ...labelFlag,
     latest: { type: 'boolean', short: 'l', doc: 'Only the newest container' },
     last: { type: 'string', short: 'n', value: 'NUMBER', doc: 'Only this many of the newest' },
     ...quietFlag,
     ...noTruncFlag,
-    ...outputFlag('table|json|yaml'),
+    ...outputFlag(LIST_FORMATS),
   },
   arity: [0, 0],
   async run(ctl, parsed) {

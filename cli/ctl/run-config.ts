@@ -6,7 +6,7 @@ import { type Flag, type Parsed, UsageError } from '../command.ts';
 const LOG_ROOT = '/var/log/pods';
 
 export const runFlags: Record<string, Flag> = {
-  name: { type: 'string', doc: 'Name of the pod and the container' },
+  name: { type: 'string', value: 'NAME', doc: 'Name of the pod and the container' },
   env: { type: 'string', short: 'e', multiple: true, value: 'KEY=VALUE', doc: 'Environment variable' },
   volume: {
     type: 'string',

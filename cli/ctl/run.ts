@@ -6,7 +6,7 @@ import { parseSize } from '#config/index.ts';
 import { CrispError, describeError } from '#core/errors.ts';
 import { type Command, type Parsed, UsageError } from '../command.ts';
 import { readMessage } from '../documents.ts';
-import type { Ctl } from './context.ts';
+import { COMMAND_EXITS, type Ctl } from './context.ts';
 import { hasEnded, printLog } from './logs.ts';
 import { authOf, credentialFlags, pullImage } from './pull.ts';
 import { planRun, type RunPlan, runFlags } from './run-config.ts';
@@ -109,6 +109,7 @@ export const run: Command<Ctl> = {
   },
   arity: [1, Infinity],
   greedy: true,
+  exits: COMMAND_EXITS,
   async run(ctl, parsed) {
     if (parsed.has('detach') && parsed.has('rm'))
       throw new UsageError('crisp ctl run: --detach and --rm exclude each other');

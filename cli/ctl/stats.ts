@@ -4,13 +4,14 @@ import { type cri, toBigInt, toJson } from '#api/cri/v1/index.ts';
 import { type Command, type Parsed, UsageError } from '../command.ts';
 import { renderDocument } from '../documents.ts';
 import { bytes, shortId } from '../format.ts';
+import { outputFlag, outputOf } from '../output.ts';
 import {
   type Ctl,
+  DOCUMENT_FORMATS,
+  LIST_FORMATS,
   labelFlag,
   labelsOf,
   noTruncFlag,
-  outputFlag,
-  outputOf,
   printList,
   secondsOf,
 } from './context.ts';
@@ -59,11 +60,11 @@ export const stats: Command<Ctl> = {
   usage: '[CONTAINER]',
   summary: 'Show resource usage of running containers',
   flags: {
-    pod: { type: 'string', short: 'p', doc: 'Only containers of this pod' },
+    pod: { type: 'string', short: 'p', value: 'POD', doc: 'Only containers of this pod' },
     ...labelFlag,
     ...secondsFlag,
     ...noTruncFlag,
-    ...outputFlag('table|json|yaml'),
+    ...outputFlag(LIST_FORMATS),
   },
   arity: [0, 1],
   async run(ctl, parsed) {
@@ -98,7 +99,7 @@ export const statsp: Command<Ctl> = {
   name: 'statsp',
   usage: '[POD]',
   summary: 'Show resource usage of ready pods',
-  flags: { ...labelFlag, ...secondsFlag, ...noTruncFlag, ...outputFlag('table|json|yaml') },
+  flags: { ...labelFlag, ...secondsFlag, ...noTruncFlag, ...outputFlag(LIST_FORMATS) },
   arity: [0, 1],
   async run(ctl, parsed) {
     const filter = { id: parsed.args[0] ?? '', labelSelector: labelsOf(parsed) };
@@ -131,11 +132,11 @@ export const metricsp: Command<Ctl> = {
   summary: 'Show the metrics of all pods and containers',
   flags: {
     descriptors: { type: 'boolean', short: 'd', doc: 'Names and labels of the metrics' },
-    ...outputFlag('json|yaml'),
+    ...outputFlag(DOCUMENT_FORMATS),
   },
   arity: [0, 0],
   async run(ctl, parsed) {
-    const format = outputOf(parsed, ['json', 'yaml']);
+    const format = outputOf(parsed, DOCUMENT_FORMATS);
     const document = parsed.has('descriptors')
       ? toJson('ListMetricDescriptorsResponse', await ctl.client.ListMetricDescriptors({}, ctl.call()))
       : toJson('ListPodSandboxMetricsResponse', await ctl.client.ListPodSandboxMetrics({}, ctl.call()));

@@ -3,7 +3,8 @@ import { type cri, fromBigInt, toJson } from '#api/cri/v1/index.ts';
 import { parseSize } from '#config/index.ts';
 import { type Command, type Parsed, UsageError } from '../command.ts';
 import { renderDocument } from '../documents.ts';
-import { type Ctl, forEachTarget, labelsOf, outputFlag, outputOf, pick } from './context.ts';
+import { outputFlag, outputOf } from '../output.ts';
+import { type Ctl, DOCUMENT_FORMATS, forEachTarget, labelsOf, pick, TARGET_EXITS } from './context.ts';
 
 const size = (parsed: Parsed, flag: string): cri.LinuxContainerResourcesInit['memoryLimitInBytes'] => {
   const text = parsed.text(flag);
@@ -36,6 +37,7 @@ export const update: Command<Ctl> = {
     unified: { type: 'string', multiple: true, value: 'FILE=VALUE', doc: 'A control file of cgroup v2' },
   },
   arity: [1, Infinity],
+  exits: TARGET_EXITS,
   async run(ctl, parsed) {
     const linux: cri.LinuxContainerResourcesInit = {
       cpuPeriod: number(parsed, 'cpu-period'),
@@ -62,11 +64,11 @@ export const runtimeConfig: Command<Ctl> = {
   summary: 'Show the RuntimeConfig of the runtime, or set its range of pod addresses',
   flags: {
     'pod-cidr': { type: 'string', value: 'RANGE[,RANGE]', doc: 'Set this range (UpdateRuntimeConfig)' },
-    ...outputFlag('json|yaml'),
+    ...outputFlag(DOCUMENT_FORMATS),
   },
   arity: [0, 0],
   async run(ctl, parsed) {
-    const format = outputOf(parsed, ['json', 'yaml']);
+    const format = outputOf(parsed, DOCUMENT_FORMATS);
     const podCidr = parsed.text('pod-cidr');
     if (podCidr !== undefined) {
       await ctl.client.UpdateRuntimeConfig({ runtimeConfig: { networkConfig: { podCidr } } }, ctl.call());

@@ -3,6 +3,7 @@ import { EXPLAIN_PATH, type ExplainedEndpoint, type ExplainedImage } from '#api/
 import { receiveJson } from '../admin-client.ts';
 import type { Command } from '../command.ts';
 import { printable } from '../format.ts';
+import { jsonText, outputFlag, outputOf, TEXT_OR_JSON } from '../output.ts';
 import { adminFlags, adminSocketOf, type ImageContext } from './context.ts';
 
 export const explainImage: Command<ImageContext> = {
@@ -11,20 +12,19 @@ export const explainImage: Command<ImageContext> = {
   summary: 'Show the endpoints of an image in order, and the settings of each with their sources',
   flags: {
     ping: { type: 'boolean', doc: 'Ask each endpoint, without credentials, and show what it answers' },
-    json: { type: 'boolean', doc: 'Print JSON' },
+    ...outputFlag(TEXT_OR_JSON),
     ...adminFlags,
   },
   arity: [1, 1],
   async run(context, parsed) {
     const { terminal, signal } = context;
+    const format = outputOf(parsed, TEXT_OR_JSON);
     const [name = ''] = parsed.args;
     const socket = await adminSocketOf(context, parsed);
     const query = [['ref', name] as const, ...(parsed.has('ping') ? [['ping', '1'] as const] : [])];
     const reply = await receiveJson(socket, { method: 'GET', path: EXPLAIN_PATH, query, signal });
     const { images } = reply as { images: readonly ExplainedImage[] };
-    terminal.out(
-      parsed.has('json') ? `${JSON.stringify({ images }, undefined, 2)}\n` : images.map(textOf).join('\n'),
-    );
+    terminal.out(format === 'json' ? jsonText({ images }) : images.map(textOf).join('\n'));
     return 0;
   },
 };

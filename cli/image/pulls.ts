@@ -2,7 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunningPull } from '#api/admin/contract.ts';
 import type { Command } from '../command.ts';
+import { exitCodes } from '../help.ts';
 import { LiveRegion, sizeOf } from '../live-region.ts';
+import { jsonText, outputFlag, outputOf, TEXT_OR_JSON } from '../output.ts';
 import { pullsTable, runningPulls } from '../running-pulls.ts';
 import { adminFlags, adminSocketOf, type ImageContext } from './context.ts';
 
@@ -10,21 +12,22 @@ const WATCH_MS = 500;
 
 export const pulls: Command<ImageContext> = {
   name: 'pulls',
-  usage: '[--watch] [--json]',
+  usage: '[--watch] [--output json]',
   summary: 'Show the pulls that run now: stage, layers, bytes, rate, endpoint, waiting callers',
   flags: {
     watch: { type: 'boolean', short: 'w', doc: 'Show them again and again, until interrupted' },
-    json: { type: 'boolean', doc: 'As JSON; with --watch one document on each line' },
+    ...outputFlag(TEXT_OR_JSON, 'Output format; with --watch, JSON is one document on each line'),
     ...adminFlags,
   },
   arity: [0, 0],
+  exits: exitCodes([['0', 'success, also when a --watch is interrupted']]),
   async run(context, parsed) {
     const { terminal, signal } = context;
     const socket = await adminSocketOf(context, parsed);
     const list = () => runningPulls(socket, undefined, signal);
-    const isJson = parsed.has('json');
+    const isJson = outputOf(parsed, TEXT_OR_JSON) === 'json';
     if (parsed.has('watch')) await watch(list, displayOf(context, isJson), signal);
-    else terminal.out(isJson ? `${JSON.stringify(await list(), undefined, 2)}\n` : pullsTable(await list()));
+    else terminal.out(isJson ? jsonText(await list()) : pullsTable(await list()));
     return 0;
   },
 };

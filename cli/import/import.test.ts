@@ -50,7 +50,14 @@ test('the command has help, and refuses what is not a peer', async () => {
   await refused(UsageError, /'docker' is not crio or containerd/, 'docker');
   await refused(UsageError, /'__proto__' is not crio/, '__proto__');
   await refused(UsageError, /too few arguments/);
-  await refused(UsageError, /--output must be toml or json/, 'crio', '-o', 'yaml', write(''));
+  await refused(
+    UsageError,
+    /--output must be one of toml, json, not 'yaml'/,
+    'crio',
+    '-o',
+    'yaml',
+    write(''),
+  );
 });
 
 test('wrong files are refused with file and line, and nothing is printed', async () => {

@@ -58,7 +58,7 @@ test('explain shows the endpoints of the daemon, in text and JSON, and what they
     /^docker.io\/library\/busybox:1\n\n1\. https:\/\/registry-1\.docker\.io\/v2\/library\/busybox\/manifests\/1\n/,
   );
   assert.match(text, /\n {3}from {10}default\n/);
-  const run = crisp(['explain', tagged, '--ping', '--json']);
+  const run = crisp(['explain', tagged, '--ping', '--output', 'json']);
   assert.deepEqual([run.code, run.err], [0, '']);
   const [image] = JSON.parse(run.out.toString()).images;
   const [endpoint] = image.endpoints;

@@ -72,7 +72,7 @@ function start(program: string, args: readonly string[]): Run {
 const crisp = (...words: string[]): Run => start(process.execPath, [MAIN, ...words]);
 
 async function pulls(): Promise<readonly RunningPull[]> {
-  const run = crisp('image', 'pulls', '--json', ...admin);
+  const run = crisp('image', 'pulls', '--output', 'json', ...admin);
   assert.equal(await run.ended, 0, run.err);
   return JSON.parse(run.out) as RunningPull[];
 }
@@ -119,7 +119,7 @@ test('crisp image pulls: layers in transfer, also those that another pull has be
 test('crisp image pulls --watch: one document for each change, until the interrupt', async () => {
   await pushImage(node.registry.url, 'watched', 'v1', buildImage({ layers: [layer('watched')] }));
   const { release } = throttle();
-  const watching = crisp('image', 'pulls', '--watch', '--json', ...admin);
+  const watching = crisp('image', 'pulls', '--watch', '-o', 'json', ...admin);
   await until('it has begun', () => watching.out.startsWith('[]\n'));
   const pulled = node.client.PullImage({ image: { image: `${front.host}/watched:v1` } });
   const last = () => JSON.parse(watching.out.trimEnd().split('\n').at(-1) ?? '[]') as RunningPull[];
