@@ -1,0 +1,68 @@
+/** What the commands have in common with the node: files, variables of the environment, signals. */
+import type { ExitCode } from '../command.ts';
+
+export type Fact = ExitCode;
+
+/** Variables that crisp reads; reference.test.ts holds the list to the sources. */
+export const ENVIRONMENT: readonly Fact[] = [
+  [
+    'CONTAINER_RUNTIME_ENDPOINT',
+    'CRI socket of `crisp ctl` and `crisp trace` where --runtime-endpoint is not given.',
+  ],
+  [
+    'IMAGE_SERVICE_ENDPOINT',
+    'CRI socket of the image service for `crisp ctl` where --image-endpoint is not given.',
+  ],
+  ['CRISP_ADMIN_SOCKET', 'Admin socket for `crisp ctl` where --admin-socket is not given.'],
+  ['REGISTRY_PASSWORD', 'Password of `--creds USER`, so that it is on no command line.'],
+  [
+    'HTTP_PROXY, HTTPS_PROXY, NO_PROXY',
+    "Proxies of the daemon's pulls, also in small letters; the options of `image.proxy` go before them.",
+  ],
+  [
+    'CONTAINERS_REGISTRIES_CONF',
+    'Registries file of the daemon where `image.registries_conf` is not set; it must exist.',
+  ],
+  [
+    'NOTIFY_SOCKET',
+    'Set by systemd (Type=notify): the daemon reports READY, its status, and that it is alive.',
+  ],
+  [
+    'WATCHDOG_USEC, WATCHDOG_PID',
+    'Set by systemd (WatchdogSec=): how often the daemon reports that it is alive.',
+  ],
+  ['PATH', "Where the node's programs are searched: the OCI runtime, conmon, iptables."],
+  [
+    'UV_THREADPOOL_SIZE',
+    'Threads of the daemon for files and links; set to 8 by the launcher where it is not set.',
+  ],
+  [
+    'NODE_COMPILE_CACHE',
+    'Directory of the compile cache of Node; set to /var/cache/crisp by the launcher where root owns that.',
+  ],
+];
+
+export const FILES: readonly Fact[] = [
+  ['/etc/crisp/crisp.toml', 'Configuration, see `crisp.toml(5)`; another with --config.'],
+  ['/etc/crisp/crisp.toml.d/*.toml', 'Read after it, in the order of their names.'],
+  ['/run/crisp/crisp.sock', 'Where CRI is served (`socket`).'],
+  [
+    '/run/crisp/admin.sock',
+    'Where other commands of crisp reach the daemon (`admin_socket`); for root only.',
+  ],
+  ['/run/crisp', 'Records and files of running pods and containers (`state`); on a tmpfs.'],
+  ['/var/lib/crisp', 'Images, records, writable layers (`root`).'],
+  ['/var/cache/crisp', 'Compile cache of Node; it may be deleted.'],
+  ['/etc/cni/net.d', 'Network configurations (`cni.conf_dir`).'],
+  ['/opt/cni/bin, /usr/lib/cni', 'CNI plugins (`cni.bin_dirs`).'],
+  ['/etc/systemd/system/crisp.service', 'Unit of the daemon.'],
+];
+
+/** Signals of the daemon; any other command is interrupted by the first SIGINT or SIGTERM. */
+export const SIGNALS: readonly Fact[] = [
+  [
+    'SIGTERM, SIGINT',
+    'The daemon stops: no new calls, running ones may end; pods and containers run on. A second one ends it at once.',
+  ],
+  ['SIGUSR1', 'The daemon writes its state to the log, as `crisp status` shows it.'],
+];
