@@ -32,6 +32,7 @@ async function run(...words: string[]): Promise<{ code: number; out: string; err
 /** These print no facts of their own: they act, or pass on what a container writes. */
 const WITHOUT_JSON = [
   'serve',
+  'completion',
   'image export',
   ...['run', 'runp', 'stopp', 'rmp', 'create', 'start', 'exec', 'attach', 'port-forward'].map(
     (name) => `ctl ${name}`,

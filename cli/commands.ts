@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { configDocument, describeConfig } from '#config/index.ts';
 import { checkFlags } from './check-flags.ts';
 import { type Command, type ExitCode, parse } from './command.ts';
+import { completionFlags } from './completion-flags.ts';
 import { configFlags, loadFor } from './config-flags.ts';
 import type { Terminal } from './ctl/context.ts';
 import { ctlFlags } from './ctl-flags.ts';
@@ -143,6 +144,17 @@ export const commands: readonly Command<Invocation>[] = [
     async run({ terminal }, parsed) {
       const { trace } = await import('./trace.ts');
       return trace(parsed, terminal);
+    },
+  },
+  {
+    name: 'completion',
+    usage: 'bash|zsh|fish',
+    summary: 'Print the completion script of a shell',
+    flags: completionFlags,
+    arity: [0, 1],
+    async run({ terminal, signal }, parsed) {
+      const { completion } = await import('./completion.ts');
+      return completion(parsed, commands, { terminal, signal });
     },
   },
   {

@@ -33,7 +33,7 @@ function forwardingOf(text: string): Forwarding {
 
 export const portForward: Command<Ctl> = {
   name: 'port-forward',
-  usage: 'POD [LOCAL:]PORT...',
+  usage: 'POD [LOCAL-PORT:]PORT...',
   summary: "Forward ports of this machine's localhost to ports of a pod, until interrupted",
   flags: {},
   arity: [2, Infinity],
