@@ -7,7 +7,7 @@
  *     lib/js/           the bundle: main.js, its chunks, the worker threads, koffi.node
  *     lib/pause         the pods' pause process; pause.c, exec.c, exec.h, its source
  *     lib/package.json  name and version
- *     install, share/   installs it on a node and removes it; the unit, the files of /etc
+ *     install, share/   installs it on a node and removes it; the unit, the files of /etc, manual pages, completions
  *     LICENSE, LICENSES/  of crisp, and of the bundled packages
  */
 import {
@@ -24,6 +24,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CrispError, describeError } from '#core/errors.ts';
 import { bundle } from './bundle.ts';
+import { documents } from './documents.ts';
 import { writeTarball } from './tarball.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
@@ -31,7 +32,7 @@ const MODULES = join(PROJECT, 'node_modules');
 const DEPLOY = join(import.meta.dirname, '..');
 const PAUSE_SOURCES = ['pause.c', 'exec.c', 'exec.h'];
 const SHARED = ['systemd/crisp.service', 'crisp.toml', 'cni/99-crisp-bridge.conflist'];
-/** mtime of every file, unless SOURCE_DATE_EPOCH is set: 1 January 2020, seconds since the epoch. */
+/** mtime of every file, and the date of the manual pages, unless SOURCE_DATE_EPOCH is set: 1 January 2020, seconds since the epoch. */
 const MTIME = 1_577_836_800;
 
 interface Package {
@@ -41,7 +42,7 @@ interface Package {
 }
 
 /** Builds the directory from scratch; returns its path. Throws FailedPrecondition where a part of it is missing. */
-async function buildTree(output: string): Promise<string> {
+async function buildTree(output: string, mtime: number): Promise<string> {
   const { name, version, license } = JSON.parse(
     readFileSync(join(PROJECT, 'package.json'), 'utf8'),
   ) as Package;
@@ -58,6 +59,7 @@ async function buildTree(output: string): Promise<string> {
   write(join(tree, 'bin/crisp'), launcher(), 0o755);
   add(join(DEPLOY, 'install'), 'install', 0o755);
   for (const file of SHARED) add(join(DEPLOY, file), `share/${basename(file)}`);
+  for (const [file, text] of await documents(version, mtime)) write(join(tree, file), text);
   add(join(PROJECT, 'LICENSE'), 'LICENSE');
   const about = { name, version, license, type: 'module' };
   write(join(tree, 'lib/package.json'), `${JSON.stringify(about, undefined, 2)}\n`);
@@ -105,8 +107,8 @@ try {
       'tree-only': { type: 'boolean', default: false },
     },
   });
-  const tree = await buildTree(resolve(given.output));
   const mtime = Number(process.env['SOURCE_DATE_EPOCH'] ?? MTIME);
+  const tree = await buildTree(resolve(given.output), mtime);
   if (!given['tree-only']) await writeTarball(dirname(tree), basename(tree), `${tree}.tar.gz`, mtime);
   console.log(given['tree-only'] ? tree : `${tree}.tar.gz`);
 } catch (error) {

@@ -58,6 +58,37 @@ test('the command line runs from a symlink and without the repository', () => {
   assert.match(run(command, ...args), /^crisp \d+\.\d+\.\d+ \(node v24\./);
 });
 
+/** Directories of an empty Debian in place of those of this machine, and an installation in them. */
+const ON_A_NODE = `
+mkdir -p '${directory}/local' && mount --bind '${directory}/local' /usr/local
+for place in /etc /run /var/lib /var/cache; do mount -t tmpfs tmpfs $place; done
+mkdir -p /usr/local/bin /usr/local/lib /usr/local/share/man /etc/systemd/system/multi-user.target.wants
+all() { find /etc /run /usr/local /var/lib /var/cache | sort; }
+all >'${directory}/before'
+'${installed}/install' >/dev/null`;
+
+test('an installation has manual pages and completions; its removal leaves nothing', () => {
+  const script = `${ON_A_NODE} && '${installed}/install' >/dev/null && cd /usr/local/share
+    for file in man/man8/crisp.8 man/man5/crisp.toml.5; do test -s $file && find $PWD/$file; done
+    bash -c 'source bash-completion/completions/crisp; complete -p crisp'
+    head -n 1 zsh/site-functions/_crisp; grep '^complete' fish/vendor_completions.d/crisp.fish
+    /usr/local/lib/crisp/current/install --remove --purge >/dev/null
+    all | diff '${directory}/before' - >&2`;
+  const [command = '', ...args] = [...COVERED, `set -e; ${script}`];
+  assert.deepEqual(
+    run(command, ...args)
+      .trim()
+      .split('\n'),
+    [
+      '/usr/local/share/man/man8/crisp.8',
+      '/usr/local/share/man/man5/crisp.toml.5',
+      'complete -F _crisp crisp',
+      '#compdef crisp',
+      "complete -c crisp -f -a '(__crisp)'",
+    ],
+  );
+});
+
 test('a daemon from it pulls, runs a pod with a network and a container, and removes all', async () => {
   // Replaces the command of the test harness: its first two arguments are Node and the repository's main.ts.
   const wrapper = [...COVERED, `${cover} && shift 2 && exec '${installed}/bin/crisp' "$@"`, 'sh'];
