@@ -17,6 +17,12 @@ const accepted: Readonly<Record<string, Changes>> = {
   'an image volume': { mounts: [mountOf({ image: 'models:1', hostPath: '', readonly: true })] },
   'a mount below the root by a relative name': { mounts: [mountOf({ containerPath: 'data' })] },
   'recursive read-only': { mounts: [mountOf({ readonly: true, recursiveReadOnly: true })] },
+  'options of mounts': {
+    mounts: [
+      mountOf({ options: ['noexec', 'nodev', 'nosuid', 'noexec'] }),
+      mountOf({ image: 'models:1', hostPath: '', readonly: true, options: ['noexec'] }),
+    ],
+  },
   'device permissions': { devices: [{ containerPath: '', hostPath: '/dev/null', permissions: 'rwm' }] },
   'an empty value': { envs: [{ key: 'A', value: '' }] },
   'a value with = and newline': { envs: [{ key: 'A.b-c', value: 'x=y\nz' }] },
@@ -64,6 +70,15 @@ const refused: Readonly<Record<string, readonly [Changes, RegExp]>> = {
     { mounts: [mountOf({ readonly: true, recursiveReadOnly: true, propagation: 'host-to-container' })] },
     /with propagation/,
   ],
+  'an option that is not of the API': [
+    { mounts: [mountOf({ options: ['noexec', 'exec'] })] },
+    /mount_options of \/data has "exec"/,
+  ],
+  'an option of an image volume': [
+    { mounts: [mountOf({ image: 'models:1', hostPath: '', readonly: true, options: ['rw'] })] },
+    /mount_options of \/data has "rw"/,
+  ],
+  'an option with another': [{ mounts: [mountOf({ options: ['noexec,dev'] })] }, /has "noexec,dev"/],
   'odd permissions': [
     { devices: [{ containerPath: '', hostPath: '/dev/null', permissions: 'rx' }] },
     /permissions rx/,

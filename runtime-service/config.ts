@@ -26,7 +26,12 @@ export interface MountRequest {
   /** An image volume: the image's reference; empty for a bind mount. */
   readonly image: string;
   readonly imageSubPath: string;
+  /** Of `mountOptions`; absent where there are none. */
+  readonly options?: readonly string[];
 }
+
+/** The options that the API knows: flags of one mount, which take rights away (KEP-5855). */
+export const mountOptions: readonly string[] = ['noexec', 'nodev', 'nosuid'];
 
 export interface DeviceRequest {
   readonly containerPath: string;
@@ -151,6 +156,13 @@ function validateMount(mount: MountRequest, refuse: (message: string, hint: stri
   }
   if (mount.recursiveReadOnly && !mount.readonly) {
     refuse(`mounts: ${mount.containerPath} is recursive_read_only but not readonly`, 'set readonly too');
+  }
+  const unknown = mount.options?.find((option) => !mountOptions.includes(option));
+  if (unknown !== undefined) {
+    refuse(
+      `mounts: mount_options of ${mount.containerPath} has ${JSON.stringify(unknown)}`,
+      `give some of ${mountOptions.join(', ')}`,
+    );
   }
   if (mount.image !== '') {
     if (mount.hostPath !== '')

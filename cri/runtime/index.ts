@@ -15,6 +15,7 @@ import { listContainers } from './list-containers.ts';
 import { listMetricDescriptors } from './list-metric-descriptors.ts';
 import { listPodSandbox } from './list-pod-sandbox.ts';
 import { listPodSandboxMetrics } from './list-pod-sandbox-metrics.ts';
+import { checkpointPod, restorePod } from './pod-checkpoints.ts';
 import { listPodSandboxStats, podSandboxStats } from './pod-sandbox-stats.ts';
 import { podSandboxStatus } from './pod-sandbox-status.ts';
 import { portForward } from './port-forward.ts';
@@ -64,6 +65,8 @@ export const runtimeHandlers = (
     ContainerStatus: containerStatus(services),
     ExecSync: execSync(services),
     CheckpointContainer: checkpointContainer(services),
+    CheckpointPod: checkpointPod(),
+    RestorePod: restorePod(),
     ReopenContainerLog: reopenContainerLog(services),
     Exec: exec(services),
     Attach: attach(services),

@@ -16,6 +16,11 @@ async function runtimeReady(...troubles: TroubleFacts[]) {
   const reply = await answer({ verbose: true } as Parameters<typeof answer>[0]);
   const [condition] = reply.status?.conditions ?? [];
   const info = (key: string) => JSON.parse(reply.info?.[key] ?? '');
+  assert.deepEqual(reply.features, {
+    supplementalGroupsPolicy: true,
+    userNamespacesHostNetwork: false,
+    mountOptions: true,
+  });
   return { condition, troubles: info('troubles'), layers: info('layers') };
 }
 const trouble = (reason: string, podsFail: boolean): TroubleFacts => ({

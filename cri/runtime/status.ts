@@ -35,7 +35,7 @@ export const status =
         ],
       },
       runtimeHandlers: facts.handlers().map(({ name, ...features }) => ({ name, features })),
-      features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false },
+      features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false, mountOptions: true },
       info: verbose
         ? {
             config: JSON.stringify(facts.config),

@@ -133,6 +133,22 @@ test('options of a requested mount: access, propagation, recursive read-only', (
   assert.deepEqual(options({ propagation: 'bidirectional' }), ['rbind', 'rshared', 'rw']);
 });
 
+test('mount options of the request are added once each, to image volumes too', () => {
+  const flags = ['noexec', 'nosuid', 'noexec'];
+  const bind = at(of({ requested: [mountOf({ options: flags, readonly: true })] }), '/data')[0];
+  assert.deepEqual(bind?.options, ['rbind', 'rprivate', 'ro', 'noexec', 'nosuid']);
+  const image = mountOf({
+    containerPath: '/models',
+    hostPath: '',
+    image: 'm:1',
+    readonly: true,
+    options: flags,
+  });
+  const imageSources = new Map([['/models', '/volume']]);
+  const bound = at(of({ requested: [image], imageSources }), '/models')[0];
+  assert.deepEqual(bound?.options, ['rbind', 'rprivate', 'ro', 'noexec', 'nosuid']);
+});
+
 test('an image volume is bound from where it was mounted; id mappings come along where they are', () => {
   const imageSources = new Map([['/models', '/run/crisp/volume']]);
   const image = mountOf({ containerPath: '/models', hostPath: '', image: 'models:1', readonly: true });

@@ -144,14 +144,16 @@ function requestedMount(
 ): OciMount {
   const destination = inContainer(mount.containerPath);
   const image = imageSources.get(mount.containerPath);
+  const flags = new Set(mount.options);
   // Its owners are numbered as the pod does already, and nothing is mounted below it.
   if (image !== undefined) {
-    return { destination, type: 'bind', source: image, options: ['rbind', 'rprivate', 'ro'] };
+    return { destination, type: 'bind', source: image, options: ['rbind', 'rprivate', 'ro', ...flags] };
   }
   const options = ['rbind', PROPAGATION[mount.propagation]];
   if (mount.recursiveReadOnly) options.push('rro');
   else options.push(mount.readonly ? 'ro' : 'rw');
   if (idMapTrees?.has(mount.containerPath)) options.push('ridmap');
+  options.push(...flags);
   const toOci = (mappings: MountRequest['uidMappings']) =>
     mappings.map(({ containerId, hostId, length }) => ({
       containerID: containerId,

@@ -61,6 +61,39 @@ test('bind mounts are writable or read-only, and the status has exactly what was
   await node.remove(id);
 });
 
+test('mount options hold in the container alone, and one that the API lacks is refused before anything is made', async () => {
+  const tools = makeDirectory(node, 'tools');
+  writeFileSync(join(tools, 'run'), '#!/bin/sh\necho ran\n', { mode: 0o755 });
+  const mounts = [
+    on('/plain', tools),
+    on('/hard', tools, { mountOptions: ['noexec', 'nodev', 'nosuid'] }),
+    on('/hard-ro', tools, { readonly: true, mountOptions: ['noexec'] }),
+  ];
+  const id = await node.run(pod, { mounts });
+  assert.equal((await node.exec(id, ['/plain/run'])).out, 'ran\n');
+  const script =
+    '/hard/run; /hard-ro/run; touch /hard/made; grep -E " /(plain|hard)[^ ]* " /proc/self/mounts';
+  const { out, err } = await node.exec(id, ['sh', '-c', script]);
+  assert.equal(err.match(/ermission denied/g)?.length, 2, err);
+  assert.ok(existsSync(join(tools, 'made')));
+  const flags = out
+    .trim()
+    .split('\n')
+    .map((line) => line.split(' ')[3]?.split(',') ?? [])
+    .map((all) => all.filter((flag) => ['ro', 'noexec', 'nodev', 'nosuid'].includes(flag)).sort());
+  assert.deepEqual(flags, [[], ['nodev', 'noexec', 'nosuid'], ['noexec', 'ro']]);
+  const reported = (await node.status(id)).mounts.map(({ mountOptions }) => mountOptions);
+  assert.deepEqual(reported, [[], ['noexec', 'nodev', 'nosuid'], ['noexec']]);
+  await node.remove(id);
+  const missing = join(node.directory, 'never-made');
+  await refused(
+    node.create(pod, { mounts: [on('/x', missing, { mountOptions: ['exec'] })] }),
+    'InvalidArgument',
+    /mount_options of \/x has "exec"/,
+  );
+  assert.ok(!existsSync(missing));
+});
+
 test('a missing source is made as a directory', async () => {
   const hostPath = join(node.directory, 'not/yet/there');
   const id = await node.run(pod, { mounts: [on('/made', hostPath)] });
@@ -196,14 +229,16 @@ test('an image volume: its files, or a part of them, read-only, and the image is
     image: { image: volume },
     ...more,
   });
-  const mounts = [at('/v'), at('/part', { imageSubPath: 'etc' }), at('/file', { imageSubPath: 'etc/only' })];
+  const mounts = [
+    at('/v'),
+    at('/part', { imageSubPath: 'etc' }),
+    at('/file', { imageSubPath: 'etc/only', mountOptions: ['noexec', 'nosuid'] }),
+  ];
   const id = await node.run(pod, { mounts });
-  const { out } = await node.exec(id, [
-    'sh',
-    '-c',
-    'cat /v/top /part/only /file; touch /v/x 2>&1; touch /part/x 2>&1',
-  ]);
+  const script = 'cat /v/top /part/only /file; touch /v/x /part/x 2>&1; grep " /file " /proc/self/mounts';
+  const { out } = await node.exec(id, ['sh', '-c', script]);
   assert.match(out, /^top\nof the volume\nof the volume\n.*Read-only.*\n.*Read-only/);
+  assert.match(out, / \/file \w+ ro,nosuid,noexec[, ]/);
   const reported = (await node.status(id)).mounts.map((mount) => [
     mount.image?.image,
     mount.imageSubPath,

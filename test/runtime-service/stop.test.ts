@@ -52,10 +52,10 @@ test('timeout 0 kills without a signal before', async () => {
 test("the image's StopSignal is used, and the config's wins over it", async () => {
   const image = await node.addImage('usr1', busyboxImage({ config: { StopSignal: 'SIGUSR1' } }));
   const id = await ready({ image: { image }, command: trapping('USR1', 11) });
-  assert.equal((await node.status(id)).stopSignal, cri.Signal.SIGUSR1);
+  assert.equal((await node.status(id)).stopSignal, cri.Signal.SIGNAL_SIGUSR1);
   await node.stop(id, 60);
   assert.equal((await node.status(id)).exitCode, 11);
-  const stopSignal = cri.Signal.SIGRTMINPLUS3;
+  const stopSignal = cri.Signal.SIGNAL_SIGRTMINPLUS3;
   const other = await ready({ image: { image }, command: trapping('37', 12), stopSignal });
   assert.equal((await node.status(other)).stopSignal, stopSignal);
   await node.stop(other, 60);

@@ -40,7 +40,14 @@ test('JSON and YAML are read, in camelCase and snake_case', () => {
   assert.equal(toBigInt(config.linux?.resources?.cpuQuota), -1n);
   assert.equal(toBigInt(config.linux?.securityContext?.runAsUser?.value), 7n);
   assert.equal(config.windows, null);
-  assert.equal(config.stopSignal, cri.Signal.SIGTERM);
+  assert.equal(config.stopSignal, cri.Signal.SIGNAL_SIGTERM);
+});
+
+test('names of signals before cri-api 0.37 are read as those of today', () => {
+  const numberOf = (stop_signal: string) => fromJson('ContainerConfig', { stop_signal }).stopSignal;
+  assert.deepEqual(['SIGTERM', 'SIGNAL_SIGTERM', 'RUNTIME_DEFAULT'].map(numberOf), [23, 23, 0]);
+  for (const name of ['SIGNAL_SIGNAL_SIGTERM', 'TERM', 'constructor'])
+    assert.throws(() => numberOf(name), /^CrispError: stop_signal must be one of SIGNAL_RUNTIME_DEFAULT/);
 });
 
 test('mistakes are refused with the path of the field', () => {

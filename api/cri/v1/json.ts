@@ -46,13 +46,17 @@ function readScalar(value: unknown, type: string, path: string): unknown {
   return type === 'bytes' ? Buffer.from(value) : value;
 }
 
+/** Of enums whose values had names without a prefix before cri-api 0.37: files of users may have those. */
+const EARLIER_PREFIX: Readonly<Record<string, string>> = { Signal: 'SIGNAL_' };
+
 function readEnum(value: unknown, type: string, path: string): number {
   const table = type
     .split('.')
     .reduce<unknown>((at, name) => (at as Record<string, unknown>)[name], v1) as Record<string, unknown>;
   const names = Object.keys(table);
   if (typeof value === 'number' && Number.isInteger(value)) return value;
-  const number = typeof value === 'string' && names.includes(value) ? table[value] : undefined;
+  const name = [value, `${EARLIER_PREFIX[type] ?? ''}${value}`].find((word) => names.includes(`${word}`));
+  const number = typeof value === 'string' ? table[`${name}`] : undefined;
   return typeof number === 'number'
     ? number
     : refuse(path, `must be one of ${names.join(', ')}, not ${show(value)}`);

@@ -85,7 +85,7 @@ function stopSignal(value: number): string {
     });
   }
   return name
-    .replace(/^SIGNAL_/, 'SIG')
+    .replace(/^SIGNAL_/, '')
     .replace('PLUS', '+')
     .replace('MINUS', '-');
 }
@@ -102,6 +102,7 @@ function mountRequest(mount: cri.Mount): MountRequest {
     gidMappings: idMappings(mount.gidMappings),
     image: mount.image?.image ?? '',
     imageSubPath: mount.imageSubPath,
+    ...(mount.mountOptions.length > 0 ? { options: mount.mountOptions } : {}),
   };
 }
 

@@ -108,7 +108,13 @@ test('mounts are echoed, an image volume with its image', () => {
       propagation: 'bidirectional',
       uidMappings: ids,
     }),
-    mountOf({ containerPath: '/m', hostPath: '', image: 'models:1', imageSubPath: 'a' }),
+    mountOf({
+      containerPath: '/m',
+      hostPath: '',
+      image: 'models:1',
+      imageSubPath: 'a',
+      options: ['noexec', 'nosuid'],
+    }),
   ];
   const [bind, image] = seen(recordOf({ mounts })).mounts;
   assert.deepEqual(
@@ -118,6 +124,7 @@ test('mounts are echoed, an image volume with its image', () => {
   assert.deepEqual([bind?.recursiveReadOnly, bind?.propagation, bind?.image], [true, 2, null]);
   assert.equal(bind?.uidMappings[0]?.hostId, 100000);
   assert.deepEqual([image?.image?.image, image?.imageSubPath, image?.hostPath], ['models:1', 'a', '']);
+  assert.deepEqual([bind?.mountOptions, image?.mountOptions], [[], ['noexec', 'nosuid']]);
 });
 
 test('user and resources', () => {
@@ -140,11 +147,12 @@ test('the stop signal is the enum’s, in any spelling', () => {
   const { Signal } = cri;
   for (const [name, value] of Object.entries(Signal)) {
     if (typeof value !== 'number' || value === 0) continue;
-    assert.equal(number(name.replace('PLUS', '+').replace('MINUS', '-')), value, name);
+    const word = name.replace('SIGNAL_', '').replace('PLUS', '+').replace('MINUS', '-');
+    assert.equal(number(word), value, name);
   }
-  assert.equal(number('QUIT'), Signal.SIGQUIT);
-  assert.equal(number('sigquit'), Signal.SIGQUIT);
-  assert.equal(number('RTMIN+3'), Signal.SIGRTMINPLUS3);
-  for (const odd of ['', 'nonsense', 'constructor', '__proto__'])
-    assert.equal(number(odd), Signal.SIGTERM, odd);
+  assert.equal(number('QUIT'), Signal.SIGNAL_SIGQUIT);
+  assert.equal(number('sigquit'), Signal.SIGNAL_SIGQUIT);
+  assert.equal(number('RTMIN+3'), Signal.SIGNAL_SIGRTMINPLUS3);
+  for (const odd of ['', 'nonsense', 'constructor', '__proto__', 'RUNTIME_DEFAULT'])
+    assert.equal(number(odd), Signal.SIGNAL_SIGTERM, odd);
 });

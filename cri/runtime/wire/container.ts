@@ -59,13 +59,13 @@ export const wireContainerStatus = (record: ContainerRecord): cri.ContainerStatu
   stopSignal: signalOf(record.stopSignal),
 });
 
-/** `SIGRTMIN+3` is SIGRTMINPLUS3 in CRI; a signal that the enum lacks is reported as the default one. */
+/** `SIGRTMIN+3` is SIGNAL_SIGRTMINPLUS3 in CRI; a signal that the enum lacks is reported as the default one. */
 function signalOf(name: string): number {
   const upper = name.toUpperCase();
   const word = (upper.startsWith('SIG') ? upper : `SIG${upper}`).replace('+', 'PLUS').replace('-', 'MINUS');
   const numbers: Readonly<Record<string, number | string>> = cri.Signal;
-  const found = Object.hasOwn(numbers, word) ? numbers[word] : undefined;
-  return typeof found === 'number' ? found : cri.Signal.SIGTERM;
+  const found = Object.hasOwn(numbers, `SIGNAL_${word}`) ? numbers[`SIGNAL_${word}`] : undefined;
+  return typeof found === 'number' ? found : cri.Signal.SIGNAL_SIGTERM;
 }
 
 const wireMount = (mount: MountRequest, record: ContainerRecord): cri.MountInit => ({
@@ -77,6 +77,7 @@ const wireMount = (mount: MountRequest, record: ContainerRecord): cri.MountInit 
   recursiveReadOnly: mount.recursiveReadOnly,
   uidMappings: mount.uidMappings,
   gidMappings: mount.gidMappings,
+  mountOptions: [...(mount.options ?? [])],
   ...(mount.image === '' ? {} : imageOf(mount, record)),
 });
 
