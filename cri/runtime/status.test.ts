@@ -18,7 +18,7 @@ async function runtimeReady(...troubles: TroubleFacts[]) {
   const info = (key: string) => JSON.parse(reply.info?.[key] ?? '');
   assert.deepEqual(reply.features, {
     supplementalGroupsPolicy: true,
-    userNamespacesHostNetwork: false,
+    userNamespacesHostNetwork: true,
     mountOptions: true,
   });
   return { condition, troubles: info('troubles'), layers: info('layers') };

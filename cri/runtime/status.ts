@@ -35,7 +35,7 @@ export const status =
         ],
       },
       runtimeHandlers: facts.handlers().map(({ name, ...features }) => ({ name, features })),
-      features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false, mountOptions: true },
+      features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: true, mountOptions: true },
       info: verbose
         ? {
             config: JSON.stringify(facts.config),

@@ -22,7 +22,7 @@ function mode(field: string, given: NamespaceMode, possible: readonly NamespaceM
 }
 
 /** The kubelet gives one mapping of each kind that begins at id 0; the conformance suite requires that all else is refused. */
-function checkUser(user: UserNamespace, { network, pid, ipc }: NamespaceOptions): void {
+function checkUser(user: UserNamespace, { pid, ipc }: NamespaceOptions): void {
   mode('userns_options.mode', user.mode, ['pod', 'node']);
   if (user.mode === 'node') {
     if (user.uids.length + user.gids.length === 0) return;
@@ -30,7 +30,8 @@ function checkUser(user: UserNamespace, { network, pid, ipc }: NamespaceOptions)
   }
   checkMappings('uids', user.uids);
   checkMappings('gids', user.gids);
-  const host = Object.entries({ network, pid, ipc }).find(([, of]) => of === 'node')?.[0];
+  // The node's network is possible (KEP-5607): the pod's root has no rights over it.
+  const host = Object.entries({ pid, ipc }).find(([, of]) => of === 'node')?.[0];
   if (host === undefined) return;
   throw refused(
     `userns_options mode POD and ${host} NODE exclude each other`,

@@ -106,14 +106,17 @@ function terminalGroup({ userNamespace }: PodView): string[] {
   return userNamespace && !userNamespace.gids.some(mapped) ? [] : [`gid=${TTY}`];
 }
 
-/** A user namespace that does not own the network namespace may not mount sysfs: the host's is bound then. */
+/**
+ * A user namespace that does not own the network namespace may not mount sysfs: the host's is bound then, and nothing below it
+ * can be written (KEP-5607). Every OCI runtime that maps ids of mounts, as such a pod needs, has `rro`.
+ */
 function sysfs(pod: PodView, writable: string): OciMount {
   if (pod.userNamespace && pod.network === 'node') {
     return {
       destination: '/sys',
       type: 'bind',
       source: '/sys',
-      options: ['rbind', 'nosuid', 'noexec', 'nodev', 'ro'],
+      options: ['rbind', 'rprivate', 'nosuid', 'noexec', 'nodev', 'rro'],
     };
   }
   return {

@@ -1,9 +1,18 @@
 /** Pods with a user namespace, under crun, which obeys id maps of mounts; Debian's runc does not, and is refused. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, lstatSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { hostname as nodeName } from 'node:os';
 import { dirname, join } from 'node:path';
-import test from 'node:test';
+import test, { after } from 'node:test';
 import { type cri, fromBigInt } from '#api/cri/v1/index.ts';
 import {
   CONTAINER,
@@ -31,11 +40,12 @@ const passable: NonNullable<Settings['prepare']> = (directory) => {
 };
 /** Another OCI runtime in crun's place: newer than Debian's, in crun's words or runc's. */
 const newer = process.env['CRISP_TEST_RUNTIME'];
+const wrapper = await crunWrapper();
 const node = await TestNode.start('userns', {
   runtime: 'crun',
   ...(newer ? { extra: `[runtime.handlers.crun]\npath = ${JSON.stringify(newer)}` } : {}),
   prepare: passable,
-  wrapper: await crunWrapper(),
+  wrapper,
 });
 const pod = await node.runPod({}, { network: POD, pid: CONTAINER, usernsOptions: userns() });
 const shared = await node.runPod({}, { network: POD, pid: POD, usernsOptions: userns() });
@@ -186,8 +196,38 @@ test('the refusals of the contract: modes, several mappings, no root, namespaces
   await refused(run({ uids: [{ containerId: 1, hostId: HOST, length: 10 }] }), 'InvalidArgument', /id 1/);
   await refused(run({ uids: [{ containerId: 0, hostId: HOST, length: 0 }] }), 'InvalidArgument', /0 ids/);
   await refused(run({ uids: [{ containerId: 0, hostId: 4294967295, length: 2 }] }), 'InvalidArgument');
-  await refused(run({}, { network: NODE }), 'InvalidArgument', /network NODE/);
   await refused(run({}, { pid: NODE }), 'InvalidArgument', /pid NODE/);
+  await refused(run({}, { ipc: NODE }), 'InvalidArgument', /ipc NODE/);
+});
+
+test("on the node's network: its interfaces, without rights over them, and its /sys read-only with all below", async () => {
+  const below = '/sys/kernel/debug';
+  execFileSync(wrapper[0] ?? 'env', [...wrapper.slice(1), 'mount', '-t', 'tmpfs', 'below', below]);
+  after(() => execFileSync(wrapper[0] ?? 'env', [...wrapper.slice(1), 'umount', below]));
+  for (const hostname of ['', 'own-name']) {
+    const onNode = await node.runPod({ hostname }, { network: NODE, usernsOptions: userns() });
+    const id = await node.run(onNode, {
+      security: { capabilities: { addCapabilities: ['NET_ADMIN', 'SYS_ADMIN', 'NET_BIND_SERVICE'] } },
+    });
+    const { pid } = await node.facts(id);
+    const of = (which: number | 'self', kind: string) => readlinkSync(`/proc/${which}/ns/${kind}`);
+    assert.equal(of(pid, 'net'), of('self', 'net'));
+    assert.notEqual(of(pid, 'user'), of('self', 'user'));
+    const { out } = await sh(id, 'id -u; hostname; cat /proc/self/uid_map');
+    assert.match(out, new RegExp(`^0\n${hostname || nodeName()}\n +0 +${HOST} +65536\n$`));
+    const denied = await sh(id, 'ip link add crisp-test type dummy; nc -l -p 1 -w 1');
+    assert.equal(denied.err.match(/not permitted|ermission denied/g)?.length, 2, denied.err);
+    const mounts = (await sh(id, 'cat /proc/self/mounts')).out.split('\n').map((line) => line.split(' '));
+    const optionsAt = (path: string) => mounts.findLast(([, target]) => target === path)?.[3]?.split(',');
+    const options = optionsAt('/sys') ?? [];
+    for (const option of ['ro', 'nosuid', 'nodev', 'noexec'])
+      assert.ok(options.includes(option), `${options}`);
+    // In a user namespace crun 1.8.1 binds the top mount alone.
+    assert.ok(optionsAt(below)?.includes('ro') ?? !newer);
+    await node.remove(id);
+    await node.client.StopPodSandbox({ podSandboxId: onNode });
+    await node.client.RemovePodSandbox({ podSandboxId: onNode });
+  }
 });
 
 test('a handler that ignores id maps is refused, and Status shows which ones do', async () => {
