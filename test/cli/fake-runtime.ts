@@ -39,6 +39,10 @@ class RpcFailure extends Error {
   }
 }
 
+/** What crisp keeps of each operation on a pod. */
+const STAGE = { name: 'network', detail: '', from: 0, to: 9, failed: false };
+const TRACE = { name: 'RunPodSandbox', containerId: '', ms: 10, failed: false, stages: [STAGE] };
+
 const newId = () => randomBytes(32).toString('hex');
 
 function find<T>(map: Map<string, T>, id: string): [string, T] {
@@ -165,7 +169,7 @@ export class FakeRuntime {
         const [id, { config, state, createdAt }] = find(this.pods, podSandboxId);
         return {
           status: { id, state, metadata: config.metadata, createdAt: fromBigInt(createdAt) },
-          info: { pid: '7' },
+          info: { pid: '7', trace: JSON.stringify([TRACE]) },
         };
       },
       StopPodSandbox: async ({ podSandboxId }) => {
@@ -226,6 +230,10 @@ export class FakeRuntime {
       ContainerStatus: async ({ containerId }) => {
         const [id, ctr] = find(this.containers, containerId);
         return { status: this.#statusOf(id, ctr), info: { pid: '9' } };
+      },
+      CheckpointContainer: async ({ containerId }) => {
+        find(this.containers, containerId);
+        return {};
       },
       ExecSync: async ({ containerId, cmd, timeout }) => {
         find(this.containers, containerId);

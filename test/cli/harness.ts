@@ -8,7 +8,7 @@ import { ctl } from '../../cli/ctl.ts';
 import { FakeRuntime } from './fake-runtime.ts';
 
 export const directory = mkdtempSync(join(process.env['CRISP_TEST_DIR'] ?? tmpdir(), 'ctl-'));
-const socket = join(directory, 's');
+export const socket = join(directory, 's');
 
 interface Result {
   code: number;

@@ -12,6 +12,12 @@ test('version and info', async () => {
     await ok('version'),
     'Version:  0.1.0\nRuntimeName:  fake\nRuntimeVersion:  1\nRuntimeApiVersion:  v1\n',
   );
+  assert.deepEqual(JSON.parse(await ok('version', '-o', 'json')), {
+    version: '0.1.0',
+    runtimeName: 'fake',
+    runtimeVersion: '1',
+    runtimeApiVersion: 'v1',
+  });
   const info = JSON.parse(await ok('info'));
   assert.deepEqual(info.config, { a: 1 });
   assert.equal(info.note, 'text');
