@@ -2,7 +2,8 @@
 
 import { joinPath } from '#core/toml/locate.ts';
 import { build, type LoadedConfig, namesIn, type Setting } from './load.ts';
-import { bareKey, camel, type Node, type Option, type Section, type Table } from './option.ts';
+import type { Node, Option, Section, Table } from './node.ts';
+import { bareKey, camel } from './option.ts';
 import { schema } from './schema.ts';
 
 interface Writer {

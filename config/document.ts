@@ -2,7 +2,8 @@
 import { joinPath } from '#core/toml/locate.ts';
 import { withoutPassword } from './describe.ts';
 import { type LoadedConfig, namesIn, type Setting } from './load.ts';
-import { camel, type Node, type Option } from './option.ts';
+import type { Node, Option } from './node.ts';
+import { camel } from './option.ts';
 import { dotted } from './reference.ts';
 import { schema } from './schema.ts';
 

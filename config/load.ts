@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { CrispError, errnoOf, hasCode } from '#core/errors.ts';
 import { joinPath } from '#core/toml/locate.ts';
 import { nearest } from './nearest.ts';
-import { camel, type Node, type Option, type Section } from './option.ts';
+import type { Node, Option, Section } from './node.ts';
+import { camel } from './option.ts';
 import { type Config, schema } from './schema.ts';
 import { isTable, parseTomlFile } from './toml-file.ts';
 

@@ -1,6 +1,7 @@
 /** Every option of the schema with what is known of it, for documents, completions and `crisp config --output json`. */
 import { build, flaggedOptions } from './load.ts';
-import { bareKey, type Kind, type Node, type Option } from './option.ts';
+import type { Kind, Node, Option } from './node.ts';
+import { bareKey } from './option.ts';
 import { schema } from './schema.ts';
 
 export interface OptionFacts {

@@ -4,11 +4,11 @@
  *
  * Loaded values have camelCase names; durations are milliseconds, sizes are bytes.
  */
+import type { Infer } from './node.ts';
 import {
   choice,
   duration,
   flag,
-  type Infer,
   integer,
   list,
   mode,
@@ -65,7 +65,10 @@ export const schema = section('', {
   root: path('/var/lib/crisp', 'Directory of what survives a reboot: images, records, writable layers.'),
   state: path('/run/crisp', 'Directory of what does not survive a reboot; on a tmpfs.'),
   socket: path('{state}/crisp.sock', 'The socket on which CRI is served.'),
-  admin_socket: path('{state}/admin.sock', 'The socket of `crisp image` and `crisp ctl cp`, for root only.'),
+  admin_socket: path(
+    '{state}/admin.sock',
+    'The socket of `crisp status`, `image`, `check --images` and `ctl cp`, for root only.',
+  ),
   socket_mode: mode(0o660, 'Permissions of the socket; its owner is root.'),
   containerd_socket: optionalPath(
     'Where cAdvisor\'s calls to containerd are answered as well, such as "/run/containerd/containerd.sock", which the kubelet asks by default; empty: on `socket` alone.',

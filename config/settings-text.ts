@@ -1,5 +1,6 @@
 /** Single settings as TOML, in the order of the schema; `crisp config import` prints its result by this. */
-import { bareKey, type Node, type Option } from './option.ts';
+import type { Node, Option } from './node.ts';
+import { bareKey } from './option.ts';
 import { schema } from './schema.ts';
 
 export interface Assignment {
