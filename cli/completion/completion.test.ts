@@ -129,10 +129,15 @@ const SHELLS: readonly (readonly [shell: string, complete: (line: string) => str
   ['fish', inFish],
 ];
 
+/** Why the shell is not tried here; false where it is. */
+function absence(shell: string): string | false {
+  return spawnSync(shell, ['-c', 'true']).error ? `${shell} is not installed` : false;
+}
+
 for (const [shell, complete] of SHELLS) {
-  const absent = spawnSync(shell, ['-c', 'true']).error && `${shell} is not installed`;
+  const absent = absence(shell);
   if (absent) console.log(`# SKIPPED: completions are not tried in ${shell}: ${absent}`);
-  test(`${shell} completes`, { skip: absent ?? false }, () => {
+  test(`${shell} completes`, { skip: absent }, () => {
     for (const [line, candidates] of CASES) {
       const found = complete(line).map((one) => one.replace(/\/$/, ''));
       assert.deepEqual(found.sort(), candidates, line);
@@ -151,13 +156,11 @@ test('bash replaces only what it has split from a value or from the name of an i
   );
 });
 
-test('fish completes a value behind =', () => {
-  if (spawnSync('fish', ['-c', 'true']).error) return;
+test('fish completes a value behind =', { skip: absence('fish') }, () => {
   assert.deepEqual(inFish('crisp serve --log-level=w'), ['--log-level=warn']);
 });
 
-test('zsh finds the script as a completion function', () => {
-  if (spawnSync('zsh', ['-c', 'true']).error) return;
+test('zsh finds the script as a completion function', { skip: absence('zsh') }, () => {
   const text = `fpath=(${literal(directory)} $fpath); autoload -U compinit; compinit -u -D; print $_comps[crisp]`;
   assert.deepEqual(runShell('zsh', ['-f'], text), ['_crisp']);
 });
