@@ -5,17 +5,20 @@ import { addHooks } from '../spec/hooks.ts';
 import { byDepth, inContainer } from '../spec/mounts.ts';
 import type { OciMount, OciSpec } from '../spec/oci.ts';
 import type { SourcedEdits } from './devices.ts';
-import type { CdiDeviceNode, CdiMount } from './spec.ts';
+import type { CdiDeviceNode, CdiMount, CdiNetDevice } from './spec.ts';
 
 /** Edits a container's specification in place. Throws FailedPrecondition, naming the file, where it does not match the host. */
 export async function applyEdits(spec: OciSpec, all: readonly SourcedEdits[]): Promise<void> {
-  for (const { file, env, deviceNodes, mounts, hooks, additionalGids } of all) {
+  for (const { file, env, deviceNodes, mounts, hooks, additionalGids, netDevices, intelRdt } of all) {
     for (const entry of env) setVariable(spec, entry);
     for (const node of deviceNodes) addDevice(spec, node, await deviceOf(file, node, spec));
     for (const mount of mounts) addMount(spec, file, ociMount(mount));
     for (const { stage, ...hook } of hooks) addHooks(spec, stage, [hook]);
     const groups = new Set([...(spec.process.user.additionalGids ?? []), ...additionalGids]);
     spec.process.user.additionalGids = [...groups];
+    for (const device of netDevices) addNetDevice(spec, file, device);
+    // One container is in one class: the last edit decides, as in CDI's own library.
+    if (intelRdt) spec.linux.intelRdt = { ...intelRdt };
   }
   // A vendor's directory must hide neither what the client has mounted below it nor the pod's own files.
   spec.mounts = byDepth(spec.mounts);
@@ -77,6 +80,21 @@ const ociMount = ({ hostPath, containerPath, options, type }: CdiMount): OciMoun
     options: binds && !bound ? ['rbind', ...options] : [...options],
   };
 };
+
+/** Another of the same name on the node is replaced; two cannot have one name in the container. */
+function addNetDevice({ linux }: OciSpec, file: string, { hostInterfaceName, name }: CdiNetDevice): void {
+  const others = { ...linux.netDevices };
+  delete others[hostInterfaceName];
+  const rival = Object.entries(others).find(([, other]) => other.name === name)?.[0];
+  if (rival !== undefined) {
+    throw new CrispError(
+      'FailedPrecondition',
+      `CDI spec ${file}: network device ${hostInterfaceName} has the name ${name} in the container, as ${rival} has`,
+      { hint: 'request one of them, or have its driver regenerate the spec with another name' },
+    );
+  }
+  linux.netDevices = { ...others, [hostInterfaceName]: { name } };
+}
 
 /** Replaces another at the same path. */
 function addMount(spec: OciSpec, file: string, mount: OciMount): void {

@@ -4,9 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
 import { type ErrorCode, hasCode } from '#core/errors.ts';
+import type { DeviceFeatures } from '../oci-runtime/device-features.ts';
 import type { OciSpec } from '../spec/oci.ts';
 import { applyEdits } from './apply.ts';
 import { CdiDevices, requestedDevices } from './devices.ts';
+import { checkEdits } from './requirements.ts';
 import { parseSpec } from './spec.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'crisp-cdi-'));
@@ -26,6 +28,14 @@ const refused = (code: ErrorCode, text: RegExp) => (error: unknown) => {
   assert.ok(error.hint.length > 0);
   return true;
 };
+const net = (hostInterfaceName: string, name = hostInterfaceName) => ({ hostInterfaceName, name });
+const netDevices = (...devices: object[]) =>
+  specOf({ cdiVersion: '1.1.0', containerEdits: { netDevices: devices } });
+const intelRdt = (changes: object) => specOf({ cdiVersion: '1.1.0', containerEdits: { intelRdt: changes } });
+const editsOf = (document: object, file = '/f') => ({
+  ...parseSpec(file, JSON.stringify(document)).edits,
+  file,
+});
 const emptySpec = (): OciSpec => ({
   ociVersion: '1.0.2',
   process: {
@@ -73,10 +83,25 @@ const wrong: Readonly<Record<string, readonly [changes: unknown, text: RegExp]>>
     /hookName is now/,
   ],
   'group 0': [specOf({ containerEdits: { additionalGids: [0] } }), /additionalGids has 0/],
-  'what is not built': [
-    specOf({ containerEdits: { netDevices: [{}] } }),
-    /netDevices is not implemented by crisp/,
+  'a network device of an early version': [
+    specOf({ cdiVersion: '1.0.0', containerEdits: { netDevices: [net('eth1')] } }),
+    /netDevices needs cdiVersion 1\.1\.0, not 1\.0\.0/,
   ],
+  'a network device without a name': [netDevices({ hostInterfaceName: 'eth1' }), /name is missing/],
+  'a network device that is a path': [netDevices(net('a/b')), /hostInterfaceName is "a\/b"/],
+  'a network device of 16 characters': [netDevices(net('eth1', 'a'.repeat(16))), /name is "aaaa/],
+  'two network devices of one name': [netDevices(net('eth1', 'x'), net('eth2', 'x')), /has name x twice/],
+  'a network device twice': [netDevices(net('eth1', 'x'), net('eth1', 'y')), /hostInterfaceName eth1 twice/],
+  'RDT of an early version': [
+    specOf({ containerEdits: { intelRdt: {} } }),
+    /intelRdt needs cdiVersion 0\.7\.0, not 0\.6\.0/,
+  ],
+  'RDT with a field of a later version': [
+    specOf({ cdiVersion: '0.7.0', containerEdits: { intelRdt: { schemata: ['L3:0=f'] } } }),
+    /schemata needs cdiVersion 1\.1\.0/,
+  ],
+  'a class that is a path': [intelRdt({ closID: '../x' }), /closID is "\.\.\/x"/],
+  'an unknown field of RDT': [intelRdt({ enableCMT: true }), /enableCMT is unknown/],
 };
 
 test('specs that are wrong are refused with their file and the field', async (t) => {
@@ -162,6 +187,46 @@ test('edits: variables replaced, devices with their rules, mounts, hooks with a 
     createContainer: [{ timeout: 30, path: '/bin/true', args: ['true'], env: [] }],
   });
   assert.deepEqual(spec.process.user.additionalGids, [44]);
+});
+
+test('network devices by their name on the node; of RDT the last one counts', async () => {
+  const spec = emptySpec();
+  const rdt = { closID: '/', l3CacheSchema: 'L3:0=f', schemata: ['MB:0=70'], enableMonitoring: true };
+  await applyEdits(spec, [
+    editsOf(netDevices(net('eth1', 'x'), net('eth2'))),
+    editsOf(intelRdt({ closID: 'gold', memBwSchema: 'MB:0=20' })),
+    editsOf(netDevices(net('eth1', 'y'))),
+    editsOf(intelRdt(rdt)),
+  ]);
+  assert.deepEqual(spec.linux.netDevices, { eth1: { name: 'y' }, eth2: { name: 'eth2' } });
+  assert.deepEqual(spec.linux.intelRdt, rdt);
+  await assert.rejects(
+    applyEdits(emptySpec(), [
+      editsOf(netDevices(net('eth1', 'x'))),
+      editsOf(netDevices(net('eth2', 'x')), '/g'),
+    ]),
+    refused('FailedPrecondition', /\/g: network device eth2 has the name x .* as eth1 has/),
+  );
+});
+
+test('what the OCI runtime or the pod would ignore is refused with the file', async () => {
+  const check = (document: object, features: Partial<DeviceFeatures>, network: 'pod' | 'node' = 'pod') => {
+    const all = { version: 'runc version 1.1.5', netDevices: true, intelRdt: 'all', ...features } as const;
+    return checkEdits({ handler: 'runc', features: async () => all }, { network }, [editsOf(document)]);
+  };
+  const device = netDevices(net('eth1'));
+  await check(device, { intelRdt: 'none' });
+  await check(intelRdt({ closID: 'gold' }), { netDevices: false, intelRdt: 'classes' }, 'node');
+  await check(specOf(), { netDevices: false, intelRdt: 'none' }, 'node');
+  const wrong = (text: RegExp) => refused('FailedPrecondition', text);
+  await assert.rejects(
+    check(device, { netDevices: false }),
+    wrong(/\/f: .*runc version 1\.1\.5.*netDevices/),
+  );
+  await assert.rejects(check(device, {}, 'node'), wrong(/\/f: .*network of the node/));
+  await assert.rejects(check(intelRdt({}), { intelRdt: 'none' }), wrong(/does not apply intelRdt/));
+  const monitored = intelRdt({ enableMonitoring: true });
+  await assert.rejects(check(monitored, { intelRdt: 'classes' }), wrong(/enableMonitoring/));
 });
 
 test('a mount of a vendor hides nothing below it, and never the root', async () => {

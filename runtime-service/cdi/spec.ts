@@ -5,7 +5,7 @@
 import { parse } from 'yaml';
 import { CrispError } from '#core/errors.ts';
 import { Fields } from '../hooks/fields.ts';
-import { type HookStage, hookStages, isHookStage, type OciHook } from '../spec/oci.ts';
+import { type HookStage, hookStages, isHookStage, type OciHook, type OciIntelRdt } from '../spec/oci.ts';
 
 export interface CdiDeviceNode {
   readonly path: string;
@@ -28,12 +28,21 @@ export interface CdiMount {
   readonly type: string;
 }
 
+export interface CdiNetDevice {
+  /** Its name on the node. */
+  readonly hostInterfaceName: string;
+  /** Its name in the container. */
+  readonly name: string;
+}
+
 export interface CdiEdits {
   readonly env: readonly string[];
   readonly deviceNodes: readonly CdiDeviceNode[];
   readonly mounts: readonly CdiMount[];
   readonly hooks: readonly (OciHook & { readonly stage: HookStage })[];
   readonly additionalGids: readonly number[];
+  readonly netDevices: readonly CdiNetDevice[];
+  readonly intelRdt: Readonly<OciIntelRdt> | undefined;
 }
 
 export interface CdiSpec {
@@ -64,25 +73,24 @@ export function parseSpec(file: string, text: string): CdiSpec {
   const top = new Fields(`CDI spec ${file}`, document);
   const known = ['cdiVersion', 'kind', 'annotations', 'devices', 'containerEdits'];
   top.only(known);
-  top.matching('cdiVersion', VERSION);
+  const version = top.matching('cdiVersion', VERSION);
   const kind = top.matching('kind', KIND);
   const devices = new Map<string, CdiEdits>();
   for (const device of top.objects('devices')) {
     device.only(['name', 'annotations', 'containerEdits']);
     const name = device.matching('name', DEVICE);
     if (devices.has(name)) throw top.wrong('devices', `names ${name} twice`);
-    devices.set(name, editsOf(device));
+    devices.set(name, editsOf(device, version));
   }
   if (devices.size === 0) throw top.wrong('devices', 'is empty');
-  return { file, kind, edits: editsOf(top), devices };
+  return { file, kind, edits: editsOf(top, version), devices };
 }
 
-function editsOf(owner: Fields): CdiEdits {
+function editsOf(owner: Fields, version: string): CdiEdits {
   const edits = owner.object('containerEdits');
   edits.only(['env', 'deviceNodes', 'mounts', 'hooks', 'additionalGids', 'netDevices', 'intelRdt']);
-  for (const field of ['netDevices', 'intelRdt']) {
-    if (edits.has(field)) throw edits.wrong(field, 'is not implemented by crisp yet');
-  }
+  needVersion(edits, 'netDevices', version, '1.1');
+  needVersion(edits, 'intelRdt', version, '0.7');
   const env = edits.texts('env');
   const bad = env.find((entry) => !/^[^=\0]+=[^\0]*$/.test(entry));
   if (bad !== undefined) throw edits.wrong('env', `has ${JSON.stringify(bad)}, which is not NAME=value`);
@@ -92,6 +100,60 @@ function editsOf(owner: Fields): CdiEdits {
     mounts: edits.objects('mounts').map(mount),
     hooks: edits.objects('hooks').map(hook),
     additionalGids: edits.numbers('additionalGids', 1, MAX_ID),
+    netDevices: netDevices(edits),
+    intelRdt: edits.has('intelRdt') ? intelRdt(edits.object('intelRdt'), version) : undefined,
+  };
+}
+
+/** The specification requires that a file is refused whose version is below that of a field in it. */
+function needVersion(fields: Fields, field: string, version: string, first: string): void {
+  if (!fields.has(field) || isAtLeast(version, first)) return;
+  throw fields.wrong(field, `needs cdiVersion ${first}.0, not ${version}`);
+}
+
+function isAtLeast(version: string, first: string): boolean {
+  const [[major = 0, minor = 0], [a = 0, b = 0]] = [version, first].map((text) =>
+    text.split('.').map(Number),
+  ) as [number[], number[]];
+  return major > a || (major === a && minor >= b);
+}
+
+/** As the kernel accepts it (dev_valid_name), in ASCII. */
+const INTERFACE = /^(?!\.{1,2}$)[!-.0-9;-~]{1,15}$/;
+
+function netDevices(edits: Fields): CdiNetDevice[] {
+  const devices = edits.objects('netDevices').map((device) => {
+    device.only(['hostInterfaceName', 'name']);
+    return {
+      hostInterfaceName: device.matching('hostInterfaceName', INTERFACE),
+      name: device.matching('name', INTERFACE),
+    };
+  });
+  for (const key of ['hostInterfaceName', 'name'] as const) {
+    const names = devices.map((device) => device[key]);
+    const twice = names.find((name, index) => names.indexOf(name) !== index);
+    if (twice !== undefined) throw edits.wrong('netDevices', `has ${key} ${twice} twice`);
+  }
+  return devices;
+}
+
+/** A directory below the root of resctrl; `/` is the root itself. */
+const CLOS = /^(?:\/|(?!\.{1,2}$)[^/\n\0]{0,255})$/;
+/** A line of a schemata file, without an end. */
+const SCHEMA = /^[^\0]{0,4096}$/;
+
+function intelRdt(given: Fields, version: string): OciIntelRdt {
+  given.only(['closID', 'l3CacheSchema', 'memBwSchema', 'schemata', 'enableMonitoring']);
+  for (const field of ['schemata', 'enableMonitoring']) needVersion(given, field, version, '1.1');
+  const text = (field: string, pattern: RegExp) =>
+    given.has(field) ? { [field]: given.matching(field, pattern) } : {};
+  const enableMonitoring = given.flag('enableMonitoring');
+  return {
+    ...text('closID', CLOS),
+    ...text('l3CacheSchema', SCHEMA),
+    ...text('memBwSchema', SCHEMA),
+    ...(given.has('schemata') ? { schemata: given.texts('schemata') } : {}),
+    ...(enableMonitoring === undefined ? {} : { enableMonitoring }),
   };
 }
 

@@ -9,6 +9,7 @@ import type { Operation } from '#core/operation.ts';
 import { mkdirInRoot, readInRoot } from '#linux/fs/in-root.ts';
 import { applyEdits } from '../cdi/apply.ts';
 import { requestedDevices } from '../cdi/devices.ts';
+import { checkEdits } from '../cdi/requirements.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerRecord } from '../container.ts';
 import { type ContainerPaths, type Context, pathsOf } from '../context.ts';
@@ -73,7 +74,11 @@ export async function makeBundle(
     checkCompatible(checkpoint.dump, spec);
     await keepCgroups(spec, paths);
   }
-  await op.stage('CDI devices', async () => applyEdits(spec, await cdiEdits(context, config)));
+  await op.stage('CDI devices', async () => {
+    const edits = await cdiEdits(context, config);
+    await checkEdits(oci, pod, edits);
+    await applyEdits(spec, edits);
+  });
   await op.stage('mount points', () => checkMountPoints(spec.mounts));
   await op.stage('hooks', () => context.hooks.addTo(spec, hookSubject(config, pod, spec)));
   await op.stage(

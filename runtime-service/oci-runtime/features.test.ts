@@ -17,6 +17,8 @@ test('crun before `features` maps single mounts', () => {
     idMapsTrees: false,
     recursiveReadOnly: true,
     checkpoint: false,
+    netDevices: false,
+    intelRdt: 'none',
   });
   assert.equal(featuresOf(undefined, 'crun version 1.4.4\n').idMappedMounts, false);
   assert.equal(featuresOf(undefined, debianCrun.replace('+EBPF', '+EBPF +CRIU')).checkpoint, true);

@@ -7,9 +7,10 @@ import { dirname } from 'node:path';
 import { CrispError } from '#core/errors.ts';
 import type { Processes } from '#linux/ports/kernel.ts';
 import { endText } from '../signals.ts';
+import { type DeviceDocument, type DeviceFeatures, deviceFeatures } from './device-features.ts';
 import { PROGRAM_ENV } from './programs.ts';
 
-export interface HandlerFeatures {
+export interface HandlerFeatures extends DeviceFeatures {
   /** First line of `--version`. */
   readonly version: string;
   /** Applies `uidMappings` and `gidMappings` of mounts. */
@@ -29,7 +30,9 @@ interface Kept {
 /** The part of the OCI features document that counts here (runtime-spec, features.md); not trusted. */
 interface Document {
   readonly mountOptions?: unknown;
-  readonly linux?: { readonly mountExtensions?: { readonly idmap?: { readonly enabled?: unknown } } };
+  readonly linux?: DeviceDocument & {
+    readonly mountExtensions?: { readonly idmap?: { readonly enabled?: unknown } };
+  };
   readonly annotations?: Readonly<Record<string, unknown>>;
 }
 
@@ -51,6 +54,7 @@ export function featuresOf(features: string | undefined, version: string): Handl
       idMapsTrees: false,
       recursiveReadOnly: known,
       checkpoint,
+      ...deviceFeatures(undefined, line),
     };
   }
   const options = new Set(Array.isArray(document.mountOptions) ? document.mountOptions : []);
@@ -64,6 +68,7 @@ export function featuresOf(features: string | undefined, version: string): Handl
     recursiveReadOnly: options.has('rro'),
     checkpoint:
       yes('org.opencontainers.runc.checkpoint.enabled') || yes('run.oci.crun.checkpoint.enabled') || false,
+    ...deviceFeatures(document.linux, line),
   };
 }
 
@@ -97,7 +102,7 @@ export function requireRecursiveReadOnly(handler: string, path: string, features
 
 const LIMIT = 256 << 10;
 /** To be raised when what is parsed out of the output changes. */
-const FORMAT = 2;
+const FORMAT = 3;
 
 /**
  * The features of one program, read again when another file is at its path. They are cached in a file too, so that a

@@ -1,4 +1,4 @@
-/** The parts of the OCI runtime specification (1.0.2 to 1.2) that crisp writes; field names are the specification's. */
+/** The parts of the OCI runtime specification (1.0.2 to 1.3) that crisp writes; field names are the specification's. */
 
 export interface OciMount {
   destination: string;
@@ -61,6 +61,14 @@ export interface OciResources {
   unified?: Record<string, string>;
 }
 
+export interface OciIntelRdt {
+  closID?: string;
+  l3CacheSchema?: string;
+  memBwSchema?: string;
+  schemata?: string[];
+  enableMonitoring?: boolean;
+}
+
 export interface OciLinux {
   uidMappings?: OciIdMapping[];
   gidMappings?: OciIdMapping[];
@@ -77,6 +85,9 @@ export interface OciLinux {
   cgroupsPath: string;
   resources: OciResources;
   seccomp?: OciSeccomp;
+  intelRdt?: OciIntelRdt;
+  /** By the name on the node. */
+  netDevices?: Record<string, { name: string }>;
   maskedPaths?: string[];
   readonlyPaths?: string[];
   rootfsPropagation?: string;

@@ -64,6 +64,19 @@ test('CDI devices by field and by annotation: nodes that can be read, variables,
   await node.remove(id);
 });
 
+test("a vendor's network device is refused where the OCI runtime does not move it", async () => {
+  const containerEdits = { netDevices: [{ hostInterfaceName: 'eth7', name: 'net1' }] };
+  const spec = { cdiVersion: '1.1.0', kind: 'vendor.example/nic', devices: [{ name: 'a', containerEdits }] };
+  writeFileSync(inCdi('nic.json'), JSON.stringify(spec));
+  await refused(
+    node.create(pod, { CDIDevices: [{ name: 'vendor.example/nic=a' }] }),
+    'FailedPrecondition',
+    /nic\.json: runtime handler \w+ \(.*\) does not apply netDevices/,
+  );
+  await empty();
+  rmSync(inCdi('nic.json'));
+});
+
 test('CDI devices that are unknown, have invalid names, or have a wrong spec are refused and leave nothing', async () => {
   const create = (name: string) => node.create(pod, { CDIDevices: [{ name }] });
   await refused(create('vendor.example/zero=three'), 'NotFound', /vendor\.example\/zero=three/);
