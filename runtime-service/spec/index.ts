@@ -15,6 +15,7 @@ import type { OciSeccomp, OciSpec } from './oci.ts';
 import { ociProcess, type Rlimit } from './process.ts';
 import { ociResources, type ResourceHost } from './resources.ts';
 import { containerSeccomp, type SeccompHost } from './seccomp.ts';
+import { notifies } from './seccomp-listener.ts';
 import { PROGRAM_ANNOTATION, type SeccompPrograms } from './seccomp-programs.ts';
 import type { SelinuxLabels } from './selinux.ts';
 import { resolveUser, type UserFiles } from './users.ts';
@@ -139,8 +140,11 @@ async function ociAnnotations(
     ...identityAnnotations(pod, config, image),
     ...unitAnnotations(cgroup, config.resources, host),
   };
+  // A filter whose calls an agent answers is left to crun.
   const program =
-    seccomp && runtime.seccompPrograms ? await host.seccompPrograms.program(seccomp) : undefined;
+    seccomp && runtime.seccompPrograms && !notifies(seccomp)
+      ? await host.seccompPrograms.program(seccomp)
+      : undefined;
   return program === undefined ? passed : { ...passed, [PROGRAM_ANNOTATION]: program };
 }
 

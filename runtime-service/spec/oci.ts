@@ -35,6 +35,7 @@ export interface OciSeccomp {
   defaultErrnoRet?: number;
   architectures?: string[];
   listenerPath?: string;
+  listenerMetadata?: string;
   flags?: string[];
   syscalls?: {
     names: string[];

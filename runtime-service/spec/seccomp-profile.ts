@@ -17,7 +17,9 @@ export interface SeccompProfile {
     readonly architecture: string;
     readonly subArchitectures?: readonly string[] | null;
   }[];
+  /** The socket of an agent on the node that SCMP_ACT_NOTIFY needs, and what it is sent beside the container's state. */
   readonly listenerPath?: string;
+  readonly listenerMetadata?: string;
   readonly flags?: readonly string[];
   readonly syscalls?: readonly (Omit<OciRule, 'names' | 'args'> & {
     readonly names?: readonly string[];

@@ -6,6 +6,7 @@ import test, { after } from 'node:test';
 import { hasCode } from '#core/errors.ts';
 import type { SecurityProfile } from '#core/model/security.ts';
 import { securityOf } from '#test/fixtures/container-config.ts';
+import type { OciSeccomp } from './oci.ts';
 import { containerSeccomp, selectRules } from './seccomp.ts';
 import type { SeccompProfile } from './seccomp-profile.ts';
 
@@ -100,6 +101,39 @@ test('a Localhost profile is taken as it is written', async () => {
       },
     ],
   });
+});
+
+test('calls that are left to an agent: its socket is passed on where a rule that holds needs it', async () => {
+  const rule = { names: ['mkdir'], action: 'SCMP_ACT_NOTIFY', includes: { arches: ['amd64'] } };
+  const profile = {
+    defaultAction: 'SCMP_ACT_ALLOW',
+    listenerPath: '/run/agent.sock',
+    listenerMetadata: 'pod rules',
+    syscalls: [rule],
+  };
+  const of = (changes: object, host = HOST) =>
+    ask(local(file('notify.json', JSON.stringify({ ...profile, ...changes }))), host);
+  const listener = ({ listenerPath, listenerMetadata }: OciSeccomp = { defaultAction: '' }) => [
+    listenerPath,
+    listenerMetadata,
+  ];
+  assert.deepEqual(listener(await of({})), ['/run/agent.sock', 'pod rules']);
+  assert.deepEqual(listener(await of({ listenerMetadata: null })), ['/run/agent.sock', undefined]);
+  assert.deepEqual(listener(await of({}, { ...HOST, arch: 'arm64' })), [undefined, undefined]);
+  const bad: readonly (readonly [object, RegExp])[] = [
+    [{ listenerPath: undefined }, /needs a listenerPath/],
+    [{ listenerPath: 'agent.sock' }, /needs a listenerPath/],
+    [{ listenerPath: 7 }, /needs a listenerPath/],
+    [{ listenerPath: `/${'x'.repeat(107)}` }, /longer than 107/],
+    [{ listenerMetadata: {} }, /listenerMetadata/],
+    [{ defaultAction: 'SCMP_ACT_NOTIFY' }, /cannot be its defaultAction/],
+    [{ syscalls: [{ ...rule, names: ['mkdir', 'write'] }] }, /cannot be the action of write/],
+  ];
+  for (const [changes, why] of bad)
+    await assert.rejects(
+      of(changes),
+      (error) => hasCode(error, 'InvalidArgument') && why.test(error.message),
+    );
 });
 
 test('includes want every capability, excludes none of theirs', () => {

@@ -3,6 +3,7 @@ import { readRegular } from '#linux/fs/regular-file.ts';
 import type { SecurityContext } from '../config.ts';
 import type { OciSeccomp } from './oci.ts';
 import { builtinProfile } from './seccomp-default.ts';
+import { withListener } from './seccomp-listener.ts';
 import type { SeccompCondition as Condition, OciRule, SeccompProfile } from './seccomp-profile.ts';
 
 export interface SeccompHost {
@@ -34,20 +35,21 @@ export async function containerSeccomp(
 ): Promise<OciSeccomp | undefined> {
   const wanted = security.seccomp;
   if (!wanted || wanted.type === 'Unconfined' || security.privileged) return undefined;
-  if (wanted.type === 'Localhost') {
-    return selectRules(await loadProfile(wanted.localhostRef), capabilities, host);
-  }
-  const profile = host.defaultProfile === '' ? builtinProfile : await loadProfile(host.defaultProfile);
-  return selectRules(profile, capabilities, host);
+  const path = wanted.type === 'Localhost' ? wanted.localhostRef : host.defaultProfile;
+  if (path === '' && wanted.type !== 'Localhost') return selectRules(builtinProfile, capabilities, host);
+  const profile = await loadProfile(path);
+  return withListener(selectRules(profile, capabilities, host), profile, (why) => refuseProfile(path, why));
+}
+
+function refuseProfile(path: string, why: string, cause?: unknown): never {
+  throw new CrispError('InvalidArgument', `seccomp profile ${JSON.stringify(path)}: ${why}`, {
+    cause,
+    hint: "put a readable profile at this path, or use RuntimeDefault ('localhost_ref' is an absolute path)",
+  });
 }
 
 async function loadProfile(path: string): Promise<SeccompProfile> {
-  const refuse = (why: string, cause?: unknown): never => {
-    throw new CrispError('InvalidArgument', `seccomp profile ${JSON.stringify(path)}: ${why}`, {
-      cause,
-      hint: "put a readable profile at this path, or use RuntimeDefault ('localhost_ref' is an absolute path)",
-    });
-  };
+  const refuse = (why: string, cause?: unknown): never => refuseProfile(path, why, cause);
   if (!path.startsWith('/')) refuse('the path is not absolute');
   try {
     const text = await readRegular(path, MAX_PROFILE_BYTES);
