@@ -28,12 +28,22 @@ type Find = (text: string) => Image | undefined;
 
 /** Names of images as clients use them, which need not have a host. */
 export class ImageNames {
-  readonly #files: RegistriesFiles;
+  #files: RegistriesFiles;
   /** As it was read last: lookups of images never wait. */
   #conf: RegistriesConf = NO_REGISTRIES;
 
   constructor(options: Pick<ImageServiceOptions, 'registriesConf'>) {
     this.#files = new RegistriesFiles(options.registriesConf);
+  }
+
+  /** Reads other files, and returns what puts them in the place of those before. Throws FailedPrecondition for faulty ones. */
+  async prepare({ registriesConf }: Pick<ImageServiceOptions, 'registriesConf'>): Promise<() => void> {
+    const files = new RegistriesFiles(registriesConf);
+    const conf = await files.read();
+    return () => {
+      this.#files = files;
+      this.#conf = conf;
+    };
   }
 
   /** Reads the files. Faults are logged: pulls of names without a host report them. */

@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { describeError } from '#core/errors.ts';
 import type { Digest, ImageId } from '#core/ids.ts';
 import type { ImageForContainer } from '#core/model/image.ts';
@@ -12,7 +13,7 @@ import { CheckRounds } from './check/rounds.ts';
 import { Downloads } from './download/downloads.ts';
 import type { Image } from './image/image.ts';
 import { ImageNames } from './names.ts';
-import type { ImageServiceOptions } from './options.ts';
+import { type ImageServiceOptions, reloadableOptions } from './options.ts';
 import type { LayerUsers } from './ports.ts';
 import { noCheckObserver, noPullObserver } from './ports.ts';
 import { Activity } from './pull/activity.ts';
@@ -38,6 +39,7 @@ import { UnpackPool } from './unpack/unpack-pool.ts';
 export function openImageService(options: ImageServiceOptions, ports: ImageServicePorts): ImageService {
   const { kernel, users, log } = ports;
   const { root } = options;
+  let current = options;
   const { files, mounts } = kernel;
   const staging = new Staging(join(root, 'staging'), files, () => collector.retryLater());
   const isNamed = (name: string): boolean => images.isNamed(name);
@@ -114,6 +116,21 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
   const rounds = new CheckRounds(checks, options.verifyIntervalMs, log);
 
   return {
+    async prepare(next) {
+      const merged = { ...options, ...reloadableOptions(next) };
+      const named = isDeepStrictEqual(merged.registriesConf, current.registriesConf)
+        ? () => {}
+        : await names.prepare(merged);
+      return {
+        apply() {
+          current = merged;
+          named();
+          sources.update(merged);
+          puller.update(merged);
+        },
+        discard() {},
+      };
+    },
     async recover(op) {
       await names.load(op);
       const probe = () => probeLayerForm(options, { mounts, files }, op);
@@ -130,7 +147,7 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
       return image;
     },
     import: (request, op) =>
-      importImages(request, { ...shared, staging, failed: () => collector.schedule(0) }, options, op),
+      importImages(request, { ...shared, staging, failed: () => collector.schedule(0) }, current, op),
     export: (references, op) => exportImages(references.map(full), { content, images, leases }, options, op),
     explain: ({ reference, ping }, op) =>
       names.explain(reference, async (one) => {

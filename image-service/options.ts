@@ -129,6 +129,31 @@ export interface ImageServiceOptions {
   readonly trust: TrustOptions;
 }
 
+/** The options that can change while the service is open: what a pull reads when it begins. */
+export const reloadableOptions = ({
+  registries,
+  hostsDirectories,
+  registriesConf,
+  certificateDirectories,
+  proxy,
+  authFiles,
+  platform,
+  noByteMs,
+  minRate,
+  trust,
+}: ImageServiceOptions) => ({
+  registries,
+  hostsDirectories,
+  registriesConf,
+  certificateDirectories,
+  proxy,
+  authFiles,
+  platform,
+  noByteMs,
+  minRate,
+  trust,
+});
+
 const GiB = 1024 ** 3;
 
 /** The defaults of all but the directories. */

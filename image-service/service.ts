@@ -1,12 +1,14 @@
 import type { ImageId } from '#core/ids.ts';
 import type { ImageForContainer } from '#core/model/image.ts';
 import type { Log, Operation } from '#core/operation.ts';
+import type { PreparedChange } from '#core/prepared-change.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
 import type { Trouble } from '#linux/ports/troubles.ts';
 import type { ImportRequest } from './archive/import.ts';
 import type { CheckEvent } from './check/check.ts';
 import type { Image } from './image/image.ts';
 import type { ImageExplanation } from './names.ts';
+import type { ImageServiceOptions } from './options.ts';
 import type { CheckObserver, LayerUsers, PullObserver } from './ports.ts';
 import type { PullProgress } from './pull/progress.ts';
 import type { RegistryAuth } from './registry/credentials.ts';
@@ -50,6 +52,11 @@ export interface ImageRootFileSystems {
 }
 
 export interface ImageService {
+  /**
+   * Checks new options, of which those of `reloadableOptions` count: for pulls and imports that begin after they are applied.
+   * Throws FailedPrecondition for another registries.conf that is missing or faulty.
+   */
+  prepare(options: ImageServiceOptions): Promise<PreparedChange>;
   /** Reads the records, publishes the images and deletes leftovers of a crash. Before that, no image is known. */
   recover(op: Operation): Promise<void>;
   /**

@@ -1,4 +1,4 @@
-/** What each verb on a sandbox needs: the ports and the state, built once in `index.ts`. */
+/** What each verb on a sandbox needs: the ports and the state, built once in `index.ts`; `settings.ts` has what a reload changes. */
 import type { Leaks } from '#core/leaks.ts';
 import type { Log } from '#core/operation.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';

@@ -1,7 +1,7 @@
 /** The public face of the pod service. Others import nothing else from this folder but `config.ts`. */
 import { join } from 'node:path';
-import { CrispError } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
+import type { PreparedChange } from '#core/prepared-change.ts';
 import { VolatileCopies } from '#core/volatile-copies.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
 import { openCgroupDriver } from './cgroup/cgroupfs.ts';
@@ -11,16 +11,15 @@ import { reconcileStates } from './lifecycle/recover.ts';
 import { sandboxLeaks } from './lifecycle/undo-or-leak.ts';
 import { recoverUnreadable } from './lifecycle/unreadable.ts';
 import { Watches } from './lifecycle/watches.ts';
-import { checkSysctls } from './namespaces/sysctls.ts';
 import { BridgeNetwork } from './network/bridge/bridge.ts';
-import { ConfDirectory } from './network/cni/conf-directory.ts';
 import { Cni } from './network/network.ts';
-import { defaultDeadlines, type PodSandboxOptions } from './options.ts';
+import type { PodSandboxOptions } from './options.ts';
 import type { PodSandboxes } from './pod-sandboxes.ts';
 import type { ContainersOfPod, RuntimeHandlers } from './ports.ts';
 import type { SandboxRecord } from './sandbox.ts';
 import { Sandboxes } from './sandboxes.ts';
 import { PodService } from './service.ts';
+import { handlerOf, pluginLimits, settingsOf } from './settings.ts';
 
 export type { CgroupStats, LinkStats, PressurePair } from '#linux/ports/stats.ts';
 export type { CgroupDriverName } from './cgroup/driver.ts';
@@ -50,7 +49,7 @@ export async function openPodSandboxes(
   ports: { readonly containers: ContainersOfPod; readonly handlers: RuntimeHandlers },
 ): Promise<PodSandboxes> {
   const { network } = options;
-  const deadlines = { ...defaultDeadlines, ...options.deadlines };
+  let settings = settingsOf(options, { kernel, log });
   const volatile = new VolatileCopies(join(options.state, 'records/sandboxes'), kernel.processes.bootId);
   const sandboxes = new Sandboxes(options.root, kernel.files, log, volatile);
   const cgroups = openCgroupDriver(
@@ -58,37 +57,67 @@ export async function openPodSandboxes(
       driver: options.cgroupDriver,
       prefix: options.cgroupPrefix,
       // Ends before the stage's deadline: its error names the unit.
-      limit: 0.9 * Math.min(deadlines.cgroup, deadlines.undo),
+      limit: () => 0.9 * Math.min(settings.deadlines.cgroup, settings.deadlines.undo),
       recorded: () => sandboxes.list().flatMap(recordedCgroup),
     },
     kernel,
   );
   const cni = new Cni(kernel.processes, {
-    binDirs: network.binDirs,
+    ...pluginLimits(network, settings.deadlines),
     environment: network.environment,
     maxOutput: network.maxOutput ?? MAX_PLUGIN_OUTPUT,
-    addLimit: deadlines.networkAdd,
-    delLimit: deadlines.networkDel,
     native: new BridgeNetwork(kernel, network.environment),
   });
-  const undoing = { kernel, log, cgroups, cni, deadlines };
   const context: Context = {
-    ...undoing,
+    kernel,
+    log,
+    cgroups,
+    cni,
     sandboxes,
-    networks: new ConfDirectory(network.confDir, log, kernel.inotify, network.name),
-    leaks: sandboxLeaks(undoing, options.root),
-    ranges: { confDir: network.confDir, template: network.template ?? '' },
-    cniMode: network.native ?? 'exec',
+    leaks: sandboxLeaks(() => context, { kernel, log, root: options.root }),
+    get networks() {
+      return settings.networks;
+    },
+    get ranges() {
+      return settings.ranges;
+    },
+    get cniMode() {
+      return settings.cniMode;
+    },
+    get defaultSysctls() {
+      return settings.defaultSysctls;
+    },
+    get deadlines() {
+      return settings.deadlines;
+    },
     containers: ports.containers,
     handlers: ports.handlers,
     watches: new Watches(kernel.namespaces, log, (id) => service.pauseExited(id)),
     state: options.state,
     shmBytes: options.shmBytes ?? SHM_BYTES,
     oomScoreAdj: options.oomScoreAdj ?? OOM_SCORE_ADJ,
-    defaultSysctls: checkedDefaults(options.defaultSysctls ?? {}),
     resolvConf: options.resolvConf ?? '/etc/resolv.conf',
   };
-  const service = new PodService(context, (name) => handlerOf(options, name));
+  const prepare = async (next: PodSandboxOptions): Promise<PreparedChange> => {
+    const prepared = settingsOf(next, { kernel, log }, settings);
+    const before = settings.networks;
+    const isOther = prepared.networks !== before;
+    if (isOther) await prepared.networks.refresh();
+    return {
+      apply() {
+        settings = prepared;
+        cni.update(pluginLimits(next.network, prepared.deadlines));
+        if (isOther) before.close();
+      },
+      discard() {
+        if (isOther) prepared.networks.close();
+      },
+    };
+  };
+  const service = new PodService(context, {
+    handlerOf: (name) => handlerOf(settings.options, name),
+    prepare,
+  });
   const [unreadable] = await Promise.all([
     context.sandboxes.load(),
     context.leaks.load(),
@@ -101,31 +130,3 @@ export async function openPodSandboxes(
 
 const recordedCgroup = ({ intents, cgroup }: SandboxRecord): PodCgroup[] =>
   intents.some(({ kind }) => kind === 'cgroup') ? [cgroup] : [];
-
-/** Throws InvalidArgument for one that no pod may have. */
-function checkedDefaults(sysctls: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
-  checkSysctls(sysctls, { network: 'pod', ipc: 'pod', pid: 'pod', user: undefined });
-  return sysctls;
-}
-
-/** The empty name is kept as the client gave it: status and list echo it. */
-function handlerOf({ handlers, defaultHandler }: PodSandboxOptions, name: string): string {
-  const wanted = name === '' ? defaultHandler : name;
-  const handler = Object.hasOwn(handlers, wanted) ? handlers[wanted] : undefined;
-  if (!handler) {
-    const known = Object.keys(handlers).join(', ') || 'none';
-    throw new CrispError('InvalidArgument', `runtime handler ${JSON.stringify(wanted)} is not known`, {
-      hint: `use one of: ${known}, or configure it`,
-    });
-  }
-  if (handler.sandbox !== 'pause') {
-    throw new CrispError(
-      'Unimplemented',
-      `handler ${wanted} requires sandboxes made by its runtime: that is not implemented`,
-      {
-        hint: `set sandbox = "pause" for the handler, or use another one`,
-      },
-    );
-  }
-  return name;
-}

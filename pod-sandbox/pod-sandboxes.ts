@@ -4,9 +4,11 @@ import type { ContainerId, SandboxId } from '#core/ids.ts';
 import type { Leak } from '#core/leaks.ts';
 import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
+import type { PreparedChange } from '#core/prepared-change.ts';
 import type { UsageDetail } from '#linux/ports/stats.ts';
 import type { SandboxLimits } from './lifecycle/update.ts';
 import type { NetworkStatus } from './network/cni/conf-directory.ts';
+import type { PodSandboxOptions } from './options.ts';
 import type { RunRequest, Sandbox, SandboxEvent, SandboxUsage } from './sandbox-view.ts';
 
 /** Has the form of runtime-service's port `Pods`. */
@@ -18,6 +20,11 @@ export interface PodViews {
 }
 
 export interface PodSandboxes {
+  /**
+   * Checks new options: for pods and calls that begin after they are applied. Directories, cgroups and what is not in the
+   * configuration stay. Throws InvalidArgument.
+   */
+  prepare(options: PodSandboxOptions): Promise<PreparedChange>;
   /**
    * Makes a sandbox; resolves when it is ready. A retry with the same metadata joins the running call; after success
    * it gets the same id. Throws InvalidArgument (field and remedy), AlreadyExists (the name is held by another

@@ -5,6 +5,7 @@ import { CrispError, hasCode } from '#core/errors.ts';
 import { type ContainerId, newSandboxId, type SandboxId } from '#core/ids.ts';
 import type { Leak } from '#core/leaks.ts';
 import type { Operation } from '#core/operation.ts';
+import type { PreparedChange } from '#core/prepared-change.ts';
 import { KeyedQueue, SingleFlight } from '#core/single-flight.ts';
 import type { UsageDetail } from '#linux/ports/stats.ts';
 import { ownUserNamespace, sameConfig, samePod } from './config.ts';
@@ -16,6 +17,7 @@ import { createSandbox } from './lifecycle/run.ts';
 import { stopSandbox } from './lifecycle/stop.ts';
 import { type SandboxLimits, updateSandbox } from './lifecycle/update.ts';
 import { setPodRanges } from './network/cni/pod-ranges.ts';
+import type { PodSandboxOptions } from './options.ts';
 import type { PodSandboxes, PodViews } from './pod-sandboxes.ts';
 import { connectPort } from './port-forward.ts';
 import { displayName, nameKey, type SandboxRecord, shortId, toNotReady } from './sandbox.ts';
@@ -29,11 +31,17 @@ interface Run {
   readonly promise: Promise<SandboxId>;
 }
 
+/** The options that may change while the service is open. */
+interface LiveOptions {
+  /** Resolves a request's handler; throws for one that is unknown or not implemented. */
+  handlerOf(name: string): string;
+  prepare(options: PodSandboxOptions): Promise<PreparedChange>;
+}
+
 export class PodService implements PodSandboxes {
   readonly #context: Context;
   readonly #stats: Stats;
-  /** Resolves a request's handler; throws for one that is unknown or not implemented. */
-  readonly #handlerOf: (name: string) => string;
+  readonly #options: LiveOptions;
   /** By name key. */
   readonly #runs = new Map<string, Run>();
   /** Cancels the creation of a sandbox that is to be stopped. */
@@ -44,14 +52,18 @@ export class PodService implements PodSandboxes {
   readonly #removals = new SingleFlight<SandboxId, void>();
   readonly #pending = new Set<Promise<unknown>>();
 
-  constructor(context: Context, handlerOf: (name: string) => string) {
+  constructor(context: Context, options: LiveOptions) {
     this.#context = context;
     this.#stats = new Stats(context);
-    this.#handlerOf = handlerOf;
+    this.#options = options;
+  }
+
+  prepare(options: PodSandboxOptions): Promise<PreparedChange> {
+    return this.#options.prepare(options);
   }
 
   async run(given: RunRequest, op: Operation): Promise<SandboxId> {
-    const request = { ...given, runtimeHandler: this.#handlerOf(given.runtimeHandler) };
+    const request = { ...given, runtimeHandler: this.#options.handlerOf(given.runtimeHandler) };
     const { config } = request;
     await op.stage('validate', () => validate(config, this.#context.cgroups));
     if (ownUserNamespace(config)) {

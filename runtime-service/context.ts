@@ -11,7 +11,7 @@ import type { Attachments } from './exec/attachments.ts';
 import type { OciHooks } from './hooks/oci-hooks.ts';
 import type { ExecBarrier } from './lifecycle/exec-barrier.ts';
 import type { OomKills } from './lifecycle/oom-kills.ts';
-import type { Handlers } from './oci-runtime/cli.ts';
+import type { Handlers } from './oci-runtime/handlers.ts';
 import type { RuntimeOptions } from './options.ts';
 import type { Images, Pods, RootFileSystems } from './ports.ts';
 import type { SpecHost } from './spec/index.ts';

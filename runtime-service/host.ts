@@ -35,6 +35,13 @@ export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log
   };
 }
 
+/** The same host with other options. */
+export const hostWith = async (host: SpecHost, options: RuntimeOptions, log: Log): Promise<SpecHost> => ({
+  ...host,
+  defaultProfile: options.seccompProfile,
+  rlimits: await allowedRlimits(options.rlimits, host.capabilities, log),
+});
+
 /** Whether the kernel counts swap by group: the root of v2 has no such file, its children do. */
 const countsSwap = (version: number): boolean =>
   globSync(

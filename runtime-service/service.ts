@@ -9,7 +9,6 @@ import { VolatileCopies } from '#core/volatile-copies.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
 import type { UsageDetail } from '#linux/ports/stats.ts';
 import { Calls } from './calls.ts';
-import { CdiDevices } from './cdi/devices.ts';
 import { type CheckpointRequest, Checkpoints } from './checkpoint/index.ts';
 import type { ContainerConfig } from './config.ts';
 import { type ContainerRecord, imagesOf } from './container.ts';
@@ -22,7 +21,6 @@ import { ExecJobs } from './exec/exec-cleanup.ts';
 import { execStream, type StreamedCommand } from './exec/exec-stream.ts';
 import { checkExec, type ExecResult, execSync, runningContainer } from './exec/exec-sync.ts';
 import { readFiles, writeFiles } from './files/index.ts';
-import { OciHooks } from './hooks/oci-hooks.ts';
 import { readHost } from './host.ts';
 import { Cleanups } from './lifecycle/cleanup.ts';
 import { ExecBarrier } from './lifecycle/exec-barrier.ts';
@@ -33,10 +31,11 @@ import { containerLeaks } from './lifecycle/removed-container.ts';
 import { updateResources } from './lifecycle/update.ts';
 import { restoreUnitLimits } from './limits/unit-limits.ts';
 import { Logs } from './monitor/logs.ts';
-import type { Handlers } from './oci-runtime/cli.ts';
+import type { Handlers } from './oci-runtime/handlers.ts';
 import { makeBundlesTraversable } from './oci-runtime/traversable.ts';
 import type { RuntimeOptions } from './options.ts';
 import type { Images, Pods, RootFileSystems } from './ports.ts';
+import { Settings } from './settings.ts';
 import { storedSpec } from './spec/stored.ts';
 import { type ContainerUsage, Stats, type StorageUsage } from './stats/stats.ts';
 
@@ -47,6 +46,8 @@ export interface RuntimePorts {
 }
 
 export class RuntimeService {
+  /** For what begins afterwards. The directories stay; for handlers see `Handlers.prepare`. */
+  readonly prepare: Settings['prepare'];
   readonly #context: Context;
   readonly #calls: Calls;
   readonly #checkpoints: Checkpoints;
@@ -57,8 +58,9 @@ export class RuntimeService {
   readonly #unfinished: Unfinished;
   readonly #ends: (() => void)[] = [];
 
-  private constructor(context: Context, cleanups: Cleanups, unfinished: Unfinished) {
+  private constructor(context: Context, settings: Settings, cleanups: Cleanups, unfinished: Unfinished) {
     this.#context = context;
+    this.prepare = (options) => settings.prepare(options);
     this.#unfinished = unfinished;
     this.#cleanups = cleanups;
     this.#calls = new Calls(context);
@@ -83,11 +85,9 @@ export class RuntimeService {
     containers.onChange((after, before) => {
       if (before && after?.state !== 'starting' && after?.state !== 'running') execBarrier.forget(before.id);
     });
-    const host = await readHost(kernel, options, log);
-    const definitions = { cdi: new CdiDevices(options.cdiDirs), hooks: new OciHooks(options.hooksDirs) };
+    const settings = new Settings(options, await readHost(kernel, options, log), log);
     const cleanups = new Cleanups(() => context);
-    const context: Context = {
-      options,
+    const context: Context = settings.context({
       kernel,
       log,
       containers,
@@ -98,14 +98,12 @@ export class RuntimeService {
       execJobs: new ExecJobs(() => context),
       cleanups,
       handlers,
-      host,
-      ...definitions,
       ...ports,
-    };
+    });
     await context.leaks.load();
     const unfinished = await loadContainers(context);
     cleanups.load(unfinished.removed);
-    return new RuntimeService(context, cleanups, unfinished);
+    return new RuntimeService(context, settings, cleanups, unfinished);
   }
 
   /** Watches for exits of containers, and finishes what the last daemon left unfinished: see `runEach`. */

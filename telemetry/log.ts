@@ -18,6 +18,8 @@ export interface Log {
 export interface DaemonLog extends Log, AsyncDisposable {
   /** Takes effect at once, also for existing children. */
   setLevel(level: LogLevel): void;
+  /** The form of the lines from now on. */
+  setFormat(format: LogOptions['format']): void;
   /** Writes out what is buffered; the log can still be used afterwards. */
   flush(): void;
   close(): Promise<void>;
@@ -33,13 +35,15 @@ export interface LogOptions {
 
 const ORDER: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
 
-/** Writes lines of pino's JSON in the configured format. */
-function sinkOf({ format, destination }: LogOptions): {
+/** Writes lines of pino's JSON in the form that `show` gives them. */
+function sinkOf(
+  destination: Writable | undefined,
+  show: (line: string) => string,
+): {
   write(line: string): void;
   flush(): void;
   close(): Promise<void>;
 } {
-  const show = format === 'text' ? textLine : (line: string) => line;
   if (destination)
     return { write: (line) => destination.write(show(line)), flush() {}, close: async () => {} };
   // Asynchronous: a slow reader of the pipe (journald under load) must not stop the daemon.
@@ -61,7 +65,8 @@ function sinkOf({ format, destination }: LogOptions): {
 
 /** Opens the log. All lines have `time` (UTC, milliseconds), `level` and `msg`; secrets are redacted. */
 export function openLog(options: LogOptions): DaemonLog {
-  const sink = sinkOf(options);
+  let { format } = options;
+  const sink = sinkOf(options.destination, (line) => (format === 'text' ? textLine(line) : line));
   let threshold = ORDER.indexOf(options.level);
   const root = pino(
     {
@@ -89,6 +94,9 @@ export function openLog(options: LogOptions): DaemonLog {
     ...wrap(root),
     setLevel: (level) => {
       threshold = ORDER.indexOf(level);
+    },
+    setFormat: (next) => {
+      format = next;
     },
     flush: () => sink.flush(),
     close: () => sink.close(),

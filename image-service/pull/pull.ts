@@ -37,7 +37,7 @@ export interface PullParts extends CommitParts {
 
 /** Pulls images. Pulls of one name with the same credentials are joined. */
 export class Puller {
-  readonly #options: ImageServiceOptions;
+  #options: ImageServiceOptions;
   readonly #parts: PullParts;
   readonly #pulls = new SharedWork<Image>();
   readonly #configs = new SharedWork<Buffer>();
@@ -46,6 +46,11 @@ export class Puller {
   constructor(options: ImageServiceOptions, parts: PullParts) {
     this.#options = options;
     this.#parts = parts;
+  }
+
+  /** For pulls that begin from now on. */
+  update(options: ImageServiceOptions): void {
+    this.#options = options;
   }
 
   /** The pulls in progress, or those of them that have one of these full names. */
@@ -105,18 +110,19 @@ export class Puller {
     meter: PullMeter,
   ): Promise<{ readonly image: Image; readonly target: Digest }> {
     const { content, images, leases } = this.#parts;
-    const { platform, keepBlobs } = this.#options;
+    const options = this.#options;
+    const { platform, keepBlobs, trust } = options;
     using source = metered(this.#parts.sources.open(reference, auth), meter, this.#parts.activity);
     const isPresent = images.find(reference.text) !== undefined;
     const manifests = isPresent ? new StoredManifests(source, content) : source;
     const resolved = await op.stage('resolve', () => resolve(manifests, reference, platform, op.signal));
     const { documents, manifest, target } = resolved;
     meter.stage = 'verify';
-    await op.stage('verify', () => checkTrust(this.#options.trust, reference, resolved, source, op));
+    await op.stage('verify', () => checkTrust(trust, reference, resolved, source, op));
     if (manifest.kind === 'artifact') {
       const found = { source, reference, resolved, manifest, meter };
       // Awaited here: the source is closed at the end of this scope.
-      return { image: await pullArtifact(this.#parts, this.#options, found, op), target };
+      return { image: await pullArtifact(this.#parts, options, found, op), target };
     }
     const blobs = [...documents, manifest.config, ...manifest.layers];
     using _blobs = leases.hold(blobs.map(({ digest }) => digest));
@@ -137,8 +143,8 @@ export class Puller {
     const tags = reference.tag === undefined ? [] : [reference.text];
     const digests = [`${reference.repository}@${target}`];
     const obtained = { tags, digests, documents, manifest, config, layers };
-    const record = recordOf(obtained, content, isKept(this.#options, images));
-    return { image: await commitImage(this.#parts, this.#options, record, manifest, op), target };
+    const record = recordOf(obtained, content, isKept(options, images));
+    return { image: await commitImage(this.#parts, options, record, manifest, op), target };
   }
 
   /** Fetches the config of an image once over all pulls: it is in the store before the next one looks. */

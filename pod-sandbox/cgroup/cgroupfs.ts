@@ -115,7 +115,7 @@ export interface DriverOptions {
   /** Where crisp's own pod groups are made, such as `/crisp`. */
   readonly prefix: string;
   /** Limit of one call of systemd, in milliseconds. */
-  readonly limit: number;
+  readonly limit: () => number;
   /** The cgroups of all records that may still exist. */
   readonly recorded: () => readonly PodCgroup[];
 }

@@ -25,7 +25,12 @@ interface Stand {
 function stand(limit = 10_000): Stand {
   const kernel = fakeKernel({ cgroupVersion: 2 });
   const recorded: PodCgroup[] = [];
-  const options = { driver: 'systemd', prefix: '/crisp', limit, recorded: () => recorded } as const;
+  const options = {
+    driver: 'systemd',
+    prefix: '/crisp',
+    limit: () => limit,
+    recorded: () => recorded,
+  } as const;
   const driver = openCgroupDriver(options, kernel);
   return {
     kernel,

@@ -35,7 +35,7 @@ export interface SystemdDriverOptions {
   /** Where crisp's own slices are made, as a cgroup path such as `/crisp`, or a slice `/crisp.slice`. */
   readonly prefix: string;
   /** Limit of one call of systemd, in milliseconds. */
-  readonly limit: number;
+  readonly limit: () => number;
   /** The cgroups of all records that may still exist. */
   readonly recorded: () => readonly PodCgroup[];
 }
@@ -230,7 +230,7 @@ export class SystemdDriver implements CgroupDriver {
     act: (signal: AbortSignal) => Promise<void>,
   ): Promise<void> {
     try {
-      await withDeadline(`systemd: ${what}`, this.#options.limit, signal, act);
+      await withDeadline(`systemd: ${what}`, this.#options.limit(), signal, act);
     } catch (error) {
       if (!hasCode(error, 'DeadlineExceeded')) throw error;
       throw new CrispError('DeadlineExceeded', error.message, {

@@ -83,17 +83,17 @@ const leakOf = (
 
 /** The list of leaks of sandboxes that are gone. */
 export const sandboxLeaks = (
-  context: UndoContext & Pick<Context, 'log'>,
-  root: string,
+  context: () => UndoContext,
+  { kernel, log, root }: Pick<Context, 'kernel' | 'log'> & { readonly root: string },
 ): Leaks<SandboxRecord> =>
   new Leaks<SandboxRecord>({
     object: 'sandbox',
     directory: `${root}/leaks/sandboxes`,
-    files: context.kernel.files,
-    log: context.log,
+    files: kernel.files,
+    log,
     check: checkRecord,
     undo: async (record, op) => {
-      const { left, errors } = await undoSandbox(context, record, record.intents, op);
+      const { left, errors } = await undoSandbox(context(), record, record.intents, op);
       return left.length === 0 ? undefined : leakOf(record, left, errors);
     },
   });

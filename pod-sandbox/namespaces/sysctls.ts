@@ -55,8 +55,14 @@ function nodeGroups(range: string, gids: readonly IdMapping[]): string {
   return [first, Math.min(last, containerId + length - 1)].map((gid) => hostId + gid - containerId).join(' ');
 }
 
-/** Throws InvalidArgument with the name and the reason. */
-export function checkSysctls(sysctls: Readonly<Record<string, string>>, namespaces: NamespaceOptions): void {
+/** Throws InvalidArgument with the name and the reason. `shown`: what a message calls the sysctl of this name. */
+export function checkSysctls(
+  sysctls: Readonly<Record<string, string>>,
+  namespaces: NamespaceOptions,
+  shown = (name: string): string => `linux.sysctls ${JSON.stringify(name)}`,
+): void {
+  const refused = (name: string, reason: string, hint: string): CrispError =>
+    new CrispError('InvalidArgument', `${shown(name)} ${reason}`, { hint });
   for (const [name, value] of Object.entries(sysctls)) {
     const dotted = dottedName(name);
     if (!wellFormed(dotted)) {
@@ -105,6 +111,3 @@ function scopeOf(dotted: string): 'network' | 'ipc' | undefined {
   if (dotted.startsWith('net.')) return 'network';
   return IPC.includes(dotted) || dotted.startsWith('fs.mqueue.') ? 'ipc' : undefined;
 }
-
-const refused = (name: string, reason: string, hint: string): CrispError =>
-  new CrispError('InvalidArgument', `linux.sysctls ${JSON.stringify(name)} ${reason}`, { hint });

@@ -44,13 +44,18 @@ const EXEC_ERRNOS: ReadonlySet<string> = new Set(['ENOENT', 'ENOEXEC', 'EACCES',
 
 export class Cni {
   readonly #processes: Processes;
-  readonly #options: CniOptions;
+  #options: CniOptions;
   /** Sandboxes for which plugins of an earlier daemon may still run. */
   readonly #inherited = new Set<SandboxId>();
 
   constructor(processes: Processes, options: CniOptions) {
     this.#processes = processes;
     this.#options = options;
+  }
+
+  /** For calls of plugins that begin from now on. */
+  update(options: Pick<CniOptions, 'binDirs' | 'addLimit' | 'delLimit'>): void {
+    this.#options = { ...this.#options, ...options };
   }
 
   /**

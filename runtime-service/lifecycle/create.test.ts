@@ -12,7 +12,7 @@ import { CdiDevices } from '../cdi/devices.ts';
 import { Containers } from '../containers.ts';
 import type { Context } from '../context.ts';
 import { OciHooks } from '../hooks/oci-hooks.ts';
-import type { Handlers } from '../oci-runtime/cli.ts';
+import type { Handlers } from '../oci-runtime/handlers.ts';
 
 /** Creation on real files; the mount of the root file system takes as long as the test decides. */
 class Bench implements Disposable {

@@ -1,17 +1,17 @@
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { CrispError, describeError, hasCode } from '#core/errors.ts';
+import { isDeepStrictEqual } from 'node:util';
+import { CrispError, hasCode } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
-import type { Log, Operation } from '#core/operation.ts';
+import type { Operation } from '#core/operation.ts';
 import type { Output, Processes } from '#linux/ports/kernel.ts';
-import type { HandlerOptions, RuntimeOptions } from '../options.ts';
+import type { HandlerOptions } from '../options.ts';
 import { endText } from '../signals.ts';
 import { ended, isForgotten, isNotPaused } from './call-outcome.ts';
-import { FeatureProbe, type HandlerFeatures, requireIdMaps } from './features.ts';
+import { FeatureProbe, type HandlerFeatures } from './features.ts';
 import { RuntimeProgram } from './program-identity.ts';
 import { PROGRAM_ENV } from './programs.ts';
-import { requireTraversable } from './traversable.ts';
 
 /** One OCI runtime by exec: crun, runc or another with the same verbs. Its own state lives under `stateRoot`. */
 export class OciRuntime {
@@ -42,6 +42,11 @@ export class OciRuntime {
       processes,
       timeout,
     );
+  }
+
+  /** Whether it would be made of these. */
+  isOf(options: HandlerOptions, timeout: number): boolean {
+    return timeout === this.#timeout && isDeepStrictEqual(options, this.#options);
   }
 
   /** crun and runc differ in `exec --cgroup` on v1; crun alone takes compiled filters. */
@@ -202,69 +207,4 @@ export function loggedErrors(log: string): string {
     }
   }
   return messages.join('; ').slice(0, 2000);
-}
-
-/** The table of handlers: which runtime a pod's handler name means. */
-export class Handlers {
-  readonly #byName = new Map<string, OciRuntime>();
-  readonly defaultName: string;
-  readonly #state: string;
-
-  private constructor(runtimes: Iterable<OciRuntime>, defaultName: string, state: string) {
-    this.#state = state;
-    for (const runtime of runtimes) this.#byName.set(runtime.handler, runtime);
-    this.defaultName = defaultName;
-  }
-
-  /** Names other than the empty one, which means the default. */
-  get names(): string[] {
-    return [...this.#byName.keys()];
-  }
-
-  /** The runtime of a handler; throws NotFound naming those that exist. */
-  get(name: string): OciRuntime {
-    const runtime = this.#byName.get(name === '' ? this.defaultName : name);
-    if (runtime) return runtime;
-    throw new CrispError('NotFound', `runtime handler ${JSON.stringify(name)} is not configured`, {
-      hint: `configured are: ${this.names.join(', ') || 'none'}; add it under [runtime.handlers]`,
-    });
-  }
-
-  /** Throws NotFound for an unknown handler, FailedPrecondition where its pods cannot have a user namespace. */
-  async checkUserNamespace(name: string): Promise<void> {
-    const runtime = this.get(name);
-    requireIdMaps(runtime.handler, await runtime.features());
-    await requireTraversable(this.#state);
-  }
-
-  /**
-   * Builds the table and picks the default: the configured one, else the first handler whose runtime can run a
-   * container here. crun refuses a hybrid cgroup mount (v1 with cgroup2 beside it), so it is skipped there.
-   */
-  static async open(
-    options: RuntimeOptions,
-    processes: Processes,
-    hybridCgroups: boolean,
-    log: Log,
-  ): Promise<Handlers> {
-    const runtimes = Object.entries(options.handlers).map(
-      ([name, handler]) =>
-        new OciRuntime(name, handler, `${options.state}/oci/${name}`, processes, options.timeouts.runtime),
-    );
-    const probes = await Promise.allSettled(runtimes.map((runtime) => runtime.features()));
-    const working: string[] = [];
-    for (const [index, { handler, isCrun }] of runtimes.entries()) {
-      const probe = probes[index];
-      if (probe?.status !== 'fulfilled') {
-        log.warn({ handler, error: describeError(probe?.reason) }, 'runtime cannot be executed');
-        continue;
-      }
-      const usable = !(isCrun && hybridCgroups);
-      if (usable) working.push(handler);
-      log.info({ handler, ...probe.value, usable }, usable ? 'runtime found' : 'crun refuses hybrid cgroups');
-    }
-    const defaultName = options.defaultHandler || working[0] || runtimes[0]?.handler || '';
-    log.info({ default: defaultName, working }, 'default runtime handler');
-    return new Handlers(runtimes, defaultName, options.state);
-  }
 }

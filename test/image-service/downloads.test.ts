@@ -147,3 +147,36 @@ test('a cancelled transfer stops in the worker; others go on, also after their s
   const missing = session.file(blob, join(directory.path, 'deleted'), () => {}, never);
   await assert.rejects(missing, (error) => hasCode(error, 'NotFound') || /ENOENT/.test(String(error)));
 });
+
+test('other options are for later sessions; the worker before ends with its last session', async () => {
+  using directory = testDirectory();
+  await using at = await registryWithFront(directory.path);
+  await using mirror = await startFront(`http://${at.front.host}`);
+  const reference = parseReference(`${at.front.host}/app:v1`);
+  const mirrored = {
+    ...defaultImageOptions,
+    registries: { [at.front.host]: [{ url: `http://${mirror.host}/v2` }] },
+  };
+  const given = [defaultImageOptions, mirrored];
+  const ends: Promise<void>[] = [];
+  await using downloads = new Downloads(defaultImageOptions, (gone) => {
+    const end = Promise.withResolvers<void>();
+    const worker = startWorker(given[ends.push(end.promise) - 1] ?? assert.fail('a third worker'));
+    return new DownloadThread(worker, (thread) => {
+      gone(thread);
+      end.resolve();
+    });
+  });
+  const before = downloads.open(reference, undefined);
+  await before.manifest('v1', never);
+  downloads.update(mirrored);
+  using later = downloads.open(reference, undefined);
+  await later.manifest('v1', never);
+  assert.equal(mirror.seen.length, 1);
+  await before.bytes(blob, never);
+  assert.equal(mirror.seen.length, 1, 'the session before asks where it began');
+  before[Symbol.dispose]();
+  await ends[0];
+  await later.bytes(blob, never);
+  assert.equal(ends.length, 2);
+});

@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { after } from 'node:test';
+import type { Processes } from '#linux/ports/kernel.ts';
+import { Handlers } from './handlers.ts';
+
+const base = mkdtempSync(join(tmpdir(), 'handlers-'));
+after(() => rmSync(base, { recursive: true }));
+const programs = Object.fromEntries(
+  ['crun', 'runc', 'other'].map((name) => {
+    writeFileSync(join(base, name), '', { mode: 0o755 });
+    return [name, join(base, name)];
+  }),
+);
+const quiet = () => {};
+const log = { debug: quiet, info: quiet, warn: quiet, error: quiet, child: () => log };
+/** Each program answers; `calls` has what was executed. */
+const calls: string[] = [];
+const processes = {
+  run: async ({ argv }: { argv: readonly string[] }) => {
+    calls.push(argv.join(' '));
+    return { status: { code: 0 }, stdout: Buffer.from('runc version 1\n'), stderr: Buffer.alloc(0) };
+  },
+} as unknown as Processes;
+
+const timeouts = { create: 1000, kill: 1000, runtime: 1000 };
+const optionsOf = (
+  state: string,
+  paths: Readonly<Record<string, string | undefined>>,
+  defaultHandler = '',
+) => ({
+  state,
+  timeouts,
+  defaultHandler,
+  handlers: Object.fromEntries(
+    Object.entries(paths).map(([name, path = '']) => [name, { path, options: [], allowedAnnotations: [] }]),
+  ),
+});
+const stateOf = (name: string) => mkdtempSync(join(base, `${name}-`));
+const unused = (_handler: string): boolean => false;
+
+test('those that are the same stay, and their programs are not executed again', async () => {
+  const state = stateOf('same');
+  const first = optionsOf(state, { a: programs['runc'], b: programs['runc'] });
+  const handlers = await Handlers.open(first, processes, false, log);
+  const [a, b] = [handlers.get('a'), handlers.get('b')];
+  calls.length = 0;
+  const change = await handlers.prepare(
+    optionsOf(state, { a: programs['runc'], b: programs['other'] }, 'b'),
+    unused,
+  );
+  assert.ok(calls.every((call) => call.startsWith(`${programs['other']} `)));
+  assert.deepEqual(
+    [handlers.get('b'), handlers.defaultName],
+    [b, 'a'],
+    'nothing changes before it is applied',
+  );
+  change.apply();
+  assert.equal(handlers.get('a'), a);
+  assert.notEqual(handlers.get('b'), b);
+  assert.deepEqual([handlers.defaultName, change.defaultName], ['b', 'b']);
+});
+
+test('a removed one is not listed and can still be used, also after a restart, until it is configured anew', async () => {
+  const state = stateOf('removed');
+  const all = optionsOf(state, { a: programs['runc'], b: programs['runc'] });
+  const less = optionsOf(state, { a: programs['runc'] });
+  const handlers = await Handlers.open(all, processes, false, log);
+  const b = handlers.get('b');
+  (await handlers.prepare(less, unused)).apply();
+  assert.deepEqual(handlers.names, ['a']);
+  assert.equal(handlers.get('b'), b);
+  const restarted = await Handlers.open(less, processes, false, log);
+  assert.deepEqual(restarted.names, ['a']);
+  assert.equal(restarted.get('b').executable, programs['runc']);
+  assert.throws(() => restarted.get('c'), /"c" is not configured/);
+  (await restarted.prepare(all, unused)).apply();
+  assert.deepEqual(restarted.names, ['a', 'b']);
+});
+
+test('a damaged memory is no obstacle', async () => {
+  for (const text of ['{', 'null', '{"x":1,"y":{"path":2}}', '[]']) {
+    const state = stateOf('damaged');
+    writeFileSync(join(state, 'handlers.json'), text);
+    const handlers = await Handlers.open(optionsOf(state, { a: programs['runc'] }), processes, false, log);
+    assert.throws(() => handlers.get('x'), /not configured/);
+  }
+});
+
+test('refused: a new program that is not there, an unknown default, another kind of runtime while it is in use', async () => {
+  const state = stateOf('refused');
+  const handlers = await Handlers.open(optionsOf(state, { a: programs['runc'] }), processes, false, log);
+  const prepare = (paths: Record<string, string | undefined>, isInUse = unused, wanted = '') =>
+    handlers.prepare(optionsOf(state, { a: programs['runc'], ...paths }, wanted), isInUse);
+  await assert.rejects(
+    prepare({ b: '/nonexistent/b' }),
+    /^CrispError: runtime\.handlers\.b: .*cannot be executed/,
+  );
+  await assert.rejects(prepare({}, unused, 'z'), /^CrispError: runtime\.default: z is not a handler/);
+  const inUse = (handler: string): boolean => handler === 'a';
+  await assert.rejects(
+    prepare({ a: programs['crun'] }, inUse),
+    /^CrispError: runtime\.handlers\.a\.path: there are/,
+  );
+  await prepare({ a: programs['other'] }, inUse); // of the same kind: an update
+  await prepare({ a: programs['crun'] }, unused);
+  await prepare({ missing: 'missing' }); // as crun and runc, which need not be installed
+  assert.deepEqual(handlers.names, ['a']);
+});

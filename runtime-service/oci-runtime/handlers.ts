@@ -1,0 +1,182 @@
+import { join } from 'node:path';
+import { CrispError, describeError } from '#core/errors.ts';
+import type { Log } from '#core/operation.ts';
+import type { PreparedChange } from '#core/prepared-change.ts';
+import type { Processes } from '#linux/ports/kernel.ts';
+import type { HandlerOptions, RuntimeOptions } from '../options.ts';
+import { OciRuntime } from './cli.ts';
+import { requireIdMaps } from './features.ts';
+import { HandlerMemory } from './handler-memory.ts';
+import { requireTraversable } from './traversable.ts';
+
+/** The handlers of some options, each asked for its features. */
+interface Table {
+  readonly runtimes: ReadonlyMap<string, OciRuntime>;
+  readonly defaultName: string;
+  /** Why a program cannot be executed, by handler. */
+  readonly failures: ReadonlyMap<string, unknown>;
+}
+
+interface Parts {
+  readonly processes: Processes;
+  /** cgroup v1 with cgroup2 beside it, which crun refuses. */
+  readonly hybridCgroups: boolean;
+  readonly log: Log;
+  readonly memory: HandlerMemory;
+}
+
+type TableOptions = Pick<RuntimeOptions, 'state' | 'handlers' | 'defaultHandler' | 'timeouts'>;
+
+/** The table of handlers: which runtime a pod's handler name means. */
+export class Handlers {
+  readonly #parts: Parts;
+  readonly #state: string;
+  #table: Table;
+  /** Handlers that the configuration had since the boot: for the pods and containers that have them. */
+  readonly #removed: Map<string, OciRuntime>;
+
+  private constructor(table: Table, removed: Map<string, OciRuntime>, state: string, parts: Parts) {
+    this.#table = table;
+    this.#removed = removed;
+    this.#state = state;
+    this.#parts = parts;
+  }
+
+  /** The handler of pods that name none. */
+  get defaultName(): string {
+    return this.#table.defaultName;
+  }
+
+  /** Names other than the empty one, which means the default. */
+  get names(): string[] {
+    return [...this.#table.runtimes.keys()];
+  }
+
+  /** The runtime of a handler, also of one that has been removed; throws NotFound naming those that exist. */
+  get(name: string): OciRuntime {
+    const own = name === '' ? this.defaultName : name;
+    const runtime = this.#table.runtimes.get(own) ?? this.#removed.get(own);
+    if (runtime) return runtime;
+    throw new CrispError('NotFound', `runtime handler ${JSON.stringify(name)} is not configured`, {
+      hint: `configured are: ${this.names.join(', ') || 'none'}; add it under [runtime.handlers]`,
+    });
+  }
+
+  /** Throws NotFound for an unknown handler, FailedPrecondition where its pods cannot have a user namespace. */
+  async checkUserNamespace(name: string): Promise<void> {
+    const runtime = this.get(name);
+    requireIdMaps(runtime.handler, await runtime.features());
+    await requireTraversable(this.#state);
+  }
+
+  /**
+   * Builds the table and picks the default: the configured one, else the first handler whose runtime can run a
+   * container here. crun refuses a hybrid cgroup mount (v1 with cgroup2 beside it), so it is skipped there.
+   */
+  static async open(
+    options: TableOptions,
+    processes: Processes,
+    hybridCgroups: boolean,
+    log: Log,
+  ): Promise<Handlers> {
+    const memory = new HandlerMemory(join(options.state, 'handlers.json'));
+    const parts = { processes, hybridCgroups, log, memory };
+    const before = Object.entries(await memory.read());
+    const removed = before
+      .filter(([name]) => !Object.hasOwn(options.handlers, name))
+      .map(([name, handler]) => [name, runtimeOf(name, handler, options, processes)] as const);
+    const table = await tableOf(options, parts, () => undefined);
+    await memory.keep(options.handlers);
+    return new Handlers(table, new Map(removed), options.state, parts);
+  }
+
+  /**
+   * Other handlers, for all calls from then on; those that are the same stay. Throws FailedPrecondition for a program that
+   * the options name anew and that cannot be executed, and for another kind of OCI runtime in the place of one that has
+   * containers: it cannot read their state. InvalidArgument for a default that is not among them.
+   */
+  async prepare(
+    options: TableOptions,
+    isInUse: (handler: string) => boolean,
+  ): Promise<PreparedChange & { readonly defaultName: string }> {
+    const known = (name: string) => this.#table.runtimes.get(name) ?? this.#removed.get(name);
+    const { defaultHandler: wanted, handlers } = options;
+    if (wanted !== '' && !Object.hasOwn(handlers, wanted)) {
+      throw new CrispError('InvalidArgument', `runtime.default: ${wanted} is not a handler`, {
+        hint: `use one of: ${Object.keys(handlers).join(', ')}; or add it under [runtime.handlers]`,
+      });
+    }
+    const table = await tableOf(options, this.#parts, known);
+    for (const [name, runtime] of table.runtimes) {
+      const before = known(name);
+      if (before === runtime) continue;
+      const failure = table.failures.get(name);
+      // The programs of the usual names need not be there.
+      if (failure !== undefined && handlers[name]?.path !== name)
+        throw unusable(`runtime.handlers.${name}`, failure);
+      if (before && before.isCrun !== runtime.isCrun && isInUse(name)) throw otherKind(name);
+    }
+    await this.#parts.memory.keep(handlers);
+    return {
+      defaultName: table.defaultName,
+      apply: () => {
+        for (const [name, runtime] of this.#table.runtimes) this.#removed.set(name, runtime);
+        for (const name of table.runtimes.keys()) this.#removed.delete(name);
+        this.#table = table;
+      },
+      discard() {},
+    };
+  }
+}
+
+const runtimeOf = (
+  name: string,
+  handler: HandlerOptions,
+  { state, timeouts }: TableOptions,
+  processes: Processes,
+): OciRuntime => new OciRuntime(name, handler, `${state}/oci/${name}`, processes, timeouts.runtime);
+
+async function tableOf(
+  options: TableOptions,
+  { processes, hybridCgroups, log }: Parts,
+  known: (name: string) => OciRuntime | undefined,
+): Promise<Table> {
+  const { handlers, defaultHandler, timeouts } = options;
+  const runtimes = Object.entries(handlers).map(([name, handler]) => {
+    const before = known(name);
+    return before?.isOf(handler, timeouts.runtime) ? before : runtimeOf(name, handler, options, processes);
+  });
+  const probes = await Promise.allSettled(runtimes.map((runtime) => runtime.features()));
+  const working: string[] = [];
+  const failures = new Map<string, unknown>();
+  for (const [index, runtime] of runtimes.entries()) {
+    const { handler, isCrun } = runtime;
+    const probe = probes[index];
+    const isKnown = known(handler) === runtime;
+    if (probe?.status !== 'fulfilled') {
+      failures.set(handler, probe?.reason);
+      if (!isKnown) log.warn({ handler, error: describeError(probe?.reason) }, 'runtime cannot be executed');
+      continue;
+    }
+    const usable = !(isCrun && hybridCgroups);
+    if (usable) working.push(handler);
+    const message = usable ? 'runtime found' : 'crun refuses hybrid cgroups';
+    if (!isKnown) log.info({ handler, ...probe.value, usable }, message);
+  }
+  const defaultName = defaultHandler || working[0] || runtimes[0]?.handler || '';
+  log.info({ default: defaultName, working }, 'default runtime handler');
+  return { runtimes: new Map(runtimes.map((one) => [one.handler, one])), defaultName, failures };
+}
+
+const unusable = (key: string, cause: unknown): CrispError =>
+  new CrispError('FailedPrecondition', `${key}: the OCI runtime cannot be executed`, {
+    cause,
+    hint: 'install the program, or correct its path',
+  });
+
+const otherKind = (name: string): CrispError =>
+  new CrispError(
+    'FailedPrecondition',
+    `runtime.handlers.${name}.path: there are pods or containers of this handler, whose state only crun or only the others can read`,
+    { hint: 'give the other OCI runtime a handler with another name, or remove these pods first' },
+  );
