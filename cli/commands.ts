@@ -6,7 +6,7 @@ import { configDocument, describeConfig } from '#config/index.ts';
 import { checkFlags } from './check-flags.ts';
 import { type Command, type ExitCode, parse } from './command.ts';
 import { completionFlags } from './completion-flags.ts';
-import { configFlags, loadFor } from './config-flags.ts';
+import { configFlags, loadFor, reloadFlags } from './config-flags.ts';
 import type { Terminal } from './ctl/context.ts';
 import { ctlFlags } from './ctl-flags.ts';
 import { exitCodes } from './help.ts';
@@ -42,7 +42,7 @@ export const commands: readonly Command<Invocation>[] = [
       const { serve } = await import('#daemon/main.ts');
       // bin/crisp sets a compile cache; a daemon that is killed would not write it on exit.
       setTimeout(flushCompileCache, FLUSH_MS).unref();
-      await serve(loaded);
+      await serve(loaded, () => loadFor(parsed));
       return 0;
     },
   },
@@ -133,6 +133,22 @@ export const commands: readonly Command<Invocation>[] = [
     async run({ terminal, signal }, parsed) {
       const { status } = await import('./status.ts');
       return status(parsed, { terminal, signal, socket: (await loadFor(parsed)).config.adminSocket });
+    },
+  },
+  {
+    name: 'reload',
+    usage: '[--config FILE] [--admin-socket PATH]',
+    summary: 'Have the daemon read its configuration again; a wrong one changes nothing',
+    flags: { ...outputFlag(TEXT_OR_JSON), ...reloadFlags },
+    arity: [0, 0],
+    exits: exitCodes([
+      ['0', 'the configuration is in effect, but for changes that need a restart, which are named'],
+      ['1', 'the configuration is wrong and nothing has changed, or no daemon replied'],
+    ]),
+    async run({ terminal, signal }, parsed) {
+      const { reload } = await import('./reload.ts');
+      const socket = async (): Promise<string> => (await loadFor(parsed)).config.adminSocket;
+      return reload(parsed, { terminal, signal, socket });
     },
   },
   {

@@ -24,6 +24,11 @@ export const configFlags: Record<string, Flag> = {
   ),
 };
 
+/** Those by which `crisp reload` finds the daemon, which reads the files and the flags that it was started with. */
+export const reloadFlags: Record<string, Flag> = Object.fromEntries(
+  Object.entries(configFlags).filter(([name]) => name === 'config' || name === 'admin-socket'),
+);
+
 /** What the value of an option is, in help. */
 function placeholderOf({ name, choices }: Kind): string {
   if (choices) return choices.join('|');

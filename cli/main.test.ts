@@ -63,6 +63,7 @@ test('config as JSON has each option with its value, type and origin, and no pas
     origin: '--cni-timeout',
     type: 'duration',
     doc: 'Timeout of a whole ADD or DEL. The kubelet waits four minutes for a pod.',
+    reloadable: true,
   });
   assert.equal(of('image.proxy.http')?.value, 'http://u:***@p:1');
   assert.deepEqual([of('image.unpack_workers')?.value, of('image.unpack_workers')?.origin], [4, null]);

@@ -47,6 +47,10 @@ const counts = (table: Readonly<Record<string, number>>): string =>
 export function statusText(status: DaemonStatus): string {
   const { configuration } = status;
   const origins = configuration.set.map(({ key, origin }) => `${key} (${origin})`);
+  // A daemon of an earlier version has none.
+  const restart = (configuration.restartNeeded ?? []).map(
+    ({ key, origin }) => `${key} (${origin ?? 'not set any more'})`,
+  );
   const facts: [string, string][] = [
     [
       'Daemon',
@@ -66,6 +70,10 @@ export function statusText(status: DaemonStatus): string {
     ['Cgroups', configuration.cgroupDriver],
     ['Directories', `${configuration.root}, ${configuration.state}`],
     ['Configuration', configuration.files.join(', ') || 'no file: the defaults'],
+    ...(configuration.reloadRefused === undefined
+      ? []
+      : [['Reload refused', configuration.reloadRefused.replaceAll('\n', '; ')] as [string, string]]),
+    ...(restart.length > 0 ? [['Restart needed for', restart.join(', ')] as [string, string]] : []),
     ...(origins.length > 0 ? [['Options set', origins.join(', ')] as [string, string]] : []),
     ...status.leaks.map(({ object, name, error }): [string, string] => [
       'Leak',

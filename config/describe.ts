@@ -14,7 +14,12 @@ interface Writer {
 function writeOption(option: Option<unknown>, keys: readonly string[], value: unknown, to: Writer): void {
   const origin = to.settings.get(joinPath(keys))?.origin;
   const name = bareKey(keys.at(-1) ?? '');
-  to.lines.push(`# ${option.doc} (${option.expected}${origin ? `; set by ${origin}` : ''})`);
+  const facts = [
+    option.expected,
+    ...(option.reloadable ? ['reloadable'] : []),
+    ...(origin ? [`set by ${origin}`] : []),
+  ];
+  to.lines.push(`# ${option.doc} (${facts.join('; ')})`);
   const text = option.toToml(value);
   const shown = withoutPassword(text);
   if (shown !== text) to.lines.push('# The password is not printed: the line as it is here cannot be used.');
@@ -73,7 +78,7 @@ export function describeConfig(loaded: LoadedConfig): string {
   const read = loaded.files.length > 0 ? loaded.files.join(', ') : 'no file';
   const lines = [
     `# The configuration of crisp, as read from ${read}.`,
-    '# Lines that are commented out are defaults.',
+    '# Lines that are commented out are defaults. What is reloadable is applied by `crisp reload`, the rest by a restart.',
     '',
   ];
   writeSection(schema as Node as Section, [], loaded.config, { lines, settings: loaded.settings });

@@ -17,6 +17,8 @@ export interface ShownOption {
   readonly origin: string | null;
   readonly type: string;
   readonly doc: string;
+  /** Whether `crisp reload` applies a change of it. */
+  readonly reloadable: boolean;
 }
 
 /** The files that were read, and all options. */
@@ -40,8 +42,9 @@ function* shown(
   if (node.node === 'option') {
     const origin = settings.get(joinPath(keys))?.origin ?? null;
     const byDefault = fallback === undefined ? null : jsonOf(node, fallback);
-    const { kind, doc } = node;
-    yield { key: dotted(keys), value: jsonOf(node, value), default: byDefault, origin, type: kind.name, doc };
+    const { kind, doc, reloadable = false } = node;
+    const facts = { default: byDefault, origin, type: kind.name, doc, reloadable };
+    yield { key: dotted(keys), value: jsonOf(node, value), ...facts };
   } else if (node.node === 'section') {
     for (const [key, child] of Object.entries(node.shape))
       yield* shown(

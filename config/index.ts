@@ -1,4 +1,5 @@
 /** The configuration: `loadConfig` reads and checks it, `describeConfig` prints it, `schema.ts` has every option. */
+export { type ConfigChange, type ConfigChanges, changesOf } from './changes.ts';
 export { describeConfig } from './describe.ts';
 export { type ConfigDocument, configDocument } from './document.ts';
 export { type ConfigSources, flaggedOptions, type LoadedConfig, loadConfig, type Setting } from './load.ts';

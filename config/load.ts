@@ -202,6 +202,11 @@ export async function loadConfig(sources: ConfigSources): Promise<LoadedConfig> 
       hint: 'correct these lines; `crisp config` shows every option with its default',
     });
   }
-  const plain = build(schema, [], to.settings) as Record<string, string>;
-  return { config: expand(plain, schema, [], to.settings, plain) as Config, settings: to.settings, files };
+  return { config: configOf(to.settings), settings: to.settings, files };
+}
+
+/** The effective values: what is set, else the defaults. */
+export function configOf(settings: LoadedConfig['settings']): Config {
+  const plain = build(schema, [], settings) as Record<string, string>;
+  return expand(plain, schema, [], settings, plain) as Config;
 }

@@ -27,6 +27,8 @@ export interface Option<T> {
   readonly fallback: T;
   /** The form of a value, for error messages. */
   readonly expected: string;
+  /** A change takes effect at a reload (SIGHUP, `crisp reload`); where absent or false, at the next start. */
+  readonly reloadable?: boolean;
   /** The value in its loaded form; undefined where it is not valid. */
   readonly parse: (value: unknown) => T | undefined;
   /** The TOML value of a flag's texts (one for each time it was given). */
@@ -37,12 +39,16 @@ export interface Option<T> {
 export interface Section {
   readonly node: 'section';
   readonly doc: string;
+  /** So are its options, but for those that are not. */
+  readonly reloadable?: true;
   readonly shape: Shape;
 }
 
 export interface Table {
   readonly node: 'table';
   readonly doc: string;
+  /** Also that an entry is added or removed. */
+  readonly reloadable?: true;
   /** The type of each entry; the user chooses the keys. */
   readonly entry: Option<unknown> | Section;
   /** Default entries, which the user may override; only where entries are options. */

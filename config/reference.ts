@@ -15,6 +15,8 @@ export interface OptionFacts {
   /** Entries that a table with names of the user has by default, as TOML. */
   readonly entries: readonly (readonly [name: string, value: string])[];
   readonly doc: string;
+  /** Whether a reload applies a change of it. */
+  readonly reloadable: boolean;
   /** Without dashes; options in tables with names of the user have none. */
   readonly flag: string | undefined;
 }
@@ -42,6 +44,7 @@ export function configReference(): readonly SectionFacts[] {
     fallback: option.toToml(build(option, keys, new Map())),
     entries: [],
     doc: option.doc,
+    reloadable: option.reloadable ?? false,
     flag: flags.get(dotted(keys)),
   });
   const visit = (node: Node, keys: readonly string[], doc: string): void => {

@@ -1,9 +1,11 @@
 /**
  * Every option of crisp, once: an entry here defines its default, its key in the TOML files, its checks, its flag
- * and its lines in `crisp config`. To add an option, add an entry.
+ * and its lines in `crisp config`. To add an option, add an entry. A reload applies changes in a
+ * `reloadableSection`, but for options with `atStart`.
  *
  * Loaded values have camelCase names; durations are milliseconds, sizes are bytes.
  */
+import { LISTEN, tlsOptions } from './listener-options.ts';
 import type { Infer } from './node.ts';
 import {
   choice,
@@ -20,9 +22,8 @@ import {
   text,
   url,
 } from './option.ts';
+import { atStart, reloadableSection } from './reloadable.ts';
 
-const PORT = '(\\d{1,4}|[1-5]\\d{4}|6[0-4]\\d{3}|65[0-4]\\d{2}|655[0-2]\\d|6553[0-5])';
-const LISTEN = new RegExp(`^$|^(\\d{1,3}(\\.\\d{1,3}){3}|\\[[0-9a-fA-F:]+\\]|localhost):${PORT}$`);
 const stage = { min: '1s', max: '1h' };
 
 const handler = section('A runtime handler: pods name it in runtime_handler (RuntimeClass).', {
@@ -73,32 +74,29 @@ export const schema = section('', {
   containerd_socket: optionalPath(
     'Where cAdvisor\'s calls to containerd are answered as well, such as "/run/containerd/containerd.sock", which the kubelet asks by default; empty: on `socket` alone.',
   ),
-  log: section("The daemon's own log, on standard error.", {
+  log: reloadableSection("The daemon's own log, on standard error.", {
     level: choice(['debug', 'info', 'warn', 'error'], 'info', 'Lowest level that is written.'),
     format: choice(['json', 'text'], 'json', 'One JSON object per line, or human-readable text.'),
   }),
-  metrics: section('Prometheus metrics.', {
+  metrics: reloadableSection('Prometheus metrics.', {
     address: text('', 'Address of /metrics and /healthz, such as "127.0.0.1:9090"; empty: disabled.', {
       pattern: LISTEN,
       expected: 'IP address and port such as "127.0.0.1:9090", or ""',
     }),
+    ...tlsOptions,
   }),
-  streaming: section('Sessions of exec, attach and port-forward.', {
-    address: text(
-      '127.0.0.1:0',
-      'Address that clients, usually the kubelet of this node, connect to; port 0: any free one.',
-      {
-        pattern: new RegExp(LISTEN.source.replace('^$|', '')),
-        expected: 'IP address and port such as "127.0.0.1:0"',
-      },
+  streaming: reloadableSection('Sessions of exec, attach and port-forward.', {
+    address: atStart(
+      text(
+        '127.0.0.1:0',
+        'Address that clients, usually the kubelet of this node, connect to; port 0: any free one.',
+        {
+          pattern: new RegExp(LISTEN.source.replace('^$|', '')),
+          expected: 'IP address and port such as "127.0.0.1:0"',
+        },
+      ),
     ),
-    tls_cert_file: optionalPath(
-      'PEM file of the certificate; with it and the key the sessions are encrypted.',
-    ),
-    tls_key_file: optionalPath('PEM file of its key.'),
-    tls_client_ca_file: optionalPath(
-      'PEM file of CAs; where set, clients need a certificate signed by one of them.',
-    ),
+    ...tlsOptions,
     idle_timeout: duration(
       '4h',
       { min: '1s', max: '24h' },
@@ -124,7 +122,7 @@ export const schema = section('', {
     ),
     parent: path('/crisp', 'Parent cgroup of pods for which the client sends none (cgroupfs form).'),
   }),
-  cni: section('Pod network.', {
+  cni: reloadableSection('Pod network.', {
     conf_dir: path('/etc/cni/net.d', 'Directory of network configurations; the first by name is used.'),
     network: text(
       '',
@@ -153,34 +151,34 @@ export const schema = section('', {
       'Timeout of a whole ADD or DEL. The kubelet waits four minutes for a pod.',
     ),
   }),
-  runtime: section('OCI runtimes.', {
+  runtime: reloadableSection('OCI runtimes.', {
     default: text(
       '',
       'Handler of pods without a runtime_handler. Empty: the first of crun, runc that works on this machine.',
     ),
     handlers: table('Handlers by name; crun and runc exist without an entry.', handler),
   }),
-  cdi: section('Container Device Interface.', {
+  cdi: reloadableSection('Container Device Interface.', {
     dirs: list(
       ['/etc/cdi', '/var/run/cdi'],
       'Directories of CDI specs; a device in a later one overrides one of the same name.',
       path('', ''),
     ),
   }),
-  hooks: section('OCI hooks that are added to containers, in the format of oci-hooks(5).', {
+  hooks: reloadableSection('OCI hooks that are added to containers, in the format of oci-hooks(5).', {
     dirs: list(
       ['/usr/share/containers/oci/hooks.d', '/etc/containers/oci/hooks.d'],
       'Directories of hooks; a file in a later one overrides one of the same name.',
       path('', ''),
     ),
   }),
-  conmon: section('The monitor of a container.', {
+  conmon: reloadableSection('The monitor of a container.', {
     path: text('conmon', 'Absolute path, or a name looked up in PATH.'),
   }),
   pause: section("The process that holds a pod's namespaces.", {
     path: optionalPath('The pause program; empty: the one installed with crisp.'),
   }),
-  container: section('Defaults of containers.', {
+  container: reloadableSection('Defaults of containers.', {
     rlimits: table('rlimits of containers, by name without RLIMIT_.', rlimit, { nofile: '1024:524288' }),
     default_sysctls: table(
       'Set in each pod that does not set them itself, where it has the namespace for itself; keys in dotted form.',
@@ -189,10 +187,10 @@ export const schema = section('', {
       { 'net.ipv4.ip_unprivileged_port_start': '0', 'net.ipv4.ping_group_range': '0 2147483647' },
     ),
   }),
-  seccomp: section('System call filters.', {
+  seccomp: reloadableSection('System call filters.', {
     default_profile: optionalPath('JSON profile of RuntimeDefault; empty: the built-in one.'),
   }),
-  image: section('Images and registries.', {
+  image: reloadableSection('Images and registries.', {
     registries: table(
       'Registries by host, host:port or *.domain. Other configuration of a host that is listed here is not used.',
       registry,
@@ -223,15 +221,11 @@ export const schema = section('', {
       'More files of the same kind, in order; the first that has credentials for an image counts.',
       path('', ''),
     ),
-    max_layer_size: size(
-      '64GiB',
-      { min: '1MiB', max: '1024TiB' },
-      'A layer with a larger unpacked size is refused.',
+    max_layer_size: atStart(
+      size('64GiB', { min: '1MiB', max: '1024TiB' }, 'A layer with a larger unpacked size is refused.'),
     ),
-    max_layer_entries: integer(
-      2_000_000,
-      { min: 1, max: 100_000_000 },
-      'A layer with more files is refused.',
+    max_layer_entries: atStart(
+      integer(2_000_000, { min: 1, max: 100_000_000 }, 'A layer with more files is refused.'),
     ),
     policy_file: optionalPath(
       'Signature policy (containers-policy.json(5)); empty: /etc/containers/policy.json if it exists.',
@@ -256,22 +250,32 @@ export const schema = section('', {
       { min: '0', max: '1GiB' },
       'A transfer that receives less per second, over a minute, is retried or continued elsewhere; 0: no limit.',
     ),
-    concurrent_layers: integer(3, { min: 1, max: 16 }, 'Layers fetched at the same time, over all pulls.'),
-    layers: choice(
-      ['auto', 'erofs', 'directory'],
-      'auto',
-      'The form of new layers: EROFS images, mounted by the kernel, or directories; auto: EROFS where this node can mount it.',
+    concurrent_layers: atStart(
+      integer(3, { min: 1, max: 16 }, 'Layers fetched at the same time, over all pulls.'),
     ),
-    keep_blobs: flag(false, 'Keep the compressed blobs of layers, which only `crisp image export` needs.'),
-    verify_interval: duration(
-      '0s',
-      { min: '0s', max: '365d' },
-      'The images on the disk are compared with their digests once in this time, slowly and in the background, such as "7d"; "0s": never.',
+    layers: atStart(
+      choice(
+        ['auto', 'erofs', 'directory'],
+        'auto',
+        'The form of new layers: EROFS images, mounted by the kernel, or directories; auto: EROFS where this node can mount it.',
+      ),
     ),
-    unpack_workers: integer(
-      4,
-      { min: 1, max: 16 },
-      'Threads that unpack layers, over all pulls; each takes one layer while it arrives.',
+    keep_blobs: atStart(
+      flag(false, 'Keep the compressed blobs of layers, which only `crisp image export` needs.'),
+    ),
+    verify_interval: atStart(
+      duration(
+        '0s',
+        { min: '0s', max: '365d' },
+        'The images on the disk are compared with their digests once in this time, slowly and in the background, such as "7d"; "0s": never.',
+      ),
+    ),
+    unpack_workers: atStart(
+      integer(
+        4,
+        { min: 1, max: 16 },
+        'Threads that unpack layers, over all pulls; each takes one layer while it arrives.',
+      ),
     ),
     pinned: list([], 'References of images that clients should not garbage collect.'),
     platform: text(
@@ -283,7 +287,7 @@ export const schema = section('', {
       },
     ),
   }),
-  timeouts: section('Timeouts of stages; the error names the stage whose timeout expired.', {
+  timeouts: reloadableSection('Timeouts of stages; the error names the stage whose timeout expired.', {
     namespaces: duration('20s', stage, "Creating a pod's namespaces."),
     files: duration('20s', stage, 'Mounts and files of a pod or container.'),
     cgroup: duration('20s', stage, 'Creating, emptying or removing a cgroup.'),

@@ -19,7 +19,7 @@ export interface HandlerFacts {
   readonly userNamespaces: boolean;
 }
 
-/** Facts about the daemon that clients request; constant while it runs. */
+/** Facts about the daemon that clients request; those of the configuration may change while it runs. */
 export interface DaemonFacts {
   readonly version: string;
   readonly cgroupDriver: 'cgroupfs' | 'systemd';

@@ -1,15 +1,15 @@
 /** The services and the facts of the node, as the CRI server takes them. */
-import type { Config } from '#config/index.ts';
 import type { Streaming } from '#cri/streaming/index.ts';
 import { shownProxies } from '#image-service/index.ts';
 import { handlerFacts } from './handler-facts.ts';
 import type { Health } from './health.ts';
 import { proxies } from './options.ts';
+import type { RunningConfig } from './reload/running-config.ts';
 import type { Services } from './services.ts';
 import { version } from './version.ts';
 
 export const criServices = (
-  config: Config,
+  running: RunningConfig,
   { images, pods, containers, handlers, driver, idMapping }: Services,
   streaming: Streaming,
   health: Health,
@@ -23,13 +23,18 @@ export const criServices = (
     cgroupDriver: driver,
     handlers: () => handlerFacts(handlers, idMapping.possible),
     troubles: () => health.troubles(),
-    pinnedImages: config.image.pinned,
-    config: {
-      rootDir: config.root,
-      stateDir: config.state,
-      cgroupDriver: driver,
-      cniConfDir: config.cni.confDir,
-      imageProxy: shownProxies(proxies(config)),
+    get pinnedImages() {
+      return running.loaded.config.image.pinned;
+    },
+    get config() {
+      const { config } = running.loaded;
+      return {
+        rootDir: config.root,
+        stateDir: config.state,
+        cgroupDriver: driver,
+        cniConfDir: config.cni.confDir,
+        imageProxy: shownProxies(proxies(config)),
+      };
     },
   },
 });

@@ -4,6 +4,7 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import type { ReloadReply } from '#api/admin/contract.ts';
 import type { LoadedConfig } from '#config/index.ts';
 import { CriServer } from '#cri/server.ts';
 import { Streaming } from '#cri/streaming/index.ts';
@@ -21,11 +22,16 @@ import { openDirectories } from './directories.ts';
 import { registerGauges } from './gauges.ts';
 import { Health } from './health.ts';
 import { IdleTrimmer } from './idle-trimmer.ts';
+import { located } from './located.ts';
 import { openMonitoring } from './monitoring.ts';
 import { ServiceManager } from './notify.ts';
 import { observer, openTracing } from './observer.ts';
 import { pauseProgram } from './options.ts';
 import { recover } from './recover.ts';
+import { imagesPart, listenersPart, logPart, podsPart } from './reload/parts.ts';
+import { ReloadQueue } from './reload/queue.ts';
+import { reload } from './reload/reload.ts';
+import { RunningConfig } from './reload/running-config.ts';
 import { removeRootCgroup } from './root-cgroup.ts';
 import { openServices } from './services.ts';
 import { clearSocket } from './socket.ts';
@@ -38,13 +44,18 @@ import { version } from './version.ts';
 /** The time that running calls have to end after SIGTERM, in ms; systemd's own limit is 90 s. */
 const CLOSE_MS = 20_000;
 
-/** Serves until SIGTERM or SIGINT; resolves when all is closed. Pods and containers run on. */
-export async function serve(loaded: LoadedConfig): Promise<void> {
+/**
+ * Serves until SIGTERM or SIGINT; resolves when all is closed. Pods and containers run on. `load` reads the configuration again,
+ * at SIGHUP and `crisp reload`.
+ */
+export async function serve(loaded: LoadedConfig, load: () => Promise<LoadedConfig>): Promise<void> {
   const { level, format } = loaded.config.log;
   const log = openLog({ level, format });
   let stuck = 0;
   try {
-    stuck = await run(loaded, log);
+    stuck = await run(loaded, load, log);
+  } catch (error) {
+    throw located(error, loaded.settings);
   } finally {
     await log.close();
   }
@@ -52,13 +63,16 @@ export async function serve(loaded: LoadedConfig): Promise<void> {
 }
 
 /** Resolves to the number of threads that do not end. */
-async function run(loaded: LoadedConfig, log: DaemonLog): Promise<number> {
+async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log: DaemonLog): Promise<number> {
   const { config: given, settings } = loaded;
   const started = performance.now();
   const stop = stopSignal(log);
+  const reloads = new ReloadQueue<ReloadReply>();
+  process.on('SIGHUP', () => void reloads.request().catch(() => {})); // logged by the reload; ignored at the end
   const manager = new ServiceManager(process.env, log);
   process.umask(0o022); // directories that containers pass through must not depend on who started the daemon
   const config = await openDirectories(given);
+  const running = new RunningConfig(loaded, config);
   await mkdir(dirname(config.socket), { recursive: true, mode: 0o711 });
   using _root = lockDirectory(config.root);
   using _state = lockDirectory(config.state);
@@ -77,7 +91,7 @@ async function run(loaded: LoadedConfig, log: DaemonLog): Promise<number> {
   const health = new Health(kernel, services.images);
   registerGauges(metrics, services, health);
   const streaming = new Streaming(services, sessions);
-  const served = criServices(config, services, streaming, health);
+  const served = criServices(running, services, streaming, health);
   const serving = { log, observer: calls, closeMs: CLOSE_MS };
   const mode = config.socketMode;
   // First: whoever waits for CRI finds it there.
@@ -87,23 +101,34 @@ async function run(loaded: LoadedConfig, log: DaemonLog): Promise<number> {
   const server = await CriServer.listen(served, { socket: config.socket, mode, ...serving });
   const unready = () => health.unready(services.pods.networkStatus());
   const operations = () => server.operations;
-  const status = () => daemonStatus({ loaded, services, health, unready, operations });
-  const admin = await AdminServer.listen({ ...services, status }, { socket: config.adminSocket, ...serving });
+  const status = () => daemonStatus({ running, services, health, unready, operations });
+  const admin = await AdminServer.listen(
+    { ...services, status, reload: () => reloads.request() },
+    { socket: config.adminSocket, ...serving },
+  );
   const monitoring = await openMonitoring({ config, kernel, metrics, health, manager, status, unready, log });
+  const listeners = listenersPart(running.loaded, { streaming, ...monitoring, inotify: kernel.inotify, log });
+  using _certificates = listeners.certificates;
+  // The listeners last: an address that changes is free for the shortest time.
+  const parts = [logPart(log), podsPart(services), imagesPart(services), listeners.part];
   const exit = () => {
     log.flush();
     exitNow(1);
   };
   using _bugs = new Bugs({ log, count: metrics.bug, exit });
   log.info({ socket: config.socket, ms: Math.round(performance.now() - started) }, 'serving');
+  const serves = `serving ${config.socket}`;
   const recovered = Promise.all([
     services.idMapping.probe(),
     recover(services, health, log),
-    manager.ready(`serving ${config.socket}`),
+    manager
+      .ready(serves)
+      .then(() => reloads.begin(() => reload({ load, running, parts, manager, status: serves, log }))),
   ]);
 
   await stop;
   log.info({}, 'stopping: running calls may end, pods and containers run on');
+  await reloads.end();
   await manager.stopping();
   await monitoring[Symbol.asyncDispose]();
   await Promise.all([server.close(), containerd?.close(), admin.close(), streaming.close()]);

@@ -4,10 +4,11 @@ import type { Config } from '#config/index.ts';
 import type { Log } from '#core/operation.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
 import type { Metrics } from '#telemetry/metrics.ts';
-import { listenMetrics } from '#telemetry/metrics-listener.ts';
 import type { Health } from './health.ts';
 import { Liveness } from './liveness.ts';
+import { MetricsEndpoint } from './metrics-endpoint.ts';
 import type { ServiceManager } from './notify.ts';
+import { readTls } from './tls-files.ts';
 import { Watchdog } from './watchdog.ts';
 
 export interface MonitoringParts {
@@ -22,30 +23,39 @@ export interface MonitoringParts {
   readonly log: Log;
 }
 
-/** Runs until it is disposed. Throws FailedPrecondition where the address of the metrics cannot be bound. */
-export async function openMonitoring(parts: MonitoringParts): Promise<AsyncDisposable> {
+export interface Monitoring extends AsyncDisposable {
+  readonly endpoint: MetricsEndpoint;
+}
+
+/**
+ * Runs until it is disposed. Throws FailedPrecondition where the address of the metrics cannot be bound, InvalidArgument where
+ * a file of their TLS cannot be used.
+ */
+export async function openMonitoring(parts: MonitoringParts): Promise<Monitoring> {
   const { config, kernel, metrics, health, manager, status, unready, log } = parts;
   const { socket, root } = config;
   const liveness = new Liveness({ socket, root, files: kernel.files });
   const report = () => log.info({ status: status() }, 'SIGUSR1: the state of the daemon');
   process.on('SIGUSR1', report);
   const watchdog = new Watchdog(manager, () => liveness.curable(), log);
-  const listener = config.metrics.address
-    ? await listenMetrics({
-        address: config.metrics.address,
-        metrics,
-        health: {
-          '/livez': () => liveness.problem(),
-          '/readyz': async () => unready() ?? (await liveness.problem()),
-          '/healthz': async () => health.unable() ?? (await liveness.problem()),
-        },
-      })
-    : undefined;
+  const endpoint = await MetricsEndpoint.open(
+    { address: config.metrics.address, tls: readTls(config, 'metrics') },
+    {
+      metrics,
+      health: {
+        '/livez': () => liveness.problem(),
+        '/readyz': async () => unready() ?? (await liveness.problem()),
+        '/healthz': async () => health.unable() ?? (await liveness.problem()),
+      },
+    },
+    log,
+  );
   return {
+    endpoint,
     async [Symbol.asyncDispose]() {
       watchdog[Symbol.dispose]();
       liveness[Symbol.dispose]();
-      await listener?.close();
+      await endpoint.close();
       process.off('SIGUSR1', report);
     },
   };

@@ -27,9 +27,15 @@ export class ServiceManager {
     this.watchdogMs = this.#address === undefined ? undefined : watchdogMs(environment);
   }
 
-  /** Requests are answered. */
+  /** Requests are answered, by the configuration that was read last. */
   ready(status: string): Promise<void> {
     return this.#notify('READY=1', `STATUS=${status}`);
+  }
+
+  /** The configuration is read again; `ready` follows, whether it is taken over or refused. */
+  reloading(): Promise<void> {
+    // CLOCK_MONOTONIC, as sd_notify(3) asks for since systemd 253.
+    return this.#notify('RELOADING=1', `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`);
   }
 
   /** The daemon is alive: the watchdog's interval begins anew. */

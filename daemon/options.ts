@@ -160,8 +160,18 @@ export function imageOptions(
 export function proxies(config: Config): ProxyOptions {
   const options = proxyOptions(config.image.proxy, process.env);
   for (const setting of [options.http, options.https])
-    if (setting?.source.startsWith('image.')) parseProxy(setting);
+    if (setting?.source.startsWith('image.')) checkProxy(setting);
   return options;
+}
+
+/** As parseProxy; its message begins with the option. */
+function checkProxy(setting: NonNullable<ProxyOptions['http']>): void {
+  try {
+    parseProxy(setting);
+  } catch (error) {
+    if (!(error instanceof CrispError)) throw error;
+    throw new CrispError(error.code, `${setting.source}: ${error.message}`, { hint: error.hint });
+  }
 }
 
 /** The peers' own policy file, for nodes that have one. */

@@ -1,15 +1,15 @@
 /** What the daemon is and does now: for `crisp status`, and for the log at SIGUSR1. From memory. */
 import type { DaemonStatus, RunningOperation } from '#api/admin/contract.ts';
-import type { LoadedConfig } from '#config/index.ts';
 import type { Operation } from '#core/operation.ts';
 import { runningPulls } from './admin/routes.ts';
 import { countStates } from './gauges.ts';
 import type { Health } from './health.ts';
+import type { RunningConfig } from './reload/running-config.ts';
 import type { Services } from './services.ts';
 import { version } from './version.ts';
 
 export interface StatusParts {
-  readonly loaded: LoadedConfig;
+  readonly running: RunningConfig;
   readonly services: Services;
   readonly health: Health;
   readonly unready: () => string | undefined;
@@ -26,8 +26,8 @@ const runningOperation = ({ id, name, started, running }: Operation): RunningOpe
   stages: running.map(({ name, detail, forMs }) => ({ name, detail, seconds: seconds(forMs) })),
 });
 
-function configuration({ loaded, services }: StatusParts): DaemonStatus['configuration'] {
-  const { config, files, settings } = loaded;
+function configuration({ running, services }: StatusParts): DaemonStatus['configuration'] {
+  const { config, files, settings } = running.loaded;
   const { form } = services.images.layers();
   return {
     files,
@@ -41,6 +41,9 @@ function configuration({ loaded, services }: StatusParts): DaemonStatus['configu
       form.form === 'erofs'
         ? `EROFS images, mounted ${form.by === 'file' ? 'from their files' : 'by loop devices'}`
         : `directories: ${form.reason}`,
+    readAt: running.readAt.toISOString(),
+    restartNeeded: running.restartNeeded,
+    reloadRefused: running.refused,
   };
 }
 

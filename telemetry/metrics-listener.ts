@@ -1,5 +1,6 @@
-/** Serves /metrics, and the state of the daemon at /livez, /readyz and /healthz, over HTTP; anything else is 404. */
+/** Serves /metrics, and the state of the daemon at /livez, /readyz and /healthz, over HTTP or HTTPS; anything else is 404. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
 
@@ -8,9 +9,20 @@ export interface MetricsSource {
   text(): Promise<string>;
 }
 
+export interface ListenerTls {
+  /** PEM. */
+  readonly cert: string;
+  readonly key: string;
+  /** Authorities of the clients' certificates; where given, clients must have one. */
+  readonly clientCa?: string;
+  readonly minVersion: 'TLSv1.2' | 'TLSv1.3';
+}
+
 export interface ListenerOptions {
   /** `127.0.0.1:9090`, `[::1]:9090`; port 0: any free one. */
   readonly address: string;
+  /** Plain HTTP where absent. */
+  readonly tls?: ListenerTls | undefined;
   readonly metrics: MetricsSource;
   /** What is asked by its path, such as `/healthz`: undefined when all is well, else the problem, and the reply is 503. */
   readonly health: Readonly<Record<string, () => Promise<string | undefined>>>;
@@ -19,6 +31,8 @@ export interface ListenerOptions {
 export interface MetricsListener extends AsyncDisposable {
   /** The bound address with its port. */
   readonly address: string;
+  /** For new connections; only of one that has TLS, and of the same kind: with authorities for clients or without. */
+  setTls(tls: ListenerTls): void;
   close(): Promise<void>;
 }
 
@@ -50,14 +64,27 @@ async function respond(
   response.end(request.method === 'HEAD' ? undefined : body);
 }
 
+const contextOf = ({ cert, key, clientCa, minVersion }: ListenerTls) => ({
+  cert,
+  key,
+  minVersion,
+  ...(clientCa === undefined ? {} : { ca: clientCa }),
+});
+
 /** Listens until closed. Throws FailedPrecondition where the address cannot be bound. */
 export async function listenMetrics(options: ListenerOptions): Promise<MetricsListener> {
-  const server = createServer(
-    { requestTimeout: 10_000, headersTimeout: 5_000, maxHeaderSize: 8192 },
-    (request, response) => {
-      void respond(request, response, options);
-    },
-  );
+  const { tls } = options;
+  const limits = { requestTimeout: 10_000, headersTimeout: 5_000, maxHeaderSize: 8192 };
+  const serve = (request: IncomingMessage, response: ServerResponse) => {
+    void respond(request, response, options);
+  };
+  const checked = {
+    requestCert: tls?.clientCa !== undefined,
+    rejectUnauthorized: tls?.clientCa !== undefined,
+  };
+  const server = tls
+    ? createTlsServer({ ...limits, ...checked, ...contextOf(tls) }, serve)
+    : createServer(limits, serve);
   const colon = options.address.lastIndexOf(':');
   const host = options.address.slice(0, colon).replaceAll(/[[\]]/g, '');
   await new Promise<void>((resolve, reject) => {
@@ -80,5 +107,6 @@ export async function listenMetrics(options: ListenerOptions): Promise<MetricsLi
       server.closeAllConnections();
     });
   const address = `${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`;
-  return { address, close, [Symbol.asyncDispose]: close };
+  const setTls = (next: ListenerTls) => (server as TlsServer).setSecureContext(contextOf(next));
+  return { address, setTls, close, [Symbol.asyncDispose]: close };
 }

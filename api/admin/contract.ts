@@ -8,6 +8,7 @@
  * | GET /v1/images/export?ref=IMAGE&ref=… | – | archive in both formats |
  * | GET /v1/images/explain?ref=IMAGE[&ping=1] | – | `{"images": ExplainedImage[]}` |
  * | GET /v1/status | – | `DaemonStatus` |
+ * | POST /v1/reload | – | `ReloadReply`, when the configuration has been read again and is in effect |
  * | GET /v1/pulls?ref=IMAGE | – | `{"pulls": RunningPull[]}`, of this image where one is named |
  * | POST /v1/images/check[?repair=1] | – | lines of JSON, each a `CheckLine` |
  * | GET /v1/containers/ID/files?path=PATH | – | archive of a file or of a directory tree |
@@ -22,6 +23,7 @@ export const IMPORT_PATH = '/v1/images/import';
 export const EXPLAIN_PATH = '/v1/images/explain';
 export const EXPORT_PATH = '/v1/images/export';
 export const STATUS_PATH = '/v1/status';
+export const RELOAD_PATH = '/v1/reload';
 export const PULLS_PATH = '/v1/pulls';
 export const CHECK_PATH = '/v1/images/check';
 /** `id` is the full id of a container. */
@@ -109,6 +111,12 @@ export interface DaemonStatus {
     readonly handlers: readonly string[];
     /** The form of new layers, and why; see `image.layers`. */
     readonly layers: string;
+    /** When it was read, at the start or by a reload; ISO 8601, UTC. */
+    readonly readAt: string;
+    /** The options whose change needs a restart of the daemon. */
+    readonly restartNeeded: readonly ChangedOption[];
+    /** Why the last reload was refused; absent where it was not. */
+    readonly reloadRefused?: string | undefined;
   };
   /** Calls that are answered now, the oldest first. */
   readonly operations: readonly RunningOperation[];
@@ -122,6 +130,19 @@ export interface DaemonStatus {
   /** What could not be undone; see `crisp ctl info`. */
   readonly leaks: readonly { readonly object: string; readonly name: string; readonly error: string }[];
   readonly memory: { readonly rssBytes: number; readonly heapBytes: number };
+}
+
+/** An option whose value differs from before. */
+export interface ChangedOption {
+  readonly key: string;
+  /** `file:line`, or a flag; absent where it is not set any more. */
+  readonly origin?: string;
+}
+
+export interface ReloadReply {
+  /** The options whose change is in effect. */
+  readonly applied: readonly ChangedOption[];
+  readonly restartNeeded: readonly ChangedOption[];
 }
 
 export interface RunningOperation {

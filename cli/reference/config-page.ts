@@ -4,9 +4,9 @@ import { fallbackText, RULES, TYPES, typeText } from './option-text.ts';
 import { bold, heading, item, paragraph, subheading, verbatim } from './roff.ts';
 
 function optionLines(option: OptionFacts): string[] {
-  const { keys, flag, doc } = option;
+  const { keys, flag, doc, reloadable } = option;
   const flagText = flag === undefined ? '' : ` Flag: \`--${flag}\`.`;
-  const text = `${doc} Type: ${typeText(option)}. Default: \`${fallbackText(option)}\`.${flagText}`;
+  const text = `${doc} Type: ${typeText(option)}. Default: \`${fallbackText(option)}\`.${flagText}${reloadable ? ' Reloadable.' : ''}`;
   return item(bold(dotted(keys)), text);
 }
 

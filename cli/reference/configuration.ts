@@ -8,8 +8,11 @@ import { fallbackText, RULES, TYPES, typeText } from './option-text.ts';
 const cell = (text: string): string => text.replaceAll('|', '\\|');
 const code = (text: string): string => `\`${text}\``;
 
-const row = (option: OptionFacts): string =>
-  `| ${[code(dotted(option.keys.slice(-1))), typeText(option), code(fallbackText(option)), option.doc].map(cell).join(' | ')} |`;
+function row(option: OptionFacts): string {
+  const { keys, reloadable, doc } = option;
+  const facts = [typeText(option), code(fallbackText(option)), reloadable ? 'yes' : 'no', doc];
+  return `| ${[code(dotted(keys.slice(-1))), ...facts].map(cell).join(' | ')} |`;
+}
 
 function section({ keys, doc, options }: SectionFacts): string[] {
   const title = keys.length === 0 ? 'Outside of tables' : `\`[${dotted(keys)}]\``;
@@ -18,8 +21,8 @@ function section({ keys, doc, options }: SectionFacts): string[] {
     `## ${title}`,
     '',
     ...(doc === '' ? [] : [doc, '']),
-    '| option | type | default | description |',
-    '|---|---|---|---|',
+    '| option | type | default | reloadable | description |',
+    '|---|---|---|---|---|',
     ...options.map(row),
   ];
 }

@@ -25,7 +25,7 @@ export const ENVIRONMENT: readonly Fact[] = [
   ],
   [
     'NOTIFY_SOCKET',
-    'Set by systemd (Type=notify): the daemon reports READY, its status, and that it is alive.',
+    'Set by systemd (Type=notify): the daemon reports READY and RELOADING, its status, and that it is alive.',
   ],
   [
     'WATCHDOG_USEC, WATCHDOG_PID',
@@ -63,6 +63,10 @@ export const SIGNALS: readonly Fact[] = [
   [
     'SIGTERM, SIGINT',
     'The daemon stops: no new calls, running ones may end; pods and containers run on. A second one ends it at once.',
+  ],
+  [
+    'SIGHUP',
+    'The daemon reads its configuration again, as by `crisp reload`; the log says what has changed, or what is wrong.',
   ],
   ['SIGUSR1', 'The daemon writes its state to the log, as `crisp status` shows it.'],
 ];

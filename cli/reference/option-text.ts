@@ -14,7 +14,7 @@ export const TYPES: readonly (readonly [type: string, text: string])[] = [
 
 export const RULES: readonly string[] = [
   'The file is TOML. `crisp.toml.d/*.toml` beside it is read after it, in the order of the names; a later value overrides an earlier one, and tables are merged. Flags of `crisp serve` override both. Unknown keys and values that are not valid are refused, all at once, with file and line.',
-  'All options are read when the daemon starts: restart it to apply a change; pods keep running. Files and directories that options name for registries, their credentials, certificates and signatures are read when they are used.',
+  'Options that are reloadable take effect by `systemctl reload crisp`, `crisp reload` or SIGHUP; a change of the others needs a restart of the daemon, and pods keep running. A wrong configuration changes nothing. Files and directories that options name for registries, their credentials, certificates and signatures are read when they are used.',
   '`crisp config` prints the configuration in force, with where each value was set. `{root}` and `{state}` in defaults stand for the values of these two options. NAME stands for a name that you choose.',
 ];
 

@@ -5,9 +5,10 @@ import type { PodSandboxes } from '#pod-sandbox/index.ts';
 import type { serveSession as ServeSession, StreamingServices } from './dispatch.ts';
 import type { Connection, ListenOptions, StreamingServer } from './server.ts';
 import type { StreamingSession } from './sessions.ts';
+import { isSameKind } from './tls.ts';
 
-export type { StreamingTls } from './server.ts';
 export type { StreamingSession } from './sessions.ts';
+export type { StreamingTls } from './tls.ts';
 
 export interface StreamingOptions extends ListenOptions {
   readonly observer: {
@@ -25,10 +26,12 @@ const NAMES = { exec: 'ExecSession', attach: 'AttachSession', portforward: 'Port
 
 export class Streaming {
   readonly #services: StreamingServices & PodChanges;
-  readonly #options: StreamingOptions;
+  #options: StreamingOptions;
   readonly #running = new Map<AbortController, StreamingSession>();
   readonly #unsubscribe: () => void;
   #server: Promise<StreamingServer> | undefined;
+  /** Of other TLS than now: they have sessions, and no new ones. */
+  readonly #retired: Promise<StreamingServer | undefined>[] = [];
 
   constructor(services: StreamingServices & PodChanges, options: StreamingOptions) {
     this.#services = services;
@@ -52,6 +55,24 @@ export class Streaming {
     }
   }
 
+  /** For new sessions. Where TLS is switched on or off, or client certificates are, URLs that are not used yet become invalid. */
+  update(changed: Pick<StreamingOptions, 'tls' | 'idleMs'>): void {
+    const before = this.#options;
+    this.#options = { ...before, ...changed };
+    const server = this.#server;
+    if (!server) return;
+    if (isSameKind(before.tls, changed.tls)) {
+      server.then((one) => one.update(this.#options)).catch(() => {}); // the next call starts it, or fails as well
+      return;
+    }
+    this.#server = undefined;
+    const retired = server.then((one) => {
+      one.retire();
+      return one;
+    });
+    this.#retired.push(retired.catch(() => undefined));
+  }
+
   /** Ends all sessions; unused URLs are invalid. */
   async close(): Promise<void> {
     this.#unsubscribe();
@@ -59,10 +80,12 @@ export class Streaming {
       hint: 'start a new session later',
     });
     for (const controller of this.#running.keys()) controller.abort(reason);
-    await (await this.#server?.catch(() => undefined))?.close();
+    const servers = await Promise.all([this.#server?.catch(() => undefined), ...this.#retired]);
+    await Promise.all(servers.map((server) => server?.close()));
   }
 
   async #listen(): Promise<StreamingServer> {
+    await Promise.all(this.#retired); // the port is free then
     const [{ StreamingServer }, { serveSession }] = await Promise.all([
       import('./server.ts'),
       import('./dispatch.ts'),

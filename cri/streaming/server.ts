@@ -7,7 +7,7 @@ import {
   type ServerResponse,
   STATUS_CODES,
 } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
@@ -16,21 +16,14 @@ import type { Log } from '#core/operation.ts';
 import { protocolOf, Refusal, transportOf } from './negotiation.ts';
 import { BufferedSocket } from './read-buffer.ts';
 import type { StreamingSession } from './sessions.ts';
+import { contextOf, type StreamingTls } from './tls.ts';
 import { Tokens } from './tokens.ts';
 import { WebSocketUpgrades } from './websocket/upgrade.ts';
-
-export interface StreamingTls {
-  /** PEM. */
-  readonly cert: string;
-  readonly key: string;
-  /** Authorities of the clients' certificates; where given, clients must have one. */
-  readonly clientCa?: string;
-}
 
 export interface ListenOptions {
   /** `host:port`, as in URLs; port 0 picks a free one. */
   readonly address: string;
-  readonly tls?: StreamingTls;
+  readonly tls?: StreamingTls | undefined;
   /** A connection that is idle for so long is closed, in ms. */
   readonly idleMs: number;
   readonly log: Log;
@@ -51,9 +44,10 @@ export class StreamingServer {
   readonly #tokens = new Tokens<StreamingSession>();
   readonly #webSockets = new WebSocketUpgrades();
   readonly #sockets = new Set<Socket>();
-  readonly #options: ListenOptions;
+  #options: ListenOptions;
   readonly #serve: (session: StreamingSession, connection: Connection) => void;
   #base = '';
+  #closed: Promise<void> | undefined;
 
   private constructor(
     options: ListenOptions,
@@ -66,11 +60,8 @@ export class StreamingServer {
     this.#server = tls
       ? createTlsServer({
           ...limits,
-          cert: tls.cert,
-          key: tls.key,
-          ...(tls.clientCa !== undefined
-            ? { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }
-            : {}),
+          ...contextOf(tls),
+          ...(tls.clientCa === undefined ? {} : { requestCert: true, rejectUnauthorized: true }),
         })
       : createServer(limits);
     this.#server.maxConnections = MAX_CONNECTIONS;
@@ -111,12 +102,22 @@ export class StreamingServer {
     return `${this.#base}/${session.kind}/${this.#tokens.issue(session)}`;
   }
 
+  /** For new connections. TLS is of the same kind as before: `isSameKind`. */
+  update(options: ListenOptions): void {
+    this.#options = options;
+    if (options.tls) (this.#server as TlsServer).setSecureContext(contextOf(options.tls));
+  }
+
+  /** Accepts no more connections; those that are left go on. */
+  retire(): void {
+    this.#closed ??= new Promise((resolve) => this.#server.close(() => resolve()));
+  }
+
   /** Accepts no more connections and closes those that are left. */
   async close(): Promise<void> {
-    const closed = once(this.#server, 'close');
-    this.#server.close();
+    this.retire();
     for (const socket of this.#sockets) socket.destroy();
-    await closed;
+    await this.#closed;
   }
 
   #watch(socket: Socket): void {

@@ -9,6 +9,8 @@ import {
   IMPORT_PATH,
   type ImportedImage,
   PULLS_PATH,
+  RELOAD_PATH,
+  type ReloadReply,
   type RunningPull,
   STATUS_PATH,
 } from '#api/admin/contract.ts';
@@ -23,6 +25,7 @@ export interface AdminServices {
   readonly images: Pick<ImageService, 'import' | 'export' | 'explain' | 'pulls' | 'check'>;
   readonly containers: Pick<RuntimeService, 'readFiles' | 'writeFiles'>;
   readonly status: () => DaemonStatus;
+  readonly reload: () => Promise<ReloadReply>;
 }
 
 export interface AdminRequest {
@@ -96,6 +99,13 @@ const statusRoute: AdminRoute = {
   },
 };
 
+const reloadRoute: AdminRoute = {
+  name: 'Reload',
+  async run({ reload }) {
+    return { json: await reload() };
+  },
+};
+
 const checkRoute: AdminRoute = {
   name: 'CheckImages',
   async run({ images }, { query }, op) {
@@ -131,6 +141,7 @@ export function routeOf(method: string, path: string): AdminRoute {
   if (method === 'GET' && path === EXPLAIN_PATH) return explainRoute;
   if (method === 'GET' && path === PULLS_PATH) return pullsRoute;
   if (method === 'GET' && path === STATUS_PATH) return statusRoute;
+  if (method === 'POST' && path === RELOAD_PATH) return reloadRoute;
   if (method === 'POST' && path === CHECK_PATH) return checkRoute;
   const id = FILES_PATTERN.exec(path)?.[1] as ContainerId | undefined;
   if (id !== undefined && method === 'GET') return readRoute(id);
