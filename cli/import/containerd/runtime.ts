@@ -130,10 +130,7 @@ const key = (name: string, to: string): PeerOption =>
     convert: onlyIf(
       ({ get }) => get(...SERVER, 'enable_tls_streaming') === true,
       'not in use: enable_tls_streaming is off',
-      (value) => ({
-        set: [[to.split('.'), value]],
-        note: 'read when crisp starts: restart it after a renewal',
-      }),
+      (value) => ({ set: [[to.split('.'), value]] }),
     ),
   });
 

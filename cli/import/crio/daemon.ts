@@ -48,10 +48,7 @@ const tls = (key: string, to: string) =>
     convert: onlyIf(
       ({ get }) => get(...API, 'stream_enable_tls') === true,
       'not in use: stream_enable_tls is off',
-      (value) => ({
-        set: [[to.split('.'), value]],
-        note: 'read when crisp starts: restart it after a renewal',
-      }),
+      (value) => ({ set: [[to.split('.'), value]] }),
     ),
   });
 
@@ -85,7 +82,14 @@ export const apiOptions = under(API, [
     convert: (value) =>
       value === '' ? { same: 'four hours for both' } : { set: [[['streaming', 'idle_timeout'], value]] },
   }),
-  lacks('tls_min_version', 'VersionTLS12', "Node's default, TLS 1.2, is the minimum; /metrics has no TLS"),
+  maps('tls_min_version', 'VersionTLS12', 'streaming.tls_min_version', {
+    note: 'and metrics.tls_min_version; 1.2 is the lowest',
+    convert: (value) => {
+      if (value === 'VersionTLS12' || value === '') return { same: 'TLS 1.2 is the minimum for both' };
+      if (value !== 'VersionTLS13') return { cannot: 'versions before TLS 1.2 are not supported' };
+      return { set: ['streaming', 'metrics'].map((section) => [[section, 'tls_min_version'], '1.3']) };
+    },
+  }),
   lacks('tls_cipher_suites', [], "Node's default cipher suites are used"),
   lacks(
     'grpc_max_send_msg_size',

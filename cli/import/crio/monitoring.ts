@@ -24,9 +24,6 @@ const COLLECTORS = [
   'containers_stopped_monitor_count',
   'default_runtime',
 ];
-const PLAIN =
-  '/metrics is served by http: keep it on the loopback address, behind a proxy with TLS if it must leave the node';
-
 const metered = (value: (around: { get(...keys: readonly string[]): unknown }) => Result) =>
   onlyIf(
     ({ get }) => get(...METRICS, 'enable_metrics') === true,
@@ -38,6 +35,11 @@ const address = metered(({ get }) => {
   return { set: [[['metrics', 'address'], listenAddress(host || '127.0.0.1', port)]] };
 });
 
+const tls = (key: string, option: string) =>
+  maps(key, '', `metrics.${option}`, {
+    convert: metered(({ get }) => ({ set: [[['metrics', option], get(...METRICS, key)]] })),
+  });
+
 export const metricsOptions = under(METRICS, [
   maps('enable_metrics', false, 'metrics.address', { convert: address }),
   maps('metrics_host', '127.0.0.1', 'metrics.address', { convert: address }),
@@ -46,8 +48,8 @@ export const metricsOptions = under(METRICS, [
     differs: 'metrics have other names: see docs/operators.md, Metrics',
   }),
   lacks('metrics_socket', '', 'metrics are served by TCP alone: set metrics.address to a loopback address'),
-  lacks('metrics_cert', '', PLAIN),
-  lacks('metrics_key', '', PLAIN),
+  tls('metrics_cert', 'tls_cert_file'),
+  tls('metrics_key', 'tls_key_file'),
 ]);
 
 export const tracingOptions = under(TRACING, [
