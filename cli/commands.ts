@@ -1,7 +1,5 @@
 /** The table of commands. Documents, completions and help are made from it. */
-import { readFileSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
-import { join } from 'node:path';
 import { configDocument, describeConfig } from '#config/index.ts';
 import { checkFlags } from './check-flags.ts';
 import { type Command, type ExitCode, parse } from './command.ts';
@@ -12,6 +10,7 @@ import { ctlFlags } from './ctl-flags.ts';
 import { exitCodes } from './help.ts';
 import { importFlags } from './import-flags.ts';
 import { jsonText, outputFlag, outputOf, TEXT_OR_JSON } from './output.ts';
+import { topFlags } from './top-flags.ts';
 import { traceFlags } from './trace-flags.ts';
 
 /** By then the daemon has loaded the modules that it always needs. */
@@ -136,6 +135,18 @@ export const commands: readonly Command<Invocation>[] = [
     },
   },
   {
+    name: 'top',
+    usage: '[--once] [--sort COLUMN] [--output json]',
+    summary: 'Show the CPU, memory, processes and restarts of pods and containers, again and again',
+    flags: topFlags,
+    arity: [0, 0],
+    exits: exitCodes([['0', 'success, also when the view is interrupted']]),
+    async run({ terminal, signal }, parsed) {
+      const { top } = await import('./top.ts');
+      return top(parsed, terminal, signal);
+    },
+  },
+  {
     name: 'reload',
     usage: '[--config FILE] [--admin-socket PATH]',
     summary: 'Have the daemon read its configuration again; a wrong one changes nothing',
@@ -180,15 +191,8 @@ export const commands: readonly Command<Invocation>[] = [
     flags: outputFlag(TEXT_OR_JSON),
     arity: [0, 0],
     async run({ terminal }, parsed) {
-      const format = outputOf(parsed, TEXT_OR_JSON);
-      const text = readFileSync(join(import.meta.dirname, '..', 'package.json'), 'utf8');
-      const { version } = JSON.parse(text) as { version: string };
-      terminal.out(
-        format === 'json'
-          ? jsonText({ version, node: process.version })
-          : `crisp ${version} (node ${process.version})\n`,
-      );
-      return 0;
+      const { version } = await import('./version.ts');
+      return version(parsed, terminal);
     },
   },
 ];

@@ -19,12 +19,13 @@ export interface StatusContext {
 /** Resolves to the exit code: 0 where the node can have pods, 1 where not. Throws Unavailable where no daemon answers. */
 export async function status(parsed: Parsed, { terminal, signal, socket }: StatusContext): Promise<number> {
   const output = outputOf(parsed, TEXT_OR_JSON);
-  const found = await ask(socket, signal);
+  const found = await daemonStatus(socket, signal);
   terminal.out(output === 'json' ? jsonText(found) : statusText(found));
   return found.unready === undefined ? 0 : 1;
 }
 
-async function ask(socket: string, signal: AbortSignal): Promise<DaemonStatus> {
+/** Throws Unavailable where no daemon answers, FailedPrecondition where another server does. */
+export async function daemonStatus(socket: string, signal: AbortSignal): Promise<DaemonStatus> {
   const reply = (await receiveJson(socket, {
     method: 'GET',
     path: STATUS_PATH,
