@@ -31,6 +31,7 @@ const PROJECT = join(import.meta.dirname, '../..');
 const MODULES = join(PROJECT, 'node_modules');
 const DEPLOY = join(import.meta.dirname, '..');
 const PAUSE_SOURCES = ['pause.c', 'exec.c', 'exec.h'];
+const MONITORING = ['dashboard.json', 'alerts.yaml'];
 const SHARED = ['systemd/crisp.service', 'crisp.toml', 'cni/99-crisp-bridge.conflist'];
 /** mtime of every file, and the date of the manual pages, unless SOURCE_DATE_EPOCH is set: 1 January 2020, seconds since the epoch. */
 const MTIME = 1_577_836_800;
@@ -58,6 +59,7 @@ async function buildTree(output: string, mtime: number): Promise<string> {
   for (const file of PAUSE_SOURCES) add(join(PROJECT, 'linux/shim', file), `lib/${file}`);
   write(join(tree, 'bin/crisp'), launcher(), 0o755);
   add(join(DEPLOY, 'install'), 'install', 0o755);
+  for (const file of MONITORING) add(join(DEPLOY, 'monitoring', file), `share/monitoring/${file}`);
   for (const file of SHARED) add(join(DEPLOY, file), `share/${basename(file)}`);
   for (const [file, text] of await documents(version, mtime)) write(join(tree, file), text);
   add(join(PROJECT, 'LICENSE'), 'LICENSE');
