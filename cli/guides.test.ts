@@ -11,7 +11,8 @@ import { commands } from './commands.ts';
 const PROJECT = join(import.meta.dirname, '..');
 const guide = (name: string): string => readFileSync(join(PROJECT, 'docs', name), 'utf8');
 const troubleshooting = guide('troubleshooting.md');
-const GUIDES = ['troubleshooting.md'];
+const MIGRATIONS = ['migrate-from-containerd.md', 'migrate-from-cri-o.md'];
+const GUIDES = ['troubleshooting.md', ...MIGRATIONS];
 
 /** The cells of the table's rows whose first cell is a code. */
 const rows = (text: string): string[][] =>
@@ -68,6 +69,7 @@ test('every command and flag in the guides exists', async () => {
       const [, rest] = /^(?:crisp|\S*\/bin\/crisp) (.*)$/.exec(line) ?? [];
       if (rest === undefined) continue;
       const words = rest
+        .replace(/^ctl -r \S+/, 'ctl')
         .replace(/ #.*| [>|].*/, '')
         .trim()
         .split(/ +/);
