@@ -7,8 +7,8 @@ import { stopwatch, until, VirtualNode } from './virtual-node.ts';
 
 const MIB = 1n << 20n;
 const FILES = ['cpu.weight', 'cpu.max', 'memory.max', 'memory.high', 'memory.swap.max', 'pids.max'];
-/** Allocates some 20 MB, and reports it. */
-const HOLDING = 'x=$(head -c 20000000 /dev/zero | tr "\\0" x); echo ready; sleep 100000; echo $x';
+/** Allocates 20 MiB that only swap could take, and reports it. */
+const HOLDING = 'dd if=/dev/zero of=/dev/shm/held bs=1M count=20; echo ready; sleep 100000';
 const HOST = 300_000;
 const ids = [{ containerId: 0, hostId: HOST, length: 65_536 }];
 const why = obstacle();

@@ -27,10 +27,10 @@ if (why) console.log(`# SKIPPED: no virtual machine here: ${why}`);
 
 if (why) test('layers', { skip: why });
 else {
-  const node = await VirtualNode.start('layers');
+  const node = await VirtualNode.installed('layers');
   after(() => node[Symbol.asyncDispose]());
   // A number for those that there are at first, and no limit.
-  await node.sh('modprobe loop max_loop=1; crisp/install');
+  await node.sh('systemctl stop crisp; modprobe -r loop; modprobe loop max_loop=1; systemctl start crisp');
   const timer = stopwatch('layers');
   const deep = { image: `${REGISTRY}/deep` };
   const check = (id: string) => node.exec(id, ['sh', '-c', CHECK], 300);

@@ -1,25 +1,28 @@
 /** A machine with crisp installed from its tarball, a registry, and short ways to make pods there. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type CriClient, connectCri, cri, fromBigInt } from '#api/cri/v1/index.ts';
-import { nodeImage } from './cache.ts';
-import { makeKit, REGISTRY } from './kit.ts';
-import { Machine } from './machine.ts';
+import { REGISTRY } from './kit.ts';
+import type { Machine } from './machine.ts';
+import { Stages } from './stages.ts';
 
 export const { SANDBOX_READY: READY, SANDBOX_NOTREADY: NOT_READY } = cri.PodSandboxState;
 export const { CONTAINER_RUNNING: RUNNING, CONTAINER_EXITED: EXITED } = cri.ContainerState;
 /** Generous: the machine is emulated, and this one is shared. */
 const WAIT_MS = 10 * 60_000;
-const CONFIGURE = `mkdir -p /etc/crisp/crisp.toml.d
-printf '[image.registries."${REGISTRY}"]\\ninsecure = true\\n' >/etc/crisp/crisp.toml.d/50-test.toml`;
+/** Between two probes. */
+const PAUSE_MS = [200, 2000] as const;
 
-/** Waits until `probe` gives something. */
+/** Waits until `probe` gives something. What it waits for has most of the machine's one processor: a probe may run programs there. */
 export async function until<T>(what: string, probe: () => T | Promise<T>): Promise<NonNullable<T>> {
-  for (const limit = Date.now() + WAIT_MS; Date.now() < limit; await sleep(200)) {
+  for (const limit = Date.now() + WAIT_MS; Date.now() < limit; ) {
+    const began = performance.now();
     const found = await probe();
     if (found) return found;
+    const [least, most] = PAUSE_MS;
+    await sleep(Math.min(most, Math.max(least, 3 * (performance.now() - began))));
   }
   throw new Error(`${what}: not so within ${WAIT_MS / 1000} s`);
 }
@@ -52,39 +55,25 @@ export class VirtualNode implements AsyncDisposable {
     this.#directory = directory;
   }
 
-  /** Boots a fresh machine and mounts the kit in it; crisp is not installed yet. */
-  static async start(name: string): Promise<VirtualNode> {
-    const base = process.env['CRISP_TEST_DIR'];
-    if (!base) throw new Error('run this through test/run.ts: it sets CRISP_TEST_DIR');
-    const timer = stopwatch(name);
-    const image = await nodeImage();
-    const directory = mkdtempSync(join(base, `${name}-`));
-    // One for all files of a run.
-    const shared = join(base, 'node-kit');
-    const kit = join(shared, 'kit.img');
-    if (!existsSync(kit)) {
-      rmSync(shared, { recursive: true, force: true });
-      mkdirSync(shared);
-      await makeKit(shared);
-      timer('image and kit made');
-    }
-    const machine = await Machine.start({ image, directory, kit });
-    timer('booted');
-    const node = new VirtualNode(machine, directory);
-    // In the home of the scripts, until the machine is switched off; the registry's files are needed after that, too.
-    await node.sh(`mount /dev/vdb /root && cp -R /root/registry /srv/registry && systemctl start node-registry
-      ${CONFIGURE}`);
-    timer('kit there');
-    return node;
+  /** A fresh machine with the kit in the home of its scripts; crisp is not installed yet. */
+  static start(name: string): Promise<VirtualNode> {
+    return VirtualNode.#start(name, (stages, directory) => stages.ready(directory));
   }
 
   /** The same with crisp installed and serving. */
-  static async installed(name: string): Promise<VirtualNode> {
-    const node = await VirtualNode.start(name);
-    const timer = stopwatch(name);
-    await node.sh('crisp/install');
-    timer('crisp installed');
-    return node;
+  static installed(name: string): Promise<VirtualNode> {
+    return VirtualNode.#start(name, (stages, directory) => stages.installed(directory));
+  }
+
+  static async #start(
+    name: string,
+    stage: (stages: Stages, directory: string) => Promise<Machine>,
+  ): Promise<VirtualNode> {
+    const base = process.env['CRISP_TEST_DIR'];
+    if (!base) throw new Error('run this through test/run.ts: it sets CRISP_TEST_DIR');
+    const directory = mkdtempSync(join(base, `${name}-`));
+    const stages = new Stages(join(base, 'node-kit'), stopwatch(name));
+    return new VirtualNode(await stage(stages, directory), directory);
   }
 
   /** Runs a script in the machine that must succeed. */
