@@ -227,8 +227,11 @@ test('the printed configuration loads to the same values and names their origins
   const defaults = parse(uncommented) as { runtime: { handlers: Record<string, object> } };
   assert.deepEqual(Object.keys(defaults.runtime.handlers['NAME'] ?? {}).sort(), [
     'allowed_annotations',
+    'cgroup_writable',
     'options',
     'path',
+    'privileged_without_host_devices',
+    'privileged_without_host_devices_all_devices_allowed',
     'sandbox',
   ]);
   await load(uncommented);

@@ -5,6 +5,7 @@
  *
  * Loaded values have camelCase names; durations are milliseconds, sizes are bytes.
  */
+import { container, handler } from './container-options.ts';
 import { LISTEN, tlsOptions } from './listener-options.ts';
 import type { Infer } from './node.ts';
 import {
@@ -26,27 +27,6 @@ import { atStart, reloadableSection } from './reloadable.ts';
 
 const stage = { min: '1s', max: '1h' };
 
-const handler = section('A runtime handler: pods name it in runtime_handler (RuntimeClass).', {
-  path: text('', 'OCI runtime: absolute path, or a name looked up in PATH. Empty: the name of the handler.'),
-  options: table(
-    'Global flags of the OCI runtime, each passed as --name=value.',
-    text('', 'Value of the flag.'),
-  ),
-  allowed_annotations: list(
-    [],
-    'Annotations of pods and containers that are passed to the OCI runtime, by prefix of their keys.',
-    text('', '', {
-      pattern: /^(?!run\.oci(\.|$))[^\s,]+$/,
-      expected: 'a prefix of a key, not run.oci: such annotations configure crun and are never passed',
-    }),
-  ),
-  sandbox: choice(
-    ['pause', 'runtime'],
-    'pause',
-    'What creates the sandbox: crisp (pause), or the runtime itself (virtual machines).',
-  ),
-});
-
 const registry = section('A registry, by host, host:port or *.domain.', {
   mirrors: list(
     [],
@@ -55,11 +35,6 @@ const registry = section('A registry, by host, host:port or *.domain.', {
   insecure: flag(false, 'Use plain HTTP.'),
   skip_verify: flag(false, 'Do not verify the TLS certificate.'),
   ca_file: optionalPath('PEM file of the CAs to trust for this registry.'),
-});
-
-const rlimit = text('', '"soft:hard", one number for both, or "unlimited".', {
-  pattern: /^(\d+|unlimited)(:(\d+|unlimited))?$/,
-  expected: '"soft:hard", "number" or "unlimited"',
 });
 
 export const schema = section('', {
@@ -178,15 +153,7 @@ export const schema = section('', {
   pause: section("The process that holds a pod's namespaces.", {
     path: optionalPath('The pause program; empty: the one installed with crisp.'),
   }),
-  container: reloadableSection('Defaults of containers.', {
-    rlimits: table('rlimits of containers, by name without RLIMIT_.', rlimit, { nofile: '1024:524288' }),
-    default_sysctls: table(
-      'Set in each pod that does not set them itself, where it has the namespace for itself; keys in dotted form.',
-      text('', 'Value of the sysctl.'),
-      // As containerd 2 and Docker: without capabilities, port 80 can be served and ping works.
-      { 'net.ipv4.ip_unprivileged_port_start': '0', 'net.ipv4.ping_group_range': '0 2147483647' },
-    ),
-  }),
+  container,
   seccomp: reloadableSection('System call filters.', {
     default_profile: optionalPath('JSON profile of RuntimeDefault; empty: the built-in one.'),
   }),

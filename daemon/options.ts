@@ -41,6 +41,7 @@ export function runtimeOptions(config: Config): RuntimeOptions {
       path: handler?.path || name,
       options: Object.entries(handler?.options ?? {}).map(([key, value]) => `--${key}=${value}`),
       allowedAnnotations: handler?.allowedAnnotations ?? [],
+      ...flagsOf(config.container, handler),
     };
   }
   return {
@@ -60,6 +61,21 @@ export function runtimeOptions(config: Config): RuntimeOptions {
     },
   };
 }
+
+type Flags = Pick<
+  Config['container'],
+  'privilegedWithoutHostDevices' | 'privilegedWithoutHostDevicesAllDevicesAllowed' | 'cgroupWritable'
+>;
+
+/** What is true for all handlers, or for this one. */
+const flagsOf = (all: Flags, own: Flags | undefined): Flags => ({
+  privilegedWithoutHostDevices:
+    all.privilegedWithoutHostDevices || own?.privilegedWithoutHostDevices === true,
+  privilegedWithoutHostDevicesAllDevicesAllowed:
+    all.privilegedWithoutHostDevicesAllDevicesAllowed ||
+    own?.privilegedWithoutHostDevicesAllDevicesAllowed === true,
+  cgroupWritable: all.cgroupWritable || own?.cgroupWritable === true,
+});
 
 /** `1024:524288`, `65536`, `unlimited`. */
 function rlimit(name: string, text: string): RuntimeOptions['rlimits'][number] {

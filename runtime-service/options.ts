@@ -7,6 +7,12 @@ export interface HandlerOptions {
   readonly options: readonly string[];
   /** Prefixes of the keys of the client's annotations that it gets; `run.oci.*` never passes. */
   readonly allowedAnnotations: readonly string[];
+  /** A privileged container has the requested devices alone, not those of the node, and access to no others. */
+  readonly privilegedWithoutHostDevices?: boolean;
+  /** Together with the one above: it has access to all devices, of which it can make the nodes. */
+  readonly privilegedWithoutHostDevicesAllDevicesAllowed?: boolean;
+  /** On cgroup v2 containers may write to the cgroups of their own cgroup namespace. */
+  readonly cgroupWritable?: boolean;
 }
 
 /** Plain options of the runtime service; the daemon maps its configuration onto them. Durations in milliseconds. */

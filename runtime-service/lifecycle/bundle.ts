@@ -117,10 +117,7 @@ async function specOf(
       volumes: config.security.readonlyRootfs ? writableVolumes(image, paths, root(pod)) : [],
       ...given,
       targetPid: record.pidTarget?.pid,
-      runtime: {
-        seccompPrograms: oci.isCrun,
-        allowedAnnotations: oci.allowedAnnotations,
-      },
+      runtime: { ...oci.options, seccompPrograms: oci.isCrun },
     },
     context.host,
   );

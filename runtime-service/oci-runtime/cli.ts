@@ -74,8 +74,8 @@ export class OciRuntime {
     return option?.slice('--criu='.length) || 'criu';
   }
 
-  get allowedAnnotations(): readonly string[] {
-    return this.#options.allowedAnnotations;
+  get options(): HandlerOptions {
+    return this.#options;
   }
 
   /** Arguments before the verb, as conmon passes them on. */

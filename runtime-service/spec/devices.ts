@@ -2,6 +2,7 @@ import { lstat, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CrispError, describeError } from '#core/errors.ts';
 import type { DeviceRequest } from '../config.ts';
+import type { HandlerOptions } from '../options.ts';
 import type { OciDeviceRule, OciLinux } from './oci.ts';
 
 export type OciDevice = NonNullable<OciLinux['devices']>[number];
@@ -20,15 +21,37 @@ export const deviceNumbers = (device: number): { major: number; minor: number } 
 const major = (device: number): number => ((device >>> 8) & 0xfff) | ((device / 2 ** 32) & 0xfffff000);
 const minor = (device: number): number => (device & 0xff) | ((device >>> 12) & 0xfff00);
 
+export interface DeviceAccess {
+  /** The container has the nodes of all devices of the host. */
+  readonly nodes: boolean;
+  /** It may use any device. */
+  readonly any: boolean;
+}
+
+/** Of the privileged both, unless their handler leaves out the devices of the host. */
+export function deviceAccess(
+  privileged: boolean,
+  handler: Pick<
+    HandlerOptions,
+    'privilegedWithoutHostDevices' | 'privilegedWithoutHostDevicesAllDevicesAllowed'
+  >,
+): DeviceAccess {
+  const nodes = privileged && !handler.privilegedWithoutHostDevices;
+  return {
+    nodes,
+    any: nodes || (privileged && handler.privilegedWithoutHostDevicesAllDevicesAllowed === true),
+  };
+}
+
 /**
- * Device nodes and rules. Unprivileged: nothing but the OCI runtime's standard nodes and the requested ones; mknod is
- * allowed for any device, as in both peers, while access is not. Privileged: all of the host's devices.
+ * Device nodes and rules. Without access to all: nothing but the OCI runtime's standard nodes and the requested ones; mknod
+ * is allowed for any device, as in both peers, while access is not.
  */
 export async function containerDevices(
   requested: readonly DeviceRequest[],
-  privileged: boolean,
+  access: DeviceAccess,
 ): Promise<ContainerDevices> {
-  if (privileged) {
+  if (access.nodes) {
     return { devices: await walk('/dev', '/dev', SKIP), rules: [{ allow: true, access: 'rwm' }] };
   }
   const rules: OciDeviceRule[] = [
@@ -50,7 +73,7 @@ export async function containerDevices(
       });
     }
   }
-  return { devices, rules };
+  return { devices, rules: access.any ? [{ allow: true, access: 'rwm' }] : rules };
 }
 
 async function requestedDevices(request: DeviceRequest): Promise<OciDevice[]> {

@@ -29,6 +29,8 @@ const HOST: SpecHost = {
   seccompPrograms: { program: async (rules) => `program of ${rules.defaultAction}` },
 };
 
+const RUNTIME: SpecRequest['runtime'] = { seccompPrograms: false, allowedAnnotations: [] };
+
 const make = (changes: Partial<SpecRequest> = {}, host: Partial<SpecHost> = {}) =>
   makeSpec(
     {
@@ -41,7 +43,7 @@ const make = (changes: Partial<SpecRequest> = {}, host: Partial<SpecHost> = {}) 
       volumes: [],
       imageSources: new Map(),
       targetPid: undefined,
-      runtime: { seccompPrograms: false, allowedAnnotations: [] },
+      runtime: RUNTIME,
       ...changes,
     },
     { ...HOST, ...host },
@@ -152,6 +154,42 @@ test('a shared pid namespace is recorded: the rest must be killed when the first
   assert.equal((await make({ pod, config: secured({ pid: 'container' }) })).sharedPid, false);
   const target = await make({ config: secured({ pid: 'target', targetId: 'x' }), targetPid: 42 });
   assert.equal(target.sharedPid, true);
+});
+
+test('privileged without the devices of the node: those requested alone, and access to all only where that is set', async () => {
+  const devices = [{ containerPath: '/dev/nothing', hostPath: '/dev/null', permissions: 'r' }];
+  const config = configOf({ devices, security: securityOf({ privileged: true }) });
+  const pod = podOf({ privileged: true });
+  const of = async (flags: Partial<SpecRequest['runtime']>) =>
+    (await make({ config, pod, runtime: { ...RUNTIME, ...flags } })).spec.linux;
+  const none = await of({ privilegedWithoutHostDevices: true });
+  assert.deepEqual(
+    none.devices?.map(({ path }) => path),
+    ['/dev/nothing'],
+  );
+  assert.deepEqual(none.resources.devices?.[0], { allow: false, access: 'rwm' });
+  const all = await of({
+    privilegedWithoutHostDevices: true,
+    privilegedWithoutHostDevicesAllDevicesAllowed: true,
+  });
+  assert.deepEqual(all.devices, none.devices);
+  assert.deepEqual(all.resources.devices, [{ allow: true, access: 'rwm' }]);
+  const alone = await of({ privilegedWithoutHostDevicesAllDevicesAllowed: true });
+  assert.ok(
+    alone.devices?.some(({ path }) => path === '/dev/null'),
+    'without effect by itself',
+  );
+});
+
+test('cgroups of its own are writable for a container on cgroup v2 where the handler has it so', async () => {
+  const runtime = { ...RUNTIME, cgroupWritable: true };
+  const access = async (request: Partial<SpecRequest>, version: 1 | 2) =>
+    (await make(request, { version })).spec.mounts
+      .find(({ destination }) => destination === '/sys/fs/cgroup')
+      ?.options?.at(-1);
+  assert.equal(await access({}, 2), 'ro');
+  assert.equal(await access({ runtime }, 2), 'rw');
+  assert.equal(await access({ runtime }, 1), 'ro', 'those of version 1 are not delegated');
 });
 
 test('devices: those requested, with their numbers; what is none is refused', async () => {

@@ -5,10 +5,11 @@ import type { ImageForContainer } from '#core/model/image.ts';
 import type { PodView } from '#core/model/pod.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerUser } from '../container.ts';
+import type { HandlerOptions } from '../options.ts';
 import { identityAnnotations, passedAnnotations, unitAnnotations } from './annotations.ts';
 import type { AppArmorProfiles } from './apparmor.ts';
 import { capabilitiesOf } from './capabilities.ts';
-import { containerDevices } from './devices.ts';
+import { containerDevices, deviceAccess } from './devices.ts';
 import { type MountContext, ociMounts, rootfsPropagation } from './mounts.ts';
 import { ociNamespaces, pidMode } from './namespaces.ts';
 import type { OciSeccomp, OciSpec } from './oci.ts';
@@ -47,12 +48,10 @@ export interface SpecRequest {
   readonly targetPid: number | undefined;
   /** SELinux labels; undefined: none. */
   readonly label?: SelinuxLabels | undefined;
-  /** What the container's OCI runtime takes. */
-  readonly runtime: {
+  /** What the container's OCI runtime takes, and the options of its handler. */
+  readonly runtime: Omit<HandlerOptions, 'path' | 'options'> & {
     /** Compiled filters, by annotation. */
     readonly seccompPrograms: boolean;
-    /** Beginnings of the keys of annotations. */
-    readonly allowedAnnotations: readonly string[];
   };
 }
 
@@ -82,7 +81,7 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
   const pid = pidMode(security.pid, pod);
   const [seccomp, devices] = await Promise.all([
     containerSeccomp(security, capabilities, host),
-    containerDevices(config.devices, security.privileged),
+    containerDevices(config.devices, deviceAccess(security.privileged, request.runtime)),
   ]);
   const wantedScore = Number(config.resources.oomScoreAdj) || DEFAULT_OOM_SCORE;
   const propagation = rootfsPropagation(config.mounts);
@@ -105,6 +104,7 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
       imageSources: request.imageSources,
       idMapTrees: request.idMapTrees ?? new Set(),
       nodeCgroups: host.version === 2 && !ownCgroups,
+      writableCgroups: ownCgroups && request.runtime.cgroupWritable === true,
     }),
     annotations: await ociAnnotations(request, seccomp, host),
     linux: {

@@ -15,6 +15,8 @@ export interface MountContext {
   readonly idMapTrees?: ReadonlySet<string>;
   /** Whether the container is in the node's cgroup namespace on version 2. */
   readonly nodeCgroups?: boolean;
+  /** Whether a container that is not privileged may write to its cgroups. */
+  readonly writableCgroups?: boolean;
 }
 
 /** The path as the container's root has it, without `..`, doubled slashes and one at its end. */
@@ -62,7 +64,8 @@ export function ociMounts(context: MountContext): OciMount[] {
 
 const CGROUPS = '/sys/fs/cgroup';
 
-function kernelMounts({ pod, security, nodeCgroups = false }: MountContext): OciMount[] {
+function kernelMounts(context: MountContext): OciMount[] {
+  const { pod, security, nodeCgroups = false, writableCgroups = false } = context;
   const writable = security.privileged ? 'rw' : 'ro';
   return [
     { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
@@ -81,7 +84,7 @@ function kernelMounts({ pod, security, nodeCgroups = false }: MountContext): Oci
     // Of the ipc namespace that the container is in, the host's too: a node without /dev/mqueue has its queues as well.
     { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
     sysfs(pod, writable),
-    cgroups(nodeCgroups, writable),
+    cgroups(nodeCgroups, writableCgroups ? 'rw' : writable),
   ];
 }
 

@@ -44,6 +44,14 @@ const removed =
       ? { same: 'empty' }
       : { cannot: why };
 
+/** The same option of crisp's handler. */
+const ofHandler =
+  (key: string): Convert =>
+  (value, around) =>
+    isExecuted(around)
+      ? { set: [[['runtime', 'handlers', around.names[0] ?? '', key], value]] }
+      : { cannot: NO_SHIM };
+
 const runtimeOptions: readonly PeerOption[] = [
   maps('runtime_type', 'io.containerd.runc.v2', 'runtime.handlers.*.path', {
     note: 'OCI runtimes alone, by their command line; BinaryName is their program',
@@ -63,17 +71,11 @@ const runtimeOptions: readonly PeerOption[] = [
     convert: annotations,
     note: 'prefixes, not globs; one list with pod_annotations',
   }),
-  lacks(
+  ...[
     'privileged_without_host_devices',
-    false,
-    'a privileged container gets all devices of the node: use capabilities and device plugins instead',
-  ),
-  lacks(
     'privileged_without_host_devices_all_devices_allowed',
-    false,
-    'a privileged container gets all devices of the node, and may use all',
-  ),
-  lacks('cgroup_writable', false, 'the cgroups of a container are read-only for it, unless it is privileged'),
+    'cgroup_writable',
+  ].map((key) => maps(key, false, `runtime.handlers.*.${key}`, { convert: ofHandler(key) })),
   lacks(
     'base_runtime_spec',
     '',

@@ -64,11 +64,12 @@ const handlerOptions: readonly PeerOption[] = [
     },
   }),
   lacks('runtime_config_path', '', 'it is for shims of containerd, which are not executed'),
-  lacks(
-    'privileged_without_host_devices',
-    false,
-    'a privileged container gets all devices of the node: use capabilities and device plugins instead',
-  ),
+  maps('privileged_without_host_devices', false, 'runtime.handlers.*.privileged_without_host_devices', {
+    convert: (value, { names: [name = ''], get }) =>
+      get(...RUNTIMES, '*', 'runtime_type') === 'vm'
+        ? { cannot: NO_SHIM }
+        : { set: [[['runtime', 'handlers', name, 'privileged_without_host_devices'], value]] },
+  }),
   maps(
     'allowed_annotations',
     ['io.containers.trace-syscall', 'devices.crio.io'],

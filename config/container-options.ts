@@ -1,0 +1,63 @@
+/** What containers get: by their handler, and all of them. */
+import { choice, flag, list, section, table, text } from './option.ts';
+import { reloadableSection } from './reloadable.ts';
+
+/** Those that a handler has for its own containers, `[container]` for those of all handlers. */
+const shared = {
+  privileged_without_host_devices: flag(
+    false,
+    'A privileged container has the devices that are requested for it, not all devices of the node.',
+  ),
+  privileged_without_host_devices_all_devices_allowed: flag(
+    false,
+    'Together with privileged_without_host_devices: it may use every device, whose node it makes itself.',
+  ),
+  cgroup_writable: flag(
+    false,
+    'On cgroup v2 a container may write to its own cgroups: root in it makes cgroups below them.',
+  ),
+};
+
+export const handler = section(
+  'A runtime handler: pods name it in runtime_handler (RuntimeClass). What is true in [container] is so for its containers, too.',
+  {
+    path: text(
+      '',
+      'OCI runtime: absolute path, or a name looked up in PATH. Empty: the name of the handler.',
+    ),
+    options: table(
+      'Global flags of the OCI runtime, each passed as --name=value.',
+      text('', 'Value of the flag.'),
+    ),
+    allowed_annotations: list(
+      [],
+      'Annotations of pods and containers that are passed to the OCI runtime, by prefix of their keys.',
+      text('', '', {
+        pattern: /^(?!run\.oci(\.|$))[^\s,]+$/,
+        expected: 'a prefix of a key, not run.oci: such annotations configure crun and are never passed',
+      }),
+    ),
+    sandbox: choice(
+      ['pause', 'runtime'],
+      'pause',
+      'What creates the sandbox: crisp (pause), or the runtime itself (virtual machines).',
+    ),
+    ...shared,
+  },
+);
+
+const rlimit = text('', '"soft:hard", one number for both, or "unlimited".', {
+  pattern: /^(\d+|unlimited)(:(\d+|unlimited))?$/,
+  expected: '"soft:hard", "number" or "unlimited"',
+});
+
+export const container = reloadableSection('Containers of all handlers.', {
+  rlimits: table('rlimits of containers, by name without RLIMIT_.', rlimit, { nofile: '1024:524288' }),
+  default_sysctls: table(
+    'Set in each pod that does not set them itself, where it has the namespace for itself; keys in dotted form.',
+    text('', 'Value of the sysctl.'),
+    // As containerd 2 and Docker: without capabilities, port 80 can be served and ping works.
+    { 'net.ipv4.ip_unprivileged_port_start': '0', 'net.ipv4.ping_group_range': '0 2147483647' },
+  ),
+  ...shared,
+});
