@@ -1,5 +1,5 @@
 /** What containers get: by their handler, and all of them. */
-import { choice, flag, list, section, table, text } from './option.ts';
+import { choice, flag, list, path, section, table, text } from './option.ts';
 import { reloadableSection } from './reloadable.ts';
 
 /** Those that a handler has for its own containers, `[container]` for those of all handlers. */
@@ -58,6 +58,38 @@ export const container = reloadableSection('Containers of all handlers.', {
     text('', 'Value of the sysctl.'),
     // As containerd 2 and Docker: without capabilities, port 80 can be served and ping works.
     { 'net.ipv4.ip_unprivileged_port_start': '0', 'net.ipv4.ping_group_range': '0 2147483647' },
+  ),
+  default_capabilities: list(
+    [
+      'CHOWN',
+      'DAC_OVERRIDE',
+      'FSETID',
+      'FOWNER',
+      'MKNOD',
+      'NET_RAW',
+      'SETGID',
+      'SETUID',
+      'SETFCAP',
+      'SETPCAP',
+      'NET_BIND_SERVICE',
+      'SYS_CHROOT',
+      'KILL',
+      'AUDIT_WRITE',
+    ],
+    'Capabilities of a container that is not privileged, before those that it adds and drops.',
+  ),
+  default_env: table(
+    'Variables of each container in which neither its image nor its pod sets them.',
+    text('', 'Value of the variable.'),
+  ),
+  device_ownership_from_security_context: flag(
+    false,
+    'Devices that are requested belong to runAsUser and runAsGroup, where the container has them, not to their owner on the node.',
+  ),
+  absent_mount_sources_to_reject: list(
+    [],
+    'Paths of the node that are not made as directories: a container with a mount of one that is missing is refused.',
+    path('', ''),
   ),
   ...shared,
 });

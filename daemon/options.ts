@@ -51,6 +51,12 @@ export function runtimeOptions(config: Config): RuntimeOptions {
     handlers,
     defaultHandler: config.runtime.default,
     rlimits: Object.entries(config.container.rlimits).map(([name, text]) => rlimit(name, text)),
+    defaults: {
+      capabilities: config.container.defaultCapabilities,
+      env: config.container.defaultEnv,
+      deviceOwnership: config.container.deviceOwnershipFromSecurityContext,
+      absentSourcesToReject: config.container.absentMountSourcesToReject,
+    },
     seccompProfile: config.seccomp.defaultProfile,
     cdiDirs: config.cdi.dirs,
     hooksDirs: config.hooks.dirs,

@@ -1,14 +1,16 @@
 import { existsSync, globSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { release } from 'node:os';
+import { CrispError } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
 import { hugePageSizes } from '#linux/cgroup/huge-pages.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
 import { openSeccomp } from '#linux/process/seccomp.ts';
-import type { RuntimeOptions } from './options.ts';
+import type { ContainerDefaults, RuntimeOptions } from './options.ts';
 import { AppArmor } from './spec/apparmor.ts';
-import { capabilityNames } from './spec/capabilities.ts';
+import { capabilityNames, defaultCapabilities } from './spec/capabilities.ts';
 import type { SpecHost } from './spec/index.ts';
+import { inContainer } from './spec/mounts.ts';
 import type { Rlimit } from './spec/process.ts';
 import { seccompPrograms } from './spec/seccomp-programs.ts';
 
@@ -28,6 +30,7 @@ export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log
     defaultProfile: options.seccompProfile,
     capabilities,
     rlimits: await allowedRlimits(options.rlimits, capabilities, log),
+    defaults: checkedDefaults(options.defaults),
     minOomScoreAdj: kernel.processes.minOomScoreAdj,
     apparmor: new AppArmor(kernel.processes, log),
     selinux: existsSync('/sys/fs/selinux/enforce'),
@@ -40,7 +43,25 @@ export const hostWith = async (host: SpecHost, options: RuntimeOptions, log: Log
   ...host,
   defaultProfile: options.seccompProfile,
   rlimits: await allowedRlimits(options.rlimits, host.capabilities, log),
+  defaults: checkedDefaults(options.defaults),
 });
+
+/** Throws InvalidArgument, beginning with the option, for what no container can have. */
+function checkedDefaults(defaults: ContainerDefaults): ContainerDefaults {
+  const wrong = Object.keys(defaults.env).find((name) => name === '' || /[=\0]/.test(name));
+  if (wrong !== undefined) {
+    throw new CrispError(
+      'InvalidArgument',
+      `container.default_env.${wrong}: ${JSON.stringify(wrong)} is no name of a variable`,
+      { hint: 'write NAME = "value"' },
+    );
+  }
+  return {
+    ...defaults,
+    capabilities: defaultCapabilities(defaults.capabilities),
+    absentSourcesToReject: defaults.absentSourcesToReject.map(inContainer),
+  };
+}
 
 /** Whether the kernel counts swap by group: the root of v2 has no such file, its children do. */
 const countsSwap = (version: number): boolean =>

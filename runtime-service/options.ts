@@ -15,6 +15,18 @@ export interface HandlerOptions {
   readonly cgroupWritable?: boolean;
 }
 
+/** What containers of all handlers get. */
+export interface ContainerDefaults {
+  /** Where nothing else is requested; names with or without CAP_. */
+  readonly capabilities: readonly string[];
+  /** Variables that neither the image nor the request sets. */
+  readonly env: Readonly<Record<string, string>>;
+  /** The nodes of devices belong to the user and group that the request names, not to those of the node. */
+  readonly deviceOwnership: boolean;
+  /** Absolute paths that are not made where they are the missing source of a mount. */
+  readonly absentSourcesToReject: readonly string[];
+}
+
 /** Plain options of the runtime service; the daemon maps its configuration onto them. Durations in milliseconds. */
 export interface RuntimeOptions {
   /** Where records live; outlives a reboot. */
@@ -27,6 +39,7 @@ export interface RuntimeOptions {
   /** Empty: the first of the handlers that works on this machine. */
   readonly defaultHandler: string;
   readonly rlimits: readonly Rlimit[];
+  readonly defaults: ContainerDefaults;
   /** Path of the profile for RuntimeDefault; empty: the built-in one. */
   readonly seccompProfile: string;
   /** Directories of CDI specs; a later one has precedence. */

@@ -36,6 +36,7 @@ class Bench implements Disposable {
       host: {
         capabilities: new Set(),
         rlimits: [],
+        defaults: { capabilities: [], env: {}, deviceOwnership: false, absentSourcesToReject: [] },
         minOomScoreAdj: 0,
         controllers: new Set(),
         hugepageSizes: new Set(),

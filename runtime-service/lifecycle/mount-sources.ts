@@ -1,6 +1,6 @@
 /** The sources of mounts on the host: what the handler or the host does not support is refused, what is missing is made. */
 
-import { lstat, mkdir, realpath } from 'node:fs/promises';
+import { lstat, mkdir, realpath, stat } from 'node:fs/promises';
 import { CrispError, errnoOf } from '#core/errors.ts';
 import type { PodView } from '#core/model/pod.ts';
 import type { MountEntry } from '#linux/ports/kernel.ts';
@@ -8,7 +8,7 @@ import type { MountRequest } from '../config.ts';
 import type { Context } from '../context.ts';
 import type { OciRuntime } from '../oci-runtime/cli.ts';
 import { requireIdMaps, requireRecursiveReadOnly } from '../oci-runtime/features.ts';
-import { isWithin } from '../spec/mounts.ts';
+import { inContainer, isWithin } from '../spec/mounts.ts';
 import type { OciMount } from '../spec/oci.ts';
 
 /**
@@ -56,8 +56,23 @@ export async function checkMounts(
 export async function makeMountSources(context: Context, mounts: readonly MountRequest[]): Promise<void> {
   for (const { hostPath, image, propagation } of mounts) {
     if (image !== '') continue;
+    await refuseAbsent(context, hostPath);
     await makeSource(hostPath);
     if (propagation !== 'private') await checkPropagation(context, hostPath, propagation);
+  }
+}
+
+/** Throws FailedPrecondition for a missing source that the configuration forbids to make. */
+async function refuseAbsent({ host }: Pick<Context, 'host'>, hostPath: string): Promise<void> {
+  if (!host.defaults.absentSourcesToReject.includes(inContainer(hostPath))) return;
+  try {
+    await stat(hostPath);
+  } catch (error) {
+    throw new CrispError(
+      'FailedPrecondition',
+      `mount source ${hostPath} does not exist, and is in container.absent_mount_sources_to_reject`,
+      { cause: error, hint: 'make the path on the node first; crisp does not make it' },
+    );
   }
 }
 

@@ -3,11 +3,17 @@ import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
 import { securityOf } from '#test/fixtures/container-config.ts';
-import { capabilitiesOf, capabilityNames } from './capabilities.ts';
+import { capabilitiesOf, capabilityNames, defaultCapabilities } from './capabilities.ts';
 
 const ALL = capabilityNames('1ffffffffff');
+const USUAL = (
+  'CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL ' +
+  'AUDIT_WRITE'
+)
+  .split(' ')
+  .map((name) => `CAP_${name}`);
 const of = (changes: Parameters<typeof securityOf>[0] = {}, held: ReadonlySet<string> = ALL) =>
-  capabilitiesOf(securityOf(changes), held);
+  capabilitiesOf(securityOf(changes), held, USUAL);
 const DEFAULT = of();
 
 test('the masks of /proc are read by number', () => {
@@ -96,4 +102,18 @@ test('crisp grants no capability that it lacks: defaults, ALL and privileged shr
 
 test('privileged is all, whatever is dropped', () => {
   assert.equal(of({ privileged: true, dropCapabilities: ['ALL'] }).length, 41);
+});
+
+test('the defaults are configured; what is requested is added and dropped as from any', () => {
+  const defaults = defaultCapabilities(['kill', 'CAP_CHOWN']);
+  assert.deepEqual(defaults, ['CAP_KILL', 'CAP_CHOWN']);
+  assert.deepEqual(capabilitiesOf(securityOf(), ALL, defaults), ['CAP_CHOWN', 'CAP_KILL']);
+  assert.deepEqual(capabilitiesOf(securityOf(), new Set(['CAP_KILL']), defaults), ['CAP_KILL']);
+  const security = securityOf({ addCapabilities: ['MKNOD'], dropCapabilities: ['KILL'] });
+  assert.deepEqual(capabilitiesOf(security, ALL, defaults), ['CAP_CHOWN', 'CAP_MKNOD']);
+  assert.throws(
+    () => defaultCapabilities(['CHOWN', 'ALL']),
+    (error) =>
+      hasCode(error, 'InvalidArgument') && /^container\.default_capabilities: "ALL"/.test(error.message),
+  );
 });

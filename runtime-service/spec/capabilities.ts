@@ -11,16 +11,6 @@ const ALL = (
   .split(' ')
   .map((name) => `CAP_${name}`);
 
-/** What a container has where nothing is requested: Docker's default set. */
-const DEFAULT = new Set(
-  (
-    'CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL ' +
-    'AUDIT_WRITE'
-  )
-    .split(' ')
-    .map((name) => `CAP_${name}`),
-);
-
 const normalise = (name: string): string => {
   const upper = name.toUpperCase();
   return upper.startsWith('CAP_') ? upper : `CAP_${upper}`;
@@ -29,13 +19,18 @@ const normalise = (name: string): string => {
 /**
  * The capabilities of a container, in the usual order: add ALL, drop ALL, then the single adds, then the single
  * drops. `held` is the daemon's own bounding set: no process can grant what it lacks, so a privileged container or an add
- * of ALL gets what is available, while a single capability that is named and missing is refused.
+ * of ALL gets what is available, while a single capability that is named and missing is refused. `defaults` is what a
+ * container has where nothing is requested, as far as it is held.
  */
-export function capabilitiesOf(security: SecurityContext, held: ReadonlySet<string>): string[] {
+export function capabilitiesOf(
+  security: SecurityContext,
+  held: ReadonlySet<string>,
+  defaults: readonly string[],
+): string[] {
   if (security.privileged) return ALL.filter((name) => held.has(name));
   const add = security.addCapabilities.map(normalise);
   const drop = security.dropCapabilities.map(normalise);
-  let set = new Set([...DEFAULT].filter((name) => held.has(name)));
+  let set = new Set(defaults.filter((name) => held.has(name)));
   if (add.includes('CAP_ALL')) set = new Set(ALL.filter((name) => held.has(name)));
   if (drop.includes('CAP_ALL')) set = new Set();
   for (const name of add) {
@@ -54,6 +49,17 @@ export function capabilitiesOf(security: SecurityContext, held: ReadonlySet<stri
   }
   for (const name of drop) set.delete(name);
   return ALL.filter((name) => set.has(name));
+}
+
+/** The full names of the configured defaults; throws InvalidArgument for one that no kernel has. */
+export function defaultCapabilities(names: readonly string[]): string[] {
+  const unknown = names.find((name) => !ALL.includes(normalise(name)));
+  if (unknown === undefined) return names.map(normalise);
+  throw new CrispError(
+    'InvalidArgument',
+    `container.default_capabilities: ${JSON.stringify(unknown)} is no capability`,
+    { hint: 'see capabilities(7); names such as CHOWN' },
+  );
 }
 
 /** The names in a capability mask as /proc/PID/status prints it (hexadecimal, `CapBnd`). */

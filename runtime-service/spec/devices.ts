@@ -1,7 +1,7 @@
 import { lstat, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CrispError, describeError } from '#core/errors.ts';
-import type { DeviceRequest } from '../config.ts';
+import type { DeviceRequest, SecurityContext } from '../config.ts';
 import type { HandlerOptions } from '../options.ts';
 import type { OciDeviceRule, OciLinux } from './oci.ts';
 
@@ -20,6 +20,9 @@ export const deviceNumbers = (device: number): { major: number; minor: number } 
 
 const major = (device: number): number => ((device >>> 8) & 0xfff) | ((device / 2 ** 32) & 0xfffff000);
 const minor = (device: number): number => (device & 0xff) | ((device >>> 12) & 0xfff00);
+
+/** Whom requested devices belong to instead of the owner of the host's node. */
+export type DeviceOwner = Partial<Pick<SecurityContext, 'runAsUser' | 'runAsGroup'>>;
 
 export interface DeviceAccess {
   /** The container has the nodes of all devices of the host. */
@@ -50,6 +53,7 @@ export function deviceAccess(
 export async function containerDevices(
   requested: readonly DeviceRequest[],
   access: DeviceAccess,
+  owner: DeviceOwner = {},
 ): Promise<ContainerDevices> {
   if (access.nodes) {
     return { devices: await walk('/dev', '/dev', SKIP), rules: [{ allow: true, access: 'rwm' }] };
@@ -62,7 +66,7 @@ export async function containerDevices(
   const devices: OciDevice[] = [];
   for (const request of requested) {
     const found = await requestedDevices(request);
-    devices.push(...found);
+    devices.push(...found.map((device) => owned(device, owner)));
     for (const { type, major: ma, minor: mi } of found) {
       rules.push({
         allow: true,
@@ -75,6 +79,12 @@ export async function containerDevices(
   }
   return { devices, rules: access.any ? [{ allow: true, access: 'rwm' }] : rules };
 }
+
+const owned = (device: OciDevice, { runAsUser, runAsGroup }: DeviceOwner): OciDevice => ({
+  ...device,
+  ...(runAsUser === undefined ? {} : { uid: Number(runAsUser) }),
+  ...(runAsGroup === undefined ? {} : { gid: Number(runAsGroup) }),
+});
 
 async function requestedDevices(request: DeviceRequest): Promise<OciDevice[]> {
   const target = request.containerPath || request.hostPath;

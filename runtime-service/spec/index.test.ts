@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { statSync } from 'node:fs';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
 import {
@@ -13,6 +14,13 @@ import { capabilityNames } from './capabilities.ts';
 import { makeSpec, type SpecHost, type SpecRequest } from './index.ts';
 import { encodeSpec } from './oci.ts';
 
+const DEFAULTS: SpecHost['defaults'] = {
+  capabilities: ['CAP_CHOWN', 'CAP_KILL'],
+  env: {},
+  deviceOwnership: false,
+  absentSourcesToReject: [],
+};
+
 const HOST: SpecHost = {
   version: 2,
   controllers: new Set(['cpu', 'memory', 'pids']),
@@ -24,6 +32,7 @@ const HOST: SpecHost = {
   capabilities: capabilityNames('1ffffffffff'),
   rlimits: [{ type: 'RLIMIT_NOFILE', soft: 1024n, hard: 1048576n }],
   minOomScoreAdj: -500,
+  defaults: DEFAULTS,
   apparmor: { profileOf: async () => undefined },
   selinux: false,
   seccompPrograms: { program: async (rules) => `program of ${rules.defaultAction}` },
@@ -190,6 +199,30 @@ test('cgroups of its own are writable for a container on cgroup v2 where the han
   assert.equal(await access({}, 2), 'ro');
   assert.equal(await access({ runtime }, 2), 'rw');
   assert.equal(await access({ runtime }, 1), 'ro', 'those of version 1 are not delegated');
+});
+
+test('variables of the configuration are below those of image and request', async () => {
+  const env = { A: 'node', B: 'node', C: 'node', PATH: '/node' };
+  const config = configOf({ envs: [{ key: 'C', value: 'request' }] });
+  const image = imageWith({ env: ['B=image'] });
+  const { spec } = await make({ config, image }, { defaults: { ...DEFAULTS, env } });
+  for (const entry of ['A=node', 'B=image', 'C=request', 'PATH=/node'])
+    assert.ok(spec.process.env.includes(entry), entry);
+});
+
+test('devices belong to the user and the group that the request names, where that is configured', async () => {
+  const devices = [{ containerPath: '', hostPath: '/dev/null', permissions: 'r' }];
+  const { uid: user, gid: group } = statSync('/dev/null');
+  const owner = async (security: Parameters<typeof securityOf>[0], deviceOwnership = true) => {
+    const config = configOf({ devices, security: securityOf(security) });
+    const { spec } = await make({ config }, { defaults: { ...DEFAULTS, deviceOwnership } });
+    const { uid, gid } = spec.linux.devices?.[0] ?? {};
+    return [uid, gid];
+  };
+  assert.deepEqual(await owner({ runAsUser: 1000n, runAsGroup: 77n }), [1000, 77]);
+  assert.deepEqual(await owner({ runAsUser: 1000n }), [1000, group], 'the group of the node');
+  assert.deepEqual(await owner({}), [user, group]);
+  assert.deepEqual(await owner({ runAsUser: 1000n, runAsGroup: 77n }, false), [user, group]);
 });
 
 test('devices: those requested, with their numbers; what is none is refused', async () => {

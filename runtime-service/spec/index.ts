@@ -5,7 +5,7 @@ import type { ImageForContainer } from '#core/model/image.ts';
 import type { PodView } from '#core/model/pod.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerUser } from '../container.ts';
-import type { HandlerOptions } from '../options.ts';
+import type { ContainerDefaults, HandlerOptions } from '../options.ts';
 import { identityAnnotations, passedAnnotations, unitAnnotations } from './annotations.ts';
 import type { AppArmorProfiles } from './apparmor.ts';
 import { capabilitiesOf } from './capabilities.ts';
@@ -26,6 +26,7 @@ export interface SpecHost extends ResourceHost, SeccompHost {
   /** The daemon's own bounding set. */
   readonly capabilities: ReadonlySet<string>;
   readonly rlimits: readonly Rlimit[];
+  readonly defaults: ContainerDefaults;
   readonly minOomScoreAdj: number;
   readonly apparmor: AppArmorProfiles;
   /** Whether the kernel has SELinux in use. */
@@ -77,11 +78,15 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
     );
   }
   const { home, ...user } = resolveUser(security, image.config.user, request.userFiles);
-  const capabilities = capabilitiesOf(security, host.capabilities);
+  const capabilities = capabilitiesOf(security, host.capabilities, host.defaults.capabilities);
   const pid = pidMode(security.pid, pod);
   const [seccomp, devices] = await Promise.all([
     containerSeccomp(security, capabilities, host),
-    containerDevices(config.devices, deviceAccess(security.privileged, request.runtime)),
+    containerDevices(
+      config.devices,
+      deviceAccess(security.privileged, request.runtime),
+      host.defaults.deviceOwnership ? security : {},
+    ),
   ]);
   const wantedScore = Number(config.resources.oomScoreAdj) || DEFAULT_OOM_SCORE;
   const propagation = rootfsPropagation(config.mounts);
@@ -91,6 +96,7 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
     process: ociProcess(config, image, {
       user: { ...user, home },
       hostname: pod.hostname,
+      defaultEnv: host.defaults.env,
       capabilities,
       rlimits: host.rlimits,
       oomScoreAdj: Math.max(wantedScore, host.minOomScoreAdj),

@@ -38,11 +38,11 @@ export function containerArgs(config: ContainerConfig, image: ImageForContainer)
   return args;
 }
 
-/** The image's variables first, then the request's; PATH, HOME and (with a terminal) TERM where neither sets them. */
+/** The configured variables first, then the image's and the request's; PATH, HOME and (with a terminal) TERM where neither sets them. */
 export function containerEnv(
   config: ContainerConfig,
   image: ImageForContainer,
-  facts: { home: string; hostname: string },
+  facts: { home: string; hostname: string; defaultEnv?: Readonly<Record<string, string>> },
 ): string[] {
   const variables = new Map<string, string>();
   const set = (entry: string) => {
@@ -52,6 +52,7 @@ export function containerEnv(
   set(DEFAULT_PATH);
   if (config.tty) set('TERM=xterm');
   set(`HOSTNAME=${facts.hostname}`);
+  for (const [name, value] of Object.entries(facts.defaultEnv ?? {})) set(`${name}=${value}`);
   for (const entry of image.config.env) set(entry);
   for (const { key, value } of config.envs) set(`${key}=${value}`);
   if (!variables.has('HOME')) set(`HOME=${facts.home}`);
@@ -65,17 +66,18 @@ export function ociProcess(
   facts: {
     user: ContainerUser & { home: string };
     hostname: string;
+    defaultEnv?: Readonly<Record<string, string>>;
     capabilities: string[];
     rlimits: readonly Rlimit[];
     oomScoreAdj: number;
   },
 ): OciProcess {
-  const { user, capabilities } = facts;
+  const { user, hostname, defaultEnv = {}, capabilities } = facts;
   return {
     terminal: config.tty,
     user: { uid: user.uid, gid: user.gid, additionalGids: [...user.supplementalGroups] },
     args: containerArgs(config, image),
-    env: containerEnv(config, image, { home: user.home, hostname: facts.hostname }),
+    env: containerEnv(config, image, { home: user.home, hostname, defaultEnv }),
     // An image's may be relative to its root.
     cwd: config.workingDir || posix.resolve('/', image.config.workingDir),
     capabilities: {

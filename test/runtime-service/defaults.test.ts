@@ -1,12 +1,25 @@
 /** What the configuration gives to containers, in real ones. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { endsClean, NODE, TestNode } from '../harness/pods.ts';
+import { fromBigInt } from '#api/cri/v1/index.ts';
+import { endsClean, NODE, refused, TestNode } from '../harness/pods.ts';
 
 const node = await TestNode.start('defaults', {
   configure: () =>
-    ['[runtime.handlers.few]', 'path = "runc"', 'privileged_without_host_devices = true'].join('\n'),
+    [
+      '[runtime.handlers.few]',
+      'path = "runc"',
+      'privileged_without_host_devices = true',
+      '[container]',
+      'default_capabilities = ["CHOWN", "KILL"]',
+      'device_ownership_from_security_context = true',
+      'absent_mount_sources_to_reject = ["/var/lib/absent-of-crisp"]',
+      '[container.default_env]',
+      'OF_NODE = "a b"',
+    ].join('\n'),
 });
+
+const pod = await node.runPod();
 
 test('a privileged container of a handler without the devices of the node', async () => {
   const { podSandboxId } = await node.client.RunPodSandbox({
@@ -24,6 +37,24 @@ test('a privileged container of a handler without the devices of the node', asyn
   assert.match(out, /No such file/);
   assert.match(out, /not permitted/);
   await node.client.RemovePodSandbox({ podSandboxId });
+});
+
+test('capabilities and variables of the configuration, and a device of the user', async () => {
+  const command = ['sh', '-c', 'grep CapEff /proc/self/status; echo $OF_NODE; stat -c %u:%g /dev/given'];
+  const { out } = await node.output(pod, command);
+  assert.match(out, /CapEff:\s0000000000000021\na b$/);
+  const devices = [{ hostPath: '/dev/zero', containerPath: '/dev/given', permissions: 'r' }];
+  const security = { runAsUser: { value: fromBigInt(1234n) }, runAsGroup: { value: fromBigInt(56n) } };
+  assert.match((await node.output(pod, command, { devices, security })).out, /\n1234:56$/);
+});
+
+test('a missing source of a mount that is not to be made', async () => {
+  const mounts = [{ hostPath: '/var/lib/absent-of-crisp/', containerPath: '/data' }];
+  await refused(
+    node.create(pod, { mounts }),
+    'FailedPrecondition',
+    /mount source \/var\/lib\/absent-of-crisp\/ does not exist/,
+  );
 });
 
 endsClean(node);

@@ -81,11 +81,7 @@ export const runtimeOptions: readonly PeerOption[] = under(IN_RUNTIME, [
     'limits of huge pages are skipped where the controller is missing',
   ),
   moot('disable_hugetlb_controller', true, 'limits of huge pages are applied where the controller is'),
-  lacks(
-    'device_ownership_from_security_context',
-    false,
-    'devices keep the owner that they have on the node: change that by a udev rule, or add the group in supplementalGroups',
-  ),
+  maps('device_ownership_from_security_context', false, 'container.device_ownership_from_security_context'),
   lacks(
     'ignore_image_defined_volumes',
     false,

@@ -1,4 +1,5 @@
 /** Options of CRI-O: [crio.runtime], what each container gets, and [crio.checkpoint_restore]. */
+import { isDeepStrictEqual } from 'node:util';
 import { lacks, maps, type PeerOption, type Result, under } from '../option.ts';
 
 const USERNS = 'a pod gets a user namespace by hostUsers: false; the kubelet assigns its ids';
@@ -42,6 +43,14 @@ function sysctls(value: unknown): Result {
   return { set: entries.map(([name, text]) => [['container', 'default_sysctls', name], text]) };
 }
 
+/** `NAME=value`. */
+function variables(value: unknown): Result {
+  const entries = (value as readonly unknown[]).map((entry) => /^([^=]+)=(.*)$/s.exec(String(entry)));
+  if (entries.length === 0) return { cannot: '' };
+  if (entries.includes(null)) return { cannot: 'not all are in the form NAME=value' };
+  return { set: entries.map((match) => [['container', 'default_env', match?.[1] ?? ''], match?.[2] ?? '']) };
+}
+
 const options: readonly PeerOption[] = [
   maps('default_ulimits', [], 'container.rlimits', {
     convert: ulimits,
@@ -54,21 +63,23 @@ const options: readonly PeerOption[] = [
     differs:
       'pods with their own network may serve ports below 1024 and ping without capabilities: container.default_sysctls has the two sysctls to set otherwise',
   }),
-  lacks(
-    'default_capabilities',
-    CAPABILITIES,
-    'containers get the fourteen capabilities of containerd and Docker: drop them in the pod (securityContext.capabilities)',
-    {
-      differs:
-        'containers get the fourteen capabilities of containerd and Docker: beside the nine of CRI-O also MKNOD, NET_RAW, SETFCAP, SYS_CHROOT and AUDIT_WRITE; pods drop them in securityContext.capabilities',
-    },
-  ),
+  maps('default_capabilities', CAPABILITIES, 'container.default_capabilities', {
+    convert: (value) =>
+      isDeepStrictEqual(value, CAPABILITIES)
+        ? { cannot: '' }
+        : { set: [[['container', 'default_capabilities'], value]] },
+    differs:
+      'containers get the fourteen capabilities of containerd and Docker: beside the nine of CRI-O also MKNOD, NET_RAW, SETFCAP, SYS_CHROOT and AUDIT_WRITE (container.default_capabilities)',
+  }),
   lacks(
     'add_inheritable_capabilities',
     false,
     'the inheritable set is always empty (CVE-2022-24769): use file capabilities',
   ),
-  lacks('default_env', [], 'set the variables in the pod, or by a CDI spec or an OCI hook'),
+  maps('default_env', [], 'container.default_env', {
+    convert: variables,
+    note: 'one setting for each variable',
+  }),
   lacks('min_injected_gomaxprocs', 0, 'set GOMAXPROCS in the pod; Go 1.25 reads the CPU limit itself'),
   lacks(
     'allowed_devices',
@@ -79,11 +90,7 @@ const options: readonly PeerOption[] = [
     },
   ),
   lacks('additional_devices', [], DEVICES),
-  lacks(
-    'device_ownership_from_security_context',
-    false,
-    'devices keep the owner that they have on the node: change that by a udev rule, or add the group in supplementalGroups',
-  ),
+  maps('device_ownership_from_security_context', false, 'container.device_ownership_from_security_context'),
   lacks('privileged_seccomp_profile', '', 'a privileged container has no seccomp profile'),
   lacks('default_mounts', undefined, 'deprecated in CRI-O; use volumes, a CDI spec or an OCI hook'),
   lacks(
@@ -95,11 +102,7 @@ const options: readonly PeerOption[] = [
         'the mounts of /etc/containers/mounts.conf and /usr/share/containers/mounts.conf are not added',
     },
   ),
-  lacks(
-    'absent_mount_sources_to_reject',
-    [],
-    'a missing source of a mount is made as a directory: use hostPath volumes with a type',
-  ),
+  maps('absent_mount_sources_to_reject', [], 'container.absent_mount_sources_to_reject'),
   lacks('pids_limit', -1, "set podPidsLimit in the kubelet's configuration"),
   lacks('log_size_max', -1, "set containerLogMaxSize in the kubelet's configuration"),
   lacks('read_only', false, 'set readOnlyRootFilesystem in the pods, by an admission policy'),
