@@ -86,6 +86,10 @@ export const container = reloadableSection('Containers of all handlers.', {
     false,
     'Devices that are requested belong to runAsUser and runAsGroup, where the container has them, not to their owner on the node.',
   ),
+  passwd_entry: flag(
+    true,
+    'A numeric user whom the image does not have gets a line in /etc/passwd of the container, where its root is writable.',
+  ),
   absent_mount_sources_to_reject: list(
     [],
     'Paths of the node that are not made as directories: a container with a mount of one that is missing is refused.',

@@ -55,6 +55,7 @@ export function runtimeOptions(config: Config): RuntimeOptions {
       capabilities: config.container.defaultCapabilities,
       env: config.container.defaultEnv,
       deviceOwnership: config.container.deviceOwnershipFromSecurityContext,
+      passwdEntry: config.container.passwdEntry,
       absentSourcesToReject: config.container.absentMountSourcesToReject,
     },
     seccompProfile: config.seccomp.defaultProfile,

@@ -23,6 +23,8 @@ export interface ContainerDefaults {
   readonly env: Readonly<Record<string, string>>;
   /** The nodes of devices belong to the user and group that the request names, not to those of the node. */
   readonly deviceOwnership: boolean;
+  /** A user without an entry in /etc/passwd of a writable root gets one. */
+  readonly passwdEntry: boolean;
   /** Absolute paths that are not made where they are the missing source of a mount. */
   readonly absentSourcesToReject: readonly string[];
 }

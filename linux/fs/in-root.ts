@@ -2,7 +2,16 @@
  * Files inside an untrusted root (an image): every path is resolved as if the root were `/`, by
  * the kernel itself (openat2(2) with RESOLVE_IN_ROOT, Linux 5.6), so that no link in it leads outside.
  */
-import { closeSync, constants, fchownSync, fstatSync, mkdirSync, openSync, readlinkSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fchownSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { posix } from 'node:path';
 import { CrispError, errnoOf } from '#core/errors.ts';
 import { check, fromNode, namingSync, refused } from '../libc/errno.ts';
@@ -59,6 +68,25 @@ export function readInRoot(root: string, path: string, limit: number): Buffer | 
       return bytes;
     } finally {
       if (fd !== undefined) closeSync(fd);
+      closeSync(holder);
+    }
+  });
+}
+
+/** Appends to a regular file; nothing happens where there is none, or another kind of file. Throws Node's errors (ENOSPC). */
+export function appendInRoot(root: string, path: string, text: string): void {
+  withRoot(root, (rootFd) => {
+    const holder = find(rootFd, path);
+    if (holder === undefined) return;
+    try {
+      if (!fstatSync(holder).isFile()) return;
+      const fd = openSync(held(holder), constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK);
+      try {
+        writeFileSync(fd, text);
+      } finally {
+        closeSync(fd);
+      }
+    } finally {
       closeSync(holder);
     }
   });

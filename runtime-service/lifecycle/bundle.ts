@@ -23,6 +23,7 @@ import { encodeSpec, type OciSpec } from '../spec/oci.ts';
 import { selinuxLabels } from '../spec/selinux.ts';
 import { type ImageVolume, mountImageVolumes } from './image-volumes.ts';
 import { checkMountPoints, checkMounts, makeMountSources } from './mount-sources.ts';
+import { addPasswdEntry } from './passwd-entry.ts';
 
 const MAX_USER_FILE = 4 << 20;
 
@@ -86,6 +87,8 @@ export async function makeBundle(
     () => makeDirectoriesInRoot(paths, [spec.process.cwd, ...image.config.volumes], pod),
     'directories',
   );
+  if (context.host.defaults.passwdEntry && !config.security.readonlyRootfs)
+    await op.stage('rootfs', () => addPasswdEntry(paths.rootfs, user, spec.process.env), 'passwd');
   await op.stage('bundle', () => writeSpec(paths, spec));
   return { ...record, state: 'created', user, sharedPid };
 }

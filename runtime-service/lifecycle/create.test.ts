@@ -36,7 +36,13 @@ class Bench implements Disposable {
       host: {
         capabilities: new Set(),
         rlimits: [],
-        defaults: { capabilities: [], env: {}, deviceOwnership: false, absentSourcesToReject: [] },
+        defaults: {
+          capabilities: [],
+          env: {},
+          deviceOwnership: false,
+          passwdEntry: false,
+          absentSourcesToReject: [],
+        },
         minOomScoreAdj: 0,
         controllers: new Set(),
         hugepageSizes: new Set(),

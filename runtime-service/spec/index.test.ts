@@ -18,6 +18,7 @@ const DEFAULTS: SpecHost['defaults'] = {
   capabilities: ['CAP_CHOWN', 'CAP_KILL'],
   env: {},
   deviceOwnership: false,
+  passwdEntry: false,
   absentSourcesToReject: [],
 };
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
 import { securityOf } from '#test/fixtures/container-config.ts';
-import { resolveUser } from './users.ts';
+import { hasAccount, passwdEntry, resolveUser } from './users.ts';
 
 const FILES = {
   passwd: [
@@ -102,4 +102,21 @@ test('Merge adds the groups of the user in /etc/group, Strict does not; the prim
   assert.deepEqual(groups('Merge', { supplementalGroups: [] }), [1234, 50000]);
   assert.deepEqual(groups('Strict', { runAsGroup: 9n, supplementalGroups: [9n, 9n] }), [9]);
   assert.deepEqual(resolve({ runAsUser: 5555n }).supplementalGroups, [0]);
+});
+
+test('the entry of a number without one', () => {
+  assert.equal(
+    passwdEntry({ uid: 5, gid: 6, supplementalGroups: [] }, '/srv/a:b\n'),
+    '5:x:5:6:5 user:/:/sbin/nologin\n',
+    'no home that would be more than a field',
+  );
+  assert.equal(
+    passwdEntry({ uid: 5, gid: 6, supplementalGroups: [] }, '/srv'),
+    '5:x:5:6:5 user:/srv:/sbin/nologin\n',
+  );
+});
+
+test('whether a number has an account', () => {
+  assert.ok(hasAccount(1000, 'app:x:1000:1000::/:'));
+  assert.ok(!hasAccount(1000, '1000:x:1:1::/:\napp'));
 });

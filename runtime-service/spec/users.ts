@@ -102,3 +102,13 @@ export function resolveUser(
     home: found.home ?? (found.uid === 0 ? '/root' : '/'),
   };
 }
+
+/** Whether a file such as /etc/passwd has a user of this number. */
+export const hasAccount = (uid: number, passwd: string): boolean =>
+  fields(passwd, 4).some(([, , number]) => number !== undefined && numeric(number) === uid);
+
+/** The line of /etc/passwd for a user whom the image does not know, named by its number (passwd(5)). */
+export function passwdEntry({ uid, gid }: ContainerUser, home: string): string {
+  const directory = /^\/[^:\n\r]*$/.test(home) ? home : '/';
+  return `${uid}:x:${uid}:${gid}:${uid} user:${directory}:/sbin/nologin\n`;
+}

@@ -1,12 +1,21 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { closeSync, constants, mkdirSync, openSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '#core/errors.ts';
-import { mkdirInRoot, pathInRoot, readInRoot } from '#linux/fs/in-root.ts';
+import { appendInRoot, mkdirInRoot, pathInRoot, readInRoot } from '#linux/fs/in-root.ts';
 import { openRegular, readRegular } from '#linux/fs/regular-file.ts';
 import { scratch } from './scratch.ts';
 
@@ -29,6 +38,21 @@ async function watchedPipe(t: TestContext, path: string): Promise<{ first: () =>
     },
   };
 }
+
+test('a file inside a root is appended to, also by a link that stays inside; nothing else is written or made', (t) => {
+  const root = join(scratch(t), 'root');
+  mkdirSync(join(root, 'etc'), { recursive: true });
+  writeFileSync(join(root, '../outside'), 'outside');
+  writeFileSync(join(root, 'inside'), 'a\n');
+  symlinkSync('../../../../inside', join(root, 'etc/passwd'));
+  symlinkSync('../../../outside', join(root, 'etc/away'));
+  execFileSync('mkfifo', [join(root, 'etc/pipe')]);
+  for (const path of ['etc/passwd', 'etc/away', 'etc/pipe', 'etc', 'none/at/all'])
+    appendInRoot(root, path, 'b\n');
+  assert.equal(readFileSync(join(root, 'inside'), 'utf8'), 'a\nb\n');
+  assert.equal(readFileSync(join(root, '../outside'), 'utf8'), 'outside');
+  assert.deepEqual(readdirSync(root).sort(), ['etc', 'inside']);
+});
 
 test('what is no regular file inside a root is not opened, and refused by name', async (t) => {
   const root = scratch(t);

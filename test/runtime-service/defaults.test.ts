@@ -57,4 +57,24 @@ test('a missing source of a mount that is not to be made', async () => {
   );
 });
 
+const unknown = { runAsUser: { value: fromBigInt(4321n) }, runAsGroup: { value: fromBigInt(5n) } };
+const entry = ['sh', '-c', 'id -un; tail -n 1 /etc/passwd; wc -l < /etc/passwd; ls -ln /etc/passwd'];
+
+test('a number that the image has no user for gets an entry in /etc/passwd, once', async () => {
+  const before = Number((await node.output(pod, ['sh', '-c', 'wc -l < /etc/passwd'])).out);
+  const { out } = await node.output(pod, entry, { security: unknown });
+  const [name, line, count, file = ''] = out.split('\n');
+  assert.equal(name, '4321');
+  assert.equal(line, '4321:x:4321:5:4321 user:/:/sbin/nologin');
+  assert.equal(Number(count), before + 1);
+  assert.match(file, /^-rw-r--r-- +1 0 +0 /);
+});
+
+test('no entry under a read-only root', async () => {
+  const { out } = await node.output(pod, ['grep', '-c', '4321', '/etc/passwd'], {
+    security: { ...unknown, readonlyRootfs: true },
+  });
+  assert.equal(out, '0');
+});
+
 endsClean(node);
