@@ -1,5 +1,5 @@
 /** What containers get: by their handler, and all of them. */
-import { choice, flag, list, path, section, table, text } from './option.ts';
+import { choice, flag, list, optionalPath, path, section, table, text } from './option.ts';
 import { reloadableSection } from './reloadable.ts';
 
 /** Those that a handler has for its own containers, `[container]` for those of all handlers. */
@@ -15,6 +15,9 @@ const shared = {
   cgroup_writable: flag(
     false,
     'On cgroup v2 a container may write to its own cgroups: root in it makes cgroups below them.',
+  ),
+  base_runtime_spec: optionalPath(
+    "JSON file of an OCI spec whose variables, rlimits, capabilities, mounts and hooks are below what image and pod set; a handler's goes before that of [container]. Read at the start and at a reload.",
   ),
 };
 

@@ -42,6 +42,7 @@ export function runtimeOptions(config: Config): RuntimeOptions {
       options: Object.entries(handler?.options ?? {}).map(([key, value]) => `--${key}=${value}`),
       allowedAnnotations: handler?.allowedAnnotations ?? [],
       ...flagsOf(config.container, handler),
+      baseRuntimeSpec: handler?.baseRuntimeSpec ?? '',
     };
   }
   return {
@@ -54,6 +55,7 @@ export function runtimeOptions(config: Config): RuntimeOptions {
     defaults: {
       capabilities: config.container.defaultCapabilities,
       env: config.container.defaultEnv,
+      baseRuntimeSpec: config.container.baseRuntimeSpec,
       deviceOwnership: config.container.deviceOwnershipFromSecurityContext,
       passwdEntry: config.container.passwdEntry,
       absentSourcesToReject: config.container.absentMountSourcesToReject,

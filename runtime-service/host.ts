@@ -6,6 +6,7 @@ import type { Log } from '#core/operation.ts';
 import { hugePageSizes } from '#linux/cgroup/huge-pages.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
 import { openSeccomp } from '#linux/process/seccomp.ts';
+import { readBaseSpecs } from './hooks/base-spec.ts';
 import type { ContainerDefaults, RuntimeOptions } from './options.ts';
 import { AppArmor } from './spec/apparmor.ts';
 import { capabilityNames, defaultCapabilities } from './spec/capabilities.ts';
@@ -31,6 +32,7 @@ export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log
     capabilities,
     rlimits: await allowedRlimits(options.rlimits, capabilities, log),
     defaults: checkedDefaults(options.defaults),
+    baseSpecs: await readBaseSpecs(options.defaults, options.handlers),
     minOomScoreAdj: kernel.processes.minOomScoreAdj,
     apparmor: new AppArmor(kernel.processes, log),
     selinux: existsSync('/sys/fs/selinux/enforce'),
@@ -44,6 +46,8 @@ export const hostWith = async (host: SpecHost, options: RuntimeOptions, log: Log
   defaultProfile: options.seccompProfile,
   rlimits: await allowedRlimits(options.rlimits, host.capabilities, log),
   defaults: checkedDefaults(options.defaults),
+  // Those of handlers that are removed now stay for the pods that have them.
+  baseSpecs: new Map([...host.baseSpecs, ...(await readBaseSpecs(options.defaults, options.handlers))]),
 });
 
 /** Throws InvalidArgument, beginning with the option, for what no container can have. */

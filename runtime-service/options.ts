@@ -13,6 +13,8 @@ export interface HandlerOptions {
   readonly privilegedWithoutHostDevicesAllDevicesAllowed?: boolean;
   /** On cgroup v2 containers may write to the cgroups of their own cgroup namespace. */
   readonly cgroupWritable?: boolean;
+  /** File of an OCI spec below what its containers get; empty: that of all handlers. */
+  readonly baseRuntimeSpec?: string;
 }
 
 /** What containers of all handlers get. */
@@ -21,6 +23,8 @@ export interface ContainerDefaults {
   readonly capabilities: readonly string[];
   /** Variables that neither the image nor the request sets. */
   readonly env: Readonly<Record<string, string>>;
+  /** File of an OCI spec, for handlers that have none; empty: none. */
+  readonly baseRuntimeSpec: string;
   /** The nodes of devices belong to the user and group that the request names, not to those of the node. */
   readonly deviceOwnership: boolean;
   /** A user without an entry in /etc/passwd of a writable root gets one. */

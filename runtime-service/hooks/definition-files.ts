@@ -94,7 +94,7 @@ async function namesIn(directory: string): Promise<string[]> {
 }
 
 /** These definitions apply to containers with the daemon's rights: the file must be root's own. */
-async function readDefinition(file: string): Promise<string> {
+export async function readDefinition(file: string): Promise<string> {
   await using handle = await openRegular(file);
   const refuse = (why: string) =>
     new CrispError('FailedPrecondition', `${file} ${why}`, {

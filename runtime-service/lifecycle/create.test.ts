@@ -41,6 +41,7 @@ class Bench implements Disposable {
           env: {},
           deviceOwnership: false,
           passwdEntry: false,
+          baseRuntimeSpec: '',
           absentSourcesToReject: [],
         },
         minOomScoreAdj: 0,

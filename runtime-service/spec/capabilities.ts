@@ -51,9 +51,15 @@ export function capabilitiesOf(
   return ALL.filter((name) => set.has(name));
 }
 
+/** The full name; undefined for one that no kernel has. */
+export function knownCapability(name: string): string | undefined {
+  const full = normalise(name);
+  return ALL.includes(full) ? full : undefined;
+}
+
 /** The full names of the configured defaults; throws InvalidArgument for one that no kernel has. */
 export function defaultCapabilities(names: readonly string[]): string[] {
-  const unknown = names.find((name) => !ALL.includes(normalise(name)));
+  const unknown = names.find((name) => knownCapability(name) === undefined);
   if (unknown === undefined) return names.map(normalise);
   throw new CrispError(
     'InvalidArgument',

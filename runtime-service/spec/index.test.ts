@@ -19,6 +19,7 @@ const DEFAULTS: SpecHost['defaults'] = {
   env: {},
   deviceOwnership: false,
   passwdEntry: false,
+  baseRuntimeSpec: '',
   absentSourcesToReject: [],
 };
 
@@ -34,6 +35,7 @@ const HOST: SpecHost = {
   rlimits: [{ type: 'RLIMIT_NOFILE', soft: 1024n, hard: 1048576n }],
   minOomScoreAdj: -500,
   defaults: DEFAULTS,
+  baseSpecs: new Map(),
   apparmor: { profileOf: async () => undefined },
   selinux: false,
   seccompPrograms: { program: async (rules) => `program of ${rules.defaultAction}` },
@@ -224,6 +226,45 @@ test('devices belong to the user and the group that the request names, where tha
   assert.deepEqual(await owner({ runAsUser: 1000n }), [1000, group], 'the group of the node');
   assert.deepEqual(await owner({}), [user, group]);
   assert.deepEqual(await owner({ runAsUser: 1000n, runAsGroup: 77n }, false), [user, group]);
+});
+
+test('a base spec: below request, pod and image, by handler before that of all', async () => {
+  const base = {
+    env: { A: 'base', B: 'base' },
+    rlimits: [{ type: 'RLIMIT_NOFILE', soft: 5n, hard: 6n }],
+    capabilities: ['CAP_MKNOD'],
+    mounts: [
+      { destination: '/cache', type: 'tmpfs' },
+      { destination: '/data', type: 'tmpfs' },
+    ],
+    hooks: { poststop: [{ path: '/bin/hook' }] },
+  };
+  const none = { env: {}, rlimits: [], capabilities: undefined, mounts: [], hooks: {} };
+  const host = {
+    defaults: { ...DEFAULTS, baseRuntimeSpec: '/all.json', env: { A: 'option' } },
+    baseSpecs: new Map<string, SpecHost['baseSpecs'] extends ReadonlyMap<string, infer B> ? B : never>([
+      ['/all.json', none],
+      ['/own.json', base],
+    ]),
+  };
+  const config = configOf({ envs: [{ key: 'B', value: 'request' }], mounts: [mountOf()] });
+  const { spec } = await make({ config, runtime: { ...RUNTIME, baseRuntimeSpec: '/own.json' } }, host);
+  assert.ok(spec.process.env.includes('A=base') && spec.process.env.includes('B=request'));
+  assert.deepEqual(spec.process.rlimits, base.rlimits);
+  assert.deepEqual(spec.process.capabilities?.bounding, ['CAP_MKNOD']);
+  const mounted = (path: string) => spec.mounts.filter(({ destination }) => destination === path);
+  assert.deepEqual(mounted('/cache'), [{ destination: '/cache', type: 'tmpfs' }]);
+  assert.deepEqual(
+    mounted('/data').map(({ type }) => type),
+    ['bind'],
+    'the request has this path',
+  );
+  assert.deepEqual(spec.hooks, { poststop: [{ timeout: 30, path: '/bin/hook' }] });
+  const other = (await make({ config }, host)).spec;
+  assert.deepEqual(other.process.capabilities?.bounding, DEFAULTS.capabilities);
+  assert.equal(other.hooks, undefined);
+  const removed = { ...RUNTIME, baseRuntimeSpec: '/gone.json' };
+  await refused(make({ config, runtime: removed }, host), 'FailedPrecondition', /gone\.json/);
 });
 
 test('devices: those requested, with their numbers; what is none is refused', async () => {

@@ -8,11 +8,13 @@ import type { ContainerUser } from '../container.ts';
 import type { ContainerDefaults, HandlerOptions } from '../options.ts';
 import { identityAnnotations, passedAnnotations, unitAnnotations } from './annotations.ts';
 import type { AppArmorProfiles } from './apparmor.ts';
+import { type BaseSpec, noBase, withBaseRlimits } from './base.ts';
 import { capabilitiesOf } from './capabilities.ts';
 import { containerDevices, deviceAccess } from './devices.ts';
+import { addHooks } from './hooks.ts';
 import { type MountContext, ociMounts, rootfsPropagation } from './mounts.ts';
 import { ociNamespaces, pidMode } from './namespaces.ts';
-import type { OciSeccomp, OciSpec } from './oci.ts';
+import { hookStages, type OciSeccomp, type OciSpec } from './oci.ts';
 import { ociProcess, type Rlimit } from './process.ts';
 import { ociResources, type ResourceHost } from './resources.ts';
 import { containerSeccomp, type SeccompHost } from './seccomp.ts';
@@ -27,6 +29,8 @@ export interface SpecHost extends ResourceHost, SeccompHost {
   readonly capabilities: ReadonlySet<string>;
   readonly rlimits: readonly Rlimit[];
   readonly defaults: ContainerDefaults;
+  /** By path. */
+  readonly baseSpecs: ReadonlyMap<string, BaseSpec>;
   readonly minOomScoreAdj: number;
   readonly apparmor: AppArmorProfiles;
   /** Whether the kernel has SELinux in use. */
@@ -78,7 +82,12 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
     );
   }
   const { home, ...user } = resolveUser(security, image.config.user, request.userFiles);
-  const capabilities = capabilitiesOf(security, host.capabilities, host.defaults.capabilities);
+  const base = baseSpec(request, host);
+  const capabilities = capabilitiesOf(
+    security,
+    host.capabilities,
+    base.capabilities ?? host.defaults.capabilities,
+  );
   const pid = pidMode(security.pid, pod);
   const [seccomp, devices] = await Promise.all([
     containerSeccomp(security, capabilities, host),
@@ -96,9 +105,9 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
     process: ociProcess(config, image, {
       user: { ...user, home },
       hostname: pod.hostname,
-      defaultEnv: host.defaults.env,
+      defaultEnv: { ...host.defaults.env, ...base.env },
       capabilities,
-      rlimits: host.rlimits,
+      rlimits: withBaseRlimits(host.rlimits, base),
       oomScoreAdj: Math.max(wantedScore, host.minOomScoreAdj),
     }),
     root: { path: request.rootfs, readonly: security.readonlyRootfs },
@@ -106,6 +115,7 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
       pod,
       security,
       requested: config.mounts,
+      base: base.mounts,
       volumes: request.volumes,
       imageSources: request.imageSources,
       idMapTrees: request.idMapTrees ?? new Set(),
@@ -126,6 +136,7 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
       ...(propagation ? { rootfsPropagation: propagation } : {}),
     },
   };
+  for (const stage of hookStages) addHooks(spec, stage, base.hooks[stage] ?? []);
   const profile = await host.apparmor.profileOf(security);
   if (profile !== undefined) spec.process.apparmorProfile = profile;
   if (request.label) {
@@ -133,6 +144,20 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
     spec.linux.mountLabel = request.label.files;
   }
   return { spec, user, sharedPid: pid !== 'container' };
+}
+
+/** Throws FailedPrecondition where the handler was removed before this start of the daemon: its file has not been read. */
+function baseSpec({ runtime }: SpecRequest, { baseSpecs, defaults }: SpecHost): BaseSpec {
+  const path = runtime.baseRuntimeSpec || defaults.baseRuntimeSpec;
+  const base = path === '' ? noBase : baseSpecs.get(path);
+  if (base) return base;
+  throw new CrispError(
+    'FailedPrecondition',
+    `the base spec ${path} of a handler that was removed is not read`,
+    {
+      hint: 'configure the handler again, or create the pod again',
+    },
+  );
 }
 
 /** crisp's own come last: no client's can replace them. */

@@ -7,6 +7,8 @@ export interface MountContext {
   readonly pod: PodView;
   readonly security: SecurityContext;
   readonly requested: readonly MountRequest[];
+  /** Of the base spec. */
+  readonly base?: readonly OciMount[];
   /** Anonymous volumes of the image: container path and source on the host. */
   readonly volumes: readonly { readonly containerPath: string; readonly source: string }[];
   /** Sources of image volumes by container path. */
@@ -37,7 +39,7 @@ export const byDepth = (mounts: readonly OciMount[]): OciMount[] => {
 
 /**
  * The mounts of a container, sorted so that a parent comes before its children: the kernel's file systems, the pod's
- * files, the image's volumes and the request's own. A requested mount replaces any of crisp's at the same path
+ * files, those of the base spec where nothing else is mounted, the image's volumes and the request's own. A requested mount replaces any of crisp's at the same path
  * (contract, section 3), and of the kernel's file systems below it: a client that binds the node's /dev or /sys needs the node's.
  */
 export function ociMounts(context: MountContext): OciMount[] {
@@ -59,7 +61,9 @@ export function ociMounts(context: MountContext): OciMount[] {
       }),
     );
   const binds = requested.map((mount) => requestedMount(mount, context));
-  return byDepth([...own, ...volumes, ...binds]);
+  const theirs = new Set([...taken, ...volumes.map(({ destination }) => destination)]);
+  const base = (context.base ?? []).filter(({ destination }) => !theirs.has(destination));
+  return byDepth([...own, ...base, ...volumes, ...binds]);
 }
 
 const CGROUPS = '/sys/fs/cgroup';

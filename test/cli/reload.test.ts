@@ -337,6 +337,14 @@ test('a wrong configuration is refused with file and line, and changes nothing',
     ],
     [['[image]', 'pinned = ["*"]', '[log'], /50-test\.toml:\d: not TOML/],
     [
+      ['[runtime.handlers.mixed]', 'path = "runc"', 'base_runtime_spec = "/none.json"'],
+      /50-test\.toml:3: runtime\.handlers\.mixed\.base_runtime_spec: .*none\.json/,
+    ],
+    [
+      ['[container]', 'default_capabilities = ["CHOWN", "ALL"]'],
+      /50-test\.toml:2: container\.default_capabilities: "ALL"/,
+    ],
+    [
       ['[container.rlimits]', 'nofile = "9:8"'],
       /50-test\.toml:2: container\.rlimits\.nofile: the soft limit/,
     ],

@@ -1,12 +1,30 @@
 /** What the configuration gives to containers, in real ones. */
 import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'node:test';
 import { fromBigInt } from '#api/cri/v1/index.ts';
 import { endsClean, NODE, refused, TestNode } from '../harness/pods.ts';
 
+const baseFile = (directory: string) => join(directory, '../base.json');
+const BASE = JSON.stringify({
+  process: {
+    env: ['OF_BASE=yes'],
+    rlimits: [{ type: 'RLIMIT_NOFILE', soft: 111, hard: 222 }],
+    capabilities: { bounding: ['CAP_MKNOD'] },
+  },
+  mounts: [{ destination: '/cache', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'size=64k'] }],
+});
 const node = await TestNode.start('defaults', {
-  configure: () =>
+  prepare: (directory) => {
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(baseFile(directory), BASE, { mode: 0o644 });
+  },
+  configure: (directory) =>
     [
+      '[runtime.handlers.based]',
+      'path = "runc"',
+      `base_runtime_spec = ${JSON.stringify(baseFile(directory))}`,
       '[runtime.handlers.few]',
       'path = "runc"',
       'privileged_without_host_devices = true',
@@ -55,6 +73,18 @@ test('a missing source of a mount that is not to be made', async () => {
     'FailedPrecondition',
     /mount source \/var\/lib\/absent-of-crisp\/ does not exist/,
   );
+});
+
+test('the base spec of a handler', async () => {
+  const { podSandboxId } = await node.client.RunPodSandbox({
+    config: node.podConfig(),
+    runtimeHandler: 'based',
+  });
+  const script =
+    'ulimit -Sn; ulimit -Hn; echo $OF_BASE $OF_NODE; grep CapEff /proc/self/status; grep /cache /proc/mounts';
+  const { out } = await node.output(podSandboxId, ['sh', '-c', script]);
+  assert.match(out, /^111\n222\nyes a b\nCapEff:\s0000000008000000\ntmpfs \/cache tmpfs .*size=64k/);
+  await node.client.RemovePodSandbox({ podSandboxId });
 });
 
 const unknown = { runAsUser: { value: fromBigInt(4321n) }, runAsGroup: { value: fromBigInt(5n) } };

@@ -76,11 +76,11 @@ const runtimeOptions: readonly PeerOption[] = [
     'privileged_without_host_devices_all_devices_allowed',
     'cgroup_writable',
   ].map((key) => maps(key, false, `runtime.handlers.*.${key}`, { convert: ofHandler(key) })),
-  lacks(
-    'base_runtime_spec',
-    '',
-    'the OCI spec is made from the request alone: use OCI hooks, CDI or rlimits',
-  ),
+  maps('base_runtime_spec', '', 'runtime.handlers.*.base_runtime_spec', {
+    convert: (value, around) =>
+      value === '' ? { same: 'none' } : ofHandler('base_runtime_spec')(value, around),
+    note: 'of the file crisp takes process.env, rlimits, capabilities.bounding, mounts and hooks alone',
+  }),
   lacks('cni_conf_dir', '', ONE_NETWORK),
   lacks('cni_max_conf_num', 0, ONE_NETWORK),
   lacks('snapshotter', '', 'one form of layers is for all handlers: image.layers'),
