@@ -76,7 +76,8 @@ async function sampleOnce(source: Source, seconds: number): Promise<Sample> {
 function displayOf(terminal: Terminal): (lines: readonly string[]) => void {
   if (!process.stdout.isTTY) return (lines) => terminal.out(`${lines.join('\n')}\n\n`);
   const region = new LiveRegion(terminal.out, () => sizeOf(process.stdout));
-  return (lines) => region.draw(lines);
+  // The cursor stays on a line of its own, so that what the shell prints in the end does.
+  return (lines) => region.draw([...lines.slice(0, Math.max(1, sizeOf(process.stdout).rows - 2)), '']);
 }
 
 interface LiveView {

@@ -65,17 +65,17 @@ test('lines: the daemon, the sums, then pods with their containers', () => {
   assert.equal(lines[0], 'Daemon: no reply from the admin socket');
   assert.equal(lines[1], 'Pods: 2 ready, containers: 1 running, 1 not, CPU 50.0 %, memory 30MB, 4 processes');
   assert.deepEqual(rows(lines), [
-    ['50.0', '30MB', '4', '8', 'ready', 'p1', 'shop/web'],
-    ['25.0', '20MB', '-', '1', 'running', 'c2', 'main'],
-    ['-', '-', '-', '7', 'exited', 'c9', 'broken'],
-    ['-', '-', '-', '0', 'ready', 'p2', 'shop/idle'],
+    ['50.0', '30MB', '4', '8', 'shop/web', 'ready', 'p1'],
+    ['25.0', '20MB', '-', '1', 'main', 'running', 'c2'],
+    ['-', '-', '-', '7', 'broken', 'exited', 'c9'],
+    ['-', '-', '-', '0', 'shop/idle', 'ready', 'p2'],
   ]);
-  assert.match(lines[5] ?? '', / {2}main$/);
+  assert.equal((lines[5] ?? '').indexOf('main') - (lines[4] ?? '').indexOf('shop/'), 2, 'indented');
 });
 
 test('rows can be sorted by any column, and containers left out', () => {
   const names = (sort: 'name' | 'restarts' | 'memory', podsOnly: boolean) =>
-    rows(topLines(sample, { sort, podsOnly })).map((row) => row.at(-1)?.trim());
+    rows(topLines(sample, { sort, podsOnly })).map((row) => row.at(4)?.trim());
   assert.deepEqual(names('name', true), ['shop/idle', 'shop/web']);
   assert.deepEqual(names('memory', true), ['shop/web', 'shop/idle']);
   assert.deepEqual(names('restarts', false), ['shop/web', 'broken', 'main', 'shop/idle']);
@@ -101,7 +101,7 @@ test('the line of the daemon; control characters of a reply do not reach the ter
   const lines = topLines(shown, { sort: 'cpu', podsOnly: false });
   assert.equal(
     lines[0],
-    'Daemon: crisp 1\\x1b[2J, pid 7, up 1 min 5 s, not ready: see crisp status, 0 calls, 0 pulls, 62MB resident, 1 troubles: see crisp status',
+    'Daemon: crisp 1\\x1b[2J, pid 7, up 1 min 5 s, not ready: see crisp status, 1 troubles: see crisp status, 0 calls, 0 pulls, 62MB',
   );
   for (const line of lines) assert.doesNotMatch(line, /\p{Cc}/u);
   assert.equal(lines.length, 5);

@@ -42,10 +42,10 @@ function daemonLine(daemon: DaemonUsage | undefined): string {
     `pid ${pid}`,
     `up ${duration(uptimeSeconds * 1000)}`,
     ready ? 'ready' : 'not ready: see crisp status',
+    ...(troubles > 0 ? [`${troubles} troubles: see crisp status`] : []),
     `${operations} calls`,
     `${pulls} pulls`,
-    `${size(memoryBytes)} resident`,
-    ...(troubles > 0 ? [`${troubles} troubles: see crisp status`] : []),
+    size(memoryBytes),
   ];
   return printable(`Daemon: ${facts.join(', ')}`);
 }
@@ -74,15 +74,16 @@ export function topLines({ daemon, pods }: Sample, { sort, podsOnly }: ViewOptio
     { ...pod, title: `${pod.namespace}/${pod.name}`, state: 'ready' },
     ...(podsOnly ? [] : sorted(pod.containers, sort)).map((item) => ({ ...item, title: `  ${item.name}` })),
   ]);
+  // A terminal cuts what does not fit: what identifies a row comes before its details.
   const table = renderTable<Row>(
     [
       ['CPU %', ({ cpuPercent }) => percentText(cpuPercent)],
       ['MEM', ({ memoryBytes }) => size(memoryBytes)],
-      ['PROCESSES', ({ processes }) => String(processes ?? '-')],
+      ['PROCS', ({ processes }) => String(processes ?? '-')],
       ['RESTARTS', ({ restarts }) => String(restarts)],
+      ['NAME', ({ title }) => title],
       ['STATE', ({ state }) => state],
       ['ID', ({ id }) => shortId(id)],
-      ['NAME', ({ title }) => title],
     ],
     rows,
   );

@@ -47,9 +47,9 @@ test('one sample as text; a container that is stopped stays with its state', asy
   await node.stop(idle);
   const { code, out } = await start('--once', '-s', '0', ...ENDPOINTS).end;
   assert.equal(code, 0);
-  assert.match(out, /^Daemon: crisp \S+, pid \d+, up .*, \d+ pulls, .* resident/);
+  assert.match(out, /^Daemon: crisp \S+, pid \d+, up .*, \d+ pulls, .*B$/m);
   assert.match(out, /^Pods: 1 ready, containers: 1 running, 1 not, CPU - %/m);
-  assert.match(out, new RegExp(`^- +- +- +0 +exited +${idle.slice(0, 13)} `, 'm'));
+  assert.match(out, new RegExp(`^- +- +- +0 +\\S+ +exited +${idle.slice(0, 13)}$`, 'm'));
 });
 
 test('the view goes on until it is interrupted, which is no failure', async () => {
@@ -58,6 +58,17 @@ test('the view goes on until it is interrupted, which is no failure', async () =
   view.child.kill('SIGINT');
   const { code, err } = await view.end;
   assert.deepEqual([code, err], [0, '']);
+});
+
+test('the view stays while the daemon is restarted, and goes on with the new one', async () => {
+  const view = start('-s', '1', ...ENDPOINTS);
+  await until('a sample', () => view.out().includes('Daemon: crisp'));
+  await node.restart('kill', async () => {
+    await until('the failure is shown', () => view.out().includes('No reply: '));
+  });
+  await until('the new daemon', () => view.out().includes(`pid ${node.daemon.pid}, `));
+  view.child.kill('SIGTERM');
+  assert.equal((await view.end).code, 0);
 });
 
 test('no daemon is a failure, no admin socket is not; 0 seconds are for one sample', async () => {
