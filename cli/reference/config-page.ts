@@ -3,12 +3,18 @@ import { configReference, dotted, type OptionFacts, type SectionFacts } from '#c
 import { fallbackText, RULES, TYPES, typeText } from './option-text.ts';
 import { bold, heading, item, paragraph, subheading, verbatim } from './roff.ts';
 
+const LONGEST_TERM = 66;
+
 function optionLines(option: OptionFacts): string[] {
   const { keys, flag, doc, reloadable } = option;
   const flagText = flag === undefined ? '' : ` Flag: \`--${flag}\`.`;
   const text = `${doc} Type: ${typeText(option)}. Default: \`${fallbackText(option)}\`.${flagText}${reloadable ? ' Reloadable.' : ''}`;
-  return item(bold(dotted(keys)), text);
+  return item(termOf(dotted(keys)), text);
 }
+
+/** groff warns of a term that is longer than a line, unless it may be broken behind a dot. */
+const termOf = (key: string): string =>
+  key.length < LONGEST_TERM ? bold(key) : bold(key).replaceAll('.', '.\\:');
 
 const sectionLines = ({ keys, doc, options }: SectionFacts): string[] => [
   subheading(keys.length === 0 ? 'Outside of tables' : `[${dotted(keys)}]`),

@@ -36,7 +36,8 @@ test('every option is in the manual page, in the document, and in what `crisp co
   for (const { keys, doc, flag } of options) {
     const last = dotted(keys.slice(-1));
     assert.ok(doc.length > 5 && /[.!]$/.test(doc), `${dotted(keys)} is described`);
-    assert.ok(page('crisp.toml.5').includes(`\n.TP\n${bold(dotted(keys))}\n`), dotted(keys));
+    const unbroken = page('crisp.toml.5').replaceAll('\\:', '');
+    assert.ok(unbroken.includes(`\n.TP\n${bold(dotted(keys))}\n`), dotted(keys));
     assert.ok(configurationDocument().includes(`| \`${last}\` |`), dotted(keys));
     if (last !== 'NAME') assert.match(printed, new RegExp(`^(# )?${last} = `, 'm'));
     if (flag) assert.ok(page('crisp.8').includes(bold(`--${flag}`)), flag);
