@@ -89,6 +89,19 @@ export const container = reloadableSection('Containers of all handlers.', {
     false,
     'Devices that are requested belong to runAsUser and runAsGroup, where the container has them, not to their owner on the node.',
   ),
+  allowed_devices: list(
+    [],
+    'Devices that pods may name in the annotation io.kubernetes.cri-o.Devices (devices.crio.io), such as "/dev/fuse"; empty: it is not read.',
+    path('', ''),
+  ),
+  additional_devices: list(
+    [],
+    'Devices of every container: "/dev/NAME", "/dev/NAME:rw" or "/dev/NAME:/dev/OTHER:rwm".',
+    text('', '', {
+      pattern: /^(?!.*\/\.\.(\/|:|$))\/dev\/[^:,]+(:\/dev\/[^:,]+)?(:[rwm]{1,3})?$/,
+      expected: 'a device such as "/dev/fuse" or "/dev/sdc:/dev/xvdc:rwm"',
+    }),
+  ),
   passwd_entry: flag(
     true,
     'A numeric user whom the image does not have gets a line in /etc/passwd of the container, where its root is writable.',

@@ -57,6 +57,8 @@ export function runtimeOptions(config: Config): RuntimeOptions {
       env: config.container.defaultEnv,
       baseRuntimeSpec: config.container.baseRuntimeSpec,
       deviceOwnership: config.container.deviceOwnershipFromSecurityContext,
+      allowedDevices: config.container.allowedDevices,
+      additionalDevices: config.container.additionalDevices,
       passwdEntry: config.container.passwdEntry,
       absentSourcesToReject: config.container.absentMountSourcesToReject,
     },

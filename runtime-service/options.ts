@@ -27,6 +27,10 @@ export interface ContainerDefaults {
   readonly baseRuntimeSpec: string;
   /** The nodes of devices belong to the user and group that the request names, not to those of the node. */
   readonly deviceOwnership: boolean;
+  /** Paths of the host that the annotation of devices may name; empty: it is not read. */
+  readonly allowedDevices: readonly string[];
+  /** Devices of every container, as `parseDevice` reads them. */
+  readonly additionalDevices: readonly string[];
   /** A user without an entry in /etc/passwd of a writable root gets one. */
   readonly passwdEntry: boolean;
   /** Absolute paths that are not made where they are the missing source of a mount. */

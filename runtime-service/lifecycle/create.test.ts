@@ -41,6 +41,8 @@ class Bench implements Disposable {
           env: {},
           deviceOwnership: false,
           passwdEntry: false,
+          allowedDevices: [],
+          additionalDevices: [],
           baseRuntimeSpec: '',
           absentSourcesToReject: [],
         },

@@ -12,6 +12,7 @@ import { type BaseSpec, noBase, withBaseRlimits } from './base.ts';
 import { capabilitiesOf } from './capabilities.ts';
 import { containerDevices, deviceAccess } from './devices.ts';
 import { addHooks } from './hooks.ts';
+import { moreDevices } from './more-devices.ts';
 import { type MountContext, ociMounts, rootfsPropagation } from './mounts.ts';
 import { ociNamespaces, pidMode } from './namespaces.ts';
 import { hookStages, type OciSeccomp, type OciSpec } from './oci.ts';
@@ -92,7 +93,7 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
   const [seccomp, devices] = await Promise.all([
     containerSeccomp(security, capabilities, host),
     containerDevices(
-      config.devices,
+      moreDevices(config.devices, { ...pod.annotations, ...config.annotations }, host.defaults),
       deviceAccess(security.privileged, request.runtime),
       host.defaults.deviceOwnership ? security : {},
     ),

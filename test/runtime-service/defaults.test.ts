@@ -30,6 +30,8 @@ const node = await TestNode.start('defaults', {
       'privileged_without_host_devices = true',
       '[container]',
       'default_capabilities = ["CHOWN", "KILL"]',
+      'allowed_devices = ["/dev/full"]',
+      'additional_devices = ["/dev/zero:/dev/more:r"]',
       'device_ownership_from_security_context = true',
       'absent_mount_sources_to_reject = ["/var/lib/absent-of-crisp"]',
       '[container.default_env]',
@@ -85,6 +87,17 @@ test('the base spec of a handler', async () => {
   const { out } = await node.output(podSandboxId, ['sh', '-c', script]);
   assert.match(out, /^111\n222\nyes a b\nCapEff:\s0000000008000000\ntmpfs \/cache tmpfs .*size=64k/);
   await node.client.RemovePodSandbox({ podSandboxId });
+});
+
+test('a device of an annotation, and one of the configuration', async () => {
+  const annotations = { 'io.kubernetes.cri-o.Devices': '/dev/full:/dev/annotated:rw' };
+  const { podSandboxId } = await node.client.RunPodSandbox({ config: node.podConfig({ annotations }) });
+  const script = 'head -c 2 /dev/annotated | od -An -tx1; head -c 2 /dev/more | od -An -tx1';
+  const { out } = await node.output(podSandboxId, ['sh', '-c', script]);
+  assert.match(out, /^ *00 00\n *00 00$/);
+  await node.client.RemovePodSandbox({ podSandboxId });
+  const other = { 'io.kubernetes.cri-o.Devices': '/dev/kmsg' };
+  await refused(node.create(pod, { annotations: other }), 'FailedPrecondition', /\/dev\/kmsg is not in/);
 });
 
 const unknown = { runAsUser: { value: fromBigInt(4321n) }, runAsGroup: { value: fromBigInt(5n) } };

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { lacks, maps, type PeerOption, type Result, under } from '../option.ts';
 
 const USERNS = 'a pod gets a user namespace by hostUsers: false; the kubelet assigns its ids';
-const DEVICES = 'write a CDI spec for the device (cdi.dirs), or use a device plugin';
+const DEVICES = ['/dev/fuse', '/dev/net/tun'];
 const CAPABILITIES = [
   'CHOWN',
   'DAC_OVERRIDE',
@@ -81,15 +81,15 @@ const options: readonly PeerOption[] = [
     note: 'one setting for each variable',
   }),
   lacks('min_injected_gomaxprocs', 0, 'set GOMAXPROCS in the pod; Go 1.25 reads the CPU limit itself'),
-  lacks(
-    'allowed_devices',
-    ['/dev/fuse', '/dev/net/tun'],
-    `the annotation devices.crio.io is not read: ${DEVICES}`,
-    {
-      differs: `the annotation devices.crio.io is not read: ${DEVICES}`,
-    },
-  ),
-  lacks('additional_devices', [], DEVICES),
+  maps('allowed_devices', DEVICES, 'container.allowed_devices', {
+    convert: (value) =>
+      isDeepStrictEqual(value, DEVICES)
+        ? { cannot: '' }
+        : { set: [[['container', 'allowed_devices'], value]] },
+    note: 'a handler need not allow the annotation',
+    differs: 'the annotation devices.crio.io is not read: container.allowed_devices',
+  }),
+  maps('additional_devices', [], 'container.additional_devices'),
   maps('device_ownership_from_security_context', false, 'container.device_ownership_from_security_context'),
   lacks('privileged_seccomp_profile', '', 'a privileged container has no seccomp profile'),
   lacks('default_mounts', undefined, 'deprecated in CRI-O; use volumes, a CDI spec or an OCI hook'),

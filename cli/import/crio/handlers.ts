@@ -17,7 +17,7 @@ const ONE_CONMON = 'all handlers have the same conmon';
 /** What CRI-O itself does for annotated pods, by a word in the key of the annotation. */
 const REPLACEMENTS: readonly (readonly [RegExp, string])[] = [
   [/userns/i, 'hostUsers: false'],
-  [/devices/i, 'a CDI spec or a device plugin'],
+  [/devices/i, 'container.allowed_devices'],
   [/shm/i, 'an emptyDir with medium: Memory at /dev/shm'],
   [/unified/i, 'no counterpart'],
   [/seccomp/i, 'seccompProfile of the pod'],
@@ -33,7 +33,9 @@ function annotations(value: unknown, { names, get }: Surroundings): Result {
   const passed = list.filter((name) => !OWN.test(name));
   const instead = own.map((name) => `${name}: ${REPLACEMENTS.find(([word]) => word.test(name))?.[1]}`);
   const note =
-    own.length > 0 ? `crisp does not act upon annotations; use instead for ${instead.join(', ')}` : '';
+    own.length > 0
+      ? `what is listed does not make crisp act upon it; use instead for ${instead.join(', ')}`
+      : '';
   if (passed.length === 0) return note === '' ? { same: 'none' } : { cannot: note };
   if (get(...RUNTIMES, '*', 'runtime_type') === 'vm') return { cannot: NO_SHIM };
   return { set: [[['runtime', 'handlers', names[0] ?? '', 'allowed_annotations'], passed]], note };
@@ -76,7 +78,7 @@ const handlerOptions: readonly PeerOption[] = [
     'runtime.handlers.*.allowed_annotations',
     {
       convert: annotations,
-      note: 'what is not of CRI-O itself; crisp acts upon no annotation, and passes to the OCI runtime those that are listed',
+      note: 'what is not of CRI-O itself; crisp passes those that are listed to the OCI runtime; devices: container.allowed_devices',
     },
   ),
   maps('monitor_path', '', 'conmon.path', {
