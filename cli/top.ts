@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DaemonStatus } from '#api/admin/contract.ts';
 import { type CriClient, connectCri } from '#api/cri/v1/index.ts';
-import { describeError, hasCode } from '#core/errors.ts';
+import { describeError } from '#core/errors.ts';
 import { type Parsed, UsageError } from './command.ts';
 import { secondsOf, type Terminal } from './ctl/context.ts';
 import { socketPath } from './ctl.ts';
@@ -53,11 +53,13 @@ const sortOf = (parsed: Parsed): (typeof SORTS)[number] =>
 
 async function ask({ client, adminSocket, signal }: Source): Promise<Replies> {
   const settings = { signal, timeoutMs: CALL_MS };
+  const limit = AbortSignal.timeout(CALL_MS);
+  const limited = signal ? AbortSignal.any([signal, limit]) : limit;
   const [{ stats }, { containers }, daemon] = await Promise.all([
     client.ListPodSandboxStats({}, settings),
     client.ListContainers({}, settings),
-    daemonStatus(adminSocket, signal).catch((error: unknown): DaemonStatus | undefined => {
-      if (hasCode(error, 'Cancelled')) throw error;
+    daemonStatus(adminSocket, limited).catch((error: unknown): DaemonStatus | undefined => {
+      if (signal?.aborted) throw error;
       return undefined;
     }),
   ]);

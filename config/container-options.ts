@@ -14,7 +14,7 @@ const shared = {
   ),
   cgroup_writable: flag(
     false,
-    'On cgroup v2 a container may write to its own cgroups: root in it makes cgroups below them.',
+    'On cgroup v2 a container may write to its own cgroups: root in it makes cgroups below them. Where cgroup2 is mounted without nsdelegate (systemd sets it) it can lift its own limits, not those of its pod.',
   ),
   base_runtime_spec: optionalPath(
     "JSON file of an OCI spec whose variables, rlimits, capabilities, mounts and hooks are below what image and pod set; a handler's goes before that of [container]. Read at the start and at a reload.",

@@ -4,6 +4,7 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReloadReply } from '#api/admin/contract.ts';
 import type { LoadedConfig } from '#config/index.ts';
 import { CriServer } from '#cri/server.ts';
@@ -128,7 +129,8 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
 
   await stop;
   log.info({}, 'stopping: running calls may end, pods and containers run on');
-  await reloads.end();
+  // One that reads from a file system that hangs is left behind.
+  await Promise.race([reloads.end(), sleep(CLOSE_MS, undefined, { ref: false })]);
   await manager.stopping();
   await monitoring[Symbol.asyncDispose]();
   await Promise.all([server.close(), containerd?.close(), admin.close(), streaming.close()]);

@@ -1,6 +1,7 @@
 /** The TLS files that the configuration names for a listener: read and checked before they are used. */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
 import type { Config } from '#config/index.ts';
 import { CrispError } from '#core/errors.ts';
 
@@ -40,6 +41,8 @@ export function readTls(config: Config, section: TlsSection): TlsMaterial | unde
     });
   }
   const material = { cert, key, minVersion: `TLSv${tlsMinVersion}` } as const;
+  // All of the chain, and keys that TLS does not take: a listener would refuse them when it changes.
+  parsed(names.cert, tlsCertFile, 'a chain, with a key, that TLS takes', () => createSecureContext(material));
   if (tlsClientCaFile === '') return material;
   const clientCa = pem(ca, tlsClientCaFile);
   parsed(ca, tlsClientCaFile, 'a certificate', () => new X509Certificate(clientCa));

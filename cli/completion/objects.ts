@@ -9,10 +9,14 @@ const TIMEOUT_MS = 2000;
 type Line = readonly [candidate: string, doc: string];
 
 /** Nothing where no daemon answers: a shell that completes has no place for an error. */
+/** What a shell takes as it is: names come from whatever runtime the user has named. */
+const UNQUOTED = /^[\w.:@/+-]+$/;
+
 export async function objectLines(kind: ObjectKind, socket: string, signal: AbortSignal): Promise<string> {
   try {
     const lines = await list(kind, socket, signal);
-    return lines.map((line) => `${line.map(printable).join('\t')}\n`).join('');
+    const safe = lines.filter(([candidate = '']) => UNQUOTED.test(candidate));
+    return safe.map((line) => `${line.map(printable).join('\t')}\n`).join('');
   } catch {
     return '';
   }

@@ -95,9 +95,11 @@ class Translator {
 
   finding(leaf: Leaf): Finding {
     const matched = optionOf(this.#peer, leaf.keys);
-    const open = matched
-      ? matched.option.secret !== true
-      : !/pass|auth|token|secret/i.test(leaf.keys.join('.'));
+    // What is only known as something below a table may be a misspelt one.
+    const isNamed = matched !== undefined && matched.option.keys.at(-1) !== '**';
+    const open =
+      matched?.option.secret !== true &&
+      (isNamed || !/pass|auth|token|secret|header|credential/i.test(leaf.keys.join('.')));
     const [outcome, note, sets] = this.#outcome(leaf, matched, open);
     return { leaf, outcome, note, open, sets: sets ?? [] };
   }

@@ -152,3 +152,21 @@ test('names, values and files cannot leave their comment', async () => {
   assert.doesNotMatch(output, /hunter2/);
   assert.match(output, /a\\x0ab\.conf/);
 });
+
+test('what may be a misspelt secret is not shown', async () => {
+  const certs = join(directory, 'certs.d');
+  const typo = '[host."https://m.example".headers]\nAuthorization = "Bearer HIDDEN1"\n';
+  const nested = '[host."https://n.example".header]\nAuthorization = { x = "HIDDEN2" }\n';
+  write(`server = "https://docker.io"\n${typo}${nested}`, 'certs.d/docker.io/hosts.toml');
+  const path = `[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = "${certs}"\n`;
+  const file = write(`version = 3\n${path}`);
+  for (const output of [await run('containerd', file), await run('containerd', '-o', 'json', file)]) {
+    assert.match(output, /Authorization/);
+    assert.doesNotMatch(output, /HIDDEN/);
+  }
+});
+
+test('tables that are nested without end are refused with their line', async () => {
+  const deep = `version = 2\n${Array.from({ length: 20_000 }, () => 'a').join('.')} = 1\n`;
+  await refused(CrispError, /config\.toml:2: tables are nested too deeply/, 'containerd', write(deep));
+});

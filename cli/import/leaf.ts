@@ -41,6 +41,9 @@ export async function readConfigurationFile(file: string): Promise<string> {
 const isTables = (value: unknown): value is readonly unknown[] =>
   Array.isArray(value) && value.length > 0 && value.every(isTable);
 
+/** Far more than any option has. */
+const DEEPEST = 64;
+
 /** The keys of a tree in the order of the file. */
 export function leavesOf(
   raw: Readonly<Record<string, unknown>>,
@@ -48,6 +51,11 @@ export function leavesOf(
   originOf: (keys: readonly string[]) => string,
 ): Leaf[] {
   const visit = (value: unknown, keys: readonly string[]): Leaf[] => {
+    if (keys.length > DEEPEST) {
+      throw new CrispError('InvalidArgument', `${originOf(keys.slice(0, 1))}: tables are nested too deeply`, {
+        hint: `nest at most ${DEEPEST} of them`,
+      });
+    }
     const below = isTables(value) || isTable(value) ? Object.entries(value) : [];
     if (below.length === 0) return [{ written: keys, keys, value, origin: originOf(keys), file }];
     return below.flatMap(([key, item]) => visit(item, [...keys, key]));

@@ -13,7 +13,7 @@ after(() => rmSync(directory, { recursive: true }));
 const file = join(directory, 'crisp.toml');
 
 /** A daemon of two parts, and what has been done, in order. */
-async function stand(refuse?: CrispError) {
+async function stand(refuse?: CrispError, bug?: Error) {
   const load = () => loadConfig({ requiredFiles: [file] });
   writeFileSync(file, '');
   const loaded = await load();
@@ -24,7 +24,11 @@ async function stand(refuse?: CrispError) {
     async ({ config }) => {
       done.push(`prepare ${name} ${config.log.level} ${config.root}`);
       if (refused) throw refused;
-      return { apply: () => done.push(`apply ${name}`), discard: () => void done.push(`discard ${name}`) };
+      const apply = () => {
+        done.push(`apply ${name}`);
+        if (bug && name === 'one') throw bug;
+      };
+      return { apply, discard: () => void done.push(`discard ${name}`) };
     };
   const manager = {
     reloading: async () => void done.push('RELOADING'),
@@ -38,8 +42,30 @@ async function stand(refuse?: CrispError) {
     writeFileSync(file, text);
     return reload({ load, running, parts, manager, status: 'serving', log });
   };
-  return { running, done, logged, again };
+  const missing = () => {
+    rmSync(file);
+    const none = () => loadConfig({ files: [file] });
+    return reload({ load: none, running, parts, manager, status: 'serving', log });
+  };
+  return { running, done, logged, again, missing };
 }
+
+test('a file that is not there any more is refused: it may be about to be replaced', async () => {
+  const { running, done, missing } = await stand();
+  await assert.rejects(missing(), /crisp\.toml is not there any more/);
+  assert.ok(
+    done.every((line) => !/^(prepare|apply)/.test(line)),
+    done.join(),
+  );
+  assert.match(running.refused ?? '', /not there/);
+});
+
+test('where a part fails to change in spite of its check, the others change, and the reload fails', async () => {
+  const { running, done, again } = await stand(undefined, new Error('a bug'));
+  await assert.rejects(again('[log]\nlevel = "warn"\n'), { code: 'Internal', message: /in part: .*a bug/ });
+  assert.ok(done.includes('apply two'));
+  assert.equal(running.loaded.config.log.level, 'warn');
+});
 
 test('all parts are prepared before the first is changed, and the service manager is notified around it', async () => {
   const { running, done, logged, again } = await stand();

@@ -2,6 +2,7 @@
  * Reads the configuration again. First everything of it is checked and opened, beside what is in effect; only if nothing is
  * wrong, all parts of the daemon change. A wrong one changes nothing.
  */
+import { dirname } from 'node:path';
 import type { ReloadReply } from '#api/admin/contract.ts';
 import type { LoadedConfig } from '#config/index.ts';
 import { CrispError, describeError } from '#core/errors.ts';
@@ -37,10 +38,13 @@ export async function reload({
 }: ReloadParts): Promise<ReloadReply> {
   await manager.reloading();
   try {
-    const changes = running.changes(await load());
+    const next = await load();
+    refuseMissing(running.loaded.files, next.files);
+    const changes = running.changes(next);
     const { effective, applied, restartNeeded } = changes;
-    await changeAll(parts, effective);
+    const failures = await changeAll(parts, effective);
     running.takeOver(changes);
+    if (failures.length > 0) throw inPart(failures);
     log.info({ applied, files: effective.files }, 'configuration reloaded');
     if (restartNeeded.length > 0)
       log.warn({ restartNeeded }, `restart needed for: ${changesText(restartNeeded)}`);
@@ -59,7 +63,22 @@ export async function reload({
   }
 }
 
-async function changeAll(parts: readonly ReloadPart[], next: LoadedConfig): Promise<void> {
+/** A file that is being replaced would mean the defaults of all its options. A drop-in may go. */
+function refuseMissing(before: readonly string[], now: readonly string[]): void {
+  const gone = before.find((file) => !now.includes(file) && !dirname(file).endsWith('.d'));
+  if (gone === undefined) return;
+  throw new CrispError('FailedPrecondition', `configuration: ${gone} is not there any more`, {
+    hint: 'put it back, empty for the defaults of all its options; or restart crisp',
+  });
+}
+
+const inPart = (failures: readonly unknown[]): CrispError =>
+  new CrispError('Internal', `configuration applied in part: ${failures.map(describeError).join('; ')}`, {
+    hint: 'restart crisp; pods keep running',
+  });
+
+/** What has failed in parts that should have changed, which is a bug: the others have changed. */
+async function changeAll(parts: readonly ReloadPart[], next: LoadedConfig): Promise<unknown[]> {
   const prepared: PreparedChange[] = [];
   try {
     for (const part of parts) prepared.push(await part(next));
@@ -67,5 +86,12 @@ async function changeAll(parts: readonly ReloadPart[], next: LoadedConfig): Prom
     for (const change of prepared.reverse()) await change.discard();
     throw located(error, next.settings);
   }
-  for (const change of prepared) change.apply();
+  return prepared.flatMap((change) => {
+    try {
+      change.apply();
+      return [];
+    } catch (error) {
+      return [error];
+    }
+  });
 }

@@ -96,7 +96,8 @@ async function mountInOneString(request: Overlay, names: ShortNames, what: strin
   if (request.upper !== undefined) options.push(`upperdir=${names.of(request.upper)}`);
   if (request.work !== undefined) options.push(`workdir=${names.of(request.work)}`);
   const data = [...options, ...(request.options ?? []).map(quoted)].join(',');
-  if (Buffer.byteLength(data) + (request.volatile ? ',volatile'.length : 0) > PAGE) {
+  const size = Buffer.byteLength(data);
+  if (size > PAGE) {
     throw new CrispError(
       'KernelRefused',
       `${what}: ${request.lower.length} layers do not fit into one page of options`,
@@ -107,10 +108,10 @@ async function mountInOneString(request: Overlay, names: ShortNames, what: strin
   }
   const flags = request.upper === undefined ? MS_RDONLY : 0;
   const by = (text: string) => asynchronous(mount, 'overlay', request.target, 'overlay', flags, text);
-  let outcome = await by(request.volatile ? `${data},volatile` : data);
+  const isVolatile = request.volatile === true && size + ',volatile'.length <= PAGE;
+  let outcome = await by(isVolatile ? `${data},volatile` : data);
   // Before Linux 5.10 there is no such option; others may be refused with the same number.
-  if (request.volatile && outcome.result < 0 && errnoName(outcome.errno) === 'EINVAL')
-    outcome = await by(data);
+  if (isVolatile && outcome.result < 0 && errnoName(outcome.errno) === 'EINVAL') outcome = await by(data);
   checkOutcome(outcome, request.options?.length ? `${what} with ${request.options.join(',')}` : what);
 }
 

@@ -12,7 +12,8 @@ const MAX_SIZE = 4 << 20;
  */
 export function addPasswdEntry(rootfs: string, user: ContainerUser, env: readonly string[]): void {
   const passwd = readInRoot(rootfs, 'etc/passwd', MAX_SIZE)?.toString('utf8');
-  if (passwd === undefined || hasAccount(user.uid, passwd)) return;
+  // Root without an entry is the image's own choice.
+  if (passwd === undefined || user.uid === 0 || hasAccount(user.uid, passwd)) return;
   const home = env.find((entry) => entry.startsWith('HOME='))?.slice('HOME='.length) ?? '/';
   const unfinished = passwd !== '' && !passwd.endsWith('\n');
   appendInRoot(rootfs, 'etc/passwd', `${unfinished ? '\n' : ''}${passwdEntry(user, home)}`);

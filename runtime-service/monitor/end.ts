@@ -26,9 +26,12 @@ export async function endMonitor(
   const awaited = new Set<number>();
   const limit = performance.now() + UNKNOWN_MS;
   for (let pause = FIRST_LOOK_MS; ; pause = Math.min(2 * pause, SLOWEST_LOOK_MS)) {
-    const members = cgroups.processes(cgroup).map(memberOf);
+    const listed = cgroups.processes(cgroup);
+    // Taken before the arguments are read: whoever has the pid later is another.
+    const references = new Map(listed.map((pid) => [pid, processes.reference(pid)]));
+    const members = listed.map(memberOf);
     for (const pid of belongingTo(context, record, members)) {
-      const process = processes.reference(pid);
+      const process = references.get(pid);
       if (process) processes.signal(process, SIGKILL);
       awaited.add(pid);
     }

@@ -11,6 +11,7 @@ type Options = Readonly<Record<string, HandlerOptions>>;
 export class HandlerMemory {
   readonly #path: string;
   #known: Options = {};
+  #kept: Promise<void> = Promise.resolve();
 
   constructor(path: string) {
     this.#path = path;
@@ -28,9 +29,14 @@ export class HandlerMemory {
     return this.#known;
   }
 
-  /** Keeps these, besides those before. Best effort. */
-  async keep(handlers: Options): Promise<void> {
+  /** Keeps these, besides those before, one after the other. Best effort: never rejects. */
+  keep(handlers: Options): Promise<void> {
     this.#known = { ...this.#known, ...handlers };
+    this.#kept = this.#kept.then(() => this.#write());
+    return this.#kept;
+  }
+
+  async #write(): Promise<void> {
     try {
       await mkdir(dirname(this.#path), { recursive: true, mode: 0o711 });
       await writeFile(`${this.#path}.new`, JSON.stringify(this.#known), { mode: 0o600 });

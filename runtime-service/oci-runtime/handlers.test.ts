@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
@@ -80,6 +80,20 @@ test('a removed one is not listed and can still be used, also after a restart, u
   assert.deepEqual(restarted.names, ['a', 'b']);
 });
 
+test('the default that was found stays, whatever else can be executed after a reload', async () => {
+  const state = stateOf('default');
+  const program = join(state, 'first');
+  copyFileSync(programs['runc'] ?? '', program);
+  const both = optionsOf(state, { a: program, b: programs['runc'] });
+  const handlers = await Handlers.open(both, processes, false, log);
+  assert.equal(handlers.defaultName, 'a');
+  rmSync(program); // as while its package is upgraded
+  (await handlers.prepare(both, unused)).apply();
+  assert.equal(handlers.defaultName, 'a');
+  (await handlers.prepare(optionsOf(state, { b: programs['runc'] }), unused)).apply();
+  assert.equal(handlers.defaultName, 'b', 'it was removed');
+});
+
 test('a damaged memory is no obstacle', async () => {
   for (const text of ['{', 'null', '{"x":1,"y":{"path":2}}', '[]']) {
     const state = stateOf('damaged');
@@ -99,6 +113,10 @@ test('refused: a new program that is not there, an unknown default, another kind
     /^CrispError: runtime\.handlers\.b: .*cannot be executed/,
   );
   await assert.rejects(prepare({}, unused, 'z'), /^CrispError: runtime\.default: z is not a handler/);
+  await assert.rejects(
+    prepare({ missing: 'missing' }, unused, 'missing'),
+    /^CrispError: runtime\.default: .*cannot be executed/,
+  );
   const inUse = (handler: string): boolean => handler === 'a';
   await assert.rejects(
     prepare({ a: programs['crun'] }, inUse),

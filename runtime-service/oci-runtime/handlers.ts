@@ -13,6 +13,8 @@ import { requireTraversable } from './traversable.ts';
 interface Table {
   readonly runtimes: ReadonlyMap<string, OciRuntime>;
   readonly defaultName: string;
+  /** Whether the options leave it to crisp. */
+  readonly isChosen: boolean;
   /** Why a program cannot be executed, by handler. */
   readonly failures: ReadonlyMap<string, unknown>;
 }
@@ -106,7 +108,11 @@ export class Handlers {
         hint: `use one of: ${Object.keys(handlers).join(', ')}; or add it under [runtime.handlers]`,
       });
     }
-    const table = await tableOf(options, this.#parts, known);
+    // A default that was found once stays: a program that is being replaced, or a new one, does not move pods to another.
+    const kept = this.#table.isChosen ? this.defaultName : undefined;
+    const table = await tableOf(options, this.#parts, known, kept);
+    if (wanted !== '' && wanted !== this.defaultName && table.failures.has(wanted))
+      throw unusable('runtime.default', table.failures.get(wanted));
     for (const [name, runtime] of table.runtimes) {
       const before = known(name);
       if (before === runtime) continue;
@@ -116,10 +122,10 @@ export class Handlers {
         throw unusable(`runtime.handlers.${name}`, failure);
       if (before && before.isCrun !== runtime.isCrun && isInUse(name)) throw otherKind(name);
     }
-    await this.#parts.memory.keep(handlers);
     return {
       defaultName: table.defaultName,
       apply: () => {
+        void this.#parts.memory.keep(handlers);
         for (const [name, runtime] of this.#table.runtimes) this.#removed.set(name, runtime);
         for (const name of table.runtimes.keys()) this.#removed.delete(name);
         this.#table = table;
@@ -140,6 +146,7 @@ async function tableOf(
   options: TableOptions,
   { processes, hybridCgroups, log }: Parts,
   known: (name: string) => OciRuntime | undefined,
+  kept?: string,
 ): Promise<Table> {
   const { handlers, defaultHandler, timeouts } = options;
   const runtimes = Object.entries(handlers).map(([name, handler]) => {
@@ -163,9 +170,11 @@ async function tableOf(
     const message = usable ? 'runtime found' : 'crun refuses hybrid cgroups';
     if (!isKnown) log.info({ handler, ...probe.value, usable }, message);
   }
-  const defaultName = defaultHandler || working[0] || runtimes[0]?.handler || '';
+  const stays = kept !== undefined && Object.hasOwn(handlers, kept) ? kept : undefined;
+  const defaultName = defaultHandler || stays || working[0] || runtimes[0]?.handler || '';
   log.info({ default: defaultName, working }, 'default runtime handler');
-  return { runtimes: new Map(runtimes.map((one) => [one.handler, one])), defaultName, failures };
+  const byName = new Map(runtimes.map((one) => [one.handler, one]));
+  return { runtimes: byName, defaultName, isChosen: defaultHandler === '', failures };
 }
 
 const unusable = (key: string, cause: unknown): CrispError =>

@@ -73,7 +73,11 @@ test('an installation has manual pages and completions; its removal leaves nothi
     bash -c 'source bash-completion/completions/crisp; complete -p crisp'
     head -n 1 zsh/site-functions/_crisp; grep '^complete' fish/vendor_completions.d/crisp.fish
     /usr/local/lib/crisp/current/install --remove --purge >/dev/null
-    all | diff '${directory}/before' - >&2`;
+    all | diff '${directory}/before' - >&2
+    page=/usr/local/share/man/man8/crisp.8
+    mkdir -p \${page%/*} && echo "somebody else's" >$page
+    '${installed}/install' >/dev/null && /usr/local/lib/crisp/current/install --remove --purge >/dev/null
+    cat $page`;
   const [command = '', ...args] = [...COVERED, `set -e; ${script}`];
   assert.deepEqual(
     run(command, ...args)
@@ -85,6 +89,7 @@ test('an installation has manual pages and completions; its removal leaves nothi
       'complete -F _crisp crisp',
       '#compdef crisp',
       "complete -c crisp -f -a '(__crisp)'",
+      "somebody else's",
     ],
   );
 });

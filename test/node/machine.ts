@@ -57,7 +57,10 @@ export class Machine implements AsyncDisposable {
     for (const name of Object.values(FILES)) copySparse(join(copy, name), machine.#path(name));
     try {
       await machine.#switchOn(withState(join(copy, STATE))).runOn();
-      const { code, output } = await machine.#firstReply(`date -s @${Date.now() / 1000}`);
+      const { code, output } = await machine.#firstReply(
+        // Sent again where there is no reply: a late one must not set the clock back.
+        `now=${Math.ceil(Date.now() / 1000)}; [ "$(date +%s)" -ge $now ] || date -s @$now`,
+      );
       if (code !== 0) throw machine.#failure(`the clock cannot be set: ${output}`);
       return machine;
     } catch (error) {

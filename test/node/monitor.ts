@@ -25,8 +25,8 @@ export class Monitor {
     // Where qemu has ended this is reported by its exit.
     qemu.stdin.on('error', () => {});
     createInterface({ input: qemu.stdout }).on('line', (line) => {
-      const reply = JSON.parse(line) as Reply;
-      if ('return' in reply || 'error' in reply) this.#waiting.shift()?.(reply);
+      const reply = replyIn(line);
+      if (reply && ('return' in reply || 'error' in reply)) this.#waiting.shift()?.(reply);
     });
     qemu.once('exit', (code) => {
       for (const end of this.#waiting.splice(0)) end({ error: { desc: `qemu ended with ${code}` } });
@@ -41,7 +41,9 @@ export class Monitor {
   }
 
   async #send(command: string, args: object): Promise<unknown> {
-    if (this.#qemu.exitCode !== null) throw new Error(`${command}: qemu ended with ${this.#qemu.exitCode}`);
+    const { exitCode, signalCode } = this.#qemu;
+    if (exitCode !== null || signalCode !== null)
+      throw new Error(`${command}: qemu ended with ${exitCode ?? signalCode}`);
     const { promise, resolve } = Promise.withResolvers<Reply>();
     this.#waiting.push(resolve);
     const limit = setTimeout(
@@ -75,6 +77,15 @@ export class Monitor {
       if (status !== 'inmigrate') return void (await this.execute('cont'));
     }
     throw new Error(`no state after ${MIGRATION_MS / 1000} s`);
+  }
+}
+
+/** Undefined where qemu has printed something else. */
+function replyIn(line: string): Reply | undefined {
+  try {
+    return JSON.parse(line) as Reply;
+  } catch {
+    return undefined;
   }
 }
 

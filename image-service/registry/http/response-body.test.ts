@@ -80,3 +80,14 @@ test('an error comes behind the bytes before it; a body that is left early is de
   for await (const _ of ended) break;
   await once(ended, 'finish');
 });
+
+test('a body in chunks of one byte is not copied anew for each', async (t) => {
+  const body = new ResponseBody(undefined);
+  const { mock } = t.mock.method(Buffer, 'allocUnsafeSlow');
+  for (let n = 0; n < 50_000; n++) body.write(Buffer.of(n & 0xff));
+  assert.ok(mock.callCount() < 30, `${mock.callCount()} allocations`);
+  body.end();
+  let length = 0;
+  for await (const piece of body) length += piece.length;
+  assert.equal(length, 50_000);
+});

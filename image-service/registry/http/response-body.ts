@@ -28,7 +28,9 @@ export class ResponseBody extends Writable implements AsyncIterable<Buffer> {
   override write(chunk: Uint8Array): boolean {
     const end = this.#filled + chunk.length;
     if (end > this.#filling.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.max(end, this.#capacity));
+      // Bodies without an announced length come in chunks of any size, down to one byte.
+      const doubled = Math.min(2 * this.#filling.length, CAPACITY);
+      const larger = Buffer.allocUnsafeSlow(Math.max(end, this.#capacity, doubled));
       larger.set(this.#filling.subarray(0, this.#filled));
       this.#filling = larger;
     }
