@@ -1,4 +1,4 @@
-/** crisp as a service of systemd: installed, stopped, killed, upgraded and removed, while pods run on. */
+/** crisp as a service of systemd: installed, reloaded, stopped, killed, hung, upgraded and removed, while pods run on. */
 import assert from 'node:assert/strict';
 import test, { after } from 'node:test';
 import { obstacle } from './cache.ts';
@@ -121,6 +121,46 @@ else {
       counted.map((_, n) => n + 1),
     );
     timer('stopped, started, killed');
+  });
+
+  test('a reload is in effect when it returns; a wrong one fails with its line, and changes nothing', async () => {
+    const pid = await mainPid();
+    const file = '/etc/crisp/crisp.toml.d/70-reload.toml';
+    const level = "crisp status -o json | grep -c 'loud' || true";
+    const reloadWith = (text: string) =>
+      node.machine.run(`printf '[log]\\nlevel = "${text}"\\n' >${file}; systemctl reload crisp`);
+    const debug = await reloadWith('debug');
+    assert.equal(debug.code, 0, debug.output);
+    assert.match(await node.sh('crisp config'), /level = "debug"/);
+    assert.match(await node.log(), /configuration reloaded/);
+    const loud = await reloadWith('loud');
+    assert.notEqual(loud.code, 0, loud.output);
+    assert.match(await node.log(), new RegExp(`${file}:2: log.level must be one of`));
+    assert.equal(await node.sh('systemctl is-active crisp'), 'active');
+    assert.notEqual(await node.sh(level), '0');
+    assert.equal((await node.machine.run(`rm ${file}; systemctl reload crisp`)).code, 0);
+    assert.equal(await mainPid(), pid);
+    assert.equal(await node.sh(level), '0');
+    timer('reloaded');
+  });
+
+  test('a daemon that hangs is ended by the watchdog and started anew, and pods run on', async () => {
+    const unit = '/run/systemd/system/crisp.service.d';
+    await node.sh(`mkdir -p ${unit}; printf '[Service]\\nWatchdogSec=30s\\n' >${unit}/10-watchdog.conf
+      systemctl daemon-reload; systemctl restart crisp`);
+    await node.serving();
+    const id = await node.run(await node.runPod());
+    const pid = await node.pid(id);
+    const main = await mainPid();
+    await node.sh(`kill -STOP ${main}`);
+    await until('systemd has started it anew', async () => !['0', main].includes(await mainPid()));
+    await node.serving();
+    assert.equal(await node.pid(id), pid);
+    assert.equal((await node.status(id)).state, RUNNING);
+    assert.match(await node.sh('journalctl -b -u crisp --no-pager'), /Watchdog timeout/);
+    await node.sh(`rm -r ${unit}; systemctl daemon-reload; systemctl restart crisp`);
+    await node.serving();
+    timer('hung');
   });
 
   test('an upgrade keeps the pods; one that does not start is rolled back', async () => {
