@@ -113,15 +113,29 @@ test('the program of the runtime is deleted: the pod is removed, and its state o
   await nothingLeft();
 });
 
-test('a handler that is no longer configured: the pod is removed, and its state once the handler is back', async () => {
+const restoreHandlers = () => {
+  withHandlers(...Object.keys(handlers));
+  return node.restart('stop');
+};
+
+test('a handler that is no longer configured is known until the boot: nothing is left of its pods', async () => {
   const one = await running('leaving');
   withHandlers('clinging', 'going');
   await node.restart('stop');
   await ends(one);
+  assert.deepEqual(await leaks(), []);
+  await nothingLeft();
+  await restoreHandlers();
+});
+
+test('a handler that nothing knows any more: the pod is removed, and its state once the handler is back', async () => {
+  const one = await running('leaving');
+  withHandlers('clinging', 'going');
+  await node.restart('stop', async () => rmSync(join(node.settings.directory, 'state/handlers.json')));
+  await ends(one);
   const leak = await leakOf(one.id);
   assert.deepEqual([leak?.id, leak?.kinds], [one.id, ['runtime']]);
-  withHandlers(...Object.keys(handlers));
-  await node.restart('stop');
+  await restoreHandlers();
   await undone(one.id);
   await nothingLeft();
 });
@@ -141,8 +155,7 @@ test('after a reboot a handler that is missing has no state to delete', async ()
   await ends(one);
   assert.deepEqual(await leaks(), []);
   await nothingLeft();
-  withHandlers(...Object.keys(handlers));
-  await node.restart('stop');
+  await restoreHandlers();
 });
 
 test('files that cannot be deleted: the pod is removed, the files when they can be', async () => {
