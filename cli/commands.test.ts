@@ -1,6 +1,7 @@
 /** What holds of every command: help, exit codes, errors that name what is right, and output for programs. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { Collected } from '#test/fixtures/terminal.ts';
 import { UsageError } from './command.ts';
 import { commandTree } from './command-tree.ts';
 import { commands } from './commands.ts';
@@ -10,22 +11,16 @@ const tree = await commandTree(commands);
 const runnable = tree.filter(({ command }) => !command.commands);
 
 async function run(...words: string[]): Promise<{ code: number; out: string; error: unknown }> {
-  let out = '';
-  const terminal = {
-    out: (text: string | Uint8Array) => {
-      out += text;
-    },
-    err: () => {},
-    interactive: false,
-  };
+  const collected = new Collected();
+  const { terminal } = collected;
   try {
     return {
       code: await main(words, { terminal, signal: new AbortController().signal }),
-      out,
+      out: collected.out,
       error: undefined,
     };
   } catch (error) {
-    return { code: error instanceof UsageError ? 2 : 1, out, error };
+    return { code: error instanceof UsageError ? 2 : 1, out: collected.out, error };
   }
 }
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import test, { after } from 'node:test';
 import type { ConfigDocument } from '#config/index.ts';
 import { CrispError } from '#core/errors.ts';
+import { Collected } from '#test/fixtures/terminal.ts';
 import { UsageError } from './command.ts';
 import { progress, progressLine } from './ctl/progress.ts';
 import { socketPath } from './ctl.ts';
@@ -14,15 +15,9 @@ const directory = mkdtempSync(join(tmpdir(), 'crisp-main-'));
 after(() => rmSync(directory, { recursive: true }));
 
 async function run(...words: string[]): Promise<{ code: number; out: string }> {
-  let out = '';
-  const terminal = {
-    out: (text: string | Uint8Array) => {
-      out += text;
-    },
-    err: () => {},
-    interactive: false,
-  };
-  return { code: await main(words, { terminal, signal: new AbortController().signal }), out };
+  const collected = new Collected();
+  const { terminal } = collected;
+  return { code: await main(words, { terminal, signal: new AbortController().signal }), out: collected.out };
 }
 
 test('every command has help, and a missing command is an error', async () => {

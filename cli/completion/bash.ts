@@ -1,5 +1,6 @@
 /** The script of `crisp completion bash`. It needs bash 4.4 and nothing of the package bash-completion. */
-import { type CompletionEntry, quoted, valuedFlags, valuePatterns, wanted } from './entries.ts';
+import { type CompletionEntry, quoted, valuedFlags, wanted } from './entries.ts';
+import { lookups } from './lookups.ts';
 
 const assign = (name: string, words: readonly string[]): string =>
   words.length > 0 ? ` ${name}=${quoted(words.join(' '))}` : '';
@@ -97,29 +98,10 @@ _crisp() {
 complete -F _crisp crisp
 `;
 
-export function bashScript(entries: readonly CompletionEntry[]): string {
-  const values = [...valuePatterns(entries)].map(
-    ([want, patterns]) => `    ${patterns.map(quoted).join(' | ')}) want=${quoted(want)} ;;`,
-  );
-  return [
+export const bashScript = (entries: readonly CompletionEntry[]): string =>
+  [
     '# Completion of crisp for bash, from `crisp completion bash`.',
     '',
-    '# The commands, flags and arguments behind the commands of $1; fails where there is no such command.',
-    '_crisp_entry() {',
-    "  subcommands='' flags='' valued='' args=() repeats='' greedy=''",
-    '  case $1 in',
-    ...entries.map(entryCase),
-    '    *) return 1 ;;',
-    '  esac',
-    '}',
-    '',
-    '# What the value of the flag $2 may be behind the commands of $1.',
-    '_crisp_value() {',
-    '  case "$1 $2" in',
-    ...values,
-    "    *) want='' ;;",
-    '  esac',
-    '}',
+    ...lookups(entries, "  subcommands='' flags='' valued='' args=() repeats='' greedy=''", entryCase),
     WALK,
   ].join('\n');
-}

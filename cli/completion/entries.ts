@@ -98,5 +98,25 @@ export function valuePatterns(entries: readonly CompletionEntry[]): ReadonlyMap<
 export const valuedFlags = ({ flags }: CompletionEntry): string[] =>
   flags.flatMap(({ names, value }) => (value ? names : []));
 
+/** The variables that a script sets for an entry, with their items as that shell writes them; those without items are left out. */
+export function variablesOf(
+  entry: CompletionEntry,
+  shell: {
+    readonly quoted: (text: string) => string;
+    readonly described: (name: string, doc: string) => string;
+  },
+): (readonly [name: string, items: readonly string[]])[] {
+  const { commands, flags, places, repeats, greedy } = entry;
+  const variables: [string, string[]][] = [
+    ['subcommands', commands.map(([name, doc]) => shell.described(name, doc))],
+    ['flags', flags.flatMap(({ names, doc }) => names.map((name) => shell.described(name, doc)))],
+    ['valued', valuedFlags(entry)],
+    ['args', places.map((place) => shell.quoted(wanted(place)))],
+    ['repeats', repeats ? ['1'] : []],
+    ['greedy', greedy ? ['1'] : []],
+  ];
+  return variables.filter(([, items]) => items.length > 0);
+}
+
 /** A text in single quotes, as bash and zsh read it. */
 export const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;

@@ -1,31 +1,14 @@
 /** The script of `crisp completion fish`. */
-import { type CompletionEntry, valuedFlags, valuePatterns, wanted } from './entries.ts';
+import { type CompletionEntry, valuePatterns, variablesOf } from './entries.ts';
 
 const quoted = (text: string): string => `'${text.replaceAll(/[\\']/g, (char) => `\\${char}`)}'`;
 const described = (name: string, doc: string): string => `${quoted(name)}\\t${quoted(doc)}`;
 
 function entryCase(entry: CompletionEntry): string {
-  const { names, commands, flags, places, repeats, greedy } = entry;
-  const list = (name: string, items: readonly string[]) =>
-    items.length > 0 ? [`            set ${name} ${items.join(' ')}`] : [];
-  return [
-    `        case ${names.map(quoted).join(' ')}`,
-    ...list(
-      'subcommands',
-      commands.map(([name, doc]) => described(name, doc)),
-    ),
-    ...list(
-      'flags',
-      flags.flatMap(({ names: spellings, doc }) => spellings.map((name) => described(name, doc))),
-    ),
-    ...list('valued', valuedFlags(entry)),
-    ...list(
-      'args',
-      places.map((place) => quoted(wanted(place))),
-    ),
-    ...(repeats ? ['            set repeats 1'] : []),
-    ...(greedy ? ['            set greedy 1'] : []),
-  ].join('\n');
+  const lines = variablesOf(entry, { quoted, described }).map(
+    ([name, items]) => `            set ${name} ${items.join(' ')}`,
+  );
+  return [`        case ${entry.names.map(quoted).join(' ')}`, ...lines].join('\n');
 }
 
 const WALK = `

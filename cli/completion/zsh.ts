@@ -1,31 +1,19 @@
 /** The script of `crisp completion zsh`: the file `_crisp` in a directory of `fpath`. */
-import { type CompletionEntry, quoted, valuedFlags, valuePatterns, wanted } from './entries.ts';
+import { type CompletionEntry, quoted, variablesOf } from './entries.ts';
+import { lookups } from './lookups.ts';
 
 /** For `_describe`, which ends the candidate at the first colon. */
 const described = (name: string, doc: string): string => quoted(`${name.replaceAll(':', '\\:')}:${doc}`);
 
+/** A list of one is a list, but for the two that are true or false. */
+const assigned = (name: string, items: readonly string[]): string =>
+  name === 'repeats' || name === 'greedy' ? `${name}=${items.join('')}` : `${name}=(${items.join(' ')})`;
+
 function entryCase(entry: CompletionEntry): string {
-  const { names, commands, flags, places, repeats, greedy } = entry;
-  const list = (name: string, items: readonly string[]) =>
-    items.length > 0 ? [`      ${name}=(${items.join(' ')})`] : [];
-  const lines = [
-    ...list(
-      'subcommands',
-      commands.map(([name, doc]) => described(name, doc)),
-    ),
-    ...list(
-      'flags',
-      flags.flatMap(({ names: spellings, doc }) => spellings.map((name) => described(name, doc))),
-    ),
-    ...list('valued', valuedFlags(entry)),
-    ...list(
-      'args',
-      places.map((place) => quoted(wanted(place))),
-    ),
-    ...(repeats ? ['      repeats=1'] : []),
-    ...(greedy ? ['      greedy=1'] : []),
-  ];
-  return [`    ${names.map(quoted).join(' | ')})`, ...lines, '      ;;'].join('\n');
+  const lines = variablesOf(entry, { quoted, described }).map(
+    ([name, items]) => `      ${assigned(name, items)}`,
+  );
+  return [`    ${entry.names.map(quoted).join(' | ')})`, ...lines, '      ;;'].join('\n');
 }
 
 const WALK = `
@@ -87,30 +75,11 @@ _crisp() {
 if [[ $funcstack[1] == _crisp ]]; then _crisp "$@"; else compdef _crisp crisp; fi
 `;
 
-export function zshScript(entries: readonly CompletionEntry[]): string {
-  const values = [...valuePatterns(entries)].map(
-    ([want, patterns]) => `    ${patterns.map(quoted).join(' | ')}) want=${quoted(want)} ;;`,
-  );
-  return [
+export const zshScript = (entries: readonly CompletionEntry[]): string =>
+  [
     '#compdef crisp',
     '# Completion of crisp for zsh, from `crisp completion zsh`.',
     '',
-    '# The commands, flags and arguments behind the commands of $1; fails where there is no such command.',
-    '_crisp_entry() {',
-    "  subcommands=() flags=() valued=() args=() repeats='' greedy=''",
-    '  case $1 in',
-    ...entries.map(entryCase),
-    '    *) return 1 ;;',
-    '  esac',
-    '}',
-    '',
-    '# What the value of the flag $2 may be behind the commands of $1.',
-    '_crisp_value() {',
-    '  case "$1 $2" in',
-    ...values,
-    "    *) want='' ;;",
-    '  esac',
-    '}',
+    ...lookups(entries, "  subcommands=() flags=() valued=() args=() repeats='' greedy=''", entryCase),
     WALK,
   ].join('\n');
-}

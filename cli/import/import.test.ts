@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
 import { CrispError } from '#core/errors.ts';
+import { Collected } from '#test/fixtures/terminal.ts';
 import { UsageError } from '../command.ts';
 import { main } from '../main.ts';
 
@@ -19,16 +20,10 @@ function write(text: string, name = `${files++}/config.toml`): string {
 }
 
 async function run(...words: string[]): Promise<string> {
-  let out = '';
-  const terminal = {
-    out: (text: string | Uint8Array) => {
-      out += text;
-    },
-    err: () => {},
-    interactive: false,
-  };
+  const collected = new Collected();
+  const { terminal } = collected;
   assert.equal(await main(['config', 'import', ...words], { terminal, signal: AbortSignal.abort() }), 0);
-  return out;
+  return collected.out;
 }
 
 /** The settings and comments without those at the end. */

@@ -52,9 +52,8 @@ export function leavesOf(
 ): Leaf[] {
   const visit = (value: unknown, keys: readonly string[]): Leaf[] => {
     if (keys.length > DEEPEST) {
-      throw new CrispError('InvalidArgument', `${originOf(keys.slice(0, 1))}: tables are nested too deeply`, {
-        hint: `nest at most ${DEEPEST} of them`,
-      });
+      const problem = `${originOf(keys.slice(0, 1))}: tables are nested too deeply`;
+      throw invalid([problem], `nest at most ${DEEPEST} of them`);
     }
     const below = isTables(value) || isTable(value) ? Object.entries(value) : [];
     if (below.length === 0) return [{ written: keys, keys, value, origin: originOf(keys), file }];

@@ -68,8 +68,9 @@ export async function makeBundle(
   if (checkpoint) await op.stage('rootfs', () => deleteInRoot(context, checkpoint, record), 'deletions');
   const imageSources = await mountImageVolumes(context, volumes, pod, op);
   await op.stage('mount sources', () => makeMountSources(context, config.mounts));
+  const userFiles = await op.stage('spec', () => readUserFiles(paths), 'user files');
   const { spec, user, sharedPid } = await op.stage('spec', () =>
-    specOf(context, request, { imageSources, idMapTrees, label }),
+    specOf(context, request, { userFiles, imageSources, idMapTrees, label }),
   );
   if (checkpoint) {
     checkCompatible(checkpoint.dump, spec);
@@ -88,7 +89,11 @@ export async function makeBundle(
     'directories',
   );
   if (context.host.defaults.passwdEntry && !config.security.readonlyRootfs)
-    await op.stage('rootfs', () => addPasswdEntry(paths.rootfs, user, spec.process.env), 'passwd');
+    await op.stage(
+      'rootfs',
+      () => addPasswdEntry(paths.rootfs, userFiles.passwd, user, spec.process.env),
+      'passwd',
+    );
   await op.stage('bundle', () => writeSpec(paths, spec));
   return { ...record, state: 'created', user, sharedPid };
 }
@@ -105,7 +110,7 @@ const hookSubject = (config: ContainerConfig, pod: PodView, { process }: OciSpec
 async function specOf(
   context: Context,
   { record, config, pod, image }: BundleRequest,
-  given: Pick<SpecRequest, 'imageSources' | 'idMapTrees' | 'label'>,
+  given: Pick<SpecRequest, 'userFiles' | 'imageSources' | 'idMapTrees' | 'label'>,
 ): ReturnType<typeof makeSpec> {
   const paths = pathsOf(context.options, record.id);
   const oci = context.handlers.get(record.handler);
@@ -114,7 +119,6 @@ async function specOf(
       config,
       pod,
       image,
-      userFiles: readUserFiles(paths),
       rootfs: paths.rootfs,
       cgroup: record.cgroup.oci,
       volumes: config.security.readonlyRootfs ? writableVolumes(image, paths, root(pod)) : [],

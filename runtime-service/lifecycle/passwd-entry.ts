@@ -1,19 +1,21 @@
 /** A user whom the image does not know gets a name: getpwuid(3) of ssh, git or Java fails for a number without one. */
-import { appendInRoot, readInRoot } from '#linux/fs/in-root.ts';
+import { appendInRoot } from '#linux/fs/in-root.ts';
 import type { ContainerUser } from '../container.ts';
 import { hasAccount, passwdEntry } from '../spec/users.ts';
 
-/** As much as of user files is read at all. */
-const MAX_SIZE = 4 << 20;
-
 /**
- * Adds a line to /etc/passwd of a root file system where that is a regular file without this user; makes none.
+ * Adds a line to /etc/passwd of a root file system, whose text is `passwd`, where that is a regular file without this user;
+ * makes none.
  * `env` is the container's, of which HOME is the user's directory.
  */
-export function addPasswdEntry(rootfs: string, user: ContainerUser, env: readonly string[]): void {
-  const passwd = readInRoot(rootfs, 'etc/passwd', MAX_SIZE)?.toString('utf8');
+export function addPasswdEntry(
+  rootfs: string,
+  passwd: string,
+  user: ContainerUser,
+  env: readonly string[],
+): void {
   // Root without an entry is the image's own choice.
-  if (passwd === undefined || user.uid === 0 || hasAccount(user.uid, passwd)) return;
+  if (user.uid === 0 || hasAccount(user.uid, passwd)) return;
   const home = env.find((entry) => entry.startsWith('HOME='))?.slice('HOME='.length) ?? '/';
   const unfinished = passwd !== '' && !passwd.endsWith('\n');
   appendInRoot(rootfs, 'etc/passwd', `${unfinished ? '\n' : ''}${passwdEntry(user, home)}`);

@@ -3,7 +3,7 @@
  * OCI runtime state, monitor and cgroup are enough to end it. It is removed as if its removal had been interrupted; the
  * kubelet, which does not find it, creates the next attempt.
  */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { describeError } from '#core/errors.ts';
 import { type ContainerId, type ImageId, isFullId, type SandboxId } from '#core/ids.ts';
@@ -12,6 +12,7 @@ import type { BrokenRecord } from '#core/record-store.ts';
 import type { ContainerIntent, ContainerRecord } from '../container.ts';
 import { nowNanoseconds } from '../container.ts';
 import { type ContainerPaths, type Context, pathsOf } from '../context.ts';
+import { textOf } from '../text-of.ts';
 import { unknownExit } from './exits.ts';
 
 /**
@@ -139,14 +140,6 @@ function monitorOf(
   if (!Number.isInteger(pid) || pid < 2) return undefined;
   const process = kernel.processes.reference(pid);
   return textOf(`/proc/${pid}/cmdline`).split('\0').includes(id) ? process : undefined;
-}
-
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
 }
 
 function namesIn(directory: string): string[] {

@@ -11,7 +11,6 @@
  *       │ ◀──── {"data": pid} ────── │  (or -1 and a message) ◀──── │
  *       ▼ over _OCI_SYNCPIPE
  */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -26,6 +25,7 @@ import { findProgram, PROGRAM_ENV } from '../oci-runtime/programs.ts';
 import { RESTORE_MS, requireOwnCgroup, restoreDirectory } from '../restore/index.ts';
 import { endText } from '../signals.ts';
 import { isUnit } from '../spec/annotations.ts';
+import { textOf } from '../text-of.ts';
 
 const SYNC_PIPE = 3;
 const START_PIPE = 4;
@@ -208,14 +208,6 @@ function containerProcess(context: Context, pid: number): ProcessRef {
 
 /** By its pid file, on a tmpfs. */
 function monitorProcess(context: Context, record: ContainerRecord): ProcessRef | undefined {
-  const pid = Number(readPid(pathsOf(context.options, record.id).monitorPidFile));
+  const pid = Number(textOf(pathsOf(context.options, record.id).monitorPidFile));
   return Number.isInteger(pid) && pid > 1 ? context.kernel.processes.reference(pid) : undefined;
-}
-
-function readPid(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch {
-    return '';
-  }
 }

@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseStat } from '#linux/process/identity.ts';
 import type { ContainerRecord } from '../container.ts';
 import { type Context, pathsOf } from '../context.ts';
+import { textOf } from '../text-of.ts';
 
 const SIGKILL = 9;
 const FIRST_LOOK_MS = 1;
@@ -54,8 +54,8 @@ interface Member {
 }
 
 function memberOf(pid: number): Member {
-  const { parent = 0, session = 0 } = parseStat(readText(`/proc/${pid}/stat`)) ?? {};
-  const text = readText(`/proc/${pid}/cmdline`);
+  const { parent = 0, session = 0 } = parseStat(textOf(`/proc/${pid}/stat`)) ?? {};
+  const text = textOf(`/proc/${pid}/cmdline`);
   return { pid, parent, session, arguments: text === '' ? [] : text.split('\0') };
 }
 
@@ -67,7 +67,7 @@ const isKnown = (member: Member): boolean => member.arguments.length > 0;
  * another parent by now, but is still in the monitor's session.
  */
 function belongingTo({ options }: Context, record: ContainerRecord, members: readonly Member[]): Set<number> {
-  const monitor = Number(readText(pathsOf(options, record.id).monitorPidFile)) || record.monitor?.pid;
+  const monitor = Number(textOf(pathsOf(options, record.id).monitorPidFile)) || record.monitor?.pid;
   const own = members.filter((one) => one.session === monitor || one.arguments.includes(record.id));
   const found = new Set(own.map(({ pid }) => pid));
   // A set's iteration also visits what is added meanwhile: the children's children.
@@ -75,13 +75,4 @@ function belongingTo({ options }: Context, record: ContainerRecord, members: rea
     for (const { pid, parent } of members) if (parent === ancestor) found.add(pid);
   }
   return found;
-}
-
-/** Empty where it is gone. */
-function readText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
 }

@@ -4,22 +4,17 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import type { cri } from '#api/cri/v1/index.ts';
+import { Collected } from '#test/fixtures/terminal.ts';
 import { main } from '../../cli/main.ts';
 import { containerFile, crisp, directory, ok, podFile, runtime, socket } from './harness.ts';
 
 /** Output of a command that is not below `crisp ctl`. */
 async function outputOf(...words: string[]): Promise<string> {
-  let out = '';
-  const terminal = {
-    out: (text: string | Uint8Array) => {
-      out += text;
-    },
-    err: () => {},
-    interactive: false,
-  };
+  const collected = new Collected();
+  const { terminal } = collected;
   const endpoint = ['-r', `unix://${socket}`];
   assert.equal(await main([...words, ...endpoint], { terminal, signal: new AbortController().signal }), 0);
-  return out;
+  return collected.out;
 }
 
 async function running(): Promise<{ pod: string; container: string }> {
