@@ -14,6 +14,7 @@ import { plan } from './lifecycle/plan.ts';
 import { recover } from './lifecycle/recover.ts';
 import { removeSandbox } from './lifecycle/remove.ts';
 import { createSandbox } from './lifecycle/run.ts';
+import { freeStaleAddresses } from './lifecycle/stale-addresses.ts';
 import { stopSandbox } from './lifecycle/stop.ts';
 import { type SandboxLimits, updateSandbox } from './lifecycle/update.ts';
 import { setPodRanges } from './network/cni/pod-ranges.ts';
@@ -162,6 +163,7 @@ export class PodService implements PodSandboxes {
 
   async recover(op: Operation): Promise<void> {
     await this.#track(recover(this.#context, (id, act) => this.#queue.run(id, act), op));
+    await this.#track(freeStaleAddresses(this.#context, op));
     this.#context.leaks.begin();
   }
 

@@ -96,6 +96,8 @@ else {
         await checkRecords(node, done);
         await checkImages(node, done);
         await node.removePods();
+        // Of the pods before, whose releases the cut may have undone, in the background.
+        await until('the addresses are released', async () => (await addresses(node)).length === 0);
         assert.deepEqual(await node.leftovers(), []);
       });
     });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { readFile, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdir, readFile, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import { newSandboxId } from '#core/ids.ts';
@@ -66,6 +67,43 @@ test('a restart finds what ended, or was interrupted in its stop, while no daemo
   assert.equal(fixture.kernel.mounts.below(join(fixture.options.state, 'sandboxes', stopped)).length, 0);
   for (const { id } of second.list()) await second.remove(id, fixture.operation());
   assert.deepEqual(await fixture.leftovers(), []);
+});
+
+test('a restart releases addresses of before the boot that nobody uses, and no others', async () => {
+  await using fixture = await PodsFixture.make();
+  const place = (address: string) => join(fixture.directory, 'ipam/test', address);
+  const beforeBoot = (address: string) => utimes(place(address), 1000, 1000);
+  const run = async (service: PodSandboxes) => {
+    const id = await service.run(request(fixture.config()), fixture.operation());
+    return { id, address: service.get(id)?.network.ip ?? '' };
+  };
+  const first = await fixture.open();
+  const own = await run(first);
+  // Another runtime, whose pod lives; the clock was set back after its start.
+  const [root, state] = ['other-root', 'other-state'].map((name) => join(fixture.directory, name));
+  for (const directory of [root, state]) await mkdir(directory ?? '');
+  const another = await fixture.open({ root: root ?? '', state: state ?? '' });
+  const foreign = await run(another);
+  const unknown = () => `${randomBytes(32).toString('hex')}\r\neth0`;
+  await writeFile(place('10.251.0.100'), unknown());
+  await writeFile(place('10.251.0.101'), unknown());
+  await writeFile(place('10.251.0.102'), 'a tool of the site');
+  for (const address of ['10.251.0.100', '10.251.0.102', own.address, foreign.address])
+    await beforeBoot(address);
+  await first.close();
+  const before = await fixture.addresses();
+  const second = await fixture.open();
+  await second.recover(fixture.operation());
+  const gone = before.filter(
+    (
+      (now) => (name: string) =>
+        !now.has(name)
+    )(new Set(await fixture.addresses())),
+  );
+  assert.deepEqual(gone, ['10.251.0.100']);
+  await second.remove(own.id, fixture.operation());
+  await another.remove(foreign.id, fixture.operation());
+  assert.deepEqual((await fixture.addresses()).sort(), ['10.251.0.101', '10.251.0.102']);
 });
 
 test('records that cannot be read, or share a name, stop nothing', async () => {

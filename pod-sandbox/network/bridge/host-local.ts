@@ -72,6 +72,51 @@ export async function releaseAddresses(
   }
 }
 
+/** An address in use: its owner is of any container runtime that shares the directory. */
+export interface UsedAddress {
+  readonly address: string;
+  /** A container's id. */
+  readonly id: string;
+}
+
+/** Ids of container runtimes: crisp's, containerd's and CRI-O's. */
+const ID = /^[0-9a-f]{64}$/;
+
+/** The addresses of owners with a container's id whose files were written before that time (ms since 1970). */
+export async function addressesBefore(
+  directory: string,
+  before: number,
+  signal: AbortSignal,
+): Promise<UsedAddress[]> {
+  using lock = await lockPresent(directory, signal);
+  if (!lock) return [];
+  const found: UsedAddress[] = [];
+  for (const address of await readdir(directory)) {
+    const path = join(directory, address);
+    if (!parseIp(address)) continue;
+    const written = (await stat(path).catch(missing))?.mtimeMs;
+    if (written === undefined || written >= before) continue;
+    const id = ((await readFile(path, 'utf8').catch(missing)) ?? '').split('\r\n')[0]?.trim() ?? '';
+    if (ID.test(id)) found.push({ address, id });
+  }
+  return found;
+}
+
+/** Releases addresses that still have these owners. */
+export async function freeAddresses(
+  directory: string,
+  addresses: readonly UsedAddress[],
+  signal: AbortSignal,
+): Promise<void> {
+  using lock = await lockPresent(directory, signal);
+  if (!lock) return;
+  for (const { address, id } of addresses) {
+    const path = join(directory, address);
+    const content = await readFile(path, 'utf8').catch(missing);
+    if (content?.startsWith(id)) await unlink(path).catch(missing);
+  }
+}
+
 const ownership = ({ id, interfaceName }: Owner): string => `${id}\r\n${interfaceName}`;
 
 /** undefined where none is free. */
