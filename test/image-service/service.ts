@@ -63,6 +63,8 @@ export async function startService(
       // What is starved is not broken: a test of silence has limits of its own.
       noByteMs: 60_000,
       connectMs: 30_000,
+      nextEndpointMs: 3_600_000,
+      slowEndpointMs: 3_600_000,
       ...options,
       root,
       state: join(root, 'state'),
