@@ -116,6 +116,7 @@ const FACE_OF_LINUX = [
   'fs/regular-file',
   'fs/remove-tree',
   'fs/uncached-file',
+  'fs/uncached-writes',
   'io/fifo',
   'libc/decompress',
   'libc/errno',

@@ -11,6 +11,7 @@ import { readWhiteout, WHITEOUT_PREFIX } from '../unpack/whiteout.ts';
 import { Xattrs } from '../unpack/xattrs.ts';
 import { ImageBuilder, type OpenFile } from './builder.ts';
 import { completeImage } from './complete-image.ts';
+import { IMAGE_FILE_BYTES } from './image-file.ts';
 import { type Attributes, encodeDevice } from './inode.ts';
 import { LayerPaths, pathOf } from './paths.ts';
 import { type DirectoryId, kinds, type Node, ROOT } from './tree.ts';
@@ -18,7 +19,7 @@ import { selectXattrs } from './xattr-policy.ts';
 
 const EINVAL = 22;
 /** Memory of an open image: its buffers, and the most that an entry takes (a directory with attributes). */
-const BUFFERS = 13 << 18;
+const BUFFERS = IMAGE_FILE_BYTES + (1 << 18);
 const ENTRY_BYTES = 256;
 /** Without an entry there is no time: the same archive gives the same bytes. */
 const UNDECLARED: Attributes = { mode: 0o755, uid: 0, gid: 0, mtime: 0n };

@@ -7,15 +7,18 @@ import koffi from 'koffi';
 import { errnoOf } from '#core/errors.ts';
 
 /** The strictest alignment of direct IO: the largest logical block that disks have. */
-const ALIGNMENT = 4096;
+export const DIRECT_ALIGNMENT = 4096;
 /** O_NONBLOCK: were the path another kind of file, its opening would not be waited for. */
 const FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW | constants.O_NOCTTY;
 const REFUSED: readonly (string | undefined)[] = ['EINVAL', 'EOPNOTSUPP', 'ENOTSUP'];
 
+/** Whether a call was refused because the file system has no direct IO, or none for this file. */
+export const isDirectRefused = (code: string | undefined): boolean => REFUSED.includes(code);
+
 /** Memory for direct IO of this many bytes, a multiple of 4096. */
 export function alignedBuffer(bytes: number): Uint8Array {
-  const memory = new Uint8Array(bytes + ALIGNMENT);
-  const start = Number(-koffi.address(memory) & BigInt(ALIGNMENT - 1));
+  const memory = new Uint8Array(bytes + DIRECT_ALIGNMENT);
+  const start = Number(-koffi.address(memory) & BigInt(DIRECT_ALIGNMENT - 1));
   return memory.subarray(start, start + bytes);
 }
 
@@ -39,7 +42,7 @@ export class UncachedFile implements Disposable {
       const count = this.#read(memory.subarray(at), position + at);
       at += count;
       // Direct IO ends within a block only at the end of the file.
-      if (count === 0 || at % ALIGNMENT !== 0) break;
+      if (count === 0 || at % DIRECT_ALIGNMENT !== 0) break;
     }
     return at;
   }
@@ -58,7 +61,7 @@ export class UncachedFile implements Disposable {
     try {
       return openSync(this.#path, FLAGS | constants.O_DIRECT);
     } catch (error) {
-      if (!REFUSED.includes(errnoOf(error))) throw error;
+      if (!isDirectRefused(errnoOf(error))) throw error;
       this.#isDirect = false; // a file system without direct IO
       return openSync(this.#path, FLAGS);
     }
@@ -68,7 +71,7 @@ export class UncachedFile implements Disposable {
     try {
       return readSync(this.#fd, memory, 0, memory.length, position);
     } catch (error) {
-      if (!this.#isDirect || !REFUSED.includes(errnoOf(error))) throw error;
+      if (!this.#isDirect || !isDirectRefused(errnoOf(error))) throw error;
       // Some file systems open for direct IO what they then do not read so.
       const fd = openSync(this.#path, FLAGS);
       closeSync(this.#fd);

@@ -477,18 +477,19 @@ test('a file that exists is not written over, and a failed image can be deleted'
   assert.equal(readFileSync(path, 'utf8'), 'theirs');
 });
 
-test('a full disk is a clear error', () => {
+test('a full disk is a clear error', async () => {
   using directory = testDirectory();
   const disk = join(directory.path, 'disk');
   mkdirSync(disk);
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'none', disk]);
   using layer = new ErofsLayer(join(disk, 'image'), limits);
-  layer.entry(entry('file', { size: 4 << 20 }));
-  assert.throws(
-    () => layer.data(Buffer.alloc(4 << 20, 'x')),
-    (error) =>
-      error instanceof CrispError && error.code === 'ResourceExhausted' && /ENOSPC/.test(error.message),
-  );
+  layer.entry(entry('file', { size: 8 << 20 }));
+  layer.data(Buffer.alloc(4 << 20, 'x'));
+  const isFull = (error: unknown) =>
+    error instanceof CrispError && error.code === 'ResourceExhausted' && /ENOSPC/.test(error.message);
+  await assert.rejects(layer.ready(), isFull);
+  assert.throws(() => layer.data(Buffer.alloc(4 << 20, 'x')), isFull);
+  await assert.rejects(layer.finish(never), isFull);
 });
 
 test('a lower file with holes on a mounted image is copied without them', async () => {
