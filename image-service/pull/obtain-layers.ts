@@ -45,6 +45,7 @@ type LayerOptions = Pick<ImageServiceOptions, 'unpackMs' | 'limits' | 'keepBlobs
 export class Layers {
   readonly #store: LayerStore;
   readonly #writing: LayerWriting;
+  readonly #pool: UnpackPool;
   readonly #activity: Activity;
   readonly #layers = new SharedWork<LayerRecord>({ untilEnd: true });
   /** Until when a layer of this diff id is written: most can be used on top of any chain. */
@@ -61,8 +62,14 @@ export class Layers {
     activity: Activity,
   ) {
     this.#store = store;
+    this.#pool = pool;
     this.#writing = new LayerWriting(options, content, store, pool, blobs);
     this.#activity = activity;
+  }
+
+  /** An image that is not there is being resolved: see `UnpackPool.prepare`. */
+  prepare(): void {
+    this.#pool.prepare();
   }
 
   /** The plan's layer of this index. If it fails or is aborted, only finished layers remain when this settles. */

@@ -114,6 +114,7 @@ export class Puller {
     const { platform, keepBlobs, trust } = options;
     using source = metered(this.#parts.sources.open(reference, auth), meter, this.#parts.activity);
     const isPresent = images.find(reference.text) !== undefined;
+    if (!isPresent) this.#parts.layers.prepare();
     const manifests = isPresent ? new StoredManifests(source, content) : source;
     const resolved = await op.stage('resolve', () => resolve(manifests, reference, platform, op.signal));
     const { documents, manifest, target } = resolved;

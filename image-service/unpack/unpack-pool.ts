@@ -40,6 +40,13 @@ export class UnpackPool implements AsyncDisposable {
     this.#held = held;
   }
 
+  /** A job comes soon: a thread, which takes a tenth of a second to start, is started for it unless one is idle. */
+  prepare(): void {
+    if (this.#closed || this.#queue.length > 0) return;
+    const thread = this.#free();
+    if (thread?.isIdle) this.#park(thread);
+  }
+
   /**
    * Unpacks and verifies; see `unpackLayer`. After an abort it settles when the thread has ended its work, within ten seconds;
    * the caller deletes the directory. `started`: called when a thread begins.

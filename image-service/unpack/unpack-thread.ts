@@ -26,6 +26,7 @@ export class UnpackThread {
         this.#failure = error; // the exit event follows
       })
       .on('exit', () => this.#exited());
+    this.#worker.unref(); // until it has a job
   }
 
   get hasEnded(): boolean {

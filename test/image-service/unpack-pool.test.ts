@@ -1,10 +1,12 @@
 /** The threads that unpack: what they hold for layers that wait, and what one leaves that is terminated during its work. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, mkdirSync, readdirSync, readlinkSync, realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Worker } from 'node:worker_threads';
 import { CrispError, hasCode } from '#core/errors.ts';
 import { ringMemory } from '#image-service/byte-ring.ts';
 import { defaultImageOptions } from '#image-service/index.ts';
@@ -72,6 +74,30 @@ test('a cancelled unpack ends by itself, and its thread is reused', async () => 
   assert.deepEqual(openBelow(directory), []);
   const completion = await pool.complete(directory, [], report, new AbortController().signal);
   assert.deepEqual(completion.redirects, []);
+});
+
+test('a thread that was prepared takes the next job, and ends where there is none', async (t) => {
+  using base = testDirectory();
+  const started: Worker[] = [];
+  const count = (worker: Worker): unknown => started.push(worker);
+  process.on('worker', count);
+  t.after(() => process.off('worker', count));
+  {
+    await using pool = new UnpackPool(1, 60_000);
+    pool.prepare();
+    pool.prepare();
+    const { done } = await midway(base.path, pool, new AbortController().signal);
+    pool.prepare();
+    await done;
+    assert.equal(started.length, 1);
+  }
+  await using idle = new UnpackPool(2, 1);
+  const begun = once(process, 'worker') as Promise<[Worker]>;
+  idle.prepare();
+  const [worker] = await begun;
+  worker.ref();
+  await once(worker, 'exit');
+  assert.equal(started.length, 2);
 });
 
 test('an image that waits for the layers below ends when these have, and its thread works for another meanwhile', async () => {
