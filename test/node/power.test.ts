@@ -213,4 +213,6 @@ async function checkImages(node: VirtualNode, done: readonly string[]): Promise<
   const { exitCode } = await node.exited(checked);
   const log = await node.sh(`cat /var/log/pods/*/ctr-*.log | grep -v '^$' | tail -n 20 || true`);
   assert.equal(exitCode, 0, `files of ${large} differ:\n${log}`);
+  const verified = await node.machine.run('crisp check --images');
+  assert.equal(verified.code, 0, verified.output);
 }
