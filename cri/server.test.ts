@@ -129,7 +129,7 @@ async function open(
     child: () => log,
   };
   const observer = {
-    operation: (name: string, _s: number, code?: ErrorCode) => void ended.push([name, code]),
+    operation: ({ name }: Operation, _s: number, code?: ErrorCode) => void ended.push([name, code]),
     stage() {},
   };
   const server = await CriServer.listen(services(wait), {

@@ -34,7 +34,7 @@ import { type Traces, tracesOf } from './traces.ts';
 
 /** What is reported to telemetry. */
 export interface CallObserver {
-  operation(name: string, seconds: number, code: ErrorCode | undefined): void;
+  operation(operation: Operation, seconds: number, code: ErrorCode | undefined): void;
   stage(operation: Operation, stage: StageRecord): void;
   /** Called after each call, with the client's trace context as received. */
   call?(operation: Operation, code: ErrorCode | undefined, traceparent: string | undefined): void;
@@ -224,7 +224,7 @@ export class CriServer {
     const ms = performance.now() - op.started;
     const code = error === undefined ? undefined : codeOf(error);
     const { observer } = this.#options;
-    observer.operation(op.name, ms / 1000, code);
+    observer.operation(op, ms / 1000, code);
     observer.call?.(op, code, metadata.get('traceparent')[0]?.toString());
     const fields = { ms: Math.round(ms * 10) / 10 };
     if (error === undefined) op.log.debug(fields, 'done');

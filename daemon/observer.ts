@@ -12,9 +12,9 @@ export const observer = (
   idle: IdleTrimmer,
   tracing: Tracing | undefined,
 ): CallObserver => ({
-  operation: (name, seconds, code) => {
-    metrics.operation(name, seconds * 1000, code);
-    idle.ended(name);
+  operation: (op, seconds, code) => {
+    metrics.operation(op, seconds * 1000, code);
+    idle.ended(op.name);
   },
   stage: metrics.stage,
   call: (op, code, traceparent) =>

@@ -1,12 +1,15 @@
-/** Serves /metrics, and the state of the daemon at /livez, /readyz and /healthz, over HTTP or HTTPS; anything else is 404. */
+/**
+ * Serves /metrics, in OpenMetrics to who asks for that, and the state of the daemon at /livez, /readyz and /healthz, over HTTP
+ * or HTTPS; anything else is 404.
+ */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
+import { CONTENT_TYPES, type Form, formFor } from './exposition.ts';
 
 export interface MetricsSource {
-  readonly contentType: string;
-  text(): Promise<string>;
+  text(form: Form): Promise<string>;
 }
 
 export interface ListenerTls {
@@ -40,7 +43,10 @@ async function answer(request: IncomingMessage, options: ListenerOptions): Promi
   const text = 'text/plain; charset=utf-8';
   if (request.method !== 'GET' && request.method !== 'HEAD') return [405, text, 'only GET\n'];
   const path = request.url?.split('?')[0];
-  if (path === '/metrics') return [200, options.metrics.contentType, await options.metrics.text()];
+  if (path === '/metrics') {
+    const form = formFor(request.headers.accept);
+    return [200, CONTENT_TYPES[form], await options.metrics.text(form)];
+  }
   const health = path !== undefined && Object.hasOwn(options.health, path) ? options.health[path] : undefined;
   if (!health)
     return [404, text, `not found: only ${['/metrics', ...Object.keys(options.health)].join(', ')} exist\n`];

@@ -1,6 +1,7 @@
 /** The daemon's metrics. Updated by the operations and by cri/server; services do not depend on Prometheus. */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram } from 'prom-client';
 import type { ErrorCode } from '#core/errors.ts';
+import { type Form, newRegistry, textOf } from './exposition.ts';
 
 /** From a millisecond (reads) to four minutes (the kubelet's timeout of RunPodSandbox). */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240];
@@ -22,6 +23,14 @@ export interface GaugeDefinition extends Definition<string> {
   readonly collect: () => Iterable<Sample> | Promise<Iterable<Sample>>;
 }
 
+/** The operation that a value was measured in: the exemplar of its series. */
+export interface Measured {
+  /** As in the log lines of the operation. */
+  readonly id: string;
+}
+
+type Named = Measured & { readonly name: string };
+
 /** A stage as core/operation.ts records it; times are milliseconds. */
 interface Stage {
   readonly name: string;
@@ -30,74 +39,58 @@ interface Stage {
 }
 
 export class Metrics {
-  readonly contentType: string;
-  readonly #registry = new Registry();
-  readonly #operations: Counter<'operation'>;
-  readonly #errors: Counter<'operation' | 'code'>;
-  readonly #seconds: Histogram<'operation'>;
-  readonly #stageSeconds: Histogram<'operation' | 'stage'>;
-  readonly #bugs: Counter<'kind'>;
+  readonly #registry = newRegistry();
+  readonly #operations = this.counter({
+    name: 'crisp_operations_total',
+    help: 'Finished operations, by name, including failed ones',
+    labels: ['operation'],
+  });
+  readonly #errors = this.counter({
+    name: 'crisp_operations_errors_total',
+    help: 'Failed operations, by name and error code',
+    labels: ['operation', 'code'],
+  });
+  readonly #seconds = this.durations({
+    name: 'crisp_operation_seconds',
+    help: 'Duration of operations',
+    labels: ['operation'],
+  });
+  readonly #stageSeconds = this.durations({
+    name: 'crisp_stage_seconds',
+    help: 'Duration of the stages of operations',
+    labels: ['operation', 'stage'],
+  });
+  readonly #bugs = this.counter({
+    name: 'crisp_bugs_total',
+    help: 'Errors that no part of the daemon has handled; see its log',
+    labels: ['kind'],
+  });
 
   constructor(build: { readonly version: string }) {
-    const registers = [this.#registry];
-    this.contentType = this.#registry.contentType;
-    this.#operations = new Counter({
-      name: 'crisp_operations_total',
-      help: 'Finished operations, by name, including failed ones',
-      labelNames: ['operation'],
-      registers,
-    });
-    this.#errors = new Counter({
-      name: 'crisp_operations_errors_total',
-      help: 'Failed operations, by name and error code',
-      labelNames: ['operation', 'code'],
-      registers,
-    });
-    this.#seconds = new Histogram({
-      name: 'crisp_operation_seconds',
-      help: 'Duration of operations',
-      labelNames: ['operation'],
-      buckets: SECONDS,
-      registers,
-    });
-    this.#stageSeconds = new Histogram({
-      name: 'crisp_stage_seconds',
-      help: 'Duration of the stages of operations',
-      labelNames: ['operation', 'stage'],
-      buckets: SECONDS,
-      registers,
-    });
-    this.#bugs = new Counter({
-      name: 'crisp_bugs_total',
-      help: 'Errors that no part of the daemon has handled; see its log',
-      labelNames: ['kind'],
-      registers,
-    });
     const info = new Gauge({
       name: 'crisp_build_info',
       help: 'Always 1; the labels have the versions',
       labelNames: ['version', 'node'],
-      registers,
+      registers: [this.#registry],
     });
     info.set({ version: build.version, node: process.version }, 1);
     collectDefaultMetrics({ register: this.#registry });
   }
 
   /** Records a finished operation and its duration; `code` where it failed. */
-  operation(name: string, milliseconds: number, code?: ErrorCode): void {
-    this.#operations.inc({ operation: name });
-    this.#seconds.observe({ operation: name }, milliseconds / 1000);
-    if (code) this.#errors.inc({ operation: name, code });
+  operation(finished: Named, ms: number, code?: ErrorCode): void {
+    const labels = { operation: finished.name };
+    this.#operations(labels, 1, finished);
+    this.#seconds(labels, ms, finished);
+    if (code) this.#errors({ ...labels, code }, 1, finished);
   }
 
   /** Records an unhandled error. Can be passed as a callback. */
-  readonly bug = (kind: 'rejection' | 'exception'): void => this.#bugs.inc({ kind });
+  readonly bug = (kind: 'rejection' | 'exception'): void => this.#bugs({ kind }, 1);
 
   /** Records a finished stage. Can be passed as an operation's `onStage`. */
-  readonly stage = (operation: { readonly name: string }, stage: Stage): void => {
-    const seconds = (stage.ended - stage.started) / 1000;
-    this.#stageSeconds.observe({ operation: operation.name, stage: stage.name }, seconds);
-  };
+  readonly stage = (operation: Named, { name, started, ended }: Stage): void =>
+    this.#stageSeconds({ operation: operation.name, stage: name }, ended - started, operation);
 
   /** A gauge whose samples are collected at each scrape, such as containers by state. */
   gauge(definition: GaugeDefinition): void {
@@ -116,26 +109,35 @@ export class Metrics {
   }
 
   /** A counter; returns what adds to it. */
-  counter<L extends string>(definition: Definition<L>): (labels: Record<L, string>, value: number) => void {
-    const { name, help, labels } = definition;
-    const counter = new Counter({ name, help, labelNames: [...labels], registers: [this.#registry] });
-    return (values, value) => counter.inc(values, value);
+  counter<L extends string>(
+    definition: Definition<L>,
+  ): (labels: Record<L, string>, value: number, measured?: Measured) => void {
+    const { name, help, labels: labelNames } = definition;
+    const more = { enableExemplars: true, registers: [this.#registry] };
+    const counter = new Counter<string>({ name, help, labelNames: [...labelNames], ...more });
+    return (labels, value, measured) => counter.inc({ labels, value, ...exemplarOf(measured) });
   }
 
   /** A histogram of durations in seconds; returns what observes one, given in ms. */
-  durations<L extends string>(definition: Definition<L>): (labels: Record<L, string>, ms: number) => void {
-    const { name, help, labels } = definition;
-    const more = { buckets: SECONDS, registers: [this.#registry] };
-    const histogram = new Histogram({ name, help, labelNames: [...labels], ...more });
-    return (values, ms) => histogram.observe(values, ms / 1000);
+  durations<L extends string>(
+    definition: Definition<L>,
+  ): (labels: Record<L, string>, ms: number, measured?: Measured) => void {
+    const { name, help, labels: labelNames } = definition;
+    const more = { buckets: SECONDS, enableExemplars: true, registers: [this.#registry] };
+    const histogram = new Histogram<string>({ name, help, labelNames: [...labelNames], ...more });
+    return (labels, ms, measured) => histogram.observe({ labels, value: ms / 1000, ...exemplarOf(measured) });
   }
 
-  /** All metrics in the text format of Prometheus. */
-  text(): Promise<string> {
-    return this.#registry.metrics();
+  /** All metrics in this form. */
+  text(form: Form = 'text'): Promise<string> {
+    return textOf(this.#registry, form);
   }
 
   close(): void {
     this.#registry.clear();
   }
 }
+
+/** Without an operation the series keeps the exemplar that it has. */
+const exemplarOf = (measured: Measured | undefined): { exemplarLabels?: Record<string, string> } =>
+  measured ? { exemplarLabels: { operation_id: measured.id } } : {};

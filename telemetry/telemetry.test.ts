@@ -78,9 +78,9 @@ test('control characters of values are escaped in text lines', () => {
 
 test('operations, errors, stages and gauges are exposed', async () => {
   const metrics = new Metrics({ version: '1.2.3' });
-  metrics.operation('RunPodSandbox', 30);
-  metrics.operation('RunPodSandbox', 70, 'NetworkFailed');
-  metrics.stage({ name: 'RunPodSandbox' }, { name: 'cni add', started: 100, ended: 140 });
+  metrics.operation({ name: 'RunPodSandbox', id: 'a' }, 30);
+  metrics.operation({ name: 'RunPodSandbox', id: 'b' }, 70, 'NetworkFailed');
+  metrics.stage({ name: 'RunPodSandbox', id: 'b' }, { name: 'cni add', started: 100, ended: 140 });
   let running = 2;
   metrics.gauge({
     name: 'crisp_containers',

@@ -12,7 +12,7 @@ export type { StreamingTls } from './tls.ts';
 
 export interface StreamingOptions extends ListenOptions {
   readonly observer: {
-    operation(name: string, seconds: number, code: ErrorCode | undefined): void;
+    operation(operation: Operation, seconds: number, code: ErrorCode | undefined): void;
     stage(operation: Operation, stage: StageRecord): void;
   };
 }
@@ -130,7 +130,7 @@ export class Streaming {
   #ended(op: Operation, error: unknown): void {
     const ms = performance.now() - op.started;
     const code = error === undefined ? undefined : codeOf(error);
-    this.#options.observer.operation(op.name, ms / 1000, code);
+    this.#options.observer.operation(op, ms / 1000, code);
     const fields = { ms: Math.round(ms * 10) / 10 };
     if (error === undefined) {
       op.log.debug(fields, 'done');

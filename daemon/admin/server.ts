@@ -110,7 +110,7 @@ export class AdminServer {
   #ended(op: Operation, error: unknown, isQuiet: boolean): void {
     const ms = performance.now() - op.started;
     const code = error === undefined ? undefined : codeOf(error);
-    this.#options.observer.operation(op.name, ms / 1000, code);
+    this.#options.observer.operation(op, ms / 1000, code);
     const fields = { ms: Math.round(ms * 10) / 10 };
     if (error === undefined) op.log[isQuiet ? 'debug' : 'info'](fields, 'done');
     else op.log.warn({ ...fields, code, error: describeError(error) }, 'failed');

@@ -63,8 +63,8 @@ async function metricsText(): Promise<string> {
   pulls.unpacked(1);
   pulls.pulled({ ms: 1, code: undefined, source: 'mirror', layers: { fetched: 1, shared: 1 } });
   checkMetrics(metrics);
-  metrics.operation('RunPodSandbox', 1, 'NetworkFailed');
-  metrics.stage({ name: 'RunPodSandbox' }, { name: 'cni add', started: 0, ended: 1 });
+  metrics.operation({ name: 'RunPodSandbox', id: 'a' }, 1, 'NetworkFailed');
+  metrics.stage({ name: 'RunPodSandbox', id: 'a' }, { name: 'cni add', started: 0, ended: 1 });
   metrics.bug('rejection');
   const text = await metrics.text();
   metrics.close();
