@@ -1,4 +1,5 @@
 import type { ImageService } from '#image-service/index.ts';
+import type { Processes } from '#linux/ports/kernel.ts';
 import type { PodSandboxes } from '#pod-sandbox/index.ts';
 import type { RuntimeService } from '#runtime-service/index.ts';
 import type { Metrics } from '#telemetry/metrics.ts';
@@ -17,14 +18,15 @@ export function countStates(objects: readonly { readonly state: string }[]): Rec
   return counts;
 }
 
-/** What is counted at each scrape, from memory. */
+/** What is counted at each scrape: from memory, but for the monitors, of which one file of /proc is read each. */
 export function registerGauges(
   metrics: Metrics,
   { pods, containers, images }: Counted,
   health: Health,
+  processes: Pick<Processes, 'alive'>,
 ): void {
-  const count = (objects: readonly { readonly state: string }[]) =>
-    Object.entries(countStates(objects)).map(([state, value]) => ({ labels: { state }, value }));
+  const count = (objects: readonly { readonly state: string }[], more: Record<string, string> = {}) =>
+    Object.entries(countStates(objects)).map(([state, value]) => ({ labels: { ...more, state }, value }));
   metrics.gauge({
     name: 'crisp_pod_sandboxes',
     help: 'Pod sandboxes by state',
@@ -49,6 +51,39 @@ export function registerGauges(
     labels: ['form'],
     collect: () =>
       Object.entries(images.layers().stored).map(([form, value]) => ({ labels: { form }, value })),
+  });
+  metrics.gauge({
+    name: 'crisp_layer_bytes',
+    help: 'Bytes of the layers of images on the disk, by the form in which they are kept',
+    labels: ['form'],
+    collect: () =>
+      Object.entries(images.layers().bytes).map(([form, value]) => ({ labels: { form }, value })),
+  });
+  metrics.gauge({
+    name: 'crisp_monitors',
+    help: 'Monitors (conmon) of running containers: running, or gone, so that the log of the container has ended',
+    labels: ['state'],
+    collect: () => {
+      const monitors = containers
+        .list()
+        .flatMap(({ state, monitor }) => (state === 'running' && monitor ? [monitor] : []));
+      const running = monitors.filter((monitor) => processes.alive(monitor)).length;
+      return [
+        { labels: { state: 'running' }, value: running },
+        { labels: { state: 'gone' }, value: monitors.length - running },
+      ];
+    },
+  });
+  // What runs then goes on; how long the rest takes is crisp_operation_seconds of the operation `recovery`.
+  const found = [
+    ...count(pods.list(), { object: 'sandbox' }),
+    ...count(containers.list(), { object: 'container' }),
+  ];
+  metrics.gauge({
+    name: 'crisp_recovered',
+    help: 'Pods and containers of an earlier daemon, by the state in which this one has found them at its start',
+    labels: ['object', 'state'],
+    collect: () => found,
   });
   metrics.gauge({
     name: 'crisp_leaks',

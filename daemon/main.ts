@@ -90,7 +90,7 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   await checkStateDirectory(config.state, kernel, log);
   const services = await openServices(config, settings, kernel, log, metrics);
   const health = new Health(kernel, services.images);
-  registerGauges(metrics, services, health);
+  registerGauges(metrics, services, health, kernel.processes);
   const streaming = new Streaming(services, sessions);
   const served = criServices(running, services, streaming, health);
   const serving = { log, observer: calls, closeMs: CLOSE_MS };
@@ -121,7 +121,7 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   const serves = `serving ${config.socket}`;
   const recovered = Promise.all([
     services.idMapping.probe(),
-    recover(services, health, log),
+    recover(services, health, metrics, log),
     manager
       .ready(serves)
       .then(() => reloads.begin(() => reload({ load, running, parts, manager, status: serves, log }))),

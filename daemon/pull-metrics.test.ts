@@ -19,8 +19,14 @@ test('what pulls report becomes counters and histograms in seconds', async () =>
   observer.fetched({ registry: 'docker.io', configured: true, kind: 'mirror' }, 24);
   observer.fetched({ registry: 'x.test', configured: false, kind: 'registry' }, 1);
   observer.unpacked(30);
-  observer.pulled({ ms: 1500, code: undefined, source: 'mirror', layers: { fetched: 2, shared: 3 } });
-  observer.pulled({ ms: 20, code: 'NotFound', source: 'none', layers: undefined });
+  observer.pulled({
+    id: 'a',
+    ms: 1500,
+    code: undefined,
+    source: 'mirror',
+    layers: { fetched: 2, shared: 3 },
+  });
+  observer.pulled({ id: 'a', ms: 20, code: 'NotFound', source: 'none', layers: undefined });
   const text = await metrics.text();
   metrics.close();
   for (const line of [

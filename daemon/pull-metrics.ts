@@ -45,8 +45,8 @@ export function pullMetrics(metrics: Metrics): PullObserver {
     fetched: ({ registry, configured, kind }, count) =>
       bytes({ registry: labelOf(registry, configured), endpoint: kind }, count),
     unpacked: (ms) => unpack({}, ms),
-    pulled({ ms, code, source, layers: counts }) {
-      seconds({ outcome: code ?? 'ok', endpoint: source }, ms);
+    pulled({ id, ms, code, source, layers: counts }) {
+      seconds({ outcome: code ?? 'ok', endpoint: source }, ms, { id });
       if (!counts) return;
       layers({ source: 'fetched' }, counts.fetched);
       layers({ source: 'shared' }, counts.shared);

@@ -10,7 +10,9 @@ import { Handlers, imagesOf, RuntimeService } from '#runtime-service/index.ts';
 import type { DaemonLog } from '#telemetry/log.ts';
 import type { Metrics } from '#telemetry/metrics.ts';
 import { checkMetrics } from './check-metrics.ts';
+import { containerMetrics } from './container-metrics.ts';
 import { IdMapping } from './id-mapping.ts';
+import { networkMetrics } from './network-metrics.ts';
 import { imageOptions, podOptions, runtimeOptions } from './options.ts';
 import { pullMetrics } from './pull-metrics.ts';
 
@@ -60,6 +62,7 @@ export async function openServices(
         await idMapping.check();
       },
     },
+    networks: networkMetrics(metrics),
   });
   late.containers = await RuntimeService.open(
     options,
@@ -69,6 +72,7 @@ export async function openServices(
       pods: pods.pods,
       images,
       rootfs: images.rootfs,
+      observer: containerMetrics(metrics),
     },
     log,
   );

@@ -169,7 +169,7 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
         collector.schedule(0);
     },
     fsInfo: () => usageOf(root, content, layers),
-    layers: () => ({ form: layers.form, stored: layers.counts }),
+    layers: () => ({ form: layers.form, stored: layers.counts, bytes: layers.bytesByForm }),
     rootfs: new RootFileSystems(images, layers, mounts, new LayerRestoring(options, pool, files), empty),
     pulls: (reference) => puller.progress(reference === undefined ? undefined : names.meanings(reference)),
     check: (request, op) => checks.run(request, op),

@@ -14,6 +14,8 @@ export const noLayerUsers: LayerUsers = { imagesInUse: () => [] };
 
 /** What a pull is at its end. */
 export interface PullResult {
+  /** Of the operation that its log lines have. */
+  readonly id: string;
   readonly ms: number;
   /** Undefined: it has succeeded. */
   readonly code: ErrorCode | undefined;

@@ -26,6 +26,8 @@ export interface ImageFsUsage {
 export interface LayerFacts {
   readonly form: LayerForm;
   readonly stored: Readonly<Record<LayerForm['form'], number>>;
+  /** On the disk. */
+  readonly bytes: Readonly<Record<LayerForm['form'], number>>;
 }
 
 export interface ImageRootFileSystems {

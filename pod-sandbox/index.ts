@@ -15,7 +15,12 @@ import { BridgeNetwork } from './network/bridge/bridge.ts';
 import { Cni } from './network/network.ts';
 import type { PodSandboxOptions } from './options.ts';
 import type { PodSandboxes } from './pod-sandboxes.ts';
-import type { ContainersOfPod, RuntimeHandlers } from './ports.ts';
+import {
+  type ContainersOfPod,
+  type NetworkObserver,
+  noNetworkObserver,
+  type RuntimeHandlers,
+} from './ports.ts';
 import type { SandboxRecord } from './sandbox.ts';
 import { Sandboxes } from './sandboxes.ts';
 import { PodService } from './service.ts';
@@ -29,7 +34,14 @@ export { ConfDirectory, type NetworkStatus } from './network/cni/conf-directory.
 export type { NetworkConfig } from './network/cni/conflist.ts';
 export type { Deadlines, NetworkOptions, PodSandboxOptions, SandboxKind } from './options.ts';
 export type { PodSandboxes, PodViews } from './pod-sandboxes.ts';
-export { allCapableHandlers, type ContainersOfPod, noContainers, type RuntimeHandlers } from './ports.ts';
+export {
+  allCapableHandlers,
+  type ContainersOfPod,
+  type NetworkObserver,
+  noContainers,
+  noNetworkObserver,
+  type RuntimeHandlers,
+} from './ports.ts';
 export type { EndReason } from './sandbox.ts';
 export type { RunRequest, Sandbox, SandboxEvent, SandboxUsage } from './sandbox-view.ts';
 
@@ -46,7 +58,12 @@ export async function openPodSandboxes(
   options: PodSandboxOptions,
   kernel: Kernel,
   log: Log,
-  ports: { readonly containers: ContainersOfPod; readonly handlers: RuntimeHandlers },
+  ports: {
+    readonly containers: ContainersOfPod;
+    readonly handlers: RuntimeHandlers;
+    /** Nothing is measured where it is absent. */
+    readonly networks?: NetworkObserver;
+  },
 ): Promise<PodSandboxes> {
   const { network } = options;
   let settings = settingsOf(options, { kernel, log });
@@ -67,6 +84,7 @@ export async function openPodSandboxes(
     environment: network.environment,
     maxOutput: network.maxOutput ?? MAX_PLUGIN_OUTPUT,
     native: new BridgeNetwork(kernel, network.environment),
+    observer: ports.networks ?? noNetworkObserver,
   });
   const context: Context = {
     kernel,

@@ -1,4 +1,8 @@
-/** What pods need of their sibling: the containers that live in them, and the handlers that run those. Connected in daemon/services.ts. */
+/**
+ * What pods need of others: the containers that live in them, the handlers that run those, and who measures. Connected in
+ * daemon/services.ts.
+ */
+import { codeOf, type ErrorCode } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 
@@ -18,6 +22,46 @@ export interface RuntimeHandlers {
    * name is the default handler. May execute the handler's program after an update of it.
    */
   checkUserNamespace(handler: string): Promise<void>;
+}
+
+/** A call of a CNI plugin that has ended, or of what crisp does in the place of a list of them. */
+export interface NetworkCall {
+  /** As the node's configuration names it; of a network that crisp makes itself the first of the list. */
+  readonly plugin: string;
+  readonly command: 'ADD' | 'DEL';
+  /** Who made it: the plugin's program, or crisp. */
+  readonly way: 'exec' | 'native';
+  readonly ms: number;
+  /** Undefined: it has succeeded. */
+  readonly code: ErrorCode | undefined;
+}
+
+/** Gets what is measured of networks. */
+export interface NetworkObserver {
+  called(call: NetworkCall, op: Operation): void;
+}
+
+/** Nothing is measured. */
+export const noNetworkObserver: NetworkObserver = { called() {} };
+
+/** Runs a call and reports its end. */
+export async function observed<T>(
+  observer: NetworkObserver,
+  call: Pick<NetworkCall, 'plugin' | 'command' | 'way'>,
+  op: Operation,
+  act: () => Promise<T>,
+): Promise<T> {
+  const started = performance.now();
+  const report = (code: ErrorCode | undefined) =>
+    observer.called({ ...call, ms: performance.now() - started, code }, op);
+  try {
+    const value = await act();
+    report(undefined);
+    return value;
+  } catch (error) {
+    report(codeOf(error));
+    throw error;
+  }
 }
 
 /** Handlers that support everything: for tests. */

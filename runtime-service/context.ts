@@ -13,7 +13,7 @@ import type { ExecBarrier } from './lifecycle/exec-barrier.ts';
 import type { OomKills } from './lifecycle/oom-kills.ts';
 import type { Handlers } from './oci-runtime/handlers.ts';
 import type { RuntimeOptions } from './options.ts';
-import type { Images, Pods, RootFileSystems } from './ports.ts';
+import type { ContainerObserver, Images, Pods, RootFileSystems } from './ports.ts';
 import type { SpecHost } from './spec/index.ts';
 
 /** The clean-ups that no client waits for. */
@@ -56,6 +56,7 @@ export interface Context {
   readonly pods: Pods;
   readonly images: Images;
   readonly rootfs: RootFileSystems;
+  readonly observer: ContainerObserver;
   readonly cdi: CdiDevices;
   readonly hooks: OciHooks;
 }

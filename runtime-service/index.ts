@@ -14,7 +14,7 @@ export { featuresOf, type HandlerFeatures } from './oci-runtime/features.ts';
 export { Handlers } from './oci-runtime/handlers.ts';
 export { findProgram, PROGRAM_ENV } from './oci-runtime/programs.ts';
 export type { HandlerOptions, RuntimeOptions } from './options.ts';
-export type { Images, Pods, RootFileSystems } from './ports.ts';
+export type { ContainerObserver, Images, Pods, RootFileSystems } from './ports.ts';
 export { type RuntimePorts, RuntimeService } from './service.ts';
 export type { ContainerUsage, StorageUsage } from './stats/stats.ts';
 export type { LayerUsage } from './stats/writable-layers.ts';

@@ -7,6 +7,12 @@ import type { ImageForContainer } from '#core/model/image.ts';
 import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
 
+/** Gets what is measured of containers. */
+export interface ContainerObserver {
+  /** A container has ended, and the OOM killer has killed a process of it; `op` is what has found that. */
+  oomKilled(op: Operation): void;
+}
+
 export interface Pods {
   get(id: SandboxId): PodView | undefined;
   /** A full id from a full id or a unique prefix; undefined where none or several match. */

@@ -34,7 +34,7 @@ import { Logs } from './monitor/logs.ts';
 import type { Handlers } from './oci-runtime/handlers.ts';
 import { makeBundlesTraversable } from './oci-runtime/traversable.ts';
 import type { RuntimeOptions } from './options.ts';
-import type { Images, Pods, RootFileSystems } from './ports.ts';
+import type { ContainerObserver, Images, Pods, RootFileSystems } from './ports.ts';
 import { Settings } from './settings.ts';
 import { storedSpec } from './spec/stored.ts';
 import { type ContainerUsage, Stats, type StorageUsage } from './stats/stats.ts';
@@ -43,6 +43,7 @@ export interface RuntimePorts {
   readonly pods: Pods;
   readonly images: Images;
   readonly rootfs: RootFileSystems;
+  readonly observer: ContainerObserver;
 }
 
 export class RuntimeService {

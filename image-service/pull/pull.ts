@@ -66,7 +66,7 @@ export class Puller {
     if (auth) credentialOf(auth); // malformed ones are refused at once, as InvalidArgument
     op.checkpoint();
     const start = (signal: AbortSignal, callers: Callers) =>
-      this.#run(reference, auth, op.detached('transfer', signal), { log: op.log, callers });
+      this.#run(reference, auth, op.detached('transfer', signal), { id: op.id, log: op.log, callers });
     return op.stage('pull', async () => {
       try {
         return await this.#pulls.run(`${reference.text} ${identityOf(auth)}`, op.signal, start);
@@ -81,13 +81,13 @@ export class Puller {
     reference: Reference,
     auth: RegistryAuth | undefined,
     op: Operation,
-    { log, callers }: { readonly log: Log; readonly callers: Callers },
+    { id, log, callers }: { readonly id: string; readonly log: Log; readonly callers: Callers },
   ): Promise<Image> {
     const { observer } = this.#parts;
     const meter = new PullMeter(reference.text, callers, ({ kind, configured }, bytes) =>
       observer.fetched({ registry: reference.host, configured, kind }, bytes),
     );
-    const ended: EndedPull = { meter, stages: op.stages, log, observer };
+    const ended: EndedPull = { id, meter, stages: op.stages, log, observer };
     this.#meters.add(meter);
     try {
       const { image, target } = await this.#fetch(reference, auth, op, meter);

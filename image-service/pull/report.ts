@@ -9,6 +9,8 @@ import type { PullMeter } from './progress.ts';
 const STAGES: Readonly<Record<string, string>> = { config: 'fetch', sync: 'commit', layers: '', pull: '' };
 
 export interface EndedPull {
+  /** Of the operation that the log names. */
+  readonly id: string;
   readonly meter: PullMeter;
   readonly stages: readonly StageRecord[];
   readonly log: Log;
@@ -16,22 +18,22 @@ export interface EndedPull {
 }
 
 export function reportPulled(
-  { meter, stages, log, observer }: EndedPull,
+  { id, meter, stages, log, observer }: EndedPull,
   image: Image,
   digest: string,
 ): void {
   const ms = performance.now() - meter.started;
   const layers = meter.layerCounts;
-  observer.pulled({ ms, code: undefined, source: mainSource(meter), layers });
+  observer.pulled({ id, ms, code: undefined, source: mainSource(meter), layers });
   const fields = { image: meter.reference, id: image.id, digest, ...origin(meter), layers };
   log.info({ ...fields, ...course(meter, stages, ms) }, 'image pulled');
 }
 
 /** Where the callers have cancelled it, that is no warning. */
-export function reportFailed({ meter, stages, log, observer }: EndedPull, error: unknown): void {
+export function reportFailed({ id, meter, stages, log, observer }: EndedPull, error: unknown): void {
   const ms = performance.now() - meter.started;
   const code = codeOf(error);
-  observer.pulled({ ms, code, source: mainSource(meter), layers: undefined });
+  observer.pulled({ id, ms, code, source: mainSource(meter), layers: undefined });
   const fields = { image: meter.reference, code, error: describeError(error), ...origin(meter) };
   const level = code === 'Cancelled' ? 'info' : 'warn';
   log[level]({ ...fields, ...course(meter, stages, ms) }, 'image not pulled');

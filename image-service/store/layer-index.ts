@@ -75,6 +75,13 @@ export class LayerIndex {
     return { erofs, directory: this.#records.size - erofs };
   }
 
+  /** Bytes on the disk of the layers of each form. */
+  get bytesByForm(): Readonly<Record<LayerForm['form'], number>> {
+    let erofs = 0;
+    for (const { image, bytes } of this.#records.values()) if (image) erofs += bytes;
+    return { erofs, directory: this.#bytes - erofs };
+  }
+
   get usage(): { readonly bytes: number; readonly inodes: number } {
     return { bytes: this.#bytes, inodes: this.#inodes };
   }

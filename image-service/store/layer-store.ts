@@ -131,6 +131,11 @@ export class LayerStore {
     return this.#index.counts;
   }
 
+  /** Bytes on the disk of the layers of each form. */
+  get bytesByForm(): Readonly<Record<LayerForm['form'], number>> {
+    return this.#index.bytesByForm;
+  }
+
   get usage(): { readonly bytes: number; readonly inodes: number } {
     return this.#index.usage;
   }

@@ -10,6 +10,7 @@ import { CrispError, describeError, type ErrorDetails, errnoOf, hasCode } from '
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Output, Processes } from '#linux/ports/kernel.ts';
+import { type NetworkObserver, observed } from '../ports.ts';
 import type { BridgeNetwork } from './bridge/bridge.ts';
 import type { Attachment } from './cni/attachment.ts';
 import type { NetworkConfig, PluginConfig } from './cni/conflist.ts';
@@ -30,6 +31,7 @@ export interface CniOptions {
   readonly delLimit: number;
   /** Makes the attachments that are recorded as native. */
   readonly native: Pick<BridgeNetwork, 'attach' | 'detach'>;
+  readonly observer: NetworkObserver;
 }
 
 /** How long a killed plugin is waited for, in milliseconds. */
@@ -72,7 +74,9 @@ export class Cni {
   ): Promise<Attachment> {
     const { native, addLimit } = this.#options;
     if (isInProcess(attachment.way, attachment))
-      return native.attach(id, attachment, netns, { op, limit: addLimit }, trace);
+      return this.#native('ADD', attachment, op, () =>
+        native.attach(id, attachment, netns, { op, limit: addLimit }, trace),
+      );
     const until = performance.now() + addLimit;
     const { config } = attachment;
     let result: CniResult | undefined;
@@ -111,7 +115,9 @@ export class Cni {
     }
     const { native, delLimit } = this.#options;
     if (isInProcess(attachment.way, attachment))
-      return native.detach(id, attachment, netns, { op, limit: delLimit });
+      return this.#native('DEL', attachment, op, () =>
+        native.detach(id, attachment, netns, { op, limit: delLimit }),
+      );
     const until = performance.now() + delLimit;
     const { config, result } = attachment;
     // One that hangs may use up the time of the list, but each one left to call keeps its share.
@@ -141,7 +147,19 @@ export class Cni {
     ]);
   }
 
-  async #call(command: CniCommand, call: Call, op: Operation): Promise<Output> {
+  #native<T>(command: CniCommand, { config }: Attachment, op: Operation, act: () => Promise<T>): Promise<T> {
+    const plugin = config.plugins[0]?.type ?? '';
+    return observed(this.#options.observer, { plugin, command, way: 'native' }, op, act);
+  }
+
+  #call(command: CniCommand, call: Call, op: Operation): Promise<Output> {
+    const plugin = call.plugin.type;
+    return observed(this.#options.observer, { plugin, command, way: 'exec' }, op, () =>
+      this.#execute(command, call, op),
+    );
+  }
+
+  async #execute(command: CniCommand, call: Call, op: Operation): Promise<Output> {
     const { plugin, attachment, until, trace } = call;
     const part = partName(attachment.config, plugin);
     const program = await this.#find(plugin, attachment);

@@ -163,6 +163,7 @@ export class Exits {
         const ended: ContainerRecord = { ...record, state: 'exited', exit, process: undefined };
         const written = await containers.commitEnd(ended);
         this.#missingSince.delete(id);
+        if (exit.reason === 'OOMKilled') this.#reportOom(ended, op);
         if (written) void this.#context.cleanups.afterExit(ended);
         else this.#unwritten.add(id);
       });
@@ -172,6 +173,14 @@ export class Exits {
         'the exit of a container could not be recorded',
       );
     }
+  }
+
+  #reportOom({ id, sandboxId, metadata }: ContainerRecord, op: Operation): void {
+    op.log.info(
+      { container: id, sandbox: sandboxId, name: metadata.name },
+      'the OOM killer ended a container',
+    );
+    this.#context.observer.oomKilled(op);
   }
 
   #writeLate(id: ContainerId): Promise<void> {

@@ -6,8 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { parse } from 'yaml';
+import { Operation } from '#core/operation.ts';
 import { checkMetrics } from '#daemon/check-metrics.ts';
+import { containerMetrics } from '#daemon/container-metrics.ts';
 import { registerGauges } from '#daemon/gauges.ts';
+import { networkMetrics } from '#daemon/network-metrics.ts';
 import { pullMetrics } from '#daemon/pull-metrics.ts';
 import { Metrics } from '#telemetry/metrics.ts';
 
@@ -54,15 +57,24 @@ const variables = dashboard.templating.list;
 /** What a daemon serves at /metrics, with at least one sample of each metric. */
 async function metricsText(): Promise<string> {
   const metrics = new Metrics({ version: '0' });
-  const objects = { list: () => [{ state: 'running' }], leaks: () => [] };
-  const images = { pulls: () => [], layers: () => ({ stored: { erofs: 1 } }) };
+  const objects = { list: () => [{ state: 'running', monitor: {} }], leaks: () => [] };
+  const images = { pulls: () => [], layers: () => ({ stored: { erofs: 1 }, bytes: { erofs: 1 } }) };
   const health = { troubles: () => [{ reason: 'ImageDamaged' }] };
-  registerGauges(metrics, { pods: objects, containers: objects, images } as never, health as never);
+  const processes = { alive: () => true };
+  registerGauges(
+    metrics,
+    { pods: objects, containers: objects, images } as never,
+    health as never,
+    processes,
+  );
   const pulls = pullMetrics(metrics);
   pulls.fetched({ registry: 'docker.io', configured: true, kind: 'mirror' }, 1);
   pulls.unpacked(1);
-  pulls.pulled({ ms: 1, code: undefined, source: 'mirror', layers: { fetched: 1, shared: 1 } });
+  pulls.pulled({ id: 'a', ms: 1, code: undefined, source: 'mirror', layers: { fetched: 1, shared: 1 } });
   checkMetrics(metrics);
+  containerMetrics(metrics);
+  const call = { plugin: 'bridge', command: 'ADD', way: 'exec', ms: 1, code: undefined } as const;
+  networkMetrics(metrics).called(call, new Operation('RunPodSandbox'));
   metrics.operation({ name: 'RunPodSandbox', id: 'a' }, 1, 'NetworkFailed');
   metrics.stage({ name: 'RunPodSandbox', id: 'a' }, { name: 'cni add', started: 0, ended: 1 });
   metrics.bug('rejection');

@@ -32,7 +32,7 @@ function recorder() {
   const observer: PullObserver = {
     fetched: (from, bytes) => events.push(['fetched', from.kind, from.registry, from.configured, bytes > 0]),
     unpacked: (ms) => events.push(['unpacked', ms > 0]),
-    pulled: ({ ms, ...result }) => events.push(['pulled', ms > 0, result]),
+    pulled: ({ ms, id: _, ...result }) => events.push(['pulled', ms > 0, result]),
   };
   return { lines, events, log, observer };
 }

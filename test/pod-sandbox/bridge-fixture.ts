@@ -8,7 +8,7 @@ import { newSandboxId, type SandboxId } from '#core/ids.ts';
 import { Operation } from '#core/operation.ts';
 import { openKernel } from '#linux/index.ts';
 import type { Child, Kernel } from '#linux/ports/kernel.ts';
-import type { PortMapping } from '#pod-sandbox/index.ts';
+import { noNetworkObserver, type PortMapping } from '#pod-sandbox/index.ts';
 import { BridgeNetwork } from '#pod-sandbox/network/bridge/bridge.ts';
 import type { Attachment } from '#pod-sandbox/network/cni/attachment.ts';
 import { parseNetworkConfig } from '#pod-sandbox/network/cni/conflist.ts';
@@ -68,6 +68,7 @@ export class BridgeFixture implements AsyncDisposable {
       addLimit: limit,
       delLimit: limit,
       native,
+      observer: noNetworkObserver,
     });
   }
 
