@@ -176,6 +176,19 @@ test('names in tables may be those of Object.prototype', async () => {
   assert.match((await problems('[toString]\nx = 1'))[0] ?? '', /unknown option toString/);
 });
 
+test('a limit of logs is none, or no less than what conmon writes at once', async () => {
+  for (const [value, bytes] of [
+    ['0', 0],
+    ['"0"', 0],
+    ['"8KiB"', 8192],
+    ['8192', 8192],
+  ] as const)
+    assert.equal((await load(`[container]\nlog_size_max = ${value}`)).config.container.logSizeMax, bytes);
+  assert.deepEqual(await problems('[container]\nlog_size_max = "8191B"'), [
+    'FILE:2: container.log_size_max must be a size from "8KiB" on, or 0, not "8191B"',
+  ]);
+});
+
 test('annotations that configure crun cannot be allowed', async () => {
   const handler = (prefix: string) => `[runtime.handlers.k]\nallowed_annotations = ["io.kata.", "${prefix}"]`;
   for (const prefix of ['run.oci', 'run.oci.', 'run.oci.hooks.stdout', '', 'a b', 'a,b'])

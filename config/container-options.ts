@@ -1,5 +1,7 @@
 /** What containers get: by their handler, and all of them. */
-import { choice, flag, list, optionalPath, path, section, table, text } from './option.ts';
+
+import type { Option } from './node.ts';
+import { choice, flag, list, optionalPath, path, section, size, table, text } from './option.ts';
 import { reloadableSection } from './reloadable.ts';
 
 /** Those that a handler has for its own containers, `[container]` for those of all handlers. */
@@ -54,6 +56,19 @@ const rlimit = text('', '"soft:hard", one number for both, or "unlimited".', {
   expected: '"soft:hard", "number" or "unlimited"',
 });
 
+/** conmon reads the output of a container in pieces of this size, and writes a piece as a whole. */
+const LOG_PIECE = 8192;
+
+/** Bytes; 0: no limit. */
+function logSize(doc: string): Option<number> {
+  const option = size('0', { min: '0', max: '1TiB' }, doc);
+  const parse = (value: unknown): number | undefined => {
+    const bytes = option.parse(value);
+    return bytes === undefined || (bytes > 0 && bytes < LOG_PIECE) ? undefined : bytes;
+  };
+  return { ...option, parse, expected: 'a size from "8KiB" on, or 0' };
+}
+
 export const container = reloadableSection('Containers of all handlers.', {
   rlimits: table('rlimits of containers, by name without RLIMIT_.', rlimit, { nofile: '1024:524288' }),
   default_sysctls: table(
@@ -105,6 +120,9 @@ export const container = reloadableSection('Containers of all handlers.', {
   passwd_entry: flag(
     true,
     'A numeric user whom the image does not have gets a line in /etc/passwd of the container, where its root is writable.',
+  ),
+  log_size_max: logSize(
+    'At this size a log is begun anew, whatever the kubelet does, and what was in it is lost: a last resort far above its containerLogMaxSize, for containers that write faster than it looks. 0: no limit.',
   ),
   absent_mount_sources_to_reject: list(
     [],

@@ -49,6 +49,7 @@ export function runtimeOptions(config: Config): RuntimeOptions {
     root: config.root,
     state: config.state,
     conmon: config.conmon.path,
+    logBytes: config.container.logSizeMax,
     handlers,
     defaultHandler: config.runtime.default,
     rlimits: Object.entries(config.container.rlimits).map(([name, text]) => rlimit(name, text)),

@@ -44,6 +44,8 @@ export interface RuntimeOptions {
   /** Where bundles, exit files and the OCI runtimes' own state live; a tmpfs. */
   readonly state: string;
   readonly conmon: string;
+  /** Bytes at which it begins a container's log anew; 0: never. */
+  readonly logBytes: number;
   /** OCI runtimes by handler's name; the name `''` means `defaultHandler`. */
   readonly handlers: Readonly<Record<string, HandlerOptions>>;
   /** Empty: the first of the handlers that works on this machine. */

@@ -1,6 +1,6 @@
 /** What the configuration gives to containers, in real ones. */
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { fromBigInt } from '#api/cri/v1/index.ts';
@@ -33,6 +33,7 @@ const node = await TestNode.start('defaults', {
       'allowed_devices = ["/dev/full"]',
       'additional_devices = ["/dev/zero:/dev/more:r"]',
       'device_ownership_from_security_context = true',
+      'log_size_max = "32KiB"',
       'absent_mount_sources_to_reject = ["/var/lib/absent-of-crisp"]',
       '[container.default_env]',
       'OF_NODE = "a b"',
@@ -102,6 +103,20 @@ test('a device of an annotation, and one of the configuration', async () => {
 
 const unknown = { runAsUser: { value: fromBigInt(4321n) }, runAsGroup: { value: fromBigInt(5n) } };
 const entry = ['sh', '-c', 'id -un; tail -n 1 /etc/passwd; wc -l < /etc/passwd; ls -ln /etc/passwd'];
+
+test('a log is begun anew at its size, and what is written last is there', async () => {
+  const id = await node.run(pod, { command: ['sh', '-c', 'seq 20000; echo end'] });
+  await node.exited(id);
+  const path = await node.logPath(id);
+  assert.ok(statSync(path).size <= 32 << 10, `${statSync(path).size} bytes`);
+  const lines = await node.logLines(id);
+  assert.deepEqual(
+    lines.slice(-2).map(({ text }) => text),
+    ['20000', 'end'],
+  );
+  assert.ok(lines.length > 2);
+  await node.remove(id);
+});
 
 test('a number that the image has no user for gets an entry in /etc/passwd, once', async () => {
   const before = Number((await node.output(pod, ['sh', '-c', 'wc -l < /etc/passwd'])).out);

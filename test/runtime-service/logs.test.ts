@@ -52,6 +52,8 @@ test('a long line is split into partial records, the last one full, and nothing 
   const long = lines.slice(0, lines.findIndex(({ tag }) => tag === 'F') + 1);
   assert.ok(long.length > 1, 'one record of 100 KB');
   assert.ok(long.slice(0, -1).every(({ tag }) => tag === 'P'));
+  // What docs/peer-options.md says of conmon.
+  assert.ok(long.every(({ text }) => text.length <= 8192));
   assert.equal(long.map(({ text }) => text).join(''), 'x'.repeat(length));
   assert.deepEqual(
     lines.slice(long.length).map(({ text }) => text),

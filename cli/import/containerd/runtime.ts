@@ -61,7 +61,15 @@ const cni: readonly PeerOption[] = [
 export const runtimeOptions: readonly PeerOption[] = under(IN_RUNTIME, [
   lacks('enable_selinux', false, LABELS),
   lacks('selinux_category_range', 1024, LABELS),
-  lacks('max_container_log_line_size', 16_384, 'conmon decides where it splits long lines'),
+  lacks(
+    'max_container_log_line_size',
+    16_384,
+    'conmon writes the log: it reads 8 KiB at a time, a record never has more, and no option of it changes that. The parts of a longer line have the tag P, as here, and `kubectl logs` joins them',
+    {
+      differs:
+        'lines of more than 8 KiB are written in parts, not of more than 16 KiB; a line that is written in pieces may have more parts',
+    },
+  ),
   lacks('disable_cgroup', false, 'cgroups are required'),
   lacks(
     'disable_apparmor',

@@ -3,6 +3,8 @@ import { isDeepStrictEqual } from 'node:util';
 import { lacks, maps, type PeerOption, type Result, under } from '../option.ts';
 
 const USERNS = 'a pod gets a user namespace by hostUsers: false; the kubelet assigns its ids';
+const LOG_SIZE =
+  "better: containerLogMaxSize in the kubelet's configuration, which keeps what was written before";
 const DEVICES = ['/dev/fuse', '/dev/net/tun'];
 const CAPABILITIES = [
   'CHOWN',
@@ -104,7 +106,13 @@ const options: readonly PeerOption[] = [
   ),
   maps('absent_mount_sources_to_reject', [], 'container.absent_mount_sources_to_reject'),
   lacks('pids_limit', -1, "set podPidsLimit in the kubelet's configuration"),
-  lacks('log_size_max', -1, "set containerLogMaxSize in the kubelet's configuration"),
+  maps('log_size_max', -1, 'container.log_size_max', {
+    convert: (value) =>
+      Number(value) < 0
+        ? { same: 'no limit' }
+        : { set: [[['container', 'log_size_max'], value]], note: LOG_SIZE },
+    note: LOG_SIZE,
+  }),
   lacks('read_only', false, 'set readOnlyRootFilesystem in the pods, by an admission policy'),
   lacks('timezone', '', 'set TZ in the pod, or mount the file /etc/localtime'),
   lacks('uid_mappings', '', USERNS),
