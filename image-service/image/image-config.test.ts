@@ -69,6 +69,18 @@ test('values as images have them', () => {
   assert.deepEqual([config.env, config.entrypoint, config.labels], [['A=1', 'B='], [''], { a: 'b' }]);
 });
 
+test('half of a surrogate pair is U+FFFD, as clients in Go read it: replies hold UTF-8 alone', () => {
+  const half = 'a\ud800b';
+  const { config } = parse({
+    config: { User: half, Env: [half], Labels: { [half]: half }, Volumes: { [half]: {} } },
+  });
+  const whole = 'a\ufffdb';
+  assert.deepEqual(
+    [config.user, config.env, config.labels, config.volumes],
+    [whole, [whole], { [whole]: whole }, [whole]],
+  );
+});
+
 test('any JSON is a config or refused with an error', () => {
   const value = fc.oneof(fc.jsonValue(), fc.array(fc.string()), fc.string());
   const keys = ['Env', 'Entrypoint', 'Cmd', 'User', 'WorkingDir', 'StopSignal', 'Volumes', 'Labels'] as const;

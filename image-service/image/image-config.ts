@@ -33,7 +33,9 @@ export function parseConfig(bytes: Uint8Array, what: string): ParsedConfig {
       workingDir: text(inner['WorkingDir'], 'WorkingDir', what),
       user: text(inner['User'], 'User', what),
       stopSignal: text(inner['StopSignal'], 'StopSignal', what) || undefined,
-      volumes: isObject(inner['Volumes']) ? Object.keys(inner['Volumes']) : [],
+      volumes: isObject(inner['Volumes'])
+        ? Object.keys(inner['Volumes']).map((path) => path.toWellFormed())
+        : [],
       labels: labels(inner['Labels']),
     },
   };
@@ -53,11 +55,15 @@ export function chainIds(diffIds: readonly string[]): string[] {
   return chain;
 }
 
+/**
+ * JSON may hold half of a surrogate pair by an escape, a reply in protobuf not: clients in Go then refuse the whole list of
+ * images. They read U+FFFD in the config, and so does crisp.
+ */
 function text(value: unknown, field: string, what: string): string {
   if (value === undefined || value === null) return '';
   if (typeof value !== 'string' || value.includes('\0'))
     throw malformedImage(what, `${field} is not a string`);
-  return value;
+  return value.toWellFormed();
 }
 
 function texts(value: unknown, field: string, what: string): readonly string[] {
@@ -69,6 +75,8 @@ function texts(value: unknown, field: string, what: string): readonly string[] {
 function labels(value: unknown): Readonly<Record<string, string>> {
   if (!isObject(value)) return {};
   return Object.fromEntries(
-    Object.entries(value).filter((pair): pair is [string, string] => typeof pair[1] === 'string'),
+    Object.entries(value)
+      .filter((pair): pair is [string, string] => typeof pair[1] === 'string')
+      .map(([name, text]) => [name.toWellFormed(), text.toWellFormed()]),
   );
 }

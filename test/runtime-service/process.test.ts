@@ -86,6 +86,18 @@ test('variables: the image first, then the request, with bytes as they are; the 
   );
 });
 
+test('a value that is not UTF-8 has U+FFFD for each such byte, as with the peers, and the log names the variable', async () => {
+  const value = Buffer.from([0x73, 0x65, 0x63, 0x72, 0x65, 0x74, 0xff, 0xe2, 0x82]);
+  const { out } = await node.output(pod, ['sh', '-c', 'printf %s "$TOKEN" | od -An -tx1 | tr -d " \\n"'], {
+    image,
+    envs: [{ key: 'TOKEN', value }],
+  });
+  assert.equal(out, Buffer.from('secret\ufffd\ufffd\ufffd').toString('hex'));
+  const log = readFileSync(node.daemon.logFile, 'utf8');
+  assert.match(log, /not UTF-8.*TOKEN|TOKEN.*not UTF-8/);
+  assert.doesNotMatch(log, /secret\W/);
+});
+
 for (const [name, security, groups] of [
   ["the image's user", {}, 'uid=1000 gid=1000 groups=1000,50000'],
   ['run_as_user', { runAsUser: int(5) }, 'uid=5 gid=0 groups=0'],

@@ -5,6 +5,7 @@ import { noResources } from '#core/model/resources.ts';
 import type { SecurityProfile } from '#core/model/security.ts';
 import type { ContainerConfig, MountRequest, SecurityContext } from '#runtime-service/index.ts';
 import { groupsPolicy, namespaceMode, propagation } from './enums.ts';
+import { goText } from './go-text.ts';
 import { linuxResources } from './resources.ts';
 import { idMappings, securityProfile, selinuxOptions } from './security.ts';
 
@@ -44,7 +45,7 @@ export function containerConfig(config: cri.ContainerConfig | null): ContainerCo
     command: config.command,
     args: config.args,
     workingDir: config.workingDir,
-    envs: config.envs.map(({ key, value }) => ({ key, value: text(value, key) })),
+    envs: config.envs.map(({ key, value }) => ({ key, value: goText(value) })),
     mounts: config.mounts.map(mountRequest),
     devices: config.devices.map(({ containerPath, hostPath, permissions }) => ({
       containerPath,
@@ -62,18 +63,6 @@ export function containerConfig(config: cri.ContainerConfig | null): ContainerCo
     security: linux?.securityContext ? security(linux.securityContext) : NO_SECURITY,
     stopSignal: stopSignal(config.stopSignal),
   };
-}
-
-/** The OCI spec is JSON, so a value must be UTF-8. */
-function text(value: Uint8Array, key: string): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(value);
-  } catch (error) {
-    throw new CrispError('InvalidArgument', `envs: the value of ${JSON.stringify(key)} is not UTF-8`, {
-      cause: error,
-      hint: 'encode binary values, for example as base64',
-    });
-  }
 }
 
 function stopSignal(value: number): string {
