@@ -10,7 +10,7 @@ import type { ContainerRecord } from '../container.ts';
 import { type Context, pathsOf } from '../context.ts';
 import { loggedErrors, type OciRuntime } from '../oci-runtime/cli.ts';
 import { PROGRAM_ENV } from '../oci-runtime/programs.ts';
-import { encodeSpec, type OciProcess, type OciSpec } from '../spec/oci.ts';
+import { encodeSpec, type OciProcess, type OciSpec, parseSpec } from '../spec/oci.ts';
 import { endExec, execPidFile } from './exec-cleanup.ts';
 
 /** What OCI runtimes log when their helper process in the container is killed. */
@@ -58,7 +58,7 @@ export class ExecSession {
   ): Promise<void> {
     const { kernel, options } = this.#context;
     kernel.cgroups.expectTaskMigration(MOVE_MS);
-    const spec = JSON.parse(readFileSync(pathsOf(options, this.#record.id).config, 'utf8')) as OciSpec;
+    const spec = parseSpec(readFileSync(pathsOf(options, this.#record.id).config, 'utf8')) as OciSpec;
     const process: OciProcess = {
       ...spec.process,
       terminal,

@@ -132,13 +132,21 @@ export interface OciSpec {
 // Node 24 has JSON.rawJSON; the library definitions of TypeScript do not know it yet.
 const rawJson = (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON;
 
+/** Digits of the smallest integer that a number does not hold. */
+const LONG_INTEGER = /\d{16}/;
+
 /** The inverse of `encodeSpec`: integers beyond what a number holds become bigint. */
 export const parseSpec = (text: string): unknown =>
-  (JSON.parse as ParseWithSource)(text, (_key, item, { source }) =>
-    typeof item === 'number' && !Number.isSafeInteger(item) && source !== undefined && /^-?\d+$/.test(source)
-      ? BigInt(source)
-      : item,
-  );
+  LONG_INTEGER.test(text)
+    ? (JSON.parse as ParseWithSource)(text, (_key, item, { source }) =>
+        typeof item === 'number' &&
+        !Number.isSafeInteger(item) &&
+        source !== undefined &&
+        /^-?\d+$/.test(source)
+          ? BigInt(source)
+          : item,
+      )
+    : JSON.parse(text);
 
 type ParseWithSource = (
   text: string,

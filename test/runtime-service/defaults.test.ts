@@ -37,6 +37,8 @@ const node = await TestNode.start('defaults', {
       'absent_mount_sources_to_reject = ["/var/lib/absent-of-crisp"]',
       '[container.default_env]',
       'OF_NODE = "a b"',
+      '[container.rlimits]',
+      'core = "0:unlimited"',
     ].join('\n'),
 });
 
@@ -103,6 +105,13 @@ test('a device of an annotation, and one of the configuration', async () => {
 
 const unknown = { runAsUser: { value: fromBigInt(4321n) }, runAsGroup: { value: fromBigInt(5n) } };
 const entry = ['sh', '-c', 'id -un; tail -n 1 /etc/passwd; wc -l < /etc/passwd; ls -ln /etc/passwd'];
+
+test('a command runs in a container with an unlimited rlimit', async () => {
+  const id = await node.run(pod);
+  const { out } = await node.exec(id, ['sh', '-c', 'ulimit -Sc; ulimit -Hc']);
+  assert.equal(out, '0\nunlimited\n');
+  await node.remove(id);
+});
 
 test('a log is begun anew at its size, and what is written last is there', async () => {
   const id = await node.run(pod, { command: ['sh', '-c', 'seq 20000; echo end'] });
