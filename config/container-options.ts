@@ -18,6 +18,14 @@ const shared = {
     false,
     'On cgroup v2 a container may write to its own cgroups: root in it makes cgroups below them. Where cgroup2 is mounted without nsdelegate (systemd sets it) it can lift its own limits, not those of its pod.',
   ),
+  allowed_annotations: list(
+    [],
+    "Annotations of pods and containers, by prefix of their keys, that crisp acts upon (docs/operators.md has the list) or passes to the OCI runtime. A handler's are in addition to those of [container].",
+    text('', '', {
+      pattern: /^(?!run\.oci(\.|$))[^\s,]+$/,
+      expected: 'a prefix of a key, not run.oci: such annotations configure crun and are never passed',
+    }),
+  ),
   base_runtime_spec: optionalPath(
     "JSON file of an OCI spec whose variables, rlimits, capabilities, mounts and hooks are below what image and pod set; a handler's goes before that of [container]. Read at the start and at a reload.",
   ),
@@ -33,14 +41,6 @@ export const handler = section(
     options: table(
       'Global flags of the OCI runtime, each passed as --name=value.',
       text('', 'Value of the flag.'),
-    ),
-    allowed_annotations: list(
-      [],
-      'Annotations of pods and containers that are passed to the OCI runtime, by prefix of their keys.',
-      text('', '', {
-        pattern: /^(?!run\.oci(\.|$))[^\s,]+$/,
-        expected: 'a prefix of a key, not run.oci: such annotations configure crun and are never passed',
-      }),
     ),
     sandbox: choice(
       ['pause', 'runtime'],

@@ -40,7 +40,7 @@ export function runtimeOptions(config: Config): RuntimeOptions {
     handlers[name] = {
       path: handler?.path || name,
       options: Object.entries(handler?.options ?? {}).map(([key, value]) => `--${key}=${value}`),
-      allowedAnnotations: handler?.allowedAnnotations ?? [],
+      allowedAnnotations: allowedAnnotations(config, handler),
       ...flagsOf(config.container, handler),
       baseRuntimeSpec: handler?.baseRuntimeSpec ?? '',
     };
@@ -73,6 +73,11 @@ export function runtimeOptions(config: Config): RuntimeOptions {
     },
   };
 }
+
+const allowedAnnotations = ({ container }: Config, handler: Handler | undefined): readonly string[] => [
+  ...container.allowedAnnotations,
+  ...(handler?.allowedAnnotations ?? []),
+];
 
 type Flags = Pick<
   Config['container'],
@@ -111,9 +116,12 @@ export function podOptions(
   driver: 'cgroupfs' | 'systemd',
   defaultHandler: string,
 ): PodSandboxOptions {
-  const handlers: Record<string, { sandbox: 'pause' | 'runtime' }> = Object.create(null);
+  const handlers: Record<string, PodSandboxOptions['handlers'][string]> = Object.create(null);
   for (const [name, handler] of Object.entries(handlerTable(config))) {
-    handlers[name] = { sandbox: handler?.sandbox ?? 'pause' };
+    handlers[name] = {
+      sandbox: handler?.sandbox ?? 'pause',
+      allowedAnnotations: allowedAnnotations(config, handler),
+    };
   }
   return {
     root: config.root,

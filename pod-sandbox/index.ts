@@ -24,7 +24,7 @@ import {
 import type { SandboxRecord } from './sandbox.ts';
 import { Sandboxes } from './sandboxes.ts';
 import { PodService } from './service.ts';
-import { handlerOf, pluginLimits, settingsOf } from './settings.ts';
+import { checkedHandler, pluginLimits, settingsOf } from './settings.ts';
 
 export type { CgroupStats, LinkStats, PressurePair } from '#linux/ports/stats.ts';
 export type { CgroupDriverName } from './cgroup/driver.ts';
@@ -133,7 +133,7 @@ export async function openPodSandboxes(
     };
   };
   const service = new PodService(context, {
-    handlerOf: (name) => handlerOf(settings.options, name),
+    handlerOf: (name) => checkedHandler(settings.options, name),
     prepare,
   });
   const [unreadable] = await Promise.all([

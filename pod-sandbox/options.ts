@@ -7,6 +7,12 @@ import type { CgroupDriverName } from './cgroup/driver.ts';
  */
 export type SandboxKind = 'pause' | 'runtime';
 
+export interface SandboxHandler {
+  readonly sandbox: SandboxKind;
+  /** Prefixes of the keys of annotations that may change how its pods are made; absent: none. */
+  readonly allowedAnnotations?: readonly string[];
+}
+
 export interface Deadlines {
   readonly record: number;
   readonly namespaces: number;
@@ -63,7 +69,7 @@ export interface PodSandboxOptions {
   /** A tmpfs such as /run/crisp: `<state>/sandboxes/<id>/` holds pins, hostname, resolv.conf, shm. */
   readonly state: string;
   /** Handler names; the empty name of a request means `defaultHandler`. */
-  readonly handlers: Readonly<Record<string, { readonly sandbox: SandboxKind }>>;
+  readonly handlers: Readonly<Record<string, SandboxHandler>>;
   readonly defaultHandler: string;
   readonly cgroupDriver: CgroupDriverName;
   /** Where crisp's own pod cgroups are made: absolute below the cgroup root, such as `/crisp`. */

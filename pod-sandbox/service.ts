@@ -18,11 +18,12 @@ import { freeStaleAddresses } from './lifecycle/stale-addresses.ts';
 import { stopSandbox } from './lifecycle/stop.ts';
 import { type SandboxLimits, updateSandbox } from './lifecycle/update.ts';
 import { setPodRanges } from './network/cni/pod-ranges.ts';
-import type { PodSandboxOptions } from './options.ts';
+import type { PodSandboxOptions, SandboxHandler } from './options.ts';
 import type { PodSandboxes, PodViews } from './pod-sandboxes.ts';
 import { connectPort } from './port-forward.ts';
 import { displayName, nameKey, type SandboxRecord, shortId, toNotReady } from './sandbox.ts';
 import type { RunRequest, Sandbox, SandboxEvent, SandboxUsage } from './sandbox-view.ts';
+import { shmSize } from './shm-size.ts';
 import { Stats } from './stats.ts';
 import { validate } from './validation.ts';
 import { podView, sandboxView } from './views.ts';
@@ -34,8 +35,8 @@ interface Run {
 
 /** The options that may change while the service is open. */
 interface LiveOptions {
-  /** Resolves a request's handler; throws for one that is unknown or not implemented. */
-  handlerOf(name: string): string;
+  /** See `checkedHandler`. */
+  handlerOf(name: string): SandboxHandler;
   prepare(options: PodSandboxOptions): Promise<PreparedChange>;
 }
 
@@ -63,10 +64,11 @@ export class PodService implements PodSandboxes {
     return this.#options.prepare(options);
   }
 
-  async run(given: RunRequest, op: Operation): Promise<SandboxId> {
-    const request = { ...given, runtimeHandler: this.#options.handlerOf(given.runtimeHandler) };
+  async run(request: RunRequest, op: Operation): Promise<SandboxId> {
     const { config } = request;
+    const { allowedAnnotations = [] } = this.#options.handlerOf(request.runtimeHandler);
     await op.stage('validate', () => validate(config, this.#context.cgroups));
+    const shmBytes = shmSize(config, allowedAnnotations, op.log);
     if (ownUserNamespace(config)) {
       const { handlers } = this.#context;
       await op.stage('handler features', () => handlers.checkUserNamespace(request.runtimeHandler));
@@ -75,7 +77,7 @@ export class PodService implements PodSandboxes {
     for (;;) {
       op.checkpoint();
       const running = this.#runs.get(key);
-      if (!running) return this.#startRun(key, request, op);
+      if (!running) return this.#startRun(key, request, shmBytes, op);
       if (!sameRequest(running.request, request))
         throw nameConflict(request, 'being made with another configuration');
       try {
@@ -191,13 +193,24 @@ export class PodService implements PodSandboxes {
     void this.#track(this.#queue.run(id, mark));
   }
 
-  #startRun(key: string, request: RunRequest, op: Operation): Promise<SandboxId> {
-    const promise = this.#track(this.#create(key, request, op).finally(() => this.#runs.delete(key)));
+  #startRun(
+    key: string,
+    request: RunRequest,
+    shmBytes: number | undefined,
+    op: Operation,
+  ): Promise<SandboxId> {
+    const making = this.#create(key, request, shmBytes, op);
+    const promise = this.#track(making.finally(() => this.#runs.delete(key)));
     this.#runs.set(key, { request, promise });
     return promise;
   }
 
-  async #create(key: string, request: RunRequest, op: Operation): Promise<SandboxId> {
+  async #create(
+    key: string,
+    request: RunRequest,
+    shmBytes: number | undefined,
+    op: Operation,
+  ): Promise<SandboxId> {
     const { sandboxes, networks, deadlines } = this.#context;
     const holder = sandboxes.byName(key);
     if (holder && isReady(holder)) {
@@ -221,7 +234,11 @@ export class PodService implements PodSandboxes {
     const under = op.under(AbortSignal.any([op.signal, stopped.signal]));
     try {
       await this.#queue.run(id, () =>
-        createSandbox(this.#context, plan(this.#context, id, request, network, createdAt), under),
+        createSandbox(
+          this.#context,
+          { ...plan(this.#context, id, request, network, createdAt), shmBytes },
+          under,
+        ),
       );
       return id;
     } finally {

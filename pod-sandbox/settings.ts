@@ -3,7 +3,13 @@ import { CrispError } from '#core/errors.ts';
 import type { Context } from './context.ts';
 import { checkSysctls } from './namespaces/sysctls.ts';
 import { ConfDirectory } from './network/cni/conf-directory.ts';
-import { type Deadlines, defaultDeadlines, type NetworkOptions, type PodSandboxOptions } from './options.ts';
+import {
+  type Deadlines,
+  defaultDeadlines,
+  type NetworkOptions,
+  type PodSandboxOptions,
+  type SandboxHandler,
+} from './options.ts';
 
 /** What the context has of them; each verb reads it when it begins. */
 export type Settings = Pick<Context, 'networks' | 'ranges' | 'cniMode' | 'defaultSysctls' | 'deadlines'> & {
@@ -43,8 +49,11 @@ export const pluginLimits = ({ binDirs }: NetworkOptions, deadlines: Deadlines) 
   delLimit: deadlines.networkDel,
 });
 
-/** The empty name is kept as the client gave it: status and list echo it. */
-export function handlerOf({ handlers, defaultHandler }: PodSandboxOptions, name: string): string {
+/** The handler of a request, in which the empty name is the default. Throws for one that is unknown or not implemented. */
+export function checkedHandler(
+  { handlers, defaultHandler }: PodSandboxOptions,
+  name: string,
+): SandboxHandler {
   const wanted = name === '' ? defaultHandler : name;
   const handler = Object.hasOwn(handlers, wanted) ? handlers[wanted] : undefined;
   if (!handler) {
@@ -62,5 +71,5 @@ export function handlerOf({ handlers, defaultHandler }: PodSandboxOptions, name:
       },
     );
   }
-  return name;
+  return handler;
 }

@@ -102,7 +102,10 @@ test('CRI-O with several OCI runtimes', async () => {
   ]);
   assert.equal(config.runtime.handlers['high-performance']?.path, '/usr/local/sbin/runc');
   assert.equal(config.runtime.handlers['plain']?.path, 'plain');
-  assert.deepEqual(config.runtime.handlers['nvidia']?.allowedAnnotations, ['example.com/gpu']);
+  assert.deepEqual(config.runtime.handlers['nvidia']?.allowedAnnotations, [
+    'shm-size.crio.io',
+    'example.com/gpu',
+  ]);
   assert.equal(config.conmon.path, '/usr/local/bin/conmon');
   assert.equal(config.timeouts.runtime, 600_000);
   assert.ok(outcomes(items, 'cannot').includes('crio.runtime.runtimes.kata.runtime_path'));

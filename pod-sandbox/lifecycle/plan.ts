@@ -11,6 +11,8 @@ import { effectiveHostname, type SandboxPaths, sandboxPaths } from './files.ts';
 export interface Plan {
   readonly record: SandboxRecord;
   readonly paths: SandboxPaths;
+  /** Bytes of its /dev/shm; undefined: those of the context. */
+  readonly shmBytes?: number | undefined;
 }
 
 /** `network`: undefined for a pod on the node's network. */

@@ -31,11 +31,8 @@ interface Progress {
 }
 
 /** Resolves with the ready sandbox's record. Throws the failed step's error; what could not be undone stays listed. */
-export async function createSandbox(
-  context: Context,
-  { record, paths }: Plan,
-  op: Operation,
-): Promise<SandboxRecord> {
+export async function createSandbox(context: Context, given: Plan, op: Operation): Promise<SandboxRecord> {
+  const { record } = given;
   const progress: Progress = {
     steps: new RunningSteps(),
     recorded: false,
@@ -46,7 +43,7 @@ export async function createSandbox(
   };
   try {
     await writeRecord(context, record, progress, op);
-    await createParts(context, { record, paths }, progress, op);
+    await createParts(context, given, progress, op);
     const placed = await recordPause(context, record, progress, op);
     // Moving a process into cgroups of version 1 takes the kernel as long as a plugin runs: both at once.
     await runTogether(op, [
@@ -74,21 +71,21 @@ function writeRecord(
 
 async function createParts(
   context: Context,
-  { record, paths }: Plan,
+  { record, paths, shmBytes = context.shmBytes }: Plan,
   progress: Progress,
   op: Operation,
 ): Promise<void> {
   const { kernel, cgroups, deadlines, sandboxes } = context;
   const { steps } = progress;
   await steps.run(op, 'directories', deadlines.files, () => makeDirectories(paths));
-  const { oomScoreAdj, defaultSysctls } = context;
+  const { oomScoreAdj, defaultSysctls, resolvConf } = context;
   const enter = cgroups.joinFiles(record.cgroup);
   const place = { pins: paths.pins, hostname: record.hostname, oomScoreAdj, defaultSysctls, enter };
   const parts = [
     steps.run(op, 'namespaces', deadlines.namespaces, async (signal) => {
       progress.held = await kernel.namespaces.hold(pauseRequest(record.config, place), signal);
     }),
-    steps.run(op, 'files', deadlines.files, () => makeFiles(record, kernel.mounts, context)),
+    steps.run(op, 'files', deadlines.files, () => makeFiles(record, kernel.mounts, { shmBytes, resolvConf })),
     steps.run(op, 'cgroup', deadlines.cgroup, () => cgroups.create(record.cgroup, record.config.linux)),
     // The address of a pod must be released even after a power cut. And on a full disk no pod is created.
     steps.run(op, 'record on disk', deadlines.record, () =>

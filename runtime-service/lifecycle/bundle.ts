@@ -7,6 +7,7 @@ import type { ImageForContainer } from '#core/model/image.ts';
 import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
 import { mkdirInRoot, readInRoot } from '#linux/fs/in-root.ts';
+import { applyAnnotations } from '../annotations/index.ts';
 import { applyEdits } from '../cdi/apply.ts';
 import { requestedDevices } from '../cdi/devices.ts';
 import { checkEdits } from '../cdi/requirements.ts';
@@ -76,6 +77,8 @@ export async function makeBundle(
     checkCompatible(checkpoint.dump, spec);
     await keepCgroups(spec, paths);
   }
+  const allowed = oci.options.allowedAnnotations;
+  await op.stage('annotations', () => applyAnnotations(spec, { config, pod, allowed }, op));
   await op.stage('CDI devices', async () => {
     const edits = await cdiEdits(context, config);
     await checkEdits(oci, pod, edits);

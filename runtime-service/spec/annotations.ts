@@ -1,3 +1,4 @@
+import { isAllowed } from '#core/allowed-annotations.ts';
 import type { ImageForContainer } from '#core/model/image.ts';
 import type { PodView } from '#core/model/pod.ts';
 import type { LinuxResources } from '#core/model/resources.ts';
@@ -18,8 +19,7 @@ export function passedAnnotations(
   container: Labels,
   allowed: readonly string[],
 ): Record<string, string> {
-  const passes = ([key]: [string, string]): boolean =>
-    !key.startsWith(COMMANDS) && allowed.some((prefix) => prefix !== '' && key.startsWith(prefix));
+  const passes = ([key]: [string, string]): boolean => !key.startsWith(COMMANDS) && isAllowed(key, allowed);
   return Object.fromEntries([...Object.entries(pod), ...Object.entries(container)].filter(passes));
 }
 

@@ -18,19 +18,21 @@ const ONE_CONMON = 'all handlers have the same conmon';
 const REPLACEMENTS: readonly (readonly [RegExp, string])[] = [
   [/userns/i, 'hostUsers: false'],
   [/devices/i, 'container.allowed_devices'],
-  [/shm/i, 'an emptyDir with medium: Memory at /dev/shm'],
   [/unified/i, 'no counterpart'],
   [/seccomp/i, 'seccompProfile of the pod'],
   [/rdt|cpu|irq/i, 'no counterpart'],
   [/./, 'no counterpart'],
 ];
+/** On these crisp acts, too. */
+const KNOWN = new Set(['shm-size.crio.io', 'io.kubernetes.cri-o.ShmSize']);
 const OWN = /crio\.io|cri-o|io\.containers\.trace-syscall|io\.kubernetes\.cri\.|^run\.oci(\.|$)/;
 
-/** Annotations that CRI-O acts upon are no matter of the OCI runtime; others are passed to it. */
+/** Of the annotations that CRI-O acts upon crisp knows a few; what is not CRI-O's own is passed to the OCI runtime. */
 function annotations(value: unknown, { names, get }: Surroundings): Result {
   const list = (value as readonly unknown[]).map(String);
-  const own = list.filter((name) => OWN.test(name));
-  const passed = list.filter((name) => !OWN.test(name));
+  const isOwn = (name: string) => OWN.test(name) && !KNOWN.has(name);
+  const own = list.filter(isOwn);
+  const passed = list.filter((name) => !isOwn(name));
   const instead = own.map((name) => `${name}: ${REPLACEMENTS.find(([word]) => word.test(name))?.[1]}`);
   const note =
     own.length > 0
@@ -78,7 +80,7 @@ const handlerOptions: readonly PeerOption[] = [
     'runtime.handlers.*.allowed_annotations',
     {
       convert: annotations,
-      note: 'what is not of CRI-O itself; crisp passes those that are listed to the OCI runtime; devices: container.allowed_devices',
+      note: 'the size of /dev/shm, and what is not of CRI-O itself, which is passed to the OCI runtime; devices: container.allowed_devices',
     },
   ),
   maps('monitor_path', '', 'conmon.path', {

@@ -1,5 +1,6 @@
 /** The kubelet's bandwidth annotations, in the form of the CNI capability `bandwidth`. */
 import { CrispError } from '#core/errors.ts';
+import { parseQuantity } from '#core/quantity.ts';
 
 /** Bits a second, and bits. */
 export interface Bandwidth {
@@ -38,19 +39,4 @@ function rate(annotations: Readonly<Record<string, string>>, name: string): numb
       hint: 'give a quantity from 1k to 1P, such as 10M',
     },
   );
-}
-
-const DECIMAL: Readonly<Record<string, number>> = { m: -3, '': 0, k: 3, M: 6, G: 9, T: 12, P: 15, E: 18 };
-const BINARY = ['Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei'];
-
-/** A Kubernetes quantity, rounded up to a whole number; undefined where it is not one. */
-export function parseQuantity(text: string): number | undefined {
-  const match = /^\+?(\d+(?:\.\d*)?|\.\d+)(?:([eE][+-]?\d{1,2})|([a-zA-Z]{0,2}))$/.exec(text);
-  if (!match) return undefined;
-  const [, digits = '', exponent, suffix = ''] = match;
-  if (exponent) return Math.ceil(Number(digits + exponent));
-  const binary = BINARY.indexOf(suffix);
-  if (binary !== -1) return Math.ceil(Number(digits) * 1024 ** (binary + 1));
-  const power = Object.hasOwn(DECIMAL, suffix) ? DECIMAL[suffix] : undefined;
-  return power === undefined ? undefined : Math.ceil(Number(`${digits}e${power}`));
 }
