@@ -121,6 +121,17 @@ export const container = reloadableSection('Containers of all handlers.', {
     true,
     'A numeric user whom the image does not have gets a line in /etc/passwd of the container, where its root is writable.',
   ),
+  blockio_config_file: optionalPath(
+    'YAML file of the classes of block IO that pods may name in allowed annotations, in the form of containerd and CRI-O (goresctrl). Read at the start and at a reload; its devices are looked up for each container.',
+  ),
+  rdt_classes: list(
+    [],
+    'Groups of /sys/fs/resctrl that pods may name as RDT class in allowed annotations; crisp makes and changes none.',
+    text('', '', {
+      pattern: /^(?!(info|mon_groups|mon_data)$)[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$/,
+      expected: 'the name of a directory in /sys/fs/resctrl',
+    }),
+  ),
   log_size_max: logSize(
     'At this size a log is begun anew, whatever the kubelet does, and what was in it is lost: a last resort far above its containerLogMaxSize, for containers that write faster than it looks. 0: no limit.',
   ),

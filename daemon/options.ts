@@ -61,6 +61,8 @@ export function runtimeOptions(config: Config): RuntimeOptions {
       allowedDevices: config.container.allowedDevices,
       additionalDevices: config.container.additionalDevices,
       passwdEntry: config.container.passwdEntry,
+      blockioFile: config.container.blockioConfigFile,
+      rdtClasses: config.container.rdtClasses,
       absentSourcesToReject: config.container.absentMountSourcesToReject,
     },
     seccompProfile: config.seccomp.defaultProfile,

@@ -4,6 +4,7 @@ import type { ContainerId } from '#core/ids.ts';
 import type { Leaks } from '#core/leaks.ts';
 import type { Log } from '#core/operation.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
+import type { BlockioClasses } from './annotations/blockio-file.ts';
 import type { CdiDevices } from './cdi/devices.ts';
 import type { ContainerRecord } from './container.ts';
 import type { Containers } from './containers.ts';
@@ -59,6 +60,8 @@ export interface Context {
   readonly observer: ContainerObserver;
   readonly cdi: CdiDevices;
   readonly hooks: OciHooks;
+  /** The classes of block IO that annotations name. */
+  readonly blockio: BlockioClasses;
 }
 
 /** A container's files outside its record's directory; all under the state directory, gone after a reboot of the host. */

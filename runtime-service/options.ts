@@ -33,6 +33,10 @@ export interface ContainerDefaults {
   readonly additionalDevices: readonly string[];
   /** A user without an entry in /etc/passwd of a writable root gets one. */
   readonly passwdEntry: boolean;
+  /** File of the classes of block IO that annotations name; empty: none. */
+  readonly blockioFile: string;
+  /** The resctrl groups that annotations may name. */
+  readonly rdtClasses: readonly string[];
   /** Absolute paths that are not made where they are the missing source of a mount. */
   readonly absentSourcesToReject: readonly string[];
 }

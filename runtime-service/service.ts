@@ -21,7 +21,6 @@ import { ExecJobs } from './exec/exec-cleanup.ts';
 import { execStream, type StreamedCommand } from './exec/exec-stream.ts';
 import { checkExec, type ExecResult, execSync, runningContainer } from './exec/exec-sync.ts';
 import { readFiles, writeFiles } from './files/index.ts';
-import { readHost } from './host.ts';
 import { Cleanups } from './lifecycle/cleanup.ts';
 import { ExecBarrier } from './lifecycle/exec-barrier.ts';
 import { Exits } from './lifecycle/exits.ts';
@@ -86,7 +85,7 @@ export class RuntimeService {
     containers.onChange((after, before) => {
       if (before && after?.state !== 'starting' && after?.state !== 'running') execBarrier.forget(before.id);
     });
-    const settings = new Settings(options, await readHost(kernel, options, log), log);
+    const settings = await Settings.open(options, kernel, log);
     const cleanups = new Cleanups(() => context);
     const context: Context = settings.context({
       kernel,

@@ -2,24 +2,36 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Log } from '#core/operation.ts';
 import type { PreparedChange } from '#core/prepared-change.ts';
+import type { Kernel } from '#linux/ports/kernel.ts';
+import { readBlockioClasses } from './annotations/blockio-file.ts';
 import { CdiDevices } from './cdi/devices.ts';
 import type { Context } from './context.ts';
 import { OciHooks } from './hooks/oci-hooks.ts';
-import { hostWith } from './host.ts';
+import { hostWith, readHost } from './host.ts';
 import type { RuntimeOptions } from './options.ts';
-import type { SpecHost } from './spec/index.ts';
 
 /** What the context has of them. */
-type Values = Pick<Context, 'options' | 'host' | 'cdi' | 'hooks'>;
+type Values = Pick<Context, 'options' | 'host' | 'cdi' | 'hooks' | 'blockio'>;
 
 export class Settings {
   #values: Values;
   readonly #log: Log;
 
-  constructor(options: RuntimeOptions, host: SpecHost, log: Log) {
-    const [cdi, hooks] = [new CdiDevices(options.cdiDirs), new OciHooks(options.hooksDirs)];
-    this.#values = { options, host, cdi, hooks };
+  private constructor(values: Values, log: Log) {
+    this.#values = values;
     this.#log = log;
+  }
+
+  /** Reads the host and the files that the options name. Throws InvalidArgument, beginning with the option. */
+  static async open(options: RuntimeOptions, kernel: Kernel, log: Log): Promise<Settings> {
+    const values = {
+      options,
+      host: await readHost(kernel, options, log),
+      cdi: new CdiDevices(options.cdiDirs),
+      hooks: new OciHooks(options.hooksDirs),
+      blockio: await readBlockioClasses(options.defaults.blockioFile),
+    };
+    return new Settings(values, log);
   }
 
   /** A context of which each call reads the values as they are then. */
@@ -38,6 +50,9 @@ export class Settings {
       get hooks() {
         return values().hooks;
       },
+      get blockio() {
+        return values().blockio;
+      },
       ...parts,
     };
   }
@@ -50,6 +65,7 @@ export class Settings {
       host: await hostWith(host, options, this.#log),
       cdi: isDeepStrictEqual(before.cdiDirs, options.cdiDirs) ? cdi : new CdiDevices(options.cdiDirs),
       hooks: isDeepStrictEqual(before.hooksDirs, options.hooksDirs) ? hooks : new OciHooks(options.hooksDirs),
+      blockio: await readBlockioClasses(options.defaults.blockioFile),
     };
     return {
       apply: () => {

@@ -103,7 +103,12 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   'runtime-service/files': ['runtime-service'],
   'runtime-service/limits': ['runtime-service', 'runtime-service/spec'],
   'runtime-service/hooks': ['runtime-service', 'runtime-service/spec'],
-  'runtime-service/annotations': ['runtime-service', 'runtime-service/hooks', 'runtime-service/spec'],
+  'runtime-service/annotations': [
+    'runtime-service',
+    'runtime-service/hooks',
+    'runtime-service/oci-runtime',
+    'runtime-service/spec',
+  ],
 };
 /** Besides the ports: what needs no kernel object (errors, formats), and what a thread of a service calls by itself. */
 const FACE_OF_LINUX = [

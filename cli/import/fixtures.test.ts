@@ -106,6 +106,11 @@ test('CRI-O with several OCI runtimes', async () => {
     'shm-size.crio.io',
     'example.com/gpu',
   ]);
+  assert.equal(config.container.blockioConfigFile, '/etc/containers/blockio.yaml');
+  assert.deepEqual(config.container.allowedAnnotations, [
+    'io.kubernetes.cri.blockio-class',
+    'blockio.resources.beta.kubernetes.io/',
+  ]);
   assert.equal(config.conmon.path, '/usr/local/bin/conmon');
   assert.equal(config.timeouts.runtime, 600_000);
   assert.ok(outcomes(items, 'cannot').includes('crio.runtime.runtimes.kata.runtime_path'));

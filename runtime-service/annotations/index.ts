@@ -1,9 +1,14 @@
 /** What annotations of pod and container, where the handler allows them, change in the OCI spec. */
 import { type Annotated, findAnnotation } from '#core/allowed-annotations.ts';
+import { CrispError } from '#core/errors.ts';
 import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { OciSpec } from '../spec/oci.ts';
+import type { ResourceHost } from '../spec/resources.ts';
+import { blockIoOf } from './blockio.ts';
+import type { BlockioClasses } from './blockio-file.ts';
+import { type RdtHandler, requireRdtClass } from './rdt.ts';
 import { parseRlimits, rlimitKeys } from './rlimits.ts';
 
 export interface AnnotatedContainer {
@@ -13,27 +18,87 @@ export interface AnnotatedContainer {
   readonly allowed: readonly string[];
 }
 
-/** Edits the spec in place. Throws InvalidArgument for a malformed one; one that is not allowed is ignored, which is logged. */
-export function applyAnnotations(
+/** What the configuration and the node have for annotations. */
+export interface AnnotationHost {
+  readonly blockio: BlockioClasses;
+  readonly rdtClasses: readonly string[];
+  readonly runtime: RdtHandler;
+  readonly resources: Pick<ResourceHost, 'version' | 'controllers'>;
+}
+
+/**
+ * Edits the spec in place. Throws InvalidArgument for a malformed one, FailedPrecondition for what this node lacks; one that is not
+ * allowed is ignored, which is logged.
+ */
+export async function applyAnnotations(
   spec: OciSpec,
   { config, pod, allowed }: AnnotatedContainer,
+  host: AnnotationHost,
   op: Operation,
-): void {
-  const { name } = config.metadata;
+): Promise<void> {
+  const container = config.metadata.name;
   const counts = (found: Annotated | undefined): found is Annotated => {
     if (found && !found.allowed)
       op.log.info(
-        { container: name, annotation: found.key, why: 'it is not in allowed_annotations' },
+        { container, annotation: found.key, why: 'it is not in allowed_annotations' },
         'an annotation of the container is ignored',
       );
     return found?.allowed === true;
   };
-  const limits = findAnnotation(pod.annotations, rlimitKeys(name), allowed);
+  const classOf = (kind: 'blockio' | 'rdt'): Annotated | undefined => {
+    const own = [`io.kubernetes.cri.${kind}-class`];
+    const prefix = `${kind}.resources.beta.kubernetes.io`;
+    const ofPod = [`${prefix}/container.${container}`, `${prefix}/pod`];
+    return (
+      findAnnotation(config.annotations, own, allowed) ?? findAnnotation(pod.annotations, ofPod, allowed, [])
+    );
+  };
+  const limits = findAnnotation(pod.annotations, rlimitKeys(container), allowed);
   if (counts(limits)) setRlimits(spec, limits);
+  const blockio = classOf('blockio');
+  if (counts(blockio)) await setBlockIo(spec, blockio, host, op);
+  const rdt = classOf('rdt');
+  if (!counts(rdt)) return;
+  await requireRdtClass(rdt, host.rdtClasses, host.runtime);
+  spec.linux.intelRdt = { closID: rdt.value };
 }
 
 function setRlimits({ process }: OciSpec, annotated: Annotated): void {
   const limits = parseRlimits(annotated);
   const others = (process.rlimits ?? []).filter(({ type }) => !limits.some((limit) => limit.type === type));
   process.rlimits = [...others, ...limits.map(({ type, soft, hard }) => ({ type, soft, hard }))];
+}
+
+async function setBlockIo(
+  spec: OciSpec,
+  { key, value }: Annotated,
+  { blockio, resources: { version, controllers } }: AnnotationHost,
+  op: Operation,
+): Promise<void> {
+  const rules = blockio.get(value);
+  if (!rules) {
+    const known = [...blockio.keys()].join(', ') || 'none is configured';
+    throw new CrispError(
+      'InvalidArgument',
+      `annotation ${key}: ${JSON.stringify(value)} is no class of block IO`,
+      {
+        hint: `use one of container.blockio_config_file: ${known}`,
+      },
+    );
+  }
+  const controller = version === 2 ? 'io' : 'blkio';
+  if (!controllers.has(controller)) {
+    throw new CrispError(
+      'FailedPrecondition',
+      `annotation ${key}: this node has no ${controller} controller for cgroups`,
+      { hint: 'drop the annotation, or start the kernel with the controller' },
+    );
+  }
+  const { blockIO, unmatched } = await blockIoOf(rules);
+  if (unmatched.length > 0)
+    op.log.info(
+      { class: value, devices: unmatched },
+      'this node has no such devices: the rest of the class counts',
+    );
+  spec.linux.resources.blockIO = blockIO;
 }

@@ -7,7 +7,7 @@ import type { ImageForContainer } from '#core/model/image.ts';
 import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
 import { mkdirInRoot, readInRoot } from '#linux/fs/in-root.ts';
-import { applyAnnotations } from '../annotations/index.ts';
+import { type AnnotatedContainer, type AnnotationHost, applyAnnotations } from '../annotations/index.ts';
 import { applyEdits } from '../cdi/apply.ts';
 import { requestedDevices } from '../cdi/devices.ts';
 import { checkEdits } from '../cdi/requirements.ts';
@@ -16,6 +16,7 @@ import type { ContainerRecord } from '../container.ts';
 import { type ContainerPaths, type Context, pathsOf } from '../context.ts';
 import type { HookSubject } from '../hooks/oci-hooks.ts';
 import { checkControlFiles } from '../limits/control-files.ts';
+import type { OciRuntime } from '../oci-runtime/cli.ts';
 import { checkCompatible } from '../restore/dump.ts';
 import { type Checkpoint, deleteInRoot, keepCgroups, unpackCheckpoint } from '../restore/index.ts';
 import { makeSpec, type SpecRequest } from '../spec/index.ts';
@@ -77,8 +78,9 @@ export async function makeBundle(
     checkCompatible(checkpoint.dump, spec);
     await keepCgroups(spec, paths);
   }
-  const allowed = oci.options.allowedAnnotations;
-  await op.stage('annotations', () => applyAnnotations(spec, { config, pod, allowed }, op));
+  await op.stage('annotations', () =>
+    applyAnnotations(spec, annotated(oci, request), hostOf(context, oci), op),
+  );
   await op.stage('CDI devices', async () => {
     const edits = await cdiEdits(context, config);
     await checkEdits(oci, pod, edits);
@@ -100,6 +102,19 @@ export async function makeBundle(
   await op.stage('bundle', () => writeSpec(paths, spec));
   return { ...record, state: 'created', user, sharedPid };
 }
+
+const annotated = ({ options }: OciRuntime, { config, pod }: BundleRequest): AnnotatedContainer => ({
+  config,
+  pod,
+  allowed: options.allowedAnnotations,
+});
+
+const hostOf = ({ blockio, host }: Context, runtime: OciRuntime): AnnotationHost => ({
+  blockio,
+  rdtClasses: host.defaults.rdtClasses,
+  runtime,
+  resources: host,
+});
 
 const cdiEdits = ({ cdi }: Context, { cdiDevices, annotations }: ContainerConfig) =>
   cdi.edits(requestedDevices(cdiDevices, annotations));

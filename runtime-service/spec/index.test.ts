@@ -19,6 +19,8 @@ const DEFAULTS: SpecHost['defaults'] = {
   env: {},
   deviceOwnership: false,
   passwdEntry: false,
+  blockioFile: '',
+  rdtClasses: [],
   allowedDevices: [],
   additionalDevices: [],
   baseRuntimeSpec: '',

@@ -53,11 +53,27 @@ export interface OciDeviceRule {
   access?: string;
 }
 
+interface OciThrottle {
+  major: number;
+  minor: number;
+  rate: number;
+}
+
+export interface OciBlockIo {
+  weight?: number;
+  weightDevice?: { major: number; minor: number; weight: number }[];
+  throttleReadBpsDevice?: OciThrottle[];
+  throttleWriteBpsDevice?: OciThrottle[];
+  throttleReadIOPSDevice?: OciThrottle[];
+  throttleWriteIOPSDevice?: OciThrottle[];
+}
+
 export interface OciResources {
   devices?: OciDeviceRule[];
   memory?: { limit?: bigint; reservation?: bigint; swap?: bigint };
   cpu?: { shares?: bigint; quota?: bigint; period?: bigint; cpus?: string; mems?: string };
   pids?: { limit: bigint };
+  blockIO?: OciBlockIo;
   hugepageLimits?: { pageSize: string; limit: bigint }[];
   unified?: Record<string, string>;
 }

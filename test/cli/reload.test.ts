@@ -337,6 +337,10 @@ test('a wrong configuration is refused with file and line, and changes nothing',
     ],
     [['[image]', 'pinned = ["*"]', '[log'], /50-test\.toml:\d: not TOML/],
     [
+      ['[container]', 'blockio_config_file = "/none.yaml"'],
+      /50-test\.toml:2: container\.blockio_config_file: .*none\.yaml/,
+    ],
+    [
       ['[runtime.handlers.mixed]', 'path = "runc"', 'base_runtime_spec = "/none.json"'],
       /50-test\.toml:3: runtime\.handlers\.mixed\.base_runtime_spec: .*none\.json/,
     ],

@@ -1,17 +1,35 @@
 /** What allowed annotations change in real pods and containers. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'node:test';
 import { busy, endsClean, NODE, refused, TestNode } from '../harness/pods.ts';
 
+/** A whole block device of this machine. */
+const disk = readdirSync('/sys/block').find((name) => existsSync(`/dev/${name}`)) ?? '';
+const blockio = (directory: string) => join(directory, '../blockio.yaml');
+const BLOCKIO = `
+Classes:
+  slow:
+  - Devices: [/dev/${disk}, /dev/absent]
+    ThrottleReadBps: 50M
+    ThrottleWriteIOPS: 1k
+`;
+
 const node = await TestNode.start('annotations', {
-  configure: () =>
+  prepare: (directory) => {
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(blockio(directory), BLOCKIO, { mode: 0o644 });
+  },
+  configure: (directory) =>
     [
       '[runtime.handlers.sized]',
       'path = "runc"',
       'allowed_annotations = ["shm-size.crio.io"]',
       '[container]',
-      'allowed_annotations = ["ulimits.noderesource.dev/"]',
+      'allowed_annotations = ["ulimits.noderesource.dev/", "blockio.resources.", "rdt.resources.beta.kubernetes.io/pod"]',
+      `blockio_config_file = ${JSON.stringify(blockio(directory))}`,
+      'rdt_classes = ["gold"]',
     ].join('\n'),
 });
 
@@ -56,6 +74,54 @@ test("limits of a container's processes, also of commands in it", async () => {
     'InvalidArgument',
     /NOFILES|nofiles/,
   );
+});
+
+const BLOCKIO_KEY = 'blockio.resources.beta.kubernetes.io';
+
+test('a class of block IO is in the control files, of one container or of all', {
+  skip: disk === '' && 'no block device',
+}, async () => {
+  const rates = async (id: string): Promise<string> => {
+    const { cgroup } = await node.facts(id);
+    const [v1, v2] = [`/sys/fs/cgroup/blkio${cgroup}`, `/sys/fs/cgroup${cgroup}/io.max`];
+    const files = ['read_bps', 'write_iops'].map((name) => `${v1}/blkio.throttle.${name}_device`);
+    return (existsSync(v2) ? [v2] : files).map((file) => readFileSync(file, 'utf8')).join('');
+  };
+  const { metadata } = node.containerConfig();
+  const name = metadata?.name ?? '';
+  const pod = await podOf({ [`${BLOCKIO_KEY}/container.${name}`]: 'slow' });
+  const id = await node.run(pod, { metadata: { name, attempt: 0 } });
+  assert.match(await rates(id), /50000000[\s\S]*1000/);
+  assert.doesNotMatch(await rates(await node.run(pod)), /50000000/);
+  assert.match(log(), /\/dev\/absent.*no such devices|no such devices.*\/dev\/absent/);
+  const all = await podOf({ [`${BLOCKIO_KEY}/pod`]: 'slow' });
+  assert.match(await rates(await node.run(all)), /50000000/);
+  const wrong = await podOf({ [`${BLOCKIO_KEY}/pod`]: 'fast' });
+  await refused(
+    node.create(wrong),
+    'InvalidArgument',
+    /blockio.*\/pod: "fast" is no class of block IO.*slow/,
+  );
+});
+
+test('a class of RDT is refused by its name where the node has none; one that is not allowed is ignored', async () => {
+  const RDT = 'rdt.resources.beta.kubernetes.io';
+  const pod = await podOf({ [`${RDT}/pod`]: 'gold' });
+  if (!existsSync('/sys/fs/resctrl/schemata'))
+    await refused(
+      node.create(pod),
+      'FailedPrecondition',
+      /RDT class gold: \/sys\/fs\/resctrl is not mounted/,
+    );
+  await refused(
+    node.create(await podOf({ [`${RDT}/pod`]: 'tin' })),
+    'InvalidArgument',
+    /"tin" is no RDT class/,
+  );
+  const { metadata } = node.containerConfig();
+  const ignored = await podOf({ [`${RDT}/container.${metadata?.name}`]: 'tin' });
+  await node.run(ignored, { metadata: { name: metadata?.name ?? '', attempt: 0 } });
+  assert.match(log(), /annotation of the container is ignored/);
 });
 
 endsClean(node);

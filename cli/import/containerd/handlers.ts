@@ -14,7 +14,8 @@ import {
 import type { Derived, Translation } from '../peer.ts';
 import { CONTAINERD, isExecuted, NO_SHIM, RUNC_SHIM, RUNTIMES, shimOptions } from './shim.ts';
 
-const NO_RDT = 'there are no RDT and no block IO classes, and their annotations are not read';
+const NOT_ENABLED =
+  'an annotation that container.allowed_annotations has must name a class of this node: else it is refused; others are ignored';
 const ONE_NETWORK = 'one network is for all handlers: cni.conf_dir';
 
 /** Globs of containerd; crisp has prefixes, one list for pods and containers. */
@@ -107,8 +108,8 @@ export const handlerOptions: readonly PeerOption[] = under(CONTAINERD, [
         : { cannot: 'this handler has a shim that crisp does not execute: choose runtime.default' },
     differs: 'the default is crun where it works, else runc (runtime.default)',
   }),
-  lacks('ignore_blockio_not_enabled_errors', false, NO_RDT),
-  lacks('ignore_rdt_not_enabled_errors', false, NO_RDT),
+  lacks('ignore_blockio_not_enabled_errors', false, NOT_ENABLED),
+  lacks('ignore_rdt_not_enabled_errors', false, NOT_ENABLED),
   lacks('no_pivot', false, 'pivot_root is always used: a root on a ramfs is not supported'),
   lacks('default_runtime.**', undefined, 'removed from containerd: name the handler in runtime.default', {
     convert: removed('removed from containerd: name the handler in runtime.default'),

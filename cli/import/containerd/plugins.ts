@@ -1,11 +1,11 @@
 /** Options of containerd's other plugins. */
+import { blockioFile, rdtFile } from '../classes.ts';
 import { lacks, maps, moot, type PeerOption, under } from '../option.ts';
 
 const plugin = (id: string, options: readonly PeerOption[]): PeerOption[] => under(['plugins', id], options);
 
 const NRI =
   'there is no NRI: use OCI hooks or CDI for what such plugins do, or keep these nodes on containerd';
-const NO_RDT = 'there are no RDT and no block IO classes: use a runtime handler that sets them';
 const NO_DATABASE = 'there is no database: records are files';
 const COLLECTED = 'files of images are deleted when nothing uses them';
 const SNAPSHOTS = 'layers are EROFS images or directories (image.layers) below root, mounted by overlay';
@@ -142,10 +142,7 @@ export const pluginOptions: readonly PeerOption[] = [
   ]),
   ...plugin('io.containerd.transfer.v1.local', transfer),
   ...tracing,
-  ...plugin('io.containerd.service.v1.tasks-service', [
-    lacks('blockio_config_file', '', NO_RDT),
-    lacks('rdt_config_file', '', NO_RDT),
-  ]),
+  ...plugin('io.containerd.service.v1.tasks-service', [blockioFile, rdtFile]),
   ...plugin('io.containerd.gc.v1.scheduler', [
     ...['pause_threshold', 'deletion_threshold', 'mutation_threshold', 'schedule_delay', 'startup_delay'].map(
       (key) => moot(key, undefined, COLLECTED),

@@ -20,11 +20,10 @@ const REPLACEMENTS: readonly (readonly [RegExp, string])[] = [
   [/devices/i, 'container.allowed_devices'],
   [/unified/i, 'no counterpart'],
   [/seccomp/i, 'seccompProfile of the pod'],
-  [/rdt|cpu|irq/i, 'no counterpart'],
   [/./, 'no counterpart'],
 ];
 /** On these crisp acts, too. */
-const KNOWN = new Set(['shm-size.crio.io', 'io.kubernetes.cri-o.ShmSize']);
+const KNOWN = new Set(['shm-size.crio.io', 'io.kubernetes.cri-o.ShmSize', 'io.kubernetes.cri.rdt-class']);
 const OWN = /crio\.io|cri-o|io\.containers\.trace-syscall|io\.kubernetes\.cri\.|^run\.oci(\.|$)/;
 
 /** Of the annotations that CRI-O acts upon crisp knows a few; what is not CRI-O's own is passed to the OCI runtime. */
@@ -80,7 +79,7 @@ const handlerOptions: readonly PeerOption[] = [
     'runtime.handlers.*.allowed_annotations',
     {
       convert: annotations,
-      note: 'the size of /dev/shm, and what is not of CRI-O itself, which is passed to the OCI runtime; devices: container.allowed_devices',
+      note: 'the size of /dev/shm, the class of RDT, and what is not of CRI-O itself, which is passed to the OCI runtime; devices: container.allowed_devices',
     },
   ),
   maps('monitor_path', '', 'conmon.path', {

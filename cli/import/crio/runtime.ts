@@ -1,11 +1,10 @@
 /** Options of CRI-O: [crio.runtime], what concerns the daemon and the node. */
+import { blockioFile, rdtFile } from '../classes.ts';
 import { directories, logLevel } from '../convert.ts';
 import { lacks, maps, moot, under } from '../option.ts';
 
 const PLACE = 'crisp keeps such files in its state directory';
 const CGROUP = 'the monitors of a pod are in a cgroup of that pod';
-const NO_RDT =
-  'crisp has no RDT and no block IO classes: use a runtime handler that sets them, or CRI-O on such nodes';
 const NO_IRQ = 'crisp does not change the affinity of interrupts; only annotated pods are concerned';
 const CPUS = 'processes of crisp in a pod run on the CPUs of its cgroup';
 
@@ -68,9 +67,9 @@ export const runtimeOptions = under(
       'crio-default',
       'the default profile is crisp-default: name another one in the pod (appArmorProfile, Localhost)',
     ),
-    lacks('blockio_config_file', '', NO_RDT),
-    lacks('blockio_reload', false, NO_RDT),
-    lacks('rdt_config_file', '', NO_RDT),
+    blockioFile,
+    moot('blockio_reload', false, 'the devices of a class are looked up for each container'),
+    rdtFile,
     lacks('irqbalance_config_file', '/etc/sysconfig/irqbalance', NO_IRQ),
     lacks('irqbalance_config_restore_file', '/etc/sysconfig/orig_irq_banned_cpus', NO_IRQ),
     maps('cdi_spec_dirs', ['/etc/cdi', '/var/run/cdi'], 'cdi.dirs'),
