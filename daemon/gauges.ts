@@ -96,8 +96,11 @@ export function registerGauges(
   });
   metrics.gauge({
     name: 'crisp_troubles',
-    help: 'What is wrong with the node or the daemon now, by its reason; see Status',
-    labels: ['reason'],
-    collect: () => health.troubles().map(({ reason }) => ({ labels: { reason }, value: 1 })),
+    help: 'What is wrong with the node or the daemon now, by its reason, and whether no pod can be made meanwhile; see Status',
+    labels: ['reason', 'pods_fail'],
+    collect: () =>
+      health
+        .troubles()
+        .map(({ reason, podsFail }) => ({ labels: { reason, pods_fail: String(podsFail) }, value: 1 })),
   });
 }

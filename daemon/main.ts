@@ -28,6 +28,7 @@ import { openMonitoring } from './monitoring.ts';
 import { ServiceManager } from './notify.ts';
 import { observer, openTracing } from './observer.ts';
 import { pauseProgram } from './options.ts';
+import { Programs } from './programs.ts';
 import { recover } from './recover.ts';
 import { imagesPart, listenersPart, logPart, podsPart } from './reload/parts.ts';
 import { ReloadQueue } from './reload/queue.ts';
@@ -89,7 +90,8 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   const kernel = await openKernel({ pauseProgram: pauseProgram(config), log });
   await checkStateDirectory(config.state, kernel, log);
   const services = await openServices(config, settings, kernel, log, metrics);
-  const health = new Health(kernel, services.images);
+  using programs = new Programs(config, { handlers: services.handlers, log });
+  const health = new Health(kernel, services.images, programs);
   registerGauges(metrics, services, health, kernel.processes);
   const streaming = new Streaming(services, sessions);
   const served = criServices(running, services, streaming, health);
@@ -111,7 +113,7 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   const listeners = listenersPart(running.loaded, { streaming, ...monitoring, inotify: kernel.inotify, log });
   using _certificates = listeners.certificates;
   // The listeners last: an address that changes is free for the shortest time.
-  const parts = [logPart(log), podsPart(services), imagesPart(services), listeners.part];
+  const parts = [logPart(log), podsPart(services, programs), imagesPart(services), listeners.part];
   const exit = () => {
     log.flush();
     exitNow(1);

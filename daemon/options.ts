@@ -112,12 +112,7 @@ function rlimit(name: string, text: string): RuntimeOptions['rlimits'][number] {
   return { type: `RLIMIT_${name.toUpperCase()}`, soft: value(soft), hard: value(hard) };
 }
 
-/** `defaultHandler` is the handler that the runtime service found to work. */
-export function podOptions(
-  config: Config,
-  driver: 'cgroupfs' | 'systemd',
-  defaultHandler: string,
-): PodSandboxOptions {
+export function podOptions(config: Config, driver: 'cgroupfs' | 'systemd'): PodSandboxOptions {
   const handlers: Record<string, PodSandboxOptions['handlers'][string]> = Object.create(null);
   for (const [name, handler] of Object.entries(handlerTable(config))) {
     handlers[name] = {
@@ -129,7 +124,6 @@ export function podOptions(
     root: config.root,
     state: config.state,
     handlers,
-    defaultHandler,
     cgroupDriver: driver,
     cgroupPrefix: config.cgroup.parent,
     defaultSysctls: config.container.defaultSysctls,

@@ -51,12 +51,15 @@ export async function openServices(
     checks: checkMetrics(metrics),
     users: { imagesInUse: () => late.containers?.imagesInUse() ?? [] },
   });
-  const pods = await openPodSandboxes(podOptions(config, driver, handlers.defaultName), kernel, log, {
+  const pods = await openPodSandboxes(podOptions(config, driver), kernel, log, {
     containers: {
       stopAll: (pod, op) => containers().stopAll(pod, op),
       removeAll: (pod, op) => containers().removeAll(pod, op),
     },
     handlers: {
+      get defaultName() {
+        return handlers.defaultName;
+      },
       checkUserNamespace: async (handler) => {
         await handlers.checkUserNamespace(handler);
         await idMapping.check();

@@ -133,7 +133,7 @@ export async function openPodSandboxes(
     };
   };
   const service = new PodService(context, {
-    handlerOf: (name) => checkedHandler(settings.options, name),
+    handlerOf: (name) => checkedHandler(settings.options, name, ports.handlers.defaultName),
     prepare,
   });
   const [unreadable] = await Promise.all([

@@ -68,9 +68,8 @@ export interface PodSandboxOptions {
   readonly root: string;
   /** A tmpfs such as /run/crisp: `<state>/sandboxes/<id>/` holds pins, hostname, resolv.conf, shm. */
   readonly state: string;
-  /** Handler names; the empty name of a request means `defaultHandler`. */
+  /** By the names of handlers. */
   readonly handlers: Readonly<Record<string, SandboxHandler>>;
-  readonly defaultHandler: string;
   readonly cgroupDriver: CgroupDriverName;
   /** Where crisp's own pod cgroups are made: absolute below the cgroup root, such as `/crisp`. */
   readonly cgroupPrefix: string;

@@ -17,6 +17,8 @@ export interface ContainersOfPod {
 }
 
 export interface RuntimeHandlers {
+  /** The handler of pods that name none, as it is now. */
+  readonly defaultName: string;
   /**
    * Throws FailedPrecondition where the handler, or this node, does not support a user namespace for a pod. The empty
    * name is the default handler. May execute the handler's program after an update of it.
@@ -65,7 +67,10 @@ export async function observed<T>(
 }
 
 /** Handlers that support everything: for tests. */
-export const allCapableHandlers: RuntimeHandlers = { checkUserNamespace: () => Promise.resolve() };
+export const allCapableHandlers: RuntimeHandlers = {
+  defaultName: 'crun',
+  checkUserNamespace: () => Promise.resolve(),
+};
 
 /** A pod without containers: for tests and for read-only tools. */
 export const noContainers: ContainersOfPod = {

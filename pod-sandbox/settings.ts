@@ -51,10 +51,11 @@ export const pluginLimits = ({ binDirs }: NetworkOptions, deadlines: Deadlines) 
 
 /** The handler of a request, in which the empty name is the default. Throws for one that is unknown or not implemented. */
 export function checkedHandler(
-  { handlers, defaultHandler }: PodSandboxOptions,
+  { handlers }: PodSandboxOptions,
   name: string,
+  defaultName: string,
 ): SandboxHandler {
-  const wanted = name === '' ? defaultHandler : name;
+  const wanted = name === '' ? defaultName : name;
   const handler = Object.hasOwn(handlers, wanted) ? handlers[wanted] : undefined;
   if (!handler) {
     const known = Object.keys(handlers).join(', ') || 'none';

@@ -11,6 +11,7 @@ export type { ClientStreams } from './exec/client-streams.ts';
 export type { StreamedCommand } from './exec/exec-stream.ts';
 export type { ExecResult } from './exec/exec-sync.ts';
 export { featuresOf, type HandlerFeatures } from './oci-runtime/features.ts';
+export type { UnusableHandlers } from './oci-runtime/handler-table.ts';
 export { Handlers } from './oci-runtime/handlers.ts';
 export { findProgram, PROGRAM_ENV } from './oci-runtime/programs.ts';
 export type { HandlerOptions, RuntimeOptions } from './options.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { distributionOf, installing, packages } from './distribution.ts';
+import { distributionOf, installing, packages } from '#daemon/preflight/distribution.ts';
 import { endText, lineText, partText } from './images.ts';
 import { isAtLeast } from './kernel.ts';
 import { endpointOf } from './network.ts';

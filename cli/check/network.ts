@@ -1,8 +1,8 @@
 /** The network of pods, and what listens where. */
 import { parse as parseYaml } from 'yaml';
 import { CrispError, describeError } from '#core/errors.ts';
+import { installing, packages } from '#daemon/preflight/distribution.ts';
 import type { Node } from '#daemon/preflight/node.ts';
-import { installing, packages } from './distribution.ts';
 import { distribution } from './programs.ts';
 import { type Check, failure, ok, type Result, warning } from './result.ts';
 

@@ -1,6 +1,13 @@
 /** The node's programs that crisp runs. */
 import { describeError, hasCode } from '#core/errors.ts';
-import { type Distribution, distributionOf, installing, packages } from './distribution.ts';
+import {
+  type Distribution,
+  distributionOf,
+  installing,
+  monitorRemedy,
+  packages,
+  runtimeRemedy,
+} from '#daemon/preflight/distribution.ts';
 import { type Check, failure, ok, warning } from './result.ts';
 
 /** Of what this node is, for the names of packages. */
@@ -19,8 +26,8 @@ export const programChecks: readonly Check[] = [
       );
       const works = all.filter(({ found }) => !('error' in found));
       const broken = all.filter(({ isConfigured, found }) => isConfigured && 'error' in found);
-      const remedy = `${installing(packages.runtime, distribution(node))}; or set path of the handler under [runtime.handlers]`;
-      if (works.length === 0 || broken.length > 0) return failure(texts.join('; '), remedy);
+      if (works.length === 0 || broken.length > 0)
+        return failure(texts.join('; '), runtimeRemedy('crun', distribution(node)));
       const shown = texts.filter((_, index) => !('error' in (all[index]?.found ?? { error: '' })));
       return ok(shown.join(', '));
     },
@@ -28,16 +35,12 @@ export const programChecks: readonly Check[] = [
   {
     id: 'conmon',
     async run(node, signal) {
+      const wanted = node.config.conmon.path;
       try {
-        const { path, version } = await node.program(node.config.conmon.path, signal);
+        const { path, version } = await node.program(wanted, signal);
         return ok(`${path}, ${version}`);
       } catch (error) {
-        const how = installing(packages.conmon, distribution(node));
-        const isSet = node.config.conmon.path !== 'conmon';
-        return failure(
-          describeError(error),
-          isSet ? `correct conmon.path, or ${how}` : `${how}; or set conmon.path`,
-        );
+        return failure(describeError(error), monitorRemedy(wanted, distribution(node)));
       }
     },
   },

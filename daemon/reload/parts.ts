@@ -7,6 +7,7 @@ import type { Inotify } from '#linux/ports/inotify.ts';
 import type { DaemonLog } from '#telemetry/log.ts';
 import type { MetricsEndpoint } from '../metrics-endpoint.ts';
 import { imageOptions, podOptions, runtimeOptions } from '../options.ts';
+import type { Programs } from '../programs.ts';
 import type { Services } from '../services.ts';
 import { changeableStreaming } from '../streaming-options.ts';
 import { readTls } from '../tls-files.ts';
@@ -39,18 +40,19 @@ export const imagesPart =
   ({ config, settings }) =>
     images.prepare(imageOptions(config, settings));
 
-/** Handlers, containers and pods, which have the default handler in common. */
+/** Handlers, containers and pods, and the programs that these need. */
 export const podsPart =
-  ({ handlers, containers, pods, driver }: Services): ReloadPart =>
+  ({ handlers, containers, pods, driver }: Services, programs: Pick<Programs, 'follow'>): ReloadPart =>
   async ({ config }) => {
     const options = runtimeOptions(config);
     const isInUse = (handler: string): boolean =>
       containers.list().some((one) => one.handler === handler) ||
       pods.list().some(({ runtimeHandler }) => (runtimeHandler || handlers.defaultName) === handler);
     const table = await handlers.prepare(options, isInUse);
-    const next = podOptions(config, driver, table.defaultName);
+    const next = podOptions(config, driver);
     // Last: it is the only one with something to close.
-    return together([table, await containers.prepare(options), await pods.prepare(next)]);
+    const changes = [table, await containers.prepare(options), await pods.prepare(next)];
+    return together([...changes, withoutOpening(() => programs.follow(config))]);
   };
 
 export interface TlsParts {

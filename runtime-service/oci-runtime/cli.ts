@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { CrispError, hasCode } from '#core/errors.ts';
+import { CrispError, errnoOf, hasCode } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Output, Processes } from '#linux/ports/kernel.ts';
@@ -148,8 +148,14 @@ export class OciRuntime {
   }
 
   /** The features of its program; read again after an update of it. Throws where it cannot be executed. */
-  features(): Promise<HandlerFeatures> {
-    return this.#probe.features();
+  async features(): Promise<HandlerFeatures> {
+    try {
+      return await this.#probe.features();
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      this.#program.forget();
+      return await this.#probe.features();
+    }
   }
 
   /** The last answer to `features`; nothing is executed. */

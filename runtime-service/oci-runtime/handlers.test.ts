@@ -60,7 +60,7 @@ test('those that are the same stay, and their programs are not executed again', 
   change.apply();
   assert.equal(handlers.get('a'), a);
   assert.notEqual(handlers.get('b'), b);
-  assert.deepEqual([handlers.defaultName, change.defaultName], ['b', 'b']);
+  assert.equal(handlers.defaultName, 'b');
 });
 
 test('a removed one is not listed and can still be used, also after a restart, until it is configured anew', async () => {
@@ -92,6 +92,39 @@ test('the default that was found stays, whatever else can be executed after a re
   assert.equal(handlers.defaultName, 'a');
   (await handlers.prepare(optionsOf(state, { b: programs['runc'] }), unused)).apply();
   assert.equal(handlers.defaultName, 'b', 'it was removed');
+});
+
+test('while none works each is named; the first that can be executed later becomes the default, and stays it', async () => {
+  const state = stateOf('later');
+  const [first, second] = [join(state, 'first'), join(state, 'second')];
+  const both = optionsOf(state, { a: first, b: second, usual: 'usual' });
+  const handlers = await Handlers.open(both, processes, false, log);
+  const { fallback = '', others, advice } = handlers.unusable;
+  assert.match(
+    fallback,
+    /^a: program \S+first does not exist.*; b: .*second.*; usual: program usual is not in /,
+  );
+  assert.deepEqual([others.size, advice], [0, 'crun']);
+  copyFileSync(programs['runc'] ?? '', second);
+  await handlers.recheck();
+  assert.equal(handlers.defaultName, 'b');
+  assert.equal(handlers.unusable.fallback, undefined);
+  assert.deepEqual([...handlers.unusable.others.keys()], ['a'], 'crun and runc need not be installed');
+  copyFileSync(programs['runc'] ?? '', first);
+  rmSync(second);
+  await handlers.recheck();
+  assert.equal(handlers.defaultName, 'b');
+  assert.match(handlers.unusable.fallback ?? '', /^b: program \S+second does not exist/);
+  (await handlers.prepare(both, unused)).apply();
+  assert.equal(handlers.defaultName, 'b');
+});
+
+test('where crun is all that there is on hybrid cgroups, runc is missing', async () => {
+  const state = stateOf('hybrid');
+  const handlers = await Handlers.open(optionsOf(state, { a: programs['crun'] }), processes, true, log);
+  const { fallback, advice } = handlers.unusable;
+  assert.match(fallback ?? '', /^a: crun refuses cgroup v1/);
+  assert.equal(advice, 'runc');
 });
 
 test('a damaged memory is no obstacle', async () => {

@@ -1,43 +1,31 @@
 import { join } from 'node:path';
-import { CrispError, describeError } from '#core/errors.ts';
+import { CrispError } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
 import type { PreparedChange } from '#core/prepared-change.ts';
 import type { Processes } from '#linux/ports/kernel.ts';
-import type { HandlerOptions, RuntimeOptions } from '../options.ts';
-import { OciRuntime } from './cli.ts';
+import type { OciRuntime } from './cli.ts';
 import { requireIdMaps } from './features.ts';
 import { HandlerMemory } from './handler-memory.ts';
+import {
+  runtimeOf,
+  type Table,
+  type TableOptions,
+  type TableParts,
+  tableOf,
+  type UnusableHandlers,
+  unusableOf,
+} from './handler-table.ts';
 import { requireTraversable } from './traversable.ts';
-
-/** The handlers of some options, each asked for its features. */
-interface Table {
-  readonly runtimes: ReadonlyMap<string, OciRuntime>;
-  readonly defaultName: string;
-  /** Whether the options leave it to crisp. */
-  readonly isChosen: boolean;
-  /** Why a program cannot be executed, by handler. */
-  readonly failures: ReadonlyMap<string, unknown>;
-}
-
-interface Parts {
-  readonly processes: Processes;
-  /** cgroup v1 with cgroup2 beside it, which crun refuses. */
-  readonly hybridCgroups: boolean;
-  readonly log: Log;
-  readonly memory: HandlerMemory;
-}
-
-type TableOptions = Pick<RuntimeOptions, 'state' | 'handlers' | 'defaultHandler' | 'timeouts'>;
 
 /** The table of handlers: which runtime a pod's handler name means. */
 export class Handlers {
-  readonly #parts: Parts;
+  readonly #parts: TableParts;
   readonly #state: string;
   #table: Table;
   /** Handlers that the configuration had since the boot: for the pods and containers that have them. */
   readonly #removed: Map<string, OciRuntime>;
 
-  private constructor(table: Table, removed: Map<string, OciRuntime>, state: string, parts: Parts) {
+  private constructor(table: Table, removed: Map<string, OciRuntime>, state: string, parts: TableParts) {
     this.#table = table;
     this.#removed = removed;
     this.#state = state;
@@ -88,8 +76,33 @@ export class Handlers {
       .filter(([name]) => !Object.hasOwn(options.handlers, name))
       .map(([name, handler]) => [name, runtimeOf(name, handler, options, processes)] as const);
     const table = await tableOf(options, parts, () => undefined);
+    log.info({ default: table.defaultName }, 'default runtime handler');
     await memory.keep(options.handlers);
     return new Handlers(table, new Map(removed), options.state, parts);
+  }
+
+  /** Those whose programs could not be executed when they were last asked. From memory. */
+  get unusable(): UnusableHandlers {
+    return unusableOf(this.#table, this.#parts);
+  }
+
+  /**
+   * Asks each program again, of which those that are the same as before are not executed. Where no default has been found, the
+   * first that works now becomes it.
+   */
+  async recheck(): Promise<void> {
+    const before = this.#table;
+    const known = (name: string) => before.runtimes.get(name);
+    const table = await tableOf(before.options, this.#parts, known, this.#kept);
+    if (this.#table !== before) return; // others are configured by now
+    this.#table = table;
+    if (table.defaultName !== before.defaultName)
+      this.#parts.log.info({ default: table.defaultName }, 'default runtime handler');
+  }
+
+  /** A default that was found once stays: a program that is being replaced, or a new one, does not move pods to another. */
+  get #kept(): string | undefined {
+    return this.#table.isFound ? this.defaultName : undefined;
   }
 
   /**
@@ -97,10 +110,7 @@ export class Handlers {
    * the options name anew and that cannot be executed, and for another kind of OCI runtime in the place of one that has
    * containers: it cannot read their state. InvalidArgument for a default that is not among them.
    */
-  async prepare(
-    options: TableOptions,
-    isInUse: (handler: string) => boolean,
-  ): Promise<PreparedChange & { readonly defaultName: string }> {
+  async prepare(options: TableOptions, isInUse: (handler: string) => boolean): Promise<PreparedChange> {
     const known = (name: string) => this.#table.runtimes.get(name) ?? this.#removed.get(name);
     const { defaultHandler: wanted, handlers } = options;
     if (wanted !== '' && !Object.hasOwn(handlers, wanted)) {
@@ -108,9 +118,7 @@ export class Handlers {
         hint: `use one of: ${Object.keys(handlers).join(', ')}; or add it under [runtime.handlers]`,
       });
     }
-    // A default that was found once stays: a program that is being replaced, or a new one, does not move pods to another.
-    const kept = this.#table.isChosen ? this.defaultName : undefined;
-    const table = await tableOf(options, this.#parts, known, kept);
+    const table = await tableOf(options, this.#parts, known, this.#kept);
     if (wanted !== '' && wanted !== this.defaultName && table.failures.has(wanted))
       throw unusable('runtime.default', table.failures.get(wanted));
     for (const [name, runtime] of table.runtimes) {
@@ -123,58 +131,16 @@ export class Handlers {
       if (before && before.isCrun !== runtime.isCrun && isInUse(name)) throw otherKind(name);
     }
     return {
-      defaultName: table.defaultName,
       apply: () => {
         void this.#parts.memory.keep(handlers);
         for (const [name, runtime] of this.#table.runtimes) this.#removed.set(name, runtime);
         for (const name of table.runtimes.keys()) this.#removed.delete(name);
         this.#table = table;
+        this.#parts.log.info({ default: table.defaultName }, 'default runtime handler');
       },
       discard() {},
     };
   }
-}
-
-const runtimeOf = (
-  name: string,
-  handler: HandlerOptions,
-  { state, timeouts }: TableOptions,
-  processes: Processes,
-): OciRuntime => new OciRuntime(name, handler, `${state}/oci/${name}`, processes, timeouts.runtime);
-
-async function tableOf(
-  options: TableOptions,
-  { processes, hybridCgroups, log }: Parts,
-  known: (name: string) => OciRuntime | undefined,
-  kept?: string,
-): Promise<Table> {
-  const { handlers, defaultHandler, timeouts } = options;
-  const runtimes = Object.entries(handlers).map(([name, handler]) => {
-    const before = known(name);
-    return before?.isOf(handler, timeouts.runtime) ? before : runtimeOf(name, handler, options, processes);
-  });
-  const probes = await Promise.allSettled(runtimes.map((runtime) => runtime.features()));
-  const working: string[] = [];
-  const failures = new Map<string, unknown>();
-  for (const [index, runtime] of runtimes.entries()) {
-    const { handler, isCrun } = runtime;
-    const probe = probes[index];
-    const isKnown = known(handler) === runtime;
-    if (probe?.status !== 'fulfilled') {
-      failures.set(handler, probe?.reason);
-      if (!isKnown) log.warn({ handler, error: describeError(probe?.reason) }, 'runtime cannot be executed');
-      continue;
-    }
-    const usable = !(isCrun && hybridCgroups);
-    if (usable) working.push(handler);
-    const message = usable ? 'runtime found' : 'crun refuses hybrid cgroups';
-    if (!isKnown) log.info({ handler, ...probe.value, usable }, message);
-  }
-  const stays = kept !== undefined && Object.hasOwn(handlers, kept) ? kept : undefined;
-  const defaultName = defaultHandler || stays || working[0] || runtimes[0]?.handler || '';
-  log.info({ default: defaultName, working }, 'default runtime handler');
-  const byName = new Map(runtimes.map((one) => [one.handler, one]));
-  return { runtimes: byName, defaultName, isChosen: defaultHandler === '', failures };
 }
 
 const unusable = (key: string, cause: unknown): CrispError =>

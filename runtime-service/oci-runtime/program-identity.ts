@@ -32,6 +32,11 @@ export class RuntimeProgram {
     return this.#path;
   }
 
+  /** The next use looks it up again: it may be installed elsewhere now. */
+  forget(): void {
+    this.#path = undefined;
+  }
+
   /** The absolute path to execute: of the program that is at `path` now. Throws NotFound. */
   get executable(): string {
     const { path } = this;

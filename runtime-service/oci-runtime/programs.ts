@@ -17,7 +17,10 @@ export function findProgram(name: string): string {
       // The next directory.
     }
   }
-  throw new CrispError('NotFound', `program ${name} is not in ${DIRECTORIES.join(':')}`, {
+  const where = name.startsWith('/')
+    ? 'does not exist, or is not executable'
+    : `is not in ${PROGRAM_ENV.PATH}`;
+  throw new CrispError('NotFound', `program ${name} ${where}`, {
     hint: 'install it, or set its absolute path in the configuration',
   });
 }

@@ -59,7 +59,7 @@ async function metricsText(): Promise<string> {
   const metrics = new Metrics({ version: '0' });
   const objects = { list: () => [{ state: 'running', monitor: {} }], leaks: () => [] };
   const images = { pulls: () => [], layers: () => ({ stored: { erofs: 1 }, bytes: { erofs: 1 } }) };
-  const health = { troubles: () => [{ reason: 'ImageDamaged' }] };
+  const health = { troubles: () => [{ reason: 'ImageDamaged', podsFail: false }] };
   const processes = { alive: () => true };
   registerGauges(
     metrics,

@@ -36,7 +36,6 @@ export class PodsFixture implements AsyncDisposable {
       root: join(directory, 'root'),
       state: join(directory, 'state'),
       handlers: { crun: { sandbox: 'pause' }, vm: { sandbox: 'runtime' } },
-      defaultHandler: 'crun',
       cgroupDriver: 'cgroupfs',
       cgroupPrefix,
       network: {

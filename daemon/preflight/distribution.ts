@@ -1,4 +1,4 @@
-/** How software is installed, by distribution. */
+/** How software is installed, by distribution: remedies of `crisp check`, and of the daemon's troubles. */
 export type Distribution = 'debian' | 'fedora' | 'suse' | 'alpine' | 'arch';
 
 export type PackageNames = Readonly<Record<Distribution, string>>;
@@ -53,7 +53,8 @@ const same = (name: string): PackageNames => ({
 
 export const packages = {
   conmon: same('conmon'),
-  runtime: same('crun'),
+  crun: same('crun'),
+  runc: same('runc'),
   plugins: {
     debian: 'containernetworking-plugins',
     fedora: 'containernetworking-plugins',
@@ -83,3 +84,13 @@ export const packages = {
     arch: 'apparmor',
   },
 } as const satisfies Record<string, PackageNames>;
+
+/** Where no OCI runtime works. */
+export const runtimeRemedy = (program: 'crun' | 'runc', distribution: Distribution | undefined): string =>
+  `${installing(packages[program], distribution)}; or set path of the handler under [runtime.handlers]`;
+
+/** Where `conmon.path` names no program. */
+export function monitorRemedy(path: string, distribution: Distribution | undefined): string {
+  const how = installing(packages.conmon, distribution);
+  return path === 'conmon' ? `${how}; or set conmon.path` : `correct conmon.path, or ${how}`;
+}
