@@ -127,6 +127,7 @@ const FACE_OF_LINUX = [
   'libc/decompress',
   'libc/errno',
   'libc/sha256',
+  'libc/worker-thread',
   'net/ip-address',
   'process/identity',
   'process/program',

@@ -1,6 +1,7 @@
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { CrispError, describeError, deserializeError } from '#core/errors.ts';
 import { closeDescriptorsBelow } from '#linux/fs/descriptors-below.ts';
+import { WorkerThread } from '#linux/libc/worker-thread.ts';
 import type { HashedFile, HashRequest } from './hash-file.ts';
 import type { MeasuredTree } from './measure-tree.ts';
 import { Pace } from './pace.ts';
@@ -79,7 +80,7 @@ export class CheckThread implements AsyncDisposable {
 
   #started(): Worker {
     if (this.#worker) return this.#worker;
-    const worker = new Worker(new URL('./worker.ts', import.meta.url));
+    const worker = new WorkerThread(new URL('./worker.ts', import.meta.url));
     const gone = () => {
       if (this.#worker === worker) this.#worker = undefined;
     };

@@ -3,9 +3,12 @@ import { parentPort } from 'node:worker_threads';
 import { type SerializedError, serializeError } from '#core/errors.ts';
 import { idleDiskThread, niceThread } from '#linux/fs/at-syscalls.ts';
 import { fromNode } from '#linux/libc/errno.ts';
+import { threadLoaded } from '#linux/libc/worker-thread.ts';
 import { type HashedFile, type HashRequest, hashFile } from './hash-file.ts';
 import { type MeasuredTree, measureTree } from './measure-tree.ts';
 import { Pace } from './pace.ts';
+
+threadLoaded();
 
 export type Job =
   | ({ readonly kind: 'hash' } & HashRequest)

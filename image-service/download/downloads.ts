@@ -1,4 +1,5 @@
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
+import { WorkerThread } from '#linux/libc/worker-thread.ts';
 import type { Reference } from '../image/reference.ts';
 import type { RegistryAuth } from '../registry/credentials.ts';
 import type { FailedEndpoints } from '../registry/endpoint-health.ts';
@@ -123,7 +124,7 @@ class Pool implements AsyncDisposable {
   #startWorker(): Worker {
     const workerData: WorkerStart = { options: this.#options, failed: this.#known.failed };
     const limits = { resourceLimits: HEAP, trackUnmanagedFds: false };
-    const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData, ...limits });
+    const worker = new WorkerThread(new URL('./worker.ts', import.meta.url), { workerData, ...limits });
     return worker.on('message', (reply: WorkerReply) => {
       if (reply.kind === 'health') this.#known.failed = reply.failed;
     });

@@ -6,9 +6,12 @@ import { setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { serializeError } from '#core/errors.ts';
 import { fromNode } from '#linux/libc/errno.ts';
+import { threadLoaded } from '#linux/libc/worker-thread.ts';
 import { EndpointHealth } from '../registry/endpoint-health.ts';
 import type { Call, WorkerReply, WorkerRequest, WorkerStart } from './messages.ts';
 import { Sessions } from './sessions.ts';
+
+threadLoaded();
 
 /** The least: it counts among the daemon's own threads; beside pods their cgroups' weights do. */
 const NICE = 19;

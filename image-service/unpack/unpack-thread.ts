@@ -1,12 +1,12 @@
-import { Worker } from 'node:worker_threads';
 import { CrispError, describeError } from '#core/errors.ts';
 import { closeDescriptorsBelow } from '#linux/fs/descriptors-below.ts';
+import { WorkerThread } from '#linux/libc/worker-thread.ts';
 import { RunningJob, type ThreadJob } from './running-job.ts';
 import type { Job, WorkerReply, WorkerRequest } from './worker.ts';
 
 /** A worker thread. It carries out one job, and holds images of others that wait for the layers below them. */
 export class UnpackThread {
-  readonly #worker: Worker;
+  readonly #worker: WorkerThread;
   readonly #jobs = new Map<number, RunningJob>();
   readonly #changed: () => void;
   #ids = 0;
@@ -19,7 +19,7 @@ export class UnpackThread {
   /** `changed`: called when it can take another job, or none any more. */
   constructor(changed: () => void) {
     this.#changed = changed;
-    this.#worker = new Worker(new URL('./worker.ts', import.meta.url));
+    this.#worker = new WorkerThread(new URL('./worker.ts', import.meta.url));
     this.#worker
       .on('message', (reply: WorkerReply) => this.#jobs.get(reply.id)?.replied(reply))
       .on('error', (error) => {

@@ -6,10 +6,13 @@ import { parentPort } from 'node:worker_threads';
 import { type SerializedError, serializeError } from '#core/errors.ts';
 import { niceThread } from '#linux/fs/at-syscalls.ts';
 import { fromNode } from '#linux/libc/errno.ts';
+import { threadLoaded } from '#linux/libc/worker-thread.ts';
 import { type Completion, completeLayer } from './complete.ts';
 import type { LayerReport } from './layer-writer.ts';
 import { type UnpackRequest, unpackLayer } from './unpack-layer.ts';
 import { type ImageRequest, type WrittenLayer, writeImage } from './write-image.ts';
+
+threadLoaded();
 
 export type Job =
   | { readonly kind: 'unpack'; readonly request: UnpackRequest }

@@ -7,9 +7,9 @@
 import { randomBytes } from 'node:crypto';
 import { type BigIntStats, lstatSync, readdirSync, renameSync, rmdirSync, unlinkSync } from 'node:fs';
 import { lstat, readdir, rmdir, unlink } from 'node:fs/promises';
-import { Worker } from 'node:worker_threads';
 import { CrispError, errnoOf } from '#core/errors.ts';
 import { fromNode, refused } from '../libc/errno.ts';
+import { WorkerThread } from '../libc/worker-thread.ts';
 
 /** The most entries that are deleted without a worker. */
 const SMALL = 48;
@@ -65,7 +65,7 @@ function ignoreMissing(error: unknown): undefined {
 }
 
 async function removeInWorker(path: string): Promise<void> {
-  const worker = new Worker(new URL('./remove-tree-worker.ts', import.meta.url), { workerData: path });
+  const worker = new WorkerThread(new URL('./remove-tree-worker.ts', import.meta.url), { workerData: path });
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   worker.once('message', resolve);
   worker.once('error', reject);

@@ -1,11 +1,11 @@
 import { closeSync, readFileSync } from 'node:fs';
-import { Worker } from 'node:worker_threads';
 import { CrispError } from '#core/errors.ts';
+import { WorkerThread } from '../libc/worker-thread.ts';
 import type { WorkerReady, WorkerReply, WorkerRequest } from './worker.ts';
 
 /** One thread of worker.ts: takes one request at a time. */
 export class KernelWorker {
-  readonly #worker: Worker;
+  readonly #worker: WorkerThread;
   /** Rejects where the thread is lost before it could begin. */
   readonly ready: Promise<WorkerReady>;
   /** False once it has ended, or is abandoned: then it takes no more requests. */
@@ -18,7 +18,7 @@ export class KernelWorker {
     const { promise, resolve, reject } = Promise.withResolvers<WorkerReady>();
     this.ready = promise;
     promise.catch(() => {});
-    this.#worker = new Worker(new URL('./worker.ts', import.meta.url), {
+    this.#worker = new WorkerThread(new URL('./worker.ts', import.meta.url), {
       // Descriptors made in the thread are handed to the main one: they must not be closed with it.
       trackUnmanagedFds: false,
       resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 2 },

@@ -6,6 +6,7 @@ import { type SerializedError, serializeError } from '#core/errors.ts';
 import { beginConnection, type Family } from '../io/begin-connection.ts';
 import { check } from '../libc/errno.ts';
 import { kill, sethostname, waitpid } from '../libc/libc.ts';
+import { threadLoaded } from '../libc/worker-thread.ts';
 import { type SpawnedPause, spawnPause } from '../namespace/pause-spawn.ts';
 import { NamespaceLost, NamespaceThread, pinAt, pinFile, type ReversibleKind } from '../namespace/setns.ts';
 import { writeSysctls } from '../namespace/sysctl.ts';
@@ -17,6 +18,8 @@ import type { JoinedBridge, JoinRequest, LeaveRequest, NamespaceKind } from '../
 import type { ProcessStats } from '../ports/stats.ts';
 import { countProcesses, type GroupFile, readGroups, readTexts, Walk, type WalkState } from './readings.ts';
 import { type NamespaceSpawn, type NamespaceSpawnRequest, spawnInNamespace } from './spawn-in-namespace.ts';
+
+threadLoaded();
 
 /** The thread's first message. */
 export interface WorkerReady {

@@ -1,8 +1,8 @@
 /** Files of running containers, in and out, as archives; nothing is executed in the container. */
-import { Worker } from 'node:worker_threads';
 import { CrispError, deserializeError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import { type Operation, withDeadline } from '#core/operation.ts';
+import { WorkerThread } from '#linux/libc/worker-thread.ts';
 import type { Context } from '../context.ts';
 import type { FilesAnswer, FilesJob, FilesStep } from './worker.ts';
 
@@ -57,13 +57,13 @@ function jobOf(context: Context, id: ContainerId, path: string, act: FilesJob['a
 
 /** Sends the steps to the worker, one after another. */
 class FilesThread implements AsyncDisposable {
-  readonly #worker: Worker;
+  readonly #worker: WorkerThread;
   readonly #op: Operation;
   readonly #lost = Promise.withResolvers<never>();
 
   constructor(job: FilesJob, op: Operation) {
     this.#op = op;
-    this.#worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData: job });
+    this.#worker = new WorkerThread(new URL('./worker.ts', import.meta.url), { workerData: job });
     const lose = (cause?: unknown) =>
       this.#lost.reject(new CrispError('Internal', `the thread of ${op.name} failed`, { cause }));
     this.#lost.promise.catch(() => {});

@@ -10,11 +10,14 @@ import type { IdMapping } from '#core/model/security.ts';
 import { TarReader } from '#core/tar/reader.ts';
 import { flags } from '#linux/fs/at-syscalls.ts';
 import { fromNode, namingSync } from '#linux/libc/errno.ts';
+import { threadLoaded } from '#linux/libc/worker-thread.ts';
 import type { ProcessRef } from '#linux/ports/kernel.ts';
 import { isAlive, readBootId } from '#linux/process/identity.ts';
 import { IdShift } from './id-shift.ts';
 import { readTree } from './read-tree.ts';
 import { TreeWriter } from './write-tree.ts';
+
+threadLoaded();
 
 export interface FilesJob {
   readonly act: 'read' | 'write';
