@@ -19,7 +19,7 @@ export const ctlFlags: Record<string, Flag> = {
   'admin-socket': {
     type: 'string',
     value: 'SOCKET',
-    doc: 'Admin socket of crisp, for cp and the bars of pulls; default: admin.sock beside the runtime endpoint',
+    doc: 'Admin socket of crisp, for cp, exec --user and the bars of pulls; default: admin.sock beside the runtime endpoint',
   },
   timeout: { type: 'string', short: 't', value: 'DURATION', doc: 'Timeout of each call; default 2m' },
   help: { type: 'boolean', short: 'h', doc: 'Show this help' },

@@ -106,7 +106,7 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   const operations = () => server.operations;
   const status = () => daemonStatus({ running, services, health, unready, operations });
   const admin = await AdminServer.listen(
-    { ...services, status, reload: () => reloads.request() },
+    { ...services, streaming, status, reload: () => reloads.request() },
     { socket: config.adminSocket, ...serving },
   );
   const monitoring = await openMonitoring({ config, kernel, metrics, health, manager, status, unready, log });

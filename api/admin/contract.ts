@@ -13,6 +13,7 @@
  * | POST /v1/images/check[?repair=1] | – | lines of JSON, each a `CheckLine` |
  * | GET /v1/containers/ID/files?path=PATH | – | archive of a file or of a directory tree |
  * | PUT /v1/containers/ID/files?path=PATH | such an archive | `{}` |
+ * | POST /v1/containers/ID/exec | `ExecRequest` | `ExecReply` |
  *
  * An error is an HTTP error status with an `AdminFailure` as its body. One that occurs after the archive, or the first line, is sent in
  * the trailer `FAILURE_TRAILER`, an encoded `AdminFailure`; a truncated reply lacks the last chunk.
@@ -30,6 +31,10 @@ export const CHECK_PATH = '/v1/images/check';
 export const filesPath = (id: string): string => `/v1/containers/${encodeURIComponent(id)}/files`;
 export const FILES_PATTERN = /^\/v1\/containers\/([0-9a-f]{64})\/files$/;
 
+/** `id` may be shortened. */
+export const execPath = (id: string): string => `/v1/containers/${encodeURIComponent(id)}/exec`;
+export const EXEC_PATTERN = /^\/v1\/containers\/([0-9a-f]{1,64})\/exec$/;
+
 export const ARCHIVE_TYPE = 'application/x-tar';
 /** One JSON document on each line. */
 export const LINES_TYPE = 'application/x-ndjson';
@@ -37,6 +42,23 @@ export const FAILURE_TRAILER = 'crisp-failure';
 
 export interface AdminFailure {
   readonly error: { readonly code: ErrorCode; readonly message: string; readonly hint: string };
+}
+
+/** As CRI's ExecRequest, with a user. */
+export interface ExecRequest {
+  readonly command: readonly string[];
+  /** `user[:group]`, each a number or a name of the container's own files. */
+  readonly user: string;
+  readonly stdin: boolean;
+  readonly stdout: boolean;
+  /** Not with a terminal. */
+  readonly stderr: boolean;
+  readonly tty: boolean;
+}
+
+/** `url` opens the session once, within a minute, as that of CRI's Exec. */
+export interface ExecReply {
+  readonly url: string;
 }
 
 export interface ImportedImage {

@@ -1,6 +1,9 @@
 /** `crisp ctl exec`: a command in a running container, with its streams or (-s) without. */
+import { Readable } from 'node:stream';
+import { type ExecReply, type ExecRequest, execPath } from '#api/admin/contract.ts';
 import { cri } from '#api/cri/v1/index.ts';
-import type { Command, Flag, Parsed } from '../command.ts';
+import { receiveJson } from '../admin-client.ts';
+import { type Command, type Flag, type Parsed, UsageError } from '../command.ts';
 import { COMMAND_EXITS, type Ctl, secondsOf } from './context.ts';
 import { joinSession, type SessionOptions, streamsOf } from './remote-session.ts';
 
@@ -16,11 +19,17 @@ export const sessionOptions = (parsed: Parsed): SessionOptions => ({
 
 export const exec: Command<Ctl> = {
   name: 'exec',
-  usage: '[-i] [-t] [--sync] CONTAINER COMMAND [ARG...]',
+  usage: '[-i] [-t] [--user USER[:GROUP]] [--sync] CONTAINER COMMAND [ARG...]',
   summary: 'Run a command in a container; exits with its code',
   flags: {
     ...streamFlags,
     sync: { type: 'boolean', short: 's', doc: 'Without streams: wait for the end, then show the output' },
+    user: {
+      type: 'string',
+      short: 'u',
+      value: 'USER[:GROUP]',
+      doc: "As another user than the container's, by number or name; for root on the node of a crisp daemon",
+    },
     timeout: { type: 'string', value: 'SECONDS', doc: 'With -s: kill the command after this time; 0: never' },
   },
   arity: [2, Infinity],
@@ -28,9 +37,17 @@ export const exec: Command<Ctl> = {
   greedy: true,
   async run(ctl, parsed) {
     const [containerId = '', ...cmd] = parsed.args;
-    if (parsed.has('sync')) return execSync(ctl, parsed, containerId, cmd);
+    const user = parsed.text('user');
+    if (parsed.has('sync')) {
+      if (user !== undefined)
+        throw new UsageError('crisp ctl exec: --user and --sync cannot be combined', 'leave --sync out');
+      return execSync(ctl, parsed, containerId, cmd);
+    }
     const options = sessionOptions(parsed);
-    const { url } = await ctl.client.Exec({ containerId, cmd, ...streamsOf(options) }, ctl.call());
+    const { url } =
+      user === undefined
+        ? await ctl.client.Exec({ containerId, cmd, ...streamsOf(options) }, ctl.call())
+        : await execAs(ctl, containerId, { command: cmd, user, ...streamsOf(options) });
     return joinSession(url, options, ctl.terminal, ctl.signal);
   },
 };
@@ -48,6 +65,20 @@ export const attach: Command<Ctl> = {
     return joinSession(url, options, ctl.terminal, ctl.signal);
   },
 };
+
+/** CRI has no user in Exec: the daemon's admin socket has. */
+async function execAs(ctl: Ctl, containerId: string, request: ExecRequest): Promise<ExecReply> {
+  const { status } = await ctl.client.ContainerStatus({ containerId }, ctl.call());
+  const body = Readable.from([JSON.stringify(request)], { objectMode: false });
+  const call = {
+    method: 'POST',
+    path: execPath(status?.id ?? ''),
+    query: [],
+    body,
+    signal: ctl.signal,
+  } as const;
+  return (await receiveJson(ctl.adminSocket, call)) as ExecReply;
+}
 
 async function execSync(
   ctl: Ctl,

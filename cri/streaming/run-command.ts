@@ -41,7 +41,8 @@ async function run(
 ): Promise<number> {
   const { container, requested } = session;
   if (session.kind === 'exec') {
-    return containers.execStream(container, { command: session.command, tty: requested.tty }, streams, op);
+    const { command, user } = session;
+    return containers.execStream(container, { command, tty: requested.tty, user }, streams, op);
   }
   await containers.attach(container, streams, op);
   return 0;

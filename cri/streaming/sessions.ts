@@ -7,6 +7,8 @@ export type StreamingSession =
       readonly kind: 'exec';
       readonly container: ContainerId;
       readonly command: readonly string[];
+      /** Another than the container's: `user[:group]`. */
+      readonly user?: string | undefined;
       readonly requested: RequestedStreams;
     }
   | { readonly kind: 'attach'; readonly container: ContainerId; readonly requested: RequestedStreams }

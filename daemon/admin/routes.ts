@@ -2,8 +2,10 @@
 import {
   CHECK_PATH,
   type DaemonStatus,
+  EXEC_PATTERN,
   EXPLAIN_PATH,
   EXPORT_PATH,
+  type ExecReply,
   type ExplainedImage,
   FILES_PATTERN,
   IMPORT_PATH,
@@ -17,13 +19,17 @@ import {
 import { CrispError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
+import { checkedStreamFlags } from '#cri/runtime/wire/stream-flags.ts';
+import type { Streaming } from '#cri/streaming/index.ts';
 import type { ImageService } from '#image-service/index.ts';
 import type { RuntimeService } from '#runtime-service/index.ts';
 import { checkLines } from './check-lines.ts';
+import { readExecRequest } from './exec-request.ts';
 
 export interface AdminServices {
   readonly images: Pick<ImageService, 'import' | 'export' | 'explain' | 'pulls' | 'check'>;
-  readonly containers: Pick<RuntimeService, 'readFiles' | 'writeFiles'>;
+  readonly containers: Pick<RuntimeService, 'readFiles' | 'writeFiles' | 'checkExec'>;
+  readonly streaming: Pick<Streaming, 'url'>;
   readonly status: () => DaemonStatus;
   readonly reload: () => Promise<ReloadReply>;
 }
@@ -128,6 +134,18 @@ const writeRoute = (id: ContainerId): AdminRoute => ({
   },
 });
 
+const execRoute = (id: string): AdminRoute => ({
+  name: 'ExecAsUser',
+  async run({ containers, streaming }, { body }, op) {
+    const { command, user, ...streams } = await readExecRequest(body);
+    const requested = checkedStreamFlags('exec', streams);
+    const container = containers.checkExec(id, command).id;
+    op.log.info({ container, user }, 'a command as another user is requested');
+    const url = await streaming.url({ kind: 'exec', container, command, user, requested });
+    return { json: { url } satisfies ExecReply };
+  },
+});
+
 function pathOf(query: URLSearchParams): string {
   const path = query.get('path');
   if (path) return path;
@@ -146,6 +164,8 @@ export function routeOf(method: string, path: string): AdminRoute {
   const id = FILES_PATTERN.exec(path)?.[1] as ContainerId | undefined;
   if (id !== undefined && method === 'GET') return readRoute(id);
   if (id !== undefined && method === 'PUT') return writeRoute(id);
+  const running = EXEC_PATTERN.exec(path)?.[1];
+  if (running !== undefined && method === 'POST') return execRoute(running);
   throw new CrispError('NotFound', `${method} ${path.slice(0, 200)}: no such endpoint`, {
     hint: 'see api/admin/contract.ts; use a client of the same version',
   });

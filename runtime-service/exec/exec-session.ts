@@ -8,20 +8,36 @@ import type { ExitStatus, SpawnRequest } from '#linux/ports/kernel.ts';
 import type { DetachedCommand, DetachedRequest } from '#linux/ports/streams.ts';
 import type { ContainerRecord } from '../container.ts';
 import { type Context, pathsOf } from '../context.ts';
+import { readUserFiles } from '../lifecycle/user-files.ts';
 import { loggedErrors, type OciRuntime } from '../oci-runtime/cli.ts';
 import { PROGRAM_ENV } from '../oci-runtime/programs.ts';
 import { encodeSpec, type OciProcess, type OciSpec, parseSpec } from '../spec/oci.ts';
+import { resolveUser, type UserFiles, type UserRequest } from '../spec/users.ts';
 import { endExec, execPidFile } from './exec-cleanup.ts';
 
 /** What OCI runtimes log when their helper process in the container is killed. */
 const HELPER_KILLED =
   /broken pipe|\bEOF\b|signal: killed|no such process|not running|connection reset|nsexec|setns|\/proc\/\d+\/ns/i;
 const HELPER_KILLED_MS = 2000;
+const NO_USER: UserRequest = {
+  runAsUser: undefined,
+  runAsGroup: undefined,
+  runAsUsername: '',
+  supplementalGroups: [],
+  supplementalGroupsPolicy: 'Merge',
+};
 /** The messages cannot be listed in full: after any failure it is checked again whether the container runs. */
 const OTHER_FAILURE_MS = 100;
 const DEATH_POLL_MS = 10;
 /** Until the runtime has moved the command. */
 const MOVE_MS = 15;
+
+export interface ExecSettings {
+  /** Columns and rows that a terminal has from the start, where they are known. */
+  readonly size?: readonly [number, number] | undefined;
+  /** `user[:group]`, each a number or a name in the container; absent: the container's. */
+  readonly user?: string | undefined;
+}
 
 /** One command in a running container: its files, all on a tmpfs, its child cgroup, its exec shim. */
 export class ExecSession {
@@ -50,22 +66,24 @@ export class ExecSession {
     return `${this.#record.cgroup.path}/${this.#name}`;
   }
 
-  /** `size`: columns and rows that a terminal has from the start, where they are known. */
+  /** Throws InvalidArgument for a user whom the container does not know. */
   async prepare(
     command: readonly string[],
     terminal: boolean,
-    size?: readonly [number, number],
+    { size, user }: ExecSettings = {},
   ): Promise<void> {
     const { kernel, options } = this.#context;
     kernel.cgroups.expectTaskMigration(MOVE_MS);
-    const spec = parseSpec(readFileSync(pathsOf(options, this.#record.id).config, 'utf8')) as OciSpec;
-    const process: OciProcess = {
+    const paths = pathsOf(options, this.#record.id);
+    const spec = parseSpec(readFileSync(paths.config, 'utf8')) as OciSpec;
+    const given: OciProcess = {
       ...spec.process,
       terminal,
       args: [...command],
       env: environment(spec, terminal),
       ...(size ? { consoleSize: { width: size[0], height: size[1] } } : {}),
     };
+    const process = user === undefined ? given : asUser(given, user, readUserFiles(paths));
     writeFileSync(this.#processFile, encodeSpec(process), { mode: 0o600, flag: 'wx' });
     await kernel.cgroups.createChild(this.#cgroup);
   }
@@ -181,6 +199,17 @@ export class ExecSession {
   end(op: Operation, hasEnded: boolean, limitMs?: number): Promise<boolean> {
     return endExec(this.#context, { record: this.#record, name: this.#name, hasEnded }, op, limitMs);
   }
+}
+
+/** With the groups and the home that the container's own files give to the user; capabilities stay those of the container. */
+function asUser(process: OciProcess, user: string, files: UserFiles): OciProcess {
+  if (user.split(':')[0] === '')
+    throw new CrispError('InvalidArgument', `exec: the user ${JSON.stringify(user)} is empty`, {
+      hint: 'write USER or USER:GROUP, each a number or a name in the container',
+    });
+  const { uid, gid, supplementalGroups, home } = resolveUser(NO_USER, user, files);
+  const env = [...process.env.filter((entry) => !entry.startsWith('HOME=')), `HOME=${home}`];
+  return { ...process, env, user: { ...process.user, uid, gid, additionalGids: [...supplementalGroups] } };
 }
 
 /** Programs that have no TERM treat a terminal as a dumb one. */

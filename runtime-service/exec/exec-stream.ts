@@ -20,6 +20,8 @@ const END_OF_TRANSMISSION = Buffer.from([4]);
 export interface StreamedCommand {
   readonly command: readonly string[];
   readonly tty: boolean;
+  /** See `ExecSettings`. */
+  readonly user?: string | undefined;
 }
 
 /**
@@ -31,7 +33,7 @@ export interface StreamedCommand {
 export async function execStream(
   context: Context,
   id: ContainerId,
-  { command, tty }: StreamedCommand,
+  { command, tty, user }: StreamedCommand,
   streams: ClientStreams,
   op: Operation,
 ): Promise<number> {
@@ -42,7 +44,7 @@ export async function execStream(
   const end = () => (ending ??= session.end(op.detached('clean-up'), hasEnded));
   try {
     const size = tty ? await firstSize(streams) : undefined;
-    await op.stage('prepare', () => session.prepare(command, tty, size));
+    await op.stage('prepare', () => session.prepare(command, tty, { size, user }));
     const detached = await op.deadline('start', context.options.timeouts.runtime, (signal) =>
       session.start(stdioOf(streams), tty, signal),
     );

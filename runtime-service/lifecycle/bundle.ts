@@ -6,7 +6,7 @@ import { CrispError, errnoOf } from '#core/errors.ts';
 import type { ImageForContainer } from '#core/model/image.ts';
 import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
-import { mkdirInRoot, readInRoot } from '#linux/fs/in-root.ts';
+import { mkdirInRoot } from '#linux/fs/in-root.ts';
 import { type AnnotatedContainer, type AnnotationHost, applyAnnotations } from '../annotations/index.ts';
 import { applyEdits } from '../cdi/apply.ts';
 import { requestedDevices } from '../cdi/devices.ts';
@@ -26,8 +26,7 @@ import { selinuxLabels } from '../spec/selinux.ts';
 import { type ImageVolume, mountImageVolumes } from './image-volumes.ts';
 import { checkMountPoints, checkMounts, makeMountSources } from './mount-sources.ts';
 import { addPasswdEntry } from './passwd-entry.ts';
-
-const MAX_USER_FILE = 4 << 20;
+import { readUserFiles } from './user-files.ts';
 
 export interface BundleRequest {
   readonly record: ContainerRecord;
@@ -153,11 +152,6 @@ function root(pod: PodView): { uid: number; gid: number } {
   const hostId = (mappings: readonly { containerId: number; hostId: number }[] | undefined) =>
     mappings?.find(({ containerId }) => containerId === 0)?.hostId ?? 0;
   return { uid: hostId(pod.userNamespace?.uids), gid: hostId(pod.userNamespace?.gids) };
-}
-
-function readUserFiles(paths: ContainerPaths): { passwd: string; group: string } {
-  const read = (path: string) => readInRoot(paths.rootfs, path, MAX_USER_FILE)?.toString('utf8') ?? '';
-  return { passwd: read('etc/passwd'), group: read('etc/group') };
 }
 
 function makeDirectoriesInRoot({ rootfs }: ContainerPaths, paths: readonly string[], pod: PodView): void {

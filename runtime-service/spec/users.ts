@@ -11,6 +11,11 @@ export interface UserFiles {
   readonly group: string;
 }
 
+export type UserRequest = Pick<
+  SecurityContext,
+  'runAsUser' | 'runAsGroup' | 'runAsUsername' | 'supplementalGroups' | 'supplementalGroupsPolicy'
+>;
+
 interface Account {
   readonly uid: number;
   readonly gid: number;
@@ -80,7 +85,7 @@ function* memberships(name: string | undefined, files: UserFiles): Generator<num
  * Throws InvalidArgument for a name that the image does not know.
  */
 export function resolveUser(
-  security: SecurityContext,
+  security: UserRequest,
   imageUser: string,
   files: UserFiles,
 ): ContainerUser & { readonly home: string } {
