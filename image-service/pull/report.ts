@@ -25,7 +25,7 @@ export function reportPulled(
   const ms = performance.now() - meter.started;
   const layers = meter.layerCounts;
   observer.pulled({ id, ms, code: undefined, source: mainSource(meter), layers });
-  const fields = { image: meter.reference, id: image.id, digest, ...origin(meter), layers };
+  const fields = { image: meter.reference, imageId: image.id, digest, ...origin(meter), layers };
   log.info({ ...fields, ...course(meter, stages, ms) }, 'image pulled');
 }
 

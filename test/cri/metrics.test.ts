@@ -87,6 +87,15 @@ test('what the OOM killer ends is counted, and the exemplar names its log line',
   assert.ok(operation !== '' && line.includes(id), `${exemplar}; ${line}`);
 });
 
+test('the exemplar of a pull is the id of its log line', async () => {
+  const lines = await metrics('application/openmetrics-text');
+  const exemplar = lines.find((line) => /^crisp_pull_seconds_bucket.*outcome="ok".* # /.test(line)) ?? '';
+  const [, operation] = /operation_id="(\w{12})"/.exec(exemplar) ?? [];
+  const log = readFileSync(node.daemon.logFile, 'utf8').split('\n');
+  const line = log.find((one) => one.includes('"msg":"image pulled"')) ?? '{}';
+  assert.equal((JSON.parse(line) as { id?: string }).id, operation);
+});
+
 test('layers have bytes, monitors a state; a new daemon counts what it has found', async () => {
   assert.ok(
     ((await value('crisp_layer_bytes{form="erofs"}')) ?? 0) +

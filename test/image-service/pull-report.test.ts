@@ -65,7 +65,7 @@ test('a pull that two callers share is one line: from where, how much, how long;
     message: 'image pulled',
     fields: {
       image: `${host}/app:one`,
-      id: one.config.digest,
+      imageId: one.config.digest,
       digest: one.manifest.digest,
       from: url,
       bytes,
