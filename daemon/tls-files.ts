@@ -49,6 +49,16 @@ export function readTls(config: Config, section: TlsSection): TlsMaterial | unde
   return { ...material, clientCa };
 }
 
+/** The authorities of registries. Throws InvalidArgument, beginning with the option, where a file cannot be read, or used. */
+export function checkAuthorities({ image }: Config): void {
+  for (const [host, { caFile }] of Object.entries(image.registries)) {
+    if (caFile === '') continue;
+    const option = `image.registries.${host}.ca_file`;
+    const ca = pem(option, caFile);
+    parsed(option, caFile, 'a certificate', () => new X509Certificate(ca));
+  }
+}
+
 /** The files of a section that TLS is read from. */
 export const tlsPaths = (config: Config, section: TlsSection): string[] => {
   const { tlsCertFile, tlsKeyFile, tlsClientCaFile } = config[section];

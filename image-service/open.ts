@@ -12,6 +12,7 @@ import { ImageChecks } from './check/check.ts';
 import { CheckRounds } from './check/rounds.ts';
 import { Downloads } from './download/downloads.ts';
 import type { Image } from './image/image.ts';
+import { checkPolicy } from './named-policy.ts';
 import { ImageNames } from './names.ts';
 import { type ImageServiceOptions, reloadableOptions } from './options.ts';
 import type { LayerUsers } from './ports.ts';
@@ -121,6 +122,7 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
       const named = isDeepStrictEqual(merged.registriesConf, current.registriesConf)
         ? () => {}
         : await names.prepare(merged);
+      await checkPolicy(merged.trust);
       return {
         apply() {
           current = merged;

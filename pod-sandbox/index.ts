@@ -12,6 +12,7 @@ import { sandboxLeaks } from './lifecycle/undo-or-leak.ts';
 import { recoverUnreadable } from './lifecycle/unreadable.ts';
 import { Watches } from './lifecycle/watches.ts';
 import { BridgeNetwork } from './network/bridge/bridge.ts';
+import { checkTemplate } from './network/cni/pod-ranges.ts';
 import { Cni } from './network/network.ts';
 import type { PodSandboxOptions } from './options.ts';
 import type { PodSandboxes } from './pod-sandboxes.ts';
@@ -117,6 +118,7 @@ export async function openPodSandboxes(
     resolvConf: options.resolvConf ?? '/etc/resolv.conf',
   };
   const prepare = async (next: PodSandboxOptions): Promise<PreparedChange> => {
+    await checkTemplate(next.network.template ?? '');
     const prepared = settingsOf(next, { kernel, log }, settings);
     const before = settings.networks;
     const isOther = prepared.networks !== before;

@@ -13,22 +13,26 @@ import { capabilityNames, defaultCapabilities } from './spec/capabilities.ts';
 import type { SpecHost } from './spec/index.ts';
 import { inContainer } from './spec/mounts.ts';
 import type { Rlimit } from './spec/process.ts';
+import { checkDefaultProfile } from './spec/seccomp.ts';
 import { seccompPrograms } from './spec/seccomp-programs.ts';
 
-/** Reads once what specs depend on: capabilities of the daemon, cgroup version, swap, huge pages, SELinux. */
+/**
+ * Reads once what specs depend on: capabilities of the daemon, cgroup version, swap, huge pages, SELinux, and the files that the
+ * options name. Throws InvalidArgument, beginning with the option, for one of these that is wrong.
+ */
 export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log): Promise<SpecHost> {
   const status = await readFile('/proc/self/status', 'utf8');
   const bounding = /^CapBnd:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0';
   const capabilities = capabilityNames(bounding);
   const { version, controllers } = kernel.cgroups;
+  const seccomp = { arch: process.arch, kernel: release(), defaultProfile: options.seccompProfile };
+  await checkDefaultProfile(seccomp);
   return {
+    ...seccomp,
     version,
     controllers,
     swap: countsSwap(version),
     hugepageSizes: new Set(hugePageSizes()),
-    arch: process.arch,
-    kernel: release(),
-    defaultProfile: options.seccompProfile,
     capabilities,
     rlimits: await allowedRlimits(options.rlimits, capabilities, log),
     defaults: checkedDefaults(options.defaults),
@@ -40,15 +44,19 @@ export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log
   };
 }
 
-/** The same host with other options. */
-export const hostWith = async (host: SpecHost, options: RuntimeOptions, log: Log): Promise<SpecHost> => ({
-  ...host,
-  defaultProfile: options.seccompProfile,
-  rlimits: await allowedRlimits(options.rlimits, host.capabilities, log),
-  defaults: checkedDefaults(options.defaults),
-  // Those of handlers that are removed now stay for the pods that have them.
-  baseSpecs: new Map([...host.baseSpecs, ...(await readBaseSpecs(options.defaults, options.handlers))]),
-});
+/** The same host with other options. Throws as `readHost`. */
+export async function hostWith(host: SpecHost, options: RuntimeOptions, log: Log): Promise<SpecHost> {
+  const next: SpecHost = {
+    ...host,
+    defaultProfile: options.seccompProfile,
+    rlimits: await allowedRlimits(options.rlimits, host.capabilities, log),
+    defaults: checkedDefaults(options.defaults),
+    // Those of handlers that are removed now stay for the pods that have them.
+    baseSpecs: new Map([...host.baseSpecs, ...(await readBaseSpecs(options.defaults, options.handlers))]),
+  };
+  await checkDefaultProfile(next);
+  return next;
+}
 
 /** Throws InvalidArgument, beginning with the option, for what no container can have. */
 function checkedDefaults(defaults: ContainerDefaults): ContainerDefaults {

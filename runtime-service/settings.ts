@@ -1,5 +1,6 @@
 /** The options that can change while the service is open, and what is made of them. */
 import { isDeepStrictEqual } from 'node:util';
+import { CrispError, describeError } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
 import type { PreparedChange } from '#core/prepared-change.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
@@ -8,6 +9,7 @@ import { CdiDevices } from './cdi/devices.ts';
 import type { Context } from './context.ts';
 import { OciHooks } from './hooks/oci-hooks.ts';
 import { hostWith, readHost } from './host.ts';
+import { findProgram } from './oci-runtime/programs.ts';
 import type { RuntimeOptions } from './options.ts';
 
 /** What the context has of them. */
@@ -60,6 +62,8 @@ export class Settings {
   /** See `RuntimeService.prepare`. Directories of definitions that are the same are not read again. */
   async prepare(options: RuntimeOptions): Promise<PreparedChange> {
     const { options: before, host, cdi, hooks } = this.#values;
+    // One that is the same and gone is a trouble of the node, not of the configuration.
+    if (options.conmon !== before.conmon) requireMonitor(options.conmon);
     const next: Values = {
       options,
       host: await hostWith(host, options, this.#log),
@@ -73,5 +77,16 @@ export class Settings {
       },
       discard() {},
     };
+  }
+}
+
+function requireMonitor(name: string): void {
+  try {
+    findProgram(name);
+  } catch (error) {
+    throw new CrispError('FailedPrecondition', `conmon.path: ${describeError(error)}`, {
+      cause: error,
+      hint: 'install conmon, or correct its path',
+    });
   }
 }

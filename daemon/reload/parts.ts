@@ -10,7 +10,7 @@ import { imageOptions, podOptions, runtimeOptions } from '../options.ts';
 import type { Programs } from '../programs.ts';
 import type { Services } from '../services.ts';
 import { changeableStreaming } from '../streaming-options.ts';
-import { readTls } from '../tls-files.ts';
+import { checkAuthorities, readTls } from '../tls-files.ts';
 import { Certificates } from './certificates.ts';
 import type { ReloadPart } from './reload.ts';
 
@@ -37,8 +37,10 @@ export const logPart =
 
 export const imagesPart =
   ({ images }: Pick<Services, 'images'>): ReloadPart =>
-  ({ config, settings }) =>
-    images.prepare(imageOptions(config, settings));
+  async ({ config, settings }) => {
+    checkAuthorities(config);
+    return await images.prepare(imageOptions(config, settings));
+  };
 
 /** Handlers, containers and pods, and the programs that these need. */
 export const podsPart =

@@ -35,10 +35,31 @@ export async function containerSeccomp(
 ): Promise<OciSeccomp | undefined> {
   const wanted = security.seccomp;
   if (!wanted || wanted.type === 'Unconfined' || security.privileged) return undefined;
-  const path = wanted.type === 'Localhost' ? wanted.localhostRef : host.defaultProfile;
-  if (path === '' && wanted.type !== 'Localhost') return selectRules(builtinProfile, capabilities, host);
+  if (wanted.type === 'Localhost') return await fileRules(wanted.localhostRef, capabilities, host);
+  if (host.defaultProfile === '') return selectRules(builtinProfile, capabilities, host);
+  return await fileRules(host.defaultProfile, capabilities, host);
+}
+
+async function fileRules(
+  path: string,
+  capabilities: readonly string[],
+  host: SeccompHost,
+): Promise<OciSeccomp> {
   const profile = await loadProfile(path);
   return withListener(selectRules(profile, capabilities, host), profile, (why) => refuseProfile(path, why));
+}
+
+/** Throws InvalidArgument, beginning with the option, where containers with RuntimeDefault would be refused. */
+export async function checkDefaultProfile(host: SeccompHost): Promise<void> {
+  if (host.defaultProfile === '') return;
+  try {
+    await fileRules(host.defaultProfile, [], host);
+  } catch (error) {
+    throw new CrispError('InvalidArgument', `seccomp.default_profile: ${describeError(error)}`, {
+      cause: error,
+      hint: 'correct the file, or leave the option out: then RuntimeDefault is the built-in profile',
+    });
+  }
 }
 
 function refuseProfile(path: string, why: string, cause?: unknown): never {

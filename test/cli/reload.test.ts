@@ -16,7 +16,11 @@ import { makeCertificate } from '../streaming/certificates.ts';
 
 const MAIN = join(import.meta.dirname, '../../cli/main.ts');
 const metrics = `127.0.0.1:${await freePort()}`;
-const node = await TestNode.start('reload', { metrics, logLevel: 'info' });
+const node = await TestNode.start('reload', {
+  metrics,
+  logLevel: 'info',
+  configure: (at) => `[image]\npolicy_file = ${JSON.stringify(join(at, 'policy.json'))}`,
+});
 const { directory } = node.settings;
 const file = join(directory, 'crisp.toml');
 const dropIn = join(`${file}.d`, '50-test.toml');
@@ -330,6 +334,7 @@ test('SIGHUP during the stop is ignored, and exit codes without a daemon', async
 });
 
 test('a wrong configuration is refused with file and line, and changes nothing', async () => {
+  writeFileSync(join(directory, 'no-action.json'), '{}');
   for (const [lines, words] of [
     [
       ['[image]', 'pinned = ["*"]', 'layres = "auto"'],
@@ -351,6 +356,32 @@ test('a wrong configuration is refused with file and line, and changes nothing',
     [
       ['[container.rlimits]', 'nofile = "9:8"'],
       /50-test\.toml:2: container\.rlimits\.nofile: the soft limit/,
+    ],
+    [['[conmon]', 'path = "conmn"'], /50-test\.toml:2: conmon\.path: program conmn is not in \/usr/],
+    [
+      ['[conmon]', 'path = "/opt/conmon"'],
+      /50-test\.toml:2: conmon\.path: program \/opt\/conmon does not exist/,
+    ],
+    [
+      ['[seccomp]', 'default_profile = "/none.json"'],
+      /50-test\.toml:2: seccomp\.default_profile: .*none\.json.*ENOENT/,
+    ],
+    [
+      ['[seccomp]', `default_profile = ${JSON.stringify(join(directory, 'no-action.json'))}`],
+      /50-test\.toml:2: seccomp\.default_profile: .*has no defaultAction/,
+    ],
+    [['[cni]', 'template = "/none.json"'], /50-test\.toml:2: cni\.template: \/none\.json cannot be read/],
+    [
+      ['[cni]', `template = ${JSON.stringify(join(directory, 'no-action.json'))}`],
+      /50-test\.toml:2: cni\.template: .*makes no valid CNI configuration/,
+    ],
+    [
+      ['[image.registries."r.example"]', 'ca_file = "/none.pem"'],
+      /50-test\.toml:2: image\.registries\.r\.example\.ca_file: \/none\.pem cannot be read/,
+    ],
+    [
+      ['[image]', 'policy_file = "/none.json"'],
+      /50-test\.toml:2: image\.policy_file: .*\/none\.json cannot be read/,
     ],
     [['[image.registries."a b"]'], /50-test\.toml:1: image\.registries.*not a host/],
     [['[image.proxy]', 'https = "ftp://x"'], /50-test\.toml:2: image\.proxy\.https: .*ftp/],

@@ -24,4 +24,14 @@ test('a metrics address in use is an error that names it, and the daemon exits',
   taken.close();
 });
 
+test('a seccomp profile that no container could have is an error with file and line', async () => {
+  const extra = '[seccomp]\ndefault_profile = "/none.json"';
+  await node.restart('stop', () =>
+    assert.rejects(
+      startDaemon({ ...node.settings, extra }),
+      /ended with [1-9][\s\S]*crisp\.toml:\d+: seccomp\.default_profile: .*none\.json/,
+    ),
+  );
+});
+
 endsClean(node);

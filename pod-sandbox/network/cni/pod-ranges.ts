@@ -5,7 +5,7 @@ import { CrispError, describeError, errnoOf } from '#core/errors.ts';
 import type { Files } from '#linux/ports/kernel.ts';
 import { readRegular } from './conf-files.ts';
 import { parseNetworkConfig } from './conflist.ts';
-import { fillTemplate, parseCidrs } from './template.ts';
+import { type Cidr, fillTemplate, parseCidrs } from './template.ts';
 
 /** crisp's own file: no other one in the directory is changed. */
 const NAME = '10-crisp.conflist';
@@ -28,18 +28,28 @@ export async function setPodRanges(
   const cidrs = parseCidrs(text);
   if (cidrs.length === 0 || template === '') return;
   const path = join(confDir, NAME);
+  const config = await filled(template, cidrs);
+  if ((await readRegular(path).catch(() => '')) === config) return;
+  await mkdir(confDir, { recursive: true, mode: 0o755 });
+  await files.writeAtomic(path, config, { mode: 0o644, durable: true });
+}
+
+/** Throws FailedPrecondition, beginning with the option, for a template that makes no valid configuration of any range. */
+export async function checkTemplate(template: string): Promise<void> {
+  if (template !== '') await filled(template, parseCidrs('192.0.2.0/24'));
+}
+
+async function filled(template: string, cidrs: readonly Cidr[]): Promise<string> {
   const config = fillTemplate(await readTemplate(template), cidrs, template);
   try {
-    parseNetworkConfig(path, config);
+    parseNetworkConfig(template, config);
+    return config;
   } catch (error) {
-    throw new CrispError('FailedPrecondition', `cni.template ${template} makes no valid CNI configuration`, {
+    throw new CrispError('FailedPrecondition', `cni.template: ${template} makes no valid CNI configuration`, {
       cause: error,
       hint: 'correct the template: it must be a conflist once its placeholders are replaced',
     });
   }
-  if ((await readRegular(path).catch(() => '')) === config) return;
-  await mkdir(confDir, { recursive: true, mode: 0o755 });
-  await files.writeAtomic(path, config, { mode: 0o644, durable: true });
 }
 
 async function readTemplate(path: string): Promise<string> {
@@ -48,7 +58,7 @@ async function readTemplate(path: string): Promise<string> {
   } catch (error) {
     throw new CrispError(
       'FailedPrecondition',
-      `cni.template ${path} cannot be read: ${errnoOf(error) ?? describeError(error)}`,
+      `cni.template: ${path} cannot be read: ${errnoOf(error) ?? describeError(error)}`,
       {
         cause: error,
         hint: 'name a readable file, or set no template',

@@ -55,7 +55,7 @@ export function fillTemplate(template: string, cidrs: readonly Cidr[], source: s
 }
 
 const broken = (source: string, cause?: unknown): CrispError =>
-  new CrispError('FailedPrecondition', `cni.template ${source} is not a JSON object`, {
+  new CrispError('FailedPrecondition', `cni.template: ${source} is not a JSON object`, {
     cause,
     hint: 'write a CNI configuration with "{{ranges}}", "{{routes}}" or "{{subnet}}" in it',
   });
