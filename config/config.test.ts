@@ -240,6 +240,7 @@ test('the printed configuration loads to the same values and names their origins
   const defaults = parse(uncommented) as { runtime: { handlers: Record<string, object> } };
   assert.deepEqual(Object.keys(defaults.runtime.handlers['NAME'] ?? {}).sort(), [
     'allowed_annotations',
+    'apparmor_profile',
     'base_runtime_spec',
     'cgroup_writable',
     'options',

@@ -26,6 +26,11 @@ const shared = {
       expected: 'a prefix of a key, not run.oci: such annotations configure crun and are never passed',
     }),
   ),
+  apparmor_profile: text(
+    '',
+    'AppArmor profile of containers that name none, where the kernel has AppArmor: one that is loaded, or "unconfined"; a handler\'s goes before that of [container]. Empty: crisp-default, which crisp loads itself.',
+    { pattern: /^(\S(.*\S)?)?$/, expected: 'the name of a profile, without blanks at its ends' },
+  ),
   base_runtime_spec: optionalPath(
     "JSON file of an OCI spec whose variables, rlimits, capabilities, mounts and hooks are below what image and pod set; a handler's goes before that of [container]. Read at the start and at a reload.",
   ),

@@ -43,6 +43,7 @@ export function runtimeOptions(config: Config): RuntimeOptions {
       allowedAnnotations: allowedAnnotations(config, handler),
       ...flagsOf(config.container, handler),
       baseRuntimeSpec: handler?.baseRuntimeSpec ?? '',
+      apparmorProfile: handler?.apparmorProfile ?? '',
     };
   }
   return {
@@ -57,6 +58,7 @@ export function runtimeOptions(config: Config): RuntimeOptions {
       capabilities: config.container.defaultCapabilities,
       env: config.container.defaultEnv,
       baseRuntimeSpec: config.container.baseRuntimeSpec,
+      apparmorProfile: config.container.apparmorProfile,
       deviceOwnership: config.container.deviceOwnershipFromSecurityContext,
       allowedDevices: config.container.allowedDevices,
       additionalDevices: config.container.additionalDevices,

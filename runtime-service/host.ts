@@ -9,6 +9,7 @@ import { openSeccomp } from '#linux/process/seccomp.ts';
 import { readBaseSpecs } from './hooks/base-spec.ts';
 import type { ContainerDefaults, RuntimeOptions } from './options.ts';
 import { AppArmor } from './spec/apparmor.ts';
+import { configuredProfiles } from './spec/apparmor-kernel.ts';
 import { capabilityNames, defaultCapabilities } from './spec/capabilities.ts';
 import type { SpecHost } from './spec/index.ts';
 import { inContainer } from './spec/mounts.ts';
@@ -21,6 +22,8 @@ import { seccompPrograms } from './spec/seccomp-programs.ts';
  * options name. Throws InvalidArgument, beginning with the option, for one of these that is wrong.
  */
 export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log): Promise<SpecHost> {
+  const apparmor = new AppArmor(kernel.processes, log);
+  apparmor.check(configuredProfiles(options));
   const status = await readFile('/proc/self/status', 'utf8');
   const bounding = /^CapBnd:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0';
   const capabilities = capabilityNames(bounding);
@@ -38,7 +41,7 @@ export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log
     defaults: checkedDefaults(options.defaults),
     baseSpecs: await readBaseSpecs(options.defaults, options.handlers),
     minOomScoreAdj: kernel.processes.minOomScoreAdj,
-    apparmor: new AppArmor(kernel.processes, log),
+    apparmor,
     selinux: existsSync('/sys/fs/selinux/enforce'),
     seccompPrograms: seccompPrograms(openSeccomp(), log),
   };
@@ -46,6 +49,7 @@ export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log
 
 /** The same host with other options. Throws as `readHost`. */
 export async function hostWith(host: SpecHost, options: RuntimeOptions, log: Log): Promise<SpecHost> {
+  host.apparmor.check(configuredProfiles(options));
   const next: SpecHost = {
     ...host,
     defaultProfile: options.seccompProfile,

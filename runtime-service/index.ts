@@ -17,5 +17,6 @@ export { findProgram, PROGRAM_ENV } from './oci-runtime/programs.ts';
 export type { HandlerOptions, RuntimeOptions } from './options.ts';
 export type { ContainerObserver, Images, Pods, RootFileSystems } from './ports.ts';
 export { type RuntimePorts, RuntimeService } from './service.ts';
+export { AppArmorKernel, type ConfiguredProfile, configuredProfiles } from './spec/apparmor-kernel.ts';
 export type { ContainerUsage, StorageUsage } from './stats/stats.ts';
 export type { LayerUsage } from './stats/writable-layers.ts';

@@ -1,6 +1,14 @@
 import type { Rlimit } from './spec/process.ts';
 
-export interface HandlerOptions {
+/** What containers get where neither image nor request decides: of all handlers, or of one for its own. */
+export interface HandlerDefaults {
+  /** File of an OCI spec below what containers get; empty: that of all handlers, or none. */
+  readonly baseRuntimeSpec: string;
+  /** AppArmor profile, `unconfined` among them; empty: that of all handlers, or crisp's own. */
+  readonly apparmorProfile: string;
+}
+
+export interface HandlerOptions extends Partial<HandlerDefaults> {
   /** Path or name of the OCI runtime's program. */
   readonly path: string;
   /** Arguments before the verb. */
@@ -13,18 +21,14 @@ export interface HandlerOptions {
   readonly privilegedWithoutHostDevicesAllDevicesAllowed?: boolean;
   /** On cgroup v2 containers may write to the cgroups of their own cgroup namespace. */
   readonly cgroupWritable?: boolean;
-  /** File of an OCI spec below what its containers get; empty: that of all handlers. */
-  readonly baseRuntimeSpec?: string;
 }
 
 /** What containers of all handlers get. */
-export interface ContainerDefaults {
+export interface ContainerDefaults extends HandlerDefaults {
   /** Where nothing else is requested; names with or without CAP_. */
   readonly capabilities: readonly string[];
   /** Variables that neither the image nor the request sets. */
   readonly env: Readonly<Record<string, string>>;
-  /** File of an OCI spec, for handlers that have none; empty: none. */
-  readonly baseRuntimeSpec: string;
   /** The nodes of devices belong to the user and group that the request names, not to those of the node. */
   readonly deviceOwnership: boolean;
   /** Paths of the host that the annotation of devices may name; empty: it is not read. */

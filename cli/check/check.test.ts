@@ -46,6 +46,31 @@ test('limits and endpoints are read from the texts that nodes have', () => {
   assert.throws(() => endpointOf('a: [', undefined));
 });
 
+test('AppArmor profiles of the configuration: without effect where there is no AppArmor, a failure where they are not loaded', async () => {
+  const wanted = [{ option: 'container.apparmor_profile', profile: 'site' }];
+  const found = async (state: object): Promise<string> => {
+    const node = {
+      apparmor: () => state,
+      program: async () => ({ path: '/sbin/parser' }),
+      text: () => undefined,
+    };
+    const check = checks.find(({ id }) => id === 'apparmor');
+    assert.ok(check);
+    const { status, found } = await check.run(node as never, never);
+    return `${status}: ${found}`;
+  };
+  assert.equal(await found({ isEnabled: false, wanted: [], missing: [] }), 'ok: not enabled');
+  assert.match(
+    await found({ isEnabled: false, wanted, missing: wanted }),
+    /^warning: not enabled: container\.apparmor_profile/,
+  );
+  assert.equal(await found({ isEnabled: true, wanted, missing: [] }), 'ok: enabled, /sbin/parser');
+  assert.match(
+    await found({ isEnabled: true, wanted, missing: wanted }),
+    /^failure: enabled; not loaded: site \(container\.apparmor_profile\)/,
+  );
+});
+
 test('every check has an id of its own; a check that throws has failed, with the remedy of its error', async () => {
   const ids = checks.map(({ id }) => id);
   assert.equal(new Set(ids).size, ids.length);

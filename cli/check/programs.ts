@@ -8,7 +8,8 @@ import {
   packages,
   runtimeRemedy,
 } from '#daemon/preflight/distribution.ts';
-import { type Check, failure, ok, warning } from './result.ts';
+import type { Node } from '#daemon/preflight/node.ts';
+import { type Check, failure, ok, type Result, warning } from './result.ts';
 
 /** Of what this node is, for the names of packages. */
 export const distribution = (node: { text(path: string): string | undefined }): Distribution | undefined =>
@@ -54,22 +55,7 @@ export const programChecks: readonly Check[] = [
       return failure(`${path} does not exist`, remedy);
     },
   },
-  {
-    id: 'apparmor',
-    async run(node, signal) {
-      if (!/^Y/.test(node.text('/sys/module/apparmor/parameters/enabled') ?? '')) return ok('not enabled');
-      try {
-        const { path } = await node.program('apparmor_parser', signal);
-        return ok(`enabled, ${path}`);
-      } catch (error) {
-        if (!hasCode(error, 'NotFound')) return ok(`enabled; ${describeError(error)}`);
-        return warning(
-          'enabled, without apparmor_parser: containers run unconfined, and pods that request RuntimeDefault are refused',
-          installing(packages.apparmor, distribution(node)),
-        );
-      }
-    },
-  },
+  { id: 'apparmor', run: apparmor },
   {
     id: 'selinux',
     run(node) {
@@ -79,3 +65,29 @@ export const programChecks: readonly Check[] = [
     },
   },
 ];
+
+async function apparmor(node: Node, signal: AbortSignal): Promise<Result> {
+  const { isEnabled, wanted, missing } = node.apparmor();
+  const options = wanted.map(({ option }) => option).join(' and ');
+  if (!isEnabled && wanted.length > 0)
+    return warning(
+      `not enabled: ${options} has no effect`,
+      `enable AppArmor in the kernel (apparmor=1 security=apparmor), or leave out ${options}`,
+    );
+  if (!isEnabled) return ok('not enabled');
+  if (missing.length > 0)
+    return failure(
+      `enabled; not loaded: ${missing.map(({ option, profile }) => `${profile} (${option})`).join(', ')}`,
+      'load it: apparmor_parser -r FILE; or correct the option: crisp does not start with it',
+    );
+  try {
+    const { path } = await node.program('apparmor_parser', signal);
+    return ok(`enabled, ${path}`);
+  } catch (error) {
+    if (!hasCode(error, 'NotFound')) return ok(`enabled; ${describeError(error)}`);
+    return warning(
+      'enabled, without apparmor_parser: containers run unconfined, and pods that request RuntimeDefault are refused',
+      installing(packages.apparmor, distribution(node)),
+    );
+  }
+}

@@ -158,6 +158,7 @@ test('CRI-O with user namespaces, seccomp, TLS, metrics, traces and a typo', asy
   assert.equal(config.tracing.endpoint, '', 'that is a gRPC receiver');
   assert.deepEqual(config.cni.binDirs, ['/usr/libexec/cni', '/opt/cni/bin', '/var/lib/cni/bin']);
   assert.equal(config.seccomp.defaultProfile, '/etc/crio/seccomp.json');
+  assert.equal(config.container.apparmorProfile, 'my-default');
   assert.match(text, /read_onyl = true \(.*\): not an option of CRI-O .*\(did you mean read_only\?\)/);
 });
 

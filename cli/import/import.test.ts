@@ -97,6 +97,18 @@ test('a setting has the key, the value and the line that it comes from', async (
   );
 });
 
+test('AppArmor: switched off by either peer is unconfined, the default is that of crisp', async () => {
+  const off = /\[container\]\n# [^\n]+\napparmor_profile = "unconfined"$/;
+  assert.match(await settings('crio', '[crio.runtime]\napparmor_profile = "unconfined"'), off);
+  const runtime = 'plugins."io.containerd.cri.v1.runtime"';
+  assert.match(await settings('containerd', `${runtime}.disable_apparmor = true`), off);
+  for (const text of [
+    await run('crio', write('[crio.runtime]\napparmor_profile = "crio-default"')),
+    await run('containerd', write(`${runtime}.disable_apparmor = false`)),
+  ])
+    assert.match(text, /# Nothing is to be set\.\n/);
+});
+
 test('a value that crisp does not take is not set, with the reason', async () => {
   const output = await run(
     'containerd',

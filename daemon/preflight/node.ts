@@ -14,8 +14,9 @@ import { mounts } from '#linux/mount/mounts.ts';
 import type { Cgroups, MountEntry } from '#linux/ports/kernel.ts';
 import { openSeccomp } from '#linux/process/seccomp.ts';
 import { ConfDirectory, type NetworkConfig } from '#pod-sandbox/index.ts';
+import { AppArmorKernel, type ConfiguredProfile, configuredProfiles } from '#runtime-service/index.ts';
 import { IdMapping } from '../id-mapping.ts';
-import { imageOptions, pauseProgram } from '../options.ts';
+import { imageOptions, pauseProgram, runtimeOptions } from '../options.ts';
 import { type SocketState, socketState } from '../socket.ts';
 import { type DiskFeatures, diskFeatures } from './disk-features.ts';
 import { type FoundRuntime, foundRuntimes, programVersion } from './runtimes.ts';
@@ -125,6 +126,18 @@ export class Node implements AsyncDisposable {
   /** What the file system of the root directory can do. */
   async disk(): Promise<DiskFeatures> {
     return diskFeatures((await this.#place()).disk);
+  }
+
+  /** Whether the kernel has AppArmor, the profiles that the configuration requires, and those of them that it lacks. */
+  apparmor(): {
+    readonly isEnabled: boolean;
+    readonly wanted: readonly ConfiguredProfile[];
+    readonly missing: readonly ConfiguredProfile[];
+  } {
+    const kernel = new AppArmorKernel();
+    const wanted = configuredProfiles(runtimeOptions(this.config));
+    const missing = wanted.filter(({ profile }) => !kernel.knows(profile));
+    return { isEnabled: kernel.isEnabled, wanted, missing };
   }
 
   /** The OCI runtimes of the configuration, and the two that need none. */

@@ -1,26 +1,30 @@
 /**
- * AppArmor profiles of containers. RuntimeDefault, also where none is requested, is crisp's own profile, which is loaded when
- * the first container needs it; a named one is the operator's, and must be loaded already.
+ * AppArmor profiles of containers. RuntimeDefault, also where none is requested, is the configured one, or else crisp's own,
+ * which is loaded when the first container needs it; any other is the operator's, and must be loaded already.
  */
-import { readFileSync } from 'node:fs';
-import { CrispError, errnoOf } from '#core/errors.ts';
+import { CrispError } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
 import type { Processes } from '#linux/ports/kernel.ts';
 import type { SecurityContext } from '../config.ts';
 import { findProgram, PROGRAM_ENV } from '../oci-runtime/programs.ts';
-
-export const DEFAULT_PROFILE = 'crisp-default';
-const ENABLED = '/sys/module/apparmor/parameters/enabled';
-const LOADED = '/sys/kernel/security/apparmor/profiles';
-const PARSER = 'apparmor_parser';
+import {
+  AppArmorKernel,
+  type ConfiguredProfile,
+  DEFAULT_PROFILE,
+  PARSER,
+  UNCONFINED,
+} from './apparmor-kernel.ts';
 
 /** What the OCI spec is to name. */
 export interface AppArmorProfiles {
   /**
-   * undefined: none, and always so for a privileged container, whatever it requests. Throws FailedPrecondition for a named
-   * profile that is not loaded, and where the default one is requested and cannot be loaded.
+   * `configured` is what RuntimeDefault means; empty: crisp's own. undefined: none, and always so for a privileged container,
+   * whatever it requests. Throws FailedPrecondition for a named profile that is not loaded, and where crisp's own is requested
+   * and cannot be loaded.
    */
-  profileOf(security: SecurityContext): Promise<string | undefined>;
+  profileOf(security: SecurityContext, configured: string): Promise<string | undefined>;
+  /** Throws InvalidArgument, beginning with the option, for a configured profile that the kernel does not have. */
+  check(configured: readonly ConfiguredProfile[]): void;
 }
 
 /**
@@ -61,24 +65,52 @@ const LIMIT_MS = 20_000;
 export class AppArmor implements AppArmorProfiles {
   readonly #processes: Processes;
   readonly #log: Log;
+  readonly #kernel: AppArmorKernel;
   #loading: Promise<boolean> | undefined;
 
-  constructor(processes: Processes, log: Log) {
+  constructor(processes: Processes, log: Log, kernel = new AppArmorKernel()) {
     this.#processes = processes;
     this.#log = log;
+    this.#kernel = kernel;
   }
 
-  async profileOf({ apparmor, privileged }: SecurityContext): Promise<string | undefined> {
+  async profileOf(
+    { apparmor, privileged }: SecurityContext,
+    configured: string,
+  ): Promise<string | undefined> {
     if (privileged) return undefined;
-    const enabled = isEnabled();
+    const enabled = this.#kernel.isEnabled;
     if (apparmor?.type === 'Localhost') return this.#named(apparmor.localhostRef, enabled);
     if (!enabled) return undefined;
-    if (apparmor?.type === 'Unconfined') return 'unconfined';
+    if (apparmor?.type === 'Unconfined') return UNCONFINED;
+    if (configured !== '' && configured !== DEFAULT_PROFILE) return this.#configured(configured);
     if (await this.#loadDefault()) return DEFAULT_PROFILE;
     if (apparmor === undefined) return undefined;
     throw new CrispError('FailedPrecondition', `AppArmor profile ${DEFAULT_PROFILE} could not be loaded`, {
       hint: `install ${PARSER}, and see the log of the daemon`,
     });
+  }
+
+  check(configured: readonly ConfiguredProfile[]): void {
+    if (configured.length === 0 || !this.#kernel.isEnabled) return;
+    for (const { option, profile } of configured) {
+      if (this.#kernel.knows(profile)) continue;
+      throw new CrispError(
+        'InvalidArgument',
+        `${option}: AppArmor profile ${JSON.stringify(profile)} is not loaded`,
+        { hint: `load it on this node: ${PARSER} -r FILE` },
+      );
+    }
+  }
+
+  /** The daemon has started with it: it was unloaded since. */
+  #configured(name: string): string {
+    if (this.#kernel.knows(name)) return name;
+    throw new CrispError(
+      'FailedPrecondition',
+      `AppArmor profile ${JSON.stringify(name)}, the configured one, is not loaded`,
+      { hint: `load it on this node: ${PARSER} -r FILE; or change apparmor_profile of crisp.toml` },
+    );
   }
 
   #named(name: string, enabled: boolean): string {
@@ -89,7 +121,7 @@ export class AppArmor implements AppArmorProfiles {
         { hint: 'run the pod on a node with AppArmor, or drop the profile' },
       );
     }
-    if (name === 'unconfined' || loadedProfiles()?.has(name) !== false) return name;
+    if (this.#kernel.knows(name)) return name;
     throw new CrispError('FailedPrecondition', `AppArmor profile ${JSON.stringify(name)} is not loaded`, {
       hint: `load it on this node: ${PARSER} -r FILE`,
     });
@@ -97,7 +129,7 @@ export class AppArmor implements AppArmorProfiles {
 
   /** Whether it is loaded. One that was unloaded is loaded again; a failure is logged and retried. */
   async #loadDefault(): Promise<boolean> {
-    if (loadedProfiles()?.has(DEFAULT_PROFILE)) return true;
+    if (this.#kernel.loaded()?.has(DEFAULT_PROFILE)) return true;
     this.#loading ??= this.#load().finally(() => {
       this.#loading = undefined;
     });
@@ -123,25 +155,3 @@ export class AppArmor implements AppArmorProfiles {
     return false;
   }
 }
-
-function isEnabled(): boolean {
-  try {
-    return readFileSync(ENABLED, 'utf8').startsWith('Y');
-  } catch {
-    return false;
-  }
-}
-
-/** Names by the kernel's own list; undefined where it cannot be seen (securityfs is not mounted). */
-function loadedProfiles(): Set<string> | undefined {
-  try {
-    return profileNames(readFileSync(LOADED, 'utf8'));
-  } catch (error) {
-    if (['ENOENT', 'EACCES', 'EPERM'].includes(errnoOf(error) ?? '')) return undefined;
-    throw error;
-  }
-}
-
-/** Each line is `NAME (MODE)`; a name may contain blanks. */
-export const profileNames = (list: string): Set<string> =>
-  new Set(list.split('\n').flatMap((line) => /^(.+) \([a-z]+\)$/.exec(line)?.[1] ?? []));

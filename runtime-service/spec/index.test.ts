@@ -24,6 +24,7 @@ const DEFAULTS: SpecHost['defaults'] = {
   allowedDevices: [],
   additionalDevices: [],
   baseRuntimeSpec: '',
+  apparmorProfile: '',
   absentSourcesToReject: [],
 };
 
@@ -40,7 +41,7 @@ const HOST: SpecHost = {
   minOomScoreAdj: -500,
   defaults: DEFAULTS,
   baseSpecs: new Map(),
-  apparmor: { profileOf: async () => undefined },
+  apparmor: { profileOf: async () => undefined, check() {} },
   selinux: false,
   seccompPrograms: { program: async (rules) => `program of ${rules.defaultAction}` },
 };
@@ -150,9 +151,19 @@ test('the AppArmor profile and the SELinux labels stand where the runtime looks 
     process: 'system_u:system_r:container_t:s0:c1,c2',
     files: 'system_u:object_r:container_file_t:s0',
   };
-  const { spec } = await make({ label }, { apparmor: { profileOf: async () => 'k8s-nginx' } });
+  const { spec } = await make({ label }, { apparmor: { profileOf: async () => 'k8s-nginx', check() {} } });
   assert.equal(spec.process.apparmorProfile, 'k8s-nginx');
   assert.deepEqual([spec.process.selinuxLabel, spec.linux.mountLabel], [label.process, label.files]);
+});
+
+test('the AppArmor profile of a handler goes before that of all', async () => {
+  const apparmor = { profileOf: async (_: unknown, configured: string) => configured, check() {} };
+  const host = { apparmor, defaults: { ...DEFAULTS, apparmorProfile: 'site' } };
+  const profile = async (runtime: Partial<SpecRequest['runtime']>) =>
+    (await make({ runtime: { ...RUNTIME, ...runtime } }, host)).spec.process.apparmorProfile;
+  assert.equal(await profile({}), 'site');
+  assert.equal(await profile({ apparmorProfile: '' }), 'site');
+  assert.equal(await profile({ apparmorProfile: 'own' }), 'own');
 });
 
 test('user namespace: the pod’s mappings, and its pin', async () => {

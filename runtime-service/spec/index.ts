@@ -138,7 +138,8 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
     },
   };
   for (const stage of hookStages) addHooks(spec, stage, base.hooks[stage] ?? []);
-  const profile = await host.apparmor.profileOf(security);
+  const configured = request.runtime.apparmorProfile || host.defaults.apparmorProfile;
+  const profile = await host.apparmor.profileOf(security, configured);
   if (profile !== undefined) spec.process.apparmorProfile = profile;
   if (request.label) {
     spec.process.selinuxLabel = request.label.process;

@@ -71,11 +71,16 @@ export const runtimeOptions: readonly PeerOption[] = under(IN_RUNTIME, [
     },
   ),
   lacks('disable_cgroup', false, 'cgroups are required'),
-  lacks(
-    'disable_apparmor',
-    false,
-    'AppArmor is used where the kernel has it and apparmor_parser is installed',
-  ),
+  maps('disable_apparmor', false, 'container.apparmor_profile', {
+    convert: (value) =>
+      value === true
+        ? {
+            set: [[['container', 'apparmor_profile'], 'unconfined']],
+            note: 'a profile that a pod names is still applied',
+          }
+        : { same: 'AppArmor is used where the kernel has it and apparmor_parser is installed' },
+    note: 'true: "unconfined"',
+  }),
   moot('restrict_oom_score_adj', false, 'what the daemon may not lower is raised to what it may, and logged'),
   lacks('disable_proc_mount', false, 'procMount of the pod is always followed'),
   lacks(

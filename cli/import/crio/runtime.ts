@@ -62,11 +62,13 @@ export const runtimeOptions = under(
       },
     ),
     maps('seccomp_profile', '', 'seccomp.default_profile'),
-    lacks(
-      'apparmor_profile',
-      'crio-default',
-      'the default profile is crisp-default: name another one in the pod (appArmorProfile, Localhost)',
-    ),
+    maps('apparmor_profile', 'crio-default', 'container.apparmor_profile', {
+      convert: (value) =>
+        value === 'crio-default' || value === ''
+          ? { same: 'crisp loads a default profile of its own, crisp-default' }
+          : { set: [[['container', 'apparmor_profile'], value]] },
+      note: 'crio-default: the default, crisp-default',
+    }),
     blockioFile,
     moot('blockio_reload', false, 'the devices of a class are looked up for each container'),
     rdtFile,
