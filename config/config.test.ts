@@ -239,15 +239,20 @@ test('the printed configuration loads to the same values and names their origins
   const uncommented = describeConfig(await loadConfig({})).replaceAll(/^# (?=\[|[a-z_]+ = )/gm, '');
   const defaults = parse(uncommented) as { runtime: { handlers: Record<string, object> } };
   assert.deepEqual(Object.keys(defaults.runtime.handlers['NAME'] ?? {}).sort(), [
+    'additional_devices',
     'allowed_annotations',
     'apparmor_profile',
     'base_runtime_spec',
     'cgroup_writable',
+    'default_capabilities',
+    'default_env',
     'options',
     'path',
     'privileged_without_host_devices',
     'privileged_without_host_devices_all_devices_allowed',
+    'rlimits',
     'sandbox',
+    'seccomp_profile',
   ]);
   await load(uncommented);
 });

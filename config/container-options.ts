@@ -4,6 +4,12 @@ import type { Option } from './node.ts';
 import { choice, flag, list, optionalPath, path, section, size, table, text } from './option.ts';
 import { reloadableSection } from './reloadable.ts';
 
+const rlimit = text('', '"soft:hard", one number for both, or "unlimited".', {
+  pattern: /^(\d+|unlimited)(:(\d+|unlimited))?$/,
+  expected: '"soft:hard", "number" or "unlimited"',
+});
+const variable = text('', 'Value of the variable.');
+
 /** Those that a handler has for its own containers, `[container]` for those of all handlers. */
 const shared = {
   privileged_without_host_devices: flag(
@@ -31,6 +37,14 @@ const shared = {
     'AppArmor profile of containers that name none, where the kernel has AppArmor: one that is loaded, or "unconfined"; a handler\'s goes before that of [container]. Empty: crisp-default, which crisp loads itself.',
     { pattern: /^(\S(.*\S)?)?$/, expected: 'the name of a profile, without blanks at its ends' },
   ),
+  additional_devices: list(
+    [],
+    'Devices of every container, a handler\'s beside those of [container]: "/dev/NAME", "/dev/NAME:rw" or "/dev/NAME:/dev/OTHER:rwm".',
+    text('', '', {
+      pattern: /^(?!.*\/\.\.(\/|:|$))\/dev\/[^:,]+(:\/dev\/[^:,]+)?(:[rwm]{1,3})?$/,
+      expected: 'a device such as "/dev/fuse" or "/dev/sdc:/dev/xvdc:rwm"',
+    }),
+  ),
   base_runtime_spec: optionalPath(
     "JSON file of an OCI spec whose variables, rlimits, capabilities, mounts and hooks are below what image and pod set; a handler's goes before that of [container]. Read at the start and at a reload.",
   ),
@@ -52,14 +66,18 @@ export const handler = section(
       'pause',
       'What creates the sandbox: crisp (pause), or the runtime itself (virtual machines).',
     ),
+    seccomp_profile: optionalPath(
+      'JSON profile of RuntimeDefault for its containers; empty: that of seccomp.default_profile.',
+    ),
+    default_capabilities: list(
+      [],
+      'Capabilities of a container that is not privileged, before those that it adds and drops; empty: those of [container].',
+    ),
+    rlimits: table('rlimits of its containers, each before that of [container.rlimits].', rlimit),
+    default_env: table('Variables of its containers, each before that of [container.default_env].', variable),
     ...shared,
   },
 );
-
-const rlimit = text('', '"soft:hard", one number for both, or "unlimited".', {
-  pattern: /^(\d+|unlimited)(:(\d+|unlimited))?$/,
-  expected: '"soft:hard", "number" or "unlimited"',
-});
 
 /** conmon reads the output of a container in pieces of this size, and writes a piece as a whole. */
 const LOG_PIECE = 8192;
@@ -103,7 +121,7 @@ export const container = reloadableSection('Containers of all handlers.', {
   ),
   default_env: table(
     'Variables of each container in which neither its image nor its pod sets them.',
-    text('', 'Value of the variable.'),
+    variable,
   ),
   device_ownership_from_security_context: flag(
     false,
@@ -113,14 +131,6 @@ export const container = reloadableSection('Containers of all handlers.', {
     [],
     'Devices that pods may name in the annotation io.kubernetes.cri-o.Devices (devices.crio.io), such as "/dev/fuse"; empty: it is not read.',
     path('', ''),
-  ),
-  additional_devices: list(
-    [],
-    'Devices of every container: "/dev/NAME", "/dev/NAME:rw" or "/dev/NAME:/dev/OTHER:rwm".',
-    text('', '', {
-      pattern: /^(?!.*\/\.\.(\/|:|$))\/dev\/[^:,]+(:\/dev\/[^:,]+)?(:[rwm]{1,3})?$/,
-      expected: 'a device such as "/dev/fuse" or "/dev/sdc:/dev/xvdc:rwm"',
-    }),
   ),
   passwd_entry: flag(
     true,

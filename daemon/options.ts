@@ -44,6 +44,11 @@ export function runtimeOptions(config: Config): RuntimeOptions {
       ...flagsOf(config.container, handler),
       baseRuntimeSpec: handler?.baseRuntimeSpec ?? '',
       apparmorProfile: handler?.apparmorProfile ?? '',
+      seccompProfile: handler?.seccompProfile ?? '',
+      capabilities: handler?.defaultCapabilities ?? [],
+      env: handler?.defaultEnv ?? {},
+      rlimits: rlimits(`runtime.handlers.${name}`, handler?.rlimits),
+      additionalDevices: handler?.additionalDevices ?? [],
     };
   }
   return {
@@ -53,10 +58,11 @@ export function runtimeOptions(config: Config): RuntimeOptions {
     logBytes: config.container.logSizeMax,
     handlers,
     defaultHandler: config.runtime.default,
-    rlimits: Object.entries(config.container.rlimits).map(([name, text]) => rlimit(name, text)),
     defaults: {
       capabilities: config.container.defaultCapabilities,
       env: config.container.defaultEnv,
+      rlimits: rlimits('container', config.container.rlimits),
+      seccompProfile: config.seccomp.defaultProfile,
       baseRuntimeSpec: config.container.baseRuntimeSpec,
       apparmorProfile: config.container.apparmorProfile,
       deviceOwnership: config.container.deviceOwnershipFromSecurityContext,
@@ -67,7 +73,6 @@ export function runtimeOptions(config: Config): RuntimeOptions {
       rdtClasses: config.container.rdtClasses,
       absentSourcesToReject: config.container.absentMountSourcesToReject,
     },
-    seccompProfile: config.seccomp.defaultProfile,
     cdiDirs: config.cdi.dirs,
     hooksDirs: config.hooks.dirs,
     timeouts: {
@@ -98,14 +103,19 @@ const flagsOf = (all: Flags, own: Flags | undefined): Flags => ({
   cgroupWritable: all.cgroupWritable || own?.cgroupWritable === true,
 });
 
+type Rlimits = RuntimeOptions['defaults']['rlimits'];
+
+const rlimits = (section: string, texts: Readonly<Record<string, string>> = {}): Rlimits =>
+  Object.entries(texts).map(([name, text]) => rlimit(section, name, text));
+
 /** `1024:524288`, `65536`, `unlimited`. */
-function rlimit(name: string, text: string): RuntimeOptions['rlimits'][number] {
+function rlimit(section: string, name: string, text: string): Rlimits[number] {
   const [soft = '', hard = soft] = text.split(':');
   const value = (part: string) => (part === 'unlimited' ? UNLIMITED : BigInt(part));
   if (value(soft) > value(hard)) {
     throw new CrispError(
       'InvalidArgument',
-      `container.rlimits.${name}: the soft limit of ${text} is above the hard one`,
+      `${section}.rlimits.${name}: the soft limit of ${text} is above the hard one`,
       {
         hint: 'write "soft:hard"',
       },

@@ -1,7 +1,6 @@
 import { existsSync, globSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { release } from 'node:os';
-import { CrispError } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
 import { hugePageSizes } from '#linux/cgroup/huge-pages.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
@@ -10,11 +9,12 @@ import { readBaseSpecs } from './hooks/base-spec.ts';
 import type { ContainerDefaults, RuntimeOptions } from './options.ts';
 import { AppArmor } from './spec/apparmor.ts';
 import { configuredProfiles } from './spec/apparmor-kernel.ts';
-import { capabilityNames, defaultCapabilities } from './spec/capabilities.ts';
+import { capabilityNames } from './spec/capabilities.ts';
+import { checkDefaults } from './spec/defaults.ts';
 import type { SpecHost } from './spec/index.ts';
 import { inContainer } from './spec/mounts.ts';
 import type { Rlimit } from './spec/process.ts';
-import { checkDefaultProfile } from './spec/seccomp.ts';
+import { checkProfiles } from './spec/seccomp.ts';
 import { seccompPrograms } from './spec/seccomp-programs.ts';
 
 /**
@@ -28,8 +28,9 @@ export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log
   const bounding = /^CapBnd:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0';
   const capabilities = capabilityNames(bounding);
   const { version, controllers } = kernel.cgroups;
-  const seccomp = { arch: process.arch, kernel: release(), defaultProfile: options.seccompProfile };
-  await checkDefaultProfile(seccomp);
+  const seccomp = { arch: process.arch, kernel: release() };
+  await checkProfiles(options, seccomp);
+  const clampRlimits = await rlimitClamp(capabilities, log);
   return {
     ...seccomp,
     version,
@@ -37,8 +38,8 @@ export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log
     swap: countsSwap(version),
     hugepageSizes: new Set(hugePageSizes()),
     capabilities,
-    rlimits: await allowedRlimits(options.rlimits, capabilities, log),
-    defaults: checkedDefaults(options.defaults),
+    clampRlimits,
+    defaults: checkedDefaults(options, clampRlimits),
     baseSpecs: await readBaseSpecs(options.defaults, options.handlers),
     minOomScoreAdj: kernel.processes.minOomScoreAdj,
     apparmor,
@@ -48,35 +49,29 @@ export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log
 }
 
 /** The same host with other options. Throws as `readHost`. */
-export async function hostWith(host: SpecHost, options: RuntimeOptions, log: Log): Promise<SpecHost> {
+export async function hostWith(host: SpecHost, options: RuntimeOptions): Promise<SpecHost> {
   host.apparmor.check(configuredProfiles(options));
-  const next: SpecHost = {
+  await checkProfiles(options, host);
+  return {
     ...host,
-    defaultProfile: options.seccompProfile,
-    rlimits: await allowedRlimits(options.rlimits, host.capabilities, log),
-    defaults: checkedDefaults(options.defaults),
+    defaults: checkedDefaults(options, host.clampRlimits),
     // Those of handlers that are removed now stay for the pods that have them.
     baseSpecs: new Map([...host.baseSpecs, ...(await readBaseSpecs(options.defaults, options.handlers))]),
   };
-  await checkDefaultProfile(next);
-  return next;
 }
 
-/** Throws InvalidArgument, beginning with the option, for what no container can have. */
-function checkedDefaults(defaults: ContainerDefaults): ContainerDefaults {
-  const wrong = Object.keys(defaults.env).find((name) => name === '' || /[=\0]/.test(name));
-  if (wrong !== undefined) {
-    throw new CrispError(
-      'InvalidArgument',
-      `container.default_env.${wrong}: ${JSON.stringify(wrong)} is no name of a variable`,
-      { hint: 'write NAME = "value"' },
-    );
+/** Throws InvalidArgument, beginning with the option, for what no container can have. Logs the rlimits that are clamped. */
+function checkedDefaults(
+  { defaults, handlers }: RuntimeOptions,
+  clamp: SpecHost['clampRlimits'],
+): ContainerDefaults {
+  checkDefaults('container', defaults);
+  clamp(defaults.rlimits);
+  for (const [name, handler] of Object.entries(handlers)) {
+    checkDefaults(`runtime.handlers.${name}`, handler);
+    clamp(handler.rlimits ?? []);
   }
-  return {
-    ...defaults,
-    capabilities: defaultCapabilities(defaults.capabilities),
-    absentSourcesToReject: defaults.absentSourcesToReject.map(inContainer),
-  };
+  return { ...defaults, absentSourcesToReject: defaults.absentSourcesToReject.map(inContainer) };
 }
 
 /** Whether the kernel counts swap by group: the root of v2 has no such file, its children do. */
@@ -93,23 +88,21 @@ const LIMIT_NAMES: Readonly<Record<string, string>> = {
   RLIMIT_MEMLOCK: 'Max locked memory',
 };
 
-/** Without CAP_SYS_RESOURCE no hard limit can be raised: the configured ones are clamped, which is logged once. */
-async function allowedRlimits(
-  wanted: readonly Rlimit[],
-  capabilities: ReadonlySet<string>,
-  log: Log,
-): Promise<readonly Rlimit[]> {
-  if (capabilities.has('CAP_SYS_RESOURCE')) return wanted;
+/** Without CAP_SYS_RESOURCE no hard limit can be raised: those above the daemon's own are clamped, which is logged once for each. */
+async function rlimitClamp(capabilities: ReadonlySet<string>, log: Log): Promise<SpecHost['clampRlimits']> {
+  if (capabilities.has('CAP_SYS_RESOURCE')) return (wanted) => wanted;
   const own = await readFile('/proc/self/limits', 'utf8');
-  return wanted.map((limit) => {
+  const logged = new Set<string>();
+  const clamped = (limit: Rlimit): Rlimit => {
     const name = LIMIT_NAMES[limit.type];
     const hard = name ? new RegExp(`^${name}\\s+\\S+\\s+(\\d+)`, 'm').exec(own)?.[1] : undefined;
     if (hard === undefined || BigInt(hard) >= limit.hard) return limit;
     const max = BigInt(hard);
-    log.warn(
-      { limit: limit.type, wanted: limit.hard.toString(), allowed: hard },
-      "container limit is clamped to the daemon's own",
-    );
+    const facts = { limit: limit.type, wanted: limit.hard.toString(), allowed: hard };
+    const key = JSON.stringify(facts);
+    if (!logged.has(key)) log.warn(facts, "container limit is clamped to the daemon's own");
+    logged.add(key);
     return { type: limit.type, hard: max, soft: limit.soft < max ? limit.soft : max };
-  });
+  };
+  return (wanted) => wanted.map(clamped);
 }

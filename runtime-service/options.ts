@@ -6,6 +6,15 @@ export interface HandlerDefaults {
   readonly baseRuntimeSpec: string;
   /** AppArmor profile, `unconfined` among them; empty: that of all handlers, or crisp's own. */
   readonly apparmorProfile: string;
+  /** Path of the profile that RuntimeDefault means; empty: that of all handlers, or the built-in one. */
+  readonly seccompProfile: string;
+  /** Capabilities where nothing else is requested, with or without CAP_. Of a handler empty: those of all handlers. */
+  readonly capabilities: readonly string[];
+  /** Variables that neither the image nor the request sets. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly rlimits: readonly Rlimit[];
+  /** As `parseDevice` reads them. */
+  readonly additionalDevices: readonly string[];
 }
 
 export interface HandlerOptions extends Partial<HandlerDefaults> {
@@ -25,16 +34,10 @@ export interface HandlerOptions extends Partial<HandlerDefaults> {
 
 /** What containers of all handlers get. */
 export interface ContainerDefaults extends HandlerDefaults {
-  /** Where nothing else is requested; names with or without CAP_. */
-  readonly capabilities: readonly string[];
-  /** Variables that neither the image nor the request sets. */
-  readonly env: Readonly<Record<string, string>>;
   /** The nodes of devices belong to the user and group that the request names, not to those of the node. */
   readonly deviceOwnership: boolean;
   /** Paths of the host that the annotation of devices may name; empty: it is not read. */
   readonly allowedDevices: readonly string[];
-  /** Devices of every container, as `parseDevice` reads them. */
-  readonly additionalDevices: readonly string[];
   /** A user without an entry in /etc/passwd of a writable root gets one. */
   readonly passwdEntry: boolean;
   /** File of the classes of block IO that annotations name; empty: none. */
@@ -58,10 +61,7 @@ export interface RuntimeOptions {
   readonly handlers: Readonly<Record<string, HandlerOptions>>;
   /** Empty: the first of the handlers that works on this machine. */
   readonly defaultHandler: string;
-  readonly rlimits: readonly Rlimit[];
   readonly defaults: ContainerDefaults;
-  /** Path of the profile for RuntimeDefault; empty: the built-in one. */
-  readonly seccompProfile: string;
   /** Directories of CDI specs; a later one has precedence. */
   readonly cdiDirs: readonly string[];
   /** Directories of OCI hooks; a file of a later one replaces one of the same name. */

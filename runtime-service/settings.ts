@@ -17,11 +17,9 @@ type Values = Pick<Context, 'options' | 'host' | 'cdi' | 'hooks' | 'blockio'>;
 
 export class Settings {
   #values: Values;
-  readonly #log: Log;
 
-  private constructor(values: Values, log: Log) {
+  private constructor(values: Values) {
     this.#values = values;
-    this.#log = log;
   }
 
   /** Reads the host and the files that the options name. Throws InvalidArgument, beginning with the option. */
@@ -33,7 +31,7 @@ export class Settings {
       hooks: new OciHooks(options.hooksDirs),
       blockio: await readBlockioClasses(options.defaults.blockioFile),
     };
-    return new Settings(values, log);
+    return new Settings(values);
   }
 
   /** A context of which each call reads the values as they are then. */
@@ -66,7 +64,7 @@ export class Settings {
     if (options.conmon !== before.conmon) requireMonitor(options.conmon);
     const next: Values = {
       options,
-      host: await hostWith(host, options, this.#log),
+      host: await hostWith(host, options),
       cdi: isDeepStrictEqual(before.cdiDirs, options.cdiDirs) ? cdi : new CdiDevices(options.cdiDirs),
       hooks: isDeepStrictEqual(before.hooksDirs, options.hooksDirs) ? hooks : new OciHooks(options.hooksDirs),
       blockio: await readBlockioClasses(options.defaults.blockioFile),

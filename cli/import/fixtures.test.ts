@@ -102,6 +102,8 @@ test('CRI-O with several OCI runtimes', async () => {
   ]);
   assert.equal(config.runtime.handlers['high-performance']?.path, '/usr/local/sbin/runc');
   assert.equal(config.runtime.handlers['plain']?.path, 'plain');
+  assert.equal(config.runtime.handlers['plain']?.seccompProfile, '/etc/crio/plain.json');
+  assert.equal(config.seccomp.defaultProfile, '');
   assert.deepEqual(config.runtime.handlers['nvidia']?.allowedAnnotations, [
     'shm-size.crio.io',
     'example.com/gpu',

@@ -35,10 +35,12 @@ class Bench implements Disposable {
       handlers: { get: () => ({ handler: 'runc', features: async () => ({}) }) } as unknown as Handlers,
       host: {
         capabilities: new Set(),
-        rlimits: [],
+        clampRlimits: (rlimits: unknown) => rlimits,
         defaults: {
           capabilities: [],
           env: {},
+          rlimits: [],
+          seccompProfile: '',
           deviceOwnership: false,
           passwdEntry: false,
           allowedDevices: [],

@@ -4,6 +4,7 @@
  */
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { decode, encode } from '#core/json-record.ts';
 import type { HandlerOptions } from '../options.ts';
 
 type Options = Readonly<Record<string, HandlerOptions>>;
@@ -20,7 +21,7 @@ export class HandlerMemory {
   /** What was kept; nothing where there is no file, or one of another form. */
   async read(): Promise<Options> {
     try {
-      const kept: unknown = JSON.parse(await readFile(this.#path, 'utf8'));
+      const kept: unknown = decode(await readFile(this.#path, 'utf8'));
       if (typeof kept === 'object' && kept !== null)
         this.#known = Object.fromEntries(Object.entries(kept).filter(([, one]) => isHandler(one)));
     } catch {
@@ -39,7 +40,7 @@ export class HandlerMemory {
   async #write(): Promise<void> {
     try {
       await mkdir(dirname(this.#path), { recursive: true, mode: 0o711 });
-      await writeFile(`${this.#path}.new`, JSON.stringify(this.#known), { mode: 0o600 });
+      await writeFile(`${this.#path}.new`, encode(this.#known), { mode: 0o600 });
       await rename(`${this.#path}.new`, this.#path);
     } catch {
       // After a restart a removed handler is not known: what it runs cannot be stopped until it is configured again.

@@ -65,7 +65,11 @@ test('those that are the same stay, and their programs are not executed again', 
 
 test('a removed one is not listed and can still be used, also after a restart, until it is configured anew', async () => {
   const state = stateOf('removed');
-  const all = optionsOf(state, { a: programs['runc'], b: programs['runc'] });
+  const { handlers: both, ...rest } = optionsOf(state, { a: programs['runc'], b: programs['runc'] });
+  const rlimits = [{ type: 'RLIMIT_CORE', soft: 0n, hard: 2n ** 64n - 1n }];
+  const { b: second } = both;
+  assert.ok(second);
+  const all = { ...rest, handlers: { ...both, b: { ...second, rlimits } } };
   const less = optionsOf(state, { a: programs['runc'] });
   const handlers = await Handlers.open(all, processes, false, log);
   const b = handlers.get('b');
@@ -75,6 +79,7 @@ test('a removed one is not listed and can still be used, also after a restart, u
   const restarted = await Handlers.open(less, processes, false, log);
   assert.deepEqual(restarted.names, ['a']);
   assert.equal(restarted.get('b').executable, programs['runc']);
+  assert.deepEqual(restarted.get('b').options.rlimits, rlimits, 'with what its containers get');
   assert.throws(() => restarted.get('c'), /"c" is not configured/);
   (await restarted.prepare(all, unused)).apply();
   assert.deepEqual(restarted.names, ['a', 'b']);

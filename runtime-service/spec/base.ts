@@ -15,9 +15,3 @@ export interface BaseSpec {
 }
 
 export const noBase: BaseSpec = { env: {}, rlimits: [], capabilities: undefined, mounts: [], hooks: {} };
-
-/** A base's limit goes before another of its type. */
-export const withBaseRlimits = (rlimits: readonly Rlimit[], base: BaseSpec): Rlimit[] => [
-  ...rlimits.filter(({ type }) => !base.rlimits.some((one) => one.type === type)),
-  ...base.rlimits,
-];

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
 import { securityOf } from '#test/fixtures/container-config.ts';
-import { capabilitiesOf, capabilityNames, defaultCapabilities } from './capabilities.ts';
+import { capabilitiesOf, capabilityNames, checkCapabilities } from './capabilities.ts';
 
 const ALL = capabilityNames('1ffffffffff');
 const USUAL = (
@@ -105,14 +105,14 @@ test('privileged is all, whatever is dropped', () => {
 });
 
 test('the defaults are configured; what is requested is added and dropped as from any', () => {
-  const defaults = defaultCapabilities(['kill', 'CAP_CHOWN']);
-  assert.deepEqual(defaults, ['CAP_KILL', 'CAP_CHOWN']);
+  const defaults = ['kill', 'CAP_CHOWN'];
+  checkCapabilities('container.default_capabilities', defaults);
   assert.deepEqual(capabilitiesOf(securityOf(), ALL, defaults), ['CAP_CHOWN', 'CAP_KILL']);
   assert.deepEqual(capabilitiesOf(securityOf(), new Set(['CAP_KILL']), defaults), ['CAP_KILL']);
   const security = securityOf({ addCapabilities: ['MKNOD'], dropCapabilities: ['KILL'] });
   assert.deepEqual(capabilitiesOf(security, ALL, defaults), ['CAP_CHOWN', 'CAP_MKNOD']);
   assert.throws(
-    () => defaultCapabilities(['CHOWN', 'ALL']),
+    () => checkCapabilities('container.default_capabilities', ['CHOWN', 'ALL']),
     (error) =>
       hasCode(error, 'InvalidArgument') && /^container\.default_capabilities: "ALL"/.test(error.message),
   );

@@ -30,7 +30,7 @@ export function capabilitiesOf(
   if (security.privileged) return ALL.filter((name) => held.has(name));
   const add = security.addCapabilities.map(normalise);
   const drop = security.dropCapabilities.map(normalise);
-  let set = new Set(defaults.filter((name) => held.has(name)));
+  let set = new Set(defaults.map(normalise).filter((name) => held.has(name)));
   if (add.includes('CAP_ALL')) set = new Set(ALL.filter((name) => held.has(name)));
   if (drop.includes('CAP_ALL')) set = new Set();
   for (const name of add) {
@@ -57,15 +57,13 @@ export function knownCapability(name: string): string | undefined {
   return ALL.includes(full) ? full : undefined;
 }
 
-/** The full names of the configured defaults; throws InvalidArgument for one that no kernel has. */
-export function defaultCapabilities(names: readonly string[]): string[] {
+/** Throws InvalidArgument, beginning with the option, for one that no kernel has. */
+export function checkCapabilities(option: string, names: readonly string[]): void {
   const unknown = names.find((name) => knownCapability(name) === undefined);
-  if (unknown === undefined) return names.map(normalise);
-  throw new CrispError(
-    'InvalidArgument',
-    `container.default_capabilities: ${JSON.stringify(unknown)} is no capability`,
-    { hint: 'see capabilities(7); names such as CHOWN' },
-  );
+  if (unknown === undefined) return;
+  throw new CrispError('InvalidArgument', `${option}: ${JSON.stringify(unknown)} is no capability`, {
+    hint: 'see capabilities(7); names such as CHOWN',
+  });
 }
 
 /** The names in a capability mask as /proc/PID/status prints it (hexadecimal, `CapBnd`). */

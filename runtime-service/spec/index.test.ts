@@ -13,10 +13,13 @@ import {
 import { capabilityNames } from './capabilities.ts';
 import { makeSpec, type SpecHost, type SpecRequest } from './index.ts';
 import { encodeSpec } from './oci.ts';
+import type { Rlimit } from './process.ts';
 
 const DEFAULTS: SpecHost['defaults'] = {
   capabilities: ['CAP_CHOWN', 'CAP_KILL'],
   env: {},
+  rlimits: [{ type: 'RLIMIT_NOFILE', soft: 1024n, hard: 1048576n }],
+  seccompProfile: '',
   deviceOwnership: false,
   passwdEntry: false,
   blockioFile: '',
@@ -35,9 +38,8 @@ const HOST: SpecHost = {
   hugepageSizes: new Set(),
   arch: 'x64',
   kernel: '6.1.0',
-  defaultProfile: '',
   capabilities: capabilityNames('1ffffffffff'),
-  rlimits: [{ type: 'RLIMIT_NOFILE', soft: 1024n, hard: 1048576n }],
+  clampRlimits: (limits) => limits,
   minOomScoreAdj: -500,
   defaults: DEFAULTS,
   baseSpecs: new Map(),
@@ -154,6 +156,53 @@ test('the AppArmor profile and the SELinux labels stand where the runtime looks 
   const { spec } = await make({ label }, { apparmor: { profileOf: async () => 'k8s-nginx', check() {} } });
   assert.equal(spec.process.apparmorProfile, 'k8s-nginx');
   assert.deepEqual([spec.process.selinuxLabel, spec.linux.mountLabel], [label.process, label.files]);
+});
+
+test('what a handler has for its own goes before, or beside, that of all handlers', async () => {
+  const limit = (type: string, value: bigint) => ({ type, soft: value, hard: value });
+  const host = {
+    defaults: {
+      ...DEFAULTS,
+      env: { A: 'all', B: 'all' },
+      rlimits: [limit('RLIMIT_CORE', 1n), limit('RLIMIT_NPROC', 2n)],
+      additionalDevices: ['/dev/zero:/dev/one', '/dev/zero:/dev/two'],
+    },
+    clampRlimits: (limits: readonly Rlimit[]) =>
+      limits.map(({ type, soft, hard }) => ({ type, soft, hard: hard < 8n ? hard : 8n })),
+  };
+  const runtime = {
+    ...RUNTIME,
+    capabilities: ['kill'],
+    env: { B: 'own', C: 'own' },
+    rlimits: [limit('RLIMIT_NPROC', 3n), limit('RLIMIT_NOFILE', 9n)],
+    additionalDevices: ['/dev/full:/dev/two', '/dev/full:/dev/three'],
+  };
+  const config = configOf({ envs: [{ key: 'C', value: 'request' }] });
+  const { spec } = await make({ config, runtime }, host);
+  assert.deepEqual(spec.process.capabilities?.bounding, ['CAP_KILL']);
+  for (const entry of ['A=all', 'B=own', 'C=request']) assert.ok(spec.process.env.includes(entry), entry);
+  assert.deepEqual(spec.process.rlimits, [
+    limit('RLIMIT_CORE', 1n),
+    limit('RLIMIT_NPROC', 3n),
+    { type: 'RLIMIT_NOFILE', soft: 9n, hard: 8n },
+  ]);
+  const devices = spec.linux.devices?.map(({ path, minor }) => [path, minor]).sort();
+  assert.deepEqual(devices, [
+    ['/dev/one', 5],
+    ['/dev/three', 7],
+    ['/dev/two', 7],
+  ]);
+  const others = (await make({ config }, host)).spec;
+  assert.deepEqual(others.process.capabilities?.bounding, ['CAP_CHOWN', 'CAP_KILL']);
+  assert.ok(others.process.env.includes('B=all'));
+});
+
+test('the seccomp profile of a handler is what RuntimeDefault means to its containers', async () => {
+  const config = secured({ seccomp: { type: 'RuntimeDefault', localhostRef: '' } });
+  const host = { defaults: { ...DEFAULTS, seccompProfile: '/no/profile/of/all' } };
+  await refused(make({ config }, host), 'InvalidArgument', /"\/no\/profile\/of\/all"/);
+  const runtime = { ...RUNTIME, seccompProfile: '/no/profile/of/its/own' };
+  await refused(make({ config, runtime }, host), 'InvalidArgument', /"\/no\/profile\/of\/its\/own"/);
 });
 
 test('the AppArmor profile of a handler goes before that of all', async () => {

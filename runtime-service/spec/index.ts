@@ -8,8 +8,9 @@ import type { ContainerUser } from '../container.ts';
 import type { ContainerDefaults, HandlerOptions } from '../options.ts';
 import { identityAnnotations, passedAnnotations, unitAnnotations } from './annotations.ts';
 import type { AppArmorProfiles } from './apparmor.ts';
-import { type BaseSpec, noBase, withBaseRlimits } from './base.ts';
+import { type BaseSpec, noBase } from './base.ts';
 import { capabilitiesOf } from './capabilities.ts';
+import { defaultsOf, withRlimits } from './defaults.ts';
 import { containerDevices, deviceAccess } from './devices.ts';
 import { addHooks } from './hooks.ts';
 import { moreDevices } from './more-devices.ts';
@@ -28,7 +29,8 @@ import { resolveUser, type UserFiles } from './users.ts';
 export interface SpecHost extends ResourceHost, SeccompHost {
   /** The daemon's own bounding set. */
   readonly capabilities: ReadonlySet<string>;
-  readonly rlimits: readonly Rlimit[];
+  /** Those above what the daemon may give, lowered to that. */
+  readonly clampRlimits: (rlimits: readonly Rlimit[]) => readonly Rlimit[];
   readonly defaults: ContainerDefaults;
   /** By path. */
   readonly baseSpecs: ReadonlyMap<string, BaseSpec>;
@@ -83,19 +85,20 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
     );
   }
   const { home, ...user } = resolveUser(security, image.config.user, request.userFiles);
-  const base = baseSpec(request, host);
+  const defaults = defaultsOf(host.defaults, request.runtime);
+  const base = baseSpec(defaults, host);
   const capabilities = capabilitiesOf(
     security,
     host.capabilities,
-    base.capabilities ?? host.defaults.capabilities,
+    base.capabilities ?? defaults.capabilities,
   );
   const pid = pidMode(security.pid, pod);
   const [seccomp, devices] = await Promise.all([
-    containerSeccomp(security, capabilities, host),
+    containerSeccomp(security, capabilities, defaults.seccompProfile, host),
     containerDevices(
-      moreDevices(config.devices, { ...pod.annotations, ...config.annotations }, host.defaults),
+      moreDevices(config.devices, { ...pod.annotations, ...config.annotations }, defaults),
       deviceAccess(security.privileged, request.runtime),
-      host.defaults.deviceOwnership ? security : {},
+      defaults.deviceOwnership ? security : {},
     ),
   ]);
   const wantedScore = Number(config.resources.oomScoreAdj) || DEFAULT_OOM_SCORE;
@@ -106,9 +109,9 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
     process: ociProcess(config, image, {
       user: { ...user, home },
       hostname: pod.hostname,
-      defaultEnv: { ...host.defaults.env, ...base.env },
+      defaultEnv: { ...defaults.env, ...base.env },
       capabilities,
-      rlimits: withBaseRlimits(host.rlimits, base),
+      rlimits: host.clampRlimits(withRlimits(defaults.rlimits, base.rlimits)),
       oomScoreAdj: Math.max(wantedScore, host.minOomScoreAdj),
     }),
     root: { path: request.rootfs, readonly: security.readonlyRootfs },
@@ -138,8 +141,7 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
     },
   };
   for (const stage of hookStages) addHooks(spec, stage, base.hooks[stage] ?? []);
-  const configured = request.runtime.apparmorProfile || host.defaults.apparmorProfile;
-  const profile = await host.apparmor.profileOf(security, configured);
+  const profile = await host.apparmor.profileOf(security, defaults.apparmorProfile);
   if (profile !== undefined) spec.process.apparmorProfile = profile;
   if (request.label) {
     spec.process.selinuxLabel = request.label.process;
@@ -149,8 +151,7 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
 }
 
 /** Throws FailedPrecondition where the handler was removed before this start of the daemon: its file has not been read. */
-function baseSpec({ runtime }: SpecRequest, { baseSpecs, defaults }: SpecHost): BaseSpec {
-  const path = runtime.baseRuntimeSpec || defaults.baseRuntimeSpec;
+function baseSpec({ baseRuntimeSpec: path }: ContainerDefaults, { baseSpecs }: SpecHost): BaseSpec {
   const base = path === '' ? noBase : baseSpecs.get(path);
   if (base) return base;
   throw new CrispError(

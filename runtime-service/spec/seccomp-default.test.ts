@@ -6,7 +6,7 @@ import { selectRules } from './seccomp.ts';
 import { builtinProfile } from './seccomp-default.ts';
 import type { SeccompProfile } from './seccomp-profile.ts';
 
-const HOST = { arch: 'x64', kernel: '6.1.0-13-amd64', defaultProfile: '' };
+const HOST = { arch: 'x64', kernel: '6.1.0-13-amd64' };
 const DEBIAN = '/usr/share/containers/seccomp.json';
 const words = (text: string): string[] => text.trim().split(/\s+/).sort();
 

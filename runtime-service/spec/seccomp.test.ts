@@ -6,21 +6,24 @@ import test, { after } from 'node:test';
 import { hasCode } from '#core/errors.ts';
 import type { SecurityProfile } from '#core/model/security.ts';
 import { securityOf } from '#test/fixtures/container-config.ts';
+import type { ContainerDefaults } from '../options.ts';
 import type { OciSeccomp } from './oci.ts';
-import { containerSeccomp, selectRules } from './seccomp.ts';
+import { checkProfiles, containerSeccomp, selectRules } from './seccomp.ts';
 import type { SeccompProfile } from './seccomp-profile.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'crisp-seccomp-'));
 after(() => rmSync(directory, { recursive: true }));
 
-const HOST = { arch: 'x64', kernel: '6.1.0-13-amd64', defaultProfile: '' };
+const HOST = { arch: 'x64', kernel: '6.1.0-13-amd64' };
 const file = (name: string, text: string): string => {
   const path = join(directory, name);
   writeFileSync(path, text);
   return path;
 };
-const ask = (seccomp: SecurityProfile | undefined, host = HOST, privileged = false) =>
-  containerSeccomp(securityOf({ seccomp, privileged }), [], host);
+const ask = (
+  seccomp: SecurityProfile | undefined,
+  { defaultProfile = '', privileged = false, host = HOST } = {},
+) => containerSeccomp(securityOf({ seccomp, privileged }), [], defaultProfile, host);
 const local = (localhostRef: string): SecurityProfile => ({ type: 'Localhost', localhostRef });
 const runtimeDefault: SecurityProfile = { type: 'RuntimeDefault', localhostRef: '' };
 
@@ -33,15 +36,36 @@ const selected = (rules: readonly object[], capabilities: string[] = [], host = 
 test('no profile and Unconfined mean no filter, and a privileged container has none', async () => {
   assert.equal(await ask(undefined), undefined);
   assert.equal(await ask({ type: 'Unconfined', localhostRef: '' }), undefined);
-  assert.equal(await ask(runtimeDefault, HOST, true), undefined);
-  assert.equal(await ask(local('/nowhere'), HOST, true), undefined);
+  assert.equal(await ask(runtimeDefault, { privileged: true }), undefined);
+  assert.equal(await ask(local('/nowhere'), { privileged: true }), undefined);
 });
 
 test('RuntimeDefault is the built-in profile, or the one that the configuration names', async () => {
   assert.ok(((await ask(runtimeDefault))?.syscalls?.length ?? 0) > 5);
   const path = file('default.json', '{"defaultAction": "SCMP_ACT_LOG", "syscalls": []}');
-  const own = await ask(runtimeDefault, { ...HOST, defaultProfile: path });
+  const own = await ask(runtimeDefault, { defaultProfile: path });
   assert.equal(own?.defaultAction, 'SCMP_ACT_LOG');
+});
+
+const x64 = { arch: 'x64', kernel: '6.1.0' };
+
+test('configured profiles are read at the start, and refused by their option', async () => {
+  const good = file('good.json', '{"defaultAction": "SCMP_ACT_LOG", "syscalls": []}');
+  const options = (all: string, own: string) => ({
+    defaults: { seccompProfile: all } as ContainerDefaults,
+    handlers: { x: { path: 'x', options: [], allowedAnnotations: [], seccompProfile: own } },
+  });
+  await checkProfiles(options(good, ''), x64);
+  await checkProfiles(options('', good), x64);
+  const of = (option: string) => ({
+    code: 'InvalidArgument',
+    message: new RegExp(`^${option}: seccomp profile "/none": .*ENOENT`),
+  });
+  await assert.rejects(checkProfiles(options('/none', good), x64), of('seccomp\\.default_profile'));
+  await assert.rejects(
+    checkProfiles(options(good, '/none'), x64),
+    of('runtime\\.handlers\\.x\\.seccomp_profile'),
+  );
 });
 
 test('a profile that cannot be read or is none is the request’s fault, and named', async () => {
@@ -112,7 +136,7 @@ test('calls that are left to an agent: its socket is passed on where a rule that
     syscalls: [rule],
   };
   const of = (changes: object, host = HOST) =>
-    ask(local(file('notify.json', JSON.stringify({ ...profile, ...changes }))), host);
+    ask(local(file('notify.json', JSON.stringify({ ...profile, ...changes }))), { host });
   const listener = ({ listenerPath, listenerMetadata }: OciSeccomp = { defaultAction: '' }) => [
     listenerPath,
     listenerMetadata,

@@ -1,6 +1,7 @@
 import { CrispError, describeError, hasCode } from '#core/errors.ts';
 import { readRegular } from '#linux/fs/regular-file.ts';
 import type { SecurityContext } from '../config.ts';
+import type { RuntimeOptions } from '../options.ts';
 import type { OciSeccomp } from './oci.ts';
 import { builtinProfile } from './seccomp-default.ts';
 import { withListener } from './seccomp-listener.ts';
@@ -11,8 +12,6 @@ export interface SeccompHost {
   readonly arch: string;
   /** `6.1.0-…` */
   readonly kernel: string;
-  /** Path of the profile that RuntimeDefault means; empty: the built-in one. */
-  readonly defaultProfile: string;
 }
 
 const ARCHES: Readonly<Record<string, { go: string; seccomp: string }>> = {
@@ -26,18 +25,20 @@ const ACTIONS = /^SCMP_ACT_(KILL|KILL_PROCESS|KILL_THREAD|TRAP|ERRNO|TRACE|ALLOW
 
 /**
  * The filter of a container, or undefined for none: no profile and Unconfined mean none, and a privileged container
- * has none whatever it requests (contract, section 5). Throws InvalidArgument for a profile that cannot be read.
+ * has none whatever it requests (contract, section 5). `defaultProfile` is the path of what RuntimeDefault means; empty:
+ * the built-in one. Throws InvalidArgument for a profile that cannot be read.
  */
 export async function containerSeccomp(
   security: SecurityContext,
   capabilities: readonly string[],
+  defaultProfile: string,
   host: SeccompHost,
 ): Promise<OciSeccomp | undefined> {
   const wanted = security.seccomp;
   if (!wanted || wanted.type === 'Unconfined' || security.privileged) return undefined;
-  if (wanted.type === 'Localhost') return await fileRules(wanted.localhostRef, capabilities, host);
-  if (host.defaultProfile === '') return selectRules(builtinProfile, capabilities, host);
-  return await fileRules(host.defaultProfile, capabilities, host);
+  const path = wanted.type === 'Localhost' ? wanted.localhostRef : defaultProfile;
+  if (path === '' && wanted.type !== 'Localhost') return selectRules(builtinProfile, capabilities, host);
+  return await fileRules(path, capabilities, host);
 }
 
 async function fileRules(
@@ -49,15 +50,25 @@ async function fileRules(
   return withListener(selectRules(profile, capabilities, host), profile, (why) => refuseProfile(path, why));
 }
 
-/** Throws InvalidArgument, beginning with the option, where containers with RuntimeDefault would be refused. */
-export async function checkDefaultProfile(host: SeccompHost): Promise<void> {
-  if (host.defaultProfile === '') return;
-  try {
-    await fileRules(host.defaultProfile, [], host);
-  } catch (error) {
-    throw new CrispError('InvalidArgument', `seccomp.default_profile: ${describeError(error)}`, {
-      cause: error,
-      hint: 'correct the file, or leave the option out: then RuntimeDefault is the built-in profile',
+/** Throws InvalidArgument, beginning with the option, where containers with a configured RuntimeDefault would be refused. */
+export async function checkProfiles(
+  { defaults, handlers }: Pick<RuntimeOptions, 'defaults' | 'handlers'>,
+  host: SeccompHost,
+): Promise<void> {
+  const options: [option: string, path: string][] = [
+    ['seccomp.default_profile', defaults.seccompProfile],
+    ...Object.entries(handlers).map(([name, { seccompProfile = '' }]): [string, string] => [
+      `runtime.handlers.${name}.seccomp_profile`,
+      seccompProfile,
+    ]),
+  ];
+  for (const [option, path] of options) {
+    if (path === '') continue;
+    await fileRules(path, [], host).catch((cause: unknown) => {
+      throw new CrispError('InvalidArgument', `${option}: ${describeError(cause)}`, {
+        cause,
+        hint: 'correct the file, or leave the option out: then RuntimeDefault is the built-in profile',
+      });
     });
   }
 }

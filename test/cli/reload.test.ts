@@ -354,6 +354,22 @@ test('a wrong configuration is refused with file and line, and changes nothing',
       /50-test\.toml:2: container\.default_capabilities: "ALL"/,
     ],
     [
+      ['[runtime.handlers.mixed]', 'path = "runc"', 'default_capabilities = ["ALL"]'],
+      /50-test\.toml:3: runtime\.handlers\.mixed\.default_capabilities: "ALL"/,
+    ],
+    [
+      ['[runtime.handlers.mixed.rlimits]', 'nofile = "9:8"'],
+      /50-test\.toml:2: runtime\.handlers\.mixed\.rlimits\.nofile: the soft limit/,
+    ],
+    [
+      ['[runtime.handlers.mixed.default_env]', '"A=B" = "c"'],
+      /50-test\.toml:2: runtime\.handlers\.mixed\.default_env\.A=B: /,
+    ],
+    [
+      ['[runtime.handlers.mixed]', 'seccomp_profile = "/none.json"'],
+      /50-test\.toml:2: runtime\.handlers\.mixed\.seccomp_profile: .*none\.json/,
+    ],
+    [
       ['[container.rlimits]', 'nofile = "9:8"'],
       /50-test\.toml:2: container\.rlimits\.nofile: the soft limit/,
     ],

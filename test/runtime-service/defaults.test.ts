@@ -7,6 +7,12 @@ import { fromBigInt } from '#api/cri/v1/index.ts';
 import { endsClean, NODE, refused, TestNode } from '../harness/pods.ts';
 
 const baseFile = (directory: string) => join(directory, '../base.json');
+const profileFile = (directory: string) => join(directory, '../seccomp.json');
+/** Without mkdir(2): EBADMSG. */
+const PROFILE = JSON.stringify({
+  defaultAction: 'SCMP_ACT_ALLOW',
+  syscalls: [{ names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO', errnoRet: 74 }],
+});
 const BASE = JSON.stringify({
   process: {
     env: ['OF_BASE=yes'],
@@ -19,6 +25,7 @@ const node = await TestNode.start('defaults', {
   prepare: (directory) => {
     mkdirSync(directory, { recursive: true });
     writeFileSync(baseFile(directory), BASE, { mode: 0o644 });
+    writeFileSync(profileFile(directory), PROFILE);
   },
   configure: (directory) =>
     [
@@ -28,6 +35,16 @@ const node = await TestNode.start('defaults', {
       '[runtime.handlers.few]',
       'path = "runc"',
       'privileged_without_host_devices = true',
+      '[runtime.handlers.own]',
+      'path = "runc"',
+      'default_capabilities = ["KILL"]',
+      'additional_devices = ["/dev/full:/dev/own:rw"]',
+      `seccomp_profile = ${JSON.stringify(profileFile(directory))}`,
+      '[runtime.handlers.own.rlimits]',
+      'nofile = "77:88"',
+      '[runtime.handlers.own.default_env]',
+      'OF_NODE = "own"',
+      'OF_OWN = "own too"',
       '[container]',
       'default_capabilities = ["CHOWN", "KILL"]',
       'allowed_devices = ["/dev/full"]',
@@ -89,6 +106,21 @@ test('the base spec of a handler', async () => {
     'ulimit -Sn; ulimit -Hn; echo $OF_BASE $OF_NODE; grep CapEff /proc/self/status; grep /cache /proc/mounts';
   const { out } = await node.output(podSandboxId, ['sh', '-c', script]);
   assert.match(out, /^111\n222\nyes a b\nCapEff:\s0000000008000000\ntmpfs \/cache tmpfs .*size=64k/);
+  await node.client.RemovePodSandbox({ podSandboxId });
+});
+
+test('what one handler has for its own: capabilities, variables, rlimits, devices, a seccomp profile', async () => {
+  const { podSandboxId } = await node.client.RunPodSandbox({
+    config: node.podConfig(),
+    runtimeHandler: 'own',
+  });
+  const script = [
+    'ulimit -Sn; ulimit -Hn; echo $OF_NODE, $OF_OWN; grep CapEff /proc/self/status',
+    'head -c 1 /dev/own | od -An -tx1; head -c 1 /dev/more | od -An -tx1; mkdir /tmp/x 2>&1',
+  ].join('; ');
+  const seccomp = { profileType: 0, localhostRef: '' };
+  const { out } = await node.output(podSandboxId, ['sh', '-c', `${script}; true`], { security: { seccomp } });
+  assert.match(out, /^77\n88\nown, own too\nCapEff:\s0000000000000020\n *00\n *00\n.*mkdir.*Bad message/);
   await node.client.RemovePodSandbox({ podSandboxId });
 });
 

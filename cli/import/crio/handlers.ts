@@ -1,5 +1,14 @@
 /** Options of CRI-O: runtime handlers and workloads. */
-import { lacks, maps, moot, type PeerOption, type Result, type Surroundings, under } from '../option.ts';
+import {
+  type Convert,
+  lacks,
+  maps,
+  moot,
+  type PeerOption,
+  type Result,
+  type Surroundings,
+  under,
+} from '../option.ts';
 import type { Derived, Translation } from '../peer.ts';
 
 const RUNTIMES = ['crio', 'runtime', 'runtimes'];
@@ -42,6 +51,14 @@ function annotations(value: unknown, { names, get }: Surroundings): Result {
   return { set: [[['runtime', 'handlers', names[0] ?? '', 'allowed_annotations'], passed]], note };
 }
 
+/** The same option of crisp's handler. */
+const ofHandler =
+  (key: string): Convert =>
+  (value, { names: [name = ''], get }) =>
+    get(...RUNTIMES, '*', 'runtime_type') === 'vm'
+      ? { cannot: NO_SHIM }
+      : { set: [[['runtime', 'handlers', name, key], value]] };
+
 const handlerOptions: readonly PeerOption[] = [
   maps('runtime_path', '', 'runtime.handlers.*.path', {
     convert: (value, { names: [name = ''], get }) => {
@@ -68,10 +85,7 @@ const handlerOptions: readonly PeerOption[] = [
   }),
   lacks('runtime_config_path', '', 'it is for shims of containerd, which are not executed'),
   maps('privileged_without_host_devices', false, 'runtime.handlers.*.privileged_without_host_devices', {
-    convert: (value, { names: [name = ''], get }) =>
-      get(...RUNTIMES, '*', 'runtime_type') === 'vm'
-        ? { cannot: NO_SHIM }
-        : { set: [[['runtime', 'handlers', name, 'privileged_without_host_devices'], value]] },
+    convert: ofHandler('privileged_without_host_devices'),
   }),
   maps(
     'allowed_annotations',
@@ -104,17 +118,9 @@ const handlerOptions: readonly PeerOption[] = [
   lacks('default_annotations', {}, 'set the annotations in the pod'),
   moot('stream_websockets', false, 'WebSocket is always served beside SPDY'),
   lacks('exec_cpu_affinity', '', 'a command runs on all CPUs of its container'),
-  maps('seccomp_profile', '', 'seccomp.default_profile', {
-    convert: (value, { names: [name = ''], get }) => {
-      if (value === '') return { same: 'that of all handlers' };
-      return name === get(...DEFAULT_RUNTIME)
-        ? { set: [[['seccomp', 'default_profile'], value]], note: 'for all handlers' }
-        : {
-            cannot:
-              'seccomp.default_profile is for all handlers: name this one in the pods (seccompProfile, Localhost)',
-          };
-    },
-    note: 'of the default runtime; it is for all handlers',
+  maps('seccomp_profile', '', 'runtime.handlers.*.seccomp_profile', {
+    convert: (value, around) =>
+      value === '' ? { same: 'that of all handlers' } : ofHandler('seccomp_profile')(value, around),
   }),
   maps('container_create_timeout', 240, 'timeouts.runtime', {
     convert: (value) =>
