@@ -32,7 +32,9 @@ class Bench implements Disposable {
       kernel,
       log: silentLog,
       containers: this.containers,
-      handlers: { get: () => ({ handler: 'runc', features: async () => ({}) }) } as unknown as Handlers,
+      handlers: {
+        get: () => ({ handler: 'runc', options: { allowedAnnotations: [] }, features: async () => ({}) }),
+      } as unknown as Handlers,
       host: {
         capabilities: new Set(),
         clampRlimits: (rlimits: unknown) => rlimits,
