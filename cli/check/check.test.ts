@@ -3,7 +3,6 @@ import test from 'node:test';
 import { distributionOf, installing, packages } from '#daemon/preflight/distribution.ts';
 import { endText, lineText, partText } from './images.ts';
 import { isAtLeast } from './kernel.ts';
-import { endpointOf } from './network.ts';
 import { checks, resultOf, resultText } from './node.ts';
 import { hardOpenFiles } from './resources.ts';
 import { failure, ok } from './result.ts';
@@ -33,17 +32,12 @@ test('versions of kernels are compared by number', () => {
   assert.ok(!isAtLeast('nonsense', 5, 6));
 });
 
-test('limits and endpoints are read from the texts that nodes have', () => {
+test('limits are read from the texts that nodes have', () => {
   const limits =
     'Limit       Soft Limit Hard Limit Units\nMax open files            1024                 524288               files     \n';
   assert.equal(hardOpenFiles(limits), 524_288);
   assert.equal(hardOpenFiles(limits.replace('524288', 'unlimited')), Infinity);
   assert.equal(hardOpenFiles(''), undefined);
-  assert.equal(endpointOf('containerRuntimeEndpoint: unix:///run/x.sock\n', undefined), 'unix:///run/x.sock');
-  const flags = 'KUBELET_KUBEADM_ARGS="--container-runtime-endpoint=unix:///run/y.sock --v=2"';
-  assert.equal(endpointOf('containerRuntimeEndpoint: ""\n', flags), 'unix:///run/y.sock');
-  assert.equal(endpointOf('kind: KubeletConfiguration\n', undefined), undefined);
-  assert.throws(() => endpointOf('a: [', undefined));
 });
 
 test('AppArmor profiles of the configuration: without effect where there is no AppArmor, a failure where they are not loaded', async () => {

@@ -1,14 +1,13 @@
 /** The network of pods, and what listens where. */
-import { parse as parseYaml } from 'yaml';
 import { CrispError, describeError } from '#core/errors.ts';
 import { installing, packages } from '#daemon/preflight/distribution.ts';
 import type { Node } from '#daemon/preflight/node.ts';
+import { kubeletChecks } from './kubelet.ts';
 import { distribution } from './programs.ts';
 import { type Check, failure, ok, type Result, warning } from './result.ts';
 
 /** Made by crisp itself where it can. */
 const NATIVE = new Set(['bridge', 'host-local', 'portmap', 'loopback']);
-const KUBELET = '/var/lib/kubelet';
 
 export const networkChecks: readonly Check[] = [
   { id: 'cni', run: cni },
@@ -28,7 +27,7 @@ export const networkChecks: readonly Check[] = [
   },
   { id: 'socket', run: (node) => socket(node, 'socket', node.config.socket) },
   { id: 'admin-socket', run: (node) => socket(node, 'admin_socket', node.config.adminSocket) },
-  { id: 'kubelet', run: kubelet },
+  ...kubeletChecks,
 ];
 
 async function cni(node: Node): Promise<Result> {
@@ -70,32 +69,4 @@ async function socket(node: Node, key: string, path: string): Promise<Result> {
   if (pid !== undefined)
     return failure(`${path} is not served, but a daemon runs (pid ${pid})`, 'see its log, or restart it');
   return ok(`${path} is free`);
-}
-
-/** The endpoint in the texts of the kubelet's configuration and of kubeadm's flags, which go before; undefined: neither has one. */
-export function endpointOf(configuration: string | undefined, flags: string | undefined): string | undefined {
-  const flag = /--container-runtime-endpoint[= ]([^\s"']+)/.exec(flags ?? '')?.[1];
-  if (flag !== undefined) return flag;
-  const document: unknown = configuration === undefined ? undefined : parseYaml(configuration);
-  if (typeof document !== 'object' || document === null || !('containerRuntimeEndpoint' in document))
-    return undefined;
-  const { containerRuntimeEndpoint: endpoint } = document;
-  return typeof endpoint === 'string' && endpoint !== '' ? endpoint : undefined;
-}
-
-function kubelet(node: Node): Result {
-  const configuration = node.text(`${KUBELET}/config.yaml`);
-  const flags = node.text(`${KUBELET}/kubeadm-flags.env`);
-  if (configuration === undefined && flags === undefined) return ok(`no configuration in ${KUBELET}`);
-  const wanted = `unix://${node.config.socket}`;
-  const remedy = `set containerRuntimeEndpoint: ${wanted} in ${KUBELET}/config.yaml, and restart the kubelet`;
-  let endpoint: string | undefined;
-  try {
-    endpoint = endpointOf(configuration, flags);
-  } catch (error) {
-    return warning(`${KUBELET}/config.yaml cannot be read: ${describeError(error)}`, 'correct the file');
-  }
-  if (endpoint === undefined) return warning('the kubelet names no container runtime endpoint', remedy);
-  const isThis = endpoint.replace(/^unix:(\/\/)?/, '') === node.config.socket;
-  return isThis ? ok(`uses ${endpoint}`) : warning(`the kubelet uses ${endpoint}`, remedy);
 }

@@ -1,8 +1,8 @@
 /** The node as `crisp check` looks at it: each question by itself, so that one that fails leaves the others their answers. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { release } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Config } from '#config/index.ts';
 import { Operation, silentLog } from '#core/operation.ts';
 import { type LayerForm, probeLayerForm } from '#image-service/index.ts';
@@ -42,6 +42,24 @@ export class Node implements AsyncDisposable {
     } catch {
       return undefined;
     }
+  }
+
+  /** The names in a directory, sorted; none where it cannot be read. */
+  entries(directory: string): string[] {
+    try {
+      return readdirSync(directory).sort();
+    } catch {
+      return [];
+    }
+  }
+
+  /** The running processes of a program, by its name; not those of pods, which have a pid namespace of their own. */
+  commandLines(program: string): { readonly pid: number; readonly argv: readonly string[] }[] {
+    const own = namespaceOf('self');
+    return this.entries('/proc')
+      .filter((name) => /^\d+$/.test(name))
+      .map((name) => ({ pid: Number(name), argv: (this.text(`/proc/${name}/cmdline`) ?? '').split('\0') }))
+      .filter(({ pid, argv: [path = ''] }) => basename(path) === program && namespaceOf(`${pid}`) === own);
   }
 
   exists(path: string): boolean {
@@ -181,5 +199,14 @@ export class Node implements AsyncDisposable {
       memory: await mkdtemp(join(this.existing(this.config.state), '.crisp-check-')),
     }))();
     return this.#places;
+  }
+}
+
+/** The pid namespace of a process; undefined where it has ended. */
+function namespaceOf(pid: string): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/pid`);
+  } catch {
+    return undefined;
   }
 }

@@ -145,6 +145,29 @@ test('faults of a node: each is found, with its remedy, and the exit code is 1',
   assert.equal(of('kernel').status, 'ok', 'others have their answers');
 });
 
+test('a running kubelet that uses another runtime, and one with the flags for this one', async () => {
+  const file = other('kubelet', [cniOf('kubelet')]);
+  const socket = join(node.directory, 'kubelet/state/crisp.sock');
+  const found = async (...flags: string[]) => {
+    const sleep = ['-e', 'setInterval(() => {}, 1e9); console.log()', '--', '--config=/none', ...flags];
+    const kubelet = spawn(process.execPath, sleep, {
+      argv0: 'kubelet',
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await once(kubelet.stdout, 'data');
+    const { of } = await results(file);
+    kubelet.kill();
+    await once(kubelet, 'close');
+    return [of('kubelet'), of('kubelet-metrics')].map((one) => `${one.status}: ${one.found}; ${one.remedy}`);
+  };
+  const [endpoint = '', labels = ''] = await found('--container-runtime-endpoint', 'unix:///run/other.sock');
+  assert.match(endpoint, /^warning: the running kubelet \(pid \d+\) uses unix:\/\/\/run\/other\.sock; set/);
+  assert.match(labels, /^warning: \/metrics\/cadvisor has no labels of pods/);
+  assert.ok(labels.includes(`start the kubelet with --containerd=${socket} `), labels);
+  for (const one of await found(`--container-runtime-endpoint=unix://${socket}`, `--containerd=${socket}`))
+    assert.match(one, /^ok: /);
+});
+
 test('with a running daemon the same checks do not disturb it', async () => {
   const { run, of } = await results(config);
   assert.equal(of('socket').found.endsWith(`served by the daemon (pid ${node.daemon.pid})`), true, run.out);
