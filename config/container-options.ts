@@ -134,7 +134,7 @@ export const container = reloadableSection('Containers of all handlers.', {
   ),
   passwd_entry: flag(
     true,
-    'A numeric user whom the image does not have gets a line in /etc/passwd of the container, where its root is writable.',
+    'A user and a group that the image does not have get lines in its /etc/passwd and /etc/group, where the user cannot write to these files.',
   ),
   blockio_config_file: optionalPath(
     'YAML file of the classes of block IO that pods may name in allowed annotations, in the form of containerd and CRI-O (goresctrl). Read at the start and at a reload; its devices are looked up for each container.',

@@ -10,6 +10,7 @@ import {
   mkdirSync,
   openSync,
   readlinkSync,
+  type Stats,
   writeFileSync,
 } from 'node:fs';
 import { posix } from 'node:path';
@@ -73,13 +74,22 @@ export function readInRoot(root: string, path: string, limit: number): Buffer | 
   });
 }
 
-/** Appends to a regular file; nothing happens where there is none, or another kind of file. Throws Node's errors (ENOSPC). */
-export function appendInRoot(root: string, path: string, text: string): void {
+/**
+ * Appends to a regular file; nothing happens where there is none, or another kind of file, or one that is to be left alone.
+ * Throws Node's errors (ENOSPC).
+ */
+export function appendInRoot(
+  root: string,
+  path: string,
+  text: string,
+  isLeft: (file: Stats) => boolean = () => false,
+): void {
   withRoot(root, (rootFd) => {
     const holder = find(rootFd, path);
     if (holder === undefined) return;
     try {
-      if (!fstatSync(holder).isFile()) return;
+      const file = fstatSync(holder);
+      if (!file.isFile() || isLeft(file)) return;
       const fd = openSync(held(holder), constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK);
       try {
         writeFileSync(fd, text);

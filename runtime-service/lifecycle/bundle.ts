@@ -25,7 +25,7 @@ import { encodeSpec, type OciSpec } from '../spec/oci.ts';
 import { selinuxLabels } from '../spec/selinux.ts';
 import { type ImageVolume, mountImageVolumes } from './image-volumes.ts';
 import { checkMountPoints, checkMounts, makeMountSources } from './mount-sources.ts';
-import { addPasswdEntry } from './passwd-entry.ts';
+import { addUserEntries } from './user-entries.ts';
 import { readUserFiles } from './user-files.ts';
 
 export interface BundleRequest {
@@ -92,11 +92,12 @@ export async function makeBundle(
     () => makeDirectoriesInRoot(paths, [spec.process.cwd, ...image.config.volumes], pod),
     'directories',
   );
-  if (context.host.defaults.passwdEntry && !config.security.readonlyRootfs)
+  // The files of one that is restored are those of its processes.
+  if (context.host.defaults.passwdEntry && !checkpoint)
     await op.stage(
       'rootfs',
-      () => addPasswdEntry(paths.rootfs, userFiles.passwd, user, spec.process.env),
-      'passwd',
+      () => addUserEntries(paths.rootfs, userFiles, { user, env: spec.process.env, pod }),
+      'passwd and group',
     );
   await op.stage('bundle', () => writeSpec(paths, spec));
   return { ...record, state: 'created', user, sharedPid };

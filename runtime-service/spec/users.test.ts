@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
 import { securityOf } from '#test/fixtures/container-config.ts';
-import { hasAccount, passwdEntry, resolveUser } from './users.ts';
+import { groupEntry, hasAccount, hasGroup, passwdEntry, resolveUser } from './users.ts';
 
 const FILES = {
   passwd: [
@@ -116,7 +116,11 @@ test('the entry of a number without one', () => {
   );
 });
 
-test('whether a number has an account', () => {
+test('whether a number has an account, or a group', () => {
   assert.ok(hasAccount(1000, 'app:x:1000:1000::/:'));
   assert.ok(!hasAccount(1000, '1000:x:1:1::/:\napp'));
+  assert.ok(hasGroup(1000, 'a:x:1:\napp:x:1000:a'));
+  assert.ok(hasGroup(1000, 'app:x:1000'));
+  assert.ok(!hasGroup(1000, '1000:x:1:\napp'));
+  assert.equal(groupEntry(5), '5:x:5:\n');
 });

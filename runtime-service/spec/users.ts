@@ -117,3 +117,10 @@ export function passwdEntry({ uid, gid }: ContainerUser, home: string): string {
   const directory = /^\/[^:\n\r]*$/.test(home) ? home : '/';
   return `${uid}:x:${uid}:${gid}:${uid} user:${directory}:/sbin/nologin\n`;
 }
+
+/** Whether a file such as /etc/group has a group of this number. */
+export const hasGroup = (gid: number, group: string): boolean =>
+  fields(group, 3).some(([, , number]) => number !== undefined && numeric(number) === gid);
+
+/** The line of /etc/group for a group that the image does not know, named by its number (group(5)). */
+export const groupEntry = (gid: number): string => `${gid}:x:${gid}:\n`;

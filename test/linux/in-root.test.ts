@@ -52,6 +52,8 @@ test('a file inside a root is appended to, also by a link that stays inside; not
   assert.equal(readFileSync(join(root, 'inside'), 'utf8'), 'a\nb\n');
   assert.equal(readFileSync(join(root, '../outside'), 'utf8'), 'outside');
   assert.deepEqual(readdirSync(root).sort(), ['etc', 'inside']);
+  appendInRoot(root, 'etc/passwd', 'c\n', ({ size }) => size === 4);
+  assert.equal(readFileSync(join(root, 'inside'), 'utf8'), 'a\nb\n', 'nor where the caller says so');
 });
 
 test('what is no regular file inside a root is not opened, and refused by name', async (t) => {

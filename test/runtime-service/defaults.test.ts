@@ -1,9 +1,10 @@
 /** What the configuration gives to containers, in real ones. */
 import assert from 'node:assert/strict';
-import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { fromBigInt } from '#api/cri/v1/index.ts';
+import { busyboxImage } from '../harness/images.ts';
 import { endsClean, NODE, refused, TestNode } from '../harness/pods.ts';
 
 const baseFile = (directory: string) => join(directory, '../base.json');
@@ -59,7 +60,21 @@ const node = await TestNode.start('defaults', {
     ].join('\n'),
 });
 
+const { directory } = node.settings;
 const pod = await node.runPod();
+
+/** Its /etc/passwd has root alone, its /etc/group root and one more; both with these permissions. */
+const withFiles = (mode: number) =>
+  busyboxImage({
+    layers: [
+      {
+        entries: [
+          { name: 'etc/passwd', content: 'root:x:0:0::/root:/bin/sh\n', mode },
+          { name: 'etc/group', content: 'root:x:0:\nseven:x:7:\n', mode },
+        ],
+      },
+    ],
+  });
 
 test('a privileged container of a handler without the devices of the node', async () => {
   const { podSandboxId } = await node.client.RunPodSandbox({
@@ -169,11 +184,42 @@ test('a number that the image has no user for gets an entry in /etc/passwd, once
   assert.match(file, /^-rw-r--r-- +1 0 +0 /);
 });
 
-test('no entry under a read-only root', async () => {
-  const { out } = await node.output(pod, ['grep', '-c', '4321', '/etc/passwd'], {
-    security: { ...unknown, readonlyRootfs: true },
+test('the same under a read-only root', async () => {
+  const { out } = await node.output(pod, entry, { security: { ...unknown, readonlyRootfs: true } });
+  assert.match(out, /^4321\n4321:x:4321:5:4321 user:\/:\/sbin\/nologin\n/);
+  const written = await node.output(pod, ['sh', '-c', 'echo x >> /etc/passwd'], {
+    security: { readonlyRootfs: true },
   });
-  assert.equal(out, '0');
+  assert.notEqual(written.code, 0, 'it is read-only');
+});
+
+test('a mount of the pod at /etc/passwd is what the container has', async () => {
+  const hostPath = join(directory, 'passwd');
+  writeFileSync(hostPath, 'mine:x:4321:5::/:\n');
+  const mounts = [{ hostPath, containerPath: '/etc/passwd' }];
+  assert.match((await node.output(pod, entry, { security: unknown, mounts })).out, /^mine\n.*\n1\n/);
+  assert.equal(readFileSync(hostPath, 'utf8'), 'mine:x:4321:5::/:\n');
+});
+
+const groupLine = ['sh', '-c', 'id -gn; tail -n 1 /etc/group'];
+const withGroup = (value: bigint, more: object = {}) => ({
+  security: { ...unknown, runAsGroup: { value: fromBigInt(value) }, ...more },
+});
+
+test('a group that the image does not have gets an entry in /etc/group', async () => {
+  const image = { image: await node.addImage('groups', withFiles(0o644)) };
+  for (const readonlyRootfs of [false, true]) {
+    const { out } = await node.output(pod, groupLine, { ...withGroup(56n, { readonlyRootfs }), image });
+    assert.equal(out, '56\n56:x:56:');
+  }
+  assert.equal((await node.output(pod, groupLine, { ...withGroup(7n), image })).out, 'seven\nseven:x:7:');
+});
+
+test('files that the user may write are left to the image, which may add an entry itself', async () => {
+  const image = { image: await node.addImage('writable', withFiles(0o664)) };
+  const script = ['sh', '-c', 'tail -n 1 /etc/passwd; tail -n 1 /etc/group'];
+  const { out } = await node.output(pod, script, { ...withGroup(56n), image });
+  assert.equal(out, 'root:x:0:0::/root:/bin/sh\nseven:x:7:');
 });
 
 endsClean(node);

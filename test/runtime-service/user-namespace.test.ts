@@ -92,6 +92,16 @@ test('the root file system belongs to the pod: its root may change all of it, an
   await node.remove(id);
 });
 
+test('a user whom the image does not have gets its entries, as an id of the pod, under a read-only root, too', async () => {
+  const id = { value: fromBigInt(4321n) };
+  const command = ['sh', '-c', 'id -un; id -gn; stat -c %u:%g:%a /etc/passwd /etc/group'];
+  for (const readonlyRootfs of [false, true]) {
+    const security = { runAsUser: id, runAsGroup: id, readonlyRootfs };
+    const { out, err } = await node.output(pod, command, { security });
+    assert.equal(`${out}${err}`, '4321\n4321\n0:0:644\n0:0:644');
+  }
+});
+
 test("the pod's namespaces belong to its root: ip_forward, host name, links, proc and message queues", async () => {
   for (const sandbox of [pod, shared]) {
     const id = await node.run(sandbox, {
