@@ -3,6 +3,7 @@
  * cancellation as an AbortSignal, a service's error as a status, metrics and one log line.
  */
 import { rm } from 'node:fs/promises';
+import type { Server as NetServer } from 'node:net';
 import {
   Metadata,
   Server,
@@ -28,6 +29,7 @@ import { containerdHandlers } from './containerd/index.ts';
 import { rpcStatus } from './errors.ts';
 import { ContainerEvents } from './events.ts';
 import { imageHandlers } from './image/index.ts';
+import { acceptPassed } from './passed-socket.ts';
 import { runtimeHandlers } from './runtime/index.ts';
 import type { CriServices } from './services.ts';
 import { type Traces, tracesOf } from './traces.ts';
@@ -41,8 +43,10 @@ export interface CallObserver {
 }
 
 export interface CriServerOptions {
-  /** Path of the socket; its directory exists, the path itself does not. */
+  /** Path of the socket; its directory exists, the path itself does not, unless it is `passed`. */
   readonly socket: string;
+  /** The descriptor of that socket where the service manager listens at it: then it stays there. */
+  readonly passed?: number | undefined;
   readonly mode: number;
   readonly log: Log;
   readonly observer: CallObserver;
@@ -63,6 +67,7 @@ export class CriServer {
   readonly #traces: Traces;
   readonly #events: ContainerEvents | undefined;
   readonly #operations = new Map<Operation, AbortController>();
+  #passed: NetServer | undefined;
 
   private constructor(options: CriServerOptions, traces: Traces, events?: ContainerEvents) {
     this.#options = options;
@@ -104,8 +109,10 @@ export class CriServer {
   /** Accepts no new call, lets running ones end until `closeMs`, then cancels the rest. Streams of events end at once. */
   async close(): Promise<void> {
     this.#events?.close();
+    this.#passed?.close();
     const ended = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
-    await rm(this.#options.socket, { force: true }); // the server knows it by the path that it was bound at
+    // The server knows it by the path that it was bound at.
+    if (!this.#passed) await rm(this.#options.socket, { force: true });
     const timer = setTimeout(() => {
       const reason = new CrispError('Unavailable', 'the daemon is stopping', {
         hint: 'retry when it has restarted',
@@ -123,7 +130,7 @@ export class CriServer {
   }
 
   async #bind(): Promise<void> {
-    const { socket, mode } = this.#options;
+    const { socket, passed, mode, log } = this.#options;
     const bind = (path: string) =>
       new Promise<void>((resolve, reject) => {
         this.#server.bindAsync(`unix://${path}`, ServerCredentials.createInsecure(), (error) =>
@@ -131,7 +138,8 @@ export class CriServer {
         );
       });
     try {
-      await bindSocket(socket, mode, bind);
+      if (passed === undefined) await bindSocket(socket, mode, bind);
+      else this.#passed = await acceptPassed(passed, this.#server, log);
     } catch (error) {
       this.#server.forceShutdown();
       throw new CrispError('Unavailable', `the socket ${socket} cannot be bound`, {

@@ -15,6 +15,7 @@ import { exitNow } from '#linux/process/exit.ts';
 import { releaseMemory } from '#linux/process/memory-trim.ts';
 import { type DaemonLog, openLog } from '#telemetry/log.ts';
 import { Metrics } from '#telemetry/metrics.ts';
+import { passedSocket } from './activation.ts';
 import { AdminServer } from './admin/server.ts';
 import { Bugs } from './bugs.ts';
 import { listenAsContainerd } from './containerd-socket.ts';
@@ -79,7 +80,8 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   using _root = lockDirectory(config.root);
   using _state = lockDirectory(config.state);
   await mkdir(dirname(config.adminSocket), { recursive: true, mode: 0o711 });
-  await clearSocket(config.socket);
+  const passed = passedSocket(process.env, config.socket);
+  if (passed === undefined) await clearSocket(config.socket);
   await clearSocket(config.adminSocket);
 
   const metrics = new Metrics({ version: version() });
@@ -101,7 +103,7 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   const containerd = config.containerdSocket
     ? await listenAsContainerd(served, { socket: config.containerdSocket, mode, ...serving })
     : undefined;
-  const server = await CriServer.listen(served, { socket: config.socket, mode, ...serving });
+  const server = await CriServer.listen(served, { socket: config.socket, passed, mode, ...serving });
   const unready = () => health.unready(services.pods.networkStatus());
   const operations = () => server.operations;
   const status = () => daemonStatus({ running, services, health, unready, operations });

@@ -61,6 +61,12 @@ const ipamOf = (ipam: unknown): string =>
 async function socket(node: Node, key: string, path: string): Promise<Result> {
   const state = await node.socket(path);
   const pid = node.daemon;
+  if (state === 'activated')
+    return ok(
+      pid === undefined
+        ? `${path}, where systemd listens: a call starts the daemon`
+        : `${path}, where systemd listens for the daemon (pid ${pid})`,
+    );
   if (state === 'served' && pid === undefined)
     return failure(`${path} is served by another program`, `stop it, or set ${key}`);
   if (state === 'served') return ok(`${path}, served by the daemon (pid ${pid})`);

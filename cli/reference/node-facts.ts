@@ -31,6 +31,10 @@ export const ENVIRONMENT: readonly Fact[] = [
     'WATCHDOG_USEC, WATCHDOG_PID',
     'Set by systemd (WatchdogSec=): how often the daemon reports that it is alive.',
   ],
+  [
+    'LISTEN_FDS, LISTEN_PID',
+    'Set by systemd (crisp.socket): it listens at the socket of CRI, and the daemon serves there.',
+  ],
   ['PATH', "Where the node's programs are searched: the OCI runtime, conmon, iptables."],
   [
     'UV_THREADPOOL_SIZE',

@@ -15,6 +15,7 @@ import type { Cgroups, MountEntry } from '#linux/ports/kernel.ts';
 import { openSeccomp } from '#linux/process/seccomp.ts';
 import { ConfDirectory, type NetworkConfig } from '#pod-sandbox/index.ts';
 import { AppArmorKernel, type ConfiguredProfile, configuredProfiles } from '#runtime-service/index.ts';
+import { isKeptByInit } from '../activation.ts';
 import { IdMapping } from '../id-mapping.ts';
 import { imageOptions, pauseProgram, runtimeOptions } from '../options.ts';
 import { type SocketState, socketState } from '../socket.ts';
@@ -184,8 +185,9 @@ export class Node implements AsyncDisposable {
     }
   }
 
-  socket(path: string): Promise<SocketState> {
-    return socketState(path);
+  /** `activated`: systemd listens there, and a connection would start the daemon. */
+  async socket(path: string): Promise<SocketState | 'activated'> {
+    return this.isSystemd && isKeptByInit(path) ? 'activated' : await socketState(path);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -32,7 +32,12 @@ const MODULES = join(PROJECT, 'node_modules');
 const DEPLOY = join(import.meta.dirname, '..');
 const PAUSE_SOURCES = ['pause.c', 'exec.c', 'exec.h'];
 const MONITORING = ['dashboard.json', 'alerts.yaml'];
-const SHARED = ['systemd/crisp.service', 'crisp.toml', 'cni/99-crisp-bridge.conflist'];
+const SHARED = [
+  'systemd/crisp.service',
+  'systemd/crisp.socket',
+  'crisp.toml',
+  'cni/99-crisp-bridge.conflist',
+];
 /** mtime of every file, and the date of the manual pages, unless SOURCE_DATE_EPOCH is set: 1 January 2020, seconds since the epoch. */
 const MTIME = 1_577_836_800;
 

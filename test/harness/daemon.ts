@@ -35,6 +35,8 @@ export interface DaemonSettings {
   readonly environment?: Readonly<Record<string, string>>;
   /** Prefix of the daemon's argv: it must end in an exec of the rest, so that the pid is kept. */
   readonly wrapper?: readonly string[];
+  /** Open in the daemon as its descriptors from 3 on. */
+  readonly descriptors?: readonly number[];
 }
 
 export interface TestDaemon {
@@ -138,7 +140,7 @@ export async function startDaemon(settings: DaemonSettings): Promise<TestDaemon>
   serve.push(...isolation(settings));
   const [program = '', ...args] = [...(settings.wrapper ?? []), ...serve];
   const child = spawn(program, args, {
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe', ...(settings.descriptors ?? [])],
     env: { ...process.env, ...settings.environment },
   });
   // When a test process dies, its daemon must not keep running.
