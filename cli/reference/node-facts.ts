@@ -59,7 +59,10 @@ export const FILES: readonly Fact[] = [
   ['/var/cache/crisp', 'Compile cache of Node; it may be deleted.'],
   ['/etc/cni/net.d', 'Network configurations (`cni.conf_dir`).'],
   ['/opt/cni/bin, /usr/lib/cni', 'CNI plugins (`cni.bin_dirs`).'],
-  ['/etc/systemd/system/crisp.service', 'Unit of the daemon.'],
+  [
+    '/usr/lib/systemd/system/crisp.service, crisp.socket',
+    'Units of the daemon; `/etc/systemd/system` where it was installed from the tarball.',
+  ],
 ];
 
 /** Signals of the daemon; any other command is interrupted by the first SIGINT or SIGTERM. */

@@ -1,0 +1,1 @@
+case $1 in install | upgrade) refuse_tarball ;; esac

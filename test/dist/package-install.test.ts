@@ -1,0 +1,136 @@
+/** .deb and .rpm on a node, which is a copy of this machine's root without systemd: test/node/package.test.ts has one with it. */
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { after } from 'node:test';
+import { ARCHITECTURES } from '../../deploy/dist/architectures.ts';
+import { buildPackages, onNode } from './packages.ts';
+
+const directory = mkdtempSync(join(process.env['CRISP_TEST_DIR'] ?? '/var/tmp', 'package-install-'));
+after(() => rmSync(directory, { recursive: true, force: true }));
+const packages = join(directory, 'packages');
+mkdirSync(packages);
+const arch = ARCHITECTURES.find(({ node }) => node === process.arch);
+assert.ok(arch);
+const OLD = '1.0.0-rc.1';
+const NEW = '1.0.0';
+for (const version of [OLD, NEW]) buildPackages(packages, ['--arch', arch.node, '--version', version]);
+const deb = (version: string): string => `/packages/crisp_${version.replace('-', '~')}-1_${arch.debian}.deb`;
+const rpm = (version: string): string => `/packages/crisp-${version.replace('-', '~')}-1.${arch.rpm}.rpm`;
+assert.ok(existsSync(join(directory, deb(NEW))));
+
+const lines = (script: string): string[] =>
+  onNode(directory, packages, script).trim().split('\n').filter(Boolean);
+/** The build that the daemon would be started from, and how many there are. */
+const STARTED = 'cd /usr/lib/crisp/running && readlink current && ls | wc -l && cd /';
+const QUIET = '>/dev/null 2>&1';
+
+test('a .deb is installed, upgraded and downgraded, removed and purged; nothing is left', () => {
+  const output = lines(`
+    dpkg -i ${deb(OLD)} ${QUIET}
+    crisp version; ${STARTED}
+    readlink /etc/systemd/system/multi-user.target.wants/crisp.service
+    test ! -e /etc/systemd/system/sockets.target.wants/crisp.socket
+    dpkg --verify crisp
+    bash -c 'source /usr/share/bash-completion/completions/crisp; complete -p crisp'
+    test -s /usr/share/man/man8/crisp.8.gz
+    echo '# own' >>/etc/crisp/crisp.toml
+    dpkg -i ${deb(NEW)} ${QUIET}
+    crisp version; ${STARTED}
+    dpkg -i ${deb(NEW)} ${QUIET}; ${STARTED}
+    dpkg -i ${deb(OLD)} ${QUIET}; ${STARTED}
+    mkdir -p /var/lib/crisp/images /etc/cni/net.d /var/lib/cni/networks/crisp-bridge
+    cp /usr/share/crisp/examples/99-crisp-bridge.conflist /etc/cni/net.d/
+    dpkg -r crisp ${QUIET}
+    ls -d /usr/lib/crisp /usr/bin/crisp 2>/dev/null || true
+    tail -n 1 /etc/crisp/crisp.toml; ls -d /var/lib/crisp/images
+    dpkg -P crisp 2>&1 | grep -v '^(Reading\\|^Purging' || true
+    left`);
+  const build = (version: string) => new RegExp(`^${version}-[0-9a-f]{12}$`);
+  const wanted = [
+    ...[/^crisp 1\.0\.0-rc\.1 /, build(OLD), /^2$/],
+    ...[/\/lib\/systemd\/system\/crisp\.service$/, /^complete -F _crisp crisp$/],
+    ...[/^crisp 1\.0\.0 /, build(NEW), /^2$/],
+    ...[build(NEW), /^2$/],
+    ...[build(OLD), /^2$/],
+    ...[/^# own$/, /^\/var\/lib\/crisp\/images$/],
+  ];
+  assert.equal(output.length, wanted.length, output.join('\n'));
+  wanted.forEach((pattern, n) => {
+    assert.match(output[n] ?? '', pattern);
+  });
+});
+
+test('an .rpm is installed, upgraded and downgraded, purged and removed; nothing is left', () => {
+  const output = lines(`
+    rpm() { command rpm --force-debian --nodeps "$@"; }
+    rpm -i ${rpm(OLD)}
+    crisp version; ${STARTED}
+    rpm -V crisp
+    rpm -U ${rpm(NEW)}
+    crisp version; ${STARTED}
+    rpm -U --oldpackage ${rpm(OLD)}; ${STARTED}
+    echo '# own' >>/etc/crisp/crisp.toml
+    rpm -e crisp 2>&1; left
+    rpm -i ${rpm(NEW)} 2>&1
+    mkdir -p /var/lib/crisp/images
+    /usr/lib/crisp/purge
+    rpm -e crisp 2>&1; left`);
+  const wanted = [
+    ...[/^crisp 1\.0\.0-rc\.1 /, /^1\.0\.0-rc\.1-/, /^2$/],
+    ...[/^crisp 1\.0\.0 /, /^1\.0\.0-[0-9a-f]{12}$/, /^2$/],
+    ...[/^1\.0\.0-rc\.1-/, /^2$/],
+    ...[/crisp\.toml saved as .*\.rpmsave$/, /^\/etc\/crisp$/, /^\/etc\/crisp\/crisp\.toml\.rpmsave$/],
+    /^crisp: images, records and configuration are deleted; now remove the package$/,
+  ];
+  assert.equal(output.length, wanted.length, output.join('\n'));
+  wanted.forEach((pattern, n) => {
+    assert.match(output[n] ?? '', pattern);
+  });
+});
+
+test('both refuse a node with an installation from the tarball, and change nothing; so does the tarball beside a package', () => {
+  const output = lines(
+    `
+    mkdir -p /usr/local/lib/crisp/current
+    : >/usr/local/lib/crisp/current/install
+    echo 'ExecStart=/usr/local/bin/crisp serve' >/etc/systemd/system/crisp.service
+    left >before
+    dpkg -i ${deb(NEW)} 2>&1 | grep '^crisp:'
+    rpm --force-debian --nodeps -i ${rpm(NEW)} 2>&1 | grep '^crisp:'
+    left | diff before -
+    rm -r /usr/local/lib/crisp /etc/systemd/system/crisp.service
+    dpkg -i ${deb(NEW)} ${QUIET}
+    mkdir -p tree/share && cd tree && cp -R /usr/lib/crisp/bin /usr/lib/crisp/lib .
+    cp '${join(import.meta.dirname, '../../deploy')}/install' . && cp '${join(import.meta.dirname, '../../deploy')}/purge.sh' share
+    ./install 2>&1`.replace('./install 2>&1', './install 2>&1 || true'),
+  );
+  const remedy =
+    /installed from its tarball in \/usr\/local\. Remove that first.*: \/usr\/local\/lib\/crisp\/current\/install --remove$/;
+  assert.equal(output.length, 3, output.join('\n'));
+  assert.match(output[0] ?? '', remedy);
+  assert.match(output[1] ?? '', remedy);
+  assert.match(output[2] ?? '', /^crisp: crisp is installed as a package: upgrade or remove that/);
+});
+
+test('without conmon, an OCI runtime and a compiler it is installed, and names them by the packages of the distribution', () => {
+  const check = `crisp check --output json | tr -d '\\n' | grep -oE '"id": "(conmon|oci-runtime)"[^}]*"remedy": "[^";]*' | sed 's/.*"remedy"/remedy/'`;
+  const output = lines(`
+    dpkg -i ${deb(NEW)} ${QUIET}
+    for program in conmon crun runc gcc cc; do
+      while path=$(command -v $program); do rm "$path"; hash -r; done
+    done
+    release() { rm -f /etc/os-release && echo "$1" >/etc/os-release; ${check}; }
+    release ID=debian
+    release 'ID="rocky"
+ID_LIKE="rhel centos fedora"'
+    release ID=opensuse-leap`);
+  assert.deepEqual(
+    output,
+    [
+      ...['remedy": "apt-get install crun', 'remedy": "apt-get install conmon'],
+      ...['remedy": "dnf install crun', 'remedy": "dnf install conmon'],
+      ...['remedy": "zypper install crun', 'remedy": "zypper install conmon'],
+    ].map((line) => line.replace('remedy":', 'remedy:')),
+  );
+});
