@@ -43,7 +43,7 @@ export function buildDeb(architecture: Architecture, settings: PackageSettings):
   lutimesSync(control, date, date);
   const file = join(output, `crisp_${full}_${architecture.debian}.deb`);
   rmSync(file, { force: true });
-  const compression = isFast ? ['-Zgzip', '-z1'] : ['-Zxz'];
+  const compression = isFast ? ['-Zzstd', '-z1'] : ['-Zxz'];
   runTool('dpkg-deb', ['--root-owner-group', ...compression, '--build', root, file], date, 'dpkg');
   return file;
 }

@@ -53,7 +53,7 @@ export function buildRpm({ rpm }: Architecture, settings: PackageSettings): stri
       _topdir: work,
       _tmppath: work,
       _rpmdir: join(work, 'RPMS'),
-      _binary_payload: isFast ? 'w1.gzdio' : 'w12.zstdio',
+      _binary_payload: isFast ? 'w1.zstdio' : 'w12.zstdio',
     };
     const defines = Object.entries(macros).flatMap(([name, value]) => ['--define', `${name} ${value}`]);
     const target = ['--target', `${rpm}-linux`, '--buildroot', join(work, 'root')];

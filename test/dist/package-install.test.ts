@@ -89,6 +89,55 @@ test('an .rpm is installed, upgraded and downgraded, purged and removed; nothing
   });
 });
 
+test('an upgrade restarts a daemon that runs, and no other; a build that does not start is left for the one before', () => {
+  const daemon = 'basename "$(readlink /proc/$(cat /run/daemon.pid)/exe | sed s,/lib/node,,)"';
+  const output = lines(`
+    mkdir -p /run/systemd/system /usr/local/sbin
+    cp '${join(import.meta.dirname, 'fake-systemctl')}' /usr/local/sbin/systemctl
+    printf '#!/bin/sh\\nexit 0\\n' >/usr/local/sbin/systemd-tmpfiles; chmod 755 /usr/local/sbin/systemd-tmpfiles
+    rm -f /usr/sbin/policy-rc.d; hash -r
+    dpkg -i ${deb(OLD)} ${QUIET}
+    echo "installed: $(${daemon})"
+    dpkg -i ${deb(NEW)} ${QUIET}
+    echo "upgraded: $(${daemon})"; ls /usr/lib/crisp/running | wc -l; cat /usr/lib/crisp/build >/run/broken
+    dpkg -i ${deb(OLD)} ${QUIET}
+    echo "downgraded: $(${daemon})"
+    dpkg -i ${deb(NEW)} 2>&1 | grep '^crisp:' || true
+    echo "broken: $(${daemon})"; readlink /usr/lib/crisp/running/current; dpkg-query -f '\${Status}\\n' -W crisp
+    rm /run/broken; dpkg --configure crisp ${QUIET}
+    echo "configured: $(${daemon})"
+    printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
+    dpkg -i ${deb(OLD)} 2>&1 | grep '^crisp:'
+    echo "forbidden: $(${daemon})"; readlink /usr/lib/crisp/running/current; ls /usr/lib/crisp/running | wc -l
+    rm /usr/sbin/policy-rc.d
+    dpkg -r crisp 2>&1 | grep '^crisp:'
+    systemctl stop crisp
+    dpkg -i ${deb(NEW)} ${QUIET}
+    echo "stopped: $(systemctl show -P MainPID crisp)"; ls /usr/lib/crisp/running | wc -l
+    dpkg -r crisp ${QUIET}; dpkg -i ${deb(NEW)} ${QUIET}
+    echo "again: $(${daemon})"
+    systemctl stop crisp; dpkg -P crisp ${QUIET}; left`);
+  const wanted = [
+    /^installed: 1\.0\.0-rc\.1-/,
+    ...[/^upgraded: 1\.0\.0-[0-9a-f]{12}$/, /^2$/],
+    /^downgraded: 1\.0\.0-rc\.1-/,
+    /^crisp: 1\.0\.0-[0-9a-f]{12} does not start; 1\.0\.0-rc\.1-[0-9a-f]{12} is back in place/,
+    ...[/^broken: 1\.0\.0-rc\.1-/, /^1\.0\.0-rc\.1-/, /^install ok half-configured$/],
+    /^configured: 1\.0\.0-[0-9a-f]{12}$/,
+    /^crisp: the daemon was not restarted: 1\.0\.0-rc\.1-[0-9a-f]{12} serves when it is$/,
+    ...[/^forbidden: 1\.0\.0-[0-9a-f]{12}$/, /^1\.0\.0-rc\.1-/, /^3$/],
+    /^crisp: connect ENOENT /,
+    /^crisp: the daemon does not list its pods; stop it first to remove it anyway/,
+    ...[/^stopped: 0$/, /^2$/],
+    /^again: 1\.0\.0-[0-9a-f]{12}$/,
+    ...[/^\/usr\/local\/sbin\/systemctl$/, /^\/usr\/local\/sbin\/systemd-tmpfiles$/],
+  ];
+  assert.equal(output.length, wanted.length, output.join('\n'));
+  wanted.forEach((pattern, n) => {
+    assert.match(output[n] ?? '', pattern);
+  });
+});
+
 test('both refuse a node with an installation from the tarball, and change nothing; so does the tarball beside a package', () => {
   const output = lines(
     `

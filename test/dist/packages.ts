@@ -41,6 +41,7 @@ export function onNode(directory: string, packages: string, script: string): str
     mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
     mkdir -p root/packages && mount --bind '${packages}' root/packages
     mount -t tmpfs tmpfs root/run && mount --rbind /proc root/proc && mount --rbind /dev root/dev && mount --rbind /sys root/sys
+    rm -f root/var/lib/man-db/auto-update # an index of all manual pages at each installation
     mkdir root/run/upper root/run/lower && mount --bind upper root/run/upper && mount --bind -o ro / root/run/lower
     exec chroot root sh -euc "$1"`;
   const left = `left() {
