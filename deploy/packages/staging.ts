@@ -15,6 +15,7 @@ import {
 import { basename, dirname, join, relative } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { CrispError } from '#core/errors.ts';
+import { MAINTAINER, packageVersion, REVISION } from './about.ts';
 import { script } from './scripts.ts';
 
 /** Where the daemon is started from: `scripts/running.sh` makes it. */
@@ -26,6 +27,21 @@ const EXAMPLES = [
   'kubernetes/kubelet.yaml',
   'kubernetes/kubeadm.yaml',
 ];
+
+/** In the format of Debian's policy. */
+const COPYRIGHT = `Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Upstream-Name: crisp
+
+Files: *
+Copyright: the authors of crisp
+License: Apache-2.0
+ The text is LICENSES/crisp.txt beside this file, on Debian also /usr/share/common-licenses/Apache-2.0.
+
+Files: usr/lib/crisp/lib/node usr/lib/crisp/lib/js/*
+Copyright: those of Node.js and of the bundled packages
+License: as in LICENSES
+ The texts are in LICENSES/ beside this file, one for Node.js and for each package; usr/share/crisp/sbom.cdx.json lists them.
+`;
 
 export type Format = 'deb' | 'rpm';
 
@@ -71,7 +87,10 @@ export function stage(root: string, { project, tree, format, date }: StagingSett
   copy(shared('sbom.cdx.json'), 'usr/share/crisp/sbom.cdx.json');
   const documents = 'usr/share/doc/crisp';
   cpSync(join(tree, 'LICENSES'), join(root, documents, 'LICENSES'), { recursive: true });
-  write(`${documents}/copyright`, copyright(tree));
+  copy(join(tree, 'LICENSE'), `${documents}/LICENSES/crisp.txt`);
+  write(`${documents}/copyright`, COPYRIGHT);
+  if (format === 'deb')
+    write(`${documents}/changelog.Debian.gz`, compressed(Buffer.from(debianChangelog(tree, date))));
   write(`${documents}/changelog.gz`, compressed(readFileSync(join(project, 'CHANGELOG.md'))));
   link(root, `${documents}/examples`, 'usr/share/crisp/examples');
   settle(root, date);
@@ -98,8 +117,7 @@ function buildName(tree: string): string {
       hash.update(`${part}/${path}\0${stat.mode}\0`);
       if (stat.isFile()) hash.update(readFileSync(file));
     }
-  const { version } = JSON.parse(readFileSync(join(tree, 'lib/package.json'), 'utf8')) as { version: string };
-  return `${version}-${hash.digest('hex').slice(0, 12)}`;
+  return `${versionOf(tree)}-${hash.digest('hex').slice(0, 12)}`;
 }
 
 function unit(text: string): string {
@@ -109,11 +127,14 @@ function unit(text: string): string {
   return text.replaceAll(template, STARTED);
 }
 
-function copyright(tree: string): string {
-  const license = readFileSync(join(tree, 'LICENSE'), 'utf8');
-  const about =
-    'crisp is under the Apache License 2.0, which follows; what is bundled with it, under those of LICENSES/ beside this file.';
-  return `${about}\n\n${license}`;
+function debianChangelog(tree: string, date: number): string {
+  const signed = new Date(date * 1000).toUTCString().replace('GMT', '+0000');
+  const heading = `crisp (${packageVersion(versionOf(tree))}-${REVISION}) unstable; urgency=medium`;
+  return `${heading}\n\n  * See changelog.gz.\n\n -- ${MAINTAINER}  ${signed}\n`;
+}
+
+function versionOf(tree: string): string {
+  return (JSON.parse(readFileSync(join(tree, 'lib/package.json'), 'utf8')) as { version: string }).version;
 }
 
 /** Level 9, without a name and a time, as Debian wants it. */
