@@ -36,7 +36,7 @@ export async function mountOverlay(request: Overlay): Promise<void> {
   }
   using names = new ShortNames();
   const context = fsopen('overlay', FSOPEN_CLOEXEC);
-  if (context < 0 && errnoName(lastErrno()) === 'ENOSYS') return mountInOneString(request, names, what);
+  if (context < 0 && errnoName(lastErrno()) === 'ENOSYS') return await mountInOneString(request, names, what);
   check(context, what);
   try {
     if (!configure(context, request, names, what)) return await mountInOneString(request, names, what);

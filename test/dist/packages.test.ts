@@ -252,9 +252,8 @@ test('crisp and the pause program of arm64 run, emulated', { skip: lacking ?? fa
     checks: { id: string; found: string; status: string }[];
   };
   const found = (id: string) => checks.find((check) => check.id === id);
-  for (const id of ['kernel', 'namespaces', 'oci-runtime', 'conmon', 'pause'])
+  for (const id of ['kernel', 'overlayfs', 'namespaces', 'oci-runtime', 'conmon', 'pause'])
     assert.equal(found(id)?.status, 'ok', JSON.stringify(found(id)));
-  assert.match(found('overlayfs')?.found ?? '', /^(mounts|130 layers are refused)/);
   console.log(
     '# arm64: emulated by qemu-user: crisp version, the pause program, crisp check (system calls through koffi).',
   );
