@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
 import { Spec, Validation } from '@cyclonedx/cyclonedx-library';
@@ -40,6 +40,32 @@ test('one script builds .deb and .rpm for both architectures; two builds have th
   };
   const two = buildPackages(join(directory, 'two'), [], other);
   assert.deepEqual(two.map(hash), one.map(hash));
+});
+
+test('what cannot be built here is named with the remedy, and the others are built', () => {
+  const main = join(PROJECT, 'deploy/packages/main.ts');
+  const [output, programs] = [join(directory, 'three'), join(directory, 'programs')];
+  mkdirSync(programs);
+  // What dpkg-deb and the build start.
+  for (const name of ['dpkg-deb', 'tar', 'rm', 'gcc', 'git'])
+    symlinkSync(`/usr/bin/${name}`, join(programs, name));
+  const build = (...args: string[]) =>
+    spawnSync(process.execPath, [main, '--fast', '--output', output, ...args], {
+      encoding: 'utf8',
+      env: { ...process.env, PATH: programs },
+    });
+  const { status, stdout, stderr } = build('--arch', 'amd64');
+  assert.equal(status, 1);
+  assert.equal(stdout, `${join(output, `crisp_${version}-1_amd64.deb`)}\n`);
+  assert.match(
+    stderr,
+    /^packages: rpm for x64: rpmbuild is not installed\nhint: Debian: apt-get install rpm$/m,
+  );
+  for (const [args, message] of [
+    [['--arch', 'mips'], /mips is not an architecture that crisp is built for\nhint: one of x64, arm64/],
+    [['--format', 'apk'], /apk is not a format\nhint: one of deb, rpm/],
+  ] as const)
+    assert.match(build(...args).stderr, message);
 });
 
 test('the time of all files is that of the commit, or SOURCE_DATE_EPOCH', () => {
