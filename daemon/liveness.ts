@@ -5,14 +5,15 @@
 import { describeError } from '#core/errors.ts';
 import { withDeadline } from '#core/operation.ts';
 import { type SocketProbe, socketProbe } from '#cri/socket-probe.ts';
-import type { Files } from '#linux/ports/kernel.ts';
+import type { StoreProbe } from './store-probe.ts';
 
 /** How long each answer may take, in ms. A machine at its limit needs seconds. */
 const ANSWER_MS = 20_000;
 
 interface Check {
-  /** For messages: what does not answer. */
+  /** For messages: what fails, and how. */
   readonly name: string;
+  readonly fails: string;
   /** Whether a new start of the daemon could mend it: only then may the service manager end it. */
   readonly restartHelps: boolean;
   readonly ask: (signal: AbortSignal) => Promise<unknown>;
@@ -20,9 +21,7 @@ interface Check {
 
 export interface LivenessParts {
   readonly socket: string;
-  /** Of records, images and writable layers. */
-  readonly root: string;
-  readonly files: Pick<Files, 'statfs'>;
+  readonly store: Pick<StoreProbe, 'check'>;
   readonly answerMs?: number;
 }
 
@@ -31,21 +30,27 @@ export class Liveness implements Disposable {
   readonly #checks: readonly Check[];
   readonly #answerMs: number;
 
-  constructor({ socket, root, files, answerMs = ANSWER_MS }: LivenessParts) {
+  constructor({ socket, store, answerMs = ANSWER_MS }: LivenessParts) {
     this.#probe = socketProbe(socket);
     this.#answerMs = answerMs;
     this.#checks = [
       {
         name: `the socket ${socket}`,
+        fails: 'does not answer',
         restartHelps: true,
         ask: (signal) => this.#probe.ask(signal),
       },
-      // In a thread of libuv's pool; a disk that does not answer is none the better for a restart.
-      { name: `the file system of ${root}`, restartHelps: false, ask: () => files.statfs(root) },
+      // A disk is none the better for a restart.
+      {
+        name: 'the root directory',
+        fails: 'cannot be written',
+        restartHelps: false,
+        ask: () => store.check(),
+      },
     ];
   }
 
-  /** What does not answer, and why; undefined where all do. */
+  /** What fails, and why; undefined where nothing does. */
   async problem(): Promise<string | undefined> {
     return this.#ask(this.#checks);
   }
@@ -60,13 +65,13 @@ export class Liveness implements Disposable {
     return problems.filter((problem) => problem !== undefined).join('; ') || undefined;
   }
 
-  async #problemOf({ name, ask }: Check): Promise<string | undefined> {
+  async #problemOf({ name, fails, ask }: Check): Promise<string | undefined> {
     const { signal } = new AbortController();
     try {
       await withDeadline(`answer of ${name}`, this.#answerMs, signal, ask);
       return undefined;
     } catch (error) {
-      return `${name} does not answer: ${describeError(error)}`;
+      return `${name} ${fails}: ${describeError(error)}`;
     }
   }
 

@@ -41,6 +41,7 @@ import { clearSocket } from './socket.ts';
 import { checkStateDirectory } from './state-directory.ts';
 import { daemonStatus } from './status.ts';
 import { stopSignal } from './stop-signal.ts';
+import { StoreProbe } from './store-probe.ts';
 import { streamingOptions } from './streaming-options.ts';
 import { version } from './version.ts';
 
@@ -93,7 +94,8 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   await checkStateDirectory(config.state, kernel, log);
   const services = await openServices(config, settings, kernel, log, metrics);
   using programs = new Programs(config, { handlers: services.handlers, log });
-  const health = new Health(kernel, services.images, programs);
+  using store = new StoreProbe({ root: config.root, log });
+  const health = new Health(kernel, services.images, programs, store);
   registerGauges(metrics, services, health, kernel.processes);
   const streaming = new Streaming(services, sessions);
   const served = criServices(running, services, streaming, health);
@@ -111,7 +113,7 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
     { ...services, streaming, status, reload: () => reloads.request() },
     { socket: config.adminSocket, ...serving },
   );
-  const monitoring = await openMonitoring({ config, kernel, metrics, health, manager, status, unready, log });
+  const monitoring = await openMonitoring({ config, store, metrics, health, manager, status, unready, log });
   const listeners = listenersPart(running.loaded, { streaming, ...monitoring, inotify: kernel.inotify, log });
   using _certificates = listeners.certificates;
   // The listeners last: an address that changes is free for the shortest time.
@@ -122,6 +124,7 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   };
   using _bugs = new Bugs({ log, count: metrics.bug, exit });
   log.info({ socket: config.socket, ms: Math.round(performance.now() - started) }, 'serving');
+  store.begin();
   const serves = `serving ${config.socket}`;
   const recovered = Promise.all([
     services.idMapping.probe(),

@@ -2,18 +2,18 @@
 import type { DaemonStatus } from '#api/admin/contract.ts';
 import type { Config } from '#config/index.ts';
 import type { Log } from '#core/operation.ts';
-import type { Kernel } from '#linux/ports/kernel.ts';
 import type { Metrics } from '#telemetry/metrics.ts';
 import type { Health } from './health.ts';
 import { Liveness } from './liveness.ts';
 import { MetricsEndpoint } from './metrics-endpoint.ts';
 import type { ServiceManager } from './notify.ts';
+import type { StoreProbe } from './store-probe.ts';
 import { readTls } from './tls-files.ts';
 import { Watchdog } from './watchdog.ts';
 
 export interface MonitoringParts {
   readonly config: Config;
-  readonly kernel: Pick<Kernel, 'files'>;
+  readonly store: StoreProbe;
   readonly metrics: Metrics;
   readonly health: Health;
   readonly manager: ServiceManager;
@@ -32,9 +32,8 @@ export interface Monitoring extends AsyncDisposable {
  * a file of their TLS cannot be used.
  */
 export async function openMonitoring(parts: MonitoringParts): Promise<Monitoring> {
-  const { config, kernel, metrics, health, manager, status, unready, log } = parts;
-  const { socket, root } = config;
-  const liveness = new Liveness({ socket, root, files: kernel.files });
+  const { config, store, metrics, health, manager, status, unready, log } = parts;
+  const liveness = new Liveness({ socket: config.socket, store });
   const report = () => log.info({ status: status() }, 'SIGUSR1: the state of the daemon');
   process.on('SIGUSR1', report);
   const watchdog = new Watchdog(manager, () => liveness.curable(), log);

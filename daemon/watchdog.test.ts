@@ -57,17 +57,17 @@ test('what does not answer is named: a socket without a daemon, or whose daemon 
     rmSync(directory, { recursive: true });
   });
   await new Promise<void>((resolve) => server.listen(stuck, resolve));
-  const never = { statfs: () => new Promise<never>(() => {}) };
-  const broken = { statfs: () => Promise.reject(new CrispError('Internal', 'EIO')) };
-  for (const [socket, files, disk] of [
-    [gone, never, /file system of \S+ does not answer: /],
-    [stuck, broken, /file system of .*: EIO/],
+  const never = { check: () => new Promise<never>(() => {}) };
+  const broken = { check: () => Promise.reject(new CrispError('Internal', 'EIO')) };
+  for (const [socket, store, disk] of [
+    [gone, never, /root directory cannot be written: .*no end after/],
+    [stuck, broken, /root directory cannot be written: EIO/],
   ] as const) {
-    using liveness = new Liveness({ socket, root: directory, files, answerMs: 50 });
+    using liveness = new Liveness({ socket, store, answerMs: 50 });
     const [problem = '', curable = ''] = [await liveness.problem(), await liveness.curable()];
     for (const text of [problem, curable])
       assert.ok(text.startsWith(`the socket ${socket} does not answer: `), text);
     assert.match(problem, disk);
-    assert.doesNotMatch(curable, /file system/, 'no restart mends a disk');
+    assert.doesNotMatch(curable, /root directory/, 'no restart mends a disk');
   }
 });
