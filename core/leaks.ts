@@ -88,8 +88,8 @@ export class Leaks<R> {
   async load(): Promise<void> {
     const { records, broken, removing } = await this.#store.load();
     for (const [id, leak] of records) this.#byId.set(id, leak);
-    for (const { key, reason } of broken)
-      this.#options.log.error({ leak: key, reason }, 'the record of a leak cannot be read; it is kept');
+    for (const { key, reason, hint } of broken)
+      this.#options.log.error({ leak: key, reason, hint }, 'the record of a leak cannot be read; it is kept');
     await this.#store.sweep(removing);
   }
 

@@ -26,9 +26,16 @@ export function parseRecord<R extends Versioned>(format: RecordFormat<R>, text: 
     throw new CrispError('DataLoss', `record of ${key} has no version`);
   }
   const mismatch = `record of ${key} has version ${record.version}, this crisp reads ${version}`;
-  const hint = 'start the version of crisp that has written it, or remove the object';
-  if (record.version > version) throw new NewerRecord('DataLoss', mismatch, { hint });
-  if (record.version < version && !migrate) throw new CrispError('DataLoss', mismatch, { hint });
+  if (record.version > version) {
+    throw new NewerRecord('DataLoss', mismatch, {
+      hint: 'start the newer crisp again; drain the node with it before a downgrade',
+    });
+  }
+  if (record.version < version && !migrate) {
+    throw new CrispError('DataLoss', mismatch, {
+      hint: 'start the version of crisp that has written it, or remove the object',
+    });
+  }
   const current = record.version === version ? (record as R) : (migrate?.(record) as R);
   check?.(current, key);
   return current;

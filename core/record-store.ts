@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { CrispError, describeError, errnoOf } from './errors.ts';
+import { type BrokenRecord, brokenRecord } from './broken-record.ts';
+import { CrispError, errnoOf } from './errors.ts';
 import { encode } from './json-record.ts';
 import { withDeadline } from './operation.ts';
 import type { RecordFiles } from './record-files.ts';
@@ -10,6 +11,7 @@ import { RecordWriter } from './record-writer.ts';
 import { keepUnreadable } from './unreadable-records.ts';
 import type { VolatileCopies } from './volatile-copies.ts';
 
+export type { BrokenRecord } from './broken-record.ts';
 export type { Versioned } from './record-format.ts';
 
 export interface RecordStoreOptions<R extends Versioned> extends RecordFormat<R> {
@@ -23,18 +25,6 @@ export interface RecordStoreOptions<R extends Versioned> extends RecordFormat<R>
   /** Called when `volatile` refuses copies, once while that lasts: each change is then a write to the disk. */
   readonly onRefused?: (error: unknown) => void;
 }
-
-/** A directory whose record cannot be read. */
-export interface BrokenRecord {
-  readonly key: string;
-  readonly reason: string;
-  /** Whether there is none at all: its first write was never completed. */
-  readonly isMissing: boolean;
-  /** Whether it is intact and only this daemon cannot read it: too many open files, or written by a newer crisp. */
-  readonly isPassing: boolean;
-}
-
-const PASSING: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EACCES', 'EPERM', 'EINTR']);
 
 export interface Loaded<R> {
   readonly records: ReadonlyMap<string, R>;
@@ -107,8 +97,7 @@ export class RecordStore<R extends Versioned> {
         if (isMissing && (await this.#isUnwritten(key))) {
           await this.#options.files.removeTree(this.directory(key));
         } else {
-          const isPassing = error instanceof NewerRecord || PASSING.has(errnoOf(error) ?? '');
-          broken.push({ key, reason: describeError(error), isMissing, isPassing });
+          broken.push(brokenRecord(key, error));
         }
       }
     }

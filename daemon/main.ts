@@ -26,6 +26,7 @@ import { Health } from './health.ts';
 import { IdleTrimmer } from './idle-trimmer.ts';
 import { located } from './located.ts';
 import { openMonitoring } from './monitoring.ts';
+import { newerTroubles } from './newer-records.ts';
 import { ServiceManager } from './notify.ts';
 import { observer, openTracing } from './observer.ts';
 import { pauseProgram } from './options.ts';
@@ -95,7 +96,8 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   const services = await openServices(config, settings, kernel, log, metrics);
   using programs = new Programs(config, { handlers: services.handlers, log });
   using store = new StoreProbe({ root: config.root, log });
-  const health = new Health(kernel, services.images, programs, store);
+  const newer = newerTroubles(services.pods, services.containers);
+  const health = new Health(kernel, services.images, programs, store, { troubles: () => newer });
   registerGauges(metrics, services, health, kernel.processes);
   const streaming = new Streaming(services, sessions);
   const served = criServices(running, services, streaming, health);

@@ -226,8 +226,8 @@ async function recover(stores: Stores, op: Operation): Promise<void> {
     const missing = keys.filter((key) => !layers.get(key));
     op.log.warn({ image: id, missing }, 'an image lacks layers; it is hidden until it is pulled again');
   }
-  for (const { key, reason } of [...loaded.broken, ...broken]) {
-    op.log.warn({ key, reason }, 'an image or layer record is unreadable; it is skipped');
+  for (const { key, reason, hint } of [...loaded.broken, ...broken]) {
+    op.log.warn({ key, reason, hint }, 'an image or layer record is unreadable; it is skipped');
   }
   // What is intact, and only this daemon cannot read, is kept.
   const invalid = broken.filter(({ isPassing }) => !isPassing);

@@ -1,5 +1,6 @@
 /** The public face of the pod service. Others import nothing else from this folder but `config.ts`. */
 import { join } from 'node:path';
+import { newerRecords } from '#core/newer-records.ts';
 import type { Log } from '#core/operation.ts';
 import type { PreparedChange } from '#core/prepared-change.ts';
 import { VolatileCopies } from '#core/volatile-copies.ts';
@@ -137,12 +138,14 @@ export async function openPodSandboxes(
   const service = new PodService(context, {
     handlerOf: (name) => checkedHandler(settings.options, name, ports.handlers.defaultName),
     prepare,
+    newerRecords: () => newer,
   });
   const [unreadable] = await Promise.all([
     context.sandboxes.load(),
     context.leaks.load(),
     context.networks.refresh(),
   ]);
+  const newer = newerRecords(unreadable, join(options.state, 'sandboxes'));
   await recoverUnreadable(context, unreadable);
   reconcileStates(context);
   return service;

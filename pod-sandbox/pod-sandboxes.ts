@@ -3,6 +3,7 @@ import type { OnReadOpts, Socket } from 'node:net';
 import type { ContainerId, SandboxId } from '#core/ids.ts';
 import type { Leak } from '#core/leaks.ts';
 import type { PodView } from '#core/model/pod.ts';
+import type { NewerRecords } from '#core/newer-records.ts';
 import type { Operation } from '#core/operation.ts';
 import type { PreparedChange } from '#core/prepared-change.ts';
 import type { UsageDetail } from '#linux/ports/stats.ts';
@@ -60,6 +61,8 @@ export interface PodSandboxes {
   setPodRanges(text: string, op: Operation): Promise<void>;
   /** What could not be undone of pods that are gone, the oldest first. From memory. */
   leaks(): readonly Leak[];
+  /** Pods that a newer crisp has recorded, as they were found at the start. */
+  readonly newerRecords: NewerRecords;
   /** For runtime-service. */
   readonly pods: PodViews;
   /** Finishes or undoes what the last daemon left incomplete. Reads, run, stop and remove may be called at the same time. */

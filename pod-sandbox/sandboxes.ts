@@ -58,15 +58,19 @@ export class Sandboxes {
     for (const [key, record] of oldestFirst) {
       if (key !== record.id) {
         const reason = `it is the record of sandbox ${record.id}`;
-        unreadable.push({ key, reason, isMissing: false, isPassing: false });
+        const is = { isMissing: false, isPassing: false, isNewer: false, hint: undefined };
+        unreadable.push({ key, reason, ...is });
         continue;
       }
       this.#byId.set(record.id, record);
       this.#assignName(record);
     }
-    for (const { key, reason, isPassing } of unreadable) {
+    for (const { key, reason, isPassing, hint } of unreadable) {
       if (isPassing || !isFullId(key))
-        this.#log.error({ sandbox: key, reason }, 'the record of a sandbox cannot be read; it is not listed');
+        this.#log.error(
+          { sandbox: key, reason, hint },
+          'the record of a sandbox cannot be read; it is not listed',
+        );
     }
     await this.#store.sweep(removing);
     return unreadable;

@@ -4,6 +4,7 @@ import { createdAfter } from '#core/created-at.ts';
 import { CrispError, hasCode } from '#core/errors.ts';
 import { type ContainerId, newSandboxId, type SandboxId } from '#core/ids.ts';
 import type { Leak } from '#core/leaks.ts';
+import type { NewerRecords } from '#core/newer-records.ts';
 import type { Operation } from '#core/operation.ts';
 import type { PreparedChange } from '#core/prepared-change.ts';
 import { KeyedQueue, SingleFlight } from '#core/single-flight.ts';
@@ -33,11 +34,12 @@ interface Run {
   readonly promise: Promise<SandboxId>;
 }
 
-/** The options that may change while the service is open. */
+/** The options that may change while the service is open, and what was found when it was opened. */
 interface LiveOptions {
   /** See `checkedHandler`. */
   handlerOf(name: string): SandboxHandler;
   prepare(options: PodSandboxOptions): Promise<PreparedChange>;
+  newerRecords(): NewerRecords;
 }
 
 export class PodService implements PodSandboxes {
@@ -158,6 +160,10 @@ export class PodService implements PodSandboxes {
       return this.#context.cgroups.container(record.cgroup, container);
     },
   };
+
+  get newerRecords(): NewerRecords {
+    return this.#options.newerRecords();
+  }
 
   leaks(): readonly Leak[] {
     return this.#context.leaks.list();

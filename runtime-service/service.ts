@@ -3,6 +3,7 @@ import { CrispError, describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
 import type { Leak } from '#core/leaks.ts';
 import type { LinuxResources } from '#core/model/resources.ts';
+import type { NewerRecords } from '#core/newer-records.ts';
 import type { Log, Operation } from '#core/operation.ts';
 import { runEach } from '#core/steps.ts';
 import { VolatileCopies } from '#core/volatile-copies.ts';
@@ -48,6 +49,8 @@ export interface RuntimePorts {
 export class RuntimeService {
   /** For what begins afterwards. The directories stay; for handlers see `Handlers.prepare`. */
   readonly prepare: Settings['prepare'];
+  /** Containers that a newer crisp has recorded, as they were found at the start. */
+  readonly newerRecords: NewerRecords;
   readonly #context: Context;
   readonly #calls: Calls;
   readonly #checkpoints: Checkpoints;
@@ -61,6 +64,7 @@ export class RuntimeService {
   private constructor(context: Context, settings: Settings, cleanups: Cleanups, unfinished: Unfinished) {
     this.#context = context;
     this.prepare = (options) => settings.prepare(options);
+    this.newerRecords = unfinished.newer;
     this.#unfinished = unfinished;
     this.#cleanups = cleanups;
     this.#calls = new Calls(context);
@@ -274,10 +278,7 @@ export class RuntimeService {
       throw new CrispError(
         'Internal',
         `${failed.length} of ${records.length} containers could not be ${done}: ${describeError(failed[0].reason)}`,
-        {
-          cause: failed[0].reason,
-          hint: 'retry: it goes on where it stopped',
-        },
+        { cause: failed[0].reason, hint: 'retry: it goes on where it stopped' },
       );
     }
   }

@@ -1,5 +1,6 @@
 import { describeError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
+import { type NewerRecords, newerRecords } from '#core/newer-records.ts';
 import type { Operation } from '#core/operation.ts';
 import { type ContainerIntent, type ContainerRecord, nowNanoseconds } from '../container.ts';
 import type { Context, StaleExec } from '../context.ts';
@@ -15,6 +16,7 @@ export interface Unfinished {
   /** Containers whose removal was interrupted, or whose record cannot be read. */
   readonly removed: readonly ContainerRecord[];
   readonly execs: readonly StaleExec[];
+  readonly newer: NewerRecords;
 }
 
 /** Reads the records, so that reads are right from then on: what ran when the host went down has ended. */
@@ -34,7 +36,8 @@ export async function loadContainers(context: Context): Promise<Unfinished> {
     else unreadable.push(key);
   }
   removed.push(...(await adoptUnreadable(context, broken, unreadable)));
-  return { removed, execs: staleExecs(context) };
+  const newer = newerRecords(broken, `${context.options.state}/containers`);
+  return { removed, execs: staleExecs(context), newer };
 }
 
 /**

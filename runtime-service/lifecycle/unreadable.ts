@@ -29,9 +29,12 @@ export async function adoptUnreadable(
   const found: ContainerRecord[] = removing
     .filter(isFullId)
     .map((key) => recordFromTraces(context, key as ContainerId));
-  for (const { key, reason, isMissing, isPassing } of broken) {
+  for (const { key, reason, isMissing, isPassing, hint } of broken) {
     if (isPassing || !isFullId(key)) {
-      log.error({ container: key, reason }, 'record cannot be read; its directory is left for inspection');
+      log.error(
+        { container: key, reason, hint },
+        'record cannot be read; its directory is left for inspection',
+      );
       continue;
     }
     const id = key as ContainerId;
