@@ -1,5 +1,7 @@
 /** A client of api/admin/contract.ts. */
+import { readFileSync } from 'node:fs';
 import { type IncomingMessage, request } from 'node:http';
+import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import { decodeFailure, FAILURE_TRAILER } from '#api/admin/contract.ts';
@@ -11,9 +13,13 @@ export interface AdminCall {
   readonly query: readonly (readonly [name: string, value: string])[];
   readonly body?: Readable;
   readonly signal: AbortSignal;
+  /** How long the whole reply may take, in ms: see `receiveJson`. */
+  readonly answerMs?: number | undefined;
 }
 
 const MAX_JSON = 16 << 20;
+/** What the daemon answers from memory: only one that is stopped, or whose loop is held up, takes longer. */
+const READ_MS = 20_000;
 
 /** The archive in pieces. Throws the daemon's error, also one that is sent after part of the archive, or Unavailable. */
 export async function* receiveArchive(socket: string, call: AdminCall): AsyncGenerator<Buffer> {
@@ -43,9 +49,37 @@ export async function* receiveLines(socket: string, call: AdminCall): AsyncGener
   }
 }
 
-/** The reply as JSON. */
+/**
+ * The reply as JSON. Throws the daemon's error; Unavailable where none answers; DeadlineExceeded where it takes longer than
+ * `answerMs`, which is 20 s for a GET, and none for what sends a body.
+ */
 export async function receiveJson(socket: string, call: AdminCall): Promise<unknown> {
-  return JSON.parse(await textOf(await send(socket, call)));
+  const { signal, answerMs = call.method === 'GET' ? READ_MS : undefined } = call;
+  if (answerMs === undefined) return JSON.parse(await textOf(await send(socket, call)));
+  const late = AbortSignal.timeout(answerMs);
+  try {
+    const ended = AbortSignal.any([signal, late]);
+    return JSON.parse(await textOf(await send(socket, { ...call, signal: ended })));
+  } catch (error) {
+    throw late.aborted && !signal.aborted ? hung(socket, answerMs, error) : error;
+  }
+}
+
+function hung(socket: string, ms: number, cause: unknown): CrispError {
+  const message = `the daemon at ${socket} has taken the connection, and not answered within ${ms / 1000} s`;
+  return new CrispError('DeadlineExceeded', message, {
+    cause,
+    hint: `see whether it hangs: \`kill -USR1 ${daemonOf(socket)}\` writes its state to its log, /livez of metrics.address says what does not answer; then restart it: pods keep running`,
+  });
+}
+
+/** The pid in the lock of the state directory, where the socket usually is; else a word for it. */
+function daemonOf(socket: string): string {
+  try {
+    return /^\d+$/m.exec(readFileSync(join(dirname(socket), 'lock'), 'utf8'))?.[0] ?? 'PID';
+  } catch {
+    return 'PID';
+  }
 }
 
 async function send(socket: string, call: AdminCall): Promise<IncomingMessage> {

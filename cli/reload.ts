@@ -13,18 +13,32 @@ export interface ReloadContext {
   readonly signal: AbortSignal;
   /** The admin socket of the configuration. Throws InvalidArgument where that is wrong. */
   readonly socket: () => Promise<string>;
+  /** Shorter in tests. */
+  readonly answerMs?: number;
 }
+
+/** Programs are executed for their features, and listeners closed and opened; another reload may run before. */
+const RELOAD_MS = 120_000;
 
 /** Where the daemon listens unless it is configured otherwise. */
 const USUAL = String(fallbackAt(['admin_socket'])).replace('{state}', String(fallbackAt(['state'])));
 
 /**
  * Resolves to 0 when the configuration is in effect. Throws the reason, with `file:line`, where it is refused, and Unavailable
- * where no daemon answers.
+ * where no daemon answers, DeadlineExceeded where it hangs: it reads its configuration when it goes on.
  */
-export async function reload(parsed: Parsed, { terminal, signal, socket }: ReloadContext): Promise<number> {
+export async function reload(
+  parsed: Parsed,
+  { terminal, signal, socket, answerMs = RELOAD_MS }: ReloadContext,
+): Promise<number> {
   const ask = (path: string) =>
-    receiveJson(path, { method: 'POST', path: RELOAD_PATH, query: [], signal }) as Promise<ReloadReply>;
+    receiveJson(path, {
+      method: 'POST',
+      path: RELOAD_PATH,
+      query: [],
+      signal,
+      answerMs,
+    }) as Promise<ReloadReply>;
   let reply: ReloadReply;
   try {
     reply = await ask(parsed.text('admin-socket') ?? (await socket()));

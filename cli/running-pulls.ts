@@ -10,9 +10,10 @@ export async function runningPulls(
   socket: string,
   reference: string | undefined,
   signal: AbortSignal,
+  answerMs?: number,
 ): Promise<readonly RunningPull[]> {
   const query = reference === undefined ? [] : [['ref', reference] as const];
-  const reply = await receiveJson(socket, { method: 'GET', path: PULLS_PATH, query, signal });
+  const reply = await receiveJson(socket, { method: 'GET', path: PULLS_PATH, query, signal, answerMs });
   const { pulls } = reply as { pulls?: readonly RunningPull[] };
   if (Array.isArray(pulls)) return pulls;
   throw new CrispError('FailedPrecondition', `${socket} returned no list of pulls`, {

@@ -14,23 +14,33 @@ export interface StatusContext {
   readonly signal: AbortSignal;
   /** The admin socket of the configuration. */
   readonly socket: string;
+  /** Shorter in tests. */
+  readonly answerMs?: number;
 }
 
-/** Resolves to the exit code: 0 where the node can have pods, 1 where not. Throws Unavailable where no daemon answers. */
-export async function status(parsed: Parsed, { terminal, signal, socket }: StatusContext): Promise<number> {
+/** Resolves to the exit code: 0 where the node can have pods, 1 where not. Throws Unavailable where no daemon answers, DeadlineExceeded where it hangs. */
+export async function status(
+  parsed: Parsed,
+  { terminal, signal, socket, answerMs }: StatusContext,
+): Promise<number> {
   const output = outputOf(parsed, TEXT_OR_JSON);
-  const found = await daemonStatus(socket, signal);
+  const found = await daemonStatus(socket, signal, answerMs);
   terminal.out(output === 'json' ? jsonText(found) : statusText(found));
   return found.unready === undefined ? 0 : 1;
 }
 
 /** Throws Unavailable where no daemon answers, FailedPrecondition where another server does. */
-export async function daemonStatus(socket: string, signal: AbortSignal): Promise<DaemonStatus> {
+export async function daemonStatus(
+  socket: string,
+  signal: AbortSignal,
+  answerMs?: number,
+): Promise<DaemonStatus> {
   const reply = (await receiveJson(socket, {
     method: 'GET',
     path: STATUS_PATH,
     query: [],
     signal,
+    answerMs,
   })) as DaemonStatus;
   if (reply.configuration !== undefined && reply.memory !== undefined) return reply;
   throw new CrispError('FailedPrecondition', `${socket} returned no status`, {

@@ -6,6 +6,9 @@ import { printable } from '../format.ts';
 import { jsonText, outputFlag, outputOf, TEXT_OR_JSON } from '../output.ts';
 import { adminFlags, adminSocketOf, type ImageContext } from './context.ts';
 
+/** Endpoints that do not answer have limits of their own, each one. */
+const PING_MS = 120_000;
+
 export const explainImage: Command<ImageContext> = {
   name: 'explain',
   usage: 'IMAGE',
@@ -22,7 +25,8 @@ export const explainImage: Command<ImageContext> = {
     const [name = ''] = parsed.args;
     const socket = await adminSocketOf(context, parsed);
     const query = [['ref', name] as const, ...(parsed.has('ping') ? [['ping', '1'] as const] : [])];
-    const reply = await receiveJson(socket, { method: 'GET', path: EXPLAIN_PATH, query, signal });
+    const answerMs = parsed.has('ping') ? PING_MS : undefined;
+    const reply = await receiveJson(socket, { method: 'GET', path: EXPLAIN_PATH, query, signal, answerMs });
     const { images } = reply as { images: readonly ExplainedImage[] };
     terminal.out(format === 'json' ? jsonText({ images }) : images.map(textOf).join('\n'));
     return 0;
