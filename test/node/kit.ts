@@ -1,4 +1,4 @@
-/** What is carried into the machine, as a disk: crisp's tarball, unpacked, kind's recipe, a registry's files with images. */
+/** What is carried into the machine, as a disk: crisp's tarball, unpacked, .deb of it, kind's recipe, a registry's files with images. */
 import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
@@ -62,6 +62,9 @@ const deepImage = () =>
     config: { Env: ['PATH=/bin'], Cmd: ['sh'] },
   });
 
+/** The version of the second .deb. */
+export const NEWER = '99.0.0';
+
 /** The size of the disk. Sparse, with space for what the tests write there. */
 const DISK = '1G';
 
@@ -79,6 +82,16 @@ export async function makeKit(directory: string): Promise<string> {
   const unpack =
     'tar -xzf "$1"/dist/*.tar.gz --no-same-owner --strip-components=1 -C "$2"/crisp && rm -r "$1"/dist';
   run('sh', ['-c', unpack, 'sh', directory, kit]);
+  const debs = [
+    join(PROJECT, 'deploy/packages/main.ts'),
+    '--fast',
+    '--format',
+    'deb',
+    '--arch',
+    process.arch,
+  ];
+  for (const version of [[], ['--version', NEWER]])
+    run(process.execPath, [...debs, '--output', join(kit, 'packages'), ...version]);
   run('cp', ['-R', join(PROJECT, 'deploy/kind'), kit]);
   // What `many-layers.ts` imports.
   run('cp', ['-R', '--parents', ...SOURCES, join(kit, 'sources')]);
