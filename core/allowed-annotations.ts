@@ -5,7 +5,7 @@
 
 export type Annotations = Readonly<Record<string, string>>;
 
-/** One setting, which may have several names: those of an earlier CRI-O, or of a pod and of one container. */
+/** One setting, which may have several names: those of an earlier CRI-O. */
 export interface Annotated {
   readonly key: string;
   readonly value: string;
@@ -13,18 +13,17 @@ export interface Annotated {
 }
 
 /**
- * The first of the keys that is there. It is allowed where a prefix covers it, or another of its `names`: one who has allowed
+ * The first of the keys that is there. It is allowed where a prefix covers it, or another of its names: one who has allowed
  * `shm-size.crio.io` has allowed its older name.
  */
 export function findAnnotation(
   annotations: Annotations,
   keys: readonly string[],
   prefixes: readonly string[],
-  names = keys,
 ): Annotated | undefined {
   const key = keys.find((one) => Object.hasOwn(annotations, one));
   if (key === undefined) return undefined;
-  const allowed = [key, ...names].some((name) => isAllowed(name, prefixes));
+  const allowed = keys.some((name) => isAllowed(name, prefixes));
   return { key, value: annotations[key] ?? '', allowed };
 }
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -60,6 +61,28 @@ for (const [name, isPaced] of [
     });
   });
 }
+
+test('a write that fails is the error of the next read, too, and not damage', () => {
+  const directory = process.env['CRISP_TEST_DIR'] ?? tmpdir();
+  const source = `import { mkdtempSync, rmSync } from 'node:fs';
+    import { ImageFile } from ${JSON.stringify(new URL('image-file.ts', import.meta.url).href)};
+    process.on('SIGXFSZ', () => {});
+    const base = mkdtempSync(${JSON.stringify(join(directory, 'limit-'))});
+    const image = new ImageFile(base + '/image');
+    image.append(Buffer.alloc(3 << 20, 'x'));
+    const why = (act) => { try { act(); return 'none'; } catch (error) { return error.code + ' ' + error.message; } };
+    await image.ready().catch(() => {});
+    while (true) {
+      image.append(Buffer.alloc(1 << 20));
+      const failed = await image.ready().then(() => undefined, (error) => error);
+      if (failed) break;
+    }
+    console.log(why(() => image.read(2 << 20, 4096)));
+    rmSync(base, { recursive: true });`;
+  const run = ['ulimit -f 2048; exec "$@"', 'sh', process.execPath, '--input-type=module', '--eval', source];
+  const { stdout, stderr } = spawnSync('bash', ['-c', ...run], { encoding: 'utf8' });
+  assert.match(stdout, /EFBIG/, stderr);
+});
 
 test('an image that is given up while it is written leaves its file to be deleted', async (t) => {
   const path = place(t);

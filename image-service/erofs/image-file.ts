@@ -78,6 +78,7 @@ export class ImageFile implements Disposable {
 
   /** Reads what was appended. */
   read(position: number, length: number): Buffer {
+    this.#assertWritten();
     const bytes = Buffer.allocUnsafe(length);
     const [from, to] = [position, position + length];
     const memory = [...this.#under, { start: this.#written, bytes: this.#buffer.subarray(0, this.#filled) }];

@@ -32,7 +32,12 @@ export class UncachedWrites implements Disposable {
   constructor(path: string) {
     this.#path = path;
     this.fd = namingSync(`create ${path}`, () => openSync(path, CREATE, 0o600));
-    this.#direct = openDirect(path);
+    try {
+      this.#direct = openDirect(path);
+    } catch (error) {
+      closeSync(this.fd);
+      throw error;
+    }
     this.#isDirect = this.#direct >= 0;
   }
 

@@ -1,6 +1,6 @@
 import { closeSync, openSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { errnoName, naming, refused } from '../libc/errno.ts';
+import { errnoName, naming, namingSync, refused } from '../libc/errno.ts';
 import { asynchronous, control, lastErrno } from '../libc/libc.ts';
 
 /** _IOW('f', 133, struct fsverity_enable_arg), of 128 bytes. */
@@ -34,7 +34,7 @@ export async function sealFile(path: string): Promise<boolean> {
 
 /** Whether the file system of an unsealed file could seal it: the digest that it does not have is ENODATA there. */
 export function hasVerity(path: string): boolean {
-  const fd = openSync(path, 'r');
+  const fd = namingSync(`open ${path}`, () => openSync(path, 'r'));
   try {
     const request = Buffer.alloc(4 + DIGEST_ROOM);
     request.writeUInt16LE(DIGEST_ROOM, 2);

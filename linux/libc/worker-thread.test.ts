@@ -36,6 +36,28 @@ test('a thread that fails to load can be ended', async () => {
   await thread.terminate();
 });
 
+test('who ends a thread that keeps no process alive is kept until it has ended', () => {
+  const source = `import { WorkerThread } from ${MODULE};
+    const thread = new WorkerThread(new URL(${JSON.stringify(script(`import ${MODULE}`).href)}));
+    thread.unref();
+    setTimeout(() => thread.terminate().then(() => process._rawDebug('ended')), 1);`;
+  const ended = spawnSync(process.execPath, ['--input-type=module', '--eval', source], { encoding: 'utf8' });
+  assert.match(ended.stderr, /ended/);
+});
+
+test('the process can end when a thread has failed to load', () => {
+  const source = `import { WorkerThread } from ${MODULE};
+    const thread = new WorkerThread(new URL(${JSON.stringify(script('throw new Error("none")').href)}));
+    const started = performance.now();
+    process.once('exit', () => process._rawDebug('waited', performance.now() - started > 9000));
+    thread.on('error', () => process.exit(3));`;
+  const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', source], {
+    encoding: 'utf8',
+  });
+  assert.equal(status, 3, stderr);
+  assert.match(stderr, /waited false/);
+});
+
 test('the end of the process waits for a thread that loads', () => {
   const source = `import { WorkerThread } from ${MODULE};
     const state = new Int32Array(new SharedArrayBuffer(8));

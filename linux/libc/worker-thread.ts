@@ -2,11 +2,14 @@
  * Worker threads that are not ended while they load native modules: napi_throw in a thread that is being ended, as from the
  * initialization of koffi, is fatal to the whole process (node-addon-api, Error::ThrowAsJavaScriptException).
  */
+import { errorMonitor } from 'node:events';
 import { getEnvironmentData, setEnvironmentData, Worker, type WorkerOptions } from 'node:worker_threads';
 
 const KEY = 'crisp:loaded';
 /** Longest wait for a thread that loads, in ms: an emulated machine takes half a minute. */
 const LOAD_MS = 60_000;
+/** The same at the end of the process, which nothing can tell of a thread that fails. */
+const END_MS = 10_000;
 
 /** A worker whose script calls `threadLoaded` after its imports; until then it is ended neither by `terminate` nor by the process's end. */
 export class WorkerThread extends Worker {
@@ -23,15 +26,19 @@ export class WorkerThread extends Worker {
     }
     this.#loaded = loaded;
     const ending = (): void => {
-      Atomics.wait(loaded, 0, 0, LOAD_MS);
+      Atomics.wait(loaded, 0, 0, END_MS);
     };
+    process.setMaxListeners(0); // one for each thread that loads
     process.once('exit', ending);
-    this.once('exit', () => wake(loaded)); // of one that has failed to load
+    // Of one that has failed to load. A listener for errors would answer for them.
+    this.once(errorMonitor, () => wake(loaded));
+    this.once('exit', () => wake(loaded));
     void Promise.resolve(Atomics.waitAsync(loaded, 0, 0).value).then(() => process.off('exit', ending));
   }
 
   /** Ends the thread, once it has loaded its modules. */
   override async terminate(): Promise<number> {
+    this.ref(); // the caller waits for it
     const { async, value } = Atomics.waitAsync(this.#loaded, 0, 0, LOAD_MS);
     if (async) await value;
     return await super.terminate();

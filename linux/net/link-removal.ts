@@ -9,8 +9,8 @@ import { CrispError, errnoOf } from '#core/errors.ts';
 import { AsyncNetlink } from './async-netlink.ts';
 import { linkDeletion } from './rtnetlink.ts';
 
-/** How many of the pool's threads may wait so: the others are for files. */
-const AT_ONCE = Math.ceil(Number(process.env['UV_THREADPOOL_SIZE'] ?? 4) / 2) || 2;
+/** How many of the pool's threads may wait so: the others are for files, see bin/crisp. */
+const AT_ONCE = Math.min(4, Math.ceil(Number(process.env['UV_THREADPOOL_SIZE'] ?? 4) / 2) || 2);
 /** Milliseconds after which a removal is given up: the kernel is stuck, and with it a thread of the pool. */
 const LIMIT_MS = 30_000;
 /** Milliseconds between polls of a link whose deletion has not begun. */

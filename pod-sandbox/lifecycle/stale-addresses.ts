@@ -33,8 +33,8 @@ async function free({ networks, sandboxes }: Context, op: Operation, signal: Abo
   for (const directory of hostLocalDirectories(config)) {
     const stale = (await addressesBefore(directory, booted, signal)).filter(isStale);
     if (stale.length === 0) continue;
-    // Of another runtime: the clock may have been set back after its pod had begun.
-    const living = await idsOfProcesses();
+    // Of another runtime: the clock may have been set after its pod had begun.
+    const living = await idsInUse();
     const freed = stale.filter(({ id }) => !living.has(id));
     await freeAddresses(directory, freed, signal);
     for (const { address, id } of freed)
@@ -45,9 +45,12 @@ async function free({ networks, sandboxes }: Context, op: Operation, signal: Abo
   }
 }
 
-/** Container ids in the cgroups of all processes: every runtime names a container's cgroup by its id. */
-async function idsOfProcesses(): Promise<Set<string>> {
-  const ids = new Set<string>();
+/**
+ * The ids of pods of other runtimes: in the cgroups of processes (pause processes), or, as CRI-O's pods have none by default, in the
+ * paths of mounts (their /dev/shm).
+ */
+async function idsInUse(): Promise<Set<string>> {
+  const ids = new Set((await readFile('/proc/self/mountinfo', 'latin1')).match(/[0-9a-f]{64}/g));
   for (const pid of await readdir('/proc')) {
     if (!/^\d+$/.test(pid)) continue;
     const groups = await readFile(join('/proc', pid, 'cgroup'), 'latin1').catch(() => ''); // ended meanwhile

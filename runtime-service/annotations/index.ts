@@ -49,16 +49,18 @@ export async function applyAnnotations(
     const own = [`io.kubernetes.cri.${kind}-class`];
     const prefix = `${kind}.resources.beta.kubernetes.io`;
     const ofPod = [`${prefix}/container.${container}`, `${prefix}/pod`];
-    return (
-      findAnnotation(config.annotations, own, allowed) ?? findAnnotation(pod.annotations, ofPod, allowed, [])
-    );
+    // One that does not count hides none that does: who writes the pod must not take a class away.
+    return [
+      findAnnotation(config.annotations, own, allowed),
+      ...ofPod.map((key) => findAnnotation(pod.annotations, [key], allowed)),
+    ].find(counts);
   };
   const limits = findAnnotation(pod.annotations, rlimitKeys(container), allowed);
   if (counts(limits)) setRlimits(spec, limits);
   const blockio = classOf('blockio');
-  if (counts(blockio)) await setBlockIo(spec, blockio, host, op);
+  if (blockio) await setBlockIo(spec, blockio, host, op);
   const rdt = classOf('rdt');
-  if (!counts(rdt)) return;
+  if (!rdt) return;
   await requireRdtClass(rdt, host.rdtClasses, host.runtime);
   spec.linux.intelRdt = { closID: rdt.value };
 }

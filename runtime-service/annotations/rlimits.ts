@@ -1,10 +1,12 @@
 /** The limits of a container's processes by annotation, as the NRI plugin ulimit-adjuster of containerd reads them. */
+import { inspect } from 'node:util';
 import { parse } from 'yaml';
 import type { Annotated } from '#core/allowed-annotations.ts';
 import { CrispError } from '#core/errors.ts';
 import type { Rlimit } from '../spec/process.ts';
 
-const MAX_TEXT = 64 << 10;
+/** Nested and odd texts take time quadratic in their length, on the main thread. */
+const MAX_TEXT = 4 << 10;
 const MAX_VALUE = 2n ** 64n - 1n;
 /** Of getrlimit(2). */
 const NAMES: ReadonlySet<string> = new Set([
@@ -42,7 +44,7 @@ export function parseRlimits({ key, value }: Annotated): Rlimit[] {
   if (value.length > MAX_TEXT) throw refuse(`it is longer than ${MAX_TEXT} characters`);
   let list: unknown;
   try {
-    list = parse(value, { intAsBigInt: true, maxAliasCount: 0 });
+    list = parse(value, { intAsBigInt: true, maxAliasCount: 0, logLevel: 'error' });
   } catch (error) {
     throw refuse('it is not YAML', error);
   }
@@ -68,4 +70,5 @@ export function parseRlimits({ key, value }: Annotated): Rlimit[] {
 const isValue = (value: unknown): value is bigint =>
   typeof value === 'bigint' && value >= 0n && value <= MAX_VALUE;
 
-const shown = (value: unknown): string => String(value).slice(0, 100);
+const shown = (value: unknown): string =>
+  (typeof value === 'object' ? inspect(value, { depth: 0 }) : String(value)).slice(0, 100);

@@ -122,6 +122,13 @@ test('a class of RDT is refused by its name where the node has none; one that is
   const ignored = await podOf({ [`${RDT}/container.${metadata?.name}`]: 'tin' });
   await node.run(ignored, { metadata: { name: metadata?.name ?? '', attempt: 0 } });
   assert.match(log(), /annotation of the container is ignored/);
+  // It hides none that counts.
+  const both = await podOf({ [`${RDT}/container.${metadata?.name}`]: 'gold', [`${RDT}/pod`]: 'tin' });
+  await refused(
+    node.create(both, { metadata: { name: metadata?.name ?? '', attempt: 0 } }),
+    'InvalidArgument',
+    /"tin" is no RDT class/,
+  );
 });
 
 endsClean(node);
