@@ -4,12 +4,17 @@ import type { Trouble } from '#linux/ports/troubles.ts';
 
 /** What is wrong with the node and the daemon: for Status, `crisp ctl info`, /healthz and the metrics. From memory. */
 export class Health {
-  readonly #parts: readonly Pick<Kernel, 'troubles'>[];
+  readonly #parts: Pick<Kernel, 'troubles'>[];
   #recovery: Trouble | undefined;
   #recovered = false;
 
   constructor(...parts: readonly Pick<Kernel, 'troubles'>[]) {
-    this.#parts = parts;
+    this.#parts = [...parts];
+  }
+
+  /** One that exists later. */
+  add(part: Pick<Kernel, 'troubles'>): void {
+    this.#parts.push(part);
   }
 
   /** Stays until the next start: what is incomplete is tried again then, or by the removal of the object. */

@@ -43,6 +43,7 @@ import { checkStateDirectory } from './state-directory.ts';
 import { daemonStatus } from './status.ts';
 import { stopSignal } from './stop-signal.ts';
 import { StoreProbe } from './store-probe.ts';
+import { StreamingAddress } from './streaming-address.ts';
 import { streamingOptions } from './streaming-options.ts';
 import { version } from './version.ts';
 
@@ -100,6 +101,8 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   const health = new Health(kernel, services.images, programs, store, { troubles: () => newer });
   registerGauges(metrics, services, health, kernel.processes);
   const streaming = new Streaming(services, sessions);
+  using address = new StreamingAddress(streaming, log);
+  health.add(address);
   const served = criServices(running, services, streaming, health);
   const serving = { log, observer: calls, closeMs: CLOSE_MS };
   const mode = config.socketMode;
@@ -127,6 +130,7 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   using _bugs = new Bugs({ log, count: metrics.bug, exit });
   log.info({ socket: config.socket, ms: Math.round(performance.now() - started) }, 'serving');
   store.begin();
+  address.begin();
   const serves = `serving ${config.socket}`;
   const recovered = Promise.all([
     services.idMapping.probe(),

@@ -27,6 +27,7 @@ export const networkChecks: readonly Check[] = [
   },
   { id: 'socket', run: (node) => socket(node, 'socket', node.config.socket) },
   { id: 'admin-socket', run: (node) => socket(node, 'admin_socket', node.config.adminSocket) },
+  { id: 'ports', run: ports },
   ...kubeletChecks,
 ];
 
@@ -75,4 +76,30 @@ async function socket(node: Node, key: string, path: string): Promise<Result> {
   if (pid !== undefined)
     return failure(`${path} is not served, but a daemon runs (pid ${pid})`, 'see its log, or restart it');
   return ok(`${path} is free`);
+}
+
+async function ports(node: Node): Promise<Result> {
+  const { metrics, streaming } = node.config;
+  const all = [
+    ['metrics.address', metrics.address],
+    ['streaming.address', streaming.address],
+  ] as const;
+  const fixed = all.filter(([, address]) => address !== '' && !address.endsWith(':0'));
+  if (fixed.length === 0) return ok('none is configured: metrics are off, and sessions use a free one');
+  const found: string[] = [];
+  const wrong: string[] = [];
+  for (const [key, address] of fixed) {
+    const port = await node.port(address);
+    if (port.state === 'free') found.push(`${key} ${address} is free`);
+    else if (port.state === 'unusable') wrong.push(`${key}: ${port.why}`);
+    else if (port.pid !== undefined && port.pid === node.daemon)
+      found.push(`${key} ${address} is served by the daemon (pid ${port.pid})`);
+    else wrong.push(`${key}: ${address} is in use by ${port.program}${port.pid ? ` (pid ${port.pid})` : ''}`);
+  }
+  if (wrong.length === 0) return ok(found.join(', '));
+  const keys = fixed.filter(([key]) => wrong.some((text) => text.startsWith(key))).map(([key]) => key);
+  return failure(
+    wrong.join('; '),
+    `end that program, or set ${keys.join(', ')} to a free address of this node`,
+  );
 }

@@ -2,6 +2,7 @@
 import { CrispError, codeOf, describeError, type ErrorCode } from '#core/errors.ts';
 import { Operation, type StageRecord } from '#core/operation.ts';
 import type { PodSandboxes } from '#pod-sandbox/index.ts';
+import { endpointOf, tryAddress } from './address.ts';
 import type { serveSession as ServeSession, StreamingServices } from './dispatch.ts';
 import type { Connection, ListenOptions, StreamingServer } from './server.ts';
 import type { StreamingSession } from './sessions.ts';
@@ -30,6 +31,9 @@ export class Streaming {
   readonly #running = new Map<AbortController, StreamingSession>();
   readonly #unsubscribe: () => void;
   #server: Promise<StreamingServer> | undefined;
+  #bindFailure: CrispError | undefined;
+  /** A try that binds the address for a moment; a listener waits for its end. */
+  #trial: Promise<void> | undefined;
   /** Of other TLS than now: they have sessions, and no new ones. */
   readonly #retired: Promise<StreamingServer | undefined>[] = [];
 
@@ -52,6 +56,31 @@ export class Streaming {
       const full = error instanceof CrispError && error.code === 'ResourceExhausted';
       if (!full && this.#server === server) this.#server = undefined;
       throw error;
+    }
+  }
+
+  /** Why the address could not be bound when that was tried last; undefined where it could. */
+  get bindFailure(): CrispError | undefined {
+    return this.#bindFailure;
+  }
+
+  /** Binds the address for a moment, where its port is fixed and no session has bound it: see `bindFailure`. Never rejects. */
+  async tryAddress(): Promise<void> {
+    if (endpointOf(this.#options.address).port === 0) return;
+    this.#trial ??= this.#tryAddress().finally(() => {
+      this.#trial = undefined;
+    });
+    await this.#trial;
+  }
+
+  async #tryAddress(): Promise<void> {
+    await this.#server?.catch(() => {}); // reported by its own failure
+    if (this.#server) return;
+    try {
+      await tryAddress(this.#options.address);
+      this.#bindFailure = undefined;
+    } catch (error) {
+      if (error instanceof CrispError) this.#bindFailure = error;
     }
   }
 
@@ -85,14 +114,21 @@ export class Streaming {
   }
 
   async #listen(): Promise<StreamingServer> {
-    await Promise.all(this.#retired); // the port is free then
+    await Promise.all([...this.#retired, this.#trial]); // the port is free then
     const [{ StreamingServer }, { serveSession }] = await Promise.all([
       import('./server.ts'),
       import('./dispatch.ts'),
     ]);
-    return StreamingServer.listen(this.#options, (session, connection) => {
-      void this.#serve(serveSession, session, connection);
-    });
+    try {
+      const server = await StreamingServer.listen(this.#options, (session, connection) => {
+        void this.#serve(serveSession, session, connection);
+      });
+      this.#bindFailure = undefined;
+      return server;
+    } catch (error) {
+      if (error instanceof CrispError) this.#bindFailure = error;
+      throw error;
+    }
   }
 
   async #serve(

@@ -11,8 +11,9 @@ import { createServer as createTlsServer, type Server as TlsServer } from 'node:
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
-import { CrispError, describeError } from '#core/errors.ts';
+import { describeError } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
+import { cannotBind, endpointOf } from './address.ts';
 import { protocolOf, Refusal, transportOf } from './negotiation.ts';
 import { BufferedSocket } from './read-buffer.ts';
 import type { StreamingSession } from './sessions.ts';
@@ -80,19 +81,15 @@ export class StreamingServer {
     serve: (session: StreamingSession, connection: Connection) => void,
   ): Promise<StreamingServer> {
     const server = new StreamingServer(options, serve);
-    const { hostname, port } = new URL(`http://${options.address}`);
-    const host = hostname.replace(/^\[|\]$/g, '');
+    const { hostname, host, port } = endpointOf(options.address);
     try {
-      server.#server.listen({ host, port: Number(port) });
+      server.#server.listen({ host, port });
       await once(server.#server, 'listening');
     } catch (error) {
-      throw new CrispError('Unavailable', `streaming: cannot bind ${options.address}`, {
-        cause: error,
-        hint: 'check which process listens there, or set [streaming] address',
-      });
+      throw cannotBind(options.address, error);
     }
     const bound = server.#server.address();
-    const actual = typeof bound === 'object' && bound ? bound.port : Number(port);
+    const actual = typeof bound === 'object' && bound ? bound.port : port;
     server.#base = `${options.tls ? 'https' : 'http'}://${hostname}:${actual}`;
     return server;
   }

@@ -20,6 +20,7 @@ import { IdMapping } from '../id-mapping.ts';
 import { imageOptions, pauseProgram, runtimeOptions } from '../options.ts';
 import { type SocketState, socketState } from '../socket.ts';
 import { type DiskFeatures, diskFeatures } from './disk-features.ts';
+import { type PortState, portState } from './ports.ts';
 import { type FoundRuntime, foundRuntimes, programVersion } from './runtimes.ts';
 
 export type { SocketState } from '../socket.ts';
@@ -188,6 +189,11 @@ export class Node implements AsyncDisposable {
   /** `activated`: systemd listens there, and a connection would start the daemon. */
   async socket(path: string): Promise<SocketState | 'activated'> {
     return this.isSystemd && isKeptByInit(path) ? 'activated' : await socketState(path);
+  }
+
+  /** Of a TCP address of the configuration. */
+  port(address: string): Promise<PortState> {
+    return portState(address);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
