@@ -7,6 +7,7 @@ import type { Watches } from './lifecycle/watches.ts';
 import type { ConfDirectory } from './network/cni/conf-directory.ts';
 import type { PodRangesOptions } from './network/cni/pod-ranges.ts';
 import type { Cni } from './network/network.ts';
+import type { NetworkReadiness } from './network/readiness.ts';
 import type { CniMode, Deadlines } from './options.ts';
 import type { ContainersOfPod, RuntimeHandlers } from './ports.ts';
 import type { SandboxRecord } from './sandbox.ts';
@@ -18,6 +19,7 @@ export interface Context {
   readonly sandboxes: Sandboxes;
   readonly cgroups: CgroupDriver;
   readonly networks: ConfDirectory;
+  readonly readiness: NetworkReadiness;
   readonly cni: Cni;
   readonly ranges: PodRangesOptions;
   readonly cniMode: CniMode;

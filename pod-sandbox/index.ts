@@ -15,6 +15,8 @@ import { Watches } from './lifecycle/watches.ts';
 import { BridgeNetwork } from './network/bridge/bridge.ts';
 import { checkTemplate } from './network/cni/pod-ranges.ts';
 import { Cni } from './network/network.ts';
+import { checkStatus } from './network/plugin-status.ts';
+import { NetworkReadiness } from './network/readiness.ts';
 import type { PodSandboxOptions } from './options.ts';
 import type { PodSandboxes } from './pod-sandboxes.ts';
 import {
@@ -51,6 +53,10 @@ const SHM_BYTES = 64 * 1024 * 1024;
 /** As containerd and CRI-O set it for their pause processes. */
 const OOM_SCORE_ADJ = -998;
 const MAX_PLUGIN_OUTPUT = 1024 * 1024;
+/** For STATUS of all plugins of the network. */
+const STATUS_LIMIT_MS = 10_000;
+/** How long the start waits for the first one, so that a restart of the daemon is not seen as a lack of the network. */
+const FIRST_STATUS_MS = 1_000;
 
 /**
  * Loads the records and checks which pods live; reads are right from then on. The caller then runs `recover`. Throws
@@ -68,7 +74,8 @@ export async function openPodSandboxes(
   },
 ): Promise<PodSandboxes> {
   const { network } = options;
-  let settings = settingsOf(options, { kernel, log });
+  const parts = { kernel, log, onNetwork: () => void readiness.status() };
+  let settings = settingsOf(options, parts);
   const volatile = new VolatileCopies(join(options.state, 'records/sandboxes'), kernel.processes.bootId);
   const sandboxes = new Sandboxes(options.root, kernel.files, log, volatile);
   const cgroups = openCgroupDriver(
@@ -81,13 +88,23 @@ export async function openPodSandboxes(
     },
     kernel,
   );
+  const calls = {
+    processes: kernel.processes,
+    observer: ports.networks ?? noNetworkObserver,
+    maxOutput: network.maxOutput ?? MAX_PLUGIN_OUTPUT,
+  };
   const cni = new Cni(kernel.processes, {
     ...pluginLimits(network, settings.deadlines),
+    ...calls,
     environment: network.environment,
-    maxOutput: network.maxOutput ?? MAX_PLUGIN_OUTPUT,
     native: new BridgeNetwork(kernel, network.environment),
-    observer: ports.networks ?? noNetworkObserver,
   });
+  const readiness = new NetworkReadiness(
+    () => settings.networks,
+    (config, op) =>
+      checkStatus(config, { ...calls, ...settings.options.network, limit: STATUS_LIMIT_MS }, op),
+    log,
+  );
   const context: Context = {
     kernel,
     log,
@@ -95,6 +112,7 @@ export async function openPodSandboxes(
     cni,
     sandboxes,
     leaks: sandboxLeaks(() => context, { kernel, log, root: options.root }),
+    readiness,
     get networks() {
       return settings.networks;
     },
@@ -120,7 +138,7 @@ export async function openPodSandboxes(
   };
   const prepare = async (next: PodSandboxOptions): Promise<PreparedChange> => {
     await checkTemplate(next.network.template ?? '');
-    const prepared = settingsOf(next, { kernel, log }, settings);
+    const prepared = settingsOf(next, parts, settings);
     const before = settings.networks;
     const isOther = prepared.networks !== before;
     if (isOther) await prepared.networks.refresh();
@@ -129,6 +147,7 @@ export async function openPodSandboxes(
         settings = prepared;
         cni.update(pluginLimits(next.network, prepared.deadlines));
         if (isOther) before.close();
+        readiness.status();
       },
       discard() {
         if (isOther) prepared.networks.close();
@@ -143,7 +162,7 @@ export async function openPodSandboxes(
   const [unreadable] = await Promise.all([
     context.sandboxes.load(),
     context.leaks.load(),
-    context.networks.refresh(),
+    context.networks.refresh().then(() => readiness.settled(FIRST_STATUS_MS)),
   ]);
   const newer = newerRecords(unreadable, join(options.state, 'sandboxes'));
   await recoverUnreadable(context, unreadable);

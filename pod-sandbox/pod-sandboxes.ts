@@ -55,7 +55,7 @@ export interface PodSandboxes {
   updateResources(id: SandboxId, limits: SandboxLimits, op: Operation): Promise<void>;
   /** What pods use, in the order of the ids; unknown ids are left out. Read off the main thread, without a program. */
   stats(ids: readonly SandboxId[], detail: UsageDetail): Promise<SandboxUsage[]>;
-  /** Whether pods with a network can be made. From memory; without a directory watch it is polled in the background. */
+  /** Whether pods with a network can be made, by the configuration and STATUS of its plugins. From memory; both are polled in the background. */
   networkStatus(): NetworkStatus;
   /** See `setPodRanges` in network/cni/pod-ranges.ts. */
   setPodRanges(text: string, op: Operation): Promise<void>;

@@ -30,7 +30,7 @@ export interface RuntimeHandlers {
 export interface NetworkCall {
   /** As the node's configuration names it; of a network that crisp makes itself the first of the list. */
   readonly plugin: string;
-  readonly command: 'ADD' | 'DEL';
+  readonly command: 'ADD' | 'DEL' | 'STATUS';
   /** Who made it: the plugin's program, or crisp. */
   readonly way: 'exec' | 'native';
   readonly ms: number;

@@ -145,7 +145,7 @@ export class PodService implements PodSandboxes {
   }
 
   networkStatus(): ReturnType<PodSandboxes['networkStatus']> {
-    return this.#context.networks.status();
+    return this.#context.readiness.status();
   }
 
   readonly pods: PodViews = {
@@ -182,6 +182,7 @@ export class PodService implements PodSandboxes {
   }
 
   async close(): Promise<void> {
+    this.#context.readiness.close();
     this.#context.networks.close();
     this.#context.watches.close();
     await Promise.allSettled([...this.#pending, this.#context.leaks.close()]);

@@ -19,7 +19,7 @@ export type Settings = Pick<Context, 'networks' | 'ranges' | 'cniMode' | 'defaul
 /** Throws InvalidArgument for a default sysctl that no pod may have. `before`: its directory is used again where it is the same. */
 export function settingsOf(
   options: PodSandboxOptions,
-  parts: Pick<Context, 'kernel' | 'log'>,
+  parts: Pick<Context, 'kernel' | 'log'> & { onNetwork?(): void },
   before?: Settings,
 ): Settings {
   const { network } = options;
@@ -31,7 +31,9 @@ export function settingsOf(
     networks:
       before && isSameDirectory(before.options.network, network)
         ? before.networks
-        : new ConfDirectory(network.confDir, parts.log, parts.kernel.inotify, network.name),
+        : new ConfDirectory(network.confDir, parts.log, parts.kernel.inotify, network.name, () =>
+            parts.onNetwork?.(),
+          ),
     ranges: { confDir: network.confDir, template: network.template ?? '' },
     cniMode: network.native ?? 'exec',
     defaultSysctls: sysctls,

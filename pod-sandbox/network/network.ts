@@ -3,9 +3,6 @@
  * (cni/parallel.ts); different pods do not wait for each other. The output of a plugin is checked by `cni/result.ts`
  * before it is used.
  */
-import { constants } from 'node:fs';
-import { access } from 'node:fs/promises';
-import { join } from 'node:path';
 import { CrispError, describeError, type ErrorDetails, errnoOf, hasCode } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
@@ -17,6 +14,7 @@ import type { NetworkConfig, PluginConfig } from './cni/conflist.ts';
 import { AddTrace, undoPart, wasBegun } from './cni/failed-add.ts';
 import { waitForOrphans } from './cni/orphans.ts';
 import { isIndependent, parallelGroups, runAll, runInOrder, settleAll } from './cni/parallel.ts';
+import { pluginPath } from './cni/plugin-path.ts';
 import { type CniResult, parseResult, pluginMessage, podIps } from './cni/result.ts';
 import { isInProcess } from './in-process.ts';
 import { type CniCommand, pluginEnvironment, pluginInput } from './request.ts';
@@ -218,10 +216,8 @@ export class Cni {
 
   async #find(plugin: PluginConfig, attachment: Attachment): Promise<string> {
     const { binDirs } = this.#options;
-    for (const directory of binDirs) {
-      const path = join(directory, plugin.type);
-      if (await executable(path)) return path;
-    }
+    const path = await pluginPath(binDirs, plugin.type);
+    if (path !== undefined) return path;
     const hint = 'install the plugin, or name its directory in the config';
     throw failed(plugin, attachment, `it is not in ${binDirs.join(', ')}`, { hint, lasting: true });
   }
@@ -245,12 +241,6 @@ function killAfter(reason: unknown, killed: AbortController): void {
   const grace = hasCode(reason, 'DeadlineExceeded') ? 0 : FINISH_GRACE;
   setTimeout(() => killed.abort(reason), grace).unref();
 }
-
-const executable = (path: string): Promise<boolean> =>
-  access(path, constants.X_OK).then(
-    () => true,
-    () => false,
-  );
 
 const failed = (
   plugin: PluginConfig,

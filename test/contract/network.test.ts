@@ -1,13 +1,19 @@
 /** Section 9 of the kubelet's contract, as far as other suites do not test it: a node without a network, ports. */
 import assert from 'node:assert/strict';
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import test from 'node:test';
 import { cri } from '#api/cri/v1/index.ts';
 import { endsClean, NODE, POD, refused, TestNode, until } from '../harness/pods.ts';
 
-const node = await TestNode.start('network');
+const node = await TestNode.start('network', {
+  prepare: (directory) => {
+    const [plugins, dropIns] = [join(directory, 'plugins'), join(directory, 'crisp.toml.d')];
+    for (const path of [plugins, dropIns]) mkdirSync(path, { recursive: true });
+    writeFileSync(join(dropIns, '10.toml'), `[cni]\nbin_dirs = ["${plugins}", "/usr/lib/cni"]\n`);
+  },
+});
 const file = join(node.settings.directory, 'cni/net.d/10-crisp.conflist');
 const conditions = async () =>
   Object.fromEntries(
@@ -53,6 +59,36 @@ test('a misspelt plugin: the error names the stage of the network, it is logged 
   assert.equal((await node.client.ListPodSandbox({})).items.length, before);
   writeFileSync(file, right);
   await node.client.RunPodSandbox({ config });
+});
+
+test('a plugin of CNI 1.1 that is not ready: NetworkReady is false with its reason, across a restart, until it is', async () => {
+  const { directory } = node.settings;
+  const [right, starting] = [readFileSync(file, 'utf8'), join(directory, 'starting')];
+  const error = '{"cniVersion":"1.1.0","code":50,"msg":"no subnet for this node yet"}';
+  writeFileSync(
+    join(directory, 'plugins/agent'),
+    `#!/bin/sh\nif [ $CNI_COMMAND = STATUS ] && [ -e ${starting} ]; then echo '${error}'; exit 1; fi\n`,
+    { mode: 0o755 },
+  );
+  writeFileSync(starting, '');
+  writeFileSync(file, JSON.stringify({ cniVersion: '1.1.0', name: 'agent', plugins: [{ type: 'agent' }] }));
+  const network = async () =>
+    (await node.client.Status({})).status?.conditions.find(({ type }) => type === 'NetworkReady');
+  await until('NetworkReady is false', async () => !(await conditions())['NetworkReady']);
+  for (const restarted of [false, true]) {
+    if (restarted) await node.restart('kill');
+    const condition = await network();
+    assert.equal(condition?.reason, 'NetworkPluginNotReady');
+    assert.match(
+      condition?.message ?? '',
+      /CNI plugin agent of network agent .*no subnet for this node yet \(code 50\)/,
+    );
+  }
+  rmSync(starting);
+  await until('NetworkReady is true', async () => (await conditions())['NetworkReady']);
+  await node.restart('kill');
+  assert.equal((await network())?.status, true, 'a restart is not seen as a lack of the network');
+  writeFileSync(file, right);
 });
 
 const serving = ['sh', '-c', 'while :; do echo served | nc -l -p 8080; done'];

@@ -108,8 +108,14 @@ export const networkOptions = under(
     lacks(
       'cni_status_grace_period',
       '0s',
-      'NetworkReady depends on the configuration and the plugins; STATUS is not called',
-      { convert: offIsSame('STATUS is not called', 'STATUS of the plugins is not called', '0s') },
+      'NetworkReady is false at the first STATUS of a plugin that is an error, and true at the next that is none: there is no grace period',
+      {
+        convert: offIsSame(
+          'STATUS of plugins is called, without a grace period',
+          'there is no grace period: NetworkReady is false at the first STATUS that is an error',
+          '0s',
+        ),
+      },
     ),
   ],
 );

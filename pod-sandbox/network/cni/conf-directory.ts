@@ -33,6 +33,7 @@ export class ConfDirectory {
   /** Of the files that were parsed last. */
   #stamp = '';
   readonly #inotify: Pick<Inotify, 'watch'>;
+  readonly #onLoaded: () => void;
   #watcher: FileWatch | undefined;
   #readAt = Number.NEGATIVE_INFINITY;
   #reading: Promise<void> | undefined;
@@ -40,8 +41,15 @@ export class ConfDirectory {
   #next: Promise<void> | undefined;
   #closed = false;
 
-  /** `network`: the name of the one that counts; empty: the first by file name. */
-  constructor(directory: string, log: Log, inotify: Pick<Inotify, 'watch'>, network = '') {
+  /** `network`: the name of the one that counts; empty: the first by file name. `onLoaded`: called with each new configuration. */
+  constructor(
+    directory: string,
+    log: Log,
+    inotify: Pick<Inotify, 'watch'>,
+    network = '',
+    onLoaded = () => {},
+  ) {
+    this.#onLoaded = onLoaded;
     this.#network = network;
     this.#directory = directory;
     this.#inotify = inotify;
@@ -55,6 +63,11 @@ export class ConfDirectory {
     if ('config' in this.#state) return { ready: true, reason: '', message: '' };
     const { message, hint } = this.#state.error;
     return { ready: false, reason: 'NetworkPluginNotReady', message: `${message}; ${hint}` };
+  }
+
+  /** The configuration of the last read: the same object until its files change. undefined where none can be used. */
+  get loaded(): NetworkConfig | undefined {
+    return 'config' in this.#state ? this.#state.config : undefined;
   }
 
   /** The current configuration. Throws NetworkFailed where there is none that can be used. */
@@ -146,6 +159,7 @@ export class ConfDirectory {
     this.#state = state;
     if ('config' in state) {
       this.#log.info({ network: state.config.name, file: state.config.source }, 'CNI configuration loaded');
+      this.#onLoaded();
     } else if (before !== state.error.message) {
       this.#log.warn({ error: state.error.message, hint: state.error.hint }, 'no pod network');
     }

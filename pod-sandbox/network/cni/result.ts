@@ -92,20 +92,27 @@ export function podIps(result: CniResult): string[] {
   return ips;
 }
 
-/** The message of a failed plugin: its error object where it printed one, else the end of its stderr. */
-export function pluginMessage(stdout: string, stderr: string): string {
+/** The error object that a failed plugin printed (CNI specification, section 5); undefined where it printed none. */
+export function pluginError(
+  stdout: string,
+): { readonly code: number | undefined; readonly message: string } | undefined {
   try {
     const value: unknown = JSON.parse(stdout);
-    if (isObject(value) && typeof value['msg'] === 'string') {
-      const details =
-        typeof value['details'] === 'string' && value['details'] !== '' ? `; ${value['details']}` : '';
-      return `${excerpt(value['msg'] + details)} (code ${excerpt(String(value['code'] ?? 'none'))})`;
-    }
+    if (!isObject(value) || typeof value['msg'] !== 'string') return undefined;
+    const { code, msg, details } = value;
+    const more = typeof details === 'string' && details !== '' ? `; ${details}` : '';
+    return {
+      code: typeof code === 'number' ? code : undefined,
+      message: `${excerpt(msg + more)} (code ${excerpt(String(code ?? 'none'))})`,
+    };
   } catch {
-    // Not an error object: the text itself is used.
+    return undefined;
   }
-  return excerpt(stderr.trim().slice(-1000) || stdout) || 'no message';
 }
+
+/** The message of a failed plugin: its error object where it printed one, else the end of its stderr. */
+export const pluginMessage = (stdout: string, stderr: string): string =>
+  pluginError(stdout)?.message ?? (excerpt(stderr.trim().slice(-1000) || stdout) || 'no message');
 
 /** Untrusted text made fit for a message: one line, printable, bounded. */
 export function excerpt(text: string): string {

@@ -1,0 +1,18 @@
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** The program of a plugin, in the first of the directories that has it as an executable; undefined where none has. */
+export async function pluginPath(binDirs: readonly string[], type: string): Promise<string | undefined> {
+  for (const directory of binDirs) {
+    const path = join(directory, type);
+    if (await isExecutable(path)) return path;
+  }
+  return undefined;
+}
+
+const isExecutable = (path: string): Promise<boolean> =>
+  access(path, constants.X_OK).then(
+    () => true,
+    () => false,
+  );
