@@ -36,6 +36,10 @@ const node = await TestNode.start('defaults', {
       '[runtime.handlers.few]',
       'path = "runc"',
       'privileged_without_host_devices = true',
+      '[runtime.handlers.any]',
+      'path = "runc"',
+      'privileged_without_host_devices = true',
+      'privileged_without_host_devices_all_devices_allowed = true',
       '[runtime.handlers.own]',
       'path = "runc"',
       'default_capabilities = ["KILL"]',
@@ -76,23 +80,27 @@ const withFiles = (mode: number) =>
     ],
   });
 
-test('a privileged container of a handler without the devices of the node', async () => {
-  const { podSandboxId } = await node.client.RunPodSandbox({
-    config: node.podConfig({
-      linux: { securityContext: { privileged: true, namespaceOptions: { network: NODE } } },
-    }),
-    runtimeHandler: 'few',
+for (const [handler, uses] of [
+  ['few', 'none'],
+  ['any', 'every device, whose node it makes itself'],
+] as const)
+  test(`a privileged container of a handler without the devices of the node, which may use ${uses}`, async () => {
+    const { podSandboxId } = await node.client.RunPodSandbox({
+      config: node.podConfig({
+        linux: { securityContext: { privileged: true, namespaceOptions: { network: NODE } } },
+      }),
+      runtimeHandler: handler,
+    });
+    const command = [
+      'sh',
+      '-c',
+      'ls /dev/kmsg 2>&1; mknod /tmp/k c 1 11 && head -c 0 /tmp/k 2>&1 && echo used',
+    ];
+    const { out } = await node.output(podSandboxId, command, { security: { privileged: true } });
+    assert.match(out, /No such file/);
+    assert.match(out, handler === 'any' ? /\nused$/ : /not permitted/);
+    await node.client.RemovePodSandbox({ podSandboxId });
   });
-  const command = [
-    'sh',
-    '-c',
-    'ls /dev/kmsg 2>&1; mknod /tmp/k c 1 11 && head -c 0 /tmp/k 2>&1; grep CapEff /proc/self/status',
-  ];
-  const { out } = await node.output(podSandboxId, command, { security: { privileged: true } });
-  assert.match(out, /No such file/);
-  assert.match(out, /not permitted/);
-  await node.client.RemovePodSandbox({ podSandboxId });
-});
 
 test('capabilities and variables of the configuration, and a device of the user', async () => {
   const command = ['sh', '-c', 'grep CapEff /proc/self/status; echo $OF_NODE; stat -c %u:%g /dev/given'];
