@@ -97,6 +97,35 @@ test('a setting has the key, the value and the line that it comes from', async (
   );
 });
 
+test('annotations of CRI-O: what crisp acts upon or passes is allowed, for the others it is said what is in their place', async () => {
+  const list = (...names: string[]) =>
+    `[crio.runtime.runtimes.crun]\nallowed_annotations = ${JSON.stringify(names)}`;
+  const output = await run(
+    'crio',
+    write(
+      list(
+        'shm-size.crio.io',
+        'umask.crio.io',
+        'io.containers.trace-syscall',
+        'example.com/',
+        'devices.crio.io',
+      ),
+    ),
+  );
+  assert.match(
+    output,
+    /\nallowed_annotations = \["shm-size\.crio\.io", "io\.containers\.trace-syscall", "example\.com\/"\]\n/,
+  );
+  assert.match(output, /umask\.crio\.io: umask in the command/);
+  assert.match(output, /devices\.crio\.io: container\.allowed_devices: /);
+  const none = await run('crio', write(list('irq-load-balancing.crio.io', 'run.oci.')));
+  assert.match(none, /# Nothing is to be set\.\n/);
+  assert.match(none, /irq-load-balancing\.crio\.io: crisp does not change .*run\.oci\.: never passed/);
+  const all = await run('crio', write(list('io.kubernetes.cri-o.')));
+  assert.match(all, /\nallowed_annotations = \["io\.kubernetes\.cri-o\."\]\n/);
+  assert.match(all, /userns-mode\.crio\.io: hostUsers: false/);
+});
+
 test('AppArmor: switched off by either peer is unconfined, the default is that of crisp', async () => {
   const off = /\[container\]\n# [^\n]+\napparmor_profile = "unconfined"$/;
   assert.match(await settings('crio', '[crio.runtime]\napparmor_profile = "unconfined"'), off);

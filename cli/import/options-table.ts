@@ -2,6 +2,7 @@
  * docs/peer-options.md: every option of both peers, and what crisp has for it. Written anew by
  * `node cli/import/options-table.ts > docs/peer-options.md`; a test compares the two.
  */
+import type { PeerAnnotation } from './annotation.ts';
 import type { PeerOption } from './option.ts';
 import type { Peer } from './peer.ts';
 import { peers } from './peers.ts';
@@ -25,6 +26,18 @@ function answer({ kind, to, note, differs }: PeerOption): string {
   return cell(`${parts[kind]}${different}`);
 }
 
+function annotationAnswer({ kind, to, note }: PeerAnnotation): string {
+  const more = note === '' ? '' : `: ${note}`;
+  const parts = {
+    acts: `the same, where ${code('allowed_annotations')} has it${more}`,
+    passed: `passed to the OCI runtime and its hooks, where ${code('allowed_annotations')} has it${more}`,
+    option: `${code(to ?? '')}${more}`,
+    moot: `not needed${more}`,
+    lacks: `not there${more}`,
+  };
+  return cell(parts[kind]);
+}
+
 /** The table around an option: what is before its last key, and the names in it. */
 const tableOf = ({ keys }: PeerOption): string => keysText(keys.slice(0, -1));
 
@@ -42,7 +55,19 @@ function section(peer: Peer): string[] {
       return `| ${code(keysText(keys.slice(-1)))} | ${cell(shown)} | ${answer(option)} |`;
     }),
   ]);
-  return ['', `## ${peer.name} ${peer.version} (${peer.options.length} options)`, ...lines];
+  const rows = peer.annotations.map(
+    (annotation) =>
+      `| ${annotation.keys.map(code).join(', ')} | ${cell(annotation.what)} | ${annotationAnswer(annotation)} |`,
+  );
+  const annotations = [
+    '',
+    `### Annotations of pods, for ${peer.name}`,
+    '',
+    '| annotation | what it does | crisp |',
+    '|---|---|---|',
+    ...rows,
+  ];
+  return ['', `## ${peer.name} ${peer.version} (${peer.options.length} options)`, ...lines, ...annotations];
 }
 
 const OPENING = `# Options of CRI-O and containerd

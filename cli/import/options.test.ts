@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { optionAt } from '#config/index.ts';
+import { covered } from './annotation.ts';
 import { optionOf } from './effective.ts';
 import type { PeerOption } from './option.ts';
 import { optionsTable } from './options-table.ts';
@@ -62,5 +63,36 @@ test('what an option sets is what its row names', () => {
       const [first, second] = (option.to ?? '').split('.');
       assert.deepEqual(keys.slice(0, 2), [first, second], name(option));
     }
+  }
+});
+
+/** All that CRI-O 1.37 lists as allowed (pkg/annotations/v2), and those of its earlier names that pods still have. */
+const OF_CRIO = [
+  'cgroup2-mount-hierarchy-rw cpu-c-states cpu-freq-governor cpu-load-balancing cpu-quota cpu-shared devices disable-fips',
+  'irq-load-balancing link-logs platform-runtime-path pod-linux-overhead pod-linux-resources seccomp-notifier-action',
+  'seccomp-profile shm-size skip-gomaxprocs spoofed try-skip-volume-selinux-label umask unified-cgroup userns-mode',
+]
+  .flatMap((line) => line.split(' '))
+  .map((word) => `${word}.crio.io`);
+const OTHERS = [
+  'io.kubernetes.cri-o.UnifiedCgroup/web',
+  'io.kubernetes.cri-o.userns-mode',
+  'seccomp-profile.kubernetes.cri-o.io/POD',
+  'cpu-shared.crio.io/web',
+  'io.containers.trace-syscall',
+  'io.kubernetes.cri.rdt-class',
+  'org.opencontainers.image.stopSignal',
+  'org.systemd.property.MemoryHigh',
+  'run.oci.hooks.stdout',
+];
+
+test('each annotation of CRI-O has a row, which says what to do where crisp does not act upon it', () => {
+  const { annotations } = peers['crio'] ?? assert.fail();
+  for (const key of [...OF_CRIO, ...OTHERS]) assert.equal(covered(annotations, key).length, 1, key);
+  for (const { keys, kind, note, what, to } of Object.values(peers).flatMap((peer) => peer.annotations)) {
+    assert.ok(what.length > 3, keys[0]);
+    if (kind !== 'acts' && kind !== 'passed') assert.ok(note.length > 8, keys[0]);
+    assert.equal(to !== undefined, kind === 'option', keys[0]);
+    if (to !== undefined) assert.ok(optionAt(to.split('.')), to);
   }
 });

@@ -1,3 +1,4 @@
+import type { PeerAnnotation } from './annotation.ts';
 import type { Leaf } from './leaf.ts';
 import type { Assigned, PeerOption } from './option.ts';
 
@@ -21,6 +22,8 @@ export interface Peer {
   /** The version whose options these are. */
   readonly version: string;
   readonly options: readonly PeerOption[];
+  /** Those of pods on which it acts. */
+  readonly annotations: readonly PeerAnnotation[];
   /** The keys of what a later file replaces as a whole where it has any of it: the key itself, or a table around it. */
   unit(keys: readonly string[]): readonly string[];
   /** What a value does to that of an earlier file: an `empty` one does nothing. */

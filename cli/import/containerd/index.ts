@@ -5,6 +5,7 @@ import { parseTomlFile } from '#config/index.ts';
 import { invalid, type Leaf, leavesOf, readConfigurationFile } from '../leaf.ts';
 import type { PeerOption } from '../option.ts';
 import type { Peer, Reading } from '../peer.ts';
+import { containerdAnnotations } from './annotations.ts';
 import { serverOptions, topOptions } from './daemon.ts';
 import { existingHandlers, handlerOptions } from './handlers.ts';
 import { HOSTS, hostsOptions } from './hosts.ts';
@@ -131,6 +132,7 @@ export const containerd: Peer = {
   name: 'containerd',
   version: '2.4',
   options,
+  annotations: containerdAnnotations,
   unit: (keys) => {
     const list = keys.findIndex((key) => /^\d+$/.test(key));
     if (WHOLE.has(keys[0] ?? '')) return keys.slice(0, 2);

@@ -1,4 +1,6 @@
 /** Options of CRI-O: runtime handlers and workloads. */
+import { isDeepStrictEqual } from 'node:util';
+import { covered, instead } from '../annotation.ts';
 import {
   type Convert,
   lacks,
@@ -10,6 +12,7 @@ import {
   under,
 } from '../option.ts';
 import type { Derived, Translation } from '../peer.ts';
+import { crioAnnotations } from './annotations.ts';
 
 const RUNTIMES = ['crio', 'runtime', 'runtimes'];
 const DEFAULT_RUNTIME = ['crio', 'runtime', 'default_runtime'];
@@ -23,32 +26,31 @@ const TYPES: Readonly<Record<string, Result>> = {
   pod: { cannot: 'conmon-rs is not used: the same OCI runtime runs under conmon' },
 };
 const ONE_CONMON = 'all handlers have the same conmon';
-/** What CRI-O itself does for annotated pods, by a word in the key of the annotation. */
-const REPLACEMENTS: readonly (readonly [RegExp, string])[] = [
-  [/userns/i, 'hostUsers: false'],
-  [/devices/i, 'container.allowed_devices'],
-  [/unified/i, 'no counterpart'],
-  [/seccomp/i, 'seccompProfile of the pod'],
-  [/./, 'no counterpart'],
-];
-/** On these crisp acts, too. */
-const KNOWN = new Set(['shm-size.crio.io', 'io.kubernetes.cri-o.ShmSize', 'io.kubernetes.cri.rdt-class']);
-const OWN = /crio\.io|cri-o|io\.containers\.trace-syscall|io\.kubernetes\.cri\.|^run\.oci(\.|$)/;
+const DEFAULT_ANNOTATIONS = ['io.containers.trace-syscall', 'devices.crio.io'];
 
-/** Of the annotations that CRI-O acts upon crisp knows a few; what is not CRI-O's own is passed to the OCI runtime. */
+/** What crisp acts upon too, or passes to the OCI runtime, is allowed; of the others the note says what is in their place. */
 function annotations(value: unknown, { names, get }: Surroundings): Result {
   const list = (value as readonly unknown[]).map(String);
-  const isOwn = (name: string) => OWN.test(name) && !KNOWN.has(name);
-  const own = list.filter(isOwn);
-  const passed = list.filter((name) => !isOwn(name));
-  const instead = own.map((name) => `${name}: ${REPLACEMENTS.find(([word]) => word.test(name))?.[1]}`);
-  const note =
-    own.length > 0
-      ? `what is listed does not make crisp act upon it; use instead for ${instead.join(', ')}`
-      : '';
-  if (passed.length === 0) return note === '' ? { same: 'none' } : { cannot: note };
+  if (isDeepStrictEqual(list, DEFAULT_ANNOTATIONS)) return { cannot: '' };
+  const known = list.map((name) => ({ name, entries: covered(crioAnnotations, name) }));
+  const allowed = known
+    .filter(({ entries }) => entries.length === 0 || entries.some((one) => instead(one) === undefined))
+    .map(({ name }) => name);
+  const replaced = known.flatMap(({ name, entries }) =>
+    entries.flatMap((one) => {
+      const text = instead(one);
+      return text === undefined
+        ? []
+        : [{ text, key: one.keys.includes(name) ? name : (one.keys[0] ?? name) }];
+    }),
+  );
+  const notes = [...Map.groupBy(replaced, ({ text }) => text)].map(
+    ([text, found]) => `${found.map(({ key }) => key).join(', ')}: ${text}`,
+  );
+  const note = notes.length === 0 ? '' : `crisp does not act upon all of these; instead: ${notes.join('; ')}`;
+  if (allowed.length === 0) return note === '' ? { same: 'none' } : { cannot: note };
   if (get(...RUNTIMES, '*', 'runtime_type') === 'vm') return { cannot: NO_SHIM };
-  return { set: [[['runtime', 'handlers', names[0] ?? '', 'allowed_annotations'], passed]], note };
+  return { set: [[['runtime', 'handlers', names[0] ?? '', 'allowed_annotations'], allowed]], note };
 }
 
 /** The same option of crisp's handler. */
@@ -87,15 +89,12 @@ const handlerOptions: readonly PeerOption[] = [
   maps('privileged_without_host_devices', false, 'runtime.handlers.*.privileged_without_host_devices', {
     convert: ofHandler('privileged_without_host_devices'),
   }),
-  maps(
-    'allowed_annotations',
-    ['io.containers.trace-syscall', 'devices.crio.io'],
-    'runtime.handlers.*.allowed_annotations',
-    {
-      convert: annotations,
-      note: 'the size of /dev/shm, the class of RDT, and what is not of CRI-O itself, which is passed to the OCI runtime; devices: container.allowed_devices',
-    },
-  ),
+  maps('allowed_annotations', DEFAULT_ANNOTATIONS, 'runtime.handlers.*.allowed_annotations', {
+    convert: annotations,
+    note: 'what crisp acts upon and what is passed to the OCI runtime; see the table of annotations',
+    differs:
+      'io.containers.trace-syscall is passed to OCI hooks where runtime.handlers.*.allowed_annotations has it; devices: container.allowed_devices',
+  }),
   maps('monitor_path', '', 'conmon.path', {
     note: ONE_CONMON,
     convert: (value) => (value === '' ? { same: 'conmon in PATH' } : { set: [[['conmon', 'path'], value]] }),

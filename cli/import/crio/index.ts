@@ -6,6 +6,7 @@ import { errnoOf } from '#core/errors.ts';
 import { invalid, type Leaf, leavesOf, readConfigurationFile } from '../leaf.ts';
 import type { PeerOption } from '../option.ts';
 import type { Peer, Reading } from '../peer.ts';
+import { crioAnnotations } from './annotations.ts';
 import { containerOptions } from './containers.ts';
 import {
   isRegistriesFile,
@@ -99,6 +100,7 @@ export const crio: Peer = {
   name: 'CRI-O',
   version: '1.37',
   options,
+  annotations: crioAnnotations,
   // A later file replaces a handler or a workload as a whole: a TOML table in a Go map begins from nothing.
   unit: (keys) => {
     const table = keys[2] === 'runtimes' || keys[2] === 'workloads';
