@@ -7,6 +7,7 @@ import { errorTable } from '#core/errors.ts';
 import type { Command } from './command.ts';
 import { commandTree } from './command-tree.ts';
 import { commands } from './commands.ts';
+import { peers } from './import/peers.ts';
 
 const PROJECT = join(import.meta.dirname, '..');
 const guide = (name: string): string => readFileSync(join(PROJECT, 'docs', name), 'utf8');
@@ -82,6 +83,25 @@ test('every command and flag in the guides exists', async () => {
     }
   }
   assert.ok(count > 20);
+});
+
+test('what a guide says is not there is no option that the import translates', () => {
+  for (const name of MIGRATIONS) {
+    const [peer] = Object.entries(peers).find(([id]) => name.replaceAll('-', '').includes(id)) ?? [];
+    const options = peers[peer ?? '']?.options ?? assert.fail(name);
+    const [, section = ''] = guide(name).split('## What differs');
+    for (const line of section.split('\n')) {
+      const [, theirs = '', ours = ''] = line.split('|');
+      if (!/not (there|read)\b/.test(ours)) continue;
+      const spans = [...theirs.matchAll(/`([\w-]+)`/g)].map(([, span]) => span);
+      const translated = options.filter(({ kind, keys }) => kind === 'maps' && spans.includes(keys.at(-1)));
+      assert.deepEqual(
+        translated.map(({ keys, to }) => `${keys.join('.')}: ${to}`),
+        [],
+        name,
+      );
+    }
+  }
 });
 
 test('the guides are linked from the README and from the document for operators, and their links exist', () => {

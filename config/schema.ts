@@ -54,10 +54,14 @@ export const schema = section('', {
     format: choice(['json', 'text'], 'json', 'One JSON object per line, or human-readable text.'),
   }),
   metrics: reloadableSection('Prometheus metrics.', {
-    address: text('', 'Address of /metrics and /healthz, such as "127.0.0.1:9090"; empty: disabled.', {
-      pattern: LISTEN,
-      expected: 'IP address and port such as "127.0.0.1:9090", or ""',
-    }),
+    address: text(
+      '',
+      'Address of /metrics, /livez, /healthz and /readyz, such as "127.0.0.1:9090"; empty: disabled.',
+      {
+        pattern: LISTEN,
+        expected: 'IP address and port such as "127.0.0.1:9090", or ""',
+      },
+    ),
     ...tlsOptions,
   }),
   streaming: reloadableSection('Sessions of exec, attach and port-forward.', {

@@ -94,11 +94,15 @@ const options: readonly PeerOption[] = [
   maps('additional_devices', [], 'container.additional_devices'),
   maps('device_ownership_from_security_context', false, 'container.device_ownership_from_security_context'),
   lacks('privileged_seccomp_profile', '', 'a privileged container has no seccomp profile'),
-  lacks('default_mounts', undefined, 'deprecated in CRI-O; use volumes, a CDI spec or an OCI hook'),
+  lacks(
+    'default_mounts',
+    undefined,
+    'deprecated in CRI-O; use volumes, the mounts of container.base_runtime_spec, a CDI spec or an OCI hook',
+  ),
   lacks(
     'default_mounts_file',
     '',
-    'no mount is added to containers, also not those of /etc/containers/mounts.conf: use volumes, a CDI spec or an OCI hook',
+    'no mount is added to containers, also not those of /etc/containers/mounts.conf: use volumes, the mounts of container.base_runtime_spec, a CDI spec or an OCI hook',
     {
       differs:
         'the mounts of /etc/containers/mounts.conf and /usr/share/containers/mounts.conf are not added',
@@ -114,7 +118,11 @@ const options: readonly PeerOption[] = [
     note: LOG_SIZE,
   }),
   lacks('read_only', false, 'set readOnlyRootFilesystem in the pods, by an admission policy'),
-  lacks('timezone', '', 'set TZ in the pod, or mount the file /etc/localtime'),
+  lacks(
+    'timezone',
+    '',
+    'TZ in container.default_env, where images have the time zones; else /etc/localtime among the mounts of container.base_runtime_spec',
+  ),
   lacks('uid_mappings', '', USERNS),
   lacks('gid_mappings', '', USERNS),
   lacks('minimum_mappable_uid', -1, USERNS),
