@@ -29,7 +29,7 @@ const WITHOUT_JSON = [
   'serve',
   'completion',
   'image export',
-  ...['run', 'runp', 'stopp', 'rmp', 'create', 'start', 'exec', 'attach', 'port-forward'].map(
+  ...['run', 'runp', 'stopp', 'rmp', 'create', 'start', 'exec', 'attach', 'debug', 'port-forward'].map(
     (name) => `ctl ${name}`,
   ),
   ...['cp', 'logs', 'stop', 'rm', 'pull', 'rmi', 'update', 'checkpoint'].map((name) => `ctl ${name}`),

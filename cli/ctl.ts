@@ -7,6 +7,7 @@ import { checkpoint } from './ctl/checkpoint.ts';
 import { create, inspect, rm, start, stop } from './ctl/containers.ts';
 import type { Ctl, Terminal } from './ctl/context.ts';
 import { cp } from './ctl/cp.ts';
+import { debug } from './ctl/debug.ts';
 import { events } from './ctl/events.ts';
 import { attach, exec } from './ctl/exec.ts';
 import { imagefsinfo, images, inspecti, rmi } from './ctl/images.ts';
@@ -35,6 +36,7 @@ export const ctlCommands: readonly Command<Ctl>[] = [
   inspect,
   exec,
   attach,
+  debug,
   portForward,
   cp,
   logs,

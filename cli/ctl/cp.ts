@@ -1,13 +1,13 @@
 /** `crisp ctl cp`: files in and out of running containers, through the daemon's admin socket. */
 import { Readable } from 'node:stream';
 import { filesPath } from '#api/admin/contract.ts';
-import { cri } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
 import { receiveArchive, receiveJson } from '../admin-client.ts';
 import { type Command, UsageError } from '../command.ts';
 import type { Ctl } from './context.ts';
 import { extract } from './cp-extract.ts';
 import { archiveOf } from './cp-pack.ts';
+import { containerNames, findRunning } from './running.ts';
 
 interface Remote {
   readonly name: string;
@@ -21,31 +21,22 @@ export function remoteOf(text: string): Remote | undefined {
   return { name: text.slice(0, at), path: text.slice(at + 1) };
 }
 
-const ids = (containers: readonly cri.Container[]): string =>
-  containers.map(({ id, metadata }) => `${metadata?.name} (${id.slice(0, 13)})`).join(', ');
-
 /** The running container of an id, or of a pod's id or name; with several in the pod `wanted` chooses by name. */
 async function findContainer(ctl: Ctl, name: string, wanted: string | undefined): Promise<string> {
-  const filter = { state: { state: cri.ContainerState.CONTAINER_RUNNING } };
-  const { containers } = await ctl.client.ListContainers({ filter }, ctl.call());
-  const byId = containers.filter(({ id }) => id.startsWith(name));
-  const pods = (await ctl.client.ListPodSandbox({}, ctl.call())).items.filter(
-    ({ id, metadata }) => id.startsWith(name) || metadata?.name === name,
-  );
-  const podIds = new Set(pods.map(({ id }) => id));
-  const ofPods = containers.filter(({ podSandboxId }) => podIds.has(podSandboxId));
+  const { byId, ofPods } = await findRunning(ctl, name);
   const named = (byId.length > 0 ? byId : ofPods).filter(
     ({ metadata }) => wanted === undefined || metadata?.name === wanted,
   );
   const [found, ...others] = named;
   if (!found) {
     throw new CrispError('NotFound', `no running container matches "${name}"`, {
-      hint: ofPods.length > 0 ? `it has ${ids(ofPods)}` : 'see `crisp ctl ps` and `crisp ctl pods`',
+      hint:
+        ofPods.length > 0 ? `it has ${containerNames(ofPods)}` : 'see `crisp ctl ps` and `crisp ctl pods`',
     });
   }
   if (others.length > 0) {
     throw new UsageError(
-      `"${name}" matches several containers: ${ids(named)}`,
+      `"${name}" matches several containers: ${containerNames(named)}`,
       'choose one with -c, or give its id',
     );
   }

@@ -14,6 +14,11 @@ export const ENVIRONMENT: readonly Fact[] = [
     'CRI socket of the image service for `crisp ctl` where --image-endpoint is not given.',
   ],
   ['CRISP_ADMIN_SOCKET', 'Admin socket for `crisp ctl` where --admin-socket is not given.'],
+  ['SHELL', 'What `crisp ctl debug` runs without a command.'],
+  [
+    'CRISP_POD, CRISP_ROOT, PATH',
+    'Set by `crisp ctl debug` for its program: namespace/name of the pod; where the files of the container are; with --mounts, a usual path.',
+  ],
   ['REGISTRY_PASSWORD', 'Password of `--creds USER`, so that it is on no command line.'],
   [
     'HTTP_PROXY, HTTPS_PROXY, NO_PROXY',

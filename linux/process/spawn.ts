@@ -40,6 +40,8 @@ export interface SpawnPlan {
   readonly cwd?: string;
   /** By number in the child; all others are closed. */
   readonly descriptors: ReadonlyMap<number, ChildDescriptor>;
+  /** It stays in this program's session, with its terminal, and has the other descriptors that are not closed by exec. */
+  readonly inherits?: true;
 }
 
 /** Both ends of a new pipe, closed in any program executed. */
@@ -51,7 +53,7 @@ export function makePipe(): { read: number; write: number } {
 }
 
 /**
- * Starts a program in a session of its own, with default signals, an empty mask and only the named descriptors, and
+ * Starts a program, in a session of its own unless it inherits this one's, with default signals, an empty mask and only the named descriptors, and
  * returns its pid. Blocks this thread for some 0.2 ms. The caller must reap it. Callable from any thread.
  */
 export function spawnProcess(
@@ -67,11 +69,11 @@ export function spawnProcess(
   checkReturned(spawnActions.init(actions), what);
   checkReturned(spawnAttributes.init(attributes), what);
   try {
-    prepareAttributes(attributes, what);
+    prepareAttributes(attributes, plan.inherits ? 0 : SETSID, what);
     for (let number = 0; number <= highest; number++) {
       prepareDescriptor(actions, number, plan.descriptors.get(number), highest, moved, what);
     }
-    closeAbove(actions, highest, library.closeFrom, what);
+    if (!plan.inherits) closeAbove(actions, highest, library.closeFrom, what);
     if (plan.cwd !== undefined) checkReturned(spawnActions.chdir(actions, plan.cwd), what);
     return start(plan, actions, attributes, what);
   } finally {
@@ -100,11 +102,11 @@ function closeAbove(
     if (number > highest) checkReturned(spawnActions.close(actions, number), what);
 }
 
-function prepareAttributes(attributes: Uint8Array, what: string): void {
+function prepareAttributes(attributes: Uint8Array, session: number, what: string): void {
   const all = new Uint8Array(SIGSET_BYTES).fill(0xff);
   checkReturned(spawnAttributes.defaults(attributes, all), what);
   checkReturned(spawnAttributes.mask(attributes, new Uint8Array(SIGSET_BYTES)), what);
-  checkReturned(spawnAttributes.flags(attributes, SETSIGDEF | SETSIGMASK | SETSID), what);
+  checkReturned(spawnAttributes.flags(attributes, SETSIGDEF | SETSIGMASK | session), what);
 }
 
 /** Sources at or below the highest number are moved up first, so that no step overwrites the source of a later one. */
