@@ -34,6 +34,7 @@ const TARGETS: Partial<Readonly<Record<RowName, number>>> = {
   'pods/s@8': 1 / 2,
   'daemon RSS@24': 1.3,
   'monitors PSS@24': 1 / 4,
+  'idle CPU @100 pods': 1,
   'pull+unpack gzip': 0.5,
   'pull+unpack zstd': 0.5,
   'pull+unpack many files gzip': 0.35,

@@ -12,6 +12,7 @@ import { cycle } from './cycle.ts';
 import { density } from './density.ts';
 import { feel } from './feel.ts';
 import type { FeelRow } from './feel-results.ts';
+import { idle } from './idle.ts';
 import { manyFilesPulls, pushManyFiles } from './many-files-pulls.ts';
 import { createBlackHole, firstAnswers } from './mirrors.ts';
 import type { BenchOptions, OciRuntime, Part } from './options.ts';
@@ -92,6 +93,28 @@ async function calls(
   }
 }
 
+/** A sample takes half a minute for each side. */
+const MAX_IDLE_ROUNDS = 5;
+
+async function idleDaemons(
+  environment: BenchEnvironment,
+  names: readonly SideName[],
+  count: number,
+  samples: Samples,
+): Promise<void> {
+  const sides: Side[] = [];
+  try {
+    for (const name of names) sides.push(await startSide(environment, name, `idle-${name}`));
+    assertSameNetwork(sides.map(({ confDir }) => confDir));
+    const pods = new Pods(environment);
+    for (const side of sides) await pods.pull(side);
+    log(`${environment.runtime}: ${count} rounds of daemons with 100 pods, polled as by the kubelet`);
+    await idle(sides, pods, samples, count);
+  } finally {
+    for (const { server } of sides) await server.stop();
+  }
+}
+
 async function pulls(
   environment: BenchEnvironment,
   names: readonly SideName[],
@@ -165,6 +188,8 @@ async function measure(job: Job): Promise<Measured> {
   const names: SideName[] = options.peer === 'none' ? ['crisp'] : ['crisp', 'containerd'];
   if (parts.includes('calls')) await calls(environment, names, options, samples);
   if (runtime !== options.runtimes.at(-1)) return { rows: samples.rows(runtime), feel: [] };
+  if (parts.includes('idle'))
+    await idleDaemons(environment, names, Math.min(options.rounds, MAX_IDLE_ROUNDS), samples);
   if (isPulling('pulls')) {
     await pulls(environment, names, count, samples);
     await pullsUnderway(environment, names, Math.min(count, MAX_LONG_ROUNDS), samples);

@@ -22,6 +22,9 @@ export const ROWS = {
   'daemon RSS@24': { unit: 'MiB' },
   'monitors PSS@24': { unit: 'MiB' },
   'restart@24': { unit: 'ms' },
+  /** Milliseconds of CPU time in each second. */
+  'idle CPU @100 pods': { unit: 'ms/s' },
+  'idle CPU of monitors @100 pods': { unit: 'ms/s' },
   'pull+unpack gzip': { unit: 'ms' },
   'pull+unpack zstd': { unit: 'ms' },
   'pull+unpack many files gzip': { unit: 'ms' },
