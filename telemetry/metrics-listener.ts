@@ -9,6 +9,8 @@ import { CrispError, describeError, errnoOf } from '#core/errors.ts';
 import { CONTENT_TYPES, type Form, formFor } from './exposition.ts';
 
 export interface MetricsSource {
+  /** Called when the metrics are to be served; before, nobody reads what watching the process costs. */
+  watchProcess(): void;
   text(form: Form): Promise<string>;
 }
 
@@ -105,6 +107,7 @@ export async function listenMetrics(options: ListenerOptions): Promise<MetricsLi
     });
     server.listen(Number(options.address.slice(colon + 1)), host, resolve);
   });
+  options.metrics.watchProcess();
   server.unref(); // a scraper must not keep the daemon alive
   const bound = server.address() as AddressInfo;
   const close = () =>

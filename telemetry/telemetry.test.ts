@@ -99,8 +99,12 @@ test('operations, errors, stages and gauges are exposed', async () => {
     'crisp_containers{state="running"} 2',
   ])
     assert.ok(text.split('\n').includes(line), line);
-  assert.match(text, /\nprocess_resident_memory_bytes \d+/);
-  assert.match(text, /\nnodejs_eventloop_lag_p99_seconds /);
+  assert.doesNotMatch(text, /\n(process|nodejs)_/); // what that costs is for nothing where nobody scrapes
+  metrics.watchProcess();
+  metrics.watchProcess();
+  const watched = await metrics.text();
+  assert.match(watched, /\nprocess_resident_memory_bytes \d+/);
+  assert.match(watched, /\nnodejs_eventloop_lag_p99_seconds /);
   running = 0;
   assert.doesNotMatch(await metrics.text(), /crisp_containers\{/);
   const other = new Metrics({ version: '2' });
@@ -124,6 +128,7 @@ test('the listener serves metrics and health, and nothing else', async () => {
   const [status, text] = await get('/metrics?x=1');
   assert.equal(status, 200);
   assert.match(text, /crisp_build_info/);
+  assert.match(text, /\nprocess_resident_memory_bytes \d+/);
   assert.deepEqual(await get('/healthz'), [200, 'ok\n']);
   problem = 'recovery is in progress';
   assert.deepEqual(await get('/healthz'), [503, 'recovery is in progress\n']);

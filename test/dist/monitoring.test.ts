@@ -78,6 +78,7 @@ async function metricsText(): Promise<string> {
   metrics.operation({ name: 'RunPodSandbox', id: 'a' }, 1, 'NetworkFailed');
   metrics.stage({ name: 'RunPodSandbox', id: 'a' }, { name: 'cni add', started: 0, ended: 1 });
   metrics.bug('rejection');
+  metrics.watchProcess();
   const text = await metrics.text();
   metrics.close();
   return text;
