@@ -7,71 +7,43 @@ import { withDeadline } from '#core/operation.ts';
 import { type SocketProbe, socketProbe } from '#cri/socket-probe.ts';
 import type { StoreProbe } from './store-probe.ts';
 
-/** How long each answer may take, in ms. A machine at its limit needs seconds. */
+/** How long an answer of the socket may take, in ms. A machine at its limit needs seconds. */
 const ANSWER_MS = 20_000;
-
-interface Check {
-  /** For messages: what fails, and how. */
-  readonly name: string;
-  readonly fails: string;
-  /** Whether a new start of the daemon could mend it: only then may the service manager end it. */
-  readonly restartHelps: boolean;
-  readonly ask: (signal: AbortSignal) => Promise<unknown>;
-}
 
 export interface LivenessParts {
   readonly socket: string;
-  readonly store: Pick<StoreProbe, 'check'>;
+  readonly store: Pick<StoreProbe, 'latest'>;
   readonly answerMs?: number;
 }
 
 export class Liveness implements Disposable {
+  readonly #socket: string;
+  readonly #store: LivenessParts['store'];
   readonly #probe: SocketProbe;
-  readonly #checks: readonly Check[];
   readonly #answerMs: number;
 
   constructor({ socket, store, answerMs = ANSWER_MS }: LivenessParts) {
+    this.#socket = socket;
+    this.#store = store;
     this.#probe = socketProbe(socket);
     this.#answerMs = answerMs;
-    this.#checks = [
-      {
-        name: `the socket ${socket}`,
-        fails: 'does not answer',
-        restartHelps: true,
-        ask: (signal) => this.#probe.ask(signal),
-      },
-      // A disk is none the better for a restart.
-      {
-        name: 'the root directory',
-        fails: 'cannot be written',
-        restartHelps: false,
-        ask: () => store.check(),
-      },
-    ];
   }
 
-  /** What fails, and why; undefined where nothing does. */
+  /** What fails, and why; undefined where nothing does. The root directory is not waited for: a disk may take longer than a prober. */
   async problem(): Promise<string | undefined> {
-    return this.#ask(this.#checks);
-  }
-
-  /** The same, of what a restart could mend. */
-  async curable(): Promise<string | undefined> {
-    return this.#ask(this.#checks.filter(({ restartHelps }) => restartHelps));
-  }
-
-  async #ask(checks: readonly Check[]): Promise<string | undefined> {
-    const problems = await Promise.all(checks.map((check) => this.#problemOf(check)));
+    const problems = [await this.curable(), this.#store.latest()?.message];
     return problems.filter((problem) => problem !== undefined).join('; ') || undefined;
   }
 
-  async #problemOf({ name, fails, ask }: Check): Promise<string | undefined> {
+  /** The same, of what a restart could mend: a disk is none the better for one. */
+  async curable(): Promise<string | undefined> {
     const { signal } = new AbortController();
+    const ask = (signal: AbortSignal) => this.#probe.ask(signal);
     try {
-      await withDeadline(`answer of ${name}`, this.#answerMs, signal, ask);
+      await withDeadline(`answer of the socket ${this.#socket}`, this.#answerMs, signal, ask);
       return undefined;
     } catch (error) {
-      return `${name} ${fails}: ${describeError(error)}`;
+      return `the socket ${this.#socket} does not answer: ${describeError(error)}`;
     }
   }
 

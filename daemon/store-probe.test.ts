@@ -42,3 +42,13 @@ test('a full disk leaves the node Ready, any other failure does not; answers tha
     assert.match(trouble?.hint ?? '', hint);
   }
 });
+
+test('who asks for the latest answer does not wait for a slow disk, and the next one hears of its failure', async () => {
+  const returned = Promise.withResolvers<void>();
+  using probe = new StoreProbe({ root: '/r', log: silentLog, write: () => returned.promise });
+  assert.equal(probe.latest(), undefined, 'no failure is known yet');
+  assert.equal(probe.latest(), undefined);
+  returned.reject(refused('write /r/x', 'EIO'));
+  await assert.rejects(probe.check(), /EIO/);
+  assert.equal(probe.latest()?.reason, 'StoreUnwritable');
+});

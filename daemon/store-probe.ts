@@ -77,6 +77,12 @@ export class StoreProbe implements Disposable {
     return this.#trouble ? [this.#trouble] : [];
   }
 
+  /** What the last write has shown. Where that is not fresh, one more is begun, which is not waited for. */
+  latest(): Trouble | undefined {
+    void this.check().catch(() => {}); // it is a trouble
+    return this.#trouble;
+  }
+
   /** Resolves where a write has succeeded in the last seconds; throws why it did not. Calls that come meanwhile share one write. */
   check(): Promise<void> {
     this.#asking ??= this.#ask().finally(() => {

@@ -8,6 +8,7 @@ import { CrispError } from '#core/errors.ts';
 import { silentLog } from '#core/operation.ts';
 import { Liveness } from './liveness.ts';
 import { ServiceManager } from './notify.ts';
+import { StoreProbe } from './store-probe.ts';
 import { Watchdog } from './watchdog.ts';
 
 test('the service manager hears of the daemon while nothing is wrong, and only then', async () => {
@@ -57,17 +58,22 @@ test('what does not answer is named: a socket without a daemon, or whose daemon 
     rmSync(directory, { recursive: true });
   });
   await new Promise<void>((resolve) => server.listen(stuck, resolve));
-  const never = { check: () => new Promise<never>(() => {}) };
-  const broken = { check: () => Promise.reject(new CrispError('Internal', 'EIO')) };
-  for (const [socket, store, disk] of [
-    [gone, never, /root directory cannot be written: .*no end after/],
-    [stuck, broken, /root directory cannot be written: EIO/],
-  ] as const) {
+  const write = async () => {
+    throw new CrispError('Internal', 'EIO');
+  };
+  using store = new StoreProbe({ root: '/r', log: silentLog, write });
+  await assert.rejects(store.check());
+  for (const socket of [gone, stuck]) {
     using liveness = new Liveness({ socket, store, answerMs: 50 });
     const [problem = '', curable = ''] = [await liveness.problem(), await liveness.curable()];
     for (const text of [problem, curable])
       assert.ok(text.startsWith(`the socket ${socket} does not answer: `), text);
-    assert.match(problem, disk);
+    assert.match(problem, /root directory \/r cannot be written: EIO/);
     assert.doesNotMatch(curable, /root directory/, 'no restart mends a disk');
   }
+  const written = Promise.withResolvers<void>();
+  using slow = new StoreProbe({ root: '/r', log: silentLog, write: () => written.promise });
+  using liveness = new Liveness({ socket: gone, store: slow, answerMs: 50 });
+  assert.doesNotMatch((await liveness.problem()) ?? '', /root directory/, 'a slow disk is no failure yet');
+  written.resolve();
 });
