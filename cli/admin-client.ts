@@ -20,6 +20,8 @@ export interface AdminCall {
 const MAX_JSON = 16 << 20;
 /** What the daemon answers from memory: only one that is stopped, or whose loop is held up, takes longer. */
 const READ_MS = 20_000;
+/** A longer timer of Node would fire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** The archive in pieces. Throws the daemon's error, also one that is sent after part of the archive, or Unavailable. */
 export async function* receiveArchive(socket: string, call: AdminCall): AsyncGenerator<Buffer> {
@@ -56,7 +58,7 @@ export async function* receiveLines(socket: string, call: AdminCall): AsyncGener
 export async function receiveJson(socket: string, call: AdminCall): Promise<unknown> {
   const { signal, answerMs = call.method === 'GET' ? READ_MS : undefined } = call;
   if (answerMs === undefined) return JSON.parse(await textOf(await send(socket, call)));
-  const late = AbortSignal.timeout(answerMs);
+  const late = AbortSignal.timeout(Math.min(answerMs, MAX_TIMER_MS));
   try {
     const ended = AbortSignal.any([signal, late]);
     return JSON.parse(await textOf(await send(socket, { ...call, signal: ended })));

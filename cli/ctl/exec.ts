@@ -76,6 +76,7 @@ async function execAs(ctl: Ctl, containerId: string, request: ExecRequest): Prom
     query: [],
     body,
     signal: ctl.signal,
+    answerMs: ctl.call().timeoutMs,
   } as const;
   return (await receiveJson(ctl.adminSocket, call)) as ExecReply;
 }

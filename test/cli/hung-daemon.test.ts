@@ -5,6 +5,8 @@ import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
 import { parse } from '../../cli/command.ts';
 import { commands } from '../../cli/commands.ts';
+import type { Ctl } from '../../cli/ctl/context.ts';
+import { exec } from '../../cli/ctl/exec.ts';
 import { reload } from '../../cli/reload.ts';
 import { runningPulls } from '../../cli/running-pulls.ts';
 import { status } from '../../cli/status.ts';
@@ -22,11 +24,22 @@ const command = (name: 'status' | 'reload') => {
   return parse(name, [], found);
 };
 
-test('status, reload and pulls of a hung daemon fail with what to do about it; SIGCONT, and they are answered', async () => {
+/** Its calls of CRI are answered by another: the admin socket alone is that of the hung daemon. */
+const execAs = () => {
+  const client = {
+    ContainerStatus: async () => ({ status: { id: 'a'.repeat(64) } }),
+  } as unknown as Ctl['client'];
+  const call = () => ({ signal, timeoutMs: answerMs });
+  const ctl = { client, adminSocket: socket, terminal, signal, call, now: () => 0n };
+  return exec.run(ctl, parse('exec', ['--user', '0', 'a', 'true'], exec));
+};
+
+test('status, reload, pulls and exec --user of a hung daemon fail with what to do about it; SIGCONT, and they are answered', async () => {
   const asks = {
     status: () => status(command('status'), { terminal, signal, socket, answerMs }),
     reload: () => reload(command('reload'), { terminal, signal, socket: async () => socket, answerMs }),
     pulls: () => runningPulls(socket, undefined, signal, answerMs),
+    exec: execAs,
   };
   process.kill(node.daemon.pid, 'SIGSTOP');
   try {
