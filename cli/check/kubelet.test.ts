@@ -83,6 +83,32 @@ test('a later file goes before an earlier one, and a running kubelet before all'
   assert.equal(await endpoint({ files: own, running: elsewhere }), `ok: uses ${OURS}`);
 });
 
+test('drop-ins are those that systemd and the kubelet read, in their order', async () => {
+  const [usr, etc] = ['/usr/lib/systemd/system/kubelet.service.d', '/etc/systemd/system/kubelet.service.d'];
+  const unit = (socket: string) => `[Service]\nEnvironment="A=--container-runtime-endpoint=${socket}"`;
+  const other = unit('unix:///run/x.sock');
+  for (const files of [
+    { [`${etc}/10-kubeadm.conf`]: unit(OURS), [`${etc}/10-kubeadm.conf.bak`]: other },
+    { [`${usr}/10-a.conf`]: unit(OURS), [`${etc}/10-a.conf.d`]: other },
+    // A file of the same name takes the place of the other; else the name decides, not the directory.
+    { [`${usr}/20-a.conf`]: other, [`${etc}/10-b.conf`]: other, [`${etc}/20-a.conf`]: unit(OURS) },
+    { [`${usr}/20-a.conf`]: unit(OURS), [`${etc}/10-b.conf`]: other },
+  ])
+    assert.equal(await endpoint({ files }), `ok: uses ${OURS}`, Object.keys(files).join());
+  const running = [['kubelet', '--config', CONFIG, '--config-dir=/etc/k.d']];
+  const files = {
+    [CONFIG]: 'containerRuntimeEndpoint: unix:///run/x.sock\nfeatureGates: {A: true}\n',
+    '/etc/k.d/10-a.conf': 'containerRuntimeEndpoint: unix:///run/y.sock\n',
+    '/etc/k.d/20-b.conf': `containerRuntimeEndpoint: ${OURS}\nfeatureGates: {PodAndContainerStatsFromCRI: true}\n`,
+    '/etc/k.d/30-c.conf': 'featureGates: {B: true}\n',
+    '/etc/k.d/40-d.yaml': 'containerRuntimeEndpoint: unix:///run/z.sock\n',
+  };
+  assert.equal(await endpoint({ files, running }), `ok: uses ${OURS}`);
+  assert.match(await labels({ files, running }), /^ok: .*PodAndContainerStatsFromCRI/);
+  const damaged = { ...files, '/etc/k.d/50-e.conf': 'a: [' };
+  assert.match(await endpoint({ files: damaged, running }), /50-e\.conf cannot be read/);
+});
+
 test('what kubeadm would write at its next upgrade is a warning', async () => {
   const files = {
     [CONFIG]: `containerRuntimeEndpoint: ${OURS}\n`,

@@ -8,6 +8,7 @@ const DIRECTORY = '/var/lib/kubelet';
 const CONFIGURATION = `${DIRECTORY}/config.yaml`;
 /** Of kubeadm, which merges it into the configuration at each upgrade. */
 const INSTANCE = `${DIRECTORY}/instance-config.yaml`;
+/** The later one goes first. */
 const UNIT_DIRECTORIES = [
   '/usr/lib/systemd/system/kubelet.service.d',
   '/etc/systemd/system/kubelet.service.d',
@@ -50,15 +51,25 @@ interface Kubelet {
 
 /** undefined: this node has none. */
 function kubeletOf(node: Node): Kubelet | undefined {
-  const units = UNIT_DIRECTORIES.flatMap((directory) =>
-    node.entries(directory).map((name) => `${directory}/${name}`),
-  );
-  const texts = [...units, ...FLAG_FILES].map((path) => node.text(path));
+  const texts = [...unitFiles(node), ...FLAG_FILES].map((path) => node.text(path));
   const [running] = node.commandLines('kubelet');
   if (!running && node.text(CONFIGURATION) === undefined && texts.every((text) => text === undefined))
     return undefined;
   return { ofFiles: texts.flatMap((text) => flagsIn(text ?? '')), running };
 }
+
+/** As systemd reads them: by name, whatever their directory, and of two with the same name one (systemd.unit(5)). */
+function unitFiles(node: Node): string[] {
+  const all = UNIT_DIRECTORIES.flatMap((directory) =>
+    dropIns(node, directory).map((name) => [name, `${directory}/${name}`] as const),
+  );
+  const files = new Map(all);
+  return [...files.keys()].sort().flatMap((name) => files.get(name) ?? []);
+}
+
+/** Of systemd's units and of the kubelet's configuration: files of other names are not read. */
+const dropIns = (node: Node, directory: string): string[] =>
+  node.entries(directory).filter((name) => name.endsWith('.conf'));
 
 interface Settings {
   readonly endpoint: string | undefined;
@@ -66,15 +77,20 @@ interface Settings {
   readonly statsByCri: boolean;
 }
 
-/** Flags go before the configuration. Throws where the latter is not YAML. */
+/** Flags go before the configuration, and of that the files of `--config-dir` before the others. Throws where one is not YAML. */
 function settingsOf(node: Node, flags: Flags): Settings {
-  const document = documentOf(node, flagOf(flags, 'config') ?? CONFIGURATION);
-  const { containerRuntimeEndpoint, featureGates } = document;
+  const directory = flagOf(flags, 'config-dir');
+  const files = directory ? dropIns(node, directory).map((name) => `${directory}/${name}`) : [];
+  const documents = [flagOf(flags, 'config') ?? CONFIGURATION, ...files].map((path) =>
+    documentOf(node, path),
+  );
+  const { containerRuntimeEndpoint } = Object.assign({}, ...documents);
+  const featureGates = Object.assign({}, ...documents.map((one) => isRecord(one['featureGates'])));
   const gates = flagOf(flags, 'feature-gates')?.split(',');
   return {
     endpoint: flagOf(flags, 'container-runtime-endpoint') ?? endpointIn(containerRuntimeEndpoint),
     containerd: flagOf(flags, 'containerd') ?? CONTAINERD,
-    statsByCri: gates?.includes(`${STATS_GATE}=true`) ?? isRecord(featureGates)?.[STATS_GATE] === true,
+    statsByCri: gates?.includes(`${STATS_GATE}=true`) ?? featureGates[STATS_GATE] === true,
   };
 }
 
