@@ -39,6 +39,7 @@ export function runtimeOptions(config: Config): RuntimeOptions {
   for (const [name, handler] of Object.entries(handlerTable(config))) {
     handlers[name] = {
       path: handler?.path || name,
+      isBuiltIn: handler === undefined,
       options: Object.entries(handler?.options ?? {}).map(([key, value]) => `--${key}=${value}`),
       allowedAnnotations: allowedAnnotations(config, handler),
       ...flagsOf(config.container, handler),

@@ -20,6 +20,8 @@ export interface HandlerDefaults {
 export interface HandlerOptions extends Partial<HandlerDefaults> {
   /** Path or name of the OCI runtime's program. */
   readonly path: string;
+  /** Whether its program need not be there: crisp has the handler by itself, the configuration does not name it. */
+  readonly isBuiltIn?: boolean;
   /** Arguments before the verb. */
   readonly options: readonly string[];
   /** Prefixes of the keys of the client's annotations that it gets; `run.oci.*` never passes. */

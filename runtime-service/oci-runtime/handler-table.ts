@@ -30,7 +30,7 @@ export type TableOptions = Pick<RuntimeOptions, 'state' | 'handlers' | 'defaultH
 export interface UnusableHandlers {
   /** Why not, of the handler of pods that name none: where crisp is to choose it, of all that it could be. */
   readonly fallback: string | undefined;
-  /** Of the others that the options name a program for, by handler. */
+  /** Of the others but those that are built in, by handler. */
   readonly others: ReadonlyMap<string, string>;
   /** The OCI runtime that works on this node where it is installed. */
   readonly advice: 'crun' | 'runc';
@@ -82,16 +82,17 @@ export async function tableOf(
 export function unusableOf(table: Table, { hybridCgroups }: TableParts): UnusableHandlers {
   const { options, runtimes, defaultName, isFound, failures } = table;
   const advice = hybridCgroups ? 'runc' : 'crun';
+  const fails = (name: string): boolean =>
+    failures.has(name) || (hybridCgroups && runtimes.get(name)?.isCrun === true);
   const why = (name: string): string =>
     `${name}: ${failures.has(name) ? describeError(failures.get(name)) : 'crun refuses cgroup v1 with cgroup2 mounted beside it'}`;
   if (options.defaultHandler === '' && !isFound)
     return { fallback: [...runtimes.keys()].map(why).join('; '), others: new Map(), advice };
-  const others = [...failures.keys()].filter(
-    // The programs of the usual names need not be there.
-    (name) => name !== defaultName && options.handlers[name]?.path !== name,
+  const others = [...runtimes.keys()].filter(
+    (name) => name !== defaultName && fails(name) && !options.handlers[name]?.isBuiltIn,
   );
   return {
-    fallback: failures.has(defaultName) ? why(defaultName) : undefined,
+    fallback: fails(defaultName) ? why(defaultName) : undefined,
     others: new Map(others.map((name) => [name, why(name)])),
     advice,
   };

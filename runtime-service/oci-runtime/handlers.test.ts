@@ -26,6 +26,8 @@ const processes = {
 } as unknown as Processes;
 
 const timeouts = { create: 1000, kill: 1000, runtime: 1000 };
+/** Names that tests give to handlers which stand for crun and runc without an entry. */
+const builtIn = ['usual', 'usual-crun'];
 const optionsOf = (
   state: string,
   paths: Readonly<Record<string, string | undefined>>,
@@ -35,7 +37,10 @@ const optionsOf = (
   timeouts,
   defaultHandler,
   handlers: Object.fromEntries(
-    Object.entries(paths).map(([name, path = '']) => [name, { path, options: [], allowedAnnotations: [] }]),
+    Object.entries(paths).map(([name, path = '']) => [
+      name,
+      { path, isBuiltIn: builtIn.includes(name), options: [], allowedAnnotations: [] },
+    ]),
   ),
 });
 const stateOf = (name: string) => mkdtempSync(join(base, `${name}-`));
@@ -132,6 +137,20 @@ test('where crun is all that there is on hybrid cgroups, runc is missing', async
   assert.equal(advice, 'runc');
 });
 
+test('reported: crun where the node cannot run it, and a handler of the configuration whose program has its name', async () => {
+  const state = stateOf('reported');
+  const paths = { a: programs['runc'], c: programs['crun'], 'usual-crun': programs['crun'], kata: 'kata' };
+  const open = (wanted: string, hybrid: boolean) =>
+    Handlers.open(optionsOf(state, paths, wanted), processes, hybrid, log);
+  const { fallback, others } = (await open('usual-crun', true)).unusable;
+  assert.match(fallback ?? '', /^usual-crun: crun refuses cgroup v1/);
+  assert.deepEqual([...others.keys()], ['c', 'kata']);
+  const runc = (await open('a', true)).unusable;
+  assert.deepEqual([runc.fallback, [...runc.others.keys()]], [undefined, ['c', 'kata']]);
+  const unified = (await open('usual-crun', false)).unusable;
+  assert.deepEqual([unified.fallback, [...unified.others.keys()]], [undefined, ['kata']]);
+});
+
 test('a damaged memory is no obstacle', async () => {
   for (const text of ['{', 'null', '{"x":1,"y":{"path":2}}', '[]']) {
     const state = stateOf('damaged');
@@ -162,6 +181,10 @@ test('refused: a new program that is not there, an unknown default, another kind
   );
   await prepare({ a: programs['other'] }, inUse); // of the same kind: an update
   await prepare({ a: programs['crun'] }, unused);
-  await prepare({ missing: 'missing' }); // as crun and runc, which need not be installed
+  await assert.rejects(
+    prepare({ missing: 'missing' }),
+    /^CrispError: runtime\.handlers\.missing: .*cannot be executed/,
+  );
+  await prepare({ usual: 'usual' }); // as crun and runc, which need not be installed
   assert.deepEqual(handlers.names, ['a']);
 });

@@ -125,8 +125,7 @@ export class Handlers {
       const before = known(name);
       if (before === runtime) continue;
       const failure = table.failures.get(name);
-      // The programs of the usual names need not be there.
-      if (failure !== undefined && handlers[name]?.path !== name)
+      if (failure !== undefined && !handlers[name]?.isBuiltIn)
         throw unusable(`runtime.handlers.${name}`, failure);
       if (before && before.isCrun !== runtime.isCrun && isInUse(name)) throw otherKind(name);
     }

@@ -362,12 +362,12 @@ test('a wrong configuration is refused with file and line, and changes nothing',
       /50-test\.toml:2: runtime\.handlers\.mixed\.rlimits\.nofile: the soft limit/,
     ],
     [
-      ['[runtime.handlers.mixed.default_env]', '"A=B" = "c"'],
-      /50-test\.toml:2: runtime\.handlers\.mixed\.default_env\.A=B: /,
+      ['[runtime.handlers.mixed]', 'path = "runc"', '[runtime.handlers.mixed.default_env]', '"A=B" = "c"'],
+      /50-test\.toml:4: runtime\.handlers\.mixed\.default_env\.A=B: /,
     ],
     [
-      ['[runtime.handlers.mixed]', 'seccomp_profile = "/none.json"'],
-      /50-test\.toml:2: runtime\.handlers\.mixed\.seccomp_profile: .*none\.json/,
+      ['[runtime.handlers.mixed]', 'path = "runc"', 'seccomp_profile = "/none.json"'],
+      /50-test\.toml:3: runtime\.handlers\.mixed\.seccomp_profile: .*none\.json/,
     ],
     [
       ['[container.rlimits]', 'nofile = "9:8"'],
