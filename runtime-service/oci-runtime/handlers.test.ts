@@ -151,6 +151,23 @@ test('reported: crun where the node cannot run it, and a handler of the configur
   assert.deepEqual([unified.fallback, [...unified.others.keys()]], [undefined, ['kata']]);
 });
 
+test('a program that is missing just now refuses no change of other options, but one by which it is named', async () => {
+  const state = stateOf('anew');
+  const program = join(state, 'program');
+  copyFileSync(programs['runc'] ?? '', program);
+  const given = optionsOf(state, { a: programs['runc'], b: program });
+  const handlers = await Handlers.open(given, processes, false, log);
+  rmSync(program);
+  const changed = (path: string) => ({
+    ...given,
+    handlers: { ...given.handlers, b: { path, options: ['--debug'], allowedAnnotations: [] } },
+  });
+  await assert.rejects(handlers.prepare(changed(`${program}2`), unused), /runtime\.handlers\.b: /);
+  (await handlers.prepare(changed(program), unused)).apply();
+  assert.deepEqual(handlers.get('b').options.options, ['--debug']);
+  assert.match(handlers.unusable.others.get('b') ?? '', /^b: program \S+program does not exist/);
+});
+
 test('a damaged memory is no obstacle', async () => {
   for (const text of ['{', 'null', '{"x":1,"y":{"path":2}}', '[]']) {
     const state = stateOf('damaged');

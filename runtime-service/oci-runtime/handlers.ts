@@ -3,6 +3,7 @@ import { CrispError } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
 import type { PreparedChange } from '#core/prepared-change.ts';
 import type { Processes } from '#linux/ports/kernel.ts';
+import type { HandlerOptions } from '../options.ts';
 import type { OciRuntime } from './cli.ts';
 import { requireIdMaps } from './features.ts';
 import { HandlerMemory } from './handler-memory.ts';
@@ -125,7 +126,7 @@ export class Handlers {
       const before = known(name);
       if (before === runtime) continue;
       const failure = table.failures.get(name);
-      if (failure !== undefined && !handlers[name]?.isBuiltIn)
+      if (failure !== undefined && isNamedAnew(handlers[name], this.#table.options.handlers[name]))
         throw unusable(`runtime.handlers.${name}`, failure);
       if (before && before.isCrun !== runtime.isCrun && isInUse(name)) throw otherKind(name);
     }
@@ -141,6 +142,10 @@ export class Handlers {
     };
   }
 }
+
+/** Not where only other options of the handler change: a missing program is a trouble already, and may be one being upgraded. */
+const isNamedAnew = (now: HandlerOptions | undefined, before: HandlerOptions | undefined): boolean =>
+  !now?.isBuiltIn && (!before || before.isBuiltIn === true || before.path !== now?.path);
 
 const unusable = (key: string, cause: unknown): CrispError =>
   new CrispError('FailedPrecondition', `${key}: the OCI runtime cannot be executed`, {
