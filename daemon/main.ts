@@ -122,7 +122,7 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   const listeners = listenersPart(running.loaded, { streaming, ...monitoring, inotify: kernel.inotify, log });
   using _certificates = listeners.certificates;
   // The listeners last: an address that changes is free for the shortest time.
-  const parts = [logPart(log), podsPart(services, programs), imagesPart(services), listeners.part];
+  const parts = [logPart(log), podsPart(services, programs), imagesPart(services, running), listeners.part];
   const exit = () => {
     log.flush();
     exitNow(1);

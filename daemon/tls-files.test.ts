@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
 import { loadConfig } from '#config/index.ts';
-import { readTls } from './tls-files.ts';
+import { checkAuthorities, readTls } from './tls-files.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'tls-files-'));
 after(() => rmSync(directory, { recursive: true }));
@@ -35,4 +35,25 @@ test('what TLS does not take is refused when it is read: a short key, a chain th
   await assert.rejects(read(make('short', 1024)), refused);
   appendFileSync(good.cert, '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n');
   await assert.rejects(read(good), refused);
+});
+
+test('a missing authority that is in effect refuses no reload; a new one does', async () => {
+  const configWith = async (...pairs: readonly [host: string, caFile: string][]) => {
+    const file = at('authorities.toml');
+    writeFileSync(
+      file,
+      pairs.map(([host, ca]) => `[image.registries."${host}"]\nca_file = "${ca}"\n`).join(''),
+    );
+    return (await loadConfig({ requiredFiles: [file] })).config;
+  };
+  const started = await configWith(['r.example', '/none.pem']);
+  checkAuthorities(started, started);
+  const refused = (option: string) => ({
+    code: 'InvalidArgument',
+    message: new RegExp(`^image\\.registries\\.${option}\\.ca_file: `),
+  });
+  const another = await configWith(['r.example', '/other.pem']);
+  assert.throws(() => checkAuthorities(another, started), refused('r\\.example'));
+  const more = await configWith(['r.example', '/none.pem'], ['s.example', '/none.pem']);
+  assert.throws(() => checkAuthorities(more, started), refused('s\\.example'));
 });

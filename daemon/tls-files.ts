@@ -49,10 +49,14 @@ export function readTls(config: Config, section: TlsSection): TlsMaterial | unde
   return { ...material, clientCa };
 }
 
-/** The authorities of registries. Throws InvalidArgument, beginning with the option, where a file cannot be read, or used. */
-export function checkAuthorities({ image }: Config): void {
+/**
+ * The authorities of registries that are not those in effect, which the start takes as they are: pulls that need one report it.
+ * Throws InvalidArgument, beginning with the option, where a file cannot be read, or used.
+ */
+export function checkAuthorities({ image }: Config, inEffect: Config): void {
+  const { registries: before } = inEffect.image;
   for (const [host, { caFile }] of Object.entries(image.registries)) {
-    if (caFile === '') continue;
+    if (caFile === '' || (Object.hasOwn(before, host) && before[host]?.caFile === caFile)) continue;
     const option = `image.registries.${host}.ca_file`;
     const ca = pem(option, caFile);
     parsed(option, caFile, 'a certificate', () => new X509Certificate(ca));

@@ -13,6 +13,7 @@ import { changeableStreaming } from '../streaming-options.ts';
 import { checkAuthorities, readTls } from '../tls-files.ts';
 import { Certificates } from './certificates.ts';
 import type { ReloadPart } from './reload.ts';
+import type { RunningConfig } from './running-config.ts';
 
 /** Applies them in this order. */
 const together = (changes: readonly PreparedChange[]): PreparedChange => ({
@@ -36,9 +37,9 @@ export const logPart =
     });
 
 export const imagesPart =
-  ({ images }: Pick<Services, 'images'>): ReloadPart =>
+  ({ images }: Pick<Services, 'images'>, running: Pick<RunningConfig, 'loaded'>): ReloadPart =>
   async ({ config, settings }) => {
-    checkAuthorities(config);
+    checkAuthorities(config, running.loaded.config);
     return await images.prepare(imageOptions(config, settings));
   };
 
