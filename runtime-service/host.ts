@@ -80,12 +80,24 @@ const countsSwap = (version: number): boolean =>
     version === 2 ? '/sys/fs/cgroup/*/memory.swap.max' : '/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes',
   ).length > 0;
 
+/** Those of getrlimit(2) in /proc/PID/limits (proc_pid_limits(5)). */
 const LIMIT_NAMES: Readonly<Record<string, string>> = {
+  RLIMIT_AS: 'Max address space',
+  RLIMIT_CORE: 'Max core file size',
+  RLIMIT_CPU: 'Max cpu time',
+  RLIMIT_DATA: 'Max data size',
+  RLIMIT_FSIZE: 'Max file size',
+  RLIMIT_LOCKS: 'Max file locks',
+  RLIMIT_MEMLOCK: 'Max locked memory',
+  RLIMIT_MSGQUEUE: 'Max msgqueue size',
+  RLIMIT_NICE: 'Max nice priority',
   RLIMIT_NOFILE: 'Max open files',
   RLIMIT_NPROC: 'Max processes',
-  RLIMIT_CORE: 'Max core file size',
+  RLIMIT_RSS: 'Max resident set',
+  RLIMIT_RTPRIO: 'Max realtime priority',
+  RLIMIT_RTTIME: 'Max realtime timeout',
+  RLIMIT_SIGPENDING: 'Max pending signals',
   RLIMIT_STACK: 'Max stack size',
-  RLIMIT_MEMLOCK: 'Max locked memory',
 };
 
 /** Without CAP_SYS_RESOURCE no hard limit can be raised: those above the daemon's own are clamped, which is logged once for each. */

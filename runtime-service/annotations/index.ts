@@ -4,6 +4,7 @@ import { CrispError } from '#core/errors.ts';
 import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
 import type { ContainerConfig } from '../config.ts';
+import type { SpecHost } from '../spec/index.ts';
 import type { OciSpec } from '../spec/oci.ts';
 import type { ResourceHost } from '../spec/resources.ts';
 import { blockIoOf } from './blockio.ts';
@@ -24,6 +25,7 @@ export interface AnnotationHost {
   readonly rdtClasses: readonly string[];
   readonly runtime: RdtHandler;
   readonly resources: Pick<ResourceHost, 'version' | 'controllers'>;
+  readonly clampRlimits: SpecHost['clampRlimits'];
 }
 
 /**
@@ -56,7 +58,7 @@ export async function applyAnnotations(
     ].find(counts);
   };
   const limits = findAnnotation(pod.annotations, rlimitKeys(container), allowed);
-  if (counts(limits)) setRlimits(spec, limits);
+  if (counts(limits)) setRlimits(spec, limits, host);
   const blockio = classOf('blockio');
   if (blockio) await setBlockIo(spec, blockio, host, op);
   const rdt = classOf('rdt');
@@ -65,8 +67,8 @@ export async function applyAnnotations(
   spec.linux.intelRdt = { closID: rdt.value };
 }
 
-function setRlimits({ process }: OciSpec, annotated: Annotated): void {
-  const limits = parseRlimits(annotated);
+function setRlimits({ process }: OciSpec, annotated: Annotated, { clampRlimits }: AnnotationHost): void {
+  const limits = clampRlimits(parseRlimits(annotated));
   const others = (process.rlimits ?? []).filter(({ type }) => !limits.some((limit) => limit.type === type));
   process.rlimits = [...others, ...limits.map(({ type, soft, hard }) => ({ type, soft, hard }))];
 }

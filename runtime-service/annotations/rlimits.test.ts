@@ -2,6 +2,10 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { CrispError, hasCode } from '#core/errors.ts';
+import { Operation, silentLog } from '#core/operation.ts';
+import type { OciSpec } from '../spec/oci.ts';
+import type { Rlimit } from '../spec/process.ts';
+import { type AnnotationHost, applyAnnotations } from './index.ts';
 import { parseRlimits, rlimitKeys } from './rlimits.ts';
 
 const [key = ''] = rlimitKeys('web');
@@ -63,4 +67,27 @@ test('any text is limits or an error', () => {
       }
     }),
   );
+});
+
+test('what is set is what the daemon may set', async () => {
+  const spec = { process: { rlimits: [] as Rlimit[] }, linux: { resources: {} } };
+  const annotations = { [key]: '- {type: nofile, soft: 512, hard: 4096}\n- {type: core, soft: 0, hard: 1}' };
+  const clampRlimits = (wanted: readonly Rlimit[]) =>
+    wanted.map(({ type, soft, hard }) => ({ type, soft, hard: hard > 1024n ? 1024n : hard }));
+  const container = {
+    config: { metadata: { name: 'web', attempt: 0 }, annotations: {} },
+    pod: { annotations },
+    allowed: ['ulimits.'],
+  };
+  const host = { blockio: new Map(), rdtClasses: [], runtime: {}, resources: {}, clampRlimits };
+  await applyAnnotations(
+    spec as unknown as OciSpec,
+    container,
+    host as unknown as AnnotationHost,
+    new Operation('test', { log: silentLog }),
+  );
+  assert.deepEqual(spec.process.rlimits, [
+    { type: 'RLIMIT_NOFILE', soft: 512n, hard: 1024n },
+    { type: 'RLIMIT_CORE', soft: 0n, hard: 1n },
+  ]);
 });

@@ -114,6 +114,7 @@ const hostOf = ({ blockio, host }: Context, runtime: OciRuntime): AnnotationHost
   rdtClasses: host.defaults.rdtClasses,
   runtime,
   resources: host,
+  clampRlimits: host.clampRlimits,
 });
 
 const cdiEdits = ({ cdi }: Context, { cdiDevices, annotations }: ContainerConfig) =>
