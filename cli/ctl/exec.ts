@@ -28,7 +28,7 @@ export const exec: Command<Ctl> = {
       type: 'string',
       short: 'u',
       value: 'USER[:GROUP]',
-      doc: "As another user than the container's, by number or name; for root on the node of a crisp daemon",
+      doc: "As another user than the container's, by number or by a name in its root's /etc/passwd; for root on the node of a crisp daemon",
     },
     timeout: { type: 'string', value: 'SECONDS', doc: 'With -s: kill the command after this time; 0: never' },
   },

@@ -35,7 +35,7 @@ const MOVE_MS = 15;
 export interface ExecSettings {
   /** Columns and rows that a terminal has from the start, where they are known. */
   readonly size?: readonly [number, number] | undefined;
-  /** `user[:group]`, each a number or a name in the container; absent: the container's. */
+  /** `user[:group]`, each a number or a name in the files of the container's root; absent: the container's. */
   readonly user?: string | undefined;
 }
 
@@ -201,7 +201,10 @@ export class ExecSession {
   }
 }
 
-/** With the groups and the home that the container's own files give to the user; capabilities stay those of the container. */
+/**
+ * With the groups and the home that the files of the container's root give to the user; capabilities stay those of the container.
+ * What a mount hides is read, and not the mount: through /proc/PID/root a pod could have the daemon wait for its FUSE.
+ */
 function asUser(process: OciProcess, user: string, files: UserFiles): OciProcess {
   if (user.split(':')[0] === '')
     throw new CrispError('InvalidArgument', `exec: the user ${JSON.stringify(user)} is empty`, {
