@@ -118,13 +118,19 @@ async function send(socket: string, call: AdminCall): Promise<IncomingMessage> {
 function connectionError(socket: string, error: Error, signal: AbortSignal): CrispError {
   if (signal.aborted) return new CrispError('Cancelled', 'interrupted', { cause: error });
   const errno = errnoOf(error);
+  if (errno === 'EACCES' || errno === 'EPERM') {
+    return new CrispError('PermissionDenied', `no permission to open ${socket}: ${describeError(error)}`, {
+      cause: error,
+      hint: 'run the command with sudo, or as root: only root may open the admin socket',
+    });
+  }
   const absent = errno === 'ENOENT' || errno === 'ECONNREFUSED';
   return new CrispError(
     'Unavailable',
     `the daemon ${absent ? 'does not answer' : 'ended the request'} at ${socket}: ${describeError(error)}`,
     {
       cause: error,
-      hint: 'check that crisp is running and that this is its admin_socket; only root may open it',
+      hint: 'check that crisp is running and that this is its admin_socket',
     },
   );
 }

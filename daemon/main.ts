@@ -2,8 +2,6 @@
  * The composition root: opens the services of the configuration, listens, recovers, and closes in order. The ports are
  * connected in services.ts.
  */
-import { mkdir } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReloadReply } from '#api/admin/contract.ts';
 import type { LoadedConfig } from '#config/index.ts';
@@ -79,10 +77,8 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   process.umask(0o022); // directories that containers pass through must not depend on who started the daemon
   const config = await openDirectories(given);
   const running = new RunningConfig(loaded, config);
-  await mkdir(dirname(config.socket), { recursive: true, mode: 0o711 });
   using _root = lockDirectory(config.root);
   using _state = lockDirectory(config.state);
-  await mkdir(dirname(config.adminSocket), { recursive: true, mode: 0o711 });
   const passed = passedSocket(process.env, config.socket);
   if (passed === undefined) await clearSocket(config.socket);
   await clearSocket(config.adminSocket);

@@ -13,7 +13,7 @@ const EAGAIN = 11;
  */
 export function lockDirectory(directory: string): Disposable {
   const path = `${directory}/lock`;
-  const fd = openSync(path, 'a+', 0o600); // Node opens close-on-exec: children do not inherit the lock
+  const fd = namingSync(`open ${path}`, () => openSync(path, 'a+', 0o600)); // Node opens close-on-exec: children do not inherit the lock
   if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
     const errno = lastErrno();
     closeSync(fd);

@@ -60,13 +60,18 @@ export class RpcError extends CrispError {
       codeOf(error.code, error.details),
       unreached ?? (error.details || `${method}: ${grpcNames.get(error.code)}`),
       {
-        ...(unreached ? { hint: 'check that the runtime is running, and the path of its socket' } : {}),
+        ...(unreached ? { hint: unreachedHint(unreached) } : {}),
       },
     );
     this.method = method;
     this.status = error.code;
   }
 }
+
+const unreachedHint = (why: string): string =>
+  why.startsWith('connect EACCES')
+    ? 'run the command with sudo, or as root: the socket is for root, and for the group that socket_mode lets in'
+    : 'check that the runtime is running, and the path of its socket';
 
 const TWO_MINUTES = 120_000;
 
