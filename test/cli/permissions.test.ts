@@ -38,10 +38,7 @@ async function asNobody(...words: readonly string[]): Promise<string> {
 test('serve needs root', async () => {
   const at = ['root', 'state'].flatMap((name) => [`--${name}`, join(directory, name)]);
   const text = await asNobody('serve', ...at);
-  assert.match(
-    text,
-    /^crisp serve needs root: .*\nhint: start it as root, .*systemctl start crisp\n1$/,
-  );
+  assert.match(text, /^crisp serve needs root: .*\nhint: start it as root, .*systemctl start crisp\n1$/);
 });
 
 test('the admin socket is for root, which is no daemon that has gone', async (t) => {
