@@ -89,13 +89,17 @@ test('an .rpm is installed, upgraded and downgraded, purged and removed; nothing
   });
 });
 
-test('an upgrade restarts a daemon that runs, and no other; a build that does not start is left for the one before', () => {
-  const daemon = 'basename "$(readlink /proc/$(cat /run/daemon.pid)/exe | sed s,/lib/node,,)"';
-  const output = lines(`
+/** systemd by fake-systemctl, which may start daemons, and the one that runs. */
+const SYSTEMD = `
     mkdir -p /run/systemd/system /usr/local/sbin
     cp '${join(import.meta.dirname, 'fake-systemctl')}' /usr/local/sbin/systemctl
     printf '#!/bin/sh\\nexit 0\\n' >/usr/local/sbin/systemd-tmpfiles; chmod 755 /usr/local/sbin/systemd-tmpfiles
     rm -f /usr/sbin/policy-rc.d; hash -r
+    trap '[ ! -e /run/daemon.pid ] || kill "$(cat /run/daemon.pid)" 2>/dev/null || true' EXIT`;
+const daemon = 'basename "$(readlink /proc/$(cat /run/daemon.pid)/exe | sed s,/lib/node,,)"';
+
+test('an upgrade restarts a daemon that runs, and no other; a build that does not start is left for the one before', () => {
+  const output = lines(`${SYSTEMD}
     dpkg -i ${deb(OLD)} ${QUIET}
     echo "installed: $(${daemon})"
     dpkg -i ${deb(NEW)} ${QUIET}
@@ -125,12 +129,47 @@ test('an upgrade restarts a daemon that runs, and no other; a build that does no
     ...[/^broken: 1\.0\.0-rc\.1-/, /^1\.0\.0-rc\.1-/, /^install ok half-configured$/],
     /^configured: 1\.0\.0-[0-9a-f]{12}$/,
     /^crisp: the daemon was not restarted: 1\.0\.0-rc\.1-[0-9a-f]{12} serves when it is$/,
-    ...[/^forbidden: 1\.0\.0-[0-9a-f]{12}$/, /^1\.0\.0-rc\.1-/, /^3$/],
+    ...[/^forbidden: 1\.0\.0-[0-9a-f]{12}$/, /^1\.0\.0-rc\.1-/, /^4$/],
     /^crisp: connect ENOENT /,
     /^crisp: the daemon does not list its pods; stop it first to remove it anyway/,
     ...[/^stopped: 0$/, /^2$/],
     /^again: 1\.0\.0-[0-9a-f]{12}$/,
     ...[/^\/usr\/local\/sbin\/systemctl$/, /^\/usr\/local\/sbin\/systemd-tmpfiles$/],
+  ];
+  assert.equal(output.length, wanted.length, output.join('\n'));
+  wanted.forEach((pattern, n) => {
+    assert.match(output[n] ?? '', pattern);
+  });
+});
+
+test('an upgrade interrupted while the new build starts is continued, with the build before to go back to', () => {
+  const output = lines(`${SYSTEMD}
+    dpkg-deb --fsys-tarfile ${deb(NEW)} | tar -xO ./usr/lib/crisp/build >/run/hanging
+    dpkg -i ${deb(OLD)} ${QUIET}
+    interrupted() { # COMMAND...: its power goes when the daemon has a process and is not ready
+      earlier=$(cat /run/starting || true)
+      setsid "$@" ${QUIET} &
+      until pid=$(cat /run/starting) && [ "$pid" != "$earlier" ]; do kill -0 $!; sleep 0.1; done 2>/dev/null
+      kill -KILL -$!; wait $! || true
+      echo "starting: $(${daemon})"; readlink /usr/lib/crisp/running/previous || true
+    }
+    interrupted dpkg -i ${deb(NEW)}
+    mv /run/hanging /run/broken
+    dpkg --configure -a 2>&1 | grep '^crisp:' || true
+    echo "broken: $(${daemon})"; ${STARTED}; dpkg-query -f '\${Status}\\n' -W crisp
+    mv /run/broken /run/hanging
+    interrupted dpkg --configure crisp
+    interrupted dpkg --configure crisp
+    rm /run/hanging; dpkg --configure -a ${QUIET}
+    echo "configured: $(${daemon})"; ${STARTED}; dpkg-query -f '\${Status}\\n' -W crisp`);
+  const [before, build] = [/^1\.0\.0-rc\.1-[0-9a-f]{12}$/, /^1\.0\.0-[0-9a-f]{12}$/];
+  const starting = [/^starting: 1\.0\.0-[0-9a-f]{12}$/, before];
+  const wanted = [
+    ...starting,
+    /^crisp: 1\.0\.0-[0-9a-f]{12} does not start; 1\.0\.0-rc\.1-[0-9a-f]{12} is back in place/,
+    ...[/^broken: 1\.0\.0-rc\.1-/, before, /^2$/, /^install ok half-configured$/],
+    ...[...starting, ...starting],
+    ...[/^configured: 1\.0\.0-[0-9a-f]{12}$/, build, /^2$/, /^install ok installed$/],
   ];
   assert.equal(output.length, wanted.length, output.join('\n'));
   wanted.forEach((pattern, n) => {

@@ -32,7 +32,7 @@ link_build() {
     build=$build-$(date +%Y%m%d%H%M%S) # what was damaged is installed again
   fi
   mkdir -p "$running"
-  rm -rf "$running"/.new.*
+  rm -rf "$running"/.new.* "$running"/.current.* "$running"/.previous.*
   mkdir "$running/.new.$$"
   cp -al "$library/bin" "$library/lib" "$running/.new.$$" 2>/dev/null || cp -a "$library/bin" "$library/lib" "$running/.new.$$"
   # after a power cut the link must not point to incomplete files
@@ -40,43 +40,60 @@ link_build() {
   mv -T "$running/.new.$$" "$running/$build"
 }
 
-switch_to() { # BUILD
-  ln -sfn "$1" "$running/.current.$$"
-  mv -T "$running/.current.$$" "$running/current"
+point_to() { # LINK BUILD
+  ln -sfn "$2" "$running/.$1.$$"
+  mv -T "$running/.$1.$$" "$running/$1"
 }
 
-# Whether the daemon runs from this build.
-runs() { # BUILD
-  case $(readlink "/proc/$(systemctl show -P MainPID crisp.service)/exe" || true) in
-    "$running/$1"/*) return 0 ;;
-    *) return 1 ;;
+# The build from which the unit's main process runs, also before it serves; empty without one.
+main_build() {
+  booted || return 0
+  exe=$(readlink "/proc/$(systemctl show -P MainPID crisp.service)/exe" || true)
+  case $exe in "$running"/*)
+    exe=${exe#"$running/"}
+    printf '%s\n' "${exe%%/*}" ;;
   esac
 }
 
+# The build that serves: its daemon has notified READY.
+serving() { if active; then main_build; fi; }
+stopped() { [ "$(systemctl show -P ActiveState crisp.service)" = inactive ]; }
+
 # activate RESTART...: the packaged build becomes the current one; a daemon that runs is restarted by the command, pods run on. Sets
-# `before` to the build before, which is empty at the first installation.
+# `before` to the build before, which is empty at the first installation. The link `previous`, to the last build that has served, is there
+# until the new one serves: an interrupted restart is continued from it, with the same way back.
 activate() {
-  before=$(readlink "$running/current" || true)
+  served=$(serving)
+  served=${served:-$(readlink "$running/previous" || true)}
+  before=${served:-$(readlink "$running/current" || true)}
   link_build
-  switch_to "$build"
-  if booted; then systemctl daemon-reload; fi
-  if active && ! runs "$build"; then
-    "$@" || roll_back "$@"
-    if active && ! runs "$build"; then say "the daemon was not restarted: $build serves when it is"; fi
+  if [ -n "$served" ]; then point_to previous "$served"; fi
+  point_to current "$build"
+  if booted; then
+    systemctl daemon-reload
+    if [ -n "$served" ] && ! stopped && [ "$(serving)" != "$build" ]; then
+      "$@" || roll_back "$@"
+      [ "$(serving)" = "$build" ] || say "the daemon was not restarted: $build serves when it is"
+    fi
   fi
+  if [ "$(serving)" = "$build" ] || [ "$served" = "$build" ]; then rm -f "$running/previous"; fi
+  remove_builds
+}
+
+# All but the current one, the one to go back to, and that of a daemon that was not restarted, which still loads files.
+remove_builds() {
+  kept=" current previous $build $(readlink "$running/previous" || true) $(main_build) "
   for old in "$running"/*; do
-    case ${old##*/} in "$build" | current) continue ;; esac
-    if active && runs "${old##*/}"; then continue; fi
-    rm -rf "$old"
+    case $kept in *" ${old##*/} "*) ;; *) rm -rf "$old" ;; esac
   done
 }
 
 roll_back() { # RESTART...
   journalctl -u crisp.service -n 15 --no-pager -o cat >&2 || true
-  [ -n "$before" ] && [ "$before" != "$build" ] && [ -d "$running/$before" ] ||
+  [ "$served" != "$build" ] && [ -d "$running/$served" ] ||
     fail "the daemon does not start; its log is above (journalctl -u crisp)"
-  switch_to "$before"
+  point_to current "$served"
   "$@" || true
-  rm -rf "${running:?}/$build"
-  fail "$build does not start; $before is back in place. The log is above."
+  rm -rf "${running:?}/$build" "$running/previous"
+  fail "$build does not start; $served is back in place. The log is above."
 }
