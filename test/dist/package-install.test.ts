@@ -177,6 +177,29 @@ test('an upgrade interrupted while the new build starts is continued, with the b
   });
 });
 
+test('a purge empties directories that are file systems of their own, and does all else', () => {
+  const output = lines(`
+    rpm() { command rpm --force-debian --nodeps "$@"; }
+    network=/etc/cni/net.d/99-crisp-bridge.conflist
+    mounted() {
+      mkdir -p /var/lib/crisp /etc/cni/net.d; mount -t tmpfs tmpfs /var/lib/crisp; mkdir -p /var/lib/crisp/images/layers
+      cp /usr/share/crisp/examples/99-crisp-bridge.conflist $network
+    }
+    emptied() { find /var/lib/crisp -mindepth 1; mountpoint /var/lib/crisp; umount /var/lib/crisp; rmdir /var/lib/crisp; ls $network 2>/dev/null || true; }
+    dpkg -i ${deb(NEW)} ${QUIET}; mounted
+    dpkg -P crisp ${QUIET} || echo "failed: $(dpkg-query -f '\${Status}' -W crisp)"
+    emptied; left
+    rpm -i ${rpm(NEW)} 2>&1; mounted
+    /usr/lib/crisp/purge 2>&1 || echo failed
+    emptied; cmp /etc/crisp/crisp.toml /usr/share/crisp/examples/crisp.toml 2>&1 || true
+    rpm -e crisp 2>&1; rmdir /etc/cni/net.d /etc/cni; left`);
+  assert.deepEqual(output, [
+    '/var/lib/crisp is a mountpoint',
+    'crisp: images, records and configuration are deleted; now remove the package',
+    '/var/lib/crisp is a mountpoint',
+  ]);
+});
+
 test('both refuse a node with an installation from the tarball, and change nothing; so does the tarball beside a package', () => {
   const output = lines(
     `
