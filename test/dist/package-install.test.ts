@@ -200,6 +200,42 @@ test('a purge empties directories that are file systems of their own, and does a
   ]);
 });
 
+test('neither a removal nor a purge deletes anything below a daemon that runs', () => {
+  const output = lines(`${SYSTEMD}
+    dpkg -i ${deb(NEW)} ${QUIET}
+    mkdir -p /var/lib/crisp/images /run/crisp/exits
+    state() { echo "$1: $(${daemon})"; ls -d /usr/lib/crisp/running/current/lib/node /var/lib/crisp/images /run/crisp/exits 2>&1; dpkg-query -f '\${Status}\\n' -W crisp; }
+    ln -sfn /bin/true /usr/bin/crisp # no pods
+    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
+    dpkg -P crisp 2>&1 | grep '^crisp:' || true
+    state forbidden
+    systemctl stop crisp.socket crisp.service
+    dpkg -r crisp ${QUIET}
+    mkdir -p /usr/local/lib/crisp/running && cp '${process.execPath}' /usr/local/lib/crisp/running/node
+    setsid /usr/local/lib/crisp/running/node -e 'setTimeout(() => {}, 2 ** 30)' ${QUIET} </dev/null & echo $! >/run/daemon.pid
+    dpkg -P crisp 2>&1 | grep '^crisp:' || true
+    ls -d /var/lib/crisp/images /run/crisp/exits
+    systemctl stop crisp.service
+    dpkg -P crisp ${QUIET}
+    ls -d /var/lib/crisp /run/crisp 2>/dev/null || true`);
+  const refusal =
+    /^crisp: the daemon or its socket is active, .*: systemctl stop crisp\.socket crisp\.service$/;
+  const wanted = [
+    ...[refusal, /^forbidden: 1\.0\.0-[0-9a-f]{12}$/],
+    ...[
+      /^\/run\/crisp\/exits$/,
+      /^\/usr\/lib\/crisp\/running\/current\/lib\/node$/,
+      /^\/var\/lib\/crisp\/images$/,
+    ],
+    /^(purge|deinstall|install) ok installed$/,
+    ...[refusal, /^\/run\/crisp\/exits$/, /^\/var\/lib\/crisp\/images$/],
+  ];
+  assert.equal(output.length, wanted.length, output.join('\n'));
+  wanted.forEach((pattern, n) => {
+    assert.match(output[n] ?? '', pattern);
+  });
+});
+
 test('both refuse a node with an installation from the tarball, and change nothing; so does the tarball beside a package', () => {
   const output = lines(
     `

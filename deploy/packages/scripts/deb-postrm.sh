@@ -4,6 +4,7 @@ case $1 in
     if booted; then systemctl daemon-reload; fi
     ;;
   purge)
+    refuse_running # also one of the tarball, installed after the removal
     if pods_are_mounted; then
       fail "mounts of pods remain below /run/crisp or /var/lib/crisp: install crisp again and remove its pods, or restart the node, then purge it"
     fi

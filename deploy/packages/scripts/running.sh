@@ -24,6 +24,14 @@ refuse_pods() {
   [ -z "$pods" ] || fail "there are pods: stop the kubelet, then 'crisp ctl rmp -af'; or let them run on without crisp: systemctl stop crisp"
 }
 
+# Also while it starts, and where its socket would start it. policy-rc.d(8) may forbid the scripts to stop it.
+refuse_running() {
+  booted || return 0
+  if systemctl show -P ActiveState crisp.socket crisp.service | grep -qvxE 'inactive|failed|'; then
+    fail "the daemon or its socket is active, which policy-rc.d may keep the package from changing. Stop both: systemctl stop crisp.socket crisp.service"
+  fi
+}
+
 # Sets `build` to the directory of links with what is packaged.
 link_build() {
   build=$(cat "$library/build")
