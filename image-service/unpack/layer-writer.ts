@@ -208,7 +208,10 @@ export class LayerWriter implements TarHandler, Disposable {
     if (from.path === at.path && targetBase === base) return;
     const path = join(at.path, base);
     if (from.path === path || from.path.startsWith(`${path}/`)) throw replacesTarget(entry);
-    this.#createNew(at, base, (name) => linkat(from.fd, cName(targetBase), at.fd, name, 0), entry);
+    // Looked up each time: a directory that is replaced takes the open ones with it.
+    const link = (name: Uint8Array): number =>
+      linkat((this.#tree.existing(target) ?? from).fd, cName(targetBase), at.fd, name, 0);
+    this.#createNew(at, base, link, entry);
   }
 
   #whiteout(at: Directory, base: string): void {

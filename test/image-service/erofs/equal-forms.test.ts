@@ -71,3 +71,13 @@ test('a directory in the place of a symlink that the layer deletes is no way thr
   assert.equal(readFileSync(join(mounted, 'd/e/file'), 'utf8'), 'in d');
   assert.ok(!image.report.implied.includes('a'));
 });
+
+test('a hard link takes the place of a directory, with its target in another one', async () => {
+  await using ground = await Ground.make();
+  const { mounted } = await inBothForms(ground, [
+    { name: 'tree/in/it', content: 'gone' },
+    { name: 'other/target', content: 'kept' },
+    { name: 'tree', type: 'hardlink', link: 'other/target' },
+  ]);
+  assert.equal(readFileSync(join(mounted, 'tree'), 'utf8'), 'kept');
+});
