@@ -1,4 +1,4 @@
-/** Limits that change while pods run, and a pod with a user namespace: on cgroup v2, under systemd. */
+/** Limits that change while pods run, a pod with a user namespace, cgroups of a container's own: on cgroup v2, under systemd. */
 import assert from 'node:assert/strict';
 import test, { after } from 'node:test';
 import { cri, fromBigInt, RpcError, toBigInt } from '#api/cri/v1/index.ts';
@@ -199,6 +199,68 @@ else {
     assert.equal(await sh('cat /proc/1/cgroup'), '0::/\n');
     assert.match(await sh('cat /proc/mounts'), / \/dev\/mqueue mqueue /);
     timer('a user namespace');
+  });
+
+  const reloadWith = (lines: readonly string[]) =>
+    node.machine.run(
+      `printf '%s\\n' ${lines.map((line) => `'${line}'`).join(' ')} >/etc/crisp/crisp.toml.d/70-containers.toml; systemctl reload crisp`,
+    );
+
+  test('cgroup_writable: root of a container has cgroups of its own below the container’s, within its limits', async (t) => {
+    t.after(() => node.removePods());
+    const reloaded = await reloadWith([
+      '[runtime.handlers.writable]',
+      'path = "crun"',
+      'cgroup_writable = true',
+    ]);
+    assert.equal(reloaded.code, 0, reloaded.output);
+    const script = `cd /sys/fs/cgroup && mkdir own && echo $$ >own/cgroup.procs && cat /proc/self/cgroup
+      echo +pids >cgroup.subtree_control && echo 7 >own/pids.max && cat own/pids.max
+      echo max >memory.max || echo kept; echo done; exec sleep 100000`;
+    const id = await node.run(await node.runPod({ runtimeHandler: 'writable' }), {
+      command: ['sh', '-c', script],
+      resources: limits({ memoryLimitInBytes: 64n * MIB }),
+    });
+    const { logPath } = await node.status(id);
+    await node.sh(`until grep -q ' done$' ${logPath}; do sleep 0.2; done`);
+    const out = await node.sh(`sed -n 's/^[^ ]* stdout F //p' ${logPath}`);
+    assert.deepEqual(out.split('\n'), ['0::/own', '7', 'kept', 'done']);
+    const group = (await groupOf(id)).replace(/\/own$/, '');
+    assert.equal((await filesOf(group))[2], `${64n * MIB}`);
+    assert.equal(await node.sh(`cat /sys/fs/cgroup${group}/own/pids.max`), '7');
+    assert.equal(
+      await node.exec(id, ['cat', '/sys/fs/cgroup/own/pids.max']),
+      '7\n',
+      'commands run beside it',
+    );
+    const other = await node.run(await node.runPod());
+    const denied = 'mkdir /sys/fs/cgroup/own 2>&1 || true';
+    assert.match(await node.exec(other, ['sh', '-c', denied]), /Read-only file system/);
+    await node.removePods();
+    assert.equal(await node.sh(`ls -d /sys/fs/cgroup${group} 2>/dev/null || true`), '');
+    timer('writable cgroups');
+  });
+
+  test('an AppArmor profile that is not loaded is refused by a reload; unconfined is not', async (t) => {
+    const enabled = await node.sh('cat /sys/module/apparmor/parameters/enabled 2>/dev/null || true');
+    if (enabled !== 'Y') return t.skip('the kernel of the machine has no AppArmor enabled');
+    t.diagnostic('not shown: a container under a loaded profile; the machine has no apparmor_parser');
+    const missing = await reloadWith(['[container]', 'apparmor_profile = "of-nobody"']);
+    assert.notEqual(missing.code, 0, missing.output);
+    assert.match(
+      await node.log(),
+      /70-containers\.toml:2: container\.apparmor_profile: .*of-nobody.* is not loaded/,
+    );
+    assert.match(
+      await node.sh('crisp check || true'),
+      /failure +apparmor .*of-nobody \(container\.apparmor_profile\)/,
+    );
+    const off = await reloadWith(['[container]', 'apparmor_profile = "unconfined"']);
+    assert.equal(off.code, 0, off.output);
+    t.after(() => node.removePods());
+    const id = await node.run(await node.runPod());
+    assert.match(await node.exec(id, ['cat', '/proc/1/attr/current']), /^unconfined/);
+    timer('AppArmor');
   });
 
   test('nothing is left of all this', async () => {

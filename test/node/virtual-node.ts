@@ -33,6 +33,7 @@ export interface PodChanges {
   readonly overhead?: cri.LinuxContainerResourcesInit;
   readonly securityContext?: cri.LinuxSandboxSecurityContextInit;
   readonly uid?: string;
+  readonly runtimeHandler?: string;
 }
 
 export interface ContainerChanges {
@@ -138,14 +139,14 @@ export class VirtualNode implements AsyncDisposable {
 
   async runPod(changes: PodChanges = {}): Promise<string> {
     const name = `pod-${++this.#count}`;
-    const { uid = `uid-${name}`, ...linux } = changes;
+    const { uid = `uid-${name}`, runtimeHandler = '', ...linux } = changes;
     const config: cri.PodSandboxConfigInit = {
       metadata: { name, uid, namespace: 'default', attempt: 0 },
       hostname: name,
       logDirectory: `/var/log/pods/${name}`,
       linux,
     };
-    const { podSandboxId } = await this.client.RunPodSandbox({ config });
+    const { podSandboxId } = await this.client.RunPodSandbox({ config, runtimeHandler });
     this.#configs.set(podSandboxId, config);
     return podSandboxId;
   }
