@@ -1,7 +1,7 @@
 /** The layers: which folder may import which. */
 import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import test from 'node:test';
 
 const PROJECT = join(import.meta.dirname, '..');
@@ -147,6 +147,10 @@ function imports(lazy = true): Import[] {
   const files = Object.keys(MAY_IMPORT).flatMap((top) =>
     globSync(`${top}/**/*.ts`, { cwd: PROJECT }).map((file) => ({ top, file })),
   );
+  return importsOf(files, lazy);
+}
+
+function importsOf(files: readonly Pick<Import, 'file' | 'top'>[], lazy = true): Import[] {
   return files.flatMap(({ top, file }) => {
     const text = readFileSync(join(PROJECT, file), 'utf8');
     const found = text.matchAll(
@@ -282,6 +286,26 @@ test('there is no default export, no utils and no file beyond two screens', () =
     sources.filter((file) => /(^|\/)(utils?|helpers?|common|misc|lib)(\.ts|\/)/.test(file)),
     [],
   );
+  const long = sources.filter((file) => readFileSync(join(PROJECT, file), 'utf8').split('\n').length > 300);
+  assert.deepEqual(long, []);
+});
+
+test('the cluster test knows Kubernetes alone: nothing of crisp but its errors, and its cases do not see how they are run', () => {
+  const folder = 'deploy/cluster-test';
+  const sources = globSync(`${folder}/**/*.ts`, { cwd: PROJECT }).filter((file) => !isTest(file));
+  assert.ok(sources.length > 20);
+  const wrong = importsOf(sources.map((file) => ({ top: 'deploy', file }))).filter(({ file, target }) => {
+    if (target.startsWith('#')) return target !== '#core/errors.ts';
+    if (KERNEL.test(target)) return true;
+    if (!target.startsWith('.')) return false;
+    const path = join(dirname(file), target);
+    if (!path.startsWith(`${folder}/`)) return true;
+    if (dirname(file) === `${folder}/cluster`) return dirname(path) !== dirname(file);
+    return (
+      dirname(file) === `${folder}/cases` && /^(main|run|options|select)\.ts$/.test(relative(folder, path))
+    );
+  });
+  assert.deepEqual(wrong, []);
   const long = sources.filter((file) => readFileSync(join(PROJECT, file), 'utf8').split('\n').length > 300);
   assert.deepEqual(long, []);
 });

@@ -28,6 +28,7 @@ const FOLDERS = [
   'core',
   'cri',
   'daemon',
+  'deploy',
   'image-service',
   'linux',
   'pod-sandbox',
