@@ -30,7 +30,6 @@ import { observer, openTracing } from './observer.ts';
 import { pauseProgram } from './options.ts';
 import { Programs } from './programs.ts';
 import { recover } from './recover.ts';
-import { logOverrides } from './reload/overrides.ts';
 import { imagesPart, listenersPart, logPart, podsPart } from './reload/parts.ts';
 import { ReloadQueue } from './reload/queue.ts';
 import { reload } from './reload/reload.ts';
@@ -78,12 +77,11 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   process.umask(0o022); // directories that containers pass through must not depend on who started the daemon
   const config = await openDirectories(given);
   const running = new RunningConfig(loaded, config);
-  logOverrides(loaded, log);
   using _root = lockDirectory(config.root);
   using _state = lockDirectory(config.state);
   const passed = passedSocket(process.env, config.socket);
-  if (passed === undefined) await clearSocket(config.socket, 'socket');
-  await clearSocket(config.adminSocket, 'admin_socket');
+  if (passed === undefined) await clearSocket(config.socket);
+  await clearSocket(config.adminSocket);
 
   const metrics = new Metrics({ version: version() });
   using idle = new IdleTrimmer(releaseMemory, log);
@@ -104,23 +102,19 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   const served = criServices(running, services, streaming, health);
   const serving = { log, observer: calls, closeMs: CLOSE_MS };
   const mode = config.socketMode;
-  const unready = () => health.unready(services.pods.networkStatus());
-  const listening: { server?: CriServer } = {};
-  const operations = () => listening.server?.operations ?? [];
-  const status = () => daemonStatus({ running, services, health, unready, operations });
-  // First, that an address in use is refused before a client is served.
-  const monitoring = await openMonitoring({ config, store, metrics, health, manager, status, unready, log });
-  // Before CRI: whoever waits for that finds it there.
+  // First: whoever waits for CRI finds it there.
   const containerd = config.containerdSocket
     ? await listenAsContainerd(served, { socket: config.containerdSocket, mode, ...serving })
     : undefined;
   const server = await CriServer.listen(served, { socket: config.socket, passed, mode, ...serving });
-  listening.server = server;
+  const unready = () => health.unready(services.pods.networkStatus());
+  const operations = () => server.operations;
+  const status = () => daemonStatus({ running, services, health, unready, operations });
   const admin = await AdminServer.listen(
     { ...services, streaming, status, reload: () => reloads.request() },
     { socket: config.adminSocket, ...serving },
   );
-  monitoring.watch();
+  const monitoring = await openMonitoring({ config, store, metrics, health, manager, status, unready, log });
   const listeners = listenersPart(running.loaded, { streaming, ...monitoring, inotify: kernel.inotify, log });
   using _certificates = listeners.certificates;
   // The listeners last: an address that changes is free for the shortest time.

@@ -5,7 +5,6 @@ import type { Log } from '#core/operation.ts';
 import type { Metrics } from '#telemetry/metrics.ts';
 import type { Health } from './health.ts';
 import { Liveness } from './liveness.ts';
-import { LoopDelay } from './loop-delay.ts';
 import { MetricsEndpoint } from './metrics-endpoint.ts';
 import type { ServiceManager } from './notify.ts';
 import type { StoreProbe } from './store-probe.ts';
@@ -26,8 +25,6 @@ export interface MonitoringParts {
 
 export interface Monitoring extends AsyncDisposable {
   readonly endpoint: MetricsEndpoint;
-  /** The daemon serves: from here on its watchdog is kept quiet. */
-  watch(): void;
 }
 
 /**
@@ -36,11 +33,10 @@ export interface Monitoring extends AsyncDisposable {
  */
 export async function openMonitoring(parts: MonitoringParts): Promise<Monitoring> {
   const { config, store, metrics, health, manager, status, unready, log } = parts;
-  const loop = new LoopDelay();
-  const liveness = new Liveness({ socket: config.socket, store, loop });
+  const liveness = new Liveness({ socket: config.socket, store });
   const report = () => log.info({ status: status() }, 'SIGUSR1: the state of the daemon');
   process.on('SIGUSR1', report);
-  let watchdog: Watchdog | undefined;
+  const watchdog = new Watchdog(manager, () => liveness.curable(), log);
   const endpoint = await MetricsEndpoint.open(
     { address: config.metrics.address, tls: readTls(config, 'metrics') },
     {
@@ -55,13 +51,9 @@ export async function openMonitoring(parts: MonitoringParts): Promise<Monitoring
   );
   return {
     endpoint,
-    watch() {
-      watchdog = new Watchdog(manager, () => liveness.curable(), log);
-    },
     async [Symbol.asyncDispose]() {
-      watchdog?.[Symbol.dispose]();
+      watchdog[Symbol.dispose]();
       liveness[Symbol.dispose]();
-      loop[Symbol.dispose]();
       await endpoint.close();
       process.off('SIGUSR1', report);
     },

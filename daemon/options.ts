@@ -3,7 +3,6 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config, LoadedConfig } from '#config/index.ts';
 import { CrispError } from '#core/errors.ts';
-import type { SelinuxDefaults } from '#core/model/selinux.ts';
 import {
   defaultImageOptions,
   type ImageServiceOptions,
@@ -35,7 +34,7 @@ function handlerTable(config: Config): Record<string, Handler | undefined> {
   return Object.assign(table, config.runtime.handlers);
 }
 
-export function runtimeOptions(config: Config, selinux?: SelinuxDefaults): RuntimeOptions {
+export function runtimeOptions(config: Config): RuntimeOptions {
   const handlers: Record<string, HandlerOptions> = Object.create(null);
   for (const [name, handler] of Object.entries(handlerTable(config))) {
     handlers[name] = {
@@ -81,9 +80,7 @@ export function runtimeOptions(config: Config, selinux?: SelinuxDefaults): Runti
       create: config.timeouts.runtime,
       kill: config.timeouts.undo,
       runtime: config.timeouts.runtime,
-      relabel: config.timeouts.files,
     },
-    ...(selinux ? { selinux } : {}),
   };
 }
 
@@ -128,11 +125,7 @@ function rlimit(section: string, name: string, text: string): Rlimits[number] {
   return { type: `RLIMIT_${name.toUpperCase()}`, soft: value(soft), hard: value(hard) };
 }
 
-export function podOptions(
-  config: Config,
-  driver: 'cgroupfs' | 'systemd',
-  selinux?: SelinuxDefaults,
-): PodSandboxOptions {
+export function podOptions(config: Config, driver: 'cgroupfs' | 'systemd'): PodSandboxOptions {
   const handlers: Record<string, PodSandboxOptions['handlers'][string]> = Object.create(null);
   for (const [name, handler] of Object.entries(handlerTable(config))) {
     handlers[name] = {
@@ -163,7 +156,6 @@ export function podOptions(
       networkDel: config.cni.timeout,
       undo: config.timeouts.undo,
     },
-    ...(selinux ? { selinux } : {}),
   };
 }
 

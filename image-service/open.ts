@@ -34,7 +34,6 @@ import { type LayerForm, LayerStore } from './store/layer-store.ts';
 import { Leases } from './store/leases.ts';
 import { Staging } from './store/staging.ts';
 import { unfinishedLayers } from './store/unfinished-layers.ts';
-import { threadTroubles } from './thread-troubles.ts';
 import { UnpackPool } from './unpack/unpack-pool.ts';
 
 /** Wires up the image service. Reads and writes no file before `recover`. */
@@ -51,7 +50,6 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
     log,
     directory: join(options.state, 'layers'),
     form: () => layers.form,
-    context: options.layerLabel,
   });
   const layers = new LayerStore(join(root, 'layers'), staging, files, isNamed, {
     mounts: layerMounts,
@@ -177,7 +175,7 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
     rootfs: new RootFileSystems(images, layers, mounts, new LayerRestoring(options, pool, files), empty),
     pulls: (reference) => puller.progress(reference === undefined ? undefined : names.meanings(reference)),
     check: (request, op) => checks.run(request, op),
-    troubles: () => [...checks.troubles(), ...threadTroubles({ unpack: pool, downloads: sources })],
+    troubles: checks.troubles,
     collect: () => collector.collect(),
     async close() {
       await rounds[Symbol.asyncDispose]();

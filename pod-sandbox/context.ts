@@ -12,7 +12,6 @@ import type { CniMode, Deadlines } from './options.ts';
 import type { ContainersOfPod, RuntimeHandlers } from './ports.ts';
 import type { SandboxRecord } from './sandbox.ts';
 import type { Sandboxes } from './sandboxes.ts';
-import type { PodLabels } from './selinux/labels.ts';
 
 export interface Context {
   readonly kernel: Kernel;
@@ -27,7 +26,6 @@ export interface Context {
   readonly containers: ContainersOfPod;
   readonly handlers: RuntimeHandlers;
   readonly watches: Watches;
-  readonly labels: PodLabels;
   /** What could not be undone of sandboxes that are gone. */
   readonly leaks: Leaks<SandboxRecord>;
   /** Root of the run directories. */

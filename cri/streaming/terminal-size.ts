@@ -4,10 +4,7 @@ import type { Readable } from 'node:stream';
 const MAX_BYTES = 1024;
 const MAX_CELLS = 65_535;
 
-/**
- * The sizes in a stream of JSON objects `{"Width": 80, "Height": 24}`; zeros and invalid sizes are ignored. The case of the keys does not
- * count, as with the servers written in Go: the JavaScript client (and what is built on it) sends `width` and `height`.
- */
+/** The sizes in a stream of JSON objects `{"Width": 80, "Height": 24}`; zeros and invalid sizes are ignored. */
 export class TerminalSizes {
   #rest = '';
   #latest: readonly [number, number] | undefined;
@@ -33,12 +30,10 @@ export class TerminalSizes {
 
   #one(text: string): void {
     try {
-      const fields = Object.entries(JSON.parse(text) as object);
-      const cellsOf = (name: string): unknown => fields.findLast(([key]) => key.toLowerCase() === name)?.[1];
-      const [columns, rows] = [cellsOf('width'), cellsOf('height')];
-      if (!isCells(columns) || !isCells(rows)) return;
-      this.#latest = [columns, rows];
-      this.#listener?.(columns, rows);
+      const { Width, Height } = JSON.parse(text) as { Width?: unknown; Height?: unknown };
+      if (!isCells(Width) || !isCells(Height)) return;
+      this.#latest = [Width, Height];
+      this.#listener?.(Width, Height);
     } catch {
       // Not a size: the terminal keeps the one it has.
     }

@@ -83,7 +83,6 @@ export const packages = {
     alpine: 'apparmor',
     arch: 'apparmor',
   },
-  selinux: { ...same('container-selinux'), debian: 'selinux-policy-default' },
 } as const satisfies Record<string, PackageNames>;
 
 /** Where no OCI runtime works. */

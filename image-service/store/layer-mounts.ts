@@ -35,8 +35,6 @@ export interface LayerMountsParts {
   readonly directory: string;
   /** How images are mounted here; where layers are directories, those of before are mounted in whichever way works. */
   readonly form: () => LayerForm;
-  /** The SELinux context of their files. */
-  readonly context?: string | undefined;
 }
 
 /**
@@ -182,14 +180,13 @@ export class LayerMounts {
   }
 
   async #mount(image: string, target: string): Promise<void> {
-    const { mounts, context } = this.#parts;
     const form = this.#parts.form();
-    if (form.form === 'erofs') return mounts.erofs({ image, target, by: form.by, context });
+    if (form.form === 'erofs') return this.#parts.mounts.erofs({ image, target, by: form.by });
     try {
-      await mounts.erofs({ image, target, by: 'file', context });
+      await this.#parts.mounts.erofs({ image, target, by: 'file' });
     } catch (error) {
       if (!hasCode(error, 'FailedPrecondition')) throw error;
-      await mounts.erofs({ image, target, by: 'loop', context });
+      await this.#parts.mounts.erofs({ image, target, by: 'loop' });
     }
   }
 

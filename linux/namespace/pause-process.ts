@@ -2,7 +2,7 @@
 import { closeSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { CrispError } from '#core/errors.ts';
-import { errnoName, refused } from '../libc/errno.ts';
+import { refused } from '../libc/errno.ts';
 import { kill } from '../libc/libc.ts';
 import type { HeldPause, NamespaceKind, ProcessRef } from '../ports/kernel.ts';
 import type { OwnedChild, ProcessWatches } from '../process/child.ts';
@@ -102,14 +102,12 @@ export class PauseProcess {
     writeSync(this.#start, '\n');
   }
 
-  /** Resolves with the errno's name where the policy has refused its SELinux context. */
-  async release(): Promise<string | undefined> {
+  async release(): Promise<void> {
     this.proceed();
     this.#closeStart();
-    const errno = await this.expect('sealed');
+    await this.expect('sealed');
     if ((await this.#next()) !== undefined)
       throw new CrispError('Internal', 'the pause process wrote more after "sealed"');
-    return errno === '' ? undefined : errnoName(Number(errno));
   }
 
   /** Closes its start pipe, and kills it where it does not exit. Resolves when it is reaped. */
@@ -128,20 +126,13 @@ export class PauseProcess {
     this.#start = undefined;
   }
 
-  /** What `Namespaces.hold` returns. `onRefused`: called where its SELinux context is refused. */
-  toHeldPause(
-    pins: Partial<Record<NamespaceKind, string>>,
-    joinsCgroups: boolean,
-    onRefused: (errno: string) => void,
-  ): HeldPause {
+  /** What `Namespaces.hold` returns. */
+  toHeldPause(pins: Partial<Record<NamespaceKind, string>>, joinsCgroups: boolean): HeldPause {
     return {
       process: this.process,
       pins,
       joinsCgroups,
-      release: async () => {
-        const errno = await this.release();
-        if (errno !== undefined) onRefused(errno);
-      },
+      release: () => this.release(),
       abandon: () => this.abandon(),
     };
   }

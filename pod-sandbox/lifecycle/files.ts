@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import { readRegular } from '#linux/fs/regular-file.ts';
-import type { Kernel, Mounts } from '#linux/ports/kernel.ts';
+import type { Mounts } from '#linux/ports/kernel.ts';
 import { type DnsConfig, ownUserNamespace, type SandboxConfig } from '../config.ts';
 import type { SandboxFiles, SandboxRecord } from '../sandbox.ts';
 
@@ -62,17 +62,10 @@ export interface FileSources {
   readonly shmBytes: number;
   /** The node's resolv.conf. */
   readonly resolvConf: string;
-  /** The SELinux label of the files; empty: none. */
-  readonly label: string;
 }
 
 /** Writes the files and mounts shm; a retry finds the same. */
-export async function makeFiles(
-  record: SandboxRecord,
-  { mounts, selinux }: Pick<Kernel, 'mounts' | 'selinux'>,
-  sources: FileSources,
-): Promise<void> {
-  const { label } = sources;
+export async function makeFiles(record: SandboxRecord, mounts: Mounts, sources: FileSources): Promise<void> {
   const { config, files } = record;
   const resolv = config.dns ? resolvConf(config.dns) : await nodeResolvConf(sources.resolvConf);
   const root = ownUserNamespace(config);
@@ -81,12 +74,11 @@ export async function makeFiles(
   const put = async (path: string, text: string): Promise<void> => {
     await writeFile(path, text, { mode: 0o644 });
     if (uid !== 0 || gid !== 0) await chown(path, uid, gid);
-    if (label !== '') await selinux.setLabel(path, label);
   };
   await Promise.all([
     put(files.hostname, `${record.hostname}\n`),
     put(files.resolvConf, resolv),
-    files.shm === NODE_SHM ? undefined : mountShm(files.shm, mounts, sources, { uid, gid }),
+    files.shm === NODE_SHM ? undefined : mountShm(files.shm, mounts, sources.shmBytes, { uid, gid }),
   ]);
 }
 
@@ -94,7 +86,7 @@ export async function makeFiles(
 const mountShm = (
   target: string,
   mounts: Mounts,
-  { shmBytes: bytes, label }: FileSources,
+  bytes: number,
   { uid, gid }: { uid: number; gid: number },
 ) =>
   mounts.tmpfs({
@@ -102,10 +94,7 @@ const mountShm = (
     bytes,
     mode: 0o1777,
     noexec: true,
-    options: [
-      ...(uid !== 0 || gid !== 0 ? [`uid=${uid}`, `gid=${gid}`] : []),
-      ...(label === '' ? [] : [`context=${label}`]),
-    ],
+    ...(uid !== 0 || gid !== 0 ? { options: [`uid=${uid}`, `gid=${gid}`] } : {}),
   });
 
 /** A node without resolv.conf has pods with an empty one. */

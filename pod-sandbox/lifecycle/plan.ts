@@ -1,7 +1,6 @@
 /** The first record of a sandbox: every path, every intent and the network's configuration, before any effect. */
 import { wallClock } from '#core/created-at.ts';
 import type { SandboxId } from '#core/ids.ts';
-import type { SelinuxLabels } from '#core/model/selinux.ts';
 import type { Context } from '../context.ts';
 import type { NetworkConfig } from '../network/cni/conflist.ts';
 import { planAttachment } from '../network/request.ts';
@@ -16,18 +15,13 @@ export interface Plan {
   readonly shmBytes?: number | undefined;
 }
 
-export interface PlanParts {
-  /** undefined for a pod on the node's network. */
-  readonly network: NetworkConfig | undefined;
-  readonly createdAt?: bigint;
-  readonly selinux?: SelinuxLabels | undefined;
-}
-
+/** `network`: undefined for a pod on the node's network. */
 export function plan(
   context: Pick<Context, 'state' | 'cgroups' | 'kernel'> & Partial<Pick<Context, 'cniMode'>>,
   id: SandboxId,
   request: RunRequest,
-  { network, createdAt = wallClock(), selinux }: PlanParts,
+  network: NetworkConfig | undefined,
+  createdAt = wallClock(),
 ): Plan {
   const { config, runtimeHandler } = request;
   const paths = sandboxPaths(context.state, id, config);
@@ -57,7 +51,6 @@ export function plan(
       ? planAttachment(network, { id, config, cgroup: cgroup.parent }, context.cniMode)
       : undefined,
     intents,
-    ...(selinux ? { selinux } : {}),
   };
   return { record, paths };
 }

@@ -44,6 +44,7 @@ const HOST: SpecHost = {
   defaults: DEFAULTS,
   baseSpecs: new Map(),
   apparmor: { profileOf: async () => undefined, check() {} },
+  selinux: false,
   seccompPrograms: { program: async (rules) => `program of ${rules.defaultAction}` },
 };
 
