@@ -3,7 +3,7 @@
  * (cni/parallel.ts); different pods do not wait for each other. The output of a plugin is checked by `cni/result.ts`
  * before it is used.
  */
-import { CrispError, describeError, type ErrorDetails, errnoOf, hasCode } from '#core/errors.ts';
+import { CrispError, describeError, errnoOf, hasCode } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Output, Processes } from '#linux/ports/kernel.ts';
@@ -14,6 +14,7 @@ import type { NetworkConfig, PluginConfig } from './cni/conflist.ts';
 import { AddTrace, undoPart, wasBegun } from './cni/failed-add.ts';
 import { waitForOrphans } from './cni/orphans.ts';
 import { isIndependent, parallelGroups, runAll, runInOrder, settleAll } from './cni/parallel.ts';
+import { pluginFailed } from './cni/plugin-failed.ts';
 import { pluginPath } from './cni/plugin-path.ts';
 import { type CniResult, parseResult, pluginMessage, podIps } from './cni/result.ts';
 import { isInProcess } from './in-process.ts';
@@ -186,31 +187,40 @@ export class Cni {
       if (running) await waitUntilSettled(running, FINISH_GRACE + KILL_GRACE);
       if (!EXEC_ERRNOS.has(errnoOf(error) ?? '')) throw error;
       trace?.refuse(part);
-      throw failed(plugin, attachment, `${program} cannot be executed: ${describeError(error)}`, {
-        hint: 'install the plugin for this machine',
-        lasting: true,
-      });
+      throw pluginFailed(
+        plugin,
+        attachment.config,
+        `${program} cannot be executed: ${describeError(error)}`,
+        {
+          hint: 'install the plugin for this machine',
+          lasting: true,
+        },
+      );
     }
   }
 
   #judge(command: CniCommand, { plugin, attachment, netns }: Call, output: Output): void {
     const { status, stdout, stderr } = output;
     if (stdout.length > this.#options.maxOutput) {
-      throw failed(plugin, attachment, `${command}: it printed more than ${this.#options.maxOutput} bytes`);
+      throw pluginFailed(
+        plugin,
+        attachment.config,
+        `${command}: it printed more than ${this.#options.maxOutput} bytes`,
+      );
     }
     if (status.code === 0) return;
     const how = status.signal === undefined ? `exit ${status.code}` : `signal ${status.signal}`;
     const message = pluginMessage(stdout.toString(), stderr.toString());
     // Without the namespace a retry cannot succeed.
     const lasting = command === 'DEL' && netns === '' && status.signal === undefined;
-    throw failed(plugin, attachment, `${command}: ${how}: ${message}`, { lasting });
+    throw pluginFailed(plugin, attachment.config, `${command}: ${how}: ${message}`, { lasting });
   }
 
   #checked<T>(plugin: PluginConfig, attachment: Attachment, parse: () => T): T {
     try {
       return parse();
     } catch (error) {
-      throw failed(plugin, attachment, `ADD: ${describeError(error)}`);
+      throw pluginFailed(plugin, attachment.config, `ADD: ${describeError(error)}`);
     }
   }
 
@@ -219,7 +229,10 @@ export class Cni {
     const path = await pluginPath(binDirs, plugin.type);
     if (path !== undefined) return path;
     const hint = 'install the plugin, or name its directory in the config';
-    throw failed(plugin, attachment, `it is not in ${binDirs.join(', ')}`, { hint, lasting: true });
+    throw pluginFailed(plugin, attachment.config, `it is not in ${binDirs.join(', ')}`, {
+      hint,
+      lasting: true,
+    });
   }
 }
 
@@ -241,18 +254,6 @@ function killAfter(reason: unknown, killed: AbortController): void {
   const grace = hasCode(reason, 'DeadlineExceeded') ? 0 : FINISH_GRACE;
   setTimeout(() => killed.abort(reason), grace).unref();
 }
-
-const failed = (
-  plugin: PluginConfig,
-  { config }: Attachment,
-  message: string,
-  details: ErrorDetails = {},
-): CrispError =>
-  new CrispError(
-    'NetworkFailed',
-    `CNI plugin ${plugin.type} of network ${config.name} (${config.source}): ${message}`,
-    details,
-  );
 
 /** The plugin's name as a part of the attachment. */
 const partName = ({ plugins }: NetworkConfig, plugin: PluginConfig): string => `${plugins.indexOf(plugin)}`;

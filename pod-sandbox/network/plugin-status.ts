@@ -2,11 +2,12 @@
  * STATUS of a network's plugins (CNI specification 1.1): whether each could serve an ADD now. An add-on's plugin and its
  * configuration may be there long before its daemon is.
  */
-import { CrispError, describeError, errnoOf } from '#core/errors.ts';
+import { describeError, errnoOf } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Output, Processes } from '#linux/ports/kernel.ts';
 import { type NetworkObserver, observed } from '../ports.ts';
 import type { NetworkConfig, PluginConfig } from './cni/conflist.ts';
+import { pluginFailed } from './cni/plugin-failed.ts';
 import { pluginPath } from './cni/plugin-path.ts';
 import { cniVersions, pluginError } from './cni/result.ts';
 
@@ -53,12 +54,7 @@ async function ask(
   { processes, binDirs, environment, maxOutput }: StatusCalls,
   signal: AbortSignal,
 ): Promise<void> {
-  const unready = (why: string, hint: string) =>
-    new CrispError(
-      'NetworkFailed',
-      `CNI plugin ${plugin.type} of network ${config.name} (${config.source}): ${why}`,
-      { hint },
-    );
+  const unready = (why: string, hint: string) => pluginFailed(plugin, config, why, { hint });
   const program = await pluginPath(binDirs, plugin.type);
   if (program === undefined)
     throw unready(`it is not in ${binDirs.join(', ')}`, 'install the plugin, or set cni.bin_dirs');

@@ -4,6 +4,7 @@
  */
 import { formatIp, parseIp, widthOf } from '#linux/net/ip-address.ts';
 import type { NetworkConfig, PluginConfig } from '../cni/conflist.ts';
+import { hostLocalDirectory } from '../cni/host-local-directories.ts';
 
 /** Addresses that host-local assigns from one subnet, as numbers, both ends included. */
 export interface AddressRange {
@@ -113,7 +114,6 @@ interface BridgeKeys {
   readonly ipam?: IpamKeys;
 }
 
-const DATA_DIR = '/var/lib/cni/networks';
 /** Rules carry the name in a comment of 255 bytes, beside an id of 64 digits. */
 const MAX_NAME = 100;
 /** The versions that the plugins 1.1.1 support. */
@@ -145,7 +145,7 @@ export function bridgePlan(config: NetworkConfig): BridgePlan | undefined {
     masquerade: bridge.ipMasq ?? false,
     hairpin: bridge.hairpinMode ?? false,
     mtu: bridge.mtu ?? 0,
-    directory: `${bridge.ipam?.dataDir ?? DATA_DIR}/${name}`,
+    directory: hostLocalDirectory(name, bridge.ipam?.dataDir),
     ...addresses,
     loopback: types.includes('loopback'),
     portmap: portmap?.capabilities?.portMappings ? { snat: portmap.snat ?? true } : undefined,

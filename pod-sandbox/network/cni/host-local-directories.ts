@@ -1,8 +1,10 @@
-import { join } from 'node:path';
 import type { NetworkConfig } from './conflist.ts';
 
 /** The plugin's own default. */
 const DATA_DIR = '/var/lib/cni/networks';
+
+/** The directory of a network's addresses. `dataDir`: of its ipam section. */
+export const hostLocalDirectory = (name: string, dataDir = DATA_DIR): string => `${dataDir}/${name}`;
 
 /** Where the plugin host-local keeps the addresses of a network, whichever plugins delegate to it. */
 export function hostLocalDirectories({ name, plugins }: NetworkConfig): string[] {
@@ -11,7 +13,8 @@ export function hostLocalDirectories({ name, plugins }: NetworkConfig): string[]
       Record<string, unknown>
     >;
     if (type !== 'host-local') return [];
-    return [join(typeof dataDir === 'string' && dataDir.startsWith('/') ? dataDir : DATA_DIR, name)];
+    const isPath = typeof dataDir === 'string' && dataDir.startsWith('/');
+    return [hostLocalDirectory(name, isPath ? dataDir : undefined)];
   });
   return [...new Set(directories)];
 }
