@@ -10,7 +10,8 @@ const COLOURS = { runc: '#8a8f98', crun: '#2b6cb0' } as const;
 const LOW = 0.05;
 const HIGH = 4;
 
-const escaped = (text: string): string =>
+/** As content of an XML element, or of an attribute. */
+export const escaped = (text: string): string =>
   text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
 
 /** The position of a ratio, in pixels. */

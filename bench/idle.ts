@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CriClient } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
-import { inParallel, type Pods, removePod } from './pods.ts';
+import { type Pods, withPods } from './pods.ts';
 import type { Side } from './sides.ts';
 import type { Samples } from './statistics.ts';
 
@@ -38,18 +38,11 @@ export async function idle(
   samples: Samples,
   rounds: number,
 ): Promise<void> {
-  const created: { readonly side: Side; readonly id: string }[] = [];
-  const wanted = sides.flatMap((side) => Array.from({ length: PODS }, () => side));
-  try {
-    await inParallel(wanted, WIDTH, async (side) => {
-      created.push({ side, id: await pods.run(side) });
-    });
+  await withPods(sides, pods, { count: PODS, width: WIDTH }, async () => {
     await sleep(SETTLE_MS);
     for (let round = 0; round < rounds; round++)
       for (const side of round % 2 === 0 ? sides : sides.toReversed()) await sample(side, samples);
-  } finally {
-    await inParallel(created, WIDTH, ({ side, id }) => removePod(side, id));
-  }
+  });
 }
 
 async function sample(side: Side, samples: Samples): Promise<void> {

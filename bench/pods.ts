@@ -81,6 +81,29 @@ export async function removePod(side: Side, podSandboxId: string): Promise<void>
   await client.RemovePodSandbox({ podSandboxId });
 }
 
+/** Has so many pods on each side while `act` runs, with these containers; removes them afterwards. */
+export async function withPods(
+  sides: readonly Side[],
+  pods: Pods,
+  {
+    count,
+    width,
+    names,
+  }: { readonly count: number; readonly width: number; readonly names?: readonly string[] },
+  act: () => Promise<void>,
+): Promise<void> {
+  const created: { readonly side: Side; readonly id: string }[] = [];
+  const wanted = sides.flatMap((side) => Array.from({ length: count }, () => side));
+  try {
+    await inParallel(wanted, width, async (side) => {
+      created.push({ side, id: await pods.run(side, names) });
+    });
+    await act();
+  } finally {
+    await inParallel(created, width, ({ side, id }) => removePod(side, id));
+  }
+}
+
 /** Runs `act` for each item, `width` at a time; results are in the order of completion. */
 export async function inParallel<T, R>(
   items: readonly T[],

@@ -1,6 +1,6 @@
 /** Stats of 100 running containers in 50 pods. Both sides run at the same time, and are called in turns. */
 import { CrispError } from '#core/errors.ts';
-import { inParallel, type Pods, removePod } from './pods.ts';
+import { type Pods, withPods } from './pods.ts';
 import type { Side } from './sides.ts';
 import type { RowName, Samples } from './statistics.ts';
 
@@ -16,19 +16,12 @@ export async function usage(
   samples: Samples,
   rounds: number,
 ): Promise<void> {
-  const created: { readonly side: Side; readonly id: string }[] = [];
-  const wanted = sides.flatMap((side) => Array.from({ length: PODS }, () => side));
-  try {
-    await inParallel(wanted, WIDTH, async (side) => {
-      created.push({ side, id: await pods.run(side, NAMES) });
-    });
+  await withPods(sides, pods, { count: PODS, width: WIDTH, names: NAMES }, async () => {
     for (let round = -WARM_UP; round < rounds; round++) {
       for (const side of round % 2 === 0 ? sides : sides.toReversed())
         await measure(side, samples, round >= 0);
     }
-  } finally {
-    await inParallel(created, WIDTH, ({ side, id }) => removePod(side, id));
-  }
+  });
 }
 
 async function measure(side: Side, samples: Samples, isCounted: boolean): Promise<void> {

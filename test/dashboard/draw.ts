@@ -1,4 +1,5 @@
 /** Draws panels with their data as one SVG, at the places that the dashboard gives them. */
+import { escaped } from '../../bench/chart.ts';
 import type { Line, Panel, PanelData } from './panels.ts';
 
 const COLUMN = 50;
@@ -12,8 +13,6 @@ const SHOWN = 6;
 /** Between two points of one line. */
 const GAP_SECONDS = 2;
 
-const escaped = (text: string): string =>
-  text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
 const text = (x: number, y: number, words: string, more = ''): string =>
   `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${more}>${escaped(words)}</text>`;
 

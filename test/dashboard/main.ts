@@ -2,10 +2,10 @@
  * `npm run dashboard [FILE]`: draws deploy/monitoring/dashboard.json from the data of a daemon that works for two minutes, scraped by a
  * real Prometheus, into docs/dashboard.svg. Fails where a panel's expression is refused, and names the panels that have no data.
  */
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startDaemon } from '../harness/daemon.ts';
+import { runIsolated } from '../harness/own-namespaces.ts';
 import { startRegistry } from '../image-service/registry.ts';
 import { draw } from './draw.ts';
 import { dataOf, type PanelData, panels } from './panels.ts';
@@ -62,27 +62,9 @@ function report(data: readonly PanelData[], file: string): void {
   );
 }
 
-/** In network and mount namespaces of its own. */
-function outside(file: string): number {
-  const program = [
-    'sh',
-    '-c',
-    'ip link set lo up && exec "$@"',
-    'sh',
-    process.execPath,
-    import.meta.filename,
-  ];
-  const { status } = spawnSync(
-    'unshare',
-    ['--mount', '--net', '--propagation', 'private', '--', ...program],
-    {
-      stdio: 'inherit',
-      env: { ...process.env, [INSIDE]: file, PATH: `${process.env['PATH']}:/usr/sbin:/sbin` },
-    },
-  );
-  return status ?? 1;
-}
-
 const file = process.env[INSIDE];
 if (file !== undefined) await inside(file);
-else process.exitCode = outside(process.argv[2] ?? join(import.meta.dirname, '../../docs/dashboard.svg'));
+else {
+  const target = process.argv[2] ?? join(import.meta.dirname, '../../docs/dashboard.svg');
+  process.exitCode = runIsolated(import.meta.filename, { [INSIDE]: target }) ?? 1;
+}

@@ -3,13 +3,13 @@
  * socket; each call with its stages and their times. It runs in its own network and mount namespace and leaves
  * nothing behind, which it checks at the end.
  */
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { cri } from '#api/cri/v1/index.ts';
 import { type DaemonSettings, startDaemon, type TestDaemon } from '../harness/daemon.ts';
 import { buildImage, busyboxEntries, pushImage } from '../harness/images.ts';
+import { runIsolated } from '../harness/own-namespaces.ts';
 import { startRegistry } from '../image-service/registry.ts';
 import { countLeftovers, type Leftovers } from './leftovers.ts';
 import { type Timed, timed } from './stages.ts';
@@ -233,22 +233,7 @@ async function inside(): Promise<void> {
 /** Runs the demo in new namespaces; the network interfaces of the machine must be the same before and after. */
 function outside(): number {
   const before = readdirSync('/sys/class/net').sort().join(' ');
-  const program = [
-    'sh',
-    '-c',
-    'ip link set lo up && exec "$@"',
-    'sh',
-    process.execPath,
-    import.meta.filename,
-  ];
-  const { status } = spawnSync(
-    'unshare',
-    ['--mount', '--net', '--propagation', 'private', '--', ...program],
-    {
-      stdio: 'inherit',
-      env: { ...process.env, CRISP_DEMO: 'inside', PATH: `${process.env['PATH']}:/usr/sbin:/sbin` },
-    },
-  );
+  const status = runIsolated(import.meta.filename, { CRISP_DEMO: 'inside' });
   const after = readdirSync('/sys/class/net').sort().join(' ');
   expect(before === after, 'the network interfaces of the machine are unchanged');
   console.log(status === 0 ? 'demo: all of it works, and nothing is left behind' : 'demo: FAILED');

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Failure, Report } from './failure-reporter.ts';
+import { ISOLATED, WITH_LOOPBACK } from './own-namespaces.ts';
 import { endProcesses } from './processes.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
@@ -38,9 +39,6 @@ export interface SuiteSettings {
   /** In this process's own namespaces. */
   readonly outside?: boolean;
 }
-
-const ISOLATED = ['unshare', '--mount', '--net', '--propagation', 'private', '--'];
-const WITH_LOOPBACK = ['sh', '-c', 'ip link set lo up && exec "$@"', 'sh'];
 
 export const isOfNode = ({ files }: Suite): boolean => files.some((file) => file.startsWith('test/node/'));
 
