@@ -1,6 +1,17 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { CrispError, describeError, type ErrorCode, errnoOf, errorTable, hasCode } from './errors.ts';
+import {
+  CrispError,
+  codeOf,
+  describeError,
+  type ErrorCode,
+  errnoHints,
+  errnoOf,
+  errorTable,
+  hasCode,
+  hintOf,
+  serializeError,
+} from './errors.ts';
 
 const codes = Object.keys(errorTable) as ErrorCode[];
 
@@ -41,6 +52,25 @@ test('the errno is found in errors of crisp and of Node', () => {
   assert.equal(errnoOf(Object.assign(new Error('x'), { code: 'ENOENT' })), 'ENOENT');
   assert.equal(errnoOf(new Error('x')), undefined);
   assert.equal(errnoOf('ENOENT'), undefined);
+});
+
+test('a system error that tells of the node is no bug of crisp, and no other says NOT_FOUND', () => {
+  const of = (code: string) => Object.assign(new Error(`${code}: x`), { code });
+  assert.equal(codeOf(of('ENOSPC')), 'ResourceExhausted');
+  assert.match(hintOf(of('ENOSPC')), /free space/);
+  assert.equal(codeOf(of('EMFILE')), 'ResourceExhausted');
+  assert.equal(codeOf(of('EROFS')), 'KernelRefused');
+  assert.match(hintOf(of('EROFS')), /read-only/);
+  for (const code of ['ENOENT', 'ESRCH', 'ERR_INVALID_ARG_TYPE']) {
+    assert.equal(codeOf(of(code)), 'Internal');
+    assert.equal(hintOf(of(code)), errorTable.Internal.hint);
+  }
+  assert.deepEqual(serializeError(of('EIO')), {
+    code: 'KernelRefused',
+    message: 'EIO: x',
+    hint: errnoHints['EIO'],
+    errno: 'EIO',
+  });
 });
 
 test('a description joins the chain of causes without repeats', () => {

@@ -53,6 +53,59 @@ export const errorTable = {
 
 export type ErrorCode = keyof typeof errorTable;
 
+/** What a refused call means, by the errno's name, where it is not `KernelRefused`. */
+export const errnoCodes: Readonly<Record<string, ErrorCode>> = {
+  ENOENT: 'NotFound',
+  ESRCH: 'NotFound',
+  ENOSPC: 'ResourceExhausted',
+  EDQUOT: 'ResourceExhausted',
+  EMFILE: 'ResourceExhausted',
+  ENFILE: 'ResourceExhausted',
+};
+
+const NOT_OFFERED =
+  'the file system or the kernel does not offer this: use another file system, or a newer kernel';
+
+/** The remedy by the errno's name. */
+export const errnoHints: Readonly<Record<string, string>> = {
+  ENOENT: 'check that the named path exists',
+  ESRCH: 'the process has ended; nothing needs to be done',
+  ENOSPC:
+    'free space or inodes on the file system, or raise the limit that was reached (user.max_*_namespaces, fs.mount-max)',
+  EDQUOT: 'free space within the quota, or raise it',
+  EMFILE: 'raise the limit of open files of the daemon (LimitNOFILE)',
+  ENFILE: 'raise fs.file-max of the node',
+  ENOMEM: 'free memory of the node, or raise the memory limit of the daemon',
+  EAGAIN:
+    'a limit of processes or memory is reached, or it is temporarily busy: try again, or raise pids.max and TasksMax',
+  EBUSY: 'it is in use: find what has it mounted, open or as its cgroup, end that, and try again',
+  EINVAL:
+    'this kernel or file system does not accept these arguments: see the kernel log, and the versions that crisp requires',
+  ENOTSUP: NOT_OFFERED,
+  EOPNOTSUPP: NOT_OFFERED,
+  ENODEV: 'the kernel has no such file system or device: load its module',
+  ENXIO: 'the other side is not open: check that its program runs',
+  EEXIST: 'the path exists already: move it away',
+  ENOTEMPTY: 'the directory is not empty: move its entries away',
+  ENOTDIR: 'a part of the path is not a directory: correct the path, or move that part away',
+  EISDIR: 'a directory is in the place of a file: move it away',
+  ELOOP: 'symbolic links form a loop, or a link is where none is allowed: correct the path',
+  ENAMETOOLONG: 'use a shorter path or name',
+  EXDEV: 'it crosses a mount: unmount that, or use paths on one file system',
+  ETXTBSY: 'the program is open for writing: try again when it is closed',
+  EFBIG: 'the file is larger than the file system or a limit (RLIMIT_FSIZE) allows',
+  ECONNREFUSED: 'connection refused: start the program that should listen there',
+  ETIMEDOUT: 'the other side does not reply: check that it runs and can be reached',
+  ESTALE: 'the network file system has lost it: mount it again',
+  ENOTCONN: 'the program behind the file system or socket has ended: start it, or mount it again',
+  EPERM:
+    'run the daemon as root with all capabilities; an immutable file or a security module can be the cause, too',
+  EACCES: 'check the permissions of the path, and what a security module denies',
+  EROFS: 'the file system is read-only: see the kernel log, or choose another directory',
+  ENOSYS: 'this kernel lacks the system call: use a newer one',
+  EIO: 'see the kernel log: a disk may be failing',
+};
+
 export interface ErrorDetails {
   /** The underlying error; its message is appended. */
   readonly cause?: unknown;
@@ -96,18 +149,17 @@ export function errnoOf(error: unknown): string | undefined {
 export interface SerializedError {
   readonly code: ErrorCode;
   readonly message: string;
-  readonly hint?: string;
+  readonly hint: string;
   readonly errno?: string;
 }
 
-/** For a message to another thread; its causes become part of the message. An error that is not crisp's is Internal. */
+/** For a message to another thread; its causes become part of the message. */
 export function serializeError(error: unknown): SerializedError {
-  const own = error instanceof CrispError;
   const errno = errnoOf(error);
   return {
-    code: own ? error.code : 'Internal',
+    code: codeOf(error),
     message: describeError(error),
-    ...(own ? { hint: error.hint } : {}),
+    hint: hintOf(error),
     ...(errno === undefined ? {} : { errno }),
   };
 }
@@ -127,5 +179,25 @@ export function describeError(error: unknown): string {
   return parts.join(': ');
 }
 
-/** The code of the table, for replies and metrics; an error that crisp did not throw itself is a bug. */
-export const codeOf = (error: unknown): ErrorCode => (error instanceof CrispError ? error.code : 'Internal');
+/**
+ * What the node refuses whatever crisp asks for. Of the others ENOENT above all must not become NOT_FOUND where no code
+ * has named it: the kubelet takes that for an object that is gone.
+ */
+const OF_THE_NODE = ['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'ENOMEM', 'EIO', 'EROFS'];
+
+/**
+ * The code of the table, for replies and metrics. An error that crisp did not throw itself is a bug, but for a system
+ * error of Node's that tells of the node: no space, no descriptors, no memory, a broken disk.
+ */
+export function codeOf(error: unknown): ErrorCode {
+  if (error instanceof CrispError) return error.code;
+  const errno = errnoOf(error) ?? '';
+  return OF_THE_NODE.includes(errno) ? (errnoCodes[errno] ?? 'KernelRefused') : 'Internal';
+}
+
+/** The remedy, for replies and commands; see `codeOf`. */
+export function hintOf(error: unknown): string {
+  if (error instanceof CrispError) return error.hint;
+  const errno = errnoOf(error) ?? '';
+  return (OF_THE_NODE.includes(errno) ? errnoHints[errno] : undefined) ?? errorTable[codeOf(error)].hint;
+}

@@ -1,6 +1,6 @@
 /** Maps errors of the services to gRPC statuses; nothing else does. */
 import { status } from '@grpc/grpc-js';
-import { CrispError, codeOf, describeError, errorTable } from '#core/errors.ts';
+import { codeOf, describeError, errorTable, hintOf } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 
 /** The message is sent in headers, which clients limit to 8 KiB or more. */
@@ -17,12 +17,11 @@ export interface RpcStatus {
  */
 export function rpcStatus(error: unknown, op: Operation): RpcStatus {
   const code = codeOf(error);
-  const entry: { grpc: string; hint: string; prefix?: string } = errorTable[code];
-  const hint = error instanceof CrispError ? error.hint : entry.hint;
+  const entry: { grpc: string; prefix?: string } = errorTable[code];
   const stage = op.stageOf(error);
   const where = stage ? `${op.name}, stage ${stage}` : op.name;
   const seconds = ((performance.now() - op.started) / 1000).toFixed(2);
-  const text = `${describeError(error)} (${where}, after ${seconds} s); ${hint}`;
+  const text = `${describeError(error)} (${where}, after ${seconds} s); ${hintOf(error)}`;
   // grpc-js passes the message to encodeURI, which throws on half of a surrogate pair, which truncation may leave.
   const prefixed = entry.prefix ? `${entry.prefix}: ${text}` : text;
   return {

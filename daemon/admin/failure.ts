@@ -1,5 +1,5 @@
 import type { AdminFailure } from '#api/admin/contract.ts';
-import { CrispError, codeOf, describeError, type ErrorCode, errorTable } from '#core/errors.ts';
+import { codeOf, describeError, type ErrorCode, hintOf } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 
 const STATUSES: Readonly<Partial<Record<ErrorCode, number>>> = {
@@ -25,7 +25,7 @@ export function failureOf(error: unknown, op: Operation): AdminFailure {
     error: {
       code,
       message: `${describeError(error).slice(0, MAX_MESSAGE)}${where}`.toWellFormed(),
-      hint: error instanceof CrispError ? error.hint : errorTable[code].hint,
+      hint: hintOf(error),
     },
   };
 }

@@ -1,9 +1,10 @@
 /** The pod's files on the node, below `<state>/sandboxes/<id>/`: hostname, resolv.conf, shm. Contract section 3. */
-import { chown, mkdir, writeFile } from 'node:fs/promises';
+import { chown, mkdir } from 'node:fs/promises';
 import { hostname as nodeHostname } from 'node:os';
 import { join } from 'node:path';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
+import { writeText } from '#core/write-text.ts';
 import { readRegular } from '#linux/fs/regular-file.ts';
 import type { Mounts } from '#linux/ports/kernel.ts';
 import { type DnsConfig, ownUserNamespace, type SandboxConfig } from '../config.ts';
@@ -72,7 +73,7 @@ export async function makeFiles(record: SandboxRecord, mounts: Mounts, sources: 
   const uid = root?.uids[0]?.hostId ?? 0;
   const gid = root?.gids[0]?.hostId ?? 0;
   const put = async (path: string, text: string): Promise<void> => {
-    await writeFile(path, text, { mode: 0o644 });
+    await writeText(path, text, 0o644);
     if (uid !== 0 || gid !== 0) await chown(path, uid, gid);
   };
   await Promise.all([

@@ -7,7 +7,7 @@
  *
  * After a failure or a cancel of the client all is undone by the table that stop and recovery use.
  */
-import { CrispError, describeError } from '#core/errors.ts';
+import { CrispError, codeOf, describeError, hintOf } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
 import type { HeldPause } from '#linux/ports/kernel.ts';
 import type { Context } from '../context.ts';
@@ -231,8 +231,6 @@ async function keepNotReady(
 /** Adds a code and the sandbox's id to errors of the file system. */
 function asCrispError(error: unknown, { id }: SandboxRecord): CrispError {
   if (error instanceof CrispError) return error;
-  const full =
-    error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT');
   const message = `sandbox ${shortId(id)} could not be made: ${describeError(error)}`;
-  return new CrispError(full ? 'ResourceExhausted' : 'Internal', message, { cause: error });
+  return new CrispError(codeOf(error), message, { cause: error, hint: hintOf(error) });
 }

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, describeError, hasCode } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
+import { writeNewSync } from '#core/write-text.ts';
 import type { ExitStatus, SpawnRequest } from '#linux/ports/kernel.ts';
 import type { DetachedCommand, DetachedRequest } from '#linux/ports/streams.ts';
 import type { ContainerRecord } from '../container.ts';
@@ -84,7 +85,7 @@ export class ExecSession {
       ...(size ? { consoleSize: { width: size[0], height: size[1] } } : {}),
     };
     const process = user === undefined ? given : asUser(given, user, readUserFiles(paths));
-    writeFileSync(this.#processFile, encodeSpec(process), { mode: 0o600, flag: 'wx' });
+    writeNewSync(this.#processFile, encodeSpec(process), 0o600);
     await kernel.cgroups.createChild(this.#cgroup);
   }
 

@@ -1,11 +1,11 @@
 /** The effects of CreateContainer: root file system, volumes, OCI spec. The record's intents list them before. */
 
-import { writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { CrispError, errnoOf } from '#core/errors.ts';
 import type { ImageForContainer } from '#core/model/image.ts';
 import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
+import { writeNewSync } from '#core/write-text.ts';
 import { mkdirInRoot } from '#linux/fs/in-root.ts';
 import { type AnnotatedContainer, type AnnotationHost, applyAnnotations } from '../annotations/index.ts';
 import { applyEdits } from '../cdi/apply.ts';
@@ -190,4 +190,4 @@ function writableVolumes(
 
 /** The bundle is this container's own, on a tmpfs, and it is not read before the record is `created`. */
 const writeSpec = (paths: ContainerPaths, spec: OciSpec): void =>
-  writeFileSync(paths.config, encodeSpec(spec), { mode: 0o600, flag: 'wx' });
+  writeNewSync(paths.config, encodeSpec(spec), 0o600);

@@ -1,10 +1,19 @@
 /** The daemon's disk is full: what makes is refused in clear words and leaves nothing, what removes succeeds. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
-import test from 'node:test';
+import test, { afterEach } from 'node:test';
 import { busyboxImage } from '../harness/images.ts';
 import { EXITED, endsClean, POD, readIfPresent, refused, TestNode, until } from '../harness/pods.ts';
 
@@ -43,6 +52,8 @@ function fill(...disks: string[]): void {
 const empty = () => {
   for (const disk of [root, state]) rmSync(join(disk, 'filler'), { force: true });
 };
+// A test that fails must not make the others fail.
+afterEach(empty);
 
 test('on a full disk all that stops and removes succeeds', async () => {
   const extra = await node.addImage('extra', busyboxImage({ config: { Labels: { extra: 'yes' } } }));
@@ -137,19 +148,51 @@ test('with the tmpfs of the state full the code of a container is still its own,
   await node.client.RemovePodSandbox({ podSandboxId: pod });
 });
 
-test('with the tmpfs of the state full alone, what is recorded is on the disk at once', async () => {
+/** A full tmpfs for the copies of records alone: nothing that a stop frees makes room for them. Returns what undoes it. */
+function fillCopies(): () => void {
+  const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  const directories = ['containers', 'sandboxes'].map((kind) => join(state, 'records', kind, boot));
+  for (const directory of directories) {
+    assert.deepEqual(readdirSync(directory), []);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4k,mode=700', 'test-copies', directory]);
+  }
+  fill(...directories);
+  return () => {
+    for (const directory of directories.splice(0)) execFileSync('umount', [directory]);
+  };
+}
+
+test('with the tmpfs of the state full alone, what is recorded is on the disk at once', async (t) => {
   const pod = await node.runPod({}, { network: POD });
   const id = await node.run(pod);
+  await node.recorded();
+  const undo = fillCopies();
+  t.after(undo);
   const recorded = (path: string) => readFileSync(join(root, path, 'record.json'), 'utf8');
-  fill(state);
   await node.stop(id, 0);
   assert.match(recorded(`containers/${id}`), /"exited"/);
   await node.client.StopPodSandbox({ podSandboxId: pod });
   assert.match(recorded(`sandboxes/${pod}`), /"reason":"stopped"/);
   assert.match(readFileSync(node.daemon.logFile, 'utf8'), /the state directory refuses copies of records/);
   await node.client.RemovePodSandbox({ podSandboxId: pod });
-  empty();
+  undo();
   assert.deepEqual(node.leftovers(), []);
+});
+
+test('with the tmpfs of the state full alone, what makes is ResourceExhausted and names the file', async () => {
+  const pod = await node.runPod();
+  const id = await node.run(pod);
+  await node.recorded();
+  const before = node.leftovers();
+  fill(state);
+  const full = /cannot be written|no space left|ENOSPC/;
+  await refused(node.create(pod), 'ResourceExhausted', full);
+  await refused(node.client.RunPodSandbox({ config: node.podConfig() }), 'ResourceExhausted', full);
+  await refused(node.exec(id, ['true']), 'ResourceExhausted', full);
+  empty();
+  assert.deepEqual(node.leftovers(), before);
+  assert.equal((await node.exec(id, ['true'])).code, 0);
+  await node.removePods();
 });
 
 test('a container that ends on a full disk is EXITED with its code, also after a restart', async () => {
