@@ -6,8 +6,9 @@ import { parseQuantity } from '#core/quantity.ts';
 import { sampleConfig } from '#test/fixtures/sandbox-config.ts';
 import { bandwidthOf } from './cni/bandwidth.ts';
 import { parseNetworkConfig } from './cni/conflist.ts';
+import { pluginEnvironment, pluginInput } from './cni/plugin-input.ts';
 import { parseResult, pluginMessage, podIps } from './cni/result.ts';
-import { planAttachment, pluginEnvironment, pluginInput } from './request.ts';
+import { planAttachment } from './request.ts';
 
 const conflist = (changes: object = {}) =>
   parseNetworkConfig(

@@ -3,60 +3,48 @@
  * (cni/parallel.ts); different pods do not wait for each other. The output of a plugin is checked by `cni/result.ts`
  * before it is used.
  */
-import { CrispError, describeError, errnoOf, hasCode } from '#core/errors.ts';
+import { CrispError, describeError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
-import type { Output, Processes } from '#linux/ports/kernel.ts';
-import { type NetworkObserver, observed } from '../ports.ts';
+import type { Processes } from '#linux/ports/kernel.ts';
+import { observed } from '../ports.ts';
 import type { BridgeNetwork } from './bridge/bridge.ts';
 import type { Attachment } from './cni/attachment.ts';
-import type { NetworkConfig, PluginConfig } from './cni/conflist.ts';
+import type { PluginConfig } from './cni/conflist.ts';
 import { AddTrace, undoPart, wasBegun } from './cni/failed-add.ts';
 import { waitForOrphans } from './cni/orphans.ts';
 import { isIndependent, parallelGroups, runAll, runInOrder, settleAll } from './cni/parallel.ts';
+import { PLUGIN_GRACES, PluginCalls, type PluginOptions, partName } from './cni/plugin-call.ts';
 import { pluginFailed } from './cni/plugin-failed.ts';
-import { pluginPath } from './cni/plugin-path.ts';
-import { type CniResult, parseResult, pluginMessage, podIps } from './cni/result.ts';
+import type { CniCommand } from './cni/plugin-input.ts';
+import { type CniResult, parseResult, podIps } from './cni/result.ts';
 import { isInProcess } from './in-process.ts';
-import { type CniCommand, pluginEnvironment, pluginInput } from './request.ts';
 
-export interface CniOptions {
-  readonly binDirs: readonly string[];
-  readonly environment: Readonly<Record<string, string>>;
-  /** Bytes of stdout that count as a result; more is an error. */
-  readonly maxOutput: number;
+export interface CniOptions extends PluginOptions {
   /** Milliseconds for the whole list. */
   readonly addLimit: number;
   readonly delLimit: number;
   /** Makes the attachments that are recorded as native. */
   readonly native: Pick<BridgeNetwork, 'attach' | 'detach'>;
-  readonly observer: NetworkObserver;
 }
-
-/** How long a killed plugin is waited for, in milliseconds. */
-const KILL_GRACE = 5_000;
-/**
- * How long a plugin may go on after the client's cancel, in milliseconds. One that is killed before can leave what its
- * own DEL does not undo: the bridge plugin 1.1.1, for one, then fails for the next pods too.
- */
-const FINISH_GRACE = 3_000;
-/** Errors of execve(2) for a file that is not a program for this machine. */
-const EXEC_ERRNOS: ReadonlySet<string> = new Set(['ENOENT', 'ENOEXEC', 'EACCES', 'ENOTDIR', 'ELOOP']);
 
 export class Cni {
   readonly #processes: Processes;
+  readonly #plugins: PluginCalls;
   #options: CniOptions;
   /** Sandboxes for which plugins of an earlier daemon may still run. */
   readonly #inherited = new Set<SandboxId>();
 
   constructor(processes: Processes, options: CniOptions) {
     this.#processes = processes;
+    this.#plugins = new PluginCalls(processes, options);
     this.#options = options;
   }
 
   /** For calls of plugins that begin from now on. */
   update(options: Pick<CniOptions, 'binDirs' | 'addLimit' | 'delLimit'>): void {
     this.#options = { ...this.#options, ...options };
+    this.#plugins.update(options);
   }
 
   /**
@@ -81,7 +69,7 @@ export class Cni {
     let result: CniResult | undefined;
     const add = async (plugin: PluginConfig): Promise<CniResult> => {
       const call = { id, attachment, netns, plugin, result, until, trace };
-      const { stdout } = await this.#call('ADD', call, op);
+      const { stdout } = await this.#plugins.run('ADD', call, op);
       return this.#checked(plugin, attachment, () => parseResult(stdout.toString(), config.cniVersion));
     };
     for (const group of parallelGroups(config.plugins, attachment))
@@ -108,8 +96,7 @@ export class Cni {
    */
   async detach(id: SandboxId, attachment: Attachment, netns: string, op: Operation): Promise<void> {
     if (this.#inherited.has(id)) {
-      const graces = { finish: FINISH_GRACE, kill: KILL_GRACE };
-      await op.stage('earlier plugins', () => waitForOrphans(this.#processes, id, graces, op));
+      await op.stage('earlier plugins', () => waitForOrphans(this.#processes, id, PLUGIN_GRACES, op));
       this.#inherited.delete(id);
     }
     const { native, delLimit } = this.#options;
@@ -127,7 +114,7 @@ export class Cni {
       await undoPart(
         attachment,
         part,
-        () => this.#call('DEL', { id, attachment, netns, plugin, result, until: last }, op),
+        () => this.#plugins.run('DEL', { id, attachment, netns, plugin, result, until: last }, op),
         (error) =>
           op.log.info(
             { plugin: plugin.type, error: describeError(error) },
@@ -151,71 +138,6 @@ export class Cni {
     return observed(this.#options.observer, { plugin, command, way: 'native' }, op, act);
   }
 
-  #call(command: CniCommand, call: Call, op: Operation): Promise<Output> {
-    const plugin = call.plugin.type;
-    return observed(this.#options.observer, { plugin, command, way: 'exec' }, op, () =>
-      this.#execute(command, call, op),
-    );
-  }
-
-  async #execute(command: CniCommand, call: Call, op: Operation): Promise<Output> {
-    const { plugin, attachment, until, trace } = call;
-    const part = partName(attachment.config, plugin);
-    const program = await this.#find(plugin, attachment);
-    const name = `CNI ${command} ${plugin.type}`;
-    let running: Promise<Output> | undefined;
-    const { binDirs, environment, maxOutput } = this.#options;
-    const request = {
-      argv: [program],
-      env: { ...environment, ...pluginEnvironment(command, call.id, attachment, call.netns, binDirs) },
-      input: pluginInput(command, plugin, attachment, call.result),
-      limit: maxOutput + 1,
-    };
-    const killed = new AbortController();
-    try {
-      trace?.begin(part);
-      const output = await op.deadline(name, Math.max(1, until - performance.now()), (signal) => {
-        signal.addEventListener('abort', () => killAfter(signal.reason, killed), { once: true });
-        running = this.#processes.run(request, killed.signal);
-        return running;
-      });
-      if (output.status.code !== 0 && output.status.signal === undefined) trace?.refuse(part);
-      this.#judge(command, call, output);
-      return output;
-    } catch (error) {
-      // The undo calls the plugin again: this call of it must be over by then.
-      if (running) await waitUntilSettled(running, FINISH_GRACE + KILL_GRACE);
-      if (!EXEC_ERRNOS.has(errnoOf(error) ?? '')) throw error;
-      trace?.refuse(part);
-      throw pluginFailed(
-        plugin,
-        attachment.config,
-        `${program} cannot be executed: ${describeError(error)}`,
-        {
-          hint: 'install the plugin for this machine',
-          lasting: true,
-        },
-      );
-    }
-  }
-
-  #judge(command: CniCommand, { plugin, attachment, netns }: Call, output: Output): void {
-    const { status, stdout, stderr } = output;
-    if (stdout.length > this.#options.maxOutput) {
-      throw pluginFailed(
-        plugin,
-        attachment.config,
-        `${command}: it printed more than ${this.#options.maxOutput} bytes`,
-      );
-    }
-    if (status.code === 0) return;
-    const how = status.signal === undefined ? `exit ${status.code}` : `signal ${status.signal}`;
-    const message = pluginMessage(stdout.toString(), stderr.toString());
-    // Without the namespace a retry cannot succeed.
-    const lasting = command === 'DEL' && netns === '' && status.signal === undefined;
-    throw pluginFailed(plugin, attachment.config, `${command}: ${how}: ${message}`, { lasting });
-  }
-
   #checked<T>(plugin: PluginConfig, attachment: Attachment, parse: () => T): T {
     try {
       return parse();
@@ -223,51 +145,4 @@ export class Cni {
       throw pluginFailed(plugin, attachment.config, `ADD: ${describeError(error)}`);
     }
   }
-
-  async #find(plugin: PluginConfig, attachment: Attachment): Promise<string> {
-    const { binDirs } = this.#options;
-    const path = await pluginPath(binDirs, plugin.type);
-    if (path !== undefined) return path;
-    const hint = 'install the plugin, or name its directory in the config';
-    throw pluginFailed(plugin, attachment.config, `it is not in ${binDirs.join(', ')}`, {
-      hint,
-      lasting: true,
-    });
-  }
-}
-
-interface Call {
-  readonly id: SandboxId;
-  readonly attachment: Attachment;
-  readonly netns: string;
-  readonly plugin: PluginConfig;
-  /** Of the plugins before (ADD), or of the whole ADD (DEL). */
-  readonly result: CniResult | undefined;
-  /** Monotonic clock, milliseconds. */
-  readonly until: number;
-  /** Of an ADD. */
-  readonly trace?: AddTrace;
-}
-
-/** At the deadline at once, at a cancel after a grace. The timer alone does not keep the daemon alive. */
-function killAfter(reason: unknown, killed: AbortController): void {
-  const grace = hasCode(reason, 'DeadlineExceeded') ? 0 : FINISH_GRACE;
-  setTimeout(() => killed.abort(reason), grace).unref();
-}
-
-/** The plugin's name as a part of the attachment. */
-const partName = ({ plugins }: NetworkConfig, plugin: PluginConfig): string => `${plugins.indexOf(plugin)}`;
-
-/** Waits until a promise has settled, at most for the limit. */
-async function waitUntilSettled(promise: Promise<unknown>, limit: number): Promise<void> {
-  const { promise: over, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, limit);
-  await Promise.race([
-    promise.then(
-      () => {},
-      () => {},
-    ),
-    over,
-  ]);
-  clearTimeout(timer);
 }
