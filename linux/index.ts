@@ -28,6 +28,7 @@ import { ProcessWatches } from './process/child.ts';
 import { readBootId } from './process/identity.ts';
 import { RealProcesses } from './process/processes.ts';
 import { SealedProgram } from './process/sealed-program.ts';
+import { RealSelinux } from './selinux/selinux.ts';
 import { Systemd } from './systemd/manager.ts';
 import { RealNamespaces } from './worker/namespaces.ts';
 
@@ -115,6 +116,7 @@ class RealKernel implements Kernel {
   readonly streams: Streams;
   readonly usage: Usage;
   readonly systemd = new Systemd();
+  readonly selinux = new RealSelinux();
   readonly inotify: Inotify;
   readonly #parts: Parts;
 
@@ -138,6 +140,7 @@ class RealKernel implements Kernel {
 
   async close(): Promise<number> {
     this.systemd[Symbol.dispose]();
+    await this.selinux[Symbol.asyncDispose]();
     await this.#parts.namespaces[Symbol.asyncDispose]();
     this.#parts.program[Symbol.dispose]();
     this.#parts.watches[Symbol.dispose]();

@@ -12,11 +12,12 @@ import { FakeNamespaces } from './namespaces.ts';
 import { FakeNatRules } from './nat-rules.ts';
 import { FakePodLinks } from './pod-links.ts';
 import { FakeProcesses, type FakeProgram } from './processes.ts';
+import { FakeSelinux } from './selinux.ts';
 import { FakeUsage } from './stats.ts';
 import { FakeStreams } from './streams.ts';
 import { FakeSystemd } from './systemd.ts';
 
-type Part = 'files' | 'mounts' | 'namespaces' | 'processes' | 'cgroups' | 'systemd';
+type Part = 'files' | 'mounts' | 'namespaces' | 'processes' | 'cgroups' | 'systemd' | 'selinux';
 /** `mounts.overlay`, `cgroups.kill`, … */
 export type MethodName = { [P in Part]: `${P}.${Extract<keyof Kernel[P], string>}` }[Part];
 
@@ -63,6 +64,10 @@ export interface FakeKernel extends Kernel {
   readonly faults: Faults;
   /** The units that are loaded, with the properties that were given to them. */
   readonly units: FakeSystemd['units'];
+  /** What pause processes were requested, in order. */
+  readonly pauses: FakeNamespaces['requests'];
+  /** To be switched on, and what files are labelled. */
+  readonly labels: FakeSelinux;
 }
 
 export interface FakeOptions {
@@ -79,9 +84,11 @@ export function fakeKernel(options: FakeOptions = {}): FakeKernel {
   const cgroups = new FakeCgroups(processes, options.cgroupVersion ?? 2);
   const namespaces = new FakeNamespaces(processes, mounts);
   const systemd = new FakeSystemd(cgroups, processes);
+  const selinux = new FakeSelinux();
   return {
     faults,
     units: systemd.units,
+    pauses: namespaces.requests,
     files: withFaults('files', files, faults),
     mounts: withFaults('mounts', mounts, faults),
     namespaces: withFaults('namespaces', namespaces, faults),
@@ -90,6 +97,8 @@ export function fakeKernel(options: FakeOptions = {}): FakeKernel {
     links: new FakePodLinks(),
     nat: new FakeNatRules(),
     systemd: withFaults('systemd', systemd, faults),
+    selinux: withFaults('selinux', selinux, faults),
+    labels: selinux,
     usage: new FakeUsage(cgroups),
     streams: new FakeStreams(),
     inotify: new RealInotify({ warn() {} }),
@@ -129,6 +138,6 @@ function faultOf(apply: () => unknown, sync: boolean): unknown {
 const syncMethods = new Set(
   `mounts.below processes.reference processes.alive processes.signal processes.setOomScoreAdj cgroups.processes
    cgroups.signalAll cgroups.file cgroups.read cgroups.exists cgroups.find cgroups.oomKills cgroups.expectTaskMigration cgroups.joinFiles
-   cgroups.directories`.split(/\s+/),
+   cgroups.directories selinux.status selinux.canonical`.split(/\s+/),
 );
 const isSync = (part: Part, method: string): boolean => syncMethods.has(`${part}.${method}`);

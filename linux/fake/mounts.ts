@@ -35,13 +35,14 @@ export class FakeMounts implements Mounts {
   }
 
   /** The image is read from the disk and checked as the real one. */
-  async erofs({ image, target, by }: Parameters<Mounts['erofs']>[0]): Promise<void> {
+  async erofs({ image, target, by, context }: Parameters<Mounts['erofs']>[0]): Promise<void> {
     await checkErofsImage(image, `mount erofs ${image} at ${target}`);
-    this.#add(target, 'erofs', by === 'file' ? image : `/dev/loop${this.#nextId}`, 'ro');
+    const options = ['ro', ...(context === undefined ? [] : [`context=${context}`])];
+    this.#add(target, 'erofs', by === 'file' ? image : `/dev/loop${this.#nextId}`, options.join(','));
   }
 
   async tmpfs(request: Parameters<Mounts['tmpfs']>[0]): Promise<void> {
-    this.#add(request.target, 'tmpfs', 'tmpfs', 'rw');
+    this.#add(request.target, 'tmpfs', 'tmpfs', ['rw', ...(request.options ?? [])].join(','));
   }
 
   async unmount(target: string): Promise<void> {

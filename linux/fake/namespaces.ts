@@ -12,6 +12,8 @@ import type { FakeProcesses } from './processes.ts';
 export class FakeNamespaces implements Namespaces {
   readonly #processes: FakeProcesses;
   readonly #mounts: FakeMounts;
+  /** All that `hold` was asked for. */
+  readonly requests: PauseRequest[] = [];
 
   constructor(processes: FakeProcesses, mounts: FakeMounts) {
     this.#processes = processes;
@@ -21,6 +23,7 @@ export class FakeNamespaces implements Namespaces {
   async hold(request: PauseRequest, signal: AbortSignal): Promise<HeldPause> {
     checkRequest(request);
     throwIfAborted(signal, 'hold the namespaces');
+    this.requests.push(request);
     await this.unpin(request.pins);
     const pins: Partial<Record<NamespaceKind, string>> = {};
     for (const kind of request.kinds) {

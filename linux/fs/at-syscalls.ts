@@ -43,6 +43,7 @@ export const flags = {
   AT_REMOVEDIR: 0x200,
   SEEK_DATA: 3,
   SEEK_HOLE: 4,
+  RESOLVE_NO_XDEV: 0x01,
   RESOLVE_NO_MAGICLINKS: 0x02,
   RESOLVE_NO_SYMLINKS: 0x04,
   RESOLVE_BENEATH: 0x08,
@@ -88,6 +89,15 @@ export const openBeneath = (directory: number, path: CName, openFlags: number): 
     how(openFlags, flags.RESOLVE_BENEATH | flags.RESOLVE_NO_SYMLINKS | flags.RESOLVE_NO_MAGICLINKS),
     beneath.byteLength,
   );
+
+const child = how(
+  flags.O_PATH | O_NOFOLLOW,
+  flags.RESOLVE_NO_XDEV | flags.RESOLVE_BENEATH | flags.RESOLVE_NO_SYMLINKS | flags.RESOLVE_NO_MAGICLINKS,
+);
+
+/** Opens an entry of a directory by its path (O_PATH), a link itself; -EXDEV where something is mounted on it. */
+export const openChild = (directory: number, name: CName): number =>
+  openat2Call(437, directory, name, child, child.byteLength);
 
 export const openat = bind<[directory: number, name: CName, openFlags: number, mode: number]>(
   'int openat(int directory, const uint8_t *name, int flags, int mode)',
@@ -141,6 +151,17 @@ export const lsetxattr = bind<[path: CName, name: CName, value: Uint8Array, size
 export const lgetxattr = bind<[path: CName, name: CName, value: Uint8Array, size: number]>(
   'long lgetxattr(const uint8_t *path, const uint8_t *name, uint8_t *value, size_t size)',
 );
+const setxattr = bind<[path: CName, name: CName, value: Uint8Array, size: number, setFlags: number]>(
+  'int setxattr(const uint8_t *path, const uint8_t *name, const uint8_t *value, size_t size, int flags)',
+);
+const getxattr = bind<[path: CName, name: CName, value: Uint8Array, size: number]>(
+  'long getxattr(const uint8_t *path, const uint8_t *name, uint8_t *value, size_t size)',
+);
+/** fsetxattr(2) and fgetxattr(2) take no descriptor of O_PATH; through /proc it is the very file, a link itself. */
+export const setXattrOf = (fd: number, name: CName, value: Uint8Array): number =>
+  setxattr(cName(`/proc/self/fd/${fd}`), name, value, value.length, 0);
+export const getXattrOf = (fd: number, name: CName, value: Uint8Array): number =>
+  getxattr(cName(`/proc/self/fd/${fd}`), name, value, value.length);
 export const llistxattr = bind<[path: CName, list: Uint8Array, size: number]>(
   'long llistxattr(const uint8_t *path, uint8_t *list, size_t size)',
 );

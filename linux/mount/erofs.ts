@@ -18,29 +18,39 @@ import { ShortNames } from './short-names.ts';
 
 /** Mounts an EROFS image; see `Mounts.erofs`. */
 export async function mountErofs(request: Parameters<Mounts['erofs']>[0]): Promise<void> {
-  const { image, target, by, direct = false } = request;
+  const { image, target, by, direct = false, context } = request;
   const what = `mount erofs ${image} at ${target}`;
   await checkErofsImage(image, what);
   if (by === 'loop') {
     await using device = await LoopDevice.attach(image, what);
-    return await mountFrom(device.path, target, 'as a disk', what);
+    return await mountFrom(device.path, { target, context, reading: 'as a disk' }, what);
   }
   using names = new ShortNames();
   const before = await backingDevices();
   const source = Buffer.byteLength(image) > VALUE_LIMIT ? names.of(image) : image;
-  await mountFrom(source, target, direct ? 'directly' : 'directly if possible', what);
+  const reading = direct ? 'directly' : 'directly if possible';
+  await mountFrom(source, { target, context, reading }, what);
   await readAheadAs(image, before);
 }
 
 type Reading = 'as a disk' | 'directly' | 'directly if possible';
 
-async function mountFrom(source: string, target: string, reading: Reading, what: string): Promise<void> {
+async function mountFrom(
+  source: string,
+  {
+    target,
+    context: label,
+    reading,
+  }: Pick<Parameters<Mounts['erofs']>[0], 'target' | 'context'> & { readonly reading: Reading },
+  what: string,
+): Promise<void> {
   const opened = await fsopenAsync('erofs', FSOPEN_CLOEXEC);
   if (opened.result < 0) throw explained(what, opened.errno);
   const context = opened.result;
   try {
     set(context, SET_STRING, 'source', source, what);
     set(context, SET_FLAG, 'ro', null, what);
+    if (label !== undefined) set(context, SET_STRING, 'context', label, what);
     // Data is read past the page cache of the file, where the kernel knows this (6.13) and the file system can.
     if (reading !== 'as a disk' && fsconfig(context, SET_FLAG, 'directio', null) < 0) {
       const errno = errnoName(lastErrno());

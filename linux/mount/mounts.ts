@@ -22,7 +22,7 @@ import { OpenFile } from '../namespace/setns.ts';
 import type { Mounts, Propagation } from '../ports/kernel.ts';
 import { mountErofs } from './erofs.ts';
 import { mountsBelow } from './mount-table.ts';
-import { mountOverlay } from './overlay.ts';
+import { mountOverlay, quoted } from './overlay.ts';
 
 const MS_NOSUID = 2;
 const MS_NODEV = 4;
@@ -101,7 +101,7 @@ async function makeUnbindable(target: string, what: string): Promise<void> {
 
 async function tmpfs(request: Parameters<Mounts['tmpfs']>[0]): Promise<void> {
   const { target, bytes, mode, options = [], noexec = false } = request;
-  const data = [...options];
+  const data = options.map(quoted);
   if (bytes !== undefined) data.push(`size=${bytes}`);
   if (mode !== undefined) data.push(`mode=${mode.toString(8)}`);
   const flags = MS_NOSUID | MS_NODEV | (noexec ? MS_NOEXEC : 0);

@@ -2,7 +2,7 @@
 import { closeSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { CrispError } from '#core/errors.ts';
-import { refused } from '../libc/errno.ts';
+import { errnoName, refused } from '../libc/errno.ts';
 import { kill } from '../libc/libc.ts';
 import type { HeldPause, NamespaceKind, ProcessRef } from '../ports/kernel.ts';
 import type { OwnedChild, ProcessWatches } from '../process/child.ts';
@@ -102,12 +102,14 @@ export class PauseProcess {
     writeSync(this.#start, '\n');
   }
 
-  async release(): Promise<void> {
+  /** Resolves with the errno's name where the policy has refused its SELinux context. */
+  async release(): Promise<string | undefined> {
     this.proceed();
     this.#closeStart();
-    await this.expect('sealed');
+    const errno = await this.expect('sealed');
     if ((await this.#next()) !== undefined)
       throw new CrispError('Internal', 'the pause process wrote more after "sealed"');
+    return errno === '' ? undefined : errnoName(Number(errno));
   }
 
   /** Closes its start pipe, and kills it where it does not exit. Resolves when it is reaped. */
@@ -126,13 +128,20 @@ export class PauseProcess {
     this.#start = undefined;
   }
 
-  /** What `Namespaces.hold` returns. */
-  toHeldPause(pins: Partial<Record<NamespaceKind, string>>, joinsCgroups: boolean): HeldPause {
+  /** What `Namespaces.hold` returns. `onRefused`: called where its SELinux context is refused. */
+  toHeldPause(
+    pins: Partial<Record<NamespaceKind, string>>,
+    joinsCgroups: boolean,
+    onRefused: (errno: string) => void,
+  ): HeldPause {
     return {
       process: this.process,
       pins,
       joinsCgroups,
-      release: () => this.release(),
+      release: async () => {
+        const errno = await this.release();
+        if (errno !== undefined) onRefused(errno);
+      },
       abandon: () => this.abandon(),
     };
   }

@@ -11,14 +11,17 @@
  */
 import type { Inotify } from './inotify.ts';
 import type { NatRules } from './nat-rules.ts';
+import type { HeldPause, PauseRequest } from './pause.ts';
 import type { PodLinks } from './pod-links.ts';
 import type { Child, ExitStatus, ProcessRef, SpawnRequest } from './process.ts';
+import type { Selinux } from './selinux.ts';
 import type { Usage } from './stats.ts';
 import type { Streams } from './streams.ts';
 import type { SystemdUnits } from './systemd-units.ts';
 import type { Trouble } from './troubles.ts';
 
 export type { Masquerade, NatRules } from './nat-rules.ts';
+export type { HeldPause, IdMapping, NamespaceKind, PauseRequest } from './pause.ts';
 export type { JoinedBridge, JoinRequest, LeaveRequest, PodLinks } from './pod-links.ts';
 export type { Child, ExitStatus, ProcessRef, SpawnRequest, StdioIn } from './process.ts';
 
@@ -33,6 +36,7 @@ export interface Kernel {
   readonly streams: Streams;
   readonly usage: Usage;
   readonly systemd: SystemdUnits;
+  readonly selinux: Selinux;
   readonly inotify: Pick<Inotify, 'watch' | 'forget'>;
   /** What is wrong with the node now. From memory. */
   troubles(): readonly Trouble[];
@@ -129,7 +133,14 @@ export interface Mounts {
    * this kernel does not mount them in this way; ResourceExhausted: no loop device is free. `direct`: from the file itself only
    * where the kernel can read past the file's page cache, else FailedPrecondition with EINVAL.
    */
-  erofs(mount: { image: string; target: string; by: 'file' | 'loop'; direct?: boolean }): Promise<void>;
+  erofs(mount: {
+    image: string;
+    target: string;
+    by: 'file' | 'loop';
+    direct?: boolean;
+    /** The SELinux context of all its files. */
+    context?: string | undefined;
+  }): Promise<void>;
   tmpfs(mount: {
     target: string;
     bytes?: number;
@@ -141,44 +152,6 @@ export interface Mounts {
   unmount(target: string): Promise<void>;
   /** The mounts of crisp's own mount namespace whose target is the path or is below it. */
   below(path: string): MountEntry[];
-}
-
-export type NamespaceKind = 'net' | 'ipc' | 'uts' | 'pid' | 'user' | 'cgroup' | 'mnt';
-
-export interface IdMapping {
-  readonly containerId: number;
-  readonly hostId: number;
-  readonly length: number;
-}
-
-export interface PauseRequest {
-  /** The kinds to make; the others are the host's. */
-  readonly kinds: readonly NamespaceKind[];
-  /** Directory that exists; each kind is pinned as a bind mount on a file of its name in it. */
-  readonly pins: string;
-  /** Host name of a new uts namespace. */
-  readonly hostname?: string;
-  /** Set inside the new namespaces; keys in dotted form. */
-  readonly sysctls: Readonly<Record<string, string>>;
-  /** Where the pod has a user namespace. */
-  readonly userNamespace?: { readonly uids: readonly IdMapping[]; readonly gids: readonly IdMapping[] };
-  /** Wanted oom_score_adj; clamped to what is allowed. */
-  readonly oomScoreAdj: number;
-  /** See `Cgroups.joinFiles`: the groups that it joins when it is released. Not with a user namespace. */
-  readonly joinFiles?: readonly string[];
-}
-
-/** A pause process that is still held by its start pipe. */
-export interface HeldPause {
-  readonly process: ProcessRef;
-  /** Path of each namespace's pin. */
-  readonly pins: Readonly<Partial<Record<NamespaceKind, string>>>;
-  /** Whether it joins its cgroups itself; else it is to be moved before its release. */
-  readonly joinsCgroups: boolean;
-  /** Lets it continue, once its cgroup and its record are in place. Resolves when it is in the cgroup and sealed. */
-  release(): Promise<void>;
-  /** Closes the start pipe: it exits. */
-  abandon(): Promise<void>;
 }
 
 export interface Namespaces {

@@ -1,7 +1,7 @@
 /*
  * crisp-pause holds the namespaces of a pod and does nothing else.
  *
- *   crisp-pause UID GID [FLAGS [FILE...]]
+ *   crisp-pause UID GID [FLAGS [LABEL [FILE...]]]
  *
  * Descriptor 0 is the start pipe: crisp writes one byte to start each step; at end of file (crisp gave up, or
  * died) the program exits. Descriptor 1 is the status pipe: one line for each finished step, and for an error.
@@ -11,7 +11,8 @@
  *     makes the namespaces of FLAGS, owned by it; for a pid namespace it forks, so that the child is its PID 1
  *   writes   "held PID"       and waits: crisp configures and pins the namespaces, records it
  *   joins the cgroups whose control files it was given
- *   seals itself (below), writes "sealed", and closes all descriptors
+ *   seals itself (below), with the SELinux context LABEL where that is not empty; writes "sealed", or "sealed ERRNO" where the
+ *   policy refuses that context, and closes all descriptors
  *   errors: "error ERRNO STAGE"
  *
  * Sealed, it has an empty read-only file system of its own as its root, no descriptor, no privilege, and a filter of
@@ -188,6 +189,22 @@ static void drop_privileges(unsigned long uid, unsigned long gid) {
   must(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "become undumpable");
 }
 
+/* Opened while there is a /proc; written to without privileges, as the last step that the policy is asked about. */
+static int open_label(const char *label) {
+  if (*label == '\0') return -1;
+  int fd = open("/proc/thread-self/attr/current", O_WRONLY | O_CLOEXEC);
+  must(fd, "open the SELinux context");
+  return fd;
+}
+
+/* The errno where it is refused. */
+static unsigned long set_label(int fd, const char *label) {
+  if (fd < 0) return 0;
+  unsigned long error = write(fd, label, strlen(label)) < 0 ? (unsigned long)errno : 0;
+  close(fd);
+  return error;
+}
+
 #define ALLOW(name) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 
 static void filter_calls(void) {
@@ -228,13 +245,16 @@ int main(int argc, char **argv) {
   unsigned long pid = (unsigned long)getpid();
   if (flags == 0 || pid != 1) report("held", &pid, NULL);
   await_start();
-  if (argc > 4) join_cgroups(argv + 4);
+  if (argc > 5) join_cgroups(argv + 5);
+  const char *label = argc > 4 ? argv[4] : "";
+  int attribute = open_label(label);
   leave_host_files();
   drop_privileges(uid, gid);
+  unsigned long refused = set_label(attribute, label);
   close(STDIN_FILENO);
   close(STDERR_FILENO);
   filter_calls();
-  report("sealed", NULL, NULL);
+  report("sealed", refused != 0 ? &refused : NULL, NULL);
   close(STDOUT_FILENO);
   for (;;) {
     long signal = syscall(SYS_rt_sigtimedwait, &set, NULL, NULL, 8);

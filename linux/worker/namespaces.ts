@@ -53,6 +53,7 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
   readonly #thread: NamespaceWorker;
   /** Reads never wait behind a stuck request, nor does one behind a stuck read. */
   readonly #reader: ReadThread;
+  #refusalLogged = false;
   /** The links of pods, by the thread that makes their namespaces. */
   readonly links: RealPodLinks;
   readonly streams: RealStreams;
@@ -85,7 +86,9 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
       throwIfAborted(signal, 'hold the namespaces');
       const pinned = request.kinds.map((kind) => [kind, join(request.pins, kind)] as const);
       const joinsCgroups = !request.userNamespace && request.joinFiles !== undefined;
-      return pause.toHeldPause(Object.fromEntries(pinned), joinsCgroups);
+      return pause.toHeldPause(Object.fromEntries(pinned), joinsCgroups, (errno) =>
+        this.#logRefused(errno, request.label),
+      );
     } catch (error) {
       await pause?.abandon();
       await this.unpin(request.pins).catch(() => {}); // the first error counts; the caller's undo unpins again
@@ -100,7 +103,14 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
       settings: settingsOf(request),
       pins: request.pins,
       program: this.#options.program.path,
-      argv: ['crisp-pause', `${PAUSE_ID}`, `${PAUSE_ID}`, '0', ...(request.joinFiles ?? [])],
+      argv: [
+        'crisp-pause',
+        `${PAUSE_ID}`,
+        `${PAUSE_ID}`,
+        '0',
+        request.label ?? '',
+        ...(request.joinFiles ?? []),
+      ],
     });
     if (!made) throw new CrispError('Internal', 'the namespace thread replied without a process');
     return new PauseProcess(made, this.#options.watches);
@@ -112,8 +122,22 @@ export class RealNamespaces implements Namespaces, AsyncDisposable {
     const flags = request.kinds
       .filter((kind) => kind !== 'user')
       .reduce((all, kind) => all | cloneFlags[kind], 0);
-    const argv = ['crisp-pause', `${sealedId(uids)}`, `${sealedId(gids)}`, `${flags}`];
+    const argv = ['crisp-pause', `${sealedId(uids)}`, `${sealedId(gids)}`, `${flags}`, request.label ?? ''];
     return PauseProcess.spawn(this.#options.program.path, argv, this.#options.watches);
+  }
+
+  /** Once: a policy refuses all of them, or none. It has no privilege and no file, so the pod is as isolated without it. */
+  #logRefused(errno: string, label: string | undefined): void {
+    if (this.#refusalLogged) return;
+    this.#refusalLogged = true;
+    this.#options.threads.log?.warn(
+      {
+        label,
+        errno,
+        hint: 'allow the domain of the daemon `process dyntransition` to it; see ausearch -m avc',
+      },
+      'the SELinux policy keeps pause processes in the context of the daemon; containers have their own',
+    );
   }
 
   /** Maps the ids, has the program make the namespaces, and sets them up from outside. */

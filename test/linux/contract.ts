@@ -1,7 +1,15 @@
 /** What every kernel does, the real one and the fake one. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import test, { after } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
@@ -114,6 +122,33 @@ export function contract(name: string, kernel: Kernel): void {
       assert.deepEqual(mounts.below(root), []);
     });
   }
+
+  test(`${name}: SELinux labels of files`, async (t) => {
+    const { selinux } = kernel;
+    const root = scratch(t, mounts);
+    const label = 'system_u:object_r:container_file_t:s0:c1,c2';
+    mkdirSync(join(root, 'volume/below'), { recursive: true });
+    writeFileSync(join(root, 'volume/below/file'), '');
+    writeFileSync(join(root, 'outside'), '');
+    symlinkSync('../outside', join(root, 'volume/link'));
+    const before = await selinux.labelOf(join(root, 'outside'));
+    const walk = () => selinux.relabel(join(root, 'volume'), label, soon());
+    assert.deepEqual(await walk(), { kind: 'labelled', entries: 4, changed: 4 });
+    assert.deepEqual(await walk(), { kind: 'labelled before' });
+    for (const path of ['volume', 'volume/below', 'volume/below/file', 'volume/link'])
+      assert.equal(await selinux.labelOf(join(root, path)), label, path);
+    assert.equal(await selinux.labelOf(join(root, 'outside')), before);
+    assert.equal(await selinux.setLabel(join(root, 'volume'), before ?? 'system_u:object_r:tmp_t:s0'), true);
+    assert.deepEqual(await walk(), { kind: 'labelled', entries: 4, changed: 1 });
+    const reports: number[] = [];
+    const one = join(root, 'outside');
+    const outcome = await selinux.relabel(one, label, soon(), ({ entries }) => reports.push(entries));
+    assert.deepEqual(outcome, { kind: 'labelled', entries: 1, changed: 1 });
+    await assert.rejects(selinux.labelOf(join(root, 'none')), code('NotFound'));
+    await assert.rejects(selinux.setLabel(join(root, 'none'), label), code('NotFound'));
+    await assert.rejects(selinux.relabel(join(root, 'none'), label, soon()), code('NotFound'));
+    await assert.rejects(selinux.relabel(one, label, AbortSignal.abort()), code('Cancelled'));
+  });
 
   test(`${name}: processes`, async () => {
     const child = await sleeper();

@@ -355,3 +355,24 @@ test('all threads of the daemon stay in the namespaces of the host', async (t) =
   });
   assert.match(links, /^lo .*\n$/);
 });
+
+test('a label that the policy refuses is logged once, and the pause process is sealed without it', async (t) => {
+  const lines: object[] = [];
+  const log = { warn: (fields: object) => void lines.push(fields) };
+  const other = await openKernel({ log });
+  t.after(() => other.close());
+  const label = 'system_u:system_r:no_such_type_t:s0';
+  for (const more of [
+    {},
+    { kinds: ['user', ...all], userNamespace: { uids: mapped(65_536), gids: mapped(65_536) } },
+  ] as const) {
+    const pins = scratch(t, mounts);
+    const held = await other.namespaces.hold(request(pins, { ...more, label }), soon());
+    await held.release();
+    assertSealed(held.process, more.kinds ? 265_535 : 65_535);
+    await end(held);
+    await namespaces.unpin(pins);
+  }
+  assert.partialDeepStrictEqual(lines, [{ label, errno: 'EINVAL' }]);
+  assert.equal(lines.length, 1);
+});

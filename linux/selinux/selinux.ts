@@ -1,0 +1,53 @@
+/** The real SELinux. */
+import { bind } from '../libc/c-library.ts';
+import { checkOutcome, errnoName } from '../libc/errno.ts';
+import { asynchronous } from '../libc/libc.ts';
+import type { Selinux, SelinuxStatus } from '../ports/selinux.ts';
+import { canonicalContext, containerContexts, selinuxStatus } from './status.ts';
+import { RelabelThreads } from './threads.ts';
+
+const lgetxattr = bind<(path: string, name: string, value: Uint8Array, size: number) => number>(
+  'long lgetxattr(const char *path, const char *name, uint8_t *value, size_t size)',
+);
+const lsetxattr = bind<
+  (path: string, name: string, value: Uint8Array, size: number, setFlags: number) => number
+>('int lsetxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)');
+
+const ATTRIBUTE = 'security.selinux';
+const LABEL_LIMIT = 4096;
+const WITHOUT_LABELS = ['ENOTSUP', 'EOPNOTSUPP', 'ENODATA'];
+
+export class RealSelinux implements Selinux, AsyncDisposable {
+  readonly #threads = new RelabelThreads();
+  readonly containerContexts = containerContexts;
+  readonly relabel: Selinux['relabel'] = this.#threads.run;
+
+  status(): SelinuxStatus | undefined {
+    return selinuxStatus();
+  }
+
+  canonical(context: string): string {
+    return canonicalContext(context);
+  }
+
+  async labelOf(path: string): Promise<string | undefined> {
+    const value = Buffer.alloc(LABEL_LIMIT);
+    const outcome = await asynchronous(lgetxattr, path, ATTRIBUTE, value, value.length);
+    if (outcome.result < 0 && WITHOUT_LABELS.includes(errnoName(outcome.errno))) return undefined;
+    const length = checkOutcome(outcome, `read the label of ${path}`);
+    return value.toString('latin1', 0, length).replace(/\0$/, '');
+  }
+
+  async setLabel(path: string, label: string): Promise<boolean> {
+    // As libselinux writes it.
+    const value = Buffer.from(`${label}\0`, 'latin1');
+    const outcome = await asynchronous(lsetxattr, path, ATTRIBUTE, value, value.length, 0);
+    if (outcome.result < 0 && WITHOUT_LABELS.includes(errnoName(outcome.errno))) return false;
+    checkOutcome(outcome, `set the label of ${path} to ${label}`);
+    return true;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#threads[Symbol.asyncDispose]();
+  }
+}
