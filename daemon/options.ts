@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config, LoadedConfig } from '#config/index.ts';
 import { CrispError } from '#core/errors.ts';
+import type { SelinuxDefaults } from '#core/model/selinux.ts';
 import {
   defaultImageOptions,
   type ImageServiceOptions,
@@ -34,7 +35,7 @@ function handlerTable(config: Config): Record<string, Handler | undefined> {
   return Object.assign(table, config.runtime.handlers);
 }
 
-export function runtimeOptions(config: Config): RuntimeOptions {
+export function runtimeOptions(config: Config, selinux?: SelinuxDefaults): RuntimeOptions {
   const handlers: Record<string, HandlerOptions> = Object.create(null);
   for (const [name, handler] of Object.entries(handlerTable(config))) {
     handlers[name] = {
@@ -80,7 +81,9 @@ export function runtimeOptions(config: Config): RuntimeOptions {
       create: config.timeouts.runtime,
       kill: config.timeouts.undo,
       runtime: config.timeouts.runtime,
+      relabel: config.timeouts.files,
     },
+    ...(selinux ? { selinux } : {}),
   };
 }
 
@@ -125,7 +128,11 @@ function rlimit(section: string, name: string, text: string): Rlimits[number] {
   return { type: `RLIMIT_${name.toUpperCase()}`, soft: value(soft), hard: value(hard) };
 }
 
-export function podOptions(config: Config, driver: 'cgroupfs' | 'systemd'): PodSandboxOptions {
+export function podOptions(
+  config: Config,
+  driver: 'cgroupfs' | 'systemd',
+  selinux?: SelinuxDefaults,
+): PodSandboxOptions {
   const handlers: Record<string, PodSandboxOptions['handlers'][string]> = Object.create(null);
   for (const [name, handler] of Object.entries(handlerTable(config))) {
     handlers[name] = {
@@ -156,6 +163,7 @@ export function podOptions(config: Config, driver: 'cgroupfs' | 'systemd'): PodS
       networkDel: config.cni.timeout,
       undo: config.timeouts.undo,
     },
+    ...(selinux ? { selinux } : {}),
   };
 }
 

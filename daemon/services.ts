@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config, LoadedConfig } from '#config/index.ts';
+import type { SelinuxDefaults } from '#core/model/selinux.ts';
 import { Operation } from '#core/operation.ts';
 import { type ImageService, openImageService } from '#image-service/index.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
@@ -15,6 +16,7 @@ import { IdMapping } from './id-mapping.ts';
 import { networkMetrics } from './network-metrics.ts';
 import { imageOptions, podOptions, runtimeOptions } from './options.ts';
 import { pullMetrics } from './pull-metrics.ts';
+import { selinuxDefaults } from './selinux.ts';
 
 /** statfs(2) type of cgroup2. */
 const CGROUP2_MAGIC = 0x63677270;
@@ -26,6 +28,8 @@ export interface Services {
   readonly handlers: Handlers;
   readonly driver: 'cgroupfs' | 'systemd';
   readonly idMapping: IdMapping;
+  /** Undefined: not in use. */
+  readonly selinux: SelinuxDefaults | undefined;
 }
 
 /** Loads what is on disk: when this returns, reads are right. */
@@ -36,7 +40,8 @@ export async function openServices(
   log: DaemonLog,
   metrics: Metrics,
 ): Promise<Services> {
-  const options = runtimeOptions(config);
+  const selinux = await selinuxDefaults(config.selinux, kernel.selinux, log);
+  const options = runtimeOptions(config, selinux);
   const driver = cgroupDriver(config, kernel);
   if (driver === 'cgroupfs') await kernel.cgroups.prepare(config.cgroup.parent);
   const handlers = await Handlers.open(options, kernel.processes, await hybridCgroups(kernel), log);
@@ -44,17 +49,26 @@ export async function openServices(
   const late: { containers?: RuntimeService } = {};
   const idMapping = new IdMapping(kernel, join(config.root, 'images'), join(config.state, 'probe'), log);
   const containers = (): RuntimeService => late.containers as RuntimeService;
-  const images = openImageService(imageOptions(config, settings), {
-    kernel,
-    log,
-    pulls: pullMetrics(metrics),
-    checks: checkMetrics(metrics),
-    users: { imagesInUse: () => late.containers?.imagesInUse() ?? [] },
-  });
-  const pods = await openPodSandboxes(podOptions(config, driver), kernel, log, {
+  const layerLabel = selinux ? { layerLabel: selinux.readonlyFiles } : {};
+  const images = openImageService(
+    { ...imageOptions(config, settings), ...layerLabel },
+    {
+      kernel,
+      log,
+      pulls: pullMetrics(metrics),
+      checks: checkMetrics(metrics),
+      users: { imagesInUse: () => late.containers?.imagesInUse() ?? [] },
+    },
+  );
+  const ofPods = podOptions(config, driver, selinux);
+  const pods = await openPodSandboxes(ofPods, kernel, log, {
     containers: {
       stopAll: (pod, op) => containers().stopAll(pod, op),
       removeAll: (pod, op) => containers().removeAll(pod, op),
+      labels: () =>
+        (late.containers?.list() ?? []).flatMap(({ selinux }) =>
+          selinux ? [selinux.process, selinux.files] : [],
+        ),
     },
     handlers: {
       get defaultName() {
@@ -83,7 +97,7 @@ export async function openServices(
     if (!after && before) for (const image of imagesOf(before)) images.released(image);
   });
   await images.recover(new Operation('recover images', { log }));
-  return { images, pods, containers: late.containers, handlers, driver, idMapping };
+  return { images, pods, containers: late.containers, handlers, driver, idMapping, selinux };
 }
 
 /** `auto` is systemd where it is PID 1 (sd_booted(3)), as the kubelet's own default is. */

@@ -50,6 +50,7 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
     log,
     directory: join(options.state, 'layers'),
     form: () => layers.form,
+    context: options.layerLabel,
   });
   const layers = new LayerStore(join(root, 'layers'), staging, files, isNamed, {
     mounts: layerMounts,

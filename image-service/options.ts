@@ -63,6 +63,8 @@ export interface TrustOptions {
 export interface ImageServiceOptions {
   /** Directory of everything that belongs to images: `content/`, `layers/`, `images/`, `retired/`, `staging/`. */
   readonly root: string;
+  /** The SELinux context of the files of layers that are EROFS images; absent: none is set. */
+  readonly layerLabel?: string;
   /** Endpoints by registry host (`docker.io`, `localhost:5000`, `*.example.com`), as `ownTable` returns them. */
   readonly registries: Readonly<Record<string, readonly EndpointOptions[]>>;
   /** Directories with `<host>/hosts.toml`, for hosts without an entry in `registries`. */

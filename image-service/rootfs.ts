@@ -43,10 +43,7 @@ export class RootFileSystems {
   }
 
   /** See `RootFileSystems` in runtime-service/ports.ts. */
-  async mount(
-    root: RootRequest & { readonly directory: string; readonly label?: string | undefined },
-    op: Operation,
-  ): Promise<void> {
+  async mount(root: RootRequest & { readonly directory: string }, op: Operation): Promise<void> {
     const layers = this.#layersOf(root.image);
     await op.stage('mount rootfs', async () => {
       if (this.#isMounted(root.target)) return;
@@ -58,7 +55,7 @@ export class RootFileSystems {
         });
         // overlayfs shows the attributes of the topmost directory.
         await copyAttributes(top, upper);
-        const options = root.label === undefined ? [] : [`context=${root.label}`];
+        const options = labelOptions(root);
         // No container starts on its layer again after a power cut: its data needs no sync.
         await this.#mounts.overlay({ target: root.target, lower, upper, work, options, volatile: true });
       });
@@ -84,8 +81,11 @@ export class RootFileSystems {
       if (this.#isMounted(volume.target)) return;
       await naming(`make ${volume.target}`, () => mkdir(volume.target, { recursive: true }));
       await this.#mountOverlay(volume, layers, op, async ({ directories, root }) => {
-        const top = directories[0] === root ? [] : [await this.#rootAbove(volume.target, root)];
-        await this.#mounts.overlay({ target: volume.target, lower: [...top, ...directories] });
+        const options = labelOptions(volume);
+        // A single layer would be a bind mount, which has no label of its own.
+        const isOverlay = directories[0] === root && (options.length === 0 || directories.length > 1);
+        const top = isOverlay ? [] : [await this.#rootAbove(volume.target, root)];
+        await this.#mounts.overlay({ target: volume.target, lower: [...top, ...directories], options });
       });
     });
   }
@@ -153,7 +153,11 @@ interface RootRequest {
   readonly image: ImageId;
   readonly target: string;
   readonly userNamespace?: string | undefined;
+  /** The SELinux label of all files. */
+  readonly label?: string | undefined;
 }
+
+const labelOptions = ({ label }: RootRequest): string[] => (label === undefined ? [] : [`context=${label}`]);
 
 /** Beside the target; goes with it. */
 const rootAboveOf = (target: string): string => `${target}-root`;

@@ -46,7 +46,12 @@ export interface ImageRootFileSystems {
   restoreLayer(layer: { image: ImageId; directory: string; archive: string }, op: Operation): Promise<void>;
   /** Mounts the image's layers read-only. Throws NotFound. */
   mountVolume(
-    volume: { image: ImageId; target: string; userNamespace?: string | undefined },
+    volume: {
+      image: ImageId;
+      target: string;
+      userNamespace?: string | undefined;
+      label?: string | undefined;
+    },
     op: Operation,
   ): Promise<void>;
   /** Unmounts; what is not mounted is success. */

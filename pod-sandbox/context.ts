@@ -12,6 +12,7 @@ import type { CniMode, Deadlines } from './options.ts';
 import type { ContainersOfPod, RuntimeHandlers } from './ports.ts';
 import type { SandboxRecord } from './sandbox.ts';
 import type { Sandboxes } from './sandboxes.ts';
+import type { PodLabels } from './selinux/labels.ts';
 
 export interface Context {
   readonly kernel: Kernel;
@@ -26,6 +27,7 @@ export interface Context {
   readonly containers: ContainersOfPod;
   readonly handlers: RuntimeHandlers;
   readonly watches: Watches;
+  readonly labels: PodLabels;
   /** What could not be undone of sandboxes that are gone. */
   readonly leaks: Leaks<SandboxRecord>;
   /** Root of the run directories. */

@@ -27,6 +27,7 @@ import {
 } from './ports.ts';
 import type { SandboxRecord } from './sandbox.ts';
 import { Sandboxes } from './sandboxes.ts';
+import { PodLabels } from './selinux/labels.ts';
 import { PodService } from './service.ts';
 import { checkedHandler, pluginLimits, settingsOf } from './settings.ts';
 
@@ -130,6 +131,10 @@ export async function openPodSandboxes(
     },
     containers: ports.containers,
     handlers: ports.handlers,
+    labels: new PodLabels(options.selinux, kernel.selinux, function* () {
+      for (const { selinux } of sandboxes.list()) if (selinux) yield* [selinux.process, selinux.files];
+      yield* ports.containers.labels();
+    }),
     watches: new Watches(kernel.namespaces, log, (id) => service.pauseExited(id)),
     state: options.state,
     shmBytes: options.shmBytes ?? SHM_BYTES,

@@ -1,4 +1,5 @@
 /** The plain options of the pod service; daemon/options.ts fills them from the config. Times are milliseconds. */
+import type { SelinuxDefaults } from '#core/model/selinux.ts';
 import type { CgroupDriverName } from './cgroup/driver.ts';
 
 /**
@@ -83,4 +84,6 @@ export interface PodSandboxOptions {
   /** Copied for pods without DNS config; /etc/resolv.conf where absent. */
   readonly resolvConf?: string;
   readonly deadlines?: Partial<Deadlines>;
+  /** Absent: SELinux is not in use. */
+  readonly selinux?: SelinuxDefaults;
 }

@@ -14,6 +14,8 @@ export interface ContainersOfPod {
   stopAll(pod: SandboxId, op: Operation): Promise<void>;
   /** Removes all containers of the pod, with their names and writable layers. None: success at once. */
   removeAll(pod: SandboxId, op: Operation): Promise<void>;
+  /** The SELinux contexts in the records of containers, which may differ from their pod's. From memory. */
+  labels(): Iterable<string>;
 }
 
 export interface RuntimeHandlers {
@@ -76,4 +78,5 @@ export const allCapableHandlers: RuntimeHandlers = {
 export const noContainers: ContainersOfPod = {
   stopAll: () => Promise.resolve(),
   removeAll: () => Promise.resolve(),
+  labels: () => [],
 };

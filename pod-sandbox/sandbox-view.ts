@@ -1,5 +1,6 @@
 /** Sandboxes as clients and the other services see them. */
 import type { SandboxId } from '#core/ids.ts';
+import type { SelinuxLabels } from '#core/model/selinux.ts';
 import type { ProcessRef } from '#linux/ports/kernel.ts';
 import type { CgroupStats, LinkStats } from '#linux/ports/stats.ts';
 import type { SandboxConfig } from './config.ts';
@@ -36,6 +37,8 @@ export interface Sandbox {
   readonly cgroup: string;
   /** The limits in force. */
   readonly limits: SandboxLimits;
+  /** Of the pod, and of its containers that name none. Undefined: made without SELinux. */
+  readonly selinux: SelinuxLabels | undefined;
 }
 
 /** `ready`, `notReady`: the new state was committed; `removed`: the sandbox is no longer listed. */

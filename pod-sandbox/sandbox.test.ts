@@ -26,7 +26,7 @@ const fresh = (config = sampleConfig()): SandboxRecord => {
     { state: '/run/crisp', cgroups, kernel },
     newSandboxId(),
     { config, runtimeHandler: '' },
-    network,
+    { network },
   ).record;
 };
 

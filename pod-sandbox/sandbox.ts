@@ -16,6 +16,7 @@
  */
 import { CrispError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
+import type { SelinuxLabels } from '#core/model/selinux.ts';
 import type { Versioned } from '#core/record-store.ts';
 import type { NamespaceKind, ProcessRef } from '#linux/ports/kernel.ts';
 import type { PodCgroup } from './cgroup/driver.ts';
@@ -72,6 +73,8 @@ export interface SandboxRecord extends Versioned {
   /** undefined: the node's network. */
   readonly attachment: Attachment | undefined;
   readonly intents: readonly SandboxIntent[];
+  /** Its pair of categories is the pod's own until the record is gone. Absent: made without SELinux. */
+  readonly selinux?: SelinuxLabels;
   /** Times that the intents could not be undone in full; absent: none. */
   readonly undoTries?: number;
   /** Of the last update; absent: those of `config`, which stays as requested. */

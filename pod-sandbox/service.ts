@@ -240,13 +240,9 @@ export class PodService implements PodSandboxes {
     this.#creating.set(id, stopped);
     const under = op.under(AbortSignal.any([op.signal, stopped.signal]));
     try {
-      await this.#queue.run(id, () =>
-        createSandbox(
-          this.#context,
-          { ...plan(this.#context, id, request, network, createdAt), shmBytes },
-          under,
-        ),
-      );
+      using reserved = await op.stage('SELinux labels', () => this.#context.labels.reserve(request.config));
+      const planned = plan(this.#context, id, request, { network, createdAt, selinux: reserved.labels });
+      await this.#queue.run(id, () => createSandbox(this.#context, { ...planned, shmBytes }, under));
       return id;
     } finally {
       this.#creating.delete(id);

@@ -21,6 +21,7 @@ export function sandboxView(record: SandboxRecord): Sandbox {
     process: record.process,
     cgroup: record.cgroup.parent,
     limits: limitsOf(record),
+    selinux: record.selinux,
   };
 }
 
@@ -52,5 +53,6 @@ export function podView(record: SandboxRecord): PodView {
     pins: Object.fromEntries(pins),
     files,
     monitorCgroup: record.cgroup.monitor,
+    selinux: record.selinux,
   };
 }

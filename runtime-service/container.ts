@@ -1,5 +1,6 @@
 import type { ContainerId, ImageId, SandboxId } from '#core/ids.ts';
 import type { LinuxResources } from '#core/model/resources.ts';
+import type { SelinuxLabels } from '#core/model/selinux.ts';
 import type { Intent } from '#core/undo.ts';
 import type { ProcessRef } from '#linux/ports/kernel.ts';
 import type { ContainerMetadata, Labels, MountRequest } from './config.ts';
@@ -89,6 +90,8 @@ export interface ContainerRecord {
   /** Whose pid namespace it joins; absent where it is no other container's, and in records of earlier versions. */
   readonly pidTarget?: ProcessRef;
   readonly cgroup: { readonly oci: string; readonly path: string };
+  /** Absent: none. Its categories are no other pod's while the record is there. */
+  readonly selinux?: SelinuxLabels;
   /** Nanoseconds since the epoch, never changing. */
   readonly createdAt: bigint;
   readonly startedAt: bigint | undefined;

@@ -12,6 +12,7 @@ import type { Attachments } from './exec/attachments.ts';
 import type { OciHooks } from './hooks/oci-hooks.ts';
 import type { ExecBarrier } from './lifecycle/exec-barrier.ts';
 import type { OomKills } from './lifecycle/oom-kills.ts';
+import type { VolumeLabels } from './lifecycle/volume-labels.ts';
 import type { Handlers } from './oci-runtime/handlers.ts';
 import type { RuntimeOptions } from './options.ts';
 import type { ContainerObserver, Images, Pods, RootFileSystems } from './ports.ts';
@@ -62,6 +63,7 @@ export interface Context {
   readonly hooks: OciHooks;
   /** The classes of block IO that annotations name. */
   readonly blockio: BlockioClasses;
+  readonly volumeLabels: VolumeLabels;
 }
 
 /** A container's files outside its record's directory; all under the state directory, gone after a reboot of the host. */

@@ -1,4 +1,4 @@
-import { existsSync, globSync } from 'node:fs';
+import { globSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import type { Log } from '#core/operation.ts';
@@ -18,7 +18,7 @@ import { checkProfiles } from './spec/seccomp.ts';
 import { seccompPrograms } from './spec/seccomp-programs.ts';
 
 /**
- * Reads once what specs depend on: capabilities of the daemon, cgroup version, swap, huge pages, SELinux, and the files that the
+ * Reads once what specs depend on: capabilities of the daemon, cgroup version, swap, huge pages, and the files that the
  * options name. Throws InvalidArgument, beginning with the option, for one of these that is wrong.
  */
 export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log): Promise<SpecHost> {
@@ -43,7 +43,6 @@ export async function readHost(kernel: Kernel, options: RuntimeOptions, log: Log
     baseSpecs: await readBaseSpecs(options.defaults, options.handlers),
     minOomScoreAdj: kernel.processes.minOomScoreAdj,
     apparmor,
-    selinux: existsSync('/sys/fs/selinux/enforce'),
     seccompPrograms: seccompPrograms(openSeccomp(), log),
   };
 }

@@ -1,3 +1,4 @@
+import type { SelinuxDefaults } from '#core/model/selinux.ts';
 import type { Rlimit } from './spec/process.ts';
 
 /** What containers get where neither image nor request decides: of all handlers, or of one for its own. */
@@ -74,5 +75,9 @@ export interface RuntimeOptions {
     readonly kill: number;
     /** One call of the OCI runtime that is not named above. */
     readonly runtime: number;
+    /** How long a creation waits for the labels of its volumes. */
+    readonly relabel: number;
   };
+  /** Absent: SELinux is not in use. */
+  readonly selinux?: SelinuxDefaults;
 }

@@ -51,7 +51,12 @@ export interface RootFileSystems {
   ): Promise<void>;
   /** The same for an image volume: the layers alone, read-only. */
   mountVolume(
-    volume: { image: ImageId; target: string; userNamespace?: string | undefined },
+    volume: {
+      image: ImageId;
+      target: string;
+      userNamespace?: string | undefined;
+      label?: string | undefined;
+    },
     op: Operation,
   ): Promise<void>;
   /** Unmounts; what is not mounted is success. The writable layer stays. */

@@ -29,6 +29,7 @@ import { OomKills } from './lifecycle/oom-kills.ts';
 import { loadContainers, recoverContainers, type Unfinished } from './lifecycle/recover.ts';
 import { containerLeaks } from './lifecycle/removed-container.ts';
 import { updateResources } from './lifecycle/update.ts';
+import { VolumeLabels } from './lifecycle/volume-labels.ts';
 import { restoreUnitLimits } from './limits/unit-limits.ts';
 import { Logs } from './monitor/logs.ts';
 import type { Handlers } from './oci-runtime/handlers.ts';
@@ -102,6 +103,7 @@ export class RuntimeService {
       execJobs: new ExecJobs(() => context),
       cleanups,
       handlers,
+      volumeLabels: new VolumeLabels(kernel.selinux, log, [options.root, options.state]),
       ...ports,
     });
     await context.leaks.load();
@@ -286,6 +288,7 @@ export class RuntimeService {
   /** Stops watching. Containers run on. */
   async close(): Promise<void> {
     for (const end of this.#ends) end();
+    this.#context.volumeLabels.close();
     await this.#calls.close();
     this.#exits.close();
     await this.#cleanups.close();

@@ -49,6 +49,7 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   'linux/mount': ['linux/libc', 'linux/namespace', 'linux/ports'],
   'linux/net': ['linux/libc', 'linux/namespace', 'linux/ports'],
   'linux/cgroup': ['linux/fs', 'linux/libc', 'linux/mount', 'linux/ports'],
+  'linux/selinux': ['linux/fs', 'linux/libc', 'linux/ports'],
   'linux/worker': ['cgroup', 'io', 'libc', 'mount', 'namespace', 'net', 'ports', 'process'].map(
     (folder) => `linux/${folder}`,
   ),
@@ -60,6 +61,7 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   'pod-sandbox/network': ['pod-sandbox', 'pod-sandbox/network/bridge', 'pod-sandbox/network/cni'],
   'pod-sandbox/cgroup': ['pod-sandbox'],
   'pod-sandbox/namespaces': ['pod-sandbox'],
+  'pod-sandbox/selinux': ['pod-sandbox'],
   'image-service/image': ['image-service'],
   'image-service/policy': ['image-service', 'image-service/image'],
   'image-service/registry': [

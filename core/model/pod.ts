@@ -1,5 +1,6 @@
 import type { SandboxId } from '../ids.ts';
 import type { IdMappings } from './security.ts';
+import type { SelinuxLabels } from './selinux.ts';
 
 export interface SandboxMetadata {
   readonly name: string;
@@ -34,4 +35,6 @@ export interface PodView {
   };
   /** The cgroup of the pod's monitors (conmon): a leaf of the pod's cgroup. */
   readonly monitorCgroup: string;
+  /** What the labels of its containers are made of; undefined: it was made without SELinux. */
+  readonly selinux: SelinuxLabels | undefined;
 }

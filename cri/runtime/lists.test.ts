@@ -23,6 +23,7 @@ const sandbox = (begin: string, state: Sandbox['state'], labels: Record<string, 
   process: undefined,
   cgroup: '',
   limits: { overhead: undefined, resources: undefined },
+  selinux: undefined,
 });
 const container = (
   begin: string,

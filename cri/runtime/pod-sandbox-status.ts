@@ -34,6 +34,7 @@ const verboseInfo = (sandbox: Sandbox): string =>
     networkNamespace: sandbox.network.namespace,
     runtimeHandler: sandbox.runtimeHandler,
     cniResult: sandbox.network.result,
+    ...(sandbox.selinux ? { processLabel: sandbox.selinux.process, mountLabel: sandbox.selinux.files } : {}),
     ...readable(sandbox.limits),
   });
 

@@ -45,14 +45,17 @@ export const imagesPart =
 
 /** Handlers, containers and pods, and the programs that these need. */
 export const podsPart =
-  ({ handlers, containers, pods, driver }: Services, programs: Pick<Programs, 'follow'>): ReloadPart =>
+  (
+    { handlers, containers, pods, driver, selinux }: Services,
+    programs: Pick<Programs, 'follow'>,
+  ): ReloadPart =>
   async ({ config }) => {
-    const options = runtimeOptions(config);
+    const options = runtimeOptions(config, selinux);
     const isInUse = (handler: string): boolean =>
       containers.list().some((one) => one.handler === handler) ||
       pods.list().some(({ runtimeHandler }) => (runtimeHandler || handlers.defaultName) === handler);
     const table = await handlers.prepare(options, isInUse);
-    const next = podOptions(config, driver);
+    const next = podOptions(config, driver, selinux);
     // Last: it is the only one with something to close.
     const changes = [table, await containers.prepare(options), await pods.prepare(next)];
     return together([...changes, withoutOpening(() => programs.follow(config))]);

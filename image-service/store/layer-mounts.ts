@@ -35,6 +35,8 @@ export interface LayerMountsParts {
   readonly directory: string;
   /** How images are mounted here; where layers are directories, those of before are mounted in whichever way works. */
   readonly form: () => LayerForm;
+  /** The SELinux context of their files. */
+  readonly context?: string | undefined;
 }
 
 /**
@@ -180,13 +182,14 @@ export class LayerMounts {
   }
 
   async #mount(image: string, target: string): Promise<void> {
+    const { mounts, context } = this.#parts;
     const form = this.#parts.form();
-    if (form.form === 'erofs') return this.#parts.mounts.erofs({ image, target, by: form.by });
+    if (form.form === 'erofs') return mounts.erofs({ image, target, by: form.by, context });
     try {
-      await this.#parts.mounts.erofs({ image, target, by: 'file' });
+      await mounts.erofs({ image, target, by: 'file', context });
     } catch (error) {
       if (!hasCode(error, 'FailedPrecondition')) throw error;
-      await this.#parts.mounts.erofs({ image, target, by: 'loop' });
+      await mounts.erofs({ image, target, by: 'loop', context });
     }
   }
 

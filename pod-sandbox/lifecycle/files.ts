@@ -6,7 +6,7 @@ import { CrispError, describeError, errnoOf } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import { writeText } from '#core/write-text.ts';
 import { readRegular } from '#linux/fs/regular-file.ts';
-import type { Mounts } from '#linux/ports/kernel.ts';
+import type { Kernel, Mounts } from '#linux/ports/kernel.ts';
 import { type DnsConfig, ownUserNamespace, type SandboxConfig } from '../config.ts';
 import type { SandboxFiles, SandboxRecord } from '../sandbox.ts';
 
@@ -63,10 +63,17 @@ export interface FileSources {
   readonly shmBytes: number;
   /** The node's resolv.conf. */
   readonly resolvConf: string;
+  /** The SELinux label of the files; empty: none. */
+  readonly label: string;
 }
 
 /** Writes the files and mounts shm; a retry finds the same. */
-export async function makeFiles(record: SandboxRecord, mounts: Mounts, sources: FileSources): Promise<void> {
+export async function makeFiles(
+  record: SandboxRecord,
+  { mounts, selinux }: Pick<Kernel, 'mounts' | 'selinux'>,
+  sources: FileSources,
+): Promise<void> {
+  const { label } = sources;
   const { config, files } = record;
   const resolv = config.dns ? resolvConf(config.dns) : await nodeResolvConf(sources.resolvConf);
   const root = ownUserNamespace(config);
@@ -75,11 +82,12 @@ export async function makeFiles(record: SandboxRecord, mounts: Mounts, sources: 
   const put = async (path: string, text: string): Promise<void> => {
     await writeText(path, text, 0o644);
     if (uid !== 0 || gid !== 0) await chown(path, uid, gid);
+    if (label !== '') await selinux.setLabel(path, label);
   };
   await Promise.all([
     put(files.hostname, `${record.hostname}\n`),
     put(files.resolvConf, resolv),
-    files.shm === NODE_SHM ? undefined : mountShm(files.shm, mounts, sources.shmBytes, { uid, gid }),
+    files.shm === NODE_SHM ? undefined : mountShm(files.shm, mounts, sources, { uid, gid }),
   ]);
 }
 
@@ -87,7 +95,7 @@ export async function makeFiles(record: SandboxRecord, mounts: Mounts, sources: 
 const mountShm = (
   target: string,
   mounts: Mounts,
-  bytes: number,
+  { shmBytes: bytes, label }: FileSources,
   { uid, gid }: { uid: number; gid: number },
 ) =>
   mounts.tmpfs({
@@ -95,7 +103,10 @@ const mountShm = (
     bytes,
     mode: 0o1777,
     noexec: true,
-    ...(uid !== 0 || gid !== 0 ? { options: [`uid=${uid}`, `gid=${gid}`] } : {}),
+    options: [
+      ...(uid !== 0 || gid !== 0 ? [`uid=${uid}`, `gid=${gid}`] : []),
+      ...(label === '' ? [] : [`context=${label}`]),
+    ],
   });
 
 /** A node without resolv.conf has pods with an empty one. */

@@ -1,6 +1,7 @@
 /** The first record of a sandbox: every path, every intent and the network's configuration, before any effect. */
 import { wallClock } from '#core/created-at.ts';
 import type { SandboxId } from '#core/ids.ts';
+import type { SelinuxLabels } from '#core/model/selinux.ts';
 import type { Context } from '../context.ts';
 import type { NetworkConfig } from '../network/cni/conflist.ts';
 import { planAttachment } from '../network/request.ts';
@@ -15,13 +16,18 @@ export interface Plan {
   readonly shmBytes?: number | undefined;
 }
 
-/** `network`: undefined for a pod on the node's network. */
+export interface PlanParts {
+  /** undefined for a pod on the node's network. */
+  readonly network: NetworkConfig | undefined;
+  readonly createdAt?: bigint;
+  readonly selinux?: SelinuxLabels | undefined;
+}
+
 export function plan(
   context: Pick<Context, 'state' | 'cgroups' | 'kernel'> & Partial<Pick<Context, 'cniMode'>>,
   id: SandboxId,
   request: RunRequest,
-  network: NetworkConfig | undefined,
-  createdAt = wallClock(),
+  { network, createdAt = wallClock(), selinux }: PlanParts,
 ): Plan {
   const { config, runtimeHandler } = request;
   const paths = sandboxPaths(context.state, id, config);
@@ -51,6 +57,7 @@ export function plan(
       ? planAttachment(network, { id, config, cgroup: cgroup.parent }, context.cniMode)
       : undefined,
     intents,
+    ...(selinux ? { selinux } : {}),
   };
   return { record, paths };
 }

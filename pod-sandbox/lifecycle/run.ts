@@ -80,12 +80,22 @@ async function createParts(
   await steps.run(op, 'directories', deadlines.files, () => makeDirectories(paths));
   const { oomScoreAdj, defaultSysctls, resolvConf } = context;
   const enter = cgroups.joinFiles(record.cgroup);
-  const place = { pins: paths.pins, hostname: record.hostname, oomScoreAdj, defaultSysctls, enter };
+  const label = context.labels.applied(record.config, record.selinux);
+  const place = {
+    pins: paths.pins,
+    hostname: record.hostname,
+    oomScoreAdj,
+    defaultSysctls,
+    enter,
+    label: label.process,
+  };
   const parts = [
     steps.run(op, 'namespaces', deadlines.namespaces, async (signal) => {
       progress.held = await kernel.namespaces.hold(pauseRequest(record.config, place), signal);
     }),
-    steps.run(op, 'files', deadlines.files, () => makeFiles(record, kernel.mounts, { shmBytes, resolvConf })),
+    steps.run(op, 'files', deadlines.files, () =>
+      makeFiles(record, kernel, { shmBytes, resolvConf, label: label.files }),
+    ),
     steps.run(op, 'cgroup', deadlines.cgroup, () => cgroups.create(record.cgroup, record.config.linux)),
     // The address of a pod must be released even after a power cut. And on a full disk no pod is created.
     steps.run(op, 'record on disk', deadlines.record, () =>

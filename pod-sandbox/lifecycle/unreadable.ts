@@ -63,7 +63,7 @@ async function reconstructRecord(context: Context, id: SandboxId, reason: string
   const pins = await pinsOf(context, id);
   const network = ownNetwork(pins) ? await currentNetwork(context) : undefined;
   const request = { config: configOf(id), runtimeHandler: '' };
-  const { record } = plan(context, id, request, network);
+  const { record } = plan(context, id, request, { network });
   return {
     ...record,
     state: { name: 'notReady', reason: 'failed', detail: `its record could not be read: ${reason}` },

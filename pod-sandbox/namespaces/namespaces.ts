@@ -27,6 +27,8 @@ export function pauseRequest(
     readonly oomScoreAdj: number;
     readonly defaultSysctls: Readonly<Record<string, string>>;
     readonly enter: readonly string[] | undefined;
+    /** The SELinux context; empty: none. */
+    readonly label: string;
   },
 ): PauseRequest {
   const kinds = namespaceKinds(config);
@@ -40,6 +42,7 @@ export function pauseRequest(
     pins: place.pins,
     sysctls: user ? nodeSysctls(sysctls, user.gids) : sysctls,
     oomScoreAdj: place.oomScoreAdj,
+    ...(place.label === '' ? {} : { label: place.label }),
     ...(place.enter && !user ? { joinFiles: place.enter } : {}),
     ...(kinds.includes('uts') ? { hostname: place.hostname } : {}),
     ...(user ? { userNamespace: { uids: user.uids, gids: user.gids } } : {}),

@@ -10,6 +10,7 @@ const place = (defaultSysctls: Record<string, string>) => ({
   oomScoreAdj: 0,
   defaultSysctls,
   enter: undefined,
+  label: '',
 });
 
 test("default sysctls give way to the pod's own and to the node's namespaces", () => {

@@ -22,7 +22,7 @@ import { type Checkpoint, deleteInRoot, keepCgroups, unpackCheckpoint } from '..
 import { makeSpec, type SpecRequest } from '../spec/index.ts';
 import { inContainer } from '../spec/mounts.ts';
 import { encodeSpec, type OciSpec } from '../spec/oci.ts';
-import { selinuxLabels } from '../spec/selinux.ts';
+import { volumeLabel } from '../spec/selinux.ts';
 import { type ImageVolume, mountImageVolumes } from './image-volumes.ts';
 import { checkMountPoints, checkMounts, makeMountSources } from './mount-sources.ts';
 import { addUserEntries } from './user-entries.ts';
@@ -48,7 +48,8 @@ export async function makeBundle(
   const paths = pathsOf(context.options, record.id);
   const oci = context.handlers.get(record.handler);
   checkControlFiles(context.kernel.cgroups, record.cgroup.path, config.resources);
-  const label = context.host.selinux ? selinuxLabels(config.security, pod) : undefined;
+  const label = record.selinux;
+  const files = label?.files || undefined;
   const idMapTrees = await op.stage('mount sources', () => checkMounts(context, oci, pod, config.mounts));
   // In a user namespace the OCI runtime opens the root as the pod's root, whom 0700 denies.
   const mode = pod.userNamespace ? 0o711 : 0o700;
@@ -61,14 +62,20 @@ export async function makeBundle(
         directory: context.containers.directory(record.id),
         target: paths.rootfs,
         userNamespace: pod.pins.user,
-        label: label?.files,
+        label: files,
       },
       op,
     ),
   );
   if (checkpoint) await op.stage('rootfs', () => deleteInRoot(context, checkpoint, record), 'deletions');
-  const imageSources = await mountImageVolumes(context, volumes, pod, op);
+  const imageSources = await mountImageVolumes(context, volumes, { pod, label: files }, op);
   await op.stage('mount sources', () => makeMountSources(context, config.mounts));
+  const ofVolumes = volumeLabel(label);
+  if (ofVolumes !== undefined) {
+    const { relabel } = context.options.timeouts;
+    await context.volumeLabels.apply(config.mounts, ofVolumes, relabel, op);
+    await op.stage('mount sources', () => labelPodFiles(context, pod, ofVolumes), 'labels');
+  }
   const userFiles = await op.stage('spec', () => readUserFiles(paths), 'user files');
   const { spec, user, sharedPid } = await op.stage('spec', () =>
     specOf(context, request, { userFiles, imageSources, idMapTrees, label }),
@@ -116,6 +123,13 @@ const hostOf = ({ blockio, host }: Context, runtime: OciRuntime): AnnotationHost
   resources: host,
   clampRlimits: host.clampRlimits,
 });
+
+/** The pod's own files have its label already; the last container with another one has them, as with the peers. */
+async function labelPodFiles({ kernel }: Context, { files, selinux }: PodView, label: string): Promise<void> {
+  if (label === selinux?.files) return;
+  for (const path of [files.hostname, files.resolvConf])
+    if (path !== undefined) await kernel.selinux.setLabel(path, label);
+}
 
 const cdiEdits = ({ cdi }: Context, { cdiDevices, annotations }: ContainerConfig) =>
   cdi.edits(requestedDevices(cdiDevices, annotations));

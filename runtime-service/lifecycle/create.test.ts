@@ -1,34 +1,41 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import type { ContainerId } from '#core/ids.ts';
+import type { SelinuxDefaults } from '#core/model/selinux.ts';
 import { Operation, silentLog } from '#core/operation.ts';
 import { fakeKernel } from '#linux/fake/index.ts';
-import { configOf, imageWith, podOf } from '#test/fixtures/container-config.ts';
+import { configOf, imageWith, mountOf, podOf, securityOf } from '#test/fixtures/container-config.ts';
 import { Calls } from '../calls.ts';
 import { CdiDevices } from '../cdi/devices.ts';
 import { Containers } from '../containers.ts';
 import type { Context } from '../context.ts';
 import { OciHooks } from '../hooks/oci-hooks.ts';
 import type { Handlers } from '../oci-runtime/handlers.ts';
+import type { OciSpec } from '../spec/oci.ts';
+import { VolumeLabels } from './volume-labels.ts';
 
 /** Creation on real files; the mount of the root file system takes as long as the test decides. */
 class Bench implements Disposable {
   readonly directory = mkdtempSync(join(tmpdir(), 'crisp-create-'));
-  readonly pod = podOf();
+  readonly kernel = fakeKernel();
+  pod = podOf();
   readonly containers: Containers;
   readonly calls: Calls;
   /** Called for each mount; resolves when it may be there. */
   mounting: () => Promise<void> = async () => {};
   mounts = 0;
+  /** The labels of the root file systems. */
+  readonly rootLabels: (string | undefined)[] = [];
 
-  constructor() {
-    const kernel = fakeKernel();
+  constructor(selinux?: SelinuxDefaults) {
+    const { kernel } = this;
     this.containers = new Containers(join(this.directory, 'containers'), kernel.files, silentLog);
     const context = {
-      options: { state: this.directory, timeouts: { kill: 30_000 } },
+      options: { state: this.directory, timeouts: { kill: 30_000, relabel: 20_000 }, selinux },
+      volumeLabels: new VolumeLabels(kernel.selinux, silentLog, []),
       kernel,
       log: silentLog,
       containers: this.containers,
@@ -65,8 +72,9 @@ class Bench implements Disposable {
       },
       images: { find: () => imageWith({ cmd: ['sh'] }) },
       rootfs: {
-        mount: async ({ target }: { target: string }) => {
+        mount: async ({ target, label }: { target: string; label?: string }) => {
           this.mounts++;
+          this.rootLabels.push(label);
           await this.mounting();
           mkdirSync(target, { recursive: true });
         },
@@ -76,9 +84,18 @@ class Bench implements Disposable {
     this.calls = new Calls(context as unknown as Context);
   }
 
-  create(signal?: AbortSignal, attempt = 0): Promise<ContainerId> {
+  create(
+    signal?: AbortSignal,
+    attempt = 0,
+    changes: Parameters<typeof configOf>[0] = {},
+  ): Promise<ContainerId> {
     const op = new Operation('CreateContainer', signal ? { signal } : {});
-    return this.calls.create(this.pod.id, configOf({ metadata: { name: 'web', attempt } }), op);
+    const config = configOf({ metadata: { name: 'web', attempt }, ...changes });
+    return this.calls.create(this.pod.id, config, op);
+  }
+
+  spec(id: ContainerId): OciSpec {
+    return JSON.parse(readFileSync(join(this.directory, 'containers', id, 'config.json'), 'utf8'));
   }
 
   /** The next mounts wait for `release`; `reached` resolves when one of them does. */
@@ -151,4 +168,78 @@ test('the next attempt is created after the last, also where the clock has stepp
   t.mock.timers.enable({ apis: ['Date'], now: Date.now() - 3600_000 });
   const second = bench.containers.get(await bench.create(undefined, 1));
   assert.ok((second?.createdAt ?? 0n) > (first?.createdAt ?? 0n));
+});
+
+const SELINUX: SelinuxDefaults = {
+  process: 'system_u:system_r:container_t:s0',
+  files: 'system_u:object_r:container_file_t:s0',
+  readonlyFiles: 'system_u:object_r:container_ro_file_t:s0',
+  categoryRange: 1024,
+  disableForHostNetwork: false,
+};
+const OF_POD = {
+  process: 'system_u:system_r:container_t:s0:c1,c2',
+  files: 'system_u:object_r:container_file_t:s0:c1,c2',
+};
+
+test('a container has the labels of its pod: in its record, its spec, its root and its volumes', async () => {
+  using bench = new Bench(SELINUX);
+  const [hostname, volume, other] = ['hostname', 'volume', 'other'].map((name) =>
+    join(bench.directory, name),
+  );
+  assert.ok(hostname && volume && other);
+  for (const path of [volume, other]) mkdirSync(path);
+  for (const path of [hostname, join(volume, 'file')]) writeFileSync(path, '');
+  bench.pod = podOf({ selinux: OF_POD, files: { hostname, resolvConf: undefined, shm: undefined } });
+  const mounts = [
+    mountOf({ containerPath: '/a', hostPath: volume, selinuxRelabel: true }),
+    mountOf({ containerPath: '/b', hostPath: other }),
+  ];
+  const id = await bench.create(undefined, 0, { mounts });
+  assert.deepEqual(bench.containers.get(id)?.selinux, OF_POD);
+  const { process, linux } = bench.spec(id);
+  assert.deepEqual([process.selinuxLabel, linux.mountLabel], [OF_POD.process, OF_POD.files]);
+  assert.deepEqual(bench.rootLabels, [OF_POD.files]);
+  assert.deepEqual(
+    [...bench.kernel.labels.labels],
+    [
+      [join(volume, 'file'), OF_POD.files],
+      [volume, OF_POD.files],
+    ],
+  );
+  const level = { user: '', role: '', type: '', level: 's0:c7,c8' };
+  const second = await bench.create(undefined, 1, { mounts, security: securityOf({ selinux: level }) });
+  const files = 'system_u:object_r:container_file_t:s0:c7,c8';
+  assert.deepEqual(bench.spec(second).process.selinuxLabel, 'system_u:system_r:container_t:s0:c7,c8');
+  assert.deepEqual(
+    [hostname, volume].map((path) => bench.kernel.labels.labels.get(path)),
+    [files, files],
+  );
+  const spc = { ...level, level: '', type: 'spc_t' };
+  await bench.create(undefined, 2, { mounts, security: securityOf({ selinux: spc }) });
+  assert.equal(bench.kernel.labels.labels.get(volume), files);
+});
+
+test('where SELinux is not in use a container has no label, whatever it requests', async () => {
+  using bench = new Bench();
+  bench.pod = podOf({ selinux: OF_POD });
+  const volume = mountOf({ hostPath: bench.directory, selinuxRelabel: true });
+  const selinux = { user: '', role: '', type: 'container_t', level: 's0:c7,c8' };
+  const id = await bench.create(undefined, 0, { mounts: [volume], security: securityOf({ selinux }) });
+  const { process, linux } = bench.spec(id);
+  assert.deepEqual([process.selinuxLabel, linux.mountLabel], [undefined, undefined]);
+  assert.equal(bench.containers.get(id)?.selinux, undefined);
+  assert.deepEqual([bench.rootLabels, bench.kernel.labels.labels.size], [[undefined], 0]);
+});
+
+test('a label that the policy does not know is refused, and leaves nothing', async () => {
+  using bench = new Bench(SELINUX);
+  bench.pod = podOf({ selinux: OF_POD });
+  bench.kernel.labels.unknownTypes.add('none_t');
+  const selinux = { user: '', role: '', type: 'none_t', level: '' };
+  await assert.rejects(bench.create(undefined, 0, { security: securityOf({ selinux }) }), {
+    code: 'InvalidArgument',
+    message: /no context system_u:system_r:none_t:s0:c1,c2/,
+  });
+  assert.deepEqual([bench.containers.list(), bench.mounts], [[], 0]);
 });

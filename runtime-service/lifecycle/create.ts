@@ -6,11 +6,13 @@ import { type ContainerId, newContainerId, type SandboxId } from '#core/ids.ts';
 import { encode } from '#core/json-record.ts';
 import type { ImageForContainer } from '#core/model/image.ts';
 import type { PodView } from '#core/model/pod.ts';
+import type { SelinuxLabels } from '#core/model/selinux.ts';
 import type { Operation } from '#core/operation.ts';
 import type { ContainerConfig } from '../config.ts';
 import { type ContainerIntent, type ContainerRecord, containerKey } from '../container.ts';
 import { type Context, pathsOf } from '../context.ts';
 import { type Checkpoint, isArchive, openCheckpoint } from '../restore/index.ts';
+import { containerLabels } from '../spec/selinux.ts';
 import { makeBundle } from './bundle.ts';
 import { type ImageVolume, imageVolumes } from './image-volumes.ts';
 import { pidTarget } from './pid-target.ts';
@@ -48,7 +50,8 @@ export async function createContainer(
   const image = checkpoint?.image ?? requestedImage(context, config.image);
   const id = newContainerId();
   const volumes = imageVolumes(context, id, config.mounts);
-  const record = newRecord(context, { id, hash, pod, config, image, volumes, checkpoint });
+  const selinux = containerLabels(config.security, pod, context.options.selinux, context.kernel.selinux);
+  const record = newRecord(context, { id, hash, pod, config, image, volumes, checkpoint, selinux });
   await op.stage('record', () => context.containers.create(record));
   try {
     const made = await makeBundle(context, { record, config, pod, image, volumes, checkpoint }, op);
@@ -103,11 +106,12 @@ interface NewContainer {
   readonly image: ImageForContainer;
   readonly volumes: readonly ImageVolume[];
   readonly checkpoint: Checkpoint | undefined;
+  readonly selinux: SelinuxLabels | undefined;
 }
 
 function newRecord(
   context: Context,
-  { id, hash, pod, config, image, volumes, checkpoint }: NewContainer,
+  { id, hash, pod, config, image, volumes, checkpoint, selinux }: NewContainer,
 ): ContainerRecord {
   const paths = pathsOf(context.options, id);
   const target = pidTarget(context, pod.id, config);
@@ -148,6 +152,7 @@ function newRecord(
     ...(target ? { pidTarget: target } : {}),
     sharedPid: false,
     cgroup: context.pods.containerCgroup(pod.id, id),
+    ...(selinux ? { selinux } : {}),
     createdAt: createdAfter(earlierAttempts(context, pod, config)),
     startedAt: undefined,
     exit: undefined,

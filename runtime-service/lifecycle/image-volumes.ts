@@ -37,20 +37,21 @@ export function imageVolumes(
 }
 
 /**
- * Mounts them and returns the source of each by its path in the container. Owners are numbered as the pod does. Throws
+ * Mounts them and returns the source of each by its path in the container. Owners are numbered as the pod does, and all files
+ * have the SELinux label. Throws
  * ImageVolumeMountFailed; what was mounted is undone by the record's intents.
  */
 export async function mountImageVolumes(
   context: Context,
   volumes: readonly ImageVolume[],
-  pod: PodView,
+  { pod, label }: { readonly pod: PodView; readonly label: string | undefined },
   op: Operation,
 ): Promise<ReadonlyMap<string, string>> {
   const sources = new Map<string, string>();
   for (const { containerPath, image, subPath, target } of volumes) {
     const named = { containerPath, image: image.name };
     try {
-      await context.rootfs.mountVolume({ image: image.id, target, userNamespace: pod.pins.user }, op);
+      await context.rootfs.mountVolume({ image: image.id, target, userNamespace: pod.pins.user, label }, op);
     } catch (error) {
       throw failed(named, describeError(error), 'pull the image again, and see the log of the daemon', error);
     }

@@ -143,10 +143,16 @@ function monitorArgs(context: Context, oci: OciRuntime, record: ContainerRecord)
   const restore = restoreDirectory(record);
   if (restore !== undefined) {
     args.push('--restore', join(restore, 'checkpoint'));
-    for (const flag of CRIU_FLAGS) args.push('--runtime-opt', flag);
+    for (const flag of [...CRIU_FLAGS, ...labelFlags(record)]) args.push('--runtime-opt', flag);
   }
   return args;
 }
+
+/** CRIU would restore the labels of the pod that was checkpointed, whose categories may be another's now. */
+const labelFlags = ({ selinux }: ContainerRecord): string[] => [
+  ...(selinux?.process ? [`--lsm-profile=selinux:${selinux.process}`] : []),
+  ...(selinux?.files ? [`--lsm-mount-context=${selinux.files}`] : []),
+];
 
 /** conmon runs the OCI runtime in the bundle. */
 const restoreLog = (context: Context, record: ContainerRecord): string =>

@@ -25,7 +25,7 @@ const processes = {
   },
 } as unknown as Processes;
 
-const timeouts = { create: 1000, kill: 1000, runtime: 1000 };
+const timeouts = { create: 1000, kill: 1000, runtime: 1000, relabel: 1000 };
 /** Names that tests give to handlers which stand for crun and runc without an entry. */
 const builtIn = ['usual', 'usual-crun'];
 const optionsOf = (

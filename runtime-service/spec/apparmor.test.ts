@@ -5,11 +5,10 @@ import { join } from 'node:path';
 import test, { after } from 'node:test';
 import { silentLog } from '#core/operation.ts';
 import type { Processes } from '#linux/ports/kernel.ts';
-import { podOf, securityOf } from '#test/fixtures/container-config.ts';
+import { securityOf } from '#test/fixtures/container-config.ts';
 import type { ContainerDefaults } from '../options.ts';
 import { AppArmor } from './apparmor.ts';
 import { AppArmorKernel, configuredProfiles, profileNames } from './apparmor-kernel.ts';
-import { selinuxLabels } from './selinux.ts';
 
 test('names of loaded profiles', () => {
   const list = '/usr/sbin/named (enforce)\ncrisp-default (enforce)\na name (complain)\n\nhalf a li';
@@ -74,19 +73,4 @@ test('without AppArmor a configured profile means nothing, one that a pod names 
   assert.equal(await apparmor.profileOf(runtimeDefault, 'site'), undefined);
   const named = securityOf({ apparmor: { type: 'Localhost', localhostRef: 'site' } });
   await assert.rejects(apparmor.profileOf(named, ''), /the kernel has no AppArmor/);
-});
-
-test('SELinux labels: the usual words for what is left out, none where all is shared', () => {
-  const selinux = { user: '', role: '', type: '', level: 's0:c1,c2' };
-  assert.deepEqual(selinuxLabels(securityOf({ selinux }), podOf()), {
-    process: 'system_u:system_r:container_t:s0:c1,c2',
-    files: 'system_u:object_r:container_file_t:s0:c1,c2',
-  });
-  assert.equal(selinuxLabels(securityOf(), podOf()), undefined);
-  assert.equal(selinuxLabels(securityOf({ selinux, privileged: true }), podOf()), undefined);
-  assert.equal(selinuxLabels(securityOf({ selinux }), podOf({ pid: 'node' })), undefined);
-  assert.throws(
-    () => selinuxLabels(securityOf({ selinux: { ...selinux, type: 'a b"' } }), podOf()),
-    /selinux_options\.type/,
-  );
 });

@@ -44,7 +44,6 @@ const HOST: SpecHost = {
   defaults: DEFAULTS,
   baseSpecs: new Map(),
   apparmor: { profileOf: async () => undefined, check() {} },
-  selinux: false,
   seccompPrograms: { program: async (rules) => `program of ${rules.defaultAction}` },
 };
 

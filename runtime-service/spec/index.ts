@@ -3,6 +3,7 @@
 import { CrispError } from '#core/errors.ts';
 import type { ImageForContainer } from '#core/model/image.ts';
 import type { PodView } from '#core/model/pod.ts';
+import type { SelinuxLabels } from '#core/model/selinux.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { ContainerUser } from '../container.ts';
 import type { ContainerDefaults, HandlerOptions } from '../options.ts';
@@ -22,7 +23,6 @@ import { ociResources, type ResourceHost } from './resources.ts';
 import { containerSeccomp, type SeccompHost } from './seccomp.ts';
 import { notifies } from './seccomp-listener.ts';
 import { PROGRAM_ANNOTATION, type SeccompPrograms } from './seccomp-programs.ts';
-import type { SelinuxLabels } from './selinux.ts';
 import { resolveUser, type UserFiles } from './users.ts';
 
 /** What the host supports and the configuration sets; read once at start. */
@@ -36,8 +36,6 @@ export interface SpecHost extends ResourceHost, SeccompHost {
   readonly baseSpecs: ReadonlyMap<string, BaseSpec>;
   readonly minOomScoreAdj: number;
   readonly apparmor: AppArmorProfiles;
-  /** Whether the kernel has SELinux in use. */
-  readonly selinux: boolean;
   readonly seccompPrograms: SeccompPrograms;
 }
 
@@ -143,10 +141,8 @@ export async function makeSpec(request: SpecRequest, host: SpecHost): Promise<Ma
   for (const stage of hookStages) addHooks(spec, stage, base.hooks[stage] ?? []);
   const profile = await host.apparmor.profileOf(security, defaults.apparmorProfile);
   if (profile !== undefined) spec.process.apparmorProfile = profile;
-  if (request.label) {
-    spec.process.selinuxLabel = request.label.process;
-    spec.linux.mountLabel = request.label.files;
-  }
+  if (request.label?.process) spec.process.selinuxLabel = request.label.process;
+  if (request.label?.files) spec.linux.mountLabel = request.label.files;
   return { spec, user, sharedPid: pid !== 'container' };
 }
 

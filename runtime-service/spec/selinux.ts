@@ -1,39 +1,49 @@
-import { CrispError } from '#core/errors.ts';
 import type { PodView } from '#core/model/pod.ts';
+import {
+  appliedLabels,
+  checkSelinuxOptions,
+  type SelinuxDefaults,
+  type SelinuxLabels,
+  typeOf,
+  withOptions,
+} from '#core/model/selinux.ts';
+import type { Selinux } from '#linux/ports/selinux.ts';
 import type { SecurityContext } from '../config.ts';
 
-export interface SelinuxLabels {
-  readonly process: string;
-  /** Of the root file system and of what the OCI runtime mounts. Volumes keep theirs: nothing is walked. */
-  readonly files: string;
-}
-
-const PART = /^[A-Za-z0-9_.:,-]{1,128}$/;
-
 /**
- * The labels of a container on a host with SELinux: the requested parts, and the usual ones for what is left out. None
- * where nothing is requested, for privileged containers, and in pods that share the node's processes or IPC. Throws
- * InvalidArgument for an invalid part.
+ * The labels of a container: its pod's, with the parts that it requests itself (as CRI-O has it). Undefined where SELinux is not
+ * in use, where the container shares the node's processes or IPC, and where it requests none in a pod that was made without.
+ * Throws InvalidArgument for parts that are not valid, or that the policy does not know.
  */
-export function selinuxLabels(
-  { selinux, privileged }: SecurityContext,
+export function containerLabels(
+  { selinux: options, privileged }: SecurityContext,
   pod: PodView,
+  defaults: SelinuxDefaults | undefined,
+  kernel: Pick<Selinux, 'canonical'>,
 ): SelinuxLabels | undefined {
-  if (!selinux || privileged || pod.pid === 'node' || pod.ipc === 'node') return undefined;
-  for (const [part, value] of Object.entries(selinux)) {
-    if (value === '' || PART.test(value)) continue;
-    throw new CrispError(
-      'InvalidArgument',
-      `selinux_options.${part} ${JSON.stringify(value)} is not a valid part of a label`,
-      {
-        hint: 'give parts such as system_u, system_r, container_t, s0:c1,c2',
-      },
-    );
-  }
-  const { user, role, type, level } = selinux;
-  if (user + role + type + level === '' || type === 'spc_t') return undefined;
-  return {
-    process: `${user || 'system_u'}:${role || 'system_r'}:${type || 'container_t'}:${level || 's0'}`,
-    files: `system_u:object_r:container_file_t:${level || 's0'}`,
-  };
+  if (!defaults) return undefined;
+  checkSelinuxOptions(options);
+  const requests = options !== undefined && Object.values(options).some((part) => part !== '');
+  if (!pod.selinux && !requests) return undefined;
+  const merged = withOptions(pod.selinux ?? defaults, options);
+  const labels = requests
+    ? { process: kernel.canonical(merged.process), files: kernel.canonical(merged.files) }
+    : merged;
+  const applied = appliedLabels(
+    labels,
+    {
+      privileged,
+      sharesNode: pod.pid === 'node' || pod.ipc === 'node',
+      onNodeNetwork: pod.network === 'node',
+    },
+    defaults,
+  );
+  return applied.process === '' && applied.files === '' ? undefined : applied;
 }
+
+/** A process of this type may use all files whatever their labels are: its volumes keep theirs, as in CRI-O. */
+const SUPER_PRIVILEGED = 'spc_t';
+
+/** The label that volumes get which are to be relabelled; undefined: none. */
+export const volumeLabel = (labels: SelinuxLabels | undefined): string | undefined =>
+  labels && labels.files !== '' && typeOf(labels.process) !== SUPER_PRIVILEGED ? labels.files : undefined;

@@ -213,3 +213,16 @@ test('a failure is reported to all who wait, and the next call tries again; the 
   await layers.release('one');
   assert.deepEqual([layers.mounted, targets()], [[], []]);
 });
+
+test('with SELinux the files of a layer have the label for those that containers only read', async (t) => {
+  const { mounts } = fakeKernel();
+  const { image, directory } = place(t, mounts);
+  const context = 'system_u:object_r:container_ro_file_t:s0';
+  const form = (): LayerForm => ({ form: 'erofs', by: 'file' });
+  const layers = new LayerMounts({ mounts, log: silentLog, directory, form, context });
+  await layers.ensure('one', image('one'));
+  assert.match(
+    mounts.below(directory).at(-1)?.options ?? '',
+    /context=system_u:object_r:container_ro_file_t:s0$/,
+  );
+});

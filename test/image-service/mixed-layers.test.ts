@@ -142,6 +142,28 @@ test('one layer that is an image is a volume by itself, also in a user namespace
   assert.deepEqual(others(), []);
 });
 
+test('a label is a context of the overlay, also of a volume of one layer', async (t) => {
+  const seen: Parameters<Mounts['overlay']>[0][] = [];
+  const overlay: Mounts['overlay'] = async (request) => {
+    seen.push(request);
+    // This kernel may have no SELinux.
+    await kernel.mounts.overlay({ ...request, options: [] });
+  };
+  const { at, rootfs, others } = store(t, 1, { ...kernel.mounts, overlay }, () => true);
+  const label = 'system_u:object_r:container_file_t:s0:c1,c2';
+  await rootfs.mount({ image, directory: at('container'), target: at('rootfs'), label }, op());
+  await rootfs.mountVolume({ image, target: at('volume'), label }, op());
+  assert.deepEqual(
+    seen.map(({ options }) => options),
+    [[`context=${label}`], [`context=${label}`]],
+  );
+  // An overlay of a single layer would be a bind mount.
+  assert.equal(seen[1]?.lower.length, 2);
+  assert.equal(readFileSync(at('volume/file-0'), 'utf8'), '0');
+  for (const target of ['rootfs', 'volume']) await rootfs.unmount(at(target));
+  assert.deepEqual(others(), []);
+});
+
 test('what fails or crashes amid a mount in a user namespace leaves no view behind', async (t) => {
   let crash = false;
   const failing: Mounts = {

@@ -5,7 +5,12 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { newSandboxId } from '#core/ids.ts';
 import { decode, encode } from '#core/json-record.ts';
-import type { PodSandboxes, SandboxConfig, SandboxEvent } from '#pod-sandbox/index.ts';
+import {
+  noContainers,
+  type PodSandboxes,
+  type SandboxConfig,
+  type SandboxEvent,
+} from '#pod-sandbox/index.ts';
 import { PodsFixture } from './pods-fixture.ts';
 
 const request = (config: SandboxConfig) => ({ config, runtimeHandler: '' });
@@ -59,7 +64,7 @@ test('a restart finds what ended, or was interrupted in its stop, while no daemo
 
   const containersOf: string[] = [];
   const stopAll = async (pod: string) => void containersOf.push(pod);
-  const second = await fixture.open({}, { stopAll, removeAll: stopAll });
+  const second = await fixture.open({}, { ...noContainers, stopAll, removeAll: stopAll });
   assert.equal(second.get(killed)?.state, 'notReady', 'before recovery');
   await second.recover(fixture.operation());
   const reasons = [killed, unpinned, stopped].map((id) => second.get(id)?.reason);
