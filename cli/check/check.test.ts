@@ -80,6 +80,28 @@ test('every check has an id of its own; a check that throws has failed, with the
   assert.equal(resultText('kernel', ok('Linux 6')), 'ok       kernel           Linux 6\n');
 });
 
+test('SELinux: the mode, the context of pods, and why there is none', async () => {
+  const check = checks.find(({ id }) => id === 'selinux');
+  assert.ok(check);
+  const on = (mode: string, found: object | undefined) =>
+    resultOf(
+      check,
+      { config: { selinux: { mode } }, selinux: async () => found, text: () => 'ID=fedora' } as never,
+      never,
+    );
+  const enforcing = { enforcing: true, own: 'a:b:c' };
+  const broken = { ...enforcing, enforcing: false, problem: new Error('no contexts') };
+  assert.deepEqual(await on('auto', undefined), ok('not enabled'));
+  assert.equal((await on('on', undefined)).status, 'failure');
+  assert.match((await on('auto', { ...enforcing, process: 'x:y:z_t:s0' })).found, /^enforcing, x:y:z_t:s0/);
+  assert.match((await on('off', enforcing)).found, /^enforcing; pods get no labels/);
+  const { status, found, remedy = '' } = await on('auto', broken);
+  assert.equal(status, 'warning');
+  assert.match(found, /^permissive, but pods get no labels: no contexts/);
+  assert.match(remedy, /^dnf install container-selinux; or set selinux\.mode/);
+  assert.equal((await on('on', broken)).status, 'failure');
+});
+
 test('findings and repairs are lines; names in them are printable', () => {
   const part = { kind: 'layer', name: 'diff-1', images: ['a\u001b', 'b'] } as const;
   assert.equal(partText(part), 'layer diff-1 of a\\x1b and 1 more');

@@ -58,10 +58,19 @@ export const programChecks: readonly Check[] = [
   { id: 'apparmor', run: apparmor },
   {
     id: 'selinux',
-    run(node) {
-      const mode = node.text('/sys/fs/selinux/enforce');
-      if (mode === undefined) return ok('not enabled');
-      return ok(mode === '1' ? 'enforcing' : 'permissive');
+    async run(node) {
+      const { mode } = node.config.selinux;
+      const found = await node.selinux();
+      if (!found && mode === 'on')
+        return failure('not enabled, and selinux.mode = "on"', 'enable it, or set selinux.mode = "auto"');
+      if (!found) return ok('not enabled');
+      const { enforcing, process = '', problem } = found;
+      const state = enforcing ? 'enforcing' : 'permissive';
+      if (mode === 'off') return ok(`${state}; pods get no labels (selinux.mode = "off")`);
+      if (problem === undefined) return ok(`${state}, ${process} with two categories for each pod`);
+      const text = `${state}, but pods get no labels: ${describeError(problem)}`;
+      const remedy = `${installing(packages.selinux, distribution(node))}; or set selinux.mode = "off"`;
+      return mode === 'on' ? failure(text, remedy) : warning(text, remedy);
     },
   },
 ];

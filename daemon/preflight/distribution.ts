@@ -83,6 +83,7 @@ export const packages = {
     alpine: 'apparmor',
     arch: 'apparmor',
   },
+  selinux: { ...same('container-selinux'), debian: 'selinux-policy-default' },
 } as const satisfies Record<string, PackageNames>;
 
 /** Where no OCI runtime works. */

@@ -12,12 +12,15 @@ import { openKernel } from '#linux/index.ts';
 import { readMounts } from '#linux/mount/mount-table.ts';
 import { mounts } from '#linux/mount/mounts.ts';
 import type { Cgroups, MountEntry } from '#linux/ports/kernel.ts';
+import type { SelinuxStatus } from '#linux/ports/selinux.ts';
 import { openSeccomp } from '#linux/process/seccomp.ts';
+import { RealSelinux } from '#linux/selinux/selinux.ts';
 import { ConfDirectory, type NetworkConfig } from '#pod-sandbox/index.ts';
 import { AppArmorKernel, type ConfiguredProfile, configuredProfiles } from '#runtime-service/index.ts';
 import { isKeptByInit } from '../activation.ts';
 import { IdMapping } from '../id-mapping.ts';
 import { imageOptions, pauseProgram, runtimeOptions } from '../options.ts';
+import { selinuxDefaults } from '../selinux.ts';
 import { type SocketState, socketState } from '../socket.ts';
 import { type DiskFeatures, diskFeatures } from './disk-features.ts';
 import { type PortState, portState } from './ports.ts';
@@ -26,6 +29,12 @@ import { type FoundRuntime, foundRuntimes, programVersion } from './runtimes.ts'
 export type { SocketState } from '../socket.ts';
 export type { DiskFeatures } from './disk-features.ts';
 export type { FoundRuntime } from './runtimes.ts';
+
+export interface FoundSelinux extends SelinuxStatus {
+  /** The context of containers without their categories. */
+  readonly process?: string | undefined;
+  readonly problem?: unknown;
+}
 
 /** A node, with places below the root and state directories for probes; nothing of them is left at the end of the scope. */
 export class Node implements AsyncDisposable {
@@ -163,6 +172,19 @@ export class Node implements AsyncDisposable {
   /** The OCI runtimes of the configuration, and the two that need none. */
   runtimes(signal: AbortSignal): Promise<readonly FoundRuntime[]> {
     return foundRuntimes(this.config, signal);
+  }
+
+  /** SELinux of the node, and why pods get no labels although it is enabled; undefined where it is not. */
+  async selinux(): Promise<FoundSelinux | undefined> {
+    await using kernel = new RealSelinux();
+    const status = kernel.status();
+    if (!status) return undefined;
+    try {
+      const wanted = { ...this.config.selinux, mode: 'on' } as const;
+      return { ...status, process: (await selinuxDefaults(wanted, kernel, silentLog))?.process };
+    } catch (error) {
+      return { ...status, problem: error };
+    }
   }
 
   /** Path and the first line of `--version` of a program of the node. Throws NotFound, or with what it says. */
