@@ -83,9 +83,13 @@ const containerd = (...names: string[]) => names.map((name) => join(FIXTURES, 'c
 const outcomes = (items: readonly Item[], outcome: string) =>
   items.filter((item) => item.outcome === outcome).map(({ key }) => key);
 
-test('CRI-O with every option at its default needs no setting', async () => {
-  const { items, settings } = await complete('crio', crio('default.conf'));
-  assert.deepEqual([...settings.keys()], []);
+test('CRI-O with every option at its default needs no setting but for SELinux', async () => {
+  const { items, config } = await complete('crio', crio('default.conf'));
+  assert.deepEqual(
+    items.filter(({ to }) => to !== null).map(({ to }) => to),
+    ['selinux.mode', 'selinux.disable_for_host_network'],
+  );
+  assert.deepEqual([config.selinux.mode, config.selinux.disableForHostNetwork], ['off', true]);
   assert.deepEqual(outcomes(items, 'cannot'), []);
   assert.ok(outcomes(items, 'differs').includes('crio.runtime.disable_hostport_mapping'));
 });
@@ -176,11 +180,11 @@ test('containerd 1 with every option at its default keeps its driver, its sysctl
   assert.deepEqual(outcomes(items, 'cannot'), []);
 });
 
-test('containerd 2 with every option at its default keeps its driver and its runtime', async () => {
+test('containerd 2 with every option at its default keeps its driver, its runtime and no SELinux labels', async () => {
   const { items } = await complete('containerd', containerd('default-v3.toml'));
   assert.deepEqual(
     items.filter(({ to }) => to !== null).map(({ to }) => to),
-    ['runtime.default', 'cgroup.driver'],
+    ['selinux.mode', 'runtime.default', 'cgroup.driver'],
   );
   assert.deepEqual(outcomes(items, 'cannot'), []);
 });

@@ -5,8 +5,6 @@ import { CRI, RUNTIME } from './names.ts';
 
 const IN_RUNTIME = ['plugins', RUNTIME];
 const SERVER = ['plugins', CRI];
-const LABELS =
-  'containers get the SELinux labels that CRI requests, where the host has SELinux: there are no labels of categories for others, and volumes are not relabelled';
 const ON_REQUEST = 'stats are read from the cgroups on request';
 
 /** A sysctl that is set in pods with their own network, or left as the kernel has it. */
@@ -59,8 +57,24 @@ const cni: readonly PeerOption[] = [
 ];
 
 export const runtimeOptions: readonly PeerOption[] = under(IN_RUNTIME, [
-  lacks('enable_selinux', false, LABELS),
-  lacks('selinux_category_range', 1024, LABELS),
+  maps('enable_selinux', false, 'selinux.mode', {
+    note: '"off" for false',
+    convert: (value) =>
+      value === true
+        ? { same: 'the same here, with selinux.mode = "auto": labels where the node has SELinux' }
+        : { set: [[['selinux', 'mode'], 'off']] },
+    differs: 'where the node has SELinux enabled pods get labels: set selinux.mode = "off" for none',
+  }),
+  maps('selinux_category_range', 1024, 'selinux.category_range', {
+    note: 'at most 1024',
+    convert: (value) => {
+      const range = Number(value);
+      if (range === 0) return { same: '1024, the same here' };
+      return range >= 2 && range <= 1024
+        ? { set: [[['selinux', 'category_range'], value]] }
+        : { cannot: 'the policies of distributions have 1024 categories: choose 2 to 1024' };
+    },
+  }),
   lacks(
     'max_container_log_line_size',
     16_384,

@@ -47,20 +47,17 @@ export const runtimeOptions = under(
           : { set: [[['cgroup', 'driver'], value]] },
     }),
     lacks('separate_pull_cgroup', '', 'pulls run in the cgroup of the daemon: limit that of its unit'),
-    lacks(
-      'selinux',
-      false,
-      'containers get the SELinux labels that CRI requests, where the host has SELinux; volumes are not relabelled',
-    ),
-    lacks(
-      'hostnetwork_disable_selinux',
-      true,
-      'a pod on the host network keeps the labels that CRI requests',
-      {
-        differs:
-          'containers on the host network keep the SELinux labels that CRI requests, where the host has SELinux',
-      },
-    ),
+    maps('selinux', false, 'selinux.mode', {
+      note: '"off" for false',
+      convert: (value) =>
+        value === true
+          ? { same: 'the same here, with selinux.mode = "auto": labels where the node has SELinux' }
+          : { set: [[['selinux', 'mode'], 'off']] },
+      differs: 'labels where the node has SELinux enabled, as CRI-O has them where no file sets this',
+    }),
+    maps('hostnetwork_disable_selinux', true, 'selinux.disable_for_host_network', {
+      differs: "containers on the node's network have labels, too",
+    }),
     maps('seccomp_profile', '', 'seccomp.default_profile'),
     maps('apparmor_profile', 'crio-default', 'container.apparmor_profile', {
       convert: (value) =>
