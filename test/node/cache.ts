@@ -12,6 +12,8 @@ import { CrispError } from '#core/errors.ts';
 import { lockDirectory } from '#linux/fs/lock.ts';
 
 const HERE = import.meta.dirname;
+/** Packages of a machine that can be booted with SELinux. */
+const SELINUX = process.env['CRISP_NODE_SELINUX'] ? ['packages.selinux'] : [];
 const BUILD_MS = 10 * 60_000;
 /** The programs that the tests require, with their Debian packages. */
 const PROGRAMS = {
@@ -58,7 +60,7 @@ export async function nodeImage(): Promise<NodeImage> {
   const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'crisp-node');
   mkdirSync(cache, { recursive: true });
   using _lock = await locked(cache);
-  const rootfs = stage(cache, 'rootfs', 'make-rootfs', ['packages', 'make-rootfs']);
+  const rootfs = stage(cache, 'rootfs', 'make-rootfs', ['packages', 'make-rootfs', ...SELINUX]);
   const guest = globSync('guest/*', { cwd: HERE }).sort();
   const image = stage(cache, 'image', 'make-image', ['make-image', ...guest], rootfs);
   return {

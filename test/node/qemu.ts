@@ -40,6 +40,8 @@ export interface QemuSettings {
   readonly directory: string;
   /** A second disk, `/dev/vdb`: what the machine writes there is gone when it is switched off. */
   readonly kit: string;
+  /** Added to the kernel's command line. */
+  readonly kernelLine?: string | undefined;
 }
 
 /** On the loopback address of this side: the agent's port, and that of crisp's socket. */
@@ -48,7 +50,7 @@ export interface Ports {
   readonly cri: number;
 }
 
-export function qemuArguments({ directory, kit }: QemuSettings, ports: Ports): string[] {
+export function qemuArguments({ directory, kit, kernelLine = '' }: QemuSettings, ports: Ports): string[] {
   const forward = `hostfwd=tcp:127.0.0.1:${ports.agent}-:${AGENT},hostfwd=tcp:127.0.0.1:${ports.cri}-:${CRI}`;
   const accelerator = process.env['CRISP_NODE_ACCEL'];
   const path = (name: string) => join(directory, name);
@@ -56,7 +58,7 @@ export function qemuArguments({ directory, kit }: QemuSettings, ports: Ports): s
     ['-M', 'q35', ...(accelerator ? ['-accel', accelerator] : EMULATED)],
     [...PROCESSOR, '-m', String(MEMORY_MB)],
     ['-nodefaults', '-no-reboot', '-display', 'none', '-serial', `file:${path(CONSOLE)}`, '-qmp', 'stdio'],
-    ['-kernel', path(FILES.kernel), '-initrd', path(FILES.initrd), '-append', KERNEL_LINE],
+    ['-kernel', path(FILES.kernel), '-initrd', path(FILES.initrd), '-append', `${KERNEL_LINE} ${kernelLine}`],
     ['-netdev', `user,id=net,restrict=on,${forward}`, '-device', 'virtio-net-pci,netdev=net,romfile='],
     // The machine's own page cache is what a power cut loses; qemu's writes are in this host's.
     ['-drive', `file=${path(FILES.disk)},if=virtio,format=raw,cache=unsafe`],

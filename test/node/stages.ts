@@ -13,6 +13,8 @@ export interface Stage {
   readonly before?: Stage;
   /** Run in the machine, which is at the stage before. */
   readonly script: string;
+  /** Of one without a stage before: added to the kernel's command line. */
+  readonly kernelLine?: string;
 }
 
 /** The kit is in the home of the scripts, until the machine is switched off; the registry's files are needed after that, too. */
@@ -23,6 +25,15 @@ const READY: Stage = {
     printf '[image.registries."${REGISTRY}"]\\ninsecure = true\\n' >/etc/crisp/crisp.toml.d/50-test.toml`,
 };
 const INSTALLED: Stage = { name: 'installed', before: READY, script: 'cd /root && crisp/install' };
+/** With SELinux in the place of AppArmor, permissive. */
+const LABELLED: Stage = {
+  name: 'labelled',
+  kernelLine: 'security=selinux selinux=1 enforcing=0',
+  script: `${READY.script}\n${INSTALLED.script}`,
+};
+
+const kernelLineOf = ({ before, kernelLine }: Stage): string | undefined =>
+  before ? kernelLineOf(before) : kernelLine;
 
 type Timer = (step: string) => void;
 
@@ -40,6 +51,8 @@ export class Stages {
   ready = (directory: string): Promise<Machine> => this.#start(READY, directory);
   /** The same with crisp installed and serving. */
   installed = (directory: string): Promise<Machine> => this.#start(INSTALLED, directory);
+  /** The same on a kernel with SELinux, which is permissive. */
+  labelled = (directory: string): Promise<Machine> => this.#start(LABELLED, directory);
 
   async #start(stage: Stage, directory: string): Promise<Machine> {
     const kit = await this.#kit();
@@ -64,7 +77,7 @@ export class Stages {
     if (restored) return restored;
     const machine = stage.before
       ? await this.#reach(stage.before, directory, kit)
-      : await Machine.start({ directory, kit }, await nodeImage());
+      : await Machine.start({ directory, kit, kernelLine: kernelLineOf(stage) }, await nodeImage());
     await machine.sh(stage.script);
     this.#timer(stage.name);
     if (!this.#copies || (await this.#saved(machine, stage))) return machine;
@@ -72,11 +85,13 @@ export class Stages {
     return this.#reach(stage, directory, kit);
   }
 
-  async #restored({ name }: Stage, directory: string, kit: string): Promise<Machine | undefined> {
+  async #restored(stage: Stage, directory: string, kit: string): Promise<Machine | undefined> {
+    const { name } = stage;
     const copy = join(this.#shared, name);
     if (!this.#copies || !existsSync(copy)) return undefined;
     try {
-      const machine = await Machine.restore({ directory, kit }, copy);
+      const kernelLine = kernelLineOf(stage);
+      const machine = await Machine.restore({ directory, kit, kernelLine }, copy);
       this.#timer(`${name} by a copy`);
       return machine;
     } catch (error) {

@@ -42,6 +42,7 @@ export interface ContainerChanges {
   readonly resources?: cri.LinuxContainerResourcesInit;
   readonly mounts?: readonly cri.MountInit[];
   readonly capabilities?: readonly string[];
+  readonly securityContext?: cri.LinuxContainerSecurityContextInit;
 }
 
 export class VirtualNode implements AsyncDisposable {
@@ -64,6 +65,11 @@ export class VirtualNode implements AsyncDisposable {
   /** The same with crisp installed and serving. */
   static installed(name: string): Promise<VirtualNode> {
     return VirtualNode.#start(name, (stages, directory) => stages.installed(directory));
+  }
+
+  /** The same with SELinux, permissive. */
+  static labelled(name: string): Promise<VirtualNode> {
+    return VirtualNode.#start(name, (stages, directory) => stages.labelled(directory));
   }
 
   static async #start(
@@ -164,7 +170,11 @@ export class VirtualNode implements AsyncDisposable {
       mounts,
       linux: {
         ...(resources ? { resources } : {}),
-        securityContext: { seccomp: { profileType: 0 }, capabilities: { addCapabilities } },
+        securityContext: {
+          seccomp: { profileType: 0 },
+          capabilities: { addCapabilities },
+          ...changes.securityContext,
+        },
       },
     };
     const sandboxConfig = this.#configs.get(pod) ?? {};

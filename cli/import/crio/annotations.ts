@@ -59,7 +59,7 @@ export const crioAnnotations: readonly PeerAnnotation[] = [
   lacks(
     ['try-skip-volume-selinux-label.crio.io', 'io.kubernetes.cri-o.TrySkipVolumeSELinuxLabel'],
     'a volume whose root has its SELinux label is not relabelled',
-    "not read: docs/operators.md, AppArmor and SELinux; the kubelet's SELinuxMount needs no relabelling",
+    "not read: docs/operators.md, SELinux; the kubelet's SELinuxMount needs no relabelling",
   ),
   lacks(
     ['platform-runtime-path.crio.io', 'io.kubernetes.cri-o.PlatformRuntimePath'],
