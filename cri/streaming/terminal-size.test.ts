@@ -41,3 +41,11 @@ test('zeros and invalid sizes change nothing; a late listener gets the latest si
   sizes.onResize((columns, rows) => seen.push(columns, rows));
   assert.deepEqual(seen, [80, 24]);
 });
+
+test('keys of any case, as Go reads them: the JavaScript client of Kubernetes sends lower case', () => {
+  const sizes = new TerminalSizes();
+  const seen: number[] = [];
+  sizes.onResize((columns, rows) => seen.push(columns, rows));
+  sizes.feed('{"height":30,"width":90}{"WIDTH":91,"hEIGHT":31}');
+  assert.deepEqual(seen, [90, 30, 91, 31]);
+});

@@ -4,7 +4,10 @@ import type { Readable } from 'node:stream';
 const MAX_BYTES = 1024;
 const MAX_CELLS = 65_535;
 
-/** The sizes in a stream of JSON objects `{"Width": 80, "Height": 24}`; zeros and invalid sizes are ignored. */
+/**
+ * The sizes in a stream of JSON objects `{"Width": 80, "Height": 24}`; zeros and invalid sizes are ignored. The case of the keys does not
+ * count, as with the servers written in Go: the JavaScript client (and what is built on it) sends `width` and `height`.
+ */
 export class TerminalSizes {
   #rest = '';
   #latest: readonly [number, number] | undefined;
@@ -30,10 +33,12 @@ export class TerminalSizes {
 
   #one(text: string): void {
     try {
-      const { Width, Height } = JSON.parse(text) as { Width?: unknown; Height?: unknown };
-      if (!isCells(Width) || !isCells(Height)) return;
-      this.#latest = [Width, Height];
-      this.#listener?.(Width, Height);
+      const fields = Object.entries(JSON.parse(text) as object);
+      const cellsOf = (name: string): unknown => fields.findLast(([key]) => key.toLowerCase() === name)?.[1];
+      const [columns, rows] = [cellsOf('width'), cellsOf('height')];
+      if (!isCells(columns) || !isCells(rows)) return;
+      this.#latest = [columns, rows];
+      this.#listener?.(columns, rows);
     } catch {
       // Not a size: the terminal keeps the one it has.
     }
