@@ -25,3 +25,10 @@ test('without an exit report an OOM kill is 137, else the code is unknown; there
   assert.notEqual(unknown.message, '');
   for (const exit of [killed, unknown, unknownExit()]) assert.ok(exit.finishedAt >= before);
 });
+
+test('a container does not end before it has started: the time of a file is up to a tick behind', () => {
+  const { finishedAt } = report(0);
+  assert.equal(exitFrom(report(0), false, finishedAt + 5n).finishedAt, finishedAt + 5n);
+  assert.equal(exitFrom(report(137), true, finishedAt + 5n).finishedAt, finishedAt + 5n);
+  assert.equal(exitFrom(report(0), false, finishedAt - 5n).finishedAt, finishedAt);
+});

@@ -225,7 +225,8 @@ export class Exits {
       );
     }
     const conmonFile = `${pathsOf(options, record.id).bundle}/oom`;
-    return exitFrom(report, this.#context.oomKills.killed(record, report?.code, conmonFile));
+    const killed = this.#context.oomKills.killed(record, report?.code, conmonFile);
+    return exitFrom(report, killed, record.startedAt);
   }
 }
 
@@ -247,16 +248,14 @@ async function readExit(path: string): Promise<ExitReport | undefined> {
   }
 }
 
-/** Code, reason and time by the contract: OOM first, then the code. */
-export function exitFrom(report: ExitReport | undefined, oomKilled: boolean): ContainerExit {
-  if (oomKilled) {
-    return {
-      code: report?.code ?? 137,
-      reason: 'OOMKilled',
-      message: '',
-      finishedAt: report?.finishedAt ?? nowNanoseconds(),
-    };
-  }
+/**
+ * Code, reason and time by the contract: OOM first, then the code. The end is never before the start: that one is recorded when the OCI
+ * runtime has returned, when a short command may be over, and the time of a file is up to a tick of the kernel behind the clock.
+ */
+export function exitFrom(report: ExitReport | undefined, oomKilled: boolean, startedAt = 0n): ContainerExit {
+  const reported = report?.finishedAt ?? nowNanoseconds();
+  const finishedAt = reported > startedAt ? reported : startedAt;
+  if (oomKilled) return { code: report?.code ?? 137, reason: 'OOMKilled', message: '', finishedAt };
   if (!report) return unknownExit();
-  return { ...report, reason: report.code === 0 ? 'Completed' : 'Error', message: '' };
+  return { ...report, finishedAt, reason: report.code === 0 ? 'Completed' : 'Error', message: '' };
 }
