@@ -65,7 +65,7 @@ async function terminal(trial: Trial): Promise<void> {
   const shows = async (size: string): Promise<void> => {
     const asking = setInterval(() => session.input.write('stty size\n'), 1000);
     try {
-      await screen.until((text) => text.includes(size), signal);
+      await screen.until(`a terminal of ${size}`, (text) => text.includes(size), signal);
     } finally {
       clearInterval(asking);
     }
@@ -105,7 +105,7 @@ async function attach(trial: Trial): Promise<void> {
   const signal = AbortSignal.any([trial.signal, AbortSignal.timeout(trial.cluster.timeoutMs)]);
   try {
     session.input.write('one\n');
-    await session.stdout.until((text) => text.includes('got one'), signal);
+    await session.stdout.until('the reply', (text) => text.includes('got one'), signal);
     session.input.write('end\n');
     const code = await trial.until(
       name,

@@ -82,7 +82,7 @@ async function forward(trial: Trial): Promise<void> {
     const forwarded = await openForward(trial.cluster.rest.config, trial.cluster.namespace, name, 8080);
     try {
       forwarded.input.write(`GET /${file} HTTP/1.0\r\n\r\n`);
-      return RESPONSE.exec(await forwarded.output.until(whole, signal))?.[1] ?? '';
+      return RESPONSE.exec(await forwarded.output.until(`the reply with /${file}`, whole, signal))?.[1] ?? '';
     } finally {
       forwarded.close();
     }
@@ -99,7 +99,7 @@ async function refused(trial: Trial): Promise<void> {
   const forwarded = await openForward(trial.cluster.rest.config, trial.cluster.namespace, name, 9);
   try {
     forwarded.input.write('hello');
-    const text = await forwarded.errors.until((seen) => seen !== '', signal);
+    const text = await forwarded.errors.until('the error', (seen) => seen !== '', signal);
     assert.match(text, /refused|failed|error/i);
   } finally {
     forwarded.close();

@@ -22,13 +22,13 @@ test('the exit code of a status; what is none throws the message', () => {
 
 test('what was collected is awaited, and the signal ends that', async () => {
   const output = new Collected();
-  const seen = output.until((text) => text === 'ab', new AbortController().signal);
+  const seen = output.until('ab', (text) => text === 'ab', new AbortController().signal);
   output.write('a');
   output.write('b');
   assert.equal(await seen, 'ab');
   await assert.rejects(
-    output.until(() => false, AbortSignal.abort()),
-    { name: 'AbortError' },
+    output.until('the reply', () => false, AbortSignal.abort()),
+    /the reply: did not arrive; it ends with: "ab"/,
   );
 });
 

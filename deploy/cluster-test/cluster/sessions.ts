@@ -30,6 +30,9 @@ export interface ExecResult {
 /** Bytes of input in one message of the WebSocket, as kubectl sends it: servers limit a message. */
 const MESSAGE = 32 * 1024;
 
+/** Characters of an output in a reason. */
+const SHOWN = 200;
+
 /** Keeps what is written, and notifies of it. */
 export class Collected extends Writable {
   readonly #chunks: Buffer[] = [];
@@ -44,12 +47,14 @@ export class Collected extends Writable {
     return Buffer.concat(this.#chunks);
   }
 
-  /** Throws at the signal. */
-  async until(found: (text: string) => boolean, signal: AbortSignal): Promise<string> {
+  /** Throws at the signal an error with the end of what has arrived. */
+  async until(what: string, found: (text: string) => boolean, signal: AbortSignal): Promise<string> {
     for (;;) {
       const text = this.bytes.toString();
       if (found(text)) return text;
-      await once(this, 'more', { signal });
+      await once(this, 'more', { signal }).catch(() => {
+        throw new Error(`${what}: did not arrive; it ends with: ${JSON.stringify(text.slice(-SHOWN))}`);
+      });
     }
   }
 }
