@@ -16,7 +16,7 @@ export async function listenAsContainerd(
 ): Promise<CriServer | undefined> {
   try {
     await mkdir(dirname(options.socket), { recursive: true, mode: 0o711 });
-    await clearSocket(options.socket);
+    await clearSocket(options.socket, 'containerd_socket');
     return await CriServer.listenContainerd(services, options);
   } catch (error) {
     const hint =

@@ -80,8 +80,8 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   using _root = lockDirectory(config.root);
   using _state = lockDirectory(config.state);
   const passed = passedSocket(process.env, config.socket);
-  if (passed === undefined) await clearSocket(config.socket);
-  await clearSocket(config.adminSocket);
+  if (passed === undefined) await clearSocket(config.socket, 'socket');
+  await clearSocket(config.adminSocket, 'admin_socket');
 
   const metrics = new Metrics({ version: version() });
   using idle = new IdleTrimmer(releaseMemory, log);
@@ -102,19 +102,23 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   const served = criServices(running, services, streaming, health);
   const serving = { log, observer: calls, closeMs: CLOSE_MS };
   const mode = config.socketMode;
-  // First: whoever waits for CRI finds it there.
+  const unready = () => health.unready(services.pods.networkStatus());
+  const listening: { server?: CriServer } = {};
+  const operations = () => listening.server?.operations ?? [];
+  const status = () => daemonStatus({ running, services, health, unready, operations });
+  // First, that an address in use is refused before a client is served.
+  const monitoring = await openMonitoring({ config, store, metrics, health, manager, status, unready, log });
+  // Before CRI: whoever waits for that finds it there.
   const containerd = config.containerdSocket
     ? await listenAsContainerd(served, { socket: config.containerdSocket, mode, ...serving })
     : undefined;
   const server = await CriServer.listen(served, { socket: config.socket, passed, mode, ...serving });
-  const unready = () => health.unready(services.pods.networkStatus());
-  const operations = () => server.operations;
-  const status = () => daemonStatus({ running, services, health, unready, operations });
+  listening.server = server;
   const admin = await AdminServer.listen(
     { ...services, streaming, status, reload: () => reloads.request() },
     { socket: config.adminSocket, ...serving },
   );
-  const monitoring = await openMonitoring({ config, store, metrics, health, manager, status, unready, log });
+  monitoring.watch();
   const listeners = listenersPart(running.loaded, { streaming, ...monitoring, inotify: kernel.inotify, log });
   using _certificates = listeners.certificates;
   // The listeners last: an address that changes is free for the shortest time.

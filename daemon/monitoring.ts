@@ -25,6 +25,8 @@ export interface MonitoringParts {
 
 export interface Monitoring extends AsyncDisposable {
   readonly endpoint: MetricsEndpoint;
+  /** The daemon serves: from here on its watchdog is kept quiet. */
+  watch(): void;
 }
 
 /**
@@ -36,7 +38,7 @@ export async function openMonitoring(parts: MonitoringParts): Promise<Monitoring
   const liveness = new Liveness({ socket: config.socket, store });
   const report = () => log.info({ status: status() }, 'SIGUSR1: the state of the daemon');
   process.on('SIGUSR1', report);
-  const watchdog = new Watchdog(manager, () => liveness.curable(), log);
+  let watchdog: Watchdog | undefined;
   const endpoint = await MetricsEndpoint.open(
     { address: config.metrics.address, tls: readTls(config, 'metrics') },
     {
@@ -51,8 +53,11 @@ export async function openMonitoring(parts: MonitoringParts): Promise<Monitoring
   );
   return {
     endpoint,
+    watch() {
+      watchdog = new Watchdog(manager, () => liveness.curable(), log);
+    },
     async [Symbol.asyncDispose]() {
-      watchdog[Symbol.dispose]();
+      watchdog?.[Symbol.dispose]();
       liveness[Symbol.dispose]();
       await endpoint.close();
       process.off('SIGUSR1', report);

@@ -14,20 +14,20 @@ export async function socketState(path: string): Promise<SocketState> {
 }
 
 /**
- * Frees the path of the socket: one that refuses connections is left from a daemon that was killed, and is removed.
+ * Frees the path of the socket, which the option names: one that refuses connections is left from a daemon that was killed, and is removed.
  * Throws FailedPrecondition where a daemon accepts connections, or where the path is not a socket.
  */
-export async function clearSocket(path: string): Promise<void> {
+export async function clearSocket(path: string, option: string): Promise<void> {
   const state = await socketState(path);
   if (state === 'free') return;
   if (state === 'not a socket') {
     throw new CrispError('FailedPrecondition', `${path} exists and is not a socket`, {
-      hint: 'move it away, or set socket',
+      hint: `move it away, or set ${option}`,
     });
   }
   if (state === 'served') {
     throw new CrispError('FailedPrecondition', `another daemon serves ${path}`, {
-      hint: 'stop it, or give this one its own socket',
+      hint: `stop it, or set ${option} to another path`,
     });
   }
   await rm(path, { force: true });
