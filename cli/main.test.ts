@@ -56,6 +56,7 @@ test('config as JSON has each option with its value, type and origin, and no pas
     value: '2m',
     default: '90s',
     origin: '--cni-timeout',
+    overrides: [],
     type: 'duration',
     doc: 'Timeout of a whole ADD or DEL. The kubelet waits four minutes for a pod.',
     reloadable: true,

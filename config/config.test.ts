@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { parse, stringify } from 'smol-toml';
 import { CrispError } from '#core/errors.ts';
 import { joinPath, locateKeys } from '#core/toml/locate.ts';
-import { describeConfig, loadConfig } from './index.ts';
+import { configDocument, describeConfig, loadConfig, overridesOf } from './index.ts';
 import { distance, nearest } from './nearest.ts';
 import { formatDuration, formatSize, parseDuration, parseSize } from './units.ts';
 
@@ -97,6 +97,32 @@ test('later files override earlier ones, tables merge, flags override files', as
     'drop.d/10-a.toml',
     'drop.d/20-b.toml',
   ]);
+});
+
+test('what a later file or a flag overrides is known by its places; equal values are no conflict', async () => {
+  const dropIns = join(directory, 'conflict.d');
+  mkdirSync(dropIns);
+  const main = write('[log]\nlevel = "debug"\nformat = "text"\n[runtime.handlers.a]\npath = "/a"');
+  const [one, two] = ['10-one.toml', '20-two.toml'].map((name) => join(dropIns, name));
+  write(
+    '[log]\nlevel = "warn"\nformat = "text"\n[runtime.handlers.a]\npath = "/b"',
+    'conflict.d/10-one.toml',
+  );
+  write('[runtime.handlers.a]\nsandbox = "pause"\n[log]\nlevel = "debug"', 'conflict.d/20-two.toml');
+  const loaded = await loadConfig({
+    files: [main],
+    dropIns: [dropIns],
+    flags: { 'log-format': ['json'] },
+  });
+  assert.deepEqual(overridesOf(loaded), [
+    { key: 'log.level', origin: `${two}:4`, overrides: [`${one}:2`] },
+    { key: 'log.format', origin: '--log-format', overrides: [`${main}:3`, `${one}:3`] },
+    { key: 'runtime.handlers.a.path', origin: `${one}:5`, overrides: [`${main}:5`] },
+  ]);
+  assert.ok(describeConfig(loaded).includes(`set by ${two}:4; overrides ${one}:2)\nlevel = "debug"`));
+  const shown = configDocument(loaded).options;
+  const of = (key: string) => shown.find((option) => option.key === key)?.overrides;
+  assert.deepEqual([of('log.level'), of('root')], [[`${one}:2`], []]);
 });
 
 test('a typo is refused with its line and the closest name', async () => {

@@ -4,6 +4,7 @@ import { joinPath } from '#core/toml/locate.ts';
 import { build, type LoadedConfig, namesIn, type Setting } from './load.ts';
 import type { Node, Option, Section, Table } from './node.ts';
 import { bareKey, camel } from './option.ts';
+import { overridden } from './overrides.ts';
 import { schema } from './schema.ts';
 
 interface Writer {
@@ -12,12 +13,15 @@ interface Writer {
 }
 
 function writeOption(option: Option<unknown>, keys: readonly string[], value: unknown, to: Writer): void {
-  const origin = to.settings.get(joinPath(keys))?.origin;
+  const setting = to.settings.get(joinPath(keys));
+  const { origin } = setting ?? {};
+  const overrides = setting ? overridden(setting) : [];
   const name = bareKey(keys.at(-1) ?? '');
   const facts = [
     option.expected,
     ...(option.reloadable ? ['reloadable'] : []),
     ...(origin ? [`set by ${origin}`] : []),
+    ...(overrides.length > 0 ? [`overrides ${overrides.join(', ')}`] : []),
   ];
   to.lines.push(`# ${option.doc} (${facts.join('; ')})`);
   const text = option.toToml(value);

@@ -4,6 +4,7 @@ import { withoutPassword } from './describe.ts';
 import { type LoadedConfig, namesIn, type Setting } from './load.ts';
 import type { Node, Option } from './node.ts';
 import { camel } from './option.ts';
+import { overridden } from './overrides.ts';
 import { dotted } from './reference.ts';
 import { schema } from './schema.ts';
 
@@ -15,6 +16,8 @@ export interface ShownOption {
   readonly default: unknown;
   /** `file:line` or the flag; null where it is not set. */
   readonly origin: string | null;
+  /** Where else it is set, to another value that does not count; in the order of the files. */
+  readonly overrides: readonly string[];
   readonly type: string;
   readonly doc: string;
   /** Whether `crisp reload` applies a change of it. */
@@ -40,10 +43,12 @@ function* shown(
 ): Generator<ShownOption> {
   const below = value as Readonly<Record<string, unknown>>;
   if (node.node === 'option') {
-    const origin = settings.get(joinPath(keys))?.origin ?? null;
+    const setting = settings.get(joinPath(keys));
+    const origin = setting?.origin ?? null;
+    const overrides = setting ? overridden(setting) : [];
     const byDefault = fallback === undefined ? null : jsonOf(node, fallback);
     const { kind, doc, reloadable = false } = node;
-    const facts = { default: byDefault, origin, type: kind.name, doc, reloadable };
+    const facts = { default: byDefault, origin, overrides, type: kind.name, doc, reloadable };
     yield { key: dotted(keys), value: jsonOf(node, value), ...facts };
   } else if (node.node === 'section') {
     for (const [key, child] of Object.entries(node.shape))

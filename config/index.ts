@@ -6,6 +6,7 @@ export { type ConfigSources, flaggedOptions, type LoadedConfig, loadConfig, type
 export { nearest } from './nearest.ts';
 export type { Kind } from './node.ts';
 export { bareKey } from './option.ts';
+export { type Override, overridesOf } from './overrides.ts';
 export { configReference, dotted, type OptionFacts, type SectionFacts } from './reference.ts';
 export type { Config } from './schema.ts';
 export { type Assignment, fallbackAt, optionAt, settingsText } from './settings-text.ts';

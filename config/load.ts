@@ -24,6 +24,8 @@ export interface ConfigSources {
 export interface Setting {
   readonly value: unknown;
   readonly origin: string;
+  /** What earlier files set, in their order; see `overridden`. */
+  readonly earlier?: readonly Setting[];
 }
 
 export interface LoadedConfig {
@@ -55,7 +57,7 @@ function walk(node: Node, raw: unknown, keys: readonly string[], to: Walk): void
   if (node.node === 'option') {
     const value = node.parse(raw);
     if (value === undefined) report(`${name} must be ${node.expected}, not ${show(raw)}`);
-    else to.settings.set(joinPath(keys), { value, origin: to.originOf(keys) });
+    else set(joinPath(keys), { value, origin: to.originOf(keys) }, to.settings);
   } else if (!isTable(raw)) {
     report(`${name} must be a table, not ${show(raw)}`);
   } else {
@@ -70,6 +72,13 @@ function walk(node: Node, raw: unknown, keys: readonly string[], to: Walk): void
         );
     }
   }
+}
+
+/** A value in the place of that of an earlier file, which it remembers. */
+function set(path: string, setting: Setting, settings: Map<string, Setting>): void {
+  const { earlier = [], ...before } = settings.get(path) ?? {};
+  const known = 'origin' in before ? [...earlier, before as Setting] : earlier;
+  settings.set(path, known.length > 0 ? { ...setting, earlier: known } : setting);
 }
 
 function suggest(key: string, node: Section, keys: readonly string[]): string {

@@ -30,6 +30,7 @@ import { observer, openTracing } from './observer.ts';
 import { pauseProgram } from './options.ts';
 import { Programs } from './programs.ts';
 import { recover } from './recover.ts';
+import { logOverrides } from './reload/overrides.ts';
 import { imagesPart, listenersPart, logPart, podsPart } from './reload/parts.ts';
 import { ReloadQueue } from './reload/queue.ts';
 import { reload } from './reload/reload.ts';
@@ -77,6 +78,7 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   process.umask(0o022); // directories that containers pass through must not depend on who started the daemon
   const config = await openDirectories(given);
   const running = new RunningConfig(loaded, config);
+  logOverrides(loaded, log);
   using _root = lockDirectory(config.root);
   using _state = lockDirectory(config.state);
   const passed = passedSocket(process.env, config.socket);

@@ -10,6 +10,7 @@ import type { Log } from '#core/operation.ts';
 import type { PreparedChange } from '#core/prepared-change.ts';
 import { located } from '../located.ts';
 import type { ServiceManager } from '../notify.ts';
+import { logOverrides } from './overrides.ts';
 import { changesText, type RunningConfig } from './running-config.ts';
 
 /** Prepares one part of the daemon for a configuration. Throws a CrispError that begins with the option that is wrong. */
@@ -46,6 +47,7 @@ export async function reload({
     running.takeOver(changes);
     if (failures.length > 0) throw inPart(failures);
     log.info({ applied, files: effective.files }, 'configuration reloaded');
+    logOverrides(next, log);
     if (restartNeeded.length > 0)
       log.warn({ restartNeeded }, `restart needed for: ${changesText(restartNeeded)}`);
     return { applied, restartNeeded };

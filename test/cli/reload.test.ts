@@ -427,6 +427,14 @@ test('a file that cannot be read, and drop-ins of which the later one counts', a
   writeFileSync(later, '[image]\npinned = ["nothing"]\n');
   await reloaded('[image]', 'pinned = ["*"]');
   assert.equal((await node.client.ListImages({})).images[0]?.pinned, false);
+  const overrides =
+    /"level":"info".*set more than once.*image\.pinned \(\S*60-later\.toml:2 overrides \S*50-test\.toml:2\)/;
+  assert.match(logText(), overrides);
+  const before = logText().length;
+  await node.restart('stop');
+  assert.match(logText().slice(before), overrides, 'at the start, too');
+  const shown = await crisp('config', '--config', file);
+  assert.match(shown.out, /set by \S*60-later\.toml:2; overrides \S*50-test\.toml:2\)\npinned = /);
   writeFileSync(later, '');
   await reloaded();
 });
