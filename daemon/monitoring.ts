@@ -5,6 +5,7 @@ import type { Log } from '#core/operation.ts';
 import type { Metrics } from '#telemetry/metrics.ts';
 import type { Health } from './health.ts';
 import { Liveness } from './liveness.ts';
+import { LoopDelay } from './loop-delay.ts';
 import { MetricsEndpoint } from './metrics-endpoint.ts';
 import type { ServiceManager } from './notify.ts';
 import type { StoreProbe } from './store-probe.ts';
@@ -35,7 +36,8 @@ export interface Monitoring extends AsyncDisposable {
  */
 export async function openMonitoring(parts: MonitoringParts): Promise<Monitoring> {
   const { config, store, metrics, health, manager, status, unready, log } = parts;
-  const liveness = new Liveness({ socket: config.socket, store });
+  const loop = new LoopDelay();
+  const liveness = new Liveness({ socket: config.socket, store, loop });
   const report = () => log.info({ status: status() }, 'SIGUSR1: the state of the daemon');
   process.on('SIGUSR1', report);
   let watchdog: Watchdog | undefined;
@@ -59,6 +61,7 @@ export async function openMonitoring(parts: MonitoringParts): Promise<Monitoring
     async [Symbol.asyncDispose]() {
       watchdog?.[Symbol.dispose]();
       liveness[Symbol.dispose]();
+      loop[Symbol.dispose]();
       await endpoint.close();
       process.off('SIGUSR1', report);
     },
