@@ -34,6 +34,7 @@ import { type LayerForm, LayerStore } from './store/layer-store.ts';
 import { Leases } from './store/leases.ts';
 import { Staging } from './store/staging.ts';
 import { unfinishedLayers } from './store/unfinished-layers.ts';
+import { threadTroubles } from './thread-troubles.ts';
 import { UnpackPool } from './unpack/unpack-pool.ts';
 
 /** Wires up the image service. Reads and writes no file before `recover`. */
@@ -176,7 +177,7 @@ export function openImageService(options: ImageServiceOptions, ports: ImageServi
     rootfs: new RootFileSystems(images, layers, mounts, new LayerRestoring(options, pool, files), empty),
     pulls: (reference) => puller.progress(reference === undefined ? undefined : names.meanings(reference)),
     check: (request, op) => checks.run(request, op),
-    troubles: checks.troubles,
+    troubles: () => [...checks.troubles(), ...threadTroubles({ unpack: pool, downloads: sources })],
     collect: () => collector.collect(),
     async close() {
       await rounds[Symbol.asyncDispose]();

@@ -96,7 +96,7 @@ export interface ImageService {
   pulls(reference?: string): readonly PullProgress[];
   /** Compares what is on the disk with what the records promise, and repairs it; see `ImageChecks.run`. */
   check(request: { readonly repair: boolean }, op: Operation): AsyncGenerator<CheckEvent>;
-  /** What checks have found, while it lasts. From memory. */
+  /** What checks have found, and threads that do not go on, while it lasts. From memory. */
   troubles(): readonly Trouble[];
   /** Deletes what no image, container or pull needs. Runs by itself after removals and failed pulls. */
   collect(): Promise<void>;

@@ -50,6 +50,11 @@ export class Downloads implements AsyncDisposable {
     });
   }
 
+  /** Threads with calls that have not answered for a long time. */
+  get mute(): number {
+    return [this.#pool, ...this.#retired].filter(({ isMute }) => isMute).length;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([this.#pool, ...this.#retired].map((pool) => pool[Symbol.asyncDispose]()));
   }
@@ -83,6 +88,10 @@ class Pool implements AsyncDisposable {
     this.#options = { ...configured, ...network, ...limits, ...failover };
     this.#known = known;
     this.#start = start ?? ((ended) => new DownloadThread(this.#startWorker(), ended));
+  }
+
+  get isMute(): boolean {
+    return this.#thread?.isMute === true;
   }
 
   /** The thread, started where there is none, for as long as the scope lasts. */

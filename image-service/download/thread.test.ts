@@ -41,7 +41,8 @@ function calling(t: TestContext) {
   const pass = (pings: number) => {
     for (let n = 0; n < pings; n++) t.mock.timers.tick(PING_MS);
   };
-  return { worker, answer, pass };
+  answer.catch(() => {});
+  return { worker, thread, answer, pass };
 }
 
 test('a thread that has hardly any CPU time is not taken for dead: any message counts', async (t) => {
@@ -59,6 +60,16 @@ test('a thread that has hardly any CPU time is not taken for dead: any message c
   pass(2 * SILENT_PINGS);
   assert.equal(worker.requests.length, asked, 'without calls it is not asked');
   assert.equal(worker.terminated, false);
+});
+
+test('a thread with calls that is silent for long is reported, until it sends anything', (t) => {
+  const { worker, thread, pass } = calling(t);
+  pass(3);
+  assert.equal(thread.isMute, false);
+  pass(1);
+  assert.equal(thread.isMute, true);
+  worker.says({ kind: 'pong' });
+  assert.equal(thread.isMute, false);
 });
 
 test('a thread that stays silent is terminated, and its calls fail by name', async (t) => {

@@ -5,6 +5,8 @@ import type { Call, WorkerReply, WorkerRequest } from './messages.ts';
 
 /** A cancelled call that does not end within this time is left alone, in ms. */
 const CANCEL_MS = 5_000;
+/** After so many questions without any message, two minutes, that is reported. */
+const QUIET = 4;
 /** How often a thread with calls is asked whether it is alive, in ms. */
 const PING_MS = 30_000;
 /**
@@ -47,6 +49,11 @@ export class DownloadThread {
         this.#failAll();
       });
     this.#worker.unref();
+  }
+
+  /** Whether it has calls, and has sent nothing for a long time: it hangs, or gets no CPU time. */
+  get isMute(): boolean {
+    return this.#watch !== undefined && this.#unanswered >= QUIET;
   }
 
   post(request: WorkerRequest): void {

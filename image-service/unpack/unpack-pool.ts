@@ -31,6 +31,8 @@ export class UnpackPool implements AsyncDisposable {
   /** In the order of the calls: of an image the lower layers come before those that may wait for them. */
   readonly #queue: ThreadJob[] = [];
   readonly #threads = new Map<UnpackThread, NodeJS.Timeout | undefined>();
+  /** Those that are given up and have not ended. */
+  readonly #stuck = new Set<UnpackThread>();
   #closed = false;
 
   /** `limit`: jobs at once, beside the images that wait; `held`: see `HELD`. */
@@ -45,6 +47,11 @@ export class UnpackPool implements AsyncDisposable {
     if (this.#closed || this.#queue.length > 0) return;
     const thread = this.#free();
     if (thread?.isIdle) this.#park(thread);
+  }
+
+  /** Threads that are in a system call that does not return: each has memory, and another one in its place. */
+  get stuck(): number {
+    return this.#stuck.size;
   }
 
   /**
@@ -150,6 +157,8 @@ export class UnpackPool implements AsyncDisposable {
   #changed(thread: UnpackThread): void {
     if (thread.hasEnded) this.#threads.delete(thread);
     else if (thread.isIdle && !this.#closed) this.#park(thread);
+    if (thread.isStuck) this.#stuck.add(thread);
+    else this.#stuck.delete(thread);
     this.#next();
   }
 

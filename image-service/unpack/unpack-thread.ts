@@ -15,6 +15,8 @@ export class UnpackThread {
   #ended = false;
   /** Whether that is because of one job, which did not end when it was cancelled. */
   #endedForOne = false;
+  #hasExited = false;
+  #isAbandoned = false;
 
   /** `changed`: called when it can take another job, or none any more. */
   constructor(changed: () => void) {
@@ -31,6 +33,11 @@ export class UnpackThread {
 
   get hasEnded(): boolean {
     return this.#ended;
+  }
+
+  /** Whether it has been given up, and is in a system call that does not return. */
+  get isStuck(): boolean {
+    return this.#isAbandoned && !this.#hasExited;
   }
 
   /** Whether a job is carried out that does not wait. */
@@ -78,6 +85,7 @@ export class UnpackThread {
   }
 
   #exited(): void {
+    this.#hasExited = true;
     this.#ended = true;
     // It leaks descriptors, which keep the files that are to be deleted.
     for (const { place } of this.#jobs.values()) closeDescriptorsBelow(place);
@@ -87,6 +95,7 @@ export class UnpackThread {
   /** A thread in a system call that does not return (a dead network disk) does not end. */
   #abandon(): void {
     this.#ended = true;
+    this.#isAbandoned = true;
     const error = this.#endedForOne ? undefined : workerDied(this.#failure);
     for (const job of [...this.#jobs.values()]) job.lost(error);
     this.#changed();

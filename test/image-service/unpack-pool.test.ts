@@ -10,6 +10,7 @@ import type { Worker } from 'node:worker_threads';
 import { CrispError, hasCode } from '#core/errors.ts';
 import { ringMemory } from '#image-service/byte-ring.ts';
 import { defaultImageOptions } from '#image-service/index.ts';
+import { threadTroubles } from '#image-service/thread-troubles.ts';
 import { type Below, UnpackPool } from '#image-service/unpack/unpack-pool.ts';
 import { makeTar } from '../harness/tar.ts';
 import { testDirectory } from './service.ts';
@@ -302,5 +303,11 @@ test('a thread that does not end its job is given up with it; an image that it h
   const again = waiting(base.path, pool, 'again');
   again.given.resolve([]);
   assert.equal((await again.written)?.completed, true, 'another thread has taken its place');
+  assert.equal(pool.stuck, 1);
+  const [trouble] = threadTroubles({ unpack: pool, downloads: { mute: 0 } });
+  assert.deepEqual([trouble?.reason, trouble?.podsFail], ['PullThreadStuck', false]);
+  assert.match(trouble?.message ?? '', /1 that unpack do not return from a system call$/);
   writeFileSync(archive, ''); // lets the thread end
+  while (pool.stuck > 0) await sleep(5);
+  assert.deepEqual(threadTroubles({ unpack: pool, downloads: { mute: 0 } }), []);
 });
