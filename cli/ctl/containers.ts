@@ -2,7 +2,7 @@
 import { cri } from '#api/cri/v1/index.ts';
 import { type Command, UsageError } from '../command.ts';
 import { readMessage, renderDocument } from '../documents.ts';
-import { outputFlag, outputOf } from '../output.ts';
+import { jsonText, outputFlag, outputOf, TEXT_OR_JSON } from '../output.ts';
 import { type Ctl, DOCUMENT_FORMATS, forEachTarget, pick, secondsOf, TARGET_EXITS } from './context.ts';
 import { authOf, credentialFlags, pullImage } from './pull.ts';
 import { statusDocument } from './status-document.ts';
@@ -11,9 +11,14 @@ export const create: Command<Ctl> = {
   name: 'create',
   usage: 'POD CONTAINER-FILE POD-FILE',
   summary: 'Create a container in a pod; prints its id',
-  flags: { 'with-pull': { type: 'boolean', doc: 'Pull the image first' }, ...credentialFlags },
+  flags: {
+    'with-pull': { type: 'boolean', doc: 'Pull the image first' },
+    ...credentialFlags,
+    ...outputFlag(TEXT_OR_JSON),
+  },
   arity: [3, 3],
   async run(ctl, parsed) {
+    const format = outputOf(parsed, TEXT_OR_JSON);
     const [podSandboxId = '', containerFile = '', podFile = ''] = parsed.args;
     const config = await readMessage('ContainerConfig', containerFile);
     const sandboxConfig = await readMessage('PodSandboxConfig', podFile);
@@ -23,7 +28,7 @@ export const create: Command<Ctl> = {
       { podSandboxId, config, sandboxConfig },
       ctl.call(),
     );
-    ctl.terminal.out(`${containerId}\n`);
+    ctl.terminal.out(format === 'json' ? jsonText({ containerId }) : `${containerId}\n`);
     return 0;
   },
 };

@@ -3,7 +3,7 @@ import { cri, toBigInt, toJson } from '#api/cri/v1/index.ts';
 import { type Command, type Parsed, UsageError } from '../command.ts';
 import { readMessage, renderDocument } from '../documents.ts';
 import { age, shortId } from '../format.ts';
-import { outputFlag, outputOf } from '../output.ts';
+import { jsonText, outputFlag, outputOf, TEXT_OR_JSON } from '../output.ts';
 import {
   type Ctl,
   DOCUMENT_FORMATS,
@@ -27,13 +27,17 @@ export const runp: Command<Ctl> = {
   name: 'runp',
   usage: 'POD-FILE',
   summary: 'Run a new pod; prints its id',
-  flags: { runtime: { type: 'string', short: 'r', value: 'HANDLER', doc: 'Runtime handler' } },
+  flags: {
+    runtime: { type: 'string', short: 'r', value: 'HANDLER', doc: 'Runtime handler' },
+    ...outputFlag(TEXT_OR_JSON),
+  },
   arity: [1, 1],
   async run(ctl, parsed) {
+    const format = outputOf(parsed, TEXT_OR_JSON);
     const config = await readMessage('PodSandboxConfig', parsed.args[0] ?? '');
     const request = { config, runtimeHandler: parsed.text('runtime') ?? '' };
     const { podSandboxId } = await ctl.client.RunPodSandbox(request, ctl.call(RUN_EXTRA_MS));
-    ctl.terminal.out(`${podSandboxId}\n`);
+    ctl.terminal.out(format === 'json' ? jsonText({ podSandboxId }) : `${podSandboxId}\n`);
     return 0;
   },
 };

@@ -2,6 +2,7 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import { type Command, type Flag, type Parsed, UsageError } from '../command.ts';
 import { readMessage } from '../documents.ts';
+import { jsonText, outputFlag, outputOf, TEXT_OR_JSON } from '../output.ts';
 import { type Ctl, labelsOf } from './context.ts';
 import { pullProgress } from './pull-progress.ts';
 
@@ -50,16 +51,18 @@ export const pull: Command<Ctl> = {
       doc: 'Annotation of the image',
     },
     'pod-config': { type: 'string', value: 'POD-FILE', doc: 'The pod that the image is for' },
+    ...outputFlag(TEXT_OR_JSON),
   },
   arity: [1, 1],
   async run(ctl, parsed) {
+    const format = outputOf(parsed, TEXT_OR_JSON);
     const podFile = parsed.text('pod-config');
     const imageRef = await pullImage(ctl, {
       image: { image: parsed.args[0], annotations: labelsOf(parsed, 'annotation') },
       auth: authOf(parsed),
       ...(podFile === undefined ? {} : { sandboxConfig: await readMessage('PodSandboxConfig', podFile) }),
     });
-    ctl.terminal.out(`Image is up to date for ${imageRef}\n`);
+    ctl.terminal.out(format === 'json' ? jsonText({ imageRef }) : `Image is up to date for ${imageRef}\n`);
     return 0;
   },
 };

@@ -24,6 +24,19 @@ test('version and info', async () => {
   assert.equal(info.status.conditions[0].type, 'RuntimeReady');
 });
 
+test('what makes something prints its id as JSON, by the name that CRI has for it', async () => {
+  const json = async (...words: string[]) =>
+    JSON.parse(await ok(...words, '--output', 'json')) as Record<string, string>;
+  const { imageRef = '', ...image } = await json('pull', 'docker.io/library/busybox:1');
+  assert.match(imageRef, /^sha256:[0-9a-f]{64}$/);
+  const { podSandboxId = '', ...pod } = await json('runp', podFile());
+  assert.ok(runtime.pods.has(podSandboxId));
+  const files = [containerFile(), podFile()];
+  const { containerId = '', ...container } = await json('create', '--with-pull', podSandboxId, ...files);
+  assert.ok(runtime.containers.has(containerId));
+  assert.deepEqual([image, pod, container], [{}, {}, {}]);
+});
+
 test('images are pulled, listed, inspected and removed', async () => {
   const pulled = await ok('pull', 'docker.io/library/busybox:1');
   const id = /^Image is up to date for (sha256:[0-9a-f]{64})\n$/.exec(pulled)?.[1] ?? '';
