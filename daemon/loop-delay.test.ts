@@ -54,7 +54,7 @@ test('a loop that is held up is no health, though the socket answers in time; a 
   });
   await new Promise<void>((resolve) => server.listen(socket, resolve));
   const loop = { worstMs: 9000 };
-  using liveness = new Liveness({ socket, store: { check: async () => {} }, loop });
+  using liveness = new Liveness({ socket, store: { latest: () => undefined }, loop });
   assert.equal(await liveness.problem(), undefined);
   loop.worstMs = 12_340;
   for (const found of [await liveness.problem(), await liveness.curable()])

@@ -1,5 +1,4 @@
 /** The runtime service: containers from creation to removal. */
-import { CrispError, describeError } from '#core/errors.ts';
 import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
 import type { Leak } from '#core/leaks.ts';
 import type { LinuxResources } from '#core/model/resources.ts';
@@ -22,6 +21,7 @@ import { ExecJobs } from './exec/exec-cleanup.ts';
 import { execStream, type StreamedCommand } from './exec/exec-stream.ts';
 import { checkExec, type ExecResult, execSync, runningContainer } from './exec/exec-sync.ts';
 import { readFiles, writeFiles } from './files/index.ts';
+import { allOfPod } from './lifecycle/all-of-pod.ts';
 import { Cleanups } from './lifecycle/cleanup.ts';
 import { ExecBarrier } from './lifecycle/exec-barrier.ts';
 import { Exits } from './lifecycle/exits.ts';
@@ -254,35 +254,15 @@ export class RuntimeService {
     return this.#context.containers.onChange(listener);
   }
 
-  /** Kills all containers of a pod without grace, in parallel. Throws the first failure after trying all. */
+  /** Kills all containers of a pod without grace: see `allOfPod`. */
   async stopAll(sandbox: SandboxId, op: Operation): Promise<void> {
-    await this.#all(sandbox, 'stopped', (record) => this.stop(record.id, 0, op));
+    await allOfPod(this.#context.containers, sandbox, 'stopped', ({ id }) => this.stop(id, 0, op));
   }
 
-  /**
-   * Removes all containers of a pod, in parallel, and waits until nothing is left of these and of those removed before.
-   * Throws the first failure after trying all.
-   */
+  /** Removes all containers of a pod: see `allOfPod`. Waits until nothing is left of these and of those removed before. */
   async removeAll(sandbox: SandboxId, op: Operation): Promise<void> {
-    await this.#all(sandbox, 'removed', (record) => this.remove(record.id, op));
+    await allOfPod(this.#context.containers, sandbox, 'removed', ({ id }) => this.remove(id, op));
     await op.stage('clean-ups', () => this.#cleanups.settled(sandbox));
-  }
-
-  async #all(
-    sandbox: SandboxId,
-    done: string,
-    act: (record: ContainerRecord) => Promise<void>,
-  ): Promise<void> {
-    const records = this.#context.containers.ofSandbox(sandbox);
-    const outcomes = await Promise.allSettled(records.map(act));
-    const failed = outcomes.filter((outcome) => outcome.status === 'rejected');
-    if (failed[0]) {
-      throw new CrispError(
-        'Internal',
-        `${failed.length} of ${records.length} containers could not be ${done}: ${describeError(failed[0].reason)}`,
-        { cause: failed[0].reason, hint: 'retry: it goes on where it stopped' },
-      );
-    }
   }
 
   /** Stops watching. Containers run on. */

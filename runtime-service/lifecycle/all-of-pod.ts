@@ -1,0 +1,25 @@
+import { CrispError, describeError } from '#core/errors.ts';
+import type { SandboxId } from '#core/ids.ts';
+import type { ContainerRecord } from '../container.ts';
+import type { Containers } from '../containers.ts';
+
+/**
+ * Does the same with all containers of a pod, in parallel. `done` is its participle. Throws Internal with the first failure after
+ * trying all.
+ */
+export async function allOfPod(
+  containers: Pick<Containers, 'ofSandbox'>,
+  sandbox: SandboxId,
+  done: string,
+  act: (record: ContainerRecord) => Promise<void>,
+): Promise<void> {
+  const records = containers.ofSandbox(sandbox);
+  const outcomes = await Promise.allSettled(records.map(act));
+  const failed = outcomes.filter((outcome) => outcome.status === 'rejected');
+  if (!failed[0]) return;
+  throw new CrispError(
+    'Internal',
+    `${failed.length} of ${records.length} containers could not be ${done}: ${describeError(failed[0].reason)}`,
+    { cause: failed[0].reason, hint: 'retry: it goes on where it stopped' },
+  );
+}
