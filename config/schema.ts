@@ -129,6 +129,11 @@ export const schema = section('', {
       stage,
       'Timeout of a whole ADD or DEL. The kubelet waits four minutes for a pod.',
     ),
+    gc_interval: duration(
+      '1h',
+      { min: '0s', max: '7d' },
+      'After the start and once in this time the plugins of CNI 1.1 are told which pods exist (GC), and addresses and rules of pods without a record are released; "0s": never.',
+    ),
   }),
   runtime: reloadableSection('OCI runtimes.', {
     default: text(

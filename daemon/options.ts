@@ -154,6 +154,7 @@ export function podOptions(
       environment: PLUGIN_ENV,
       template: config.cni.template,
       native: config.cni.native,
+      gcInterval: config.cni.gcInterval,
     },
     deadlines: {
       namespaces: config.timeouts.namespaces,

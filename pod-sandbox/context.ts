@@ -30,6 +30,8 @@ export interface Context {
   readonly labels: PodLabels;
   /** What could not be undone of sandboxes that are gone. */
   readonly leaks: Leaks<SandboxRecord>;
+  /** Root of what survives a reboot. */
+  readonly root: string;
   /** Root of the run directories. */
   readonly state: string;
   readonly shmBytes: number;

@@ -8,6 +8,8 @@ import type { Kernel } from '#linux/ports/kernel.ts';
 import { openCgroupDriver } from './cgroup/cgroupfs.ts';
 import type { PodCgroup } from './cgroup/driver.ts';
 import type { Context } from './context.ts';
+import { NetworkChecks } from './lifecycle/network-checks.ts';
+import { NetworkCollector } from './lifecycle/network-collector.ts';
 import { reconcileStates } from './lifecycle/recover.ts';
 import { sandboxLeaks } from './lifecycle/undo-or-leak.ts';
 import { recoverUnreadable } from './lifecycle/unreadable.ts';
@@ -34,6 +36,7 @@ import { checkedHandler, pluginLimits, settingsOf } from './settings.ts';
 export type { CgroupStats, LinkStats, PressurePair } from '#linux/ports/stats.ts';
 export type { CgroupDriverName } from './cgroup/driver.ts';
 export * from './config.ts';
+export type { NetworkCheck } from './lifecycle/network-checks.ts';
 export type { SandboxLimits } from './lifecycle/update.ts';
 export { ConfDirectory, type NetworkStatus } from './network/cni/conf-directory.ts';
 export type { NetworkConfig } from './network/cni/conflist.ts';
@@ -136,6 +139,7 @@ export async function openPodSandboxes(
       yield* ports.containers.labels();
     }),
     watches: new Watches(kernel.namespaces, log, (id) => service.pauseExited(id)),
+    root: options.root,
     state: options.state,
     shmBytes: options.shmBytes ?? SHM_BYTES,
     oomScoreAdj: options.oomScoreAdj ?? OOM_SCORE_ADJ,
@@ -153,13 +157,21 @@ export async function openPodSandboxes(
         cni.update(pluginLimits(next.network, prepared.deadlines));
         if (isOther) before.close();
         readiness.status();
+        collector.update();
       },
       discard() {
         if (isOther) prepared.networks.close();
       },
     };
   };
+  const collector = new NetworkCollector(context, {
+    interval: () => settings.options.network.gcInterval ?? 0,
+    onRound: (report) => calls.observer.collected(report),
+    ...(network.gcRecheck === undefined ? {} : { recheckMs: network.gcRecheck }),
+  });
   const service = new PodService(context, {
+    collector,
+    checks: new NetworkChecks(context),
     handlerOf: (name) => checkedHandler(settings.options, name, ports.handlers.defaultName),
     prepare,
     newerRecords: () => newer,

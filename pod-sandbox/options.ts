@@ -60,6 +60,10 @@ export interface NetworkOptions {
   readonly native?: CniMode;
   /** Template of the configuration that is made from the node's pod ranges; none where absent or empty. */
   readonly template?: string;
+  /** Milliseconds between searches for what lost pods hold of networks; none where absent or 0. */
+  readonly gcInterval?: number;
+  /** Milliseconds until what such a search has found is looked at again, and released; a minute where absent. */
+  readonly gcRecheck?: number;
   /** Bytes that a plugin may print; more is an error. */
   readonly maxOutput?: number;
 }

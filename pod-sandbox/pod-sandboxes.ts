@@ -7,6 +7,7 @@ import type { NewerRecords } from '#core/newer-records.ts';
 import type { Operation } from '#core/operation.ts';
 import type { PreparedChange } from '#core/prepared-change.ts';
 import type { UsageDetail } from '#linux/ports/stats.ts';
+import type { NetworkCheck } from './lifecycle/network-checks.ts';
 import type { SandboxLimits } from './lifecycle/update.ts';
 import type { NetworkStatus } from './network/cni/conf-directory.ts';
 import type { PodSandboxOptions } from './options.ts';
@@ -57,6 +58,8 @@ export interface PodSandboxes {
   stats(ids: readonly SandboxId[], detail: UsageDetail): Promise<SandboxUsage[]>;
   /** Whether pods with a network can be made, by the configuration and STATUS of its plugins. From memory; both are polled in the background. */
   networkStatus(): NetworkStatus;
+  /** The CHECK of a pod's network after the start of the daemon; undefined where there was none. From memory. */
+  networkCheck(id: SandboxId): NetworkCheck | undefined;
   /** See `setPodRanges` in network/cni/pod-ranges.ts. */
   setPodRanges(text: string, op: Operation): Promise<void>;
   /** What could not be undone of pods that are gone, the oldest first. From memory. */

@@ -32,7 +32,7 @@ export interface RuntimeHandlers {
 export interface NetworkCall {
   /** As the node's configuration names it; of a network that crisp makes itself the first of the list. */
   readonly plugin: string;
-  readonly command: 'ADD' | 'DEL' | 'STATUS';
+  readonly command: 'ADD' | 'DEL' | 'CHECK' | 'STATUS' | 'GC';
   /** Who made it: the plugin's program, or crisp. */
   readonly way: 'exec' | 'native';
   readonly ms: number;
@@ -43,10 +43,12 @@ export interface NetworkCall {
 /** Gets what is measured of networks. */
 export interface NetworkObserver {
   called(call: NetworkCall, op: Operation): void;
+  /** Attachments without a pod that were released, and that could not be. */
+  collected(found: { readonly released: number; readonly failed: number }): void;
 }
 
 /** Nothing is measured. */
-export const noNetworkObserver: NetworkObserver = { called() {} };
+export const noNetworkObserver: NetworkObserver = { called() {}, collected() {} };
 
 /** Runs a call and reports its end. */
 export async function observed<T>(

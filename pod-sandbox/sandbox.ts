@@ -81,6 +81,10 @@ export interface SandboxRecord extends Versioned {
   readonly limits?: Pick<SandboxLinux, 'overhead' | 'resources'>;
 }
 
+/** The attachments to networks, in the order in which they are made; none on the node's network. */
+export const attachmentsOf = ({ attachment }: SandboxRecord): readonly Attachment[] =>
+  attachment ? [attachment] : [];
+
 /** The name that only one sandbox may have at a time. */
 export const nameKey = ({ metadata }: SandboxConfig): string =>
   JSON.stringify([metadata.namespace, metadata.name, metadata.uid, metadata.attempt]);

@@ -5,12 +5,14 @@ import { CrispError, hasCode } from '#core/errors.ts';
 import { type ContainerId, newSandboxId, type SandboxId } from '#core/ids.ts';
 import type { Leak } from '#core/leaks.ts';
 import type { NewerRecords } from '#core/newer-records.ts';
-import type { Operation } from '#core/operation.ts';
+import { Operation } from '#core/operation.ts';
 import type { PreparedChange } from '#core/prepared-change.ts';
 import { KeyedQueue, SingleFlight } from '#core/single-flight.ts';
 import type { UsageDetail } from '#linux/ports/stats.ts';
 import { ownUserNamespace, sameConfig, samePod } from './config.ts';
 import type { Context } from './context.ts';
+import type { NetworkCheck, NetworkChecks } from './lifecycle/network-checks.ts';
+import type { NetworkCollector } from './lifecycle/network-collector.ts';
 import { plan } from './lifecycle/plan.ts';
 import { recover } from './lifecycle/recover.ts';
 import { removeSandbox } from './lifecycle/remove.ts';
@@ -40,6 +42,8 @@ interface LiveOptions {
   handlerOf(name: string): SandboxHandler;
   prepare(options: PodSandboxOptions): Promise<PreparedChange>;
   newerRecords(): NewerRecords;
+  readonly collector: NetworkCollector;
+  readonly checks: NetworkChecks;
 }
 
 export class PodService implements PodSandboxes {
@@ -98,6 +102,7 @@ export class PodService implements PodSandboxes {
   stop(id: SandboxId, op: Operation): Promise<void> {
     const aborted = new CrispError('Aborted', `sandbox ${shortId(id)} was stopped while it was being made`);
     this.#creating.get(id)?.abort(aborted);
+    this.#options.checks.cancel(id);
     return this.#uncancelled('stop', op, (uncancelled) =>
       this.#stops.run(id, () => this.#queue.run(id, () => stopSandbox(this.#context, id, uncancelled))),
     );
@@ -106,6 +111,7 @@ export class PodService implements PodSandboxes {
   remove(id: SandboxId, op: Operation): Promise<void> {
     const aborted = new CrispError('Aborted', `sandbox ${shortId(id)} was removed while it was being made`);
     this.#creating.get(id)?.abort(aborted);
+    this.#options.checks.cancel(id);
     return this.#uncancelled('remove', op, (uncancelled) =>
       this.#removals.run(id, () => this.#queue.run(id, () => removeSandbox(this.#context, id, uncancelled))),
     );
@@ -148,6 +154,10 @@ export class PodService implements PodSandboxes {
     return this.#context.readiness.status();
   }
 
+  networkCheck(id: SandboxId): NetworkCheck | undefined {
+    return this.#options.checks.of(id);
+  }
+
   readonly pods: PodViews = {
     get: (id) => {
       const record = this.#context.sandboxes.get(id);
@@ -173,6 +183,10 @@ export class PodService implements PodSandboxes {
     await this.#track(recover(this.#context, (id, act) => this.#queue.run(id, act), op));
     await this.#track(freeStaleAddresses(this.#context, op));
     this.#context.leaks.begin();
+    this.#options.collector.begin();
+    // Not waited for: plugins may take their time.
+    const checking = new Operation('network check', { log: this.#context.log });
+    void this.#track(this.#options.checks.all((id, act) => this.#queue.run(id, act), checking));
   }
 
   onChange(listener: (event: SandboxEvent) => void): () => void {
@@ -182,10 +196,12 @@ export class PodService implements PodSandboxes {
   }
 
   async close(): Promise<void> {
+    this.#options.checks.close();
     this.#context.readiness.close();
     this.#context.networks.close();
     this.#context.watches.close();
-    await Promise.allSettled([...this.#pending, this.#context.leaks.close()]);
+    const background = [this.#context.leaks.close(), this.#options.collector.close()];
+    await Promise.allSettled([...this.#pending, ...background]);
     await this.#context.sandboxes.close();
   }
 

@@ -49,14 +49,16 @@ export const debug: Command<Ctl> = {
     const { become, HeldNamespaces, runAttached } = await import('#daemon/enter-namespaces.ts');
     const open = (pid: number, kinds: readonly EnteredKind[]) => new HeldNamespaces(pid, kinds);
     const isInNetwork = parsed.has('net') || !isInMounts;
-    const held = isInNetwork ? [await hold(podPid(ctl, pod), ['net'], open)] : [];
+    const facts: PodFacts = {};
+    const held = isInNetwork ? [await hold(podPid(ctl, pod, facts), ['net'], open)] : [];
     const roots: [name: string, pid: number][] = [];
     for (const container of containers) {
       const found = await hold(containerPid(ctl, container), isInMounts ? ['pid', 'mnt'] : [], open);
       held.push(found);
       roots.push([container.metadata?.name ?? '', found.pid]);
     }
-    if (command.length === 0) ctl.terminal.err(introduction(pod, { isInNetwork, isInMounts, roots }));
+    if (command.length === 0)
+      ctl.terminal.err(introduction(pod, { isInNetwork, isInMounts, roots, ...facts }));
     for (const { namespaces } of held) namespaces.enter();
     setEnvironment(pod, isInMounts, roots);
     const shell = isInMounts ? SHELL : process.env['SHELL'] || SHELL;
@@ -104,13 +106,21 @@ const ambiguous = (word: string, containers: readonly cri.Container[]): CrispErr
 
 type Pid = () => Promise<number>;
 
+/** What is to be said of the pod, as far as its runtime tells. */
+interface PodFacts {
+  /** What CNI CHECK has found to be wrong. */
+  checkError?: string;
+}
+
 const podPid =
-  (ctl: Ctl, { id }: cri.PodSandbox): Pid =>
+  (ctl: Ctl, { id }: cri.PodSandbox, facts: PodFacts): Pid =>
   async () => {
     const { status, info } = await ctl.client.PodSandboxStatus(
       { podSandboxId: id, verbose: true },
       ctl.call(),
     );
+    const { cniCheck } = JSON.parse(info['info'] ?? '{}') as { cniCheck?: { error?: string } };
+    if (cniCheck?.error !== undefined) facts.checkError = cniCheck.error;
     return pidOf(status?.state === cri.PodSandboxState.SANDBOX_READY, info, `pod ${id}`);
   };
 
@@ -152,16 +162,20 @@ async function hold(
   });
 }
 
-interface Places {
+interface Places extends PodFacts {
   readonly isInNetwork: boolean;
   readonly isInMounts: boolean;
   readonly roots: readonly (readonly [name: string, pid: number])[];
 }
 
-function introduction({ metadata }: cri.PodSandbox, { isInNetwork, isInMounts, roots }: Places): string {
+function introduction(
+  { metadata }: cri.PodSandbox,
+  { isInNetwork, isInMounts, roots, checkError }: Places,
+): string {
   const lines = [
     `pod ${metadata?.namespace}/${metadata?.name}`,
     isInNetwork ? 'network: of the pod' : 'network: of the node',
+    ...(checkError === undefined ? [] : [`its network is not as it was made: ${checkError}`]),
     isInMounts
       ? 'programs and files: of the container; they run as root of the node, unconfined'
       : 'programs: of the node',

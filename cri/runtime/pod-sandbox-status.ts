@@ -1,6 +1,6 @@
 import type { cri } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
-import type { Sandbox } from '#pod-sandbox/index.ts';
+import type { NetworkCheck, Sandbox } from '#pod-sandbox/index.ts';
 import type { CriServices } from '../services.ts';
 import type { Traces } from '../traces.ts';
 import { knownSandbox } from './wire/ids.ts';
@@ -19,13 +19,15 @@ export const podSandboxStatus =
     if (!sandbox) throw new CrispError('NotFound', `pod sandbox ${id}: no such sandbox`);
     return {
       status: wireSandboxStatus(sandbox),
-      info: verbose ? { info: verboseInfo(sandbox), trace: JSON.stringify(traces.of(id)) } : {},
+      info: verbose
+        ? { info: verboseInfo(sandbox, services.pods.networkCheck(id)), trace: JSON.stringify(traces.of(id)) }
+        : {},
       containersStatuses: containersStatuses(services, id),
       timestamp: now(),
     };
   };
 
-const verboseInfo = (sandbox: Sandbox): string =>
+const verboseInfo = (sandbox: Sandbox, check: NetworkCheck | undefined): string =>
   JSON.stringify({
     pid: sandbox.process?.pid,
     reason: sandbox.reason,
@@ -35,6 +37,9 @@ const verboseInfo = (sandbox: Sandbox): string =>
     runtimeHandler: sandbox.runtimeHandler,
     cniResult: sandbox.network.result,
     ...(sandbox.selinux ? { processLabel: sandbox.selinux.process, mountLabel: sandbox.selinux.files } : {}),
+    ...(check
+      ? { cniCheck: { at: new Date(Number(check.at / 1_000_000n)).toISOString(), error: check.error } }
+      : {}),
     ...readable(sandbox.limits),
   });
 

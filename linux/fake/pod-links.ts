@@ -1,10 +1,13 @@
-import type { JoinedBridge, JoinRequest, PodLinks } from '../ports/kernel.ts';
+import type { JoinedBridge, JoinRequest, PodLink, PodLinks } from '../ports/kernel.ts';
 
 /** Links in memory: by namespace, the names of the links that were joined. */
 export class FakePodLinks implements PodLinks {
   readonly joined = new Map<string, string>();
+  readonly #requests = new Map<string, JoinRequest>();
 
-  async join({ netns, interfaceName }: JoinRequest): Promise<JoinedBridge> {
+  async join(request: JoinRequest): Promise<JoinedBridge> {
+    const { netns, interfaceName } = request;
+    this.#requests.set(netns, request);
     this.joined.set(netns, interfaceName);
     const mac = '02:00:00:00:00:01';
     return { bridgeMac: mac, nodeName: 'veth00000000', nodeMac: mac, podMac: mac };
@@ -12,6 +15,26 @@ export class FakePodLinks implements PodLinks {
 
   async leave({ netns }: { readonly netns: string }): Promise<void> {
     this.joined.delete(netns);
+  }
+
+  async inspect({
+    netns,
+    interfaceName,
+  }: {
+    readonly netns: string;
+    readonly interfaceName: string;
+  }): Promise<PodLink | undefined> {
+    const request = this.#requests.get(netns);
+    if (!request || this.joined.get(netns) !== interfaceName) return undefined;
+    return {
+      mac: '02:00:00:00:00:01',
+      up: true,
+      addresses: request.addresses.map(({ address, prefixLength }) => `${address}/${prefixLength}`),
+      routes: request.routes.map(({ destination, prefixLength, gateway }) => ({
+        to: `${destination}/${prefixLength}`,
+        gateway,
+      })),
+    };
   }
 
   async forgetUdp(): Promise<void> {}

@@ -48,6 +48,7 @@ const RTA = { destination: 1, interface: 4, gateway: 5 };
 const AF = { 4: 2, 6: 10, bridge: 7 };
 const LINK_HEADER = 16;
 const ADDRESS_HEADER = 8;
+const ROUTE_HEADER = 12;
 const OPER_UP = 6;
 const MAIN_TABLE = 254;
 const PROTO_BOOT = 3;
@@ -181,6 +182,21 @@ export class RtnetlinkSocket implements Disposable {
     const parts = [attribute(RTA.destination, ipBytes(to.ip)), attribute(RTA.gateway, ipBytes(gateway))];
     const body = Buffer.concat([head, ...parts, word(RTA.interface, index)]);
     this.#netlink.request('add a route', RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE, body);
+  }
+
+  /** Those of the main table that go by the link. */
+  routes(index: number): { to: Prefixed; gateway: IpAddress | undefined }[] {
+    return this.#netlink
+      .request(`list the routes by link ${index}`, RTM_GETROUTE, NLM_F_DUMP, Buffer.alloc(ROUTE_HEADER))
+      .flatMap(({ body }) => {
+        const found = parseAttributes(body, ROUTE_HEADER);
+        const family = body[0] === AF[4] ? 4 : 6;
+        if (body[4] !== MAIN_TABLE || found.get(RTA.interface)?.readUInt32LE() !== index) return [];
+        const of = (bytes: Buffer): IpAddress => ({ family, value: BigInt(`0x${bytes.toString('hex')}`) });
+        const gateway = found.get(RTA.gateway);
+        const ip = of(found.get(RTA.destination) ?? Buffer.alloc(1));
+        return [{ to: { ip, prefixLength: body[1] ?? 0 }, gateway: gateway && of(gateway) }];
+      });
   }
 
   /** The index of the link by which an address is reached; undefined where there is no route. */

@@ -35,6 +35,16 @@ export interface JoinedBridge {
   readonly podMac: string;
 }
 
+/** A link inside a pod as the kernel has it. Addresses with the lengths of their prefixes: `10.1.0.5/24`. */
+export interface PodLink {
+  readonly mac: string;
+  /** Whether it carries frames. */
+  readonly up: boolean;
+  readonly addresses: readonly string[];
+  /** Those of the main table that go by this link; a default route is `0.0.0.0/0` or `::/0`. */
+  readonly routes: readonly { readonly to: string; readonly gateway: string | undefined }[];
+}
+
 /** Pods on a bridge of the node. */
 export interface PodLinks {
   /**
@@ -44,6 +54,8 @@ export interface PodLinks {
   join(request: JoinRequest, signal: AbortSignal): Promise<JoinedBridge>;
   /** Deletes the pair. One that is gone is success; a namespace that is gone is NotFound. The bridge stays. */
   leave(request: LeaveRequest): Promise<void>;
+  /** The link of that name; undefined where the pod has none. Throws NotFound for a namespace that is gone. */
+  inspect(request: Pick<LeaveRequest, 'netns' | 'interfaceName'>): Promise<PodLink | undefined>;
   /** Forgets the UDP flows to these ports of the node: an older one would bypass a new forwarding. */
   forgetUdp(families: readonly (4 | 6)[], ports: readonly number[]): Promise<void>;
 }

@@ -147,6 +147,7 @@ function describe(request: WorkerRequest): string {
     case 'leave bridge':
       return `${act}: ${request.request.interfaceName} of ${request.request.netns}`;
     case 'has link':
+    case 'inspect link':
       return `${act}: ${request.interfaceName} of ${request.netns}`;
     case 'connect':
       return `${act}: port ${request.port} of ${request.netns}`;

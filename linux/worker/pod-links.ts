@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError } from '#core/errors.ts';
 import { throwIfAborted } from '../libc/abort.ts';
 import { LinkRemoval } from '../net/link-removal.ts';
-import type { JoinedBridge, JoinRequest, LeaveRequest, PodLinks } from '../ports/kernel.ts';
+import type { JoinedBridge, JoinRequest, LeaveRequest, PodLink, PodLinks } from '../ports/kernel.ts';
 import type { NamespaceWorker } from './thread.ts';
 
 /** Milliseconds within which a new port carries frames: what the CNI plugin `bridge` waits, in smaller steps. */
@@ -31,6 +31,13 @@ export class RealPodLinks implements PodLinks {
     const link = await this.#thread.request({ act: 'leave bridge', request });
     const isThere = () => this.#thread.request({ act: 'has link', netns, interfaceName });
     if (link) await this.#removal.remove(link, isThere);
+  }
+
+  inspect({
+    netns,
+    interfaceName,
+  }: Pick<LeaveRequest, 'netns' | 'interfaceName'>): Promise<PodLink | undefined> {
+    return this.#thread.request({ act: 'inspect link', netns, interfaceName });
   }
 
   async forgetUdp(families: readonly (4 | 6)[], ports: readonly number[]): Promise<void> {

@@ -12,9 +12,10 @@ import { NamespaceLost, NamespaceThread, pinAt, pinFile, type ReversibleKind } f
 import { writeSysctls } from '../namespace/sysctl.ts';
 import { carriesFrames, hasLink, join, type PortState, prepareLeave } from '../net/bridge.ts';
 import { forgetUdp } from '../net/conntrack.ts';
+import { inspectLink } from '../net/inspect-link.ts';
 import type { Removable } from '../net/link-removal.ts';
 import { LOOPBACK, RtnetlinkSocket } from '../net/rtnetlink.ts';
-import type { JoinedBridge, JoinRequest, LeaveRequest, NamespaceKind } from '../ports/kernel.ts';
+import type { JoinedBridge, JoinRequest, LeaveRequest, NamespaceKind, PodLink } from '../ports/kernel.ts';
 import type { ProcessStats } from '../ports/stats.ts';
 import { countProcesses, type GroupFile, readGroups, readTexts, Walk, type WalkState } from './readings.ts';
 import { type NamespaceSpawn, type NamespaceSpawnRequest, spawnInNamespace } from './spawn-in-namespace.ts';
@@ -58,7 +59,11 @@ export type WorkerRequest =
   | { readonly act: 'join bridge'; readonly request: JoinRequest }
   /** The result is what remains to be removed. */
   | { readonly act: 'leave bridge'; readonly request: LeaveRequest }
-  | { readonly act: 'has link'; readonly netns: string; readonly interfaceName: string }
+  | {
+      readonly act: 'has link' | 'inspect link';
+      readonly netns: string;
+      readonly interfaceName: string;
+    }
   /** Begins a connection to localhost; the result is its descriptor. */
   | { readonly act: 'connect'; readonly netns: string; readonly family: Family; readonly port: number }
   | { readonly act: 'spawn in namespace'; readonly request: NamespaceSpawnRequest }
@@ -94,6 +99,7 @@ export interface WorkerResults {
   readonly 'join bridge': JoinedBridge & PortState;
   readonly 'leave bridge': Removable | undefined;
   readonly 'has link': boolean;
+  readonly 'inspect link': PodLink | undefined;
   readonly 'spawn in namespace': NamespaceSpawn;
   readonly connect: number;
   readonly 'is up': boolean;
@@ -179,6 +185,8 @@ function handle(request: WorkerRequest): WorkerResults[keyof WorkerResults] {
       return prepareLeave(thread, request.request);
     case 'has link':
       return hasLink(thread, request);
+    case 'inspect link':
+      return inspectLink(thread, request);
     case 'spawn in namespace':
       return spawnInNamespace(thread, request.request);
     case 'connect':

@@ -62,7 +62,7 @@ async function reconstructRecord(context: Context, id: SandboxId, reason: string
   const cgroup = context.cgroups.find(id);
   const pins = await pinsOf(context, id);
   const network = ownNetwork(pins) ? await currentNetwork(context) : undefined;
-  const request = { config: configOf(id), runtimeHandler: '' };
+  const request = { config: lostConfig(id), runtimeHandler: '' };
   const { record } = plan(context, id, request, { network });
   return {
     ...record,
@@ -94,7 +94,8 @@ const ownNetwork = (pins: SandboxRecord['pins'] | undefined): boolean => !pins |
 const currentNetwork = ({ networks }: Context): Promise<NetworkConfig | undefined> =>
   networks.current().catch(() => undefined);
 
-const configOf = (id: SandboxId): SandboxConfig => ({
+/** Of a pod whose configuration is lost. */
+export const lostConfig = (id: SandboxId): SandboxConfig => ({
   metadata: { name: `unreadable-${id.slice(0, 12)}`, uid: id, namespace: '', attempt: 0 },
   hostname: '',
   logDirectory: '',

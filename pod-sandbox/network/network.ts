@@ -10,8 +10,9 @@ import type { Processes } from '#linux/ports/kernel.ts';
 import { observed } from '../ports.ts';
 import type { BridgeNetwork } from './bridge/bridge.ts';
 import type { Attachment } from './cni/attachment.ts';
-import type { PluginConfig } from './cni/conflist.ts';
+import { isAtLeast, type NetworkConfig, type PluginConfig } from './cni/conflist.ts';
 import { AddTrace, undoPart, wasBegun } from './cni/failed-add.ts';
+import { NetworkGate } from './cni/network-gate.ts';
 import { waitForOrphans } from './cni/orphans.ts';
 import { isIndependent, parallelGroups, runAll, runInOrder, settleAll } from './cni/parallel.ts';
 import { PLUGIN_GRACES, PluginCalls, type PluginOptions, partName } from './cni/plugin-call.ts';
@@ -19,14 +20,25 @@ import { pluginFailed } from './cni/plugin-failed.ts';
 import type { CniCommand } from './cni/plugin-input.ts';
 import { type CniResult, parseResult, podIps } from './cni/result.ts';
 import { isInProcess } from './in-process.ts';
+import { collectGarbage, type ValidAttachment } from './plugin-gc.ts';
 
 export interface CniOptions extends PluginOptions {
   /** Milliseconds for the whole list. */
   readonly addLimit: number;
   readonly delLimit: number;
   /** Makes the attachments that are recorded as native. */
-  readonly native: Pick<BridgeNetwork, 'attach' | 'detach'>;
+  readonly native: Pick<BridgeNetwork, 'attach' | 'check' | 'detach'>;
 }
+
+/** How long a GC waits for a moment without ADD and DEL, in milliseconds. */
+const IDLE_MS = 60_000;
+
+/** For CHECK of a whole list, in milliseconds. */
+const CHECK_MS = 30_000;
+
+/** Whether an attachment can be checked: it was made, by plugins that know CHECK or by crisp. */
+export const hasCheck = ({ config, result, way }: Attachment): boolean =>
+  result !== undefined && !config.disableCheck && (way === 'native' || isAtLeast(config, '0.4.0'));
 
 export class Cni {
   readonly #processes: Processes;
@@ -34,6 +46,7 @@ export class Cni {
   #options: CniOptions;
   /** Sandboxes for which plugins of an earlier daemon may still run. */
   readonly #inherited = new Set<SandboxId>();
+  readonly #gate = new NetworkGate();
 
   constructor(processes: Processes, options: CniOptions) {
     this.#processes = processes;
@@ -52,12 +65,24 @@ export class Cni {
    * name plugin and network; the caller must then `detach` with the trace's progress as `failedAdd`: plugins before the
    * failed one have succeeded.
    */
-  async attach(
+  attach(
     id: SandboxId,
     attachment: Attachment,
     netns: string,
     op: Operation,
     trace = new AddTrace(),
+  ): Promise<Attachment> {
+    return this.#gate.shared(attachment.config.name, op, () =>
+      this.#attach(id, attachment, netns, op, trace),
+    );
+  }
+
+  async #attach(
+    id: SandboxId,
+    attachment: Attachment,
+    netns: string,
+    op: Operation,
+    trace: AddTrace,
   ): Promise<Attachment> {
     const { native, addLimit } = this.#options;
     if (isInProcess(attachment.way, attachment))
@@ -84,6 +109,11 @@ export class Cni {
     return { ...attachment, result, ips };
   }
 
+  /** Of the plugins, besides CNI_*. */
+  get environment(): Readonly<Record<string, string>> {
+    return this.#options.environment;
+  }
+
   /** Sets the sandboxes that an earlier daemon left incomplete. */
   inherit(ids: readonly SandboxId[]): void {
     for (const id of ids) this.#inherited.add(id);
@@ -94,7 +124,42 @@ export class Cni {
    * called, also after one that fails: an address must not stay in use because another plugin has failed. Throws the
    * first failure with the others in its message; may be repeated.
    */
-  async detach(id: SandboxId, attachment: Attachment, netns: string, op: Operation): Promise<void> {
+  detach(id: SandboxId, attachment: Attachment, netns: string, op: Operation): Promise<void> {
+    return this.#gate.shared(attachment.config.name, op, () => this.#detach(id, attachment, netns, op));
+  }
+
+  /**
+   * CHECK of the whole list, with what was recorded at ADD. Throws the first plugin's NetworkFailed, or DeadlineExceeded. Not
+   * for an attachment that `hasCheck` denies.
+   */
+  async check(id: SandboxId, attachment: Attachment, netns: string, op: Operation): Promise<void> {
+    const { native } = this.#options;
+    if (isInProcess(attachment.way, attachment))
+      return this.#native('CHECK', attachment, op, () =>
+        native.check(attachment, netns, { op, limit: CHECK_MS }),
+      );
+    const until = performance.now() + CHECK_MS;
+    const { config, result } = attachment;
+    for (const plugin of config.plugins)
+      await this.#plugins.run('CHECK', { id, attachment, netns, plugin, result, until }, op);
+  }
+
+  /**
+   * GC of CNI 1.1, while no ADD or DEL of the network runs: `valid` is asked then. Throws NetworkFailed, or DeadlineExceeded where
+   * one always runs.
+   */
+  collect(
+    config: NetworkConfig,
+    valid: () => Promise<readonly ValidAttachment[]>,
+    op: Operation,
+  ): Promise<void> {
+    const calls = { ...this.#options, processes: this.#processes };
+    return this.#gate.exclusive(config.name, op, IDLE_MS, async () =>
+      collectGarbage(config, await valid(), calls, op),
+    );
+  }
+
+  async #detach(id: SandboxId, attachment: Attachment, netns: string, op: Operation): Promise<void> {
     if (this.#inherited.has(id)) {
       await op.stage('earlier plugins', () => waitForOrphans(this.#processes, id, PLUGIN_GRACES, op));
       this.#inherited.delete(id);

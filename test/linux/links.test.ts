@@ -76,6 +76,25 @@ test('pods that leave a bridge together are all removed when their calls end; a 
   );
 });
 
+test('a link inside a pod is read with its addresses and routes', async (t) => {
+  t.after(() => ip('link', 'delete', 'links0'));
+  const route = { destination: '10.77.0.0', prefixLength: 16, gateway: '10.66.0.1' };
+  const all = { destination: '0.0.0.0', prefixLength: 0, gateway: '10.66.0.1' };
+  const request = await joined('inspected', { routes: [all, route] });
+  const found = await kernel.links.inspect(request);
+  assert.ok(found?.up);
+  assert.match(found.mac, /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/);
+  assert.ok(found.addresses.includes('10.66.0.9/24'));
+  const routes = found.routes.map(({ to, gateway }) => `${to} ${gateway}`);
+  for (const expected of ['0.0.0.0/0 10.66.0.1', '10.77.0.0/16 10.66.0.1', '10.66.0.0/24 undefined'])
+    assert.ok(routes.includes(expected), `${routes} lacks ${expected}`);
+  assert.equal(await kernel.links.inspect({ ...request, interfaceName: 'eth1' }), undefined);
+  await kernel.links.leave(request);
+  assert.equal(await kernel.links.inspect(request), undefined);
+  await kernel.mounts.unmount(request.netns);
+  await assert.rejects(kernel.links.inspect(request), (error) => error instanceof Error);
+});
+
 test('a link that cannot be deleted is an error, a missing one is none', async () => {
   const removal = new LinkRemoval();
   const remove = (index: number, isThere: boolean) =>

@@ -18,6 +18,7 @@ import type { NetworkConfig } from '../cni/conflist.ts';
 import { type AddTrace, undoPart } from '../cni/failed-add.ts';
 import { runAll, runInOrder, settleAll } from '../cni/parallel.ts';
 import { podIps } from '../cni/result.ts';
+import { differences } from './check.ts';
 import { PacketFilter } from './firewall.ts';
 import { allocateAddresses, releaseAddresses } from './host-local.ts';
 import type { PodRules } from './nat-rules.ts';
@@ -110,6 +111,19 @@ export class BridgeNetwork {
           releaseAddresses(plan.directory, result ? ips : undefined, { id, interfaceName }, signal),
         ),
     ]);
+  }
+
+  /** Throws NetworkFailed with what differs from the recorded result. */
+  async check(attachment: Attachment, netns: string, call: Call): Promise<void> {
+    const { config, interfaceName } = attachment;
+    await steps(config, call)('CNI links', async () => {
+      const found = await this.#kernel.links.inspect({ netns, interfaceName });
+      const wrong = differences(attachment, found);
+      if (wrong.length > 0)
+        throw new CrispError('NetworkFailed', `CHECK: ${wrong.join('; ')}`, {
+          hint: 'recreate the pod; see which other program changes its links',
+        });
+    });
   }
 
   /** Resolves when no probe of iptables is running: the first pod of a network starts one. */

@@ -102,6 +102,20 @@ export async function addressesBefore(
   return found;
 }
 
+/** The links that own addresses, whichever runtime's; those without a container's id do not count. */
+export async function addressOwners(directory: string, signal: AbortSignal): Promise<Owner[]> {
+  using lock = await lockPresent(directory, signal);
+  if (!lock) return [];
+  const owners = new Map<string, Owner>();
+  for (const name of await readdir(directory)) {
+    if (!parseIp(name)) continue;
+    const content = (await readFile(join(directory, name), 'utf8').catch(missing)) ?? '';
+    const [id = '', interfaceName = ''] = content.split('\r\n').map((line) => line.trim());
+    if (ID.test(id)) owners.set(`${id} ${interfaceName}`, { id, interfaceName });
+  }
+  return [...owners.values()];
+}
+
 /** Releases addresses that still have these owners. */
 export async function freeAddresses(
   directory: string,

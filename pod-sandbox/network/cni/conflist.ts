@@ -16,12 +16,20 @@ export interface NetworkConfig {
   readonly plugins: readonly PluginConfig[];
   /** Path of the file, for messages. */
   readonly source: string;
+  /** CHECK is not called; absent: it may be. */
+  readonly disableCheck?: true;
+  /** GC is not called; absent: it may be. */
+  readonly disableGC?: true;
 }
 
 /** The specification's form of a network name. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
 /** A program's name, not a path, so that nothing outside the plugin directories is executed. */
 const TYPE = /^[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}$/;
+
+/** Whether the version has a command: CHECK is of 0.4.0, STATUS and GC are of 1.1.0. */
+export const isAtLeast = ({ cniVersion }: NetworkConfig, version: CniVersion): boolean =>
+  cniVersions.indexOf(cniVersion) >= cniVersions.indexOf(version);
 
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -49,7 +57,17 @@ export function parseNetworkConfig(source: string, text: string): NetworkConfig 
     cniVersion: versionOf(source, value),
     plugins: plugins.map((plugin, index) => checkPlugin(source, plugin, index)),
     source,
+    ...(flagOf(source, value, 'disableCheck') ? { disableCheck: true } : {}),
+    ...(flagOf(source, value, 'disableGC') ? { disableGC: true } : {}),
   };
+}
+
+/** Other runtimes take it as a text, too. */
+function flagOf(source: string, value: Readonly<Record<string, unknown>>, key: string): boolean {
+  const { [key]: flag = false } = value;
+  const text = String(flag).toLowerCase();
+  if (['boolean', 'string'].includes(typeof flag) && ['true', 'false'].includes(text)) return text === 'true';
+  throw invalid(source, `has ${key} ${shown(flag)}`, 'write true or false');
 }
 
 /** The version of a file without one, or with an empty one, as the plugins take it. */

@@ -29,7 +29,7 @@ export interface PluginCall {
   readonly attachment: Attachment;
   readonly netns: string;
   readonly plugin: PluginConfig;
-  /** Of the plugins before (ADD), or of the whole ADD (DEL). */
+  /** Of the plugins before (ADD), or of the whole ADD (DEL, CHECK). */
   readonly result: CniResult | undefined;
   /** Monotonic clock, milliseconds. */
   readonly until: number;
@@ -89,7 +89,7 @@ export class PluginCalls {
     try {
       trace?.begin(part);
       const output = await op.deadline(name, Math.max(1, until - performance.now()), (signal) => {
-        signal.addEventListener('abort', () => killAfter(signal.reason, killed), { once: true });
+        signal.addEventListener('abort', () => killAfter(command, signal.reason, killed), { once: true });
         running = this.#processes.run(request, killed.signal);
         return running;
       });
@@ -142,9 +142,9 @@ export class PluginCalls {
   }
 }
 
-/** At the deadline at once, at a cancel after a grace. The timer alone does not keep the daemon alive. */
-function killAfter(reason: unknown, killed: AbortController): void {
-  const grace = hasCode(reason, 'DeadlineExceeded') ? 0 : FINISH_GRACE;
+/** At the deadline at once, at a cancel after a grace; a CHECK changes nothing. The timer alone does not keep the daemon alive. */
+function killAfter(command: CniCommand, reason: unknown, killed: AbortController): void {
+  const grace = command === 'CHECK' || hasCode(reason, 'DeadlineExceeded') ? 0 : FINISH_GRACE;
   setTimeout(() => killed.abort(reason), grace).unref();
 }
 

@@ -5,7 +5,7 @@ import type { PluginConfig } from './conflist.ts';
 import { isOldVersion, toOldForm } from './old-result.ts';
 import { type CniResult, hasResultInDel } from './result.ts';
 
-export type CniCommand = 'ADD' | 'DEL';
+export type CniCommand = 'ADD' | 'DEL' | 'CHECK';
 
 /** `netns` is empty where the namespace is gone: DEL then frees what is outside of it. */
 export const pluginEnvironment = (

@@ -1,0 +1,96 @@
+/**
+ * Rounds of `collect-networks.ts` in the background: after the recovery, and periodically. An attachment without a record is
+ * undone when two rounds, a minute apart, have found it: another runtime may be just making it.
+ */
+import { describeError } from '#core/errors.ts';
+import { Operation } from '#core/operation.ts';
+import type { Context } from '../context.ts';
+import { collectNetworks, findOrphans, networksInUse, orphanKey, releaseOrphan } from './collect-networks.ts';
+
+/** Milliseconds from the round that has found an orphan to the next one. */
+const RECHECK_MS = 60_000;
+
+/** How many attachments of lost pods a round has released, and could not release. */
+export interface CollectionReport {
+  readonly released: number;
+  readonly failed: number;
+}
+
+export interface CollectorOptions {
+  /** Milliseconds between rounds, as it is now; 0: none. */
+  readonly interval: () => number;
+  readonly onRound: (report: CollectionReport) => void;
+  readonly recheckMs?: number;
+}
+
+export class NetworkCollector {
+  readonly #context: Context;
+  readonly #options: CollectorOptions;
+  readonly #closing = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #begun = false;
+  /** Orphans that the last round has found and not yet undone. */
+  #suspects: ReadonlySet<string> = new Set();
+
+  constructor(context: Context, options: CollectorOptions) {
+    this.#context = context;
+    this.#options = options;
+  }
+
+  /** Begins the rounds, the first at once. */
+  begin(): void {
+    this.#begun = true;
+    this.#schedule(0);
+  }
+
+  /** The interval may have changed. */
+  update(): void {
+    if (this.#begun) this.#schedule(this.#options.interval());
+  }
+
+  /** Ends a running round. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    clearTimeout(this.#timer);
+    await this.#running;
+  }
+
+  #schedule(wait: number): void {
+    clearTimeout(this.#timer);
+    if (this.#closing.signal.aborted || this.#options.interval() === 0) return;
+    this.#timer = setTimeout(() => {
+      this.#running = this.#running.then(() => this.#round());
+    }, wait).unref();
+  }
+
+  async #round(): Promise<void> {
+    if (this.#closing.signal.aborted) return;
+    const op = new Operation('network collection', { log: this.#context.log, signal: this.#closing.signal });
+    try {
+      await this.#collect(op);
+    } catch (error) {
+      if (!op.signal.aborted)
+        op.log.warn(
+          { error: describeError(error) },
+          'what lost pods hold of networks is not looked for; it is tried again later',
+        );
+    }
+    const { recheckMs = RECHECK_MS, interval } = this.#options;
+    this.#schedule(this.#suspects.size > 0 ? Math.min(recheckMs, interval()) : interval());
+  }
+
+  async #collect(op: Operation): Promise<void> {
+    const networks = await networksInUse(this.#context);
+    await collectNetworks(this.#context, networks, op);
+    const orphans = await findOrphans(this.#context, networks, op);
+    const again = orphans.filter((orphan) => this.#suspects.has(orphanKey(orphan)));
+    this.#suspects = new Set(orphans.filter((orphan) => !again.includes(orphan)).map(orphanKey));
+    let released = 0;
+    for (const orphan of again) {
+      if (op.signal.aborted) return;
+      if (await releaseOrphan(this.#context, orphan, op)) released++;
+    }
+    if (again.length > 0) this.#options.onRound({ released, failed: again.length - released });
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * The pods that have rules in the packet filter, by the comments that the plugins bridge, ptp and portmap write into them, and
+ * crisp in their place (nat-rules.ts).
+ */
+import { delimiter } from 'node:path';
+import type { Processes } from '#linux/ports/kernel.ts';
+import type { NetworkConfig } from '../cni/conflist.ts';
+import { pluginPath } from '../cni/plugin-path.ts';
+
+/** Bytes of a listing: tens of thousands of rules. */
+const MAX_LISTING = 64 * 1024 * 1024;
+const COMMENT = /name: \\?"([A-Za-z0-9_.-]+)\\?" id: \\?"([0-9a-f]{64})\\?"/g;
+
+/** Whether plugins of the network may write such rules. */
+const writesRules = ({ plugins }: NetworkConfig): boolean =>
+  plugins.some(({ type, ipMasq }) => type === 'portmap' || ipMasq === true);
+
+/** The ids of a network's pods in a listing (`iptables -S`). */
+export function ruleOwners(listing: string, network: string): Set<string> {
+  const found = new Set<string>();
+  for (const [, name, id] of listing.matchAll(COMMENT))
+    if (name === network && id !== undefined) found.add(id);
+  return found;
+}
+
+/** Ids of pods with rules of these networks, by their names. Empty where the node has no iptables, or these write none. */
+export async function listRuleOwners(
+  networks: readonly NetworkConfig[],
+  processes: Pick<Processes, 'run'>,
+  environment: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+): Promise<Map<string, Set<string>>> {
+  const owners = new Map(networks.filter(writesRules).map(({ name }) => [name, new Set<string>()]));
+  if (owners.size === 0) return owners;
+  for (const name of ['iptables', 'ip6tables']) {
+    const program = await pluginPath((environment['PATH'] ?? '').split(delimiter), name);
+    if (program === undefined) continue;
+    const argv = [program, '-t', 'nat', '-S', '--wait'];
+    const { status, stdout } = await processes.run({ argv, env: environment, limit: MAX_LISTING }, signal);
+    if (status.code !== 0) continue; // a kernel without that family, or without the table
+    const listing = stdout.toString();
+    for (const [network, ids] of owners) for (const id of ruleOwners(listing, network)) ids.add(id);
+  }
+  return owners;
+}

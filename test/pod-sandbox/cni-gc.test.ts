@@ -1,0 +1,206 @@
+/** What networks hold for pods that do not exist: GC of CNI 1.1, and DEL for owners that have no record. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { newSandboxId, type SandboxId } from '#core/ids.ts';
+import type { PodSandboxes, PodSandboxOptions } from '#pod-sandbox/index.ts';
+import { PodsFixture } from './pods-fixture.ts';
+
+const RESULT = '{"cniVersion":"1.1.0","ips":[{"address":"10.251.0.9/24"}]}';
+
+/** Rounds begin at once, and what one has found the next one releases a moment later. */
+const collecting = (
+  fixture: PodsFixture,
+  changes: Partial<PodSandboxOptions['network']> = {},
+): Partial<PodSandboxOptions> => ({
+  network: { ...fixture.options.network, gcInterval: 3_600_000, gcRecheck: 20, ...changes },
+});
+
+const run = (service: PodSandboxes, fixture: PodsFixture, changes: object = {}): Promise<SandboxId> =>
+  service.run({ config: fixture.config(changes), runtimeHandler: '' }, fixture.operation());
+
+async function until(what: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await what())) await sleep(10);
+}
+
+/** What the plugin was given last, by GC. */
+const given = (file: string): Record<string, unknown> => JSON.parse(readFileSync(file, 'utf8'));
+
+/** A plugin that keeps the input of its GC; its ADD waits while there is a file `hold`. */
+const collector = ({ directory }: PodsFixture): string => `
+case $CNI_COMMAND in
+  GC) cat > ${directory}/gc.new; env > ${directory}/gc-env; mv ${directory}/gc.new ${directory}/gc ;;
+  ADD) touch ${directory}/adding; while [ -e ${directory}/hold ]; do sleep 0.02; done; echo '${RESULT}' ;;
+esac`;
+
+test('GC after the start names the pods that have a network, and no others', async () => {
+  await using fixture = await PodsFixture.make();
+  const file = join(fixture.directory, 'gc');
+  await fixture.plugin('keeps', collector(fixture));
+  await fixture.useNetwork([], { cniVersion: '1.1.0', plugins: [{ type: 'keeps', mtu: 1400 }] });
+  const first = await fixture.open();
+  const [live, stopped] = [await run(first, fixture), await run(first, fixture)];
+  await first.stop(stopped, fixture.operation());
+  await first.close();
+  const service = await fixture.open(collecting(fixture));
+  await service.recover(fixture.operation());
+  await until(() => existsSync(file));
+  const valid = [{ containerID: live, ifname: 'eth0' }];
+  assert.deepEqual(given(file), {
+    type: 'keeps',
+    mtu: 1400,
+    name: 'test',
+    cniVersion: '1.1.0',
+    'cni.dev/valid-attachments': valid,
+    'cni.dev/attachments': valid,
+  });
+  const variables = readFileSync(join(fixture.directory, 'gc-env'), 'utf8').split('\n');
+  const cni = variables.filter((line) => line.startsWith('CNI_')).sort();
+  assert.deepEqual(cni, ['CNI_COMMAND=GC', `CNI_PATH=${fixture.options.network.binDirs.join(':')}`]);
+});
+
+test('a GC waits for an ADD that runs, whose pod it then names', async () => {
+  await using fixture = await PodsFixture.make();
+  const [file, hold] = [join(fixture.directory, 'gc'), join(fixture.directory, 'hold')];
+  await fixture.plugin('keeps', collector(fixture));
+  await fixture.useNetwork([], { cniVersion: '1.1.0', plugins: [{ type: 'keeps' }] });
+  const service = await fixture.open(collecting(fixture, { gcInterval: 50 }));
+  await service.recover(fixture.operation());
+  await until(() => existsSync(file));
+  writeFileSync(hold, '');
+  const making = run(service, fixture);
+  await until(() => existsSync(join(fixture.directory, 'adding')));
+  rmSync(file, { force: true });
+  await sleep(300);
+  assert.ok(!existsSync(file), 'no GC beside an ADD');
+  rmSync(hold);
+  const id = await making;
+  await until(() => existsSync(file));
+  assert.deepEqual(given(file)['cni.dev/valid-attachments'], [{ containerID: id, ifname: 'eth0' }]);
+});
+
+for (const [why, changes] of [
+  ['a list of 1.0.0', { cniVersion: '1.0.0' }],
+  ['disableGC', { cniVersion: '1.1.0', disableGC: true }],
+] as const)
+  test(`no GC: ${why}`, async () => {
+    await using fixture = await PodsFixture.make();
+    await fixture.plugin('keeps', collector(fixture));
+    await fixture.useNetwork([], { plugins: [{ type: 'keeps' }], ...changes });
+    const service = await fixture.open(collecting(fixture));
+    await service.recover(fixture.operation());
+    await sleep(300);
+    assert.ok(!existsSync(join(fixture.directory, 'gc')));
+  });
+
+/** Makes a pod, then loses its record, its directory and its processes, as a new disk does: its network stays. */
+async function loseOne(
+  fixture: PodsFixture,
+  changes: Partial<PodSandboxOptions['network']> = {},
+): Promise<SandboxId> {
+  const service = await fixture.open({ network: { ...fixture.options.network, ...changes } });
+  const portMappings = [{ protocol: 'tcp', hostPort: 7654, containerPort: 80, hostIp: '' }] as const;
+  const id = await run(service, fixture, { portMappings });
+  const { process } = service.get(id) ?? {};
+  await service.close();
+  if (process) fixture.kernel.processes.signal(process, 9);
+  const { root, state } = fixture.options;
+  for (const { target } of fixture.kernel.mounts.below(join(state, 'sandboxes', id)).toReversed())
+    await fixture.kernel.mounts.unmount(target);
+  for (const path of [join(root, 'sandboxes', id), join(state, 'sandboxes', id), join(state, 'records')])
+    rmSync(path, { recursive: true, force: true });
+  await until(async () => (await fixture.veths()).length === 0);
+  return id;
+}
+
+const rules = async (fixture: PodsFixture, id: string): Promise<boolean> =>
+  (await fixture.run('iptables-save')).includes(id);
+
+for (const native of ['exec', 'auto'] as const)
+  test(`what a lost record held comes back, addresses and rules: ${native}`, async () => {
+    await using fixture = await PodsFixture.make();
+    await fixture.useNetwork([{ type: 'portmap', capabilities: { portMappings: true } }]);
+    const id = await loseOne(fixture, { native });
+    assert.equal((await fixture.addresses()).length, 2);
+    assert.ok(await rules(fixture, id));
+    const service = await fixture.open(collecting(fixture, { native }));
+    const alive = await run(service, fixture);
+    await service.recover(fixture.operation());
+    await until(async () => (await fixture.addresses()).length === 2 && !(await rules(fixture, id)));
+    assert.deepEqual(service.leaks(), []);
+    assert.equal(service.get(alive)?.state, 'ready');
+    await service.remove(alive, fixture.operation());
+    assert.deepEqual(await fixture.addresses(), []);
+  });
+
+test('what the plugins cannot release is listed as a leak, and released when they can', async () => {
+  await using fixture = await PodsFixture.make();
+  const broken = join(fixture.directory, 'broken');
+  await fixture.plugin(
+    'last',
+    `[ -e ${broken} ] && { echo "no daemon" >&2; exit 1; }; [ $CNI_COMMAND = ADD ] && sed 's/.*"prevResult"://; s/}$//'; exit 0`,
+  );
+  await fixture.useNetwork([{ type: 'last' }]);
+  const id = await loseOne(fixture);
+  writeFileSync(broken, '');
+  const service = await fixture.open(collecting(fixture));
+  await service.recover(fixture.operation());
+  await until(() => service.leaks().length > 0);
+  const [leak] = service.leaks();
+  assert.deepEqual([leak?.id, leak?.kinds], [id, ['network']]);
+  assert.match(leak?.error ?? '', /plugin last of network test .*no daemon/);
+  rmSync(broken);
+  await until(() => service.leaks().length === 0);
+  assert.deepEqual(await fixture.addresses(), []);
+});
+
+async function stranger(t: TestContext, id: string): Promise<ChildProcess> {
+  const child = spawn('sleep', ['1000'], { env: { CNI_CONTAINERID: id, PATH: process.env['PATH'] } });
+  t.after(() => child.kill());
+  await once(child, 'spawn');
+  return child;
+}
+
+test('what another runtime owns stays: pods that live, names that are no ids', async (t) => {
+  await using fixture = await PodsFixture.make();
+  const directory = join(fixture.directory, 'ipam/test');
+  await mkdir(directory, { recursive: true });
+  const [foreign, lost] = [newSandboxId(), newSandboxId()];
+  await writeFile(join(directory, '10.251.0.77'), `${foreign}\r\neth0`);
+  await writeFile(join(directory, '10.251.0.78'), 'by-hand\r\neth0');
+  await writeFile(join(directory, '10.251.0.79'), `${lost}\r\neth0`);
+  const child = await stranger(t, foreign);
+  const service = await fixture.open(collecting(fixture, { gcInterval: 40 }));
+  await service.recover(fixture.operation());
+  await until(async () => !(await fixture.addresses()).includes('10.251.0.79'));
+  assert.deepEqual((await fixture.addresses()).sort(), ['10.251.0.77', '10.251.0.78']);
+  child.kill();
+  await until(async () => !(await fixture.addresses()).includes('10.251.0.77'));
+  assert.deepEqual(await fixture.addresses(), ['10.251.0.78']);
+});
+
+test('a pod that is being made is not taken for one without a record', async () => {
+  await using fixture = await PodsFixture.make();
+  const hold = join(fixture.directory, 'hold');
+  await fixture.plugin(
+    'slow',
+    `[ $CNI_COMMAND = ADD ] || exit 0; touch ${fixture.directory}/adding; while [ -e ${hold} ]; do sleep 0.02; done; sed 's/.*"prevResult"://; s/}$//'`,
+  );
+  await fixture.useNetwork([{ type: 'slow' }]);
+  writeFileSync(hold, '');
+  const service = await fixture.open(collecting(fixture, { gcInterval: 20, native: 'exec' }));
+  await service.recover(fixture.operation());
+  const making = run(service, fixture);
+  await until(() => existsSync(join(fixture.directory, 'adding')));
+  const held = await fixture.addresses();
+  assert.equal(held.length, 2);
+  await sleep(500); // many rounds
+  assert.deepEqual(await fixture.addresses(), held);
+  rmSync(hold);
+  assert.equal(service.get(await making)?.state, 'ready');
+});
