@@ -39,7 +39,9 @@ export * from './config.ts';
 export type { NetworkCheck } from './lifecycle/network-checks.ts';
 export type { SandboxLimits } from './lifecycle/update.ts';
 export { ConfDirectory, type NetworkStatus } from './network/cni/conf-directory.ts';
-export type { NetworkConfig } from './network/cni/conflist.ts';
+export { listConfFiles, readConfFile } from './network/cni/conf-files.ts';
+export { type NetworkConfig, parseNetworkConfig } from './network/cni/conflist.ts';
+export { isInProcess } from './network/in-process.ts';
 export type { Deadlines, NetworkOptions, PodSandboxOptions, SandboxKind } from './options.ts';
 export type { PodSandboxes, PodViews } from './pod-sandboxes.ts';
 export {

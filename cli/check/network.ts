@@ -1,63 +1,24 @@
 /** The network of pods, and what listens where. */
-import { CrispError, describeError } from '#core/errors.ts';
-import { installing, packages } from '#daemon/preflight/distribution.ts';
 import type { Node } from '#daemon/preflight/node.ts';
+import { cniChecks } from './cni.ts';
+import { forwardingChecks } from './forwarding.ts';
+import { iptablesCheck } from './iptables.ts';
 import { kubeletChecks } from './kubelet.ts';
-import { distribution } from './programs.ts';
-import { type Check, failure, ok, type Result, warning } from './result.ts';
-
-/** Made by crisp itself where it can. */
-const NATIVE = new Set(['bridge', 'host-local', 'portmap', 'loopback']);
+import { linkManagersCheck } from './link-managers.ts';
+import { podNetworkChecks } from './pod-network.ts';
+import { type Check, failure, ok, type Result } from './result.ts';
 
 export const networkChecks: readonly Check[] = [
-  { id: 'cni', run: cni },
-  {
-    id: 'iptables',
-    async run(node, signal) {
-      try {
-        const { path, version } = await node.program('iptables', signal);
-        return ok(`${path}, ${version}`);
-      } catch (error) {
-        return warning(
-          `${describeError(error)}: masquerading and host ports of the bridge network need it`,
-          installing(packages.iptables, distribution(node)),
-        );
-      }
-    },
-  },
+  ...cniChecks,
+  ...podNetworkChecks,
+  iptablesCheck,
+  ...forwardingChecks,
+  linkManagersCheck,
   { id: 'socket', run: (node) => socket(node, 'socket', node.config.socket) },
   { id: 'admin-socket', run: (node) => socket(node, 'admin_socket', node.config.adminSocket) },
   { id: 'ports', run: ports },
   ...kubeletChecks,
 ];
-
-async function cni(node: Node): Promise<Result> {
-  const { confDir, binDirs } = node.config.cni;
-  try {
-    const { name, cniVersion, plugins, source } = await node.network();
-    const types = plugins
-      .flatMap((plugin) => [plugin.type, ipamOf(plugin['ipam'])])
-      .filter((type) => type !== '');
-    const missing = types.filter((type) => !binDirs.some((directory) => node.exists(`${directory}/${type}`)));
-    const found = `network ${name} of ${source}, CNI ${cniVersion}, plugins ${types.join(' ')}`;
-    if (missing.length === 0) return ok(found);
-    const remedy = `${installing(packages.plugins, distribution(node))}; or add their directory to cni.bin_dirs`;
-    const lacks = `${found}; not in ${binDirs.join(':')}: ${missing.join(' ')}`;
-    const isNative = node.config.cni.native === 'auto' && types.every((type) => NATIVE.has(type));
-    return isNative ? warning(`${lacks} (crisp makes this network itself)`, remedy) : failure(lacks, remedy);
-  } catch (error) {
-    const remedy = error instanceof CrispError ? error.hint : `put a CNI configuration into ${confDir}`;
-    const found = describeError(error);
-    // Network add-ons write one when the node has joined the cluster; the daemon serves without it.
-    if (!/^no CNI configuration in/.test(found)) return failure(found, remedy);
-    return warning(`${found}: the node is NotReady until there is one`, remedy);
-  }
-}
-
-const ipamOf = (ipam: unknown): string =>
-  typeof ipam === 'object' && ipam !== null && 'type' in ipam && typeof ipam.type === 'string'
-    ? ipam.type
-    : '';
 
 async function socket(node: Node, key: string, path: string): Promise<Result> {
   const state = await node.socket(path);

@@ -11,20 +11,24 @@ import { files } from '#linux/fs/files.ts';
 import { openKernel } from '#linux/index.ts';
 import { readMounts } from '#linux/mount/mount-table.ts';
 import { mounts } from '#linux/mount/mounts.ts';
+import { hasNfTables, type NodeNetwork, readNodeNetwork } from '#linux/net/node-network.ts';
 import type { Cgroups, MountEntry } from '#linux/ports/kernel.ts';
 import type { SelinuxStatus } from '#linux/ports/selinux.ts';
 import { openSeccomp } from '#linux/process/seccomp.ts';
 import { RealSelinux } from '#linux/selinux/selinux.ts';
-import { ConfDirectory, type NetworkConfig } from '#pod-sandbox/index.ts';
+import { ConfDirectory, isInProcess, type NetworkConfig } from '#pod-sandbox/index.ts';
 import { AppArmorKernel, type ConfiguredProfile, configuredProfiles } from '#runtime-service/index.ts';
 import { isKeptByInit } from '../activation.ts';
 import { IdMapping } from '../id-mapping.ts';
 import { imageOptions, pauseProgram, runtimeOptions } from '../options.ts';
 import { selinuxDefaults } from '../selinux.ts';
 import { type SocketState, socketState } from '../socket.ts';
+import { type AddressFile, addressFiles, idsInUse } from './address-files.ts';
 import { type DiskFeatures, diskFeatures } from './disk-features.ts';
+import { type NetworkFile, networkFiles } from './network-files.ts';
+import { type PodNetwork, podNetworkOf } from './pod-network.ts';
 import { type PortState, portState } from './ports.ts';
-import { type FoundRuntime, foundRuntimes, programVersion } from './runtimes.ts';
+import { type FoundRuntime, foundRuntimes, programOutput, programVersion } from './runtimes.ts';
 
 export type { SocketState } from '../socket.ts';
 export type { DiskFeatures } from './disk-features.ts';
@@ -206,6 +210,48 @@ export class Node implements AsyncDisposable {
     } finally {
       networks.close();
     }
+  }
+
+  /** All files of the directory of CNI configurations, by name. */
+  networkFiles(): Promise<readonly NetworkFile[]> {
+    return networkFiles(this.config.cni.confDir);
+  }
+
+  /** What the network that pods get means for the node; undefined where there is none that can be used. */
+  async podNetwork(): Promise<PodNetwork | undefined> {
+    const network = await this.network().catch(() => undefined);
+    return network && podNetworkOf(network, (path) => this.text(path));
+  }
+
+  /** Whether crisp makes it without executing the plugins. */
+  makesItself({ config }: PodNetwork): boolean {
+    return isInProcess(this.config.cni.native, { config, capabilities: {} });
+  }
+
+  /** The links, addresses and routes of this network namespace. */
+  nodeNetwork(): NodeNetwork {
+    return readNodeNetwork();
+  }
+
+  get hasNfTables(): boolean {
+    return hasNfTables();
+  }
+
+  /** What host-local keeps in a directory. */
+  addressFiles(directory: string): readonly AddressFile[] {
+    return addressFiles(directory);
+  }
+
+  /** Ids of pods: those that live, of whichever runtime, and those that crisp has records of. */
+  podIds(): ReadonlySet<string> {
+    const { root, state } = this.config;
+    const directories = [join(root, 'sandboxes'), join(root, 'leaks/sandboxes'), join(state, 'sandboxes')];
+    return new Set([...idsInUse(), ...directories.flatMap((directory) => this.entries(directory))]);
+  }
+
+  /** The output of a program of the node; undefined where it is missing. Throws with what it says where it fails. */
+  output(name: string, words: readonly string[], signal: AbortSignal): Promise<string | undefined> {
+    return programOutput(name, words, signal);
   }
 
   /** `activated`: systemd listens there, and a connection would start the daemon. */

@@ -1,5 +1,5 @@
 import type { Config } from '#config/index.ts';
-import { CrispError, describeError } from '#core/errors.ts';
+import { CrispError, describeError, hasCode } from '#core/errors.ts';
 import { runProgram } from '#linux/process/program.ts';
 import { featuresOf, findProgram, type HandlerFeatures, PROGRAM_ENV } from '#runtime-service/index.ts';
 import { runtimeOptions } from '../options.ts';
@@ -23,8 +23,8 @@ export async function foundRuntimes(config: Config, signal: AbortSignal): Promis
     try {
       const path = findProgram(name);
       const [version, features] = await Promise.all([
-        output(path, '--version', signal),
-        output(path, 'features', signal).catch(() => undefined),
+        output(path, ['--version'], signal),
+        output(path, ['features'], signal).catch(() => undefined),
       ]);
       return { handler, isConfigured, found: { path, features: featuresOf(features, version) } };
     } catch (error) {
@@ -40,15 +40,35 @@ export async function programVersion(
   signal: AbortSignal,
 ): Promise<{ path: string; version: string }> {
   const path = findProgram(name);
-  return { path, version: (await output(path, '--version', signal)).split('\n')[0] ?? '' };
+  return { path, version: (await output(path, ['--version'], signal)).split('\n')[0] ?? '' };
 }
 
-async function output(path: string, verb: string, signal: AbortSignal): Promise<string> {
-  const request = { argv: [path, verb], input: '', env: PROGRAM_ENV, limit: LIMIT, deadlineMs: DEADLINE_MS };
+/** See `Node.output`. */
+export async function programOutput(
+  name: string,
+  words: readonly string[],
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  try {
+    return await output(findProgram(name), words, signal);
+  } catch (error) {
+    if (hasCode(error, 'NotFound')) return undefined;
+    throw error;
+  }
+}
+
+async function output(path: string, words: readonly string[], signal: AbortSignal): Promise<string> {
+  const request = {
+    argv: [path, ...words],
+    input: '',
+    env: PROGRAM_ENV,
+    limit: LIMIT,
+    deadlineMs: DEADLINE_MS,
+  };
   const { status, stdout, stderr } = await runProgram(request, signal);
   if (status.code === 0) return stdout.toString('utf8');
   throw new CrispError(
     'RuntimeFailed',
-    `${path} ${verb}: ${stderr.toString('utf8').trim().slice(0, 300)} (${status.code})`,
+    `${[path, ...words].join(' ')}: ${stderr.toString('utf8').trim().slice(0, 300)} (${status.code})`,
   );
 }
