@@ -161,7 +161,7 @@ export async function releaseOrphan(context: Context, orphan: Orphan, op: Operat
 /** A DEL without a namespace: it is gone with the pod. */
 function recordOf(context: Context, { network, interfaceName, ...orphan }: Orphan): SandboxRecord {
   const id = orphan.id as SandboxId;
-  const { record } = plan(context, id, { config: lostConfig(id), runtimeHandler: '' }, network);
+  const { record } = plan(context, id, { config: lostConfig(id), runtimeHandler: '' }, { network });
   const { attachment } = record;
   return {
     ...record,
