@@ -205,6 +205,8 @@ test('a detached operation outlives the client, reports its stages, and names wh
     ['unmount'],
   );
   assert.deepEqual(recorded, ['RunPodSandbox rollback: unmount']);
+  assert.deepEqual(fields, []);
+  for (const { log } of [op, undo, op.under(client.signal)]) log.debug({}, 'x');
   assert.deepEqual(fields, [
     { op: 'RunPodSandbox', id: op.id },
     { op: 'RunPodSandbox rollback', id: undo.id },

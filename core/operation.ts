@@ -47,23 +47,29 @@ export class Operation {
   /** Twelve hex digits, in every log line of this operation. */
   readonly id: string;
   readonly name: string;
-  readonly log: Log;
   readonly signal: AbortSignal;
   readonly started: number;
   readonly stages: StageRecord[];
   readonly #running: { name: string; detail: string; since: number }[];
   readonly #options: OperationOptions;
+  #log: Log | undefined;
 
   /** `same`: the operation that this one is a view of (see `under`); `within`: the one that it is a part of. */
   constructor(name: string, options: OperationOptions = {}, same?: Operation, within = same) {
     this.name = name;
     this.#options = options;
-    this.id = same?.id ?? randomBytes(6).toString('hex');
+    this.id = same?.id ?? randomId();
     this.signal = options.signal ?? new AbortController().signal;
-    this.log = same?.log ?? (options.log ?? silentLog).child({ op: name, id: this.id });
+    this.#log = same?.log;
     this.started = within?.started ?? performance.now();
     this.stages = within?.stages ?? [];
     this.#running = within ? within.#running : [];
+  }
+
+  /** Made at its first use: most calls are reads, which log nothing. */
+  get log(): Log {
+    this.#log ??= (this.#options.log ?? silentLog).child({ op: this.name, id: this.id });
+    return this.#log;
   }
 
   /** What runs now, outermost first, with its age in milliseconds. */
@@ -138,6 +144,17 @@ export class Operation {
     };
     return new Operation(`${this.name} ${name}`, options, undefined, this);
   }
+}
+
+const ID_BYTES = 6;
+let random = Buffer.alloc(0);
+
+/** Of random bytes that are drawn for many at once: one call of the library for each takes longer than the rest of a read. */
+function randomId(): string {
+  if (random.length < ID_BYTES) random = randomBytes(ID_BYTES * 256);
+  const id = random.toString('hex', 0, ID_BYTES);
+  random = random.subarray(ID_BYTES);
+  return id;
 }
 
 /** The maximum of setTimeout; it takes a longer wait for 1 ms. */

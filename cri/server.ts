@@ -77,6 +77,7 @@ export class CriServer {
       'grpc.max_receive_message_length': MAX_REQUEST,
       'grpc.max_send_message_length': -1,
       'grpc.max_concurrent_streams': 4096,
+      'grpc.enable_channelz': 0, // counts each call and message, for a service that is not served
     });
   }
 
@@ -205,9 +206,8 @@ export class CriServer {
     act: (op: Operation) => Promise<T>,
   ): Promise<T> {
     const controller = new AbortController();
-    call.on('cancelled', () =>
-      controller.abort(new CrispError('Cancelled', `${name}: cancelled by the client`)),
-    );
+    const cancel = () => controller.abort(new CrispError('Cancelled', `${name}: cancelled by the client`));
+    call.on('cancelled', cancel);
     const op = new Operation(name, {
       log: this.#options.log,
       signal: controller.signal,
@@ -223,6 +223,7 @@ export class CriServer {
       throw rpcStatus(error, op);
     } finally {
       this.#operations.delete(op);
+      call.off('cancelled', cancel); // it is emitted after each call, also one that nobody has cancelled
     }
   }
 
@@ -235,7 +236,8 @@ export class CriServer {
     observer.operation(op, ms / 1000, code);
     observer.call?.(op, code, metadata.get('traceparent')[0]?.toString());
     const fields = { ms: Math.round(ms * 10) / 10 };
-    if (error === undefined) op.log.debug(fields, 'done');
+    // Not op.log, which would be made for this line alone.
+    if (error === undefined) this.#options.log.debug({ op: op.name, id: op.id, ...fields }, 'done');
     else if (code === 'NotFound' || code === 'Unimplemented')
       op.log.debug({ ...fields, code, error: describeError(error) }, 'refused');
     else if (error instanceof CrispError)
