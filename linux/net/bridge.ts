@@ -2,24 +2,28 @@
  * Joins pods to a bridge of the node, in the order and with the settings of the CNI plugin `bridge` 1.1.1, so that
  * the result is the same. Synchronous; for the namespace worker.
  */
-import { randomBytes } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
-import { CrispError, errnoOf } from '#core/errors.ts';
-import { namingSync } from '../libc/errno.ts';
-import { type NamespaceThread, OpenFile } from '../namespace/setns.ts';
+import { CrispError } from '#core/errors.ts';
+import type { NamespaceThread } from '../namespace/setns.ts';
 import type { JoinedBridge, JoinRequest, LeaveRequest } from '../ports/kernel.ts';
-import { formatIp, type IpAddress, parseIp, widthOf } from './ip-address.ts';
+import { formatIp, widthOf } from './ip-address.ts';
 import type { Removable } from './link-removal.ts';
 import { NETLINK_ROUTE, openNetlink } from './netlink.ts';
+import {
+  addPair,
+  allowIpv6,
+  allowLocalnet,
+  mustFind,
+  requireIp,
+  set,
+  setting,
+  trySysctl,
+} from './pod-end.ts';
 import { type FoundLink, LOOPBACK, type Prefixed, RtnetlinkSocket } from './rtnetlink.ts';
 
 /** Whether the pod's port carries frames by now. */
 export interface PortState {
   readonly carries: boolean;
 }
-
-/** How many random names are tried. */
-const NAMES = 10;
 
 /** Makes what is missing of bridge, pair, addresses and routes. What it leaves at a failure, `leave` removes. */
 export function join(thread: NamespaceThread, request: JoinRequest): JoinedBridge & PortState {
@@ -87,22 +91,6 @@ function prepareBridge(links: RtnetlinkSocket, { bridge, mtu }: JoinRequest): Fo
   return found;
 }
 
-/** Returns the name of the node's end. */
-function addPair(links: RtnetlinkSocket, { netns, interfaceName, mtu }: JoinRequest): string {
-  using namespace = new OpenFile(netns);
-  for (let left = NAMES; ; left--) {
-    const name = `veth${randomBytes(4).toString('hex')}`;
-    try {
-      links.addVeth({ name, peer: interfaceName, peerNamespace: namespace.fd, mtu });
-      return name;
-    } catch (error) {
-      if (errnoOf(error) !== 'EEXIST' || left === 1) throw error;
-      if (links.find(name)) continue;
-      throw new CrispError('NetworkFailed', `the pod has a link ${interfaceName} already`, { cause: error });
-    }
-  }
-}
-
 /** In the pod's namespace. Returns the address of its link. */
 function configurePod({ interfaceName, addresses, routes, loopback }: JoinRequest): string {
   using links = new RtnetlinkSocket();
@@ -118,23 +106,19 @@ function configurePod({ interfaceName, addresses, routes, loopback }: JoinReques
   }
   links.setUp(link.index);
   for (const { destination, prefixLength, gateway } of routes) {
-    links.addRoute(link.index, { ip: requireIp(destination), prefixLength }, requireIp(gateway));
+    links.addRoute(link.index, { ip: requireIp(destination), prefixLength }, { gateway: requireIp(gateway) });
   }
   return link.mac;
 }
 
-function allowIpv6(name: string): void {
-  const key = `ipv6/conf/${name}/disable_ipv6`;
-  if (setting(key) === '1') set(key, '0');
-}
-
 /** Makes the bridge the pods' router. */
-function addGateways(links: RtnetlinkSocket, { bridge, gateways }: JoinRequest): void {
+function addGateways(links: RtnetlinkSocket, { bridge, gateways, forceAddress }: JoinRequest): void {
   for (const { address, prefixLength } of gateways) {
     const ip = requireIp(address);
     const { index, mac } = mustFind(links, bridge);
-    if (!hasAddress(links.addresses(index), { ip, prefixLength }, bridge)) {
-      links.addAddress(index, { ip, prefixLength });
+    const wanted = { ip, prefixLength };
+    if (!hasAddress(links, { index, name: bridge }, wanted, forceAddress)) {
+      links.addAddress(index, wanted);
       links.setMac(index, mac); // its own from now on, so that it does not change with the ports
     }
     const key = ip.family === 4 ? 'ipv4/ip_forward' : 'ipv6/conf/all/forwarding';
@@ -142,58 +126,34 @@ function addGateways(links: RtnetlinkSocket, { bridge, gateways }: JoinRequest):
   }
 }
 
-/** Throws where the bridge has an address with which this one would clash: any of IPv4, an overlapping one of IPv6. */
-function hasAddress(present: readonly Prefixed[], wanted: Prefixed, bridge: string): boolean {
-  const same = present.filter(({ ip }) => ip.family === wanted.ip.family);
-  if (
-    same.some(({ ip, prefixLength }) => ip.value === wanted.ip.value && prefixLength === wanted.prefixLength)
-  ) {
-    return true;
+/** An address with which this one would clash, any of IPv4, an overlapping one of IPv6, is removed with `force`; else it throws. */
+function hasAddress(
+  links: RtnetlinkSocket,
+  { index, name }: { readonly index: number; readonly name: string },
+  wanted: Prefixed,
+  force: boolean,
+): boolean {
+  const same = links.addresses(index).filter(({ ip }) => ip.family === wanted.ip.family);
+  const isWanted = ({ ip, prefixLength }: Prefixed) =>
+    ip.value === wanted.ip.value && prefixLength === wanted.prefixLength;
+  if (!force && same.some(isWanted)) return true;
+  for (const other of same) {
+    if (isWanted(other)) return true;
+    if (other.ip.family === 6 && !overlap(other, wanted)) continue;
+    if (!force) throw clash(name, other, wanted);
+    links.removeAddress(index, other);
   }
-  const clash = same.find((other) => other.ip.family === 4 || overlap(other, wanted));
-  if (!clash) return false;
-  const [has, due] = [clash, wanted].map(({ ip, prefixLength }) => `${formatIp(ip)}/${prefixLength}`);
-  throw new CrispError('NetworkFailed', `the bridge ${bridge} has the address ${has} instead of ${due}`, {
-    hint: 'remove that address, or give this network another bridge',
+  return false;
+}
+
+function clash(bridge: string, other: Prefixed, wanted: Prefixed): CrispError {
+  const [has, due] = [other, wanted].map(({ ip, prefixLength }) => `${formatIp(ip)}/${prefixLength}`);
+  return new CrispError('NetworkFailed', `the bridge ${bridge} has the address ${has} instead of ${due}`, {
+    hint: 'remove that address, give this network another bridge, or set forceAddress in its CNI configuration',
   });
 }
 
 function overlap(one: Prefixed, other: Prefixed): boolean {
   const shift = BigInt(widthOf(one.ip.family) - Math.min(one.prefixLength, other.prefixLength));
   return one.ip.value >> shift === other.ip.value >> shift;
-}
-
-/** Lets what comes from 127.0.0.0/8 be forwarded to the pod: for host ports on localhost. */
-function allowLocalnet(links: RtnetlinkSocket, pod: IpAddress): void {
-  const index = links.linkTo(pod);
-  if (index !== undefined) set(`ipv4/conf/${links.nameOf(index)}/route_localnet`, '1');
-}
-
-function mustFind(links: RtnetlinkSocket, name: string): FoundLink {
-  const found = links.find(name);
-  if (found) return found;
-  throw new CrispError('NetworkFailed', `the link ${name} is gone`, {
-    hint: 'see which other program changes the links of this node',
-  });
-}
-
-function requireIp(text: string): IpAddress {
-  const ip = parseIp(text);
-  if (ip) return ip;
-  throw new CrispError('InvalidArgument', `${JSON.stringify(text)} is not an IP address`);
-}
-
-const path = (key: string): string => `/proc/sys/net/${key}`;
-const setting = (key: string): string =>
-  namingSync(`read sysctl ${key}`, () => readFileSync(path(key), 'utf8').trim());
-const set = (key: string, value: string): void =>
-  namingSync(`set sysctl ${key} to ${value}`, () => writeFileSync(path(key), value, { flag: 'r+' }));
-
-/** For settings that a kernel may lack. */
-function trySysctl(key: string, value: string): void {
-  try {
-    set(key, value);
-  } catch {
-    // A kernel without IPv6 has no such key, and nothing for it to prevent.
-  }
 }

@@ -3,7 +3,7 @@
  * mean the network namespace of the thread that made the socket.
  */
 import { errnoOf } from '#core/errors.ts';
-import { type IpAddress, ipBytes, widthOf } from './ip-address.ts';
+import { formatIp, type IpAddress, ipBytes, widthOf } from './ip-address.ts';
 import {
   attribute,
   Netlink,
@@ -18,14 +18,27 @@ import {
   textOf,
   word,
 } from './netlink.ts';
+import {
+  ADDRESS_HEADER,
+  AF,
+  addressParts,
+  header,
+  IFA,
+  LINK_HEADER,
+  MAIN_TABLE,
+  type Prefixed,
+  routeHeader,
+} from './rtnetlink-message.ts';
 
 const RTM_NEWLINK = 16;
 const RTM_DELLINK = 17;
 const RTM_GETLINK = 18;
 const RTM_SETLINK = 19;
 const RTM_NEWADDR = 20;
+const RTM_DELADDR = 21;
 const RTM_GETADDR = 22;
 const RTM_NEWROUTE = 24;
+const RTM_DELROUTE = 25;
 const RTM_GETROUTE = 26;
 const IFF_UP = 1;
 const IFLA = {
@@ -43,16 +56,15 @@ const INFO_KIND = 1;
 const INFO_DATA = 2;
 const VETH_PEER = 1;
 const BRPORT_MODE = 4;
-const IFA = { address: 1, local: 2, broadcast: 4 };
-const RTA = { destination: 1, interface: 4, gateway: 5 };
-const AF = { 4: 2, 6: 10, bridge: 7 };
-const LINK_HEADER = 16;
-const ADDRESS_HEADER = 8;
+/** IFA_F_DADFAILED and IFA_F_TENTATIVE. */
+const UNSETTLED = 0x48;
+const RTA = { destination: 1, interface: 4, gateway: 5, source: 7 };
 const ROUTE_HEADER = 12;
 const OPER_UP = 6;
-const MAIN_TABLE = 254;
 const PROTO_BOOT = 3;
 const UNICAST = 1;
+/** Scopes of routes: rtnetlink(7). */
+const SCOPES = { universe: 0, link: 253, host: 254, nowhere: 255 };
 /** The index of the loopback that every new network namespace has. */
 export const LOOPBACK = 1;
 
@@ -64,13 +76,20 @@ export interface FoundLink {
   readonly kind: string;
   /** Whether it carries frames. */
   readonly up: boolean;
+  readonly mtu: number;
 }
 
-/** An address with the length of its network's prefix. */
-export interface Prefixed {
-  readonly ip: IpAddress;
-  readonly prefixLength: number;
+/** How a destination is reached. */
+export interface Path {
+  readonly gateway?: IpAddress;
+  /** The address that packets get where they have none. */
+  readonly source?: IpAddress;
+  readonly scope?: 'link' | 'host';
+  /** Throws EEXIST where the route is there already. */
+  readonly exclusive?: boolean;
 }
+
+export type { Prefixed } from './rtnetlink-message.ts';
 
 export class RtnetlinkSocket implements Disposable {
   readonly #netlink = new Netlink();
@@ -88,6 +107,7 @@ export class RtnetlinkSocket implements Disposable {
       mac: (found.get(IFLA.address)?.toString('hex').match(/../g) ?? []).join(':'),
       kind: textOf(info.get(INFO_KIND)),
       up: found.get(IFLA.operstate)?.[0] === OPER_UP,
+      mtu: found.get(IFLA.mtu)?.readUInt32LE() ?? 0,
     };
   }
 
@@ -111,6 +131,13 @@ export class RtnetlinkSocket implements Disposable {
     const info = nested(IFLA.info, textAttribute(INFO_KIND, 'veth'), data);
     const parts = [header(0), textAttribute(IFLA.name, name), ...common, info];
     this.#create(`make the link pair ${name} and ${peer}`, RTM_NEWLINK, parts);
+  }
+
+  /** A device that gives back what is sent to it, up, without a queue. Throws EEXIST where the name is taken. */
+  addIfb(name: string, mtu: number): void {
+    const info = nested(IFLA.info, textAttribute(INFO_KIND, 'ifb'));
+    const parts = [textAttribute(IFLA.name, name), ...mtuAttribute(mtu), word(IFLA.queue, 0), info];
+    this.#create(`make the device ${name}`, RTM_NEWLINK, [header(0, IFF_UP, IFF_UP), ...parts]);
   }
 
   setUp(index: number, up = true): void {
@@ -161,27 +188,41 @@ export class RtnetlinkSocket implements Disposable {
       });
   }
 
-  /** With the broadcast address that IPv4 has in networks of more than two addresses. */
-  addAddress(index: number, { ip, prefixLength }: Prefixed): void {
-    const head = Buffer.alloc(ADDRESS_HEADER);
-    head[0] = AF[ip.family];
-    head[1] = prefixLength;
-    head.writeUInt32LE(index, 4);
-    const parts = [head, attribute(IFA.local, ipBytes(ip)), attribute(IFA.address, ipBytes(ip))];
-    if (ip.family === 4 && prefixLength < 31) {
-      const last = ip.value | ((1n << BigInt(32 - prefixLength)) - 1n);
-      parts.push(attribute(IFA.broadcast, ipBytes({ family: 4, value: last })));
-    }
-    this.#create(`give link ${index} an address`, RTM_NEWADDR, parts);
+  /** Whether each address can be used: none waits for the detection of duplicates, or was found to be one. */
+  isSettled(index: number): boolean {
+    return this.#netlink
+      .request(`list the addresses of link ${index}`, RTM_GETADDR, NLM_F_DUMP, Buffer.alloc(ADDRESS_HEADER))
+      .every(({ body }) => body.readUInt32LE(4) !== index || ((body[2] ?? 0) & UNSETTLED) === 0);
   }
 
-  /** Into the main table, by a gateway that the link reaches. */
-  addRoute(index: number, to: Prefixed, gateway: IpAddress): void {
-    const head = Buffer.alloc(12);
-    head.set([AF[to.ip.family], to.prefixLength, 0, 0, MAIN_TABLE, PROTO_BOOT, 0, UNICAST]);
-    const parts = [attribute(RTA.destination, ipBytes(to.ip)), attribute(RTA.gateway, ipBytes(gateway))];
-    const body = Buffer.concat([head, ...parts, word(RTA.interface, index)]);
-    this.#netlink.request('add a route', RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE, body);
+  addAddress(index: number, address: Prefixed): void {
+    this.#create(`give link ${index} an address`, RTM_NEWADDR, addressParts(index, address));
+  }
+
+  removeAddress(index: number, address: Prefixed): void {
+    const what = `remove ${formatIp(address.ip)} from link ${index}`;
+    this.#change(what, RTM_DELADDR, ...addressParts(index, address));
+  }
+
+  /** Into the main table, by a link. */
+  addRoute(index: number, to: Prefixed, { gateway, source, scope, exclusive = false }: Path): void {
+    const head = routeHeader(to, PROTO_BOOT, SCOPES[scope ?? 'universe'], UNICAST);
+    const parts = [
+      attribute(RTA.destination, ipBytes(to.ip)),
+      ...(source ? [attribute(RTA.source, ipBytes(source))] : []),
+      ...(gateway ? [attribute(RTA.gateway, ipBytes(gateway))] : []),
+      word(RTA.interface, index),
+    ];
+    const flags = NLM_F_ACK | NLM_F_CREATE | (exclusive ? NLM_F_EXCL : 0);
+    const what = `add the route to ${formatIp(to.ip)}/${to.prefixLength}`;
+    this.#netlink.request(what, RTM_NEWROUTE, flags, Buffer.concat([head, ...parts]));
+  }
+
+  /** Of the main table. */
+  removeRoute(index: number, to: Prefixed): void {
+    const parts = [attribute(RTA.destination, ipBytes(to.ip)), word(RTA.interface, index)];
+    const what = `remove the route to ${formatIp(to.ip)}/${to.prefixLength}`;
+    this.#change(what, RTM_DELROUTE, routeHeader(to, 0, SCOPES.nowhere, 0), ...parts);
   }
 
   /** Those of the main table that go by the link. */
@@ -242,13 +283,5 @@ export const linkDeletion = (index: number): NetlinkRequest => ({
   flags: NLM_F_ACK,
   body: header(index),
 });
-
-function header(index: number, flags = 0, change = 0): Buffer {
-  const bytes = Buffer.alloc(LINK_HEADER);
-  bytes.writeInt32LE(index, 4);
-  bytes.writeUInt32LE(flags, 8);
-  bytes.writeUInt32LE(change, 12);
-  return bytes;
-}
 
 const mtuAttribute = (mtu: number): Buffer[] => (mtu === 0 ? [] : [word(IFLA.mtu, mtu)]);

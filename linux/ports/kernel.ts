@@ -22,7 +22,7 @@ import type { Trouble } from './troubles.ts';
 
 export type { Masquerade, NatRules } from './nat-rules.ts';
 export type { HeldPause, IdMapping, NamespaceKind, PauseRequest } from './pause.ts';
-export type { JoinedBridge, JoinRequest, LeaveRequest, PodLink, PodLinks } from './pod-links.ts';
+export type * from './pod-links.ts';
 export type { Child, ExitStatus, ProcessRef, SpawnRequest, StdioIn } from './process.ts';
 
 export interface Kernel {

@@ -23,6 +23,8 @@ export interface JoinRequest extends LeaveRequest {
   }[];
   /** The bridge's own addresses; with one of a family the node forwards that family. */
   readonly gateways: readonly { readonly address: string; readonly prefixLength: number }[];
+  /** Whether addresses of the bridge that clash with its gateways are removed. */
+  readonly forceAddress: boolean;
   /** The pod's IPv4 address, where the node's localhost is to reach it. */
   readonly localnet: string | undefined;
 }
@@ -45,13 +47,55 @@ export interface PodLink {
   readonly routes: readonly { readonly to: string; readonly gateway: string | undefined }[];
 }
 
-/** Pods on a bridge of the node. */
+/** A pod whose link goes to the node itself, without a bridge. */
+export interface PairRequest extends LeaveRequest {
+  /** Of both ends; 0: the kernel's default. */
+  readonly mtu: number;
+  /** Each with the node's address on the link; the node forwards its family. */
+  readonly addresses: readonly {
+    readonly address: string;
+    readonly prefixLength: number;
+    readonly gateway: string;
+  }[];
+  readonly routes: JoinRequest['routes'];
+  readonly localnet: JoinRequest['localnet'];
+}
+
+/** Bits a second, and bits that may exceed it at once; both positive integers. */
+export interface RateLimit {
+  readonly rate: number;
+  readonly burst: number;
+}
+
+/** Limits of the node's end of a pod's link. */
+export interface LimitRequest {
+  readonly link: string;
+  readonly toPod: RateLimit | undefined;
+  /** By way of a device of this name, which is made. */
+  readonly fromPod: (RateLimit & { readonly device: string }) | undefined;
+}
+
+export type MadePair = Omit<JoinedBridge, 'bridgeMac'>;
+
+/** The links of pods, on a bridge of the node or to the node itself. */
 export interface PodLinks {
   /**
    * Makes the bridge where it is missing, and a veth pair with its addresses and routes; resolves when the port carries
    * frames. Throws NetworkFailed where the bridge's name or addresses are taken. After a failure `leave` must be called.
    */
   join(request: JoinRequest, signal: AbortSignal): Promise<JoinedBridge>;
+  /**
+   * Makes a veth pair with its addresses and routes; resolves when they can be used. Throws NetworkFailed. After a failure
+   * `leave` must be called.
+   */
+  pair(request: PairRequest, signal: AbortSignal): Promise<MadePair>;
+  /**
+   * Limits the bandwidth of a pod; resolves with the MAC address of the device for what leaves the pod, undefined without one.
+   * Throws NetworkFailed. After a failure `unlimit` must be called.
+   */
+  limit(request: LimitRequest, signal: AbortSignal): Promise<string | undefined>;
+  /** Deletes that device; one that is gone is success. The other limits go with the link. */
+  unlimit(device: string): Promise<void>;
   /** Deletes the pair. One that is gone is success; a namespace that is gone is NotFound. The bridge stays. */
   leave(request: LeaveRequest): Promise<void>;
   /** The link of that name; undefined where the pod has none. Throws NotFound for a namespace that is gone. */

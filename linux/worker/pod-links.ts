@@ -2,12 +2,23 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError } from '#core/errors.ts';
 import { throwIfAborted } from '../libc/abort.ts';
 import { LinkRemoval } from '../net/link-removal.ts';
-import type { JoinedBridge, JoinRequest, LeaveRequest, PodLink, PodLinks } from '../ports/kernel.ts';
+import type {
+  JoinedBridge,
+  JoinRequest,
+  LeaveRequest,
+  LimitRequest,
+  MadePair,
+  PairRequest,
+  PodLink,
+  PodLinks,
+} from '../ports/kernel.ts';
 import type { NamespaceWorker } from './thread.ts';
 
 /** Milliseconds within which a new port carries frames: what the CNI plugin `bridge` waits, in smaller steps. */
 const PORT_LIMIT = 2_500;
 const POLL_MS = 2;
+/** Milliseconds within which new addresses can be used: what the CNI plugin `ptp` waits. */
+const SETTLE_LIMIT = 10_000;
 
 /** The real links, by the namespace worker. */
 export class RealPodLinks implements PodLinks {
@@ -24,6 +35,37 @@ export class RealPodLinks implements PodLinks {
     const { carries, ...joined } = await this.#thread.request({ act: 'join bridge', request });
     if (!carries) await this.#waitUntilUp(joined.nodeName, what, signal);
     return joined;
+  }
+
+  async pair(request: PairRequest, signal: AbortSignal): Promise<MadePair> {
+    const what = 'link the pod to the node';
+    throwIfAborted(signal, what);
+    const until = performance.now() + SETTLE_LIMIT;
+    const { done, ...begun } = await this.#thread.request({ act: 'begin pair', request });
+    const { acceptDad: _, ...pair } = begun;
+    for (let over = done; !over; ) {
+      throwIfAborted(signal, what);
+      if (performance.now() > until) {
+        throw new CrispError(
+          'NetworkFailed',
+          `${what}: the kernel has not settled its addresses after ${SETTLE_LIMIT} ms`,
+        );
+      }
+      await sleep(POLL_MS);
+      over = await this.#thread.request({ act: 'finish pair', request, begun });
+    }
+    return pair;
+  }
+
+  async limit(request: LimitRequest, signal: AbortSignal): Promise<string | undefined> {
+    throwIfAborted(signal, `limit the link ${request.link}`);
+    return this.#thread.request({ act: 'limit', request });
+  }
+
+  async unlimit(device: string): Promise<void> {
+    const link = await this.#thread.request({ act: 'find link', name: device });
+    const isThere = () => this.#thread.request({ act: 'is there', name: device });
+    if (link) await this.#removal.remove(link, isThere);
   }
 
   async leave(request: LeaveRequest): Promise<void> {

@@ -10,12 +10,22 @@ import { threadLoaded } from '../libc/worker-thread.ts';
 import { type SpawnedPause, spawnPause } from '../namespace/pause-spawn.ts';
 import { NamespaceLost, NamespaceThread, pinAt, pinFile, type ReversibleKind } from '../namespace/setns.ts';
 import { writeSysctls } from '../namespace/sysctl.ts';
+import { findRemovable, isThere, limitLink } from '../net/bandwidth.ts';
 import { carriesFrames, hasLink, join, type PortState, prepareLeave } from '../net/bridge.ts';
 import { forgetUdp } from '../net/conntrack.ts';
 import { inspectLink } from '../net/inspect-link.ts';
 import type { Removable } from '../net/link-removal.ts';
+import { type BegunPair, beginPair, finishPair } from '../net/pair.ts';
 import { LOOPBACK, RtnetlinkSocket } from '../net/rtnetlink.ts';
-import type { JoinedBridge, JoinRequest, LeaveRequest, NamespaceKind, PodLink } from '../ports/kernel.ts';
+import type {
+  JoinedBridge,
+  JoinRequest,
+  LeaveRequest,
+  LimitRequest,
+  NamespaceKind,
+  PairRequest,
+  PodLink,
+} from '../ports/kernel.ts';
 import type { ProcessStats } from '../ports/stats.ts';
 import { countProcesses, type GroupFile, readGroups, readTexts, Walk, type WalkState } from './readings.ts';
 import { type NamespaceSpawn, type NamespaceSpawnRequest, spawnInNamespace } from './spawn-in-namespace.ts';
@@ -57,6 +67,13 @@ export type WorkerRequest =
     }
   | { readonly act: 'pin empty network'; readonly path: string }
   | { readonly act: 'join bridge'; readonly request: JoinRequest }
+  | { readonly act: 'begin pair'; readonly request: PairRequest }
+  /** The result is false while the addresses of the pair are not settled. */
+  | { readonly act: 'finish pair'; readonly request: PairRequest; readonly begun: BegunPair }
+  | { readonly act: 'limit'; readonly request: LimitRequest }
+  /** A link of the node, to be removed. */
+  | { readonly act: 'find link'; readonly name: string }
+  | { readonly act: 'is there'; readonly name: string }
   /** The result is what remains to be removed. */
   | { readonly act: 'leave bridge'; readonly request: LeaveRequest }
   | {
@@ -97,6 +114,11 @@ export interface WorkerResults {
   readonly adopt: undefined;
   readonly 'pin empty network': undefined;
   readonly 'join bridge': JoinedBridge & PortState;
+  readonly 'begin pair': BegunPair & { readonly done: boolean };
+  readonly 'finish pair': boolean;
+  readonly limit: string | undefined;
+  readonly 'find link': Removable | undefined;
+  readonly 'is there': boolean;
   readonly 'leave bridge': Removable | undefined;
   readonly 'has link': boolean;
   readonly 'inspect link': PodLink | undefined;
@@ -181,6 +203,18 @@ function handle(request: WorkerRequest): WorkerResults[keyof WorkerResults] {
       return undefined;
     case 'join bridge':
       return join(thread, request.request);
+    case 'begin pair': {
+      const begun = beginPair(thread, request.request);
+      return { ...begun, done: finishPair(thread, request.request, begun) };
+    }
+    case 'finish pair':
+      return finishPair(thread, request.request, request.begun);
+    case 'limit':
+      return limitLink(request.request);
+    case 'find link':
+      return findRemovable(request.name);
+    case 'is there':
+      return isThere(request.name);
     case 'leave bridge':
       return prepareLeave(thread, request.request);
     case 'has link':

@@ -19,7 +19,7 @@ import { PLUGIN_GRACES, PluginCalls, type PluginOptions, partName } from './cni/
 import { pluginFailed } from './cni/plugin-failed.ts';
 import type { CniCommand } from './cni/plugin-input.ts';
 import { type CniResult, parseResult, podIps } from './cni/result.ts';
-import { isInProcess } from './in-process.ts';
+import { forgetHead, splitForAdd, splitForDelete, withHead } from './in-process.ts';
 import { collectGarbage, type ValidAttachment } from './plugin-gc.ts';
 
 export interface CniOptions extends PluginOptions {
@@ -85,20 +85,22 @@ export class Cni {
     trace: AddTrace,
   ): Promise<Attachment> {
     const { native, addLimit } = this.#options;
-    if (isInProcess(attachment.way, attachment))
-      return this.#native('ADD', attachment, op, () =>
-        native.attach(id, attachment, netns, { op, limit: addLimit }, trace),
-      );
     const until = performance.now() + addLimit;
     const { config } = attachment;
-    let result: CniResult | undefined;
+    const { head, tail } = await splitForAdd(id, attachment, { op, limit: addLimit });
+    const made =
+      head &&
+      (await this.#native('ADD', attachment, op, () => {
+        const limit = Math.max(1, until - performance.now());
+        return native.attach(id, head, netns, { op, limit }, trace);
+      }));
+    let result = made?.result;
     const add = async (plugin: PluginConfig): Promise<CniResult> => {
       const call = { id, attachment, netns, plugin, result, until, trace };
       const { stdout } = await this.#plugins.run('ADD', call, op);
       return this.#checked(plugin, attachment, () => parseResult(stdout.toString(), config.cniVersion));
     };
-    for (const group of parallelGroups(config.plugins, attachment))
-      result = (await settleAll(group.map(add))).at(-1);
+    for (const group of parallelGroups(tail, attachment)) result = (await settleAll(group.map(add))).at(-1);
     const ips = result ? podIps(result) : [];
     if (!result || ips.length === 0) {
       const hint = 'check the ipam section of the configuration';
@@ -106,7 +108,7 @@ export class Cni {
         hint,
       });
     }
-    return { ...attachment, result, ips };
+    return { ...withHead(attachment, made), result, ips };
   }
 
   /** Of the plugins, besides CNI_*. */
@@ -134,13 +136,14 @@ export class Cni {
    */
   async check(id: SandboxId, attachment: Attachment, netns: string, op: Operation): Promise<void> {
     const { native } = this.#options;
-    if (isInProcess(attachment.way, attachment))
-      return this.#native('CHECK', attachment, op, () =>
-        native.check(attachment, netns, { op, limit: CHECK_MS }),
-      );
     const until = performance.now() + CHECK_MS;
-    const { config, result } = attachment;
-    for (const plugin of config.plugins)
+    const { head, tail } = await splitForDelete(id, attachment, { op, limit: CHECK_MS });
+    if (head)
+      await this.#native('CHECK', attachment, op, () =>
+        native.check(head, netns, { op, limit: Math.max(1, until - performance.now()) }),
+      );
+    const { result } = attachment;
+    for (const plugin of tail)
       await this.#plugins.run('CHECK', { id, attachment, netns, plugin, result, until }, op);
   }
 
@@ -165,11 +168,8 @@ export class Cni {
       this.#inherited.delete(id);
     }
     const { native, delLimit } = this.#options;
-    if (isInProcess(attachment.way, attachment))
-      return this.#native('DEL', attachment, op, () =>
-        native.detach(id, attachment, netns, { op, limit: delLimit }),
-      );
     const until = performance.now() + delLimit;
+    const { head, tail } = await splitForDelete(id, attachment, { op, limit: delLimit });
     const { config, result } = attachment;
     // One that hangs may use up the time of the list, but each one left to call keeps its share.
     const share = delLimit / config.plugins.length;
@@ -187,15 +187,21 @@ export class Cni {
           ),
       );
     };
-    const reversed = config.plugins
-      .filter((plugin) => wasBegun(attachment, partName(config, plugin)))
-      .reverse();
+    const reversed = tail.filter((plugin) => wasBegun(attachment, partName(config, plugin))).reverse();
     const independent = reversed.filter((plugin) => isIndependent(plugin, attachment));
     const inTurn = reversed.filter((plugin) => !isIndependent(plugin, attachment));
-    await runAll([
-      () => runInOrder(inTurn.map((plugin) => () => remove(plugin))),
-      ...independent.map((plugin) => () => remove(plugin)),
-    ]);
+    const executed = () =>
+      runAll([
+        () => runInOrder(inTurn.map((plugin) => () => remove(plugin))),
+        ...independent.map((plugin) => () => remove(plugin)),
+      ]);
+    const undoHead = (made: Attachment) =>
+      this.#native('DEL', attachment, op, async () => {
+        const limit = Math.max(share, until - performance.now());
+        await native.detach(id, made, netns, { op, limit });
+        await forgetHead(id, attachment);
+      });
+    await runInOrder([executed, ...(head ? [() => undoHead(head)] : [])]);
   }
 
   #native<T>(command: CniCommand, { config }: Attachment, op: Operation, act: () => Promise<T>): Promise<T> {

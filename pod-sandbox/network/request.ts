@@ -5,7 +5,7 @@ import type { CniMode } from '../options.ts';
 import type { Attachment } from './cni/attachment.ts';
 import { bandwidthOf } from './cni/bandwidth.ts';
 import type { NetworkConfig } from './cni/conflist.ts';
-import { isInProcess } from './in-process.ts';
+import { lengthInProcess } from './in-process.ts';
 
 const INTERFACE = 'eth0';
 
@@ -16,12 +16,14 @@ export function planAttachment(
   mode: CniMode = 'exec',
 ): Attachment {
   const capabilities = capabilitiesOf(sandbox.config, sandbox.cgroup);
+  const plugins = lengthInProcess(mode, { config, capabilities });
   return {
     config,
     interfaceName: INTERFACE,
     args: kubernetesArgs(sandbox.id, sandbox.config),
     capabilities,
-    ...(isInProcess(mode, { config, capabilities }) ? { way: 'native' } : {}),
+    ...(plugins > 0 ? { way: 'native' } : {}),
+    ...(plugins > 0 && plugins < config.plugins.length ? { head: { plugins, ips: [] } } : {}),
     result: undefined,
     ips: [],
   };

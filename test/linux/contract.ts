@@ -248,6 +248,33 @@ export function contract(name: string, kernel: Kernel): void {
     assert.deepEqual(readdirSync(pins), ['record.json'], 'only pins are deleted');
   });
 
+  test(`${name}: links of pods`, async (t) => {
+    const { links } = kernel;
+    const netns = join(scratch(t, mounts), 'net');
+    await namespaces.pinEmptyNetwork(netns);
+    const pod = { netns, interfaceName: 'eth0', loopback: true, mtu: 1400, routes: [], localnet: undefined };
+    const mac = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/;
+    const address = { address: '10.67.0.2', prefixLength: 24 };
+    const gateway = '10.67.0.1';
+    const made = await links.pair({ ...pod, addresses: [{ ...address, gateway }] }, soon());
+    for (const text of [made.nodeMac, made.podMac]) assert.match(text, mac);
+    const limit = { rate: 8e6, burst: 8e6 };
+    const request = { link: made.nodeName, toPod: limit, fromPod: undefined };
+    assert.equal(await links.limit(request, soon()), undefined);
+    const device = `crisp${process.pid}`.slice(0, 15);
+    const both = { ...request, toPod: undefined, fromPod: { ...limit, device } };
+    assert.match((await links.limit(both, soon())) ?? '', mac);
+    for (let n = 0; n < 2; n++) await links.unlimit(device);
+    for (let n = 0; n < 2; n++) await links.leave(pod);
+    const bridge = `crispb${process.pid}`.slice(0, 15);
+    const onBridge = { bridge, hairpin: false, gateways: [], forceAddress: false };
+    const joined = await links.join({ ...pod, ...onBridge, addresses: [address] }, soon());
+    for (const text of [joined.bridgeMac, joined.nodeMac, joined.podMac]) assert.match(text, mac);
+    await links.leave(pod);
+    await links.unlimit(bridge);
+    await mounts.unmount(netns);
+  });
+
   const noSystemd = kernel.systemd.booted ? undefined : 'systemd is not PID 1 here';
   test(`${name}: units`, { skip: noSystemd }, async () => {
     const { systemd } = kernel;

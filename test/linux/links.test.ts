@@ -36,6 +36,7 @@ async function joined(name: string, changes: Partial<JoinRequest> = {}): Promise
     addresses: [{ address: '10.66.0.9', prefixLength: 24 }],
     routes: [],
     gateways: [],
+    forceAddress: false,
     localnet: undefined,
     ...changes,
   };
@@ -50,6 +51,27 @@ test('loopback and its addresses', () => {
   assert.equal(texts[0], '127.0.0.1/8');
   const inet6 = '/proc/net/if_inet6';
   if (existsSync(inet6) && readFileSync(inet6, 'utf8') !== '') assert.ok(texts.includes('::1/128'));
+});
+
+test("a bridge's other address is an error, or with forceAddress replaced", async (t) => {
+  t.after(() => ip('link', 'delete', 'links0'));
+  ip('link', 'add', 'links0', 'type', 'bridge');
+  ip('addr', 'add', '10.9.9.1/24', 'dev', 'links0');
+  const gateways = [{ address: '10.66.0.1', prefixLength: 24 }];
+  const addresses = () => ip('-o', '-4', 'addr', 'show', 'links0').match(/inet \S+/g);
+  await assert.rejects(
+    joined('refused', { gateways }),
+    /links0 has the address 10\.9\.9\.1\/24 instead of 10\.66\.0\.1\/24/,
+  );
+  assert.deepEqual(addresses(), ['inet 10.9.9.1/24']);
+  for (const name of ['forced', 'forced-again']) {
+    const request = await joined(name, { gateways, forceAddress: true });
+    assert.deepEqual(addresses(), ['inet 10.66.0.1/24']);
+    await kernel.links.leave(request);
+    await kernel.mounts.unmount(request.netns);
+  }
+  await kernel.links.leave({ netns: join(directory, 'refused'), interfaceName: 'eth0', loopback: true });
+  await kernel.mounts.unmount(join(directory, 'refused'));
 });
 
 test('pods that leave a bridge together are all removed when their calls end; a repeated leave is success', async (t) => {

@@ -2,8 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm, unlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { newSandboxId, type SandboxId } from '#core/ids.ts';
 import { Operation } from '#core/operation.ts';
 import { openKernel } from '#linux/index.ts';
@@ -22,6 +23,8 @@ export interface Pod {
   readonly id: SandboxId;
   readonly netns: string;
   readonly attachment: Attachment;
+  /** As it was recorded before ADD, for the native way. */
+  readonly planned?: Attachment;
 }
 
 const LIMIT = 60_000;
@@ -33,10 +36,13 @@ export class BridgeFixture implements AsyncDisposable {
   /** How often rules were written, or erased, without a program. */
   direct = 0;
   readonly #native: BridgeNetwork[] = [];
+  /** The first directory of plugins. */
+  readonly plugins: string;
 
   private constructor(kernel: Kernel, directory: string) {
     this.kernel = kernel;
     this.directory = directory;
+    this.plugins = join(directory, 'plugins');
     this.cni = this.limited(LIMIT);
   }
 
@@ -62,7 +68,7 @@ export class BridgeFixture implements AsyncDisposable {
     const native = new BridgeNetwork({ links, processes, nat: this.#nat() }, environment);
     this.#native.push(native);
     return new Cni(this.kernel.processes, {
-      binDirs: ['/usr/lib/cni', '/opt/cni/bin'],
+      binDirs: [this.plugins, '/usr/lib/cni', '/opt/cni/bin'],
       environment,
       maxOutput: 1 << 20,
       addLimit: limit,
@@ -76,16 +82,24 @@ export class BridgeFixture implements AsyncDisposable {
     const base = process.env['CRISP_TEST_DIR'];
     if (!base) throw new Error('run this through test/run.ts: it makes the namespaces and sets CRISP_TEST_*');
     const fixture = new BridgeFixture(await openKernel(), await mkdtemp(join(base, 'native-')));
+    await installFlannel(fixture.plugins);
     await fixture.#reset(); // other tests of this run leave the plugins' shared rules
     return fixture;
   }
 
-  plan(way: Way, conflist: object, id: SandboxId, portMappings: readonly PortMapping[]): Attachment {
+  /** The record before ADD. */
+  plan(
+    way: Way,
+    conflist: object,
+    id: SandboxId,
+    portMappings: readonly PortMapping[],
+    annotations: Readonly<Record<string, string>> = {},
+  ): Attachment {
     const network = parseNetworkConfig('/net.d/10-test.conflist', JSON.stringify(conflist));
-    const sandbox = { id, config: sampleConfig({ portMappings }), cgroup: '/x' };
+    const sandbox = { id, config: sampleConfig({ portMappings, annotations }), cgroup: '/x' };
     const planned = planAttachment(network, sandbox, 'auto');
     assert.equal(planned.way, 'native', `it is not native: ${JSON.stringify(conflist)}`);
-    return inWay(way, planned);
+    return inWay(way, planned, planned);
   }
 
   /** A new pod with an empty network namespace, attached. */
@@ -94,12 +108,13 @@ export class BridgeFixture implements AsyncDisposable {
     conflist: object,
     id: SandboxId = newSandboxId(),
     ports: readonly PortMapping[] = [],
+    annotations: Readonly<Record<string, string>> = {},
   ): Promise<Pod> {
     const netns = await this.namespace(id);
-    const planned = this.plan(way, conflist, id, ports);
+    const planned = this.plan(way, conflist, id, ports, annotations);
     const attachment = await this.cni.attach(id, planned, netns, this.operation());
     for (const native of this.#native) await native.waitForProbes();
-    return { id, netns, attachment };
+    return { id, netns, attachment, planned: this.plan('native', conflist, id, ports, annotations) };
   }
 
   async namespace(id: SandboxId): Promise<string> {
@@ -108,8 +123,8 @@ export class BridgeFixture implements AsyncDisposable {
     return netns;
   }
 
-  async remove(way: Way, { id, netns, attachment }: Pod): Promise<void> {
-    await this.cni.detach(id, inWay(way, attachment), netns, this.operation());
+  async remove(way: Way, { id, netns, attachment, planned }: Pod): Promise<void> {
+    await this.cni.detach(id, inWay(way, attachment, planned ?? attachment), netns, this.operation());
   }
 
   operation(signal?: AbortSignal): Operation {
@@ -117,15 +132,15 @@ export class BridgeFixture implements AsyncDisposable {
   }
 
   nodeLink({ result }: Attachment): string | undefined {
-    const name = result?.interfaces?.[1]?.['name'];
+    const name = result?.interfaces?.find(isNodeEnd)?.['name'];
     return typeof name === 'string' ? name : undefined;
   }
 
   /** The attachment's outcome without names and addresses that are random. */
   comparable({ result, ips }: Attachment, n: number): object {
-    const interfaces = result?.interfaces?.map(({ mac, ...others }, at) => {
+    const interfaces = result?.interfaces?.map(({ mac, ...others }) => {
       assert.match(String(mac), /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/);
-      return at === 1 ? { ...others, name: `LINK${n}` } : others;
+      return isNodeEnd(others) ? { ...others, name: `LINK${n}` } : others;
     });
     return { result: { ...result, interfaces }, ips };
   }
@@ -199,6 +214,26 @@ export class BridgeFixture implements AsyncDisposable {
 }
 
 /** The same attachment for the other way: what a daemon with another config would record. */
-function inWay(way: Way, { way: _, ...attachment }: Attachment): Attachment {
-  return way === 'native' ? { ...attachment, way } : attachment;
+function inWay(way: Way, made: Attachment, { head: planned }: Attachment): Attachment {
+  const { way: _, head, delegate, ...attachment } = made;
+  if (way === 'exec') return attachment;
+  const recorded = head ?? (planned && { ...planned, ips: attachment.ips });
+  return {
+    ...attachment,
+    way,
+    ...(recorded ? { head: recorded } : {}),
+    ...(delegate ? { delegate } : {}),
+  };
 }
+
+/** The real plugin, where CRISP_TEST_FLANNEL names it: Debian has none. */
+async function installFlannel(directory: string): Promise<void> {
+  const given = process.env['CRISP_TEST_FLANNEL'];
+  const program = given ?? `${process.execPath} ${fileURLToPath(import.meta.resolve('./flannel-plugin.ts'))}`;
+  await mkdir(directory);
+  await writeFile(join(directory, 'flannel'), `#!/bin/sh\nexec ${program}\n`, { mode: 0o755 });
+}
+
+/** Names that are random: of the node's end of the pod's link. */
+const isNodeEnd = ({ name, sandbox }: Readonly<Record<string, unknown>>): boolean =>
+  sandbox === undefined && /^veth[0-9a-f]{8}$/.test(String(name));

@@ -6,6 +6,10 @@ export interface NativeCase {
   readonly seed: number;
   readonly conflist: object;
   readonly bridge: string;
+  /** The file of flannel's daemon. */
+  readonly subnetEnv: string | undefined;
+  /** Of each pod. */
+  readonly annotations: Readonly<Record<string, string>>;
   /** The published ports of each pod. */
   readonly pods: readonly (readonly PortMapping[])[];
 }
@@ -43,17 +47,33 @@ export function nativeCase(seed: number, dataDir: string): NativeCase {
   const random = new Random(seed);
   const families = random.pick<readonly (4 | 6)[]>([4], [4], [6], [4, 6], [6, 4]);
   const bridge = `n${seed}`;
-  const plugins: object[] = [bridgePlugin(random, bridge, families, dataDir)];
+  const kind = random.pick('bridge', 'bridge', 'ptp', 'ptp', 'flannel', 'flannel');
+  const flannel = kind === 'flannel' ? flannelCase(random, bridge, families, dataDir) : undefined;
+  const plugins: object[] = [
+    flannel?.plugin ??
+      (kind === 'ptp'
+        ? ptpPlugin(random, families, dataDir)
+        : bridgePlugin(random, bridge, families, dataDir)),
+  ];
   const withPorts = random.chance(60);
   if (withPorts) {
     const snat = random.pick<object>({}, {}, { snat: true }, { snat: false });
     plugins.push({ type: 'portmap', capabilities: { portMappings: random.chance(90) }, ...snat });
   }
   if (random.chance(30)) plugins.splice(random.below(plugins.length + 1), 0, { type: 'loopback' });
+  const limited = random.chance(35);
+  if (limited) plugins.push(bandwidthPlugin(random));
+  const cniVersion = random.pick('0.3.1', '0.4.0', '1.0.0', '1.0.0');
+  if (random.chance(25)) plugins.push(executedPlugin(random, dataDir, { limited, cniVersion }));
   return {
     seed,
     bridge,
-    conflist: { cniVersion: random.pick('0.3.1', '0.4.0', '1.0.0', '1.0.0'), name: `net.${seed}`, plugins },
+    subnetEnv: flannel?.subnetEnv,
+    annotations: random.some(70, {
+      'kubernetes.io/ingress-bandwidth': random.pick('10M', '1k', '7500', '40G', '1P'),
+      'kubernetes.io/egress-bandwidth': random.pick('1M', '100M', '123457', '64G'),
+    }) as Readonly<Record<string, string>>,
+    conflist: { cniVersion, name: `net.${seed}`, plugins },
     pods: Array.from({ length: random.pick(1, 1, 2, 3) }, () => (withPorts ? ports(random) : [])),
   };
 }
@@ -67,11 +87,86 @@ function bridgePlugin(random: Random, bridge: string, families: readonly (4 | 6)
     type: 'bridge',
     bridge,
     ...random.some(50, { isGateway: true, ipMasq: true, hairpinMode: true }),
-    ...random.some(30, { mtu: 1400 }),
+    ...random.some(30, { mtu: 1400, forceAddress: true }),
     ...(defaultGateway ? { isDefaultGateway: true } : {}),
     ...random.some(10, { isGateway: false, ipMasq: false, hairpinMode: false, promiscMode: false, mtu: 0 }),
     ipam: { type: 'host-local', dataDir, ...addresses, ...routes(random, families, defaultGateway) },
   };
+}
+
+function ptpPlugin(random: Random, families: readonly (4 | 6)[], dataDir: string): object {
+  const ranges = families.map((family) => [family === 4 ? range4(random) : range6(random)]);
+  return {
+    type: 'ptp',
+    ...random.some(50, { ipMasq: true, mtu: 1400 }),
+    ...random.some(20, { ipMasq: false, mtu: 0 }),
+    ipam: { type: 'host-local', dataDir, ranges, ...routes(random, families, false) },
+  };
+}
+
+/** Where flannel's daemon has written the subnet. */
+export const subnetFile = (dataDir: string): string => `${dataDir}.subnet.env`;
+
+function flannelCase(
+  random: Random,
+  bridge: string,
+  families: readonly (4 | 6)[],
+  dataDir: string,
+): { readonly plugin: object; readonly subnetEnv: string } {
+  const defaultGateway = random.chance(60);
+  const delegate = {
+    bridge,
+    ...(defaultGateway ? { isDefaultGateway: true } : {}),
+    ...random.some(50, { hairpinMode: true, forceAddress: true }),
+    ...random.some(15, { ipMasq: true, mtu: 1380, isGateway: false, type: 'bridge' }),
+  };
+  const lines = [
+    ...(families.includes(4)
+      ? [
+          `FLANNEL_NETWORK=${random.pick('10.77.0.0/16', '10.77.0.0/16,10.78.0.0/16')}`,
+          'FLANNEL_SUBNET=10.77.9.1/24',
+        ]
+      : []),
+    ...(families.includes(6)
+      ? ['FLANNEL_IPV6_NETWORK=fd00:77::/48', 'FLANNEL_IPV6_SUBNET=fd00:77::1/64']
+      : []),
+    `FLANNEL_MTU=${random.pick(1450, 1370)}`,
+    `FLANNEL_IPMASQ=${random.pick('true', 'true', 'false')}`,
+  ];
+  const plugin = {
+    type: 'flannel',
+    subnetFile: subnetFile(dataDir),
+    dataDir: `${dataDir}/flannel`,
+    delegate,
+    ipam: { dataDir, ...random.pick<object>({}, {}, routes(random, families, defaultGateway)) },
+  };
+  return { plugin, subnetEnv: `${lines.join('\n')}\n` };
+}
+
+function bandwidthPlugin(random: Random): object {
+  const ingress = { ingressRate: 8 + random.below(1e9), ingressBurst: 8 + random.below(1e9) };
+  const egress = { egressRate: 8e3 + random.below(1e9), egressBurst: 8 + random.below(1e9) };
+  return {
+    type: 'bandwidth',
+    capabilities: { bandwidth: true },
+    ...random.pick<object>({}, {}, {}, ingress, egress, { ...ingress, ...egress }),
+  };
+}
+
+/** One that crisp leaves to its program: it has a key that crisp does not know. `limited`: bandwidth is there already. */
+function executedPlugin(
+  random: Random,
+  dataDir: string,
+  { limited, cniVersion }: { readonly limited: boolean; readonly cniVersion: string },
+): object {
+  const sysctl = { 'net.ipv4.conf.IFNAME.rp_filter': '2' };
+  const limits = { ingressRate: 8e6, ingressBurst: 8e5, egressRate: 16e6, egressBurst: 9e5 };
+  const choices = [
+    { type: 'tuning', sysctl, mtu: 1320, dataDir: `${dataDir}/tuning` },
+    ...(cniVersion === '0.3.1' ? [] : [{ type: 'firewall', backend: 'iptables' }]),
+    ...(limited ? [] : [{ type: 'bandwidth', ...limits }]),
+  ];
+  return { ...random.pick<object>(...choices), description: 'not for crisp' };
 }
 
 function range4(random: Random): object {

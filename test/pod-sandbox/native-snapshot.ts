@@ -14,6 +14,10 @@ const NODE = [
   'bridge -d -j link',
   'iptables-save -t nat',
   'ip6tables-save -t nat',
+  'iptables-save -t filter',
+  'ip6tables-save -t filter',
+  'tc -j qdisc show',
+  'for l in $(ip -o link show type veth | cut -d: -f2 | cut -d@ -f1); do tc filter show dev $l ingress; done',
   sysctls('/proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf'),
 ];
 const POD = [
@@ -83,7 +87,9 @@ async function snapshotOf(
 
 /** Without what time and chance decide: numbers of links, MAC addresses, timers, the kernel's link-local addresses. */
 function comparable(text: string, loose: boolean): unknown {
-  const masked = text.replace(/\b(?:[0-9a-f]{1,2}:){5}[0-9a-f]{1,2}\b/g, 'MAC');
+  const masked = text
+    .replace(/\b(?:[0-9a-f]{1,2}:){5}[0-9a-f]{1,2}\b/g, 'MAC')
+    .replace(/\bindex \d+/g, 'index N');
   if (!/^\s*\[/.test(masked)) {
     const lines = masked.split('\n').filter((line) => !line.startsWith('#'));
     return masked.startsWith('/proc/') ? lines.sort() : lines;

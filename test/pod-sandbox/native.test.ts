@@ -5,12 +5,13 @@
  *     CRISP_NATIVE_CASES=500 CRISP_NATIVE_SEED=1000 node test/run.ts test/pod-sandbox/native.test.ts
  */
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { newSandboxId, type SandboxId } from '#core/ids.ts';
 import { Chances, rounds } from '../crash/seed.ts';
 import { BridgeFixture, type Way } from './bridge-fixture.ts';
-import { nativeCase } from './native-cases.ts';
+import { nativeCase, subnetFile } from './native-cases.ts';
 import { snapshot } from './native-snapshot.ts';
 
 const ALL = 100;
@@ -29,10 +30,12 @@ after(() => fixture[Symbol.asyncDispose]());
 /** Makes the network in one way, ends it in another, and returns what was observed before and after. */
 async function round(seed: number, ids: readonly SandboxId[], make: Way, end: Way): Promise<object> {
   const dataDir = join(fixture.directory, 'ipam');
-  const { conflist, bridge, pods } = nativeCase(seed, dataDir);
+  const { conflist, bridge, pods, subnetEnv, annotations } = nativeCase(seed, dataDir);
+  if (subnetEnv !== undefined) await writeFile(subnetFile(dataDir), subnetEnv);
   await using made = fixture.network(bridge, dataDir);
   if (seed % 3 > 0) await fixture.others();
-  for (const [n, ports] of pods.entries()) made.pods.push(await fixture.add(make, conflist, ids[n], ports));
+  for (const [n, ports] of pods.entries())
+    made.pods.push(await fixture.add(make, conflist, ids[n], ports, annotations));
   const place = {
     kernel: fixture.kernel,
     directory: dataDir,

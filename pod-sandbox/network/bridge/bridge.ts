@@ -1,9 +1,9 @@
 /**
- * A bridge network made in this process: what the CNI plugins bridge, host-local, portmap and loopback 1.1.1 do, with the
- * same files, links, rules and result. Crisp undoes what the plugins made, and the plugins what crisp made.
+ * A network made in this process: what the CNI plugins bridge or ptp, host-local, portmap, bandwidth and loopback 1.1.1
+ * do, with the same files, links, rules and result. Crisp undoes what the plugins made, and the plugins what crisp made.
  *
- *   addresses       ─┬─ links: bridge, pair, routes ─┬─ conntrack: older UDP flows to published ports deleted ─ result
- *                    └─ rules of the packet filter ──┘
+ *   addresses ─┬─ links: bridge, pair, routes ─┬─ conntrack: older UDP flows to published ports deleted ─ bandwidth ─ result
+ *              └─ rules of the packet filter ──┘
  *
  * A step that outlives its deadline does not race with the undo: the addresses' lock, the namespace thread and the packet
  * filter serialize them.
@@ -12,18 +12,19 @@ import { CrispError, describeError, hasCode } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { parseIp } from '#linux/net/ip-address.ts';
-import type { Kernel } from '#linux/ports/kernel.ts';
+import type { JoinedBridge, Kernel, MadePair } from '#linux/ports/kernel.ts';
 import type { Attachment } from '../cni/attachment.ts';
 import type { NetworkConfig } from '../cni/conflist.ts';
 import { type AddTrace, undoPart } from '../cni/failed-add.ts';
 import { runAll, runInOrder, settleAll } from '../cni/parallel.ts';
 import { podIps } from '../cni/result.ts';
+import { deviceOf, limitsOf } from './bandwidth.ts';
 import { differences } from './check.ts';
 import { PacketFilter } from './firewall.ts';
 import { allocateAddresses, releaseAddresses } from './host-local.ts';
 import type { PodRules } from './nat-rules.ts';
 import { type BridgePlan, bridgePlan } from './plan.ts';
-import { joinRequest, podRules, resultOf } from './request.ts';
+import { joinRequest, type MadeLinks, pairRequest, podRules, resultOf } from './request.ts';
 
 /** A part of the undo may take this share of the limit, so that one that hangs leaves time for the others. */
 const SHARES = 3;
@@ -62,9 +63,13 @@ export class BridgeNetwork {
     );
     const assigned = plan.ranges.map((range, n) => ({ range, ip: allocated[n] ?? '' }));
     const rules = podRules(id, attachment, plan, assigned);
-    const request = joinRequest(plan, assigned, rules, { netns, interfaceName });
+    const pod = { netns, interfaceName };
+    const link = (signal: AbortSignal): Promise<JoinedBridge | MadePair> =>
+      plan.bridge === undefined
+        ? this.#kernel.links.pair(pairRequest(plan, assigned, rules, pod), signal)
+        : this.#kernel.links.join(joinRequest(plan.bridge, plan, assigned, rules, pod), signal);
     const [joined] = await together(
-      within('CNI links', (signal) => this.#kernel.links.join(request, signal)),
+      within('CNI links', link),
       within('CNI rules', (signal) => settleAll(rules.map((pod) => this.#addRules(pod, signal, trace)))),
     );
     const udp = udpPorts(rules);
@@ -72,7 +77,10 @@ export class BridgeNetwork {
       const families = plan.ranges.map(({ family }) => family);
       await within('CNI flows', () => this.#kernel.links.forgetUdp(families, udp));
     }
-    const result = resultOf(attachment, plan, assigned, { joined, netns });
+    const device = await within('CNI bandwidth', (signal) =>
+      this.#limit(id, attachment, plan, joined.nodeName, signal),
+    );
+    const result = resultOf(attachment, plan, assigned, { joined, netns, device });
     return { ...attachment, result, ips: podIps(result) };
   }
 
@@ -104,6 +112,7 @@ export class BridgeNetwork {
       () =>
         runAll([
           () => within('CNI links', () => this.#leave(netns, interfaceName, plan)),
+          () => within('CNI bandwidth', () => this.#unlimit(id, attachment, plan)),
           () => within('CNI rules', (signal) => runAll(rules.map((pod) => () => removeRules(pod, signal)))),
         ]),
       () =>
@@ -140,6 +149,26 @@ export class BridgeNetwork {
       if (hasCode(error, 'NetworkFailed')) trace.refuse(rulesOf(pod));
       throw error;
     }
+  }
+
+  /** Resolves with the device for what leaves the pod. */
+  async #limit(
+    id: SandboxId,
+    { config, capabilities }: Attachment,
+    plan: BridgePlan,
+    link: string,
+    signal: AbortSignal,
+  ): Promise<MadeLinks['device']> {
+    const limits = limitsOf(plan, capabilities);
+    if (!limits) return undefined;
+    const name = deviceOf(config.name, id);
+    const fromPod = limits.fromPod && { ...limits.fromPod, device: name };
+    const mac = await this.#kernel.links.limit({ ...limits, link, fromPod }, signal);
+    return mac === undefined ? undefined : { name, mac };
+  }
+
+  async #unlimit(id: SandboxId, { config, capabilities }: Attachment, plan: BridgePlan): Promise<void> {
+    if (limitsOf(plan, capabilities)?.fromPod) await this.#kernel.links.unlimit(deviceOf(config.name, id));
   }
 
   /** Where the namespace is gone its links are, too. */

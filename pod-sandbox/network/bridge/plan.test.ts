@@ -3,6 +3,7 @@ import test from 'node:test';
 import { formatIp, parseIp } from '#linux/net/ip-address.ts';
 import { parseNetworkConfig } from '../cni/conflist.ts';
 import { isInProcess } from '../in-process.ts';
+import { limitsOf } from './bandwidth.ts';
 import { candidates } from './host-local.ts';
 import { chainsOf } from './nat-rules.ts';
 import { bridgePlan } from './plan.ts';
@@ -30,16 +31,34 @@ test('a plain bridge network is made in-process, with the defaults of the plugin
     defaultGateway: false,
     masquerade: false,
     hairpin: false,
+    forceAddress: false,
     mtu: 0,
     directory: '/var/lib/cni/networks/x',
     ranges: [{ family: 4, prefixLength: 24, first: 0x0a010001n, last: 0x0a0100fen, gateway: 0x0a010001n }],
     routes: [{ family: 4, destination: '0.0.0.0', prefixLength: 0, gateway: undefined }],
     loopback: false,
     portmap: { snat: true },
+    bandwidth: undefined,
   });
   const inOrder = [{ type: 'loopback' }, { type: 'bridge', ipam: IPAM }];
   assert.equal(bridgePlan(config({}, {}, [], { plugins: inOrder }))?.loopback, true);
   assert.equal(bridgePlan(config({}, {}, []))?.portmap, undefined);
+});
+
+test('ptp, as kindnet has it', () => {
+  const ptp = { type: 'ptp', ipMasq: false, mtu: 1500, ipam: { ...IPAM, dataDir: '/run/cni-ipam-state' } };
+  const planned = (keys: object = {}, others: readonly object[] = [PORTMAP]) =>
+    bridgePlan(config({}, {}, [], { plugins: [{ ...ptp, ...keys }, ...others] }));
+  assert.deepEqual(planned(), {
+    ...bridgePlan(config()),
+    bridge: undefined,
+    mtu: 1500,
+    directory: '/run/cni-ipam-state/x',
+  });
+  for (const keys of [{ bridge: 'cni0' }, { isGateway: true }, { dns: {} }, { mtu: 68 }, { ipam: {} }])
+    assert.equal(planned(keys), undefined, JSON.stringify(keys));
+  assert.equal(planned({}, [{ type: 'bridge', ipam: IPAM }]), undefined);
+  assert.equal(bridgePlan(config({}, {}, [], { plugins: [PORTMAP, ptp] })), undefined);
 });
 
 test('what is not fully supported in-process is left to the plugins', () => {
@@ -50,7 +69,7 @@ test('what is not fully supported in-process is left to the plugins', () => {
   for (const keys of [
     { vlan: 5 },
     { promiscMode: true },
-    { forceAddress: true },
+    { forceAddress: 1 },
     { dns: {} },
     { macspoofchk: true },
   ])
@@ -90,7 +109,7 @@ test('what is not fully supported in-process is left to the plugins', () => {
   none('two default routes', { isDefaultGateway: true });
   for (const other of [
     { type: 'firewall' },
-    { type: 'bandwidth', capabilities: { bandwidth: true } },
+    { type: 'bandwidth', ingressRate: '1' },
     { type: 'toString' },
     { ...PORTMAP, markMasqBit: 13 },
     { ...PORTMAP, conditionsV4: [] },
@@ -103,6 +122,37 @@ test('what is not fully supported in-process is left to the plugins', () => {
   none('portmap before the bridge', {}, {}, [], { plugins: [PORTMAP, { type: 'bridge', ipam: IPAM }] });
   none('a later version', {}, {}, [PORTMAP], { cniVersion: '1.1.0' });
   none('too long a name for a comment', {}, {}, [PORTMAP], { name: 'x'.repeat(101) });
+});
+
+test('bandwidth is limited by the configuration, or else by the pod, where the plugin would take it', () => {
+  const native = (keys: object, bandwidth?: object) =>
+    isInProcess('auto', {
+      config: config({}, {}, [{ type: 'bandwidth', capabilities: { bandwidth: true }, ...keys }]),
+      capabilities: bandwidth ? { bandwidth } : {},
+    });
+  const limit = { ingressRate: 8e6, ingressBurst: 8e5 };
+  assert.equal(native({}), true);
+  assert.equal(native({}, limit), true);
+  assert.equal(native(limit, { ingressRate: 1.5, ingressBurst: 1 }), true);
+  assert.equal(native({ capabilities: {} }, { ingressRate: 1.5, ingressBurst: 1 }), true);
+  for (const wrong of [
+    { ...limit, ingressRate: 0 },
+    { ...limit, ingressBurst: 0 },
+    { ...limit, ingressRate: 7 },
+    { ...limit, ingressRate: 1000.5 },
+    { ...limit, ingressBurst: 8 * 2 ** 32 },
+    { egressRate: -8, egressBurst: 8 },
+  ])
+    assert.deepEqual([native({}, wrong), native(wrong)], [false, false], JSON.stringify(wrong));
+  assert.deepEqual(limitsOf({ bandwidth: limit }, { bandwidth: { egressRate: 1e6, egressBurst: 1e6 } }), {
+    toPod: { rate: 8e6, burst: 8e5 },
+    fromPod: undefined,
+  });
+  const first = [
+    { type: 'bandwidth', ...limit },
+    { type: 'bridge', ipam: IPAM },
+  ];
+  assert.equal(bridgePlan(config({}, {}, [], { plugins: first })), undefined);
 });
 
 test('ports that no rule can be written for are the plugin portmap’s', () => {

@@ -1,8 +1,9 @@
 /**
- * The configurations that crisp makes in its own process: bridge with host-local, portmap and loopback, with keys that are
- * fully implemented here. All others, valid or not, are left to the plugins.
+ * The configurations that crisp makes in its own process: bridge or ptp with host-local, portmap, bandwidth and loopback,
+ * with keys that are fully implemented here. All others, valid or not, are left to the plugins.
  */
 import { formatIp, parseIp, widthOf } from '#linux/net/ip-address.ts';
+import type { Bandwidth } from '../cni/bandwidth.ts';
 import type { NetworkConfig, PluginConfig } from '../cni/conflist.ts';
 import { hostLocalDirectory } from '../cni/host-local-directories.ts';
 
@@ -25,11 +26,14 @@ export interface PlannedRoute {
 }
 
 export interface BridgePlan {
-  readonly bridge: string;
+  /** undefined: ptp, the pod's link goes to the node itself; what is said of the bridge does not count then. */
+  readonly bridge: string | undefined;
   readonly gateway: boolean;
   readonly defaultGateway: boolean;
   readonly masquerade: boolean;
   readonly hairpin: boolean;
+  /** Whether addresses of the bridge that clash with the gateways are removed. */
+  readonly forceAddress: boolean;
   readonly mtu: number;
   /** host-local's directory of this network. */
   readonly directory: string;
@@ -39,6 +43,8 @@ export interface BridgePlan {
   readonly loopback: boolean;
   /** undefined: without portmap, or it is not given the ports. */
   readonly portmap: { readonly snat: boolean } | undefined;
+  /** The limits, or that they are those of the pod; undefined: none. */
+  readonly bandwidth: Bandwidth | 'capability' | undefined;
 }
 
 type Check = (value: unknown) => boolean;
@@ -53,6 +59,7 @@ const fits =
     Object.entries(value).every(([key, content]) => Object.hasOwn(form, key) && form[key]?.(content));
 const isBoolean: Check = (value) => typeof value === 'boolean';
 const isText: Check = (value) => typeof value === 'string';
+const isNumber: Check = (value) => typeof value === 'number';
 const isOff: Check = (value) => value === false;
 const isMtu: Check = (value) =>
   value === 0 || (Number.isInteger(value) && Number(value) >= 1280 && Number(value) <= 65_535);
@@ -74,6 +81,12 @@ const ipam: Form = {
   ranges: listOf((set) => Array.isArray(set) && set.length === 1 && fits(range)(set[0])),
   routes: listOf(fits({ dst: isText, gw: isText })),
 };
+const limits: Form = {
+  ingressRate: isNumber,
+  ingressBurst: isNumber,
+  egressRate: isNumber,
+  egressBurst: isNumber,
+};
 const forms: Readonly<Record<string, Check>> = {
   bridge: fits({
     ...frame,
@@ -84,10 +97,12 @@ const forms: Readonly<Record<string, Check>> = {
     hairpinMode: isBoolean,
     mtu: isMtu,
     promiscMode: isOff,
-    forceAddress: isOff,
+    forceAddress: isBoolean,
     ipam: fits(ipam),
   }),
+  ptp: fits({ ...frame, ipMasq: isBoolean, mtu: isMtu, ipam: fits(ipam) }),
   portmap: fits({ ...frame, capabilities: fits({ portMappings: isBoolean }), snat: isBoolean }),
+  bandwidth: fits({ ...frame, capabilities: fits({ bandwidth: isBoolean }), ...limits }),
   loopback: fits(frame),
 };
 
@@ -104,12 +119,14 @@ interface IpamKeys extends RangeKeys {
   readonly routes?: readonly { readonly dst?: string; readonly gw?: string }[];
 }
 
+/** Of bridge; ptp has some of them. */
 interface BridgeKeys {
   readonly bridge?: string;
   readonly isGateway?: boolean;
   readonly isDefaultGateway?: boolean;
   readonly ipMasq?: boolean;
   readonly hairpinMode?: boolean;
+  readonly forceAddress?: boolean;
   readonly mtu?: number;
   readonly ipam?: IpamKeys;
 }
@@ -124,12 +141,14 @@ export function bridgePlan(config: NetworkConfig): BridgePlan | undefined {
   const { name, cniVersion, plugins } = config;
   if (!VERSIONS.includes(cniVersion) || name.length > MAX_NAME) return undefined;
   const types = plugins.map(({ type }) => type);
-  if (!types.includes('bridge') || new Set(types).size !== types.length) return undefined;
+  const first = types.findIndex((type) => type === 'bridge' || type === 'ptp');
+  const isTwice = new Set(types).size !== types.length || (types.includes('bridge') && types.includes('ptp'));
+  if (first < 0 || isTwice) return undefined;
   const known = (plugin: PluginConfig) => Object.hasOwn(forms, plugin.type) && forms[plugin.type]?.(plugin);
   if (!plugins.every(known)) return undefined;
-  // The result of a plugin before the bridge would be taken for the whole network's.
-  if (types.indexOf('portmap') !== -1 && types.indexOf('portmap') < types.indexOf('bridge')) return undefined;
-  const bridge = plugins[types.indexOf('bridge')] as BridgeKeys;
+  // They need the result of the first; and that of portmap would be taken for the whole network's.
+  if (types.slice(0, first).some((type) => type !== 'loopback')) return undefined;
+  const bridge = plugins[first] as BridgeKeys;
   const portmap = plugins[types.indexOf('portmap')] as
     | { readonly capabilities?: { readonly portMappings?: boolean }; readonly snat?: boolean }
     | undefined;
@@ -139,17 +158,27 @@ export function bridgePlan(config: NetworkConfig): BridgePlan | undefined {
   // A second default route: the plugin 1.1.1 fails, a later one leaves it out.
   if (defaultGateway && addresses.routes.some(({ prefixLength }) => prefixLength === 0)) return undefined;
   return {
-    bridge: bridge.bridge ?? 'cni0',
+    bridge: types.includes('ptp') ? undefined : (bridge.bridge ?? 'cni0'),
     gateway: defaultGateway || (bridge.isGateway ?? false),
     defaultGateway,
     masquerade: bridge.ipMasq ?? false,
     hairpin: bridge.hairpinMode ?? false,
+    forceAddress: bridge.forceAddress ?? false,
     mtu: bridge.mtu ?? 0,
     directory: hostLocalDirectory(name, bridge.ipam?.dataDir),
     ...addresses,
     loopback: types.includes('loopback'),
     portmap: portmap?.capabilities?.portMappings ? { snat: portmap.snat ?? true } : undefined,
+    bandwidth: bandwidthPlan(plugins[types.indexOf('bandwidth')]),
   };
+}
+
+/** What the configuration itself says goes before what the pod says. */
+function bandwidthPlan(plugin: PluginConfig | undefined): BridgePlan['bandwidth'] {
+  if (!plugin) return undefined;
+  const own = Object.entries(plugin).filter(([key]) => Object.hasOwn(limits, key));
+  if (own.length > 0) return Object.fromEntries(own);
+  return plugin.capabilities?.['bandwidth'] === true ? 'capability' : undefined;
 }
 
 function addressPlan(ipam: IpamKeys): Pick<BridgePlan, 'ranges' | 'routes'> | undefined {

@@ -1,7 +1,7 @@
 /** The parts of an attachment in this process: the links to create, the rules to write, and the CNI result. */
 import type { SandboxId } from '#core/ids.ts';
 import { formatIp, parseIp } from '#linux/net/ip-address.ts';
-import type { JoinedBridge, JoinRequest } from '#linux/ports/kernel.ts';
+import type { JoinedBridge, JoinRequest, MadePair, PairRequest } from '#linux/ports/kernel.ts';
 import type { Attachment } from '../cni/attachment.ts';
 import { type CniResult, parseResult } from '../cni/result.ts';
 import type { PodRules, PublishedPort } from './nat-rules.ts';
@@ -17,9 +17,6 @@ interface Route {
   readonly dst: string;
   readonly gw?: string;
 }
-
-/** The index of the pod's own interface in the result. */
-const POD_INTERFACE = 2;
 
 const gatewayOf = ({ family, gateway }: AddressRange): string => formatIp({ family, value: gateway });
 
@@ -48,14 +45,19 @@ export function podRules(
   });
 }
 
+export interface PodEnd {
+  readonly netns: string;
+  readonly interfaceName: string;
+}
+
 export function joinRequest(
+  bridge: string,
   plan: BridgePlan,
   assigned: readonly AssignedAddress[],
   rules: readonly PodRules[],
-  pod: { readonly netns: string; readonly interfaceName: string },
+  pod: PodEnd,
 ): JoinRequest {
-  const { bridge, mtu, hairpin, loopback } = plan;
-  const local = rules.find(({ family, ports, snat }) => family === 4 && ports.length > 0 && snat);
+  const { mtu, hairpin, loopback, forceAddress } = plan;
   const bridgeAddresses = assigned.map(({ range }) => ({
     address: gatewayOf(range),
     prefixLength: range.prefixLength,
@@ -66,29 +68,62 @@ export function joinRequest(
     mtu,
     hairpin,
     loopback,
+    forceAddress,
     addresses: assigned.map(({ range, ip }) => ({ address: ip, prefixLength: range.prefixLength })),
     gateways: plan.gateway ? bridgeAddresses : [],
     routes: routesOf(plan, assigned).map((route) => throughGateway(route, assigned)),
-    localnet: local?.address?.ip,
+    localnet: localnetOf(rules),
   };
 }
 
-/** As the plugin bridge prints it. */
+export function pairRequest(
+  plan: BridgePlan,
+  assigned: readonly AssignedAddress[],
+  rules: readonly PodRules[],
+  pod: PodEnd,
+): PairRequest {
+  const { mtu, loopback } = plan;
+  return {
+    ...pod,
+    mtu,
+    loopback,
+    addresses: assigned.map(({ range, ip }) => ({
+      address: ip,
+      prefixLength: range.prefixLength,
+      gateway: gatewayOf(range),
+    })),
+    routes: routesOf(plan, assigned).map((route) => throughGateway(route, assigned)),
+    localnet: localnetOf(rules),
+  };
+}
+
+/** The pod's IPv4 address, where published ports are to be reached from localhost. */
+const localnetOf = (rules: readonly PodRules[]): string | undefined =>
+  rules.find(({ family, ports, snat }) => family === 4 && ports.length > 0 && snat)?.address?.ip;
+
+export interface MadeLinks {
+  readonly joined: JoinedBridge | MadePair;
+  /** For what leaves the pod, where that is limited. */
+  readonly device: { readonly name: string; readonly mac: string } | undefined;
+}
+
+/** As the plugins print it. */
 export function resultOf(
   { config, interfaceName }: Attachment,
   plan: BridgePlan,
   assigned: readonly AssignedAddress[],
-  { joined, netns }: { readonly joined: JoinedBridge; readonly netns: string },
+  { joined, netns, device }: MadeLinks & { readonly netns: string },
 ): CniResult {
   const routes = routesOf(plan, assigned);
+  const interfaces = [
+    ...('bridgeMac' in joined ? [{ name: plan.bridge, mac: joined.bridgeMac }] : []),
+    { name: joined.nodeName, mac: joined.nodeMac },
+    { name: interfaceName, mac: joined.podMac, sandbox: netns },
+  ];
   const result = {
-    interfaces: [
-      { name: plan.bridge, mac: joined.bridgeMac },
-      { name: joined.nodeName, mac: joined.nodeMac },
-      { name: interfaceName, mac: joined.podMac, sandbox: netns },
-    ],
+    interfaces: [...interfaces, ...(device ? [device] : [])],
     ips: assigned.map(({ range, ip }) => ({
-      interface: POD_INTERFACE,
+      interface: interfaces.length - 1,
       address: `${ip}/${range.prefixLength}`,
       gateway: gatewayOf(range),
     })),

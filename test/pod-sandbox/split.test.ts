@@ -1,0 +1,152 @@
+/** Lists of which crisp makes the first plugins itself and executes the others, and flannel's delegate: faults and their undo. */
+import assert from 'node:assert/strict';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import test, { after, before } from 'node:test';
+import { CrispError } from '#core/errors.ts';
+import { newSandboxId } from '#core/ids.ts';
+import { AddTrace } from '#pod-sandbox/network/cni/failed-add.ts';
+import { BridgeFixture } from './bridge-fixture.ts';
+
+const BRIDGE = 'split0';
+let fixture: BridgeFixture;
+let dataDir: string;
+before(async () => {
+  fixture = await BridgeFixture.make();
+  dataDir = join(fixture.directory, 'ipam');
+});
+after(() => fixture[Symbol.asyncDispose]());
+
+const bridge = () => ({
+  type: 'bridge',
+  bridge: BRIDGE,
+  isGateway: true,
+  ipMasq: true,
+  ipam: { type: 'host-local', dataDir, ranges: [[{ subnet: '10.89.0.0/24' }]] },
+});
+const flannel = () => ({
+  type: 'flannel',
+  subnetFile: join(fixture.directory, 'subnet.env'),
+  dataDir: join(dataDir, 'flannel'),
+  delegate: { bridge: BRIDGE, isDefaultGateway: true },
+  ipam: { dataDir },
+});
+const list = (...plugins: readonly object[]) => ({ cniVersion: '1.0.0', name: 'split', plugins });
+
+/** A plugin that records its calls and their input, and runs a script. */
+async function tail(script: string): Promise<string> {
+  const calls = join(fixture.directory, 'calls');
+  await rm(calls, { force: true });
+  const text = `#!/bin/sh\ninput=$(cat)\necho "$CNI_COMMAND $input" >> ${calls}\n${script}\n`;
+  await writeFile(join(fixture.plugins, 'tail'), text, { mode: 0o755 });
+  return calls;
+}
+const PASS = `[ $CNI_COMMAND = DEL ] || echo "$input" | sed 's/.*"prevResult"://; s/}$//'`;
+
+async function calls(file: string): Promise<{ command: string; previous: unknown }[]> {
+  const lines = (await readFile(file, 'utf8')).trim().split('\n');
+  return lines.map((line) => {
+    const [command = ''] = line.split(' ', 1);
+    return { command, previous: JSON.parse(line.slice(command.length)).prevResult };
+  });
+}
+
+/** Links of pods, addresses and delegates in use, and rules of pods. */
+async function leftovers(): Promise<string[]> {
+  const links = (await fixture.run('ip', '-o', 'link', 'show', 'type', 'veth')).split('\n').filter(Boolean);
+  const files = (await readdir(dataDir, { recursive: true }).catch(() => [])).filter((name) =>
+    /\/(\d+\.|[0-9a-f]{64})/.test(name),
+  );
+  const saved = await fixture.run('iptables-save');
+  return [...links, ...files, ...saved.split('\n').filter((line) => /CNI-[0-9a-f]{20}/.test(line))];
+}
+
+/** ADD fails; its undo is run as the daemon runs it. */
+async function failing(conflist: object, expected: RegExp): Promise<void> {
+  const id = newSandboxId();
+  const netns = await fixture.namespace(id);
+  const planned = fixture.plan('native', conflist, id, []);
+  const trace = new AddTrace();
+  await assert.rejects(
+    fixture.cni.attach(id, planned, netns, fixture.operation(), trace),
+    (error: unknown) => {
+      assert.ok(error instanceof CrispError && error.code === 'NetworkFailed', String(error));
+      assert.match(error.message, expected);
+      return true;
+    },
+  );
+  const attachment = { ...planned, failedAdd: trace.progress };
+  await fixture.remove('native', { id, netns, attachment });
+}
+
+test('the tail gets the result of the head, and DEL the result of the whole', async () => {
+  await using _ = fixture.network(BRIDGE, dataDir);
+  const file = await tail(PASS);
+  const pod = await fixture.add('native', list(bridge(), { type: 'tail' }));
+  assert.deepEqual(pod.attachment.head, { plugins: 1, ips: ['10.89.0.2'] });
+  assert.deepEqual(pod.attachment.ips, ['10.89.0.2']);
+  await fixture.remove('native', pod);
+  const { result } = pod.attachment;
+  assert.deepEqual(await calls(file), [
+    { command: 'ADD', previous: result },
+    { command: 'DEL', previous: result },
+  ]);
+  assert.deepEqual(await leftovers(), []);
+});
+
+test('an ADD that fails in the tail is undone in both parts', async () => {
+  await using _ = fixture.network(BRIDGE, dataDir);
+  const file = await tail(`[ $CNI_COMMAND = DEL ] || { echo '{"code": 7, "msg": "no route"}'; exit 1; }`);
+  await failing(list(bridge(), { type: 'tail' }, { type: 'not-reached' }), /CNI plugin tail .*no route/);
+  assert.deepEqual(
+    (await calls(file)).map(({ command }) => command),
+    ['ADD', 'DEL'],
+  );
+  assert.deepEqual(await leftovers(), []);
+});
+
+test('a DEL that fails in the tail keeps nothing of the head', async () => {
+  await using _ = fixture.network(BRIDGE, dataDir);
+  await tail(`[ $CNI_COMMAND = ADD ] || exit 1; ${PASS}`);
+  const pod = await fixture.add('native', list(bridge(), { type: 'tail' }));
+  await assert.rejects(fixture.remove('native', pod), /CNI plugin tail .*DEL: exit 1/);
+  assert.deepEqual(await leftovers(), []);
+});
+
+test('a result of the tail that hides the address of the head does not lose it', async () => {
+  await using _ = fixture.network(BRIDGE, dataDir);
+  await tail(`[ $CNI_COMMAND = DEL ] || echo '{"cniVersion":"1.0.0","ips":[{"address":"192.0.2.9/32"}]}'`);
+  const pod = await fixture.add('native', list(bridge(), { type: 'tail' }));
+  assert.deepEqual(pod.attachment.ips, ['192.0.2.9']);
+  await fixture.remove('native', pod);
+  assert.deepEqual(await leftovers(), []);
+});
+
+const ENV =
+  'FLANNEL_NETWORK=10.89.0.0/16\nFLANNEL_SUBNET=10.89.7.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n';
+
+test('flannel that has not started, then has: the retry works', async () => {
+  await using _ = fixture.network(BRIDGE, dataDir);
+  const { subnetFile } = flannel();
+  await rm(subnetFile, { force: true });
+  const path = subnetFile.replaceAll('.', '\\.');
+  await failing(list(flannel()), new RegExp(`flannel .*open ${path}: no such file or directory`));
+  await writeFile(subnetFile, 'FLANNEL_NETWORK=10.89.0.0/16\n');
+  await failing(list(flannel()), /subnet\.env is missing FLANNEL_SUBNET, FLANNEL_IPV6_SUBNET, FLANNEL_MTU/);
+  assert.deepEqual(await leftovers(), []);
+  await writeFile(subnetFile, ENV);
+  const pod = await fixture.add('native', list(flannel()));
+  assert.deepEqual(pod.attachment.ips, ['10.89.7.2']);
+  assert.equal((await leftovers()).filter((name) => name.startsWith('flannel/')).length, 1);
+  await rm(subnetFile);
+  await fixture.remove('native', pod);
+  assert.deepEqual(await leftovers(), []);
+});
+
+test('an ADD of flannel that fails later leaves nothing', async () => {
+  await using _ = fixture.network(BRIDGE, dataDir);
+  await writeFile(flannel().subnetFile, ENV);
+  await tail(`[ $CNI_COMMAND = DEL ] || exit 1`);
+  await failing(list(flannel(), { type: 'tail' }), /CNI plugin tail/);
+  assert.deepEqual(await leftovers(), []);
+});
