@@ -229,7 +229,7 @@ function inWay(way: Way, made: Attachment, { head: planned }: Attachment): Attac
 /** The real plugin, where CRISP_TEST_FLANNEL names it: Debian has none. */
 async function installFlannel(directory: string): Promise<void> {
   const given = process.env['CRISP_TEST_FLANNEL'];
-  const program = given ?? `${process.execPath} ${fileURLToPath(import.meta.resolve('./flannel-plugin.ts'))}`;
+  const program = given || `${process.execPath} ${fileURLToPath(import.meta.resolve('./flannel-plugin.ts'))}`;
   await mkdir(directory);
   await writeFile(join(directory, 'flannel'), `#!/bin/sh\nexec ${program}\n`, { mode: 0o755 });
 }

@@ -53,7 +53,7 @@ function add(): number {
   }
   const delegate = (config['delegate'] ?? {}) as Json;
   const ipam = (config['ipam'] ?? {}) as Json;
-  const routes = (ipam['routes'] ?? []) as Json[];
+  const routes = ((ipam['routes'] ?? []) as Json[]).map(({ dst }) => ({ dst: String(dst).toLowerCase() }));
   const subnets = [env['FLANNEL_SUBNET'], env['FLANNEL_IPV6_SUBNET']].filter(
     (subnet) => subnet !== undefined,
   );

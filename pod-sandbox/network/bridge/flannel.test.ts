@@ -59,7 +59,7 @@ test('the delegate gets what flannel knows, unless the configuration says it', (
     },
   });
   const delegate = { ipMasq: true, mtu: 1400, isGateway: false, hairpinMode: true };
-  const ipam = { dataDir: '/x', routes: [{ dst: '10.96.0.0/12' }], ranges: 'replaced' };
+  const ipam = { dataDir: '/x', routes: [{ dst: 'FD00:96::/112', gw: 'FD00::1' }], ranges: 'replaced' };
   assert.deepEqual(delegateOf({ type: 'flannel', delegate, ipam }, list, subnet), {
     type: 'bridge',
     ...delegate,
@@ -68,7 +68,7 @@ test('the delegate gets what flannel knows, unless the configuration says it', (
       type: 'host-local',
       dataDir: '/x',
       ranges: [[{ subnet: '10.244.1.0/24' }]],
-      routes: [{ dst: '10.96.0.0/12' }, { dst: '10.244.0.0/16' }],
+      routes: [{ dst: 'fd00:96::/112', gw: 'fd00::1' }, { dst: '10.244.0.0/16' }],
     },
   });
   assert.equal(

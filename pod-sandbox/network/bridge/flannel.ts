@@ -76,9 +76,21 @@ export function delegateOf(
       type: 'host-local',
       ...addresses,
       ranges: subnets.map((subnet) => [{ subnet }]),
-      routes: [...routes, ...networks.map((dst) => ({ dst }))],
+      routes: [...routes.map(canonicalRoute), ...networks.map((dst) => ({ dst }))],
     },
   };
+}
+
+/** The plugin parses them and writes them anew. What it would refuse is left as it is. */
+function canonicalRoute(route: unknown): unknown {
+  if (!isObject(route)) return route;
+  return Object.fromEntries(
+    Object.entries(route).map(([key, text]) => {
+      const [address = '', ...length] = typeof text === 'string' ? text.split('/') : [];
+      const ip = parseIp(address);
+      return [key, ip ? [formatIp(ip), ...length].join('/') : text];
+    }),
+  );
 }
 
 /** Reads the subnet of this node. Throws NetworkFailed where flannel's daemon has not written it, or not in full. */
