@@ -270,6 +270,8 @@ test('the printed configuration loads to the same values and names their origins
     'apparmor_profile',
     'base_runtime_spec',
     'cgroup_writable',
+    'cni_conf_dir',
+    'cni_max_networks',
     'default_capabilities',
     'default_env',
     'options',

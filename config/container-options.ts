@@ -1,7 +1,7 @@
 /** What containers get: by their handler, and all of them. */
 
 import type { Option } from './node.ts';
-import { choice, flag, list, optionalPath, path, section, size, table, text } from './option.ts';
+import { choice, flag, integer, list, optionalPath, path, section, size, table, text } from './option.ts';
 import { reloadableSection } from './reloadable.ts';
 
 const rlimit = text('', '"soft:hard", one number for both, or "unlimited".', {
@@ -65,6 +65,12 @@ export const handler = section(
       ['pause', 'runtime'],
       'pause',
       'What creates the sandbox: crisp (pause), or the runtime itself (virtual machines).',
+    ),
+    cni_conf_dir: optionalPath("Directory of its pods' network configurations; empty: cni.conf_dir."),
+    cni_max_networks: integer(
+      0,
+      { min: 0, max: 16 },
+      'How many networks its pods are attached to; 0: cni.max_networks.',
     ),
     seccomp_profile: optionalPath(
       'JSON profile of RuntimeDefault for its containers; empty: that of seccomp.default_profile.',

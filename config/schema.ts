@@ -102,7 +102,10 @@ export const schema = section('', {
     parent: path('/crisp', 'Parent cgroup of pods for which the client sends none (cgroupfs form).'),
   }),
   cni: reloadableSection('Pod network.', {
-    conf_dir: path('/etc/cni/net.d', 'Directory of network configurations; the first by name is used.'),
+    conf_dir: path(
+      '/etc/cni/net.d',
+      'Directory of network configurations; the first by name is used, see max_networks.',
+    ),
     network: text(
       '',
       'Name of the network to use, in any of the files; empty: the network of the first file.',
@@ -110,6 +113,20 @@ export const schema = section('', {
         pattern: /^([A-Za-z0-9][A-Za-z0-9_.-]*)?$/,
         expected: 'the name of a network, or ""',
       },
+    ),
+    max_networks: integer(
+      1,
+      { min: 0, max: 16 },
+      'How many networks a pod is attached to where none is named: the first by file name, as eth0, eth1 and so on; 0: all. Its addresses are those of eth0.',
+    ),
+    ip_pref: choice(
+      ['cni', 'ipv4', 'ipv6'],
+      'cni',
+      'Which address of a pod is its main one: the first of a family, or (cni) the first that the plugins return.',
+    ),
+    host_ports: flag(
+      true,
+      'Map ports of the node to pods (hostPort). false: they are ignored, for networks that do it themselves.',
     ),
     bin_dirs: list(
       ['/opt/cni/bin', '/usr/lib/cni'],

@@ -50,6 +50,8 @@ export interface LeaksOptions<R> {
   readonly log: Log;
   /** Tries once more. May throw. */
   readonly undo: (record: R, op: Operation) => Promise<LeakOutcome<R> | undefined>;
+  /** The object's record as of today, where an earlier version of crisp has entered it. May throw. */
+  readonly migrate?: (record: R) => R;
   /** Throws where the parsed record of the object is malformed. */
   readonly check: (record: R) => void;
 }
@@ -79,7 +81,7 @@ export class Leaks<R> {
       files: options.files,
       check: ({ id, kinds, record }, key) => {
         if (id !== key || !Array.isArray(kinds)) throw new Error('the record lacks its id or kinds');
-        options.check(record);
+        options.check(this.#current(record));
       },
     });
   }
@@ -87,7 +89,7 @@ export class Leaks<R> {
   /** Reads the list. A record that cannot be read is logged and kept. */
   async load(): Promise<void> {
     const { records, broken, removing } = await this.#store.load();
-    for (const [id, leak] of records) this.#byId.set(id, leak);
+    for (const [id, leak] of records) this.#byId.set(id, { ...leak, record: this.#current(leak.record) });
     for (const { key, reason, hint } of broken)
       this.#options.log.error({ leak: key, reason, hint }, 'the record of a leak cannot be read; it is kept');
     await this.#store.sweep(removing);
@@ -144,6 +146,10 @@ export class Leaks<R> {
     this.#closing.abort();
     for (const { timer } of this.#waiting.values()) clearTimeout(timer);
     await Promise.all([this.#turn, ...[...this.#byId.keys()].map((id) => this.#tries.get(id))]);
+  }
+
+  #current(record: R): R {
+    return this.#options.migrate?.(record) ?? record;
   }
 
   #later(id: string, wait: number): void {

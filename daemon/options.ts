@@ -138,6 +138,8 @@ export function podOptions(
     handlers[name] = {
       sandbox: handler?.sandbox ?? 'pause',
       allowedAnnotations: allowedAnnotations(config, handler),
+      confDir: handler?.cniConfDir ?? '',
+      maxNetworks: handler?.cniMaxNetworks ?? 0,
     };
   }
   return {
@@ -150,6 +152,9 @@ export function podOptions(
     network: {
       confDir: config.cni.confDir,
       name: config.cni.network,
+      maxNetworks: config.cni.maxNetworks,
+      ipPreference: config.cni.ipPref,
+      hostPorts: config.cni.hostPorts,
       binDirs: config.cni.binDirs,
       environment: PLUGIN_ENV,
       template: config.cni.template,

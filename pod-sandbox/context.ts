@@ -5,6 +5,7 @@ import type { Kernel } from '#linux/ports/kernel.ts';
 import type { CgroupDriver } from './cgroup/driver.ts';
 import type { Watches } from './lifecycle/watches.ts';
 import type { ConfDirectory } from './network/cni/conf-directory.ts';
+import type { IpPreference } from './network/cni/ip-preference.ts';
 import type { PodRangesOptions } from './network/cni/pod-ranges.ts';
 import type { Cni } from './network/network.ts';
 import type { NetworkReadiness } from './network/readiness.ts';
@@ -19,11 +20,17 @@ export interface Context {
   readonly log: Log;
   readonly sandboxes: Sandboxes;
   readonly cgroups: CgroupDriver;
+  /** The networks of handlers that have no directory of their own. */
   readonly networks: ConfDirectory;
+  /** Those of all handlers. */
+  readonly directories: Iterable<ConfDirectory>;
+  networksOf(handler: string): ConfDirectory;
   readonly readiness: NetworkReadiness;
   readonly cni: Cni;
   readonly ranges: PodRangesOptions;
   readonly cniMode: CniMode;
+  readonly ipPreference: IpPreference;
+  readonly hostPorts: boolean;
   readonly containers: ContainersOfPod;
   readonly handlers: RuntimeHandlers;
   readonly watches: Watches;

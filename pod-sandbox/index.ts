@@ -17,7 +17,7 @@ import { Watches } from './lifecycle/watches.ts';
 import { BridgeNetwork } from './network/bridge/bridge.ts';
 import { checkTemplate } from './network/cni/pod-ranges.ts';
 import { Cni } from './network/network.ts';
-import { checkStatus } from './network/plugin-status.ts';
+import { checkStatus, hasStatus } from './network/plugin-status.ts';
 import { NetworkReadiness } from './network/readiness.ts';
 import type { PodSandboxOptions } from './options.ts';
 import type { PodSandboxes } from './pod-sandboxes.ts';
@@ -31,7 +31,7 @@ import type { SandboxRecord } from './sandbox.ts';
 import { Sandboxes } from './sandboxes.ts';
 import { PodLabels } from './selinux/labels.ts';
 import { PodService } from './service.ts';
-import { checkedHandler, pluginLimits, settingsOf } from './settings.ts';
+import { checkedHandler, type Directories, pluginLimits, settingsOf } from './settings.ts';
 
 export type { CgroupStats, LinkStats, PressurePair } from '#linux/ports/stats.ts';
 export type { CgroupDriverName } from './cgroup/driver.ts';
@@ -107,8 +107,11 @@ export async function openPodSandboxes(
   });
   const readiness = new NetworkReadiness(
     () => settings.networks,
-    (config, op) =>
-      checkStatus(config, { ...calls, ...settings.options.network, limit: STATUS_LIMIT_MS }, op),
+    async (configs, op) => {
+      const limit = STATUS_LIMIT_MS / configs.length;
+      for (const config of configs.filter(hasStatus))
+        await checkStatus(config, { ...calls, ...settings.options.network, limit }, op);
+    },
     log,
   );
   const context: Context = {
@@ -122,11 +125,21 @@ export async function openPodSandboxes(
     get networks() {
       return settings.networks;
     },
+    get directories() {
+      return settings.directories.values();
+    },
+    networksOf: (handler) => settings.networksOf(handler || ports.handlers.defaultName),
     get ranges() {
       return settings.ranges;
     },
     get cniMode() {
       return settings.cniMode;
+    },
+    get ipPreference() {
+      return settings.ipPreference;
+    },
+    get hostPorts() {
+      return settings.hostPorts;
     },
     get defaultSysctls() {
       return settings.defaultSysctls;
@@ -150,19 +163,21 @@ export async function openPodSandboxes(
   const prepare = async (next: PodSandboxOptions): Promise<PreparedChange> => {
     await checkTemplate(next.network.template ?? '');
     const prepared = settingsOf(next, parts, settings);
-    const before = settings.networks;
-    const isOther = prepared.networks !== before;
-    if (isOther) await prepared.networks.refresh();
+    const before = settings.directories;
+    const without = (some: Directories, others: Directories) =>
+      [...some].filter(([key]) => !others.has(key)).map(([, directory]) => directory);
+    const added = without(prepared.directories, before);
+    await Promise.all(added.map((directory) => directory.refresh()));
     return {
       apply() {
         settings = prepared;
         cni.update(pluginLimits(next.network, prepared.deadlines));
-        if (isOther) before.close();
+        for (const directory of without(before, prepared.directories)) directory.close();
         readiness.status();
         collector.update();
       },
       discard() {
-        if (isOther) prepared.networks.close();
+        for (const directory of added) directory.close();
       },
     };
   };
@@ -181,7 +196,9 @@ export async function openPodSandboxes(
   const [unreadable] = await Promise.all([
     context.sandboxes.load(),
     context.leaks.load(),
-    context.networks.refresh().then(() => readiness.settled(FIRST_STATUS_MS)),
+    Promise.all([...context.directories].map((directory) => directory.refresh())).then(() =>
+      readiness.settled(FIRST_STATUS_MS),
+    ),
   ]);
   const newer = newerRecords(unreadable, join(options.state, 'sandboxes'));
   await recoverUnreadable(context, unreadable);

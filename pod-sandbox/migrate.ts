@@ -5,22 +5,34 @@ import { RECORD_VERSION, type SandboxRecord } from './sandbox.ts';
 
 type Fields = Record<string, unknown>;
 
-/** Version 1 had other names for the types of profiles and the memory limits. Throws DataLoss for any other record. */
+/** Throws DataLoss for a record of no version that crisp had. */
 export function migrateRecord(record: Versioned): SandboxRecord {
-  if (record.version !== 1)
-    throw new CrispError('DataLoss', `records of version ${record.version} are not known`);
+  if (record.version === 1) return fromVersion2(fromVersion1(record));
+  if (record.version === 2) return fromVersion2(record);
+  throw new CrispError('DataLoss', `records of version ${record.version} are not known`);
+}
+
+/** Versions 1 and 2 had one attachment, or none. */
+function fromVersion2(record: Versioned): SandboxRecord {
+  const { attachment, ...others } = record as Versioned & Fields;
+  const attachments = attachment === undefined ? [] : [attachment];
+  return { ...others, attachments, version: RECORD_VERSION } as unknown as SandboxRecord;
+}
+
+/** Version 1 had other names for the types of profiles and the memory limits. */
+function fromVersion1(record: Versioned): Versioned {
   const { config, limits, ...rest } = record as Versioned & Fields;
   const { linux, ...others } = fields(config, 'config');
   const { security, ...groups } = fields(linux, 'config.linux');
   return {
     ...rest,
-    version: RECORD_VERSION,
+    version: 2,
     config: {
       ...others,
       linux: { ...bothLimits(groups), security: migrateSecurity(fields(security, 'security')) },
     },
     ...(limits === undefined ? {} : { limits: bothLimits(fields(limits, 'limits')) }),
-  } as unknown as SandboxRecord;
+  } as Versioned;
 }
 
 const bothLimits = (given: Fields): Fields => ({

@@ -1,6 +1,7 @@
 /** The plain options of the pod service; daemon/options.ts fills them from the config. Times are milliseconds. */
 import type { SelinuxDefaults } from '#core/model/selinux.ts';
 import type { CgroupDriverName } from './cgroup/driver.ts';
+import type { IpPreference } from './network/cni/ip-preference.ts';
 
 /**
  * Who makes a handler's sandboxes: crisp's own pause process, or the runtime itself (virtual machines). Only `pause`
@@ -10,6 +11,10 @@ export type SandboxKind = 'pause' | 'runtime';
 
 export interface SandboxHandler {
   readonly sandbox: SandboxKind;
+  /** Directory of its pods' CNI configurations; absent or empty: that of all. */
+  readonly confDir?: string;
+  /** Of the networks there; absent or 0: as for all. */
+  readonly maxNetworks?: number;
   /** Prefixes of the keys of annotations that may change how its pods are made; absent: none. */
   readonly allowedAnnotations?: readonly string[];
 }
@@ -48,10 +53,16 @@ export const defaultDeadlines: Deadlines = {
 export type CniMode = 'auto' | 'exec';
 
 export interface NetworkOptions {
-  /** Directory of CNI configurations; the first by name counts. May be missing. */
+  /** Directory of CNI configurations; the first by name count. May be missing. */
   readonly confDir: string;
   /** Of the network that counts; absent or empty: that of the first file by name. */
   readonly name?: string;
+  /** How many networks a pod is attached to, the first by the names of their files; 0: all. 1 where absent. */
+  readonly maxNetworks?: number;
+  /** Which address is a pod's main one; `cni`, the plugins' order, where absent. */
+  readonly ipPreference?: IpPreference;
+  /** Whether ports of the node are mapped to pods; true where absent. */
+  readonly hostPorts?: boolean;
   /** Directories of CNI plugins, searched in order. */
   readonly binDirs: readonly string[];
   /** Environment of the plugins besides CNI_*: PATH at least. */

@@ -28,8 +28,14 @@ export interface Sandbox {
     readonly additionalIps: readonly string[];
     /** Path of the pinned network namespace; undefined on the node's network. */
     readonly namespace: string | undefined;
-    /** What the plugins have reported; undefined where it has no network of its own, or its ADD has not succeeded. */
+    /** What the plugins of the first network have reported; undefined where it has no network of its own, or its ADD has not succeeded. */
     readonly result: object | undefined;
+    /** In the order of their interfaces. The addresses of the first are the pod's for CRI, those of the others are known here alone. */
+    readonly attachments: readonly {
+      readonly network: string;
+      readonly interfaceName: string;
+      readonly ips: readonly string[];
+    }[];
   };
   /** The pause process; undefined where none was started. */
   readonly process: ProcessRef | undefined;

@@ -26,17 +26,17 @@ const fresh = (config = sampleConfig()): SandboxRecord => {
     { state: '/run/crisp', cgroups, kernel },
     newSandboxId(),
     { config, runtimeHandler: '' },
-    { network },
+    { networks: [network] },
   ).record;
 };
 
 test('a sandbox goes from creating to ready to not ready, and no other way', () => {
   const creating = fresh();
   const placed = withProcess(creating, process, { net: '/pin' });
-  const ready = toReady(placed, creating.attachment);
+  const ready = toReady(placed, creating.attachments);
   assert.equal(ready.state.name, 'ready');
   assert.throws(
-    () => toReady(ready, undefined),
+    () => toReady(ready, []),
     (error) => hasCode(error, 'Internal'),
   );
   assert.throws(
@@ -75,7 +75,7 @@ test('a record survives its file, with keys and numbers that JSON alone would ch
   assert.equal(read.createdAt, record.createdAt);
   assert.ok(sameConfig(read.config, record.config));
   assert.throws(() => checkRecord({ ...read, intents: undefined } as unknown as SandboxRecord));
-  assert.throws(() => checkRecord({ version: 2 } as SandboxRecord));
+  assert.throws(() => checkRecord({ version: 3 } as SandboxRecord));
 });
 
 test('two requests are the same whatever the order of their maps; the name is namespace, name, uid and attempt', () => {

@@ -24,7 +24,7 @@ import type { SandboxConfig, SandboxLinux } from './config.ts';
 import type { Attachment } from './network/cni/attachment.ts';
 
 /** Older records: `migrate.ts`. */
-export const RECORD_VERSION = 2;
+export const RECORD_VERSION = 3;
 
 /** `stopped`: by StopPodSandbox; `failed`: could neither be made nor undone in full; `dead`: ended by itself, or a reboot. */
 export type EndReason = 'stopped' | 'failed' | 'dead';
@@ -43,7 +43,7 @@ export type SandboxIntent =
   | { readonly kind: 'cgroup'; readonly cgroup: PodCgroup }
   /** Recorded before the pause process is released; one that is still held ends with the daemon. */
   | { readonly kind: 'process'; readonly process: ProcessRef }
-  /** The attachment itself is the record's `attachment`. */
+  /** The attachments themselves are the record's `attachments`. */
   | { readonly kind: 'network' };
 
 export interface SandboxFiles {
@@ -70,8 +70,8 @@ export interface SandboxRecord extends Versioned {
   readonly pins: Readonly<Partial<Record<NamespaceKind, string>>>;
   readonly files: SandboxFiles;
   readonly cgroup: PodCgroup;
-  /** undefined: the node's network. */
-  readonly attachment: Attachment | undefined;
+  /** In the order in which they are made; the first has the pod's addresses. None: the node's network. */
+  readonly attachments: readonly Attachment[];
   readonly intents: readonly SandboxIntent[];
   /** Its pair of categories is the pod's own until the record is gone. Absent: made without SELinux. */
   readonly selinux?: SelinuxLabels;
@@ -80,10 +80,6 @@ export interface SandboxRecord extends Versioned {
   /** Of the last update; absent: those of `config`, which stays as requested. */
   readonly limits?: Pick<SandboxLinux, 'overhead' | 'resources'>;
 }
-
-/** The attachments to networks, in the order in which they are made; none on the node's network. */
-export const attachmentsOf = ({ attachment }: SandboxRecord): readonly Attachment[] =>
-  attachment ? [attachment] : [];
 
 /** The name that only one sandbox may have at a time. */
 export const nameKey = ({ metadata }: SandboxConfig): string =>
@@ -109,9 +105,9 @@ export function withProcess(
 }
 
 /** Everything is created. */
-export function toReady(record: SandboxRecord, attachment: Attachment | undefined): SandboxRecord {
+export function toReady(record: SandboxRecord, attachments: readonly Attachment[]): SandboxRecord {
   mustBe(record, 'creating');
-  return { ...record, attachment, state: { name: 'ready' } };
+  return { ...record, attachments, state: { name: 'ready' } };
 }
 
 /** From any state. The first reason stays; a sandbox that was never ready is `failed`. */
@@ -150,6 +146,7 @@ export function checkRecord(record: SandboxRecord): void {
     typeof cgroup?.parent === 'string' &&
     typeof files?.hostname === 'string' &&
     typeof record.pins === 'object' &&
+    Array.isArray(record.attachments) &&
     Array.isArray(intents);
   if (!whole)
     throw new CrispError('DataLoss', 'the record lacks fields', {

@@ -198,7 +198,7 @@ export class PodService implements PodSandboxes {
   async close(): Promise<void> {
     this.#options.checks.close();
     this.#context.readiness.close();
-    this.#context.networks.close();
+    for (const directory of this.#context.directories) directory.close();
     this.#context.watches.close();
     const background = [this.#context.leaks.close(), this.#options.collector.close()];
     await Promise.allSettled([...this.#pending, ...background]);
@@ -234,7 +234,7 @@ export class PodService implements PodSandboxes {
     shmBytes: number | undefined,
     op: Operation,
   ): Promise<SandboxId> {
-    const { sandboxes, networks, deadlines } = this.#context;
+    const { sandboxes, networksOf, deadlines } = this.#context;
     const holder = sandboxes.byName(key);
     if (holder && isReady(holder)) {
       if (sameRequest(holder, request)) return holder.id;
@@ -246,9 +246,11 @@ export class PodService implements PodSandboxes {
     // Created in part, or failed and not undone in full: it cannot be used.
     if (holder) await this.remove(holder.id, op);
     const ownNetwork = request.config.linux.security.namespaces.network === 'pod';
-    const network = ownNetwork
-      ? await op.deadline('network configuration', deadlines.files, () => networks.current())
-      : undefined;
+    const networks = ownNetwork
+      ? await op.deadline('network configuration', deadlines.files, () =>
+          networksOf(request.runtimeHandler).all(),
+        )
+      : [];
     const attempts = sandboxes.list().filter(({ config }) => samePod(config, request.config));
     const createdAt = createdAfter(attempts.map((record) => record.createdAt));
     const id = newSandboxId();
@@ -257,7 +259,7 @@ export class PodService implements PodSandboxes {
     const under = op.under(AbortSignal.any([op.signal, stopped.signal]));
     try {
       using reserved = await op.stage('SELinux labels', () => this.#context.labels.reserve(request.config));
-      const planned = plan(this.#context, id, request, { network, createdAt, selinux: reserved.labels });
+      const planned = plan(this.#context, id, request, { networks, createdAt, selinux: reserved.labels });
       await this.#queue.run(id, () => createSandbox(this.#context, { ...planned, shmBytes }, under));
       return id;
     } finally {

@@ -11,38 +11,75 @@ import {
   type SandboxHandler,
 } from './options.ts';
 
+type Own =
+  | 'networks'
+  | 'networksOf'
+  | 'ranges'
+  | 'cniMode'
+  | 'ipPreference'
+  | 'hostPorts'
+  | 'defaultSysctls'
+  | 'deadlines';
+
 /** What the context has of them; each verb reads it when it begins. */
-export type Settings = Pick<Context, 'networks' | 'ranges' | 'cniMode' | 'defaultSysctls' | 'deadlines'> & {
+export type Settings = Pick<Context, Own> & {
   readonly options: PodSandboxOptions;
+  readonly directories: Directories;
 };
 
-/** Throws InvalidArgument for a default sysctl that no pod may have. `before`: its directory is used again where it is the same. */
-export function settingsOf(
-  options: PodSandboxOptions,
-  parts: Pick<Context, 'kernel' | 'log'> & { onNetwork?(): void },
-  before?: Settings,
-): Settings {
+/** By what they are made of, so that a reload uses those again that stay the same. */
+export type Directories = ReadonlyMap<string, ConfDirectory>;
+
+interface Parts extends Pick<Context, 'kernel' | 'log'> {
+  onNetwork?(): void;
+}
+
+/** Throws InvalidArgument for a default sysctl that no pod may have. `before`: its directories are used again where they are the same. */
+export function settingsOf(options: PodSandboxOptions, parts: Parts, before?: Settings): Settings {
   const { network } = options;
   const sysctls = options.defaultSysctls ?? {};
   const all = { network: 'pod', ipc: 'pod', pid: 'pod', user: undefined } as const;
   checkSysctls(sysctls, all, (name) => `container.default_sysctls.${name}: the sysctl`);
+  const directories = new Map<string, ConfDirectory>();
+  const open = (place: Place): ConfDirectory => {
+    const key = JSON.stringify([place.confDir, place.name, place.max]);
+    const found = directories.get(key) ?? before?.directories.get(key) ?? openDirectory(place, parts);
+    directories.set(key, found);
+    return found;
+  };
+  const networks = open(placeOf(network));
+  const ofHandlers = new Map(
+    Object.entries(options.handlers).map(([name, handler]) => [name, open(placeOf(network, handler))]),
+  );
   return {
     options,
-    networks:
-      before && isSameDirectory(before.options.network, network)
-        ? before.networks
-        : new ConfDirectory(network.confDir, parts.log, parts.kernel.inotify, network.name, () =>
-            parts.onNetwork?.(),
-          ),
+    networks,
+    networksOf: (handler) => ofHandlers.get(handler) ?? networks,
+    directories,
     ranges: { confDir: network.confDir, template: network.template ?? '' },
     cniMode: network.native ?? 'exec',
+    ipPreference: network.ipPreference ?? 'cni',
+    hostPorts: network.hostPorts ?? true,
     defaultSysctls: sysctls,
     deadlines: { ...defaultDeadlines, ...options.deadlines },
   };
 }
 
-const isSameDirectory = (one: NetworkOptions, other: NetworkOptions): boolean =>
-  one.confDir === other.confDir && (one.name ?? '') === (other.name ?? '');
+interface Place {
+  readonly confDir: string;
+  readonly name: string;
+  readonly max: number;
+}
+
+/** The pinned name is one of the common directory. */
+function placeOf(network: NetworkOptions, handler?: SandboxHandler): Place {
+  const max = handler?.maxNetworks || (network.maxNetworks ?? 1);
+  if (handler?.confDir) return { confDir: handler.confDir, name: '', max };
+  return { confDir: network.confDir, name: network.name ?? '', max };
+}
+
+const openDirectory = ({ confDir, name, max }: Place, parts: Parts): ConfDirectory =>
+  new ConfDirectory(confDir, parts.log, parts.kernel.inotify, name, () => parts.onNetwork?.(), max);
 
 /** The part that calls plugins. */
 export const pluginLimits = ({ binDirs }: NetworkOptions, deadlines: Deadlines) => ({

@@ -61,8 +61,8 @@ export class Stats {
   }
 
   async #links(records: readonly SandboxRecord[]): Promise<Map<SandboxId, LinkStats[]>> {
-    const networked = records.flatMap(({ id, process, attachment }) =>
-      process && attachment ? [{ id, process, first: attachment.interfaceName }] : [],
+    const networked = records.flatMap(({ id, process, attachments: [first] }) =>
+      process && first ? [{ id, process, first: first.interfaceName }] : [],
     );
     const links = await this.#context.kernel.usage.links(networked.map(({ process }) => process));
     return new Map(

@@ -7,8 +7,9 @@ import type { SandboxRecord } from './sandbox.ts';
 import type { Sandbox } from './sandbox-view.ts';
 
 export function sandboxView(record: SandboxRecord): Sandbox {
-  const { state, attachment } = record;
-  const [ip = '', ...additionalIps] = attachment?.ips ?? [];
+  const { state, attachments } = record;
+  const [first] = attachments;
+  const [ip = '', ...additionalIps] = first?.ips ?? [];
   return {
     id: record.id,
     config: record.config,
@@ -17,7 +18,17 @@ export function sandboxView(record: SandboxRecord): Sandbox {
     reason: state.name === 'notReady' ? state.reason : undefined,
     detail: state.name === 'notReady' ? state.detail : '',
     createdAt: record.createdAt,
-    network: { ip, additionalIps, namespace: record.pins.net, result: attachment?.result },
+    network: {
+      ip,
+      additionalIps,
+      namespace: record.pins.net,
+      result: first?.result,
+      attachments: attachments.map(({ config, interfaceName, ips }) => ({
+        network: config.name,
+        interfaceName,
+        ips,
+      })),
+    },
     process: record.process,
     cgroup: record.cgroup.parent,
     limits: limitsOf(record),

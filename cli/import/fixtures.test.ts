@@ -184,7 +184,7 @@ test('containerd 2 with every option at its default keeps its driver, its runtim
   const { items } = await complete('containerd', containerd('default-v3.toml'));
   assert.deepEqual(
     items.filter(({ to }) => to !== null).map(({ to }) => to),
-    ['selinux.mode', 'runtime.default', 'cgroup.driver'],
+    ['selinux.mode', 'runtime.default', 'cgroup.driver', 'cni.ip_pref'],
   );
   assert.deepEqual(outcomes(items, 'cannot'), []);
 });

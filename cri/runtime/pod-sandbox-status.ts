@@ -37,6 +37,7 @@ const verboseInfo = (sandbox: Sandbox, check: NetworkCheck | undefined): string 
     runtimeHandler: sandbox.runtimeHandler,
     cniResult: sandbox.network.result,
     ...(sandbox.selinux ? { processLabel: sandbox.selinux.process, mountLabel: sandbox.selinux.files } : {}),
+    ...(sandbox.network.attachments.length > 1 ? { networks: sandbox.network.attachments } : {}),
     ...(check
       ? { cniCheck: { at: new Date(Number(check.at / 1_000_000n)).toISOString(), error: check.error } }
       : {}),

@@ -14,7 +14,7 @@ export interface NetworkFile {
 
 /** By name; none where the directory cannot be read. */
 export async function networkFiles(directory: string): Promise<readonly NetworkFile[]> {
-  const { files } = await listConfFiles(directory, false).catch(() => ({ files: [] }));
+  const { files } = await listConfFiles(directory, 0).catch(() => ({ files: [] }));
   return await Promise.all(
     files.map(async (file) => {
       let text = '';

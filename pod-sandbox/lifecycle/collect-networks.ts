@@ -13,10 +13,11 @@ import type { Operation } from '#core/operation.ts';
 import type { Context } from '../context.ts';
 import { addressOwners, type Owner } from '../network/bridge/host-local.ts';
 import { listRuleOwners } from '../network/bridge/rule-owners.ts';
+import { FIRST_INTERFACE } from '../network/cni/attachment.ts';
 import type { NetworkConfig } from '../network/cni/conflist.ts';
 import { hostLocalDirectories } from '../network/cni/host-local-directories.ts';
 import { hasGc, type ValidAttachment } from '../network/plugin-gc.ts';
-import { attachmentsOf, type SandboxRecord } from '../sandbox.ts';
+import type { SandboxRecord } from '../sandbox.ts';
 import { cachedAttachments, idsInUse } from './foreign-pods.ts';
 import { plan } from './plan.ts';
 import { undoFailure, undoSandbox } from './undo.ts';
@@ -24,8 +25,6 @@ import { lostConfig } from './unreadable.ts';
 
 /** Milliseconds for the owners of one network. */
 const LIST_LIMIT_MS = 30_000;
-/** The plugins' default, for owners that are not known by their addresses. */
-const INTERFACE = 'eth0';
 
 /** An attachment that belongs to no pod. */
 export interface Orphan extends Owner {
@@ -37,12 +36,11 @@ export const orphanKey = ({ network, id, interfaceName }: Orphan): string =>
   `${network.name} ${id} ${interfaceName}`;
 
 /** The networks in use: by the configuration, or of pods that are recorded. One by each name, the configured before recorded ones. */
-export async function networksInUse({ networks, sandboxes }: Context): Promise<NetworkConfig[]> {
-  const configured = await networks.current().catch(() => undefined); // said by NetworkReady
-  const recorded = sandboxes.list().flatMap((record) => attachmentsOf(record).map(({ config }) => config));
-  const byName = new Map<string, NetworkConfig>();
-  for (const config of [...recorded, ...(configured ? [configured] : [])]) byName.set(config.name, config);
-  return [...byName.values()];
+export async function networksInUse({ directories, sandboxes }: Context): Promise<NetworkConfig[]> {
+  const read = await Promise.allSettled([...directories].map((directory) => directory.all())); // failures are said by NetworkReady
+  const configured = read.flatMap((outcome) => (outcome.status === 'fulfilled' ? outcome.value : []));
+  const recorded = sandboxes.list().flatMap(({ attachments }) => attachments.map(({ config }) => config));
+  return [...new Map([...recorded, ...configured].map((config) => [config.name, config])).values()];
 }
 
 /** GC of each network that has it. Never throws: a failure is logged, and the next call tries again. */
@@ -73,10 +71,10 @@ async function validAttachments(
   const own = sandboxes
     .list()
     .filter(({ intents }) => intents.some(({ kind }) => kind === 'network'))
-    .flatMap((record) =>
-      attachmentsOf(record)
+    .flatMap(({ id, attachments }) =>
+      attachments
         .filter(({ config }) => config.name === network.name)
-        .map(({ interfaceName }) => ({ containerID: record.id, ifname: interfaceName })),
+        .map(({ interfaceName }) => ({ containerID: id, ifname: interfaceName })),
     );
   const signal = AbortSignal.timeout(LIST_LIMIT_MS);
   const owners = await Promise.all(hostLocalDirectories(network).map((path) => addressOwners(path, signal)));
@@ -105,9 +103,9 @@ export async function findOrphans(
       const owners = (await Promise.all(directories.map((path) => addressOwners(path, signal)))).flat();
       const known = new Set(owners.map(({ id }) => id));
       const others = [...(rules.get(network.name) ?? [])].filter((id) => !known.has(id));
-      for (const owner of [...owners, ...others.map((id) => ({ id, interfaceName: INTERFACE }))])
+      for (const owner of [...owners, ...others.map((id) => ({ id, interfaceName: FIRST_INTERFACE }))])
         if (!(await isKnown(context, owner.id as SandboxId)))
-          orphans.push({ ...owner, interfaceName: owner.interfaceName || INTERFACE, network });
+          orphans.push({ ...owner, interfaceName: owner.interfaceName || FIRST_INTERFACE, network });
     }
     return orphans.length > 0 ? await withoutForeign(orphans) : [];
   });
@@ -141,33 +139,38 @@ async function withoutForeign(orphans: readonly Orphan[]): Promise<Orphan[]> {
   return orphans.filter(({ id, network }) => !alive.has(id) && !cached.get(network.name)?.has(id));
 }
 
-/** Undoes an attachment that belongs to no pod; what fails is listed as a leak. Resolves with whether it is undone. Never throws. */
-export async function releaseOrphan(context: Context, orphan: Orphan, op: Operation): Promise<boolean> {
-  const { network, interfaceName } = orphan;
-  const id = orphan.id as SandboxId;
-  const facts = { sandbox: id, network: network.name, interface: interfaceName };
-  const record = recordOf(context, orphan);
+/** Undoes attachments that belong to no pod; what fails is listed as a leak. Resolves with whether all are undone. Never throws. */
+export async function releaseOrphans(
+  context: Context,
+  id: SandboxId,
+  orphans: readonly Orphan[],
+  op: Operation,
+): Promise<boolean> {
+  const record = recordOf(context, id, orphans);
+  const networks = orphans.map(({ network, interfaceName }) => `${network.name} (${interfaceName})`);
   const { left, errors } = await undoSandbox(context, record, record.intents, op);
   if (left.length === 0) {
-    op.log.warn(facts, 'released what a network held for a pod that has no record');
+    op.log.warn({ sandbox: id, networks }, 'released what networks held for a pod that has no record');
     return true;
   }
   const kinds = left.map(({ kind }) => kind);
-  const name = `no record, network ${network.name}`;
+  const name = `no record, network ${networks.join(', ')}`;
   await context.leaks.add({ id, name, tries: 1, kinds, record, error: undoFailure(errors) });
   return false;
 }
 
 /** A DEL without a namespace: it is gone with the pod. */
-function recordOf(context: Context, { network, interfaceName, ...orphan }: Orphan): SandboxRecord {
-  const id = orphan.id as SandboxId;
-  const { record } = plan(context, id, { config: lostConfig(id), runtimeHandler: '' }, { network });
-  const { attachment } = record;
+function recordOf(context: Context, id: SandboxId, orphans: readonly Orphan[]): SandboxRecord {
+  const networks = orphans.map(({ network }) => network);
+  const { record } = plan(context, id, { config: lostConfig(id), runtimeHandler: '' }, { networks });
   return {
     ...record,
     state: { name: 'notReady', reason: 'failed', detail: 'it has no record' },
     bootId: '',
-    attachment: attachment && { ...attachment, interfaceName },
+    attachments: record.attachments.map((attachment, index) => ({
+      ...attachment,
+      interfaceName: orphans[index]?.interfaceName ?? attachment.interfaceName,
+    })),
     intents: [{ kind: 'network' }],
   };
 }

@@ -8,7 +8,6 @@ import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Context } from '../context.ts';
 import { hasCheck } from '../network/network.ts';
-import { attachmentsOf } from '../sandbox.ts';
 import { livingNetns } from './undo.ts';
 
 /** The last CHECK of a pod. */
@@ -63,7 +62,7 @@ export class NetworkChecks {
     const { sandboxes, cni } = this.#context;
     const record = sandboxes.get(id);
     if (record?.state.name !== 'ready') return;
-    const attachments = attachmentsOf(record).filter(hasCheck);
+    const attachments = record.attachments.filter(hasCheck);
     if (attachments.length === 0) return;
     const stopped = new AbortController();
     this.#running.set(id, stopped);

@@ -3,9 +3,16 @@
  * undone when two rounds, a minute apart, have found it: another runtime may be just making it.
  */
 import { describeError } from '#core/errors.ts';
+import type { SandboxId } from '#core/ids.ts';
 import { Operation } from '#core/operation.ts';
 import type { Context } from '../context.ts';
-import { collectNetworks, findOrphans, networksInUse, orphanKey, releaseOrphan } from './collect-networks.ts';
+import {
+  collectNetworks,
+  findOrphans,
+  networksInUse,
+  orphanKey,
+  releaseOrphans,
+} from './collect-networks.ts';
 
 /** Milliseconds from the round that has found an orphan to the next one. */
 const RECHECK_MS = 60_000;
@@ -86,11 +93,12 @@ export class NetworkCollector {
     const orphans = await findOrphans(this.#context, networks, op);
     const again = orphans.filter((orphan) => this.#suspects.has(orphanKey(orphan)));
     this.#suspects = new Set(orphans.filter((orphan) => !again.includes(orphan)).map(orphanKey));
-    let released = 0;
-    for (const orphan of again) {
+    const report = { released: 0, failed: 0 };
+    for (const [id, orphans] of Map.groupBy(again, (orphan) => orphan.id as SandboxId)) {
       if (op.signal.aborted) return;
-      if (await releaseOrphan(this.#context, orphan, op)) released++;
+      const isReleased = await releaseOrphans(this.#context, id, orphans, op);
+      report[isReleased ? 'released' : 'failed'] += orphans.length;
     }
-    if (again.length > 0) this.#options.onRound({ released, failed: again.length - released });
+    if (again.length > 0) this.#options.onRound(report);
   }
 }

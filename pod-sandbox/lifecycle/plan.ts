@@ -17,17 +17,17 @@ export interface Plan {
 }
 
 export interface PlanParts {
-  /** undefined for a pod on the node's network. */
-  readonly network: NetworkConfig | undefined;
+  /** None for a pod on the node's network. */
+  readonly networks: readonly NetworkConfig[];
   readonly createdAt?: bigint;
   readonly selinux?: SelinuxLabels | undefined;
 }
 
 export function plan(
-  context: Pick<Context, 'state' | 'cgroups' | 'kernel'> & Partial<Pick<Context, 'cniMode'>>,
+  context: Pick<Context, 'state' | 'cgroups' | 'kernel'> & Partial<Pick<Context, 'cniMode' | 'hostPorts'>>,
   id: SandboxId,
   request: RunRequest,
-  { network, createdAt = wallClock(), selinux }: PlanParts,
+  { networks, createdAt = wallClock(), selinux }: PlanParts,
 ): Plan {
   const { config, runtimeHandler } = request;
   const paths = sandboxPaths(context.state, id, config);
@@ -38,7 +38,7 @@ export function plan(
     ...(ownIpc ? [{ kind: 'shm', path: paths.files.shm } as const] : []),
     { kind: 'pins', path: paths.pins },
     { kind: 'cgroup', cgroup },
-    ...(network ? [{ kind: 'network' } as const] : []),
+    ...(networks.length > 0 ? [{ kind: 'network' } as const] : []),
   ];
   const record: SandboxRecord = {
     version: RECORD_VERSION,
@@ -53,9 +53,12 @@ export function plan(
     pins: {},
     files: paths.files,
     cgroup,
-    attachment: network
-      ? planAttachment(network, { id, config, cgroup: cgroup.parent }, context.cniMode)
-      : undefined,
+    attachments: networks.map((network, index) =>
+      planAttachment(network, { id, config, cgroup: cgroup.parent }, context.cniMode, {
+        interfaceName: `eth${index}`,
+        hostPorts: context.hostPorts ?? true,
+      }),
+    ),
     intents,
     ...(selinux ? { selinux } : {}),
   };

@@ -14,6 +14,7 @@ import type { Context } from '../context.ts';
 import { pauseRequest } from '../namespaces/namespaces.ts';
 import type { Attachment } from '../network/cni/attachment.ts';
 import { AddTrace } from '../network/cni/failed-add.ts';
+import { inPreferredOrder } from '../network/cni/ip-preference.ts';
 import { type SandboxRecord, shortId, toNotReady, toReady, withIntents, withProcess } from '../sandbox.ts';
 import { makeDirectories, makeFiles } from './files.ts';
 import type { Plan } from './plan.ts';
@@ -27,7 +28,7 @@ interface Progress {
   held: HeldPause | undefined;
   released: boolean;
   networkStarted: boolean;
-  attachment: Attachment | undefined;
+  attachments: readonly Attachment[];
 }
 
 /** Resolves with the ready sandbox's record. Throws the failed step's error; what could not be undone stays listed. */
@@ -39,7 +40,7 @@ export async function createSandbox(context: Context, given: Plan, op: Operation
     held: undefined,
     released: false,
     networkStarted: false,
-    attachment: record.attachment,
+    attachments: record.attachments,
   };
   try {
     await writeRecord(context, record, progress, op);
@@ -99,7 +100,7 @@ async function createParts(
     steps.run(op, 'cgroup', deadlines.cgroup, () => cgroups.create(record.cgroup, record.config.linux)),
     // The address of a pod must be released even after a power cut. And on a full disk no pod is created.
     steps.run(op, 'record on disk', deadlines.record, () =>
-      sandboxes.persist(record.id, { durable: record.attachment !== undefined }),
+      sandboxes.persist(record.id, { durable: record.attachments.length > 0 }),
     ),
   ];
   const outcomes = await Promise.allSettled(parts);
@@ -156,24 +157,31 @@ async function runTogether(
   if (failures.length > 0) throw failures[0];
 }
 
+/** One network after another: a plugin may rely on the interfaces before its own. */
 async function attach(
-  { cni }: Context,
+  { cni, ipPreference }: Context,
   record: SandboxRecord,
   progress: Progress,
   op: Operation,
 ): Promise<void> {
-  const { attachment, pins } = record;
-  if (!attachment) return;
+  const { attachments, pins } = record;
+  if (attachments.length === 0) return;
   if (pins.net === undefined)
     throw new CrispError('Internal', `sandbox ${shortId(record.id)} has no network namespace`);
   const { net } = pins;
   progress.networkStarted = true;
-  const trace = new AddTrace();
-  try {
-    progress.attachment = await op.stage('network', () => cni.attach(record.id, attachment, net, op, trace));
-  } catch (error) {
-    progress.attachment = { ...attachment, failedAdd: trace.progress };
-    throw error;
+  for (const [index, attachment] of attachments.entries()) {
+    const trace = new AddTrace();
+    try {
+      const made = await op.stage('network', () => cni.attach(record.id, attachment, net, op, trace));
+      const ips = inPreferredOrder(made.ips, ipPreference);
+      progress.attachments = progress.attachments.with(index, { ...made, ips });
+    } catch (error) {
+      // Those behind it were not begun.
+      const failed = { ...attachment, failedAdd: trace.progress };
+      progress.attachments = [...progress.attachments.slice(0, index), failed];
+      throw error;
+    }
   }
 }
 
@@ -184,8 +192,8 @@ async function commitReady(
   op: Operation,
 ): Promise<SandboxRecord> {
   const { sandboxes, deadlines, watches } = context;
-  const ready = toReady(placed, progress.attachment);
-  const durable = ready.attachment !== undefined;
+  const ready = toReady(placed, progress.attachments);
+  const durable = ready.attachments.length > 0;
   await progress.steps.run(op, 'ready', deadlines.record, async () => {
     op.checkpoint();
     await sandboxes.commit(ready, { durable });
@@ -205,7 +213,7 @@ async function rollback(
   const undoing = op.detached('rollback');
   const allEnded = await progress.steps.allEnded(deadlines.undo);
   if (progress.held && !progress.released) await progress.held.abandon().catch(() => {});
-  const latest = { ...(sandboxes.get(first.id) ?? first), attachment: progress.attachment };
+  const latest = { ...(sandboxes.get(first.id) ?? first), attachments: progress.attachments };
   const intents = latest.intents.filter(({ kind }) => kind !== 'network' || progress.networkStarted);
   try {
     if (progress.recorded && allEnded) {

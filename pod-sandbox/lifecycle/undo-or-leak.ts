@@ -8,7 +8,15 @@ import { type LeakOutcome, Leaks } from '#core/leaks.ts';
 import type { Operation } from '#core/operation.ts';
 import { isGivenUp, UNDO_TRIES, type UndoOutcome } from '#core/undo.ts';
 import type { Context } from '../context.ts';
-import { checkRecord, displayName, type SandboxIntent, type SandboxRecord, withIntents } from '../sandbox.ts';
+import { migrateRecord } from '../migrate.ts';
+import {
+  checkRecord,
+  displayName,
+  RECORD_VERSION,
+  type SandboxIntent,
+  type SandboxRecord,
+  withIntents,
+} from '../sandbox.ts';
 import { type UndoContext, undoFailure, undoSandbox } from './undo.ts';
 
 /** `record`: with the intents that are to be tried again. */
@@ -91,6 +99,7 @@ export const sandboxLeaks = (
     directory: `${root}/leaks/sandboxes`,
     files: kernel.files,
     log,
+    migrate: (record) => (record.version === RECORD_VERSION ? record : migrateRecord(record)),
     check: checkRecord,
     undo: async (record, op) => {
       const { left, errors } = await undoSandbox(context(), record, record.intents, op);

@@ -7,6 +7,7 @@ import { type Operation, withDeadline } from '#core/operation.ts';
 import { type UndoOutcome, type UndoTable, undoAll } from '#core/undo.ts';
 import type { ProcessRef } from '#linux/ports/kernel.ts';
 import type { Context } from '../context.ts';
+import { runInOrder } from '../network/cni/parallel.ts';
 import type { SandboxIntent, SandboxRecord } from '../sandbox.ts';
 
 const SIGKILL = 9;
@@ -28,9 +29,11 @@ function undoTable(context: UndoContext, record: SandboxRecord): UndoTable<Sandb
     process: ({ process }, op) =>
       within(`end pause process ${process.pid}`, op, (signal) => endProcess(context, process, signal)),
     network: async (_intent, op) => {
-      const { attachment } = record;
-      if (!attachment) return;
-      await cni.detach(record.id, attachment, await livingNetns(context, record), op);
+      const { id, attachments } = record;
+      const netns = await livingNetns(context, record);
+      await runInOrder(
+        attachments.toReversed().map((attachment) => () => cni.detach(id, attachment, netns, op)),
+      );
     },
   };
 }

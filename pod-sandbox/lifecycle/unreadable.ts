@@ -61,9 +61,9 @@ export async function recoverUnreadable(context: Context, broken: readonly Broke
 async function reconstructRecord(context: Context, id: SandboxId, reason: string): Promise<SandboxRecord> {
   const cgroup = context.cgroups.find(id);
   const pins = await pinsOf(context, id);
-  const network = ownNetwork(pins) ? await currentNetwork(context) : undefined;
+  const networks = ownNetwork(pins) ? await currentNetworks(context) : [];
   const request = { config: lostConfig(id), runtimeHandler: '' };
-  const { record } = plan(context, id, request, { network });
+  const { record } = plan(context, id, request, { networks });
   return {
     ...record,
     state: { name: 'notReady', reason: 'failed', detail: `its record could not be read: ${reason}` },
@@ -91,8 +91,8 @@ async function pinsOf({ state }: Context, id: SandboxId): Promise<SandboxRecord[
 const ownNetwork = (pins: SandboxRecord['pins'] | undefined): boolean => !pins || pins.net !== undefined;
 
 /** The best guess: pods rarely outlive their network's configuration. */
-const currentNetwork = ({ networks }: Context): Promise<NetworkConfig | undefined> =>
-  networks.current().catch(() => undefined);
+const currentNetworks = ({ networks }: Context): Promise<readonly NetworkConfig[]> =>
+  networks.all().catch(() => []);
 
 /** Of a pod whose configuration is lost. */
 export const lostConfig = (id: SandboxId): SandboxConfig => ({

@@ -9,7 +9,7 @@ import type { Operation } from '#core/operation.ts';
 import type { Processes } from '#linux/ports/kernel.ts';
 import { observed } from '../ports.ts';
 import type { BridgeNetwork } from './bridge/bridge.ts';
-import type { Attachment } from './cni/attachment.ts';
+import { type Attachment, FIRST_INTERFACE } from './cni/attachment.ts';
 import { isAtLeast, type NetworkConfig, type PluginConfig } from './cni/conflist.ts';
 import { AddTrace, undoPart, wasBegun } from './cni/failed-add.ts';
 import { NetworkGate } from './cni/network-gate.ts';
@@ -102,7 +102,9 @@ export class Cni {
     };
     for (const group of parallelGroups(tail, attachment)) result = (await settleAll(group.map(add))).at(-1);
     const ips = result ? podIps(result) : [];
-    if (!result || ips.length === 0) {
+    // A further network may be one without addresses, such as a device for the pod's own use.
+    const needsAddress = attachment.interfaceName === FIRST_INTERFACE;
+    if (!result || (needsAddress && ips.length === 0)) {
       const hint = 'check the ipam section of the configuration';
       throw new CrispError('NetworkFailed', `CNI network ${config.name} assigned the pod no address`, {
         hint,

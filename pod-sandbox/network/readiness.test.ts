@@ -11,30 +11,34 @@ const network = (name: string, cniVersion = '1.1.0'): NetworkConfig =>
 
 /** A directory whose configuration the test sets, and plugins that it answers for. */
 class Node {
-  loaded: NetworkConfig | undefined;
-  readonly questions: { config: NetworkConfig; op: Operation; answer(why?: string): Promise<void> }[] = [];
+  #loaded: readonly NetworkConfig[] = [];
+  readonly questions: { op: Operation; answer(why?: string): Promise<void> }[] = [];
   readonly readiness: NetworkReadiness;
 
   constructor(ages = { ready: Infinity, notReady: Infinity }) {
     const own = this;
     const networks = {
       get loaded() {
-        return own.loaded;
+        return own.#loaded;
       },
       status: (): NetworkStatus =>
-        this.loaded
+        this.#loaded.length > 0
           ? { ready: true, reason: '', message: '' }
           : { ready: false, reason: 'NetworkPluginNotReady', message: 'no CNI configuration' },
     };
     this.readiness = new NetworkReadiness(
       () => networks,
-      (config, op) => this.#ask(config, op),
+      (_configs, op) => this.#ask(op),
       silentLog,
       ages,
     );
   }
 
-  #ask(config: NetworkConfig, op: Operation): Promise<void> {
+  set loaded(config: NetworkConfig | undefined) {
+    this.#loaded = config ? [config] : [];
+  }
+
+  #ask(op: Operation): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const answer = async (why?: string) => {
       if (why === undefined) resolve();
@@ -42,7 +46,7 @@ class Node {
       await this.readiness.settled(60_000);
     };
     op.signal.addEventListener('abort', () => reject(op.signal.reason));
-    this.questions.push({ config, op, answer });
+    this.questions.push({ op, answer });
     return promise;
   }
 

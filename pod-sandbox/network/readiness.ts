@@ -9,6 +9,8 @@ import type { NetworkConfig } from './cni/conflist.ts';
 import { hasStatus } from './plugin-status.ts';
 
 type Networks = Pick<ConfDirectory, 'status' | 'loaded'>;
+/** All that a pod is attached to; the same object until a file changes. */
+type Configs = readonly NetworkConfig[];
 
 /** How old an answer may be, in ms. The kubelet reads every five seconds. */
 export interface AnswerAges {
@@ -25,7 +27,7 @@ const notReady = (message: string): NetworkStatus => ({
 });
 
 interface Answer {
-  readonly config: NetworkConfig;
+  readonly configs: Configs;
   readonly status: NetworkStatus;
   /** Monotonic clock, milliseconds. */
   readonly at: number;
@@ -33,19 +35,19 @@ interface Answer {
 
 export class NetworkReadiness {
   readonly #networks: () => Networks;
-  readonly #ask: (config: NetworkConfig, op: Operation) => Promise<void>;
+  readonly #ask: (configs: Configs, op: Operation) => Promise<void>;
   readonly #log: Log;
   readonly #ages: AnswerAges;
   readonly #closed = new AbortController();
   #answer: Answer | undefined;
-  #asking: { readonly config: NetworkConfig; readonly end: Promise<void>; abort(): void } | undefined;
+  #asking: { readonly configs: Configs; readonly end: Promise<void>; abort(): void } | undefined;
   /** The last state: it stays while a new configuration has no answer yet, so that no change of a file is a gap. */
   #wasReady = false;
 
   /** `ask` throws the reason where the plugins are not ready. `networks`: the directory in effect. */
   constructor(
     networks: () => Networks,
-    ask: (config: NetworkConfig, op: Operation) => Promise<void>,
+    ask: (configs: Configs, op: Operation) => Promise<void>,
     log: Log,
     ages = AGES,
   ) {
@@ -81,15 +83,16 @@ export class NetworkReadiness {
   #status(): NetworkStatus {
     const networks = this.#networks();
     const status = networks.status();
-    const config = networks.loaded;
-    if (!status.ready || !config || !hasStatus(config)) return status;
-    const answer = this.#answer?.config === config ? this.#answer : undefined;
-    if (!answer || this.#isOld(answer)) this.#begin(config);
+    const configs = networks.loaded;
+    const asked = configs.find(hasStatus);
+    if (!status.ready || !asked) return status;
+    const answer = this.#answer?.configs === configs ? this.#answer : undefined;
+    if (!answer || this.#isOld(answer)) this.#begin(configs);
     if (answer) return answer.status;
     return this.#wasReady
       ? READY
       : notReady(
-          `the plugins of CNI network ${config.name} (${config.source}) have not answered to STATUS yet`,
+          `the plugins of CNI network ${asked.name} (${asked.source}) have not answered to STATUS yet`,
         );
   }
 
@@ -98,13 +101,13 @@ export class NetworkReadiness {
   }
 
   /** One question at a time; one about an earlier configuration ends. */
-  #begin(config: NetworkConfig): void {
-    if (this.#asking?.config === config || this.#closed.signal.aborted) return;
+  #begin(configs: Configs): void {
+    if (this.#asking?.configs === configs || this.#closed.signal.aborted) return;
     this.#asking?.abort();
     const stop = new AbortController();
     const signal = AbortSignal.any([stop.signal, this.#closed.signal]);
     const op = new Operation('NetworkStatus', { log: this.#log, signal });
-    const end = this.#ask(config, op)
+    const end = this.#ask(configs, op)
       .then(
         () => READY,
         (error: unknown) => notReady(reasonOf(error)),
@@ -112,16 +115,16 @@ export class NetworkReadiness {
       .then((status) => {
         if (signal.aborted) return;
         this.#asking = undefined;
-        this.#keep(config, status);
+        this.#keep(configs, status);
       });
-    this.#asking = { config, end, abort: () => stop.abort() };
+    this.#asking = { configs, end, abort: () => stop.abort() };
   }
 
-  #keep(config: NetworkConfig, status: NetworkStatus): void {
+  #keep(configs: Configs, status: NetworkStatus): void {
     const before = this.#answer?.status;
-    this.#answer = { config, status, at: performance.now() };
+    this.#answer = { configs, status, at: performance.now() };
     this.#wasReady = status.ready;
-    const facts = { network: config.name, file: config.source };
+    const facts = { networks: configs.map(({ name }) => name), files: configs.map(({ source }) => source) };
     if (!status.ready && before?.message !== status.message)
       this.#log.warn({ ...facts, error: status.message }, 'the plugins of the pod network are not ready');
     if (status.ready && before?.ready === false)

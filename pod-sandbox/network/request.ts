@@ -2,24 +2,24 @@
 import type { SandboxId } from '#core/ids.ts';
 import type { PortMapping, SandboxConfig } from '../config.ts';
 import type { CniMode } from '../options.ts';
-import type { Attachment } from './cni/attachment.ts';
+import { type Attachment, FIRST_INTERFACE } from './cni/attachment.ts';
 import { bandwidthOf } from './cni/bandwidth.ts';
 import type { NetworkConfig } from './cni/conflist.ts';
 import { lengthInProcess } from './in-process.ts';
-
-const INTERFACE = 'eth0';
 
 /** The attachment as it is recorded before ADD. `cgroup`: the pod's, below the cgroup root. */
 export function planAttachment(
   config: NetworkConfig,
   sandbox: { readonly id: SandboxId; readonly config: SandboxConfig; readonly cgroup: string },
   mode: CniMode = 'exec',
+  { interfaceName = FIRST_INTERFACE, hostPorts = true } = {},
 ): Attachment {
-  const capabilities = capabilitiesOf(sandbox.config, sandbox.cgroup);
+  const ports = hostPorts ? sandbox.config.portMappings : [];
+  const capabilities = capabilitiesOf(sandbox.config, ports, sandbox.cgroup);
   const plugins = lengthInProcess(mode, { config, capabilities });
   return {
     config,
-    interfaceName: INTERFACE,
+    interfaceName,
     args: kubernetesArgs(sandbox.id, sandbox.config),
     capabilities,
     ...(plugins > 0 ? { way: 'native' } : {}),
@@ -44,9 +44,13 @@ function kubernetesArgs(id: SandboxId, { metadata }: SandboxConfig): string {
 }
 
 /** All that crisp supports; each plugin gets what it declares. */
-function capabilitiesOf(config: SandboxConfig, cgroup: string): Record<string, unknown> {
+function capabilitiesOf(
+  config: SandboxConfig,
+  ports: readonly PortMapping[],
+  cgroup: string,
+): Record<string, unknown> {
   const bandwidth = bandwidthOf(config.annotations);
-  const published = portMappings(config.portMappings);
+  const published = portMappings(ports);
   return {
     ...(published.length > 0 ? { portMappings: published } : {}),
     ...(bandwidth ? { bandwidth } : {}),

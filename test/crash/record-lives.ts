@@ -320,7 +320,7 @@ const sandboxRecord: SandboxRecord = {
   pins: {},
   files: { hostname: '', resolvConf: '', shm: '' },
   cgroup: { parent: '/p', monitor: '/p/m', own: false },
-  attachment: undefined,
+  attachments: [],
   intents: [],
 };
 

@@ -157,6 +157,30 @@ test('the namespace stays pinned until the network is given up; tries and leaks 
   assert.deepEqual(await readdir(join(fixture.options.root, 'leaks/sandboxes')), []);
 });
 
+test('a leak that an earlier crisp has listed, with one attachment, is undone', async () => {
+  await using fixture = await PodsFixture.make();
+  const [first, id] = await started(fixture);
+  const marker = join(fixture.directory, 'deleted');
+  await fixture.plugin('ours', 'exit 4');
+  for (let tries = 0; tries < 2; tries++) await assert.rejects(first.stop(id, fixture.operation()), /ours/);
+  await first.stop(id, fixture.operation());
+  await first.remove(id, fixture.operation());
+  await first.close();
+  const path = join(fixture.options.root, 'leaks/sandboxes', id, 'record.json');
+  const leak = JSON.parse(await readFile(path, 'utf8'));
+  const { attachments, ...record } = leak.record;
+  assert.equal(attachments.length, 1);
+  await writeFile(
+    path,
+    JSON.stringify({ ...leak, record: { ...record, version: 2, attachment: attachments[0] } }),
+  );
+  await fixture.plugin('ours', `echo "$CNI_CONTAINERID" > ${marker}`);
+  const service = await fixture.open(exec(fixture));
+  await service.recover(fixture.operation());
+  await settles('the leak is undone in the background', () => service.leaks().length === 0);
+  assert.equal((await readFile(marker, 'utf8')).trim(), id);
+});
+
 test('a try that fails is only in its error; what is given up is logged once', async () => {
   await using fixture = await PodsFixture.make();
   const warnings: string[] = [];
@@ -223,9 +247,9 @@ test('a daemon that dies before a failed ADD is undone: tried by the next one, t
   await first.close();
   const path = join(fixture.options.root, 'sandboxes', id, 'record.json');
   const record = JSON.parse(await readFile(path, 'utf8'));
-  const { result: _, ...attachment } = record.attachment;
+  const { result: _, ...attachment } = record.attachments[0];
   const config = { ...attachment.config, plugins: [{ type: 'brigde' }] };
-  record.attachment = { ...attachment, config, ips: [] };
+  record.attachments = [{ ...attachment, config, ips: [] }];
   record.state = { name: 'creating' };
   await writeFile(path, JSON.stringify(record));
   const service = await fixture.open(exec(fixture));

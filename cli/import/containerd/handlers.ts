@@ -16,7 +16,6 @@ import { CONTAINERD, isExecuted, NO_SHIM, RUNC_SHIM, RUNTIMES, shimOptions } fro
 
 const NOT_ENABLED =
   'an annotation that container.allowed_annotations has must name a class of this node: else it is refused; others are ignored';
-const ONE_NETWORK = 'one network is for all handlers: cni.conf_dir';
 
 /** Globs of containerd; crisp has prefixes, one list for pods and containers. */
 function annotations(_value: unknown, around: Surroundings): Result {
@@ -82,8 +81,14 @@ const runtimeOptions: readonly PeerOption[] = [
       value === '' ? { same: 'none' } : ofHandler('base_runtime_spec')(value, around),
     note: 'of the file crisp takes process.env, rlimits, capabilities.bounding, mounts and hooks alone',
   }),
-  lacks('cni_conf_dir', '', ONE_NETWORK),
-  lacks('cni_max_conf_num', 0, ONE_NETWORK),
+  maps('cni_conf_dir', '', 'runtime.handlers.*.cni_conf_dir', {
+    convert: (value, around) =>
+      value === '' ? { same: 'cni.conf_dir' } : ofHandler('cni_conf_dir')(value, around),
+  }),
+  maps('cni_max_conf_num', 0, 'runtime.handlers.*.cni_max_networks', {
+    convert: (value, around) =>
+      value === 0 ? { same: 'cni.max_networks' } : ofHandler('cni_max_networks')(value, around),
+  }),
   lacks('snapshotter', '', 'one form of layers is for all handlers: image.layers'),
   lacks(
     'sandboxer',

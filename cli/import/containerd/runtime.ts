@@ -34,8 +34,8 @@ const cni: readonly PeerOption[] = [
           )([value], around),
   }),
   maps('conf_dir', '/etc/cni/net.d', 'cni.conf_dir', { convert: directory('cni', 'conf_dir') }),
-  lacks('max_conf_num', 1, 'one network is used: for several use a plugin that calls others (Multus)'),
-  moot('setup_serially', false, 'there is one network'),
+  maps('max_conf_num', 1, 'cni.max_networks'),
+  moot('setup_serially', false, 'several networks are made one after another'),
   maps('conf_template', '', 'cni.template', {
     note: 'the placeholders are others',
     convert: (value) =>
@@ -46,11 +46,9 @@ const cni: readonly PeerOption[] = [
               'choose cni.template: "{{ranges}}", "{{routes}}" and "{{subnet}}" are what Go\'s .PodCIDRRanges, .Routes and .PodCIDR are; docs/operators.md, Limits',
           },
   }),
-  lacks('ip_pref', '', "the first address of the CNI result is the pod's main one", {
-    convert: (value) =>
-      value === 'cni'
-        ? { same: 'the order of the CNI result counts' }
-        : { cannot: 'the order of the CNI result counts: let the plugin return this family first' },
+  maps('ip_pref', '', 'cni.ip_pref', {
+    convert: (value) => ({ set: [[['cni', 'ip_pref'], value || 'ipv4']] }),
+    note: 'empty: "ipv4"',
     differs: 'the first address of the CNI result is the main one, of whatever family',
   }),
   moot('use_internal_loopback', false, 'crisp brings the loopback interface up itself'),

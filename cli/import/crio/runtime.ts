@@ -3,6 +3,8 @@ import { blockioFile, rdtFile } from '../classes.ts';
 import { directories, logLevel } from '../convert.ts';
 import { lacks, maps, moot, under } from '../option.ts';
 
+const BY_PORTMAP =
+  'host ports are mapped by the CNI plugin portmap alone: the CNI configuration must have it ("capabilities": {"portMappings": true})';
 const PLACE = 'crisp keeps such files in its state directory';
 const CGROUP = 'the monitors of a pod are in a cgroup of that pod';
 const NO_IRQ = 'crisp does not change the affinity of interrupts; only annotated pods are concerned';
@@ -110,14 +112,11 @@ export const runtimeOptions = under(
       false,
       "GetContainerEvents is always served; the kubelet's EventedPLEG decides",
     ),
-    lacks(
-      'disable_hostport_mapping',
-      false,
-      'host ports are mapped where the CNI configuration has the plugin portmap: take it out there',
-      {
-        differs:
-          'host ports are mapped by the CNI plugin portmap alone: the CNI configuration must have it ("capabilities": {"portMappings": true})',
-      },
-    ),
+    maps('disable_hostport_mapping', false, 'cni.host_ports', {
+      convert: (value) =>
+        value === true ? { set: [[['cni', 'host_ports'], false]] } : { cannot: BY_PORTMAP },
+      note: 'the opposite value',
+      differs: BY_PORTMAP,
+    }),
   ],
 );

@@ -13,6 +13,9 @@ export interface AddProgress {
   readonly refused: readonly string[];
 }
 
+/** The interface inside the pod whose addresses are the pod's; those of more networks are eth1, eth2, ... */
+export const FIRST_INTERFACE = 'eth0';
+
 export interface NativeHead {
   /** How many plugins, from the first on. */
   readonly plugins: number;

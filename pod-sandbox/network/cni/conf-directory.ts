@@ -1,6 +1,7 @@
 /**
- * The directory of CNI configurations. The first file by name decides, or the one that has the pinned network. A broken
- * one is an error and not skipped, for that would put pods on another network than the administrator meant.
+ * The directory of CNI configurations. The first file by name decides, or the first few where pods are attached to several
+ * networks, or the one that has the pinned network. A broken one is an error and not skipped, for that would put pods on another
+ * network than the administrator meant.
  */
 import { basename } from 'node:path';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
@@ -21,11 +22,14 @@ const READ_LIMIT_MS = 10_000;
 /** How old a read may be although there is a watch, in ms: the kernel drops events when its queue is full. */
 const POLL_MS = 10_000;
 
-type State = { readonly config: NetworkConfig } | { readonly error: CrispError };
+type State = { readonly configs: readonly NetworkConfig[] } | { readonly error: CrispError };
+
+const NONE: readonly NetworkConfig[] = [];
 
 export class ConfDirectory {
   readonly #directory: string;
   readonly #network: string;
+  readonly #max: number;
   readonly #log: Log;
   #state: State;
   /** The files that the last read skipped. */
@@ -41,14 +45,19 @@ export class ConfDirectory {
   #next: Promise<void> | undefined;
   #closed = false;
 
-  /** `network`: the name of the one that counts; empty: the first by file name. `onLoaded`: called with each new configuration. */
+  /**
+   * `network`: the name of the one that counts; empty: the first by file name, and as many more as `max` says, 0 for all.
+   * `onLoaded`: called with each new configuration.
+   */
   constructor(
     directory: string,
     log: Log,
     inotify: Pick<Inotify, 'watch'>,
     network = '',
     onLoaded = () => {},
+    max = 1,
   ) {
+    this.#max = max;
     this.#onLoaded = onLoaded;
     this.#network = network;
     this.#directory = directory;
@@ -60,21 +69,28 @@ export class ConfDirectory {
   /** The state after the last read; where that is too old, or there is no watch, a new one begins in the background. */
   status(): NetworkStatus {
     if (!this.#watcher || performance.now() - this.#readAt > POLL_MS) void this.refresh();
-    if ('config' in this.#state) return { ready: true, reason: '', message: '' };
+    if ('configs' in this.#state) return { ready: true, reason: '', message: '' };
     const { message, hint } = this.#state.error;
     return { ready: false, reason: 'NetworkPluginNotReady', message: `${message}; ${hint}` };
   }
 
-  /** The configuration of the last read: the same object until its files change. undefined where none can be used. */
-  get loaded(): NetworkConfig | undefined {
-    return 'config' in this.#state ? this.#state.config : undefined;
+  /** The configurations of the last read: the same list until their files change. Empty where they cannot be used. */
+  get loaded(): readonly NetworkConfig[] {
+    return 'configs' in this.#state ? this.#state.configs : NONE;
   }
 
-  /** The current configuration. Throws NetworkFailed where there is none that can be used. */
-  async current(): Promise<NetworkConfig> {
+  /** The current configurations, at least one, the first for eth0. Throws NetworkFailed where they cannot be used. */
+  async all(): Promise<readonly NetworkConfig[]> {
     await this.refresh();
     if ('error' in this.#state) throw this.#state.error;
-    return this.#state.config;
+    return this.#state.configs;
+  }
+
+  /** The first of them. Throws as they do. */
+  async current(): Promise<NetworkConfig> {
+    const [first] = await this.all();
+    if (!first) throw this.#missing();
+    return first;
   }
 
   /** Reads again, after any read that runs already: that one may have read before the change. Never throws. */
@@ -116,14 +132,30 @@ export class ConfDirectory {
 
   /** Parses only what has changed. */
   async #read(): Promise<void> {
-    const { files, skipped } = await listConfFiles(this.#directory, this.#network === '');
+    const { files, skipped } = await listConfFiles(this.#directory, this.#network === '' ? this.#max : 0);
     this.#logSkipped(skipped);
     if (files.length === 0) return this.#setState('', { error: this.#missing() });
     const stamp = files.map((file) => file.stamp).join('\n');
     if (stamp === this.#stamp) return;
     this.#setState(stamp, {
-      config: this.#network === '' ? await parsed(files[0]) : await this.#named(files),
+      configs: this.#network === '' ? await this.#inOrder(files) : [await this.#named(files)],
     });
+  }
+
+  async #inOrder(files: readonly ConfFile[]): Promise<NetworkConfig[]> {
+    const configs: NetworkConfig[] = [];
+    for (const file of files) {
+      const config = await parsed(file);
+      const same = configs.find(({ name }) => name === config.name);
+      if (same)
+        throw new CrispError(
+          'NetworkFailed',
+          `CNI configurations ${same.source} and ${config.source} both have the name ${config.name}`,
+          { hint: 'a pod joins a network once: rename or remove one, or lower cni.max_networks' },
+        );
+      configs.push(config);
+    }
+    return configs;
   }
 
   /** The network that is pinned by its name; files that cannot be read matter only where no other has it. */
@@ -154,11 +186,12 @@ export class ConfDirectory {
   }
 
   #setState(stamp: string, state: State): void {
-    const before = 'error' in this.#state ? this.#state.error.message : this.#state.config.name;
+    const before = 'error' in this.#state ? this.#state.error.message : '';
     this.#stamp = stamp;
     this.#state = state;
-    if ('config' in state) {
-      this.#log.info({ network: state.config.name, file: state.config.source }, 'CNI configuration loaded');
+    if ('configs' in state) {
+      for (const { name, source } of state.configs)
+        this.#log.info({ network: name, file: source }, 'CNI configuration loaded');
       this.#onLoaded();
     } else if (before !== state.error.message) {
       this.#log.warn({ error: state.error.message, hint: state.error.hint }, 'no pod network');
@@ -199,7 +232,5 @@ export class ConfDirectory {
   }
 }
 
-async function parsed(file: ConfFile | undefined): Promise<NetworkConfig> {
-  if (!file) throw new CrispError('Internal', 'no CNI configuration to be read');
-  return parseNetworkConfig(file.path, await readConfFile(file));
-}
+const parsed = async (file: ConfFile): Promise<NetworkConfig> =>
+  parseNetworkConfig(file.path, await readConfFile(file));

@@ -25,8 +25,8 @@ export interface ConfFiles {
   readonly skipped: readonly string[];
 }
 
-/** By name; `first`: no more than the first regular file. Throws where the directory cannot be read. */
-export async function listConfFiles(directory: string, first: boolean): Promise<ConfFiles> {
+/** By name, no more than `max` regular files; 0: all. Throws where the directory cannot be read. */
+export async function listConfFiles(directory: string, max: number): Promise<ConfFiles> {
   const names = (await readdir(directory)).filter((name) => ENDINGS.some((end) => name.endsWith(end)));
   const files: ConfFile[] = [];
   const skipped: string[] = [];
@@ -35,7 +35,7 @@ export async function listConfFiles(directory: string, first: boolean): Promise<
     const found = await statConfFile(path, name);
     if (typeof found === 'string') skipped.push(`${name}: ${found}`);
     else files.push(found);
-    if (first && files.length > 0) break;
+    if (files.length === max) break;
   }
   return { files, skipped };
 }
