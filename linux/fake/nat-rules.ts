@@ -1,7 +1,9 @@
 import type { Masquerade, NatRules } from '../ports/kernel.ts';
+import { FakeNatTables } from './nat-tables.ts';
 
 /** Chains in memory, which no iptables writes to. */
 export class FakeNatRules implements NatRules {
+  readonly tables = new FakeNatTables();
   readonly chains = new Map<string, Masquerade>();
 
   async matchesIptables(): Promise<boolean> {

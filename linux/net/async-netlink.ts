@@ -58,15 +58,20 @@ export class AsyncNetlink implements Disposable {
   /** All entries of a dump, as of one time: see `Netlink.request`. */
   async dump(what: string, type: number, body: Uint8Array): Promise<NetlinkMessage[]> {
     for (let tries = 1; ; tries++) {
-      const replies = await this.#dumpOnce(what, type, body);
+      const replies = await this.#ask(what, type, NLM_F_DUMP, body);
       if (!mustRetry(what, replies, tries)) return replies.messages;
     }
   }
 
-  async #dumpOnce(what: string, type: number, body: Uint8Array): Promise<DumpReplies> {
+  /** The answer to a request that is no dump. Throws its refusal. */
+  async get(what: string, type: number, body: Uint8Array): Promise<NetlinkMessage[]> {
+    return (await this.#ask(what, type, NLM_F_ACK, body)).messages;
+  }
+
+  async #ask(what: string, type: number, flags: number, body: Uint8Array): Promise<DumpReplies> {
     const sequence = ++this.#sequence;
     const replies = new DumpReplies();
-    await this.#send(what, encodeRequest(type, NLM_F_DUMP, sequence, body));
+    await this.#send(what, encodeRequest(type, flags, sequence, body));
     for (;;) {
       const received = await asynchronous(receiveBytes, this.#fd, this.#buffer, RECEIVE, MSG_TRUNC);
       const datagram = completeDatagram(what, this.#buffer, checkOutcome(received, what));

@@ -1,4 +1,4 @@
-/** The expressions of nf_tables that rules of pods consist of, as iptables 1.8.9 writes them. */
+/** The expressions of nf_tables that rules of pods consist of, as iptables 1.8.9 and nft 1.0.6 write them. */
 import { type IpAddress, ipBytes, widthOf } from './ip-address.ts';
 import { attribute, attributesOf, nested, textAttribute, textOf } from './netlink.ts';
 
@@ -19,17 +19,19 @@ const NO_SETTINGS = { 4: Buffer.concat([Buffer.of(1), Buffer.alloc(23)]), 6: Buf
 
 export const ACCEPT = 1;
 export const JUMP = -3;
+export const GOTO = -4;
+export const RETURN = -5;
 
 /** All numbers of nf_tables are in network order. */
-function number(type: number, value: number): Buffer {
+export function number(type: number, value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeInt32BE(value);
   return attribute(type, bytes);
 }
 
-const value = (type: number, bytes: Uint8Array): Buffer => nested(type, attribute(VALUE, bytes));
+export const value = (type: number, bytes: Uint8Array): Buffer => nested(type, attribute(VALUE, bytes));
 
-const expression = (name: string, ...content: readonly Buffer[]): Buffer =>
+export const expression = (name: string, ...content: readonly Buffer[]): Buffer =>
   nested(ELEMENT, textAttribute(NAME, name), nested(CONTENT, ...content));
 
 /** Whole bytes of a prefix are compared as they are, others behind a mask. */
@@ -67,7 +69,10 @@ export const masquerade = (family: 4 | 6): Buffer =>
   expression('target', textAttribute(1, 'MASQUERADE'), number(2, 0), attribute(3, NO_SETTINGS[family]));
 
 /** The end of a rule; a jump names its chain. */
-export function verdict(code: typeof ACCEPT | typeof JUMP, chain?: string): Buffer {
+export function verdict(
+  code: typeof ACCEPT | typeof JUMP | typeof GOTO | typeof RETURN,
+  chain?: string,
+): Buffer {
   const target = chain === undefined ? [] : [textAttribute(VERDICT_CHAIN, chain)];
   return expression(
     'immediate',

@@ -12,7 +12,6 @@ import {
   attribute,
   attributesOf,
   type NetlinkRequest,
-  NLM_F_ACK,
   NLM_F_APPEND,
   NLM_F_CREATE,
   NLM_F_EXCL,
@@ -31,27 +30,28 @@ import {
   matchAddress,
   verdict,
 } from './nft-expressions.ts';
+import {
+  batch,
+  bodyOf,
+  CHAIN,
+  DELETE_CHAIN,
+  DELETE_RULE,
+  FAMILY,
+  HEADER,
+  NEW_CHAIN,
+  NEW_RULE,
+  RULE,
+  requestTo,
+} from './nft-messages.ts';
 
-const SUBSYSTEM = 10;
-const HEADER = 4;
-const AF = { 4: 2, 6: 10 };
+export { GET_CHAIN, GET_RULE } from './nft-messages.ts';
+
 const TABLE = 'nat';
 const BASE_CHAIN = 'POSTROUTING';
-const BATCH = { begin: 16, end: 17 };
-const CHAIN = { table: 1, handle: 2, name: 3 };
-const RULE = { table: 1, chain: 2, handle: 3, expressions: 4, position: 6 };
 const MULTICAST: Readonly<Record<4 | 6, { ip: IpAddress; prefixLength: number }>> = {
   4: { ip: { family: 4, value: 0xe0n << 24n }, prefixLength: 4 },
   6: { ip: { family: 6, value: 0xffn << 120n }, prefixLength: 8 },
 };
-
-const message = (number: number): number => (SUBSYSTEM << 8) | number;
-const NEW_CHAIN = message(3);
-export const GET_CHAIN = message(4);
-const DELETE_CHAIN = message(5);
-const NEW_RULE = message(6);
-export const GET_RULE = message(7);
-const DELETE_RULE = message(8);
 
 type Chain = Pick<Masquerade, 'family' | 'chain'>;
 
@@ -79,8 +79,12 @@ export function addition({ family, chain, address, prefixLength, text }: Masquer
 }
 
 /** The same for the end, with the jumps to the chain by their handles. Refused where the chain is not there. */
-export function removal({ family, chain }: Chain, jumps: readonly Buffer[]): NetlinkRequest[] {
-  const from = textAttribute(RULE.chain, BASE_CHAIN);
+export function removal(
+  { family, chain }: Chain,
+  jumps: readonly Buffer[],
+  base = BASE_CHAIN,
+): NetlinkRequest[] {
+  const from = textAttribute(RULE.chain, base);
   const remove = (type: number, ...parts: readonly Buffer[]) => request(family, type, 0, parts);
   return batch([
     ...jumps.map((handle) => remove(DELETE_RULE, from, attribute(RULE.handle, handle))),
@@ -92,7 +96,8 @@ export function removal({ family, chain }: Chain, jumps: readonly Buffer[]): Net
 /** Of a dump of all rules, or all chains, of the table. */
 export const ofTable = (family: 4 | 6): Buffer => body(family, []);
 /** For a dump of the rules that include the jumps to pods' chains. */
-export const ofBaseChain = (family: 4 | 6): Buffer => body(family, [textAttribute(RULE.chain, BASE_CHAIN)]);
+export const ofBaseChain = (family: 4 | 6, base = BASE_CHAIN): Buffer =>
+  body(family, [textAttribute(RULE.chain, base)]);
 
 /** The handle of a dumped rule that jumps to the chain; undefined for others. */
 export function jumpTo(chain: string, rule: Buffer): Buffer | undefined {
@@ -114,15 +119,9 @@ function content(object: Buffer, numbers: readonly number[]): string {
   return kept.map(([type, value]) => `${type} ${value.toString('hex')}`).join('\n');
 }
 
-function body(family: 4 | 6, parts: readonly Buffer[]): Buffer {
-  return Buffer.concat([Buffer.of(AF[family], 0, 0, 0), textAttribute(RULE.table, TABLE), ...parts]);
-}
+const natOf = (family: 4 | 6) => ({ family: FAMILY[family], name: TABLE });
 
-function request(family: 4 | 6, type: number, flags: number, parts: readonly Buffer[]): NetlinkRequest {
-  return { type, flags: flags | NLM_F_ACK, body: body(family, parts) };
-}
+const body = (family: 4 | 6, parts: readonly Buffer[]): Buffer => bodyOf(natOf(family), parts);
 
-function batch(requests: readonly NetlinkRequest[]): NetlinkRequest[] {
-  const frame = (type: number) => ({ type, flags: 0, body: Buffer.of(0, 0, 0, SUBSYSTEM) });
-  return [frame(BATCH.begin), ...requests, frame(BATCH.end)];
-}
+const request = (family: 4 | 6, type: number, flags: number, parts: readonly Buffer[]): NetlinkRequest =>
+  requestTo(natOf(family), type, flags, parts);

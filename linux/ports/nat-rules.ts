@@ -1,4 +1,5 @@
 /** The NAT rules of pods, as `Kernel.nat` offers them. */
+import type { NatTables } from './nat-tables.ts';
 
 /** Packets that leave the pod's own network get the node's address. */
 export interface Masquerade {
@@ -11,6 +12,12 @@ export interface Masquerade {
   readonly address: string;
   /** Of the pod's network. */
   readonly prefixLength: number;
+}
+
+/** A chain of a pod in the table nat, with the jumps there. */
+export interface PodChain extends Pick<Masquerade, 'family' | 'chain'> {
+  /** The chain that has the jumps; POSTROUTING where absent. */
+  readonly from?: string;
 }
 
 /** Pods' rules in nf_tables, as iptables 1.8.9 writes them there. All or nothing, and off the main thread. */
@@ -31,5 +38,7 @@ export interface NatRules {
   /** false: nothing is changed, since the chain exists already or the node's base chains do not. */
   add(rules: Masquerade): Promise<boolean>;
   /** The chain and the jumps there. false: nothing is changed, since a part is missing or elsewhere. */
-  remove(rules: Pick<Masquerade, 'family' | 'chain'>): Promise<boolean>;
+  remove(rules: PodChain): Promise<boolean>;
+  /** For nodes without iptables. */
+  readonly tables: NatTables;
 }

@@ -1,10 +1,10 @@
 /** The rules of pods written into nf_tables without a program. */
 import { isDeepStrictEqual } from 'node:util';
-import { CrispError, errnoOf } from '#core/errors.ts';
-import { abandoned, throwIfAborted, within } from '../libc/abort.ts';
+import { errnoOf } from '#core/errors.ts';
+import { abandoned, throwIfAborted } from '../libc/abort.ts';
 import { kill } from '../libc/libc.ts';
 import { AsyncNetlink } from '../net/async-netlink.ts';
-import { NETLINK_NETFILTER, type NetlinkRequest, openNetlink } from '../net/netlink.ts';
+import type { NetlinkRequest } from '../net/netlink.ts';
 import {
   addition,
   chainOf,
@@ -17,24 +17,19 @@ import {
   ofTable,
   removal,
 } from '../net/nft-masquerade.ts';
-import type { Masquerade, NatRules } from '../ports/kernel.ts';
+import type { Masquerade, NatRules, PodChain } from '../ports/kernel.ts';
 import type { ProcessWatches } from '../process/child.ts';
+import { RealNatTables, WITHOUT_NF_TABLES } from './nat-tables.ts';
+import { NftSocket } from './nft-socket.ts';
 import type { NamespaceSpawnRequest } from './spawn-in-namespace.ts';
 import type { NamespaceWorker } from './thread.ts';
 
 const SIGKILL = 9;
-/** Changes of the packet filter take milliseconds; past this many the kernel is stuck, and with it a thread of the pool. */
-const LIMIT_MS = 30_000;
-const STUCK_HINT = 'see the kernel log, and which other programs change the packet filter of this node';
-
 export class RealNatRules implements NatRules, Disposable {
   readonly #thread: NamespaceWorker;
   readonly #watches: ProcessWatches;
-  /** In the node's own namespace, as the main thread. */
-  #netlink: AsyncNetlink | undefined;
-  #tail: Promise<unknown> = Promise.resolve();
-  /** Whether a change has not returned since its deadline: it keeps its socket, and no other is tried beside it. */
-  #stuck = false;
+  readonly #socket = new NftSocket();
+  readonly tables = new RealNatTables(this.#socket);
 
   constructor(thread: NamespaceWorker, watches: ProcessWatches) {
     this.#thread = thread;
@@ -58,62 +53,20 @@ export class RealNatRules implements NatRules, Disposable {
   }
 
   add(rules: Masquerade): Promise<boolean> {
-    return this.#onNode((netlink) => add(netlink, rules));
+    return this.#socket.use((netlink) => add(netlink, rules));
   }
 
-  remove(rules: Pick<Masquerade, 'family' | 'chain'>): Promise<boolean> {
-    return this.#onNode((netlink) => remove(netlink, rules));
-  }
-
-  /** One after another, on one lasting socket: to close one after a deletion takes longer than all the rest. */
-  #onNode<T>(act: (netlink: AsyncNetlink) => Promise<T>): Promise<T> {
-    const turn = this.#tail.then(async () => {
-      if (this.#stuck) {
-        throw new CrispError(
-          'Unavailable',
-          'nf_tables: the kernel has still not returned from an earlier change',
-          {
-            hint: STUCK_HINT,
-          },
-        );
-      }
-      const netlink = this.#netlink ?? new AsyncNetlink(openNetlink(NETLINK_NETFILTER));
-      this.#netlink = netlink;
-      const running = act(netlink);
-      try {
-        return await within(LIMIT_MS, running, () => {
-          this.#stuck = true;
-          return new CrispError(
-            'DeadlineExceeded',
-            `nf_tables: the kernel has not returned after ${LIMIT_MS / 1000} s`,
-            {
-              hint: STUCK_HINT,
-            },
-          );
-        });
-      } catch (error) {
-        this.#giveUp(netlink, running);
-        throw error;
-      }
-    });
-    this.#tail = turn.catch(() => {});
-    return turn;
-  }
-
-  /** A socket is closed only when nothing uses it any more: its number could be reused. */
-  #giveUp(netlink: AsyncNetlink, running: Promise<unknown>): void {
-    this.#netlink = undefined;
-    void running
-      .catch(() => {})
-      .finally(() => {
-        this.#stuck = false;
-        netlink[Symbol.dispose]();
-      });
+  async remove(rules: PodChain): Promise<boolean> {
+    try {
+      return await this.#socket.use((netlink) => remove(netlink, rules));
+    } catch (error) {
+      if (WITHOUT_NF_TABLES.includes(errnoOf(error))) return false;
+      throw error;
+    }
   }
 
   [Symbol.dispose](): void {
-    this.#netlink?.[Symbol.dispose]();
-    this.#netlink = undefined;
+    this.#socket[Symbol.dispose]();
   }
 
   async #succeeds(pid: number, signal: AbortSignal): Promise<boolean> {
@@ -131,13 +84,10 @@ export class RealNatRules implements NatRules, Disposable {
 const add = (netlink: AsyncNetlink, rules: Masquerade): Promise<boolean> =>
   succeeds(netlink, `masquerade by chain ${rules.chain}`, addition(rules));
 
-async function remove(
-  netlink: AsyncNetlink,
-  { family, chain }: Pick<Masquerade, 'family' | 'chain'>,
-): Promise<boolean> {
-  const rules = await netlink.dump('list the rules of POSTROUTING', GET_RULE, ofBaseChain(family));
+async function remove(netlink: AsyncNetlink, { family, chain, from }: PodChain): Promise<boolean> {
+  const rules = await netlink.dump(`list the jumps to ${chain}`, GET_RULE, ofBaseChain(family, from));
   const jumps = rules.map(({ body }) => jumpTo(chain, body)).filter((handle) => handle !== undefined);
-  return succeeds(netlink, `remove chain ${chain}`, removal({ family, chain }, jumps));
+  return succeeds(netlink, `remove chain ${chain}`, removal({ family, chain }, jumps, from));
 }
 
 /** false where the kernel refuses: it has changed nothing then. */

@@ -14,7 +14,7 @@ import { basename, join } from 'node:path';
 import test, { after } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { type ErrorCode, hasCode } from '#core/errors.ts';
-import type { Kernel, PauseRequest } from '#linux/ports/kernel.ts';
+import type { Kernel, PauseRequest, PodNat } from '#linux/ports/kernel.ts';
 import { probeImage } from '../../image-service/store/probe-image.ts';
 import { scratch } from './scratch.ts';
 
@@ -273,6 +273,37 @@ export function contract(name: string, kernel: Kernel): void {
     await links.leave(pod);
     await links.unlimit(bridge);
     await mounts.unmount(netns);
+  });
+
+  test(`${name}: tables of NAT rules`, async () => {
+    const { tables } = kernel.nat;
+    const key = { network: 'contract', id: 'ab'.repeat(32), interfaceName: 'eth0' };
+    const rules = (changes: Partial<PodNat> = {}): PodNat => ({
+      ...key,
+      family: 4,
+      address: '10.66.7.9',
+      prefixLength: 24,
+      masquerade: true,
+      ports: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }],
+      snat: true,
+      ...changes,
+    });
+    await tables.check({ family: 6, masquerade: true, ports: true });
+    assert.equal(await tables.erase(key), false);
+    await tables.write(rules());
+    await tables.write(rules());
+    await tables.write(rules({ family: 6, address: 'fd00:66::9', prefixLength: 64 }));
+    assert.equal(await tables.erase({ ...key, network: 'another' }), false);
+    assert.equal(await tables.erase(key), true);
+    assert.equal(await tables.erase(key), false);
+    const gone = { ...key, id: 'cd'.repeat(32) };
+    await tables.write(rules());
+    await tables.write(rules(gone));
+    assert.equal(await tables.sweep(['another'], () => []), 0);
+    assert.ok((await tables.sweep(['another', 'contract'], () => [key])) > 0);
+    assert.equal(await tables.erase(gone), false);
+    assert.equal(await tables.erase(key), true);
+    assert.equal(await tables.sweep(['contract'], () => []), 0);
   });
 
   const noSystemd = kernel.systemd.booted ? undefined : 'systemd is not PID 1 here';

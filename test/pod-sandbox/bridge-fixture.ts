@@ -55,6 +55,7 @@ export class BridgeFixture implements AsyncDisposable {
       return done;
     };
     return {
+      tables: nat.tables,
       matchesIptables: (...args) => nat.matchesIptables(...args),
       add: (rules) => counted(nat.add(rules)),
       remove: (rules) => counted(nat.remove(rules)),
