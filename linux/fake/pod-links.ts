@@ -65,5 +65,7 @@ export class FakePodLinks implements PodLinks {
     };
   }
 
+  async checkFamilies(): Promise<void> {}
+
   async forgetUdp(): Promise<void> {}
 }

@@ -1,35 +1,63 @@
 /** The kernel's table of connections, as far as host ports need it (ctnetlink). Synchronous. */
 import { errnoOf } from '#core/errors.ts';
+import type { UdpFlows } from '../ports/kernel.ts';
+import { formatIp } from './ip-address.ts';
 import { NETLINK_NETFILTER, Netlink, NLM_F_ACK, NLM_F_DUMP, nested, parseAttributes } from './netlink.ts';
 
 const CT_GET = 0x101;
 const CT_DELETE = 0x102;
 const HEADER = 4;
 const TUPLE_ORIG = 1;
+const TUPLE_REPLY = 2;
+const TUPLE_IP = 1;
 const TUPLE_PROTO = 2;
+/** Of the source. */
+const IP_ADDRESS = { 4: 1, 6: 3 };
 const PROTO_NUMBER = 1;
 const PROTO_DESTINATION_PORT = 3;
 const AF = { 4: 2, 6: 10 };
 const UDP = 17;
+/** The kernel tracks no connections, or is built without netlink for them. */
+const NOT_LISTED: readonly (string | undefined)[] = ['EPROTONOSUPPORT', 'EOPNOTSUPP', 'EINVAL'];
 
-/**
- * Forgets the UDP flows to these ports of the node. A flow that began before its port was forwarded would go on past
- * the new rule, for as long as datagrams keep it alive.
- */
-export function forgetUdp(family: 4 | 6, ports: ReadonlySet<number>): void {
-  using netlink = new Netlink(NETLINK_NETFILTER);
+/** See `PodLinks.forgetUdp`. */
+export function forgetUdp({ families, ports, pods }: UdpFlows): void {
+  const wanted = { ports: new Set(ports), pods: new Set(pods) };
+  try {
+    using netlink = new Netlink(NETLINK_NETFILTER);
+    for (const family of families) forgetWhere(netlink, family, wanted);
+  } catch (error) {
+    if (!NOT_LISTED.includes(errnoOf(error))) throw error;
+  }
+}
+
+function forgetWhere(
+  netlink: Netlink,
+  family: 4 | 6,
+  { ports, pods }: { readonly ports: ReadonlySet<number>; readonly pods: ReadonlySet<string> },
+): void {
   const header = Buffer.alloc(HEADER);
   header[0] = AF[family];
   for (const { body } of netlink.request('list connections', CT_GET, NLM_F_DUMP, header)) {
-    const tuple = parseAttributes(body, HEADER).get(TUPLE_ORIG) ?? Buffer.alloc(0);
-    const protocol = parseAttributes(parseAttributes(tuple, 0).get(TUPLE_PROTO) ?? Buffer.alloc(0), 0);
-    const port = protocol.get(PROTO_DESTINATION_PORT)?.readUInt16BE();
-    if (protocol.get(PROTO_NUMBER)?.[0] !== UDP || port === undefined || !ports.has(port)) continue;
+    const flow = parseAttributes(body, HEADER);
+    const original = flow.get(TUPLE_ORIG) ?? Buffer.alloc(0);
+    const protocol = inside(original, TUPLE_PROTO);
+    if (protocol.get(PROTO_NUMBER)?.[0] !== UDP) continue;
+    const port = protocol.get(PROTO_DESTINATION_PORT)?.readUInt16BE() ?? 0;
+    const answering = inside(flow.get(TUPLE_REPLY), TUPLE_IP).get(IP_ADDRESS[family]);
+    if (!ports.has(port) && !(answering && pods.has(textOf(family, answering)))) continue;
     try {
-      const flow = Buffer.concat([header, nested(TUPLE_ORIG, tuple)]);
-      netlink.request(`forget the UDP flow to port ${port}`, CT_DELETE, NLM_F_ACK, flow);
+      const request = Buffer.concat([header, nested(TUPLE_ORIG, original)]);
+      netlink.request(`forget the UDP flow to port ${port}`, CT_DELETE, NLM_F_ACK, request);
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error; // it ended meanwhile
     }
   }
 }
+
+/** A part of a tuple. */
+const inside = (tuple: Buffer | undefined, part: number): Map<number, Buffer> =>
+  parseAttributes(parseAttributes(tuple ?? Buffer.alloc(0), 0).get(part) ?? Buffer.alloc(0), 0);
+
+const textOf = (family: 4 | 6, bytes: Buffer): string =>
+  formatIp({ family, value: BigInt(`0x${bytes.toString('hex')}`) });

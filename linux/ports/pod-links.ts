@@ -100,6 +100,20 @@ export interface PodLinks {
   leave(request: LeaveRequest): Promise<void>;
   /** The link of that name; undefined where the pod has none. Throws NotFound for a namespace that is gone. */
   inspect(request: Pick<LeaveRequest, 'netns' | 'interfaceName'>): Promise<PodLink | undefined>;
-  /** Forgets the UDP flows to these ports of the node: an older one would bypass a new forwarding. */
-  forgetUdp(families: readonly (4 | 6)[], ports: readonly number[]): Promise<void>;
+  /** Throws FailedPrecondition where the kernel lacks a family, as after a boot with ipv6.disable=1. */
+  checkFamilies(families: readonly (4 | 6)[]): Promise<void>;
+  /**
+   * Forgets UDP flows: an older one would bypass a new forwarding, and one to a pod that is gone would go on. On a kernel
+   * that does not list its flows nothing can be done, and nothing is.
+   */
+  forgetUdp(flows: UdpFlows): Promise<void>;
+}
+
+/** UDP flows to any of the ports, and those that any of the pods answers. */
+export interface UdpFlows {
+  readonly families: readonly (4 | 6)[];
+  /** Of the node. */
+  readonly ports: readonly number[];
+  /** Addresses of pods. */
+  readonly pods: readonly string[];
 }

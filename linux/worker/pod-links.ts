@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError } from '#core/errors.ts';
 import { throwIfAborted } from '../libc/abort.ts';
@@ -11,6 +12,7 @@ import type {
   PairRequest,
   PodLink,
   PodLinks,
+  UdpFlows,
 } from '../ports/kernel.ts';
 import type { NamespaceWorker } from './thread.ts';
 
@@ -19,6 +21,8 @@ const PORT_LIMIT = 2_500;
 const POLL_MS = 2;
 /** Milliseconds within which new addresses can be used: what the CNI plugin `ptp` waits. */
 const SETTLE_LIMIT = 10_000;
+/** Of a kernel that has IPv6, in each network namespace. */
+const IPV6 = '/proc/sys/net/ipv6/conf';
 
 /** The real links, by the namespace worker. */
 export class RealPodLinks implements PodLinks {
@@ -82,8 +86,16 @@ export class RealPodLinks implements PodLinks {
     return this.#thread.request({ act: 'inspect link', netns, interfaceName });
   }
 
-  async forgetUdp(families: readonly (4 | 6)[], ports: readonly number[]): Promise<void> {
-    await this.#thread.request({ act: 'forget udp', families, ports });
+  async checkFamilies(families: readonly (4 | 6)[]): Promise<void> {
+    if (!families.includes(6) || existsSync(IPV6)) return;
+    throw new CrispError('FailedPrecondition', `the kernel has no IPv6: ${IPV6} is missing`, {
+      hint: 'boot without ipv6.disable=1 (or modprobe ipv6), or take the IPv6 range out of the CNI configuration',
+      lasting: true,
+    });
+  }
+
+  async forgetUdp(flows: UdpFlows): Promise<void> {
+    await this.#thread.request({ act: 'forget udp', flows });
   }
 
   async #waitUntilUp(name: string, what: string, signal: AbortSignal): Promise<void> {

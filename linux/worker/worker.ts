@@ -25,6 +25,7 @@ import type {
   NamespaceKind,
   PairRequest,
   PodLink,
+  UdpFlows,
 } from '../ports/kernel.ts';
 import type { ProcessStats } from '../ports/stats.ts';
 import { countProcesses, type GroupFile, readGroups, readTexts, Walk, type WalkState } from './readings.ts';
@@ -86,7 +87,7 @@ export type WorkerRequest =
   | { readonly act: 'spawn in namespace'; readonly request: NamespaceSpawnRequest }
   /** Whether a link of the node carries frames. */
   | { readonly act: 'is up'; readonly name: string }
-  | { readonly act: 'forget udp'; readonly families: readonly (4 | 6)[]; readonly ports: readonly number[] }
+  | { readonly act: 'forget udp'; readonly flows: UdpFlows }
   /** Reads that belong together, in one message: waking a thread costs more than most of them. */
   | { readonly act: 'batch'; readonly requests: readonly Reading[] }
   /** The texts of small files of the kernel. */
@@ -228,7 +229,7 @@ function handle(request: WorkerRequest): WorkerResults[keyof WorkerResults] {
     case 'is up':
       return carriesFrames(request.name);
     case 'forget udp':
-      for (const family of request.families) forgetUdp(family, new Set(request.ports));
+      forgetUdp(request.flows);
       return undefined;
     case 'batch':
       return request.requests.map(read);

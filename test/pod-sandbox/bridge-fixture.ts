@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { newSandboxId, type SandboxId } from '#core/ids.ts';
 import { Operation } from '#core/operation.ts';
 import { openKernel } from '#linux/index.ts';
-import type { Child, Kernel } from '#linux/ports/kernel.ts';
+import type { Child, Kernel, NatTables } from '#linux/ports/kernel.ts';
 import { noNetworkObserver, type PortMapping } from '#pod-sandbox/index.ts';
 import { BridgeNetwork } from '#pod-sandbox/network/bridge/bridge.ts';
 import type { Attachment } from '#pod-sandbox/network/cni/attachment.ts';
@@ -47,7 +47,7 @@ export class BridgeFixture implements AsyncDisposable {
   }
 
   /** The node's rules, each change without a program counted. */
-  #nat(): Kernel['nat'] {
+  #nat(tables: NatTables): Kernel['nat'] {
     const { nat } = this.kernel;
     const counted = async (change: Promise<boolean>) => {
       const done = await change;
@@ -55,19 +55,21 @@ export class BridgeFixture implements AsyncDisposable {
       return done;
     };
     return {
-      tables: nat.tables,
+      tables,
       matchesIptables: (...args) => nat.matchesIptables(...args),
       add: (rules) => counted(nat.add(rules)),
       remove: (rules) => counted(nat.remove(rules)),
     };
   }
 
-  /** With other limits (milliseconds) and another PATH. */
-  limited(limit: number, path = process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin'): Cni {
+  /** With other limits (milliseconds), another PATH, and other tables where there is no iptables. */
+  limited(
+    limit: number,
+    path = process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin',
+    tables = this.kernel.nat.tables,
+  ): Cni {
     const environment = { PATH: path };
-    const { links, processes } = this.kernel;
-    const native = new BridgeNetwork({ links, processes, nat: this.#nat() }, environment);
-    this.#native.push(native);
+    const native = this.bridgeNetwork(path, tables);
     return new Cni(this.kernel.processes, {
       binDirs: [this.plugins, '/usr/lib/cni', '/opt/cni/bin'],
       environment,
@@ -77,6 +79,13 @@ export class BridgeFixture implements AsyncDisposable {
       native,
       observer: noNetworkObserver,
     });
+  }
+
+  bridgeNetwork(path: string, tables = this.kernel.nat.tables): BridgeNetwork {
+    const { links, processes } = this.kernel;
+    const native = new BridgeNetwork({ links, processes, nat: this.#nat(tables) }, { PATH: path });
+    this.#native.push(native);
+    return native;
   }
 
   static async make(): Promise<BridgeFixture> {

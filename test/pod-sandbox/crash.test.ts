@@ -10,10 +10,14 @@ import { PodsFixture } from './pods-fixture.ts';
 
 const CHILD = fileURLToPath(new URL('crash-child.ts', import.meta.url));
 
-async function daemon(fixture: PodsFixture, config: SandboxConfig, dieAfter: string) {
-  const argv = [process.execPath, CHILD, encode({ options: fixture.options, config, dieAfter })];
+async function daemon(
+  { kernel, options }: Pick<PodsFixture, 'kernel' | 'options'>,
+  config: SandboxConfig,
+  dieAfter: string,
+) {
+  const argv = [process.execPath, CHILD, encode({ options, config, dieAfter })];
   const env = { PATH: process.env['PATH'] ?? '' };
-  const output = await fixture.kernel.processes.run({ argv, env }, AbortSignal.timeout(60_000));
+  const output = await kernel.processes.run({ argv, env }, AbortSignal.timeout(60_000));
   return { ...output, text: output.stdout.toString() };
 }
 
@@ -27,13 +31,20 @@ async function waitForOrphans(fixture: PodsFixture, boundary: string): Promise<v
   await fixture.kernel.cgroups.remove(group, AbortSignal.timeout(10_000));
 }
 
+const portMappings = [{ protocol: 'tcp' as const, containerPort: 80, hostPort: 12_399, hostIp: '' }];
+
+/** In the order in which they are passed. */
+async function boundariesOf(fixture: PodsFixture, options = fixture.options): Promise<string[]> {
+  const { kernel } = fixture;
+  const probe = await daemon({ kernel, options }, fixture.config({ portMappings }), '');
+  assert.equal(probe.status.code, 0, probe.stderr.toString());
+  return JSON.parse(probe.text);
+}
+
 test('killed at stage boundaries of run, stop and remove, the next daemon leaves nothing or a pod that is ready', async () => {
   await using fixture = await PodsFixture.make();
   await fixture.useNetwork([{ type: 'portmap', capabilities: { portMappings: true } }]);
-  const portMappings = [{ protocol: 'tcp' as const, containerPort: 80, hostPort: 12_399, hostIp: '' }];
-  const probe = await daemon(fixture, fixture.config({ portMappings }), '');
-  assert.equal(probe.status.code, 0, probe.stderr.toString());
-  const boundaries: string[] = JSON.parse(probe.text);
+  const boundaries = await boundariesOf(fixture);
   for (const stage of [
     'run record',
     'run release',
@@ -46,19 +57,33 @@ test('killed at stage boundaries of run, stop and remove, the next daemon leaves
   }
   const chances = new Chances();
   for (const boundary of chances.sample(boundaries))
-    await chances.at(`killed at "${boundary}"`, () => killedAt(fixture, boundary, portMappings));
+    await chances.at(`killed at "${boundary}"`, () => killedAt(fixture, boundary));
 });
 
-async function killedAt(
-  fixture: PodsFixture,
-  boundary: string,
-  portMappings: SandboxConfig['portMappings'],
-): Promise<void> {
+test('the same in this process, on a node without iptables', async () => {
+  await using fixture = await PodsFixture.make();
+  await fixture.useNetwork([{ type: 'portmap', capabilities: { portMappings: true } }], {}, { ipMasq: true });
+  const network = {
+    ...fixture.options.network,
+    environment: { PATH: '/nonexistent' },
+    native: 'auto' as const,
+  };
+  const options = { ...fixture.options, network };
+  const all = await boundariesOf(fixture, options);
+  const ofNetwork = all.filter((name) => /CNI|network/.test(name));
+  assert.ok(ofNetwork.includes('run CNI rules'), all.join());
+  assert.match(await fixture.run('nft', 'list', 'ruleset'), /table ip6 cni_hostport/);
+  const chances = new Chances();
+  for (const boundary of chances.sample(ofNetwork))
+    await chances.at(`killed at "${boundary}"`, () => killedAt(fixture, boundary, options));
+});
+
+async function killedAt(fixture: PodsFixture, boundary: string, options = fixture.options): Promise<void> {
   const config = fixture.config({ portMappings });
-  const { status, stderr } = await daemon(fixture, config, boundary);
+  const { status, stderr } = await daemon({ kernel: fixture.kernel, options }, config, boundary);
   assert.equal(status.signal, 9, String(stderr));
   await waitForOrphans(fixture, boundary);
-  const service = await fixture.open();
+  const service = await fixture.open(options);
   await service.recover(fixture.operation());
   const listed = service.list();
   const made = boundary === 'run ready' || !boundary.startsWith('run');
@@ -78,7 +103,7 @@ async function killedAt(
   }
   await service.close();
   assert.deepEqual(await fixture.leftovers(), []);
-  assert.doesNotMatch(await fixture.run('iptables-save', '-t', 'nat'), /12399/);
+  assert.doesNotMatch(await fixture.run('nft', 'list', 'ruleset'), /12399|10\.251\.0\.|fd00:251::/);
 }
 
 /** Attaches late: what it holds appears at the end of a slow ADD. */

@@ -60,13 +60,13 @@ export class PodsFixture implements AsyncDisposable {
   }
 
   /** Writes the conflist: bridge with host-local, then the given plugins. */
-  async useNetwork(more: readonly object[] = [], changes: object = {}): Promise<void> {
+  async useNetwork(more: readonly object[] = [], changes: object = {}, ofBridge: object = {}): Promise<void> {
     const ipam = {
       type: 'host-local',
       ranges: [[{ subnet: '10.251.0.0/24' }], [{ subnet: 'fd00:251::/64' }]],
       dataDir: join(this.directory, 'ipam'),
     };
-    const bridge = { type: 'bridge', bridge: this.bridge, isGateway: true, ipam };
+    const bridge = { type: 'bridge', bridge: this.bridge, isGateway: true, ipam, ...ofBridge };
     const list = { cniVersion: '1.0.0', name: 'test', plugins: [bridge, ...more], ...changes };
     await writeFile(join(this.options.network.confDir, '10-test.conflist'), JSON.stringify(list));
   }

@@ -2,8 +2,8 @@
  * A network made in this process: what the CNI plugins bridge or ptp, host-local, portmap, bandwidth and loopback 1.1.1
  * do, with the same files, links, rules and result. Crisp undoes what the plugins made, and the plugins what crisp made.
  *
- *   addresses ─┬─ links: bridge, pair, routes ─┬─ conntrack: older UDP flows to published ports deleted ─ bandwidth ─ result
- *              └─ rules of the packet filter ──┘
+ *   checks ─ addresses ─┬─ links: bridge, pair, routes ─┬─ conntrack: older UDP flows to published ports deleted ─ bandwidth ─ result
+ *                       └─ rules of the packet filter ──┘
  *
  * A step that outlives its deadline does not race with the undo: the addresses' lock, the namespace thread and the packet
  * filter serialize them.
@@ -22,9 +22,10 @@ import { deviceOf, limitsOf } from './bandwidth.ts';
 import { differences } from './check.ts';
 import { PacketFilter } from './firewall.ts';
 import { allocateAddresses, releaseAddresses } from './host-local.ts';
-import type { PodRules } from './nat-rules.ts';
+import type { PodRules, RuleBackend } from './nat-rules.ts';
 import { type BridgePlan, bridgePlan } from './plan.ts';
 import { joinRequest, type MadeLinks, pairRequest, podRules, resultOf } from './request.ts';
+import type { RuleSweep } from './rule-sweep.ts';
 
 /** A part of the undo may take this share of the limit, so that one that hangs leaves time for the others. */
 const SHARES = 3;
@@ -35,7 +36,7 @@ interface Call {
   readonly limit: number;
 }
 
-export class BridgeNetwork {
+export class BridgeNetwork implements RuleSweep {
   readonly #kernel: Pick<Kernel, 'links'>;
   readonly #filter: PacketFilter;
 
@@ -58,6 +59,7 @@ export class BridgeNetwork {
     const { config, interfaceName } = attachment;
     const plan = requirePlan(config);
     const within = steps(config, call);
+    await within('CNI checks', () => this.#check(podRules(id, attachment, plan, []), plan));
     const allocated = await within('CNI addresses', (signal) =>
       allocateAddresses(plan.directory, plan.ranges, { id, interfaceName }, signal),
     );
@@ -68,20 +70,16 @@ export class BridgeNetwork {
       plan.bridge === undefined
         ? this.#kernel.links.pair(pairRequest(plan, assigned, rules, pod), signal)
         : this.#kernel.links.join(joinRequest(plan.bridge, plan, assigned, rules, pod), signal);
-    const [joined] = await together(
+    const [joined, backends] = await together(
       within('CNI links', link),
       within('CNI rules', (signal) => settleAll(rules.map((pod) => this.#addRules(pod, signal, trace)))),
     );
-    const udp = udpPorts(rules);
-    if (udp.length > 0) {
-      const families = plan.ranges.map(({ family }) => family);
-      await within('CNI flows', () => this.#kernel.links.forgetUdp(families, udp));
-    }
+    await within('CNI flows', () => this.#forgetFlows(rules));
     const device = await within('CNI bandwidth', (signal) =>
       this.#limit(id, attachment, plan, joined.nodeName, signal),
     );
     const result = resultOf(attachment, plan, assigned, { joined, netns, device });
-    return { ...attachment, result, ips: podIps(result) };
+    return { ...attachment, result, ips: podIps(result), ruleBackends: [...new Set(backends.flat())] };
   }
 
   /**
@@ -101,7 +99,13 @@ export class BridgeNetwork {
       undoPart(
         attachment,
         rulesOf(pod),
-        () => this.#filter.remove(pod, signal),
+        () =>
+          this.#filter.remove(pod, attachment.ruleBackends, signal, (error) =>
+            call.op.log.info(
+              { error: describeError(error) },
+              'rules of a back end that has not written the pod’s could not be looked for; ignored',
+            ),
+          ),
         (error) =>
           call.op.log.info(
             { error: describeError(error) },
@@ -115,6 +119,7 @@ export class BridgeNetwork {
           () => within('CNI bandwidth', () => this.#unlimit(id, attachment, plan)),
           () => within('CNI rules', (signal) => runAll(rules.map((pod) => () => removeRules(pod, signal)))),
         ]),
+      () => within('CNI flows', () => this.#forgetFlows(rules)), // else they would go on to the address's next pod
       () =>
         within('CNI addresses', (signal) =>
           releaseAddresses(plan.directory, result ? ips : undefined, { id, interfaceName }, signal),
@@ -135,16 +140,35 @@ export class BridgeNetwork {
     });
   }
 
+  sweepRules(...call: Parameters<RuleSweep['sweepRules']>): Promise<number> {
+    return this.#filter.sweep(...call);
+  }
+
   /** Resolves when no probe of iptables is running: the first pod of a network starts one. */
   waitForProbes(): Promise<void> {
     return this.#filter.waitForProbes();
   }
 
-  /** iptables-restore writes all of its input or nothing. */
-  async #addRules(pod: PodRules, signal: AbortSignal, trace: AddTrace): Promise<void> {
+  /** What the node lacks, before anything is made. */
+  async #check(rules: readonly PodRules[], { ranges }: BridgePlan): Promise<void> {
+    await this.#kernel.links.checkFamilies(ranges.map(({ family }) => family));
+    await this.#filter.check(rules);
+  }
+
+  /** Those to published ports: they are older than the rules, or outlive them, as long as datagrams come. */
+  async #forgetFlows(rules: readonly PodRules[]): Promise<void> {
+    const ports = udpPorts(rules);
+    if (ports.length === 0) return;
+    const families = rules.map(({ family }) => family);
+    const pods = rules.flatMap(({ address }) => (address ? [address.ip] : []));
+    await this.#kernel.links.forgetUdp({ families, ports, pods });
+  }
+
+  /** iptables-restore and nf_tables write all of their input or nothing. */
+  async #addRules(pod: PodRules, signal: AbortSignal, trace: AddTrace): Promise<readonly RuleBackend[]> {
     trace.begin(rulesOf(pod));
     try {
-      await this.#filter.add(pod, signal);
+      return await this.#filter.add(pod, signal);
     } catch (error) {
       if (hasCode(error, 'NetworkFailed')) trace.refuse(rulesOf(pod));
       throw error;

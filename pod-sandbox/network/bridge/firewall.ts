@@ -1,27 +1,23 @@
 /**
- * The packet filter's rules of pods. Where a pod has only masquerade rules, and a probe has shown that the node's iptables
- * writes the same, they are written to the kernel directly; else, and wherever the kernel refuses, iptables does it.
+ * The packet filter's rules of pods. With iptables on the node: where a pod has only masquerade rules, and a probe has shown
+ * that the node's iptables writes the same, they are written to the kernel directly; else, and wherever the kernel refuses,
+ * iptables does it. Without: crisp writes them to tables of nf_tables, as the CNI plugins do there.
  */
-import type { Kernel } from '#linux/ports/kernel.ts';
-import { Iptables } from './iptables.ts';
-import { addition, hasRules, masqueradeOf, type PodRules } from './nat-rules.ts';
+import { CrispError, errnoOf } from '#core/errors.ts';
+import type { Kernel, PodKey } from '#linux/ports/kernel.ts';
+import { combinedError } from '../cni/failed-add.ts';
+import { Iptables, lacksKernelPart } from './iptables.ts';
+import { IptablesProbe } from './iptables-probe.ts';
+import { chainsOf, DNAT, hasRules, masqueradeOf, type PodRules, type RuleBackend } from './nat-rules.ts';
 
-/** Milliseconds for a probe of iptables. */
-const PROBE_LIMIT = 10_000;
-
-/** Whether iptables writes what crisp would. */
-interface Probe {
-  readonly outcome: Promise<boolean>;
-  matches: boolean;
-}
+const FAMILIES = [4, 6] as const;
 
 export class PacketFilter {
   readonly #nat: Kernel['nat'];
   readonly #iptables: Iptables;
+  readonly #probe: IptablesProbe;
   /** The last change of each family: a check and the change that follows from it are not interleaved. */
   readonly #tails = new Map<4 | 6, Promise<unknown>>();
-  /** By what the form of the rules depends on. */
-  readonly #probes = new Map<string, Probe>();
 
   constructor(
     { nat, processes }: Pick<Kernel, 'processes' | 'nat'>,
@@ -29,62 +25,150 @@ export class PacketFilter {
   ) {
     this.#nat = nat;
     this.#iptables = new Iptables(processes, environment);
+    this.#probe = new IptablesProbe(nat, this.#iptables);
   }
 
-  async add(pod: PodRules, signal: AbortSignal): Promise<void> {
-    if (!hasRules(pod)) return;
-    await this.#inTurn(pod, async () => {
-      signal.throwIfAborted();
-      const plain = this.#matches(pod) && masqueradeOf(pod);
-      if (!plain || !(await this.#nat.add(plain))) await this.#iptables.write(pod, signal);
-    });
-    void this.matchesIptables(pod);
+  /** Throws NetworkFailed or FailedPrecondition where the node lacks what would write the rules. Changes nothing. */
+  async check(pods: readonly PodRules[]): Promise<void> {
+    for (const pod of pods.filter(hasRules)) {
+      const { iptables, nftables } = byBackend(pod, await this.#available(pod));
+      if (hasRules(iptables)) await this.#iptables.restoring(pod.family);
+      const { family, masquerade, ports } = nftables;
+      if (hasRules(nftables)) await this.#nat.tables.check({ family, masquerade, ports: ports.length > 0 });
+    }
   }
 
-  /** Missing rules are success. */
-  async remove(pod: PodRules, signal: AbortSignal): Promise<void> {
-    if (!hasRules(pod)) return;
-    await this.#inTurn(pod, async () => {
+  /** Resolves to what has written the rules. */
+  async add(pod: PodRules, signal: AbortSignal): Promise<readonly RuleBackend[]> {
+    if (!hasRules(pod)) return [];
+    return this.#inTurn(pod.family, async () => {
       signal.throwIfAborted();
-      const plain = this.#matches(pod) && masqueradeOf(pod);
-      if (!plain || !(await this.#nat.remove(plain))) await this.#iptables.erase(pod, signal);
+      const available = await this.#available(pod);
+      try {
+        return await this.#write(byBackend(pod, available), signal);
+      } catch (error) {
+        if (available === 'nftables' || !lacksKernelPart(error)) throw error;
+        return this.#writeWithout(pod, error, signal);
+      }
     });
-    void this.matchesIptables(pod);
   }
 
   /**
-   * Whether the node's iptables writes such a pod's rules as crisp would: probed once, beside the node's own tables.
-   * Never rejects: an iptables that cannot be probed is called for each pod.
+   * Missing rules are success. Looks for them with both, for iptables may have come or gone since ADD. `recorded`: what has
+   * written them; the failure of another is passed to `onTolerated`. undefined: not known.
    */
-  async matchesIptables(pod: PodRules): Promise<boolean> {
-    const plain = masqueradeOf(pod);
-    if (!plain) return false;
-    const form = formOf(pod);
-    const known = this.#probes.get(form);
-    if (known) return known.outcome;
-    const outcome = this.#probe(pod, plain).catch(() => false);
-    const probe: Probe = { outcome, matches: false };
-    this.#probes.set(form, probe);
-    probe.matches = await outcome;
-    return outcome;
+  async remove(
+    pod: PodRules,
+    recorded: readonly RuleBackend[] | undefined,
+    signal: AbortSignal,
+    onTolerated: (error: unknown) => void,
+  ): Promise<void> {
+    if (!hasRules(pod)) return;
+    await this.#inTurn(pod.family, async () => {
+      const errors: unknown[] = [];
+      const attempt = async (backend: RuleBackend, act: () => Promise<unknown>) => {
+        signal.throwIfAborted();
+        try {
+          await act();
+        } catch (error) {
+          if (recorded?.includes(backend) ?? true) errors.push(error);
+          else onTolerated(error);
+        }
+      };
+      await attempt('nftables', () => this.#nat.tables.erase(pod));
+      await attempt('iptables', async () => {
+        const done = await this.#eraseIptables(pod, signal);
+        if (!done && recorded?.includes('iptables')) onTolerated(iptablesGone(pod));
+      });
+      if (errors.length > 0) throw combinedError(errors);
+    });
   }
 
-  /** Resolves when no probe is running. */
-  async waitForProbes(): Promise<void> {
-    await Promise.all([...this.#probes.values()].map(({ outcome }) => outcome));
+  /** See `RuleSweep`. */
+  async sweep(
+    networks: readonly string[],
+    living: () => Iterable<PodKey>,
+    signal: AbortSignal,
+  ): Promise<number> {
+    let removed = await this.#nat.tables.sweep(networks, living);
+    for (const family of FAMILIES) {
+      if (!(await this.#iptables.isThere(family))) continue;
+      const sweep = () => this.#iptables.sweep(family, networks, living, signal);
+      removed += await this.#inTurn(family, sweep).catch((error: unknown) => {
+        if (lacksKernelPart(error)) return 0;
+        throw error;
+      });
+    }
+    return removed;
   }
 
-  async #probe(pod: PodRules, plain: NonNullable<ReturnType<typeof masqueradeOf>>): Promise<boolean> {
-    const argv = await this.#iptables.restoring(pod.family);
-    const call = { argv, env: this.#iptables.environment, input: addition(pod) };
-    return this.#nat.matchesIptables(call, plain, AbortSignal.timeout(PROBE_LIMIT));
+  /** Resolves when no probe of iptables is running. */
+  waitForProbes(): Promise<void> {
+    return this.#probe.waitForAll();
   }
 
-  #matches(pod: PodRules): boolean {
-    return this.#probes.get(formOf(pod))?.matches ?? false;
+  async #available({ family }: PodRules): Promise<RuleBackend> {
+    return (await this.#iptables.isThere(family)) ? 'iptables' : 'nftables';
   }
 
-  #inTurn<T>({ family }: PodRules, act: () => Promise<T>): Promise<T> {
+  async #write(
+    { iptables, nftables }: Readonly<Record<RuleBackend, PodRules>>,
+    signal: AbortSignal,
+  ): Promise<RuleBackend[]> {
+    if (hasRules(nftables)) await this.#writeTables(nftables);
+    if (hasRules(iptables)) {
+      const plain = this.#probe.matches(iptables) && masqueradeOf(iptables);
+      if (!plain || !(await this.#nat.add(plain))) await this.#iptables.write(iptables, signal);
+      void this.#probe.start(iptables);
+    }
+    return [
+      ...(hasRules(nftables) ? (['nftables'] as const) : []),
+      ...(hasRules(iptables) ? (['iptables'] as const) : []),
+    ];
+  }
+
+  /** For an iptables whose part of the kernel is missing: its own error where the kernel lacks nf_tables as well. */
+  async #writeWithout(pod: PodRules, error: unknown, signal: AbortSignal): Promise<readonly RuleBackend[]> {
+    const { family, masquerade, ports } = pod;
+    await this.#nat.tables.check({ family, masquerade, ports: ports.length > 0 }).catch(() => {
+      throw error;
+    });
+    const parts = byBackend(pod, 'nftables');
+    if (hasRules(parts.iptables)) throw error;
+    return this.#write(parts, signal);
+  }
+
+  async #writeTables(pod: PodRules): Promise<void> {
+    const { ip: address, prefixLength } = pod.address ?? { ip: '', prefixLength: 0 };
+    try {
+      await this.#nat.tables.write({ ...pod, address, prefixLength });
+    } catch (error) {
+      if (errnoOf(error) === undefined) throw error;
+      throw new CrispError('NetworkFailed', `nf_tables has refused the IPv${pod.family} rules`, {
+        cause: error,
+        hint: 'see `nft list ruleset`: another program may own a table, or have a chain, of these names',
+      });
+    }
+  }
+
+  /** false: the program is gone, and the tables that it shares with nf_tables had nothing of the pod. */
+  async #eraseIptables(pod: PodRules, signal: AbortSignal): Promise<boolean> {
+    const { family } = pod;
+    if (await this.#iptables.isThere(family)) {
+      const plain = this.#probe.matches(pod) && masqueradeOf(pod);
+      if (!plain || !(await this.#nat.remove(plain))) await this.#iptables.erase(pod, signal);
+      void this.#probe.start(pod);
+      return true;
+    }
+    const { masquerade, ports } = chainsOf(pod);
+    const removed = [
+      await this.#nat.remove({ family, chain: masquerade }),
+      await this.#nat.remove({ family, chain: ports, from: DNAT }),
+    ];
+    return removed.includes(true);
+  }
+
+  #inTurn<T>(family: 4 | 6, act: () => Promise<T>): Promise<T> {
     const turn = (this.#tails.get(family) ?? Promise.resolve()).then(act);
     this.#tails.set(
       family,
@@ -94,5 +178,20 @@ export class PacketFilter {
   }
 }
 
-/** Prefixes of whole bytes are written in another form than others. */
-const formOf = ({ family, address }: PodRules): string => `${family}/${address?.prefixLength}`;
+/** The parts of the rules by what writes them. */
+function byBackend(pod: PodRules, available: RuleBackend): Record<RuleBackend, PodRules> {
+  const { masquerade = available, ports = available } = pod.backends;
+  const only = (backend: RuleBackend): PodRules => ({
+    ...pod,
+    masquerade: pod.masquerade && masquerade === backend,
+    ports: ports === backend ? pod.ports : [],
+  });
+  return { iptables: only('iptables'), nftables: only('nftables') };
+}
+
+const iptablesGone = ({ family, network }: PodRules): CrispError =>
+  new CrispError(
+    'NetworkFailed',
+    `iptables has written the IPv${family} rules of network ${network}, and is gone: what the legacy one has written stays`,
+    { hint: 'install iptables again: the next GC removes them' },
+  );

@@ -5,13 +5,14 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
-import { CrispError } from '#core/errors.ts';
+import { CrispError, hasCode } from '#core/errors.ts';
 import type { Output, Processes } from '#linux/ports/kernel.ts';
 import { excerpt } from '../cni/result.ts';
 import {
   addition,
   additionWith,
   type PodRules,
+  podsIn,
   removal,
   removalOf,
   sharedChains,
@@ -54,21 +55,52 @@ export class Iptables {
     if (output.status.code !== 0) throw refused(pod, 'delete', output);
   }
 
+  /** Whether the node has the programs of this family. */
+  async isThere(family: 4 | 6): Promise<boolean> {
+    const name = nameOf(family);
+    const found = await Promise.all([name, `${name}-restore`].map((program) => this.#path(program)));
+    return found.every((path) => path !== undefined);
+  }
+
+  /** See `RuleSweep`; how many pods had rules. */
+  async sweep(
+    family: 4 | 6,
+    networks: readonly string[],
+    living: () => Iterable<{ readonly network: string; readonly id: string }>,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const call = { network: networks.join(', '), id: '', family };
+    const listing = await this.#list(call, [], signal);
+    if (listing.status.code !== 0) throw refused(call, 'list', listing);
+    const text = listing.stdout.toString();
+    const alive = new Set([...living()].map(({ network, id }) => `${network} ${id}`));
+    const gone = podsIn(text, networks).filter(({ network, id }) => !alive.has(`${network} ${id}`));
+    let removed = 0;
+    for (const pod of gone) {
+      const rest = removalOf(text, pod);
+      if (rest === undefined) continue;
+      const output = await this.#restore({ ...pod, family }, rest, signal);
+      if (output.status.code !== 0) throw refused({ ...pod, family }, 'delete', output);
+      removed++;
+    }
+    return removed;
+  }
+
   /** The command line that takes the texts of nat-rules.ts as input. */
   async restoring(family: 4 | 6): Promise<readonly string[]> {
     return [await this.#find(`${nameOf(family)}-restore`), ...RESTORE];
   }
 
-  async #restore(pod: PodRules, input: string, signal: AbortSignal): Promise<Output> {
+  async #restore(pod: Owner, input: string, signal: AbortSignal): Promise<Output> {
     return this.#run(pod, await this.restoring(pod.family), signal, input);
   }
 
-  async #list(pod: PodRules, chain: readonly string[], signal: AbortSignal): Promise<Output> {
+  async #list(pod: Owner, chain: readonly string[], signal: AbortSignal): Promise<Output> {
     const program = await this.#find(nameOf(pod.family));
     return this.#run(pod, [program, '-t', 'nat', '-S', ...chain, '--wait'], signal);
   }
 
-  #run(pod: PodRules, argv: readonly string[], signal: AbortSignal, input = ''): Promise<Output> {
+  #run(pod: Owner, argv: readonly string[], signal: AbortSignal, input = ''): Promise<Output> {
     signal.throwIfAborted();
     // By the id a later daemon finds this process, if this daemon is killed meanwhile (cni/orphans.ts).
     const env = { ...this.environment, CNI_CONTAINERID: pod.id };
@@ -91,8 +123,16 @@ export class Iptables {
   }
 
   async #find(name: string): Promise<string> {
-    const path = this.environment['PATH'] ?? '';
-    for (const directory of path.split(delimiter)) {
+    const path = await this.#path(name);
+    if (path !== undefined) return path;
+    throw new CrispError('NetworkFailed', `${name} is not in ${this.environment['PATH'] ?? ''}`, {
+      hint: 'install iptables, or leave the back end out of the CNI configuration',
+      lasting: true,
+    });
+  }
+
+  async #path(name: string): Promise<string | undefined> {
+    for (const directory of (this.environment['PATH'] ?? '').split(delimiter)) {
       const program = join(directory, name);
       const found = await access(program, constants.X_OK).then(
         () => true,
@@ -100,18 +140,31 @@ export class Iptables {
       );
       if (found) return program;
     }
-    throw new CrispError('NetworkFailed', `${name} is not in ${path}`, {
-      hint: 'install iptables',
-      lasting: true,
-    });
+    return undefined;
   }
 }
 
+/** Whose rules a call is about. */
+type Owner = Pick<PodRules, 'network' | 'id' | 'family'>;
+
 const nameOf = (family: 4 | 6): string => (family === 6 ? 'ip6tables' : 'iptables');
 
-const refused = (pod: PodRules, act: string, { status, stderr }: Output): CrispError =>
-  new CrispError(
+/** What iptables prints where the kernel lacks its part: the legacy one, that of nf_tables, and single extensions. */
+const LACKS_KERNEL_PART =
+  /Table does not exist|missing kernel module|Failed to initialize nft: (Protocol|Operation) not supported/;
+
+/** Whether iptables has failed for the kernel lacks its part. */
+export const lacksKernelPart = (error: unknown): boolean =>
+  hasCode(error, 'NetworkFailed') && LACKS_KERNEL_PART.test(error.message);
+
+function refused(pod: Owner, act: string, { status, stderr }: Output): CrispError {
+  const text = excerpt(stderr.toString());
+  const hint = LACKS_KERNEL_PART.test(text)
+    ? `load the kernel's part: modprobe ${nameOf(pod.family).replace('tables', 'table')}_nat for the legacy iptables, else nft_compat and nft_chain_nat`
+    : 'see whether iptables works on this node, with the nat table';
+  return new CrispError(
     'NetworkFailed',
-    `iptables could not ${act} the IPv${pod.family} rules of network ${pod.network}: exit ${status.code}: ${excerpt(stderr.toString())}`,
-    { hint: 'see whether iptables works on this node, with the nat table' },
+    `iptables could not ${act} the IPv${pod.family} rules of network ${pod.network}: exit ${status.code}: ${text}`,
+    { hint },
   );
+}

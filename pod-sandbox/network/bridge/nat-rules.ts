@@ -5,19 +5,19 @@
  */
 import { createHash } from 'node:crypto';
 import { formatIp, parseIp } from '#linux/net/ip-address.ts';
-import type { Masquerade } from '#linux/ports/kernel.ts';
+import type { HostPort, Masquerade } from '#linux/ports/kernel.ts';
 
-export interface PublishedPort {
-  readonly hostPort: number;
-  readonly containerPort: number;
-  readonly protocol: 'tcp' | 'udp' | 'sctp';
-  readonly hostIP?: string;
-}
+export type PublishedPort = HostPort;
+
+/** What writes the rules: the node's iptables, or crisp itself into tables of nf_tables. */
+export type RuleBackend = 'iptables' | 'nftables';
 
 /** What the rules of one family depend on. */
 export interface PodRules {
   readonly network: string;
   readonly id: string;
+  /** Of the pod. */
+  readonly interfaceName: string;
   readonly family: 4 | 6;
   /** undefined: not known, since ADD has failed. */
   readonly address: { readonly ip: string; readonly prefixLength: number } | undefined;
@@ -25,9 +25,12 @@ export interface PodRules {
   readonly ports: readonly PublishedPort[];
   /** Whether the node and the pod itself may use the published ports. */
   readonly snat: boolean;
+  /** As the configuration wants it; a part without: iptables where the node has it. */
+  readonly backends: { readonly masquerade?: RuleBackend; readonly ports?: RuleBackend };
 }
 
-const DNAT = 'CNI-HOSTPORT-DNAT';
+/** Has the jumps to the pods' chains of published ports. */
+export const DNAT = 'CNI-HOSTPORT-DNAT';
 const MARK = 'CNI-HOSTPORT-SETMARK';
 const MASQUERADE = 'CNI-HOSTPORT-MASQ';
 /** The most ports that a rule of `multiport` takes. */
@@ -112,7 +115,7 @@ export const removal = (pod: PodRules): string =>
   ]);
 
 /** Removes what a listing (`iptables -S`) has of the pod; undefined where it has nothing. */
-export function removalOf(listing: string, pod: PodRules): string | undefined {
+export function removalOf(listing: string, pod: Pick<PodRules, 'network' | 'id'>): string | undefined {
   const lines = listing.split('\n');
   const { masquerade, ports } = chainsOf(pod);
   const present = [masquerade, ports].filter((chain) => lines.includes(`-N ${chain}`));
@@ -123,6 +126,16 @@ export function removalOf(listing: string, pod: PodRules): string | undefined {
     ...leading.map((line) => line.replace(/^-A /, '-D ')),
     ...present.map((chain) => `-X ${chain}`),
   ]);
+}
+
+/** The pods of these networks that have rules in a listing: each once. */
+export function podsIn(listing: string, networks: readonly string[]): Pick<PodRules, 'network' | 'id'>[] {
+  const found = new Map<string, Pick<PodRules, 'network' | 'id'>>();
+  for (const [label, network = '', id = ''] of listing.matchAll(
+    /name: \\?"([^"\\]+)\\?" id: \\?"([0-9a-f]+)\\?"/g,
+  ))
+    if (networks.includes(network)) found.set(label, { network, id });
+  return [...found.values()];
 }
 
 const batch = (lines: readonly string[]): string => `*nat\n${lines.join('\n')}\nCOMMIT\n`;

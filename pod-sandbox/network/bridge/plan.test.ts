@@ -39,7 +39,10 @@ test('a plain bridge network is made in-process, with the defaults of the plugin
     loopback: false,
     portmap: { snat: true },
     bandwidth: undefined,
+    backends: {},
   });
+  const chosen = config({ ipMasqBackend: 'nftables' }, {}, [{ ...PORTMAP, backend: 'iptables' }]);
+  assert.deepEqual(bridgePlan(chosen)?.backends, { masquerade: 'nftables', ports: 'iptables' });
   const inOrder = [{ type: 'loopback' }, { type: 'bridge', ipam: IPAM }];
   assert.equal(bridgePlan(config({}, {}, [], { plugins: inOrder }))?.loopback, true);
   assert.equal(bridgePlan(config({}, {}, []))?.portmap, undefined);
@@ -72,6 +75,7 @@ test('what is not fully supported in-process is left to the plugins', () => {
     { forceAddress: 1 },
     { dns: {} },
     { macspoofchk: true },
+    { ipMasqBackend: 'ebtables' },
   ])
     none(JSON.stringify(keys), keys);
   none('a capability of the bridge', { capabilities: { mac: true } });
@@ -112,6 +116,7 @@ test('what is not fully supported in-process is left to the plugins', () => {
     { type: 'bandwidth', ingressRate: '1' },
     { type: 'toString' },
     { ...PORTMAP, markMasqBit: 13 },
+    { ...PORTMAP, backend: 'auto' },
     { ...PORTMAP, conditionsV4: [] },
     { ...PORTMAP, capabilities: { portMappings: true, dns: true } },
     { type: 'bridge', ipam: IPAM },

@@ -6,6 +6,7 @@ import { formatIp, parseIp, widthOf } from '#linux/net/ip-address.ts';
 import type { Bandwidth } from '../cni/bandwidth.ts';
 import type { NetworkConfig, PluginConfig } from '../cni/conflist.ts';
 import { hostLocalDirectory } from '../cni/host-local-directories.ts';
+import type { PodRules, RuleBackend } from './nat-rules.ts';
 
 /** Addresses that host-local assigns from one subnet, as numbers, both ends included. */
 export interface AddressRange {
@@ -45,6 +46,8 @@ export interface BridgePlan {
   readonly portmap: { readonly snat: boolean } | undefined;
   /** The limits, or that they are those of the pod; undefined: none. */
   readonly bandwidth: Bandwidth | 'capability' | undefined;
+  /** As configured: the bridge's `ipMasqBackend`, and portmap's `backend`. */
+  readonly backends: PodRules['backends'];
 }
 
 type Check = (value: unknown) => boolean;
@@ -65,6 +68,7 @@ const isMtu: Check = (value) =>
   value === 0 || (Number.isInteger(value) && Number(value) >= 1280 && Number(value) <= 65_535);
 const isLinkName: Check = (value) =>
   typeof value === 'string' && /^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/.test(value);
+const isBackend: Check = (value) => value === 'iptables' || value === 'nftables';
 const isPath: Check = (value) => typeof value === 'string' && /^\/[^\0]*$/.test(value);
 const listOf =
   (check: Check): Check =>
@@ -94,14 +98,20 @@ const forms: Readonly<Record<string, Check>> = {
     isGateway: isBoolean,
     isDefaultGateway: isBoolean,
     ipMasq: isBoolean,
+    ipMasqBackend: isBackend,
     hairpinMode: isBoolean,
     mtu: isMtu,
     promiscMode: isOff,
     forceAddress: isBoolean,
     ipam: fits(ipam),
   }),
-  ptp: fits({ ...frame, ipMasq: isBoolean, mtu: isMtu, ipam: fits(ipam) }),
-  portmap: fits({ ...frame, capabilities: fits({ portMappings: isBoolean }), snat: isBoolean }),
+  ptp: fits({ ...frame, ipMasq: isBoolean, ipMasqBackend: isBackend, mtu: isMtu, ipam: fits(ipam) }),
+  portmap: fits({
+    ...frame,
+    capabilities: fits({ portMappings: isBoolean }),
+    snat: isBoolean,
+    backend: isBackend,
+  }),
   bandwidth: fits({ ...frame, capabilities: fits({ bandwidth: isBoolean }), ...limits }),
   loopback: fits(frame),
 };
@@ -125,6 +135,7 @@ interface BridgeKeys {
   readonly isGateway?: boolean;
   readonly isDefaultGateway?: boolean;
   readonly ipMasq?: boolean;
+  readonly ipMasqBackend?: RuleBackend;
   readonly hairpinMode?: boolean;
   readonly forceAddress?: boolean;
   readonly mtu?: number;
@@ -150,7 +161,11 @@ export function bridgePlan(config: NetworkConfig): BridgePlan | undefined {
   if (types.slice(0, first).some((type) => type !== 'loopback')) return undefined;
   const bridge = plugins[first] as BridgeKeys;
   const portmap = plugins[types.indexOf('portmap')] as
-    | { readonly capabilities?: { readonly portMappings?: boolean }; readonly snat?: boolean }
+    | {
+        readonly capabilities?: { readonly portMappings?: boolean };
+        readonly snat?: boolean;
+        readonly backend?: RuleBackend;
+      }
     | undefined;
   const addresses = bridge.ipam && addressPlan(bridge.ipam);
   if (!addresses) return undefined;
@@ -170,6 +185,10 @@ export function bridgePlan(config: NetworkConfig): BridgePlan | undefined {
     loopback: types.includes('loopback'),
     portmap: portmap?.capabilities?.portMappings ? { snat: portmap.snat ?? true } : undefined,
     bandwidth: bandwidthPlan(plugins[types.indexOf('bandwidth')]),
+    backends: {
+      ...(bridge.ipMasqBackend ? { masquerade: bridge.ipMasqBackend } : {}),
+      ...(portmap?.backend ? { ports: portmap.backend } : {}),
+    },
   };
 }
 

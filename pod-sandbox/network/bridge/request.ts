@@ -27,7 +27,7 @@ export const publishedPorts = (capabilities: Attachment['capabilities']): readon
 /** The rules of each family that the network has. */
 export function podRules(
   id: SandboxId,
-  { config, capabilities }: Attachment,
+  { config, capabilities, interfaceName }: Attachment,
   plan: BridgePlan,
   assigned: readonly AssignedAddress[],
 ): PodRules[] {
@@ -36,11 +36,13 @@ export function podRules(
     return {
       network: config.name,
       id,
+      interfaceName,
       family,
       address: ip === undefined ? undefined : { ip, prefixLength },
       masquerade: plan.masquerade,
       ports: plan.portmap ? publishedPorts(capabilities) : [],
       snat: plan.portmap?.snat ?? false,
+      backends: plan.backends,
     };
   });
 }

@@ -40,6 +40,8 @@ export interface Attachment {
   readonly delegate?: PluginConfig;
   /** Of an ADD that has failed; absent: it has succeeded, or the daemon ended meanwhile and all parts may exist. */
   readonly failedAdd?: AddProgress;
+  /** What has written the rules of an ADD in this process that has succeeded. */
+  readonly ruleBackends?: readonly ('iptables' | 'nftables')[];
   /** undefined until ADD has succeeded. */
   readonly result: CniResult | undefined;
   /** The pod's addresses without prefix lengths, the primary one first, no repeats. */
