@@ -26,6 +26,8 @@ export class PodsFixture implements AsyncDisposable {
   readonly kernel: Kernel;
   readonly options: PodSandboxOptions;
   readonly bridge = `c${randomBytes(4).toString('hex')}`;
+  /** Pairs of links that the test itself has made. */
+  readonly ownLinks = new Set<string>();
   readonly #services: PodSandboxes[] = [];
   #attempt = 0;
 
@@ -128,7 +130,7 @@ export class PodsFixture implements AsyncDisposable {
     const links: { ifname: string }[] = JSON.parse(
       await this.run('ip', '-j', 'link', 'show', 'type', 'veth'),
     );
-    return links.map(({ ifname }) => ifname);
+    return links.map(({ ifname }) => ifname).filter((name) => !this.ownLinks.has(name));
   }
 
   /** Mounts, run directories, records, cgroups with their processes, addresses and links of pods. */
