@@ -121,13 +121,12 @@ export const commands: readonly Command<Invocation>[] = [
   {
     name: 'status',
     usage: '[--output json] [OPTION...]',
-    summary:
-      'Show what the daemon is and does now: readiness, calls and pulls in progress, pods, leaks, memory',
+    summary: 'Show what the daemon is and does now: health, calls and pulls in progress, pods, leaks, memory',
     flags: { ...outputFlag(TEXT_OR_JSON), ...configFlags },
     arity: [0, 0],
     exits: exitCodes([
       ['0', 'the node can have pods'],
-      ['1', 'the node can have no pods, or no daemon replied'],
+      ['1', 'the node can have no pods, the daemon is not live, or none replied'],
     ]),
     async run({ terminal, signal }, parsed) {
       const { status } = await import('./status.ts');

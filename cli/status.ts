@@ -26,7 +26,7 @@ export async function status(
   const output = outputOf(parsed, TEXT_OR_JSON);
   const found = await daemonStatus(socket, signal, answerMs);
   terminal.out(output === 'json' ? jsonText(found) : statusText(found));
-  return found.unready === undefined ? 0 : 1;
+  return (found.ready?.problem ?? found.unready) === undefined ? 0 : 1;
 }
 
 /** Throws Unavailable where no daemon answers, FailedPrecondition where another server does. */
@@ -48,6 +48,27 @@ export async function daemonStatus(
   });
 }
 
+/** Liveness, readiness and conditions. A daemon of an earlier version has only why the node should get no pods. */
+function health({ live, ready, unready, checks = [], conditions = [] }: DaemonStatus): [string, string][] {
+  const waits = checks.filter(({ waitingSeconds = 0 }) => waitingSeconds >= 1);
+  return [
+    ...(live === undefined ? [] : [['Live', answer(live)] as [string, string]]),
+    ...waits.map(({ name, waitingSeconds = 0 }): [string, string] => [
+      'Waiting',
+      `the ${name} has not answered for ${duration(waitingSeconds * 1000)}`,
+    ]),
+    ['Ready', ready === undefined ? answer({ problem: unready }) : answer(ready)],
+    ...conditions.map(({ type, status, reason, message }): [string, string] => [
+      type,
+      // The runtime's message is that of all troubles, which have their own lines.
+      [status ? 'yes' : 'no', reason, type === 'RuntimeReady' ? '' : message].filter(Boolean).join(': '),
+    ]),
+  ];
+}
+
+const answer = ({ problem, since }: { problem?: string | undefined; since?: string }): string =>
+  problem === undefined ? 'yes' : `no${since === undefined ? '' : `, since ${since}`}: ${problem}`;
+
 const size = (count: number): string => bytes(BigInt(Math.round(count)));
 const counts = (table: Readonly<Record<string, number>>): string =>
   Object.entries(table)
@@ -67,7 +88,7 @@ export function statusText(status: DaemonStatus): string {
       'Daemon',
       `crisp ${status.version}, pid ${status.pid}, since ${status.startedAt} (${duration(status.uptimeSeconds * 1000)})`,
     ],
-    ['Ready', status.unready === undefined ? 'yes' : `no: ${status.unready}`],
+    ...health(status),
     ...status.troubles.map(({ reason, message, hint }): [string, string] => [
       'Trouble',
       `${reason}: ${message}; ${hint}`,

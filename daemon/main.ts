@@ -21,6 +21,7 @@ import { criServices } from './cri-services.ts';
 import { openDirectories } from './directories.ts';
 import { registerGauges } from './gauges.ts';
 import { Health } from './health.ts';
+import { HealthAnswers } from './health-answers.ts';
 import { IdleTrimmer } from './idle-trimmer.ts';
 import { located } from './located.ts';
 import { openMonitoring } from './monitoring.ts';
@@ -104,22 +105,24 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   const served = criServices(running, services, streaming, health);
   const serving = { log, observer: calls, closeMs: CLOSE_MS };
   const mode = config.socketMode;
-  const unready = () => health.unready(services.pods.networkStatus());
-  const listening: { server?: CriServer } = {};
-  const operations = () => listening.server?.operations ?? [];
-  const status = () => daemonStatus({ running, services, health, unready, operations });
+  const network = () => services.pods.networkStatus();
+  const answers = new HealthAnswers({ socket: config.socket, store, health, network });
+  const listening: { cri?: CriServer; admin?: AdminServer } = {};
+  const operations = () => [listening.cri, listening.admin].flatMap((server) => server?.operations ?? []);
+  const status = () => daemonStatus({ running, services, health, answers, operations });
   // First, that an address in use is refused before a client is served.
-  const monitoring = await openMonitoring({ config, store, metrics, health, manager, status, unready, log });
+  const monitoring = await openMonitoring({ config, metrics, answers, manager, status, log });
   // Before CRI: whoever waits for that finds it there.
   const containerd = config.containerdSocket
     ? await listenAsContainerd(served, { socket: config.containerdSocket, mode, ...serving })
     : undefined;
   const server = await CriServer.listen(served, { socket: config.socket, passed, mode, ...serving });
-  listening.server = server;
+  listening.cri = server;
   const admin = await AdminServer.listen(
-    { ...services, streaming, status, reload: () => reloads.request() },
+    { ...services, streaming, status, answers, reload: () => reloads.request() },
     { socket: config.adminSocket, ...serving },
   );
+  listening.admin = admin;
   monitoring.watch();
   const listeners = listenersPart(running.loaded, { streaming, ...monitoring, inotify: kernel.inotify, log });
   using _certificates = listeners.certificates;

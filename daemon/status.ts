@@ -4,6 +4,7 @@ import type { Operation } from '#core/operation.ts';
 import { runningPulls } from './admin/routes.ts';
 import { countStates } from './gauges.ts';
 import type { Health } from './health.ts';
+import type { HealthAnswers } from './health-answers.ts';
 import type { RunningConfig } from './reload/running-config.ts';
 import type { Services } from './services.ts';
 import { version } from './version.ts';
@@ -12,7 +13,7 @@ export interface StatusParts {
   readonly running: RunningConfig;
   readonly services: Services;
   readonly health: Health;
-  readonly unready: () => string | undefined;
+  readonly answers: Pick<HealthAnswers, 'now'>;
   /** The calls that are answered now. */
   readonly operations: () => readonly Operation[];
 }
@@ -56,7 +57,7 @@ export function daemonStatus(parts: StatusParts): DaemonStatus {
     pid: process.pid,
     startedAt: new Date(Date.now() - uptime * 1000).toISOString(),
     uptimeSeconds: seconds(uptime * 1000),
-    unready: parts.unready(),
+    ...parts.answers.now(),
     troubles: parts.health.troubles().map(({ reason, message, hint }) => ({ reason, message, hint })),
     configuration: configuration(parts),
     operations: parts

@@ -8,6 +8,7 @@
  * | GET /v1/images/export?ref=IMAGE&ref=… | – | archive in both formats |
  * | GET /v1/images/explain?ref=IMAGE[&ping=1] | – | `{"images": ExplainedImage[]}` |
  * | GET /v1/status | – | `DaemonStatus` |
+ * | GET /livez, /readyz, /healthz | – | text: 200 and `ok`, or 503 and the problem, as at the address of the metrics |
  * | POST /v1/reload | – | `ReloadReply`, when the configuration has been read again and is in effect |
  * | GET /v1/pulls?ref=IMAGE | – | `{"pulls": RunningPull[]}`, of this image where one is named |
  * | POST /v1/images/check[?repair=1] | – | lines of JSON, each a `CheckLine` |
@@ -110,6 +111,14 @@ export interface ExplainedEndpoint {
     | undefined;
 }
 
+/** What was found last. */
+export interface HealthAnswer {
+  /** Absent where all is well. */
+  readonly problem?: string | undefined;
+  /** Since when it is well, or is not; ISO 8601, UTC. */
+  readonly since: string;
+}
+
 /** What the daemon is and does now. Without secrets. */
 export interface DaemonStatus {
   readonly version: string;
@@ -117,8 +126,25 @@ export interface DaemonStatus {
   /** ISO 8601, UTC. */
   readonly startedAt: string;
   readonly uptimeSeconds: number;
-  /** Why the node should get no pods; absent where it may. */
+  /** The judgement of /livez. */
+  readonly live: HealthAnswer;
+  /** The judgement of /readyz. */
+  readonly ready: HealthAnswer;
+  /** Why the node should get no pods, though the daemon may be live; absent where it may. */
   readonly unready?: string | undefined;
+  /** What is asked for /livez, each by itself. */
+  readonly checks: readonly (HealthAnswer & {
+    readonly name: string;
+    /** How long the present question has waited for its answer; absent where none waits. */
+    readonly waitingSeconds?: number | undefined;
+  })[];
+  /** RuntimeReady and NetworkReady of CRI's Status. */
+  readonly conditions: readonly {
+    readonly type: string;
+    readonly status: boolean;
+    readonly reason: string;
+    readonly message: string;
+  }[];
   /** What is wrong with the node or the daemon, the worst first. */
   readonly troubles: readonly { readonly reason: string; readonly message: string; readonly hint: string }[];
   readonly configuration: {

@@ -25,14 +25,10 @@ const layersInfo = ({ form, stored }: LayerFacts): string => JSON.stringify({ ..
 export const status =
   ({ pods, containers, images, facts }: CriServices) =>
   async ({ verbose }: cri.StatusRequest): Promise<cri.StatusResponseInit> => {
-    const network = pods.networkStatus();
     const troubles = facts.troubles();
     return {
       status: {
-        conditions: [
-          { type: 'RuntimeReady', ...runtimeReady(troubles) },
-          { type: 'NetworkReady', status: network.ready, reason: network.reason, message: network.message },
-        ],
+        conditions: conditionsOf(troubles, pods.networkStatus()),
       },
       runtimeHandlers: facts.handlers().map(({ name, ...features }) => ({ name, features })),
       features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: true, mountOptions: true },
@@ -46,6 +42,18 @@ export const status =
         : {},
     };
   };
+
+export interface NetworkCondition {
+  readonly ready: boolean;
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** As the kubelet takes them over into the node's condition Ready. */
+export const conditionsOf = (troubles: readonly TroubleFacts[], network: NetworkCondition) => [
+  { type: 'RuntimeReady', ...runtimeReady(troubles) },
+  { type: 'NetworkReady', status: network.ready, reason: network.reason, message: network.message },
+];
 
 function runtimeReady(troubles: readonly TroubleFacts[]) {
   const [worst] = troubles;

@@ -23,6 +23,7 @@ import { checkedStreamFlags } from '#cri/runtime/wire/stream-flags.ts';
 import type { Streaming } from '#cri/streaming/index.ts';
 import type { ImageService } from '#image-service/index.ts';
 import type { RuntimeService } from '#runtime-service/index.ts';
+import type { HealthAnswers, HealthByPath } from '../health-answers.ts';
 import { checkLines } from './check-lines.ts';
 import { readExecRequest } from './exec-request.ts';
 
@@ -31,6 +32,7 @@ export interface AdminServices {
   readonly containers: Pick<RuntimeService, 'readFiles' | 'writeFiles' | 'checkExec'>;
   readonly streaming: Pick<Streaming, 'url'>;
   readonly status: () => DaemonStatus;
+  readonly answers: Pick<HealthAnswers, 'byPath' | 'asked'>;
   readonly reload: () => Promise<ReloadReply>;
 }
 
@@ -42,6 +44,7 @@ export interface AdminRequest {
 /** A value is the reply as JSON, lines are one value each; pieces are an archive. */
 export type AdminReply =
   | { readonly json: object }
+  | { readonly text: string; readonly status: 200 | 503 }
   | { readonly lines: AsyncGenerator<object> }
   | { readonly pieces: AsyncGenerator<Buffer> };
 
@@ -100,10 +103,20 @@ const pullsRoute: AdminRoute = {
 const statusRoute: AdminRoute = {
   name: 'DaemonStatus',
   quiet: true,
-  async run({ status }) {
+  async run({ status, answers }, _request, op) {
+    await answers.asked(op.signal);
     return { json: status() };
   },
 };
+
+const healthRoute = (path: keyof HealthByPath): AdminRoute => ({
+  name: 'DaemonHealth',
+  quiet: true,
+  async run({ answers }) {
+    const problem = await answers.byPath[path]();
+    return problem === undefined ? { text: 'ok\n', status: 200 } : { text: `${problem}\n`, status: 503 };
+  },
+});
 
 const reloadRoute: AdminRoute = {
   name: 'Reload',
@@ -152,6 +165,9 @@ function pathOf(query: URLSearchParams): string {
   throw new CrispError('InvalidArgument', 'the query has no path', { hint: 'name a path in the container' });
 }
 
+const isHealthPath = (path: string): path is keyof HealthByPath =>
+  path === '/livez' || path === '/readyz' || path === '/healthz';
+
 /** The route of a request. Throws NotFound. */
 export function routeOf(method: string, path: string): AdminRoute {
   if (method === 'POST' && path === IMPORT_PATH) return importRoute;
@@ -159,6 +175,7 @@ export function routeOf(method: string, path: string): AdminRoute {
   if (method === 'GET' && path === EXPLAIN_PATH) return explainRoute;
   if (method === 'GET' && path === PULLS_PATH) return pullsRoute;
   if (method === 'GET' && path === STATUS_PATH) return statusRoute;
+  if (method === 'GET' && isHealthPath(path)) return healthRoute(path);
   if (method === 'POST' && path === RELOAD_PATH) return reloadRoute;
   if (method === 'POST' && path === CHECK_PATH) return checkRoute;
   const id = FILES_PATTERN.exec(path)?.[1] as ContainerId | undefined;

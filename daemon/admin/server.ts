@@ -25,6 +25,7 @@ export class AdminServer {
   readonly #options: AdminServerOptions;
   readonly #server: Server;
   readonly #running = new Set<AbortController>();
+  readonly #operations = new Set<Operation>();
 
   private constructor(services: AdminServices, options: AdminServerOptions) {
     this.#services = services;
@@ -62,6 +63,11 @@ export class AdminServer {
     return server;
   }
 
+  /** The running operations, without those that are polled. */
+  get operations(): readonly Operation[] {
+    return [...this.#operations];
+  }
+
   /** Accepts no new requests, lets running ones end until `closeMs`, then cancels the rest. */
   async close(): Promise<void> {
     const ended = new Promise<void>((resolve) => this.#server.close(() => resolve()));
@@ -92,6 +98,7 @@ export class AdminServer {
       isQuiet = route.quiet ?? false;
       const onStage: CallObserver['stage'] = (one, stage) => observer.stage(one, stage);
       op = new Operation(route.name, { log, signal: controller.signal, onStage });
+      if (!isQuiet) this.#operations.add(op);
       // Left open after an error, so that the client, which is still sending, can read the response.
       const body: AsyncIterable<Buffer> = request.iterator({ destroyOnReturn: false });
       await send(response, await route.run(this.#services, { query: url.searchParams, body }, op), op);
@@ -103,6 +110,7 @@ export class AdminServer {
       sendFailure(response, error, op);
     } finally {
       this.#running.delete(controller);
+      this.#operations.delete(op);
       request.resume();
     }
   }
@@ -130,6 +138,10 @@ function urlOf(request: IncomingMessage): URL {
 async function send(response: ServerResponse, reply: AdminReply, op: Operation): Promise<void> {
   if ('json' in reply) {
     response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(reply.json));
+    return;
+  }
+  if ('text' in reply) {
+    response.writeHead(reply.status, { 'content-type': 'text/plain; charset=utf-8' }).end(reply.text);
     return;
   }
   const type = 'lines' in reply ? LINES_TYPE : ARCHIVE_TYPE;

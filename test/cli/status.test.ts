@@ -40,7 +40,10 @@ test('pods, containers, images, memory and the configuration, as text and as JSO
   assert.deepEqual([code, err], [0, '']);
   for (const line of [
     /^Daemon: .*crisp \S+, pid \d+, since /m,
+    /^Live: +yes$/m,
     /^Ready: +yes$/m,
+    /^RuntimeReady: +yes$/m,
+    /^NetworkReady: +yes$/m,
     /^Pods: +1 ready$/m,
     /^Containers: +1 running$/m,
     /^Images: +1, layers: /m,
@@ -91,7 +94,9 @@ test('without a network the node gets no pods: the exit code, /readyz and the te
   assert.match((await get('/readyz'))[1], /net\.d/);
   const { code, out } = await crisp('status', '--config', config);
   assert.equal(code, 1);
-  assert.match(out, /^Ready: +no: .*net\.d/m);
+  assert.match(out, /^Live: +yes$/m);
+  assert.match(out, /^Ready: +no, since \S+Z: .*net\.d/m);
+  assert.match(out, /^NetworkReady: +no: NetworkPluginNotReady: .*net\.d/m);
   assert.deepEqual([(await get('/livez'))[0], (await get('/healthz'))[0]], [200, 200]);
   renameSync(join(away, '10-crisp.conflist'), join(conf, '10-crisp.conflist'));
   await until('it is back', async () => (await get('/readyz'))[0] === 200);
