@@ -24,6 +24,7 @@ import {
   url,
 } from './option.ts';
 import { atStart, reloadableSection } from './reloadable.ts';
+import { selinux } from './selinux-options.ts';
 
 const stage = { min: '1s', max: '1h' };
 
@@ -180,22 +181,7 @@ export const schema = section('', {
     path: optionalPath('The pause program; empty: the one installed with crisp.'),
   }),
   container,
-  selinux: section('Labels of pods, their files and volumes.', {
-    mode: choice(
-      ['auto', 'on', 'off'],
-      'auto',
-      'auto: pods are labelled where the node has SELinux enabled and a policy with contexts of containers; on: the daemon does not start without; off: no labels, also where pods request them.',
-    ),
-    category_range: integer(
-      1024,
-      { min: 2, max: 1024 },
-      'Pods without a level of their own get two categories below this number that no other pod has.',
-    ),
-    disable_for_host_network: flag(
-      false,
-      "Containers on the node's network have no label of their process, as by default in CRI-O.",
-    ),
-  }),
+  selinux,
   seccomp: reloadableSection('System call filters.', {
     default_profile: optionalPath('JSON profile of RuntimeDefault; empty: the built-in one.'),
   }),
