@@ -3,16 +3,21 @@
  * neither host-local nor its plugin syncs: a power cut can bring back the file of an address that was released with its pod, or keep
  * that of a pod whose record never reached the disk. Once the node is booted anew, what was assigned before and belongs to no pod that
  * crisp knows is free; so is what another runtime left there, whose pods have ended with the boot.
+ *
+ * What was assigned before is what crisp has found at its first start of the boot (boot-addresses.ts), before it made a pod that it has
+ * no record of: clocks may be set, and the files' times with them. Of what another runtime has assigned in this boot before that start,
+ * all is left alone that lives. What is missed is found by network-collector.ts.
  */
-import { readdir, readFile } from 'node:fs/promises';
-import { uptime } from 'node:os';
 import { join } from 'node:path';
 import { describeError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Context } from '../context.ts';
-import { addressesBefore, freeAddresses, type UsedAddress } from '../network/bridge/host-local.ts';
+import { freeAddresses, type UsedAddress, usedAddresses } from '../network/bridge/host-local.ts';
 import { hostLocalDirectories } from '../network/cni/host-local-directories.ts';
+import { BootAddresses } from './boot-addresses.ts';
+import { networksInUse } from './collect-networks.ts';
+import { idsInUse } from './foreign-pods.ts';
 
 const STAGE = 'addresses of before the boot';
 
@@ -25,15 +30,15 @@ export async function freeStaleAddresses(context: Context, op: Operation): Promi
   }
 }
 
-async function free({ networks, sandboxes }: Context, op: Operation, signal: AbortSignal): Promise<void> {
-  const config = await networks.current().catch(() => undefined);
-  if (!config) return; // said by NetworkReady
-  const booted = Date.now() - uptime() * 1000;
-  const isStale = ({ id }: UsedAddress): boolean => sandboxes.get(id as SandboxId) === undefined;
-  for (const directory of hostLocalDirectories(config)) {
-    const stale = (await addressesBefore(directory, booted, signal)).filter(isStale);
+async function free(context: Context, op: Operation, signal: AbortSignal): Promise<void> {
+  const { sandboxes, leaks, kernel, state } = context;
+  const { bootId } = kernel.processes;
+  const atBoot = new BootAddresses(join(state, 'addresses'), bootId);
+  const isOfNoPod = ({ id }: UsedAddress): boolean =>
+    sandboxes.get(id as SandboxId) === undefined && leaks.get(id)?.record.bootId !== bootId;
+  for (const directory of (await networksInUse(context)).flatMap(hostLocalDirectories)) {
+    const stale = atBoot.of(directory, await usedAddresses(directory, signal)).filter(isOfNoPod);
     if (stale.length === 0) continue;
-    // Of another runtime: the clock may have been set after its pod had begun.
     const living = await idsInUse();
     const freed = stale.filter(({ id }) => !living.has(id));
     await freeAddresses(directory, freed, signal);
@@ -43,18 +48,4 @@ async function free({ networks, sandboxes }: Context, op: Operation, signal: Abo
         'released an address of before the boot that nobody uses',
       );
   }
-}
-
-/**
- * The ids of pods of other runtimes: in the cgroups of processes (pause processes), or, as CRI-O's pods have none by default, in the
- * paths of mounts (their /dev/shm).
- */
-async function idsInUse(): Promise<Set<string>> {
-  const ids = new Set((await readFile('/proc/self/mountinfo', 'latin1')).match(/[0-9a-f]{64}/g));
-  for (const pid of await readdir('/proc')) {
-    if (!/^\d+$/.test(pid)) continue;
-    const groups = await readFile(join('/proc', pid, 'cgroup'), 'latin1').catch(() => ''); // ended meanwhile
-    for (const [id] of groups.matchAll(/[0-9a-f]{64}/g)) ids.add(id);
-  }
-  return ids;
 }

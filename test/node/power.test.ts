@@ -89,8 +89,7 @@ else {
 
     test(`power cut on ${disk} amid pulls and pod starts: no record is wrong, all can be removed`, async (t) => {
       await node.up();
-      // A cut may undo releases of addresses, which nothing syncs. They are found at the next start by their time, and this machine's
-      // clock, which counts its instructions, may be behind it after the boot: see the test of restarts for that.
+      // A cut may undo releases of addresses, which nothing syncs: see the test of restarts for that.
       await node.sh('sync --file-system /var/lib/cni');
       const delay = Math.round(pullMs * (0.1 + 3 * chances.next()));
       await chances.at(`cut after ${delay} ms`, async () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import { newSandboxId } from '#core/ids.ts';
@@ -74,41 +74,54 @@ test('a restart finds what ended, or was interrupted in its stop, while no daemo
   assert.deepEqual(await fixture.leftovers(), []);
 });
 
-test('a restart releases addresses of before the boot that nobody uses, and no others', async () => {
+test('the first start of a boot releases addresses of before it that nobody uses, and no others, whatever the clocks say', async () => {
   await using fixture = await PodsFixture.make();
   const place = (address: string) => join(fixture.directory, 'ipam/test', address);
-  const beforeBoot = (address: string) => utimes(place(address), 1000, 1000);
-  const run = async (service: PodSandboxes) => {
-    const id = await service.run(request(fixture.config()), fixture.operation());
-    return { id, address: service.get(id)?.network.ip ?? '' };
+  const [long, ago] = [4e9, 1000]; // the clock went back, or was not set yet
+  const unknown = async (address: string, written: number) => {
+    await writeFile(place(address), `${randomBytes(32).toString('hex')}\r\neth0`);
+    await utimes(place(address), written, written);
   };
-  const first = await fixture.open();
-  const own = await run(first);
-  // Another runtime, whose pod lives; the clock was set back after its start.
+  const started = async () => {
+    const service = await fixture.open();
+    await service.recover(fixture.operation());
+    return service;
+  };
+  // Another runtime, whose pod lives.
   const [root, state] = ['other-root', 'other-state'].map((name) => join(fixture.directory, name));
   for (const directory of [root, state]) await mkdir(directory ?? '');
   const another = await fixture.open({ root: root ?? '', state: state ?? '' });
-  const foreign = await run(another);
-  const unknown = () => `${randomBytes(32).toString('hex')}\r\neth0`;
-  await writeFile(place('10.251.0.100'), unknown());
-  await writeFile(place('10.251.0.101'), unknown());
+  const foreign = await another.run(request(fixture.config()), fixture.operation());
+  await unknown('10.251.0.100', long);
+  await unknown('10.251.0.101', ago);
   await writeFile(place('10.251.0.102'), 'a tool of the site');
-  for (const address of ['10.251.0.100', '10.251.0.102', own.address, foreign.address])
-    await beforeBoot(address);
+  const atBoot = (await fixture.addresses()).sort();
+
+  const first = await started();
+  const gone = ['10.251.0.100', '10.251.0.101'];
+  const kept = atBoot.filter((address) => !gone.includes(address));
+  assert.deepEqual((await fixture.addresses()).sort(), kept);
+
+  const own = await first.run(request(fixture.config()), fixture.operation());
+  await unknown('10.251.0.103', ago); // of this boot, by someone who is just making a pod
   await first.close();
-  const before = await fixture.addresses();
-  const second = await fixture.open();
-  await second.recover(fixture.operation());
-  const gone = before.filter(
-    (
-      (now) => (name: string) =>
-        !now.has(name)
-    )(new Set(await fixture.addresses())),
+  const present = (await fixture.addresses()).sort();
+  const second = await started();
+  assert.deepEqual((await fixture.addresses()).sort(), present);
+  await second.close();
+
+  // Another boot: what it has noted is of no use for this one.
+  const noted = join(fixture.options.state, 'addresses');
+  await rename(join(noted, fixture.kernel.processes.bootId), join(noted, 'another-boot'));
+  const third = await started();
+  assert.deepEqual(
+    (await fixture.addresses()).sort(),
+    present.filter((address) => address !== '10.251.0.103'),
   );
-  assert.deepEqual(gone, ['10.251.0.100']);
-  await second.remove(own.id, fixture.operation());
-  await another.remove(foreign.id, fixture.operation());
-  assert.deepEqual((await fixture.addresses()).sort(), ['10.251.0.101', '10.251.0.102']);
+  assert.deepEqual(await readdir(noted), [fixture.kernel.processes.bootId]);
+  await third.remove(own, fixture.operation());
+  await another.remove(foreign, fixture.operation());
+  assert.deepEqual(await fixture.addresses(), ['10.251.0.102']);
 });
 
 test('records that cannot be read, or share a name, stop nothing', async () => {

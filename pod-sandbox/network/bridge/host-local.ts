@@ -82,21 +82,15 @@ export interface UsedAddress {
 /** Ids of container runtimes: crisp's, containerd's and CRI-O's. */
 const ID = /^[0-9a-f]{64}$/;
 
-/** The addresses of owners with a container's id whose files were written before that time (ms since 1970). */
-export async function addressesBefore(
-  directory: string,
-  before: number,
-  signal: AbortSignal,
-): Promise<UsedAddress[]> {
+/** The addresses of owners with a container's id. */
+export async function usedAddresses(directory: string, signal: AbortSignal): Promise<UsedAddress[]> {
   using lock = await lockPresent(directory, signal);
   if (!lock) return [];
   const found: UsedAddress[] = [];
   for (const address of await readdir(directory)) {
-    const path = join(directory, address);
     if (!parseIp(address)) continue;
-    const written = (await stat(path).catch(missing))?.mtimeMs;
-    if (written === undefined || written >= before) continue;
-    const id = ((await readFile(path, 'utf8').catch(missing)) ?? '').split('\r\n')[0]?.trim() ?? '';
+    const content = (await readFile(join(directory, address), 'utf8').catch(missing)) ?? '';
+    const id = content.split('\r\n')[0]?.trim() ?? '';
     if (ID.test(id)) found.push({ address, id });
   }
   return found;
