@@ -9,6 +9,7 @@ import { Operation } from '#core/operation.ts';
 import type { PreparedChange } from '#core/prepared-change.ts';
 import { KeyedQueue, SingleFlight } from '#core/single-flight.ts';
 import type { UsageDetail } from '#linux/ports/stats.ts';
+import { annotated, type ByAnnotation } from './by-annotation.ts';
 import { ownUserNamespace, sameConfig, samePod } from './config.ts';
 import type { Context } from './context.ts';
 import type { NetworkCheck, NetworkChecks } from './lifecycle/network-checks.ts';
@@ -26,7 +27,6 @@ import type { PodSandboxes, PodViews } from './pod-sandboxes.ts';
 import { connectPort } from './port-forward.ts';
 import { displayName, nameKey, type SandboxRecord, shortId, toNotReady } from './sandbox.ts';
 import type { RunRequest, Sandbox, SandboxEvent, SandboxUsage } from './sandbox-view.ts';
-import { shmSize } from './shm-size.ts';
 import { Stats } from './stats.ts';
 import { validate } from './validation.ts';
 import { podView, sandboxView } from './views.ts';
@@ -74,7 +74,7 @@ export class PodService implements PodSandboxes {
     const { config } = request;
     const { allowedAnnotations = [] } = this.#options.handlerOf(request.runtimeHandler);
     await op.stage('validate', () => validate(config, this.#context.cgroups));
-    const shmBytes = shmSize(config, allowedAnnotations, op.log);
+    const byAnnotation = annotated(config, allowedAnnotations, op.log);
     if (ownUserNamespace(config)) {
       const { handlers } = this.#context;
       await op.stage('handler features', () => handlers.checkUserNamespace(request.runtimeHandler));
@@ -83,7 +83,7 @@ export class PodService implements PodSandboxes {
     for (;;) {
       op.checkpoint();
       const running = this.#runs.get(key);
-      if (!running) return this.#startRun(key, request, shmBytes, op);
+      if (!running) return this.#startRun(key, request, byAnnotation, op);
       if (!sameRequest(running.request, request))
         throw nameConflict(request, 'being made with another configuration');
       try {
@@ -216,13 +216,8 @@ export class PodService implements PodSandboxes {
     void this.#track(this.#queue.run(id, mark));
   }
 
-  #startRun(
-    key: string,
-    request: RunRequest,
-    shmBytes: number | undefined,
-    op: Operation,
-  ): Promise<SandboxId> {
-    const making = this.#create(key, request, shmBytes, op);
+  #startRun(key: string, request: RunRequest, more: ByAnnotation, op: Operation): Promise<SandboxId> {
+    const making = this.#create(key, request, more, op);
     const promise = this.#track(making.finally(() => this.#runs.delete(key)));
     this.#runs.set(key, { request, promise });
     return promise;
@@ -231,7 +226,7 @@ export class PodService implements PodSandboxes {
   async #create(
     key: string,
     request: RunRequest,
-    shmBytes: number | undefined,
+    { shmBytes, requested }: ByAnnotation,
     op: Operation,
   ): Promise<SandboxId> {
     const { sandboxes, networksOf, deadlines } = this.#context;
@@ -259,7 +254,8 @@ export class PodService implements PodSandboxes {
     const under = op.under(AbortSignal.any([op.signal, stopped.signal]));
     try {
       using reserved = await op.stage('SELinux labels', () => this.#context.labels.reserve(request.config));
-      const planned = plan(this.#context, id, request, { networks, createdAt, selinux: reserved.labels });
+      const selinux = reserved.labels;
+      const planned = plan(this.#context, id, request, { networks, createdAt, requested, selinux });
       await this.#queue.run(id, () => createSandbox(this.#context, { ...planned, shmBytes }, under));
       return id;
     } finally {

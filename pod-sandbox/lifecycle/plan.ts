@@ -20,6 +20,8 @@ export interface PlanParts {
   /** None for a pod on the node's network. */
   readonly networks: readonly NetworkConfig[];
   readonly createdAt?: bigint;
+  /** Capabilities of CNI that the pod has requested for its first network. */
+  readonly requested?: Readonly<Record<string, unknown>>;
   readonly selinux?: SelinuxLabels | undefined;
 }
 
@@ -27,7 +29,7 @@ export function plan(
   context: Pick<Context, 'state' | 'cgroups' | 'kernel'> & Partial<Pick<Context, 'cniMode' | 'hostPorts'>>,
   id: SandboxId,
   request: RunRequest,
-  { networks, createdAt = wallClock(), selinux }: PlanParts,
+  { networks, createdAt = wallClock(), requested = {}, selinux }: PlanParts,
 ): Plan {
   const { config, runtimeHandler } = request;
   const paths = sandboxPaths(context.state, id, config);
@@ -57,6 +59,7 @@ export function plan(
       planAttachment(network, { id, config, cgroup: cgroup.parent }, context.cniMode, {
         interfaceName: `eth${index}`,
         hostPorts: context.hostPorts ?? true,
+        requested: index === 0 ? requested : {},
       }),
     ),
     intents,

@@ -12,10 +12,10 @@ export function planAttachment(
   config: NetworkConfig,
   sandbox: { readonly id: SandboxId; readonly config: SandboxConfig; readonly cgroup: string },
   mode: CniMode = 'exec',
-  { interfaceName = FIRST_INTERFACE, hostPorts = true } = {},
+  { interfaceName = FIRST_INTERFACE, hostPorts = true, requested = {} } = {},
 ): Attachment {
   const ports = hostPorts ? sandbox.config.portMappings : [];
-  const capabilities = capabilitiesOf(sandbox.config, ports, sandbox.cgroup);
+  const capabilities = { ...requested, ...capabilitiesOf(sandbox.config, ports, sandbox.cgroup) };
   const plugins = lengthInProcess(mode, { config, capabilities });
   return {
     config,

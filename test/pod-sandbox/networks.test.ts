@@ -206,6 +206,77 @@ test('host ports that are switched off: no rule, and the pod runs', async () => 
   await service.remove(id, fixture.operation());
 });
 
+test('every capability reaches the plugins that declare it, for the first network alone', async () => {
+  await using fixture = await PodsFixture.make();
+  const all = ['portMappings', 'bandwidth', 'dns', 'ips', 'mac', 'ipRanges', 'infinibandGUID', 'cgroupPath'];
+  const names = [...all, 'io.kubernetes.cri.pod-annotations'];
+  const { confDir } = fixture.options.network;
+  await fixture.plugin(
+    'keeps',
+    `[ $CNI_COMMAND = ADD ] || exit 0; cat > ${fixture.directory}/$CNI_IFNAME; echo '{"cniVersion":"1.0.0","ips":[{"address":"10.1.0.5/24"}]}'`,
+  );
+  const capabilities = Object.fromEntries(names.map((name) => [name, true]));
+  for (const name of ['a', 'b'])
+    await writeFile(
+      join(confDir, `0-${name}.conflist`),
+      JSON.stringify({ cniVersion: '1.0.0', name, plugins: [{ type: 'keeps', capabilities }] }),
+    );
+  const handlers = { crun: { sandbox: 'pause', allowedAnnotations: ['cni.crisp/'] } } as const;
+  const service = await fixture.open({ handlers, ...settings(fixture, { maxNetworks: 2 }) });
+  const annotations = {
+    'kubernetes.io/ingress-bandwidth': '1M',
+    'cni.crisp/ips': '10.1.0.5/24',
+    'cni.crisp/mac': '02:42:ac:11:00:02',
+    'cni.crisp/ip-ranges': '[[{"subnet":"10.1.0.0/24"}]]',
+    'cni.crisp/infiniband-guid': 'c2:11:22:33:44:55:66:77',
+  };
+  const portMappings = [{ protocol: 'udp', hostPort: 7656, containerPort: 53, hostIp: '127.0.0.1' }] as const;
+  await run(service, fixture, { annotations, portMappings });
+  const given = (name: string) =>
+    JSON.parse(readFileSync(join(fixture.directory, name), 'utf8')).runtimeConfig;
+  const { cgroupPath, ...others } = given('eth0');
+  assert.match(cgroupPath, /^\//);
+  assert.deepEqual(others, {
+    portMappings: [{ hostPort: 7656, containerPort: 53, protocol: 'udp', hostIP: '127.0.0.1' }],
+    bandwidth: { ingressRate: 1e6, ingressBurst: 2 ** 31 - 1 },
+    dns: { servers: ['10.0.0.1'], searches: ['x.test'], options: [] },
+    ips: ['10.1.0.5/24'],
+    mac: '02:42:ac:11:00:02',
+    ipRanges: [[{ subnet: '10.1.0.0/24' }]],
+    infinibandGUID: 'c2:11:22:33:44:55:66:77',
+    'io.kubernetes.cri.pod-annotations': annotations,
+  });
+  assert.deepEqual(
+    Object.keys(given('eth1')).filter((name) => ['ips', 'mac', 'ipRanges', 'infinibandGUID'].includes(name)),
+    [],
+  );
+  await assert.rejects(run(service, fixture, { annotations: { 'cni.crisp/mac': 'none' } }), (error) =>
+    hasCode(error, 'InvalidArgument'),
+  );
+});
+
+test('the plugins of the distribution give the address and the MAC address that a pod requests', async () => {
+  await using fixture = await PodsFixture.make();
+  const ipam = {
+    type: 'host-local',
+    capabilities: { ips: true },
+    subnet: '10.251.0.0/24',
+    dataDir: join(fixture.directory, 'ipam'),
+  };
+  const bridge = { type: 'bridge', bridge: fixture.bridge, capabilities: { mac: true, ips: true }, ipam };
+  await fixture.useNetwork([], { plugins: [bridge] });
+  const handlers = { crun: { sandbox: 'pause', allowedAnnotations: ['cni.crisp/'] } } as const;
+  const service = await fixture.open({ handlers, ...settings(fixture, { native: 'auto' }) });
+  const annotations = { 'cni.crisp/ips': '10.251.0.77', 'cni.crisp/mac': '02:42:ac:11:00:77' };
+  const id = await run(service, fixture, { annotations });
+  const { ip, namespace = '' } = service.get(id)?.network ?? {};
+  assert.equal(ip, '10.251.0.77');
+  const shown = await fixture.run('nsenter', `--net=${namespace}`, 'ip', '-o', 'link', 'show', 'eth0');
+  assert.match(shown, /02:42:ac:11:00:77/);
+  await service.remove(id, fixture.operation());
+  assert.deepEqual(await fixture.leftovers(), []);
+});
+
 test('NetworkReady asks the plugins of every network', async () => {
   await using fixture = await PodsFixture.make();
   await fixture.plugin('good', 'exit 0');
