@@ -42,6 +42,10 @@ async function round(seed: number, ids: readonly SandboxId[], make: Way, end: Wa
     pods: made.pods.map(({ netns, attachment }) => ({ netns, link: fixture.nodeLink(attachment) })),
   };
   const during = await snapshot(place, true);
+  if (make === 'native') {
+    for (const { id, netns, attachment } of made.pods)
+      if (!attachment.head) await fixture.cni.check(id, attachment, netns, fixture.operation());
+  }
   const results = made.pods.map(({ attachment }, n) => fixture.comparable(attachment, n));
   for (const pod of made.pods) await fixture.remove(end, pod);
   for (const pod of made.pods.slice(0, 1)) await fixture.remove(end, pod); // the kubelet repeats itself

@@ -41,7 +41,7 @@ async function tail(script: string): Promise<string> {
   await writeFile(join(fixture.plugins, 'tail'), text, { mode: 0o755 });
   return calls;
 }
-const PASS = `[ $CNI_COMMAND = DEL ] || echo "$input" | sed 's/.*"prevResult"://; s/}$//'`;
+const PASS = `[ $CNI_COMMAND != ADD ] || echo "$input" | sed 's/.*"prevResult"://; s/}$//'`;
 
 async function calls(file: string): Promise<{ command: string; previous: unknown }[]> {
   const lines = (await readFile(file, 'utf8')).trim().split('\n');
@@ -85,10 +85,12 @@ test('the tail gets the result of the head, and DEL the result of the whole', as
   const pod = await fixture.add('native', list(bridge(), { type: 'tail' }));
   assert.deepEqual(pod.attachment.head, { plugins: 1, ips: ['10.89.0.2'] });
   assert.deepEqual(pod.attachment.ips, ['10.89.0.2']);
+  await fixture.cni.check(pod.id, pod.attachment, pod.netns, fixture.operation());
   await fixture.remove('native', pod);
   const { result } = pod.attachment;
   assert.deepEqual(await calls(file), [
     { command: 'ADD', previous: result },
+    { command: 'CHECK', previous: result },
     { command: 'DEL', previous: result },
   ]);
   assert.deepEqual(await leftovers(), []);
