@@ -3,6 +3,7 @@ import { errnoOf } from '#core/errors.ts';
 import type { UdpFlows } from '../ports/kernel.ts';
 import { formatIp } from './ip-address.ts';
 import { NETLINK_NETFILTER, Netlink, NLM_F_ACK, NLM_F_DUMP, nested, parseAttributes } from './netlink.ts';
+import { readNodeNetwork } from './node-network.ts';
 
 const CT_GET = 0x101;
 const CT_DELETE = 0x102;
@@ -13,6 +14,7 @@ const TUPLE_IP = 1;
 const TUPLE_PROTO = 2;
 /** Of the source. */
 const IP_ADDRESS = { 4: 1, 6: 3 };
+const IP_DESTINATION = { 4: 2, 6: 4 };
 const PROTO_NUMBER = 1;
 const PROTO_DESTINATION_PORT = 3;
 const AF = { 4: 2, 6: 10 };
@@ -22,7 +24,11 @@ const NOT_LISTED: readonly (string | undefined)[] = ['EPROTONOSUPPORT', 'EOPNOTS
 
 /** See `PodLinks.forgetUdp`. */
 export function forgetUdp({ families, ports, pods }: UdpFlows): void {
-  const wanted = { ports: new Set(ports), pods: new Set(pods) };
+  const wanted = {
+    ports: new Set(ports),
+    pods: new Set(pods),
+    own: ports.length > 0 ? ownAddresses() : NONE,
+  };
   try {
     using netlink = new Netlink(NETLINK_NETFILTER);
     for (const family of families) forgetWhere(netlink, family, wanted);
@@ -31,11 +37,19 @@ export function forgetUdp({ families, ports, pods }: UdpFlows): void {
   }
 }
 
-function forgetWhere(
-  netlink: Netlink,
-  family: 4 | 6,
-  { ports, pods }: { readonly ports: ReadonlySet<number>; readonly pods: ReadonlySet<string> },
-): void {
+interface Wanted {
+  readonly ports: ReadonlySet<number>;
+  readonly pods: ReadonlySet<string>;
+  /** The node's addresses: what goes elsewhere, to the same port, is none of the pod's. */
+  readonly own: ReadonlySet<string>;
+}
+
+const NONE: ReadonlySet<string> = new Set();
+
+const ownAddresses = (): ReadonlySet<string> =>
+  new Set(readNodeNetwork().links.flatMap(({ addresses }) => addresses.map(({ ip }) => formatIp(ip))));
+
+function forgetWhere(netlink: Netlink, family: 4 | 6, { ports, pods, own }: Wanted): void {
   const header = Buffer.alloc(HEADER);
   header[0] = AF[family];
   for (const { body } of netlink.request('list connections', CT_GET, NLM_F_DUMP, header)) {
@@ -45,7 +59,9 @@ function forgetWhere(
     if (protocol.get(PROTO_NUMBER)?.[0] !== UDP) continue;
     const port = protocol.get(PROTO_DESTINATION_PORT)?.readUInt16BE() ?? 0;
     const answering = inside(flow.get(TUPLE_REPLY), TUPLE_IP).get(IP_ADDRESS[family]);
-    if (!ports.has(port) && !(answering && pods.has(textOf(family, answering)))) continue;
+    const to = inside(original, TUPLE_IP).get(IP_DESTINATION[family]);
+    const isPublished = ports.has(port) && to !== undefined && own.has(textOf(family, to));
+    if (!isPublished && !(answering && pods.has(textOf(family, answering)))) continue;
     try {
       const request = Buffer.concat([header, nested(TUPLE_ORIG, original)]);
       netlink.request(`forget the UDP flow to port ${port}`, CT_DELETE, NLM_F_ACK, request);

@@ -109,7 +109,7 @@ export interface PodLinks {
   forgetUdp(flows: UdpFlows): Promise<void>;
 }
 
-/** UDP flows to any of the ports, and those that any of the pods answers. */
+/** UDP flows to any of the ports at an address of the node, and those that any of the pods answers. */
 export interface UdpFlows {
   readonly families: readonly (4 | 6)[];
   /** Of the node. */

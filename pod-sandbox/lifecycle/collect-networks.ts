@@ -162,7 +162,12 @@ export async function releaseOrphans(
 /** A DEL without a namespace: it is gone with the pod. */
 function recordOf(context: Context, id: SandboxId, orphans: readonly Orphan[]): SandboxRecord {
   const networks = orphans.map(({ network }) => network);
-  const { record } = plan(context, id, { config: lostConfig(id), runtimeHandler: '' }, { networks });
+  const { record } = plan(
+    context,
+    id,
+    { config: lostConfig(id), runtimeHandler: '' },
+    { networks, hostPorts: true },
+  );
   return {
     ...record,
     state: { name: 'notReady', reason: 'failed', detail: 'it has no record' },

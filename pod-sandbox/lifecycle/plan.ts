@@ -20,6 +20,8 @@ export interface PlanParts {
   /** None for a pod on the node's network. */
   readonly networks: readonly NetworkConfig[];
   readonly createdAt?: bigint;
+  /** Whether its host ports are its networks' work; absent: as configured now. */
+  readonly hostPorts?: boolean;
   /** Capabilities of CNI that the pod has requested for its first network. */
   readonly requested?: Readonly<Record<string, unknown>>;
   readonly selinux?: SelinuxLabels | undefined;
@@ -29,7 +31,13 @@ export function plan(
   context: Pick<Context, 'state' | 'cgroups' | 'kernel'> & Partial<Pick<Context, 'cniMode' | 'hostPorts'>>,
   id: SandboxId,
   request: RunRequest,
-  { networks, createdAt = wallClock(), requested = {}, selinux }: PlanParts,
+  {
+    networks,
+    hostPorts = context.hostPorts ?? true,
+    createdAt = wallClock(),
+    requested = {},
+    selinux,
+  }: PlanParts,
 ): Plan {
   const { config, runtimeHandler } = request;
   const paths = sandboxPaths(context.state, id, config);
@@ -58,7 +66,7 @@ export function plan(
     attachments: networks.map((network, index) =>
       planAttachment(network, { id, config, cgroup: cgroup.parent }, context.cniMode, {
         interfaceName: `eth${index}`,
-        hostPorts: context.hostPorts ?? true,
+        hostPorts,
         requested: index === 0 ? requested : {},
       }),
     ),

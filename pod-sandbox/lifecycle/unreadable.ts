@@ -63,7 +63,7 @@ async function reconstructRecord(context: Context, id: SandboxId, reason: string
   const pins = await pinsOf(context, id);
   const networks = ownNetwork(pins) ? await currentNetworks(context) : [];
   const request = { config: lostConfig(id), runtimeHandler: '' };
-  const { record } = plan(context, id, request, { networks });
+  const { record } = plan(context, id, request, { networks, hostPorts: true });
   return {
     ...record,
     state: { name: 'notReady', reason: 'failed', detail: `its record could not be read: ${reason}` },

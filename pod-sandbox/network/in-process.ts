@@ -120,11 +120,19 @@ export async function forgetHead(id: SandboxId, { config }: Attachment): Promise
 
 /** The attachment after an ADD, with what the undo of its head needs. */
 export function withHead(attachment: Attachment, made: Attachment | undefined): Attachment {
-  if (!made) return attachment;
-  const { config, delegate, ips } = made;
+  if (!made) {
+    const { way: _way, head: _head, ...executed } = attachment; // what was planned for this process, the programs have made
+    return executed;
+  }
+  const { config, delegate, ips, ruleBackends } = made;
   const plugins = config.plugins.length;
   const isWhole = plugins === attachment.config.plugins.length;
-  return { ...attachment, ...(delegate ? { delegate } : {}), ...(isWhole ? {} : { head: { plugins, ips } }) };
+  return {
+    ...attachment,
+    ...(delegate ? { delegate } : {}),
+    ...(ruleBackends ? { ruleBackends } : {}),
+    ...(isWhole ? {} : { head: { plugins, ips } }),
+  };
 }
 
 const firstOf = <T extends Network>(network: T, length: number): T => ({

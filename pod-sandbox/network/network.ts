@@ -144,7 +144,8 @@ export class Cni {
       await this.#native('CHECK', attachment, op, () =>
         native.check(head, netns, { op, limit: Math.max(1, until - performance.now()) }),
       );
-    const { result } = attachment;
+    const { result, config } = attachment;
+    if (!isAtLeast(config, '0.4.0')) return; // the plugins refuse CHECK
     for (const plugin of tail)
       await this.#plugins.run('CHECK', { id, attachment, netns, plugin, result, until }, op);
   }

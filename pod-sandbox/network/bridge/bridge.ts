@@ -15,7 +15,7 @@ import { parseIp } from '#linux/net/ip-address.ts';
 import type { JoinedBridge, Kernel, MadePair } from '#linux/ports/kernel.ts';
 import type { Attachment } from '../cni/attachment.ts';
 import type { NetworkConfig } from '../cni/conflist.ts';
-import { type AddTrace, undoPart } from '../cni/failed-add.ts';
+import { type AddTrace, undoPart, wasBegun } from '../cni/failed-add.ts';
 import { runAll, runInOrder, settleAll } from '../cni/parallel.ts';
 import { podIps } from '../cni/result.ts';
 import { deviceOf, limitsOf } from './bandwidth.ts';
@@ -74,7 +74,7 @@ export class BridgeNetwork implements RuleSweep {
       within('CNI links', link),
       within('CNI rules', (signal) => settleAll(rules.map((pod) => this.#addRules(pod, signal, trace)))),
     );
-    await within('CNI flows', () => this.#forgetFlows(rules));
+    await within('CNI flows', () => this.#forgetFlows(rules, false));
     const device = await within('CNI bandwidth', (signal) =>
       this.#limit(id, attachment, plan, joined.nodeName, signal),
     );
@@ -112,14 +112,15 @@ export class BridgeNetwork implements RuleSweep {
             'undo of rules that could not be written failed; ignored',
           ),
       );
+    const begun = rules.filter((pod) => wasBegun(attachment, rulesOf(pod)));
     await runInOrder([
       () =>
         runAll([
           () => within('CNI links', () => this.#leave(netns, interfaceName, plan)),
           () => within('CNI bandwidth', () => this.#unlimit(id, attachment, plan)),
-          () => within('CNI rules', (signal) => runAll(rules.map((pod) => () => removeRules(pod, signal)))),
+          () => within('CNI rules', (signal) => runAll(begun.map((pod) => () => removeRules(pod, signal)))),
         ]),
-      () => within('CNI flows', () => this.#forgetFlows(rules)), // else they would go on to the address's next pod
+      () => within('CNI flows', () => this.#forgetFlows(rules, true)), // else they would go on to the address's next pod
       () =>
         within('CNI addresses', (signal) =>
           releaseAddresses(plan.directory, result ? ips : undefined, { id, interfaceName }, signal),
@@ -155,13 +156,16 @@ export class BridgeNetwork implements RuleSweep {
     await this.#filter.check(rules);
   }
 
-  /** Those to published ports: they are older than the rules, or outlive them, as long as datagrams come. */
-  async #forgetFlows(rules: readonly PodRules[]): Promise<void> {
+  /**
+   * Those to published ports: they are older than the rules, or outlive them, as long as datagrams come. An undo ends what the
+   * pod answers, where its addresses are known.
+   */
+  async #forgetFlows(rules: readonly PodRules[], isUndo: boolean): Promise<void> {
     const ports = udpPorts(rules);
     if (ports.length === 0) return;
     const families = rules.map(({ family }) => family);
     const pods = rules.flatMap(({ address }) => (address ? [address.ip] : []));
-    await this.#kernel.links.forgetUdp({ families, ports, pods });
+    await this.#kernel.links.forgetUdp({ families, ports: pods.length > 0 && isUndo ? [] : ports, pods });
   }
 
   /** iptables-restore and nf_tables write all of their input or nothing. */
@@ -191,8 +195,14 @@ export class BridgeNetwork implements RuleSweep {
     return mac === undefined ? undefined : { name, mac };
   }
 
-  async #unlimit(id: SandboxId, { config, capabilities }: Attachment, plan: BridgePlan): Promise<void> {
-    if (limitsOf(plan, capabilities)?.fromPod) await this.#kernel.links.unlimit(deviceOf(config.name, id));
+  async #unlimit(
+    id: SandboxId,
+    { config, capabilities, result }: Attachment,
+    plan: BridgePlan,
+  ): Promise<void> {
+    // What a lost record's pod had is not known.
+    const hadNone = result !== undefined && !limitsOf(plan, capabilities)?.fromPod;
+    if (plan.bandwidth !== undefined && !hadNone) await this.#kernel.links.unlimit(deviceOf(config.name, id));
   }
 
   /** Where the namespace is gone its links are, too. */

@@ -11,9 +11,10 @@ export function differences(
   if (!result) return [];
   if (!found) return [`the pod has no link ${interfaceName}`];
   const own = (result.interfaces ?? []).findIndex(({ name, sandbox }) => name === interfaceName && sandbox);
-  const mac = result.interfaces?.[own]?.['mac'];
+  const mac = lower(result.interfaces?.[own]?.['mac']);
   const addresses = (result.ips ?? []).filter(({ interface: index }) => index === own);
-  const routes = Array.isArray(result['routes']) ? (result['routes'] as { dst?: string }[]) : [];
+  // Those of plugins behind are not checked before.
+  const routes = (Array.isArray(result['routes']) ? (result['routes'] as unknown[]) : []).filter(isRoute);
   return [
     ...(found.up ? [] : [`its link ${interfaceName} carries no frames`]),
     ...(mac === undefined || mac === found.mac
@@ -23,10 +24,16 @@ export function differences(
       .filter(({ address }) => !found.addresses.includes(canonical(address)))
       .map(({ address }) => `its link ${interfaceName} lacks the address ${address}`),
     ...routes
-      .filter(({ dst = '' }) => !found.routes.some(({ to }) => to === canonical(dst)))
+      .filter(({ dst }) => !found.routes.some(({ to }) => to === canonical(dst)))
       .map(({ dst }) => `it has no route to ${dst} by ${interfaceName}`),
   ];
 }
+
+const lower = (text: unknown): string | undefined =>
+  typeof text === 'string' && text !== '' ? text.toLowerCase() : undefined;
+
+const isRoute = (route: unknown): route is { readonly dst: string } =>
+  typeof route === 'object' && route !== null && 'dst' in route && typeof route.dst === 'string';
 
 /** As the kernel's are written. */
 function canonical(cidr: string): string {

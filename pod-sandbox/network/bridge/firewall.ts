@@ -156,7 +156,10 @@ export class PacketFilter {
     const { family } = pod;
     if (await this.#iptables.isThere(family)) {
       const plain = this.#probe.matches(pod) && masqueradeOf(pod);
-      if (!plain || !(await this.#nat.remove(plain))) await this.#iptables.erase(pod, signal);
+      if (!plain || !(await this.#nat.remove(plain)))
+        await this.#iptables.erase(pod, signal).catch((error: unknown) => {
+          if (!lacksKernelPart(error)) throw error; // a table that the kernel does not have has no rules
+        });
       void this.#probe.start(pod);
       return true;
     }
