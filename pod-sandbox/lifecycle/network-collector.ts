@@ -12,6 +12,7 @@ import {
   networksInUse,
   orphanKey,
   releaseOrphans,
+  sweepRules,
 } from './collect-networks.ts';
 
 /** Milliseconds from the round that has found an orphan to the next one. */
@@ -100,5 +101,6 @@ export class NetworkCollector {
       report[isReleased ? 'released' : 'failed'] += orphans.length;
     }
     if (again.length > 0) this.#options.onRound(report);
+    await sweepRules(this.#context, networks, new Set(orphans.map(({ id }) => id)), op);
   }
 }

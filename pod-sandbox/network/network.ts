@@ -9,6 +9,7 @@ import type { Operation } from '#core/operation.ts';
 import type { Processes } from '#linux/ports/kernel.ts';
 import { observed } from '../ports.ts';
 import type { BridgeNetwork } from './bridge/bridge.ts';
+import type { RuleSweep } from './bridge/rule-sweep.ts';
 import { type Attachment, FIRST_INTERFACE } from './cni/attachment.ts';
 import { isAtLeast, type NetworkConfig, type PluginConfig } from './cni/conflist.ts';
 import { AddTrace, undoPart, wasBegun } from './cni/failed-add.ts';
@@ -27,7 +28,7 @@ export interface CniOptions extends PluginOptions {
   readonly addLimit: number;
   readonly delLimit: number;
   /** Makes the attachments that are recorded as native. */
-  readonly native: Pick<BridgeNetwork, 'attach' | 'check' | 'detach'>;
+  readonly native: Pick<BridgeNetwork, 'attach' | 'check' | 'detach' | 'sweepRules'>;
 }
 
 /** How long a GC waits for a moment without ADD and DEL, in milliseconds. */
@@ -39,6 +40,10 @@ const CHECK_MS = 30_000;
 /** Whether an attachment can be checked: it was made, by plugins that know CHECK or by crisp. */
 export const hasCheck = ({ config, result, way }: Attachment): boolean =>
   result !== undefined && !config.disableCheck && (way === 'native' || isAtLeast(config, '0.4.0'));
+
+/** Plugins behind those that crisp makes itself may move routes, as sbr does. */
+const withoutRoutes = (head: Attachment): Attachment =>
+  head.result ? { ...head, result: { ...head.result, routes: [] } } : head;
 
 export class Cni {
   readonly #processes: Processes;
@@ -142,12 +147,20 @@ export class Cni {
     const { head, tail } = await splitForDelete(id, attachment, { op, limit: CHECK_MS });
     if (head)
       await this.#native('CHECK', attachment, op, () =>
-        native.check(head, netns, { op, limit: Math.max(1, until - performance.now()) }),
+        native.check(tail.length > 0 ? withoutRoutes(head) : head, netns, {
+          op,
+          limit: Math.max(1, until - performance.now()),
+        }),
       );
     const { result, config } = attachment;
     if (!isAtLeast(config, '0.4.0')) return; // the plugins refuse CHECK
     for (const plugin of tail)
       await this.#plugins.run('CHECK', { id, attachment, netns, plugin, result, until }, op);
+  }
+
+  /** See `RuleSweep`. */
+  sweepRules(...call: Parameters<RuleSweep['sweepRules']>): Promise<number> {
+    return this.#options.native.sweepRules(...call);
   }
 
   /**

@@ -138,6 +138,27 @@ for (const native of ['exec', 'auto'] as const)
     assert.deepEqual(await fixture.addresses(), []);
   });
 
+test('rules that belong to no pod and no address go, with iptables and without, and those of pods stay', async () => {
+  await using fixture = await PodsFixture.make();
+  await fixture.useNetwork([{ type: 'portmap', capabilities: { portMappings: true } }]);
+  for (const PATH of [fixture.options.network.environment['PATH'] ?? '', '/nonexistent']) {
+    const changes = { native: 'auto', environment: { PATH } } as const;
+    const id = await loseOne(fixture, changes);
+    rmSync(join(fixture.directory, 'ipam'), { recursive: true });
+    const ruleset = async () =>
+      `${await fixture.run('iptables-save')}${await fixture.run('nft', 'list', 'ruleset')}`;
+    assert.ok((await ruleset()).includes(id), PATH);
+    const service = await fixture.open(collecting(fixture, changes));
+    const portMappings = [{ protocol: 'tcp', hostPort: 7655, containerPort: 80, hostIp: '' }] as const;
+    const alive = await run(service, fixture, { portMappings });
+    await service.recover(fixture.operation());
+    await until(async () => !(await ruleset()).includes(id));
+    assert.ok((await ruleset()).includes(alive), PATH);
+    await service.remove(alive, fixture.operation());
+    assert.ok(!(await ruleset()).includes(alive));
+  }
+});
+
 test('what the plugins cannot release is listed as a leak, and released when they can', async () => {
   await using fixture = await PodsFixture.make();
   const broken = join(fixture.directory, 'broken');

@@ -144,6 +144,36 @@ test('real bridges: two networks, in-process and by the plugins, with the addres
   }
 });
 
+test('a configuration that is edited, broken or removed in the middle of an ADD: the pod has the one that it began with', async () => {
+  await using fixture = await PodsFixture.make();
+  await networks(fixture, THREE);
+  const { confDir } = fixture.options.network;
+  const hold = join(fixture.directory, 'hold');
+  await fixture.plugin(
+    'notes',
+    `[ $CNI_COMMAND = ADD ] && while [ -e ${hold} ]; do sleep 0.02; done\n${noting(fixture)}`,
+  );
+  const service = await fixture.open(settings(fixture, { maxNetworks: 2 }));
+  writeFileSync(hold, '');
+  const making = run(service, fixture);
+  while (service.list().length === 0) await sleep(5);
+  const other = { cniVersion: '1.0.0', name: 'other', plugins: [{ type: 'none' }] };
+  await writeFile(join(confDir, '10-a.conflist'), JSON.stringify(other));
+  await writeFile(join(confDir, '20-b.conflist'), '{');
+  await assert.rejects(run(service, fixture), /20-b\.conflist is not JSON/);
+  rmSync(hold);
+  const id = await making;
+  assert.deepEqual(
+    service.get(id)?.network.attachments.map(({ network }) => network),
+    ['a', 'b'],
+  );
+  await rm(join(confDir, '10-a.conflist'));
+  calls(fixture);
+  await service.remove(id, fixture.operation());
+  assert.deepEqual(calls(fixture), ['DEL b eth1', 'DEL a eth0']);
+  assert.deepEqual([service.leaks(), await fixture.leftovers()], [[], []]);
+});
+
 test('a handler has networks of its own; a reload changes them, and not those of a pod that runs', async () => {
   await using fixture = await PodsFixture.make();
   await networks(fixture, THREE);
