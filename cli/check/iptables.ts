@@ -55,9 +55,10 @@ async function without(node: Node, why: string): Promise<Result> {
       `${install}, and use a kernel with CONFIG_NF_TABLES, or with the tables of iptables`,
     );
   const network = await node.podNetwork();
-  const isOwn = network === undefined || node.makesItself(network);
+  if (network === undefined || node.makesItself(network))
+    return ok(`${why}: crisp writes masquerading and host ports to nf_tables itself`);
   return warning(
-    `${why}: ${isOwn ? 'masquerading and host ports of the bridge network' : `plugins (${network.types.join(' ')})`} need it, and kube-proxy in its mode iptables`,
+    `${why}: plugins (${network.types.join(' ')}) need it for masquerading and host ports`,
     install,
   );
 }

@@ -12,6 +12,7 @@ interface Facts {
   readonly network?: Readonly<Record<string, unknown>>;
   readonly configurations?: readonly NetworkFile[];
   readonly pinned?: string;
+  readonly maxNetworks?: number;
   readonly native?: 'auto' | 'exec';
   /** `name kind mtu address…` */
   readonly links?: readonly string[];
@@ -48,7 +49,13 @@ function nodeWith(facts: Facts) {
   const text = (path: string) => files[path];
   return {
     config: {
-      cni: { confDir: '/n', binDirs: ['/p'], network: facts.pinned ?? '', native: facts.native ?? 'auto' },
+      cni: {
+        confDir: '/n',
+        binDirs: ['/p'],
+        network: facts.pinned ?? '',
+        maxNetworks: facts.maxNetworks ?? 1,
+        native: facts.native ?? 'auto',
+      },
     },
     text,
     exists: (path: string) => Object.keys(files).some((name) => name === path || name.startsWith(`${path}/`)),
@@ -57,7 +64,8 @@ function nodeWith(facts: Facts) {
         .filter((path) => path.startsWith(`${directory}/`))
         .map((path) => path.slice(directory.length + 1))
         .sort(),
-    network: async () => config ?? noNetwork(),
+    networks: async () => [config ?? noNetwork()],
+    podNetworks: async () => (config ? [podNetworkOf(config, text)] : []),
     podNetwork: async () => config && podNetworkOf(config, text),
     makesItself: () => facts.native !== 'exec',
     networkFiles: async () => facts.configurations ?? [],
@@ -153,6 +161,7 @@ test('files beside the one that is used: broken, of the same name, or of no effe
       /^warning: 10\.conflist is used .*not used: 20\.conflist \(network b\).*cni\.network = "a"/,
     ],
     [{ configurations: [a, b], pinned: 'b' }, /^ok: 20\.conflist is used/],
+    [{ configurations: [a, b], maxNetworks: 0 }, /^ok: 10\.conflist is used .*, 20\.conflist is used/],
     [
       { configurations: [a, file('99.conflist', 'a')] },
       /^warning: 10\.conflist is used \(network a\); 99\.conflist has a network of the same name/,
@@ -324,7 +333,11 @@ test('iptables in one form and rules in the other, or in both; none at all', asy
     ],
     [
       {},
-      /^warning: program iptables is not in \/sbin: masquerading and host ports of the bridge network need it/,
+      /^ok: program iptables is not in \/sbin: crisp writes masquerading and host ports to nf_tables itself/,
+    ],
+    [
+      { plugins: [{ type: 'calico' }], native: 'exec' },
+      /^warning: program iptables is not in \/sbin: plugins \(calico\) need it/,
     ],
     [{ nfTables: false }, /^failure: .*the kernel has no nf_tables/],
   ]);

@@ -3,18 +3,18 @@
 import type { Node } from '#daemon/preflight/node.ts';
 import { overlapsWithin, overlapsWithNode } from '#daemon/preflight/overlaps.ts';
 import { describeRange, formatPrefix, type PodNetwork } from '#daemon/preflight/pod-network.ts';
-import { type Check, failure, ok, type Result, warning } from './result.ts';
+import { type Check, failure, ok, type Result, together, warning } from './result.ts';
 
 const NONE = ok('no pod network yet');
 /** Of a range in use, from which on it is said. */
 const NEARLY_FULL = 0.9;
 
-/** A check of the network that pods get, where there is one. */
+/** A check of each network that pods get, where there is one. */
 const ofNetwork =
   (run: (network: PodNetwork, node: Node) => Result): Check['run'] =>
   async (node) => {
-    const network = await node.podNetwork();
-    return network ? run(network, node) : NONE;
+    const networks = await node.podNetworks();
+    return networks.length === 0 ? NONE : together(networks.map((network) => run(network, node)));
   };
 
 export const podNetworkChecks: readonly Check[] = [

@@ -1,7 +1,15 @@
 /** The CNI configurations of the node, each with its error and the line of that, also those that are not used. */
 import { LineCounter, parseDocument } from 'yaml';
+import type { Config } from '#config/index.ts';
 import { describeError } from '#core/errors.ts';
-import { listConfFiles, type NetworkConfig, parseNetworkConfig, readConfFile } from '#pod-sandbox/index.ts';
+import { silentLog } from '#core/operation.ts';
+import {
+  ConfDirectory,
+  listConfFiles,
+  type NetworkConfig,
+  parseNetworkConfig,
+  readConfFile,
+} from '#pod-sandbox/index.ts';
 
 export interface NetworkFile {
   readonly path: string;
@@ -28,6 +36,29 @@ export async function networkFiles(directory: string): Promise<readonly NetworkF
       }
     }),
   );
+}
+
+/** See `Node.networks`. */
+export async function usedNetworks({ cni, runtime }: Config): Promise<readonly NetworkConfig[]> {
+  const ofHandlers = Object.values(runtime.handlers)
+    .filter(({ cniConfDir = '' }) => cniConfDir !== '')
+    .map(({ cniConfDir = '', cniMaxNetworks }) => ({
+      directory: cniConfDir,
+      name: '',
+      max: cniMaxNetworks || cni.maxNetworks,
+    }));
+  const places = [{ directory: cni.confDir, name: cni.network, max: cni.maxNetworks }, ...ofHandlers];
+  const found: NetworkConfig[] = [];
+  for (const { directory, name, max } of places) {
+    const unwatched = { watch: () => undefined as never };
+    const networks = new ConfDirectory(directory, silentLog, unwatched, name, () => {}, max);
+    try {
+      found.push(...(await networks.all()));
+    } finally {
+      networks.close();
+    }
+  }
+  return [...new Map(found.map((network) => [network.source, network])).values()];
 }
 
 /** JSON.parse names a line; of a key that is not valid the line is looked for. */

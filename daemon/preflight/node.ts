@@ -16,7 +16,7 @@ import type { Cgroups, MountEntry } from '#linux/ports/kernel.ts';
 import type { SelinuxStatus } from '#linux/ports/selinux.ts';
 import { openSeccomp } from '#linux/process/seccomp.ts';
 import { RealSelinux } from '#linux/selinux/selinux.ts';
-import { ConfDirectory, isInProcess, type NetworkConfig } from '#pod-sandbox/index.ts';
+import { isInProcess, type NetworkConfig } from '#pod-sandbox/index.ts';
 import { AppArmorKernel, type ConfiguredProfile, configuredProfiles } from '#runtime-service/index.ts';
 import { isKeptByInit } from '../activation.ts';
 import { IdMapping } from '../id-mapping.ts';
@@ -25,7 +25,7 @@ import { selinuxDefaults } from '../selinux.ts';
 import { type SocketState, socketState } from '../socket.ts';
 import { type AddressFile, addressFiles, idsInUse } from './address-files.ts';
 import { type DiskFeatures, diskFeatures } from './disk-features.ts';
-import { type NetworkFile, networkFiles } from './network-files.ts';
+import { type NetworkFile, networkFiles, usedNetworks } from './network-files.ts';
 import { type PodNetwork, podNetworkOf } from './pod-network.ts';
 import { type PortState, portState } from './ports.ts';
 import { type FoundRuntime, foundRuntimes, programOutput, programVersion } from './runtimes.ts';
@@ -200,16 +200,9 @@ export class Node implements AsyncDisposable {
     return pauseProgram(this.config);
   }
 
-  /** The network that pods get. Throws NetworkFailed as RunPodSandbox would. */
-  async network(): Promise<NetworkConfig> {
-    const { confDir, network } = this.config.cni;
-    const unwatched = { watch: () => undefined as never };
-    const networks = new ConfDirectory(confDir, silentLog, unwatched, network);
-    try {
-      return await networks.current();
-    } finally {
-      networks.close();
-    }
+  /** The networks that pods get, those of handlers with a directory of their own last. Throws NetworkFailed as RunPodSandbox would. */
+  networks(): Promise<readonly NetworkConfig[]> {
+    return usedNetworks(this.config);
   }
 
   /** All files of the directory of CNI configurations, by name. */
@@ -217,10 +210,15 @@ export class Node implements AsyncDisposable {
     return networkFiles(this.config.cni.confDir);
   }
 
-  /** What the network that pods get means for the node; undefined where there is none that can be used. */
+  /** What the networks that pods get mean for the node; none where they cannot be used. */
+  async podNetworks(): Promise<readonly PodNetwork[]> {
+    const networks = await this.networks().catch(() => []);
+    return networks.map((network) => podNetworkOf(network, (path) => this.text(path)));
+  }
+
+  /** That of eth0. */
   async podNetwork(): Promise<PodNetwork | undefined> {
-    const network = await this.network().catch(() => undefined);
-    return network && podNetworkOf(network, (path) => this.text(path));
+    return (await this.podNetworks())[0];
   }
 
   /** Whether crisp makes it without executing the plugins. */

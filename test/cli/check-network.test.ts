@@ -18,10 +18,12 @@ interface Place {
   readonly setUp: readonly string[];
   /** CNI configurations by their names: texts, or objects. */
   readonly files: Readonly<Record<string, object | string>>;
+  /** Lines of the section [cni]. */
+  readonly options?: readonly string[];
 }
 
 /** `status: found; remedy` by the check's id. */
-function checked(name: string, { setUp, files }: Place): (id: string) => string {
+function checked(name: string, { setUp, files, options = [] }: Place): (id: string) => string {
   const place = join(directory, name);
   mkdirSync(join(place, 'net.d'), { recursive: true });
   mkdirSync(join(place, 'ipam/net'), { recursive: true });
@@ -32,7 +34,7 @@ function checked(name: string, { setUp, files }: Place): (id: string) => string 
       typeof content === 'string' ? content : JSON.stringify(content),
     );
   const config = join(place, 'crisp.toml');
-  const cni = `[cni]\nconf_dir = "${place}/net.d"\nbin_dirs = ["/usr/lib/cni"]`;
+  const cni = `[cni]\nconf_dir = "${place}/net.d"\nbin_dirs = ["/usr/lib/cni"]\n${options.join('\n')}`;
   writeFileSync(config, `root = "${place}/root"\nstate = "${place}/state"\n${cni}\n`);
   const script = `set -e; ${setUp.join('; ')}; exec "$@"`;
   const check = [process.execPath, MAIN, 'check', '-c', config, '--output', 'json'];
@@ -94,6 +96,22 @@ test('a network in order: no warning', () => {
   const ids = ['cni', 'cni-files', 'pod-ranges', 'pod-bridge', 'pod-mtu', 'pod-addresses', 'iptables'];
   for (const id of [...ids, 'loopback', 'ip-families', 'ip-forward', 'bridge-nf', 'rp-filter', 'conntrack'])
     assert.match(said(id), /^ok: /, id);
+});
+
+test('several networks for a pod: the second is looked at as the first', () => {
+  const second = {
+    cniVersion: '1.0.0',
+    name: 'second',
+    plugins: [{ type: 'nothere', ipam: { type: 'host-local', subnet: '10.78.0.0/33' } }],
+  };
+  const files = { '10-net.conflist': network('several', {}), '20-second.conflist': second };
+  const said = checked('several', { files, setUp: UPLINK, options: ['max_networks = 2'] });
+  assert.match(
+    said('cni'),
+    /^failure: network net .*; network second .*not in \S+: nothere.*see the network add-on/,
+  );
+  assert.match(said('cni-files'), /^ok: 10-net\.conflist is used .*, 20-second\.conflist is used/);
+  assert.match(said('pod-ranges'), /^failure: .*20-second\.conflist: subnet "10\.78\.0\.0\/33"/);
 });
 
 test('faults of a network: each is found', () => {
