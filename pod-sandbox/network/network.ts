@@ -3,7 +3,7 @@
  * (cni/parallel.ts); different pods do not wait for each other. The output of a plugin is checked by `cni/result.ts`
  * before it is used.
  */
-import { CrispError, describeError } from '#core/errors.ts';
+import { CrispError, describeError, hasCode } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Processes } from '#linux/ports/kernel.ts';
@@ -20,7 +20,7 @@ import { PLUGIN_GRACES, PluginCalls, type PluginOptions, partName } from './cni/
 import { pluginFailed } from './cni/plugin-failed.ts';
 import type { CniCommand } from './cni/plugin-input.ts';
 import { type CniResult, parseResult, podIps } from './cni/result.ts';
-import { forgetHead, splitForAdd, splitForDelete, withHead } from './in-process.ts';
+import { forgetHead, lengthInProcess, splitForAdd, splitForDelete, withHead } from './in-process.ts';
 import { collectGarbage, type ValidAttachment } from './plugin-gc.ts';
 
 export interface CniOptions extends PluginOptions {
@@ -218,6 +218,29 @@ export class Cni {
         await forgetHead(id, attachment);
       });
     await runInOrder([executed, ...(head ? [() => undoHead(head)] : [])]);
+    if (netns === '' && !head) await this.#undoForgotten(id, attachment, op, undoHead);
+  }
+
+  /**
+   * Without the namespace the plugins bridge and ptp find no addresses, and leave the rules of these behind. What plugins have
+   * made crisp can undo, too; they have succeeded, so that a failure is only logged.
+   */
+  async #undoForgotten(
+    id: SandboxId,
+    attachment: Attachment,
+    op: Operation,
+    undo: (made: Attachment) => Promise<void>,
+  ): Promise<void> {
+    const plugins = lengthInProcess('auto', attachment);
+    if (plugins === 0) return;
+    const recorded: Attachment = { ...attachment, way: 'native', head: { plugins, ips: attachment.ips } };
+    try {
+      const { head } = await splitForDelete(id, recorded, { op, limit: this.#options.delLimit });
+      if (head) await undo(head);
+    } catch (error) {
+      if (hasCode(error, 'Cancelled')) throw error;
+      op.log.info({ error: describeError(error) }, 'rules that plugins may have left are not looked for');
+    }
   }
 
   #native<T>(command: CniCommand, { config }: Attachment, op: Operation, act: () => Promise<T>): Promise<T> {

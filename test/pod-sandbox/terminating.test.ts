@@ -133,8 +133,6 @@ test('once the causes are gone all of it is undone, by the next daemon at once',
   await node.restart('stop');
   await until('no leak is left', async () => (await leaksMetric()) === 0);
   assert.deepEqual(await listed(), []);
-  // plugin-faults.test.ts: without the namespace the bridge plugin forgets its masquerade rules.
-  spawnSync('nft', ['flush', 'ruleset']);
 });
 
 endsClean(node);
