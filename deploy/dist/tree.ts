@@ -36,6 +36,7 @@ const SHARED = [
   'crisp.toml',
   'cni/99-crisp-bridge.conflist',
   'purge.sh',
+  'builds.sh',
 ];
 
 export interface TreeSettings {

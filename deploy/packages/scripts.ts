@@ -17,6 +17,7 @@ export function scriptBody(name: ScriptName): string {
   const purges = name === 'deb-postrm' || name === 'purge';
   const parts = [
     read(join(PARTS, 'running.sh')),
+    read(join(DEPLOY, 'builds.sh')),
     ...(purges ? [read(join(DEPLOY, 'purge.sh'))] : []),
     read(join(PARTS, `${name}.sh`)),
   ];

@@ -249,7 +249,7 @@ test('both refuse a node with an installation from the tarball, and change nothi
     rm -r /usr/local/lib/crisp /etc/systemd/system/crisp.service
     dpkg -i ${deb(NEW)} ${QUIET}
     mkdir -p tree/share && cd tree && cp -R /usr/lib/crisp/bin /usr/lib/crisp/lib .
-    cp '${join(import.meta.dirname, '../../deploy')}/install' . && cp '${join(import.meta.dirname, '../../deploy')}/purge.sh' share
+    cd '${join(import.meta.dirname, '../../deploy')}' && cp install "$OLDPWD" && cp purge.sh builds.sh "$OLDPWD/share" && cd "$OLDPWD"
     ./install 2>&1`.replace('./install 2>&1', './install 2>&1 || true'),
   );
   const remedy =
