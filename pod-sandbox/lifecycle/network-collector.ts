@@ -14,6 +14,7 @@ import {
   releaseOrphans,
   sweepRules,
 } from './collect-networks.ts';
+import { podsWithoutRecord } from './pods-without-record.ts';
 
 /** Milliseconds from the round that has found an orphan to the next one. */
 const RECHECK_MS = 60_000;
@@ -40,6 +41,8 @@ export class NetworkCollector {
   #begun = false;
   /** Orphans that the last round has found and not yet undone. */
   #suspects: ReadonlySet<string> = new Set();
+  /** The pods that no GC could be told of at the last round. */
+  #missing = '';
 
   constructor(context: Context, options: CollectorOptions) {
     this.#context = context;
@@ -90,7 +93,7 @@ export class NetworkCollector {
 
   async #collect(op: Operation): Promise<void> {
     const networks = await networksInUse(this.#context);
-    await collectNetworks(this.#context, networks, op);
+    if (await this.#knowsAllPods(op)) await collectNetworks(this.#context, networks, op);
     const orphans = await findOrphans(this.#context, networks, op);
     const again = orphans.filter((orphan) => this.#suspects.has(orphanKey(orphan)));
     this.#suspects = new Set(orphans.filter((orphan) => !again.includes(orphan)).map(orphanKey));
@@ -102,5 +105,17 @@ export class NetworkCollector {
     }
     if (again.length > 0) this.#options.onRound(report);
     await sweepRules(this.#context, networks, new Set(orphans.map(({ id }) => id)), op);
+  }
+  /** GC takes away the network of each pod that it is not told of. What is missing is logged once. */
+  async #knowsAllPods(op: Operation): Promise<boolean> {
+    const missing = await podsWithoutRecord(this.#context, op);
+    const text = missing.join(' ');
+    if (missing.length > 0 && text !== this.#missing)
+      op.log.warn(
+        { sandboxes: missing },
+        'no CNI GC: the records of these pods are not loaded, and it would take their networks away; start the crisp that can read them, or remove their directories',
+      );
+    this.#missing = text;
+    return missing.length === 0;
   }
 }

@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { newSandboxId, type SandboxId } from '#core/ids.ts';
-import type { PodSandboxes, PodSandboxOptions } from '#pod-sandbox/index.ts';
+import { type Log, silentLog } from '#core/operation.ts';
+import { noContainers, type PodSandboxes, type PodSandboxOptions } from '#pod-sandbox/index.ts';
 import { PodsFixture } from './pods-fixture.ts';
 
 const RESULT = '{"cniVersion":"1.1.0","ips":[{"address":"10.251.0.9/24"}]}';
@@ -80,6 +81,41 @@ test('a GC waits for an ADD that runs, whose pod it then names', async () => {
   assert.ok(!existsSync(file), 'no GC beside an ADD');
   rmSync(hold);
   const id = await making;
+  await until(() => existsSync(file));
+  assert.deepEqual(given(file)['cni.dev/valid-attachments'], [{ containerID: id, ifname: 'eth0' }]);
+});
+
+/** Counts the rounds that have warned of pods without a record. */
+function warnings(): { readonly log: Log; readonly texts: string[] } {
+  const texts: string[] = [];
+  const log: Log = { ...silentLog, warn: (_, text) => void texts.push(text), child: () => log };
+  return { log, texts };
+}
+
+test('no GC while a pod has a record that this crisp cannot read', async () => {
+  await using fixture = await PodsFixture.make();
+  const file = join(fixture.directory, 'gc');
+  await fixture.plugin('keeps', collector(fixture));
+  await fixture.useNetwork([], { cniVersion: '1.1.0', plugins: [{ type: 'keeps' }] });
+  const first = await fixture.open();
+  const id = await run(first, fixture);
+  await first.close();
+  const { root, state } = fixture.options;
+  rmSync(join(state, 'records'), { recursive: true, force: true });
+  const path = join(root, 'sandboxes', id, 'record.json');
+  const record = readFileSync(path, 'utf8');
+  writeFileSync(path, JSON.stringify({ ...JSON.parse(record), version: 1_000 }));
+  const { log, texts } = warnings();
+  const older = await fixture.open(collecting(fixture, { gcInterval: 50 }), noContainers, log);
+  await older.recover(fixture.operation());
+  await until(() => texts.some((text) => text.startsWith('no CNI GC')));
+  await sleep(2_500); // more rounds
+  await older.close();
+  assert.ok(!existsSync(file));
+  assert.equal(texts.filter((text) => text.startsWith('no CNI GC')).length, 1, 'it is logged once');
+  writeFileSync(path, record);
+  const service = await fixture.open(collecting(fixture));
+  await service.recover(fixture.operation());
   await until(() => existsSync(file));
   assert.deepEqual(given(file)['cni.dev/valid-attachments'], [{ containerID: id, ifname: 'eth0' }]);
 });
