@@ -59,6 +59,9 @@ export const memfdCreate = bind<(name: Text, flags: number) => number>(
 export const socket = bind<(domain: number, type: number, protocol: number) => number>(
   'int socket(int domain, int type, int protocol)',
 );
+export const setsockopt = bind<
+  (fd: number, level: number, name: number, value: Int32Array, size: number) => number
+>('int setsockopt(int fd, int level, int name, const int *value, unsigned int size)');
 export const sendBytes = bind<(fd: number, bytes: Uint8Array, length: number, flags: number) => number>(
   'long send(int fd, const uint8_t *bytes, size_t length, int flags)',
 );

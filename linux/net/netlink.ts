@@ -5,13 +5,15 @@
  */
 import { closeSync } from 'node:fs';
 import { check } from '../libc/errno.ts';
-import { receiveBytes, sendBytes, socket } from '../libc/libc.ts';
+import { receiveBytes, sendBytes, setsockopt, socket } from '../libc/libc.ts';
 import { completeDatagram, DumpReplies, mustRetry } from './netlink-dump.ts';
 import { align, HEADER, type NetlinkMessage } from './netlink-message.ts';
 
 export { errnoOfReply, type NetlinkMessage, NLMSG_DONE, NLMSG_ERROR } from './netlink-message.ts';
 
 const AF_NETLINK = 16;
+const SOL_SOCKET = 1;
+const SO_SNDBUFFORCE = 32;
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
 export const NETLINK_ROUTE = 0;
 export const NETLINK_NETFILTER = 12;
@@ -88,6 +90,12 @@ export function encodeRequest(type: number, flags: number, sequence: number, bod
 /** Opens a socket in the network namespace of the calling thread; it stays there, whichever thread uses it. */
 export const openNetlink = (protocol: number): number =>
   check(socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), 'open a netlink socket');
+
+/** Lets one request be of so many bytes; the system's default is some hundred KiB. */
+export function allowRequests(fd: number, bytes: number): void {
+  const size = Int32Array.of(bytes);
+  check(setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, size, size.byteLength), 'enlarge a netlink socket');
+}
 
 /** The calls on a socket; each returns what the system call does. */
 export interface NetlinkTransport {

@@ -2,11 +2,20 @@
 import { CrispError } from '#core/errors.ts';
 import { within } from '../libc/abort.ts';
 import { AsyncNetlink } from '../net/async-netlink.ts';
-import { NETLINK_NETFILTER, openNetlink } from '../net/netlink.ts';
+import { allowRequests, NETLINK_NETFILTER, openNetlink } from '../net/netlink.ts';
 
 /** Changes of the packet filter take milliseconds; past this many the kernel is stuck, and with it a thread of the pool. */
 const LIMIT_MS = 30_000;
 const STUCK_HINT = 'see the kernel log, and which other programs change the packet filter of this node';
+
+/** A change is one request: that of a pod with thousands of host ports. */
+const MAX_REQUEST = 16 << 20;
+
+function open(): AsyncNetlink {
+  const socket = openNetlink(NETLINK_NETFILTER);
+  allowRequests(socket, MAX_REQUEST);
+  return new AsyncNetlink(socket);
+}
 
 /** One lasting socket: to close one after a deletion takes longer than all the rest. */
 export class NftSocket implements Disposable {
@@ -26,7 +35,7 @@ export class NftSocket implements Disposable {
           { hint: STUCK_HINT },
         );
       }
-      const netlink = this.#netlink ?? new AsyncNetlink(openNetlink(NETLINK_NETFILTER));
+      const netlink = this.#netlink ?? open();
       this.#netlink = netlink;
       const running = act(netlink);
       try {

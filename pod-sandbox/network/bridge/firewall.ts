@@ -8,7 +8,15 @@ import type { Kernel, PodKey } from '#linux/ports/kernel.ts';
 import { combinedError } from '../cni/failed-add.ts';
 import { Iptables, lacksKernelPart } from './iptables.ts';
 import { IptablesProbe } from './iptables-probe.ts';
-import { chainsOf, DNAT, hasRules, masqueradeOf, type PodRules, type RuleBackend } from './nat-rules.ts';
+import {
+  chainsOf,
+  DNAT,
+  hasRules,
+  masqueradeOf,
+  mayHaveRules,
+  type PodRules,
+  type RuleBackend,
+} from './nat-rules.ts';
 
 const FAMILIES = [4, 6] as const;
 
@@ -63,7 +71,7 @@ export class PacketFilter {
     signal: AbortSignal,
     onTolerated: (error: unknown) => void,
   ): Promise<void> {
-    if (!hasRules(pod)) return;
+    if (!mayHaveRules(pod)) return;
     await this.#inTurn(pod.family, async () => {
       const errors: unknown[] = [];
       const attempt = async (backend: RuleBackend, act: () => Promise<unknown>) => {

@@ -25,6 +25,8 @@ export interface PodRules {
   readonly ports: readonly PublishedPort[];
   /** Whether the node and the pod itself may use the published ports. */
   readonly snat: boolean;
+  /** Whether the network publishes ports; which, is not known of a pod whose record is lost. */
+  readonly publishes: boolean;
   /** As the configuration wants it; a part without: iptables where the node has it. */
   readonly backends: { readonly masquerade?: RuleBackend; readonly ports?: RuleBackend };
 }
@@ -75,6 +77,9 @@ export function chainsOf({ network, id }: Pick<PodRules, 'network' | 'id'>): {
 
 /** Whether the pod has any rules. */
 export const hasRules = ({ masquerade, ports }: PodRules): boolean => masquerade || ports.length > 0;
+
+/** Whether the pod may have left any. */
+export const mayHaveRules = (pod: PodRules): boolean => hasRules(pod) || (pod.publishes && !pod.address);
 
 /** The rules of a pod with masquerade alone; undefined for one with other rules, or whose address is not known. */
 export function masqueradeOf(pod: PodRules): Masquerade | undefined {

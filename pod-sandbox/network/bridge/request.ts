@@ -42,6 +42,7 @@ export function podRules(
       masquerade: plan.masquerade,
       ports: plan.portmap ? publishedPorts(capabilities) : [],
       snat: plan.portmap?.snat ?? false,
+      publishes: plan.portmap !== undefined,
       backends: plan.backends,
     };
   });
