@@ -4,6 +4,7 @@ import type { Operation } from '#core/operation.ts';
 import type { Processes } from '#linux/ports/kernel.ts';
 import { type NetworkObserver, observed } from '../ports.ts';
 import type { NetworkConfig, PluginConfig } from './cni/conflist.ts';
+import { PLUGIN_GRACES, waitUntilSettled } from './cni/plugin-call.ts';
 import { pluginFailed } from './cni/plugin-failed.ts';
 import { pluginPath } from './cni/plugin-path.ts';
 import { pluginError } from './cni/result.ts';
@@ -36,7 +37,8 @@ const UNKNOWN_COMMAND: ReadonlySet<number> = new Set([1, 3, 4]);
 /**
  * Resolves with the error object that the plugin printed; undefined where it has succeeded or does not know the command. A
  * plugin that knows it has an error object for each failure: a program that ends otherwise, as scripts do at a command they do
- * not know, says nothing. Throws NetworkFailed where the plugin cannot be executed, or DeadlineExceeded.
+ * not know, says nothing. Throws NetworkFailed where the plugin cannot be executed, or DeadlineExceeded; its process has ended by
+ * then, but one that cannot be killed within seconds.
  */
 export function askPlugin(
   question: Question,
@@ -44,11 +46,19 @@ export function askPlugin(
   op: Operation,
 ): Promise<ReturnType<typeof pluginError>> {
   const { command, plugin, limit } = question;
-  return observed(calls.observer, { plugin: plugin.type, command, way: 'exec' }, op, () =>
-    op.deadline(`CNI ${command} ${plugin.type}`, Math.max(1, limit), (signal) =>
-      ask(question, calls, signal),
-    ),
-  );
+  return observed(calls.observer, { plugin: plugin.type, command, way: 'exec' }, op, async () => {
+    let running: ReturnType<typeof ask> | undefined;
+    try {
+      return await op.deadline(`CNI ${command} ${plugin.type}`, Math.max(1, limit), (signal) => {
+        running = ask(question, calls, signal);
+        return running;
+      });
+    } catch (error) {
+      // Beside a GC that is not over yet, with its list of before, the next ADD would lose what it makes.
+      if (running) await waitUntilSettled(running, PLUGIN_GRACES.kill);
+      throw error;
+    }
+  });
 }
 
 async function ask(

@@ -4,7 +4,7 @@
  */
 import type { Operation } from '#core/operation.ts';
 
-/** How long an ADD or DEL waits for a GC, in milliseconds: longer than that has. */
+/** How long an ADD or DEL waits for a GC, in milliseconds: longer than that has (collect-networks.ts, and a killed plugin). */
 const WAIT_MS = 60_000;
 
 export class NetworkGate {

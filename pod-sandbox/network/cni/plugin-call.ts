@@ -153,7 +153,7 @@ export const partName = ({ plugins }: NetworkConfig, plugin: PluginConfig): stri
   `${plugins.indexOf(plugin)}`;
 
 /** Waits until a promise has settled, at most for the limit. */
-async function waitUntilSettled(promise: Promise<unknown>, limit: number): Promise<void> {
+export async function waitUntilSettled(promise: Promise<unknown>, limit: number): Promise<void> {
   const { promise: over, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, limit);
   await Promise.race([
