@@ -7,8 +7,8 @@
  */
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describeError } from '#core/errors.ts';
-import type { SandboxId } from '#core/ids.ts';
+import { CrispError, describeError, errnoOf, hasCode } from '#core/errors.ts';
+import { isFullId, type SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Context } from '../context.ts';
 import { addressOwners, type Owner } from '../network/bridge/host-local.ts';
@@ -25,6 +25,8 @@ import { lostConfig } from './unreadable.ts';
 
 /** Milliseconds for the owners of one network. */
 const LIST_LIMIT_MS = 30_000;
+/** Milliseconds for the list and the plugins of a GC, while ADDs and DELs wait (network-gate.ts). */
+const GC_LIMIT_MS = 45_000;
 
 /** That a pod may have: cni.max_networks is 16 at most. */
 const INTERFACES = Array.from({ length: 16 }, (_, index) => `eth${index}`);
@@ -38,14 +40,6 @@ export interface Orphan extends Owner {
 export const orphanKey = ({ network, id, interfaceName }: Orphan): string =>
   `${network.name} ${id} ${interfaceName}`;
 
-/** The networks in use: by the configuration, or of pods that are recorded. One by each name, the configured before recorded ones. */
-export async function networksInUse({ directories, sandboxes }: Context): Promise<NetworkConfig[]> {
-  const read = await Promise.allSettled([...directories].map((directory) => directory.all())); // failures are said by NetworkReady
-  const configured = read.flatMap((outcome) => (outcome.status === 'fulfilled' ? outcome.value : []));
-  const recorded = sandboxes.list().flatMap(({ attachments }) => attachments.map(({ config }) => config));
-  return [...new Map([...recorded, ...configured].map((config) => [config.name, config])).values()];
-}
-
 /** GC of each network that has it. Never throws: a failure is logged, and the next call tries again. */
 export async function collectNetworks(
   context: Context,
@@ -54,22 +48,56 @@ export async function collectNetworks(
 ): Promise<void> {
   for (const network of networks.filter(hasGc)) {
     try {
-      await context.cni.collect(network, () => validAttachments(context, network), op);
+      await requireOwn(context, network);
+      await collect(context, network, op);
       op.log.debug({ network: network.name }, 'CNI GC done');
     } catch (error) {
       if (op.signal.aborted) return;
-      op.log.warn(
-        { network: network.name, error: describeError(error) },
-        'CNI GC failed; what lost pods hold of the network is looked for again later',
-      );
+      if (hasCode(error, 'FailedPrecondition'))
+        op.log.info({ network: network.name, reason: describeError(error) }, 'no CNI GC');
+      else
+        op.log.warn(
+          { network: network.name, error: describeError(error) },
+          'CNI GC failed; what lost pods hold of the network is looked for again later',
+        );
     }
   }
 }
 
-/** Of the pods that are recorded, and of those of other runtimes. */
+/** Throws FailedPrecondition where another runtime uses the network: pods that it is just making are in no list. */
+async function requireOwn({ sandboxes, leaks }: Context, { name }: NetworkConfig): Promise<void> {
+  const entries = await cachedAttachments(name);
+  const other = entries.find(({ containerID: id }) => !sandboxes.get(id as SandboxId) && !leaks.get(id));
+  if (other)
+    throw new CrispError('FailedPrecondition', `another runtime uses it, for ${other.containerID}`, {
+      hint: 'when no other runtime has pods there, remove what is left in /var/lib/cni/results',
+    });
+}
+
+/** One deadline from the moment when ADDs and DELs begin to wait. */
+async function collect(context: Context, network: NetworkConfig, op: Operation): Promise<void> {
+  const limit = new AbortController();
+  const within = op.under(AbortSignal.any([op.signal, limit.signal]));
+  let timer: NodeJS.Timeout | undefined;
+  const valid = async () => {
+    const seconds = GC_LIMIT_MS / 1000;
+    const late = new CrispError('DeadlineExceeded', `CNI GC of ${network.name}: no end after ${seconds} s`);
+    timer = setTimeout(() => limit.abort(late), GC_LIMIT_MS);
+    await requireOwn(context, network);
+    return validAttachments(context, network, within.signal);
+  };
+  try {
+    await context.cni.collect(network, valid, within);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Of the pods that are recorded, and of those of other runtimes that hold addresses. Throws where one cannot be listed. */
 async function validAttachments(
   { sandboxes }: Context,
   network: NetworkConfig,
+  signal: AbortSignal,
 ): Promise<readonly ValidAttachment[]> {
   const own = sandboxes
     .list()
@@ -79,16 +107,14 @@ async function validAttachments(
         .filter(({ config }) => config.name === network.name)
         .map(({ interfaceName }) => ({ containerID: id, ifname: interfaceName })),
     );
-  const signal = AbortSignal.timeout(LIST_LIMIT_MS);
   const owners = await Promise.all(hostLocalDirectories(network).map((path) => addressOwners(path, signal)));
-  const alive = owners.flat().some(({ id }) => !sandboxes.get(id as SandboxId))
-    ? await idsInUse()
-    : new Set();
-  const foreign = owners
-    .flat()
-    .filter(({ id }) => alive.has(id) && !sandboxes.get(id as SandboxId))
+  const others = owners.flat().filter(({ id }) => !sandboxes.get(id as SandboxId));
+  const alive = others.some(({ id }) => isFullId(id)) ? await idsInUse(signal) : new Set();
+  // Whether a name that is no id of a container is of something that lives cannot be told.
+  const foreign = others
+    .filter(({ id }) => !isFullId(id) || alive.has(id))
     .map(({ id, interfaceName }) => ({ containerID: id, ifname: interfaceName }));
-  return [...own, ...foreign, ...(await cachedAttachments(network.name))];
+  return [...own, ...foreign];
 }
 
 /** The attachments that belong to no pod of crisp's, nor to one of another runtime. Throws where they cannot be listed. */
@@ -103,14 +129,15 @@ export async function findOrphans(
     const orphans: Orphan[] = [];
     for (const network of networks) {
       const directories = hostLocalDirectories(network);
-      const owners = (await Promise.all(directories.map((path) => addressOwners(path, signal)))).flat();
+      const all = (await Promise.all(directories.map((path) => addressOwners(path, signal)))).flat();
+      const owners = all.filter(({ id }) => isFullId(id));
       const known = new Set(owners.map(({ id }) => id));
       const others = [...(rules.get(network.name) ?? [])].filter((id) => !known.has(id));
       for (const owner of [...owners, ...others.map((id) => ({ id, interfaceName: FIRST_INTERFACE }))])
         if (!(await isKnown(context, owner.id as SandboxId)))
           orphans.push({ ...owner, interfaceName: owner.interfaceName || FIRST_INTERFACE, network });
     }
-    return orphans.length > 0 ? await withoutForeign(orphans) : [];
+    return orphans.length > 0 ? await withoutForeign(orphans, signal) : [];
   });
 }
 
@@ -122,15 +149,18 @@ async function isKnown({ sandboxes, leaks, root, state }: Context, id: SandboxId
     paths.map((path) =>
       stat(path).then(
         () => true,
-        () => false,
+        (error: unknown) => {
+          if (errnoOf(error) === 'ENOENT') return false;
+          throw error;
+        },
       ),
     ),
   );
   return found.includes(true);
 }
 
-async function withoutForeign(orphans: readonly Orphan[]): Promise<Orphan[]> {
-  const alive = await idsInUse();
+async function withoutForeign(orphans: readonly Orphan[], signal: AbortSignal): Promise<Orphan[]> {
+  const alive = await idsInUse(signal);
   const cached = new Map<string, ReadonlySet<string>>();
   for (const { network } of orphans) {
     if (cached.has(network.name)) continue;

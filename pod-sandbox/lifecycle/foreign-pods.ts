@@ -4,34 +4,77 @@
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { errnoOf } from '#core/errors.ts';
 import type { ValidAttachment } from '../network/plugin-gc.ts';
 
 /** Where libcni, which CRI-O, containerd and others call plugins by, keeps a file for each attachment until its DEL. */
 const CACHE = '/var/lib/cni/results';
 const ID = /[0-9a-f]{64}/g;
 
+/** What has ended meanwhile, or was never there. Anything else (EMFILE, EIO, EACCES) must not pass for "no other pods". */
+const GONE: ReadonlySet<string> = new Set(['ENOENT', 'ESRCH']);
+function gone(error: unknown): undefined {
+  if (!GONE.has(errnoOf(error) ?? '')) throw error;
+  return undefined;
+}
+/** Also where root may not look into a process (pid 1 of a container, of another user namespace): it is no plugin of this node. */
+const goneOrGuarded = (error: unknown): undefined => (errnoOf(error) === 'EACCES' ? undefined : gone(error));
+
 /**
  * The ids in the cgroups of processes (pause processes), in the paths of mounts (namespaces, /dev/shm) and in the environment of
- * plugins that run.
+ * plugins that run. Throws where one cannot be read.
  */
-export async function idsInUse(): Promise<Set<string>> {
+export async function idsInUse(signal?: AbortSignal): Promise<Set<string>> {
   const ids = new Set((await readFile('/proc/self/mountinfo', 'latin1')).match(ID));
   for (const pid of await readdir('/proc')) {
     if (!/^\d+$/.test(pid)) continue;
-    const read = (name: string) => readFile(join('/proc', pid, name), 'latin1').catch(() => ''); // ended meanwhile
-    for (const [id] of (await read('cgroup')).matchAll(ID)) ids.add(id);
-    for (const [, id = ''] of (await read('environ')).matchAll(/CNI_CONTAINERID=([0-9a-f]{64})/g))
-      ids.add(id);
+    signal?.throwIfAborted();
+    const read = (name: string, tolerate: (error: unknown) => undefined) =>
+      readFile(join('/proc', pid, name), 'latin1').catch(tolerate);
+    for (const [id] of (await read('cgroup', gone))?.matchAll(ID) ?? []) ids.add(id);
+    const environment = await read('environ', goneOrGuarded);
+    for (const [, id = ''] of environment?.matchAll(/CNI_CONTAINERID=([0-9a-f]{64})/g) ?? []) ids.add(id);
   }
   return ids;
 }
 
-/** The attachments to a network that another runtime has not ended yet. `directory`: of libcni's files. */
+/**
+ * The attachments to a network that another runtime has not ended yet, whatever form its ids have (an allocation of Nomad, a name
+ * of cnitool). `directory`: of libcni's files. Throws where they cannot be read.
+ */
 export async function cachedAttachments(network: string, directory = CACHE): Promise<ValidAttachment[]> {
-  const names = await readdir(directory).catch((): string[] => []);
-  return names.flatMap((name) => {
-    if (!name.startsWith(`${network}-`)) return [];
-    const [, containerID, ifname] = /^([0-9a-f]{64})-(.+)$/.exec(name.slice(network.length + 1)) ?? [];
-    return containerID !== undefined && ifname !== undefined ? [{ containerID, ifname }] : [];
-  });
+  const found: ValidAttachment[] = [];
+  for (const name of (await readdir(directory).catch(gone)) ?? []) {
+    if (!name.startsWith(`${network}-`)) continue;
+    const text = await readFile(join(directory, name), 'utf8').catch(gone);
+    if (text === undefined) continue;
+    const entry = entryOf(text) ?? entryOfName(name, network);
+    if (entry?.networkName === network) found.push(entry.attachment);
+  }
+  return found;
+}
+
+interface Entry {
+  readonly networkName: string;
+  readonly attachment: ValidAttachment;
+}
+
+/** Of a file of libcni 0.8 and later. Its name alone would not do: networks and ids may have dashes. */
+function entryOf(text: string): Entry | undefined {
+  try {
+    const { networkName, containerId, ifName } = JSON.parse(text) as Readonly<Record<string, unknown>>;
+    if (typeof networkName !== 'string' || typeof containerId !== 'string' || typeof ifName !== 'string')
+      return undefined;
+    return { networkName, attachment: { containerID: containerId, ifname: ifName } };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Of an earlier one, which has the result alone, or one that is being written. */
+function entryOfName(name: string, networkName: string): Entry | undefined {
+  const rest = name.slice(networkName.length + 1);
+  const [, containerID, ifname] = /^([0-9a-f]{64}|[A-Za-z0-9][\w.]*)-([^-].*)$/.exec(rest) ?? [];
+  if (containerID === undefined || ifname === undefined || /-[0-9a-f]{64}-/.test(rest)) return undefined;
+  return { networkName, attachment: { containerID, ifname } };
 }

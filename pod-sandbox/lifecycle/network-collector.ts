@@ -6,14 +6,8 @@ import { describeError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import { Operation } from '#core/operation.ts';
 import type { Context } from '../context.ts';
-import {
-  collectNetworks,
-  findOrphans,
-  networksInUse,
-  orphanKey,
-  releaseOrphans,
-  sweepRules,
-} from './collect-networks.ts';
+import { collectNetworks, findOrphans, orphanKey, releaseOrphans, sweepRules } from './collect-networks.ts';
+import { networksInUse } from './networks-in-use.ts';
 import { podsWithoutRecord } from './pods-without-record.ts';
 
 /** Milliseconds from the round that has found an orphan to the next one. */
@@ -39,6 +33,8 @@ export class NetworkCollector {
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> = Promise.resolve();
   #begun = false;
+  /** Milliseconds, as of the last `#schedule`. */
+  #interval = 0;
   /** Orphans that the last round has found and not yet undone. */
   #suspects: ReadonlySet<string> = new Set();
   /** The pods that no GC could be told of at the last round. */
@@ -55,9 +51,9 @@ export class NetworkCollector {
     this.#schedule(0);
   }
 
-  /** The interval may have changed. */
+  /** The interval may have changed; if not, the next round comes when it would have come. */
   update(): void {
-    if (this.#begun) this.#schedule(this.#options.interval());
+    if (this.#begun && this.#options.interval() !== this.#interval) this.#schedule(this.#wait());
   }
 
   /** Ends a running round. */
@@ -69,7 +65,8 @@ export class NetworkCollector {
 
   #schedule(wait: number): void {
     clearTimeout(this.#timer);
-    if (this.#closing.signal.aborted || this.#options.interval() === 0) return;
+    this.#interval = this.#options.interval();
+    if (this.#closing.signal.aborted || this.#interval === 0) return;
     this.#timer = setTimeout(() => {
       this.#running = this.#running.then(() => this.#round());
     }, wait).unref();
@@ -87,8 +84,12 @@ export class NetworkCollector {
           'what lost pods hold of networks is not looked for; it is tried again later',
         );
     }
+    this.#schedule(this.#wait());
+  }
+
+  #wait(): number {
     const { recheckMs = RECHECK_MS, interval } = this.#options;
-    this.#schedule(this.#suspects.size > 0 ? Math.min(recheckMs, interval()) : interval());
+    return this.#suspects.size > 0 ? Math.min(recheckMs, interval()) : interval();
   }
 
   async #collect(op: Operation): Promise<void> {

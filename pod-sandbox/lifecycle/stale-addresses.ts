@@ -16,8 +16,8 @@ import type { Context } from '../context.ts';
 import { freeAddresses, type UsedAddress, usedAddresses } from '../network/bridge/host-local.ts';
 import { hostLocalDirectories } from '../network/cni/host-local-directories.ts';
 import { BootAddresses } from './boot-addresses.ts';
-import { networksInUse } from './collect-networks.ts';
 import { idsInUse } from './foreign-pods.ts';
+import { networksInUse } from './networks-in-use.ts';
 
 const STAGE = 'addresses of before the boot';
 

@@ -261,3 +261,22 @@ test('a pod that is being made is not taken for one without a record', async () 
   rmSync(hold);
   assert.equal(service.get(await making)?.state, 'ready');
 });
+
+test('GC names owners of addresses whose ids are no ids of containers', async () => {
+  await using fixture = await PodsFixture.make();
+  const [file, directory] = [join(fixture.directory, 'gc'), join(fixture.directory, 'ipam/test')];
+  await fixture.plugin('keeps', collector(fixture));
+  const ipam = {
+    type: 'host-local',
+    ranges: [[{ subnet: '10.251.0.0/24' }]],
+    dataDir: join(fixture.directory, 'ipam'),
+  };
+  await fixture.useNetwork([], { cniVersion: '1.1.0', plugins: [{ type: 'keeps', ipam }] });
+  await mkdir(directory, { recursive: true });
+  await writeFile(join(directory, '10.251.0.77'), 'alloc-1\r\neth0');
+  await writeFile(join(directory, '10.251.0.78'), `${newSandboxId()}\r\neth0`);
+  const service = await fixture.open(collecting(fixture));
+  await service.recover(fixture.operation());
+  await until(() => existsSync(file));
+  assert.deepEqual(given(file)['cni.dev/valid-attachments'], [{ containerID: 'alloc-1', ifname: 'eth0' }]);
+});

@@ -96,16 +96,17 @@ export async function usedAddresses(directory: string, signal: AbortSignal): Pro
   return found;
 }
 
-/** The links that own addresses, whichever runtime's; those without a container's id do not count. */
+/** The links that own addresses, whichever runtime's and whatever form its ids have. */
 export async function addressOwners(directory: string, signal: AbortSignal): Promise<Owner[]> {
   using lock = await lockPresent(directory, signal);
   if (!lock) return [];
   const owners = new Map<string, Owner>();
   for (const name of await readdir(directory)) {
     if (!parseIp(name)) continue;
+    signal.throwIfAborted();
     const content = (await readFile(join(directory, name), 'utf8').catch(missing)) ?? '';
     const [id = '', interfaceName = ''] = content.split('\r\n').map((line) => line.trim());
-    if (ID.test(id)) owners.set(`${id} ${interfaceName}`, { id, interfaceName });
+    if (id !== '') owners.set(`${id} ${interfaceName}`, { id, interfaceName });
   }
   return [...owners.values()];
 }
