@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
@@ -99,4 +99,21 @@ test('an undo that throws keeps the leak; a disk that refuses the record keeps i
       .sort(),
     ['a', 'b'],
   );
+});
+
+test('an older crisp keeps a leak as one of a newer; one of version 1 is read, and written as of today', async (t) => {
+  const at = await directory(t);
+  const undo = async (thing: Thing) => ({ kinds: ['mount'], record: thing, error: new Error('busy') });
+  const first = open(t, at, undo);
+  await first.load();
+  await first.add(given('a', 'mount'));
+  const path = join(at, 'leaks/a/record.json');
+  const text = await readFile(path, 'utf8');
+  assert.equal(JSON.parse(text).version, 2);
+  await writeFile(path, JSON.stringify({ ...JSON.parse(text), version: 1 }));
+  const second = open(t, at, undo);
+  await second.load();
+  assert.deepEqual(second.get('a')?.record, { parts: ['mount'] });
+  await second.retry('a');
+  assert.equal(JSON.parse(await readFile(path, 'utf8')).version, 2);
 });

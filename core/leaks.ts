@@ -15,9 +15,14 @@ const MAX_RETRY_MS = 30 * 60_000;
 /** Tries of one daemon, over some twelve hours; the next daemon begins anew. */
 const MAX_TRIES = 32;
 
-/** What is on disk, one record per object: version 1. */
+const LEAK_VERSION = 2;
+
+/**
+ * What is on disk, one record per object. Version 2 has the same form as 1: its number keeps a crisp that does not know the form
+ * of the object's record in it (a pod's has had several attachments since) from taking it for one without effects.
+ */
 export interface LeakRecord<R> extends Versioned {
-  readonly version: 1;
+  readonly version: 2;
   /** Of the pod or container. */
   readonly id: string;
   /** Its name, for operators. */
@@ -77,7 +82,8 @@ export class Leaks<R> {
     this.#options = options;
     this.#store = new RecordStore<LeakRecord<R>>({
       directory: options.directory,
-      version: 1,
+      version: LEAK_VERSION,
+      migrate: (record) => ({ ...(record as LeakRecord<R>), version: LEAK_VERSION }),
       files: options.files,
       check: ({ id, kinds, record }, key) => {
         if (id !== key || !Array.isArray(kinds)) throw new Error('the record lacks its id or kinds');
@@ -132,7 +138,7 @@ export class Leaks<R> {
       'not undone; it is listed as a leak and tried again',
     );
     const givenUp = isGivenUp(leak.error, tries);
-    await this.#write({ version: 1, id, name, kinds, error, since, tries, givenUp, record });
+    await this.#write({ version: LEAK_VERSION, id, name, kinds, error, since, tries, givenUp, record });
     if (this.#begun) this.#later(id, RETRY_MS);
   }
 
