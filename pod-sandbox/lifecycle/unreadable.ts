@@ -12,8 +12,11 @@ import type { NamespaceKind } from '#linux/ports/kernel.ts';
 import type { SandboxConfig } from '../config.ts';
 import { defaultLinux } from '../config.ts';
 import type { Context } from '../context.ts';
+import { addressOwners, type Owner } from '../network/bridge/host-local.ts';
 import type { NetworkConfig } from '../network/cni/conflist.ts';
+import { hostLocalDirectories } from '../network/cni/host-local-directories.ts';
 import type { SandboxIntent, SandboxRecord } from '../sandbox.ts';
+import { networksInUse } from './networks-in-use.ts';
 import { plan } from './plan.ts';
 
 const KINDS: ReadonlySet<string> = new Set<NamespaceKind>([
@@ -25,6 +28,8 @@ const KINDS: ReadonlySet<string> = new Set<NamespaceKind>([
   'cgroup',
   'mnt',
 ]);
+/** Milliseconds for the locks of host-local. */
+const OWNERS_LIMIT_MS = 10_000;
 /** The undo of a network then also looks for rules of published ports: the ports need not be known. */
 const ANY_PORT = { protocol: 'tcp', containerPort: 1, hostPort: 1, hostIp: '' } as const;
 
@@ -61,7 +66,8 @@ export async function recoverUnreadable(context: Context, broken: readonly Broke
 async function reconstructRecord(context: Context, id: SandboxId, reason: string): Promise<SandboxRecord> {
   const cgroup = context.cgroups.find(id);
   const pins = await pinsOf(context, id);
-  const networks = ownNetwork(pins) ? await currentNetworks(context) : [];
+  const networks = ownNetwork(pins) ? await guessNetworks(context) : [];
+  const interfaces = await interfacesOf(context, id, networks);
   const request = { config: lostConfig(id), runtimeHandler: '' };
   const { record } = plan(context, id, request, { networks, hostPorts: true });
   return {
@@ -69,6 +75,10 @@ async function reconstructRecord(context: Context, id: SandboxId, reason: string
     state: { name: 'notReady', reason: 'failed', detail: `its record could not be read: ${reason}` },
     bootId: pins ? record.bootId : '',
     pins: pins ?? {},
+    attachments: record.attachments.map((attachment, index) => ({
+      ...attachment,
+      interfaceName: interfaces[index] ?? attachment.interfaceName,
+    })),
     cgroup: cgroup ?? record.cgroup,
     intents: record.intents.flatMap((intent): readonly SandboxIntent[] => {
       if (intent.kind !== 'cgroup') return [intent];
@@ -90,9 +100,29 @@ async function pinsOf({ state }: Context, id: SandboxId): Promise<SandboxRecord[
 /** Not known of a pod of another boot; a DEL without an ADD does no harm. */
 const ownNetwork = (pins: SandboxRecord['pins'] | undefined): boolean => !pins || pins.net !== undefined;
 
-/** The best guess: pods rarely outlive their network's configuration. */
-const currentNetworks = ({ networks }: Context): Promise<readonly NetworkConfig[]> =>
-  networks.all().catch(() => []);
+/** Any that a pod of this node may have had, those of handlers as well. */
+const guessNetworks = (context: Context): Promise<readonly NetworkConfig[]> =>
+  networksInUse(context).catch(() => []);
+
+/** By the pod's addresses of host-local; of a network without them by its place in its directory. */
+async function interfacesOf(
+  { directories: confs }: Context,
+  id: SandboxId,
+  networks: readonly NetworkConfig[],
+): Promise<readonly string[]> {
+  const placeOf = (name: string): number =>
+    Math.max(0, ...[...confs].map(({ loaded }) => loaded.findIndex((config) => config.name === name)));
+  const signal = AbortSignal.timeout(OWNERS_LIMIT_MS);
+  return Promise.all(
+    networks.map(async (network) => {
+      const directories = hostLocalDirectories(network);
+      const owners = await Promise.all(
+        directories.map((path) => addressOwners(path, signal).catch((): Owner[] => [])),
+      );
+      return owners.flat().find((owner) => owner.id === id)?.interfaceName || `eth${placeOf(network.name)}`;
+    }),
+  );
+}
 
 /** Of a pod whose configuration is lost. */
 export const lostConfig = (id: SandboxId): SandboxConfig => ({

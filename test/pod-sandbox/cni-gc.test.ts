@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -140,6 +140,7 @@ async function loseOne(
   changes: Partial<PodSandboxOptions['network']> = {},
 ): Promise<SandboxId> {
   const service = await fixture.open({ network: { ...fixture.options.network, ...changes } });
+  await service.recover(fixture.operation()); // notes which addresses are of before the boot: this pod's is not
   const portMappings = [{ protocol: 'tcp', hostPort: 7654, containerPort: 80, hostIp: '' }] as const;
   const id = await run(service, fixture, { portMappings });
   const { process } = service.get(id) ?? {};
@@ -279,4 +280,24 @@ test('GC names owners of addresses whose ids are no ids of containers', async ()
   await service.recover(fixture.operation());
   await until(() => existsSync(file));
   assert.deepEqual(given(file)['cni.dev/valid-attachments'], [{ containerID: 'alloc-1', ifname: 'eth0' }]);
+});
+
+test('a pod whose record is broken leaves the network of its handler, by the interface that owns the address', async () => {
+  await using fixture = await PodsFixture.make();
+  const confDir = join(fixture.directory, 'vm.d');
+  await mkdir(confDir);
+  await rename(join(fixture.options.network.confDir, '10-test.conflist'), join(confDir, '10-test.conflist'));
+  await fixture.plugin('common', 'exit 0');
+  await fixture.useNetwork([], { name: 'common', plugins: [{ type: 'common' }] });
+  const handlers = { crun: { sandbox: 'pause', confDir } } as const;
+  const first = await fixture.open({ handlers });
+  const id = await first.run({ config: fixture.config(), runtimeHandler: 'crun' }, fixture.operation());
+  await first.close();
+  assert.equal((await fixture.addresses()).length, 2);
+  const { root, state } = fixture.options;
+  rmSync(join(state, 'records'), { recursive: true, force: true });
+  writeFileSync(join(root, 'sandboxes', id, 'record.json'), '{');
+  const service = await fixture.open({ handlers });
+  await service.recover(fixture.operation());
+  await until(async () => (await fixture.addresses()).length === 0);
 });
