@@ -1,4 +1,4 @@
-import type { NatTables, PodKey, PodNat } from '../ports/kernel.ts';
+import type { NatTables, PodKey, PodNat, RuleOwner } from '../ports/nat-tables.ts';
 
 /** Rules in memory, on a kernel that has all of nf_tables. */
 export class FakeNatTables implements NatTables {
@@ -13,6 +13,10 @@ export class FakeNatTables implements NatTables {
 
   async erase(pod: PodKey): Promise<boolean> {
     return this.#keep((rule) => !isOf(rule, pod)) > 0;
+  }
+
+  async owners(networks: readonly string[]): Promise<readonly RuleOwner[]> {
+    return this.#rules.filter(({ network }) => networks.includes(network));
   }
 
   async sweep(networks: readonly string[], living: () => Iterable<PodKey>): Promise<number> {

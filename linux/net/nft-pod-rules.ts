@@ -1,6 +1,6 @@
 /** By what the rules of a pod are found in the tables of nft-pod-tables.ts: by their comments, as the plugins do it. */
 import { createHash } from 'node:crypto';
-import type { PodKey, PodNat } from '../ports/nat-tables.ts';
+import type { PodKey, PodNat, RuleOwner } from '../ports/nat-tables.ts';
 import { attribute, type NetlinkRequest, parseAttributes, textAttribute, textOf } from './netlink.ts';
 import { bodyOf, DELETE_RULE, FAMILY, HEADER, RULE, requestTo, type Table } from './nft-messages.ts';
 import { textsOf } from './nft-native-expressions.ts';
@@ -59,6 +59,18 @@ export function foundRule(table: Table, rule: Buffer): FoundRule | undefined {
 export function isOf({ table, comment, owner }: FoundRule, pod: PodKey): boolean {
   if (owner !== '' && networkOf(owner) !== pod.network) return false;
   return isMasquerade(table) ? comment.startsWith(instanceOf(pod)) : comment === pod.id;
+}
+
+const MASQUERADE_COMMENT = /, net: ([^ ,]+), if: [^ ,]+, id: ([0-9a-f]{64})$/;
+
+/** Of one pod's rule; undefined where its comment does not tell. */
+export function ruleOwnerOf({ table, comment, owner }: FoundRule): RuleOwner | undefined {
+  if (!isMasquerade(table))
+    return owner !== '' && /^[0-9a-f]{64}$/.test(comment)
+      ? { network: networkOf(owner), id: comment }
+      : undefined;
+  const [, network, id] = MASQUERADE_COMMENT.exec(comment) ?? [];
+  return network !== undefined && id !== undefined ? { network, id } : undefined;
 }
 
 /** What tells the pod's rules from all others: of each kind one text. */

@@ -21,7 +21,7 @@ import type { SystemdUnits } from './systemd-units.ts';
 import type { Trouble } from './troubles.ts';
 
 export type { Masquerade, NatRules, PodChain } from './nat-rules.ts';
-export type { HostPort, NatTables, PodKey, PodNat } from './nat-tables.ts';
+export type { HostPort, NatTables, PodKey, PodNat, RuleOwner } from './nat-tables.ts';
 export type { HeldPause, IdMapping, NamespaceKind, PauseRequest } from './pause.ts';
 export type * from './pod-links.ts';
 export type { Child, ExitStatus, ProcessRef, SpawnRequest, StdioIn } from './process.ts';

@@ -18,6 +18,9 @@ export interface PodKey {
   readonly interfaceName: string;
 }
 
+/** A pod with rules. */
+export type RuleOwner = Pick<PodKey, 'network' | 'id'>;
+
 /** What one family of a pod needs. */
 export interface PodNat extends PodKey {
   readonly family: 4 | 6;
@@ -47,6 +50,11 @@ export interface NatTables {
   write(pod: PodNat): Promise<void>;
   /** Removes the rules of both families, in the plugins' form as well; false: there were none. */
   erase(pod: PodKey): Promise<boolean>;
+  /**
+   * Those that have rules of these networks: crisp's, and the masquerade rules of the plugin. Left out where a comment does not
+   * tell the id: the plugins cut it, with a network's name of more than eight characters. None without nf_tables.
+   */
+  owners(networks: readonly string[]): Promise<readonly RuleOwner[]>;
   /**
    * Removes the rules that crisp has made for pods of these networks that are not among the living; how many. `living`
    * is called when the rules have been listed: so a pod whose record is older than its rules is never taken for dead.

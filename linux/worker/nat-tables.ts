@@ -21,11 +21,12 @@ import {
   markOf,
   marksOf,
   ownerOf,
+  ruleOwnerOf,
   rulesOf,
   TABLES,
 } from '../net/nft-pod-rules.ts';
 import { podRules } from '../net/nft-pod-tables.ts';
-import type { NatTables, PodKey, PodNat } from '../ports/nat-tables.ts';
+import type { NatTables, PodKey, PodNat, RuleOwner } from '../ports/nat-tables.ts';
 import type { NftSocket } from './nft-socket.ts';
 
 type Need = Parameters<NatTables['check']>[0];
@@ -76,6 +77,18 @@ export class RealNatTables implements NatTables {
     const what = `remove the rules of pod ${pod.id}`;
     const removed = await this.#removeWhere(what, () => (rule) => isOf(rule, pod));
     return removed > 0;
+  }
+
+  async owners(networks: readonly string[]): Promise<readonly RuleOwner[]> {
+    const what = 'list the owners of rules';
+    try {
+      const rules = await this.#socket.use((netlink) => rulesIn(netlink, what, TABLES));
+      const owners = rules.flatMap((rule) => ruleOwnerOf(rule) ?? []);
+      return owners.filter(({ network }) => networks.includes(network));
+    } catch (error) {
+      if (WITHOUT_NF_TABLES.includes(errnoOf(error))) return [];
+      throw error;
+    }
   }
 
   sweep(networks: readonly string[], living: () => Iterable<PodKey>): Promise<number> {

@@ -125,7 +125,7 @@ export async function findOrphans(
 ): Promise<Orphan[]> {
   return op.deadline('owners of addresses and rules', LIST_LIMIT_MS, async (signal) => {
     const { kernel, cni } = context;
-    const rules = await listRuleOwners(networks, kernel.processes, cni.environment, signal);
+    const rules = await listRuleOwners(networks, kernel, cni.environment, signal);
     const orphans: Orphan[] = [];
     for (const network of networks) {
       const directories = hostLocalDirectories(network);

@@ -293,8 +293,13 @@ export function contract(name: string, kernel: Kernel): void {
     await tables.write(rules());
     await tables.write(rules());
     await tables.write(rules({ family: 6, address: 'fd00:66::9', prefixLength: 64 }));
+    const owners = async (...networks: string[]) =>
+      new Set((await tables.owners(networks)).map(({ network, id }) => `${network} ${id}`));
+    assert.deepEqual(await owners('another', key.network), new Set([`${key.network} ${key.id}`]));
+    assert.deepEqual(await owners('another'), new Set());
     assert.equal(await tables.erase({ ...key, network: 'another' }), false);
     assert.equal(await tables.erase(key), true);
+    assert.deepEqual(await owners(key.network), new Set());
     assert.equal(await tables.erase(key), false);
     const gone = { ...key, id: 'cd'.repeat(32) };
     await tables.write(rules());

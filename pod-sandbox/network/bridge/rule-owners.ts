@@ -3,7 +3,7 @@
  * crisp in their place (nat-rules.ts).
  */
 import { delimiter } from 'node:path';
-import type { Processes } from '#linux/ports/kernel.ts';
+import type { NatTables, Processes } from '#linux/ports/kernel.ts';
 import type { NetworkConfig } from '../cni/conflist.ts';
 import { pluginPath } from '../cni/plugin-path.ts';
 
@@ -11,9 +11,9 @@ import { pluginPath } from '../cni/plugin-path.ts';
 const MAX_LISTING = 64 * 1024 * 1024;
 const COMMENT = /name: \\?"([A-Za-z0-9_.-]+)\\?" id: \\?"([0-9a-f]{64})\\?"/g;
 
-/** Whether plugins of the network may write such rules. */
+/** Whether plugins of the network may write such rules; flannel's daemon says whether its delegate does. */
 const writesRules = ({ plugins }: NetworkConfig): boolean =>
-  plugins.some(({ type, ipMasq }) => type === 'portmap' || ipMasq === true);
+  plugins.some(({ type, ipMasq }) => type === 'portmap' || type === 'flannel' || ipMasq === true);
 
 /** The ids of a network's pods in a listing (`iptables -S`). */
 export function ruleOwners(listing: string, network: string): Set<string> {
@@ -23,15 +23,22 @@ export function ruleOwners(listing: string, network: string): Set<string> {
   return found;
 }
 
-/** Ids of pods with rules of these networks, by their names. Empty where the node has no iptables, or these write none. */
+/** Ids of pods with rules of these networks, by their names. Empty where these write none. */
 export async function listRuleOwners(
   networks: readonly NetworkConfig[],
-  processes: Pick<Processes, 'run'>,
+  {
+    processes,
+    nat,
+  }: {
+    readonly processes: Pick<Processes, 'run'>;
+    readonly nat: { readonly tables: Pick<NatTables, 'owners'> };
+  },
   environment: Readonly<Record<string, string>>,
   signal: AbortSignal,
 ): Promise<Map<string, Set<string>>> {
   const owners = new Map(networks.filter(writesRules).map(({ name }) => [name, new Set<string>()]));
   if (owners.size === 0) return owners;
+  for (const { network, id } of await nat.tables.owners([...owners.keys()])) owners.get(network)?.add(id);
   for (const name of ['iptables', 'ip6tables']) {
     const program = await pluginPath((environment['PATH'] ?? '').split(delimiter), name);
     if (program === undefined) continue;
