@@ -19,11 +19,6 @@ export class FakeNatTables implements NatTables {
     return this.#rules.filter(({ network }) => networks.includes(network));
   }
 
-  async sweep(networks: readonly string[], living: () => Iterable<PodKey>): Promise<number> {
-    const pods = [...living()];
-    return this.#keep((rule) => !networks.includes(rule.network) || pods.some((pod) => isOf(rule, pod)));
-  }
-
   #keep(wanted: (rule: PodNat) => boolean): number {
     const before = this.#rules.length;
     this.#rules = this.#rules.filter(wanted);

@@ -73,21 +73,4 @@ export function ruleOwnerOf({ table, comment, owner }: FoundRule): RuleOwner | u
   return network !== undefined && id !== undefined ? { network, id } : undefined;
 }
 
-/** What tells the pod's rules from all others: of each kind one text. */
-export const marksOf = (pod: PodKey): string[] => [
-  `${pod.network} ${pod.id}`,
-  `${pod.network} ${instanceOf(pod)}`,
-];
-
-/** The same of a rule that crisp has written for one of these networks; undefined for others. */
-export function markOf(
-  { table, comment, owner }: FoundRule,
-  networks: readonly string[],
-): string | undefined {
-  const network = networkOf(owner);
-  if (!networks.includes(network)) return undefined;
-  const pod = isMasquerade(table) ? comment.slice(0, 2 * HASH_DIGITS + 1) : comment;
-  return `${network} ${pod}`;
-}
-
 const isMasquerade = ({ name }: Table): boolean => name === MASQUERADE_TABLE.name;

@@ -55,9 +55,4 @@ export interface NatTables {
    * tell the id: the plugins cut it, with a network's name of more than eight characters. None without nf_tables.
    */
   owners(networks: readonly string[]): Promise<readonly RuleOwner[]>;
-  /**
-   * Removes the rules that crisp has made for pods of these networks that are not among the living; how many. `living`
-   * is called when the rules have been listed: so a pod whose record is older than its rules is never taken for dead.
-   */
-  sweep(networks: readonly string[], living: () => Iterable<PodKey>): Promise<number>;
 }

@@ -18,8 +18,6 @@ import {
   hostPortTable,
   isOf,
   MASQUERADE_TABLE,
-  markOf,
-  marksOf,
   ownerOf,
   ruleOwnerOf,
   rulesOf,
@@ -75,7 +73,7 @@ export class RealNatTables implements NatTables {
 
   async erase(pod: PodKey): Promise<boolean> {
     const what = `remove the rules of pod ${pod.id}`;
-    const removed = await this.#removeWhere(what, () => (rule) => isOf(rule, pod));
+    const removed = await this.#removeWhere(what, (rule) => isOf(rule, pod));
     return removed > 0;
   }
 
@@ -91,21 +89,11 @@ export class RealNatTables implements NatTables {
     }
   }
 
-  sweep(networks: readonly string[], living: () => Iterable<PodKey>): Promise<number> {
-    return this.#removeWhere('remove the rules of pods that are gone', () => {
-      const marks = new Set([...living()].flatMap(marksOf));
-      return (rule) => {
-        const mark = markOf(rule, networks);
-        return mark !== undefined && !marks.has(mark);
-      };
-    });
-  }
-
-  /** `choose` is called when the rules are listed. Without nf_tables there are none. */
-  async #removeWhere(what: string, choose: () => (rule: FoundRule) => boolean): Promise<number> {
+  /** Without nf_tables there are none. */
+  async #removeWhere(what: string, wanted: (rule: FoundRule) => boolean): Promise<number> {
     const part = () =>
       this.#change(what, TABLES, (found) => ({
-        removals: found.filter(choose()).slice(0, MAX_REMOVALS),
+        removals: found.filter(wanted).slice(0, MAX_REMOVALS),
         additions: [],
       }));
     try {

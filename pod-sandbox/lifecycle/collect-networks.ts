@@ -5,7 +5,7 @@
  *
  * Every pod has a record before its ADD begins, so that no new pod can be taken for one that does not exist.
  */
-import { readdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CrispError, describeError, errnoOf, hasCode } from '#core/errors.ts';
 import { isFullId, type SandboxId } from '#core/ids.ts';
@@ -27,9 +27,6 @@ import { lostConfig } from './unreadable.ts';
 const LIST_LIMIT_MS = 30_000;
 /** Milliseconds for the list and the plugins of a GC, while ADDs and DELs wait (network-gate.ts). */
 const GC_LIMIT_MS = 45_000;
-
-/** That a pod may have: cni.max_networks is 16 at most. */
-const INTERFACES = Array.from({ length: 16 }, (_, index) => `eth${index}`);
 
 /** An attachment that belongs to no pod. */
 export interface Orphan extends Owner {
@@ -170,41 +167,6 @@ async function withoutForeign(orphans: readonly Orphan[], signal: AbortSignal): 
     );
   }
   return orphans.filter(({ id, network }) => !alive.has(id) && !cached.get(network.name)?.has(id));
-}
-
-/**
- * Removes rules of the packet filter that belong to no pod, also where the node has no iptables. `suspects`: ids that are left to
- * the next round. Throws NetworkFailed.
- */
-export async function sweepRules(
-  { cni, sandboxes, leaks, root }: Context,
-  networks: readonly NetworkConfig[],
-  suspects: Iterable<string>,
-  op: Operation,
-): Promise<void> {
-  const names = networks.map(({ name }) => name);
-  const recorded = await readdir(join(root, 'sandboxes')).catch((): string[] => []); // also those that cannot be read
-  const others = new Set([...(await idsInUse()), ...recorded, ...suspects]);
-  const cached = await Promise.all(
-    names.map(async (network) =>
-      (await cachedAttachments(network)).map(({ containerID, ifname }) => ({
-        network,
-        id: containerID,
-        interfaceName: ifname,
-      })),
-    ),
-  );
-  const living = () => {
-    const own = [...sandboxes.list(), ...leaks.list()].map(({ id }) => id);
-    const keys = [...others, ...own].flatMap((id) =>
-      INTERFACES.map((interfaceName) => ({ id, interfaceName })),
-    );
-    return [...cached.flat(), ...names.flatMap((network) => keys.map((key) => ({ network, ...key })))];
-  };
-  const removed = await op.deadline('rules of lost pods', LIST_LIMIT_MS, (signal) =>
-    cni.sweepRules(names, living, signal),
-  );
-  if (removed > 0) op.log.warn({ networks: names, removed }, 'removed rules of pods that have no record');
 }
 
 /** Undoes attachments that belong to no pod; what fails is listed as a leak. Resolves with whether all are undone. Never throws. */

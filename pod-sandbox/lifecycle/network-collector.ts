@@ -6,7 +6,7 @@ import { describeError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import { Operation } from '#core/operation.ts';
 import type { Context } from '../context.ts';
-import { collectNetworks, findOrphans, orphanKey, releaseOrphans, sweepRules } from './collect-networks.ts';
+import { collectNetworks, findOrphans, orphanKey, releaseOrphans } from './collect-networks.ts';
 import { networksInUse } from './networks-in-use.ts';
 import { podsWithoutRecord } from './pods-without-record.ts';
 
@@ -105,8 +105,8 @@ export class NetworkCollector {
       report[isReleased ? 'released' : 'failed'] += orphans.length;
     }
     if (again.length > 0) this.#options.onRound(report);
-    await sweepRules(this.#context, networks, new Set(orphans.map(({ id }) => id)), op);
   }
+
   /** GC takes away the network of each pod that it is not told of. What is missing is logged once. */
   async #knowsAllPods(op: Operation): Promise<boolean> {
     const missing = await podsWithoutRecord(this.#context, op);

@@ -9,7 +9,6 @@ import type { Operation } from '#core/operation.ts';
 import type { Processes } from '#linux/ports/kernel.ts';
 import { observed } from '../ports.ts';
 import type { BridgeNetwork } from './bridge/bridge.ts';
-import type { RuleSweep } from './bridge/rule-sweep.ts';
 import { type Attachment, FIRST_INTERFACE } from './cni/attachment.ts';
 import { isAtLeast, type NetworkConfig, type PluginConfig } from './cni/conflist.ts';
 import { AddTrace, undoPart, wasBegun } from './cni/failed-add.ts';
@@ -28,7 +27,7 @@ export interface CniOptions extends PluginOptions {
   readonly addLimit: number;
   readonly delLimit: number;
   /** Makes the attachments that are recorded as native. */
-  readonly native: Pick<BridgeNetwork, 'attach' | 'check' | 'detach' | 'sweepRules'>;
+  readonly native: Pick<BridgeNetwork, 'attach' | 'check' | 'detach'>;
 }
 
 /** How long a GC waits for a moment without ADD and DEL, in milliseconds. */
@@ -156,11 +155,6 @@ export class Cni {
     if (!isAtLeast(config, '0.4.0')) return; // the plugins refuse CHECK
     for (const plugin of tail)
       await this.#plugins.run('CHECK', { id, attachment, netns, plugin, result, until }, op);
-  }
-
-  /** See `RuleSweep`. */
-  sweepRules(...call: Parameters<RuleSweep['sweepRules']>): Promise<number> {
-    return this.#options.native.sweepRules(...call);
   }
 
   /**

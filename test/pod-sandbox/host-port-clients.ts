@@ -17,8 +17,12 @@ require('net').createServer((s) => { s.on('error', () => {}); s.end(plain(s.remo
   udp.bind(port, '::', () => console.log('up'));
 });`;
 
-/** Long beside a round trip on one machine; only what is dropped on the way costs it. */
-const SILENCE_MS = 1_500;
+/**
+ * Long beside a round trip on one machine, and beside the second in which a new bridge's link-local IPv6 address cannot be used
+ * to look for a neighbour; only what is dropped on the way costs it.
+ */
+const SILENCE_MS = 4_000;
+const AGAIN_MS = 250;
 const CLIENT = `
 const tcp = ({ host, port }) => new Promise((resolve) => {
   const socket = require('net').connect({ host, port, timeout: ${SILENCE_MS} });
@@ -30,11 +34,12 @@ const tcp = ({ host, port }) => new Promise((resolve) => {
 });
 const udp = ({ host, port }) => new Promise((resolve) => {
   const socket = require('dgram').createSocket(host.includes(':') ? 'udp6' : 'udp4');
-  const end = (text) => { clearTimeout(timer); try { socket.close(); } catch {} resolve(text); };
+  let again;
+  const end = (text) => { clearTimeout(timer); clearInterval(again); try { socket.close(); } catch {} resolve(text); };
   const timer = setTimeout(() => end('none'), ${SILENCE_MS});
   socket.on('error', () => end('none'));
   socket.on('message', (bytes) => end(String(bytes)));
-  socket.connect(port, host, () => socket.send('x'));
+  socket.connect(port, host, () => { socket.send('x'); again = setInterval(() => socket.send('x', () => {}), ${AGAIN_MS}); });
 });
 const targets = JSON.parse(process.argv[1]);
 Promise.all(targets.map(async (one) => [

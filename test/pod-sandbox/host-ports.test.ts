@@ -282,23 +282,6 @@ test('a kernel without IPv6 or nf_tables: an error that names both before anythi
   }
 });
 
-test('GC removes the rules of pods without a record, with iptables and without, and no others', async () => {
-  await using _ = fixture.network(BRIDGE, dataDir);
-  const bridge = fixture.bridgeNetwork(process.env['PATH'] ?? '');
-  const [lost, lostOther] = [await add(fixture.cni, PUBLISHED), await add(without, PUBLISHED)];
-  const [kept, keptOther] = [await add(fixture.cni, PUBLISHED), await add(without, PUBLISHED)];
-  const rules = async () => [await rulesOf(kept), await rulesOf(keptOther)];
-  const before = await rules();
-  const living = () => [kept, keptOther].map(({ id }) => ({ network: 'ports', id, interfaceName: 'eth0' }));
-  const sweep = (...networks: string[]) => bridge.sweepRules(networks, living, AbortSignal.timeout(20_000));
-  assert.equal(await sweep('another'), 0);
-  assert.ok((await sweep('another', 'ports')) > 2);
-  assert.equal(await sweep('ports'), 0);
-  assert.deepEqual([await rulesOf(lost), await rulesOf(lostOther)], [[], []]);
-  assert.deepEqual(await rules(), before);
-  for (const pod of [lost, lostOther, kept, keptOther]) await remove(fixture.cni, pod);
-});
-
 test('a UDP flow ends with its pod, and goes on with the pod that comes after', async () => {
   await using _ = fixture.network(BRIDGE, dataDir);
   await using client = createSocket('udp4').bind(0, '127.0.0.1');

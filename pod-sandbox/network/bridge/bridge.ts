@@ -25,7 +25,6 @@ import { allocateAddresses, releaseAddresses } from './host-local.ts';
 import type { PodRules, RuleBackend } from './nat-rules.ts';
 import { type BridgePlan, bridgePlan } from './plan.ts';
 import { joinRequest, type MadeLinks, pairRequest, podRules, resultOf } from './request.ts';
-import type { RuleSweep } from './rule-sweep.ts';
 
 /** A part of the undo may take this share of the limit, so that one that hangs leaves time for the others. */
 const SHARES = 3;
@@ -36,7 +35,7 @@ interface Call {
   readonly limit: number;
 }
 
-export class BridgeNetwork implements RuleSweep {
+export class BridgeNetwork {
   readonly #kernel: Pick<Kernel, 'links'>;
   readonly #filter: PacketFilter;
 
@@ -139,10 +138,6 @@ export class BridgeNetwork implements RuleSweep {
           hint: 'recreate the pod; see which other program changes its links',
         });
     });
-  }
-
-  sweepRules(...call: Parameters<RuleSweep['sweepRules']>): Promise<number> {
-    return this.#filter.sweep(...call);
   }
 
   /** Resolves when no probe of iptables is running: the first pod of a network starts one. */

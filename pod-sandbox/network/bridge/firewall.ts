@@ -4,7 +4,7 @@
  * iptables does it. Without: crisp writes them to tables of nf_tables, as the CNI plugins do there.
  */
 import { CrispError, errnoOf } from '#core/errors.ts';
-import type { Kernel, PodKey } from '#linux/ports/kernel.ts';
+import type { Kernel } from '#linux/ports/kernel.ts';
 import { combinedError } from '../cni/failed-add.ts';
 import { Iptables, lacksKernelPart } from './iptables.ts';
 import { IptablesProbe } from './iptables-probe.ts';
@@ -17,8 +17,6 @@ import {
   type PodRules,
   type RuleBackend,
 } from './nat-rules.ts';
-
-const FAMILIES = [4, 6] as const;
 
 export class PacketFilter {
   readonly #nat: Kernel['nat'];
@@ -90,24 +88,6 @@ export class PacketFilter {
       });
       if (errors.length > 0) throw combinedError(errors);
     });
-  }
-
-  /** See `RuleSweep`. */
-  async sweep(
-    networks: readonly string[],
-    living: () => Iterable<PodKey>,
-    signal: AbortSignal,
-  ): Promise<number> {
-    let removed = await this.#nat.tables.sweep(networks, living);
-    for (const family of FAMILIES) {
-      if (!(await this.#iptables.isThere(family))) continue;
-      const sweep = () => this.#iptables.sweep(family, networks, living, signal);
-      removed += await this.#inTurn(family, sweep).catch((error: unknown) => {
-        if (lacksKernelPart(error)) return 0;
-        throw error;
-      });
-    }
-    return removed;
   }
 
   /** Resolves when no probe of iptables is running. */

@@ -12,7 +12,6 @@ import {
   addition,
   additionWith,
   type PodRules,
-  podsIn,
   removal,
   removalOf,
   sharedChains,
@@ -60,30 +59,6 @@ export class Iptables {
     const name = nameOf(family);
     const found = await Promise.all([name, `${name}-restore`].map((program) => this.#path(program)));
     return found.every((path) => path !== undefined);
-  }
-
-  /** See `RuleSweep`; how many pods had rules. */
-  async sweep(
-    family: 4 | 6,
-    networks: readonly string[],
-    living: () => Iterable<{ readonly network: string; readonly id: string }>,
-    signal: AbortSignal,
-  ): Promise<number> {
-    const call = { network: networks.join(', '), id: '', family };
-    const listing = await this.#list(call, [], signal);
-    if (listing.status.code !== 0) throw refused(call, 'list', listing);
-    const text = listing.stdout.toString();
-    const alive = new Set([...living()].map(({ network, id }) => `${network} ${id}`));
-    const gone = podsIn(text, networks).filter(({ network, id }) => !alive.has(`${network} ${id}`));
-    let removed = 0;
-    for (const pod of gone) {
-      const rest = removalOf(text, pod);
-      if (rest === undefined) continue;
-      const output = await this.#restore({ ...pod, family }, rest, signal);
-      if (output.status.code !== 0) throw refused({ ...pod, family }, 'delete', output);
-      removed++;
-    }
-    return removed;
   }
 
   /** The command line that takes the texts of nat-rules.ts as input. */

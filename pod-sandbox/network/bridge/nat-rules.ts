@@ -133,16 +133,6 @@ export function removalOf(listing: string, pod: Pick<PodRules, 'network' | 'id'>
   ]);
 }
 
-/** The pods of these networks that have rules in a listing: each once. */
-export function podsIn(listing: string, networks: readonly string[]): Pick<PodRules, 'network' | 'id'>[] {
-  const found = new Map<string, Pick<PodRules, 'network' | 'id'>>();
-  for (const [label, network = '', id = ''] of listing.matchAll(
-    /name: \\?"([^"\\]+)\\?" id: \\?"([0-9a-f]+)\\?"/g,
-  ))
-    if (networks.includes(network)) found.set(label, { network, id });
-  return [...found.values()];
-}
-
 const batch = (lines: readonly string[]): string => `*nat\n${lines.join('\n')}\nCOMMIT\n`;
 const declaration = (chain: string): string => `:${chain} - [0:0]`;
 const declarations = (pod: PodRules): string[] => ownChains(pod).map(declaration);
