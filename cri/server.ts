@@ -240,7 +240,7 @@ export class CriServer {
     if (error === undefined) this.#options.log.debug({ op: op.name, id: op.id, ...fields }, 'done');
     else if (code === 'NotFound' || code === 'Unimplemented')
       op.log.debug({ ...fields, code, error: describeError(error) }, 'refused');
-    else if (error instanceof CrispError)
+    else if (error instanceof CrispError || code !== 'Internal')
       op.log.warn({ ...fields, code, error: describeError(error) }, 'failed');
     else
       op.log.error(

@@ -5,8 +5,11 @@ import { IdleTrimmer } from './idle-trimmer.ts';
 
 test('memory is released soon after the last change and once more, and reads do not delay it', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
-  let acts = 0;
-  using idle = new IdleTrimmer(async () => void acts++, silentLog);
+  let [acts, last] = [0, 0];
+  using idle = new IdleTrimmer(async (isLast) => {
+    acts++;
+    if (isLast) last++;
+  }, silentLog);
   t.mock.timers.tick(499);
   idle.ended('StartContainer');
   t.mock.timers.tick(499);
@@ -14,8 +17,9 @@ test('memory is released soon after the last change and once more, and reads do 
   idle.ended('ListContainers');
   t.mock.timers.tick(1);
   assert.equal(acts, 1);
+  assert.equal(last, 0);
   t.mock.timers.tick(20_000);
-  assert.equal(acts, 2);
+  assert.deepEqual([acts, last], [2, 1]);
   t.mock.timers.tick(100_000);
   assert.equal(acts, 2);
   idle.ended('PullImage');

@@ -25,11 +25,12 @@ const CHANGES = new Set([
 
 /** Releases memory when the node is idle: soon after the last change, and once more later; first after the start. */
 export class IdleTrimmer implements Disposable {
-  readonly #act: () => Promise<void>;
+  readonly #act: (isLast: boolean) => Promise<void>;
   readonly #log: Log;
   #timers: readonly NodeJS.Timeout[] = [];
 
-  constructor(act: () => Promise<void>, log: Log) {
+  /** `act` is told whether it is the last time until something changes. */
+  constructor(act: (isLast: boolean) => Promise<void>, log: Log) {
     this.#act = act;
     this.#log = log;
     this.#restart();
@@ -42,12 +43,14 @@ export class IdleTrimmer implements Disposable {
 
   #restart(): void {
     this[Symbol.dispose]();
-    this.#timers = [IDLE_MS, LONG_IDLE_MS].map((ms) => setTimeout(() => void this.#trim(), ms).unref());
+    this.#timers = [IDLE_MS, LONG_IDLE_MS].map((ms) =>
+      setTimeout(() => void this.#trim(ms === LONG_IDLE_MS), ms).unref(),
+    );
   }
 
-  async #trim(): Promise<void> {
+  async #trim(isLast: boolean): Promise<void> {
     try {
-      await this.#act();
+      await this.#act(isLast);
     } catch (error) {
       this.#log.warn({ error: describeError(error) }, 'memory cannot be released');
     }

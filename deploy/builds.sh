@@ -9,7 +9,7 @@ point_to() { # LINK BUILD
 # The build from which the unit's main process runs, also before it serves; empty without one.
 main_build() {
   booted || return 0
-  exe=$(readlink "/proc/$(systemctl show -P MainPID crisp.service)/exe" || true)
+  exe=$(readlink "/proc/$(systemctl show -p MainPID --value crisp.service)/exe" || true)
   case $exe in "$running"/*)
     exe=${exe#"$running/"}
     printf '%s\n' "${exe%%/*}" ;;
@@ -18,7 +18,7 @@ main_build() {
 
 # The build that serves: its daemon has notified READY.
 serving() { if active; then main_build; fi; }
-stopped() { [ "$(systemctl show -P ActiveState crisp.service)" = inactive ]; }
+stopped() { [ "$(systemctl show -p ActiveState --value crisp.service)" = inactive ]; }
 
 # activate RESTART...: the build that link_build makes becomes the current one; a daemon that runs is restarted by the command, with
 # `starts` set to yes one that does not run is started by it; pods run on. Sets `before` to the build before, which is empty at the

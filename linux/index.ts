@@ -144,6 +144,6 @@ class RealKernel implements Kernel {
     await this.#parts.namespaces[Symbol.asyncDispose]();
     this.#parts.program[Symbol.dispose]();
     this.#parts.watches[Symbol.dispose]();
-    return this.#parts.namespaces.stuck;
+    return this.#parts.namespaces.stuck + this.selinux.busy;
   }
 }

@@ -229,7 +229,7 @@ test('packets larger than those of the node; addresses of no pod, and a range th
         ],
         pods: ['a'],
       },
-      /^warning: 1 of 2 addresses in .* are of no pod: 10\.1\.0\.3; restart crisp/,
+      /^warning: 1 of 2 addresses in .* are of no pod: 10\.1\.0\.3; wait for the second round/,
     ],
     [
       { plugins: plugins(), addresses: many, pods: ['a'] },

@@ -2,7 +2,7 @@
 
 import type { Node } from '#daemon/preflight/node.ts';
 import { overlapsWithin, overlapsWithNode } from '#daemon/preflight/overlaps.ts';
-import { describeRange, formatPrefix, type PodNetwork } from '#daemon/preflight/pod-network.ts';
+import { describeRange, formatPrefix, isOfRange, type PodNetwork } from '#daemon/preflight/pod-network.ts';
 import { type Check, failure, ok, type Result, together, warning } from './result.ts';
 
 const NONE = ok('no pod network yet');
@@ -110,12 +110,12 @@ function addresses(network: PodNetwork, node: Node): Result {
     const more = stale.length > shown.length ? ` and ${stale.length - shown.length} more` : '';
     return warning(
       `${stale.length} of ${all.length} addresses in ${directories} are of no pod: ${shown.join(', ')}${more}`,
-      'restart crisp: it releases those of pods that are gone; where one stays, remove its file once no container runtime has its pod',
+      'wait for the second round of crisp after its start, a minute later: it releases those of pods that are gone, unless cni.gc_interval is 0s; where one stays, remove its file once no container runtime has its pod',
     );
   }
-  const full = network.ranges.filter(({ net, first, last }) => {
-    const size = Number(last - first);
-    const used = all.filter(({ address }) => address.includes(':') === (net.ip.family === 6)).length;
+  const full = network.ranges.filter((range) => {
+    const size = Number(range.last - range.first);
+    const used = all.filter(({ address }) => isOfRange(range, address)).length;
     return used >= NEARLY_FULL * size;
   });
   const found = `${all.length} in use (${directories})`;

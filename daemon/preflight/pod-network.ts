@@ -164,6 +164,11 @@ export function parsePrefix(text: string): Prefix | undefined {
 
 export const formatPrefix = ({ ip, prefixLength }: Prefix): string => `${formatIp(ip)}/${prefixLength}`;
 
+export function isOfRange({ net, first, last }: PodRange, address: string): boolean {
+  const ip = parseIp(address);
+  return ip?.family === net.ip.family && ip.value >= first && ip.value <= last;
+}
+
 /** `10.85.0.0/24`, or `10.85.0.10 to 10.85.0.20 of 10.85.0.0/24`. */
 export function describeRange({ text, net, first, last }: PodRange): string {
   const base = networkOf(net);

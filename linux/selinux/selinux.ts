@@ -22,6 +22,11 @@ export class RealSelinux implements Selinux, AsyncDisposable {
   readonly containerContexts = containerContexts;
   readonly relabel: Selinux['relabel'] = this.#threads.run;
 
+  /** Threads within a walk; one that a file system holds does not let the process end. */
+  get busy(): number {
+    return this.#threads.busy;
+  }
+
   status(): SelinuxStatus | undefined {
     return selinuxStatus();
   }

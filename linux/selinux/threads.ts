@@ -18,6 +18,10 @@ export class RelabelThreads implements AsyncDisposable {
   readonly #busy = new Set<RelabelThread>();
   readonly #waiting: ((thread: RelabelThread) => void)[] = [];
 
+  get busy(): number {
+    return this.#busy.size;
+  }
+
   /** See `Selinux.relabel`. Waits for a thread where all are busy. */
   run: Relabel = async (path, label, signal, onProgress = () => {}) => {
     const stop = new Int32Array(new SharedArrayBuffer(4));

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { CrispError, describeError, errnoOf, hasCode } from '#core/errors.ts';
 import { isFullId, type SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
+import { unlessAborted } from '#core/single-flight.ts';
 import type { Context } from '../context.ts';
 import { addressOwners, type Owner } from '../network/bridge/host-local.ts';
 import { listRuleOwners } from '../network/bridge/rule-owners.ts';
@@ -80,8 +81,9 @@ async function collect(context: Context, network: NetworkConfig, op: Operation):
     const seconds = GC_LIMIT_MS / 1000;
     const late = new CrispError('DeadlineExceeded', `CNI GC of ${network.name}: no end after ${seconds} s`);
     timer = setTimeout(() => limit.abort(late), GC_LIMIT_MS);
-    await requireOwn(context, network);
-    return validAttachments(context, network, within.signal);
+    // A read of /proc or of a disk may hang: ADDs and DELs go on at the limit all the same.
+    const listed = requireOwn(context, network).then(() => validAttachments(context, network, within.signal));
+    return unlessAborted(listed, within.signal);
   };
   try {
     await context.cni.collect(network, valid, within);

@@ -6,7 +6,7 @@ import { describeError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import { Operation } from '#core/operation.ts';
 import type { Context } from '../context.ts';
-import { collectNetworks, findOrphans, orphanKey, releaseOrphans } from './collect-networks.ts';
+import { collectNetworks, findOrphans, type Orphan, orphanKey, releaseOrphans } from './collect-networks.ts';
 import { networksInUse } from './networks-in-use.ts';
 import { podsWithoutRecord } from './pods-without-record.ts';
 
@@ -35,8 +35,8 @@ export class NetworkCollector {
   #begun = false;
   /** Milliseconds, as of the last `#schedule`. */
   #interval = 0;
-  /** Orphans that the last round has found and not yet undone. */
-  #suspects: ReadonlySet<string> = new Set();
+  /** Orphans that the last round has found and not yet undone, and when one has found them first (`performance.now`). */
+  #suspects: ReadonlyMap<string, number> = new Map();
   /** The pods that no GC could be told of at the last round. */
   #missing = '';
 
@@ -96,8 +96,13 @@ export class NetworkCollector {
     const networks = await networksInUse(this.#context);
     if (await this.#knowsAllPods(op)) await collectNetworks(this.#context, networks, op);
     const orphans = await findOrphans(this.#context, networks, op);
-    const again = orphans.filter((orphan) => this.#suspects.has(orphanKey(orphan)));
-    this.#suspects = new Set(orphans.filter((orphan) => !again.includes(orphan)).map(orphanKey));
+    const now = performance.now();
+    const { recheckMs = RECHECK_MS } = this.#options;
+    const since = (orphan: Orphan) => this.#suspects.get(orphanKey(orphan)) ?? now;
+    // A timer may be early by a millisecond; an interval shorter than that only looks more often.
+    const again = orphans.filter((orphan) => now - since(orphan) >= recheckMs - 1);
+    const waiting = orphans.filter((orphan) => !again.includes(orphan));
+    this.#suspects = new Map(waiting.map((orphan) => [orphanKey(orphan), since(orphan)]));
     const report = { released: 0, failed: 0 };
     for (const [id, orphans] of Map.groupBy(again, (orphan) => orphan.id as SandboxId)) {
       if (op.signal.aborted) return;

@@ -27,7 +27,7 @@ refuse_pods() {
 # Also while it starts, and where its socket would start it. policy-rc.d(8) may forbid the scripts to stop it.
 refuse_running() {
   booted || return 0
-  if systemctl show -P ActiveState crisp.socket crisp.service | grep -qvxE 'inactive|failed|'; then
+  if systemctl show -p ActiveState --value crisp.socket crisp.service | grep -qvxE 'inactive|failed|'; then
     fail "the daemon or its socket is active, which policy-rc.d may keep the package from changing. Stop both: systemctl stop crisp.socket crisp.service"
   fi
 }
