@@ -33,7 +33,7 @@ else {
 
   test('a second installation changes nothing', async () => {
     const pid = await mainPid();
-    assert.match(await node.sh('crisp/install'), /is installed and runs/);
+    assert.match(await node.sh('crisp/install'), /is installed and serves/);
     assert.equal(await mainPid(), pid);
     assert.equal((await node.lines('ls /usr/local/lib/crisp')).length, 2);
     timer('installed again');
