@@ -71,10 +71,21 @@ export class RealNatTables implements NatTables {
     }));
   }
 
+  /** Without nf_tables there are none. */
   async erase(pod: PodKey): Promise<boolean> {
-    const what = `remove the rules of pod ${pod.id}`;
-    const removed = await this.#removeWhere(what, (rule) => isOf(rule, pod));
-    return removed > 0;
+    const part = () =>
+      this.#change(`remove the rules of pod ${pod.id}`, TABLES, (found) => ({
+        removals: found.filter((rule) => isOf(rule, pod)).slice(0, MAX_REMOVALS),
+        additions: [],
+      }));
+    try {
+      let removed = 0;
+      for (let more = MAX_REMOVALS; more === MAX_REMOVALS; removed += more) more = await part();
+      return removed > 0;
+    } catch (error) {
+      if (WITHOUT_NF_TABLES.includes(errnoOf(error))) return false;
+      throw error;
+    }
   }
 
   async owners(networks: readonly string[]): Promise<readonly RuleOwner[]> {
@@ -85,23 +96,6 @@ export class RealNatTables implements NatTables {
       return owners.filter(({ network }) => networks.includes(network));
     } catch (error) {
       if (WITHOUT_NF_TABLES.includes(errnoOf(error))) return [];
-      throw error;
-    }
-  }
-
-  /** Without nf_tables there are none. */
-  async #removeWhere(what: string, wanted: (rule: FoundRule) => boolean): Promise<number> {
-    const part = () =>
-      this.#change(what, TABLES, (found) => ({
-        removals: found.filter(wanted).slice(0, MAX_REMOVALS),
-        additions: [],
-      }));
-    try {
-      let removed = 0;
-      for (let more = MAX_REMOVALS; more === MAX_REMOVALS; removed += more) more = await part();
-      return removed;
-    } catch (error) {
-      if (WITHOUT_NF_TABLES.includes(errnoOf(error))) return 0;
       throw error;
     }
   }

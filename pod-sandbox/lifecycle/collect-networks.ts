@@ -106,14 +106,20 @@ async function validAttachments(
         .filter(({ config }) => config.name === network.name)
         .map(({ interfaceName }) => ({ containerID: id, ifname: interfaceName })),
     );
-  const owners = await Promise.all(hostLocalDirectories(network).map((path) => addressOwners(path, signal)));
-  const others = owners.flat().filter(({ id }) => !sandboxes.get(id as SandboxId));
+  const owners = await ownersOf(network, signal);
+  const others = owners.filter(({ id }) => !sandboxes.get(id as SandboxId));
   const alive = others.some(({ id }) => isFullId(id)) ? await idsInUse(signal) : new Set();
   // Whether a name that is no id of a container is of something that lives cannot be told.
   const foreign = others
     .filter(({ id }) => !isFullId(id) || alive.has(id))
     .map(({ id, interfaceName }) => ({ containerID: id, ifname: interfaceName }));
   return [...own, ...foreign];
+}
+
+/** Of host-local's addresses. Throws where they cannot be listed. */
+async function ownersOf(network: NetworkConfig, signal: AbortSignal): Promise<readonly Owner[]> {
+  const directories = hostLocalDirectories(network);
+  return (await Promise.all(directories.map((path) => addressOwners(path, signal)))).flat();
 }
 
 /** The attachments that belong to no pod of crisp's, nor to one of another runtime. Throws where they cannot be listed. */
@@ -127,9 +133,7 @@ export async function findOrphans(
     const rules = await listRuleOwners(networks, kernel, cni.environment, signal);
     const orphans: Orphan[] = [];
     for (const network of networks) {
-      const directories = hostLocalDirectories(network);
-      const all = (await Promise.all(directories.map((path) => addressOwners(path, signal)))).flat();
-      const owners = all.filter(({ id }) => isFullId(id));
+      const owners = (await ownersOf(network, signal)).filter(({ id }) => isFullId(id));
       const known = new Set(owners.map(({ id }) => id));
       const others = [...(rules.get(network.name) ?? [])].filter((id) => !known.has(id));
       for (const owner of [...owners, ...others.map((id) => ({ id, interfaceName: FIRST_INTERFACE }))])
