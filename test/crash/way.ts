@@ -1,8 +1,11 @@
 /** The demo's way as steps that can be interrupted and retried, and what was reported to clients. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type CriClient, cri, fromBigInt } from '#api/cri/v1/index.ts';
+import type { CriClient } from '#api/cri/v1/client.ts';
+import { cri, fromBigInt } from '#api/cri/v1/index.ts';
+import { until } from '#test/harness/pods.ts';
 import type { CrashStand } from './stand.ts';
 
 const WAIT_MS = 30_000;
@@ -101,10 +104,17 @@ export class Way {
   }
 
   async stop(name: string): Promise<void> {
+    await this.#hasTrap(name);
     await this.#client.StopContainer({
       containerId: this.containers.get(name) ?? '',
       timeout: fromBigInt(10n),
     });
+  }
+
+  /** The kernel drops a SIGTERM for a container's first process until its shell has set the trap, which it does before it writes. */
+  async #hasTrap(name: string): Promise<void> {
+    const log = `${this.podConfig.logDirectory}/${name}.log`;
+    await until(`'up' in ${log}`, async () => (await readFile(log, 'utf8')).includes('up') || undefined);
   }
 
   async remove(name: string): Promise<void> {
