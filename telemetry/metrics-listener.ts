@@ -2,11 +2,14 @@
  * Serves /metrics, in OpenMetrics to who asks for that, and the state of the daemon at /livez, /readyz and /healthz, over HTTP
  * or HTTPS; anything else is 404.
  */
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Server as TlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { CrispError, describeError, errnoOf } from '#core/errors.ts';
 import { CONTENT_TYPES, type Form, formFor } from './exposition.ts';
+
+/** Not by an import: an ES module's import reads all exports, and some of node:http's load a whole HTTP client (15 MB). */
+const http = process.getBuiltinModule('node:http');
 
 export interface MetricsSource {
   /** Called when the metrics are to be served; before, nobody reads what watching the process costs. */
@@ -91,8 +94,8 @@ export async function listenMetrics(options: ListenerOptions): Promise<MetricsLi
     rejectUnauthorized: tls?.clientCa !== undefined,
   };
   const server = tls
-    ? createTlsServer({ ...limits, ...checked, ...contextOf(tls) }, serve)
-    : createServer(limits, serve);
+    ? process.getBuiltinModule('node:https').createServer({ ...limits, ...checked, ...contextOf(tls) }, serve)
+    : http.createServer(limits, serve);
   const colon = options.address.lastIndexOf(':');
   const host = options.address.slice(0, colon).replaceAll(/[[\]]/g, '');
   await new Promise<void>((resolve, reject) => {

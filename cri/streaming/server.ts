@@ -1,13 +1,7 @@
 /** The listener of streaming sessions: checks each request, and passes its connection to the session of its token. */
 import { once } from 'node:events';
-import {
-  createServer,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-  STATUS_CODES,
-} from 'node:http';
-import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
@@ -20,6 +14,9 @@ import type { StreamingSession } from './sessions.ts';
 import { contextOf, type StreamingTls } from './tls.ts';
 import { Tokens } from './tokens.ts';
 import { WebSocketUpgrades } from './websocket/upgrade.ts';
+
+/** Not by an import: an ES module's import reads all exports, and some of node:http's load a whole HTTP client (15 MB). */
+const http = process.getBuiltinModule('node:http');
 
 export interface ListenOptions {
   /** `host:port`, as in URLs; port 0 picks a free one. */
@@ -59,12 +56,12 @@ export class StreamingServer {
     const limits = { maxHeaderSize: MAX_HEADERS, headersTimeout: HEADERS_MS, requestTimeout: HEADERS_MS };
     const { tls } = options;
     this.#server = tls
-      ? createTlsServer({
+      ? process.getBuiltinModule('node:https').createServer({
           ...limits,
           ...contextOf(tls),
           ...(tls.clientCa === undefined ? {} : { requestCert: true, rejectUnauthorized: true }),
         })
-      : createServer(limits);
+      : http.createServer(limits);
     this.#server.maxConnections = MAX_CONNECTIONS;
     this.#server.on('connection', (socket) => this.#watch(socket));
     // An accept that fails (no descriptor is left) must not end the daemon: the client tries again.
@@ -157,7 +154,7 @@ export class StreamingServer {
       const lines = Object.entries({ ...headers, Connection: 'close', 'Content-Type': 'text/plain' });
       const text = lines.map(([name, value]) => `${name}: ${value}\r\n`).join('');
       const length = Buffer.byteLength(message) + 1;
-      const response = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${text}Content-Length: ${length}\r\n\r\n${message}\n`;
+      const response = `HTTP/1.1 ${status} ${http.STATUS_CODES[status]}\r\n${text}Content-Length: ${length}\r\n\r\n${message}\n`;
       socket.end(response, () => socket.destroy());
     }
   }

@@ -1,13 +1,16 @@
 /** Serves api/admin/contract.ts: each request is an operation with the client's cancellation, metrics and a log line. */
 import { once } from 'node:events';
 import { chmod } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { ARCHIVE_TYPE, encodeFailure, FAILURE_TRAILER, LINES_TYPE } from '#api/admin/contract.ts';
 import { CrispError, codeOf, describeError } from '#core/errors.ts';
 import { type Log, Operation } from '#core/operation.ts';
 import type { CallObserver } from '#cri/server.ts';
 import { failureOf, statusOf } from './failure.ts';
 import { type AdminReply, type AdminServices, routeOf } from './routes.ts';
+
+/** Not by an import: an ES module's import reads all exports, and some of node:http's load a whole HTTP client (15 MB). */
+const http = process.getBuiltinModule('node:http');
 
 export interface AdminServerOptions {
   /** Path of the socket; its directory exists, the path itself does not. Only root may open it. */
@@ -31,7 +34,7 @@ export class AdminServer {
     this.#services = services;
     this.#options = options;
     // The duration of archives is not bounded: only the headers have a timeout.
-    this.#server = createServer({ requestTimeout: 0, headersTimeout: 10_000 }, (request, response) => {
+    this.#server = http.createServer({ requestTimeout: 0, headersTimeout: 10_000 }, (request, response) => {
       void this.#serve(request, response);
     });
     // An accept that fails (no descriptor is left) must not end the daemon: the client tries again.
