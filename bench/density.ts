@@ -1,6 +1,7 @@
 /** 24 pods at once: start and removal rates, memory of the daemon and the monitors, lists, restarts. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type CriClient, cri } from '#api/cri/v1/index.ts';
+import type { CriClient } from '#api/cri/v1/client.ts';
+import { cri } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
 import { memoryOf } from './memory.ts';
 import { inParallel, type Pods, removePod } from './pods.ts';

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { CriClient } from '#api/cri/v1/index.ts';
+import type { CriClient } from '#api/cri/v1/client.ts';
 import { CrispError } from '#core/errors.ts';
 import { type Pods, withPods } from './pods.ts';
 import type { Side } from './sides.ts';

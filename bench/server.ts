@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type CriClient, connectCri } from '#api/cri/v1/index.ts';
+import { type CriClient, connectCri } from '#api/cri/v1/client.ts';
 import { CrispError, describeError } from '#core/errors.ts';
 
 const START_MS = 60_000;

@@ -1,6 +1,6 @@
 /** `crisp ctl`: a client of any CRI v1 socket, with crictl's verbs. */
 import { dirname, join } from 'node:path';
-import { connectCri } from '#api/cri/v1/index.ts';
+import { connectCri } from '#api/cri/v1/client.ts';
 import { parseDuration } from '#config/index.ts';
 import { type Command, type Parsed, parse, splitAtArgument, UsageError } from './command.ts';
 import { checkpoint } from './ctl/checkpoint.ts';

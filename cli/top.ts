@@ -2,7 +2,7 @@
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DaemonStatus } from '#api/admin/contract.ts';
-import { type CriClient, connectCri } from '#api/cri/v1/index.ts';
+import { type CriClient, connectCri } from '#api/cri/v1/client.ts';
 import { describeError } from '#core/errors.ts';
 import { type Parsed, UsageError } from './command.ts';
 import { secondsOf, type Terminal } from './ctl/context.ts';

@@ -1,6 +1,7 @@
 /** `crisp trace POD`: the stages of a pod's start. The daemon keeps them and returns them in a verbose status. */
 import { writeFileSync } from 'node:fs';
-import { type CriClient, connectCri, type cri } from '#api/cri/v1/index.ts';
+import { type CriClient, connectCri } from '#api/cri/v1/client.ts';
+import type { cri } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
 import type { Parsed } from './command.ts';
 import { pick, type Terminal } from './ctl/context.ts';

@@ -1,15 +1,10 @@
 /** Maps errors of the services to gRPC statuses; nothing else does. */
-import { status } from '@grpc/grpc-js';
 import { codeOf, describeError, errorTable, hintOf } from '#core/errors.ts';
 import type { Operation } from '#core/operation.ts';
+import { GrpcCode, type RpcStatus } from './grpc/status.ts';
 
 /** The message is sent in headers, which clients limit to 8 KiB or more. */
 const MAX_DETAILS = 4096;
-
-export interface RpcStatus {
-  readonly code: status;
-  readonly details: string;
-}
 
 /**
  * The status of a failed operation: what failed, the stage and the time spent, the remedy. UNKNOWN is sent only with the
@@ -22,10 +17,9 @@ export function rpcStatus(error: unknown, op: Operation): RpcStatus {
   const where = stage ? `${op.name}, stage ${stage}` : op.name;
   const seconds = ((performance.now() - op.started) / 1000).toFixed(2);
   const text = `${describeError(error)} (${where}, after ${seconds} s); ${hintOf(error)}`;
-  // grpc-js passes the message to encodeURI, which throws on half of a surrogate pair, which truncation may leave.
   const prefixed = entry.prefix ? `${entry.prefix}: ${text}` : text;
   return {
-    code: status[entry.grpc as keyof typeof status],
-    details: prefixed.slice(0, MAX_DETAILS).toWellFormed(),
+    code: GrpcCode[entry.grpc as keyof typeof GrpcCode],
+    details: prefixed.slice(0, MAX_DETAILS).toWellFormed(), // cut, it may end with half of a surrogate pair
   };
 }

@@ -6,14 +6,12 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js';
+import { type CriClient, connectCri, RpcError } from '#api/cri/v1/client.ts';
 import {
-  type CriClient,
-  connectCri,
   type cri,
   imageServiceDefinition,
   type Method,
   type MethodTypes,
-  RpcError,
   runtimeServiceDefinition,
 } from '#api/cri/v1/index.ts';
 import { CrispError, type ErrorCode } from '#core/errors.ts';

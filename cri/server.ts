@@ -2,18 +2,9 @@
  * Serves both CRI services on a unix socket. Each RPC gets an operation with its id, the client's
  * cancellation as an AbortSignal, a service's error as a status, metrics and one log line.
  */
+import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
-import type { Server as NetServer } from 'node:net';
-import {
-  Metadata,
-  Server,
-  ServerCredentials,
-  type ServerDuplexStream,
-  type ServerUnaryCall,
-  type ServerWritableStream,
-  type sendUnaryData,
-  type UntypedServiceImplementation,
-} from '@grpc/grpc-js';
+import { createServer, type Server } from 'node:net';
 import { containerdDefinition } from '#api/containerd/services.ts';
 import {
   imageServiceDefinition,
@@ -28,8 +19,10 @@ import { bindSocket } from './bind-socket.ts';
 import { containerdHandlers } from './containerd/index.ts';
 import { rpcStatus } from './errors.ts';
 import { ContainerEvents } from './events.ts';
+import type { Call } from './grpc/call.ts';
+import type { Handler } from './grpc/client-calls.ts';
+import { GrpcServer } from './grpc/server.ts';
 import { imageHandlers } from './image/index.ts';
-import { acceptPassed } from './passed-socket.ts';
 import { runtimeHandlers } from './runtime/index.ts';
 import type { CriServices } from './services.ts';
 import { type Traces, tracesOf } from './traces.ts';
@@ -56,29 +49,25 @@ export interface CriServerOptions {
 
 /** Requests have environment variables and annotations of any size; 80 MiB is CRI-O's limit. */
 const MAX_REQUEST = 80 << 20;
-const identity = (bytes: Buffer): Buffer => bytes;
+/** Calls of one client at a time. */
+const MAX_CALLS = 4096;
 
 type AnyMethod = Method<MethodTypes>;
 type AnyHandler = (request: object, op: Operation) => Promise<object> | AsyncIterable<object>;
 
 export class CriServer {
-  readonly #server: Server;
+  readonly #methods = new Map<string, Handler>();
+  readonly #grpc = new GrpcServer({ methods: this.#methods, maxRequest: MAX_REQUEST, maxCalls: MAX_CALLS });
+  readonly #listener: Server = createServer((socket) => this.#grpc.accept(socket));
   readonly #options: CriServerOptions;
   readonly #traces: Traces;
   readonly #events: ContainerEvents | undefined;
   readonly #operations = new Map<Operation, AbortController>();
-  #passed: NetServer | undefined;
 
   private constructor(options: CriServerOptions, traces: Traces, events?: ContainerEvents) {
     this.#options = options;
     this.#traces = traces;
     this.#events = events;
-    this.#server = new Server({
-      'grpc.max_receive_message_length': MAX_REQUEST,
-      'grpc.max_send_message_length': -1,
-      'grpc.max_concurrent_streams': 4096,
-      'grpc.enable_channelz': 0, // counts each call and message, for a service that is not served
-    });
   }
 
   /** Binds and serves CRI, and what cAdvisor asks. Throws Unavailable where the socket cannot be bound. */
@@ -110,16 +99,16 @@ export class CriServer {
   /** Accepts no new call, lets running ones end until `closeMs`, then cancels the rest. Streams of events end at once. */
   async close(): Promise<void> {
     this.#events?.close();
-    this.#passed?.close();
-    const ended = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
-    // The server knows it by the path that it was bound at.
-    if (!this.#passed) await rm(this.#options.socket, { force: true });
+    this.#listener.close();
+    const ended = this.#grpc.close();
+    // Of a socket that was passed, clients that connect later wait in its queue for the next daemon.
+    if (this.#options.passed === undefined) await rm(this.#options.socket, { force: true });
     const timer = setTimeout(() => {
       const reason = new CrispError('Unavailable', 'the daemon is stopping', {
         hint: 'retry when it has restarted',
       });
       for (const controller of this.#operations.values()) controller.abort(reason);
-      setTimeout(() => this.#server.forceShutdown(), 1000).unref();
+      setTimeout(() => this.#grpc.destroy(), 1000).unref();
     }, this.#options.closeMs);
     await ended;
     clearTimeout(timer);
@@ -132,82 +121,65 @@ export class CriServer {
 
   async #bind(): Promise<void> {
     const { socket, passed, mode, log } = this.#options;
-    const bind = (path: string) =>
-      new Promise<void>((resolve, reject) => {
-        this.#server.bindAsync(`unix://${path}`, ServerCredentials.createInsecure(), (error) =>
-          error ? reject(error) : resolve(),
-        );
-      });
+    const listen = async (where: { path: string } | { fd: number }): Promise<void> => {
+      this.#listener.listen(where);
+      await once(this.#listener, 'listening');
+    };
     try {
-      if (passed === undefined) await bindSocket(socket, mode, bind);
-      else this.#passed = await acceptPassed(passed, this.#server, log);
+      if (passed === undefined) await bindSocket(socket, mode, (path) => listen({ path }));
+      else await listen({ fd: passed });
     } catch (error) {
-      this.#server.forceShutdown();
+      this.#listener.close();
       throw new CrispError('Unavailable', `the socket ${socket} cannot be bound`, {
         cause: error,
         hint: 'check that its directory exists and that no other daemon uses it',
       });
     }
+    // An accept that fails (no descriptor is left) must not end the daemon: the client tries again.
+    this.#listener.on('error', (error) =>
+      log.warn({ error: describeError(error) }, 'a connection was not accepted'),
+    );
   }
 
   #add(definition: Record<string, AnyMethod>, handlers: Readonly<Record<string, AnyHandler>>): void {
-    const wire: Record<string, object> = {};
-    const implementation: UntypedServiceImplementation = {};
     for (const [name, method] of Object.entries(definition)) {
       const handler = handlers[name] ?? unimplemented(name);
-      // Decoded in the call, so that malformed bytes get the table's code and appear in log and metrics.
-      wire[name] = { ...method, requestDeserialize: identity };
-      // Also encoded in the call, so that a long list does not block other calls.
-      if (!method.responseStream) wire[name] = { ...wire[name], responseSerialize: identity };
-      implementation[name] = method.responseStream
+      const serve = method.responseStream
         ? this.#stream(name, method, handler)
         : this.#unary(name, method, handler);
+      this.#methods.set(method.path, serve);
     }
-    this.#server.addService(wire as never, implementation);
   }
 
-  #unary(name: string, method: AnyMethod, handler: AnyHandler) {
-    return (call: ServerUnaryCall<Buffer, object>, callback: sendUnaryData<object>): void => {
-      const act = async (op: Operation): Promise<object> => {
-        const request = method.requestDeserialize(call.request);
+  #unary(name: string, method: AnyMethod, handler: AnyHandler): Handler {
+    const serialize = method.responseSerialize as (reply: object) => Buffer;
+    return (bytes, call) =>
+      this.#run(name, call, async (op) => {
+        const request = method.requestDeserialize(bytes);
         const reply = await this.#traces.follow(op, request, () => handler(request, op) as Promise<object>);
-        return encodeReply(method.responseSerialize as (reply: object) => Buffer, reply);
-      };
-      void this.#run(name, call, act).then(
-        (response) => callback(null, response),
-        (status) => callback(status),
-      );
-    };
+        const encoded = await encodeReply(serialize, reply);
+        return () => call.reply(encoded);
+      });
   }
 
-  #stream(name: string, method: AnyMethod, handler: AnyHandler) {
-    return (call: ServerWritableStream<Buffer, object>): void => {
-      const send = async (op: Operation): Promise<void> => {
-        call.sendMetadata(new Metadata()); // so that a client knows that its stream is open before the first event
-        for await (const message of handler(
-          method.requestDeserialize(call.request),
-          op,
-        ) as AsyncIterable<object>) {
-          if (op.signal.aborted) return;
-          if (!call.write(message)) await drained(call, op.signal);
+  #stream(name: string, method: AnyMethod, handler: AnyHandler): Handler {
+    const serialize = method.responseSerialize as (message: object) => Buffer;
+    return (bytes, call) =>
+      this.#run(name, call, async (op) => {
+        call.open(); // so that a client knows that its stream is open before the first event
+        const messages = handler(method.requestDeserialize(bytes), op) as AsyncIterable<object>;
+        for await (const message of messages) {
+          if (op.signal.aborted) break;
+          await call.send(serialize(message));
         }
-      };
-      void this.#run(name, call, send).then(
-        () => call.end(),
-        (status) => call.emit('error', status),
-      );
-    };
+        return () => call.end();
+      });
   }
 
-  /** Runs one call; rejects with the status to send. */
-  async #run<T>(
-    name: string,
-    call: ServerUnaryCall<Buffer, object> | ServerWritableStream<Buffer, object>,
-    act: (op: Operation) => Promise<T>,
-  ): Promise<T> {
+  /** Runs one call: `act` returns what answers it. An error is answered by its status. */
+  async #run(name: string, call: Call, act: (op: Operation) => Promise<() => void>): Promise<void> {
     const controller = new AbortController();
-    const cancel = () => controller.abort(new CrispError('Cancelled', `${name}: cancelled by the client`));
-    call.on('cancelled', cancel);
+    call.onCancel = () => controller.abort(new CrispError('Cancelled', `${name}: cancelled by the client`));
     const op = new Operation(name, {
       log: this.#options.log,
       signal: controller.signal,
@@ -215,26 +187,25 @@ export class CriServer {
     });
     this.#operations.set(op, controller);
     try {
-      const value = await act(op);
-      this.#ended(op, undefined, call.metadata);
-      return value;
+      const answer = await act(op);
+      this.#ended(op, undefined, call);
+      answer();
     } catch (error) {
-      this.#ended(op, error, call.metadata);
-      throw rpcStatus(error, op);
+      this.#ended(op, error, call);
+      call.fail(rpcStatus(error, op));
     } finally {
       this.#operations.delete(op);
-      call.off('cancelled', cancel); // it is emitted after each call, also one that nobody has cancelled
     }
   }
 
   readonly #onStage = (op: Operation, stage: StageRecord): void => this.#options.observer.stage(op, stage);
 
-  #ended(op: Operation, error: unknown, metadata: Metadata): void {
+  #ended(op: Operation, error: unknown, call: Call): void {
     const ms = performance.now() - op.started;
     const code = error === undefined ? undefined : codeOf(error);
     const { observer } = this.#options;
     observer.operation(op, ms / 1000, code);
-    observer.call?.(op, code, metadata.get('traceparent')[0]?.toString());
+    observer.call?.(op, code, call.header('traceparent'));
     const fields = { ms: Math.round(ms * 10) / 10 };
     // Not op.log, which would be made for this line alone.
     if (error === undefined) this.#options.log.debug({ op: op.name, id: op.id, ...fields }, 'done');
@@ -254,20 +225,4 @@ function unimplemented(name: string): AnyHandler {
   return () => {
     throw new CrispError('Unimplemented', `${name} is not implemented`);
   };
-}
-
-function drained(
-  call: ServerWritableStream<Buffer, object> | ServerDuplexStream<Buffer, object>,
-  signal: AbortSignal,
-): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      call.off('drain', done);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    call.on('drain', done);
-    signal.addEventListener('abort', done);
-    if (signal.aborted) done();
-  });
 }

@@ -5,7 +5,7 @@
 import type { DaemonStatus } from '#api/admin/contract.ts';
 import { CrispError, describeError } from '#core/errors.ts';
 import { withDeadline } from '#core/operation.ts';
-import { type SocketProbe, socketProbe } from '#cri/socket-probe.ts';
+import { askVersion } from '#cri/socket-probe.ts';
 import type { LoopDelay } from './loop-delay.ts';
 import { Since } from './since.ts';
 import type { StoreProbe } from './store-probe.ts';
@@ -35,8 +35,8 @@ export class Liveness implements Disposable {
   readonly #socket: string;
   readonly #store: LivenessParts['store'];
   readonly #loop: LivenessParts['loop'];
-  readonly #probe: SocketProbe;
   readonly #answerMs: number;
+  readonly #ended = new AbortController();
   readonly #seen = { socket: new Since(), loop: new Since(), root: new Since() };
   /** The question that waits for its answer: all who ask meanwhile wait for the same. */
   #asking: { readonly at: number; readonly answer: Promise<string | undefined> } | undefined;
@@ -45,7 +45,6 @@ export class Liveness implements Disposable {
     this.#socket = socket;
     this.#store = store;
     this.#loop = loop;
-    this.#probe = socketProbe(socket);
     this.#answerMs = answerMs;
   }
 
@@ -99,8 +98,8 @@ export class Liveness implements Disposable {
   }
 
   async #askSocket(): Promise<string | undefined> {
-    const { signal } = new AbortController();
-    const ask = (signal: AbortSignal) => this.#probe.ask(signal);
+    const { signal } = this.#ended;
+    const ask = (limit: AbortSignal) => askVersion(this.#socket, limit);
     try {
       await withDeadline(`answer of the socket ${this.#socket}`, this.#answerMs, signal, ask);
       return undefined;
@@ -110,6 +109,6 @@ export class Liveness implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#probe[Symbol.dispose]();
+    this.#ended.abort();
   }
 }

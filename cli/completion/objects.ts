@@ -1,5 +1,5 @@
 /** What the daemon has, for completions: a line with a tab for each, the candidate and what it is. */
-import { connectCri } from '#api/cri/v1/index.ts';
+import { connectCri } from '#api/cri/v1/client.ts';
 import { printable, shortId } from '../format.ts';
 import type { ObjectKind } from './candidates.ts';
 

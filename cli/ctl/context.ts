@@ -1,5 +1,5 @@
 /** The context of each command of `crisp ctl`, and the flags that several share. */
-import type { CallSettings, CriClient } from '#api/cri/v1/index.ts';
+import type { CallSettings, CriClient } from '#api/cri/v1/client.ts';
 import { parseDuration } from '#config/index.ts';
 import { CrispError } from '#core/errors.ts';
 import { type Flag, type Parsed, UsageError } from '../command.ts';

@@ -4,7 +4,7 @@ import { closeSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:
 import { join } from 'node:path';
 import test, { after } from 'node:test';
 import koffi from 'koffi';
-import { connectCri } from '#api/cri/v1/index.ts';
+import { connectCri } from '#api/cri/v1/client.ts';
 import { startDaemon } from '../harness/daemon.ts';
 import { endsClean, TestNode } from '../harness/pods.ts';
 

@@ -5,7 +5,7 @@ import { createWriteStream, existsSync, mkdirSync, readFileSync, writeFileSync }
 import { connect } from 'node:net';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type CriClient, connectCri } from '#api/cri/v1/index.ts';
+import { type CriClient, connectCri } from '#api/cri/v1/client.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
 /** An emulated machine takes a minute to load the program. */

@@ -18,7 +18,8 @@ import {
 import { dirname, join } from 'node:path';
 import test, { after } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type CriClient, cri, fromBigInt, toBigInt } from '#api/cri/v1/index.ts';
+import type { CriClient } from '#api/cri/v1/client.ts';
+import { cri, fromBigInt, toBigInt } from '#api/cri/v1/index.ts';
 import { type Registry, startRegistry } from '../image-service/registry.ts';
 import { bridgeOf, type DaemonSettings, startDaemon, type TestDaemon } from './daemon.ts';
 import { type BuiltImage, busyboxImage, pushImage } from './images.ts';

@@ -1,7 +1,8 @@
 /** The systemd driver on cgroup v2: the cgroups of pods, their limits as the kernel has them, and that all are removed. */
 import assert from 'node:assert/strict';
 import test, { after } from 'node:test';
-import { cri, fromBigInt, RpcError } from '#api/cri/v1/index.ts';
+import { RpcError } from '#api/cri/v1/client.ts';
+import { cri, fromBigInt } from '#api/cri/v1/index.ts';
 import { obstacle } from './cache.ts';
 import { containerResources, expectedFiles, kubeletSlices, qosPods } from './kubelet.ts';
 import { stopwatch, VirtualNode } from './virtual-node.ts';

@@ -1,7 +1,8 @@
 /** Limits that change while pods run, a pod with a user namespace, cgroups of a container's own: on cgroup v2, under systemd. */
 import assert from 'node:assert/strict';
 import test, { after } from 'node:test';
-import { cri, fromBigInt, RpcError, toBigInt } from '#api/cri/v1/index.ts';
+import { RpcError } from '#api/cri/v1/client.ts';
+import { cri, fromBigInt, toBigInt } from '#api/cri/v1/index.ts';
 import { obstacle } from './cache.ts';
 import { stopwatch, until, VirtualNode } from './virtual-node.ts';
 

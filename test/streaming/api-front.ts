@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
-import type { CriClient } from '#api/cri/v1/index.ts';
+import type { CriClient } from '#api/cri/v1/client.ts';
 
 export interface FrontedPod {
   readonly pod: string;

@@ -12,14 +12,8 @@ import {
   type sendUnaryData,
   status,
 } from '@grpc/grpc-js';
-import {
-  type CriClient,
-  connectCri,
-  type cri,
-  imageServiceDefinition,
-  RpcError,
-  runtimeServiceDefinition,
-} from './index.ts';
+import { type CriClient, connectCri, RpcError } from './client.ts';
+import { type cri, imageServiceDefinition, runtimeServiceDefinition } from './index.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'crisp-client-'));
 const socket = join(directory, 'cri.sock');

@@ -1,0 +1,70 @@
+/** The one message of a request, cut from the data of its stream (PROTOCOL-HTTP2.md, "Length-Prefixed-Message"). */
+import { GrpcCode, type RpcStatus } from './status.ts';
+
+/** The flag of compression and the length. */
+export const MESSAGE_PREFIX = 5;
+
+const refuse = (code: GrpcCode, details: string): RpcStatus => ({ code, details });
+
+export class RequestMessage {
+  readonly #limit: number;
+  readonly #pieces: Buffer[] = [];
+  #size = 0;
+
+  /** `limit`: bytes of a message. */
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  /** Bytes that are held. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Lets go of what is held. */
+  clear(): void {
+    this.#pieces.length = 0;
+    this.#size = 0;
+  }
+
+  /** Adds received bytes; returns a status where no request can come of them. */
+  add(bytes: Buffer): RpcStatus | undefined {
+    if (bytes.length === 0) return undefined;
+    this.#pieces.push(bytes);
+    this.#size += bytes.length;
+    const length = this.#length();
+    if (length === undefined) return undefined;
+    if (length > this.#limit)
+      return refuse(
+        GrpcCode.RESOURCE_EXHAUSTED,
+        `a request of ${length} bytes, which is more than ${this.#limit}`,
+      );
+    if (this.#size > MESSAGE_PREFIX + length)
+      return refuse(GrpcCode.UNIMPLEMENTED, 'more than one message in a request');
+    return undefined;
+  }
+
+  /** The message, when the client sends no more; or the status where it is none. */
+  take(encoding: string | undefined): Buffer | RpcStatus {
+    const length = this.#length();
+    if (this.#size === 0) return refuse(GrpcCode.UNIMPLEMENTED, 'a request without a message');
+    if (length === undefined || this.#size < MESSAGE_PREFIX + length)
+      return refuse(GrpcCode.INTERNAL, 'the request ended amid its message');
+    const bytes = this.#joined();
+    if (bytes[0] === 0) return bytes.subarray(MESSAGE_PREFIX);
+    return encoding === undefined || encoding === 'identity'
+      ? refuse(GrpcCode.INTERNAL, 'a message with the flag of compression, and no grpc-encoding')
+      : refuse(GrpcCode.UNIMPLEMENTED, `a message compressed with '${encoding}'; none but identity is taken`);
+  }
+
+  #joined(): Buffer {
+    if (this.#pieces.length > 1) this.#pieces.splice(0, Infinity, Buffer.concat(this.#pieces, this.#size));
+    return this.#pieces[0] as Buffer;
+  }
+
+  #length(): number | undefined {
+    if (this.#size < MESSAGE_PREFIX) return undefined;
+    const first = this.#pieces[0] as Buffer;
+    return (first.length < MESSAGE_PREFIX ? this.#joined() : first).readUInt32BE(1);
+  }
+}
