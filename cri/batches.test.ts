@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { type cri, runtimeServiceDefinition } from '#api/cri/v1/index.ts';
-import { BATCH, encodeReply, mapInBatches } from './batches.ts';
+import { BATCH, encodeReply, ListEncoder, mapInBatches } from './batches.ts';
 
 /** Counts the turns of the event loop while it runs. */
 class Turns implements Disposable {
@@ -60,4 +60,23 @@ test('a short list, an empty one, and a message that is not a list are encoded i
   const reply = { version: '1', runtimeName: 'crisp' };
   assert.ok((await encodeReply(version, reply)).equals(version(reply)));
   assert.equal((await encodeReply(version, {})).length, 0);
+});
+
+test('items that are the same objects are encoded once; a new one is, and the list is as in one piece', async () => {
+  const { responseSerialize } = runtimeServiceDefinition.ListContainers;
+  const encoded: object[] = [];
+  const encoder = new ListEncoder((reply) => {
+    encoded.push(...(reply as cri.ListContainersResponse).containers);
+    return responseSerialize(reply);
+  });
+  const containers = Array.from({ length: 100 }, (_, at) => ({ id: `c${at}`, labels: { app: `a${at}` } }));
+  const same = async (list: object[]) =>
+    assert.ok((await encoder.encode({ containers: list })).equals(responseSerialize({ containers: list })));
+  await same(containers);
+  await same(containers.slice(20, 40));
+  assert.equal(encoded.length, 100);
+  const changed = { id: 'c7', labels: { app: 'other' } };
+  await same(containers.with(7, changed));
+  assert.deepEqual(encoded.slice(100), [changed]);
+  await same([]);
 });

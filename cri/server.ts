@@ -14,7 +14,7 @@ import {
 } from '#api/cri/v1/index.ts';
 import { CrispError, codeOf, describeError, type ErrorCode } from '#core/errors.ts';
 import { type Log, Operation, type StageRecord } from '#core/operation.ts';
-import { encodeReply } from './batches.ts';
+import { encodeReply, ListEncoder } from './batches.ts';
 import { bindSocket } from './bind-socket.ts';
 import { containerdHandlers } from './containerd/index.ts';
 import { rpcStatus } from './errors.ts';
@@ -51,6 +51,9 @@ export interface CriServerOptions {
 const MAX_REQUEST = 80 << 20;
 /** Calls of one client at a time. */
 const MAX_CALLS = 4096;
+
+/** Their items are the same objects until something changes. */
+const STABLE_LISTS: ReadonlySet<string> = new Set(['ListContainers', 'ListPodSandbox', 'ListImages']);
 
 type AnyMethod = Method<MethodTypes>;
 type AnyHandler = (request: object, op: Operation) => Promise<object> | AsyncIterable<object>;
@@ -153,11 +156,12 @@ export class CriServer {
 
   #unary(name: string, method: AnyMethod, handler: AnyHandler): Handler {
     const serialize = method.responseSerialize as (reply: object) => Buffer;
+    const list = STABLE_LISTS.has(name) ? new ListEncoder(serialize) : undefined;
     return (bytes, call) =>
       this.#run(name, call, async (op) => {
         const request = method.requestDeserialize(bytes);
         const reply = await this.#traces.follow(op, request, () => handler(request, op) as Promise<object>);
-        const encoded = await encodeReply(serialize, reply);
+        const encoded = await (list ? list.encode(reply) : encodeReply(serialize, reply));
         return () => call.reply(encoded);
       });
   }

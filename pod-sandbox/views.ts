@@ -1,4 +1,5 @@
 /** The views of a record: `Sandbox` for clients, `PodView` for containers. Pure. */
+import { derived } from '#core/derived.ts';
 import type { PodView } from '#core/model/pod.ts';
 import { ownUserNamespace } from './config.ts';
 import { effectiveLinux } from './lifecycle/update.ts';
@@ -6,7 +7,7 @@ import { namespaceKinds } from './namespaces/namespaces.ts';
 import type { SandboxRecord } from './sandbox.ts';
 import type { Sandbox } from './sandbox-view.ts';
 
-export function sandboxView(record: SandboxRecord): Sandbox {
+export const sandboxView = derived((record: SandboxRecord): Sandbox => {
   const { state, attachments } = record;
   const [first] = attachments;
   const [ip = '', ...additionalIps] = first?.ips ?? [];
@@ -34,7 +35,7 @@ export function sandboxView(record: SandboxRecord): Sandbox {
     limits: limitsOf(record),
     selinux: record.selinux,
   };
-}
+});
 
 function limitsOf(record: SandboxRecord): Sandbox['limits'] {
   const { overhead, resources } = effectiveLinux(record);

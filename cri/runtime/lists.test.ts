@@ -130,3 +130,14 @@ test('containers: all fields must match; an unknown or ambiguous id gives an emp
   assert.deepEqual(await containersOf({ podSandboxId: 'none' }), []);
   assert.deepEqual(await containersOf({ state: { state: 9 } }), []);
 });
+
+test('an item is the same object until its record is another, so that it is encoded once', async () => {
+  const services = { pods, containers } as unknown as CriServices;
+  const request = cri.ListContainersRequest.fromObject({});
+  const [one] = (await listContainers(services)(request)).containers ?? [];
+  const [again] = (await listContainers(services)(request)).containers ?? [];
+  assert.ok(one && one === again);
+  const [pod] = (await listPodSandbox(services)(cri.ListPodSandboxRequest.fromObject({}))).items ?? [];
+  const [podAgain] = (await listPodSandbox(services)(cri.ListPodSandboxRequest.fromObject({}))).items ?? [];
+  assert.ok(pod && pod === podAgain);
+});

@@ -1,4 +1,5 @@
 import { type cri, fromBigInt } from '#api/cri/v1/index.ts';
+import { derived } from '#core/derived.ts';
 import type { Image } from '#image-service/index.ts';
 
 /** Whether a configured reference matches the image: in full, or by prefix with a final `*`. */
@@ -20,3 +21,9 @@ export const wireImage = (image: Image, pinned: readonly string[]): cri.ImageIni
   spec: { image: image.id, annotations: {} },
   pinned: isPinned(image, pinned),
 });
+
+/** The same for lists: of an image and one list of pinned references, which is replaced with the configuration, the same message. */
+export function wireImages(): (images: readonly Image[], pinned: readonly string[]) => cri.ImageInit[] {
+  const wireFor = derived((pinned: readonly string[]) => derived((image: Image) => wireImage(image, pinned)));
+  return (images, pinned) => images.map(wireFor(pinned));
+}

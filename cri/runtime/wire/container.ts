@@ -1,4 +1,5 @@
 import { cri, fromBigInt } from '#api/cri/v1/index.ts';
+import { derived } from '#core/derived.ts';
 import type { LinuxResources } from '#core/model/resources.ts';
 import type { ContainerRecord, MountRequest } from '#runtime-service/index.ts';
 import { propagationNumber } from './enums.ts';
@@ -17,18 +18,20 @@ const imageSpec = ({ image }: ContainerRecord, name: string): cri.ImageSpecInit 
 });
 
 /** A container as ListContainers shows it; `image` is the requested name, `image_id` is what the kubelet compares. */
-export const wireContainer = (record: ContainerRecord): cri.ContainerInit => ({
-  id: record.id,
-  podSandboxId: record.sandboxId,
-  metadata: record.metadata,
-  image: imageSpec(record, record.image.requested),
-  imageRef: record.image.reference,
-  imageId: record.image.id,
-  state: stateNumber(record),
-  createdAt: fromBigInt(record.createdAt),
-  labels: record.labels,
-  annotations: record.annotations,
-});
+export const wireContainer = derived(
+  (record: ContainerRecord): cri.ContainerInit => ({
+    id: record.id,
+    podSandboxId: record.sandboxId,
+    metadata: record.metadata,
+    image: imageSpec(record, record.image.requested),
+    imageRef: record.image.reference,
+    imageId: record.image.id,
+    state: stateNumber(record),
+    createdAt: fromBigInt(record.createdAt),
+    labels: record.labels,
+    annotations: record.annotations,
+  }),
+);
 
 /** A container as ContainerStatus shows it; complete also when the image was removed. */
 export const wireContainerStatus = (record: ContainerRecord): cri.ContainerStatusInit => ({
