@@ -6,6 +6,7 @@ import { SharedFlight, SingleFlight } from '#core/single-flight.ts';
 import { type ContainerConfig, validateConfig } from './config.ts';
 import { containerKey, mayRun } from './container.ts';
 import type { Context } from './context.ts';
+import { allOfPod } from './lifecycle/all-of-pod.ts';
 import { configHash, createContainer } from './lifecycle/create.ts';
 import { Grace, MAX_GRACE_MS } from './lifecycle/grace.ts';
 import { cleanUpIncomplete, recoverInterrupted } from './lifecycle/recover.ts';
@@ -85,6 +86,18 @@ export class Calls {
   }
 
   /**
+   * Kills all containers of a pod that is not ready any more, without grace: see `allOfPod`. Nothing uses its volumes then
+   * (see `VolumeLabels.release`).
+   */
+  async stopAll(sandbox: SandboxId, op: Operation): Promise<void> {
+    const { containers, volumeLabels } = this.#context;
+    await Promise.all([
+      allOfPod(containers, sandbox, 'stopped', ({ id }) => this.stop(id, 0, op)),
+      volumeLabels.release(sandbox, op),
+    ]);
+  }
+
+  /**
    * See `removeContainer`. One that does not exist (any more) is removed already. Throws what keeps it running, or
    * listed; a retry goes on.
    */
@@ -125,8 +138,10 @@ export class Calls {
   }
 
   async #stopAndRemove(id: ContainerId, op: Operation): Promise<void> {
+    const record = this.#context.containers.get(id);
     await this.stop(id, 0, op);
     await this.#context.containers.exclusive(id, () => removeContainer(this.#context, id, op));
+    if (record) await this.#context.volumeLabels.release(record.sandboxId, op);
   }
 }
 

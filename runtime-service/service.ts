@@ -103,7 +103,12 @@ export class RuntimeService {
       execJobs: new ExecJobs(() => context),
       cleanups,
       handlers,
-      volumeLabels: new VolumeLabels(kernel.selinux, log, [options.root, options.state]),
+      volumeLabels: new VolumeLabels(
+        kernel.selinux,
+        log,
+        [options.root, options.state],
+        (sandbox) => ports.pods.get(sandbox)?.ready === true,
+      ),
       ...ports,
     });
     await context.leaks.load();
@@ -254,9 +259,9 @@ export class RuntimeService {
     return this.#context.containers.onChange(listener);
   }
 
-  /** Kills all containers of a pod without grace: see `allOfPod`. */
-  async stopAll(sandbox: SandboxId, op: Operation): Promise<void> {
-    await allOfPod(this.#context.containers, sandbox, 'stopped', ({ id }) => this.stop(id, 0, op));
+  /** See `Calls.stopAll`. */
+  stopAll(sandbox: SandboxId, op: Operation): Promise<void> {
+    return this.#calls.stopAll(sandbox, op);
   }
 
   /** Removes all containers of a pod: see `allOfPod`. Waits until nothing is left of these and of those removed before. */

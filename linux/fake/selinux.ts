@@ -1,9 +1,17 @@
 import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { CrispError } from '#core/errors.ts';
 import { throwIfAborted } from '../libc/abort.ts';
 import { fromNode } from '../libc/errno.ts';
-import type { RelabelOutcome, RelabelProgress, Selinux, SelinuxStatus } from '../ports/selinux.ts';
+import {
+  isWhole,
+  type RelabelOutcome,
+  type RelabelProgress,
+  type RelabelTree,
+  type Selinux,
+  type SelinuxStatus,
+} from '../ports/selinux.ts';
 
 const CONTEXT = /^[\w.-]+:[\w.-]+:[\w.-]+(:s\d+[\w:,.-]*)?$/;
 
@@ -56,24 +64,28 @@ export class FakeSelinux implements Selinux {
   }
 
   async relabel(
-    path: string,
-    label: string,
+    tree: RelabelTree,
     signal: AbortSignal,
     onProgress: (progress: RelabelProgress) => void = () => {},
   ): Promise<RelabelOutcome> {
+    const { path, label, interim } = tree;
     throwIfAborted(signal, `relabel ${path}`);
     this.#stat(path);
     if (this.#isUnsupported(path)) return { kind: 'unsupported' };
-    if (this.#labelOf(path) === label) return { kind: 'labelled before' };
-    const found = [...this.#below(path), path];
+    if (isWhole(this.#labelOf(path), tree)) return { kind: 'labelled before' };
+    // As off the main thread: a caller has its promise before the walk begins.
+    await setImmediate();
+    const below = this.#below(path);
+    if (below.length > 0) this.labels.set(path, interim);
     let changed = 0;
-    for (const [entries, entry] of found.entries()) {
+    for (const [entries, entry] of [...below, path].entries()) {
       onProgress({ entries, changed });
+      throwIfAborted(signal, `relabel ${path}`);
       if (this.#labelOf(entry) === label) continue;
       this.labels.set(entry, label);
       changed++;
     }
-    return { kind: 'labelled', entries: found.length, changed };
+    return { kind: 'labelled', entries: below.length + 1, changed };
   }
 
   #labelOf(path: string): string {

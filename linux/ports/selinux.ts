@@ -15,12 +15,29 @@ export interface RelabelProgress {
   readonly changed: number;
 }
 
+export interface RelabelTree {
+  readonly path: string;
+  readonly label: string;
+  /**
+   * What the root has from before the first change below it until all below it has the label. So a walk that was cut short
+   * is known by the volume itself: to the next daemon, after a power cut, and to another node.
+   */
+  readonly interim: string;
+}
+
 export type RelabelOutcome =
   | (RelabelProgress & { readonly kind: 'labelled' })
-  /** The root has the label, which is set last: so all has it that was there then. */
+  /** See `isWhole`. */
   | { readonly kind: 'labelled before' }
   /** A file system without labels, or one whose mount gives all its files the same. */
   | { readonly kind: 'unsupported' };
+
+/**
+ * Whether a tree whose root has this label is left alone: the root gets its label last, so all has it that was there then.
+ * Where the policy has no other interim label than the one that is requested, the root does not tell.
+ */
+export const isWhole = (found: string | undefined, { label, interim }: Omit<RelabelTree, 'path'>): boolean =>
+  found === label && label !== interim;
 
 export interface Selinux {
   /** Undefined where the kernel has no SELinux in use, or no policy is loaded. */
@@ -37,13 +54,13 @@ export interface Selinux {
   /** Sets the label of one file; a link is not followed. False where its file system has none, or one for all files. */
   setLabel(path: string, label: string): Promise<boolean>;
   /**
-   * Gives a file, or a directory and all in it, the label, the root last. Off the main thread. No link is followed and no
-   * mount below is entered, also where the tree is changed meanwhile. `onProgress` is called now and then. At the abort it
-   * ends between two entries, and rejects with the signal's reason; a retry continues with what has another label.
+   * Gives a file, or a directory and all in it, the label, the root last. A file and an empty directory take one call; all
+   * else is walked off the main thread. No link is followed and no mount below is entered, also where the tree is changed
+   * meanwhile. `onProgress` is called now and then. At the abort it ends between two entries, and rejects with the signal's
+   * reason once nothing of the tree is open; a retry continues with what has another label.
    */
   relabel(
-    path: string,
-    label: string,
+    tree: RelabelTree,
     signal: AbortSignal,
     onProgress?: (progress: RelabelProgress) => void,
   ): Promise<RelabelOutcome>;

@@ -1,8 +1,17 @@
 /** The real SELinux. */
+import { lstat, opendir } from 'node:fs/promises';
+import { throwIfAborted } from '../libc/abort.ts';
 import { bind } from '../libc/c-library.ts';
-import { checkOutcome, errnoName } from '../libc/errno.ts';
+import { checkOutcome, errnoName, naming } from '../libc/errno.ts';
 import { asynchronous } from '../libc/libc.ts';
-import type { Selinux, SelinuxStatus } from '../ports/selinux.ts';
+import {
+  isWhole,
+  type RelabelOutcome,
+  type RelabelProgress,
+  type RelabelTree,
+  type Selinux,
+  type SelinuxStatus,
+} from '../ports/selinux.ts';
 import { canonicalContext, containerContexts, selinuxStatus } from './status.ts';
 import { RelabelThreads } from './threads.ts';
 
@@ -20,7 +29,6 @@ const WITHOUT_LABELS = ['ENOTSUP', 'EOPNOTSUPP', 'ENODATA'];
 export class RealSelinux implements Selinux, AsyncDisposable {
   readonly #threads = new RelabelThreads();
   readonly containerContexts = containerContexts;
-  readonly relabel: Selinux['relabel'] = this.#threads.run;
 
   /** Threads within a walk; one that a file system holds does not let the process end. */
   get busy(): number {
@@ -52,7 +60,30 @@ export class RealSelinux implements Selinux, AsyncDisposable {
     return true;
   }
 
+  /** A volume without files needs no thread, so it does not wait for one. */
+  async relabel(
+    tree: RelabelTree,
+    signal: AbortSignal,
+    onProgress?: (progress: RelabelProgress) => void,
+  ): Promise<RelabelOutcome> {
+    const { path, label } = tree;
+    throwIfAborted(signal, `relabel ${path}`);
+    const found = await this.labelOf(path);
+    if (isWhole(found, tree)) return { kind: 'labelled before' };
+    if (await naming(`read ${path}`, () => hasEntries(path)))
+      return await this.#threads.run(tree, signal, onProgress);
+    if (!(await this.setLabel(path, label))) return { kind: 'unsupported' };
+    return { kind: 'labelled', entries: 1, changed: found === label ? 0 : 1 };
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     return this.#threads[Symbol.asyncDispose]();
   }
+}
+
+/** False for all but a directory. */
+async function hasEntries(path: string): Promise<boolean> {
+  if (!(await lstat(path)).isDirectory()) return false;
+  await using directory = await opendir(path);
+  return (await directory.read()) !== null;
 }

@@ -1,60 +1,44 @@
 /** The threads that relabel trees: started when they are needed, kept a little while, and few. */
 import { Worker } from 'node:worker_threads';
 import { CrispError, deserializeError } from '#core/errors.ts';
-import { abandoned, joined, throwIfAborted } from '../libc/abort.ts';
-import type { Selinux } from '../ports/selinux.ts';
+import type { RelabelProgress, RelabelTree, Selinux } from '../ports/selinux.ts';
+import { Turns } from './turns.ts';
 import type { RelabelJob, RelabelMessage } from './worker.ts';
 
-type Relabel = Selinux['relabel'];
-type OnProgress = NonNullable<Parameters<Relabel>[3]>;
+type Outcome = Awaited<ReturnType<Selinux['relabel']>>;
+type OnProgress = (progress: RelabelProgress) => void;
 
-/** A file system that does not answer holds one for as long. */
-const MOST = 4;
 /** Containers of a pod come one after another: the next finds the thread of the one before. */
 const KEEP_MS = 5_000;
 
 export class RelabelThreads implements AsyncDisposable {
+  readonly #turns: Turns;
   readonly #idle: RelabelThread[] = [];
   readonly #busy = new Set<RelabelThread>();
-  readonly #waiting: ((thread: RelabelThread) => void)[] = [];
+
+  /** `longMs`: see `Turns`. */
+  constructor(longMs?: number) {
+    this.#turns = new Turns(longMs);
+  }
 
   get busy(): number {
     return this.#busy.size;
   }
 
-  /** See `Selinux.relabel`. Waits for a thread where all are busy. */
-  run: Relabel = async (path, label, signal, onProgress = () => {}) => {
-    const stop = new Int32Array(new SharedArrayBuffer(4));
-    const what = `relabel ${path}`;
-    throwIfAborted(signal, what);
-    const onAbort = () => void Atomics.store(stop, 0, 1);
-    signal.addEventListener('abort', onAbort, { once: true });
-    try {
-      const outcome = await joined(this.#walk({ path, label, stop }, signal, onProgress), what, signal);
-      if (!outcome) throw abandoned(what, signal);
-      return outcome;
-    } finally {
-      signal.removeEventListener('abort', onAbort);
-    }
-  };
-
-  /** The thread is busy until it has ended the walk, also where its caller has left. */
-  async #walk(job: RelabelJob, signal: AbortSignal, onProgress: OnProgress) {
-    const thread = await this.#take(signal);
-    try {
-      return await thread.run(job, onProgress);
-    } finally {
-      this.#release(thread);
-    }
-  }
-
-  #take(signal: AbortSignal): Promise<RelabelThread> {
-    const kept = this.#idle.pop();
-    if (kept) return Promise.resolve(this.#use(kept));
-    if (this.#busy.size < MOST) return Promise.resolve(this.#use(new RelabelThread()));
-    const { promise, resolve } = Promise.withResolvers<RelabelThread>();
-    this.#waiting.push((thread) => (signal.aborted ? this.#release(thread) : resolve(thread)));
-    return promise;
+  /** Walks a tree in its turn. At the abort it rejects when the thread has ended the walk. */
+  run(tree: RelabelTree, signal: AbortSignal, onProgress: OnProgress = () => {}): Promise<Outcome> {
+    return this.#turns.run(`relabel ${tree.path}`, signal, async (end) => {
+      const stop = new Int32Array(new SharedArrayBuffer(4));
+      const onEnd = () => void Atomics.store(stop, 0, 1);
+      if (end.aborted) onEnd();
+      end.addEventListener('abort', onEnd, { once: true });
+      const thread = this.#use(this.#idle.pop() ?? new RelabelThread());
+      try {
+        return await thread.run({ ...tree, stop }, onProgress);
+      } finally {
+        this.#release(thread);
+      }
+    });
   }
 
   #use(thread: RelabelThread): RelabelThread {
@@ -65,9 +49,7 @@ export class RelabelThreads implements AsyncDisposable {
 
   #release(thread: RelabelThread): void {
     this.#busy.delete(thread);
-    const next = this.#waiting.shift();
-    if (next) next(this.#use(thread.isUsable ? thread : new RelabelThread()));
-    if (next || !thread.isUsable) return;
+    if (!thread.isUsable) return;
     this.#idle.push(thread);
     thread.rest(KEEP_MS, () => {
       const at = this.#idle.indexOf(thread);
@@ -103,7 +85,7 @@ class RelabelThread {
 
   /** Undefined where the walk was stopped. */
   run(job: RelabelJob, onProgress: OnProgress) {
-    const { promise, resolve, reject } = Promise.withResolvers<Awaited<ReturnType<Relabel>> | undefined>();
+    const { promise, resolve, reject } = Promise.withResolvers<Outcome | undefined>();
     this.#fail = reject;
     this.#take = (message) => {
       if ('progress' in message) onProgress(message.progress);

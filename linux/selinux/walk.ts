@@ -2,6 +2,8 @@
  * Labels of a tree, for the thread that relabels. All in it belongs to a container, which may change it meanwhile: each entry
  * is opened below its directory, the kernel refusing links and mounts (openat2(2)), and labelled through what was opened.
  */
+import { fsyncSync } from 'node:fs';
+import { errnoOf } from '#core/errors.ts';
 import {
   type CName,
   close,
@@ -16,9 +18,9 @@ import {
   openChild,
   setXattrOf,
 } from '../fs/at-syscalls.ts';
-import { refused } from '../libc/errno.ts';
+import { fromNode, refused } from '../libc/errno.ts';
 import { AT_FDCWD } from '../libc/libc.ts';
-import type { RelabelOutcome, RelabelProgress } from '../ports/selinux.ts';
+import type { RelabelOutcome, RelabelProgress, RelabelTree } from '../ports/selinux.ts';
 
 const ATTRIBUTE = cName('security.selinux');
 const LABEL_LIMIT = 4096;
@@ -34,19 +36,18 @@ const ENODATA = 61;
 const ENOTSUP = 95;
 
 /**
- * Relabels what is at a path, the root last: one that has the label is whole. A parent's entry may go while it is looked at.
- * `step` is called before each entry, and may throw to end the walk.
+ * Relabels what is at a path, the root last: see `RelabelTree`. A parent's entry may go while it is looked at. `step` is called
+ * before each entry, and may throw to end the walk.
  */
 export function relabelTree(
-  path: string,
-  label: string,
+  { path, label, interim }: RelabelTree,
   step: (progress: RelabelProgress) => void,
 ): RelabelOutcome {
   const name = cName(Buffer.from(path).toString('latin1'));
   const root = must(openat(AT_FDCWD, name, flags.O_PATH | O_NOFOLLOW | flags.O_CLOEXEC, 0), `open ${path}`);
   try {
     const walk = new Walk(label, step);
-    if (walk.isLabelled(root, path)) return { kind: 'labelled before' };
+    walk.begin(root, interim, path);
     walk.directory(root, path, 0);
     walk.entry(root, path);
     return { kind: 'labelled', ...walk.progress };
@@ -61,6 +62,9 @@ export function relabelTree(
 /** Thrown where the file system, of which the walk leaves none, takes no labels. */
 const UNSUPPORTED = Symbol('unsupported');
 
+/** As libselinux writes it. */
+const withNul = (label: string): Buffer => Buffer.from(`${label}\0`, 'latin1');
+
 class Walk {
   readonly #label: string;
   readonly #value: Buffer;
@@ -71,8 +75,7 @@ class Walk {
 
   constructor(label: string, step: (progress: RelabelProgress) => void) {
     this.#label = label;
-    // As libselinux writes it.
-    this.#value = Buffer.from(`${label}\0`, 'latin1');
+    this.#value = withNul(label);
     this.#step = step;
   }
 
@@ -80,23 +83,47 @@ class Walk {
     return { entries: this.#entries, changed: this.#changed };
   }
 
-  isLabelled(fd: number, what: string): boolean {
-    const length = getXattrOf(fd, ATTRIBUTE, this.#found);
-    if (length === -ENODATA) return false;
-    if (length === -ENOTSUP) throw UNSUPPORTED;
-    must(length, `read the label of ${what}`);
-    return this.#found.toString('latin1', 0, length).replace(/\0$/, '') === this.#label;
+  /**
+   * The root's interim label, flushed before anything below it changes: a file system may write changes of several files in
+   * another order.
+   */
+  begin(root: number, interim: string, what: string): void {
+    if (!this.#has(root, interim, what)) this.#set(root, interim, what);
+    const fd = openat(root, cName('.'), flags.O_RDONLY | O_DIRECTORY | flags.O_CLOEXEC, 0);
+    if (fd === -ENOTDIR) return;
+    must(fd, `open ${what}`);
+    try {
+      fsyncSync(fd);
+    } catch (error) {
+      // A file system in memory.
+      if (errnoOf(error) !== 'EINVAL') throw fromNode(error, `flush the label of ${what}`);
+    } finally {
+      close(fd);
+    }
   }
 
   /** Labels what is open. */
   entry(fd: number, what: string): void {
     this.#step(this.progress);
     this.#entries++;
-    if (this.isLabelled(fd, what)) return;
-    const result = setXattrOf(fd, ATTRIBUTE, this.#value);
-    if (result === -ENOTSUP) throw UNSUPPORTED;
-    must(result, `set the label of ${what} to ${this.#label}`);
+    if (this.#has(fd, this.#label, what)) return;
+    this.#set(fd, this.#label, what);
     this.#changed++;
+  }
+
+  #has(fd: number, label: string, what: string): boolean {
+    const length = getXattrOf(fd, ATTRIBUTE, this.#found);
+    if (length === -ENODATA) return false;
+    if (length === -ENOTSUP) throw UNSUPPORTED;
+    must(length, `read the label of ${what}`);
+    return this.#found.toString('latin1', 0, length).replace(/\0$/, '') === label;
+  }
+
+  #set(fd: number, label: string, what: string): void {
+    const value = label === this.#label ? this.#value : withNul(label);
+    const result = setXattrOf(fd, ATTRIBUTE, value);
+    if (result === -ENOTSUP) throw UNSUPPORTED;
+    must(result, `set the label of ${what} to ${label}`);
   }
 
   /** Labels all in a directory; of another kind of file there is nothing to do. */

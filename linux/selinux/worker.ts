@@ -1,12 +1,10 @@
 /** The thread that relabels trees, one after another: a volume with millions of files keeps it busy for minutes. */
 import { parentPort } from 'node:worker_threads';
 import { type SerializedError, serializeError } from '#core/errors.ts';
-import type { RelabelOutcome, RelabelProgress } from '../ports/selinux.ts';
+import type { RelabelOutcome, RelabelProgress, RelabelTree } from '../ports/selinux.ts';
 import { relabelTree } from './walk.ts';
 
-export interface RelabelJob {
-  readonly path: string;
-  readonly label: string;
+export interface RelabelJob extends RelabelTree {
   /** Shared: other than 0 ends the walk. */
   readonly stop: Int32Array;
 }
@@ -21,13 +19,13 @@ const REPORT = 1000;
 
 class Stopped extends Error {}
 
-function relabel({ path, label, stop }: RelabelJob): RelabelMessage {
+function relabel({ stop, ...tree }: RelabelJob): RelabelMessage {
   const step = (progress: RelabelProgress) => {
     if (Atomics.load(stop, 0) !== 0) throw new Stopped();
     if (progress.entries > 0 && progress.entries % REPORT === 0) parentPort?.postMessage({ progress });
   };
   try {
-    return { outcome: relabelTree(path, label, step) };
+    return { outcome: relabelTree(tree, step) };
   } catch (error) {
     return error instanceof Stopped ? { outcome: undefined } : { error: serializeError(error) };
   }

@@ -71,9 +71,11 @@ export async function makeBundle(
   const imageSources = await mountImageVolumes(context, volumes, { pod, label: files }, op);
   await op.stage('mount sources', () => makeMountSources(context, config.mounts));
   const ofVolumes = volumeLabel(label);
-  if (ofVolumes !== undefined) {
-    const { relabel } = context.options.timeouts;
-    await context.volumeLabels.apply(config.mounts, ofVolumes, relabel, op);
+  const { timeouts, selinux } = context.options;
+  if (selinux && ofVolumes !== undefined) {
+    // Its type is that of no volume: the parts that pods name do not change the type of files.
+    const wanted = { sandbox: pod.id, label: ofVolumes, interim: selinux.readonlyFiles };
+    await context.volumeLabels.apply(config.mounts, wanted, timeouts.relabel, op);
     await op.stage('mount sources', () => labelPodFiles(context, pod, ofVolumes), 'labels');
   }
   const userFiles = await op.stage('spec', () => readUserFiles(paths), 'user files');

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import type { ContainerId } from '#core/ids.ts';
 import type { SelinuxDefaults } from '#core/model/selinux.ts';
 import { Operation, silentLog } from '#core/operation.ts';
@@ -35,10 +37,11 @@ class Bench implements Disposable {
     this.containers = new Containers(join(this.directory, 'containers'), kernel.files, silentLog);
     const context = {
       options: { state: this.directory, timeouts: { kill: 30_000, relabel: 20_000 }, selinux },
-      volumeLabels: new VolumeLabels(kernel.selinux, silentLog, []),
+      volumeLabels: new VolumeLabels(kernel.selinux, silentLog, [], () => this.pod.ready),
       kernel,
       log: silentLog,
       containers: this.containers,
+      cleanups: { afterRemoval() {} },
       handlers: {
         get: () => ({ handler: 'runc', options: { allowedAnnotations: [] }, features: async () => ({}) }),
       } as unknown as Handlers,
@@ -203,8 +206,8 @@ test('a container has the labels of its pod: in its record, its spec, its root a
   assert.deepEqual(
     [...bench.kernel.labels.labels],
     [
-      [join(volume, 'file'), OF_POD.files],
       [volume, OF_POD.files],
+      [join(volume, 'file'), OF_POD.files],
     ],
   );
   const level = { user: '', role: '', type: '', level: 's0:c7,c8' };
@@ -218,6 +221,38 @@ test('a container has the labels of its pod: in its record, its spec, its root a
   const spc = { ...level, level: '', type: 'spc_t' };
   await bench.create(undefined, 2, { mounts, security: securityOf({ selinux: spc }) });
   assert.equal(bench.kernel.labels.labels.get(volume), files);
+});
+
+test('the stop of a pod, and the removal of its containers, end the relabelling of its volumes and wait for that', async () => {
+  for (const stopping of ['stopAll', 'remove'] as const) {
+    using bench = new Bench(SELINUX);
+    bench.pod = podOf({ selinux: OF_POD });
+    const id = await bench.create();
+    const volume = join(bench.directory, 'volume');
+    mkdirSync(volume);
+    const begun = Promise.withResolvers<AbortSignal>();
+    const gate = Promise.withResolvers<void>();
+    const events: string[] = [];
+    bench.kernel.labels.relabel = async (_tree, signal) => {
+      begun.resolve(signal);
+      await gate.promise;
+      events.push('ended');
+      throw signal.reason;
+    };
+    const mounts = [mountOf({ containerPath: '/a', hostPath: volume, selinuxRelabel: true })];
+    const creation = bench.create(undefined, 1, { mounts });
+    const signal = await begun.promise;
+    bench.pod = { ...bench.pod, ready: false };
+    const op = new Operation(stopping);
+    const stop = stopping === 'stopAll' ? bench.calls.stopAll(bench.pod.id, op) : bench.calls.remove(id, op);
+    const stopped = stop.then(() => events.push('stopped'));
+    if (!signal.aborted) await once(signal, 'abort');
+    await setImmediate();
+    gate.resolve();
+    await assert.rejects(creation, { code: 'Aborted' });
+    await stopped;
+    assert.deepEqual(events, ['ended', 'stopped'], stopping);
+  }
 });
 
 test('where SELinux is not in use a container has no label, whatever it requests', async () => {

@@ -131,6 +131,27 @@ else {
     timer('mounted with a label');
   });
 
+  test('a volume that goes from pod to pod, and one whose walk was cut short', async () => {
+    const path = '/srv/moved';
+    await node.sh(`mkdir -p ${path}/below && echo moved >${path}/below/file`);
+    const files = [path, `${path}/below`, `${path}/below/file`];
+    const give = async (id: string) => {
+      const container = await node.run(id, volume(path, true));
+      const { mountLabel } = await pod(id);
+      assert.deepEqual([...new Set(await labelsOf(...files))], [mountLabel]);
+      assert.equal(await tried(container, 'cat', '/data/below/file'), '0 moved');
+      return mountLabel;
+    };
+    const { one = '', two = '' } = pods;
+    await give(one);
+    const ofTwo = await give(two);
+    // As a walk for another pod leaves it: the root's label while it goes on, and a part with the new one.
+    await node.sh(`chcon system_u:object_r:container_ro_file_t:s0 ${path}`);
+    await node.sh(`chcon -l s0:c30,c31 ${path}/below/file`);
+    assert.equal(await give(two), ofTwo);
+    timer('cut short');
+  });
+
   test('a daemon that was killed finds the labels of its pods; a new pod has others', async () => {
     await node.sh('systemctl kill --kill-whom=main -s KILL crisp');
     await node.serving();
