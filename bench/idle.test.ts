@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { cpuMsOf, pollsAt } from './idle.ts';
+import { cpuMsOf } from './cpu-time.ts';
+import { pollsAt } from './idle.ts';
 
 test('lists each second, Status each five, statuses and stats each ten', () => {
   const polls = Array.from({ length: 30 }, (_, second) => pollsAt(second)).flat();

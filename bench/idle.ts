@@ -2,10 +2,10 @@
  * What a daemon with 100 running pods uses while a client does what the kubelet does when nothing happens. Both sides have
  * their pods at the same time; one is measured after the other.
  */
-import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CriClient } from '#api/cri/v1/client.ts';
 import { CrispError } from '#core/errors.ts';
+import { cpuMs } from './cpu-time.ts';
 import { type Pods, withPods } from './pods.ts';
 import type { Side } from './sides.ts';
 import type { Samples } from './statistics.ts';
@@ -16,8 +16,6 @@ const WIDTH = 4;
 const SECONDS = 30;
 /** After the last pod: what a daemon does after a burst is no idleness. crisp trims its memory within this time. */
 const SETTLE_MS = 20_000;
-/** Of /proc/PID/stat, in each second: the same on every Linux (USER_HZ). */
-const TICKS = 100;
 
 export type Poll = 'lists' | 'status' | 'statuses' | 'stats';
 
@@ -88,14 +86,4 @@ async function listed(client: CriClient) {
   const { items } = await client.ListPodSandbox({});
   const { containers } = await client.ListContainers({});
   return { items, containers };
-}
-
-/** Of the process with its threads, and of its children that have ended and been waited for. Throws where it has ended. */
-const cpuMs = (pid: number): number => cpuMsOf(readFileSync(`/proc/${pid}/stat`, 'latin1'));
-
-/** From the text of /proc/PID/stat (proc(5)): utime, stime, cutime and cstime. The name in it may hold spaces. */
-export function cpuMsOf(stat: string): number {
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  const ticks = fields.slice(11, 15).map(Number);
-  return (ticks.reduce((sum, count) => sum + count, 0) * 1000) / TICKS;
 }

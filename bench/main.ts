@@ -141,7 +141,8 @@ async function bench(options: BenchOptions): Promise<void> {
   }
   if (rows.length + feel.length === 0) return;
   const { quick, network, parts, layers, snapshotter } = options;
-  const results = { machine: machine(), date, versions: measured, quick, load, network, rows, feel };
+  const about = { machine: machine(), date, versions: measured, quick, load, network, snapshotter };
+  const results = { ...about, rows, feel };
   print(results);
   if (measured['containerd'] !== undefined)
     console.log(`\nbench: ${aboutSnapshotter(measured['containerd'], snapshotter)}`);

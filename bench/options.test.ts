@@ -25,7 +25,7 @@ test('pulls may be 0, rounds may not', () => {
 });
 
 test('all parts are measured unless some are chosen', () => {
-  assert.deepEqual(parseOptions([]).parts, ['calls', 'idle', 'pulls', 'many-files', 'feel']);
+  assert.deepEqual(parseOptions([]).parts, ['calls', 'full-node', 'idle', 'pulls', 'many-files', 'feel']);
   assert.deepEqual(parseOptions(['--part', 'many-files', '--part', 'feel']).parts, ['many-files', 'feel']);
 });
 

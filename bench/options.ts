@@ -9,8 +9,8 @@ export type LayerForms = 'auto' | 'erofs' | 'directory';
 /** A snapshotter of containerd. */
 export type Snapshotter = 'overlayfs' | 'erofs';
 
-/** What can be measured: calls of pods, idle daemons, pulls of large images, pulls of many files, the accesses of containers to their files. */
-export const PARTS = ['calls', 'idle', 'pulls', 'many-files', 'feel'] as const;
+/** What can be measured: calls of pods, a node with 250 pods, idle daemons, pulls of large images, pulls of many files, the accesses of containers to their files. */
+export const PARTS = ['calls', 'full-node', 'idle', 'pulls', 'many-files', 'feel'] as const;
 export type Part = (typeof PARTS)[number];
 
 export interface BenchOptions {
@@ -41,7 +41,7 @@ export interface BenchOptions {
 }
 
 const USAGE = `usage: npm run bench -- [--peer containerd|none] [--only crisp] [--network exec|native] [--runtime runc|crun] [--rounds N] [--pulls N]
-                        [--part calls|idle|pulls|many-files|feel]... [--layers auto|erofs|directory] [--snapshotter overlayfs|erofs]
+                        [--part calls|full-node|idle|pulls|many-files|feel]... [--layers auto|erofs|directory] [--snapshotter overlayfs|erofs]
                         [--quick] [--profile]`;
 
 const refuse = (message: string): CrispError =>

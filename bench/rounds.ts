@@ -12,6 +12,7 @@ import { cycle } from './cycle.ts';
 import { density } from './density.ts';
 import { feel } from './feel.ts';
 import type { FeelRow } from './feel-results.ts';
+import { fullNode } from './full-node.ts';
 import { idle } from './idle.ts';
 import { manyFilesPulls, pushManyFiles } from './many-files-pulls.ts';
 import { createBlackHole, firstAnswers } from './mirrors.ts';
@@ -90,6 +91,25 @@ async function calls(
     await eachRound(sides, options.rounds, (side) => streaming(side, pods, samples));
   } finally {
     for (const { server } of sides) await server.stop();
+  }
+}
+
+async function fullNodes(
+  environment: BenchEnvironment,
+  names: readonly SideName[],
+  { restartsPerRound }: BenchOptions,
+  samples: Samples,
+): Promise<void> {
+  log(`${environment.runtime}: 250 pods of two containers`);
+  for (const name of names) {
+    const side = await startSide(environment, name, `full-${name}`);
+    try {
+      const pods = new Pods(environment);
+      await pods.pull(side);
+      await fullNode(side, pods, samples, restartsPerRound);
+    } finally {
+      await side.server.stop();
+    }
   }
 }
 
@@ -188,6 +208,7 @@ async function measure(job: Job): Promise<Measured> {
   const names: SideName[] = options.peer === 'none' ? ['crisp'] : ['crisp', 'containerd'];
   if (parts.includes('calls')) await calls(environment, names, options, samples);
   if (runtime !== options.runtimes.at(-1)) return { rows: samples.rows(runtime), feel: [] };
+  if (parts.includes('full-node')) await fullNodes(environment, names, options, samples);
   if (parts.includes('idle'))
     await idleDaemons(environment, names, Math.min(options.rounds, MAX_IDLE_ROUNDS), samples);
   if (isPulling('pulls')) {

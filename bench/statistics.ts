@@ -14,7 +14,11 @@ export const ROWS = {
   RemoveContainer: { unit: 'ms' },
   StopPodSandbox: { unit: 'ms' },
   RemovePodSandbox: { unit: 'ms' },
+  Version: { unit: 'ms' },
   'ListContainers@50': { unit: 'ms' },
+  'ListPodSandbox@50': { unit: 'ms' },
+  /** Microseconds of the daemon's CPU time for each Version. */
+  'server CPU a call': { unit: 'us' },
   'ListContainerStats@100': { unit: 'ms' },
   'ListPodSandboxStats@50': { unit: 'ms' },
   'pods/s@8': { unit: 'pods/s', rate: true },
@@ -22,6 +26,9 @@ export const ROWS = {
   'daemon RSS@24': { unit: 'MiB' },
   'monitors PSS@24': { unit: 'MiB' },
   'restart@24': { unit: 'ms' },
+  'restart@250': { unit: 'ms' },
+  /** PSS of the daemon and its monitors. */
+  'memory@250': { unit: 'MiB' },
   /** Milliseconds of CPU time in each second. */
   'idle CPU @100 pods': { unit: 'ms/s' },
   'idle CPU of monitors @100 pods': { unit: 'ms/s' },

@@ -1,6 +1,7 @@
-/** Stats of 100 running containers in 50 pods. Both sides run at the same time, and are called in turns. */
+/** Reads and stats of 100 running containers in 50 pods. Both sides run at the same time, and are called in turns. */
 import { CrispError } from '#core/errors.ts';
 import { type Pods, withPods } from './pods.ts';
+import { reads } from './reads.ts';
 import type { Side } from './sides.ts';
 import type { RowName, Samples } from './statistics.ts';
 
@@ -9,6 +10,7 @@ const NAMES = ['main', 'sidecar'];
 const WIDTH = 4;
 /** The first calls fill caches on either side. */
 const WARM_UP = 2;
+const READS = 4;
 
 export async function usage(
   sides: readonly Side[],
@@ -21,6 +23,8 @@ export async function usage(
       for (const side of round % 2 === 0 ? sides : sides.toReversed())
         await measure(side, samples, round >= 0);
     }
+    for (let round = 0; round < READS; round++)
+      for (const side of round % 2 === 0 ? sides : sides.toReversed()) await reads(side, PODS, samples);
   });
 }
 
