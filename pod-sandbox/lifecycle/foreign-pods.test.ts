@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { newSandboxId } from '#core/ids.ts';
-import { cachedAttachments } from './foreign-pods.ts';
+import { cachedAttachments, idsWithNamespace } from './foreign-pods.ts';
 
 test('attachments that libcni has a file for, of this network alone', async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'crisp-results-'));
@@ -28,4 +28,26 @@ test('files that cannot be read are an error, not an absence of pods', async (t)
   await assert.rejects(cachedAttachments('net', join(directory, 'file')), /ENOTDIR/);
   await mkdir(join(directory, `net-${newSandboxId()}-eth0`));
   await assert.rejects(cachedAttachments('net', directory), /EISDIR/);
+});
+
+test('owners whose network namespace is there, by either field of libcni', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'crisp-results-'));
+  t.after(() => rm(directory, { recursive: true, force: true }));
+  const netns = join(directory, 'netns');
+  await writeFile(netns, '');
+  const interfaces = [{ name: 'veth0' }, { name: 'eth0', sandbox: netns }];
+  const entries = {
+    noted: { netns },
+    result: { result: { interfaces } },
+    both: { netns, result: { interfaces } },
+    gone: { netns: join(directory, 'none'), result: { interfaces: [{ sandbox: `${netns}/below` }] } },
+    silent: { result: { interfaces: 7 } },
+    broken: { netns: `${netns}\0`, result: null },
+  };
+  for (const [containerId, more] of Object.entries(entries)) {
+    const entry = { containerId, ifName: 'eth0', networkName: 'net', ...more };
+    await writeFile(join(directory, `net-${containerId}-eth0`), JSON.stringify(entry));
+  }
+  assert.deepEqual(await idsWithNamespace('net', directory), new Set(['noted', 'result', 'both']));
+  assert.deepEqual(await idsWithNamespace('other', directory), new Set());
 });

@@ -6,17 +6,20 @@
  *
  * What was assigned before is what crisp has found at its first start of the boot (boot-addresses.ts), before it made a pod that it has
  * no record of: clocks may be set, and the files' times with them. Of what another runtime has assigned in this boot before that start,
- * all is left alone that lives. What is missed is found by network-collector.ts.
+ * all is left alone that lives, and also what may belong to a pod that is just being made, of which between two plugins, and until its
+ * pause process runs, nothing shows that it lives: where libcni's files name a namespace that is there, and where the address's own file
+ * is of this boot by its time. What is missed by that is found by network-collector.ts.
  */
+import { uptime } from 'node:os';
 import { join } from 'node:path';
 import { describeError } from '#core/errors.ts';
-import type { SandboxId } from '#core/ids.ts';
+import { isFullId, type SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Context } from '../context.ts';
 import { freeAddresses, type UsedAddress, usedAddresses } from '../network/bridge/host-local.ts';
 import { hostLocalDirectories } from '../network/cni/host-local-directories.ts';
 import { BootAddresses } from './boot-addresses.ts';
-import { idsInUse } from './foreign-pods.ts';
+import { idsInUse, idsWithNamespace } from './foreign-pods.ts';
 import { networksInUse } from './networks-in-use.ts';
 
 const STAGE = 'addresses of before the boot';
@@ -35,17 +38,32 @@ async function free(context: Context, op: Operation, signal: AbortSignal): Promi
   const { bootId } = kernel.processes;
   const atBoot = new BootAddresses(join(state, 'addresses'), bootId);
   const isOfNoPod = ({ id }: UsedAddress): boolean =>
-    sandboxes.get(id as SandboxId) === undefined && leaks.get(id)?.record.bootId !== bootId;
-  for (const directory of (await networksInUse(context)).flatMap(hostLocalDirectories)) {
-    const stale = atBoot.of(directory, await usedAddresses(directory, signal)).filter(isOfNoPod);
-    if (stale.length === 0) continue;
-    const living = await idsInUse();
-    const freed = stale.filter(({ id }) => !living.has(id));
-    await freeAddresses(directory, freed, signal);
-    for (const { address, id } of freed)
+    isFullId(id) && sandboxes.get(id as SandboxId) === undefined && leaks.get(id)?.record.bootId !== bootId;
+  const networks = await networksInUse(context);
+  const found = new Map<string, { readonly name: string; readonly stale: readonly UsedAddress[] }>();
+  for (const network of networks)
+    for (const directory of hostLocalDirectories(network)) {
+      if (found.has(directory)) continue;
+      const present = await usedAddresses(directory, signal);
+      const stale = atBoot.of(directory, present).filter(isOfNoPod);
+      if (stale.length > 0) found.set(directory, { name: network.name, stale });
+    }
+  if (found.size === 0) return;
+  const living = await idsInUse(signal);
+  for (const [directory, { name, stale }] of found) {
+    const others = await idsWithNamespace(name);
+    const unused = stale.filter(({ id }) => !living.has(id) && !others.has(id));
+    for (const { address, id } of await freeAddresses(directory, unused, isOfEarlierBoot(), signal))
       op.log.info(
         { directory, address, owner: id },
         'released an address of before the boot that nobody uses',
       );
   }
+}
+
+/** One that the clock cannot have shown in this boot tells nothing: it was set back since. */
+function isOfEarlierBoot(): (written: number) => boolean {
+  const now = Date.now();
+  const booted = now - uptime() * 1000;
+  return (written) => written < booted || written > now;
 }

@@ -124,6 +124,44 @@ test('the first start of a boot releases addresses of before it that nobody uses
   assert.deepEqual(await fixture.addresses(), ['10.251.0.102']);
 });
 
+test('the first start of a boot leaves alone what another runtime is just making', async () => {
+  await using fixture = await PodsFixture.make();
+  const addresses = join(fixture.directory, 'ipam/test');
+  await mkdir(addresses, { recursive: true });
+  const ago = 1000;
+  const made = async (address: string, written: number): Promise<string> => {
+    const id = newSandboxId();
+    await writeFile(join(addresses, address), `${id}\r\neth0`);
+    await utimes(join(addresses, address), written, written);
+    return id;
+  };
+  await made('10.251.0.90', ago);
+  await made('10.251.0.91', Date.now() / 1000); // between two of its plugins
+  const netns = join(fixture.directory, 'netns');
+  await writeFile(netns, '');
+  const begun = await made('10.251.0.92', ago); // the clock was set since
+  const ended = await made('10.251.0.93', ago);
+  // libcni's files are below /var/lib, of which this file has a mount namespace of its own.
+  await fixture.kernel.mounts.tmpfs({ target: '/var/lib' });
+  try {
+    await mkdir('/var/lib/cni/results', { recursive: true });
+    for (const [containerId, path] of [
+      [begun, netns],
+      [ended, join(fixture.directory, 'none')],
+    ] as const) {
+      const result = { interfaces: [{ name: 'veth0' }, { name: 'eth0', sandbox: path }] };
+      const entry = { kind: 'cniCacheV1', containerId, ifName: 'eth0', networkName: 'test', result };
+      await writeFile(`/var/lib/cni/results/test-${containerId}-eth0`, JSON.stringify(entry));
+    }
+    const service = await fixture.open();
+    await service.recover(fixture.operation());
+    await service.close();
+  } finally {
+    await fixture.kernel.mounts.unmount('/var/lib');
+  }
+  assert.deepEqual((await fixture.addresses()).sort(), ['10.251.0.91', '10.251.0.92']);
+});
+
 test('records that cannot be read, or share a name, stop nothing', async () => {
   await using fixture = await PodsFixture.make();
   const first = await fixture.open();

@@ -72,58 +72,59 @@ export async function releaseAddresses(
   }
 }
 
-/** An address in use: its owner is of any container runtime that shares the directory. */
-export interface UsedAddress {
+/** An address in use: its owner is of any container runtime that shares the directory, whatever form its ids have. */
+export interface UsedAddress extends Owner {
   readonly address: string;
-  /** A container's id. */
-  readonly id: string;
 }
 
-/** Ids of container runtimes: crisp's, containerd's and CRI-O's. */
-const ID = /^[0-9a-f]{64}$/;
-
-/** The addresses of owners with a container's id. */
+/** The addresses with an owner; `interfaceName` is empty where an early version of the plugin has assigned it. */
 export async function usedAddresses(directory: string, signal: AbortSignal): Promise<UsedAddress[]> {
   using lock = await lockPresent(directory, signal);
   if (!lock) return [];
   const found: UsedAddress[] = [];
   for (const address of await readdir(directory)) {
     if (!parseIp(address)) continue;
+    signal.throwIfAborted();
     const content = (await readFile(join(directory, address), 'utf8').catch(missing)) ?? '';
-    const id = content.split('\r\n')[0]?.trim() ?? '';
-    if (ID.test(id)) found.push({ address, id });
+    const [id = '', interfaceName = ''] = content.split('\r\n').map((line) => line.trim());
+    if (id !== '') found.push({ address, id, interfaceName });
   }
   return found;
 }
 
-/** The links that own addresses, whichever runtime's and whatever form its ids have. */
+/** The links that own addresses, each once. */
 export async function addressOwners(directory: string, signal: AbortSignal): Promise<Owner[]> {
-  using lock = await lockPresent(directory, signal);
-  if (!lock) return [];
-  const owners = new Map<string, Owner>();
-  for (const name of await readdir(directory)) {
-    if (!parseIp(name)) continue;
-    signal.throwIfAborted();
-    const content = (await readFile(join(directory, name), 'utf8').catch(missing)) ?? '';
-    const [id = '', interfaceName = ''] = content.split('\r\n').map((line) => line.trim());
-    if (id !== '') owners.set(`${id} ${interfaceName}`, { id, interfaceName });
-  }
-  return [...owners.values()];
+  const owners = (await usedAddresses(directory, signal)).map(({ id, interfaceName }) => ({
+    id,
+    interfaceName,
+  }));
+  return [...new Map(owners.map((owner) => [ownership(owner), owner])).values()];
 }
 
-/** Releases addresses that still have these owners. */
+/**
+ * Releases addresses that still have these owners, and whose files were written when `isOld` takes (milliseconds since the epoch).
+ * Resolves with those released.
+ */
 export async function freeAddresses(
   directory: string,
   addresses: readonly UsedAddress[],
+  isOld: (written: number) => boolean,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<UsedAddress[]> {
   using lock = await lockPresent(directory, signal);
-  if (!lock) return;
-  for (const { address, id } of addresses) {
-    const path = join(directory, address);
-    const content = await readFile(path, 'utf8').catch(missing);
-    if (content?.startsWith(id)) await unlink(path).catch(missing);
+  if (!lock) return [];
+  const freed: UsedAddress[] = [];
+  for (const used of addresses) {
+    const path = join(directory, used.address);
+    const [content, info] = await Promise.all([
+      readFile(path, 'utf8').catch(missing),
+      stat(path).catch(missing),
+    ]);
+    if (!content?.startsWith(used.id) || !info || !isOld(info.mtimeMs)) continue;
+    await unlink(path).catch(missing);
+    freed.push(used);
   }
+  return freed;
 }
 
 const ownership = ({ id, interfaceName }: Owner): string => `${id}\r\n${interfaceName}`;
