@@ -19,7 +19,7 @@ import type { NetworkConfig } from '../network/cni/conflist.ts';
 import { hostLocalDirectories } from '../network/cni/host-local-directories.ts';
 import { hasGc, type ValidAttachment } from '../network/plugin-gc.ts';
 import type { SandboxRecord } from '../sandbox.ts';
-import { cachedAttachments, idsInUse } from './foreign-pods.ts';
+import { cachedAttachments } from './foreign-pods.ts';
 import { plan } from './plan.ts';
 import { undoFailure, undoSandbox } from './undo.ts';
 import { lostConfig } from './unreadable.ts';
@@ -38,16 +38,22 @@ export interface Orphan extends Owner {
 export const orphanKey = ({ network, id, interfaceName }: Orphan): string =>
   `${network.name} ${id} ${interfaceName}`;
 
+/** One look at the networks. */
+export interface Round {
+  /** Those of one name share their pods: a GC of each is told of all of them. */
+  readonly networks: readonly NetworkConfig[];
+  /** Whether an earlier round has found it as an orphan, long enough ago: else another runtime may be just making it. */
+  isConfirmed(orphan: Orphan): boolean;
+  /** Ids of what lives, read after that earlier round. Throws where one cannot be read. */
+  living(): Promise<ReadonlySet<string>>;
+}
+
 /** GC of each network that has it. Never throws: a failure is logged, and the next call tries again. */
-export async function collectNetworks(
-  context: Context,
-  networks: readonly NetworkConfig[],
-  op: Operation,
-): Promise<void> {
-  for (const network of networks.filter(hasGc)) {
+export async function collectNetworks(context: Context, round: Round, op: Operation): Promise<void> {
+  for (const network of round.networks.filter(hasGc)) {
     try {
       await requireOwn(context, network);
-      await collect(context, network, op);
+      await collect(context, network, round, op);
       op.log.debug({ network: network.name }, 'CNI GC done');
     } catch (error) {
       if (op.signal.aborted) return;
@@ -73,7 +79,7 @@ async function requireOwn({ sandboxes, leaks }: Context, { name }: NetworkConfig
 }
 
 /** One deadline from the moment when ADDs and DELs begin to wait. */
-async function collect(context: Context, network: NetworkConfig, op: Operation): Promise<void> {
+async function collect(context: Context, network: NetworkConfig, round: Round, op: Operation): Promise<void> {
   const limit = new AbortController();
   const within = op.under(AbortSignal.any([op.signal, limit.signal]));
   let timer: NodeJS.Timeout | undefined;
@@ -82,7 +88,9 @@ async function collect(context: Context, network: NetworkConfig, op: Operation):
     const late = new CrispError('DeadlineExceeded', `CNI GC of ${network.name}: no end after ${seconds} s`);
     timer = setTimeout(() => limit.abort(late), GC_LIMIT_MS);
     // A read of /proc or of a disk may hang: ADDs and DELs go on at the limit all the same.
-    const listed = requireOwn(context, network).then(() => validAttachments(context, network, within.signal));
+    const listed = requireOwn(context, network).then(() =>
+      validAttachments(context, network, round, within.signal),
+    );
     return unlessAborted(listed, within.signal);
   };
   try {
@@ -92,10 +100,14 @@ async function collect(context: Context, network: NetworkConfig, op: Operation):
   }
 }
 
-/** Of the pods that are recorded, and of those of other runtimes that hold addresses. Throws where one cannot be listed. */
+/**
+ * Of the pods that are recorded, with whichever configuration of this name, and of those that hold addresses by any of them and
+ * may be of another runtime. Throws where one cannot be listed.
+ */
 async function validAttachments(
-  { sandboxes }: Context,
+  { sandboxes, leaks }: Context,
   network: NetworkConfig,
+  { networks, isConfirmed, living }: Round,
   signal: AbortSignal,
 ): Promise<readonly ValidAttachment[]> {
   const own = sandboxes
@@ -106,26 +118,38 @@ async function validAttachments(
         .filter(({ config }) => config.name === network.name)
         .map(({ interfaceName }) => ({ containerID: id, ifname: interfaceName })),
     );
-  const owners = await ownersOf(network, signal);
+  const owners = await ownersOf(
+    networks.filter(({ name }) => name === network.name),
+    signal,
+  );
   const others = owners.filter(({ id }) => !sandboxes.get(id as SandboxId));
-  const alive = others.some(({ id }) => isFullId(id)) ? await idsInUse(signal) : new Set();
   // Whether a name that is no id of a container is of something that lives cannot be told.
+  const isLost = (owner: Owner) =>
+    isFullId(owner.id) && (leaks.get(owner.id) !== undefined || isConfirmed({ ...asPod(owner), network }));
+  const alive = others.some(isLost) ? await living() : new Set();
   const foreign = others
-    .filter(({ id }) => !isFullId(id) || alive.has(id))
+    .filter((owner) => !isLost(owner) || alive.has(owner.id))
     .map(({ id, interfaceName }) => ({ containerID: id, ifname: interfaceName }));
   return [...own, ...foreign];
 }
 
-/** Of host-local's addresses. Throws where they cannot be listed. */
-async function ownersOf(network: NetworkConfig, signal: AbortSignal): Promise<readonly Owner[]> {
-  const directories = hostLocalDirectories(network);
-  return (await Promise.all(directories.map((path) => addressOwners(path, signal)))).flat();
+/** An early version of host-local notes no interface. */
+const asPod = ({ id, interfaceName }: Owner): Owner => ({
+  id,
+  interfaceName: interfaceName || FIRST_INTERFACE,
+});
+
+/** Of host-local's addresses, each once. Throws where they cannot be listed. */
+async function ownersOf(networks: readonly NetworkConfig[], signal: AbortSignal): Promise<readonly Owner[]> {
+  const directories = new Set(networks.flatMap(hostLocalDirectories));
+  const owners = await Promise.all([...directories].map((path) => addressOwners(path, signal)));
+  return [...new Map(owners.flat().map((owner) => [`${owner.id} ${owner.interfaceName}`, owner])).values()];
 }
 
 /** The attachments that belong to no pod of crisp's, nor to one of another runtime. Throws where they cannot be listed. */
 export async function findOrphans(
   context: Context,
-  networks: readonly NetworkConfig[],
+  { networks, living }: Pick<Round, 'networks' | 'living'>,
   op: Operation,
 ): Promise<Orphan[]> {
   return op.deadline('owners of addresses and rules', LIST_LIMIT_MS, async (signal) => {
@@ -133,14 +157,13 @@ export async function findOrphans(
     const rules = await listRuleOwners(networks, kernel, cni.environment, signal);
     const orphans: Orphan[] = [];
     for (const network of networks) {
-      const owners = (await ownersOf(network, signal)).filter(({ id }) => isFullId(id));
+      const owners = (await ownersOf([network], signal)).filter(({ id }) => isFullId(id));
       const known = new Set(owners.map(({ id }) => id));
       const others = [...(rules.get(network.name) ?? [])].filter((id) => !known.has(id));
       for (const owner of [...owners, ...others.map((id) => ({ id, interfaceName: FIRST_INTERFACE }))])
-        if (!(await isKnown(context, owner.id as SandboxId)))
-          orphans.push({ ...owner, interfaceName: owner.interfaceName || FIRST_INTERFACE, network });
+        if (!(await isKnown(context, owner.id as SandboxId))) orphans.push({ ...asPod(owner), network });
     }
-    return orphans.length > 0 ? await withoutForeign(orphans, signal) : [];
+    return orphans.length > 0 ? await withoutForeign(orphans, await living()) : [];
   });
 }
 
@@ -162,8 +185,7 @@ async function isKnown({ sandboxes, leaks, root, state }: Context, id: SandboxId
   return found.includes(true);
 }
 
-async function withoutForeign(orphans: readonly Orphan[], signal: AbortSignal): Promise<Orphan[]> {
-  const alive = await idsInUse(signal);
+async function withoutForeign(orphans: readonly Orphan[], alive: ReadonlySet<string>): Promise<Orphan[]> {
   const cached = new Map<string, ReadonlySet<string>>();
   for (const { network } of orphans) {
     if (cached.has(network.name)) continue;

@@ -7,6 +7,7 @@ import type { SandboxId } from '#core/ids.ts';
 import { Operation } from '#core/operation.ts';
 import type { Context } from '../context.ts';
 import { collectNetworks, findOrphans, type Orphan, orphanKey, releaseOrphans } from './collect-networks.ts';
+import { sharedIdsInUse } from './foreign-pods.ts';
 import { networksInUse } from './networks-in-use.ts';
 import { podsWithoutRecord } from './pods-without-record.ts';
 
@@ -93,14 +94,16 @@ export class NetworkCollector {
   }
 
   async #collect(op: Operation): Promise<void> {
-    const networks = await networksInUse(this.#context);
-    if (await this.#knowsAllPods(op)) await collectNetworks(this.#context, networks, op);
-    const orphans = await findOrphans(this.#context, networks, op);
     const now = performance.now();
     const { recheckMs = RECHECK_MS } = this.#options;
     const since = (orphan: Orphan) => this.#suspects.get(orphanKey(orphan)) ?? now;
     // A timer may be early by a millisecond; an interval shorter than that only looks more often.
-    const again = orphans.filter((orphan) => now - since(orphan) >= recheckMs - 1);
+    const isConfirmed = (orphan: Orphan) => now - since(orphan) >= recheckMs - 1;
+    const networks = await networksInUse(this.#context);
+    const round = { networks, isConfirmed, living: sharedIdsInUse(op.signal) };
+    if (await this.#knowsAllPods(op)) await collectNetworks(this.#context, round, op);
+    const orphans = await findOrphans(this.#context, round, op);
+    const again = orphans.filter(isConfirmed);
     const waiting = orphans.filter((orphan) => !again.includes(orphan));
     this.#suspects = new Map(waiting.map((orphan) => [orphanKey(orphan), since(orphan)]));
     const report = { released: 0, failed: 0 };

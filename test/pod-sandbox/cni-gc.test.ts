@@ -263,23 +263,79 @@ test('a pod that is being made is not taken for one without a record', async () 
   assert.equal(service.get(await making)?.state, 'ready');
 });
 
-test('GC names owners of addresses whose ids are no ids of containers', async () => {
+/** The containers that a GC was told of. */
+const named = (file: string): string[] =>
+  (given(file)['cni.dev/valid-attachments'] as { containerID: string }[])
+    .map(({ containerID }) => containerID)
+    .sort();
+
+test('GC names owners of addresses that are no pods of crisp, until two rounds have found nothing of them', async () => {
   await using fixture = await PodsFixture.make();
   const [file, directory] = [join(fixture.directory, 'gc'), join(fixture.directory, 'ipam/test')];
   await fixture.plugin('keeps', collector(fixture));
-  const ipam = {
-    type: 'host-local',
-    ranges: [[{ subnet: '10.251.0.0/24' }]],
-    dataDir: join(fixture.directory, 'ipam'),
-  };
+  const ipam = { ...hostLocal(fixture, 'ipam'), ranges: [[{ subnet: '10.251.0.0/24' }]] };
   await fixture.useNetwork([], { cniVersion: '1.1.0', plugins: [{ type: 'keeps', ipam }] });
   await mkdir(directory, { recursive: true });
+  const lost = newSandboxId(); // or one that another runtime is just making: its process is yet to come
   await writeFile(join(directory, '10.251.0.77'), 'alloc-1\r\neth0');
-  await writeFile(join(directory, '10.251.0.78'), `${newSandboxId()}\r\neth0`);
-  const service = await fixture.open(collecting(fixture));
+  await writeFile(join(directory, '10.251.0.78'), `${lost}\r\neth0`);
+  const service = await fixture.open(collecting(fixture, { gcInterval: 40, gcRecheck: 1_000 }));
   await service.recover(fixture.operation());
   await until(() => existsSync(file));
+  assert.deepEqual(named(file), [lost, 'alloc-1'].sort());
+  await until(() => named(file).length === 1);
   assert.deepEqual(given(file)['cni.dev/valid-attachments'], [{ containerID: 'alloc-1', ifname: 'eth0' }]);
+});
+
+const hostLocal = ({ directory }: PodsFixture, name: string) => ({
+  type: 'host-local',
+  dataDir: join(directory, name),
+});
+
+test('two directories that have different networks of one name: a GC of each names the pods of both, and both release', {
+  timeout: 60_000,
+}, async () => {
+  await using fixture = await PodsFixture.make();
+  const confDir = join(fixture.directory, 'vm.d');
+  await mkdir(confDir);
+  for (const [type, ipam] of [
+    ['keeps-vm', 'ipam-vm'],
+    ['keeps', 'ipam'],
+  ] as const) {
+    const file = join(fixture.directory, type);
+    await fixture.plugin(
+      type,
+      `case $CNI_COMMAND in GC) cat > ${file}.new; mv ${file}.new ${file} ;; ADD) echo '${RESULT}' ;; DEL) rm -f ${fixture.directory}/${ipam}/test/10.251.0.78 ;; esac`,
+    );
+    const plugins = [{ type, ipam: hostLocal(fixture, ipam) }];
+    await fixture.useNetwork([], { cniVersion: '1.1.0', plugins });
+    if (type === 'keeps-vm')
+      await rename(
+        join(fixture.options.network.confDir, '10-test.conflist'),
+        join(confDir, '10-test.conflist'),
+      );
+  }
+  const kept: string[] = [];
+  for (const ipam of ['ipam', 'ipam-vm']) {
+    const directory = join(fixture.directory, ipam, 'test');
+    await mkdir(directory, { recursive: true });
+    kept.push(`alloc-${ipam}`);
+    await writeFile(join(directory, '10.251.0.77'), `alloc-${ipam}\r\neth0`);
+    await writeFile(join(directory, '10.251.0.78'), `${newSandboxId()}\r\neth0`);
+  }
+  const handlers = { crun: { sandbox: 'pause' }, vm: { sandbox: 'pause', confDir } } as const;
+  const service = await fixture.open({ handlers, ...collecting(fixture, { gcInterval: 40 }) });
+  for (const runtimeHandler of ['crun', 'vm'])
+    kept.push(await service.run({ config: fixture.config(), runtimeHandler }, fixture.operation()));
+  await service.recover(fixture.operation());
+  for (const type of ['keeps', 'keeps-vm']) {
+    const file = join(fixture.directory, type);
+    await until(() => existsSync(file) && named(file).length === kept.length);
+    assert.deepEqual(named(file), [...kept].sort(), type);
+  }
+  for (const ipam of ['ipam', 'ipam-vm'])
+    await until(() => !existsSync(join(fixture.directory, ipam, 'test/10.251.0.78')));
+  assert.deepEqual(service.leaks(), []);
 });
 
 test('a pod whose record is broken leaves the network of its handler, by the interface that owns the address', async () => {
