@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { commentOf, hostPortTable, MASQUERADE_TABLE, ownerOf, ruleOwnerOf } from './nft-pod-rules.ts';
+import {
+  commentOf,
+  hostPortTable,
+  MASQUERADE_TABLE,
+  ownerOf,
+  ownerOfMasquerade,
+  ruleOwnerOf,
+} from './nft-pod-rules.ts';
 
 test('the owner of a rule, unless its comment was cut', () => {
   const id = 'ab'.repeat(32);
@@ -21,4 +28,22 @@ test('the owner of a rule, unless its comment was cut', () => {
     undefined,
     'those of the plugins do not tell the network',
   );
+});
+
+test('crisp notes the id beside a comment that was cut, as far as the kernel has room', () => {
+  const id = 'ab'.repeat(32);
+  const pod = { id, interfaceName: 'eth0', family: 6, address: 'fd00::2', prefixLength: 64 } as const;
+  for (const [length, isNoted] of [
+    [9, true],
+    [49, true],
+    [50, false],
+    [100, false],
+  ] as const) {
+    const network = 'n'.repeat(length);
+    const named = { ...pod, network, masquerade: true, ports: [], snat: false };
+    const [comment, owner] = [commentOf(named), ownerOfMasquerade(named)];
+    assert.ok(comment.length + owner.length + 6 <= 256, 'NFT_USERDATA_MAXLEN');
+    const rule = { table: MASQUERADE_TABLE, comment, owner, removal: {} as never };
+    assert.deepEqual(ruleOwnerOf(rule), isNoted ? { network, id } : undefined, `${length}`);
+  }
 });

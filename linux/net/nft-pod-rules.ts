@@ -30,6 +30,20 @@ export const ownerOf = ({ family, network }: Pick<PodNat, 'family' | 'network'>)
   `crisp ${family} ${network}`;
 const networkOf = (owner: string): string => owner.split(' ')[2] ?? '';
 
+/** The bytes that the kernel keeps with a rule (NFT_USERDATA_MAXLEN), each text with its type, its length and a zero. */
+const MAX_USER_DATA = 256;
+const TEXT_FRAME = 3;
+
+/**
+ * Of a rule that masquerades: with the id, which is cut off the comment where the network's name has more than eight characters.
+ * Without where it does not fit, with a name of more than 49; the comment is the plugins' own, who compare all of it.
+ */
+export function ownerOfMasquerade(pod: PodNat): string {
+  const owner = `${ownerOf(pod)} ${pod.id}`;
+  const isShort = commentOf(pod).length + owner.length + 2 * TEXT_FRAME <= MAX_USER_DATA;
+  return isShort ? owner : ownerOf(pod);
+}
+
 /** A rule of a dump that has a comment. */
 export interface FoundRule {
   readonly table: Table;
@@ -61,16 +75,20 @@ export function isOf({ table, comment, owner }: FoundRule, pod: PodKey): boolean
   return isMasquerade(table) ? comment.startsWith(instanceOf(pod)) : comment === pod.id;
 }
 
+/** Whether crisp has written it for this family of the pod. */
+export const isOwn = (rule: FoundRule, pod: PodNat): boolean =>
+  isOf(rule, pod) && rule.owner.split(' ', 3).join(' ') === ownerOf(pod);
+
+const ID = /^[0-9a-f]{64}$/;
 const MASQUERADE_COMMENT = /, net: ([^ ,]+), if: [^ ,]+, id: ([0-9a-f]{64})$/;
 
-/** Of one pod's rule; undefined where its comment does not tell. */
+/** Of one pod's rule; undefined where neither its comment nor crisp's note tells. */
 export function ruleOwnerOf({ table, comment, owner }: FoundRule): RuleOwner | undefined {
-  if (!isMasquerade(table))
-    return owner !== '' && /^[0-9a-f]{64}$/.test(comment)
-      ? { network: networkOf(owner), id: comment }
-      : undefined;
-  const [, network, id] = MASQUERADE_COMMENT.exec(comment) ?? [];
-  return network !== undefined && id !== undefined ? { network, id } : undefined;
+  const [, , noted = '', notedId = ''] = owner.split(' ');
+  const id = isMasquerade(table) ? notedId : comment;
+  if (noted !== '' && ID.test(id)) return { network: noted, id };
+  const [, network, told] = (isMasquerade(table) && MASQUERADE_COMMENT.exec(comment)) || [];
+  return network !== undefined && told !== undefined ? { network, id: told } : undefined;
 }
 
 const isMasquerade = ({ name }: Table): boolean => name === MASQUERADE_TABLE.name;

@@ -41,7 +41,15 @@ import {
   setMark,
   userData,
 } from './nft-native-expressions.ts';
-import { COMMENT, commentOf, hostPortTable, MASQUERADE_TABLE, OWNER, ownerOf } from './nft-pod-rules.ts';
+import {
+  COMMENT,
+  commentOf,
+  hostPortTable,
+  MASQUERADE_TABLE,
+  OWNER,
+  ownerOf,
+  ownerOfMasquerade,
+} from './nft-pod-rules.ts';
 
 /** portmap's bit 13; Kubernetes has 14 and 15. */
 const MARK = 0x2000;
@@ -134,7 +142,7 @@ function masqueradeBase(): NetlinkRequest[] {
 
 function masqueradeRule(pod: PodNat): NetlinkRequest {
   const ip = requireIp(pod.address);
-  const data = userData(RULE.userdata, [COMMENT, commentOf(pod)], [OWNER, ownerOf(pod)]);
+  const data = userData(RULE.userdata, [COMMENT, commentOf(pod)], [OWNER, ownerOfMasquerade(pod)]);
   const expressions = [
     ...matchFamily(pod.family),
     ...matchAddress('source', ip, widthOf(pod.family)),

@@ -51,8 +51,9 @@ export interface NatTables {
   /** Removes the rules of both families, in the plugins' form as well; false: there were none. */
   erase(pod: PodKey): Promise<boolean>;
   /**
-   * Those that have rules of these networks: crisp's, and the masquerade rules of the plugin. Left out where a comment does not
-   * tell the id: the plugins cut it, with a network's name of more than eight characters. None without nf_tables.
+   * Those that have rules of these networks: crisp's, and the masquerade rules of the plugin. Left out where neither the comment,
+   * which the plugins cut with a network's name of more than eight characters, nor crisp's note, up to 49, tells the id. None
+   * without nf_tables.
    */
   owners(networks: readonly string[]): Promise<readonly RuleOwner[]>;
 }

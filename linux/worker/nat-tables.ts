@@ -17,8 +17,8 @@ import {
   foundRule,
   hostPortTable,
   isOf,
+  isOwn,
   MASQUERADE_TABLE,
-  ownerOf,
   ruleOwnerOf,
   rulesOf,
   TABLES,
@@ -63,10 +63,9 @@ export class RealNatTables implements NatTables {
 
   async write(pod: PodNat): Promise<void> {
     const what = `write the IPv${pod.family} rules of pod ${pod.id}`;
-    const owner = ownerOf(pod);
     const additions = podRules(pod);
     await this.#change(what, [hostPortTable(pod.family), MASQUERADE_TABLE], (found) => ({
-      removals: found.filter((rule) => isOf(rule, pod) && rule.owner === owner),
+      removals: found.filter((rule) => isOwn(rule, pod)),
       additions,
     }));
   }

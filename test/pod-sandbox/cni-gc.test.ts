@@ -196,6 +196,27 @@ test('rules that belong to no pod and no address go, with iptables and without, 
   }
 });
 
+test('so do those of a network whose name leaves no room for the pod in their comments', {
+  timeout: 60_000,
+}, async () => {
+  await using fixture = await PodsFixture.make();
+  await fixture.useNetwork([], { name: 'pods-of-the-node' }, { ipMasq: true });
+  const changes = { native: 'auto', environment: { PATH: '/nonexistent' } } as const;
+  const id = await loseOne(fixture, changes);
+  rmSync(join(fixture.directory, 'ipam'), { recursive: true });
+  const ruleset = () => fixture.run('nft', 'list', 'ruleset');
+  const beginning = id.slice(0, 40);
+  assert.ok((await ruleset()).includes(beginning));
+  assert.ok(!(await ruleset()).includes(id), 'the comment is cut');
+  const service = await fixture.open(collecting(fixture, changes));
+  const alive = await run(service, fixture);
+  await service.recover(fixture.operation());
+  await until(async () => !(await ruleset()).includes(beginning));
+  assert.ok((await ruleset()).includes(alive.slice(0, 40)));
+  await service.remove(alive, fixture.operation());
+  assert.ok(!(await ruleset()).includes(alive.slice(0, 40)));
+});
+
 test('what the plugins cannot release is listed as a leak, and released when they can', async () => {
   await using fixture = await PodsFixture.make();
   const broken = join(fixture.directory, 'broken');
