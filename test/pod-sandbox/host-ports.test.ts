@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { CrispError, hasCode } from '#core/errors.ts';
 import { newSandboxId, type SandboxId } from '#core/ids.ts';
+import { formatIp, parseIp } from '#linux/net/ip-address.ts';
 import type { NatTables } from '#linux/ports/kernel.ts';
 import type { PortMapping } from '#pod-sandbox/index.ts';
 import type { Cni } from '#pod-sandbox/network/network.ts';
@@ -301,4 +302,39 @@ test('a UDP flow ends with its pod, and goes on with the pod that comes after', 
     await remove(without, pod);
     assert.deepEqual(await flows(), []);
   }
+});
+
+test('of UDP flows to a published port those to an address of the node end, and no others', async () => {
+  await using _ = fixture.network(BRIDGE, dataDir);
+  const pod = await add(without); // whose rules have the kernel track connections
+  const [published, other] = [7787, 7788];
+  const targets = [
+    ['127.0.0.1', published],
+    ['10.89.0.1', published],
+    ['10.89.0.200', published],
+    ['10.89.0.1', other],
+    ['::1', published],
+    ['fd00:89::1', published],
+    ['fd00:89::c8', published],
+  ] as const;
+  const key = (host: string, port: number) => `${host} ${port}`;
+  for (const [host, port] of targets) {
+    await using socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
+    socket.on('error', () => {}); // nobody listens
+    const sent = Promise.withResolvers<void>();
+    socket.send('x', port, host, () => sent.resolve());
+    await sent.promise;
+  }
+  const flows = async () =>
+    (await fixture.run('cat', '/proc/self/net/nf_conntrack'))
+      .split('\n')
+      .map((line) => /^\S+ +\d+ udp .*? dst=(\S+) sport=\d+ dport=(778[78]) /.exec(line))
+      .filter((found) => found !== null)
+      .map(([, host = '', port]) => key(formatIp(parseIp(host) ?? assert.fail(host)), Number(port)))
+      .sort();
+  assert.deepEqual(await flows(), targets.map(([host, port]) => key(host, port)).sort());
+  await fixture.kernel.links.forgetUdp({ families: [4, 6], ports: [published], pods: [] });
+  const kept = [key('10.89.0.200', published), key('10.89.0.1', other), key('fd00:89::c8', published)];
+  assert.deepEqual(await flows(), kept.sort());
+  await remove(without, pod);
 });
