@@ -1,6 +1,6 @@
 /** Where the ranges of pods collide with one another, and with addresses and routes of the node. */
 import { widthOf } from '#linux/net/ip-address.ts';
-import type { NodeNetwork, Prefix } from '#linux/net/node-network.ts';
+import type { NodeNetwork, Prefixed } from '#linux/net/node-network.ts';
 import { formatPrefix, networkOf, type PodNetwork, type PodRange } from './pod-network.ts';
 
 /** Links that belong to pods, or to the overlay that reaches those of other nodes. */
@@ -54,9 +54,9 @@ export function overlapsWithNode({ ranges, isRouted, bridge }: PodNetwork, node:
   return [...new Set(found)];
 }
 
-function haveCommon(one: Prefix, other: Prefix): boolean {
+function haveCommon(one: Prefixed, other: Prefixed): boolean {
   if (one.ip.family !== other.ip.family) return false;
   const prefixLength = Math.min(one.prefixLength, other.prefixLength);
-  const start = ({ ip }: Prefix) => networkOf({ ip, prefixLength });
+  const start = ({ ip }: Prefixed) => networkOf({ ip, prefixLength });
   return prefixLength <= widthOf(one.ip.family) && start(one) === start(other);
 }

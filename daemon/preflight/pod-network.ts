@@ -1,13 +1,13 @@
 /** What a CNI configuration means for the node: its programs with those that they delegate to, its addresses, its bridge. */
 import { formatIp, type IpAddress, parseIp, widthOf } from '#linux/net/ip-address.ts';
-import type { Prefix } from '#linux/net/node-network.ts';
+import type { Prefixed } from '#linux/net/node-network.ts';
 import type { NetworkConfig } from '#pod-sandbox/index.ts';
 
 /** Addresses of pods from one subnet. */
 export interface PodRange {
   /** As the configuration has it. */
   readonly text: string;
-  readonly net: Prefix;
+  readonly net: Prefixed;
   /** Both ends included. */
   readonly first: bigint;
   readonly last: bigint;
@@ -155,14 +155,14 @@ function rangeOf({ subnet, rangeStart, rangeEnd, gateway }: Keys): PodRange | st
 }
 
 /** `10.1.2.3/24`, with the address as it is; undefined for what is not one. */
-export function parsePrefix(text: string): Prefix | undefined {
+export function parsePrefix(text: string): Prefixed | undefined {
   const [, address = '', length = ''] = /^([0-9A-Fa-f.:]+)\/(\d{1,3})$/.exec(text) ?? [];
   const ip = parseIp(address);
   const prefixLength = Number(length);
   return ip && prefixLength <= widthOf(ip.family) ? { ip, prefixLength } : undefined;
 }
 
-export const formatPrefix = ({ ip, prefixLength }: Prefix): string => `${formatIp(ip)}/${prefixLength}`;
+export const formatPrefix = ({ ip, prefixLength }: Prefixed): string => `${formatIp(ip)}/${prefixLength}`;
 
 export function isOfRange({ net, first, last }: PodRange, address: string): boolean {
   const ip = parseIp(address);
@@ -180,7 +180,7 @@ export function describeRange({ text, net, first, last }: PodRange): string {
 }
 
 /** The first address of the prefix. */
-export function networkOf({ ip, prefixLength }: Prefix): bigint {
+export function networkOf({ ip, prefixLength }: Prefixed): bigint {
   const bits = BigInt(widthOf(ip.family) - prefixLength);
   return (ip.value >> bits) << bits;
 }

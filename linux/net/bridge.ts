@@ -8,16 +8,7 @@ import type { JoinedBridge, JoinRequest, LeaveRequest } from '../ports/kernel.ts
 import { formatIp, widthOf } from './ip-address.ts';
 import type { Removable } from './link-removal.ts';
 import { NETLINK_ROUTE, openNetlink } from './netlink.ts';
-import {
-  addPair,
-  allowIpv6,
-  allowLocalnet,
-  mustFind,
-  requireIp,
-  set,
-  setting,
-  trySysctl,
-} from './pod-end.ts';
+import { addPair, allowIpv6, allowLocalnet, forward, mustFind, requireIp, trySysctl } from './pod-end.ts';
 import { type FoundLink, LOOPBACK, type Prefixed, RtnetlinkSocket } from './rtnetlink.ts';
 
 /** Whether the pod's port carries frames by now. */
@@ -121,8 +112,7 @@ function addGateways(links: RtnetlinkSocket, { bridge, gateways, forceAddress }:
       links.addAddress(index, wanted);
       links.setMac(index, mac); // its own from now on, so that it does not change with the ports
     }
-    const key = ip.family === 4 ? 'ipv4/ip_forward' : 'ipv6/conf/all/forwarding';
-    if (setting(key) !== '1') set(key, '1');
+    forward(ip.family);
   }
 }
 

@@ -4,6 +4,7 @@ import type { UdpFlows } from '../ports/kernel.ts';
 import { formatIp } from './ip-address.ts';
 import { NETLINK_NETFILTER, Netlink, NLM_F_ACK, NLM_F_DUMP, nested, parseAttributes } from './netlink.ts';
 import { readNodeNetwork } from './node-network.ts';
+import { AF } from './rtnetlink-message.ts';
 
 const CT_GET = 0x101;
 const CT_DELETE = 0x102;
@@ -17,7 +18,7 @@ const IP_ADDRESS = { 4: 1, 6: 3 };
 const IP_DESTINATION = { 4: 2, 6: 4 };
 const PROTO_NUMBER = 1;
 const PROTO_DESTINATION_PORT = 3;
-const AF = { 4: 2, 6: 10 };
+
 const UDP = 17;
 /** The kernel tracks no connections, or is built without netlink for them. */
 const NOT_LISTED: readonly (string | undefined)[] = ['EPROTONOSUPPORT', 'EOPNOTSUPP', 'EINVAL'];

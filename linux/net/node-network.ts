@@ -9,29 +9,29 @@ import {
   parseAttributes,
   textOf,
 } from './netlink.ts';
+import {
+  ADDRESS_HEADER,
+  AF,
+  IFA,
+  IFF_UP,
+  IFLA,
+  INFO_KIND,
+  LINK_HEADER,
+  MAIN_TABLE,
+  type Prefixed,
+  ROUTE_HEADER,
+  RTA,
+  RTM_GETADDR,
+  RTM_GETLINK,
+  RTM_GETROUTE,
+  UNICAST,
+} from './rtnetlink-message.ts';
 
-const RTM_GETLINK = 18;
-const RTM_GETADDR = 22;
-const RTM_GETROUTE = 26;
-const LINK_HEADER = 16;
-const ADDRESS_HEADER = 8;
-const ROUTE_HEADER = 12;
-const IFF_UP = 1;
-const IFLA = { name: 3, mtu: 4, info: 18 };
-const INFO_KIND = 1;
-const IFA = { address: 1, local: 2 };
-const RTA = { destination: 1, interface: 4, gateway: 5, multipath: 9, via: 18 };
-const FAMILY: Readonly<Record<number, 4 | 6>> = { 2: 4, 10: 6 };
-const MAIN_TABLE = 254;
-const UNICAST = 1;
+const FAMILY: Readonly<Record<number, 4 | 6>> = { [AF[4]]: 4, [AF[6]]: 6 };
 /** Of the message that asks for the generation of the tables, which changes nothing. */
 const NFT_GET_GENERATION = (10 << 8) | 16;
 
-/** An address, or a network, with the length of its prefix. */
-export interface Prefix {
-  readonly ip: IpAddress;
-  readonly prefixLength: number;
-}
+export type { Prefixed } from './rtnetlink-message.ts';
 
 export interface NodeLink {
   readonly name: string;
@@ -41,12 +41,12 @@ export interface NodeLink {
   readonly mtu: number;
   /** Whether it is set up, with a carrier or without. */
   readonly up: boolean;
-  readonly addresses: readonly Prefix[];
+  readonly addresses: readonly Prefixed[];
 }
 
 /** A unicast route of the main table. */
 export interface NodeRoute {
-  readonly to: Prefix;
+  readonly to: Prefixed;
   /** undefined for one with several next hops. */
   readonly link: string | undefined;
   readonly hasGateway: boolean;
@@ -92,7 +92,7 @@ export function hasNfTables(): boolean {
   }
 }
 
-function addressOf({ body }: NetlinkMessage): { readonly index: number; readonly prefix: Prefix }[] {
+function addressOf({ body }: NetlinkMessage): { readonly index: number; readonly prefix: Prefixed }[] {
   const found = parseAttributes(body, ADDRESS_HEADER);
   const ip = ipOf(body[0], found.get(IFA.local) ?? found.get(IFA.address));
   return ip ? [{ index: body.readUInt32LE(4), prefix: { ip, prefixLength: body[1] ?? 0 } }] : [];

@@ -14,6 +14,7 @@ import {
   addPair,
   allowIpv6,
   allowLocalnet,
+  forward,
   mustFind,
   requireIp,
   set,
@@ -59,11 +60,6 @@ export function finishPair(
   }
   if (request.localnet !== undefined) allowLocalnet(links, requireIp(request.localnet));
   return true;
-}
-
-function forward(family: 4 | 6): void {
-  const key = family === 4 ? 'ipv4/ip_forward' : 'ipv6/conf/all/forwarding';
-  if (setting(key) !== '1') set(key, '1');
 }
 
 /** In the pod's namespace. */

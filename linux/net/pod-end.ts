@@ -42,6 +42,12 @@ export function allowLocalnet(links: RtnetlinkSocket, pod: IpAddress): void {
   if (index !== undefined) set(`ipv4/conf/${links.nameOf(index)}/route_localnet`, '1');
 }
 
+/** Has the node forward packets of the family. */
+export function forward(family: 4 | 6): void {
+  const key = family === 4 ? 'ipv4/ip_forward' : 'ipv6/conf/all/forwarding';
+  if (setting(key) !== '1') set(key, '1');
+}
+
 export function mustFind(links: RtnetlinkSocket, name: string): FoundLink {
   const found = links.find(name);
   if (found) return found;

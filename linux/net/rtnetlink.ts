@@ -24,45 +24,35 @@ import {
   addressParts,
   header,
   IFA,
+  IFF_UP,
+  IFLA,
+  INFO_KIND,
   LINK_HEADER,
   MAIN_TABLE,
   type Prefixed,
+  ROUTE_HEADER,
+  RTA,
+  RTM_DELADDR,
+  RTM_DELLINK,
+  RTM_DELROUTE,
+  RTM_GETADDR,
+  RTM_GETLINK,
+  RTM_GETROUTE,
+  RTM_NEWADDR,
+  RTM_NEWLINK,
+  RTM_NEWROUTE,
+  RTM_SETLINK,
   routeHeader,
+  UNICAST,
 } from './rtnetlink-message.ts';
 
-const RTM_NEWLINK = 16;
-const RTM_DELLINK = 17;
-const RTM_GETLINK = 18;
-const RTM_SETLINK = 19;
-const RTM_NEWADDR = 20;
-const RTM_DELADDR = 21;
-const RTM_GETADDR = 22;
-const RTM_NEWROUTE = 24;
-const RTM_DELROUTE = 25;
-const RTM_GETROUTE = 26;
-const IFF_UP = 1;
-const IFLA = {
-  address: 1,
-  name: 3,
-  mtu: 4,
-  master: 10,
-  protinfo: 12,
-  queue: 13,
-  operstate: 16,
-  info: 18,
-  namespace: 28,
-};
-const INFO_KIND = 1;
 const INFO_DATA = 2;
 const VETH_PEER = 1;
 const BRPORT_MODE = 4;
 /** IFA_F_DADFAILED and IFA_F_TENTATIVE. */
 const UNSETTLED = 0x48;
-const RTA = { destination: 1, interface: 4, gateway: 5, source: 7 };
-const ROUTE_HEADER = 12;
 const OPER_UP = 6;
 const PROTO_BOOT = 3;
-const UNICAST = 1;
 /** Scopes of routes: rtnetlink(7). */
 const SCOPES = { universe: 0, link: 253, host: 254, nowhere: 255 };
 /** The index of the loopback that every new network namespace has. */
