@@ -1,4 +1,6 @@
+import { CrispError } from '#core/errors.ts';
 import type {
+  InspectRequest,
   JoinedBridge,
   JoinRequest,
   LimitRequest,
@@ -6,11 +8,13 @@ import type {
   PairRequest,
   PodLink,
   PodLinks,
+  TuneRequest,
 } from '../ports/kernel.ts';
 
 /** Links in memory: by namespace, the names of the links that were joined. */
 export class FakePodLinks implements PodLinks {
   readonly joined = new Map<string, string>();
+  readonly #tuned = new Map<string, TuneRequest>();
   readonly #requests = new Map<string, JoinRequest | PairRequest>();
   /** Those that limit the bandwidth of pods. */
   readonly devices = new Set<string>();
@@ -43,26 +47,35 @@ export class FakePodLinks implements PodLinks {
 
   async leave({ netns }: { readonly netns: string }): Promise<void> {
     this.joined.delete(netns);
+    this.#tuned.delete(netns);
   }
 
-  async inspect({
-    netns,
-    interfaceName,
-  }: {
-    readonly netns: string;
-    readonly interfaceName: string;
-  }): Promise<PodLink | undefined> {
+  async inspect({ netns, interfaceName, sysctls = [] }: InspectRequest): Promise<PodLink | undefined> {
     const request = this.#requests.get(netns);
     if (!request || this.joined.get(netns) !== interfaceName) return undefined;
+    const tuned = this.#tuned.get(netns);
     return {
-      mac: '02:00:00:00:00:01',
+      mac: tuned?.mac ?? '02:00:00:00:00:01',
       up: true,
+      mtu: tuned?.mtu ?? request.mtu,
+      promiscuous: tuned?.promiscuous ?? false,
+      allMulticast: tuned?.allMulticast ?? false,
+      sysctls: Object.fromEntries(
+        sysctls.map((key) => [key, tuned?.sysctls.find((one) => one.key === key)?.value]),
+      ),
       addresses: request.addresses.map(({ address, prefixLength }) => `${address}/${prefixLength}`),
       routes: request.routes.map(({ destination, prefixLength, gateway }) => ({
         to: `${destination}/${prefixLength}`,
         gateway,
       })),
     };
+  }
+
+  async tune(request: TuneRequest): Promise<void> {
+    const { netns, interfaceName } = request;
+    if (this.joined.get(netns) !== interfaceName)
+      throw new CrispError('NetworkFailed', `the link ${interfaceName} is gone`);
+    this.#tuned.set(netns, request);
   }
 
   async checkFamilies(): Promise<void> {}

@@ -14,6 +14,8 @@ export const RTM_DELROUTE = 25;
 export const RTM_GETROUTE = 26;
 export const AF = { 4: 2, 6: 10, bridge: 7 };
 export const IFF_UP = 1;
+export const IFF_PROMISC = 0x100;
+export const IFF_ALLMULTI = 0x200;
 export const IFLA = {
   address: 1,
   name: 3,
@@ -24,6 +26,7 @@ export const IFLA = {
   operstate: 16,
   info: 18,
   namespace: 28,
+  promiscuity: 30,
 };
 /** In IFLA's `info`. */
 export const INFO_KIND = 1;

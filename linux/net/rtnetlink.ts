@@ -24,6 +24,7 @@ import {
   addressParts,
   header,
   IFA,
+  IFF_ALLMULTI,
   IFF_UP,
   IFLA,
   INFO_KIND,
@@ -67,6 +68,8 @@ export interface FoundLink {
   /** Whether it carries frames. */
   readonly up: boolean;
   readonly mtu: number;
+  readonly promiscuous: boolean;
+  readonly allMulticast: boolean;
 }
 
 /** How a destination is reached. */
@@ -98,6 +101,8 @@ export class RtnetlinkSocket implements Disposable {
       kind: textOf(info.get(INFO_KIND)),
       up: found.get(IFLA.operstate)?.[0] === OPER_UP,
       mtu: found.get(IFLA.mtu)?.readUInt32LE() ?? 0,
+      promiscuous: (found.get(IFLA.promiscuity)?.readUInt32LE() ?? 0) > 0,
+      allMulticast: (answer.body.readUInt32LE(8) & IFF_ALLMULTI) !== 0,
     };
   }
 
@@ -136,6 +141,16 @@ export class RtnetlinkSocket implements Disposable {
       RTM_NEWLINK,
       header(index, up ? IFF_UP : 0, IFF_UP),
     );
+  }
+
+  /** A flag of the link, IFF_…. */
+  setFlag(index: number, flag: number, on: boolean): void {
+    const what = `turn flag 0x${flag.toString(16)} of link ${index} ${on ? 'on' : 'off'}`;
+    this.#change(what, RTM_SETLINK, header(index, on ? flag : 0, flag));
+  }
+
+  setMtu(index: number, mtu: number): void {
+    this.#change(`set the MTU ${mtu} of link ${index}`, RTM_SETLINK, header(index), word(IFLA.mtu, mtu));
   }
 
   setMaster(index: number, master: number): void {

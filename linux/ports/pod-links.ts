@@ -37,11 +37,31 @@ export interface JoinedBridge {
   readonly podMac: string;
 }
 
+export interface InspectRequest extends Pick<LeaveRequest, 'netns' | 'interfaceName'> {
+  /** Keys of the namespace's sysctls to be read as well, below `net`: `ipv4/conf/eth0/rp_filter`. */
+  readonly sysctls?: readonly string[];
+}
+
+/** What a link inside a pod is to have besides its addresses; what is undefined, or not promiscuous, stays as it is. */
+export interface TuneRequest extends Pick<LeaveRequest, 'netns' | 'interfaceName'> {
+  /** Keys below `net`, which may be of the whole namespace. */
+  readonly sysctls: readonly { readonly key: string; readonly value: string }[];
+  readonly mac: string | undefined;
+  readonly mtu: number | undefined;
+  readonly promiscuous: boolean;
+  readonly allMulticast: boolean | undefined;
+}
+
 /** A link inside a pod as the kernel has it. Addresses with the lengths of their prefixes: `10.1.0.5/24`. */
 export interface PodLink {
   readonly mac: string;
   /** Whether it carries frames. */
   readonly up: boolean;
+  readonly mtu: number;
+  readonly promiscuous: boolean;
+  readonly allMulticast: boolean;
+  /** Those that were asked for; undefined where one cannot be read. */
+  readonly sysctls: Readonly<Record<string, string | undefined>>;
   readonly addresses: readonly string[];
   /** Those of the main table that go by this link; a default route is `0.0.0.0/0` or `::/0`. */
   readonly routes: readonly { readonly to: string; readonly gateway: string | undefined }[];
@@ -99,7 +119,9 @@ export interface PodLinks {
   /** Deletes the pair. One that is gone is success; a namespace that is gone is NotFound. The bridge stays. */
   leave(request: LeaveRequest): Promise<void>;
   /** The link of that name; undefined where the pod has none. Throws NotFound for a namespace that is gone. */
-  inspect(request: Pick<LeaveRequest, 'netns' | 'interfaceName'>): Promise<PodLink | undefined>;
+  inspect(request: InspectRequest): Promise<PodLink | undefined>;
+  /** Throws NetworkFailed where the link is gone, KernelRefused for a setting that the kernel does not take. */
+  tune(request: TuneRequest, signal: AbortSignal): Promise<void>;
   /** Throws FailedPrecondition where the kernel lacks a family, as after a boot with ipv6.disable=1. */
   checkFamilies(families: readonly (4 | 6)[]): Promise<void>;
   /**

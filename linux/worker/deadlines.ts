@@ -145,9 +145,10 @@ function describe(request: WorkerRequest): string {
       return `${act} ${request.path}`;
     case 'join bridge':
     case 'leave bridge':
+    case 'inspect link':
+    case 'tune link':
       return `${act}: ${request.request.interfaceName} of ${request.request.netns}`;
     case 'has link':
-    case 'inspect link':
       return `${act}: ${request.interfaceName} of ${request.netns}`;
     case 'connect':
       return `${act}: port ${request.port} of ${request.netns}`;

@@ -4,6 +4,7 @@ import { CrispError } from '#core/errors.ts';
 import { throwIfAborted } from '../libc/abort.ts';
 import { LinkRemoval } from '../net/link-removal.ts';
 import type {
+  InspectRequest,
   JoinedBridge,
   JoinRequest,
   LeaveRequest,
@@ -12,6 +13,7 @@ import type {
   PairRequest,
   PodLink,
   PodLinks,
+  TuneRequest,
   UdpFlows,
 } from '../ports/kernel.ts';
 import type { NamespaceWorker } from './thread.ts';
@@ -79,11 +81,13 @@ export class RealPodLinks implements PodLinks {
     if (link) await this.#removal.remove(link, isThere);
   }
 
-  inspect({
-    netns,
-    interfaceName,
-  }: Pick<LeaveRequest, 'netns' | 'interfaceName'>): Promise<PodLink | undefined> {
-    return this.#thread.request({ act: 'inspect link', netns, interfaceName });
+  inspect(request: InspectRequest): Promise<PodLink | undefined> {
+    return this.#thread.request({ act: 'inspect link', request });
+  }
+
+  async tune(request: TuneRequest, signal: AbortSignal): Promise<void> {
+    throwIfAborted(signal, `tune the link ${request.interfaceName}`);
+    await this.#thread.request({ act: 'tune link', request });
   }
 
   async checkFamilies(families: readonly (4 | 6)[]): Promise<void> {

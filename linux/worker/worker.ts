@@ -17,7 +17,9 @@ import { inspectLink } from '../net/inspect-link.ts';
 import type { Removable } from '../net/link-removal.ts';
 import { type BegunPair, beginPair, finishPair } from '../net/pair.ts';
 import { LOOPBACK, RtnetlinkSocket } from '../net/rtnetlink.ts';
+import { tuneLink } from '../net/tune-link.ts';
 import type {
+  InspectRequest,
   JoinedBridge,
   JoinRequest,
   LeaveRequest,
@@ -25,6 +27,7 @@ import type {
   NamespaceKind,
   PairRequest,
   PodLink,
+  TuneRequest,
   UdpFlows,
 } from '../ports/kernel.ts';
 import type { ProcessStats } from '../ports/stats.ts';
@@ -78,7 +81,7 @@ export type WorkerRequest =
   /** The result is what remains to be removed. */
   | { readonly act: 'leave bridge'; readonly request: LeaveRequest }
   | {
-      readonly act: 'has link' | 'inspect link';
+      readonly act: 'has link';
       readonly netns: string;
       readonly interfaceName: string;
     }
@@ -87,6 +90,8 @@ export type WorkerRequest =
   | { readonly act: 'spawn in namespace'; readonly request: NamespaceSpawnRequest }
   /** Whether a link of the node carries frames. */
   | { readonly act: 'is up'; readonly name: string }
+  | { readonly act: 'inspect link'; readonly request: InspectRequest }
+  | { readonly act: 'tune link'; readonly request: TuneRequest }
   | { readonly act: 'forget udp'; readonly flows: UdpFlows }
   /** Reads that belong together, in one message: waking a thread costs more than most of them. */
   | { readonly act: 'batch'; readonly requests: readonly Reading[] }
@@ -126,6 +131,7 @@ export interface WorkerResults {
   readonly 'spawn in namespace': NamespaceSpawn;
   readonly connect: number;
   readonly 'is up': boolean;
+  readonly 'tune link': undefined;
   readonly 'forget udp': undefined;
   readonly batch: readonly WorkerResults[Reading['act']][];
   readonly read: readonly (string | undefined)[];
@@ -221,7 +227,10 @@ function handle(request: WorkerRequest): WorkerResults[keyof WorkerResults] {
     case 'has link':
       return hasLink(thread, request);
     case 'inspect link':
-      return inspectLink(thread, request);
+      return inspectLink(thread, request.request);
+    case 'tune link':
+      tuneLink(thread, request.request);
+      return undefined;
     case 'spawn in namespace':
       return spawnInNamespace(thread, request.request);
     case 'connect':

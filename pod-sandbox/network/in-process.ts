@@ -19,6 +19,7 @@ import {
 } from './bridge/flannel.ts';
 import { bridgePlan } from './bridge/plan.ts';
 import { publishedPorts } from './bridge/request.ts';
+import { isValidTuning, refusedSysctl, tuningOf } from './bridge/tuning.ts';
 import type { Attachment } from './cni/attachment.ts';
 import type { PluginConfig } from './cni/conflist.ts';
 
@@ -67,7 +68,7 @@ interface Limit {
 
 /** Throws NetworkFailed where flannel's daemon has not started. */
 export async function splitForAdd(id: SandboxId, attachment: Attachment, limit: Limit): Promise<Split> {
-  const length = lengthInProcess(attachment.way, attachment);
+  const length = await lengthForAdd(attachment, limit);
   if (length === 0) return allExecuted(attachment);
   const head = firstOf(attachment, length);
   const tail = attachment.config.plugins.slice(length);
@@ -80,6 +81,17 @@ export async function splitForAdd(id: SandboxId, attachment: Attachment, limit: 
     await keepDelegate(id, flannel, delegate);
     return { head: made, tail };
   });
+}
+
+/** Up to tuning where the node has a list of allowed sysctls that only the plugin can read. */
+async function lengthForAdd(attachment: Attachment, { op, limit }: Limit): Promise<number> {
+  const length = lengthInProcess(attachment.way, attachment);
+  const first = attachment.config.plugins.slice(0, length);
+  const at = first.findIndex(({ type }) => type === 'tuning');
+  const keys = Object.keys(tuningOf(first[at])?.sysctls ?? {});
+  if (keys.length === 0) return length;
+  const refused = await op.deadline('CNI tuning', limit, () => refusedSysctl(keys));
+  return refused === 'unknown' ? at : length;
 }
 
 /** With flannel's delegate of the ADD. */
@@ -152,7 +164,7 @@ function withDelegate<T extends Network>(network: T, delegate: PluginConfig | un
 
 function isSupported({ config, capabilities }: Network): boolean {
   const plan = bridgePlan(config);
-  if (!plan) return false;
+  if (!plan || !isValidTuning(plan.tuning, capabilities)) return false;
   const limits = limitsOf(plan, capabilities);
   if (limits && !areValid(limits)) return false;
   if (!plan.portmap) return true;

@@ -15,7 +15,7 @@ import { basename, join } from 'node:path';
 import test, { after } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { type ErrorCode, hasCode } from '#core/errors.ts';
-import type { Kernel, PauseRequest, PodNat } from '#linux/ports/kernel.ts';
+import type { InspectRequest, Kernel, PauseRequest, PodNat } from '#linux/ports/kernel.ts';
 import { probeImage } from '../../image-service/store/probe-image.ts';
 import { scratch } from './scratch.ts';
 
@@ -301,6 +301,7 @@ export function contract(name: string, kernel: Kernel): void {
     const gateway = '10.67.0.1';
     const made = await links.pair({ ...pod, addresses: [{ ...address, gateway }] }, soon());
     for (const text of [made.nodeMac, made.podMac]) assert.match(text, mac);
+    await tunes(links, { netns, interfaceName: 'eth0' });
     const limit = { rate: 8e6, burst: 8e6 };
     const request = { link: made.nodeName, toPod: limit, fromPod: undefined };
     assert.equal(await links.limit(request, soon()), undefined);
@@ -366,4 +367,26 @@ export function contract(name: string, kernel: Kernel): void {
     for (let n = 0; n < 2; n++) await systemd.stop(slice, soon());
     assert.equal(cgroups.exists(`/${slice}`), false);
   });
+}
+
+async function tunes(links: Kernel['links'], pod: InspectRequest): Promise<void> {
+  const settings = { mac: '02:00:00:00:00:77', mtu: 1337, promiscuous: true, allMulticast: true };
+  const sysctls = [
+    { key: 'ipv4/conf/eth0/rp_filter', value: '2' },
+    { key: 'ipv4/ping_group_range', value: '7\t77' },
+  ];
+  const keys = sysctls.map(({ key }) => key);
+  const state = async () => {
+    const { mac, mtu, promiscuous, allMulticast, sysctls } =
+      (await links.inspect({ ...pod, sysctls: keys })) ?? assert.fail('no link');
+    return { mac, mtu, promiscuous, allMulticast, sysctls: keys.map((key) => sysctls[key]) };
+  };
+  const { promiscuous, allMulticast, mtu } = await state();
+  assert.deepEqual([promiscuous, allMulticast, mtu], [false, false, 1400]);
+  await links.tune({ ...pod, ...settings, sysctls }, soon());
+  assert.deepEqual(await state(), { ...settings, sysctls: sysctls.map(({ value }) => value) });
+  await assert.rejects(
+    links.tune({ ...pod, ...settings, interfaceName: 'eth7', sysctls: [] }, soon()),
+    (error) => hasCode(error, 'NetworkFailed'),
+  );
 }

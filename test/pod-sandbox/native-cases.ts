@@ -63,8 +63,10 @@ export function nativeCase(seed: number, dataDir: string): NativeCase {
   if (random.chance(30)) plugins.splice(random.below(plugins.length + 1), 0, { type: 'loopback' });
   const limited = random.chance(35);
   if (limited) plugins.push(bandwidthPlugin(random));
+  const tuned = random.chance(40);
+  if (tuned) plugins.push(tuningPlugin(random, dataDir));
   const cniVersion = random.pick('0.3.1', '0.4.0', '1.0.0', '1.0.0');
-  if (random.chance(25)) plugins.push(executedPlugin(random, dataDir, { limited, cniVersion }));
+  if (random.chance(25)) plugins.push(...executedPlugin(random, dataDir, { limited, tuned, cniVersion }));
   return {
     seed,
     bridge,
@@ -153,20 +155,55 @@ function bandwidthPlugin(random: Random): object {
   };
 }
 
-/** One that crisp leaves to its program: it has a key that crisp does not know. `limited`: bandwidth is there already. */
+/** MAC addresses that pods are given; all others are random. */
+export const GIVEN_MAC = /^(?:02:00:00:77:00:01|0a:bc:00:00:00:02)$/i;
+
+function tuningPlugin(random: Random, dataDir: string): object {
+  const settings = () =>
+    random.some(40, {
+      mac: random.pick('', '02:00:00:77:00:01', '0A:bc:00:00:00:02'),
+      mtu: random.pick(0, 1280, 1333),
+      promisc: random.chance(50),
+      allmulti: random.chance(50),
+    });
+  const sysctl = () =>
+    random.some(40, {
+      'net.ipv4.conf.IFNAME.rp_filter': random.pick('0', '2'),
+      'net.ipv4.conf.eth0.arp_notify': '0',
+      'net.ipv6.conf.IFNAME.accept_ra': '2',
+      'net.ipv4.ip_local_port_range': random.pick('20000 30000', '1025\t65000'),
+      'net.core.somaxconn': '600',
+      'net.ipv4.route.flush': '1',
+    });
+  const args = random.pick<object>({}, {}, { args: { cni: {} } }, { args: { cni: settings() } });
+  const both = { sysctl: sysctl(), args: { cni: { sysctl: sysctl(), ...settings() } } };
+  return {
+    type: 'tuning',
+    dataDir: `${dataDir}/tuning`,
+    ...settings(),
+    ...random.pick<object>(args, { sysctl: sysctl(), ...args }, both),
+    ...random.some(20, { capabilities: { mac: true } }),
+  };
+}
+
+/** One that crisp leaves to its program: it has a key that crisp does not know. `limited`, `tuned`: that one is there already. */
 function executedPlugin(
   random: Random,
   dataDir: string,
-  { limited, cniVersion }: { readonly limited: boolean; readonly cniVersion: string },
-): object {
+  {
+    limited,
+    tuned,
+    cniVersion,
+  }: { readonly limited: boolean; readonly tuned: boolean; readonly cniVersion: string },
+): object[] {
   const sysctl = { 'net.ipv4.conf.IFNAME.rp_filter': '2' };
   const limits = { ingressRate: 8e6, ingressBurst: 8e5, egressRate: 16e6, egressBurst: 9e5 };
   const choices = [
-    { type: 'tuning', sysctl, mtu: 1320, dataDir: `${dataDir}/tuning` },
+    ...(tuned ? [] : [{ type: 'tuning', sysctl, mtu: 1320, dataDir: `${dataDir}/tuning` }]),
     ...(cniVersion === '0.3.1' ? [] : [{ type: 'firewall', backend: 'iptables' }]),
     ...(limited ? [] : [{ type: 'bandwidth', ...limits }]),
   ];
-  return { ...random.pick<object>(...choices), description: 'not for crisp' };
+  return choices.length > 0 ? [{ ...random.pick<object>(...choices), description: 'not for crisp' }] : [];
 }
 
 function range4(random: Random): object {

@@ -2,9 +2,11 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Kernel } from '#linux/ports/kernel.ts';
+import { GIVEN_MAC } from './native-cases.ts';
 
 export type Snapshot = Readonly<Record<string, unknown>>;
 
+const RANDOM_MAC = /\b(?:[0-9a-f]{1,2}:){5}[0-9a-f]{1,2}\b/g;
 const SEPARATOR = '=====';
 const sysctls = (paths: string) => `grep -rs . ${paths} | grep -v stable_secret`;
 const NODE = [
@@ -24,7 +26,9 @@ const POD = [
   'ip -d -j addr',
   'ip -j -4 route show table all',
   'ip -j -6 route show table main',
-  sysctls('/proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf'),
+  sysctls(
+    '/proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf /proc/sys/net/ipv4/ip_local_port_range /proc/sys/net/core/somaxconn',
+  ),
 ];
 
 export interface Place {
@@ -88,7 +92,7 @@ async function snapshotOf(
 /** Without what time and chance decide: numbers of links, MAC addresses, timers, the kernel's link-local addresses. */
 function comparable(text: string, loose: boolean): unknown {
   const masked = text
-    .replace(/\b(?:[0-9a-f]{1,2}:){5}[0-9a-f]{1,2}\b/g, 'MAC')
+    .replace(RANDOM_MAC, (mac) => (GIVEN_MAC.test(mac) ? mac : 'MAC'))
     .replace(/\bindex \d+/g, 'index N');
   if (!/^\s*\[/.test(masked)) {
     const lines = masked.split('\n').filter((line) => !line.startsWith('#'));
@@ -122,7 +126,9 @@ async function filesBelow(directory: string): Promise<Record<string, string>> {
     const path = join(directory, name);
     const { mode } = await stat(path);
     const isFile = (mode & 0o170000) === 0o100000;
-    found[name] = `${mode.toString(8)} ${isFile ? JSON.stringify(await readFile(path, 'utf8')) : ''}`;
+    // What tuning keeps of a link that is gone.
+    const content = isFile ? (await readFile(path, 'utf8')).replace(RANDOM_MAC, 'MAC') : undefined;
+    found[name] = `${mode.toString(8)} ${content === undefined ? '' : JSON.stringify(content)}`;
   }
   return Object.fromEntries(Object.entries(found).sort());
 }

@@ -1,6 +1,6 @@
 /** Lists of which crisp makes the first plugins itself and executes the others, and flannel's delegate: faults and their undo. */
 import assert from 'node:assert/strict';
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { CrispError } from '#core/errors.ts';
@@ -121,6 +121,56 @@ test('a result of the tail that hides the address of the head does not lose it',
   const pod = await fixture.add('native', list(bridge(), { type: 'tail' }));
   assert.deepEqual(pod.attachment.ips, ['192.0.2.9']);
   await fixture.remove('native', pod);
+  assert.deepEqual(await leftovers(), []);
+});
+
+const tuning = (keys: object) => ({ type: 'tuning', dataDir: join(dataDir, 'tuning'), ...keys });
+const SYSCTL = { 'net.ipv4.conf.IFNAME.rp_filter': '2' };
+
+test('tuning that the kernel refuses is an error with its setting, and is undone', async () => {
+  await using _ = fixture.network(BRIDGE, dataDir);
+  for (const [keys, expected] of [
+    [{ mtu: 1400, sysctl: { 'net.ipv4.conf.IFNAME.none': '1' } }, /network split .*net\/?.*conf\/eth0\/none/],
+    [{ mac: '01:00:00:00:00:01' }, /network split .*01:00:00:00:00:01/], // of a group
+  ] as const) {
+    await failing(list(bridge(), tuning(keys)), expected);
+    assert.deepEqual([await leftovers(), await readdir(join(dataDir, 'tuning'))], [[], []]);
+  }
+});
+
+test('what tuning has set is found, or not', async () => {
+  await using _ = fixture.network(BRIDGE, dataDir);
+  const pod = await fixture.add('native', list(bridge(), tuning({ mtu: 1400, sysctl: SYSCTL })));
+  const check = () => fixture.cni.check(pod.id, pod.attachment, pod.netns, fixture.operation());
+  await check();
+  await fixture.run('nsenter', `--net=${pod.netns}`, 'ip', 'link', 'set', 'eth0', 'mtu', '1300');
+  await assert.rejects(check(), /CHECK: its link eth0 has MTU 1300, not 1400/);
+  await fixture.remove('native', pod);
+});
+
+test('the sysctls that the node allows count; a list that only the plugin can read is left to it', async () => {
+  await using _ = fixture.network(BRIDGE, dataDir);
+  const { ipMasq: _m, ...plain } = bridge();
+  const conflist = list(plain, tuning({ sysctl: SYSCTL }));
+  // Of this file's own mount namespace: the plugins of this network need nothing of /etc.
+  await fixture.kernel.mounts.tmpfs({ target: '/etc' });
+  try {
+    await mkdir('/etc/cni/tuning', { recursive: true });
+    const allow = (line: string) => writeFile('/etc/cni/tuning/allowlist.conf', line);
+    await allow('^net.ipv6');
+    await failing(conflist, /allowlist\.conf does not allow sysctl net\.ipv4\.conf\.IFNAME\.rp_filter/);
+    await allow('^net.ipv4.conf.IFNAME');
+    const native = await fixture.add('native', conflist);
+    await allow('(?i)^NET');
+    const executed = await fixture.add('native', conflist);
+    assert.deepEqual(
+      [native, executed].map(({ attachment }) => attachment.head?.plugins),
+      [undefined, 1],
+    );
+    for (const pod of [native, executed]) await fixture.remove('native', pod);
+  } finally {
+    await fixture.kernel.mounts.unmount('/etc');
+  }
   assert.deepEqual(await leftovers(), []);
 });
 

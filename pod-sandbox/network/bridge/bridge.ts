@@ -1,9 +1,9 @@
 /**
- * A network made in this process: what the CNI plugins bridge or ptp, host-local, portmap, bandwidth and loopback 1.1.1
+ * A network made in this process: what the CNI plugins bridge or ptp, host-local, portmap, bandwidth, tuning and loopback 1.1.1
  * do, with the same files, links, rules and result. Crisp undoes what the plugins made, and the plugins what crisp made.
  *
- *   checks ─ addresses ─┬─ links: bridge, pair, routes ─┬─ conntrack: older UDP flows to published ports deleted ─ bandwidth ─ result
- *                       └─ rules of the packet filter ──┘
+ *   checks ─ addresses ─┬─ links: bridge, pair, routes ─┬─ tuning ─ conntrack: older UDP flows to published ports deleted
+ *                       └─ rules of the packet filter ──┘  ─ bandwidth ─ result
  *
  * A step that outlives its deadline does not race with the undo: the addresses' lock, the namespace thread and the packet
  * filter serialize them.
@@ -25,6 +25,14 @@ import { allocateAddresses, releaseAddresses } from './host-local.ts';
 import type { PodRules, RuleBackend } from './nat-rules.ts';
 import { type BridgePlan, bridgePlan } from './plan.ts';
 import { joinRequest, type MadeLinks, pairRequest, podRules, resultOf } from './request.ts';
+import {
+  differencesOfTuning,
+  forgetSettings,
+  keepSettings,
+  requireAllowed,
+  type Tuning,
+  tuneRequest,
+} from './tuning.ts';
 
 /** A part of the undo may take this share of the limit, so that one that hangs leaves time for the others. */
 const SHARES = 3;
@@ -73,6 +81,8 @@ export class BridgeNetwork {
       within('CNI links', link),
       within('CNI rules', (signal) => settleAll(rules.map((pod) => this.#addRules(pod, signal, trace)))),
     );
+    const { tuning } = plan;
+    if (tuning) await within('CNI tuning', (signal) => this.#tune(id, attachment, tuning, netns, signal));
     await within('CNI flows', () => this.#forgetFlows(rules, false));
     const device = await within('CNI bandwidth', (signal) =>
       this.#limit(id, attachment, plan, joined.nodeName, signal),
@@ -117,6 +127,7 @@ export class BridgeNetwork {
         runAll([
           () => within('CNI links', () => this.#leave(netns, interfaceName, plan)),
           () => within('CNI bandwidth', () => this.#unlimit(id, attachment, plan)),
+          () => within('CNI tuning', async () => forgetSettings(plan.tuning, { id, interfaceName })),
           () => within('CNI rules', (signal) => runAll(begun.map((pod) => () => removeRules(pod, signal)))),
         ]),
       () => within('CNI flows', () => this.#forgetFlows(rules, true)), // else they would go on to the address's next pod
@@ -129,10 +140,16 @@ export class BridgeNetwork {
 
   /** Throws NetworkFailed with what differs from the recorded result. */
   async check(attachment: Attachment, netns: string, call: Call): Promise<void> {
-    const { config, interfaceName } = attachment;
+    const { config, interfaceName, capabilities } = attachment;
+    const { tuning } = requirePlan(config);
+    const tuned = tuning && tuneRequest(tuning, { netns, interfaceName }, capabilities);
     await steps(config, call)('CNI links', async () => {
-      const found = await this.#kernel.links.inspect({ netns, interfaceName });
-      const wrong = differences(attachment, found);
+      const sysctls = tuned?.sysctls.map(({ key }) => key) ?? [];
+      const found = await this.#kernel.links.inspect({ netns, interfaceName, sysctls });
+      const wrong = [
+        ...differences(attachment, found),
+        ...(tuned && found ? differencesOfTuning(tuned, found) : []),
+      ];
       if (wrong.length > 0)
         throw new CrispError('NetworkFailed', `CHECK: ${wrong.join('; ')}`, {
           hint: 'recreate the pod; see which other program changes its links',
@@ -146,7 +163,8 @@ export class BridgeNetwork {
   }
 
   /** What the node lacks, before anything is made. */
-  async #check(rules: readonly PodRules[], { ranges }: BridgePlan): Promise<void> {
+  async #check(rules: readonly PodRules[], { ranges, tuning }: BridgePlan): Promise<void> {
+    await requireAllowed(tuning);
     await this.#kernel.links.checkFamilies(ranges.map(({ family }) => family));
     await this.#filter.check(rules);
   }
@@ -172,6 +190,20 @@ export class BridgeNetwork {
       if (hasCode(error, 'NetworkFailed')) trace.refuse(rulesOf(pod));
       throw error;
     }
+  }
+
+  async #tune(
+    id: SandboxId,
+    { interfaceName, capabilities }: Attachment,
+    tuning: Tuning,
+    netns: string,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { links } = this.#kernel;
+    const request = tuneRequest(tuning, { netns, interfaceName }, capabilities);
+    const found = await links.inspect({ netns, interfaceName });
+    if (found) await keepSettings(tuning, { id, interfaceName }, request, found);
+    await links.tune(request, signal);
   }
 
   /** Resolves with the device for what leaves the pod. */

@@ -26,6 +26,10 @@ const attachment = { result, interfaceName: 'eth0' };
 const whole = {
   mac: '02:00:00:00:00:0a',
   up: true,
+  mtu: 1500,
+  promiscuous: false,
+  allMulticast: false,
+  sysctls: {},
   addresses: ['fd00::5/64', '10.1.0.5/24', 'fe80::1/64'],
   routes: [
     { to: '0.0.0.0/0', gateway: '10.1.0.1' },
@@ -59,6 +63,6 @@ test('each thing that is gone or changed is named', () => {
     [{ ...whole, routes: whole.routes.toSpliced(1, 1) }, 'it has no route to FD00:0:1::/48 by eth0'],
   ] as const;
   for (const [found, expected] of cases) assert.deepEqual(differences(attachment, found), [expected]);
-  const empty = { mac: 'x', up: false, addresses: [], routes: [] };
+  const empty = { ...whole, mac: 'x', up: false, addresses: [], routes: [] };
   assert.equal(differences(attachment, empty).length, 6, 'all of them, not the first alone');
 });

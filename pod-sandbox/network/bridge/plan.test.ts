@@ -39,6 +39,7 @@ test('a plain bridge network is made in-process, with the defaults of the plugin
     loopback: false,
     portmap: { snat: true },
     bandwidth: undefined,
+    tuning: undefined,
     backends: {},
   });
   const chosen = config({ ipMasqBackend: 'nftables' }, {}, [{ ...PORTMAP, backend: 'iptables' }]);

@@ -1,12 +1,28 @@
 /**
- * The configurations that crisp makes in its own process: bridge or ptp with host-local, portmap, bandwidth and loopback,
+ * The configurations that crisp makes in its own process: bridge or ptp with host-local, portmap, bandwidth, tuning and loopback,
  * with keys that are fully implemented here. All others, valid or not, are left to the plugins.
  */
 import { formatIp, parseIp, widthOf } from '#linux/net/ip-address.ts';
 import type { Bandwidth } from '../cni/bandwidth.ts';
 import type { NetworkConfig, PluginConfig } from '../cni/conflist.ts';
 import { hostLocalDirectory } from '../cni/host-local-directories.ts';
+import {
+  type Check,
+  type Form,
+  fits,
+  frame,
+  isBackend,
+  isBoolean,
+  isLinkName,
+  isMtu,
+  isNumber,
+  isOff,
+  isPath,
+  isText,
+  listOf,
+} from './forms.ts';
 import type { PodRules, RuleBackend } from './nat-rules.ts';
+import { isTuning, type Tuning, tuningOf } from './tuning.ts';
 
 /** Addresses that host-local assigns from one subnet, as numbers, both ends included. */
 export interface AddressRange {
@@ -46,37 +62,12 @@ export interface BridgePlan {
   readonly portmap: { readonly snat: boolean } | undefined;
   /** The limits, or that they are those of the pod; undefined: none. */
   readonly bandwidth: Bandwidth | 'capability' | undefined;
+  /** Of the pod's link; undefined: none. */
+  readonly tuning: Tuning | undefined;
   /** As configured: the bridge's `ipMasqBackend`, and portmap's `backend`. */
   readonly backends: PodRules['backends'];
 }
 
-type Check = (value: unknown) => boolean;
-type Form = Readonly<Record<string, Check>>;
-
-const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-const fits =
-  (form: Form): Check =>
-  (value) =>
-    isObject(value) &&
-    Object.entries(value).every(([key, content]) => Object.hasOwn(form, key) && form[key]?.(content));
-const isBoolean: Check = (value) => typeof value === 'boolean';
-const isText: Check = (value) => typeof value === 'string';
-const isNumber: Check = (value) => typeof value === 'number';
-const isOff: Check = (value) => value === false;
-const isMtu: Check = (value) =>
-  value === 0 || (Number.isInteger(value) && Number(value) >= 1280 && Number(value) <= 65_535);
-const isLinkName: Check = (value) =>
-  typeof value === 'string' && /^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/.test(value);
-const isBackend: Check = (value) => value === 'iptables' || value === 'nftables';
-const isPath: Check = (value) => typeof value === 'string' && /^\/[^\0]*$/.test(value);
-const listOf =
-  (check: Check): Check =>
-  (value) =>
-    Array.isArray(value) && value.every(check);
-
-/** Kept in each plugin of a list by some tools; crisp overrides them as it does for the plugins. */
-const frame: Form = { type: isText, name: isText, cniVersion: isText };
 const range: Form = { subnet: isText, rangeStart: isText, rangeEnd: isText, gateway: isText };
 const ipam: Form = {
   ...range,
@@ -113,6 +104,7 @@ const forms: Readonly<Record<string, Check>> = {
     backend: isBackend,
   }),
   bandwidth: fits({ ...frame, capabilities: fits({ bandwidth: isBoolean }), ...limits }),
+  tuning: isTuning,
   loopback: fits(frame),
 };
 
@@ -185,6 +177,7 @@ export function bridgePlan(config: NetworkConfig): BridgePlan | undefined {
     loopback: types.includes('loopback'),
     portmap: portmap?.capabilities?.portMappings ? { snat: portmap.snat ?? true } : undefined,
     bandwidth: bandwidthPlan(plugins[types.indexOf('bandwidth')]),
+    tuning: tuningOf(plugins[types.indexOf('tuning')]),
     backends: {
       ...(bridge.ipMasqBackend ? { masquerade: bridge.ipMasqBackend } : {}),
       ...(portmap?.backend ? { ports: portmap.backend } : {}),

@@ -6,6 +6,7 @@ import type { Attachment } from '../cni/attachment.ts';
 import { type CniResult, parseResult } from '../cni/result.ts';
 import type { PodRules, PublishedPort } from './nat-rules.ts';
 import type { AddressRange, BridgePlan } from './plan.ts';
+import { macOf } from './tuning.ts';
 
 /** An address of the pod. */
 export interface AssignedAddress {
@@ -112,7 +113,7 @@ export interface MadeLinks {
 
 /** As the plugins print it. */
 export function resultOf(
-  { config, interfaceName }: Attachment,
+  { config, interfaceName, capabilities }: Attachment,
   plan: BridgePlan,
   assigned: readonly AssignedAddress[],
   { joined, netns, device }: MadeLinks & { readonly netns: string },
@@ -123,8 +124,12 @@ export function resultOf(
     { name: joined.nodeName, mac: joined.nodeMac },
     { name: interfaceName, mac: joined.podMac, sandbox: netns },
   ];
+  const mac = macOf(plan.tuning, capabilities);
+  const tuned = interfaces.map((link) =>
+    mac !== undefined && link.name === interfaceName ? { ...link, mac } : link,
+  );
   const result = {
-    interfaces: [...interfaces, ...(device ? [device] : [])],
+    interfaces: [...tuned, ...(device ? [device] : [])],
     ips: assigned.map(({ range, ip }) => ({
       interface: interfaces.length - 1,
       address: `${ip}/${range.prefixLength}`,
