@@ -161,6 +161,7 @@ export class CriServer {
       this.#run(name, call, async (op) => {
         const request = method.requestDeserialize(bytes);
         const reply = await this.#traces.follow(op, request, () => handler(request, op) as Promise<object>);
+        await call.turnToReply();
         const encoded = await (list ? list.encode(reply) : encodeReply(serialize, reply));
         return () => call.reply(encoded);
       });
@@ -173,7 +174,8 @@ export class CriServer {
         call.open(); // so that a client knows that its stream is open before the first event
         const messages = handler(method.requestDeserialize(bytes), op) as AsyncIterable<object>;
         for await (const message of messages) {
-          if (op.signal.aborted) break;
+          if (call.hasEnded) break;
+          op.signal.throwIfAborted(); // not the end of the list, which OK would say
           await call.send(serialize(message));
         }
         return () => call.end();

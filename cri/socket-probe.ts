@@ -41,7 +41,7 @@ export async function askVersion(socket: string, signal: AbortSignal): Promise<v
   const end = () => connection.destroy();
   signal.addEventListener('abort', end);
   try {
-    await once(connection, 'connect');
+    await once(connection, 'connect', { signal });
     connection.write(QUESTION);
     await answered(connection);
   } catch (error) {

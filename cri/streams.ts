@@ -2,6 +2,7 @@
  * Lists sent in several messages. The list is a snapshot, so no item is sent twice; the stats of a
  * chunk are read after the chunk before it is sent. An empty list is a stream without messages.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 
 /** Items of one message: even of the largest items (statuses with annotations) far below the kubelet's limit of 16 MiB. */
 const CHUNK = 64;
@@ -12,6 +13,7 @@ export async function* chunked<T, M>(
   message: (chunk: readonly T[]) => Promise<M | undefined> | M | undefined,
 ): AsyncGenerator<M> {
   for (let at = 0; at < items.length; at += CHUNK) {
+    if (at > 0) await nextTurn();
     const reply = await message(items.slice(at, at + CHUNK));
     if (reply !== undefined) yield reply;
   }

@@ -2,13 +2,14 @@
 import type { Connection } from './connection.ts';
 import { Flag } from './frames.ts';
 import { encodeHeaders, type HeaderField } from './hpack.ts';
+import type { ReplyTurns } from './reply-turns.ts';
 import { MESSAGE_PREFIX } from './request.ts';
 import { encodeMessage, GrpcCode, type RpcStatus } from './status.ts';
 import type { Stream } from './stream.ts';
 
 const CONTENT_TYPE = ['content-type', 'application/grpc'] as const;
 const RESPONSE: readonly HeaderField[] = [[':status', '200'], CONTENT_TYPE];
-/** Told where a request was compressed: what is taken instead. */
+/** With UNIMPLEMENTED, which a request that was compressed gets: what is taken instead. */
 const ACCEPTED: HeaderField = ['grpc-accept-encoding', 'identity'];
 const RESPONSE_HEADERS = encodeHeaders(RESPONSE);
 const OK_TRAILERS = encodeHeaders([['grpc-status', '0']]);
@@ -32,16 +33,19 @@ export class Call {
   readonly #connection: Connection;
   readonly #stream: Stream;
   readonly #fields: readonly HeaderField[];
+  readonly #turns: ReplyTurns;
   #timer: NodeJS.Timeout | undefined;
   #hasHeaders = false;
   #hasEnded = false;
+  #hasTurn = false;
   #sent: (() => void) | undefined;
   /** Called once where the client cancels, its connection ends or its deadline passes before the call has ended. */
   onCancel: (() => void) | undefined;
   /** Called once when it has ended, however. */
   onEnd: (() => void) | undefined;
 
-  constructor(connection: Connection, stream: Stream, fields: readonly HeaderField[]) {
+  constructor(connection: Connection, stream: Stream, fields: readonly HeaderField[], turns: ReplyTurns) {
+    this.#turns = turns;
     this.#connection = connection;
     this.#stream = stream;
     this.#fields = fields;
@@ -76,6 +80,19 @@ export class Call {
     this.onCancel?.();
   }
 
+  /** Before a reply is encoded: wait for what is returned, if anything. */
+  turnToReply(): Promise<void> | undefined {
+    const turn = this.#turns.next();
+    if (!turn) {
+      this.#hasTurn = true;
+      return undefined;
+    }
+    return turn.then(() => {
+      if (this.#hasEnded) this.#turns.done();
+      else this.#hasTurn = true;
+    });
+  }
+
   /** Answers a unary call. */
   reply(message: Buffer): void {
     if (this.#hasEnded) return;
@@ -87,7 +104,7 @@ export class Call {
       return;
     }
     this.#sendHeaders();
-    for (const piece of data) out.push(this.#stream.out, piece);
+    out.push(this.#stream.out, ...data);
     this.#sendTrailers(OK_TRAILERS);
   }
 
@@ -101,8 +118,7 @@ export class Call {
     if (this.#hasEnded) return undefined;
     this.#sendHeaders();
     const { out } = this.#stream;
-    this.#connection.out.push(out, prefixOf(message));
-    this.#connection.out.push(out, message);
+    this.#connection.out.push(out, prefixOf(message), message);
     if (out.size < HIGH_WATER) return undefined;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#sent = resolve;
@@ -136,7 +152,11 @@ export class Call {
     this.#hasEnded = true;
     clearTimeout(this.#timer);
     this.#sent?.();
-    this.onEnd?.();
+    if (this.#hasTurn) this.#turns.done();
+    this.#hasTurn = false;
+    const { onEnd } = this;
+    this.onEnd = undefined;
+    onEnd?.();
   }
 
   #sendHeaders(): void {

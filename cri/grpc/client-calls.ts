@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { Call } from './call.ts';
 import { Connection } from './connection.ts';
 import type { HeaderField } from './hpack.ts';
+import { ReplyTurns } from './reply-turns.ts';
 import { RequestMessage } from './request.ts';
 import { GrpcCode, parseTimeout, type RpcStatus } from './status.ts';
 import type { Stream, StreamEvents } from './stream.ts';
@@ -24,23 +25,18 @@ export interface CallOptions {
 
 /** Bytes of unfinished requests. */
 const MAX_BUFFERED = 1 << 28;
-/** Bytes of replies that the client has not taken, from which on none of its calls begins. */
-const MAX_QUEUED = 1 << 26;
 const TOO_MUCH: RpcStatus = {
   code: GrpcCode.RESOURCE_EXHAUSTED,
   details: `more than ${MAX_BUFFERED >> 20} MiB of unfinished requests on one connection`,
 };
-const UNREAD: RpcStatus = {
-  code: GrpcCode.RESOURCE_EXHAUSTED,
-  details: `more than ${MAX_QUEUED >> 20} MiB of replies are not taken, and as many calls as are allowed wait for that`,
-};
+/** Handlers answer each error by its status, and do not reject. */
+const BUG: RpcStatus = { code: GrpcCode.INTERNAL, details: 'an error of the server; see its log' };
 
 export class ClientCalls {
   readonly #options: CallOptions;
   readonly #connection: Connection;
+  readonly #turns: ReplyTurns;
   #buffered = 0;
-  /** Calls that wait until the client has taken what was sent to it. */
-  #waiting: (() => void)[] = [];
 
   constructor(socket: Socket, options: CallOptions, onClose: (closed: ClientCalls) => void) {
     this.#options = options;
@@ -49,7 +45,9 @@ export class ClientCalls {
       onRequest: (stream, fields) => this.#request(stream, fields),
       onClose: () => onClose(this),
     });
-    this.#connection.out.onSent = () => this.#beginWaiting();
+    const { out } = this.#connection;
+    this.#turns = new ReplyTurns(() => out.size);
+    out.onSent = () => this.#turns.proceed();
   }
 
   /** Takes no new call; the connection ends with the last one. */
@@ -63,9 +61,9 @@ export class ClientCalls {
   }
 
   #request(stream: Stream, fields: readonly HeaderField[]): void {
-    const call = new Call(this.#connection, stream, fields);
+    const call = new Call(this.#connection, stream, fields, this.#turns);
     const handler = this.#admit(call);
-    if (handler) stream.events = this.#incoming(call, handler);
+    if (handler) stream.events = this.#incoming(stream, call, handler);
   }
 
   /** The handler of a call; undefined where it was refused. */
@@ -88,7 +86,7 @@ export class ClientCalls {
     return undefined;
   }
 
-  #incoming(call: Call, handler: Handler): StreamEvents {
+  #incoming(stream: Stream, call: Call, handler: Handler): StreamEvents {
     const message = new RequestMessage(this.#options.maxRequest);
     const release = () => {
       this.#buffered -= message.size;
@@ -100,39 +98,24 @@ export class ClientCalls {
       onData: (bytes, isLast) => {
         if (call.hasEnded) return;
         this.#buffered += bytes.length;
-        const refused = message.add(bytes) ?? (this.#buffered > MAX_BUFFERED ? TOO_MUCH : undefined);
+        const refused = message.add(bytes, isLast) ?? (this.#buffered > MAX_BUFFERED ? TOO_MUCH : undefined);
         if (refused) call.fail(refused);
-        else if (isLast) this.#whenThereIsRoom(call, () => this.#begin(call, handler, message));
+        else if (isLast) this.#begin(stream, call, handler, message);
       },
     };
   }
 
-  #whenThereIsRoom(call: Call, begin: () => void): void {
-    if (this.#waiting.length === 0 && this.#connection.out.size <= MAX_QUEUED) begin();
-    else if (this.#waiting.length < this.#options.maxCalls) this.#waiting.push(begin);
-    else call.fail(UNREAD);
-  }
-
-  #beginWaiting(): void {
-    while (this.#waiting.length > 0 && this.#connection.out.size <= MAX_QUEUED) this.#waiting.shift()?.();
-  }
-
-  #begin(call: Call, handler: Handler, message: RequestMessage): void {
-    if (call.hasEnded) return; // its client has gone while it waited
+  #begin(stream: Stream, call: Call, handler: Handler, message: RequestMessage): void {
     const request = message.take(call.header('grpc-encoding'));
-    call.onEnd?.(); // the message is held no more
+    this.#buffered -= message.size;
+    message.clear();
     if (!Buffer.isBuffer(request)) {
       call.fail(request);
       return;
     }
-    let abandoned: (() => void) | undefined;
-    let isRunning = true;
-    call.onEnd = () => {
-      if (isRunning) abandoned = this.#connection.abandon();
-    };
-    void handler(request, call).finally(() => {
-      isRunning = false;
-      abandoned?.();
-    });
+    stream.isBusy = true;
+    void handler(request, call)
+      .catch(() => call.fail(BUG))
+      .finally(() => this.#connection.settled(stream));
   }
 }

@@ -26,13 +26,15 @@ import { SendQueue } from './send-queue.ts';
 import { Stream } from './stream.ts';
 import { Wire } from './wire.ts';
 
-/** What a client may send of one request, and of all together, before it waits; both are given back as it arrives. */
+/** What a client may send of one request, and of all together, before it waits; both windows are reopened as it arrives. */
 const STREAM_WINDOW = 1 << 20;
 const CONNECTION_WINDOW = 1 << 23;
 /** Bytes of all header fields of a request. */
 const MAX_HEADERS = 1 << 16;
 /** Until the client has sent its settings, in ms. */
 const HANDSHAKE_MS = 20_000;
+/** Clients change theirs a few times, when they find their windows too small; each time all streams are gone through. */
+const MAX_SETTINGS = 1000;
 
 export interface ConnectionOptions {
   /** Streams at a time, with those that were ended while their call still runs. */
@@ -52,10 +54,11 @@ export class Connection {
   readonly #handshake: NodeJS.Timeout;
   #block: HeaderBlock | undefined;
   #hasSettings = false;
+  #settingsCount = 0;
   #lastStream = 0;
   /** The last stream that is served, once the server ends. */
   #lastServed: number | undefined;
-  /** Bytes of data since the client was last told. */
+  /** Bytes of data that no WINDOW_UPDATE has returned yet. */
   #received = 0;
   /** Calls that run on though their stream has ended. */
   #abandoned = 0;
@@ -68,7 +71,7 @@ export class Connection {
     this.#handshake = setTimeout(() => this.#fail(Http2Code.protocolError, 'no settings'), HANDSHAKE_MS);
     this.#handshake.unref();
     socket.on('data', (bytes) => this.#receive(bytes));
-    socket.on('end', () => socket.destroy());
+    socket.on('end', () => socket.destroy()); // without a word more, the client can end no call and open no window
     socket.on('error', () => {}); // 'close' follows
     socket.on('close', () => this.#closed());
     this.#greet();
@@ -81,18 +84,16 @@ export class Connection {
     this.#forget(stream);
   }
 
-  /** Called when the last of a stream is sent. A client that still sends is told that it need not. */
+  /** Called when the last of a stream is sent. A client that still sends is notified that it need not. */
   finished(stream: Stream): void {
     if (!stream.isClosedByPeer) this.reset(stream, Http2Code.noError);
     else this.#forget(stream);
   }
 
-  /** A call runs on after its stream has ended, until what is returned is called. */
-  abandon(): () => void {
-    this.#abandoned += 1;
-    return () => {
-      this.#abandoned -= 1;
-    };
+  /** The call of the stream runs no more. */
+  settled(stream: Stream): void {
+    stream.isBusy = false;
+    if (this.#streams.get(stream.id) !== stream) this.#abandoned -= 1;
   }
 
   /** Takes no new request, and ends when the streams have. */
@@ -126,8 +127,9 @@ export class Connection {
       for (let next = this.#reader.next(); next && !this.#isClosed; next = this.#reader.next())
         this.#frame(next);
     } catch (error) {
-      if (!(error instanceof ConnectionError)) throw error;
-      this.#fail(error.code, error.message);
+      const isTheirs = error instanceof ConnectionError;
+      this.#fail(isTheirs ? error.code : Http2Code.internalError, String(error));
+      if (!isTheirs) throw error;
     }
   }
 
@@ -151,7 +153,7 @@ export class Connection {
     // PRIORITY and GOAWAY ask for nothing; types that are not known are ignored (section 4.1).
   }
 
-  /** Windows are given back as data arrives, by halves, so a client cannot exceed them: what is held is limited by the calls. */
+  /** Windows are reopened as data arrives, by halves, so a client cannot exceed them: what is held is limited by the calls. */
   #data(next: Frame): void {
     const size = next.payload.length;
     if (next.stream === 0 || next.stream > this.#lastStream)
@@ -184,14 +186,17 @@ export class Connection {
     const { stream: id, isLast } = block;
     const known = this.#streams.get(id);
     if (known) {
-      known.isClosedByPeer ||= isLast;
-      if (!isLast) this.#abort(known, Http2Code.protocolError);
-      else known.events.onData(Buffer.alloc(0), true);
+      if (known.isClosedByPeer || !isLast) {
+        this.#abort(known, known.isClosedByPeer ? Http2Code.streamClosed : Http2Code.protocolError);
+        return;
+      }
+      known.isClosedByPeer = true;
+      known.events.onData(Buffer.alloc(0), true);
       return;
     }
     if (id <= this.#lastStream) return; // trailers of one that has ended meanwhile
     this.#lastStream = id;
-    if (this.#lastServed !== undefined) return; // the GOAWAY has told that it is not served
+    if (this.#lastServed !== undefined) return; // as the GOAWAY has announced
     const stream = new Stream(id, this.out.initialWindow);
     stream.isClosedByPeer = isLast;
     this.#streams.set(id, stream);
@@ -229,8 +234,8 @@ export class Connection {
       this.#requireKnown(id);
       return;
     }
-    this.#forget(stream);
     stream.events.onReset();
+    this.#forget(stream);
   }
 
   #settings(next: Frame): void {
@@ -240,10 +245,13 @@ export class Connection {
       return;
     }
     this.#hasSettings = true;
+    this.#settingsCount += 1;
+    if (this.#settingsCount > MAX_SETTINGS)
+      throw new ConnectionError(Http2Code.enhanceYourCalm, `settings for the ${MAX_SETTINGS}th time`);
     clearTimeout(this.#handshake);
     // First: the client counts by its new windows from here on, and what they let out comes behind it.
     this.#wire.write(frame(FrameType.settings, Flag.ack, 0, Buffer.alloc(0)));
-    applySettings(next.payload, this.out, this.#streams.values());
+    applySettings(next.payload, this.out, () => this.#streams.values().map(({ out }) => out));
   }
 
   #requireKnown(id: number): void {
@@ -253,13 +261,14 @@ export class Connection {
 
   /** Ends a stream whose client broke a rule. */
   #abort(stream: Stream, code: Http2Code): void {
-    this.reset(stream, code);
     stream.events.onReset();
+    this.reset(stream, code);
   }
 
   #forget(stream: Stream): void {
-    this.out.drop(stream.out);
     this.#streams.delete(stream.id);
+    if (stream.isBusy) this.#abandoned += 1;
+    this.out.drop(stream.out);
     this.#endIfDone();
   }
 
@@ -270,7 +279,7 @@ export class Connection {
   }
 
   #fail(code: Http2Code, why: string): void {
-    this.#wire.write(goAway(this.#lastStream, code, why));
+    this.#wire.write(goAway(this.#lastServed ?? this.#lastStream, code, why)); // not more than was announced before
     this.#isClosed = true;
     this.#wire.end(true);
     this.#closed();
@@ -282,9 +291,10 @@ export class Connection {
     const streams = [...this.#streams.values()];
     this.#streams.clear();
     for (const stream of streams) {
-      this.out.drop(stream.out);
+      if (stream.isBusy) this.#abandoned += 1;
       stream.events.onReset();
     }
+    for (const stream of streams) this.out.drop(stream.out);
     this.#options.onClose(this);
   }
 }

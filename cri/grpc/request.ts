@@ -8,7 +8,7 @@ const refuse = (code: GrpcCode, details: string): RpcStatus => ({ code, details 
 
 export class RequestMessage {
   readonly #limit: number;
-  readonly #pieces: Buffer[] = [];
+  #bytes: Buffer = Buffer.alloc(0);
   #size = 0;
 
   /** `limit`: bytes of a message. */
@@ -23,14 +23,14 @@ export class RequestMessage {
 
   /** Lets go of what is held. */
   clear(): void {
-    this.#pieces.length = 0;
+    this.#bytes = Buffer.alloc(0);
     this.#size = 0;
   }
 
-  /** Adds received bytes; returns a status where no request can come of them. */
-  add(bytes: Buffer): RpcStatus | undefined {
-    if (bytes.length === 0) return undefined;
-    this.#pieces.push(bytes);
+  /** Adds received bytes, of which `isLast` are the last; returns a status where no request can come of them. */
+  add(bytes: Buffer, isLast: boolean): RpcStatus | undefined {
+    if (isLast && this.#size === 0) this.#bytes = bytes;
+    else this.#append(bytes);
     this.#size += bytes.length;
     const length = this.#length();
     if (length === undefined) return undefined;
@@ -50,21 +50,25 @@ export class RequestMessage {
     if (this.#size === 0) return refuse(GrpcCode.UNIMPLEMENTED, 'a request without a message');
     if (length === undefined || this.#size < MESSAGE_PREFIX + length)
       return refuse(GrpcCode.INTERNAL, 'the request ended amid its message');
-    const bytes = this.#joined();
-    if (bytes[0] === 0) return bytes.subarray(MESSAGE_PREFIX);
+    const bytes = this.#bytes;
+    if (bytes[0] === 0) return bytes.subarray(MESSAGE_PREFIX, this.#size);
     return encoding === undefined || encoding === 'identity'
       ? refuse(GrpcCode.INTERNAL, 'a message with the flag of compression, and no grpc-encoding')
       : refuse(GrpcCode.UNIMPLEMENTED, `a message compressed with '${encoding}'; none but identity is taken`);
   }
 
-  #joined(): Buffer {
-    if (this.#pieces.length > 1) this.#pieces.splice(0, Infinity, Buffer.concat(this.#pieces, this.#size));
-    return this.#pieces[0] as Buffer;
+  /** Copies: what is received is a view of a whole read of the socket, however small it is. */
+  #append(bytes: Buffer): void {
+    const needed = this.#size + bytes.length;
+    if (needed > this.#bytes.length) {
+      const larger = Buffer.allocUnsafe(Math.max(needed, Math.min(2 * needed, MESSAGE_PREFIX + this.#limit)));
+      this.#bytes.copy(larger, 0, 0, this.#size);
+      this.#bytes = larger;
+    }
+    bytes.copy(this.#bytes, this.#size);
   }
 
   #length(): number | undefined {
-    if (this.#size < MESSAGE_PREFIX) return undefined;
-    const first = this.#pieces[0] as Buffer;
-    return (first.length < MESSAGE_PREFIX ? this.#joined() : first).readUInt32BE(1);
+    return this.#size < MESSAGE_PREFIX ? undefined : this.#bytes.readUInt32BE(1);
   }
 }

@@ -37,6 +37,17 @@ const grpc = new GrpcServer({
     [PATH, async (_request: Buffer, call: Call) => call.reply(Buffer.alloc(0))],
     ['/test/Large', async (_request: Buffer, call: Call) => call.reply(LARGE)],
     [
+      '/test/Blocks',
+      async (_request: Buffer, call: Call) => {
+        call.open();
+        for (let count = 0; count < 1000 && !call.hasEnded; count += 1) {
+          blocks += 1;
+          await call.send(BLOCK);
+        }
+        call.end();
+      },
+    ],
+    [
       '/test/Hold',
       (_request: Buffer, call: Call) =>
         new Promise<void>((resolve) => {
@@ -47,6 +58,8 @@ const grpc = new GrpcServer({
   ]),
 });
 const LARGE = Buffer.alloc(20 << 20);
+const BLOCK = Buffer.alloc(1 << 16);
+let blocks = 0;
 const ends: (() => void)[] = [];
 function endHeld(): void {
   for (const end of ends.splice(0)) end();
@@ -184,6 +197,19 @@ test('a broken rule ends the connection with its code', async (t) => {
       frame(FrameType.headers, 4, 1, Buffer.from([0x80])),
     ],
     ['a window of the connection beyond 2^31', flowControlError, BEGIN, windowUpdate(0, 2 ** 31 - 1)],
+    [
+      'settings again and again',
+      enhanceYourCalm,
+      BEGIN,
+      ...Array.from({ length: 1001 }, () => settings([[Setting.initialWindowSize, 5]])),
+    ],
+    [
+      'headers behind the end of a stream',
+      streamClosed,
+      BEGIN,
+      callOf(1, '/test/Hold'),
+      headersFrame(1, PATH, 5),
+    ],
     ['no window', protocolError, BEGIN, windowUpdate(0, 0)],
     ['a window of a stream that is not open', protocolError, BEGIN, windowUpdate(7, 1)],
     ['half a window', frameSizeError, BEGIN, frame(FrameType.windowUpdate, 0, 0, Buffer.alloc(3))],
@@ -291,6 +317,61 @@ test('a client that asks for long replies and reads none has few of them made; o
   assert.ok(
     await peer.next((next) => next.stream === 1 && next.type === FrameType.headers && (next.flags & 1) === 1),
   );
+});
+
+test('a call whose stream breaks a rule is cancelled, and begun once', async (t) => {
+  const peer = await dial(t, BEGIN, callOf(1, '/test/Hold'));
+  peer.connection.write(windowUpdate(0, 1)); // what comes behind the call is read later, or with it
+  while (held.size === 0) await new Promise(setImmediate);
+  const [call] = held;
+  const cancelled = Promise.withResolvers<void>();
+  if (call) call.onCancel = cancelled.resolve;
+  peer.connection.write(headersFrame(1, PATH, Flag.endHeaders | Flag.endStream));
+  await cancelled.promise;
+  assert.equal(held.size, 1);
+  assert.ok(call?.hasEnded);
+  endHeld();
+});
+
+test('of a setting that is there twice the last one is in effect, for open streams too', async (t) => {
+  const peer = await dial(t, PREFACE, settings([[Setting.initialWindowSize, 0]]), callOf(1, '/test/Large'));
+  assert.ok(await peer.next(ofType(FrameType.headers, 1)));
+  const twice = settings([
+    [Setting.initialWindowSize, 10],
+    [Setting.initialWindowSize, 2 ** 30],
+  ]);
+  peer.connection.write(Buffer.concat([twice, windowUpdate(0, 2 ** 30)]));
+  assert.ok(
+    await peer.next((next) => next.stream === 1 && next.type === FrameType.headers && (next.flags & 1) === 1),
+  );
+});
+
+test('a stream is not produced for a client that opens its windows and reads nothing', async (t) => {
+  const peer = await dial(
+    t,
+    PREFACE,
+    settings([[Setting.initialWindowSize, 2 ** 30]]),
+    windowUpdate(0, 2 ** 30),
+  );
+  assert.ok(await peer.next(ofType(FrameType.settings)));
+  peer.connection.pause();
+  peer.connection.write(callOf(1, '/test/Blocks'));
+  let before = -1;
+  while (blocks === 0 || blocks !== before) {
+    before = blocks;
+    await askVersion(socket, signal);
+  }
+  assert.ok(blocks < 100, `${blocks} blocks of 64 KiB`);
+});
+
+test('a question that is aborted while it connects ends with the reason', async () => {
+  const reason = new Error('enough');
+  const asking = askVersion(socket, AbortSignal.any([AbortSignal.abort(reason)]));
+  await assert.rejects(asking, reason);
+  const later = new AbortController();
+  const asked = askVersion(socket, later.signal);
+  later.abort(reason);
+  await assert.rejects(asked, reason);
 });
 
 test('pings that are never read are not answered without end', async (t) => {

@@ -22,6 +22,8 @@ export class Outgoing {
   /** Bytes that wait. */
   size = 0;
   readonly pieces: Buffer[] = [];
+  /** It waits for its turn. */
+  hasTurn = false;
   /** The header block that ends the stream, once all is sent. */
   trailers: Buffer | undefined;
   /** Called when all that waited is sent. */
@@ -44,8 +46,8 @@ export interface Sink {
 
 export class SendQueue {
   readonly #sink: Sink;
-  /** Those that have something to send, and a window for it; first the one whose turn it is. */
-  readonly #ready = new Set<Outgoing>();
+  /** Those that have data to send and a window for it; first the one whose turn it is. */
+  readonly #turns: Outgoing[] = [];
   #window = DEFAULT_WINDOW;
   #maxFrame = DEFAULT_FRAME_SIZE;
   #size = 0;
@@ -89,7 +91,7 @@ export class SendQueue {
   sendWhole(stream: Outgoing, headers: Buffer, data: readonly Buffer[], trailers: Buffer): boolean {
     let size = 0;
     for (const piece of data) size += piece.length;
-    const isFree = this.#ready.size === 0 && !this.#sink.isFull && !this.mustResizeTable;
+    const isFree = this.#size === 0 && !this.#sink.isFull && !this.mustResizeTable;
     if (!isFree || size > this.#maxFrame || size > this.#window || size > stream.window) return false;
     this.#window -= size;
     const { id } = stream;
@@ -106,10 +108,12 @@ export class SendQueue {
   }
 
   /** Queues data. */
-  push(stream: Outgoing, bytes: Buffer): void {
-    stream.pieces.push(bytes);
-    stream.size += bytes.length;
-    this.#size += bytes.length;
+  push(stream: Outgoing, ...pieces: readonly Buffer[]): void {
+    for (const piece of pieces) {
+      stream.pieces.push(piece);
+      stream.size += piece.length;
+      this.#size += piece.length;
+    }
     this.#enter(stream);
     this.pump();
   }
@@ -117,13 +121,11 @@ export class SendQueue {
   /** Ends the stream with this header block behind what waits. */
   end(stream: Outgoing, trailers: Buffer): void {
     stream.trailers = trailers;
-    this.#enter(stream);
-    this.pump();
+    if (stream.size === 0) this.#drained(stream);
   }
 
   /** Drops what waits: the stream has ended. */
   drop(stream: Outgoing): void {
-    this.#ready.delete(stream);
     this.#size -= stream.size;
     stream.size = 0;
     stream.pieces.length = 0;
@@ -133,34 +135,37 @@ export class SendQueue {
 
   /** The peer takes more data, on one stream or on the connection. Throws ConnectionError where the sum is too large. */
   grow(stream: Outgoing | undefined, bytes: number): void {
-    const window = (stream ? stream.window : this.#window) + bytes;
-    if (window > MAX_WINDOW)
-      throw new ConnectionError(Http2Code.flowControlError, 'a window of more than 2^31 - 1 bytes');
-    if (!stream) this.#window = window;
-    else {
-      stream.window = window;
-      this.#enter(stream);
-    }
+    if (stream) this.#widen(stream, bytes);
+    else this.#window = checked(this.#window + bytes);
+    this.pump();
+  }
+
+  /** The peer has another window for each stream: what open ones may send changes by the difference (section 6.9.2). */
+  resize(initialWindow: number, open: Iterable<Outgoing>): void {
+    const difference = initialWindow - this.initialWindow;
+    this.initialWindow = initialWindow;
+    if (difference === 0) return;
+    for (const stream of open) this.#widen(stream, difference);
     this.pump();
   }
 
   /** Sends what may be sent. */
   pump(): void {
-    this.#sendReady();
+    while (this.#window > 0 && !this.#sink.isFull) {
+      const stream = this.#turns.shift();
+      if (!stream) break;
+      stream.hasTurn = false;
+      if (stream.size === 0 || stream.window <= 0) continue; // it was dropped, or the peer has made its window smaller
+      this.#sendFrame(stream);
+      if (stream.size === 0) this.#drained(stream);
+      else this.#enter(stream); // behind the others
+    }
     this.onSent?.();
   }
 
-  #sendReady(): void {
-    for (const stream of this.#ready) {
-      if (this.#sink.isFull) return;
-      if (stream.size > 0 && this.#window <= 0) continue; // another may have its trailers to send
-      this.#ready.delete(stream);
-      if (stream.size > 0 && stream.window <= 0) continue; // the peer has made it smaller; `grow` enters it again
-      if (stream.size > 0) this.#sendFrame(stream);
-      if (stream.size > 0)
-        this.#enter(stream); // behind the others
-      else this.#drained(stream);
-    }
+  #widen(stream: Outgoing, bytes: number): void {
+    stream.window = checked(stream.window + bytes);
+    this.#enter(stream);
   }
 
   #drained(stream: Outgoing): void {
@@ -174,7 +179,9 @@ export class SendQueue {
   }
 
   #enter(stream: Outgoing): void {
-    if (stream.size > 0 ? stream.window > 0 : stream.trailers !== undefined) this.#ready.add(stream);
+    if (stream.hasTurn || stream.size === 0 || stream.window <= 0) return;
+    stream.hasTurn = true;
+    this.#turns.push(stream);
   }
 
   #sendFrame(stream: Outgoing): void {
@@ -203,4 +210,9 @@ export class SendQueue {
     this.mustResizeTable = false;
     return Buffer.concat([Buffer.from([0x20]), fields]); // a table of 0 bytes: none is used
   }
+}
+
+function checked(window: number): number {
+  if (window <= MAX_WINDOW) return window;
+  throw new ConnectionError(Http2Code.flowControlError, 'a window of more than 2^31 - 1 bytes');
 }

@@ -1,6 +1,6 @@
 /**
  * A gRPC server for unary calls and server streams, on the connections that it is given. Deadlines, cancellation, statuses and
- * limits are as the specification has them (PROTOCOL-HTTP2.md of grpc/grpc); test/cri/grpc.test.ts holds it to @grpc/grpc-js.
+ * limits are as the specification has them (PROTOCOL-HTTP2.md of grpc/grpc); conformance.test.ts holds it to @grpc/grpc-js.
  */
 import type { Socket } from 'node:net';
 import { type CallOptions, ClientCalls } from './client-calls.ts';

@@ -14,10 +14,12 @@ const ignored: StreamEvents = { onData() {}, onReset() {} };
 export class Stream {
   readonly id: number;
   readonly out: Outgoing;
-  /** Bytes of data since the client was last told that it may send more. */
+  /** Bytes of data that no WINDOW_UPDATE has returned yet. */
   received = 0;
   /** The client sends no more. */
   isClosedByPeer = false;
+  /** Its call runs. */
+  isBusy = false;
   events: StreamEvents = ignored;
 
   constructor(id: number, sendWindow: number) {

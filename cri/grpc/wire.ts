@@ -11,6 +11,7 @@ export class Wire implements Sink {
   readonly #socket: Socket;
   readonly #onRoom: () => void;
   #pieces: Buffer[] = [];
+  #pending = 0;
   #isFull = false;
   #isEnded = false;
 
@@ -29,6 +30,8 @@ export class Wire implements Sink {
     if (this.#isEnded) return;
     if (this.#pieces.length === 0) process.nextTick(() => this.#flush());
     this.#pieces.push(bytes);
+    this.#pending += bytes.length;
+    if (this.#pending + this.#socket.writableLength > MAX_UNSENT) this.#isFull = true;
   }
 
   /** Ends the connection when what was written is sent; `forced`: after a while also where the client reads nothing. */
@@ -48,10 +51,11 @@ export class Wire implements Sink {
     const [first, ...others] = this.#pieces;
     if (!first || this.#socket.destroyed) return;
     this.#pieces = [];
+    this.#pending = 0;
     this.#socket.write(others.length === 0 ? first : Buffer.concat([first, ...others]));
-    if (this.#socket.writableLength <= MAX_UNSENT || this.#isFull) return;
-    this.#isFull = true;
-    this.#socket.pause();
+    if (!this.#isFull) return;
+    if (this.#socket.writableLength > MAX_UNSENT) this.#socket.pause();
+    else this.#drained(); // the kernel has taken it
   }
 
   #drained(): void {
