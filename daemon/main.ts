@@ -2,6 +2,7 @@
  * The composition root: opens the services of the configuration, listens, recovers, and closes in order. The ports are
  * connected in services.ts.
  */
+import { flushCompileCache } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReloadReply } from '#api/admin/contract.ts';
 import type { LoadedConfig } from '#config/index.ts';
@@ -65,7 +66,18 @@ export async function serve(loaded: LoadedConfig, load: () => Promise<LoadedConf
   } finally {
     await log.close();
   }
-  if (stuck > 0) exitNow(0);
+  end(stuck);
+}
+
+/**
+ * Ends the process. Node's own exit waits for V8's threads, and one that compiles may wait for this thread to collect garbage: a daemon
+ * that had stopped was seen to stay for ever. A profile is written by that exit alone, so a daemon that makes one takes it.
+ */
+function end(stuck: number): void {
+  const isProfiled = /--(cpu|heap)-prof|--prof/.test(`${process.env['NODE_OPTIONS']} ${process.execArgv}`);
+  if (isProfiled && stuck === 0) return;
+  flushCompileCache();
+  exitNow(0);
 }
 
 /** Resolves to the number of threads that do not end. */
