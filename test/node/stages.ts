@@ -31,6 +31,12 @@ const LABELLED: Stage = {
   kernelLine: 'security=selinux selinux=1 enforcing=0',
   script: `${READY.script}\n${INSTALLED.script}`,
 };
+/** On a kernel that has no IPv6, not one that has it switched off. */
+const WITHOUT_IPV6: Stage = {
+  name: 'without-ipv6',
+  kernelLine: 'ipv6.disable=1',
+  script: `${READY.script}\n${INSTALLED.script}`,
+};
 
 const kernelLineOf = ({ before, kernelLine }: Stage): string | undefined =>
   before ? kernelLineOf(before) : kernelLine;
@@ -53,6 +59,8 @@ export class Stages {
   installed = (directory: string): Promise<Machine> => this.#start(INSTALLED, directory);
   /** The same on a kernel with SELinux, which is permissive. */
   labelled = (directory: string): Promise<Machine> => this.#start(LABELLED, directory);
+  /** The same on a kernel without IPv6. */
+  withoutIpv6 = (directory: string): Promise<Machine> => this.#start(WITHOUT_IPV6, directory);
 
   async #start(stage: Stage, directory: string): Promise<Machine> {
     const kit = await this.#kit();

@@ -73,6 +73,11 @@ export class VirtualNode implements AsyncDisposable {
     return VirtualNode.#start(name, (stages, directory) => stages.labelled(directory));
   }
 
+  /** The same on a kernel without IPv6. */
+  static withoutIpv6(name: string): Promise<VirtualNode> {
+    return VirtualNode.#start(name, (stages, directory) => stages.withoutIpv6(directory));
+  }
+
   static async #start(
     name: string,
     stage: (stages: Stages, directory: string) => Promise<Machine>,
