@@ -18,7 +18,7 @@ test('the owner of a rule, unless its comment was cut', () => {
     owner: '',
     removal,
   });
-  assert.deepEqual(ruleOwnerOf(masquerade('bridge')), { network: 'bridge', id });
+  assert.deepEqual(ruleOwnerOf(masquerade('bridge')), { network: 'bridge', id, interfaceName: 'eth0' });
   assert.equal(ruleOwnerOf(masquerade('a-longer-name')), undefined);
   const port = { table: hostPortTable(4), comment: id, removal };
   const owner = ownerOf({ family: 4, network: 'a-longer-name' });
@@ -44,6 +44,8 @@ test('crisp notes the id beside a comment that was cut, as far as the kernel has
     const [comment, owner] = [commentOf(named), ownerOfMasquerade(named)];
     assert.ok(comment.length + owner.length + 6 <= 256, 'NFT_USERDATA_MAXLEN');
     const rule = { table: MASQUERADE_TABLE, comment, owner, removal: {} as never };
-    assert.deepEqual(ruleOwnerOf(rule), isNoted ? { network, id } : undefined, `${length}`);
+    // A comment has the interface as far as the name leaves room for it, of which another pod's rules are not.
+    const found = { network, id, interfaceName: 'eth0' };
+    assert.deepEqual(ruleOwnerOf(rule), isNoted ? found : undefined, `${length}`);
   }
 });

@@ -80,15 +80,16 @@ export const isOwn = (rule: FoundRule, pod: PodNat): boolean =>
   isOf(rule, pod) && rule.owner.split(' ', 3).join(' ') === ownerOf(pod);
 
 const ID = /^[0-9a-f]{64}$/;
-const MASQUERADE_COMMENT = /, net: ([^ ,]+), if: [^ ,]+, id: ([0-9a-f]{64})$/;
+const MASQUERADE_COMMENT = /, net: ([^ ,]+), if: ([^ ,]+), id: ([0-9a-f]*)$/;
 
 /** Of one pod's rule; undefined where neither its comment nor crisp's note tells. */
 export function ruleOwnerOf({ table, comment, owner }: FoundRule): RuleOwner | undefined {
   const [, , noted = '', notedId = ''] = owner.split(' ');
-  const id = isMasquerade(table) ? notedId : comment;
-  if (noted !== '' && ID.test(id)) return { network: noted, id };
-  const [, network, told] = (isMasquerade(table) && MASQUERADE_COMMENT.exec(comment)) || [];
-  return network !== undefined && told !== undefined ? { network, id: told } : undefined;
+  const [, network = noted, interfaceName, commented = ''] =
+    (isMasquerade(table) && MASQUERADE_COMMENT.exec(comment)) || [];
+  const id = [isMasquerade(table) ? notedId : comment, commented].find((one) => ID.test(one));
+  if (network === '' || id === undefined) return undefined;
+  return { network, id, ...(interfaceName === undefined ? {} : { interfaceName }) };
 }
 
 const isMasquerade = ({ name }: Table): boolean => name === MASQUERADE_TABLE.name;

@@ -18,8 +18,8 @@ export interface PodKey {
   readonly interfaceName: string;
 }
 
-/** A pod with rules. */
-export type RuleOwner = Pick<PodKey, 'network' | 'id'>;
+/** A pod with rules; its interface where they tell it. */
+export type RuleOwner = Pick<PodKey, 'network' | 'id'> & Partial<Pick<PodKey, 'interfaceName'>>;
 
 /** What one family of a pod needs. */
 export interface PodNat extends PodKey {

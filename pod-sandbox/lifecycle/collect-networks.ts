@@ -155,15 +155,20 @@ export async function findOrphans(
   return op.deadline('owners of addresses and rules', LIST_LIMIT_MS, async (signal) => {
     const { kernel, cni } = context;
     const rules = await listRuleOwners(networks, kernel, cni.environment, signal);
-    const orphans: Orphan[] = [];
+    const orphans = new Map<string, Orphan>();
     for (const network of networks) {
       const owners = (await ownersOf([network], signal)).filter(({ id }) => isFullId(id));
       const known = new Set(owners.map(({ id }) => id));
-      const others = [...(rules.get(network.name) ?? [])].filter((id) => !known.has(id));
-      for (const owner of [...owners, ...others.map((id) => ({ id, interfaceName: FIRST_INTERFACE }))])
-        if (!(await isKnown(context, owner.id as SandboxId))) orphans.push({ ...asPod(owner), network });
+      const others = [...(rules.get(network.name) ?? [])]
+        .filter(([id]) => !known.has(id))
+        .map(([id, interfaceName = '']) => ({ id, interfaceName }));
+      // Networks of one name that have one directory hold the same.
+      const place = [network.name, ...hostLocalDirectories(network)].join(' ');
+      for (const owner of [...owners, ...others].map(asPod))
+        if (!(await isKnown(context, owner.id as SandboxId)))
+          orphans.set(`${place} ${owner.id} ${owner.interfaceName}`, { ...owner, network });
     }
-    return orphans.length > 0 ? await withoutForeign(orphans, await living()) : [];
+    return orphans.size > 0 ? await withoutForeign([...orphans.values()], await living()) : [];
   });
 }
 

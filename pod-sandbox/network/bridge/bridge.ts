@@ -202,7 +202,8 @@ export class BridgeNetwork {
     const { links } = this.#kernel;
     const request = tuneRequest(tuning, { netns, interfaceName }, capabilities);
     const found = await links.inspect({ netns, interfaceName });
-    if (found) await keepSettings(tuning, { id, interfaceName }, request, found);
+    signal.throwIfAborted();
+    if (found) await keepSettings(tuning, { id, interfaceName }, request, found, signal);
     await links.tune(request, signal);
   }
 

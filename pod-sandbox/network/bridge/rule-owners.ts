@@ -23,7 +23,7 @@ export function ruleOwners(listing: string, network: string): Set<string> {
   return found;
 }
 
-/** Ids of pods with rules of these networks, by their names. Empty where these write none. */
+/** The pods with rules of these networks: by the networks' names the pods' ids, with the interface where a rule tells it. */
 export async function listRuleOwners(
   networks: readonly NetworkConfig[],
   {
@@ -35,10 +35,13 @@ export async function listRuleOwners(
   },
   environment: Readonly<Record<string, string>>,
   signal: AbortSignal,
-): Promise<Map<string, Set<string>>> {
-  const owners = new Map(networks.filter(writesRules).map(({ name }) => [name, new Set<string>()]));
+): Promise<Map<string, Map<string, string | undefined>>> {
+  const owners = new Map(
+    networks.filter(writesRules).map(({ name }) => [name, new Map<string, string | undefined>()]),
+  );
   if (owners.size === 0) return owners;
-  for (const { network, id } of await nat.tables.owners([...owners.keys()])) owners.get(network)?.add(id);
+  const inTables = await nat.tables.owners([...owners.keys()]);
+  for (const { network, id, interfaceName } of inTables) owners.get(network)?.set(id, interfaceName);
   for (const name of ['iptables', 'ip6tables']) {
     const program = await pluginPath((environment['PATH'] ?? '').split(delimiter), name);
     if (program === undefined) continue;
@@ -46,7 +49,8 @@ export async function listRuleOwners(
     const { status, stdout } = await processes.run({ argv, env: environment, limit: MAX_LISTING }, signal);
     if (status.code !== 0) continue; // a kernel without that family, or without the table
     const listing = stdout.toString();
-    for (const [network, ids] of owners) for (const id of ruleOwners(listing, network)) ids.add(id);
+    for (const [network, pods] of owners)
+      for (const id of ruleOwners(listing, network)) pods.set(id, pods.get(id));
   }
   return owners;
 }

@@ -102,6 +102,8 @@ test('what is not known exactly is left to the plugin', () => {
     assert.equal(isTuning(plugin(keys)), false, JSON.stringify(keys));
 });
 
+const { signal } = new AbortController();
+
 test('the file has what the link had of the settings that change, in the pluginâ€™s form', async (t) => {
   const dataDir = join(await scratch(t), 'a/b');
   const owner = { id: 'ab'.repeat(32), interfaceName: 'eth0' };
@@ -109,7 +111,7 @@ test('the file has what the link had of the settings that change, in the pluginâ
   const keep = async (keys: object) => {
     const tuning = tuningOf(plugin({ dataDir, ...keys }));
     assert.ok(tuning);
-    await keepSettings(tuning, owner, tuneRequest(tuning, pod, {}), found);
+    await keepSettings(tuning, owner, tuneRequest(tuning, pod, {}), found, signal);
     const names = await readdir(dataDir).catch(() => []);
     const texts = await Promise.all(names.map((name) => readFile(join(dataDir, name), 'utf8')));
     for (let n = 0; n < 2; n++) await forgetSettings(tuning, owner);
@@ -123,6 +125,15 @@ test('the file has what the link had of the settings that change, in the pluginâ
     [name],
     ['{\n "mac": "02:00:00:00:00:09",\n "promisc": false,\n "mtu": 1500,\n "allmulti": true\n}'],
   ]);
+  const mtu = tuningOf(plugin({ dataDir, mtu: 1400 }));
+  const cut = new AbortController();
+  const keeping = mtu && keepSettings(mtu, owner, tuneRequest(mtu, pod, {}), found, cut.signal);
+  cut.abort();
+  await assert.rejects(keeping ?? Promise.resolve(), /abort/i);
+  assert.deepEqual(await readdir(dataDir), [], 'an ADD that was cut off leaves none');
+  await writeFile(join(dataDir, name), '');
+  await forgetSettings(tuningOf(plugin({ dataDir, sysctl: SYSCTL })), owner);
+  assert.deepEqual(await readdir(dataDir), [name], 'with sysctls alone there is none of its own');
   await writeFile(join(dataDir, '../file'), '');
   await assert.rejects(keep({ mtu: 1400, dataDir: join(dataDir, '../file') }), /cannot be written/);
 });
@@ -154,6 +165,10 @@ test('CHECK names each setting that is not as it was made', () => {
   const other = { ...found, mac: '02:00:00:00:00:02', mtu: 1500, promiscuous: false, allMulticast: true };
   assert.equal(differencesOfTuning(wanted, other).length, 4);
   assert.deepEqual(differencesOfTuning(request({}), { ...other, sysctls: {} }), []);
+  assert.deepEqual(
+    differencesOfTuning(request({ mtu: 1500 }), { ...other, promiscuous: true, sysctls: {} }),
+    [],
+  );
 });
 
 test('the list of allowed sysctls: expressions that match a part; others are the pluginâ€™s to read', async (t) => {
@@ -171,5 +186,6 @@ test('the list of allowed sysctls: expressions that match a part; others are the
   assert.equal(await allowed(''), undefined);
   for (const line of ['(?i)net', 'net.{2,3}', '[[:alpha:]]+', '[^x]', '\\pL', 'a**', '(net'])
     assert.equal(await allowed(`net\n${line}`, key), 'unknown', line);
-  await assert.rejects(refusedSysctl([key], join(path, '..')), /EISDIR/);
+  assert.equal(await allowed('\ufeffarp_notify', key), 'unknown');
+  await assert.rejects(refusedSysctl([key], join(path, '..')), /cannot be read/);
 });

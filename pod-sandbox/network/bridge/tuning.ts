@@ -134,12 +134,13 @@ interface Owner {
 const fileOf = ({ dataDir }: Tuning, { id, interfaceName }: Owner): string =>
   join(dataDir, `${id}_${interfaceName}.json`);
 
-/** Writes down what the link has of the settings that are to change, as the plugin does. */
+/** Writes down what the link has of the settings that are to change, as the plugin does; nothing where `signal` aborts. */
 export async function keepSettings(
   tuning: Tuning,
   owner: Owner,
   wanted: TuneRequest,
   found: Pick<PodLink, 'mac' | 'mtu' | 'promiscuous' | 'allMulticast'>,
+  signal: AbortSignal,
 ): Promise<void> {
   if (!changesLink(wanted)) return;
   const kept = {
@@ -150,22 +151,34 @@ export async function keepSettings(
   };
   try {
     await mkdir(tuning.dataDir, { recursive: true, mode: 0o600 });
-    await writeFile(fileOf(tuning, owner), JSON.stringify(kept, undefined, 1), { mode: 0o600 });
+    signal.throwIfAborted();
+    await writeFile(fileOf(tuning, owner), JSON.stringify(kept, undefined, 1), { mode: 0o600, signal });
   } catch (error) {
+    signal.throwIfAborted();
     throw new CrispError('NetworkFailed', `${fileOf(tuning, owner)} cannot be written`, {
       cause: error,
       hint: 'check the rights and the free space of that directory',
     });
+  } finally {
+    // The undo of an ADD that was cut off does not wait for this.
+    if (signal.aborted) await forgetSettings(tuning, owner);
   }
 }
 
 /** To be called when the link goes, and its settings with it. May be repeated. */
 export async function forgetSettings(tuning: Tuning | undefined, owner: Owner): Promise<void> {
-  if (!tuning) return;
+  if (!tuning || !keepsFile(tuning)) return;
   await unlink(fileOf(tuning, owner)).catch((error: unknown) => {
-    if (!['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) throw error;
+    if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) return;
+    throw new CrispError('NetworkFailed', `${fileOf(tuning, owner)} cannot be removed`, {
+      cause: error,
+      hint: 'check the rights of that directory, and that its file system can be written',
+    });
   });
 }
+
+const keepsFile = ({ mac, capability, mtu, promiscuous, allMulticast }: Tuning): boolean =>
+  Boolean(mac) || capability || mtu !== 0 || promiscuous || allMulticast !== undefined;
 
 /** What differs from the settings, in words. */
 export function differencesOfTuning(wanted: TuneRequest, found: PodLink): string[] {
@@ -181,7 +194,8 @@ export function differencesOfTuning(wanted: TuneRequest, found: PodLink): string
       ? []
       : [wrong('the MAC address', found.mac, mac)]),
     ...(mtu === undefined || mtu === found.mtu ? [] : [wrong('MTU', found.mtu, mtu)]),
-    ...(promiscuous === found.promiscuous ? [] : [wrong('promiscuous mode', found.promiscuous, promiscuous)]),
+    // One that others have switched on is none of tuning's.
+    ...(promiscuous && !found.promiscuous ? [wrong('promiscuous mode', false, true)] : []),
     ...(allMulticast === undefined || allMulticast === found.allMulticast
       ? []
       : [wrong('all-multicast mode', found.allMulticast, allMulticast)]),
@@ -214,9 +228,13 @@ export async function refusedSysctl(
   if (sysctls.length === 0) return undefined;
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     if (errnoOf(error) === 'ENOENT') return undefined;
-    throw error;
+    throw new CrispError('NetworkFailed', `the list of allowed sysctls ${path} cannot be read`, {
+      cause: error,
+      hint: 'mend its rights, or remove it: without it all are allowed',
+    });
   });
   if (text === undefined) return undefined;
+  if (text.startsWith('\ufeff')) return 'unknown'; // a part of the first expression there, white space here
   const lines = text
     .split('\n')
     .map((line) => line.trim())
