@@ -134,7 +134,9 @@ class RealKernel implements Kernel {
 
   troubles(): readonly Trouble[] {
     const { inotify, namespaces, cgroups } = this.#parts;
-    const single = [cgroups.trouble, inotify.trouble].filter((trouble) => trouble !== undefined);
+    const single = [cgroups.trouble, inotify.trouble, this.selinux.trouble].filter(
+      (trouble) => trouble !== undefined,
+    );
     return [...namespaces.troubles(), ...single];
   }
 

@@ -1,9 +1,9 @@
-import { lstatSync, readdirSync } from 'node:fs';
+import { lstatSync, readdirSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { CrispError } from '#core/errors.ts';
 import { throwIfAborted } from '../libc/abort.ts';
-import { fromNode } from '../libc/errno.ts';
+import { fromNode, refused } from '../libc/errno.ts';
 import {
   isWhole,
   type RelabelOutcome,
@@ -12,8 +12,12 @@ import {
   type Selinux,
   type SelinuxStatus,
 } from '../ports/selinux.ts';
+import { refuseOther } from '../selinux/root.ts';
+import { unfinished } from '../selinux/unfinished.ts';
 
 const CONTEXT = /^[\w.-]+:[\w.-]+:[\w.-]+(:s\d+[\w:,.-]*)?$/;
+
+type Progress = { -readonly [K in keyof RelabelProgress]: RelabelProgress[K] } & { unsupported: number };
 
 /** A node with SELinux, whose labels are in memory; files are real ones. It is off until a test switches it on. */
 export class FakeSelinux implements Selinux {
@@ -25,6 +29,8 @@ export class FakeSelinux implements Selinux {
   readonly unknownTypes = new Set<string>();
   /** Paths at and below which files take no label. */
   readonly unsupported = new Set<string>();
+  /** Paths whose label cannot be changed. */
+  readonly immutable = new Set<string>();
   contexts = new Map([
     ['process', 'system_u:system_r:container_t:s0'],
     ['file', 'system_u:object_r:container_file_t:s0'],
@@ -68,24 +74,51 @@ export class FakeSelinux implements Selinux {
     signal: AbortSignal,
     onProgress: (progress: RelabelProgress) => void = () => {},
   ): Promise<RelabelOutcome> {
-    const { path, label, interim } = tree;
+    const { path } = tree;
     throwIfAborted(signal, `relabel ${path}`);
-    this.#stat(path);
+    const found = this.#stat(path);
+    if (realpathSync(path) !== path) throw refused(`open ${path}`, 'ELOOP');
+    refuseOther(path, tree.id, found);
     if (this.#isUnsupported(path)) return { kind: 'unsupported' };
     if (isWhole(this.#labelOf(path), tree)) return { kind: 'labelled before' };
     // As off the main thread: a caller has its promise before the walk begins.
     await setImmediate();
-    const below = this.#below(path);
-    if (below.length > 0) this.labels.set(path, interim);
-    let changed = 0;
-    for (const [entries, entry] of [...below, path].entries()) {
-      onProgress({ entries, changed });
+    const progress: Progress = { entries: 0, changed: 0, unsupported: 0 };
+    this.#walk(path, tree, progress, () => {
+      onProgress({ entries: progress.entries, changed: progress.changed });
       throwIfAborted(signal, `relabel ${path}`);
-      if (this.#labelOf(entry) === label) continue;
-      this.labels.set(entry, label);
-      changed++;
+    });
+    const { unsupported, ...done } = progress;
+    return { kind: 'labelled', ...done, ...(unsupported > 0 ? { unsupported } : {}) };
+  }
+
+  /** As the real one: a directory has the interim label until all in it has the new one, unless it had that before. */
+  #walk(path: string, tree: RelabelTree, progress: Progress, step: () => void): void {
+    const { label, interim } = tree;
+    const names = this.#stat(path).isDirectory() ? readdirSync(path) : [];
+    const former = this.#labelOf(path);
+    const isMarked = names.length > 0 && former !== label && !this.#isUnsupported(path);
+    const before = progress.changed;
+    if (isMarked) this.labels.set(path, interim);
+    try {
+      for (const name of names) this.#walk(join(path, name), tree, progress, step);
+      step();
+      this.#refuse(path, label);
+    } catch (error) {
+      if (isMarked && progress.changed === before && former !== interim) this.labels.set(path, former);
+      else if (isMarked && path === tree.path) throw unfinished(error, tree);
+      throw error;
     }
-    return { kind: 'labelled', entries: below.length + 1, changed };
+    progress.entries++;
+    if (this.#isUnsupported(path)) progress.unsupported++;
+    if (this.#isUnsupported(path) || this.#labelOf(path) === label) return;
+    this.labels.set(path, label);
+    progress.changed++;
+  }
+
+  #refuse(path: string, label: string): void {
+    if (this.immutable.has(path) && this.#labelOf(path) !== label)
+      throw refused(`set the label of ${path} to ${label}`, 'EPERM');
   }
 
   #labelOf(path: string): string {
@@ -96,16 +129,9 @@ export class FakeSelinux implements Selinux {
     return [...this.unsupported].some((top) => path === top || path.startsWith(`${top}/`));
   }
 
-  #below(path: string): string[] {
-    if (!this.#stat(path).isDirectory()) return [];
-    return readdirSync(path)
-      .map((name) => join(path, name))
-      .flatMap((entry) => [entry, ...this.#below(entry)]);
-  }
-
   #stat(path: string) {
     try {
-      return lstatSync(path);
+      return lstatSync(path, { bigint: true });
     } catch (error) {
       throw fromNode(error, `read the label of ${path}`);
     }

@@ -162,6 +162,11 @@ export const setXattrOf = (fd: number, name: CName, value: Uint8Array): number =
   setxattr(cName(`/proc/self/fd/${fd}`), name, value, value.length, 0);
 export const getXattrOf = (fd: number, name: CName, value: Uint8Array): number =>
   getxattr(cName(`/proc/self/fd/${fd}`), name, value, value.length);
+const removexattr = bind<[path: CName, name: CName]>(
+  'int removexattr(const uint8_t *path, const uint8_t *name)',
+);
+export const removeXattrOf = (fd: number, name: CName): number =>
+  removexattr(cName(`/proc/self/fd/${fd}`), name);
 export const llistxattr = bind<[path: CName, list: Uint8Array, size: number]>(
   'long llistxattr(const uint8_t *path, uint8_t *list, size_t size)',
 );

@@ -213,6 +213,9 @@ export const openat2 = (directory: number, path: Text, how: BigUint64Array): num
     () => openat2Call(437, directory, path, how, how.byteLength),
     (result) => result < 0 && lastErrno() === EAGAIN,
   );
+/** The same off the main thread. With RESOLVE_IN_ROOT or RESOLVE_BENEATH it may say EAGAIN. */
+export const openat2Async = (directory: number, path: Text, how: BigUint64Array): Promise<Outcome> =>
+  asynchronous(openat2Call, 437, directory, path, how, how.byteLength);
 const mountSetattrCall = bind<
   (n: number, fd: number, path: Text, flags: number, attributes: BigUint64Array, size: number) => number
 >('long syscall(long n, long fd, const char *path, long flags, const uint64_t *attributes, size_t size)');

@@ -2,7 +2,8 @@
 import { Worker } from 'node:worker_threads';
 import { CrispError, deserializeError } from '#core/errors.ts';
 import type { RelabelProgress, RelabelTree, Selinux } from '../ports/selinux.ts';
-import { Turns } from './turns.ts';
+import type { Trouble } from '../ports/troubles.ts';
+import { STUCK_HINT, Turns } from './turns.ts';
 import type { RelabelJob, RelabelMessage } from './worker.ts';
 
 type Outcome = Awaited<ReturnType<Selinux['relabel']>>;
@@ -25,6 +26,14 @@ export class RelabelThreads implements AsyncDisposable {
     return this.#busy.size;
   }
 
+  /** Walks that a file system holds after they were to end. */
+  get trouble(): Trouble | undefined {
+    const { stuck } = this.#turns;
+    if (stuck === undefined) return undefined;
+    const message = `the kernel does not return from ${stuck}`;
+    return { reason: 'KernelCallStuck', message, hint: STUCK_HINT, podsFail: false };
+  }
+
   /** Walks a tree in its turn. At the abort it rejects when the thread has ended the walk. */
   run(tree: RelabelTree, signal: AbortSignal, onProgress: OnProgress = () => {}): Promise<Outcome> {
     return this.#turns.run(`relabel ${tree.path}`, signal, async (end) => {
@@ -32,7 +41,7 @@ export class RelabelThreads implements AsyncDisposable {
       const onEnd = () => void Atomics.store(stop, 0, 1);
       if (end.aborted) onEnd();
       end.addEventListener('abort', onEnd, { once: true });
-      const thread = this.#use(this.#idle.pop() ?? new RelabelThread());
+      const thread = this.#use(this.#idle.pop() ?? new RelabelThread(this.#forget));
       try {
         return await thread.run({ ...tree, stop }, onProgress);
       } finally {
@@ -51,11 +60,13 @@ export class RelabelThreads implements AsyncDisposable {
     this.#busy.delete(thread);
     if (!thread.isUsable) return;
     this.#idle.push(thread);
-    thread.rest(KEEP_MS, () => {
-      const at = this.#idle.indexOf(thread);
-      if (at >= 0) this.#idle.splice(at, 1);
-    });
+    thread.rest(KEEP_MS);
   }
+
+  readonly #forget = (thread: RelabelThread): void => {
+    const at = this.#idle.indexOf(thread);
+    if (at >= 0) this.#idle.splice(at, 1);
+  };
 
   /** One that a file system holds is not waited for: it ends with the process. */
   async [Symbol.asyncDispose](): Promise<void> {
@@ -72,11 +83,16 @@ class RelabelThread {
   #take: (message: RelabelMessage) => void = () => {};
   #fail: (error: unknown) => void = () => {};
   #timer: NodeJS.Timeout | undefined;
+  readonly #onEnd: (thread: RelabelThread) => void;
   isUsable = true;
 
-  constructor() {
+  /** `onEnd`: it takes no walks any more, also where it was idle when it was lost. */
+  constructor(onEnd: (thread: RelabelThread) => void) {
+    this.#onEnd = onEnd;
     const lost = (cause?: unknown) => {
       this.isUsable = false;
+      clearTimeout(this.#timer);
+      onEnd(this);
       this.#fail(new CrispError('Unavailable', 'the thread that relabels was lost', { cause }));
     };
     this.#worker.on('message', (message: RelabelMessage) => this.#take(message));
@@ -101,11 +117,10 @@ class RelabelThread {
     this.#worker.ref();
   }
 
-  /** Ends after this time, and calls back, unless it is woken before. */
-  rest(ms: number, onEnd: () => void): void {
+  /** Ends after this time, unless it is woken before. */
+  rest(ms: number): void {
     this.#worker.unref();
     this.#timer = setTimeout(() => {
-      onEnd();
       void this.terminate();
     }, ms).unref();
   }
@@ -113,6 +128,7 @@ class RelabelThread {
   async terminate(): Promise<void> {
     this.isUsable = false;
     clearTimeout(this.#timer);
+    this.#onEnd(this);
     await this.#worker.terminate();
   }
 }

@@ -13,14 +13,15 @@ import {
   getXattrOf,
   must,
   O_DIRECTORY,
-  O_NOFOLLOW,
   openat,
   openChild,
+  removeXattrOf,
   setXattrOf,
 } from '../fs/at-syscalls.ts';
 import { fromNode, refused } from '../libc/errno.ts';
-import { AT_FDCWD } from '../libc/libc.ts';
 import type { RelabelOutcome, RelabelProgress, RelabelTree } from '../ports/selinux.ts';
+import { withRootSync } from './root.ts';
+import { unfinished } from './unfinished.ts';
 
 const ATTRIBUTE = cName('security.selinux');
 const LABEL_LIMIT = 4096;
@@ -39,109 +40,92 @@ const ENOTSUP = 95;
  * Relabels what is at a path, the root last: see `RelabelTree`. A parent's entry may go while it is looked at. `step` is called
  * before each entry, and may throw to end the walk.
  */
-export function relabelTree(
-  { path, label, interim }: RelabelTree,
-  step: (progress: RelabelProgress) => void,
-): RelabelOutcome {
-  const name = cName(Buffer.from(path).toString('latin1'));
-  const root = must(openat(AT_FDCWD, name, flags.O_PATH | O_NOFOLLOW | flags.O_CLOEXEC, 0), `open ${path}`);
-  try {
-    const walk = new Walk(label, step);
-    walk.begin(root, interim, path);
-    walk.directory(root, path, 0);
-    walk.entry(root, path);
-    return { kind: 'labelled', ...walk.progress };
-  } catch (error) {
-    if (error === UNSUPPORTED) return { kind: 'unsupported' };
-    throw error;
-  } finally {
-    close(root);
-  }
+export function relabelTree(tree: RelabelTree, step: (progress: RelabelProgress) => void): RelabelOutcome {
+  return withRootSync(tree, (root) => new Walk(tree, step).run(root));
 }
-
-/** Thrown where the file system, of which the walk leaves none, takes no labels. */
-const UNSUPPORTED = Symbol('unsupported');
 
 /** As libselinux writes it. */
 const withNul = (label: string): Buffer => Buffer.from(`${label}\0`, 'latin1');
+/** Of a file whose attribute is not there. The kernel with SELinux in use has one for every file. */
+const NO_LABEL = '';
 
 class Walk {
-  readonly #label: string;
+  readonly #tree: RelabelTree;
   readonly #value: Buffer;
   readonly #step: (progress: RelabelProgress) => void;
   readonly #found = Buffer.alloc(LABEL_LIMIT);
   #entries = 0;
   #changed = 0;
+  #unsupported = 0;
 
-  constructor(label: string, step: (progress: RelabelProgress) => void) {
-    this.#label = label;
-    this.#value = withNul(label);
+  constructor(tree: RelabelTree, step: (progress: RelabelProgress) => void) {
+    this.#tree = tree;
+    this.#value = withNul(tree.label);
     this.#step = step;
   }
 
-  get progress(): RelabelProgress {
+  run(root: number): RelabelOutcome {
+    if (!this.#entry(root, this.#tree.path, 0)) return { kind: 'unsupported' };
+    this.#entries++;
+    const unsupported = this.#unsupported;
+    return { kind: 'labelled', ...this.#progress, ...(unsupported > 0 ? { unsupported } : {}) };
+  }
+
+  get #progress(): RelabelProgress {
     return { entries: this.#entries, changed: this.#changed };
   }
 
-  /**
-   * The root's interim label, flushed before anything below it changes: a file system may write changes of several files in
-   * another order.
-   */
-  begin(root: number, interim: string, what: string): void {
-    if (!this.#has(root, interim, what)) this.#set(root, interim, what);
-    const fd = openat(root, cName('.'), flags.O_RDONLY | O_DIRECTORY | flags.O_CLOEXEC, 0);
-    if (fd === -ENOTDIR) return;
-    must(fd, `open ${what}`);
-    try {
-      fsyncSync(fd);
-    } catch (error) {
-      // A file system in memory.
-      if (errnoOf(error) !== 'EINVAL') throw fromNode(error, `flush the label of ${what}`);
-    } finally {
-      close(fd);
-    }
-  }
-
-  /** Labels what is open. */
-  entry(fd: number, what: string): void {
-    this.#step(this.progress);
-    this.#entries++;
-    if (this.#has(fd, this.#label, what)) return;
-    this.#set(fd, this.#label, what);
-    this.#changed++;
-  }
-
-  #has(fd: number, label: string, what: string): boolean {
-    const length = getXattrOf(fd, ATTRIBUTE, this.#found);
-    if (length === -ENODATA) return false;
-    if (length === -ENOTSUP) throw UNSUPPORTED;
-    must(length, `read the label of ${what}`);
-    return this.#found.toString('latin1', 0, length).replace(/\0$/, '') === label;
-  }
-
-  #set(fd: number, label: string, what: string): void {
-    const value = label === this.#label ? this.#value : withNul(label);
-    const result = setXattrOf(fd, ATTRIBUTE, value);
-    if (result === -ENOTSUP) throw UNSUPPORTED;
-    must(result, `set the label of ${what} to ${label}`);
-  }
-
-  /** Labels all in a directory; of another kind of file there is nothing to do. */
-  directory(parent: number, what: string, depth: number): void {
-    const fd = openat(parent, cName('.'), flags.O_RDONLY | O_DIRECTORY | flags.O_CLOEXEC, 0);
-    if (fd === -ENOTDIR) return;
-    must(fd, `open ${what}`);
+  /** Labels what is open, a directory after all in it. False where it takes no label. */
+  #entry(fd: number, what: string, depth: number): boolean {
+    const opened = openat(fd, cName('.'), flags.O_RDONLY | O_DIRECTORY | flags.O_CLOEXEC, 0);
+    if (opened === -ENOTDIR) return this.#label(fd, what);
+    must(opened, `open ${what}`);
     try {
       if (depth > MAX_DEPTH)
         throw refused(`label ${what}`, 'ELOOP', `more than ${MAX_DEPTH} directories deep`);
-      const buffer = Buffer.alloc(PORTION);
-      for (;;) {
-        const length = must(getdents(fd, buffer), `read ${what}`);
-        if (length === 0) return;
-        for (const name of namesIn(buffer, length)) this.#child(fd, name, what, depth);
-      }
+      return this.#directory(fd, opened, what, depth);
     } finally {
-      close(fd);
+      close(opened);
+    }
+  }
+
+  /**
+   * A directory has the interim label from before the first change below it until all below it has the label: a container that
+   * has mounted only that directory (subPath) has it as the root of its volume. One that has the label keeps it: it says no less
+   * after each change below it than before.
+   *
+   * Over a power cut: ext4, XFS and Btrfs write extended attributes in the order in which they were set, so what they have then
+   * is what the walk had at some time. Of others only the root is sure, whose interim label is flushed. Flushing that of each
+   * directory would cost a write of the journal for each, hours for a volume with a million of them.
+   */
+  #directory(fd: number, opened: number, what: string, depth: number): boolean {
+    const { label, interim } = this.#tree;
+    const former = this.#labelOf(fd, what);
+    const isMarked = former !== undefined && former !== label;
+    const isSupported = isMarked
+      ? former === interim || this.#set(fd, withNul(interim), `set the label of ${what} to ${interim}`)
+      : former !== undefined;
+    const isRoot = depth === 0;
+    if (isRoot && !isSupported) return false;
+    const before = this.#changed;
+    try {
+      if (isRoot && isMarked) flush(opened, what);
+      this.#contents(opened, what, depth);
+      if (isSupported && !this.#label(fd, what)) throw refused(`set the label of ${what}`, 'ENOTSUP');
+      return isSupported;
+    } catch (error) {
+      if (!isMarked || !isSupported) throw error;
+      if (this.#changed === before && former !== interim && putBack(fd, former)) throw error;
+      throw isRoot ? unfinished(error, this.#tree) : error;
+    }
+  }
+
+  #contents(opened: number, what: string, depth: number): void {
+    const buffer = Buffer.alloc(PORTION);
+    for (;;) {
+      const length = must(getdents(opened, buffer), `read ${what}`);
+      if (length === 0) return;
+      for (const name of namesIn(buffer, length)) this.#child(opened, name, what, depth + 1);
     }
   }
 
@@ -151,13 +135,54 @@ class Walk {
     const what = `${parent}/${Buffer.from(name.subarray(0, -1)).toString()}`;
     must(fd, `open ${what}`);
     try {
-      this.entry(fd, what);
-      this.directory(fd, what, depth + 1);
+      this.#step(this.#progress);
+      this.#entries++;
+      if (!this.#entry(fd, what, depth)) this.#unsupported++;
     } finally {
       close(fd);
     }
   }
+
+  /** False where the file takes no label. */
+  #label(fd: number, what: string): boolean {
+    const { label } = this.#tree;
+    const found = this.#labelOf(fd, what);
+    if (found === label || found === undefined) return found !== undefined;
+    if (!this.#set(fd, this.#value, `set the label of ${what} to ${label}`)) return false;
+    this.#changed++;
+    return true;
+  }
+
+  /** Undefined where the file takes no label. */
+  #labelOf(fd: number, what: string): string | undefined {
+    const length = getXattrOf(fd, ATTRIBUTE, this.#found);
+    if (length === -ENODATA) return NO_LABEL;
+    if (length === -ENOTSUP) return undefined;
+    must(length, `read the label of ${what}`);
+    return this.#found.toString('latin1', 0, length).replace(/\0$/, '');
+  }
+
+  #set(fd: number, value: Buffer, what: string): boolean {
+    const result = setXattrOf(fd, ATTRIBUTE, value);
+    if (result === -ENOTSUP) return false;
+    must(result, what);
+    return true;
+  }
 }
+
+/** Before anything below it changes: a file system may write changes of several files in another order. */
+function flush(fd: number, what: string): void {
+  try {
+    fsyncSync(fd);
+  } catch (error) {
+    // A file system in memory.
+    if (errnoOf(error) !== 'EINVAL') throw fromNode(error, `flush the label of ${what}`);
+  }
+}
+
+/** Gives a directory in which nothing was changed the label that it had. False where that is refused. */
+const putBack = (fd: number, former: string): boolean =>
+  (former === NO_LABEL ? removeXattrOf(fd, ATTRIBUTE) : setXattrOf(fd, ATTRIBUTE, withNul(former))) >= 0;
 
 const LENGTH_AT = 16;
 const NAME_AT = 19;

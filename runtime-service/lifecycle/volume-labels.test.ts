@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
-import { linkSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
@@ -223,6 +232,33 @@ test('a walk that was cut short is known by its volume: the former label is not 
       [volume, ONE],
     ]),
   );
+});
+
+test('another file in the place of the volume that was checked is not labelled', async () => {
+  const path = join(directory, 'replaced');
+  mkdirSync(path);
+  class Swapped extends FakeSelinux {
+    override relabel(tree: RelabelTree, signal: AbortSignal): Promise<RelabelOutcome> {
+      renameSync(path, `${path}-away`);
+      mkdirSync(path);
+      return super.relabel(tree, signal);
+    }
+  }
+  const selinux = new Swapped();
+  await assert.rejects(labelsWith(selinux).apply(at(path), of(ONE), LONG, op()), (error) =>
+    hasCode(error, 'Aborted'),
+  );
+  assert.equal(selinux.labels.size, 0);
+});
+
+test('what takes no label below the root of a volume is passed over', async () => {
+  const selinux = new FakeSelinux();
+  selinux.unsupported.add(join(volume, 'file'));
+  const logged: object[] = [];
+  const log: Log = { ...silentLog, info: (fields) => void logged.push(fields), child: () => log };
+  await new VolumeLabels(selinux, log, [], () => true).apply(at(volume), of(ONE), LONG, op());
+  assert.deepEqual(selinux.labels, new Map([[volume, ONE]]));
+  assert.match(JSON.stringify(logged), /"kind":"labelled","entries":2,"changed":1,"unsupported":1/);
 });
 
 test('where the policy has no other label for the interim, a volume that has it is walked all the same', async () => {

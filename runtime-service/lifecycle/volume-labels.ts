@@ -114,7 +114,7 @@ export class VolumeLabels {
     const started = performance.now();
     const progress = { entries: 0, changed: 0 };
     const report = (now: RelabelProgress) => void Object.assign(progress, now);
-    const done = this.#selinux.relabel({ path, ...labels }, ending.signal, report);
+    const done = this.#selinux.relabel({ path, id: volume, ...labels }, ending.signal, report);
     const pods = new Set([sandbox]);
     const walk: Walk = {
       path,

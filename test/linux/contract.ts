@@ -1,16 +1,7 @@
 /** What every kernel does, the real one and the fake one. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  symlinkSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import test, { after } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
@@ -18,20 +9,12 @@ import { type ErrorCode, hasCode } from '#core/errors.ts';
 import type { InspectRequest, Kernel, PauseRequest, PodNat } from '#linux/ports/kernel.ts';
 import { probeImage } from '../../image-service/store/probe-image.ts';
 import { scratch } from './scratch.ts';
+import { selinuxContract } from './selinux-contract.ts';
 
 const env = { PATH: '/usr/bin:/bin' };
 const soon = () => AbortSignal.timeout(20_000);
 const code = (wanted: ErrorCode) => (error: unknown) => hasCode(error, wanted);
 const prefix = `${process.env['CRISP_TEST_CGROUP'] ?? '/crisp-test'}-contract`;
-const INTERIM = 'system_u:object_r:container_ro_file_t:s0';
-/** What this process has open at or below a path. */
-const openBelow = (path: string): string[] =>
-  readdirSync('/proc/self/fd')
-    .map((fd) => `/proc/self/fd/${fd}`)
-    .filter((link) => existsSync(link))
-    .map((link) => readlinkSync(link))
-    .filter((target) => target.startsWith(path));
-
 export function contract(name: string, kernel: Kernel): void {
   after(() => kernel.close());
   const { files, mounts, namespaces, processes, cgroups } = kernel;
@@ -132,66 +115,7 @@ export function contract(name: string, kernel: Kernel): void {
     });
   }
 
-  test(`${name}: SELinux labels of files`, async (t) => {
-    const { selinux } = kernel;
-    const root = scratch(t, mounts);
-    const label = 'system_u:object_r:container_file_t:s0:c1,c2';
-    mkdirSync(join(root, 'volume/below'), { recursive: true });
-    writeFileSync(join(root, 'volume/below/file'), '');
-    writeFileSync(join(root, 'outside'), '');
-    symlinkSync('../outside', join(root, 'volume/link'));
-    const before = await selinux.labelOf(join(root, 'outside'));
-    const tree = (name: string, wanted = label) => ({
-      path: join(root, name),
-      label: wanted,
-      interim: INTERIM,
-    });
-    const walk = () => selinux.relabel(tree('volume'), soon());
-    assert.deepEqual(await walk(), { kind: 'labelled', entries: 4, changed: 4 });
-    assert.deepEqual(await walk(), { kind: 'labelled before' });
-    for (const path of ['volume', 'volume/below', 'volume/below/file', 'volume/link'])
-      assert.equal(await selinux.labelOf(join(root, path)), label, path);
-    assert.equal(await selinux.labelOf(join(root, 'outside')), before);
-    assert.equal(await selinux.setLabel(join(root, 'volume'), before ?? 'system_u:object_r:tmp_t:s0'), true);
-    assert.deepEqual(await walk(), { kind: 'labelled', entries: 4, changed: 1 });
-    const reports: number[] = [];
-    const one = tree('outside');
-    const outcome = await selinux.relabel(one, soon(), ({ entries }) => reports.push(entries));
-    assert.deepEqual(outcome, { kind: 'labelled', entries: 1, changed: 1 });
-    await assert.rejects(selinux.labelOf(join(root, 'none')), code('NotFound'));
-    await assert.rejects(selinux.setLabel(join(root, 'none'), label), code('NotFound'));
-    await assert.rejects(selinux.relabel(tree('none'), soon()), code('NotFound'));
-    await assert.rejects(selinux.relabel(one, AbortSignal.abort()), code('Cancelled'));
-    mkdirSync(join(root, 'empty'));
-    assert.deepEqual(await selinux.relabel(tree('empty'), soon()), {
-      kind: 'labelled',
-      entries: 1,
-      changed: 1,
-    });
-    assert.deepEqual(await selinux.relabel(tree('empty'), soon()), { kind: 'labelled before' });
-  });
-
-  test(`${name}: a SELinux walk that is aborted is known by the label of its root`, async (t) => {
-    const { selinux } = kernel;
-    const path = scratch(t, mounts);
-    for (let n = 0; n < 3000; n++) writeFileSync(join(path, `${n}`), '');
-    const former = { path, label: 'system_u:object_r:container_file_t:s0:c1,c2', interim: INTERIM };
-    const other = { ...former, label: 'system_u:object_r:container_file_t:s0:c3,c4' };
-    assert.deepEqual(await selinux.relabel(former, soon()), {
-      kind: 'labelled',
-      entries: 3001,
-      changed: 3001,
-    });
-    const leaving = new AbortController();
-    const cut = selinux.relabel(other, leaving.signal, ({ entries }) => entries >= 1000 && leaving.abort());
-    await assert.rejects(cut, code('Cancelled'));
-    // It has ended: nothing of the tree is open.
-    assert.deepEqual(openBelow(path), []);
-    assert.equal(await selinux.labelOf(path), INTERIM);
-    const outcome = await selinux.relabel(former, soon());
-    assert.ok(outcome.kind === 'labelled' && outcome.entries === 3001, outcome.kind);
-    assert.ok(outcome.changed > 1000 && outcome.changed < 3001, `${outcome.changed}`);
-  });
+  selinuxContract(name, kernel);
 
   test(`${name}: processes`, async () => {
     const child = await sleeper();
