@@ -140,7 +140,7 @@ export const schema = section('', {
     native: choice(
       ['auto', 'exec'],
       'auto',
-      'auto: the plugins of a list, from the first on, are done in-process with the same result as far as all of their keys are supported (bridge, ptp, flannel, host-local, portmap, bandwidth, tuning, loopback), the others run; exec: always run the plugins.',
+      'auto: the plugins of a list, from the first on, are done in-process with the same result as far as all of their keys are supported (bridge, ptp, flannel, host-local, portmap, bandwidth, tuning, firewall with iptables, loopback), the others run; exec: always run the plugins.',
     ),
     timeout: duration(
       '90s',

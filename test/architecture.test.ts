@@ -134,6 +134,7 @@ const FACE_OF_LINUX = [
   'process/identity',
   'process/program',
   'process/seccomp',
+  'systemd/bus-name',
   'systemd/slice-names',
   'systemd/unit-properties',
 ].map((file) => `linux/${file}.ts`);

@@ -55,6 +55,8 @@ async function without(node: Node, why: string): Promise<Result> {
       `${install}, and use a kernel with CONFIG_NF_TABLES, or with the tables of iptables`,
     );
   const network = await node.podNetwork();
+  if (network?.config.plugins.some(({ type, backend }) => type === 'firewall' && backend !== 'firewalld'))
+    return warning(`${why}: the CNI plugin firewall needs it`, install);
   if (network === undefined || node.makesItself(network))
     return ok(`${why}: crisp writes masquerading and host ports to nf_tables itself`);
   return warning(

@@ -339,6 +339,10 @@ test('iptables in one form and rules in the other, or in both; none at all', asy
       { plugins: [{ type: 'calico' }], native: 'exec' },
       /^warning: program iptables is not in \/sbin: plugins \(calico\) need it/,
     ],
+    [
+      { plugins: [bridge({}, '10.1.0.0/24'), { type: 'firewall' }] },
+      /^warning: program iptables is not in \/sbin: the CNI plugin firewall needs it; /,
+    ],
     [{ nfTables: false }, /^failure: .*the kernel has no nf_tables/],
   ]);
 });

@@ -15,7 +15,11 @@ const BRIDGE = { type: 'bridge', ipam: IPAM };
 const PORTMAP = { type: 'portmap', capabilities: { portMappings: true } };
 const UNKNOWN = { type: 'cilium-cni' };
 const id = newSandboxId();
-const limit = { op: new Operation('test'), limit: 30_000 };
+const limit = {
+  op: new Operation('test'),
+  limit: 30_000,
+  forwarding: { isAvailable: async () => true },
+};
 
 function plan(plugins: readonly object[], mode: 'auto' | 'exec' = 'auto') {
   const config = parseNetworkConfig(
@@ -34,12 +38,34 @@ test('the list is made in-process as far as all of its plugins are known', async
     return [planned.way, planned.head?.plugins, head?.config.plugins.length ?? 0, tail.length];
   };
   assert.deepEqual(await split([BRIDGE, PORTMAP]), ['native', undefined, 2, 0]);
+  // As podman has it.
+  assert.deepEqual(await split([BRIDGE, PORTMAP, { type: 'firewall' }, { type: 'tuning' }]), [
+    'native',
+    undefined,
+    4,
+    0,
+  ]);
   assert.deepEqual(await split([BRIDGE, PORTMAP, UNKNOWN]), ['native', 2, 2, 1]);
   assert.deepEqual(await split([BRIDGE, UNKNOWN, PORTMAP]), ['native', 1, 1, 2]);
   assert.deepEqual(await split([{ type: 'loopback' }, BRIDGE, UNKNOWN]), ['native', 2, 2, 1]);
   assert.deepEqual(await split([UNKNOWN, BRIDGE]), [undefined, undefined, 0, 2]);
   assert.deepEqual(await split([{ type: 'loopback' }, UNKNOWN]), [undefined, undefined, 0, 2]);
   assert.deepEqual(await split([BRIDGE, PORTMAP, UNKNOWN], 'exec'), [undefined, undefined, 0, 3]);
+});
+
+test('firewall is made in-process only where the plugin would use iptables', async () => {
+  const planned = plan([BRIDGE, { type: 'firewall' }, PORTMAP]);
+  assert.deepEqual([planned.way, planned.head], ['native', undefined]);
+  const split = async (isOurs: boolean) => {
+    const asked: object[] = [];
+    const isAvailable = async (firewall: object) => asked.push(firewall) > 0 && isOurs;
+    const { head, tail } = await splitForAdd(id, planned, { ...limit, forwarding: { isAvailable } });
+    assert.equal(asked.length, 1);
+    const made = head && withHead(planned, head);
+    return [head?.config.plugins.length, tail.map(({ type }) => type), made?.head?.plugins];
+  };
+  assert.deepEqual(await split(true), [3, [], undefined]);
+  assert.deepEqual(await split(false), [1, ['firewall', 'portmap'], 1]);
 });
 
 test('older records stay valid: native without a head is the whole list', async () => {

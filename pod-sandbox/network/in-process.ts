@@ -17,6 +17,8 @@ import {
   keptDelegate,
   readSubnet,
 } from './bridge/flannel.ts';
+import { firewallOf } from './bridge/forward-rules.ts';
+import type { Forwarding } from './bridge/forwarding.ts';
 import { bridgePlan } from './bridge/plan.ts';
 import { publishedPorts } from './bridge/request.ts';
 import { isValidTuning, refusedSysctl, tuningOf } from './bridge/tuning.ts';
@@ -66,8 +68,13 @@ interface Limit {
   readonly limit: number;
 }
 
+interface AddLimit extends Limit {
+  /** Tells what the plugin firewall would do on this node. */
+  readonly forwarding: Pick<Forwarding, 'isAvailable'>;
+}
+
 /** Throws NetworkFailed where flannel's daemon has not started. */
-export async function splitForAdd(id: SandboxId, attachment: Attachment, limit: Limit): Promise<Split> {
+export async function splitForAdd(id: SandboxId, attachment: Attachment, limit: AddLimit): Promise<Split> {
   const length = await lengthForAdd(attachment, limit);
   if (length === 0) return allExecuted(attachment);
   const head = firstOf(attachment, length);
@@ -83,15 +90,29 @@ export async function splitForAdd(id: SandboxId, attachment: Attachment, limit: 
   });
 }
 
-/** Up to tuning where the node has a list of allowed sysctls that only the plugin can read. */
-async function lengthForAdd(attachment: Attachment, { op, limit }: Limit): Promise<number> {
+/**
+ * Up to tuning where the node has a list of allowed sysctls that only the plugin can read, and up to firewall where that would not
+ * use iptables.
+ */
+async function lengthForAdd(attachment: Attachment, { op, limit, forwarding }: AddLimit): Promise<number> {
   const length = lengthInProcess(attachment.way, attachment);
   const first = attachment.config.plugins.slice(0, length);
-  const at = first.findIndex(({ type }) => type === 'tuning');
-  const keys = Object.keys(tuningOf(first[at])?.sysctls ?? {});
-  if (keys.length === 0) return length;
-  const refused = await op.deadline('CNI tuning', limit, () => refusedSysctl(keys));
-  return refused === 'unknown' ? at : length;
+  const lengths = [length];
+  const tuning = first.findIndex(({ type }) => type === 'tuning');
+  const keys = Object.keys(tuningOf(first[tuning])?.sysctls ?? {});
+  if (keys.length > 0) {
+    const refused = await op.deadline('CNI tuning', limit, () => refusedSysctl(keys));
+    if (refused === 'unknown') lengths.push(tuning);
+  }
+  const at = first.findIndex(({ type }) => type === 'firewall');
+  const firewall = firewallOf(first[at]);
+  if (firewall) {
+    const isOwn = await op.deadline('CNI firewall', limit, (signal) =>
+      forwarding.isAvailable(firewall, signal),
+    );
+    if (!isOwn) lengths.push(at);
+  }
+  return Math.min(...lengths);
 }
 
 /** With flannel's delegate of the ADD. */

@@ -27,7 +27,7 @@ export interface CniOptions extends PluginOptions {
   readonly addLimit: number;
   readonly delLimit: number;
   /** Makes the attachments that are recorded as native. */
-  readonly native: Pick<BridgeNetwork, 'attach' | 'check' | 'detach'>;
+  readonly native: Pick<BridgeNetwork, 'attach' | 'check' | 'detach' | 'forwarding'>;
 }
 
 /** How long a GC waits for a moment without ADD and DEL, in milliseconds. */
@@ -91,7 +91,11 @@ export class Cni {
     const { native, addLimit } = this.#options;
     const until = performance.now() + addLimit;
     const { config } = attachment;
-    const { head, tail } = await splitForAdd(id, attachment, { op, limit: addLimit });
+    const { head, tail } = await splitForAdd(id, attachment, {
+      op,
+      limit: addLimit,
+      forwarding: native.forwarding,
+    });
     const made =
       head &&
       (await this.#native('ADD', attachment, op, () => {
@@ -146,7 +150,7 @@ export class Cni {
     const { head, tail } = await splitForDelete(id, attachment, { op, limit: CHECK_MS });
     if (head)
       await this.#native('CHECK', attachment, op, () =>
-        native.check(tail.length > 0 ? withoutRoutes(head) : head, netns, {
+        native.check(id, tail.length > 0 ? withoutRoutes(head) : head, netns, {
           op,
           limit: Math.max(1, until - performance.now()),
         }),

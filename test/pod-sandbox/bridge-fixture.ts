@@ -63,14 +63,15 @@ export class BridgeFixture implements AsyncDisposable {
     };
   }
 
-  /** With other limits (milliseconds), another PATH, and other tables where there is no iptables. */
+  /** With other limits (milliseconds), another PATH, other tables where there is no iptables, and more variables. */
   limited(
     limit: number,
     path = process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin',
     tables = this.kernel.nat.tables,
+    more: Readonly<Record<string, string>> = {},
   ): Cni {
-    const environment = { PATH: path };
-    const native = this.bridgeNetwork(path, tables);
+    const environment = { PATH: path, ...more };
+    const native = this.bridgeNetwork(path, tables, more);
     return new Cni(this.kernel.processes, {
       binDirs: [this.plugins, '/usr/lib/cni', '/opt/cni/bin'],
       environment,
@@ -82,9 +83,13 @@ export class BridgeFixture implements AsyncDisposable {
     });
   }
 
-  bridgeNetwork(path: string, tables = this.kernel.nat.tables): BridgeNetwork {
+  bridgeNetwork(
+    path: string,
+    tables = this.kernel.nat.tables,
+    more: Readonly<Record<string, string>> = {},
+  ): BridgeNetwork {
     const { links, processes } = this.kernel;
-    const native = new BridgeNetwork({ links, processes, nat: this.#nat(tables) }, { PATH: path });
+    const native = new BridgeNetwork({ links, processes, nat: this.#nat(tables) }, { PATH: path, ...more });
     this.#native.push(native);
     return native;
   }
@@ -188,8 +193,10 @@ export class BridgeFixture implements AsyncDisposable {
     for (const [program, address] of [
       ['iptables', '192.0.2.1'],
       ['ip6tables', '2001:db8::1'],
-    ] as const)
+    ] as const) {
       await this.run(program, '-t', 'nat', '-A', 'POSTROUTING', '-s', address, '-j', 'RETURN', '--wait');
+      await this.run(program, '-A', 'FORWARD', '-s', address, '-j', 'DROP', '--wait');
+    }
   }
 
   /** What a test makes on the bridge; at the end the node is set back to where it was before. */

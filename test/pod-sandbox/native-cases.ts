@@ -60,13 +60,16 @@ export function nativeCase(seed: number, dataDir: string): NativeCase {
     const snat = random.pick<object>({}, {}, { snat: true }, { snat: false });
     plugins.push({ type: 'portmap', capabilities: { portMappings: random.chance(90) }, ...snat });
   }
+  const cniVersion = random.pick('0.3.1', '0.4.0', '1.0.0', '1.0.0');
+  const filtered = cniVersion !== '0.3.1' && random.chance(45);
+  if (filtered) plugins.push(firewallPlugin(random, kind));
   if (random.chance(30)) plugins.splice(random.below(plugins.length + 1), 0, { type: 'loopback' });
   const limited = random.chance(35);
   if (limited) plugins.push(bandwidthPlugin(random));
   const tuned = random.chance(40);
   if (tuned) plugins.push(tuningPlugin(random, dataDir));
-  const cniVersion = random.pick('0.3.1', '0.4.0', '1.0.0', '1.0.0');
-  if (random.chance(25)) plugins.push(...executedPlugin(random, dataDir, { limited, tuned, cniVersion }));
+  const executable = { tuning: !tuned, bandwidth: !limited, firewall: !filtered && cniVersion !== '0.3.1' };
+  if (random.chance(25)) plugins.push(...executedPlugin(random, dataDir, executable));
   return {
     seed,
     bridge,
@@ -186,22 +189,29 @@ function tuningPlugin(random: Random, dataDir: string): object {
   };
 }
 
-/** One that crisp leaves to its program: it has a key that crisp does not know. `limited`, `tuned`: that one is there already. */
+function firewallPlugin(random: Random, kind: string): object {
+  const policies = kind === 'ptp' ? ['open', ''] : ['same-bridge', 'same-bridge', 'open', ''];
+  return {
+    type: 'firewall',
+    ...random.pick<object>({ backend: 'iptables' }, { backend: 'iptables' }, { backend: '' }, {}),
+    ...random.some(60, { ingressPolicy: random.pick(...policies) }),
+    ...random.some(30, { iptablesAdminChainName: random.pick('', 'SITE-ADMIN', 'CNI-ADMIN') }),
+    ...random.some(15, { firewalldZone: 'public' }),
+  };
+}
+
+/** One of these that crisp leaves to its program: it has a key that crisp does not know. */
 function executedPlugin(
   random: Random,
   dataDir: string,
-  {
-    limited,
-    tuned,
-    cniVersion,
-  }: { readonly limited: boolean; readonly tuned: boolean; readonly cniVersion: string },
+  possible: { readonly tuning: boolean; readonly bandwidth: boolean; readonly firewall: boolean },
 ): object[] {
   const sysctl = { 'net.ipv4.conf.IFNAME.rp_filter': '2' };
   const limits = { ingressRate: 8e6, ingressBurst: 8e5, egressRate: 16e6, egressBurst: 9e5 };
   const choices = [
-    ...(tuned ? [] : [{ type: 'tuning', sysctl, mtu: 1320, dataDir: `${dataDir}/tuning` }]),
-    ...(cniVersion === '0.3.1' ? [] : [{ type: 'firewall', backend: 'iptables' }]),
-    ...(limited ? [] : [{ type: 'bandwidth', ...limits }]),
+    ...(possible.tuning ? [{ type: 'tuning', sysctl, mtu: 1320, dataDir: `${dataDir}/tuning` }] : []),
+    ...(possible.firewall ? [{ type: 'firewall', backend: 'iptables' }] : []),
+    ...(possible.bandwidth ? [{ type: 'bandwidth', ...limits }] : []),
   ];
   return choices.length > 0 ? [{ ...random.pick<object>(...choices), description: 'not for crisp' }] : [];
 }

@@ -1,10 +1,15 @@
 /** Lists of which crisp makes the first plugins itself and executes the others, and flannel's delegate: faults and their undo. */
 import assert from 'node:assert/strict';
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { after, before } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError } from '#core/errors.ts';
 import { newSandboxId } from '#core/ids.ts';
+import { DBusConnection } from '#linux/systemd/dbus.ts';
 import { AddTrace } from '#pod-sandbox/network/cni/failed-add.ts';
 import { BridgeFixture } from './bridge-fixture.ts';
 
@@ -171,6 +176,79 @@ test('the sysctls that the node allows count; a list that only the plugin can re
   } finally {
     await fixture.kernel.mounts.unmount('/etc');
   }
+  assert.deepEqual(await leftovers(), []);
+});
+
+/** Resolves with whether crisp has made firewall itself, and not the program. */
+async function makesFirewall(
+  firewall: object,
+  ...[path, bus]: readonly (string | undefined)[]
+): Promise<boolean> {
+  const { ipMasq: _m, ...plain } = bridge();
+  const file = await tail(PASS);
+  await copyFile(join(fixture.plugins, 'tail'), join(fixture.plugins, 'firewall'));
+  const more = bus === undefined ? {} : { DBUS_SYSTEM_BUS_ADDRESS: bus };
+  const cni = fixture.limited(60_000, path ?? process.env['PATH'], undefined, more);
+  const id = newSandboxId();
+  const netns = await fixture.namespace(id);
+  const planned = fixture.plan('native', list(plain, { type: 'firewall', ...firewall }), id, []);
+  const made = await cni.attach(id, planned, netns, fixture.operation());
+  await cni.detach(id, made, netns, fixture.operation());
+  await rm(join(fixture.plugins, 'firewall'));
+  const executed = await calls(file).then(
+    (all) => all.map(({ command }) => command),
+    () => [],
+  );
+  assert.deepEqual(
+    [made.head?.plugins, executed],
+    executed.length > 0 ? [1, ['ADD', 'DEL']] : [undefined, []],
+  );
+  return executed.length === 0;
+}
+
+test('firewall is left to the plugin on a node without iptables, and where firewalld runs', async (t) => {
+  await using _ = fixture.network(BRIDGE, dataDir);
+  assert.equal(await makesFirewall({}, '/usr/bin'), false, 'no iptables');
+  assert.equal(await makesFirewall({}), true);
+  const socket = join(fixture.directory, 'bus');
+  const daemon = spawn(
+    'dbus-daemon',
+    ['--session', `--address=unix:path=${socket}`, '--nofork', '--nopidfile'],
+    {
+      stdio: 'ignore',
+    },
+  );
+  const ended = once(daemon, 'exit');
+  t.after(() => {
+    daemon.kill();
+    return ended;
+  });
+  while (!existsSync(socket)) await sleep(20);
+  const address = `unix:path=${socket}`;
+  assert.equal(await makesFirewall({}, undefined, address), true, 'a bus without firewalld');
+  using bus = await DBusConnection.open(
+    socket,
+    { signal: () => {}, close: () => {} },
+    AbortSignal.timeout(60_000),
+  );
+  const method = {
+    destination: 'org.freedesktop.DBus',
+    path: '/org/freedesktop/DBus',
+    interface: 'org.freedesktop.DBus',
+  };
+  const body = ['org.fedoraproject.FirewallD1', 4];
+  await bus.call({ ...method, member: 'RequestName', signature: 'su', body }, AbortSignal.timeout(60_000));
+  assert.equal(await makesFirewall({}, undefined, address), false, 'firewalld');
+  assert.equal(
+    await makesFirewall({ backend: 'iptables' }, undefined, address),
+    true,
+    'iptables whatever runs',
+  );
+  assert.equal(
+    await makesFirewall({}, undefined, 'tcp:host=192.0.2.1'),
+    false,
+    'a bus that is not looked at',
+  );
   assert.deepEqual(await leftovers(), []);
 });
 

@@ -1,6 +1,6 @@
 /**
- * A network made in this process: what the CNI plugins bridge or ptp, host-local, portmap, bandwidth, tuning and loopback 1.1.1
- * do, with the same files, links, rules and result. Crisp undoes what the plugins made, and the plugins what crisp made.
+ * A network made in this process: what the CNI plugins bridge or ptp, host-local, portmap, bandwidth, tuning, firewall and
+ * loopback 1.1.1 do, with the same files, links, rules and result. Crisp undoes what the plugins made, and the plugins what crisp made.
  *
  *   checks ─ addresses ─┬─ links: bridge, pair, routes ─┬─ tuning ─ conntrack: older UDP flows to published ports deleted
  *                       └─ rules of the packet filter ──┘  ─ bandwidth ─ result
@@ -16,11 +16,12 @@ import type { JoinedBridge, Kernel, MadePair } from '#linux/ports/kernel.ts';
 import type { Attachment } from '../cni/attachment.ts';
 import type { NetworkConfig } from '../cni/conflist.ts';
 import { type AddTrace, undoPart, wasBegun } from '../cni/failed-add.ts';
-import { runAll, runInOrder, settleAll } from '../cni/parallel.ts';
+import { runAll, runInOrder, settleAll, together } from '../cni/parallel.ts';
 import { podIps } from '../cni/result.ts';
 import { deviceOf, limitsOf } from './bandwidth.ts';
 import { differences } from './check.ts';
 import { PacketFilter } from './firewall.ts';
+import { Forwarding } from './forwarding.ts';
 import { allocateAddresses, releaseAddresses } from './host-local.ts';
 import type { PodRules, RuleBackend } from './nat-rules.ts';
 import { type BridgePlan, bridgePlan } from './plan.ts';
@@ -46,6 +47,7 @@ interface Call {
 export class BridgeNetwork {
   readonly #kernel: Pick<Kernel, 'links'>;
   readonly #filter: PacketFilter;
+  readonly forwarding: Forwarding;
 
   constructor(
     kernel: Pick<Kernel, 'links' | 'nat' | 'processes'>,
@@ -53,6 +55,7 @@ export class BridgeNetwork {
   ) {
     this.#kernel = kernel;
     this.#filter = new PacketFilter(kernel, environment);
+    this.forwarding = new Forwarding(kernel.processes, environment);
   }
 
   /** Throws NetworkFailed or ResourceExhausted that name the network; a `detach` must follow a failure. */
@@ -77,9 +80,14 @@ export class BridgeNetwork {
       plan.bridge === undefined
         ? this.#kernel.links.pair(pairRequest(plan, assigned, rules, pod), signal)
         : this.#kernel.links.join(joinRequest(plan.bridge, plan, assigned, rules, pod), signal);
-    const [joined, backends] = await together(
+    const [joined, [backends]] = await together(
       within('CNI links', link),
-      within('CNI rules', (signal) => settleAll(rules.map((pod) => this.#addRules(pod, signal, trace)))),
+      within('CNI rules', (signal) =>
+        together(
+          settleAll(rules.map((pod) => this.#addRules(pod, signal, trace))),
+          this.forwarding.add({ id, attachment, plan }, allocated, trace, signal),
+        ),
+      ),
     );
     const { tuning } = plan;
     if (tuning) await within('CNI tuning', (signal) => this.#tune(id, attachment, tuning, netns, signal));
@@ -129,6 +137,10 @@ export class BridgeNetwork {
           () => within('CNI bandwidth', () => this.#unlimit(id, attachment, plan)),
           () => within('CNI tuning', async () => forgetSettings(plan.tuning, { id, interfaceName })),
           () => within('CNI rules', (signal) => runAll(begun.map((pod) => () => removeRules(pod, signal)))),
+          () =>
+            within('CNI forwarding', (signal) =>
+              this.forwarding.remove({ id, attachment, plan }, call.op.log, signal),
+            ),
         ]),
       () => within('CNI flows', () => this.#forgetFlows(rules, true)), // else they would go on to the address's next pod
       () =>
@@ -139,20 +151,22 @@ export class BridgeNetwork {
   }
 
   /** Throws NetworkFailed with what differs from the recorded result. */
-  async check(attachment: Attachment, netns: string, call: Call): Promise<void> {
+  async check(id: SandboxId, attachment: Attachment, netns: string, call: Call): Promise<void> {
     const { config, interfaceName, capabilities } = attachment;
-    const { tuning } = requirePlan(config);
+    const plan = requirePlan(config);
+    const { tuning } = plan;
     const tuned = tuning && tuneRequest(tuning, { netns, interfaceName }, capabilities);
-    await steps(config, call)('CNI links', async () => {
+    await steps(config, call)('CNI links', async (signal) => {
       const sysctls = tuned?.sysctls.map(({ key }) => key) ?? [];
       const found = await this.#kernel.links.inspect({ netns, interfaceName, sysctls });
       const wrong = [
         ...differences(attachment, found),
         ...(tuned && found ? differencesOfTuning(tuned, found) : []),
+        ...(await this.forwarding.differences({ id, attachment, plan }, signal)),
       ];
       if (wrong.length > 0)
         throw new CrispError('NetworkFailed', `CHECK: ${wrong.join('; ')}`, {
-          hint: 'recreate the pod; see which other program changes its links',
+          hint: 'recreate the pod; see which other program changes its links, or the packet filter',
         });
     });
   }
@@ -276,10 +290,4 @@ function steps({ name: network, source }: NetworkConfig, { op, limit }: Call, le
       });
     }
   };
-}
-
-/** Waits for both, then throws the first failure. */
-async function together<A, B>(one: Promise<A>, other: Promise<B>): Promise<[A, B]> {
-  await Promise.allSettled([one, other]);
-  return Promise.all([one, other]);
 }

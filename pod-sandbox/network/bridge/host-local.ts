@@ -72,6 +72,28 @@ export async function releaseAddresses(
   }
 }
 
+/**
+ * The owner's addresses. `known`: all that it had, of which those that have another owner by now are left out; undefined: they are
+ * searched for.
+ */
+export async function heldAddresses(
+  directory: string,
+  known: readonly string[] | undefined,
+  owner: Owner,
+  signal: AbortSignal,
+): Promise<string[]> {
+  using lock = await lockPresent(directory, signal);
+  if (!lock) return [...(known ?? [])];
+  const held: string[] = [];
+  for (const name of known ?? (await readdir(directory))) {
+    if (!parseIp(name)) continue;
+    const content = (await readFile(join(directory, name), 'utf8').catch(missing))?.trim() || undefined;
+    const isFree = content === undefined && known !== undefined; // released before, or its file was lost
+    if (isFree || content === ownership(owner) || content === owner.id) held.push(name);
+  }
+  return held;
+}
+
 /** An address in use: its owner is of any container runtime that shares the directory, whatever form its ids have. */
 export interface UsedAddress extends Owner {
   readonly address: string;

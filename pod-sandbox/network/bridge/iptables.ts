@@ -21,7 +21,7 @@ import {
 /** Bytes of a listing: tens of thousands of rules. */
 const MAX_LISTING = 64 * 1024 * 1024;
 /** Exit code of iptables where the rule or chain does not exist. */
-const ABSENT = 1;
+export const ABSENT = 1;
 const RESTORE = ['--noflush', '--wait'];
 
 /** Its methods throw NetworkFailed with the output of iptables. */
@@ -35,22 +35,23 @@ export class Iptables {
   }
 
   async write(pod: PodRules, signal: AbortSignal): Promise<void> {
-    const first = await this.#restore(pod, addition(pod), signal);
+    const first = await this.restore(pod, addition(pod), signal);
     if (first.status.code === 0) return;
     if (pod.ports.length === 0) throw refused(pod, 'write', first);
-    const missing = await this.#missingShared(pod, signal);
-    const second = await this.#restore(pod, additionWith(pod, missing), signal);
+    const shared = { table: 'nat', chains: sharedChains(pod.snat), rules: sharedRules(pod.snat) } as const;
+    const missing = await this.missing(pod, shared, signal);
+    const second = await this.restore(pod, additionWith(pod, missing), signal);
     if (second.status.code !== 0) throw refused(pod, 'write', second);
   }
 
   /** Missing rules are success. */
   async erase(pod: PodRules, signal: AbortSignal): Promise<void> {
-    if (pod.address && (await this.#restore(pod, removal(pod), signal)).status.code === 0) return;
-    const listing = await this.#list(pod, [], signal);
+    if (pod.address && (await this.restore(pod, removal(pod), signal)).status.code === 0) return;
+    const listing = await this.list(pod, 'nat', [], signal);
     if (listing.status.code !== 0) throw refused(pod, 'list', listing);
     const rest = removalOf(listing.stdout.toString(), pod);
     if (rest === undefined) return;
-    const output = await this.#restore(pod, rest, signal);
+    const output = await this.restore(pod, rest, signal);
     if (output.status.code !== 0) throw refused(pod, 'delete', output);
   }
 
@@ -66,13 +67,15 @@ export class Iptables {
     return [await this.#find(`${nameOf(family)}-restore`), ...RESTORE];
   }
 
-  async #restore(pod: Owner, input: string, signal: AbortSignal): Promise<Output> {
+  /** The output, also of a failure. */
+  async restore(pod: Owner, input: string, signal: AbortSignal): Promise<Output> {
     return this.#run(pod, await this.restoring(pod.family), signal, input);
   }
 
-  async #list(pod: Owner, chain: readonly string[], signal: AbortSignal): Promise<Output> {
+  /** `chain` empty: all of the table. The output, also of a failure: ABSENT where there is no such chain. */
+  async list(pod: Owner, table: Table, chain: readonly string[], signal: AbortSignal): Promise<Output> {
     const program = await this.#find(nameOf(pod.family));
-    return this.#run(pod, [program, '-t', 'nat', '-S', ...chain, '--wait'], signal);
+    return this.#run(pod, [program, '-t', table, '-S', ...chain, '--wait'], signal);
   }
 
   #run(pod: Owner, argv: readonly string[], signal: AbortSignal, input = ''): Promise<Output> {
@@ -82,17 +85,22 @@ export class Iptables {
     return this.#processes.run({ argv, env, input, limit: MAX_LISTING }, signal);
   }
 
-  async #missingShared(pod: PodRules, signal: AbortSignal): Promise<Parameters<typeof additionWith>[1]> {
+  /** What of the shared chains and rules is missing. */
+  async missing<Rule extends { readonly chain: string; readonly match: string }>(
+    pod: Owner,
+    shared: { readonly table: Table; readonly chains: readonly string[]; readonly rules: readonly Rule[] },
+    signal: AbortSignal,
+  ): Promise<{ readonly chains: readonly string[]; readonly rules: readonly Rule[] }> {
     const chains: string[] = [];
-    for (const chain of sharedChains(pod.snat)) {
-      const { status } = await this.#list(pod, [chain], signal);
+    for (const chain of shared.chains) {
+      const { status } = await this.list(pod, shared.table, [chain], signal);
       if (status.code === ABSENT) chains.push(chain);
     }
-    const rules: ReturnType<typeof sharedRules>[number][] = [];
-    for (const rule of sharedRules(pod.snat)) {
+    const rules: Rule[] = [];
+    for (const rule of shared.rules) {
       // A check by restore: it takes the same text as the change itself.
-      const text = `*nat\n-C ${rule.chain} ${rule.match}\nCOMMIT\n`;
-      if ((await this.#restore(pod, text, signal)).status.code !== 0) rules.push(rule);
+      const text = `*${shared.table}\n-C ${rule.chain} ${rule.match}\nCOMMIT\n`;
+      if ((await this.restore(pod, text, signal)).status.code !== 0) rules.push(rule);
     }
     return { chains, rules };
   }
@@ -119,6 +127,8 @@ export class Iptables {
   }
 }
 
+export type Table = 'nat' | 'filter';
+
 /** Whose rules a call is about. */
 type Owner = Pick<PodRules, 'network' | 'id' | 'family'>;
 
@@ -132,11 +142,19 @@ const LACKS_KERNEL_PART =
 export const lacksKernelPart = (error: unknown): boolean =>
   hasCode(error, 'NetworkFailed') && LACKS_KERNEL_PART.test(error.message);
 
-function refused(pod: Owner, act: string, { status, stderr }: Output): CrispError {
+/** The error for an iptables that has failed. */
+export function refused(
+  pod: Owner,
+  act: string,
+  { status, stderr }: Output,
+  table: Table = 'nat',
+): CrispError {
   const text = excerpt(stderr.toString());
+  const legacy = `${nameOf(pod.family).replace('tables', 'table')}_${table}`;
+  const compatible = table === 'nat' ? 'nft_compat and nft_chain_nat' : 'nft_compat';
   const hint = LACKS_KERNEL_PART.test(text)
-    ? `load the kernel's part: modprobe ${nameOf(pod.family).replace('tables', 'table')}_nat for the legacy iptables, else nft_compat and nft_chain_nat`
-    : 'see whether iptables works on this node, with the nat table';
+    ? `load the kernel's part: modprobe ${legacy} for the legacy iptables, else ${compatible}`
+    : `see whether iptables works on this node, with the ${table} table`;
   return new CrispError(
     'NetworkFailed',
     `iptables could not ${act} the IPv${pod.family} rules of network ${pod.network}: exit ${status.code}: ${text}`,

@@ -40,6 +40,7 @@ test('a plain bridge network is made in-process, with the defaults of the plugin
     portmap: { snat: true },
     bandwidth: undefined,
     tuning: undefined,
+    firewall: undefined,
     backends: {},
   });
   const chosen = config({ ipMasqBackend: 'nftables' }, {}, [{ ...PORTMAP, backend: 'iptables' }]);
@@ -63,6 +64,22 @@ test('ptp, as kindnet has it', () => {
     assert.equal(planned(keys), undefined, JSON.stringify(keys));
   assert.equal(planned({}, [{ type: 'bridge', ipam: IPAM }]), undefined);
   assert.equal(bridgePlan(config({}, {}, [], { plugins: [PORTMAP, ptp] })), undefined);
+});
+
+test('firewall as the plugin can be called: not by early versions, and a policy for a bridge needs one', () => {
+  const walled = (keys: object, list: object = {}) => config({}, {}, [{ type: 'firewall', ...keys }], list);
+  const policy = { ingressPolicy: 'same-bridge' };
+  assert.equal(bridgePlan(walled(policy))?.firewall?.sameBridge, true);
+  assert.equal(bridgePlan(walled({}, { cniVersion: '0.4.0' }))?.firewall?.sameBridge, false);
+  assert.equal(bridgePlan(walled({}, { cniVersion: '0.3.1' })), undefined);
+  const ptp = (keys: object) => ({
+    plugins: [
+      { type: 'ptp', ipam: IPAM },
+      { type: 'firewall', ...keys },
+    ],
+  });
+  assert.ok(bridgePlan(walled({}, ptp({}))));
+  assert.equal(bridgePlan(walled({}, ptp(policy))), undefined);
 });
 
 test('what is not fully supported in-process is left to the plugins', () => {
@@ -113,7 +130,7 @@ test('what is not fully supported in-process is left to the plugins', () => {
   none('a route with an mtu', {}, { routes: [{ dst: '0.0.0.0/0', mtu: 1400 }] });
   none('two default routes', { isDefaultGateway: true });
   for (const other of [
-    { type: 'firewall' },
+    { type: 'firewall', backend: 'firewalld' },
     { type: 'bandwidth', ingressRate: '1' },
     { type: 'toString' },
     { ...PORTMAP, markMasqBit: 13 },

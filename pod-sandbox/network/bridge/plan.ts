@@ -1,10 +1,10 @@
 /**
- * The configurations that crisp makes in its own process: bridge or ptp with host-local, portmap, bandwidth, tuning and loopback,
- * with keys that are fully implemented here. All others, valid or not, are left to the plugins.
+ * The configurations that crisp makes in its own process: bridge or ptp with host-local, portmap, bandwidth, tuning, firewall and
+ * loopback, with keys that are fully implemented here. All others, valid or not, are left to the plugins.
  */
 import { formatIp, parseIp, widthOf } from '#linux/net/ip-address.ts';
 import type { Bandwidth } from '../cni/bandwidth.ts';
-import type { NetworkConfig, PluginConfig } from '../cni/conflist.ts';
+import { isAtLeast, type NetworkConfig, type PluginConfig } from '../cni/conflist.ts';
 import { hostLocalDirectory } from '../cni/host-local-directories.ts';
 import {
   type Check,
@@ -21,6 +21,7 @@ import {
   isText,
   listOf,
 } from './forms.ts';
+import { type Firewall, firewallOf, isFirewall } from './forward-rules.ts';
 import type { PodRules, RuleBackend } from './nat-rules.ts';
 import { isTuning, type Tuning, tuningOf } from './tuning.ts';
 
@@ -64,6 +65,8 @@ export interface BridgePlan {
   readonly bandwidth: Bandwidth | 'capability' | undefined;
   /** Of the pod's link; undefined: none. */
   readonly tuning: Tuning | undefined;
+  /** Of what is forwarded to and from the pod; undefined: none. */
+  readonly firewall: Firewall | undefined;
   /** As configured: the bridge's `ipMasqBackend`, and portmap's `backend`. */
   readonly backends: PodRules['backends'];
 }
@@ -105,6 +108,7 @@ const forms: Readonly<Record<string, Check>> = {
   }),
   bandwidth: fits({ ...frame, capabilities: fits({ bandwidth: isBoolean }), ...limits }),
   tuning: isTuning,
+  firewall: isFirewall,
   loopback: fits(frame),
 };
 
@@ -151,6 +155,10 @@ export function bridgePlan(config: NetworkConfig): BridgePlan | undefined {
   if (!plugins.every(known)) return undefined;
   // They need the result of the first; and that of portmap would be taken for the whole network's.
   if (types.slice(0, first).some((type) => type !== 'loopback')) return undefined;
+  const firewall = firewallOf(plugins[types.indexOf('firewall')]);
+  // The plugin knows no earlier version, and takes the first link of the result, with ptp the node's end of the pod's, for a bridge.
+  if (firewall && !isAtLeast(config, '0.4.0')) return undefined;
+  if (firewall?.sameBridge && types.includes('ptp')) return undefined;
   const bridge = plugins[first] as BridgeKeys;
   const portmap = plugins[types.indexOf('portmap')] as
     | {
@@ -178,6 +186,7 @@ export function bridgePlan(config: NetworkConfig): BridgePlan | undefined {
     portmap: portmap?.capabilities?.portMappings ? { snat: portmap.snat ?? true } : undefined,
     bandwidth: bandwidthPlan(plugins[types.indexOf('bandwidth')]),
     tuning: tuningOf(plugins[types.indexOf('tuning')]),
+    firewall,
     backends: {
       ...(bridge.ipMasqBackend ? { masquerade: bridge.ipMasqBackend } : {}),
       ...(portmap?.backend ? { ports: portmap.backend } : {}),

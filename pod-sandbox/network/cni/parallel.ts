@@ -38,6 +38,12 @@ export async function settleAll<T>(acts: readonly Promise<T>[]): Promise<T[]> {
   return Promise.all(acts);
 }
 
+/** Waits for both, then throws the first failure. */
+export async function together<A, B>(one: Promise<A>, other: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([one, other]);
+  return Promise.all([one, other]);
+}
+
 /** Runs all at once, waits for all, and throws what has failed, see `combinedError`. */
 export async function runAll(acts: readonly (() => Promise<unknown>)[]): Promise<void> {
   const outcomes = await Promise.allSettled(acts.map((act) => act()));
