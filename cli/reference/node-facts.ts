@@ -43,11 +43,15 @@ export const ENVIRONMENT: readonly Fact[] = [
   ['PATH', "Where the node's programs are searched: the OCI runtime, conmon, iptables."],
   [
     'UV_THREADPOOL_SIZE',
-    'Threads of the daemon for files and links; set to 8 by the launcher where it is not set.',
+    'Threads of the daemon for files and links; set to 16 by the launcher where it is not set.',
   ],
   [
     'NODE_COMPILE_CACHE',
     'Directory of the compile cache of Node; set to /var/cache/crisp by the launcher where root owns that.',
+  ],
+  [
+    'NODE_OPTIONS',
+    "Node's own options, such as --cpu-prof: a daemon that makes a profile writes it when it stops.",
   ],
 ];
 

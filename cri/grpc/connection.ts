@@ -53,7 +53,6 @@ export class Connection {
   readonly out: SendQueue;
   readonly #handshake: NodeJS.Timeout;
   #block: HeaderBlock | undefined;
-  #hasSettings = false;
   #settingsCount = 0;
   #lastStream = 0;
   /** The last stream that is served, once the server ends. */
@@ -134,7 +133,7 @@ export class Connection {
   }
 
   #frame(next: Frame): void {
-    if (!this.#hasSettings && next.type !== FrameType.settings)
+    if (this.#settingsCount === 0 && next.type !== FrameType.settings)
       throw new ConnectionError(Http2Code.protocolError, 'a frame before the settings');
     if (this.#block) {
       if (next.type !== FrameType.continuation || next.stream !== this.#block.stream)
@@ -244,7 +243,6 @@ export class Connection {
       if (next.payload.length > 0) throw new ConnectionError(Http2Code.frameSizeError, 'SETTINGS with ACK');
       return;
     }
-    this.#hasSettings = true;
     this.#settingsCount += 1;
     if (this.#settingsCount > MAX_SETTINGS)
       throw new ConnectionError(Http2Code.enhanceYourCalm, `settings for the ${MAX_SETTINGS}th time`);
