@@ -42,7 +42,8 @@ export class ForwardFilter {
     const there = await Promise.all([this.#iptables.isThere(4), this.#iptables.isThere(6)]);
     if (there.includes(false)) return false;
     if (!prefersFirewalld) return true;
-    const address = this.#iptables.environment['DBUS_SYSTEM_BUS_ADDRESS'] ?? SYSTEM_BUS;
+    // The plugins' environment: the daemon does not pass its own on.
+    const { DBUS_SYSTEM_BUS_ADDRESS: address = SYSTEM_BUS } = this.#iptables.environment;
     const [, socket] = /^unix:path=(\/[^,;%]+)$/.exec(address) ?? [];
     return socket !== undefined && !(await hasBusName(socket, FIREWALLD, signal));
   }
