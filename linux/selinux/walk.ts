@@ -102,10 +102,12 @@ class Walk {
     const { label, interim } = this.#tree;
     const former = this.#labelOf(fd, what);
     const isMarked = former !== undefined && former !== label;
-    const isSupported = isMarked
-      ? former === interim || this.#set(fd, withNul(interim), `set the label of ${what} to ${interim}`)
-      : former !== undefined;
     const isRoot = depth === 0;
+    // The root is asked even if it has it: a volume may be mounted with that label for all its files, and take no other.
+    const isSupported = isMarked
+      ? (former === interim && !isRoot) ||
+        this.#set(fd, withNul(interim), `set the label of ${what} to ${interim}`)
+      : former !== undefined;
     if (isRoot && !isSupported) return false;
     const before = this.#changed;
     try {

@@ -68,6 +68,17 @@ test('firewall is made in-process only where the plugin would use iptables', asy
   assert.deepEqual(await split(false), [1, ['firewall', 'portmap'], 1]);
 });
 
+test('a failed ADD whose program was started is undone by programs from there on', async () => {
+  const planned = plan([BRIDGE, PORTMAP, { type: 'firewall' }, { type: 'tuning' }]);
+  const failed = (...begun: string[]) => ({ ...planned, failedAdd: { begun, refused: [] } });
+  const split = async (attachment: typeof planned) => {
+    const { head, tail } = await splitForDelete(id, attachment, limit);
+    return [head?.config.plugins.length, tail.map(({ type }) => type)];
+  };
+  assert.deepEqual(await split(failed('rules of IPv4')), [4, []]);
+  assert.deepEqual(await split(failed('rules of IPv4', '2')), [2, ['firewall', 'tuning']]);
+});
+
 test('older records stay valid: native without a head is the whole list', async () => {
   const { head: _, ...older } = plan([BRIDGE, PORTMAP]);
   assert.equal((await splitForDelete(id, older, limit)).head?.config.plugins.length, 2);

@@ -24,6 +24,7 @@ import { publishedPorts } from './bridge/request.ts';
 import { isValidTuning, refusedSysctl, tuningOf } from './bridge/tuning.ts';
 import type { Attachment } from './cni/attachment.ts';
 import type { PluginConfig } from './cni/conflist.ts';
+import { partName } from './cni/plugin-call.ts';
 
 type Network = Pick<Attachment, 'config' | 'capabilities'>;
 
@@ -117,7 +118,7 @@ async function lengthForAdd(attachment: Attachment, { op, limit, forwarding }: A
 
 /** With flannel's delegate of the ADD. */
 export async function splitForDelete(id: SandboxId, attachment: Attachment, limit: Limit): Promise<Split> {
-  const length = lengthInProcess(attachment.way, attachment);
+  const length = Math.min(lengthInProcess(attachment.way, attachment), firstProgram(attachment));
   if (length === 0) return allExecuted(attachment);
   const { head: recorded, ips, delegate } = attachment;
   const head = { ...firstOf(attachment, length), ips: recorded?.ips ?? ips };
@@ -129,6 +130,12 @@ export async function splitForDelete(id: SandboxId, attachment: Attachment, limi
     const made = withDelegate(head, known);
     return isSupported(made) ? { head: made, tail } : allExecuted(attachment);
   });
+}
+
+/** In an ADD that failed: the first plugin whose program was started, since the ADD went no further in this process. */
+function firstProgram({ config, failedAdd }: Attachment): number {
+  const at = config.plugins.findIndex((plugin) => failedAdd?.begun.includes(partName(config, plugin)));
+  return at === -1 ? Infinity : at;
 }
 
 /**

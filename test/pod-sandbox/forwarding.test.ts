@@ -77,6 +77,24 @@ for (const [name, commands] of STATES)
     assert.equal(native.afterwards.filter((line) => line.includes(`${IP}/32`)).length, 0);
   });
 
+test('rules of nft in the shared chains, which iptables does not list, stay as they are', async () => {
+  await using _ = fixture.network(BRIDGE, dataDir);
+  const ruleset = `table ip filter {
+    chain CNI-ADMIN { ip daddr 192.0.2.9 drop; ct state invalid drop; }
+    chain CNI-FORWARD { ip saddr 192.0.2.8 meta mark & 0xff == 0x1 accept; }
+  }`;
+  await writeFile(join(fixture.directory, 'rules.nft'), ruleset);
+  await fixture.run('nft', '-f', join(fixture.directory, 'rules.nft'));
+  const chains = async () => (await fixture.run('nft', 'list', 'table', 'ip', 'filter')).split('\n');
+  const foreign = (lines: string[]) => lines.filter((line) => /192\.0\.2\.|invalid/.test(line));
+  const before = foreign(await chains());
+  assert.equal(before.length, 3);
+  const pod = await fixture.add('native', conflist());
+  assert.deepEqual(foreign(await chains()), before);
+  await fixture.remove('native', pod);
+  assert.deepEqual(foreign(await chains()), before);
+});
+
 test('CHECK names the rules that are missing', async () => {
   await using _ = fixture.network(BRIDGE, dataDir);
   const pod = await fixture.add('native', conflist());

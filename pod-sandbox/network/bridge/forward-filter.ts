@@ -60,7 +60,7 @@ export class ForwardFilter {
         rules: sharedForwardRules(rules),
       } as const;
       const missing = await this.#iptables.missing(rules, shared, signal);
-      const second = await this.#iptables.restore(rules, forwardAdditionWith(absent, missing), signal);
+      const second = await this.#iptables.restore(rules, forwardAdditionWith(absent, missing.rules), signal);
       if (second.status.code !== 0) throw refused(rules, 'write', second, 'filter');
     });
   }

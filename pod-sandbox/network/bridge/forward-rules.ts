@@ -133,16 +133,13 @@ export const forwardAddition = (rules: ForwardRules, absent: readonly string[]):
     ...absent.map((rule) => `-A ${rule}`),
   ]);
 
-/** The same with those shared ones that are missing. */
+/** The same with those shared ones that are missing; their chains are there. */
 export const forwardAdditionWith = (
   absent: readonly string[],
-  missing: { readonly chains: readonly string[]; readonly rules: readonly SharedForwardRule[] },
+  missing: readonly SharedForwardRule[],
 ): string =>
   batch([
-    ...missing.chains.map((chain) => `:${chain} - [0:0]`),
-    ...missing.rules.map(({ chain, match, first }) =>
-      first ? `-I ${chain} 1 ${match}` : `-A ${chain} ${match}`,
-    ),
+    ...missing.map(({ chain, match, first }) => (first ? `-I ${chain} 1 ${match}` : `-A ${chain} ${match}`)),
     ...absent.map((rule) => `-A ${rule}`),
   ]);
 

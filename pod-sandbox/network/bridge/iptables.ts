@@ -40,7 +40,7 @@ export class Iptables {
     if (pod.ports.length === 0) throw refused(pod, 'write', first);
     const shared = { table: 'nat', chains: sharedChains(pod.snat), rules: sharedRules(pod.snat) } as const;
     const missing = await this.missing(pod, shared, signal);
-    const second = await this.restore(pod, additionWith(pod, missing), signal);
+    const second = await this.restore(pod, additionWith(pod, missing.rules), signal);
     if (second.status.code !== 0) throw refused(pod, 'write', second);
   }
 
@@ -85,16 +85,19 @@ export class Iptables {
     return this.#processes.run({ argv, env, input, limit: MAX_LISTING }, signal);
   }
 
-  /** What of the shared chains and rules is missing. */
+  /**
+   * What of the shared rules is missing. Chains that are missing are made before, each by a command that fails where it exists: the
+   * form of iptables-save, and of the plugins for a pod's own chains, would empty one that others have made meanwhile, or one with
+   * rules of nft, which iptables does not list.
+   */
   async missing<Rule extends { readonly chain: string; readonly match: string }>(
     pod: Owner,
     shared: { readonly table: Table; readonly chains: readonly string[]; readonly rules: readonly Rule[] },
     signal: AbortSignal,
-  ): Promise<{ readonly chains: readonly string[]; readonly rules: readonly Rule[] }> {
-    const chains: string[] = [];
+  ): Promise<{ readonly rules: readonly Rule[] }> {
     for (const chain of shared.chains) {
       const { status } = await this.list(pod, shared.table, [chain], signal);
-      if (status.code === ABSENT) chains.push(chain);
+      if (status.code === ABSENT) await this.restore(pod, `*${shared.table}\n-N ${chain}\nCOMMIT\n`, signal);
     }
     const rules: Rule[] = [];
     for (const rule of shared.rules) {
@@ -102,7 +105,7 @@ export class Iptables {
       const text = `*${shared.table}\n-C ${rule.chain} ${rule.match}\nCOMMIT\n`;
       if ((await this.restore(pod, text, signal)).status.code !== 0) rules.push(rule);
     }
-    return { chains, rules };
+    return { rules };
   }
 
   async #find(name: string): Promise<string> {
@@ -136,7 +139,7 @@ const nameOf = (family: 4 | 6): string => (family === 6 ? 'ip6tables' : 'iptable
 
 /** What iptables prints where the kernel lacks its part: the legacy one, that of nf_tables, and single extensions. */
 const LACKS_KERNEL_PART =
-  /Table does not exist|missing kernel module|Failed to initialize nft: (Protocol|Operation) not supported/;
+  /Table does not exist|missing kernel module|Address family not supported by protocol|Failed to initialize nft: (Protocol|Operation) not supported/;
 
 /** Whether iptables has failed for the kernel lacks its part. */
 export const lacksKernelPart = (error: unknown): boolean =>

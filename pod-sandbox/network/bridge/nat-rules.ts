@@ -97,17 +97,11 @@ export const addition = (pod: PodRules): string =>
     ...rules(pod),
   ]);
 
-/** The rules with those shared ones that are missing. */
-export const additionWith = (
-  pod: PodRules,
-  missing: { readonly chains: readonly string[]; readonly rules: readonly SharedRule[] },
-): string =>
+/** The rules with those shared ones that are missing; their chains are there. */
+export const additionWith = (pod: PodRules, missing: readonly SharedRule[]): string =>
   batch([
-    ...missing.chains.map(declaration),
     ...declarations(pod),
-    ...missing.rules.map(({ chain, match, first }) =>
-      first ? `-I ${chain} 1 ${match}` : `-A ${chain} ${match}`,
-    ),
+    ...missing.map(({ chain, match, first }) => (first ? `-I ${chain} 1 ${match}` : `-A ${chain} ${match}`)),
     ...rules(pod),
   ]);
 
