@@ -37,7 +37,7 @@ const HANDSHAKE_MS = 20_000;
 const MAX_SETTINGS = 1000;
 
 export interface ConnectionOptions {
-  /** Streams at a time, with those that were ended while their call still runs. */
+  /** Streams at a time, and calls that run on after their stream was ended. */
   readonly maxStreams: number;
   /** A new request. It sets the stream's events before it returns. */
   readonly onRequest: (stream: Stream, fields: readonly HeaderField[], connection: Connection) => void;
@@ -199,7 +199,8 @@ export class Connection {
     const stream = new Stream(id, this.out.initialWindow);
     stream.isClosedByPeer = isLast;
     this.#streams.set(id, stream);
-    if (this.#streams.size + this.#abandoned > this.#options.maxStreams)
+    // Counted apart: a client may open a stream as soon as it has reset one, whose call ends a moment later.
+    if (Math.max(this.#streams.size, this.#abandoned + 1) > this.#options.maxStreams)
       this.reset(stream, Http2Code.refusedStream);
     else if (!fields) this.reset(stream, Http2Code.enhanceYourCalm);
     else {
