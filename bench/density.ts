@@ -1,10 +1,8 @@
 /** 24 pods at once: start and removal rates, memory of the daemon and the monitors, lists, restarts. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { CriClient } from '#api/cri/v1/client.ts';
-import { cri } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
 import { memoryOf } from './memory.ts';
-import { inParallel, type Pods, removePod } from './pods.ts';
+import { allRunning, inParallel, type Pods, removePod } from './pods.ts';
 import type { Side } from './sides.ts';
 import type { Samples } from './statistics.ts';
 
@@ -23,7 +21,8 @@ export async function density(side: Side, pods: Pods, samples: Samples, restarts
   await sleep(SETTLE_MS);
   measureMemory(side, samples);
   await lists(side, pods, ids[0] ?? '', samples);
-  for (let n = 0; n < restarts; n++) samples.add('restart@24', side.name, await side.restart(allRunning));
+  const ready = allRunning(PODS, PODS);
+  for (let n = 0; n < restarts; n++) samples.add('restart@24', side.name, await side.restart(ready));
   const ended = performance.now();
   await inParallel(ids, WIDTH, (id) => removePod(side, id));
   samples.add('stop+remove pods/s@8', side.name, (PODS * 1000) / (performance.now() - ended));
@@ -57,11 +56,4 @@ async function lists(side: Side, pods: Pods, podSandboxId: string, samples: Samp
       throw new CrispError('Internal', `${side.name} lists ${containers.length} containers of ${LISTED}`);
   }
   await inParallel(created, 2, ({ containerId }) => client.RemoveContainer({ containerId }));
-}
-
-async function allRunning(client: CriClient): Promise<boolean> {
-  const [{ items }, { containers }] = [await client.ListPodSandbox({}), await client.ListContainers({})];
-  const ready = items.filter(({ state }) => state === cri.PodSandboxState.SANDBOX_READY);
-  const running = containers.filter(({ state }) => state === cri.ContainerState.CONTAINER_RUNNING);
-  return ready.length === PODS && running.length === PODS;
 }

@@ -1,11 +1,8 @@
 /** A node with as many pods as a kubelet takes: the memory of the daemon and its monitors, and restarts. One side after the other. */
-
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { CriClient } from '#api/cri/v1/client.ts';
-import { cri } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
 import { memoryOf } from './memory.ts';
-import { type Pods, withPods } from './pods.ts';
+import { allRunning, type Pods, withPods } from './pods.ts';
 import type { Side } from './sides.ts';
 import type { Samples } from './statistics.ts';
 
@@ -27,13 +24,6 @@ export async function fullNode(side: Side, pods: Pods, samples: Samples, restart
       pss.reduce((sum, size) => sum + size, 0),
     );
     for (let n = 0; n < restarts; n += 1)
-      samples.add('restart@250', side.name, await side.restart(allRunning));
+      samples.add('restart@250', side.name, await side.restart(allRunning(PODS, PODS * NAMES.length)));
   });
-}
-
-async function allRunning(client: CriClient): Promise<boolean> {
-  const [{ items }, { containers }] = [await client.ListPodSandbox({}), await client.ListContainers({})];
-  const ready = items.filter(({ state }) => state === cri.PodSandboxState.SANDBOX_READY);
-  const running = containers.filter(({ state }) => state === cri.ContainerState.CONTAINER_RUNNING);
-  return ready.length === PODS && running.length === PODS * NAMES.length;
 }

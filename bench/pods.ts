@@ -1,5 +1,6 @@
 /** The pods and containers of the bench: the same requests to both sides. */
 import { join } from 'node:path';
+import type { CriClient } from '#api/cri/v1/client.ts';
 import { cri, fromBigInt } from '#api/cri/v1/index.ts';
 import type { BenchEnvironment, Side } from './sides.ts';
 
@@ -119,3 +120,13 @@ export async function inParallel<T, R>(
   await Promise.all(Array.from({ length: width }, worker));
   return results;
 }
+
+/** Whether a daemon lists so many pods as ready, and so many containers as running. */
+export const allRunning =
+  (pods: number, running: number) =>
+  async (client: CriClient): Promise<boolean> => {
+    const [{ items }, { containers }] = [await client.ListPodSandbox({}), await client.ListContainers({})];
+    const ready = items.filter(({ state }) => state === cri.PodSandboxState.SANDBOX_READY);
+    const live = containers.filter(({ state }) => state === cri.ContainerState.CONTAINER_RUNNING);
+    return ready.length === pods && live.length === running;
+  };

@@ -9,6 +9,7 @@ import {
   Flag,
   FRAME_HEADER,
   FrameType,
+  frame,
   Http2Code,
   MAX_WINDOW,
   putFrameHeader,
@@ -77,10 +78,8 @@ export class SendQueue {
     for (let at = 0, first = true; first || at < block.length; at += this.#maxFrame, first = false) {
       const piece = block.subarray(at, at + this.#maxFrame);
       const last = at + this.#maxFrame >= block.length ? Flag.endHeaders : 0;
-      const bytes = Buffer.allocUnsafe(FRAME_HEADER + piece.length);
       const type = first ? FrameType.headers : FrameType.continuation;
-      piece.copy(bytes, putFrameHeader(bytes, 0, piece.length, type, last | (first ? flags : 0), stream.id));
-      this.#sink.write(bytes);
+      this.#sink.write(frame(type, last | (first ? flags : 0), stream.id, piece));
     }
   }
 

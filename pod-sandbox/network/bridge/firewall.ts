@@ -4,6 +4,7 @@
  * iptables does it. Without: crisp writes them to tables of nf_tables, as the CNI plugins do there.
  */
 import { CrispError, errnoOf } from '#core/errors.ts';
+import { KeyedQueue } from '#core/single-flight.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
 import { combinedError } from '../cni/failed-add.ts';
 import { Iptables, lacksKernelPart } from './iptables.ts';
@@ -22,8 +23,8 @@ export class PacketFilter {
   readonly #nat: Kernel['nat'];
   readonly #iptables: Iptables;
   readonly #probe: IptablesProbe;
-  /** The last change of each family: a check and the change that follows from it are not interleaved. */
-  readonly #tails = new Map<4 | 6, Promise<unknown>>();
+  /** The changes of each family: a check and the change that follows from it are not interleaved. */
+  readonly #changes = new KeyedQueue<4 | 6>();
 
   constructor(
     { nat, processes }: Pick<Kernel, 'processes' | 'nat'>,
@@ -47,7 +48,7 @@ export class PacketFilter {
   /** Resolves to what has written the rules. */
   async add(pod: PodRules, signal: AbortSignal): Promise<readonly RuleBackend[]> {
     if (!hasRules(pod)) return [];
-    return this.#inTurn(pod.family, async () => {
+    return this.#changes.run(pod.family, async () => {
       signal.throwIfAborted();
       const available = await this.#available(pod);
       try {
@@ -70,7 +71,7 @@ export class PacketFilter {
     onTolerated: (error: unknown) => void,
   ): Promise<void> {
     if (!mayHaveRules(pod)) return;
-    await this.#inTurn(pod.family, async () => {
+    await this.#changes.run(pod.family, async () => {
       const errors: unknown[] = [];
       const attempt = async (backend: RuleBackend, act: () => Promise<unknown>) => {
         signal.throwIfAborted();
@@ -157,15 +158,6 @@ export class PacketFilter {
       await this.#nat.remove({ family, chain: ports, from: DNAT }),
     ];
     return removed.includes(true);
-  }
-
-  #inTurn<T>(family: 4 | 6, act: () => Promise<T>): Promise<T> {
-    const turn = (this.#tails.get(family) ?? Promise.resolve()).then(act);
-    this.#tails.set(
-      family,
-      turn.catch(() => {}),
-    );
-    return turn;
   }
 }
 

@@ -2,6 +2,7 @@
  * Writes, looks for and removes the rules of forward-rules.ts with the node's iptables, as the CNI plugin `firewall` does. A rule that is
  * there already is not written again, whoever has written it.
  */
+import { KeyedQueue } from '#core/single-flight.ts';
 import type { Processes } from '#linux/ports/kernel.ts';
 import { hasBusName } from '#linux/systemd/bus-name.ts';
 import {
@@ -27,8 +28,8 @@ const SYSTEM_BUS = 'unix:path=/var/run/dbus/system_bus_socket';
 
 export class ForwardFilter {
   readonly #iptables: Iptables;
-  /** The last change of each family: a look and the change that follows from it are not interleaved. */
-  readonly #tails = new Map<4 | 6, Promise<unknown>>();
+  /** The changes of each family: a look and the change that follows from it are not interleaved. */
+  readonly #changes = new KeyedQueue<4 | 6>();
 
   constructor(processes: Processes, environment: Readonly<Record<string, string>>) {
     this.#iptables = new Iptables(processes, environment);
@@ -50,7 +51,7 @@ export class ForwardFilter {
 
   /** Throws NetworkFailed with the output of iptables; all rules of the family are written, or none. */
   async add(rules: ForwardRules, signal: AbortSignal): Promise<void> {
-    await this.#inTurn(rules.family, async () => {
+    await this.#changes.run(rules.family, async () => {
       const { absent } = partition(rules, await this.#listing(rules, signal));
       const first = await this.#iptables.restore(rules, forwardAddition(rules, absent), signal);
       if (first.status.code === 0) return;
@@ -71,7 +72,7 @@ export class ForwardFilter {
     addresses: () => Promise<readonly string[]>,
     signal: AbortSignal,
   ): Promise<void> {
-    await this.#inTurn(owner.family, async () => {
+    await this.#changes.run(owner.family, async () => {
       const { family } = owner;
       if (!(await this.#iptables.isThere(family))) return; // then the plugin has removed nothing, either
       const own = { family, ips: await addresses() };
@@ -104,14 +105,5 @@ export class ForwardFilter {
     const error = refused(owner, 'list', { status, stdout, stderr }, 'filter');
     if (status.code === ABSENT || lacksKernelPart(error)) return '';
     throw error;
-  }
-
-  #inTurn<T>(family: 4 | 6, act: () => Promise<T>): Promise<T> {
-    const turn = (this.#tails.get(family) ?? Promise.resolve()).then(act);
-    this.#tails.set(
-      family,
-      turn.catch(() => {}),
-    );
-    return turn;
   }
 }
