@@ -1,4 +1,4 @@
-import { globSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import type { Log } from '#core/operation.ts';
@@ -74,10 +74,11 @@ function checkedDefaults(
 }
 
 /** Whether the kernel counts swap by group: the root of v2 has no such file, its children do. */
-const countsSwap = (version: number): boolean =>
-  globSync(
-    version === 2 ? '/sys/fs/cgroup/*/memory.swap.max' : '/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes',
-  ).length > 0;
+function countsSwap(version: number): boolean {
+  const root = '/sys/fs/cgroup';
+  if (version !== 2) return existsSync(`${root}/memory/memory.memsw.limit_in_bytes`);
+  return readdirSync(root).some((child) => existsSync(`${root}/${child}/memory.swap.max`));
+}
 
 /** Those of getrlimit(2) in /proc/PID/limits (proc_pid_limits(5)). */
 const LIMIT_NAMES: Readonly<Record<string, string>> = {

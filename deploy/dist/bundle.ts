@@ -1,22 +1,24 @@
 /** crisp's sources and packages as a few JavaScript files, without types, comments and unused code. */
 import { globSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { basename, dirname, join, relative } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 
 /** A worker thread's file in the sources: relative to the file that starts it. */
 const WORKER = /new URL\('(\.[^']*\.ts)', import\.meta\.url\)/g;
 /** CommonJS packages load Node's modules by `require`, which an ES module does not have. */
-const REQUIRE = [
-  "import { createRequire as __createRequire } from 'node:module';",
-  'const require = __createRequire(import.meta.url);',
-].join('');
+const REQUIRE = "const require = process.getBuiltinModule('node:module').createRequire(import.meta.url);";
 /** Replaces koffi's loader, which selects among many platforms; here there is one, beside the bundle. */
 const KOFFI = `export default require('./koffi.node');`;
 
 /** A chunk that is loaded on demand. Node keeps the source of an imported module twice, of a required one once. */
 const IMPORT = /\bimport\(("\.\/[^"]+\.js")\)/g;
-/** Loaded by grpc-js only to serve channelz, which crisp does not do. */
-const LEFT_OUT = /^@grpc\/proto-loader$/;
+/** An import of Node's own modules reads every export, and some of those load megabytes when read: crypto has WebCrypto, util a diff. */
+const BUILT_IN = /\bimport\{([^{}"]+)\}from("node:[a-z_/]+");/g;
+/** What packages load for what crisp does not do: grpc-js to serve channelz, prom-client to push metrics and to add those of a cluster. */
+const LEFT_OUT = /^@grpc\/proto-loader$|^\.\/lib\/(pushgateway|cluster)$/;
+/** Evaluated when one of their exports is first read: most daemons never parse YAML, use TLS, or have prom-client write exemplars. */
+const DEFERRED = /^(yaml|@opentelemetry\/api|(node:)?(http|https|tls|zlib))$/;
 
 export interface Bundle {
   /** Files by name, for one directory together with koffi.node. */
@@ -42,7 +44,7 @@ export async function bundle(project: string): Promise<Bundle> {
     minifyWhitespace: true,
     legalComments: 'none',
     banner: { js: REQUIRE },
-    plugins: [workersBeside(project), koffiBeside, leftOut, partOfUndici(project), required],
+    plugins: [workersBeside(project), koffiBeside, leftOut, partOfUndici(project), deferred(project)],
     write: false,
     metafile: true,
     logLevel: 'warning',
@@ -100,6 +102,24 @@ const leftOut: Plugin = {
   },
 };
 
+const deferred = (project: string): Plugin => ({
+  name: 'deferred',
+  setup(build) {
+    build.onResolve({ filter: DEFERRED }, ({ path, namespace, resolveDir }) =>
+      namespace === 'deferred' ? undefined : { path, namespace: 'deferred', pluginData: resolveDir },
+    );
+    build.onLoad({ filter: /.*/, namespace: 'deferred' }, ({ path, pluginData }) => ({
+      contents: `
+        for (const name of ${JSON.stringify(exportsOf(path, project))})
+          Object.defineProperty(exports, name, { enumerable: true, get: () => require(${JSON.stringify(path)})[name] });`,
+      resolveDir: pluginData as string,
+    }));
+  },
+});
+
+const exportsOf = (name: string, project: string): string[] =>
+  Object.keys(createRequire(join(project, 'package.json'))(name) as object);
+
 /** What crisp uses of undici; its index loads fetch, WebSocket, caches and mocks as well. */
 const UNDICI = `
   Object.assign(require('./lib/dispatcher/dispatcher').prototype, require('./lib/api'));
@@ -121,21 +141,14 @@ const partOfUndici = (project: string): Plugin => ({
   },
 });
 
-/** An import of these reads every export, and some exports load megabytes when read: http has a WebSocket. */
-const required: Plugin = {
-  name: 'required',
-  setup(build) {
-    build.onResolve({ filter: /^(node:)?(http|https|tls)$/ }, ({ path, namespace }) =>
-      namespace === 'required' ? { path, external: true } : { path, namespace: 'required' },
-    );
-    build.onLoad({ filter: /.*/, namespace: 'required' }, ({ path }) => ({
-      contents: `module.exports = require(${JSON.stringify(path)});`,
-    }));
-  },
-};
-
 const requiring = (text: string): string =>
-  text.replaceAll(IMPORT, (_, file: string) => `Promise.resolve().then(()=>require(${file}))`);
+  text
+    .replaceAll(IMPORT, (_, file: string) => `Promise.resolve().then(()=>require(${file}))`)
+    .replaceAll(
+      BUILT_IN,
+      (_, names: string, module: string) =>
+        `const{${names.replaceAll(' as ', ':')}}=process.getBuiltinModule(${module});`,
+    );
 
 const packageOf = (path: string): string[] =>
   /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.slice(0, 1) ?? [];
