@@ -1,13 +1,18 @@
 import type { cri } from '#api/cri/v1/index.ts';
+import { CrispError } from '#core/errors.ts';
 import type { ContainerRecord } from '#runtime-service/index.ts';
 import type { CriServices } from '../services.ts';
 import { wireContainerStatus } from './wire/container.ts';
 
-/** ContainerStatus: works until the container is removed, also when its image was removed. */
+/** ContainerStatus: works until the container is removed, also when its image was removed; not before it is made, as the lists. */
 export const containerStatus =
   ({ containers }: CriServices) =>
   async ({ containerId, verbose }: cri.ContainerStatusRequest): Promise<cri.ContainerStatusResponseInit> => {
     const record = containers.resolve(containerId);
+    if (record.state === 'creating')
+      throw new CrispError('NotFound', `container ${record.id} is being created`, {
+        hint: 'CreateContainer answers when it is there',
+      });
     return {
       status: wireContainerStatus(record),
       info: verbose ? { info: await verboseInfo(containers, record) } : {},

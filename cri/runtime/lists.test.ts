@@ -7,6 +7,7 @@ import type { PodSandboxes, Sandbox } from '#pod-sandbox/index.ts';
 import type { ContainerRecord, RuntimeService } from '#runtime-service/index.ts';
 import { sampleConfig } from '#test/fixtures/sandbox-config.ts';
 import type { CriServices } from '../services.ts';
+import { containerStatus } from './container-status.ts';
 import { listContainers } from './list-containers.ts';
 import { listPodSandbox } from './list-pod-sandbox.ts';
 
@@ -16,7 +17,7 @@ const sandbox = (begin: string, state: Sandbox['state'], labels: Record<string, 
   config: sampleConfig({ labels }),
   runtimeHandler: '',
   state,
-  reason: undefined,
+  reason: state === 'ready' ? undefined : 'stopped',
   detail: '',
   createdAt: 1n,
   network: { ip: '', additionalIps: [], namespace: undefined, result: undefined, attachments: [] },
@@ -42,7 +43,13 @@ const container = (
     createdAt: 1n,
   }) as unknown as ContainerRecord;
 
-const PODS = [sandbox('a1', 'ready', { app: 'web' }), sandbox('a2', 'notReady', { app: 'db', tier: 'x' })];
+/** In no list. */
+const BEING_MADE: Sandbox = { ...sandbox('a3', 'notReady', { app: 'web' }), reason: undefined };
+const PODS = [
+  sandbox('a1', 'ready', { app: 'web' }),
+  sandbox('a2', 'notReady', { app: 'db', tier: 'x' }),
+  BEING_MADE,
+];
 const CONTAINERS = [
   container('c1', 'a1', 'running', { app: 'web' }),
   container('c2', 'a1', 'exited', { app: 'web', tier: 'x' }),
@@ -82,6 +89,20 @@ async function podsOf(filter: cri.PodSandboxFilterInit | undefined): Promise<str
   const { items } = await listPodSandbox(services)(cri.ListPodSandboxRequest.decode(request));
   return (items ?? []).map((item) => String(item.id).slice(0, 2));
 }
+
+test('a pod that is being made is in no list, whatever is asked for', async () => {
+  for (const filter of [undefined, { id: BEING_MADE.id }, { labelSelector: { app: 'web' } }])
+    assert.ok(!(await podsOf(filter)).includes('a3'));
+});
+
+test('the status of a container that is being created is NotFound', async () => {
+  const record = container('e1', 'a1', 'creating', {});
+  const being = { containers: { resolve: () => record } } as unknown as CriServices;
+  const request = cri.ContainerStatusRequest.decode(
+    cri.ContainerStatusRequest.encode({ containerId: record.id }).finish(),
+  );
+  await assert.rejects(containerStatus(being)(request), { code: 'NotFound' });
+});
 
 async function containersOf(filter: cri.ContainerFilterInit | undefined): Promise<string[]> {
   const request = cri.ListContainersRequest.encode(filter ? { filter } : {}).finish();
