@@ -1,7 +1,7 @@
 /** Suites of tests as processes in namespaces of their own, and what has failed in them. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Failure, Report } from './failure-reporter.ts';
 import { ISOLATED, WITH_LOOPBACK } from './own-namespaces.ts';
@@ -9,10 +9,14 @@ import { endProcesses } from './processes.ts';
 
 const PROJECT = join(import.meta.dirname, '../..');
 const REPORTER = join(import.meta.dirname, 'failure-reporter.ts');
-/** The crash suite takes six minutes on a quiet machine, several times that beside other runs. */
-const SUITE_LIMIT_MS = 40 * 60_000;
-/** The virtual node is emulated: it is slowed down more than others by load on the machine. */
-const NODE_LIMIT_MS = 55 * 60_000;
+/**
+ * A suite in which no test has begun or ended for so long hangs. Its whole time says nothing: beside other runs it is several times that
+ * of a quiet machine, most of all for the emulated virtual node, of which the longest test then takes ten minutes.
+ */
+const STALL_MS = 20 * 60_000;
+const STALL_POLL_MS = 10_000;
+/** The end of all waits, many times what a suite needs. */
+const SUITE_LIMIT_MS = 3 * 60 * 60_000;
 
 export interface Suite {
   readonly name: string;
@@ -65,10 +69,12 @@ export async function runSuite(suite: Suite, settings: SuiteSettings): Promise<O
     detached: true, // a group of its own, which is ended as a whole: the processes of its files outlive the runner
   });
   const kill = (): void => endProcesses(child.pid ? [-child.pid] : []);
-  const limit = setTimeout(kill, isOfNode(suite) ? NODE_LIMIT_MS : SUITE_LIMIT_MS);
+  const limit = setTimeout(kill, SUITE_LIMIT_MS);
+  const watch = onStall(reports, kill);
   settings.stop.addEventListener('abort', kill);
   const [code, signal] = await once(child, 'exit').catch((error: Error) => [1, error.message]);
   clearTimeout(limit);
+  clearInterval(watch);
   settings.stop.removeEventListener('abort', kill);
   if (typeof output === 'number') closeSync(output);
   const failed = code !== 0;
@@ -81,6 +87,19 @@ export async function runSuite(suite: Suite, settings: SuiteSettings): Promise<O
       : [],
     output: settings.live ? '' : readFileSync(log, 'utf8'),
   };
+}
+
+/** Acts when the reporter has written nothing for STALL_MS. */
+function onStall(reports: string, act: () => void): NodeJS.Timeout {
+  const sizeNow = () => (existsSync(reports) ? statSync(reports).size : 0);
+  let size = sizeNow();
+  let since = performance.now();
+  return setInterval(() => {
+    const now = sizeNow();
+    if (now !== size) since = performance.now();
+    size = now;
+    if (performance.now() - since > STALL_MS) act();
+  }, STALL_POLL_MS);
 }
 
 /** What a reporter has written; where the runner itself was ended, or no test has failed, also what ran last. */
