@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { parse } from 'smol-toml';
-import { MIRRORED, writeContainerdConfig } from './containerd-config.ts';
+import { writeContainerdConfig } from './containerd-config.ts';
 import type { Snapshotter } from './options.ts';
+import { MIRRORED } from './registries.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'crisp-containerd-'));
 test.after(() => rmSync(directory, { recursive: true }));

@@ -1,26 +1,16 @@
-/** The configuration of containerd, the peer. */
+/** The configuration of containerd. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasErofsSnapshotter } from './programs.ts';
-import type { BenchEnvironment } from './sides.ts';
-
-/** A registry that exists only as mirrors. */
-export const MIRRORED = 'mirrored.test';
-
-export interface ContainerdDirectories {
-  /** Everything that survives a restart of the machine is below it. */
-  readonly directory: string;
-  readonly state: string;
-  /** Directory of its network configuration. */
-  readonly confDir: string;
-}
+import { endpointsOf, MIRRORED } from './registries.ts';
+import type { BenchEnvironment, SideDirectories } from './running-side.ts';
 
 const quoted = (text: string): string => JSON.stringify(text);
 
 /** Writes it in the form of the version that is installed; returns the path. */
 export function writeContainerdConfig(
   environment: BenchEnvironment,
-  directories: ContainerdDirectories,
+  directories: SideDirectories,
   version: string,
 ): string {
   const { directory, state } = directories;
@@ -42,7 +32,7 @@ path = ${quoted(join(directory, 'opt'))}
 }
 
 /** The machine may not allow containerd to lower oom_score_adj. */
-function criOfVersion2(environment: BenchEnvironment, { confDir }: ContainerdDirectories): string {
+function criOfVersion2(environment: BenchEnvironment, { confDir }: SideDirectories): string {
   const cri = 'plugins."io.containerd.grpc.v1.cri"';
   return `[${cri}]
 sandbox_image = ${quoted(`${environment.registry}/bench/pause:1`)}
@@ -58,7 +48,7 @@ endpoint = ${JSON.stringify(environment.mirrors ?? [])}
 `;
 }
 
-function criOfVersion3(environment: BenchEnvironment, { directory, confDir }: ContainerdDirectories): string {
+function criOfVersion3(environment: BenchEnvironment, { directory, confDir }: SideDirectories): string {
   const [images, runtime] = [
     'plugins."io.containerd.cri.v1.images"',
     'plugins."io.containerd.cri.v1.runtime"',
@@ -98,9 +88,8 @@ BinaryName = ${quoted(runtime)}
 SystemdCgroup = false`;
 
 /** A directory for each registry: mirrors in the configuration itself would switch the transfer service off. */
-function writeHosts({ registry, mirrors = [] }: BenchEnvironment, directory: string): string {
-  const endpoints = { [registry]: [`http://${registry}`], [MIRRORED]: mirrors };
-  for (const [host, urls] of Object.entries(endpoints)) {
+function writeHosts(environment: BenchEnvironment, directory: string): string {
+  for (const [host, urls] of Object.entries(endpointsOf(environment))) {
     const own = join(directory, host);
     mkdirSync(own, { recursive: true });
     const entries = urls.map((url) => `[host.${quoted(url)}]\ncapabilities = ["pull", "resolve"]\n`);

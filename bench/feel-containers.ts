@@ -6,7 +6,7 @@ import { cri, fromBigInt } from '#api/cri/v1/index.ts';
 import { CrispError } from '#core/errors.ts';
 import { FEEL } from './feel-image.ts';
 import { inParallel, removePod } from './pods.ts';
-import { type BenchEnvironment, processesNamed, type Side } from './sides.ts';
+import { type BenchEnvironment, processesNamed, type Side } from './running-side.ts';
 
 const EXEC_SECONDS = 300;
 const WIDTH = 4;

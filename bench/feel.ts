@@ -12,7 +12,10 @@ import { FEEL, feelImage, LARGE_FILE, MODULES, NODE, PROGRAM } from './feel-imag
 import { type Access, FeelSamples, type Form, forms } from './feel-results.ts';
 import { type FreshDisk, freshDisk } from './fresh-disk.ts';
 import { manyFilesRoots } from './many-files.ts';
+import type { BenchOptions } from './options.ts';
+import { paceOf, roundsOf } from './pace.ts';
 import { type BenchEnvironment, type Side, startCrisp } from './sides.ts';
+import { inOrder } from './statistics.ts';
 
 const REPOSITORY = 'bench/many-files';
 const PULL_MS = 600_000;
@@ -126,7 +129,7 @@ async function measureMemory(test: FormUnderTest, samples: FeelSamples): Promise
 /** Measures both forms. Throws FailedPrecondition where this node cannot mount EROFS. */
 export async function feel(
   environment: BenchEnvironment,
-  rounds: number,
+  options: BenchOptions,
   log: (text: string) => void,
 ): Promise<FeelSamples> {
   const image = await feelImage(join(environment.directory, 'feel-image'));
@@ -134,10 +137,10 @@ export async function feel(
   const samples = new FeelSamples();
   await using erofs = await FormUnderTest.create(environment, 'erofs');
   await using directory = await FormUnderTest.create(environment, 'directory');
-  log(`${rounds} rounds of accesses in containers on EROFS images and on directories`);
+  log(`${paceOf('feel', options)} of accesses in containers on EROFS images and on directories`);
   const both = { erofs, directory };
-  for (let round = 0; round < rounds; round++) {
-    const inTurns = round % 2 === 0 ? forms : forms.toReversed();
+  for (const round of roundsOf('feel', options)) {
+    const inTurns = inOrder(forms, round);
     for (const access of Object.keys(accesses) as TimedAccess[])
       for (const form of inTurns) await measure(access, both[form], samples);
     for (const form of inTurns) await measureMemory(both[form], samples);

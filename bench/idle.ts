@@ -8,7 +8,7 @@ import { CrispError } from '#core/errors.ts';
 import { cpuMs } from './cpu-time.ts';
 import { type Pods, withPods } from './pods.ts';
 import type { Side } from './sides.ts';
-import type { Samples } from './statistics.ts';
+import { inOrder, type Samples } from './statistics.ts';
 
 const PODS = 100;
 const WIDTH = 4;
@@ -34,12 +34,11 @@ export async function idle(
   sides: readonly Side[],
   pods: Pods,
   samples: Samples,
-  rounds: number,
+  rounds: Iterable<number>,
 ): Promise<void> {
   await withPods(sides, pods, { count: PODS, width: WIDTH }, async () => {
     await sleep(SETTLE_MS);
-    for (let round = 0; round < rounds; round++)
-      for (const side of round % 2 === 0 ? sides : sides.toReversed()) await sample(side, samples);
+    for (const round of rounds) for (const side of inOrder(sides, round)) await sample(side, samples);
   });
 }
 

@@ -1,5 +1,5 @@
 /**
- * `npm run bench`: crisp compared with Debian's containerd at the same time on the same machine. This file prepares, creates
+ * `npm run bench`: crisp compared with containerd or CRI-O at the same time on the same machine. This file prepares, creates
  * the namespaces, collects the rows and cleans up; rounds.ts measures.
  */
 import { spawn } from 'node:child_process';
@@ -17,7 +17,6 @@ import { loadavg } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, describeError } from '#core/errors.ts';
-import { chart } from './chart.ts';
 import { feelTable } from './feel-results.ts';
 import { type BenchOptions, type OciRuntime, PARTS, parseOptions } from './options.ts';
 import {
@@ -26,10 +25,12 @@ import {
   buildCrisp,
   containerdVersion,
   ensureContainerd,
+  findCrio,
   mkfsErofsHelp,
   PATH,
   versions,
 } from './programs.ts';
+import { writeResults } from './result-files.ts';
 import { machine, type Results, table } from './results.ts';
 import type { Job, Measured } from './rounds.ts';
 
@@ -94,15 +95,6 @@ async function cleanUp(directory: string, cgroup: string): Promise<void> {
   rmSync(directory, { recursive: true, force: true });
 }
 
-/** `latest` has the results with every plugin run. */
-function write(results: Results): void {
-  const name = results.network === 'exec' ? 'latest' : 'latest-native';
-  mkdirSync(RESULTS, { recursive: true });
-  writeFileSync(join(RESULTS, `${name}.json`), `${JSON.stringify(results, undefined, 2)}\n`);
-  writeFileSync(join(RESULTS, `${name}.svg`), chart(results));
-  console.log(`\nbench: ${join(RESULTS, `${name}.json`)} and ${name}.svg beside it`);
-}
-
 function print(results: Results): void {
   console.log(`\n${results.machine}\n${results.date}, load ${results.load.toFixed(1)} at the start`);
   for (const runtime of ['runc', 'crun'] as const) {
@@ -116,6 +108,7 @@ function print(results: Results): void {
 async function bench(options: BenchOptions): Promise<void> {
   if (process.getuid?.() !== 0) throw new CrispError('PermissionDenied', 'the bench must be run as root');
   if (options.peer === 'containerd') ensureContainerd();
+  if (options.peer === 'crio') for (const runtime of options.runtimes) findCrio(runtime, options.crio);
   if (options.snapshotter === 'erofs') assertErofsSnapshotter(containerdVersion(), mkfsErofsHelp());
   const directory = mkdtempSync(join(process.env['TMPDIR'] ?? '/var/tmp', 'crisp-bench-'));
   const cgroup = `/crisp-bench-${process.pid}`;
@@ -140,15 +133,23 @@ async function bench(options: BenchOptions): Promise<void> {
     if (!hadCache) rmSync(CNI_CACHE, { recursive: true, force: true });
   }
   if (rows.length + feel.length === 0) return;
-  const { quick, network, parts, layers, snapshotter } = options;
-  const about = { machine: machine(), date, versions: measured, quick, load, network, snapshotter };
-  const results = { ...about, rows, feel };
+  const { form, network, parts, layers, snapshotter, peer } = options;
+  const quick = form === 'quick';
+  const about = { machine: machine(), date, versions: measured, quick, load, network, ...ofPeer(options) };
+  const results: Results = { ...about, rows, feel };
   print(results);
   if (measured['containerd'] !== undefined)
     console.log(`\nbench: ${aboutSnapshotter(measured['containerd'], snapshotter)}`);
-  // A part alone would replace all rows.
-  if (parts.length === PARTS.length && layers === 'auto' && snapshotter === 'overlayfs') write(results);
+  // A part alone would replace all rows, and crisp alone has no ratios.
+  const isWhole = new Set(parts).size === PARTS.length && peer !== 'none';
+  if (isWhole && layers === 'auto' && snapshotter === 'overlayfs')
+    console.log(`\nbench: ${writeResults(RESULTS, results)} and its .svg beside it, and history.json`);
 }
+
+const ofPeer = ({ peer, snapshotter }: BenchOptions): Pick<Results, 'peer' | 'snapshotter'> => ({
+  ...(peer === 'none' ? {} : { peer }),
+  ...(peer === 'containerd' ? { snapshotter } : {}),
+});
 
 try {
   await bench(parseOptions(process.argv.slice(2)));

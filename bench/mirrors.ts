@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { CrispError } from '#core/errors.ts';
 import { startFront } from '../test/image-service/front.ts';
 import { freePort } from '../test/image-service/registry.ts';
-import { MIRRORED } from './containerd-config.ts';
+import { MIRRORED } from './registries.ts';
 import { type BenchEnvironment, startSide } from './sides.ts';
 import type { RowName, Samples, SideName } from './statistics.ts';
 
@@ -61,7 +61,7 @@ async function firstAnswer(
     const settings = { timeoutMs: PULL_MS, signal: enough.signal };
     const failed = side.server.client.PullImage({ image }, settings).then(() => answered.promise);
     samples.add(row, name, (await Promise.race([answered.promise, failed])) - started);
-    // containerd asks the first mirror again for each blob, half a minute each time: its pull need not end.
+    // A peer may ask the first mirror again for each blob, half a minute each time: its pull need not end.
     if (name === 'crisp') await failed;
     else failed.catch(() => {});
   } finally {

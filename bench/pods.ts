@@ -48,7 +48,8 @@ export class Pods {
   containerConfig(name = 'main'): cri.ContainerConfigInit {
     return {
       metadata: { name, attempt: 0 },
-      image: { image: this.#image },
+      // As the kubelet does; CRI-O refuses a container without it.
+      image: { image: this.#image, userSpecifiedImage: this.#image },
       command: COMMAND,
       logPath: `${name}.log`,
       labels: { app: 'bench' },

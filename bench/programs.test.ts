@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
-import test from 'node:test';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
 import { CrispError } from '#core/errors.ts';
-import { aboutSnapshotter, assertErofsSnapshotter } from './programs.ts';
+import { aboutSnapshotter, assertErofsSnapshotter, findCrio } from './programs.ts';
 
 const printed = (version: string): string => `containerd github.com/containerd/containerd ${version}`;
 const OLD = printed('1.6.20~ds1 1.6.20~ds1-1+deb12u3');
@@ -30,4 +33,38 @@ test('the EROFS snapshotter is measured only where containerd and mkfs.erofs hav
   refused(NEW, '', /mkfs\.erofs is missing/);
   refused(NEW, ' --tar=X from a tarball', /mkfs\.erofs/);
   assert.doesNotThrow(() => assertErofsSnapshotter(NEW, HELP));
+});
+
+/** A directory with programs of these names. */
+function programs(t: TestContext, ...names: string[]): string {
+  const directory = mkdtempSync(join(tmpdir(), 'crisp-programs-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  for (const name of names) {
+    writeFileSync(join(directory, name), '#!/bin/sh\n');
+    chmodSync(join(directory, name), 0o755);
+  }
+  return directory;
+}
+
+test('CRI-O is the first in PATH or the one that is given, with the pinns beside it', (t) => {
+  const [first, second] = [programs(t, 'crio', 'conmon', 'crun'), programs(t, 'crio', 'pinns')];
+  mkdirSync(join(first, 'pinns')); // no program
+  const path = `${first}:${second}`;
+  const found = { conmon: join(first, 'conmon'), runtime: join(first, 'crun'), pinns: join(second, 'pinns') };
+  assert.deepEqual(findCrio('crun', undefined, path), { crio: join(first, 'crio'), ...found });
+  assert.deepEqual(findCrio('crun', join(second, 'crio'), path), { crio: join(second, 'crio'), ...found });
+});
+
+test('what CRI-O lacks is refused with what to do', (t) => {
+  const directory = programs(t, 'crio', 'conmon');
+  const refused = (hint: RegExp, given?: string, path = directory) =>
+    assert.throws(
+      () => findCrio('crun', given, path),
+      (error) => error instanceof CrispError && error.code === 'NotFound' && hint.test(error.hint),
+    );
+  refused(/--crio.*omit --peer crio/, undefined, '/nowhere');
+  refused(/--crio.*omit --peer crio/, '/no/such/crio');
+  refused(/put it beside .*crio: it is built with CRI-O/);
+  writeFileSync(join(directory, 'pinns'), '', { mode: 0o755 });
+  refused(/install crun/);
 });

@@ -1,9 +1,9 @@
 /** The programs that are measured: the release tree of crisp, and the peer. */
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { CrispError } from '#core/errors.ts';
-import type { BenchOptions, Snapshotter } from './options.ts';
+import type { BenchOptions, OciRuntime, Snapshotter } from './options.ts';
 
 /** Where the programs of the node are searched for, too. */
 export const PATH = `${process.env['PATH']}:/usr/sbin:/sbin`;
@@ -28,6 +28,49 @@ export function ensureContainerd(): void {
   });
 }
 
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}
+
+/** CRI-O with the programs that its configuration names, as absolute paths. */
+export interface CrioPrograms {
+  readonly crio: string;
+  /** Creates the namespaces of pods. */
+  readonly pinns: string;
+  readonly conmon: string;
+  readonly runtime: string;
+}
+
+/**
+ * `given` is the path of CRI-O where it is not the first `crio` in PATH; pinns, which is built with it, is beside it or in PATH.
+ * Throws NotFound where one is missing.
+ */
+export function findCrio(runtime: OciRuntime, given?: string, path = PATH): CrioPrograms {
+  const find = (name: string, remedy: string, ...directories: string[]): string => {
+    const found = [...directories, ...path.split(':')]
+      .map((directory) => resolve(directory, name))
+      .find(isProgram);
+    if (found !== undefined) return found;
+    throw new CrispError('NotFound', `${name}, which the peer CRI-O needs, is not in PATH`, { hint: remedy });
+  };
+  const crio = given === undefined ? find('crio', MISSING_CRIO) : resolve(given);
+  if (!isProgram(crio)) throw new CrispError('NotFound', `${crio} is not a program`, { hint: MISSING_CRIO });
+  return {
+    crio,
+    pinns: find('pinns', `put it beside ${crio}: it is built with CRI-O`, dirname(crio)),
+    conmon: find('conmon', 'install conmon'),
+    runtime: find(runtime, `install ${runtime}, or choose the other one with --runtime`),
+  };
+}
+
+const MISSING_CRIO =
+  'Debian has no package of it: build or unpack CRI-O with its pinns, and give its path with --crio, or omit --peer crio';
+
 /** Builds the release tree; returns the path of its program. Throws Internal where that fails. */
 export function buildCrisp(directory: string): string {
   const builder = join(import.meta.dirname, '../deploy/dist/main.ts');
@@ -45,7 +88,7 @@ const versionOf = (program: string, ...args: string[]): string =>
     '\n',
   )[0] ?? '';
 
-export function versions({ peer }: BenchOptions): Record<string, string> {
+export function versions({ peer, crio = 'crio' }: BenchOptions): Record<string, string> {
   const crisp = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8')) as {
     version: string;
   };
@@ -54,6 +97,7 @@ export function versions({ peer }: BenchOptions): Record<string, string> {
     crisp: `${crisp.version} ${commit}`.trim(),
     node: process.version,
     ...(peer === 'containerd' ? { containerd: containerdVersion() } : {}),
+    ...(peer === 'crio' ? { crio: versionOf(crio, '--version') } : {}),
     runc: versionOf('runc', '--version'),
     crun: versionOf('crun', '--version'),
     conmon: versionOf('conmon', '--version'),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { chart } from './chart.ts';
+import { type PastRun, pastRun } from './history.ts';
 import { type Results, table, verdict } from './results.ts';
 import type { Row } from './statistics.ts';
 
@@ -71,7 +72,48 @@ test('the table has the rows of one runtime, and marks missed targets', () => {
 });
 
 test('the chart has each row with a peer, and escapes markup', () => {
-  const svg = chart(results([row({}), row({ name: 'ExecSync', peer: null, ratio: null })]));
+  const svg = chart(results([row({}), row({ name: 'ExecSync', peer: null, ratio: null })]), []);
   assert.match(svg, /RunPodSandbox crun/);
   assert.doesNotMatch(svg, /ExecSync|<machine>/);
+});
+
+test('the peer is named in the table and the chart; results without one are of containerd', () => {
+  const old = results([row({})]);
+  const beside = { ...old, peer: 'crio' as const };
+  assert.match(table(old, 'crun'), /\| containerd p50/);
+  assert.match(table(beside, 'crun'), /\| CRI-O p50/);
+  assert.match(chart(old, []), /crisp : containerd, /);
+  assert.match(chart(beside, []), /crisp : CRI-O, /);
+});
+
+test('the chart shows the ratios of earlier runs of the same network and peer, the older the paler', () => {
+  const at = (day: number, changes: Partial<Results>, ratio = day / 10): PastRun =>
+    pastRun({ ...results([row({ ratio })]), date: `2026-01-0${day}T00:00:00.000Z`, ...changes });
+  const history = [
+    at(1, {}),
+    at(2, { network: 'native' }),
+    at(3, { peer: 'crio' }),
+    at(4, { quick: true }),
+    at(5, { peer: 'containerd' }),
+    at(7, {}), // this one
+    at(8, {}), // a later one
+  ];
+  const svg = chart({ ...results([row({})]), date: '2026-01-07T00:00:00.000Z' }, history);
+  const circles = [...svg.matchAll(/<circle .*?opacity="(.*?)"><title>(.*?)</g)].map(([, ...found]) => found);
+  assert.deepEqual(circles, [
+    ['0.92', '0.10, 2 before'],
+    ['1.00', '0.50, 1 before'],
+  ]);
+  assert.match(svg, /circles: the 2 runs before/);
+  assert.doesNotMatch(chart(results([row({})]), history), /circle/);
+});
+
+test('of many earlier runs the newest are drawn', () => {
+  const history = Array.from({ length: 30 }, (_, at) =>
+    pastRun({ ...results([row({ ratio: 1 + at / 100 })]), date: `2025-01-${10 + at}` }),
+  );
+  const titles = [...chart(results([row({})]), history).matchAll(/<title>(1\..*?),/g)].map(
+    ([, text]) => text,
+  );
+  assert.deepEqual([titles.length, titles[0], titles.at(-1)], [12, '1.18', '1.29']);
 });

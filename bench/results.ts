@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import type { FeelRow } from './feel-results.ts';
-import type { Network, OciRuntime, Snapshotter } from './options.ts';
+import { type Network, type OciRuntime, type Peer, peerNames, type Snapshotter } from './options.ts';
 import type { Row, RowName } from './statistics.ts';
 
 export interface Results {
@@ -17,7 +17,9 @@ export interface Results {
   readonly load: number;
   /** How crisp set up the network. */
   readonly network: Network;
-  /** The peer's; absent in results of before it could be chosen. */
+  /** Absent in results of before there was another than containerd. */
+  readonly peer?: Peer;
+  /** containerd's; absent beside another peer, and in results of before it could be chosen. */
   readonly snapshotter?: Snapshotter;
   readonly rows: readonly Row[];
   /** crisp alone: containers on EROFS images beside containers on directories. */
@@ -113,13 +115,25 @@ function cells(row: Row, results: Results): string[] {
   return [row.name, row.unit, String(row.n), pair(row.crisp), pair(row.peer), ratio, target];
 }
 
-const HEAD = ['row', 'unit', 'n', 'crisp p50 / p90', 'containerd p50 / p90', 'ratio', 'target'];
+/** In tables and charts. */
+export const peerName = ({ peer = 'containerd' }: Pick<Results, 'peer'>): string => peerNames[peer];
+
+const headOf = (results: Results): readonly string[] => [
+  'row',
+  'unit',
+  'n',
+  'crisp p50 / p90',
+  `${peerName(results)} p50 / p90`,
+  'ratio',
+  'target',
+];
 
 /** The rows of one OCI runtime as a table in Markdown. */
 export function table(results: Results, runtime: OciRuntime): string {
   const body = results.rows.filter((row) => row.runtime === runtime).map((row) => cells(row, results));
-  const widths = HEAD.map((head, at) => Math.max(head.length, ...body.map((line) => line[at]?.length ?? 0)));
+  const heads = headOf(results);
+  const widths = heads.map((head, at) => Math.max(head.length, ...body.map((line) => line[at]?.length ?? 0)));
   const line = (fields: readonly string[]) =>
     `| ${fields.map((field, at) => field.padEnd(widths[at] ?? 0)).join(' | ')} |`;
-  return [line(HEAD), line(widths.map((width) => '-'.repeat(width))), ...body.map(line)].join('\n');
+  return [line(heads), line(widths.map((width) => '-'.repeat(width))), ...body.map(line)].join('\n');
 }

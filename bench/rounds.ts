@@ -17,12 +17,13 @@ import { idle } from './idle.ts';
 import { manyFilesPulls, pushManyFiles } from './many-files-pulls.ts';
 import { createBlackHole, firstAnswers } from './mirrors.ts';
 import type { BenchOptions, OciRuntime, Part } from './options.ts';
+import { paceOf, roundsOf, type Section } from './pace.ts';
 import { Pods } from './pods.ts';
 import { profile } from './profile.ts';
 import { pull } from './pulls.ts';
 import { ensureImages } from './push-images.ts';
 import { type BenchEnvironment, type Side, startSide } from './sides.ts';
-import { type Row, Samples, type SideName } from './statistics.ts';
+import { inOrder, type Row, Samples, type SideName } from './statistics.ts';
 import { streaming } from './streaming.ts';
 import { usage } from './usage.ts';
 
@@ -47,21 +48,15 @@ export interface Measured {
   readonly feel: readonly FeelRow[];
 }
 
-/** Samples of the stats for each of the other rounds: both sides run, and samples alternate. */
-const SAMPLES_PER_ROUND = 5;
-
 const log = (text: string): void => console.log(`bench: ${text}`);
 
-/** Every other round begins with the other side, so that after-effects of a round affect both alike. */
-const inOrder = <T>(sides: readonly T[], round: number): readonly T[] =>
-  round % 2 === 0 ? sides : sides.toReversed();
-
-async function eachRound(
-  sides: readonly Side[],
-  count: number,
-  act: (side: Side) => Promise<void>,
+async function eachRound<T>(
+  section: Section,
+  sides: readonly T[],
+  options: BenchOptions,
+  act: (side: T) => Promise<void>,
 ): Promise<void> {
-  for (let round = 0; round < count; round++) for (const side of inOrder(sides, round)) await act(side);
+  for (const round of roundsOf(section, options)) for (const side of inOrder(sides, round)) await act(side);
 }
 
 async function calls(
@@ -79,16 +74,18 @@ async function calls(
       await pods.pull(side);
       await cycle(side, pods, new Samples()); // the first pod creates the bridge and warms the caches
     }
-    log(`${environment.runtime}: ${options.rounds} rounds of ${options.podsPerRound} pods one by one`);
-    await eachRound(sides, options.rounds, async (side) => {
+    log(`${environment.runtime}: ${paceOf('pods', options)} of ${options.podsPerRound} pods one by one`);
+    await eachRound('pods', sides, options, async (side) => {
       for (let n = 0; n < options.podsPerRound; n++) await cycle(side, pods, samples);
     });
-    log(`${environment.runtime}: ${options.rounds} rounds of 24 pods at once`);
-    await eachRound(sides, options.rounds, (side) => density(side, pods, samples, options.restartsPerRound));
-    log(`${environment.runtime}: stats of 100 containers in 50 pods`);
-    await usage(sides, pods, samples, options.rounds * SAMPLES_PER_ROUND);
-    log(`${environment.runtime}: ${options.rounds} rounds of streaming sessions`);
-    await eachRound(sides, options.rounds, (side) => streaming(side, pods, samples));
+    log(`${environment.runtime}: ${paceOf('density', options)} of 24 pods at once`);
+    await eachRound('density', sides, options, (side) =>
+      density(side, pods, samples, options.restartsPerRound),
+    );
+    log(`${environment.runtime}: ${paceOf('usage', options)} of the stats of 100 containers in 50 pods`);
+    await usage(sides, pods, samples, roundsOf('usage', options));
+    log(`${environment.runtime}: ${paceOf('streaming', options)} of streaming sessions`);
+    await eachRound('streaming', sides, options, (side) => streaming(side, pods, samples));
   } finally {
     for (const { server } of sides) await server.stop();
   }
@@ -97,29 +94,26 @@ async function calls(
 async function fullNodes(
   environment: BenchEnvironment,
   names: readonly SideName[],
-  { restartsPerRound }: BenchOptions,
+  options: BenchOptions,
   samples: Samples,
 ): Promise<void> {
-  log(`${environment.runtime}: 250 pods of two containers`);
-  for (const name of names) {
+  log(`${environment.runtime}: ${paceOf('full-node', options)} of 250 pods of two containers`);
+  await eachRound('full-node', names, options, async (name) => {
     const side = await startSide(environment, name, `full-${name}`);
     try {
       const pods = new Pods(environment);
       await pods.pull(side);
-      await fullNode(side, pods, samples, restartsPerRound);
+      await fullNode(side, pods, samples, options.restartsPerRound);
     } finally {
       await side.server.stop();
     }
-  }
+  });
 }
-
-/** A sample takes half a minute for each side. */
-const MAX_IDLE_ROUNDS = 5;
 
 async function idleDaemons(
   environment: BenchEnvironment,
   names: readonly SideName[],
-  count: number,
+  options: BenchOptions,
   samples: Samples,
 ): Promise<void> {
   const sides: Side[] = [];
@@ -128,8 +122,10 @@ async function idleDaemons(
     assertSameNetwork(sides.map(({ confDir }) => confDir));
     const pods = new Pods(environment);
     for (const side of sides) await pods.pull(side);
-    log(`${environment.runtime}: ${count} rounds of daemons with 100 pods, polled as by the kubelet`);
-    await idle(sides, pods, samples, count);
+    log(
+      `${environment.runtime}: ${paceOf('idle', options)} of daemons with 100 pods, polled as by the kubelet`,
+    );
+    await idle(sides, pods, samples, roundsOf('idle', options));
   } finally {
     for (const { server } of sides) await server.stop();
   }
@@ -138,50 +134,40 @@ async function idleDaemons(
 async function pulls(
   environment: BenchEnvironment,
   names: readonly SideName[],
-  count: number,
+  options: BenchOptions,
   samples: Samples,
 ): Promise<void> {
-  log(`${environment.runtime}: ${count} pulls of each compression into empty stores`);
-  for (let round = 0; round < count; round++) {
-    for (const name of inOrder(names, round)) {
-      for (const compression of ['gzip', 'zstd'] as const)
-        await pull(environment, name, compression, samples);
-    }
-  }
+  log(`${environment.runtime}: ${paceOf('pulls', options)} of pulls of each compression into empty stores`);
+  await eachRound('pulls', names, options, async (name) => {
+    for (const compression of ['gzip', 'zstd'] as const) await pull(environment, name, compression, samples);
+  });
 }
-
-/** Samples of pulls at once and of mirrors that are down: each takes up to half a minute of rest or of a peer's timeout. */
-const MAX_LONG_ROUNDS = 5;
 
 async function pullsUnderway(
   environment: BenchEnvironment,
   names: readonly SideName[],
-  count: number,
+  options: BenchOptions,
   samples: Samples,
 ): Promise<void> {
-  log(`${environment.runtime}: ${count} rounds of ten pulls at once, and of mirrors that are down`);
+  log(
+    `${environment.runtime}: ${paceOf('pulls underway', options)} of ten pulls at once, and of mirrors that are down`,
+  );
   createBlackHole();
-  for (let round = 0; round < count; round++) {
-    for (const name of inOrder(names, round)) {
-      await concurrentPulls(environment, name, samples);
-      await firstAnswers(environment, name, samples);
-    }
-  }
+  await eachRound('pulls underway', names, options, async (name) => {
+    await concurrentPulls(environment, name, samples);
+    await firstAnswers(environment, name, samples);
+  });
 }
-
-/** The part takes a minute for each side and round. */
-const MAX_MANY_FILES_ROUNDS = 5;
 
 async function manyFiles(
   environment: BenchEnvironment,
   names: readonly SideName[],
-  count: number,
+  options: BenchOptions,
   samples: Samples,
 ): Promise<void> {
   log(await pushManyFiles(`http://${environment.registry}`));
-  log(`${environment.runtime}: ${count} rounds of pulls of many files into empty stores`);
-  for (let round = 0; round < count; round++)
-    for (const name of inOrder(names, round)) await manyFilesPulls(environment, name, samples);
+  log(`${environment.runtime}: ${paceOf('many-files', options)} of pulls of many files into empty stores`);
+  await eachRound('many-files', names, options, (name) => manyFilesPulls(environment, name, samples));
 }
 
 async function measure(job: Job): Promise<Measured> {
@@ -195,6 +181,7 @@ async function measure(job: Job): Promise<Measured> {
     layers: options.layers,
     snapshotter: options.snapshotter,
     crisp: job.crisp,
+    ...(options.crio === undefined ? {} : { crio: options.crio }),
     directory: join(directory, runtime),
     cgroup,
     registry: registry.host,
@@ -205,22 +192,19 @@ async function measure(job: Job): Promise<Measured> {
     return { rows: [], feel: [] };
   }
   const samples = new Samples();
-  const names: SideName[] = options.peer === 'none' ? ['crisp'] : ['crisp', 'containerd'];
+  const { peer } = options;
+  const names: SideName[] = peer === 'none' ? ['crisp'] : ['crisp', peer];
   if (parts.includes('calls')) await calls(environment, names, options, samples);
-  if (runtime !== options.runtimes.at(-1)) return { rows: samples.rows(runtime), feel: [] };
+  if (runtime !== options.runtimes.at(-1)) return { rows: samples.rows(runtime, peer), feel: [] };
   if (parts.includes('full-node')) await fullNodes(environment, names, options, samples);
-  if (parts.includes('idle'))
-    await idleDaemons(environment, names, Math.min(options.rounds, MAX_IDLE_ROUNDS), samples);
+  if (parts.includes('idle')) await idleDaemons(environment, names, options, samples);
   if (isPulling('pulls')) {
-    await pulls(environment, names, count, samples);
-    await pullsUnderway(environment, names, Math.min(count, MAX_LONG_ROUNDS), samples);
+    await pulls(environment, names, options, samples);
+    await pullsUnderway(environment, names, options, samples);
   }
-  if (isPulling('many-files'))
-    await manyFiles(environment, names, Math.min(count, MAX_MANY_FILES_ROUNDS), samples);
-  const felt = parts.includes('feel')
-    ? await feel(environment, Math.min(options.rounds, MAX_LONG_ROUNDS), log)
-    : undefined;
-  return { rows: samples.rows(runtime), feel: felt?.rows() ?? [] };
+  if (isPulling('many-files')) await manyFiles(environment, names, options, samples);
+  const felt = parts.includes('feel') ? await feel(environment, options, log) : undefined;
+  return { rows: samples.rows(runtime, peer), feel: felt?.rows() ?? [] };
 }
 
 const job = JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')) as Job;

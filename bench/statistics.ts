@@ -1,7 +1,11 @@
 /** Samples, their quantiles, and the rows that the bench writes. */
-import type { OciRuntime } from './options.ts';
+import type { OciRuntime, Peer } from './options.ts';
 
-export type SideName = 'crisp' | 'containerd';
+export type SideName = 'crisp' | Peer;
+
+/** Every other round begins with the other side, so that after-effects of a round affect both alike. */
+export const inOrder = <T>(sides: readonly T[], round: number): readonly T[] =>
+  round % 2 === 0 ? sides : sides.toReversed();
 
 /** Every row with its unit. A `rate` is better when it is higher. */
 export const ROWS = {
@@ -119,11 +123,12 @@ export class Samples {
     return this.#values.get(`${side} ${name}`) ?? [];
   }
 
-  /** The rows in their order; a row without samples of crisp is left out. */
-  rows(runtime: OciRuntime): Row[] {
+  /** The rows beside a peer, in their order; a row without samples of crisp is left out. */
+  rows(runtime: OciRuntime, peer: Peer | 'none'): Row[] {
     return rowNames.flatMap((name) => {
-      const [crisp, peer] = [this.of(name, 'crisp'), this.of(name, 'containerd')];
-      return crisp.length === 0 ? [] : [row(name, runtime, crisp, peer)];
+      const crisp = this.of(name, 'crisp');
+      const others = peer === 'none' ? [] : this.of(name, peer);
+      return crisp.length === 0 ? [] : [row(name, runtime, crisp, others)];
     });
   }
 }

@@ -77,10 +77,30 @@ async function portForward(side: Side, podSandboxId: string): Promise<number> {
 /** An echo server in the pod's network. */
 async function echoIn(side: Side, podSandboxId: string): Promise<ChildProcess> {
   const { info } = await side.server.client.PodSandboxStatus({ podSandboxId, verbose: true });
-  const { pid } = JSON.parse(info['info'] ?? '{}') as { pid: number };
   const program = join(import.meta.dirname, '../test/streaming/echo-server.ts');
-  const argv = ['-t', String(pid), '-n', process.execPath, program, '127.0.0.1', String(PORT)];
+  const argv = [...networkOf(info['info'] ?? '{}'), process.execPath, program, '127.0.0.1', String(PORT)];
   const child = spawn('nsenter', argv, { stdio: ['ignore', 'pipe', 'inherit'] });
   await once(child.stdout, 'data');
   return child;
+}
+
+interface SandboxInfo {
+  readonly pid?: number;
+  readonly runtimeSpec?: { readonly linux?: { readonly namespaces?: readonly Namespace[] } };
+}
+interface Namespace {
+  readonly type: string;
+  readonly path?: string;
+}
+
+/**
+ * The arguments of nsenter(1) for a pod's network, from the verbose status of the pod: by its process, or by the path of the namespace
+ * where it has none, as a pod of CRI-O without an infra container. Throws Internal where there is neither.
+ */
+export function networkOf(info: string): readonly string[] {
+  const { pid, runtimeSpec } = JSON.parse(info) as SandboxInfo;
+  if (pid) return ['-t', String(pid), '-n'];
+  const path = runtimeSpec?.linux?.namespaces?.find(({ type }) => type === 'network')?.path;
+  if (path) return [`--net=${path}`];
+  throw new CrispError('Internal', 'the status of a pod names neither a process nor a network namespace');
 }

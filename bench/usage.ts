@@ -3,7 +3,7 @@ import { CrispError } from '#core/errors.ts';
 import { type Pods, withPods } from './pods.ts';
 import { reads } from './reads.ts';
 import type { Side } from './sides.ts';
-import type { RowName, Samples } from './statistics.ts';
+import { inOrder, type RowName, type Samples } from './statistics.ts';
 
 const PODS = 50;
 const NAMES = ['main', 'sidecar'];
@@ -16,15 +16,14 @@ export async function usage(
   sides: readonly Side[],
   pods: Pods,
   samples: Samples,
-  rounds: number,
+  rounds: Iterable<number>,
 ): Promise<void> {
   await withPods(sides, pods, { count: PODS, width: WIDTH, names: NAMES }, async () => {
-    for (let round = -WARM_UP; round < rounds; round++) {
-      for (const side of round % 2 === 0 ? sides : sides.toReversed())
-        await measure(side, samples, round >= 0);
-    }
+    for (let count = 0; count < WARM_UP; count++)
+      for (const side of sides) await measure(side, samples, false);
+    for (const round of rounds) for (const side of inOrder(sides, round)) await measure(side, samples, true);
     for (let round = 0; round < READS; round++)
-      for (const side of round % 2 === 0 ? sides : sides.toReversed()) await reads(side, PODS, samples);
+      for (const side of inOrder(sides, round)) await reads(side, PODS, samples);
   });
 }
 
