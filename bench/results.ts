@@ -123,7 +123,7 @@ const headOf = (results: Results): readonly string[] => [
   'unit',
   'n',
   'crisp p50 / p90',
-  `${peerName(results)} p50 / p90`,
+  `${results.rows.some(({ peer }) => peer !== null) ? peerName(results) : 'peer'} p50 / p90`,
   'ratio',
   'target',
 ];

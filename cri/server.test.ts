@@ -379,6 +379,24 @@ test('a client that cancels aborts the operation', async (t) => {
   assert.deepEqual(ended[0], ['StopContainer', 'Cancelled']);
 });
 
+test('calls that end well though their client has cancelled them hold up none of its others', async (t) => {
+  const waiting: (() => void)[] = [];
+  const { client, ended } = await open(t, () => new Promise<void>((resolve) => waiting.push(resolve)));
+  const controller = new AbortController();
+  // More than replies of one client are encoded at a time.
+  const calls = Array.from({ length: 20 }, () =>
+    rejection(client.StopContainer({ containerId: CONTAINER }, { signal: controller.signal })),
+  );
+  while (waiting.length < calls.length) await client.Version({});
+  controller.abort();
+  for (const call of calls) assert.equal((await call).status, status.CANCELLED);
+  await client.Version({}); // behind the cancellations on the connection
+  for (const end of waiting) end();
+  while (ended.filter(([name]) => name === 'StopContainer').length < calls.length)
+    await new Promise(setImmediate);
+  assert.equal((await client.Version({}, { timeoutMs: 30_000 })).runtimeName, 'crisp');
+});
+
 test('a client’s deadline aborts the operation too', async (t) => {
   const aborted = Promise.withResolvers<void>();
   const { client } = await open(t, (op) => {

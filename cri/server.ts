@@ -14,7 +14,7 @@ import {
 } from '#api/cri/v1/index.ts';
 import { CrispError, codeOf, describeError, type ErrorCode } from '#core/errors.ts';
 import { type Log, Operation, type StageRecord } from '#core/operation.ts';
-import { encodeReply, ListEncoder } from './batches.ts';
+import { encodeInParts, encodeReply, ListEncoder, SharedEncoder } from './batches.ts';
 import { bindSocket } from './bind-socket.ts';
 import { containerdHandlers } from './containerd/index.ts';
 import { rpcStatus } from './errors.ts';
@@ -54,6 +54,9 @@ const MAX_CALLS = 4096;
 
 /** Their items are the same objects until something changes. */
 const STABLE_LISTS: ReadonlySet<string> = new Set(['ListContainers', 'ListPodSandbox', 'ListImages']);
+
+/** Their items come from memory or from one pass over all: what the calls of one client make of them at a time is limited. */
+const isList = (name: string): boolean => /^(List|Stream)/.test(name);
 
 type AnyMethod = Method<MethodTypes>;
 type AnyHandler = (request: object, op: Operation) => Promise<object> | AsyncIterable<object>;
@@ -160,6 +163,10 @@ export class CriServer {
     return (bytes, call) =>
       this.#run(name, call, async (op) => {
         const request = method.requestDeserialize(bytes);
+        if (isList(name)) {
+          await call.turnToReply();
+          op.signal.throwIfAborted();
+        }
         const reply = await this.#traces.follow(op, request, () => handler(request, op) as Promise<object>);
         await call.turnToReply();
         const encoded = await (list ? list.encode(reply) : encodeReply(serialize, reply));
@@ -169,17 +176,34 @@ export class CriServer {
 
   #stream(name: string, method: AnyMethod, handler: AnyHandler): Handler {
     const serialize = method.responseSerialize as (message: object) => Buffer;
+    const shared = isList(name) ? undefined : new SharedEncoder(serialize);
     return (bytes, call) =>
       this.#run(name, call, async (op) => {
         call.open(); // so that a client knows that its stream is open before the first event
-        const messages = handler(method.requestDeserialize(bytes), op) as AsyncIterable<object>;
-        for await (const message of messages) {
+        const request = method.requestDeserialize(bytes);
+        if (isList(name)) await call.turnToReply();
+        for await (const message of handler(request, op) as AsyncIterable<object>) {
+          const parts = shared ? shared.parts(message) : encodeInParts(serialize, message);
+          await this.#send(call, op, parts);
           if (call.hasEnded) break;
-          op.signal.throwIfAborted(); // not the end of the list, which OK would say
-          await call.send(serialize(message));
+          if (isList(name)) await call.turnToReply(); // the next message is not even made before
         }
         return () => call.end();
       });
+  }
+
+  /** Sends a message of a stream, whose parts are encoded when their turn comes. */
+  async #send(call: Call, op: Operation, parts: Iterator<Buffer, undefined>): Promise<void> {
+    for (;;) {
+      await call.turnToReply();
+      if (call.hasEnded) return;
+      op.signal.throwIfAborted(); // not the end of the list, which OK would say
+      const { done, value } = parts.next();
+      const taken = done ? undefined : call.send(value);
+      call.endTurn(); // a client that does not read this stream may read others
+      if (done) return;
+      await taken;
+    }
   }
 
   /** Runs one call: `act` returns what answers it. An error is answered by its status. */

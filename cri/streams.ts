@@ -4,7 +4,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
-/** Items of one message: even of the largest items (statuses with annotations) far below the kubelet's limit of 16 MiB. */
+/** Items of one message, which is divided where they are long (batches.ts). */
 const CHUNK = 64;
 
 /** One message for each chunk; `message` may drop items, and a chunk that it leaves empty is not sent. */

@@ -80,8 +80,9 @@ export class Call {
     this.onCancel?.();
   }
 
-  /** Before a reply is encoded: wait for what is returned, if anything. */
+  /** Before a message is made or encoded: wait for what is returned, if anything. The end of the call ends the turn, too. */
   turnToReply(): Promise<void> | undefined {
+    if (this.#hasEnded || this.#hasTurn) return undefined; // a turn of a call that has ended would never end
     const turn = this.#turns.next();
     if (!turn) {
       this.#hasTurn = true;
@@ -91,6 +92,12 @@ export class Call {
       if (this.#hasEnded) this.#turns.done();
       else this.#hasTurn = true;
     });
+  }
+
+  /** Ends the turn: others of the client may make their messages. */
+  endTurn(): void {
+    if (this.#hasTurn) this.#turns.done();
+    this.#hasTurn = false;
   }
 
   /** Answers a unary call. */
@@ -152,8 +159,7 @@ export class Call {
     this.#hasEnded = true;
     clearTimeout(this.#timer);
     this.#sent?.();
-    if (this.#hasTurn) this.#turns.done();
-    this.#hasTurn = false;
+    this.endTurn();
     const { onEnd } = this;
     this.onEnd = undefined;
     onEnd?.();

@@ -59,7 +59,7 @@ export const serverOptions: readonly PeerOption[] = [
       lacks('uid', 0, OWNER),
       lacks('gid', 0, OWNER),
       lacks('max_recv_message_size', 16_777_216, 'requests of up to 80 MiB are accepted'),
-      lacks('max_send_message_size', 16_777_216, 'replies have no limit; the kubelet decides by its own'),
+      lacks('max_send_message_size', 16_777_216, 'replies have at most 16 MiB, as the kubelet takes them'),
       lacks('tcp_address', '', LOCAL),
       lacks('tcp_tls_ca', '', LOCAL),
       lacks('tcp_tls_cert', '', LOCAL),

@@ -94,7 +94,7 @@ export const apiOptions = under(API, [
   lacks(
     'grpc_max_send_msg_size',
     83_886_080,
-    'replies have no limit; the kubelet decides by its own what it accepts',
+    'replies have at most 16 MiB, as the kubelet takes them; streamed lists have no limit',
   ),
   lacks('grpc_max_recv_msg_size', 83_886_080, 'requests of up to 80 MiB are accepted'),
 ]);

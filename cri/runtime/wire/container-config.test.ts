@@ -5,6 +5,7 @@ import { cri, fromBigInt } from '#api/cri/v1/index.ts';
 import { hasCode } from '#core/errors.ts';
 import { signalNumber } from '#runtime-service/signals.ts';
 import { containerConfig } from './container-config.ts';
+import { MAX_LABELS } from './labels.ts';
 
 const metadata = { name: 'web', attempt: 4294967295 };
 const received = (config: cri.ContainerConfigInit) =>
@@ -14,6 +15,16 @@ const security = (securityContext: cri.LinuxContainerSecurityContextInit) =>
   of({ linux: { securityContext } }).security;
 const refused = (act: () => unknown, text: RegExp) =>
   assert.throws(act, (error) => hasCode(error, 'InvalidArgument') && text.test(error.message));
+
+test('labels and annotations together have a limit, in bytes', () => {
+  const half = 'é'.repeat(MAX_LABELS / 4 - 1);
+  const fit = { labels: { ab: half }, annotations: { cd: half } };
+  assert.equal(of(fit).labels['ab'], half);
+  refused(
+    () => of({ ...fit, annotations: { cde: half } }),
+    /labels and annotations have 2097153 bytes, more than 2097152/,
+  );
+});
 
 test('a config needs metadata; without a linux block the defaults apply', () => {
   refused(() => containerConfig(null), /metadata is missing/);

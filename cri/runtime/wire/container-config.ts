@@ -6,6 +6,7 @@ import type { SecurityProfile } from '#core/model/security.ts';
 import type { ContainerConfig, MountRequest, SecurityContext } from '#runtime-service/index.ts';
 import { groupsPolicy, namespaceMode, propagation } from './enums.ts';
 import { goText } from './go-text.ts';
+import { assertLabelsBounded } from './labels.ts';
 import { linuxResources } from './resources.ts';
 import { idMappings, securityProfile, selinuxOptions } from './security.ts';
 
@@ -30,13 +31,14 @@ const NO_SECURITY: SecurityContext = {
   selinux: undefined,
 };
 
-/** Throws InvalidArgument where parts are missing or an enum is unknown; the service validates the rest. */
+/** Throws InvalidArgument where parts are missing or too long or an enum is unknown; the service validates the rest. */
 export function containerConfig(config: cri.ContainerConfig | null): ContainerConfig {
   if (!config?.metadata) {
     throw new CrispError('InvalidArgument', 'container config: metadata is missing', {
       hint: 'set name and attempt',
     });
   }
+  assertLabelsBounded('container config', config.labels, config.annotations);
   const { linux } = config;
   return {
     metadata: { name: config.metadata.name, attempt: config.metadata.attempt },

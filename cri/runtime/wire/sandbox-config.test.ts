@@ -4,6 +4,7 @@ import test from 'node:test';
 import { cri, fromBigInt } from '#api/cri/v1/index.ts';
 import { hasCode } from '#core/errors.ts';
 import { defaultLinux } from '#pod-sandbox/index.ts';
+import { MAX_LABELS } from './labels.ts';
 import { sandboxConfig } from './sandbox-config.ts';
 
 const metadata = { name: 'web-0', uid: 'b3b1', namespace: 'default', attempt: 3 };
@@ -138,4 +139,10 @@ test('resources keep all 64 bits', () => {
   assert.deepEqual(linux.resources?.hugepageLimits, [{ pageSize: '2MB', limit: 2n ** 64n - 1n }]);
   assert.deepEqual({ ...linux.resources?.unified }, { 'memory.high': '5' });
   assert.equal(linux.overhead?.cpuShares, 0n);
+});
+
+test('labels and annotations together have a limit', () => {
+  const long = 'x'.repeat(MAX_LABELS);
+  assert.equal(of({ labels: { '': long } }).labels[''], long);
+  assert.throws(() => of({ annotations: { a: long } }), /labels and annotations have 2097153 bytes/);
 });

@@ -8,16 +8,18 @@ import {
   type SandboxSecurity,
 } from '#pod-sandbox/index.ts';
 import { namespaceMode, protocol } from './enums.ts';
+import { assertLabelsBounded } from './labels.ts';
 import { linuxResources } from './resources.ts';
 import { idMappings, securityProfile, selinuxOptions } from './security.ts';
 
-/** Throws InvalidArgument where config or metadata are missing or an enum is unknown; the service validates the rest. */
+/** Throws InvalidArgument where parts are missing or too long or an enum is unknown; the service validates the rest. */
 export function sandboxConfig(config: cri.PodSandboxConfig | null): SandboxConfig {
   if (!config?.metadata) {
     throw new CrispError('InvalidArgument', 'pod sandbox config: metadata is missing', {
       hint: 'set name, uid, namespace and attempt',
     });
   }
+  assertLabelsBounded('pod sandbox config', config.labels, config.annotations);
   const { name, uid, namespace, attempt } = config.metadata;
   return {
     metadata: { name, uid, namespace, attempt },
