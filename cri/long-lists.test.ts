@@ -7,11 +7,12 @@ import test, { after, type TestContext } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { type CriClient, connectCri, RpcError } from '#api/cri/v1/client.ts';
-import type { cri } from '#api/cri/v1/index.ts';
+import { cri } from '#api/cri/v1/index.ts';
 import { newContainerId, newSandboxId } from '#core/ids.ts';
 import { silentLog } from '#core/operation.ts';
 import type { PodSandboxes } from '#pod-sandbox/index.ts';
 import type { ContainerRecord, RuntimeService } from '#runtime-service/index.ts';
+import { resourcesOf } from '#test/fixtures/container-config.ts';
 import { openStreams } from '#test/fixtures/greedy-client.ts';
 import { MAX_MESSAGE } from './batches.ts';
 import { CriServer } from './server.ts';
@@ -43,6 +44,7 @@ const LONG = Array.from({ length: 24 }, (_, at) => recordOf(at, MIB));
 const HUGE = [recordOf(0, 1), recordOf(1, MAX_MESSAGE)];
 
 interface Served {
+  readonly server: CriServer;
   readonly client: CriClient;
   readonly socket: string;
   /** Lists that were made for clients. */
@@ -59,6 +61,7 @@ async function serve(t: TestContext, records: readonly ContainerRecord[]): Promi
       return [...records];
     },
     find: (id) => records.find((record) => record.id === id),
+    resolve: (id) => records.find((record) => record.id === id) ?? assert.fail(id),
   };
   const pods: Partial<PodSandboxes> = { onChange: () => () => {}, list: () => [] };
   const services = { containers, pods, images: {}, facts: { version: '1' } } as unknown as CriServices;
@@ -75,7 +78,7 @@ async function serve(t: TestContext, records: readonly ContainerRecord[]): Promi
     client.close();
     await server.close();
   });
-  const served: Served = { client, socket, lists: 0 };
+  const served: Served = { server, client, socket, lists: 0 };
   return served;
 }
 
@@ -164,3 +167,37 @@ for (const method of ['ListContainers', 'StreamContainers']) {
     });
   }
 }
+
+test('what waits for a client that goes is not encoded any more', async (t) => {
+  let encoded = 0;
+  const labels = {
+    get long() {
+      encoded += 1;
+      return 'x'.repeat(MIB);
+    },
+  };
+  const more = {
+    labels,
+    mounts: [],
+    stopSignal: 'SIGTERM',
+    logPath: '',
+    user: { uid: 0, gid: 0, supplementalGroups: [] },
+    resources: resourcesOf(),
+  };
+  const record = { ...recordOf(0, 1), ...more } as ContainerRecord;
+  const { server, client, socket } = await serve(t, [record]);
+  const { status } = await client.ContainerStatus({ containerId: record.id });
+  assert.equal(status?.labels['long']?.length, MIB);
+  encoded = 0;
+  const request = Buffer.from(cri.ContainerStatusRequest.encode({ containerId: record.id }).finish());
+  const greedy = await openStreams(socket, 400, ['ContainerStatus', request], 'no window');
+  for (let last = -1; last !== encoded || last === 0; ) {
+    last = encoded;
+    for (let count = 0; count < 20; count += 1) await client.Version({});
+  }
+  const before = encoded;
+  assert.ok(before < 200, `${before} were encoded`);
+  greedy.destroy();
+  while (server.operations.length > 0) await new Promise(setImmediate);
+  assert.equal(encoded, before);
+});

@@ -169,6 +169,7 @@ export class CriServer {
         }
         const reply = await this.#traces.follow(op, request, () => handler(request, op) as Promise<object>);
         await call.turnToReply();
+        if (call.hasEnded) return () => {}; // nobody waits for it
         const encoded = await (list ? list.encode(reply) : encodeReply(serialize, reply));
         return () => call.reply(encoded);
       });
