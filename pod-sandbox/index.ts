@@ -50,6 +50,9 @@ export {
   type NetworkObserver,
   noContainers,
   noNetworkObserver,
+  noPodPlugins,
+  type PluginPod,
+  type PodPlugins,
   type RuntimeHandlers,
 } from './ports.ts';
 export type { EndReason } from './sandbox.ts';

@@ -17,9 +17,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'pod-sandbox': ['core', 'linux'],
   'runtime-service': ['core', 'linux'],
   cri: ['api', 'telemetry', 'config', 'core', 'image-service', 'pod-sandbox', 'runtime-service'],
+  nri: ['api', 'core', 'pod-sandbox', 'runtime-service'],
   daemon: [
     'api',
     'cri',
+    'nri',
     'telemetry',
     'config',
     'core',
