@@ -17,7 +17,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'pod-sandbox': ['core', 'linux'],
   'runtime-service': ['core', 'linux'],
   cri: ['api', 'telemetry', 'config', 'core', 'image-service', 'pod-sandbox', 'runtime-service'],
-  nri: ['api', 'core', 'pod-sandbox', 'runtime-service'],
+  nri: ['api', 'core', 'linux', 'pod-sandbox', 'runtime-service'],
   daemon: [
     'api',
     'cri',
