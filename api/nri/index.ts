@@ -5,15 +5,14 @@
  * prototype. `nri.XInit` is one to send: what is absent is not set. Enums are open numbers: check them. `nri.Event` and the other
  * enums are tables of their values.
  */
+export type { CallOptions } from './client.ts';
 export {
-  type CallOptions,
   type Connection,
   type ConnectionOptions,
   type Handlers,
   openPluginConnection,
   openRuntimeConnection,
   type PluginConnection,
-  type RequestContext,
   type RuntimeConnection,
 } from './connection.ts';
 export { hasFailed, PluginError, type PluginFailure } from './errors.ts';
@@ -25,3 +24,4 @@ export {
   type RuntimeMethods,
   v1alpha1 as nri,
 } from './generated/api.js';
+export type { RequestContext } from './server.ts';
