@@ -1,7 +1,8 @@
 /** Connects NRI to the pods, the containers, the kernel and the metrics. */
+
+import { once } from 'node:events';
 import { chmod, mkdir } from 'node:fs/promises';
 import type { Server } from 'node:net';
-import { once } from 'node:events';
 import { dirname } from 'node:path';
 import type { Config } from '#config/index.ts';
 import { CrispError } from '#core/errors.ts';

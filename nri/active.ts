@@ -65,7 +65,10 @@ export class Active {
     const { system, log } = this.#parts;
     const pid = system.peerOf(socket);
     if (this.#isClosing || this.table.size >= MAX_PLUGINS) {
-      log.warn({ pid, plugins: this.table.size }, 'the connection of an NRI plugin is refused: there are too many');
+      log.warn(
+        { pid, plugins: this.table.size },
+        'the connection of an NRI plugin is refused: there are too many',
+      );
       socket.destroy();
       return;
     }
@@ -102,7 +105,10 @@ export class Active {
         ended: (ended, reason, error) => this.#ended(ended, reason, error),
       },
       onOlder: ({ id }, event) =>
-        log.info({ plugin: id, event }, 'an NRI plugin is built with an older NRI: it gets this event by StateChange'),
+        log.info(
+          { plugin: id, event },
+          'an NRI plugin is built with an older NRI: it gets this event by StateChange',
+        ),
     });
     if (given) Object.assign(plugin, { index: given.index, name: given.name });
     const shared = { table: this.table, gate: this.#gate, updates: this.#updates, daemon, options, log };

@@ -48,7 +48,10 @@ export async function admit(parts: AdmissionParts, plugin: Plugin, given?: Given
   } catch (error) {
     if (plugin.state === 'ended') return;
     plugin.stats.failed(describeError(error));
-    plugin.drop(error instanceof CrispError && error.code === 'DeadlineExceeded' ? 'deadline' : 'protocol', error);
+    plugin.drop(
+      error instanceof CrispError && error.code === 'DeadlineExceeded' ? 'deadline' : 'protocol',
+      error,
+    );
   }
 }
 
@@ -97,7 +100,10 @@ async function identify(
   { index, name }: { readonly index: string; readonly name: string },
 ): Promise<void> {
   if (!PLUGIN_NAME.test(name))
-    throw refused(`${JSON.stringify(name.slice(0, 64))} is no name of a plugin`, 'use letters, digits and _ . + -');
+    throw refused(
+      `${JSON.stringify(name.slice(0, 64))} is no name of a plugin`,
+      'use letters, digits and _ . + -',
+    );
   if (!INDEX.test(index))
     throw refused(`${JSON.stringify(index.slice(0, 64))} is no index of a plugin`, 'use two digits');
   // One that was restarted may be back before the end of its former connection is seen.
@@ -138,13 +144,16 @@ async function synchronize(parts: AdmissionParts, plugin: Plugin): Promise<void>
   await gate.synchronize(requestMs, async () => {
     plugin.enter('synchronizing');
     const pods = daemon.pods().map(podMessage);
-    const containers = (await daemon.containers()).map((container) => containerMessage(container, container));
+    const containers = (await daemon.containers()).map((container) => containerMessage(container));
     const reply = await sendAll(plugin, pods, containers, requestMs);
     try {
       collector.add(plugin.id, reply);
     } catch (error) {
       plugin.stats.failed(describeError(error));
-      log.warn({ plugin: plugin.id, error: describeError(error) }, 'updates at the start of an NRI plugin are left out');
+      log.warn(
+        { plugin: plugin.id, error: describeError(error) },
+        'updates at the start of an NRI plugin are left out',
+      );
     }
     plugin.enter('active');
     table.refresh();

@@ -19,6 +19,7 @@ import {
 import type { EventName } from './events.ts';
 import { containerMessage, podMessage, resourcesMessage } from './messages/index.ts';
 import type { NriOptions } from './options.ts';
+import type { Plugin } from './plugin.ts';
 import type { PluginTable } from './plugin-table.ts';
 import type { NriDaemon } from './ports.ts';
 import type { SyncGate } from './sync-gate.ts';
@@ -39,7 +40,11 @@ export interface DispatcherParts {
 }
 
 type PodEvent = 'PostUpdatePodSandbox' | 'StopPodSandbox' | 'RemovePodSandbox';
-type ContainerEvent = 'PostCreateContainer' | 'PostStartContainer' | 'PostUpdateContainer' | 'RemoveContainer';
+type ContainerEvent =
+  | 'PostCreateContainer'
+  | 'PostStartContainer'
+  | 'PostUpdateContainer'
+  | 'RemoveContainer';
 
 /** All events of one pod are in one queue, in their order. What is awaited waits for its own pod alone. */
 export class Dispatcher {
@@ -67,7 +72,7 @@ export class Dispatcher {
       return undefined;
     return this.#awaited('CreateContainer', container.record.sandboxId, op, async () => {
       const pod = this.#podOf(container);
-      const original = containerMessage(container, container);
+      const original = containerMessage(container);
       const collector = new CreateCollector(original);
       const asked = [...table.active];
       for (const plugin of asked) {
@@ -77,7 +82,9 @@ export class Dispatcher {
       }
       const outcome = collector.outcome();
       // One that was dropped has not been consulted: `required_plugins` counts those that have.
-      const plugins = asked.filter(({ state }) => state === 'active').map(({ index, name }) => ({ index, name }));
+      const plugins = asked
+        .filter(({ state }) => state === 'active')
+        .map(({ index, name }) => ({ index, name }));
       await this.#validate({ pod, container: original, outcome, plugins });
       await this.#parts.updates.applyAll(outcome, op);
       const { adjustment, owners } = outcome;
@@ -154,7 +161,8 @@ export class Dispatcher {
   tellPod(event: PodEvent, pod: PluginPod): void {
     this.#inBackground(event, pod.id, async () => {
       const request = { pod: podMessage(pod) };
-      for (const plugin of this.#parts.table.active) await this.#tell(plugin.ask(event, request), event, plugin.id);
+      for (const plugin of this.#parts.table.active)
+        await this.#tell(plugin.ask(event, request), event, plugin.id);
     });
   }
 
@@ -162,7 +170,8 @@ export class Dispatcher {
   tell(event: ContainerEvent, container: PluginContainer): void {
     this.#inBackground(event, container.record.sandboxId, async () => {
       const request = this.#requestOf(container);
-      for (const plugin of this.#parts.table.active) await this.#tell(plugin.ask(event, request), event, plugin.id);
+      for (const plugin of this.#parts.table.active)
+        await this.#tell(plugin.ask(event, request), event, plugin.id);
     });
   }
 
@@ -173,12 +182,11 @@ export class Dispatcher {
       const { table, updates, log } = this.#parts;
       const request = this.#requestOf(container);
       const collector = new UpdateCollector();
-      for (const plugin of table.active) {
-        const answer = await this.#tell(plugin.ask('StopContainer', request), 'StopContainer', plugin.id);
-        if (!answer) continue;
-        const taken = Promise.try(() => plugin.judged('StopContainer', () => collector.add(plugin.id, answer)));
-        await this.#tell(taken, 'StopContainer', plugin.id);
-      }
+      const ask = async (plugin: Plugin) => {
+        const answer = await plugin.ask('StopContainer', request);
+        if (answer) plugin.judged('StopContainer', () => collector.add(plugin.id, answer));
+      };
+      for (const plugin of table.active) await this.#tell(ask(plugin), 'StopContainer', plugin.id);
       await updates.apply(collector.outcome(), new Operation('StopContainer of NRI', { log }));
     });
   }
@@ -220,7 +228,9 @@ export class Dispatcher {
     if (++this.#backlog > MAX_BACKLOG) this.#dropSlowest();
     void this.#queue
       .run(pod, act)
-      .catch((error) => log.error({ event, pod, error: describeError(error) }, 'an event for NRI plugins has failed'))
+      .catch((error) =>
+        log.error({ event, pod, error: describeError(error) }, 'an event for NRI plugins has failed'),
+      )
       .finally(() => {
         this.#backlog--;
       });
@@ -232,12 +242,14 @@ export class Dispatcher {
   }
 
   /** Of an event that nobody waits for: a plugin's error is logged. */
-  async #tell<T>(answer: Promise<T>, event: EventName, plugin: string): Promise<T | undefined> {
+  async #tell(answer: Promise<unknown>, event: EventName, plugin: string): Promise<void> {
     try {
-      return await answer;
+      await answer;
     } catch (error) {
-      this.#parts.log.warn({ plugin, event, error: describeError(error) }, 'an NRI plugin has failed an event');
-      return undefined;
+      this.#parts.log.warn(
+        { plugin, event, error: describeError(error) },
+        'an NRI plugin has failed an event',
+      );
     }
   }
 
@@ -245,7 +257,7 @@ export class Dispatcher {
     readonly pod: nri.PodSandboxInit;
     readonly container: nri.ContainerInit;
   } {
-    return { pod: this.#podOf(container), container: containerMessage(container, container) };
+    return { pod: this.#podOf(container), container: containerMessage(container) };
   }
 
   /** Of a pod that is gone nothing but its id is known. */
@@ -257,6 +269,10 @@ export class Dispatcher {
 
 /** Of a validator no answer is no consent. */
 const lost = (plugin: string): CrispError =>
-  new CrispError('Unavailable', `NRI plugin ${plugin}, which validates containers, has given no verdict and was dropped`, {
-    hint: 'see the log of that plugin and start it again; without it containers are made that it has not validated',
-  });
+  new CrispError(
+    'Unavailable',
+    `NRI plugin ${plugin}, which validates containers, has given no verdict and was dropped`,
+    {
+      hint: 'see the log of that plugin and start it again; without it containers are made that it has not validated',
+    },
+  );

@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError, errnoOf } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
-import type { Child, ProcessRef } from '#linux/ports/kernel.ts';
+import type { Child } from '#linux/ports/kernel.ts';
 import type { Given } from './admission.ts';
 import { launchedFile, type NriOptions } from './options.ts';
 import type { NriSystem } from './ports.ts';
@@ -78,7 +78,10 @@ export class Launcher {
         await first.promise;
       }
     } catch (error) {
-      log.error({ directory: options.pluginDirectory, error: describeError(error) }, 'NRI plugins cannot be started');
+      log.error(
+        { directory: options.pluginDirectory, error: describeError(error) },
+        'NRI plugins cannot be started',
+      );
       this.#failed.set(options.pluginDirectory, describeError(error));
     }
   }
@@ -109,7 +112,9 @@ export class Launcher {
       if (errnoOf(error) === 'ENOENT') return [];
       throw error;
     });
-    const found = await Promise.all(names.sort().map((name) => this.#program(`${pluginDirectory}/${name}`, name)));
+    const found = await Promise.all(
+      names.sort().map((name) => this.#program(`${pluginDirectory}/${name}`, name)),
+    );
     return found.filter((program) => program !== undefined);
   }
 
@@ -144,7 +149,10 @@ export class Launcher {
       if (performance.now() - begun >= STEADY_MS) wait = FIRST_WAIT_MS;
       const message = this.#failed.get(plugin) ?? 'it has ended';
       this.#failed.set(plugin, message);
-      this.#parts.log.warn({ plugin, path: program.path, message, seconds: wait / 1000 }, 'an NRI plugin is started again');
+      this.#parts.log.warn(
+        { plugin, path: program.path, message, seconds: wait / 1000 },
+        'an NRI plugin is started again',
+      );
       await sleep(wait, undefined, { signal, ref: false }).catch(() => {});
       wait = Math.min(MAX_WAIT_MS, wait * 2);
     }
@@ -212,6 +220,7 @@ function logLines({ stderr }: Child, log: Log): void {
   stderr?.on('data', (piece: Buffer) => {
     const lines = (rest + piece.toString('utf8')).split('\n');
     rest = (lines.pop() ?? '').slice(0, MAX_LINE);
-    for (const line of lines) log.debug({ line: line.slice(0, MAX_LINE).toWellFormed() }, 'output of an NRI plugin');
+    for (const line of lines)
+      log.debug({ line: line.slice(0, MAX_LINE).toWellFormed() }, 'output of an NRI plugin');
   });
 }

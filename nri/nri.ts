@@ -103,7 +103,9 @@ export class Nri {
     const { system, log } = this.#parts;
     const server = createServer((socket) => void this.#connected(socket));
     // An accept that fails (no descriptor is left) must not end the daemon: the plugin tries again.
-    server.on('error', (error) => log.warn({ error: describeError(error) }, 'an NRI plugin could not connect'));
+    server.on('error', (error) =>
+      log.warn({ error: describeError(error) }, 'an NRI plugin could not connect'),
+    );
     try {
       await system.listen(server, this.#options.socket);
       this.#server = server;

@@ -1,11 +1,11 @@
 import {
   hasFailed,
   type nri,
-  PluginError,
   type PluginConnection,
+  PluginError,
   type PluginMethods,
 } from '#api/nri/index.ts';
-import { describeError } from '#core/errors.ts';
+import { CrispError, describeError, hintOf } from '#core/errors.ts';
 import { type EventName, events, Subscription } from './events.ts';
 import { PluginStats } from './plugin-stats.ts';
 import type { DropReason } from './ports.ts';
@@ -91,24 +91,32 @@ export class Plugin {
   }
 
   /**
-   * Its answer; undefined where it has not subscribed to the event, or is dropped because of it. Throws a PluginError where it has
+   * Its answer; undefined where it has not subscribed to the event, or is dropped because of it. Throws RuntimeFailed where it has
    * answered with an error of its own.
    */
   async ask<E extends EventName>(event: E, request: Request<E>): Promise<Response<E> | undefined> {
     if (!this.wants(event)) return undefined;
     return this.inTurn(async () => {
       if (!this.wants(event)) return undefined;
-      if (this.#older.has(event)) return this.#changeState(event, request);
       try {
-        return await this.call(event, request);
+        return await this.#askNow(event, request);
       } catch (error) {
-        if (!hasFailed(error, 'unimplemented')) throw error;
-        if (events[event].byStateChange) return this.#changeState(event, request);
-        if (!this.subscription.isOfAll) throw error;
-        this.subscription.remove(event);
-        return undefined;
+        throw refusal(event, error);
       }
     });
+  }
+
+  async #askNow<E extends EventName>(event: E, request: Request<E>): Promise<Response<E> | undefined> {
+    if (this.#older.has(event)) return this.#changeState(event, request);
+    try {
+      return await this.call(event, request);
+    } catch (error) {
+      if (!hasFailed(error, 'unimplemented')) throw error;
+      if (events[event].byStateChange) return this.#changeState(event, request);
+      if (!this.subscription.isOfAll) throw error;
+      this.subscription.remove(event);
+      return undefined;
+    }
   }
 
   /** Runs when what was begun before has ended. */
@@ -207,3 +215,7 @@ export class Plugin {
     return (await this.call('StateChange', change)) as Response<E> | undefined;
   }
 }
+
+/** With one code for all: the kubelet acts upon others. */
+const refusal = (event: EventName, cause: unknown): CrispError =>
+  new CrispError('RuntimeFailed', `${event} is refused`, { cause, hint: hintOf(cause) });

@@ -31,9 +31,15 @@ export class Updates {
   }
 
   /** Resolves to those that have failed and may not. Evictions that fail are logged alone, as elsewhere. Never throws. */
-  async apply({ updates, evictions, ignored }: UpdateOutcome, op: Operation): Promise<readonly FailedUpdate[]> {
+  async apply(
+    { updates, evictions, ignored }: UpdateOutcome,
+    op: Operation,
+  ): Promise<readonly FailedUpdate[]> {
     for (const { id, plugin, error } of ignored)
-      op.log.warn({ plugin, container: id, error: describeError(error) }, 'an update by an NRI plugin is left out');
+      op.log.warn(
+        { plugin, container: id, error: describeError(error) },
+        'an update by an NRI plugin is left out',
+      );
     const evicted = evictions.map((eviction) => this.#evict(eviction, op));
     const failed = await Promise.all(updates.map((update) => this.#update(update, op)));
     await Promise.all(evicted);
@@ -54,24 +60,40 @@ export class Updates {
   ): Promise<nri.UpdateContainersResponseInit> {
     const { update, evict } = request;
     if (plugin.state !== 'active' && plugin.state !== 'synchronizing')
-      throw new CrispError('FailedPrecondition', `plugin ${plugin.id} updates containers before it is configured`, {
-        hint: 'call UpdateContainers after Synchronize',
-      });
+      throw new CrispError(
+        'FailedPrecondition',
+        `plugin ${plugin.id} updates containers before it is configured`,
+        {
+          hint: 'call UpdateContainers after Synchronize',
+        },
+      );
     if (update.length + evict.length > MAX_UPDATES)
-      throw new CrispError('InvalidArgument', `plugin ${plugin.id} updates more than ${MAX_UPDATES} containers at once`, {
-        hint: 'send them in several calls',
-      });
+      throw new CrispError(
+        'InvalidArgument',
+        `plugin ${plugin.id} updates more than ${MAX_UPDATES} containers at once`,
+        {
+          hint: 'send them in several calls',
+        },
+      );
     const collector = new UpdateCollector();
     collector.add(plugin.id, { update, evict });
     const failed = new Set((await this.apply(collector.outcome(), op)).map(({ id }) => id));
     return { failed: update.filter(({ containerId }) => failed.has(containerId)) };
   }
 
-  async #update({ id, changes, ignoreFailure, plugins }: CollectedUpdate, op: Operation): Promise<FailedUpdate | undefined> {
+  async #update(
+    { id, changes, ignoreFailure, plugins }: CollectedUpdate,
+    op: Operation,
+  ): Promise<FailedUpdate | undefined> {
     const names = plugins.join(', ');
     try {
       await this.#queue.run(id, () =>
-        op.deadline('update by NRI plugin', APPLY_MS, () => this.#daemon.update(id as ContainerId, changes, op), id),
+        op.deadline(
+          'update by NRI plugin',
+          APPLY_MS,
+          () => this.#daemon.update(id as ContainerId, changes, op),
+          id,
+        ),
       );
       op.log.info({ plugins: names, container: id }, 'an NRI plugin has updated a container');
       return undefined;
@@ -89,16 +111,28 @@ export class Updates {
     op.log.warn({ plugin, container: id, reason }, 'an NRI plugin evicts a container');
     try {
       await this.#queue.run(id, () =>
-        op.deadline('eviction by NRI plugin', APPLY_MS, () => this.#daemon.evict(id as ContainerId, reason, op), id),
+        op.deadline(
+          'eviction by NRI plugin',
+          APPLY_MS,
+          () => this.#daemon.evict(id as ContainerId, reason, op),
+          id,
+        ),
       );
     } catch (error) {
-      op.log.warn({ plugin, container: id, error: describeError(error) }, 'an eviction by an NRI plugin has failed');
+      op.log.warn(
+        { plugin, container: id, error: describeError(error) },
+        'an eviction by an NRI plugin has failed',
+      );
     }
   }
 }
 
 const ofPlugins = (plugins: string, id: string, cause: unknown): CrispError =>
-  new CrispError('FailedPrecondition', `the update of container ${id} that NRI plugin ${plugins} wants has failed`, {
-    cause,
-    hint: 'see what the plugin asks of that container; or stop the plugin',
-  });
+  new CrispError(
+    'FailedPrecondition',
+    `the update of container ${id} that NRI plugin ${plugins} wants has failed`,
+    {
+      cause,
+      hint: 'see what the plugin asks of that container; or stop the plugin',
+    },
+  );
