@@ -200,7 +200,9 @@ const tagOf = (number: number, wire: WireType): number => number * 8 + wire;
 
 /** What proto3 leaves out. */
 const isZero = (value: unknown): boolean =>
-  value instanceof Uint8Array ? value.length === 0 : value === 0 || !value;
+  value instanceof Uint8Array
+    ? value.length === 0
+    : value === false || value === '' || value === 0 || value === 0n;
 
 function spend(budget: Budget): void {
   if (--budget.left < 0) throw new CrispError('ResourceExhausted', 'it holds more values than a message may');

@@ -113,7 +113,7 @@ export class TestPlugin {
 
   /** Resolves when the runtime has accepted it. */
   async register(): Promise<void> {
-    const { name: pluginName, index: pluginIdx, version: NRIVersion = '0.13.0' } = this.#options;
+    const { name: pluginName, index: pluginIdx, version: NRIVersion = '0.12.2' } = this.#options;
     const request = { pluginName, pluginIdx, NRIVersion };
     await this.connection.call('RegisterPlugin', request, { timeoutMs: PATIENCE_MS });
   }
