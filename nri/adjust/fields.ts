@@ -148,3 +148,9 @@ export interface Change<F extends Field = Field> {
 /** As in `env FOO` or `memory.limit`. */
 export const nameOf = ({ field, entry }: Pick<Change, 'field' | 'entry'>): string =>
   entry === '' ? field : `${field} ${entry}`;
+
+const MAX_SHOWN = 200;
+
+/** A plugin's text for an error: one line, and not a long one. */
+export const shown = (text: string): string =>
+  (text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text).replaceAll(/[\p{Cc}\p{Zl}\p{Zp}]/gu, '?');

@@ -1,6 +1,6 @@
 /** The changes of several plugins to one container, in their order, and whose each of them is. */
 import { CrispError } from '#core/errors.ts';
-import { type Change, type Field, type FieldValues, fields, nameOf } from './fields.ts';
+import { type Change, type Field, type FieldValues, fields, nameOf, shown } from './fields.ts';
 
 export interface OwnedChange extends Change {
   readonly plugin: string;
@@ -64,7 +64,7 @@ const REMEDIES = {
 
 function checkConflict(earlier: OwnedChange, change: Change, plugin: string, of: string): void {
   const { marker } = fields[change.field];
-  const name = `${nameOf(change)}${of}`;
+  const name = `${shown(nameOf(change))}${of}`;
   if (earlier.plugin === plugin) {
     throw new CrispError('InvalidArgument', `NRI plugin ${plugin} changes ${name} twice`, {
       hint: 'correct the plugin: it may name each field and entry once',

@@ -1,6 +1,7 @@
 /** Reads what a plugin has sent: each value is checked and counted before it is used, and refused with plugin, field and remedy. */
 import { posix } from 'node:path';
 import { CrispError } from '#core/errors.ts';
+import { shown } from '../fields.ts';
 
 /** Bytes of a path, without the byte that ends it (PATH_MAX of limits.h). */
 const MAX_PATH = 4095;
@@ -37,7 +38,8 @@ export class Reader {
 
   /** Throws InvalidArgument. */
   refuse(field: string, problem: string, remedy: string): never {
-    throw new CrispError('InvalidArgument', `NRI plugin ${this.plugin}: ${field}${this.#of}: ${problem}`, {
+    const what = `${shown(field)}${this.#of}`;
+    throw new CrispError('InvalidArgument', `NRI plugin ${this.plugin}: ${what}: ${problem}`, {
       hint: `correct the plugin: ${remedy}`,
     });
   }
