@@ -7,7 +7,7 @@ import { Operation } from '#core/operation.ts';
 import { type ImageService, openImageService } from '#image-service/index.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
 import { openPodSandboxes, type PodSandboxes } from '#pod-sandbox/index.ts';
-import { Handlers, imagesOf, RuntimeService } from '#runtime-service/index.ts';
+import { Handlers, imagesOf, noContainerPlugins, RuntimeService } from '#runtime-service/index.ts';
 import type { DaemonLog } from '#telemetry/log.ts';
 import type { Metrics } from '#telemetry/metrics.ts';
 import { checkMetrics } from './check-metrics.ts';
@@ -90,6 +90,7 @@ export async function openServices(
       images,
       rootfs: images.rootfs,
       observer: containerMetrics(metrics),
+      plugins: noContainerPlugins,
     },
     log,
   );
