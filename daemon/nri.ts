@@ -11,7 +11,7 @@ import { peerOf } from '#linux/io/peer.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
 import { Nri, type NriDaemon } from '#nri/index.ts';
 import type { PodSandboxes } from '#pod-sandbox/index.ts';
-import type { OciSpec, RuntimeService } from '#runtime-service/index.ts';
+import type { RuntimeService } from '#runtime-service/index.ts';
 import type { Metrics } from '#telemetry/metrics.ts';
 import { nriMetrics } from './nri-metrics.ts';
 import { nriOptions } from './options.ts';
@@ -35,22 +35,12 @@ export const openNri = (config: Config, kernel: Kernel, late: Late, metrics: Met
     log,
   });
 
-const ACTIVE: readonly string[] = ['created', 'starting', 'running'];
-
 function nriDaemon(late: () => Required<Late>): NriDaemon {
   const records = () => late().containers.list();
   return {
     pods: () => late().pods.pluginPods(),
     pod: (id) => late().pods.pluginPod(id),
-    containers: () =>
-      Promise.all(
-        records()
-          .filter(({ state }) => ACTIVE.includes(state))
-          .map(async (record) => ({
-            record,
-            spec: (await late().containers.spec(record.id)) as OciSpec | undefined,
-          })),
-      ),
+    containers: () => late().containers.seenByPlugins(),
     creating: () => records().flatMap(({ id, state }) => (state === 'creating' ? [id] : [])),
     onCreated: (listener) =>
       late().containers.onChange((after, before) => {

@@ -14,6 +14,8 @@ import type { NriDaemon } from './ports.ts';
 
 /** How long one container may take, its turn among other calls included, in ms. */
 const APPLY_MS = 30_000;
+/** How long what a plugin has asked waits for the end of a container that it evicts, which goes on. */
+const EVICT_MS = 10_000;
 const MAX_UPDATES = 4096;
 
 export interface FailedUpdate {
@@ -113,7 +115,7 @@ export class Updates {
       await this.#queue.run(id, () =>
         op.deadline(
           'eviction by NRI plugin',
-          APPLY_MS,
+          EVICT_MS,
           () => this.#daemon.evict(id as ContainerId, reason, op),
           id,
         ),

@@ -15,7 +15,7 @@ import type { Context } from './context.ts';
 import type { NetworkCheck, NetworkChecks } from './lifecycle/network-checks.ts';
 import type { NetworkCollector } from './lifecycle/network-collector.ts';
 import { plan } from './lifecycle/plan.ts';
-import { askToUpdate, podOf, tellUpdated } from './lifecycle/plugin-events.ts';
+import { askToUpdate, podById, readyPods, tellUpdated } from './lifecycle/plugin-events.ts';
 import { recover } from './lifecycle/recover.ts';
 import { removeSandbox } from './lifecycle/remove.ts';
 import { createSandbox } from './lifecycle/run.ts';
@@ -142,15 +142,8 @@ export class PodService implements PodSandboxes {
     tellUpdated(this.#context, id);
   }
 
-  pluginPod(id: SandboxId): PluginPod | undefined {
-    const record = this.#context.sandboxes.get(id);
-    return record && podOf(this.#context, record);
-  }
-
-  pluginPods(): readonly PluginPod[] {
-    const ready = this.#context.sandboxes.list().filter(isReady);
-    return ready.map((record) => podOf(this.#context, record));
-  }
+  readonly pluginPod = (id: SandboxId): PluginPod | undefined => podById(this.#context, id);
+  readonly pluginPods = (): readonly PluginPod[] => readyPods(this.#context);
 
   stats(ids: readonly SandboxId[], detail: UsageDetail): Promise<SandboxUsage[]> {
     return this.#stats.of(ids, detail);

@@ -1,6 +1,6 @@
 /** A container as plugins see it: its record, and the OCI specification that it has been given. */
 import { nri } from '#api/nri/index.ts';
-import type { AdjustedDevice, AdjustedScheduler, ContainerAdjustment } from '#core/model/adjustment.ts';
+import type { AdjustedDevice } from '#core/model/adjustment.ts';
 import type { SecurityProfile } from '#core/model/security.ts';
 import type { ContainerRecord, OciSpec, PluginContainer } from '#runtime-service/index.ts';
 import { hooksMessage, ioPriorityMessage, schedulerMessage } from './process.ts';
@@ -13,15 +13,6 @@ export interface Known {
   readonly seccompProfile?: SecurityProfile | undefined;
   /** As requested. */
   readonly cdiDevices?: readonly string[] | undefined;
-}
-
-/** What only plugins set of a specification. */
-interface AdjustedSpec {
-  readonly process: {
-    readonly scheduler?: Pick<AdjustedScheduler, 'policy'> & Partial<AdjustedScheduler>;
-    readonly ioPriority?: NonNullable<ContainerAdjustment['ioPriority']>;
-  };
-  readonly linux: { readonly sysctl?: Readonly<Record<string, string>> };
 }
 
 const { ContainerState } = nri;
@@ -89,7 +80,7 @@ const imageMessage = ({ id, name, reference }: ContainerRecord['image']): nri.Im
   configDigest: id,
 });
 
-function linuxMessage(spec: OciSpec & AdjustedSpec, known: Known): nri.LinuxContainerInit {
+function linuxMessage(spec: OciSpec, known: Known): nri.LinuxContainerInit {
   const { process, linux } = spec;
   const { intelRdt } = linux;
   return {

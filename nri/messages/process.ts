@@ -1,6 +1,7 @@
 /** Parts of a container's process as messages, by the names of the OCI runtime specification. */
 import { nri } from '#api/nri/index.ts';
 import type { AdjustedHook, AdjustedScheduler, ContainerAdjustment } from '#core/model/adjustment.ts';
+import type { OciSpec } from '#runtime-service/index.ts';
 import { optional } from './resources.ts';
 
 /** A name that is in no table is the one of the number 0. */
@@ -17,7 +18,7 @@ export const ioPriorityMessage = ({
 
 /** As in a specification, where each but the policy may be absent. */
 export const schedulerMessage = (
-  scheduler: Pick<AdjustedScheduler, 'policy'> & Partial<AdjustedScheduler>,
+  scheduler: AdjustedScheduler | NonNullable<OciSpec['process']['scheduler']>,
 ): nri.LinuxSchedulerInit => ({
   policy: numberOf(nri.LinuxSchedulerPolicy, scheduler.policy),
   nice: scheduler.nice,

@@ -14,6 +14,17 @@ export function podOf({ kernel }: Pick<Context, 'kernel'>, record: SandboxRecord
   return pluginPod(record, process && kernel.processes.alive(process) ? process.pid : 0);
 }
 
+export function podById(context: Context, id: SandboxId): PluginPod | undefined {
+  const record = context.sandboxes.get(id);
+  return record && podOf(context, record);
+}
+
+/** Oldest first. */
+export const readyPods = (context: Context): readonly PluginPod[] =>
+  context.sandboxes
+    .list()
+    .flatMap((record) => (record.state.name === 'ready' ? [podOf(context, record)] : []));
+
 /** Throws where a plugin refuses the pod. The wait ends when the pod is to be stopped, whatever the plugin does. */
 export const askToRun = (context: Context, record: SandboxRecord, op: Operation): Promise<void> =>
   op.deadline('NRI', context.deadlines.join, (signal) =>
@@ -38,6 +49,6 @@ export async function askToUpdate(
 }
 
 export function tellUpdated(context: Context, id: SandboxId): void {
-  const record = context.sandboxes.get(id);
-  if (record) context.plugins.updated(podOf(context, record));
+  const pod = podById(context, id);
+  if (pod) context.plugins.updated(pod);
 }

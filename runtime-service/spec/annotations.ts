@@ -8,7 +8,7 @@ import { limitFiles } from './limit-files.ts';
 import type { ResourceHost } from './resources.ts';
 
 /** What crun acts on: a client that could set it would replace filters, or run a program of the node as a hook. */
-const COMMANDS = 'run.oci.';
+export const COMMANDS = 'run.oci.';
 
 /**
  * The client's annotations that the OCI runtime gets: those whose key begins with one of the handler's prefixes,
