@@ -1,5 +1,5 @@
 /** `crisp nri`: the plugins that adjust pods and containers. */
-import { NRI_PATH, type NriPlugin, type NriState } from '#api/admin/contract.ts';
+import { NRI_PATH, type NriPlugin, type NriState } from '#api/admin/nri.ts';
 import { receiveJson } from './admin-client.ts';
 import type { Parsed } from './command.ts';
 import type { Terminal } from './ctl/context.ts';

@@ -9,6 +9,8 @@ import type { Active, ActiveParts } from './active.ts';
 import { launchedFile, type NriOptions, type ReloadableNri } from './options.ts';
 import type { PluginView } from './plugin-table.ts';
 
+const HINT = "see `crisp nri` and the plugin's own log; correct or remove the plugin";
+
 export type NriParts = Omit<ActiveParts, 'options'>;
 
 /**
@@ -79,12 +81,18 @@ export class Nri {
     const started = notRunning.filter(({ plugin }) => !dropped.some(({ id }) => id === plugin));
     return [
       ...(this.#listenTrouble ? [this.#listenTrouble] : []),
-      ...dropped.map(({ id, message }) =>
-        trouble('NriPluginDropped', `NRI plugin ${id} was dropped, pods go on without it: ${message}`),
-      ),
-      ...started.map(({ plugin, message }) =>
-        trouble('NriPluginNotRunning', `NRI plugin ${plugin} does not run: ${message}`),
-      ),
+      ...dropped.map(({ id, message }) => ({
+        reason: 'NriPluginDropped',
+        message: `NRI plugin ${id} was dropped, pods go on without it: ${message}`,
+        hint: HINT,
+        podsFail: false,
+      })),
+      ...started.map(({ plugin, message }) => ({
+        reason: 'NriPluginNotRunning',
+        message: `NRI plugin ${plugin} does not run: ${message}`,
+        hint: HINT,
+        podsFail: false,
+      })),
     ];
   }
 
@@ -134,13 +142,6 @@ export class Nri {
     return this.#loading;
   }
 }
-
-const trouble = (reason: string, message: string): Trouble => ({
-  reason,
-  message,
-  hint: "see `crisp nri` and the plugin's own log; correct or remove the plugin",
-  podsFail: false,
-});
 
 function hasFiles(directory: string): boolean {
   try {

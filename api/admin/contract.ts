@@ -10,7 +10,7 @@
  * | GET /v1/status | – | `DaemonStatus` |
  * | GET /livez, /readyz, /healthz | – | text: 200 and `ok`, or 503 and the problem, as at the address of the metrics |
  * | POST /v1/reload | – | `ReloadReply`, when the configuration has been read again and is in effect |
- * | GET /v1/nri | – | `NriState` |
+ * | GET /v1/nri | – | `NriState` (nri.ts) |
  * | GET /v1/pulls?ref=IMAGE | – | `{"pulls": RunningPull[]}`, of this image where one is named |
  * | POST /v1/images/check[?repair=1] | – | lines of JSON, each a `CheckLine` |
  * | GET /v1/containers/ID/files?path=PATH | – | archive of a file or of a directory tree |
@@ -27,7 +27,6 @@ export const EXPLAIN_PATH = '/v1/images/explain';
 export const EXPORT_PATH = '/v1/images/export';
 export const STATUS_PATH = '/v1/status';
 export const RELOAD_PATH = '/v1/reload';
-export const NRI_PATH = '/v1/nri';
 export const PULLS_PATH = '/v1/pulls';
 export const CHECK_PATH = '/v1/images/check';
 /** `id` is the full id of a container. */
@@ -202,48 +201,6 @@ export interface RunningOperation {
   readonly seconds: number;
   /** What runs, the outermost first. */
   readonly stages: readonly { readonly name: string; readonly detail: string; readonly seconds: number }[];
-}
-
-/** NRI and its plugins now. */
-export interface NriState {
-  readonly enabled: boolean;
-  /** Where plugins connect; absent where they cannot. */
-  readonly socket?: string | undefined;
-  /** Those that get events in the order in which they are asked, then others; some that have gone behind them. */
-  readonly plugins: readonly NriPlugin[];
-}
-
-export interface NriPlugin {
-  /** Two digits. */
-  readonly index: string;
-  readonly name: string;
-  /** `launched`: crisp has started it, from `nri.plugin_dir`. */
-  readonly kind: 'connected' | 'launched';
-  readonly pid?: number | undefined;
-  /** `active`: it gets events. `ended`: it has gone, or was dropped. */
-  readonly state: 'registering' | 'configuring' | 'synchronizing' | 'active' | 'ended';
-  /** The version of NRI that it is built with; may be empty. */
-  readonly nriVersion: string;
-  /** To which it has subscribed; none unless it is active. */
-  readonly events: readonly string[];
-  /** When it connected; ISO 8601, UTC. */
-  readonly since: string;
-  /** By method. */
-  readonly calls: readonly {
-    readonly call: string;
-    readonly count: number;
-    readonly failed: number;
-    /** Milliseconds: the median of the last 64, the longest of all, the last. */
-    readonly medianMs: number;
-    readonly maxMs: number;
-    readonly lastMs: number;
-  }[];
-  /** Calls that wait for it now. */
-  readonly waiting: number;
-  /** `at`: ISO 8601, UTC. */
-  readonly lastError?: { readonly at: string; readonly message: string } | undefined;
-  /** Why it was dropped: `deadline`, `closed`, `protocol`, `backlog`. */
-  readonly dropped?: string | undefined;
 }
 
 /** A pull that the daemon runs now. */

@@ -1,4 +1,4 @@
-import type { NriPlugin, NriState } from '#api/admin/contract.ts';
+import type { NriPlugin, NriState } from '#api/admin/nri.ts';
 import type { Nri, PluginView } from '#nri/index.ts';
 
 /** NRI as the admin API shows it; undefined: off. */

@@ -10,13 +10,13 @@ import {
   FILES_PATTERN,
   IMPORT_PATH,
   type ImportedImage,
-  NRI_PATH,
   PULLS_PATH,
   RELOAD_PATH,
   type ReloadReply,
   type RunningPull,
   STATUS_PATH,
 } from '#api/admin/contract.ts';
+import { NRI_PATH } from '#api/admin/nri.ts';
 import { CrispError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';

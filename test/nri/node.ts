@@ -1,6 +1,6 @@
 /** Plugins of a daemon of the tests. */
 import { join } from 'node:path';
-import { NRI_PATH, type NriState } from '#api/admin/contract.ts';
+import { NRI_PATH, type NriState } from '#api/admin/nri.ts';
 import type { TestNode } from '../harness/pods.ts';
 import { until } from '../harness/pods.ts';
 import { TestPlugin, type TestPluginOptions } from './plugin.ts';
