@@ -470,6 +470,17 @@ test('different entries of a field are no conflict, and each has its owner', () 
   });
 });
 
+test('what replaces a mount comes behind those that were set before', () => {
+  const tmpfs = (...destinations: string[]): Sent => ({
+    mounts: destinations.map((destination) => ({ destination, type: 'tmpfs', source: 'tmpfs' })),
+  });
+  const { adjustment } = collect(tmpfs('/a', '/b'), tmpfs('/c'), tmpfs('-/a', '/a'));
+  assert.deepEqual(
+    adjustment.mounts?.set.map(({ destination }) => destination),
+    ['/b', '/c', '/a'],
+  );
+});
+
 test('one name in several forms is one entry', () => {
   const tmpfs = (destination: string): Sent => ({
     mounts: [{ destination, type: 'tmpfs', source: 'tmpfs' }],

@@ -4,7 +4,7 @@ import type { AdjustedDevice } from '#core/model/adjustment.ts';
 import type { SecurityProfile } from '#core/model/security.ts';
 import type { ContainerRecord, OciSpec, PluginContainer } from '#runtime-service/index.ts';
 import { hooksMessage, ioPriorityMessage, schedulerMessage } from './process.ts';
-import { optional, resourcesMessage, specResources } from './resources.ts';
+import { type OtherLimits, optional, resourcesInForce } from './resources.ts';
 import { seccompMessage, seccompProfile } from './seccomp.ts';
 
 /** What is known of a container, but neither in its record nor in its specification. */
@@ -35,8 +35,8 @@ export function containerMessage({ record, spec }: PluginContainer, known: Known
     labels: record.labels,
     annotations: { ...spec?.annotations, ...record.annotations },
     linux: spec
-      ? linuxMessage(spec, known)
-      : { resources: resourcesMessage(record.resources), cgroupsPath: record.cgroup.oci },
+      ? linuxMessage(spec, record, known)
+      : { resources: resourcesInForce(undefined, record), cgroupsPath: record.cgroup.oci },
     pid: record.process?.pid ?? 0,
     createdAt: record.createdAt,
     startedAt: record.startedAt ?? 0n,
@@ -80,7 +80,11 @@ const imageMessage = ({ id, name, reference }: ContainerRecord['image']): nri.Im
   configDigest: id,
 });
 
-function linuxMessage(spec: OciSpec, known: Known): nri.LinuxContainerInit {
+function linuxMessage(
+  spec: OciSpec,
+  record: ContainerRecord & { readonly otherLimits?: OtherLimits },
+  known: Known,
+): nri.LinuxContainerInit {
   const { process, linux } = spec;
   const { intelRdt } = linux;
   return {
@@ -88,7 +92,7 @@ function linuxMessage(spec: OciSpec, known: Known): nri.LinuxContainerInit {
     devices: linux.devices?.map(({ major = 0, minor = 0, ...device }) =>
       deviceMessage({ ...device, major, minor }),
     ),
-    resources: specResources(linux.resources),
+    resources: resourcesInForce(linux.resources, record),
     oomScoreAdj: optional(process.oomScoreAdj === undefined ? undefined : BigInt(process.oomScoreAdj)),
     cgroupsPath: linux.cgroupsPath,
     ioPriority: process.ioPriority && ioPriorityMessage(process.ioPriority),

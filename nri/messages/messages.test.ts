@@ -188,7 +188,10 @@ test('after a reboot the specification is gone: what the record has', () => {
 
 test('a specification that was read from its file has numbers', () => {
   const read = JSON.parse('{"memory":{"limit":4096},"cpu":{"shares":2},"pids":{"limit":-1}}');
-  const { linux } = containerOf({ record, spec: { ...spec, linux: { ...spec.linux, resources: read } } });
+  const { linux } = containerOf({
+    record: { ...record, resources: noResources },
+    spec: { ...spec, linux: { ...spec.linux, resources: read } },
+  });
   assert.equal(linux?.resources?.memory?.limit?.value, 4096n);
   assert.equal(linux?.resources?.cpu?.shares?.value, 2n);
   assert.equal(linux?.resources?.pids?.limit, -1n);
@@ -214,4 +217,30 @@ test('what the kubelet wants: what it does not set is absent', () => {
     unified: { 'cpu.idle': '1' },
     devices: [],
   });
+});
+
+test('limits in force: what updates have changed since the creation, over the specification', () => {
+  const made = { memory: { limit: 4096, kernelTCP: 5, disableOOMKiller: true }, pids: { limit: 7 } };
+  const updated = {
+    ...record,
+    resources: { ...noResources, memoryLimitBytes: 2n ** 53n + 1n, unified: { 'memory.low': '1' } },
+    otherLimits: { pids: -1n, swappiness: 0n, realtimeRuntime: 9n, blockioClass: 'slow', rdtClass: '' },
+  };
+  const linux = { ...spec.linux, resources: { ...spec.linux.resources, ...made } };
+  const { resources } =
+    containerOf({ record: updated, spec: { ...spec, linux } as unknown as typeof spec }).linux ?? {};
+  assert.deepEqual(plain(resources?.memory), {
+    limit: { value: 2n ** 53n + 1n },
+    kernelTcp: { value: 5n },
+    swappiness: { value: 0n },
+    disableOomKiller: { value: true },
+  });
+  assert.deepEqual([resources?.cpu?.shares?.value, resources?.cpu?.realtimeRuntime?.value], [102n, 9n]);
+  assert.deepEqual(plain(resources?.unified), { 'memory.high': '1000000', 'memory.low': '1' });
+  assert.deepEqual(
+    [resources?.pids?.limit, resources?.blockioClass?.value, resources?.rdtClass?.value],
+    [-1n, 'slow', ''],
+  );
+  // Rules for devices are the specification's.
+  assert.equal(resources?.devices.length, 1);
 });

@@ -1,4 +1,4 @@
-/** Resources as messages: what the kubelet asks, what a specification has, what plugins have changed. */
+/** Resources as messages: what the kubelet asks, what is in force, what plugins have changed. */
 import type { nri } from '#api/nri/index.ts';
 import type { AdjustedDeviceRule, ResourceChanges } from '#core/model/adjustment.ts';
 import type { LinuxResources } from '#core/model/resources.ts';
@@ -49,18 +49,38 @@ export const resourcesMessage = (wanted: LinuxResources): nri.LinuxResourcesInit
 
 type OciResources = OciSpec['linux']['resources'];
 
+/** By the names of the OCI runtime specification; all but the first three are set by plugins alone. */
+interface SpecMemory extends Omit<MemoryLimits, 'kernelTcp' | 'disableOomKiller'> {
+  readonly kernelTCP?: Integer;
+  readonly disableOOMKiller?: boolean;
+}
+
+interface MemoryLimits {
+  readonly limit?: Integer;
+  readonly reservation?: Integer;
+  readonly swap?: Integer;
+  readonly kernel?: Integer;
+  readonly kernelTcp?: Integer | undefined;
+  readonly swappiness?: Integer;
+  readonly disableOomKiller?: boolean | undefined;
+  readonly useHierarchy?: boolean;
+}
+
 /** The resources of a specification. */
 export const specResources = (oci: OciResources): nri.LinuxResourcesInit | undefined =>
   unlessEmpty<nri.LinuxResourcesInit>({
-    memory: oci.memory && unlessEmpty<nri.LinuxMemoryInit>(memoryOf(oci.memory)),
-    cpu: oci.cpu && unlessEmpty<nri.LinuxCPUInit>(cpuOf(oci.cpu)),
+    memory: oci.memory && unlessEmpty(specMemory(oci.memory)),
+    cpu: oci.cpu && unlessEmpty(cpuMessage(oci.cpu)),
     hugepageLimits: oci.hugepageLimits?.map(({ pageSize, limit }) => ({ pageSize, limit: BigInt(limit) })),
     unified: oci.unified,
     devices: oci.devices?.map(deviceRuleMessage),
     pids: oci.pids && { limit: BigInt(oci.pids.limit) },
   });
 
-const memoryOf = (memory: NonNullable<ResourceChanges['memory']>): nri.LinuxMemoryInit => ({
+const specMemory = ({ kernelTCP, disableOOMKiller, ...memory }: SpecMemory): nri.LinuxMemoryInit =>
+  memoryMessage({ ...memory, kernelTcp: kernelTCP, disableOomKiller: disableOOMKiller });
+
+const memoryMessage = (memory: MemoryLimits): nri.LinuxMemoryInit => ({
   limit: integer(memory.limit),
   reservation: integer(memory.reservation),
   swap: integer(memory.swap),
@@ -71,7 +91,7 @@ const memoryOf = (memory: NonNullable<ResourceChanges['memory']>): nri.LinuxMemo
   useHierarchy: optional(memory.useHierarchy),
 });
 
-const cpuOf = (cpu: NonNullable<ResourceChanges['cpu']>): nri.LinuxCPUInit => ({
+const cpuMessage = (cpu: NonNullable<ResourceChanges['cpu']>): nri.LinuxCPUInit => ({
   shares: integer(cpu.shares),
   quota: integer(cpu.quota),
   period: integer(cpu.period),
@@ -92,26 +112,73 @@ export const deviceRuleMessage = (
 });
 
 /** What plugins change, over what there is. Absent changes leave all as it is. */
-export function withChanges(
+export const withChanges = (
   base: nri.LinuxResourcesInit | undefined,
-  changes: ResourceChanges,
+  { memory, cpu, hugepageLimits, unified, blockioClass, rdtClass, pids }: ResourceChanges,
+): nri.LinuxResourcesInit | undefined =>
+  over(base, {
+    memory: memory && memoryMessage(memory),
+    cpu: cpu && cpuMessage(cpu),
+    hugepageLimits: Object.entries(hugepageLimits ?? {}).map(([pageSize, limit]) => ({ pageSize, limit })),
+    unified,
+    blockioClass: optional(blockioClass),
+    rdtClass: optional(rdtClass),
+    pids: pids === undefined ? undefined : { limit: pids },
+  });
+
+/** One message over another: each limit of `top` in the place of the same one. Rules for devices stay those of `base`. */
+function over(
+  base: nri.LinuxResourcesInit | undefined,
+  top: nri.LinuxResourcesInit | undefined,
 ): nri.LinuxResourcesInit | undefined {
-  const { memory, cpu, hugepageLimits = {}, unified, blockioClass, rdtClass, pids } = changes;
+  const sizes = new Set(top?.hugepageLimits?.map(({ pageSize }) => pageSize));
   return unlessEmpty<nri.LinuxResourcesInit>({
     ...base,
-    memory: memory ? { ...base?.memory, ...present(memoryOf(memory)) } : base?.memory,
-    cpu: cpu ? { ...base?.cpu, ...present(cpuOf(cpu)) } : base?.cpu,
+    memory: { ...base?.memory, ...present(top?.memory) },
+    cpu: { ...base?.cpu, ...present(top?.cpu) },
     hugepageLimits: [
-      ...(base?.hugepageLimits ?? []).filter(({ pageSize = '' }) => !Object.hasOwn(hugepageLimits, pageSize)),
-      ...Object.entries(hugepageLimits).map(([pageSize, limit]) => ({ pageSize, limit })),
+      ...(base?.hugepageLimits ?? []).filter(({ pageSize }) => !sizes.has(pageSize)),
+      ...(top?.hugepageLimits ?? []),
     ],
-    unified: unified ? { ...base?.unified, ...unified } : base?.unified,
-    blockioClass: optional(blockioClass) ?? base?.blockioClass,
-    rdtClass: optional(rdtClass) ?? base?.rdtClass,
-    pids: pids === undefined ? base?.pids : { limit: pids },
+    unified: { ...base?.unified, ...top?.unified },
+    blockioClass: top?.blockioClass ?? base?.blockioClass,
+    rdtClass: top?.rdtClass ?? base?.rdtClass,
+    pids: top?.pids ?? base?.pids,
   });
 }
 
-/** Without the fields that are undefined: they would hide others in a spread. */
-const present = <T extends object>(message: T): Partial<T> =>
-  Object.fromEntries(Object.entries(message).filter(([, value]) => value !== undefined)) as Partial<T>;
+/** Limits of a record for which CRI has no field. */
+export interface OtherLimits {
+  readonly reservation?: bigint;
+  readonly kernel?: bigint;
+  readonly kernelTcp?: bigint;
+  readonly swappiness?: bigint;
+  readonly disableOomKiller?: boolean;
+  readonly realtimeRuntime?: bigint;
+  readonly realtimePeriod?: bigint;
+  readonly pids?: bigint;
+  readonly blockioClass?: string;
+  readonly rdtClass?: string;
+}
+
+/** Those in force: a specification is that of the creation, and the record has what updates have changed since. */
+export const resourcesInForce = (
+  oci: OciResources | undefined,
+  record: { readonly resources: LinuxResources; readonly otherLimits?: OtherLimits },
+): nri.LinuxResourcesInit | undefined =>
+  over(
+    over(oci && specResources(oci), resourcesMessage(record.resources)),
+    othersMessage(record.otherLimits),
+  );
+
+const othersMessage = ({ pids, ...others }: OtherLimits = {}): nri.LinuxResourcesInit => ({
+  memory: memoryMessage(others),
+  cpu: cpuMessage(others),
+  blockioClass: optional(others.blockioClass),
+  rdtClass: optional(others.rdtClass),
+  pids: pids === undefined ? undefined : { limit: pids },
+});
+
+/** Without the fields that are undefined or empty: they would hide others in a spread. */
+const present = <T extends object>(message: T | undefined): Partial<T> =>
+  (message && unlessEmpty(message)) ?? {};
