@@ -3,11 +3,14 @@ import { envelopes, plainText, statusCode, statusName } from './envelope.ts';
 import { PluginError, type PluginErrorDetails, type PluginFailure } from './errors.ts';
 import { BrokenRule, MAX_MESSAGE, type Message, MessageType } from './frames.ts';
 
-/** Calls that wait for answers: more are refused, with nothing sent. */
+/**
+ * Calls that wait for answers: more are refused, with nothing sent. Plugins in Go break the connection where more than 256 frames
+ * wait for them, and a call is two at most.
+ */
 export const MAX_CALLS = 128;
 
 export interface CallOptions {
-  /** From now to the answer, in milliseconds; more than 0. The other side is told. */
+  /** From now to the answer, in milliseconds; more than 0, less than 2^31. The other side is told. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
 }

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import test from 'node:test';
 import fc from 'fast-check';
 import protobuf from 'protobufjs';
-import { Codec, type FieldRow } from './codec.ts';
-import { fields, type MessageInits, type MessageName, type Messages } from './generated/api.js';
+import type { FieldRow } from './codec.ts';
+import { fields, type MessageName } from './generated/api.js';
+import { messages as codec } from './messages.ts';
 
-const codec: Codec<Messages, MessageInits> = new Codec(fields);
 const root = new protobuf.Root().loadSync(join(import.meta.dirname, 'nri.proto'));
 const reference = (name: string): protobuf.Type => root.lookupType(`nri.pkg.api.v1alpha1.${name}`);
 

@@ -4,13 +4,12 @@ import { type Duplex, duplexPair } from 'node:stream';
 import test from 'node:test';
 import { CrispError } from '#core/errors.ts';
 import { MAX_CALLS } from './client.ts';
-import { Codec } from './codec.ts';
 import { envelopes } from './envelope.ts';
 import { FrameReader, framed, MAX_MESSAGE, type Message, MessageReader, MessageType } from './frames.ts';
-import { fields, type MessageInits, type Messages } from './generated/api.js';
 import {
   type Handlers,
   hasFailed,
+  messages,
   openPluginConnection,
   openRuntimeConnection,
   type PluginConnection,
@@ -21,7 +20,6 @@ import {
 } from './index.ts';
 import { MAX_REQUESTS } from './server.ts';
 
-const codec: Codec<Messages, MessageInits> = new Codec(fields);
 const SERVICE = 'nri.pkg.api.v1alpha1.Runtime';
 const soon = { timeoutMs: 60_000 };
 const describe = () => 'plugin 10-test';
@@ -335,7 +333,7 @@ const breaches: Readonly<Record<string, [(raw: RawPlugin, stream: number) => voi
     (raw, stream) => {
       const update = Array.from({ length: 200_001 }, () => ({}));
       const data = envelopes.encode('Response', {
-        payload: codec.encode('StopContainerResponse', { update }),
+        payload: messages.encode('StopContainerResponse', { update }),
       });
       raw.send(1, stream, MessageType.response, data);
     },

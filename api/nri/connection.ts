@@ -2,18 +2,10 @@
 import type { Duplex } from 'node:stream';
 import { CrispError, describeError } from '#core/errors.ts';
 import { type CallOptions, Client } from './client.ts';
-import { Codec } from './codec.ts';
 import { PluginError } from './errors.ts';
 import { BrokenRule, PLUGIN_SERVICE, RUNTIME_SERVICE } from './frames.ts';
-import {
-  fields,
-  type MessageInits,
-  type MessageName,
-  type Messages,
-  type PluginMethods,
-  type RuntimeMethods,
-  services,
-} from './generated/api.js';
+import { type MessageName, type PluginMethods, type RuntimeMethods, services } from './generated/api.js';
+import { messages } from './messages.ts';
 import { type RequestContext, Server } from './server.ts';
 import { Wire } from './wire.ts';
 
@@ -79,8 +71,6 @@ type Service = keyof typeof CONNECTIONS;
 /** Bytes that wait to be sent: with more, calls are refused. */
 const MAX_PENDING = 16 * 2 ** 20;
 
-const codec: Codec<Messages, MessageInits> = new Codec(fields);
-
 interface MethodNames {
   readonly request: MessageName;
   readonly response: MessageName;
@@ -134,9 +124,9 @@ class Peer<C extends Methods<C>, S extends Methods<S>> implements Connection<C, 
     if (!names) throw new CrispError('Internal', `NRI has no method ${method}`);
     if (this.#wire.pending > MAX_PENDING)
       throw new PluginError('busy', `${this.#describe()}: ${method}: it does not read what it is sent`);
-    const payload = await this.#client.call(method, codec.encode(names.request, request), options);
+    const payload = await this.#client.call(method, messages.encode(names.request, request), options);
     try {
-      return codec.decode(names.response, payload);
+      return messages.decode(names.response, payload);
     } catch (error) {
       throw this.#broken(new BrokenRule(`a malformed ${names.response}`, { cause: error }));
     }
@@ -184,9 +174,9 @@ async function handle(
 ): Promise<Uint8Array> {
   let message: object;
   try {
-    message = codec.decode(request, payload);
+    message = messages.decode(request, payload);
   } catch (error) {
     throw new CrispError('InvalidArgument', `malformed ${request}`, { cause: error });
   }
-  return codec.encode(response, await handler(message, context));
+  return messages.encode(response, await handler(message, context));
 }

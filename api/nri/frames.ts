@@ -20,8 +20,8 @@ const MESSAGE_HEADER = 10;
 export const MAX_MESSAGE = 4 * 2 ** 20;
 const MAX_FRAME = MESSAGE_HEADER + MAX_MESSAGE;
 /**
- * The first frame of a message ends here at the latest: plugins in Go read a message's header into a buffer of this size, and
- * their end of the connection breaks when the frame is larger. What is left of the message is one frame: they queue 256.
+ * The first frame of a message ends here at the latest: plugins in Go read a message's header into a buffer of this size, and read
+ * nothing more when the frame is larger (seen with NRI 0.12). What is left of the message is one frame: they queue 256 at most.
  */
 const FIRST_FRAME = 4096;
 

@@ -24,4 +24,5 @@ export {
   type RuntimeMethods,
   v1alpha1 as nri,
 } from './generated/api.js';
+export { messages } from './messages.ts';
 export type { RequestContext } from './server.ts';

@@ -100,6 +100,7 @@ export class Server {
     const late = () =>
       controller.abort(new PluginError('deadline', `the caller's time for ${method} is over`));
     const timer = timeoutNano === 0n ? undefined : setTimeout(late, delay);
+    controller.signal.addEventListener('abort', () => clearTimeout(timer));
     try {
       const answer = this.#dispatch(method, payload, { signal: controller.signal });
       if (answer) this.#answer(stream, { payload: await answer });

@@ -1,6 +1,6 @@
 /**
- * Messages on a socket. What is read is bounded: a few messages at a time, so that a flood does not hold up others, and none while
- * the answers to earlier ones are not taken.
+ * Messages on a socket. They are handled a few at a time, so that a flood does not hold up others. Reading never waits for what is
+ * to be sent: of two sides that both did so, none would go on. So who does not take the answers to its requests is cut off.
  */
 import type { Duplex } from 'node:stream';
 import {
@@ -15,8 +15,9 @@ import {
 
 /** Messages that are handled before others get their turn. */
 const MESSAGES_PER_TURN = 64;
-/** Bytes of answers that wait to be sent: with more, nothing is read. */
-const MAX_UNSENT = 256 * 1024;
+/** Answers that wait to be sent, and their bytes: with more, the connection is ended. */
+const MAX_UNSENT = 1024;
+const MAX_UNSENT_BYTES = 32 * 2 ** 20;
 /** For what is still to be sent when the connection is closed, in milliseconds. */
 const LINGER_MS = 1000;
 
@@ -43,6 +44,7 @@ export class Wire {
   /** What is left of the bytes that were read. */
   #incoming: Iterator<Delivery, void> | undefined;
   #unsent = 0;
+  #unsentBytes = 0;
   #isClosed = false;
 
   constructor(socket: Duplex, events: WireEvents) {
@@ -59,7 +61,6 @@ export class Wire {
     this.#socket.on('data', (bytes: Buffer) => {
       this.#incoming = this.#read(bytes);
       this.#handle();
-      if (this.#incoming) this.#socket.pause();
     });
   }
 
@@ -72,16 +73,18 @@ export class Wire {
     if (!this.#isClosed) this.#socket.write(framed(connection, message));
   }
 
-  /** Sends what the other side can have asked for as often as it likes: while it does not take it, nothing is read. */
+  /** Sends what the other side can have asked for as often as it likes. */
   answer(connection: number, message: Message): void {
     if (this.#isClosed) return;
     const bytes = framed(connection, message);
-    this.#unsent += bytes.length;
+    this.#unsent++;
+    this.#unsentBytes += bytes.length;
     this.#socket.write(bytes, () => {
-      const wasFull = this.#unsent > MAX_UNSENT;
-      this.#unsent -= bytes.length;
-      if (wasFull && this.#unsent <= MAX_UNSENT) this.#resume();
+      this.#unsent--;
+      this.#unsentBytes -= bytes.length;
     });
+    if (this.#unsent > MAX_UNSENT || this.#unsentBytes > MAX_UNSENT_BYTES)
+      this.#end(new BrokenRule('more requests than it takes answers to'));
   }
 
   /** What was written before is still sent. */
@@ -119,9 +122,10 @@ export class Wire {
 
   #handle(): void {
     try {
-      for (let turn = 0; this.#incoming && this.#unsent <= MAX_UNSENT; turn++) {
+      for (let turn = 0; this.#incoming; turn++) {
         if (turn === MESSAGES_PER_TURN) {
-          setImmediate(() => this.#resume());
+          this.#socket.pause();
+          setImmediate(() => this.#goOn());
           return;
         }
         const { value, done } = this.#incoming.next();
@@ -133,9 +137,8 @@ export class Wire {
     }
   }
 
-  #resume(): void {
-    if (this.#isClosed || this.#incoming === undefined) return;
+  #goOn(): void {
     this.#handle();
-    if (this.#incoming === undefined) this.#socket.resume();
+    if (this.#incoming === undefined && !this.#isClosed) this.#socket.resume();
   }
 }

@@ -10,14 +10,12 @@
 import { once } from 'node:events';
 import { connect, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { Codec } from '#api/nri/codec.ts';
 import { envelopes } from '#api/nri/envelope.ts';
 import { framed, MessageType, RUNTIME_SERVICE } from '#api/nri/frames.ts';
-import { fields, services } from '#api/nri/generated/api.js';
+import { services } from '#api/nri/generated/api.js';
 import {
   type Handlers,
-  type MessageInits,
-  type Messages,
+  messages,
   type nri,
   openRuntimeConnection,
   PluginError,
@@ -49,7 +47,6 @@ export type Received = {
 const PATIENCE_MS = 60_000;
 
 const METHODS = Object.keys(services.Plugin) as Method[];
-const codec: Codec<Messages, MessageInits> = new Codec(fields);
 
 /** The mask of ConfigureResponse; of none it is 0, all. */
 export const eventMask = (events: readonly number[]): number =>
@@ -59,7 +56,7 @@ const encodeRequest = (request: nri.UpdateContainersRequestInit): Uint8Array =>
   envelopes.encode('Request', {
     service: 'nri.pkg.api.v1alpha1.Runtime',
     method: 'UpdateContainers',
-    payload: codec.encode('UpdateContainersRequest', request),
+    payload: messages.encode('UpdateContainersRequest', request),
   });
 
 export class TestPlugin {
