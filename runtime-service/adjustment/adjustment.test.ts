@@ -80,6 +80,8 @@ interface Given {
   readonly pod?: Parameters<typeof podOf>[0];
   readonly record?: ContainerRecord;
   readonly containers?: Containers;
+  readonly removing?: readonly ContainerRecord[];
+  readonly leaks?: readonly { readonly record: ContainerRecord }[];
   readonly kernel?: FakeKernel;
 }
 
@@ -119,6 +121,8 @@ async function adjusted(adjustment: ContainerAdjustment, given: Given = {}): Pro
     host,
     cdi: new CdiDevices([root]),
     blockio: new Map([['slow', [{ devices: undefined, weight: 80, rates: {} }]]]),
+    cleanups: { removing: () => given.removing ?? [] } as unknown as AdjustmentHost['cleanups'],
+    leaks: { of: () => given.leaks ?? [] } as unknown as AdjustmentHost['leaks'],
     containers: given.containers ?? new Containers(join(root, 'containers'), kernel.files, silentLog),
   };
   const oci = { handler: 'runc', isCrun, features: async () => features as HandlerFeatures };
@@ -451,6 +455,9 @@ test("a cgroup must be this container's alone, directly below its pod's", async 
   const other = { ...record, id: newContainerId() };
   await adjusted({ cgroupsPath: '/pod/one' }, { containers, record: other });
   await refused({ cgroupsPath: '/pod/one' }, /is in use/, { containers });
+  const gone = { ...record, id: newContainerId(), cgroup: { oci: '/pod/two', path: '/pod/two' } };
+  await refused({ cgroupsPath: '/pod/two' }, /is in use/, { removing: [gone] });
+  await refused({ cgroupsPath: '/pod/two' }, /is in use/, { leaks: [{ record: gone }] });
 });
 
 test('a scope of systemd must be in the slice of the pod, under a name that no unit has', async () => {

@@ -52,11 +52,11 @@ function pathOf(adjusting: Adjusting, wanted: string): string {
 /** Names of units are one set for the whole node. */
 function refuseTaken(adjusting: Adjusting, path: string): void {
   const { record, pod, context } = adjusting;
-  const { kernel, containers } = context;
-  const taken = [
-    pod.monitorCgroup,
-    ...containers.list().flatMap(({ id, cgroup }) => (id === record.id ? [] : [cgroup.path])),
-  ];
+  const { kernel, containers, cleanups, leaks } = context;
+  // What is still to be undone kills by its cgroup, too.
+  const gone = [...cleanups.removing(), ...leaks.of(() => true).map((leak) => leak.record)];
+  const others = [...containers.list(), ...gone].filter(({ id }) => id !== record.id);
+  const taken = [pod.monitorCgroup, ...others.map(({ cgroup }) => cgroup.path)];
   const other = taken.find((used) => isWithin(path, used) || isWithin(used, path));
   const unit = basename(path);
   const isTakenUnit =
