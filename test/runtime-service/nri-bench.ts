@@ -100,7 +100,8 @@ export class NriBench implements AsyncDisposable {
   }
 
   async openServices(): Promise<void> {
-    const { kernel, options: ofPods } = this.fixture;
+    const { kernel } = this.fixture;
+    const ofPods = { ...this.fixture.options, handlers: { [this.handler]: { sandbox: 'pause' } } } as const;
     const plain = runtimeOptions(daemonConfig(new Map()));
     const { root, state } = ofPods;
     const cdiDirs = [join(this.fixture.directory, 'cdi')];
