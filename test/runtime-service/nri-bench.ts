@@ -1,5 +1,5 @@
 /** Pods and containers on real parts in this process, with plugins that the test decides: the ports of NRI without its protocol. */
-import { cpSync, existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { configOf as daemonConfig } from '#config/load.ts';
 import type { ContainerId, SandboxId } from '#core/ids.ts';
@@ -193,6 +193,27 @@ export class NriBench implements AsyncDisposable {
   /** Of the container's cgroup. */
   file(id: ContainerId, name: string): string | undefined {
     return this.fixture.kernel.cgroups.read(this.record(id).cgroup.path, name);
+  }
+
+  /** All that containers leave outside of their records, while their pod `pod` is there. */
+  traces(pod: SandboxId): string[] {
+    const { root, state } = this.fixture.options;
+    const { cgroups, mounts } = this.fixture.kernel;
+    const names = (path: string) => (existsSync(path) ? readdirSync(path) : []);
+    const parent = this.pods.get(pod)?.cgroup ?? '';
+    const groups = cgroups
+      .directories(parent)
+      .flatMap((path) =>
+        readdirSync(path, { withFileTypes: true }).flatMap((entry) =>
+          entry.isDirectory() ? [entry.name] : [],
+        ),
+      );
+    return [
+      ...mounts.below(join(state, 'containers')).map(({ target }) => `mount ${target}`),
+      ...[join(root, 'containers'), join(state, 'containers'), join(state, 'exits')].flatMap(names),
+      ...names(join(state, 'oci', this.handler)),
+      ...groups.filter((name) => name !== 'pod').map((name) => `cgroup ${name}`),
+    ];
   }
 
   #makeRoot(): void {

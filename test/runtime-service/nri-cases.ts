@@ -1,6 +1,6 @@
 /** What plugins change of real containers, and what they cannot hold up; the same with each OCI runtime. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import test, { after } from 'node:test';
 import { CrispError, hasCode } from '#core/errors.ts';
@@ -18,7 +18,6 @@ export async function nriCases(handler: string): Promise<void> {
   after(() => bench[Symbol.asyncDispose]());
   const { plugins, fixture } = bench;
   const pod = await bench.runPod();
-  const empty = (await fixture.leftovers()).length;
 
   const refused = async (adjustment: ContainerAdjustment, text: RegExp) => {
     plugins.onCreate = async () => adjustment;
@@ -33,7 +32,7 @@ export async function nriCases(handler: string): Promise<void> {
   const gone = async (id: ContainerId) => {
     await bench.containers.remove(id, bench.op());
     await bench.containers.removeAll(pod, bench.op());
-    assert.equal((await fixture.leftovers()).length, empty, (await fixture.leftovers()).join('\n'));
+    assert.deepEqual(bench.traces(pod), []);
   };
 
   test('what plugins adjust is what the container has', async () => {
@@ -72,8 +71,9 @@ export async function nriCases(handler: string): Promise<void> {
     assert.match(await bench.exec(id, 'touch', '/mnt/x'), /Read-only/);
     assert.doesNotMatch(await bench.exec(id, 'cat', '/proc/mounts'), /mqueue/);
     assert.equal(readFileSync(marker, 'utf8'), 'ran\n');
-    assert.match(await bench.exec(id, 'cat', '/proc/1/limits'), /^Max core file size +3 +7 /m);
-    assert.equal(await bench.exec(id, 'cat', '/proc/1/oom_score_adj'), '321');
+    const { pid } = bench.record(id).process ?? {};
+    assert.match(readFileSync(`/proc/${pid}/limits`, 'utf8'), /^Max core file size +3 +7 /m);
+    assert.equal(readFileSync(`/proc/${pid}/oom_score_adj`, 'utf8'), '321\n');
     assert.equal(await bench.exec(id, 'stat', '-c', '%t:%T %a', '/dev/nri'), '1:5 640');
     assert.equal(
       await bench.exec(id, 'sh', '-c', 'head -c 1 /dev/nri >/dev/null 2>&1; : < /dev/nri && echo open'),
@@ -143,11 +143,11 @@ export async function nriCases(handler: string): Promise<void> {
       await refused({ scheduler }, /scheduler is not applied by runtime handler/);
     } else {
       const id = await bench.run(pod, { ioPriority, scheduler });
-      assert.match(await bench.exec(id, 'ionice', '-p', '1'), /^idle/);
-      assert.match(await bench.exec(id, 'chrt', '-p', '1'), /SCHED_BATCH/);
+      const pid = `${bench.record(id).process?.pid}`;
+      assert.match(await fixture.run('ionice', '-p', pid), /^idle/);
+      assert.match(await fixture.run('chrt', '-p', pid), /SCHED_BATCH/);
       await gone(id);
     }
-    assert.equal((await fixture.leftovers()).length, empty);
   });
 
   test('what cannot be is refused with field and plugin, and nothing is left', async () => {
@@ -158,7 +158,7 @@ export async function nriCases(handler: string): Promise<void> {
     await refused({ cdiDevices: ['nri.test/x=none'] }, /cdiDevices cannot be applied/);
     await refused({ namespaces: change({ ipc: { path: '/etc/passwd' } }) }, /is no namespace/);
     await bench.containers.removeAll(pod, bench.op());
-    assert.equal((await fixture.leftovers()).length, empty, (await fixture.leftovers()).join('\n'));
+    assert.deepEqual(bench.traces(pod), []);
     assert.deepEqual(plugins.events.slice(-3), ['create', 'stopped', 'removed']);
   });
 
@@ -307,7 +307,10 @@ export async function nriCases(handler: string): Promise<void> {
       events.map((event) => event.split(' ')[0]),
       ['stopped', 'removed'],
     );
-    assert.equal((await fixture.leftovers()).length, empty, (await fixture.leftovers()).join('\n'));
-    assert.ok(!existsSync(join(fixture.options.state, 'none')));
+    assert.deepEqual(bench.traces(pod), []);
+    assert.deepEqual(
+      bench.pods.list().map(({ id }) => id),
+      [pod],
+    );
   });
 }
