@@ -24,6 +24,8 @@ export interface CleanupQueue {
   afterExit(record: ContainerRecord): Promise<unknown>;
   /** Undoes all effects of a removed container, and deletes its files. What fails is listed as a leak. */
   afterRemoval(record: ContainerRecord): void;
+  /** The removed containers of which not all is undone yet, those that are listed as leaks not among them. */
+  removing(): readonly ContainerRecord[];
 }
 
 /** A command, by its cgroup and files; a stale one is an earlier daemon's. */

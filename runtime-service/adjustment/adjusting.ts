@@ -9,7 +9,10 @@ import type { OciRuntime } from '../oci-runtime/cli.ts';
 import type { OciSpec } from '../spec/oci.ts';
 
 /** The parts of the context that are used. */
-export type AdjustmentHost = Pick<Context, 'kernel' | 'host' | 'cdi' | 'blockio' | 'containers'>;
+export type AdjustmentHost = Pick<
+  Context,
+  'kernel' | 'host' | 'cdi' | 'blockio' | 'containers' | 'cleanups' | 'leaks'
+>;
 
 export interface Adjusting {
   readonly adjustment: ContainerAdjustment;

@@ -3,7 +3,7 @@
  * must be this container's alone, directly below its pod's.
  */
 import { basename, dirname } from 'node:path';
-import { isUnit } from '../spec/annotations.ts';
+import { isUnit, scopeOf } from '../spec/annotations.ts';
 import { isWithin } from '../spec/mounts.ts';
 import { type Adjusting, refusal } from './adjusting.ts';
 
@@ -13,7 +13,7 @@ const NAME = /^(?!\.{1,2}$)[^/\p{Cc}:]{1,200}$/u;
 const CONTROL_FILE =
   /^(cgroup|memory|cpu|cpuset|cpuacct|io|blkio|pids|hugetlb|devices|freezer|net_cls|rdma|misc|notify_on_release|tasks|release_agent)(\.|$)/;
 /** What a unit of systemd may be called: systemd.unit(5). */
-const UNIT = /^[A-Za-z0-9_.@-]*$/;
+const UNIT = /^[A-Za-z0-9_.@-]{1,120}$/;
 
 /** The last part: checks and takes the path in one turn of the main loop, so that no other container gets it meanwhile. */
 export function adjustCgroup(adjusting: Adjusting): void {
@@ -41,30 +41,22 @@ function pathOf(adjusting: Adjusting, wanted: string): string {
       throw refuse(`is no cgroup directly below ${parent}`, `give ${parent} and one name below it`);
     return clean;
   }
-  const [slice, prefix, name, ...more] = wanted.split(':');
+  const [slice, prefix = '', name = '', ...more] = wanted.split(':');
   const [own] = cgroup.oci.split(':');
-  const isForm = prefix !== undefined && name !== undefined && more.length === 0;
-  if (
-    !isForm ||
-    slice !== own ||
-    name === '' ||
-    !UNIT.test(prefix) ||
-    !UNIT.test(name) ||
-    name.endsWith('.slice')
-  )
+  const isForm = more.length === 0 && UNIT.test(prefix) && UNIT.test(name);
+  if (!isForm || slice !== own || name.endsWith('.slice'))
     throw refuse(`is no scope in ${own}`, `give ${own}:prefix:name`);
-  const unit = prefix === '' ? name : `${prefix}-${name}`;
-  return `${parent}/${unit.endsWith('.scope') ? unit : `${unit}.scope`}`;
+  return `${parent}/${scopeOf(prefix, name)}`;
 }
 
 /** Names of units are one set for the whole node. */
 function refuseTaken(adjusting: Adjusting, path: string): void {
   const { record, pod, context } = adjusting;
-  const { kernel, containers } = context;
-  const taken = [
-    pod.monitorCgroup,
-    ...containers.list().flatMap(({ id, cgroup }) => (id === record.id ? [] : [cgroup.path])),
-  ];
+  const { kernel, containers, cleanups, leaks } = context;
+  // What is still to be undone kills by its cgroup, too.
+  const gone = [...cleanups.removing(), ...leaks.of(() => true).map((leak) => leak.record)];
+  const others = [...containers.list(), ...gone].filter(({ id }) => id !== record.id);
+  const taken = [pod.monitorCgroup, ...others.map(({ cgroup }) => cgroup.path)];
   const other = taken.find((used) => isWithin(path, used) || isWithin(used, path));
   const unit = basename(path);
   const isTakenUnit =

@@ -46,6 +46,9 @@ export function identityAnnotations(
 /** Whether a container's `cgroupsPath` is systemd's `slice:prefix:name`, and no path. */
 export const isUnit = (cgroupsPath: string): boolean => !cgroupsPath.startsWith('/');
 
+/** The scope that both OCI runtimes make of `slice:prefix:name`; of an empty prefix each makes another one. */
+export const scopeOf = (prefix: string, name: string): string => `${prefix}-${name}.scope`;
+
 /**
  * The properties of a container's scope that the OCI runtime passes to systemd. Limits that systemd does not know are reset
  * by its next reload: crun 1.8 writes them to the control files alone. That version also puts them on a group of their own below
