@@ -5,11 +5,12 @@ import { CrispError, describeError } from '#core/errors.ts';
 import { type Log, Operation, withDeadline } from '#core/operation.ts';
 import { UpdateCollector } from './adjust/index.ts';
 import { Subscription } from './events.ts';
-import { containerMessage, podMessage } from './messages/index.ts';
+import { podMessage } from './messages/index.ts';
 import type { NriOptions } from './options.ts';
 import type { Plugin } from './plugin.ts';
 import type { PluginTable } from './plugin-table.ts';
 import type { NriDaemon } from './ports.ts';
+import { seen } from './seen.ts';
 import type { SyncGate } from './sync-gate.ts';
 import type { Updates } from './updates.ts';
 
@@ -144,7 +145,7 @@ async function synchronize(parts: AdmissionParts, plugin: Plugin): Promise<void>
   await gate.synchronize(requestMs, async () => {
     plugin.enter('synchronizing');
     const pods = daemon.pods().map(podMessage);
-    const containers = (await daemon.containers()).map((container) => containerMessage(container));
+    const containers = (await daemon.containers()).map(seen);
     const reply = await sendAll(plugin, pods, containers, requestMs);
     try {
       collector.add(plugin.id, reply);

@@ -17,11 +17,12 @@ import {
   validationRequest,
 } from './adjust/index.ts';
 import type { EventName } from './events.ts';
-import { containerMessage, podMessage, resourcesMessage } from './messages/index.ts';
+import { podMessage, resourcesMessage } from './messages/index.ts';
 import type { NriOptions } from './options.ts';
 import type { Plugin } from './plugin.ts';
 import type { PluginTable } from './plugin-table.ts';
 import type { NriDaemon } from './ports.ts';
+import { seen } from './seen.ts';
 import type { SyncGate } from './sync-gate.ts';
 import type { Updates } from './updates.ts';
 
@@ -72,7 +73,7 @@ export class Dispatcher {
       return undefined;
     return this.#awaited('CreateContainer', container.record.sandboxId, op, async () => {
       const pod = this.#podOf(container);
-      const original = containerMessage(container);
+      const original = seen(container);
       const collector = new CreateCollector(original);
       const asked = [...table.active];
       for (const plugin of asked) {
@@ -115,7 +116,7 @@ export class Dispatcher {
       const collector = new UpdateCollector({ id, resources: resourcesMessage(requested) });
       for (const plugin of this.#parts.table.active) {
         op.checkpoint();
-        const linuxResources = collector.resources ?? undefined;
+        const linuxResources = collector.resources;
         const answer = await plugin.ask('UpdateContainer', { ...request, linuxResources });
         if (answer) plugin.judged('UpdateContainer', () => collector.add(plugin.id, answer));
       }
@@ -147,8 +148,8 @@ export class Dispatcher {
     await this.#awaited('UpdatePodSandbox', pod.id, op, async () => {
       const request = {
         pod: podMessage(pod),
-        overheadLinuxResources: resourcesMessage(overhead) ?? undefined,
-        linuxResources: resourcesMessage(resources) ?? undefined,
+        overheadLinuxResources: resourcesMessage(overhead),
+        linuxResources: resourcesMessage(resources),
       };
       for (const plugin of this.#parts.table.active) {
         op.checkpoint();
@@ -257,7 +258,7 @@ export class Dispatcher {
     readonly pod: nri.PodSandboxInit;
     readonly container: nri.ContainerInit;
   } {
-    return { pod: this.#podOf(container), container: containerMessage(container) };
+    return { pod: this.#podOf(container), container: seen(container) };
   }
 
   /** Of a pod that is gone nothing but its id is known. */

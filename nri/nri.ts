@@ -165,7 +165,10 @@ const containerPlugins = (active: () => Active | undefined): ContainerPlugins =>
   removed: (container) => active()?.dispatcher.tell('RemoveContainer', container),
 });
 
-const podPlugins = (active: () => Active | undefined): PodPlugins => ({
+const podPlugins = (active: () => Active | undefined): PodPlugins & { readonly listening: boolean } => ({
+  get listening() {
+    return active()?.dispatcher.isListening ?? false;
+  },
   run: async (pod, op) => active()?.dispatcher.runPod(pod, op),
   update: async (pod, wanted, op) => active()?.dispatcher.updatePod(pod, wanted, op),
   updated: (pod) => active()?.dispatcher.tellPod('PostUpdatePodSandbox', pod),

@@ -37,14 +37,7 @@ import { Logs } from './monitor/logs.ts';
 import type { Handlers } from './oci-runtime/handlers.ts';
 import { makeBundlesTraversable } from './oci-runtime/traversable.ts';
 import type { RuntimeOptions } from './options.ts';
-import type {
-  ContainerObserver,
-  ContainerPlugins,
-  Images,
-  PluginContainer,
-  Pods,
-  RootFileSystems,
-} from './ports.ts';
+import type { ContainerObserver, ContainerPlugins, Images, Pods, RootFileSystems } from './ports.ts';
 import { Settings } from './settings.ts';
 import { storedSpec } from './spec/stored.ts';
 import { type ContainerUsage, Stats, type StorageUsage } from './stats/stats.ts';
@@ -146,7 +139,7 @@ export class RuntimeService {
   }
 
   /** See `seenByPlugins`. */
-  readonly seenByPlugins = (): Promise<PluginContainer[]> => seenByPlugins(this.#context);
+  readonly seenByPlugins = () => seenByPlugins(this.#context);
 
   /** See `storedSpec`. */
   readonly spec = (id: ContainerId): Promise<object | undefined> => storedSpec(this.#context, id);

@@ -4,7 +4,7 @@ import type { AdjustedDevice } from '#core/model/adjustment.ts';
 import type { SecurityProfile } from '#core/model/security.ts';
 import type { ContainerRecord, OciSpec, PluginContainer } from '#runtime-service/index.ts';
 import { hooksMessage, ioPriorityMessage, schedulerMessage } from './process.ts';
-import { type OtherLimits, optional, resourcesInForce } from './resources.ts';
+import { optional, resourcesInForce } from './resources.ts';
 import { seccompMessage, seccompProfile } from './seccomp.ts';
 
 /** What is known of a container, but neither in its record nor in its specification. */
@@ -80,11 +80,7 @@ const imageMessage = ({ id, name, reference }: ContainerRecord['image']): nri.Im
   configDigest: id,
 });
 
-function linuxMessage(
-  spec: OciSpec,
-  record: ContainerRecord & { readonly otherLimits?: OtherLimits },
-  known: Known,
-): nri.LinuxContainerInit {
+function linuxMessage(spec: OciSpec, record: ContainerRecord, known: Known): nri.LinuxContainerInit {
   const { process, linux } = spec;
   const { intelRdt } = linux;
   return {

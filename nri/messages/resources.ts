@@ -2,7 +2,7 @@
 import type { nri } from '#api/nri/index.ts';
 import type { AdjustedDeviceRule, ResourceChanges } from '#core/model/adjustment.ts';
 import type { LinuxResources } from '#core/model/resources.ts';
-import type { OciSpec } from '#runtime-service/index.ts';
+import type { ContainerRecord, OciSpec } from '#runtime-service/index.ts';
 
 /** As in a specification; one that was read from its file has numbers where they are exact. */
 type Integer = bigint | number;
@@ -147,31 +147,17 @@ function over(
   });
 }
 
-/** Limits of a record for which CRI has no field. */
-export interface OtherLimits {
-  readonly reservation?: bigint;
-  readonly kernel?: bigint;
-  readonly kernelTcp?: bigint;
-  readonly swappiness?: bigint;
-  readonly disableOomKiller?: boolean;
-  readonly realtimeRuntime?: bigint;
-  readonly realtimePeriod?: bigint;
-  readonly pids?: bigint;
-  readonly blockioClass?: string;
-  readonly rdtClass?: string;
-}
-
 /** Those in force: a specification is that of the creation, and the record has what updates have changed since. */
 export const resourcesInForce = (
   oci: OciResources | undefined,
-  record: { readonly resources: LinuxResources; readonly otherLimits?: OtherLimits },
+  record: Pick<ContainerRecord, 'resources' | 'otherLimits'>,
 ): nri.LinuxResourcesInit | undefined =>
   over(
     over(oci && specResources(oci), resourcesMessage(record.resources)),
     othersMessage(record.otherLimits),
   );
 
-const othersMessage = ({ pids, ...others }: OtherLimits = {}): nri.LinuxResourcesInit => ({
+const othersMessage = ({ pids, ...others }: ContainerRecord['otherLimits'] = {}): nri.LinuxResourcesInit => ({
   memory: memoryMessage(others),
   cpu: cpuMessage(others),
   blockioClass: optional(others.blockioClass),
