@@ -85,7 +85,18 @@ export interface AdjustedSeccomp {
   }[];
 }
 
-/** Of sched_setattr(2); policy and flags by their names in the OCI runtime specification. */
+/** A rule of the cgroup's device filter. An absent number: any. */
+export interface AdjustedDeviceRule {
+  readonly allow: boolean;
+  /** `a`: all, the numbers do not count. */
+  readonly type: string;
+  readonly major?: number;
+  readonly minor?: number;
+  /** Letters of `rwm`. */
+  readonly access: string;
+}
+
+/** Of sched_setattr(2); policy and flags by their names in the OCI runtime specification. `SCHED_NONE`: unset. */
 export interface AdjustedScheduler {
   readonly policy: string;
   readonly nice: number;
@@ -112,6 +123,8 @@ export interface ContainerAdjustment {
   readonly cdiDevices?: readonly string[];
   /** By path; device and cgroup rule. */
   readonly devices?: { readonly set: readonly AdjustedDevice[]; readonly removed: readonly string[] };
+  /** Added behind those that are there, in this order. */
+  readonly deviceRules?: readonly AdjustedDeviceRule[];
   readonly resources?: ResourceChanges;
   /** As the OCI runtime takes it in `cgroupsPath`. */
   readonly cgroupsPath?: string;
@@ -141,7 +154,8 @@ export interface ContainerAdjustment {
 
 /**
  * Which plugin has changed what of a container, for its record: by field as in `env` or `memory.limit`, and by entry where a
- * field has several (`env` FOO). Plugins as `10-name`. Values are not in it: they may be secrets.
+ * field has several (`env` FOO). Plugins as `10-name`; several that have added to `hooks` or `deviceRules` with a comma between
+ * them. A plugin that has taken an entry away owns it as well. Values are not in it: they may be secrets.
  */
 export interface AdjustmentOwners {
   readonly fields: Readonly<Record<string, string>>;
