@@ -26,12 +26,14 @@ export interface Adjusting {
   record: ContainerRecord;
 }
 
-/** Which plugin has changed it: of the entry, else of the field, else all that have changed anything. */
+/** Which plugin has changed it: of the entry, else of the field and its parts, else all that have changed anything. */
 export function ownerOf({ fields, entries }: AdjustmentOwners, field: string, entry = ''): string {
   const owner = entries[field]?.[entry] ?? fields[field];
   if (owner !== undefined) return owner;
+  const parts = Object.entries(fields).filter(([name]) => name.startsWith(`${field}.`));
+  const of = [...parts.map(([, one]) => one), ...Object.values(entries[field] ?? {})];
   const all = [...Object.values(fields), ...Object.values(entries).flatMap((one) => Object.values(one))];
-  return [...new Set(all)].join(' or ') || 'unknown';
+  return [...new Set(of.length > 0 ? of : all)].join(' or ') || 'unknown';
 }
 
 /** An adjustment that cannot be made, by its field and plugin. `entry` is a name, never a value: that may be a secret. */

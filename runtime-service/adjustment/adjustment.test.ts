@@ -128,7 +128,7 @@ async function adjusted(adjustment: ContainerAdjustment, given: Given = {}): Pro
   const oci = { handler: 'runc', isCrun, features: async () => features as HandlerFeatures };
   const container = { oci, pod: podOf(given.pod), spec: specOf(), record: given.record ?? record };
   const before = structuredClone(container.spec);
-  const owners = { fields: { args: '20-b' }, entries: { env: { BAD: '30-c' } } };
+  const owners = { fields: { args: '20-b', 'rdt.closID': '20-b' }, entries: { env: { BAD: '30-c' } } };
   try {
     return await adjustContainer(context, container, { adjustment, owners }, new Operation('test'));
   } finally {
@@ -159,7 +159,7 @@ test('annotations, variables and arguments', async () => {
   ]);
   assert.deepEqual(spec.process.env, ['PATH=/bin', 'KEPT=1', 'NEW=a=b', 'OLD=2']);
   assert.deepEqual(spec.process.args, ['other', '']);
-  assert.deepEqual(made.nri?.owners.fields, { args: '20-b' });
+  assert.equal(made.nri?.owners.fields['args'], '20-b');
   assert.doesNotMatch(JSON.stringify(made.nri), /a=b/, 'no value is recorded');
   await refused({ annotations: change({ 'run.oci.seccomp_bpf_data': 'x' }) }, /annotations "run\.oci.*crun/);
   await refused({ annotations: change({}, [PROGRAM_ANNOTATION]) }, /annotations "run\.oci/);
@@ -187,6 +187,8 @@ test('limits and priorities of the process', async () => {
     priority: 5,
     flags: ['SCHED_FLAG_RESET_ON_FORK'],
   });
+  const none = await adjusted({ scheduler: { ...scheduler, policy: 'SCHED_NONE' } }, { features: old });
+  assert.equal(none.spec.process.scheduler, undefined);
   const times = { policy: 'SCHED_DEADLINE', runtime: 5_000n, deadline: 6_000n, period: 0n };
   const deadline = await adjusted({ scheduler: { ...scheduler, ...times } });
   assert.deepEqual(deadline.spec.process.scheduler, {
@@ -245,6 +247,11 @@ test('devices with their rules, by path; the rule of a removed one goes with it'
     { allow: false, access: 'rwm' },
     { allow: true, type: 'c', major: 1, minor: 3, access: 'rwm' },
   ]);
+  const rule = { allow: true, type: 'c', major: 10, access: 'rw' };
+  const all = { allow: false, type: 'a', major: 1, access: 'm' };
+  const { linux } = (await adjusted({ deviceRules: [rule, all] })).spec;
+  assert.deepEqual(linux.resources.devices?.slice(2), [rule, { allow: false, type: 'a', access: 'm' }]);
+  await refused({ deviceRules: [{ ...rule, access: 'x' }] }, /deviceRules have c 10:\* x, which is no rule/);
   const set = (changes: object) => ({ devices: { set: [{ ...device, ...changes }], removed: [] } });
   await refused(set({ path: 'dev/x' }), /devices "dev\/x" is no path/);
   await refused(set({ type: 'x' }), /has the type "x"/);

@@ -39,6 +39,28 @@ export async function adjustDevices(adjusting: Adjusting): Promise<void> {
   }
 }
 
+export function adjustDeviceRules(adjusting: Adjusting): void {
+  const { deviceRules = [] } = adjusting.adjustment;
+  if (deviceRules.length === 0) return;
+  const { resources } = adjusting.spec.linux;
+  const rules = deviceRules.map(({ allow, type, major, minor, access }) => {
+    const numbers = [major, minor].every((number) => number === undefined || number >= 0);
+    if (!/^[abc]$/.test(type) || !/^[rwm]{1,3}$/.test(access) || !numbers) {
+      const why = `have ${type} ${major ?? '*'}:${minor ?? '*'} ${access}, which is no rule`;
+      throw refusal(adjusting, ['deviceRules'], why, 'use a, b or c, numbers of devices, and letters of rwm');
+    }
+    if (type === 'a') return { allow, type, access };
+    return {
+      allow,
+      type,
+      ...(major === undefined ? {} : { major }),
+      ...(minor === undefined ? {} : { minor }),
+      access,
+    };
+  });
+  resources.devices = [...(resources.devices ?? []), ...rules];
+}
+
 type AdjustedDevice = NonNullable<Adjusting['adjustment']['devices']>['set'][number];
 
 function ociDevice(adjusting: Adjusting, device: AdjustedDevice): OciDevice {

@@ -6,7 +6,7 @@ import type { CreateVerdict } from '../ports.ts';
 import type { OciSpec } from '../spec/oci.ts';
 import type { Adjusting, AdjustmentHost } from './adjusting.ts';
 import { adjustCgroup } from './cgroup-path.ts';
-import { adjustCdiDevices, adjustDevices, adjustNetDevices } from './devices.ts';
+import { adjustCdiDevices, adjustDeviceRules, adjustDevices, adjustNetDevices } from './devices.ts';
 import { adjustAnnotations, adjustHooks } from './hooks.ts';
 import { adjustMounts, makeSources } from './mounts.ts';
 import { adjustNamespaces, adjustSysctls } from './namespaces.ts';
@@ -34,6 +34,7 @@ const PARTS: readonly ((adjusting: Adjusting) => void | Promise<void>)[] = [
   adjustHooks,
   adjustCdiDevices,
   adjustDevices,
+  adjustDeviceRules,
   adjustNetDevices,
   adjustOomScore,
   adjustIoPriority,

@@ -112,6 +112,10 @@ const FLAGS = [
 export async function adjustScheduler(adjusting: Adjusting): Promise<void> {
   const { scheduler } = adjusting.adjustment;
   if (!scheduler) return;
+  if (scheduler.policy === 'SCHED_NONE') {
+    delete adjusting.spec.process.scheduler;
+    return;
+  }
   const refuse = (why: string, hint: string) => refusal(adjusting, ['scheduler'], why, hint);
   const { policy, nice, priority, flags, runtime, deadline, period } = scheduler;
   if (!POLICIES.includes(policy))

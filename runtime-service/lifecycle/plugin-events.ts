@@ -69,6 +69,7 @@ export async function askToCreate(
 export async function askToStart(context: Context, id: ContainerId, op: Operation): Promise<void> {
   const record = context.containers.get(id);
   if (!context.plugins.listening || record?.state !== 'created') return;
+  if (!context.pods.get(record.sandboxId)?.ready) return; // it will not be started
   await op.deadline('NRI', PLUGINS_MS, (signal) =>
     context.plugins.start(asSeen(context, record), op.under(signal)),
   );
