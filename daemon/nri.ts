@@ -51,6 +51,15 @@ function nriDaemon(late: () => Required<Late>): NriDaemon {
   };
 }
 
+/** For a verbose Status; undefined: off. */
+export const nriInfo = (nri: Nri | undefined): object => ({
+  enabled: nri !== undefined,
+  socket: nri?.socket,
+  plugins: (nri?.plugins() ?? [])
+    .filter(({ state }) => state === 'active')
+    .map(({ index, name }) => `${index}-${name}`),
+});
+
 /** See NriSystem. */
 async function listen(server: Server, path: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });

@@ -1,5 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError, hintOf } from '#core/errors.ts';
 import type { PreparedChange } from '#core/prepared-change.ts';
 import type { Trouble } from '#linux/ports/troubles.ts';
@@ -10,6 +11,9 @@ import { launchedFile, type NriOptions, type ReloadableNri } from './options.ts'
 import type { PluginView } from './plugin-table.ts';
 
 const HINT = "see `crisp nri` and the plugin's own log; correct or remove the plugin";
+
+/** How long plugins may take to end, in ms: a process that the kernel holds is left behind. */
+const CLOSE_MS = 5000;
 
 export type NriParts = Omit<ActiveParts, 'options'>;
 
@@ -98,6 +102,13 @@ export class Nri {
 
   /** Plugins are told, and their connections closed. Bounded; never throws. */
   async close(): Promise<void> {
+    const late = new AbortController();
+    const limit = sleep(CLOSE_MS, undefined, { signal: late.signal, ref: false }).catch(() => {});
+    await Promise.race([this.#close(), limit]);
+    late.abort();
+  }
+
+  async #close(): Promise<void> {
     const closed = new Promise<void>((resolve) => {
       if (this.#server) this.#server.close(() => resolve());
       else resolve();

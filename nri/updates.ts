@@ -97,7 +97,7 @@ export class Updates {
           id,
         ),
       );
-      op.log.info({ plugins: names, container: id }, 'an NRI plugin has updated a container');
+      op.log.debug({ plugins: names, container: id }, 'an NRI plugin has updated a container');
       return undefined;
     } catch (error) {
       if (hasCode(error, 'NotFound')) return undefined;
