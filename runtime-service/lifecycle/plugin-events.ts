@@ -36,7 +36,7 @@ export function tellPlugins(context: Context): void {
   const { containers, plugins, asked } = context;
   containers.onChange((after, before) => {
     const record = after ?? before;
-    if (!record) return;
+    if (!record || (!plugins.listening && asked.size === 0)) return;
     const events = eventsOf(after, before);
     if (events.length === 0) return;
     const isKnown = asked.delete(record.id) || before?.state !== 'creating';
