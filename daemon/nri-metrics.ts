@@ -13,7 +13,7 @@ export function nriMetrics(metrics: Metrics): NriObserver {
   });
   const dropped = metrics.counter({
     name: 'crisp_nri_plugins_dropped_total',
-    help: 'NRI plugins that were disconnected, by plugin and reason (deadline, closed, protocol, backlog)',
+    help: 'NRI plugins that were disconnected, by plugin and reason (deadline, closed, protocol, backlog, refused)',
     labels: ['plugin', 'reason'],
   });
   const names = new Set<string>();

@@ -139,38 +139,48 @@ async function configure({ options }: AdmissionParts, plugin: Plugin, config: st
 }
 
 async function synchronize(parts: AdmissionParts, plugin: Plugin): Promise<void> {
-  const { table, gate, daemon, log, options, updates } = parts;
+  const { table, gate, log, options, updates } = parts;
   const { requestMs } = options().timeouts;
   const collector = new UpdateCollector();
   await gate.synchronize(requestMs, async () => {
     plugin.enter('synchronizing');
-    const pods = daemon.pods().map(podMessage);
-    const containers = (await daemon.containers()).map(seen);
-    const reply = await sendAll(plugin, pods, containers, requestMs);
-    try {
-      collector.add(plugin.id, reply);
-    } catch (error) {
-      plugin.stats.failed(describeError(error));
-      log.warn(
-        { plugin: plugin.id, error: describeError(error) },
-        'updates at the start of an NRI plugin are left out',
-      );
-    }
-    plugin.enter('active');
     table.refresh();
-    log.info(
-      {
-        plugin: plugin.id,
-        kind: plugin.kind,
-        pid: plugin.pid,
-        nri: plugin.nriVersion,
-        events: plugin.subscription.events,
-        order: table.active.map(({ id }) => id),
-      },
-      'an NRI plugin is active',
-    );
+    await plugin.inTurn(() => tellAll(parts, plugin, collector));
   });
   await updates.apply(collector.outcome(), new Operation('Synchronize of NRI', { log }));
+}
+
+async function tellAll(
+  { daemon, log, options, table }: AdmissionParts,
+  plugin: Plugin,
+  collector: UpdateCollector,
+): Promise<void> {
+  const { requestMs } = options().timeouts;
+  const pods = daemon.pods().map(podMessage);
+  const containers = (await daemon.containers()).map(seen);
+  const reply = await sendAll(plugin, pods, containers, requestMs);
+  try {
+    collector.add(plugin.id, reply);
+  } catch (error) {
+    plugin.stats.failed(describeError(error));
+    log.warn(
+      { plugin: plugin.id, error: describeError(error) },
+      'updates at the start of an NRI plugin are left out',
+    );
+  }
+  plugin.enter('active');
+  table.refresh();
+  log.info(
+    {
+      plugin: plugin.id,
+      kind: plugin.kind,
+      pid: plugin.pid,
+      nri: plugin.nriVersion,
+      events: plugin.subscription.events,
+      order: table.active.map(({ id }) => id),
+    },
+    'an NRI plugin is active',
+  );
 }
 
 /** All in one call where that is possible: plugins built with an old NRI take no more. Throws where the plugin fails. */

@@ -162,7 +162,7 @@ export class Dispatcher {
   tellPod(event: PodEvent, pod: PluginPod): void {
     this.#inBackground(event, pod.id, async () => {
       const request = { pod: podMessage(pod) };
-      for (const plugin of this.#parts.table.active)
+      for (const plugin of this.#parts.table.told)
         await this.#tell(plugin.ask(event, request), event, plugin.id);
     });
   }
@@ -171,7 +171,7 @@ export class Dispatcher {
   tell(event: ContainerEvent, container: PluginContainer): void {
     this.#inBackground(event, container.record.sandboxId, async () => {
       const request = this.#requestOf(container);
-      for (const plugin of this.#parts.table.active)
+      for (const plugin of this.#parts.table.told)
         await this.#tell(plugin.ask(event, request), event, plugin.id);
     });
   }
@@ -187,7 +187,7 @@ export class Dispatcher {
         const answer = await plugin.ask('StopContainer', request);
         if (answer) plugin.judged('StopContainer', () => collector.add(plugin.id, answer));
       };
-      for (const plugin of table.active) await this.#tell(ask(plugin), 'StopContainer', plugin.id);
+      for (const plugin of table.told) await this.#tell(ask(plugin), 'StopContainer', plugin.id);
       await updates.apply(collector.outcome(), new Operation('StopContainer of NRI', { log }));
     });
   }
@@ -225,7 +225,7 @@ export class Dispatcher {
 
   #inBackground(event: EventName, pod: SandboxId, act: () => Promise<void>): void {
     const { table, log } = this.#parts;
-    if (!table.wants(event)) return;
+    if (!table.told.some((plugin) => plugin.wants(event))) return;
     if (++this.#backlog > MAX_BACKLOG) this.#dropSlowest();
     void this.#queue
       .run(pod, act)
@@ -238,7 +238,7 @@ export class Dispatcher {
   }
 
   #dropSlowest(): void {
-    const [slowest] = this.#parts.table.active.toSorted((one, other) => other.waiting - one.waiting);
+    const [slowest] = this.#parts.table.told.toSorted((one, other) => other.waiting - one.waiting);
     slowest?.drop('backlog', new Error(`it is too slow: ${this.#backlog} events wait for plugins`));
   }
 

@@ -41,6 +41,7 @@ export class PluginTable {
   readonly #all = new Set<Plugin>();
   readonly #ended = new Map<string, Ended>();
   #active: readonly Plugin[] = [];
+  #told: readonly Plugin[] = [];
 
   add(plugin: Plugin): void {
     this.#all.add(plugin);
@@ -48,13 +49,19 @@ export class PluginTable {
 
   /** To be called after each change of a state. */
   refresh(): void {
-    this.#active = [...this.#all].filter(({ state }) => state === 'active').sort(byOrder);
+    this.#told = [...this.#all].filter(({ isTold }) => isTold).sort(byOrder);
+    this.#active = this.#told.filter(({ state }) => state === 'active');
     for (const { id } of this.#active) this.#ended.delete(id);
   }
 
   /** In the order in which they are asked. */
   get active(): readonly Plugin[] {
     return this.#active;
+  }
+
+  /** Those and the ones that are being synchronised: they are told in the background what has changed since. */
+  get told(): readonly Plugin[] {
+    return this.#told;
   }
 
   get size(): number {
@@ -65,7 +72,7 @@ export class PluginTable {
     return [...this.#all].values();
   }
 
-  /** Whether one of them wants this event. */
+  /** Whether one of the active ones wants this event. */
   wants(event: EventName): boolean {
     return this.#active.some((plugin) => plugin.wants(event));
   }

@@ -86,8 +86,13 @@ export class Plugin {
     return this.#waiting;
   }
 
+  /** While it is synchronised events wait in its queue, behind that. */
+  get isTold(): boolean {
+    return this.#state === 'active' || this.#state === 'synchronizing';
+  }
+
   wants(event: EventName): boolean {
-    return this.#state === 'active' && this.subscription.has(event);
+    return this.isTold && this.subscription.has(event);
   }
 
   /**

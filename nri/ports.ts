@@ -44,5 +44,8 @@ export interface NriObserver {
   dropped(plugin: string, reason: DropReason): void;
 }
 
-/** `deadline`: no answer in time; `closed`: it has gone; `protocol`: what it sends is no NRI; `backlog`: too slow for the events. */
-export type DropReason = 'deadline' | 'closed' | 'protocol' | 'backlog';
+/**
+ * `deadline`: no answer in time; `closed`: it has gone; `protocol`: what it sends is no NRI; `backlog`: too slow for the events;
+ * `refused`: it was not admitted, by its name, its events or an error of its own.
+ */
+export type DropReason = 'deadline' | 'closed' | 'protocol' | 'backlog' | 'refused';

@@ -40,6 +40,6 @@ export interface NriPlugin {
   readonly waiting: number;
   /** `at`: ISO 8601, UTC. */
   readonly lastError?: { readonly at: string; readonly message: string } | undefined;
-  /** Why it was dropped: `deadline`, `closed`, `protocol`, `backlog`. */
+  /** Why it was dropped: `deadline`, `closed`, `protocol`, `backlog`, `refused`. */
   readonly dropped?: string | undefined;
 }

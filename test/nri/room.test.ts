@@ -342,6 +342,25 @@ test('a synchronisation waits for the creation under way, and creations wait for
   assert.equal((await plugin.received('CreateContainer')).container?.name, 'later');
 });
 
+test('what ends while a plugin is synchronised is told behind that', async () => {
+  await using room = await openRoom();
+  const pod = room.daemon.addPod();
+  const container = room.daemon.addContainer(pod, 'ends');
+  await using plugin = await TestPlugin.connect(room.socket, { index: '10', name: 'sync' });
+  const release = Promise.withResolvers<object>();
+  plugin.on('Synchronize', () => release.promise);
+  await plugin.register();
+  assert.equal((await plugin.received('Synchronize')).containers.length, 1);
+  room.nri.containers.stopped(container);
+  room.nri.pods.stopped(pod);
+  release.resolve({});
+  await plugin.received('StopPodSandbox');
+  assert.deepEqual(
+    plugin.calls.slice(1).map(({ method }) => method),
+    ['Synchronize', 'StopContainer', 'StopPodSandbox'],
+  );
+});
+
 test('a creation waits for a synchronisation no longer than for a request', async () => {
   await using room = await openRoom({ timeouts: { registrationMs: 60_000, requestMs: 300 } });
   await using plugin = await TestPlugin.connect(room.socket, { index: '10', name: 'sync' });
