@@ -2,7 +2,8 @@
 import { duration, flag, list, path, section, text } from './option.ts';
 import { atStart, reloadableSection } from './reloadable.ts';
 
-const wait = { min: '10ms', max: '10m' };
+/** The kubelet gives a call two minutes. */
+const wait = { min: '10ms', max: '1m' };
 
 const rejects = (what: string) => flag(false, `Refuse a container in which a plugin ${what}.`);
 
@@ -46,7 +47,7 @@ export const nri = reloadableSection(
       reject_sysctl_adjustment: rejects('changes sysctls'),
       required_plugins: list(
         [],
-        'Names of plugins without which no container is made; more in the annotation required-plugins.noderesource.dev of a pod.',
+        'Names of plugins without which no container is made; with any the validator is on. More in the annotation required-plugins.noderesource.dev of a pod.',
         text('', '', {
           pattern: /^[A-Za-z0-9_.+-]{1,128}$/,
           expected: 'the name of a plugin, without its digits',

@@ -30,7 +30,7 @@ interface Late {
 export const openNri = (config: Config, kernel: Kernel, late: Late, metrics: Metrics, log: Log): Nri =>
   new Nri(nriOptions(config, version()), {
     daemon: nriDaemon(() => late as Required<Late>),
-    system: { processes: kernel.processes, peerOf, listen },
+    system: { processes: kernel.processes, files: kernel.files, peerOf, listen },
     observer: nriMetrics(metrics),
     log,
   });
@@ -39,6 +39,14 @@ function nriDaemon(late: () => Required<Late>): NriDaemon {
   const records = () => late().containers.list();
   return {
     pods: () => late().pods.pluginPods(),
+    podsInTheMaking: () =>
+      late()
+        .pods.list()
+        .flatMap(({ id, state, reason }) => (state === 'notReady' && reason === undefined ? [id] : [])),
+    onPodReady: (listener) =>
+      late().pods.onChange(({ kind, sandbox }) => {
+        if (kind === 'ready') listener(sandbox.id);
+      }),
     pod: (id) => late().pods.pluginPod(id),
     containers: () => late().containers.seenByPlugins(),
     creating: () => records().flatMap(({ id, state }) => (state === 'creating' ? [id] : [])),

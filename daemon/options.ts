@@ -267,5 +267,9 @@ export const nriOptions = (config: Config, version: string): NriOptions => ({
 
 export const reloadableNri = ({ nri }: Config): ReloadableNri => ({
   timeouts: { registrationMs: nri.registrationTimeout, requestMs: nri.requestTimeout },
-  defaultValidator: nri.defaultValidator,
+  defaultValidator: {
+    ...nri.defaultValidator,
+    // Who names plugins wants them required.
+    enable: nri.defaultValidator.enable || nri.defaultValidator.requiredPlugins.length > 0,
+  },
 });

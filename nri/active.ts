@@ -35,6 +35,7 @@ export class Active {
   readonly #parts: ActiveParts;
   readonly #gate: SyncGate;
   readonly #updates: Updates;
+  readonly #endWatch: () => void;
   #isClosing = false;
 
   constructor(parts: ActiveParts) {
@@ -49,7 +50,9 @@ export class Active {
       system,
       log,
       connect: (socket, pid, given) => this.#serve(socket, 'launched', pid, given),
+      forget: (plugin) => this.table.forget(plugin),
     });
+    this.#endWatch = daemon.onPodReady((id) => this.dispatcher.ready(id));
   }
 
   /** Starts the pre-installed plugins. Creations wait for their first start, within their timeouts. Never throws. */
@@ -78,6 +81,7 @@ export class Active {
   /** Tells the plugins, then closes their connections. Bounded; never throws. */
   async close(): Promise<void> {
     this.#isClosing = true;
+    this.#endWatch();
     const { requestMs } = this.#parts.options().timeouts;
     const ends = [...this.table].map(async (plugin) => {
       const left = Math.min(SHUTDOWN_MS, requestMs);
@@ -85,7 +89,10 @@ export class Active {
       plugin.leave();
     });
     await Promise.all(ends);
-    await this.launcher.close();
+    const launched = this.launcher.close();
+    // One may have come meanwhile.
+    for (const plugin of this.table) plugin.leave();
+    await launched;
   }
 
   #serve(

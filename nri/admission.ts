@@ -20,14 +20,12 @@ const INDEX = /^\d\d$/;
 export const PLUGIN_NAME = /^[A-Za-z0-9_.+-]{1,128}$/;
 /** How long the end of one whose name comes again may take to be seen, in ms. */
 const REPLACED_MS = 500;
-/** Objects of one Synchronize below which it is not divided further. */
-const MIN_OBJECTS = 8;
 
 export interface AdmissionParts {
   readonly table: PluginTable;
   readonly gate: SyncGate;
   readonly updates: Updates;
-  readonly daemon: Pick<NriDaemon, 'pods' | 'containers'>;
+  readonly daemon: Pick<NriDaemon, 'pods' | 'podsInTheMaking' | 'containers'>;
   readonly options: () => Pick<NriOptions, 'timeouts' | 'runtime'>;
   readonly log: Log;
 }
@@ -156,9 +154,10 @@ async function tellAll(
   collector: UpdateCollector,
 ): Promise<void> {
   const { requestMs } = options().timeouts;
+  for (const id of daemon.podsInTheMaking()) plugin.missedPods.add(id);
   const pods = daemon.pods().map(podMessage);
   const containers = (await daemon.containers()).map(seen);
-  const reply = await sendAll(plugin, pods, containers, requestMs);
+  const reply = await sendAll({ plugin, log }, pods, containers, requestMs);
   try {
     collector.add(plugin.id, reply);
   } catch (error) {
@@ -185,19 +184,21 @@ async function tellAll(
 
 /** All in one call where that is possible: plugins built with an old NRI take no more. Throws where the plugin fails. */
 async function sendAll(
-  plugin: Plugin,
+  { plugin, log }: { readonly plugin: Plugin; readonly log: Log },
   pods: readonly nri.PodSandboxInit[],
   containers: readonly nri.ContainerInit[],
   requestMs: number,
 ): Promise<nri.SynchronizeResponse> {
   const until = performance.now() + requestMs;
-  let [podAt, containerAt, podCount, containerCount] = [0, 0, pods.length, containers.length];
-  for (;;) {
+  const total = pods.length + containers.length;
+  for (let at = 0, count = total; ; ) {
+    const end = at + count;
+    // The pods first, in one row with the containers.
     const some = {
-      pods: pods.slice(podAt, podAt + podCount),
-      containers: containers.slice(containerAt, containerAt + containerCount),
+      pods: pods.slice(at, end),
+      containers: containers.slice(Math.max(0, at - pods.length), Math.max(0, end - pods.length)),
     };
-    const more = podAt + podCount < pods.length || containerAt + containerCount < containers.length;
+    const more = end < total;
     const left = Math.max(1, until - performance.now());
     try {
       const reply = await called(plugin, 'Synchronize', { ...some, more }, left);
@@ -207,16 +208,23 @@ async function sendAll(
           `plugin ${plugin.id} does not take the state in several parts`,
           'use a plugin that is built with NRI 0.7 or later: this node has too many pods and containers for one message',
         );
-      podAt += podCount;
-      containerAt += containerCount;
+      at = end;
     } catch (error) {
-      if (!hasFailed(error, 'oversized') || podCount + containerCount <= MIN_OBJECTS) throw error;
-      const factor = Math.min(0.9, ((error.maximum ?? 1) / (error.length ?? 2)) * 0.95);
-      podCount = Math.max(MIN_OBJECTS / 2, Math.floor(podCount * factor));
-      containerCount = Math.max(MIN_OBJECTS / 2, Math.floor(containerCount * factor));
+      if (!hasFailed(error, 'oversized')) throw error;
+      if (count > 1) {
+        const factor = Math.min(0.9, ((error.maximum ?? 1) / (error.length ?? 2)) * 0.95);
+        count = Math.max(1, Math.floor(Math.min(count, total - at) * factor));
+        continue;
+      }
+      // The plugin sees it with its next event, if that is smaller.
+      log.warn({ plugin: plugin.id, ...idOf(some) }, 'too large to be told to an NRI plugin at its start');
+      at = end;
     }
   }
 }
+
+const idOf = (some: { pods: readonly nri.PodSandboxInit[]; containers: readonly nri.ContainerInit[] }) =>
+  some.pods[0] ? { pod: some.pods[0].id } : { container: some.containers[0]?.id };
 
 /** A call whose failure ends the admission. */
 async function called<M extends 'Configure' | 'Synchronize'>(

@@ -1,6 +1,6 @@
 /** From an event of a pod or container to its calls of plugins, in the order of their indexes. */
 import type { nri } from '#api/nri/index.ts';
-import { CrispError, describeError } from '#core/errors.ts';
+import { describeError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
 import type { ResourceChanges } from '#core/model/adjustment.ts';
 import type { LinuxResources } from '#core/model/resources.ts';
@@ -8,14 +8,7 @@ import { type Log, Operation } from '#core/operation.ts';
 import { KeyedQueue } from '#core/single-flight.ts';
 import type { PluginPod } from '#pod-sandbox/index.ts';
 import type { CreateVerdict, PluginContainer } from '#runtime-service/index.ts';
-import {
-  CreateCollector,
-  type CreateOutcome,
-  checkVerdict,
-  defaultValidator,
-  UpdateCollector,
-  validationRequest,
-} from './adjust/index.ts';
+import { CreateCollector, UpdateCollector } from './adjust/index.ts';
 import type { EventName } from './events.ts';
 import { podMessage, resourcesMessage } from './messages/index.ts';
 import type { NriOptions } from './options.ts';
@@ -25,11 +18,12 @@ import type { NriDaemon } from './ports.ts';
 import { seen } from './seen.ts';
 import type { SyncGate } from './sync-gate.ts';
 import type { Updates } from './updates.ts';
+import { validate } from './validate.ts';
 
 /** How long an awaited event may take with all plugins, and with those of its pod that are before it, in ms. */
-const EVENT_MS = 90_000;
-/** Events in the background, of all pods, beyond which the slowest plugin is dropped. */
-const MAX_BACKLOG = 4096;
+const EVENT_MS = 110_000;
+/** Events in the background, of all pods, beyond which the plugin is dropped that holds them up; each may have a spec of 100 KiB. */
+const MAX_BACKLOG = 1000;
 
 export interface DispatcherParts {
   readonly table: PluginTable;
@@ -52,6 +46,8 @@ export class Dispatcher {
   readonly #parts: DispatcherParts;
   readonly #queue = new KeyedQueue<SandboxId>();
   #backlog = 0;
+  /** One was dropped because of the backlog, which has not sunk since. */
+  #isSinking = false;
 
   constructor(parts: DispatcherParts) {
     this.#parts = parts;
@@ -71,11 +67,12 @@ export class Dispatcher {
     if (gate.isHeld) await op.stage('NRI synchronisation', () => gate.enter(container.record.id, op.signal));
     if (!this.#isValidating && !table.wants('CreateContainer') && !table.wants('ValidateContainerAdjustment'))
       return undefined;
-    return this.#awaited('CreateContainer', container.record.sandboxId, op, async () => {
+    return this.#awaited('CreateContainer', container.record.sandboxId, op, async (op) => {
       const pod = this.#podOf(container);
       const original = seen(container);
       const collector = new CreateCollector(original);
       const asked = [...table.active];
+      const validators = asked.filter((plugin) => plugin.wants('ValidateContainerAdjustment'));
       for (const plugin of asked) {
         op.checkpoint();
         const answer = await plugin.ask('CreateContainer', { pod, container: collector.container });
@@ -86,7 +83,8 @@ export class Dispatcher {
       const plugins = asked
         .filter(({ state }) => state === 'active')
         .map(({ index, name }) => ({ index, name }));
-      await this.#validate({ pod, container: original, outcome, plugins });
+      const of = { pod, container: original, outcome, plugins };
+      await validate(of, validators, this.#parts.options().defaultValidator);
       await this.#parts.updates.applyAll(outcome, op);
       const { adjustment, owners } = outcome;
       return adjustment && { adjustment, owners };
@@ -95,7 +93,7 @@ export class Dispatcher {
 
   async start(container: PluginContainer, op: Operation): Promise<void> {
     if (!this.#parts.table.wants('StartContainer')) return;
-    await this.#awaited('StartContainer', container.record.sandboxId, op, async () => {
+    await this.#awaited('StartContainer', container.record.sandboxId, op, async (op) => {
       const request = this.#requestOf(container);
       for (const plugin of this.#parts.table.active) {
         op.checkpoint();
@@ -111,7 +109,7 @@ export class Dispatcher {
   ): Promise<ResourceChanges | undefined> {
     if (!this.#parts.table.wants('UpdateContainer')) return undefined;
     const { id, sandboxId } = container.record;
-    return this.#awaited('UpdateContainer', sandboxId, op, async () => {
+    return this.#awaited('UpdateContainer', sandboxId, op, async (op) => {
       const request = this.#requestOf(container);
       const collector = new UpdateCollector({ id, resources: resourcesMessage(requested) });
       for (const plugin of this.#parts.table.active) {
@@ -130,10 +128,11 @@ export class Dispatcher {
     const { gate, table } = this.#parts;
     if (gate.isHeld) await op.stage('NRI synchronisation', () => gate.enter(pod.id, op.signal));
     if (!table.wants('RunPodSandbox')) return;
-    await this.#awaited('RunPodSandbox', pod.id, op, async () => {
+    await this.#awaited('RunPodSandbox', pod.id, op, async (op) => {
       const request = { pod: podMessage(pod) };
       for (const plugin of table.active) {
         op.checkpoint();
+        plugin.missedPods.delete(pod.id);
         await plugin.ask('RunPodSandbox', request);
       }
     });
@@ -145,7 +144,7 @@ export class Dispatcher {
     op: Operation,
   ): Promise<void> {
     if (!this.#parts.table.wants('UpdatePodSandbox')) return;
-    await this.#awaited('UpdatePodSandbox', pod.id, op, async () => {
+    await this.#awaited('UpdatePodSandbox', pod.id, op, async (op) => {
       const request = {
         pod: podMessage(pod),
         overheadLinuxResources: resourcesMessage(overhead),
@@ -158,8 +157,21 @@ export class Dispatcher {
     });
   }
 
+  /** A plugin that came between the pod's RunPodSandbox and now is told of it, in the background. */
+  ready(id: SandboxId): void {
+    const missed = this.#parts.table.told.filter(({ missedPods }) => missedPods.delete(id));
+    const pod = missed.length > 0 ? this.#parts.daemon.pod(id) : undefined;
+    if (!pod) return;
+    this.#inBackground('RunPodSandbox', id, async () => {
+      const request = { pod: podMessage(pod) };
+      for (const plugin of missed)
+        await this.#tell(plugin.ask('RunPodSandbox', request), 'RunPodSandbox', plugin.id);
+    });
+  }
+
   /** In the background. */
   tellPod(event: PodEvent, pod: PluginPod): void {
+    if (!this.#isWanted(event)) return;
     this.#inBackground(event, pod.id, async () => {
       const request = { pod: podMessage(pod) };
       for (const plugin of this.#parts.table.told)
@@ -169,8 +181,11 @@ export class Dispatcher {
 
   /** In the background. */
   tell(event: ContainerEvent, container: PluginContainer): void {
+    if (!this.#isWanted(event)) return;
+    // The pod may be gone when its turn comes.
+    const pod = this.#podOf(container);
     this.#inBackground(event, container.record.sandboxId, async () => {
-      const request = this.#requestOf(container);
+      const request = { pod, container: seen(container) };
       for (const plugin of this.#parts.table.told)
         await this.#tell(plugin.ask(event, request), event, plugin.id);
     });
@@ -178,68 +193,60 @@ export class Dispatcher {
 
   /** In the background: what plugins change of others is not waited for either. */
   stopped(container: PluginContainer): void {
-    const { sandboxId } = container.record;
-    this.#inBackground('StopContainer', sandboxId, async () => {
+    if (!this.#isWanted('StopContainer')) return;
+    const pod = this.#podOf(container);
+    this.#inBackground('StopContainer', container.record.sandboxId, async () => {
       const { table, updates, log } = this.#parts;
-      const request = this.#requestOf(container);
+      const request = { pod, container: seen(container) };
       const collector = new UpdateCollector();
       const ask = async (plugin: Plugin) => {
         const answer = await plugin.ask('StopContainer', request);
         if (answer) plugin.judged('StopContainer', () => collector.add(plugin.id, answer));
       };
       for (const plugin of table.told) await this.#tell(ask(plugin), 'StopContainer', plugin.id);
-      await updates.apply(collector.outcome(), new Operation('StopContainer of NRI', { log }));
+      // Other containers may take their time: this pod's next event does not wait for them.
+      void updates.apply(collector.outcome(), new Operation('StopContainer of NRI', { log }));
     });
   }
 
-  /** Throws where the default validator or a plugin refuses the adjustment. */
-  async #validate(of: {
-    readonly pod: nri.PodSandboxInit;
-    readonly container: nri.ContainerInit;
-    readonly outcome: CreateOutcome;
-    readonly plugins: readonly { readonly index: string; readonly name: string }[];
-  }): Promise<void> {
-    defaultValidator(this.#parts.options().defaultValidator, of);
-    const { table } = this.#parts;
-    if (!table.wants('ValidateContainerAdjustment')) return;
-    const request = validationRequest(of);
-    const asked = table.active.map(async (plugin) => {
-      if (!plugin.wants('ValidateContainerAdjustment')) return;
-      const answer = await plugin.ask('ValidateContainerAdjustment', request);
-      if (answer) checkVerdict(plugin.id, answer);
-      else if (plugin.state === 'ended') throw lost(plugin.id);
-    });
-    // All have answered when the container goes on or is given up.
-    const failed = (await Promise.allSettled(asked)).find(({ status }) => status === 'rejected');
-    if (failed?.status === 'rejected') throw failed.reason;
-  }
-
-  #awaited<T>(event: EventName, pod: SandboxId, op: Operation, act: () => Promise<T>): Promise<T> {
+  #awaited<T>(
+    event: EventName,
+    pod: SandboxId,
+    op: Operation,
+    act: (op: Operation) => Promise<T>,
+  ): Promise<T> {
     return op.deadline(`NRI ${event}`, EVENT_MS, (limit) =>
       this.#queue.run(pod, async () => {
         limit.throwIfAborted();
-        return await act();
+        // What ends at the deadline does nothing more.
+        return await act(op.under(limit));
       }),
     );
   }
 
+  #isWanted(event: EventName): boolean {
+    return this.#parts.table.told.some((plugin) => plugin.wants(event));
+  }
+
   #inBackground(event: EventName, pod: SandboxId, act: () => Promise<void>): void {
-    const { table, log } = this.#parts;
-    if (!table.told.some((plugin) => plugin.wants(event))) return;
-    if (++this.#backlog > MAX_BACKLOG) this.#dropSlowest();
+    const { log } = this.#parts;
+    if (++this.#backlog > MAX_BACKLOG && !this.#isSinking) this.#dropSlowest();
     void this.#queue
       .run(pod, act)
       .catch((error) =>
         log.error({ event, pod, error: describeError(error) }, 'an event for NRI plugins has failed'),
       )
       .finally(() => {
-        this.#backlog--;
+        if (--this.#backlog < MAX_BACKLOG / 2) this.#isSinking = false;
       });
   }
 
+  /** The one whose call takes the longest now. */
   #dropSlowest(): void {
-    const [slowest] = this.#parts.table.told.toSorted((one, other) => other.waiting - one.waiting);
-    slowest?.drop('backlog', new Error(`it is too slow: ${this.#backlog} events wait for plugins`));
+    const [slowest] = this.#parts.table.told.toSorted((one, other) => other.busyMs - one.busyMs);
+    if (!slowest || slowest.busyMs === 0) return;
+    this.#isSinking = true;
+    slowest.drop('backlog', new Error(`it is too slow: ${this.#backlog} events wait for plugins`));
   }
 
   /** Of an event that nobody waits for: a plugin's error is logged. */
@@ -267,13 +274,3 @@ export class Dispatcher {
     return pod ? podMessage(pod) : { id: sandboxId };
   }
 }
-
-/** Of a validator no answer is no consent. */
-const lost = (plugin: string): CrispError =>
-  new CrispError(
-    'Unavailable',
-    `NRI plugin ${plugin}, which validates containers, has given no verdict and was dropped`,
-    {
-      hint: 'see the log of that plugin and start it again; without it containers are made that it has not validated',
-    },
-  );

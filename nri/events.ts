@@ -59,6 +59,11 @@ export class Subscription {
     this.#mask &= ~bit(event);
   }
 
+  /** Whether it has asked to judge containers: one that takes all events as they come has not. */
+  get isValidator(): boolean {
+    return !this.isOfAll && this.has('ValidateContainerAdjustment');
+  }
+
   get events(): readonly EventName[] {
     return names.filter((name) => this.has(name));
   }

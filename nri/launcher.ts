@@ -1,10 +1,12 @@
 /** The plugins of the plugin directory: started in the order of their names, and again when they end. */
-import { constants } from 'node:fs';
-import { access, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { constants, existsSync } from 'node:fs';
+import { access, readdir, rm, stat } from 'node:fs/promises';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError, errnoOf } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
+import { readRegular } from '#linux/fs/regular-file.ts';
 import type { Child } from '#linux/ports/kernel.ts';
 import type { Given } from './admission.ts';
 import { launchedFile, type NriOptions } from './options.ts';
@@ -22,13 +24,19 @@ const GRACE_MS = 1000;
 const MAX_LINE = 1024;
 const SIGTERM = 15;
 const SIGKILL = 9;
-/** In the environment of plugins: by it the next daemon finds those that a killed one has left. */
-export const STATE_VARIABLE = 'CRISP_STATE';
+/** How long a process that was killed may take to be gone, in ms: the kernel may hold it. */
+const KILLED_MS = 2000;
+/**
+ * In the environment of plugins: random, and in a file for root alone, so that the next daemon finds those that a killed one has
+ * left, and nothing else.
+ */
+const TOKEN_VARIABLE = 'CRISP_NRI_TOKEN';
+const TOKEN = /^[0-9a-f]{32}$/;
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 export interface LauncherParts {
   readonly options: Pick<NriOptions, 'pluginDirectory' | 'configDirectory' | 'state'>;
-  readonly system: Pick<NriSystem, 'processes'>;
+  readonly system: Pick<NriSystem, 'processes' | 'files'>;
   readonly log: Log;
   /** Serves its connection: `active` resolves when it is active or has ended, `ended` when it has ended. Neither rejects. */
   readonly connect: (
@@ -36,6 +44,8 @@ export interface LauncherParts {
     pid: number,
     given: Given,
   ) => { readonly active: Promise<void>; readonly ended: Promise<unknown> };
+  /** Its file is gone: it is missed no more. */
+  readonly forget: (plugin: string) => void;
 }
 
 /** One file of the directory. */
@@ -56,6 +66,7 @@ export class Launcher {
   readonly #stop = new AbortController();
   readonly #running: Promise<void>[] = [];
   readonly #failed = new Map<string, string>();
+  readonly #token = randomBytes(16).toString('hex');
 
   constructor(parts: LauncherParts) {
     this.#parts = parts;
@@ -71,8 +82,10 @@ export class Launcher {
       await this.#endLeftOvers();
       const programs = await this.#programs();
       // Written before the first is started.
-      if (programs.length > 0) await writeFile(launchedFile(options.state), '');
+      if (programs.length > 0)
+        await this.#parts.system.files.writeAtomic(launchedFile(options.state), this.#token, { mode: 0o600 });
       for (const program of programs) {
+        if (this.#stop.signal.aborted) return;
         const first = Promise.withResolvers<void>();
         this.#running.push(this.#keep(program, first.resolve));
         await first.promise;
@@ -99,11 +112,15 @@ export class Launcher {
 
   async #endLeftOvers(): Promise<void> {
     const { system, options, log } = this.#parts;
-    for (const process of system.processes.withVariable(STATE_VARIABLE, options.state)) {
+    const file = launchedFile(options.state);
+    if (!existsSync(file)) return;
+    const token = (await readRegular(file, 1024)).toString('latin1');
+    const found = TOKEN.test(token) ? system.processes.withVariable(TOKEN_VARIABLE, token) : [];
+    for (const process of found) {
       log.warn({ pid: process.pid }, 'an NRI plugin of an earlier daemon still runs: it is ended');
       system.processes.signal(process, SIGKILL);
     }
-    await rm(launchedFile(options.state), { force: true });
+    await rm(file, { force: true });
   }
 
   async #programs(): Promise<Program[]> {
@@ -146,6 +163,12 @@ export class Launcher {
       }
       onFirst();
       if (signal.aborted) return;
+      if (!existsSync(program.path)) {
+        this.#failed.delete(plugin);
+        this.#parts.forget(plugin);
+        this.#parts.log.info({ plugin, path: program.path }, 'the file of an NRI plugin is gone');
+        return;
+      }
       if (performance.now() - begun >= STEADY_MS) wait = FIRST_WAIT_MS;
       const message = this.#failed.get(plugin) ?? 'it has ended';
       this.#failed.set(plugin, message);
@@ -160,9 +183,11 @@ export class Launcher {
 
   /** One life of it. Throws where it cannot be started. */
   async #run({ path, index, name }: Program, onActive: () => void): Promise<void> {
-    const { system, options, connect, log } = this.#parts;
+    const { system, connect, log } = this.#parts;
+    const { signal } = this.#stop;
     const config = await this.#configOf(index, name);
     await access(path, constants.X_OK);
+    if (signal.aborted) return;
     const child = await system.processes.spawn({
       argv: [path],
       env: {
@@ -170,7 +195,7 @@ export class Launcher {
         NRI_PLUGIN_NAME: name,
         NRI_PLUGIN_IDX: index,
         NRI_PLUGIN_SOCKET: '3',
-        [STATE_VARIABLE]: options.state,
+        [TOKEN_VARIABLE]: this.#token,
       },
       cwd: '/',
       stderr: 'pipe',
@@ -179,11 +204,16 @@ export class Launcher {
     });
     logLines(child, log.child({ plugin: `${index}-${name}` }));
     const socket = child.extra[3] as Duplex;
-    const { active, ended } = connect(socket, child.process.pid, { index, name, config });
-    void active.then(onActive);
-    const end = () => socket.destroy();
-    await Promise.race([child.exited, ended]);
-    end();
+    if (!signal.aborted) {
+      const { active, ended } = connect(socket, child.process.pid, { index, name, config });
+      void active.then(onActive);
+      const stopped = Promise.withResolvers<void>();
+      const stop = () => stopped.resolve();
+      signal.addEventListener('abort', stop, { once: true });
+      await Promise.race([child.exited, ended, stopped.promise]);
+      signal.removeEventListener('abort', stop);
+    }
+    socket.destroy();
     await this.#end(child);
   }
 
@@ -195,7 +225,7 @@ export class Launcher {
     processes.signal(child.process, SIGTERM);
     if (await Promise.race([child.exited.then(() => false), grace])) processes.signal(child.process, SIGKILL);
     timer.abort();
-    await child.exited;
+    await Promise.race([child.exited, sleep(KILLED_MS, undefined, { ref: false })]);
     child.stderr?.destroy();
   }
 
@@ -203,9 +233,7 @@ export class Launcher {
     for (const file of [`${index}-${name}.conf`, `${name}.conf`]) {
       const path = `${this.#parts.options.configDirectory}/${file}`;
       try {
-        const text = await readFile(path, 'utf8');
-        if (text.length <= MAX_CONFIG) return text;
-        throw new Error(`${path} is larger than ${MAX_CONFIG} bytes`);
+        return (await readRegular(path, MAX_CONFIG)).toString('utf8');
       } catch (error) {
         if (errnoOf(error) !== 'ENOENT') throw error;
       }

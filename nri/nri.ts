@@ -69,11 +69,11 @@ export class Nri {
   }
 
   /** Timeouts and the default validator, for calls that begin afterwards. */
-  prepare(next: ReloadableNri): PreparedChange {
+  async prepare(next: ReloadableNri): Promise<PreparedChange> {
+    if (next.defaultValidator.enable) await this.#load();
     return {
       apply: () => {
         this.#options = { ...this.#options, ...next };
-        if (next.defaultValidator.enable) void this.#load().catch(() => {});
       },
       discard() {},
     };

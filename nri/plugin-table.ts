@@ -5,6 +5,7 @@ import type { DropReason } from './ports.ts';
 
 /** Plugins that have ended and are still shown. */
 const ENDED_SHOWN = 32;
+const MISSED_MS = 3_600_000;
 
 /** A plugin as clients see it. */
 export interface PluginView {
@@ -30,6 +31,8 @@ interface Ended {
   readonly plugin: Plugin;
   readonly reason: DropReason | undefined;
   readonly message: string;
+  /** Of the monotonic clock. */
+  readonly at: number;
 }
 
 const byOrder = (one: Plugin, other: Plugin): number =>
@@ -87,16 +90,24 @@ export class PluginTable {
     this.#all.delete(plugin);
     if (plugin.index !== '') {
       this.#ended.delete(plugin.id);
-      this.#ended.set(plugin.id, { plugin, reason, message });
+      this.#ended.set(plugin.id, { plugin, reason, message, at: performance.now() });
       const [oldest] = this.#ended.keys();
       if (this.#ended.size > ENDED_SHOWN && oldest !== undefined) this.#ended.delete(oldest);
     }
     this.refresh();
   }
 
-  /** Those that were dropped and are not back. */
+  /** It is not expected back. */
+  forget(id: string): void {
+    this.#ended.delete(id);
+  }
+
+  /** Those that were dropped and are not back; one that stays away is missed for an hour. */
   get dropped(): readonly { readonly id: string; readonly message: string }[] {
-    return [...this.#ended].flatMap(([id, { reason, message }]) => (reason ? [{ id, message }] : []));
+    const since = performance.now() - MISSED_MS;
+    return [...this.#ended].flatMap(([id, { reason, message, at }]) =>
+      reason && at > since ? [{ id, message }] : [],
+    );
   }
 
   views(): readonly PluginView[] {

@@ -6,6 +6,7 @@ import {
   type PluginMethods,
 } from '#api/nri/index.ts';
 import { CrispError, describeError, hintOf } from '#core/errors.ts';
+import type { SandboxId } from '#core/ids.ts';
 import { type EventName, events, Subscription } from './events.ts';
 import { PluginStats } from './plugin-stats.ts';
 import type { DropReason } from './ports.ts';
@@ -51,13 +52,16 @@ export class Plugin {
   name = '';
   nriVersion = '';
   subscription = new Subscription(0);
+  /** Pods that were being made when it was synchronised, and for which it has not been asked. */
+  readonly missedPods = new Set<SandboxId>();
   readonly #parts: PluginParts;
   readonly #older = new Set<EventName>();
   #state: PluginState = 'registering';
   #last: Promise<unknown> = Promise.resolve();
   #lastUpdate: Promise<unknown> = Promise.resolve();
   #waiting = 0;
-  #isCalling = false;
+  /** When the call that runs was begun, of the monotonic clock. */
+  #calling: number | undefined;
 
   constructor(parts: PluginParts) {
     this.#parts = parts;
@@ -84,6 +88,11 @@ export class Plugin {
   /** Calls that wait for their turn, and the one that runs. */
   get waiting(): number {
     return this.#waiting;
+  }
+
+  /** For how long the call that runs has run, in ms; 0 where none does. */
+  get busyMs(): number {
+    return this.#calling === undefined ? 0 : performance.now() - this.#calling;
   }
 
   /** While it is synchronised events wait in its queue, behind that. */
@@ -162,18 +171,19 @@ export class Plugin {
   ): Promise<Response<E> | undefined> {
     const begun = performance.now();
     let outcome = 'ok';
-    this.#isCalling = true;
+    this.#calling = begun;
     try {
       return (await this.connection.call(method, request as never, { timeoutMs })) as Response<E>;
     } catch (error) {
-      outcome = error instanceof PluginError ? error.failure : 'protocol';
-      const reason = error instanceof PluginError ? REASONS[error.failure] : 'protocol';
+      // What is no PluginError is a request that cannot be sent: no fault of the plugin's.
+      outcome = error instanceof PluginError ? error.failure : 'request';
+      const reason = error instanceof PluginError ? REASONS[error.failure] : undefined;
       if (outcome !== 'unimplemented') this.stats.failed(`${method}: ${describeError(error)}`);
       if (reason === undefined) throw error;
       this.drop(reason, error);
       return undefined;
     } finally {
-      this.#isCalling = false;
+      this.#calling = undefined;
       const ms = performance.now() - begun;
       if (outcome !== 'unimplemented') {
         this.stats.called(method, ms, outcome !== 'ok');
@@ -195,7 +205,7 @@ export class Plugin {
 
   #closed(error: Error | undefined): void {
     if (hasFailed(error, 'protocol')) this.#end('protocol', error);
-    else this.#end(this.#isCalling || error ? 'closed' : undefined, error);
+    else this.#end(this.#calling !== undefined || error ? 'closed' : undefined, error);
   }
 
   #end(reason: DropReason | undefined, error: Error | undefined): void {

@@ -3,13 +3,17 @@ import type { Server, Socket } from 'node:net';
 import type { ContainerId, SandboxId } from '#core/ids.ts';
 import type { ResourceChanges } from '#core/model/adjustment.ts';
 import type { Operation } from '#core/operation.ts';
-import type { Processes } from '#linux/ports/kernel.ts';
+import type { Files, Processes } from '#linux/ports/kernel.ts';
 import type { PluginPod } from '#pod-sandbox/index.ts';
 import type { PluginContainer } from '#runtime-service/index.ts';
 
 export interface NriDaemon {
   /** Those that have been ready, in the order of their creation. From memory. */
   pods(): readonly PluginPod[];
+  /** Those that are being made. From memory. */
+  podsInTheMaking(): readonly SandboxId[];
+  /** Called when one is ready. Returns what ends it. */
+  onPodReady(listener: (id: SandboxId) => void): () => void;
   /** Also one that is being made; undefined where it is gone. From memory. */
   pod(id: SandboxId): PluginPod | undefined;
   /** Those that are created, are being started or run. Their specs are read from the bundles. */
@@ -26,6 +30,7 @@ export interface NriDaemon {
 
 export interface NriSystem {
   readonly processes: Pick<Processes, 'spawn' | 'signal' | 'withVariable'>;
+  readonly files: Pick<Files, 'writeAtomic'>;
   /** The process that has opened the other end of a unix socket; undefined where that is unknown. */
   peerOf(socket: Socket): number | undefined;
   /** Binds a unix socket for root only, whose directory is made; throws FailedPrecondition where another daemon serves it. */

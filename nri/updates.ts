@@ -17,6 +17,8 @@ const APPLY_MS = 30_000;
 /** How long what a plugin has asked waits for the end of a container that it evicts, which goes on. */
 const EVICT_MS = 10_000;
 const MAX_UPDATES = 4096;
+/** Containers that are changed at the same time: each executes the OCI runtime. */
+const AT_ONCE = 4;
 
 export interface FailedUpdate {
   readonly id: string;
@@ -27,6 +29,8 @@ export interface FailedUpdate {
 export class Updates {
   readonly #daemon: Pick<NriDaemon, 'update' | 'evict'>;
   readonly #queue = new KeyedQueue<string>();
+  readonly #places = new KeyedQueue<number>();
+  #next = 0;
 
   constructor(daemon: Pick<NriDaemon, 'update' | 'evict'>) {
     this.#daemon = daemon;
@@ -83,13 +87,18 @@ export class Updates {
     return { failed: update.filter(({ containerId }) => failed.has(containerId)) };
   }
 
+  /** After what was wanted of this container before, and in one of few places. */
+  #inTurn<T>(id: string, act: () => Promise<T>): Promise<T> {
+    return this.#queue.run(id, () => this.#places.run(this.#next++ % AT_ONCE, act));
+  }
+
   async #update(
     { id, changes, ignoreFailure, plugins }: CollectedUpdate,
     op: Operation,
   ): Promise<FailedUpdate | undefined> {
     const names = plugins.join(', ');
     try {
-      await this.#queue.run(id, () =>
+      await this.#inTurn(id, () =>
         op.deadline(
           'update by NRI plugin',
           APPLY_MS,
@@ -112,7 +121,7 @@ export class Updates {
   async #evict({ id, reason, plugin }: CollectedEviction, op: Operation): Promise<void> {
     op.log.warn({ plugin, container: id, reason }, 'an NRI plugin evicts a container');
     try {
-      await this.#queue.run(id, () =>
+      await this.#inTurn(id, () =>
         op.deadline(
           'eviction by NRI plugin',
           EVICT_MS,

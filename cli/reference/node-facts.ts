@@ -50,8 +50,8 @@ export const ENVIRONMENT: readonly Fact[] = [
     'Directory of the compile cache of Node; set to /var/cache/crisp by the launcher where root owns that.',
   ],
   [
-    'NRI_PLUGIN_NAME, NRI_PLUGIN_IDX, NRI_PLUGIN_SOCKET, CRISP_STATE',
-    'Set by the daemon for the NRI plugins that it starts: name, index, the descriptor of the connection; the state directory, by which the next daemon finds what a killed one has left.',
+    'NRI_PLUGIN_NAME, NRI_PLUGIN_IDX, NRI_PLUGIN_SOCKET, CRISP_NRI_TOKEN',
+    'Set by the daemon for the NRI plugins that it starts: name, index, the descriptor of the connection; a random value, by which the next daemon finds what a killed one has left.',
   ],
   [
     'NODE_OPTIONS',

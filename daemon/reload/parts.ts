@@ -65,7 +65,7 @@ export const podsPart =
 export const nriPart =
   ({ nri }: Pick<Services, 'nri'>): ReloadPart =>
   async ({ config }) =>
-    nri?.prepare(reloadableNri(config)) ?? withoutOpening(() => {});
+    (await nri?.prepare(reloadableNri(config))) ?? withoutOpening(() => {});
 
 export interface TlsParts {
   readonly streaming: Streaming;

@@ -111,12 +111,13 @@ test('at the end they get Shutdown and end; what does not end is killed', async 
 
 test('what a killed daemon has left is ended before the plugins are started', async () => {
   using at = place();
+  const token = 'ab'.repeat(16);
   // As a plugin that does not notice the end of its connection.
   const left = await processes.spawn({
     argv: ['sleep', '1000'],
-    env: { CRISP_STATE: at.directory, PATH: '/bin' },
+    env: { CRISP_NRI_TOKEN: token, PATH: '/bin' },
   });
-  writeFileSync(join(at.directory, 'nri-plugins-started'), '');
+  writeFileSync(join(at.directory, 'nri-plugins-started'), token);
   await using room = await at.open();
   assert.equal((await left.exited).signal, 9);
   assert.deepEqual(shown(room), []);

@@ -279,7 +279,9 @@ for (const phase of [
         isDeadline ? { timeouts: { registrationMs: 300, requestMs: 300 } } : {},
       );
       await using other = await join(room, '50', 'other', [Event.CREATE_CONTAINER]);
-      await using plugin = await TestPlugin.connect(room.socket, { index: '10', name: 'bad' });
+      const isValidator = phase === 'ValidateContainerAdjustment';
+      const events = isValidator ? [Event.VALIDATE_CONTAINER_ADJUSTMENT] : [];
+      await using plugin = await TestPlugin.connect(room.socket, { index: '10', name: 'bad', events });
       const act = () => {
         if (behaviour === 'dies') plugin.die();
         if (behaviour === 'sends garbage') plugin.sendGarbage();
@@ -296,7 +298,7 @@ for (const phase of [
       const container = room.daemon.begin(room.daemon.addPod());
       const created = room.nri.containers.create(container, operation());
       // A validator that gives no verdict has not consented.
-      if (phase === 'ValidateContainerAdjustment') await assert.rejects(created, /10-bad/);
+      if (isValidator) await assert.rejects(created, /10-bad/);
       else await created;
       room.daemon.settle(container);
       await plugin.closed;
@@ -359,6 +361,81 @@ test('what ends while a plugin is synchronised is told behind that', async () =>
     plugin.calls.slice(1).map(({ method }) => method),
     ['Synchronize', 'StopContainer', 'StopPodSandbox'],
   );
+});
+
+test('a pod that is being made while a plugin comes is told to it when it is ready', async () => {
+  await using room = await openRoom();
+  const pod = room.daemon.addPod('making');
+  room.daemon.podsById.delete(pod.id);
+  room.daemon.inTheMaking.add(pod.id);
+  await using plugin = await join(room, '10', 'comes');
+  assert.deepEqual((await plugin.synchronized).pods, []);
+  room.daemon.ready(pod);
+  assert.equal((await plugin.received('RunPodSandbox')).pod?.name, 'making');
+  const other = room.daemon.addPod('asked');
+  room.daemon.inTheMaking.add(other.id);
+  await using later = await join(room, '20', 'later', [Event.RUN_POD_SANDBOX]);
+  await room.nri.pods.run(other, operation());
+  room.daemon.ready(other);
+  await room.nri.pods.run(room.daemon.addPod('last'), operation());
+  assert.deepEqual(
+    later.of('RunPodSandbox').map((request) => request.pod?.name),
+    ['asked', 'last'],
+  );
+});
+
+test('a validator that is dropped before its verdict has not consented', async () => {
+  await using room = await openRoom({ timeouts: { registrationMs: 60_000, requestMs: 300 } });
+  const events = [Event.CREATE_CONTAINER, Event.VALIDATE_CONTAINER_ADJUSTMENT];
+  await using plugin = await join(room, '10', 'guard', events);
+  plugin.hang('CreateContainer');
+  const container = room.daemon.begin(room.daemon.addPod());
+  await assert.rejects(
+    room.nri.containers.create(container, operation()),
+    (error) => hasCode(error, 'FailedPrecondition') && /10-guard/.test(error.message),
+  );
+});
+
+test('what is too large for a message keeps no plugin away', async () => {
+  await using room = await openRoom();
+  const pod = room.daemon.addPod();
+  const large = room.daemon.begin(pod, 'large');
+  const annotations = { large: 'x'.repeat(5 << 20) };
+  room.daemon.settle({ ...large, record: { ...large.record, annotations } });
+  for (const name of ['one', 'two']) room.daemon.addContainer(pod, name);
+  await using plugin = await join(room, '10', 'small', [Event.STOP_CONTAINER]);
+  assert.deepEqual(
+    (await plugin.synchronized).containers.map(({ name }) => name),
+    ['one', 'two'],
+  );
+  assert.equal((await room.logged(/too large/)).fields['container'], large.record.id);
+});
+
+test('a request that cannot be sent fails its call, and no plugin', async () => {
+  await using room = await openRoom();
+  await using _plugin = await join(room, '10', 'any', [Event.UPDATE_CONTAINER]);
+  const container = room.daemon.addContainer(room.daemon.addPod());
+  const resources = { ...container.record.resources, cpuShares: -1n };
+  await assert.rejects(room.nri.containers.update(container, resources, operation()), (error) =>
+    hasCode(error, 'RuntimeFailed'),
+  );
+  assert.equal(room.nri.plugins()[0]?.state, 'active');
+});
+
+test('a plugin that holds up too many events is dropped alone', async () => {
+  await using room = await openRoom();
+  await using slow = await join(room, '10', 'slow', [Event.STOP_CONTAINER]);
+  await using other = await join(room, '20', 'other', [Event.STOP_CONTAINER]);
+  slow.hang('StopContainer');
+  const pod = room.daemon.addPod();
+  const container = room.daemon.addContainer(pod);
+  room.nri.containers.stopped(container);
+  await slow.received('StopContainer');
+  for (let number = 0; number < 1500; number++) room.nri.containers.stopped(container);
+  await slow.closed;
+  room.nri.containers.stopped(room.daemon.addContainer(pod, 'last'));
+  await other.received('StopContainer', (request) => request.container?.name === 'last');
+  assert.deepEqual(room.dropped, ['10-slow backlog']);
 });
 
 test('a creation waits for a synchronisation no longer than for a request', async () => {

@@ -1,5 +1,5 @@
 /** NRI without a daemon: pods and containers are objects, plugins connect over a real socket. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CrispError } from '#core/errors.ts';
@@ -33,11 +33,25 @@ export class RoomDaemon implements NriDaemon {
   pods = (): PluginPod[] => [...this.podsById.values()];
   pod = (id: SandboxId): PluginPod | undefined => this.podsById.get(id);
   containers = async (): Promise<PluginContainer[]> => [...this.byId.values()];
+  readonly inTheMaking = new Set<SandboxId>();
+  readonly #onReady = new Set<(id: SandboxId) => void>();
+  podsInTheMaking = (): SandboxId[] => [...this.inTheMaking];
   creating = (): ContainerId[] => [...this.underCreation];
 
   onCreated(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  onPodReady(listener: (id: SandboxId) => void): () => void {
+    this.#onReady.add(listener);
+    return () => this.#onReady.delete(listener);
+  }
+
+  ready(pod: PluginPod): void {
+    this.inTheMaking.delete(pod.id);
+    this.podsById.set(pod.id, pod);
+    for (const listener of this.#onReady) listener(pod.id);
   }
 
   async update(id: ContainerId, changes: ResourceChanges): Promise<void> {
@@ -170,6 +184,7 @@ export async function openRoom(
       daemon,
       system: {
         processes: new FakeProcesses(),
+        files: { writeAtomic: async (path, data) => writeFileSync(path, data) },
         peerOf,
         listen: (server, path) =>
           new Promise((resolve, reject) => server.once('error', reject).listen(path, resolve)),

@@ -52,7 +52,15 @@ export const envChanges = (reader: Reader, sent: readonly nri.KeyValue[]): Chang
     reader,
     {
       field: 'env',
-      name: (name) => reader.matching('env', name, /^[^=]+$/, 'send a name without =', 4096),
+      // What is behind = may be a secret: it is not named.
+      name: (name) =>
+        name.includes('=')
+          ? reader.refuse(
+              `env ${name.slice(0, name.indexOf('='))}`,
+              'the name has a =',
+              'send a name without =',
+            )
+          : reader.matching('env', name, /^[^=]+$/, 'send a name without =', 4096),
       value: (value, name) => {
         reader.text(`env ${name}`, `${name}=${value}`);
         return value;
