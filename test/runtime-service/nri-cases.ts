@@ -298,6 +298,16 @@ export async function nriCases(handler: string): Promise<void> {
       'stopped true',
       'removed false',
     ]);
+    const dying = await bench.runPod();
+    const pause = bench.pods.get(dying)?.process;
+    assert.ok(pause);
+    await bench.closeServices();
+    events.length = 0;
+    process.kill(pause.pid, 'SIGKILL');
+    while (fixture.kernel.processes.alive(pause)) await new Promise(setImmediate);
+    await bench.openServices();
+    assert.deepEqual(events, ['stopped false'], 'one that has ended while no daemon ran');
+    await bench.pods.remove(dying, bench.op());
     events.length = 0;
     bench.podPlugins = {
       ...bench.podPlugins,
