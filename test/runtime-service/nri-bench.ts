@@ -79,6 +79,7 @@ export class NriBench implements AsyncDisposable {
   podPlugins: PodPlugins = noPodPlugins;
   pods!: PodSandboxes;
   containers!: RuntimeService;
+  handlers!: Handlers;
   #attempt = 0;
 
   private constructor(fixture: PodsFixture, handler: string) {
@@ -107,6 +108,7 @@ export class NriBench implements AsyncDisposable {
     const cdiDirs = [join(this.fixture.directory, 'cdi')];
     const options = { ...plain, root, state, defaultHandler: this.handler, cdiDirs, hooksDirs: [] };
     const handlers = await Handlers.open(options, kernel.processes, false, silentLog);
+    this.handlers = handlers;
     const late: { containers?: RuntimeService } = {};
     const containers = () => late.containers as RuntimeService;
     const forward = (): PodPlugins => this.podPlugins;

@@ -136,9 +136,8 @@ export async function nriCases(handler: string): Promise<void> {
     const ioPriority = { class: 'IOPRIO_CLASS_IDLE', priority: 7 };
     const none = { nice: 0, priority: 0, flags: [], runtime: 0n, deadline: 0n, period: 0n };
     const scheduler = { ...none, policy: 'SCHED_BATCH', nice: 3 };
-    const version = (await fixture.run(handler, '--version')).split('\n')[0] ?? '';
-    // Debian's crun 1.8.1 and runc 1.1.5.
-    if (/ (1\.8\.[0-4]|1\.1\.\d+)/.test(version)) {
+    const features = await bench.handlers.get(handler).features();
+    if (!features.ioPriority || !features.scheduler) {
       await refused({ ioPriority }, /ioPriority is not applied by runtime handler .*version 1\./);
       await refused({ scheduler }, /scheduler is not applied by runtime handler/);
     } else {
@@ -298,6 +297,16 @@ export async function nriCases(handler: string): Promise<void> {
       'stopped true',
       'removed false',
     ]);
+    const dying = await bench.runPod();
+    const pause = bench.pods.get(dying)?.process;
+    assert.ok(pause);
+    await bench.closeServices();
+    events.length = 0;
+    process.kill(pause.pid, 'SIGKILL');
+    while (fixture.kernel.processes.alive(pause)) await new Promise(setImmediate);
+    await bench.openServices();
+    assert.deepEqual(events, ['stopped false'], 'one that has ended while no daemon ran');
+    await bench.pods.remove(dying, bench.op());
     events.length = 0;
     bench.podPlugins = {
       ...bench.podPlugins,
