@@ -140,7 +140,6 @@ export class RuntimeService {
 
   /** See `seenByPlugins`. */
   readonly seenByPlugins = () => seenByPlugins(this.#context);
-
   /** See `storedSpec`. */
   readonly spec = (id: ContainerId): Promise<object | undefined> => storedSpec(this.#context, id);
 
