@@ -134,6 +134,17 @@ export const commands: readonly Command<Invocation>[] = [
     },
   },
   {
+    name: 'nri',
+    usage: '[--output json] [OPTION...]',
+    summary: 'List the NRI plugins: index, name, process, state, calls and their durations, the last error',
+    flags: { ...outputFlag(TEXT_OR_JSON), ...configFlags },
+    arity: [0, 0],
+    async run({ terminal, signal }, parsed) {
+      const { nri } = await import('./nri.ts');
+      return nri(parsed, { terminal, signal, socket: (await loadFor(parsed)).config.adminSocket });
+    },
+  },
+  {
     name: 'top',
     usage: '[--once] [--sort COLUMN] [--output json]',
     summary: 'Show the CPU, memory, processes and restarts of pods and containers, again and again',

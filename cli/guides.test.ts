@@ -35,7 +35,7 @@ test('every error code has its status, its meaning, what shows more, and a remed
 });
 
 test('every reason of a trouble is explained', () => {
-  const reasons = globSync('{linux,daemon,image-service}/**/*.ts', { cwd: PROJECT })
+  const reasons = globSync('{linux,daemon,image-service,nri}/**/*.ts', { cwd: PROJECT })
     .filter((file) => !file.endsWith('.test.ts'))
     .flatMap((file) => {
       const text = readFileSync(join(PROJECT, file), 'utf8');

@@ -8,6 +8,7 @@
 import { container, handler } from './container-options.ts';
 import { LISTEN, tlsOptions } from './listener-options.ts';
 import type { Infer } from './node.ts';
+import { nri } from './nri-options.ts';
 import {
   choice,
   duration,
@@ -182,6 +183,7 @@ export const schema = section('', {
   }),
   container,
   selinux,
+  nri,
   seccomp: reloadableSection('System call filters.', {
     default_profile: optionalPath('JSON profile of RuntimeDefault; empty: the built-in one.'),
   }),

@@ -96,6 +96,7 @@ function services(wait: Wait): CriServices {
       troubles: () => [],
       config: {},
       pinnedImages: ['docker.io/pinned/*'],
+      nri: () => ({}),
     },
   };
 }

@@ -27,6 +27,8 @@ export interface DaemonFacts {
   readonly handlers: () => readonly HandlerFacts[];
   /** The worst first. From memory. */
   readonly troubles: () => readonly TroubleFacts[];
+  /** Where NRI plugins connect, and those that get events. From memory. */
+  readonly nri: () => object;
   /** References of images that clients should not collect; a final `*` matches any suffix. */
   readonly pinnedImages: readonly string[];
   /** Returned by a verbose Status; must not contain secrets. */

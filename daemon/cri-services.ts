@@ -3,6 +3,7 @@ import type { Streaming } from '#cri/streaming/index.ts';
 import { shownProxies } from '#image-service/index.ts';
 import { handlerFacts } from './handler-facts.ts';
 import type { Health } from './health.ts';
+import { nriInfo } from './nri.ts';
 import { proxies } from './options.ts';
 import type { RunningConfig } from './reload/running-config.ts';
 import type { Services } from './services.ts';
@@ -10,7 +11,7 @@ import { version } from './version.ts';
 
 export const criServices = (
   running: RunningConfig,
-  { images, pods, containers, handlers, driver, idMapping }: Services,
+  { images, pods, containers, handlers, nri, driver, idMapping }: Services,
   streaming: Streaming,
   health: Health,
 ) => ({
@@ -23,6 +24,7 @@ export const criServices = (
     cgroupDriver: driver,
     handlers: () => handlerFacts(handlers, idMapping.possible),
     troubles: () => health.troubles(),
+    nri: () => nriInfo(nri),
     get pinnedImages() {
       return running.loaded.config.image.pinned;
     },

@@ -1,5 +1,6 @@
 import type { ImageService } from '#image-service/index.ts';
 import type { Processes } from '#linux/ports/kernel.ts';
+import type { Nri } from '#nri/index.ts';
 import type { PodSandboxes } from '#pod-sandbox/index.ts';
 import type { RuntimeService } from '#runtime-service/index.ts';
 import type { Metrics } from '#telemetry/metrics.ts';
@@ -9,6 +10,7 @@ interface Counted {
   readonly pods: Pick<PodSandboxes, 'list' | 'leaks'>;
   readonly containers: Pick<RuntimeService, 'list' | 'leaks'>;
   readonly images: Pick<ImageService, 'pulls' | 'layers'>;
+  readonly nri: Pick<Nri, 'count'> | undefined;
 }
 
 /** How many there are in each state. */
@@ -21,7 +23,7 @@ export function countStates(objects: readonly { readonly state: string }[]): Rec
 /** What is counted at each scrape: from memory, but for the monitors, of which one file of /proc is read each. */
 export function registerGauges(
   metrics: Metrics,
-  { pods, containers, images }: Counted,
+  { pods, containers, images, nri }: Counted,
   health: Health,
   processes: Pick<Processes, 'alive'>,
 ): void {
@@ -58,6 +60,12 @@ export function registerGauges(
     labels: ['form'],
     collect: () =>
       Object.entries(images.layers().bytes).map(([form, value]) => ({ labels: { form }, value })),
+  });
+  metrics.gauge({
+    name: 'crisp_nri_plugins',
+    help: 'NRI plugins that get the events of pods and containers',
+    labels: [],
+    collect: () => [{ labels: {}, value: nri?.count ?? 0 }],
   });
   metrics.gauge({
     name: 'crisp_monitors',

@@ -33,7 +33,7 @@ import { pauseProgram } from './options.ts';
 import { Programs } from './programs.ts';
 import { recover } from './recover.ts';
 import { logOverrides } from './reload/overrides.ts';
-import { imagesPart, listenersPart, logPart, podsPart } from './reload/parts.ts';
+import { imagesPart, listenersPart, logPart, nriPart, podsPart } from './reload/parts.ts';
 import { ReloadQueue } from './reload/queue.ts';
 import { reload } from './reload/reload.ts';
 import { RunningConfig } from './reload/running-config.ts';
@@ -111,6 +111,7 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   const newer = newerTroubles(services.pods, services.containers);
   const health = new Health(kernel, services.images, programs, store, { troubles: () => newer });
   registerGauges(metrics, services, health, kernel.processes);
+  if (services.nri) health.add(services.nri);
   const streaming = new Streaming(services, sessions);
   using address = new StreamingAddress(streaming, log);
   health.add(address);
@@ -122,6 +123,8 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   const listening: { cri?: CriServer; admin?: AdminServer } = {};
   const operations = () => [listening.cri, listening.admin].flatMap((server) => server?.operations ?? []);
   const status = () => daemonStatus({ running, services, health, answers, operations });
+  // Before pods can be made: those of the node's own plugins are not made without them.
+  await services.nri?.begin();
   // First, that an address in use is refused before a client is served.
   const monitoring = await openMonitoring({ config, metrics, answers, manager, status, log });
   // Before CRI: whoever waits for that finds it there.
@@ -139,7 +142,13 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   const listeners = listenersPart(running.loaded, { streaming, ...monitoring, inotify: kernel.inotify, log });
   using _certificates = listeners.certificates;
   // The listeners last: an address that changes is free for the shortest time.
-  const parts = [logPart(log), podsPart(services, programs), imagesPart(services, running), listeners.part];
+  const parts = [
+    logPart(log),
+    podsPart(services, programs),
+    imagesPart(services, running),
+    nriPart(services),
+    listeners.part,
+  ];
   const exit = () => {
     log.flush();
     exitNow(1);
@@ -165,6 +174,7 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   await monitoring[Symbol.asyncDispose]();
   await Promise.all([server.close(), containerd?.close(), admin.close(), streaming.close()]);
   await recovered;
+  await services.nri?.close();
   await Promise.all([services.containers.close(), services.pods.close(), services.images.close()]);
   await services.idMapping[Symbol.asyncDispose]();
   await removeRootCgroup(config, kernel, services);

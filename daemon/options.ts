@@ -13,6 +13,7 @@ import {
   proxyOptions,
   type TrustOptions,
 } from '#image-service/index.ts';
+import type { NriOptions, ReloadableNri } from '#nri/index.ts';
 import type { PodSandboxOptions } from '#pod-sandbox/index.ts';
 import type { HandlerOptions, RuntimeOptions } from '#runtime-service/index.ts';
 
@@ -253,3 +254,22 @@ function registriesConf(
   const path = named || config.image.registriesConf;
   return { path, required: isSet || Boolean(named), dropIns: config.image.registriesConfDir };
 }
+
+export const nriOptions = (config: Config, version: string): NriOptions => ({
+  socket: config.nri.socket,
+  disableConnections: config.nri.disableConnections,
+  pluginDirectory: config.nri.pluginDir,
+  configDirectory: config.nri.pluginConfigDir,
+  runtime: { name: 'crisp', version },
+  state: config.state,
+  ...reloadableNri(config),
+});
+
+export const reloadableNri = ({ nri }: Config): ReloadableNri => ({
+  timeouts: { registrationMs: nri.registrationTimeout, requestMs: nri.requestTimeout },
+  defaultValidator: {
+    ...nri.defaultValidator,
+    // Who names plugins wants them required.
+    enable: nri.defaultValidator.enable || nri.defaultValidator.requiredPlugins.length > 0,
+  },
+});

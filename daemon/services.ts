@@ -6,14 +6,16 @@ import type { SelinuxDefaults } from '#core/model/selinux.ts';
 import { Operation } from '#core/operation.ts';
 import { type ImageService, openImageService } from '#image-service/index.ts';
 import type { Kernel } from '#linux/ports/kernel.ts';
+import type { Nri } from '#nri/index.ts';
 import { openPodSandboxes, type PodSandboxes } from '#pod-sandbox/index.ts';
-import { Handlers, imagesOf, RuntimeService } from '#runtime-service/index.ts';
+import { Handlers, imagesOf, noContainerPlugins, RuntimeService } from '#runtime-service/index.ts';
 import type { DaemonLog } from '#telemetry/log.ts';
 import type { Metrics } from '#telemetry/metrics.ts';
 import { checkMetrics } from './check-metrics.ts';
 import { containerMetrics } from './container-metrics.ts';
 import { IdMapping } from './id-mapping.ts';
 import { networkMetrics } from './network-metrics.ts';
+import { openNri } from './nri.ts';
 import { imageOptions, podOptions, runtimeOptions } from './options.ts';
 import { pullMetrics } from './pull-metrics.ts';
 import { selinuxDefaults } from './selinux.ts';
@@ -26,6 +28,8 @@ export interface Services {
   readonly pods: PodSandboxes;
   readonly containers: RuntimeService;
   readonly handlers: Handlers;
+  /** Undefined: off. */
+  readonly nri: Nri | undefined;
   readonly driver: 'cgroupfs' | 'systemd';
   readonly idMapping: IdMapping;
   /** Undefined: not in use. */
@@ -46,7 +50,8 @@ export async function openServices(
   if (driver === 'cgroupfs') await kernel.cgroups.prepare(config.cgroup.parent);
   const handlers = await Handlers.open(options, kernel.processes, await hybridCgroups(kernel), log);
   // The pods need the containers and the containers the pods: each calls the other through its port, once both are open.
-  const late: { containers?: RuntimeService } = {};
+  const late: { pods?: PodSandboxes; containers?: RuntimeService } = {};
+  const nri = config.nri.enabled ? openNri(config, kernel, late, metrics, log) : undefined;
   const idMapping = new IdMapping(kernel, join(config.root, 'images'), join(config.state, 'probe'), log);
   const containers = (): RuntimeService => late.containers as RuntimeService;
   const layerLabel = selinux ? { layerLabel: selinux.readonlyFiles } : {};
@@ -80,7 +85,9 @@ export async function openServices(
       },
     },
     networks: networkMetrics(metrics),
+    ...(nri ? { plugins: nri.pods } : {}),
   });
+  late.pods = pods;
   late.containers = await RuntimeService.open(
     options,
     kernel,
@@ -90,6 +97,7 @@ export async function openServices(
       images,
       rootfs: images.rootfs,
       observer: containerMetrics(metrics),
+      plugins: nri?.containers ?? noContainerPlugins,
     },
     log,
   );
@@ -97,7 +105,7 @@ export async function openServices(
     if (!after && before) for (const image of imagesOf(before)) images.released(image);
   });
   await images.recover(new Operation('recover images', { log }));
-  return { images, pods, containers: late.containers, handlers, driver, idMapping, selinux };
+  return { images, pods, containers: late.containers, handlers, nri, driver, idMapping, selinux };
 }
 
 /** `auto` is systemd where it is PID 1 (sd_booted(3)), as the kubelet's own default is. */

@@ -17,6 +17,6 @@ remove_directory() { # PATH
 purge_data() {
   if grep -qF " $layers" /proc/self/mountinfo; then umount -R -l "$layers"; fi
   for path in /var/lib/crisp /run/crisp /etc/crisp /var/cache/crisp /var/lib/cni/networks/crisp-bridge; do remove_directory "$path"; done
-  rmdir /var/lib/cni/networks /var/lib/cni/results /var/lib/cni 2>/dev/null || true
+  rmdir /var/lib/cni/networks /var/lib/cni/results /var/lib/cni /run/nri 2>/dev/null || true
   ip link delete crisp0 2>/dev/null || true
 }

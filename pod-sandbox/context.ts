@@ -10,7 +10,7 @@ import type { PodRangesOptions } from './network/cni/pod-ranges.ts';
 import type { Cni } from './network/network.ts';
 import type { NetworkReadiness } from './network/readiness.ts';
 import type { CniMode, Deadlines } from './options.ts';
-import type { ContainersOfPod, RuntimeHandlers } from './ports.ts';
+import type { ContainersOfPod, PodPlugins, RuntimeHandlers } from './ports.ts';
 import type { SandboxRecord } from './sandbox.ts';
 import type { Sandboxes } from './sandboxes.ts';
 import type { PodLabels } from './selinux/labels.ts';
@@ -33,6 +33,7 @@ export interface Context {
   readonly hostPorts: boolean;
   readonly containers: ContainersOfPod;
   readonly handlers: RuntimeHandlers;
+  readonly plugins: PodPlugins;
   readonly watches: Watches;
   readonly labels: PodLabels;
   /** What could not be undone of sandboxes that are gone. */

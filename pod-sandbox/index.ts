@@ -25,6 +25,8 @@ import {
   type ContainersOfPod,
   type NetworkObserver,
   noNetworkObserver,
+  noPodPlugins,
+  type PodPlugins,
   type RuntimeHandlers,
 } from './ports.ts';
 import type { SandboxRecord } from './sandbox.ts';
@@ -50,6 +52,9 @@ export {
   type NetworkObserver,
   noContainers,
   noNetworkObserver,
+  noPodPlugins,
+  type PluginPod,
+  type PodPlugins,
   type RuntimeHandlers,
 } from './ports.ts';
 export type { EndReason } from './sandbox.ts';
@@ -77,6 +82,8 @@ export async function openPodSandboxes(
     readonly handlers: RuntimeHandlers;
     /** Nothing is measured where it is absent. */
     readonly networks?: NetworkObserver;
+    /** None where it is absent. */
+    readonly plugins?: PodPlugins;
   },
 ): Promise<PodSandboxes> {
   const { network } = options;
@@ -149,6 +156,7 @@ export async function openPodSandboxes(
     },
     containers: ports.containers,
     handlers: ports.handlers,
+    plugins: ports.plugins ?? noPodPlugins,
     labels: new PodLabels(options.selinux, kernel.selinux, function* () {
       for (const { selinux } of sandboxes.list()) if (selinux) yield* [selinux.process, selinux.files];
       yield* ports.containers.labels();

@@ -11,6 +11,7 @@ import type { NetworkCheck } from './lifecycle/network-checks.ts';
 import type { SandboxLimits } from './lifecycle/update.ts';
 import type { NetworkStatus } from './network/cni/conf-directory.ts';
 import type { PodSandboxOptions } from './options.ts';
+import type { PluginPod } from './ports.ts';
 import type { RunRequest, Sandbox, SandboxEvent, SandboxUsage } from './sandbox-view.ts';
 
 /** Has the form of runtime-service's port `Pods`. */
@@ -52,8 +53,12 @@ export interface PodSandboxes {
   resolve(idOrPrefix: string): SandboxId | undefined;
   /** All sandboxes, oldest first. From memory. */
   list(): readonly Sandbox[];
-  /** See `updateSandbox`. */
+  /** See `updateSandbox`; plugins are asked before. */
   updateResources(id: SandboxId, limits: SandboxLimits, op: Operation): Promise<void>;
+  /** As plugins see it, in any state; undefined: unknown. */
+  pluginPod(id: SandboxId): PluginPod | undefined;
+  /** The ready ones, oldest first. From memory. */
+  pluginPods(): readonly PluginPod[];
   /** What pods use, in the order of the ids; unknown ids are left out. Read off the main thread, without a program. */
   stats(ids: readonly SandboxId[], detail: UsageDetail): Promise<SandboxUsage[]>;
   /** Whether pods with a network can be made, by the configuration and STATUS of its plugins. From memory; both are polled in the background. */

@@ -4,6 +4,8 @@
  */
 import { codeOf, type ErrorCode } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
+import type { SandboxMetadata } from '#core/model/pod.ts';
+import type { LinuxResources } from '#core/model/resources.ts';
 import type { Operation } from '#core/operation.ts';
 
 export interface ContainersOfPod {
@@ -81,4 +83,52 @@ export const noContainers: ContainersOfPod = {
   stopAll: () => Promise.resolve(),
   removeAll: () => Promise.resolve(),
   labels: () => [],
+};
+
+/** A pod as plugins (NRI) see it: a snapshot of committed state. */
+export interface PluginPod {
+  readonly id: SandboxId;
+  readonly metadata: SandboxMetadata;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly runtimeHandler: string;
+  readonly overhead: LinuxResources;
+  /** Of all its containers. */
+  readonly resources: LinuxResources;
+  /** As the kubelet gave it. */
+  readonly cgroupParent: string;
+  /** Of the pod, below the cgroup root. */
+  readonly cgroupsPath: string;
+  /** By OCI type; those of the node are absent. */
+  readonly namespaces: readonly { readonly type: string; readonly path: string }[];
+  /** Of the pause process; 0: it has ended. */
+  readonly pid: number;
+  readonly ips: readonly string[];
+}
+
+/**
+ * The plugins that follow pods (NRI). What returns nothing never waits and never throws: those events are sent in the
+ * background, in their order for each pod.
+ */
+export interface PodPlugins {
+  /** The pod is about to be ready. Throws where a plugin refuses it: the pod is undone. */
+  run(pod: PluginPod, op: Operation): Promise<void>;
+  /** Before UpdatePodSandboxResources is in force. Throws where a plugin refuses. */
+  update(
+    pod: PluginPod,
+    wanted: { readonly overhead: LinuxResources; readonly resources: LinuxResources },
+    op: Operation,
+  ): Promise<void>;
+  updated(pod: PluginPod): void;
+  stopped(pod: PluginPod): void;
+  removed(pod: PluginPod): void;
+}
+
+/** No plugins: for tests, and where NRI is off. */
+export const noPodPlugins: PodPlugins = {
+  run: () => Promise.resolve(),
+  update: () => Promise.resolve(),
+  updated() {},
+  stopped() {},
+  removed() {},
 };

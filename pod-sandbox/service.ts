@@ -15,6 +15,7 @@ import type { Context } from './context.ts';
 import type { NetworkCheck, NetworkChecks } from './lifecycle/network-checks.ts';
 import type { NetworkCollector } from './lifecycle/network-collector.ts';
 import { plan } from './lifecycle/plan.ts';
+import { askToUpdate, podById, readyPods, tellUpdated } from './lifecycle/plugin-events.ts';
 import { recover } from './lifecycle/recover.ts';
 import { removeSandbox } from './lifecycle/remove.ts';
 import { createSandbox } from './lifecycle/run.ts';
@@ -25,6 +26,7 @@ import { setPodRanges } from './network/cni/pod-ranges.ts';
 import type { PodSandboxOptions, SandboxHandler } from './options.ts';
 import type { PodSandboxes, PodViews } from './pod-sandboxes.ts';
 import { connectPort } from './port-forward.ts';
+import type { PluginPod } from './ports.ts';
 import { displayName, nameKey, type SandboxRecord, shortId, toNotReady } from './sandbox.ts';
 import type { RunRequest, Sandbox, SandboxEvent, SandboxUsage } from './sandbox-view.ts';
 import { Stats } from './stats.ts';
@@ -135,8 +137,13 @@ export class PodService implements PodSandboxes {
   }
 
   async updateResources(id: SandboxId, limits: SandboxLimits, op: Operation): Promise<void> {
+    await askToUpdate(this.#context, id, limits, op);
     await this.#track(this.#queue.run(id, () => updateSandbox(this.#context, id, limits, op)));
+    tellUpdated(this.#context, id);
   }
+
+  readonly pluginPod = (id: SandboxId): PluginPod | undefined => podById(this.#context, id);
+  readonly pluginPods = (): readonly PluginPod[] => readyPods(this.#context);
 
   stats(ids: readonly SandboxId[], detail: UsageDetail): Promise<SandboxUsage[]> {
     return this.#stats.of(ids, detail);

@@ -9,15 +9,19 @@ import type { Context } from './context.ts';
 import { allOfPod } from './lifecycle/all-of-pod.ts';
 import { configHash, createContainer } from './lifecycle/create.ts';
 import { Grace, MAX_GRACE_MS } from './lifecycle/grace.ts';
+import { askToStart } from './lifecycle/plugin-events.ts';
 import { cleanUpIncomplete, recoverInterrupted } from './lifecycle/recover.ts';
 import { removeContainer } from './lifecycle/remove.ts';
-import { startContainer } from './lifecycle/start.ts';
+import { refuseStart, startContainer } from './lifecycle/start.ts';
 import { stopContainer } from './lifecycle/stop.ts';
 
 /** A client's wait; each step within has a nearer deadline of its own. */
 const JOIN_MS = 10 * 60_000;
 /** From the beginning of a creation to where the runtime moves the process of a start that follows at once. */
 const START_MS = 40;
+/** As a pod has it that names none. */
+const EVICTION_GRACE_MS = 30_000;
+const MAX_REASON = 1024;
 
 interface RunningStop {
   readonly grace: Grace;
@@ -86,6 +90,20 @@ export class Calls {
   }
 
   /**
+   * Stops a container because an NRI plugin wants it, which its exit says. The reason is cut to a line of 1024 characters. One
+   * that does not run is left as it is.
+   */
+  async evict(id: ContainerId, reason: string, op: Operation): Promise<void> {
+    const { containers } = this.#context;
+    const eviction = reason.replaceAll(/\p{Cc}+/gu, ' ').slice(0, MAX_REASON);
+    await containers.exclusive(id, async () => {
+      const record = containers.get(id);
+      if (record && mayRun(record)) await containers.commit({ ...record, eviction });
+    });
+    await this.stop(id, EVICTION_GRACE_MS, op);
+  }
+
+  /**
    * Kills all containers of a pod that is not ready any more, without grace: see `allOfPod`. Nothing uses its volumes then
    * (see `VolumeLabels.release`).
    */
@@ -119,8 +137,16 @@ export class Calls {
     await this.#starts.settled();
   }
 
-  #startInTurn(id: ContainerId, op: Operation): Promise<void> {
-    return this.#context.containers.exclusive(id, async () => {
+  async #startInTurn(id: ContainerId, op: Operation): Promise<void> {
+    const { containers } = this.#context;
+    try {
+      await askToStart(this.#context, id, op);
+    } catch (error) {
+      if (!hasCode(error, 'Cancelled'))
+        await containers.exclusive(id, () => refuseStart(this.#context, id, error, op));
+      throw error;
+    }
+    await containers.exclusive(id, async () => {
       await recoverInterrupted(this.#context, id, op);
       await startContainer(this.#context, id, op);
     });

@@ -1,9 +1,11 @@
 import type { ContainerId, ImageId, SandboxId } from '#core/ids.ts';
+import type { AdjustmentOwners } from '#core/model/adjustment.ts';
 import type { LinuxResources } from '#core/model/resources.ts';
 import type { SelinuxLabels } from '#core/model/selinux.ts';
 import type { Intent } from '#core/undo.ts';
 import type { ProcessRef } from '#linux/ports/kernel.ts';
 import type { ContainerMetadata, Labels, MountRequest } from './config.ts';
+import type { OtherLimits } from './spec/other-limits.ts';
 
 /**
  * The life of a container:
@@ -79,6 +81,14 @@ export interface ContainerRecord {
   readonly resources: LinuxResources;
   /** Limits that are being put in force: an intent, finished or undone after a crash. */
   readonly update?: LinuxResources;
+  /** Limits for which CRI has no field. Absent: none was ever set. */
+  readonly otherLimits?: OtherLimits;
+  /** Of `update`. Absent: these stay. */
+  readonly otherUpdate?: OtherLimits;
+  /** What NRI plugins have changed at the creation; their values are in the bundle alone. Absent: nothing. */
+  readonly nri?: { readonly owners: AdjustmentOwners };
+  /** Why an NRI plugin has it stopped: an intent, and part of the exit's message. */
+  readonly eviction?: string;
   readonly stopSignal: string;
   /** Absolute; empty where nothing is logged. */
   readonly logPath: string;

@@ -15,7 +15,7 @@ import type { OomKills } from './lifecycle/oom-kills.ts';
 import type { VolumeLabels } from './lifecycle/volume-labels.ts';
 import type { Handlers } from './oci-runtime/handlers.ts';
 import type { RuntimeOptions } from './options.ts';
-import type { ContainerObserver, Images, Pods, RootFileSystems } from './ports.ts';
+import type { ContainerObserver, ContainerPlugins, Images, Pods, RootFileSystems } from './ports.ts';
 import type { SpecHost } from './spec/index.ts';
 
 /** The clean-ups that no client waits for. */
@@ -24,6 +24,8 @@ export interface CleanupQueue {
   afterExit(record: ContainerRecord): Promise<unknown>;
   /** Undoes all effects of a removed container, and deletes its files. What fails is listed as a leak. */
   afterRemoval(record: ContainerRecord): void;
+  /** The removed containers of which not all is undone yet, those that are listed as leaks not among them. */
+  removing(): readonly ContainerRecord[];
 }
 
 /** A command, by its cgroup and files; a stale one is an earlier daemon's. */
@@ -59,6 +61,9 @@ export interface Context {
   readonly images: Images;
   readonly rootfs: RootFileSystems;
   readonly observer: ContainerObserver;
+  readonly plugins: ContainerPlugins;
+  /** Those under creation that the plugins know of: they are told if it is undone. */
+  readonly asked: Set<ContainerId>;
   readonly cdi: CdiDevices;
   readonly hooks: OciHooks;
   /** The classes of block IO that annotations name. */

@@ -3,9 +3,13 @@
  * in and the image that their root file system is made of.
  */
 import type { ContainerId, ImageId, SandboxId } from '#core/ids.ts';
+import type { AdjustmentOwners, ContainerAdjustment, ResourceChanges } from '#core/model/adjustment.ts';
 import type { ImageForContainer } from '#core/model/image.ts';
 import type { PodView } from '#core/model/pod.ts';
+import type { LinuxResources } from '#core/model/resources.ts';
 import type { Operation } from '#core/operation.ts';
+import type { ContainerRecord } from './container.ts';
+import type { OciSpec } from './spec/oci.ts';
 
 /** Gets what is measured of containers. */
 export interface ContainerObserver {
@@ -62,3 +66,55 @@ export interface RootFileSystems {
   /** Unmounts; what is not mounted is success. The writable layer stays. */
   unmount(target: string): Promise<void>;
 }
+
+/** A container as plugins (NRI) see it. */
+export interface PluginContainer {
+  readonly record: ContainerRecord;
+  /** Undefined: the bundle is gone, as after a reboot of the host. */
+  readonly spec: OciSpec | undefined;
+}
+
+/** What the plugins want changed of a container that is being created. */
+export interface CreateVerdict {
+  readonly adjustment: ContainerAdjustment;
+  readonly owners: AdjustmentOwners;
+}
+
+/**
+ * The plugins that adjust containers (NRI). Each wait for a plugin has a deadline, after which it is dropped. What is awaited
+ * must not be called in a container's turn: a plugin's answer may update other containers, which takes their turn. What returns
+ * nothing never waits and never throws: those events are sent in the background, in their order for each pod.
+ */
+export interface ContainerPlugins {
+  /** Before the spec is written. Undefined: nothing to change. Throws where a plugin refuses the container. */
+  create(container: PluginContainer, op: Operation): Promise<CreateVerdict | undefined>;
+  created(container: PluginContainer): void;
+  /** Before the process starts. Throws where a plugin refuses. */
+  start(container: PluginContainer, op: Operation): Promise<void>;
+  started(container: PluginContainer): void;
+  /** Before limits are applied: those to apply in their place, over `requested`. Throws where a plugin refuses. */
+  update(
+    container: PluginContainer,
+    requested: LinuxResources,
+    op: Operation,
+  ): Promise<ResourceChanges | undefined>;
+  updated(container: PluginContainer): void;
+  /** It has ended, by itself or by StopContainer. Also before `removed` of one that has never run. */
+  stopped(container: PluginContainer): void;
+  removed(container: PluginContainer): void;
+  /** Whether a plugin wants to know of anything: else the spec need not be read for these events. From memory. */
+  readonly listening: boolean;
+}
+
+/** No plugins: for tests, and where NRI is off. */
+export const noContainerPlugins: ContainerPlugins = {
+  listening: false,
+  create: () => Promise.resolve(undefined),
+  created() {},
+  start: () => Promise.resolve(),
+  started() {},
+  update: () => Promise.resolve(undefined),
+  updated() {},
+  stopped() {},
+  removed() {},
+};

@@ -1,6 +1,7 @@
 /** The runtime service: containers from creation to removal. */
 import { type ContainerId, isFullId, type SandboxId } from '#core/ids.ts';
 import type { Leak } from '#core/leaks.ts';
+import type { ResourceChanges } from '#core/model/adjustment.ts';
 import type { LinuxResources } from '#core/model/resources.ts';
 import type { NewerRecords } from '#core/newer-records.ts';
 import type { Log, Operation } from '#core/operation.ts';
@@ -26,16 +27,17 @@ import { Cleanups } from './lifecycle/cleanup.ts';
 import { ExecBarrier } from './lifecycle/exec-barrier.ts';
 import { Exits } from './lifecycle/exits.ts';
 import { OomKills } from './lifecycle/oom-kills.ts';
+import { seenByPlugins, tellPlugins } from './lifecycle/plugin-events.ts';
 import { loadContainers, recoverContainers, type Unfinished } from './lifecycle/recover.ts';
 import { containerLeaks } from './lifecycle/removed-container.ts';
-import { updateResources } from './lifecycle/update.ts';
+import { adjustResources, updateResources } from './lifecycle/update.ts';
 import { VolumeLabels } from './lifecycle/volume-labels.ts';
 import { restoreUnitLimits } from './limits/unit-limits.ts';
 import { Logs } from './monitor/logs.ts';
 import type { Handlers } from './oci-runtime/handlers.ts';
 import { makeBundlesTraversable } from './oci-runtime/traversable.ts';
 import type { RuntimeOptions } from './options.ts';
-import type { ContainerObserver, Images, Pods, RootFileSystems } from './ports.ts';
+import type { ContainerObserver, ContainerPlugins, Images, Pods, RootFileSystems } from './ports.ts';
 import { Settings } from './settings.ts';
 import { storedSpec } from './spec/stored.ts';
 import { type ContainerUsage, Stats, type StorageUsage } from './stats/stats.ts';
@@ -45,6 +47,7 @@ export interface RuntimePorts {
   readonly images: Images;
   readonly rootfs: RootFileSystems;
   readonly observer: ContainerObserver;
+  readonly plugins: ContainerPlugins;
 }
 
 export class RuntimeService {
@@ -103,6 +106,7 @@ export class RuntimeService {
       execJobs: new ExecJobs(() => context),
       cleanups,
       handlers,
+      asked: new Set(),
       volumeLabels: new VolumeLabels(
         kernel.selinux,
         log,
@@ -111,6 +115,7 @@ export class RuntimeService {
       ),
       ...ports,
     });
+    tellPlugins(context);
     await context.leaks.load();
     const unfinished = await loadContainers(context);
     cleanups.load(unfinished.removed);
@@ -133,6 +138,8 @@ export class RuntimeService {
     await this.#cleanups.resume();
   }
 
+  /** See `seenByPlugins`. */
+  readonly seenByPlugins = () => seenByPlugins(this.#context);
   /** See `storedSpec`. */
   readonly spec = (id: ContainerId): Promise<object | undefined> => storedSpec(this.#context, id);
 
@@ -205,6 +212,13 @@ export class RuntimeService {
   updateResources(id: ContainerId, wanted: LinuxResources, op: Operation): Promise<void> {
     return updateResources(this.#context, id, wanted, op);
   }
+
+  /** See `adjustResources` in update.ts. */
+  readonly adjustResources = (id: ContainerId, changes: ResourceChanges, op: Operation): Promise<void> =>
+    adjustResources(this.#context, id, changes, op);
+  /** See `Calls.evict`. */
+  readonly evict = (id: ContainerId, reason: string, op: Operation): Promise<void> =>
+    this.#calls.evict(id, reason, op);
 
   /** See `Logs`. */
   reopenLog(id: ContainerId, op: Operation): Promise<void> {

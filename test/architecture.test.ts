@@ -17,9 +17,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'pod-sandbox': ['core', 'linux'],
   'runtime-service': ['core', 'linux'],
   cri: ['api', 'telemetry', 'config', 'core', 'image-service', 'pod-sandbox', 'runtime-service'],
+  nri: ['api', 'core', 'linux', 'pod-sandbox', 'runtime-service'],
   daemon: [
     'api',
     'cri',
+    'nri',
     'telemetry',
     'config',
     'core',
@@ -111,6 +113,9 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
     'runtime-service/oci-runtime',
     'runtime-service/spec',
   ],
+  'nri/messages': [],
+  'nri/adjust': ['nri/adjust/parse', 'nri/messages'],
+  'nri/adjust/parse': ['nri/adjust'],
 };
 /** Besides the ports: what needs no kernel object (errors, formats), and what a thread of a service calls by itself. */
 const FACE_OF_LINUX = [

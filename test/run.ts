@@ -31,6 +31,7 @@ const FOLDERS = [
   'deploy',
   'image-service',
   'linux',
+  'nri',
   'pod-sandbox',
   'runtime-service',
   'telemetry',

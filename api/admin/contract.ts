@@ -10,6 +10,7 @@
  * | GET /v1/status | – | `DaemonStatus` |
  * | GET /livez, /readyz, /healthz | – | text: 200 and `ok`, or 503 and the problem, as at the address of the metrics |
  * | POST /v1/reload | – | `ReloadReply`, when the configuration has been read again and is in effect |
+ * | GET /v1/nri | – | `NriState` (nri.ts) |
  * | GET /v1/pulls?ref=IMAGE | – | `{"pulls": RunningPull[]}`, of this image where one is named |
  * | POST /v1/images/check[?repair=1] | – | lines of JSON, each a `CheckLine` |
  * | GET /v1/containers/ID/files?path=PATH | – | archive of a file or of a directory tree |

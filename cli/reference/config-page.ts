@@ -9,8 +9,12 @@ function optionLines(option: OptionFacts): string[] {
   const { keys, flag, doc, reloadable } = option;
   const flagText = flag === undefined ? '' : ` Flag: \`--${flag}\`.`;
   const text = `${doc} Type: ${typeText(option)}. Default: \`${fallbackText(option)}\`.${flagText}${reloadable ? ' Reloadable.' : ''}`;
-  return item(termOf(dotted(keys)), text);
+  return item(termOf(dotted(keys)), text).map(breakable);
 }
+
+/** The same for a flag in the text: behind a hyphen. */
+const breakable = (line: string): string =>
+  line.length > LONGEST_TERM && !line.includes(' ') ? line.replaceAll('\\-', '\\-\\:') : line;
 
 /** groff warns of a term that is longer than a line, unless it may be broken behind a dot. */
 const termOf = (key: string): string =>

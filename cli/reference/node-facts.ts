@@ -50,6 +50,10 @@ export const ENVIRONMENT: readonly Fact[] = [
     'Directory of the compile cache of Node; set to /var/cache/crisp by the launcher where root owns that.',
   ],
   [
+    'NRI_PLUGIN_NAME, NRI_PLUGIN_IDX, NRI_PLUGIN_SOCKET, CRISP_NRI_TOKEN',
+    'Set by the daemon for the NRI plugins that it starts: name, index, the descriptor of the connection; a random value, by which the next daemon finds what a killed one has left.',
+  ],
+  [
     'NODE_OPTIONS',
     "Node's own options, such as --cpu-prof: a daemon that makes a profile writes it when it stops.",
   ],
@@ -68,6 +72,11 @@ export const FILES: readonly Fact[] = [
   ['/var/cache/crisp', 'Compile cache of Node; it may be deleted.'],
   ['/etc/cni/net.d', 'Network configurations (`cni.conf_dir`).'],
   ['/opt/cni/bin, /usr/lib/cni', 'CNI plugins (`cni.bin_dirs`).'],
+  ['/var/run/nri/nri.sock', 'Where NRI plugins connect (`nri.socket`); for root only.'],
+  [
+    '/opt/nri/plugins, /etc/nri/conf.d',
+    'NRI plugins that the daemon starts, and their configuration (`nri.plugin_dir`, `nri.plugin_config_dir`).',
+  ],
   [
     '/usr/lib/systemd/system/crisp.service, crisp.socket',
     'Units of the daemon; `/etc/systemd/system` where it was installed from the tarball.',

@@ -19,6 +19,10 @@ export const containerStatus =
     };
   };
 
+/** JSON has no bigint. */
+const text = (limits: object): object =>
+  Object.fromEntries(Object.entries(limits).map(([name, value]) => [name, String(value)]));
+
 /** By the names that the peers' replies have, which scripts around crictl read. */
 const verboseInfo = async (containers: CriServices['containers'], record: ContainerRecord): Promise<string> =>
   JSON.stringify({
@@ -26,5 +30,8 @@ const verboseInfo = async (containers: CriServices['containers'], record: Contai
     pid: record.process?.pid ?? 0,
     runtimeHandler: record.handler,
     cgroup: record.cgroup.path,
+    // Which NRI plugin has changed what; the values are in the spec.
+    ...(record.nri ? { nri: record.nri.owners } : {}),
+    ...(record.otherLimits ? { otherLimits: text(record.otherLimits) } : {}),
     runtimeSpec: await containers.spec(record.id),
   });

@@ -38,6 +38,7 @@ export const status =
             troubles: JSON.stringify(troubles),
             leaks: leaksInfo(pods, containers),
             layers: layersInfo(images.layers()),
+            nri: JSON.stringify(facts.nri()),
           }
         : {},
     };

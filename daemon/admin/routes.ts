@@ -16,21 +16,25 @@ import {
   type RunningPull,
   STATUS_PATH,
 } from '#api/admin/contract.ts';
+import { NRI_PATH } from '#api/admin/nri.ts';
 import { CrispError } from '#core/errors.ts';
 import type { ContainerId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import { checkedStreamFlags } from '#cri/runtime/wire/stream-flags.ts';
 import type { Streaming } from '#cri/streaming/index.ts';
 import type { ImageService } from '#image-service/index.ts';
+import type { Nri } from '#nri/index.ts';
 import type { RuntimeService } from '#runtime-service/index.ts';
 import type { HealthAnswers, HealthByPath } from '../health-answers.ts';
 import { checkLines } from './check-lines.ts';
 import { readExecRequest } from './exec-request.ts';
+import { nriState } from './nri-state.ts';
 
 export interface AdminServices {
   readonly images: Pick<ImageService, 'import' | 'export' | 'explain' | 'pulls' | 'check'>;
   readonly containers: Pick<RuntimeService, 'readFiles' | 'writeFiles' | 'checkExec'>;
   readonly streaming: Pick<Streaming, 'url'>;
+  readonly nri: Pick<Nri, 'plugins' | 'socket'> | undefined;
   readonly status: () => DaemonStatus;
   readonly answers: Pick<HealthAnswers, 'byPath' | 'asked'>;
   readonly reload: () => Promise<ReloadReply>;
@@ -109,6 +113,14 @@ const statusRoute: AdminRoute = {
   },
 };
 
+const nriRoute: AdminRoute = {
+  name: 'ListNriPlugins',
+  quiet: true,
+  async run({ nri }) {
+    return { json: nriState(nri) };
+  },
+};
+
 const healthRoute = (path: keyof HealthByPath): AdminRoute => ({
   name: 'DaemonHealth',
   quiet: true,
@@ -174,6 +186,7 @@ export function routeOf(method: string, path: string): AdminRoute {
   if (method === 'GET' && path === EXPORT_PATH) return exportRoute;
   if (method === 'GET' && path === EXPLAIN_PATH) return explainRoute;
   if (method === 'GET' && path === PULLS_PATH) return pullsRoute;
+  if (method === 'GET' && path === NRI_PATH) return nriRoute;
   if (method === 'GET' && path === STATUS_PATH) return statusRoute;
   if (method === 'GET' && isHealthPath(path)) return healthRoute(path);
   if (method === 'POST' && path === RELOAD_PATH) return reloadRoute;

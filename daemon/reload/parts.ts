@@ -6,7 +6,7 @@ import type { Streaming } from '#cri/streaming/index.ts';
 import type { Inotify } from '#linux/ports/inotify.ts';
 import type { DaemonLog } from '#telemetry/log.ts';
 import type { MetricsEndpoint } from '../metrics-endpoint.ts';
-import { imageOptions, podOptions, runtimeOptions } from '../options.ts';
+import { imageOptions, podOptions, reloadableNri, runtimeOptions } from '../options.ts';
 import type { Programs } from '../programs.ts';
 import type { Services } from '../services.ts';
 import { changeableStreaming } from '../streaming-options.ts';
@@ -60,6 +60,12 @@ export const podsPart =
     const changes = [table, await containers.prepare(options), await pods.prepare(next)];
     return together([...changes, withoutOpening(() => programs.follow(config))]);
   };
+
+/** Of plugins their timeouts, and what they may not do. */
+export const nriPart =
+  ({ nri }: Pick<Services, 'nri'>): ReloadPart =>
+  async ({ config }) =>
+    (await nri?.prepare(reloadableNri(config))) ?? withoutOpening(() => {});
 
 export interface TlsParts {
   readonly streaming: Streaming;

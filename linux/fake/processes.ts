@@ -19,6 +19,7 @@ interface Entry {
   readonly process: ProcessRef;
   readonly end: (status: ExitStatus) => void;
   readonly ended: Promise<ExitStatus>;
+  readonly env: Readonly<Record<string, string>>;
   alive: boolean;
 }
 
@@ -38,12 +39,13 @@ export class FakeProcesses implements Processes {
   }
 
   /** A process that lives until it is signalled. */
-  begin(): Entry {
+  begin(env: Entry['env'] = {}): Entry {
     const pid = this.#nextPid++;
     const { promise, resolve } = Promise.withResolvers<ExitStatus>();
     const process: ProcessRef = { pid, startTime: `${pid}`, bootId: this.bootId };
     const entry: Entry = {
       process,
+      env,
       alive: true,
       ended: promise,
       end: (status) => {
@@ -56,7 +58,7 @@ export class FakeProcesses implements Processes {
   }
 
   async spawn(request: SpawnRequest): Promise<Child> {
-    const entry = this.begin();
+    const entry = this.begin(request.env);
     const outcome = this.#program(request);
     const reading = (bytes: Buffer | undefined) => {
       const stream = new PassThrough();
@@ -118,6 +120,12 @@ export class FakeProcesses implements Processes {
 
   executable(process: ProcessRef): string | undefined {
     return this.alive(process) ? '/fake' : undefined;
+  }
+
+  withVariable(name: string, value: string): ProcessRef[] {
+    return [...this.#entries.values()]
+      .filter(({ alive, env }) => alive && env[name] === value)
+      .map(({ process }) => process);
   }
 
   signal(process: ProcessRef, signal: number): boolean {

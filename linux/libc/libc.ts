@@ -59,6 +59,9 @@ export const memfdCreate = bind<(name: Text, flags: number) => number>(
 export const socket = bind<(domain: number, type: number, protocol: number) => number>(
   'int socket(int domain, int type, int protocol)',
 );
+export const socketpair = bind<(domain: number, type: number, protocol: number, fds: Int32Array) => number>(
+  'int socketpair(int domain, int type, int protocol, int *fds)',
+);
 export const setsockopt = bind<
   (fd: number, level: number, name: number, value: Int32Array, size: number) => number
 >('int setsockopt(int fd, int level, int name, const int *value, unsigned int size)');

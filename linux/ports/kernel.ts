@@ -204,6 +204,11 @@ export interface Processes {
   hold(process: ProcessRef): HeldProcess | undefined;
   /** What it executes, as /proc/PID/exe leads there; undefined where it has ended. */
   executable(process: ProcessRef): string | undefined;
+  /**
+   * Those whose environment, as they were started with it, has this variable: found without a record, so that a crash
+   * right behind a start loses none. Reads the environment of all processes: for starts of the daemon.
+   */
+  withVariable(name: string, value: string): ProcessRef[];
   /** Sends a signal through a pidfd after checking identity; false where the process is gone. */
   signal(process: ProcessRef, signal: number): boolean;
   /** Wanted adjustment, clamped to what the daemon may set; the clamp is logged once. Returns what is set. */

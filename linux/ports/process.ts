@@ -19,8 +19,11 @@ export interface SpawnRequest {
   readonly stdin?: StdioIn;
   readonly stdout?: StdioIn;
   readonly stderr?: StdioIn;
-  /** More descriptors of the child, by their number in it (3 …): a pipe the parent reads, or one that it writes. */
-  readonly extra?: Readonly<Record<number, 'read' | 'write' | { readonly fd: number }>>;
+  /**
+   * More descriptors of the child, by their number in it (3 …): a pipe the parent reads, or one that it writes, or a stream
+   * socket for both.
+   */
+  readonly extra?: Readonly<Record<number, 'read' | 'write' | 'socket' | { readonly fd: number }>>;
   /** See `Cgroups.joinFiles`: the child joins these groups before the program, an absolute path, is executed. */
   readonly joinFiles?: readonly string[];
 }

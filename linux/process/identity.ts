@@ -1,5 +1,5 @@
 /** Pids are reused: only with the boot id and the start time does one identify a process. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { errnoOf } from '#core/errors.ts';
 import { fromNode } from '../libc/errno.ts';
 import type { ProcessRef } from '../ports/kernel.ts';
@@ -57,4 +57,22 @@ export function referenceOf(pid: number, bootId: string): ProcessRef | undefined
 export function isAlive(process: ProcessRef, bootId: string): boolean {
   if (process.bootId !== bootId || !Number.isSafeInteger(process.pid) || process.pid <= 0) return false;
   return referenceOf(process.pid, bootId)?.startTime === process.startTime;
+}
+
+/** See `Processes.withVariable`. */
+export function withVariable(entry: string, bootId: string): ProcessRef[] {
+  return readdirSync('/proc').flatMap((name) => {
+    const pid = Number(name);
+    if (!Number.isInteger(pid)) return [];
+    const found = referenceOf(pid, bootId);
+    return found && environmentOf(pid).includes(entry) ? [found] : [];
+  });
+}
+
+function environmentOf(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+  } catch {
+    return []; // it has ended, or is not this user's
+  }
 }

@@ -9,10 +9,10 @@ import type { KernelLog } from '../ports/log.ts';
 import { awaitStart, launchInCgroups } from './cgroup-launch.ts';
 import type { ProcessWatches } from './child.ts';
 import { hold } from './held-process.ts';
-import { isAlive, referenceOf } from './identity.ts';
+import { isAlive, referenceOf, withVariable } from './identity.ts';
 import { run } from './run.ts';
 import { SealedProgram } from './sealed-program.ts';
-import { makePipe, spawnProcess } from './spawn.ts';
+import { makePipe, makeSocketPair, spawnProcess } from './spawn.ts';
 
 const CAP_SYS_RESOURCE = 24n;
 /** Where it is on, the label of a program's file decides what its process may do; a memory file has none. */
@@ -50,7 +50,8 @@ export class RealProcesses implements Processes {
     for (const [number, target] of Object.entries(request.extra ?? {})) {
       if (Number(number) < 3)
         throw new CrispError('InvalidArgument', `extra descriptor ${number} is below 3`);
-      plumbing.connect(Number(number), typeof target === 'string' ? 'pipe' : target, target === 'write');
+      if (target === 'socket') plumbing.connectSocket(Number(number));
+      else plumbing.connect(Number(number), typeof target === 'string' ? 'pipe' : target, target === 'write');
     }
     const { argv, env, cwd } = request;
     const pid = spawnProcess({
@@ -90,6 +91,10 @@ export class RealProcesses implements Processes {
     } catch {
       return undefined;
     }
+  }
+
+  withVariable(name: string, value: string): ProcessRef[] {
+    return withVariable(`${name}=${value}`, this.bootId);
   }
 
   signal(process: ProcessRef, signal: number): boolean {
@@ -137,7 +142,7 @@ function lowestOomScoreAdj(): number {
 class Plumbing implements Disposable {
   readonly ofChild = new Map<number, number | 'null'>();
   readonly #childEnds: number[] = [];
-  readonly #ofParent = new Map<number, { fd: number; writes: boolean }>();
+  readonly #ofParent = new Map<number, { fd: number; use: 'read' | 'write' | 'both' }>();
 
   connect(number: number, target: StdioIn, parentWrites: boolean): void {
     if (target === 'null') {
@@ -147,17 +152,24 @@ class Plumbing implements Disposable {
       const [child, parent] = parentWrites ? [read, write] : [write, read];
       this.#childEnds.push(child);
       this.ofChild.set(number, child);
-      this.#ofParent.set(number, { fd: parent, writes: parentWrites });
+      this.#ofParent.set(number, { fd: parent, use: parentWrites ? 'write' : 'read' });
     } else {
       this.ofChild.set(number, target.fd);
     }
   }
 
+  connectSocket(number: number): void {
+    const [parent, child] = makeSocketPair();
+    this.#childEnds.push(child);
+    this.ofChild.set(number, child);
+    this.#ofParent.set(number, { fd: parent, use: 'both' });
+  }
+
   /** The parent's ends as streams, which own them from now on. */
   streams(): Record<number, Duplex> {
     const streams: Record<number, Duplex> = {};
-    for (const [number, { fd, writes }] of this.#ofParent) {
-      streams[number] = stream(fd, writes);
+    for (const [number, { fd, use }] of this.#ofParent) {
+      streams[number] = stream(fd, use);
       this.#ofParent.delete(number);
     }
     return streams;
@@ -169,8 +181,8 @@ class Plumbing implements Disposable {
   }
 }
 
-/** A pipe's end as a stream. A broken pipe must not end the daemon, so an error has a listener from the start. */
-function stream(fd: number, writes: boolean): Socket {
-  const socket = new Socket({ fd, readable: !writes, writable: writes });
+/** An end as a stream. A broken pipe must not end the daemon, so an error has a listener from the start. */
+function stream(fd: number, use: 'read' | 'write' | 'both'): Socket {
+  const socket = new Socket({ fd, readable: use !== 'write', writable: use !== 'read' });
   return socket.on('error', () => {});
 }

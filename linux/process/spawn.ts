@@ -13,6 +13,7 @@ import {
   posixSpawn,
   prlimit,
   setrlimit,
+  socketpair,
   spawnActions,
   spawnAttributes,
 } from '../libc/libc.ts';
@@ -24,6 +25,9 @@ const SIGSET_BYTES = 128;
 const F_DUPFD_CLOEXEC = 1030;
 const RLIMIT_NOFILE = 7;
 const O_RDWR = 2;
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const SOCK_CLOEXEC = 0o2000000;
 /** The soft limit of files that programs expect; Node raises its own to the hard one. */
 const CHILD_FILES = 1024n;
 /** Below this many open files the daemon can itself live with the child's limit for the time of one spawn. */
@@ -50,6 +54,14 @@ export function makePipe(): { read: number; write: number } {
   check(pipe2(fds, O_CLOEXEC), 'make a pipe');
   const [read = -1, write = -1] = fds;
   return { read, write };
+}
+
+/** Both ends of a new stream socket, closed in any program executed. */
+export function makeSocketPair(): readonly [number, number] {
+  const fds = new Int32Array(2);
+  check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 'make a pair of sockets');
+  const [one = -1, other = -1] = fds;
+  return [one, other];
 }
 
 /**

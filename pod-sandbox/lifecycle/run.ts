@@ -5,6 +5,7 @@
  *                         ├─ files: hostname, resolv.conf, shm┤            └─ network ──────────────────────────┘
  *                         └─ cgroup: made                     ┘
  *
+ * Between network and ready the plugins (NRI) are asked.
  * After a failure or a cancel of the client all is undone by the table that stop and recovery use.
  */
 import { CrispError, codeOf, describeError, hintOf } from '#core/errors.ts';
@@ -18,6 +19,7 @@ import { inPreferredOrder } from '../network/cni/ip-preference.ts';
 import { type SandboxRecord, shortId, toNotReady, toReady, withIntents, withProcess } from '../sandbox.ts';
 import { makeDirectories, makeFiles } from './files.ts';
 import type { Plan } from './plan.ts';
+import { askToRun, podOf } from './plugin-events.ts';
 import { RunningSteps } from './running-steps.ts';
 import { undoOrLeak } from './undo-or-leak.ts';
 
@@ -29,6 +31,8 @@ interface Progress {
   released: boolean;
   networkStarted: boolean;
   attachments: readonly Attachment[];
+  /** Plugins have been told of the pod. */
+  asked: boolean;
 }
 
 /** Resolves with the ready sandbox's record. Throws the failed step's error; what could not be undone stays listed. */
@@ -41,6 +45,7 @@ export async function createSandbox(context: Context, given: Plan, op: Operation
     released: false,
     networkStarted: false,
     attachments: record.attachments,
+    asked: false,
   };
   try {
     await writeRecord(context, record, progress, op);
@@ -51,6 +56,9 @@ export async function createSandbox(context: Context, given: Plan, op: Operation
       (both) => placePause(context, placed, progress, both),
       (both) => attach(context, placed, progress, both),
     ]);
+    const made = { ...placed, attachments: progress.attachments };
+    progress.asked = true;
+    await askToRun(context, made, op);
     return await commitReady(context, placed, progress, op);
   } catch (error) {
     await rollback(context, record, progress, error, op);
@@ -215,6 +223,8 @@ async function rollback(
   if (progress.held && !progress.released) await progress.held.abandon().catch(() => {});
   const latest = { ...(sandboxes.get(first.id) ?? first), attachments: progress.attachments };
   const intents = latest.intents.filter(({ kind }) => kind !== 'network' || progress.networkStarted);
+  // Plugins may have allotted something to it.
+  if (progress.asked) context.plugins.stopped(podOf(context, latest));
   try {
     if (progress.recorded && allEnded) {
       const { record, failure } = await undoOrLeak(context, latest, intents, undoing);
@@ -223,6 +233,7 @@ async function rollback(
       return await keepNotReady(context, withIntents(latest, intents), cause, 'a step did not end in time');
     }
     await sandboxes.remove(first.id);
+    if (progress.asked) context.plugins.removed(podOf(context, latest));
   } catch (error) {
     if (sandboxes.get(first.id))
       await keepNotReady(context, withIntents(latest, intents), cause, describeError(error));

@@ -4,6 +4,7 @@ import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Context } from '../context.ts';
 import { type SandboxRecord, shortId, toNotReady } from '../sandbox.ts';
+import { podOf } from './plugin-events.ts';
 import { undoOrLeak } from './undo-or-leak.ts';
 
 /**
@@ -18,6 +19,8 @@ export async function stopSandbox(context: Context, id: SandboxId, op: Operation
   const ended = toNotReady(record, 'stopped', 'stopped on request');
   if (ended !== record) await op.stage('record', () => context.sandboxes.commitNotReady(ended));
   await op.deadline('containers', context.deadlines.containers, () => context.containers.stopAll(id, op));
+  // While its network namespace is there. A retry of a stop that was not completed tells it again.
+  if (ended !== record || ended.intents.length > 0) context.plugins.stopped(podOf(context, ended));
   await undoIntents(context, ended, op);
 }
 

@@ -40,6 +40,25 @@ export async function updateSandbox(
   op: Operation,
 ): Promise<void> {
   const { sandboxes } = context;
+  const { record, limits } = checkedUpdate(context, id, wanted);
+  const updated = { ...record, limits };
+  if (record.cgroup.own) await op.stage('check use', () => refuseBelowUse(context, updated));
+  // Written first: recovery applies what is recorded.
+  await op.stage('record', () => sandboxes.commit(updated, { durable: false }));
+  try {
+    await op.stage('apply', () => applyLimits(context, record, updated));
+  } catch (error) {
+    await sandboxes.commit(record, { durable: false });
+    throw error;
+  }
+}
+
+/** The sandbox and its limits after the update. Throws what is wrong with the request, or the sandbox, as `updateSandbox` does. */
+export function checkedUpdate(
+  { sandboxes }: Pick<Context, 'sandboxes'>,
+  id: SandboxId,
+  wanted: SandboxLimits,
+): { readonly record: SandboxRecord; readonly limits: SandboxLimits } {
   const record = sandboxes.get(id);
   if (!record) throw new CrispError('NotFound', `pod sandbox ${id}: no such sandbox`);
   checkResources('overhead', wanted.overhead);
@@ -54,17 +73,10 @@ export async function updateSandbox(
     );
   }
   const { overhead, resources } = effectiveLinux(record);
-  const limits = { overhead: wanted.overhead ?? overhead, resources: wanted.resources ?? resources };
-  const updated = { ...record, limits };
-  if (record.cgroup.own) await op.stage('check use', () => refuseBelowUse(context, updated));
-  // Written first: recovery applies what is recorded.
-  await op.stage('record', () => sandboxes.commit(updated, { durable: false }));
-  try {
-    await op.stage('apply', () => applyLimits(context, record, updated));
-  } catch (error) {
-    await sandboxes.commit(record, { durable: false });
-    throw error;
-  }
+  return {
+    record,
+    limits: { overhead: wanted.overhead ?? overhead, resources: wanted.resources ?? resources },
+  };
 }
 
 /** Applies the recorded limits again, after a crash in the middle of an update. Failures are logged. */

@@ -1,15 +1,11 @@
 /** What annotations of pod and container, where the handler allows them, change in the OCI spec. */
 import { type Annotated, findAnnotation } from '#core/allowed-annotations.ts';
-import { CrispError } from '#core/errors.ts';
 import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
 import type { ContainerConfig } from '../config.ts';
 import type { SpecHost } from '../spec/index.ts';
 import type { OciSpec } from '../spec/oci.ts';
-import type { ResourceHost } from '../spec/resources.ts';
-import { blockIoOf } from './blockio.ts';
-import type { BlockioClasses } from './blockio-file.ts';
-import { type RdtHandler, requireRdtClass } from './rdt.ts';
+import { type ClassHost, setBlockIo, setRdt } from './classes.ts';
 import { parseRlimits, rlimitKeys } from './rlimits.ts';
 
 export interface AnnotatedContainer {
@@ -20,11 +16,7 @@ export interface AnnotatedContainer {
 }
 
 /** What the configuration and the node have for annotations. */
-export interface AnnotationHost {
-  readonly blockio: BlockioClasses;
-  readonly rdtClasses: readonly string[];
-  readonly runtime: RdtHandler;
-  readonly resources: Pick<ResourceHost, 'version' | 'controllers'>;
+export interface AnnotationHost extends ClassHost {
   readonly clampRlimits: SpecHost['clampRlimits'];
 }
 
@@ -60,49 +52,15 @@ export async function applyAnnotations(
   const limits = findAnnotation(pod.annotations, rlimitKeys(container), allowed);
   if (counts(limits)) setRlimits(spec, limits, host);
   const blockio = classOf('blockio');
-  if (blockio) await setBlockIo(spec, blockio, host, op);
+  if (blockio) await setBlockIo(spec, namedBy(blockio), host, op);
   const rdt = classOf('rdt');
-  if (!rdt) return;
-  await requireRdtClass(rdt, host.rdtClasses, host.runtime);
-  spec.linux.intelRdt = { closID: rdt.value };
+  if (rdt) await setRdt(spec, namedBy(rdt), host);
 }
+
+const namedBy = ({ key, value }: Annotated) => ({ from: `annotation ${key}`, value });
 
 function setRlimits({ process }: OciSpec, annotated: Annotated, { clampRlimits }: AnnotationHost): void {
   const limits = clampRlimits(parseRlimits(annotated));
   const others = (process.rlimits ?? []).filter(({ type }) => !limits.some((limit) => limit.type === type));
   process.rlimits = [...others, ...limits.map(({ type, soft, hard }) => ({ type, soft, hard }))];
-}
-
-async function setBlockIo(
-  spec: OciSpec,
-  { key, value }: Annotated,
-  { blockio, resources: { version, controllers } }: AnnotationHost,
-  op: Operation,
-): Promise<void> {
-  const rules = blockio.get(value);
-  if (!rules) {
-    const known = [...blockio.keys()].join(', ') || 'none is configured';
-    throw new CrispError(
-      'InvalidArgument',
-      `annotation ${key}: ${JSON.stringify(value)} is no class of block IO`,
-      {
-        hint: `use one of container.blockio_config_file: ${known}`,
-      },
-    );
-  }
-  const controller = version === 2 ? 'io' : 'blkio';
-  if (!controllers.has(controller)) {
-    throw new CrispError(
-      'FailedPrecondition',
-      `annotation ${key}: this node has no ${controller} controller for cgroups`,
-      { hint: 'drop the annotation, or start the kernel with the controller' },
-    );
-  }
-  const { blockIO, unmatched } = await blockIoOf(rules);
-  if (unmatched.length > 0)
-    op.log.info(
-      { class: value, devices: unmatched },
-      'this node has no such devices: the rest of the class counts',
-    );
-  spec.linux.resources.blockIO = blockIO;
 }

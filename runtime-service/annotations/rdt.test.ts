@@ -13,7 +13,7 @@ test('a class needs its name in the configuration, resctrl, its group, and a run
   try {
     const check = (value: string, intelRdt: 'none' | 'classes' | 'all' = 'all') =>
       requireRdtClass(
-        { key, value, allowed: true },
+        { from: key, value },
         ['gold'],
         { handler: 'crun', features: async () => ({ version: 'crun 1', intelRdt }) as never },
         resctrl,

@@ -1,6 +1,5 @@
 /** The resctrl group of a container by the class that an annotation names: cache and memory bandwidth (Intel RDT, AMD QoS, Arm MPAM). */
 import { existsSync } from 'node:fs';
-import type { Annotated } from '#core/allowed-annotations.ts';
 import { CrispError } from '#core/errors.ts';
 import type { HandlerFeatures } from '../oci-runtime/features.ts';
 
@@ -12,22 +11,22 @@ export interface RdtHandler {
 }
 
 /**
- * Checks that the class is configured and its group is there, before the OCI runtime does, whose error would not name the
- * annotation. Throws InvalidArgument or FailedPrecondition.
+ * Checks that the class is configured and its group is there, before the OCI runtime does, whose error would not say who
+ * has named it (`from`). Throws InvalidArgument or FailedPrecondition.
  */
 export async function requireRdtClass(
-  { key, value }: Annotated,
+  { from, value }: { readonly from: string; readonly value: string },
   classes: readonly string[],
   runtime: RdtHandler,
   resctrl = RESCTRL,
 ): Promise<void> {
   if (!classes.includes(value)) {
-    throw new CrispError('InvalidArgument', `annotation ${key}: ${JSON.stringify(value)} is no RDT class`, {
+    throw new CrispError('InvalidArgument', `${from}: ${JSON.stringify(value)} is no RDT class`, {
       hint: `use one of container.rdt_classes: ${classes.join(', ') || 'none is configured'}`,
     });
   }
   const refuse = (why: string, hint: string) =>
-    new CrispError('FailedPrecondition', `annotation ${key}: RDT class ${value}: ${why}`, { hint });
+    new CrispError('FailedPrecondition', `${from}: RDT class ${value}: ${why}`, { hint });
   if (!existsSync(`${resctrl}/schemata`))
     throw refuse(
       `${resctrl} is not mounted`,

@@ -7,9 +7,9 @@ import type { Rlimit } from '../spec/process.ts';
 
 /** Nested and odd texts take time quadratic in their length, on the main thread. */
 const MAX_TEXT = 4 << 10;
-const MAX_VALUE = 2n ** 64n - 1n;
+export const MAX_RLIMIT = 2n ** 64n - 1n;
 /** Of getrlimit(2). */
-const NAMES: ReadonlySet<string> = new Set([
+export const rlimitNames: ReadonlySet<string> = new Set([
   'AS',
   'CORE',
   'CPU',
@@ -55,7 +55,7 @@ export function parseRlimits({ key, value }: Annotated): Rlimit[] {
     const [other] = Object.keys(others);
     if (other !== undefined) throw refuse(`entry ${at} has ${JSON.stringify(other)}, which is unknown`);
     const name = typeof type === 'string' ? type.toUpperCase().replace(/^RLIMIT_/, '') : '';
-    if (!NAMES.has(name)) throw refuse(`entry ${at}: type ${shown(type)} is no limit`);
+    if (!rlimitNames.has(name)) throw refuse(`entry ${at}: type ${shown(type)} is no limit`);
     if (!isValue(soft)) throw refuse(`${name}: soft ${shown(soft)} is not a whole number from 0 to 2^64-1`);
     if (!isValue(hard)) throw refuse(`${name}: hard ${shown(hard)} is not a whole number from 0 to 2^64-1`);
     if (soft > hard) throw refuse(`${name}: soft ${soft} is above hard ${hard}`);
@@ -68,7 +68,7 @@ export function parseRlimits({ key, value }: Annotated): Rlimit[] {
 }
 
 const isValue = (value: unknown): value is bigint =>
-  typeof value === 'bigint' && value >= 0n && value <= MAX_VALUE;
+  typeof value === 'bigint' && value >= 0n && value <= MAX_RLIMIT;
 
 const shown = (value: unknown): string =>
   (typeof value === 'object' ? inspect(value, { depth: 0 }) : String(value)).slice(0, 100);

@@ -7,6 +7,7 @@ import type { PodView } from '#core/model/pod.ts';
 import type { Operation } from '#core/operation.ts';
 import { writeNewSync } from '#core/write-text.ts';
 import { mkdirInRoot } from '#linux/fs/in-root.ts';
+import { type AdjustedContainer, adjustContainer } from '../adjustment/index.ts';
 import { type AnnotatedContainer, type AnnotationHost, applyAnnotations } from '../annotations/index.ts';
 import { applyEdits } from '../cdi/apply.ts';
 import { requestedDevices } from '../cdi/devices.ts';
@@ -19,12 +20,13 @@ import { checkControlFiles } from '../limits/control-files.ts';
 import type { OciRuntime } from '../oci-runtime/cli.ts';
 import { checkCompatible } from '../restore/dump.ts';
 import { type Checkpoint, deleteInRoot, keepCgroups, unpackCheckpoint } from '../restore/index.ts';
-import { makeSpec, type SpecRequest } from '../spec/index.ts';
+import { type MadeSpec, makeSpec, type SpecRequest } from '../spec/index.ts';
 import { inContainer } from '../spec/mounts.ts';
 import { encodeSpec, type OciSpec } from '../spec/oci.ts';
 import { volumeLabel } from '../spec/selinux.ts';
 import { type ImageVolume, mountImageVolumes } from './image-volumes.ts';
 import { checkMountPoints, checkMounts, makeMountSources } from './mount-sources.ts';
+import { askToCreate } from './plugin-events.ts';
 import { addUserEntries } from './user-entries.ts';
 import { readUserFiles } from './user-files.ts';
 
@@ -79,23 +81,25 @@ export async function makeBundle(
     await op.stage('mount sources', () => labelPodFiles(context, pod, ofVolumes), 'labels');
   }
   const userFiles = await op.stage('spec', () => readUserFiles(paths), 'user files');
-  const { spec, user, sharedPid } = await op.stage('spec', () =>
+  const made = await op.stage('spec', () =>
     specOf(context, request, { userFiles, imageSources, idMapTrees, label }),
   );
+  const requested = made.spec;
   if (checkpoint) {
-    checkCompatible(checkpoint.dump, spec);
-    await keepCgroups(spec, paths);
+    checkCompatible(checkpoint.dump, requested);
+    await keepCgroups(requested, paths);
   }
   await op.stage('annotations', () =>
-    applyAnnotations(spec, annotated(oci, request), hostOf(context, oci), op),
+    applyAnnotations(requested, annotated(oci, request), hostOf(context, oci), op),
   );
   await op.stage('CDI devices', async () => {
     const edits = await cdiEdits(context, config);
     await checkEdits(oci, pod, edits);
-    await applyEdits(spec, edits);
+    await applyEdits(requested, edits);
   });
+  await op.stage('hooks', () => context.hooks.addTo(requested, hookSubject(config, pod, requested)));
+  const { spec, record: adjusted } = await adjustedByPlugins(context, request, made, op);
   await op.stage('mount points', () => checkMountPoints(spec.mounts));
-  await op.stage('hooks', () => context.hooks.addTo(spec, hookSubject(config, pod, spec)));
   await op.stage(
     'rootfs',
     () => makeDirectoriesInRoot(paths, [spec.process.cwd, ...image.config.volumes], pod),
@@ -105,11 +109,28 @@ export async function makeBundle(
   if (context.host.defaults.passwdEntry && !checkpoint)
     await op.stage(
       'rootfs',
-      () => addUserEntries(paths.rootfs, userFiles, { user, env: spec.process.env, pod }),
+      () => addUserEntries(paths.rootfs, userFiles, { user: adjusted.user, env: spec.process.env, pod }),
       'passwd and group',
     );
   await op.stage('bundle', () => writeSpec(paths, spec));
-  return { ...record, state: 'created', user, sharedPid };
+  return { ...adjusted, state: 'created' };
+}
+
+/** The spec and the record with what NRI plugins want changed. */
+async function adjustedByPlugins(
+  context: Context,
+  { record: { handler, ...rest }, pod, checkpoint }: BundleRequest,
+  { spec, user, sharedPid }: MadeSpec,
+  op: Operation,
+): Promise<AdjustedContainer> {
+  const record = { ...rest, handler, user, sharedPid };
+  const verdict = await askToCreate(context, record, spec, op);
+  if (!verdict) return { spec, record };
+  const oci = context.handlers.get(handler);
+  const adjust = () => adjustContainer(context, { oci, pod, spec, record }, verdict, op);
+  const adjusted = await op.stage('NRI', adjust, 'adjustments');
+  if (checkpoint) checkCompatible(checkpoint.dump, adjusted.spec);
+  return adjusted;
 }
 
 const annotated = ({ options }: OciRuntime, { config, pod }: BundleRequest): AnnotatedContainer => ({

@@ -54,6 +54,10 @@ export class Cleanups implements CleanupQueue {
     void this.#finishRemoval(record.id);
   }
 
+  removing(): readonly ContainerRecord[] {
+    return [...this.#removed.values()];
+  }
+
   /** The clean-up of a removed container. Never rejects. */
   #finishRemoval(id: ContainerId): Promise<void> {
     const record = this.#removed.get(id);

@@ -16,6 +16,7 @@ import { Containers } from '../containers.ts';
 import type { Context } from '../context.ts';
 import { OciHooks } from '../hooks/oci-hooks.ts';
 import type { Handlers } from '../oci-runtime/handlers.ts';
+import { noContainerPlugins } from '../ports.ts';
 import type { OciSpec } from '../spec/oci.ts';
 import { VolumeLabels } from './volume-labels.ts';
 
@@ -42,6 +43,8 @@ class Bench implements Disposable {
       log: silentLog,
       containers: this.containers,
       cleanups: { afterRemoval() {} },
+      plugins: noContainerPlugins,
+      asked: new Set(),
       handlers: {
         get: () => ({ handler: 'runc', options: { allowedAnnotations: [] }, features: async () => ({}) }),
       } as unknown as Handlers,

@@ -226,9 +226,12 @@ export class Exits {
     }
     const conmonFile = `${pathsOf(options, record.id).bundle}/oom`;
     const killed = this.#context.oomKills.killed(record, report?.code, conmonFile);
-    return exitFrom(report, killed, record.startedAt);
+    return withEviction(exitFrom(report, killed, record.startedAt), record);
   }
 }
+
+const withEviction = (exit: ContainerExit, { eviction }: ContainerRecord): ContainerExit =>
+  eviction === undefined ? exit : { ...exit, message: `evicted by an NRI plugin: ${eviction}` };
 
 /** The exit of a container of which it is only known that it does not run. */
 export const unknownExit = (): ContainerExit => ({

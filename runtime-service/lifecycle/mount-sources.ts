@@ -53,7 +53,10 @@ export async function checkMounts(
 }
 
 /** Both peers make a missing source as a directory; the kubelet has made its own before. */
-export async function makeMountSources(context: Context, mounts: readonly MountRequest[]): Promise<void> {
+export async function makeMountSources(
+  context: Pick<Context, 'host' | 'kernel'>,
+  mounts: readonly Pick<MountRequest, 'hostPath' | 'image' | 'propagation'>[],
+): Promise<void> {
   for (const { hostPath, image, propagation } of mounts) {
     if (image !== '') continue;
     await refuseAbsent(context, hostPath);
@@ -129,7 +132,7 @@ function missing(error: unknown): undefined {
 
 /** A private mount propagates nothing: the request would silently have no effect. */
 async function checkPropagation(
-  { kernel }: Context,
+  { kernel }: Pick<Context, 'kernel'>,
   hostPath: string,
   propagation: 'host-to-container' | 'bidirectional',
 ): Promise<void> {

@@ -95,6 +95,17 @@ async function deleteCheckpoint(context: Context, record: ContainerRecord, op: O
   await context.containers.commitEnd({ ...record, intents: left });
 }
 
+/** A plugin does not let it start: it is EXITED as after any failed start. To be called in the container's turn. */
+export async function refuseStart(
+  context: Context,
+  id: ContainerId,
+  error: unknown,
+  op: Operation,
+): Promise<void> {
+  const record = context.containers.get(id);
+  if (record?.state === 'created') await recordFailure(context, record, error, op.detached('rollback'));
+}
+
 async function recordFailure(
   context: Context,
   record: ContainerRecord,

@@ -12,6 +12,8 @@ import type { BrokenRecord } from '#core/record-store.ts';
 import type { ContainerIntent, ContainerRecord } from '../container.ts';
 import { nowNanoseconds } from '../container.ts';
 import { type ContainerPaths, type Context, pathsOf } from '../context.ts';
+import { isUnit, scopeOf } from '../spec/annotations.ts';
+import { type OciSpec, parseSpec } from '../spec/oci.ts';
 import { textOf } from '../text-of.ts';
 import { unknownExit } from './exits.ts';
 
@@ -76,7 +78,8 @@ function recordFromTraces(context: Context, id: ContainerId): ContainerRecord {
   const { kernel, options, pods } = context;
   const paths = pathsOf(options, id);
   const text = textOf(paths.config);
-  const groups = [id, `crisp-${id}.scope`].flatMap((name) => kernel.cgroups.find(name));
+  const byId = [id, `crisp-${id}.scope`].flatMap((name) => kernel.cgroups.find(name));
+  const groups = byId.length > 0 ? byId : groupsOfSpec(context, text);
   const path = groups[0] ?? `/${id}`;
   const sandboxId = podOf(text, path);
   return {
@@ -114,6 +117,22 @@ function recordFromTraces(context: Context, id: ContainerId): ContainerRecord {
       { kind: 'monitor', cgroup: pods.get(sandboxId)?.monitorCgroup ?? path },
     ],
   };
+}
+
+/** Where a plugin has chosen the name of the cgroup. */
+function groupsOfSpec({ kernel }: Context, text: string): string[] {
+  const path = cgroupsPathOf(text);
+  if (!isUnit(path)) return path.split('/').length > 2 && kernel.cgroups.exists(path) ? [path] : [];
+  const [, prefix = '', name = ''] = path.split(':');
+  return name === '' ? [] : kernel.cgroups.find(scopeOf(prefix, name));
+}
+
+function cgroupsPathOf(text: string): string {
+  try {
+    return String((parseSpec(text) as OciSpec).linux.cgroupsPath);
+  } catch {
+    return ''; // it is gone, or damaged as well
+  }
 }
 
 /** The pod by its pins and files in the spec, or by the path of the cgroup; empty where neither names it. */

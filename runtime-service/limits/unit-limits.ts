@@ -35,7 +35,7 @@ async function restoreLimits({ containers, kernel, host, log }: Context, id: Con
     const record = containers.get(id);
     if (record?.state !== 'running') return;
     const { path } = record.cgroup;
-    for (const { file, value } of limitFiles(record.resources, host)) {
+    for (const { file, value } of limitFiles(record.resources, host, record.otherLimits)) {
       try {
         if (kernel.cgroups.read(path, file) !== value) await kernel.cgroups.write(path, file, value);
       } catch (error) {

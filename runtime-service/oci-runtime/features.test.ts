@@ -19,6 +19,9 @@ test('crun before `features` maps single mounts', () => {
     checkpoint: false,
     netDevices: false,
     intelRdt: 'none',
+    scheduler: false,
+    ioPriority: false,
+    memoryPolicy: false,
   });
   assert.equal(featuresOf(undefined, 'crun version 1.4.4\n').idMappedMounts, false);
   assert.equal(featuresOf(undefined, debianCrun.replace('+EBPF', '+EBPF +CRIU')).checkpoint, true);

@@ -8,9 +8,10 @@ import { CrispError } from '#core/errors.ts';
 import type { Processes } from '#linux/ports/kernel.ts';
 import { endText } from '../signals.ts';
 import { type DeviceDocument, type DeviceFeatures, deviceFeatures } from './device-features.ts';
+import { type ProcessFeatures, processFeatures } from './process-features.ts';
 import { PROGRAM_ENV } from './programs.ts';
 
-export interface HandlerFeatures extends DeviceFeatures {
+export interface HandlerFeatures extends DeviceFeatures, ProcessFeatures {
   /** First line of `--version`. */
   readonly version: string;
   /** Applies `uidMappings` and `gidMappings` of mounts. */
@@ -55,6 +56,7 @@ export function featuresOf(features: string | undefined, version: string): Handl
       recursiveReadOnly: known,
       checkpoint,
       ...deviceFeatures(undefined, line),
+      ...processFeatures(line),
     };
   }
   const options = new Set(Array.isArray(document.mountOptions) ? document.mountOptions : []);
@@ -69,6 +71,7 @@ export function featuresOf(features: string | undefined, version: string): Handl
     checkpoint:
       yes('org.opencontainers.runc.checkpoint.enabled') || yes('run.oci.crun.checkpoint.enabled') || false,
     ...deviceFeatures(document.linux, line),
+    ...processFeatures(line),
   };
 }
 
@@ -102,7 +105,7 @@ export function requireRecursiveReadOnly(handler: string, path: string, features
 
 const LIMIT = 256 << 10;
 /** To be raised when what is parsed out of the output changes. */
-const FORMAT = 3;
+const FORMAT = 4;
 
 /**
  * The features of one program, read again when another file is at its path. They are cached in a file too, so that a

@@ -8,7 +8,7 @@ import { limitFiles } from './limit-files.ts';
 import type { ResourceHost } from './resources.ts';
 
 /** What crun acts on: a client that could set it would replace filters, or run a program of the node as a hook. */
-const COMMANDS = 'run.oci.';
+export const COMMANDS = 'run.oci.';
 
 /**
  * The client's annotations that the OCI runtime gets: those whose key begins with one of the handler's prefixes,
@@ -45,6 +45,9 @@ export function identityAnnotations(
 
 /** Whether a container's `cgroupsPath` is systemd's `slice:prefix:name`, and no path. */
 export const isUnit = (cgroupsPath: string): boolean => !cgroupsPath.startsWith('/');
+
+/** The scope that both OCI runtimes make of `slice:prefix:name`; of an empty prefix each makes another one. */
+export const scopeOf = (prefix: string, name: string): string => `${prefix}-${name}.scope`;
 
 /**
  * The properties of a container's scope that the OCI runtime passes to systemd. Limits that systemd does not know are reset

@@ -66,7 +66,7 @@ export function ociMounts(context: MountContext): OciMount[] {
   return byDepth([...own, ...base, ...volumes, ...binds]);
 }
 
-const CGROUPS = '/sys/fs/cgroup';
+export const CGROUPS = '/sys/fs/cgroup';
 
 function kernelMounts(context: MountContext): OciMount[] {
   const { pod, security, nodeCgroups = false, writableCgroups = false } = context;
@@ -92,17 +92,23 @@ function kernelMounts(context: MountContext): OciMount[] {
   ];
 }
 
+function cgroups(ofNode: boolean, writable: string): OciMount {
+  const options = ['nosuid', 'noexec', 'nodev', 'relatime', writable];
+  const mount = { destination: CGROUPS, type: 'cgroup', source: 'cgroup', options };
+  return ofNode ? nodeCgroups(mount) : mount;
+}
+
 /**
  * A mount of cgroup2 from the node's cgroup namespace sets the options of the whole hierarchy: without nsdelegate and
  * memory_recursiveprot, which systemd has set, the node would lose them (cgroups(7), and the kernel's
  * apply_cgroup_root_flags). There the node's own mount is bound.
  */
-function cgroups(ofNode: boolean, writable: string): OciMount {
-  const options = ['nosuid', 'noexec', 'nodev', 'relatime', writable];
-  return ofNode
-    ? { destination: CGROUPS, type: 'bind', source: CGROUPS, options: ['rbind', 'rprivate', ...options] }
-    : { destination: CGROUPS, type: 'cgroup', source: 'cgroup', options };
-}
+export const nodeCgroups = ({ destination, options = [] }: OciMount): OciMount => ({
+  destination,
+  type: 'bind',
+  source: CGROUPS,
+  options: ['rbind', 'rprivate', ...options],
+});
 
 const TTY = 5;
 

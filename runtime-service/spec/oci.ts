@@ -28,6 +28,19 @@ export interface OciProcess {
   apparmorProfile?: string;
   selinuxLabel?: string;
   oomScoreAdj?: number;
+  ioPriority?: { class: string; priority: number };
+  scheduler?: OciScheduler;
+}
+
+/** Since OCI 1.1. Times in nanoseconds. */
+export interface OciScheduler {
+  policy: string;
+  nice?: number;
+  priority?: number;
+  flags?: string[];
+  runtime?: bigint | number;
+  deadline?: bigint | number;
+  period?: bigint | number;
 }
 
 export interface OciSeccomp {
@@ -70,8 +83,24 @@ export interface OciBlockIo {
 
 export interface OciResources {
   devices?: OciDeviceRule[];
-  memory?: { limit?: bigint; reservation?: bigint; swap?: bigint };
-  cpu?: { shares?: bigint; quota?: bigint; period?: bigint; cpus?: string; mems?: string };
+  memory?: {
+    limit?: bigint;
+    reservation?: bigint;
+    swap?: bigint;
+    kernel?: bigint;
+    kernelTCP?: bigint;
+    swappiness?: bigint;
+    disableOOMKiller?: boolean;
+  };
+  cpu?: {
+    shares?: bigint;
+    quota?: bigint;
+    period?: bigint;
+    realtimeRuntime?: bigint;
+    realtimePeriod?: bigint;
+    cpus?: string;
+    mems?: string;
+  };
   pids?: { limit: bigint };
   blockIO?: OciBlockIo;
   hugepageLimits?: { pageSize: string; limit: bigint }[];
@@ -105,6 +134,10 @@ export interface OciLinux {
   intelRdt?: OciIntelRdt;
   /** By the name on the node. */
   netDevices?: Record<string, { name: string }>;
+  /** By name, with dots. */
+  sysctl?: Record<string, string>;
+  /** Since OCI 1.3. */
+  memoryPolicy?: { mode: string; nodes: string; flags: string[] };
   maskedPaths?: string[];
   readonlyPaths?: string[];
   rootfsPropagation?: string;

@@ -19,7 +19,7 @@ export const notifies = ({ defaultAction, syscalls = [] }: OciSeccomp): boolean 
  */
 export function withListener(
   rules: OciSeccomp,
-  { listenerPath, listenerMetadata }: SeccompProfile,
+  { listenerPath, listenerMetadata }: Pick<SeccompProfile, 'listenerPath' | 'listenerMetadata'>,
   refuse: (why: string) => never,
 ): OciSeccomp {
   if (!notifies(rules)) return rules;

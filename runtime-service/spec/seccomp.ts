@@ -21,7 +21,7 @@ const ARCHES: Readonly<Record<string, { go: string; seccomp: string }>> = {
 
 const MAX_PROFILE_BYTES = 4 << 20;
 /** seccomp_rule_add(3), by the names of the OCI's specification. */
-const ACTIONS = /^SCMP_ACT_(KILL|KILL_PROCESS|KILL_THREAD|TRAP|ERRNO|TRACE|ALLOW|LOG|NOTIFY)$/;
+export const ACTIONS = /^SCMP_ACT_(KILL|KILL_PROCESS|KILL_THREAD|TRAP|ERRNO|TRACE|ALLOW|LOG|NOTIFY)$/;
 
 /**
  * The filter of a container, or undefined for none: no profile and Unconfined mean none, and a privileged container

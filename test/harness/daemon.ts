@@ -99,6 +99,7 @@ export function writeConfig(settings: DaemonSettings): { file: string; socket: s
     settings.metrics ? `[metrics]\naddress = ${quoted(settings.metrics)}` : '',
     `[cgroup]\ndriver = "cgroupfs"\nparent = ${quoted(settings.cgroup)}`,
     `[cni]\nconf_dir = ${quoted(join(directory, 'cni/net.d'))}\nbin_dirs = ["/usr/lib/cni"]\nnative = ${quoted(settings.network ?? 'auto')}`,
+    ...(/^\[nri\]/m.test(settings.extra ?? '') ? [] : [nriSection(settings)]),
     settings.runtime ? `[runtime]\ndefault = ${quoted(settings.runtime)}` : '',
   ];
   for (const [host, mirrors] of Object.entries(settings.registries ?? {})) {
@@ -110,6 +111,10 @@ export function writeConfig(settings: DaemonSettings): { file: string; socket: s
   writeFileSync(file, `${lines.filter(Boolean).join('\n')}\n`);
   return { file, socket };
 }
+
+/** Below the run's own directories: the machine's plugins are none of a test's. */
+export const nriSection = ({ directory, state = join(directory, 'state') }: DaemonSettings): string =>
+  `[nri]\nsocket = ${quoted(join(state, 'nri.sock'))}\nplugin_dir = ${quoted(join(directory, 'nri/plugins'))}\nplugin_config_dir = ${quoted(join(directory, 'nri/conf.d'))}`;
 
 /** Flags that keep the machine's own configuration of registries out, where the settings have none of their own. */
 function isolation(settings: DaemonSettings): string[] {

@@ -130,6 +130,11 @@ export function contract(name: string, kernel: Kernel): void {
     assert.equal(processes.alive(child.process), false);
     assert.equal(processes.signal(child.process, 15), false);
     assert.throws(() => processes.setOomScoreAdj(child.process.pid, 0), code('NotFound'));
+    const marked = await processes.spawn({ argv: ['sleep', '1000'], env: { ...env, CRISP_MARK: name } });
+    assert.deepEqual(processes.withVariable('CRISP_MARK', name), [marked.process]);
+    assert.equal(processes.signal(marked.process, 9), true);
+    await marked.exited;
+    assert.deepEqual(processes.withVariable('CRISP_MARK', name), []);
     const run = (signal: AbortSignal) => processes.run({ argv: ['sleep', '1000'], env }, signal);
     const abort = new AbortController();
     const running = run(abort.signal);

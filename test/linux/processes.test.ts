@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn as nodeSpawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import type { Readable, Writable } from 'node:stream';
+import type { Duplex, Readable, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -47,6 +47,19 @@ test('a spawned program has default signals, its own session, three descriptors 
     closeSync(stray);
     process.removeAllListeners('SIGUSR2');
   }
+});
+
+test('a stream socket is one descriptor for both directions, and ends with the child', async () => {
+  const child = await processes.spawn({
+    argv: ['sh', '-c', 'head -n 1 <&3 >&3'],
+    env,
+    extra: { 3: 'socket' },
+  });
+  const socket = child.extra[3] as Duplex;
+  socket.write('there and back\n');
+  assert.equal(await text(socket), 'there and back\n');
+  assert.equal((await child.exited).code, 0);
+  socket.destroy();
 });
 
 test('extra descriptors arrive at their numbers, in both directions, also where numbers collide', async () => {

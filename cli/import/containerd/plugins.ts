@@ -1,38 +1,32 @@
 /** Options of containerd's other plugins. */
 import { blockioFile, rdtFile } from '../classes.ts';
+import { nriOptions } from '../nri.ts';
 import { lacks, maps, moot, type PeerOption, under } from '../option.ts';
 
 const plugin = (id: string, options: readonly PeerOption[]): PeerOption[] => under(['plugins', id], options);
 
-const NRI =
-  'there is no NRI: use OCI hooks or CDI for what such plugins do, or keep these nodes on containerd';
 const NO_DATABASE = 'there is no database: records are files';
 const COLLECTED = 'files of images are deleted when nothing uses them';
 const SNAPSHOTS = 'layers are EROFS images or directories (image.layers) below root, mounted by overlay';
 const LAYERS = 'layers are EROFS images that crisp writes itself';
 
 const nri: readonly PeerOption[] = [
-  lacks('disable', false, NRI, {
-    convert: (value) => (value === true ? { same: 'there is no NRI' } : { cannot: NRI }),
-    differs: 'there is no NRI: its plugins are not called',
+  maps('disable', false, 'nri.enabled', {
+    note: 'the opposite',
+    convert: (value) => ({ set: [[['nri', 'enabled'], value !== true]] }),
   }),
-  lacks('socket_path', '/var/run/nri/nri.sock', NRI),
-  lacks('plugin_path', '/opt/nri/plugins', NRI),
-  lacks('plugin_config_path', '/etc/nri/conf.d', NRI),
-  lacks('plugin_registration_timeout', '5s', NRI),
-  lacks('plugin_request_timeout', '2s', NRI),
-  lacks('disable_connections', false, NRI),
-  lacks('default_validator.enable', false, NRI),
-  ...[
-    'oci_hook',
-    'runtime_default_seccomp',
-    'unconfined_seccomp',
-    'custom_seccomp',
-    'namespace',
-    'sysctl',
-  ].map((what) => lacks(`default_validator.reject_${what}_adjustment`, false, NRI)),
-  lacks('default_validator.required_plugins', [], NRI),
-  lacks('default_validator.tolerate_missing_plugins_annotation', '', NRI),
+  ...nriOptions({
+    socket: 'socket_path',
+    plugins: 'plugin_path',
+    configurations: 'plugin_config_path',
+    registration: 'plugin_registration_timeout',
+    request: 'plugin_request_timeout',
+    connections: 'disable_connections',
+    enable: 'default_validator.enable',
+    reject: (what) => `default_validator.reject_${what}_adjustment`,
+    required: 'default_validator.required_plugins',
+    tolerate: 'default_validator.tolerate_missing_plugins_annotation',
+  }),
 ];
 
 const transfer: readonly PeerOption[] = [

@@ -1,5 +1,6 @@
 /** Options of CRI-O: [crio.metrics], [crio.tracing], [crio.stats], [crio.nri]. */
 import { listenAddress, onlyIf } from '../convert.ts';
+import { nriOptions as nri } from '../nri.ts';
 import { lacks, maps, moot, type Result, under } from '../option.ts';
 
 const METRICS = ['crio', 'metrics'];
@@ -90,32 +91,22 @@ export const statsOptions = under(
   ],
 );
 
-const NRI = 'there is no NRI: use OCI hooks or CDI for what such plugins do, or keep these nodes on CRI-O';
-
 export const nriOptions = under(
   ['crio', 'nri'],
   [
-    lacks('enable_nri', true, NRI, {
-      convert: (value) => (value === false ? { same: 'there is no NRI' } : { cannot: NRI }),
-      differs: 'there is no NRI: its plugins are not called',
+    maps('enable_nri', true, 'nri.enabled'),
+    ...nri({
+      socket: 'nri_listen',
+      plugins: 'nri_plugin_dir',
+      configurations: 'nri_plugin_config_dir',
+      registration: 'nri_plugin_registration_timeout',
+      request: 'nri_plugin_request_timeout',
+      connections: 'nri_disable_connections',
+      enable: 'default_validator.nri_enable_default_validator',
+      reject: (what) => `default_validator.nri_validator_reject_${what}_adjustment`,
+      rejected: ['oci_hook', 'runtime_default_seccomp', 'unconfined_seccomp', 'custom_seccomp', 'namespace'],
+      required: 'default_validator.nri_validator_required_plugins',
+      tolerate: 'default_validator.nri_validator_tolerate_missing_plugins_annotation',
     }),
-    ...(
-      [
-        ['nri_listen', '/var/run/nri/nri.sock'],
-        ['nri_plugin_dir', '/opt/nri/plugins'],
-        ['nri_plugin_config_dir', '/etc/nri/conf.d'],
-        ['nri_plugin_registration_timeout', '5s'],
-        ['nri_plugin_request_timeout', '2s'],
-        ['nri_disable_connections', false],
-        ['default_validator.nri_enable_default_validator', false],
-        ['default_validator.nri_validator_reject_oci_hook_adjustment', false],
-        ['default_validator.nri_validator_reject_runtime_default_seccomp_adjustment', false],
-        ['default_validator.nri_validator_reject_unconfined_seccomp_adjustment', false],
-        ['default_validator.nri_validator_reject_custom_seccomp_adjustment', false],
-        ['default_validator.nri_validator_reject_namespace_adjustment', false],
-        ['default_validator.nri_validator_required_plugins', []],
-        ['default_validator.nri_validator_tolerate_missing_plugins_annotation', ''],
-      ] as const
-    ).map(([key, fallback]) => lacks(key, fallback, NRI)),
   ],
 );
