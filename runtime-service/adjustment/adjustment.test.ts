@@ -467,6 +467,22 @@ test("a cgroup must be this container's alone, directly below its pod's", async 
   await refused({ cgroupsPath: '/pod/two' }, /is in use/, { leaks: [{ record: gone }] });
 });
 
+test('the next attempt of a container gets the cgroup of one that has ended, once nothing of that is left', async () => {
+  const kernel = fakeKernel({ cgroupVersion: 2 });
+  const containers = new Containers(join(root, 'again'), kernel.files, silentLog);
+  const cgroup = { oci: '/pod/web', path: '/pod/web' };
+  const ended: ContainerRecord = { ...record, id: newContainerId(), state: 'exited', cgroup };
+  const metadata = { name: 'web', attempt: 1 };
+  const next = { kernel, containers, record: { ...record, metadata } };
+  containers.publish({ ...ended, intents: [{ kind: 'cgroup', path: '/pod/web' }] });
+  await refused({ cgroupsPath: '/pod/web' }, /is in use/, next);
+  containers.publish({ ...ended, intents: [{ kind: 'runtime', handler: 'runc' }] });
+  await refused({ cgroupsPath: '/pod/web' }, /is in use/, next);
+  containers.publish({ ...ended, intents: [{ kind: 'rootfs', target: '/r' }] });
+  const { record: made } = await adjusted({ cgroupsPath: '/pod/web' }, next);
+  assert.equal(made.cgroup.path, '/pod/web');
+});
+
 test('a scope of systemd must be in the slice of the pod, under a name that no unit has', async () => {
   const slice = 'kubepods-pod1.slice';
   const path = `/kubepods.slice/${slice}`;
