@@ -23,6 +23,12 @@ const START_MS = 40;
 const EVICTION_GRACE_MS = 30_000;
 const MAX_REASON = 1024;
 
+interface RunningStart {
+  /** Aborted by a stop: the container is not to start any more. */
+  readonly stopped: AbortController;
+  readonly done: Promise<void>;
+}
+
 interface RunningStop {
   readonly grace: Grace;
   readonly done: Promise<void>;
@@ -35,6 +41,7 @@ export class Calls {
   /** The hash of the configuration of each running creation, by name key. */
   readonly #creating = new Map<string, string>();
   readonly #starts = new SharedFlight<ContainerId, void>();
+  readonly #starting = new Map<ContainerId, RunningStart>();
   readonly #stops = new Map<ContainerId, RunningStop>();
   readonly #removals = new SingleFlight<ContainerId, void>();
   readonly #closing = new AbortController();
@@ -75,11 +82,13 @@ export class Calls {
   }
 
   /**
-   * See `stopContainer`. `graceMs` 0 kills at once. A container that does not run is stopped already. A second call
-   * joins: its signal is not sent again, and a shorter grace brings the kill forward (eviction comes with 0).
+   * See `stopContainer`. `graceMs` 0 kills at once. A container that does not run is stopped already; one whose start has
+   * not launched it yet does not start any more. A second call joins: its signal is not sent again, and a shorter grace
+   * brings the kill forward (eviction comes with 0).
    */
   async stop(id: ContainerId, graceMs: number, op: Operation): Promise<void> {
     const limit = Math.min(graceMs, MAX_GRACE_MS);
+    if (this.#context.containers.get(id)?.state === 'created') await this.#endStart(id, op);
     const known = this.#context.containers.get(id);
     if (!known || !mayRun(known)) return;
     const running = this.#stops.get(id);
@@ -138,6 +147,14 @@ export class Calls {
   }
 
   async #startInTurn(id: ContainerId, op: Operation): Promise<void> {
+    const stopped = new AbortController();
+    const under = op.under(AbortSignal.any([op.signal, stopped.signal]));
+    const done = this.#askAndStart(id, under);
+    this.#starting.set(id, { stopped, done });
+    await done.finally(() => this.#starting.delete(id));
+  }
+
+  async #askAndStart(id: ContainerId, op: Operation): Promise<void> {
     const { containers } = this.#context;
     try {
       await askToStart(this.#context, id, op);
@@ -147,9 +164,23 @@ export class Calls {
       throw error;
     }
     await containers.exclusive(id, async () => {
-      await recoverInterrupted(this.#context, id, op);
-      await startContainer(this.#context, id, op);
+      try {
+        await recoverInterrupted(this.#context, id, op);
+        await startContainer(this.#context, id, op);
+      } catch (error) {
+        if (hasCode(error, 'Aborted')) await refuseStart(this.#context, id, error, op);
+        throw error;
+      }
     });
+  }
+
+  /** What waits for its turn, or for plugins, leaves no state by which a stop would see it. */
+  async #endStart(id: ContainerId, op: Operation): Promise<void> {
+    const start = this.#starting.get(id);
+    if (!start) return;
+    const hint = 'create the next attempt';
+    start.stopped.abort(new CrispError('Aborted', `container ${id} was stopped before it ran`, { hint }));
+    await op.deadline('end start', JOIN_MS, () => start.done.catch(() => {}));
   }
 
   #beginStop(id: ContainerId, graceMs: number, op: Operation): RunningStop {

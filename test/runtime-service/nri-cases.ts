@@ -244,9 +244,10 @@ export async function nriCases(handler: string): Promise<void> {
     const created = await bench.create(pod);
     plugins.onStart = never;
     const start = bench.containers.start(created, bench.op(leaving.signal));
+    const ended = assert.rejects(start, { code: 'Aborted' });
     await bench.containers.remove(created, bench.op());
+    await ended;
     leaving.abort();
-    await assert.rejects(start, { code: 'Cancelled' });
     await assert.rejects(update, { code: 'Cancelled' });
     plugins.onCreate = never;
     const client = new AbortController();
@@ -258,6 +259,23 @@ export async function nriCases(handler: string): Promise<void> {
     plugins.onStart = async () => {};
     plugins.onUpdate = async () => undefined;
     await gone(running);
+  });
+
+  test('a container that is stopped while plugins are asked of its start does not start', async () => {
+    const answer = Promise.withResolvers<void>();
+    plugins.onStart = () => answer.promise;
+    const id = await bench.create(pod);
+    const start = bench.containers.start(id, bench.op()).catch((error: unknown) => error);
+    while (plugins.events.at(-1) !== 'start') await new Promise(setImmediate);
+    await bench.containers.stop(id, 0, bench.op());
+    const { state, exit } = bench.record(id);
+    answer.resolve();
+    plugins.onStart = async () => {};
+    const error = await start;
+    assert.ok(hasCode(error, 'Aborted'), String(error));
+    assert.deepEqual([state, exit?.reason, plugins.events.at(-1)], ['exited', 'StartError', 'stopped']);
+    assert.match(exit?.message ?? '', /was stopped before it ran/);
+    await gone(id);
   });
 
   test('a container that a plugin evicts says so in its exit', async () => {
