@@ -289,6 +289,29 @@ export async function nriCases(handler: string): Promise<void> {
     await gone(id);
   });
 
+  test('an eviction that a daemon has not finished is finished by the next one', async () => {
+    const trap = 'n=0; trap "n=\\$((n+1)); touch /asked; [ \\$n -gt 1 ] && exit 9" TERM';
+    const id = await bench.run(pod, {
+      args: ['sh', '-c', `${trap}; touch /ready; while :; do sleep 0.05; done`],
+    });
+    const made = (path: string) => bench.exec(id, 'sh', '-c', `until [ -e ${path} ]; do sleep 0.01; done`);
+    await made('/ready');
+    const eviction = bench.containers.evict(id, 'busy', bench.op()).catch((error: unknown) => error);
+    await made('/asked');
+    await bench.closeServices();
+    assert.ok(hasCode(await eviction, 'Unavailable'));
+    await bench.openServices();
+    const ended = Promise.withResolvers<void>();
+    const look = () => bench.record(id).state === 'exited' && ended.resolve();
+    const end = bench.containers.onChange(look);
+    look();
+    await ended.promise;
+    end();
+    assert.equal(bench.record(id).exit?.message, 'evicted by an NRI plugin: busy');
+    assert.equal(bench.record(id).exit?.code, 9, 'it is asked again before it is killed');
+    await gone(id);
+  });
+
   test('a pod is run, updated, stopped and removed with its plugins; a refusal undoes it', async () => {
     const events: string[] = [];
     const tell = (event: string) => (of: { id: SandboxId; pid: number }) =>
