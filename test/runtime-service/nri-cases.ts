@@ -317,6 +317,7 @@ export async function nriCases(handler: string): Promise<void> {
     const tell = (event: string) => (of: { id: SandboxId; pid: number }) =>
       void events.push(`${event} ${of.pid > 0}`);
     bench.podPlugins = {
+      listening: true,
       run: async (of) =>
         tell(`run ${of.ips.length > 0} ${of.namespaces.some(({ type }) => type === 'network')}`)(of),
       update: async (of, { resources }) => tell(`update ${resources.cpuShares}`)(of),
@@ -363,5 +364,26 @@ export async function nriCases(handler: string): Promise<void> {
       bench.pods.list().map(({ id }) => id),
       [pod],
     );
+  });
+
+  test('no plugin that listens: nothing is spent on the calls of a pod', async () => {
+    const told: string[] = [];
+    const tell = (event: string) => () => void told.push(event);
+    bench.podPlugins = {
+      listening: false,
+      run: async () => tell('run')(),
+      update: async () => tell('update')(),
+      updated: tell('updated'),
+      stopped: tell('stopped'),
+      removed: tell('removed'),
+    };
+    const op = bench.op();
+    const own = await bench.pods.run({ config: fixture.config(), runtimeHandler: '' }, op);
+    const limits = { overhead: undefined, resources: { ...noResources, cpuShares: 512n } };
+    await bench.pods.updateResources(own, limits, op);
+    await bench.pods.stop(own, op);
+    await bench.pods.remove(own, op);
+    assert.deepEqual(told, []);
+    assert.ok(op.stages.length > 0 && !op.stages.some(({ name }) => name === 'NRI'));
   });
 }
