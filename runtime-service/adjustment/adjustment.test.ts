@@ -163,6 +163,9 @@ test('annotations, variables and arguments', async () => {
   assert.doesNotMatch(JSON.stringify(made.nri), /a=b/, 'no value is recorded');
   await refused({ annotations: change({ 'run.oci.seccomp_bpf_data': 'x' }) }, /annotations "run\.oci.*crun/);
   await refused({ annotations: change({}, [PROGRAM_ANNOTATION]) }, /annotations "run\.oci/);
+  const property = 'org.systemd.property.MemoryMax';
+  await refused({ annotations: change({ [property]: 'uint64 1' }) }, /MemoryMax" is a property of/);
+  await refused({ annotations: change({}, [property]) }, /MemoryMax" is a property of/);
   await refused({ env: change({ 'A=B': 'secret' }) }, /env "A=B" is no variable/);
   await refused({ env: change({ BAD: 'se\0cret' }) }, /^NRI plugin 30-c: env "BAD" is no variable$/);
   await refused({ args: [] }, /20-b: args name no program/);
@@ -276,6 +279,8 @@ test('CDI devices by their names', async () => {
 test('network devices by their name on the node', async () => {
   const { spec } = await adjusted({ netDevices: change({ eth1: { name: 'x' }, eth2: { name: '' } }) });
   assert.deepEqual(spec.linux.netDevices, { eth1: { name: 'x' }, eth2: { name: 'eth2' } });
+  const named = await adjusted({ netDevices: change({ ['__proto__']: { name: '' } }) });
+  assert.deepEqual(Object.entries(named.spec.linux.netDevices ?? {}), [['__proto__', { name: '__proto__' }]]);
   await refused({ netDevices: change({ eth1: { name: 'x' }, eth2: { name: 'x' } }) }, /name x, as eth1 has/);
   await refused({ netDevices: change({ 'a/b': { name: 'x' } }) }, /no name of an interface/);
   await refused({ netDevices: change({ eth1: { name: 'x' } }) }, /network of the node/, {
