@@ -10,6 +10,7 @@ import { noResources } from '#core/model/resources.ts';
 import { NriBench } from './nri-bench.ts';
 
 const change = <T>(set: Record<string, T>, removed: string[] = []) => ({ set, removed });
+const podLimits = (limits: object) => ({ overhead: undefined, resources: { ...noResources, ...limits } });
 const never = () => new Promise<never>(() => {});
 
 /** Defines the tests. Containers are made in a pod that all share. */
@@ -193,6 +194,20 @@ export async function nriCases(handler: string): Promise<void> {
     await gone(created);
   });
 
+  test('limits that no container can have are refused before plugins are asked', async () => {
+    const id = await bench.run(pod, {});
+    plugins.events.length = 0;
+    const update = (limits: object) =>
+      bench.containers.updateResources(id, { ...noResources, ...limits }, bench.op());
+    await assert.rejects(update({ cpuShares: -1n }), /cpu_shares -1 is negative/);
+    await assert.rejects(update({ cpusetCpus: 'all' }), /cpuset_cpus "all"/);
+    await assert.rejects(bench.pods.updateResources(pod, podLimits({ cpuShares: -1n }), bench.op()), {
+      code: 'InvalidArgument',
+    });
+    assert.deepEqual(plugins.events, []);
+    await gone(id);
+  });
+
   test('plugins are told in order; one that has never run stops before it is removed', async () => {
     plugins.events.length = 0;
     plugins.seen.length = 0;
@@ -327,8 +342,7 @@ export async function nriCases(handler: string): Promise<void> {
     };
     const own = await bench.runPod();
     assert.ok(bench.pods.pluginPods().some(({ id }) => id === own));
-    const limits = { overhead: undefined, resources: { ...noResources, cpuShares: 512n } };
-    await bench.pods.updateResources(own, limits, bench.op());
+    await bench.pods.updateResources(own, podLimits({ cpuShares: 512n }), bench.op());
     await bench.pods.stop(own, bench.op());
     await bench.pods.stop(own, bench.op());
     await bench.pods.remove(own, bench.op());
@@ -379,8 +393,7 @@ export async function nriCases(handler: string): Promise<void> {
     };
     const op = bench.op();
     const own = await bench.pods.run({ config: fixture.config(), runtimeHandler: '' }, op);
-    const limits = { overhead: undefined, resources: { ...noResources, cpuShares: 512n } };
-    await bench.pods.updateResources(own, limits, op);
+    await bench.pods.updateResources(own, podLimits({ cpuShares: 512n }), op);
     await bench.pods.stop(own, op);
     await bench.pods.remove(own, op);
     assert.deepEqual(told, []);
