@@ -122,10 +122,13 @@ export interface PodPlugins {
   updated(pod: PluginPod): void;
   stopped(pod: PluginPod): void;
   removed(pod: PluginPod): void;
+  /** Whether a plugin wants to know of any pod: else none of the above need be called. From memory. */
+  readonly listening: boolean;
 }
 
 /** No plugins: for tests, and where NRI is off. */
 export const noPodPlugins: PodPlugins = {
+  listening: false,
   run: () => Promise.resolve(),
   update: () => Promise.resolve(),
   updated() {},

@@ -169,7 +169,7 @@ test('bandwidth annotations are quantities in range', () => {
   }
 });
 
-test('resources cannot name files outside the controllers', () => {
+test('resources cannot name files outside the controllers, or be negative', () => {
   const resources = sampleResources({
     cpusetCpus: '0-3,8',
     unified: { 'memory.high': '5', 'hugetlb.2MB.max': '0' },
@@ -182,4 +182,7 @@ test('resources cannot name files outside the controllers', () => {
   }
   refused(withResources({ unified: { 'memory.max': '1\n2' } }), 'memory.max');
   refused(withResources({ cpusetCpus: '0\n1' }), 'cpusetCpus');
+  refused(withResources({ cpuShares: -1n }), 'cpuShares');
+  refused(withResources({ cpuQuota: -2n }), 'cpuQuota');
+  validate(withResources({ cpuQuota: -1n, memoryLimitBytes: -1n }), driver);
 });

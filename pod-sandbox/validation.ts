@@ -119,6 +119,19 @@ export function checkResources(field: string, resources: LinuxResources | undefi
     if (/[\0\n]/.test(value))
       throw refuse(`${field}.unified.${name}`, value, 'has several lines', 'give one line');
   }
+  // -1: no limit, where the kernel has such a thing.
+  const least = {
+    cpuPeriod: 0n,
+    cpuShares: 0n,
+    cpuQuota: -1n,
+    memoryLimitBytes: -1n,
+    memorySwapLimitBytes: -1n,
+  };
+  for (const name of Object.keys(least) as (keyof typeof least)[]) {
+    const number = resources?.[name] ?? 0n;
+    if (number < least[name])
+      throw refuse(`${field}.${name}`, String(number), 'is negative', 'use 0 for unset');
+  }
   for (const name of ['cpusetCpus', 'cpusetMems'] as const) {
     const list = resources?.[name] ?? '';
     if (!/^[0-9,-]*$/.test(list))

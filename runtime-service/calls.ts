@@ -1,7 +1,7 @@
 /** The calls that change the life of a container: which of them join, and which go on when their client has gone. */
-import { CrispError, hasCode } from '#core/errors.ts';
+import { CrispError, describeError, hasCode } from '#core/errors.ts';
 import type { ContainerId, SandboxId } from '#core/ids.ts';
-import type { Operation } from '#core/operation.ts';
+import { Operation } from '#core/operation.ts';
 import { SharedFlight, SingleFlight } from '#core/single-flight.ts';
 import { type ContainerConfig, validateConfig } from './config.ts';
 import { containerKey, mayRun } from './container.ts';
@@ -19,9 +19,18 @@ import { stopContainer } from './lifecycle/stop.ts';
 const JOIN_MS = 10 * 60_000;
 /** From the beginning of a creation to where the runtime moves the process of a start that follows at once. */
 const START_MS = 40;
-/** As a pod has it that names none. */
-const EVICTION_GRACE_MS = 30_000;
+/**
+ * containerd 2 kills an evicted container at once: what it frees is needed now. A short time to end in order is within the
+ * 10 s that the plugin's call may take.
+ */
+const EVICTION_GRACE_MS = 5_000;
 const MAX_REASON = 1024;
+
+interface RunningStart {
+  /** Aborted by a stop: the container is not to start any more. */
+  readonly stopped: AbortController;
+  readonly done: Promise<void>;
+}
 
 interface RunningStop {
   readonly grace: Grace;
@@ -35,6 +44,7 @@ export class Calls {
   /** The hash of the configuration of each running creation, by name key. */
   readonly #creating = new Map<string, string>();
   readonly #starts = new SharedFlight<ContainerId, void>();
+  readonly #starting = new Map<ContainerId, RunningStart>();
   readonly #stops = new Map<ContainerId, RunningStop>();
   readonly #removals = new SingleFlight<ContainerId, void>();
   readonly #closing = new AbortController();
@@ -75,11 +85,13 @@ export class Calls {
   }
 
   /**
-   * See `stopContainer`. `graceMs` 0 kills at once. A container that does not run is stopped already. A second call
-   * joins: its signal is not sent again, and a shorter grace brings the kill forward (eviction comes with 0).
+   * See `stopContainer`. `graceMs` 0 kills at once. A container that does not run is stopped already; one whose start has
+   * not launched it yet does not start any more. A second call joins: its signal is not sent again, and a shorter grace
+   * brings the kill forward (eviction comes with 0).
    */
   async stop(id: ContainerId, graceMs: number, op: Operation): Promise<void> {
     const limit = Math.min(graceMs, MAX_GRACE_MS);
+    if (this.#context.containers.get(id)?.state === 'created') await this.#endStart(id, op);
     const known = this.#context.containers.get(id);
     if (!known || !mayRun(known)) return;
     const running = this.#stops.get(id);
@@ -101,6 +113,21 @@ export class Calls {
       if (record && mayRun(record)) await containers.commit({ ...record, eviction });
     });
     await this.stop(id, EVICTION_GRACE_MS, op);
+  }
+
+  /** Goes on, in the background, with the evictions that an earlier daemon has begun and not finished. */
+  resumeEvictions(): void {
+    const { containers, log } = this.#context;
+    for (const record of containers.list()) {
+      if (record.eviction === undefined || !mayRun(record)) continue;
+      const { id } = record;
+      void this.stop(id, EVICTION_GRACE_MS, new Operation('evict', { log })).catch((error: unknown) =>
+        log.warn(
+          { container: id, error: describeError(error) },
+          'an evicted container is not stopped; the next start of the daemon tries again',
+        ),
+      );
+    }
   }
 
   /**
@@ -138,6 +165,14 @@ export class Calls {
   }
 
   async #startInTurn(id: ContainerId, op: Operation): Promise<void> {
+    const stopped = new AbortController();
+    const under = op.under(AbortSignal.any([op.signal, stopped.signal]));
+    const done = this.#askAndStart(id, under);
+    this.#starting.set(id, { stopped, done });
+    await done.finally(() => this.#starting.delete(id));
+  }
+
+  async #askAndStart(id: ContainerId, op: Operation): Promise<void> {
     const { containers } = this.#context;
     try {
       await askToStart(this.#context, id, op);
@@ -147,9 +182,23 @@ export class Calls {
       throw error;
     }
     await containers.exclusive(id, async () => {
-      await recoverInterrupted(this.#context, id, op);
-      await startContainer(this.#context, id, op);
+      try {
+        await recoverInterrupted(this.#context, id, op);
+        await startContainer(this.#context, id, op);
+      } catch (error) {
+        if (hasCode(error, 'Aborted')) await refuseStart(this.#context, id, error, op);
+        throw error;
+      }
     });
+  }
+
+  /** What waits for its turn, or for plugins, leaves no state by which a stop would see it. */
+  async #endStart(id: ContainerId, op: Operation): Promise<void> {
+    const start = this.#starting.get(id);
+    if (!start) return;
+    const hint = 'create the next attempt';
+    start.stopped.abort(new CrispError('Aborted', `container ${id} was stopped before it ran`, { hint }));
+    await op.deadline('end start', JOIN_MS, () => start.done.catch(() => {}));
   }
 
   #beginStop(id: ContainerId, graceMs: number, op: Operation): RunningStop {

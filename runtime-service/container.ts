@@ -126,5 +126,9 @@ export const imagesOf = ({ image, volumeImages = [] }: ContainerRecord): ImageId
 export const mayRun = (record: ContainerRecord): boolean =>
   record.state === 'running' || record.state === 'starting';
 
+/** Whether the container's cgroup is its own: one that has ended, and of which nothing is left to be ended, has none any more. */
+export const holdsCgroup = ({ state, intents }: ContainerRecord): boolean =>
+  state !== 'exited' || intents.some(({ kind }) => kind === 'cgroup' || kind === 'runtime');
+
 /** The present time in nanoseconds since the epoch; milliseconds are what the clock of Node offers. */
 export { wallClock as nowNanoseconds } from '#core/created-at.ts';

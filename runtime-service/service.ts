@@ -135,6 +135,7 @@ export class RuntimeService {
 
   async #recover(op: Operation): Promise<void> {
     await recoverContainers(this.#context, this.#unfinished, op);
+    this.#calls.resumeEvictions();
     await this.#cleanups.resume();
   }
 

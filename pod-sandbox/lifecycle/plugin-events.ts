@@ -25,6 +25,11 @@ export const readyPods = (context: Context): readonly PluginPod[] =>
     .list()
     .flatMap((record) => (record.state.name === 'ready' ? [podOf(context, record)] : []));
 
+/** Tells the plugins, where one listens: else the pod need not be looked at. */
+export function tell(context: Context, event: 'stopped' | 'removed', record: SandboxRecord): void {
+  if (context.plugins.listening) context.plugins[event](podOf(context, record));
+}
+
 /** Throws where a plugin refuses the pod. The wait ends when the pod is to be stopped, whatever the plugin does. */
 export const askToRun = (context: Context, record: SandboxRecord, op: Operation): Promise<void> =>
   op.deadline('NRI', context.deadlines.join, (signal) =>
@@ -41,6 +46,7 @@ export async function askToUpdate(
   wanted: SandboxLimits,
   op: Operation,
 ): Promise<void> {
+  if (!context.plugins.listening) return;
   const { record, limits } = checkedUpdate(context, id, wanted);
   const asked = { overhead: limits.overhead ?? noResources, resources: limits.resources ?? noResources };
   await op.deadline('NRI', context.deadlines.join, (signal) =>
@@ -49,6 +55,6 @@ export async function askToUpdate(
 }
 
 export function tellUpdated(context: Context, id: SandboxId): void {
-  const pod = podById(context, id);
+  const pod = context.plugins.listening ? podById(context, id) : undefined;
   if (pod) context.plugins.updated(pod);
 }

@@ -7,7 +7,7 @@ import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Context } from '../context.ts';
 import { type SandboxRecord, toNotReady } from '../sandbox.ts';
-import { podOf } from './plugin-events.ts';
+import { tell } from './plugin-events.ts';
 import { removeSandbox } from './remove.ts';
 import { stopSandbox, undoIntents } from './stop.ts';
 import { isPinned } from './undo.ts';
@@ -68,7 +68,7 @@ async function recoverOne(context: Context, id: SandboxId, op: Operation): Promi
   // One whose record could not be read may have running containers.
   if (reason === 'failed') return removeSandbox(context, id, op);
   const hasEnded = rebooted ? record.intents.length > 0 : reason === 'dead';
-  if (hasEnded) context.plugins.stopped(podOf(context, record));
+  if (hasEnded) tell(context, 'stopped', record);
   if (rebooted) return undoIntents(context, record, op);
   // An interrupted stop continues, containers first. A pod that died is stopped by the kubelet.
   if (reason === 'stopped' && record.intents.length > 0) return stopSandbox(context, id, op);

@@ -2,7 +2,7 @@
 import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Context } from '../context.ts';
-import { podOf } from './plugin-events.ts';
+import { tell } from './plugin-events.ts';
 import { stopSandbox } from './stop.ts';
 
 /** An unknown id is success. The rename of the record's directory is the committing step; it needs no free space. */
@@ -14,5 +14,5 @@ export async function removeSandbox(context: Context, id: SandboxId, op: Operati
     context.containers.removeAll(id, op),
   );
   await op.stage('remove record', () => context.sandboxes.remove(id));
-  context.plugins.removed(podOf(context, record));
+  tell(context, 'removed', record);
 }

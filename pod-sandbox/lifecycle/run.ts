@@ -19,7 +19,7 @@ import { inPreferredOrder } from '../network/cni/ip-preference.ts';
 import { type SandboxRecord, shortId, toNotReady, toReady, withIntents, withProcess } from '../sandbox.ts';
 import { makeDirectories, makeFiles } from './files.ts';
 import type { Plan } from './plan.ts';
-import { askToRun, podOf } from './plugin-events.ts';
+import { askToRun, tell } from './plugin-events.ts';
 import { RunningSteps } from './running-steps.ts';
 import { undoOrLeak } from './undo-or-leak.ts';
 
@@ -57,8 +57,8 @@ export async function createSandbox(context: Context, given: Plan, op: Operation
       (both) => attach(context, placed, progress, both),
     ]);
     const made = { ...placed, attachments: progress.attachments };
-    progress.asked = true;
-    await askToRun(context, made, op);
+    progress.asked = context.plugins.listening;
+    if (progress.asked) await askToRun(context, made, op);
     return await commitReady(context, placed, progress, op);
   } catch (error) {
     await rollback(context, record, progress, error, op);
@@ -224,7 +224,7 @@ async function rollback(
   const latest = { ...(sandboxes.get(first.id) ?? first), attachments: progress.attachments };
   const intents = latest.intents.filter(({ kind }) => kind !== 'network' || progress.networkStarted);
   // Plugins may have allotted something to it.
-  if (progress.asked) context.plugins.stopped(podOf(context, latest));
+  if (progress.asked) tell(context, 'stopped', latest);
   try {
     if (progress.recorded && allEnded) {
       const { record, failure } = await undoOrLeak(context, latest, intents, undoing);
@@ -233,7 +233,7 @@ async function rollback(
       return await keepNotReady(context, withIntents(latest, intents), cause, 'a step did not end in time');
     }
     await sandboxes.remove(first.id);
-    if (progress.asked) context.plugins.removed(podOf(context, latest));
+    if (progress.asked) tell(context, 'removed', latest);
   } catch (error) {
     if (sandboxes.get(first.id))
       await keepNotReady(context, withIntents(latest, intents), cause, describeError(error));

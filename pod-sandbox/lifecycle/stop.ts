@@ -4,7 +4,7 @@ import type { SandboxId } from '#core/ids.ts';
 import type { Operation } from '#core/operation.ts';
 import type { Context } from '../context.ts';
 import { type SandboxRecord, shortId, toNotReady } from '../sandbox.ts';
-import { podOf } from './plugin-events.ts';
+import { tell } from './plugin-events.ts';
 import { undoOrLeak } from './undo-or-leak.ts';
 
 /**
@@ -20,7 +20,7 @@ export async function stopSandbox(context: Context, id: SandboxId, op: Operation
   if (ended !== record) await op.stage('record', () => context.sandboxes.commitNotReady(ended));
   await op.deadline('containers', context.deadlines.containers, () => context.containers.stopAll(id, op));
   // While its network namespace is there. A retry of a stop that was not completed tells it again.
-  if (ended !== record || ended.intents.length > 0) context.plugins.stopped(podOf(context, ended));
+  if (ended !== record || ended.intents.length > 0) tell(context, 'stopped', ended);
   await undoIntents(context, ended, op);
 }
 

@@ -163,6 +163,9 @@ test('annotations, variables and arguments', async () => {
   assert.doesNotMatch(JSON.stringify(made.nri), /a=b/, 'no value is recorded');
   await refused({ annotations: change({ 'run.oci.seccomp_bpf_data': 'x' }) }, /annotations "run\.oci.*crun/);
   await refused({ annotations: change({}, [PROGRAM_ANNOTATION]) }, /annotations "run\.oci/);
+  const property = 'org.systemd.property.MemoryMax';
+  await refused({ annotations: change({ [property]: 'uint64 1' }) }, /MemoryMax" is a property of/);
+  await refused({ annotations: change({}, [property]) }, /MemoryMax" is a property of/);
   await refused({ env: change({ 'A=B': 'secret' }) }, /env "A=B" is no variable/);
   await refused({ env: change({ BAD: 'se\0cret' }) }, /^NRI plugin 30-c: env "BAD" is no variable$/);
   await refused({ args: [] }, /20-b: args name no program/);
@@ -276,6 +279,8 @@ test('CDI devices by their names', async () => {
 test('network devices by their name on the node', async () => {
   const { spec } = await adjusted({ netDevices: change({ eth1: { name: 'x' }, eth2: { name: '' } }) });
   assert.deepEqual(spec.linux.netDevices, { eth1: { name: 'x' }, eth2: { name: 'eth2' } });
+  const named = await adjusted({ netDevices: change({ ['__proto__']: { name: '' } }) });
+  assert.deepEqual(Object.entries(named.spec.linux.netDevices ?? {}), [['__proto__', { name: '__proto__' }]]);
   await refused({ netDevices: change({ eth1: { name: 'x' }, eth2: { name: 'x' } }) }, /name x, as eth1 has/);
   await refused({ netDevices: change({ 'a/b': { name: 'x' } }) }, /no name of an interface/);
   await refused({ netDevices: change({ eth1: { name: 'x' } }) }, /network of the node/, {
@@ -465,6 +470,22 @@ test("a cgroup must be this container's alone, directly below its pod's", async 
   const gone = { ...record, id: newContainerId(), cgroup: { oci: '/pod/two', path: '/pod/two' } };
   await refused({ cgroupsPath: '/pod/two' }, /is in use/, { removing: [gone] });
   await refused({ cgroupsPath: '/pod/two' }, /is in use/, { leaks: [{ record: gone }] });
+});
+
+test('the next attempt of a container gets the cgroup of one that has ended, once nothing of that is left', async () => {
+  const kernel = fakeKernel({ cgroupVersion: 2 });
+  const containers = new Containers(join(root, 'again'), kernel.files, silentLog);
+  const cgroup = { oci: '/pod/web', path: '/pod/web' };
+  const ended: ContainerRecord = { ...record, id: newContainerId(), state: 'exited', cgroup };
+  const metadata = { name: 'web', attempt: 1 };
+  const next = { kernel, containers, record: { ...record, metadata } };
+  containers.publish({ ...ended, intents: [{ kind: 'cgroup', path: '/pod/web' }] });
+  await refused({ cgroupsPath: '/pod/web' }, /is in use/, next);
+  containers.publish({ ...ended, intents: [{ kind: 'runtime', handler: 'runc' }] });
+  await refused({ cgroupsPath: '/pod/web' }, /is in use/, next);
+  containers.publish({ ...ended, intents: [{ kind: 'rootfs', target: '/r' }] });
+  const { record: made } = await adjusted({ cgroupsPath: '/pod/web' }, next);
+  assert.equal(made.cgroup.path, '/pod/web');
 });
 
 test('a scope of systemd must be in the slice of the pod, under a name that no unit has', async () => {

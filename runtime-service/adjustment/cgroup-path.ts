@@ -3,6 +3,7 @@
  * must be this container's alone, directly below its pod's.
  */
 import { basename, dirname } from 'node:path';
+import { holdsCgroup } from '../container.ts';
 import { isUnit, scopeOf } from '../spec/annotations.ts';
 import { isWithin } from '../spec/mounts.ts';
 import { type Adjusting, refusal } from './adjusting.ts';
@@ -55,7 +56,8 @@ function refuseTaken(adjusting: Adjusting, path: string): void {
   const { kernel, containers, cleanups, leaks } = context;
   // What is still to be undone kills by its cgroup, too.
   const gone = [...cleanups.removing(), ...leaks.of(() => true).map((leak) => leak.record)];
-  const others = [...containers.list(), ...gone].filter(({ id }) => id !== record.id);
+  // The next attempt of a container may have the name of the one before.
+  const others = [...containers.list().filter(holdsCgroup), ...gone].filter(({ id }) => id !== record.id);
   const taken = [pod.monitorCgroup, ...others.map(({ cgroup }) => cgroup.path)];
   const other = taken.find((used) => isWithin(path, used) || isWithin(used, path));
   const unit = basename(path);

@@ -116,8 +116,9 @@ export async function adjustNetDevices(adjusting: Adjusting): Promise<void> {
   const { netDevices } = adjusting.adjustment;
   if (!netDevices) return;
   const { oci, pod, spec } = adjusting;
-  const devices = { ...spec.linux.netDevices };
-  for (const name of netDevices.removed) delete devices[name];
+  // `__proto__` is a name of an interface, too.
+  const devices = new Map(Object.entries(spec.linux.netDevices ?? {}));
+  for (const name of netDevices.removed) devices.delete(name);
   for (const [host, { name }] of Object.entries(netDevices.set)) {
     const inside = name || host;
     const refuse = (why: string, hint: string) => refusal(adjusting, ['netDevices', host], why, hint);
@@ -131,11 +132,9 @@ export async function adjustNetDevices(adjusting: Adjusting): Promise<void> {
         'cannot be moved into a pod that is on the network of the node',
         'use a pod with its own network',
       );
-    const rival = Object.entries(devices).find(
-      ([other, { name: taken }]) => other !== host && taken === inside,
-    );
+    const rival = [...devices].find(([other, { name: taken }]) => other !== host && taken === inside);
     if (rival) throw refuse(`would have the name ${inside}, as ${rival[0]} has`, 'use another name');
-    devices[host] = { name: inside };
+    devices.set(host, { name: inside });
   }
   if (Object.keys(netDevices.set).length > 0) {
     const { version, netDevices: moves } = await oci.features();
@@ -144,5 +143,5 @@ export async function adjustNetDevices(adjusting: Adjusting): Promise<void> {
     if (!moves) throw refusal(adjusting, ['netDevices', host], why, 'use runc 1.4, crun 1.22 or later');
   }
   delete spec.linux.netDevices;
-  if (Object.keys(devices).length > 0) spec.linux.netDevices = devices;
+  if (devices.size > 0) spec.linux.netDevices = Object.fromEntries(devices);
 }

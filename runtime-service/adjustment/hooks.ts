@@ -2,7 +2,7 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { describeError } from '#core/errors.ts';
-import { COMMANDS } from '../spec/annotations.ts';
+import { COMMANDS, UNIT_PROPERTIES } from '../spec/annotations.ts';
 import { addHooks } from '../spec/hooks.ts';
 import { hookStages, isHookStage } from '../spec/oci.ts';
 import { type Adjusting, refusal } from './adjusting.ts';
@@ -13,9 +13,13 @@ const MAX_SECONDS = 3600;
 export function adjustAnnotations(adjusting: Adjusting): void {
   const { annotations } = adjusting.adjustment;
   if (!annotations) return;
-  const command = [...Object.keys(annotations.set), ...annotations.removed].find((key) =>
-    key.startsWith(COMMANDS),
-  );
+  const keys = [...Object.keys(annotations.set), ...annotations.removed];
+  const property = keys.find((key) => key.startsWith(UNIT_PROPERTIES));
+  if (property !== undefined) {
+    const why = "is a property of the container's scope, which its record would not show";
+    throw refusal(adjusting, ['annotations', property], why, 'use the adjustment of resources');
+  }
+  const command = keys.find((key) => key.startsWith(COMMANDS));
   if (command !== undefined) {
     const why = 'is a command to crun, which would replace filters or run programs';
     throw refusal(adjusting, ['annotations', command], why, 'use the adjustment that NRI has for it');

@@ -10,9 +10,10 @@ import { type ContainerId, type ImageId, isFullId, type SandboxId } from '#core/
 import { noResources } from '#core/model/resources.ts';
 import type { BrokenRecord } from '#core/record-store.ts';
 import type { ContainerIntent, ContainerRecord } from '../container.ts';
-import { nowNanoseconds } from '../container.ts';
+import { holdsCgroup, nowNanoseconds } from '../container.ts';
 import { type ContainerPaths, type Context, pathsOf } from '../context.ts';
 import { isUnit, scopeOf } from '../spec/annotations.ts';
+import { isWithin } from '../spec/mounts.ts';
 import { type OciSpec, parseSpec } from '../spec/oci.ts';
 import { textOf } from '../text-of.ts';
 import { unknownExit } from './exits.ts';
@@ -119,8 +120,15 @@ function recordFromTraces(context: Context, id: ContainerId): ContainerRecord {
   };
 }
 
-/** Where a plugin has chosen the name of the cgroup. */
-function groupsOfSpec({ kernel }: Context, text: string): string[] {
+/** Where a plugin has chosen the name of the cgroup. A later container may have the name by now. */
+function groupsOfSpec(context: Context, text: string): string[] {
+  const taken = context.containers.list().filter(holdsCgroup);
+  const isFree = (path: string) =>
+    !taken.some(({ cgroup }) => isWithin(path, cgroup.path) || isWithin(cgroup.path, path));
+  return groupsNamed(context, text).filter(isFree);
+}
+
+function groupsNamed({ kernel }: Context, text: string): string[] {
   const path = cgroupsPathOf(text);
   if (!isUnit(path)) return path.split('/').length > 2 && kernel.cgroups.exists(path) ? [path] : [];
   const [, prefix = '', name = ''] = path.split(':');

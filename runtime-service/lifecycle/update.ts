@@ -46,6 +46,9 @@ export async function updateResources(
   requested: LinuxResources,
   op: Operation,
 ): Promise<void> {
+  // Also where plugins would change it: they get no numbers that no container can have.
+  checkUpdate(requested);
+  ociResources(requested, context.host);
   const changes = (await askToUpdate(context, id, requested, op)) ?? {};
   await changeLimits(context, id, op, changes, ({ resources, others }) => ({
     resources: mergeResources(resources, requested),

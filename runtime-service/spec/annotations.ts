@@ -10,6 +10,9 @@ import type { ResourceHost } from './resources.ts';
 /** What crun acts on: a client that could set it would replace filters, or run a program of the node as a hook. */
 export const COMMANDS = 'run.oci.';
 
+/** What both OCI runtimes set of a container's scope: limits that no record of crisp would have. */
+export const UNIT_PROPERTIES = 'org.systemd.property.';
+
 /**
  * The client's annotations that the OCI runtime gets: those whose key begins with one of the handler's prefixes,
  * the container's before the pod's. `run.oci.*` never passes, whatever is allowed.
@@ -64,6 +67,6 @@ export function unitAnnotations(
   const numbers = unitLimits(limits, host.version).properties.filter(({ type }) => type === 't');
   return Object.fromEntries([
     ['run.oci.systemd.subgroup', ''],
-    ...numbers.map(({ name, value }) => [`org.systemd.property.${name}`, `uint64 ${String(value)}`]),
+    ...numbers.map(({ name, value }) => [`${UNIT_PROPERTIES}${name}`, `uint64 ${String(value)}`]),
   ]);
 }

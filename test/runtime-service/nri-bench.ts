@@ -112,6 +112,7 @@ export class NriBench implements AsyncDisposable {
     const late: { containers?: RuntimeService } = {};
     const containers = () => late.containers as RuntimeService;
     const forward = (): PodPlugins => this.podPlugins;
+    const listening = () => forward().listening;
     this.pods = await openPodSandboxes(ofPods, kernel, silentLog, {
       containers: {
         stopAll: (pod, op) => containers().stopAll(pod, op),
@@ -120,6 +121,9 @@ export class NriBench implements AsyncDisposable {
       },
       handlers: { defaultName: this.handler, checkUserNamespace: () => Promise.resolve() },
       plugins: {
+        get listening() {
+          return listening();
+        },
         run: (pod, op) => forward().run(pod, op),
         update: (pod, wanted, op) => forward().update(pod, wanted, op),
         updated: (pod) => forward().updated(pod),

@@ -10,6 +10,7 @@ import { noResources } from '#core/model/resources.ts';
 import { NriBench } from './nri-bench.ts';
 
 const change = <T>(set: Record<string, T>, removed: string[] = []) => ({ set, removed });
+const podLimits = (limits: object) => ({ overhead: undefined, resources: { ...noResources, ...limits } });
 const never = () => new Promise<never>(() => {});
 
 /** Defines the tests. Containers are made in a pod that all share. */
@@ -193,6 +194,20 @@ export async function nriCases(handler: string): Promise<void> {
     await gone(created);
   });
 
+  test('limits that no container can have are refused before plugins are asked', async () => {
+    const id = await bench.run(pod, {});
+    plugins.events.length = 0;
+    const update = (limits: object) =>
+      bench.containers.updateResources(id, { ...noResources, ...limits }, bench.op());
+    await assert.rejects(update({ cpuShares: -1n }), /cpu_shares -1 is negative/);
+    await assert.rejects(update({ cpusetCpus: 'all' }), /cpuset_cpus "all"/);
+    await assert.rejects(bench.pods.updateResources(pod, podLimits({ cpuShares: -1n }), bench.op()), {
+      code: 'InvalidArgument',
+    });
+    assert.deepEqual(plugins.events, []);
+    await gone(id);
+  });
+
   test('plugins are told in order; one that has never run stops before it is removed', async () => {
     plugins.events.length = 0;
     plugins.seen.length = 0;
@@ -244,9 +259,10 @@ export async function nriCases(handler: string): Promise<void> {
     const created = await bench.create(pod);
     plugins.onStart = never;
     const start = bench.containers.start(created, bench.op(leaving.signal));
+    const ended = assert.rejects(start, { code: 'Aborted' });
     await bench.containers.remove(created, bench.op());
+    await ended;
     leaving.abort();
-    await assert.rejects(start, { code: 'Cancelled' });
     await assert.rejects(update, { code: 'Cancelled' });
     plugins.onCreate = never;
     const client = new AbortController();
@@ -260,6 +276,23 @@ export async function nriCases(handler: string): Promise<void> {
     await gone(running);
   });
 
+  test('a container that is stopped while plugins are asked of its start does not start', async () => {
+    const answer = Promise.withResolvers<void>();
+    plugins.onStart = () => answer.promise;
+    const id = await bench.create(pod);
+    const start = bench.containers.start(id, bench.op()).catch((error: unknown) => error);
+    while (plugins.events.at(-1) !== 'start') await new Promise(setImmediate);
+    await bench.containers.stop(id, 0, bench.op());
+    const { state, exit } = bench.record(id);
+    answer.resolve();
+    plugins.onStart = async () => {};
+    const error = await start;
+    assert.ok(hasCode(error, 'Aborted'), String(error));
+    assert.deepEqual([state, exit?.reason, plugins.events.at(-1)], ['exited', 'StartError', 'stopped']);
+    assert.match(exit?.message ?? '', /was stopped before it ran/);
+    await gone(id);
+  });
+
   test('a container that a plugin evicts says so in its exit', async () => {
     const id = await bench.run(pod, {
       args: ['sh', '-c', 'trap "exit 5" TERM; while :; do sleep 0.05; done'],
@@ -271,11 +304,35 @@ export async function nriCases(handler: string): Promise<void> {
     await gone(id);
   });
 
+  test('an eviction that a daemon has not finished is finished by the next one', async () => {
+    const trap = 'n=0; trap "n=\\$((n+1)); touch /asked; [ \\$n -gt 1 ] && exit 9" TERM';
+    const id = await bench.run(pod, {
+      args: ['sh', '-c', `${trap}; touch /ready; while :; do sleep 0.05; done`],
+    });
+    const made = (path: string) => bench.exec(id, 'sh', '-c', `until [ -e ${path} ]; do sleep 0.01; done`);
+    await made('/ready');
+    const eviction = bench.containers.evict(id, 'busy', bench.op()).catch((error: unknown) => error);
+    await made('/asked');
+    await bench.closeServices();
+    assert.ok(hasCode(await eviction, 'Unavailable'));
+    await bench.openServices();
+    const ended = Promise.withResolvers<void>();
+    const look = () => bench.record(id).state === 'exited' && ended.resolve();
+    const end = bench.containers.onChange(look);
+    look();
+    await ended.promise;
+    end();
+    assert.equal(bench.record(id).exit?.message, 'evicted by an NRI plugin: busy');
+    assert.equal(bench.record(id).exit?.code, 9, 'it is asked again before it is killed');
+    await gone(id);
+  });
+
   test('a pod is run, updated, stopped and removed with its plugins; a refusal undoes it', async () => {
     const events: string[] = [];
     const tell = (event: string) => (of: { id: SandboxId; pid: number }) =>
       void events.push(`${event} ${of.pid > 0}`);
     bench.podPlugins = {
+      listening: true,
       run: async (of) =>
         tell(`run ${of.ips.length > 0} ${of.namespaces.some(({ type }) => type === 'network')}`)(of),
       update: async (of, { resources }) => tell(`update ${resources.cpuShares}`)(of),
@@ -285,8 +342,7 @@ export async function nriCases(handler: string): Promise<void> {
     };
     const own = await bench.runPod();
     assert.ok(bench.pods.pluginPods().some(({ id }) => id === own));
-    const limits = { overhead: undefined, resources: { ...noResources, cpuShares: 512n } };
-    await bench.pods.updateResources(own, limits, bench.op());
+    await bench.pods.updateResources(own, podLimits({ cpuShares: 512n }), bench.op());
     await bench.pods.stop(own, bench.op());
     await bench.pods.stop(own, bench.op());
     await bench.pods.remove(own, bench.op());
@@ -322,5 +378,25 @@ export async function nriCases(handler: string): Promise<void> {
       bench.pods.list().map(({ id }) => id),
       [pod],
     );
+  });
+
+  test('no plugin that listens: nothing is spent on the calls of a pod', async () => {
+    const told: string[] = [];
+    const tell = (event: string) => () => void told.push(event);
+    bench.podPlugins = {
+      listening: false,
+      run: async () => tell('run')(),
+      update: async () => tell('update')(),
+      updated: tell('updated'),
+      stopped: tell('stopped'),
+      removed: tell('removed'),
+    };
+    const op = bench.op();
+    const own = await bench.pods.run({ config: fixture.config(), runtimeHandler: '' }, op);
+    await bench.pods.updateResources(own, podLimits({ cpuShares: 512n }), op);
+    await bench.pods.stop(own, op);
+    await bench.pods.remove(own, op);
+    assert.deepEqual(told, []);
+    assert.ok(op.stages.length > 0 && !op.stages.some(({ name }) => name === 'NRI'));
   });
 }
