@@ -4,7 +4,7 @@ import type { CriServices, TroubleFacts } from '../services.ts';
 import { status } from './status.ts';
 
 async function runtimeReady(...troubles: TroubleFacts[]) {
-  const facts = { troubles: () => troubles, handlers: () => [], config: {} };
+  const facts = { troubles: () => troubles, handlers: () => [], nri: () => ({ enabled: true }), config: {} };
   const pods = { networkStatus: () => ({ ready: true, reason: '', message: '' }), leaks: () => [] };
   const containers = { leaks: () => [] };
   const layers = {
@@ -21,6 +21,7 @@ async function runtimeReady(...troubles: TroubleFacts[]) {
     userNamespacesHostNetwork: true,
     mountOptions: true,
   });
+  assert.deepEqual(info('nri'), { enabled: true });
   return { condition, troubles: info('troubles'), layers: info('layers') };
 }
 const trouble = (reason: string, podsFail: boolean): TroubleFacts => ({
