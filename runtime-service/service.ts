@@ -218,8 +218,7 @@ export class RuntimeService {
   readonly adjustResources = (id: ContainerId, changes: ResourceChanges, op: Operation): Promise<void> =>
     adjustResources(this.#context, id, changes, op);
   /** See `Calls.evict`. */
-  readonly evict = (id: ContainerId, reason: string, op: Operation): Promise<void> =>
-    this.#calls.evict(id, reason, op);
+  readonly evict = (id: ContainerId, reason: string, op: Operation) => this.#calls.evict(id, reason, op);
 
   /** See `Logs`. */
   reopenLog(id: ContainerId, op: Operation): Promise<void> {
