@@ -139,7 +139,6 @@ export class RuntimeService {
     await this.#cleanups.resume();
   }
 
-  /** See `seenByPlugins`. */
   readonly seenByPlugins = () => seenByPlugins(this.#context);
   /** See `storedSpec`. */
   readonly spec = (id: ContainerId): Promise<object | undefined> => storedSpec(this.#context, id);
