@@ -30,7 +30,7 @@ export const nri = reloadableSection(
     registration_timeout: duration(
       '5s',
       wait,
-      'How long a plugin that has connected or was started may take to register.',
+      'How long a plugin that has connected or was started may take to register, and then to take in what is on the node.',
     ),
     request_timeout: duration(
       '2s',

@@ -57,9 +57,9 @@ export class Active {
 
   /** Starts the pre-installed plugins. Creations wait for their first start, within their timeouts. Never throws. */
   begin(): Promise<void> {
-    const { registrationMs, requestMs } = this.#parts.options().timeouts;
+    const { registrationMs } = this.#parts.options().timeouts;
     const begun = this.launcher.begin();
-    this.#gate.hold(begun, registrationMs + requestMs);
+    this.#gate.hold(begun, 2 * registrationMs); // to register, and to be synchronised
     return begun;
   }
 

@@ -138,9 +138,9 @@ async function configure({ options }: AdmissionParts, plugin: Plugin, config: st
 
 async function synchronize(parts: AdmissionParts, plugin: Plugin): Promise<void> {
   const { table, gate, log, options, updates } = parts;
-  const { requestMs } = options().timeouts;
+  const { registrationMs } = options().timeouts;
   const collector = new UpdateCollector();
-  await gate.synchronize(requestMs, async () => {
+  await gate.synchronize(registrationMs, async () => {
     plugin.enter('synchronizing');
     table.refresh();
     await plugin.inTurn(() => tellAll(parts, plugin, collector));
@@ -153,11 +153,11 @@ async function tellAll(
   plugin: Plugin,
   collector: UpdateCollector,
 ): Promise<void> {
-  const { requestMs } = options().timeouts;
+  const { registrationMs } = options().timeouts;
   for (const id of daemon.podsInTheMaking()) plugin.missedPods.add(id);
   const pods = daemon.pods().map(podMessage);
   const containers = (await daemon.containers()).map(seen);
-  const reply = await sendAll({ plugin, log }, pods, containers, requestMs);
+  const reply = await sendAll({ plugin, log }, pods, containers, registrationMs);
   try {
     collector.add(plugin.id, reply);
   } catch (error) {
@@ -182,14 +182,17 @@ async function tellAll(
   );
 }
 
-/** All in one call where that is possible: plugins built with an old NRI take no more. Throws where the plugin fails. */
+/**
+ * All in one call where that is possible: plugins built with an old NRI take no more. The time for it is that of the registration: a plugin
+ * that sets up all it has for a full node needs longer than for one request, and creations wait meanwhile. Throws where the plugin fails.
+ */
 async function sendAll(
   { plugin, log }: { readonly plugin: Plugin; readonly log: Log },
   pods: readonly nri.PodSandboxInit[],
   containers: readonly nri.ContainerInit[],
-  requestMs: number,
+  limitMs: number,
 ): Promise<nri.SynchronizeResponse> {
-  const until = performance.now() + requestMs;
+  const until = performance.now() + limitMs;
   const total = pods.length + containers.length;
   for (let at = 0, count = total; ; ) {
     const end = at + count;
