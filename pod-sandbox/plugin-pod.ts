@@ -9,7 +9,8 @@ const TYPES: Readonly<Record<string, string>> = { net: 'network', mnt: 'mount' }
 
 /** `pid`: of the pause process; 0 where it has ended. */
 export function pluginPod(record: SandboxRecord, pid: number): PluginPod {
-  const { config, pins, cgroup, attachments } = record;
+  const { config, pins, cgroup, attachments, intents } = record;
+  const isPinned = intents.some(({ kind }) => kind === 'pins');
   const { overhead, resources } = effectiveLinux(record);
   return {
     id: record.id,
@@ -21,7 +22,9 @@ export function pluginPod(record: SandboxRecord, pid: number): PluginPod {
     resources: resources ?? noResources,
     cgroupParent: config.linux.cgroupParent,
     cgroupsPath: cgroup.parent,
-    namespaces: Object.entries(pins).map(([kind, path]) => ({ type: TYPES[kind] ?? kind, path })),
+    namespaces: isPinned
+      ? Object.entries(pins).map(([kind, path]) => ({ type: TYPES[kind] ?? kind, path }))
+      : [],
     pid,
     ips: attachments[0]?.ips ?? [],
   };

@@ -57,7 +57,7 @@ export interface PodSandboxes {
   updateResources(id: SandboxId, limits: SandboxLimits, op: Operation): Promise<void>;
   /** As plugins see it, in any state; undefined: unknown. */
   pluginPod(id: SandboxId): PluginPod | undefined;
-  /** The ready ones, oldest first. From memory. */
+  /** As plugins see them: those that have been ready and are not removed, oldest first. From memory. */
   pluginPods(): readonly PluginPod[];
   /** What pods use, in the order of the ids; unknown ids are left out. Read off the main thread, without a program. */
   stats(ids: readonly SandboxId[], detail: UsageDetail): Promise<SandboxUsage[]>;

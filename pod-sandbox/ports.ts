@@ -99,7 +99,7 @@ export interface PluginPod {
   readonly cgroupParent: string;
   /** Of the pod, below the cgroup root. */
   readonly cgroupsPath: string;
-  /** By OCI type; those of the node are absent. */
+  /** By OCI type; those of the node are absent, and all once a stop has taken them away. */
   readonly namespaces: readonly { readonly type: string; readonly path: string }[];
   /** Of the pause process; 0: it has ended. */
   readonly pid: number;

@@ -15,7 +15,7 @@ import type { Context } from './context.ts';
 import type { NetworkCheck, NetworkChecks } from './lifecycle/network-checks.ts';
 import type { NetworkCollector } from './lifecycle/network-collector.ts';
 import { plan } from './lifecycle/plan.ts';
-import { askToUpdate, podById, readyPods, tellUpdated } from './lifecycle/plugin-events.ts';
+import { askToUpdate, podById, podsThatWereReady, tellUpdated } from './lifecycle/plugin-events.ts';
 import { recover } from './lifecycle/recover.ts';
 import { removeSandbox } from './lifecycle/remove.ts';
 import { createSandbox } from './lifecycle/run.ts';
@@ -143,7 +143,7 @@ export class PodService implements PodSandboxes {
   }
 
   readonly pluginPod = (id: SandboxId): PluginPod | undefined => podById(this.#context, id);
-  readonly pluginPods = (): readonly PluginPod[] => readyPods(this.#context);
+  readonly pluginPods = (): readonly PluginPod[] => podsThatWereReady(this.#context);
 
   stats(ids: readonly SandboxId[], detail: UsageDetail): Promise<SandboxUsage[]> {
     return this.#stats.of(ids, detail);

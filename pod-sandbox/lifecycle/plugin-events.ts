@@ -19,11 +19,12 @@ export function podById(context: Context, id: SandboxId): PluginPod | undefined 
   return record && podOf(context, record);
 }
 
-/** Oldest first. */
-export const readyPods = (context: Context): readonly PluginPod[] =>
-  context.sandboxes
-    .list()
-    .flatMap((record) => (record.state.name === 'ready' ? [podOf(context, record)] : []));
+const wasReady = ({ state }: SandboxRecord): boolean =>
+  state.name === 'ready' || (state.name === 'notReady' && state.reason !== 'failed');
+
+/** Those that have been ready, also what has ended but is not removed: its removal will be told. Oldest first. */
+export const podsThatWereReady = (context: Context): readonly PluginPod[] =>
+  context.sandboxes.list().flatMap((record) => (wasReady(record) ? [podOf(context, record)] : []));
 
 /** Tells the plugins, where one listens: else the pod need not be looked at. */
 export function tell(context: Context, event: 'stopped' | 'removed', record: SandboxRecord): void {
