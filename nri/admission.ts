@@ -5,12 +5,11 @@ import { CrispError, describeError } from '#core/errors.ts';
 import { type Log, Operation, withDeadline } from '#core/operation.ts';
 import { UpdateCollector } from './adjust/index.ts';
 import { Subscription } from './events.ts';
-import { podMessage } from './messages/index.ts';
+import { containerMessage, podMessage } from './messages/index.ts';
 import type { NriOptions } from './options.ts';
 import type { Plugin } from './plugin.ts';
 import type { PluginTable } from './plugin-table.ts';
 import type { NriDaemon } from './ports.ts';
-import { seen } from './seen.ts';
 import type { SyncGate } from './sync-gate.ts';
 import type { Updates } from './updates.ts';
 
@@ -156,7 +155,7 @@ async function tellAll(
   const { registrationMs } = options().timeouts;
   for (const id of daemon.podsInTheMaking()) plugin.missedPods.add(id);
   const pods = daemon.pods().map(podMessage);
-  const containers = (await daemon.containers()).map(seen);
+  const containers = (await daemon.containers()).map(containerMessage);
   const reply = await sendAll({ plugin, log }, pods, containers, registrationMs);
   try {
     collector.add(plugin.id, reply);

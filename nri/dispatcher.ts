@@ -10,12 +10,11 @@ import type { PluginPod } from '#pod-sandbox/index.ts';
 import type { CreateVerdict, PluginContainer } from '#runtime-service/index.ts';
 import { CreateCollector, UpdateCollector } from './adjust/index.ts';
 import type { EventName } from './events.ts';
-import { podMessage, resourcesMessage } from './messages/index.ts';
+import { containerMessage, podMessage, resourcesMessage } from './messages/index.ts';
 import type { NriOptions } from './options.ts';
 import type { Plugin } from './plugin.ts';
 import type { PluginTable } from './plugin-table.ts';
 import type { NriDaemon } from './ports.ts';
-import { seen } from './seen.ts';
 import type { SyncGate } from './sync-gate.ts';
 import type { Updates } from './updates.ts';
 import { validate } from './validate.ts';
@@ -69,7 +68,7 @@ export class Dispatcher {
       return undefined;
     return this.#awaited('CreateContainer', container.record.sandboxId, op, async (op) => {
       const pod = this.#podOf(container);
-      const original = seen(container);
+      const original = containerMessage(container);
       const collector = new CreateCollector(original);
       const asked = [...table.active];
       const validators = asked.filter((plugin) => plugin.wants('ValidateContainerAdjustment'));
@@ -185,7 +184,7 @@ export class Dispatcher {
     // The pod may be gone when its turn comes.
     const pod = this.#podOf(container);
     this.#inBackground(event, container.record.sandboxId, async () => {
-      const request = { pod, container: seen(container) };
+      const request = { pod, container: containerMessage(container) };
       for (const plugin of this.#parts.table.told)
         await this.#tell(plugin.ask(event, request), event, plugin.id);
     });
@@ -197,7 +196,7 @@ export class Dispatcher {
     const pod = this.#podOf(container);
     this.#inBackground('StopContainer', container.record.sandboxId, async () => {
       const { table, updates, log } = this.#parts;
-      const request = { pod, container: seen(container) };
+      const request = { pod, container: containerMessage(container) };
       const collector = new UpdateCollector();
       const ask = async (plugin: Plugin) => {
         const answer = await plugin.ask('StopContainer', request);
@@ -265,7 +264,7 @@ export class Dispatcher {
     readonly pod: nri.PodSandboxInit;
     readonly container: nri.ContainerInit;
   } {
-    return { pod: this.#podOf(container), container: seen(container) };
+    return { pod: this.#podOf(container), container: containerMessage(container) };
   }
 
   /** Of a pod that is gone nothing but its id is known. */

@@ -1,6 +1,7 @@
 import type { ContainerId, ImageId, SandboxId } from '#core/ids.ts';
 import type { AdjustmentOwners } from '#core/model/adjustment.ts';
 import type { LinuxResources } from '#core/model/resources.ts';
+import type { SecurityProfile } from '#core/model/security.ts';
 import type { SelinuxLabels } from '#core/model/selinux.ts';
 import type { Intent } from '#core/undo.ts';
 import type { ProcessRef } from '#linux/ports/kernel.ts';
@@ -85,6 +86,10 @@ export interface ContainerRecord {
   readonly otherLimits?: OtherLimits;
   /** Of `update`. Absent: these stay. */
   readonly otherUpdate?: OtherLimits;
+  /** As requested, for NRI plugins. Absent: none was, and in records of earlier versions. */
+  readonly seccompProfile?: SecurityProfile;
+  /** Names as requested, for NRI plugins. Absent: none, and in records of earlier versions. */
+  readonly cdiDevices?: readonly string[];
   /** What NRI plugins have changed at the creation; their values are in the bundle alone. Absent: nothing. */
   readonly nri?: { readonly owners: AdjustmentOwners };
   /** Why an NRI plugin has it stopped: an intent, and part of the exit's message. */

@@ -36,7 +36,8 @@ interface Given {
 function validate(options: Partial<DefaultValidatorOptions>, given: Given): void {
   const { seccomp: _, ...linux } = spec.linux;
   const confined = given.filter === false ? { ...spec, linux } : spec;
-  const container = containerMessage({ record, spec: confined }, { seccompProfile: given.profile });
+  const requested = given.profile ? { ...record, seccompProfile: given.profile } : record;
+  const container = containerMessage({ record: requested, spec: confined });
   const collector = new CreateCollector(container);
   collector.add('10-a', answer(given.adjust));
   defaultValidator(

@@ -5,7 +5,7 @@ import type { ContainerAdjustment } from '#core/model/adjustment.ts';
 import { received, record, spec } from '#test/fixtures/nri-messages.ts';
 import { adjusted, adjustmentMessage, containerMessage, withChanges } from './index.ts';
 
-const pristine = containerMessage({ record, spec }, { cdiDevices: ['v.com/gpu=0'] });
+const pristine = containerMessage({ record: { ...record, cdiDevices: ['v.com/gpu=0'] }, spec });
 const view = (adjustment: ContainerAdjustment) => received('Container', adjusted(pristine, adjustment));
 const copy = <T>(message: T): T => structuredClone(message);
 /** Maps of received messages have no prototype. */

@@ -1,19 +1,10 @@
 /** A container as plugins see it: its record, and the OCI specification that it has been given. */
 import { nri } from '#api/nri/index.ts';
 import type { AdjustedDevice } from '#core/model/adjustment.ts';
-import type { SecurityProfile } from '#core/model/security.ts';
 import type { ContainerRecord, OciSpec, PluginContainer } from '#runtime-service/index.ts';
 import { hooksMessage, ioPriorityMessage, schedulerMessage } from './process.ts';
 import { optional, resourcesInForce } from './resources.ts';
 import { seccompMessage, seccompProfile } from './seccomp.ts';
-
-/** What is known of a container, but neither in its record nor in its specification. */
-export interface Known {
-  /** Absent: unconfined. */
-  readonly seccompProfile?: SecurityProfile | undefined;
-  /** As requested. */
-  readonly cdiDevices?: readonly string[] | undefined;
-}
 
 const { ContainerState } = nri;
 const STATES: Readonly<Record<ContainerRecord['state'], nri.ContainerState>> = {
@@ -25,7 +16,7 @@ const STATES: Readonly<Record<ContainerRecord['state'], nri.ContainerState>> = {
 };
 
 /** Where the specification is gone, what it had alone is absent: arguments, environment, mounts, and the like. */
-export function containerMessage({ record, spec }: PluginContainer, known: Known = {}): nri.ContainerInit {
+export function containerMessage({ record, spec }: PluginContainer): nri.ContainerInit {
   const { exit } = record;
   return {
     id: record.id,
@@ -35,7 +26,7 @@ export function containerMessage({ record, spec }: PluginContainer, known: Known
     labels: record.labels,
     annotations: { ...spec?.annotations, ...record.annotations },
     linux: spec
-      ? linuxMessage(spec, record, known)
+      ? linuxMessage(spec, record)
       : { resources: resourcesInForce(undefined, record), cgroupsPath: record.cgroup.oci },
     pid: record.process?.pid ?? 0,
     createdAt: record.createdAt,
@@ -44,7 +35,7 @@ export function containerMessage({ record, spec }: PluginContainer, known: Known
     exitCode: exit?.code ?? 0,
     statusReason: exit?.reason ?? '',
     statusMessage: exit?.message ?? '',
-    CDIDevices: known.cdiDevices?.map((name) => ({ name })),
+    CDIDevices: record.cdiDevices?.map((name) => ({ name })),
     image: imageMessage(record.image),
     ...(spec ? ofSpec(spec) : { user: userOf(record) }),
   };
@@ -80,7 +71,7 @@ const imageMessage = ({ id, name, reference }: ContainerRecord['image']): nri.Im
   configDigest: id,
 });
 
-function linuxMessage(spec: OciSpec, record: ContainerRecord, known: Known): nri.LinuxContainerInit {
+function linuxMessage(spec: OciSpec, record: ContainerRecord): nri.LinuxContainerInit {
   const { process, linux } = spec;
   const { intelRdt } = linux;
   return {
@@ -92,7 +83,7 @@ function linuxMessage(spec: OciSpec, record: ContainerRecord, known: Known): nri
     oomScoreAdj: optional(process.oomScoreAdj === undefined ? undefined : BigInt(process.oomScoreAdj)),
     cgroupsPath: linux.cgroupsPath,
     ioPriority: process.ioPriority && ioPriorityMessage(process.ioPriority),
-    seccompProfile: known.seccompProfile && seccompProfile(known.seccompProfile),
+    seccompProfile: record.seccompProfile && seccompProfile(record.seccompProfile),
     seccompPolicy: linux.seccomp && seccompMessage(linux.seccomp),
     sysctl: linux.sysctl,
     netDevices: linux.netDevices,

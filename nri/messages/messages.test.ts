@@ -39,7 +39,7 @@ test('a pod: identity, limits beyond 2^53, namespaces, addresses', () => {
 });
 
 test('a container that is being created: record and specification', () => {
-  const message = containerOf({ record, spec }, { cdiDevices: ['vendor.com/gpu=0'] });
+  const message = containerOf({ record: { ...record, cdiDevices: ['vendor.com/gpu=0'] }, spec });
   assert.equal(message.id, CONTAINER_ID);
   assert.equal(message.podSandboxId, POD_ID);
   assert.equal(message.name, 'web');
@@ -71,12 +71,8 @@ test('a container that is being created: record and specification', () => {
 });
 
 test('the Linux part of a container', () => {
-  const { linux } = containerOf(
-    { record, spec },
-    {
-      seccompProfile: { type: 'Localhost', localhostRef: '/profiles/web.json' },
-    },
-  );
+  const seccompProfile = { type: 'Localhost', localhostRef: '/profiles/web.json' } as const;
+  const { linux } = containerOf({ record: { ...record, seccompProfile }, spec });
   assert.ok(linux);
   assert.deepEqual(plain(linux.namespaces), [
     { type: 'mount', path: '' },
@@ -152,6 +148,13 @@ test('what only plugins set is told to the next ones', () => {
     period: 2n ** 62n,
   });
   assert.deepEqual(plain(linux?.sysctl), { 'net.ipv4.ip_forward': '1' });
+});
+
+test("the runtime's default profile is told from none", () => {
+  const seccompProfile = { type: 'RuntimeDefault', localhostRef: '' } as const;
+  const { linux } = containerOf({ record: { ...record, seccompProfile }, spec });
+  assert.deepEqual(plain(linux?.seccompProfile), { profileType: 0, localhostRef: '' });
+  assert.equal(containerOf({ record, spec }).linux?.seccompProfile, undefined);
 });
 
 test('states, times and exits', () => {

@@ -176,6 +176,16 @@ test('the next attempt is created after the last, also where the clock has stepp
   assert.ok((second?.createdAt ?? 0n) > (first?.createdAt ?? 0n));
 });
 
+test('the profile as requested is in the record: plugins see it at every event', async () => {
+  using bench = new Bench();
+  const seccompProfile = { type: 'Unconfined', localhostRef: '' } as const;
+  const config = { security: { ...configOf().security, seccomp: seccompProfile } };
+  const record = bench.containers.get(await bench.create(undefined, 0, config));
+  assert.deepEqual(record?.seccompProfile, seccompProfile);
+  const plain = bench.containers.get(await bench.create(undefined, 1));
+  assert.ok(plain && !('seccompProfile' in plain || 'cdiDevices' in plain));
+});
+
 const SELINUX: SelinuxDefaults = {
   process: 'system_u:system_r:container_t:s0',
   files: 'system_u:object_r:container_file_t:s0',

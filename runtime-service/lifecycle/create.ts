@@ -144,6 +144,8 @@ function newRecord(
     ...(volumes.length > 0 ? { volumeImages: volumeImages(volumes) } : {}),
     user: { uid: 0, gid: 0, supplementalGroups: [] },
     resources: config.resources,
+    ...(config.security.seccomp ? { seccompProfile: config.security.seccomp } : {}),
+    ...(config.cdiDevices.length > 0 ? { cdiDevices: config.cdiDevices } : {}),
     stopSignal: config.stopSignal || image.config.stopSignal || 'SIGTERM',
     logPath: logged ? join(pod.logDirectory, config.logPath) : '',
     tty: config.tty,
