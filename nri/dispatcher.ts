@@ -57,6 +57,11 @@ export class Dispatcher {
     return this.#parts.table.active.length > 0 || this.#parts.gate.isHeld || this.#isValidating;
   }
 
+  /** Whether one wants this event, those included that are being synchronised: they are told behind that. */
+  isWanted(event: EventName): boolean {
+    return this.#parts.table.told.some((plugin) => plugin.wants(event));
+  }
+
   get #isValidating(): boolean {
     return this.#parts.options().defaultValidator.enable;
   }
@@ -170,7 +175,7 @@ export class Dispatcher {
 
   /** In the background. */
   tellPod(event: PodEvent, pod: PluginPod): void {
-    if (!this.#isWanted(event)) return;
+    if (!this.isWanted(event)) return;
     this.#inBackground(event, pod.id, async () => {
       const request = { pod: podMessage(pod) };
       for (const plugin of this.#parts.table.told)
@@ -180,7 +185,7 @@ export class Dispatcher {
 
   /** In the background. */
   tell(event: ContainerEvent, container: PluginContainer): void {
-    if (!this.#isWanted(event)) return;
+    if (!this.isWanted(event)) return;
     // The pod may be gone when its turn comes.
     const pod = this.#podOf(container);
     this.#inBackground(event, container.record.sandboxId, async () => {
@@ -192,7 +197,7 @@ export class Dispatcher {
 
   /** In the background: what plugins change of others is not waited for either. */
   stopped(container: PluginContainer): void {
-    if (!this.#isWanted('StopContainer')) return;
+    if (!this.isWanted('StopContainer')) return;
     const pod = this.#podOf(container);
     this.#inBackground('StopContainer', container.record.sandboxId, async () => {
       const { table, updates, log } = this.#parts;
@@ -221,10 +226,6 @@ export class Dispatcher {
         return await act(op.under(limit));
       }),
     );
-  }
-
-  #isWanted(event: EventName): boolean {
-    return this.#parts.table.told.some((plugin) => plugin.wants(event));
   }
 
   #inBackground(event: EventName, pod: SandboxId, act: () => Promise<void>): void {

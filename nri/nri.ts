@@ -5,8 +5,9 @@ import { describeError, hintOf } from '#core/errors.ts';
 import type { PreparedChange } from '#core/prepared-change.ts';
 import type { Trouble } from '#linux/ports/troubles.ts';
 import type { PodPlugins } from '#pod-sandbox/index.ts';
-import type { ContainerPlugins } from '#runtime-service/index.ts';
+import type { ContainerPlugins, PluginEvent } from '#runtime-service/index.ts';
 import type { Active, ActiveParts } from './active.ts';
+import type { EventName } from './events.ts';
 import { launchedFile, type NriOptions, type ReloadableNri } from './options.ts';
 import type { PluginView } from './plugin-table.ts';
 
@@ -162,18 +163,29 @@ function hasFiles(directory: string): boolean {
   }
 }
 
+const EVENTS = {
+  created: 'PostCreateContainer',
+  start: 'StartContainer',
+  started: 'PostStartContainer',
+  update: 'UpdateContainer',
+  updated: 'PostUpdateContainer',
+  stopped: 'StopContainer',
+  removed: 'RemoveContainer',
+} as const satisfies Readonly<Record<PluginEvent, EventName>>;
+
 const containerPlugins = (active: () => Active | undefined): ContainerPlugins => ({
   get listening() {
     return active()?.dispatcher.isListening ?? false;
   },
+  wants: (event) => active()?.dispatcher.isWanted(EVENTS[event]) ?? false,
   create: async (container, op) => active()?.dispatcher.create(container, op),
-  created: (container) => active()?.dispatcher.tell('PostCreateContainer', container),
+  created: (container) => active()?.dispatcher.tell(EVENTS.created, container),
   start: async (container, op) => active()?.dispatcher.start(container, op),
-  started: (container) => active()?.dispatcher.tell('PostStartContainer', container),
+  started: (container) => active()?.dispatcher.tell(EVENTS.started, container),
   update: async (container, requested, op) => active()?.dispatcher.update(container, requested, op),
-  updated: (container) => active()?.dispatcher.tell('PostUpdateContainer', container),
+  updated: (container) => active()?.dispatcher.tell(EVENTS.updated, container),
   stopped: (container) => active()?.dispatcher.stopped(container),
-  removed: (container) => active()?.dispatcher.tell('RemoveContainer', container),
+  removed: (container) => active()?.dispatcher.tell(EVENTS.removed, container),
 });
 
 const podPlugins = (active: () => Active | undefined): PodPlugins & { readonly listening: boolean } => ({

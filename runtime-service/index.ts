@@ -22,6 +22,7 @@ export {
   type Images,
   noContainerPlugins,
   type PluginContainer,
+  type PluginEvent,
   type Pods,
   type RootFileSystems,
 } from './ports.ts';

@@ -80,6 +80,9 @@ export interface CreateVerdict {
   readonly owners: AdjustmentOwners;
 }
 
+/** What plugins are asked and told of a container that is there. */
+export type PluginEvent = 'created' | 'start' | 'started' | 'update' | 'updated' | 'stopped' | 'removed';
+
 /**
  * The plugins that adjust containers (NRI). Each wait for a plugin has a deadline, after which it is dropped. What is awaited
  * must not be called in a container's turn: a plugin's answer may update other containers, which takes their turn. What returns
@@ -102,13 +105,16 @@ export interface ContainerPlugins {
   /** It has ended, by itself or by StopContainer. Also before `removed` of one that has never run. */
   stopped(container: PluginContainer): void;
   removed(container: PluginContainer): void;
-  /** Whether a plugin wants to know of anything: else the spec need not be read for these events. From memory. */
+  /** Whether a plugin wants to know of anything, or a creation is to be held up or judged. From memory. */
   readonly listening: boolean;
+  /** Whether a plugin wants this event: else the spec need not be read for it, nor the event be told. From memory. */
+  wants(event: PluginEvent): boolean;
 }
 
 /** No plugins: for tests, and where NRI is off. */
 export const noContainerPlugins: ContainerPlugins = {
   listening: false,
+  wants: () => false,
   create: () => Promise.resolve(undefined),
   created() {},
   start: () => Promise.resolve(),

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { newContainerId } from '#core/ids.ts';
 import type { ContainerRecord, ContainerState } from '../container.ts';
-import { eventsOf } from './plugin-events.ts';
+import type { RuntimeOptions } from '../options.ts';
+import { type ContainerPlugins, noContainerPlugins } from '../ports.ts';
+import { eventsOf, tellPlugins } from './plugin-events.ts';
 
 const of = (state: ContainerState) => ({ state }) as ContainerRecord;
 
@@ -26,4 +29,45 @@ test('each change of a record is its events: a container stops once, before it i
   assert.deepEqual(eventsOf(undefined, of('creating')), ['stopped', 'removed']);
   assert.deepEqual(eventsOf(of('exited'), of('starting')), ['stopped']);
   assert.deepEqual(eventsOf(of('exited'), of('created')), ['stopped']);
+});
+
+test('an event that no plugin wants is not told, and reads no spec', () => {
+  const id = newContainerId();
+  const [told, reads]: [string[], string[]] = [[], []];
+  const tell = (event: string) => () => void told.push(event);
+  let change: (after?: ContainerRecord, before?: ContainerRecord) => void = () => {};
+  const plugins: ContainerPlugins = {
+    ...noContainerPlugins,
+    listening: true,
+    wants: (event) => event === 'stopped',
+    created: tell('created'),
+    started: tell('started'),
+    stopped: tell('stopped'),
+    removed: tell('removed'),
+  };
+  const asked = new Set([id]);
+  tellPlugins({
+    asked,
+    plugins,
+    options: {
+      get state() {
+        reads.push(told.join());
+        return '/nonexistent';
+      },
+    } as RuntimeOptions,
+    containers: {
+      onChange(listener) {
+        change = listener as typeof change;
+        return () => {};
+      },
+    },
+  });
+  const record = (state: ContainerState) => ({ id, state }) as ContainerRecord;
+  change(record('created'), record('creating'));
+  change(record('running'), record('starting'));
+  assert.deepEqual([told, reads, asked.size], [[], [], 0]);
+  change(record('exited'), record('running'));
+  change(undefined, record('exited'));
+  assert.deepEqual(told, ['stopped']);
+  assert.ok(reads.length > 0);
 });

@@ -6,7 +6,7 @@ import type { LinuxResources } from '#core/model/resources.ts';
 import type { Operation } from '#core/operation.ts';
 import type { ContainerRecord } from '../container.ts';
 import type { Context } from '../context.ts';
-import type { CreateVerdict, PluginContainer } from '../ports.ts';
+import type { CreateVerdict, PluginContainer, PluginEvent } from '../ports.ts';
 import type { OciSpec } from '../spec/oci.ts';
 import { storedSpecNow } from '../spec/stored.ts';
 
@@ -16,7 +16,7 @@ const PLUGINS_MS = 120_000;
 /** Specs that are read at once. */
 const SLICE = 20;
 
-type Told = 'created' | 'started' | 'updated' | 'stopped' | 'removed';
+type Told = Exclude<PluginEvent, 'start' | 'update'>;
 
 /** Which events a change of a record is. One that has never run stops before it is removed. */
 export function eventsOf(
@@ -31,8 +31,12 @@ export function eventsOf(
   return before.state === 'creating' ? ['created'] : [];
 }
 
-/** Tells the plugins of each change of a record, in the order of the changes. The spec is read only where a plugin listens. */
-export function tellPlugins(context: Context): void {
+/** Tells the plugins of each change of a record, in the order of the changes. The spec is read only where a plugin wants to know of it. */
+export function tellPlugins(
+  context: Pick<Context, 'asked' | 'options' | 'plugins'> & {
+    readonly containers: Pick<Context['containers'], 'onChange'>;
+  },
+): void {
   const { containers, plugins, asked } = context;
   containers.onChange((after, before) => {
     const record = after ?? before;
@@ -40,13 +44,14 @@ export function tellPlugins(context: Context): void {
     const events = eventsOf(after, before);
     if (events.length === 0) return;
     const isKnown = asked.delete(record.id) || before?.state !== 'creating';
-    if (!plugins.listening || !isKnown) return;
+    const wanted = isKnown ? events.filter((event) => plugins.wants(event)) : [];
+    if (wanted.length === 0) return;
     const container = asSeen(context, record);
-    for (const event of events) plugins[event](container);
+    for (const event of wanted) plugins[event](container);
   });
 }
 
-const asSeen = (context: Context, record: ContainerRecord): PluginContainer => ({
+const asSeen = (context: Pick<Context, 'options'>, record: ContainerRecord): PluginContainer => ({
   record,
   spec: storedSpecNow(context, record.id),
 });
@@ -68,7 +73,7 @@ export async function askToCreate(
 /** Before the container's turn is taken. Throws where a plugin refuses. */
 export async function askToStart(context: Context, id: ContainerId, op: Operation): Promise<void> {
   const record = context.containers.get(id);
-  if (!context.plugins.listening || record?.state !== 'created') return;
+  if (!context.plugins.wants('start') || record?.state !== 'created') return;
   if (!context.pods.get(record.sandboxId)?.ready) return; // it will not be started
   await op.deadline('NRI', PLUGINS_MS, (signal) =>
     context.plugins.start(asSeen(context, record), op.under(signal)),
@@ -84,7 +89,7 @@ export async function askToUpdate(
 ): Promise<ResourceChanges | undefined> {
   const record = context.containers.get(id);
   const isPossible = record?.state === 'created' || record?.state === 'running';
-  if (!context.plugins.listening || !record || !isPossible) return undefined;
+  if (!context.plugins.wants('update') || !record || !isPossible) return undefined;
   return op.deadline('NRI', PLUGINS_MS, (signal) =>
     context.plugins.update(asSeen(context, record), requested, op.under(signal)),
   );
@@ -92,7 +97,7 @@ export async function askToUpdate(
 
 export function tellUpdated(context: Context, id: ContainerId): void {
   const record = context.containers.get(id);
-  if (context.plugins.listening && record) context.plugins.updated(asSeen(context, record));
+  if (context.plugins.wants('updated') && record) context.plugins.updated(asSeen(context, record));
 }
 
 /** Those that are created, are being started or run, for a plugin that comes. In slices: a node may have hundreds. */

@@ -35,7 +35,7 @@ test('without a plugin nothing is asked, and nothing is read', async () => {
   const { containers, pods } = room.nri;
   const pod = room.daemon.addPod();
   const container = room.daemon.addContainer(pod);
-  assert.equal(containers.listening, false);
+  assert.deepEqual([containers.listening, containers.wants('stopped')], [false, false]);
   assert.equal(await containers.create(container, operation()), undefined);
   await containers.start(container, operation());
   await pods.run(pod, operation());
@@ -97,6 +97,23 @@ test('a plugin is configured, told of all pods and containers, and gets all even
   assert.deepEqual(
     plugin.calls.map(({ method }) => method),
     expected,
+  );
+});
+
+test('no event of containers is wanted by a plugin of pods', async () => {
+  await using room = await openRoom();
+  await using _pods = await join(room, '10', 'pods', [Event.RUN_POD_SANDBOX]);
+  const { containers } = room.nri;
+  const all = ['created', 'start', 'started', 'update', 'updated', 'stopped', 'removed'] as const;
+  assert.equal(containers.listening, true);
+  assert.deepEqual(
+    all.filter((event) => containers.wants(event)),
+    [],
+  );
+  await using _ends = await join(room, '20', 'ends', [Event.STOP_CONTAINER, Event.START_CONTAINER]);
+  assert.deepEqual(
+    all.filter((event) => containers.wants(event)),
+    ['start', 'stopped'],
   );
 });
 

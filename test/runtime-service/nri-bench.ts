@@ -13,6 +13,7 @@ import {
   type ContainerRecord,
   Handlers,
   type PluginContainer,
+  type PluginEvent,
   RuntimeService,
 } from '#runtime-service/index.ts';
 import { configOf, imageWith } from '../fixtures/container-config.ts';
@@ -36,6 +37,7 @@ const APPLETS = [
 /** What the plugins do; a test replaces what it needs. */
 export class TestPlugins implements ContainerPlugins {
   listening = true;
+  wants = (_event: PluginEvent): boolean => this.listening;
   readonly events: string[] = [];
   readonly seen: PluginContainer[] = [];
   readonly owners: AdjustmentOwners = { fields: { args: '10-test' }, entries: { env: { A: '10-test' } } };
