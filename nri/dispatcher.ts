@@ -9,6 +9,7 @@ import { KeyedQueue } from '#core/single-flight.ts';
 import type { PluginPod } from '#pod-sandbox/index.ts';
 import type { CreateVerdict, PluginContainer } from '#runtime-service/index.ts';
 import { CreateCollector, UpdateCollector } from './adjust/index.ts';
+import { Backlog, heldBytes } from './backlog.ts';
 import type { EventName } from './events.ts';
 import { containerMessage, podMessage, resourcesMessage } from './messages/index.ts';
 import type { NriOptions } from './options.ts';
@@ -21,8 +22,6 @@ import { validate } from './validate.ts';
 
 /** How long an awaited event may take with all plugins, and with those of its pod that are before it, in ms. */
 const EVENT_MS = 110_000;
-/** Events in the background, of all pods, beyond which the plugin is dropped that holds them up; each may have a spec of 100 KiB. */
-const MAX_BACKLOG = 1000;
 
 export interface DispatcherParts {
   readonly table: PluginTable;
@@ -44,9 +43,7 @@ type ContainerEvent =
 export class Dispatcher {
   readonly #parts: DispatcherParts;
   readonly #queue = new KeyedQueue<SandboxId>();
-  #backlog = 0;
-  /** One was dropped because of the backlog, which has not sunk since. */
-  #isSinking = false;
+  readonly #backlog = new Backlog();
 
   constructor(parts: DispatcherParts) {
     this.#parts = parts;
@@ -166,7 +163,7 @@ export class Dispatcher {
     const missed = this.#parts.table.told.filter(({ missedPods }) => missedPods.delete(id));
     const pod = missed.length > 0 ? this.#parts.daemon.pod(id) : undefined;
     if (!pod) return;
-    this.#inBackground('RunPodSandbox', id, async () => {
+    this.#inBackground('RunPodSandbox', id, pod, async () => {
       const request = { pod: podMessage(pod) };
       for (const plugin of missed)
         await this.#tell(plugin.ask('RunPodSandbox', request), 'RunPodSandbox', plugin.id);
@@ -176,7 +173,7 @@ export class Dispatcher {
   /** In the background. */
   tellPod(event: PodEvent, pod: PluginPod): void {
     if (!this.isWanted(event)) return;
-    this.#inBackground(event, pod.id, async () => {
+    this.#inBackground(event, pod.id, pod, async () => {
       const request = { pod: podMessage(pod) };
       for (const plugin of this.#parts.table.told)
         await this.#tell(plugin.ask(event, request), event, plugin.id);
@@ -188,7 +185,7 @@ export class Dispatcher {
     if (!this.isWanted(event)) return;
     // The pod may be gone when its turn comes.
     const pod = this.#podOf(container);
-    this.#inBackground(event, container.record.sandboxId, async () => {
+    this.#inBackground(event, container.record.sandboxId, { pod, container }, async () => {
       const request = { pod, container: containerMessage(container) };
       for (const plugin of this.#parts.table.told)
         await this.#tell(plugin.ask(event, request), event, plugin.id);
@@ -199,7 +196,7 @@ export class Dispatcher {
   stopped(container: PluginContainer): void {
     if (!this.isWanted('StopContainer')) return;
     const pod = this.#podOf(container);
-    this.#inBackground('StopContainer', container.record.sandboxId, async () => {
+    this.#inBackground('StopContainer', container.record.sandboxId, { pod, container }, async () => {
       const { table, updates, log } = this.#parts;
       const request = { pod, container: containerMessage(container) };
       const collector = new UpdateCollector();
@@ -228,25 +225,25 @@ export class Dispatcher {
     );
   }
 
-  #inBackground(event: EventName, pod: SandboxId, act: () => Promise<void>): void {
+  /** `held`: what `act` keeps in memory until its turn comes. */
+  #inBackground(event: EventName, pod: SandboxId, held: object, act: () => Promise<void>): void {
     const { log } = this.#parts;
-    if (++this.#backlog > MAX_BACKLOG && !this.#isSinking) this.#dropSlowest();
+    const end = this.#backlog.add(heldBytes(held));
+    if (this.#backlog.isTooLarge) this.#dropSlowest();
     void this.#queue
       .run(pod, act)
       .catch((error) =>
         log.error({ event, pod, error: describeError(error) }, 'an event for NRI plugins has failed'),
       )
-      .finally(() => {
-        if (--this.#backlog < MAX_BACKLOG / 2) this.#isSinking = false;
-      });
+      .finally(end);
   }
 
   /** The one whose call takes the longest now. */
   #dropSlowest(): void {
     const [slowest] = this.#parts.table.told.toSorted((one, other) => other.busyMs - one.busyMs);
     if (!slowest || slowest.busyMs === 0) return;
-    this.#isSinking = true;
-    slowest.drop('backlog', new Error(`it is too slow: ${this.#backlog} events wait for plugins`));
+    this.#backlog.relieved();
+    slowest.drop('backlog', new Error(`it is too slow: ${this.#backlog.description}`));
   }
 
   /** Of an event that nobody waits for: a plugin's error is logged. */

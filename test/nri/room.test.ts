@@ -455,6 +455,23 @@ test('a plugin that holds up too many events is dropped alone', async () => {
   assert.deepEqual(room.dropped, ['10-slow backlog']);
 });
 
+test('a plugin that holds up few events of much memory is dropped alone', async () => {
+  await using room = await openRoom();
+  await using slow = await join(room, '10', 'slow', [Event.STOP_CONTAINER]);
+  await using _other = await join(room, '20', 'other', [Event.STOP_CONTAINER]);
+  slow.hang('StopContainer');
+  const pod = room.daemon.addPod();
+  const container = room.daemon.addContainer(pod);
+  room.nri.containers.stopped(container);
+  await slow.received('StopContainer');
+  const annotations = { large: 'x'.repeat(2 << 20) };
+  const large = { ...container, record: { ...container.record, annotations } };
+  for (let number = 0; number < 20; number++) room.nri.containers.stopped(large);
+  assert.deepEqual(room.dropped, []);
+  for (let number = 0; number < 20; number++) room.nri.containers.stopped(large);
+  assert.deepEqual(room.dropped, ['10-slow backlog']);
+});
+
 test('a creation waits for a synchronisation no longer than for a request', async () => {
   await using room = await openRoom({ timeouts: { registrationMs: 60_000, requestMs: 300 } });
   await using plugin = await TestPlugin.connect(room.socket, { index: '10', name: 'sync' });
