@@ -1,6 +1,6 @@
 /** From a connection to a plugin that gets events: it registers, is configured, and is told of all pods and containers. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { hasFailed, type nri, type PluginMethods } from '#api/nri/index.ts';
+import type { nri, PluginMethods } from '#api/nri/index.ts';
 import { CrispError, describeError } from '#core/errors.ts';
 import { type Log, Operation, withDeadline } from '#core/operation.ts';
 import { UpdateCollector } from './adjust/index.ts';
@@ -10,6 +10,7 @@ import type { NriOptions } from './options.ts';
 import type { Plugin } from './plugin.ts';
 import type { PluginTable } from './plugin-table.ts';
 import type { NriDaemon } from './ports.ts';
+import { stateCalls } from './state.ts';
 import type { SyncGate } from './sync-gate.ts';
 import type { Updates } from './updates.ts';
 
@@ -154,9 +155,17 @@ async function tellAll(
 ): Promise<void> {
   const { registrationMs } = options().timeouts;
   for (const id of daemon.podsInTheMaking()) plugin.missedPods.add(id);
-  const pods = daemon.pods().map(podMessage);
-  const containers = (await daemon.containers()).map(containerMessage);
-  const reply = await sendAll({ plugin, log }, pods, containers, registrationMs);
+  const until = performance.now() + registrationMs;
+  const calls = await stateCalls({
+    pods: daemon.pods(),
+    containers: await daemon.containers(),
+    ofPod: podMessage,
+    ofContainer: containerMessage,
+    // The plugin sees it with its next event, if that is smaller.
+    onTooLarge: (left) =>
+      log.warn({ plugin: plugin.id, ...left }, 'too large to be told to an NRI plugin at its start'),
+  });
+  const reply = await sendAll(plugin, calls, until);
   try {
     collector.add(plugin.id, reply);
   } catch (error) {
@@ -182,57 +191,32 @@ async function tellAll(
 }
 
 /**
- * All in one call where that is possible: plugins built with an old NRI take no more. The time for it is that of the registration: a plugin
- * that sets up all it has for a full node needs longer than for one request, and creations wait meanwhile. Throws where the plugin fails.
+ * The time for it is that of the registration: a plugin that sets up all it has for a full node needs longer than for one request, and
+ * creations wait meanwhile. Throws where the plugin fails.
  */
 async function sendAll(
-  { plugin, log }: { readonly plugin: Plugin; readonly log: Log },
-  pods: readonly nri.PodSandboxInit[],
-  containers: readonly nri.ContainerInit[],
-  limitMs: number,
+  plugin: Plugin,
+  calls: readonly Uint8Array[],
+  until: number,
 ): Promise<nri.SynchronizeResponse> {
-  const until = performance.now() + limitMs;
-  const total = pods.length + containers.length;
-  for (let at = 0, count = total; ; ) {
-    const end = at + count;
-    // The pods first, in one row with the containers.
-    const some = {
-      pods: pods.slice(at, end),
-      containers: containers.slice(Math.max(0, at - pods.length), Math.max(0, end - pods.length)),
-    };
-    const more = end < total;
+  for (const [at, call] of calls.entries()) {
     const left = Math.max(1, until - performance.now());
-    try {
-      const reply = await called(plugin, 'Synchronize', { ...some, more }, left);
-      if (!more) return reply;
-      if (!reply.more || reply.update.length > 0)
-        throw refused(
-          `plugin ${plugin.id} does not take the state in several parts`,
-          'use a plugin that is built with NRI 0.7 or later: this node has too many pods and containers for one message',
-        );
-      at = end;
-    } catch (error) {
-      if (!hasFailed(error, 'oversized')) throw error;
-      if (count > 1) {
-        const factor = Math.min(0.9, ((error.maximum ?? 1) / (error.length ?? 2)) * 0.95);
-        count = Math.max(1, Math.floor(Math.min(count, total - at) * factor));
-        continue;
-      }
-      // The plugin sees it with its next event, if that is smaller.
-      log.warn({ plugin: plugin.id, ...idOf(some) }, 'too large to be told to an NRI plugin at its start');
-      at = end;
-    }
+    const reply = await called(plugin, 'Synchronize', call, left);
+    if (at === calls.length - 1) return reply;
+    if (!reply.more || reply.update.length > 0)
+      throw refused(
+        `plugin ${plugin.id} does not take the state in several parts`,
+        'use a plugin that is built with NRI 0.7 or later: this node has too many pods and containers for one message',
+      );
   }
+  throw new CrispError('Internal', 'there is no call for the state of the node');
 }
-
-const idOf = (some: { pods: readonly nri.PodSandboxInit[]; containers: readonly nri.ContainerInit[] }) =>
-  some.pods[0] ? { pod: some.pods[0].id } : { container: some.containers[0]?.id };
 
 /** A call whose failure ends the admission. */
 async function called<M extends 'Configure' | 'Synchronize'>(
   plugin: Plugin,
   method: M,
-  request: PluginMethods[M]['requestInit'],
+  request: PluginMethods[M]['requestInit'] | Uint8Array,
   timeoutMs?: number,
 ): Promise<PluginMethods[M]['response']> {
   const reply = await plugin.call(method, request, timeoutMs);

@@ -161,12 +161,12 @@ export class Plugin {
   }
 
   /**
-   * One call, to be made in its turn. Undefined where the plugin is dropped because of it. Throws a PluginError where it has
+   * One call, to be made in its turn; its request may be encoded already. Undefined where the plugin is dropped because of it. Throws a PluginError where it has
    * answered with an error, or the request is too large.
    */
   async call<E extends keyof PluginMethods>(
     method: E,
-    request: Request<E>,
+    request: Request<E> | Uint8Array,
     timeoutMs = this.#parts.requestMs(),
   ): Promise<Response<E> | undefined> {
     const begun = performance.now();

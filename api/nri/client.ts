@@ -9,6 +9,9 @@ import { BrokenRule, MAX_MESSAGE, type Message, MessageType } from './frames.ts'
  */
 export const MAX_CALLS = 128;
 
+/** Bytes of a request, beside what ttrpc wraps it in. */
+export const MAX_PAYLOAD = MAX_MESSAGE - 1024;
+
 export interface CallOptions {
   /** From now to the answer, in milliseconds; more than 0, less than 2^31. The other side is told. */
   readonly timeoutMs: number;

@@ -28,10 +28,13 @@ export type Handlers<S extends Methods<S>> = {
 
 /** `C`: the methods that the other side serves, `S`: those that this side serves. */
 export interface Connection<C extends Methods<C>, S extends Methods<S>> {
-  /** Throws a PluginError, whose `failure` says how the call has failed; Internal where a number does not fit its field. */
+  /**
+   * `request` may be encoded already. Throws a PluginError, whose `failure` says how the call has failed; Internal where a number
+   * does not fit its field.
+   */
   call<M extends keyof C & string>(
     method: M,
-    request: C[M]['requestInit'],
+    request: C[M]['requestInit'] | Uint8Array,
     options: CallOptions,
   ): Promise<C[M]['response']>;
   /** Begins to read: nothing arrives before. Methods without a handler answer that they are not implemented. Once. */
@@ -117,14 +120,15 @@ class Peer<C extends Methods<C>, S extends Methods<S>> implements Connection<C, 
 
   async call<M extends keyof C & string>(
     method: M,
-    request: C[M]['requestInit'],
+    request: C[M]['requestInit'] | Uint8Array,
     options: CallOptions,
   ): Promise<C[M]['response']> {
     const names = methodNames(this.#calls, method);
     if (!names) throw new CrispError('Internal', `NRI has no method ${method}`);
     if (this.#wire.pending > MAX_PENDING)
       throw new PluginError('busy', `${this.#describe()}: ${method}: it does not read what it is sent`);
-    const payload = await this.#client.call(method, messages.encode(names.request, request), options);
+    const bytes = request instanceof Uint8Array ? request : messages.encode(names.request, request);
+    const payload = await this.#client.call(method, bytes, options);
     try {
       return messages.decode(names.response, payload);
     } catch (error) {

@@ -5,7 +5,7 @@
  * prototype. `nri.XInit` is one to send: what is absent is not set. Enums are open numbers: check them. `nri.Event` and the other
  * enums are tables of their values.
  */
-export type { CallOptions } from './client.ts';
+export { type CallOptions, MAX_PAYLOAD } from './client.ts';
 export {
   type Connection,
   type ConnectionOptions,
