@@ -18,6 +18,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CrispError, describeError } from '#core/errors.ts';
 import { feelTable } from './feel-results.ts';
+import { nriTable } from './nri-results.ts';
 import { type BenchOptions, type OciRuntime, PARTS, parseOptions } from './options.ts';
 import {
   aboutSnapshotter,
@@ -103,6 +104,7 @@ function print(results: Results): void {
     }
   }
   if (results.feel.length > 0) console.log(`\n${feelTable(results.feel)}`);
+  if (results.nri?.length) console.log(`\n${nriTable(results.nri)}`);
 }
 
 async function bench(options: BenchOptions): Promise<void> {
@@ -119,24 +121,26 @@ async function bench(options: BenchOptions): Promise<void> {
   const measured = versions(options); // before the commit may change
   const rows: Measured['rows'][number][] = [];
   const feel: Measured['feel'][number][] = [];
+  const nri: Measured['nri'][number][] = [];
   try {
     const crisp = buildCrisp(directory);
     for (const runtime of options.runtimes) {
       const output = join(directory, `${runtime}.json`);
       const job = { options, runtime, crisp, directory, cgroup, output, profileDirectory: RESULTS };
-      const felt = await runRounds(job);
-      rows.push(...felt.rows);
-      feel.push(...felt.feel);
+      const rounds = await runRounds(job);
+      rows.push(...rounds.rows);
+      feel.push(...rounds.feel);
+      nri.push(...rounds.nri);
     }
   } finally {
     await cleanUp(directory, cgroup);
     if (!hadCache) rmSync(CNI_CACHE, { recursive: true, force: true });
   }
-  if (rows.length + feel.length === 0) return;
+  if (rows.length + feel.length + nri.length === 0) return;
   const { form, network, parts, layers, snapshotter, peer } = options;
   const quick = form === 'quick';
   const about = { machine: machine(), date, versions: measured, quick, load, network, ...ofPeer(options) };
-  const results: Results = { ...about, rows, feel };
+  const results: Results = { ...about, rows, feel, nri };
   print(results);
   if (measured['containerd'] !== undefined)
     console.log(`\nbench: ${aboutSnapshotter(measured['containerd'], snapshotter)}`);

@@ -49,7 +49,8 @@ test('pulls may be 0, rounds may not', () => {
 });
 
 test('all parts are measured unless some are chosen', () => {
-  assert.deepEqual(parseOptions([]).parts, ['calls', 'full-node', 'idle', 'pulls', 'many-files', 'feel']);
+  const all = ['calls', 'full-node', 'idle', 'pulls', 'many-files', 'feel', 'nri'];
+  assert.deepEqual(parseOptions([]).parts, all);
   assert.deepEqual(parseOptions(['--part', 'many-files', '--part', 'feel']).parts, ['many-files', 'feel']);
 });
 

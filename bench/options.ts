@@ -14,8 +14,8 @@ export type Peer = 'containerd' | 'crio';
 /** Their names in tables and charts. */
 export const peerNames: Readonly<Record<Peer, string>> = { containerd: 'containerd', crio: 'CRI-O' };
 
-/** What can be measured: calls of pods, a node with 250 pods, idle daemons, pulls of large images, pulls of many files, the accesses of containers to their files. */
-export const PARTS = ['calls', 'full-node', 'idle', 'pulls', 'many-files', 'feel'] as const;
+/** What can be measured: calls of pods, a node with 250 pods, idle daemons, pulls of large images, pulls of many files, the accesses of containers to their files, the start of a pod with NRI. */
+export const PARTS = ['calls', 'full-node', 'idle', 'pulls', 'many-files', 'feel', 'nri'] as const;
 export type Part = (typeof PARTS)[number];
 
 /** `quick`: few samples, to check that it works; `nightly`: each part for some minutes (pace.ts). */
@@ -49,7 +49,7 @@ export interface BenchOptions {
 }
 
 const USAGE = `usage: npm run bench -- [--peer containerd|crio|none] [--crio PATH] [--only crisp] [--network exec|native] [--runtime runc|crun]
-                        [--part calls|full-node|idle|pulls|many-files|feel]... [--layers auto|erofs|directory] [--snapshotter overlayfs|erofs]
+                        [--part calls|full-node|idle|pulls|many-files|feel|nri]... [--layers auto|erofs|directory] [--snapshotter overlayfs|erofs]
                         [--quick | --nightly] [--rounds N] [--pulls N] [--profile]`;
 
 const refuse = (message: string): CrispError =>

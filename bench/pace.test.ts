@@ -7,10 +7,10 @@ const usual = parseOptions(['--rounds', '6', '--pulls', '30']);
 const nightly = parseOptions(['--nightly']);
 
 test('without --nightly a section has its number of rounds, a long one fewer, whatever time they take', () => {
-  const counts = (['pods', 'usage', 'full-node', 'idle', 'pulls', 'many-files'] as const).map(
+  const counts = (['pods', 'usage', 'full-node', 'idle', 'pulls', 'many-files', 'nri'] as const).map(
     (section) => [...roundsOf(section, usual, () => Date.now() * 1e6)].length,
   );
-  assert.deepEqual(counts, [6, 30, 1, 5, 30, 5]);
+  assert.deepEqual(counts, [6, 30, 1, 5, 30, 5, 240]);
   assert.deepEqual([...roundsOf('pulls', parseOptions(['--pulls', '0']))], []);
   assert.equal(paceOf('pulls', usual), '30 rounds');
 });

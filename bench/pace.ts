@@ -12,7 +12,8 @@ export type Section =
   | 'pulls'
   | 'pulls underway'
   | 'many-files'
-  | 'feel';
+  | 'feel'
+  | 'nri';
 
 /**
  * Minutes of the nightly form, for both sides: with the pods, images and daemons that the sections need before they begin, and their last
@@ -29,16 +30,20 @@ export const NIGHTLY: Readonly<Record<Section, number>> = {
   'pulls underway': 3,
   'many-files': 3,
   feel: 1.5,
+  nri: 2,
 };
 
 /** A round of idle daemons takes a minute, of pulls at once and down mirrors two, of many files two. */
 const MAX_LONG = 5;
 /** Samples of the stats for each of the other rounds: both sides run, and samples alternate. */
 const STATS_PER_ROUND = 5;
+/** Pods of each daemon for each of the other rounds: a hundredth of a pod's start is to be seen. */
+const NRI_PER_ROUND = 40;
 
 function countOf(section: Section, { rounds, pulls }: BenchOptions): number {
   if (section === 'full-node') return 1;
   if (section === 'usage') return rounds * STATS_PER_ROUND;
+  if (section === 'nri') return rounds * NRI_PER_ROUND;
   if (section === 'pulls') return pulls;
   if (section === 'pulls underway' || section === 'many-files') return Math.min(pulls, MAX_LONG);
   return section === 'idle' || section === 'feel' ? Math.min(rounds, MAX_LONG) : rounds;

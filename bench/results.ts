@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import type { FeelRow } from './feel-results.ts';
+import type { NriRow } from './nri-results.ts';
 import { type Network, type OciRuntime, type Peer, peerNames, type Snapshotter } from './options.ts';
 import type { Row, RowName } from './statistics.ts';
 
@@ -24,6 +25,8 @@ export interface Results {
   readonly rows: readonly Row[];
   /** crisp alone: containers on EROFS images beside containers on directories. */
   readonly feel: readonly FeelRow[];
+  /** crisp alone: pods of daemons without NRI, with it, and with a plugin. Absent in results of before it was measured. */
+  readonly nri?: readonly NriRow[];
 }
 
 /** Ratio that a row must not exceed, in the crun rounds. */

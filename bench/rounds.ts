@@ -16,6 +16,8 @@ import { fullNode } from './full-node.ts';
 import { idle } from './idle.ts';
 import { manyFilesPulls, pushManyFiles } from './many-files-pulls.ts';
 import { createBlackHole, firstAnswers } from './mirrors.ts';
+import { nriCost } from './nri.ts';
+import type { NriRow } from './nri-results.ts';
 import type { BenchOptions, OciRuntime, Part } from './options.ts';
 import { paceOf, roundsOf, type Section } from './pace.ts';
 import { Pods } from './pods.ts';
@@ -46,6 +48,7 @@ export interface Job {
 export interface Measured {
   readonly rows: readonly Row[];
   readonly feel: readonly FeelRow[];
+  readonly nri: readonly NriRow[];
 }
 
 const log = (text: string): void => console.log(`bench: ${text}`);
@@ -189,13 +192,13 @@ async function measure(job: Job): Promise<Measured> {
   await ensureImages(registry.url, directory, !options.profile && isPulling('pulls'), log);
   if (options.profile) {
     await profile(environment, job.profileDirectory, options);
-    return { rows: [], feel: [] };
+    return { rows: [], feel: [], nri: [] };
   }
   const samples = new Samples();
   const { peer } = options;
   const names: SideName[] = peer === 'none' ? ['crisp'] : ['crisp', peer];
   if (parts.includes('calls')) await calls(environment, names, options, samples);
-  if (runtime !== options.runtimes.at(-1)) return { rows: samples.rows(runtime, peer), feel: [] };
+  if (runtime !== options.runtimes.at(-1)) return { rows: samples.rows(runtime, peer), feel: [], nri: [] };
   if (parts.includes('full-node')) await fullNodes(environment, names, options, samples);
   if (parts.includes('idle')) await idleDaemons(environment, names, options, samples);
   if (isPulling('pulls')) {
@@ -204,7 +207,8 @@ async function measure(job: Job): Promise<Measured> {
   }
   if (isPulling('many-files')) await manyFiles(environment, names, options, samples);
   const felt = parts.includes('feel') ? await feel(environment, options, log) : undefined;
-  return { rows: samples.rows(runtime, peer), feel: felt?.rows() ?? [] };
+  const nri = parts.includes('nri') ? await nriCost(environment, options, log) : [];
+  return { rows: samples.rows(runtime, peer), feel: felt?.rows() ?? [], nri };
 }
 
 const job = JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')) as Job;

@@ -23,6 +23,8 @@ export interface BenchEnvironment {
   readonly snapshotter: Snapshotter;
   /** `127.0.0.1:port` of the registry, which uses plain HTTP. */
   readonly registry: string;
+  /** Whether crisp has NRI; it has where this is absent. */
+  readonly nri?: boolean;
   /** Address of crisp's metrics; not served where it is absent. */
   readonly metrics?: string;
   /** Endpoints of `MIRRORED`, in their order. */

@@ -40,7 +40,10 @@ export async function startCrisp(
     ...(environment.metrics === undefined ? {} : { metrics: environment.metrics }),
     runtime: environment.runtime,
     logLevel: 'info',
-    extra: `[image]\nlayers = ${JSON.stringify(environment.layers)}`,
+    extra: [
+      `[image]\nlayers = ${JSON.stringify(environment.layers)}`,
+      ...(environment.nri === false ? ['[nri]\nenabled = false'] : []),
+    ].join('\n'),
   });
   writeConflist(confDir, 'crisp', join(directory, 'addresses'));
   const native = environment.network === 'native' ? 'auto' : 'exec';
