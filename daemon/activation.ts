@@ -27,10 +27,14 @@ export function passedSocket(environment: NodeJS.ProcessEnv, path: string): numb
 
 /** Whether PID 1 keeps the socket open at which `path` listens. Other processes' descriptors are for root only. */
 export function isKeptByInit(path: string): boolean {
-  const inodes = listening().flatMap((socket) => (isSame(socket.path, path) ? [socket.inode] : []));
+  const inodes = listenersAt(path);
   if (inodes.length === 0) return false;
   return readdirSync('/proc/1/fd').some((fd) => inodes.includes(inodeOf(`/proc/1/fd/${fd}`) ?? ''));
 }
+
+/** The inodes of the sockets that accept connections at `path`, in this network namespace. */
+export const listenersAt = (path: string): readonly string[] =>
+  listening().flatMap((socket) => (isSame(socket.path, path) ? [socket.inode] : []));
 
 const wrong = (what: string, path: string): CrispError =>
   new CrispError('FailedPrecondition', `${what}; crisp serves one, ${path}`, {

@@ -5,6 +5,7 @@ import { forwardingChecks } from './forwarding.ts';
 import { iptablesCheck } from './iptables.ts';
 import { kubeletChecks } from './kubelet.ts';
 import { linkManagersCheck } from './link-managers.ts';
+import { nriCheck } from './nri.ts';
 import { podNetworkChecks } from './pod-network.ts';
 import { type Check, failure, ok, type Result } from './result.ts';
 
@@ -16,6 +17,7 @@ export const networkChecks: readonly Check[] = [
   linkManagersCheck,
   { id: 'socket', run: (node) => socket(node, 'socket', node.config.socket) },
   { id: 'admin-socket', run: (node) => socket(node, 'admin_socket', node.config.adminSocket) },
+  nriCheck,
   { id: 'ports', run: ports },
   ...kubeletChecks,
 ];

@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { release } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import type { Config } from '#config/index.ts';
+import { describeError } from '#core/errors.ts';
 import { Operation, silentLog } from '#core/operation.ts';
 import { type LayerForm, probeLayerForm } from '#image-service/index.ts';
 import { openCgroups } from '#linux/cgroup/open.ts';
@@ -27,7 +28,7 @@ import { type AddressFile, addressFiles, idsInUse } from './address-files.ts';
 import { type DiskFeatures, diskFeatures } from './disk-features.ts';
 import { type NetworkFile, networkFiles, usedNetworks } from './network-files.ts';
 import { type PodNetwork, podNetworkOf } from './pod-network.ts';
-import { type PortState, portState } from './ports.ts';
+import { type ListenerState, listenerState, type PortState, portState } from './ports.ts';
 import { type FoundRuntime, foundRuntimes, programOutput, programVersion } from './runtimes.ts';
 
 export type { SocketState } from '../socket.ts';
@@ -65,6 +66,16 @@ export class Node implements AsyncDisposable {
       return readdirSync(directory).sort();
     } catch {
       return [];
+    }
+  }
+
+  /** Why the names in a directory cannot be had; undefined where they can, or where it is missing. */
+  whyUnreadable(directory: string): string | undefined {
+    try {
+      if (existsSync(directory)) readdirSync(directory);
+      return undefined;
+    } catch (error) {
+      return describeError(error);
     }
   }
 
@@ -256,6 +267,9 @@ export class Node implements AsyncDisposable {
   async socket(path: string): Promise<SocketState | 'activated'> {
     return this.isSystemd && isKeptByInit(path) ? 'activated' : await socketState(path);
   }
+
+  /** Who listens at the path of a unix socket, without a connection to it. */
+  readonly listener: (path: string) => ListenerState = listenerState;
 
   /** Of a TCP address of the configuration. */
   port(address: string): Promise<PortState> {

@@ -1,7 +1,8 @@
-/** TCP addresses of the configuration: whether they can be bound, and who listens there. */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+/** TCP addresses and unix sockets of the configuration: whether they can be bound, and who listens there. */
+import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { describeError } from '#core/errors.ts';
 import { endpointOf, tryAddress } from '#cri/streaming/address.ts';
+import { listenersAt } from '../activation.ts';
 
 export type PortState =
   | { readonly state: 'free' }
@@ -21,6 +22,21 @@ export async function portState(address: string): Promise<PortState> {
   }
 }
 
+/** `free`: also where a socket is left from a process that has ended. */
+export type ListenerState =
+  | { readonly state: 'free' | 'not a socket' }
+  | { readonly state: 'used'; readonly pid: number | undefined; readonly program: string };
+
+/** Of the path of a unix socket, without a connection. */
+export function listenerState(path: string): ListenerState {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found && !found.isSocket()) return { state: 'not a socket' };
+  const sockets = listenersAt(path);
+  if (sockets.length === 0) return { state: 'free' };
+  const pid = holderOf(new Set(sockets.map((inode) => `socket:[${inode}]`)));
+  return { state: 'used', pid, program: pid === undefined ? 'another program' : nameOf(pid) };
+}
+
 const LISTEN = '0A';
 
 /** A process with a listening socket of the port; undefined where none of this pid namespace has one. */
@@ -34,6 +50,11 @@ function listenerOf(port: number): number | undefined {
         .map((fields) => `socket:[${fields[9]}]`),
     ),
   );
+  return holderOf(sockets);
+}
+
+/** The first process that has one of the sockets open; they are named as links of descriptors are. */
+function holderOf(sockets: ReadonlySet<string>): number | undefined {
   if (sockets.size === 0) return undefined;
   const pids = namesIn('/proc').filter((name) => /^\d+$/.test(name));
   const found = pids.find((pid) => namesIn(`/proc/${pid}/fd`).some((fd) => sockets.has(linkOf(pid, fd))));

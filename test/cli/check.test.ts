@@ -118,6 +118,7 @@ test('faults of a node: each is found, with its remedy, and the exit code is 1',
     `[pause]\npath = "/usr/lib/no-pause"`,
     `[runtime.handlers.wasm]\npath = "/usr/bin/no-runtime"`,
     `[cgroup]\ndriver = "systemd"`,
+    `[nri]\nsocket = "${place}/used.sock"\nplugin_dir = "${place}/net.d/10.conflist"`,
   ]);
   writeFileSync(join(place, 'net.d/05-typo.conflist'), '{"name": "net", "plugins": [}');
   const server = createServer().listen(join(place, 'used.sock'));
@@ -132,6 +133,11 @@ test('faults of a node: each is found, with its remedy, and the exit code is 1',
     cni: ['failure', /05-typo\.conflist:1 is not JSON/, /correct the file/],
     socket: ['failure', /served by another program/, /set socket/],
     'admin-socket': ['failure', /not a socket/, /set admin_socket/],
+    nri: [
+      'warning',
+      new RegExp(`used\\.sock is served by .* \\(pid ${process.pid}\\).*10\\.conflist are not started`),
+      /nri\.socket.*nri\.plugin_dir/,
+    ],
     'cgroup-driver': ['failure', /systemd/, /cgroupfs/],
     state: ['warning', /wait for its disk/, /tmpfs/],
     'user-namespaces': ['failure', /no-pause/, /./],
