@@ -15,9 +15,7 @@ async function found({ nri, listener = { state: 'free' }, daemon, unreadable, pl
   const node = {
     config: { nri: config },
     daemon,
-    listener: (path: string) => (path === '/n/s' ? listener : undefined),
-    whyUnreadable: () => unreadable,
-    entries: () => plugins,
+    nri: () => ({ listener, plugins: unreadable === undefined ? plugins : { why: unreadable } }),
   };
   const { status, found, remedy = '' } = await nriCheck.run(node as never, new AbortController().signal);
   return `${status}: ${found}; ${remedy}`;

@@ -4,7 +4,6 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { release } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import type { Config } from '#config/index.ts';
-import { describeError } from '#core/errors.ts';
 import { Operation, silentLog } from '#core/operation.ts';
 import { type LayerForm, probeLayerForm } from '#image-service/index.ts';
 import { openCgroups } from '#linux/cgroup/open.ts';
@@ -27,8 +26,9 @@ import { type SocketState, socketState } from '../socket.ts';
 import { type AddressFile, addressFiles, idsInUse } from './address-files.ts';
 import { type DiskFeatures, diskFeatures } from './disk-features.ts';
 import { type NetworkFile, networkFiles, usedNetworks } from './network-files.ts';
+import { type NriPlaces, nriPlaces } from './nri.ts';
 import { type PodNetwork, podNetworkOf } from './pod-network.ts';
-import { type ListenerState, listenerState, type PortState, portState } from './ports.ts';
+import { type PortState, portState } from './ports.ts';
 import { type FoundRuntime, foundRuntimes, programOutput, programVersion } from './runtimes.ts';
 
 export type { SocketState } from '../socket.ts';
@@ -66,16 +66,6 @@ export class Node implements AsyncDisposable {
       return readdirSync(directory).sort();
     } catch {
       return [];
-    }
-  }
-
-  /** Why the names in a directory cannot be had; undefined where they can, or where it is missing. */
-  whyUnreadable(directory: string): string | undefined {
-    try {
-      if (existsSync(directory)) readdirSync(directory);
-      return undefined;
-    } catch (error) {
-      return describeError(error);
     }
   }
 
@@ -268,8 +258,9 @@ export class Node implements AsyncDisposable {
     return this.isSystemd && isKeptByInit(path) ? 'activated' : await socketState(path);
   }
 
-  /** Who listens at the path of a unix socket, without a connection to it. */
-  readonly listener: (path: string) => ListenerState = listenerState;
+  nri(): NriPlaces {
+    return nriPlaces(this.config.nri);
+  }
 
   /** Of a TCP address of the configuration. */
   port(address: string): Promise<PortState> {
