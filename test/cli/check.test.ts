@@ -177,6 +177,7 @@ test('a running kubelet that uses another runtime, and one with the flags for th
 test('with a running daemon the same checks do not disturb it', async () => {
   const { run, of } = await results(config);
   assert.equal(of('socket').found.endsWith(`served by the daemon (pid ${node.daemon.pid})`), true, run.out);
+  assert.match(of('nri').found, new RegExp(`served by the daemon \\(pid ${node.daemon.pid}\\); no plugins`));
   assert.equal(of('cni').status, 'ok');
   assert.ok((await node.client.Status({})).status);
 });
