@@ -1,6 +1,5 @@
 /** What a case works with: pods of its own on the node under test, waits for what they become, and what runs in them. */
 import assert from 'node:assert/strict';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { CoreV1Event, V1ConfigMap, V1Job, V1JobSpec, V1Pod, V1Secret } from '@kubernetes/client-node';
 import { Skip } from './case.ts';
 import type { Facts } from './cluster/facts.ts';
@@ -9,9 +8,6 @@ import { type ExecOptions, type ExecResult, exec, type PodContainer } from './cl
 import { containerOf, describePod, eventLines, lastWarning } from './cluster/states.ts';
 import type { Watched } from './cluster/watched.ts';
 import { CASE_LABEL, jobManifest, type Placement, type PodSketch, podManifest, slugOf } from './manifest.ts';
-
-const LOG_TRIES = 10;
-const LOG_RETRY_MS = 1000;
 
 /** The run that all cases share. */
 export interface Cluster {
@@ -169,15 +165,10 @@ export class Trial {
 
   async log(pod: string, query: Query = {}): Promise<string> {
     const all = { container: 'main', ...query };
-    for (let tries = 1; ; tries++) {
-      const log = await this.cluster.rest.text('GET', this.path(`pods/${pod}/log`), {
-        query: all,
-        signal: this.signal,
-      });
-      // The status named a container that the kubelet has just removed for the next one.
-      if (tries === LOG_TRIES || !log.startsWith('unable to retrieve container logs for ')) return log;
-      await sleep(LOG_RETRY_MS, undefined, { signal: this.signal });
-    }
+    return await this.cluster.rest.text('GET', this.path(`pods/${pod}/log`), {
+      query: all,
+      signal: this.signal,
+    });
   }
 
   async patch<T>(path: string, contentType: string, body: unknown): Promise<T> {

@@ -32,7 +32,7 @@ async function notStarted(trial: Trial): Promise<void> {
 
 async function onFailure(trial: Trial): Promise<void> {
   const volumeMounts = [{ name: 'shared', mountPath: '/shared' }];
-  const { name, pod, log } = await trial.finish({
+  const { pod, log } = await trial.finish({
     restartPolicy: 'OnFailure',
     volumes: [{ name: 'shared', emptyDir: {} }],
     containers: [
@@ -49,7 +49,7 @@ async function onFailure(trial: Trial): Promise<void> {
   );
   assert.equal(main?.lastState?.terminated?.exitCode, 1);
   assert.match(log, /^run x\n/m);
-  assert.match(await trial.log(name, { previous: true }), /^run \n/m);
+  // Not the log of the first run: the kubelet removes that container when the second one has ended.
 }
 
 async function backOff(trial: Trial): Promise<void> {
