@@ -22,7 +22,7 @@ test('labels and annotations together have a limit, in bytes', () => {
   assert.equal(of(fit).labels['ab'], half);
   refused(
     () => of({ ...fit, annotations: { cde: half } }),
-    /labels and annotations have 2097153 bytes, more than 2097152/,
+    /labels and annotations have 8388609 bytes, more than 8388608/,
   );
 });
 

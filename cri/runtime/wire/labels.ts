@@ -3,9 +3,9 @@ import { CrispError } from '#core/errors.ts';
 
 /**
  * Bytes of all labels and annotations of a pod or container. Kubernetes stores no object of more than 1.5 MiB, so a kubelet has fewer.
- * They are in each list, and eight of this size would make one that no client takes.
+ * They are in each list and status: beyond half of what a reply may have, 16 MiB, one object alone could be in none.
  */
-export const MAX_LABELS = 2 << 20;
+export const MAX_LABELS = 8 << 20;
 
 type Texts = Readonly<Record<string, string>>;
 

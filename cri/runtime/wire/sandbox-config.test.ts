@@ -144,5 +144,5 @@ test('resources keep all 64 bits', () => {
 test('labels and annotations together have a limit', () => {
   const long = 'x'.repeat(MAX_LABELS);
   assert.equal(of({ labels: { '': long } }).labels[''], long);
-  assert.throws(() => of({ annotations: { a: long } }), /labels and annotations have 2097153 bytes/);
+  assert.throws(() => of({ annotations: { a: long } }), /labels and annotations have 8388609 bytes/);
 });
