@@ -45,7 +45,7 @@ test('items of a MiB each: one reply is refused with the remedy, a filter and th
 
 test('more labels and annotations than an object of Kubernetes can have are refused', async () => {
   await refused(
-    node.create(pod, { annotations: { ...long, longer: 'x'.repeat(MIB) } }),
+    node.create(pod, { annotations: { ...long, longer: 'x'.repeat(8 * MIB) } }),
     'InvalidArgument',
     /labels and annotations have \d+ bytes/,
   );
