@@ -1,5 +1,5 @@
 /** Variables, arguments, limits and priorities of the container's process. */
-import { MAX_RLIMIT, rlimitNames } from '../annotations/rlimits.ts';
+import { MAX_RLIMIT, rlimitNames } from '#core/model/rlimits.ts';
 import { processFeaturesSince } from '../oci-runtime/process-features.ts';
 import type { OciScheduler } from '../spec/oci.ts';
 import { type Adjusting, refusal } from './adjusting.ts';
@@ -34,8 +34,7 @@ export function adjustRlimits(adjusting: Adjusting): void {
   const { rlimits = [] } = adjusting.adjustment;
   if (rlimits.length === 0) return;
   for (const { type, soft, hard } of rlimits) {
-    const isName = /^RLIMIT_/.test(type) && rlimitNames.has(type.slice('RLIMIT_'.length));
-    if (!isName)
+    if (!rlimitNames.has(type))
       throw refusal(
         adjusting,
         ['rlimits', type],

@@ -3,30 +3,11 @@ import { inspect } from 'node:util';
 import { parse } from 'yaml';
 import type { Annotated } from '#core/allowed-annotations.ts';
 import { CrispError } from '#core/errors.ts';
+import { MAX_RLIMIT, rlimitNames } from '#core/model/rlimits.ts';
 import type { Rlimit } from '../spec/process.ts';
 
 /** Nested and odd texts take time quadratic in their length, on the main thread. */
 const MAX_TEXT = 4 << 10;
-export const MAX_RLIMIT = 2n ** 64n - 1n;
-/** Of getrlimit(2). */
-export const rlimitNames: ReadonlySet<string> = new Set([
-  'AS',
-  'CORE',
-  'CPU',
-  'DATA',
-  'FSIZE',
-  'LOCKS',
-  'MEMLOCK',
-  'MSGQUEUE',
-  'NICE',
-  'NOFILE',
-  'NPROC',
-  'RSS',
-  'RTPRIO',
-  'RTTIME',
-  'SIGPENDING',
-  'STACK',
-]);
 
 /** The keys for a container, the newer one first. */
 export const rlimitKeys = (container: string): string[] => [
@@ -55,7 +36,7 @@ export function parseRlimits({ key, value }: Annotated): Rlimit[] {
     const [other] = Object.keys(others);
     if (other !== undefined) throw refuse(`entry ${at} has ${JSON.stringify(other)}, which is unknown`);
     const name = typeof type === 'string' ? type.toUpperCase().replace(/^RLIMIT_/, '') : '';
-    if (!rlimitNames.has(name)) throw refuse(`entry ${at}: type ${shown(type)} is no limit`);
+    if (!rlimitNames.has(`RLIMIT_${name}`)) throw refuse(`entry ${at}: type ${shown(type)} is no limit`);
     if (!isValue(soft)) throw refuse(`${name}: soft ${shown(soft)} is not a whole number from 0 to 2^64-1`);
     if (!isValue(hard)) throw refuse(`${name}: hard ${shown(hard)} is not a whole number from 0 to 2^64-1`);
     if (soft > hard) throw refuse(`${name}: soft ${soft} is above hard ${hard}`);

@@ -1,5 +1,6 @@
 /** Reads the file of base_runtime_spec, which is applied with the daemon's rights, as hooks are. */
 import { CrispError, describeError } from '#core/errors.ts';
+import { MAX_RLIMIT } from '#core/model/rlimits.ts';
 import type { ContainerDefaults, HandlerOptions } from '../options.ts';
 import type { BaseSpec } from '../spec/base.ts';
 import { knownCapability } from '../spec/capabilities.ts';
@@ -22,7 +23,6 @@ const OWN = [
   '/etc/resolv.conf',
   '/etc/hostname',
 ];
-const MAX_RLIMIT = 2n ** 64n - 1n;
 const MAX_TIMEOUT_S = 3600;
 
 /**

@@ -1,30 +1,11 @@
 /** What a plugin wants of the container's process. */
 import { nri } from '#api/nri/index.ts';
 import type { AdjustedScheduler } from '#core/model/adjustment.ts';
+import { MAX_RLIMIT, rlimitNames } from '#core/model/rlimits.ts';
 import type { Change } from '../fields.ts';
 import { entryChanges, plainChanges, singleChange } from './entries.ts';
 import type { Reader } from './reader.ts';
 
-/** All of setrlimit(2). */
-const RLIMITS = [
-  'AS',
-  'CORE',
-  'CPU',
-  'DATA',
-  'FSIZE',
-  'LOCKS',
-  'MEMLOCK',
-  'MSGQUEUE',
-  'NICE',
-  'NOFILE',
-  'NPROC',
-  'RSS',
-  'RTPRIO',
-  'RTTIME',
-  'SIGPENDING',
-  'STACK',
-].map((name) => `RLIMIT_${name}`);
-const MAX_UINT64 = 2n ** 64n - 1n;
 /** proc_pid_oom_score_adj(5). */
 const MAX_OOM_SCORE_ADJ = 1000;
 /** ioprio_set(2). */
@@ -74,9 +55,9 @@ export const rlimitChanges = (reader: Reader, sent: readonly nri.POSIXRlimit[]):
     reader,
     {
       field: 'rlimits',
-      name: (type) => reader.oneOf('rlimits', type, RLIMITS),
+      name: (type) => reader.oneOf('rlimits', type, [...rlimitNames]),
       value: ({ soft, hard }, type) => {
-        reader.integer(`rlimits ${type} hard`, hard, 0n, MAX_UINT64);
+        reader.integer(`rlimits ${type} hard`, hard, 0n, MAX_RLIMIT);
         return { soft: reader.integer(`rlimits ${type} soft`, soft, 0n, hard), hard };
       },
     },
