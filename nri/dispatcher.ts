@@ -94,13 +94,9 @@ export class Dispatcher {
 
   async start(container: PluginContainer, op: Operation): Promise<void> {
     if (!this.#parts.table.wants('StartContainer')) return;
-    await this.#awaited('StartContainer', container.record.sandboxId, op, async (op) => {
-      const request = this.#requestOf(container);
-      for (const plugin of this.#parts.table.active) {
-        op.checkpoint();
-        await plugin.ask('StartContainer', request);
-      }
-    });
+    await this.#awaited('StartContainer', container.record.sandboxId, op, (op) =>
+      this.#askEach('StartContainer', this.#requestOf(container), op),
+    );
   }
 
   async update(
@@ -151,10 +147,7 @@ export class Dispatcher {
         overheadLinuxResources: resourcesMessage(overhead),
         linuxResources: resourcesMessage(resources),
       };
-      for (const plugin of this.#parts.table.active) {
-        op.checkpoint();
-        await plugin.ask('UpdatePodSandbox', request);
-      }
+      await this.#askEach('UpdatePodSandbox', request, op);
     });
   }
 
@@ -163,21 +156,17 @@ export class Dispatcher {
     const missed = this.#parts.table.told.filter(({ missedPods }) => missedPods.delete(id));
     const pod = missed.length > 0 ? this.#parts.daemon.pod(id) : undefined;
     if (!pod) return;
-    this.#inBackground('RunPodSandbox', id, pod, async () => {
-      const request = { pod: podMessage(pod) };
-      for (const plugin of missed)
-        await this.#tell(plugin.ask('RunPodSandbox', request), 'RunPodSandbox', plugin.id);
-    });
+    this.#inBackground('RunPodSandbox', id, pod, () =>
+      this.#tellEach(missed, 'RunPodSandbox', { pod: podMessage(pod) }),
+    );
   }
 
   /** In the background. */
   tellPod(event: PodEvent, pod: PluginPod): void {
     if (!this.isWanted(event)) return;
-    this.#inBackground(event, pod.id, pod, async () => {
-      const request = { pod: podMessage(pod) };
-      for (const plugin of this.#parts.table.told)
-        await this.#tell(plugin.ask(event, request), event, plugin.id);
-    });
+    this.#inBackground(event, pod.id, pod, () =>
+      this.#tellEach(this.#parts.table.told, event, { pod: podMessage(pod) }),
+    );
   }
 
   /** In the background. */
@@ -185,11 +174,9 @@ export class Dispatcher {
     if (!this.isWanted(event)) return;
     // The pod may be gone when its turn comes.
     const pod = this.#podOf(container);
-    this.#inBackground(event, container.record.sandboxId, { pod, container }, async () => {
-      const request = { pod, container: containerMessage(container) };
-      for (const plugin of this.#parts.table.told)
-        await this.#tell(plugin.ask(event, request), event, plugin.id);
-    });
+    this.#inBackground(event, container.record.sandboxId, { pod, container }, () =>
+      this.#tellEach(this.#parts.table.told, event, { pod, container: containerMessage(container) }),
+    );
   }
 
   /** In the background: what plugins change of others is not waited for either. */
@@ -208,6 +195,26 @@ export class Dispatcher {
       // Other containers may take their time: this pod's next event does not wait for them.
       void updates.apply(collector.outcome(), new Operation('StopContainer of NRI', { log }));
     });
+  }
+
+  /** For an event whose answer says nothing but that it is taken. Throws where a plugin refuses. */
+  async #askEach(
+    event: 'StartContainer' | 'UpdatePodSandbox',
+    request: Parameters<Plugin['ask']>[1],
+    op: Operation,
+  ): Promise<void> {
+    for (const plugin of this.#parts.table.active) {
+      op.checkpoint();
+      await plugin.ask(event, request);
+    }
+  }
+
+  async #tellEach(
+    plugins: readonly Plugin[],
+    event: PodEvent | ContainerEvent | 'RunPodSandbox',
+    request: Parameters<Plugin['ask']>[1],
+  ): Promise<void> {
+    for (const plugin of plugins) await this.#tell(plugin.ask(event, request), event, plugin.id);
   }
 
   #awaited<T>(

@@ -7,6 +7,7 @@ import {
 } from '#api/nri/index.ts';
 import { CrispError, describeError, hintOf } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
+import { KeyedQueue } from '#core/single-flight.ts';
 import { type EventName, events, Subscription } from './events.ts';
 import { PluginStats } from './plugin-stats.ts';
 import type { DropReason } from './ports.ts';
@@ -57,8 +58,7 @@ export class Plugin {
   readonly #parts: PluginParts;
   readonly #older = new Set<EventName>();
   #state: PluginState = 'registering';
-  #last: Promise<unknown> = Promise.resolve();
-  #lastUpdate: Promise<unknown> = Promise.resolve();
+  readonly #turns = new KeyedQueue<'call' | 'update'>();
   #waiting = 0;
   /** When the call that runs was begun, of the monotonic clock. */
   #calling: number | undefined;
@@ -136,11 +136,9 @@ export class Plugin {
   /** Runs when what was begun before has ended. */
   inTurn<T>(act: () => Promise<T>): Promise<T> {
     this.#waiting++;
-    const turn = this.#last.then(act).finally(() => {
+    return this.#turns.run('call', act).finally(() => {
       this.#waiting--;
     });
-    this.#last = turn.catch(() => {});
-    return turn;
   }
 
   /** Takes an answer; where it cannot be taken that is the plugin's error. */
@@ -155,14 +153,12 @@ export class Plugin {
 
   /** The plugin's own updates: one after another. */
   inUpdate<T>(act: () => Promise<T>): Promise<T> {
-    const turn = this.#lastUpdate.then(act);
-    this.#lastUpdate = turn.catch(() => {});
-    return turn;
+    return this.#turns.run('update', act);
   }
 
   /**
-   * One call, to be made in its turn; its request may be encoded already. Undefined where the plugin is dropped because of it. Throws a PluginError where it has
-   * answered with an error, or the request is too large.
+   * One call, to be made in its turn; its request may be encoded already. Undefined where the plugin is dropped because of it.
+   * Throws a PluginError where it has answered with an error, or the request is too large.
    */
   async call<E extends keyof PluginMethods>(
     method: E,
