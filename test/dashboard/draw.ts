@@ -55,6 +55,7 @@ export function draw(data: readonly PanelData[], title: string, from: number, to
   });
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" font-family="sans-serif" font-size="11">`,
+    `<title>${escaped(title)}</title>`,
     '<rect width="100%" height="100%" fill="#f4f5f7"/>',
     text(GAP, 22, title, 'font-size="15"'),
     ...drawn,

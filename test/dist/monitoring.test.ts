@@ -11,6 +11,7 @@ import { checkMetrics } from '#daemon/check-metrics.ts';
 import { containerMetrics } from '#daemon/container-metrics.ts';
 import { registerGauges } from '#daemon/gauges.ts';
 import { networkMetrics } from '#daemon/network-metrics.ts';
+import { nriMetrics } from '#daemon/nri-metrics.ts';
 import { pullMetrics } from '#daemon/pull-metrics.ts';
 import { Metrics } from '#telemetry/metrics.ts';
 
@@ -75,6 +76,9 @@ async function metricsText(): Promise<string> {
   containerMetrics(metrics);
   const call = { plugin: 'bridge', command: 'ADD', way: 'exec', ms: 1, code: undefined } as const;
   networkMetrics(metrics).called(call, new Operation('RunPodSandbox'));
+  const plugins = nriMetrics(metrics);
+  plugins.called({ plugin: '10-a', event: 'CreateContainer', ms: 1, outcome: 'ok' });
+  plugins.dropped('10-a', 'deadline');
   metrics.operation({ name: 'RunPodSandbox', id: 'a' }, 1, 'NetworkFailed');
   metrics.stage({ name: 'RunPodSandbox', id: 'a' }, { name: 'cni add', started: 0, ended: 1 });
   metrics.bug('rejection');
