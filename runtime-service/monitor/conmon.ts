@@ -135,7 +135,7 @@ function monitorArgs(context: Context, oci: OciRuntime, record: ContainerRecord)
   args.push('--exit-dir', `${options.state}/exits`, '--persist-dir', paths.bundle, '--full-attach');
   args.push('-l', record.logPath === '' ? 'none' : `k8s-file:${record.logPath}`, '--log-level', 'error');
   if (options.logBytes > 0) args.push('--log-size-max', String(options.logBytes));
-  for (const arg of oci.globalArgs) args.push('--runtime-arg', arg);
+  for (const arg of oci.createArgs(join(paths.bundle, 'runtime.log'))) args.push('--runtime-arg', arg);
   if (isUnit(record.cgroup.oci)) args.push('--systemd-cgroup');
   if (record.tty) args.push('-t');
   if (record.stdin) args.push('-i');

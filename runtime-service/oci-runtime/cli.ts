@@ -13,6 +13,8 @@ import { FeatureProbe, type HandlerFeatures } from './features.ts';
 import { RuntimeProgram } from './program-identity.ts';
 import { PROGRAM_ENV } from './programs.ts';
 
+const logArgs = (log: string): string[] => [`--log=${log}`, '--log-format=json'];
+
 /** One OCI runtime by exec: crun, runc or another with the same verbs. Its own state lives under `stateRoot`. */
 export class OciRuntime {
   readonly handler: string;
@@ -89,7 +91,15 @@ export class OciRuntime {
 
   /** The same with a log of the runtime's own, read by `loggedErrors`. */
   loggedCommand(log: string, ...verb: string[]): string[] {
-    return [this.executable, ...this.globalArgs, `--log=${log}`, '--log-format=json', ...verb];
+    return [this.executable, ...this.globalArgs, ...logArgs(log), ...verb];
+  }
+
+  /**
+   * Arguments before the verb of a `create` or `restore` whose standard error is that of the container: warnings go to the file. An
+   * error is on standard error all the same; crun's would not be.
+   */
+  createArgs(log: string): string[] {
+    return this.isCrun ? this.globalArgs : [...this.globalArgs, ...logArgs(log)];
   }
 
   /** Has a created container execute its program; throws RuntimeFailed with the runtime's message. */

@@ -58,8 +58,24 @@ const waiting = script(
   'waiting',
   `${verb}; [ "$v" = create ] && { touch "$0.at-work"; until [ -e "$0.go" ]; do sleep 0.05; done; }; exec runc "$@"`,
 );
+// As runc 1.2 does of mappings beside the path of a user namespace: on standard error, unless it has a log.
+const warning = script(
+  'warning',
+  `log=/dev/stderr; for v in "$@"; do case "$v" in --log=*) log=\${v#--log=};; -*) ;; *) break;; esac; done
+   [ "$v" = create ] && echo "level=warning msg=the-moon-is-full" >>$log; exec runc "$@"`,
+);
 const monitor = script('conmon', 'exec conmon "$@"');
-const handlers = { failing, hanging, nostart, clinging, slow, stuck, waiting, missing: '/no/such/runtime' };
+const handlers = {
+  failing,
+  hanging,
+  nostart,
+  clinging,
+  slow,
+  stuck,
+  waiting,
+  warning,
+  missing: '/no/such/runtime',
+};
 const node = await TestNode.start('faults', {
   runtime: 'runc',
   extra: [
@@ -91,6 +107,11 @@ async function failsToStart(pod: string, code: string, words: RegExp): Promise<v
 
 test('a runtime that fails at create: its message is the error', async () => {
   await failsToStart(await podWith('failing'), 'Internal', /the moon is full/);
+});
+
+test('a runtime that warns at create: the log of the container has its own lines alone', async () => {
+  const { out, err } = await node.output(await podWith('warning'), ['sh', '-c', 'echo out; echo err >&2']);
+  assert.deepEqual([out, err], ['out', 'err']);
 });
 
 test('a runtime that fails at start: its message is the error', async () => {

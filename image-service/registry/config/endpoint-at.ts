@@ -19,11 +19,13 @@ interface Settings {
 /** The endpoint at an address whose path is that of the API, possibly with the beginning of the repository's name behind it. */
 export function endpointAt(address: ApiAddress, settings: Settings): Endpoint {
   const { api, prefix } = splitApiPath(address.path);
+  // As URLs of replies have it: one of capitals, or with the scheme's own port, would look like the target of a redirect.
+  const { origin } = new URL(address.origin);
   return {
-    url: address.origin + address.path.replace(/\/v2$/, ''),
-    origin: address.origin,
+    url: origin + address.path.replace(/\/v2$/, ''),
+    origin,
     host: address.host,
-    base: address.origin + api,
+    base: origin + api,
     repository: prefix === '' ? settings.path : `${prefix}/${settings.path}`,
     namespace: settings.namespace,
     resolves: settings.resolves ?? true,

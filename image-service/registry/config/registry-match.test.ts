@@ -30,6 +30,17 @@ test('the longest prefix counts, at the end of a host, a port or a part of the p
   assert.equal(urls(text, 'x.org/a.example/foo'), undefined);
 });
 
+test('the origin of an endpoint is that of its replies, in capitals and with the port of its scheme, too', () => {
+  const found = endpoints(registry('location = "A.Example:443"\ninsecure = true'), 'A.Example:443/foo');
+  assert.deepEqual(
+    found?.map(({ origin, base }) => [origin, base]),
+    [
+      ['https://a.example', 'https://a.example/v2'],
+      ['http://a.example:443', 'http://a.example:443/v2'],
+    ],
+  );
+});
+
 test('mirrors are chosen by how the image is named', () => {
   const digest = `q.example/a@sha256:${'0'.repeat(64)}`;
   const text = `${registry('location = "q.example"')}
