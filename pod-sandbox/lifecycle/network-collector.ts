@@ -1,6 +1,7 @@
 /**
  * Rounds of `collect-networks.ts` in the background: after the recovery, and periodically. An attachment without a record is
- * undone when two rounds, a minute apart, have found it: another runtime may be just making it.
+ * undone when two rounds, a minute apart, have found it: another runtime may be just making it. A round that has failed, on a node
+ * that is busy with its start, is made again after the same time.
  */
 import { describeError } from '#core/errors.ts';
 import type { SandboxId } from '#core/ids.ts';
@@ -38,6 +39,8 @@ export class NetworkCollector {
   #interval = 0;
   /** Orphans that the last round has found and not yet undone, and when one has found them first (`performance.now`). */
   #suspects: ReadonlyMap<string, number> = new Map();
+  /** Whether the last round did not come to its end. */
+  #failed = false;
   /** The pods that no GC could be told of at the last round. */
   #missing = '';
 
@@ -78,7 +81,9 @@ export class NetworkCollector {
     const op = new Operation('network collection', { log: this.#context.log, signal: this.#closing.signal });
     try {
       await this.#collect(op);
+      this.#failed = false;
     } catch (error) {
+      this.#failed = true;
       if (!op.signal.aborted)
         op.log.warn(
           { error: describeError(error) },
@@ -90,7 +95,7 @@ export class NetworkCollector {
 
   #wait(): number {
     const { recheckMs = RECHECK_MS, interval } = this.#options;
-    return this.#suspects.size > 0 ? Math.min(recheckMs, interval()) : interval();
+    return this.#failed || this.#suspects.size > 0 ? Math.min(recheckMs, interval()) : interval();
   }
 
   async #collect(op: Operation): Promise<void> {

@@ -52,7 +52,7 @@ else {
     const ends = ['255 Unknown', '143 Error', '137 Error'];
     assert.ok(ends.includes(`${lost.exitCode} ${lost.reason}`), `${lost.exitCode} ${lost.reason}`);
     assert.equal((await node.status(ended)).exitCode, 3);
-    await until('the addresses are released', async () => (await addresses(node)).length === 0);
+    await released(node);
     await node.removePods();
     assert.deepEqual(await node.leftovers(), []);
     const pod = await node.runPod();
@@ -83,7 +83,7 @@ else {
       assert.equal((await node.status(ended)).exitCode, 3);
       await checkRecords(node, [], [ended]);
       await node.removePods();
-      await until('the addresses are released', async () => (await addresses(node)).length === 0);
+      await released(node);
       assert.deepEqual(await node.leftovers(), []);
     });
 
@@ -99,7 +99,7 @@ else {
         await checkImages(node, done);
         await node.removePods();
         // Of the pods before, whose releases the cut may have undone, in the background.
-        await until('the addresses are released', async () => (await addresses(node)).length === 0);
+        await released(node);
         assert.deepEqual(await node.leftovers(), []);
       });
     });
@@ -129,6 +129,18 @@ async function useDisk(node: VirtualNode, kind: Disk): Promise<void> {
 
 const addresses = (node: VirtualNode): Promise<string[]> =>
   node.lines(`ls /var/lib/cni/networks/crisp-bridge | grep '^[0-9]' || true`);
+
+/** Of pods that are removed, and of those that were being made, which the daemon undoes in the background. */
+async function released(node: VirtualNode): Promise<void> {
+  try {
+    await until('the addresses are released', async () => (await addresses(node)).length === 0);
+  } catch (error) {
+    const owners = await node.sh('cd /var/lib/cni/networks/crisp-bridge && grep -H . *');
+    const { items } = await node.client.ListPodSandbox({});
+    const pods = items.map(({ id, state }) => `${id} ${state}`).join('\n');
+    throw new Error(`${error}\n${owners}\npods:\n${pods}\n${await node.log()}`);
+  }
+}
 
 /** Starts pulls and pods, takes the power away amid them; what had been answered by then, and comes back. */
 async function cutAmid(node: VirtualNode, round: number, delay: number): Promise<string[]> {

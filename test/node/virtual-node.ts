@@ -221,8 +221,17 @@ export class VirtualNode implements AsyncDisposable {
     }
   }
 
-  /** All that pods may leave behind in the machine, one in a line. */
-  leftovers(): Promise<string[]> {
+  /** All that pods may leave behind in the machine, one in a line. The daemon's probe of iptables has a network namespace for a moment. */
+  async leftovers(): Promise<string[]> {
+    let lines: string[] = [];
+    await until('the probe of iptables has ended', async () => {
+      lines = await this.#leftovers();
+      return !lines.some((line) => /ip6?tables-restore/.test(line));
+    });
+    return lines;
+  }
+
+  #leftovers(): Promise<string[]> {
     return this.lines(`
       grep -E ' (/run|/var/lib)/crisp/' /proc/self/mountinfo | grep -v ' /run/crisp/images/layers' || true
       ls -d /run/crisp/{sandboxes,containers,exits}/* /var/lib/crisp/{sandboxes,containers}/* /run/crisp/oci/*/* 2>/dev/null || true
