@@ -1,8 +1,9 @@
 /** The programs that are measured: the release tree of crisp, and the peer. */
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { CrispError } from '#core/errors.ts';
+import { checkExecutableSync } from '#linux/fs/executable.ts';
 import type { BenchOptions, OciRuntime, Snapshotter } from './options.ts';
 
 /** Where the programs of the node are searched for, too. */
@@ -30,8 +31,8 @@ export function ensureContainerd(): void {
 
 function isProgram(path: string): boolean {
   try {
-    accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
+    checkExecutableSync(path);
+    return true;
   } catch {
     return false;
   }

@@ -127,17 +127,17 @@ async function run(loaded: LoadedConfig, load: () => Promise<LoadedConfig>, log:
   await services.nri?.begin();
   // First, that an address in use is refused before a client is served.
   const monitoring = await openMonitoring({ config, metrics, answers, manager, status, log });
-  // Before CRI: whoever waits for that finds it there.
+  // Before CRI: whoever waits for that finds them there.
   const containerd = config.containerdSocket
     ? await listenAsContainerd(served, { socket: config.containerdSocket, mode, ...serving })
     : undefined;
-  const server = await CriServer.listen(served, { socket: config.socket, passed, mode, ...serving });
-  listening.cri = server;
   const admin = await AdminServer.listen(
     { ...services, streaming, status, answers, reload: () => reloads.request() },
     { socket: config.adminSocket, ...serving },
   );
   listening.admin = admin;
+  const server = await CriServer.listen(served, { socket: config.socket, passed, mode, ...serving });
+  listening.cri = server;
   monitoring.watch();
   const listeners = listenersPart(running.loaded, { streaming, ...monitoring, inotify: kernel.inotify, log });
   using _certificates = listeners.certificates;

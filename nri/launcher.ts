@@ -1,11 +1,12 @@
 /** The plugins of the plugin directory: started in the order of their names, and again when they end. */
 import { randomBytes } from 'node:crypto';
-import { constants, existsSync } from 'node:fs';
-import { access, readdir, rm, stat } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readdir, rm, stat } from 'node:fs/promises';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError, errnoOf } from '#core/errors.ts';
 import type { Log } from '#core/operation.ts';
+import { checkExecutable } from '#linux/fs/executable.ts';
 import { readRegular } from '#linux/fs/regular-file.ts';
 import type { Child } from '#linux/ports/kernel.ts';
 import type { Given } from './admission.ts';
@@ -186,7 +187,7 @@ export class Launcher {
     const { system, connect, log } = this.#parts;
     const { signal } = this.#stop;
     const config = await this.#configOf(index, name);
-    await access(path, constants.X_OK);
+    await checkExecutable(path);
     if (signal.aborted) return;
     const child = await system.processes.spawn({
       argv: [path],

@@ -123,6 +123,7 @@ const FACE_OF_LINUX = [
   'fs/at-syscalls',
   'fs/copy-attributes',
   'fs/descriptors-below',
+  'fs/executable',
   'fs/files',
   'fs/in-root',
   'fs/lock',

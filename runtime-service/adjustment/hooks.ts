@@ -1,7 +1,6 @@
 /** Annotations of the OCI spec, and hooks. */
-import { constants } from 'node:fs';
-import { access } from 'node:fs/promises';
 import { describeError } from '#core/errors.ts';
+import { checkExecutable } from '#linux/fs/executable.ts';
 import { COMMANDS, UNIT_PROPERTIES } from '../spec/annotations.ts';
 import { addHooks } from '../spec/hooks.ts';
 import { hookStages, isHookStage } from '../spec/oci.ts';
@@ -49,7 +48,7 @@ export async function adjustHooks(adjusting: Adjusting): Promise<void> {
         throw refuse(`has the timeout ${timeout} for ${path}`, `use 1 to ${MAX_SECONDS} seconds`);
       // Those of this stage are executed inside the container's root.
       if (stage === 'startContainer') continue;
-      await access(path, constants.X_OK).catch((error: unknown) => {
+      await checkExecutable(path).catch((error: unknown) => {
         throw refuse(`has ${path}: ${describeError(error)}`, 'install the program on this node', error);
       });
     }

@@ -4,8 +4,8 @@
  * the containers that it applies to: its hook may be what confines them. Where even its conditions cannot be read, it may
  * apply to any.
  */
-import { accessSync, constants } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
+import { checkExecutableSync } from '#linux/fs/executable.ts';
 import type { Labels } from '../config.ts';
 import { addHooks } from '../spec/hooks.ts';
 import { type HookStage, hookStages, isHookStage, type OciHook, type OciSpec } from '../spec/oci.ts';
@@ -190,7 +190,7 @@ function byLowerCase(a: { readonly name: string }, b: { readonly name: string })
 /** Checked each time: it may be installed, or removed, without a change of the file that names it. */
 function needProgram(file: string, path: string): void {
   try {
-    accessSync(path, constants.X_OK);
+    checkExecutableSync(path);
   } catch (error) {
     throw new CrispError('FailedPrecondition', `hook ${file}: path is ${path}, which cannot be executed`, {
       cause: error,

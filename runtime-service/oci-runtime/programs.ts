@@ -1,5 +1,5 @@
-import { accessSync, constants } from 'node:fs';
 import { CrispError } from '#core/errors.ts';
+import { checkExecutableSync } from '#linux/fs/executable.ts';
 
 /** Where the node's programs are searched; they see nothing of the daemon's environment but this. */
 const DIRECTORIES = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
@@ -11,7 +11,7 @@ export function findProgram(name: string): string {
   const candidates = name.startsWith('/') ? [name] : DIRECTORIES.map((directory) => `${directory}/${name}`);
   for (const path of candidates) {
     try {
-      accessSync(path, constants.X_OK);
+      checkExecutableSync(path);
       return path;
     } catch {
       // The next directory.

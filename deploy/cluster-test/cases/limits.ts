@@ -63,7 +63,9 @@ async function pids(trial: Trial): Promise<void> {
   if (limit <= 0) throw new Skip('the kubelet has no podPidsLimit');
   if (limit > MOST_PIDS) throw new Skip(`the kubelet's podPidsLimit is ${limit}: too many to try`);
   const name = await trial.start({});
-  const script = `i=0; while [ $i -lt ${limit + 20} ]; do sleep 20 & i=$((i+1)); done; echo "no limit"`;
+  // Longer than the slowest node needs for all of them; the session ends with the shell, for they do not have its streams.
+  const sleeper = 'sleep 3600 >/dev/null 2>&1';
+  const script = `i=0; while [ $i -lt ${limit + 20} ]; do ${sleeper} & i=$((i+1)); done; echo "no limit"`;
   const { stdout, stderr } = await trial.exec(name, ['sh', '-c', script]);
   assert.equal(stdout.toString(), '', `${limit + 20} processes could be started`);
   assert.match(stderr.toString(), /fork|resource/i);

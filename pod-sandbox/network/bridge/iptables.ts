@@ -2,10 +2,9 @@
  * Writes pods' rules with the node's own iptables, the programs that the plugins call, so that both write to the same
  * tables. Usually one call of iptables-restore is enough.
  */
-import { constants } from 'node:fs';
-import { access } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { CrispError, hasCode } from '#core/errors.ts';
+import { isExecutable } from '#linux/fs/executable.ts';
 import type { Output, Processes } from '#linux/ports/kernel.ts';
 import { excerpt } from '../cni/result.ts';
 import {
@@ -120,11 +119,7 @@ export class Iptables {
   async #path(name: string): Promise<string | undefined> {
     for (const directory of (this.environment['PATH'] ?? '').split(delimiter)) {
       const program = join(directory, name);
-      const found = await access(program, constants.X_OK).then(
-        () => true,
-        () => false,
-      );
-      if (found) return program;
+      if (await isExecutable(program)) return program;
     }
     return undefined;
   }

@@ -1,6 +1,5 @@
-import { constants } from 'node:fs';
-import { access } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isExecutable } from '#linux/fs/executable.ts';
 
 /** The program of a plugin, in the first of the directories that has it as an executable; undefined where none has. */
 export async function pluginPath(binDirs: readonly string[], type: string): Promise<string | undefined> {
@@ -10,9 +9,3 @@ export async function pluginPath(binDirs: readonly string[], type: string): Prom
   }
   return undefined;
 }
-
-const isExecutable = (path: string): Promise<boolean> =>
-  access(path, constants.X_OK).then(
-    () => true,
-    () => false,
-  );
