@@ -3,7 +3,7 @@ import type { Handlers } from '#runtime-service/index.ts';
 
 /** From memory: the features that the OCI runtimes reported last. The empty name is the default's second entry. */
 export function handlerFacts(handlers: Handlers, idMapping: boolean): HandlerFacts[] {
-  return ['', ...handlers.names].map((name) => {
+  return ['', ...handlers.offered].map((name) => {
     const features = handlers.get(name).knownFeatures;
     return {
       name,

@@ -79,20 +79,28 @@ export async function tableOf(
   return { options, runtimes: byName, defaultName, isFound, failures };
 }
 
+const fails = ({ failures, runtimes }: Table, hybridCgroups: boolean, name: string): boolean =>
+  failures.has(name) || (hybridCgroups && runtimes.get(name)?.isCrun === true);
+
+/** All that are configured, and of those that are built in the ones that work: nobody has asked for the others. */
+export const offeredHandlers = (table: Table, { hybridCgroups }: TableParts): string[] =>
+  [...table.runtimes.keys()].filter(
+    (name) => !table.options.handlers[name]?.isBuiltIn || !fails(table, hybridCgroups, name),
+  );
+
 export function unusableOf(table: Table, { hybridCgroups }: TableParts): UnusableHandlers {
   const { options, runtimes, defaultName, isFound, failures } = table;
   const advice = hybridCgroups ? 'runc' : 'crun';
-  const fails = (name: string): boolean =>
-    failures.has(name) || (hybridCgroups && runtimes.get(name)?.isCrun === true);
+  const isUnusable = (name: string): boolean => fails(table, hybridCgroups, name);
   const why = (name: string): string =>
     `${name}: ${failures.has(name) ? describeError(failures.get(name)) : 'crun refuses cgroup v1 with cgroup2 mounted beside it'}`;
   if (options.defaultHandler === '' && !isFound)
     return { fallback: [...runtimes.keys()].map(why).join('; '), others: new Map(), advice };
   const others = [...runtimes.keys()].filter(
-    (name) => name !== defaultName && fails(name) && !options.handlers[name]?.isBuiltIn,
+    (name) => name !== defaultName && isUnusable(name) && !options.handlers[name]?.isBuiltIn,
   );
   return {
-    fallback: fails(defaultName) ? why(defaultName) : undefined,
+    fallback: isUnusable(defaultName) ? why(defaultName) : undefined,
     others: new Map(others.map((name) => [name, why(name)])),
     advice,
   };

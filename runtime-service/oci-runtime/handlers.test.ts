@@ -149,6 +149,8 @@ test('reported: crun where the node cannot run it, and a handler of the configur
   assert.deepEqual([runc.fallback, [...runc.others.keys()]], [undefined, ['c', 'kata']]);
   const unified = (await open('usual-crun', false)).unusable;
   assert.deepEqual([unified.fallback, [...unified.others.keys()]], [undefined, ['kata']]);
+  assert.deepEqual((await open('a', false)).offered, ['a', 'c', 'usual-crun', 'kata']);
+  assert.deepEqual((await open('a', true)).offered, ['a', 'c', 'kata'], 'nobody has configured it');
 });
 
 test('a program that is missing just now refuses no change of other options, but one by which it is named', async () => {

@@ -8,6 +8,7 @@ import type { OciRuntime } from './cli.ts';
 import { requireIdMaps } from './features.ts';
 import { HandlerMemory } from './handler-memory.ts';
 import {
+  offeredHandlers,
   runtimeOf,
   type Table,
   type TableOptions,
@@ -80,6 +81,11 @@ export class Handlers {
     log.info({ default: table.defaultName }, 'default runtime handler');
     await memory.keep(options.handlers);
     return new Handlers(table, new Map(removed), options.state, parts);
+  }
+
+  /** For Status: without those that nobody has configured and that cannot run here. From memory. */
+  get offered(): readonly string[] {
+    return offeredHandlers(this.#table, this.#parts);
   }
 
   /** Those whose programs could not be executed when they were last asked. From memory. */
