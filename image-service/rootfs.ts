@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CrispError, errnoOf } from '#core/errors.ts';
@@ -49,16 +50,22 @@ export class RootFileSystems {
       if (this.#isMounted(root.target)) return;
       const upper = join(root.directory, 'upper');
       const work = join(root.directory, 'work');
-      await this.#mountOverlay(root, layers, op, async ({ directories: lower, root: top }) => {
-        await naming(`make the directories of ${root.target}`, async () => {
-          for (const path of [upper, work, root.target]) await mkdir(path, { recursive: true });
-        });
-        // overlayfs shows the attributes of the topmost directory.
-        await copyAttributes(top, upper);
-        const options = labelOptions(root);
-        // No container starts on its layer again after a power cut: its data needs no sync.
-        await this.#mounts.overlay({ target: root.target, lower, upper, work, options, volatile: true });
-      });
+      const makeDirectories = () =>
+        naming(`make the directories of ${root.target}`, () =>
+          allEnded([upper, work, root.target].map((path) => mkdir(path, { recursive: true }))),
+        );
+      await this.#mountOverlay(
+        root,
+        layers,
+        { op, makeDirectories },
+        async ({ directories: lower, root: top }) => {
+          // overlayfs shows the attributes of the topmost directory.
+          await copyAttributes(top, upper);
+          const options = labelOptions(root);
+          // No container starts on its layer again after a power cut: its data needs no sync.
+          await this.#mounts.overlay({ target: root.target, lower, upper, work, options, volatile: true });
+        },
+      );
     });
   }
 
@@ -79,8 +86,9 @@ export class RootFileSystems {
     const layers = this.#layersOf(volume.image);
     await op.stage('mount image volume', async () => {
       if (this.#isMounted(volume.target)) return;
-      await naming(`make ${volume.target}`, () => mkdir(volume.target, { recursive: true }));
-      await this.#mountOverlay(volume, layers, op, async ({ directories, root }) => {
+      const makeDirectories = () =>
+        naming(`make ${volume.target}`, () => mkdir(volume.target, { recursive: true }));
+      await this.#mountOverlay(volume, layers, { op, makeDirectories }, async ({ directories, root }) => {
         const options = labelOptions(volume);
         // A single layer would be a bind mount, which has no label of its own.
         const isOverlay = directories[0] === root && (options.length === 0 || directories.length > 1);
@@ -99,7 +107,9 @@ export class RootFileSystems {
     });
   }
 
+  /** The table of mounts grows with the node's pods: it is not read for a target that nobody has made yet. */
   #isMounted(path: string): boolean {
+    if (!existsSync(path)) return false;
     return this.#mounts.below(path).some(({ target }) => target === path);
   }
 
@@ -115,11 +125,11 @@ export class RootFileSystems {
   async #mountOverlay(
     { target, userNamespace }: RootRequest,
     layers: readonly string[],
-    op: Operation,
+    { op, makeDirectories }: { readonly op: Operation; readonly makeDirectories: () => Promise<unknown> },
     mount: (lower: Lower) => Promise<void>,
   ): Promise<void> {
     using _held = this.#layers.hold(layers);
-    const { directories, root } = await this.#lower(layers, op.signal);
+    const [{ directories, root }] = await allEnded([this.#lower(layers, op.signal), makeDirectories()]);
     if (userNamespace === undefined) return await mount({ directories, root });
     const view = { path: viewOf(target), idMap: userNamespace, common: this.#layers.directory };
     // The layer that declares the root may be hidden.
@@ -131,12 +141,14 @@ export class RootFileSystems {
   }
 
   async #lower(layers: readonly string[], signal: AbortSignal): Promise<Lower> {
-    const mounted = await this.#layers.mounted(layers, signal);
-    const directories = mounted.length > 0 ? mounted : [this.#empty];
     const declaring = this.#layers.rootOf(layers);
+    const [mounted, [declared]] = await Promise.all([
+      this.#layers.mounted(layers, signal),
+      declaring === undefined ? [] : this.#layers.mounted([declaring], signal),
+    ]);
+    const directories = mounted.length > 0 ? mounted : [this.#empty];
     // Where none declares it, all have the default.
-    const [root] = declaring === undefined ? directories : await this.#layers.mounted([declaring], signal);
-    return { directories, root: root ?? this.#empty };
+    return { directories, root: declared ?? directories[0] ?? this.#empty };
   }
 
   /** A directory for the top of a mount that has no writable one. */
@@ -158,6 +170,14 @@ interface RootRequest {
 }
 
 const labelOptions = ({ label }: RootRequest): string[] => (label === undefined ? [] : [`context=${label}`]);
+
+/** Waits for all, also where one fails: the undo that follows must not be overtaken. Throws the error of the first that has failed. */
+async function allEnded<const T extends readonly unknown[]>(
+  running: T,
+): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
+  await Promise.allSettled(running);
+  return Promise.all(running);
+}
 
 /** Beside the target; goes with it. */
 const rootAboveOf = (target: string): string => `${target}-root`;

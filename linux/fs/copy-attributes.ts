@@ -31,22 +31,26 @@ const REFUSED = [...UNSUPPORTED, 'ENOSPC', 'E2BIG', 'ERANGE', 'EPERM', 'EINVAL']
  */
 export async function copyAttributes(from: string, to: string): Promise<void> {
   const what = `give ${to} the attributes of ${from}`;
-  const { mode, uid, gid, mtimeNs } = await naming(what, () => stat(from, { bigint: true }));
+  const size = asynchronous(listxattr, from, null, 0);
+  const [wanted, now] = await naming(what, () =>
+    Promise.all([stat(from, { bigint: true }), stat(to, { bigint: true })]),
+  );
+  const { mode, uid, gid, mtimeNs } = wanted;
   await naming(what, async () => {
-    await chown(to, Number(uid), Number(gid));
-    await chmod(to, Number(mode & 0o7777n));
+    if (uid !== now.uid || gid !== now.gid) await chown(to, Number(uid), Number(gid));
+    if (mode !== now.mode) await chmod(to, Number(mode & 0o7777n));
   });
-  await copyXattrs(from, to, what);
+  await copyXattrs(from, to, await size, what);
   const seconds = mtimeNs / NANO - (mtimeNs % NANO < 0n ? 1n : 0n);
   const time = [seconds, mtimeNs - seconds * NANO];
   const times = new BigInt64Array([...time, ...time]);
   checkOutcome(await asynchronous(utimensat, AT_FDCWD, to, times, 0), what);
 }
 
-async function copyXattrs(from: string, to: string, what: string): Promise<void> {
+/** `size`: of the list of their names. */
+async function copyXattrs(from: string, to: string, size: Outcome, what: string): Promise<void> {
   const failed = ({ result, errno }: Outcome, names: readonly string[]) =>
     result < 0 && names.includes(errnoName(errno));
-  const size = await asynchronous(listxattr, from, null, 0);
   if (size.result === 0 || failed(size, UNSUPPORTED)) return;
   const list = Buffer.alloc(checkOutcome(size, what));
   const length = checkOutcome(await asynchronous(listxattr, from, list, list.length), what);

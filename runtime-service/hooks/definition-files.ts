@@ -46,8 +46,9 @@ export class DefinitionFiles<T> {
   async read(): Promise<Definition<T>[]> {
     const found: Definition<T>[] = [];
     const cache = new Map<string, Cached<T>>();
+    const names = await Promise.all(this.#directories.map(namesIn));
     for (const [priority, directory] of this.#directories.entries()) {
-      for (const name of await namesIn(directory)) {
+      for (const name of names[priority] ?? []) {
         if (!this.#endings.some((ending) => name.endsWith(ending))) continue;
         const file = join(directory, name);
         const entry = await this.#load(file);
