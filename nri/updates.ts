@@ -130,9 +130,13 @@ export class Updates {
         ),
       );
     } catch (error) {
+      // The stop itself goes on: a process that the kernel does not let die holds it up.
+      const lasts = hasCode(error, 'DeadlineExceeded');
       op.log.warn(
         { plugin, container: id, error: describeError(error) },
-        'an eviction by an NRI plugin has failed',
+        lasts
+          ? 'an eviction by an NRI plugin lasts longer than usual; it goes on'
+          : 'an eviction by an NRI plugin has failed',
       );
     }
   }
