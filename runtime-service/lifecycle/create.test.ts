@@ -18,6 +18,7 @@ import { OciHooks } from '../hooks/oci-hooks.ts';
 import type { Handlers } from '../oci-runtime/handlers.ts';
 import { noContainerPlugins } from '../ports.ts';
 import type { OciSpec } from '../spec/oci.ts';
+import { recoverContainers } from './recover.ts';
 import { VolumeLabels } from './volume-labels.ts';
 
 /** Creation on real files; the mount of the root file system takes as long as the test decides. */
@@ -26,6 +27,7 @@ class Bench implements Disposable {
   readonly kernel = fakeKernel();
   pod = podOf();
   readonly containers: Containers;
+  readonly context: Context;
   readonly calls: Calls;
   /** Called for each mount; resolves when it may be there. */
   mounting: () => Promise<void> = async () => {};
@@ -87,7 +89,8 @@ class Bench implements Disposable {
         unmount: async () => {},
       },
     };
-    this.calls = new Calls(context as unknown as Context);
+    this.context = context as unknown as Context;
+    this.calls = new Calls(this.context);
   }
 
   create(
@@ -155,6 +158,17 @@ test('a retry starts anew when the client that it joined has gone', async () => 
   assert.equal(bench.mounts, 2);
   assert.deepEqual(readdirSync(join(bench.directory, 'containers')), [id]);
   assert.equal(bench.containers.get(id)?.state, 'created');
+});
+
+test('a recovery that comes late leaves a creation of its own daemon alone', async () => {
+  using bench = new Bench();
+  const { reached, release } = bench.holdMount();
+  const creation = bench.create();
+  await reached;
+  await recoverContainers(bench.context, { found: [], execs: [] }, new Operation('recovery'));
+  assert.equal(bench.containers.list().length, 1);
+  release();
+  assert.equal(bench.containers.get(await creation)?.state, 'created');
 });
 
 test('a creation that fails leaves nothing, and those who joined get its real error', async () => {

@@ -13,6 +13,8 @@ import { finishUpdate } from './update.ts';
 
 /** What an earlier daemon left unfinished besides what the states of its records show. */
 export interface Unfinished {
+  /** The containers whose records were read: one that comes later is this daemon's own. */
+  readonly found: readonly ContainerId[];
   /** Containers whose removal was interrupted, or whose record cannot be read. */
   readonly removed: readonly ContainerRecord[];
   readonly execs: readonly StaleExec[];
@@ -37,21 +39,22 @@ export async function loadContainers(context: Context): Promise<Unfinished> {
   }
   removed.push(...(await adoptUnreadable(context, broken, unreadable)));
   const newer = newerRecords(broken, `${context.options.state}/containers`);
-  return { removed, execs: staleExecs(context), newer };
+  const found = containers.list().map(({ id }) => id);
+  return { found, removed, execs: staleExecs(context), newer };
 }
 
 /**
- * Finishes what an earlier daemon left unfinished. Running containers are left as they are: their monitors never
- * stopped. An interrupted creation is undone; an interrupted start is undone and is a start error. Never throws: what
- * fails is logged, and the container's removal tries again.
+ * Finishes what an earlier daemon left unfinished, while clients are served: a creation of this daemon goes on. Running
+ * containers are left as they are: their monitors never stopped. An interrupted creation is undone; an interrupted start
+ * is undone and is a start error. Never throws: what fails is logged, and the container's removal tries again.
  */
 export async function recoverContainers(
   context: Context,
-  { execs }: Unfinished,
+  { found, execs }: Pick<Unfinished, 'found' | 'execs'>,
   op: Operation,
 ): Promise<void> {
   const { containers, cleanups, log } = context;
-  const recover = async ({ id }: ContainerRecord) => {
+  const recover = async (id: ContainerId) => {
     try {
       await containers.exclusive(id, () => recoverContainer(context, id, op));
       const ended = containers.get(id);
@@ -62,7 +65,7 @@ export async function recoverContainers(
   };
   const recoverExec = (exec: StaleExec) =>
     exec.hasEnded ? context.execJobs.keep(exec) : endExec(context, exec, op);
-  await Promise.all([...containers.list().map(recover), ...execs.map(recoverExec)]);
+  await Promise.all([...found.map(recover), ...execs.map(recoverExec)]);
 }
 
 /**
