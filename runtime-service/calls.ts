@@ -4,10 +4,10 @@ import type { ContainerId, SandboxId } from '#core/ids.ts';
 import { Operation } from '#core/operation.ts';
 import { SharedFlight, SingleFlight } from '#core/single-flight.ts';
 import { type ContainerConfig, validateConfig } from './config.ts';
-import { containerKey, mayRun } from './container.ts';
+import { type ContainerRecord, containerKey, mayRun } from './container.ts';
 import type { Context } from './context.ts';
 import { allOfPod } from './lifecycle/all-of-pod.ts';
-import { configHash, createContainer } from './lifecycle/create.ts';
+import { configHash, createContainer, removedMeanwhile } from './lifecycle/create.ts';
 import { Grace, MAX_GRACE_MS } from './lifecycle/grace.ts';
 import { askToStart } from './lifecycle/plugin-events.ts';
 import { cleanUpIncomplete, recoverInterrupted } from './lifecycle/recover.ts';
@@ -26,6 +26,13 @@ const START_MS = 40;
 const EVICTION_GRACE_MS = 5_000;
 const MAX_REASON = 1024;
 
+interface RunningCreation {
+  /** Of its configuration. */
+  readonly hash: string;
+  /** Aborted by the end of its pod: there is to be no container. */
+  readonly stopped: AbortController;
+}
+
 interface RunningStart {
   /** Aborted by a stop: the container is not to start any more. */
   readonly stopped: AbortController;
@@ -41,8 +48,8 @@ export class Calls {
   readonly #context: Context;
   /** By name key. */
   readonly #creations = new SingleFlight<string, ContainerId>();
-  /** The hash of the configuration of each running creation, by name key. */
-  readonly #creating = new Map<string, string>();
+  /** By name key. */
+  readonly #creating = new Map<string, RunningCreation>();
   readonly #starts = new SharedFlight<ContainerId, void>();
   readonly #starting = new Map<ContainerId, RunningStart>();
   readonly #stops = new Map<ContainerId, RunningStop>();
@@ -60,14 +67,16 @@ export class Calls {
     const key = containerKey(sandbox, config.metadata);
     const hash = configHash(config);
     const create = async (): Promise<ContainerId> => {
-      this.#creating.set(key, hash);
+      const stopped = new AbortController();
+      this.#creating.set(key, { hash, stopped });
       await cleanUpIncomplete(this.#context, key, op);
-      return createContainer(this.#context, { sandbox, config, hash }, op);
+      const under = op.under(AbortSignal.any([op.signal, stopped.signal]));
+      return createContainer(this.#context, { sandbox, config, hash }, under);
     };
     for (;;) {
       op.checkpoint();
       const joined = this.#creations.get(key) !== undefined;
-      if (joined && this.#creating.get(key) !== hash) throw beingCreated(config);
+      if (joined && this.#creating.get(key)?.hash !== hash) throw beingCreated(config);
       try {
         return await this.#creations.run(key, () => create().finally(() => this.#creating.delete(key)));
       } catch (error) {
@@ -201,6 +210,23 @@ export class Calls {
     await op.deadline('end start', JOIN_MS, () => start.done.catch(() => {}));
   }
 
+  /** Its own rollback removes it. One that does not end soon (a mount source hangs) finds at its end that it is removed. */
+  async #endCreation({ id, sandboxId, metadata }: ContainerRecord, op: Operation): Promise<void> {
+    const { log, options } = this.#context;
+    const key = containerKey(sandboxId, metadata);
+    const creation = this.#creations.get(key);
+    if (!creation) return; // an earlier daemon's
+    this.#creating.get(key)?.stopped.abort(removedMeanwhile(id));
+    try {
+      await op.deadline('end creation', options.timeouts.kill, () => creation.catch(() => {}));
+    } catch (error) {
+      log.warn(
+        { container: id, error: describeError(error) },
+        'a container is removed while it is being made',
+      );
+    }
+  }
+
   #beginStop(id: ContainerId, graceMs: number, op: Operation): RunningStop {
     const grace = new Grace(graceMs);
     const done = stopContainer(this.#context, id, grace, op).finally(() => {
@@ -214,6 +240,7 @@ export class Calls {
 
   async #stopAndRemove(id: ContainerId, op: Operation): Promise<void> {
     const record = this.#context.containers.get(id);
+    if (record?.state === 'creating') await this.#endCreation(record, op);
     await this.stop(id, 0, op);
     await this.#context.containers.exclusive(id, () => removeContainer(this.#context, id, op));
     if (record) await this.#context.volumeLabels.release(record.sandboxId, op);

@@ -25,6 +25,7 @@ import { VolumeLabels } from './volume-labels.ts';
 class Bench implements Disposable {
   readonly directory = mkdtempSync(join(tmpdir(), 'crisp-create-'));
   readonly kernel = fakeKernel();
+  readonly timeouts = { kill: 30_000, relabel: 20_000 };
   pod = podOf();
   readonly containers: Containers;
   readonly context: Context;
@@ -39,7 +40,7 @@ class Bench implements Disposable {
     const { kernel } = this;
     this.containers = new Containers(join(this.directory, 'containers'), kernel.files, silentLog);
     const context = {
-      options: { state: this.directory, timeouts: { kill: 30_000, relabel: 20_000 }, selinux },
+      options: { state: this.directory, timeouts: this.timeouts, selinux },
       volumeLabels: new VolumeLabels(kernel.selinux, silentLog, [], () => this.pod.ready),
       kernel,
       log: silentLog,
@@ -169,6 +170,39 @@ test('a recovery that comes late leaves a creation of its own daemon alone', asy
   assert.equal(bench.containers.list().length, 1);
   release();
   assert.equal(bench.containers.get(await creation)?.state, 'created');
+});
+
+test('a container that is removed while it is being made comes to nothing, however late its removal is seen', async () => {
+  for (const left of ['soon', 'late'] as const) {
+    using bench = new Bench();
+    bench.timeouts.kill = left === 'soon' ? 30_000 : 1;
+    const { reached, release } = bench.holdMount();
+    const creation = bench.create();
+    await reached;
+    const [record] = bench.containers.list();
+    assert.ok(record);
+    bench.pod = { ...bench.pod, ready: false };
+    const removal = bench.calls.remove(record.id, new Operation('RemovePodSandbox'));
+    if (left === 'late') await removal;
+    // As the mount of a root file system does.
+    mkdirSync(bench.containers.directory(record.id), { recursive: true });
+    release();
+    await assert.rejects(creation, { code: 'Aborted' });
+    await removal;
+    assert.deepEqual(bench.containers.list(), []);
+    assert.deepEqual(readdirSync(join(bench.directory, 'containers')), []);
+  }
+});
+
+test('a pod that has ended meanwhile gets no container', async () => {
+  using bench = new Bench();
+  const { reached, release } = bench.holdMount();
+  const creation = bench.create();
+  await reached;
+  bench.pod = { ...bench.pod, ready: false };
+  release();
+  await assert.rejects(creation, { code: 'FailedPrecondition' });
+  assert.deepEqual(readdirSync(join(bench.directory, 'containers')), []);
 });
 
 test('a creation that fails leaves nothing, and those who joined get its real error', async () => {

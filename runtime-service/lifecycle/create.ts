@@ -56,6 +56,9 @@ export async function createContainer(
   try {
     const made = await makeBundle(context, { record, config, pod, image, volumes, checkpoint }, op);
     op.checkpoint();
+    // The mount of its root has made its directory anew, if that was removed before.
+    if (!context.containers.get(record.id)) throw removedMeanwhile(record.id);
+    readyPod(context, sandbox);
     await op.stage('record', () => context.containers.commit(made));
     return record.id;
   } catch (error) {
@@ -64,6 +67,11 @@ export async function createContainer(
     throw error;
   }
 }
+
+export const removedMeanwhile = (id: ContainerId): CrispError =>
+  new CrispError('Aborted', `container ${id} was removed while it was being made`, {
+    hint: 'create it in another pod sandbox: its own is being removed',
+  });
 
 function sameOrRefuse(existing: ContainerRecord, hash: string): ContainerId {
   if (existing.state === 'created' && existing.configHash === hash) return existing.id;
