@@ -35,6 +35,9 @@ const REAP_MS = 1000;
 const REAP_LOOKS = 20;
 const REAP_POLL_MS = 5;
 
+/** GLib refuses arguments that are no text of the locale: in C's no name and no path may be other than ASCII. */
+const CONMON_LOCALE = { LC_ALL: 'C.UTF-8' };
+
 export interface Monitored {
   readonly container: ProcessRef;
   readonly monitor: ProcessRef | undefined;
@@ -52,7 +55,12 @@ export async function startMonitor(
   const child = await op.stage('spawn monitor', () =>
     processes.spawn({
       argv: monitorArgs(context, oci, record),
-      env: { ...PROGRAM_ENV, _OCI_SYNCPIPE: String(SYNC_PIPE), _OCI_STARTPIPE: String(START_PIPE) },
+      env: {
+        ...PROGRAM_ENV,
+        ...CONMON_LOCALE,
+        _OCI_SYNCPIPE: String(SYNC_PIPE),
+        _OCI_STARTPIPE: String(START_PIPE),
+      },
       cwd: pathsOf(context.options, record.id).bundle,
       stdin: 'null',
       stdout: 'null',

@@ -76,6 +76,14 @@ test('all lines are there when EXITED is seen', async () => {
   }
 });
 
+test('the names of a container and of its log may be of any letters', async () => {
+  const metadata = { name: 'größe', attempt: 0 };
+  const id = await node.run(pod, { metadata, logPath: '日志/0.log', command: ['echo', 'said'] });
+  await node.exited(id);
+  assert.deepEqual(await node.logLines(id), [{ stream: 'stdout', tag: 'F', text: 'said' }]);
+  await node.remove(id);
+});
+
 test('the file is there when StartContainer returns; without log_path there is none', async () => {
   const id = await node.run(pod, { command: busy });
   const path = await node.logPath(id);
