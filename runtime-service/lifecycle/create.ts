@@ -129,7 +129,6 @@ function newRecord(
     ...volumes.map(({ target }) => ({ kind: 'image-volume', target }) as const),
   ];
   if (checkpoint) intents.push({ kind: 'restore', path: join(context.containers.directory(id), 'restore') });
-  const logged = config.logPath !== '' && pod.logDirectory !== '';
   return {
     version: 1,
     id,
@@ -155,7 +154,7 @@ function newRecord(
     ...(config.security.seccomp ? { seccompProfile: config.security.seccomp } : {}),
     ...(config.cdiDevices.length > 0 ? { cdiDevices: config.cdiDevices } : {}),
     stopSignal: config.stopSignal || image.config.stopSignal || 'SIGTERM',
-    logPath: logged ? join(pod.logDirectory, config.logPath) : '',
+    logPath: logPathOf(pod, config),
     tty: config.tty,
     stdin: config.stdin,
     stdinOnce: config.stdinOnce,
@@ -170,6 +169,15 @@ function newRecord(
     monitor: undefined,
     intents,
   };
+}
+
+function logPathOf({ logDirectory }: PodView, { logPath }: ContainerConfig): string {
+  if (logPath === '' || logDirectory === '') return '';
+  const path = join(logDirectory, logPath);
+  if (!path.includes(':')) return path;
+  throw new CrispError('InvalidArgument', `log ${path}: conmon ends the path of a log at a colon`, {
+    hint: 'give a log_directory and a log_path without colons',
+  });
 }
 
 const POD_UID = 'io.kubernetes.pod.uid';

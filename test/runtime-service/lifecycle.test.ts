@@ -242,6 +242,7 @@ test('invalid requests change nothing', async () => {
     /no\/such:image/,
   );
   await refused(create(node.containerConfig({ logPath: '../out' })), 'InvalidArgument', /log_path/);
+  await refused(create(node.containerConfig({ logPath: 'a:b.log' })), 'InvalidArgument', /a:b\.log/);
   await refused(create(node.containerConfig({ workingDir: 'here' })), 'InvalidArgument', /working_dir/);
   const file = node.containerConfig({ workingDir: '/etc/passwd/here' });
   await refused(create(file), 'InvalidArgument', /\/etc\/passwd\/here cannot be a directory/);
