@@ -69,7 +69,8 @@ export class CgroupsV1 implements Cgroups {
   async prepare(): Promise<void> {}
 
   async createChild(path: string): Promise<void> {
-    await makeGroup(this.#primary, safeGroup(path).split('/').slice(1));
+    const at = safeGroup(path).lastIndexOf('/');
+    await makeGroup(this.#primary, [path.slice(at + 1)], join(this.#primary.root, path.slice(0, at)));
   }
 
   /** Moves it in each hierarchy that has the group: a bare child has one, and the process stays where it is in others. */
@@ -206,10 +207,14 @@ function ignoreMissing(error: unknown): void {
   if (!isMissing(error)) throw error;
 }
 
-/** Makes the directories from the top. A new cpuset is empty and takes no process: it gets its parent's sets. */
-async function makeGroup(hierarchy: Hierarchy, parts: readonly string[]): Promise<void> {
+/** Makes the directories below `top` in turn. A new cpuset is empty and takes no process: it gets its parent's sets. */
+async function makeGroup(
+  hierarchy: Hierarchy,
+  parts: readonly string[],
+  top = hierarchy.root,
+): Promise<void> {
   const isCpuset = hierarchy.controllers.includes('cpuset');
-  let at = hierarchy.root;
+  let at = top;
   for (const part of parts) {
     const parent = at;
     at = join(parent, part);

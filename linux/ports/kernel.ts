@@ -232,7 +232,7 @@ export interface Cgroups {
   readonly trouble: Trouble | undefined;
   /**
    * Makes a bare group below one that may hold processes: no controllers are enabled for it, it serves to name and kill
-   * processes. On v1 it exists in the freezer's hierarchy alone.
+   * processes. On v1 it exists in the freezer's hierarchy alone. NotFound: the group above is gone.
    */
   createChild(path: string): Promise<void>;
   /**

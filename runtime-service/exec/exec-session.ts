@@ -86,7 +86,7 @@ export class ExecSession {
     };
     const process = user === undefined ? given : asUser(given, user, readUserFiles(paths));
     writeNewSync(this.#processFile, encodeSpec(process), 0o600);
-    await kernel.cgroups.createChild(this.#cgroup);
+    await this.#unlessEnded(kernel.cgroups.createChild(this.#cgroup));
   }
 
   /**

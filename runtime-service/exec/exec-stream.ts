@@ -7,7 +7,7 @@ import type { ContainerRecord } from '../container.ts';
 import type { Context } from '../context.ts';
 import type { ClientStreams } from './client-streams.ts';
 import { ExecSession } from './exec-session.ts';
-import { checkExec } from './exec-sync.ts';
+import { checkExec, runningContainer } from './exec-sync.ts';
 import { Relay } from './relay.ts';
 
 /** Polls without output, after the end of the command, until outputs that others hold open are not waited for. */
@@ -44,6 +44,7 @@ export async function execStream(
   const end = () => (ending ??= session.end(op.detached('clean-up'), hasEnded));
   try {
     const size = tty ? await firstSize(streams) : undefined;
+    runningContainer(context, id); // it may have ended meanwhile
     await op.stage('prepare', () => session.prepare(command, tty, { size, user }));
     const detached = await op.deadline('start', context.options.timeouts.runtime, (signal) =>
       session.start(stdioOf(streams), tty, signal),

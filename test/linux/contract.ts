@@ -148,6 +148,8 @@ export function contract(name: string, kernel: Kernel): void {
     const path = `${prefix}/pod`;
     assert.deepEqual([cgroups.exists(path), cgroups.processes(path), cgroups.oomKills(path)], [false, [], 0]);
     await assert.rejects(cgroups.join(path, process.pid), code('NotFound'));
+    await assert.rejects(cgroups.createChild(`${path}/child`), code('NotFound'));
+    assert.equal(cgroups.exists(path), false);
     await cgroups.kill(path, soon());
     await cgroups.remove(path, soon());
     await cgroups.prepare(prefix);
