@@ -183,6 +183,7 @@ test('a container that is removed while it is being made comes to nothing, howev
     assert.ok(record);
     bench.pod = { ...bench.pod, ready: false };
     const removal = bench.calls.remove(record.id, new Operation('RemovePodSandbox'));
+    bench.timeouts.kill = 30_000; // of what is undone; the wait for the creation has begun
     if (left === 'late') await removal;
     // As the mount of a root file system does.
     mkdirSync(bench.containers.directory(record.id), { recursive: true });

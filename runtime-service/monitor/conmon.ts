@@ -36,7 +36,7 @@ const REAP_LOOKS = 20;
 const REAP_POLL_MS = 5;
 
 /** GLib refuses arguments that are no text of the locale: in C's no name and no path may be other than ASCII. */
-const CONMON_LOCALE = { LC_ALL: 'C.UTF-8' };
+const CONMON_LOCALE = { LC_CTYPE: 'C.UTF-8' };
 
 export interface Monitored {
   readonly container: ProcessRef;
