@@ -2,17 +2,8 @@
  * Files inside an untrusted root (an image): every path is resolved as if the root were `/`, by
  * the kernel itself (openat2(2) with RESOLVE_IN_ROOT, Linux 5.6), so that no link in it leads outside.
  */
-import {
-  closeSync,
-  constants,
-  fchownSync,
-  fstatSync,
-  mkdirSync,
-  openSync,
-  readlinkSync,
-  type Stats,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readlinkSync, type Stats, writeFileSync } from 'node:fs';
+import { chown, mkdir } from 'node:fs/promises';
 import { posix } from 'node:path';
 import { CrispError, errnoOf } from '#core/errors.ts';
 import { check, fromNode, namingSync, refused } from '../libc/errno.ts';
@@ -20,11 +11,26 @@ import { O_CLOEXEC, O_PATH, openat2 } from '../libc/libc.ts';
 import { openHeldSync, readWithin } from './regular-file.ts';
 
 const RESOLVE_NO_MAGICLINKS = 2n;
+const RESOLVE_NO_SYMLINKS = 4n;
 const RESOLVE_IN_ROOT = 16n;
+/** Of a path, its NUL included (limits.h). */
+const PATH_MAX = 4096;
 
 function openInside(rootFd: number, path: string, flags: number): number {
   const how = new BigUint64Array([BigInt(flags | O_CLOEXEC), 0n, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS]);
   return check(openat2(rootFd, path, how), `open ${path} inside the root`);
+}
+
+/** A part of a path in its directory. From the root the kernel would walk all that is above, for each part again. */
+function openPart(rootFd: number, parent: number, part: string, walked: string): number {
+  const flags = BigInt(constants.O_DIRECTORY | O_PATH | O_CLOEXEC);
+  const how = new BigUint64Array([flags, 0n, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS]);
+  try {
+    return check(openat2(parent, part, how), `open ${walked} inside the root`);
+  } catch (error) {
+    if (errnoOf(error) !== 'ELOOP') throw error;
+  }
+  return openInside(rootFd, walked, constants.O_DIRECTORY | O_PATH);
 }
 
 /** O_PATH; undefined where there is nothing. Other refusals (too many open files) must not be taken for a missing file. */
@@ -118,36 +124,45 @@ export function pathInRoot(root: string, path: string): string | undefined {
 const LINK_LIMIT = 40;
 
 /**
- * Makes a directory and its parents inside the root (0755, owned by `owner`), and returns its real path on the host.
+ * Makes a directory and its parents inside the root (0755, owned by `owner`), and resolves with its real path on the host.
  * One that exists is left as it is; of a link that leads to nothing inside the root, what it leads to is made. Throws
- * where a part of the path is not a directory.
+ * where a part of the path is not a directory. A path may have thousands of parts: the thread does not wait for their disk.
  */
-export function mkdirInRoot(root: string, path: string, owner: { uid: number; gid: number }): string {
-  return withRoot(root, (rootFd) => {
-    const { at, link } = descend(rootFd, path, owner);
-    let [found, left] = [at, link];
+export async function mkdirInRoot(
+  root: string,
+  path: string,
+  owner: { uid: number; gid: number },
+): Promise<string> {
+  const rootFd = openSync(root, constants.O_DIRECTORY | constants.O_RDONLY | O_PATH);
+  try {
+    let { at, link } = await descend(rootFd, path, owner);
     try {
-      for (let links = 0; left !== undefined; links++) {
+      for (let links = 0; link !== undefined; links++) {
         if (links >= LINK_LIMIT) throw refused(`make ${path} inside the root`, 'ELOOP');
-        closeSync(found);
-        ({ at: found, link: left } = descend(rootFd, left, owner));
+        const next = await descend(rootFd, link, owner);
+        closeSync(at);
+        ({ at, link } = next);
       }
-      return readlinkSync(held(found));
+      return readlinkSync(held(at));
     } finally {
-      closeSync(found);
+      closeSync(at);
     }
-  });
+  } finally {
+    closeSync(rootFd);
+  }
 }
 
 /** Through /proc/self/fd a directory is the one that was opened, whatever its path has become since. */
 const held = (fd: number): string => `/proc/self/fd/${fd}`;
 
 /** As far as it goes without a dangling link: `link` is then the path to continue with, from the root. */
-function descend(
+async function descend(
   rootFd: number,
   path: string,
   owner: { uid: number; gid: number },
-): { at: number; link?: string } {
+): Promise<{ at: number; link?: string | undefined }> {
+  // The kernel would refuse it when the half is made.
+  if (Buffer.byteLength(path) >= PATH_MAX) throw refused('make a directory inside the root', 'ENAMETOOLONG');
   let at = openInside(rootFd, '.', constants.O_DIRECTORY | O_PATH);
   let walked = '';
   // Never upwards: `..` is dropped.
@@ -155,7 +170,7 @@ function descend(
   try {
     for (const [index, part] of parts.entries()) {
       walked += `/${part}`;
-      const next = openOrMake(rootFd, at, part, walked, owner);
+      const next = await openOrMake(rootFd, at, part, walked, owner);
       if (typeof next === 'string') {
         const parent = next.startsWith('/')
           ? ''
@@ -173,26 +188,31 @@ function descend(
 }
 
 /** The directory, or the target of a dangling link in its place. */
-function openOrMake(
+async function openOrMake(
   rootFd: number,
   parent: number,
   part: string,
   walked: string,
   owner: { uid: number; gid: number },
-): number | string {
+): Promise<number | string> {
   try {
-    return openInside(rootFd, walked, constants.O_DIRECTORY | O_PATH);
+    return openPart(rootFd, parent, part, walked);
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') throw error;
   }
   const path = `${held(parent)}/${part}`;
   try {
-    mkdirSync(path, { mode: 0o755 });
+    await mkdir(path, { mode: 0o755 });
   } catch (error) {
     if (errnoOf(error) !== 'EEXIST') throw fromNode(error, `make ${walked} inside the root`);
     return namingSync(`make ${walked} inside the root`, () => readlinkSync(path));
   }
-  const fd = openInside(rootFd, walked, constants.O_DIRECTORY | constants.O_RDONLY);
-  fchownSync(fd, owner.uid, owner.gid);
-  return fd;
+  const fd = openPart(rootFd, parent, part, walked);
+  try {
+    await chown(held(fd), owner.uid, owner.gid); // fchown(2) takes no descriptor of O_PATH
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw fromNode(error, `own ${walked} inside the root`);
+  }
 }

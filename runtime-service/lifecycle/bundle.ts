@@ -1,6 +1,7 @@
 /** The effects of CreateContainer: root file system, volumes, OCI spec. The record's intents list them before. */
 
 import { mkdir } from 'node:fs/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { CrispError, errnoOf } from '#core/errors.ts';
 import type { ImageForContainer } from '#core/model/image.ts';
 import type { PodView } from '#core/model/pod.ts';
@@ -82,7 +83,7 @@ export async function makeBundle(
   }
   const userFiles = await op.stage('spec', () => readUserFiles(paths), 'user files');
   const made = await op.stage('spec', () =>
-    specOf(context, request, { userFiles, imageSources, idMapTrees, label }),
+    specOf(context, request, { userFiles, imageSources, idMapTrees, label }, op),
   );
   const requested = made.spec;
   if (checkpoint) {
@@ -102,7 +103,7 @@ export async function makeBundle(
   await op.stage('mount points', () => checkMountPoints(spec.mounts));
   await op.stage(
     'rootfs',
-    () => makeDirectoriesInRoot(paths, [spec.process.cwd, ...image.config.volumes], pod),
+    () => makeDirectoriesInRoot(paths, [spec.process.cwd, ...image.config.volumes], root(pod), op),
     'directories',
   );
   // The files of one that is restored are those of its processes.
@@ -167,6 +168,7 @@ async function specOf(
   context: Context,
   { record, config, pod, image }: BundleRequest,
   given: Pick<SpecRequest, 'userFiles' | 'imageSources' | 'idMapTrees' | 'label'>,
+  op: Operation,
 ): ReturnType<typeof makeSpec> {
   const paths = pathsOf(context.options, record.id);
   const oci = context.handlers.get(record.handler);
@@ -177,7 +179,7 @@ async function specOf(
       image,
       rootfs: paths.rootfs,
       cgroup: record.cgroup.oci,
-      volumes: config.security.readonlyRootfs ? writableVolumes(image, paths, root(pod)) : [],
+      volumes: config.security.readonlyRootfs ? await writableVolumes(image, paths, root(pod), op) : [],
       ...given,
       targetPid: record.pidTarget?.pid,
       runtime: { ...oci.options, seccompPrograms: oci.isCrun },
@@ -193,18 +195,43 @@ function root(pod: PodView): { uid: number; gid: number } {
   return { uid: hostId(pod.userNamespace?.uids), gid: hostId(pod.userNamespace?.gids) };
 }
 
-function makeDirectoriesInRoot({ rootfs }: ContainerPaths, paths: readonly string[], pod: PodView): void {
+/** Characters of paths: an image may declare a thousand of the longest, and other calls do not wait for all of them. */
+const SLICE = 4096;
+
+/** The directories on the host. */
+async function makeDirectoriesInRoot(
+  { rootfs }: ContainerPaths,
+  paths: readonly string[],
+  owner: { uid: number; gid: number },
+  op: Operation,
+): Promise<string[]> {
+  const made: string[] = [];
+  let left = SLICE;
   for (const path of paths) {
-    try {
-      mkdirInRoot(rootfs, path, root(pod));
-    } catch (error) {
-      // A file of the image is in its place, or it is not a path: the request's or image's error, not the node's.
-      if (!['ENOTDIR', 'ELOOP', 'ENAMETOOLONG'].includes(errnoOf(error) ?? '')) throw error;
-      throw new CrispError('InvalidArgument', `${path} cannot be a directory of this container`, {
-        cause: error,
-        hint: 'give another working_dir, or fix WORKDIR and VOLUME of the image',
-      });
-    }
+    made.push(await makeDirectoryInRoot(rootfs, path, owner));
+    left -= path.length;
+    if (left > 0) continue;
+    left = SLICE;
+    await nextTurn();
+    op.checkpoint();
+  }
+  return made;
+}
+
+async function makeDirectoryInRoot(
+  rootfs: string,
+  path: string,
+  owner: { uid: number; gid: number },
+): Promise<string> {
+  try {
+    return await mkdirInRoot(rootfs, path, owner);
+  } catch (error) {
+    // A file of the image is in its place, or it is not a path: the request's or image's error, not the node's.
+    if (!['ENOTDIR', 'ELOOP', 'ENAMETOOLONG'].includes(errnoOf(error) ?? '')) throw error;
+    throw new CrispError('InvalidArgument', `${path.slice(0, 200)} cannot be a directory of this container`, {
+      cause: error,
+      hint: 'give another working_dir, or fix WORKDIR and VOLUME of the image',
+    });
   }
 }
 
@@ -212,17 +239,16 @@ function makeDirectoriesInRoot({ rootfs }: ContainerPaths, paths: readonly strin
  * The image's VOLUMEs. With a writable root they are in the container's own layer, which has the lifetime of the
  * container, as an anonymous volume does; under a read-only root the same directories are bound back writable.
  */
-function writableVolumes(
+async function writableVolumes(
   image: ImageForContainer,
-  { rootfs }: ContainerPaths,
+  paths: ContainerPaths,
   owner: { uid: number; gid: number },
-) {
+  op: Operation,
+): Promise<SpecRequest['volumes']> {
   // The root itself cannot be a volume, whatever the image declares: it would hide everything.
-  const paths = image.config.volumes.map(inContainer).filter((path) => path !== '/');
-  return paths.map((containerPath) => ({
-    containerPath,
-    source: mkdirInRoot(rootfs, containerPath, owner),
-  }));
+  const volumes = image.config.volumes.map(inContainer).filter((path) => path !== '/');
+  const sources = await makeDirectoriesInRoot(paths, volumes, owner, op);
+  return sources.map((source, at) => ({ containerPath: volumes[at] ?? '', source }));
 }
 
 /** The bundle is this container's own, on a tmpfs, and it is not read before the record is `created`. */

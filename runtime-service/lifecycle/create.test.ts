@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
@@ -25,6 +33,8 @@ import { VolumeLabels } from './volume-labels.ts';
 class Bench implements Disposable {
   readonly directory = mkdtempSync(join(tmpdir(), 'crisp-create-'));
   readonly kernel = fakeKernel();
+  /** Of the image. */
+  readonly volumes: string[] = [];
   readonly timeouts = { kill: 30_000, relabel: 20_000 };
   pod = podOf();
   readonly containers: Containers;
@@ -79,7 +89,7 @@ class Bench implements Disposable {
         resolve: () => this.pod.id,
         containerCgroup: (_pod: string, id: string) => ({ oci: `/t/${id}`, path: `/t/${id}` }),
       },
-      images: { find: () => imageWith({ cmd: ['sh'] }) },
+      images: { find: () => imageWith({ cmd: ['sh'], volumes: this.volumes }) },
       rootfs: {
         mount: async ({ target, label }: { target: string; label?: string }) => {
           this.mounts++;
@@ -215,6 +225,22 @@ test('a creation that fails leaves nothing, and those who joined get its real er
   assert.equal(bench.mounts, 1);
   assert.deepEqual(bench.containers.list(), []);
   assert.deepEqual(readdirSync(join(bench.directory, 'containers')), []);
+});
+
+test('while the many volumes of an image are made, other calls have their turns', async () => {
+  for (const readonlyRootfs of [false, true]) {
+    using bench = new Bench();
+    bench.volumes.push(...Array.from({ length: 20 }, (_, n) => `/${'v/'.repeat(500)}${n}`));
+    const creation = bench.create(undefined, 0, { security: securityOf({ readonlyRootfs }) });
+    const seen = new Set<number>();
+    for (let made = 0; made < bench.volumes.length; await setImmediate()) {
+      const root = join(bench.directory, 'containers', bench.containers.list()[0]?.id ?? '', 'rootfs');
+      made = bench.volumes.filter((path) => existsSync(join(root, path))).length;
+      seen.add(made);
+    }
+    await creation;
+    assert.ok(seen.size > 2, `${[...seen]}`);
+  }
 });
 
 test('the next attempt is created after the last, also where the clock has stepped back meanwhile', async (t) => {

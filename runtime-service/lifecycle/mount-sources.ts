@@ -97,10 +97,13 @@ async function makeSource(hostPath: string): Promise<void> {
  * with both. Targets of links are left to the OCI runtime.
  */
 export async function checkMountPoints(mounts: readonly OciMount[]): Promise<void> {
+  // Few are: an image may declare thousands of volumes.
+  const readonly = mounts.filter((mount) => mount.type === 'bind' && isReadOnly(mount));
   for (const { destination } of mounts) {
-    const parent = mounts.findLast(
-      (mount) => mount.destination !== destination && isWithin(destination, mount.destination),
-    );
+    const isAbove = (mount: OciMount) =>
+      mount.destination !== destination && isWithin(destination, mount.destination);
+    if (!readonly.some(isAbove)) continue;
+    const parent = mounts.findLast(isAbove);
     if (!parent?.source || parent.type !== 'bind' || !isReadOnly(parent)) continue;
     const rest = destination.slice(parent.destination.length + 1).split('/');
     if (!(await isMissing(parent.source, rest))) continue;

@@ -114,7 +114,17 @@ test('a refusal that is not about the file does not make it a missing one', (t) 
   assert.throws(() => readInRoot(root, 'x'.repeat(300), 100), /ENAMETOOLONG/);
 });
 
-test('directories are made inside the root, also where a link of it leads to nothing', (t) => {
+test('of a path that is too long no part is made; as deep as a path can be, it is', async (t) => {
+  const root = scratch(t);
+  const owner = { uid: 0, gid: 0 };
+  await assert.rejects(mkdirInRoot(root, '/x'.repeat(2048), owner), /ENAMETOOLONG/);
+  assert.deepEqual(readdirSync(root), []);
+  const deep = '/y'.repeat(1900);
+  assert.equal(await mkdirInRoot(root, `${deep}/a`, owner), join(root, `${deep}/a`));
+  assert.deepEqual(readdirSync(join(root, deep)), ['a']);
+});
+
+test('directories are made inside the root, also where a link of it leads to nothing', async (t) => {
   const root = scratch(t);
   const owner = { uid: 1234, gid: 1235 };
   mkdirSync(join(root, 'var/deep'), { recursive: true });
@@ -122,16 +132,16 @@ test('directories are made inside the root, also where a link of it leads to not
   symlinkSync('../../../../gone/../lock', join(root, 'var/deep/lock'));
   symlinkSync('b', join(root, 'a'));
   symlinkSync('a', join(root, 'b'));
-  assert.equal(mkdirInRoot(root, '/var/run/app/', owner), join(root, 'run/app'));
-  assert.equal(mkdirInRoot(root, '/var/deep/lock/x', owner), join(root, 'lock/x'));
-  assert.equal(mkdirInRoot(root, '/var/deep', owner), join(root, 'var/deep'));
+  assert.equal(await mkdirInRoot(root, '/var/run/app/', owner), join(root, 'run/app'));
+  assert.equal(await mkdirInRoot(root, '/var/deep/lock/x', owner), join(root, 'lock/x'));
+  assert.equal(await mkdirInRoot(root, '/var/deep', owner), join(root, 'var/deep'));
   assert.equal(pathInRoot(root, '/var/run/app'), join(root, 'run/app'));
-  assert.throws(() => mkdirInRoot(root, '/a/c', owner), /ELOOP/);
+  await assert.rejects(mkdirInRoot(root, '/a/c', owner), /ELOOP/);
   writeFileSync(join(root, 'file'), '');
-  assert.throws(() => mkdirInRoot(root, '/file/c', owner), /file.*ENOTDIR/);
+  await assert.rejects(mkdirInRoot(root, '/file/c', owner), /file.*ENOTDIR/);
   const before = openSync('/dev/null', 'r');
   closeSync(before);
-  for (let n = 0; n < 8; n++) assert.throws(() => mkdirInRoot(root, '/a/c', owner));
+  for (let n = 0; n < 8; n++) await assert.rejects(mkdirInRoot(root, '/a/c', owner));
   const after = openSync('/dev/null', 'r');
   closeSync(after);
   assert.equal(after, before, 'no descriptor stays open');
