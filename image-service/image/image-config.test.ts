@@ -81,6 +81,10 @@ test('half of a surrogate pair is U+FFFD, as clients in Go read it: replies hold
   );
 });
 
+test('a volume whose path holds a NUL is refused: no directory has that name', () => {
+  assert.throws(() => parse({ config: { Volumes: { '/a\0b': {} } } }), /Volumes/);
+});
+
 test('any JSON is a config or refused with an error', () => {
   const value = fc.oneof(fc.jsonValue(), fc.array(fc.string()), fc.string());
   const keys = ['Env', 'Entrypoint', 'Cmd', 'User', 'WorkingDir', 'StopSignal', 'Volumes', 'Labels'] as const;

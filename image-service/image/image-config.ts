@@ -34,7 +34,7 @@ export function parseConfig(bytes: Uint8Array, what: string): ParsedConfig {
       user: text(inner['User'], 'User', what),
       stopSignal: text(inner['StopSignal'], 'StopSignal', what) || undefined,
       volumes: isObject(inner['Volumes'])
-        ? Object.keys(inner['Volumes']).map((path) => path.toWellFormed())
+        ? Object.keys(inner['Volumes']).map((path) => text(path, 'Volumes', what))
         : [],
       labels: labels(inner['Labels']),
     },
