@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { hasCode } from '#core/errors.ts';
-import { configOf, mountOf, securityOf } from '#test/fixtures/container-config.ts';
+import { configOf, mountOf, resourcesOf, securityOf } from '#test/fixtures/container-config.ts';
 import { validateConfig } from './config.ts';
 
 type Changes = Parameters<typeof configOf>[0];
@@ -9,6 +9,8 @@ type Changes = Parameters<typeof configOf>[0];
 const accepted: Readonly<Record<string, Changes>> = {
   plain: {},
   'the longest name': { metadata: { name: 'n'.repeat(253), attempt: 4294967295 } },
+  'the highest score': { resources: resourcesOf({ oomScoreAdj: 1000n }) },
+  'the lowest score': { resources: resourcesOf({ oomScoreAdj: -1000n }) },
   'no log': { logPath: '' },
   'dots in a log’s name': { logPath: 'a/..b/c..log' },
   'a group with a user': { security: securityOf({ runAsUser: 0n, runAsGroup: 0n }) },
@@ -36,6 +38,9 @@ const refused: Readonly<Record<string, readonly [Changes, RegExp]>> = {
     { mounts: [mountOf({ image: 'models:1', hostPath: '' })] },
     /not readonly/,
   ],
+  'a NUL in the name': [{ metadata: { name: 'a\0', attempt: 0 } }, /NUL/],
+  'a score out of range': [{ resources: resourcesOf({ oomScoreAdj: 1001n }) }, /oom_score_adj 1001/],
+  'a score out of range, below': [{ resources: resourcesOf({ oomScoreAdj: -1001n }) }, /oom_score_adj -1001/],
   'no image': [{ image: '' }, /image\.image is empty/],
   'a log outside': [{ logPath: '../other/0.log' }, /log_path/],
   'a log outside, later': [{ logPath: 'a/../../0.log' }, /log_path/],

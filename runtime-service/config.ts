@@ -89,6 +89,8 @@ export interface ContainerConfig {
 }
 
 const MAX_NAME = 253;
+/** Of /proc/PID/oom_score_adj, proc(5). */
+const MAX_OOM_SCORE = 1000n;
 
 /** Refuses what no container can be made of; nothing has happened yet. Throws InvalidArgument naming the field. */
 export function validateConfig(config: ContainerConfig): void {
@@ -120,6 +122,9 @@ export function validateConfig(config: ContainerConfig): void {
     if (id !== undefined && (id < 0n || id > 4294967294n))
       refuse(`id ${id} is out of range`, 'use 0 to 2^32-2');
   }
+  const { oomScoreAdj } = config.resources;
+  if (oomScoreAdj < -MAX_OOM_SCORE || oomScoreAdj > MAX_OOM_SCORE)
+    refuse(`oom_score_adj ${oomScoreAdj} is out of range`, `use -${MAX_OOM_SCORE} to ${MAX_OOM_SCORE}`);
   if (security.pid === 'target' && security.targetId === '')
     refuse('pid mode TARGET without target_id', 'set target_id');
 }
@@ -137,11 +142,11 @@ function validatePaths(config: ContainerConfig, refuse: (message: string, hint: 
     }
   }
   const { maskedPaths, readonlyPaths } = config.security;
-  const texts = [config.workingDir, config.logPath, ...config.command, ...config.args];
+  const texts = [config.metadata.name, config.workingDir, config.logPath, ...config.command, ...config.args];
   texts.push(...maskedPaths, ...readonlyPaths);
   for (const mount of config.mounts) texts.push(mount.containerPath, mount.hostPath, mount.imageSubPath);
   for (const device of config.devices) texts.push(device.containerPath, device.hostPath);
-  if (texts.some((text) => text.includes('\0'))) refuse('a path or argument holds a NUL', 'remove it');
+  if (texts.some((text) => text.includes('\0'))) refuse('a name, path or argument holds a NUL', 'remove it');
 }
 
 function validateMount(mount: MountRequest, refuse: (message: string, hint: string) => never): void {

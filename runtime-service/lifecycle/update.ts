@@ -159,6 +159,17 @@ async function applyUpdate(
   try {
     await op.stage('apply', () => apply(context, record, limits, former, files, op));
   } catch (error) {
+    if (hasEnded(context, record)) {
+      await commitLimits(context, record, former);
+      throw new CrispError(
+        'FailedPrecondition',
+        `container ${record.id} has ended: it has no limits to change`,
+        {
+          cause: error,
+          hint: 'only a created or running container can be updated',
+        },
+      );
+    }
     const before = files.map(({ file, before: value }) => ({ file, value }));
     await op
       .stage('restore limits', () => apply(context, record, former, limits, before, op))
@@ -173,6 +184,10 @@ async function applyUpdate(
   }
   await op.stage('record', () => commitLimits(context, record, limits));
 }
+
+/** Its exit is recorded after the update, in the container's turn. */
+const hasEnded = ({ kernel }: Context, { state, process }: ContainerRecord): boolean =>
+  state === 'running' && process !== undefined && !kernel.processes.alive(process);
 
 async function commitLimits(
   context: Context,

@@ -64,6 +64,12 @@ const warning = script(
   `log=/dev/stderr; for v in "$@"; do case "$v" in --log=*) log=\${v#--log=};; -*) ;; *) break;; esac; done
    [ "$v" = create ] && echo "level=warning msg=the-moon-is-full" >>$log; exec runc "$@"`,
 );
+// It ends between the request and the runtime's update.
+const ending = script(
+  'ending',
+  `${verb}; [ "$v" = update ] && { for id in "$@"; do :; done; runc "$1" kill "$id" KILL
+   until runc "$1" state "$id" | grep -q '"stopped"'; do sleep 0.05; done; }; exec runc "$@"`,
+);
 const monitor = script('conmon', 'exec conmon "$@"');
 const handlers = {
   failing,
@@ -74,6 +80,7 @@ const handlers = {
   stuck,
   waiting,
   warning,
+  ending,
   missing: '/no/such/runtime',
 };
 const node = await TestNode.start('faults', {
@@ -112,6 +119,18 @@ test('a runtime that fails at create: its message is the error', async () => {
 test('a runtime that warns at create: the log of the container has its own lines alone', async () => {
   const { out, err } = await node.output(await podWith('warning'), ['sh', '-c', 'echo out; echo err >&2']);
   assert.deepEqual([out, err], ['out', 'err']);
+});
+
+test('an update that meets the end of the container: a failed precondition, and the exit is recorded', async () => {
+  const id = await node.run(await podWith('ending'));
+  const linux = { memoryLimitInBytes: fromBigInt(64n << 20n) };
+  await refused(
+    node.client.UpdateContainerResources({ containerId: id, linux, annotations: {} }),
+    'FailedPrecondition',
+    /has ended: it has no limits to change/,
+  );
+  assert.equal((await node.exited(id)).exitCode, 137);
+  await node.remove(id);
 });
 
 test('a runtime that fails at start: its message is the error', async () => {
