@@ -107,19 +107,23 @@ async function requestedDevices(request: DeviceRequest): Promise<OciDevice[]> {
 /** Made by the OCI runtime or by a mount of the container. */
 const SKIP = new Set(['pts', 'shm', 'mqueue', 'fd', 'console', 'ptmx', 'core', 'stdin', 'stdout', 'stderr']);
 
+/** In the order of the directory, which is read whole before its entries are looked at: those of one at the same time. */
 async function walk(directory: string, target: string, skip: ReadonlySet<string>): Promise<OciDevice[]> {
-  const devices: OciDevice[] = [];
-  for (const entry of await readdir(directory, { withFileTypes: true })) {
-    if (skip.has(entry.name) || entry.isSymbolicLink()) continue;
-    const from = join(directory, entry.name);
-    const to = join(target, entry.name);
-    if (entry.isDirectory()) devices.push(...(await walk(from, to, new Set())));
-    else {
-      const node = await nodeOf(from, to).catch(() => undefined);
-      if (node) devices.push(node);
-    }
-  }
-  return devices;
+  const entries = await readdir(directory, { withFileTypes: true });
+  const found = await Promise.all(
+    entries
+      .filter(({ name }) => !skip.has(name))
+      .map(async (entry): Promise<OciDevice[]> => {
+        const from = join(directory, entry.name);
+        const to = join(target, entry.name);
+        if (entry.isDirectory()) return walk(from, to, new Set());
+        // Most of what is in a directory that is no device's has its kind in the directory.
+        if (!entry.isCharacterDevice() && !entry.isBlockDevice()) return [];
+        const node = await nodeOf(from, to).catch(() => undefined);
+        return node ? [node] : [];
+      }),
+  );
+  return found.flat();
 }
 
 async function nodeOf(path: string, target: string): Promise<OciDevice | undefined> {
