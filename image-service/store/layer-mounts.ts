@@ -140,6 +140,7 @@ export class LayerMounts {
         await this.#mount(image.path, target);
       } catch (error) {
         await rmdir(target).catch(() => {});
+        if (errnoOf(error) === 'ENOENT') await this.#requireAt(target, key, image);
         throw error;
       }
       log.debug({ layer: key, target: target.slice(directory.length + 1) }, 'layer is mounted');
@@ -213,6 +214,12 @@ export class LayerMounts {
     const { dev, ino, mtimeNs } = found;
     const name = createHash('sha256').update([key, dev, ino, mtimeNs].join(' ')).digest('hex');
     return join(this.#parts.directory, name.slice(0, NAME_DIGITS));
+  }
+
+  /** Throws DataLoss where the file was removed or replaced between the look at it and the mount. */
+  async #requireAt(target: string, key: string, image: ImageFile): Promise<void> {
+    if ((await this.#target(key, image)) !== target)
+      throw damaged(`the image of layer ${key} was replaced while it was being mounted: ${image.path}`);
   }
 
   async #unmount(target: string): Promise<void> {

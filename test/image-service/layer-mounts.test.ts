@@ -191,6 +191,27 @@ test('an image that is missing, shorter, or none is DataLoss with the remedy, an
   await assert.rejects(layers.ensure('key', none), damaged(/has 4000 bytes/));
 });
 
+test('an image that is taken away, or replaced, between the look at it and the mount is DataLoss', async (t) => {
+  const { mounts } = real;
+  const { root, image, directory, targets, names } = place(t, mounts);
+  const one = image('one');
+  let takeAway: string | undefined;
+  const erofs: Mounts['erofs'] = async (request) => {
+    renameSync(one.path, join(root, 'aside'));
+    try {
+      return await mounts.erofs(request);
+    } finally {
+      if (takeAway !== undefined) renameSync(takeAway, one.path);
+    }
+  };
+  const layers = open(directory, { ...mounts, erofs });
+  await assert.rejects(layers.ensure('one', one), damaged(/is missing: .*one$/));
+  image('one');
+  takeAway = image('other').path;
+  await assert.rejects(layers.ensure('one', one), damaged(/was replaced while it was being mounted: .*one$/));
+  assert.deepEqual([layers.mounted, targets(), names()], [[], [], []]);
+});
+
 test('a failure is reported to all who wait, and the next call tries again; the other way where the first cannot', async (t) => {
   const { mounts, faults } = fakeKernel();
   const { image, directory, targets, names } = place(t, mounts);

@@ -221,14 +221,15 @@ export class VirtualNode implements AsyncDisposable {
     }
   }
 
-  /** All that pods may leave behind in the machine, one in a line. The daemon's probe of iptables has a network namespace for a moment. */
+  /**
+   * All that pods may leave behind in the machine, one in a line. The daemon's probes of iptables and of the kernel have network
+   * namespaces for a moment: it is looked again while there are any.
+   */
   async leftovers(): Promise<string[]> {
-    let lines: string[] = [];
-    await until('the probe of iptables has ended', async () => {
-      lines = await this.#leftovers();
-      return !lines.some((line) => /ip6?tables-restore/.test(line));
-    });
-    return lines;
+    for (const limit = Date.now() + WAIT_MS; ; await sleep(PAUSE_MS[1])) {
+      const lines = await this.#leftovers();
+      if (!lines.some((line) => line.startsWith('netns ')) || Date.now() > limit) return lines;
+    }
   }
 
   #leftovers(): Promise<string[]> {
@@ -239,7 +240,7 @@ export class VirtualNode implements AsyncDisposable {
       systemctl list-units --all --plain --no-legend '*.scope' '*.slice' | grep -E '[0-9a-f]{64}|kubepods|^crisp' || true
       ip -o link | grep -E ': veth' || true
       ls /var/lib/cni/networks/crisp-bridge 2>/dev/null | grep '^[0-9]' || true
-      lsns -t net -n -o NS,PID,COMMAND | grep -v ' 1 ' || true
+      lsns -t net -n -o NS,PID,COMMAND | grep -v ' 1 ' | sed 's/^ */netns /' || true
       iptables-save | grep -E 'CNI-[0-9a-f]|crisp-bridge' || true
       ps -eo pid,comm | grep -E ' (conmon|crun|runc|pause|sleep)$' || true`);
   }
