@@ -97,14 +97,13 @@ function commonOf(
   const now = BigInt(Date.now()) * 1_000_000n;
   const fetched = new Map([manifest.config, ...manifest.layers].map(({ digest, size }) => [digest, size]));
   const compressedSize = [...fetched.values()].reduce((sum, size) => sum + size, 0);
-  const parts = [
-    ...manifest.layers.filter(({ digest }) => isKept(digest)),
-    manifest.config,
-    ...documents.map(({ digest, bytes }) => ({ digest, size: bytes.length })),
-  ];
-  // A layer that was there already needed no blob.
-  const inStore = parts.filter(({ digest }) => content.has(digest));
-  const blobs = new Map(inStore.map(({ digest, size }) => [digest, size]));
+  const parts = [...manifest.layers.filter(({ digest }) => isKept(digest)), manifest.config, ...documents];
+  // A layer that was there already needed no blob. What a manifest says of a blob that was there has not been checked.
+  const blobs = new Map<Digest, number>();
+  for (const { digest } of parts) {
+    const size = content.size(digest);
+    if (size !== undefined) blobs.set(digest, size);
+  }
   const blobBytes = [...blobs.values()].reduce((sum, size) => sum + size, 0);
   return {
     version: IMAGE_RECORD_VERSION,
