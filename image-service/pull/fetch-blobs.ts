@@ -28,7 +28,7 @@ export class Blobs {
     if (this.#content.has(blob.digest)) return;
     const start = (shared: AbortSignal) =>
       from.op.stage('fetch', () => this.#transfer(from.source, blob, shared), blob.digest);
-    await this.#running.runAuthorized(blob.digest, signal, start);
+    await this.#running.runFromSource(blob.digest, signal, start);
   }
 
   /** Waits until a further blob may be transferred. */

@@ -63,7 +63,9 @@ export class Artifacts {
     try {
       const record =
         this.#store.sound(artifactKey(plan.digest)) ??
-        (await this.#running.run(plan.digest, plan.op.signal, (signal) => this.#create(plan, signal)));
+        (await this.#running.runFromSource(plan.digest, plan.op.signal, (signal) =>
+          this.#create(plan, signal),
+        ));
       for (const layer of plan.meter.layers) layer.finished = true;
       return record;
     } catch (error) {

@@ -77,7 +77,7 @@ export class Layers {
     const layer = layerAt(plan, index);
     const known = this.#store.find(layer.diffId, layer.chainId);
     const start = (shared: AbortSignal) => this.#create(plan, index, shared);
-    const record = known ?? (await this.#layers.runAuthorized(layer.chainId, signal, start));
+    const record = known ?? (await this.#layers.runFromSource(layer.chainId, signal, start));
     layer.meter.finished = true;
     return record;
   }

@@ -159,6 +159,6 @@ export class Puller {
       return bytes;
     };
     return (blob, signal) =>
-      this.#configs.runAuthorized(blob.digest, signal, (shared) => start(blob, shared));
+      this.#configs.runFromSource(blob.digest, signal, (shared) => start(blob, shared));
   }
 }

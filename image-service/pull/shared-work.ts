@@ -1,7 +1,8 @@
-import { CrispError, type ErrorCode, hasCode } from '#core/errors.ts';
+import { CrispError, errnoOf, hasCode } from '#core/errors.ts';
 
-/** What a registry replies to credentials that may not read the repository. */
-const REFUSALS: readonly ErrorCode[] = ['Unauthenticated', 'PermissionDenied', 'NotFound'];
+/** What no other source would change. */
+const isFullDisk = (error: unknown): boolean =>
+  hasCode(error, 'ResourceExhausted') && errnoOf(error) !== undefined;
 
 /** The calls of one work, as they are now. */
 export interface Callers {
@@ -57,16 +58,17 @@ export class SharedWork<V> {
   }
 
   /**
-   * The same for work that needs a caller's credentials: those of another pull may be refused where this one's are
-   * accepted, so a call that had joined then starts or joins once more.
+   * The same for work that has its content of a caller's source. Another one may have it, or accept its caller's credentials,
+   * where that of the first fails: a call that had joined then starts or joins anew, and throws what its own start throws.
    */
-  async runAuthorized(key: string, signal: AbortSignal, start: Start<V>): Promise<V> {
-    const joined = this.joins(key);
-    try {
-      return await this.run(key, signal, start);
-    } catch (error) {
-      if (!joined || signal.aborted || !REFUSALS.some((code) => hasCode(error, code))) throw error;
-      return await this.run(key, signal, start);
+  async runFromSource(key: string, signal: AbortSignal, start: Start<V>): Promise<V> {
+    for (;;) {
+      const joined = this.joins(key);
+      try {
+        return await this.run(key, signal, start);
+      } catch (error) {
+        if (!joined || signal.aborted || isFullDisk(error)) throw error;
+      }
     }
   }
 
