@@ -30,6 +30,8 @@ export interface ArtifactManifest {
 
 /** A model of many parts has hundreds of files. */
 const LAYER_LIMIT = 5000;
+/** Of the names of its files: each is made, and flushed by itself. */
+const DIRECTORY_LIMIT = 20_000;
 const TYPE_LIMIT = 255;
 const NAME_LIMIT = 255;
 const PATH_LIMIT = 4095;
@@ -86,22 +88,44 @@ function pathOf(name: string, what: string): readonly string[] {
 
 /** Each name is one file: none is given twice, and none is below another. */
 function checkNames(layers: readonly ArtifactLayer[], what: string): void {
-  const files = new Set<string>();
+  const files = new Map<string, number>();
+  const directories = new Set<string>();
   for (const [index, { path }] of layers.entries()) {
-    const name = path?.join('/');
-    if (name === undefined) continue;
+    if (path === undefined) continue;
+    const name = path.join('/');
     if (files.has(name))
       throw hostileName(`${what}: layer ${index}: the file name ${shown(name)} is given twice`);
-    files.add(name);
+    files.set(name, index);
+    addDirectories(directories, name);
+    if (directories.size > DIRECTORY_LIMIT)
+      throw refusedImage(
+        what,
+        `its files are in more than ${DIRECTORY_LIMIT} directories`,
+        'push them as packed directories, or as several artifacts',
+      );
   }
-  for (const [index, { path }] of layers.entries()) {
-    for (let count = 1; count < (path?.length ?? 0); count++) {
-      const above = path?.slice(0, count).join('/') ?? '';
-      if (files.has(above))
-        throw hostileName(
-          `${what}: layer ${index}: the file name ${shown(path?.join('/') ?? '')} is below the file ${shown(above)}`,
-        );
-    }
+  for (const above of files.keys()) {
+    if (!directories.has(above)) continue;
+    const [below = '', index] = [...files].find(([name]) => name.startsWith(`${above}/`)) ?? [];
+    throw hostileName(
+      `${what}: layer ${index}: the file name ${shown(below)} is below the file ${shown(above)}`,
+    );
+  }
+}
+
+/** The directories of these files, each once; '' is the topmost one. */
+export function directoriesOf(layers: readonly Pick<ArtifactLayer, 'path'>[]): Set<string> {
+  const directories = new Set(['']);
+  for (const { path } of layers) if (path) addDirectories(directories, path.join('/'));
+  return directories;
+}
+
+/** From the file upwards, as far as they are new: of a thousand files in one deep directory most are not. */
+function addDirectories(directories: Set<string>, file: string): void {
+  for (let at = file.lastIndexOf('/'); at > 0; at = file.lastIndexOf('/', at - 1)) {
+    const directory = file.slice(0, at);
+    if (directories.has(directory)) return;
+    directories.add(directory);
   }
 }
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { CrispError, hasCode } from '#core/errors.ts';
+import { directoriesOf } from './artifact.ts';
 import { parseManifest } from './manifest.ts';
 
 const MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
@@ -80,6 +81,21 @@ test('what is refused is named', () => {
     );
   const urls = parse({ config: blob(CONFIG), layers: [blob(TAR, { urls: ['http://x/'] })] });
   assert.equal(urls.kind, 'image', 'further places of a layer are no reason to refuse it');
+});
+
+test('the directories of an artifact are few, however deep its files are', () => {
+  const deep = (top: string, name: string) => titled(`${top}/${'d/'.repeat(2000)}${name}`);
+  const one = Array.from({ length: 900 }, (_, n) => deep('top', `${n}`));
+  const manifest = parse({ config: blob('x/y'), layers: [...one, titled('file')] });
+  assert.ok(manifest.kind === 'artifact');
+  const directories = directoriesOf(manifest.layers);
+  assert.equal(directories.size, 2002);
+  assert.ok(['', 'top', 'top/d'].every((path) => directories.has(path)));
+  const many = Array.from({ length: 11 }, (_, n) => deep(`${n}`, 'file'));
+  assert.throws(
+    () => parse({ config: blob('x/y'), layers: many }),
+    (error) => hasCode(error, 'Unimplemented') && /more than 20000 directories/.test(error.message),
+  );
 });
 
 test('any JSON is a manifest or refused with an error, and no name of an artifact leads outside', () => {

@@ -4,7 +4,7 @@ import { errnoOf, hasCode } from '#core/errors.ts';
 import type { Digest } from '#core/ids.ts';
 import { naming } from '#linux/libc/errno.ts';
 import type { Files } from '#linux/ports/kernel.ts';
-import type { ArtifactLayer, ArtifactManifest } from '../image/artifact.ts';
+import { type ArtifactLayer, type ArtifactManifest, directoriesOf } from '../image/artifact.ts';
 import type { Descriptor } from '../image/manifest.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import type { ContentStore } from '../store/content-store.ts';
@@ -77,7 +77,7 @@ export class Artifacts {
     await this.#fetchAll(plan, signal);
     // Links to blobs: one copy on the disk, which no image could have.
     await using staged = await this.#store.stage('directory');
-    const directories = directoriesOf(plan.manifest.layers).length;
+    const directories = directoriesOf(plan.manifest.layers).size;
     const size: Size = { bytes: directories * BLOCK, inodes: directories };
     await plan.op.stage('unpack', () => this.#write(plan, staged, size, signal));
     const flushed = await plan.op.stage('sync', () => this.#flush(plan.manifest, staged));
@@ -93,7 +93,9 @@ export class Artifacts {
     // A file that is a copy of its blob is a file of its own.
     for (const path of new Set(named.map(({ path = [] }) => join(staged.fs, ...path))))
       await this.#files.syncFile(path);
-    for (const path of directoriesOf(layers)) await this.#files.syncDirectory(join(staged.fs, path));
+    // Those below before those above.
+    for (const path of [...directoriesOf(layers)].sort((one, other) => other.length - one.length))
+      await this.#files.syncDirectory(join(staged.fs, path));
     return true;
   }
 
@@ -170,10 +172,4 @@ export class Artifacts {
       throw inLayer(error, index, layer.digest);
     }
   }
-}
-
-/** The directories of these files, those below before those above; the last is the topmost one. */
-function directoriesOf(layers: readonly ArtifactLayer[]): string[] {
-  const paths = layers.flatMap(({ path = [] }) => path.map((_, count) => path.slice(0, count).join('/')));
-  return [...new Set(['', ...paths])].sort().reverse();
 }
