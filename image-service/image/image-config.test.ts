@@ -85,6 +85,13 @@ test('a volume whose path holds a NUL is refused: no directory has that name', (
   assert.throws(() => parse({ config: { Volumes: { '/a\0b': {} } } }), /Volumes/);
 });
 
+test('a user of any length that has a name is taken, and none that would fill a list of images', () => {
+  const user = `${'u'.repeat(511)}:${'g'.repeat(512)}`;
+  assert.equal(parse({ config: { User: user } }).config.user, user);
+  for (const long of [`${user}g`, 'ö'.repeat(513), 'x'.repeat(7 << 20)])
+    assert.throws(() => parse({ config: { User: long } }), /config: User has \d+ bytes/);
+});
+
 test('any JSON is a config or refused with an error', () => {
   const value = fc.oneof(fc.jsonValue(), fc.array(fc.string()), fc.string());
   const keys = ['Env', 'Entrypoint', 'Cmd', 'User', 'WorkingDir', 'StopSignal', 'Volumes', 'Labels'] as const;

@@ -3,6 +3,9 @@ import { isDigest } from '#core/ids.ts';
 import type { ImageConfig } from './image.ts';
 import { isObject, malformedImage, readJson } from './manifest.ts';
 
+/** Bytes of a user and a group: names have 32 in most systems. */
+const USER_LIMIT = 1024;
+
 /** The config blob of an image, as far as crisp reads it. */
 export interface ParsedConfig {
   readonly platform: { readonly os: string; readonly architecture: string };
@@ -31,7 +34,7 @@ export function parseConfig(bytes: Uint8Array, what: string): ParsedConfig {
       entrypoint: texts(inner['Entrypoint'], 'Entrypoint', what),
       cmd: texts(inner['Cmd'], 'Cmd', what),
       workingDir: text(inner['WorkingDir'], 'WorkingDir', what),
-      user: text(inner['User'], 'User', what),
+      user: userOf(inner['User'], what),
       stopSignal: text(inner['StopSignal'], 'StopSignal', what) || undefined,
       volumes: isObject(inner['Volumes'])
         ? Object.keys(inner['Volumes']).map((path) => text(path, 'Volumes', what))
@@ -64,6 +67,14 @@ function text(value: unknown, field: string, what: string): string {
   if (typeof value !== 'string' || value.includes('\0'))
     throw malformedImage(what, `${field} is not a string`);
   return value.toWellFormed();
+}
+
+/** It is in lists of images, of which clients take 16 MiB: a few configs could make them longer. */
+function userOf(value: unknown, what: string): string {
+  const user = text(value, 'User', what);
+  const bytes = Buffer.byteLength(user);
+  if (bytes > USER_LIMIT) throw malformedImage(what, `User has ${bytes} bytes; ${USER_LIMIT} are the most`);
+  return user;
 }
 
 function texts(value: unknown, field: string, what: string): readonly string[] {
