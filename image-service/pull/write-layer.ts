@@ -1,5 +1,5 @@
-import { hasCode } from '#core/errors.ts';
-import { malformedImage } from '../image/manifest.ts';
+import { CrispError, hasCode } from '#core/errors.ts';
+import { type Descriptor, malformedImage } from '../image/manifest.ts';
 import type { ImageServiceOptions } from '../options.ts';
 import type { ContentStore } from '../store/content-store.ts';
 import type { LayerRecord, LayerStore, StagedLayer } from '../store/layer-store.ts';
@@ -74,6 +74,7 @@ export class LayerWriting {
     signal: AbortSignal,
   ): Promise<LayerRecord> {
     const { blob, archive } = layerAt(plan, index);
+    this.#refuseEndless(index, blob);
     let redirects: Links = [];
     for (let round = 0; round < REDIRECT_ROUNDS; round++) {
       // Read a second time or more often, which is rare: from a file.
@@ -91,6 +92,16 @@ export class LayerWriting {
       `layer ${index} (${blob.digest})`,
       'it writes through too many symlinks of the layers below',
     );
+  }
+
+  /** All of a blob is read, also of one that unpacks to too much: only then it is known whether these are its bytes. */
+  #refuseEndless(index: number, { digest, size }: Descriptor): void {
+    const { layerBytes } = this.#options.limits;
+    if (size <= layerBytes) return;
+    const why = `it has ${size} bytes by its manifest, and may unpack to no more than ${layerBytes} bytes`;
+    throw new CrispError('ResourceExhausted', `layer ${index} (${digest}): ${why}`, {
+      hint: "raise the limit of a layer's unpacked bytes, if the image is trusted",
+    });
   }
 
   /** One try: the layer, or paths that are symlinks below, so that it must be written again. */

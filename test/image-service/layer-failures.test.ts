@@ -16,7 +16,9 @@ import {
   jsonBlob,
   makeTar,
   pushImage,
+  pushManifest,
 } from '../harness/images.ts';
+import { type Rule, startFront } from './front.ts';
 import { ground } from './ground.ts';
 import { operation, startService } from './service.ts';
 
@@ -131,6 +133,31 @@ test('the limits of a layer are named with the option of its remedy', async () =
       /layer 1 .*more than 4096 bytes/.test(error.message) &&
       /raise the limit/.test(error.hint),
   );
+});
+
+test('a layer that is larger than it may be unpacked is not asked for: all of a blob is read, whatever is in it', async () => {
+  await using at = await ground();
+  const image = imageOf(whole);
+  await pushImage(at.registry.url, 'app', 'v1', image);
+  const manifest = JSON.parse(image.manifest.bytes.toString()) as { layers: { size: number }[] };
+  for (const layer of manifest.layers.slice(1)) layer.size = 2 ** 50;
+  await pushManifest(at.registry.url, 'app', 'v1', jsonBlob(image.manifest.mediaType, manifest));
+  const answer: Rule = (req, res) => {
+    if (!req.url?.endsWith(image.layers[1]?.digest ?? '')) return false;
+    res.writeHead(503).end(); // it could go on for years
+    return true;
+  };
+  await using front = await startFront(at.registry.url, answer);
+  await using opened = await startService(at.root);
+  await assert.rejects(
+    opened.service.pull({ reference: `${front.host}/app:v1` }, operation('pull')),
+    (error) =>
+      error instanceof CrispError &&
+      error.code === 'ResourceExhausted' &&
+      /image .*layer 1 .*1125899906842624 bytes/.test(error.message) &&
+      /raise the limit/.test(error.hint),
+  );
+  assert.ok(!front.seen.some(({ url }) => url.endsWith(image.layers[1]?.digest ?? '')));
 });
 
 test('eStargz and zstd:chunked are layers like others', async () => {
