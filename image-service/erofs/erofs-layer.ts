@@ -214,7 +214,9 @@ export class ErofsLayer implements TarHandler, Disposable {
       this.#release(node);
       const above = from === undefined ? target.join('/') : names.path(from);
       const missing = above === '' ? targetBase : `${above}/${targetBase}`;
-      this.#links.set(this.#linkCount, [pathOf(names, at, base), missing]);
+      const path = pathOf(names, at, base);
+      this.#size.link(path, missing);
+      this.#links.set(this.#linkCount, [path, missing]);
       this.#builder.pend(at, base, this.#linkCount++);
       return;
     }

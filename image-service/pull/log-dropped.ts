@@ -3,7 +3,11 @@ import { shown } from '../unpack/entry.ts';
 import type { LayerReport } from '../unpack/layer-writer.ts';
 
 /** Warns of the extended attributes that were not set on the files of a layer. */
-export function logDropped({ log }: Operation, layer: string, { dropped }: LayerReport): void {
+export function logDropped(
+  { log }: Operation,
+  layer: string,
+  { dropped }: Pick<LayerReport, 'dropped'>,
+): void {
   if (dropped.length === 0) return;
   const attributes = dropped.map(({ name, path, files }) => ({
     name: shown(name),

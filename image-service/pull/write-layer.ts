@@ -5,6 +5,7 @@ import type { ContentStore } from '../store/content-store.ts';
 import type { LayerRecord, LayerStore, StagedLayer } from '../store/layer-store.ts';
 import { isComplete } from '../unpack/complete.ts';
 import type { LayerReport } from '../unpack/layer-writer.ts';
+import type { ImageReport } from '../unpack/sent-report.ts';
 import type { Archive, Below, UnpackPool } from '../unpack/unpack-pool.ts';
 import type { Unpacking } from './activity.ts';
 import { deadlineOfProgress, deadlineToEnd, type Progress } from './deadline-to-end.ts';
@@ -173,7 +174,7 @@ export class LayerWriting {
     return await this.#store.commit(staged, { ...this.#recordOf(to, report, false), bytes, inodes });
   }
 
-  #recordOf({ plan, index }: Round, { rootOpaque, rootDeclared }: LayerReport, isSelfContained: boolean) {
+  #recordOf({ plan, index }: Round, { rootOpaque, rootDeclared }: ImageReport, isSelfContained: boolean) {
     const { diffId, chainId } = layerAt(plan, index);
     const key = this.#store.keyOf(diffId, chainId, isSelfContained);
     return { key, diffId, rootOpaque, ...(rootDeclared ? {} : { rootDeclared }) };

@@ -18,8 +18,9 @@ export interface Completion {
  * Whether the layer is self-contained: overlayfs takes the attributes of a merged directory from its top layer. Those of the
  * root are found when layers are mounted (`RootFileSystems`), so that no layer waits for others because it lacks these alone.
  */
-export const isComplete = (report: LayerReport): boolean =>
-  report.implied.length === 0 && report.links.length === 0;
+export const isComplete = (
+  report: Readonly<Record<'implied' | 'links', { readonly length: number }>>,
+): boolean => report.implied.length === 0 && report.links.length === 0;
 
 /**
  * Completes a layer against its chain: `lower` are directories from the top to the bottom, none for the lowest layer.

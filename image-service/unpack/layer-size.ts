@@ -4,11 +4,15 @@ import type { UnpackLimits } from '../options.ts';
 /** Of the paths of directories without an entry: a few megabytes where a tool writes no entry at all. */
 const IMPLIED_BYTES = 64 << 20;
 
+/** Of the names and targets of hard links to what is not in the layer: three hundred thousand of usual lengths. */
+const LINK_BYTES = 64 << 20;
+
 /** Counts what a layer creates: one name in an archive may imply two thousand directories. */
 export class LayerSize {
   readonly #limits: Pick<UnpackLimits, 'layerEntries'>;
   #entries = 0;
   #impliedBytes = 0;
+  #linkBytes = 0;
 
   constructor(limits: Pick<UnpackLimits, 'layerEntries'>) {
     this.#limits = limits;
@@ -36,6 +40,16 @@ export class LayerSize {
     const message = `layer archive: the names of directories without an entry have more than ${IMPLIED_BYTES} bytes`;
     throw new CrispError('ResourceExhausted', message, {
       hint: 'rebuild the image with a tool that writes an entry for each directory',
+    });
+  }
+
+  /** Counts a hard link to what is not in the layer; both names are kept in memory. */
+  link(path: string, target: string): void {
+    this.#linkBytes += path.length + target.length;
+    if (this.#linkBytes <= LINK_BYTES) return;
+    const message = `layer archive: the names of hard links to files of lower layers have more than ${LINK_BYTES} bytes`;
+    throw new CrispError('ResourceExhausted', message, {
+      hint: 'rebuild the image with the links and their files in one layer',
     });
   }
 }

@@ -199,7 +199,9 @@ export class LayerWriter implements TarHandler, Disposable {
     if (!from || !stat || this.#tree.notes.find(join(from.path, targetBase))?.link) {
       this.#tree.remove(at, cName(base), base);
       const missing = join(from?.path ?? target.join('/'), targetBase);
-      this.#tree.notes.at(join(at.path, base)).link = { target: missing, order: this.#links++ };
+      const path = join(at.path, base);
+      this.#size.link(path, missing);
+      this.#tree.notes.at(path).link = { target: missing, order: this.#links++ };
       return;
     }
     if (stat.isDirectory() || isWhiteout(stat)) {

@@ -1,12 +1,12 @@
 import { CrispError } from '#core/errors.ts';
 import type { RingMemory } from '../byte-ring.ts';
 import type { Completion } from './complete.ts';
-import type { LayerReport } from './layer-writer.ts';
 import type { Below, ThreadJob } from './running-job.ts';
+import type { SentReport } from './sent-report.ts';
 import type { UnpackRequest } from './unpack-layer.ts';
 import { UnpackThread } from './unpack-thread.ts';
-import type { Job, JobResult } from './worker.ts';
-import type { ImageRequest, WrittenLayer } from './write-image.ts';
+import type { Job, JobResult, WrittenImage } from './worker.ts';
+import type { ImageRequest } from './write-image.ts';
 
 export type { Below } from './running-job.ts';
 
@@ -58,13 +58,9 @@ export class UnpackPool implements AsyncDisposable {
    * Unpacks and verifies; see `unpackLayer`. After an abort it settles when the thread has ended its work, within ten seconds;
    * the caller deletes the directory. `started`: called when a thread begins.
    */
-  async unpack(
-    request: Queued<UnpackRequest>,
-    signal: AbortSignal,
-    started = () => {},
-  ): Promise<LayerReport> {
+  async unpack(request: Queued<UnpackRequest>, signal: AbortSignal, started = () => {}): Promise<SentReport> {
     const job = (): Job => ({ kind: 'unpack', request: withArchive(request) });
-    return whole((await this.#run(job, signal, { started })) as LayerReport | undefined);
+    return whole((await this.#run(job, signal, { started })) as SentReport | undefined);
   }
 
   /**
@@ -77,16 +73,16 @@ export class UnpackPool implements AsyncDisposable {
     below: Below,
     signal: AbortSignal,
     started = () => {},
-  ): Promise<WrittenLayer | undefined> {
+  ): Promise<WrittenImage | undefined> {
     const job = (): Job => ({ kind: 'image', request: withArchive(request) });
-    return (await this.#run(job, signal, { started, below })) as WrittenLayer | undefined;
+    return (await this.#run(job, signal, { started, below })) as WrittenImage | undefined;
   }
 
   /** See `completeLayer`. */
   async complete(
     directory: string,
     lower: readonly string[],
-    report: LayerReport,
+    report: SentReport,
     signal: AbortSignal,
   ): Promise<Completion> {
     const job = (): Job => ({ kind: 'complete', directory, lower, report });

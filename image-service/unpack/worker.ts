@@ -8,7 +8,7 @@ import { niceThread } from '#linux/fs/at-syscalls.ts';
 import { fromNode } from '#linux/libc/errno.ts';
 import { threadLoaded } from '#linux/libc/worker-thread.ts';
 import { type Completion, completeLayer } from './complete.ts';
-import type { LayerReport } from './layer-writer.ts';
+import { type ImageReport, imageReport, receivedReport, type SentReport, sentReport } from './sent-report.ts';
 import { type UnpackRequest, unpackLayer } from './unpack-layer.ts';
 import { type ImageRequest, type WrittenLayer, writeImage } from './write-image.ts';
 
@@ -20,7 +20,7 @@ export type Job =
       readonly kind: 'complete';
       readonly directory: string;
       readonly lower: readonly string[];
-      readonly report: LayerReport;
+      readonly report: SentReport;
     }
   | { readonly kind: 'image'; readonly request: ImageRequest };
 
@@ -32,7 +32,8 @@ export type WorkerRequest = { readonly id: number } & (
   | { readonly kind: 'below'; readonly directories: readonly string[] }
 );
 
-export type JobResult = LayerReport | Completion | WrittenLayer;
+export type WrittenImage = Omit<WrittenLayer, 'report'> & { readonly report: ImageReport };
+export type JobResult = SentReport | Completion | WrittenImage;
 
 export type WorkerReply = { readonly id: number } & (
   | { readonly ok: true; readonly value: JobResult }
@@ -72,11 +73,13 @@ async function run(id: number, job: Job): Promise<void> {
   }
 }
 
-function carryOut(id: number, job: Job, running: Running): Promise<JobResult> {
+async function carryOut(id: number, job: Job, running: Running): Promise<JobResult> {
   const { signal } = running.controller;
-  if (job.kind === 'unpack') return unpackLayer(job.request, signal);
-  if (job.kind === 'image') return writeImage(job.request, (held) => below(id, running, held), signal);
-  return completeLayer(job.directory, job.lower, job.report, signal);
+  if (job.kind === 'unpack') return sentReport(await unpackLayer(job.request, signal));
+  if (job.kind === 'complete')
+    return completeLayer(job.directory, job.lower, receivedReport(job.report), signal);
+  const written = await writeImage(job.request, (held) => below(id, running, held), signal);
+  return { ...written, report: imageReport(written.report) };
 }
 
 /** Asks for the layers below. Throws the signal's reason where the job is cancelled meanwhile. */

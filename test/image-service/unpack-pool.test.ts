@@ -48,8 +48,8 @@ async function midway(base: string, pool: UnpackPool, signal: AbortSignal) {
 const report = {
   rootDeclared: true,
   rootOpaque: false,
-  implied: [],
-  links: [],
+  implied: '',
+  links: '',
   bytes: 0,
   inodes: 0,
   dropped: [],
