@@ -2,8 +2,11 @@ import { damaged, shown, type TarEntry, unsupported } from './entry.ts';
 import { entryTypes, type Header } from './header.ts';
 import { type PaxFields, readPax, type SparseFields } from './pax.ts';
 
-/** The kernel's ids have 32 bits; a larger one would be taken modulo that, 2^32 for root. */
-const MOST_ID = 0xffffffff;
+/**
+ * The kernel's ids have 32 bits; a larger one would be taken modulo that, 2^32 for root. The last one is none: chown(2) takes
+ * it for no change, which leaves the file to root.
+ */
+const MOST_ID = 0xfffffffe;
 
 const NO_XATTRS: ReadonlyMap<string, Uint8Array> = new Map();
 

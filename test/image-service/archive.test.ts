@@ -150,7 +150,12 @@ test('a damaged archive is reported', () => {
     refused(Buffer.concat([pax(body), archive]), 'DataLoss');
   }
   refused(Buffer.concat([headerBlock({ name: 'x' }, 'x', 8 << 20), archive]), 'DataLoss');
-  for (const body of ['18 uid=4294967296\n', '18 gid=8589934592\n'])
+  for (const body of [
+    '18 uid=4294967296\n',
+    '18 gid=8589934592\n',
+    '18 uid=4294967295\n',
+    '18 gid=4294967295\n',
+  ])
     refused(Buffer.concat([pax(body), archive]), 'DataLoss');
 });
 
