@@ -1,7 +1,7 @@
 /** What a client asks of a container, in domain terms; cri/ maps the wire onto it. */
 import { posix } from 'node:path';
 import { CrispError } from '#core/errors.ts';
-import type { LinuxResources } from '#core/model/resources.ts';
+import { type LinuxResources, MAX_OOM_SCORE_ADJ } from '#core/model/resources.ts';
 import type { IdMapping, NamespaceMode, SecurityProfile, SelinuxOptions } from '#core/model/security.ts';
 
 export type Labels = Readonly<Record<string, string>>;
@@ -89,8 +89,6 @@ export interface ContainerConfig {
 }
 
 const MAX_NAME = 253;
-/** Of /proc/PID/oom_score_adj, proc(5). */
-const MAX_OOM_SCORE = 1000n;
 
 /** Refuses what no container can be made of; nothing has happened yet. Throws InvalidArgument naming the field. */
 export function validateConfig(config: ContainerConfig): void {
@@ -123,8 +121,11 @@ export function validateConfig(config: ContainerConfig): void {
       refuse(`id ${id} is out of range`, 'use 0 to 2^32-2');
   }
   const { oomScoreAdj } = config.resources;
-  if (oomScoreAdj < -MAX_OOM_SCORE || oomScoreAdj > MAX_OOM_SCORE)
-    refuse(`oom_score_adj ${oomScoreAdj} is out of range`, `use -${MAX_OOM_SCORE} to ${MAX_OOM_SCORE}`);
+  if (oomScoreAdj < -MAX_OOM_SCORE_ADJ || oomScoreAdj > MAX_OOM_SCORE_ADJ)
+    refuse(
+      `oom_score_adj ${oomScoreAdj} is out of range`,
+      `use -${MAX_OOM_SCORE_ADJ} to ${MAX_OOM_SCORE_ADJ}`,
+    );
   if (security.pid === 'target' && security.targetId === '')
     refuse('pid mode TARGET without target_id', 'set target_id');
 }

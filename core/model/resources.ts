@@ -1,3 +1,6 @@
+/** Of /proc/PID/oom_score_adj, and its negative the least: proc(5). */
+export const MAX_OOM_SCORE_ADJ = 1000;
+
 /** CRI's LinuxContainerResources, of a container or of a pod as a whole. 0 or an empty text: not set, as on the wire. */
 export interface LinuxResources {
   /** Microseconds. */

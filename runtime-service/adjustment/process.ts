@@ -1,4 +1,5 @@
 /** Variables, arguments, limits and priorities of the container's process. */
+import { MAX_OOM_SCORE_ADJ } from '#core/model/resources.ts';
 import { MAX_RLIMIT, rlimitNames } from '#core/model/rlimits.ts';
 import { processFeaturesSince } from '../oci-runtime/process-features.ts';
 import type { OciScheduler } from '../spec/oci.ts';
@@ -52,15 +53,12 @@ export function adjustRlimits(adjusting: Adjusting): void {
   process.rlimits = [...others, ...limits.map(({ type, soft, hard }) => ({ type, soft, hard }))];
 }
 
-const LOWEST_SCORE = -1000;
-const HIGHEST_SCORE = 1000;
-
 /** No lower than the daemon may set, as a requested one. */
 export function adjustOomScore(adjusting: Adjusting): void {
   const { oomScoreAdj } = adjusting.adjustment;
   if (oomScoreAdj === undefined) return;
-  if (!Number.isInteger(oomScoreAdj) || oomScoreAdj < LOWEST_SCORE || oomScoreAdj > HIGHEST_SCORE) {
-    const hint = `use ${LOWEST_SCORE} to ${HIGHEST_SCORE}`;
+  if (!Number.isInteger(oomScoreAdj) || oomScoreAdj < -MAX_OOM_SCORE_ADJ || oomScoreAdj > MAX_OOM_SCORE_ADJ) {
+    const hint = `use ${-MAX_OOM_SCORE_ADJ} to ${MAX_OOM_SCORE_ADJ}`;
     throw refusal(adjusting, ['oomScoreAdj'], `${oomScoreAdj} is out of range`, hint);
   }
   const score = Math.max(oomScoreAdj, adjusting.context.host.minOomScoreAdj);

@@ -1,13 +1,12 @@
 /** What a plugin wants of the container's process. */
 import { nri } from '#api/nri/index.ts';
 import type { AdjustedScheduler } from '#core/model/adjustment.ts';
+import { MAX_OOM_SCORE_ADJ } from '#core/model/resources.ts';
 import { MAX_RLIMIT, rlimitNames } from '#core/model/rlimits.ts';
 import type { Change } from '../fields.ts';
 import { entryChanges, plainChanges, singleChange } from './entries.ts';
 import type { Reader } from './reader.ts';
 
-/** proc_pid_oom_score_adj(5). */
-const MAX_OOM_SCORE_ADJ = 1000;
 /** ioprio_set(2). */
 const MAX_IO_PRIORITY = 7;
 /** sched(7): niceness, priorities of the realtime policies. */
